@@ -1,0 +1,44 @@
+# Ebbtide: `make` alone prints this help.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+CODE := app.py chalicelib agent ebbtide_console tools tests
+
+.PHONY: help night clean-night setup check test package agent clean
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+night: setup ## one whole night on this machine, drill included (TREE=/some/path backs up that tree instead)
+	@./ebbtide sandbox night $(if $(TREE),--tree "$(TREE)")
+
+clean-night: ## remove every trace of the nights
+	@if [ -x $(BIN)/python ]; then ./ebbtide sandbox clean; else rm -rf .ebbtide; fi
+
+test: setup ## every test that this machine can run; says which it skipped and why
+	@EBBTIDE_TREES=$(CURDIR)/.ebbtide/trees-for-tests $(BIN)/pytest -q -n 2
+
+check: $(READY) ## format, lint, strict types, import directions, docs
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/unit/test_imports.py
+
+package: $(READY) ## the bundle and the template that would be deployed, accepted by cfn-lint
+	@$(BIN)/python -m tools.package build/package
+	@$(BIN)/cfn-lint build/package/sam.json
+
+agent: $(READY) ## the one file that goes onto hosts: build/ebbtide-agent.pyz
+	@$(BIN)/python -m tools.build_agent build/ebbtide-agent.pyz
+
+setup: $(READY)
+	@./ebbtide sandbox setup
+
+$(READY): requirements.txt requirements-dev.txt
+	@./tools/venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+clean: clean-night ## remove the virtual environment and everything built, too
+	@rm -rf $(VENV) build

@@ -1,0 +1,1 @@
+"""What builds and packages: run as `python -m tools.NAME` from the root."""
