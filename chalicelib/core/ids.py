@@ -1,0 +1,73 @@
+"""The names a night is known by: ids read from text, and the tokens and uids that follow from them."""
+
+import re
+from datetime import date
+from hashlib import sha256
+
+from chalicelib.core.model import RecoveryId, RunId
+from chalicelib.errors import PermanentError
+
+RECEIVER_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+HOST_ID = re.compile(r"[a-z0-9]{4}")
+
+_DAY_AND_ATTEMPT = r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/(?P<attempt>[1-9][0-9]{0,8})"
+_RUN = re.compile(rf"(?P<owner>{RECEIVER_NAME.pattern})/{_DAY_AND_ATTEMPT}")
+_RECOVERY = re.compile(rf"(?P<owner>{HOST_ID.pattern})/{_DAY_AND_ATTEMPT}")
+
+# Far above every uid a distribution hands out, so that no account of the receiver is ever a host's.
+_FIRST_HOST_UID = 1_000_000
+
+
+def parse_run(text: str) -> RunId:
+    """The run a text such as `main/2026-11-23/1` names. Raises PermanentError."""
+    return RunId(*_split(text, _RUN, "run", "main/2026-11-23/1"))
+
+
+def parse_recovery(text: str) -> RecoveryId:
+    """The recovery a text such as `us0a/2026-11-23/1` names. Raises PermanentError."""
+    return RecoveryId(*_split(text, _RECOVERY, "recovery", "us0a/2026-11-23/1"))
+
+
+def _split(text: str, shape: re.Pattern[str], noun: str, example: str) -> tuple[str, date, int]:
+    match = shape.fullmatch(text)
+    if match is None:
+        raise PermanentError(f"{text!r} is no {noun} id: expected one like {example}")
+    try:
+        day = date.fromisoformat(match["day"])
+    except ValueError:
+        raise PermanentError(f"{text!r} is no {noun} id: {match['day']} is not a day of the calendar") from None
+    return match["owner"], day, int(match["attempt"])
+
+
+def launch_token(owner: RunId | RecoveryId, attempt: int) -> str:
+    """RunInstances' ClientToken: 64 characters, EC2's limit.
+
+    The attempt belongs in it, because EC2 refuses the token of an instance that has been terminated.
+    """
+    return _token(f"{owner}#{attempt}")
+
+
+def volume_token(receiver: str, number: int) -> str:
+    """CreateVolume's ClientToken for the data volume of a receiver; `number` counts its replacements."""
+    return _token(f"volume {receiver}#{number}")
+
+
+def recovery_volume_token(recovery: RecoveryId) -> str:
+    """CreateVolume's ClientToken for the throw-away volume of a recovery."""
+    return _token(f"volume {recovery}")
+
+
+def _token(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def host_uid(host_id: str) -> int:
+    """The uid that owns this host's tree on a receiver: follows from the id alone. Raises PermanentError."""
+    return _FIRST_HOST_UID + int(checked_host_id(host_id), 36)
+
+
+def checked_host_id(text: str) -> str:
+    """The same text, if it is a host id. Raises PermanentError."""
+    if HOST_ID.fullmatch(text) is None:
+        raise PermanentError(f"{text!r} is no host id: expected four of a-z and 0-9, like us0a")
+    return text

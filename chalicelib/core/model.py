@@ -1,0 +1,238 @@
+"""The nouns of a night, as values: what the core decides on and the flows carry about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+SCHEMA = 1
+
+
+class TreeKind(StrEnum):
+    """How a tree keeps owners, modes and devices: in xattrs, or as themselves."""
+
+    FAKE_SUPER = "fake-super"
+    REAL = "real"
+
+
+class HostStatus(StrEnum):
+    """How a host's night went, as the receiver believes it."""
+
+    EXPECTED = "expected"
+    COMPLETE = "complete"
+    COMPLETE_WITH_WARNINGS = "complete-with-warnings"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    SUSPECT = "suspect"
+    MISSING = "missing"
+
+    @property
+    def is_complete(self) -> bool:
+        return self in (HostStatus.COMPLETE, HostStatus.COMPLETE_WITH_WARNINGS)
+
+
+class RunState(StrEnum):
+    """Where a run is; the last three are final."""
+
+    OPEN = "open"
+    DONE = "done"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        return self is not RunState.OPEN
+
+
+@dataclass(frozen=True, order=True)
+class RunId:
+    """`main/2026-11-23/1`: the receiver, the local date of opening, the attempt on that date."""
+
+    receiver: str
+    day: date
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.receiver}/{self.day.isoformat()}/{self.attempt}"
+
+
+@dataclass(frozen=True)
+class ExpectedHost:
+    """A host frozen into a run. The nonce is what makes a report this run's own."""
+
+    name: str
+    id: str
+    nonce: str
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """What the receiver reported of one host in one run."""
+
+    run: RunId
+    name: str
+    id: str
+    status: HostStatus
+    files: int
+    bytes_sent: int
+    seconds: float
+    tree: TreeKind
+    manifest: str | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One receiver's night. `version` is the fencing number of the last conditional write."""
+
+    id: RunId
+    policy_version: str
+    opened: datetime
+    deadline: datetime
+    hosts: tuple[ExpectedHost, ...]
+    state: RunState = RunState.OPEN
+    machine_attempt: int = 1
+    machine_launched: datetime | None = None
+    snapshot_intended: datetime | None = None
+    snapshot_id: str | None = None
+    closed: datetime | None = None
+    why: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An EC2 instance of ours. `state` is EC2's own word: pending, running, … terminated."""
+
+    id: str
+    state: str
+    address: str | None
+    zone: str
+    launched: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An EBS volume of ours. `state` is EC2's word: creating, available, in-use, deleting, error."""
+
+    id: str
+    state: str
+    zone: str
+    size_gib: int
+    attached_to: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An EBS snapshot of ours. `state` is EC2's word: pending, completed, error, …"""
+
+    id: str
+    state: str
+    started: datetime
+    volume_id: str
+    size_gib: int
+    progress: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """A host, complete, in a completed snapshot: the only thing one restores from."""
+
+    host_id: str
+    at: datetime
+    snapshot_id: str
+    run: RunId
+    tree: TreeKind
+    manifest: str | None
+    proven: datetime | None = None
+
+
+class RecoveryKind(StrEnum):
+    """Why a restore point is being brought up: to prove it, or to use it."""
+
+    DRILL = "drill"
+    RESTORE = "restore"
+
+
+class RecoveryState(StrEnum):
+    """Where a recovery is; the last two are final."""
+
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        return self is not RecoveryState.OPEN
+
+
+@dataclass(frozen=True, order=True)
+class RecoveryId:
+    """`us0a/2026-11-23/1`: the host's id, the UTC date it was asked for, the attempt on that date."""
+
+    host_id: str
+    day: date
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.host_id}/{self.day.isoformat()}/{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One restore or drill, reconciled like a run."""
+
+    id: RecoveryId
+    kind: RecoveryKind
+    host: str
+    point: RestorePoint
+    probe: str | None
+    opened: datetime
+    deadline: datetime
+    state: RecoveryState = RecoveryState.OPEN
+    verdict: str | None = None
+    findings: tuple[str, ...] = ()
+    machine_id: str | None = None
+    closed: datetime | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class Boot:
+    """Whether the restored image came up with its own init, and how long that took."""
+
+    booted: bool
+    why: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ProbeAnswer:
+    """What the booted image answered when it was asked the host's question."""
+
+    target: str
+    answer: str
+    ok: bool
+
+
+@dataclass(frozen=True)
+class RecoveryReport:
+    """What a recovery's machine found: the tree against its manifest, the boot, the probe."""
+
+    recovery: RecoveryId
+    host_id: str
+    verdict: str
+    entries: int
+    missing: int
+    extra: int
+    different: int
+    unhashed: int
+    findings: tuple[str, ...]
+    boot: Boot
+    probe: ProbeAnswer | None
+    found: str | None
+    timings: Mapping[str, float]
+    finished: datetime

@@ -1,0 +1,85 @@
+"""The policy as values: everything an operator decides, after policy_file.py has validated it."""
+
+from dataclasses import dataclass, field
+from datetime import time
+
+from chalicelib.core.retention import Rules
+
+
+@dataclass(frozen=True)
+class VolumePolicy:
+    size_gib: int
+    type: str = "gp3"
+    filesystem: str = "ext4"
+    mode: str = "persistent"
+
+
+@dataclass(frozen=True)
+class ReceiverPolicy:
+    """One receiver: when it stands, what it is called, and whom it receives."""
+
+    name: str
+    start: time
+    end: time
+    timezone: str
+    address_name: str
+    address_kind: str
+    allow: tuple[str, ...]
+    instances: tuple[str, ...]
+    volume: VolumePolicy
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HostPolicy:
+    """One host. `id` is permanent and never reused."""
+
+    name: str
+    id: str
+    keys: tuple[str, ...]
+    probe: str | None = None
+    quota_gib: int | None = None
+    alarm_after: int = 2
+    target: str = "receiver"
+    instance_id: str | None = None
+    retention: Rules | None = None
+
+
+@dataclass(frozen=True)
+class CopyPolicy:
+    region: str
+    retention: Rules
+
+
+@dataclass(frozen=True)
+class RestorePolicy:
+    subnet: str | None
+    instances: dict[str, str]
+
+
+@dataclass(frozen=True)
+class AlarmPolicy:
+    topic: str | None = None
+    ping: str | None = None
+    budget: str | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Everything an operator decides, validated. `version` names the archived text it came from."""
+
+    version: str
+    receivers: dict[str, ReceiverPolicy]
+    hosts: dict[str, HostPolicy]
+    retention: Rules
+    copy: CopyPolicy | None = None
+    restore: RestorePolicy = field(default_factory=lambda: RestorePolicy(None, {}))
+    drill_every_days: int | None = None
+    alarm: AlarmPolicy = field(default_factory=AlarmPolicy)
+
+    def rules_of(self, host_id: str) -> Rules:
+        """The retention rules of a host, by its id. A host that is no longer in the policy keeps every point."""
+        for host in self.hosts.values():
+            if host.id == host_id:
+                return host.retention or self.retention
+        return Rules()

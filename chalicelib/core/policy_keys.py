@@ -1,0 +1,136 @@
+"""Every key a policy may have, once: validation and docs/configuration.md both follow these tables."""
+
+from chalicelib.core import policy_values as values
+from chalicelib.core.checks import Key, ListOf, Named, Table
+
+VOLUME = Table(
+    (
+        Key("size", values.SIZE, "Size of the data volume. It is made once; a larger one later is not made yet."),
+        Key(
+            "type",
+            values.one_of("gp3", "gp2", note=" (st1 and sc1 charge every small random read as 1 MiB)"),
+            "EBS volume type.",
+            "gp3",
+        ),
+        Key(
+            "filesystem",
+            values.one_of("ext4", note=" (btrfs is not supported yet)"),  # the receiver could not start
+            "File system made on a new volume.",
+            "ext4",
+        ),
+        Key(
+            "mode",
+            values.one_of("persistent", "ephemeral"),
+            "Whether the volume stays between nights, or is made from the last snapshot each night.",
+            "persistent",
+            has_effect=False,
+        ),
+    ),
+    'a table like { size = "80GiB" }',
+)
+
+RETENTION = Table(
+    tuple(
+        Key(rule, values.KEEP_COUNT, meaning, 0)
+        for rule, meaning in (
+            ("last", "The newest points."),
+            ("hourly", "The newest point of each of the last hours that have one."),
+            ("daily", "The newest point of each of the last days (in UTC) that have one."),
+            ("weekly", "The newest point of each of the last ISO weeks that have one."),
+            ("monthly", "The newest point of each of the last months that have one."),
+            ("yearly", "The newest point of each of the last years that have one."),
+        )
+    ),
+    "a table like { daily = 7, weekly = 4 }",
+)
+
+RECEIVER = Table(
+    (
+        Key("window", values.WINDOW, "When the receiver stands, in local time. The end is the deadline."),
+        Key("timezone", values.ZONE, "The IANA time zone of the window."),
+        Key("name", values.DNS_NAME, "The name hosts connect to, in the hosted zone of the deployment."),
+        Key(
+            "address",
+            values.one_of("route53", "elastic-ip"),
+            'How the name finds tonight\'s receiver. `"elastic-ip"` has no effect yet.',
+            "route53",
+        ),
+        Key("allow", ListOf(values.NETWORK), "Who may reach the receiver's ssh port."),
+        Key(
+            "instance",
+            ListOf(values.INSTANCE_TYPE),
+            "Instance types of one architecture, tried in this order when AWS is out of one.",
+        ),
+        Key("volume", VOLUME, "The data volume."),
+        Key("hosts", ListOf(values.HOST), "The hosts it receives: each one's name in `[host.NAME]`."),
+    )
+)
+
+HOST = Table(
+    (
+        Key("id", values.HOST_ID_VALUE, "Given at enrolment, permanent, never used again for another host."),
+        Key("keys", ListOf(values.KEY, most=2), "Its ssh public key; two while a key is being changed.", ()),
+        Key("probe", values.PROBE, "What a drill asks of the booted image.", None),
+        Key("quota", values.SIZE, "The most its tree may hold.", None, has_effect=False),
+        Key("alarm_after", values.NIGHTS, "Nights missed in a row before an alarm.", 2, has_effect=False),
+        Key(
+            "target",
+            values.one_of("receiver", "volume"),
+            "Where it pushes to: a receiver, or a volume of its own on EC2.",
+            "receiver",
+            has_effect=False,
+        ),
+        Key("instance_id", values.INSTANCE, 'Its EC2 instance, with `target = "volume"`.', None, has_effect=False),
+        Key("retention", RETENTION, "Rules of its own, in place of all of `[retention]`.", None),
+    )
+)
+
+COPY = Table(
+    (
+        Key("region", values.REGION, "Where snapshots are copied to.", has_effect=False),
+        Key("retention", RETENTION, "The rules for the copies.", has_effect=False),
+    ),
+    "a table with region and retention",
+)
+
+RESTORE_INSTANCES = Table(
+    (
+        Key("arm64", values.INSTANCE_TYPE, "The instance type for images of ARM machines.", None),
+        Key("x86_64", values.INSTANCE_TYPE, "The instance type for images of Intel and AMD machines.", None),
+    ),
+    'a table like { arm64 = "t4g.medium" }',
+)
+
+RESTORE = Table(
+    (
+        Key("subnet", values.SUBNET, "Where restored machines are launched; otherwise where receivers are.", None),
+        Key("instance", RESTORE_INSTANCES, "What restored machines run on, by architecture.", None),
+    )
+)
+
+DRILL = Table((Key("every", values.DAYS, "Each host is drilled at least this often.", has_effect=False),))
+
+ALARM = Table(
+    (
+        Key("topic", values.TOPIC, "The SNS topic alarms go to.", None, has_effect=False),
+        Key("ping", values.PING, "Asked after each good night, for a watch from outside.", None, has_effect=False),
+        Key("budget", values.BUDGET, "What the whole may cost before an alarm.", None, has_effect=False),
+    )
+)
+
+RECEIVERS = Named(values.RECEIVER, RECEIVER, "at least one table like [receiver.main]")
+HOSTS = Named(values.HOST, HOST, "at least one table like [host.us0]")
+
+POLICY = Table(
+    (
+        Key("schema", values.THIS_SCHEMA, "The version of this format."),
+        Key("receiver", RECEIVERS, "The receivers, by name."),
+        Key("host", HOSTS, "The hosts, by name."),
+        Key("retention", RETENTION, "Which restore points stay. Without it all do.", None),
+        Key("copy", COPY, "Copies in another region.", None, has_effect=False),
+        Key("restore", RESTORE, "How images are brought up.", None),
+        Key("drill", DRILL, "How often a restore is proved.", None, has_effect=False),
+        Key("alarm", ALARM, "Who is told.", None, has_effect=False),
+    ),
+    "a policy",
+)

@@ -1,0 +1,117 @@
+"""Whether valid values make sense together: hosts that exist, ids and keys of one host only, one receiver each.
+
+What did not pass its own check is missing from the tables here, so nothing is faulted twice.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from chalicelib.core.checks import Faults, within
+from chalicelib.core.policy_keys import RETENTION
+from chalicelib.core.policy_values import is_arm
+from chalicelib.core.tags import MOST_HOSTS
+
+_Table = Mapping[str, Any]
+
+_ARM, _X86 = "arm64", "x86_64"
+
+
+def check_sense(policy: _Table, faults: Faults) -> None:
+    """Add a fault for everything that contradicts something else."""
+    receivers, hosts = policy.get("receiver", {}), policy.get("host", {})
+    for name, receiver in receivers.items():
+        _check_receiver(within("receiver", name), receiver, faults)
+    for name, host in hosts.items():
+        _check_host(within("host", name), host, faults)
+    _check_names_are_apart(receivers, faults)
+    _check_hosts_are_apart(hosts, faults)
+    if receivers and hosts:
+        _check_they_know_each_other(receivers, hosts, faults)
+    _check_rules("retention", policy.get("retention"), faults)
+    _check_rules("copy.retention", (policy.get("copy") or {}).get("retention"), faults)
+    _check_restore((policy.get("restore") or {}).get("instance") or {}, faults)
+
+
+def _check_receiver(path: str, receiver: _Table, faults: Faults) -> None:
+    if len(receiver.get("hosts", ())) > MOST_HOSTS:
+        faults.add(f"{path}.hosts", f" has {len(receiver['hosts'])} entries: expected at most {MOST_HOSTS}")
+    instances = receiver.get("instance", ())
+    if len({_architecture(instance) for instance in instances}) > 1:
+        faults.wrong(f"{path}.instance", instances, "types of one architecture, because they boot one image")
+
+
+def _check_host(path: str, host: _Table, faults: Faults) -> None:
+    on_volume = host.get("target") == "volume"
+    if on_volume and host.get("instance_id", "") is None:
+        faults.add(f"{path}.instance_id", ' is missing: expected the instance of a host with target = "volume"')
+    if not on_volume and host.get("instance_id") and "target" in host:
+        faults.wrong(f"{path}.instance_id", host["instance_id"], 'no instance without target = "volume"')
+    if not on_volume and host.get("keys") == ():
+        faults.add(f"{path}.keys", " is missing: expected the key that the host connects with")
+    _check_rules(f"{path}.retention", host.get("retention"), faults)
+
+
+def _check_names_are_apart(receivers: _Table, faults: Faults) -> None:
+    named = [(within("receiver", name) + ".name", each["name"]) for name, each in receivers.items() if "name" in each]
+    for path, other, value in _repeated(named):
+        faults.wrong(path, value, f"a name of its own, not that of {other}")
+
+
+def _check_they_know_each_other(receivers: _Table, hosts: _Table, faults: Faults) -> None:
+    """Every host a receiver names is there to be received, and every host that pushes to one is named once."""
+    receivers_of: dict[str, dict[str, None]] = defaultdict(dict)
+    for receiver, each in receivers.items():
+        for index, name in enumerate(each.get("hosts", ())):
+            receivers_of[name][receiver] = None
+            _check_is_received(f"{within('receiver', receiver)}.hosts[{index}]", name, hosts, faults)
+    for name, named_by in receivers_of.items():
+        if len(named_by) > 1:
+            faults.add(within("host", name), f" is named by receivers {', '.join(named_by)}: expected only one of them")
+    all_known = all("hosts" in each for each in receivers.values())
+    for name, host in hosts.items():
+        if all_known and host.get("target") == "receiver" and name not in receivers_of:
+            faults.add(within("host", name), " is named by no receiver: expected it in the hosts of one")
+
+
+def _check_is_received(path: str, name: str, hosts: _Table, faults: Faults) -> None:
+    if name not in hosts:
+        faults.wrong(path, name, f"a host with a table [{within('host', name)}]")
+    elif hosts[name].get("target") == "volume":
+        faults.wrong(path, name, 'a host whose target is not "volume"')
+
+
+def _check_hosts_are_apart(hosts: _Table, faults: Faults) -> None:
+    ids = [(within("host", name) + ".id", host["id"]) for name, host in hosts.items() if "id" in host]
+    for path, other, value in _repeated(ids):
+        faults.wrong(path, value, f"an id of its own, not that of {other}")
+    keys = [
+        (f"{within('host', name)}.keys[{index}]", " ".join(key.split()[:2]))
+        for name, host in hosts.items()
+        for index, key in enumerate(host.get("keys", ()))
+    ]
+    for path, other, value in _repeated(keys):
+        faults.wrong(path, value, f"a key of its own, not that of {other}")
+
+
+def _repeated(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Where a value stands again, where it stood first, and the value."""
+    first: dict[str, str] = {}
+    for path, value in values:
+        if first.setdefault(value, path) != path:
+            yield path, first[value], value
+
+
+def _check_rules(path: str, rules: _Table | None, faults: Faults) -> None:
+    if rules is not None and len(rules) == len(RETENTION.keys) and not any(rules.values()):
+        faults.add(path, " has no rule above 0: expected one, or no such table, which keeps everything")
+
+
+def _check_restore(instances: _Table, faults: Faults) -> None:
+    for architecture, instance in instances.items():
+        if instance is not None and _architecture(instance) != architecture:
+            faults.wrong(f"restore.instance.{architecture}", instance, f"an instance type of {architecture}")
+
+
+def _architecture(instance_type: str) -> str:
+    return _ARM if is_arm(instance_type) else _X86

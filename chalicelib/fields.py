@@ -1,0 +1,124 @@
+"""A JSON object read field by field: each has the type it should have, or the message says which has not."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from chalicelib.core.model import SCHEMA
+from chalicelib.errors import PermanentError
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of one object. `what` names it in messages; every reader raises PermanentError."""
+
+    what: str
+    values: Mapping[str, Any]
+
+    def text(self, name: str) -> str:
+        return str(self._expect(name, self.values.get(name), str, "a text"))
+
+    def maybe_text(self, name: str) -> str | None:
+        return None if self.values.get(name) is None else self.text(name)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        return tuple(str(self._expect(name, value, str, "a list of texts")) for value in self._list(name))
+
+    def choice(self, name: str, kind: type[_Choice]) -> _Choice:
+        text = self.text(name)
+        try:
+            return kind(text)
+        except ValueError:
+            raise self._fault(name, text, "one of " + ", ".join(kind)) from None
+
+    def number(self, name: str) -> int:
+        value = self.values.get(name)
+        if isinstance(value, Decimal) and value == value.to_integral_value():
+            return int(value)
+        if isinstance(value, bool):
+            raise self._fault(name, value, "a whole number")
+        return int(self._expect(name, value, int, "a whole number"))
+
+    def real(self, name: str) -> float:
+        value = self.values.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not math.isfinite(value):
+            raise self._fault(name, value, "a number")
+        return float(value)
+
+    def flag(self, name: str) -> bool:
+        return bool(self._expect(name, self.values.get(name), bool, "true or false"))
+
+    def moment(self, name: str) -> datetime:
+        text = self.text(name)
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise self._fault(name, text, "a time like 2026-11-23T06:00:00Z") from None
+        if moment.tzinfo is None:
+            raise self._fault(name, text, "a time with its zone, like 2026-11-23T06:00:00Z")
+        return moment.astimezone(UTC)
+
+    def maybe_moment(self, name: str) -> datetime | None:
+        return None if self.values.get(name) is None else self.moment(name)
+
+    def part(self, name: str) -> "Fields":
+        return Fields(f"{self.what}, {name}", self._expect(name, self.values.get(name), Mapping, "an object"))
+
+    def maybe_part(self, name: str) -> "Fields | None":
+        return None if self.values.get(name) is None else self.part(name)
+
+    def parts(self, name: str) -> tuple["Fields", ...]:
+        return tuple(
+            Fields(f"{self.what}, {name}[{index}]", self._expect(name, value, Mapping, "a list of objects"))
+            for index, value in enumerate(self._list(name))
+        )
+
+    def _list(self, name: str) -> list[Any]:
+        return list(self._expect(name, self.values.get(name), list, "a list"))
+
+    def _expect(self, name: str, value: Any, kind: type, expected: str) -> Any:
+        if not isinstance(value, kind):
+            raise self._fault(name, value, expected)
+        return value
+
+    def _fault(self, name: str, value: Any, expected: str) -> PermanentError:
+        return PermanentError(f"{self.what}: {name} is {repr(value)[:80]}, expected {expected}")
+
+
+def read(what: str, body: bytes | str | Mapping[str, Any]) -> Fields:
+    """The fields of a JSON object that carries our schema. Raises PermanentError."""
+    return checked(what, body if isinstance(body, Mapping) else _decoded(what, body))
+
+
+def checked(what: str, value: Any) -> Fields:
+    """The fields of an already decoded object that carries our schema. Raises PermanentError."""
+    if not isinstance(value, Mapping):
+        raise PermanentError(f"{what}: expected a JSON object, found {type(value).__name__}")
+    fields = Fields(what, value)
+    if fields.number("schema") != SCHEMA:
+        raise PermanentError(f"{what}: schema is {value['schema']!r}, this version reads {SCHEMA}")
+    return fields
+
+
+def _decoded(what: str, body: bytes | str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as fault:
+        raise PermanentError(f"{what}: not JSON ({fault})") from None
+
+
+def written(values: Mapping[str, Any]) -> bytes:
+    """JSON as we write it: our schema first, the fields in the order given, one line and its end."""
+    return json.dumps({"schema": SCHEMA, **values}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def moment_text(moment: datetime) -> str:
+    """ISO 8601 in UTC with a Z."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,181 @@
+"""Values for tests: each builder gives a plausible whole, and the test names only what it is about."""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+from chalicelib.core import tags
+from chalicelib.core.model import (
+    ExpectedHost,
+    HostResult,
+    HostStatus,
+    Machine,
+    Recovery,
+    RecoveryId,
+    RecoveryKind,
+    RestorePoint,
+    Run,
+    RunId,
+    RunState,
+    Snapshot,
+    TreeKind,
+    Volume,
+)
+from chalicelib.core.policy import HostPolicy, Policy, ReceiverPolicy, VolumePolicy
+from chalicelib.core.retention import Rules
+
+A_DAY = date(2026, 11, 23)
+A_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43} root@us0"
+ANOTHER_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'B' * 43} root@eu0"
+
+
+def a_moment(hour: int = 2, minute: int = 0, day: int = 23) -> datetime:
+    """A time in UTC on a day of November 2026."""
+    return datetime(2026, 11, day, hour, minute, tzinfo=UTC)
+
+
+def a_run_id(day: int = 23, attempt: int = 1, receiver: str = "main") -> RunId:
+    return RunId(receiver, date(2026, 11, day), attempt)
+
+
+def a_recovery_id(host_id: str = "us0a", day: int = 23, attempt: int = 1) -> RecoveryId:
+    return RecoveryId(host_id, date(2026, 11, day), attempt)
+
+
+def an_expected_host(name: str = "us0") -> ExpectedHost:
+    return ExpectedHost(name, f"{name}a", f"{name:0<32}")
+
+
+def a_run(
+    run_id: RunId | None = None,
+    hosts: tuple[str, ...] = ("us0", "eu0"),
+    state: RunState = RunState.OPEN,
+    snapshot_id: str | None = None,
+    policy_version: str = "000001",
+) -> Run:
+    run_id = run_id or a_run_id()
+    opened = datetime.combine(run_id.day, time(2), UTC)
+    return Run(
+        id=run_id,
+        policy_version=policy_version,
+        opened=opened,
+        deadline=opened + timedelta(hours=4),
+        hosts=tuple(an_expected_host(name) for name in hosts),
+        state=state,
+        snapshot_id=snapshot_id,
+        closed=opened + timedelta(hours=1) if state.is_final else None,
+    )
+
+
+def a_result(host: str = "us0", run_id: RunId | None = None, status: HostStatus = HostStatus.COMPLETE) -> HostResult:
+    run_id = run_id or a_run_id()
+    return HostResult(
+        run=run_id,
+        name=host,
+        id=f"{host}a",
+        status=status,
+        files=10,
+        bytes_sent=1000,
+        seconds=60.0,
+        tree=TreeKind.FAKE_SUPER,
+        manifest=f"manifests/{host}a/{run_id}.jsonl.gz",
+    )
+
+
+def a_machine(machine_id: str = "i-1", state: str = "running", tagged: dict[str, str] | None = None) -> Machine:
+    return Machine(machine_id, state, "10.0.0.1", "zone-a", a_moment(), tagged or {})
+
+
+def a_volume(volume_id: str = "vol-1", attached_to: str | None = None, state: str | None = None) -> Volume:
+    return Volume(volume_id, state or ("in-use" if attached_to else "available"), "zone-a", 80, attached_to)
+
+
+def a_snapshot(
+    snapshot_id: str = "snap-1",
+    run_id: RunId | None = None,
+    complete: tuple[str, ...] = ("us0a", "eu0a"),
+    state: str = "completed",
+    extra: dict[str, str] | None = None,
+) -> Snapshot:
+    """A backup snapshot of a run, taken at three on its day; `extra` tags come on top."""
+    run_id = run_id or a_run_id()
+    tagged = tags.snapshot_tags(run_id, complete, TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
+    started = datetime.combine(run_id.day, time(3), UTC)
+    return Snapshot(snapshot_id, state, started, "vol-1", 80, 100, {**tagged, **(extra or {})})
+
+
+def a_point(
+    host_id: str = "us0a", snapshot_id: str = "snap-1", run_id: RunId | None = None, proven: datetime | None = None
+) -> RestorePoint:
+    run_id = run_id or a_run_id()
+    return RestorePoint(
+        host_id=host_id,
+        at=datetime.combine(run_id.day, time(3), UTC),
+        snapshot_id=snapshot_id,
+        run=run_id,
+        tree=TreeKind.FAKE_SUPER,
+        manifest=f"manifests/{host_id}/{run_id}.jsonl.gz",
+        proven=proven,
+    )
+
+
+def a_recovery(
+    kind: RecoveryKind = RecoveryKind.DRILL, recovery_id: RecoveryId | None = None, point: RestorePoint | None = None
+) -> Recovery:
+    return Recovery(
+        id=recovery_id or a_recovery_id(),
+        kind=kind,
+        host="us0",
+        point=point or a_point(),
+        probe="http://127.0.0.1/",
+        opened=a_moment(9),
+        deadline=a_moment(11),
+    )
+
+
+def a_receiver(name: str = "main", hosts: tuple[str, ...] = ("us0", "eu0")) -> ReceiverPolicy:
+    return ReceiverPolicy(
+        name=name,
+        start=time(2),
+        end=time(6),
+        timezone="UTC",
+        address_name="backup.example.org",
+        address_kind="route53",
+        allow=("198.51.100.0/24",),
+        instances=("t4g.small", "t4g.medium"),
+        volume=VolumePolicy(80),
+        hosts=hosts,
+    )
+
+
+def a_policy(version: str = "000001", hosts: tuple[str, ...] = ("us0", "eu0"), daily: int = 7) -> Policy:
+    return Policy(
+        version=version,
+        receivers={"main": a_receiver(hosts=hosts)},
+        hosts={name: HostPolicy(name, f"{name}a", (A_KEY,), probe="http://127.0.0.1/") for name in hosts},
+        retention=Rules(daily=daily),
+    )
+
+
+A_POLICY_TEXT = f"""\
+schema = 1
+
+[receiver.main]
+window   = "02:00-06:00"
+timezone = "UTC"
+name     = "backup.example.org"
+allow    = ["198.51.100.0/24"]
+instance = ["t4g.small", "t4g.medium"]
+volume   = {{ size = "80GiB" }}
+hosts    = ["us0", "eu0"]
+
+[host.us0]
+id    = "us0a"
+keys  = ["{A_KEY}"]
+probe = "http://127.0.0.1/"
+
+[host.eu0]
+id    = "eu0a"
+keys  = ["{ANOTHER_KEY}"]
+
+[retention]
+daily = 7
+"""

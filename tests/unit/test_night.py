@@ -1,0 +1,322 @@
+"""The night, case by case: what is observed on the left, what follows on the right."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.core import tags
+from chalicelib.core.model import HostStatus, Machine, Run, RunState, TreeKind
+from chalicelib.core.night import (
+    GIVE_UP,
+    GRACE,
+    LEAST_TIME_LEFT,
+    MACHINE_SETTLES,
+    MOST_MACHINES,
+    READY_WITHIN,
+    SNAPSHOT_SETTLES,
+    Action,
+    AdoptSnapshot,
+    AllowNetworks,
+    AttachVolume,
+    CloseRun,
+    CreateVolume,
+    IntendSnapshot,
+    LaunchReceiver,
+    NightWorld,
+    PointAddress,
+    RecordPoints,
+    TakeSnapshot,
+    TerminateReceiver,
+    Wait,
+    WriteBrief,
+    plan,
+)
+from tests.builders import a_machine, a_moment, a_point, a_receiver, a_result, a_run, a_snapshot, a_volume
+
+NETWORKS = ("198.51.100.0/24",)
+OPENED, DEADLINE = a_moment(2), a_moment(6)
+A_MINUTE = timedelta(minutes=1)
+
+
+def a_night(**observed: object) -> NightWorld:
+    """A briefed night with its volume, before anything was launched."""
+    nothing_yet = NightWorld(
+        receiver=a_receiver(),
+        networks=NETWORKS,
+        volume=a_volume(),
+        briefed=True,
+        machines=(),
+        ready=frozenset(),
+        released=frozenset(),
+        address=None,
+        results=(),
+        snapshots=(),
+    )
+    return replace(nothing_yet, **observed)  # type: ignore[arg-type]
+
+
+def a_receiver_machine(attempt: int = 1, state: str = "running") -> Machine:
+    return a_machine(f"i-{attempt}", state, {tags.ATTEMPT: str(attempt)})
+
+
+def a_launched_run(attempt: int = 1, **changes: object) -> Run:
+    launched = replace(a_run(), machine_attempt=attempt, machine_launched=OPENED)
+    return replace(launched, **changes)  # type: ignore[arg-type]
+
+
+def a_serving_night(**observed: object) -> NightWorld:
+    """The receiver stands, is ready and can be found."""
+    serving = a_night(
+        machines=(a_receiver_machine(),),
+        volume=a_volume(attached_to="i-1"),
+        ready=frozenset({1}),
+        address="10.0.0.1",
+    )
+    return replace(serving, **observed)  # type: ignore[arg-type]
+
+
+def a_spent_night(**observed: object) -> NightWorld:
+    """The receiver is gone and has let go of the volume; both hosts are complete."""
+    spent = a_night(
+        machines=(a_receiver_machine(state="terminated"),),
+        ready=frozenset({1}),
+        released=frozenset({1}),
+        results=(a_result("us0"), a_result("eu0")),
+    )
+    return replace(spent, **observed)  # type: ignore[arg-type]
+
+
+def kinds(actions: tuple[Action, ...]) -> list[type]:
+    return [type(action) for action in actions]
+
+
+TAKE_BOTH = TakeSnapshot("vol-1", ("eu0a", "us0a"), TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
+
+TOWARDS_THE_REPORTS: dict[str, tuple[Run, NightWorld, tuple[Action, ...]]] = {
+    "without a volume, one is made": (a_run(), a_night(volume=None), (CreateVolume(),)),
+    "a volume without a brief gets one": (a_run(), a_night(briefed=False), (WriteBrief("vol-1"),)),
+    "a briefed night launches its receiver": (a_run(), a_night(), (LaunchReceiver(1, OPENED + A_MINUTE),)),
+    "a running receiver gets the volume": (
+        a_launched_run(),
+        a_night(machines=(a_receiver_machine(),)),
+        (AttachVolume("vol-1", "i-1"),),
+    ),
+    "with the volume it is let be reached, then named": (
+        a_launched_run(),
+        a_serving_night(address="10.9.9.9"),
+        (AllowNetworks(NETWORKS), PointAddress("backup.example.org", "10.0.0.1")),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOWARDS_THE_REPORTS)
+def test_a_night_goes_step_by_step_towards_the_reports(case: str) -> None:
+    run, night, expected = TOWARDS_THE_REPORTS[case]
+
+    assert plan(run, night, OPENED + A_MINUTE) == expected
+
+
+WAITING: dict[str, tuple[Run, NightWorld]] = {
+    "for a volume that is being made": (a_run(), a_night(volume=a_volume(state="creating"))),
+    "for a machine that EC2 does not show yet": (a_launched_run(), a_night()),
+    "for a machine that starts": (a_launched_run(), a_night(machines=(a_receiver_machine(state="pending"),))),
+    "for a volume that another machine still holds": (
+        a_launched_run(),
+        a_night(machines=(a_receiver_machine(),), volume=a_volume(attached_to="i-9")),
+    ),
+    "for the reports": (a_launched_run(), a_serving_night()),
+    "for a machine that goes": (
+        a_launched_run(),
+        a_serving_night(machines=(a_receiver_machine(state="shutting-down"),)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WAITING)
+def test_a_night_waits(case: str) -> None:
+    run, night = WAITING[case]
+
+    assert kinds(plan(run, night, OPENED + A_MINUTE)) == [Wait]
+
+
+def test_waiting_says_for_whom() -> None:
+    (wait,) = plan(a_launched_run(), a_serving_night(results=(a_result("us0"),)), OPENED + A_MINUTE)
+
+    assert wait == Wait("reports of eu0")
+
+
+def test_a_machine_that_never_showed_is_asked_for_again_with_the_same_request() -> None:
+    later = OPENED + MACHINE_SETTLES
+
+    assert plan(a_launched_run(), a_night(), later) == (LaunchReceiver(1, OPENED),)
+
+
+def test_a_receiver_lost_before_the_deadline_is_replaced() -> None:
+    lost = a_spent_night(released=frozenset(), results=(a_result("us0"),))
+
+    assert plan(a_launched_run(), lost, a_moment(3)) == (LaunchReceiver(2, a_moment(3)),)
+
+
+def test_a_receiver_that_is_not_ready_in_time_is_ended() -> None:
+    deaf = a_serving_night(ready=frozenset())
+
+    actions = plan(a_launched_run(), deaf, a_moment(2) + READY_WITHIN)
+
+    assert kinds(actions) == [TerminateReceiver]
+
+
+def test_no_receiver_outlives_deadline_and_grace() -> None:
+    actions = plan(a_launched_run(), a_serving_night(), DEADLINE + GRACE)
+
+    assert kinds(actions) == [TerminateReceiver]
+
+
+def test_a_receiver_may_use_its_grace() -> None:
+    actions = plan(a_launched_run(), a_serving_night(), DEADLINE + GRACE - A_MINUTE)
+
+    assert kinds(actions) == [Wait]
+
+
+NO_REPLACEMENT: dict[str, tuple[Run, NightWorld]] = {
+    "it let go by itself": (a_launched_run(), a_spent_night(results=())),
+    "every host has reported": (a_launched_run(), a_spent_night(released=frozenset())),
+    "it was the last one": (
+        a_launched_run(attempt=MOST_MACHINES),
+        a_spent_night(machines=(a_receiver_machine(MOST_MACHINES, "terminated"),), released=frozenset(), results=()),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_REPLACEMENT)
+def test_a_receiver_is_not_replaced_when(case: str) -> None:
+    run, night = NO_REPLACEMENT[case]
+
+    assert kinds(plan(run, night, a_moment(3))) == [IntendSnapshot, TakeSnapshot]
+
+
+def test_a_receiver_is_not_replaced_when_no_time_is_left() -> None:
+    lost = a_spent_night(released=frozenset(), results=())
+
+    assert kinds(plan(a_launched_run(), lost, DEADLINE - LEAST_TIME_LEFT + A_MINUTE)) == [IntendSnapshot, TakeSnapshot]
+
+
+def test_a_clean_volume_is_snapshotted_with_its_complete_hosts() -> None:
+    assert plan(a_launched_run(), a_spent_night(), a_moment(3)) == (IntendSnapshot(), TAKE_BOTH)
+
+
+def test_a_volume_that_was_not_released_is_labelled_crash_consistent() -> None:
+    (_, take) = plan(a_launched_run(), a_spent_night(released=frozenset()), a_moment(3))
+
+    assert take == replace(TAKE_BOTH, consistency=tags.Consistency.CRASH)
+
+
+@pytest.mark.parametrize("status", [HostStatus.PARTIAL, HostStatus.FAILED, HostStatus.SUSPECT])
+def test_a_mixed_tree_is_not_tagged_complete(status: HostStatus) -> None:
+    night = a_spent_night(results=(a_result("us0"), a_result("eu0", status=status)))
+
+    (_, take) = plan(a_launched_run(), night, a_moment(3))
+
+    assert take == replace(TAKE_BOTH, complete=("us0a",))
+
+
+def test_a_run_that_was_rebuilt_learns_its_attempts_from_what_is_there() -> None:
+    machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
+    night = a_spent_night(machines=machines, released=frozenset({2}), results=(a_result("us0"),))
+
+    actions = plan(a_run(), night, a_moment(3))
+
+    assert actions == (IntendSnapshot(), replace(TAKE_BOTH, complete=("us0a",)))
+
+
+def test_a_volume_that_is_still_attached_is_waited_for() -> None:
+    night = a_spent_night(volume=a_volume(attached_to="i-1"))
+
+    assert kinds(plan(a_launched_run(), night, a_moment(3))) == [Wait]
+
+
+def test_a_snapshot_that_was_asked_for_and_does_not_show_is_waited_for_and_only_then_asked_for_again() -> None:
+    run = a_launched_run(snapshot_intended=a_moment(3))
+
+    assert kinds(plan(run, a_spent_night(), a_moment(3) + SNAPSHOT_SETTLES - A_MINUTE)) == [Wait]
+    assert kinds(plan(run, a_spent_night(), a_moment(3) + SNAPSHOT_SETTLES)) == [IntendSnapshot, TakeSnapshot]
+
+
+def test_a_snapshot_that_shows_is_adopted_and_no_second_is_taken() -> None:
+    run = a_launched_run(snapshot_intended=a_moment(3))
+    older, newer = a_snapshot("snap-9"), replace(a_snapshot("snap-1"), started=a_moment(4))
+
+    assert plan(run, a_spent_night(snapshots=(newer, older)), a_moment(5)) == (AdoptSnapshot("snap-9"),)
+
+
+def test_a_sound_snapshot_is_adopted_before_a_failed_one() -> None:
+    night = a_spent_night(snapshots=(a_snapshot("snap-1", state="error"), a_snapshot("snap-2", state="pending")))
+
+    assert plan(a_launched_run(), night, a_moment(3)) == (AdoptSnapshot("snap-2"),)
+
+
+def test_a_pending_snapshot_is_waited_for() -> None:
+    night = a_spent_night(snapshots=(a_snapshot(state="pending"),))
+
+    assert kinds(plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(3))) == [Wait]
+
+
+def test_a_completed_snapshot_gives_every_complete_host_a_restore_point() -> None:
+    night = a_spent_night(snapshots=(a_snapshot(),))
+
+    actions = plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4))
+
+    assert actions == (RecordPoints((a_point("us0a"), a_point("eu0a"))), CloseRun(RunState.DONE, None))
+
+
+@pytest.mark.parametrize("status", [HostStatus.PARTIAL, HostStatus.COMPLETE])
+def test_only_what_the_snapshot_says_is_complete_counts(status: HostStatus) -> None:
+    results = (a_result("us0"), a_result("eu0", status=status))
+    night = a_spent_night(results=results, snapshots=(a_snapshot(complete=("us0a",)),))
+
+    actions = plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4))
+
+    degraded = CloseRun(RunState.DEGRADED, f"not complete: eu0 {status}")
+    assert actions == (RecordPoints((a_point("us0a"),)), degraded)
+
+
+def test_a_night_without_a_complete_host_has_failed() -> None:
+    night = a_spent_night(results=(a_result("us0", status=HostStatus.FAILED),), snapshots=(a_snapshot(complete=()),))
+
+    actions = plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4))
+
+    assert actions == (RecordPoints(()), CloseRun(RunState.FAILED, "not complete: us0 failed, eu0 missing"))
+
+
+FAILURES: dict[str, tuple[Run, NightWorld]] = {
+    "nothing could be launched": (a_run(), a_night()),
+    "every launch found no room": (a_launched_run(), a_night()),
+    "the volume is gone": (a_launched_run(), a_spent_night(volume=None)),
+    "the snapshot failed": (
+        a_launched_run(snapshot_id="snap-1"),
+        a_spent_night(snapshots=(a_snapshot(state="error"),)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_night_fails_when(case: str) -> None:
+    run, night = FAILURES[case]
+
+    (closing,) = plan(run, night, DEADLINE)
+
+    assert isinstance(closing, CloseRun)
+    assert closing.state is RunState.FAILED
+
+
+def test_every_run_ends_and_leaves_no_machine() -> None:
+    stuck = a_serving_night(volume=a_volume(state="error"))
+
+    actions = plan(a_launched_run(), stuck, DEADLINE + GIVE_UP)
+
+    assert kinds(actions) == [TerminateReceiver, CloseRun]
+
+
+@pytest.mark.parametrize("state", [state for state in RunState if state.is_final])
+def test_a_closed_run_is_left_alone(state: RunState) -> None:
+    assert plan(a_run(state=state), a_serving_night(), DEADLINE + GIVE_UP) == ()

@@ -1,0 +1,322 @@
+"""Losing the table loses nothing: what nights and drills have written is all found again."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.model import (
+    HostResult,
+    Recovery,
+    RecoveryId,
+    RestorePoint,
+    Run,
+    RunId,
+    RunState,
+)
+from chalicelib.flows.apply import apply_policy
+from chalicelib.flows.rebuild import Rebuilt, rebuild
+from chalicelib.flows.reconcile import reconcile
+from chalicelib.flows.recover import open_drill, recover
+from chalicelib.flows.run_now import run_now
+from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
+from tests.fakes import Crash, FakeArchive, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
+
+WIRE = Path(__file__).parents[1] / "contract" / "wire"
+HOSTS = ("us0", "eu0")
+MOST_CALLS = 200
+
+
+# -- a world with a past, made by the flows ---------------------------------------------------------------------------
+
+
+def a_world_with_a_past(statuses: Iterable[str] = ("complete", "complete")) -> FakeWorld:
+    """Two nights, and two drills of us0: the first proved its newest point, the second could not ask it again."""
+    world = a_world()
+    apply_policy(A_POLICY_TEXT, None, world)
+    a_night(world, 22)
+    a_night(world, 23, statuses)
+    a_drill(world, a_moment(9))
+    a_drill(world, a_moment(15), verdict="content only")
+    return world
+
+
+def a_night(world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "complete")) -> RunId:
+    """Opened, pushed to, released, snapshotted, closed."""
+    run_id = an_open_night(world, day)
+    run = world.catalog.get_run(run_id)
+    for host, status in zip(run.hosts, statuses, strict=True):
+        report = json.loads((WIRE / "report.json").read_text())
+        told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
+        report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
+        world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
+    world.archive.put_once(f"runs/{run_id}/released/1.json", b"{}")
+    stand_down(world)
+    reconcile(run_id, world, a_moment(3, day=day))
+    for snapshot_id in world.volumes.snapshots:
+        world.volumes.complete(snapshot_id)
+    reconcile(run_id, world, a_moment(3, 30, day=day))
+    return run_id
+
+
+def an_open_night(world: FakeWorld, day: int) -> RunId:
+    """Its receiver is up and its hosts are pushing."""
+    now = a_moment(2, day=day)
+    world.machines.now = world.volumes.now = now
+    run_id = run_now("main", world, now, new_nonce=lambda: f"{day:032}")
+    reconcile(run_id, world, now)
+    attempt = world.catalog.get_run(run_id).machine_attempt
+    world.archive.put_once(f"runs/{run_id}/ready/{attempt}.json", b"{}")
+    reconcile(run_id, world, now)
+    return run_id
+
+
+def stand_down(world: FakeWorld) -> None:
+    """Every machine powers itself off, and EBS lets go of its volumes."""
+    for machine_id in world.machines.by_id:
+        world.machines.terminate(machine_id)
+
+
+def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven") -> RecoveryId:
+    recovery_id = an_open_drill(world, now)
+    report = json.loads((WIRE / "recovery-report.json").read_text())
+    compared = {"entries": 120, "missing": 0, "extra": 0, "different": 0, "unhashed": 0}
+    told = {"recovery": str(recovery_id), "id": recovery_id.host_id, "verdict": verdict, "compared": compared}
+    up = {
+        "boot": {"state": "booted", "why": None, "seconds": 1.2},
+        "probe": {"target": "http://127.0.0.1/", "answer": "200 OK", "ok": True},
+    }
+    world.archive.put_once(wire.recovery_report_key(recovery_id), json.dumps({**report, **told, **up}).encode())
+    recover(recovery_id, world, now)
+    return recovery_id
+
+
+def an_open_drill(world: FakeWorld, now: datetime) -> RecoveryId:
+    recovery_id = open_drill("us0", world, now)
+    recover(recovery_id, world, now)
+    return recovery_id
+
+
+# -- what is compared -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Known:
+    """Everything in a catalogue that means something; how often an item was written does not."""
+
+    policy: str | None
+    runs: list[Run]
+    results: list[HostResult]
+    points: list[RestorePoint]
+    recoveries: list[Recovery]
+
+
+def what_is_known(catalog: FakeCatalog) -> Known:
+    """Versions apart, and apart from what only an open run needs: when it asked EC2 for something."""
+    runs = sorted(catalog.runs.values(), key=lambda run: run.id)
+    return Known(
+        policy=catalog.policy_version(),
+        runs=[replace(run, version=0, machine_launched=None, snapshot_intended=None) for run in runs],
+        results=[result for run in runs for result in catalog.find_results(run.id)],
+        points=catalog.find_points(),
+        recoveries=[replace(recovery, version=0) for recovery in catalog.find_recoveries()],
+    )
+
+
+def without_its_table(world: FakeWorld) -> FakeWorld:
+    return replace(world, catalog=FakeCatalog())
+
+
+# -- tests ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last_night", [("complete", "complete"), ("complete-with-warnings", "partial")])
+def test_losing_the_table_loses_nothing(last_night: tuple[str, str]) -> None:
+    world = a_world_with_a_past(last_night)
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    known = what_is_known(after.catalog)
+    assert known == what_is_known(world.catalog)
+    assert len(known.runs) == 2
+    assert len(known.results) == 4
+    assert [point.proven is not None for point in known.points if point.host_id == "us0a"] == [False, True]
+    assert [recovery.verdict for recovery in known.recoveries] == ["proven", "content only"]
+
+
+def test_it_says_how_much_it_found() -> None:
+    after = without_its_table(a_world_with_a_past())
+
+    rebuilt = rebuild(after)
+
+    assert rebuilt == Rebuilt("000001", runs=2, results=4, points=4, recoveries=2, faults=())
+
+
+def test_what_the_table_still_has_is_left_alone() -> None:
+    world = a_world_with_a_past()
+    before = what_is_known(world.catalog)
+    versions = {run_id: run.version for run_id, run in world.catalog.runs.items()}
+
+    rebuild(world)
+
+    assert what_is_known(world.catalog) == before
+    assert {run_id: run.version for run_id, run in world.catalog.runs.items()} == versions
+
+
+def test_rebuilding_twice_is_rebuilding_once() -> None:
+    after = without_its_table(a_world_with_a_past())
+    rebuild(after)
+    once = what_is_known(after.catalog)
+
+    rebuild(after)
+
+    assert what_is_known(after.catalog) == once
+
+
+def test_an_open_run_goes_on_where_it_was() -> None:
+    world = a_world()
+    apply_policy(A_POLICY_TEXT, None, world)
+    run_id = an_open_night(world, 23)
+    after = without_its_table(world)
+
+    rebuild(after)
+    outcome = reconcile(run_id, after, a_moment(2, 10))
+
+    assert outcome.run.state is RunState.OPEN
+    assert outcome.run.hosts == world.catalog.get_run(run_id).hosts
+    assert outcome.waiting == ("reports of us0, eu0",)
+    assert len(world.machines.requests) == 1
+
+
+def test_an_open_run_whose_receiver_is_gone_is_closed_by_the_next_reconciliation() -> None:
+    world = a_world()
+    apply_policy(A_POLICY_TEXT, None, world)
+    run_id = an_open_night(world, 23)
+    world.machines.by_id.clear()
+    after = without_its_table(world)
+
+    rebuild(after)
+    outcome = reconcile(run_id, after, world.catalog.get_run(run_id).deadline + timedelta(days=1))
+
+    assert outcome.run.state is RunState.FAILED
+
+
+def test_a_receivers_attempts_are_counted_on() -> None:
+    world = a_world()
+    apply_policy(A_POLICY_TEXT, None, world)
+    run_id = an_open_night(world, 23)
+    world.archive.put_once(f"runs/{run_id}/ready/2.json", b"{}")
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    assert after.catalog.get_run(run_id).machine_attempt == 2
+
+
+def test_an_open_drill_goes_on_where_it_was() -> None:
+    world = a_world_with_a_past()
+    recovery_id = an_open_drill(world, a_moment(10))
+    after = without_its_table(world)
+
+    rebuild(after)
+    outcome = recover(recovery_id, after, a_moment(10, 5))
+
+    assert outcome.waiting == (f"the report of machine {world.catalog.get_recovery(recovery_id).machine_id}",)
+
+
+def test_the_id_of_a_run_that_was_never_briefed_stays_taken() -> None:
+    world = a_world()
+    apply_policy(A_POLICY_TEXT, None, world)
+    closed = wire.Closed(a_run_id(), RunState.FAILED, a_moment(6), None, "no receiver could be launched", ())
+    world.archive.put_once(wire.closed_key(a_run_id()), wire.closed_record(closed))
+
+    rebuild(world)
+    next_run = run_now("main", world, a_moment(7), new_nonce=lambda: "0" * 32)
+
+    assert world.catalog.get_run(a_run_id()).state is RunState.FAILED
+    assert next_run == a_run_id(attempt=2)
+
+
+def test_without_the_archive_the_tags_alone_give_the_restore_points() -> None:
+    world = a_world_with_a_past()
+    after = replace(world, archive=FakeArchive(), catalog=FakeCatalog())
+
+    rebuild(after)
+
+    bare = [replace(point, manifest=None, proven=None) for point in world.catalog.find_points()]
+    assert after.catalog.find_points() == bare
+    assert after.catalog.policy_version() is None
+
+
+def test_the_newest_archived_policy_is_in_force_again() -> None:
+    world = a_world()
+    apply_policy(A_POLICY_TEXT, None, world)
+    apply_policy(A_POLICY_TEXT.replace("daily = 7", "daily = 9"), None, world)
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    assert after.catalog.policy_version() == "000002"
+
+
+def test_a_second_snapshot_of_a_run_gives_no_restore_points() -> None:
+    world = a_world_with_a_past()
+    extra = replace(a_snapshot("snap-extra", a_run_id(23)), started=a_moment(1, day=23))
+    world.volumes.snapshots[extra.id] = extra
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    assert after.catalog.find_points() == world.catalog.find_points()
+
+
+def test_a_snapshot_that_is_not_complete_gives_no_restore_points() -> None:
+    world = a_world()
+    for state in ("pending", "error"):
+        snapshot = a_snapshot(f"snap-{state}", a_run_id(22), state=state)
+        world.volumes.snapshots[snapshot.id] = snapshot
+
+    rebuild(world)
+
+    assert world.catalog.find_points() == []
+
+
+def test_what_is_damaged_is_named_and_costs_only_itself() -> None:
+    world = a_world_with_a_past()
+    world.archive.objects[wire.brief_key(a_run_id(22))] = b"not JSON"
+    world.archive.objects["runs/what/is/this/brief.json"] = b"{}"
+    damaged = a_snapshot("snap-damaged", a_run_id(21), extra={f"{tags.COMPLETE}0": "?"})
+    world.volumes.snapshots[damaged.id] = damaged
+    after = without_its_table(world)
+
+    rebuilt = rebuild(after)
+
+    assert {fault.split(":")[0] for fault in rebuilt.faults} == {
+        "main/2026-11-22/1",
+        "runs/what/is/this/brief.json",
+        "snapshot snap-damaged",
+    }
+    assert (rebuilt.runs, rebuilt.points, rebuilt.recoveries) == (1, 4, 2)
+
+
+@pytest.mark.parametrize("after_effect", [False, True], ids=["before its effect", "after its effect"])
+def test_a_crash_at_any_single_call_is_made_good_by_trying_again(after_effect: bool) -> None:
+    world = a_world_with_a_past()
+    for at in range(1, MOST_CALLS):
+        after, fuse = without_its_table(world), Fuse(at, after_effect)
+
+        try:
+            rebuild(a_fused_world(after, fuse))
+        except Crash:
+            rebuild(after)
+
+        assert what_is_known(after.catalog) == what_is_known(world.catalog), f"call {at}"
+        if not fuse.has_blown:
+            return
+    pytest.fail(f"a rebuild takes more than {MOST_CALLS} calls")

@@ -1,0 +1,268 @@
+"""Reconciling a run when AWS answers late, twice, wrongly or not at all, and when someone else is faster."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.model import Run, RunState, Snapshot
+from chalicelib.core.night import MACHINE_SETTLES, SNAPSHOT_SETTLES
+from chalicelib.errors import CapacityError, PermanentError, TransientError
+from chalicelib.flows.reconcile import reconcile
+from tests.builders import A_POLICY_TEXT, a_moment, a_result, a_run, a_run_id, a_snapshot
+from tests.fakes import FakeCatalog, FakeVolumes, FakeWorld, a_world
+
+OPENED = a_moment(2)
+
+
+def a_world_with(run: Run, catalog: FakeCatalog | None = None) -> FakeWorld:
+    world = a_world(catalog=catalog)
+    world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    world.catalog.open_run(run)
+    return world
+
+
+def a_world_after_the_pushes(catalog: FakeCatalog | None = None) -> FakeWorld:
+    """Both hosts are complete, and the receiver is gone."""
+    world = a_world_with(a_run(), catalog)
+    reconcile(a_run_id(), world, OPENED)
+    for host in ("us0", "eu0"):
+        world.catalog.record_result(a_result(host))
+    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", b"{}")
+    world.machines.terminate("i-1")
+    return world
+
+
+@dataclass
+class VolumesThatLoseAnswers(FakeVolumes):
+    """CreateSnapshot answers with an error, whether it did it or not; Describe shows it when the test says so."""
+
+    has_effect: bool = True
+    hidden: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+        self.asked.append(volume_id)
+        if self.has_effect:
+            super().create_snapshot(volume_id, description, tags)
+        raise TransientError("no answer")
+
+    def find_snapshots(self, tags: Mapping[str, str]) -> list[Snapshot]:
+        return [] if self.hidden else super().find_snapshots(tags)
+
+
+def losing_answers(
+    world: FakeWorld, has_effect: bool, hidden: bool = False
+) -> tuple[FakeWorld, VolumesThatLoseAnswers]:
+    volumes = VolumesThatLoseAnswers(
+        world.machines,
+        volumes=world.volumes.volumes,
+        created=world.volumes.created,
+        has_effect=has_effect,
+        hidden=hidden,
+    )
+    return replace(world, volumes=volumes), volumes
+
+
+def test_a_snapshot_whose_answer_was_lost_is_adopted_and_not_taken_twice() -> None:
+    world, volumes = losing_answers(a_world_after_the_pushes(), has_effect=True)
+
+    reconcile(a_run_id(), world, a_moment(3))
+
+    assert len(volumes.asked) == 1
+    assert world.catalog.get_run(a_run_id()).snapshot_id == next(iter(volumes.snapshots))
+
+
+def test_a_snapshot_that_shows_minutes_later_is_still_the_only_one() -> None:
+    world, volumes = losing_answers(a_world_after_the_pushes(), has_effect=True, hidden=True)
+
+    reconcile(a_run_id(), world, a_moment(3))
+    reconcile(a_run_id(), world, a_moment(3) + SNAPSHOT_SETTLES - timedelta(seconds=1))
+    volumes.hidden = False
+    reconcile(a_run_id(), world, a_moment(3) + SNAPSHOT_SETTLES)
+
+    assert len(volumes.asked) == 1
+    assert world.catalog.get_run(a_run_id()).snapshot_id == next(iter(volumes.snapshots))
+
+
+@dataclass
+class VolumesThatShowLate(FakeVolumes):
+    """What was made is not shown at the first look."""
+
+    looks: int = 0
+
+    def find_snapshots(self, tags: Mapping[str, str]) -> list[Snapshot]:
+        self.looks += 1
+        return super().find_snapshots(tags) if self.looks > 1 else []
+
+
+def test_a_snapshot_that_shows_between_the_decision_and_the_deed_is_adopted() -> None:
+    world = a_world_after_the_pushes()
+    volumes = VolumesThatShowLate(world.machines, volumes=world.volumes.volumes)
+    volumes.snapshots["snap-there"] = a_snapshot("snap-there", state="pending")
+
+    reconcile(a_run_id(), replace(world, volumes=volumes), a_moment(3))
+
+    assert list(volumes.snapshots) == ["snap-there"]
+    assert world.catalog.get_run(a_run_id()).snapshot_id == "snap-there"
+
+
+def test_a_snapshot_that_never_was_is_asked_for_again_when_it_would_have_shown() -> None:
+    world, volumes = losing_answers(a_world_after_the_pushes(), has_effect=False)
+
+    first = reconcile(a_run_id(), world, a_moment(3))
+    volumes.has_effect = True
+    reconcile(a_run_id(), world, a_moment(3) + SNAPSHOT_SETTLES)
+
+    assert first.waiting == ("a snapshot was asked for and does not show yet",)
+    assert len(volumes.asked) == 2
+    assert len(volumes.snapshots) == 1
+
+
+@dataclass
+class CatalogWhereSomeoneIsFaster(FakeCatalog):
+    """The next write of a run finds that another one came first."""
+
+    is_beaten: bool = False
+
+    def save_run(self, run: Run) -> Run | None:
+        if self.is_beaten:
+            self.is_beaten = False
+            super().save_run(run)
+        return super().save_run(run)
+
+
+def test_whoever_loses_the_intent_takes_no_snapshot() -> None:
+    catalog = CatalogWhereSomeoneIsFaster()
+    world = a_world_after_the_pushes(catalog)
+    catalog.is_beaten = True
+
+    outcome = reconcile(a_run_id(), world, a_moment(3))
+
+    assert outcome.overtaken
+    assert world.volumes.snapshots == {}
+
+
+def test_whoever_loses_the_claim_launches_nothing() -> None:
+    catalog = CatalogWhereSomeoneIsFaster(is_beaten=True)
+    world = a_world_with(a_run(), catalog)
+
+    outcome = reconcile(a_run_id(), world, OPENED)
+
+    assert outcome.overtaken
+    assert world.machines.requests == []
+
+
+def test_without_room_for_the_first_type_the_next_one_is_launched() -> None:
+    world = a_world_with(a_run())
+    world.machines.no_capacity_for = {"t4g.small"}
+
+    reconcile(a_run_id(), world, OPENED)
+
+    assert [request.instance_type for request in world.machines.requests] == ["t4g.medium"]
+
+
+def test_without_room_for_any_type_it_is_tried_again_later_with_the_same_request() -> None:
+    world = a_world_with(a_run())
+    world.machines.no_capacity_for = {"t4g.small", "t4g.medium"}
+
+    with pytest.raises(CapacityError, match=r"t4g\.small, t4g\.medium"):
+        reconcile(a_run_id(), world, OPENED)
+    world.machines.no_capacity_for = set()
+    reconcile(a_run_id(), world, OPENED + MACHINE_SETTLES)
+
+    (request,) = world.machines.requests
+    assert "POWER_OFF_MINUTES='270'" in request.user_data
+    assert request.tags[tags.ATTEMPT] == "1"
+
+
+def test_a_night_without_any_room_fails_without_a_snapshot() -> None:
+    world = a_world_with(a_run())
+    world.machines.no_capacity_for = {"t4g.small", "t4g.medium"}
+    with pytest.raises(CapacityError):
+        reconcile(a_run_id(), world, OPENED)
+
+    outcome = reconcile(a_run_id(), world, a_moment(6))
+
+    assert outcome.run.state is RunState.FAILED
+    assert world.volumes.snapshots == {}
+
+
+def test_a_machine_that_ec2_has_forgotten_costs_its_attempt_only() -> None:
+    world = a_world_with(a_run())
+    reconcile(a_run_id(), world, OPENED)
+    forget(world, "i-1")
+    world.machines.now = a_moment(4)
+
+    reconcile(a_run_id(), world, a_moment(4))
+    reconcile(a_run_id(), world, a_moment(4) + MACHINE_SETTLES)
+
+    assert [request.tags[tags.ATTEMPT] for request in world.machines.requests] == ["1", "2"]
+
+
+def forget(world: FakeWorld, machine_id: str) -> None:
+    """EC2 no longer shows it, and still knows its token."""
+    world.machines.terminate(machine_id)
+    gone = world.machines.by_id[machine_id]
+    world.machines.by_id[machine_id] = replace(gone, tags={})
+
+
+def test_a_second_receiver_serves_from_where_the_first_was_lost() -> None:
+    world = a_world_with(a_run())
+    reconcile(a_run_id(), world, OPENED)
+    world.machines.terminate("i-1")
+    world.machines.now = a_moment(3)
+
+    reconcile(a_run_id(), world, a_moment(3))
+
+    (volume,) = world.volumes.volumes.values()
+    assert volume.attached_to == "i-2"
+    assert world.address.names == {"backup.example.org": "10.0.0.2"}
+
+
+def test_a_lost_volume_comes_back_from_the_newest_completed_snapshot() -> None:
+    world = a_world_with(a_run())
+    for snapshot in (
+        a_snapshot("snap-old", a_run_id(21)),
+        replace(a_snapshot("snap-new", a_run_id(22)), size_gib=120),
+        a_snapshot("snap-pending", a_run_id(22, attempt=2), state="pending"),
+    ):
+        world.volumes.snapshots[snapshot.id] = snapshot
+
+    reconcile(a_run_id(), world, OPENED)
+
+    (volume,) = world.volumes.volumes.values()
+    assert world.volumes.made_from[volume.id] == "snap-new"
+    assert volume.size_gib == 120
+
+
+def test_the_archive_knows_of_the_end_before_the_table_does() -> None:
+    catalog = CatalogWhereSomeoneIsFaster()
+    world = a_world_after_the_pushes(catalog)
+    reconcile(a_run_id(), world, a_moment(3))
+    world.volumes.complete(next(iter(world.volumes.snapshots)))
+    catalog.is_beaten = True
+
+    outcome = reconcile(a_run_id(), world, a_moment(4))
+
+    assert outcome.overtaken
+    assert wire.parse_closed(world.archive.get(wire.closed_key(a_run_id()))).state is RunState.DONE
+    assert world.lambdas.invoked == []
+
+
+@pytest.mark.parametrize("now", [a_moment(3), a_moment(23)])
+def test_a_closed_run_stays_as_it_is(now: datetime) -> None:
+    world = a_world_with(a_run(state=RunState.DONE))
+
+    outcome = reconcile(a_run_id(), world, now)
+
+    assert outcome.steps == ()
+    assert world.machines.requests == []
+
+
+def test_a_run_that_is_not_there_is_told_with_what_to_do() -> None:
+    with pytest.raises(PermanentError, match="rebuild"):
+        reconcile(a_run_id(), a_world(), OPENED)

@@ -1,0 +1,565 @@
+"""A drill and a restore: which point, what comes up, what is left afterwards, and what interruptions do to it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.recovery import (
+    CreateVolume,
+    RecordVerdict,
+    RecoveryWorld,
+    Wait,
+    choose_point,
+    plan,
+)
+from chalicelib.errors import CapacityError, PermanentError, Refused
+from chalicelib.flows.recover import Outcome, open_drill, open_restore, recover
+from chalicelib.flows.tick import tick
+from tests.builders import (
+    A_POLICY_TEXT,
+    a_machine,
+    a_moment,
+    a_point,
+    a_recovery,
+    a_run_id,
+    a_snapshot,
+    a_volume,
+)
+from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
+
+NOW = a_moment(9)
+DRILL = RecoveryId("us0a", NOW.date(), 1)
+A_REPORT = Path(__file__).parents[1] / "contract" / "wire" / "recovery-report.json"
+FINISHED = datetime(2026, 11, 23, 9, 10, tzinfo=UTC)
+MOST_CALLS = 200
+
+
+def a_world_with_backups(*days: int) -> FakeWorld:
+    """A policy in force, and for each day of November a completed snapshot in which us0 was complete."""
+    world = a_world()
+    world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    world.catalog.set_policy_version("000001", None)
+    for day in days or (22,):
+        snapshot = a_snapshot(f"snap-{day}", a_run_id(day))
+        world.volumes.snapshots[snapshot.id] = snapshot
+        world.catalog.record_point(a_point(snapshot_id=snapshot.id, run_id=a_run_id(day)))
+    return world
+
+
+def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:
+    """A proof, but for the changes."""
+    report = json.loads(A_REPORT.read_text())
+    found_identical = {"entries": 120, "missing": 0, "extra": 0, "different": 0, "unhashed": 0}
+    proof = {
+        "recovery": str(recovery_id),
+        "id": recovery_id.host_id,
+        "verdict": "proven",
+        "compared": found_identical,
+        "findings": [],
+        "boot": {"state": "booted", "why": None, "seconds": 1.2},
+        "probe": {"target": "http://127.0.0.1/", "answer": "200 OK", "ok": True},
+        "finished": "2026-11-23T09:10:00Z",
+    }
+    return json.dumps({**report, **proof, **changes}).encode()
+
+
+def the_machine_reports(world: FakeWorld, recovery_id: RecoveryId = DRILL, **changes: Any) -> None:
+    world.archive.put_once(wire.recovery_report_key(recovery_id), a_report(recovery_id, **changes))
+
+
+def is_taken_down(world: FakeWorld) -> bool:
+    return {machine.state for machine in world.machines.by_id.values()} <= {"terminated"} and not world.volumes.volumes
+
+
+def a_drill_awaiting_its_report(world: FakeWorld) -> RecoveryId:
+    recovery_id = open_drill("us0", world, NOW)
+    recover(recovery_id, world, NOW)
+    return recovery_id
+
+
+# -- which point ------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_point_is_chosen() -> None:
+    points = [a_point(snapshot_id=f"snap-{day}", run_id=a_run_id(day)) for day in (21, 23, 22)]
+
+    chosen = choose_point(points)
+
+    assert chosen is not None
+    assert chosen.snapshot_id == "snap-23"
+
+
+def test_with_a_date_the_newest_at_or_before_it_is_chosen() -> None:
+    points = [a_point(snapshot_id=f"snap-{day}", run_id=a_run_id(day)) for day in (21, 22, 23)]
+
+    exactly, before = choose_point(points, points[1].at), choose_point(points, points[1].at - timedelta(seconds=1))
+
+    assert exactly == points[1]
+    assert before == points[0]
+
+
+def test_without_a_point_old_enough_none_is_chosen() -> None:
+    assert choose_point([a_point()], a_moment(day=1)) is None
+    assert choose_point([]) is None
+
+
+# -- opening ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_drill_starts_from_the_newest_point_and_is_handed_on() -> None:
+    world = a_world_with_backups(21, 22)
+
+    recovery_id = open_drill("us0", world, NOW)
+
+    recovery = world.catalog.get_recovery(recovery_id)
+    assert recovery_id == DRILL
+    assert (recovery.kind, recovery.point.snapshot_id) == (RecoveryKind.DRILL, "snap-22")
+    assert recovery.probe == "http://127.0.0.1/"
+    assert world.lambdas.invoked == [("recover", {"schema": 1, "recovery": str(DRILL)})]
+
+
+def test_a_drill_asked_for_twice_is_opened_once() -> None:
+    world = a_world_with_backups()
+
+    first, second = open_drill("us0", world, NOW), open_drill("us0", world, NOW)
+
+    assert first == second
+    assert len(world.catalog.recoveries) == 1
+
+
+def test_a_second_drill_of_the_day_is_another_attempt() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world)
+    recover(DRILL, world, NOW)
+
+    again = open_drill("us0", world, NOW)
+
+    assert again == RecoveryId("us0a", NOW.date(), 2)
+
+
+def test_an_id_that_the_archive_has_seen_is_never_used_again() -> None:
+    world = a_world_with_backups()
+    world.archive.put_once(f"recoveries/us0a/{NOW.date()}/3/closed.json", b"{}")
+
+    recovery_id = open_drill("us0", world, NOW)
+
+    assert recovery_id.attempt == 4
+
+
+def test_a_host_without_points_is_refused() -> None:
+    world = a_world_with_backups()
+
+    with pytest.raises(Refused, match="eu0 has no restore point"):
+        open_drill("eu0", world, NOW)
+
+
+def test_a_restore_to_before_the_first_point_is_refused_and_says_when_that_was() -> None:
+    world = a_world_with_backups()
+
+    with pytest.raises(Refused, match="no restore point that old: its first is of 2026-11-22"):
+        open_restore("us0", a_moment(day=1), world, NOW)
+
+
+def test_a_host_that_left_the_policy_is_restored_by_its_id() -> None:
+    world = a_world_with_backups()
+    world.catalog.record_point(a_point("old0", "snap-22", a_run_id(22)))
+
+    recovery_id = open_restore("old0", None, world, NOW)
+
+    assert recovery_id.host_id == "old0"
+
+
+# -- a drill ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot() -> None:
+    world = a_world_with_backups()
+
+    a_drill_awaiting_its_report(world)
+
+    (volume,) = world.volumes.volumes.values()
+    (request,) = world.machines.requests
+    assert world.volumes.made_from[volume.id] == "snap-22"
+    assert volume.attached_to == world.catalog.get_recovery(DRILL).machine_id
+    assert request.security_group == "sg-drill"
+    for tagged in (volume.tags, request.tags):
+        assert tagged[tags.ROLE] == "recovery"
+        assert tagged[tags.RECOVERY] == str(DRILL)
+        assert datetime.fromisoformat(tagged[tags.EXPIRES]) > world.catalog.get_recovery(DRILL).deadline
+
+
+def test_the_brief_is_there_before_the_machine_is() -> None:
+    world = a_world_with_backups()
+    world.machines.no_capacity_for = {"t4g.small", "t4g.medium"}
+    open_drill("us0", world, NOW)
+
+    with pytest.raises(CapacityError):
+        recover(DRILL, world, NOW)
+
+    brief = wire.parse_recovery_brief(world.archive.get(wire.recovery_brief_key(DRILL)))
+    assert brief == world.catalog.get_recovery(DRILL)
+
+
+def test_a_proven_drill_marks_the_point_and_leaves_nothing_behind() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world)
+
+    recover(DRILL, world, a_moment(9, 12))
+
+    recovery = world.catalog.get_recovery(DRILL)
+    (point,) = world.catalog.find_points("us0a")
+    assert (recovery.state, recovery.verdict, recovery.closed) == (RecoveryState.DONE, "proven", a_moment(9, 12))
+    assert point.proven == FINISHED
+    assert is_taken_down(world)
+
+
+@pytest.mark.parametrize("verdict", ["content only", "as recorded", "unproven", "different", "failed"])
+def test_any_other_verdict_is_kept_with_its_findings_and_proves_nothing(verdict: str) -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, verdict=verdict, findings=["etc/passwd: mode 644, recorded 600"])
+
+    recover(DRILL, world, NOW)
+
+    recovery = world.catalog.get_recovery(DRILL)
+    assert (recovery.verdict, recovery.findings) == (verdict, ("etc/passwd: mode 644, recorded 600",))
+    assert recovery.state is (RecoveryState.FAILED if verdict == "failed" else RecoveryState.DONE)
+    assert world.catalog.find_points("us0a")[0].proven is None
+    assert is_taken_down(world)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"compared": {"entries": 0, "missing": 0, "extra": 0, "different": 0, "unhashed": 0}}, "nothing was compared"),
+        ({"compared": {"entries": 9, "missing": 1, "extra": 0, "different": 0, "unhashed": 0}}, "not identical"),
+        ({"compared": {"entries": 9, "missing": 0, "extra": 0, "different": 0, "unhashed": 1}}, "not identical"),
+        ({"boot": {"state": "not booted", "why": "no init", "seconds": 0.0}}, "did not boot"),
+        ({"probe": None}, "did not answer"),
+        ({"probe": {"target": "http://127.0.0.1/", "answer": "refused", "ok": False}}, "did not answer"),
+    ],
+)
+def test_a_proof_that_its_own_report_belies_is_none(changes: dict[str, Any], why: str) -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, **changes)
+
+    recover(DRILL, world, NOW)
+
+    recovery = world.catalog.get_recovery(DRILL)
+    assert recovery.verdict == "failed"
+    assert why in recovery.findings[0]
+    assert world.catalog.find_points("us0a")[0].proven is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", a_report(RecoveryId("us0a", NOW.date(), 9))])
+def test_a_report_that_is_none_fails_the_drill_and_says_so(body: bytes) -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    world.archive.put_once(wire.recovery_report_key(DRILL), body)
+
+    recover(DRILL, world, NOW)
+
+    recovery = world.catalog.get_recovery(DRILL)
+    assert (recovery.state, recovery.verdict) == (RecoveryState.FAILED, "failed")
+    assert "its report" in recovery.findings[0]
+    assert is_taken_down(world)
+
+
+def test_a_drill_without_a_report_fails_at_its_deadline_and_leaves_nothing_behind() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    deadline = world.catalog.get_recovery(DRILL).deadline
+
+    early = recover(DRILL, world, deadline - timedelta(seconds=1))
+    late = recover(DRILL, world, deadline)
+
+    assert early.recovery.state is RecoveryState.OPEN
+    assert (late.recovery.state, late.recovery.verdict) == (RecoveryState.FAILED, "failed")
+    assert late.recovery.findings == ("there was no report before the deadline",)
+    assert is_taken_down(world)
+
+
+def test_a_machine_that_ends_without_a_report_fails_the_drill_at_once() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    world.machines.terminate("i-1")
+
+    outcome = recover(DRILL, world, NOW)
+
+    assert outcome.recovery.findings == ("machine i-1 ended without a report",)
+    assert is_taken_down(world)
+
+
+def test_a_machine_that_reported_and_powered_off_has_not_failed() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world)
+    world.machines.terminate("i-1")
+
+    outcome = recover(DRILL, world, NOW)
+
+    assert outcome.recovery.verdict == "proven"
+
+
+def test_a_snapshot_that_is_gone_fails_the_drill_before_anything_is_launched() -> None:
+    world = a_world_with_backups()
+    open_drill("us0", world, NOW)
+    world.volumes.delete_snapshot("snap-22")
+
+    outcome = recover(DRILL, world, NOW)
+
+    assert outcome.recovery.findings == ("snapshot snap-22 is gone",)
+    assert world.machines.requests == []
+
+
+def test_the_next_instance_type_is_tried_when_one_has_no_capacity() -> None:
+    world = a_world_with_backups()
+    world.machines.no_capacity_for = {"t4g.small"}
+
+    a_drill_awaiting_its_report(world)
+
+    assert [request.instance_type for request in world.machines.requests] == ["t4g.medium"]
+
+
+def test_without_capacity_it_tries_again_later_and_fails_only_at_the_deadline() -> None:
+    world = a_world_with_backups()
+    world.machines.no_capacity_for = {"t4g.small", "t4g.medium"}
+    open_drill("us0", world, NOW)
+
+    with pytest.raises(CapacityError, match=r"t4g.small, t4g.medium"):
+        recover(DRILL, world, NOW)
+    late = recover(DRILL, world, world.catalog.get_recovery(DRILL).deadline)
+
+    assert late.recovery.state is RecoveryState.FAILED
+    assert is_taken_down(world)
+
+
+def test_a_recovery_that_the_table_does_not_know_is_an_error_that_names_it() -> None:
+    with pytest.raises(PermanentError, match=f"no recovery {DRILL}"):
+        recover(DRILL, a_world_with_backups(), NOW)
+
+
+# -- a restore --------------------------------------------------------------------------------------------------------
+
+
+def test_a_restored_machine_stays_until_its_deadline_and_says_where_to_log_in() -> None:
+    world = a_world_with_backups(20, 22)
+    recovery_id = open_restore("us0", a_moment(12, day=21), world, NOW)
+    recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id)
+
+    kept = recover(recovery_id, world, NOW)
+    over = recover(recovery_id, world, kept.recovery.deadline)
+
+    assert kept.recovery.point.snapshot_id == "snap-20"
+    assert kept.recovery.state is RecoveryState.OPEN
+    assert "log in at 10.0.0.1" in kept.waiting[0]
+    assert over.recovery.state is RecoveryState.DONE
+    assert is_taken_down(world)
+
+
+def test_the_restored_volume_stays_even_when_its_machine_goes() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_restore("us0", None, world, NOW)
+    recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id)
+    world.machines.terminate("i-1")
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert kept.recovery.state is RecoveryState.OPEN
+    assert "attach vol-1" in kept.waiting[0]
+    assert list(world.volumes.volumes) == ["vol-1"]
+
+
+# -- patience ---------------------------------------------------------------------------------------------------------
+
+
+def what_is_seen(**changes: Any) -> RecoveryWorld:
+    seen: dict[str, Any] = {
+        "machines": (a_machine(),),
+        "volume": a_volume(),
+        "snapshot": a_snapshot(),
+        "briefed": True,
+        "report": None,
+    }
+    return RecoveryWorld(**{**seen, **changes})
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        what_is_seen(machines=(a_machine(state="pending"),)),
+        what_is_seen(machines=(a_machine(state="shutting-down"),)),
+        what_is_seen(volume=a_volume(state="creating")),
+        what_is_seen(volume=a_volume(attached_to="i-1")),
+    ],
+)
+def test_what_ec2_is_busy_with_is_waited_for(seen: RecoveryWorld) -> None:
+    (action,) = plan(a_recovery(), seen, NOW)
+
+    assert isinstance(action, Wait)
+
+
+def test_a_volume_is_made_as_large_as_its_snapshot() -> None:
+    seen = what_is_seen(machines=(), volume=None, briefed=False)
+
+    assert plan(a_recovery(), seen, NOW) == (CreateVolume("snap-1", 80),)
+
+
+def test_nothing_is_planned_for_a_closed_recovery() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world)
+    recover(DRILL, world, NOW)
+
+    closed = world.catalog.get_recovery(DRILL)
+
+    assert plan(closed, what_is_seen(), NOW + timedelta(days=9)) == ()
+
+
+def test_a_late_report_changes_nothing_about_a_verdict() -> None:
+    failed = plan(a_recovery(), what_is_seen(), a_recovery().deadline)
+
+    assert failed == (RecordVerdict("failed", ("there was no report before the deadline",)),)
+
+
+def test_a_volume_that_does_not_show_yet_is_asked_for_once_a_call() -> None:
+    world = a_world_with_backups()
+    open_drill("us0", world, NOW)
+    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+
+    outcome = recover(DRILL, world, NOW)
+
+    assert outcome.steps == ("CreateVolume",)
+    assert len(world.volumes.volumes) == 1
+
+
+# -- interruptions ----------------------------------------------------------------------------------------------------
+
+
+def by_ticks_alone(world: FakeWorld, now: datetime) -> None:
+    """Every event and every first invocation is lost: what a tick wakes is all that runs."""
+    world.lambdas.invoked.clear()
+    tick(world, now, new_nonce=lambda: "0" * 32)
+    for function, payload in world.lambdas.invoked:
+        if function == "recover":
+            recover(wire.parse_recovery_payload(payload), world, now)
+
+
+def test_with_every_event_lost_the_tick_alone_does_a_drill() -> None:
+    world = a_world_with_backups()
+    open_drill("us0", world, NOW)
+
+    by_ticks_alone(world, NOW)
+    the_machine_reports(world)
+    by_ticks_alone(world, NOW + timedelta(minutes=5))
+
+    assert world.catalog.get_recovery(DRILL).verdict == "proven"
+    assert is_taken_down(world)
+
+
+def test_with_every_call_repeated_a_drill_happens_once() -> None:
+    world = a_world_with_backups()
+
+    for _ in range(3):
+        open_drill("us0", world, NOW)
+    for _ in range(3):
+        recover(DRILL, world, NOW)
+    the_machine_reports(world)
+    outcomes = [recover(DRILL, world, NOW) for _ in range(3)]
+
+    assert outcomes[1:] == [Outcome(outcomes[0].recovery)] * 2
+    assert len(world.machines.requests) == 1
+    assert len(world.volumes.made_from) == 1
+    assert is_taken_down(world)
+
+
+def test_what_ec2_does_not_show_yet_is_not_made_a_second_time() -> None:
+    world = a_world_with_backups()
+    open_drill("us0", world, NOW)
+    shown = world.volumes.find_volumes
+    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    recover(DRILL, world, NOW)
+    recover(DRILL, world, NOW)
+    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+    world.machines.find = lambda tags: []  # type: ignore[method-assign]
+
+    forgotten = world.catalog.get_recovery(DRILL)
+    recover(DRILL, world, NOW)
+    world.catalog.recoveries[DRILL] = forgotten
+    recover(DRILL, world, NOW)
+
+    assert len(world.volumes.made_from) == 1
+    assert len(world.machines.requests) == 1
+
+
+def test_a_closing_cut_short_is_finished_as_the_archive_has_it() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world)
+    save = world.catalog.save_recovery
+    world.catalog.save_recovery = lambda recovery: None if recovery.state.is_final else save(recovery)  # type: ignore[method-assign]
+    recover(DRILL, world, NOW)
+    world.catalog.save_recovery = save  # type: ignore[method-assign]
+
+    outcome = recover(DRILL, world, NOW + timedelta(minutes=5))
+
+    archived = wire.parse_closed_recovery(world.archive.get(wire.recovery_closed_key(DRILL)))
+    assert outcome.recovery.closed == archived.closed == NOW
+
+
+def test_whoever_loses_a_write_stops_and_leaves_the_rest_to_the_winner() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, verdict="different")
+    world.catalog.save_recovery = lambda recovery: None  # type: ignore[method-assign]
+
+    outcome = recover(DRILL, world, NOW)
+
+    assert outcome.overtaken
+    assert not is_taken_down(world)
+
+
+def retried_once(step: Callable[[], object]) -> None:
+    """As the platform does with an invocation that died."""
+    try:
+        step()
+    except Crash:
+        step()
+
+
+def a_drill_with_one_crash(world: FakeWorld, fuse: Fuse) -> None:
+    fused = a_fused_world(world, fuse)
+    retried_once(lambda: open_drill("us0", fused, NOW))
+    retried_once(lambda: recover(DRILL, fused, NOW))
+    the_machine_reports(world)
+    retried_once(lambda: recover(DRILL, fused, NOW))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_a_crash_at_any_single_call_is_made_good_by_trying_again(after: bool) -> None:
+    for at in range(1, MOST_CALLS):
+        world, fuse = a_world_with_backups(), Fuse(at, after)
+
+        a_drill_with_one_crash(world, fuse)
+
+        assert world.catalog.get_recovery(DRILL).verdict == "proven", f"call {at}"
+        assert len(world.catalog.recoveries) == 1, f"call {at}"
+        assert len(world.machines.requests) == 1, f"call {at}"
+        assert len(world.volumes.made_from) == 1, f"call {at}"
+        assert world.catalog.find_points("us0a")[0].proven == FINISHED, f"call {at}"
+        assert is_taken_down(world), f"call {at}"
+        if not fuse.has_blown:
+            return
+    pytest.fail(f"a drill takes more than {MOST_CALLS} calls")
