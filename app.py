@@ -1,0 +1,161 @@
+"""The doors: each trigger, one call.
+
+How to read this program: a schedule ticks every five minutes and opens the runs that are due; every open run is
+reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
+EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
+When a run closes, `prune` applies retention; a `drill` or a `restore` opens a recovery, which is reconciled likewise.
+
+What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
+from chalice.app import Chalice, CloudWatchEvent, Rate
+
+from chalicelib import wire
+from chalicelib.errors import ConfigError, PermanentError, Refused
+from chalicelib.flows import wake
+from chalicelib.flows.apply import apply_policy as apply_the_policy
+from chalicelib.flows.prune import prune as prune_snapshots
+from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
+from chalicelib.flows.reconcile import Outcome, reconcile
+from chalicelib.flows.recover import open_drill, open_restore
+from chalicelib.flows.recover import recover as recover_host
+from chalicelib.flows.run_now import run_now as begin_run
+from chalicelib.flows.tick import tick as tick_once
+from chalicelib.wiring import the_time, the_world
+
+Payload = Mapping[str, Any]
+
+app = Chalice(app_name="ebbtide", configure_logs=False)
+log = Logger(service="ebbtide")
+new_nonce = partial(secrets.token_hex, 16)
+
+
+# -- what happens by itself -------------------------------------------------------------------------------------------
+
+
+@app.schedule(Rate(5, unit=Rate.MINUTES), name="tick")
+def tick(event: CloudWatchEvent) -> None:
+    ticked = tick_once(the_world(), the_time(), new_nonce)
+    log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
+
+
+@app.lambda_function(name="reconcile_run")
+def reconcile_run(event: Payload, context: Any) -> None:
+    with final_faults_logged(event):
+        tell(reconcile(wire.parse_run_payload(event), the_world(), the_time()))
+
+
+@app.lambda_function(name="recover")
+def recover(event: Payload, context: Any) -> None:
+    with final_faults_logged(event):
+        tell(recover_host(wire.parse_recovery_payload(event), the_world(), the_time()))
+
+
+@app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")
+def on_report(event: CloudWatchEvent) -> None:
+    detail = EventBridgeEvent(event.to_dict()).detail
+    with final_faults_logged(detail):
+        tell(wake.on_report(detail, the_world(), the_time()))
+
+
+@app.on_cw_event(
+    {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]}, name="on_instance_state"
+)
+def on_instance_state(event: CloudWatchEvent) -> None:
+    detail = EventBridgeEvent(event.to_dict()).detail
+    with final_faults_logged(detail):
+        tell(wake.on_instance(wire.parse_instance_event(detail), the_world(), the_time()))
+
+
+@app.on_cw_event({"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]}, name="on_snapshot_state")
+def on_snapshot_state(event: CloudWatchEvent) -> None:
+    detail = EventBridgeEvent(event.to_dict()).detail
+    with final_faults_logged(detail):
+        tell(wake.on_snapshot(wire.parse_snapshot_event(detail), the_world(), the_time()))
+
+
+# -- what an operator asks for ----------------------------------------------------------------------------------------
+
+
+@app.lambda_function(name="apply_policy")
+def apply_policy(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_apply(event)
+    try:
+        result = apply_the_policy(request.text, request.expected, the_world())
+    except ConfigError as error:
+        return wire.refused_policy(error.faults)
+    return wire.applied(result.version, result.changes)
+
+
+@app.lambda_function(name="run_now")
+def run_now(event: Payload, context: Any) -> dict[str, Any]:
+    return wire.run_payload(begin_run(wire.parse_receiver_name(event), the_world(), the_time(), new_nonce))
+
+
+@app.lambda_function(name="drill")
+def drill(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_recovery_request(event)
+    return wire.recovery_payload(open_drill(request.host, the_world(), the_time()))
+
+
+@app.lambda_function(name="restore")
+def restore(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_recovery_request(event)
+    return wire.recovery_payload(open_restore(request.host, request.at, the_world(), the_time()))
+
+
+@app.lambda_function(name="prune")
+def prune(event: Payload, context: Any) -> dict[str, Any]:
+    pruned = wire.pruned(prune_snapshots(the_world(), the_time(), wire.parse_dry_run(event)))
+    log.info("pruned", marked=pruned["marked"], deleted=pruned["deleted"], refused=pruned["refused"])
+    return pruned
+
+
+@app.lambda_function(name="rebuild")
+def rebuild(event: Payload, context: Any) -> dict[str, Any]:
+    found = rebuild_catalogue(the_world())
+    counts = {
+        "runs": found.runs,
+        "results": found.results,
+        "points": found.points,
+        "recoveries": found.recoveries,
+    }
+    return wire.rebuilt(found.policy, counts, found.faults)
+
+
+# -- what is told -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def final_faults_logged(about: Payload) -> Iterator[None]:
+    """Let what may work next time be tried again by the platform; log the rest, which would only fail again."""
+    try:
+        yield
+    except (PermanentError, ConfigError, Refused):
+        log.exception("gave up", about=about)
+
+
+def tell(outcome: wake.Outcome | None) -> None:
+    """One line for what was done, and one for every report that does not count."""
+    if outcome is None:
+        return
+    if isinstance(outcome, Outcome):
+        for rejected in outcome.rejected:
+            log.warning("report rejected", report=rejected.key, why=rejected.why)
+        about = {"run": str(outcome.run.id), "state": outcome.run.state.value, "rejected": len(outcome.rejected)}
+    else:
+        about = {"recovery": str(outcome.recovery.id), "state": outcome.recovery.state.value}
+    done = {"steps": outcome.steps, "waiting": outcome.waiting, "overtaken": outcome.overtaken}
+    log.info("reconciled", extra={**about, **done})
+
+
+def _texts(ids: tuple[object, ...]) -> list[str]:
+    return [str(one) for one in ids]

@@ -1,0 +1,85 @@
+"""The name a receiver is found by (Route 53), and who may reach its port (the security group)."""
+
+from collections.abc import Sequence
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.clients import Clients
+from chalicelib.aws.faults import code_of, told
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import IpPermissionTypeDef
+
+# A host asks again at every attempt, and should then find the receiver of this night, not of the last.
+_TIME_TO_LIVE = 60
+_SSH = 22
+
+
+class Route53Address:
+    """An A record in the deployment's zone."""
+
+    def __init__(self, clients: Clients, zone: str, group: str) -> None:
+        self._clients = clients
+        self._zone = zone
+        self._group = group
+
+    def current(self, name: str) -> str | None:
+        with told(f"looking up {name} in zone {self._zone}"):
+            answer = self._clients.route53.list_resource_record_sets(
+                HostedZoneId=self._zone, StartRecordName=name, StartRecordType="A", MaxItems="1"
+            )
+        for record in answer["ResourceRecordSets"]:
+            if record["Name"].rstrip(".") == name.rstrip(".") and record["Type"] == "A":
+                return record["ResourceRecords"][0]["Value"]
+        return None
+
+    def point(self, name: str, address: str) -> None:
+        with told(f"pointing {name} at {address}"):
+            self._clients.route53.change_resource_record_sets(
+                HostedZoneId=self._zone,
+                ChangeBatch={
+                    "Changes": [
+                        {
+                            "Action": "UPSERT",
+                            "ResourceRecordSet": {
+                                "Name": name,
+                                "Type": "A",
+                                "TTL": _TIME_TO_LIVE,
+                                "ResourceRecords": [{"Value": address}],
+                            },
+                        }
+                    ]
+                },
+            )
+
+    def allow(self, networks: Sequence[str]) -> None:
+        """Open first, close then: a network that stays is never shut out in between."""
+        wanted = {str(ip_network(network)) for network in networks}
+        with told(f"opening group {self._group} to {', '.join(sorted(wanted)) or 'no one'}"):
+            present = self._open_to()
+            for network in sorted(wanted - present):
+                self._open(network)
+            for network in sorted(present - wanted):
+                self._clients.ec2.revoke_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])
+
+    def _open(self, network: str) -> None:
+        try:
+            self._clients.ec2.authorize_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])
+        except ClientError as error:
+            if code_of(error) != "InvalidPermission.Duplicate":
+                raise
+
+    def _open_to(self) -> set[str]:
+        group = self._clients.ec2.describe_security_groups(GroupIds=[self._group])["SecurityGroups"][0]
+        rules = [rule for rule in group["IpPermissions"] if rule.get("FromPort") == rule.get("ToPort") == _SSH]
+        four = {entry["CidrIp"] for rule in rules for entry in rule.get("IpRanges", [])}
+        return four | {entry["CidrIpv6"] for rule in rules for entry in rule.get("Ipv6Ranges", [])}
+
+
+def _rule(network: str) -> "IpPermissionTypeDef":
+    rule: IpPermissionTypeDef = {"IpProtocol": "tcp", "FromPort": _SSH, "ToPort": _SSH}
+    if ip_network(network).version == 4:
+        return {**rule, "IpRanges": [{"CidrIp": network}]}
+    return {**rule, "Ipv6Ranges": [{"CidrIpv6": network}]}

@@ -1,0 +1,170 @@
+"""The catalogue in one DynamoDB table, without an index; every write is conditional and every read consistent.
+
+| what          | pk                | sk                            | written when                        |
+|---------------|-------------------|-------------------------------|-------------------------------------|
+| policy        | `policy`          | `current`                     | the version is still the expected   |
+| run           | `runs#main`       | `2026-11-23#000001`           | absent; then its version unchanged  |
+| host's result | `results#<run>`   | `us0a`                        | absent: the first one wins          |
+| restore point | `points`          | `us0a#snap-0abc`              | absent; to be proven, present       |
+| recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
+
+A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import items
+from chalicelib.aws.clients import Clients
+from chalicelib.aws.faults import code_of, told
+from chalicelib.core.model import HostResult, Recovery, RecoveryId, RestorePoint, Run, RunId
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
+
+_ABSENT = "attribute_not_exists(pk)"
+_UNCHANGED = "version = :version"
+
+
+class DynamoCatalog:
+    def __init__(self, clients: Clients, table: str) -> None:
+        self._clients = clients
+        self._table = table
+
+    # -- policy
+
+    def policy_version(self) -> str | None:
+        found = self._get("policy", "current")
+        return items.fields(found).text("version") if found else None
+
+    def set_policy_version(self, version: str, expected: str | None) -> bool:
+        new = items.item("policy", "current", {"version": version})
+        if expected is None:
+            return self._put(new, _ABSENT)
+        return self._put(new, "version = :expected", {":expected": {"S": expected}})
+
+    # -- runs
+
+    def open_run(self, run: Run) -> bool:
+        return self._put(items.item(*_run_key(run.id), items.run_values(run)), _ABSENT)
+
+    def get_run(self, run_id: RunId) -> Run:
+        found = self._get(*_run_key(run_id))
+        if found is None:
+            raise KeyError(str(run_id))
+        return items.read_run(found)
+
+    def find_runs(self, receiver: str, limit: int = 10) -> list[Run]:
+        return [items.read_run(found) for found in self._query(f"runs#{receiver}", newest_first=limit)]
+
+    def save_run(self, run: Run) -> Run | None:
+        saved = replace(run, version=run.version + 1)
+        is_saved = self._put_next(items.item(*_run_key(run.id), items.run_values(saved)), run.version)
+        return saved if is_saved else None
+
+    # -- results
+
+    def record_result(self, result: HostResult) -> bool:
+        return self._put(items.item(f"results#{result.run}", result.id, items.result_values(result)), _ABSENT)
+
+    def find_results(self, run_id: RunId) -> list[HostResult]:
+        return [items.read_result(found) for found in self._query(f"results#{run_id}")]
+
+    # -- restore points
+
+    def record_point(self, point: RestorePoint) -> None:
+        self._put(items.item("points", _point_key(point), items.point_values(point)), _ABSENT)
+
+    def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
+        found = self._query("points", f"{host_id}#" if host_id else None)
+        return sorted((items.read_point(point) for point in found), key=lambda point: (point.at, point.host_id))
+
+    def forget_points(self, snapshot_id: str) -> None:
+        for point in self.find_points():
+            if point.snapshot_id == snapshot_id:
+                self._delete("points", _point_key(point))
+
+    def mark_proven(self, point: RestorePoint) -> None:
+        self._put(items.item("points", _point_key(point), items.point_values(point)), "attribute_exists(pk)")
+
+    # -- recoveries
+
+    def open_recovery(self, recovery: Recovery) -> bool:
+        return self._put(items.item(*_recovery_key(recovery.id), items.recovery_values(recovery)), _ABSENT)
+
+    def get_recovery(self, recovery_id: RecoveryId) -> Recovery:
+        found = self._get(*_recovery_key(recovery_id))
+        if found is None:
+            raise KeyError(str(recovery_id))
+        return items.read_recovery(found)
+
+    def find_recoveries(self, host_id: str | None = None) -> list[Recovery]:
+        found = self._query("recoveries", f"{host_id}#" if host_id else None)
+        return [items.read_recovery(recovery) for recovery in found]
+
+    def save_recovery(self, recovery: Recovery) -> Recovery | None:
+        saved = replace(recovery, version=recovery.version + 1)
+        new = items.item(*_recovery_key(recovery.id), items.recovery_values(saved))
+        return saved if self._put_next(new, recovery.version) else None
+
+    # -- the table
+
+    def _get(self, pk: str, sk: str) -> Mapping[str, Any] | None:
+        with told(f"reading {pk} {sk}"):
+            answer = self._clients.dynamodb.get_item(
+                TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
+            )
+        return answer.get("Item")
+
+    def _query(self, pk: str, prefix: str | None = None, newest_first: int | None = None) -> list[Mapping[str, Any]]:
+        """Every item of the partition whose sort key starts with the prefix; or its last few, backwards."""
+        question: QueryInputPaginateTypeDef = {
+            "PaginationConfig": {} if newest_first is None else {"MaxItems": newest_first},
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "pk = :pk" + (" AND begins_with(sk, :prefix)" if prefix else ""),
+            "ExpressionAttributeValues": {":pk": {"S": pk}, **({":prefix": {"S": prefix}} if prefix else {})},
+            "ScanIndexForward": newest_first is None,
+        }
+        pages = self._clients.dynamodb.get_paginator("query")
+        with told(f"looking through {pk}"):
+            return [found for page in pages.paginate(**question) for found in page["Items"]]
+
+    def _put_next(self, new: items.Item, version: int) -> bool:
+        return self._put(new, _UNCHANGED, {":version": {"N": str(version)}})
+
+    def _put(self, new: items.Item, condition: str, values: Mapping[str, Any] | None = None) -> bool:
+        """Whether the condition held and the item is written."""
+        given = {"ExpressionAttributeValues": values} if values else {}
+        with told(f"writing {new['pk']['S']} {new['sk']['S']}"):
+            try:
+                self._clients.dynamodb.put_item(
+                    TableName=self._table,
+                    Item=new,
+                    ConditionExpression=condition,
+                    **given,  # type: ignore[arg-type]
+                )
+            except ClientError as error:
+                if code_of(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+        return True
+
+    def _delete(self, pk: str, sk: str) -> None:
+        with told(f"removing {pk} {sk}"):
+            self._clients.dynamodb.delete_item(TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+
+
+def _run_key(run: RunId) -> tuple[str, str]:
+    return f"runs#{run.receiver}", f"{run.day.isoformat()}#{run.attempt:06d}"
+
+
+def _recovery_key(recovery: RecoveryId) -> tuple[str, str]:
+    return "recoveries", f"{recovery.host_id}#{recovery.day.isoformat()}#{recovery.attempt:06d}"
+
+
+def _point_key(point: RestorePoint) -> str:
+    return f"{point.host_id}#{point.snapshot_id}"

@@ -1,0 +1,49 @@
+"""boto3's clients: one session, each client made when it is first needed, because making one takes long."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_route53 import Route53Client
+    from mypy_boto3_s3 import S3Client
+
+_PATIENT = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
+_ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+
+
+class Clients:
+    """Lazy, and each one made once."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        self._session = session
+
+    @cached_property
+    def ec2(self) -> "EC2Client":
+        return self._session.client("ec2", config=_PATIENT)
+
+    @cached_property
+    def ec2_once(self) -> "EC2Client":
+        """For CreateSnapshot, which has no client token: a retry of the SDK's own would make a second snapshot."""
+        return self._session.client("ec2", config=_ONCE)
+
+    @cached_property
+    def route53(self) -> "Route53Client":
+        return self._session.client("route53", config=_PATIENT)
+
+    @cached_property
+    def dynamodb(self) -> "DynamoDBClient":
+        return self._session.client("dynamodb", config=_PATIENT)
+
+    @cached_property
+    def s3(self) -> "S3Client":
+        return self._session.client("s3", config=_PATIENT)
+
+    @cached_property
+    def functions(self) -> "LambdaClient":
+        return self._session.client("lambda", config=_PATIENT)

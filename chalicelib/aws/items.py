@@ -1,0 +1,180 @@
+"""The catalogue's values as DynamoDB items, and back: every item carries our schema."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from chalicelib.core.ids import parse_recovery, parse_run
+from chalicelib.core.model import (
+    SCHEMA,
+    ExpectedHost,
+    HostResult,
+    HostStatus,
+    Recovery,
+    RecoveryKind,
+    RecoveryState,
+    RestorePoint,
+    Run,
+    RunState,
+    TreeKind,
+)
+from chalicelib.fields import Fields, checked, moment_text
+
+Item = dict[str, Any]
+
+_write = TypeSerializer()
+_read = TypeDeserializer()
+
+
+def item(pk: str, sk: str, values: Mapping[str, Any]) -> Item:
+    """An item in DynamoDB's own typed form."""
+    plain = {"pk": pk, "sk": sk, "schema": SCHEMA, **values}
+    return {name: _write.serialize(value) for name, value in plain.items()}
+
+
+def fields(found: Mapping[str, Any]) -> Fields:
+    """An item as DynamoDB gave it, to be read field by field."""
+    plain = {name: _read.deserialize(value) for name, value in found.items()}
+    return checked(f"item {plain.get('pk')} {plain.get('sk')}", plain)
+
+
+def _maybe(moment: datetime | None) -> str | None:
+    return None if moment is None else moment_text(moment)
+
+
+def run_values(run: Run) -> Item:
+    return {
+        "run": str(run.id),
+        "policy": run.policy_version,
+        "opened": moment_text(run.opened),
+        "deadline": moment_text(run.deadline),
+        "hosts": [{"name": host.name, "id": host.id, "nonce": host.nonce} for host in run.hosts],
+        "state": run.state.value,
+        "machine_attempt": run.machine_attempt,
+        "machine_launched": _maybe(run.machine_launched),
+        "snapshot_intended": _maybe(run.snapshot_intended),
+        "snapshot": run.snapshot_id,
+        "closed": _maybe(run.closed),
+        "why": run.why,
+        "version": run.version,
+    }
+
+
+def read_run(found: Mapping[str, Any]) -> Run:
+    values = fields(found)
+    return Run(
+        id=parse_run(values.text("run")),
+        policy_version=values.text("policy"),
+        opened=values.moment("opened"),
+        deadline=values.moment("deadline"),
+        hosts=tuple(
+            ExpectedHost(host.text("name"), host.text("id"), host.text("nonce")) for host in values.parts("hosts")
+        ),
+        state=values.choice("state", RunState),
+        machine_attempt=values.number("machine_attempt"),
+        machine_launched=values.maybe_moment("machine_launched"),
+        snapshot_intended=values.maybe_moment("snapshot_intended"),
+        snapshot_id=values.maybe_text("snapshot"),
+        closed=values.maybe_moment("closed"),
+        why=values.maybe_text("why"),
+        version=values.number("version"),
+    )
+
+
+def result_values(result: HostResult) -> Item:
+    return {
+        "run": str(result.run),
+        "name": result.name,
+        "id": result.id,
+        "status": result.status.value,
+        "files": result.files,
+        "bytes_sent": result.bytes_sent,
+        "seconds": Decimal(str(result.seconds)),
+        "tree": result.tree.value,
+        "manifest": result.manifest,
+        "problems": list(result.problems),
+    }
+
+
+def read_result(found: Mapping[str, Any]) -> HostResult:
+    values = fields(found)
+    return HostResult(
+        run=parse_run(values.text("run")),
+        name=values.text("name"),
+        id=values.text("id"),
+        status=values.choice("status", HostStatus),
+        files=values.number("files"),
+        bytes_sent=values.number("bytes_sent"),
+        seconds=values.real("seconds"),
+        tree=values.choice("tree", TreeKind),
+        manifest=values.maybe_text("manifest"),
+        problems=values.texts("problems"),
+    )
+
+
+def point_values(point: RestorePoint) -> Item:
+    return {
+        "host_id": point.host_id,
+        "at": moment_text(point.at),
+        "snapshot": point.snapshot_id,
+        "run": str(point.run),
+        "tree": point.tree.value,
+        "manifest": point.manifest,
+        "proven": _maybe(point.proven),
+    }
+
+
+def _point(values: Fields) -> RestorePoint:
+    return RestorePoint(
+        host_id=values.text("host_id"),
+        at=values.moment("at"),
+        snapshot_id=values.text("snapshot"),
+        run=parse_run(values.text("run")),
+        tree=values.choice("tree", TreeKind),
+        manifest=values.maybe_text("manifest"),
+        proven=values.maybe_moment("proven"),
+    )
+
+
+def read_point(found: Mapping[str, Any]) -> RestorePoint:
+    return _point(fields(found))
+
+
+def recovery_values(recovery: Recovery) -> Item:
+    return {
+        "recovery": str(recovery.id),
+        "kind": recovery.kind.value,
+        "host": recovery.host,
+        "point": point_values(recovery.point),
+        "probe": recovery.probe,
+        "opened": moment_text(recovery.opened),
+        "deadline": moment_text(recovery.deadline),
+        "state": recovery.state.value,
+        "verdict": recovery.verdict,
+        "findings": list(recovery.findings),
+        "machine": recovery.machine_id,
+        "closed": _maybe(recovery.closed),
+        "version": recovery.version,
+    }
+
+
+def read_recovery(found: Mapping[str, Any]) -> Recovery:
+    values = fields(found)
+    return Recovery(
+        id=parse_recovery(values.text("recovery")),
+        kind=values.choice("kind", RecoveryKind),
+        host=values.text("host"),
+        point=_point(values.part("point")),
+        probe=values.maybe_text("probe"),
+        opened=values.moment("opened"),
+        deadline=values.moment("deadline"),
+        state=values.choice("state", RecoveryState),
+        verdict=values.maybe_text("verdict"),
+        findings=values.texts("findings"),
+        machine_id=values.maybe_text("machine"),
+        closed=values.maybe_moment("closed"),
+        version=values.number("version"),
+    )

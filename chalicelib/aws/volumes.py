@@ -1,0 +1,136 @@
+"""EBS volumes and snapshots of ours: always our own account's, always from all pages."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import tagging
+from chalicelib.aws.clients import Clients
+from chalicelib.aws.faults import code_of, told
+from chalicelib.core.model import Snapshot, Volume
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import SnapshotResponseTypeDef, SnapshotTypeDef, VolumeResponseTypeDef, VolumeTypeDef
+
+# Any name does: the machine finds its volume by the volume's id.
+_DEVICE = "/dev/sdf"
+
+
+class EbsVolumes:
+    """Volumes and snapshots by their tags and by their id."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
+        pages = self._clients.ec2.get_paginator("describe_volumes")
+        with told(f"looking for volumes of {dict(tags)}"):
+            return [
+                _volume(volume) for page in pages.paginate(Filters=tagging.filters(tags)) for volume in page["Volumes"]
+            ]
+
+    def create_volume(
+        self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
+    ) -> Volume:
+        source = {"SnapshotId": snapshot_id} if snapshot_id else {}
+        with told(f"creating volume {tags.get('Name', '')} from {snapshot_id or 'nothing'}"):
+            return _volume(
+                self._clients.ec2.create_volume(
+                    ClientToken=token,
+                    AvailabilityZone=zone,
+                    Size=size_gib,
+                    VolumeType=kind,  # type: ignore[arg-type]
+                    Encrypted=True,
+                    TagSpecifications=[tagging.on_create("volume", tags)],
+                    **source,  # type: ignore[arg-type]
+                )
+            )
+
+    def attach(self, volume_id: str, machine_id: str) -> None:
+        with told(f"attaching volume {volume_id} to machine {machine_id}"):
+            try:
+                self._clients.ec2.attach_volume(VolumeId=volume_id, InstanceId=machine_id, Device=_DEVICE)
+            except ClientError as error:
+                if code_of(error) != "VolumeInUse" or not self._is_attached(volume_id, machine_id):
+                    raise
+
+    def _is_attached(self, volume_id: str, machine_id: str) -> bool:
+        volumes = self._clients.ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"]
+        return any(_volume(volume).attached_to == machine_id for volume in volumes)
+
+    def delete_volume(self, volume_id: str) -> None:
+        with told(f"deleting volume {volume_id}"):
+            try:
+                self._clients.ec2.delete_volume(VolumeId=volume_id)
+            except ClientError as error:
+                if code_of(error) != "InvalidVolume.NotFound":
+                    raise
+
+    def find_snapshots(self, tags: Mapping[str, str]) -> list[Snapshot]:
+        pages = self._clients.ec2.get_paginator("describe_snapshots")
+        with told(f"looking for snapshots of {dict(tags)}"):
+            return [
+                _snapshot(snapshot)
+                for page in pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags))
+                for snapshot in page["Snapshots"]
+            ]
+
+    def get_snapshot(self, snapshot_id: str) -> Snapshot:
+        """Raises KeyError when absent."""
+        with told(f"looking at snapshot {snapshot_id}"):
+            try:
+                answer = self._clients.ec2.describe_snapshots(OwnerIds=["self"], SnapshotIds=[snapshot_id])
+            except ClientError as error:
+                if code_of(error) in ("InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed"):
+                    raise KeyError(snapshot_id) from None
+                raise
+        if not answer["Snapshots"]:
+            raise KeyError(snapshot_id)
+        return _snapshot(answer["Snapshots"][0])
+
+    def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+        with told(f"taking a snapshot of volume {volume_id} ({description})"):
+            return _snapshot(
+                self._clients.ec2_once.create_snapshot(
+                    VolumeId=volume_id,
+                    Description=description,
+                    TagSpecifications=[tagging.on_create("snapshot", tags)],
+                )
+            )
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        with told(f"deleting snapshot {snapshot_id}"):
+            try:
+                self._clients.ec2.delete_snapshot(SnapshotId=snapshot_id)
+            except ClientError as error:
+                if code_of(error) != "InvalidSnapshot.NotFound":
+                    raise
+
+    def tag(self, resource_id: str, tags: Mapping[str, str]) -> None:
+        with told(f"tagging {resource_id}"):
+            self._clients.ec2.create_tags(Resources=[resource_id], Tags=tagging.written(tags))
+
+
+def _volume(volume: "VolumeTypeDef | VolumeResponseTypeDef") -> Volume:
+    attached = [one["InstanceId"] for one in volume.get("Attachments", []) if one.get("State") != "detached"]
+    return Volume(
+        id=volume["VolumeId"],
+        state=volume["State"],
+        zone=volume["AvailabilityZone"],
+        size_gib=volume["Size"],
+        attached_to=attached[0] if attached else None,
+        tags=tagging.read(volume.get("Tags", [])),
+    )
+
+
+def _snapshot(snapshot: "SnapshotTypeDef | SnapshotResponseTypeDef") -> Snapshot:
+    return Snapshot(
+        id=snapshot["SnapshotId"],
+        state=snapshot["State"],
+        started=snapshot["StartTime"],
+        volume_id=snapshot["VolumeId"],
+        size_gib=snapshot["VolumeSize"],
+        progress=int(snapshot.get("Progress", "").rstrip("%") or 0),
+        tags=tagging.read(snapshot.get("Tags", [])),
+    )

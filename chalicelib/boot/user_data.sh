@@ -1,0 +1,134 @@
+#!/bin/sh
+# What a machine of Ebbtide runs first: arm the power-off timer, fetch the agent, become a receiver or a recovery.
+# A template: the names in braces that start with "ebbtide_" are filled in, and a doubled dollar sign is one for the shell.
+# On a real machine every path starts at /; EBBTIDE_ROOT is another place to start from, for whoever is not root.
+set -eu
+
+ROLE='${ebbtide_role}'
+ID='${ebbtide_id}'
+ATTEMPT='${ebbtide_attempt}'
+BUCKET='${ebbtide_bucket}'
+REGION='${ebbtide_region}'
+BRIEF='${ebbtide_brief}'
+AGENT_KEY='${ebbtide_agent}'
+POWER_OFF_MINUTES='${ebbtide_power_off_minutes}'
+
+R="$${EBBTIDE_ROOT:-}"
+AGENT="$$R/opt/ebbtide/ebbtide-agent.pyz"
+export DEBIAN_FRONTEND=noninteractive
+
+say() { echo "ebbtide: $$*"; }
+
+has_systemd() { [ -z "$$R" ] && [ -d /run/systemd/system ]; }
+
+# Nothing keeps running: whatever goes wrong from here on, this machine powers itself off.
+arm_power_off() {
+    if has_systemd; then
+        systemd-run --quiet --unit=ebbtide-power-off --on-active="$${POWER_OFF_MINUTES}min" systemctl poweroff
+    else
+        (sleep "$$((POWER_OFF_MINUTES * 60))" && power_off) </dev/null >/dev/null 2>&1 &
+    fi
+}
+
+# Below another root only a power button of that root's own is pressed, never the machine's.
+power_off() {
+    if [ -z "$$R" ]; then
+        poweroff
+    elif [ -x "$$R/usr/local/sbin/poweroff" ]; then
+        "$$R/usr/local/sbin/poweroff"
+    fi
+}
+
+fail() {
+    say "$$*; powering off" >&2
+    power_off
+    exit 1
+}
+
+missing_packages() {
+    command -v rsync >/dev/null || echo rsync
+    command -v bwrap >/dev/null || echo bubblewrap
+    command -v setpriv >/dev/null || echo util-linux
+    [ "$$ROLE" != receiver ] || [ -x /usr/sbin/sshd ] || echo openssh-server
+    [ "$$ROLE" != receiver ] || command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+    [ "$$ROLE" != recovery ] || command -v systemd-nspawn >/dev/null || echo systemd-container
+    command -v python3 >/dev/null || echo python3
+    python3 -c 'import boto3' 2>/dev/null || echo python3-boto3
+}
+
+install_missing() {
+    missing="$$(missing_packages | tr '\n' ' ')"
+    [ -n "$$missing" ] || return 0
+    if [ "$$(id -u)" = 0 ] && [ -z "$$R" ] && command -v apt-get >/dev/null; then
+        say "installing $$missing"
+        apt-get -q update && apt-get -q -y --no-install-recommends install $$missing || fail "could not install $$missing"
+    else
+        say "not installed: $$missing"
+    fi
+}
+
+write_instance() {
+    mkdir -p "$$R/etc/ebbtide" "$$R/opt/ebbtide"
+    cat >"$$R/etc/ebbtide/instance.json" <<JSON
+{"schema": 1, "role": "$$ROLE", "id": "$$ID", "attempt": $$ATTEMPT, "bucket": "$$BUCKET", "region": "$$REGION", "brief": "$$BRIEF"}
+JSON
+}
+
+download_agent() {
+    python3 - "$$REGION" "$$BUCKET" "$$AGENT_KEY" "$$AGENT" <<'PYTHON'
+import os, sys
+import boto3
+region, bucket, key, path = sys.argv[1:]
+boto3.client("s3", region_name=region).download_file(bucket, key, path + ".new")
+os.replace(path + ".new", path)
+PYTHON
+}
+
+# An instance's role may take a moment to arrive.
+fetch_agent() {
+    for pause in 1 2 4 8 16 32 0; do
+        if download_agent; then return 0; fi
+        say "the agent is not here yet; trying again in $$pause s" >&2
+        sleep "$$pause"
+    done
+    fail "the agent s3://$$BUCKET/$$AGENT_KEY could not be fetched"
+}
+
+write_unit() {
+    cat >/etc/systemd/system/ebbtide.service <<UNIT
+[Unit]
+Description=Ebbtide $$ROLE $$ID
+Wants=network-online.target
+After=network-online.target local-fs.target
+Conflicts=ssh.service ssh.socket
+
+[Service]
+Type=exec
+ExecStart=$$(command -v python3) $$AGENT $$COMMAND boot
+Environment=HOME=/root
+KillMode=mixed
+TimeoutStopSec=10min
+Restart=no
+StandardOutput=journal+console
+StandardError=journal+console
+UNIT
+    systemctl daemon-reload
+}
+
+case "$$ROLE" in
+receiver) COMMAND=receiver ;;
+recovery) COMMAND=restore ;;
+*) fail "role $$ROLE is not one of receiver, recovery" ;;
+esac
+
+arm_power_off
+install_missing
+write_instance
+fetch_agent
+say "$$ROLE $$ID, attempt $$ATTEMPT"
+if has_systemd; then
+    write_unit
+    systemctl start --no-block ebbtide.service
+else
+    exec python3 "$$AGENT" "$$COMMAND" boot
+fi

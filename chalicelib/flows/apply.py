@@ -1,0 +1,69 @@
+"""Put a policy into force: check all of it, archive the text as the next version, point the table at it."""
+
+from dataclasses import dataclass
+
+from chalicelib.core.policy import Policy
+from chalicelib.core.policy_changes import describe_changes
+from chalicelib.core.policy_file import parse
+from chalicelib.errors import ConfigError, TransientError
+from chalicelib.flows.policies import PREFIX, get_policy, policy_key
+from chalicelib.ports import World
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The version now in force, and what it changed, a line each."""
+
+    version: str
+    changes: tuple[str, ...]
+
+
+def apply_policy(text: str, expected: str | None, world: World) -> Applied:
+    """Raises ConfigError with every fault, and then nothing is changed; TransientError when someone was faster."""
+    current = world.catalog.policy_version()
+    before = get_policy(current, world) if current else None
+    version = _next_version(world)
+    policy = parse(text, version)
+    faults = _stale(current, expected) + (_unfit_after(before, policy, world) if before else ())
+    if faults:
+        raise ConfigError(faults)
+    if current and world.archive.get(policy_key(current)) == text.encode():
+        return Applied(current, ())
+    if not world.archive.put_once(policy_key(version), text.encode()):
+        raise TransientError(f"policy {version} was archived by someone else just now: apply again")
+    if not world.catalog.set_policy_version(version, current):
+        raise TransientError(f"policy {version} is archived, but another came into force just now: apply again")
+    return Applied(version, tuple(describe_changes(before, policy)))
+
+
+def _next_version(world: World) -> str:
+    versions = [key.removeprefix(PREFIX).removesuffix(".toml") for key in world.archive.list(PREFIX)]
+    return f"{max((int(version) for version in versions), default=0) + 1:06d}"
+
+
+def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:
+    if expected is None or expected == current:
+        return ()
+    return (f"policy: version {current} is in force, expected {expected}: start again from what is in force",)
+
+
+def _unfit_after(before: Policy, after: Policy, world: World) -> tuple[str, ...]:
+    """What is sound by itself, but not after the policy in force."""
+    owners = {host.id: host.name for host in before.hosts.values()}
+    moved = (
+        f"host.{host.name}.id: {host.id!r} belongs to {owners[host.id]}, expected an id that was never used"
+        for host in after.hosts.values()
+        if owners.get(host.id, host.name) != host.name
+    )
+    renamed = (
+        f"host.{name}.id: {after.hosts[name].id!r}, expected {host.id!r}: an id is permanent"
+        for name, host in before.hosts.items()
+        if name in after.hosts and after.hosts[name].id != host.id
+    )
+    busy = (
+        f"receiver.{name}: it is gone while run {run.id} is open; expected to stay until that is closed"
+        for name in before.receivers.keys() - after.receivers.keys()
+        for run in world.catalog.find_runs(name)
+        if not run.state.is_final
+    )
+    return (*moved, *renamed, *busy)

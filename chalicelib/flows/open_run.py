@@ -1,0 +1,34 @@
+"""Open a run: freeze its hosts, their nonces and the policy's version. Whoever wins the write has opened it."""
+
+from collections.abc import Callable, Sequence
+
+from chalicelib.core.model import ExpectedHost, Run, RunId
+from chalicelib.core.policy import Policy, ReceiverPolicy
+from chalicelib.core.windows import Window
+from chalicelib.ports import World
+
+# Hosts with a target of their own push elsewhere; this receiver does not wait for them.
+_PUSHES_TO_A_RECEIVER = "receiver"
+
+
+def open_run(
+    receiver: ReceiverPolicy,
+    window: Window,
+    runs: Sequence[Run],
+    policy: Policy,
+    world: World,
+    new_nonce: Callable[[], str],
+) -> Run | None:
+    """The next attempt on the window's day after `runs`, the receiver's latest; None when someone was faster."""
+    attempt = 1 + max((run.id.attempt for run in runs if run.id.day == window.day), default=0)
+    hosts = (policy.hosts[name] for name in receiver.hosts)
+    run = Run(
+        id=RunId(receiver.name, window.day, attempt),
+        policy_version=policy.version,
+        opened=window.opens,
+        deadline=window.deadline,
+        hosts=tuple(
+            ExpectedHost(host.name, host.id, new_nonce()) for host in hosts if host.target == _PUSHES_TO_A_RECEIVER
+        ),
+    )
+    return run if world.catalog.open_run(run) else None

@@ -1,0 +1,162 @@
+"""Bring up a restore point, to prove it or to use it: observe, plan, act, record, until there is only waiting left."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, RestorePoint, Snapshot
+from chalicelib.core.recovery import LASTS, Action, RecoveryWorld, Wait, choose_point, plan
+from chalicelib.errors import PermanentError, Refused, TransientError
+from chalicelib.flows.policies import find_policy
+from chalicelib.flows.recovery_steps import act
+from chalicelib.ports import World
+
+# A whole drill takes about ten passes; more than this is a plan that contradicts itself.
+MOST_PASSES = 25
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call did, and what it waits for now; `overtaken` when someone else won a write."""
+
+    recovery: Recovery
+    steps: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    overtaken: bool = False
+
+
+# -- opening ----------------------------------------------------------------------------------------------------------
+
+
+def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
+    """Prove the newest point of a host, given by its name or id. Raises Refused when there is nothing to prove."""
+    return _open(RecoveryKind.DRILL, host, None, world, now)
+
+
+def open_restore(host: str, at: datetime | None, world: World, now: datetime) -> RecoveryId:
+    """Bring a host back as it was at `at` or before, or at its newest. Raises Refused when there is no such point."""
+    return _open(RecoveryKind.RESTORE, host, at, world, now)
+
+
+@dataclass(frozen=True)
+class _Host:
+    name: str
+    id: str
+    probe: str | None
+
+
+def _open(kind: RecoveryKind, name: str, at: datetime | None, world: World, now: datetime) -> RecoveryId:
+    """Asked twice for the same, it is opened once: the one under way is woken instead."""
+    host = _find_host(name, world)
+    point = replace(_point_of(host, at, world), proven=None)
+    known = world.catalog.find_recoveries(host.id)
+    under_way = next((each for each in known if _is_the_same(each, kind, point)), None)
+    recovery_id = under_way.id if under_way else _next_id(host.id, known, world, now)
+    if under_way is None:
+        recovery = Recovery(recovery_id, kind, host.name, point, host.probe, opened=now, deadline=now + LASTS[kind])
+        if not world.catalog.open_recovery(recovery):
+            raise TransientError(f"recovery {recovery_id} was opened by someone else just now: ask again")
+    world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
+    return recovery_id
+
+
+def _find_host(name: str, world: World) -> _Host:
+    """By the name the policy has, or by the id: a host that left the policy is restored by its id."""
+    policy = find_policy(world)
+    for host in policy.hosts.values() if policy else ():
+        if name in (host.name, host.id):
+            return _Host(host.name, host.id, host.probe)
+    return _Host(name, name, None)
+
+
+def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
+    points = world.catalog.find_points(host.id)
+    point = choose_point(points, at)
+    if point is not None:
+        return point
+    if not points:
+        raise Refused(f"host {host.name} has no restore point: give a known name or id, or `rebuild` a lost catalogue")
+    raise Refused(f"host {host.name} has no restore point that old: its first is of {points[0].at.isoformat()}")
+
+
+def _is_the_same(recovery: Recovery, kind: RecoveryKind, point: RestorePoint) -> bool:
+    is_of_that_point = recovery.point.snapshot_id == point.snapshot_id
+    return recovery.kind is kind and is_of_that_point and not recovery.state.is_final
+
+
+def _next_id(host_id: str, known: Iterable[Recovery], world: World, now: datetime) -> RecoveryId:
+    """Never one that the archive has seen, even if the table has lost it."""
+    today = now.date()
+    archived = world.archive.list(wire.recoveries_prefix(host_id, today))
+    used = {recovery.id for recovery in known} | {wire.recovery_of_key(key) for key in archived}
+    return RecoveryId(host_id, today, 1 + max((each.attempt for each in used if each.day == today), default=0))
+
+
+# -- going on ---------------------------------------------------------------------------------------------------------
+
+
+def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
+    """Raises PermanentError when there is no such recovery, TransientError when AWS should be asked again later."""
+    try:
+        recovery = world.catalog.get_recovery(recovery_id)
+    except KeyError:
+        raise PermanentError(f"there is no recovery {recovery_id}: `rebuild` finds what the table has lost") from None
+    done: list[str] = []
+    last: tuple[Action, ...] = ()
+    for _ in range(MOST_PASSES):
+        if recovery.state.is_final:
+            return Outcome(recovery, tuple(done))
+        actions = plan(recovery, observe(recovery, world), now)
+        waiting = tuple(action.why for action in actions if isinstance(action, Wait))
+        if len(waiting) == len(actions):
+            return Outcome(recovery, tuple(done), waiting)
+        if actions == last:
+            return Outcome(recovery, tuple(done), ("EC2 to show what it was just asked for",))
+        last = actions
+        for action in actions:
+            saved = act(action, recovery, world, now)
+            if saved is None:
+                return Outcome(recovery, tuple(done), overtaken=True)
+            recovery = saved
+            done.append(type(action).__name__)
+    raise TransientError(f"recovery {recovery_id} does not settle; its last steps were {', '.join(done[-5:])}")
+
+
+def observe(recovery: Recovery, world: World) -> RecoveryWorld:
+    """Machines first: what they wrote before they went is then never missed."""
+    ours = {tags.ROLE: tags.Role.RECOVERY, tags.RECOVERY: str(recovery.id)}
+    machines = world.machines.find(ours)
+    volumes = sorted(world.volumes.find_volumes(ours), key=lambda volume: volume.id)
+    keys = world.archive.list(wire.recovery_prefix(recovery.id))
+    report, unreadable = _read_report(recovery, keys, world)
+    return RecoveryWorld(
+        machines=tuple(machines),
+        volume=volumes[0] if volumes else None,
+        snapshot=_find_snapshot(recovery.point.snapshot_id, world),
+        briefed=wire.recovery_brief_key(recovery.id) in keys,
+        report=report,
+        unreadable=unreadable,
+    )
+
+
+def _read_report(recovery: Recovery, keys: Sequence[str], world: World) -> tuple[RecoveryReport | None, str | None]:
+    """The report, or why what is there is none; neither while there is nothing."""
+    key = wire.recovery_report_key(recovery.id)
+    if key not in keys:
+        return None, None
+    try:
+        report = wire.parse_recovery_report(world.archive.get(key))
+    except PermanentError as fault:
+        return None, f"its report cannot be read: {fault}"
+    if (report.recovery, report.host_id) != (recovery.id, recovery.id.host_id):
+        return None, f"its report is that of recovery {report.recovery}, host {report.host_id}"
+    return report, None
+
+
+def _find_snapshot(snapshot_id: str, world: World) -> Snapshot | None:
+    try:
+        return world.volumes.get_snapshot(snapshot_id)
+    except KeyError:
+        return None

@@ -1,0 +1,149 @@
+"""Each step of a recovery, done: one function a step, which gives back the recovery as it is stored afterwards.
+
+None means that someone else won the conditional write: whoever gets None stops.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from chalicelib import wire
+from chalicelib.core import recovery as plan
+from chalicelib.core import tags
+from chalicelib.core.ids import launch_token, recovery_volume_token
+from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryState
+from chalicelib.core.policy import Policy
+from chalicelib.core.recovery import Action
+from chalicelib.core.userdata import render
+from chalicelib.errors import CapacityError, PermanentError
+from chalicelib.flows.policies import find_policy
+from chalicelib.ports import LaunchRequest, World
+
+# The launch template's image is an arm64 one.
+_ARCHITECTURE = "arm64"
+_ONLY_ATTEMPT = 1
+# A machine that is told its deadline may still be writing its report then.
+_GRACE = timedelta(minutes=15)
+_VOLUME_TYPE = "gp3"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a recovery's machine may stand: a subnet, and the instance types to try in order."""
+
+    subnet: str
+    instances: tuple[str, ...]
+
+
+def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
+    """The recovery after the step; None when someone else won the write."""
+    match action:
+        case plan.Wait():
+            pass
+        case plan.CreateVolume():
+            _create_volume(action, recovery, world)
+        case plan.WriteBrief(volume_id):
+            world.archive.put_once(wire.recovery_brief_key(recovery.id), wire.recovery_brief(recovery, volume_id))
+        case plan.LaunchMachine():
+            machine = _launch_where_there_is_room(recovery, world)
+            return world.catalog.save_recovery(replace(recovery, machine_id=machine.id))
+        case plan.AttachVolume(volume_id, machine_id):
+            world.volumes.attach(volume_id, machine_id)
+        case plan.RecordVerdict(verdict, findings):
+            return world.catalog.save_recovery(replace(recovery, verdict=verdict, findings=findings))
+        case plan.TerminateMachine(machine_id):
+            world.machines.terminate(machine_id)
+        case plan.DeleteVolume(volume_id):
+            world.volumes.delete_volume(volume_id)
+        case plan.MarkProven(at):
+            world.catalog.mark_proven(replace(recovery.point, proven=at))
+        case plan.CloseRecovery(state):
+            return _close(state, recovery, world, now)
+        case _:
+            assert_never(action)
+    return recovery
+
+
+def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:
+    world.volumes.create_volume(
+        token=recovery_volume_token(recovery.id),
+        zone=world.machines.zone_of(_place(recovery, world).subnet),
+        size_gib=action.size_gib,
+        kind=_VOLUME_TYPE,
+        tags=_tags(recovery),
+        snapshot_id=action.snapshot_id,
+    )
+
+
+def _launch_where_there_is_room(recovery: Recovery, world: World) -> Machine:
+    place = _place(recovery, world)
+    for instance_type in place.instances:
+        try:
+            return world.machines.launch(_launch_request(instance_type, place.subnet, recovery, world))
+        except CapacityError:
+            continue
+    tried = ", ".join(place.instances)
+    raise CapacityError(f"recovery {recovery.id}: no capacity for any of {tried}; the next tick tries again")
+
+
+def _place(recovery: Recovery, world: World) -> Place:
+    """As the policy in force has it; without a word on restores, where and on what the host's receiver stands."""
+    policy = find_policy(world)
+    subnet = policy.restore.subnet if policy else None
+    return Place(subnet or world.settings.subnet, _instances(recovery, policy))
+
+
+def _instances(recovery: Recovery, policy: Policy | None) -> tuple[str, ...]:
+    if policy and _ARCHITECTURE in policy.restore.instances:
+        return (policy.restore.instances[_ARCHITECTURE],)
+    receiver = policy.receivers.get(recovery.point.run.receiver) if policy else None
+    if receiver is None:
+        raise PermanentError(
+            f"recovery {recovery.id}: no policy says on what to restore: apply one with [restore] instance"
+        )
+    return receiver.instances
+
+
+def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: World) -> LaunchRequest:
+    """The same to the letter for every try: EC2 refuses a token that comes with another request."""
+    settings = world.settings
+    return LaunchRequest(
+        token=launch_token(recovery.id, _ONLY_ATTEMPT),
+        instance_type=instance_type,
+        subnet=subnet,
+        security_group=settings.drill_group,
+        user_data=render(
+            role=tags.Role.RECOVERY,
+            owner=str(recovery.id),
+            attempt=_ONLY_ATTEMPT,
+            bucket=settings.bucket,
+            region=settings.region,
+            brief_key=wire.recovery_brief_key(recovery.id),
+            agent_key=settings.agent,
+            power_off_minutes=(_expiry(recovery) - recovery.opened) // timedelta(minutes=1),
+        ),
+        tags={**_tags(recovery), tags.ATTEMPT: str(_ONLY_ATTEMPT)},
+    )
+
+
+def _tags(recovery: Recovery) -> dict[str, str]:
+    return {
+        tags.NAME: f"ebbtide {recovery.kind} {recovery.id}",
+        tags.SCHEMA: str(SCHEMA),
+        tags.ROLE: tags.Role.RECOVERY,
+        tags.RECOVERY: str(recovery.id),
+        tags.EXPIRES: _expiry(recovery).isoformat(),
+    }
+
+
+def _expiry(recovery: Recovery) -> datetime:
+    return recovery.deadline + _GRACE
+
+
+def _close(state: RecoveryState, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
+    """The archive first, and what it says holds: a closing cut short is finished as it was begun."""
+    record = wire.ClosedRecovery(recovery.id, state, recovery.verdict, recovery.findings, recovery.machine_id, now)
+    key = wire.recovery_closed_key(recovery.id)
+    world.archive.put_once(key, wire.closed_recovery_record(record))
+    closed = wire.parse_closed_recovery(world.archive.get(key)).closed
+    return world.catalog.save_recovery(replace(recovery, state=state, closed=closed))

@@ -1,0 +1,57 @@
+"""Every five minutes: open the runs that are due, and wake every open run and recovery in an invocation of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from chalicelib import wire
+from chalicelib.core.model import RecoveryId, Run, RunId
+from chalicelib.core.policy import Policy, ReceiverPolicy
+from chalicelib.core.windows import due, window_on
+from chalicelib.flows.open_run import open_run
+from chalicelib.flows.policies import find_policy
+from chalicelib.ports import World
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What this tick opened, and what it woke."""
+
+    opened: tuple[RunId, ...]
+    runs: tuple[RunId, ...]
+    recoveries: tuple[RecoveryId, ...]
+
+
+def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
+    policy = find_policy(world)
+    opened, open_runs = [], []
+    for receiver in policy.receivers.values() if policy else ():
+        runs = world.catalog.find_runs(receiver.name)
+        if policy and (run := _open_if_due(receiver, runs, policy, world, now, new_nonce)):
+            opened.append(run.id)
+            runs = [run, *runs]
+        open_runs += [run.id for run in runs if not run.state.is_final]
+    recoveries = [recovery.id for recovery in world.catalog.find_recoveries() if not recovery.state.is_final]
+    for run_id in open_runs:
+        world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
+    for recovery_id in recoveries:
+        world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
+    return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries))
+
+
+def _open_if_due(
+    receiver: ReceiverPolicy,
+    runs: list[Run],
+    policy: Policy,
+    world: World,
+    now: datetime,
+    new_nonce: Callable[[], str],
+) -> Run | None:
+    """One run at a time: they share a volume. One that was begun by hand before its window does not stand for it."""
+    if any(not run.state.is_final for run in runs):
+        return None
+    nights = {run.id.day for run in runs if run.opened >= window_on(receiver, run.id.day).opens}
+    window = due(receiver, now, nights)
+    if window is None:
+        return None
+    return open_run(receiver, replace(window, opens=max(window.opens, now)), runs, policy, world, new_nonce)

@@ -1,0 +1,49 @@
+"""From what an event is about to the run or recovery it should wake; what is not ours wakes nothing."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.ids import parse_recovery, parse_run
+from chalicelib.flows import reconcile as run_side
+from chalicelib.flows import recover as recovery_side
+from chalicelib.ports import World
+
+Outcome = run_side.Outcome | recovery_side.Outcome
+
+
+def on_report(detail: Mapping[str, Any], world: World, now: datetime) -> Outcome:
+    """The detail only says whose report it is: what it says is read from the archive."""
+    if wire.is_about_a_recovery(detail):
+        return recovery_side.recover(wire.parse_recovery_payload(detail), world, now)
+    return run_side.reconcile(wire.parse_run_payload(detail), world, now)
+
+
+def on_instance(instance_id: str, world: World, now: datetime) -> Outcome | None:
+    """None when the instance is not ours, or gone for so long that EC2 has forgotten it."""
+    try:
+        machine = world.machines.get(instance_id)
+    except KeyError:
+        return None
+    return _wake_owner(machine.tags, world, now)
+
+
+def on_snapshot(snapshot_id: str, world: World, now: datetime) -> Outcome | None:
+    """None when the snapshot is not ours."""
+    try:
+        snapshot = world.volumes.get_snapshot(snapshot_id)
+    except KeyError:
+        return None
+    return _wake_owner(snapshot.tags, world, now)
+
+
+def _wake_owner(tagged: Mapping[str, str], world: World, now: datetime) -> Outcome | None:
+    match tagged.get(tags.ROLE):
+        case tags.Role.RECEIVER | tags.Role.BACKUP:
+            return run_side.reconcile(parse_run(tagged.get(tags.RUN, "")), world, now)
+        case tags.Role.RECOVERY:
+            return recovery_side.recover(parse_recovery(tagged.get(tags.RECOVERY, "")), world, now)
+        case _:
+            return None

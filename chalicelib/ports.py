@@ -1,0 +1,177 @@
+"""What the flows need of the world. AWS implements each (`aws/`), and so does the simulator."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from chalicelib.core.model import (
+    HostResult,
+    Machine,
+    Recovery,
+    RecoveryId,
+    RestorePoint,
+    Run,
+    RunId,
+    Snapshot,
+    Volume,
+)
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """One machine, asked for once: the same token never makes a second one."""
+
+    token: str
+    instance_type: str
+    subnet: str
+    security_group: str
+    user_data: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Machines(Protocol):
+    """EC2 instances of ours."""
+
+    def find(self, tags: Mapping[str, str]) -> list[Machine]:
+        """Every instance that carries all of `tags`, terminated ones that EC2 still shows included."""
+
+    def get(self, machine_id: str) -> Machine:
+        """Raises KeyError when absent."""
+
+    def launch(self, request: LaunchRequest) -> Machine:
+        """Launch, or return the one this token launched. Raises CapacityError, and TokenSpentError when it is gone."""
+
+    def terminate(self, machine_id: str) -> None:
+        """Absent is success."""
+
+    def zone_of(self, subnet: str) -> str:
+        """The availability zone a subnet is in."""
+
+
+class Volumes(Protocol):
+    """EBS volumes and snapshots of ours."""
+
+    def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]: ...
+
+    def create_volume(
+        self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
+    ) -> Volume: ...
+
+    def attach(self, volume_id: str, machine_id: str) -> None:
+        """Attach; already attached to that machine is success."""
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Absent is success."""
+
+    def find_snapshots(self, tags: Mapping[str, str]) -> list[Snapshot]:
+        """Every snapshot of our own account with all of `tags`, from all pages."""
+
+    def get_snapshot(self, snapshot_id: str) -> Snapshot:
+        """One of our own account. Raises KeyError when absent."""
+
+    def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+        """One attempt, never retried: CreateSnapshot has no client token."""
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Absent is success."""
+
+    def tag(self, resource_id: str, tags: Mapping[str, str]) -> None: ...
+
+
+class Address(Protocol):
+    """The name a receiver is found by, and who may reach it."""
+
+    def current(self, name: str) -> str | None: ...
+
+    def point(self, name: str, address: str) -> None: ...
+
+    def allow(self, networks: Sequence[str]) -> None:
+        """Open the receivers' port to exactly these networks."""
+
+
+class Archive(Protocol):
+    """Write-once objects: policies, briefs, reports, manifests."""
+
+    def get(self, key: str) -> bytes:
+        """Raises KeyError when absent."""
+
+    def put_once(self, key: str, body: bytes) -> bool:
+        """False when the key was there already; what was there stays."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Every key under the prefix, from all pages, sorted."""
+
+
+class Catalog(Protocol):
+    """The table: what is known now, every write conditional. It can always be rebuilt."""
+
+    def policy_version(self) -> str | None: ...
+
+    def set_policy_version(self, version: str, expected: str | None) -> bool: ...
+
+    def open_run(self, run: Run) -> bool:
+        """False when the run exists already."""
+
+    def get_run(self, run_id: RunId) -> Run:
+        """Raises KeyError when absent."""
+
+    def find_runs(self, receiver: str, limit: int = 10) -> list[Run]:
+        """The newest first."""
+
+    def save_run(self, run: Run) -> Run | None:
+        """Write if the stored version is still `run.version`; the saved run, or None if someone was faster."""
+
+    def record_result(self, result: HostResult) -> bool:
+        """First one wins; False when there was one."""
+
+    def find_results(self, run_id: RunId) -> list[HostResult]: ...
+
+    def record_point(self, point: RestorePoint) -> None:
+        """Idempotent by host and snapshot."""
+
+    def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
+        """All, or one host's, oldest first."""
+
+    def forget_points(self, snapshot_id: str) -> None: ...
+
+    def mark_proven(self, point: RestorePoint) -> None: ...
+
+    def open_recovery(self, recovery: Recovery) -> bool: ...
+
+    def get_recovery(self, recovery_id: RecoveryId) -> Recovery: ...
+
+    def find_recoveries(self, host_id: str | None = None) -> list[Recovery]: ...
+
+    def save_recovery(self, recovery: Recovery) -> Recovery | None: ...
+
+
+class Lambdas(Protocol):
+    """The other functions of this application."""
+
+    def invoke_later(self, function: str, payload: Mapping[str, Any]) -> None:
+        """Asynchronous invocation, by the function's short name."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the deployment decided: names and ids from the template's environment."""
+
+    receiver_group: str
+    drill_group: str
+    subnet: str
+    bucket: str
+    region: str
+    agent: str
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything a flow may touch."""
+
+    machines: Machines
+    volumes: Volumes
+    address: Address
+    archive: Archive
+    catalog: Catalog
+    lambdas: Lambdas
+    settings: Settings

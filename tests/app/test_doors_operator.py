@@ -1,0 +1,178 @@
+"""What an operator asks for: policies applied or refused whole, runs begun by hand, drills, prunes, rebuilds."""
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.model import RunState
+from chalicelib.errors import ConfigError, Refused
+from tests.app.stage import Stage
+from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    return Stage(monkeypatch)
+
+
+def test_a_policy_is_archived_as_the_next_version_and_put_into_force(stage: Stage) -> None:
+    changed = A_POLICY_TEXT.replace("daily = 7", "daily = 14")
+
+    answer = stage.call("apply_policy", text=changed, expected="000001")
+
+    assert answer["version"] == "000002"
+    assert any("daily" in line for line in answer["changes"])
+    assert stage.world.catalog.version == "000002"
+    assert stage.world.archive.get("policies/000002.toml") == changed.encode()
+    assert stage.world.archive.get("policies/000001.toml") == A_POLICY_TEXT.encode()
+
+
+def test_the_same_policy_again_is_no_new_version(stage: Stage) -> None:
+    answer = stage.call("apply_policy", text=A_POLICY_TEXT, expected=None)
+
+    assert answer == {"schema": 1, "version": "000001", "changes": []}
+
+
+def test_a_faulty_policy_changes_nothing_and_tells_every_fault(stage: Stage) -> None:
+    settled = stage.memory()
+    faulty = A_POLICY_TEXT.replace("daily = 7", "daily = -7").replace("02:00-06:00", "late")
+
+    answer = stage.call("apply_policy", text=faulty, expected=None)
+
+    assert len(answer["faults"]) == 2
+    assert stage.memory() == settled
+    assert stage.world.catalog.version == "000001"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (('id    = "us0a"', 'id    = "us0b"'), "an id is permanent"),
+        (("us0]", "us9]"), "belongs to us0"),
+    ],
+)
+def test_a_hosts_id_is_its_own_for_ever(stage: Stage, change: tuple[str, str], fault: str) -> None:
+    text = A_POLICY_TEXT.replace(*change).replace(
+        '"us0", "eu0"', '"us9", "eu0"' if "us9]" in change else '"us0", "eu0"'
+    )
+
+    answer = stage.call("apply_policy", text=text, expected=None)
+
+    assert [line for line in answer["faults"] if fault in line]
+
+
+def test_a_policy_written_against_an_older_version_is_refused(stage: Stage) -> None:
+    stage.call("apply_policy", text=A_POLICY_TEXT + "\n# second\n", expected="000001")
+
+    answer = stage.call("apply_policy", text=A_POLICY_TEXT + "\n# third\n", expected="000001")
+
+    assert answer["faults"] == [
+        "policy: version 000002 is in force, expected 000001: start again from what is in force"
+    ]
+
+
+def test_an_open_run_keeps_its_policy(stage: Stage) -> None:
+    stage.tick()
+    stage.ready()
+    without_eu0 = A_POLICY_TEXT.replace('["us0", "eu0"]', '["us0"]')
+    stage.call("apply_policy", text=without_eu0, expected=None)
+    stage.report("eu0")
+
+    stage.report_event("eu0")
+
+    assert stage.the_run().policy_version == "000001"
+    assert [result.id for result in stage.world.catalog.find_results(a_run_id())] == ["eu0a"]
+
+
+def test_a_receiver_stays_while_its_run_is_open(stage: Stage) -> None:
+    stage.tick()
+    renamed = A_POLICY_TEXT.replace("[receiver.main]", "[receiver.other]")
+
+    answer = stage.call("apply_policy", text=renamed, expected=None)
+
+    assert answer["faults"] == [
+        "receiver.main: it is gone while run main/2026-11-23/1 is open; expected to stay until that is closed"
+    ]
+
+
+def test_a_night_is_begun_by_hand_as_long_as_the_window(stage: Stage) -> None:
+    stage.set_clock(a_moment(12))
+
+    answer = stage.call("run_now", receiver="main")
+
+    run = stage.the_run()
+    assert answer == {"schema": 1, "run": str(run.id)}
+    assert (run.opened, run.deadline) == (a_moment(12), a_moment(16))
+    assert stage.deliver() == ["reconcile_run"]
+    assert len(stage.world.machines.requests) == 1
+
+
+def test_no_night_is_begun_beside_an_open_one(stage: Stage) -> None:
+    stage.tick()
+
+    with pytest.raises(Refused, match="main/2026-11-23/1 is open"):
+        stage.call("run_now", receiver="main")
+
+
+def test_a_night_by_hand_before_the_window_does_not_stand_for_it(stage: Stage) -> None:
+    stage.set_clock(a_moment(0, 30))
+    stage.call("run_now", receiver="main")
+    stage.world.catalog.save_run(replace(stage.the_run(), state=RunState.DONE))
+
+    stage.tick(a_moment(2, 5))
+
+    assert [run.id for run in stage.world.catalog.find_runs("main")] == [a_run_id(attempt=2), a_run_id(attempt=1)]
+
+
+def test_a_receiver_that_the_policy_does_not_have_is_told_with_those_it_has(stage: Stage) -> None:
+    with pytest.raises(ConfigError, match="expected one of: main"):
+        stage.call("run_now", receiver="mian")
+
+
+def test_a_drill_starts_from_the_newest_point_and_wakes_its_recovery(stage: Stage) -> None:
+    a_whole_night(stage)
+
+    answer = stage.call("drill", host="us0")
+
+    assert answer == {"schema": 1, "recovery": "us0a/2026-11-23/1"}
+    assert stage.deliver() == ["recover"]
+    assert len(stage.world.machines.by_id) == 2
+
+
+def a_whole_night(stage: Stage) -> None:
+    stage.tick()
+    stage.ready()
+    stage.report("us0")
+    stage.report("eu0")
+    stage.released()
+    stage.tick()
+    stage.complete_snapshots()
+    stage.tick()
+
+
+def test_without_a_point_there_is_nothing_to_restore(stage: Stage) -> None:
+    with pytest.raises(Refused, match="no restore point"):
+        stage.call("restore", host="us0")
+
+
+def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> None:
+    a_whole_night(stage)
+    settled = stage.memory()
+
+    answer = stage.call("prune", dry_run=True)
+
+    assert (answer["marked"], answer["deleted"]) == ([], [])
+    assert [each["snapshot"] for each in answer["plan"]] == [stage.the_snapshot()]
+    assert stage.memory() == settled
+
+
+def test_a_lost_table_is_rebuilt_to_what_it_was(stage: Stage) -> None:
+    a_whole_night(stage)
+    before = {point.host_id for point in stage.world.catalog.find_points()}
+    stage.lose_the_table()
+
+    answer = stage.call("rebuild")
+
+    assert (answer["runs"], answer["results"], answer["policy"]) == (1, 2, "000001")
+    assert {point.host_id for point in stage.world.catalog.find_points()} == before
+    assert stage.the_run().state is RunState.DONE

@@ -1,0 +1,345 @@
+"""The world in memory: each port in a few lines, with the semantics the flows rely on and nothing more."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from chalicelib.core.model import (
+    HostResult,
+    Machine,
+    Recovery,
+    RecoveryId,
+    RestorePoint,
+    Run,
+    RunId,
+    Snapshot,
+    Volume,
+)
+from chalicelib.errors import CapacityError, TokenSpentError
+from chalicelib.ports import LaunchRequest, Settings, World
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+A_MOMENT = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+def carries(tagged: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return wanted.items() <= tagged.items()
+
+
+def put_if_absent(shelf: dict[Key, Value], key: Key, value: Value) -> bool:
+    """Whether this call put it there."""
+    if key in shelf:
+        return False
+    shelf[key] = value
+    return True
+
+
+@dataclass
+class FakeMachines:
+    """A machine runs as soon as it is launched. `no_capacity_for` names the types EC2 is out of."""
+
+    now: datetime = A_MOMENT
+    by_id: dict[str, Machine] = field(default_factory=dict)
+    by_token: dict[str, str] = field(default_factory=dict)
+    requests: list[LaunchRequest] = field(default_factory=list)
+    no_capacity_for: set[str] = field(default_factory=set)
+
+    def find(self, tags: Mapping[str, str]) -> list[Machine]:
+        return [machine for machine in self.by_id.values() if carries(machine.tags, tags)]
+
+    def get(self, machine_id: str) -> Machine:
+        return self.by_id[machine_id]
+
+    def launch(self, request: LaunchRequest) -> Machine:
+        if request.token in self.by_token:
+            return self._launched_before(request.token)
+        if request.instance_type in self.no_capacity_for:
+            raise CapacityError(f"no {request.instance_type} here")
+        number = len(self.by_id) + 1
+        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", "zone-a", self.now, dict(request.tags))
+        self.requests.append(request)
+        self.by_token[request.token] = machine.id
+        self.by_id[machine.id] = machine
+        return machine
+
+    def _launched_before(self, token: str) -> Machine:
+        machine = self.by_id[self.by_token[token]]
+        if machine.state == "terminated":
+            raise TokenSpentError(f"{machine.id} is terminated")
+        return machine
+
+    def terminate(self, machine_id: str) -> None:
+        if machine_id in self.by_id:
+            self.by_id[machine_id] = replace(self.by_id[machine_id], state="terminated", address=None)
+
+    def zone_of(self, subnet: str) -> str:
+        return "zone-a"
+
+
+@dataclass
+class FakeVolumes:
+    """A volume is available at once; a snapshot stays pending until the test completes it."""
+
+    machines: FakeMachines
+    now: datetime = A_MOMENT
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    by_token: dict[str, str] = field(default_factory=dict)
+    made_from: dict[str, str | None] = field(default_factory=dict)
+    created: int = 0
+
+    def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
+        return [self._as_it_stands(volume) for volume in self.volumes.values() if carries(volume.tags, tags)]
+
+    def _as_it_stands(self, volume: Volume) -> Volume:
+        """Attached for as long as its machine stands, as EC2 detaches it when the machine ends."""
+        holder = self.machines.by_id.get(volume.attached_to or "")
+        if holder is None or holder.state == "terminated":
+            return replace(volume, attached_to=None, state="available")
+        return volume
+
+    def create_volume(
+        self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
+    ) -> Volume:
+        if token in self.by_token:
+            return self.volumes[self.by_token[token]]
+        self.created += 1
+        volume = Volume(f"vol-{self.created}", "available", zone, size_gib, None, dict(tags))
+        self.by_token[token] = volume.id
+        self.made_from[volume.id] = snapshot_id
+        self.volumes[volume.id] = volume
+        return volume
+
+    def attach(self, volume_id: str, machine_id: str) -> None:
+        self.volumes[volume_id] = replace(self.volumes[volume_id], attached_to=machine_id, state="in-use")
+
+    def delete_volume(self, volume_id: str) -> None:
+        self.volumes.pop(volume_id, None)
+
+    def find_snapshots(self, tags: Mapping[str, str]) -> list[Snapshot]:
+        return [snapshot for snapshot in self.snapshots.values() if carries(snapshot.tags, tags)]
+
+    def get_snapshot(self, snapshot_id: str) -> Snapshot:
+        return self.snapshots[snapshot_id]
+
+    def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+        self.created += 1
+        size = self.volumes[volume_id].size_gib
+        snapshot = Snapshot(f"snap-{self.created}", "pending", self.now, volume_id, size, 0, dict(tags))
+        self.snapshots[snapshot.id] = snapshot
+        return snapshot
+
+    def complete(self, snapshot_id: str) -> None:
+        """What EBS does in its own time."""
+        self.snapshots[snapshot_id] = replace(self.snapshots[snapshot_id], state="completed", progress=100)
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        self.snapshots.pop(snapshot_id, None)
+
+    def tag(self, resource_id: str, tags: Mapping[str, str]) -> None:
+        if volume := self.volumes.get(resource_id):
+            self.volumes[resource_id] = replace(volume, tags={**volume.tags, **tags})
+        if snapshot := self.snapshots.get(resource_id):
+            self.snapshots[resource_id] = replace(snapshot, tags={**snapshot.tags, **tags})
+
+
+@dataclass
+class FakeAddress:
+    names: dict[str, str] = field(default_factory=dict)
+    networks: tuple[str, ...] = ()
+
+    def current(self, name: str) -> str | None:
+        return self.names.get(name)
+
+    def point(self, name: str, address: str) -> None:
+        self.names[name] = address
+
+    def allow(self, networks: Sequence[str]) -> None:
+        self.networks = tuple(networks)
+
+
+@dataclass
+class FakeArchive:
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def get(self, key: str) -> bytes:
+        return self.objects[key]
+
+    def put_once(self, key: str, body: bytes) -> bool:
+        return put_if_absent(self.objects, key, body)
+
+    def list(self, prefix: str) -> list[str]:
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+
+@dataclass
+class FakeCatalog:
+    version: str | None = None
+    runs: dict[RunId, Run] = field(default_factory=dict)
+    results: dict[tuple[RunId, str], HostResult] = field(default_factory=dict)
+    points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
+    recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
+
+    def policy_version(self) -> str | None:
+        return self.version
+
+    def set_policy_version(self, version: str, expected: str | None) -> bool:
+        if self.version != expected:
+            return False
+        self.version = version
+        return True
+
+    def open_run(self, run: Run) -> bool:
+        return put_if_absent(self.runs, run.id, run)
+
+    def get_run(self, run_id: RunId) -> Run:
+        return self.runs[run_id]
+
+    def find_runs(self, receiver: str, limit: int = 10) -> list[Run]:
+        ids = sorted((run_id for run_id in self.runs if run_id.receiver == receiver), reverse=True)
+        return [self.runs[run_id] for run_id in ids[:limit]]
+
+    def save_run(self, run: Run) -> Run | None:
+        if self.runs[run.id].version != run.version:
+            return None
+        self.runs[run.id] = replace(run, version=run.version + 1)
+        return self.runs[run.id]
+
+    def record_result(self, result: HostResult) -> bool:
+        return put_if_absent(self.results, (result.run, result.id), result)
+
+    def find_results(self, run_id: RunId) -> list[HostResult]:
+        return [result for (run, _), result in sorted(self.results.items()) if run == run_id]
+
+    def record_point(self, point: RestorePoint) -> None:
+        self.points.setdefault((point.host_id, point.snapshot_id), point)
+
+    def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
+        points = [point for point in self.points.values() if host_id in (None, point.host_id)]
+        return sorted(points, key=lambda point: (point.at, point.host_id, point.snapshot_id))
+
+    def forget_points(self, snapshot_id: str) -> None:
+        self.points = {key: point for key, point in self.points.items() if point.snapshot_id != snapshot_id}
+
+    def mark_proven(self, point: RestorePoint) -> None:
+        if (key := (point.host_id, point.snapshot_id)) in self.points:
+            self.points[key] = replace(self.points[key], proven=point.proven)
+
+    def open_recovery(self, recovery: Recovery) -> bool:
+        return put_if_absent(self.recoveries, recovery.id, recovery)
+
+    def get_recovery(self, recovery_id: RecoveryId) -> Recovery:
+        return self.recoveries[recovery_id]
+
+    def find_recoveries(self, host_id: str | None = None) -> list[Recovery]:
+        found = [recovery for recovery in self.recoveries.values() if host_id in (None, recovery.id.host_id)]
+        return sorted(found, key=lambda recovery: recovery.id)
+
+    def save_recovery(self, recovery: Recovery) -> Recovery | None:
+        if self.recoveries[recovery.id].version != recovery.version:
+            return None
+        self.recoveries[recovery.id] = replace(recovery, version=recovery.version + 1)
+        return self.recoveries[recovery.id]
+
+
+@dataclass
+class FakeLambdas:
+    invoked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def invoke_later(self, function: str, payload: Mapping[str, Any]) -> None:
+        self.invoked.append((function, payload))
+
+
+@dataclass(frozen=True)
+class FakeWorld(World):
+    """A world whose ports a test may look into."""
+
+    machines: FakeMachines
+    volumes: FakeVolumes
+    address: FakeAddress
+    archive: FakeArchive
+    catalog: FakeCatalog
+    lambdas: FakeLambdas
+
+
+def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = None) -> FakeWorld:
+    """Nothing in it yet. Every call of its own makes a world of its own."""
+    machines = FakeMachines()
+    return FakeWorld(
+        machines=machines,
+        volumes=FakeVolumes(machines),
+        address=FakeAddress(),
+        archive=archive or FakeArchive(),
+        catalog=catalog or FakeCatalog(),
+        lambdas=FakeLambdas(),
+        settings=some_settings(),
+    )
+
+
+def some_settings() -> Settings:
+    return Settings(
+        receiver_group="sg-receiver",
+        drill_group="sg-drill",
+        subnet="subnet-a",
+        bucket="ebbtide-archive",
+        region="us-east-1",
+        agent="agent/ebbtide-agent.pyz",
+    )
+
+
+class Crash(Exception):
+    """The process died here: deliberately no error of ours, so that nothing handles it."""
+
+
+@dataclass
+class Fuse:
+    """Blows at the nth call of any port, before or after the call took effect; every other call goes through."""
+
+    at: int
+    after: bool
+    calls: int = 0
+    has_blown: bool = False
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*given: Any, **named: Any) -> Any:
+            self.calls += 1
+            blows = self.calls == self.at
+            if blows and not self.after:
+                self._blow()
+            answer = call(*given, **named)
+            if blows:
+                self._blow()
+            return answer
+
+        return guarded
+
+    def _blow(self) -> None:
+        self.has_blown = True
+        raise Crash(f"at call {self.at}")
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A port whose every call passes the fuse."""
+
+    port: Any
+    fuse: Fuse
+
+    def __getattr__(self, name: str) -> Any:
+        return self.fuse.around(getattr(self.port, name))
+
+
+def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
+    """The same world, one call of which ends the process."""
+    return World(
+        machines=Fused(world.machines, fuse),
+        volumes=Fused(world.volumes, fuse),
+        address=Fused(world.address, fuse),
+        archive=Fused(world.archive, fuse),
+        catalog=Fused(world.catalog, fuse),
+        lambdas=Fused(world.lambdas, fuse),
+        settings=world.settings,
+    )
