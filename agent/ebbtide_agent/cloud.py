@@ -1,0 +1,113 @@
+"""The agent's one door to AWS: the archive (S3), parameters (SSM), events (EventBridge); boto3 is imported late."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ebbtide_agent.errors import PermanentError, TransientError
+
+CHUNK = 1 << 20
+
+
+class Cloud:
+    """AWS as one machine of ours reaches it: boto3's own standard sources say where it is and who we are."""
+
+    def __init__(self, bucket: str, region: str) -> None:
+        self._bucket = bucket
+        self._region = region
+        self._clients: dict[str, Any] = {}
+
+    def get(self, key: str) -> bytes:
+        """An object of the archive. Raises KeyError when absent."""
+        with _told(f"object {key}"):
+            try:
+                return bytes(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+            except self._s3.exceptions.NoSuchKey:
+                raise KeyError(key) from None
+
+    def download(self, key: str, path: Path) -> None:
+        """An object of the archive into a file. Raises KeyError when absent."""
+        with _told(f"object {key}"):
+            try:
+                body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"]
+            except self._s3.exceptions.NoSuchKey:
+                raise KeyError(key) from None
+            with path.open("wb") as file:
+                for chunk in body.iter_chunks(CHUNK):
+                    file.write(chunk)
+
+    def put_once(self, key: str, body: bytes | Path) -> bool:
+        """Write an object, from memory or from a file; False when the key was there already: what was there stays."""
+        if isinstance(body, Path):
+            with body.open("rb") as file:
+                return self._put_once(key, file)
+        return self._put_once(key, body)
+
+    def digest(self, key: str) -> str:
+        """The SHA-256 of an object, in hex. Raises KeyError when absent."""
+        return hashlib.sha256(self.get(key)).hexdigest()
+
+    def get_parameter(self, name: str) -> str:
+        """A parameter, decrypted."""
+        with _told(f"parameter {name}"):
+            answer = self._client("ssm").get_parameter(Name=name, WithDecryption=True)
+        return str(answer["Parameter"]["Value"])
+
+    def send_event(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
+        """Put one event. Raises TransientError when EventBridge took the call but not the event (FailedEntryCount)."""
+        entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps({"schema": 1, **detail})}
+        with _told(f"event {detail_type!r}"):
+            answer = self._client("events").put_events(Entries=[entry])
+        if answer.get("FailedEntryCount"):
+            refused = answer["Entries"][0]
+            raise TransientError(f"event {detail_type!r} was not taken: {refused.get('ErrorCode')}; send it again")
+
+    def _put_once(self, key: str, body: Any) -> bool:
+        from botocore.exceptions import ClientError
+
+        with _told(f"object {key}"):
+            try:
+                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] in ("PreconditionFailed", "412"):
+                    return False
+                raise
+        return True
+
+    @property
+    def _s3(self) -> Any:
+        return self._client("s3")
+
+    def _client(self, service: str) -> Any:
+        """Made when first needed: each costs a good part of a second."""
+        if service not in self._clients:
+            self._clients[service] = self._new_client(service)
+        return self._clients[service]
+
+    def _new_client(self, service: str) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=10, read_timeout=60)
+        make: Any = boto3.client
+        return make(service, region_name=self._region, config=config)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn botocore's errors into ours, saying what it was about. A refusal will be one the next time as well."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        kind = PermanentError if 400 <= status < 500 and status not in (409, 429) else TransientError
+        raise kind(f"{what}: {error}") from error
+    except BotoCoreError as error:
+        raise TransientError(f"{what}: {error}") from error

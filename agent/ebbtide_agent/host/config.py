@@ -1,0 +1,178 @@
+"""What a host's operator writes: /etc/backup_config, backup_include, backup_exclude, read and never executed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.paths import HostPaths
+
+REQUIRED = ("HOST", "TARGET", "KEEP")
+DEFAULTS = {
+    "USER": "root",
+    "KEY": "/etc/ebbtide/key",
+    "KNOWN_HOSTS": "/etc/ebbtide/known_hosts",
+    "ROOT": "/",
+    "RSYNC": "rsync",
+    "BANDWIDTH": "",
+    "ONE_FILE_SYSTEM": "no",
+    "SCRIPT_MINUTES": "60",
+    "WAIT_MINUTES": "120",
+}
+
+_LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_TARGET = re.compile(rf"receiver://(?P<name>{_LABEL}(?:\.{_LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A host's configuration. `bandwidth` is rsync's --bwlimit, empty for none; patterns are rsync's own."""
+
+    host: str
+    receiver: str
+    port: int
+    keep: int
+    user: str
+    key: Path
+    known_hosts: Path
+    root: Path
+    rsync: str
+    bandwidth: str
+    one_file_system: bool
+    script_seconds: float
+    wait_seconds: float
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Value:
+    text: str
+    where: str
+
+
+def load(paths: HostPaths) -> Config:
+    """Read all files. Raises ConfigError with every fault in them, each with file and line."""
+    faults: list[str] = []
+    values = _read_values(paths.config, faults)
+    include = _read_patterns(paths.include, faults)
+    exclude = _read_patterns(paths.exclude, faults)
+    config = _checked(values, include, exclude, faults)
+    if faults:
+        raise ConfigError(tuple(faults))
+    return config
+
+
+def _read_values(path: Path, faults: list[str]) -> dict[str, _Value]:
+    values: dict[str, _Value] = {}
+    for number, line in _lines(path, faults, must_exist=True):
+        where = f"{path}:{number}"
+        match = _LINE.fullmatch(line.strip())
+        if not match:
+            faults.append(f"{where}: {line.strip()!r:.80} is not KEY=value")
+            continue
+        key = match["key"]
+        if key not in REQUIRED and key not in DEFAULTS:
+            faults.append(f"{where}: {key} is not a key; expected one of {', '.join((*REQUIRED, *DEFAULTS))}")
+        elif key in values:
+            faults.append(f"{where}: {key} was given already at {values[key].where}")
+        else:
+            values[key] = _Value(_unquoted(match["value"].strip(), where, key, faults), where)
+    for key in REQUIRED:
+        if key not in values and path.is_file():
+            faults.append(f"{path}: {key} is missing")
+    for key, default in DEFAULTS.items():
+        values.setdefault(key, _Value(default, f"{path}: {key}"))
+    return values
+
+
+def _unquoted(text: str, where: str, key: str, faults: list[str]) -> str:
+    """A value may stand in quotes, as in a shell; nothing in it is ever expanded."""
+    if text[:1] not in ("'", '"'):
+        return text
+    if len(text) < 2 or text[-1] != text[0]:
+        faults.append(f"{where}: {key} opens a quote and does not close it")
+        return text
+    return text[1:-1]
+
+
+def _read_patterns(path: Path, faults: list[str]) -> tuple[str, ...]:
+    patterns = []
+    for number, line in _lines(path, faults, must_exist=False):
+        if line.startswith(("+ ", "- ")):
+            faults.append(f"{path}:{number}: {line!r:.80} starts with a sign; expected one bare rsync pattern a line")
+        else:
+            patterns.append(line)
+    return tuple(patterns)
+
+
+def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:
+    """The lines that say something, numbered from 1."""
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        if must_exist:
+            faults.append(f"{path} does not exist; it needs HOST=, TARGET= and KEEP=")
+        return []
+    except OSError as error:
+        faults.append(f"{path} cannot be read: {error.strerror}")
+        return []
+    numbered = enumerate(text.split("\n"), 1)
+    return [(number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _checked(
+    values: Mapping[str, _Value], include: tuple[str, ...], exclude: tuple[str, ...], faults: list[str]
+) -> Config:
+    def fault(key: str, expected: str) -> None:
+        value = values[key]
+        faults.append(f"{value.where}: {key} is {value.text!r:.80}, expected {expected}")
+
+    def matching(key: str, pattern: re.Pattern[str], expected: str) -> str:
+        if key in values and not pattern.fullmatch(values[key].text):
+            fault(key, expected)
+        return values[key].text if key in values else ""
+
+    def number(key: str) -> int:
+        if key in values and not re.fullmatch(r"[1-9][0-9]{0,6}", values[key].text):
+            fault(key, "a whole number from 1")
+            return 1
+        return int(values[key].text) if key in values else 1
+
+    def absolute(key: str) -> Path:
+        if not values[key].text.startswith("/"):
+            fault(key, "an absolute path")
+        return Path(values[key].text)
+
+    target = _TARGET.fullmatch(matching("TARGET", _TARGET, "receiver://name or receiver://name:port"))
+    port = int(target["port"] or 22) if target else 22
+    if not 0 < port < 65536:
+        fault("TARGET", "a port from 1 to 65535")
+    if values["ONE_FILE_SYSTEM"].text not in ("yes", "no"):
+        fault("ONE_FILE_SYSTEM", "yes or no")
+    if not values["RSYNC"].text:
+        fault("RSYNC", "the rsync program")
+    return Config(
+        host=matching("HOST", _NAME, "a host name"),
+        receiver=target["name"] if target else "",
+        port=port,
+        keep=number("KEEP"),
+        user=matching("USER", _USER, "a login name"),
+        key=absolute("KEY"),
+        known_hosts=absolute("KNOWN_HOSTS"),
+        root=absolute("ROOT"),
+        rsync=values["RSYNC"].text,
+        bandwidth=matching("BANDWIDTH", _BANDWIDTH, "nothing, or a rate such as 800k or 2.5m (bytes a second)"),
+        one_file_system=values["ONE_FILE_SYSTEM"].text == "yes",
+        script_seconds=number("SCRIPT_MINUTES") * 60.0,
+        wait_seconds=number("WAIT_MINUTES") * 60.0,
+        include=include,
+        exclude=exclude,
+    )

@@ -1,0 +1,149 @@
+"""One night of a host, as a sentence: lock, run the scripts, say hello, push, report."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Callable
+
+from ebbtide_agent import VERSION, moments, procs
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.host import config as configuration
+from ebbtide_agent.host import progress, scripts
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.link import World, keep_asking
+from ebbtide_agent.host.outcome import Counts, Outcome
+from ebbtide_agent.host.push import push
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import FAILED, Hello, Report, ScriptResult, bounded, encode_report, parse_hello, parse_report
+
+Show = Callable[[progress.Progress], None]
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a night needs to know: where things are, the world outside, and who watches."""
+
+    paths: HostPaths
+    world: World
+    environment: Mapping[str, str]
+    show: Show = progress.nothing
+
+
+def run(night: Night) -> Report:
+    """Back this host up. Returns the report as the receiver recorded it.
+
+    Raises ConfigError; Refused when another night is under way or the gate says no; TransientError when the
+    receiver could not be reached in time; PermanentError when it is not the receiver we know.
+    """
+    config = configuration.load(night.paths)
+    with locked(night.paths.lock):
+        started = night.world.clock()
+        ran = run_scripts(night, config)
+        hello = say_hello(config, started + timedelta(seconds=config.wait_seconds), night.world)
+        outcome = outcome_of_scripts(ran, config) or push_tree(night, config, hello)
+        report = compose(config, hello, outcome, ran, started, night.world.clock())
+        write_whole(night.paths.last_report, encode_report(report))
+        recorded = deliver(config, hello, report, night.world)
+        write_whole(night.paths.last_report, encode_report(recorded))
+    return recorded
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One night at a time; the kernel lets go of the lock whatever ends us. Raises Refused."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another backup of this host is under way (it holds {path})") from None
+        yield
+
+
+def run_scripts(night: Night, config: Config) -> tuple[ScriptResult, ...]:
+    ran = []
+    for result in scripts.run_all(night.paths.scripts, config.script_seconds):
+        night.world.say(f"script {result.name}: exit code {result.exit_code}, {result.seconds} s")
+        ran.append(result)
+    return tuple(ran)
+
+
+def say_hello(config: Config, until: datetime, world: World) -> Hello:
+    """Raises PermanentError when the key we hold is another host's."""
+    hello = parse_hello(keep_asking(config, "hello", until, world))
+    if hello.host != config.host:
+        raise PermanentError(f"the receiver takes the key {config.key} for {hello.host}'s; HOST is {config.host}")
+    world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
+    return hello
+
+
+def outcome_of_scripts(ran: tuple[ScriptResult, ...], config: Config) -> Outcome | None:
+    """The night's outcome when a script failed: nothing is pushed then."""
+    failed = [said for said in (scripts.problem(result, config.script_seconds) for result in ran) if said]
+    return Outcome(FAILED, 1, Counts(), tuple(failed)) if failed else None
+
+
+def push_tree(night: Night, config: Config, hello: Hello) -> Outcome:
+    if not config.root.is_dir() or not any(config.root.iterdir()):
+        missing = f"ROOT {config.root} is not a directory with anything in it; nothing was pushed"
+        return Outcome(FAILED, 1, Counts(), (missing,))
+    reader = progress.Reader(night.show)
+    outcome = push(config, hello.deadline, night.world, night.environment, reader.feed)
+    counts = outcome.counts
+    night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
+    return outcome
+
+
+def compose(
+    config: Config, hello: Hello, outcome: Outcome, ran: tuple[ScriptResult, ...], started: datetime, finished: datetime
+) -> Report:
+    return Report(
+        run=hello.run,
+        host=hello.host,
+        id=hello.id,
+        nonce=hello.nonce,
+        status=outcome.status,
+        started=started,
+        finished=finished,
+        exit_code=outcome.exit_code,
+        files=outcome.counts.files,
+        entries=outcome.counts.entries,
+        bytes_total=outcome.counts.bytes_total,
+        bytes_sent=outcome.counts.bytes_sent,
+        scripts=ran,
+        problems=bounded(outcome.problems),
+        agent=VERSION,
+        rsync=rsync_version(config.rsync),
+        os=os_name(config.root),
+        arch=platform.machine(),
+    )
+
+
+def deliver(config: Config, hello: Hello, report: Report, world: World) -> Report:
+    """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded."""
+    until = max(hello.deadline, world.clock() + timedelta(minutes=1))
+    recorded = parse_report(keep_asking(config, "report", until, world, encode_report(report)))
+    return replace(recorded, problems=bounded(recorded.problems))
+
+
+def rsync_version(program: str) -> str:
+    match = re.match(rb"rsync\s+version\s+v?(\S+)", procs.run((program, "--version")).out)
+    return match[1].decode("ascii", "replace") if match else "unknown"
+
+
+def os_name(root: Path) -> str:
+    """PRETTY_NAME of the tree that is backed up: what a restore will have to boot."""
+    try:
+        text = (root / "etc/os-release").read_text(errors="replace")
+    except OSError:
+        return "unknown"
+    match = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
+    return match[1] if match else "unknown"

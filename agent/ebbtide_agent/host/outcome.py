@@ -1,0 +1,91 @@
+"""What rsync did, told truly: its counts, its exit code, and the paths that it could not read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ebbtide_agent.procs import Ended
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS
+
+VANISHED = 24
+NO_CONNECTION = 10
+# A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
+WORTH_ANOTHER_TRY = (5, NO_CONNECTION, 12, 30, 35, 255)
+# Usage, incompatible versions, selecting files, unsupported, refused by the far side: nothing has moved.
+NOTHING_MOVED = (1, 2, 3, 4, 5, 6, 126, 127)
+
+_VANISHED = re.compile(r'file has vanished: (?P<path>".*?")(?: \(in .*\))?$')
+_COUNT = re.compile(r"(?P<what>[A-Z][A-Za-z ]+): (?P<total>[0-9,]+)(?: bytes)?(?: \((?P<kinds>.*)\))?$")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """rsync's --stats: regular files, all entries, and bytes."""
+
+    files: int = 0
+    entries: int = 0
+    bytes_total: int = 0
+    bytes_sent: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A push as the host saw it."""
+
+    status: str
+    exit_code: int
+    counts: Counts
+    problems: tuple[str, ...]
+
+
+def tell(ended: Ended, root: str = "/") -> Outcome:
+    """The outcome of one rsync. `root` is the tree's root as rsync was given it."""
+    said = ended.err.decode("utf-8", "backslashreplace").splitlines()
+    counts = parse_counts(ended.out.decode("utf-8", "replace"))
+    if ended.exit_code == 0:
+        return Outcome(COMPLETE, 0, counts, ())
+    problems = tuple(line for line in said if line.strip() and not _is_summary(line))
+    if not problems:
+        problems = (f"rsync ended with exit code {ended.exit_code}",)
+    return Outcome(_status(ended.exit_code, said, root), ended.exit_code, counts, problems)
+
+
+def _status(exit_code: int, said: list[str], root: str) -> str:
+    if exit_code == VANISHED:
+        return PARTIAL if any(_is_missed(line, root) for line in said) else WITH_WARNINGS
+    return FAILED if exit_code in NOTHING_MOVED else PARTIAL
+
+
+def _is_missed(line: str, root: str) -> bool:
+    """A file that goes while we look is everyday life in /var; in /etc somebody was changing the server."""
+    vanished = _VANISHED.search(line)
+    return bool(vanished and vanished["path"].strip('"').startswith(f"{root.rstrip('/')}/etc/"))
+
+
+def _is_summary(line: str) -> bool:
+    return line.startswith(("rsync error:", "rsync warning:"))
+
+
+def parse_counts(out: str) -> Counts:
+    """Read --stats. What was cut off before its statistics counts nothing."""
+    found = {match["what"]: match for match in map(_COUNT.match, map(str.strip, out.splitlines())) if match}
+
+    def total(what: str) -> int:
+        return _number(found[what]["total"]) if what in found else 0
+
+    return Counts(
+        files=_regular(found["Number of files"]["kinds"]) if "Number of files" in found else 0,
+        entries=total("Number of files"),
+        bytes_total=total("Total file size"),
+        bytes_sent=total("Total bytes sent"),
+    )
+
+
+def _regular(kinds: str | None) -> int:
+    match = re.search(r"reg: ([0-9,]+)", kinds or "")
+    return _number(match[1]) if match else 0
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))

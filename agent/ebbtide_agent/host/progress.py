@@ -1,0 +1,81 @@
+"""How far rsync is, from its --info=progress2, as lines for a log or a bar for a terminal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Callable, TextIO
+
+# "  1,234,567  45%  1.23MB/s  0:00:12 (xfr#5, ir-chk=10/200)", redrawn with carriage returns.
+_PROGRESS = re.compile(rb"^\s*([0-9,]+)\s+([0-9]{1,3})%\s+(\S+)\s+(\S+)(?:\s+\(xfr#([0-9]+))?")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What rsync says of itself: bytes looked at so far, percent of what it knows of, its speed in its own words."""
+
+    bytes: int
+    percent: int
+    speed: str
+    files: int
+
+
+def parse(line: bytes) -> Progress | None:
+    match = _PROGRESS.match(line)
+    if not match:
+        return None
+    sent, percent, speed, _, files = match.groups()
+    return Progress(int(sent.replace(b",", b"")), int(percent), speed.decode("ascii", "replace"), int(files or 0))
+
+
+class Reader:
+    """Takes rsync's output as it comes, in any pieces, and passes each progress on."""
+
+    def __init__(self, show: Callable[[Progress], None]) -> None:
+        self._show = show
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        *lines, self._rest = re.split(rb"[\r\n]", self._rest + chunk)
+        for progress in filter(None, map(parse, lines)):
+            self._show(progress)
+
+
+def as_bar(screen: TextIO) -> Callable[[Progress], None]:
+    """One line of a terminal, drawn over itself."""
+
+    def show(progress: Progress) -> None:
+        full = progress.percent * 30 // 100
+        bar = "#" * full + "." * (30 - full)
+        screen.write(f"\r  [{bar}] {progress.percent:3d}%  {_size(progress.bytes)}  {progress.speed}  ")
+        screen.write("\n" if progress.percent == 100 else "")
+        screen.flush()
+
+    return show
+
+
+def as_lines(screen: TextIO) -> Callable[[Progress], None]:
+    """A line whenever another tenth is done."""
+    shown = -1
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        if progress.percent // 10 > shown:
+            shown = progress.percent // 10
+            screen.write(f"  {progress.percent:3d}%  {_size(progress.bytes)}  {progress.speed}\n")
+            screen.flush()
+
+    return show
+
+
+def nothing(_: Progress) -> None:
+    """For cron, which mails whatever is said."""
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

@@ -1,0 +1,61 @@
+"""A manifest as a file: compressed lines, written whole or not at all, read as a stream."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header
+
+_LEVEL = 5
+
+
+def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> None:
+    """Write `out` atomically and durably. The same entries always give the same bytes."""
+    temporary = out.with_name(out.name + ".part")
+    try:
+        with open(temporary, "wb") as file:
+            _write_lines(file, header, entries)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_directory(out.parent)
+
+
+def read_manifest(file: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
+    """The header, and a stream of the entries. Both raise ValueError or OSError (EOFError) when it is damaged."""
+    lines = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
+    header = decode_header(lines.readline())
+    return header, (decode(line) for line in lines)
+
+
+def sha256_of(path: Path | bytes) -> str:
+    """The hash of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        buffer = memoryview(bytearray(1 << 20))
+        while length := file.readinto(buffer):
+            digest.update(buffer[:length])
+    return digest.hexdigest()
+
+
+def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> None:
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
+        packed.write(encode_header(header).encode() + b"\n")
+        for entry in entries:
+            packed.write(encode(entry).encode() + b"\n")
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""Where everything lives: every path of the agent, from one root prefix ("/" on a real machine)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class HostPaths:
+    """The host's half: what the operator writes below `etc`, what the agent keeps below `state`."""
+
+    etc: Path = Path("/etc")
+    state: Path = Path("/var/lib/ebbtide")
+
+    @property
+    def config(self) -> Path:
+        return self.etc / "backup_config"
+
+    @property
+    def include(self) -> Path:
+        return self.etc / "backup_include"
+
+    @property
+    def exclude(self) -> Path:
+        return self.etc / "backup_exclude"
+
+    @property
+    def scripts(self) -> Path:
+        return self.etc / "backupscripts"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def last_report(self) -> Path:
+        return self.state / "last-report.json"
+
+
+@dataclass(frozen=True)
+class MachinePaths:
+    """A machine that lives for one run or one recovery: its own files, the mounted volume, and the volume's layout."""
+
+    root: Path = Path("/")
+
+    @property
+    def instance(self) -> Path:
+        return self.root / "etc/ebbtide/instance.json"
+
+    @property
+    def run(self) -> Path:
+        """What this machine needs tonight; nothing in here survives it."""
+        return self.root / "run/ebbtide"
+
+    @property
+    def brief(self) -> Path:
+        return self.run / "brief.json"
+
+    @property
+    def confinement(self) -> Path:
+        return self.run / "confinement"
+
+    @property
+    def closing(self) -> Path:
+        """Its presence says that nobody may begin anything any more."""
+        return self.run / "closing"
+
+    @property
+    def sessions(self) -> Path:
+        return self.run / "sessions"
+
+    def lease(self, host_id: str) -> Path:
+        return self.sessions / f"{host_id}.lock"
+
+    def session(self, host_id: str) -> Path:
+        return self.sessions / f"{host_id}.json"
+
+    def rsync_config(self, host_id: str) -> Path:
+        return self.sessions / f"{host_id}.rsyncd.conf"
+
+    def reported(self, host_id: str) -> Path:
+        return self.sessions / f"{host_id}.reported"
+
+    def device(self, volume_id: str) -> Path:
+        """The name under which EC2 shows an EBS volume: the serial number has no dash."""
+        return self.root / "dev/disk/by-id" / f"nvme-Amazon_Elastic_Block_Store_{volume_id.replace('-', '')}"
+
+    @property
+    def volume(self) -> Path:
+        return self.root / "srv/ebbtide"
+
+    @property
+    def volume_owner(self) -> Path:
+        return self.volume / "receiver.json"
+
+    @property
+    def hosts(self) -> Path:
+        return self.volume / "hosts"
+
+    def host(self, host_id: str) -> Path:
+        return self.hosts / host_id
+
+    def tree(self, host_id: str) -> Path:
+        return self.host(host_id) / "tree"
+
+    def manifest(self, host_id: str) -> Path:
+        return self.host(host_id) / "manifest.jsonl.gz"
+
+    def status(self, host_id: str) -> Path:
+        return self.host(host_id) / "status.json"

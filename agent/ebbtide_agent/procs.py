@@ -1,0 +1,168 @@
+"""The agent's one door to other programs: every process it starts is started here, and none outlives its caller."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Callable
+
+from ebbtide_agent.errors import PermanentError
+
+Child = subprocess.Popen[bytes]
+
+TIMED_OUT = 124
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+KEEP_BYTES = 1 << 20
+KILL_AFTER_SECONDS = 10.0
+# A program may leave a daemon behind that holds its output open; nobody waits for that one.
+LINGER_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that came to its end. A signal N that ended it shows as exit code 128 + N, a time-out as 124."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    out: bytes
+    err: bytes
+    seconds: float
+
+    @property
+    def why(self) -> str:
+        """The last thing it said, for a message."""
+        said = (self.err.strip() or self.out.strip()).decode("utf-8", "replace")
+        return said.splitlines()[-1] if said else f"exit code {self.exit_code}, and it said nothing"
+
+
+class Kept:
+    """The last bytes of a stream, read by a thread of its own, each chunk shown to a listener as it comes."""
+
+    def __init__(self, stream: IO[bytes], keep: int, listener: Callable[[bytes], None] | None) -> None:
+        self._stream = stream
+        self._keep = keep
+        self._listener = listener
+        self._tail = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while chunk := os.read(self._stream.fileno(), 65536):
+            self._tail += chunk
+            del self._tail[: -self._keep]
+            if self._listener:
+                self._listener(chunk)
+
+    def get(self) -> bytes:
+        self._thread.join(LINGER_SECONDS)
+        return bytes(self._tail)
+
+
+def run(
+    argv: Sequence[str],
+    feed: bytes = b"",
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    listener: Callable[[bytes], None] | None = None,
+) -> Ended:
+    """Run a program in a process group of its own to its end; the group dies at the time-out or if we are stopped.
+
+    `listener` sees standard output as it comes (in another thread). Of each stream the last MiB is kept.
+    A program that is not there is exit code 127, one that cannot be executed 126.
+    """
+    started = time.monotonic()
+    try:
+        child = start(argv, subprocess.PIPE, subprocess.PIPE, subprocess.PIPE, environment)
+    except OSError as error:
+        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+        return Ended(tuple(argv), code, b"", f"{argv[0]}: {error.strerror}".encode(), 0.0)
+    assert child.stdin and child.stdout and child.stderr
+    with _group_of(child):
+        out, err = Kept(child.stdout, KEEP_BYTES, listener), Kept(child.stderr, KEEP_BYTES, None)
+        threading.Thread(target=_feed, args=(child.stdin, feed), daemon=True).start()
+        try:
+            code = shell_code(child.wait(timeout))
+        except subprocess.TimeoutExpired:
+            end_group(child)
+            code = TIMED_OUT
+    return Ended(tuple(argv), code, out.get(), err.get(), time.monotonic() - started)
+
+
+def check(argv: Sequence[str], feed: bytes = b"", timeout: float | None = None) -> bytes:
+    """Run a program that must succeed and return what it printed; PermanentError with its last line otherwise."""
+    ended = run(argv, feed, timeout)
+    if ended.exit_code != 0:
+        raise PermanentError(f"{' '.join(argv)} ended with exit code {ended.exit_code}: {ended.why}")
+    return ended.out
+
+
+def run_attached(argv: Sequence[str], files: Sequence[int] = ()) -> int:
+    """Run a program on our own standard streams (and `files`) to its end; its exit code, 128 + N for signal N."""
+    child = subprocess.Popen(argv, pass_fds=tuple(files), start_new_session=True)
+    with _group_of(child):
+        return shell_code(child.wait())
+
+
+def start(
+    argv: Sequence[str],
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Child:
+    """Start a program in a process group of its own and return it running. Raises OSError when it cannot start."""
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, start_new_session=True)
+
+
+def start_logged(argv: Sequence[str], log: Path) -> Child:
+    """Start a program whose output goes to the end of a file."""
+    with log.open("ab") as output:
+        return start(argv, stdout=output, stderr=output)
+
+
+def end(child: Child) -> None:
+    """Ask a program itself to stop and wait for it; what it started goes on."""
+    child.terminate()
+    child.wait()
+
+
+def end_group(child: Child) -> None:
+    """Ask a program and its group to stop, and make it stop ten seconds later. Already gone is success."""
+    _signal_group(child, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(KILL_AFTER_SECONDS)
+    _signal_group(child, signal.SIGKILL)
+    child.wait()
+
+
+def shell_code(code: int) -> int:
+    """Popen says -N for signal N; a shell, and we, say 128 + N."""
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _group_of(child: Child) -> Iterator[None]:
+    """Whatever ends the caller's block early (Ctrl-C, SIGTERM made into an exception) ends the program too."""
+    try:
+        yield
+    except BaseException:
+        end_group(child)
+        raise
+
+
+def _signal_group(child: Child, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+def _feed(stream: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), stream:
+        stream.write(data)

@@ -1,0 +1,167 @@
+"""The receiver's main process: brief, volume, walls, sshd, ready; wait until all have reported; release; power off."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from ebbtide_agent import moments, power, procs, volume
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.instance import Instance
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import confine, sshd
+from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.receiver.ledger import report_key
+from ebbtide_agent.receiver.release import release
+from ebbtide_agent.receiver.sshd import Door
+from ebbtide_agent.shapes import decode, encode
+
+LOOK_SECONDS = 0.25
+# The control plane attaches the volume after the launch, and EC2 takes its time.
+VOLUME_PATIENCE_SECONDS = 600.0
+FILESYSTEMS = ("ext4",)
+_LOST_AND_FOUND = "lost+found"
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """One machine of one run."""
+
+    instance: Instance
+    paths: MachinePaths
+    cloud: Cloud
+    now: Clock
+    door: Door
+
+
+def boot(receiver: Receiver) -> int:
+    """Be the receiver until its night is over; 0 when the volume was let go cleanly. The machine powers off, always."""
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    try:
+        return _night(receiver, stop)
+    finally:
+        power.off(receiver.paths.root)
+
+
+def _night(receiver: Receiver, stop: threading.Event) -> int:
+    paths, cloud = receiver.paths, receiver.cloud
+    paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.sessions.mkdir(exist_ok=True, mode=0o700)
+    paths.closing.unlink(missing_ok=True)
+    body = cloud.get(receiver.instance.brief)
+    brief = parse_brief(body)
+    write_whole(paths.brief, body)
+    try:
+        listener = _open(brief, receiver)
+    except BaseException:
+        volume.unmount(paths.volume)
+        raise
+    try:
+        _put_ready(receiver)
+        _wait(brief, receiver, listener, stop)
+    finally:
+        clean = release(receiver.instance, brief, paths, cloud, receiver.now, listener)
+        _say(f"released {'cleanly' if clean else 'uncleanly'}")
+    return 0 if clean else 1
+
+
+def _open(brief: Brief, receiver: Receiver) -> procs.Child:
+    """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
+    paths, door = receiver.paths, receiver.door
+    open_volume(brief, paths)
+    make_places(brief, paths, door.as_root)
+    _choose_walls(receiver)
+    _recall_reports(brief, receiver)
+    config = sshd.write_files(paths, brief, receiver.cloud.get_parameter(brief.host_key_parameter), door)
+    return sshd.start(paths, config, door)
+
+
+def open_volume(brief: Brief, paths: MachinePaths) -> None:
+    """Have this receiver's volume in its place, new or known. Raises Refused when it is another's."""
+    if brief.filesystem not in FILESYSTEMS:
+        raise PermanentError(f"file system {brief.filesystem} is not supported yet; expected {', '.join(FILESYSTEMS)}")
+    volume.mount(paths.device(brief.volume_id), paths.volume, brief.filesystem, VOLUME_PATIENCE_SECONDS)
+    if not paths.volume_owner.exists():
+        if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
+            raise Refused(
+                f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's"
+            )
+        write_whole(paths.volume_owner, encode({"receiver": brief.receiver}))
+    owner = decode(str(paths.volume_owner), paths.volume_owner.read_bytes()).get("receiver")
+    if owner != brief.receiver:
+        raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
+    _say(f"volume {brief.volume_id} is at {paths.volume}")
+
+
+def make_places(brief: Brief, paths: MachinePaths, as_root: bool) -> None:
+    """A place for each host: the host's user may pass through it, and owns nothing but the tree within."""
+    paths.hosts.mkdir(exist_ok=True)
+    paths.hosts.chmod(0o711)
+    for host in brief.hosts:
+        paths.host(host.id).mkdir(exist_ok=True)
+        paths.host(host.id).chmod(0o711)
+        tree = paths.tree(host.id)
+        tree.mkdir(exist_ok=True, mode=0o700)
+        if as_root:
+            _give(tree, host)
+
+
+def _give(tree: Path, host: BriefedHost) -> None:
+    status = tree.lstat()
+    if status.st_uid != host.uid:
+        os.chown(tree, host.uid, host.uid, follow_symlinks=False)
+
+
+def _choose_walls(receiver: Receiver) -> None:
+    kind = confine.choose(receiver.door.as_root)
+    write_whole(receiver.paths.confinement, kind.encode())
+    _say(confine.sentence(kind))
+
+
+def _recall_reports(brief: Brief, receiver: Receiver) -> None:
+    """A second machine of the same run does not wait for those that the first one has recorded."""
+    for host in brief.hosts:
+        try:
+            receiver.cloud.get(report_key(brief.run, host.id))
+        except KeyError:
+            continue
+        write_whole(receiver.paths.reported(host.id), b"")
+
+
+def _put_ready(receiver: Receiver) -> None:
+    instance = receiver.instance
+    body = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(receiver.now())}
+    receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(body))
+    _say(f"ready on port {receiver.door.port}")
+
+
+def _wait(brief: Brief, receiver: Receiver, listener: procs.Child, stop: threading.Event) -> None:
+    """Until every host has reported, the deadline, or the order to stop. Raises PermanentError without sshd."""
+    while not stop.wait(LOOK_SECONDS):
+        if all(receiver.paths.reported(host.id).exists() for host in brief.hosts):
+            return _say("every host has reported")
+        if receiver.now() >= brief.deadline:
+            return _say("the deadline has come")
+        if listener.poll() is not None:
+            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {receiver.paths.run}/sshd.log")
+    return _say("told to stop")
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def order(number: int, _: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, order)
+
+
+def _say(line: str) -> None:
+    print(f"ebbtide: {line}", flush=True)

@@ -1,0 +1,87 @@
+"""What a receiver is told of its night: the frozen hosts, the deadline, the volume."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ebbtide_agent import moments
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.shapes import decode, field
+
+WHAT = "the receiver's brief"
+_HOST_ID = re.compile(r"[a-z0-9]{4}")
+_KEY = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?")
+
+
+@dataclass(frozen=True)
+class BriefedHost:
+    """One expected host: its keys, the user id its tree belongs to, and the nonce its report must bring."""
+
+    name: str
+    id: str
+    uid: int
+    keys: tuple[str, ...]
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Brief:
+    """One night of one receiver."""
+
+    run: str
+    receiver: str
+    deadline: datetime
+    grace: timedelta
+    volume_id: str
+    filesystem: str
+    host_key_parameter: str
+    hosts: tuple[BriefedHost, ...]
+
+    def host(self, host_id: str) -> BriefedHost:
+        """Raises Refused when this run does not expect such a host."""
+        for host in self.hosts:
+            if host.id == host_id:
+                return host
+        raise Refused(f"run {self.run} does not expect host {host_id}")
+
+
+def parse_brief(body: bytes) -> Brief:
+    """Raises PermanentError: a key or an id that is not what it should be would end up in sshd's own files."""
+    values = decode(WHAT, body)
+    volume = field(WHAT, values, "volume", dict)
+    try:
+        deadline = moments.read(field(WHAT, values, "deadline", str))
+    except ValueError as error:
+        raise PermanentError(f"{WHAT}: deadline: {error}") from error
+    return Brief(
+        run=field(WHAT, values, "run", str),
+        receiver=field(WHAT, values, "receiver", str),
+        deadline=deadline,
+        grace=timedelta(minutes=field(WHAT, values, "grace_minutes", int)),
+        volume_id=field(WHAT, volume, "id", str),
+        filesystem=field(WHAT, volume, "filesystem", str),
+        host_key_parameter=field(WHAT, values, "host_key_parameter", str),
+        hosts=tuple(_host(host) for host in field(WHAT, values, "hosts", list)),
+    )
+
+
+def _host(values: Mapping[str, Any]) -> BriefedHost:
+    host = BriefedHost(
+        name=field(WHAT, values, "name", str),
+        id=field(WHAT, values, "id", str),
+        uid=field(WHAT, values, "uid", int),
+        keys=tuple(field(WHAT, values, "keys", list)),
+        nonce=field(WHAT, values, "nonce", str),
+    )
+    if not _HOST_ID.fullmatch(host.id):
+        raise PermanentError(f"{WHAT}: host id {host.id!r:.40} is not four of a-z, 0-9")
+    if host.uid < 1000:
+        raise PermanentError(f"{WHAT}: host {host.id} has user id {host.uid}, which may be somebody of the system")
+    for key in host.keys:
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise PermanentError(f"{WHAT}: host {host.id} has a key that is not a public ssh key: {key!r:.80}")
+    return host

@@ -1,0 +1,140 @@
+"""The walls around a host's rsync: its own user id, nothing of the machine but rsync and one tree, no network.
+
+rsync's own options are not the boundary; the operating system is. Three kinds, the strongest that works is used:
+"separate" (a user id for each host), "own" (the same walls, as the one user we are) and "munged" (no walls but
+rsync's daemon: for a machine that refuses namespaces; symlink targets are then stored with a prefix).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.receiver import seccomp
+
+SEPARATE = "separate"
+OWN = "own"
+MUNGED = "munged"
+
+# 33 vulnerabilities ended with 3.5.0, one of them a way out of the module.
+OLDEST_RSYNC = (3, 5, 0)
+LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/usr/local/lib")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a confined rsync reads, opened by us beforehand: its configuration and the system-call filter."""
+
+    config: Path
+    descriptors: tuple[int, ...] = ()
+
+    @property
+    def filter(self) -> int | None:
+        return self.descriptors[1] if len(self.descriptors) > 1 else None
+
+
+def choose(as_root: bool) -> str:
+    """The strongest kind that works on this machine. As root anything less than separate user ids is an error."""
+    check_rsync()
+    if as_root:
+        missing = [program for program in ("setpriv", "bwrap") if not shutil.which(program)]
+        if missing:
+            raise PermanentError(f"{' and '.join(missing)} not installed: a host's rsync cannot be confined")
+        return SEPARATE
+    rsync = _program("rsync")
+    trial = procs.run((*_walls(None), *_libraries(), "--ro-bind", rsync, rsync, "--", rsync, "--version"))
+    return OWN if trial.exit_code == 0 else MUNGED
+
+
+def sentence(kind: str) -> str:
+    """What the receiver's log says of it."""
+    return {
+        SEPARATE: "each host's rsync runs as a user of its own, in namespaces that hold nothing but its tree",
+        OWN: "not root: each host's rsync runs as this user, in namespaces that hold nothing but its tree",
+        MUNGED: "not root, and no namespaces here: rsync's daemon is the only wall between the hosts' trees",
+    }[kind]
+
+
+def check_rsync() -> str:
+    """The version of this machine's rsync. Raises PermanentError when it is missing or too old to face a host."""
+    ended = procs.run((_program("rsync"), "--version"))
+    match = re.match(rb"rsync\s+version\s+v?(([0-9]+)\.([0-9]+)\.([0-9]+)\S*)", ended.out)
+    if not match:
+        raise PermanentError(f"rsync --version: {ended.why}")
+    if tuple(map(int, match.groups()[1:])) < OLDEST_RSYNC:
+        raise PermanentError(f"rsync {match[1].decode()} is too old for a receiver; it takes 3.5.0 or newer")
+    return match[1].decode("ascii", "replace")
+
+
+def rsyncd_conf(kind: str, tree: Path) -> str:
+    """The daemon's configuration: one module, this host's tree, owners and devices kept in extended attributes."""
+    place = tree if kind == MUNGED else "/tree"
+    walls = ("use chroot = no", "munge symlinks = yes") if kind == MUNGED else ("use chroot = yes",)
+    lines = ("log file = /dev/null", "numeric ids = yes", "reverse lookup = no", *walls)
+    module = (f"path = {place}", "read only = no", "write only = yes", "fake super = yes", "list = no")
+    return "\n".join((*lines, "[tree]", *module, ""))
+
+
+def command(kind: str, tree: Path, uid: int, files: Files) -> tuple[str, ...]:
+    """The rsync daemon on standard input and output, within the walls of this kind."""
+    rsync = _program("rsync")
+    if kind == MUNGED:
+        return (rsync, "--server", "--daemon", f"--config={files.config}", ".")
+    inside = (*_walls(files.filter), *_libraries(), "--ro-bind", rsync, rsync, "--dev", "/dev")
+    place = ("--bind", str(tree), "/tree", "--ro-bind-data", str(files.descriptors[0]), "/rsyncd.conf", "--chdir", "/")
+    daemon = (rsync, "--server", "--daemon", "--config=/rsyncd.conf", ".")
+    become = _become(uid) if kind == SEPARATE else ()
+    return (*become, *inside, *place, "--", *daemon)
+
+
+def open_files(kind: str, tree: Path, config: Path) -> Files:
+    """Write what the confined rsync reads: its configuration by name, or both into files that only we have open."""
+    text = rsyncd_conf(kind, tree).encode()
+    if kind == MUNGED:
+        write_whole(config, text)
+        return Files(config)
+    program = seccomp.program(platform.machine())
+    return Files(config, tuple(_nameless(body) for body in (text, program) if body is not None))
+
+
+def _become(uid: int) -> tuple[str, ...]:
+    ids = ("--reuid", str(uid), "--regid", str(uid), "--clear-groups")
+    return (_program("setpriv"), *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--")
+
+
+def _walls(filter_descriptor: int | None) -> tuple[str, ...]:
+    """No network, no processes, no environment; the chroot is what makes rsync's path look-ups cheap."""
+    filtered = () if filter_descriptor is None else ("--seccomp", str(filter_descriptor))
+    walls = ("--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-add", "CAP_SYS_CHROOT")
+    return (_program("bwrap"), *walls, *filtered)
+
+
+def _libraries() -> tuple[str, ...]:
+    """The machine's libraries, read only; where /lib is a link to usr/lib it is one inside as well."""
+    words: list[str] = []
+    for place in map(Path, LIBRARIES):
+        if place.is_symlink():
+            words += ["--symlink", str(place.readlink()), str(place)]
+        elif place.is_dir():
+            words += ["--ro-bind", str(place), str(place)]
+    return tuple(words)
+
+
+def _program(name: str) -> str:
+    """Where a program really is: inside the walls there is no PATH and no link to follow."""
+    found = shutil.which(name)
+    return os.path.realpath(found) if found else name
+
+
+def _nameless(body: bytes) -> int:
+    descriptor = os.memfd_create("ebbtide")
+    os.write(descriptor, body)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

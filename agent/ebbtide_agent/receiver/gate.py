@@ -1,0 +1,144 @@
+"""The gate: the only command that a host's key can start. It knows three words: hello, push and report."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import BinaryIO
+
+from ebbtide_agent import procs
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import confine
+from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.receiver.lease import Session, leased, write_session
+from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.status import read_status, write_status
+from ebbtide_agent.report import FAKE_SUPER, Hello, encode_hello, encode_report, parse_report
+
+HELLO = "hello"
+PUSH = "push"
+REPORT = "report"
+# Exactly what rsync asks its remote shell for when a host pushes to ADDRESS::tree/.
+_GRAMMAR = {HELLO: HELLO, REPORT: REPORT, "rsync --server --daemon .": PUSH}
+LONGEST_REPORT_BYTES = 1 << 20
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def parse_command(text: str | None) -> str:
+    """The verb that a host asked for. Raises Refused for anything that is not one of the three, to the letter."""
+    verb = _GRAMMAR.get(text or "")
+    if verb is None:
+        asked = repr(text)[:80] if text else "a shell"
+        raise Refused(f"this key may say hello, push with rsync, and report; it asked for {asked}")
+    return verb
+
+
+def arrive(paths: MachinePaths, cloud: Cloud, host_id: str, clock: Clock) -> Gate:
+    """The gate for the host whose key it was. Raises Refused when tonight's run does not expect it."""
+    brief = parse_brief(paths.brief.read_bytes())
+    return Gate(paths, brief, brief.host(host_id), Ledger(paths, brief, cloud), clock)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One host at the door of one run."""
+
+    paths: MachinePaths
+    brief: Brief
+    host: BriefedHost
+    ledger: Ledger
+    clock: Clock
+
+    def answer(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
+        """Do what was asked and return the exit code. Raises Refused, or TransientError while another session runs."""
+        self._check_volume()
+        if verb == HELLO:
+            outward.write(encode_hello(self._hello()))
+            return 0
+        with leased(self.paths, self.host.id):
+            if verb == PUSH:
+                return self._push()
+            body = self._read_report(inward)
+            # From here on nothing that the host or a release does may leave the record half made.
+            ignore_signals()
+            answer = self._record(body)
+            try:
+                outward.write(answer)
+                outward.flush()
+            finally:
+                # The receiver lets go once all have reported: not before the host has its answer, or is gone.
+                write_whole(self.paths.reported(self.host.id), b"")
+            return 0
+
+    def _check_volume(self) -> None:
+        """Never write below a mount point that nothing is mounted on."""
+        if not self.paths.volume_owner.is_file():
+            raise PermanentError("the receiver's volume is not there")
+
+    def _check_open(self) -> None:
+        if self.paths.closing.exists() or self.clock() >= self.brief.deadline:
+            raise Refused(f"run {self.brief.run} is over")
+        if self.paths.reported(self.host.id).exists():
+            raise Refused(f"{self.host.id} has reported in {self.brief.run} already")
+
+    def _hello(self) -> Hello:
+        self._check_open()
+        status = read_status(self.paths.status(self.host.id))
+        return Hello(
+            run=self.brief.run,
+            host=self.host.name,
+            id=self.host.id,
+            nonce=self.host.nonce,
+            generation=status.generation if status.settled else None,
+            deadline=self.brief.deadline,
+            tree=FAKE_SUPER,
+        )
+
+    def _push(self) -> int:
+        """Run this host's rsync within its walls, and write down how it ended where the host cannot reach."""
+        self._check_open()
+        kind = self.paths.confinement.read_text().strip()
+        self._unsettle(munged=kind == confine.MUNGED)
+        write_session(self.paths, self.host.id, Session(None, 0.0))
+        tree = self.paths.tree(self.host.id).resolve()
+        files = confine.open_files(kind, tree, self.paths.rsync_config(self.host.id))
+        started = time.monotonic()
+        code = procs.run_attached(confine.command(kind, tree, self.host.uid, files), files.descriptors)
+        write_session(self.paths, self.host.id, Session(code, round(time.monotonic() - started, 1)))
+        return code
+
+    def _unsettle(self, munged: bool) -> None:
+        path = self.paths.status(self.host.id)
+        status = read_status(path)
+        write_status(path, replace(status, settled=False, munged=munged))
+
+    def _read_report(self, inward: BinaryIO) -> bytes:
+        body = inward.read(LONGEST_REPORT_BYTES + 1)
+        if len(body) > LONGEST_REPORT_BYTES:
+            raise Refused(f"a report has at most {LONGEST_REPORT_BYTES} bytes")
+        return body
+
+    def _record(self, body: bytes) -> bytes:
+        return encode_report(self.ledger.record(self.host, parse_report(body), self.clock()))
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and a lost connection end us as exceptions do, so that what we started ends too."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    for number in _ENDING:
+        signal.signal(number, stop)
+
+
+def ignore_signals() -> None:
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,44 @@
+"""What is believed of a host's report: no more than the receiver saw for itself. Values in, values out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.receiver.lease import Session
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Report, bounded, worst
+
+# What the daemon ends with when the host itself saw files vanish or go unread.
+SENDER_WARNED = (23, 24)
+
+
+def check_identity(report: Report, host: BriefedHost, brief: Brief) -> None:
+    """Raises Refused when the report is not this run's, not this host's, or does not bring the nonce back."""
+    if (report.run, report.host, report.id) != (brief.run, host.name, host.id):
+        raise Refused(f"the report is of {report.id} in {report.run}; this is {host.id} in {brief.run}")
+    if report.nonce != host.nonce:
+        raise Refused(f"the report of {host.id} does not carry the nonce of {brief.run}")
+
+
+def judged(report: Report, seen: Session | None) -> Report:
+    """The report with the status it deserves: what was seen can make it worse, never better."""
+    status, problem = _verdict(report.status, seen)
+    problems = bounded((problem, *report.problems)) if problem else bounded(report.problems)
+    return replace(report, status=status, problems=problems, receiver=None)
+
+
+def _verdict(claimed: str, seen: Session | None) -> tuple[str, str | None]:
+    if claimed == FAILED:
+        return FAILED, None
+    if seen is None:
+        return FAILED, "the receiver saw no push"
+    if seen.exit_code is None:
+        return worst(claimed, PARTIAL), "the receiver did not see the last push come to its end"
+    if seen.exit_code == 0 or (claimed in (WITH_WARNINGS, PARTIAL) and seen.exit_code in SENDER_WARNED):
+        return claimed, None
+    return worst(claimed, PARTIAL), f"the receiver's rsync ended with exit code {seen.exit_code}"
+
+
+def is_complete(report: Report) -> bool:
+    return report.status in (COMPLETE, WITH_WARNINGS)

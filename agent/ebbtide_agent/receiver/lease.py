@@ -1,0 +1,70 @@
+"""One session at a time for each host, and how it went: written beyond the host's reach."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import IO
+
+from ebbtide_agent.errors import TransientError
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.paths import MachinePaths
+
+
+@dataclass(frozen=True)
+class Session:
+    """The last push as the receiver saw it. No exit code: it never came to its end."""
+
+    exit_code: int | None
+    seconds: float
+
+
+@contextlib.contextmanager
+def leased(paths: MachinePaths, host_id: str) -> Iterator[None]:
+    """Hold this host's lease, with our process id in it. Raises TransientError while another session holds it."""
+    with paths.lease(host_id).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TransientError(f"another session of host {host_id} is under way") from None
+        _write_holder(file, os.getpid())
+        try:
+            yield
+        finally:
+            _write_holder(file, None)
+
+
+def find_holder(paths: MachinePaths, host_id: str) -> int | None:
+    """The process that holds a host's lease now, or None."""
+    try:
+        with paths.lease(host_id).open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read()
+                return int(text) if text.strip() else None
+    except FileNotFoundError:
+        pass  # this host has not been here
+    return None
+
+
+def write_session(paths: MachinePaths, host_id: str, session: Session) -> None:
+    write_whole(paths.session(host_id), json.dumps(asdict(session)).encode())
+
+
+def find_session(paths: MachinePaths, host_id: str) -> Session | None:
+    """The last push of this run, or None when there was none on this machine."""
+    try:
+        return Session(**json.loads(paths.session(host_id).read_bytes()))
+    except FileNotFoundError:
+        return None
+
+
+def _write_holder(file: IO[str], process_id: int | None) -> None:
+    file.truncate(0)
+    file.write("" if process_id is None else str(process_id))
+    file.flush()

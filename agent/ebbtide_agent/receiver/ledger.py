@@ -1,0 +1,130 @@
+"""A report becomes a record: the tree made durable, the manifest written, the archive, and only then the event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Callable
+
+from ebbtide_agent import procs
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.entry import Header
+from ebbtide_agent.errors import AgentError, PermanentError
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import manifest
+from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.receiver.judge import check_identity, is_complete, judged
+from ebbtide_agent.receiver.lease import Session, find_session
+from ebbtide_agent.receiver.status import Status, read_status, write_status
+from ebbtide_agent.report import FAKE_SUPER, ArchivedManifest, Received, Report, encode_report, parse_report
+
+EVENT_PAUSES_SECONDS = (0.5, 2.0, 5.0)
+# A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
+MOST_MANIFESTS = 20
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where a receiver writes its night down."""
+
+    paths: MachinePaths
+    brief: Brief
+    cloud: Cloud
+    sleep: Callable[[float], None] = time.sleep
+
+    def record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
+        """Record a host's report and return it as recorded. The same again returns what was recorded first.
+
+        Raises Refused when it is not this host's report of this run.
+        """
+        check_identity(report, host, self.brief)
+        recorded = self.find(host) or self._archive(host, report, now)
+        self._tell(recorded)
+        return recorded
+
+    def find(self, host: BriefedHost) -> Report | None:
+        """What the archive holds of this host's night, or None."""
+        try:
+            return parse_report(self.cloud.get(report_key(self.brief.run, host.id)))
+        except KeyError:
+            return None
+
+    def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
+        seen = find_session(self.paths, host.id)
+        believed = judged(report, seen)
+        status = self._settled(host, seen)
+        recorded = replace(believed, receiver=self._received(host, believed, seen, status, now))
+        if not self.cloud.put_once(report_key(self.brief.run, host.id), encode_report(recorded)):
+            raise PermanentError(f"a report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
+        write_status(self.paths.status(host.id), status)
+        return recorded
+
+    def _settled(self, host: BriefedHost, seen: Session | None) -> Status:
+        """The tree's next generation, if anything was pushed at all."""
+        status = read_status(self.paths.status(host.id))
+        if seen is None:
+            return status
+        return replace(status, generation=status.generation + 1, settled=True, run=self.brief.run)
+
+    def _received(
+        self, host: BriefedHost, report: Report, seen: Session | None, status: Status, now: datetime
+    ) -> Received:
+        procs.check(("sync", "-f", str(self.paths.host(host.id))))
+        written = self._write_manifest(host, status) if is_complete(report) else None
+        archived = self._archive_manifest(host, written) if written else None
+        return Received(
+            received=now,
+            exit_code=seen.exit_code if seen else None,
+            seconds=seen.seconds if seen else 0.0,
+            entries=written.entries if written else 0,
+            bytes=written.size if written else 0,
+            generation=status.generation,
+            tree=FAKE_SUPER,
+            manifest=archived,
+        )
+
+    def _write_manifest(self, host: BriefedHost, status: Status) -> manifest.ManifestSummary:
+        path = self.paths.manifest(host.id)
+        header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
+        summary = manifest.write(self.paths.tree(host.id), FAKE_SUPER, path if path.exists() else None, path, header)
+        procs.check(("sync", "-f", str(self.paths.host(host.id))))
+        return summary
+
+    def _archive_manifest(self, host: BriefedHost, written: manifest.ManifestSummary) -> ArchivedManifest:
+        for number in range(1, MOST_MANIFESTS + 1):
+            key = manifest_key(self.brief.run, host.id, number)
+            if self.cloud.put_once(key, self.paths.manifest(host.id)) or self.cloud.digest(key) == written.sha256:
+                return ArchivedManifest(key, written.sha256, written.entries, written.unhashed)
+        raise PermanentError(
+            f"{MOST_MANIFESTS} different manifests of {host.id} in {self.brief.run} are archived already"
+        )
+
+    def _tell(self, report: Report) -> None:
+        """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
+        detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
+        tell(self.cloud, self.brief, "Ebbtide Host Report", detail, self.sleep)
+
+
+def tell(
+    cloud: Cloud, brief: Brief, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
+) -> None:
+    """Send an event, a few times if need be; when none gets through that is logged and no more."""
+    for pause in (*EVENT_PAUSES_SECONDS, None):
+        try:
+            return cloud.send_event(f"ebbtide.receiver.{brief.receiver}", detail_type, detail)
+        except AgentError as error:
+            if pause is None:
+                print(f"ebbtide: {error}; not sent, the archive has it", flush=True)
+            else:
+                sleep(pause)
+    return None
+
+
+def report_key(run: str, host_id: str) -> str:
+    return f"reports/{run}/{host_id}.json"
+
+
+def manifest_key(run: str, host_id: str, number: int = 1) -> str:
+    return f"manifests/{host_id}/{run}.jsonl.gz" if number == 1 else f"manifests/{host_id}/{run}.{number}.jsonl.gz"

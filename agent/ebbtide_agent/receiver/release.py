@@ -1,0 +1,68 @@
+"""Letting go: nobody may begin, what runs is ended, the volume is synced and unmounted, and that is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from ebbtide_agent import moments, procs, volume
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import AgentError
+from ebbtide_agent.instance import Instance
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.brief import Brief
+from ebbtide_agent.receiver.lease import find_holder
+from ebbtide_agent.receiver.ledger import tell
+from ebbtide_agent.shapes import encode
+
+_PAUSE_SECONDS = 0.1
+# The answer to the last report is on its way when we let go: a host that misses it asks in vain until the deadline.
+HEARING_SECONDS = 2.0
+
+
+def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock, sshd: procs.Child) -> bool:
+    """Release the volume and record it. True when it was let go cleanly; the snapshot is crash-consistent otherwise."""
+    paths.closing.touch()
+    procs.end(sshd)
+    time.sleep(HEARING_SECONDS)
+    end_sessions(paths, brief)
+    procs.end_group(sshd)
+    clean = _let_go(paths)
+    key = f"runs/{instance.id}/released/{instance.attempt}.json"
+    body = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(now()), "clean": clean}
+    cloud.put_once(key, encode(body))
+    detail = {"run": instance.id, "attempt": instance.attempt}
+    tell(cloud, brief, "Ebbtide Receiver Released", detail, time.sleep)
+    return clean
+
+
+def end_sessions(paths: MachinePaths, brief: Brief) -> None:
+    """Ask every session to stop, and make it after half of the grace: a push ends at once, a record is finished."""
+    _signal_sessions(paths, brief, signal.SIGTERM)
+    deadline = time.monotonic() + brief.grace.total_seconds() / 2
+    while _holders(paths, brief) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    _signal_sessions(paths, brief, signal.SIGKILL)
+
+
+def _holders(paths: MachinePaths, brief: Brief) -> list[int]:
+    found = (find_holder(paths, host.id) for host in brief.hosts)
+    return [process_id for process_id in found if process_id is not None]
+
+
+def _signal_sessions(paths: MachinePaths, brief: Brief, number: signal.Signals) -> None:
+    for process_id in _holders(paths, brief):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, number)
+
+
+def _let_go(paths: MachinePaths) -> bool:
+    try:
+        volume.unmount(paths.volume)
+    except AgentError as error:
+        print(f"ebbtide: {error}; powering off with it, the snapshot will be crash-consistent", flush=True)
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""The receiver's own sshd: the host key that hosts have pinned, and keys that can start the gate and nothing else."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.brief import Brief, BriefedHost
+
+REAL_ROOT = Path("/")
+LISTENING_SECONDS = 30.0
+_PAUSE_SECONDS = 0.05
+# Compiled into sshd; it insists on it when it starts as root.
+_PRIVILEGE_SEPARATION = Path("/run/sshd")
+
+
+@dataclass(frozen=True)
+class Door:
+    """What sshd is to be: its port, the command that runs the gate (a host's id follows), the gate's environment."""
+
+    port: int
+    gate: Sequence[str]
+    environment: Mapping[str, str]
+    as_root: bool
+
+
+def write_files(paths: MachinePaths, brief: Brief, host_key: str, door: Door) -> Path:
+    """Write host key, authorized keys and configuration; returns the configuration."""
+    login = pwd.getpwuid(os.geteuid()).pw_name
+    write_whole(paths.run / "host_key", host_key.rstrip("\n").encode() + b"\n")
+    write_whole(paths.run / "authorized_keys", authorized_keys(brief.hosts, door.gate).encode())
+    write_whole(paths.run / "sshd_config", sshd_config(paths, login, door).encode())
+    return paths.run / "sshd_config"
+
+
+def authorized_keys(hosts: Sequence[BriefedHost], gate: Sequence[str]) -> str:
+    """Who is calling is decided by the key alone; whatever the caller asks for, the gate is what starts."""
+    lines = []
+    for host in hosts:
+        command = " ".join(map(shlex.quote, (*gate, host.id))).replace('"', '\\"')
+        lines += [f'restrict,command="{command}" {key}' for key in host.keys]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def sshd_config(paths: MachinePaths, login: str, door: Door) -> str:
+    """No password, no shell, no forwarding; up to a thousand hosts may knock at once."""
+    run = paths.run
+    settings = [
+        f"Port {door.port}",
+        f"HostKey {_quoted(run / 'host_key')}",
+        f"AuthorizedKeysFile {_quoted(run / 'authorized_keys')}",
+        "PidFile none",
+        f"AllowUsers {login}",
+        "AuthenticationMethods publickey",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        f"PermitRootLogin {'forced-commands-only' if door.as_root else 'no'}",
+        "UsePAM no",
+        # Below a root of one's own the way there may lead through /tmp, which belongs to everybody.
+        f"StrictModes {'yes' if paths.root == REAL_ROOT else 'no'}",
+        "DisableForwarding yes",
+        "PermitTTY no",
+        "PermitUserRC no",
+        "PermitUserEnvironment no",
+        "MaxStartups 1000",
+        "MaxAuthTries 3",
+        "MaxSessions 1",
+        "LoginGraceTime 60",
+        "ClientAliveInterval 15",
+        "ClientAliveCountMax 8",
+        "PrintMotd no",
+        "LogLevel VERBOSE",
+    ]
+    variables = " ".join(_quoted(f"{name}={value}") for name, value in sorted(door.environment.items()))
+    return "\n".join((*settings, *([f"SetEnv {variables}"] if variables else []), ""))
+
+
+def start(paths: MachinePaths, config: Path, door: Door) -> procs.Child:
+    """Start sshd in the foreground and return it listening.
+
+    Raises PermanentError when its configuration, its keys, the port or the account will not do.
+    """
+    program = shutil.which("sshd") or "/usr/sbin/sshd"
+    if door.as_root:
+        _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        _check_account(paths)
+    procs.check((program, "-t", "-f", str(config)))
+    log = paths.run / "sshd.log"
+    child = procs.start_logged((program, "-D", "-e", "-f", str(config)), log)
+    deadline = time.monotonic() + LISTENING_SECONDS
+    while "Server listening" not in (said := log.read_text(errors="replace")):
+        if child.poll() is not None or time.monotonic() >= deadline:
+            procs.end_group(child)
+            last = (said.splitlines() or ["it said nothing"])[-1]
+            raise PermanentError(f"sshd does not listen on port {door.port}: {last}")
+        time.sleep(_PAUSE_SECONDS)
+    return child
+
+
+def _check_account(paths: MachinePaths) -> None:
+    """sshd turns a locked account away, keys or not; on a machine of ours root is unlocked, without a password."""
+    locked = procs.check(("getent", "shadow", "root")).split(b":")[1].startswith(b"!")
+    if not locked:
+        return
+    if paths.root != REAL_ROOT:
+        raise PermanentError(
+            "root is locked on this machine (its password starts with !); sshd would turn every host away"
+        )
+    procs.check(("usermod", "--password", "*", "root"))
+
+
+def _quoted(text: object) -> str:
+    escaped = str(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,222 @@
+"""What a host and its receiver say to each other of a night: the hello, the report, and the receiver's part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from ebbtide_agent import moments
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.shapes import decode, encode, field
+
+COMPLETE = "complete"
+WITH_WARNINGS = "complete-with-warnings"
+PARTIAL = "partial"
+FAILED = "failed"
+# From best to worst: who judges later may only move a night to the right.
+STATUSES = (COMPLETE, WITH_WARNINGS, PARTIAL, FAILED)
+
+FAKE_SUPER = "fake-super"
+
+MOST_PROBLEMS = 50
+LONGEST_PROBLEM = 500
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What the receiver answers to a hello: whose night it is, and the nonce that the report must bring back."""
+
+    run: str
+    host: str
+    id: str
+    nonce: str
+    generation: int | None
+    deadline: datetime
+    tree: str = FAKE_SUPER
+
+
+@dataclass(frozen=True)
+class ScriptResult:
+    """One executable of /etc/backupscripts, and the end of what it printed."""
+
+    name: str
+    exit_code: int
+    seconds: float
+    output: str
+
+
+@dataclass(frozen=True)
+class ArchivedManifest:
+    """Where the manifest is in the archive, and what it amounts to."""
+
+    key: str
+    sha256: str
+    entries: int
+    unhashed: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """What the receiver saw for itself. No manifest when the night was not complete: a mixed tree proves nothing."""
+
+    received: datetime
+    exit_code: int | None
+    seconds: float
+    entries: int
+    bytes: int
+    generation: int
+    tree: str
+    manifest: ArchivedManifest | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """One host's night. `files` are regular files, `entries` everything; `receiver` is there once it was recorded."""
+
+    run: str
+    host: str
+    id: str
+    nonce: str
+    status: str
+    started: datetime
+    finished: datetime
+    exit_code: int
+    files: int = 0
+    entries: int = 0
+    bytes_total: int = 0
+    bytes_sent: int = 0
+    scripts: tuple[ScriptResult, ...] = ()
+    problems: tuple[str, ...] = ()
+    agent: str = ""
+    rsync: str = ""
+    os: str = ""
+    arch: str = ""
+    receiver: Received | None = None
+
+
+def worst(*statuses: str) -> str:
+    return max(statuses, key=STATUSES.index)
+
+
+def bounded(problems: tuple[str, ...]) -> tuple[str, ...]:
+    """A night can go wrong in ten thousand places; the report names the first fifty."""
+    kept = tuple(problem[:LONGEST_PROBLEM] for problem in problems[:MOST_PROBLEMS])
+    left_out = len(problems) - len(kept)
+    return (*kept[:-1], f"and {left_out + 1} more") if left_out else kept
+
+
+def encode_hello(hello: Hello) -> bytes:
+    return encode({**asdict(hello), "deadline": moments.write(hello.deadline)})
+
+
+def parse_hello(body: bytes) -> Hello:
+    """Raises PermanentError when it is not an answer to a hello."""
+    what = "the receiver's hello"
+    values = decode(what, body)
+    generation = values.get("generation")
+    return Hello(
+        **_texts(what, values, "run", "host", "id", "nonce", "tree"),
+        generation=None if generation is None else _count(what, values, "generation"),
+        deadline=_moment(what, values, "deadline"),
+    )
+
+
+def encode_report(report: Report) -> bytes:
+    """The report as JSON: without the receiver's part while there is none."""
+    fields = asdict(report)
+    fields.update(started=moments.write(report.started), finished=moments.write(report.finished))
+    if report.receiver is None:
+        del fields["receiver"]
+    else:
+        fields["receiver"]["received"] = moments.write(report.receiver.received)
+    return encode(fields)
+
+
+def parse_report(body: bytes) -> Report:
+    """A host's report, or an archived one. Raises PermanentError when a field is missing or not what it should be."""
+    what = "report"
+    values = decode(what, body)
+    status = field(what, values, "status", str)
+    if status not in STATUSES:
+        raise PermanentError(f"{what}: status is {status!r:.80}, expected one of {', '.join(STATUSES)}")
+    return Report(
+        **_texts(what, values, "run", "host", "id", "nonce", "agent", "rsync", "os", "arch"),
+        status=status,
+        started=_moment(what, values, "started"),
+        finished=_moment(what, values, "finished"),
+        exit_code=_count(what, values, "exit_code"),
+        files=_count(what, values, "files"),
+        entries=_count(what, values, "entries"),
+        bytes_total=_count(what, values, "bytes_total"),
+        bytes_sent=_count(what, values, "bytes_sent"),
+        scripts=tuple(_script(script) for script in field(what, values, "scripts", list)),
+        problems=tuple(str(problem) for problem in field(what, values, "problems", list)),
+        receiver=_received(values["receiver"]) if values.get("receiver") is not None else None,
+    )
+
+
+def _script(values: Any) -> ScriptResult:
+    what = "report: script"
+    values = _object(what, values)
+    return ScriptResult(
+        **_texts(what, values, "name", "output"),
+        exit_code=_count(what, values, "exit_code"),
+        seconds=_real(what, values, "seconds"),
+    )
+
+
+def _received(values: Any) -> Received:
+    what = "report: receiver"
+    values = _object(what, values)
+    exit_code = values.get("exit_code")
+    manifest = values.get("manifest")
+    return Received(
+        received=_moment(what, values, "received"),
+        exit_code=None if exit_code is None else _count(what, values, "exit_code"),
+        seconds=_real(what, values, "seconds"),
+        entries=_count(what, values, "entries"),
+        bytes=_count(what, values, "bytes"),
+        generation=_count(what, values, "generation"),
+        tree=field(what, values, "tree", str),
+        manifest=None if manifest is None else _manifest(manifest),
+    )
+
+
+def _manifest(values: Any) -> ArchivedManifest:
+    what = "report: manifest"
+    values = _object(what, values)
+    return ArchivedManifest(
+        **_texts(what, values, "key", "sha256"),
+        entries=_count(what, values, "entries"),
+        unhashed=_count(what, values, "unhashed"),
+    )
+
+
+def _object(what: str, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, dict):
+        raise PermanentError(f"{what} is {values!r:.80}, expected an object")
+    return values
+
+
+def _texts(what: str, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: field(what, values, name, str) for name in names}
+
+
+def _count(what: str, values: Mapping[str, Any], name: str) -> int:
+    count = int(field(what, values, name, int))
+    if count < 0:
+        raise PermanentError(f"{what}: {name} is {count}, expected 0 or more")
+    return count
+
+
+def _real(what: str, values: Mapping[str, Any], name: str) -> float:
+    return float(field(what, values, name, (int, float)))
+
+
+def _moment(what: str, values: Mapping[str, Any], name: str) -> datetime:
+    try:
+        return moments.read(field(what, values, name, str))
+    except ValueError as error:
+        raise PermanentError(f"{what}: {name}: {error}") from error

@@ -1,0 +1,184 @@
+"""Booting a restored tree with its own init, in a container that cannot change the tree and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ebbtide_agent import procs
+from ebbtide_agent.restore.compare import shown
+
+PATIENCE_SECONDS = 180.0
+_MACHINE = "restored"
+_INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
+
+# A clone must not do the original's work: no backups, no scheduled jobs, no mail. And nothing waits for a network.
+_MASKED = (
+    "cron.service", "crond.service", "anacron.service", "atd.service", "postfix.service", "exim4.service",
+    "sendmail.service", "ebbtide-agent.service", "ebbtide-agent.timer", "cloud-init.service",
+    "cloud-init-local.service", "systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
+)  # fmt: skip
+
+# Runs in mount and PID namespaces of its own, so that all of it goes when they go. The tree lies below an overlay
+# whose upper layer is memory. /run is replaced, as nspawn keeps locks there that it cannot remove when it is killed.
+_STAGE = """
+set -eu
+tree=$1 group=$2 ready=$3 machine=$4
+shift 4
+cd "$tree"
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/ebbtide/lower /run/ebbtide/upper /run/ebbtide/work "/run/ebbtide/$machine"
+mount --bind . /run/ebbtide/lower
+cd /
+mount -t overlay -o lowerdir=/run/ebbtide/lower,upperdir=/run/ebbtide/upper,workdir=/run/ebbtide/work \
+    overlay "/run/ebbtide/$machine"
+[ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$group
+mkdir "$group"
+echo 0 >"$group/cgroup.procs"
+exec env NOTIFY_SOCKET="$ready" systemd-nspawn --quiet --register=no --keep-unit --boot --notify-ready=yes \
+    --private-network --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
+    --machine="$machine" --directory="/run/ebbtide/$machine" "$@"
+"""
+
+# A cgroup outlives its processes and can be removed only once they are gone: this waits for both.
+_CLEAR = """
+set -eu
+[ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$1
+tries=0
+while [ -d "$group" ]; do
+    find "$group" -depth -type d -exec rmdir {} + 2>/dev/null && continue
+    tries=$((tries + 1))
+    [ $tries -le 100 ] || { echo "$group is still in use" >&2; exit 1; }
+    sleep 0.1
+done
+"""
+_PRIVATE = ("unshare", "--mount", "--propagation", "private")
+# Whatever ends this process takes the container along.
+_CONTAINED = ("setpriv", "--pdeathsig", "KILL", *_PRIVATE, "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc")
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How it went. `leader` is the image's init as this machine sees it, while it is up; `why` says why it is not."""
+
+    leader: int | None
+    why: str | None
+    seconds: float
+
+    @property
+    def is_up(self) -> bool:
+        return self.leader is not None
+
+
+@contextmanager
+def booted(tree: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Boot]:
+    """Boot `tree` and keep it up within the block; afterwards no process, mount or cgroup of it is left.
+
+    The tree itself is never written to. What keeps it from booting is the Boot's `why`, not an exception.
+    """
+    reason = _obstacle(tree)
+    if reason is not None:
+        yield Boot(None, reason, 0.0)
+        return
+    group = f"ebbtide-boot-{os.getpid()}"
+    with tempfile.TemporaryFile() as console, _readiness() as (listener, address):
+        started = time.monotonic()
+        masks = [f"systemd.mask={unit}" for unit in _MASKED]
+        stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), group, address, _MACHINE, *masks]
+        container = procs.start([*_CONTAINED, *stage], stdout=console, stderr=console)
+        try:
+            why = _await(listener, container, console, started + patience)
+            leader = _leader(container.pid) if why is None else None
+            if why is None and leader is None:
+                why = "it said that it was ready, and was gone"
+            yield Boot(leader, why, time.monotonic() - started)
+        finally:
+            _end(container)
+            procs.run([*_PRIVATE, "/bin/sh", "-c", _CLEAR, "clear", group], timeout=30)
+
+
+def _obstacle(tree: Path) -> str | None:
+    """Why there is no point in trying, or None."""
+    if not any(os.path.lexists(tree / init) for init in _INITS):
+        return "the image has no init"
+    if os.geteuid() != 0:
+        return "booting needs root"
+    missing = [program for program in ("systemd-nspawn", "unshare", "setpriv") if not shutil.which(program)]
+    if missing:
+        return f"{', '.join(missing)} not installed"
+    allowed = procs.run([*_PRIVATE, "--pid", "--fork", "--mount-proc", "true"], timeout=30)
+    if allowed.exit_code != 0:
+        return f"this machine may not make namespaces: {shown(allowed.why.encode())}"
+    return None
+
+
+@contextmanager
+def _readiness() -> Iterator[tuple[socket.socket, str]]:
+    """A socket on which the image's init says READY=1, and its abstract address, which no mount can hide."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        name = f"ebbtide-boot-{os.getpid()}"
+        listener.bind("\0" + name)
+        listener.settimeout(0.2)
+        yield listener, "@" + name
+
+
+def _await(listener: socket.socket, container: procs.Child, console: IO[bytes], deadline: float) -> str | None:
+    """None once the image says that it has started, else why it has not."""
+    while time.monotonic() < deadline:
+        if container.poll() is not None:
+            return f"its init ended: {_last_words(console)}"
+        try:
+            message = listener.recv(4096)
+        except socket.timeout:
+            continue
+        if b"READY=1" in message.split(b"\n"):
+            return None
+    return f"not started in time: {_last_words(console)}"
+
+
+def _end(container: procs.Child) -> None:
+    """Kill the first process of the container's PID namespace, and so all of it; its parent buries it."""
+    for nspawn in _children(container.pid) or [container.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(nspawn, signal.SIGKILL)
+    container.wait()
+
+
+def _last_words(console: IO[bytes]) -> str:
+    console.seek(max(0, console.seek(0, os.SEEK_END) - 4096))
+    lines = [line.strip() for line in console.read().splitlines() if line.strip()]
+    return shown(lines[-1]) if lines else "it said nothing"
+
+
+def _leader(container: int) -> int | None:
+    """The image's init: two below the container's own process, and number 1 in its own PID namespace."""
+    for nspawn in _children(container):
+        for child in _children(nspawn):
+            if _status(child).get("NSpid", "").split()[-1:] == ["1"]:
+                return child
+    return None
+
+
+def _children(parent: int) -> list[int]:
+    numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [number for number in numbers if _status(number).get("PPid", "").strip() == str(parent)]
+
+
+def _status(process: int) -> dict[str, str]:
+    """What /proc says of a process; nothing when it has gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return dict(line.split(":", 1) for line in lines)

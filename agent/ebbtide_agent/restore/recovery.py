@@ -1,0 +1,104 @@
+"""What a recovery's machine is told, and what it reports: the brief, the report, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from ebbtide_agent import moments
+from ebbtide_agent.restore.compare import Comparison
+from ebbtide_agent.restore.probe import Answer
+from ebbtide_agent.shapes import decode, encode, field
+
+FAKE_SUPER = "fake-super"
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What to recover, from which volume, and what to ask of it. Without a manifest nothing can be proved."""
+
+    recovery: str
+    host: str
+    id: str
+    run: str
+    volume: str
+    tree: str
+    manifest: str | None
+    probe: str | None
+
+
+@dataclass(frozen=True)
+class BootOutcome:
+    """Whether the image came up; if not, why."""
+
+    is_up: bool
+    why: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RecoveryReport:
+    """What came of it. `found` is the archive's key of everything that was found; `timings` are in seconds."""
+
+    recovery: str
+    host: str
+    id: str
+    verdict: str
+    compared: Comparison
+    boot: BootOutcome
+    probe: Answer | None
+    found: str | None
+    timings: Mapping[str, float]
+    finished: datetime
+
+
+def parse_brief(body: bytes) -> Brief:
+    """Raises PermanentError when a field is missing."""
+    what = "recovery brief"
+    values = decode(what, body)
+    texts = {name: field(what, values, name, str) for name in ("recovery", "host", "id", "run", "tree")}
+    return Brief(
+        volume=field(what, field(what, values, "volume", dict), "id", str),
+        manifest=_perhaps(what, values, "manifest"),
+        probe=_perhaps(what, values, "probe"),
+        **texts,
+    )
+
+
+def _perhaps(what: str, values: Mapping[str, Any], name: str) -> str | None:
+    return None if values.get(name) is None else str(field(what, values, name, str))
+
+
+def encode_report(report: RecoveryReport) -> bytes:
+    """The report as JSON."""
+    compared = asdict(report.compared)
+    findings = compared.pop("findings")
+    boot = {"state": "booted" if report.boot.is_up else "not booted", "why": report.boot.why}
+    return encode(
+        {
+            "recovery": report.recovery,
+            "host": report.host,
+            "id": report.id,
+            "verdict": report.verdict,
+            "compared": compared,
+            "findings": list(findings),
+            "boot": {**boot, "seconds": round(report.boot.seconds, 2)},
+            "probe": None if report.probe is None else asdict(report.probe),
+            "found": report.found,
+            "timings": {name: round(seconds, 2) for name, seconds in report.timings.items()},
+            "finished": moments.write(report.finished),
+        }
+    )
+
+
+def judge(comparison: Comparison, as_recorded: bool, is_up: bool, answered: bool) -> str:
+    """The verdict on a comparison that was finished. `as_recorded`: no root, so owners and devices are only records."""
+    if not comparison.identical:
+        return "different"
+    if comparison.unhashed or not comparison.entries:
+        return "unproven"
+    if as_recorded:
+        return "as recorded"
+    return "proven" if is_up and answered else "content only"

@@ -1,0 +1,174 @@
+"""A recovery machine's one task: restore a host's tree, compare it, boot it, ask it, report, and power off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ebbtide_agent import power, volume
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.entry import Header, read_real
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.fakesuper import read_fake
+from ebbtide_agent.instance import Instance
+from ebbtide_agent.manifest_file import read_manifest, sha256_of, write_manifest
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.restore import materialise
+from ebbtide_agent.restore.boot_image import booted
+from ebbtide_agent.restore.compare import Comparison, compare, shown
+from ebbtide_agent.restore.probe import Answer, probe
+from ebbtide_agent.restore.recovery import (
+    FAKE_SUPER,
+    BootOutcome,
+    Brief,
+    RecoveryReport,
+    encode_report,
+    judge,
+    parse_brief,
+)
+
+NOTHING_COMPARED = Comparison(0, 0, 0, 0, 0, ())
+NOT_TRIED = BootOutcome(is_up=False, why="it did not come to that", seconds=0.0)
+NOT_REAL = BootOutcome(is_up=False, why="only root can make the tree real, and boot it", seconds=0.0)
+
+
+def run(instance: Instance, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
+    """Recover, report, power off. Whatever goes wrong once the brief is read is in the report; off it goes always."""
+    try:
+        brief = parse_brief(cloud.get(instance.brief))
+        report = _recovered(brief, paths, cloud, now)
+        cloud.put_once(f"recoveries/{brief.recovery}/report.json", encode_report(report))
+        cloud.send_event("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": brief.recovery})
+    finally:
+        try:
+            volume.unmount(paths.volume)
+        finally:
+            power.off(paths.root)
+
+
+def _recovered(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> RecoveryReport:
+    recovery = _Recovery(brief, paths, cloud)
+    try:
+        verdict = recovery.prove()
+    except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
+        verdict = "failed"
+        recovery.find(f"could not finish: {type(fault).__name__}: {fault}")
+    _say(f"{brief.recovery}: {verdict}")
+    return recovery.report(verdict, now)
+
+
+class _Recovery:
+    """What is known so far: each step adds to it, and a step that fails leaves it standing."""
+
+    def __init__(self, brief: Brief, paths: MachinePaths, cloud: Cloud) -> None:
+        self._brief = brief
+        self._paths = paths
+        self._cloud = cloud
+        self._tree = paths.tree(brief.id)
+        self._is_real = brief.tree != FAKE_SUPER
+        self._munged = False
+        self._comparison = NOTHING_COMPARED
+        self._boot = NOT_TRIED
+        self._answer: Answer | None = None
+        self._found: str | None = None
+        self._timings: dict[str, float] = {}
+
+    def prove(self) -> str:
+        """All steps in their order; the verdict."""
+        self._paths.run.mkdir(parents=True, exist_ok=True)
+        with self._timed("mount"):
+            volume.mount(self._paths.device(self._brief.volume), self._paths.volume)
+        expected = self._fetch_manifest()
+        if not self._is_real and materialise.is_allowed():
+            with self._timed("materialise"):
+                materialise.materialise(self._tree, self._munged)
+            self._is_real = True
+        with self._timed("compare"):
+            found = self._write_found()
+            if expected is not None:
+                self._comparison = _compared(expected, found)
+        self._archive(found)
+        self._boot_and_probe()
+        return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
+
+    def find(self, finding: str) -> None:
+        """Add what went wrong to the findings, the most important first."""
+        findings = (shown(finding.encode()), *self._comparison.findings)
+        self._comparison = replace(self._comparison, findings=findings[:50])
+
+    def report(self, verdict: str, now: Clock) -> RecoveryReport:
+        return RecoveryReport(
+            recovery=self._brief.recovery,
+            host=self._brief.host,
+            id=self._brief.id,
+            verdict=verdict,
+            compared=self._comparison,
+            boot=self._boot,
+            probe=self._answer,
+            found=self._found,
+            timings=self._timings,
+            finished=now(),
+        )
+
+    def _fetch_manifest(self) -> Path | None:
+        if self._brief.manifest is None:
+            self.find("there is no manifest of this restore point: nothing to compare with")
+            return None
+        expected = self._paths.run / "expected.jsonl.gz"
+        self._cloud.download(self._brief.manifest, expected)
+        with open(expected, "rb") as file:
+            header, _ = read_manifest(file)
+        if (header.host, header.run) != (self._brief.id, self._brief.run):
+            raise PermanentError(f"{self._brief.manifest} is of {header.host} in {header.run}")
+        self._munged = header.munged
+        return expected
+
+    def _write_found(self) -> Path:
+        found = self._paths.run / "found.jsonl.gz"
+        if self._is_real:
+            header = Header(self._brief.id, self._brief.run, "real")
+            entries = read_real(self._tree, lambda where, _: sha256_of(where))
+        else:
+            header = Header(self._brief.id, self._brief.run, FAKE_SUPER, self._munged)
+            entries = read_fake(self._tree, self._munged, lambda where, _: sha256_of(where))
+        write_manifest(found, header, entries)
+        return found
+
+    def _archive(self, found: Path) -> None:
+        key = f"recoveries/{self._brief.recovery}/found.jsonl.gz"
+        self._cloud.put_once(key, found)
+        self._found = key
+
+    def _boot_and_probe(self) -> None:
+        if not self._is_real:
+            self._boot = NOT_REAL
+            return
+        with booted(self._tree) as boot:
+            self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
+            self._timings["boot"] = boot.seconds
+            if boot.leader is not None and self._brief.probe is not None:
+                with self._timed("probe"):
+                    self._answer = probe(self._brief.probe, boot.leader)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        _say(f"{self._brief.recovery}: {step}")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._timings[step] = time.monotonic() - started
+
+
+def _compared(expected: Path, found: Path) -> Comparison:
+    """What is compared is what is archived: both sides as manifests."""
+    with open(expected, "rb") as before, open(found, "rb") as after:
+        return compare(read_manifest(before)[1], read_manifest(after)[1])
+
+
+def _say(line: str) -> None:
+    print(f"ebbtide: {line}", flush=True)

@@ -1,0 +1,35 @@
+"""JSON to values and back, for every shape that travels: unknown keys are ignored, missing ones are named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ebbtide_agent.errors import PermanentError
+
+SCHEMA = 1
+
+
+def encode(fields: Mapping[str, Any]) -> bytes:
+    """One line of JSON with `schema` first."""
+    return json.dumps({"schema": SCHEMA, **fields}).encode() + b"\n"
+
+
+def decode(what: str, body: bytes) -> dict[str, Any]:
+    """A JSON object of our schema. Raises PermanentError naming `what` it was meant to be."""
+    try:
+        values = json.loads(body)
+    except ValueError as error:
+        raise PermanentError(f"{what} is not JSON: {error}") from error
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise PermanentError(f"{what} is not an object of schema {SCHEMA}")
+    return values
+
+
+def field(what: str, values: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
+    """One field of an object. Raises PermanentError when it is missing or of another type (true is not a number)."""
+    value = values.get(name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise PermanentError(f"{what}: {name} is {value!r:.80}, which is not what it should be")
+    return value

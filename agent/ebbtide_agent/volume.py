@@ -1,0 +1,91 @@
+"""The one data volume of a machine: found by its id, made ready for use, and let go again."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError, TransientError
+
+MOUNT_OPTIONS = "noatime,nosuid,nodev,noexec"
+PATIENCE_SECONDS = 120.0
+_PAUSE_SECONDS = 0.2
+_FSCK_SECONDS = 3600.0
+# blkid: nothing was found on the device. fsck: up to this, all errors that there were are mended.
+_NOTHING_FOUND = 2
+_MENDED = 1
+
+# Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
+_MAKE = {
+    "ext4": ("mkfs.ext4", "-q", "-m", "0", "-I", "512", "-O", "ea_inode"),
+    "btrfs": ("mkfs.btrfs", "-q", "-m", "single"),
+}
+
+
+def mount(device: Path, place: Path, filesystem: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
+    """Wait for `device` and have its files at `place`.
+
+    A directory is used as it is. A blank device gets a new `filesystem`, or is refused if that is None; any other is
+    checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used.
+    """
+    _await(device, patience)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if device.is_dir():
+        _point(place, device.resolve())
+        return
+    if place.is_mount():
+        raise PermanentError(f"{place} is mounted already")
+    if not _is_blank(device):
+        _mend(device)
+    elif filesystem is None:
+        raise PermanentError(f"{device} is blank: there is nothing on it to use")
+    else:
+        procs.check([*_MAKE[filesystem], str(device)])
+    place.mkdir(exist_ok=True)
+    procs.check(["mount", "-o", MOUNT_OPTIONS, str(device), str(place)])
+
+
+def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:
+    """Make what was written durable and let go; not mounted is success. Raises PermanentError while it is in use."""
+    os.sync()
+    if place.is_symlink():
+        place.unlink()
+        return
+    deadline = time.monotonic() + patience
+    while place.is_mount():
+        ended = procs.run(["umount", str(place)])
+        if ended.exit_code != 0 and time.monotonic() >= deadline:
+            raise PermanentError(f"{place} cannot be unmounted: {ended.why}")
+        if ended.exit_code != 0:
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _await(device: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not device.exists():
+        if time.monotonic() >= deadline:
+            raise TransientError(f"{device} did not appear within {patience:.0f} s: is the volume attached?")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _point(place: Path, directory: Path) -> None:
+    if place.is_symlink():
+        place.unlink()
+    elif place.is_dir():
+        place.rmdir()
+    place.symlink_to(directory)
+
+
+def _is_blank(device: Path) -> bool:
+    ended = procs.run(["blkid", "--probe", str(device)])
+    if ended.exit_code not in (0, _NOTHING_FOUND):
+        raise PermanentError(f"{device}: cannot tell what is on it: {ended.why}")
+    return ended.exit_code == _NOTHING_FOUND
+
+
+def _mend(device: Path) -> None:
+    ended = procs.run(["fsck", "-p", str(device)], timeout=_FSCK_SECONDS)
+    if ended.exit_code > _MENDED:
+        raise PermanentError(f"{device}: its file system needs a person: {ended.why}")

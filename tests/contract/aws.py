@@ -1,0 +1,97 @@
+"""An account of moto's with what a deployment has: table, bucket, zone, group, launch template, functions."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.aws.clients import Clients
+
+REGION = "us-east-1"
+PREFIX = "ebbtide-test-"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The ids of what was furnished."""
+
+    session: boto3.Session
+    clients: Clients
+    table: str
+    bucket: str
+    zone: str
+    group: str
+    subnet: str
+    launch_template: str
+
+
+@contextmanager
+def an_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws(config={"lambda": {"use_docker": False}}):
+        yield _furnished(boto3.Session(region_name=REGION))
+
+
+def _furnished(session: boto3.Session) -> Account:
+    clients = Clients(session)
+    subnet = clients.ec2.describe_subnets()["Subnets"][0]
+    group = clients.ec2.create_security_group(GroupName="receivers", Description="x", VpcId=subnet["VpcId"])
+    template = clients.ec2.create_launch_template(
+        LaunchTemplateName="machines", LaunchTemplateData={"ImageId": _an_image(clients)}
+    )
+    zone = clients.route53.create_hosted_zone(Name="example.org", CallerReference="1")
+    clients.s3.create_bucket(Bucket="ebbtide-archive")
+    _a_table(clients, "ebbtide")
+    return Account(
+        session=session,
+        clients=clients,
+        table="ebbtide",
+        bucket="ebbtide-archive",
+        zone=zone["HostedZone"]["Id"].rsplit("/", 1)[-1],
+        group=group["GroupId"],
+        subnet=subnet["SubnetId"],
+        launch_template=template["LaunchTemplate"]["LaunchTemplateId"],
+    )
+
+
+def _an_image(clients: Clients) -> str:
+    return clients.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+
+
+def _a_table(clients: Clients, name: str) -> None:
+    clients.dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+
+
+def a_function(account: Account, short_name: str) -> None:
+    """A deployed function that does nothing: moto only has to know its name."""
+    role = account.session.client("iam").create_role(
+        RoleName="functions", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []})
+    )
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("app.py", Path(__file__).name)
+    account.clients.functions.create_function(
+        FunctionName=f"{PREFIX}{short_name}",
+        Runtime="python3.13",
+        Role=role["Role"]["Arn"],
+        Handler=f"app.{short_name}",
+        Code={"ZipFile": bundle.getvalue()},
+    )

@@ -1,0 +1,294 @@
+"""The template that would be deployed: accepted by cfn-lint, least privilege, and real enough for the sandbox."""
+
+import json
+import re
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.api import lint_file  # type: ignore[import-untyped]
+from moto.server import ThreadedMotoServer
+
+from chalicelib.core import userdata
+from chalicelib.core.tags import Role
+from chalicelib.errors import PermanentError
+from ebbtide_console.sandbox.account import host_key, prepare
+from ebbtide_console.sandbox.deploy import PASSED_OVER, UNKNOWN_TYPES, Deployment, deploy
+from ebbtide_console.session import sandbox_client
+from tools import package
+
+ROOT = Path(__file__).parents[2]
+REGION = "us-east-1"
+RULES = {
+    "tick": {"schedule": "rate(5 minutes)"},
+    "on_report": {"source": [{"prefix": "ebbtide."}]},
+    "on_instance_state": {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]},
+    "on_snapshot_state": {"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]},
+}
+
+# Why a statement may name every resource, by its Sid.
+EVERY_RESOURCE = {"DescribeTakesNoResource": "EC2's describe calls know no resource to restrict them to"}
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: all inline policies of a role together
+LARGEST_ROLE_POLICY = 10_240
+
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html: before it is encoded
+LARGEST_USER_DATA = 16 * 1024
+
+
+@pytest.fixture(scope="module")
+def template() -> package.Template:
+    return package.build_template()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    yield url
+    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def deployed(endpoint: str, template: package.Template, told: list[str]) -> Deployment:
+    account = prepare(endpoint, "10.77.0.0/24", "backup.example.org", REGION)
+    return deploy(endpoint, template, account.parameters, REGION, tell=told.append)
+
+
+def resources_of(template: package.Template, kind: str) -> dict[str, Any]:
+    return {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
+
+
+def functions_of(template: package.Template) -> dict[str, Any]:
+    """Properties by the short name, which is the handler's."""
+    functions = resources_of(template, "AWS::Serverless::Function").values()
+    return {properties["Handler"].removeprefix("app."): properties for properties in functions}
+
+
+def role_policy(template: package.Template, role: str) -> dict[str, Any]:
+    [policy] = template["Resources"][role]["Properties"]["Policies"]
+    document: dict[str, Any] = policy["PolicyDocument"]
+    return document
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_cfn_lint_accepts_the_template(template: package.Template, tmp_path: Path) -> None:
+    package.write(template, tmp_path)
+
+    matches = lint_file(tmp_path / "sam.json")
+
+    assert [str(match) for match in matches] == []
+
+
+def test_cfn_lint_would_refuse_a_template_with_a_fault(template: package.Template, tmp_path: Path) -> None:
+    package.write(json.loads(json.dumps(template).replace("PAY_PER_REQUEST", "PAY_PER_NIGHT")), tmp_path)
+
+    matches = lint_file(tmp_path / "sam.json")
+
+    assert matches
+
+
+def test_every_function_has_its_own_policy_file(template: package.Template) -> None:
+    functions = functions_of(template)
+    files = {path.stem.removeprefix("policy-"): json.loads(path.read_text()) for path in policy_files()}
+
+    roles = {short: properties["Role"]["Fn::GetAtt"][0] for short, properties in functions.items()}
+
+    assert len(set(roles.values())) == len(roles)
+    assert {short: role_policy(template, role) for short, role in roles.items()} == files
+
+
+def policy_files() -> list[Path]:
+    return sorted((ROOT / ".chalice").glob("policy-*.json"))
+
+
+def test_no_policy_allows_everything_without_a_written_reason(template: package.Template) -> None:
+    statements = [
+        (name, statement)
+        for name in resources_of(template, "AWS::IAM::Role")
+        for statement in role_policy(template, name)["Statement"]
+    ]
+
+    wild_actions = [(n, s["Sid"]) for n, s in statements for a in as_list(s["Action"]) if a == "*" or a.endswith(":*")]
+    wild_resources = {s["Sid"] for _, s in statements if "*" in as_list(s["Resource"])}
+    described = [a for _, s in statements if s["Sid"] == "DescribeTakesNoResource" for a in as_list(s["Action"])]
+
+    assert statements
+    assert wild_actions == []
+    assert wild_resources == set(EVERY_RESOURCE)
+    assert [action for action in described if not action.startswith("ec2:Describe")] == []
+
+
+def test_every_policy_fits_into_a_role(template: package.Template) -> None:
+    roles = resources_of(template, "AWS::IAM::Role")
+
+    sizes = {name: len(json.dumps(role_policy(template, name), separators=(",", ":"))) for name in roles}
+
+    assert {name: size for name, size in sizes.items() if size > LARGEST_ROLE_POLICY} == {}
+
+
+def test_every_variable_the_code_reads_is_in_the_template(template: package.Template) -> None:
+    read = set(re.findall(r"\bEBBTIDE_[A-Z_]+\b", (ROOT / "chalicelib" / "wiring.py").read_text()))
+
+    given = template["Globals"]["Function"]["Environment"]["Variables"].keys()
+
+    assert read
+    assert read - given == set()
+
+
+def test_every_function_goes_by_its_short_name_on_a_current_runtime(template: package.Template) -> None:
+    functions = functions_of(template)
+
+    told = {short: (f["FunctionName"]["Fn::Sub"], f["Runtime"]) for short, f in functions.items()}
+
+    assert told == {short: (f"${{AWS::StackName}}-{short}", "python3.13") for short in functions}
+
+
+def test_every_rule_leaves_what_it_could_not_deliver(template: package.Template) -> None:
+    events = [e for f in functions_of(template).values() for e in f.get("Events", {}).values()]
+
+    without = [e for e in events if not {"RetryPolicy", "DeadLetterConfig"} <= e["Properties"].keys()]
+
+    assert len(events) == len(RULES)
+    assert without == []
+
+
+def test_what_cannot_be_rebuilt_outlives_the_stack(template: package.Template) -> None:
+    state = [template["Resources"][name] for name in ("Table", "Archive")]
+
+    policies = [(resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) for resource in state]
+
+    assert policies == [("Retain", "Retain")] * 2
+
+
+def test_the_stack_makes_the_functions_and_resolves_their_environment(
+    deployed: Deployment, template: package.Template
+) -> None:
+    wanted = template["Globals"]["Function"]["Environment"]["Variables"].keys()
+
+    environment = deployed.environment
+
+    assert wanted <= environment.keys()
+    assert [name for name, value in environment.items() if not value or "{" in value] == []
+    assert environment["EBBTIDE_BUCKET"] == deployed.outputs["Archive"]
+    assert deployed.functions == tuple(
+        sorted(environment["EBBTIDE_FUNCTION_PREFIX"] + short for short in functions_of(template))
+    )
+
+
+def test_the_stack_makes_the_table(deployed: Deployment, endpoint: str) -> None:
+    dynamodb = sandbox_client("dynamodb", endpoint, REGION)
+
+    table = dynamodb.describe_table(TableName=deployed.environment["EBBTIDE_TABLE"])["Table"]
+
+    assert [(key["AttributeName"], key["KeyType"]) for key in table["KeySchema"]] == [("pk", "HASH"), ("sk", "RANGE")]
+    assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_the_stack_makes_rules_that_point_at_the_functions(deployed: Deployment, endpoint: str) -> None:
+    events = sandbox_client("events", endpoint, REGION)
+    prefix = deployed.environment["EBBTIDE_FUNCTION_PREFIX"]
+
+    rules: dict[str, Any] = {}
+    for rule in events.list_rules()["Rules"]:
+        [target] = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+        short = target["Arn"].rsplit(":", 1)[1].removeprefix(prefix)
+        pattern = rule.get("EventPattern")
+        rules[short] = json.loads(pattern) if pattern else {"schedule": rule["ScheduleExpression"]}
+
+    assert rules == RULES
+
+
+def test_a_machine_of_the_template_ends_with_its_power_and_keeps_its_credentials_to_itself(
+    deployed: Deployment, endpoint: str
+) -> None:
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    template_id = deployed.environment["EBBTIDE_LAUNCH_TEMPLATE"]
+
+    [version] = ec2.describe_launch_template_versions(LaunchTemplateId=template_id)["LaunchTemplateVersions"]
+
+    machine = version["LaunchTemplateData"]
+    assert machine["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert machine["MetadataOptions"]["HttpTokens"] == "required"
+    assert machine["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    assert machine["ImageId"].startswith("resolve:ssm:/aws/service/debian/")
+
+
+def test_nobody_may_enter_a_machine_before_a_run_opens_its_group(deployed: Deployment, endpoint: str) -> None:
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    ids = [deployed.environment[name] for name in ("EBBTIDE_RECEIVER_GROUP", "EBBTIDE_DRILL_GROUP")]
+
+    groups = ec2.describe_security_groups(GroupIds=ids)["SecurityGroups"]
+
+    assert [group["IpPermissions"] for group in groups] == [[], []]
+
+
+def test_a_host_key_is_made_once(endpoint: str) -> None:
+    first = host_key(endpoint, "main", REGION)
+
+    again = host_key(endpoint, "main", REGION)
+
+    assert first.startswith("ssh-ed25519 ")
+    assert again == first
+
+
+def test_what_the_sandbox_goes_without_is_told(deployed: Deployment, told: list[str]) -> None:
+    kinds = [*UNKNOWN_TYPES, *PASSED_OVER]
+
+    untold = [kind for kind in kinds if not any(kind in line for line in told)]
+
+    assert untold == []
+
+
+def test_a_stack_that_cannot_be_made_says_why(deployed: Deployment, endpoint: str, template: package.Template) -> None:
+    parameters = {"VpcId": "vpc-0", "SubnetId": "subnet-0", "HostedZoneId": "Z0"}
+
+    with pytest.raises(PermanentError, match="already exists"):
+        deploy(endpoint, template, parameters, REGION, tell=lambda line: None)
+
+
+def test_a_template_that_is_not_valid_is_refused_by_name(template: package.Template) -> None:
+    broken = template | {"Globals": {"Functions": {}}}
+
+    with pytest.raises(PermanentError, match=r"resources\.yaml"):
+        deploy("http://127.0.0.1:1", broken, {}, REGION)
+
+
+def test_a_bundle_with_a_compiled_part_is_refused(tmp_path: Path) -> None:
+    bundle = tmp_path / "deployment.zip"
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("yaml/_yaml.cpython-311-x86_64-linux-gnu.so", b"")
+
+    with pytest.raises(SystemExit, match=r"_yaml\.cpython"):
+        package.refuse_compiled(bundle)
+
+
+def test_the_longest_user_data_fits() -> None:
+    longest = "a" * 31 + "/2026-11-23/99"
+
+    text = userdata.render(
+        role=Role.RECEIVER,
+        owner=longest,
+        attempt=99,
+        bucket="b" * 63,
+        region="ap-southeast-2",
+        brief_key=f"runs/{longest}/brief.json",
+        agent_key="agent/ebbtide-agent.pyz",
+        power_off_minutes=24 * 60,
+    )
+
+    assert len(text.encode()) <= LARGEST_USER_DATA

@@ -1,0 +1,36 @@
+"""The archive on S3: write-once, complete listings, and what is absent is a KeyError."""
+
+import pytest
+
+from chalicelib.aws.archive import S3Archive
+from chalicelib.errors import PermanentError
+from tests.contract.aws import Account
+
+
+@pytest.fixture
+def archive(account: Account) -> S3Archive:
+    return S3Archive(account.clients, account.bucket)
+
+
+def test_what_is_there_stays(archive: S3Archive) -> None:
+    assert archive.put_once("runs/a.json", b"first")
+    assert not archive.put_once("runs/a.json", b"second")
+    assert archive.get("runs/a.json") == b"first"
+
+
+def test_an_absent_object_is_a_key_error(archive: S3Archive) -> None:
+    with pytest.raises(KeyError):
+        archive.get("runs/absent.json")
+
+
+def test_a_listing_has_every_page_and_nothing_beside_its_prefix(archive: S3Archive) -> None:
+    keys = [f"reports/{number:04d}" for number in range(1005)]
+    for key in [*keys, "reported"]:
+        archive.put_once(key, b"")
+
+    assert archive.list("reports/") == keys
+
+
+def test_an_absent_bucket_is_told_with_the_key(account: Account) -> None:
+    with pytest.raises(PermanentError, match="reading a from the archive"):
+        S3Archive(account.clients, "no-such-bucket").get("a")

@@ -1,0 +1,151 @@
+"""The catalogue on DynamoDB: what one writes comes back, and only one of two writers wins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.aws.catalog import DynamoCatalog
+from chalicelib.core.model import HostStatus, RecoveryState, RunState
+from chalicelib.errors import PermanentError
+from tests.builders import a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
+from tests.contract.aws import Account
+
+
+@pytest.fixture
+def catalog(account: Account) -> DynamoCatalog:
+    return DynamoCatalog(account.clients, account.table)
+
+
+def test_a_run_comes_back_as_it_was_opened(catalog: DynamoCatalog) -> None:
+    run = replace(a_run(), machine_launched=a_moment(2, 1), why="because", snapshot_intended=a_moment(3))
+
+    is_opened = catalog.open_run(run)
+
+    assert is_opened
+    assert catalog.get_run(run.id) == run
+
+
+def test_a_run_is_opened_once(catalog: DynamoCatalog) -> None:
+    catalog.open_run(a_run())
+
+    is_opened_again = catalog.open_run(replace(a_run(), policy_version="000002"))
+
+    assert not is_opened_again
+    assert catalog.get_run(a_run_id()).policy_version == "000001"
+
+
+def test_of_two_who_save_a_run_one_wins(catalog: DynamoCatalog) -> None:
+    catalog.open_run(a_run())
+    mine = theirs = catalog.get_run(a_run_id())
+
+    saved = catalog.save_run(replace(theirs, state=RunState.DONE))
+    lost = catalog.save_run(replace(mine, state=RunState.FAILED))
+
+    assert saved is not None
+    assert saved.version == theirs.version + 1
+    assert lost is None
+    assert catalog.get_run(a_run_id()) == saved
+
+
+def test_runs_are_found_newest_first_and_only_the_receivers_own(catalog: DynamoCatalog) -> None:
+    ids = [a_run_id(day, attempt) for day in (9, 10, 30) for attempt in (1, 2, 10)]
+    for run_id in [*ids, a_run_id(receiver="other")]:
+        catalog.open_run(a_run(run_id))
+
+    found = catalog.find_runs("main", limit=4)
+
+    assert [run.id for run in found] == sorted(ids, reverse=True)[:4]
+
+
+LOOKED_FOR: dict[str, Callable[[DynamoCatalog], object]] = {
+    "run": lambda catalog: catalog.get_run(a_run_id()),
+    "recovery": lambda catalog: catalog.get_recovery(a_recovery_id()),
+}
+
+
+@pytest.mark.parametrize("what", LOOKED_FOR)
+def test_what_is_absent_is_a_key_error(catalog: DynamoCatalog, what: str) -> None:
+    with pytest.raises(KeyError):
+        LOOKED_FOR[what](catalog)
+
+
+def test_the_first_result_of_a_host_wins(catalog: DynamoCatalog) -> None:
+    first = replace(a_result("us0"), problems=("a", "b"), seconds=0.1)
+    catalog.record_result(a_result("eu0"))
+
+    assert catalog.record_result(first)
+    assert not catalog.record_result(replace(first, status=HostStatus.FAILED))
+    assert catalog.find_results(a_run_id()) == [a_result("eu0"), first]
+    assert catalog.find_results(a_run_id(attempt=2)) == []
+
+
+def test_the_policy_moves_only_from_where_it_was_seen(catalog: DynamoCatalog) -> None:
+    assert catalog.policy_version() is None
+    assert catalog.set_policy_version("000001", None)
+    assert not catalog.set_policy_version("000009", None)
+    assert not catalog.set_policy_version("000009", "000002")
+    assert catalog.set_policy_version("000002", "000001")
+    assert catalog.policy_version() == "000002"
+
+
+def test_points_are_found_by_host_oldest_first_and_forgotten_by_snapshot(catalog: DynamoCatalog) -> None:
+    points = [a_point(host, f"snap-{day}", a_run_id(day)) for day in (22, 21) for host in ("us0a", "eu0a")]
+    for point in points:
+        catalog.record_point(point)
+
+    catalog.forget_points("snap-22")
+
+    assert [point.snapshot_id for point in catalog.find_points("us0a")] == ["snap-21"]
+    assert sorted(point.host_id for point in catalog.find_points()) == ["eu0a", "us0a"]
+
+
+def test_recording_a_point_again_keeps_its_proof(catalog: DynamoCatalog) -> None:
+    proven = a_point(proven=a_moment(9))
+    catalog.record_point(a_point())
+    catalog.mark_proven(proven)
+
+    catalog.record_point(a_point())
+
+    assert catalog.find_points() == [proven]
+
+
+def test_a_point_that_was_forgotten_is_not_brought_back_by_its_proof(catalog: DynamoCatalog) -> None:
+    catalog.mark_proven(a_point(proven=a_moment(9)))
+
+    assert catalog.find_points() == []
+
+
+def test_every_point_is_found_on_however_many_pages(catalog: DynamoCatalog) -> None:
+    long_key = "m" * 20_000
+    for number in range(80):
+        catalog.record_point(replace(a_point(snapshot_id=f"snap-{number:03d}"), manifest=long_key))
+
+    assert len(catalog.find_points("us0a")) == 80
+
+
+def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: DynamoCatalog) -> None:
+    recovery = a_recovery()
+
+    assert catalog.open_recovery(recovery)
+    assert not catalog.open_recovery(recovery)
+    saved = catalog.save_recovery(replace(recovery, state=RecoveryState.DONE, verdict="proven", findings=("a",)))
+
+    assert catalog.save_recovery(recovery) is None
+    assert catalog.get_recovery(recovery.id) == saved
+    assert catalog.find_recoveries("us0a") == catalog.find_recoveries() == [saved]
+    assert catalog.find_recoveries("eu0a") == []
+
+
+def test_an_item_of_an_unknown_schema_is_not_guessed_at(catalog: DynamoCatalog, account: Account) -> None:
+    catalog.open_run(a_run())
+    account.clients.dynamodb.update_item(
+        TableName=account.table,
+        Key={"pk": {"S": "runs#main"}, "sk": {"S": "2026-11-23#000001"}},
+        UpdateExpression="SET #schema = :schema",
+        ExpressionAttributeNames={"#schema": "schema"},
+        ExpressionAttributeValues={":schema": {"N": "9"}},
+    )
+
+    with pytest.raises(PermanentError, match="schema"):
+        catalog.get_run(a_run_id())

@@ -1,0 +1,285 @@
+"""Machines, volumes, snapshots, address and functions against moto: our tags, our errors, our retries."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ClientError, ReadTimeoutError
+from moto.core.botocore_stubber import MockRawResponse
+
+from chalicelib.aws.address import Route53Address
+from chalicelib.aws.faults import told
+from chalicelib.aws.lambdas import AwsLambdas
+from chalicelib.aws.machines import Ec2Machines
+from chalicelib.aws.volumes import EbsVolumes
+from chalicelib.core import tags
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.ports import LaunchRequest
+from tests.contract.aws import PREFIX, Account, a_function
+
+OF_THE_RUN = {tags.SCHEMA: "1", tags.RUN: "main/2026-11-23/1", tags.ROLE: tags.Role.RECEIVER}
+OF_DATA = {tags.SCHEMA: "1", tags.ROLE: tags.Role.DATA}
+BACKUP = {tags.SCHEMA: "1", tags.RUN: "main/2026-11-23/1", tags.ROLE: tags.Role.BACKUP}
+
+
+@pytest.fixture
+def machines(account: Account) -> Ec2Machines:
+    return Ec2Machines(account.clients, account.launch_template)
+
+
+@pytest.fixture
+def volumes(account: Account) -> EbsVolumes:
+    return EbsVolumes(account.clients)
+
+
+@pytest.fixture
+def address(account: Account) -> Route53Address:
+    return Route53Address(account.clients, account.zone, account.group)
+
+
+def a_request(account: Account) -> LaunchRequest:
+    return LaunchRequest("t" * 64, "t4g.small", account.subnet, account.group, "#!/bin/sh\n", OF_THE_RUN)
+
+
+def test_a_launched_machine_carries_its_tags_from_the_first_moment(account: Account, machines: Ec2Machines) -> None:
+    launched = machines.launch(a_request(account))
+
+    found = machines.find(OF_THE_RUN)
+
+    assert [machine.id for machine in found] == [launched.id]
+    assert OF_THE_RUN.items() <= found[0].tags.items()
+    assert found[0].state == "running"
+    assert found[0].address
+    assert machines.get(launched.id) == found[0]
+    assert machines.find({**OF_THE_RUN, tags.RUN: "main/2026-11-23/2"}) == []
+
+
+def test_the_token_is_sent_and_the_user_data_arrives(account: Account, machines: Ec2Machines) -> None:
+    sent: list[Mapping[str, Any]] = []
+    account.clients.ec2.meta.events.register(
+        "before-call.ec2.RunInstances", lambda params, **_: sent.append(params["body"])
+    )
+
+    launched = machines.launch(a_request(account))
+
+    data = account.clients.ec2.describe_instance_attribute(InstanceId=launched.id, Attribute="userData")
+    assert sent[0]["ClientToken"] == "t" * 64
+    assert data["UserData"]["Value"] == "IyEvYmluL3NoCg=="
+
+
+def test_a_terminated_machine_is_still_found_and_ending_it_again_is_no_fault(
+    account: Account, machines: Ec2Machines
+) -> None:
+    launched = machines.launch(a_request(account))
+
+    machines.terminate(launched.id)
+    machines.terminate(launched.id)
+    machines.terminate("i-00000000000000000")
+
+    assert [machine.state for machine in machines.find(OF_THE_RUN)] == ["terminated"]
+
+
+def test_an_unknown_machine_is_a_key_error(machines: Ec2Machines) -> None:
+    with pytest.raises(KeyError):
+        machines.get("i-00000000000000000")
+
+
+def test_a_volume_is_made_in_the_zone_of_the_subnet_and_attached_once(
+    account: Account, machines: Ec2Machines, volumes: EbsVolumes
+) -> None:
+    machine = machines.launch(a_request(account))
+
+    volume = volumes.create_volume("v" * 64, machines.zone_of(account.subnet), 80, "gp3", OF_DATA)
+
+    volumes.attach(volume.id, machine.id)
+
+    (found,) = volumes.find_volumes(OF_DATA)
+    assert (found.id, found.attached_to, found.size_gib, found.zone) == (volume.id, machine.id, 80, machine.zone)
+    assert found.tags == OF_DATA
+
+
+def test_attaching_where_it_is_attached_is_success_and_elsewhere_is_not(
+    account: Account, machines: Ec2Machines, volumes: EbsVolumes
+) -> None:
+    machine = machines.launch(a_request(account))
+    volume = volumes.create_volume("v" * 64, machine.zone, 80, "gp3", OF_DATA)
+    volumes.attach(volume.id, machine.id)
+    refuse(account, "AttachVolume", "VolumeInUse")
+
+    volumes.attach(volume.id, machine.id)
+
+    with pytest.raises(TransientError):
+        volumes.attach(volume.id, "i-00000000000000000")
+
+
+def refuse(account: Account, operation: str, code: str, status: int = 400) -> list[str]:
+    """From now on EC2 answers the operation with this error; the list grows by one for every request on the wire."""
+    asked: list[str] = []
+    body = f"<Response><Errors><Error><Code>{code}</Code><Message>no</Message></Error></Errors></Response>"
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        asked.append(operation)
+        return AWSResponse(request.url, status, {}, MockRawResponse(body.encode()))
+
+    for client in (account.clients.ec2, account.clients.ec2_once):
+        client.meta.events.register_first(f"before-send.ec2.{operation}", answer)
+    return asked
+
+
+def test_a_snapshot_is_tagged_on_creation_and_found_by_its_tags(volumes: EbsVolumes) -> None:
+    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+
+    taken = volumes.create_snapshot(volume.id, "ebbtide main/2026-11-23/1", BACKUP)
+
+    (found,) = volumes.find_snapshots(BACKUP)
+    assert found.id == taken.id
+    assert found.tags == BACKUP
+    assert (found.volume_id, found.size_gib) == (volume.id, 8)
+    assert volumes.get_snapshot(taken.id) == found
+
+
+def test_snapshots_are_asked_for_from_our_own_account_only(account: Account, volumes: EbsVolumes) -> None:
+    sent: list[Mapping[str, Any]] = []
+    account.clients.ec2.meta.events.register(
+        "before-call.ec2.DescribeSnapshots", lambda params, **_: sent.append(params["body"])
+    )
+
+    volumes.find_snapshots(BACKUP)
+
+    assert [body["Owner.1"] for body in sent] == ["self"]
+
+
+def test_snapshots_are_found_on_every_page(account: Account, volumes: EbsVolumes) -> None:
+    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+    first, second = (volumes.create_snapshot(volume.id, "one", BACKUP) for _ in range(2))
+    pages = {None: (first.id, "more"), "more": (second.id, None)}
+
+    def cut(params: Mapping[str, Any], parsed: dict[str, Any], **_: object) -> None:
+        ours, parsed_token = pages[asked.pop(0) if asked else None]
+        parsed["Snapshots"] = [one for one in parsed["Snapshots"] if one["SnapshotId"] == ours]
+        if parsed_token:
+            parsed["NextToken"] = parsed_token
+
+    asked: list[str | None] = []
+    events = account.clients.ec2.meta.events
+    events.register(
+        "before-call.ec2.DescribeSnapshots", lambda params, **_: asked.append(params["body"].get("NextToken"))
+    )
+    events.register("after-call.ec2.DescribeSnapshots", lambda parsed, **_: cut({}, parsed))
+
+    found = volumes.find_snapshots(BACKUP)
+
+    assert {snapshot.id for snapshot in found} == {first.id, second.id}
+
+
+def test_create_snapshot_is_sent_once_whatever_happens(account: Account, volumes: EbsVolumes) -> None:
+    asked = refuse(account, "CreateSnapshot", "InternalError", 500)
+
+    with pytest.raises(TransientError):
+        volumes.create_snapshot("vol-1", "once", BACKUP)
+
+    assert len(asked) == 1
+
+
+def test_other_calls_are_retried(account: Account, machines: Ec2Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    asked = refuse(account, "DescribeInstances", "RequestLimitExceeded", 503)
+
+    with pytest.raises(TransientError):
+        machines.find(OF_THE_RUN)
+
+    assert len(asked) > 1
+
+
+def test_deleting_what_is_absent_is_success(volumes: EbsVolumes) -> None:
+    volumes.delete_volume("vol-00000000")
+    volumes.delete_snapshot("snap-00000000")
+
+
+def test_an_unknown_snapshot_is_a_key_error(volumes: EbsVolumes) -> None:
+    with pytest.raises(KeyError):
+        volumes.get_snapshot("snap-00000000")
+
+
+def test_a_tag_is_added_to_what_is_there(volumes: EbsVolumes) -> None:
+    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+    snapshot = volumes.create_snapshot(volume.id, "one", BACKUP)
+
+    volumes.tag(snapshot.id, {tags.MARKED: "2026-11-23"})
+
+    assert volumes.get_snapshot(snapshot.id).tags == {**BACKUP, tags.MARKED: "2026-11-23"}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("InsufficientInstanceCapacity", CapacityError),
+        ("IdempotentInstanceTerminated", TokenSpentError),
+        ("RequestLimitExceeded", TransientError),
+        ("ConcurrentSnapshotLimitExceeded", TransientError),
+        ("UnauthorizedOperation", PermanentError),
+        ("InvalidSubnetID.NotFound", PermanentError),
+    ],
+)
+def test_what_ec2_says_says_who_acts_next(code: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="launching us0") as caught, told("launching us0"):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
+
+    assert type(caught.value) is kind
+
+
+def test_no_answer_may_have_been_a_yes() -> None:
+    with pytest.raises(TransientError, match="may have happened"), told("taking a snapshot"):
+        raise ReadTimeoutError(endpoint_url="https://ec2")
+
+
+def test_a_launch_without_room_is_a_capacity_error(account: Account, machines: Ec2Machines) -> None:
+    refuse(account, "RunInstances", "InsufficientInstanceCapacity")
+
+    with pytest.raises(CapacityError, match=r"t4g\.small"):
+        machines.launch(a_request(account))
+
+
+def test_a_machine_of_another_token_is_another_machine(account: Account, machines: Ec2Machines) -> None:
+    first = machines.launch(a_request(account))
+    second = machines.launch(replace(a_request(account), token="u" * 64))
+
+    assert first.id != second.id
+
+
+def test_a_name_points_where_it_was_last_pointed(address: Route53Address) -> None:
+    before = address.current("backup.example.org")
+
+    address.point("backup.example.org", "10.0.0.1")
+    address.point("backup.example.org", "10.0.0.2")
+
+    assert before is None
+    assert address.current("backup.example.org") == "10.0.0.2"
+    assert address.current("backu.example.org") is None
+
+
+def test_the_port_is_open_to_exactly_the_allowed_networks(account: Account, address: Route53Address) -> None:
+    address.allow(["198.51.100.0/24", "203.0.113.7/32", "2001:db8::/32"])
+
+    address.allow(["203.0.113.7/32", "192.0.2.0/24"])
+    address.allow(["203.0.113.7/32", "192.0.2.0/24"])
+
+    (group,) = account.clients.ec2.describe_security_groups(GroupIds=[account.group])["SecurityGroups"]
+    rules = group["IpPermissions"]
+    assert {(rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) for rule in rules} == {("tcp", 22, 22)}
+    assert sorted(entry["CidrIp"] for rule in rules for entry in rule["IpRanges"]) == ["192.0.2.0/24", "203.0.113.7/32"]
+    assert [entry for rule in rules for entry in rule["Ipv6Ranges"]] == []
+
+
+def test_a_function_is_called_later_by_its_short_name(account: Account) -> None:
+    a_function(account, "prune")
+    sent: list[Mapping[str, Any]] = []
+    account.clients.functions.meta.events.register("before-call.lambda.Invoke", lambda params, **_: sent.append(params))
+
+    AwsLambdas(account.clients, PREFIX).invoke_later("prune", {"schema": 1, "dry_run": False})
+
+    assert sent[0]["url_path"].endswith(f"/functions/{PREFIX}prune/invocations")
+    assert sent[0]["headers"]["X-Amz-Invocation-Type"] == "Event"
+    assert sent[0]["body"] == b'{"schema": 1, "dry_run": false}'

@@ -1,0 +1,232 @@
+"""The examples both sides of every wire must meet: each one parses, and what we write equals the example."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core.model import (
+    ExpectedHost,
+    HostStatus,
+    Recovery,
+    RecoveryId,
+    RecoveryKind,
+    RecoveryState,
+    RestorePoint,
+    Run,
+    RunId,
+    RunState,
+    TreeKind,
+)
+from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
+from chalicelib.errors import PermanentError
+
+EXAMPLES = Path(__file__).parent / "wire"
+RUN = RunId("main", date(2026, 11, 23), 1)
+RECOVERY = RecoveryId("us0a", date(2026, 11, 23), 1)
+
+
+def the_example(name: str) -> bytes:
+    return (EXAMPLES / f"{name}.json").read_bytes()
+
+
+def the_object(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(the_example(name))
+    return loaded
+
+
+def a_moment(hour: int, minute: int = 0, day: int = 23) -> datetime:
+    return datetime(2026, 11, day, hour, minute, tzinfo=UTC)
+
+
+def the_run() -> Run:
+    host = ExpectedHost("us0", "us0a", "0123456789abcdef0123456789abcdef")
+    return Run(RUN, "000001", opened=a_moment(2), deadline=a_moment(6), hosts=(host,))
+
+
+def the_recovery() -> Recovery:
+    point = RestorePoint(
+        host_id="us0a",
+        at=a_moment(2, 45, day=22),
+        snapshot_id="snap-0abc",
+        run=RunId("main", date(2026, 11, 22), 1),
+        tree=TreeKind.FAKE_SUPER,
+        manifest="manifests/us0a/main/2026-11-22/1.jsonl.gz",
+    )
+    return Recovery(
+        RECOVERY, RecoveryKind.DRILL, "us0", point, "http://127.0.0.1/", opened=a_moment(9), deadline=a_moment(11)
+    )
+
+
+def test_a_receiver_is_briefed_as_in_the_example() -> None:
+    receiver = ReceiverPolicy(
+        name="main",
+        start=time(2),
+        end=time(6),
+        timezone="UTC",
+        address_name="backup.example.org",
+        address_kind="route53",
+        allow=(),
+        instances=("t4g.small",),
+        volume=VolumePolicy(80),
+        hosts=("us0",),
+    )
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDummyKeyOfUs0 root@us0"
+    hosts = {"us0": HostPolicy("us0", "us0a", (key,), quota_gib=30)}
+
+    brief = wire.receiver_brief(the_run(), receiver, hosts, "vol-0abc", timedelta(minutes=30))
+
+    assert json.loads(brief) == the_object("brief-receiver")
+
+
+def test_a_run_is_rebuilt_from_its_brief() -> None:
+    run = wire.parse_receiver_brief(the_example("brief-receiver"))
+
+    assert run == the_run()
+
+
+def test_a_report_gives_the_result_and_the_nonce() -> None:
+    report = wire.parse_report(the_example("report"))
+
+    assert (report.result.run, report.result.name, report.result.id) == (RUN, "us0", "us0a")
+    assert report.result.status is HostStatus.COMPLETE
+    assert report.result.tree is TreeKind.FAKE_SUPER
+    assert report.result.manifest == "manifests/us0a/main/2026-11-23/1.jsonl.gz"
+    assert report.result.seconds == the_seconds_of(the_object("report"))
+    assert report.nonce == the_object("report")["nonce"]
+
+
+def the_seconds_of(report: dict[str, Any]) -> float:
+    started, finished = (datetime.fromisoformat(report[name]) for name in ("started", "finished"))
+    return (finished - started).total_seconds()
+
+
+def test_a_report_says_no_more_than_we_care_to_keep() -> None:
+    chatty = the_object("report") | {"problems": ["x" * 10_000] * 10_000}
+
+    report = wire.parse_report(json.dumps(chatty).encode())
+
+    assert len(report.result.problems) == wire.MOST_PROBLEMS
+    assert {len(problem) for problem in report.result.problems} == {wire.LONGEST_PROBLEM}
+
+
+@pytest.mark.parametrize("field", sorted({"schema", "run", "host", "id", "nonce", "status", "files", "receiver"}))
+@pytest.mark.parametrize("value", [None, True, -1.5, [], {}, "\x1b[2J"])
+def test_a_damaged_report_is_refused_with_the_name_of_the_field(field: str, value: object) -> None:
+    if field in ("host", "nonce") and isinstance(value, str):
+        value = 7
+    damaged = the_object("report") | {field: value}
+
+    with pytest.raises(PermanentError, match=r"report|no run id|no host id|nonce"):
+        wire.parse_report(json.dumps(damaged).encode())
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"\xff", b"{", b"[" * 100_000])
+def test_what_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(PermanentError, match="report"):
+        wire.parse_report(body)
+
+
+def test_a_run_is_closed_as_in_the_example() -> None:
+    hosts = (
+        wire.ClosedHost("us0", "us0a", HostStatus.COMPLETE),
+        wire.ClosedHost("eu0", "eu0a", HostStatus.MISSING),
+    )
+    closed = wire.Closed(RUN, RunState.DEGRADED, a_moment(2, 55), "snap-0abc", "not complete: eu0 missing", hosts)
+
+    assert json.loads(wire.closed_record(closed)) == the_object("closed")
+    assert wire.parse_closed(the_example("closed")) == closed
+
+
+@pytest.mark.parametrize("name", ["ready", "released"])
+def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
+    notice = wire.parse_notice(the_example(name))
+
+    assert (notice.run, notice.attempt) == (RUN, 1)
+
+
+def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
+    keys = [f"runs/{RUN}/{name}" for name in ("brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
+
+    assert wire.notice_attempts(keys, "ready") == {1, 2}
+    assert wire.notice_attempts(keys, "released") == {2}
+
+
+def test_a_recovery_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
+    assert json.loads(wire.recovery_brief(the_recovery(), "vol-0def")) == the_object("brief-recovery")
+    assert wire.parse_recovery_brief(the_example("brief-recovery")) == the_recovery()
+
+
+def test_a_recovery_report_gives_verdict_and_timings() -> None:
+    example = the_object("recovery-report")
+
+    report = wire.parse_recovery_report(the_example("recovery-report"))
+
+    assert (str(report.recovery), report.verdict) == (example["recovery"], example["verdict"])
+    assert report.timings == example["timings"]
+
+
+def test_a_recovery_is_closed_as_in_the_example() -> None:
+    closed = wire.ClosedRecovery(RECOVERY, RecoveryState.DONE, "proven", (), "i-0abc", a_moment(9, 12))
+
+    assert json.loads(wire.closed_recovery_record(closed)) == the_object("closed-recovery")
+    assert wire.parse_closed_recovery(the_example("closed-recovery")) == closed
+
+
+@pytest.mark.parametrize("name", ["event-host-report", "event-receiver-released"])
+def test_the_events_of_a_receiver_name_its_run(name: str) -> None:
+    assert wire.parse_run_payload(the_object(name)["detail"]) == RUN
+
+
+def test_the_event_of_a_recovery_names_it() -> None:
+    detail = the_object("event-recovery-report")["detail"]
+
+    assert wire.is_about_a_recovery(detail)
+    assert wire.parse_recovery_payload(detail) == RECOVERY
+
+
+def test_the_events_of_ec2_name_their_resource() -> None:
+    assert wire.parse_instance_event(the_object("event-instance-state")["detail"]) == "i-0abc"
+    assert wire.parse_snapshot_event(the_object("event-snapshot-state")["detail"]) == "snap-0abc"
+
+
+def test_a_snapshot_arn_of_the_other_shape_names_the_same_snapshot() -> None:
+    detail = {"snapshot_id": "arn:aws:ec2:us-east-1::snapshot/snap-0abc"}
+
+    assert wire.parse_snapshot_event(detail) == "snap-0abc"
+
+
+PAYLOADS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "payload-run": lambda example: wire.run_payload(wire.parse_run_payload(example)),
+    "payload-recovery": lambda example: wire.recovery_payload(wire.parse_recovery_payload(example)),
+    "payload-prune": lambda example: wire.prune_payload(wire.parse_dry_run(example)),
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_a_payload_comes_back_as_it_went_out(name: str) -> None:
+    assert PAYLOADS[name](the_object(name)) == the_object(name)
+
+
+def test_what_the_operator_sends_is_read() -> None:
+    assert wire.parse_apply(the_object("payload-apply")) == wire.ApplyRequest("schema = 1", None)
+    assert wire.parse_receiver_name(the_object("payload-run-now")) == "main"
+    assert wire.parse_recovery_request(the_object("payload-drill")) == wire.RecoveryRequest("us0", None)
+    assert wire.parse_recovery_request(the_object("payload-restore")).at == a_moment(0, day=22)
+
+
+def test_every_example_carries_the_schema() -> None:
+    examples = {path.name: json.loads(path.read_bytes()) for path in EXAMPLES.glob("*.json")}
+
+    schemas = {
+        name: example["detail"].get("schema") if "detail" in example else example.get("schema")
+        for name, example in examples.items()
+        if example.get("source") != "aws.ec2"
+    }
+
+    assert schemas
+    assert set(schemas.values()) == {1}, schemas

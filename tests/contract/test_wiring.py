@@ -1,0 +1,76 @@
+"""The environment made into a world that a whole night runs in, every adapter against moto."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.model import RunState
+from chalicelib.errors import ConfigError
+from chalicelib.flows.reconcile import reconcile
+from chalicelib.ports import World
+from chalicelib.wiring import the_time, the_world
+from tests.builders import A_POLICY_TEXT, a_run
+from tests.contract.aws import PREFIX, Account, a_function
+
+RUN = a_run()
+REPORT = json.loads((Path(__file__).parent / "wire" / "report.json").read_text())
+
+
+@pytest.fixture
+def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    environment = {
+        "TABLE": account.table,
+        "BUCKET": account.bucket,
+        "LAUNCH_TEMPLATE": account.launch_template,
+        "SUBNET": account.subnet,
+        "RECEIVER_GROUP": account.group,
+        "DRILL_GROUP": account.group,
+        "ZONE": account.zone,
+        "FUNCTION_PREFIX": PREFIX,
+        "AGENT": "agent/ebbtide-agent.pyz",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(f"EBBTIDE_{name}", value)
+    the_world.cache_clear()
+    yield the_world()
+    the_world.cache_clear()
+
+
+def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -> None:
+    a_function(account, "prune")
+    world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    world.catalog.open_run(RUN)
+
+    serving = reconcile(RUN.id, world, RUN.opened)
+    for host in RUN.hosts:
+        report = REPORT | {"run": str(RUN.id), "host": host.name, "id": host.id, "nonce": host.nonce}
+        world.archive.put_once(f"{wire.report_prefix(RUN.id)}{host.id}.json", json.dumps(report).encode())
+    for machine in world.machines.find({tags.RUN: str(RUN.id)}):
+        world.machines.terminate(machine.id)
+    (volume,) = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA})
+    if volume.attached_to:
+        account.clients.ec2.detach_volume(VolumeId=volume.id)
+    closed = reconcile(RUN.id, world, RUN.opened)
+
+    assert serving.waiting == ("reports of us0, eu0",)
+    assert closed.run.state is RunState.DONE
+    (snapshot,) = world.volumes.find_snapshots({tags.RUN: str(RUN.id)})
+    assert tags.unpack(snapshot.tags) == ("eu0a", "us0a")
+    assert {point.snapshot_id for point in world.catalog.find_points()} == {snapshot.id}
+    assert wire.parse_receiver_brief(world.archive.get(wire.brief_key(RUN.id))) == RUN
+
+
+def test_a_setting_that_is_missing_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    the_world.cache_clear()
+    monkeypatch.delenv("EBBTIDE_ZONE")
+
+    with pytest.raises(ConfigError, match="EBBTIDE_ZONE"):
+        the_world()
+
+
+def test_the_time_knows_its_zone() -> None:
+    assert the_time().utcoffset() is not None

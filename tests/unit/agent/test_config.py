@@ -1,0 +1,95 @@
+"""The four files of a host: read as they are, never executed, every fault told at once with file and line."""
+
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.host.config import Config, load
+from ebbtide_agent.paths import HostPaths
+
+WHOLE = "HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n"
+
+
+def loaded(etc: Path, config: str, **others: str) -> Config:
+    (etc / "backup_config").write_text(config)
+    for name, text in others.items():
+        (etc / f"backup_{name}").write_text(text)
+    return load(HostPaths(etc, etc / "state"))
+
+
+def faults_of(etc: Path, config: str, **others: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        loaded(etc, config, **others)
+    return [fault.replace(f"{etc}/", "") for fault in raised.value.faults]
+
+
+def test_three_keys_are_enough(tmp_path: Path) -> None:
+    config = loaded(tmp_path, WHOLE)
+
+    assert (config.host, config.receiver, config.port, config.keep) == ("us0", "backup.example.org", 22, 7)
+    assert (config.user, config.key, config.root) == ("root", Path("/etc/ebbtide/key"), Path("/"))
+    assert not config.one_file_system
+
+
+def test_comments_blank_lines_quotes_and_a_port_are_understood(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path, "# mine\n\n HOST='us0'\nTARGET=\"receiver://b:2222\"\nKEEP=7\nROOT=/srv/my image\nBANDWIDTH=2.5m\n"
+    )
+
+    assert (config.host, config.receiver, config.port) == ("us0", "b", 2222)
+    assert (config.root, config.bandwidth) == (Path("/srv/my image"), "2.5m")
+
+
+def test_nothing_in_a_value_is_ever_executed_or_expanded(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+
+    config = loaded(tmp_path, f"{WHOLE}ROOT=/x$(touch {touched})`touch {touched}`$HOME\n")
+
+    assert str(config.root) == f"/x$(touch {touched})`touch {touched}`$HOME"
+    assert not touched.exists()
+
+
+def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    config = "HOST=us 0\nTARGET=rsync://x\nKEEP=0\nHOST=us1\nNAME=x\nrm -rf /\n"
+    config += "KEY=key\nONE_FILE_SYSTEM=maybe\nRSYNC='rsync\n"
+
+    assert faults_of(tmp_path, config) == [
+        "backup_config:4: HOST was given already at backup_config:1",
+        "backup_config:5: NAME is not a key; expected one of HOST, TARGET, KEEP, USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, "
+        "BANDWIDTH, ONE_FILE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES",
+        "backup_config:6: 'rm -rf /' is not KEY=value",
+        "backup_config:9: RSYNC opens a quote and does not close it",
+        "backup_config:2: TARGET is 'rsync://x', expected receiver://name or receiver://name:port",
+        "backup_config:8: ONE_FILE_SYSTEM is 'maybe', expected yes or no",
+        "backup_config:1: HOST is 'us 0', expected a host name",
+        "backup_config:3: KEEP is '0', expected a whole number from 1",
+        "backup_config:7: KEY is 'key', expected an absolute path",
+    ]
+
+
+def test_missing_keys_are_named(tmp_path: Path) -> None:
+    assert faults_of(tmp_path, "HOST=us0\n") == ["backup_config: TARGET is missing", "backup_config: KEEP is missing"]
+
+
+def test_a_missing_file_is_one_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(HostPaths(tmp_path, tmp_path))
+
+    assert raised.value.faults == (f"{tmp_path}/backup_config does not exist; it needs HOST=, TARGET= and KEEP=",)
+
+
+def test_patterns_are_taken_line_by_line_as_they_are(tmp_path: Path) -> None:
+    config = loaded(tmp_path, WHOLE, include="/etc\n", exclude="# big\n\n/var/log/*.gz\n*.core \n")
+
+    assert config.include == ("/etc",)
+    assert config.exclude == ("/var/log/*.gz", "*.core ")
+
+
+def test_a_pattern_with_a_sign_is_a_fault_beside_those_of_the_other_file(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, WHOLE.replace("7", "x"), exclude="/ok\n- /var\n")
+
+    assert faults == [
+        "backup_exclude:2: '- /var' starts with a sign; expected one bare rsync pattern a line",
+        "backup_config:3: KEEP is 'x', expected a whole number from 1",
+    ]

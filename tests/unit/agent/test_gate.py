@@ -1,0 +1,35 @@
+"""The gate's grammar: three words, to the letter."""
+
+import pytest
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.receiver.gate import parse_command
+
+
+@pytest.mark.parametrize(
+    ("asked", "verb"), [("hello", "hello"), ("report", "report"), ("rsync --server --daemon .", "push")]
+)
+def test_three_commands_are_understood(asked: str, verb: str) -> None:
+    assert parse_command(asked) == verb
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        None,
+        "",
+        "sh",
+        "HELLO",
+        " hello",
+        "hello\n",
+        "report x",
+        "rsync --server --daemon --config=/x .",
+        "rsync --server --daemon . .",
+        "rsync  --server --daemon .",
+        "/usr/bin/rsync --server --daemon .",
+        "rsync --server --sender -logDtpre.iLsfxCIvu . /",
+    ],
+)
+def test_everything_else_is_refused(asked: "str | None") -> None:
+    with pytest.raises(Refused, match="this key may say hello, push with rsync, and report"):
+        parse_command(asked)

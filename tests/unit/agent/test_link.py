@@ -1,0 +1,39 @@
+"""Trying again: pauses that grow and differ, and an end when the next attempt would come too late."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ebbtide_agent.errors import TransientError
+from ebbtide_agent.host.link import World, pause_seconds, wait_or_give_up
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+def test_pauses_double_up_to_two_minutes() -> None:
+    assert [pause_seconds(attempt, 1.0) for attempt in range(8)] == [2, 4, 8, 16, 32, 64, 120, 120]
+
+
+def test_chance_takes_off_up_to_half() -> None:
+    assert (pause_seconds(3, 0.0), pause_seconds(3, 0.5)) == (8, 12)
+
+
+def test_it_waits_and_says_why() -> None:
+    slept: list[float] = []
+    said: list[str] = []
+    world = World(lambda: NOW, slept.append, lambda: 1.0, said.append)
+
+    wait_or_give_up(1, NOW + timedelta(minutes=1), world, TransientError("no address"))
+
+    assert slept == [4.0]
+    assert said == ["no address; trying again in 4 s"]
+
+
+def test_it_gives_up_with_the_reason_when_the_next_attempt_would_be_too_late() -> None:
+    slept: list[float] = []
+    world = World(lambda: NOW, slept.append, lambda: 1.0)
+
+    with pytest.raises(TransientError, match="no address"):
+        wait_or_give_up(5, NOW + timedelta(minutes=1), world, TransientError("no address"))
+
+    assert slept == []

@@ -1,0 +1,69 @@
+"""What rsync did, told truly."""
+
+import pytest
+
+from ebbtide_agent.host.outcome import Counts, parse_counts, tell
+from ebbtide_agent.procs import Ended
+
+STATS = b"""
+Number of files: 54 (reg: 33, dir: 9, link: 8, dev: 2, special: 2)
+Number of created files: 53 (reg: 33)
+Number of deleted files: 0
+Number of regular files transferred: 33
+Total file size: 41959630 bytes
+Total transferred file size: 41959630 bytes
+Literal data: 41959630 bytes
+Total bytes sent: 41967371
+Total bytes received: 812
+
+sent 41967371 bytes  received 812 bytes  27978788.67 bytes/sec
+"""
+
+
+def an_end(exit_code: int, err: str = "", out: bytes = b"") -> Ended:
+    return Ended(("rsync",), exit_code, out, err.encode(), 1.0)
+
+
+def test_counts_come_from_the_statistics() -> None:
+    assert parse_counts("  1,234  45%  1.0MB/s 0:00:01\r" + STATS.decode()) == Counts(33, 54, 41959630, 41967371)
+
+
+def test_without_statistics_nothing_counts() -> None:
+    assert parse_counts("  1,234  45%  1.0MB/s") == Counts()
+
+
+def test_exit_0_is_complete() -> None:
+    outcome = tell(an_end(0, out=STATS))
+
+    assert (outcome.status, outcome.problems, outcome.counts.entries) == ("complete", (), 54)
+
+
+def test_files_that_vanished_are_warnings() -> None:
+    outcome = tell(an_end(24, 'file has vanished: "/var/spool/x"\nrsync warning: some files vanished … (code 24)\n'))
+
+    assert outcome.status == "complete-with-warnings"
+    assert outcome.problems == ('file has vanished: "/var/spool/x"',)
+
+
+@pytest.mark.parametrize(("root", "path"), [("/", "/etc/passwd"), ("/srv/image/", "/srv/image/etc/passwd")])
+def test_what_vanishes_from_etc_makes_the_night_partial(root: str, path: str) -> None:
+    assert tell(an_end(24, f'file has vanished: "{path}"\n'), root).status == "partial"
+
+
+def test_what_could_not_be_read_makes_the_night_partial_and_is_named() -> None:
+    refused = 'rsync: [sender] send_files failed to open "/root/key": Permission denied (13)'
+
+    outcome = tell(an_end(23, f"{refused}\nrsync error: some files/attrs were not transferred (code 23)\n"))
+
+    assert (outcome.status, outcome.exit_code, outcome.problems) == ("partial", 23, (refused,))
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "status"),
+    [*((code, "failed") for code in (1, 5, 127)), *((code, "partial") for code in (11, 12, 20, 30, 255))],
+)
+def test_whatever_may_have_moved_something_is_partial_and_the_rest_failed(exit_code: int, status: str) -> None:
+    outcome = tell(an_end(exit_code))
+
+    assert outcome.status == status
+    assert outcome.problems == (f"rsync ended with exit code {exit_code}",)

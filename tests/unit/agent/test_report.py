@@ -1,0 +1,101 @@
+"""The shapes that travel: read from the shared examples and written back the same; anything else is refused by name."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.instance import Instance, parse_instance
+from ebbtide_agent.receiver.brief import parse_brief
+from ebbtide_agent.report import (
+    bounded,
+    encode_hello,
+    encode_report,
+    parse_hello,
+    parse_report,
+)
+
+WIRE = Path(__file__).parents[2] / "contract/wire"
+
+
+def example(name: str) -> dict[str, Any]:
+    return dict(json.loads((WIRE / name).read_bytes()))
+
+
+def test_a_report_survives_reading_and_writing() -> None:
+    assert json.loads(encode_report(parse_report((WIRE / "report.json").read_bytes()))) == example("report.json")
+
+
+def test_what_a_host_sends_has_no_receivers_part() -> None:
+    report = replace(parse_report((WIRE / "report.json").read_bytes()), receiver=None)
+
+    sent = json.loads(encode_report(report))
+
+    assert sent == {name: value for name, value in example("report.json").items() if name != "receiver"}
+
+
+def test_a_hello_survives_reading_and_writing() -> None:
+    assert json.loads(encode_hello(parse_hello((WIRE / "hello.json").read_bytes()))) == example("hello.json")
+
+
+def test_an_instance_is_read() -> None:
+    instance = parse_instance((WIRE / "instance.json").read_bytes())
+
+    brief = "runs/main/2026-11-23/1/brief.json"
+    assert instance == Instance("receiver", "main/2026-11-23/1", 1, "ebbtide-archive", "us-east-1", brief)
+
+
+def test_a_brief_is_read() -> None:
+    brief = parse_brief((WIRE / "brief-receiver.json").read_bytes())
+
+    assert (brief.run, brief.receiver, brief.volume_id) == ("main/2026-11-23/1", "main", "vol-0abc")
+    assert [(host.name, host.id) for host in brief.hosts] == [("us0", "us0a")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "../x"},
+        {"uid": 0},
+        {"keys": ['ssh-ed25519 AAAA x\ncommand="sh" ssh-ed25519 AAAA']},
+        {"keys": ['command="sh" ssh-ed25519 AAAA']},
+        {"keys": [1]},
+    ],
+)
+def test_a_brief_that_would_write_something_else_into_sshds_files_is_refused(change: dict[str, Any]) -> None:
+    brief = example("brief-receiver.json")
+    brief["hosts"][0].update(change)
+
+    with pytest.raises(PermanentError):
+        parse_brief(json.dumps(brief).encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"status": "proven"},
+        {"files": -1},
+        {"files": True},
+        {"files": "1"},
+        {"started": "yesterday"},
+        {"started": "2026-11-23T02:10:00"},
+        {"nonce": None},
+        {"scripts": [1]},
+        {"receiver": []},
+    ],
+)
+def test_a_report_that_is_not_one_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError):
+        parse_report(json.dumps({**example("report.json"), **change}).encode())
+
+
+def test_of_ten_thousand_problems_fifty_lines_are_kept() -> None:
+    kept = bounded(tuple(f"problem {number} {'x' * 1000}" for number in range(10_000)))
+
+    assert len(kept) == 50
+    assert kept[-1] == "and 9951 more"
+    assert max(map(len, kept)) == 500
