@@ -1,0 +1,44 @@
+"""The operator's command line: `ebbtide …`. Whatever changes anything invokes a function of the control plane."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from chalicelib.errors import EbbtideError
+from ebbtide_console.cli import operate, sandbox
+
+EXIT_CODES = """\
+exit codes:
+  0    done, and everything is as it should be
+  1    it could not be done, or a drill found a difference; the reason is on the last line
+  2    the command line was not understood
+  130  interrupted; what was completed stays, and the next call goes on from there
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, hand over, and turn every error of ours into one clear line and an exit code."""
+    options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a night is watched while it happens, also through a pipe
+    try:
+        return int(options.act(options, os.environ))
+    except EbbtideError as error:
+        for line in str(error).splitlines():
+            print(f"ebbtide: {line}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="ebbtide",
+        description="Whole Linux servers into EBS snapshots, every backup proved by restoring it.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    operate.add_to(commands)
+    sandbox.add_to(commands)
+    return top

@@ -1,0 +1,54 @@
+"""The commands that act on a control plane, wherever it runs: each invokes one function and prints its answer."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chalicelib.errors import ConfigError
+from ebbtide_console import session
+
+Environment = Mapping[str, str]
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `apply`, `run`, `drill`, `prune` and `rebuild`."""
+    apply = commands.add_parser("apply", help="validate a policy, show what changes, archive it and make it current")
+    apply.add_argument("policy", type=Path, help="the policy file, TOML; docs/configuration.md lists every key")
+    apply.set_defaults(act=_apply)
+
+    run = commands.add_parser("run", help="open a run now, outside the window (the next attempt of today)")
+    run.add_argument("receiver", help="the receiver's name in the policy, for instance main")
+    run.set_defaults(act=lambda options, _: _show(session.invoke("run_now", _payload(receiver=options.receiver))))
+
+    drill = commands.add_parser("drill", help="restore a host's newest point, compare it, boot it, take it down")
+    drill.add_argument("host", help="the host's name in the policy, for instance us0")
+    drill.set_defaults(act=lambda options, _: _show(session.invoke("drill", _payload(host=options.host))))
+
+    prune = commands.add_parser("prune", help="apply the retention rules (deletes a night after marking)")
+    prune.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
+    prune.set_defaults(act=lambda options, _: _show(session.invoke("prune", _payload(dry_run=options.dry_run))))
+
+    rebuild = commands.add_parser("rebuild", help="rebuild the catalogue from snapshot tags and the archive")
+    rebuild.set_defaults(act=lambda *_: _show(session.invoke("rebuild", _payload())))
+
+
+def _payload(**values: Any) -> dict[str, Any]:
+    return {"schema": 1, **values}
+
+
+def _apply(options: argparse.Namespace, _: Environment) -> int:
+    try:
+        text = options.policy.read_text()
+    except OSError as error:
+        raise ConfigError((f"policy {options.policy} cannot be read: {error.strerror}",)) from error
+    answer = session.invoke("apply_policy", _payload(text=text, expected=None))
+    if answer.get("faults"):
+        raise ConfigError(tuple(answer["faults"]))
+    return _show(answer)
+
+
+def _show(answer: Mapping[str, Any]) -> int:
+    print(json.dumps(answer, indent=2))
+    return 0

@@ -1,0 +1,53 @@
+"""What EC2 says about disks where moto says nothing: refusals, owners, pages, tags."""
+
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+
+
+def check_attachable(volume: Any, instance: Any, device_path: str) -> None:
+    """EC2's own refusals, which moto does not know."""
+    if volume.attachment is not None:
+        raise EC2ClientError("VolumeInUse", f"{volume.id} is already attached to an instance")
+    if instance.state != "running":
+        raise EC2ClientError("IncorrectState", f"Instance '{instance.id}' is not 'running'.")
+    if volume.availability_zone != instance.availability_zone:
+        raise EC2ClientError(
+            "InvalidVolume.ZoneMismatch",
+            f"The volume '{volume.id}' is not in the same availability zone as instance '{instance.id}'",
+        )
+    if device_path in instance.block_device_mapping:
+        raise EC2ClientError(
+            "InvalidParameterValue", f"Invalid value '{device_path}' for unixDevice. It is already in use"
+        )
+
+
+def refuse_copy(backend: Any, *args: Any, **kwargs: Any) -> Any:
+    raise EC2ClientError("UnsupportedOperation", "The sandbox has one region: snapshots are not copied.")
+
+
+def describe_snapshots(response: Any) -> Any:
+    """DescribeSnapshots with the owners and the pages that moto ignores."""
+    owners = {response.current_account if owner == "self" else owner for owner in response._get_param("OwnerIds", [])}
+    found = response.ec2_backend.describe_snapshots(
+        snapshot_ids=response._get_param("SnapshotIds", []), filters=response._filters_from_querystring()
+    )
+    found = [snapshot for snapshot in found if not owners or snapshot.owner_id in owners]
+    start = int(response._get_param("NextToken") or 0)
+    size = int(response._get_param("MaxResults") or len(found) or 1)
+    more = start + size < len(found)
+    return ActionResult({"Snapshots": found[start : start + size], "NextToken": str(start + size) if more else None})
+
+
+def tags_of(resource: Any) -> list[dict[str, str]]:
+    """A look-up, where moto walks every tag of the account."""
+    if not resource.id:
+        return []
+    kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(resource.id), "")
+    tags = resource.ec2_backend.tags.get(resource.id, {})
+    return [
+        {"resource_id": resource.id, "key": key, "value": value, "resource_type": kind}
+        for key, value in list(tags.items())
+    ]

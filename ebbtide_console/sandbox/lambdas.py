@@ -1,0 +1,160 @@
+"""Lambda's runtime: the handlers of app.py, invoked in this process as Lambda would invoke them."""
+
+import importlib
+import json
+import logging
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.awslambda.models import LambdaBackend, lambda_backends
+
+from ebbtide_console.sandbox.environment import Environment
+from ebbtide_console.sandbox.output import HandlerOutput
+from ebbtide_console.sandbox.overrides import Overrides
+from ebbtide_console.sandbox.work import Work
+
+LOG = logging.getLogger(__name__)
+PREFIX = "EBBTIDE_FUNCTION_PREFIX"
+BACKOFF = (0.2, 1.0)  # seconds before the two retries of an asynchronous invocation; Lambda waits 60 and 120
+
+Handler = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a handler may ask of its invocation."""
+
+    function_name: str
+    invoked_function_arn: str
+    memory_limit_in_mb: int
+    deadline: float
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    function_version: str = "$LATEST"
+
+    @property
+    def log_group_name(self) -> str:
+        return f"/aws/lambda/{self.function_name}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An asynchronous invocation that failed three times."""
+
+    function: str
+    event: Any
+    error: str
+
+
+def app_handlers() -> Mapping[str, Handler]:
+    """The doors of app.py by their short names."""
+    handlers: Mapping[str, Handler] = importlib.import_module("app").app.handler_map
+    return handlers
+
+
+class Functions:
+    """The deployed functions. The first invocation sets their environment and loads the handlers, like a cold start."""
+
+    def __init__(
+        self,
+        account: str,
+        region: str,
+        work: Work,
+        environment: Environment,
+        output: HandlerOutput,
+        load: Callable[[], Mapping[str, Handler]] = app_handlers,
+    ) -> None:
+        self._account = account
+        self._region = region
+        self._work = work
+        self._environment = environment
+        self._output = output
+        self._load = load
+        self._handlers: Mapping[str, Handler] | None = None
+        self.dead_letters: list[DeadLetter] = []
+
+    def install(self, overrides: Overrides) -> None:
+        """Take over moto's Invoke."""
+        overrides.replace(LambdaBackend, "invoke", self._invoke)
+
+    def later(self, name: str, event: Any, attempt: int = 0) -> None:
+        """Invoke asynchronously; two retries, then a dead letter."""
+        delay = BACKOFF[attempt - 1] if attempt else 0.0
+        self._work.later(delay, lambda: self._try(name, event, attempt))
+
+    def _try(self, name: str, event: Any, attempt: int) -> None:
+        try:
+            self.call(name, event)
+        except Exception as error:
+            LOG.exception("function %s failed, attempt %d", name, attempt + 1)
+            if attempt < len(BACKOFF):
+                self.later(name, event, attempt + 1)
+            else:
+                self.dead_letters.append(DeadLetter(name, event, repr(error)))
+
+    def call(self, name: str, event: Any) -> Any:
+        """The handler's result, or what it raised; the event is copied through JSON, as the wire would."""
+        function = self._backend.get_function(name)
+        handler = self._handler(function)
+        context = Context(
+            function.function_name, function.function_arn, function.memory_size, time.monotonic() + function.timeout
+        )
+        with self._output.of(function.function_name):
+            try:
+                return handler(json.loads(json.dumps(event)), context)
+            except Exception:
+                self._output.write(traceback.format_exc())
+                raise
+
+    @property
+    def _backend(self) -> Any:
+        return lambda_backends[self._account][self._region]
+
+    def _handler(self, function: Any) -> Handler:
+        if self._handlers is None:
+            self._environment.set(function.environment_vars)
+            self._handlers = self._load()
+        short = function.function_name.removeprefix(function.environment_vars.get(PREFIX, ""))
+        if short not in self._handlers:
+            raise LookupError(f"function {function.function_name}: app.py has no door named {short!r}")
+        return self._handlers[short]
+
+    def _invoke(
+        self,
+        backend: Any,
+        function_name: str,
+        qualifier: str | None,
+        body: Any,
+        headers: Any,
+        response_headers: dict[str, str],
+    ) -> str | bytes:
+        """In place of moto's Invoke, which runs containers."""
+        function = backend.get_function(function_name, qualifier)
+        event = json.loads(body) if body else {}
+        if headers.get("X-Amz-Invocation-Type") == "Event":
+            self.later(function.function_name, event)
+            return ""
+        if headers.get("X-Amz-Invocation-Type") == "DryRun":
+            return ""
+        try:
+            answer = json.dumps(self.call(function.function_name, event))
+        except Exception as error:
+            LOG.exception("function %s failed", function.function_name)
+            response_headers["x-amz-function-error"] = "Unhandled"
+            answer = json.dumps(_as_function_error(error))
+        return answer.encode()
+
+
+def _as_function_error(error: Exception) -> dict[str, Any]:
+    """The payload Lambda's Python runtime answers with when a handler raises."""
+    return {
+        "errorMessage": str(error),
+        "errorType": type(error).__name__,
+        "stackTrace": traceback.format_tb(error.__traceback__),
+    }

@@ -1,0 +1,86 @@
+"""Helpers for tests of the sandbox's substrates: run a test in an enclosure, wait for real processes with a bound."""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebbtide_console.sandbox import probe
+from ebbtide_console.sandbox.directories import Directories
+from ebbtide_console.sandbox.enclosure import enclosed, enter_argv
+from ebbtide_console.sandbox.namespaces import Namespaces
+from ebbtide_console.sandbox.substrate import DEFAULT_REGION, Substrate
+
+PATIENCE_SECONDS = 30.0
+
+
+def in_an_enclosure(test: Callable[..., None]) -> Callable[..., None]:
+    """Run this test alone, in an enclosure of its own; skip it, saying why, where the full substrate does not work."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        if enclosed():
+            return test(*arguments, **named)
+        why = verdict().why
+        if why:
+            pytest.skip(f"no full substrate here: {why}")
+        node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+        again = [sys.executable, "-m", "pytest", "-q", "-x", "-rs", "-p", "no:xdist", "-p", "no:cacheprovider", node]
+        ran = subprocess.run(enter_argv(again), capture_output=True, text=True)
+        assert ran.returncode == 0, f"in the enclosure:\n{ran.stdout}{ran.stderr}"
+        skipped = re.search(r"^SKIPPED .*?: (.*)", ran.stdout, re.MULTILINE)
+        if skipped:
+            pytest.skip(skipped[1])
+        return None
+
+    return run
+
+
+@functools.cache
+def verdict() -> probe.Verdict:
+    return probe.probe()
+
+
+@contextmanager
+def a_substrate(kind: str, state: Path) -> Iterator[Substrate]:
+    """A substrate that listens, closed in the end."""
+    substrate: Substrate = (
+        Namespaces(state, DEFAULT_REGION) if kind == "full" else Directories(state, DEFAULT_REGION, "a test wants it")
+    )
+    sockets = substrate.listen()
+    try:
+        yield substrate
+    finally:
+        substrate.close()
+        for listening in sockets:
+            listening.close()
+
+
+def wait_until(condition: Callable[[], Any], what: str = "it") -> None:
+    """Return once the condition holds; fail when it does not within half a minute."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < limit, f"{what} did not happen within {PATIENCE_SECONDS:.0f} s"
+        time.sleep(0.02)
+
+
+def processes_with(word: str) -> list[str]:
+    """The command lines of all live processes that hold this word."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if word in line:
+                found.append(line)
+    return found

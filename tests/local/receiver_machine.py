@@ -1,0 +1,334 @@
+"""A receiver on loopback for tests: the built agent, a real sshd, a real confined rsync, and AWS's API from moto."""
+
+import getpass
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.core.base_backend import BackendDict
+from moto.server import ThreadedMotoServer
+
+from chalicelib.core.tags import Role
+from chalicelib.core.userdata import render
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.receiver import confine
+from tools.build_agent import build
+
+RUN = "main/2026-11-23/1"
+BUCKET, REGION, VOLUME = "archive", "us-east-1", "vol-0abc"
+LOG = "/events"
+UNPRIVILEGED = 1234567
+PATIENCE_SECONDS = 30.0
+SITE_PACKAGES = str(Path(boto3.__file__).parents[1])
+NEEDED = ("rsync", "ssh", "ssh-keygen", "bwrap", "setpriv")
+MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+MISSING = [name for name in NEEDED if shutil.which(name) is None]
+
+
+def wait_until(happens: Callable[[], Any], what: str, patience: float = PATIENCE_SECONDS) -> Any:
+    """Poll until something is true and return it."""
+    deadline = time.monotonic() + patience
+    while not (found := happens()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {patience:.0f} s for {what}")
+        time.sleep(0.05)
+    return found
+
+
+@dataclass(frozen=True)
+class Aws:
+    """AWS's API on localhost, and what has arrived there."""
+
+    endpoint: str
+
+    def client(self, service: str) -> Any:
+        make: Any = boto3.client
+        credentials = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+        return make(service, region_name=REGION, endpoint_url=self.endpoint, **credentials)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+        return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_DEFAULT_REGION": REGION, **credentials}
+
+    def put(self, key: str, body: bytes) -> None:
+        self.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        s3 = self.client("s3")
+        try:
+            return dict(json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()))
+        except s3.exceptions.NoSuchKey:
+            return None
+
+    def body(self, key: str) -> bytes:
+        return bytes(self.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+    def events(self) -> list[dict[str, Any]]:
+        logs = self.client("logs")
+        return [json.loads(event["message"]) for event in logs.filter_log_events(logGroupName=LOG)["events"]]
+
+
+@contextmanager
+def an_aws() -> Iterator[Aws]:
+    """A new, empty one: the archive's bucket, and a rule that writes every event of ours to a log."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        aws = Aws(f"http://{host}:{port}")
+        aws.client("s3").create_bucket(Bucket=BUCKET)
+        aws.client("logs").create_log_group(logGroupName=LOG)
+        events = aws.client("events")
+        events.put_rule(Name="all", EventPattern=json.dumps({"source": [{"prefix": "ebbtide."}]}))
+        arn = f"arn:aws:logs:{REGION}:123456789012:log-group:{LOG}"
+        events.put_targets(Rule="all", Targets=[{"Id": "log", "Arn": arn}])
+        yield aws
+    finally:
+        BackendDict.reset()
+        server.stop()
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A host of the run and its key."""
+
+    name: str
+    id: str
+    private: Path
+
+    @property
+    def nonce(self) -> str:
+        return f"{self.id:0<32}"
+
+    @property
+    def public(self) -> str:
+        return self.private.with_suffix(".pub").read_text().strip()
+
+
+@dataclass
+class Receiver:
+    """The machine: a root of its own, and one process that is its main one."""
+
+    root: Path
+    store: Path
+    port: int
+    user: str
+    aws: Aws
+    hosts: Mapping[str, HostKey]
+    process: "subprocess.Popen[bytes]"
+    agent: Path
+
+    def tree(self, host: str) -> Path:
+        return self.store / "hosts" / self.hosts[host].id / "tree"
+
+    def log(self) -> str:
+        return (self.root / "log").read_text()
+
+    def ssh(
+        self, host: str, *words: str, feed: bytes = b"", options: Sequence[str] = ()
+    ) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            [*self.ssh_argv(host, *options), "127.0.0.1", *words], input=feed, capture_output=True, timeout=60
+        )
+
+    def ssh_argv(self, host: str, *options: str) -> list[str]:
+        fixed = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "HostKeyAlias=localhost"]
+        fixed.append(f"UserKnownHostsFile={self.root / 'known_hosts'}")
+        chosen = [word for option in fixed for word in ("-o", option)]
+        key = str(self.hosts[host].private)
+        return ["ssh", "-F", "none", "-l", self.user, "-p", str(self.port), "-i", key, *chosen, *options]
+
+    def rsync(self, host: str, *words: str) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(["rsync", "-e", shlex.join(self.ssh_argv(host)), *words], capture_output=True, timeout=60)
+
+    def report(self, host: str) -> dict[str, Any] | None:
+        return self.aws.find(f"reports/{RUN}/{self.hosts[host].id}.json")
+
+    def configure(self, host: str, tree: Path, etc: Path, **settings: str) -> HostPaths:
+        """Write a host's configuration below `etc`."""
+        etc.mkdir(exist_ok=True)
+        values = {
+            "HOST": host,
+            "TARGET": f"receiver://localhost:{self.port}",
+            "KEEP": "7",
+            "USER": self.user,
+            "KEY": str(self.hosts[host].private),
+            "KNOWN_HOSTS": str(self.root / "known_hosts"),
+            "ROOT": str(tree),
+            "WAIT_MINUTES": "1",
+            **settings,
+        }
+        (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        return HostPaths(etc, etc / "state")
+
+    def back_up(self, host: str, tree: Path, etc: Path) -> "subprocess.CompletedProcess[str]":
+        """Let the agent of a host back a tree up, configured below `etc`."""
+        paths = self.configure(host, tree, etc)
+        words = [sys.executable, str(self.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
+        return subprocess.run([*words, "--progress", "lines"], capture_output=True, text=True, timeout=120)
+
+
+@contextmanager
+def a_receiver(
+    aws: Aws, kind: str, hosts: Sequence[str] = ("us0", "eu0"), minutes: float = 60, from_user_data: bool = False
+) -> Iterator[Receiver]:
+    """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root."""
+    with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        agent = place / "ebbtide-agent.pyz"
+        build(agent)
+        root, store = place / "machine", place / "store"
+        keys = {name: HostKey(name, f"{name}a", _a_key(place / f"key-{name}")) for name in hosts}
+        device = root / "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
+        for new in (store, device.parent, root / "home"):
+            new.mkdir(parents=True)
+        device.symlink_to(store)
+        host_key = _a_key(place / "host-key")
+        aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
+        (root / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
+        aws.put("brief", json.dumps(a_brief(list(keys.values()), minutes)).encode())
+        port = _a_free_port()
+        environment = {
+            **aws.environment,
+            "EBBTIDE_ROOT": str(root),
+            "EBBTIDE_SSH_PORT": str(port),
+            "HOME": str(root / "home"),
+            "PATH": _path(kind, place),
+            "PYTHONPATH": SITE_PACKAGES,
+        }
+        argv, user = _as_whom(kind == confine.SEPARATE, place)
+        log = root / "log"
+        with log.open("wb") as output:
+            words = [*argv, *(_user_data(aws, agent, root) if from_user_data else _started(agent, root))]
+            process = subprocess.Popen(words, stdout=output, stderr=output, env=environment, start_new_session=True)
+        receiver = Receiver(root, store, port, user, aws, keys, process, agent)
+        try:
+            wait_until(lambda: "ready" in receiver.log() or process.poll() is not None, "the receiver")
+            assert process.poll() is None, receiver.log()
+            yield receiver
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE_SECONDS)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def a_brief(hosts: Sequence[HostKey], minutes: float) -> dict[str, Any]:
+    deadline = datetime.now(UTC) + timedelta(minutes=minutes)
+    return {
+        "schema": 1,
+        "run": RUN,
+        "receiver": "main",
+        "policy": "000001",
+        "opened": "2026-11-23T02:00:00Z",
+        "deadline": deadline.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "grace_minutes": 30,
+        "volume": {"id": VOLUME, "filesystem": "ext4"},
+        "host_key_parameter": "/host-key",
+        "hosts": [
+            {
+                "name": h.name,
+                "id": h.id,
+                "uid": 1_000_000 + int(h.id, 36),
+                "keys": [h.public],
+                "nonce": h.nonce,
+                "quota_gib": None,
+            }
+            for h in hosts
+        ],
+    }
+
+
+def _started(agent: Path, root: Path) -> list[str]:
+    """The receiver's main command, for a machine whose user data has done the rest."""
+    instance = {"role": "receiver", "id": RUN, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": "brief"}
+    (root / "etc/ebbtide").mkdir(parents=True)
+    (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
+    return [sys.executable, str(agent), "receiver", "boot"]
+
+
+def _user_data(aws: Aws, agent: Path, root: Path) -> list[str]:
+    """The boot script itself, as the control plane renders it, with the agent in the bucket."""
+    aws.put("agent/ebbtide-agent.pyz", agent.read_bytes())
+    script = root / "user-data"
+    script.write_text(render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300))
+    return ["sh", str(script)]
+
+
+def _as_whom(privileged: bool, place: Path) -> tuple[list[str], str]:
+    """What to start a command with to have it run as root or not, and the login name that sshd will accept.
+
+    As root, the unprivileged user is made for this one process: in a mount namespace with a passwd of its own.
+    """
+    if privileged or os.geteuid() != 0:
+        return [], getpass.getuser()
+    passwd = place / "passwd"
+    passwd.write_text(
+        f"{Path('/etc/passwd').read_text()}ebbtide-test:x:{UNPRIVILEGED}:{UNPRIVILEGED}::{place}:/bin/sh\n"
+    )
+    subprocess.run(
+        ["chown", "-R", f"{UNPRIVILEGED}:{UNPRIVILEGED}", str(place / "machine"), str(place / "store")], check=True
+    )
+    mounts = f"mount --bind {passwd} /etc/passwd{_opening(Path(sys.base_prefix), place)}"
+    become = f"setpriv --reuid {UNPRIVILEGED} --regid {UNPRIVILEGED} --clear-groups --inh-caps=-all"
+    script = f'{mounts} && exec {become} "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"], "ebbtide-test"
+
+
+def _opening(directory: Path, place: Path) -> str:
+    """The mounts that let everyone reach a directory, for instance a Python that lives in root's home."""
+    closed = [above for above in directory.parents if not above.stat().st_mode & 0o001]
+    if not closed:
+        return ""
+    reached = closed[0] / directory.relative_to(closed[0]).parts[0]
+    aside = place / "aside"
+    aside.mkdir()
+    steps = (
+        f"mount --bind {reached} {aside}",
+        f"mount -t tmpfs -o mode=755 tmpfs {closed[0]}",
+        f"mkdir {reached}",
+        f"mount --bind {aside} {reached}",
+    )
+    return "".join(f" && {step}" for step in steps)
+
+
+def _path(kind: str, place: Path) -> str:
+    """The PATH of a machine; where namespaces shall not work, with a bwrap that says so."""
+    usual = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if kind != confine.MUNGED:
+        return usual
+    broken = place / "broken/bwrap"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    return f"{broken.parent}:{usual}"
+
+
+def _a_key(path: Path) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)], check=True)
+    return path
+
+
+def _a_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

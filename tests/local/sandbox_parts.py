@@ -1,0 +1,251 @@
+"""What the sandbox's tests stand on: a substrate in files and memory, recording handlers, and deployed functions."""
+
+import io
+import json
+import socket
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from chalicelib.errors import PermanentError
+from ebbtide_console.sandbox.clock import Clock
+from ebbtide_console.sandbox.server import REGION, Sandbox, client_environment
+
+PREFIX = "ebbtide-test-"
+ZONE = f"{REGION}a"
+WAIT = 20.0  # seconds a test is ready to wait for what takes a fraction of one
+
+
+class Paper:
+    """A substrate whose disks are small files and whose machines only exist on paper."""
+
+    kind = "paper"
+    sentence = "paper: disks are small files, machines are names"
+
+    def __init__(self, state: Path) -> None:
+        self._disks = state / "paper"
+        self._disks.mkdir(parents=True, exist_ok=True)
+        self._exits: dict[str, Callable[[str], None]] = {}
+        self._addresses = 10
+        self.machine_endpoint = ""
+        self.user_data: dict[str, str] = {}
+        self.attached: dict[str, str] = {}
+        self.names: socket.socket | None = None
+        self.full = False
+
+    def listen(self, port: int = 0) -> list[socket.socket]:
+        try:
+            listening = socket.create_server(("127.0.0.1", port), reuse_port=False)
+        except OSError as error:
+            raise PermanentError(f"port {port} is in use") from error
+        self.machine_endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        return [listening]
+
+    def listen_names(self) -> socket.socket | None:
+        self.names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.names.bind(("127.0.0.1", 0))
+        return self.names
+
+    def disk(self, disk_id: str) -> Path:
+        return self._disks / disk_id
+
+    def create_disk(self, volume_id: str, size_gib: int, snapshot_id: str | None) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.disk(volume_id).write_bytes(self.disk(snapshot_id).read_bytes() if snapshot_id else b"")
+
+    def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
+        self.disk(snapshot_id).write_bytes(self.disk(volume_id).read_bytes())
+
+    def delete_disk(self, disk_id: str) -> None:
+        self.disk(disk_id).unlink(missing_ok=True)
+
+    def has_disk(self, disk_id: str) -> bool:
+        return self.disk(disk_id).exists()
+
+    def assign_address(self) -> str:
+        self._addresses += 1
+        return f"10.77.0.{self._addresses}"
+
+    def start_machine(self, machine_id: str, address: str, user_data: str, on_exit: Callable[[str], None]) -> None:
+        if user_data == "does not boot":
+            raise OSError(5, "no machine today")
+        self.user_data[machine_id] = user_data
+        self._exits[machine_id] = on_exit
+
+    def attach(self, machine_id: str, volume_id: str) -> None:
+        self.attached[volume_id] = machine_id
+
+    def detach(self, machine_id: str, volume_id: str) -> None:
+        self.attached.pop(volume_id, None)
+
+    def stop_machine(self, machine_id: str) -> None:
+        self.power_off(machine_id)
+
+    def power_off(self, machine_id: str) -> None:
+        """The machine ends, from a thread of the substrate."""
+        on_exit = self._exits.pop(machine_id)
+        threading.Thread(target=on_exit, args=(machine_id,)).start()
+
+    def ssh_port(self, machine_id: str) -> int:
+        return 22
+
+    def machine_log(self, machine_id: str) -> Path:
+        return self._disks / f"{machine_id}.log"
+
+    def host_command(self, host: str, argv: Sequence[str]) -> list[str]:
+        return list(argv)
+
+    def close(self) -> None:
+        self._exits.clear()
+
+
+class Recorder:
+    """Handlers that remember what they were called with; `fails` says how often the next calls raise."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.calls: list[tuple[str, Any, Any]] = []
+        self.fails = 0
+
+    def handlers(self) -> Mapping[str, Callable[[Any, Any], Any]]:
+        return {name: self._handler(name) for name in self.names}
+
+    def events(self, name: str) -> list[Any]:
+        return [event for called, event, _ in self.calls if called == name]
+
+    def states(self, name: str = "on_instance_state") -> list[str]:
+        return [event["detail"]["state"] for event in self.events(name)]
+
+    def _handler(self, name: str) -> Callable[[Any, Any], Any]:
+        def handle(event: Any, context: Any) -> Any:
+            self.calls.append((name, event, context))
+            print(name, "was called")
+            if self.fails:
+                self.fails -= 1
+                raise ValueError("not this time")
+            return {"handled": name, "event": event}
+
+        return handle
+
+
+@contextmanager
+def a_sandbox(
+    state: Path, recorder: Recorder | None = None, clock: Clock | None = None, port: int = 0
+) -> Iterator[Sandbox]:
+    recorder = recorder or Recorder()
+    sandbox = Sandbox(state, Paper(state), port=port, clock=clock, load=recorder.handlers)
+    try:
+        sandbox.start()
+        yield sandbox
+    finally:
+        sandbox.stop()
+
+
+def client(service: str, endpoint: str) -> Any:
+    settings = client_environment(endpoint)
+    return boto3.client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=endpoint,
+        region_name=settings["AWS_REGION"],
+        aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def deploy_function(endpoint: str, name: str) -> str:
+    """A function of the stack, by its short name; its ARN."""
+    iam = client("iam", endpoint)
+    role = iam.create_role(RoleName=f"role-{name}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("app.py", "")
+    function = client("lambda", endpoint).create_function(
+        FunctionName=f"{PREFIX}{name}",
+        Runtime="python3.13",
+        Role=role,
+        Handler=f"app.{name}",
+        Timeout=30,
+        Code={"ZipFile": bundle.getvalue()},
+        Environment={"Variables": {"EBBTIDE_FUNCTION_PREFIX": PREFIX, "EBBTIDE_TEST_VARIABLE": "set"}},
+    )
+    return str(function["FunctionArn"])
+
+
+def deploy_rule(endpoint: str, name: str, pattern: Mapping[str, Any] | None = None, schedule: str = "") -> None:
+    """The function `name` and the rule that triggers it."""
+    events = client("events", endpoint)
+    trigger = {"ScheduleExpression": schedule} if schedule else {"EventPattern": json.dumps(pattern)}
+    events.put_rule(Name=f"{PREFIX}{name}", **trigger)
+    events.put_targets(Rule=f"{PREFIX}{name}", Targets=[{"Id": "1", "Arn": deploy_function(endpoint, name)}])
+
+
+def deploy_ec2_rules(endpoint: str) -> None:
+    for name, detail_type in (
+        ("on_instance_state", "EC2 Instance State-change Notification"),
+        ("on_snapshot_state", "EBS Snapshot Notification"),
+    ):
+        deploy_rule(endpoint, name, {"source": ["aws.ec2"], "detail-type": [detail_type]})
+
+
+def a_volume(ec2: Any, token: str = "volume one", **more: Any) -> str:
+    return str(
+        ec2.create_volume(
+            AvailabilityZone=ZONE,
+            Size=1,
+            VolumeType="gp3",
+            ClientToken=token,
+            TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "ebbtide:receiver", "Value": "main"}]}],
+            **more,
+        )["VolumeId"]
+    )
+
+
+def a_template(ec2: Any) -> str:
+    image = "resolve:ssm:/aws/service/debian/release/12/latest/arm64"
+    data = {"ImageId": image, "InstanceInitiatedShutdownBehavior": "terminate"}
+    made = ec2.create_launch_template(LaunchTemplateName="ebbtide", LaunchTemplateData=data)
+    return str(made["LaunchTemplate"]["LaunchTemplateId"])
+
+
+def a_launch(
+    ec2: Any, template: str, token: str = "launch one", user_data: str = "#!/bin/sh\ntrue\n"
+) -> dict[str, Any]:
+    subnets = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [ZONE]}])["Subnets"]
+    return {
+        "LaunchTemplate": {"LaunchTemplateId": template, "Version": "$Latest"},
+        "InstanceType": "t4g.small",
+        "SubnetId": subnets[0]["SubnetId"],
+        "MinCount": 1,
+        "MaxCount": 1,
+        "ClientToken": token,
+        "UserData": user_data,
+        "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "ebbtide:run", "Value": "main/1"}]}],
+    }
+
+
+def launch(ec2: Any, template: str, token: str = "launch one", user_data: str = "#!/bin/sh\ntrue\n") -> str:
+    [launched] = ec2.run_instances(**a_launch(ec2, template, token, user_data))["Instances"]
+    assert launched["State"]["Name"] == "pending"
+    return str(launched["InstanceId"])
+
+
+def instance(ec2: Any, instance_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    return found
+
+
+def until(condition: Callable[[], bool], seconds: float = WAIT) -> bool:
+    """Look again and again, until it holds or the time is up."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,110 @@
+"""A restored Debian image boots with its own init, answers, is not altered, and leaves nothing behind."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.entry import read_real
+from ebbtide_agent.manifest_file import sha256_of
+from ebbtide_agent.restore.boot_image import booted
+from ebbtide_agent.restore.materialise import materialise
+from ebbtide_agent.restore.probe import probe
+from tests.debian import debian_image
+
+RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
+
+MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.namespaces,
+    pytest.mark.xdist_group("boot"),
+    pytest.mark.skipif(os.geteuid() != 0 or not MAY_MOUNT, reason="booting an image needs root that may mount"),
+    pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return debian_image(tmp_path_factory)
+
+
+@pytest.fixture
+def restored(image: Path, tmp_path: Path) -> Iterator[Path]:
+    """The image after a backup and a restore: into a fake-super store, and made real again."""
+    tree = tmp_path / "store" / "tree"
+    tree.mkdir(parents=True)
+    subprocess.run([*RSYNC, "-M--fake-super", f"{image}/", f"{tree}/"], check=True, timeout=300)
+    materialise(tree)
+    yield tree
+    shutil.rmtree(tmp_path / "store")
+
+
+def what_is_there() -> dict[str, object]:
+    """What a boot could leave behind on this machine."""
+    return {
+        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("ebbtide-boot-*")),
+        "locks": sorted(str(path) for path in Path("/run/systemd").rglob("*")) if Path("/run/systemd").exists() else [],
+        "containers": [line for line in processes() if "systemd-nspawn" in line],
+    }
+
+
+def processes() -> list[str]:
+    return subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_the_restored_image_boots_and_its_service_answers(restored: Path, image: Path) -> None:
+    before = what_is_there()
+    tree = list(read_real(restored, lambda where, _: sha256_of(where)))
+
+    with booted(restored, patience=120) as boot:
+        answer = probe("http://127.0.0.1/", boot.leader or 0)
+        refused = probe("tcp://127.0.0.1:9", boot.leader or 0, patience=0)
+
+    assert boot.why is None
+    assert boot.is_up
+    assert (answer.answer, answer.ok) == ("200 OK", True)
+    assert not refused.ok
+    assert list(read_real(restored, lambda where, _: sha256_of(where))) == tree
+    assert tree == list(read_real(image, lambda where, _: sha256_of(where)))
+    assert what_is_there() == before
+    assert [path.name for path in restored.parent.iterdir()] == ["tree"]
+
+
+def test_a_tree_without_an_init_is_not_booted(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+
+    with booted(tmp_path) as boot:
+        assert (boot.leader, boot.why) == (None, "the image has no init")
+
+
+def test_an_init_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
+    before = what_is_there()
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "sbin/init").write_text("not a program")
+
+    with booted(tmp_path, patience=20) as boot:
+        assert boot.leader is None
+        assert boot.why is not None
+        assert boot.why.startswith("its init ended: ")
+
+    assert what_is_there() == before
+
+
+def test_an_init_that_never_gets_ready_is_given_up(restored: Path) -> None:
+    before = what_is_there()
+    init = restored / "usr/lib/systemd/systemd"
+    init.unlink()
+    init.write_text("#!/bin/sh\necho waiting for ever\nexec sleep 1000\n")
+    init.chmod(0o755)
+
+    with booted(restored, patience=2) as boot:
+        assert boot.leader is None
+        assert boot.why == "not started in time: waiting for ever"
+
+    assert what_is_there() == before

@@ -1,0 +1,135 @@
+"""The manifest says what landed, reads as little as it can, and is the same bytes for the same tree."""
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.entry import Entry, Header, read_real
+from ebbtide_agent.manifest_file import read_manifest, sha256_of
+from ebbtide_agent.receiver.manifest import ManifestSummary, write
+from ebbtide_console.sandbox import awkward as trees
+
+HEADER = Header("us0a", "main/2026-11-23/1", "real")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    trees.grow_plain(tmp_path / "tree")
+    return tmp_path / "tree"
+
+
+def write_first(tree: Path) -> tuple[Path, ManifestSummary]:
+    out = tree.parent / "first.jsonl.gz"
+    return out, write(tree, "real", None, out, HEADER)
+
+
+def entries_of(manifest: Path) -> list[Entry]:
+    with open(manifest, "rb") as file:
+        header, entries = read_manifest(file)
+        assert header == HEADER
+        return list(entries)
+
+
+def test_every_entry_is_in_it_sorted_and_every_file_has_its_hash(tree: Path) -> None:
+    out, summary = write_first(tree)
+
+    entries = entries_of(out)
+    files = [entry for entry in entries if entry.kind == "f"]
+    assert [entry.path for entry in entries] == sorted(entry.path for entry in read_real(tree))
+    assert all(entry.sha256 == sha256_of(os.fsencode(tree) + b"/" + entry.path) for entry in files)
+    assert (summary.entries, summary.files, summary.unhashed) == (len(entries), len(files), 0)
+    assert summary.sha256 == sha256_of(out)
+
+
+def test_the_same_tree_gives_the_same_bytes(tree: Path) -> None:
+    first, _ = write_first(tree)
+    second = tree.parent / "second.jsonl.gz"
+
+    write(tree, "real", first, second, HEADER)
+
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_what_did_not_change_is_not_read_again(tree: Path) -> None:
+    first, before = write_first(tree)
+    (tree / "empty").write_text("no longer")
+
+    after = write(tree, "real", first, tree.parent / "second.jsonl.gz", HEADER)
+
+    assert before.carried == 0
+    assert (after.hashed, after.carried) == (1, before.hashed - 1)
+
+
+def test_a_change_that_hides_behind_size_and_mtime_is_read(tree: Path) -> None:
+    first, _ = write_first(tree)
+    before = (tree / "old").stat()
+    (tree / "old").write_text("dlo")
+    os.utime(tree / "old", ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = tree.parent / "second.jsonl.gz"
+
+    write(tree, "real", first, second, HEADER)
+
+    (old,) = [entry for entry in entries_of(second) if entry.path == b"old"]
+    assert old.size == before.st_size
+    assert old.sha256 == sha256_of(tree / "old")
+
+
+def test_a_file_under_several_names_is_read_once(tree: Path) -> None:
+    out, summary = write_first(tree)
+
+    hashes = {entry.sha256 for entry in entries_of(out) if entry.group == b"hard-1"}
+    assert len(hashes) == 1
+    assert summary.hashed == summary.files - 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b'{"schema":9}\n'), gzip.compress(b"\xff\n")])
+def test_a_damaged_earlier_manifest_costs_reading_and_nothing_else(tree: Path, damage: bytes) -> None:
+    first, before = write_first(tree)
+    expected = first.read_bytes()
+    first.write_bytes(damage)
+
+    after = write(tree, "real", first, tree.parent / "second.jsonl.gz", HEADER)
+
+    assert (after.hashed, after.carried) == (before.hashed, 0)
+    assert (tree.parent / "second.jsonl.gz").read_bytes() == expected
+
+
+def test_a_truncated_earlier_manifest_carries_what_it_still_says(tree: Path) -> None:
+    first, _ = write_first(tree)
+    first.write_bytes(first.read_bytes()[:-40])
+
+    after = write(tree, "real", first, tree.parent / "second.jsonl.gz", HEADER)
+
+    assert after.unhashed == 0
+
+
+def test_a_missing_earlier_manifest_is_the_first_night(tree: Path) -> None:
+    summary = write(tree, "real", tree.parent / "never.jsonl.gz", tree.parent / "second.jsonl.gz", HEADER)
+
+    assert summary.carried == 0
+
+
+def test_a_manifest_replaces_the_one_before_whole(tree: Path) -> None:
+    out, _ = write_first(tree)
+
+    write(tree, "real", out, out, HEADER)
+
+    assert sorted(path.name for path in tree.parent.iterdir()) == ["first.jsonl.gz", "tree"]
+
+
+def test_a_tree_that_cannot_be_read_leaves_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "nowhere", "real", None, tmp_path / "out.jsonl.gz", HEADER)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every file")
+def test_a_file_that_may_not_be_opened_counts_as_unhashed(tree: Path) -> None:
+    (tree / "old").chmod(0)
+
+    _, summary = write_first(tree)
+
+    assert summary.unhashed == 1

@@ -1,0 +1,148 @@
+"""A fake-super store made by the real rsync becomes the tree it was made from; rsync's own way back is the judge."""
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.entry import Entry, read_real
+from ebbtide_agent.fakesuper import read_fake
+from ebbtide_agent.manifest_file import sha256_of
+from ebbtide_agent.restore.compare import compare
+from ebbtide_agent.restore.materialise import materialise
+from ebbtide_console.sandbox import awkward as trees
+
+UNPRIVILEGED = 61001
+# Without the modify window rsync takes two times within one second for equal, and keeps the wrong nanoseconds.
+RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1", "--delete"]
+
+# Who may mount in the machine's own namespaces may also set every kind of attribute.
+MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not MAY_MOUNT, reason="making owners, devices, ACLs and trusted attributes needs all of root"),
+    pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed"),
+]
+
+Push = Callable[[], None]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that another user may enter, on a real file system."""
+    with tempfile.TemporaryDirectory(prefix="ebbtide-test-", dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def source(place: Path) -> Path:
+    trees.grow(place / "source")
+    return place / "source"
+
+
+@pytest.fixture(params=["as root", "as another user, through a daemon"])
+def push(request: pytest.FixtureRequest, place: Path, source: Path) -> Push:
+    """Push the source into `place/store/tree` with fake super."""
+    tree = place / "store" / "tree"
+    tree.mkdir(parents=True)
+    if request.param == "as root":
+        return lambda: run([*RSYNC, "-M--fake-super", f"{source}/", f"{tree}/"])
+    os.chown(tree, UNPRIVILEGED, UNPRIVILEGED)
+    (place / "rsyncd.conf").write_text(
+        f"use chroot = no\nmunge symlinks = yes\nnumeric ids = yes\nlog file = /dev/null\n"
+        f"[tree]\npath = {tree}\nread only = no\nfake super = yes\nreverse lookup = no\n"
+    )
+    shell = place / "shell"
+    user = f"setpriv --reuid {UNPRIVILEGED} --regid {UNPRIVILEGED} --clear-groups --inh-caps=-all"
+    shell.write_text(f"#!/bin/sh\nexec {user} rsync --server --daemon --config={place}/rsyncd.conf .\n")
+    shell.chmod(0o755)
+    return lambda: run([*RSYNC, "-e", str(shell), f"{source}/", "receiver::tree/"])
+
+
+@pytest.fixture
+def store(place: Path, push: Push) -> Path:
+    push()
+    return place / "store" / "tree"
+
+
+def run(argv: list[str]) -> None:
+    subprocess.run(argv, check=True, timeout=120)
+
+
+def is_munged(store: Path) -> bool:
+    return store.stat().st_uid == UNPRIVILEGED
+
+
+def real(tree: Path) -> list[Entry]:
+    return list(read_real(tree, lambda where, _: sha256_of(where)))
+
+
+def fake(tree: Path) -> list[Entry]:
+    return list(read_fake(tree, is_munged(tree), lambda where, _: sha256_of(where)))
+
+
+def test_the_store_reads_as_the_source(source: Path, store: Path) -> None:
+    comparison = compare(real(source), fake(store))
+
+    assert comparison.findings == ()
+    assert comparison.entries > 50
+    assert comparison.unhashed == 0
+
+
+def test_the_store_becomes_the_source(source: Path, store: Path) -> None:
+    materialise(store, munged=is_munged(store))
+
+    assert compare(real(source), real(store)).findings == ()
+
+
+def test_rsyncs_own_way_back_gives_the_same_tree(place: Path, store: Path) -> None:
+    munged = is_munged(store)
+    judge = place / "judge"
+    run([*RSYNC, *(["--munge-links"] if munged else []), "--fake-super", "-M--super", f"{store}/", f"{judge}/"])
+
+    materialise(store, munged=munged)
+
+    assert compare(real(judge), real(store)).findings == ()
+
+
+def test_a_mask_that_rsync_left_stale_is_not_believed(source: Path, store: Path, push: Push) -> None:
+    (source / "acl").chmod(0o600)
+    push()
+
+    materialise(store, munged=is_munged(store))
+
+    assert compare(real(source), real(store)).findings == ()
+
+
+def test_sparse_files_stay_sparse(store: Path) -> None:
+    materialise(store, munged=is_munged(store))
+
+    sparse = (store / "sparse").stat()
+    assert sparse.st_blocks * 512 < sparse.st_size / 10
+
+
+def test_nothing_is_left_beside_the_tree(store: Path) -> None:
+    materialise(store, munged=is_munged(store))
+
+    assert [path.name for path in store.parent.iterdir()] == ["tree"]
+
+
+def test_a_symlink_planted_in_the_store_is_not_followed(place: Path, store: Path) -> None:
+    canary = place / "canary"
+    canary.write_text("untouched")
+    canary.chmod(0o600)
+    (store / "planted").symlink_to(canary)
+    (store / "planted-dir").symlink_to(place)
+    before = canary.stat()
+
+    materialise(store, munged=is_munged(store))
+
+    assert canary.stat() == before
+    assert stat.S_ISLNK((store / "planted").lstat().st_mode)

@@ -1,0 +1,288 @@
+"""A host's night against a receiver on loopback: real sshd, gate and confined rsync; and what its key cannot do."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import Refused, TransientError
+from ebbtide_agent.host import link
+from ebbtide_agent.host.config import load
+from ebbtide_agent.moments import read
+from ebbtide_agent.receiver import confine
+from ebbtide_console.sandbox import awkward
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Aws, Receiver, a_receiver, an_aws, wait_until
+
+IS_ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host needs root")
+needs_mounts = pytest.mark.skipif(
+    IS_ROOT and not MAY_MOUNT, reason="being another user for a while needs a mount namespace"
+)
+pytestmark = [
+    pytest.mark.xdist_group("receiver"),
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+]
+CONFINED = [
+    pytest.param(confine.SEPARATE, marks=needs_root),
+    pytest.param(confine.OWN, marks=needs_mounts),
+]
+KINDS = [*CONFINED, pytest.param(confine.MUNGED, marks=needs_mounts)]
+
+
+@pytest.fixture
+def aws() -> Iterator[Aws]:
+    with an_aws() as aws:
+        yield aws
+
+
+@pytest.fixture
+def receiver(aws: Aws, request: pytest.FixtureRequest) -> Iterator[Receiver]:
+    with a_receiver(aws, request.param) as receiver:
+        yield receiver
+
+
+def each(kinds: list[object]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("receiver", kinds, indirect=True)
+
+
+def a_tree(tmp_path: Path) -> Path:
+    """As awkward as this user can make it."""
+    tree = tmp_path / "source"
+    tree.mkdir()
+    (awkward.grow if IS_ROOT else awkward.grow_plain)(tree)
+    return tree
+
+
+def a_small_tree(tmp_path: Path, size: int = 100) -> Path:
+    tree = tmp_path / "small"
+    tree.mkdir()
+    (tree / "file").write_bytes(os.urandom(size))
+    return tree
+
+
+def a_report(receiver: Receiver, host: str = "us0", **changes: object) -> bytes:
+    key = receiver.hosts[host]
+    times = {"started": "2026-11-23T02:10:00Z", "finished": "2026-11-23T02:12:30Z"}
+    counts = {"exit_code": 0, "files": 1, "entries": 2, "bytes_total": 100, "bytes_sent": 150}
+    about = {"agent": "0.1.0", "rsync": "3.5.0", "os": "Debian", "arch": "x86_64", "scripts": [], "problems": []}
+    whose = {"schema": 1, "run": RUN, "host": host, "id": key.id, "nonce": key.nonce, "status": "complete"}
+    return json.dumps({**whose, **times, **counts, **about, **changes}).encode()
+
+
+@each(KINDS)
+def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(receiver: Receiver, tmp_path: Path) -> None:
+    tree = a_tree(tmp_path)
+
+    for host in ("us0", "eu0"):
+        ended = receiver.back_up(host, tree, tmp_path / f"etc-{host}")
+        assert ended.returncode == 0, ended.stderr + receiver.log()
+    exit_code = receiver.process.wait(30)
+
+    assert exit_code == 0, receiver.log()
+    report = receiver.report("us0")
+    assert report and report["status"] == "complete" and report["receiver"]["exit_code"] == 0
+    manifest = report["receiver"]["manifest"]
+    assert (manifest["entries"], manifest["unhashed"]) == (report["entries"], 0)
+    assert receiver.aws.body(manifest["key"])[:2] == b"\x1f\x8b"
+    kinds = [(event["detail-type"], event["detail"].get("host")) for event in receiver.aws.events()]
+    reported = [("Ebbtide Host Report", "us0"), ("Ebbtide Host Report", "eu0")]
+    assert kinds == [*reported, ("Ebbtide Receiver Released", None)]
+    assert receiver.aws.find(f"runs/{RUN}/ready/1.json")
+    released = receiver.aws.find(f"runs/{RUN}/released/1.json")
+    assert released and released["clean"] is True
+
+
+@each(KINDS)
+def test_a_second_push_sends_only_what_changed(receiver: Receiver, tmp_path: Path) -> None:
+    tree = a_small_tree(tmp_path, size=5_000_000)
+    push = ("-aHAXS", "--numeric-ids", "--stats", "--no-human-readable", f"{tree}/", "127.0.0.1::tree/")
+    assert receiver.rsync("us0", *push).returncode == 0
+    (tree / "new").write_text("new")
+
+    ended = receiver.rsync("us0", *push)
+
+    sent = next(int(line.split()[-1]) for line in ended.stdout.splitlines() if line.startswith(b"Total bytes sent"))
+    assert ended.returncode == 0
+    assert sent < 10_000
+    assert (receiver.tree("us0") / "new").read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", CONFINED)
+def test_the_boot_script_alone_makes_a_receiver(aws: Aws, kind: str, tmp_path: Path) -> None:
+    with a_receiver(aws, kind, hosts=("us0",), from_user_data=True) as receiver:
+        ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
+        exit_code = receiver.process.wait(30)
+
+        assert (ended.returncode, exit_code) == (0, 0), receiver.log()
+        assert receiver.aws.find(f"runs/{RUN}/released/1.json")
+
+
+@each(CONFINED)
+def test_a_report_with_another_nonce_is_refused_and_nothing_is_archived(receiver: Receiver) -> None:
+    ended = receiver.ssh("us0", "report", feed=a_report(receiver, nonce="f" * 32))
+
+    assert ended.returncode == Refused.exit_code
+    assert b"nonce" in ended.stderr
+    assert receiver.report("us0") is None
+
+
+@each(CONFINED)
+def test_a_host_cannot_report_for_another(receiver: Receiver) -> None:
+    ended = receiver.ssh("us0", "report", feed=a_report(receiver, "eu0"))
+
+    assert ended.returncode == Refused.exit_code
+    assert receiver.report("eu0") is None
+
+
+@each(CONFINED)
+def test_a_host_that_claims_a_push_which_nobody_saw_has_failed(receiver: Receiver) -> None:
+    ended = receiver.ssh("us0", "report", feed=a_report(receiver))
+
+    report = receiver.report("us0")
+    assert ended.returncode == 0
+    assert report and report["status"] == "failed"
+    assert report["problems"] == ["the receiver saw no push"]
+
+
+@each(CONFINED)
+def test_the_same_report_again_gets_the_same_answer_and_is_recorded_once(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.rsync("us0", "-a", f"{a_small_tree(tmp_path)}/", "127.0.0.1::tree/")
+
+    first = receiver.ssh("us0", "report", feed=a_report(receiver))
+    second = receiver.ssh("us0", "report", feed=a_report(receiver, status="failed"))
+
+    assert json.loads(first.stdout)["status"] == "complete"
+    assert second.stdout == first.stdout
+
+
+@each(CONFINED)
+def test_a_key_opens_the_gate_and_nothing_else(receiver: Receiver) -> None:
+    asked = [
+        "",
+        "sh",
+        "hello; id",
+        "hello ",
+        "scp -t /tmp",
+        "rsync --server --daemon . /etc",
+        "rsync --server -logDtpre.iLsfxCIvu . /etc",
+        "internal-sftp",
+    ]
+
+    ended = {command: receiver.ssh("us0", *filter(None, [command])) for command in asked}
+
+    refused = (Refused.exit_code, b"")
+    assert [(end.returncode, end.stdout) for end in ended.values()] == [refused] * len(asked)
+    assert all(b"this key may say hello, push with rsync, and report" in end.stderr for end in ended.values())
+
+
+@each(CONFINED)
+def test_a_key_forwards_no_port(receiver: Receiver) -> None:
+    ended = receiver.ssh("us0", options=("-W", f"127.0.0.1:{receiver.port}"))
+
+    assert ended.returncode != 0
+    assert b"SSH-2.0" not in ended.stdout
+
+
+@each(CONFINED)
+def test_a_second_push_at_once_is_turned_away(receiver: Receiver, tmp_path: Path) -> None:
+    tree = a_small_tree(tmp_path, size=20_000_000)
+    slow = ["rsync", "-a", "--bwlimit=500k", "-e", " ".join(receiver.ssh_argv("us0")), f"{tree}/", "127.0.0.1::tree/"]
+    lease = receiver.root / "run/ebbtide/sessions/us0a.json"
+    with subprocess.Popen(slow, stderr=subprocess.DEVNULL) as first:
+        wait_until(lease.exists, "the first push")
+
+        push = receiver.rsync("us0", "-a", f"{tree}/", "127.0.0.1::tree/")
+        report = receiver.ssh("us0", "report", feed=a_report(receiver))
+        neighbour = receiver.rsync("eu0", "-a", f"{tree}/file", "127.0.0.1::tree/")
+        first.terminate()
+
+    assert push.returncode != 0 and b"another session" in push.stderr
+    assert report.returncode == TransientError.exit_code
+    assert neighbour.returncode == 0
+
+
+@each(CONFINED)
+def test_the_tree_of_another_host_is_out_of_reach(receiver: Receiver, tmp_path: Path) -> None:
+    source = a_small_tree(tmp_path)
+    receiver.rsync("eu0", "-a", f"{source}/", "127.0.0.1::tree/")
+    before = (receiver.tree("eu0") / "file").read_bytes()
+    way_out = tmp_path / "planted"
+    way_out.mkdir()
+    (way_out / "out").symlink_to(receiver.tree("eu0"))
+    (source / "file").write_text("overwritten")
+    receiver.rsync("us0", "-a", f"{way_out}/", "127.0.0.1::tree/")
+
+    for place in ("tree/../../eu0a/tree/", "tree/out/", f"tree{receiver.tree('eu0')}/", "eu0a/"):
+        receiver.rsync("us0", "-a", "-K", f"{source}/", f"127.0.0.1::{place}")
+
+    assert (receiver.tree("eu0") / "file").read_bytes() == before
+    assert sorted(path.name for path in receiver.tree("eu0").iterdir()) == ["file"]
+
+
+@each(KINDS)
+def test_a_backup_cannot_be_read_back_with_the_key_that_wrote_it(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.rsync("us0", "-a", f"{a_small_tree(tmp_path)}/", "127.0.0.1::tree/")
+
+    ended = receiver.rsync("us0", "-a", "127.0.0.1::tree/", str(tmp_path / "back"))
+
+    assert ended.returncode != 0
+    assert not (tmp_path / "back/file").exists()
+
+
+@each(CONFINED)
+def test_told_to_stop_it_ends_the_sessions_and_releases(receiver: Receiver, tmp_path: Path) -> None:
+    tree = a_small_tree(tmp_path, size=20_000_000)
+    slow = ["rsync", "-a", "--bwlimit=500k", "-e", " ".join(receiver.ssh_argv("us0")), f"{tree}/", "127.0.0.1::tree/"]
+    with subprocess.Popen(slow, stderr=subprocess.DEVNULL) as push:
+        wait_until((receiver.root / "run/ebbtide/sessions/us0a.json").exists, "the push")
+
+        receiver.process.send_signal(signal.SIGTERM)
+        exit_code = receiver.process.wait(30)
+        push_code = push.wait(30)
+
+    assert exit_code == 0, receiver.log()
+    assert push_code != 0
+    assert receiver.aws.find(f"runs/{RUN}/released/1.json")
+    status = json.loads((receiver.store / "hosts/us0a/status.json").read_bytes())
+    assert status["settled"] is False
+
+
+@pytest.mark.parametrize("kind", CONFINED)
+def test_at_the_deadline_it_releases_without_those_that_did_not_report(aws: Aws, kind: str) -> None:
+    with a_receiver(aws, kind, minutes=0.05) as receiver:
+        exit_code = receiver.process.wait(30)
+
+        released = aws.find(f"runs/{RUN}/released/1.json")
+        brief = json.loads(aws.body("brief"))
+        assert exit_code == 0, receiver.log()
+        assert released and read(released["at"]) >= read(brief["deadline"])
+
+
+@each(CONFINED)
+def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, tmp_path: Path) -> None:
+    scripts = tmp_path / "etc/backupscripts"
+    scripts.mkdir(parents=True)
+    (scripts / "10-dump").write_text("#!/bin/sh\necho disk full >&2\nexit 3\n")
+    (scripts / "10-dump").chmod(0o755)
+
+    ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
+
+    report = receiver.report("us0")
+    assert ended.returncode == 1
+    assert report and report["status"] == "failed" and "10-dump" in report["problems"][0]
+    assert report["scripts"][0]["output"] == "disk full\n"
+    assert list(receiver.tree("us0").iterdir()) == []
+
+
+@each(CONFINED)
+def test_who_answers_with_another_key_than_the_pinned_one_is_told_nothing(receiver: Receiver, tmp_path: Path) -> None:
+    pinned = tmp_path / "known_hosts"
+    pinned.write_text(f"localhost {receiver.hosts['eu0'].public}\n")
+    config = load(receiver.configure("us0", a_small_tree(tmp_path), tmp_path / "etc", KNOWN_HOSTS=str(pinned)))
+
+    with pytest.raises(TransientError, match="nothing was sent"):
+        link.ask(config, "hello")

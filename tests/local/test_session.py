@@ -1,0 +1,310 @@
+"""A recovery machine's whole task on a real volume: restored, compared, reported to the archive, powered off."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.wire import parse_recovery_report
+from ebbtide_agent import volume
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.entry import Entry, Header, read_real
+from ebbtide_agent.instance import Instance
+from ebbtide_agent.manifest_file import read_manifest, sha256_of
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import manifest
+from ebbtide_agent.restore import session
+from ebbtide_agent.restore.materialise import is_allowed
+from ebbtide_console.sandbox import awkward as trees
+from tests.debian import debian_image
+
+RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1", "-M--fake-super"]
+RECOVERY, RUN, HOST, VOLUME = "us0a/2026-11-24/1", "main/2026-11-23/1", "us0a", "vol-0def"
+MANIFEST = f"manifests/{HOST}/{RUN}.jsonl.gz"
+BRIEF = f"recoveries/{RECOVERY}/brief.json"
+NOW = datetime(2026, 11, 24, 9, 5, tzinfo=UTC)
+
+MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+IS_ROOT = is_allowed() and MAY_MOUNT
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="devices, owners, trusted attributes and mounts need all of root")
+pytestmark = [
+    pytest.mark.xdist_group("boot"),
+    pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed"),
+]
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="archive")
+        yield Cloud("archive", "us-east-1")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> MachinePaths:
+    """A machine below a root of its own, whose power button leaves a note."""
+    paths = MachinePaths(tmp_path / "machine")
+    button = paths.root / "usr/local/sbin/poweroff"
+    button.parent.mkdir(parents=True)
+    button.write_text(f"#!/bin/sh\necho off >>{tmp_path}/power\n")
+    button.chmod(0o755)
+    return paths
+
+
+@pytest.fixture
+def attached(paths: MachinePaths, tmp_path: Path) -> Iterator[Path]:
+    """The volume as a block device with an ext4; as a directory for who may not mount."""
+    device = paths.device(VOLUME)
+    device.parent.mkdir(parents=True)
+    if not MAY_MOUNT:
+        (tmp_path / "volume").mkdir()
+        device.symlink_to(tmp_path / "volume")
+        yield device
+        return
+    image = tmp_path / "volume.img"
+    with open(image, "wb") as file:
+        file.truncate(1 << 30)
+    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"this machine may not make loop devices: {made.stderr.strip()}")
+    loop = made.stdout.strip()
+    device.symlink_to(loop)
+    yield device
+    subprocess.run(["umount", "--quiet", str(paths.volume)], check=False)
+    subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+Harm = Callable[[Path], None]
+
+
+def back_up(source: Path, paths: MachinePaths, cloud: Cloud, harm: Harm | None = None) -> None:
+    """The receiver's night: the store on the volume and its manifest in the archive; then what befalls the store."""
+    volume.mount(paths.device(VOLUME), paths.volume, "ext4")
+    tree = paths.tree(HOST)
+    tree.mkdir(parents=True)
+    subprocess.run([*RSYNC, f"{source}/", f"{tree}/"], check=True, timeout=300)
+    out = paths.manifest(HOST)
+    manifest.write(tree, "fake-super", None, out, Header(HOST, RUN, "fake-super"))
+    cloud.put_once(MANIFEST, out)
+    if harm is not None:
+        harm(tree)
+    volume.unmount(paths.volume)
+    wait_until_free(paths.device(VOLUME))
+
+
+def wait_until_free(device: Path) -> None:
+    """A mount namespace made by a test beside this one may hold a copy of our mount for a moment."""
+    deadline = time.monotonic() + 60
+    while device.is_block_device():
+        try:
+            os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"{device} stays in use"
+            time.sleep(0.05)
+
+
+def recover(paths: MachinePaths, cloud: Cloud, **changes: Any) -> dict[str, Any]:
+    brief = json.loads(Path("tests/contract/wire/brief-recovery.json").read_text())
+    brief |= {"recovery": RECOVERY, "run": RUN, "manifest": MANIFEST, "volume": {"id": VOLUME}} | changes
+    cloud.put_once(BRIEF, json.dumps(brief).encode())
+    session.run(Instance("recovery", RECOVERY, 1, "archive", "us-east-1", BRIEF), paths, cloud, lambda: NOW)
+    report: dict[str, Any] = json.loads(cloud.get(f"recoveries/{RECOVERY}/report.json"))
+    return report
+
+
+def found_in(cloud: Cloud, tmp_path: Path) -> list[Entry]:
+    cloud.download(f"recoveries/{RECOVERY}/found.jsonl.gz", tmp_path / "found")
+    with open(tmp_path / "found", "rb") as file:
+        return list(read_manifest(file)[1])
+
+
+def is_off(tmp_path: Path) -> bool:
+    return (tmp_path / "power").exists()
+
+
+@needs_root
+def test_a_tree_without_an_init_comes_back_identical(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    trees.grow(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud)
+
+    report = recover(paths, cloud)
+
+    assert report["findings"] == []
+    assert report["verdict"] == "content only"
+    assert report["boot"] == {"state": "not booted", "why": "the image has no init", "seconds": 0.0}
+    assert report["probe"] is None
+    assert found_in(cloud, tmp_path) == list(read_real(tmp_path / "source", lambda where, _: sha256_of(where)))
+    assert report["compared"]["entries"] == len(found_in(cloud, tmp_path))
+    assert not paths.volume.is_mount()
+    assert is_off(tmp_path)
+
+
+@needs_root
+@pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed")
+def test_a_server_that_comes_back_starts_and_answers_is_proven(
+    attached: Path,
+    paths: MachinePaths,
+    cloud: Cloud,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    back_up(debian_image(tmp_path_factory), paths, cloud)
+
+    report = recover(paths, cloud)
+
+    assert report["findings"] == []
+    assert report["verdict"] == "proven"
+    assert report["probe"] == {"target": "http://127.0.0.1/", "answer": "200 OK", "ok": True}
+    assert list(report["timings"]) == ["mount", "materialise", "compare", "boot", "probe"]
+    assert not paths.volume.is_mount()
+    assert is_off(tmp_path)
+
+
+@pytest.mark.skipif(is_allowed(), reason="root compares the real thing, not records")
+def test_without_root_records_are_compared(attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path) -> None:
+    trees.grow_plain(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud)
+
+    report = recover(paths, cloud)
+
+    assert report["findings"] == []
+    assert report["verdict"] == "as recorded"
+    assert report["boot"]["state"] == "not booted"
+    source = list(read_real(tmp_path / "source", lambda where, _: sha256_of(where)))
+    assert found_in(cloud, tmp_path) == source
+    assert is_off(tmp_path)
+
+
+def flip_a_byte(tree: Path) -> None:
+    before = (tree / "old").stat()
+    (tree / "old").write_bytes(b"olD")
+    os.utime(tree / "old", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def break_a_hard_link(tree: Path) -> None:
+    shutil.copy2(tree / "hard-2", tree / "copy")
+    (tree / "copy").rename(tree / "hard-2")
+
+
+def retarget(tree: Path) -> None:
+    before = (tree / "link-outward").stat()
+    (tree / "link-outward").write_bytes(b"../../../../inward!")
+    os.utime(tree / "link-outward", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def restat(name: str, value: bytes) -> Harm:
+    return lambda tree: os.setxattr(tree / name, "user.rsync.%stat", value)
+
+
+def add_a_file(tree: Path) -> None:
+    (tree / "added").write_bytes(b"")
+
+
+PLAIN_HARM: dict[str, tuple[Harm, str]] = {
+    "a missing file": (lambda tree: (tree / "empty").unlink(), "empty: missing"),
+    "an extra file": (add_a_file, "added: extra"),
+    "a flipped byte": (flip_a_byte, "old: content: expected sha256 "),
+    "a changed mtime": (lambda tree: os.utime(tree / "now", ns=(0, 1)), "now: mtime: expected 1700000000123456789 ns"),
+    "a lost attribute": (lambda tree: os.removexattr(tree / "now", "user.note"), "now: attribute user.note: expected "),
+    "a broken hard link": (break_a_hard_link, "hard-2: hard link of: expected hard-1, found none"),
+    "another symlink target": (
+        retarget,
+        "link-outward: target: expected ../../../../outside, found ../../../../inward",
+    ),
+    "another owner": (restat("empty", b"100644 0,0 77:78"), "empty: owner: expected "),
+    "another mode": (restat("empty", b"104755 0,0 0:0"), "empty: mode: expected 0644, found 4755"),
+}
+ROOT_HARM: dict[str, tuple[Harm, str]] = {
+    "another device": (restat("dev/n1", b"60660 8,2 1:6"), "dev/n1: device: expected 8,1, found 8,2"),
+    "a lost capability": (
+        lambda tree: os.removexattr(tree / "capable", "user.rsync.security.capability"),
+        "capable: attribute security.capability: expected ",
+    ),
+    "a lost ACL": (
+        lambda tree: os.removexattr(tree / "acl", "user.rsync.%aacl"),
+        "acl: attribute system.posix_acl_access: expected ",
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", [*PLAIN_HARM, *(pytest.param(name, marks=needs_root) for name in ROOT_HARM)])
+def test_harm_done_to_the_store_is_named(
+    harm: str, attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    (trees.grow if IS_ROOT else trees.grow_plain)(tmp_path / "source")
+    damage, finding = {**PLAIN_HARM, **ROOT_HARM}[harm]
+    back_up(tmp_path / "source", paths, cloud, damage)
+
+    report = recover(paths, cloud)
+
+    assert report["verdict"] == "different"
+    assert any(line.startswith(finding) for line in report["findings"]), report["findings"]
+    assert is_off(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"manifest": "manifests/never.jsonl.gz"}, "could not finish: KeyError"),
+        ({"run": "main/2026-11-20/1"}, "could not finish: PermanentError"),
+        ({"id": "eu0a"}, "could not finish: PermanentError"),
+    ],
+)
+def test_what_goes_wrong_is_reported_as_failed(
+    changes: dict[str, str], finding: str, attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    trees.grow_plain(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud)
+
+    report = recover(paths, cloud, **changes)
+
+    assert report["verdict"] == "failed"
+    assert report["findings"][0].startswith(finding)
+    assert not paths.volume.is_mount()
+    assert is_off(tmp_path)
+
+
+def test_without_a_manifest_nothing_is_proven(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    trees.grow_plain(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud)
+
+    report = recover(paths, cloud, manifest=None)
+
+    assert report["verdict"] == "unproven"
+    assert report["compared"]["entries"] == 0
+
+
+def test_a_machine_that_cannot_read_its_brief_powers_off(paths: MachinePaths, cloud: Cloud, tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        session.run(Instance("recovery", RECOVERY, 1, "archive", "us-east-1", BRIEF), paths, cloud, lambda: NOW)
+
+    assert is_off(tmp_path)
+
+
+def test_the_control_plane_reads_the_report(attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path) -> None:
+    trees.grow_plain(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud)
+    recover(paths, cloud)
+
+    report = parse_recovery_report(cloud.get(f"recoveries/{RECOVERY}/report.json"))
+
+    assert str(report.recovery) == RECOVERY
+    assert report.entries == len(found_in(cloud, tmp_path))
+    assert report.finished == NOW

@@ -1,0 +1,92 @@
+"""Whole nights, by the operator's own command: full with Debian servers, degraded without the right to mount."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ebbtide_console.sandbox import awkward, probe
+from tests.debian import debian_image
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"}
+LONGEST_SECONDS = 240
+# Without these root may neither mount nor make devices or networks: what many containers are.
+LESS = "-sys_admin,-net_admin,-mknod"
+
+
+def night(state: Path, *words: str, through: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    command = [*through, sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(state), "night", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
+    )
+
+
+def verdicts(said: str) -> list[str]:
+    """The drill column of the table's rows."""
+    return re.findall(r"^(?:us0|eu0) .* \d\d:\d\d:\d\d  (\S.*?)  +\d", said, re.MULTILINE)
+
+
+def traces() -> tuple[str, str, str]:
+    """Mounts, loop devices and network namespaces of this machine, but those of other tests."""
+    listed = (Path("/proc/self/mounts").read_text(), *map(_output, (("losetup", "-a"), ("ip", "netns"))))
+    mounts, loops, networks = (
+        "".join(line for line in text.splitlines(True) if "pytest" not in line) for text in listed
+    )
+    return mounts, loops, networks
+
+
+def _output(argv: Sequence[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not probe.probe().full, reason=f"full nights do not work here: {probe.probe().why}")
+def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    servers = tmp_path / "state/full/trees"
+    servers.mkdir(parents=True)
+    subprocess.run(["cp", "-a", str(debian_image(tmp_path_factory)), str(servers / "us0")], check=True)
+    awkward.grow(servers / "us0/srv/awkward")
+    for package in (servers / "us0/var/cache/apt/archives").glob("*.deb"):  # the agent leaves them out
+        package.unlink()
+    before = traces()
+
+    first = night(tmp_path / "state")
+    second = night(tmp_path / "state")
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stdout + first.stderr + second.stdout + second.stderr
+    assert verdicts(first.stdout) == verdicts(second.stdout) == ["proven, identical"] * 2
+    assert "1 runs, 2 results, 2 points, 2 recoveries" in second.stdout
+    assert "retention: 2 snapshots" in second.stdout
+    assert traces() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="takes capabilities away from root")
+def test_a_night_without_the_right_to_mount_says_so_and_is_identical_as_recorded(tmp_path: Path) -> None:
+    awkward.grow_plain(tmp_path / "tree")
+    powerless = ("setpriv", f"--bounding-set={LESS}", f"--inh-caps={LESS}")
+
+    with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as state:
+        Path(state).chmod(0o755)  # each host's rsync has a user of its own, who must get through to its tree
+        told = night(Path(state), "--tree", str(tmp_path / "tree"), through=powerless)
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert " degraded: " in told.stdout.splitlines()[0]
+    assert verdicts(told.stdout) == ["as recorded, identical, not booted"] * 2
+
+
+def test_a_tree_that_does_not_exist_is_one_clear_line_and_nothing_is_made(tmp_path: Path) -> None:
+    told = night(tmp_path / "state", "--tree", "/nowhere/at/all")
+
+    assert told.returncode == 1
+    assert told.stderr == (
+        "ebbtide: tree /nowhere/at/all is not a directory; name one that exists: make night TREE=/some/path\n"
+    )
+    assert list((tmp_path / "state").rglob("*.img")) == []
