@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -21,7 +20,7 @@ from ebbtide_console.sandbox.server import REGION
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
 START_SECONDS = 120.0
-WIDTH = 150  # of the table; a narrower terminal wraps its lines
+WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
 Environment = Mapping[str, str]
 Act = Callable[[argparse.Namespace, Environment], int]
 
@@ -67,7 +66,7 @@ def _enclosed(act: Act) -> Act:
 
 
 def _night(options: argparse.Namespace, _: Environment) -> int:
-    console = Console(highlight=False, soft_wrap=True, width=max(WIDTH, shutil.get_terminal_size().columns))
+    console = Console(highlight=False, soft_wrap=True, width=WIDTH)
     outcome = night.night(_state(options), options.tree, options.port, _teller(console))
     table.show(outcome.rows, console)
     return 0 if outcome.good else 1

@@ -29,7 +29,7 @@ def show(rows: Sequence[HostNight], console: Console) -> None:
     """Print the table."""
     table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
-        column.overflow = "fold"
+        column.no_wrap = True
     for row in rows:
         table.add_row(
             row.host,

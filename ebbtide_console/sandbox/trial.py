@@ -1,6 +1,7 @@
 """Tries each thing that the full substrate needs of the kernel, in an enclosure; the first refusal is the answer."""
 
 import os
+import secrets
 import stat
 import sys
 import tempfile
@@ -63,7 +64,8 @@ def _try_devices(place: Path) -> None:
 
 def _try_cgroup(place: Path) -> None:
     kernel.mount("cgroup2", place / "cgroup", "cgroup2")
-    trial = place / "cgroup" / f"ebbtide-trial-{os.getpid()}"
+    # In an enclosure every process id is small, and control groups are the machine's: two trials may run at once.
+    trial = place / "cgroup" / f"ebbtide-trial-{secrets.token_hex(8)}"
     trial.mkdir()
     trial.rmdir()
 

@@ -84,7 +84,11 @@ def test_a_file_under_several_names_is_read_once(tree: Path) -> None:
     assert summary.hashed == summary.files - 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b'{"schema":9}\n'), gzip.compress(b"\xff\n")])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"not gzip", gzip.compress(b'{"schema":9}\n'), gzip.compress(b"\xff\n")],
+    ids=["empty", "not gzip", "another schema", "not text"],
+)
 def test_a_damaged_earlier_manifest_costs_reading_and_nothing_else(tree: Path, damage: bytes) -> None:
     first, before = write_first(tree)
     expected = first.read_bytes()

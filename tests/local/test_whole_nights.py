@@ -16,6 +16,7 @@ from tests.debian import debian_image
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"}
+HERE = probe.probe()
 LONGEST_SECONDS = 240
 # Without these root may neither mount nor make devices or networks: what many containers are.
 LESS = "-sys_admin,-net_admin,-mknod"
@@ -46,7 +47,7 @@ def _output(argv: Sequence[str]) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.skipif(not probe.probe().full, reason=f"full nights do not work here: {probe.probe().why}")
+@pytest.mark.skipif(not HERE.full, reason=f"full nights do not work here: {HERE.why}")
 def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
