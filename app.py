@@ -11,10 +11,12 @@ What will not work the second time either is logged and not raised by the doors 
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
 from chalice.app import Chalice, CloudWatchEvent, Rate
 
@@ -35,6 +37,7 @@ Payload = Mapping[str, Any]
 
 app = Chalice(app_name="ebbtide", configure_logs=False)
 log = Logger(service="ebbtide")
+METRICS = "Ebbtide"
 new_nonce = partial(secrets.token_hex, 16)
 
 
@@ -155,6 +158,25 @@ def tell(outcome: wake.Outcome | None) -> None:
         about = {"recovery": str(outcome.recovery.id), "state": outcome.recovery.state.value}
     done = {"steps": outcome.steps, "waiting": outcome.waiting, "overtaken": outcome.overtaken}
     log.info("reconciled", extra={**about, **done})
+    measure(outcome)
+
+
+def measure(outcome: wake.Outcome) -> None:
+    """How long it took, for what has ended just now; counted, it says how many ended so."""
+    if isinstance(outcome, Outcome):
+        run = outcome.run
+        if "CloseRun" in outcome.steps and run.closed:
+            _measure("RunDuration", run.closed - run.opened, receiver=run.id.receiver, state=run.state.value)
+    elif "CloseRecovery" in outcome.steps and outcome.recovery.closed:
+        recovery, took = outcome.recovery, outcome.recovery.closed - outcome.recovery.opened
+        _measure("RecoveryDuration", took, kind=recovery.kind.value, verdict=str(recovery.verdict))
+
+
+def _measure(name: str, took: timedelta, **dimensions: str) -> None:
+    """A metric in CloudWatch's embedded format: a line of the log, and no call."""
+    with single_metric(name=name, unit=MetricUnit.Seconds, value=took.total_seconds(), namespace=METRICS) as metric:
+        for dimension, value in dimensions.items():
+            metric.add_dimension(name=dimension, value=value)
 
 
 def _texts(ids: tuple[object, ...]) -> list[str]:

@@ -72,7 +72,7 @@ class Cloud:
 
         with _told(f"object {key}"):
             try:
-                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
+                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body)
             except ClientError as error:
                 if error.response["Error"]["Code"] in ("PreconditionFailed", "412"):
                     return False
@@ -95,7 +95,14 @@ class Cloud:
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=10, read_timeout=60)
         make: Any = boto3.client
-        return make(service, region_name=self._region, config=config)
+        client = make(service, region_name=self._region, config=config)
+        client.meta.events.register("before-sign.s3.PutObject", _only_if_absent)
+        return client
+
+
+def _only_if_absent(request: Any, **_: Any) -> None:
+    """Whatever we write, we write once. The header and not the argument: Debian 12's botocore does not know that."""
+    request.headers["If-None-Match"] = "*"
 
 
 @contextmanager

@@ -35,4 +35,4 @@ def test_what_did_not_happen_is_a_dash() -> None:
         Console(file=printed, width=WIDTH),
     )
 
-    assert printed.getvalue().splitlines()[-1].split() == "us0 missing - - - - - no restore point -".split()
+    assert " ".join(printed.getvalue().splitlines()[-1].split()) == "us0 missing - - - - - no restore point -"
