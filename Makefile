@@ -18,7 +18,7 @@ clean-night: ## remove every trace of the nights
 	@if [ -x $(BIN)/python ]; then ./ebbtide sandbox clean; else rm -rf .ebbtide; fi
 
 test: setup ## every test that this machine can run; says which it skipped and why
-	@EBBTIDE_TREES=$(CURDIR)/.ebbtide/trees-for-tests $(BIN)/pytest -q -n 2
+	@$(BIN)/pytest -q -n 2
 
 check: $(READY) ## format, lint, strict types, import directions, docs
 	@$(BIN)/ruff format --check $(CODE)

@@ -1,35 +1,63 @@
-"""A real Debian server to back up, restore and boot: with systemd and nginx, made by debootstrap."""
+"""Real Debian trees for tests: a server to back up, restore and boot; the image that a receiver is launched from."""
 
 import fcntl
-import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-PACKAGES = "systemd-sysv,nginx-light,dbus"
+KEPT = Path(__file__).parents[1] / ".ebbtide/trees-for-tests"
+DEBOOTSTRAP = ("debootstrap", "--variant=minbase")
+SERVER = "systemd-sysv,nginx-light,dbus"
+MACHINE = "systemd-sysv,dbus,ca-certificates"
+# What the user data would install; debootstrap knows neither security updates nor virtual packages, apt does.
+FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "bubblewrap", "rsync")
+INSTALL = """
+set -eu
+sed -i 's/^deb \\([^ ]*\\) trixie main.*/&\\ndeb \\1-security trixie-security main/' /etc/apt/sources.list
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+apt-get -qq -y --no-install-recommends install "$@"
+apt-get clean
+"""
 
 
-def debian_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Debian server, made once and kept where EBBTIDE_TREES says."""
-    home = Path(os.environ.get("EBBTIDE_TREES") or tmp_path_factory.mktemp("trees"))
-    home.mkdir(parents=True, exist_ok=True)
-    image = home / "debian-nginx"
-    with open(home / "debian-nginx.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not image.exists():
-            make(image)
-    return image
+def a_server() -> Path:
+    """Debian 12 with systemd and nginx: what a host may be."""
+    return _kept("debian-nginx", lambda tree: _run(*DEBOOTSTRAP, f"--include={SERVER}", "bookworm", str(tree)))
 
 
-def make(image: Path) -> None:
+def a_machine_image() -> Path:
+    """Debian 13 with cloud-init and all that a receiver needs: what a machine of ours is launched from."""
+    return _kept("debian-receiver", _make_machine_image)
+
+
+def _make_machine_image(tree: Path) -> None:
+    _run(*DEBOOTSTRAP, f"--include={MACHINE}", "trixie", str(tree))
+    shutil.copyfile("/etc/resolv.conf", tree / "etc/resolv.conf")
+    _run("chroot", str(tree), "sh", "-c", INSTALL, "sh", *FOR_A_RECEIVER)
+
+
+def _kept(name: str, make: Callable[[Path], None]) -> Path:
+    """Made once, and kept until `make clean-night`; a test of any worker may ask."""
     if shutil.which("debootstrap") is None:
         pytest.skip("debootstrap is not installed")
-    half_made = image.with_suffix(".part")
-    shutil.rmtree(half_made, ignore_errors=True)
-    argv = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(half_made)]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    tree = KEPT / name
+    with open(KEPT / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tree.exists():
+            half_made = KEPT / f"{name}.part"
+            shutil.rmtree(half_made, ignore_errors=True)
+            make(half_made)
+            half_made.rename(tree)
+    return tree
+
+
+def _run(*argv: str) -> None:
     made = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=900)
     if made.returncode != 0:
-        pytest.skip(f"debootstrap could not make an image: {made.stdout.strip().splitlines()[-1:]}")
-    half_made.rename(image)
+        said = (made.stdout + made.stderr).strip().splitlines()
+        pytest.skip(f"no Debian tree could be made: {said[-1] if said else 'no output'}")

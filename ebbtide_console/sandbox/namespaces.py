@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 from chalicelib.errors import PermanentError
@@ -19,7 +20,6 @@ from ebbtide_console.sandbox.machine import NamespaceMachine, python
 OWN_NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 UNSHARE = ("unshare", *OWN_NAMESPACES, "--fork", "--kill-child=SIGKILL", "--propagation", "private", "--")
 SSH_PORT = 22
-CGROUP = "ebbtide-{name}"
 EMPTYING_SECONDS = 2.0
 
 
@@ -44,7 +44,7 @@ class Namespaces:
         for directory in (self._machines, self._place / "interior", self._cgroups):
             directory.mkdir(parents=True, exist_ok=True)
         kernel.mount("cgroup2", self._cgroups, "cgroup2")
-        for left_over in self._cgroups.glob(CGROUP.format(name="*")):
+        for left_over in self._cgroups.glob(self._cgroup("*").name):
             _remove_cgroup(left_over)
         self._disks = Disks(self._state / "store.img", self._place / "store")
         self._network = network.Network()
@@ -78,7 +78,7 @@ class Namespaces:
         script.write_text(user_data)
         machine = self._build("machine", f"ip-{address.replace('.', '-')}", script, self.machine_log(machine_id))
         self._network.plug(machine.pid, address)
-        cgroup = self._cgroups / CGROUP.format(name=machine_id)
+        cgroup = self._cgroup(machine_id)
         cgroup.mkdir()
         (cgroup / "cgroup.procs").write_text(str(machine.pid))
         with self._lock:
@@ -137,6 +137,11 @@ class Namespaces:
     def _cgroups(self) -> Path:
         return self._place / "cgroups"
 
+    def _cgroup(self, machine_id: str) -> Path:
+        """Control groups are the whole machine's: each sandbox names its own after where its state lies."""
+        sandbox = sha256(os.fsencode(self._state)).hexdigest()[:12]
+        return self._cgroups / f"ebbtide-{sandbox}-{machine_id}"
+
     def _host(self, host: str) -> Path:
         return self._state / "hosts" / host
 
@@ -179,7 +184,7 @@ class Namespaces:
         with self._lock:
             del self._running[machine_id]
             told = not self._closing
-        _remove_cgroup(self._cgroups / CGROUP.format(name=machine_id))
+        _remove_cgroup(self._cgroup(machine_id))
         if told:
             on_exit(machine_id)
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ from ebbtide_console.sandbox.substrate import DEFAULT_REGION, Substrate
 PATIENCE_SECONDS = 30.0
 
 
-def in_an_enclosure(test: Callable[..., None]) -> Callable[..., None]:
-    """Run this test alone, in an enclosure of its own; skip it, saying why, where the full substrate does not work."""
+def in_an_enclosure(test: Callable[..., None], within: Sequence[str] = ()) -> Callable[..., None]:
+    """Run this test alone, in an enclosure of its own; skip it, saying why, where the full substrate does not work.
+
+    `within` is a command that runs the test's own, to change more of what it sees.
+    """
 
     @functools.wraps(test)
     def run(*arguments: Any, **named: Any) -> None:
@@ -34,7 +37,7 @@ def in_an_enclosure(test: Callable[..., None]) -> Callable[..., None]:
             pytest.skip(f"no full substrate here: {why}")
         node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
         again = [sys.executable, "-m", "pytest", "-q", "-x", "-rs", "-p", "no:xdist", "-p", "no:cacheprovider", node]
-        ran = subprocess.run(enter_argv(again), capture_output=True, text=True)
+        ran = subprocess.run(enter_argv([*within, *again]), capture_output=True, text=True)
         assert ran.returncode == 0, f"in the enclosure:\n{ran.stdout}{ran.stderr}"
         skipped = re.search(r"^SKIPPED .*?: (.*)", ran.stdout, re.MULTILINE)
         if skipped:
@@ -42,6 +45,11 @@ def in_an_enclosure(test: Callable[..., None]) -> Callable[..., None]:
         return None
 
     return run
+
+
+on_a_loopback_of_its_own = functools.partial(
+    in_an_enclosure, within=("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+)
 
 
 @functools.cache

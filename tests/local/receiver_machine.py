@@ -195,12 +195,12 @@ def a_receiver(
         agent = place / "ebbtide-agent.pyz"
         build(agent)
         root, store = place / "machine", place / "store"
-        keys = {name: HostKey(name, f"{name}a", _a_key(place / f"key-{name}")) for name in hosts}
+        keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
         device = root / "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
         for new in (store, device.parent, root / "home"):
             new.mkdir(parents=True)
         device.symlink_to(store)
-        host_key = _a_key(place / "host-key")
+        host_key = a_key(place / "host-key")
         aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
         (root / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
         aws.put("brief", json.dumps(a_brief(list(keys.values()), minutes)).encode())
@@ -323,7 +323,7 @@ def _path(kind: str, place: Path) -> str:
     return f"{broken.parent}:{usual}"
 
 
-def _a_key(path: Path) -> Path:
+def a_key(path: Path) -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)], check=True)
     return path
 

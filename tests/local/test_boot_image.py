@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.restore.boot_image import booted
 from ebbtide_agent.restore.materialise import materialise
 from ebbtide_agent.restore.probe import probe
-from tests.debian import debian_image
+from tests.debian import a_server
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
 
@@ -29,8 +30,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return debian_image(tmp_path_factory)
+def image() -> Path:
+    return a_server()
 
 
 @pytest.fixture
@@ -45,17 +46,22 @@ def restored(image: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def what_is_there() -> dict[str, object]:
-    """What a boot could leave behind on this machine."""
+    """What a boot of ours could leave behind on this machine, where others may be booting, too."""
+    ours = f"ebbtide-boot-{os.getpid()}"
     return {
         "mounts": Path("/proc/self/mountinfo").read_text(),
-        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("ebbtide-boot-*")),
+        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").rglob(ours)),
         "locks": sorted(str(path) for path in Path("/run/systemd").rglob("*")) if Path("/run/systemd").exists() else [],
-        "containers": [line for line in processes() if "systemd-nspawn" in line],
+        "containers": sorted(processes_told(f"NOTIFY_SOCKET=@{ours}")),
     }
 
 
-def processes() -> list[str]:
-    return subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+def processes_told(variable: str) -> Iterator[str]:
+    """The processes with this in their environment."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                yield process.name
 
 
 def test_the_restored_image_boots_and_its_service_answers(restored: Path, image: Path) -> None:
@@ -63,6 +69,7 @@ def test_the_restored_image_boots_and_its_service_answers(restored: Path, image:
     tree = list(read_real(restored, lambda where, _: sha256_of(where)))
 
     with booted(restored, patience=120) as boot:
+        while_it_is_up = what_is_there()
         answer = probe("http://127.0.0.1/", boot.leader or 0)
         refused = probe("tcp://127.0.0.1:9", boot.leader or 0, patience=0)
 
@@ -72,6 +79,7 @@ def test_the_restored_image_boots_and_its_service_answers(restored: Path, image:
     assert not refused.ok
     assert list(read_real(restored, lambda where, _: sha256_of(where))) == tree
     assert tree == list(read_real(image, lambda where, _: sha256_of(where)))
+    assert while_it_is_up["cgroups"] and while_it_is_up["containers"]
     assert what_is_there() == before
     assert [path.name for path in restored.parent.iterdir()] == ["tree"]
 

@@ -25,7 +25,7 @@ from ebbtide_agent.receiver import manifest
 from ebbtide_agent.restore import session
 from ebbtide_agent.restore.materialise import is_allowed
 from ebbtide_console.sandbox import awkward as trees
-from tests.debian import debian_image
+from tests.debian import a_server
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1", "-M--fake-super"]
 RECOVERY, RUN, HOST, VOLUME = "us0a/2026-11-24/1", "main/2026-11-23/1", "us0a", "vol-0def"
@@ -157,13 +157,9 @@ def test_a_tree_without_an_init_comes_back_identical(
 @needs_root
 @pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed")
 def test_a_server_that_comes_back_starts_and_answers_is_proven(
-    attached: Path,
-    paths: MachinePaths,
-    cloud: Cloud,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
 ) -> None:
-    back_up(debian_image(tmp_path_factory), paths, cloud)
+    back_up(a_server(), paths, cloud)
 
     report = recover(paths, cloud)
 

@@ -15,8 +15,8 @@ from enclosed import a_substrate, in_an_enclosure, wait_until
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.disks import Disks
 from ebbtide_console.sandbox.substrate import Substrate
+from tests.debian import a_server
 
-SERVER_TREE = Path("/var/tmp/ebbtide-dev-tree")
 a_full_substrate = functools.partial(a_substrate, "full")
 
 SSHD = """
@@ -155,6 +155,15 @@ def test_a_machine_changes_only_itself(tmp_path: Path) -> None:
 
 
 @in_an_enclosure
+def test_two_sandboxes_may_have_a_machine_of_the_same_name(tmp_path: Path) -> None:
+    with a_full_substrate(tmp_path / "one") as one, a_full_substrate(tmp_path / "other") as other:
+        started(one, "echo I am one")
+        started(other, "echo I am the other")
+
+        wait_until(lambda: (log_of(one), log_of(other)) == ("I am one\n", "I am the other\n"))
+
+
+@in_an_enclosure
 def test_bubblewrap_confines_inside_a_machine(tmp_path: Path) -> None:
     confined = (
         "setpriv --reuid 1234567 --regid 1234567 --clear-groups --inh-caps=-all --no-new-privs"
@@ -170,10 +179,8 @@ def test_bubblewrap_confines_inside_a_machine(tmp_path: Path) -> None:
 
 @in_an_enclosure
 def test_a_machine_boots_a_server_image(tmp_path: Path) -> None:
-    if not (SERVER_TREE / "usr/sbin/nginx").exists():
-        pytest.skip(f"no Debian server with nginx at {SERVER_TREE}")
     boot = (
-        f"systemd-nspawn --quiet --register=no --keep-unit --boot -D {SERVER_TREE} --resolv-conf=off --timezone=off"
+        f"systemd-nspawn --quiet --register=no --keep-unit --boot -D {a_server()} --resolv-conf=off --timezone=off"
         " --link-journal=no --console=pipe"
     )
     ask = "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1], timeout=5).status)"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_console.sandbox import awkward, probe
-from tests.debian import debian_image
+from tests.debian import a_server
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"}
@@ -48,12 +48,10 @@ def _output(argv: Sequence[str]) -> str:
 
 
 @pytest.mark.skipif(not HERE.full, reason=f"full nights do not work here: {HERE.why}")
-def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(tmp_path: Path) -> None:
     servers = tmp_path / "state/full/trees"
     servers.mkdir(parents=True)
-    subprocess.run(["cp", "-a", str(debian_image(tmp_path_factory)), str(servers / "us0")], check=True)
+    subprocess.run(["cp", "-a", str(a_server()), str(servers / "us0")], check=True)
     awkward.grow(servers / "us0/srv/awkward")
     for package in (servers / "us0/var/cache/apt/archives").glob("*.deb"):  # the agent leaves them out
         package.unlink()

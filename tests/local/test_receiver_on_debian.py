@@ -1,0 +1,212 @@
+"""A receiver as EC2 starts it: a Debian image under its own systemd, and cloud-init that runs the user data."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from enclosed import on_a_loopback_of_its_own
+
+from chalicelib.core.tags import Role
+from chalicelib.core.userdata import render
+from ebbtide_console.sandbox import furnishing, kernel
+from tests.debian import a_machine_image
+from tests.local.receiver_machine import (
+    BUCKET,
+    REGION,
+    RUN,
+    VOLUME,
+    Aws,
+    HostKey,
+    Receiver,
+    a_brief,
+    a_key,
+    an_aws,
+    wait_until,
+)
+from tools.build_agent import build
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.namespaces,
+    pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
+]
+
+AGENT_KEY = "agent/ebbtide-agent.pyz"
+POWER_OFF_MINUTES = 300
+# The machine is let in to this test's control group hierarchy, as a group that it may divide as it likes.
+BOOT = """
+set -eu
+echo 0 >"$1/cgroup.procs"
+shift
+exec systemd-nspawn --quiet --register=no --keep-unit --boot --resolv-conf=off --timezone=off --link-journal=no \
+    --console=read-only --machine=receiver "$@"
+"""
+CLOUD_CONFIG = "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
+
+
+@dataclass
+class Machine:
+    """A booted image: the receiver on it as its hosts see it, its root, and the device that is its volume."""
+
+    receiver: Receiver
+    root: Path
+    volume: Path
+
+    def ask(self, *argv: str) -> str:
+        """Run a command in the machine, beside its own processes."""
+        nspawn = self.receiver.process.pid
+        init = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()[0]
+        enter = ["nsenter", "--target", init, "--mount", "--pid", "--uts", "--ipc", "--"]
+        return subprocess.run([*enter, *argv], capture_output=True, text=True, check=True).stdout.strip()
+
+    def moment(self, unit: str, what: str) -> int:
+        """When something last happened to a unit, in microseconds since the boot; 0 if it never did."""
+        return int(self.ask("systemctl", "show", "--value", "--property", f"{what}TimestampMonotonic", unit))
+
+    def is_off(self) -> bool:
+        return self.receiver.process.poll() is not None
+
+    def record(self, what: str) -> dict[str, object] | None:
+        return self.receiver.aws.find(f"runs/{RUN}/{what}/1.json")
+
+
+@contextmanager
+def a_machine(place: Path, *hosts: str) -> Iterator[Machine]:
+    """Launch a receiver for these hosts and wait until it is ready. Whatever it changes is gone with the test."""
+    image = a_machine_image()
+    for private in (place, Path("/run")):  # nspawn keeps its locks in /run
+        kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
+    with an_aws() as aws, a_control_group() as group:
+        agent = place / "ebbtide-agent.pyz"
+        build(agent)
+        aws.put(AGENT_KEY, agent.read_bytes())
+        host_key = a_key(place / "host-key")
+        (place / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
+        aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
+        keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
+        aws.put("brief", json.dumps(a_brief(list(keys.values()), 60)).encode())
+        root = _a_root(image, place, aws)
+        number, attached = kernel.attach_loop(_a_blank_disk(place))
+        device = Path(f"/dev/loop{number}")
+        seen_as = f"/{furnishing.BY_ID}/{furnishing.by_id_name(VOLUME)}"
+        with (place / "log").open("wb") as console:
+            argv = ["sh", "-c", BOOT, "boot", str(group), f"--directory={root}", f"--bind={device}:{seen_as}"]
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+        receiver = Receiver(place, place / "store", 22, "root", aws, keys, process, agent)
+        machine = Machine(receiver, root, device)
+        try:
+            wait_until(lambda: machine.record("ready") or machine.is_off(), f"the receiver\n{receiver.log()}", 60)
+            assert not machine.is_off(), receiver.log()
+            yield machine
+        finally:
+            process.kill()
+            process.wait()
+            os.close(attached)
+
+
+@contextmanager
+def a_control_group() -> Iterator[Path]:
+    group = Path(f"/sys/fs/cgroup/ebbtide-test-{os.urandom(8).hex()}")
+    kernel.mount("cgroup2", group.parent, "cgroup2")
+    group.mkdir()
+    try:
+        yield group
+    finally:
+        wait_until(lambda: _removed(group), f"{group} to be empty")
+
+
+def _removed(group: Path) -> bool:
+    for directory, _, _ in os.walk(group, topdown=False):
+        try:
+            Path(directory).rmdir()
+        except OSError:
+            return False  # its last processes are still going
+    return True
+
+
+def _a_root(image: Path, place: Path, aws: Aws) -> Path:
+    """The image, written over in memory only, with what EC2 would give its instance: user data and a way to AWS."""
+    root, upper, work = (place / name for name in ("root", "upper", "work"))
+    for directory in (root, upper, work):
+        directory.mkdir()
+    kernel.mount("overlay", root, "overlay", options=f"lowerdir={image},upperdir={upper},workdir={work}")
+    seed = root / "var/lib/cloud/seed/nocloud"
+    seed.mkdir(parents=True)
+    (seed / "meta-data").write_text("instance-id: i-0a\n")
+    (seed / "user-data").write_text(
+        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES)
+    )
+    (root / "etc/cloud/cloud.cfg.d/99-here.cfg").write_text(CLOUD_CONFIG)
+    furnishing.write_aws_config(root / "root", aws.endpoint, REGION)
+    return root
+
+
+def _a_blank_disk(place: Path) -> Path:
+    disk = place / "volume.img"
+    with disk.open("wb") as image:
+        image.truncate(1 << 30)
+    return disk
+
+
+def back_up(machine: Machine, host: str, place: Path) -> Path:
+    tree = place / f"tree-{host}"
+    tree.mkdir()
+    (tree / "file").write_text(f"of {host}\n")
+    told = machine.receiver.back_up(host, tree, place / f"etc-{host}")
+    assert told.returncode == 0, told.stdout + told.stderr + machine.receiver.log()
+    return tree
+
+
+def what_is_on(volume: Path, place: Path) -> Mapping[str, str]:
+    """The files of the hosts' trees on a volume that was let go cleanly: nothing to replay, nothing to mend."""
+    state = subprocess.run(["dumpe2fs", "-h", str(volume)], capture_output=True, text=True, check=True).stdout
+    assert "clean" in next(line for line in state.splitlines() if line.startswith("Filesystem state:"))
+    assert "needs_recovery" not in state
+    subprocess.run(["e2fsck", "-f", "-n", str(volume)], check=True, capture_output=True)
+    store = place / "volume"
+    store.mkdir()
+    subprocess.run(["mount", "-o", "ro", str(volume), str(store)], check=True)
+    return {str(path.relative_to(store / "hosts")): path.read_text() for path in store.glob("hosts/*/tree/*")}
+
+
+@on_a_loopback_of_its_own
+def test_cloud_init_makes_a_receiver_whose_timer_powers_it_off_cleanly(tmp_path: Path) -> None:
+    with a_machine(tmp_path, "us0", "eu0") as machine:
+        back_up(machine, "us0", tmp_path)
+        (timer,) = json.loads(machine.ask("systemctl", "list-timers", "--output=json", "ebbtide-power-off.timer"))
+        fires = datetime.fromtimestamp(timer["next"] / 1e6, UTC)
+        started = machine.moment("ebbtide.service", "ExecMainStart")
+        earlier = {
+            unit: machine.moment(unit, "ActiveEnter")
+            for unit in ("ebbtide-power-off.timer", "network-online.target", "local-fs.target")
+        }
+        debians_own_sshd = machine.ask("systemctl", "show", "--value", "--property", "ActiveState", "ssh.service")
+
+        machine.ask("systemctl", "start", "--no-block", timer["activates"])
+        wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}", 60)
+
+        assert abs(fires - datetime.now(UTC) - timedelta(minutes=POWER_OFF_MINUTES)) < timedelta(minutes=5)
+        assert all(0 < moment < started for moment in earlier.values()), (earlier, started)
+        assert debians_own_sshd == "inactive"
+        assert machine.receiver.process.returncode == 0
+        assert (machine.record("released") or {}).get("clean") is True
+        assert what_is_on(machine.volume, tmp_path) == {"us0a/tree/file": "of us0\n"}
+
+
+@on_a_loopback_of_its_own
+def test_a_receiver_powers_itself_off_once_all_have_reported(tmp_path: Path) -> None:
+    with a_machine(tmp_path, "us0") as machine:
+        back_up(machine, "us0", tmp_path)
+
+        wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}", 60)
+
+        assert (machine.record("released") or {}).get("clean") is True
+        assert (machine.receiver.report("us0") or {}).get("status") == "complete"
+        assert what_is_on(machine.volume, tmp_path) == {"us0a/tree/file": "of us0\n"}
