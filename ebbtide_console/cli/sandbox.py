@@ -14,7 +14,7 @@ from rich.console import Console
 
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from ebbtide_console import procs
-from ebbtide_console.sandbox import enclosure, night, probe, setup, table
+from ebbtide_console.sandbox import enclosure, namespaces, night, probe, setup, table
 from ebbtide_console.sandbox.cloud import Tell, running
 from ebbtide_console.sandbox.server import REGION
 
@@ -46,7 +46,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     verbs.add_parser("down", help="stop the sandbox that `up` started").set_defaults(act=_down)
     verbs.add_parser("clean", help="remove every trace of the nights: volumes, snapshots, trees").set_defaults(
-        act=_clean
+        act=_enclosed(_clean)
     )
     verbs.add_parser("setup", help="install the programs a night needs, or say which are missing").set_defaults(
         act=lambda *_: setup.install_missing(print)
@@ -133,6 +133,8 @@ def _down(options: argparse.Namespace, _: Environment) -> int:
 def _clean(options: argparse.Namespace, _: Environment) -> int:
     if (options.state / "full/pid").exists() or (options.state / "degraded/pid").exists():
         raise Refused("a sandbox is up: stop it first with `ebbtide sandbox down`")
+    if enclosure.enclosed():
+        namespaces.clear(options.state)
     procs.remove_tree(options.state)
     print(f"removed {options.state} and everything in it")
     return 0

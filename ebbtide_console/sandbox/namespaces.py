@@ -20,6 +20,7 @@ from ebbtide_console.sandbox.machine import NamespaceMachine, python
 OWN_NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 UNSHARE = ("unshare", *OWN_NAMESPACES, "--fork", "--kill-child=SIGKILL", "--propagation", "private", "--")
 SSH_PORT = 22
+CGROUP = "ebbtide-"
 EMPTYING_SECONDS = 2.0
 
 
@@ -44,8 +45,7 @@ class Namespaces:
         for directory in (self._machines, self._place / "interior", self._cgroups):
             directory.mkdir(parents=True, exist_ok=True)
         kernel.mount("cgroup2", self._cgroups, "cgroup2")
-        for left_over in self._cgroups.glob(self._cgroup("*").name):
-            _remove_cgroup(left_over)
+        _clear_left_over_cgroups(self._cgroups)
         self._disks = Disks(self._state / "store.img", self._place / "store")
         self._network = network.Network()
 
@@ -78,9 +78,7 @@ class Namespaces:
         script.write_text(user_data)
         machine = self._build("machine", f"ip-{address.replace('.', '-')}", script, self.machine_log(machine_id))
         self._network.plug(machine.pid, address)
-        cgroup = self._cgroup(machine_id)
-        cgroup.mkdir()
-        (cgroup / "cgroup.procs").write_text(str(machine.pid))
+        _move(machine.pid, self._cgroup(machine_id))
         with self._lock:
             self._running[machine_id] = machine
         machine.run(lambda: self._gone(machine_id, on_exit))
@@ -140,7 +138,7 @@ class Namespaces:
     def _cgroup(self, machine_id: str) -> Path:
         """Control groups are the whole machine's: each sandbox names its own after where its state lies."""
         sandbox = sha256(os.fsencode(self._state)).hexdigest()[:12]
-        return self._cgroups / f"ebbtide-{sandbox}-{machine_id}"
+        return self._cgroups / f"{CGROUP}{sandbox}-{machine_id}"
 
     def _host(self, host: str) -> Path:
         return self._state / "hosts" / host
@@ -187,6 +185,29 @@ class Namespaces:
         _remove_cgroup(self._cgroup(machine_id))
         if told:
             on_exit(machine_id)
+
+
+def clear(state: Path) -> None:
+    """Remove what a sandbox that was killed left outside its state: control groups. In an enclosure, like a sandbox."""
+    hierarchy = state / "cgroups"
+    hierarchy.mkdir(parents=True, exist_ok=True)
+    kernel.mount("cgroup2", hierarchy, "cgroup2")
+    _clear_left_over_cgroups(hierarchy)
+    kernel.detach_mount(hierarchy)
+
+
+def _clear_left_over_cgroups(hierarchy: Path) -> None:
+    for left_over in hierarchy.glob(f"{CGROUP}*"):
+        _remove_cgroup(left_over)
+
+
+def _move(pid: int, cgroup: Path) -> None:
+    """Into a control group of its own; made again when another sandbox took it for a left-over before it was used."""
+    while True:
+        cgroup.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            (cgroup / "cgroup.procs").write_text(str(pid))
+            return
 
 
 def _remove_cgroup(cgroup: Path) -> None:

@@ -67,7 +67,8 @@ def _try_cgroup(place: Path) -> None:
     # In an enclosure every process id is small, and control groups are the machine's: two trials may run at once.
     trial = place / "cgroup" / f"ebbtide-trial-{secrets.token_hex(8)}"
     trial.mkdir()
-    trial.rmdir()
+    with suppress(FileNotFoundError):  # a sandbox that starts just now has cleared it away
+        trial.rmdir()
 
 
 def _try_network(_: Path) -> None:

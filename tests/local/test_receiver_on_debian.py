@@ -77,10 +77,15 @@ class Machine:
         return self.receiver.aws.find(f"runs/{RUN}/{what}/1.json")
 
 
+@pytest.fixture
+def image() -> Path:
+    """Made before the test is alone on its loopback, where no mirror is."""
+    return a_machine_image()
+
+
 @contextmanager
-def a_machine(place: Path, *hosts: str) -> Iterator[Machine]:
+def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
     """Launch a receiver for these hosts and wait until it is ready. Whatever it changes is gone with the test."""
-    image = a_machine_image()
     for private in (place, Path("/run")):  # nspawn keeps its locks in /run
         kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
     with an_aws() as aws, a_control_group() as group:
@@ -113,7 +118,7 @@ def a_machine(place: Path, *hosts: str) -> Iterator[Machine]:
 
 @contextmanager
 def a_control_group() -> Iterator[Path]:
-    group = Path(f"/sys/fs/cgroup/ebbtide-test-{os.urandom(8).hex()}")
+    group = Path(f"/sys/fs/cgroup/test-of-ebbtide-{os.urandom(8).hex()}")
     kernel.mount("cgroup2", group.parent, "cgroup2")
     group.mkdir()
     try:
@@ -177,8 +182,8 @@ def what_is_on(volume: Path, place: Path) -> Mapping[str, str]:
 
 
 @on_a_loopback_of_its_own
-def test_cloud_init_makes_a_receiver_whose_timer_powers_it_off_cleanly(tmp_path: Path) -> None:
-    with a_machine(tmp_path, "us0", "eu0") as machine:
+def test_cloud_init_makes_a_receiver_whose_timer_powers_it_off_cleanly(image: Path, tmp_path: Path) -> None:
+    with a_machine(image, tmp_path, "us0", "eu0") as machine:
         back_up(machine, "us0", tmp_path)
         (timer,) = json.loads(machine.ask("systemctl", "list-timers", "--output=json", "ebbtide-power-off.timer"))
         fires = datetime.fromtimestamp(timer["next"] / 1e6, UTC)
@@ -201,8 +206,8 @@ def test_cloud_init_makes_a_receiver_whose_timer_powers_it_off_cleanly(tmp_path:
 
 
 @on_a_loopback_of_its_own
-def test_a_receiver_powers_itself_off_once_all_have_reported(tmp_path: Path) -> None:
-    with a_machine(tmp_path, "us0") as machine:
+def test_a_receiver_powers_itself_off_once_all_have_reported(image: Path, tmp_path: Path) -> None:
+    with a_machine(image, tmp_path, "us0") as machine:
         back_up(machine, "us0", tmp_path)
 
         wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}", 60)

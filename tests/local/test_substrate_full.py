@@ -1,4 +1,4 @@
-"""What only the full substrate can do: a network of its own, sshd on port 22, a server image booted in a machine."""
+"""What only the full substrate can do: a network of its own, sshd on port 22, walls inside of a machine."""
 
 import functools
 import shlex
@@ -15,7 +15,6 @@ from enclosed import a_substrate, in_an_enclosure, wait_until
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.disks import Disks
 from ebbtide_console.sandbox.substrate import Substrate
-from tests.debian import a_server
 
 a_full_substrate = functools.partial(a_substrate, "full")
 
@@ -175,22 +174,6 @@ def test_bubblewrap_confines_inside_a_machine(tmp_path: Path) -> None:
         wait_until(lambda: log_of(substrate).strip())
 
         assert "confined as 1234567" in log_of(substrate)
-
-
-@in_an_enclosure
-def test_a_machine_boots_a_server_image(tmp_path: Path) -> None:
-    boot = (
-        f"systemd-nspawn --quiet --register=no --keep-unit --boot -D {a_server()} --resolv-conf=off --timezone=off"
-        " --link-journal=no --console=pipe"
-    )
-    ask = "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1], timeout=5).status)"
-    with a_full_substrate(tmp_path) as substrate:
-        address = started(substrate, boot)
-
-        wait_until(
-            lambda: on(substrate, "us0", "/usr/bin/env", "python3", "-c", ask, f"http://{address}/").stdout == "200\n",
-            f"an answer of the image's nginx; the machine said:\n{log_of(substrate)[-2000:]}\n",
-        )
 
 
 @in_an_enclosure

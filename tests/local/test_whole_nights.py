@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,12 @@ def verdicts(said: str) -> list[str]:
     return re.findall(r"^(?:us0|eu0) .* \d\d:\d\d:\d\d  (\S.*?)  +\d", said, re.MULTILINE)
 
 
-def traces() -> tuple[str, str, str]:
-    """Mounts, loop devices and network namespaces of this machine, but those of other tests."""
-    listed = (Path("/proc/self/mounts").read_text(), *map(_output, (("losetup", "-a"), ("ip", "netns"))))
-    mounts, loops, networks = (
-        "".join(line for line in text.splitlines(True) if "pytest" not in line) for text in listed
-    )
-    return mounts, loops, networks
+def traces_of(state: Path) -> list[str]:
+    """Mounts, loop devices, processes and control groups of a sandbox."""
+    name = sha256(bytes(state / "full")).hexdigest()[:12]
+    listed = (_output(argv) for argv in (("cat", "/proc/self/mounts"), ("losetup", "-a"), ("ps", "axo", "args")))
+    lines = [line for text in listed for line in text.splitlines() if str(state) in line]
+    return lines + [str(group) for group in Path("/sys/fs/cgroup").rglob(f"ebbtide-{name}-*")]
 
 
 def _output(argv: Sequence[str]) -> str:
@@ -55,7 +55,6 @@ def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(tmp_path: Path
     awkward.grow(servers / "us0/srv/awkward")
     for package in (servers / "us0/var/cache/apt/archives").glob("*.deb"):  # the agent leaves them out
         package.unlink()
-    before = traces()
 
     first = night(tmp_path / "state")
     second = night(tmp_path / "state")
@@ -64,7 +63,7 @@ def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(tmp_path: Path
     assert verdicts(first.stdout) == verdicts(second.stdout) == ["proven, identical"] * 2
     assert "1 runs, 2 results, 2 points, 2 recoveries" in second.stdout
     assert "retention: 2 snapshots" in second.stdout
-    assert traces() == before
+    assert traces_of(tmp_path / "state") == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="takes capabilities away from root")
