@@ -1,0 +1,126 @@
+"""Scenarios drawn by lot: the same seed, or the same choices of Hypothesis, is always the same one."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from random import Random
+from typing import TypeVar
+
+from chalicelib.core.model import HostStatus
+from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, Pace, Says
+from tests.sim.night import Scenario
+from tests.sim.policies import Receiving, SomePolicy
+
+Drawn = TypeVar("Drawn")
+
+CALLS = (
+    "machines.*",
+    "machines.find",
+    "machines.launch",
+    "machines.terminate",
+    "volumes.*",
+    "volumes.create_volume",
+    "volumes.create_snapshot",
+    "volumes.find_snapshots",
+    "volumes.attach",
+    "volumes.delete_snapshot",
+    "volumes.tag",
+    "address.*",
+    "archive.put_once",
+    "archive.list",
+    "archive.get",
+    "catalog.*",
+    "catalog.save_run",
+    "catalog.open_run",
+    "catalog.record_point",
+    "lambdas.invoke_later",
+    "*",
+)
+WINDOWS = ("02:00-06:00", "22:30-03:15", "23:50-00:40", "01:30-02:30", "12:00-13:00")
+ZONES = ("UTC", "Europe/London", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe")
+DAYS = (date(2026, 11, 23), date(2026, 3, 28), date(2026, 10, 24), date(2028, 2, 28), date(2026, 12, 30))
+RULES = ("daily = 7", "last = 1", "last = 2", "daily = 1\nweekly = 1", "yearly = 1")
+
+
+def a_scenario(lot: Random) -> Scenario:
+    return Scenario(a_policy(lot), a_plan(lot), lot.choice(DAYS), nights=lot.randint(1, 4))
+
+
+def a_policy(lot: Random) -> SomePolicy:
+    names = ("main", "other")[: lot.randint(1, 2)]
+    hosts = iter(("us0", "eu0", "ap0", "af0", "sa0", "an0"))
+    receivers = tuple(
+        Receiving(name, lot.choice(WINDOWS), lot.choice(ZONES), tuple(next(hosts) for _ in range(lot.randint(1, 3))))
+        for name in names
+    )
+    return SomePolicy(receivers, lot.choice(RULES))
+
+
+def a_plan(lot: Random) -> FaultPlan:
+    return FaultPlan(
+        calls=several(a_call_fault, lot, 3),
+        events=several(a_fate, lot, 4) or (Fate(),),
+        invocations=(Fate(), *several(a_slower_fate, lot, 3)),
+        hosts=several(a_host_night, lot, 6),
+        machines=several(a_life, lot, 4),
+        bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 2),
+        pace=a_pace(lot),
+        silences=several(a_silence, lot, 1),
+    )
+
+
+def several(draw: Callable[[Random], Drawn], lot: Random, most: int) -> tuple[Drawn, ...]:
+    return tuple(draw(lot) for _ in range(lot.randint(0, most)))
+
+
+def minutes(lot: Random, *choices: float) -> timedelta:
+    return timedelta(minutes=lot.choice(choices))
+
+
+def a_call_fault(lot: Random) -> CallFault:
+    says = lot.choice((Says.NO_ANSWER, Says.THROTTLED, Says.DIES, Says.NO_CAPACITY, Says.DENIED))
+    call = "machines.launch" if says is Says.NO_CAPACITY else lot.choice(CALLS)
+    has_effect = says in (Says.NO_ANSWER, Says.DIES) and lot.random() < 0.5
+    return CallFault(call, says, lot.randint(0, 60), lot.choice((1, 1, 2, 5)), has_effect)
+
+
+def a_fate(lot: Random) -> Fate:
+    return Fate(lot.choice((0, 1, 1, 2, 5)), minutes(lot, 0, 0, 1, 7, 60, 24 * 60))
+
+
+def a_slower_fate(lot: Random) -> Fate:
+    return Fate(lot.choice((0, 1, 1, 2)), minutes(lot, 0, 0, 0.5, 4, 11))
+
+
+def a_host_night(lot: Random) -> HostNight:
+    statuses = (HostStatus.COMPLETE, HostStatus.COMPLETE, HostStatus.PARTIAL, HostStatus.FAILED, None)
+    return HostNight(
+        at=minutes(lot, 0, 1, 10, 30, 170),
+        takes=minutes(lot, 0, 1, 5, 20, 90),
+        says=lot.choice(statuses),
+        reports=lot.randint(1, 3),
+        is_impersonated=lot.random() < 0.1,
+    )
+
+
+def a_life(lot: Random) -> MachineLife:
+    return MachineLife(
+        boots_in=minutes(lot, 1, 2, 9, 20),
+        gets_ready=lot.random() < 0.8,
+        dies_after=lot.choice((None, None, minutes(lot, 0, 1, 12, 30, 120))),
+        hangs=lot.random() < 0.2,
+        releases=lot.random() < 0.8,
+    )
+
+
+def a_pace(lot: Random) -> Pace:
+    return Pace(
+        to_show=minutes(lot, 0, 0, 0.5, 3, 4.5),
+        to_attach=minutes(lot, 0, 0, 1, 30),
+        to_detach=minutes(lot, 0, 0, 2, 40),
+        to_snapshot=minutes(lot, 1, 3, 45, 8 * 60),
+    )
+
+
+def a_silence(lot: Random) -> tuple[timedelta, timedelta]:
+    since = minutes(lot, 0, 5, 60, 200)
+    return since, since + minutes(lot, 5, 30, 120, 600)

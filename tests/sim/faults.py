@@ -1,0 +1,106 @@
+"""What goes wrong in a simulated world, as data: a plan is printed, pasted into a test and played again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from chalicelib.core.model import HostStatus
+
+Entry = TypeVar("Entry")
+
+NO_TIME = timedelta(0)
+A_YEAR = timedelta(days=365)
+
+
+class Says(StrEnum):
+    """How a call of a port ends when it does not end well."""
+
+    THROTTLED = "throttled"
+    NO_ANSWER = "no answer"
+    NO_CAPACITY = "no capacity"
+    DENIED = "denied"
+    DIES = "the Lambda dies"
+
+
+@dataclass(frozen=True)
+class CallFault:
+    """A call that fails: `call` is a pattern such as `volumes.create_*`; the first `skip` go well, `times` do not.
+
+    With `has_effect` what was asked for happens all the same. It counts from `since` to `until`, after the start.
+    """
+
+    call: str
+    says: Says = Says.NO_ANSWER
+    skip: int = 0
+    times: int = 1
+    has_effect: bool = False
+    since: timedelta = NO_TIME
+    until: timedelta = A_YEAR
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of an event or an invocation on its way: how many arrive, and how late."""
+
+    copies: int = 1
+    late: timedelta = NO_TIME
+
+
+@dataclass(frozen=True)
+class HostNight:
+    """One night of one host. It calls `at` after the window opens; `says` is None for one that never calls."""
+
+    at: timedelta = timedelta(minutes=10)
+    takes: timedelta = timedelta(minutes=5)
+    says: HostStatus | None = HostStatus.COMPLETE
+    reports: int = 1
+    is_impersonated: bool = False
+
+
+@dataclass(frozen=True)
+class MachineLife:
+    """One machine. `dies_after` counts from its start; one that `hangs` never powers itself off."""
+
+    boots_in: timedelta = timedelta(minutes=2)
+    gets_ready: bool = True
+    dies_after: timedelta | None = None
+    hangs: bool = False
+    releases: bool = True
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long EC2 and EBS take."""
+
+    to_show: timedelta = NO_TIME
+    to_attach: timedelta = NO_TIME
+    to_detach: timedelta = NO_TIME
+    to_snapshot: timedelta = timedelta(minutes=3)
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """Events and invocations go through their fates again and again; hosts, machines and snapshots once, then well."""
+
+    calls: tuple[CallFault, ...] = ()
+    events: tuple[Fate, ...] = (Fate(),)
+    invocations: tuple[Fate, ...] = (Fate(),)
+    hosts: tuple[HostNight, ...] = ()
+    machines: tuple[MachineLife, ...] = ()
+    bad_snapshots: tuple[bool, ...] = ()
+    pace: Pace = Pace()
+    # From and until when no tick comes, counted from the start.
+    silences: tuple[tuple[timedelta, timedelta], ...] = ()
+
+
+QUIET = FaultPlan()
+
+
+def of_cycle(fates: Sequence[Entry], number: int) -> Entry:
+    return fates[number % len(fates)]
+
+
+def of_list(planned: Sequence[Entry], number: int, otherwise: Entry) -> Entry:
+    return planned[number] if number < len(planned) else otherwise

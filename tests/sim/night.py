@@ -1,0 +1,190 @@
+"""A simulated world, and nights in it: put together here, from the bus to the hosts."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from chalicelib.core import tags
+from chalicelib.core.model import Run
+from chalicelib.core.policy import Policy, ReceiverPolicy
+from chalicelib.core.policy_file import parse
+from chalicelib.core.windows import CATCH_UP, Window, window_on
+from chalicelib.ports import World
+from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, some_settings
+from tests.sim.bus import Bus
+from tests.sim.clock import Agenda
+from tests.sim.doors import Doors, opened
+from tests.sim.faults import QUIET, FaultPlan, HostNight, MachineLife, of_list
+from tests.sim.hosts import Hosts
+from tests.sim.machines import Box, SimMachines
+from tests.sim.policies import ONE_RECEIVER, SomePolicy
+from tests.sim.receiver import Receiver, Surroundings
+from tests.sim.restorer import Restorer
+from tests.sim.story import Story
+from tests.sim.volumes import SimVolumes
+from tests.sim.weather import Exposed, Weather
+
+A_TICK = timedelta(minutes=5)
+A_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """All that there is to know to play it again."""
+
+    policy: SomePolicy = ONE_RECEIVER
+    plan: FaultPlan = QUIET
+    first_day: date = date(2026, 11, 23)
+    nights: int = 1
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night of one receiver, as the policy has it."""
+
+    receiver: ReceiverPolicy
+    window: Window
+
+    @property
+    def key(self) -> tuple[str, date]:
+        return self.receiver.name, self.window.day
+
+
+class Simulation:
+    """One scenario's world. What outlives an invocation is in `machines`, `volumes`, `archive` and `catalog`."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario, plan = scenario, scenario.plan
+        self.policy: Policy = parse(scenario.policy.text, "000001")
+        self.nights = self._nights()
+        self.agenda = Agenda(self._first_opening() - A_TICK)
+        self.started = self.agenda.now
+        self.story = Story(self.agenda)
+        self.bus = Bus(self.agenda, plan, self.story, Doors())
+        self.machines = SimMachines(self.agenda, plan, self.story, self.bus.emit, self._start)
+        self.volumes = SimVolumes(self.machines, self.agenda, plan, self.story, self.bus.emit)
+        self.archive, self.catalog, self.address = FakeArchive(), FakeCatalog(), FakeAddress()
+        self.around = Surroundings(
+            self.agenda, self.machines, self.volumes, self.archive, self.bus.emit, self.story.tell
+        )
+        self.receivers: list[Receiver] = []
+        self.hosts = Hosts(self.around, self.address, self.receivers)
+        self.weather = Weather(plan, self.agenda, self.story)
+        self.world = self._world()
+        self._visits = 0
+
+    def _nights(self) -> list[Night]:
+        days = [self.scenario.first_day + number * A_DAY for number in range(self.scenario.nights)]
+        nights = [Night(each, window_on(each, day)) for each in self.policy.receivers.values() for day in days]
+        return sorted(nights, key=lambda night: (night.window.opens, night.key))
+
+    def _world(self) -> World:
+        def exposed(name: str, port: object) -> Any:
+            return Exposed(name, port, self.weather)
+
+        return World(
+            machines=exposed("machines", self.machines),
+            volumes=exposed("volumes", self.volumes),
+            address=exposed("address", self.address),
+            archive=exposed("archive", self.archive),
+            catalog=exposed("catalog", self.catalog),
+            lambdas=exposed("lambdas", self.bus),
+            settings=some_settings(),
+        )
+
+    def _start(self, box: Box) -> None:
+        life = of_list(self.scenario.plan.machines, box.number - 1, MachineLife())
+        if box.machine.tags[tags.ROLE] == tags.Role.RECOVERY:
+            return Restorer(box, life, self.around).start()
+        receiver = Receiver(box, life, self.around)
+        self.receivers.append(receiver)
+        return receiver.start()
+
+    @contextmanager
+    def doors_open(self) -> Iterator[None]:
+        with opened(self.world, self.agenda, self.story):
+            yield
+
+    # -- time
+
+    def _first_opening(self) -> datetime:
+        return min(night.window.opens for night in self.nights)
+
+    def send_out_the_hosts(self) -> None:
+        """Every cron of every night: hosts know nothing of runs."""
+        for night in self.nights:
+            for name in night.receiver.hosts:
+                doing = of_list(self.scenario.plan.hosts, self._visits, HostNight())
+                self._visits += 1
+                address_name, opens = night.receiver.address_name, night.window.opens
+                self.hosts.expect(self.policy.hosts[name].id, name, address_name, opens, doing)
+
+    def go_through(self, night: Night) -> None:
+        """To its window, and then a tick every five minutes until it is over; for a day at most."""
+        self.agenda.run_until(max(self.agenda.now, night.window.opens))
+        while self.agenda.now < night.window.opens + A_DAY and not self._is_over(night):
+            self.tick()
+            self.agenda.run_until(self.agenda.now + A_TICK)
+
+    def let_a_day_pass(self) -> None:
+        """What is late arrives; there is a tick for as long as a run is open."""
+        end = self.agenda.now + A_DAY + A_TICK
+        while self.agenda.now < end:
+            if any(not run.state.is_final for run in self.runs()):
+                self.tick()
+            self.agenda.run_until(self.agenda.now + A_TICK)
+
+    def tick(self) -> None:
+        since = self.agenda.now - self.started
+        if not any(begins <= since < ends for begins, ends in self.scenario.plan.silences):
+            self.bus.tick()
+
+    def _is_over(self, night: Night) -> bool:
+        """Its run is closed, or will never be opened, and every machine of a closed run is gone."""
+        runs = {run.id: run for run in self.runs()}
+        of_night = [run for run_id, run in runs.items() if (run_id.receiver, run_id.day) == night.key]
+        if any(not run.state.is_final for run in of_night):
+            return False
+        if not of_night and self.agenda.now <= night.window.deadline + CATCH_UP:
+            return False
+        closed = {str(run_id) for run_id, run in runs.items() if run.state.is_final}
+        standing = (box.machine for box in self.machines.boxes.values() if box.machine.state != "terminated")
+        return not any(machine.tags.get(tags.RUN) in closed for machine in standing)
+
+    def runs(self) -> list[Run]:
+        return [run for name in self.policy.receivers for run in self.catalog.find_runs(name, 1000)]
+
+    # -- what a test does
+
+    def call(self, door: str, **values: Any) -> Mapping[str, Any]:
+        """As an operator does, who sees the error."""
+        return dict(self.bus.doors.invoke(door, {"schema": 1, **values}))
+
+    def apply(self, text: str | None = None) -> Mapping[str, Any]:
+        return self.call("apply_policy", text=text or self.scenario.policy.text, expected=None)
+
+    def do_what_is_owed(self) -> None:
+        """A pruning whose invocation was lost is made up for by the next night's."""
+        self.call("prune", dry_run=False)
+
+    def apply_in_fair_weather(self) -> None:
+        """Before the first night, so that the plan's faults strike the nights."""
+        self.weather.is_fair = True
+        self.apply()
+        self.weather.is_fair = False
+
+    def memory(self) -> tuple[object, ...]:
+        """Everything that outlives an invocation; the fencing numbers alone may grow."""
+        catalog = self.catalog
+        return (
+            {run_id: replace(run, version=0) for run_id, run in catalog.runs.items()},
+            dict(catalog.results),
+            dict(catalog.points),
+            {key: replace(each, version=0) for key, each in catalog.recoveries.items()},
+            dict(self.archive.objects),
+            dict(self.volumes.volumes),
+            dict(self.volumes.snapshots),
+            {machine_id: box.machine for machine_id, box in self.machines.boxes.items()},
+        )

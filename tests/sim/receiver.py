@@ -1,0 +1,178 @@
+"""What a receiver does of itself: boot, find its volume, stand ready, take reports, let go, power itself off.
+
+The real one is `agent/ebbtide_agent/receiver/`; what it writes is what `tests/contract/wire/` shows.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.ids import parse_run
+from chalicelib.core.model import HostStatus, Run, RunId
+from chalicelib.fields import moment_text
+from tests.fakes import FakeArchive
+from tests.sim.clock import Agenda
+from tests.sim.faults import MachineLife
+from tests.sim.machines import Box, SimMachines
+from tests.sim.volumes import MIXED, SimVolumes
+
+A_MINUTE = timedelta(minutes=1)
+# As long as the real one waits for its volume.
+LOOKS_FOR_THE_VOLUME = 10
+A_REPORT = json.loads((Path(__file__).parents[1] / "contract" / "wire" / "report.json").read_text())
+_TIMER = re.compile(r"POWER_OFF_MINUTES='(\d+)'")
+
+Emit = Callable[[str, str, dict[str, Any]], None]
+
+
+@dataclass
+class Surroundings:
+    """What a machine reaches: the clock, EC2 through itself, its disk, the archive, the bus."""
+
+    agenda: Agenda
+    machines: SimMachines
+    volumes: SimVolumes
+    archive: FakeArchive
+    emit: Emit
+    tell: Callable[[str], None]
+
+
+@dataclass
+class Receiver:
+    """One machine of one run."""
+
+    box: Box
+    life: MachineLife
+    around: Surroundings
+    stands: bool = False
+    reported: set[str] = field(default_factory=set)
+    run: Run = field(init=False)
+    volume_id: str = field(init=False)
+
+    @property
+    def run_id(self) -> RunId:
+        return parse_run(self.box.machine.tags[tags.RUN])
+
+    @property
+    def is_alive(self) -> bool:
+        return self.box.machine.state == "running"
+
+    def start(self) -> None:
+        """EC2 says running. The power-off timer is armed before anything else."""
+        if self.life.dies_after is not None:
+            self.around.agenda.after(self.life.dies_after, self._die)
+        self.around.agenda.after(self.life.boots_in, self._boot)
+
+    def _boot(self) -> None:
+        if not self.is_alive:
+            return
+        if not self.life.hangs:
+            self.around.agenda.after(power_off_timer(self.box), self._power_off)
+        body = self.around.archive.get(wire.brief_key(self.run_id))
+        self.run = wire.parse_receiver_brief(body)
+        self.volume_id = json.loads(body)["volume"]["id"]
+        if self.life.gets_ready:
+            self._find_volume(LOOKS_FOR_THE_VOLUME)
+
+    def _find_volume(self, looks: int) -> None:
+        if not self.is_alive:
+            return
+        if self.around.volumes.has_device(self.volume_id, self.box.machine.id):
+            self._stand()
+        elif looks:
+            self.around.agenda.after(A_MINUTE, lambda: self._find_volume(looks - 1))
+        else:
+            self.around.tell(f"{self.box.machine.id} has seen no volume")
+            self._power_off()
+
+    def _stand(self) -> None:
+        """A second machine of the run does not wait for those that the first one has recorded."""
+        listed = self.around.archive.list(wire.report_prefix(self.run_id))
+        self.reported = {key.rsplit("/", 1)[-1].removesuffix(".json") for key in listed}
+        self.stands = True
+        self._note("ready")
+        self.around.agenda.at(self.run.deadline, self._release)
+        self._release_when_all_have_reported()
+
+    # -- what the gate does
+
+    def admits(self, host_id: str) -> bool:
+        """Also in the middle of a push: a receiver that is gone ends its sessions."""
+        is_expected = any(host.id == host_id for host in self.run.hosts)
+        return self.stands and is_expected and host_id not in self.reported
+
+    def begin(self, host_id: str) -> None:
+        self.around.volumes.content[self.volume_id][host_id] = MIXED
+
+    def record(self, host_id: str, status: HostStatus) -> None:
+        """The tree is durable first, then the archive knows, then the event goes out."""
+        if status.is_complete:
+            self.around.volumes.content[self.volume_id][host_id] = str(self.run_id)
+        host = next(host for host in self.run.hosts if host.id == host_id)
+        report = {**A_REPORT, "run": str(self.run_id), "host": host.name, "id": host.id, "nonce": host.nonce}
+        body = json.dumps({**report, "status": status.value}).encode()
+        self.around.archive.put_once(f"{wire.report_prefix(self.run_id)}{host_id}.json", body)
+        self.reported.add(host_id)
+        self.say_report(host.name, host_id, status)
+        self._release_when_all_have_reported()
+
+    def say_report(self, name: str, host_id: str, status: HostStatus) -> None:
+        detail = {"schema": 1, "run": str(self.run_id), "host": name, "id": host_id, "status": status.value}
+        self.around.emit(f"ebbtide.receiver.{self.run_id.receiver}", "Ebbtide Host Report", detail)
+
+    # -- the end
+
+    def _release_when_all_have_reported(self) -> None:
+        if self.reported >= {host.id for host in self.run.hosts}:
+            self.around.agenda.after(timedelta(seconds=5), self._release)
+
+    def _release(self) -> None:
+        if not self.is_alive or not self.stands:
+            return
+        self.stands = False
+        if self.life.releases:
+            self._note("released")
+            detail = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt}
+            self.around.emit(f"ebbtide.receiver.{self.run_id.receiver}", "Ebbtide Receiver Released", detail)
+        if not self.life.hangs:
+            self._power_off()
+
+    def _power_off(self) -> None:
+        self.stands = False
+        self.around.machines.terminate(self.box.machine.id)
+
+    def _die(self) -> None:
+        if self.is_alive:
+            self.around.tell(f"{self.box.machine.id} is lost")
+            self._power_off()
+
+    @property
+    def _attempt(self) -> int:
+        return int(self.box.machine.tags[tags.ATTEMPT])
+
+    def _note(self, what: str) -> None:
+        self.around.tell(f"{self.box.machine.id} is {what}")
+        notice = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt, "at": self._now()}
+        key = f"{wire.run_prefix(self.run_id)}{what}/{self._attempt}.json"
+        self.around.archive.put_once(key, json.dumps(notice).encode())
+
+    def _now(self) -> str:
+        return moment_text(self.around.agenda.now)
+
+
+def power_off_timer(box: Box) -> timedelta:
+    """What the boot script was told."""
+    match = _TIMER.search(box.request.user_data)
+    assert match, "every machine of ours has a power-off timer"
+    return int(match[1]) * A_MINUTE
+
+
+def stood(receivers: "list[Receiver]", address: str | None) -> Receiver | None:
+    """Who answers at this address."""
+    return next((each for each in receivers if each.stands and each.box.machine.address == address), None)

@@ -1,0 +1,64 @@
+"""What the machine of a drill or restore does: boot, find its volume, compare, report, and wait to be taken down."""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.ids import parse_recovery
+from chalicelib.fields import moment_text
+from tests.sim.faults import MachineLife
+from tests.sim.machines import Box
+from tests.sim.receiver import A_MINUTE, Surroundings, power_off_timer
+
+A_REPORT = json.loads((Path(__file__).parents[1] / "contract" / "wire" / "recovery-report.json").read_text())
+TO_COMPARE = timedelta(minutes=4)
+LOOKS_FOR_THE_VOLUME = 10
+
+
+@dataclass
+class Restorer:
+    """One machine of one recovery."""
+
+    box: Box
+    life: MachineLife
+    around: Surroundings
+
+    def start(self) -> None:
+        if self.life.dies_after is not None:
+            self.around.agenda.after(self.life.dies_after, self._power_off)
+        if not self.life.hangs:
+            self.around.agenda.after(power_off_timer(self.box), self._power_off)
+        if self.life.gets_ready:
+            self.around.agenda.after(self.life.boots_in, lambda: self._find_volume(LOOKS_FOR_THE_VOLUME))
+
+    def _find_volume(self, looks: int) -> None:
+        volume_id = self._brief()["volume"]["id"]
+        if self.around.volumes.has_device(volume_id, self.box.machine.id):
+            self.around.agenda.after(TO_COMPARE, self._report)
+        elif looks:
+            self.around.agenda.after(A_MINUTE, lambda: self._find_volume(looks - 1))
+
+    def _report(self) -> None:
+        """What it finds follows from what is really on the volume."""
+        if self.box.machine.state != "running":
+            return
+        brief = self._brief()
+        is_good = self.around.volumes.content[brief["volume"]["id"]].get(brief["id"]) == brief["run"]
+        who = {"recovery": brief["recovery"], "host": brief["host"], "id": brief["id"]}
+        found = {"verdict": "proven" if is_good else "different", "finished": moment_text(self.around.agenda.now)}
+        self.around.tell(f"{self.box.machine.id} finds {brief['host']} {found['verdict']}")
+        key = wire.recovery_report_key(parse_recovery(brief["recovery"]))
+        self.around.archive.put_once(key, json.dumps({**A_REPORT, **who, **found}).encode())
+        detail = {"schema": 1, "recovery": brief["recovery"]}
+        self.around.emit("ebbtide.recovery", "Ebbtide Recovery Report", detail)
+
+    def _brief(self) -> dict[str, Any]:
+        recovery_id = parse_recovery(self.box.machine.tags[tags.RECOVERY])
+        return dict(json.loads(self.around.archive.get(wire.recovery_brief_key(recovery_id))))
+
+    def _power_off(self) -> None:
+        self.around.machines.terminate(self.box.machine.id)

@@ -1,0 +1,82 @@
+"""The story of a simulated night: one line for each thing that happened, with its time."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tests.sim.clock import Agenda
+
+
+@dataclass
+class Story:
+    """What knocked at a door stands before what came of it, and falls away when nothing did."""
+
+    agenda: Agenda
+    lines: list[tuple[datetime, str]] = field(default_factory=list)
+    _knocked: str | None = None
+
+    @contextmanager
+    def of(self, knocked: str) -> Iterator[None]:
+        """What is told inside came of this."""
+        self._knocked = knocked
+        yield
+        self._knocked = None
+
+    def tell(self, line: str) -> None:
+        if self._knocked is not None:
+            self.lines.append((self.agenda.now, self._knocked))
+            self._knocked = None
+        self.lines.append((self.agenda.now, line))
+
+    def __str__(self) -> str:
+        return "\n".join(f"{at:%m-%d %H:%M:%S}  {line}" for at, line in self.lines)
+
+
+class Listener(logging.Handler):
+    """What the program itself logs, as lines of the story; what it has said of a run already, it need not repeat."""
+
+    def __init__(self, story: Story) -> None:
+        super().__init__()
+        self.story = story
+        self._said: dict[str, str] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = _LINES.get(record.getMessage(), _plainly)(record.__dict__)
+        about = str(record.__dict__.get("run"))
+        if line and self._said.get(about) != line:
+            self._said[about] = line
+            self.story.tell(line)
+
+
+def _plainly(said: dict[str, Any]) -> str:
+    fault = said["exc_info"][1] if said.get("exc_info") else ""
+    return f"    {said['msg']} {fault}".rstrip()
+
+
+def _ticked(said: dict[str, Any]) -> str:
+    return f"    opens {', '.join(said['opened'])}" if said["opened"] else ""
+
+
+def _reconciled(said: dict[str, Any]) -> str:
+    about = said.get("run") or said.get("recovery")
+    if not (said["steps"] or said["waiting"] or said["overtaken"]):
+        return ""
+    if said["overtaken"]:
+        return f"    {about}: someone else was faster"
+    did, waits = ", ".join(said["steps"]), "; ".join(said["waiting"])
+    return f"    {about} {said['state']}: " + " | ".join(part for part in (did, waits and f"waits for {waits}") if part)
+
+
+def _rejected(said: dict[str, Any]) -> str:
+    return f"    rejected {said['report']}: {said['why']}"
+
+
+def _pruned(said: dict[str, Any]) -> str:
+    refused = f", refused: {said['refused']}" if said["refused"] else ""
+    return f"    pruned: marked {said['marked']}, deleted {said['deleted']}{refused}"
+
+
+_LINES = {"ticked": _ticked, "reconciled": _reconciled, "report rejected": _rejected, "pruned": _pruned}

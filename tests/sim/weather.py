@@ -1,0 +1,111 @@
+"""What every call of a port passes: the faults of the plan, and AWS's token buckets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from chalicelib.errors import CapacityError, PermanentError, TransientError
+from tests.fakes import Crash
+from tests.sim.clock import Agenda
+from tests.sim.faults import CallFault, FaultPlan, Says
+from tests.sim.story import Story
+
+# Burst and refill a second of EC2's request throttling, for the calls that have a bucket of their own.
+# https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+BUCKETS = {"volumes.create_snapshot": (100, 5.0), "volumes.delete_snapshot": (100, 5.0)}
+
+_ERRORS: dict[Says, type[Exception]] = {
+    Says.THROTTLED: TransientError,
+    Says.NO_ANSWER: TransientError,
+    Says.NO_CAPACITY: CapacityError,
+    Says.DENIED: PermanentError,
+    Says.DIES: Crash,
+}
+
+
+@dataclass
+class Bucket:
+    """Tokens that come back with time."""
+
+    burst: int
+    per_second: float
+    tokens: float
+    filled: datetime
+
+    def take(self, now: datetime) -> bool:
+        self.tokens = min(self.burst, self.tokens + (now - self.filled).total_seconds() * self.per_second)
+        self.filled = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+@dataclass
+class Weather:
+    """Counts the calls, and lets the planned ones fail. `calls` is every call there was."""
+
+    plan: FaultPlan
+    agenda: Agenda
+    story: Story
+    is_fair: bool = False
+    calls: int = 0
+    _started: datetime = field(init=False)
+    _matched: dict[int, int] = field(default_factory=dict)
+    _buckets: dict[str, Bucket] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.agenda.now
+        self._buckets = {
+            call: Bucket(burst, per_second, burst, self._started) for call, (burst, per_second) in BUCKETS.items()
+        }
+
+    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*given: Any, **named: Any) -> Any:
+            self.calls += 1
+            self._throttle(name)
+            fault = None if self.is_fair else self._striking(name)
+            if fault is not None and not fault.has_effect:
+                self._raise(fault, name)
+            answer = call(*given, **named)
+            if fault is not None:
+                self._raise(fault, name)
+            return answer
+
+        return guarded
+
+    def _throttle(self, name: str) -> None:
+        bucket = self._buckets.get(name)
+        if bucket is not None and not bucket.take(self.agenda.now):
+            raise TransientError(f"{name}: RequestLimitExceeded")
+
+    def _striking(self, name: str) -> CallFault | None:
+        for number, fault in enumerate(self.plan.calls):
+            if not fnmatchcase(name, fault.call) or not self._is_on(fault):
+                continue
+            matched = self._matched[number] = self._matched.get(number, 0) + 1
+            if fault.skip < matched <= fault.skip + fault.times:
+                return fault
+        return None
+
+    def _is_on(self, fault: CallFault) -> bool:
+        return self._started + fault.since <= self.agenda.now < self._started + fault.until
+
+    def _raise(self, fault: CallFault, name: str) -> None:
+        after = ", though it happened" if fault.has_effect else ""
+        self.story.tell(f"    {name}: {fault.says}{after}")
+        raise _ERRORS[fault.says](f"{name}: {fault.says}")
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """A port out in the weather."""
+
+    name: str
+    port: Any
+    weather: Weather
+
+    def __getattr__(self, call: str) -> Any:
+        return self.weather.around(f"{self.name}.{call}", getattr(self.port, call))
