@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CODE := app.py chalicelib agent ebbtide_console tools tests
 
-.PHONY: help night clean-night setup check test package agent clean
+.PHONY: help night clean-night setup check test long package agent clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ clean-night: ## remove every trace of the nights
 
 test: setup ## every test that this machine can run; says which it skipped and why
 	@$(BIN)/pytest -q -n 2
+
+long: $(READY) ## a hundred thousand simulated nights (NIGHTS=1000 for fewer); result in tests/sim/long-nights.json
+	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000)
 
 check: $(READY) ## format, lint, strict types, import directions, docs
 	@$(BIN)/ruff format --check $(CODE)

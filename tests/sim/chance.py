@@ -1,12 +1,13 @@
 """Scenarios drawn by lot: the same seed, or the same choices of Hypothesis, is always the same one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
 from typing import TypeVar
 
 from chalicelib.core.model import HostStatus
-from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, Pace, Says
+from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, HostNight, MachineLife, Pace, Says
 from tests.sim.night import Scenario
 from tests.sim.policies import Receiving, SomePolicy
 
@@ -42,7 +43,9 @@ RULES = ("daily = 7", "last = 1", "last = 2", "daily = 1\nweekly = 1", "yearly =
 
 
 def a_scenario(lot: Random) -> Scenario:
-    return Scenario(a_policy(lot), a_plan(lot), lot.choice(DAYS), nights=lot.randint(1, 4))
+    policy = a_policy(lot)
+    plan = replace(a_plan(lot), deeds=several(lambda lot: a_deed(lot, policy), lot, 2))
+    return Scenario(policy, plan, lot.choice(DAYS), nights=lot.randint(1, 4))
 
 
 def a_policy(lot: Random) -> SomePolicy:
@@ -119,6 +122,13 @@ def a_pace(lot: Random) -> Pace:
         to_detach=minutes(lot, 0, 0, 2, 40),
         to_snapshot=minutes(lot, 1, 3, 45, 8 * 60),
     )
+
+
+def a_deed(lot: Random, policy: SomePolicy) -> Deed:
+    receiver = lot.choice(policy.receivers)
+    does = lot.choice(tuple(Does))
+    of = {Does.RUN_NOW: receiver.name, Does.APPLY: lot.choice(RULES)}.get(does, lot.choice(receiver.hosts))
+    return Deed(minutes(lot, 3, 11, 45, 300, 1000, 2000, 4000), does, of)
 
 
 def a_silence(lot: Random) -> tuple[timedelta, timedelta]:

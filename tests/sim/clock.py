@@ -23,6 +23,9 @@ class Agenda:
     def after(self, delay: timedelta, deed: Deed) -> None:
         self.at(self.now + delay, deed)
 
+    def next_due(self, otherwise: datetime) -> datetime:
+        return self._coming[0][0] if self._coming else otherwise
+
     def run_until(self, end: datetime) -> None:
         """Everything that is due by then, what comes of it included; then it is `end`."""
         while self._coming and self._coming[0][0] <= end:

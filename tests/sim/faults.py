@@ -80,6 +80,26 @@ class Pace:
     to_snapshot: timedelta = timedelta(minutes=3)
 
 
+class Does(StrEnum):
+    """What an operator may ask for, or bring about."""
+
+    RUN_NOW = "run_now"
+    DRILL = "drill"
+    RESTORE = "restore"
+    PRUNE = "prune"
+    APPLY = "apply_policy"
+    LOSE_THE_TABLE = "lose_the_table"
+
+
+@dataclass(frozen=True)
+class Deed:
+    """`after` counts from the start; `of` is the receiver or host it is about, or what to keep from now on."""
+
+    after: timedelta
+    does: Does
+    of: str = ""
+
+
 @dataclass(frozen=True)
 class FaultPlan:
     """Events and invocations go through their fates again and again; hosts, machines and snapshots once, then well."""
@@ -93,6 +113,7 @@ class FaultPlan:
     pace: Pace = Pace()
     # From and until when no tick comes, counted from the start.
     silences: tuple[tuple[timedelta, timedelta], ...] = ()
+    deeds: tuple[Deed, ...] = ()
 
 
 QUIET = FaultPlan()

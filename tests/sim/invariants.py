@@ -91,8 +91,8 @@ class Invariants:
 
     def i9(self) -> None:
         """I9: whatever was delivered may be delivered again, in any order, and changes nothing more."""
-        # Only when all is closed: what an open run still waits for is more.
-        if self._open():
+        # Only when all is closed: what is open may well go on.
+        if self._open() or any(not each.state.is_final for each in self.sim.catalog.find_recoveries()):
             return
         self.sim.weather.is_fair = True
         self.sim.do_what_is_owed()

@@ -27,6 +27,7 @@ from tests.sim.volumes import SimVolumes
 from tests.sim.weather import Exposed, Weather
 
 A_TICK = timedelta(minutes=5)
+AN_HOUR = timedelta(hours=1)
 A_DAY = timedelta(days=1)
 
 
@@ -123,18 +124,25 @@ class Simulation:
 
     def go_through(self, night: Night) -> None:
         """To its window, and then a tick every five minutes until it is over; for a day at most."""
-        self.agenda.run_until(max(self.agenda.now, night.window.opens))
+        self.pass_time(night.window.opens)
         while self.agenda.now < night.window.opens + A_DAY and not self._is_over(night):
             self.tick()
             self.agenda.run_until(self.agenda.now + A_TICK)
 
-    def let_a_day_pass(self) -> None:
-        """What is late arrives; there is a tick for as long as a run is open."""
-        end = self.agenda.now + A_DAY + A_TICK
+    def pass_time(self, end: datetime) -> None:
+        """What is late arrives. There are ticks while something is open, for recoveries alone one an hour."""
         while self.agenda.now < end:
-            if any(not run.state.is_final for run in self.runs()):
+            pause = self._pause()
+            if pause:
                 self.tick()
-            self.agenda.run_until(self.agenda.now + A_TICK)
+            self.agenda.run_until(min(end, self.agenda.now + pause if pause else self.agenda.next_due(end)))
+
+    def _pause(self) -> timedelta | None:
+        if any(not run.state.is_final for run in self.runs()):
+            return A_TICK
+        if any(not each.state.is_final for each in self.catalog.find_recoveries()):
+            return AN_HOUR
+        return None
 
     def tick(self) -> None:
         since = self.agenda.now - self.started
@@ -164,6 +172,10 @@ class Simulation:
 
     def apply(self, text: str | None = None) -> Mapping[str, Any]:
         return self.call("apply_policy", text=text or self.scenario.policy.text, expected=None)
+
+    def lose_the_table(self) -> None:
+        self.story.tell("the table is lost")
+        vars(self.catalog).update(vars(FakeCatalog()))
 
     def do_what_is_owed(self) -> None:
         """A pruning whose invocation was lost is made up for by the next night's."""

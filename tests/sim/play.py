@@ -1,7 +1,12 @@
 """Play a scenario from its first night to its last late event, and hold every night against the invariants."""
 
+from datetime import timedelta
+
 from tests.sim.invariants import Invariants
 from tests.sim.night import Scenario, Simulation
+from tests.sim.operator import Operator
+
+THE_LAST_EVENT = timedelta(hours=25)
 
 
 def play(scenario: Scenario) -> Simulation:
@@ -11,9 +16,12 @@ def play(scenario: Scenario) -> Simulation:
     with sim.doors_open():
         sim.apply_in_fair_weather()
         sim.send_out_the_hosts()
+        operator = Operator(sim)
+        for deed in scenario.plan.deeds:
+            operator.do(deed)
         for night in sim.nights:
             sim.go_through(night)
             invariants.check()
-        sim.let_a_day_pass()
+        sim.pass_time(sim.agenda.now + THE_LAST_EVENT)
         invariants.check()
     return sim

@@ -45,13 +45,14 @@ class Bucket:
 
 @dataclass
 class Weather:
-    """Counts the calls, and lets the planned ones fail. `calls` is every call there was."""
+    """Counts the calls, and lets the planned ones fail. `struck` is how many did."""
 
     plan: FaultPlan
     agenda: Agenda
     story: Story
     is_fair: bool = False
     calls: int = 0
+    struck: int = 0
     _started: datetime = field(init=False)
     _matched: dict[int, int] = field(default_factory=dict)
     _buckets: dict[str, Bucket] = field(init=False)
@@ -94,6 +95,7 @@ class Weather:
         return self._started + fault.since <= self.agenda.now < self._started + fault.until
 
     def _raise(self, fault: CallFault, name: str) -> None:
+        self.struck += 1
         after = ", though it happened" if fault.has_effect else ""
         self.story.tell(f"    {name}: {fault.says}{after}")
         raise _ERRORS[fault.says](f"{name}: {fault.says}")

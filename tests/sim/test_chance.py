@@ -1,0 +1,18 @@
+"""Policies, faults and orders of events drawn by lot: after every night the invariants hold.
+
+`make long` plays a hundred thousand nights and more; what Hypothesis shrinks a failure to can be pasted into a test.
+"""
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.sim.chance import a_scenario
+from tests.sim.play import play
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(lot=st.randoms(use_true_random=False))
+def test_whatever_happens_the_invariants_hold_after_every_night(lot: Random) -> None:
+    play(a_scenario(lot))
