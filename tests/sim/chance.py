@@ -67,6 +67,7 @@ def a_plan(lot: Random) -> FaultPlan:
         machines=several(a_life, lot, 4),
         bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 2),
         pace=a_pace(lot),
+        ticks_at_once=lot.choice((1, 1, 1, 2)),
         silences=several(a_silence, lot, 1),
     )
 
@@ -80,7 +81,7 @@ def minutes(lot: Random, *choices: float) -> timedelta:
 
 
 def a_call_fault(lot: Random) -> CallFault:
-    says = lot.choice((Says.NO_ANSWER, Says.THROTTLED, Says.DIES, Says.NO_CAPACITY, Says.DENIED))
+    says = lot.choice((Says.NO_ANSWER, Says.THROTTLED, Says.DIES, Says.NO_CAPACITY, Says.DENIED, Says.RIVAL))
     call = "machines.launch" if says is Says.NO_CAPACITY else lot.choice(CALLS)
     has_effect = says in (Says.NO_ANSWER, Says.DIES) and lot.random() < 0.5
     return CallFault(call, says, lot.randint(0, 60), lot.choice((1, 1, 2, 5)), has_effect)
@@ -112,13 +113,13 @@ def a_life(lot: Random) -> MachineLife:
         dies_after=lot.choice((None, None, minutes(lot, 0, 1, 12, 30, 120))),
         hangs=lot.random() < 0.2,
         releases=lot.random() < 0.8,
+        sees_disks_in=minutes(lot, 0, 0, 0, 1, 60),
     )
 
 
 def a_pace(lot: Random) -> Pace:
     return Pace(
         to_show=minutes(lot, 0, 0, 0.5, 3, 4.5),
-        to_attach=minutes(lot, 0, 0, 1, 30),
         to_detach=minutes(lot, 0, 0, 2, 40),
         to_snapshot=minutes(lot, 1, 3, 45, 8 * 60),
     )

@@ -22,6 +22,8 @@ class Says(StrEnum):
     NO_CAPACITY = "no capacity"
     DENIED = "denied"
     DIES = "the Lambda dies"
+    NOTHING = "nothing is shown"
+    RIVAL = "another invocation comes in between"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class MachineLife:
     dies_after: timedelta | None = None
     hangs: bool = False
     releases: bool = True
+    sees_disks_in: timedelta = NO_TIME
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,6 @@ class Pace:
     """How long EC2 and EBS take."""
 
     to_show: timedelta = NO_TIME
-    to_attach: timedelta = NO_TIME
     to_detach: timedelta = NO_TIME
     to_snapshot: timedelta = timedelta(minutes=3)
 
@@ -111,6 +113,7 @@ class FaultPlan:
     machines: tuple[MachineLife, ...] = ()
     bad_snapshots: tuple[bool, ...] = ()
     pace: Pace = Pace()
+    ticks_at_once: int = 1
     # From and until when no tick comes, counted from the start.
     silences: tuple[tuple[timedelta, timedelta], ...] = ()
     deeds: tuple[Deed, ...] = ()

@@ -10,7 +10,7 @@ from chalicelib.errors import PermanentError, TokenSpentError
 from chalicelib.ports import LaunchRequest
 from tests.fakes import carries
 from tests.sim.clock import Agenda
-from tests.sim.faults import FaultPlan
+from tests.sim.faults import FaultPlan, MachineLife, of_list
 from tests.sim.story import Story
 
 ZONES = {"subnet-a": "zone-a", "subnet-b": "zone-b"}
@@ -28,7 +28,7 @@ class Box:
 
     machine: Machine
     request: LaunchRequest
-    number: int
+    life: MachineLife
     shows: datetime
     ended: datetime | None = None
 
@@ -65,7 +65,8 @@ class SimMachines:
         number = len(self.boxes) + 1
         zone, now = self.zone_of(request.subnet), self.agenda.now
         machine = Machine(f"i-{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
-        box = Box(machine, request, number, shows=now + self.plan.pace.to_show)
+        life = of_list(self.plan.machines, number - 1, MachineLife())
+        box = Box(machine, request, life, shows=now + self.plan.pace.to_show)
         self.boxes[machine.id], self.by_token[request.token] = box, machine.id
         self.story.tell(f"    EC2 launches {machine.id}, a {request.instance_type}, for {request.tags.get('Name')}")
         self._say(box)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Run
 from chalicelib.core.policy import Policy, ReceiverPolicy
@@ -16,7 +17,7 @@ from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.doors import Doors, opened
-from tests.sim.faults import QUIET, FaultPlan, HostNight, MachineLife, of_list
+from tests.sim.faults import QUIET, FaultPlan, HostNight, of_list
 from tests.sim.hosts import Hosts
 from tests.sim.machines import Box, SimMachines
 from tests.sim.policies import ONE_RECEIVER, SomePolicy
@@ -72,7 +73,7 @@ class Simulation:
         )
         self.receivers: list[Receiver] = []
         self.hosts = Hosts(self.around, self.address, self.receivers)
-        self.weather = Weather(plan, self.agenda, self.story)
+        self.weather = Weather(plan, self.agenda, self.story, self.rival)
         self.world = self._world()
         self._visits = 0
 
@@ -96,10 +97,9 @@ class Simulation:
         )
 
     def _start(self, box: Box) -> None:
-        life = of_list(self.scenario.plan.machines, box.number - 1, MachineLife())
         if box.machine.tags[tags.ROLE] == tags.Role.RECOVERY:
-            return Restorer(box, life, self.around).start()
-        receiver = Receiver(box, life, self.around)
+            return Restorer(box, self.around).start()
+        receiver = Receiver(box, self.around)
         self.receivers.append(receiver)
         return receiver.start()
 
@@ -147,7 +147,8 @@ class Simulation:
     def tick(self) -> None:
         since = self.agenda.now - self.started
         if not any(begins <= since < ends for begins, ends in self.scenario.plan.silences):
-            self.bus.tick()
+            for _ in range(self.scenario.plan.ticks_at_once):
+                self.bus.tick()
 
     def _is_over(self, night: Night) -> bool:
         """Its run is closed, or will never be opened, and every machine of a closed run is gone."""
@@ -172,6 +173,16 @@ class Simulation:
 
     def apply(self, text: str | None = None) -> Mapping[str, Any]:
         return self.call("apply_policy", text=text or self.scenario.policy.text, expected=None)
+
+    def rival(self) -> None:
+        """Another tick, and another invocation for every open run and recovery, from beginning to end."""
+        self.bus.doors.tick()
+        for run in self.runs():
+            if not run.state.is_final:
+                self.bus.doors.invoke("reconcile_run", wire.run_payload(run.id))
+        for recovery in self.catalog.find_recoveries():
+            if not recovery.state.is_final:
+                self.bus.doors.invoke("recover", wire.recovery_payload(recovery.id))
 
     def lose_the_table(self) -> None:
         self.story.tell("the table is lost")

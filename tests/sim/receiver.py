@@ -18,7 +18,6 @@ from chalicelib.core.model import HostStatus, Run, RunId
 from chalicelib.fields import moment_text
 from tests.fakes import FakeArchive
 from tests.sim.clock import Agenda
-from tests.sim.faults import MachineLife
 from tests.sim.machines import Box, SimMachines
 from tests.sim.volumes import MIXED, SimVolumes
 
@@ -48,7 +47,6 @@ class Receiver:
     """One machine of one run."""
 
     box: Box
-    life: MachineLife
     around: Surroundings
     stands: bool = False
     reported: set[str] = field(default_factory=set)
@@ -65,19 +63,19 @@ class Receiver:
 
     def start(self) -> None:
         """EC2 says running. The power-off timer is armed before anything else."""
-        if self.life.dies_after is not None:
-            self.around.agenda.after(self.life.dies_after, self._die)
-        self.around.agenda.after(self.life.boots_in, self._boot)
+        if self.box.life.dies_after is not None:
+            self.around.agenda.after(self.box.life.dies_after, self._die)
+        self.around.agenda.after(self.box.life.boots_in, self._boot)
 
     def _boot(self) -> None:
         if not self.is_alive:
             return
-        if not self.life.hangs:
+        if not self.box.life.hangs:
             self.around.agenda.after(power_off_timer(self.box), self._power_off)
         body = self.around.archive.get(wire.brief_key(self.run_id))
         self.run = wire.parse_receiver_brief(body)
         self.volume_id = json.loads(body)["volume"]["id"]
-        if self.life.gets_ready:
+        if self.box.life.gets_ready:
             self._find_volume(LOOKS_FOR_THE_VOLUME)
 
     def _find_volume(self, looks: int) -> None:
@@ -136,11 +134,11 @@ class Receiver:
         if not self.is_alive or not self.stands:
             return
         self.stands = False
-        if self.life.releases:
+        if self.box.life.releases:
             self._note("released")
             detail = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt}
             self.around.emit(f"ebbtide.receiver.{self.run_id.receiver}", "Ebbtide Receiver Released", detail)
-        if not self.life.hangs:
+        if not self.box.life.hangs:
             self._power_off()
 
     def _power_off(self) -> None:

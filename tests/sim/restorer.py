@@ -10,7 +10,6 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_recovery
 from chalicelib.fields import moment_text
-from tests.sim.faults import MachineLife
 from tests.sim.machines import Box
 from tests.sim.receiver import A_MINUTE, Surroundings, power_off_timer
 
@@ -24,16 +23,15 @@ class Restorer:
     """One machine of one recovery."""
 
     box: Box
-    life: MachineLife
     around: Surroundings
 
     def start(self) -> None:
-        if self.life.dies_after is not None:
-            self.around.agenda.after(self.life.dies_after, self._power_off)
-        if not self.life.hangs:
+        if self.box.life.dies_after is not None:
+            self.around.agenda.after(self.box.life.dies_after, self._power_off)
+        if not self.box.life.hangs:
             self.around.agenda.after(power_off_timer(self.box), self._power_off)
-        if self.life.gets_ready:
-            self.around.agenda.after(self.life.boots_in, lambda: self._find_volume(LOOKS_FOR_THE_VOLUME))
+        if self.box.life.gets_ready:
+            self.around.agenda.after(self.box.life.boots_in, lambda: self._find_volume(LOOKS_FOR_THE_VOLUME))
 
     def _find_volume(self, looks: int) -> None:
         volume_id = self._brief()["volume"]["id"]

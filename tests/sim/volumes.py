@@ -86,7 +86,7 @@ class SimVolumes:
         if box.machine.state != "running":
             raise TransientError(f"IncorrectState: {machine_id} is {box.machine.state}")
         self._change(volume_id, state="in-use", attached_to=machine_id)
-        self._devices[volume_id] = self.agenda.now + self.plan.pace.to_attach
+        self._devices[volume_id] = self.agenda.now + box.life.sees_disks_in
         self.story.tell(f"    {volume_id} attaches to {machine_id}")
 
     def has_device(self, volume_id: str, machine_id: str) -> bool:

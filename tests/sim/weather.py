@@ -50,6 +50,7 @@ class Weather:
     plan: FaultPlan
     agenda: Agenda
     story: Story
+    rival: Callable[[], object] = lambda: None
     is_fair: bool = False
     calls: int = 0
     struck: int = 0
@@ -68,14 +69,26 @@ class Weather:
             self.calls += 1
             self._throttle(name)
             fault = None if self.is_fair else self._striking(name)
-            if fault is not None and not fault.has_effect:
-                self._raise(fault, name)
-            answer = call(*given, **named)
-            if fault is not None:
-                self._raise(fault, name)
-            return answer
+            if fault is None:
+                return call(*given, **named)
+            return self._suffer(fault, name, lambda: call(*given, **named))
 
         return guarded
+
+    def _suffer(self, fault: CallFault, name: str, call: Callable[[], Any]) -> Any:
+        self.struck += 1
+        after = ", though it happened" if fault.has_effect else ""
+        self.story.tell(f"    {name}: {fault.says}{after}")
+        if fault.says is Says.NOTHING:
+            return []
+        if fault.says is Says.RIVAL:
+            self.is_fair = True
+            self.rival()
+            self.is_fair = False
+            return call()
+        if fault.has_effect:
+            call()
+        raise _ERRORS[fault.says](f"{name}: {fault.says}")
 
     def _throttle(self, name: str) -> None:
         bucket = self._buckets.get(name)
@@ -93,12 +106,6 @@ class Weather:
 
     def _is_on(self, fault: CallFault) -> bool:
         return self._started + fault.since <= self.agenda.now < self._started + fault.until
-
-    def _raise(self, fault: CallFault, name: str) -> None:
-        self.struck += 1
-        after = ", though it happened" if fault.has_effect else ""
-        self.story.tell(f"    {name}: {fault.says}{after}")
-        raise _ERRORS[fault.says](f"{name}: {fault.says}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The Lambda dies at any single call of any port: what is tried again ends where it would have ended anyway (C1)."""
+"""At every single call of a port in turn: the Lambda dies there, or another one does all the same work in between.
+
+Either way everything ends where it would have ended anyway.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,9 +9,9 @@ from itertools import count
 
 import pytest
 
-from chalicelib.core import tags
+from tests.sim.ending import the_end
 from tests.sim.faults import NO_TIME, CallFault, Deed, Does, FaultPlan, Says
-from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
+from tests.sim.night import A_DAY, AN_HOUR, Scenario
 from tests.sim.play import play
 from tests.sim.policies import Receiving, SomePolicy
 
@@ -29,25 +32,9 @@ FEWEST_CALLS = {
 }
 
 
-def the_end(sim: Simulation) -> tuple[object, ...]:
-    """Everything that counts when all is over, without times, ids and numbers of attempts."""
-    catalog, volumes = sim.catalog, sim.volumes
-    snapshots = [(each.tags[tags.RUN], each.state, each.tags.get(tags.MARKED)) for each in volumes.snapshots.values()]
-    return (
-        [(run.id, run.state, run.why) for run in sim.runs()],
-        sorted((str(run_id), host_id, result.status) for (run_id, host_id), result in catalog.results.items()),
-        sorted((point.host_id, str(point.run), point.proven is None) for point in catalog.points.values()),
-        [(each.id, each.kind, each.state, each.verdict) for each in catalog.find_recoveries()],
-        sorted(snapshots, key=str),
-        sorted(volume.tags[tags.ROLE] for volume in volumes.volumes.values()),
-        sum(box.machine.state != "terminated" for box in sim.machines.boxes.values()),
-        sim.archive.get(f"policies/{catalog.policy_version()}.toml"),
-    )
-
-
-def with_a_death(scenario: Scenario, since: timedelta, at: int, after: bool) -> Scenario:
-    death = CallFault("*", Says.DIES, skip=at, has_effect=after, since=since, until=since + AN_HOUR)
-    return replace(scenario, plan=replace(scenario.plan, calls=(death,)))
+def with_a_fault(fault: Says, scenario: Scenario, since: timedelta, at: int, after: bool = False) -> Scenario:
+    call = CallFault("*", fault, skip=at, has_effect=after, since=since, until=since + AN_HOUR)
+    return replace(scenario, plan=replace(scenario.plan, calls=(call,)))
 
 
 @pytest.mark.fault("C1")
@@ -58,7 +45,22 @@ def test_a_lambda_that_dies_at_any_single_call_changes_nothing_about_the_end(flo
     undisturbed = the_end(play(scenario))
 
     for at in count():
-        sim = play(with_a_death(scenario, since, at, after))
+        sim = play(with_a_fault(Says.DIES, scenario, since, at, after))
+        assert the_end(sim) == undisturbed, f"call {at}\n{sim.story}"
+        if not sim.weather.struck:
+            break
+
+    assert at >= fewest
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("flow", ["tick, reconcile and prune", "drill", "restore"])
+def test_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str) -> None:
+    scenario, since, fewest = FEWEST_CALLS[flow]
+    undisturbed = the_end(play(scenario))
+
+    for at in count():
+        sim = play(with_a_fault(Says.RIVAL, scenario, since, at))
         assert the_end(sim) == undisturbed, f"call {at}\n{sim.story}"
         if not sim.weather.struck:
             break
