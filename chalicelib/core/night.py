@@ -178,7 +178,7 @@ def _another_receiver_is_worth_it(run: Run, world: NightWorld, now: datetime) ->
     if attempt in world.released or not missing_hosts(run, world.results):
         return False
     if not _is_spent(attempt, world):
-        return now < run.deadline
+        return attempt <= MOST_MACHINES and now < run.deadline
     return attempt < MOST_MACHINES and now + LEAST_TIME_LEFT <= run.deadline
 
 

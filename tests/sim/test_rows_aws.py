@@ -1,0 +1,239 @@
+"""The rows A… of the table of faults, and those R… that the control plane answers: what AWS does to a night.
+
+`lacks` says which part of a row is not there yet.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.core import tags
+from chalicelib.core.model import RunState
+from chalicelib.core.night import GRACE, MOST_MACHINES, SNAPSHOT_SETTLES
+from tests.builders import a_moment
+from tests.sim.ending import the_end
+from tests.sim.faults import CallFault, FaultPlan, HostNight, MachineLife, Pace, Says
+from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
+from tests.sim.play import play
+from tests.sim.policies import SomePolicy
+
+FOREVER = 1_000_000
+NEVER = 10 * A_DAY
+
+
+def planned(**faults: Any) -> Scenario:
+    return Scenario(plan=FaultPlan(**faults))
+
+
+def states(sim: Simulation) -> list[RunState]:
+    return [run.state for run in sim.runs()]
+
+
+def requests(sim: Simulation) -> list[tuple[str, str]]:
+    """Which machines were launched: the attempt, and the type."""
+    boxes = sim.machines.boxes.values()
+    return [(box.machine.tags[tags.ATTEMPT], box.request.instance_type) for box in boxes]
+
+
+NO_ANSWER_TO_THE_SNAPSHOT = CallFault("volumes.create_snapshot", Says.NO_ANSWER, has_effect=True)
+
+
+@pytest.mark.fault("A1")
+def test_a1_a_snapshot_whose_answer_was_lost_is_adopted_and_not_taken_twice() -> None:
+    sim = play(planned(calls=(NO_ANSWER_TO_THE_SNAPSHOT,)))
+
+    (run,), (snapshot_id,) = sim.runs(), sim.volumes.snapshots
+    assert (run.state, run.snapshot_id) == (RunState.DONE, snapshot_id)
+
+
+@pytest.mark.fault("A2")
+@pytest.mark.parametrize("minutes", [1, 3, 4.5])
+def test_a2_a_snapshot_that_shows_minutes_later_is_still_the_only_one(minutes: float) -> None:
+    slow = Pace(to_show=timedelta(minutes=minutes))
+
+    sim = play(planned(calls=(NO_ANSWER_TO_THE_SNAPSHOT,), pace=slow))
+
+    assert states(sim) == [RunState.DONE]
+    assert len(sim.volumes.snapshots) == 1
+
+
+@pytest.mark.fault("A2")
+def test_a2_a_snapshot_that_never_was_is_asked_for_again_when_it_would_have_shown() -> None:
+    sim = play(planned(calls=(CallFault("volumes.create_snapshot"),)))
+
+    (run,), (snapshot,) = sim.runs(), sim.volumes.snapshots.values()
+    assert run.state is RunState.DONE
+    assert snapshot.started >= a_moment(2, 15) + SNAPSHOT_SETTLES
+
+
+@pytest.mark.fault("A3")
+def test_a3_while_snapshots_are_throttled_it_is_asked_for_again_later() -> None:
+    throttled = CallFault("volumes.create_snapshot", Says.THROTTLED, times=FOREVER, until=2 * AN_HOUR)
+
+    sim = play(planned(calls=(throttled,)))
+
+    assert states(sim) == [RunState.DONE]
+    assert len(sim.volumes.snapshots) == 1
+
+
+@pytest.mark.fault("A4", lacks="the second attempt")
+def test_a4_a_snapshot_that_ends_in_an_error_is_no_restore_point() -> None:
+    sim = play(planned(bad_snapshots=(True,)))
+
+    assert states(sim) == [RunState.FAILED]
+    assert sim.catalog.find_points() == []
+
+
+@pytest.mark.fault("A6")
+@pytest.mark.parametrize("minutes", [0, 1, 3])
+def test_a6_a_launch_whose_answer_was_lost_is_asked_for_with_the_same_token(minutes: int) -> None:
+    lost = CallFault("machines.launch", has_effect=True)
+
+    sim = play(planned(calls=(lost,), pace=Pace(to_show=timedelta(minutes=minutes))))
+
+    assert requests(sim) == [("1", "t4g.small")]
+    assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("A6")
+def test_a6_a_token_whose_machine_is_gone_costs_the_attempt_and_not_the_night() -> None:
+    lost = CallFault("machines.launch", has_effect=True)
+    gone = MachineLife(dies_after=timedelta(0))
+
+    sim = play(planned(calls=(lost,), machines=(gone,), pace=Pace(to_show=timedelta(minutes=6))))
+
+    assert [attempt for attempt, _ in requests(sim)] == ["1", "2"]
+    assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("A6")
+def test_a6_machines_that_come_and_go_before_they_show_are_no_more_than_any_others() -> None:
+    gone = MachineLife(dies_after=timedelta(0))
+
+    sim = play(planned(machines=(gone,) * 99, pace=Pace(to_show=timedelta(minutes=20))))
+
+    assert len(sim.machines.boxes) == MOST_MACHINES
+    assert states(sim) == [RunState.FAILED]
+
+
+@pytest.mark.fault("A7")
+def test_a7_a_receiver_that_never_sees_its_volume_is_replaced() -> None:
+    sim = play(planned(machines=(MachineLife(sees_disks_in=NEVER),)))
+
+    assert [attempt for attempt, _ in requests(sim)] == ["1", "2"]
+    assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("A7")
+def test_a7_a_volume_that_takes_long_to_detach_is_waited_for() -> None:
+    sim = play(planned(pace=Pace(to_detach=2 * AN_HOUR)))
+
+    assert the_end(sim) == the_end(play(Scenario()))
+
+
+KEEP_ONE = SomePolicy(retention="last = 1")
+
+
+@pytest.mark.fault("A8")
+def test_a8_a_listing_that_breaks_off_deletes_nothing() -> None:
+    broken = CallFault("volumes.find_snapshots", Says.NO_ANSWER, times=FOREVER, since=3 * A_DAY - AN_HOUR)
+    sim = Simulation(Scenario(KEEP_ONE, FaultPlan(calls=(broken,)), nights=3))
+    with sim.doors_open():
+        sim.apply_in_fair_weather()
+        sim.send_out_the_hosts()
+        for night in sim.nights:
+            sim.go_through(night)
+        there = dict(sim.volumes.snapshots)
+        sim.pass_time(sim.started + 3 * A_DAY)
+        sim.bus.invoke_later("prune", {"schema": 1, "dry_run": False})
+        sim.agenda.run_until(sim.agenda.now + AN_HOUR)
+
+    assert any(snapshot.tags.get(tags.MARKED) for snapshot in there.values())
+    assert sim.volumes.snapshots == there
+    assert len(sim.bus.dead) == 1
+
+
+@pytest.mark.fault("A9")
+def test_a9_an_empty_listing_is_refused() -> None:
+    empty = CallFault("volumes.find_snapshots", Says.NOTHING, times=FOREVER, since=3 * A_DAY)
+    sim = Simulation(Scenario(KEEP_ONE, FaultPlan(calls=(empty,)), nights=3))
+    with sim.doors_open():
+        sim.apply_in_fair_weather()
+        sim.send_out_the_hosts()
+        for night in sim.nights:
+            sim.go_through(night)
+        sim.pass_time(sim.started + 3 * A_DAY)
+        there, points = dict(sim.volumes.snapshots), sim.catalog.find_points()
+        answer = sim.call("prune", dry_run=False)
+
+    assert answer["refused"].startswith("no backup snapshot was found at all")
+    assert (sim.volumes.snapshots, sim.catalog.find_points()) == (there, points)
+
+
+@pytest.mark.fault("A11")
+@pytest.mark.parametrize("call", ["machines.*", "volumes.*", "address.*", "archive.*", "lambdas.*", "*"])
+def test_a11_a_storm_of_throttling_is_outlasted(call: str) -> None:
+    storm = CallFault(call, Says.THROTTLED, times=FOREVER, since=timedelta(minutes=6), until=timedelta(minutes=50))
+
+    sim = play(planned(calls=(storm,)))
+
+    assert the_end(sim) == the_end(play(Scenario()))
+
+
+@pytest.mark.fault("A14", lacks="the alarm")
+def test_a14_without_the_permission_to_launch_the_run_fails_and_says_what_was_denied() -> None:
+    sim = play(planned(calls=(CallFault("machines.launch", Says.DENIED, times=FOREVER),)))
+
+    assert states(sim) == [RunState.FAILED]
+    assert "gave up machines.launch: denied" in str(sim.story)
+    assert sim.machines.boxes == {}
+
+
+@pytest.mark.fault("A14", lacks="the alarm")
+def test_a14_without_the_permission_to_terminate_the_timer_ends_the_receiver() -> None:
+    denied = CallFault("machines.terminate", Says.DENIED, times=FOREVER)
+
+    sim = play(planned(calls=(denied,), hosts=(HostNight(says=None),), machines=(MachineLife(gets_ready=False),) * 9))
+
+    assert all(box.machine.state == "terminated" for box in sim.machines.boxes.values())
+
+
+# -- receivers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("R1", lacks="another zone, and the alarm")
+def test_r1_without_room_for_the_first_type_the_next_one_is_launched() -> None:
+    sim = play(planned(calls=(CallFault("machines.launch", Says.NO_CAPACITY),)))
+
+    assert requests(sim) == [("1", "t4g.medium")]
+    assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("R1", lacks="another zone, and the alarm")
+def test_r1_a_night_without_any_room_fails_and_leaves_no_half_instance() -> None:
+    sim = play(planned(calls=(CallFault("machines.launch", Says.NO_CAPACITY, times=FOREVER),)))
+
+    assert states(sim) == [RunState.FAILED]
+    assert sim.machines.boxes == {}
+
+
+@pytest.mark.fault("R7")
+def test_r7_a_receiver_lost_in_the_middle_of_a_push_is_replaced_and_the_hosts_push_again() -> None:
+    lost = MachineLife(dies_after=timedelta(minutes=7))
+
+    sim = play(planned(machines=(lost,)))
+
+    assert [attempt for attempt, _ in requests(sim)] == ["1", "2"]
+    assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("R11")
+def test_r11_a_receiver_that_hangs_at_power_off_is_ended_after_the_grace() -> None:
+    sim = play(planned(machines=(MachineLife(hangs=True, releases=False),)))
+
+    (box,), (snapshot,) = sim.machines.boxes.values(), sim.volumes.snapshots.values()
+    assert box.ended is not None
+    assert a_moment(6) + GRACE <= box.ended <= a_moment(6) + GRACE + timedelta(minutes=10)
+    assert snapshot.tags[tags.CONSISTENCY] == tags.Consistency.CRASH
+    assert states(sim) == [RunState.DONE]

@@ -1,0 +1,140 @@
+"""The rows T… and O… of the table of faults, and H1: calendars, silent hosts, and what an operator does.
+
+`lacks` says which part of a row is not there yet.
+"""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.core import tags
+from chalicelib.core.model import RecoveryState, RunState
+from tests.sim import restorer
+from tests.sim.ending import the_end
+from tests.sim.faults import Deed, Does, FaultPlan, HostNight, MachineLife
+from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
+from tests.sim.play import play
+from tests.sim.policies import Receiving, SomePolicy
+
+
+def planned(**faults: Any) -> Scenario:
+    return Scenario(plan=FaultPlan(**faults))
+
+
+CHANGES = {
+    "spring": ("Europe/London", "01:30-02:30", date(2026, 3, 28)),
+    "autumn": ("Europe/London", "01:30-02:30", date(2026, 10, 24)),
+    "half an hour": ("Australia/Lord_Howe", "01:45-03:15", date(2026, 10, 3)),
+    "at midnight": ("America/Santiago", "23:30-00:30", date(2026, 9, 4)),
+    "a leap day": ("UTC", "23:00-01:00", date(2028, 2, 28)),
+    "the year's end": ("Pacific/Apia", "22:00-02:00", date(2026, 12, 30)),
+}
+
+
+@pytest.mark.fault("T1")
+@pytest.mark.parametrize("change", CHANGES)
+def test_t1_over_a_change_of_the_clocks_or_the_calendar_every_day_has_one_good_night(change: str) -> None:
+    zone, window, first_day = CHANGES[change]
+
+    sim = play(Scenario(SomePolicy((Receiving(window=window, timezone=zone),)), first_day=first_day, nights=4))
+
+    of_the_days = sorted((run.id.day, run.id.attempt, run.state) for run in sim.runs())
+    assert of_the_days == [(first_day + number * A_DAY, 1, RunState.DONE) for number in range(4)]
+
+
+@pytest.mark.fault("T1")
+def test_t1_over_the_years_end_seven_days_and_four_iso_weeks_stay() -> None:
+    weeks = SomePolicy(retention="daily = 7\nweekly = 4")
+
+    sim = play(Scenario(weeks, first_day=date(2026, 12, 1), nights=40))
+
+    kept = [point.at.date() for point in sim.catalog.find_points("us0a")]
+    assert len(set(kept)) >= 7
+    assert len({day.isocalendar()[:2] for day in kept}) >= 4
+    assert len(sim.volumes.snapshots) < 20
+
+
+@pytest.mark.fault("T2")
+def test_t2_a_week_of_failures_ages_nothing_out() -> None:
+    silent = HostNight(says=None)
+    good_then_silent = (*[HostNight()] * 6, *[silent] * 14)
+
+    sim = play(Scenario(SomePolicy(retention="daily = 2"), FaultPlan(hosts=good_then_silent), nights=10))
+
+    assert len(sim.catalog.find_points("us0a")) >= 2
+    assert {point.at.date() for point in sim.catalog.find_points("us0a")} >= {date(2026, 11, 24), date(2026, 11, 25)}
+
+
+@pytest.mark.fault("H1", lacks="the alert")
+def test_h1_a_host_that_is_down_all_night_costs_its_own_point_only() -> None:
+    sim = play(Scenario(plan=FaultPlan(hosts=(HostNight(), HostNight(), HostNight(says=None))), nights=2))
+
+    newest = sim.runs()[0]
+    assert (newest.state, newest.why) == (RunState.DEGRADED, "not complete: us0 missing")
+    assert len(sim.catalog.find_points("us0a")) == 1
+    assert len(sim.catalog.find_points("eu0a")) == 2
+
+
+@pytest.mark.fault("O2")
+@pytest.mark.parametrize("minutes", [3, 8, 16, 19, 22, 60])
+def test_o2_a_table_lost_at_any_moment_of_the_night_is_rebuilt_and_the_night_ends_as_it_would_have(
+    minutes: int,
+) -> None:
+    lost = Deed(timedelta(minutes=minutes), Does.LOSE_THE_TABLE)
+
+    sim = play(planned(deeds=(lost,)))
+
+    assert the_end(sim) == the_end(play(Scenario()))
+
+
+@pytest.mark.fault("O2")
+def test_o2_a_volume_that_someone_deleted_comes_back_from_the_last_snapshot() -> None:
+    sim = Simulation(Scenario(nights=2))
+    with sim.doors_open():
+        sim.apply_in_fair_weather()
+        sim.send_out_the_hosts()
+        sim.go_through(sim.nights[0])
+        (lost,) = sim.volumes.volumes
+        sim.volumes.delete_volume(lost)
+        sim.go_through(sim.nights[1])
+
+    (volume,) = sim.volumes.volumes.values()
+    assert volume.id != lost
+    assert f"EBS makes {volume.id} from snap-" in str(sim.story)
+    assert [run.state for run in sim.runs()] == [RunState.DONE] * 2
+
+
+@pytest.mark.fault("O3", lacks="the confirmation")
+def test_o3_retention_cut_by_mistake_deletes_no_more_than_the_cap() -> None:
+    many = SomePolicy(retention="daily = 30")
+    cut = FaultPlan(deeds=(Deed(timedelta(days=16, hours=12), Does.APPLY, "last = 3"),))
+
+    sim = play(Scenario(many, cut, nights=20))
+
+    assert "snapshots would be deleted and one night may delete 10" in str(sim.story)
+    assert len(sim.volumes.snapshots) == 20
+
+
+@pytest.mark.fault("O7", lacks="the sweep, and its own cost alarm")
+@pytest.mark.parametrize("life", [MachineLife(hangs=True), MachineLife(gets_ready=False, hangs=True)])
+def test_o7_a_drill_leaves_nothing_behind_whatever_its_machine_does(life: MachineLife) -> None:
+    drill = Deed(AN_HOUR, Does.DRILL, "us0")
+
+    sim = play(planned(deeds=(drill,), machines=(MachineLife(), life)))
+
+    assert all(recovery.state.is_final for recovery in sim.catalog.find_recoveries())
+    assert all(box.machine.state == "terminated" for box in sim.machines.boxes.values())
+    assert {volume.tags[tags.ROLE] for volume in sim.volumes.volumes.values()} == {tags.Role.DATA}
+
+
+@pytest.mark.fault("O8")
+def test_o8_a_drill_that_compared_nothing_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = {"entries": 0, "missing": 0, "extra": 0, "different": 0, "unhashed": 0}
+    monkeypatch.setitem(restorer.A_REPORT, "compared", nothing)
+
+    sim = play(planned(deeds=(Deed(AN_HOUR, Does.DRILL, "us0"),)))
+
+    (recovery,) = sim.catalog.find_recoveries()
+    assert recovery.state is RecoveryState.FAILED
+    assert [point.proven for point in sim.catalog.find_points("us0a")] == [None]
