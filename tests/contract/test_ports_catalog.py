@@ -1,4 +1,4 @@
-"""The catalogue on DynamoDB: what one writes comes back, and only one of two writers wins."""
+"""The catalogue, on DynamoDB and in the simulator: what one writes comes back, and only one of two writers wins."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,16 +8,23 @@ import pytest
 from chalicelib.aws.catalog import DynamoCatalog
 from chalicelib.core.model import HostStatus, RecoveryState, RunState
 from chalicelib.errors import PermanentError
+from chalicelib.ports import Catalog
 from tests.builders import a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
 from tests.contract.aws import Account
+from tests.contract.clouds import BOTH
+from tests.fakes import FakeCatalog
 
 
-@pytest.fixture
-def catalog(account: Account) -> DynamoCatalog:
+@pytest.fixture(params=BOTH)
+def catalog(request: pytest.FixtureRequest) -> Catalog:
+    return the_dynamos(request.getfixturevalue("account")) if request.param == "moto" else FakeCatalog()
+
+
+def the_dynamos(account: Account) -> DynamoCatalog:
     return DynamoCatalog(account.clients, account.table)
 
 
-def test_a_run_comes_back_as_it_was_opened(catalog: DynamoCatalog) -> None:
+def test_a_run_comes_back_as_it_was_opened(catalog: Catalog) -> None:
     run = replace(a_run(), machine_launched=a_moment(2, 1), why="because", snapshot_intended=a_moment(3))
 
     is_opened = catalog.open_run(run)
@@ -26,7 +33,7 @@ def test_a_run_comes_back_as_it_was_opened(catalog: DynamoCatalog) -> None:
     assert catalog.get_run(run.id) == run
 
 
-def test_a_run_is_opened_once(catalog: DynamoCatalog) -> None:
+def test_a_run_is_opened_once(catalog: Catalog) -> None:
     catalog.open_run(a_run())
 
     is_opened_again = catalog.open_run(replace(a_run(), policy_version="000002"))
@@ -35,7 +42,7 @@ def test_a_run_is_opened_once(catalog: DynamoCatalog) -> None:
     assert catalog.get_run(a_run_id()).policy_version == "000001"
 
 
-def test_of_two_who_save_a_run_one_wins(catalog: DynamoCatalog) -> None:
+def test_of_two_who_save_a_run_one_wins(catalog: Catalog) -> None:
     catalog.open_run(a_run())
     mine = theirs = catalog.get_run(a_run_id())
 
@@ -48,7 +55,7 @@ def test_of_two_who_save_a_run_one_wins(catalog: DynamoCatalog) -> None:
     assert catalog.get_run(a_run_id()) == saved
 
 
-def test_runs_are_found_newest_first_and_only_the_receivers_own(catalog: DynamoCatalog) -> None:
+def test_runs_are_found_newest_first_and_only_the_receivers_own(catalog: Catalog) -> None:
     ids = [a_run_id(day, attempt) for day in (9, 10, 30) for attempt in (1, 2, 10)]
     for run_id in [*ids, a_run_id(receiver="other")]:
         catalog.open_run(a_run(run_id))
@@ -58,19 +65,19 @@ def test_runs_are_found_newest_first_and_only_the_receivers_own(catalog: DynamoC
     assert [run.id for run in found] == sorted(ids, reverse=True)[:4]
 
 
-LOOKED_FOR: dict[str, Callable[[DynamoCatalog], object]] = {
+LOOKED_FOR: dict[str, Callable[[Catalog], object]] = {
     "run": lambda catalog: catalog.get_run(a_run_id()),
     "recovery": lambda catalog: catalog.get_recovery(a_recovery_id()),
 }
 
 
 @pytest.mark.parametrize("what", LOOKED_FOR)
-def test_what_is_absent_is_a_key_error(catalog: DynamoCatalog, what: str) -> None:
+def test_what_is_absent_is_a_key_error(catalog: Catalog, what: str) -> None:
     with pytest.raises(KeyError):
         LOOKED_FOR[what](catalog)
 
 
-def test_the_first_result_of_a_host_wins(catalog: DynamoCatalog) -> None:
+def test_the_first_result_of_a_host_wins(catalog: Catalog) -> None:
     first = replace(a_result("us0"), problems=("a", "b"), seconds=0.1)
     catalog.record_result(a_result("eu0"))
 
@@ -80,7 +87,7 @@ def test_the_first_result_of_a_host_wins(catalog: DynamoCatalog) -> None:
     assert catalog.find_results(a_run_id(attempt=2)) == []
 
 
-def test_the_policy_moves_only_from_where_it_was_seen(catalog: DynamoCatalog) -> None:
+def test_the_policy_moves_only_from_where_it_was_seen(catalog: Catalog) -> None:
     assert catalog.policy_version() is None
     assert catalog.set_policy_version("000001", None)
     assert not catalog.set_policy_version("000009", None)
@@ -89,7 +96,7 @@ def test_the_policy_moves_only_from_where_it_was_seen(catalog: DynamoCatalog) ->
     assert catalog.policy_version() == "000002"
 
 
-def test_points_are_found_by_host_oldest_first_and_forgotten_by_snapshot(catalog: DynamoCatalog) -> None:
+def test_points_are_found_by_host_oldest_first_and_forgotten_by_snapshot(catalog: Catalog) -> None:
     points = [a_point(host, f"snap-{day}", a_run_id(day)) for day in (22, 21) for host in ("us0a", "eu0a")]
     for point in points:
         catalog.record_point(point)
@@ -100,7 +107,7 @@ def test_points_are_found_by_host_oldest_first_and_forgotten_by_snapshot(catalog
     assert sorted(point.host_id for point in catalog.find_points()) == ["eu0a", "us0a"]
 
 
-def test_recording_a_point_again_keeps_its_proof(catalog: DynamoCatalog) -> None:
+def test_recording_a_point_again_keeps_its_proof(catalog: Catalog) -> None:
     proven = a_point(proven=a_moment(9))
     catalog.record_point(a_point())
     catalog.mark_proven(proven)
@@ -110,13 +117,13 @@ def test_recording_a_point_again_keeps_its_proof(catalog: DynamoCatalog) -> None
     assert catalog.find_points() == [proven]
 
 
-def test_a_point_that_was_forgotten_is_not_brought_back_by_its_proof(catalog: DynamoCatalog) -> None:
+def test_a_point_that_was_forgotten_is_not_brought_back_by_its_proof(catalog: Catalog) -> None:
     catalog.mark_proven(a_point(proven=a_moment(9)))
 
     assert catalog.find_points() == []
 
 
-def test_every_point_is_found_on_however_many_pages(catalog: DynamoCatalog) -> None:
+def test_every_point_is_found_on_however_many_pages(catalog: Catalog) -> None:
     long_key = "m" * 20_000
     for number in range(80):
         catalog.record_point(replace(a_point(snapshot_id=f"snap-{number:03d}"), manifest=long_key))
@@ -124,7 +131,7 @@ def test_every_point_is_found_on_however_many_pages(catalog: DynamoCatalog) -> N
     assert len(catalog.find_points("us0a")) == 80
 
 
-def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: DynamoCatalog) -> None:
+def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catalog) -> None:
     recovery = a_recovery()
 
     assert catalog.open_recovery(recovery)
@@ -137,7 +144,8 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Dynam
     assert catalog.find_recoveries("eu0a") == []
 
 
-def test_an_item_of_an_unknown_schema_is_not_guessed_at(catalog: DynamoCatalog, account: Account) -> None:
+def test_an_item_of_an_unknown_schema_is_not_guessed_at(account: Account) -> None:
+    catalog = the_dynamos(account)
     catalog.open_run(a_run())
     account.clients.dynamodb.update_item(
         TableName=account.table,

@@ -1,4 +1,7 @@
-"""Machines, volumes, snapshots, address and functions against moto: our tags, our errors, our retries."""
+"""Machines, volumes, snapshots, address and functions: our tags, our errors, our retries.
+
+What takes a `cloud` is said of moto and of the simulator alike; the rest is about what goes over the wire.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,10 +21,16 @@ from chalicelib.core import tags
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
 from chalicelib.ports import LaunchRequest
 from tests.contract.aws import PREFIX, Account, a_function
+from tests.contract.clouds import BOTH, Cloud, motos, the_simulators
 
 OF_THE_RUN = {tags.SCHEMA: "1", tags.RUN: "main/2026-11-23/1", tags.ROLE: tags.Role.RECEIVER}
 OF_DATA = {tags.SCHEMA: "1", tags.ROLE: tags.Role.DATA}
 BACKUP = {tags.SCHEMA: "1", tags.RUN: "main/2026-11-23/1", tags.ROLE: tags.Role.BACKUP}
+
+
+@pytest.fixture(params=BOTH)
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    return motos(request.getfixturevalue("account")) if request.param == "moto" else the_simulators()
 
 
 @pytest.fixture
@@ -39,12 +48,14 @@ def address(account: Account) -> Route53Address:
     return Route53Address(account.clients, account.zone, account.group)
 
 
-def a_request(account: Account) -> LaunchRequest:
-    return LaunchRequest("t" * 64, "t4g.small", account.subnet, account.group, "#!/bin/sh\n", OF_THE_RUN)
+def a_request(where: Account | Cloud) -> LaunchRequest:
+    return LaunchRequest("t" * 64, "t4g.small", where.subnet, where.group, "#!/bin/sh\n", OF_THE_RUN)
 
 
-def test_a_launched_machine_carries_its_tags_from_the_first_moment(account: Account, machines: Ec2Machines) -> None:
-    launched = machines.launch(a_request(account))
+def test_a_launched_machine_carries_its_tags_from_the_first_moment(cloud: Cloud) -> None:
+    machines = cloud.machines
+    launched = machines.launch(a_request(cloud))
+    cloud.settle()
 
     found = machines.find(OF_THE_RUN)
 
@@ -69,30 +80,29 @@ def test_the_token_is_sent_and_the_user_data_arrives(account: Account, machines:
     assert data["UserData"]["Value"] == "IyEvYmluL3NoCg=="
 
 
-def test_a_terminated_machine_is_still_found_and_ending_it_again_is_no_fault(
-    account: Account, machines: Ec2Machines
-) -> None:
-    launched = machines.launch(a_request(account))
+def test_a_terminated_machine_is_still_found_and_ending_it_again_is_no_fault(cloud: Cloud) -> None:
+    machines = cloud.machines
+    launched = machines.launch(a_request(cloud))
 
     machines.terminate(launched.id)
     machines.terminate(launched.id)
     machines.terminate("i-00000000000000000")
+    cloud.settle()
 
     assert [machine.state for machine in machines.find(OF_THE_RUN)] == ["terminated"]
 
 
-def test_an_unknown_machine_is_a_key_error(machines: Ec2Machines) -> None:
+def test_an_unknown_machine_is_a_key_error(cloud: Cloud) -> None:
     with pytest.raises(KeyError):
-        machines.get("i-00000000000000000")
+        cloud.machines.get("i-00000000000000000")
 
 
-def test_a_volume_is_made_in_the_zone_of_the_subnet_and_attached_once(
-    account: Account, machines: Ec2Machines, volumes: EbsVolumes
-) -> None:
-    machine = machines.launch(a_request(account))
+def test_a_volume_is_made_in_the_zone_of_the_subnet_and_attached_once(cloud: Cloud) -> None:
+    machines, volumes = cloud.machines, cloud.volumes
+    machine = machines.launch(a_request(cloud))
 
-    volume = volumes.create_volume("v" * 64, machines.zone_of(account.subnet), 80, "gp3", OF_DATA)
-
+    volume = volumes.create_volume("v" * 64, machines.zone_of(cloud.subnet), 80, "gp3", OF_DATA)
+    cloud.settle()
     volumes.attach(volume.id, machine.id)
 
     (found,) = volumes.find_volumes(OF_DATA)
@@ -128,8 +138,9 @@ def refuse(account: Account, operation: str, code: str, status: int = 400) -> li
     return asked
 
 
-def test_a_snapshot_is_tagged_on_creation_and_found_by_its_tags(volumes: EbsVolumes) -> None:
-    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+def test_a_snapshot_is_tagged_on_creation_and_found_by_its_tags(cloud: Cloud) -> None:
+    volumes = cloud.volumes
+    volume = volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 8, "gp3", OF_DATA)
 
     taken = volumes.create_snapshot(volume.id, "ebbtide main/2026-11-23/1", BACKUP)
 
@@ -193,18 +204,59 @@ def test_other_calls_are_retried(account: Account, machines: Ec2Machines, monkey
     assert len(asked) > 1
 
 
-def test_deleting_what_is_absent_is_success(volumes: EbsVolumes) -> None:
-    volumes.delete_volume("vol-00000000")
-    volumes.delete_snapshot("snap-00000000")
+def test_deleting_what_is_absent_is_success(cloud: Cloud) -> None:
+    cloud.volumes.delete_volume("vol-00000000")
+    cloud.volumes.delete_snapshot("snap-00000000")
 
 
-def test_an_unknown_snapshot_is_a_key_error(volumes: EbsVolumes) -> None:
+def test_a_snapshot_completes_in_its_own_time_and_goes_when_it_is_deleted(cloud: Cloud) -> None:
+    volumes = cloud.volumes
+    volume = volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 8, "gp3", OF_DATA)
+    taken = volumes.create_snapshot(volume.id, "one", BACKUP)
+    cloud.settle()
+
+    completed = volumes.get_snapshot(taken.id)
+    volumes.delete_snapshot(taken.id)
+
+    assert (completed.state, completed.progress) == ("completed", 100)
+    assert volumes.find_snapshots(BACKUP) == []
+
+
+def test_a_volume_made_from_a_snapshot_outlives_it(cloud: Cloud) -> None:
+    volumes, zone = cloud.volumes, cloud.machines.zone_of(cloud.subnet)
+    volume = volumes.create_volume("v" * 64, zone, 8, "gp3", OF_DATA)
+    taken = volumes.create_snapshot(volume.id, "one", BACKUP)
+    cloud.settle()
+
+    copy = volumes.create_volume("w" * 64, zone, 8, "gp3", OF_DATA, taken.id)
+    cloud.settle()
+    volumes.delete_snapshot(taken.id)
+    volumes.delete_volume(volume.id)
+
+    assert [(each.id, each.state) for each in volumes.find_volumes(OF_DATA)] == [(copy.id, "available")]
+
+
+def test_what_ends_lets_go_of_its_volume(cloud: Cloud) -> None:
+    machines, volumes = cloud.machines, cloud.volumes
+    machine = machines.launch(a_request(cloud))
+    volume = volumes.create_volume("v" * 64, machine.zone, 8, "gp3", OF_DATA)
+    cloud.settle()
+    volumes.attach(volume.id, machine.id)
+
+    machines.terminate(machine.id)
+    cloud.settle()
+
+    assert [(each.state, each.attached_to) for each in volumes.find_volumes(OF_DATA)] == [("available", None)]
+
+
+def test_an_unknown_snapshot_is_a_key_error(cloud: Cloud) -> None:
     with pytest.raises(KeyError):
-        volumes.get_snapshot("snap-00000000")
+        cloud.volumes.get_snapshot("snap-00000000")
 
 
-def test_a_tag_is_added_to_what_is_there(volumes: EbsVolumes) -> None:
-    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+def test_a_tag_is_added_to_what_is_there(cloud: Cloud) -> None:
+    volumes = cloud.volumes
+    volume = volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 8, "gp3", OF_DATA)
     snapshot = volumes.create_snapshot(volume.id, "one", BACKUP)
 
     volumes.tag(snapshot.id, {tags.MARKED: "2026-11-23"})
@@ -242,14 +294,15 @@ def test_a_launch_without_room_is_a_capacity_error(account: Account, machines: E
         machines.launch(a_request(account))
 
 
-def test_a_machine_of_another_token_is_another_machine(account: Account, machines: Ec2Machines) -> None:
-    first = machines.launch(a_request(account))
-    second = machines.launch(replace(a_request(account), token="u" * 64))
+def test_a_machine_of_another_token_is_another_machine(cloud: Cloud) -> None:
+    first = cloud.machines.launch(a_request(cloud))
+    second = cloud.machines.launch(replace(a_request(cloud), token="u" * 64))
 
     assert first.id != second.id
 
 
-def test_a_name_points_where_it_was_last_pointed(address: Route53Address) -> None:
+def test_a_name_points_where_it_was_last_pointed(cloud: Cloud) -> None:
+    address = cloud.address
     before = address.current("backup.example.org")
 
     address.point("backup.example.org", "10.0.0.1")
