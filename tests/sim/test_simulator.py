@@ -1,0 +1,227 @@
+"""The simulator itself: that it refuses, delays and limits as AWS does, and that the invariants can fail."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.core import tags
+from chalicelib.core.model import HostStatus, RunState
+from chalicelib.errors import PermanentError, TokenSpentError, TransientError
+from chalicelib.ports import LaunchRequest
+from tests.sim.faults import FaultPlan, Pace
+from tests.sim.invariants import Invariants
+from tests.sim.machines import FORGOTTEN_AFTER
+from tests.sim.night import A_DAY, Scenario, Simulation
+from tests.sim.play import play
+from tests.sim.volumes import BETWEEN_SNAPSHOTS, MIXED, MOST_PENDING
+from tests.sim.weather import BUCKETS
+
+TAGS = {tags.ROLE: "test"}
+A_REQUEST = LaunchRequest("t", "t4g.small", "subnet-a", "sg", "POWER_OFF_MINUTES='5'", TAGS)
+
+
+def a_simulation(pace: Pace = Pace()) -> Simulation:  # noqa: B008
+    sim = Simulation(Scenario(plan=FaultPlan(pace=pace)))
+    sim.machines.on_running = lambda box: None
+    sim.machines.emit = sim.volumes.emit = lambda source, kind, detail: None
+    return sim
+
+
+def let_pass(sim: Simulation, time: timedelta) -> None:
+    sim.agenda.run_until(sim.agenda.now + time)
+
+
+def test_the_same_token_is_the_same_machine_and_with_another_request_it_is_refused() -> None:
+    machines = a_simulation().machines
+    launched = machines.launch(A_REQUEST)
+
+    assert machines.launch(A_REQUEST) == launched
+    with pytest.raises(PermanentError, match="IdempotentParameterMismatch"):
+        machines.launch(replace(A_REQUEST, instance_type="t4g.medium"))
+
+
+def test_the_token_of_a_terminated_machine_is_spent() -> None:
+    sim = a_simulation()
+    sim.machines.terminate(sim.machines.launch(A_REQUEST).id)
+
+    with pytest.raises(TokenSpentError):
+        sim.machines.launch(A_REQUEST)
+
+
+def test_a_machine_shows_late_and_is_forgotten_an_hour_after_its_end() -> None:
+    sim = a_simulation(Pace(to_show=timedelta(minutes=3)))
+    launched = sim.machines.launch(A_REQUEST)
+    at_once = sim.machines.find(TAGS)
+    let_pass(sim, timedelta(minutes=3))
+    later = sim.machines.find(TAGS)
+    sim.machines.terminate(launched.id)
+    let_pass(sim, timedelta(minutes=5))
+    ended = sim.machines.find(TAGS)
+    let_pass(sim, FORGOTTEN_AFTER)
+
+    assert at_once == []
+    assert [machine.state for machine in later] == ["running"]
+    assert [machine.state for machine in ended] == ["terminated"]
+    assert sim.machines.find(TAGS) == []
+
+
+def test_a_volume_of_another_zone_does_not_attach() -> None:
+    sim = a_simulation()
+    machine = sim.machines.launch(A_REQUEST)
+    volume = sim.volumes.create_volume("v", sim.machines.zone_of("subnet-b"), 8, "gp3", TAGS)
+    let_pass(sim, timedelta(minutes=1))
+
+    with pytest.raises(PermanentError, match="ZoneMismatch"):
+        sim.volumes.attach(volume.id, machine.id)
+
+
+def test_a_volume_attaches_to_one_machine_only_and_only_when_both_are_there() -> None:
+    sim = a_simulation()
+    first, second = sim.machines.launch(A_REQUEST), sim.machines.launch(replace(A_REQUEST, token="u"))
+    volume = sim.volumes.create_volume("v", first.zone, 8, "gp3", TAGS)
+    with pytest.raises(TransientError, match="creating"):
+        sim.volumes.attach(volume.id, first.id)
+    let_pass(sim, timedelta(minutes=1))
+    sim.volumes.attach(volume.id, first.id)
+
+    with pytest.raises(TransientError, match="in-use"):
+        sim.volumes.attach(volume.id, second.id)
+    with pytest.raises(TransientError, match="VolumeInUse"):
+        sim.volumes.delete_volume(volume.id)
+
+
+def test_snapshots_of_one_volume_are_limited_in_number_and_in_pace() -> None:
+    sim = a_simulation(Pace(to_snapshot=A_DAY))
+    volume = sim.volumes.create_volume("v", "zone-a", 8, "gp3", TAGS)
+    for _ in range(MOST_PENDING):
+        sim.volumes.create_snapshot(volume.id, "one", TAGS)
+        with pytest.raises(TransientError, match=r"RateExceeded|LimitExceeded"):
+            sim.volumes.create_snapshot(volume.id, "too soon", TAGS)
+        let_pass(sim, BETWEEN_SNAPSHOTS)
+
+    with pytest.raises(TransientError, match="ConcurrentSnapshotLimitExceeded"):
+        sim.volumes.create_snapshot(volume.id, "too many", TAGS)
+
+
+def test_a_snapshot_holds_what_the_volume_held_when_it_was_asked_for() -> None:
+    sim = a_simulation()
+    volume = sim.volumes.create_volume("v", "zone-a", 8, "gp3", TAGS)
+    sim.volumes.content[volume.id]["us0a"] = "before"
+    taken = sim.volumes.create_snapshot(volume.id, "one", TAGS)
+    sim.volumes.content[volume.id]["us0a"] = MIXED
+    let_pass(sim, timedelta(minutes=5))
+
+    copy = sim.volumes.create_volume("w", "zone-a", 8, "gp3", TAGS, taken.id)
+
+    assert sim.volumes.content[copy.id] == {"us0a": "before"}
+
+
+def test_more_deletions_than_a_bucket_holds_are_throttled_until_it_fills_again() -> None:
+    sim = a_simulation()
+    burst, per_second = BUCKETS["volumes.delete_snapshot"]
+    for number in range(burst):
+        sim.world.volumes.delete_snapshot(f"snap-{number}")
+
+    with pytest.raises(TransientError, match="RequestLimitExceeded"):
+        sim.world.volumes.delete_snapshot("snap-more")
+    let_pass(sim, timedelta(seconds=2 / per_second))
+    sim.world.volumes.delete_snapshot("snap-more")
+
+
+# -- what would break each invariant ----------------------------------------------------------------------------------
+
+
+def loses_the_last_snapshot(sim: Simulation) -> None:
+    sim.volumes.snapshots.clear()
+
+
+def forgets_every_point(sim: Simulation) -> None:
+    sim.catalog.points.clear()
+
+
+def has_points_in_two_snapshots(sim: Simulation) -> None:
+    (point, *_) = sim.catalog.points.values()
+    sim.volumes.snapshots["snap-x"] = sim.volumes.snapshots[point.snapshot_id]
+    sim.catalog.record_point(replace(point, snapshot_id="snap-x"))
+
+
+def has_a_receiver_that_never_ended(sim: Simulation) -> None:
+    for box in sim.machines.boxes.values():
+        box.ended = None
+
+
+def leaves_a_machine(sim: Simulation) -> None:
+    for box in sim.machines.boxes.values():
+        box.machine = replace(box.machine, state="running")
+
+
+def leaves_a_volume(sim: Simulation) -> None:
+    (run,) = sim.runs()
+    sim.volumes.create_volume("x", "zone-a", 8, "gp3", {tags.RUN: str(run.id)})
+
+
+def has_a_mixed_tree(sim: Simulation) -> None:
+    for content in sim.volumes.content.values():
+        content["us0a"] = MIXED
+
+
+def leaves_a_run_open(sim: Simulation) -> None:
+    (run,) = sim.runs()
+    sim.catalog.runs[run.id] = replace(run, state=RunState.OPEN)
+    let_pass(sim, A_DAY)
+
+
+def ends_in_silence(sim: Simulation) -> None:
+    for key in sim.archive.list("runs/"):
+        if key.endswith("closed.json"):
+            sim.archive.objects[key] = sim.archive.objects[key].replace(b'"done"', b'"failed"')
+
+
+def believes_another_host(sim: Simulation) -> None:
+    for key, result in sim.catalog.results.items():
+        sim.catalog.results[key] = replace(result, status=HostStatus.PARTIAL)
+
+
+def does_more_when_it_is_asked_again(sim: Simulation) -> None:
+    sim.bus.delivered["once more"] = lambda: sim.archive.put_once("more", b"")
+
+
+BREACHES: dict[str, tuple[Callable[[Simulation], None], ...]] = {
+    "I1": (loses_the_last_snapshot, forgets_every_point),
+    "I2": (has_points_in_two_snapshots,),
+    "I3": (has_a_receiver_that_never_ended,),
+    "I4": (leaves_a_machine, leaves_a_volume),
+    "I5": (has_a_mixed_tree,),
+    "I6": (leaves_a_run_open,),
+    "I7": (ends_in_silence,),
+    "I8": (believes_another_host,),
+    "I9": (does_more_when_it_is_asked_again,),
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "breach"), [(number, breach) for number, breaches in BREACHES.items() for breach in breaches]
+)
+def test_every_invariant_can_fail(number: str, breach: Callable[[Simulation], None]) -> None:
+    sim = play(Scenario())
+    invariants = Invariants(sim)
+    invariants.i1()
+    breach(sim)
+
+    with sim.doors_open(), pytest.raises(AssertionError):
+        getattr(invariants, number.lower())()
+
+
+def test_what_breaks_an_invariant_is_told_with_its_number_the_scenario_and_the_story() -> None:
+    sim = play(Scenario())
+    has_a_mixed_tree(sim)
+
+    with sim.doors_open(), pytest.raises(AssertionError) as caught:
+        Invariants(sim).check()
+
+    told = str(caught.value)
+    assert told.startswith("I5: ")
+    assert repr(sim.scenario) in told
+    assert "us0 pushes to i-1" in told
