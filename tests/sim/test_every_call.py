@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from tests.sim.ending import the_end
-from tests.sim.faults import NO_TIME, CallFault, Deed, Does, FaultPlan, Says
+from tests.sim.faults import NO_TIME, CallFault, Deed, Does, FaultPlan, Pace, Says
 from tests.sim.night import A_DAY, AN_HOUR, Scenario
 from tests.sim.play import play
 from tests.sim.policies import Receiving, SomePolicy
@@ -20,7 +20,7 @@ AFTER_THE_NIGHT = AN_HOUR
 FEWEST_CALLS = {
     "tick, reconcile and prune": (Scenario(SMALL), NO_TIME, 100),
     "run_now": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RUN_NOW, "main"),))), AFTER_THE_NIGHT, 60),
-    "drill": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.DRILL, "us0"),))), AFTER_THE_NIGHT, 60),
+    "drill": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.DRILL, "us0"),))), AFTER_THE_NIGHT, 30),
     "restore": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RESTORE, "us0"),))), AFTER_THE_NIGHT, 30),
     "rebuild": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.LOSE_THE_TABLE),))), AFTER_THE_NIGHT, 15),
     "apply": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.APPLY, "last = 3"),))), AFTER_THE_NIGHT, 5),
@@ -54,9 +54,11 @@ def test_a_lambda_that_dies_at_any_single_call_changes_nothing_about_the_end(flo
 
 
 @pytest.mark.fault("C3")
+@pytest.mark.parametrize("minutes", [0, 3], ids=["shown at once", "shown late"])
 @pytest.mark.parametrize("flow", ["tick, reconcile and prune", "drill", "restore"])
-def test_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str) -> None:
+def test_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str, minutes: int) -> None:
     scenario, since, fewest = FEWEST_CALLS[flow]
+    scenario = replace(scenario, plan=replace(scenario.plan, pace=Pace(to_show=timedelta(minutes=minutes))))
     undisturbed = the_end(play(scenario))
 
     for at in count():

@@ -13,7 +13,7 @@ from chalicelib.core.model import RunState
 from chalicelib.core.night import GRACE, MOST_MACHINES, SNAPSHOT_SETTLES
 from tests.builders import a_moment
 from tests.sim.ending import the_end
-from tests.sim.faults import CallFault, FaultPlan, HostNight, MachineLife, Pace, Says
+from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, Pace, Says
 from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import SomePolicy
@@ -50,9 +50,9 @@ def test_a1_a_snapshot_whose_answer_was_lost_is_adopted_and_not_taken_twice() ->
 @pytest.mark.fault("A2")
 @pytest.mark.parametrize("minutes", [1, 3, 4.5])
 def test_a2_a_snapshot_that_shows_minutes_later_is_still_the_only_one(minutes: float) -> None:
-    slow = Pace(to_show=timedelta(minutes=minutes))
+    slow, hints_meanwhile = Pace(to_show=timedelta(minutes=minutes)), (Fate(60),)
 
-    sim = play(planned(calls=(NO_ANSWER_TO_THE_SNAPSHOT,), pace=slow))
+    sim = play(planned(calls=(NO_ANSWER_TO_THE_SNAPSHOT,), pace=slow, events=hints_meanwhile))
 
     assert states(sim) == [RunState.DONE]
     assert len(sim.volumes.snapshots) == 1
@@ -86,7 +86,7 @@ def test_a4_a_snapshot_that_ends_in_an_error_is_no_restore_point() -> None:
 
 
 @pytest.mark.fault("A6")
-@pytest.mark.parametrize("minutes", [0, 1, 3])
+@pytest.mark.parametrize("minutes", [0, 1, 3, 6])
 def test_a6_a_launch_whose_answer_was_lost_is_asked_for_with_the_same_token(minutes: int) -> None:
     lost = CallFault("machines.launch", has_effect=True)
 
@@ -94,6 +94,7 @@ def test_a6_a_launch_whose_answer_was_lost_is_asked_for_with_the_same_token(minu
 
     assert requests(sim) == [("1", "t4g.small")]
     assert states(sim) == [RunState.DONE]
+    assert "IdempotentParameterMismatch" not in str(sim.story)
 
 
 @pytest.mark.fault("A6")

@@ -12,7 +12,7 @@ import pytest
 from chalicelib.core.model import RunState
 from tests.builders import a_moment
 from tests.sim.ending import the_end
-from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, Says
+from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, HostNight, Says
 from tests.sim.night import A_TICK, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import Receiving, SomePolicy
@@ -144,6 +144,17 @@ def test_c11_of_two_operators_who_begin_a_night_at_the_same_moment_one_is_refuse
 
     assert [str(run.id) for run in sim.runs()] == ["main/2026-11-23/2", "main/2026-11-23/1"]
     assert "Refused: run main/2026-11-23/2 is open" in str(sim.story)
+
+
+@pytest.mark.fault("X3")
+def test_x3_a_report_with_a_forged_nonce_counts_for_nobody() -> None:
+    first_night = (HostNight(), HostNight())
+
+    sim = play(Scenario(plan=FaultPlan(hosts=(*first_night, HostNight(is_impersonated=True))), nights=2))
+
+    assert "someone forges reports/main/2026-11-24/1/us0a.json" in str(sim.story)
+    assert "rejected reports/main/2026-11-24/1/us0a.json" in str(sim.story)
+    assert {str(point.run) for point in sim.catalog.find_points("us0a")} == {"main/2026-11-23/1"}
 
 
 @pytest.mark.fault("C14")
