@@ -15,6 +15,7 @@ def the_end(sim: Simulation) -> tuple[object, ...]:
         [(each.id, each.kind, each.state, each.verdict) for each in catalog.find_recoveries()],
         sorted(snapshots, key=str),
         sorted(volume.tags[tags.ROLE] for volume in volumes.volumes.values()),
+        volumes.taken,
         sum(box.machine.state != "terminated" for box in sim.machines.boxes.values()),
         sim.archive.get(f"policies/{catalog.policy_version()}.toml"),
     )

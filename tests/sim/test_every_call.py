@@ -59,11 +59,12 @@ def test_a_lambda_that_dies_at_any_single_call_changes_nothing_about_the_end(flo
 def test_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str, minutes: int) -> None:
     scenario, since, fewest = FEWEST_CALLS[flow]
     scenario = replace(scenario, plan=replace(scenario.plan, pace=Pace(to_show=timedelta(minutes=minutes))))
-    undisturbed = the_end(play(scenario))
+    quiet = play(scenario)
 
     for at in count():
         sim = play(with_a_fault(Says.RIVAL, scenario, since, at))
-        assert the_end(sim) == undisturbed, f"call {at}\n{sim.story}"
+        assert the_end(sim) == the_end(quiet), f"call {at}\n{sim.story}"
+        assert len(sim.machines.boxes) == len(quiet.machines.boxes), f"call {at}\n{sim.story}"
         if not sim.weather.struck:
             break
 

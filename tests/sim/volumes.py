@@ -43,6 +43,11 @@ class SimVolumes:
     def __post_init__(self) -> None:
         self.machines.on_ended.append(self._let_go)
 
+    @property
+    def taken(self) -> int:
+        """How many snapshots there ever were: a pruned one counts too."""
+        return sum(each.startswith("snap-") for each in self.content)
+
     # -- volumes
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
@@ -125,7 +130,7 @@ class SimVolumes:
         """The point in time is the request's; what is written to the volume afterwards is not in it."""
         volume = self._get(volume_id)
         self._limit(volume_id)
-        number = sum(each.startswith("snap-") for each in self.content)
+        number = self.taken
         now = self.agenda.now
         snapshot = Snapshot(self._new_id("snap"), "pending", now, volume_id, volume.size_gib, 0, dict(tags))
         self.snapshots[snapshot.id] = snapshot
