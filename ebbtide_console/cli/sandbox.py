@@ -7,19 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
-from chalicelib.errors import ConfigError, PermanentError, Refused
+from chalicelib.errors import ConfigError, Refused
 from ebbtide_console import procs
-from ebbtide_console.sandbox import enclosure, namespaces, night, probe, setup, table
+from ebbtide_console.sandbox import background, enclosure, namespaces, night, probe, setup, table
+from ebbtide_console.sandbox.claim import is_claimed
 from ebbtide_console.sandbox.cloud import Tell, running
 from ebbtide_console.sandbox.server import REGION
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
-START_SECONDS = 120.0
 WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
 Environment = Mapping[str, str]
 Act = Callable[[argparse.Namespace, Environment], int]
@@ -88,8 +87,7 @@ def _serve(options: argparse.Namespace, _: Environment) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     place = _state(options)
     with running(place, options.port, print) as cloud:
-        address = place / "endpoint"
-        address.write_text(cloud.sandbox.endpoint)
+        address = background.serving(place, cloud.sandbox.endpoint)
         try:
             stop.wait()
         finally:
@@ -98,41 +96,21 @@ def _serve(options: argparse.Namespace, _: Environment) -> int:
 
 
 def _up(options: argparse.Namespace, _: Environment) -> int:
-    place = _state(options)
-    address, log, pid = place / "endpoint", place / "sandbox.log", place / "pid"
-    address.unlink(missing_ok=True)
-    serve = [sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(options.state), "serve"]
-    with log.open("wb") as output:
-        process = procs.start([*serve, "--port", str(options.port)], stdout=output, stderr=procs.STDOUT)
-    pid.write_text(str(process.pid))
-    limit = time.monotonic() + START_SECONDS
-    while not address.exists():
-        if process.poll() is not None or time.monotonic() > limit:
-            raise PermanentError(f"the sandbox did not start: {_last_line(log)}; all of it is in {log}")
-        time.sleep(0.1)
-    print(f"export AWS_ENDPOINT_URL={address.read_text()}")
+    endpoint = background.up(options.state, _state(options), options.port)
+    print(f"export AWS_ENDPOINT_URL={endpoint}")
     print(f"export AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID=sandbox AWS_SECRET_ACCESS_KEY=sandbox")
     return 0
 
 
 def _down(options: argparse.Namespace, _: Environment) -> int:
-    pid = _state(options) / "pid"
-    if not pid.exists():
-        raise Refused("no sandbox is up: `ebbtide sandbox up` starts one")
-    top = int(pid.read_text())
-    with suppress(ProcessLookupError):
-        os.kill(_first_inside(top), signal.SIGTERM)
-    limit = time.monotonic() + START_SECONDS
-    while Path(f"/proc/{top}").exists() and time.monotonic() < limit:
-        time.sleep(0.1)
-    pid.unlink()
+    background.down(_state(options))
     print("the sandbox is down; its volumes, snapshots and archive are kept")
     return 0
 
 
 def _clean(options: argparse.Namespace, _: Environment) -> int:
-    if (options.state / "full/pid").exists() or (options.state / "degraded/pid").exists():
-        raise Refused("a sandbox is up: stop it first with `ebbtide sandbox down`")
+    if any(is_claimed(options.state / kind) for kind in ("full", "degraded")):
+        raise Refused("a sandbox is running: let its night end, or stop it with `ebbtide sandbox down`")
     if enclosure.enclosed():
         namespaces.clear(options.state)
     procs.remove_tree(options.state)
@@ -151,17 +129,3 @@ def _state(options: argparse.Namespace) -> Path:
             (f"{place} cannot be made: {error.strerror}; another user's night may own it: name one with --state",)
         ) from error
     return place
-
-
-def _first_inside(top: int) -> int:
-    """An enclosure's outermost process passes no signal on; its only child does. Without enclosure it is itself."""
-    with suppress(OSError):
-        children = Path(f"/proc/{top}/task/{top}/children").read_text().split()
-        if Path(f"/proc/{top}/comm").read_text().strip() == "unshare" and children:
-            return int(children[0])
-    return top
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
