@@ -79,7 +79,7 @@ class DynamoCatalog:
         self._put(items.item("points", _point_key(point), items.point_values(point)), _ABSENT)
 
     def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
-        found = self._query("points", f"{host_id}#" if host_id else None)
+        found = self._query("points", f"{host_id}#" if host_id is not None else None)
         return sorted((items.read_point(point) for point in found), key=lambda point: (point.at, point.host_id))
 
     def forget_points(self, snapshot_id: str) -> None:
@@ -102,7 +102,7 @@ class DynamoCatalog:
         return items.read_recovery(found)
 
     def find_recoveries(self, host_id: str | None = None) -> list[Recovery]:
-        found = self._query("recoveries", f"{host_id}#" if host_id else None)
+        found = self._query("recoveries", f"{host_id}#" if host_id is not None else None)
         return [items.read_recovery(recovery) for recovery in found]
 
     def save_recovery(self, recovery: Recovery) -> Recovery | None:

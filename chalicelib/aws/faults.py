@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
 
@@ -20,6 +20,7 @@ _CAPACITY = {
 _TOKEN_SPENT = {"IdempotentInstanceTerminated"}
 _TRANSIENT = {
     "ConcurrentSnapshotLimitExceeded",
+    "ConditionalRequestConflict",
     "EC2ThrottledException",
     "IncorrectState",
     "InternalError",
@@ -55,7 +56,7 @@ def told(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _kind(error)(f"{doing}: {error}") from error
-    except HTTPClientError as error:
+    except (HTTPClientError, IncompleteReadError) as error:
         raise TransientError(f"{doing}: no answer from AWS, it may have happened all the same ({error})") from error
     except BotoCoreError as error:
         raise PermanentError(f"{doing}: {error}") from error

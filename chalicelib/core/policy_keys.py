@@ -96,7 +96,7 @@ COPY = Table(
 RESTORE_INSTANCES = Table(
     (
         Key("arm64", values.INSTANCE_TYPE, "The instance type for images of ARM machines.", None),
-        Key("x86_64", values.INSTANCE_TYPE, "The instance type for images of Intel and AMD machines.", None),
+        Key("x86_64", values.INSTANCE_TYPE, "The same for Intel and AMD machines.", None, has_effect=False),
     ),
     'a table like { arm64 = "t4g.medium" }',
 )

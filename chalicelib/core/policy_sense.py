@@ -85,6 +85,9 @@ def _check_hosts_are_apart(hosts: _Table, faults: Faults) -> None:
     ids = [(within("host", name) + ".id", host["id"]) for name, host in hosts.items() if "id" in host]
     for path, other, value in _repeated(ids):
         faults.wrong(path, value, f"an id of its own, not that of {other}")
+    for path, value in ids:
+        if value in hosts and path != within("host", value) + ".id":
+            faults.wrong(path, value, f"an id that is not the name of another host: {within('host', value)}")
     keys = [
         (f"{within('host', name)}.keys[{index}]", " ".join(key.split()[:2]))
         for name, host in hosts.items()

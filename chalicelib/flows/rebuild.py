@@ -14,7 +14,7 @@ from chalicelib.core.model import ExpectedHost, Recovery, RecoveryId, RestorePoi
 from chalicelib.core.pruning import points_in
 from chalicelib.core.recovery import PROVEN
 from chalicelib.errors import PermanentError
-from chalicelib.flows.policies import PREFIX
+from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
 from chalicelib.ports import World
 
@@ -76,10 +76,10 @@ def _tried(what: str, read: Callable[[], _Read], faults: list[str]) -> _Read | N
 def _rebuild_policy(world: World) -> str | None:
     """The highest version there is, unless the table knows which one is in force."""
     current = world.catalog.policy_version()
-    archived = [key.removeprefix(PREFIX).removesuffix(".toml") for key in world.archive.list(PREFIX)]
+    archived = find_versions(world)
     if current is not None or not archived:
         return current
-    world.catalog.set_policy_version(max(archived), expected=None)
+    world.catalog.set_policy_version(archived[-1], expected=None)
     return world.catalog.policy_version()
 
 

@@ -151,6 +151,8 @@ FORGERIES: dict[str, dict[str, object]] = {
     "a status only we may give": {"status": "missing"},
     "nothing of the receiver's": {"receiver": None},
     "a number that is none": {"files": "many"},
+    "a number that nothing could store": {"files": 10**40 + 1},
+    "half a character": {"problems": ["\ud800"]},
 }
 
 

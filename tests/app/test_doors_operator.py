@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.model import RunState
-from chalicelib.errors import ConfigError, Refused
+from chalicelib.errors import ConfigError, PermanentError, Refused
 from tests.app.stage import Stage
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
 
@@ -59,6 +59,36 @@ def test_a_hosts_id_is_its_own_for_ever(stage: Stage, change: tuple[str, str], f
     answer = stage.call("apply_policy", text=text, expected=None)
 
     assert [line for line in answer["faults"] if fault in line]
+
+
+def test_the_id_of_a_host_that_left_is_given_to_no_other(stage: Stage) -> None:
+    us0_alone = A_POLICY_TEXT.split("[host.eu0]")[0].replace('["us0", "eu0"]', '["us0"]')
+    stage.call("apply_policy", text=us0_alone, expected="000001")
+
+    answer = stage.call(
+        "apply_policy", text=A_POLICY_TEXT.replace('eu0"]', 'web"]').replace("t.eu0", "t.web"), expected=None
+    )
+    back_again = stage.call("apply_policy", text=A_POLICY_TEXT, expected=None)
+
+    assert answer["faults"] == ["host.web.id: 'eu0a' belongs to eu0, expected an id that was never used"]
+    assert back_again["version"] == "000003"
+
+
+def test_a_policy_that_todays_rules_refuse_does_not_stand_in_the_way_of_a_good_one(stage: Stage) -> None:
+    stage.world.archive.objects["policies/000001.toml"] = A_POLICY_TEXT.replace("80GiB", "a lot").encode()
+
+    answer = stage.call("apply_policy", text=A_POLICY_TEXT, expected="000001")
+
+    assert answer["version"] == "000002"
+
+
+def test_what_else_lies_beside_the_archived_policies_is_no_version(stage: Stage) -> None:
+    for stray in ("policies/", "policies/README.md", "policies/999999.toml.bak"):
+        stage.world.archive.put_once(stray, b"")
+    stage.lose_the_table()
+
+    assert stage.call("rebuild")["policy"] == "000001"
+    assert stage.call("apply_policy", text=A_POLICY_TEXT + "# again\n", expected=None)["version"] == "000002"
 
 
 def test_a_policy_written_against_an_older_version_is_refused(stage: Stage) -> None:
@@ -153,6 +183,19 @@ def a_whole_night(stage: Stage) -> None:
 def test_without_a_point_there_is_nothing_to_restore(stage: Stage) -> None:
     with pytest.raises(Refused, match="no restore point"):
         stage.call("restore", host="us0")
+
+
+@pytest.mark.parametrize("nobody", ["", "us", "us0b/x", "everyone"])
+@pytest.mark.parametrize("door", ["restore", "drill"])
+def test_nobody_is_restored_by_a_name_that_is_none(stage: Stage, door: str, nobody: str) -> None:
+    a_whole_night(stage)
+    settled = stage.memory()
+
+    with pytest.raises(PermanentError, match="no host id"):
+        stage.call(door, host=nobody)
+
+    assert stage.memory() == settled
+    assert stage.world.catalog.find_recoveries() == []
 
 
 def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> None:

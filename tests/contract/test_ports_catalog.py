@@ -26,6 +26,13 @@ def test_a_run_comes_back_as_it_was_opened(catalog: DynamoCatalog) -> None:
     assert catalog.get_run(run.id) == run
 
 
+def test_nobody_has_no_points_and_no_recoveries(catalog: DynamoCatalog) -> None:
+    catalog.record_point(a_point())
+    catalog.open_recovery(a_recovery())
+
+    assert (catalog.find_points(""), catalog.find_recoveries("")) == ([], [])
+
+
 def test_a_run_is_opened_once(catalog: DynamoCatalog) -> None:
     catalog.open_run(a_run())
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError
 from moto.core.botocore_stubber import MockRawResponse
 
 from chalicelib.aws.address import Route53Address
@@ -219,6 +219,7 @@ def test_a_tag_is_added_to_what_is_there(volumes: EbsVolumes) -> None:
         ("IdempotentInstanceTerminated", TokenSpentError),
         ("RequestLimitExceeded", TransientError),
         ("ConcurrentSnapshotLimitExceeded", TransientError),
+        ("ConditionalRequestConflict", TransientError),
         ("UnauthorizedOperation", PermanentError),
         ("InvalidSubnetID.NotFound", PermanentError),
     ],
@@ -233,6 +234,8 @@ def test_what_ec2_says_says_who_acts_next(code: str, kind: type[Exception]) -> N
 def test_no_answer_may_have_been_a_yes() -> None:
     with pytest.raises(TransientError, match="may have happened"), told("taking a snapshot"):
         raise ReadTimeoutError(endpoint_url="https://ec2")
+    with pytest.raises(TransientError, match="may have happened"), told("reading a report"):
+        raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
 
 
 def test_a_launch_without_room_is_a_capacity_error(account: Account, machines: Ec2Machines) -> None:
