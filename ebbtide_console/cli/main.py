@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"ebbtide: {line}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"ebbtide: {error}", file=sys.stderr)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:

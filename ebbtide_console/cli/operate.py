@@ -43,6 +43,8 @@ def _apply(options: argparse.Namespace, _: Environment) -> int:
         text = options.policy.read_text()
     except OSError as error:
         raise ConfigError((f"policy {options.policy} cannot be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError((f"policy {options.policy} is not UTF-8: {error.reason} at byte {error.start}",)) from error
     answer = session.invoke("apply_policy", _payload(text=text, expected=None))
     if answer.get("faults"):
         raise ConfigError(tuple(answer["faults"]))

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from ebbtide_console.sandbox.server import REGION
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
 WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
+KINDS = ("full", "degraded")
 Environment = Mapping[str, str]
 Act = Callable[[argparse.Namespace, Environment], int]
 
@@ -27,20 +27,20 @@ Act = Callable[[argparse.Namespace, Environment], int]
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `sandbox` with its own commands."""
     top = commands.add_parser("sandbox", help="nights on this machine: AWS on localhost, with real parts")
-    top.add_argument("--state", type=Path, default=STATE, help="where everything is kept (default: .ebbtide)")
+    top.add_argument("--state", type=_absolute, default=STATE, help="where everything is kept (default: .ebbtide)")
     verbs = top.add_subparsers(metavar="COMMAND", required=True)
 
     whole = verbs.add_parser("night", help="run one whole night, drill included, and print a table")
-    whole.add_argument("--tree", type=Path, help="back up this directory instead of a Debian server")
-    whole.add_argument("--port", type=int, default=0, help="port of AWS's wire protocol (default: a free one)")
+    whole.add_argument("--tree", type=_absolute, help="back up this directory instead of a Debian server")
+    whole.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
     whole.set_defaults(act=_enclosed(_night))
 
     up = verbs.add_parser("up", help="start the sandbox in the background; print what the AWS CLI needs to use it")
-    up.add_argument("--port", type=int, default=0, help="port of AWS's wire protocol (default: a free one)")
+    up.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
     up.set_defaults(act=_up)
 
     serve = verbs.add_parser("serve", help="the same in the foreground, until interrupted")
-    serve.add_argument("--port", type=int, default=0, help="port of AWS's wire protocol (default: a free one)")
+    serve.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
     serve.set_defaults(act=_enclosed(_serve))
 
     verbs.add_parser("down", help="stop the sandbox that `up` started").set_defaults(act=_down)
@@ -50,6 +50,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verbs.add_parser("setup", help="install the programs a night needs, or say which are missing").set_defaults(
         act=lambda *_: setup.install_missing(print)
     )
+
+
+def _absolute(text: str) -> Path:
+    """Hosts and machines have working directories of their own."""
+    return Path(text).absolute()
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: expected 0 to 65535")
+    return int(text)
 
 
 def _enclosed(act: Act) -> Act:
@@ -83,15 +94,9 @@ def _teller(console: Console) -> Tell:
 
 
 def _serve(options: argparse.Namespace, _: Environment) -> int:
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     place = _state(options)
     with running(place, options.port, print) as cloud:
-        address = background.serving(place, cloud.sandbox.endpoint)
-        try:
-            stop.wait()
-        finally:
-            address.unlink()
+        background.serve(place, cloud.sandbox.endpoint)
     return 0
 
 
@@ -109,19 +114,24 @@ def _down(options: argparse.Namespace, _: Environment) -> int:
 
 
 def _clean(options: argparse.Namespace, _: Environment) -> int:
-    if any(is_claimed(options.state / kind) for kind in ("full", "degraded")):
+    """Only what is ours: a directory named by mistake keeps everything else that is in it."""
+    if any(is_claimed(options.state / kind) for kind in KINDS):
         raise Refused("a sandbox is running: let its night end, or stop it with `ebbtide sandbox down`")
-    if enclosure.enclosed():
-        namespaces.clear(options.state)
-    procs.remove_tree(options.state)
-    print(f"removed {options.state} and everything in it")
+    ours = [options.state / name for name in (*KINDS, "trees-for-tests") if (options.state / name).exists()]
+    if enclosure.enclosed() and ours:
+        namespaces.clear(options.state / "full")
+    for place in ours:
+        procs.remove_tree(place)
+    if options.state.is_dir() and not any(options.state.iterdir()):
+        options.state.rmdir()
+    print(f"removed {', '.join(map(str, ours))}" if ours else f"nothing of ours is in {options.state}")
     return 0
 
 
 def _state(options: argparse.Namespace) -> Path:
     """Image files and directories cannot read each other's volumes, so each kind of sandbox has its own place."""
     full = enclosure.enclosed() or probe.probe().full
-    place = Path(options.state) / ("full" if full else "degraded")
+    place = Path(options.state) / KINDS[0 if full else 1]
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,45 +1,50 @@
 """Whose a state directory is: one sandbox holds it at a time, until its process ends, however it ends."""
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from chalicelib.errors import ConfigError, Refused
 
+ENDPOINT = "endpoint"
+STOP = "stop"
 
-class Claim:
-    """A sandbox's hold on its state directory. Raises ConfigError when that is another user's."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
-        try:
-            self._file = (state / "lock").open("w")
-        except OSError as error:
-            raise ConfigError(
-                (f"{state} cannot be used: {error.strerror}; name another place with --state",)
-            ) from error
+@contextmanager
+def claimed(state: Path) -> Iterator[None]:
+    """Hold a state directory, free of what an earlier holder left to say where it was.
 
-    def take(self) -> None:
-        """Raises Refused when another sandbox holds it."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(
-                f"another sandbox is running on {self._state}: stop it, or choose another directory"
-            ) from None
-
-    def let_go(self) -> None:
-        self._file.close()
+    Raises Refused when another sandbox holds it, ConfigError when it is another user's.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    with _open_lock(state) as lock:
+        if not _lock(lock):
+            raise Refused(f"another sandbox is running on {state}: stop it, or choose another directory")
+        for note in (ENDPOINT, STOP):
+            (state / note).unlink(missing_ok=True)
+        yield
 
 
 def is_claimed(state: Path) -> bool:
     """Whether a sandbox is running on this directory."""
     if not (state / "lock").exists():
         return False
-    claim = Claim(state)
+    with _open_lock(state) as lock:
+        return not _lock(lock)
+
+
+def _open_lock(state: Path) -> IO[bytes]:
     try:
-        claim.take()
-    except Refused:
-        return True
-    finally:
-        claim.let_go()
-    return False
+        return (state / "lock").open("ab")
+    except OSError as error:
+        raise ConfigError((f"{state} cannot be used: {error.strerror}; name another place with --state",)) from error
+
+
+def _lock(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

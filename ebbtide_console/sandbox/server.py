@@ -16,7 +16,6 @@ from moto.ssm.models import ssm_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from ebbtide_console.sandbox.bus import Bus
-from ebbtide_console.sandbox.claim import Claim
 from ebbtide_console.sandbox.clock import Clock
 from ebbtide_console.sandbox.dns import NameServer
 from ebbtide_console.sandbox.ebs import Disks
@@ -38,7 +37,7 @@ HANDLER_LOG = "handlers.log"
 
 
 class Sandbox:
-    """One cloud in this process; moto's state is the process's own, so there is one at a time.
+    """One cloud in this process; moto's state is the process's own, so there is one at a time. Its state is claimed.
 
     `bus` loses events on demand, `schedule` disables or fires the tick, `functions` holds the dead letters.
     """
@@ -53,7 +52,6 @@ class Sandbox:
     ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self._state = state
-        self._claim = Claim(state)
         self._port = port
         self.substrate = substrate
         self.clock = clock or Clock()
@@ -79,8 +77,7 @@ class Sandbox:
         return self._state / HANDLER_LOG
 
     def start(self) -> None:
-        """Serve; what survived is there again. Refused when the state is in use, PermanentError when the port is."""
-        self._claim.take()
+        """Serve; what survived is there again. PermanentError when the port is in use."""
         sockets = self.substrate.listen(self._port)
         self.endpoint = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         self._environment.set({**client_environment(self.endpoint), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"})
@@ -105,7 +102,6 @@ class Sandbox:
         BackendDict.reset()
         self._output.remove()
         self._environment.restore()
-        self._claim.let_go()
 
     def quiet(self, timeout: float = 30.0) -> bool:
         """Wait until every event, retry, transition and snapshot under way is through; False if that takes longer."""
