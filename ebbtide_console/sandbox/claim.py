@@ -22,6 +22,7 @@ def claimed(state: Path) -> Iterator[None]:
     with _open_lock(state) as lock:
         if not _lock(lock):
             raise Refused(f"another sandbox is running on {state}: stop it, or choose another directory")
+        state.chmod(0o711)  # hosts' own users pass through to their trees; nobody else has anything to read here
         for note in (ENDPOINT, STOP):
             (state / note).unlink(missing_ok=True)
         yield
