@@ -117,7 +117,8 @@ def restore(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="prune")
 def prune(event: Payload, context: Any) -> dict[str, Any]:
-    pruned = wire.pruned(prune_snapshots(the_world(), the_time(), wire.parse_dry_run(event)))
+    request = wire.parse_prune(event)
+    pruned = wire.pruned(prune_snapshots(the_world(), the_time(), request.dry_run, request.allow))
     log.info("pruned", marked=pruned["marked"], deleted=pruned["deleted"], refused=pruned["refused"])
     return pruned
 

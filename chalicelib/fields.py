@@ -46,6 +46,9 @@ class Fields:
             raise self._fault(name, value, "a whole number")
         return int(self._expect(name, value, int, "a whole number"))
 
+    def maybe_number(self, name: str) -> int | None:
+        return None if self.values.get(name) is None else self.number(name)
+
     def real(self, name: str) -> float:
         value = self.values.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not math.isfinite(value):

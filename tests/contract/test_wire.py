@@ -203,7 +203,7 @@ def test_a_snapshot_arn_of_the_other_shape_names_the_same_snapshot() -> None:
 PAYLOADS: dict[str, Callable[[dict[str, Any]], object]] = {
     "payload-run": lambda example: wire.run_payload(wire.parse_run_payload(example)),
     "payload-recovery": lambda example: wire.recovery_payload(wire.parse_recovery_payload(example)),
-    "payload-prune": lambda example: wire.prune_payload(wire.parse_dry_run(example)),
+    "payload-prune": lambda example: wire.prune_payload(**vars(wire.parse_prune(example))),
 }
 
 
