@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from chalicelib.core import tags
+from chalicelib.core.holds import Hold, Target
 from chalicelib.core.ids import checked_host_id, host_uid, parse_recovery, parse_run
 from chalicelib.core.model import (
     SCHEMA,
@@ -27,6 +29,7 @@ from chalicelib.core.model import (
     Run,
     RunId,
     RunState,
+    Snapshot,
     TreeKind,
 )
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy
@@ -468,6 +471,50 @@ def _as_many_as_an_answer_holds(entries: list[dict[str, Any]]) -> list[dict[str,
             break
         told.add(index)
     return [entry for index, entry in enumerate(entries) if index in told]
+
+
+@dataclass(frozen=True)
+class HoldRequest:
+    """What to hold or to release, and whether only to show it."""
+
+    target: Target
+    dry_run: bool
+    why: str = ""
+    by: str = ""
+
+
+def parse_hold(payload: Mapping[str, Any]) -> HoldRequest:
+    fields = checked("payload", payload)
+    return HoldRequest(_target(fields), fields.flag("dry_run"), fields.text("why"), fields.text("by"))
+
+
+def parse_release(payload: Mapping[str, Any]) -> HoldRequest:
+    fields = checked("payload", payload)
+    return HoldRequest(_target(fields), fields.flag("dry_run"))
+
+
+def _target(fields: Fields) -> Target:
+    target = Target(fields.maybe_text("snapshot"), fields.maybe_text("host"), fields.maybe_moment("at"))
+    if (target.snapshot_id is None) == (target.host is None):
+        raise PermanentError(f"{fields.what}: expected either a snapshot or a host")
+    if target.at is not None and target.host is None:
+        raise PermanentError(f"{fields.what}: at is the time of a host's point, and no host is given")
+    return target
+
+
+def held(snapshot: Snapshot, before: Hold | None, after: Hold | None) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "snapshot": snapshot.id,
+        "at": moment_text(snapshot.started),
+        "run": snapshot.tags.get(tags.RUN),
+        "before": _hold(before),
+        "after": _hold(after),
+    }
+
+
+def _hold(hold: Hold | None) -> dict[str, Any] | None:
+    return None if hold is None else {"why": hold.why, "by": hold.by, "since": hold.since}
 
 
 def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ...]) -> dict[str, Any]:

@@ -11,6 +11,15 @@ LONGEST = 256
 
 
 @dataclass(frozen=True)
+class Target:
+    """A snapshot by its id, or the one that holds a host's point: of `at` or before, otherwise the newest."""
+
+    snapshot_id: str | None = None
+    host: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Hold:
     """Why a snapshot is held, by whom and since when. One that was put on by hand may say no more than why."""
 
@@ -29,6 +38,15 @@ def find_hold(tagged: Mapping[str, str]) -> Hold | None:
     if not why:
         return None
     return Hold(why, tagged.get(tags.HOLD_BY) or None, tagged.get(tags.HOLD_SINCE) or None)
+
+
+def hold_faults(why: str, by: str) -> tuple[str, ...]:
+    """What a tag cannot keep, or nobody could read later."""
+    return tuple(
+        f"{name} is {text[:80]!r}, expected 1 to {LONGEST} printable characters"
+        for name, text in (("reason", why), ("by", by))
+        if not (0 < len(text) <= LONGEST and text.isprintable() and text.strip())
+    )
 
 
 def hold_tags(why: str, by: str, now: datetime) -> dict[str, str]:

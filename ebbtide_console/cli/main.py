@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import keep, operate, sandbox
+from ebbtide_console.cli import keep, operate, retention, sandbox
 
 EXIT_CODES = """\
 exit codes:
@@ -41,5 +41,6 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     operate.add_to(commands)
     keep.add_to(commands)
+    retention.add_to(commands)
     sandbox.add_to(commands)
     return top

@@ -1,5 +1,6 @@
 """A night's pruning, done: marked first, deleted a night later, and in doubt not at all."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -334,6 +335,24 @@ def test_a_dry_run_asks_nobodys_leave() -> None:
     world.catalog.save_lease(Lease(LEASE, TONIGHT + LASTS))
 
     assert prune(world, TONIGHT, dry_run=True).mark == ("snap-20", "snap-21")
+
+
+def test_an_answer_too_large_for_a_function_leaves_out_the_oldest_of_what_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = a_world_with_snapshots()
+    plan = prune(world, TONIGHT)
+    sizes = [len(json.dumps(entry)) for entry in wire.pruned(plan)["plan"]]
+    monkeypatch.setattr(wire, "LARGEST_ANSWER", sum(sizes) - 1)
+
+    answer = wire.pruned(plan)
+
+    assert [(each["snapshot"], each["fate"]) for each in answer["plan"]] == [
+        ("snap-20", "mark"),
+        ("snap-21", "mark"),
+        ("snap-23", "keep"),
+    ]
+    assert answer["untold"] == 1
 
 
 def interrupted_nights(world: FakeWorld, fuse: Fuse) -> None:
