@@ -24,6 +24,7 @@ from chalicelib import wire
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
+from chalicelib.flows.forget import forget_host as forget_the_host
 from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
 from chalicelib.flows.hold import release as release_snapshot
@@ -137,6 +138,14 @@ def hold(event: Payload, context: Any) -> dict[str, Any]:
 def release(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_release(event)
     return _told_of("released", release_snapshot(request.target, the_world(), request.dry_run), request.dry_run)
+
+
+@app.lambda_function(name="forget_host")
+def forget_host(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_forget(event)
+    forgotten = forget_the_host(request.host, request.by, the_world(), the_time(), request.dry_run)
+    log.info("forgotten", dry_run=request.dry_run, host_id=forgotten.host_id, points=len(forgotten.points))
+    return wire.forgot(forgotten.host_id, forgotten.points, forgotten.already)
 
 
 @app.lambda_function(name="rebuild")

@@ -517,6 +517,42 @@ def _hold(hold: Hold | None) -> dict[str, Any] | None:
     return None if hold is None else {"why": hold.why, "by": hold.by, "since": hold.since}
 
 
+FORGOTTEN = "forgotten/"
+
+
+def forgotten_key(host_id: str) -> str:
+    return f"{FORGOTTEN}{checked_host_id(host_id)}.json"
+
+
+def host_of_forgotten_key(key: str) -> str:
+    """Raises PermanentError."""
+    return checked_host_id(key.removeprefix(FORGOTTEN).removesuffix(".json"))
+
+
+def forgotten_record(host_id: str, by: str, at: datetime) -> bytes:
+    return written({"id": host_id, "by": by, "at": moment_text(at)})
+
+
+@dataclass(frozen=True)
+class ForgetRequest:
+    """A host that left the policy, who asks to forget it, and whether only to show what that means."""
+
+    host: str
+    by: str
+    dry_run: bool
+
+
+def parse_forget(payload: Mapping[str, Any]) -> ForgetRequest:
+    fields = checked("payload", payload)
+    return ForgetRequest(fields.text("host"), fields.text("by"), fields.flag("dry_run"))
+
+
+def forgot(host_id: str, points: Iterable[RestorePoint], already: bool) -> dict[str, Any]:
+    """The points that no longer keep the snapshot they are in."""
+    told = [{"at": moment_text(point.at), "snapshot": point.snapshot_id} for point in points]
+    return {"schema": SCHEMA, "id": host_id, "already": already, "points": told}
+
+
 def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ...]) -> dict[str, Any]:
     """What the catalogue holds again, and what could not be read."""
     return {"schema": SCHEMA, "policy": policy, **counts, "faults": list(faults)}

@@ -25,11 +25,15 @@ SNAPSHOT_USD_A_MONTH = 0.05
 
 @dataclass(frozen=True)
 class Stock:
-    """All there is to decide on: snapshots from all pages, the catalogue's points, what protects which snapshot."""
+    """All there is to decide on: snapshots from all pages, the catalogue's points, what protects which snapshot.
+
+    `forgotten` are the ids of the hosts whose points keep nothing any more, because an operator said so.
+    """
 
     snapshots: tuple[Snapshot, ...]
     points: tuple[RestorePoint, ...] = ()
     protected: Protections = field(default_factory=dict)
+    forgotten: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def _judge(
         *_held(backups),
         *_protected(backups, stock.protected),
         *_newest_of_each_receiver(backups),
-        *_kept_for_hosts(_points_of(backups, stock.points), rules_of, now),
+        *_kept_for_hosts(_points_of(backups, stock), rules_of, now),
     ):
         reasons[snapshot_id].append(reason)
     return tuple(Verdict(each.snapshot, tuple(reasons[each.snapshot.id])) for each in backups)
@@ -157,13 +161,14 @@ def _newest_of_each_receiver(backups: Iterable[Backup]) -> Iterable[tuple[str, R
         yield snapshot_id, Reason(f"newest snapshot of {receiver}")
 
 
-def _points_of(backups: Iterable[Backup], known: Sequence[RestorePoint]) -> list[RestorePoint]:
+def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
     """What the tags tell, and of each point what only the catalogue knows: that it is proven."""
-    proven = {(point.host_id, point.snapshot_id): point.proven for point in known}
-    adopted = {point.snapshot_id for point in known}
+    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points}
+    adopted = {point.snapshot_id for point in stock.points}
     return [
         replace(point, proven=proven.get((point.host_id, point.snapshot_id)))
         for point in _without_extras(backups, adopted)
+        if point.host_id not in stock.forgotten
     ]
 
 

@@ -9,6 +9,7 @@ from chalicelib.core.policy import Policy
 from chalicelib.core.protections import protections, with_shared
 from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune
 from chalicelib.core.retention import Rules
+from chalicelib.flows.forget import find_forgotten
 from chalicelib.flows.leases import Leased, leased
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
@@ -30,7 +31,8 @@ def prune(world: World, now: datetime, dry_run: bool = False, allow: int | None 
 
 def _plan(world: World, now: datetime, allow: int | None) -> PrunePlan:
     """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted."""
-    policy, stock = find_policy(world), _take_stock(world)
+    policy = find_policy(world)
+    stock = _take_stock(policy, world)
     planned = _plan_under(policy, stock, now, allow)
     shared = world.volumes.find_shared((*planned.mark, *planned.delete))
     if not shared:
@@ -49,8 +51,12 @@ def _no_rules(_: str) -> Rules:
     return Rules()
 
 
-def _take_stock(world: World) -> Stock:
-    """All of it or none: a listing that breaks off raises, and then nothing is planned."""
+def _take_stock(policy: Policy | None, world: World) -> Stock:
+    """All of it or none: a listing that breaks off raises, and then nothing is planned.
+
+    A host that was forgotten and is in the policy again is remembered.
+    """
+    present = {host.id for host in policy.hosts.values()} if policy else set()
     return Stock(
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP})),
         points=tuple(world.catalog.find_points()),
@@ -59,6 +65,7 @@ def _take_stock(world: World) -> Stock:
             images=world.volumes.find_images(),
             recoveries=world.catalog.find_recoveries(),
         ),
+        forgotten=find_forgotten(world) - present,
     )
 
 

@@ -1,4 +1,4 @@
-"""The commands by which snapshots go or stay: `prune`, `hold`, `release`. Each invokes the function of its name."""
+"""The commands by which snapshots go or stay: `prune`, `hold`, `release`, `hosts forget`."""
 
 import argparse
 import getpass
@@ -21,7 +21,7 @@ WHAT = "the snapshot's id, or a host of the policy: then the snapshot that holds
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `prune`, `hold` and `release`."""
+    """Add `prune`, `hold`, `release` and `hosts forget`."""
     prune = commands.add_parser("prune", help="apply the retention rules (deletes a night after marking)")
     prune.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
     prune.add_argument("--allow", type=a_number, metavar="N", help="confirm that up to N snapshots are deleted")
@@ -31,19 +31,35 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     hold = commands.add_parser("hold", help="keep a snapshot whatever the rules say")
     _add_target(hold)
     hold.add_argument("--reason", required=True, help="why it is held; the plan of every prune says so")
-    hold.add_argument("--by", default=None, help="who holds it (default: you, on this machine)")
+    _add_by_and_asking(hold)
     hold.set_defaults(act=_hold)
 
     release = commands.add_parser("release", help="take a hold off: the rules decide again")
     _add_target(release)
+    _add_asking(release)
     release.set_defaults(act=_release)
+
+    hosts = commands.add_parser("hosts", help="what outlives a host's place in the policy")
+    verbs = hosts.add_subparsers(metavar="COMMAND", required=True)
+    forget = verbs.add_parser("forget", help="let the restore points of a host go that is no longer in the policy")
+    forget.add_argument("host", help="its last name in a policy, or its id")
+    _add_by_and_asking(forget)
+    forget.set_defaults(act=_forget)
+
+
+def _add_by_and_asking(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--by", default=None, help="who asks for it (default: you, on this machine)")
+    _add_asking(verb)
+
+
+def _add_asking(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--dry-run", action="store_true", help="show it and change nothing")
+    verb.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _add_target(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("what", metavar="SNAPSHOT|HOST", help=WHAT)
     verb.add_argument("--at", type=a_time, metavar="TIME", help="the host's point of this time or before (UTC)")
-    verb.add_argument("--dry-run", action="store_true", help="show it and change nothing")
-    verb.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def a_number(text: str) -> int:
@@ -73,8 +89,7 @@ def _prune(options: argparse.Namespace, _: Environment) -> int:
 
 
 def _hold(options: argparse.Namespace, _: Environment) -> int:
-    by = options.by or f"{getpass.getuser()}@{socket.gethostname()}"
-    return _shown_then_done("hold", options, {"why": options.reason, "by": by})
+    return _shown_then_done("hold", options, {"why": options.reason, "by": _by(options)})
 
 
 def _release(options: argparse.Namespace, _: Environment) -> int:
@@ -98,6 +113,25 @@ def _shown_then_done(verb: str, options: argparse.Namespace, more: Mapping[str, 
         session.invoke(verb, {"schema": 1, "snapshot": shown["snapshot"], **more, "dry_run": False})
         print("done")
     return 0
+
+
+def _forget(options: argparse.Namespace, _: Environment) -> int:
+    payload = {"schema": 1, "host": options.host, "by": _by(options)}
+    shown = session.invoke("forget_host", {**payload, "dry_run": True})
+    for point in shown["points"]:
+        print(f"{point['snapshot']}  {point['at']}")
+    print(f"host {shown['id']}: these {len(shown['points'])} points keep no snapshot any more, for good")
+    if shown["already"]:
+        print("nothing changes")
+    elif not options.dry_run:
+        _confirm("hosts forget", options.yes)
+        session.invoke("forget_host", {**payload, "dry_run": False})
+        print("done: the next prune marks what nobody else keeps")
+    return 0
+
+
+def _by(options: argparse.Namespace) -> str:
+    return options.by or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _in_words(hold: Mapping[str, Any] | None) -> str:

@@ -194,6 +194,19 @@ def test_a_count_below_zero_is_no_confirmation(stage: Stage) -> None:
         stage.call("prune", dry_run=True, allow=-1)
 
 
+def test_a_host_that_left_the_policy_is_forgotten(stage: Stage) -> None:
+    a_whole_night(stage)
+    without_eu0 = A_POLICY_TEXT.replace('["us0", "eu0"]', '["us0"]').replace(
+        A_POLICY_TEXT[A_POLICY_TEXT.index("[host.eu0]") : A_POLICY_TEXT.index("[retention]")], ""
+    )
+    stage.call("apply_policy", text=without_eu0, expected=None)
+
+    answer = stage.call("forget_host", host="eu0", by="ada", dry_run=False)
+
+    assert (answer["id"], len(answer["points"]), answer["already"]) == ("eu0a", 1, False)
+    assert stage.world.archive.list("forgotten/") == ["forgotten/eu0a.json"]
+
+
 def test_a_lost_table_is_rebuilt_to_what_it_was(stage: Stage) -> None:
     a_whole_night(stage)
     before = {point.host_id for point in stage.world.catalog.find_points()}

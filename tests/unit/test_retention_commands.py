@@ -14,7 +14,7 @@ from chalicelib.core.retention import Rules
 from ebbtide_console import session
 from ebbtide_console.cli.main import main
 from ebbtide_console.cli.prune_table import why
-from tests.builders import a_moment, a_run_id, a_snapshot
+from tests.builders import a_moment, a_point, a_run_id, a_snapshot
 
 AUDIT = Hold("the auditors", "ada", "2026-11-20T10:00:00Z")
 
@@ -169,3 +169,21 @@ def test_what_changes_nothing_asks_nothing_and_does_nothing(doors: Doors, capsys
 def test_a_time_goes_with_a_host_only(doors: Doors) -> None:
     assert main(["release", "snap-1", "--at", "2026-11-23"]) == 1
     assert doors.asked == []
+
+
+def test_forgetting_a_host_shows_its_points_first(doors: Doors, capsys: pytest.CaptureFixture[str]) -> None:
+    doors.answer = wire.forgot("eu0a", [a_point("eu0a")], already=False)
+
+    code = main(["hosts", "forget", "eu0", "--by", "ada", "--yes"])
+
+    payload = {"schema": 1, "host": "eu0", "by": "ada"}
+    assert code == 0
+    assert doors.asked == [("forget_host", payload | {"dry_run": dry_run}) for dry_run in (True, False)]
+    assert capsys.readouterr().out.splitlines()[0] == "snap-1  2026-11-23T03:00:00Z"
+
+
+def test_a_host_already_forgotten_changes_nothing(doors: Doors) -> None:
+    doors.answer = wire.forgot("eu0a", [], already=True)
+
+    assert main(["hosts", "forget", "eu0"]) == 0
+    assert len(doors.asked) == 1
