@@ -22,6 +22,10 @@ from chalicelib.core.retention import Retention, Rules, retain
 # List price of the standard tier in us-east-1, per GB-month: https://aws.amazon.com/ebs/pricing/
 SNAPSHOT_USD_A_MONTH = 0.05
 
+# Two calls each, to see who may use it and to mark it, out of EC2's bucket of some 100 and 5 more a second
+# (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html): what is left over is marked another night.
+MOST_MARKED = 500
+
 
 @dataclass(frozen=True)
 class Stock:
@@ -66,7 +70,7 @@ class Verdict:
 
 
 class Fate(StrEnum):
-    """What a plan does with a snapshot. One that waits is unwanted, but was marked tonight, or the plan is refused."""
+    """What a plan does with a snapshot. An unwanted one waits: just marked, not yet marked, or the plan is refused."""
 
     KEEP = "keep"
     MARK = "mark"
@@ -114,7 +118,7 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
         tonight=tonight,
         verdicts=verdicts,
         left_alone=left_alone,
-        mark=() if refused else _ids(snapshot for snapshot in unwanted if mark_of(snapshot) is None),
+        mark=() if refused else _ids(snapshot for snapshot in unwanted if mark_of(snapshot) is None)[:MOST_MARKED],
         delete=() if refused else due,
         unmark=_ids(each.snapshot for each in verdicts if each.is_wanted and each.snapshot.tags.get(tags.MARKED)),
         refused=refused,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.core import tags
 from chalicelib.core.model import RestorePoint, RunId, Snapshot, SnapshotLock, TreeKind
 from chalicelib.core.protections import Protections, protections, with_shared
-from chalicelib.core.pruning import Fate, PrunePlan, Reason, Stock, may_still_go, plan_prune
+from chalicelib.core.pruning import MOST_MARKED, Fate, PrunePlan, Reason, Stock, may_still_go, plan_prune
 from chalicelib.core.refusals import default_cap
 from chalicelib.core.retention import NEWEST_PROVEN, Rules
 from tests.builders import a_recovery
@@ -172,6 +172,15 @@ def test_every_snapshot_has_a_fate_and_the_most_it_costs() -> None:
 
     assert planned.fates == (Fate.DELETE, Fate.WAIT, Fate.MARK, Fate.KEEP)
     assert [verdict.most_usd_a_month for verdict in planned.verdicts] == [4.0] * 4
+
+
+def test_a_night_marks_no_more_than_it_can_and_the_oldest_first() -> None:
+    snapshots = [a_snapshot(night) for night in range(MOST_MARKED + 3)]
+
+    planned = plan(snapshots)
+
+    assert planned.mark == tuple(each.id for each in reversed(snapshots[3:]))
+    assert planned.fates == (*[Fate.MARK] * MOST_MARKED, Fate.WAIT, Fate.WAIT, Fate.KEEP)
 
 
 def test_a_refused_plan_leaves_all_that_is_unwanted_waiting() -> None:
