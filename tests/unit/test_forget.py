@@ -75,6 +75,8 @@ def test_without_a_policy_nobody_is_forgotten(world: FakeWorld) -> None:
 
 def test_a_forgotten_host_that_comes_back_is_kept_by_the_rules_again(world: FakeWorld) -> None:
     forget_host("eu0", "ada", world, NOW)
-    world.catalog.version = "000001"
+    both = A_POLICY_TEXT.replace("daily = 7", "last = 1")
+    world.archive.put_once("policies/000003.toml", both.encode())
+    world.catalog.version = "000003"
 
-    assert prune(world, NOW).mark == ()
+    assert prune(world, NOW).mark == ("snap-20", "snap-22")
