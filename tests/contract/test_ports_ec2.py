@@ -178,6 +178,25 @@ def test_snapshots_are_found_on_every_page(account: Account, volumes: EbsVolumes
     assert {snapshot.id for snapshot in found} == {first.id, second.id}
 
 
+def test_a_second_page_that_does_not_come_is_no_listing(account: Account, volumes: EbsVolumes) -> None:
+    """A8: half a listing would look as if the other half were gone."""
+    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+    volumes.create_snapshot(volume.id, "one", BACKUP)
+    pages: list[int] = []
+
+    def one_page_and_no_more(parsed: dict[str, Any], **_: object) -> None:
+        pages.append(len(parsed.get("Snapshots", [])))
+        parsed["NextToken"] = "more"
+        refuse(account, "DescribeSnapshots", "UnauthorizedOperation", 403)
+
+    account.clients.ec2.meta.events.register_first("after-call.ec2.DescribeSnapshots", one_page_and_no_more)
+
+    with pytest.raises(PermanentError, match="looking for snapshots"):
+        volumes.find_snapshots(BACKUP)
+
+    assert pages == [1, 0]
+
+
 def moto_knows_locks(monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str, Any]]) -> None:
     """DescribeLockedSnapshots, which moto does not have, in these pages."""
 
