@@ -48,6 +48,9 @@ class Fields:
             raise self._fault(name, value, "a whole number")
         return int(self.values[name])
 
+    def maybe_number(self, name: str) -> int | None:
+        return None if self.values.get(name) is None else self.number(name)
+
     def real(self, name: str) -> float:
         value: Any = self.values.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not -LARGEST <= value <= LARGEST:

@@ -1,11 +1,12 @@
 """What the flows need of the world. AWS implements each (`aws/`), and so does the simulator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chalicelib.core.model import (
     HostResult,
+    Lease,
     Machine,
     Recovery,
     RecoveryId,
@@ -13,6 +14,7 @@ from chalicelib.core.model import (
     Run,
     RunId,
     Snapshot,
+    SnapshotLock,
     Volume,
 )
 
@@ -68,6 +70,15 @@ class Volumes(Protocol):
 
     def get_snapshot(self, snapshot_id: str) -> Snapshot:
         """One of our own account. Raises KeyError when absent."""
+
+    def find_locks(self) -> list[SnapshotLock]:
+        """Every lock on a snapshot of our own account, from all pages."""
+
+    def find_images(self) -> dict[str, str]:
+        """Which image of our own account is made of a snapshot: image ids by snapshot id, from all pages."""
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        """Those of the given snapshots that another account may use. One call each; an absent one is not shared."""
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         """One attempt, never retried: CreateSnapshot has no client token."""
@@ -143,6 +154,12 @@ class Catalog(Protocol):
     def find_recoveries(self, host_id: str | None = None) -> list[Recovery]: ...
 
     def save_recovery(self, recovery: Recovery) -> Recovery | None: ...
+
+    def find_lease(self, name: str) -> Lease | None:
+        """The lease as it was last written, whether it still runs or not."""
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        """Write if the stored version is still `lease.version`, 0 for none; the saved lease, or None if overtaken."""
 
 
 class Lambdas(Protocol):

@@ -1,12 +1,13 @@
 """The world in memory: each port in a few lines, with the semantics the flows rely on and nothing more."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.model import (
     HostResult,
+    Lease,
     Machine,
     Recovery,
     RecoveryId,
@@ -14,6 +15,7 @@ from chalicelib.core.model import (
     Run,
     RunId,
     Snapshot,
+    SnapshotLock,
     Volume,
 )
 from chalicelib.errors import CapacityError, TokenSpentError
@@ -89,6 +91,9 @@ class FakeVolumes:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, str | None] = field(default_factory=dict)
+    locks: list[SnapshotLock] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
     created: int = 0
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
@@ -124,6 +129,15 @@ class FakeVolumes:
 
     def get_snapshot(self, snapshot_id: str) -> Snapshot:
         return self.snapshots[snapshot_id]
+
+    def find_locks(self) -> list[SnapshotLock]:
+        return list(self.locks)
+
+    def find_images(self) -> dict[str, str]:
+        return dict(self.images)
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        return frozenset(snapshot_ids) & self.shared
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         self.created += 1
@@ -182,6 +196,7 @@ class FakeCatalog:
     results: dict[tuple[RunId, str], HostResult] = field(default_factory=dict)
     points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
 
     def policy_version(self) -> str | None:
         return self.version
@@ -244,6 +259,16 @@ class FakeCatalog:
         self.recoveries[recovery.id] = replace(recovery, version=recovery.version + 1)
         return self.recoveries[recovery.id]
 
+    def find_lease(self, name: str) -> Lease | None:
+        return self.leases.get(name)
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        stored = self.leases.get(lease.name)
+        if (stored.version if stored else 0) != lease.version:
+            return None
+        self.leases[lease.name] = replace(lease, version=lease.version + 1)
+        return self.leases[lease.name]
+
 
 @dataclass
 class FakeLambdas:
@@ -296,15 +321,21 @@ class Crash(Exception):
 
 @dataclass
 class Fuse:
-    """Blows at the nth call of any port, before or after the call took effect; every other call goes through."""
+    """Blows at the nth call of any port, before or after the call took effect; every other call goes through.
+
+    `for_good`: none goes through after it either, as when the process is killed and cleans up nothing.
+    """
 
     at: int
     after: bool
+    for_good: bool = False
     calls: int = 0
     has_blown: bool = False
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*given: Any, **named: Any) -> Any:
+            if self.for_good and self.has_blown:
+                self._blow()
             self.calls += 1
             blows = self.calls == self.at
             if blows and not self.after:

@@ -7,6 +7,7 @@
 | host's result | `results#<run>`   | `us0a`                        | absent: the first one wins          |
 | restore point | `points`          | `us0a#snap-0abc`              | absent; to be proven, present       |
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
+| lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
 
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
 """
@@ -20,7 +21,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import items
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
-from chalicelib.core.model import HostResult, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.core.model import HostResult, Lease, Recovery, RecoveryId, RestorePoint, Run, RunId
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
@@ -109,6 +110,18 @@ class DynamoCatalog:
         saved = replace(recovery, version=recovery.version + 1)
         new = items.item(*_recovery_key(recovery.id), items.recovery_values(saved))
         return saved if self._put_next(new, recovery.version) else None
+
+    # -- leases
+
+    def find_lease(self, name: str) -> Lease | None:
+        found = self._get("leases", name)
+        return items.read_lease(found) if found else None
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        saved = replace(lease, version=lease.version + 1)
+        new = items.item("leases", lease.name, items.lease_values(saved))
+        is_saved = self._put_next(new, lease.version) if lease.version else self._put(new, _ABSENT)
+        return saved if is_saved else None
 
     # -- the table
 

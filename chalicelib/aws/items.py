@@ -13,6 +13,7 @@ from chalicelib.core.model import (
     ExpectedHost,
     HostResult,
     HostStatus,
+    Lease,
     Recovery,
     RecoveryKind,
     RecoveryState,
@@ -178,3 +179,12 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )
+
+
+def lease_values(lease: Lease) -> Item:
+    return {"name": lease.name, "until": moment_text(lease.until), "version": lease.version}
+
+
+def read_lease(found: Mapping[str, Any]) -> Lease:
+    values = fields(found)
+    return Lease(values.text("name"), values.moment("until"), values.number("version"))

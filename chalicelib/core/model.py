@@ -138,6 +138,24 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class SnapshotLock:
+    """EBS's own lock on a snapshot of ours. `state` is EC2's word: governance, compliance, expired, …"""
+
+    snapshot_id: str
+    state: str
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who may act alone, until when. `version` is the fencing number of the last conditional write."""
+
+    name: str
+    until: datetime
+    version: int = 0
+
+
+@dataclass(frozen=True)
 class RestorePoint:
     """A host, complete, in a completed snapshot: the only thing one restores from."""
 

@@ -20,6 +20,8 @@ COMPLETE = "ebbtide:complete."
 CONSISTENCY = "ebbtide:consistency"
 MARKED = "ebbtide:marked"
 HOLD = "ebbtide:hold"
+HOLD_BY = "ebbtide:hold-by"
+HOLD_SINCE = "ebbtide:hold-since"
 NAME = "Name"
 
 # EC2's limits: 50 tags a resource, 256 characters a value. 8 tags of 64 ids leave room and hold 512 hosts.

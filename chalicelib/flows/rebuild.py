@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.backups import points_in
 from chalicelib.core.model import ExpectedHost, Recovery, RecoveryId, RestorePoint, Run, RunId, Snapshot
-from chalicelib.core.pruning import points_in
 from chalicelib.core.recovery import PROVEN
 from chalicelib.errors import PermanentError
 from chalicelib.flows.policies import find_versions

@@ -209,6 +209,47 @@ def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> N
     assert stage.memory() == settled
 
 
+def test_a_snapshot_is_held_and_released_by_its_hosts_point(stage: Stage) -> None:
+    a_whole_night(stage)
+
+    held = stage.call("hold", host="us0", at=None, why="the auditors", by="ada", dry_run=False)
+    planned = stage.call("prune", dry_run=True)
+    released = stage.call("release", snapshot=stage.the_snapshot(), dry_run=False)
+
+    assert (held["snapshot"], held["before"]) == (stage.the_snapshot(), None)
+    assert held["after"] == released["before"]
+    assert {"host": None, "why": f"held by ada since {held['after']['since']}: the auditors"} in (
+        planned["plan"][0]["reasons"]
+    )
+    assert stage.call("release", host="us0", dry_run=False)["before"] is None
+
+
+@pytest.mark.parametrize(
+    "target", [{}, {"snapshot": "snap-1", "host": "us0"}, {"snapshot": "snap-1", "at": "2026-11-23T00:00:00Z"}]
+)
+def test_what_is_to_be_held_is_named_in_one_way(stage: Stage, target: dict[str, str]) -> None:
+    with pytest.raises(PermanentError, match="payload"):
+        stage.call("release", **target, dry_run=False)
+
+
+def test_a_count_below_zero_is_no_confirmation(stage: Stage) -> None:
+    with pytest.raises(PermanentError, match="allow is -1"):
+        stage.call("prune", dry_run=True, allow=-1)
+
+
+def test_a_host_that_left_the_policy_is_forgotten(stage: Stage) -> None:
+    a_whole_night(stage)
+    without_eu0 = A_POLICY_TEXT.replace('["us0", "eu0"]', '["us0"]').replace(
+        A_POLICY_TEXT[A_POLICY_TEXT.index("[host.eu0]") : A_POLICY_TEXT.index("[retention]")], ""
+    )
+    stage.call("apply_policy", text=without_eu0, expected=None)
+
+    answer = stage.call("forget_host", host="eu0", by="ada", dry_run=False)
+
+    assert (answer["id"], len(answer["points"]), answer["already"]) == ("eu0a", 1, False)
+    assert stage.world.archive.list("forgotten/") == ["forgotten/eu0a.json"]
+
+
 def test_a_lost_table_is_rebuilt_to_what_it_was(stage: Stage) -> None:
     a_whole_night(stage)
     before = {point.host_id for point in stage.world.catalog.find_points()}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.aws.catalog import DynamoCatalog
-from chalicelib.core.model import HostStatus, RecoveryState, RunState
+from chalicelib.core.model import HostStatus, Lease, RecoveryState, RunState
 from chalicelib.errors import PermanentError
 from tests.builders import a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
 from tests.contract.aws import Account
@@ -142,6 +142,18 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Dynam
     assert catalog.get_recovery(recovery.id) == saved
     assert catalog.find_recoveries("us0a") == catalog.find_recoveries() == [saved]
     assert catalog.find_recoveries("eu0a") == []
+
+
+def test_a_lease_is_begun_by_one_and_moved_on_only_from_where_it_was_seen(catalog: DynamoCatalog) -> None:
+    assert catalog.find_lease("prune") is None
+    first = catalog.save_lease(Lease("prune", a_moment(9)))
+
+    assert catalog.save_lease(Lease("prune", a_moment(10))) is None
+    assert first == catalog.find_lease("prune") == Lease("prune", a_moment(9), version=1)
+    second = catalog.save_lease(replace(first, until=a_moment(11)))
+    assert catalog.save_lease(first) is None
+    assert second == catalog.find_lease("prune") == Lease("prune", a_moment(11), version=2)
+    assert catalog.find_lease("copy") is None
 
 
 def test_an_item_of_an_unknown_schema_is_not_guessed_at(catalog: DynamoCatalog, account: Account) -> None:
