@@ -5,8 +5,9 @@ from datetime import datetime
 
 from chalicelib import wire
 from chalicelib.core.model import RestorePoint
+from chalicelib.core.policy_file import ids_named_in
 from chalicelib.errors import Refused
-from chalicelib.flows.policies import PREFIX, find_policy, get_policy
+from chalicelib.flows.policies import find_policy, find_versions, policy_key
 from chalicelib.ports import World
 
 
@@ -41,9 +42,8 @@ def find_forgotten(world: World) -> frozenset[str]:
 
 def _find_id(name: str, world: World) -> str:
     """What the newest policy with a host of that name calls it; a name that none has is taken for an id."""
-    versions = [key.removeprefix(PREFIX).removesuffix(".toml") for key in world.archive.list(PREFIX)]
-    for version in sorted(versions, reverse=True):
-        host = get_policy(version, world).hosts.get(name)
-        if host is not None:
-            return host.id
+    for version in reversed(find_versions(world)):
+        named = ids_named_in(world.archive.get(policy_key(version)).decode(errors="replace"))
+        if name in named:
+            return named[name]
     return name
