@@ -39,7 +39,10 @@ class Machines(Protocol):
         """Raises KeyError when absent."""
 
     def launch(self, request: LaunchRequest) -> Machine:
-        """Launch, or return the one this token launched. Raises CapacityError, and TokenSpentError when it is gone."""
+        """Launch, or return the one this token launched.
+
+        Raises CapacityError, TokenSpentError when that one is gone, TokenTakenError when it was another request.
+        """
 
     def terminate(self, machine_id: str) -> None:
         """Absent is success."""
@@ -154,14 +157,18 @@ class Lambdas(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the deployment decided: names and ids from the template's environment."""
+    """What the deployment decided: names and ids from the template's environment; the preferred subnet first."""
 
     receiver_group: str
     drill_group: str
-    subnet: str
+    subnets: tuple[str, ...]
     bucket: str
     region: str
     agent: str
+
+    @property
+    def subnet(self) -> str:
+        return self.subnets[0]
 
 
 @dataclass(frozen=True)

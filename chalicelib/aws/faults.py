@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 
 _CAPACITY = {
     "InsufficientInstanceCapacity",
@@ -18,6 +18,7 @@ _CAPACITY = {
     "InstanceLimitExceeded",
 }
 _TOKEN_SPENT = {"IdempotentInstanceTerminated"}
+_TOKEN_TAKEN = {"IdempotentParameterMismatch"}
 _TRANSIENT = {
     "ConcurrentSnapshotLimitExceeded",
     "EC2ThrottledException",
@@ -67,6 +68,8 @@ def _kind(error: ClientError) -> type[TransientError] | type[PermanentError]:
         return CapacityError
     if code in _TOKEN_SPENT:
         return TokenSpentError
+    if code in _TOKEN_TAKEN:
+        return TokenTakenError
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRANSIENT or status >= _SERVER_FAULT:
         return TransientError

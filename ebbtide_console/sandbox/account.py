@@ -27,7 +27,7 @@ class Account:
     @property
     def parameters(self) -> Mapping[str, str]:
         """The template's parameters."""
-        return {"VpcId": self.vpc, "SubnetId": self.subnet, "HostedZoneId": self.zone}
+        return {"VpcId": self.vpc, "SubnetIds": self.subnet, "HostedZoneId": self.zone}
 
 
 def prepare(endpoint: str, network: str, domain: str, region: str) -> Account:
