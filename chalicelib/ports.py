@@ -113,7 +113,7 @@ class Catalog(Protocol):
     def set_policy_version(self, version: str, expected: str | None) -> bool: ...
 
     def open_run(self, run: Run) -> bool:
-        """False when the run exists already."""
+        """False when the run exists already, or another one of its receiver is open: they share a volume."""
 
     def get_run(self, run_id: RunId) -> Run:
         """Raises KeyError when absent."""

@@ -198,6 +198,9 @@ class FakeCatalog:
         return True
 
     def open_run(self, run: Run) -> bool:
+        others = (each for each in self.runs.values() if each.id.receiver == run.id.receiver)
+        if not run.state.is_final and any(not each.state.is_final for each in others):
+            return False
         return put_if_absent(self.runs, run.id, run)
 
     def get_run(self, run_id: RunId) -> Run:

@@ -38,6 +38,7 @@ _TRANSIENT = {
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
+    "TransactionCanceledException",
     "TransactionInProgressException",
     "Unavailable",
     "VolumeInUse",
@@ -47,6 +48,12 @@ _SERVER_FAULT = 500
 
 def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+def cancellations_of(error: ClientError) -> tuple[str, ...]:
+    """Why each part of a DynamoDB transaction was not written; empty for any other error."""
+    reasons = error.response.get("CancellationReasons", [])
+    return tuple(str(reason.get("Code")) for reason in reasons)
 
 
 @contextmanager

@@ -24,7 +24,9 @@ def apply_policy(text: str, expected: str | None, world: World) -> Applied:
     before = get_policy(current, world) if current else None
     version = _next_version(world)
     policy = parse(text, version)
-    faults = _stale(current, expected) + (_unfit_after(before, policy, world) if before else ())
+    faults = (
+        _stale(current, expected) + _without_effect(policy) + (_unfit_after(before, policy, world) if before else ())
+    )
     if faults:
         raise ConfigError(faults)
     if current and world.archive.get(policy_key(current)) == text.encode():
@@ -45,6 +47,15 @@ def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:
     if expected is None or expected == current:
         return ()
     return (f"policy: version {current} is in force, expected {expected}: start again from what is in force",)
+
+
+def _without_effect(policy: Policy) -> tuple[str, ...]:
+    """What a policy may say and nothing would do: better refused than a host that is believed to be backed up."""
+    return tuple(
+        f'host.{host.name}.target: "volume" has no effect yet, expected "receiver"'
+        for host in policy.hosts.values()
+        if host.target == "volume"
+    )
 
 
 def _unfit_after(before: Policy, after: Policy, world: World) -> tuple[str, ...]:
