@@ -23,6 +23,7 @@ _TRANSIENT = {
     "ConcurrentSnapshotLimitExceeded",
     "EC2ThrottledException",
     "IncorrectState",
+    "InsufficientVolumeCapacity",
     "InternalError",
     "InternalFailure",
     "InternalServerError",

@@ -3,17 +3,13 @@
 Read `plan` from top to bottom and you have read the night. Whoever calls it acts, looks again and calls again, until
 nothing is left but to wait. Every step may be planned twice without harm, because acting is guarded elsewhere: by
 client tokens, by conditional writes, by looking once more.
-
-What a volume holds and no completed snapshot does is never given up. A zone is left only before anything was received
-there; the volume that stays behind goes when every host is complete in a later snapshot, and not before. An ephemeral
-volume goes when its own snapshot is complete; one whose night failed is what the next night goes on with.
 """
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from chalicelib.core import tags
-from chalicelib.core.model import Machine, RestorePoint, Run, RunState, Snapshot, TreeKind, Volume
+from chalicelib.core.model import Machine, Run, RunState, TreeKind, Volume
 from chalicelib.core.night_actions import (
     Action,
     AdoptSnapshot,
@@ -21,16 +17,15 @@ from chalicelib.core.night_actions import (
     AttachVolume,
     CloseRun,
     CreateVolume,
-    DeleteVolume,
     IntendSnapshot,
     LaunchReceiver,
     PointAddress,
-    RecordPoints,
     TakeSnapshot,
     TerminateReceiver,
     Wait,
     WriteBrief,
 )
+from chalicelib.core.night_end import close_with, close_without_snapshot
 from chalicelib.core.night_world import (
     NightWorld,
     attempt_of,
@@ -39,13 +34,11 @@ from chalicelib.core.night_world import (
     failed,
     has_received,
     held_volume,
-    is_made_for,
     is_spent,
     latest_attempt,
     missing_hosts,
     sound,
     standing,
-    status_of,
     volume_of_tonight,
     zone_of_tonight,
 )
@@ -119,9 +112,9 @@ def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Ac
 def _make_volume(run: Run, world: NightWorld) -> tuple[Action, ...]:
     """From the receiver's newest snapshot where there is one: another volume costs a load, not a full push."""
     if has_received(world):
-        return _close_without_snapshot(run, world, "the data volume is gone")
+        return close_without_snapshot(run, world, "the data volume is gone")
     if not can_be_made(run, world):
-        return _close_without_snapshot(run, world, _why_stranded(run, world))
+        return close_without_snapshot(run, world, _why_stranded(run, world))
     snapshot, wanted = world.newest, world.receiver.volume.size_gib
     size = max(wanted, snapshot.size_gib if snapshot else 0)
     return (CreateVolume(zone_of_tonight(run, world), size, snapshot.id if snapshot else None),)
@@ -179,11 +172,11 @@ def _towards_the_snapshot(run: Run, world: NightWorld, now: datetime) -> tuple[A
     if found := sound(world.snapshots):
         return (AdoptSnapshot(found[0].id),)
     if not has_received(world):
-        return _close_without_snapshot(run, world, _why_nothing_was_received(run, world))
+        return close_without_snapshot(run, world, _why_nothing_was_received(run, world))
     if len(failed(world.snapshots)) >= MOST_SNAPSHOTS:
-        return _close_without_snapshot(run, world, f"snapshot {failed(world.snapshots)[-1].id} ended in an error too")
+        return close_without_snapshot(run, world, f"snapshot {failed(world.snapshots)[-1].id} ended in an error too")
     if volume is None:
-        return _close_without_snapshot(run, world, "the data volume is gone")
+        return close_without_snapshot(run, world, "the data volume is gone")
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
     if run.snapshot_intended is not None and now < run.snapshot_intended + SNAPSHOT_SETTLES:
@@ -202,42 +195,11 @@ def _take(run: Run, volume: Volume, world: NightWorld) -> TakeSnapshot:
 def _after_the_snapshot(run: Run, snapshot_id: str, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     snapshot = next((snapshot for snapshot in world.snapshots if snapshot.id == snapshot_id), None)
     if snapshot is not None and snapshot.state == "completed":
-        points = _points(run, snapshot, world)
-        closing = _closing(run, points, world)
-        return (RecordPoints(points), *_let_volumes_go(snapshot, closing, world), closing)
+        return close_with(snapshot, run, world)
     if now >= run.deadline + GIVE_UP:
         return (CloseRun(RunState.FAILED, f"snapshot {snapshot_id} never completed"),)
     progress = f"at {snapshot.progress} %" if snapshot else "not shown"
     return (Wait(f"snapshot {snapshot_id} is {progress}"),)
-
-
-def _points(run: Run, snapshot: Snapshot, world: NightWorld) -> tuple[RestorePoint, ...]:
-    """What the snapshot's own tags say is complete: the catalogue can be rebuilt to exactly this."""
-    tagged = tags.unpack(snapshot.tags)
-    return tuple(
-        RestorePoint(result.id, snapshot.started, snapshot.id, run.id, result.tree, result.manifest)
-        for result in complete_results(run, world.results)
-        if result.id in tagged
-    )
-
-
-def _let_volumes_go(snapshot: Snapshot, closing: CloseRun, world: NightWorld) -> tuple[Action, ...]:
-    """Its own volume when it is ephemeral; those left in other zones only when no host's latest push is theirs."""
-    is_ephemeral = world.receiver.volume.mode == "ephemeral"
-    return tuple(
-        DeleteVolume(volume.id, f"snapshot {snapshot.id} is complete")
-        for volume in world.volumes
-        if volume.state == "available"
-        and (is_ephemeral if volume.id == snapshot.volume_id else closing.state is RunState.DONE)
-    )
-
-
-def _closing(run: Run, points: tuple[RestorePoint, ...], world: NightWorld) -> CloseRun:
-    pointed = {point.host_id for point in points}
-    lacking = [f"{host.name} {status_of(host.id, world.results)}" for host in run.hosts if host.id not in pointed]
-    if not lacking:
-        return CloseRun(RunState.DONE, None)
-    return CloseRun(RunState.DEGRADED if points else RunState.FAILED, "not complete: " + ", ".join(lacking))
 
 
 # -- when there will be no snapshot ------------------------------------------------------------------------------------
@@ -254,19 +216,7 @@ def _give_up(run: Run, world: NightWorld) -> tuple[Action, ...]:
     volume = volume_of_tonight(run, world)
     where = f"; volume {volume.id} is {volume.state}, attached to {volume.attached_to}" if volume else ""
     why = f"it is {_minutes(GIVE_UP)} minutes past the deadline and no snapshot could be taken{where}"
-    return _close_without_snapshot(run, world, why)
-
-
-def _close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Action, ...]:
-    """Nothing of ours keeps running. A volume stays, but for one made tonight beside another and never pushed to."""
-    machines = (TerminateReceiver(machine.id, why) for machine in standing(world.machines))
-    unused = (
-        DeleteVolume(volume.id, "nothing was pushed to it")
-        for volume in world.volumes
-        if is_made_for(run, volume) and volume.state == "available"
-    )
-    spare = () if has_received(world) or held_volume(run, world) is None else tuple(unused)
-    return (*machines, *spare, CloseRun(RunState.FAILED, why))
+    return close_without_snapshot(run, world, why)
 
 
 def _minutes(length: timedelta) -> int:

@@ -71,7 +71,7 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
 
 def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
     night.world.volumes.create_volume(
-        token=volume_token(f"{run.id.receiver} in {action.zone}", _volume_number(run)),
+        token=volume_token(run.id, action.zone),
         zone=action.zone,
         size_gib=action.size_gib,
         kind=night.observed.receiver.volume.type,
@@ -84,11 +84,6 @@ def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
         },
         snapshot_id=action.snapshot_id,
     )
-
-
-def _volume_number(run: Run) -> int:
-    """The same for every try of one run, another for every run: a lost volume's token is never asked for again."""
-    return run.id.day.toordinal() * 1000 + run.id.attempt
 
 
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:

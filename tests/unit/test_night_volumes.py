@@ -1,11 +1,14 @@
 """A night's volume: where it is made and of what, when another zone has room, when it goes, when a snapshot fails."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Volume
-from chalicelib.core.night import SNAPSHOT_SETTLES, plan
+from chalicelib.core.night import GIVE_UP, SNAPSHOT_SETTLES, plan
 from chalicelib.core.night_actions import (
     AdoptSnapshot,
     CloseRun,
@@ -204,6 +207,82 @@ def test_a_volume_that_is_attached_to_something_is_never_deleted() -> None:
     night = a_completed_night(a_volume(attached_to="i-9"), made_tonight("zone-b"))
 
     assert DeleteVolume not in kinds(plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4)))
+
+
+VOLUMES = st.lists(
+    st.builds(
+        a_volume_in,
+        zone=st.sampled_from(["zone-a", "zone-b", "zone-x"]),
+        volume_id=st.sampled_from(["vol-1", "vol-2", "vol-3"]),
+        made_for=st.sampled_from([None, "main/2026-11-22/1", str(a_run_id())]),
+        state=st.sampled_from(["available", "in-use", "creating"]),
+    ),
+    max_size=3,
+    unique_by=lambda volume: volume.id,
+)
+SNAPSHOTS = st.lists(
+    st.builds(
+        lambda number, state, source: replace(a_snapshot(f"snap-{number}", state=state), volume_id=source),
+        st.integers(1, 2),
+        st.sampled_from(["pending", "completed", "error"]),
+        st.sampled_from(["vol-1", "vol-2"]),
+    ),
+    max_size=2,
+    unique_by=lambda snapshot: snapshot.id,
+)
+NIGHTS = st.builds(
+    a_night,
+    receiver=st.sampled_from([a_receiver(), an_ephemeral_receiver()]),
+    volumes=VOLUMES.map(tuple),
+    newest=st.sampled_from([None, LAST_NIGHTS]),
+    machines=st.sampled_from([(), (a_receiver_machine(),), (a_receiver_machine(1, "terminated"),)]),
+    ready=st.sampled_from([frozenset(), frozenset({1})]),
+    released=st.sampled_from([frozenset(), frozenset({1})]),
+    results=st.sampled_from([(), (a_result("us0"),), (a_result("us0"), a_result("eu0"))]),
+    snapshots=SNAPSHOTS.map(tuple),
+)
+RUNS = st.builds(
+    a_launched_run,
+    full_zones=st.sampled_from([(), ("zone-a",)]),
+    snapshot_id=st.sampled_from([None, "snap-1", "snap-2"]),
+    snapshot_intended=st.sampled_from([None, a_moment(3)]),
+)
+MOMENTS = st.integers(0, 24 * 12).map(lambda step: a_moment(2) + step * timedelta(minutes=5))
+
+
+@settings(max_examples=500)
+@given(RUNS, NIGHTS, MOMENTS)
+def test_whatever_is_observed_no_volume_goes_that_may_hold_what_no_snapshot_does(
+    run: Run, night: NightWorld, now: datetime
+) -> None:
+    actions = plan(run, night, now)
+
+    is_done = any(isinstance(action, CloseRun) and action.state is RunState.DONE for action in actions)
+    volumes = {volume.id: volume for volume in night.volumes}
+    for action in actions:
+        if isinstance(action, DeleteVolume):
+            volume = volumes[action.volume_id]
+            is_in_a_snapshot = any(
+                each.id == run.snapshot_id and each.volume_id == volume.id and each.state == "completed"
+                for each in night.snapshots
+            )
+            was_never_pushed_to = volume.tags == TONIGHT and not (night.ready or night.released or night.results)
+            assert volume.state == "available"
+            assert is_in_a_snapshot or is_done or was_never_pushed_to
+
+
+@settings(max_examples=500)
+@given(RUNS, NIGHTS, MOMENTS)
+def test_whatever_is_observed_a_run_is_closed_or_something_is_awaited_or_done(
+    run: Run, night: NightWorld, now: datetime
+) -> None:
+    assert plan(run, night, now)
+
+
+@settings(max_examples=500)
+@given(RUNS, NIGHTS)
+def test_whatever_is_observed_a_run_is_closed_when_its_time_is_up(run: Run, night: NightWorld) -> None:
+    assert CloseRun in kinds(plan(run, night, DEADLINE + GIVE_UP))
 
 
 # -- when a snapshot fails ---------------------------------------------------------------------------------------------

@@ -12,10 +12,11 @@ from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Snapshot, Volume
 from chalicelib.core.night import MACHINE_SETTLES, SNAPSHOT_SETTLES
 from chalicelib.errors import TransientError
+from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
 from tests.builders import A_POLICY_TEXT, a_moment, a_result, a_run, a_run_id, a_snapshot, a_volume
-from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
+from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
 
 EPHEMERAL = A_POLICY_TEXT.replace('{ size = "80GiB" }', '{ size = "80GiB", mode = "ephemeral" }')
 MOST_CALLS = 300
@@ -130,6 +131,20 @@ def test_the_receiver_is_briefed_on_the_volume_in_its_own_zone() -> None:
     assert (request.subnet, mine.zone, mine.attached_to) == ("subnet-b", "zone-b", "i-1")
     assert wire.brief_key(a_run_id(), mine.id) in request.user_data
     assert f'"id":"{mine.id}"' in world.archive.get(wire.brief_key(a_run_id(), mine.id)).decode()
+
+
+def test_a_table_lost_after_the_move_does_not_bring_back_the_volume_that_was_left() -> None:
+    before = a_night_without_room()
+    reconcile(a_run_id(), before, a_moment(2))
+    world = replace(before, catalog=FakeCatalog())
+
+    rebuild(world)
+    a_night(world, world)
+
+    (taken,) = world.volumes.find_snapshots({tags.RUN: str(a_run_id())})
+    assert world.volumes.made_from.get(taken.volume_id) == "snap-22"
+    assert world.catalog.get_run(a_run_id()).state is RunState.DONE
+    assert len(world.machines.requests) == 1
 
 
 def test_the_volume_left_in_a_full_zone_stays_until_every_host_is_complete() -> None:
