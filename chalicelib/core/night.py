@@ -207,16 +207,22 @@ def _after_the_snapshot(run: Run, snapshot_id: str, world: NightWorld, now: date
 
 def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
     if world.machines:
-        return f"no receiver was ready within {_minutes(READY_WITHIN)} minutes, of {latest_attempt(run, world)}"
+        late = f"no receiver was ready within {_minutes(READY_WITHIN)} minutes, of {latest_attempt(run, world)}"
+        return late + _stuck(volume_of_tonight(run, world))
     why = f": {run.why}" if run.why else ""
     return f"no receiver could be launched before the deadline{why}"
 
 
 def _give_up(run: Run, world: NightWorld) -> tuple[Action, ...]:
-    volume = volume_of_tonight(run, world)
-    where = f"; volume {volume.id} is {volume.state}, attached to {volume.attached_to}" if volume else ""
-    why = f"it is {_minutes(GIVE_UP)} minutes past the deadline and no snapshot could be taken{where}"
-    return close_without_snapshot(run, world, why)
+    why = f"it is {_minutes(GIVE_UP)} minutes past the deadline and no snapshot could be taken"
+    return close_without_snapshot(run, world, why + _stuck(volume_of_tonight(run, world)))
+
+
+def _stuck(volume: Volume | None) -> str:
+    """What there is to look at, when the volume is what stood in the way."""
+    if volume is None or volume.state == "available":
+        return ""
+    return f"; volume {volume.id} is {volume.state}, attached to {volume.attached_to}"
 
 
 def _minutes(length: timedelta) -> int:

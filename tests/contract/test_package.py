@@ -185,7 +185,7 @@ def test_the_stack_makes_the_functions_and_resolves_their_environment(
     assert wanted <= environment.keys()
     assert [name for name, value in environment.items() if not value or "{" in value] == []
     assert environment["EBBTIDE_BUCKET"] == deployed.outputs["Archive"]
-    assert re.fullmatch(r"subnet-[0-9a-f]+", environment["EBBTIDE_SUBNETS"])
+    assert re.fullmatch(r"subnet-[0-9a-f]+,subnet-[0-9a-f]+", environment["EBBTIDE_SUBNETS"])
     assert deployed.functions == tuple(
         sorted(environment["EBBTIDE_FUNCTION_PREFIX"] + short for short in functions_of(template))
     )

@@ -128,6 +128,15 @@ def test_a_receiver_that_was_never_ready_is_replaced_once() -> None:
     assert second == (CloseRun(RunState.FAILED, "no receiver was ready within 15 minutes, of 2"),)
 
 
+def test_a_volume_that_no_receiver_could_get_is_told_with_who_holds_it() -> None:
+    machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
+    stuck = a_night(machines=machines, volumes=(a_volume(attached_to="i-9"),))
+
+    (closing,) = plan(a_launched_run(2), stuck, a_moment(3))
+
+    assert "volume vol-1 is in-use, attached to i-9" in str(closing)
+
+
 def test_a_receiver_that_was_ready_and_lost_does_not_count_as_never_ready() -> None:
     machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
 
