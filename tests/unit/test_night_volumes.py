@@ -250,7 +250,7 @@ RUNS = st.builds(
 MOMENTS = st.integers(0, 24 * 12).map(lambda step: a_moment(2) + step * timedelta(minutes=5))
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(RUNS, NIGHTS, MOMENTS)
 def test_whatever_is_observed_no_volume_goes_that_may_hold_what_no_snapshot_does(
     run: Run, night: NightWorld, now: datetime
@@ -271,7 +271,7 @@ def test_whatever_is_observed_no_volume_goes_that_may_hold_what_no_snapshot_does
             assert is_in_a_snapshot or is_done or was_never_pushed_to
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(RUNS, NIGHTS, MOMENTS)
 def test_whatever_is_observed_a_run_is_closed_or_something_is_awaited_or_done(
     run: Run, night: NightWorld, now: datetime
@@ -279,7 +279,7 @@ def test_whatever_is_observed_a_run_is_closed_or_something_is_awaited_or_done(
     assert plan(run, night, now)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(RUNS, NIGHTS)
 def test_whatever_is_observed_a_run_is_closed_when_its_time_is_up(run: Run, night: NightWorld) -> None:
     assert CloseRun in kinds(plan(run, night, DEADLINE + GIVE_UP))

@@ -124,7 +124,7 @@ def test_two_windows_at_the_change_of_clocks_are_hours_apart_on_the_clock(receiv
     assert timedelta(hours=21) < opens[1] - opens[0] < timedelta(hours=27)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(receivers, days, st.integers(0, 299))
 def test_with_a_tick_every_five_minutes_no_date_is_skipped_and_none_comes_twice(
     receiver: ReceiverPolicy, day: date, second: int
