@@ -41,7 +41,10 @@ class Machines(Protocol):
         """Raises KeyError when absent."""
 
     def launch(self, request: LaunchRequest) -> Machine:
-        """Launch, or return the one this token launched. Raises CapacityError, and TokenSpentError when it is gone."""
+        """Launch, or return the one this token launched.
+
+        Raises CapacityError, TokenSpentError when that one is gone, TokenTakenError when it was another request.
+        """
 
     def terminate(self, machine_id: str) -> None:
         """Absent is success."""
@@ -121,7 +124,7 @@ class Catalog(Protocol):
     def set_policy_version(self, version: str, expected: str | None) -> bool: ...
 
     def open_run(self, run: Run) -> bool:
-        """False when the run exists already."""
+        """False when the run exists already, or another one of its receiver is open: they share a volume."""
 
     def get_run(self, run_id: RunId) -> Run:
         """Raises KeyError when absent."""
@@ -171,14 +174,18 @@ class Lambdas(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the deployment decided: names and ids from the template's environment."""
+    """What the deployment decided: names and ids from the template's environment; the preferred subnet first."""
 
     receiver_group: str
     drill_group: str
-    subnet: str
+    subnets: tuple[str, ...]
     bucket: str
     region: str
     agent: str
+
+    @property
+    def subnet(self) -> str:
+        return self.subnets[0]
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,17 @@ def run_of_key(key: str) -> RunId:
     return parse_run(_owner_of(key))
 
 
-def brief_key(run: RunId) -> str:
-    return f"runs/{run}/brief.json"
+def brief_key(run: RunId, volume_id: str) -> str:
+    """A brief names its volume and is never written over: another volume has another brief."""
+    return f"runs/{run}/{volume_id}/brief.json"
+
+
+_BRIEF = re.compile(r"runs/.+/(?P<volume>vol-[^/]+)/brief\.json")
+
+
+def briefed_volumes(keys: Iterable[str]) -> frozenset[str]:
+    """The volumes that have a brief, from the archive's keys alone."""
+    return frozenset(match["volume"] for key in keys if (match := _BRIEF.fullmatch(key)))
 
 
 def closed_key(run: RunId) -> str:

@@ -18,7 +18,7 @@ from chalicelib.core.model import (
     SnapshotLock,
     Volume,
 )
-from chalicelib.errors import CapacityError, TokenSpentError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest, Settings, World
 
 Key = TypeVar("Key")
@@ -41,7 +41,7 @@ def put_if_absent(shelf: dict[Key, Value], key: Key, value: Value) -> bool:
 
 @dataclass
 class FakeMachines:
-    """A machine runs as soon as it is launched. `no_capacity_for` names the types EC2 is out of."""
+    """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of."""
 
     now: datetime = A_MOMENT
     by_id: dict[str, Machine] = field(default_factory=dict)
@@ -57,18 +57,21 @@ class FakeMachines:
 
     def launch(self, request: LaunchRequest) -> Machine:
         if request.token in self.by_token:
-            return self._launched_before(request.token)
-        if request.instance_type in self.no_capacity_for:
+            return self._launched_before(request)
+        zone = self.zone_of(request.subnet)
+        if self.no_capacity_for & {request.instance_type, zone}:
             raise CapacityError(f"no {request.instance_type} here")
         number = len(self.by_id) + 1
-        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", "zone-a", self.now, dict(request.tags))
+        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", zone, self.now, dict(request.tags))
         self.requests.append(request)
         self.by_token[request.token] = machine.id
         self.by_id[machine.id] = machine
         return machine
 
-    def _launched_before(self, token: str) -> Machine:
-        machine = self.by_id[self.by_token[token]]
+    def _launched_before(self, request: LaunchRequest) -> Machine:
+        machine = self.by_id[self.by_token[request.token]]
+        if request not in self.requests:
+            raise TokenTakenError(f"{machine.id} came of another request")
         if machine.state == "terminated":
             raise TokenSpentError(f"{machine.id} is terminated")
         return machine
@@ -78,7 +81,7 @@ class FakeMachines:
             self.by_id[machine_id] = replace(self.by_id[machine_id], state="terminated", address=None)
 
     def zone_of(self, subnet: str) -> str:
-        return "zone-a"
+        return subnet.replace("subnet", "zone")
 
 
 @dataclass
@@ -119,6 +122,8 @@ class FakeVolumes:
         return volume
 
     def attach(self, volume_id: str, machine_id: str) -> None:
+        if self.volumes[volume_id].zone != self.machines.by_id[machine_id].zone:
+            raise PermanentError(f"{volume_id} is not in the zone of {machine_id}")
         self.volumes[volume_id] = replace(self.volumes[volume_id], attached_to=machine_id, state="in-use")
 
     def delete_volume(self, volume_id: str) -> None:
@@ -208,6 +213,9 @@ class FakeCatalog:
         return True
 
     def open_run(self, run: Run) -> bool:
+        others = (each for each in self.runs.values() if each.id.receiver == run.id.receiver)
+        if not run.state.is_final and any(not each.state.is_final for each in others):
+            return False
         return put_if_absent(self.runs, run.id, run)
 
     def get_run(self, run_id: RunId) -> Run:
@@ -308,7 +316,7 @@ def some_settings() -> Settings:
     return Settings(
         receiver_group="sg-receiver",
         drill_group="sg-drill",
-        subnet="subnet-a",
+        subnets=("subnet-a", "subnet-b"),
         bucket="ebbtide-archive",
         region="us-east-1",
         agent="agent/ebbtide-agent.pyz",

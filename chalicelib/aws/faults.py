@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
-from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 
 _CAPACITY = {
     "InsufficientInstanceCapacity",
@@ -18,11 +18,13 @@ _CAPACITY = {
     "InstanceLimitExceeded",
 }
 _TOKEN_SPENT = {"IdempotentInstanceTerminated"}
+_TOKEN_TAKEN = {"IdempotentParameterMismatch"}
 _TRANSIENT = {
     "ConcurrentSnapshotLimitExceeded",
     "ConditionalRequestConflict",
     "EC2ThrottledException",
     "IncorrectState",
+    "InsufficientVolumeCapacity",
     "InternalError",
     "InternalFailure",
     "InternalServerError",
@@ -38,6 +40,7 @@ _TRANSIENT = {
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
+    "TransactionCanceledException",
     "TransactionInProgressException",
     "Unavailable",
     "VolumeInUse",
@@ -47,6 +50,12 @@ _SERVER_FAULT = 500
 
 def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+def cancellations_of(error: ClientError) -> tuple[str, ...]:
+    """Why each part of a DynamoDB transaction was not written; empty for any other error."""
+    reasons = error.response.get("CancellationReasons", [])
+    return tuple(str(reason.get("Code")) for reason in reasons)
 
 
 @contextmanager
@@ -68,6 +77,8 @@ def _kind(error: ClientError) -> type[TransientError] | type[PermanentError]:
         return CapacityError
     if code in _TOKEN_SPENT:
         return TokenSpentError
+    if code in _TOKEN_TAKEN:
+        return TokenTakenError
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRANSIENT or status >= _SERVER_FAULT:
         return TransientError

@@ -83,7 +83,10 @@ class HostResult:
 
 @dataclass(frozen=True)
 class Run:
-    """One receiver's night. `version` is the fencing number of the last conditional write."""
+    """One receiver's night. `version` is the fencing number of the last conditional write.
+
+    `full_zones` had no room for its receiver; `why` is what ended it otherwise than done, or what stands in the way.
+    """
 
     id: RunId
     policy_version: str
@@ -93,6 +96,7 @@ class Run:
     state: RunState = RunState.OPEN
     machine_attempt: int = 1
     machine_launched: datetime | None = None
+    full_zones: tuple[str, ...] = ()
     snapshot_intended: datetime | None = None
     snapshot_id: str | None = None
     closed: datetime | None = None

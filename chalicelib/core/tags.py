@@ -12,6 +12,7 @@ SCHEMA = "ebbtide:schema"
 ROLE = "ebbtide:role"
 RECEIVER = "ebbtide:receiver"
 RUN = "ebbtide:run"
+MADE_FOR = "ebbtide:made-for"  # on a data volume, which outlives the run it was made for: no RUN, no EXPIRES
 RECOVERY = "ebbtide:recovery"
 ATTEMPT = "ebbtide:attempt"
 EXPIRES = "ebbtide:expires"

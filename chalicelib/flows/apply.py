@@ -27,6 +27,7 @@ def apply_policy(text: str, expected: str | None, world: World) -> Applied:
     policy = parse(text, version)
     faults = (
         *_stale(current, expected),
+        *_without_effect(policy),
         *_of_another(policy, find_owners(world)),
         *(_unfit_after(before, policy, world) if before else ()),
     )
@@ -57,6 +58,15 @@ def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:
     if expected is None or expected == current:
         return ()
     return (f"policy: version {current} is in force, expected {expected}: start again from what is in force",)
+
+
+def _without_effect(policy: Policy) -> tuple[str, ...]:
+    """What a policy may say and nothing would do: better refused than a host that is believed to be backed up."""
+    return tuple(
+        f'host.{host.name}.target: "volume" has no effect yet, expected "receiver"'
+        for host in policy.hosts.values()
+        if host.target == "volume"
+    )
 
 
 def _of_another(policy: Policy, owners: Mapping[str, str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import RunId
-from chalicelib.core.night import attempt_of
+from chalicelib.core.night_world import attempt_of
 from chalicelib.errors import PermanentError
 from chalicelib.ports import World
 from ebbtide_console import procs

@@ -91,6 +91,14 @@ def test_what_else_lies_beside_the_archived_policies_is_no_version(stage: Stage)
     assert stage.call("apply_policy", text=A_POLICY_TEXT + "# again\n", expected=None)["version"] == "000002"
 
 
+def test_a_host_that_nothing_would_back_up_yet_is_refused(stage: Stage) -> None:
+    on_a_volume = '\n[host.web1]\nid = "web1"\ntarget = "volume"\ninstance_id = "i-0123456789abcdef0"\n'
+
+    answer = stage.call("apply_policy", text=A_POLICY_TEXT + on_a_volume, expected=None)
+
+    assert answer["faults"] == ['host.web1.target: "volume" has no effect yet, expected "receiver"']
+
+
 def test_a_policy_written_against_an_older_version_is_refused(stage: Stage) -> None:
     stage.call("apply_policy", text=A_POLICY_TEXT + "\n# second\n", expected="000001")
 
@@ -142,6 +150,41 @@ def test_no_night_is_begun_beside_an_open_one(stage: Stage) -> None:
 
     with pytest.raises(Refused, match="main/2026-11-23/1 is open"):
         stage.call("run_now", receiver="main")
+
+
+def test_two_operators_at_once_get_one_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.set_clock(a_moment(12))
+    monkeypatch.setattr(stage.world.catalog, "find_runs", lambda receiver: [])  # both look before either writes
+    stage.call("run_now", receiver="main")
+
+    with pytest.raises(Refused, match="someone else opened a run at the same moment"):
+        stage.call("run_now", receiver="main")
+
+    assert list(stage.world.catalog.runs) == [a_run_id()]
+
+
+def test_two_operators_at_once_on_either_side_of_midnight_get_one_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.world.catalog, "find_runs", lambda receiver: [])
+    stage.set_clock(a_moment(23, 59))
+    stage.call("run_now", receiver="main")
+    stage.set_clock(a_moment(0, 0, day=24))
+
+    with pytest.raises(Refused, match="someone else opened a run"):
+        stage.call("run_now", receiver="main")
+
+    assert list(stage.world.catalog.runs) == [a_run_id()]
+
+
+def test_a_night_by_hand_that_was_open_past_the_windows_end_is_not_followed_by_a_missed_one(stage: Stage) -> None:
+    stage.set_clock(a_moment(1, 30))
+    stage.call("run_now", receiver="main")
+    stage.world.catalog.save_run(replace(stage.the_run(), state=RunState.DONE, closed=a_moment(6, 20)))
+
+    stage.tick(a_moment(6, 25))
+
+    assert stage.the_run().id == a_run_id()
 
 
 def test_a_night_by_hand_before_the_window_does_not_stand_for_it(stage: Stage) -> None:

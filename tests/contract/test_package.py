@@ -237,6 +237,7 @@ def test_the_stack_makes_the_functions_and_resolves_their_environment(
     assert wanted <= environment.keys()
     assert [name for name, value in environment.items() if not value or "{" in value] == []
     assert environment["EBBTIDE_BUCKET"] == deployed.outputs["Archive"]
+    assert re.fullmatch(r"subnet-[0-9a-f]+,subnet-[0-9a-f]+", environment["EBBTIDE_SUBNETS"])
     assert deployed.functions == tuple(
         sorted(environment["EBBTIDE_FUNCTION_PREFIX"] + short for short in functions_of(template))
     )
@@ -307,7 +308,7 @@ def test_what_the_sandbox_goes_without_is_told(deployed: Deployment, told: list[
 
 
 def test_a_stack_that_cannot_be_made_says_why(deployed: Deployment, endpoint: str, template: package.Template) -> None:
-    parameters = {"VpcId": "vpc-0", "SubnetId": "subnet-0", "HostedZoneId": "Z0"}
+    parameters = {"VpcId": "vpc-0", "SubnetIds": "subnet-0", "HostedZoneId": "Z0"}
 
     with pytest.raises(PermanentError, match="already exists"):
         deploy(endpoint, template, parameters, REGION, tell=lambda line: None)
@@ -338,7 +339,7 @@ def test_the_longest_user_data_fits() -> None:
         attempt=99,
         bucket="b" * 63,
         region="ap-southeast-2",
-        brief_key=f"runs/{longest}/brief.json",
+        brief_key=f"runs/{longest}/vol-0123456789abcdef0/brief.json",
         agent_key="agent/ebbtide-agent.pyz",
         power_off_minutes=24 * 60,
     )

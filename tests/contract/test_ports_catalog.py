@@ -42,6 +42,48 @@ def test_a_run_is_opened_once(catalog: DynamoCatalog) -> None:
     assert catalog.get_run(a_run_id()).policy_version == "000001"
 
 
+def test_a_receiver_has_one_open_run_at_a_time(catalog: DynamoCatalog) -> None:
+    opened = [catalog.open_run(a_run(run_id)) for run_id in (a_run_id(23), a_run_id(23, attempt=2), a_run_id(24))]
+    of_another = catalog.open_run(a_run(a_run_id(receiver="other")))
+
+    assert opened == [True, False, False]
+    assert of_another
+    assert [run.id for run in catalog.find_runs("main")] == [a_run_id(23)]
+
+
+def test_when_its_run_is_closed_a_receiver_has_another(catalog: DynamoCatalog) -> None:
+    catalog.open_run(a_run())
+    catalog.save_run(replace(a_run(), state=RunState.FAILED))
+
+    assert catalog.open_run(a_run(a_run_id(attempt=2)))
+    assert not catalog.open_run(a_run(a_run_id(attempt=3)))
+
+
+def test_of_two_who_open_different_runs_at_once_one_wins(catalog: DynamoCatalog) -> None:
+    catalog.open_run(a_run(a_run_id(22)))
+    catalog.save_run(replace(a_run(a_run_id(22)), state=RunState.DONE))
+    slow = DynamoCatalog(catalog._clients, catalog._table)
+    slow._turn_of = lambda receiver: a_run_id(22)  # type: ignore[method-assign]  # it looked before the other wrote
+
+    first, second = catalog.open_run(a_run(a_run_id(23))), slow.open_run(a_run(a_run_id(24)))
+
+    assert (first, second) == (True, False)
+    assert [run.id for run in catalog.find_runs("main")] == [a_run_id(23), a_run_id(22)]
+
+
+def test_runs_that_are_closed_come_back_beside_an_open_one(catalog: DynamoCatalog) -> None:
+    catalog.open_run(a_run())
+
+    assert catalog.open_run(a_run(a_run_id(21), state=RunState.DONE))
+
+
+def test_the_zones_that_had_no_room_come_back_with_the_run(catalog: DynamoCatalog) -> None:
+    run = replace(a_run(), full_zones=("zone-a", "zone-b"))
+    catalog.open_run(run)
+
+    assert catalog.get_run(run.id) == run
+
+
 def test_of_two_who_save_a_run_one_wins(catalog: DynamoCatalog) -> None:
     catalog.open_run(a_run())
     mine = theirs = catalog.get_run(a_run_id())
@@ -58,7 +100,7 @@ def test_of_two_who_save_a_run_one_wins(catalog: DynamoCatalog) -> None:
 def test_runs_are_found_newest_first_and_only_the_receivers_own(catalog: DynamoCatalog) -> None:
     ids = [a_run_id(day, attempt) for day in (9, 10, 30) for attempt in (1, 2, 10)]
     for run_id in [*ids, a_run_id(receiver="other")]:
-        catalog.open_run(a_run(run_id))
+        catalog.open_run(a_run(run_id, state=RunState.DONE))
 
     found = catalog.find_runs("main", limit=4)
 

@@ -19,7 +19,7 @@ from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.core import tags
 from chalicelib.core.model import SnapshotLock
-from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
 from tests.contract.aws import PREFIX, Account, a_function
 
@@ -304,6 +304,8 @@ def test_a_tag_is_added_to_what_is_there(volumes: EbsVolumes) -> None:
     [
         ("InsufficientInstanceCapacity", CapacityError),
         ("IdempotentInstanceTerminated", TokenSpentError),
+        ("IdempotentParameterMismatch", TokenTakenError),
+        ("InsufficientVolumeCapacity", TransientError),
         ("RequestLimitExceeded", TransientError),
         ("ConcurrentSnapshotLimitExceeded", TransientError),
         ("ConditionalRequestConflict", TransientError),

@@ -151,7 +151,7 @@ def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
 
 
 def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
-    keys = [f"runs/{RUN}/{name}" for name in ("brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
+    keys = [f"runs/{RUN}/{name}" for name in ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
 
     assert wire.notice_attempts(keys, "ready") == {1, 2}
     assert wire.notice_attempts(keys, "released") == {2}

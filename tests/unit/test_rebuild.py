@@ -289,7 +289,7 @@ def test_a_snapshot_that_is_not_complete_gives_no_restore_points() -> None:
 
 def test_what_is_damaged_is_named_and_costs_only_itself() -> None:
     world = a_world_with_a_past()
-    world.archive.objects[wire.brief_key(a_run_id(22))] = b"not JSON"
+    world.archive.objects[wire.brief_key(a_run_id(22), "vol-1")] = b"not JSON"
     world.archive.objects["runs/what/is/this/brief.json"] = b"{}"
     damaged = a_snapshot("snap-damaged", a_run_id(21), extra={f"{tags.COMPLETE}0": "?"})
     world.volumes.snapshots[damaged.id] = damaged
