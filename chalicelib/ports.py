@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from chalicelib.core.model import (
     HostResult,
     Machine,
+    Pruning,
     Recovery,
     RecoveryId,
     RestorePoint,
@@ -15,6 +16,7 @@ from chalicelib.core.model import (
     Snapshot,
     Volume,
 )
+from chalicelib.core.telling import Told
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,37 @@ class Catalog(Protocol):
 
     def save_recovery(self, recovery: Recovery) -> Recovery | None: ...
 
+    def record_pruning(self, pruning: Pruning) -> None:
+        """The latest stays, in whatever order they come."""
+
+    def find_pruning(self) -> Pruning | None:
+        """The latest; None when there was none."""
+
+    def find_told(self) -> list[Told]: ...
+
+    def save_told(self, told: Told) -> Told | None:
+        """Write if the stored version is still `told.version` (0: absent); what is stored, or None if too late."""
+
 
 class Lambdas(Protocol):
     """The other functions of this application."""
 
     def invoke_later(self, function: str, payload: Mapping[str, Any]) -> None:
         """Asynchronous invocation, by the function's short name."""
+
+
+class Alarms(Protocol):
+    """The operators' ears: an SNS topic."""
+
+    def publish(self, topic: str | None, subject: str, body: str) -> None:
+        """To the stack's own topic, or to another of this name in the same account and region."""
+
+
+class Watch(Protocol):
+    """Someone outside who misses us when we fall silent."""
+
+    def ping(self, url: str) -> None:
+        """Raises TransientError when it was not answered with a success."""
 
 
 @dataclass(frozen=True)
@@ -174,4 +201,6 @@ class World:
     archive: Archive
     catalog: Catalog
     lambdas: Lambdas
+    alarms: Alarms
+    watch: Watch
     settings: Settings

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from datetime import datetime
 
+from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.model import Pruning
 from chalicelib.core.pruning import PrunePlan, plan_prune
 from chalicelib.core.retention import Rules
 from chalicelib.flows.policies import find_policy
@@ -24,6 +26,8 @@ def prune(world: World, now: datetime, dry_run: bool = False) -> PrunePlan:
     plan = _spare_what_is_in_use(planned if policy else _refuse(planned), world)
     if not dry_run:
         _apply(plan, world)
+        world.catalog.record_pruning(Pruning(now, plan.refused))
+        world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return plan
 
 
