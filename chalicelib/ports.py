@@ -166,10 +166,10 @@ class Lambdas(Protocol):
 
 
 class Alarms(Protocol):
-    """The operators' ears: an SNS topic."""
+    """The operators' ears: SNS topics."""
 
-    def publish(self, topic: str | None, subject: str, body: str) -> None:
-        """To the stack's own topic, or to another of this name in the same account and region."""
+    def publish(self, topic: str, subject: str, body: str) -> None:
+        """To the topic of this short name."""
 
 
 class Watch(Protocol):

@@ -32,7 +32,7 @@ def the_world() -> World:
         archive=S3Archive(clients, _setting("EBBTIDE_BUCKET")),
         catalog=DynamoCatalog(clients, _setting("EBBTIDE_TABLE")),
         lambdas=AwsLambdas(clients, _setting("EBBTIDE_FUNCTION_PREFIX")),
-        alarms=SnsAlarms(clients, _setting("EBBTIDE_TOPIC")),
+        alarms=SnsAlarms(clients, _setting("EBBTIDE_TOPIC_PREFIX")),
         watch=HttpsWatch(),
         settings=Settings(
             receiver_group=receiver_group,

@@ -277,10 +277,10 @@ class FakeLambdas:
 class FakeAlarms:
     """Keeps what was published. `fault` is raised instead, for as long as it is set."""
 
-    published: list[tuple[str | None, str, str]] = field(default_factory=list)
+    published: list[tuple[str, str, str]] = field(default_factory=list)
     fault: EbbtideError | None = None
 
-    def publish(self, topic: str | None, subject: str, body: str) -> None:
+    def publish(self, topic: str, subject: str, body: str) -> None:
         if self.fault:
             raise self.fault
         self.published.append((topic, subject, body))

@@ -1,4 +1,4 @@
-"""Alarms over SNS: to the stack's own topic, or to another that the policy names."""
+"""Alarms over SNS, to the topic that the policy names."""
 
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import told
@@ -10,19 +10,15 @@ _SENDER = "Ebbtide: "
 
 
 class SnsAlarms:
-    """`topic_arn` is the stack's own topic."""
+    """`prefix` and the short name make the ARN."""
 
-    def __init__(self, clients: Clients, topic_arn: str) -> None:
+    def __init__(self, clients: Clients, prefix: str) -> None:
         self._clients = clients
-        self._topic_arn = topic_arn
+        self._prefix = prefix
 
-    def publish(self, topic: str | None, subject: str, body: str) -> None:
-        """To a topic of this name in the same account and region; without a name, to the stack's own."""
-        with told(f"publishing to topic {topic or 'of the stack'}"):
-            self._clients.sns.publish(TopicArn=self._arn(topic), Subject=_subject(subject), Message=_body(body))
-
-    def _arn(self, topic: str | None) -> str:
-        return f"{self._topic_arn.rpartition(':')[0]}:{topic}" if topic else self._topic_arn
+    def publish(self, topic: str, subject: str, body: str) -> None:
+        with told(f"publishing to topic {topic}"):
+            self._clients.sns.publish(TopicArn=f"{self._prefix}{topic}", Subject=_subject(subject), Message=_body(body))
 
 
 def _subject(text: str) -> str:

@@ -55,7 +55,7 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.MISSED: Advice(
         "A host gave no restore point on `alarm_after` nights in a row: it was missing, partial or failed. "
         "In a failed run only what the host itself reported counts.",
-        "Look at the agent's log on the host and run `ebbtide-agent` there by hand while a receiver stands. "
+        "Look at the agent's log on the host, and start `ebbtide-agent run` there by hand while a receiver stands. "
         "Its newest restore point is kept meanwhile.",
     ),
     Kind.SUSPECT: Advice(
@@ -67,7 +67,7 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.STALE: Advice(
         "A host's newest restore point is more than `alarm_after` + 1 days old, whatever the reason: perhaps no run "
         "was opened at all.",
-        "Look whether the function `tick` runs and whether a run of the receiver is stuck; then `ebbtide run`.",
+        "Look whether the function `tick` runs and whether a run of the receiver is stuck; then start `ebbtide run`.",
     ),
     Kind.RUN_FAILED: Advice(
         "A run closed without a single restore point. Every failed run is told.",

@@ -123,7 +123,7 @@ def letter(messages: Sequence[Message]) -> Letter:
         return Letter(first.subject, first.body)
     told = [message.body for message in messages[:MOST_PER_LETTER]]
     left_out = len(messages) - len(told)
-    more = [f"... and {left_out} more: `ebbtide status` shows all"] if left_out else []
+    more = [f"... and {left_out} more of this kind"] if left_out else []
     return Letter(f"{len(messages)} messages of one kind: {first.group}", "\n\n".join([*told, *more]))
 
 
