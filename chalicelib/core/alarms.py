@@ -251,8 +251,9 @@ def _about_host(host: HostPolicy, kind: Kind, what: str, since: datetime, detail
 
 
 def _refused_pruning(facts: Facts) -> Iterator[Trouble]:
+    """Before the first restore point there is nothing to prune, and refusing to is as it should be."""
     pruning = facts.pruning
-    if pruning is not None and pruning.refused is not None:
+    if pruning is not None and pruning.refused is not None and facts.points:
         what = f"retention refused to prune: {pruning.refused}"
         yield Trouble("pruning", Kind.PRUNE_REFUSED, "retention", what, pruning.at, Kind.PRUNE_REFUSED.value)
 

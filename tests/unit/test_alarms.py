@@ -165,11 +165,17 @@ def test_every_failed_run_is_an_occurrence_of_its_own() -> None:
 
 
 def test_a_refused_pruning_is_told_with_its_reason() -> None:
-    trouble = the_trouble(some_facts(a_night(), pruning=Pruning(MORNING, "too many would be deleted")))
+    points = (a_point("us0a"),)
+
+    trouble = the_trouble(some_facts(a_night(), points=points, pruning=Pruning(MORNING, "too many would be deleted")))
 
     assert (trouble.about, trouble.since) == ("pruning", MORNING)
     assert trouble.what == "retention refused to prune: too many would be deleted"
-    assert kinds(some_facts(a_night(), pruning=Pruning(MORNING))) == []
+    assert kinds(some_facts(a_night(), points=points, pruning=Pruning(MORNING))) == []
+
+
+def test_before_the_first_restore_point_a_pruning_may_well_refuse() -> None:
+    assert kinds(some_facts(pruning=Pruning(MORNING, "no backup snapshot was found at all"))) == []
 
 
 def a_drill(verdict: str, day: int = 23, state: RecoveryState = RecoveryState.DONE) -> Recovery:
