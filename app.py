@@ -88,13 +88,13 @@ def on_snapshot_state(event: CloudWatchEvent) -> None:
 
 @app.lambda_function(name="tell_operators")
 def tell_operators(event: Payload, context: Any) -> None:
-    with final_faults_logged(event):
-        telling = tell_what_is_wrong(the_world(), the_time())
-        for subject in telling.sent:
-            log.info("told", subject=subject)
-        for unsent in telling.unsent:
-            log.warning("not told", subject=unsent.subject, why=unsent.why)
-        emit(measures.of_telling(telling.troubles, len(telling.sent), len(telling.unsent), telling.ages))
+    """Its own faults are raised, all of them: they end in the queue of dead letters, which CloudWatch watches."""
+    telling = tell_what_is_wrong(the_world(), the_time())
+    for subject in telling.sent:
+        log.info("told", subject=subject)
+    for unsent in telling.unsent:
+        log.warning("not told", subject=unsent.subject, why=unsent.why)
+    emit(measures.of_telling(telling.troubles, len(telling.sent), len(telling.unsent), telling.ages))
 
 
 # -- what an operator asks for ----------------------------------------------------------------------------------------

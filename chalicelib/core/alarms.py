@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from itertools import groupby
 
 from chalicelib.core.model import (
@@ -104,12 +105,12 @@ class Facts:
     recoveries: tuple[Recovery, ...] = ()
     pruning: Pruning | None = None
 
-    @property
+    @cached_property
     def newest(self) -> dict[str, RestorePoint]:
         """The newest restore point of each host, by its id."""
         return {point.host_id: point for point in self.points}
 
-    @property
+    @cached_property
     def proven(self) -> dict[str, RestorePoint]:
         """The newest proven restore point of each host, by its id."""
         return {point.host_id: point for point in self.points if point.proven}

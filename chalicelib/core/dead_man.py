@@ -9,7 +9,10 @@ from datetime import UTC, datetime, time, timedelta
 
 from chalicelib.core.alarms import Facts, Trouble, said
 from chalicelib.core.model import RestorePoint, Run, RunState
-from chalicelib.core.telling import GOOD_NIGHT, MOST_PER_LETTER, WEEKLY, Message, Told, is_due
+from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
+
+# Nobody reads more lines of a list than this.
+_MOST_LINES = 200
 
 # Monday morning, when Europe's nights are over and someone reads mail.
 _HOUR = time(8, tzinfo=UTC)
@@ -93,9 +96,9 @@ def _latest_monday(now: datetime) -> datetime:
 
 def _listed(title: str, lines: Iterable[str]) -> list[str]:
     lines = list(lines)
-    left_out = len(lines) - MOST_PER_LETTER
+    left_out = len(lines) - _MOST_LINES
     more = [f"  ... and {left_out} more"] if left_out > 0 else []
-    return ["", f"{title}:", *(f"  {line}" for line in lines[:MOST_PER_LETTER]), *more] if lines else []
+    return ["", f"{title}:", *(f"  {line}" for line in lines[:_MOST_LINES]), *more] if lines else []
 
 
 def _runs(facts: Facts) -> Iterator[str]:

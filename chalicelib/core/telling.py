@@ -18,11 +18,11 @@ REPEAT = timedelta(hours=23)
 # Longer than a teller lives (its Lambda's timeout), so that no living one is overtaken.
 TAKE_OVER = timedelta(minutes=4)
 
-# More than these of one kind at once are one letter: a night that goes wrong for hundreds sends no hundreds.
+# More than these of one kind at once share letters: a night that goes wrong for hundreds sends no hundreds.
 MOST_LETTERS = 5
 
-# SNS takes 256 KiB; nobody reads more than this of one letter.
-MOST_PER_LETTER = 200
+# SNS takes 256 KiB. Each letter is claimed, sent and marked by itself, so that thousands are told piece by piece.
+MOST_PER_LETTER = 100
 
 
 # What is told whether or not anything is wrong (see `dead_man.py`): it is never over.
@@ -112,7 +112,8 @@ def bundles(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
     found: list[tuple[Message, ...]] = []
     for _, grouped in groupby(sorted(messages, key=_by_group), key=lambda message: message.group):
         alike = tuple(grouped)
-        found += [(message,) for message in alike] if len(alike) <= MOST_LETTERS else [alike]
+        size = 1 if len(alike) <= MOST_LETTERS else MOST_PER_LETTER
+        found += [alike[start : start + size] for start in range(0, len(alike), size)]
     return found
 
 
@@ -121,10 +122,7 @@ def letter(messages: Sequence[Message]) -> Letter:
     first = messages[0]
     if len(messages) == 1:
         return Letter(first.subject, first.body)
-    told = [message.body for message in messages[:MOST_PER_LETTER]]
-    left_out = len(messages) - len(told)
-    more = [f"... and {left_out} more of this kind"] if left_out else []
-    return Letter(f"{len(messages)} messages of one kind: {first.group}", "\n\n".join([*told, *more]))
+    return Letter(f"{first.group}: {len(messages)} messages", "\n\n".join(message.body for message in messages))
 
 
 def _by_group(message: Message) -> tuple[str, str]:

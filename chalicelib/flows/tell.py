@@ -44,9 +44,10 @@ def tell(world: World, now: datetime) -> Telling:
     policy = find_policy(world)
     if policy is None:
         return Telling()
+    # Read before the facts: who judges by older facts than another teller then loses the claim, too.
+    known = {told.about: told for told in world.catalog.find_told()}
     facts = _look(policy, world)
     troubles = find_troubles(facts, now)
-    known = {told.about: told for told in world.catalog.find_told()}
     weekly = dead_man.weekly(facts, troubles, known, now)
     untold = (*find_untold(troubles, known, subjects(policy), now), *([weekly] if weekly else []))
     ping = dead_man.good_night(facts, troubles, known, now)

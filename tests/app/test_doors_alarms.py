@@ -57,6 +57,13 @@ def test_with_sns_out_of_order_the_run_closes_all_the_same_and_a_tick_tells_it_l
     assert told(stage) == [MISSED]
 
 
+def test_what_keeps_the_teller_itself_from_telling_ends_as_a_dead_letter(stage: Stage) -> None:
+    stage.world.catalog.version = "000009"
+
+    with pytest.raises(PermanentError, match="000009"):
+        stage.call("tell_operators")
+
+
 def test_a_tick_with_nothing_left_to_tell_leaves_the_restore_points_alone(stage: Stage) -> None:
     """They are many, and read once an hour."""
     let_the_night_fail(stage)

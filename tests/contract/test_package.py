@@ -198,6 +198,18 @@ def test_what_cloudwatch_watches_goes_to_the_topic_and_what_it_watches_is_sent(t
     assert [alarm["AlarmActions"] for alarm in alarms] == [[{"Ref": "AlarmTopic"}]] * len(alarms)
 
 
+def test_what_is_watched_is_what_this_stack_sends_and_no_other(template: package.Template) -> None:
+    """Powertools takes the dimension `service` from this variable."""
+    variable, stack = "POWERTOOLS_SERVICE_NAME", {"Ref": "AWS::StackName"}
+    ours = [a for a in resources_of(template, "AWS::CloudWatch::Alarm").values() if a["Namespace"] == "Ebbtide"]
+
+    overriding = [f for f in functions_of(template).values() if variable in str(f.get("Environment"))]
+
+    assert template["Globals"]["Function"]["Environment"]["Variables"][variable] == stack
+    assert overriding == []
+    assert [alarm["Dimensions"] for alarm in ours] == [[{"Name": "service", "Value": stack}]] * len(ours)
+
+
 def test_a_tick_that_says_nothing_is_an_alarm(template: package.Template) -> None:
     silent = resources_of(template, "AWS::CloudWatch::Alarm")["TickIsSilent"]
 

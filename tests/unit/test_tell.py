@@ -1,6 +1,7 @@
 """What is wrong reaches the operators once, whoever calls, however often, and wherever a teller died."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -102,7 +103,7 @@ def test_before_there_is_a_policy_there_is_no_one_to_tell() -> None:
 
 
 def test_an_open_run_is_not_judged() -> None:
-    world = a_world_after(a_night(22))
+    world = a_world_after(degraded(22))
     remember(world, a_night(23, RunState.OPEN, us0=MISSING, eu0=MISSING))
 
     told = tell(world, NOW)
@@ -138,7 +139,7 @@ def test_many_hosts_at_once_are_one_letter_and_each_is_remembered() -> None:
     tell(world, NOW)
     tell(world, NOW)
 
-    assert without_the_weekly(world) == ["20 messages of one kind: missed"]
+    assert without_the_weekly(world) == ["missed: 20 messages"]
     assert sum(about.startswith("host/") for about in world.catalog.told) == 20
 
 
@@ -240,6 +241,37 @@ def test_of_two_tellers_at_once_one_tells() -> None:
 
     assert told.sent == ()
     assert len(without_the_weekly(world)) == 1
+
+
+def test_who_judges_by_older_facts_than_another_teller_says_nothing() -> None:
+    """Between its two looks a good night closes, and another teller tells that all is well again."""
+    world = a_world_after(degraded(22), degraded(23))
+    tell(world, NOW)
+    slow = replace(world, catalog=_Interrupted(world, lambda: _a_good_night_is_told(world)))
+
+    tell(slow, NOW + REPEAT)
+
+    assert without_the_weekly(world)[-1] == "host us0 is well again"
+
+
+def _a_good_night_is_told(world: FakeWorld) -> None:
+    remember(world, a_night(24))
+    tell(world, NOW + REPEAT)
+
+
+class _Interrupted:
+    """A catalogue that something happens to after the nights were read, and before anything else is."""
+
+    def __init__(self, world: FakeWorld, happens: Callable[[], None]) -> None:
+        self._catalog = world.catalog
+        self._happens = happens
+
+    def find_pruning(self) -> Pruning | None:
+        self._happens()
+        return self._catalog.find_pruning()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._catalog, name)
 
 
 class _OneReadLate:
