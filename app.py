@@ -4,6 +4,7 @@ How to read this program: a schedule ticks every five minutes and opens the runs
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
 When a run closes, `prune` applies retention; a `drill` or a `restore` opens a recovery, which is reconciled likewise.
+Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from chalicelib.core.alarms import ADVICE
+from chalicelib.core.advice import ADVICE
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/alarms.md"
 START, END = "<!-- generated: python -m tools.alarm_reference -->", "<!-- end of what is generated -->"

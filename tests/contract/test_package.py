@@ -229,10 +229,14 @@ def test_the_dashboard_shows_every_metric_and_no_other(template: package.Templat
 def test_the_stack_makes_an_encrypted_topic_that_the_functions_would_find(deployed: Deployment, endpoint: str) -> None:
     sns = sandbox_client("sns", endpoint, REGION)
 
-    topic = sns.get_topic_attributes(TopicArn=deployed.environment["EBBTIDE_TOPIC_PREFIX"] + "alarms")
+    arn = deployed.environment["EBBTIDE_TOPIC_PREFIX"] + "alarms"
+
+    topic = sns.get_topic_attributes(TopicArn=arn)
+    sent = sns.publish(TopicArn=arn, Subject="Ebbtide: weekly: all is well", Message="-")
 
     assert topic["Attributes"]["TopicArn"] == deployed.outputs["AlarmTopic"]
     assert topic["Attributes"]["KmsMasterKeyId"]
+    assert sent["MessageId"]
 
 
 def test_the_stack_makes_the_functions_and_resolves_their_environment(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.alarms import ADVICE, Facts, Kind, Night, Trouble, find_troubles, subjects
+from chalicelib.core.advice import ADVICE, Kind
+from chalicelib.core.alarms import Facts, Night, Trouble, find_troubles, subjects
 from chalicelib.core.model import HostStatus, Pruning, Recovery, RecoveryKind, RecoveryState, RunState
 from tests.builders import (
     a_moment,

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from chalicelib.core.alarms import Facts, Kind, Trouble
+from chalicelib.core.advice import Kind
+from chalicelib.core.alarms import Facts, Trouble
 from chalicelib.core.dead_man import Ages, ages, good_night, weekly
 from chalicelib.core.model import HostStatus, RunState
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Told, claim

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.alarms import Kind, Trouble
+from chalicelib.core.advice import Kind
+from chalicelib.core.alarms import Trouble
 from chalicelib.core.telling import (
     MOST_LETTERS,
     MOST_PER_LETTER,
