@@ -444,6 +444,11 @@ def parse_prune(payload: Mapping[str, Any]) -> PruneRequest:
     return PruneRequest(fields.flag("dry_run"), allow)
 
 
+def telling_payload() -> dict[str, Any]:
+    """Nothing but the schema: what to tell follows from what is known."""
+    return {"schema": SCHEMA}
+
+
 def pruned(plan: PrunePlan) -> dict[str, Any]:
     """The plan as it was applied: what was marked and deleted, and every snapshot with the reasons it stays."""
     entries = [_planned(verdict, fate) for verdict, fate in zip(plan.verdicts, plan.fates, strict=True)]

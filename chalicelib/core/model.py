@@ -172,6 +172,14 @@ class RestorePoint:
     proven: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Pruning:
+    """How the latest pruning went: why it was refused, if it was."""
+
+    at: datetime
+    refused: str | None = None
+
+
 class RecoveryKind(StrEnum):
     """Why a restore point is being brought up: to prove it, or to use it."""
 

@@ -181,6 +181,7 @@ def _close(action: plan.CloseRun, run: Run, night: Night) -> Run | None:
     saved = night.world.catalog.save_run(closed)
     if saved is not None:
         night.world.lambdas.invoke_later("prune", wire.prune_payload())
+        night.world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return saved
 
 
