@@ -4,6 +4,7 @@ How to read this program: a schedule ticks every five minutes and opens the runs
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
 When a run closes, `prune` applies retention; a `drill` or a `restore` opens a recovery, which is reconciled likewise.
+Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -11,25 +12,30 @@ What will not work the second time either is logged and not raised by the doors 
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
 from chalice.app import Chalice, CloudWatchEvent, Rate
 
 from chalicelib import wire
+from chalicelib.aws.metrics import emit
+from chalicelib.core import measures
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
+from chalicelib.flows.forget import forget_host as forget_the_host
+from chalicelib.flows.hold import Held
+from chalicelib.flows.hold import hold as hold_snapshot
+from chalicelib.flows.hold import release as release_snapshot
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
 from chalicelib.flows.reconcile import Outcome, reconcile
 from chalicelib.flows.recover import open_drill, open_restore
 from chalicelib.flows.recover import recover as recover_host
 from chalicelib.flows.run_now import run_now as begin_run
+from chalicelib.flows.tell import tell as tell_what_is_wrong
 from chalicelib.flows.tick import tick as tick_once
 from chalicelib.wiring import the_time, the_world
 
@@ -37,7 +43,6 @@ Payload = Mapping[str, Any]
 
 app = Chalice(app_name="ebbtide", configure_logs=False)
 log = Logger(service="ebbtide")
-METRICS = "Ebbtide"
 new_nonce = partial(secrets.token_hex, 16)
 
 
@@ -48,6 +53,9 @@ new_nonce = partial(secrets.token_hex, 16)
 def tick(event: CloudWatchEvent) -> None:
     ticked = tick_once(the_world(), the_time(), new_nonce)
     log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
+    for fault in ticked.faults:
+        log.error("a receiver was passed over", why=fault)
+    emit(measures.TICKED)
 
 
 @app.lambda_function(name="reconcile_run")
@@ -85,6 +93,17 @@ def on_snapshot_state(event: CloudWatchEvent) -> None:
         tell(wake.on_snapshot(wire.parse_snapshot_event(detail), the_world(), the_time()))
 
 
+@app.lambda_function(name="tell_operators")
+def tell_operators(event: Payload, context: Any) -> None:
+    """Its own faults are raised, all of them: they end in the queue of dead letters, which CloudWatch watches."""
+    telling = tell_what_is_wrong(the_world(), the_time())
+    for subject in telling.sent:
+        log.info("told", subject=subject)
+    for unsent in telling.unsent:
+        log.warning("not told", subject=unsent.subject, why=unsent.why)
+    emit(measures.of_telling(telling.troubles, len(telling.sent), len(telling.unsent), telling.ages))
+
+
 # -- what an operator asks for ----------------------------------------------------------------------------------------
 
 
@@ -117,9 +136,33 @@ def restore(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="prune")
 def prune(event: Payload, context: Any) -> dict[str, Any]:
-    pruned = wire.pruned(prune_snapshots(the_world(), the_time(), wire.parse_dry_run(event)))
+    request = wire.parse_prune(event)
+    plan = prune_snapshots(the_world(), the_time(), request.dry_run, request.allow)
+    pruned = wire.pruned(plan)
     log.info("pruned", marked=pruned["marked"], deleted=pruned["deleted"], refused=pruned["refused"])
+    emit(() if request.dry_run else measures.of_pruning(plan))
     return pruned
+
+
+@app.lambda_function(name="hold")
+def hold(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_hold(event)
+    held = hold_snapshot(request.target, request.why, request.by, the_world(), the_time(), request.dry_run)
+    return _told_of("held", held, request.dry_run)
+
+
+@app.lambda_function(name="release")
+def release(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_release(event)
+    return _told_of("released", release_snapshot(request.target, the_world(), request.dry_run), request.dry_run)
+
+
+@app.lambda_function(name="forget_host")
+def forget_host(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_forget(event)
+    forgotten = forget_the_host(request.host, request.by, the_world(), the_time(), request.dry_run)
+    log.info("forgotten", dry_run=request.dry_run, host_id=forgotten.host_id, points=len(forgotten.points))
+    return wire.forgot(forgotten.host_id, forgotten.points, forgotten.already)
 
 
 @app.lambda_function(name="rebuild")
@@ -162,21 +205,18 @@ def tell(outcome: wake.Outcome | None) -> None:
 
 
 def measure(outcome: wake.Outcome) -> None:
-    """How long it took, for what has ended just now; counted, it says how many ended so."""
+    """What has ended just now, and only then: what is called again measures nothing again."""
     if isinstance(outcome, Outcome):
-        run = outcome.run
-        if "CloseRun" in outcome.steps and run.closed:
-            _measure("RunDuration", run.closed - run.opened, receiver=run.id.receiver, state=run.state.value)
-    elif "CloseRecovery" in outcome.steps and outcome.recovery.closed:
-        recovery, took = outcome.recovery, outcome.recovery.closed - outcome.recovery.opened
-        _measure("RecoveryDuration", took, kind=recovery.kind.value, verdict=str(recovery.verdict))
+        if "CloseRun" in outcome.steps:
+            emit(measures.of_run(outcome.run, the_world().catalog.find_results(outcome.run.id)))
+    elif "CloseRecovery" in outcome.steps:
+        emit(measures.of_recovery(outcome.recovery))
 
 
-def _measure(name: str, took: timedelta, **dimensions: str) -> None:
-    """A metric in CloudWatch's embedded format: a line of the log, and no call."""
-    with single_metric(name=name, unit=MetricUnit.Seconds, value=took.total_seconds(), namespace=METRICS) as metric:
-        for dimension, value in dimensions.items():
-            metric.add_dimension(name=dimension, value=value)
+def _told_of(done: str, held: Held, dry_run: bool) -> dict[str, Any]:
+    answer = wire.held(held.snapshot, held.before, held.after)
+    log.info(done, dry_run=dry_run, snapshot=answer["snapshot"], before=answer["before"], after=answer["after"])
+    return answer
 
 
 def _texts(ids: tuple[object, ...]) -> list[str]:

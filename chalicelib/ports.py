@@ -1,20 +1,24 @@
 """What the flows need of the world. AWS implements each (`aws/`), and so does the simulator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chalicelib.core.model import (
     HostResult,
+    Lease,
     Machine,
+    Pruning,
     Recovery,
     RecoveryId,
     RestorePoint,
     Run,
     RunId,
     Snapshot,
+    SnapshotLock,
     Volume,
 )
+from chalicelib.core.telling import Told
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,10 @@ class Machines(Protocol):
         """Raises KeyError when absent."""
 
     def launch(self, request: LaunchRequest) -> Machine:
-        """Launch, or return the one this token launched. Raises CapacityError, and TokenSpentError when it is gone."""
+        """Launch, or return the one this token launched.
+
+        Raises CapacityError, TokenSpentError when that one is gone, TokenTakenError when it was another request.
+        """
 
     def terminate(self, machine_id: str) -> None:
         """Absent is success."""
@@ -69,6 +76,15 @@ class Volumes(Protocol):
     def get_snapshot(self, snapshot_id: str) -> Snapshot:
         """One of our own account. Raises KeyError when absent."""
 
+    def find_locks(self) -> list[SnapshotLock]:
+        """Every lock on a snapshot of our own account, from all pages."""
+
+    def find_images(self) -> dict[str, str]:
+        """Which image of our own account is made of a snapshot: image ids by snapshot id, from all pages."""
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        """Those of the given snapshots that another account may use. One call each; an absent one is not shared."""
+
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         """One attempt, never retried: CreateSnapshot has no client token."""
 
@@ -84,6 +100,9 @@ class Address(Protocol):
     def current(self, name: str) -> str | None: ...
 
     def point(self, name: str, address: str) -> None: ...
+
+    def open_to(self) -> tuple[str, ...]:
+        """The networks that reach the receivers' port now, sorted."""
 
     def allow(self, networks: Sequence[str]) -> None:
         """Open the receivers' port to exactly these networks."""
@@ -110,7 +129,7 @@ class Catalog(Protocol):
     def set_policy_version(self, version: str, expected: str | None) -> bool: ...
 
     def open_run(self, run: Run) -> bool:
-        """False when the run exists already."""
+        """False when the run exists already, or another one of its receiver is open: they share a volume."""
 
     def get_run(self, run_id: RunId) -> Run:
         """Raises KeyError when absent."""
@@ -144,6 +163,23 @@ class Catalog(Protocol):
 
     def save_recovery(self, recovery: Recovery) -> Recovery | None: ...
 
+    def find_lease(self, name: str) -> Lease | None:
+        """The lease as it was last written, whether it still runs or not."""
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        """Write if the stored version is still `lease.version`, 0 for none; the saved lease, or None if overtaken."""
+
+    def record_pruning(self, pruning: Pruning) -> None:
+        """The latest stays, in whatever order they come."""
+
+    def find_pruning(self) -> Pruning | None:
+        """The latest; None when there was none."""
+
+    def find_told(self) -> list[Told]: ...
+
+    def save_told(self, told: Told) -> Told | None:
+        """Write if the stored version is still `told.version` (0: absent); what is stored, or None if too late."""
+
 
 class Lambdas(Protocol):
     """The other functions of this application."""
@@ -152,16 +188,34 @@ class Lambdas(Protocol):
         """Asynchronous invocation, by the function's short name."""
 
 
+class Alarms(Protocol):
+    """The operators' ears: SNS topics."""
+
+    def publish(self, topic: str, subject: str, body: str) -> None:
+        """To the topic of this short name."""
+
+
+class Watch(Protocol):
+    """Someone outside who misses us when we fall silent."""
+
+    def ping(self, url: str) -> None:
+        """Raises TransientError when it was not answered with a success."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What the deployment decided: names and ids from the template's environment."""
+    """What the deployment decided: names and ids from the template's environment; the preferred subnet first."""
 
     receiver_group: str
     drill_group: str
-    subnet: str
+    subnets: tuple[str, ...]
     bucket: str
     region: str
     agent: str
+
+    @property
+    def subnet(self) -> str:
+        return self.subnets[0]
 
 
 @dataclass(frozen=True)
@@ -174,4 +228,6 @@ class World:
     archive: Archive
     catalog: Catalog
     lambdas: Lambdas
+    alarms: Alarms
+    watch: Watch
     settings: Settings

@@ -7,6 +7,7 @@ from functools import cache
 import boto3
 
 from chalicelib.aws.address import Route53Address
+from chalicelib.aws.alarms import SnsAlarms
 from chalicelib.aws.archive import S3Archive
 from chalicelib.aws.catalog import DynamoCatalog
 from chalicelib.aws.clients import Clients
@@ -15,6 +16,7 @@ from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.errors import ConfigError
 from chalicelib.ports import Settings, World
+from chalicelib.web import HttpsWatch
 
 
 @cache
@@ -30,10 +32,12 @@ def the_world() -> World:
         archive=S3Archive(clients, _setting("EBBTIDE_BUCKET")),
         catalog=DynamoCatalog(clients, _setting("EBBTIDE_TABLE")),
         lambdas=AwsLambdas(clients, _setting("EBBTIDE_FUNCTION_PREFIX")),
+        alarms=SnsAlarms(clients, _setting("EBBTIDE_TOPIC_PREFIX")),
+        watch=HttpsWatch(),
         settings=Settings(
             receiver_group=receiver_group,
             drill_group=_setting("EBBTIDE_DRILL_GROUP"),
-            subnet=_setting("EBBTIDE_SUBNET"),
+            subnets=tuple(_setting("EBBTIDE_SUBNETS").split(",")),
             bucket=_setting("EBBTIDE_BUCKET"),
             region=str(session.region_name),
             agent=_setting("EBBTIDE_AGENT"),

@@ -1,22 +1,26 @@
 """The world in memory: each port in a few lines, with the semantics the flows rely on and nothing more."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.model import (
     HostResult,
+    Lease,
     Machine,
+    Pruning,
     Recovery,
     RecoveryId,
     RestorePoint,
     Run,
     RunId,
     Snapshot,
+    SnapshotLock,
     Volume,
 )
-from chalicelib.errors import CapacityError, TokenSpentError
+from chalicelib.core.telling import Told
+from chalicelib.errors import CapacityError, EbbtideError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest, Settings, World
 
 Key = TypeVar("Key")
@@ -39,7 +43,7 @@ def put_if_absent(shelf: dict[Key, Value], key: Key, value: Value) -> bool:
 
 @dataclass
 class FakeMachines:
-    """A machine runs as soon as it is launched. `no_capacity_for` names the types EC2 is out of."""
+    """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of."""
 
     now: datetime = A_MOMENT
     by_id: dict[str, Machine] = field(default_factory=dict)
@@ -55,18 +59,21 @@ class FakeMachines:
 
     def launch(self, request: LaunchRequest) -> Machine:
         if request.token in self.by_token:
-            return self._launched_before(request.token)
-        if request.instance_type in self.no_capacity_for:
+            return self._launched_before(request)
+        zone = self.zone_of(request.subnet)
+        if self.no_capacity_for & {request.instance_type, zone}:
             raise CapacityError(f"no {request.instance_type} here")
         number = len(self.by_id) + 1
-        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", "zone-a", self.now, dict(request.tags))
+        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", zone, self.now, dict(request.tags))
         self.requests.append(request)
         self.by_token[request.token] = machine.id
         self.by_id[machine.id] = machine
         return machine
 
-    def _launched_before(self, token: str) -> Machine:
-        machine = self.by_id[self.by_token[token]]
+    def _launched_before(self, request: LaunchRequest) -> Machine:
+        machine = self.by_id[self.by_token[request.token]]
+        if request not in self.requests:
+            raise TokenTakenError(f"{machine.id} came of another request")
         if machine.state == "terminated":
             raise TokenSpentError(f"{machine.id} is terminated")
         return machine
@@ -76,7 +83,7 @@ class FakeMachines:
             self.by_id[machine_id] = replace(self.by_id[machine_id], state="terminated", address=None)
 
     def zone_of(self, subnet: str) -> str:
-        return "zone-a"
+        return subnet.replace("subnet", "zone")
 
 
 @dataclass
@@ -89,6 +96,9 @@ class FakeVolumes:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, str | None] = field(default_factory=dict)
+    locks: list[SnapshotLock] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
     created: int = 0
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
@@ -114,6 +124,8 @@ class FakeVolumes:
         return volume
 
     def attach(self, volume_id: str, machine_id: str) -> None:
+        if self.volumes[volume_id].zone != self.machines.by_id[machine_id].zone:
+            raise PermanentError(f"{volume_id} is not in the zone of {machine_id}")
         self.volumes[volume_id] = replace(self.volumes[volume_id], attached_to=machine_id, state="in-use")
 
     def delete_volume(self, volume_id: str) -> None:
@@ -124,6 +136,15 @@ class FakeVolumes:
 
     def get_snapshot(self, snapshot_id: str) -> Snapshot:
         return self.snapshots[snapshot_id]
+
+    def find_locks(self) -> list[SnapshotLock]:
+        return list(self.locks)
+
+    def find_images(self) -> dict[str, str]:
+        return dict(self.images)
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        return frozenset(snapshot_ids) & self.shared
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         self.created += 1
@@ -157,6 +178,9 @@ class FakeAddress:
     def point(self, name: str, address: str) -> None:
         self.names[name] = address
 
+    def open_to(self) -> tuple[str, ...]:
+        return self.networks
+
     def allow(self, networks: Sequence[str]) -> None:
         self.networks = tuple(networks)
 
@@ -182,6 +206,9 @@ class FakeCatalog:
     results: dict[tuple[RunId, str], HostResult] = field(default_factory=dict)
     points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    pruning: Pruning | None = None
+    told: dict[str, Told] = field(default_factory=dict)
 
     def policy_version(self) -> str | None:
         return self.version
@@ -193,6 +220,9 @@ class FakeCatalog:
         return True
 
     def open_run(self, run: Run) -> bool:
+        others = (each for each in self.runs.values() if each.id.receiver == run.id.receiver)
+        if not run.state.is_final and any(not each.state.is_final for each in others):
+            return False
         return put_if_absent(self.runs, run.id, run)
 
     def get_run(self, run_id: RunId) -> Run:
@@ -244,6 +274,32 @@ class FakeCatalog:
         self.recoveries[recovery.id] = replace(recovery, version=recovery.version + 1)
         return self.recoveries[recovery.id]
 
+    def find_lease(self, name: str) -> Lease | None:
+        return self.leases.get(name)
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        stored = self.leases.get(lease.name)
+        if (stored.version if stored else 0) != lease.version:
+            return None
+        self.leases[lease.name] = replace(lease, version=lease.version + 1)
+        return self.leases[lease.name]
+
+    def record_pruning(self, pruning: Pruning) -> None:
+        self.pruning = max(pruning, self.pruning or pruning, key=lambda each: each.at)
+
+    def find_pruning(self) -> Pruning | None:
+        return self.pruning
+
+    def find_told(self) -> list[Told]:
+        return [self.told[about] for about in sorted(self.told)]
+
+    def save_told(self, told: Told) -> Told | None:
+        stored = self.told.get(told.about)
+        if (stored.version if stored else 0) != told.version:
+            return None
+        self.told[told.about] = replace(told, version=told.version + 1)
+        return self.told[told.about]
+
 
 @dataclass
 class FakeLambdas:
@@ -251,6 +307,36 @@ class FakeLambdas:
 
     def invoke_later(self, function: str, payload: Mapping[str, Any]) -> None:
         self.invoked.append((function, payload))
+
+
+@dataclass
+class FakeAlarms:
+    """Keeps what was published. `fault` is raised instead, for as long as it is set."""
+
+    published: list[tuple[str, str, str]] = field(default_factory=list)
+    fault: EbbtideError | None = None
+
+    def publish(self, topic: str, subject: str, body: str) -> None:
+        if self.fault:
+            raise self.fault
+        self.published.append((topic, subject, body))
+
+    @property
+    def subjects(self) -> list[str]:
+        return [subject for _, subject, _ in self.published]
+
+
+@dataclass
+class FakeWatch:
+    """Keeps who was pinged. `fault` is raised instead, for as long as it is set."""
+
+    pinged: list[str] = field(default_factory=list)
+    fault: EbbtideError | None = None
+
+    def ping(self, url: str) -> None:
+        if self.fault:
+            raise self.fault
+        self.pinged.append(url)
 
 
 @dataclass(frozen=True)
@@ -263,6 +349,8 @@ class FakeWorld(World):
     archive: FakeArchive
     catalog: FakeCatalog
     lambdas: FakeLambdas
+    alarms: FakeAlarms
+    watch: FakeWatch
 
 
 def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = None) -> FakeWorld:
@@ -275,6 +363,8 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         archive=archive or FakeArchive(),
         catalog=catalog or FakeCatalog(),
         lambdas=FakeLambdas(),
+        alarms=FakeAlarms(),
+        watch=FakeWatch(),
         settings=some_settings(),
     )
 
@@ -283,7 +373,7 @@ def some_settings() -> Settings:
     return Settings(
         receiver_group="sg-receiver",
         drill_group="sg-drill",
-        subnet="subnet-a",
+        subnets=("subnet-a", "subnet-b"),
         bucket="ebbtide-archive",
         region="us-east-1",
         agent="agent/ebbtide-agent.pyz",
@@ -296,15 +386,21 @@ class Crash(Exception):
 
 @dataclass
 class Fuse:
-    """Blows at the nth call of any port, before or after the call took effect; every other call goes through."""
+    """Blows at the nth call of any port, before or after the call took effect; every other call goes through.
+
+    `for_good`: none goes through after it either, as when the process is killed and cleans up nothing.
+    """
 
     at: int
     after: bool
+    for_good: bool = False
     calls: int = 0
     has_blown: bool = False
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*given: Any, **named: Any) -> Any:
+            if self.for_good and self.has_blown:
+                self._blow()
             self.calls += 1
             blows = self.calls == self.at
             if blows and not self.after:
@@ -341,5 +437,7 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         archive=Fused(world.archive, fuse),
         catalog=Fused(world.catalog, fuse),
         lambdas=Fused(world.lambdas, fuse),
+        alarms=Fused(world.alarms, fuse),
+        watch=Fused(world.watch, fuse),
         settings=world.settings,
     )

@@ -13,6 +13,8 @@ from chalicelib.core.model import (
     ExpectedHost,
     HostResult,
     HostStatus,
+    Lease,
+    Pruning,
     Recovery,
     RecoveryKind,
     RecoveryState,
@@ -21,6 +23,7 @@ from chalicelib.core.model import (
     RunState,
     TreeKind,
 )
+from chalicelib.core.telling import Told
 from chalicelib.fields import Fields, checked, moment_text
 
 Item = dict[str, Any]
@@ -55,6 +58,7 @@ def run_values(run: Run) -> Item:
         "state": run.state.value,
         "machine_attempt": run.machine_attempt,
         "machine_launched": _maybe(run.machine_launched),
+        "full_zones": list(run.full_zones),
         "snapshot_intended": _maybe(run.snapshot_intended),
         "snapshot": run.snapshot_id,
         "closed": _maybe(run.closed),
@@ -76,6 +80,7 @@ def read_run(found: Mapping[str, Any]) -> Run:
         state=values.choice("state", RunState),
         machine_attempt=values.number("machine_attempt"),
         machine_launched=values.maybe_moment("machine_launched"),
+        full_zones=values.texts("full_zones") if "full_zones" in values.values else (),
         snapshot_intended=values.maybe_moment("snapshot_intended"),
         snapshot_id=values.maybe_text("snapshot"),
         closed=values.maybe_moment("closed"),
@@ -176,5 +181,52 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         findings=values.texts("findings"),
         machine_id=values.maybe_text("machine"),
         closed=values.maybe_moment("closed"),
+        version=values.number("version"),
+    )
+
+
+def lease_values(lease: Lease) -> Item:
+    return {"name": lease.name, "until": moment_text(lease.until), "version": lease.version}
+
+
+def read_lease(found: Mapping[str, Any]) -> Lease:
+    values = fields(found)
+    return Lease(values.text("name"), values.moment("until"), values.number("version"))
+
+
+def pruning_values(pruning: Pruning) -> Item:
+    return {"pruned": moment_text(pruning.at), "refused": pruning.refused}
+
+
+def read_pruning(found: Mapping[str, Any]) -> Pruning:
+    values = fields(found)
+    return Pruning(values.moment("pruned"), values.maybe_text("refused"))
+
+
+def told_values(told: Told) -> Item:
+    return {
+        "about": told.about,
+        "occurrence": told.occurrence,
+        "name": told.name,
+        "what": told.what,
+        "is_well": told.is_well,
+        "since": moment_text(told.since),
+        "claimed": moment_text(told.claimed),
+        "told": _maybe(told.told),
+        "version": told.version,
+    }
+
+
+def read_told(found: Mapping[str, Any]) -> Told:
+    values = fields(found)
+    return Told(
+        about=values.text("about"),
+        occurrence=values.text("occurrence"),
+        name=values.text("name"),
+        what=values.text("what"),
+        is_well=values.flag("is_well"),
+        since=values.moment("since"),
+        claimed=values.moment("claimed"),
+        told=values.maybe_moment("told"),
         version=values.number("version"),
     )

@@ -3,13 +3,16 @@
 Machines are looked at first: what they wrote before they went is then never missed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run, Volume
-from chalicelib.core.night import NightWorld
+from chalicelib.core.model import Run, Snapshot, Volume
+from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
+from chalicelib.errors import PermanentError
+from chalicelib.flows.policies import find_policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
 from chalicelib.ports import World
 
@@ -23,31 +26,55 @@ class Observation:
 def observe(run: Run, policy: Policy, world: World) -> Observation:
     receiver = policy.receivers[run.id.receiver]
     machines = world.machines.find({tags.ROLE: tags.Role.RECEIVER, tags.RUN: str(run.id)})
-    volume = find_data_volume(receiver.name, world)
+    volumes = _find_data_volumes(receiver.name, world)
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
+    released = wire.notice_attempts(keys, "released")
     night = NightWorld(
         receiver=receiver,
-        networks=_networks(policy),
-        volume=volume,
-        briefed=wire.brief_key(run.id) in keys,
+        networks=_networks(policy, world),
+        zones=tuple(world.machines.zone_of(subnet) for subnet in world.settings.subnets),
+        volumes=volumes,
+        newest=None,
+        briefed=wire.briefed_volumes(keys),
         machines=tuple(machines),
         ready=wire.notice_attempts(keys, "ready"),
-        released=wire.notice_attempts(keys, "released"),
+        released=released,
+        clean=frozenset(attempt for attempt in released if _is_clean(run, attempt, world)),
         address=world.address.current(receiver.address_name),
+        open_to=world.address.open_to(),
         results=received.results,
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
     )
+    if not has_received(night):
+        night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
     return Observation(night, received.rejected)
 
 
-def find_data_volume(receiver: str, world: World) -> Volume | None:
-    """The receiver's own; should there be two, always the same one."""
+def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
     found = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA, tags.RECEIVER: receiver})
-    usable = (volume for volume in found if volume.state not in ("deleting", "deleted", "error"))
-    return min(usable, key=lambda volume: volume.id, default=None)
+    return tuple(volume for volume in found if volume.state not in ("deleting", "deleted", "error"))
 
 
-def _networks(policy: Policy) -> tuple[str, ...]:
-    """All receivers share one security group: it must let in every network that any of them expects."""
-    return tuple(sorted({network for receiver in policy.receivers.values() for network in receiver.allow}))
+def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
+    found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: receiver})
+    completed = (snapshot for snapshot in found if snapshot.state == "completed")
+    return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
+
+
+def _is_clean(run: Run, attempt: int, world: World) -> bool:
+    """Whether the receiver could let go of its volume. A word that cannot be read is no word."""
+    try:
+        return wire.parse_notice(world.archive.get(wire.released_key(run.id, attempt))).clean
+    except PermanentError:
+        return False
+
+
+def _networks(policy: Policy, world: World) -> tuple[str, ...]:
+    """All receivers share one security group: it must let in every network that any of them expects.
+
+    That is what the run's own policy says and what the one in force does: another receiver's run may be under that.
+    """
+    policies = (policy, find_policy(world) or policy)
+    receivers = (receiver for each in policies for receiver in each.receivers.values())
+    return tuple(sorted({str(ip_network(network)) for receiver in receivers for network in receiver.allow}))

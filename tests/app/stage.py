@@ -41,11 +41,14 @@ class Stage:
 
     def tick(self, at: datetime | None = None) -> None:
         """The tick, and every invocation that came of it or of anything before."""
+        self.tick_only(at)
+        self.deliver()
+
+    def tick_only(self, at: datetime | None = None) -> None:
         self.set_clock(at or self.now)
         self.client.lambda_.invoke(
             "tick", self.client.events.generate_cw_event("aws.events", "Scheduled Event", {}, [])
         )
-        self.deliver()
 
     def deliver(self) -> list[str]:
         """Lambda's asynchronous queue, emptied; the doors it knocked at."""
@@ -84,6 +87,7 @@ class Stage:
     def _notice(self, what: str) -> None:
         run = self.the_run()
         notice = {"schema": 1, "run": str(run.id), "attempt": run.machine_attempt, "at": "2026-11-23T02:30:00Z"}
+        notice |= {"clean": True} if what == "released" else {}
         key = f"{wire.run_prefix(run.id)}{what}/{run.machine_attempt}.json"
         self.world.archive.put_once(key, json.dumps(notice).encode())
 

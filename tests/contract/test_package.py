@@ -5,6 +5,7 @@ import re
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cfnlint.api import lint_file  # type: ignore[import-untyped]
 from moto.server import ThreadedMotoServer
 
 from chalicelib.core import userdata
+from chalicelib.core.measures import Name
 from chalicelib.core.tags import Role
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.account import host_key, prepare
@@ -116,6 +118,57 @@ def policy_files() -> list[Path]:
     return sorted((ROOT / ".chalice").glob("policy-*.json"))
 
 
+# What a machine asks for, a key of each kind: boot, gate and ledger of the receiver, session of the recovery.
+MACHINES_ASK = [
+    ("s3:GetObject", "agent/ebbtide-agent.pyz"),
+    ("s3:GetObject", "runs/main/2026-11-23/1/brief.json"),
+    ("s3:GetObject", "reports/main/2026-11-23/1/us0a.json"),
+    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
+    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/ready/1.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/released/1.json"),
+    ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
+    ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
+]
+MACHINES_MUST_NOT = [
+    ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
+    ("s3:PutObject", "policies/000002.toml"),
+    ("s3:PutObject", "agent/ebbtide-agent.pyz"),
+    ("s3:DeleteObject", "reports/main/2026-11-23/1/us0a.json"),
+]
+
+
+def machine_may(template: package.Template, action: str, key: str) -> bool:
+    return any(
+        action in as_list(statement["Action"])
+        and any(
+            fnmatchcase(f"${{Archive.Arn}}/{key}", resource.get("Fn::Sub", ""))
+            for resource in as_list(statement["Resource"])
+        )
+        for statement in role_policy(template, "MachineRole")["Statement"]
+    )
+
+
+def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Template) -> None:
+    refused = [asked for asked in MACHINES_ASK if not machine_may(template, *asked)]
+    allowed = [asked for asked in MACHINES_MUST_NOT if machine_may(template, *asked)]
+
+    assert (refused, allowed) == ([], [])
+
+
+def test_a_machine_is_told_that_an_object_is_missing_and_not_that_it_is_denied(template: package.Template) -> None:
+    """S3 answers 404 only to who may list the bucket, and GetObject brings no prefix that a condition could ask for."""
+    [statement] = [
+        s for s in role_policy(template, "MachineRole")["Statement"] if "s3:ListBucket" in as_list(s["Action"])
+    ]
+
+    assert statement["Resource"] == {"Fn::GetAtt": ["Archive", "Arn"]}
+    assert "Condition" not in statement
+
+
 def test_no_policy_allows_everything_without_a_written_reason(template: package.Template) -> None:
     statements = [
         (name, statement)
@@ -175,6 +228,70 @@ def test_what_cannot_be_rebuilt_outlives_the_stack(template: package.Template) -
     assert policies == [("Retain", "Retain")] * 2
 
 
+def test_whoever_may_end_something_may_wake_who_tells(template: package.Template) -> None:
+    roles = {short: f["Role"]["Fn::GetAtt"][0] for short, f in functions_of(template).items()}
+    may = {
+        short
+        for short, role in roles.items()
+        for statement in role_policy(template, role)["Statement"]
+        if statement["Sid"] == "CallLater" and "-tell_operators" in json.dumps(statement["Resource"])
+    }
+
+    assert may == {*RULES, "reconcile_run", "recover", "prune"}
+
+
+def test_what_cloudwatch_watches_goes_to_the_topic_and_what_it_watches_is_sent(template: package.Template) -> None:
+    alarms = resources_of(template, "AWS::CloudWatch::Alarm").values()
+
+    ours = {alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "Ebbtide"}
+
+    assert ours == {"Ticks", "AlarmsUnsent"}
+    assert ours <= {name.value for name in Name}
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[{"Ref": "AlarmTopic"}]] * len(alarms)
+
+
+def test_what_is_watched_is_what_this_stack_sends_and_no_other(template: package.Template) -> None:
+    """Powertools takes the dimension `service` from this variable."""
+    variable, stack = "POWERTOOLS_SERVICE_NAME", {"Ref": "AWS::StackName"}
+    ours = [a for a in resources_of(template, "AWS::CloudWatch::Alarm").values() if a["Namespace"] == "Ebbtide"]
+
+    overriding = [f for f in functions_of(template).values() if variable in str(f.get("Environment"))]
+
+    assert template["Globals"]["Function"]["Environment"]["Variables"][variable] == stack
+    assert overriding == []
+    assert [alarm["Dimensions"] for alarm in ours] == [[{"Name": "service", "Value": stack}]] * len(ours)
+
+
+@pytest.mark.fault("C6")
+def test_a_tick_that_says_nothing_is_an_alarm(template: package.Template) -> None:
+    silent = resources_of(template, "AWS::CloudWatch::Alarm")["TickIsSilent"]
+
+    assert (silent["MetricName"], silent["TreatMissingData"]) == ("Ticks", "breaching")
+
+
+def test_the_dashboard_shows_every_metric_and_no_other(template: package.Template) -> None:
+    (dashboard,) = resources_of(template, "AWS::CloudWatch::Dashboard").values()
+    body = dashboard["DashboardBody"]["Fn::Sub"]
+
+    shown = set(re.findall(r'MetricName=\\"(\w+)\\"', body)) | set(re.findall(r'\["Ebbtide", "(\w+)"', body))
+
+    assert json.loads(body)["widgets"]
+    assert shown == {name.value for name in Name}
+
+
+def test_the_stack_makes_an_encrypted_topic_that_the_functions_would_find(deployed: Deployment, endpoint: str) -> None:
+    sns = sandbox_client("sns", endpoint, REGION)
+
+    arn = deployed.environment["EBBTIDE_TOPIC_PREFIX"] + "alarms"
+
+    topic = sns.get_topic_attributes(TopicArn=arn)
+    sent = sns.publish(TopicArn=arn, Subject="Ebbtide: weekly: all is well", Message="-")
+
+    assert topic["Attributes"]["TopicArn"] == deployed.outputs["AlarmTopic"]
+    assert topic["Attributes"]["KmsMasterKeyId"]
+    assert sent["MessageId"]
+
+
 def test_the_stack_makes_the_functions_and_resolves_their_environment(
     deployed: Deployment, template: package.Template
 ) -> None:
@@ -185,6 +302,7 @@ def test_the_stack_makes_the_functions_and_resolves_their_environment(
     assert wanted <= environment.keys()
     assert [name for name, value in environment.items() if not value or "{" in value] == []
     assert environment["EBBTIDE_BUCKET"] == deployed.outputs["Archive"]
+    assert re.fullmatch(r"subnet-[0-9a-f]+,subnet-[0-9a-f]+", environment["EBBTIDE_SUBNETS"])
     assert deployed.functions == tuple(
         sorted(environment["EBBTIDE_FUNCTION_PREFIX"] + short for short in functions_of(template))
     )
@@ -255,7 +373,7 @@ def test_what_the_sandbox_goes_without_is_told(deployed: Deployment, told: list[
 
 
 def test_a_stack_that_cannot_be_made_says_why(deployed: Deployment, endpoint: str, template: package.Template) -> None:
-    parameters = {"VpcId": "vpc-0", "SubnetId": "subnet-0", "HostedZoneId": "Z0"}
+    parameters = {"VpcId": "vpc-0", "SubnetIds": "subnet-0", "HostedZoneId": "Z0"}
 
     with pytest.raises(PermanentError, match="already exists"):
         deploy(endpoint, template, parameters, REGION, tell=lambda line: None)
@@ -286,7 +404,7 @@ def test_the_longest_user_data_fits() -> None:
         attempt=99,
         bucket="b" * 63,
         region="ap-southeast-2",
-        brief_key=f"runs/{longest}/brief.json",
+        brief_key=f"runs/{longest}/vol-0123456789abcdef0/brief.json",
         agent_key="agent/ebbtide-agent.pyz",
         power_off_minutes=24 * 60,
     )

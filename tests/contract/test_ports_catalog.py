@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.aws.catalog import DynamoCatalog
-from chalicelib.core.model import HostStatus, RecoveryState, RunState
+from chalicelib.core.model import HostStatus, Lease, Pruning, RecoveryState, RunState
+from chalicelib.core.telling import Told
 from chalicelib.errors import PermanentError
 from chalicelib.ports import Catalog
 from tests.builders import a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
@@ -33,6 +34,13 @@ def test_a_run_comes_back_as_it_was_opened(catalog: Catalog) -> None:
     assert catalog.get_run(run.id) == run
 
 
+def test_nobody_has_no_points_and_no_recoveries(catalog: Catalog) -> None:
+    catalog.record_point(a_point())
+    catalog.open_recovery(a_recovery())
+
+    assert (catalog.find_points(""), catalog.find_recoveries("")) == ([], [])
+
+
 def test_a_run_is_opened_once(catalog: Catalog) -> None:
     catalog.open_run(a_run())
 
@@ -40,6 +48,49 @@ def test_a_run_is_opened_once(catalog: Catalog) -> None:
 
     assert not is_opened_again
     assert catalog.get_run(a_run_id()).policy_version == "000001"
+
+
+def test_a_receiver_has_one_open_run_at_a_time(catalog: Catalog) -> None:
+    opened = [catalog.open_run(a_run(run_id)) for run_id in (a_run_id(23), a_run_id(23, attempt=2), a_run_id(24))]
+    of_another = catalog.open_run(a_run(a_run_id(receiver="other")))
+
+    assert opened == [True, False, False]
+    assert of_another
+    assert [run.id for run in catalog.find_runs("main")] == [a_run_id(23)]
+
+
+def test_when_its_run_is_closed_a_receiver_has_another(catalog: Catalog) -> None:
+    catalog.open_run(a_run())
+    catalog.save_run(replace(a_run(), state=RunState.FAILED))
+
+    assert catalog.open_run(a_run(a_run_id(attempt=2)))
+    assert not catalog.open_run(a_run(a_run_id(attempt=3)))
+
+
+def test_of_two_who_open_different_runs_at_once_one_wins(account: Account) -> None:
+    catalog = the_dynamos(account)
+    catalog.open_run(a_run(a_run_id(22)))
+    catalog.save_run(replace(a_run(a_run_id(22)), state=RunState.DONE))
+    slow = DynamoCatalog(catalog._clients, catalog._table)
+    slow._turn_of = lambda receiver: a_run_id(22)  # type: ignore[method-assign]  # it looked before the other wrote
+
+    first, second = catalog.open_run(a_run(a_run_id(23))), slow.open_run(a_run(a_run_id(24)))
+
+    assert (first, second) == (True, False)
+    assert [run.id for run in catalog.find_runs("main")] == [a_run_id(23), a_run_id(22)]
+
+
+def test_runs_that_are_closed_come_back_beside_an_open_one(catalog: Catalog) -> None:
+    catalog.open_run(a_run())
+
+    assert catalog.open_run(a_run(a_run_id(21), state=RunState.DONE))
+
+
+def test_the_zones_that_had_no_room_come_back_with_the_run(catalog: Catalog) -> None:
+    run = replace(a_run(), full_zones=("zone-a", "zone-b"))
+    catalog.open_run(run)
+
+    assert catalog.get_run(run.id) == run
 
 
 def test_of_two_who_save_a_run_one_wins(catalog: Catalog) -> None:
@@ -58,7 +109,7 @@ def test_of_two_who_save_a_run_one_wins(catalog: Catalog) -> None:
 def test_runs_are_found_newest_first_and_only_the_receivers_own(catalog: Catalog) -> None:
     ids = [a_run_id(day, attempt) for day in (9, 10, 30) for attempt in (1, 2, 10)]
     for run_id in [*ids, a_run_id(receiver="other")]:
-        catalog.open_run(a_run(run_id))
+        catalog.open_run(a_run(run_id, state=RunState.DONE))
 
     found = catalog.find_runs("main", limit=4)
 
@@ -144,6 +195,18 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catal
     assert catalog.find_recoveries("eu0a") == []
 
 
+def test_a_lease_is_begun_by_one_and_moved_on_only_from_where_it_was_seen(catalog: Catalog) -> None:
+    assert catalog.find_lease("prune") is None
+    first = catalog.save_lease(Lease("prune", a_moment(9)))
+
+    assert catalog.save_lease(Lease("prune", a_moment(10))) is None
+    assert first == catalog.find_lease("prune") == Lease("prune", a_moment(9), version=1)
+    second = catalog.save_lease(replace(first, until=a_moment(11)))
+    assert catalog.save_lease(first) is None
+    assert second == catalog.find_lease("prune") == Lease("prune", a_moment(11), version=2)
+    assert catalog.find_lease("copy") is None
+
+
 def test_an_item_of_an_unknown_schema_is_not_guessed_at(account: Account) -> None:
     catalog = the_dynamos(account)
     catalog.open_run(a_run())
@@ -157,3 +220,42 @@ def test_an_item_of_an_unknown_schema_is_not_guessed_at(account: Account) -> Non
 
     with pytest.raises(PermanentError, match="schema"):
         catalog.get_run(a_run_id())
+
+
+def a_told(about: str = "host/us0a", told: bool = False) -> Told:
+    at = a_moment(7) if told else None
+    return Told(about, "missed", "host us0", "host us0 was not complete", False, a_moment(2), a_moment(6), at)
+
+
+def test_what_was_told_comes_back_with_its_next_version(catalog: Catalog) -> None:
+    claimed = catalog.save_told(a_told())
+    assert claimed is not None
+
+    told = catalog.save_told(replace(claimed, told=a_moment(7)))
+
+    assert claimed == replace(a_told(), version=1)
+    assert catalog.find_told() == [told] == [replace(a_told(told=True), version=2)]
+
+
+def test_of_two_who_claim_a_message_one_tells_it(catalog: Catalog) -> None:
+    first = catalog.save_told(a_told())
+    assert first is not None
+
+    assert catalog.save_told(a_told()) is None
+    assert catalog.save_told(replace(first, told=a_moment(7))) is not None
+    assert catalog.save_told(replace(first, claimed=a_moment(8))) is None
+
+
+def test_what_the_table_has_lost_is_told_from_the_beginning(catalog: Catalog) -> None:
+    assert catalog.save_told(replace(a_told(), version=3)) is None
+    assert catalog.find_told() == []
+
+
+def test_the_latest_pruning_stays_in_whatever_order_they_come(catalog: Catalog) -> None:
+    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many would be deleted")
+    assert catalog.find_pruning() is None
+
+    for pruning in (earlier, later, earlier):
+        catalog.record_pruning(pruning)
+
+    assert catalog.find_pruning() == later

@@ -14,7 +14,7 @@ from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
 from chalicelib.wiring import the_time, the_world
 from tests.builders import A_POLICY_TEXT, a_run
-from tests.contract.aws import PREFIX, Account, a_function
+from tests.contract.aws import PREFIX, Account, deploy_functions
 
 RUN = a_run()
 REPORT = json.loads((Path(__file__).parent / "wire" / "report.json").read_text())
@@ -26,12 +26,13 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "TABLE": account.table,
         "BUCKET": account.bucket,
         "LAUNCH_TEMPLATE": account.launch_template,
-        "SUBNET": account.subnet,
+        "SUBNETS": account.subnet,
         "RECEIVER_GROUP": account.group,
         "DRILL_GROUP": account.group,
         "ZONE": account.zone,
         "FUNCTION_PREFIX": PREFIX,
         "AGENT": "agent/ebbtide-agent.pyz",
+        "TOPIC_PREFIX": "arn:aws:sns:us-east-1:123456789012:ebbtide-test-",
     }
     for name, value in environment.items():
         monkeypatch.setenv(f"EBBTIDE_{name}", value)
@@ -41,7 +42,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -> None:
-    a_function(account, "prune")
+    deploy_functions(account, "prune", "tell_operators")
     world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
     world.catalog.open_run(RUN)
 
@@ -61,7 +62,7 @@ def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -
     (snapshot,) = world.volumes.find_snapshots({tags.RUN: str(RUN.id)})
     assert tags.unpack(snapshot.tags) == ("eu0a", "us0a")
     assert {point.snapshot_id for point in world.catalog.find_points()} == {snapshot.id}
-    assert wire.parse_receiver_brief(world.archive.get(wire.brief_key(RUN.id))) == RUN
+    assert wire.parse_receiver_brief(world.archive.get(wire.brief_key(RUN.id, volume.id))) == RUN
 
 
 def test_a_setting_that_is_missing_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,13 @@
 """Scenarios drawn by lot: the same seed, or the same choices of Hypothesis, is always the same one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
 from typing import TypeVar
 
 from chalicelib.core.model import HostStatus
-from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, HostNight, MachineLife, Pace, Says
+from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Says
 from tests.sim.night import Scenario
 from tests.sim.policies import Receiving, SomePolicy
 
@@ -33,12 +33,17 @@ CALLS = (
     "catalog.save_run",
     "catalog.open_run",
     "catalog.record_point",
+    "catalog.save_lease",
+    "catalog.*_told",
+    "alarms.publish",
+    "watch.ping",
     "lambdas.invoke_later",
     "*",
 )
 WINDOWS = ("02:00-06:00", "22:30-03:15", "23:50-00:40", "01:30-02:30", "12:00-13:00")
 ZONES = ("UTC", "Europe/London", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe")
 DAYS = (date(2026, 11, 23), date(2026, 3, 28), date(2026, 10, 24), date(2028, 2, 28), date(2026, 12, 30))
+WHERE = ("zone-a", "zone-b", "t4g.small", "t4g.medium")
 RULES = ("daily = 7", "last = 1", "last = 2", "daily = 1\nweekly = 1", "yearly = 1")
 
 
@@ -51,11 +56,13 @@ def a_scenario(lot: Random) -> Scenario:
 def a_policy(lot: Random) -> SomePolicy:
     names = ("main", "other")[: lot.randint(1, 2)]
     hosts = iter(("us0", "eu0", "ap0", "af0", "sa0", "an0"))
-    receivers = tuple(
-        Receiving(name, lot.choice(WINDOWS), lot.choice(ZONES), tuple(next(hosts) for _ in range(lot.randint(1, 3))))
-        for name in names
-    )
-    return SomePolicy(receivers, lot.choice(RULES))
+    return SomePolicy(tuple(a_receiver(name, hosts, lot) for name in names), lot.choice(RULES))
+
+
+def a_receiver(name: str, hosts: Iterator[str], lot: Random) -> Receiving:
+    its_hosts = tuple(next(hosts) for _ in range(lot.randint(1, 3)))
+    mode = lot.choice(("persistent", "persistent", "ephemeral"))
+    return Receiving(name, lot.choice(WINDOWS), lot.choice(ZONES), its_hosts, mode)
 
 
 def a_plan(lot: Random) -> FaultPlan:
@@ -65,6 +72,7 @@ def a_plan(lot: Random) -> FaultPlan:
         invocations=some_invocations(lot),
         hosts=several(a_host_night, lot, 6),
         machines=several(a_life, lot, 4),
+        no_room=several(some_want_of_room, lot, 3),
         bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 2),
         pace=a_pace(lot),
         ticks_at_once=lot.choice((1, 1, 1, 2)),
@@ -81,8 +89,8 @@ def minutes(lot: Random, *choices: float) -> timedelta:
 
 
 def a_call_fault(lot: Random) -> CallFault:
-    says = lot.choice((Says.NO_ANSWER, Says.THROTTLED, Says.DIES, Says.NO_CAPACITY, Says.DENIED, Says.RIVAL))
-    call = "machines.launch" if says is Says.NO_CAPACITY else lot.choice(CALLS)
+    says = lot.choice((Says.NO_ANSWER, Says.THROTTLED, Says.DIES, Says.DENIED, Says.RIVAL))
+    call = lot.choice(CALLS)
     has_effect = says in (Says.NO_ANSWER, Says.DIES) and lot.random() < 0.5
     return CallFault(call, says, lot.randint(0, 60), lot.choice((1, 1, 2, 5)), has_effect)
 
@@ -119,8 +127,14 @@ def a_life(lot: Random) -> MachineLife:
         dies_after=lot.choice((None, None, minutes(lot, 0, 1, 12, 30, 120))),
         hangs=lot.random() < 0.2,
         releases=lot.random() < 0.8,
+        lets_go=lot.random() < 0.9,
         sees_disks_in=minutes(lot, 0, 0, 0, 1, 60),
     )
+
+
+def some_want_of_room(lot: Random) -> NoRoom:
+    since = minutes(lot, 0, 0, 12, 24 * 60)
+    return NoRoom(lot.choice(WHERE), since, since + minutes(lot, 5, 30, 240, 3 * 24 * 60))
 
 
 def a_pace(lot: Random) -> Pace:

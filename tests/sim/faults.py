@@ -19,7 +19,6 @@ class Says(StrEnum):
 
     THROTTLED = "throttled"
     NO_ANSWER = "no answer"
-    NO_CAPACITY = "no capacity"
     DENIED = "denied"
     DIES = "the Lambda dies"
     NOTHING = "nothing is shown"
@@ -38,6 +37,15 @@ class CallFault:
     skip: int = 0
     times: int = 1
     has_effect: bool = False
+    since: timedelta = NO_TIME
+    until: timedelta = A_YEAR
+
+
+@dataclass(frozen=True)
+class NoRoom:
+    """A zone or an instance type that EC2 is out of, from `since` to `until` after the start."""
+
+    where: str
     since: timedelta = NO_TIME
     until: timedelta = A_YEAR
 
@@ -63,13 +71,17 @@ class HostNight:
 
 @dataclass(frozen=True)
 class MachineLife:
-    """One machine. `dies_after` counts from its start; one that `hangs` never powers itself off."""
+    """One machine. `dies_after` counts from its start; one that `hangs` never powers itself off.
+
+    One that does not let go of its volume says so when it releases; one that does not release says nothing.
+    """
 
     boots_in: timedelta = timedelta(minutes=2)
     gets_ready: bool = True
     dies_after: timedelta | None = None
     hangs: bool = False
     releases: bool = True
+    lets_go: bool = True
     sees_disks_in: timedelta = NO_TIME
 
 
@@ -112,6 +124,7 @@ class FaultPlan:
     hosts: tuple[HostNight, ...] = ()
     machines: tuple[MachineLife, ...] = ()
     bad_snapshots: tuple[bool, ...] = ()
+    no_room: tuple[NoRoom, ...] = ()
     pace: Pace = Pace()
     ticks_at_once: int = 1
     # From and until when no tick comes, counted from the start.

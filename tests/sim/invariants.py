@@ -6,11 +6,11 @@ from random import Random
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import HostStatus, Run
+from chalicelib.core.model import HostStatus, Run, RunState
 from chalicelib.core.night import GIVE_UP, GRACE
 from tests.sim.faults import NO_TIME, FaultPlan
-from tests.sim.machines import Box
-from tests.sim.night import A_TICK, Simulation
+from tests.sim.machines import ZONES, Box
+from tests.sim.night import A_TICK, AN_HOUR, Simulation
 
 
 @dataclass
@@ -56,8 +56,9 @@ class Invariants:
         over |= {str(each.id) for each in self.sim.catalog.find_recoveries() if each.state.is_final}
         left = [box.machine for box in self.sim.machines.boxes.values() if _owner(box.machine.tags) in over]
         assert all(machine.state == "terminated" for machine in left), f"left standing: {left}"
-        data = [volume.tags[tags.RECEIVER] for volume in self.sim.volumes.volumes.values() if not _owner(volume.tags)]
-        assert len(data) == len(set(data)), f"data volumes of {data}"
+        for name in self.sim.policy.receivers:
+            data = self._data_volumes(name)
+            assert len(data) <= self._most_data_volumes(name), f"data volumes of {name}: {data}"
         kept = [volume.id for volume in self.sim.volumes.volumes.values() if _owner(volume.tags) in over]
         assert not kept, f"volumes left: {kept}"
 
@@ -78,10 +79,15 @@ class Invariants:
             assert self.sim.agenda.now <= latest, f"{run.id} is still open"
 
     def i7(self) -> None:
-        """I7: no run ends in silence: the archive says how each one ended."""
-        for run in self.sim.runs():
-            if run.state.is_final:
-                assert wire.parse_closed(self.sim.archive.get(wire.closed_key(run.id))).state is run.state
+        """I7: silence alarms: the archive says how each run ended, failures are told, and no ping hides one."""
+        closed = [run for run in self.sim.runs() if run.state.is_final and run.closed]
+        for run in closed:
+            assert wire.parse_closed(self.sim.archive.get(wire.closed_key(run.id))).state is run.state
+        for run in self.sim.untold():
+            latest = (run.closed or run.deadline) + to_tell(self.sim.scenario.plan)
+            assert self.sim.agenda.now <= latest, f"nobody was told that {run.id} failed"
+        for ping in self.sim.watch.pinged:
+            assert _is_good_news(closed, ping), f"pinged at {ping}"
 
     def i8(self) -> None:
         """I8: what is known of a host comes from that host."""
@@ -105,6 +111,18 @@ class Invariants:
         self.sim.bus.delivered.clear()
         assert self.sim.memory() == before, "playing everything again has changed something"
 
+    def _data_volumes(self, receiver: str) -> list[str]:
+        """Those of every night: a run's and a recovery's own are not among them."""
+        volumes = [each for each in self.sim.volumes.volumes.values() if not _owner(each.tags)]
+        return [each.id for each in volumes if each.tags[tags.RECEIVER] == receiver]
+
+    def _most_data_volumes(self, receiver: str) -> int:
+        """One, or none between ephemeral nights; after a night that was not good each zone may keep one."""
+        (newest, *_) = self.sim.catalog.find_runs(receiver, 1) or [None]
+        if newest is None or newest.state is not RunState.DONE:
+            return len(ZONES)
+        return 0 if self.sim.policy.receivers[receiver].volume.mode == "ephemeral" else 1
+
     def _machines_of(self, role: tags.Role) -> list[Box]:
         return [box for box in self.sim.machines.boxes.values() if box.machine.tags[tags.ROLE] == role]
 
@@ -117,6 +135,23 @@ class Invariants:
 
 def _owner(tagged: dict[str, str]) -> str | None:
     return tagged.get(tags.RUN) or tagged.get(tags.RECOVERY)
+
+
+def _is_good_news(closed: list[Run], ping: datetime) -> bool:
+    """Whether the newest run of every receiver that had one by then was no failure, and the latest of all was good."""
+    known = sorted((run for run in closed if run.closed and run.closed <= ping), key=lambda run: (run.closed, run.id))
+    newest = {run.id.receiver: run for run in known}
+    return (
+        bool(known)
+        and known[-1].state is RunState.DONE
+        and all(each.state is not RunState.FAILED for each in newest.values())
+    )
+
+
+def to_tell(plan: FaultPlan) -> timedelta:
+    """How late operators may be told: by the next hour's tick that comes through."""
+    lost = sum(fate.copies == 0 for fate in plan.invocations) + sum(fault.times for fault in plan.calls)
+    return allowance(plan) + (1 + lost) * AN_HOUR
 
 
 def allowance(plan: FaultPlan) -> timedelta:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.model import Machine
-from chalicelib.errors import PermanentError, TokenSpentError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest
 from tests.fakes import carries
 from tests.sim.clock import Agenda
@@ -45,6 +45,10 @@ class SimMachines:
     on_ended: list[Callable[[Box], None]] = field(default_factory=list)
     boxes: dict[str, Box] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
+    _started: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.agenda.now
 
     def find(self, tags: Mapping[str, str]) -> list[Machine]:
         return [box.machine for box in self.boxes.values() if self._shows(box) and carries(box.machine.tags, tags)]
@@ -64,6 +68,8 @@ class SimMachines:
             return self._launched_before(request)
         number = len(self.boxes) + 1
         zone, now = self.zone_of(request.subnet), self.agenda.now
+        if self._lacks_room(zone) or self._lacks_room(request.instance_type):
+            raise CapacityError(f"InsufficientInstanceCapacity: no {request.instance_type} in {zone}")
         machine = Machine(f"i-{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
         life = of_list(self.plan.machines, number - 1, MachineLife())
         box = Box(machine, request, life, shows=now + self.plan.pace.to_show)
@@ -73,11 +79,15 @@ class SimMachines:
         self.agenda.after(TO_RUN, lambda: self._run(box))
         return machine
 
+    def _lacks_room(self, where: str) -> bool:
+        past = self.agenda.now - self._started
+        return any(each.where == where and each.since <= past < each.until for each in self.plan.no_room)
+
     def _launched_before(self, request: LaunchRequest) -> Machine:
         """IdempotentParameterMismatch and IdempotentInstanceTerminated, as EC2 has them."""
         box = self.boxes[self.by_token[request.token]]
         if box.request != request:
-            raise PermanentError(f"IdempotentParameterMismatch: the token of {box.machine.id} with another request")
+            raise TokenTakenError(f"IdempotentParameterMismatch: the token of {box.machine.id} with another request")
         if box.machine.state in ("shutting-down", "terminated"):
             raise TokenSpentError(f"IdempotentInstanceTerminated: {box.machine.id} is {box.machine.state}")
         return box.machine

@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run
+from chalicelib.core.model import Run, RunState
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
 from chalicelib.core.windows import CATCH_UP, Window, window_on
@@ -17,6 +17,7 @@ from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.doors import Doors, opened
+from tests.sim.ears import SimAlarms, SimWatch
 from tests.sim.faults import QUIET, FaultPlan, HostNight, of_list
 from tests.sim.hosts import Hosts
 from tests.sim.machines import Box, SimMachines
@@ -68,12 +69,14 @@ class Simulation:
         self.machines = SimMachines(self.agenda, plan, self.story, self.bus.emit, self._start)
         self.volumes = SimVolumes(self.machines, self.agenda, plan, self.story, self.bus.emit)
         self.archive, self.catalog, self.address = FakeArchive(), FakeCatalog(), FakeAddress()
+        self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
         self.around = Surroundings(
             self.agenda, self.machines, self.volumes, self.archive, self.bus.emit, self.story.tell
         )
         self.receivers: list[Receiver] = []
         self.hosts = Hosts(self.around, self.address, self.receivers)
         self.weather = Weather(plan, self.agenda, self.story, self.rival)
+        self.bus.doors.on_knock = self.weather.begin
         self.world = self._world()
         self._visits = 0
 
@@ -93,6 +96,8 @@ class Simulation:
             archive=exposed("archive", self.archive),
             catalog=exposed("catalog", self.catalog),
             lambdas=exposed("lambdas", self.bus),
+            alarms=exposed("alarms", self.alarms),
+            watch=exposed("watch", self.watch),
             settings=some_settings(),
         )
 
@@ -130,7 +135,7 @@ class Simulation:
             self.agenda.run_until(self.agenda.now + A_TICK)
 
     def pass_time(self, end: datetime) -> None:
-        """What is late arrives. There are ticks while something is open, for recoveries alone one an hour."""
+        """What is late arrives. There are ticks while a run is open, for recoveries and untold failures one an hour."""
         while self.agenda.now < end:
             pause = self._pause()
             if pause:
@@ -140,9 +145,14 @@ class Simulation:
     def _pause(self) -> timedelta | None:
         if any(not run.state.is_final for run in self.runs()):
             return A_TICK
-        if any(not each.state.is_final for each in self.catalog.find_recoveries()):
-            return AN_HOUR
+        if any(not each.state.is_final for each in self.catalog.find_recoveries()) or self.untold():
+            return _to_the_full_hour(self.agenda.now)
         return None
+
+    def untold(self) -> list[Run]:
+        """The receivers' newest runs that failed and that no operator has heard of."""
+        newest = [run for name in self.policy.receivers for run in self.catalog.find_runs(name, 1)]
+        return [run for run in newest if run.state is RunState.FAILED and not self.alarms.when(f"run {run.id} failed")]
 
     def tick(self) -> None:
         since = self.agenda.now - self.started
@@ -189,8 +199,13 @@ class Simulation:
         vars(self.catalog).update(vars(FakeCatalog()))
 
     def do_what_is_owed(self) -> None:
-        """A pruning whose invocation was lost is made up for by the next night's."""
+        """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's.
+
+        By then the lease of one that died has run out.
+        """
+        self.catalog.leases.clear()
         self.call("prune", dry_run=False)
+        self.bus.doors.invoke("tell_operators", {"schema": 1})
 
     def apply_in_fair_weather(self) -> None:
         """Before the first night, so that the plan's faults strike the nights."""
@@ -205,9 +220,16 @@ class Simulation:
             {run_id: replace(run, version=0) for run_id, run in catalog.runs.items()},
             dict(catalog.results),
             dict(catalog.points),
+            {about: replace(each, version=0) for about, each in catalog.told.items()},
+            (list(self.alarms.heard), list(self.watch.pinged)),
             {key: replace(each, version=0) for key, each in catalog.recoveries.items()},
             dict(self.archive.objects),
             dict(self.volumes.volumes),
             dict(self.volumes.snapshots),
             {machine_id: box.machine for machine_id, box in self.machines.boxes.items()},
         )
+
+
+def _to_the_full_hour(now: datetime) -> timedelta:
+    """When a tick lets operators be told, too."""
+    return now.replace(minute=0, second=0, microsecond=0) + AN_HOUR - now

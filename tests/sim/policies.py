@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+_ALARM = '[alarm]\ntopic = "ops"\nping  = "https://watch.example.org/ebbtide"\n'
 _KEY_BODY = "AAAAC3NzaC1lZDI1NTE5AAAAI"
 
 
@@ -13,6 +14,7 @@ class Receiving:
     window: str = "02:00-06:00"
     timezone: str = "UTC"
     hosts: tuple[str, ...] = ("us0", "eu0")
+    mode: str = "persistent"
 
     @property
     def address_name(self) -> str:
@@ -29,7 +31,7 @@ class SomePolicy:
         receivers = "\n".join(map(_receiver, self.receivers))
         hosts = [name for receiving in self.receivers for name in receiving.hosts]
         enrolled = "\n".join(_host(name, number) for number, name in enumerate(hosts))
-        return f"schema = 1\n{receivers}\n{enrolled}\n[retention]\n{self.retention}\n"
+        return f"schema = 1\n{receivers}\n{enrolled}\n[retention]\n{self.retention}\n{_ALARM}"
 
 
 ONE_RECEIVER = SomePolicy()
@@ -44,7 +46,7 @@ timezone = "{receiving.timezone}"
 name     = "{receiving.address_name}"
 allow    = ["198.51.100.0/24"]
 instance = ["t4g.small", "t4g.medium"]
-volume   = {{ size = "80GiB" }}
+volume   = {{ size = "80GiB", mode = "{receiving.mode}" }}
 hosts    = [{hosts}]
 """
 

@@ -25,7 +25,6 @@ A_MINUTE = timedelta(minutes=1)
 # As long as the real one waits for its volume.
 LOOKS_FOR_THE_VOLUME = 10
 A_REPORT = json.loads((Path(__file__).parents[1] / "contract" / "wire" / "report.json").read_text())
-_TIMER = re.compile(r"POWER_OFF_MINUTES='(\d+)'")
 
 Emit = Callable[[str, str, dict[str, Any]], None]
 
@@ -72,7 +71,7 @@ class Receiver:
             return
         if not self.box.life.hangs:
             self.around.agenda.after(power_off_timer(self.box), self._power_off)
-        body = self.around.archive.get(wire.brief_key(self.run_id))
+        body = self.around.archive.get(told_of(self.box, "BRIEF"))
         self.run = wire.parse_receiver_brief(body)
         self.volume_id = json.loads(body)["volume"]["id"]
         if self.box.life.gets_ready:
@@ -135,7 +134,7 @@ class Receiver:
             return
         self.stands = False
         if self.box.life.releases:
-            self._note("released")
+            self._note("released", clean=self.box.life.lets_go)
             detail = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt}
             self.around.emit(f"ebbtide.receiver.{self.run_id.receiver}", "Ebbtide Receiver Released", detail)
         if not self.box.life.hangs:
@@ -154,9 +153,9 @@ class Receiver:
     def _attempt(self) -> int:
         return int(self.box.machine.tags[tags.ATTEMPT])
 
-    def _note(self, what: str) -> None:
+    def _note(self, what: str, **more: bool) -> None:
         self.around.tell(f"{self.box.machine.id} is {what}")
-        notice = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt, "at": self._now()}
+        notice = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt, "at": self._now(), **more}
         key = f"{wire.run_prefix(self.run_id)}{what}/{self._attempt}.json"
         self.around.archive.put_once(key, json.dumps(notice).encode())
 
@@ -164,11 +163,15 @@ class Receiver:
         return moment_text(self.around.agenda.now)
 
 
-def power_off_timer(box: Box) -> timedelta:
+def told_of(box: Box, name: str) -> str:
     """What the boot script was told."""
-    match = _TIMER.search(box.request.user_data)
-    assert match, "every machine of ours has a power-off timer"
-    return int(match[1]) * A_MINUTE
+    match = re.search(f"{name}='([^']+)'", box.request.user_data)
+    assert match, f"every machine of ours is told of {name}"
+    return match[1]
+
+
+def power_off_timer(box: Box) -> timedelta:
+    return int(told_of(box, "POWER_OFF_MINUTES")) * A_MINUTE
 
 
 def stood(receivers: "list[Receiver]", address: str | None) -> Receiver | None:

@@ -79,4 +79,20 @@ def _pruned(said: dict[str, Any]) -> str:
     return f"    pruned: marked {said['marked']}, deleted {said['deleted']}{refused}"
 
 
-_LINES = {"ticked": _ticked, "reconciled": _reconciled, "report rejected": _rejected, "pruned": _pruned}
+def _untold(said: dict[str, Any]) -> str:
+    return f"    could not tell: {said['subject']}: {said['why']}"
+
+
+def _silent(_: dict[str, Any]) -> str:
+    """What is told is heard, and then it is told there."""
+    return ""
+
+
+_LINES = {
+    "ticked": _ticked,
+    "reconciled": _reconciled,
+    "report rejected": _rejected,
+    "pruned": _pruned,
+    "told": _silent,
+    "not told": _untold,
+}

@@ -10,11 +10,11 @@ import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.model import RunState
-from chalicelib.core.night import GRACE, MOST_MACHINES, SNAPSHOT_SETTLES
+from chalicelib.core.night import GRACE, MOST_MACHINES, READY_WITHIN, SNAPSHOT_SETTLES
 from tests.builders import a_moment
 from tests.sim.ending import the_end
-from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, Pace, Says
-from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
+from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Says
+from tests.sim.night import A_DAY, A_TICK, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import SomePolicy
 
@@ -78,12 +78,24 @@ def test_a3_while_snapshots_are_throttled_it_is_asked_for_again_later() -> None:
     assert sim.volumes.taken == 1
 
 
-@pytest.mark.fault("A4", lacks="the second attempt")
-def test_a4_a_snapshot_that_ends_in_an_error_is_no_restore_point() -> None:
+@pytest.mark.fault("A4")
+def test_a4_a_snapshot_that_ends_in_an_error_is_taken_once_more() -> None:
     sim = play(planned(bad_snapshots=(True,)))
 
+    (run,) = sim.runs()
+    assert run.state is RunState.DONE
+    assert sim.volumes.taken == 2
+    assert {point.snapshot_id for point in sim.catalog.find_points()} == {run.snapshot_id}
+
+
+@pytest.mark.fault("A4")
+def test_a4_two_snapshots_that_end_in_errors_are_no_restore_point_and_the_failure_is_told() -> None:
+    sim = play(planned(bad_snapshots=(True, True)))
+
     assert states(sim) == [RunState.FAILED]
+    assert sim.volumes.taken == 2
     assert sim.catalog.find_points() == []
+    assert sim.alarms.when("ended in an error too")
 
 
 @pytest.mark.fault("A6")
@@ -183,41 +195,69 @@ def test_a11_a_storm_of_throttling_is_outlasted(call: str) -> None:
     assert the_end(sim) == the_end(play(Scenario()))
 
 
-@pytest.mark.fault("A14", lacks="the alarm")
-def test_a14_without_the_permission_to_launch_the_run_fails_and_says_what_was_denied() -> None:
+@pytest.mark.fault("A14")
+def test_a14_without_the_permission_to_launch_the_run_fails_and_that_is_told() -> None:
     sim = play(planned(calls=(CallFault("machines.launch", Says.DENIED, times=FOREVER),)))
 
     assert states(sim) == [RunState.FAILED]
     assert "gave up machines.launch: denied" in str(sim.story)
+    assert sim.alarms.when("main/2026-11-23/1 failed")
     assert sim.machines.boxes == {}
 
 
-@pytest.mark.fault("A14", lacks="the alarm")
+@pytest.mark.fault("A14")
 def test_a14_without_the_permission_to_terminate_the_timer_ends_the_receiver() -> None:
     denied = CallFault("machines.terminate", Says.DENIED, times=FOREVER)
 
     sim = play(planned(calls=(denied,), hosts=(HostNight(says=None),), machines=(MachineLife(gets_ready=False),) * 9))
 
     assert all(box.machine.state == "terminated" for box in sim.machines.boxes.values())
+    assert sim.alarms.when("main/2026-11-23/1 failed")
 
 
 # -- receivers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fault("R1", lacks="another zone, and the alarm")
+@pytest.mark.fault("R1")
 def test_r1_without_room_for_the_first_type_the_next_one_is_launched() -> None:
-    sim = play(planned(calls=(CallFault("machines.launch", Says.NO_CAPACITY),)))
+    sim = play(planned(no_room=(NoRoom("t4g.small"),)))
 
     assert requests(sim) == [("1", "t4g.medium")]
     assert states(sim) == [RunState.DONE]
 
 
-@pytest.mark.fault("R1", lacks="another zone, and the alarm")
-def test_r1_a_night_without_any_room_fails_and_leaves_no_half_instance() -> None:
-    sim = play(planned(calls=(CallFault("machines.launch", Says.NO_CAPACITY, times=FOREVER),)))
+@pytest.mark.fault("R1")
+def test_r1_without_room_in_the_zone_the_night_is_in_another_from_the_last_snapshot() -> None:
+    full = NoRoom("zone-a", since=A_DAY - AN_HOUR)
+
+    sim = play(Scenario(plan=FaultPlan(no_room=(full,)), nights=2))
+
+    (volume,) = sim.volumes.volumes.values()
+    (first, second) = sim.machines.boxes.values()
+    assert (first.machine.zone, second.machine.zone, volume.zone) == ("zone-a", "zone-b", "zone-b")
+    assert f"EBS makes {volume.id} from snap-" in str(sim.story)
+    assert states(sim) == [RunState.DONE] * 2
+
+
+@pytest.mark.fault("R1")
+def test_r1_a_night_without_any_room_fails_leaves_no_half_instance_and_is_told() -> None:
+    sim = play(planned(no_room=(NoRoom("zone-a"), NoRoom("zone-b"))))
 
     assert states(sim) == [RunState.FAILED]
     assert sim.machines.boxes == {}
+    assert sim.alarms.when("main/2026-11-23/1 failed")
+
+
+@pytest.mark.fault("R2")
+def test_r2_a_receiver_that_is_never_ready_is_replaced_once_and_then_the_night_fails_and_that_is_told() -> None:
+    sim = play(planned(machines=(MachineLife(gets_ready=False),) * 9))
+
+    first, second = sim.machines.boxes.values()
+    assert first.ended is not None
+    assert first.ended - first.machine.launched <= READY_WITHIN + 2 * A_TICK
+    assert second.ended is not None
+    assert states(sim) == [RunState.FAILED]
+    assert sim.alarms.when("no receiver was ready")
 
 
 @pytest.mark.fault("R7")
@@ -227,6 +267,15 @@ def test_r7_a_receiver_lost_in_the_middle_of_a_push_is_replaced_and_the_hosts_pu
     sim = play(planned(machines=(lost,)))
 
     assert [attempt for attempt, _ in requests(sim)] == ["1", "2"]
+    assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("R10", lacks="the receiver's own side: ending sessions, trying again")
+def test_r10_a_receiver_that_cannot_let_go_of_its_volume_costs_no_report() -> None:
+    sim = play(planned(machines=(MachineLife(lets_go=False),)))
+
+    (snapshot,) = sim.volumes.snapshots.values()
+    assert snapshot.tags[tags.CONSISTENCY] == tags.Consistency.CRASH
     assert states(sim) == [RunState.DONE]
 
 

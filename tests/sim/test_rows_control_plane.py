@@ -4,7 +4,7 @@ C1 and C3 are also shown call by call, in test_every_call.py. `lacks` says which
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from chalicelib.core.model import RunState
 from tests.builders import a_moment
 from tests.sim.ending import the_end
 from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, HostNight, Says
-from tests.sim.night import A_TICK, AN_HOUR, Scenario, Simulation
+from tests.sim.night import A_DAY, A_TICK, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import Receiving, SomePolicy
 
@@ -58,7 +58,19 @@ def test_events_that_are_a_day_late_and_out_of_order_change_nothing_about_the_en
     assert the_end(play(planned(events=late))) == the_end(play(Scenario()))
 
 
-@pytest.mark.fault("C6", lacks="the alarms")
+@pytest.mark.fault("C6")
+def test_c6_while_nothing_is_invoked_no_ping_goes_out_so_that_someone_outside_misses_it() -> None:
+    first_night, second_night = a_moment(2), a_moment(2) + A_DAY
+    stopped = (AN_HOUR, A_DAY + 2 * AN_HOUR)
+
+    sim = play(Scenario(plan=FaultPlan(silences=(stopped,)), nights=2))
+
+    assert len(sim.watch.pinged) == 2
+    assert sim.watch.pinged[0] - first_night <= AN_HOUR
+    assert sim.watch.pinged[1] - second_night >= 2 * AN_HOUR
+
+
+@pytest.mark.fault("C6")
 def test_c6_while_no_invocation_comes_through_nothing_is_lost_and_afterwards_the_night_goes_on() -> None:
     sim = play(planned(invocations=(*[LOST] * 8, *[Fate()] * 100)))
 
@@ -155,6 +167,27 @@ def test_x3_a_report_with_a_forged_nonce_counts_for_nobody() -> None:
     assert "someone forges reports/main/2026-11-24/1/us0a.json" in str(sim.story)
     assert "rejected reports/main/2026-11-24/1/us0a.json" in str(sim.story)
     assert {str(point.run) for point in sim.catalog.find_points("us0a")} == {"main/2026-11-23/1"}
+
+
+@pytest.mark.fault("C13")
+def test_c13_what_could_not_be_told_is_told_when_the_channel_works_again() -> None:
+    broken = CallFault("alarms.publish", times=FOREVER, until=8 * AN_HOUR)
+
+    sim = play(planned(calls=(broken,), bad_snapshots=(True, True)))
+
+    told = sim.alarms.when("main/2026-11-23/1 failed")
+    assert states(sim) == [RunState.FAILED]
+    assert told is not None
+    assert a_moment(10) <= told <= a_moment(11)
+
+
+@pytest.mark.fault("C13")
+def test_c13_every_monday_there_is_a_letter_so_that_its_absence_says_something() -> None:
+    sim = play(Scenario(first_day=date(2026, 11, 23), nights=16))
+
+    weekly = [at.date() for at, subject, _ in sim.alarms.heard if subject.startswith("weekly")]
+    # The first with the first night; the simulator leaves out the quiet hours, so that the others come a night late.
+    assert weekly == [date(2026, 11, 23), date(2026, 11, 24), date(2026, 12, 1), date(2026, 12, 8)]
 
 
 @pytest.mark.fault("C14")

@@ -66,7 +66,24 @@ def test_t2_a_week_of_failures_ages_nothing_out() -> None:
     assert {point.at.date() for point in sim.catalog.find_points("us0a")} >= {date(2026, 11, 24), date(2026, 11, 25)}
 
 
-@pytest.mark.fault("H1", lacks="the alert")
+@pytest.mark.fault("H1")
+def test_h1_a_host_that_is_missed_on_two_nights_is_told_of_and_again_when_it_is_back() -> None:
+    away = HostNight(says=None)
+    us0_is_away = (HostNight(), HostNight(), away, HostNight(), away, HostNight())
+
+    sim = play(Scenario(plan=FaultPlan(hosts=us0_is_away), nights=4))
+
+    missed, back = (
+        sim.alarms.when("host us0 was not complete on 2 nights in a row"),
+        sim.alarms.when("us0 is well again"),
+    )
+    assert missed is not None
+    assert missed.date() == date(2026, 11, 25)
+    assert back is not None
+    assert back.date() == date(2026, 11, 26)
+
+
+@pytest.mark.fault("H1")
 def test_h1_a_host_that_is_down_all_night_costs_its_own_point_only() -> None:
     sim = play(Scenario(plan=FaultPlan(hosts=(HostNight(), HostNight(), HostNight(says=None))), nights=2))
 
@@ -76,7 +93,7 @@ def test_h1_a_host_that_is_down_all_night_costs_its_own_point_only() -> None:
     assert len(sim.catalog.find_points("eu0a")) == 2
 
 
-@pytest.mark.fault("O2")
+@pytest.mark.fault("O2", lacks="what a deleted snapshot leaves behind, and the report of the gap")
 @pytest.mark.parametrize("minutes", [3, 8, 16, 19, 22, 60])
 def test_o2_a_table_lost_at_any_moment_of_the_night_is_rebuilt_and_the_night_ends_as_it_would_have(
     minutes: int,
@@ -88,7 +105,7 @@ def test_o2_a_table_lost_at_any_moment_of_the_night_is_rebuilt_and_the_night_end
     assert the_end(sim) == the_end(play(Scenario()))
 
 
-@pytest.mark.fault("O2")
+@pytest.mark.fault("O2", lacks="what a deleted snapshot leaves behind, and the report of the gap")
 def test_o2_a_volume_that_someone_deleted_comes_back_from_the_last_snapshot() -> None:
     sim = Simulation(Scenario(nights=2))
     with sim.doors_open():
@@ -105,7 +122,7 @@ def test_o2_a_volume_that_someone_deleted_comes_back_from_the_last_snapshot() ->
     assert [run.state for run in sim.runs()] == [RunState.DONE] * 2
 
 
-@pytest.mark.fault("O3", lacks="the confirmation")
+@pytest.mark.fault("O3")
 def test_o3_retention_cut_by_mistake_deletes_no_more_than_the_cap() -> None:
     many = SomePolicy(retention="daily = 30")
     cut = FaultPlan(deeds=(Deed(timedelta(days=16, hours=12), Does.APPLY, "last = 3"),))
@@ -113,7 +130,25 @@ def test_o3_retention_cut_by_mistake_deletes_no_more_than_the_cap() -> None:
     sim = play(Scenario(many, cut, nights=20))
 
     assert "snapshots would be deleted and one night may delete 10" in str(sim.story)
+    assert sim.alarms.when("retention refused to prune")
     assert len(sim.volumes.snapshots) == 20
+
+
+@pytest.mark.fault("O3")
+def test_o3_what_the_cap_has_stopped_is_deleted_once_the_number_is_confirmed() -> None:
+    many = SomePolicy(retention="daily = 30")
+    cut = FaultPlan(deeds=(Deed(timedelta(days=16, hours=12), Does.APPLY, "last = 3"),))
+    sim = play(Scenario(many, cut, nights=20))
+    with sim.doors_open():
+        too_few = sim.call("prune", dry_run=False, allow=2)
+        there = len(sim.volumes.snapshots)
+        confirmed = sim.call("prune", dry_run=False, allow=20)
+
+    assert too_few["refused"]
+    assert there == 20
+    assert not confirmed["refused"]
+    assert len(sim.volumes.deleted) > 10
+    assert sum(not each.tags.get(tags.MARKED) for each in sim.volumes.snapshots.values()) == 3
 
 
 @pytest.mark.fault("O7", lacks="the sweep, and its own cost alarm")

@@ -8,9 +8,9 @@ import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.model import HostStatus, RunState
-from chalicelib.errors import PermanentError, TokenSpentError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
-from tests.sim.faults import FaultPlan, Pace
+from tests.sim.faults import FaultPlan, NoRoom, Pace
 from tests.sim.invariants import Invariants
 from tests.sim.machines import FORGOTTEN_AFTER
 from tests.sim.night import A_DAY, Scenario, Simulation
@@ -38,7 +38,7 @@ def test_the_same_token_is_the_same_machine_and_with_another_request_it_is_refus
     launched = machines.launch(A_REQUEST)
 
     assert machines.launch(A_REQUEST) == launched
-    with pytest.raises(PermanentError, match="IdempotentParameterMismatch"):
+    with pytest.raises(TokenTakenError, match="IdempotentParameterMismatch"):
         machines.launch(replace(A_REQUEST, instance_type="t4g.medium"))
 
 
@@ -48,6 +48,17 @@ def test_the_token_of_a_terminated_machine_is_spent() -> None:
 
     with pytest.raises(TokenSpentError):
         sim.machines.launch(A_REQUEST)
+
+
+def test_without_room_only_what_is_launched_already_is_found() -> None:
+    sim = a_simulation()
+    launched = sim.machines.launch(A_REQUEST)
+    sim.machines.plan = FaultPlan(no_room=(NoRoom("zone-a"),))
+
+    assert sim.machines.launch(A_REQUEST) == launched
+    with pytest.raises(CapacityError, match="zone-a"):
+        sim.machines.launch(replace(A_REQUEST, token="u"))
+    assert sim.machines.launch(replace(A_REQUEST, token="u", subnet="subnet-b")).zone == "zone-b"
 
 
 def test_a_machine_shows_late_and_is_forgotten_an_hour_after_its_end() -> None:
@@ -173,6 +184,29 @@ def leaves_a_run_open(sim: Simulation) -> None:
     let_pass(sim, A_DAY)
 
 
+def fails(sim: Simulation) -> None:
+    """As if its run had failed, and nothing else."""
+    (run,) = sim.runs()
+    sim.catalog.runs[run.id] = replace(run, state=RunState.FAILED)
+    key = f"runs/{run.id}/closed.json"
+    sim.archive.objects[key] = sim.archive.objects[key].replace(b'"done"', b'"failed"')
+
+
+def fails_and_tells_nobody(sim: Simulation) -> None:
+    sim.watch.pinged.clear()
+    fails(sim)
+
+
+def pings_over_a_failure(sim: Simulation) -> None:
+    fails(sim)
+    (run,) = sim.runs()
+    sim.alarms.publish("ops", f"run {run.id} failed", "")
+
+
+def leaves_a_data_volume(sim: Simulation) -> None:
+    sim.volumes.create_volume("x", "zone-b", 8, "gp3", {tags.RECEIVER: "main"})
+
+
 def ends_in_silence(sim: Simulation) -> None:
     for key in sim.archive.list("runs/"):
         if key.endswith("closed.json"):
@@ -192,10 +226,10 @@ BREACHES: dict[str, tuple[Callable[[Simulation], None], ...]] = {
     "I1": (loses_the_last_snapshot, forgets_every_point),
     "I2": (has_points_in_two_snapshots,),
     "I3": (has_a_receiver_that_never_ended,),
-    "I4": (leaves_a_machine, leaves_a_volume),
+    "I4": (leaves_a_machine, leaves_a_volume, leaves_a_data_volume),
     "I5": (has_a_mixed_tree,),
     "I6": (leaves_a_run_open,),
-    "I7": (ends_in_silence,),
+    "I7": (ends_in_silence, fails_and_tells_nobody, pings_over_a_failure),
     "I8": (believes_another_host,),
     "I9": (does_more_when_it_is_asked_again,),
 }

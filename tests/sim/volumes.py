@@ -1,11 +1,11 @@
 """EBS in memory: client tokens, zones, limits on snapshots, states that take time, and the truth of what is inside."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.core.model import Snapshot, Volume
+from chalicelib.core.model import Snapshot, SnapshotLock, Volume
 from chalicelib.errors import PermanentError, TransientError
 from tests.fakes import carries
 from tests.sim.clock import Agenda
@@ -35,6 +35,9 @@ class SimVolumes:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     content: dict[str, dict[str, str]] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
+    locks: list[SnapshotLock] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
     _asked: dict[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
     _shows: dict[str, datetime] = field(default_factory=dict)
     _devices: dict[str, datetime] = field(default_factory=dict)
@@ -126,6 +129,15 @@ class SimVolumes:
             raise KeyError(snapshot_id)
         return self.snapshots[snapshot_id]
 
+    def find_locks(self) -> list[SnapshotLock]:
+        return list(self.locks)
+
+    def find_images(self) -> dict[str, str]:
+        return dict(self.images)
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        return frozenset(snapshot_ids) & self.shared
+
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         """The point in time is the request's; what is written to the volume afterwards is not in it."""
         volume = self._get(volume_id)
@@ -159,6 +171,10 @@ class SimVolumes:
         self.emit("aws.ec2", "EBS Snapshot Notification", detail)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
+        if any(lock.snapshot_id == snapshot_id for lock in self.locks):
+            raise PermanentError(f"SnapshotLocked: {snapshot_id}")
+        if snapshot_id in self.images:
+            raise PermanentError(f"InvalidSnapshot.InUse: {snapshot_id} is of {self.images[snapshot_id]}")
         if self.snapshots.pop(snapshot_id, None):
             self.deleted.add(snapshot_id)
             self.story.tell(f"    {snapshot_id} is deleted")

@@ -6,7 +6,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from chalicelib.errors import CapacityError, PermanentError, TransientError
+from chalicelib.errors import PermanentError, TransientError
 from tests.fakes import Crash
 from tests.sim.clock import Agenda
 from tests.sim.faults import CallFault, FaultPlan, Says
@@ -19,7 +19,6 @@ BUCKETS = {"volumes.create_snapshot": (100, 5.0), "volumes.delete_snapshot": (10
 _ERRORS: dict[Says, type[Exception]] = {
     Says.THROTTLED: TransientError,
     Says.NO_ANSWER: TransientError,
-    Says.NO_CAPACITY: CapacityError,
     Says.DENIED: PermanentError,
     Says.DIES: Crash,
 }
@@ -52,6 +51,7 @@ class Weather:
     story: Story
     rival: Callable[[], object] = lambda: None
     is_fair: bool = False
+    is_dead: bool = False
     calls: int = 0
     struck: int = 0
     _started: datetime = field(init=False)
@@ -64,9 +64,15 @@ class Weather:
             call: Bucket(burst, per_second, burst, self._started) for call, (burst, per_second) in BUCKETS.items()
         }
 
+    def begin(self) -> None:
+        """Another process: the last one may have died."""
+        self.is_dead = False
+
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*given: Any, **named: Any) -> Any:
             self.calls += 1
+            if self.is_dead:
+                raise Crash(f"{name}: who is dead cleans up nothing")
             self._throttle(name)
             fault = None if self.is_fair else self._striking(name)
             if fault is None:
@@ -88,6 +94,7 @@ class Weather:
             return call()
         if fault.has_effect:
             call()
+        self.is_dead = fault.says is Says.DIES
         raise _ERRORS[fault.says](f"{name}: {fault.says}")
 
     def _throttle(self, name: str) -> None:

@@ -24,7 +24,7 @@ from chalicelib.flows.rebuild import Rebuilt, rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import open_drill, recover
 from chalicelib.flows.run_now import run_now
-from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_release, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeArchive, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
 
 WIRE = Path(__file__).parents[1] / "contract" / "wire"
@@ -55,7 +55,7 @@ def a_night(world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "
         told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
         report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
         world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
-    world.archive.put_once(f"runs/{run_id}/released/1.json", b"{}")
+    world.archive.put_once(f"runs/{run_id}/released/1.json", a_release(run_id))
     stand_down(world)
     reconcile(run_id, world, a_moment(3, day=day))
     for snapshot_id in world.volumes.snapshots:
@@ -289,7 +289,7 @@ def test_a_snapshot_that_is_not_complete_gives_no_restore_points() -> None:
 
 def test_what_is_damaged_is_named_and_costs_only_itself() -> None:
     world = a_world_with_a_past()
-    world.archive.objects[wire.brief_key(a_run_id(22))] = b"not JSON"
+    world.archive.objects[wire.brief_key(a_run_id(22), "vol-1")] = b"not JSON"
     world.archive.objects["runs/what/is/this/brief.json"] = b"{}"
     damaged = a_snapshot("snap-damaged", a_run_id(21), extra={f"{tags.COMPLETE}0": "?"})
     world.volumes.snapshots[damaged.id] = damaged
