@@ -289,7 +289,7 @@ def test_without_a_manifest_nothing_is_proven(
 
 
 def test_a_machine_that_cannot_read_its_brief_powers_off(paths: MachinePaths, cloud: Cloud, tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="brief .* is not in the archive"):
+    with pytest.raises(PermanentError, match=r"brief .* is not in the archive"):
         session.run(Instance("recovery", RECOVERY, 1, "archive", "us-east-1", BRIEF), paths, cloud, lambda: NOW)
 
     assert is_off(tmp_path)
