@@ -4,6 +4,7 @@ How to read this program: a schedule ticks every five minutes and opens the runs
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
 When a run closes, `prune` applies retention; a `drill` or a `restore` opens a recovery, which is reconciled likewise.
+Every hour `sweep` removes what outlived its run or recovery all the same.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -30,6 +31,7 @@ from chalicelib.flows.reconcile import Outcome, reconcile
 from chalicelib.flows.recover import open_drill, open_restore
 from chalicelib.flows.recover import recover as recover_host
 from chalicelib.flows.run_now import run_now as begin_run
+from chalicelib.flows.sweep import sweep as sweep_resources
 from chalicelib.flows.tick import tick as tick_once
 from chalicelib.wiring import the_time, the_world
 
@@ -48,6 +50,14 @@ new_nonce = partial(secrets.token_hex, 16)
 def tick(event: CloudWatchEvent) -> None:
     ticked = tick_once(the_world(), the_time(), new_nonce)
     log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS), name="sweep")
+def sweep(event: CloudWatchEvent) -> None:
+    swept = sweep_resources(the_world(), the_time())
+    for fault in swept.faults:
+        log.warning("could not be swept", why=fault)
+    log.info("swept", removed={removal.id: removal.why for removal in swept.removed})
 
 
 @app.lambda_function(name="reconcile_run")

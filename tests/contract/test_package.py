@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 RULES = {
     "tick": {"schedule": "rate(5 minutes)"},
+    "sweep": {"schedule": "rate(1 hour)"},
     "on_report": {"source": [{"prefix": "ebbtide."}]},
     "on_instance_state": {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]},
     "on_snapshot_state": {"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]},
