@@ -3,8 +3,8 @@
 How to read this program: a schedule ticks every five minutes and opens the runs that are due; every open run is
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
-When a run closes, `prune` applies retention; a `drill` or a `restore` opens a recovery, which is reconciled likewise.
-Every hour `sweep` removes what outlived its run or recovery all the same.
+When a run closes, `copy` sends its snapshot to the DR region and `prune` applies retention; a `drill` or a `restore`
+opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -25,6 +25,7 @@ from chalicelib import wire
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
+from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
 from chalicelib.flows.reconcile import Outcome, reconcile
@@ -70,6 +71,15 @@ def reconcile_run(event: Payload, context: Any) -> None:
 def recover(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
         tell(recover_host(wire.parse_recovery_payload(event), the_world(), the_time()))
+
+
+@app.lambda_function(name="copy")
+def copy(event: Payload, context: Any) -> None:
+    with final_faults_logged(event):
+        copied = copy_snapshots(the_world(), the_time())
+        for failure in copied.failed:
+            log.warning("copy failed", snapshot=failure.snapshot_id, attempts=failure.attempts, why=failure.why)
+        log.info("copied", asked=copied.asked, waiting=copied.waiting)
 
 
 @app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")

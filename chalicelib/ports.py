@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from chalicelib.core.model import (
+    CopyIntent,
     HostResult,
     Machine,
     Recovery,
@@ -78,6 +80,16 @@ class Volumes(Protocol):
     def tag(self, resource_id: str, tags: Mapping[str, str]) -> None: ...
 
 
+class Copies(Protocol):
+    """Our snapshots' copies in the region that the policy names."""
+
+    def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
+        """Every snapshot of our own account there with all of `tags`, from all pages."""
+
+    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
+        """One attempt, never retried: CopySnapshot has no client token."""
+
+
 class Address(Protocol):
     """The name a receiver is found by, and who may reach it."""
 
@@ -144,12 +156,27 @@ class Catalog(Protocol):
 
     def save_recovery(self, recovery: Recovery) -> Recovery | None: ...
 
+    def find_copy_intents(self) -> list[CopyIntent]: ...
+
+    def save_copy_intent(self, intent: CopyIntent) -> CopyIntent | None:
+        """Write if the stored version is still `intent.version`, 0 being none; None if someone was faster."""
+
+    def forget_copy_intent(self, intent: CopyIntent) -> None:
+        """Absent is success."""
+
 
 class Lambdas(Protocol):
     """The other functions of this application."""
 
     def invoke_later(self, function: str, payload: Mapping[str, Any]) -> None:
         """Asynchronous invocation, by the function's short name."""
+
+
+class StackRole(StrEnum):
+    """Which region's part this deployment plays: the one that makes backups, or the one that stands by with copies."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
 
 
 @dataclass(frozen=True)
@@ -162,6 +189,11 @@ class Settings:
     bucket: str
     region: str
     agent: str
+    role: StackRole = StackRole.PRIMARY
+
+    @property
+    def is_standby(self) -> bool:
+        return self.role is StackRole.STANDBY
 
 
 @dataclass(frozen=True)
@@ -170,6 +202,7 @@ class World:
 
     machines: Machines
     volumes: Volumes
+    copies: Copies
     address: Address
     archive: Archive
     catalog: Catalog

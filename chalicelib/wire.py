@@ -411,6 +411,10 @@ def prune_payload(dry_run: bool = False) -> dict[str, Any]:
     return {"schema": SCHEMA, "dry_run": dry_run}
 
 
+def copy_payload() -> dict[str, Any]:
+    return {"schema": SCHEMA}
+
+
 def pruned(plan: PrunePlan) -> dict[str, Any]:
     """The plan as it was applied: what was marked and deleted, and every snapshot with the reasons it stays."""
     return {

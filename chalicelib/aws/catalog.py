@@ -7,6 +7,7 @@
 | host's result | `results#<run>`   | `us0a`                        | absent: the first one wins          |
 | restore point | `points`          | `us0a#snap-0abc`              | absent; to be proven, present       |
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
+| copy's intent | `copies`          | `eu-central-1#snap-0abc`      | absent; then its version unchanged  |
 
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
 """
@@ -20,7 +21,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import items
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
-from chalicelib.core.model import HostResult, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.core.model import CopyIntent, HostResult, Recovery, RecoveryId, RestorePoint, Run, RunId
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
@@ -110,6 +111,20 @@ class DynamoCatalog:
         new = items.item(*_recovery_key(recovery.id), items.recovery_values(saved))
         return saved if self._put_next(new, recovery.version) else None
 
+    # -- copies
+
+    def find_copy_intents(self) -> list[CopyIntent]:
+        return [items.read_copy_intent(found) for found in self._query("copies")]
+
+    def save_copy_intent(self, intent: CopyIntent) -> CopyIntent | None:
+        saved = replace(intent, version=intent.version + 1)
+        new = items.item("copies", _copy_key(intent), items.copy_intent_values(saved))
+        is_saved = self._put_next(new, intent.version) if intent.version else self._put(new, _ABSENT)
+        return saved if is_saved else None
+
+    def forget_copy_intent(self, intent: CopyIntent) -> None:
+        self._delete("copies", _copy_key(intent))
+
     # -- the table
 
     def _get(self, pk: str, sk: str) -> Mapping[str, Any] | None:
@@ -164,6 +179,10 @@ def _run_key(run: RunId) -> tuple[str, str]:
 
 def _recovery_key(recovery: RecoveryId) -> tuple[str, str]:
     return "recoveries", f"{recovery.host_id}#{recovery.day.isoformat()}#{recovery.attempt:06d}"
+
+
+def _copy_key(intent: CopyIntent) -> str:
+    return f"{intent.region}#{intent.snapshot_id}"
 
 
 def _point_key(point: RestorePoint) -> str:

@@ -31,6 +31,7 @@ _TRANSIENT = {
     "RequestLimitExceeded",
     "RequestTimeout",
     "RequestThrottled",
+    "ResourceLimitExceeded",
     "ServiceUnavailable",
     "SlowDown",
     "SnapshotCreationPerVolumeRateExceeded",

@@ -150,6 +150,18 @@ class RestorePoint:
     proven: datetime | None = None
 
 
+@dataclass(frozen=True)
+class CopyIntent:
+    """That a copy of a snapshot was asked for: how often, when last, and why that failed. Gone once it is complete."""
+
+    snapshot_id: str
+    region: str
+    attempt: int
+    asked: datetime
+    why: str | None = None
+    version: int = 0
+
+
 class RecoveryKind(StrEnum):
     """Why a restore point is being brought up: to prove it, or to use it."""
 

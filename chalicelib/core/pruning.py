@@ -84,14 +84,16 @@ def plan_prune(
     now: datetime,
     adopted: AbstractSet[str] = frozenset(),
     cap: int | None = None,
+    uncopied: AbstractSet[str] = frozenset(),
 ) -> PrunePlan:
     """What tonight's pruning does with these snapshots, all of them, from all pages.
 
     `rules_of` gives the rules of a host id; `adopted` names the snapshots in which the catalogue has restore points;
-    `cap` is the most deletions a night, `default_cap` unless an operator says otherwise.
+    `cap` is the most deletions a night, `default_cap` unless an operator says otherwise; `uncopied` names those that
+    are still to be copied to another region.
     """
     backups, left_alone = _understand(sorted(snapshots, key=_by_age))
-    verdicts = _judge(backups, rules_of, adopted)
+    verdicts = _judge(backups, rules_of, adopted, uncopied)
     tonight = now.date()
     unwanted = [verdict.snapshot for verdict in verdicts if not verdict.is_wanted]
     due = _ids(snapshot for snapshot in unwanted if (_mark_of(snapshot) or tonight) < tonight)
@@ -151,7 +153,7 @@ def _understand(snapshots: Iterable[Snapshot]) -> tuple[list[_Backup], tuple[Lef
 
 
 def _why_left_alone(snapshot: Snapshot) -> str | None:
-    if snapshot.tags.get(tags.ROLE) != tags.Role.BACKUP:
+    if snapshot.tags.get(tags.ROLE) not in (tags.Role.BACKUP, tags.Role.COPY):
         return "it is not tagged as a backup of ours"
     if snapshot.tags.get(tags.SCHEMA) != str(SCHEMA):
         return f"its schema is {snapshot.tags.get(tags.SCHEMA, 'missing')}, and this version knows {SCHEMA}"
@@ -161,12 +163,16 @@ def _why_left_alone(snapshot: Snapshot) -> str | None:
 
 
 def _judge(
-    backups: Sequence[_Backup], rules_of: Callable[[str], Rules], adopted: AbstractSet[str]
+    backups: Sequence[_Backup],
+    rules_of: Callable[[str], Rules],
+    adopted: AbstractSet[str],
+    uncopied: AbstractSet[str],
 ) -> tuple[Verdict, ...]:
     reasons: dict[str, list[Reason]] = defaultdict(list)
     for snapshot_id, reason in (
         *_held(backups),
         *_newest_of_each_receiver(backups),
+        *_still_to_be_copied(backups, uncopied),
         *_kept_for_hosts(_without_extras(backups, adopted), rules_of),
     ):
         reasons[snapshot_id].append(reason)
@@ -185,6 +191,12 @@ def _newest_of_each_receiver(backups: Iterable[_Backup]) -> Iterable[tuple[str, 
     newest = {each.run.receiver: each.snapshot.id for each in backups if each.snapshot.state == "completed"}
     for receiver, snapshot_id in newest.items():
         yield snapshot_id, Reason(f"newest snapshot of {receiver}")
+
+
+def _still_to_be_copied(backups: Iterable[_Backup], uncopied: AbstractSet[str]) -> Iterable[tuple[str, Reason]]:
+    for each in backups:
+        if each.snapshot.id in uncopied:
+            yield each.snapshot.id, Reason("still to be copied to another region")
 
 
 def _without_extras(backups: Iterable[_Backup], adopted: AbstractSet[str]) -> list[RestorePoint]:

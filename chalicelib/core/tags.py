@@ -20,6 +20,9 @@ COMPLETE = "ebbtide:complete."
 CONSISTENCY = "ebbtide:consistency"
 MARKED = "ebbtide:marked"
 HOLD = "ebbtide:hold"
+SOURCE = "ebbtide:source"
+SOURCE_REGION = "ebbtide:source-region"
+TAKEN = "ebbtide:taken"
 NAME = "Name"
 
 # EC2's limits: 50 tags a resource, 256 characters a value. 8 tags of 64 ids leave room and hold 512 hosts.
@@ -30,12 +33,13 @@ MOST_HOSTS = _IDS_PER_TAG * _COMPLETE_TAGS
 
 
 class Role(StrEnum):
-    """What a tagged resource is to us: an instance, a data volume, a recovery's own, a backup snapshot."""
+    """What a tagged resource is to us: an instance, a data volume, a recovery's own, a backup snapshot, its copy."""
 
     RECEIVER = "receiver"
     DATA = "data"
     RECOVERY = "recovery"
     BACKUP = "backup"
+    COPY = "copy"
 
 
 class Consistency(StrEnum):

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from chalicelib.core import tags
 from chalicelib.core.pruning import PrunePlan, plan_prune
-from chalicelib.core.retention import Rules
+from chalicelib.flows.copy import find_uncopied
 from chalicelib.flows.policies import find_policy
+from chalicelib.flows.stock import find_stock, rules_of
 from chalicelib.ports import World
 
 NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
@@ -15,21 +17,18 @@ NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
 def prune(world: World, now: datetime, dry_run: bool = False) -> PrunePlan:
     """The plan exactly as it was applied, or as it would be. A refused one marks and deletes nothing."""
     policy = find_policy(world)
+    snapshots = find_stock(world)
     planned = plan_prune(
-        snapshots=world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP}),
-        rules_of=policy.rules_of if policy else _no_rules,
+        snapshots=snapshots,
+        rules_of=partial(rules_of, policy=policy, world=world),
         now=now,
         adopted={point.snapshot_id for point in world.catalog.find_points()},
+        uncopied=find_uncopied(snapshots, policy, world),
     )
     plan = _spare_what_is_in_use(planned if policy else _refuse(planned), world)
     if not dry_run:
         _apply(plan, world)
     return plan
-
-
-def _no_rules(_: str) -> Rules:
-    """Without a policy nobody's points expire."""
-    return Rules()
 
 
 def _refuse(plan: PrunePlan) -> PrunePlan:

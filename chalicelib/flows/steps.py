@@ -175,6 +175,8 @@ def _close(action: plan.CloseRun, run: Run, night: Night) -> Run | None:
     saved = night.world.catalog.save_run(closed)
     if saved is not None:
         night.world.lambdas.invoke_later("prune", wire.prune_payload())
+        if night.policy.copy is not None:
+            night.world.lambdas.invoke_later("copy", wire.copy_payload())
     return saved
 
 

@@ -1,4 +1,4 @@
-"""Every five minutes: open the runs that are due, and wake every open run and recovery in an invocation of its own."""
+"""Every five minutes: open the runs that are due; wake every open run and recovery in an invocation of its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from chalicelib import wire
 from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.windows import due, window_on
+from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.open_run import open_run
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
@@ -36,6 +37,8 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
     for recovery_id in recoveries:
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
+    if copies_wanted(policy, world):
+        world.lambdas.invoke_later("copy", wire.copy_payload())
     return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries))
 
 

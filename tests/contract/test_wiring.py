@@ -32,6 +32,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "ZONE": account.zone,
         "FUNCTION_PREFIX": PREFIX,
         "AGENT": "agent/ebbtide-agent.pyz",
+        "ROLE": "primary",
     }
     for name, value in environment.items():
         monkeypatch.setenv(f"EBBTIDE_{name}", value)
