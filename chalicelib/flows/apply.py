@@ -20,11 +20,14 @@ class Applied:
 
 def apply_policy(text: str, expected: str | None, world: World) -> Applied:
     """Raises ConfigError with every fault, and then nothing is changed; TransientError when someone was faster."""
+    if world.settings.is_standby:
+        raise ConfigError(("policy: this region is a standby: apply it in the region it stands by for",))
     current = world.catalog.policy_version()
     before = get_policy(current, world) if current else None
     version = _next_version(world)
     policy = parse(text, version)
-    faults = _stale(current, expected) + (_unfit_after(before, policy, world) if before else ())
+    faults = _stale(current, expected) + _unfit_here(policy, world)
+    faults += _unfit_after(before, policy, world) if before else ()
     if faults:
         raise ConfigError(faults)
     if current and world.archive.get(policy_key(current)) == text.encode():
@@ -45,6 +48,13 @@ def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:
     if expected is None or expected == current:
         return ()
     return (f"policy: version {current} is in force, expected {expected}: start again from what is in force",)
+
+
+def _unfit_here(policy: Policy, world: World) -> tuple[str, ...]:
+    """What only this deployment can tell."""
+    if policy.copy is None or policy.copy.region != world.settings.region:
+        return ()
+    return (f"copy.region: {policy.copy.region!r} is where the backups are, expected another region",)
 
 
 def _unfit_after(before: Policy, after: Policy, world: World) -> tuple[str, ...]:

@@ -21,6 +21,12 @@ def get_policy(version: str, world: World) -> Policy:
     return parse(text, version)
 
 
+def find_newest_version(world: World) -> str | None:
+    """The highest version in the archive, whether or not it is in force; None before the first one."""
+    archived = (key.removeprefix(PREFIX).removesuffix(".toml") for key in world.archive.list(PREFIX))
+    return max(archived, default=None)
+
+
 def find_policy(world: World) -> Policy | None:
     """The policy in force; None before the first one is applied."""
     version = world.catalog.policy_version()

@@ -9,6 +9,7 @@ from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.windows import due, window_on
 from chalicelib.flows.copy import copies_wanted
+from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
@@ -24,9 +25,12 @@ class Ticked:
 
 
 def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
+    """A standby opens no runs: it follows the region it stands by for, and tends its own recoveries."""
+    if world.settings.is_standby:
+        follow(world, now)
     policy = find_policy(world)
     opened, open_runs = [], []
-    for receiver in policy.receivers.values() if policy else ():
+    for receiver in policy.receivers.values() if policy and not world.settings.is_standby else ():
         runs = world.catalog.find_runs(receiver.name)
         if policy and (run := _open_if_due(receiver, runs, policy, world, now, new_nonce)):
             opened.append(run.id)
