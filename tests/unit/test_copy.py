@@ -4,6 +4,7 @@ import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.copying import COPY_SETTLES, RETRY_AFTER
+from chalicelib.core.model import CopyIntent
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.prune import prune
@@ -122,12 +123,29 @@ def test_of_two_who_ask_at_once_one_does() -> None:
     world = a_world_with_backups()
     save = world.catalog.save_copy_intent
 
-    def someone_else_is_faster(intent: object) -> None:
+    def someone_else_is_faster(intent: CopyIntent) -> CopyIntent | None:
         world.catalog.save_copy_intent = save  # type: ignore[method-assign]
         copy_snapshots(world, NOW)
-        return save(intent)  # type: ignore[arg-type, return-value]
+        return save(intent)
 
-    world.catalog.save_copy_intent = someone_else_is_faster  # type: ignore[method-assign, assignment]
+    world.catalog.save_copy_intent = someone_else_is_faster  # type: ignore[method-assign]
+
+    assert copy_snapshots(world, NOW).asked == ()
+    assert world.copies.asked == [(THERE, "snap-23")]
+
+
+def test_one_who_was_held_up_looks_again_before_asking() -> None:
+    world = a_world_with_backups()
+    save = world.catalog.save_copy_intent
+
+    def someone_else_is_done_by_now(intent: CopyIntent) -> CopyIntent | None:
+        world.catalog.save_copy_intent = save  # type: ignore[method-assign]
+        copy_snapshots(world, NOW)
+        world.copies.end(THERE)
+        copy_snapshots(world, NOW)
+        return save(intent)
+
+    world.catalog.save_copy_intent = someone_else_is_done_by_now  # type: ignore[method-assign]
 
     assert copy_snapshots(world, NOW).asked == ()
     assert world.copies.asked == [(THERE, "snap-23")]

@@ -128,6 +128,19 @@ def test_an_earlier_night_is_found_by_its_own_time_not_by_that_of_the_copy() -> 
     assert standby.catalog.get_recovery(recovery_id).point.run == a_run_id(22)
 
 
+def test_its_recoveries_are_never_those_that_replication_may_yet_bring() -> None:
+    primary = a_primary()
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(9))
+
+    theirs = an_open_drill(primary, a_moment(9))
+    ours = an_open_drill(standby, a_moment(9))
+    archive_arrives(primary, standby)
+    again = open_restore("us0", None, standby, a_moment(10))
+
+    assert (theirs.attempt, ours.attempt, again.attempt) == (1, 1001, 1002)
+
+
 # -- following --------------------------------------------------------------------------------------------------------
 
 
