@@ -44,7 +44,7 @@ def _owners(tagged: Iterable[Mapping[str, str]], world: World) -> dict[str, date
         if owner is not None and owner not in found:
             known = _find_owner(each, world)
             if known is not None:
-                found[owner] = known.closed if known.state.is_final else None
+                found[owner] = known.closed
     return found
 
 

@@ -4,18 +4,25 @@ moto completes a copy at once, knows no limit on how many are under way, and kee
 shows says nothing about waiting.
 """
 
+from dataclasses import replace
+
+import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto.core.botocore_stubber import MockRawResponse
 
+from chalicelib.aws.clients import Clients
 from chalicelib.aws.copies import Ec2Copies
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.core import tags
 from chalicelib.core.copying import copy_tags
 from chalicelib.core.model import Snapshot
 from chalicelib.errors import PermanentError, TransientError
+from chalicelib.flows.follow import REPLICA_SETTLES, follow
+from chalicelib.ports import StackRole
 from tests.builders import a_snapshot
 from tests.contract.aws import REGION, Account
+from tests.fakes import a_world, some_settings
 
 THERE = "eu-central-1"
 A_COPY = {tags.ROLE: tags.Role.COPY}
@@ -80,6 +87,18 @@ def test_a_copy_is_asked_for_once_whatever_happens(
         copies.copy(THERE, "snap-1", "once", A_COPY)
 
     assert [THERE in url for url in asked] == [True]
+
+
+def test_a_standby_makes_restore_points_of_what_arrived(copies: Ec2Copies, source: Snapshot) -> None:
+    copies.copy(THERE, source.id, "ebbtide main/2026-11-23/1", copy_tags(source, REGION))
+    clients = Clients(boto3.Session(region_name=THERE))
+    settings = replace(some_settings(), region=THERE, role=StackRole.STANDBY)
+    standby = replace(a_world(), volumes=EbsVolumes(clients), settings=settings)  # type: ignore[arg-type]
+
+    follow(standby, source.started + REPLICA_SETTLES)
+
+    found = [(point.host_id, point.at, str(point.run)) for point in standby.catalog.find_points()]
+    assert found == [(host, source.started, "main/2026-11-23/1") for host in ("eu0a", "us0a")]
 
 
 def test_a_client_of_a_region_is_made_once(account: Account) -> None:

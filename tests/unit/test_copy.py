@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.core import tags
-from chalicelib.core.copying import COPY_SETTLES, RETRY_AFTER
+from chalicelib.core.copying import COPY_SETTLES, RETRY_AFTER, copy_tags
 from chalicelib.core.model import CopyIntent
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.copy import Copied, copy_snapshots
@@ -60,6 +60,15 @@ def test_a_copy_under_way_is_not_asked_for_again_and_leaves_no_record_once_it_is
     assert (again.asked, complete) == ((), Copied())
     assert sources_over_there(world) == ["snap-23"]
     assert world.catalog.find_copy_intents() == []
+
+
+def test_copies_of_another_regions_backups_are_no_copies_of_ours() -> None:
+    world = a_world_with_backups()
+    theirs = copy_tags(a_snapshot("snap-theirs", a_run_id(23)), "ap-southeast-2")
+    world.copies.copy(THERE, "snap-theirs", "ebbtide main/2026-11-23/1", theirs)
+    world.copies.end(THERE)
+
+    assert copy_snapshots(world, NOW).asked == ("snap-23",)
 
 
 def test_night_after_night_the_backlog_is_copied_the_newest_first() -> None:
@@ -119,8 +128,9 @@ def test_a_copy_that_ends_in_an_error_is_made_again_by_a_later_tick() -> None:
     assert sources_over_there(world) == ["snap-23", "snap-23"]
 
 
-def test_of_two_who_ask_at_once_one_does() -> None:
+def test_of_two_who_ask_at_once_one_does_although_its_copy_does_not_show_yet() -> None:
     world = a_world_with_backups()
+    world.copies.fault = TransientError("no answer")
     save = world.catalog.save_copy_intent
 
     def someone_else_is_faster(intent: CopyIntent) -> CopyIntent | None:

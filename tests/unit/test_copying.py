@@ -72,6 +72,15 @@ def test_what_is_copied_already_is_not_copied_again() -> None:
     assert [each.id for each in uncopied(backups, [a_copy(backups[1])], TWO_DAYS)] == ["snap-main-22"]
 
 
+def test_what_is_only_over_there_counts_too_so_that_the_oldest_stays_the_oldest() -> None:
+    """Without it, the oldest backup that is left here would be copied night after night, and let go of over there."""
+    gone_here, *backups = [a_backup(day) for day in (20, 21, 22, 23)]
+
+    wanted = uncopied(backups, [a_copy(gone_here)], Rules(weekly=4))
+
+    assert [each.id for each in wanted] == ["snap-main-23", "snap-main-22"]
+
+
 def test_a_copy_on_its_way_is_none_yet() -> None:
     backup = a_backup()
 
