@@ -22,6 +22,8 @@ COPY_SETTLES = timedelta(minutes=5)
 # A copy that has failed is not asked for again by the very next tick.
 RETRY_AFTER = timedelta(hours=1)
 
+_OF_THE_RUN = (tags.SCHEMA, tags.RECEIVER, tags.RUN, tags.TREE, tags.CONSISTENCY)
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -140,12 +142,10 @@ def as_taken(copy: Snapshot) -> Snapshot:
 def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
     """What the copy of a snapshot of `region` says: all that its source says of its run, and where it comes from.
 
-    Holds and marks are a region's own.
+    Marks and holds are not among it: they are a region's own.
     """
-    own = {tags.HOLD, tags.MARKED}
-    ours = {key: value for key, value in source.tags.items() if key.startswith("ebbtide:") and key not in own}
     return {
-        **ours,
+        **{key: value for key, value in source.tags.items() if key in _OF_THE_RUN or key.startswith(tags.COMPLETE)},
         tags.NAME: source.tags.get(tags.NAME, source.id),
         tags.ROLE: tags.Role.COPY,
         tags.SOURCE: source.id,
