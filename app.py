@@ -26,6 +26,10 @@ from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
 from chalicelib.flows.copy import copy_snapshots
+from chalicelib.flows.forget import forget_host as forget_the_host
+from chalicelib.flows.hold import Held
+from chalicelib.flows.hold import hold as hold_snapshot
+from chalicelib.flows.hold import release as release_snapshot
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
 from chalicelib.flows.reconcile import Outcome, reconcile
@@ -137,9 +141,31 @@ def restore(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="prune")
 def prune(event: Payload, context: Any) -> dict[str, Any]:
-    pruned = wire.pruned(prune_snapshots(the_world(), the_time(), wire.parse_dry_run(event)))
+    request = wire.parse_prune(event)
+    pruned = wire.pruned(prune_snapshots(the_world(), the_time(), request.dry_run, request.allow))
     log.info("pruned", marked=pruned["marked"], deleted=pruned["deleted"], refused=pruned["refused"])
     return pruned
+
+
+@app.lambda_function(name="hold")
+def hold(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_hold(event)
+    held = hold_snapshot(request.target, request.why, request.by, the_world(), the_time(), request.dry_run)
+    return _told_of("held", held, request.dry_run)
+
+
+@app.lambda_function(name="release")
+def release(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_release(event)
+    return _told_of("released", release_snapshot(request.target, the_world(), request.dry_run), request.dry_run)
+
+
+@app.lambda_function(name="forget_host")
+def forget_host(event: Payload, context: Any) -> dict[str, Any]:
+    request = wire.parse_forget(event)
+    forgotten = forget_the_host(request.host, request.by, the_world(), the_time(), request.dry_run)
+    log.info("forgotten", dry_run=request.dry_run, host_id=forgotten.host_id, points=len(forgotten.points))
+    return wire.forgot(forgotten.host_id, forgotten.points, forgotten.already)
 
 
 @app.lambda_function(name="rebuild")
@@ -197,6 +223,12 @@ def _measure(name: str, took: timedelta, **dimensions: str) -> None:
     with single_metric(name=name, unit=MetricUnit.Seconds, value=took.total_seconds(), namespace=METRICS) as metric:
         for dimension, value in dimensions.items():
             metric.add_dimension(name=dimension, value=value)
+
+
+def _told_of(done: str, held: Held, dry_run: bool) -> dict[str, Any]:
+    answer = wire.held(held.snapshot, held.before, held.after)
+    log.info(done, dry_run=dry_run, snapshot=answer["snapshot"], before=answer["before"], after=answer["after"])
+    return answer
 
 
 def _texts(ids: tuple[object, ...]) -> list[str]:

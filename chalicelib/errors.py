@@ -28,6 +28,10 @@ class TokenSpentError(TransientError):
     """The machine this client token launched is gone; the next attempt's token may do."""
 
 
+class TokenTakenError(TransientError):
+    """This client token came with another request before: that one may have launched a machine, this one has not."""
+
+
 class PermanentError(EbbtideError):
     """It will not work next time either: record it, tell someone, do not retry."""
 

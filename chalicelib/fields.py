@@ -1,7 +1,6 @@
 """A JSON object read field by field: each has the type it should have, or the message says which has not."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,9 @@ from chalicelib.errors import PermanentError
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
+# Whole numbers beyond it are not exact in every reader of JSON (RFC 8259, 6), and DynamoDB keeps 38 digits at most.
+LARGEST = 2**53
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -23,13 +25,15 @@ class Fields:
     values: Mapping[str, Any]
 
     def text(self, name: str) -> str:
-        return str(self._expect(name, self.values.get(name), str, "a text"))
+        return self._encodable(name, self._expect(name, self.values.get(name), str, "a text"))
 
     def maybe_text(self, name: str) -> str | None:
         return None if self.values.get(name) is None else self.text(name)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        return tuple(str(self._expect(name, value, str, "a list of texts")) for value in self._list(name))
+        return tuple(
+            self._encodable(name, self._expect(name, value, str, "a list of texts")) for value in self._list(name)
+        )
 
     def choice(self, name: str, kind: type[_Choice]) -> _Choice:
         text = self.text(name)
@@ -39,17 +43,18 @@ class Fields:
             raise self._fault(name, text, "one of " + ", ".join(kind)) from None
 
     def number(self, name: str) -> int:
-        value = self.values.get(name)
-        if isinstance(value, Decimal) and value == value.to_integral_value():
-            return int(value)
-        if isinstance(value, bool):
+        value = self.real(name)
+        if value != int(value) or isinstance(self.values[name], float):
             raise self._fault(name, value, "a whole number")
-        return int(self._expect(name, value, int, "a whole number"))
+        return int(self.values[name])
+
+    def maybe_number(self, name: str) -> int | None:
+        return None if self.values.get(name) is None else self.number(name)
 
     def real(self, name: str) -> float:
-        value = self.values.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not math.isfinite(value):
-            raise self._fault(name, value, "a number")
+        value: Any = self.values.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not -LARGEST <= value <= LARGEST:
+            raise self._fault(name, value, f"a number of at most {LARGEST}")
         return float(value)
 
     def flag(self, name: str) -> bool:
@@ -63,7 +68,10 @@ class Fields:
             raise self._fault(name, text, "a time like 2026-11-23T06:00:00Z") from None
         if moment.tzinfo is None:
             raise self._fault(name, text, "a time with its zone, like 2026-11-23T06:00:00Z")
-        return moment.astimezone(UTC)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            raise self._fault(name, text, "a time that UTC can tell as well") from None
 
     def maybe_moment(self, name: str) -> datetime | None:
         return None if self.values.get(name) is None else self.moment(name)
@@ -79,6 +87,13 @@ class Fields:
             Fields(f"{self.what}, {name}[{index}]", self._expect(name, value, Mapping, "a list of objects"))
             for index, value in enumerate(self._list(name))
         )
+
+    def _encodable(self, name: str, text: str) -> str:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise self._fault(name, text, "a text without halves of characters") from None
+        return text
 
     def _list(self, name: str) -> list[Any]:
         return list(self._expect(name, self.values.get(name), list, "a list"))

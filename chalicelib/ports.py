@@ -1,6 +1,6 @@
 """What the flows need of the world. AWS implements each (`aws/`), and so does the simulator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from chalicelib.core.model import (
     CopyIntent,
     HostResult,
+    Lease,
     Machine,
     Recovery,
     RecoveryId,
@@ -15,6 +16,7 @@ from chalicelib.core.model import (
     Run,
     RunId,
     Snapshot,
+    SnapshotLock,
     Volume,
 )
 
@@ -41,7 +43,10 @@ class Machines(Protocol):
         """Raises KeyError when absent."""
 
     def launch(self, request: LaunchRequest) -> Machine:
-        """Launch, or return the one this token launched. Raises CapacityError, and TokenSpentError when it is gone."""
+        """Launch, or return the one this token launched.
+
+        Raises CapacityError, TokenSpentError when that one is gone, TokenTakenError when it was another request.
+        """
 
     def terminate(self, machine_id: str) -> None:
         """Absent is success."""
@@ -70,6 +75,15 @@ class Volumes(Protocol):
 
     def get_snapshot(self, snapshot_id: str) -> Snapshot:
         """One of our own account. Raises KeyError when absent."""
+
+    def find_locks(self) -> list[SnapshotLock]:
+        """Every lock on a snapshot of our own account, from all pages."""
+
+    def find_images(self) -> dict[str, str]:
+        """Which image of our own account is made of a snapshot: image ids by snapshot id, from all pages."""
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        """Those of the given snapshots that another account may use. One call each; an absent one is not shared."""
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         """One attempt, never retried: CreateSnapshot has no client token."""
@@ -122,7 +136,7 @@ class Catalog(Protocol):
     def set_policy_version(self, version: str, expected: str | None) -> bool: ...
 
     def open_run(self, run: Run) -> bool:
-        """False when the run exists already."""
+        """False when the run exists already, or another one of its receiver is open: they share a volume."""
 
     def get_run(self, run_id: RunId) -> Run:
         """Raises KeyError when absent."""
@@ -164,6 +178,12 @@ class Catalog(Protocol):
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         """Absent is success."""
 
+    def find_lease(self, name: str) -> Lease | None:
+        """The lease as it was last written, whether it still runs or not."""
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        """Write if the stored version is still `lease.version`, 0 for none; the saved lease, or None if overtaken."""
+
 
 class Lambdas(Protocol):
     """The other functions of this application."""
@@ -181,11 +201,11 @@ class StackRole(StrEnum):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the deployment decided: names and ids from the template's environment."""
+    """What the deployment decided: names and ids from the template's environment; the preferred subnet first."""
 
     receiver_group: str
     drill_group: str
-    subnet: str
+    subnets: tuple[str, ...]
     bucket: str
     region: str
     agent: str
@@ -194,6 +214,10 @@ class Settings:
     @property
     def is_standby(self) -> bool:
         return self.role is StackRole.STANDBY
+
+    @property
+    def subnet(self) -> str:
+        return self.subnets[0]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 Every shape has an example in `tests/contract/wire/`. What comes in raises PermanentError unless it is whole.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from chalicelib.core import tags
+from chalicelib.core.holds import Hold, Target
 from chalicelib.core.ids import checked_host_id, host_uid, parse_recovery, parse_run
 from chalicelib.core.model import (
     SCHEMA,
@@ -26,16 +29,21 @@ from chalicelib.core.model import (
     Run,
     RunId,
     RunState,
+    Snapshot,
     TreeKind,
 )
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy
-from chalicelib.core.pruning import PrunePlan
+from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, read, written
 
 # A host may say anything; what we keep of its words is bounded.
 MOST_PROBLEMS = 50
 LONGEST_PROBLEM = 500
+
+# A function's answer holds 6 MB (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html); the ids of
+# what is marked and deleted, and what is left alone, need their part of it.
+LARGEST_ANSWER = 3_000_000
 
 
 # -- a run: what the receiver is told, what it and its hosts say -------------------------------------------------------
@@ -49,8 +57,17 @@ def run_of_key(key: str) -> RunId:
     return parse_run(_owner_of(key))
 
 
-def brief_key(run: RunId) -> str:
-    return f"runs/{run}/brief.json"
+def brief_key(run: RunId, volume_id: str) -> str:
+    """A brief names its volume and is never written over: another volume has another brief."""
+    return f"runs/{run}/{volume_id}/brief.json"
+
+
+_BRIEF = re.compile(r"runs/.+/(?P<volume>vol-[^/]+)/brief\.json")
+
+
+def briefed_volumes(keys: Iterable[str]) -> frozenset[str]:
+    """The volumes that have a brief, from the archive's keys alone."""
+    return frozenset(match["volume"] for key in keys if (match := _BRIEF.fullmatch(key)))
 
 
 def closed_key(run: RunId) -> str:
@@ -407,8 +424,24 @@ def parse_receiver_name(payload: Mapping[str, Any]) -> str:
     return checked("payload", payload).text("receiver")
 
 
-def prune_payload(dry_run: bool = False) -> dict[str, Any]:
-    return {"schema": SCHEMA, "dry_run": dry_run}
+def prune_payload(dry_run: bool = False, allow: int | None = None) -> dict[str, Any]:
+    return {"schema": SCHEMA, "dry_run": dry_run, "allow": allow}
+
+
+@dataclass(frozen=True)
+class PruneRequest:
+    """Whether only to say what would be done, and how many deletions an operator has confirmed."""
+
+    dry_run: bool
+    allow: int | None
+
+
+def parse_prune(payload: Mapping[str, Any]) -> PruneRequest:
+    fields = checked("payload", payload)
+    allow = fields.maybe_number("allow")
+    if allow is not None and allow < 0:
+        raise PermanentError(f"payload: allow is {allow}, expected a count from 0 up")
+    return PruneRequest(fields.flag("dry_run"), allow)
 
 
 def copy_payload() -> dict[str, Any]:
@@ -417,25 +450,120 @@ def copy_payload() -> dict[str, Any]:
 
 def pruned(plan: PrunePlan) -> dict[str, Any]:
     """The plan as it was applied: what was marked and deleted, and every snapshot with the reasons it stays."""
+    entries = [_planned(verdict, fate) for verdict, fate in zip(plan.verdicts, plan.fates, strict=True)]
+    told = _as_many_as_an_answer_holds(entries)
     return {
         "schema": SCHEMA,
         "marked": list(plan.mark),
         "unmarked": list(plan.unmark),
         "deleted": list(plan.delete),
         "refused": plan.refused,
-        "plan": [
-            {
-                "snapshot": verdict.snapshot.id,
-                "reasons": [{"host": reason.host_id, "why": reason.why} for reason in verdict.reasons],
-            }
-            for verdict in plan.verdicts
-        ],
+        "plan": told,
+        "untold": len(entries) - len(told),
         "left_alone": [{"snapshot": each.snapshot.id, "why": each.why} for each in plan.left_alone],
     }
 
 
-def parse_dry_run(payload: Mapping[str, Any]) -> bool:
-    return checked("payload", payload).flag("dry_run")
+def _planned(verdict: Verdict, fate: Fate) -> dict[str, Any]:
+    return {
+        "snapshot": verdict.snapshot.id,
+        "at": moment_text(verdict.snapshot.started),
+        "size_gib": verdict.snapshot.size_gib,
+        "most_usd_a_month": round(verdict.most_usd_a_month, 2),
+        "fate": fate.value,
+        "reasons": [{"host": reason.host_id, "why": reason.why} for reason in verdict.reasons],
+    }
+
+
+def _as_many_as_an_answer_holds(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In their order; where it is too much, what stays is left out before what goes, and the old before the new."""
+    room, told = LARGEST_ANSWER, set()
+    for index in sorted(range(len(entries)), key=lambda index: (entries[index]["fate"] == Fate.KEEP, -index)):
+        room -= len(json.dumps(entries[index]))
+        if room < 0:
+            break
+        told.add(index)
+    return [entry for index, entry in enumerate(entries) if index in told]
+
+
+@dataclass(frozen=True)
+class HoldRequest:
+    """What to hold or to release, and whether only to show it."""
+
+    target: Target
+    dry_run: bool
+    why: str = ""
+    by: str = ""
+
+
+def parse_hold(payload: Mapping[str, Any]) -> HoldRequest:
+    fields = checked("payload", payload)
+    return HoldRequest(_target(fields), fields.flag("dry_run"), fields.text("why"), fields.text("by"))
+
+
+def parse_release(payload: Mapping[str, Any]) -> HoldRequest:
+    fields = checked("payload", payload)
+    return HoldRequest(_target(fields), fields.flag("dry_run"))
+
+
+def _target(fields: Fields) -> Target:
+    target = Target(fields.maybe_text("snapshot"), fields.maybe_text("host"), fields.maybe_moment("at"))
+    if (target.snapshot_id is None) == (target.host is None):
+        raise PermanentError(f"{fields.what}: expected either a snapshot or a host")
+    if target.at is not None and target.host is None:
+        raise PermanentError(f"{fields.what}: at is the time of a host's point, and no host is given")
+    return target
+
+
+def held(snapshot: Snapshot, before: Hold | None, after: Hold | None) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "snapshot": snapshot.id,
+        "at": moment_text(snapshot.started),
+        "run": snapshot.tags.get(tags.RUN),
+        "before": _hold(before),
+        "after": _hold(after),
+    }
+
+
+def _hold(hold: Hold | None) -> dict[str, Any] | None:
+    return None if hold is None else {"why": hold.why, "by": hold.by, "since": hold.since}
+
+
+FORGOTTEN = "forgotten/"
+
+
+def forgotten_key(host_id: str) -> str:
+    return f"{FORGOTTEN}{checked_host_id(host_id)}.json"
+
+
+def host_of_forgotten_key(key: str) -> str:
+    """Raises PermanentError."""
+    return checked_host_id(key.removeprefix(FORGOTTEN).removesuffix(".json"))
+
+
+def forgotten_record(host_id: str, by: str, at: datetime) -> bytes:
+    return written({"id": host_id, "by": by, "at": moment_text(at)})
+
+
+@dataclass(frozen=True)
+class ForgetRequest:
+    """A host that left the policy, who asks to forget it, and whether only to show what that means."""
+
+    host: str
+    by: str
+    dry_run: bool
+
+
+def parse_forget(payload: Mapping[str, Any]) -> ForgetRequest:
+    fields = checked("payload", payload)
+    return ForgetRequest(fields.text("host"), fields.text("by"), fields.flag("dry_run"))
+
+
+def forgot(host_id: str, points: Iterable[RestorePoint], already: bool) -> dict[str, Any]:
+    """The points that no longer keep the snapshot they are in."""
+    told = [{"at": moment_text(point.at), "snapshot": point.snapshot_id} for point in points]
+    return {"schema": SCHEMA, "id": host_id, "already": already, "points": told}
 
 
 def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ...]) -> dict[str, Any]:

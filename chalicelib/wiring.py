@@ -35,7 +35,7 @@ def the_world() -> World:
         settings=Settings(
             receiver_group=receiver_group,
             drill_group=_setting("EBBTIDE_DRILL_GROUP"),
-            subnet=_setting("EBBTIDE_SUBNET"),
+            subnets=tuple(_setting("EBBTIDE_SUBNETS").split(",")),
             bucket=_setting("EBBTIDE_BUCKET"),
             region=str(session.region_name),
             agent=_setting("EBBTIDE_AGENT"),

@@ -1,6 +1,6 @@
 """The world in memory: each port in a few lines, with the semantics the flows rely on and nothing more."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from chalicelib.core.model import (
     CopyIntent,
     HostResult,
+    Lease,
     Machine,
     Recovery,
     RecoveryId,
@@ -15,9 +16,10 @@ from chalicelib.core.model import (
     Run,
     RunId,
     Snapshot,
+    SnapshotLock,
     Volume,
 )
-from chalicelib.errors import CapacityError, TokenSpentError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest, Settings, World
 
 Key = TypeVar("Key")
@@ -40,7 +42,7 @@ def put_if_absent(shelf: dict[Key, Value], key: Key, value: Value) -> bool:
 
 @dataclass
 class FakeMachines:
-    """A machine runs as soon as it is launched. `no_capacity_for` names the types EC2 is out of."""
+    """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of."""
 
     now: datetime = A_MOMENT
     by_id: dict[str, Machine] = field(default_factory=dict)
@@ -56,18 +58,21 @@ class FakeMachines:
 
     def launch(self, request: LaunchRequest) -> Machine:
         if request.token in self.by_token:
-            return self._launched_before(request.token)
-        if request.instance_type in self.no_capacity_for:
+            return self._launched_before(request)
+        zone = self.zone_of(request.subnet)
+        if self.no_capacity_for & {request.instance_type, zone}:
             raise CapacityError(f"no {request.instance_type} here")
         number = len(self.by_id) + 1
-        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", "zone-a", self.now, dict(request.tags))
+        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", zone, self.now, dict(request.tags))
         self.requests.append(request)
         self.by_token[request.token] = machine.id
         self.by_id[machine.id] = machine
         return machine
 
-    def _launched_before(self, token: str) -> Machine:
-        machine = self.by_id[self.by_token[token]]
+    def _launched_before(self, request: LaunchRequest) -> Machine:
+        machine = self.by_id[self.by_token[request.token]]
+        if request not in self.requests:
+            raise TokenTakenError(f"{machine.id} came of another request")
         if machine.state == "terminated":
             raise TokenSpentError(f"{machine.id} is terminated")
         return machine
@@ -77,7 +82,7 @@ class FakeMachines:
             self.by_id[machine_id] = replace(self.by_id[machine_id], state="terminated", address=None)
 
     def zone_of(self, subnet: str) -> str:
-        return "zone-a"
+        return subnet.replace("subnet", "zone")
 
 
 @dataclass
@@ -90,6 +95,9 @@ class FakeVolumes:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, str | None] = field(default_factory=dict)
+    locks: list[SnapshotLock] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
     created: int = 0
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
@@ -115,6 +123,8 @@ class FakeVolumes:
         return volume
 
     def attach(self, volume_id: str, machine_id: str) -> None:
+        if self.volumes[volume_id].zone != self.machines.by_id[machine_id].zone:
+            raise PermanentError(f"{volume_id} is not in the zone of {machine_id}")
         self.volumes[volume_id] = replace(self.volumes[volume_id], attached_to=machine_id, state="in-use")
 
     def delete_volume(self, volume_id: str) -> None:
@@ -125,6 +135,15 @@ class FakeVolumes:
 
     def get_snapshot(self, snapshot_id: str) -> Snapshot:
         return self.snapshots[snapshot_id]
+
+    def find_locks(self) -> list[SnapshotLock]:
+        return list(self.locks)
+
+    def find_images(self) -> dict[str, str]:
+        return dict(self.images)
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        return frozenset(snapshot_ids) & self.shared
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         self.created += 1
@@ -216,6 +235,7 @@ class FakeCatalog:
     points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
     copy_intents: dict[tuple[str, str], CopyIntent] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
 
     def policy_version(self) -> str | None:
         return self.version
@@ -227,6 +247,9 @@ class FakeCatalog:
         return True
 
     def open_run(self, run: Run) -> bool:
+        others = (each for each in self.runs.values() if each.id.receiver == run.id.receiver)
+        if not run.state.is_final and any(not each.state.is_final for each in others):
+            return False
         return put_if_absent(self.runs, run.id, run)
 
     def get_run(self, run_id: RunId) -> Run:
@@ -292,6 +315,16 @@ class FakeCatalog:
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self.copy_intents.pop((intent.region, intent.snapshot_id), None)
 
+    def find_lease(self, name: str) -> Lease | None:
+        return self.leases.get(name)
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        stored = self.leases.get(lease.name)
+        if (stored.version if stored else 0) != lease.version:
+            return None
+        self.leases[lease.name] = replace(lease, version=lease.version + 1)
+        return self.leases[lease.name]
+
 
 @dataclass
 class FakeLambdas:
@@ -333,7 +366,7 @@ def some_settings() -> Settings:
     return Settings(
         receiver_group="sg-receiver",
         drill_group="sg-drill",
-        subnet="subnet-a",
+        subnets=("subnet-a", "subnet-b"),
         bucket="ebbtide-archive",
         region="us-east-1",
         agent="agent/ebbtide-agent.pyz",
@@ -346,15 +379,21 @@ class Crash(Exception):
 
 @dataclass
 class Fuse:
-    """Blows at the nth call of any port, before or after the call took effect; every other call goes through."""
+    """Blows at the nth call of any port, before or after the call took effect; every other call goes through.
+
+    `for_good`: none goes through after it either, as when the process is killed and cleans up nothing.
+    """
 
     at: int
     after: bool
+    for_good: bool = False
     calls: int = 0
     has_blown: bool = False
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*given: Any, **named: Any) -> Any:
+            if self.for_good and self.has_blown:
+                self._blow()
             self.calls += 1
             blows = self.calls == self.at
             if blows and not self.after:

@@ -1,84 +1,68 @@
-"""Nights and drills as they go by, made by the flows themselves: a test plays the receiver, EC2 and the clock."""
+"""Nights for tests, as they stand at one moment: briefed, launched, serving, spent."""
 
-import json
-from collections.abc import Iterable
-from datetime import datetime
-from pathlib import Path
+from dataclasses import replace
+from datetime import timedelta
 
-from chalicelib import wire
-from chalicelib.core.model import RecoveryId, RunId
-from chalicelib.flows.apply import apply_policy
-from chalicelib.flows.reconcile import reconcile
-from chalicelib.flows.recover import open_drill, recover
-from chalicelib.flows.run_now import run_now
-from tests.builders import A_POLICY_TEXT, a_moment
-from tests.fakes import FakeWorld, a_world
+from chalicelib.core import tags
+from chalicelib.core.model import Machine, Run
+from chalicelib.core.night_actions import Action
+from chalicelib.core.night_world import NightWorld
+from tests.builders import a_machine, a_moment, a_receiver, a_result, a_run, a_volume
 
-WIRE = Path(__file__).parent / "contract" / "wire"
+NETWORKS = ("198.51.100.0/24",)
+OPENED, DEADLINE = a_moment(2), a_moment(6)
+A_MINUTE = timedelta(minutes=1)
 
 
-def a_world_with_a_past(statuses: Iterable[str] = ("complete", "complete")) -> FakeWorld:
-    """Two nights, and two drills of us0: the first proved its newest point, the second could not ask it again."""
-    world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
-    a_night(world, 22)
-    a_night(world, 23, statuses)
-    a_drill(world, a_moment(9))
-    a_drill(world, a_moment(15), verdict="content only")
-    return world
+def a_night(**observed: object) -> NightWorld:
+    """A briefed night with its volume, before anything was launched."""
+    nothing_yet = NightWorld(
+        receiver=a_receiver(),
+        networks=NETWORKS,
+        zones=("zone-a", "zone-b"),
+        volumes=(a_volume(),),
+        newest=None,
+        briefed=frozenset({"vol-1"}),
+        machines=(),
+        ready=frozenset(),
+        released=frozenset(),
+        address=None,
+        results=(),
+        snapshots=(),
+    )
+    return replace(nothing_yet, **observed)  # type: ignore[arg-type]
 
 
-def a_night(world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "complete")) -> RunId:
-    """Opened, pushed to, released, snapshotted, closed."""
-    run_id = an_open_night(world, day)
-    run = world.catalog.get_run(run_id)
-    for host, status in zip(run.hosts, statuses, strict=True):
-        report = json.loads((WIRE / "report.json").read_text())
-        told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
-        report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
-        world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
-    world.archive.put_once(f"runs/{run_id}/released/1.json", b"{}")
-    stand_down(world)
-    reconcile(run_id, world, a_moment(3, day=day))
-    for snapshot_id in world.volumes.snapshots:
-        world.volumes.complete(snapshot_id)
-    reconcile(run_id, world, a_moment(3, 30, day=day))
-    return run_id
+def a_receiver_machine(attempt: int = 1, state: str = "running") -> Machine:
+    return a_machine(f"i-{attempt}", state, {tags.ATTEMPT: str(attempt)})
 
 
-def an_open_night(world: FakeWorld, day: int) -> RunId:
-    """Its receiver is up and its hosts are pushing."""
-    now = a_moment(2, day=day)
-    world.machines.now = world.volumes.now = now
-    run_id = run_now("main", world, now, new_nonce=lambda: f"{day:032}")
-    reconcile(run_id, world, now)
-    attempt = world.catalog.get_run(run_id).machine_attempt
-    world.archive.put_once(f"runs/{run_id}/ready/{attempt}.json", b"{}")
-    reconcile(run_id, world, now)
-    return run_id
+def a_launched_run(attempt: int = 1, **changes: object) -> Run:
+    launched = replace(a_run(), machine_attempt=attempt, machine_launched=OPENED)
+    return replace(launched, **changes)  # type: ignore[arg-type]
 
 
-def stand_down(world: FakeWorld) -> None:
-    """Every machine powers itself off, and EBS lets go of its volumes."""
-    for machine_id in world.machines.by_id:
-        world.machines.terminate(machine_id)
+def a_serving_night(**observed: object) -> NightWorld:
+    """The receiver stands, is ready and can be found."""
+    serving = a_night(
+        machines=(a_receiver_machine(),),
+        volumes=(a_volume(attached_to="i-1"),),
+        ready=frozenset({1}),
+        address="10.0.0.1",
+    )
+    return replace(serving, **observed)  # type: ignore[arg-type]
 
 
-def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven") -> RecoveryId:
-    recovery_id = an_open_drill(world, now)
-    report = json.loads((WIRE / "recovery-report.json").read_text())
-    compared = {"entries": 120, "missing": 0, "extra": 0, "different": 0, "unhashed": 0}
-    told = {"recovery": str(recovery_id), "id": recovery_id.host_id, "verdict": verdict, "compared": compared}
-    up = {
-        "boot": {"state": "booted", "why": None, "seconds": 1.2},
-        "probe": {"target": "http://127.0.0.1/", "answer": "200 OK", "ok": True},
-    }
-    world.archive.put_once(wire.recovery_report_key(recovery_id), json.dumps({**report, **told, **up}).encode())
-    recover(recovery_id, world, now)
-    return recovery_id
+def a_spent_night(**observed: object) -> NightWorld:
+    """The receiver is gone and has let go of the volume; both hosts are complete."""
+    spent = a_night(
+        machines=(a_receiver_machine(state="terminated"),),
+        ready=frozenset({1}),
+        released=frozenset({1}),
+        results=(a_result("us0"), a_result("eu0")),
+    )
+    return replace(spent, **observed)  # type: ignore[arg-type]
 
 
-def an_open_drill(world: FakeWorld, now: datetime) -> RecoveryId:
-    recovery_id = open_drill("us0", world, now)
-    recover(recovery_id, world, now)
-    return recovery_id
+def kinds(actions: tuple[Action, ...]) -> list[type]:
+    return [type(action) for action in actions]

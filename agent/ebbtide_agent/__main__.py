@@ -27,6 +27,7 @@ exit codes:
   75   the receiver could not be reached in time; the next night tries again
   77   refused: another backup is under way, or the receiver said no
   78   the configuration has faults; all of them are listed
+  129  its terminal or connection went away
   143  told to stop
 """
 
@@ -40,8 +41,8 @@ It reads four files, and never executes what is in the first three:
 
   /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
                          and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
-                         SCRIPT_MINUTES, WAIT_MINUTES
-  /etc/backup_include    what is backed up, one place or rsync pattern a line; without any, everything
+                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES
+  /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first; one that fails ends the night before the push
 """
@@ -123,7 +124,9 @@ def _run(options: argparse.Namespace) -> int:
             return progress.nothing
         return progress.as_bar(screen) if options.progress == "auto" and screen.isatty() else progress.as_lines(screen)
 
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # who starts us under nohup wants us to go on
+            signal.signal(number, _stop)
     paths = HostPaths(options.etc, options.state)
     report = night.run(night.Night(paths, link.World(_now, say=say), os.environ, show_on(sys.stdout)))
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")

@@ -16,6 +16,8 @@ PREFIX = "user.rsync."
 STAT = PREFIX + "%stat"
 ACCESS_ACL = PREFIX + "%aacl"
 DEFAULT_ACL = PREFIX + "%dacl"
+# What only root may write keeps its name behind the prefix; "user.rsync.note" is somebody's own.
+_STORED = tuple(PREFIX + namespace for namespace in ("security.", "system.", "trusted."))
 MUNGED = b"/rsyncd-munged/"
 _LONGEST_LINK = 4096 + len(MUNGED)
 
@@ -94,12 +96,6 @@ def parse_stat(value: bytes) -> Recorded:
         raise ValueError(f"not a %stat of rsync: {value!r}") from None
 
 
-def format_stat(recorded: Recorded) -> bytes:
-    """The reverse of `parse_stat`."""
-    major, minor = recorded.rdev
-    return f"{recorded.mode:o} {major},{minor} {recorded.uid}:{recorded.gid}".encode()
-
-
 def real_xattrs(stored: Mapping[str, bytes], mode: int) -> dict[str, bytes]:
     """The extended attributes that the stored ones stand for; those of the store itself are left out."""
     real = {}
@@ -110,7 +106,7 @@ def real_xattrs(stored: Mapping[str, bytes], mode: int) -> dict[str, bytes]:
             real["system.posix_acl_default"] = kernel_acl(value)
         elif name.startswith(PREFIX + "%"):
             continue
-        elif name.startswith(PREFIX):
+        elif name.startswith(_STORED):
             real[name[len(PREFIX) :]] = value
         elif name.startswith("user."):
             real[name] = value

@@ -19,7 +19,8 @@ def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> None:
     """Write `out` atomically and durably. The same entries always give the same bytes."""
     temporary = out.with_name(out.name + ".part")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             _write_lines(file, header, entries)
             file.flush()
             os.fsync(file.fileno())

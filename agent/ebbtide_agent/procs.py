@@ -58,8 +58,15 @@ class Kept:
         while chunk := os.read(self._stream.fileno(), 65536):
             self._tail += chunk
             del self._tail[: -self._keep]
+            self._show(chunk)
+
+    def _show(self, chunk: bytes) -> None:
+        """Whoever watches may go away, a terminal or a pipe; the program must not wait for them for ever."""
+        try:
             if self._listener:
                 self._listener(chunk)
+        except OSError:
+            self._listener = None
 
     def get(self) -> bytes:
         self._thread.join(LINGER_SECONDS)
@@ -136,11 +143,27 @@ def end(child: Child) -> None:
 
 def end_group(child: Child) -> None:
     """Ask a program and its group to stop, and make it stop ten seconds later. Already gone is success."""
-    _signal_group(child, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(KILL_AFTER_SECONDS)
-    _signal_group(child, signal.SIGKILL)
-    child.wait()
+    with _unhurried():
+        _signal_group(child, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(KILL_AFTER_SECONDS)
+        _signal_group(child, signal.SIGKILL)
+        child.wait()
+
+
+@contextlib.contextmanager
+def _unhurried() -> Iterator[None]:
+    """Whoever asks us a second time to stop must not make us leave something running. For the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    impatient = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in impatient]
+    try:
+        yield
+    finally:
+        for number, handler in zip(impatient, before):
+            signal.signal(number, handler)
 
 
 def shell_code(code: int) -> int:

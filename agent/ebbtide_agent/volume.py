@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ _FSCK_SECONDS = 3600.0
 # blkid: nothing was found on the device. fsck: up to this, all errors that there were are mended.
 _NOTHING_FOUND = 2
 _MENDED = 1
+_MIB = 1 << 20
 
 # Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
 _MAKE = {
@@ -79,10 +81,25 @@ def _point(place: Path, directory: Path) -> None:
 
 
 def _is_blank(device: Path) -> bool:
+    """Whether nothing was ever written to it. Raises PermanentError when something was and nobody knows what."""
     ended = procs.run(["blkid", "--probe", str(device)])
     if ended.exit_code not in (0, _NOTHING_FOUND):
         raise PermanentError(f"{device}: cannot tell what is on it: {ended.why}")
-    return ended.exit_code == _NOTHING_FOUND
+    if ended.exit_code == 0:
+        return False
+    if not _begins_with_zeros(device):
+        raise PermanentError(f"{device}: no file system is found on it, but it is not new: it needs a person")
+    return True
+
+
+def _begins_with_zeros(device: Path) -> bool:
+    """A new EBS volume is all zeros. What lost its superblock still has its tables within the first 64 MiB."""
+    try:
+        with device.open("rb", buffering=0) as file:
+            pieces = iter(lambda: file.read(_MIB), b"")
+            return all(piece.count(0) == len(piece) for piece in itertools.islice(pieces, 64))
+    except OSError as error:
+        raise PermanentError(f"{device} cannot be read: {error.strerror}") from error
 
 
 def _mend(device: Path) -> None:

@@ -62,13 +62,20 @@ class Route53Address:
             for network in sorted(wanted - present):
                 self._open(network)
             for network in sorted(present - wanted):
-                self._clients.ec2.revoke_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])
+                self._close(network)
 
     def _open(self, network: str) -> None:
         try:
             self._clients.ec2.authorize_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])
         except ClientError as error:
             if code_of(error) != "InvalidPermission.Duplicate":
+                raise
+
+    def _close(self, network: str) -> None:
+        try:
+            self._clients.ec2.revoke_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])
+        except ClientError as error:
+            if code_of(error) != "InvalidPermission.NotFound":
                 raise
 
     def _open_to(self) -> set[str]:

@@ -1,18 +1,23 @@
 """The catalogue in one DynamoDB table, without an index; every write is conditional and every read consistent.
 
+A run is opened together with its receiver's turn, in one transaction: of two that are opened at once one is, whatever
+their dates and attempts. Nothing has to be given back, because a closed run stays closed.
+
 | what          | pk                | sk                            | written when                        |
 |---------------|-------------------|-------------------------------|-------------------------------------|
 | policy        | `policy`          | `current`                     | the version is still the expected   |
 | run           | `runs#main`       | `2026-11-23#000001`           | absent; then its version unchanged  |
+| whose turn    | `turns`           | `main`                        | absent, or its run is closed        |
 | host's result | `results#<run>`   | `us0a`                        | absent: the first one wins          |
 | restore point | `points`          | `us0a#snap-0abc`              | absent; to be proven, present       |
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
 | copy's intent | `copies`          | `eu-central-1#snap-0abc`      | absent; then its version unchanged  |
+| lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
 
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +25,9 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws import items
 from chalicelib.aws.clients import Clients
-from chalicelib.aws.faults import code_of, told
-from chalicelib.core.model import CopyIntent, HostResult, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.aws.faults import cancellations_of, code_of, told
+from chalicelib.core.ids import parse_run
+from chalicelib.core.model import CopyIntent, HostResult, Lease, Recovery, RecoveryId, RestorePoint, Run, RunId
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
@@ -50,7 +56,23 @@ class DynamoCatalog:
     # -- runs
 
     def open_run(self, run: Run) -> bool:
-        return self._put(items.item(*_run_key(run.id), items.run_values(run)), _ABSENT)
+        new = items.item(*_run_key(run.id), items.run_values(run))
+        if run.state.is_final:
+            return self._put(new, _ABSENT)
+        holder = self._turn_of(run.id.receiver)
+        if holder is not None and self._is_open(holder):
+            return False
+        turn = items.item("turns", run.id.receiver, {"run": str(run.id)})
+        is_free = ("run = :run", {":run": {"S": str(holder)}}) if holder else (_ABSENT, None)
+        return self._put_all([(new, _ABSENT, None), (turn, *is_free)])
+
+    def _turn_of(self, receiver: str) -> RunId | None:
+        found = self._get("turns", receiver)
+        return parse_run(items.fields(found).text("run")) if found else None
+
+    def _is_open(self, run_id: RunId) -> bool:
+        found = self._get(*_run_key(run_id))
+        return found is not None and not items.read_run(found).state.is_final
 
     def get_run(self, run_id: RunId) -> Run:
         found = self._get(*_run_key(run_id))
@@ -80,7 +102,7 @@ class DynamoCatalog:
         self._put(items.item("points", _point_key(point), items.point_values(point)), _ABSENT)
 
     def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
-        found = self._query("points", f"{host_id}#" if host_id else None)
+        found = self._query("points", f"{host_id}#" if host_id is not None else None)
         return sorted((items.read_point(point) for point in found), key=lambda point: (point.at, point.host_id))
 
     def forget_points(self, snapshot_id: str) -> None:
@@ -103,7 +125,7 @@ class DynamoCatalog:
         return items.read_recovery(found)
 
     def find_recoveries(self, host_id: str | None = None) -> list[Recovery]:
-        found = self._query("recoveries", f"{host_id}#" if host_id else None)
+        found = self._query("recoveries", f"{host_id}#" if host_id is not None else None)
         return [items.read_recovery(recovery) for recovery in found]
 
     def save_recovery(self, recovery: Recovery) -> Recovery | None:
@@ -124,6 +146,18 @@ class DynamoCatalog:
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self._delete("copies", _copy_key(intent))
+
+    # -- leases
+
+    def find_lease(self, name: str) -> Lease | None:
+        found = self._get("leases", name)
+        return items.read_lease(found) if found else None
+
+    def save_lease(self, lease: Lease) -> Lease | None:
+        saved = replace(lease, version=lease.version + 1)
+        new = items.item("leases", lease.name, items.lease_values(saved))
+        is_saved = self._put_next(new, lease.version) if lease.version else self._put(new, _ABSENT)
+        return saved if is_saved else None
 
     # -- the table
 
@@ -164,6 +198,28 @@ class DynamoCatalog:
                 )
             except ClientError as error:
                 if code_of(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+        return True
+
+    def _put_all(self, puts: Sequence[tuple[items.Item, str, Mapping[str, Any] | None]]) -> bool:
+        """Whether every condition held and all of it is written; otherwise nothing is."""
+        writes = [
+            {
+                "Put": {
+                    "TableName": self._table,
+                    "Item": new,
+                    "ConditionExpression": condition,
+                    **({"ExpressionAttributeValues": values} if values else {}),
+                }
+            }
+            for new, condition, values in puts
+        ]
+        with told("writing " + " and ".join(f"{new['pk']['S']} {new['sk']['S']}" for new, _, _ in puts)):
+            try:
+                self._clients.dynamodb.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
+            except ClientError as error:
+                if "ConditionalCheckFailed" in cancellations_of(error):
                     return False
                 raise
         return True

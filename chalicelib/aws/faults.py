@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
-from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 
 _CAPACITY = {
     "InsufficientInstanceCapacity",
@@ -18,10 +18,13 @@ _CAPACITY = {
     "InstanceLimitExceeded",
 }
 _TOKEN_SPENT = {"IdempotentInstanceTerminated"}
+_TOKEN_TAKEN = {"IdempotentParameterMismatch"}
 _TRANSIENT = {
     "ConcurrentSnapshotLimitExceeded",
+    "ConditionalRequestConflict",
     "EC2ThrottledException",
     "IncorrectState",
+    "InsufficientVolumeCapacity",
     "InternalError",
     "InternalFailure",
     "InternalServerError",
@@ -38,6 +41,7 @@ _TRANSIENT = {
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
+    "TransactionCanceledException",
     "TransactionInProgressException",
     "Unavailable",
     "VolumeInUse",
@@ -49,6 +53,12 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
+def cancellations_of(error: ClientError) -> tuple[str, ...]:
+    """Why each part of a DynamoDB transaction was not written; empty for any other error."""
+    reasons = error.response.get("CancellationReasons", [])
+    return tuple(str(reason.get("Code")) for reason in reasons)
+
+
 @contextmanager
 def told(doing: str) -> Iterator[None]:
     """Raise what happens inside as one of our kinds; `doing` says which noun and id."""
@@ -56,7 +66,7 @@ def told(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _kind(error)(f"{doing}: {error}") from error
-    except HTTPClientError as error:
+    except (HTTPClientError, IncompleteReadError) as error:
         raise TransientError(f"{doing}: no answer from AWS, it may have happened all the same ({error})") from error
     except BotoCoreError as error:
         raise PermanentError(f"{doing}: {error}") from error
@@ -68,6 +78,8 @@ def _kind(error: ClientError) -> type[TransientError] | type[PermanentError]:
         return CapacityError
     if code in _TOKEN_SPENT:
         return TokenSpentError
+    if code in _TOKEN_TAKEN:
+        return TokenTakenError
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRANSIENT or status >= _SERVER_FAULT:
         return TransientError

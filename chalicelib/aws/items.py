@@ -14,6 +14,7 @@ from chalicelib.core.model import (
     ExpectedHost,
     HostResult,
     HostStatus,
+    Lease,
     Recovery,
     RecoveryKind,
     RecoveryState,
@@ -56,6 +57,7 @@ def run_values(run: Run) -> Item:
         "state": run.state.value,
         "machine_attempt": run.machine_attempt,
         "machine_launched": _maybe(run.machine_launched),
+        "full_zones": list(run.full_zones),
         "snapshot_intended": _maybe(run.snapshot_intended),
         "snapshot": run.snapshot_id,
         "closed": _maybe(run.closed),
@@ -77,6 +79,7 @@ def read_run(found: Mapping[str, Any]) -> Run:
         state=values.choice("state", RunState),
         machine_attempt=values.number("machine_attempt"),
         machine_launched=values.maybe_moment("machine_launched"),
+        full_zones=values.texts("full_zones") if "full_zones" in values.values else (),
         snapshot_intended=values.maybe_moment("snapshot_intended"),
         snapshot_id=values.maybe_text("snapshot"),
         closed=values.maybe_moment("closed"),
@@ -202,3 +205,12 @@ def read_copy_intent(found: Mapping[str, Any]) -> CopyIntent:
         why=values.maybe_text("why"),
         version=values.number("version"),
     )
+
+
+def lease_values(lease: Lease) -> Item:
+    return {"name": lease.name, "until": moment_text(lease.until), "version": lease.version}
+
+
+def read_lease(found: Mapping[str, Any]) -> Lease:
+    values = fields(found)
+    return Lease(values.text("name"), values.moment("until"), values.number("version"))

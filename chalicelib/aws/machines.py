@@ -24,6 +24,7 @@ class Ec2Machines:
     def __init__(self, clients: Clients, launch_template: str) -> None:
         self._clients = clients
         self._launch_template = launch_template
+        self._zones: dict[str, str] = {}
 
     def find(self, tags: Mapping[str, str]) -> list[Machine]:
         pages = self._clients.ec2.get_paginator("describe_instances")
@@ -50,7 +51,7 @@ class Ec2Machines:
         return _machine(found[0])
 
     def launch(self, request: LaunchRequest) -> Machine:
-        """Raises CapacityError, and TokenSpentError when this token's machine is gone already."""
+        """Raises CapacityError, and TokenSpentError or TokenTakenError for a token of another machine or request."""
         with told(f"launching a {request.instance_type} for {request.tags.get('Name', 'nobody')}"):
             answer = self._clients.ec2.run_instances(
                 LaunchTemplate={"LaunchTemplateId": self._launch_template, "Version": "$Latest"},
@@ -80,8 +81,12 @@ class Ec2Machines:
                     raise
 
     def zone_of(self, subnet: str) -> str:
-        with told(f"looking up the zone of subnet {subnet}"):
-            return self._clients.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["AvailabilityZone"]
+        """Asked for once: it never changes."""
+        if subnet not in self._zones:
+            with told(f"looking up the zone of subnet {subnet}"):
+                found = self._clients.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]
+            self._zones[subnet] = found["AvailabilityZone"]
+        return self._zones[subnet]
 
 
 def _of_the_root_volume(tags: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """EBS volumes and snapshots of ours: always our own account's, always from all pages."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -8,11 +8,17 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import tagging
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
-from chalicelib.core.model import Snapshot, Volume
+from chalicelib.core.model import Snapshot, SnapshotLock, Volume
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ec2.type_defs import SnapshotResponseTypeDef, SnapshotTypeDef, VolumeResponseTypeDef, VolumeTypeDef
+    from mypy_boto3_ec2.type_defs import (
+        LockedSnapshotsInfoTypeDef,
+        SnapshotResponseTypeDef,
+        SnapshotTypeDef,
+        VolumeResponseTypeDef,
+        VolumeTypeDef,
+    )
 
 # Any name does: the machine finds its volume by the volume's id.
 _DEVICE = "/dev/sdf"
@@ -85,6 +91,44 @@ class EbsVolumes:
             raise KeyError(snapshot_id)
         return _snapshot(answer["Snapshots"][0])
 
+    def find_locks(self) -> list[SnapshotLock]:
+        with told("looking for locked snapshots"):
+            return [_lock(locked) for locked in self._locked()]
+
+    def _locked(self) -> "Iterator[LockedSnapshotsInfoTypeDef]":
+        """Page by page: botocore has no paginator for this call."""
+        page = self._clients.ec2.describe_locked_snapshots()
+        yield from page["Snapshots"]
+        while page.get("NextToken"):
+            page = self._clients.ec2.describe_locked_snapshots(NextToken=page["NextToken"])
+            yield from page["Snapshots"]
+
+    def find_images(self) -> dict[str, str]:
+        pages = self._clients.ec2.get_paginator("describe_images")
+        with told("looking for images of our own account"):
+            return {
+                device["Ebs"]["SnapshotId"]: image["ImageId"]
+                for page in pages.paginate(Owners=["self"])
+                for image in page["Images"]
+                for device in image.get("BlockDeviceMappings", [])
+                if "SnapshotId" in device.get("Ebs", {})
+            }
+
+    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+        return frozenset(snapshot_id for snapshot_id in snapshot_ids if self._is_shared(snapshot_id))
+
+    def _is_shared(self, snapshot_id: str) -> bool:
+        with told(f"looking who may use snapshot {snapshot_id}"):
+            try:
+                answer = self._clients.ec2.describe_snapshot_attribute(
+                    SnapshotId=snapshot_id, Attribute="createVolumePermission"
+                )
+            except ClientError as error:
+                if code_of(error) == "InvalidSnapshot.NotFound":
+                    return False
+                raise
+        return bool(answer["CreateVolumePermissions"])
+
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         with told(f"taking a snapshot of volume {volume_id} ({description})"):
             return _snapshot(
@@ -140,3 +184,7 @@ def _snapshot(snapshot: "SnapshotTypeDef | SnapshotResponseTypeDef") -> Snapshot
         progress=int(snapshot.get("Progress", "").rstrip("%") or 0),
         tags=tagging.read(snapshot.get("Tags", [])),
     )
+
+
+def _lock(locked: "LockedSnapshotsInfoTypeDef") -> SnapshotLock:
+    return SnapshotLock(locked["SnapshotId"], locked["LockState"], locked.get("LockExpiresOn"))

@@ -6,12 +6,13 @@ does not show its effect yet, and remember why one failed.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chalicelib.core import tags
+from chalicelib.core.backups import points_in
 from chalicelib.core.model import CopyIntent, RestorePoint, Snapshot
-from chalicelib.core.pruning import points_in
 from chalicelib.core.retention import Rules, retain
 from chalicelib.errors import PermanentError
 
@@ -95,13 +96,14 @@ def plan_copies(
     intents: Iterable[CopyIntent],
     rules: Rules,
     now: datetime,
+    forgotten: AbstractSet[str] = frozenset(),
 ) -> CopyPlan:
     """The next copies to ask for, the newest snapshots first, at most one of a receiver at a time.
 
     Each copy then builds on the last of its receiver: EC2 copies only what has changed since a copy that is complete.
     """
     known = list(intents)
-    wanted = [_wanted(source, copies, known) for source in uncopied(sources, copies, rules)]
+    wanted = [_wanted(source, copies, known) for source in uncopied(sources, copies, rules, forgotten)]
     on_their_way = [each for each in wanted if each.is_on_its_way(now)]
     pending = sum(copy.state == "pending" for copy in copies)
     room = MOST_AT_ONCE - pending - sum(each.pending is None for each in on_their_way)
@@ -118,14 +120,17 @@ def plan_copies(
     return CopyPlan(tuple(ask), tuple(waiting), _failures(wanted), _served(known, wanted))
 
 
-def uncopied(sources: Iterable[Snapshot], copies: Iterable[Snapshot], rules: Rules) -> tuple[Snapshot, ...]:
+def uncopied(
+    sources: Iterable[Snapshot], copies: Iterable[Snapshot], rules: Rules, forgotten: AbstractSet[str] = frozenset()
+) -> tuple[Snapshot, ...]:
     """The completed snapshots that the copies' rules want and whose run has no complete copy, the newest first.
 
-    The rules are applied to both together, so that what they have let go of over there is not copied once more.
+    The rules are applied to both together, so that what they have let go of over there is not copied once more. Neither
+    is what only hosts that are `forgotten`, by their ids, have points in.
     """
     here = _points_of_each_run(sources)
     there = _points_of_each_run(as_taken(copy) for copy in copies)
-    kept = _kept({**there, **here}.values(), rules)
+    kept = _kept({**there, **here}.values(), rules, forgotten)
     wanted = (source for run, (source, _) in here.items() if source.id in kept and run not in there)
     return tuple(sorted(wanted, key=lambda source: (source.started, source.id), reverse=True))
 
@@ -167,12 +172,15 @@ def _points_of_each_run(snapshots: Iterable[Snapshot]) -> dict[str, tuple[Snapsh
     return found
 
 
-def _kept(held: Iterable[tuple[Snapshot, tuple[RestorePoint, ...]]], rules: Rules) -> set[str]:
+def _kept(
+    held: Iterable[tuple[Snapshot, tuple[RestorePoint, ...]]], rules: Rules, forgotten: AbstractSet[str]
+) -> set[str]:
     """The ids of the snapshots in which some host keeps a point."""
     of_host: dict[str, list[RestorePoint]] = defaultdict(list)
     for _, points in held:
         for point in points:
-            of_host[point.host_id].append(point)
+            if point.host_id not in forgotten:
+                of_host[point.host_id].append(point)
     return {kept.point.snapshot_id for points in of_host.values() for kept in retain(points, rules).kept}
 
 

@@ -47,9 +47,10 @@ def launch_token(owner: RunId | RecoveryId, attempt: int) -> str:
     return _token(f"{owner}#{attempt}")
 
 
-def volume_token(receiver: str, number: int) -> str:
-    """CreateVolume's ClientToken for the data volume of a receiver; `number` counts its replacements."""
-    return _token(f"volume {receiver}#{number}")
+def volume_token(run: RunId, zone: str) -> str:
+    """CreateVolume's ClientToken for the data volume made for a run in a zone: the same for every try of the run, and
+    another for every run, because a lost volume's token is never asked for again."""
+    return _token(f"volume {run} in {zone}")
 
 
 def recovery_volume_token(recovery: RecoveryId) -> str:

@@ -83,7 +83,10 @@ class HostResult:
 
 @dataclass(frozen=True)
 class Run:
-    """One receiver's night. `version` is the fencing number of the last conditional write."""
+    """One receiver's night. `version` is the fencing number of the last conditional write.
+
+    `full_zones` had no room for its receiver; `why` is what ended it otherwise than done, or what stands in the way.
+    """
 
     id: RunId
     policy_version: str
@@ -93,6 +96,7 @@ class Run:
     state: RunState = RunState.OPEN
     machine_attempt: int = 1
     machine_launched: datetime | None = None
+    full_zones: tuple[str, ...] = ()
     snapshot_intended: datetime | None = None
     snapshot_id: str | None = None
     closed: datetime | None = None
@@ -135,6 +139,24 @@ class Snapshot:
     size_gib: int
     progress: int
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SnapshotLock:
+    """EBS's own lock on a snapshot of ours. `state` is EC2's word: governance, compliance, expired, …"""
+
+    snapshot_id: str
+    state: str
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who may act alone, until when. `version` is the fencing number of the last conditional write."""
+
+    name: str
+    until: datetime
+    version: int = 0
 
 
 @dataclass(frozen=True)

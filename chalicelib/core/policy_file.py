@@ -40,6 +40,16 @@ def parse(text: str, version: str, file: str = "policy.toml") -> Policy:
     return _policy(version, table)
 
 
+def ids_named_in(text: str) -> dict[str, str]:
+    """The id of every host that a policy's text names, whatever else is wrong with it by today's rules."""
+    try:
+        hosts = tomllib.loads(text).get("host")
+    except tomllib.TOMLDecodeError:
+        return {}
+    tables = hosts.items() if isinstance(hosts, dict) else ()
+    return {name: str(table["id"]) for name, table in tables if isinstance(table, dict) and "id" in table}
+
+
 def _policy(version: str, table: _Table) -> Policy:
     return Policy(
         version=version,

@@ -21,9 +21,8 @@ VOLUME = Table(
         Key(
             "mode",
             values.one_of("persistent", "ephemeral"),
-            "Whether the volume stays between nights, or is made from the last snapshot each night.",
+            "Whether the volume stays, or is made from the last snapshot each night and goes when its own is complete.",
             "persistent",
-            has_effect=False,
         ),
     ),
     'a table like { size = "80GiB" }',
@@ -46,7 +45,11 @@ RETENTION = Table(
 
 RECEIVER = Table(
     (
-        Key("window", values.WINDOW, "When the receiver stands, in local time. The end is the deadline."),
+        Key(
+            "window",
+            values.WINDOW,
+            "When the receiver stands, in local time: 30 minutes to 21 hours. The end is the deadline.",
+        ),
         Key("timezone", values.ZONE, "The IANA time zone of the window."),
         Key("name", values.DNS_NAME, "The name hosts connect to, in the hosted zone of the deployment."),
         Key(
@@ -76,9 +79,8 @@ HOST = Table(
         Key(
             "target",
             values.one_of("receiver", "volume"),
-            "Where it pushes to: a receiver, or a volume of its own on EC2.",
+            'Where it pushes to: a receiver, or a volume of its own. `"volume"` has no effect yet and is refused.',
             "receiver",
-            has_effect=False,
         ),
         Key("instance_id", values.INSTANCE, 'Its EC2 instance, with `target = "volume"`.', None, has_effect=False),
         Key("retention", RETENTION, "Rules of its own, in place of all of `[retention]`.", None),
@@ -96,7 +98,7 @@ COPY = Table(
 RESTORE_INSTANCES = Table(
     (
         Key("arm64", values.INSTANCE_TYPE, "The instance type for images of ARM machines.", None),
-        Key("x86_64", values.INSTANCE_TYPE, "The instance type for images of Intel and AMD machines.", None),
+        Key("x86_64", values.INSTANCE_TYPE, "The same for Intel and AMD machines.", None, has_effect=False),
     ),
     'a table like { arm64 = "t4g.medium" }',
 )

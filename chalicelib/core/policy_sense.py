@@ -5,12 +5,14 @@ What did not pass its own check is missing from the tables here, so nothing is f
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import time
 from typing import Any
 
 from chalicelib.core.checks import Faults, within
 from chalicelib.core.policy_keys import RETENTION
 from chalicelib.core.policy_values import is_arm
 from chalicelib.core.tags import MOST_HOSTS
+from chalicelib.core.windows import LONGEST, SHORTEST, length_of
 
 _Table = Mapping[str, Any]
 
@@ -34,11 +36,22 @@ def check_sense(policy: _Table, faults: Faults) -> None:
 
 
 def _check_receiver(path: str, receiver: _Table, faults: Faults) -> None:
+    if "window" in receiver:
+        _check_window(f"{path}.window", receiver["window"], faults)
     if len(receiver.get("hosts", ())) > MOST_HOSTS:
         faults.add(f"{path}.hosts", f" has {len(receiver['hosts'])} entries: expected at most {MOST_HOSTS}")
     instances = receiver.get("instance", ())
     if len({_architecture(instance) for instance in instances}) > 1:
         faults.wrong(f"{path}.instance", instances, "types of one architecture, because they boot one image")
+
+
+def _check_window(path: str, window: tuple[time, time], faults: Faults) -> None:
+    start, end = window
+    shown, length = f"{start:%H:%M}-{end:%H:%M}", length_of(start, end)
+    if length < SHORTEST:
+        faults.wrong(path, shown, "30 minutes or more: a receiver has to start, and hosts have to push")
+    if length > LONGEST:
+        faults.wrong(path, shown, "21 hours or less: the night has to be over before the next one begins")
 
 
 def _check_host(path: str, host: _Table, faults: Faults) -> None:
@@ -85,6 +98,9 @@ def _check_hosts_are_apart(hosts: _Table, faults: Faults) -> None:
     ids = [(within("host", name) + ".id", host["id"]) for name, host in hosts.items() if "id" in host]
     for path, other, value in _repeated(ids):
         faults.wrong(path, value, f"an id of its own, not that of {other}")
+    for path, value in ids:
+        if value in hosts and path != within("host", value) + ".id":
+            faults.wrong(path, value, f"an id that is not the name of another host: {within('host', value)}")
     keys = [
         (f"{within('host', name)}.keys[{index}]", " ".join(key.split()[:2]))
         for name, host in hosts.items()

@@ -21,6 +21,7 @@ from chalicelib.core.model import (
 
 PROVEN = "proven"
 FAILED = "failed"
+VERDICTS = (PROVEN, "content only", "as recorded", "unproven", "different", FAILED)
 
 # A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere.
 LASTS = {RecoveryKind.DRILL: timedelta(hours=2), RecoveryKind.RESTORE: timedelta(days=7)}
@@ -156,6 +157,8 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
 
 def _conclude(report: RecoveryReport) -> tuple[Action, ...]:
     """The point is marked first: once the verdict is recorded, no one comes back to the report."""
+    if report.verdict not in VERDICTS:
+        return (RecordVerdict(FAILED, (f"its report says {report.verdict!r:.80}, which is no verdict",)),)
     if report.verdict != PROVEN:
         return (RecordVerdict(report.verdict, report.findings),)
     belied = _what_belies(report)

@@ -4,6 +4,9 @@ The rules mean what `restic forget --keep-*` means (https://restic.readthedocs.i
 Each walks from the newest point back and keeps the newest one of every hour, day, ISO week, month or year that has
 any, until it has counted enough. A rule that runs out of points first keeps the oldest one as well, so that history
 is as long as it can be while the count is not reached. A point stays if any rule keeps it. Days are days in UTC.
+
+Whatever the rules say, two points of a host stay: the newest, which every rule counts first, and the newest that a
+drill has proven, which is the last one known to work.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -26,6 +29,7 @@ _BUCKETS: dict[str, _Bucket] = {
 
 KEEP_ALL = -1
 NO_RULES = "no rule says that anything expires"
+NEWEST_PROVEN = "newest proven point"
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,14 @@ class Retention:
 
 
 def retain(points: Iterable[RestorePoint], rules: Rules) -> Retention:
-    """What the rules keep of one host's points. Without any rule nothing expires."""
+    """What stays of one host's points. Without any rule nothing expires."""
     newest_first = sorted(points, key=_by_age, reverse=True)
-    kept = [Kept(point, reasons) for point, reasons in zip(newest_first, _reasons(newest_first, rules), strict=True)]
+    by_rules = reasons_to_keep([point.at for point in newest_first], rules)
+    proven = next((point for point in newest_first if point.proven is not None), None)
+    kept = [
+        Kept(point, (*reasons, NEWEST_PROVEN) if point is proven else reasons)
+        for point, reasons in zip(newest_first, by_rules, strict=True)
+    ]
     return Retention(
         kept=tuple(each for each in kept if each.reasons),
         expired=tuple(each.point for each in kept if not each.reasons),
@@ -75,16 +84,16 @@ def _by_age(point: RestorePoint) -> tuple[datetime, str]:
     return point.at, point.snapshot_id
 
 
-def _reasons(newest_first: Sequence[RestorePoint], rules: Rules) -> list[tuple[str, ...]]:
-    """The reasons to keep each point, beside the points."""
+def reasons_to_keep(newest_first: Sequence[datetime], rules: Rules) -> list[tuple[str, ...]]:
+    """Why the rules keep each of these times, beside the times; no reason at all for what expires."""
     if rules.are_empty:
         return [(NO_RULES,)] * len(newest_first)
     by_rule = [_kept_by(rule, getattr(rules, rule), newest_first) for rule in _BUCKETS]
     return [tuple(kept[index] for kept in by_rule if index in kept) for index in range(len(newest_first))]
 
 
-def _kept_by(rule: str, count: int, newest_first: Sequence[RestorePoint]) -> dict[int, str]:
-    """The places of the points this one rule keeps, each with the reason."""
+def _kept_by(rule: str, count: int, newest_first: Sequence[datetime]) -> dict[int, str]:
+    """The places of the times this one rule keeps, each with the reason."""
     if count == 0 or not newest_first:
         return {}
     firsts = _first_of_each_bucket(_BUCKETS[rule], newest_first)
@@ -96,6 +105,6 @@ def _kept_by(rule: str, count: int, newest_first: Sequence[RestorePoint]) -> dic
     return kept
 
 
-def _first_of_each_bucket(bucket: _Bucket, newest_first: Sequence[RestorePoint]) -> list[int]:
-    buckets = [bucket(point.at.astimezone(UTC), index) for index, point in enumerate(newest_first)]
+def _first_of_each_bucket(bucket: _Bucket, newest_first: Sequence[datetime]) -> list[int]:
+    buckets = [bucket(at.astimezone(UTC), index) for index, at in enumerate(newest_first)]
     return [index for index, value in enumerate(buckets) if index == 0 or value != buckets[index - 1]]

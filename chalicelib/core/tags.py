@@ -12,6 +12,7 @@ SCHEMA = "ebbtide:schema"
 ROLE = "ebbtide:role"
 RECEIVER = "ebbtide:receiver"
 RUN = "ebbtide:run"
+MADE_FOR = "ebbtide:made-for"  # on a data volume, which outlives the run it was made for: no RUN, no EXPIRES
 RECOVERY = "ebbtide:recovery"
 ATTEMPT = "ebbtide:attempt"
 EXPIRES = "ebbtide:expires"
@@ -23,6 +24,8 @@ HOLD = "ebbtide:hold"
 SOURCE = "ebbtide:source"
 SOURCE_REGION = "ebbtide:source-region"
 TAKEN = "ebbtide:taken"
+HOLD_BY = "ebbtide:hold-by"
+HOLD_SINCE = "ebbtide:hold-since"
 NAME = "Name"
 
 # EC2's limits: 50 tags a resource, 256 characters a value. 8 tags of 64 ids leave room and hold 512 hosts.

@@ -1,16 +1,23 @@
 """When a receiver's night is: local hours of a time zone, turned into instants. The only room that knows local time."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
 
+from chalicelib.core.model import Run
 from chalicelib.core.policy import ReceiverPolicy
 
 # A night that nobody opened in time (the tick was down) is still opened this long after its deadline, to be recorded
 # as the failure it was. Later than that, another day's silence is what tells.
 CATCH_UP = timedelta(hours=6)
+
+# Below the one there is no time for a receiver that had to be replaced (`night.READY_WITHIN`) to be pushed to. Above
+# the other a receiver that uses its grace still stands when the next night begins: where the clocks go forward by two
+# hours, that is 22 hours after this one, and by one, as nearly everywhere, 23.
+SHORTEST = timedelta(minutes=30)
+LONGEST = timedelta(hours=21)
 
 _A_DAY = timedelta(days=1)
 
@@ -22,6 +29,12 @@ class Window:
     day: date
     opens: datetime
     deadline: datetime
+
+
+def length_of(start: time, end: time) -> timedelta:
+    """How long a window is on the clock; one that ends before it starts ends on the next date."""
+    begun, ended = (datetime.combine(date.min, at) for at in (start, end))
+    return ended - begun if ended > begun else ended + _A_DAY - begun
 
 
 def window_on(receiver: ReceiverPolicy, day: date) -> Window:
@@ -52,11 +65,30 @@ def due(receiver: ReceiverPolicy, now: datetime, run_days: Collection[date]) -> 
     return window if now < window.deadline + grace else None
 
 
+def nights_had(receiver: ReceiverPolicy, runs: Iterable[Run]) -> frozenset[date]:
+    """The local dates whose window needs no run any more.
+
+    It had one; or one that was begun by hand before it was closed only after its deadline, and left it no time.
+    """
+    return frozenset(day for run in runs for day in _nights_of(receiver, run))
+
+
+def _nights_of(receiver: ReceiverPolicy, run: Run) -> Iterator[date]:
+    for window in (window_on(receiver, run.id.day), window_on(receiver, run.id.day + _A_DAY)):
+        is_its_own = run.id.day == window.day and run.opened >= window.opens
+        if is_its_own or (run.opened < window.opens and run.closed is not None and run.closed >= window.deadline):
+            yield window.day
+
+
 def window_from(receiver: ReceiverPolicy, now: datetime) -> Window:
-    """A night begun by hand: as long as the receiver's own of that local date, from now on."""
-    day = now.astimezone(ZoneInfo(receiver.timezone)).date()
-    usual = window_on(receiver, day)
-    return Window(day, now, now + (usual.deadline - usual.opens))
+    """A night begun by hand: as long as the receiver's own, from now on.
+
+    Inside a window it belongs to that window's date, so that an operator and the tick cannot both open that night.
+    """
+    latest = _latest_begun(receiver, now)
+    today = now.astimezone(ZoneInfo(receiver.timezone)).date()
+    usual = latest if now < latest.deadline else window_on(receiver, today)
+    return Window(usual.day, now, now + (usual.deadline - usual.opens))
 
 
 def _latest_begun(receiver: ReceiverPolicy, now: datetime) -> Window:

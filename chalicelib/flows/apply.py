@@ -1,12 +1,13 @@
 """Put a policy into force: check all of it, archive the text as the next version, point the table at it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.core.policy import Policy
 from chalicelib.core.policy_changes import describe_changes
 from chalicelib.core.policy_file import parse
 from chalicelib.errors import ConfigError, TransientError
-from chalicelib.flows.policies import PREFIX, get_policy, policy_key
+from chalicelib.flows.policies import find_owners, find_versions, get_policy, policy_key
 from chalicelib.ports import World
 
 
@@ -23,11 +24,16 @@ def apply_policy(text: str, expected: str | None, world: World) -> Applied:
     if world.settings.is_standby:
         raise ConfigError(("policy: this region is a standby: apply it in the region it stands by for",))
     current = world.catalog.policy_version()
-    before = get_policy(current, world) if current else None
+    before = _readable(current, world) if current else None
     version = _next_version(world)
     policy = parse(text, version)
-    faults = _stale(current, expected) + _unfit_here(policy, world)
-    faults += _unfit_after(before, policy, world) if before else ()
+    faults = (
+        *_stale(current, expected),
+        *_without_effect(policy),
+        *_unfit_here(policy, world),
+        *_of_another(policy, find_owners(world)),
+        *(_unfit_after(before, policy, world) if before else ()),
+    )
     if faults:
         raise ConfigError(faults)
     if current and world.archive.get(policy_key(current)) == text.encode():
@@ -39,15 +45,31 @@ def apply_policy(text: str, expected: str | None, world: World) -> Applied:
     return Applied(version, tuple(describe_changes(before, policy)))
 
 
+def _readable(version: str, world: World) -> Policy | None:
+    """None for a version that today's rules no longer accept: it must not stand in the way of one that they do."""
+    try:
+        return get_policy(version, world)
+    except ConfigError:
+        return None
+
+
 def _next_version(world: World) -> str:
-    versions = [key.removeprefix(PREFIX).removesuffix(".toml") for key in world.archive.list(PREFIX)]
-    return f"{max((int(version) for version in versions), default=0) + 1:06d}"
+    return f"{max(map(int, find_versions(world)), default=0) + 1:06d}"
 
 
 def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:
     if expected is None or expected == current:
         return ()
     return (f"policy: version {current} is in force, expected {expected}: start again from what is in force",)
+
+
+def _without_effect(policy: Policy) -> tuple[str, ...]:
+    """What a policy may say and nothing would do: better refused than a host that is believed to be backed up."""
+    return tuple(
+        f'host.{host.name}.target: "volume" has no effect yet, expected "receiver"'
+        for host in policy.hosts.values()
+        if host.target == "volume"
+    )
 
 
 def _unfit_here(policy: Policy, world: World) -> tuple[str, ...]:
@@ -57,14 +79,17 @@ def _unfit_here(policy: Policy, world: World) -> tuple[str, ...]:
     return (f"copy.region: {policy.copy.region!r} is where the backups are, expected another region",)
 
 
-def _unfit_after(before: Policy, after: Policy, world: World) -> tuple[str, ...]:
-    """What is sound by itself, but not after the policy in force."""
-    owners = {host.id: host.name for host in before.hosts.values()}
-    moved = (
+def _of_another(policy: Policy, owners: Mapping[str, str]) -> tuple[str, ...]:
+    """An id's restore points and its tree stay its own: whoever got it later could read them."""
+    return tuple(
         f"host.{host.name}.id: {host.id!r} belongs to {owners[host.id]}, expected an id that was never used"
-        for host in after.hosts.values()
+        for host in policy.hosts.values()
         if owners.get(host.id, host.name) != host.name
     )
+
+
+def _unfit_after(before: Policy, after: Policy, world: World) -> tuple[str, ...]:
+    """What is sound by itself, but not after the policy in force."""
     renamed = (
         f"host.{name}.id: {after.hosts[name].id!r}, expected {host.id!r}: an id is permanent"
         for name, host in before.hosts.items()
@@ -76,4 +101,4 @@ def _unfit_after(before: Policy, after: Policy, world: World) -> tuple[str, ...]
         for run in world.catalog.find_runs(name)
         if not run.state.is_final
     )
-    return (*moved, *renamed, *busy)
+    return (*renamed, *busy)

@@ -5,6 +5,7 @@ What came of that the next look will find.
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from chalicelib.core.copying import Ask, CopyFailure, CopyPlan, copy_tags, plan_
 from chalicelib.core.model import CopyIntent, Snapshot
 from chalicelib.core.policy import CopyPolicy, Policy
 from chalicelib.errors import PermanentError, TransientError
+from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
 
@@ -28,11 +30,12 @@ class Copied:
 
 def copy_snapshots(world: World, now: datetime) -> Copied:
     """Nothing to do where none are wanted. Raises TransientError when AWS should be asked again later."""
-    wanted = copies_wanted(find_policy(world), world)
+    policy = find_policy(world)
+    wanted = copies_wanted(policy, world)
     if wanted is None:
         return Copied()
     intents = world.catalog.find_copy_intents()
-    plan = _plan(intents, wanted, world, now)
+    plan = _plan(intents, wanted, forgotten_under(policy, world), world, now)
     for intent in plan.served:
         world.catalog.forget_copy_intent(intent)
     asked = [each.source.id for each in plan.ask if _ask(each, wanted.region, intents, world, now)]
@@ -49,10 +52,13 @@ def find_uncopied(snapshots: Iterable[Snapshot], policy: Policy | None, world: W
     wanted = copies_wanted(policy, world)
     if wanted is None:
         return frozenset()
-    return frozenset(each.id for each in uncopied(snapshots, _find_copies(wanted.region, world), wanted.retention))
+    copies, forgotten = _find_copies(wanted.region, world), forgotten_under(policy, world)
+    return frozenset(each.id for each in uncopied(snapshots, copies, wanted.retention, forgotten))
 
 
-def _plan(intents: Sequence[CopyIntent], wanted: CopyPolicy, world: World, now: datetime) -> CopyPlan:
+def _plan(
+    intents: Sequence[CopyIntent], wanted: CopyPolicy, forgotten: AbstractSet[str], world: World, now: datetime
+) -> CopyPlan:
     """Of intents for another region than the policy's now nothing is expected: they have served."""
     plan = plan_copies(
         sources=world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP}),
@@ -60,6 +66,7 @@ def _plan(intents: Sequence[CopyIntent], wanted: CopyPolicy, world: World, now: 
         intents=[intent for intent in intents if intent.region == wanted.region],
         rules=wanted.retention,
         now=now,
+        forgotten=forgotten,
     )
     elsewhere = tuple(intent for intent in intents if intent.region != wanted.region)
     return replace(plan, served=plan.served + elsewhere)

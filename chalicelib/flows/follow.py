@@ -12,7 +12,7 @@ from chalicelib.core import tags
 from chalicelib.core.model import RestorePoint, RunId, Snapshot
 from chalicelib.errors import PermanentError
 from chalicelib.flows.points import points_of_each_run, record_points
-from chalicelib.flows.policies import find_newest_version
+from chalicelib.flows.policies import find_versions
 from chalicelib.flows.rebuild import read_run
 from chalicelib.flows.receive_report import receive_reports
 from chalicelib.flows.stock import find_stock
@@ -43,9 +43,9 @@ def _staying(stock: Iterable[Snapshot]) -> list[Snapshot]:
 
 def _follow_policy(world: World) -> None:
     """The newest version that has arrived."""
-    newest, current = find_newest_version(world), world.catalog.policy_version()
-    if newest is not None and newest != current:
-        world.catalog.set_policy_version(newest, current)
+    arrived, current = find_versions(world), world.catalog.policy_version()
+    if arrived and arrived[-1] != current:
+        world.catalog.set_policy_version(arrived[-1], current)
 
 
 def _adopt(run_id: RunId, points: tuple[RestorePoint, ...], world: World, now: datetime) -> bool:
@@ -58,12 +58,18 @@ def _adopt(run_id: RunId, points: tuple[RestorePoint, ...], world: World, now: d
 
 
 def _reported(run_id: RunId, world: World) -> set[str]:
-    """The ids of the hosts whose reports have arrived, recorded together with their run."""
+    """The ids of the hosts whose reports have arrived, recorded together with their run; none while that is open.
+
+    Nothing here closes a run, and an open one would keep the later ones of its receiver out of the catalogue.
+    """
     try:
         run = read_run(run_id, world)
     except PermanentError:
         return set()
     if run is None:
         return set()
+    results = receive_reports(run, world).results
+    if not run.state.is_final:
+        return set()
     world.catalog.open_run(run)
-    return {result.id for result in receive_reports(run, world).results}
+    return {result.id for result in results}

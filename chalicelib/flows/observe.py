@@ -3,12 +3,12 @@
 Machines are looked at first: what they wrote before they went is then never missed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run, Volume
-from chalicelib.core.night import NightWorld
+from chalicelib.core.model import Run, Snapshot, Volume
+from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
 from chalicelib.ports import World
@@ -23,14 +23,16 @@ class Observation:
 def observe(run: Run, policy: Policy, world: World) -> Observation:
     receiver = policy.receivers[run.id.receiver]
     machines = world.machines.find({tags.ROLE: tags.Role.RECEIVER, tags.RUN: str(run.id)})
-    volume = find_data_volume(receiver.name, world)
+    volumes = _find_data_volumes(receiver.name, world)
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
     night = NightWorld(
         receiver=receiver,
         networks=_networks(policy),
-        volume=volume,
-        briefed=wire.brief_key(run.id) in keys,
+        zones=tuple(world.machines.zone_of(subnet) for subnet in world.settings.subnets),
+        volumes=volumes,
+        newest=None,
+        briefed=wire.briefed_volumes(keys),
         machines=tuple(machines),
         ready=wire.notice_attempts(keys, "ready"),
         released=wire.notice_attempts(keys, "released"),
@@ -38,14 +40,20 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         results=received.results,
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
     )
+    if not has_received(night):
+        night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
     return Observation(night, received.rejected)
 
 
-def find_data_volume(receiver: str, world: World) -> Volume | None:
-    """The receiver's own; should there be two, always the same one."""
+def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
     found = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA, tags.RECEIVER: receiver})
-    usable = (volume for volume in found if volume.state not in ("deleting", "deleted", "error"))
-    return min(usable, key=lambda volume: volume.id, default=None)
+    return tuple(volume for volume in found if volume.state not in ("deleting", "deleted", "error"))
+
+
+def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
+    found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: receiver})
+    completed = (snapshot for snapshot in found if snapshot.state == "completed")
+    return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
 
 
 def _networks(policy: Policy) -> tuple[str, ...]:

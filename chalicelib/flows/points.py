@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from chalicelib.core import tags
+from chalicelib.core.backups import points_in
 from chalicelib.core.model import RestorePoint, RunId, Snapshot
-from chalicelib.core.pruning import points_in
 from chalicelib.errors import PermanentError
 from chalicelib.ports import World
 

@@ -1,15 +1,32 @@
-"""The policy by its version, and the one in force."""
+"""The policy by its version, the one in force, and what all versions together say."""
+
+import re
 
 from chalicelib.core.policy import Policy
-from chalicelib.core.policy_file import parse
+from chalicelib.core.policy_file import ids_named_in, parse
 from chalicelib.errors import PermanentError
 from chalicelib.ports import World
 
-PREFIX = "policies/"
+_PREFIX = "policies/"
+_KEY = re.compile(rf"{_PREFIX}([0-9]{{6}})\.toml")
 
 
 def policy_key(version: str) -> str:
-    return f"{PREFIX}{version}.toml"
+    return f"{_PREFIX}{version}.toml"
+
+
+def find_versions(world: World) -> list[str]:
+    """Every archived version, the oldest first. What else lies beside them is not ours."""
+    return [match[1] for key in world.archive.list(_PREFIX) if (match := _KEY.fullmatch(key))]
+
+
+def find_owners(world: World) -> dict[str, str]:
+    """The host that each id was first given to: it is its own for ever, also when it has left the policy."""
+    owners: dict[str, str] = {}
+    for version in find_versions(world):
+        for name, host_id in ids_named_in(world.archive.get(policy_key(version)).decode(errors="replace")).items():
+            owners.setdefault(host_id, name)
+    return owners
 
 
 def get_policy(version: str, world: World) -> Policy:
@@ -19,12 +36,6 @@ def get_policy(version: str, world: World) -> Policy:
     except KeyError:
         raise PermanentError(f"policy {version} is not in the archive: apply the policy again") from None
     return parse(text, version)
-
-
-def find_newest_version(world: World) -> str | None:
-    """The highest version in the archive, whether or not it is in force; None before the first one."""
-    archived = (key.removeprefix(PREFIX).removesuffix(".toml") for key in world.archive.list(PREFIX))
-    return max(archived, default=None)
 
 
 def find_policy(world: World) -> Policy | None:

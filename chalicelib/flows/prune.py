@@ -5,47 +5,89 @@ from datetime import datetime
 from functools import partial
 
 from chalicelib.core import tags
-from chalicelib.core.pruning import PrunePlan, plan_prune
+from chalicelib.core.model import Snapshot
+from chalicelib.core.policy import Policy
+from chalicelib.core.protections import protections, with_shared
+from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune
 from chalicelib.flows.copy import find_uncopied
+from chalicelib.flows.forget import forgotten_under
+from chalicelib.flows.leases import Leased, leased
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock, rules_of
 from chalicelib.ports import World
 
 NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
+LEASE = "prune"
 
 
-def prune(world: World, now: datetime, dry_run: bool = False) -> PrunePlan:
-    """The plan exactly as it was applied, or as it would be. A refused one marks and deletes nothing."""
+def prune(world: World, now: datetime, dry_run: bool = False, allow: int | None = None) -> PrunePlan:
+    """The plan exactly as it was applied, or as it would be. A refused one marks and deletes nothing.
+
+    `allow` is how many deletions an operator has confirmed. Raises TransientError while another prune is under way.
+    """
+    if dry_run:
+        return _plan(world, now, allow)
+    with leased(LEASE, world, now) as lease:
+        return _apply(_plan(world, now, allow), world, lease)
+
+
+def _plan(world: World, now: datetime, allow: int | None) -> PrunePlan:
+    """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted."""
     policy = find_policy(world)
+    stock = _take_stock(policy, world)
+    planned = _plan_under(policy, stock, world, now, allow)
+    shared = world.volumes.find_shared((*planned.mark, *planned.delete))
+    if not shared:
+        return planned
+    return _plan_under(policy, replace(stock, protected=with_shared(stock.protected, shared)), world, now, allow)
+
+
+def _plan_under(policy: Policy | None, stock: Stock, world: World, now: datetime, allow: int | None) -> PrunePlan:
+    planned = plan_prune(stock, partial(rules_of, policy=policy, world=world), now, allow)
+    return planned if policy else replace(planned, refused=NO_POLICY, mark=(), delete=())
+
+
+def _take_stock(policy: Policy | None, world: World) -> Stock:
+    """All of it or none: a listing that breaks off raises, and then nothing is planned."""
     snapshots = find_stock(world)
-    planned = plan_prune(
-        snapshots=snapshots,
-        rules_of=partial(rules_of, policy=policy, world=world),
-        now=now,
-        adopted={point.snapshot_id for point in world.catalog.find_points()},
-        uncopied=find_uncopied(snapshots, policy, world),
+    return Stock(
+        snapshots=tuple(snapshots),
+        points=tuple(world.catalog.find_points()),
+        protected=protections(
+            locks=world.volumes.find_locks(),
+            images=world.volumes.find_images(),
+            recoveries=world.catalog.find_recoveries(),
+            uncopied=find_uncopied(snapshots, policy, world),
+        ),
+        forgotten=forgotten_under(policy, world),
     )
-    plan = _spare_what_is_in_use(planned if policy else _refuse(planned), world)
-    if not dry_run:
-        _apply(plan, world)
-    return plan
 
 
-def _refuse(plan: PrunePlan) -> PrunePlan:
-    return replace(plan, refused=NO_POLICY, mark=(), delete=())
-
-
-def _spare_what_is_in_use(plan: PrunePlan, world: World) -> PrunePlan:
-    in_use = {each.point.snapshot_id for each in world.catalog.find_recoveries() if not each.state.is_final}
-    return replace(plan, delete=tuple(snapshot_id for snapshot_id in plan.delete if snapshot_id not in in_use))
-
-
-def _apply(plan: PrunePlan, world: World) -> None:
+def _apply(plan: PrunePlan, world: World, lease: Leased) -> PrunePlan:
+    """The plan as it was applied: without the snapshots that somebody has held since they were listed."""
     for snapshot_id in plan.unmark:
         world.volumes.tag(snapshot_id, {tags.MARKED: ""})
     for snapshot_id in plan.mark:
         world.volumes.tag(snapshot_id, {tags.MARKED: plan.tonight.isoformat()})
-    for snapshot_id in plan.delete:
-        # First the points: the catalogue never names a snapshot that is gone.
-        world.catalog.forget_points(snapshot_id)
+    deleted = tuple(snapshot_id for snapshot_id in plan.delete if _delete(snapshot_id, plan, world, lease))
+    return replace(plan, delete=deleted)
+
+
+def _delete(snapshot_id: str, plan: PrunePlan, world: World, lease: Leased) -> bool:
+    """Whether it is gone; looked at once more, because this cannot be undone."""
+    lease.confirm()
+    snapshot = _find_snapshot(snapshot_id, world)
+    if snapshot is not None and not may_still_go(snapshot, plan):
+        return False
+    # First the points: the catalogue never names a snapshot that is gone.
+    world.catalog.forget_points(snapshot_id)
+    if snapshot is not None:
         world.volumes.delete_snapshot(snapshot_id)
+    return True
+
+
+def _find_snapshot(snapshot_id: str, world: World) -> Snapshot | None:
+    try:
+        return world.volumes.get_snapshot(snapshot_id)
+    except KeyError:
+        return None

@@ -3,7 +3,7 @@
 Nothing is decided here. What was open stays open, and the next tick goes on with it as if nothing had happened.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -15,7 +15,7 @@ from chalicelib.core.model import ExpectedHost, Recovery, RecoveryId, Run, RunId
 from chalicelib.core.recovery import PROVEN
 from chalicelib.errors import PermanentError
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
-from chalicelib.flows.policies import find_newest_version
+from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
 from chalicelib.flows.stock import find_stock
 from chalicelib.ports import World
@@ -79,10 +79,11 @@ def _tried(what: str, read: Callable[[], _Read], faults: list[str]) -> _Read | N
 
 def _rebuild_policy(world: World) -> str | None:
     """The highest version there is, unless the table knows which one is in force."""
-    current, newest = world.catalog.policy_version(), find_newest_version(world)
-    if current is not None or newest is None:
+    current = world.catalog.policy_version()
+    archived = find_versions(world)
+    if current is not None or not archived:
         return current
-    world.catalog.set_policy_version(newest, expected=None)
+    world.catalog.set_policy_version(archived[-1], expected=None)
     return world.catalog.policy_version()
 
 
@@ -91,15 +92,20 @@ def _rebuild_policy(world: World) -> str | None:
 
 def read_run(run_id: RunId, world: World) -> Run | None:
     """As it was briefed and closed; without a brief nothing was launched, and only the closing remembers it."""
-    brief, closed = _find(wire.brief_key(run_id), world), _find(wire.closed_key(run_id), world)
+    keys = world.archive.list(wire.run_prefix(run_id))
+    brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
     if brief is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    run = replace(wire.parse_receiver_brief(brief), machine_attempt=_last_attempt(run_id, world))
+    run = replace(wire.parse_receiver_brief(brief), machine_attempt=_last_attempt(keys))
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
 
-def _last_attempt(run_id: RunId, world: World) -> int:
-    keys = world.archive.list(wire.run_prefix(run_id))
+def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
+    """Any of them: they differ in the volume only."""
+    return next((world.archive.get(key) for key in keys if key.endswith("/brief.json")), None)
+
+
+def _last_attempt(keys: Sequence[str]) -> int:
     return max(wire.notice_attempts(keys, "ready") | wire.notice_attempts(keys, "released"), default=1)
 
 

@@ -30,10 +30,13 @@ def receive_reports(run: Run, world: World) -> Received:
         host_id = _host_id(key)
         if host_id in known:
             continue
+        body = world.archive.get(key)
         try:
-            world.catalog.record_result(_own_result(run, host_id, world.archive.get(key)))
+            result = _own_result(run, host_id, body)
         except PermanentError as fault:
             rejected.append(Rejected(key, str(fault)))
+        else:
+            world.catalog.record_result(result)
     return Received(tuple(world.catalog.find_results(run.id)), tuple(rejected))
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.core.model import Run, RunId
-from chalicelib.core.night import Action, Wait, plan
+from chalicelib.core.night import plan
+from chalicelib.core.night_actions import Action, Wait
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.observe import observe
 from chalicelib.flows.policies import get_policy
-from chalicelib.flows.receive_report import Rejected
+from chalicelib.flows.receive_report import Rejected, receive_reports
 from chalicelib.flows.steps import Night, act
 from chalicelib.ports import World
 
@@ -41,7 +42,8 @@ def reconcile(run_id: RunId, world: World, now: datetime) -> Outcome:
     last: tuple[Action, ...] = ()
     for _ in range(MOST_PASSES):
         if run.state.is_final:
-            return Outcome(run, tuple(done))
+            # Late reports are on record, and that is all: points follow from the snapshot's tags.
+            return Outcome(run, tuple(done), rejected=receive_reports(run, world).rejected)
         observation = observe(run, policy, world)
         actions = plan(run, observation.night, now)
         waiting = tuple(action.why for action in actions if isinstance(action, Wait))

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.ids import checked_host_id
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, RestorePoint, Snapshot
-from chalicelib.core.recovery import LASTS, Action, RecoveryWorld, Wait, choose_point, plan
+from chalicelib.core.recovery import FAILED, LASTS, Action, RecordVerdict, RecoveryWorld, Wait, choose_point, plan
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.recovery_steps import act
@@ -64,12 +65,12 @@ def _open(kind: RecoveryKind, name: str, at: datetime | None, world: World, now:
 
 
 def _find_host(name: str, world: World) -> _Host:
-    """By the name the policy has, or by the id: a host that left the policy is restored by its id."""
+    """By the name the policy has, else by the id: a host that left the policy is restored by that."""
     policy = find_policy(world)
-    for host in policy.hosts.values() if policy else ():
-        if name in (host.name, host.id):
-            return _Host(host.name, host.id, host.probe)
-    return _Host(name, name, None)
+    hosts = policy.hosts if policy else {}
+    of_id = next((host for host in hosts.values() if host.id == name), None)
+    host = hosts.get(name) or of_id
+    return _Host(host.name, host.id, host.probe) if host else _Host(name, checked_host_id(name), None)
 
 
 def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
@@ -122,12 +123,22 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
             return Outcome(recovery, tuple(done), ("EC2 to show what it was just asked for",))
         last = actions
         for action in actions:
-            saved = act(action, recovery, world, now)
+            saved = _act_or_give_up(action, recovery, world, now)
             if saved is None:
                 return Outcome(recovery, tuple(done), overtaken=True)
             recovery = saved
             done.append(type(action).__name__)
     raise TransientError(f"recovery {recovery_id} does not settle; its last steps were {', '.join(done[-5:])}")
+
+
+def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
+    """What will not work the next time either is the verdict: it is taken down and told, instead of waited for."""
+    try:
+        return act(action, recovery, world, now)
+    except PermanentError as fault:
+        if recovery.verdict is not None:
+            raise
+        return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)
 
 
 def observe(recovery: Recovery, world: World) -> RecoveryWorld:

@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from chalicelib import wire
-from chalicelib.core import night as plan
+from chalicelib.core import night_actions as plan
 from chalicelib.core import tags
 from chalicelib.core.ids import launch_token, volume_token
-from chalicelib.core.model import SCHEMA, Machine, Run, Snapshot
-from chalicelib.core.night import GRACE, Action, NightWorld
+from chalicelib.core.model import SCHEMA, Machine, Run
+from chalicelib.core.night import GRACE
+from chalicelib.core.night_actions import Action
+from chalicelib.core.night_world import NightWorld, next_zone, sound, status_of
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
-from chalicelib.errors import CapacityError, TokenSpentError, TransientError
+from chalicelib.errors import CapacityError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest, World
 
 
@@ -36,7 +38,7 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
         case plan.Wait():
             pass
         case plan.CreateVolume():
-            _create_volume(run, night)
+            _create_volume(action, run, night)
         case plan.WriteBrief(volume_id):
             _write_brief(volume_id, run, night)
         case plan.LaunchReceiver():
@@ -58,6 +60,8 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
         case plan.RecordPoints(points):
             for point in points:
                 world.catalog.record_point(point)
+        case plan.DeleteVolume(volume_id):
+            world.volumes.delete_volume(volume_id)
         case plan.CloseRun():
             return _close(action, run, night)
         case _:
@@ -65,40 +69,26 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
     return run
 
 
-def _create_volume(run: Run, night: Night) -> None:
-    """From the receiver's newest snapshot where there is one: a lost volume costs a load, not a full push."""
-    wanted = night.observed.receiver.volume
-    world = night.world
-    last = _find_newest_snapshot(run.id.receiver, world)
-    world.volumes.create_volume(
-        token=volume_token(run.id.receiver, _volume_number(run)),
-        zone=world.machines.zone_of(world.settings.subnet),
-        size_gib=max(wanted.size_gib, last.size_gib if last else 0),
-        kind=wanted.type,
+def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
+    night.world.volumes.create_volume(
+        token=volume_token(run.id, action.zone),
+        zone=action.zone,
+        size_gib=action.size_gib,
+        kind=night.observed.receiver.volume.type,
         tags={
             tags.NAME: f"ebbtide {run.id.receiver}",
             tags.SCHEMA: str(SCHEMA),
             tags.ROLE: tags.Role.DATA,
             tags.RECEIVER: run.id.receiver,
+            tags.MADE_FOR: str(run.id),
         },
-        snapshot_id=last.id if last else None,
+        snapshot_id=action.snapshot_id,
     )
-
-
-def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
-    found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: receiver})
-    completed = (snapshot for snapshot in found if snapshot.state == "completed")
-    return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
-
-
-def _volume_number(run: Run) -> int:
-    """The same for every try of one run, another for every run: a lost volume's token is never asked for again."""
-    return run.id.day.toordinal() * 1000 + run.id.attempt
 
 
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:
     brief = wire.receiver_brief(run, night.observed.receiver, night.policy.hosts, volume_id, GRACE)
-    night.world.archive.put_once(wire.brief_key(run.id), brief)
+    night.world.archive.put_once(wire.brief_key(run.id, volume_id), brief)
 
 
 def _launch(action: plan.LaunchReceiver, run: Run, night: Night) -> Run | None:
@@ -111,27 +101,43 @@ def _launch(action: plan.LaunchReceiver, run: Run, night: Night) -> Run | None:
     except TokenSpentError:
         spent = replace(claimed, machine_attempt=action.attempt + 1, machine_launched=night.now)
         return night.world.catalog.save_run(spent)
+    except CapacityError as full:
+        return _leave_zone(action.zone, full, claimed, night)
     return claimed
 
 
 def _launch_where_there_is_room(run: Run, action: plan.LaunchReceiver, night: Night) -> Machine:
-    full = []
+    """Raises CapacityError only when nothing can have been launched by this token."""
+    full, taken = [], None
     for instance_type in night.observed.receiver.instances:
         try:
             return night.world.machines.launch(_launch_request(instance_type, run, action, night))
         except CapacityError:
             full.append(instance_type)
-    raise CapacityError(f"run {run.id}: no capacity for any of {', '.join(full)}; the next tick tries again")
+        except TokenTakenError as other:
+            taken = other  # a lost answer was that of another type: asking for that one finds its machine
+    if taken is not None:
+        raise taken
+    raise CapacityError(f"run {run.id}: no capacity for any of {', '.join(full)} in {action.zone}")
+
+
+def _leave_zone(zone: str, full: CapacityError, run: Run, night: Night) -> Run | None:
+    """On to the next zone; raises `full` when there is none, and the next tick tries this one again."""
+    left = replace(run, full_zones=(*run.full_zones, zone), machine_launched=None, why=str(full))
+    if next_zone(left, night.observed) is not None:
+        return night.world.catalog.save_run(left)
+    night.world.catalog.save_run(replace(run, why=str(full)))
+    raise full
 
 
 def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, night: Night) -> LaunchRequest:
     """The same to the letter for every try of one attempt: EC2 refuses a token that comes with another request."""
-    settings = night.world.settings
+    settings, machines = night.world.settings, night.world.machines
     end = run.deadline + GRACE
     return LaunchRequest(
         token=launch_token(run.id, action.attempt),
         instance_type=instance_type,
-        subnet=settings.subnet,
+        subnet=next(subnet for subnet in settings.subnets if machines.zone_of(subnet) == action.zone),
         security_group=settings.receiver_group,
         user_data=render(
             role=tags.Role.RECEIVER,
@@ -139,7 +145,7 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
             attempt=action.attempt,
             bucket=settings.bucket,
             region=settings.region,
-            brief_key=wire.brief_key(run.id),
+            brief_key=wire.brief_key(run.id, action.volume_id),
             agent_key=settings.agent,
             power_off_minutes=max(1, (end - action.since) // timedelta(minutes=1)),
         ),
@@ -158,7 +164,7 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
 def _take_snapshot(action: plan.TakeSnapshot, run: Run, night: Night) -> Run | None:
     """One attempt, and only if none shows by now. When the answer is lost, the next look will find it and adopt it."""
     volumes = night.world.volumes
-    if volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)}):
+    if sound(volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})):
         return run
     wanted = tags.snapshot_tags(run.id, action.complete, action.tree, action.consistency)
     try:
@@ -181,7 +187,5 @@ def _close(action: plan.CloseRun, run: Run, night: Night) -> Run | None:
 
 
 def _record(run: Run, night: Night) -> wire.Closed:
-    hosts = tuple(
-        wire.ClosedHost(host.name, host.id, plan.status_of(host.id, night.observed.results)) for host in run.hosts
-    )
+    hosts = tuple(wire.ClosedHost(host.name, host.id, status_of(host.id, night.observed.results)) for host in run.hosts)
     return wire.Closed(run.id, run.state, run.closed or night.now, run.snapshot_id, run.why, hosts)

@@ -7,7 +7,7 @@ from datetime import datetime
 from chalicelib import wire
 from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
-from chalicelib.core.windows import due, window_on
+from chalicelib.core.windows import due, nights_had
 from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
@@ -57,8 +57,7 @@ def _open_if_due(
     """One run at a time: they share a volume. One that was begun by hand before its window does not stand for it."""
     if any(not run.state.is_final for run in runs):
         return None
-    nights = {run.id.day for run in runs if run.opened >= window_on(receiver, run.id.day).opens}
-    window = due(receiver, now, nights)
+    window = due(receiver, now, nights_had(receiver, runs))
     if window is None:
         return None
     return open_run(receiver, replace(window, opens=max(window.opens, now)), runs, policy, world, new_nonce)

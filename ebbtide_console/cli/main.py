@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import operate, sandbox
+from ebbtide_console.cli import keep, operate, retention, sandbox
 
 EXIT_CODES = """\
 exit codes:
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"ebbtide: {line}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"ebbtide: {error}", file=sys.stderr)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,5 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     operate.add_to(commands)
+    keep.add_to(commands)
+    retention.add_to(commands)
     sandbox.add_to(commands)
     return top

@@ -13,7 +13,7 @@ Environment = Mapping[str, str]
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `apply`, `run`, `drill`, `prune` and `rebuild`."""
+    """Add `apply`, `run`, `drill` and `rebuild`."""
     apply = commands.add_parser("apply", help="validate a policy, show what changes, archive it and make it current")
     apply.add_argument("policy", type=Path, help="the policy file, TOML; docs/configuration.md lists every key")
     apply.set_defaults(act=_apply)
@@ -25,10 +25,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     drill = commands.add_parser("drill", help="restore a host's newest point, compare it, boot it, take it down")
     drill.add_argument("host", help="the host's name in the policy, for instance us0")
     drill.set_defaults(act=lambda options, _: _show(session.invoke("drill", _payload(host=options.host))))
-
-    prune = commands.add_parser("prune", help="apply the retention rules (deletes a night after marking)")
-    prune.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
-    prune.set_defaults(act=lambda options, _: _show(session.invoke("prune", _payload(dry_run=options.dry_run))))
 
     rebuild = commands.add_parser("rebuild", help="rebuild the catalogue from snapshot tags and the archive")
     rebuild.set_defaults(act=lambda *_: _show(session.invoke("rebuild", _payload())))
@@ -43,6 +39,8 @@ def _apply(options: argparse.Namespace, _: Environment) -> int:
         text = options.policy.read_text()
     except OSError as error:
         raise ConfigError((f"policy {options.policy} cannot be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError((f"policy {options.policy} is not UTF-8: {error.reason} at byte {error.start}",)) from error
     answer = session.invoke("apply_policy", _payload(text=text, expected=None))
     if answer.get("faults"):
         raise ConfigError(tuple(answer["faults"]))

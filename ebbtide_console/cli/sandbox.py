@@ -2,25 +2,24 @@
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
-from chalicelib.errors import ConfigError, PermanentError, Refused
+from chalicelib.errors import ConfigError, Refused
 from ebbtide_console import procs
-from ebbtide_console.sandbox import enclosure, namespaces, night, probe, setup, table
+from ebbtide_console.sandbox import background, enclosure, namespaces, night, probe, setup, table
+from ebbtide_console.sandbox.claim import is_claimed
 from ebbtide_console.sandbox.cloud import Tell, running
 from ebbtide_console.sandbox.server import REGION
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
-START_SECONDS = 120.0
 WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
+KINDS = ("full", "degraded")
 Environment = Mapping[str, str]
 Act = Callable[[argparse.Namespace, Environment], int]
 
@@ -28,20 +27,20 @@ Act = Callable[[argparse.Namespace, Environment], int]
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `sandbox` with its own commands."""
     top = commands.add_parser("sandbox", help="nights on this machine: AWS on localhost, with real parts")
-    top.add_argument("--state", type=Path, default=STATE, help="where everything is kept (default: .ebbtide)")
+    top.add_argument("--state", type=_absolute, default=STATE, help="where everything is kept (default: .ebbtide)")
     verbs = top.add_subparsers(metavar="COMMAND", required=True)
 
     whole = verbs.add_parser("night", help="run one whole night, drill included, and print a table")
-    whole.add_argument("--tree", type=Path, help="back up this directory instead of a Debian server")
-    whole.add_argument("--port", type=int, default=0, help="port of AWS's wire protocol (default: a free one)")
+    whole.add_argument("--tree", type=_absolute, help="back up this directory instead of a Debian server")
+    whole.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
     whole.set_defaults(act=_enclosed(_night))
 
     up = verbs.add_parser("up", help="start the sandbox in the background; print what the AWS CLI needs to use it")
-    up.add_argument("--port", type=int, default=0, help="port of AWS's wire protocol (default: a free one)")
+    up.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
     up.set_defaults(act=_up)
 
     serve = verbs.add_parser("serve", help="the same in the foreground, until interrupted")
-    serve.add_argument("--port", type=int, default=0, help="port of AWS's wire protocol (default: a free one)")
+    serve.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
     serve.set_defaults(act=_enclosed(_serve))
 
     verbs.add_parser("down", help="stop the sandbox that `up` started").set_defaults(act=_down)
@@ -51,6 +50,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verbs.add_parser("setup", help="install the programs a night needs, or say which are missing").set_defaults(
         act=lambda *_: setup.install_missing(print)
     )
+
+
+def _absolute(text: str) -> Path:
+    """Hosts and machines have working directories of their own."""
+    return Path(text).absolute()
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: expected 0 to 65535")
+    return int(text)
 
 
 def _enclosed(act: Act) -> Act:
@@ -84,66 +94,44 @@ def _teller(console: Console) -> Tell:
 
 
 def _serve(options: argparse.Namespace, _: Environment) -> int:
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     place = _state(options)
     with running(place, options.port, print) as cloud:
-        address = place / "endpoint"
-        address.write_text(cloud.sandbox.endpoint)
-        try:
-            stop.wait()
-        finally:
-            address.unlink()
+        background.serve(place, cloud.sandbox.endpoint)
     return 0
 
 
 def _up(options: argparse.Namespace, _: Environment) -> int:
-    place = _state(options)
-    address, log, pid = place / "endpoint", place / "sandbox.log", place / "pid"
-    address.unlink(missing_ok=True)
-    serve = [sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(options.state), "serve"]
-    with log.open("wb") as output:
-        process = procs.start([*serve, "--port", str(options.port)], stdout=output, stderr=procs.STDOUT)
-    pid.write_text(str(process.pid))
-    limit = time.monotonic() + START_SECONDS
-    while not address.exists():
-        if process.poll() is not None or time.monotonic() > limit:
-            raise PermanentError(f"the sandbox did not start: {_last_line(log)}; all of it is in {log}")
-        time.sleep(0.1)
-    print(f"export AWS_ENDPOINT_URL={address.read_text()}")
+    endpoint = background.up(options.state, _state(options), options.port)
+    print(f"export AWS_ENDPOINT_URL={endpoint}")
     print(f"export AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID=sandbox AWS_SECRET_ACCESS_KEY=sandbox")
     return 0
 
 
 def _down(options: argparse.Namespace, _: Environment) -> int:
-    pid = _state(options) / "pid"
-    if not pid.exists():
-        raise Refused("no sandbox is up: `ebbtide sandbox up` starts one")
-    top = int(pid.read_text())
-    with suppress(ProcessLookupError):
-        os.kill(_first_inside(top), signal.SIGTERM)
-    limit = time.monotonic() + START_SECONDS
-    while Path(f"/proc/{top}").exists() and time.monotonic() < limit:
-        time.sleep(0.1)
-    pid.unlink()
+    background.down(_state(options))
     print("the sandbox is down; its volumes, snapshots and archive are kept")
     return 0
 
 
 def _clean(options: argparse.Namespace, _: Environment) -> int:
-    if (options.state / "full/pid").exists() or (options.state / "degraded/pid").exists():
-        raise Refused("a sandbox is up: stop it first with `ebbtide sandbox down`")
-    if enclosure.enclosed():
-        namespaces.clear(options.state)
-    procs.remove_tree(options.state)
-    print(f"removed {options.state} and everything in it")
+    """Only what is ours: a directory named by mistake keeps everything else that is in it."""
+    if any(is_claimed(options.state / kind) for kind in KINDS):
+        raise Refused("a sandbox is running: let its night end, or stop it with `ebbtide sandbox down`")
+    ours = [options.state / name for name in (*KINDS, "trees-for-tests") if (options.state / name).exists()]
+    if enclosure.enclosed() and ours:
+        namespaces.clear(options.state / "full")
+    for place in ours:
+        procs.remove_tree(place)
+    if options.state.is_dir() and not any(options.state.iterdir()):
+        options.state.rmdir()
+    print(f"removed {', '.join(map(str, ours))}" if ours else f"nothing of ours is in {options.state}")
     return 0
 
 
 def _state(options: argparse.Namespace) -> Path:
     """Image files and directories cannot read each other's volumes, so each kind of sandbox has its own place."""
     full = enclosure.enclosed() or probe.probe().full
-    place = Path(options.state) / ("full" if full else "degraded")
+    place = Path(options.state) / KINDS[0 if full else 1]
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -151,17 +139,3 @@ def _state(options: argparse.Namespace) -> Path:
             (f"{place} cannot be made: {error.strerror}; another user's night may own it: name one with --state",)
         ) from error
     return place
-
-
-def _first_inside(top: int) -> int:
-    """An enclosure's outermost process passes no signal on; its only child does. Without enclosure it is itself."""
-    with suppress(OSError):
-        children = Path(f"/proc/{top}/task/{top}/children").read_text().split()
-        if Path(f"/proc/{top}/comm").read_text().strip() == "unshare" and children:
-            return int(children[0])
-    return top
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,24 +22,28 @@ class Account:
     """Where the stack goes."""
 
     vpc: str
-    subnet: str
+    subnets: tuple[str, ...]
     zone: str
 
     @property
     def parameters(self) -> Mapping[str, str]:
         """The template's parameters."""
-        return {"VpcId": self.vpc, "SubnetId": self.subnet, "HostedZoneId": self.zone}
+        return {"VpcId": self.vpc, "SubnetIds": ",".join(self.subnets), "HostedZoneId": self.zone}
 
 
 def prepare(endpoint: str, network: str, domain: str, region: str) -> Account:
-    """Make a VPC that is one subnet (`network`, such as 10.77.0.0/24) and a zone for `domain`."""
+    """Make a VPC of `network`, such as 10.77.0.0/24, with half of it in each of two zones, and a zone for `domain`."""
     ec2 = sandbox_client("ec2", endpoint, region)
     vpc = ec2.create_vpc(CidrBlock=network)["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=network, AvailabilityZone=f"{region}a")["Subnet"]["SubnetId"]
-    ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
+    subnets = tuple(
+        ec2.create_subnet(VpcId=vpc, CidrBlock=str(half), AvailabilityZone=region + letter)["Subnet"]["SubnetId"]
+        for half, letter in zip(ip_network(network).subnets(), "ab", strict=True)
+    )
+    for subnet in subnets:
+        ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
     route53 = sandbox_client("route53", endpoint, region)
     zone = route53.create_hosted_zone(Name=domain, CallerReference=vpc)["HostedZone"]["Id"]
-    return Account(vpc, subnet, zone.rsplit("/", 1)[-1])
+    return Account(vpc, subnets, zone.rsplit("/", 1)[-1])
 
 
 def host_key(endpoint: str, receiver: str, region: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ebbtide_console import session
 from ebbtide_console.sandbox import account, deploy
+from ebbtide_console.sandbox.claim import claimed
 from ebbtide_console.sandbox.enrol import RECEIVER
 from ebbtide_console.sandbox.server import REGION, Sandbox
 from ebbtide_console.sandbox.substrate import choose
@@ -44,14 +45,15 @@ class Cloud:
 @contextmanager
 def running(state: Path, port: int, tell: Tell) -> Iterator[Cloud]:
     """Start it on what an earlier one left in `state`; whatever happens, everything is let go of at the end."""
-    substrate = choose(state, REGION)
-    tell(substrate.sentence)
-    sandbox = Sandbox(state, substrate, port)
-    try:
-        sandbox.start()
-        yield _deployed(sandbox, state, tell)
-    finally:
-        sandbox.stop()
+    with claimed(state):
+        substrate = choose(state, REGION)
+        tell(substrate.sentence)
+        sandbox = Sandbox(state, substrate, port)
+        try:
+            sandbox.start()
+            yield _deployed(sandbox, state, tell)
+        finally:
+            sandbox.stop()
 
 
 def _deployed(sandbox: Sandbox, state: Path, tell: Tell) -> Cloud:

@@ -90,7 +90,9 @@ class Disks:
 def _make_store(store: Path, size: int) -> None:
     """Make the image; it takes only the room of what is put into it."""
     making = store.with_name(f".{store.name}")
-    with making.open("wb") as image:
+    making.unlink(missing_ok=True)
+    # Whole servers lie in it, with all that only their root may read.
+    with open(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as image:
         image.truncate(size)
     procs.check(("mkfs.xfs", "-q", "-f", "-m", "reflink=1", str(making)))
     making.rename(store)

@@ -18,7 +18,13 @@ from chalicelib.errors import EbbtideError
 from ebbtide_console.sandbox.bus import Bus
 from ebbtide_console.sandbox.clock import Clock, moto_time, wire_time
 from ebbtide_console.sandbox.ebs_records import restore_snapshot, restore_volume, snapshot_record, volume_record
-from ebbtide_console.sandbox.ebs_rules import check_attachable, describe_snapshots, refuse_copy, tags_of
+from ebbtide_console.sandbox.ebs_rules import (
+    check_attachable,
+    describe_locked_snapshots,
+    describe_snapshots,
+    refuse_copy,
+    tags_of,
+)
 from ebbtide_console.sandbox.overrides import Overrides
 from ebbtide_console.sandbox.persistence import Phase, SnapshotRecord, Store, VolumeRecord
 from ebbtide_console.sandbox.substrate import Substrate
@@ -58,6 +64,7 @@ class Disks:
         self._answer_volume = overrides.replace(ElasticBlockStore, "create_volume", self._volume_asked_for)
         self._answer_snapshot = overrides.replace(ElasticBlockStore, "create_snapshot", self._snapshot_asked_for)
         overrides.replace(ElasticBlockStore, "describe_snapshots", describe_snapshots)
+        overrides.add(ElasticBlockStore, "describe_locked_snapshots", describe_locked_snapshots)
         for name in ("create_tags", "delete_tags", "delete_tag_keys"):
             self._follow_tags(overrides, name)
         overrides.replace(TaggedEC2Resource, "get_tags", tags_of)

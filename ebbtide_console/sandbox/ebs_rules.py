@@ -41,6 +41,11 @@ def describe_snapshots(response: Any) -> Any:
     return ActionResult({"Snapshots": found[start : start + size], "NextToken": str(start + size) if more else None})
 
 
+def describe_locked_snapshots(_: Any) -> Any:
+    """Nothing is ever locked here, and whoever prunes asks."""
+    return ActionResult({"Snapshots": []})
+
+
 def tags_of(resource: Any) -> list[dict[str, str]]:
     """A look-up, where moto walks every tag of the account."""
     if not resource.id:

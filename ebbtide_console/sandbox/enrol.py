@@ -100,10 +100,11 @@ class Host:
                 "KEY": str(self.key),
                 "KNOWN_HOSTS": str(known_hosts),
                 "ROOT": str(self.source.root),
+                "WHOLE_SYSTEM": "yes" if self.source.whole_system else "no",
             },
         )
         (self.etc / "backup_include").write_text("".join(f"{path}\n" for path in self.source.include))
-        (self.etc / "backup_exclude").write_text("".join(f"{path}\n" for path in self.source.exclude))
+        (self.etc / "backup_exclude").write_text("".join(f"{_literally(path)}\n" for path in self.source.exclude))
         self._write_scripts()
 
     def _write(self, name: str, settings: Mapping[str, str]) -> None:
@@ -119,6 +120,13 @@ class Host:
             script = scripts / "10-state-of-the-day"
             script.write_text(NIGHTLY_SCRIPT.format(host=self.name, place=place, root=self.source.root))
             script.chmod(0o755)
+
+
+def _literally(path: str) -> str:
+    """A path as an rsync pattern: with a wildcard in it a backslash escapes, without one it is a backslash."""
+    if not any(sign in path for sign in "*?["):
+        return path
+    return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in path)
 
 
 def policy(hosts: Sequence[Host], name: str, allow: str, size_gib: int, now: datetime) -> str:

@@ -12,7 +12,7 @@ from ebbtide_agent.restore.compare import Comparison, compare
 from ebbtide_agent.walk import ROOT, Found
 from ebbtide_console.sandbox.trees import Source
 
-# Directories whose contents a running system makes for itself: the agent backs them up empty.
+# Directories whose contents a running system makes for itself: of a whole system the agent backs them up empty.
 LEFT_EMPTY = {b"dev", b"proc", b"run", b"sys", b"tmp", b"lost+found"}
 
 
@@ -49,7 +49,7 @@ def _below(source: Source, place: str) -> Iterator[bytes]:
         path = pending.pop()
         yield path
         where = _where(os.fsencode(source.root), path)
-        if path in LEFT_EMPTY or not stat.S_ISDIR(os.lstat(where).st_mode):
+        if (source.whole_system and path in LEFT_EMPTY) or not stat.S_ISDIR(os.lstat(where).st_mode):
             continue
         names = (name if path == ROOT else path + b"/" + name for name in os.listdir(where))  # noqa: PTH208
         pending += [name for name in names if name not in excluded]

@@ -1,33 +1,26 @@
 """One whole night in the sandbox, told line by line: from the policy to the drill's verdict."""
 
-import getpass
-import sys
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from chalicelib import wire, wiring
-from chalicelib.core import tags
 from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.core.model import HostResult, Recovery, RestorePoint, Run, RunId
-from chalicelib.errors import ConfigError, PermanentError
+from chalicelib.core.recovery import PROVEN
+from chalicelib.errors import ConfigError
 from chalicelib.ports import World
-from ebbtide_console import procs, session
+from ebbtide_console import session
 from ebbtide_console.sandbox import enrol, trees
 from ebbtide_console.sandbox.cloud import Cloud, Tell, running
-from ebbtide_console.sandbox.enrol import RECEIVER, Host, Place
+from ebbtide_console.sandbox.enrol import RECEIVER, Host
 from ebbtide_console.sandbox.judge import judge
+from ebbtide_console.sandbox.pushes import push_all
 from ebbtide_console.sandbox.table import HostNight, seconds
+from ebbtide_console.sandbox.waiting import wait_for
 
 VOLUME_GIB = 8
-PATIENCE_SECONDS = 900.0
-LOOK_EVERY_SECONDS = 0.2
 GOOD_VERDICTS = ("proven", "content only", "as recorded")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,9 +51,7 @@ def night(state: Path, tree: Path | None, port: int, tell: Tell) -> Outcome:
         world = wiring.the_world()
         _apply_policy(cloud, hosts, tell)
         run = _open_run(cloud, world, tell)
-        _change_the_day(sources, run.id)
-        machine = _await_receiver(world, run.id, tell)
-        _push_all(cloud, hosts, machine, tell)
+        push_all(cloud, world, hosts, run.id, tell)
         closed = _await_close(world, run.id, tell)
         _tell_retention(cloud, tell)
         results = {result.id: result for result in world.catalog.find_results(run.id)}
@@ -96,63 +87,13 @@ def _open_run(cloud: Cloud, world: World, tell: Tell) -> Run:
         tell(f"run {run.id} opened by hand: today's window had its run already")
         return run
     cloud.sandbox.schedule.fire("tick")
-    run = _wait_for("the tick to open a run", lambda: _find_open_run(world))
+    run = wait_for("the tick to open a run", lambda: _find_open_run(world))
     tell(f"run {run.id} opened by the tick, until {run.deadline:%H:%M} UTC")
     return run
 
 
 def _find_open_run(world: World) -> Run | None:
     return next((run for run in world.catalog.find_runs(RECEIVER) if not run.state.is_final), None)
-
-
-def _change_the_day(sources: Sequence[trees.Source], run: RunId) -> None:
-    for source in sources:
-        trees.change_since_last_night(source, str(run))
-
-
-def _await_receiver(world: World, run: RunId, tell: Tell) -> str:
-    """The id of the receiver that is ready for hosts."""
-
-    def ready() -> str | None:
-        if not world.archive.list(wire.run_prefix(run) + "ready/"):
-            return None
-        machines = world.machines.find({tags.RUN: str(run), tags.ROLE: tags.Role.RECEIVER})
-        return next((machine.id for machine in machines if machine.state == "running"), None)
-
-    machine = _wait_for(f"the receiver of {run} to be ready", ready)
-    tell(f"receiver {machine} is ready")
-    return machine
-
-
-def _push_all(cloud: Cloud, hosts: Sequence[Host], machine: str, tell: Tell) -> None:
-    """What cron does on every host: start the agent. All at once; how each went comes back in its report."""
-    port = cloud.sandbox.substrate.ssh_port(machine)
-    place = Place(cloud.receiver_name, port, cloud.allowed, cloud.host_key)
-    login = "root" if cloud.is_full else getpass.getuser()
-    for host in hosts:
-        host.make_key()
-        host.configure(place, login)
-        tell(f"{host.name}: {host.source.origin}{_less(host.source)}")
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        list(pool.map(lambda host: _push(cloud, host, tell), hosts))
-
-
-def _less(source: trees.Source) -> str:
-    """The listed exclusions: what this user cannot read."""
-    if not source.exclude:
-        return ""
-    return f", less {len(source.exclude)} that this user cannot read: {', '.join(source.exclude)}"
-
-
-def _push(cloud: Cloud, host: Host, tell: Tell) -> None:
-    agent = (sys.executable, str(cloud.agent), "run", "--etc", str(host.etc), "--state", str(host.state))
-    command = cloud.sandbox.substrate.host_command(host.name, (*agent, "--progress", "lines"))
-    process = procs.start(command, stdout=procs.PIPE, stderr=procs.STDOUT)
-    assert process.stdout is not None
-    for line in process.stdout:
-        tell(f"{host.name}: {line.decode(errors='replace').rstrip()}")
-    if process.wait() != 0:
-        tell(f"{host.name}: the agent ended with exit code {process.returncode}")
 
 
 def _await_close(world: World, run_id: RunId, tell: Tell) -> Run:
@@ -173,7 +114,7 @@ def _await_close(world: World, run_id: RunId, tell: Tell) -> Run:
             tell_once(f"snapshot {run.snapshot_id} taken of the quiet volume")
         return run if run.state.is_final else None
 
-    run = _wait_for(f"run {run_id} to close", closed)
+    run = wait_for(f"run {run_id} to close", closed)
     tell(f"run {run.id} is {run.state}" + (f": {run.why}" if run.why else ""))
     return run
 
@@ -199,7 +140,7 @@ def _drill(cloud: Cloud, world: World, host: Host, tell: Tell) -> Drilled:
         recovery = world.catalog.get_recovery(recovery_id)
         return recovery if recovery.state.is_final else None
 
-    recovery = _wait_for(f"drill {recovery_id} to end", over)
+    recovery = wait_for(f"drill {recovery_id} to end", over)
     if recovery.verdict not in GOOD_VERDICTS:
         return _told(host, Drilled(str(recovery.verdict), False, recovery.findings, 0.0), tell)
     report = wire.parse_recovery_report(world.archive.get(wire.recovery_report_key(recovery_id)))
@@ -211,7 +152,13 @@ def _drill(cloud: Cloud, world: World, host: Host, tell: Tell) -> Drilled:
     tell(f"{host.name}: {report.entries:,} entries, {boot}{answered} ({timings})")
     verdict = f"{recovery.verdict}, identical" if comparison.identical else "differs from the source"
     verdict += "" if report.boot.booted else ", not booted"
-    return _told(host, Drilled(verdict, comparison.identical, comparison.findings, took), tell)
+    good = comparison.identical and (recovery.verdict == PROVEN or not _must_be_proven(cloud, host))
+    return _told(host, Drilled(verdict, good, comparison.findings, took), tell)
+
+
+def _must_be_proven(cloud: Cloud, host: Host) -> bool:
+    """A whole server that has a service to ask boots and answers, or its backup is not good."""
+    return cloud.is_full and host.source.probe is not None
 
 
 def _told(host: Host, drilled: Drilled, tell: Tell) -> Drilled:
@@ -235,14 +182,3 @@ def _row(
         verdict=drilled.verdict if drilled else "no restore point",
         seconds_to_restore=drilled.seconds if drilled and drilled.good else None,
     )
-
-
-def _wait_for(what: str, look: Callable[[], T | None]) -> T:
-    """What `look` finds, as soon as it does. Raises PermanentError when it never does."""
-    limit = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < limit:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(LOOK_EVERY_SECONDS)
-    raise PermanentError(f"waited {seconds(PATIENCE_SECONDS)} for {what}; handlers.log and machines/ say more")

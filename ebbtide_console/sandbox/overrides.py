@@ -25,6 +25,13 @@ class Overrides:
         setattr(owner, name, call)
         return original
 
+    def add(self, owner: type, name: str, method: Callable[..., Any]) -> None:
+        """Make `owner.name(...)` call `method(instance, ...)` where moto has nothing of that name."""
+        if hasattr(owner, name):
+            raise TypeError(f"{owner.__name__}.{name} is moto's own by now: replace it, or do without")
+        self._undo.append((owner, name, _INHERITED))
+        setattr(owner, name, lambda instance, *args, **kwargs: method(instance, *args, **kwargs))
+
     def replace_property(self, owner: type, name: str, getter: Callable[[Any], Any]) -> None:
         """Make reading `owner.name` call `getter(instance)`."""
         self._remember(owner, name, inspect.signature(inspect.getattr_static(owner, name).fget))

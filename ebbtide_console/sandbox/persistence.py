@@ -89,8 +89,8 @@ class Store:
         self._disks = state / "records"
         self._objects = state / "s3"
         self._parameters = state / "parameters"
-        for folder, mode in ((self._disks, 0o755), (self._objects, 0o755), (self._parameters, 0o700)):
-            folder.mkdir(parents=True, exist_ok=True, mode=mode)
+        for folder in (self._disks, self._objects, self._parameters):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for half_written in folder.rglob(f"{_HALF_WRITTEN}*"):
                 half_written.unlink()
 
@@ -139,7 +139,7 @@ class Store:
             folder.rmdir()
 
     def save_parameter(self, record: ParameterRecord) -> None:
-        _write(self._parameter_path(record.name), _to_json(asdict(record)), mode=0o600)
+        _write(self._parameter_path(record.name), _to_json(asdict(record)))
 
     def forget_parameter(self, name: str) -> None:
         self._parameter_path(name).unlink(missing_ok=True)
@@ -160,11 +160,11 @@ def _file_name(key: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:100]}-{sha256(key.encode()).hexdigest()}"
 
 
-def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{_HALF_WRITTEN}{os.urandom(8).hex()}")
     try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,5 @@
 """The sandbox's process: AWS on localhost, made of moto, the substrate and the handlers of app.py."""
 
-import fcntl
 import logging
 import socket
 import threading
@@ -16,7 +15,6 @@ from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from chalicelib.errors import Refused
 from ebbtide_console.sandbox.bus import Bus
 from ebbtide_console.sandbox.clock import Clock
 from ebbtide_console.sandbox.dns import NameServer
@@ -39,7 +37,7 @@ HANDLER_LOG = "handlers.log"
 
 
 class Sandbox:
-    """One cloud in this process; moto's state is the process's own, so there is one at a time.
+    """One cloud in this process; moto's state is the process's own, so there is one at a time. Its state is claimed.
 
     `bus` loses events on demand, `schedule` disables or fires the tick, `functions` holds the dead letters.
     """
@@ -54,7 +52,6 @@ class Sandbox:
     ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self._state = state
-        self._lock_file = (state / "lock").open("w")
         self._port = port
         self.substrate = substrate
         self.clock = clock or Clock()
@@ -80,8 +77,7 @@ class Sandbox:
         return self._state / HANDLER_LOG
 
     def start(self) -> None:
-        """Serve; what survived is there again. Refused when the state is in use, PermanentError when the port is."""
-        self._lock_state()
+        """Serve; what survived is there again. PermanentError when the port is in use."""
         sockets = self.substrate.listen(self._port)
         self.endpoint = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         self._environment.set({**client_environment(self.endpoint), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"})
@@ -106,19 +102,10 @@ class Sandbox:
         BackendDict.reset()
         self._output.remove()
         self._environment.restore()
-        self._lock_file.close()
 
     def quiet(self, timeout: float = 30.0) -> bool:
         """Wait until every event, retry, transition and snapshot under way is through; False if that takes longer."""
         return self.work.quiet(timeout)
-
-    def _lock_state(self) -> None:
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(
-                f"another sandbox is running on {self._state}: stop it, or choose another directory"
-            ) from None
 
     def _load(self) -> None:
         self._parameters.load(ssm_backends[ACCOUNT][REGION], self.clock.now())

@@ -27,6 +27,7 @@ class Source:
     exclude: tuple[str, ...] = ()
     probe: str | None = None
     ours: bool = False
+    whole_system: bool = True
 
 
 def prepare(cache: Path, tree: Path | None, may_bootstrap: bool, say: Callable[[str], None]) -> list[Source]:
@@ -105,7 +106,8 @@ def _server(host: str, root: Path) -> Source:
 
 
 def _as_it_is(host: str, tree: Path) -> Source:
-    return Source(host, tree, f"{tree} as it is", exclude=tuple(_unreadable(tree)))
+    exclude = tuple(_unreadable(tree))
+    return Source(host, tree, f"{tree} as it is", exclude=exclude, whole_system=False)
 
 
 def _parts_of_this_machine(host: str) -> Source:

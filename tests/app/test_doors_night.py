@@ -10,7 +10,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import HostStatus, RunState
 from tests.app.stage import Stage
-from tests.builders import a_moment, a_run_id
+from tests.builders import A_KEY, A_POLICY_TEXT, a_moment, a_run_id
 
 
 @pytest.fixture
@@ -151,6 +151,8 @@ FORGERIES: dict[str, dict[str, object]] = {
     "a status only we may give": {"status": "missing"},
     "nothing of the receiver's": {"receiver": None},
     "a number that is none": {"files": "many"},
+    "a number that nothing could store": {"files": 10**40 + 1},
+    "half a character": {"problems": ["\ud800"]},
 }
 
 
@@ -206,6 +208,38 @@ def test_every_host_gets_a_nonce_of_its_own(stage: Stage) -> None:
 
     assert len(set(nonces)) == 2
     assert {len(nonce) for nonce in nonces} == {32}
+
+
+A_SECOND_RECEIVER = f"""
+[receiver.second]
+window   = "07:00-09:00"
+timezone = "UTC"
+name     = "second.example.org"
+allow    = ["198.51.100.0/24"]
+instance = ["t4g.small"]
+volume   = {{ size = "80GiB" }}
+hosts    = ["db0"]
+
+[host.db0]
+id   = "db0a"
+keys = ["{A_KEY.replace("A" * 43, "C" * 43)}"]
+"""
+
+
+def test_while_one_receivers_snapshot_is_pending_for_hours_another_receivers_night_goes_on(stage: Stage) -> None:
+    stage.call("apply_policy", text=A_POLICY_TEXT + A_SECOND_RECEIVER, expected=None)
+    stage.tick()
+    stage.ready()
+    stage.report("us0")
+    stage.report("eu0")
+    stage.released()
+    stage.tick(a_moment(3))
+
+    stage.tick(a_moment(7, 5))
+
+    assert stage.the_run().state is RunState.OPEN
+    assert [run.state for run in stage.world.catalog.find_runs("second")] == [RunState.OPEN]
+    assert [machine.state for machine in stage.world.machines.by_id.values()] == ["terminated", "running"]
 
 
 def test_no_run_is_opened_beside_one_that_is_still_open(stage: Stage) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.model import RunState
-from chalicelib.errors import ConfigError, Refused
+from chalicelib.errors import ConfigError, PermanentError, Refused
 from tests.app.stage import Stage
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
 
@@ -61,6 +61,44 @@ def test_a_hosts_id_is_its_own_for_ever(stage: Stage, change: tuple[str, str], f
     assert [line for line in answer["faults"] if fault in line]
 
 
+def test_the_id_of_a_host_that_left_is_given_to_no_other(stage: Stage) -> None:
+    us0_alone = A_POLICY_TEXT.split("[host.eu0]")[0].replace('["us0", "eu0"]', '["us0"]')
+    stage.call("apply_policy", text=us0_alone, expected="000001")
+
+    answer = stage.call(
+        "apply_policy", text=A_POLICY_TEXT.replace('eu0"]', 'web"]').replace("t.eu0", "t.web"), expected=None
+    )
+    back_again = stage.call("apply_policy", text=A_POLICY_TEXT, expected=None)
+
+    assert answer["faults"] == ["host.web.id: 'eu0a' belongs to eu0, expected an id that was never used"]
+    assert back_again["version"] == "000003"
+
+
+def test_a_policy_that_todays_rules_refuse_does_not_stand_in_the_way_of_a_good_one(stage: Stage) -> None:
+    stage.world.archive.objects["policies/000001.toml"] = A_POLICY_TEXT.replace("80GiB", "a lot").encode()
+
+    answer = stage.call("apply_policy", text=A_POLICY_TEXT, expected="000001")
+
+    assert answer["version"] == "000002"
+
+
+def test_what_else_lies_beside_the_archived_policies_is_no_version(stage: Stage) -> None:
+    for stray in ("policies/", "policies/README.md", "policies/999999.toml.bak"):
+        stage.world.archive.put_once(stray, b"")
+    stage.lose_the_table()
+
+    assert stage.call("rebuild")["policy"] == "000001"
+    assert stage.call("apply_policy", text=A_POLICY_TEXT + "# again\n", expected=None)["version"] == "000002"
+
+
+def test_a_host_that_nothing_would_back_up_yet_is_refused(stage: Stage) -> None:
+    on_a_volume = '\n[host.web1]\nid = "web1"\ntarget = "volume"\ninstance_id = "i-0123456789abcdef0"\n'
+
+    answer = stage.call("apply_policy", text=A_POLICY_TEXT + on_a_volume, expected=None)
+
+    assert answer["faults"] == ['host.web1.target: "volume" has no effect yet, expected "receiver"']
+
+
 def test_a_policy_written_against_an_older_version_is_refused(stage: Stage) -> None:
     stage.call("apply_policy", text=A_POLICY_TEXT + "\n# second\n", expected="000001")
 
@@ -114,6 +152,41 @@ def test_no_night_is_begun_beside_an_open_one(stage: Stage) -> None:
         stage.call("run_now", receiver="main")
 
 
+def test_two_operators_at_once_get_one_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.set_clock(a_moment(12))
+    monkeypatch.setattr(stage.world.catalog, "find_runs", lambda receiver: [])  # both look before either writes
+    stage.call("run_now", receiver="main")
+
+    with pytest.raises(Refused, match="someone else opened a run at the same moment"):
+        stage.call("run_now", receiver="main")
+
+    assert list(stage.world.catalog.runs) == [a_run_id()]
+
+
+def test_two_operators_at_once_on_either_side_of_midnight_get_one_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.world.catalog, "find_runs", lambda receiver: [])
+    stage.set_clock(a_moment(23, 59))
+    stage.call("run_now", receiver="main")
+    stage.set_clock(a_moment(0, 0, day=24))
+
+    with pytest.raises(Refused, match="someone else opened a run"):
+        stage.call("run_now", receiver="main")
+
+    assert list(stage.world.catalog.runs) == [a_run_id()]
+
+
+def test_a_night_by_hand_that_was_open_past_the_windows_end_is_not_followed_by_a_missed_one(stage: Stage) -> None:
+    stage.set_clock(a_moment(1, 30))
+    stage.call("run_now", receiver="main")
+    stage.world.catalog.save_run(replace(stage.the_run(), state=RunState.DONE, closed=a_moment(6, 20)))
+
+    stage.tick(a_moment(6, 25))
+
+    assert stage.the_run().id == a_run_id()
+
+
 def test_a_night_by_hand_before_the_window_does_not_stand_for_it(stage: Stage) -> None:
     stage.set_clock(a_moment(0, 30))
     stage.call("run_now", receiver="main")
@@ -155,6 +228,19 @@ def test_without_a_point_there_is_nothing_to_restore(stage: Stage) -> None:
         stage.call("restore", host="us0")
 
 
+@pytest.mark.parametrize("nobody", ["", "us", "us0b/x", "everyone"])
+@pytest.mark.parametrize("door", ["restore", "drill"])
+def test_nobody_is_restored_by_a_name_that_is_none(stage: Stage, door: str, nobody: str) -> None:
+    a_whole_night(stage)
+    settled = stage.memory()
+
+    with pytest.raises(PermanentError, match="no host id"):
+        stage.call(door, host=nobody)
+
+    assert stage.memory() == settled
+    assert stage.world.catalog.find_recoveries() == []
+
+
 def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> None:
     a_whole_night(stage)
     settled = stage.memory()
@@ -164,6 +250,47 @@ def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> N
     assert (answer["marked"], answer["deleted"]) == ([], [])
     assert [each["snapshot"] for each in answer["plan"]] == [stage.the_snapshot()]
     assert stage.memory() == settled
+
+
+def test_a_snapshot_is_held_and_released_by_its_hosts_point(stage: Stage) -> None:
+    a_whole_night(stage)
+
+    held = stage.call("hold", host="us0", at=None, why="the auditors", by="ada", dry_run=False)
+    planned = stage.call("prune", dry_run=True)
+    released = stage.call("release", snapshot=stage.the_snapshot(), dry_run=False)
+
+    assert (held["snapshot"], held["before"]) == (stage.the_snapshot(), None)
+    assert held["after"] == released["before"]
+    assert {"host": None, "why": f"held by ada since {held['after']['since']}: the auditors"} in (
+        planned["plan"][0]["reasons"]
+    )
+    assert stage.call("release", host="us0", dry_run=False)["before"] is None
+
+
+@pytest.mark.parametrize(
+    "target", [{}, {"snapshot": "snap-1", "host": "us0"}, {"snapshot": "snap-1", "at": "2026-11-23T00:00:00Z"}]
+)
+def test_what_is_to_be_held_is_named_in_one_way(stage: Stage, target: dict[str, str]) -> None:
+    with pytest.raises(PermanentError, match="payload"):
+        stage.call("release", **target, dry_run=False)
+
+
+def test_a_count_below_zero_is_no_confirmation(stage: Stage) -> None:
+    with pytest.raises(PermanentError, match="allow is -1"):
+        stage.call("prune", dry_run=True, allow=-1)
+
+
+def test_a_host_that_left_the_policy_is_forgotten(stage: Stage) -> None:
+    a_whole_night(stage)
+    without_eu0 = A_POLICY_TEXT.replace('["us0", "eu0"]', '["us0"]').replace(
+        A_POLICY_TEXT[A_POLICY_TEXT.index("[host.eu0]") : A_POLICY_TEXT.index("[retention]")], ""
+    )
+    stage.call("apply_policy", text=without_eu0, expected=None)
+
+    answer = stage.call("forget_host", host="eu0", by="ada", dry_run=False)
+
+    assert (answer["id"], len(answer["points"]), answer["already"]) == ("eu0a", 1, False)
+    assert stage.world.archive.list("forgotten/") == ["forgotten/eu0a.json"]
 
 
 def test_a_lost_table_is_rebuilt_to_what_it_was(stage: Stage) -> None:

@@ -5,6 +5,7 @@ import re
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,57 @@ def policy_files() -> list[Path]:
     return sorted((ROOT / ".chalice").glob("policy-*.json"))
 
 
+# What a machine asks for, a key of each kind: boot, gate and ledger of the receiver, session of the recovery.
+MACHINES_ASK = [
+    ("s3:GetObject", "agent/ebbtide-agent.pyz"),
+    ("s3:GetObject", "runs/main/2026-11-23/1/brief.json"),
+    ("s3:GetObject", "reports/main/2026-11-23/1/us0a.json"),
+    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
+    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/ready/1.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/released/1.json"),
+    ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
+    ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
+]
+MACHINES_MUST_NOT = [
+    ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
+    ("s3:PutObject", "policies/000002.toml"),
+    ("s3:PutObject", "agent/ebbtide-agent.pyz"),
+    ("s3:DeleteObject", "reports/main/2026-11-23/1/us0a.json"),
+]
+
+
+def machine_may(template: package.Template, action: str, key: str) -> bool:
+    return any(
+        action in as_list(statement["Action"])
+        and any(
+            fnmatchcase(f"${{Archive.Arn}}/{key}", resource.get("Fn::Sub", ""))
+            for resource in as_list(statement["Resource"])
+        )
+        for statement in role_policy(template, "MachineRole")["Statement"]
+    )
+
+
+def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Template) -> None:
+    refused = [asked for asked in MACHINES_ASK if not machine_may(template, *asked)]
+    allowed = [asked for asked in MACHINES_MUST_NOT if machine_may(template, *asked)]
+
+    assert (refused, allowed) == ([], [])
+
+
+def test_a_machine_is_told_that_an_object_is_missing_and_not_that_it_is_denied(template: package.Template) -> None:
+    """S3 answers 404 only to who may list the bucket, and GetObject brings no prefix that a condition could ask for."""
+    [statement] = [
+        s for s in role_policy(template, "MachineRole")["Statement"] if "s3:ListBucket" in as_list(s["Action"])
+    ]
+
+    assert statement["Resource"] == {"Fn::GetAtt": ["Archive", "Arn"]}
+    assert "Condition" not in statement
+
+
 def test_no_policy_allows_everything_without_a_written_reason(template: package.Template) -> None:
     statements = [
         (name, statement)
@@ -186,6 +238,7 @@ def test_the_stack_makes_the_functions_and_resolves_their_environment(
     assert wanted <= environment.keys()
     assert [name for name, value in environment.items() if not value or "{" in value] == []
     assert environment["EBBTIDE_BUCKET"] == deployed.outputs["Archive"]
+    assert re.fullmatch(r"subnet-[0-9a-f]+,subnet-[0-9a-f]+", environment["EBBTIDE_SUBNETS"])
     assert deployed.functions == tuple(
         sorted(environment["EBBTIDE_FUNCTION_PREFIX"] + short for short in functions_of(template))
     )
@@ -256,7 +309,7 @@ def test_what_the_sandbox_goes_without_is_told(deployed: Deployment, told: list[
 
 
 def test_a_stack_that_cannot_be_made_says_why(deployed: Deployment, endpoint: str, template: package.Template) -> None:
-    parameters = {"VpcId": "vpc-0", "SubnetId": "subnet-0", "HostedZoneId": "Z0"}
+    parameters = {"VpcId": "vpc-0", "SubnetIds": "subnet-0", "HostedZoneId": "Z0"}
 
     with pytest.raises(PermanentError, match="already exists"):
         deploy(endpoint, template, parameters, REGION, tell=lambda line: None)
@@ -287,7 +340,7 @@ def test_the_longest_user_data_fits() -> None:
         attempt=99,
         bucket="b" * 63,
         region="ap-southeast-2",
-        brief_key=f"runs/{longest}/brief.json",
+        brief_key=f"runs/{longest}/vol-0123456789abcdef0/brief.json",
         agent_key="agent/ebbtide-agent.pyz",
         power_off_minutes=24 * 60,
     )

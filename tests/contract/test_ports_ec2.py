@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError
 from moto.core.botocore_stubber import MockRawResponse
+from moto.core.responses import ActionResult
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
 from chalicelib.aws.address import Route53Address
 from chalicelib.aws.faults import told
@@ -15,7 +18,8 @@ from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.core import tags
-from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.core.model import SnapshotLock
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
 from tests.contract.aws import PREFIX, Account, a_function
 
@@ -174,6 +178,89 @@ def test_snapshots_are_found_on_every_page(account: Account, volumes: EbsVolumes
     assert {snapshot.id for snapshot in found} == {first.id, second.id}
 
 
+def test_a_second_page_that_does_not_come_is_no_listing(account: Account, volumes: EbsVolumes) -> None:
+    """A8: half a listing would look as if the other half were gone."""
+    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+    volumes.create_snapshot(volume.id, "one", BACKUP)
+    pages: list[int] = []
+
+    def one_page_and_no_more(parsed: dict[str, Any], **_: object) -> None:
+        pages.append(len(parsed.get("Snapshots", [])))
+        parsed["NextToken"] = "more"
+        refuse(account, "DescribeSnapshots", "UnauthorizedOperation", 403)
+
+    account.clients.ec2.meta.events.register_first("after-call.ec2.DescribeSnapshots", one_page_and_no_more)
+
+    with pytest.raises(PermanentError, match="looking for snapshots"):
+        volumes.find_snapshots(BACKUP)
+
+    assert pages == [1, 0]
+
+
+def moto_knows_locks(monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str, Any]]) -> None:
+    """DescribeLockedSnapshots, which moto does not have, in these pages."""
+
+    def describe_locked_snapshots(response: Any) -> ActionResult:
+        page = int(response._get_param("NextToken") or 0)
+        more = str(page + 1) if page + 1 < len(pages) else None
+        return ActionResult({"Snapshots": pages[page], "NextToken": more})
+
+    monkeypatch.setattr(ElasticBlockStore, "describe_locked_snapshots", describe_locked_snapshots, raising=False)
+
+
+def test_locks_are_found_on_every_page(monkeypatch: pytest.MonkeyPatch, volumes: EbsVolumes) -> None:
+    until = datetime(2027, 11, 1, tzinfo=UTC)
+    moto_knows_locks(
+        monkeypatch,
+        [{"SnapshotId": "snap-1", "LockState": "compliance", "LockExpiresOn": until}],
+        [{"SnapshotId": "snap-2", "LockState": "compliance-cooloff"}],
+    )
+
+    locks = volumes.find_locks()
+
+    assert locks == [
+        SnapshotLock("snap-1", "compliance", until),
+        SnapshotLock("snap-2", "compliance-cooloff", None),
+    ]
+
+
+def test_locks_that_cannot_be_looked_at_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, account: Account, volumes: EbsVolumes
+) -> None:
+    moto_knows_locks(monkeypatch, [])
+    refuse(account, "DescribeLockedSnapshots", "UnauthorizedOperation", 403)
+
+    with pytest.raises(PermanentError, match="locked snapshots"):
+        volumes.find_locks()
+
+
+def test_the_snapshots_of_our_own_images_are_found(
+    account: Account, machines: Ec2Machines, volumes: EbsVolumes
+) -> None:
+    machine = machines.launch(a_request(account))
+    image = account.clients.ec2.create_image(InstanceId=machine.id, Name="restored")
+    sent: list[Mapping[str, Any]] = []
+    account.clients.ec2.meta.events.register(
+        "before-call.ec2.DescribeImages", lambda params, **_: sent.append(params["body"])
+    )
+
+    images = volumes.find_images()
+
+    (snapshot_id,) = [snapshot_id for snapshot_id, image_id in images.items() if image_id == image["ImageId"]]
+    assert volumes.get_snapshot(snapshot_id).id == snapshot_id
+    assert [body["Owner.1"] for body in sent] == ["self"]
+
+
+def test_a_snapshot_that_another_account_may_use_is_found(account: Account, volumes: EbsVolumes) -> None:
+    volume = volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+    ours, theirs = (volumes.create_snapshot(volume.id, "one", BACKUP) for _ in range(2))
+    account.clients.ec2.modify_snapshot_attribute(
+        SnapshotId=theirs.id, Attribute="createVolumePermission", OperationType="add", UserIds=["123456789012"]
+    )
+
+    assert volumes.find_shared([ours.id, theirs.id, "snap-00000000"]) == {theirs.id}
+
+
 def test_create_snapshot_is_sent_once_whatever_happens(account: Account, volumes: EbsVolumes) -> None:
     asked = refuse(account, "CreateSnapshot", "InternalError", 500)
 
@@ -217,8 +304,11 @@ def test_a_tag_is_added_to_what_is_there(volumes: EbsVolumes) -> None:
     [
         ("InsufficientInstanceCapacity", CapacityError),
         ("IdempotentInstanceTerminated", TokenSpentError),
+        ("IdempotentParameterMismatch", TokenTakenError),
+        ("InsufficientVolumeCapacity", TransientError),
         ("RequestLimitExceeded", TransientError),
         ("ConcurrentSnapshotLimitExceeded", TransientError),
+        ("ConditionalRequestConflict", TransientError),
         ("UnauthorizedOperation", PermanentError),
         ("InvalidSubnetID.NotFound", PermanentError),
     ],
@@ -233,6 +323,8 @@ def test_what_ec2_says_says_who_acts_next(code: str, kind: type[Exception]) -> N
 def test_no_answer_may_have_been_a_yes() -> None:
     with pytest.raises(TransientError, match="may have happened"), told("taking a snapshot"):
         raise ReadTimeoutError(endpoint_url="https://ec2")
+    with pytest.raises(TransientError, match="may have happened"), told("reading a report"):
+        raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
 
 
 def test_a_launch_without_room_is_a_capacity_error(account: Account, machines: Ec2Machines) -> None:

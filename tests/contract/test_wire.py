@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib import wire
+from chalicelib.core.holds import Target
 from chalicelib.core.model import (
     ExpectedHost,
     HostStatus,
@@ -150,7 +151,7 @@ def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
 
 
 def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
-    keys = [f"runs/{RUN}/{name}" for name in ("brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
+    keys = [f"runs/{RUN}/{name}" for name in ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
 
     assert wire.notice_attempts(keys, "ready") == {1, 2}
     assert wire.notice_attempts(keys, "released") == {2}
@@ -203,7 +204,7 @@ def test_a_snapshot_arn_of_the_other_shape_names_the_same_snapshot() -> None:
 PAYLOADS: dict[str, Callable[[dict[str, Any]], object]] = {
     "payload-run": lambda example: wire.run_payload(wire.parse_run_payload(example)),
     "payload-recovery": lambda example: wire.recovery_payload(wire.parse_recovery_payload(example)),
-    "payload-prune": lambda example: wire.prune_payload(wire.parse_dry_run(example)),
+    "payload-prune": lambda example: wire.prune_payload(**vars(wire.parse_prune(example))),
 }
 
 
@@ -217,6 +218,22 @@ def test_what_the_operator_sends_is_read() -> None:
     assert wire.parse_receiver_name(the_object("payload-run-now")) == "main"
     assert wire.parse_recovery_request(the_object("payload-drill")) == wire.RecoveryRequest("us0", None)
     assert wire.parse_recovery_request(the_object("payload-restore")).at == a_moment(0, day=22)
+    assert wire.parse_hold(the_object("payload-hold")) == wire.HoldRequest(
+        Target(host="us0", at=a_moment(0, day=22)), dry_run=True, why="the auditors", by="ada@desk"
+    )
+    assert wire.parse_release(the_object("payload-release")) == wire.HoldRequest(Target("snap-0abc"), dry_run=False)
+    assert wire.parse_forget(the_object("payload-forget-host")) == wire.ForgetRequest("eu0", "ada@desk", dry_run=True)
+
+
+def test_a_forgotten_host_is_recorded_as_in_the_example() -> None:
+    record = wire.forgotten_record("eu0a", "ada@desk", a_moment(12))
+
+    assert json.loads(record) == the_object("forgotten")
+    assert wire.host_of_forgotten_key(wire.forgotten_key("eu0a")) == "eu0a"
+
+
+def test_a_prune_that_does_not_say_how_many_allows_the_usual() -> None:
+    assert wire.parse_prune({"schema": 1, "dry_run": True}) == wire.PruneRequest(dry_run=True, allow=None)
 
 
 def test_every_example_carries_the_schema() -> None:

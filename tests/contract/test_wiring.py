@@ -26,7 +26,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "TABLE": account.table,
         "BUCKET": account.bucket,
         "LAUNCH_TEMPLATE": account.launch_template,
-        "SUBNET": account.subnet,
+        "SUBNETS": account.subnet,
         "RECEIVER_GROUP": account.group,
         "DRILL_GROUP": account.group,
         "ZONE": account.zone,
@@ -62,7 +62,7 @@ def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -
     (snapshot,) = world.volumes.find_snapshots({tags.RUN: str(RUN.id)})
     assert tags.unpack(snapshot.tags) == ("eu0a", "us0a")
     assert {point.snapshot_id for point in world.catalog.find_points()} == {snapshot.id}
-    assert wire.parse_receiver_brief(world.archive.get(wire.brief_key(RUN.id))) == RUN
+    assert wire.parse_receiver_brief(world.archive.get(wire.brief_key(RUN.id, volume.id))) == RUN
 
 
 def test_a_setting_that_is_missing_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 
 from chalicelib.errors import PermanentError
+from ebbtide_console.sandbox.claim import claimed
 from ebbtide_console.sandbox.clock import Clock
 from ebbtide_console.sandbox.server import REGION, Sandbox, client_environment
 
@@ -140,12 +141,13 @@ def a_sandbox(
     state: Path, recorder: Recorder | None = None, clock: Clock | None = None, port: int = 0
 ) -> Iterator[Sandbox]:
     recorder = recorder or Recorder()
-    sandbox = Sandbox(state, Paper(state), port=port, clock=clock, load=recorder.handlers)
-    try:
-        sandbox.start()
-        yield sandbox
-    finally:
-        sandbox.stop()
+    with claimed(state):
+        sandbox = Sandbox(state, Paper(state), port=port, clock=clock, load=recorder.handlers)
+        try:
+            sandbox.start()
+            yield sandbox
+        finally:
+            sandbox.stop()
 
 
 def client(service: str, endpoint: str) -> Any:

@@ -97,6 +97,37 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
 
 
 @each(KINDS)
+def test_what_a_user_named_like_roots_own_attributes_does_not_travel(receiver: Receiver, tmp_path: Path) -> None:
+    tree = a_small_tree(tmp_path)
+    os.setxattr(tree / "file", "user.rsync.security.capability", awkward.capability(awkward.CAP_NET_RAW))
+    os.setxattr(tree / "file", "user.own", b"mine")
+
+    ended = receiver.back_up("us0", tree, tmp_path / "etc")
+
+    stored = receiver.tree("us0") / "file"
+    assert ended.returncode == 0, ended.stderr
+    assert os.getxattr(stored, "user.own") == b"mine"
+    assert [name for name in os.listxattr(stored) if "capability" in name] == []
+
+
+@each(CONFINED)
+def test_a_place_that_is_not_there_empties_nothing_and_is_reported(receiver: Receiver, tmp_path: Path) -> None:
+    tree = a_small_tree(tmp_path)
+    kept = receiver.tree("us0") / "kept"
+    kept.write_text("of an earlier night")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/backup_include").write_text("/ect\n")
+
+    ended = receiver.back_up("us0", tree, tmp_path / "etc")
+
+    report = receiver.report("us0")
+    assert ended.returncode == 1
+    assert report and report["status"] == "failed"
+    assert "/ect, which is to be backed up, is not there" in report["problems"][0]
+    assert kept.exists()
+
+
+@each(KINDS)
 def test_a_second_push_sends_only_what_changed(receiver: Receiver, tmp_path: Path) -> None:
     tree = a_small_tree(tmp_path, size=5_000_000)
     push = ("-aHAXS", "--numeric-ids", "--stats", "--no-human-readable", f"{tree}/", "127.0.0.1::tree/")

@@ -113,6 +113,14 @@ def test_a_deleted_snapshot_is_gone_with_its_disk(tmp_path: Path) -> None:
         assert sandbox.work.faults == []
 
 
+def test_nothing_is_ever_locked(tmp_path: Path) -> None:
+    with a_sandbox(tmp_path) as sandbox:
+        ec2 = client("ec2", sandbox.endpoint)
+        ec2.create_snapshot(VolumeId=a_volume(ec2))
+
+        assert ec2.describe_locked_snapshots()["Snapshots"] == []
+
+
 def test_a_full_disk_fails_the_call_and_leaves_no_volume(tmp_path: Path) -> None:
     with a_sandbox(tmp_path) as sandbox:
         ec2 = client("ec2", sandbox.endpoint)

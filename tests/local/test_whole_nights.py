@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,3 +89,57 @@ def test_a_tree_that_does_not_exist_is_one_clear_line_and_nothing_is_made(tmp_pa
         "ebbtide: tree /nowhere/at/all is not a directory; name one that exists: make night TREE=/some/path\n"
     )
     assert list((tmp_path / "state").rglob("*.img")) == []
+
+
+def test_a_tree_travels_whole_whatever_its_directories_are_called(tmp_path: Path) -> None:
+    tree = tmp_path / "project"
+    for name in ("tmp/draft", "dev/null.txt", "home/u/.cache/x", "swapfile", "proc/notes", "a[1].txt"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    powerless = ("setpriv", f"--bounding-set={LESS}", f"--inh-caps={LESS}") if os.geteuid() == 0 else ()
+
+    with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as state:
+        Path(state).chmod(0o755)
+        told = night(Path(state), "--tree", os.path.relpath(tree, ROOT), through=powerless)
+        kept = sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
+        (stored,) = {disk.name for disk in Path(state).glob("degraded/disks/snap-*")}
+        landed = Path(state, "degraded/disks", stored, "hosts/us0a/tree")
+
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert sorted(str(path.relative_to(landed)) for path in landed.rglob("*") if path.is_file()) == kept
+
+
+@pytest.mark.parametrize("moment", ["is ready", ": reported complete", "receiver released"])
+def test_a_night_that_was_interrupted_is_gone_on_with_from_what_was_completed(tmp_path: Path, moment: str) -> None:
+    awkward.grow_plain(tmp_path / "tree")
+    with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as state:
+        Path(state).chmod(0o755)
+        words = ["sandbox", "--state", state, "night", "--tree", str(tmp_path / "tree")]
+        begun = subprocess.Popen(
+            [sys.executable, "-m", "ebbtide_console", *words],
+            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert begun.stdout is not None
+        next(line for line in begun.stdout if moment in line)
+        os.killpg(begun.pid, signal.SIGINT)
+        begun.communicate(timeout=LONGEST_SECONDS)
+
+        told = night(Path(state), "--tree", str(tmp_path / "tree"))
+
+    assert begun.returncode == 130
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert len(verdicts(told.stdout)) == 2
+
+
+def test_nothing_of_a_night_is_for_other_users_to_read(tmp_path: Path) -> None:
+    awkward.grow_plain(tmp_path / "tree")
+
+    with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as state:
+        Path(state).chmod(0o755)
+        told = night(Path(state), "--tree", str(tmp_path / "tree"))
+        place = Path(state, "full" if HERE.full else "degraded")
+        kept = [place / name for name in ("s3", "records", "parameters", "store.img")]
+        open_to_others = [path.name for path in kept if path.exists() and path.stat().st_mode & 0o077]
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert open_to_others == []

@@ -8,7 +8,7 @@ from chalicelib.core.model import CopyIntent
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.prune import prune
-from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 
 THERE = "eu-central-1"
@@ -23,6 +23,7 @@ def a_world_with_backups(policy: str = COPYING, days: tuple[int, ...] = (23,)) -
     world.catalog.set_policy_version("000001", None)
     for day in days:
         world.volumes.snapshots[f"snap-{day}"] = a_snapshot(f"snap-{day}", a_run_id(day))
+        world.catalog.record_point(a_point("us0a", f"snap-{day}", a_run_id(day)))
     return world
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from chalicelib.core import tags
+from chalicelib.core.backups import points_in
 from chalicelib.core.copying import (
     COPY_SETTLES,
     MOST_AT_ONCE,
@@ -20,7 +21,7 @@ from chalicelib.core.copying import (
     uncopied,
 )
 from chalicelib.core.model import CopyIntent, Snapshot
-from chalicelib.core.pruning import plan_prune, points_in
+from chalicelib.core.pruning import Stock, plan_prune
 from chalicelib.core.retention import Rules
 from tests.builders import a_moment, a_run_id, a_snapshot
 
@@ -98,6 +99,12 @@ def test_of_two_snapshots_of_one_run_the_adopted_one_is_copied() -> None:
     second = replace(first, id="snap-extra", started=first.started + timedelta(minutes=1))
 
     assert uncopied([second, first], [], TWO_DAYS) == (first,)
+
+
+def test_for_a_forgotten_host_nothing_is_copied() -> None:
+    theirs, of_both = a_backup(22, complete=("gone",)), a_backup(23, complete=("gone", "us0a"))
+
+    assert uncopied([theirs, of_both], [], TWO_DAYS, forgotten={"gone"}) == (of_both,)
 
 
 def test_damaged_tags_cost_only_their_own_snapshot() -> None:
@@ -260,10 +267,16 @@ def test_what_the_standby_lets_go_of_is_not_copied_once_more(
     for backup in sorted(backups_of(nights), key=lambda each: each.started):
         backups.append(backup)
         copies += [a_copy(each) for each in uncopied(backups, copies, rules)]
-        there = plan_prune([as_taken(copy) for copy in copies], lambda host_id: rules, now=_after(backup))
+        there = plan_prune(_stock_of(copies), lambda host_id: rules, now=_after(backup))
         copies = [copy for copy in copies if copy.id not in there.mark]
 
         assert uncopied(backups, copies, rules) == ()
+
+
+def _stock_of(copies: Sequence[Snapshot]) -> Stock:
+    """What the standby has to decide on, with every restore point recorded."""
+    taken = tuple(as_taken(copy) for copy in copies)
+    return Stock(taken, tuple(point for each in taken for point in points_in(each)))
 
 
 def _after(backup: Snapshot) -> datetime:

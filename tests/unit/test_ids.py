@@ -76,13 +76,19 @@ def test_a_launch_token_fits_ec2_and_changes_with_run_and_attempt() -> None:
     assert launch_token(first, 1) in tokens
 
 
+def test_a_volume_has_a_token_of_its_own_in_every_zone_and_for_every_run() -> None:
+    runs = [RunId("main", date(2026, 11, 23), attempt) for attempt in (1, 2)]
+
+    assert len({volume_token(run, zone) for run in runs for zone in ("eu-west-1a", "eu-west-1b")}) == 4
+
+
 def test_the_tokens_never_change_between_releases() -> None:
     run = RunId("main", date(2026, 11, 23), 1)
     recovery = RecoveryId("us0a", date(2026, 11, 23), 1)
 
-    tokens = (launch_token(run, 1), volume_token("main", 1), recovery_volume_token(recovery))
+    tokens = (launch_token(run, 1), volume_token(run, "eu-west-1a"), recovery_volume_token(recovery))
 
-    assert [token[:16] for token in tokens] == ["e4eef4377bd38d42", "e084388dae4b4472", "4670fa7538b99730"]
+    assert [token[:16] for token in tokens] == ["e4eef4377bd38d42", "5dd1cb880d2e33c3", "4670fa7538b99730"]
 
 
 @given(host_ids, host_ids)

@@ -1,12 +1,11 @@
 """The night, case by case: what is observed on the left, what follows on the right."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from chalicelib.core import tags
-from chalicelib.core.model import HostStatus, Machine, Run, RunState, TreeKind
+from chalicelib.core.model import HostStatus, Run, RunState, TreeKind
 from chalicelib.core.night import (
     GIVE_UP,
     GRACE,
@@ -15,6 +14,9 @@ from chalicelib.core.night import (
     MOST_MACHINES,
     READY_WITHIN,
     SNAPSHOT_SETTLES,
+    plan,
+)
+from chalicelib.core.night_actions import (
     Action,
     AdoptSnapshot,
     AllowNetworks,
@@ -23,80 +25,38 @@ from chalicelib.core.night import (
     CreateVolume,
     IntendSnapshot,
     LaunchReceiver,
-    NightWorld,
     PointAddress,
     RecordPoints,
     TakeSnapshot,
     TerminateReceiver,
     Wait,
     WriteBrief,
-    plan,
 )
-from tests.builders import a_machine, a_moment, a_point, a_receiver, a_result, a_run, a_snapshot, a_volume
-
-NETWORKS = ("198.51.100.0/24",)
-OPENED, DEADLINE = a_moment(2), a_moment(6)
-A_MINUTE = timedelta(minutes=1)
-
-
-def a_night(**observed: object) -> NightWorld:
-    """A briefed night with its volume, before anything was launched."""
-    nothing_yet = NightWorld(
-        receiver=a_receiver(),
-        networks=NETWORKS,
-        volume=a_volume(),
-        briefed=True,
-        machines=(),
-        ready=frozenset(),
-        released=frozenset(),
-        address=None,
-        results=(),
-        snapshots=(),
-    )
-    return replace(nothing_yet, **observed)  # type: ignore[arg-type]
-
-
-def a_receiver_machine(attempt: int = 1, state: str = "running") -> Machine:
-    return a_machine(f"i-{attempt}", state, {tags.ATTEMPT: str(attempt)})
-
-
-def a_launched_run(attempt: int = 1, **changes: object) -> Run:
-    launched = replace(a_run(), machine_attempt=attempt, machine_launched=OPENED)
-    return replace(launched, **changes)  # type: ignore[arg-type]
-
-
-def a_serving_night(**observed: object) -> NightWorld:
-    """The receiver stands, is ready and can be found."""
-    serving = a_night(
-        machines=(a_receiver_machine(),),
-        volume=a_volume(attached_to="i-1"),
-        ready=frozenset({1}),
-        address="10.0.0.1",
-    )
-    return replace(serving, **observed)  # type: ignore[arg-type]
-
-
-def a_spent_night(**observed: object) -> NightWorld:
-    """The receiver is gone and has let go of the volume; both hosts are complete."""
-    spent = a_night(
-        machines=(a_receiver_machine(state="terminated"),),
-        ready=frozenset({1}),
-        released=frozenset({1}),
-        results=(a_result("us0"), a_result("eu0")),
-    )
-    return replace(spent, **observed)  # type: ignore[arg-type]
-
-
-def kinds(actions: tuple[Action, ...]) -> list[type]:
-    return [type(action) for action in actions]
-
+from chalicelib.core.night_world import NightWorld
+from tests.builders import a_moment, a_point, a_result, a_run, a_snapshot, a_volume
+from tests.nights import (
+    A_MINUTE,
+    DEADLINE,
+    NETWORKS,
+    OPENED,
+    a_launched_run,
+    a_night,
+    a_receiver_machine,
+    a_serving_night,
+    a_spent_night,
+    kinds,
+)
 
 TAKE_BOTH = TakeSnapshot("vol-1", ("eu0a", "us0a"), TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
 
 TOWARDS_THE_REPORTS: dict[str, tuple[Run, NightWorld, tuple[Action, ...]]] = {
-    "without a volume, one is made": (a_run(), a_night(volume=None), (CreateVolume(),)),
-    "a volume without a brief gets one": (a_run(), a_night(briefed=False), (WriteBrief("vol-1"),)),
-    "a briefed night launches its receiver": (a_run(), a_night(), (LaunchReceiver(1, OPENED + A_MINUTE),)),
+    "without a volume, one is made": (a_run(), a_night(volumes=()), (CreateVolume("zone-a", 80, None),)),
+    "a volume without a brief gets one": (a_run(), a_night(briefed=frozenset()), (WriteBrief("vol-1"),)),
+    "a briefed night launches its receiver": (
+        a_run(),
+        a_night(),
+        (LaunchReceiver(1, OPENED + A_MINUTE, "vol-1", "zone-a"),),
+    ),
     "a running receiver gets the volume": (
         a_launched_run(),
         a_night(machines=(a_receiver_machine(),)),
@@ -118,12 +78,12 @@ def test_a_night_goes_step_by_step_towards_the_reports(case: str) -> None:
 
 
 WAITING: dict[str, tuple[Run, NightWorld]] = {
-    "for a volume that is being made": (a_run(), a_night(volume=a_volume(state="creating"))),
+    "for a volume that is being made": (a_run(), a_night(volumes=(a_volume(state="creating"),))),
     "for a machine that EC2 does not show yet": (a_launched_run(), a_night()),
     "for a machine that starts": (a_launched_run(), a_night(machines=(a_receiver_machine(state="pending"),))),
     "for a volume that another machine still holds": (
         a_launched_run(),
-        a_night(machines=(a_receiver_machine(),), volume=a_volume(attached_to="i-9")),
+        a_night(machines=(a_receiver_machine(),), volumes=(a_volume(attached_to="i-9"),)),
     ),
     "for the reports": (a_launched_run(), a_serving_night()),
     "for a machine that goes": (
@@ -149,13 +109,46 @@ def test_waiting_says_for_whom() -> None:
 def test_a_machine_that_never_showed_is_asked_for_again_with_the_same_request() -> None:
     later = OPENED + MACHINE_SETTLES
 
-    assert plan(a_launched_run(), a_night(), later) == (LaunchReceiver(1, OPENED),)
+    assert plan(a_launched_run(), a_night(), later) == (LaunchReceiver(1, OPENED, "vol-1", "zone-a"),)
 
 
 def test_a_receiver_lost_before_the_deadline_is_replaced() -> None:
     lost = a_spent_night(released=frozenset(), results=(a_result("us0"),))
 
-    assert plan(a_launched_run(), lost, a_moment(3)) == (LaunchReceiver(2, a_moment(3)),)
+    assert plan(a_launched_run(), lost, a_moment(3)) == (LaunchReceiver(2, a_moment(3), "vol-1", "zone-a"),)
+
+
+def test_a_receiver_that_was_never_ready_is_replaced_once() -> None:
+    never_ready = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
+
+    first = plan(a_launched_run(1), a_night(machines=never_ready[:1]), a_moment(3))
+    second = plan(a_launched_run(2), a_night(machines=never_ready), a_moment(3))
+
+    assert first == (LaunchReceiver(2, a_moment(3), "vol-1", "zone-a"),)
+    assert second == (CloseRun(RunState.FAILED, "no receiver was ready within 15 minutes, of 2"),)
+
+
+def test_a_volume_that_no_receiver_could_get_is_told_with_who_holds_it() -> None:
+    machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
+    stuck = a_night(machines=machines, volumes=(a_volume(attached_to="i-9"),))
+
+    (closing,) = plan(a_launched_run(2), stuck, a_moment(3))
+
+    assert "volume vol-1 is in-use, attached to i-9" in str(closing)
+
+
+def test_a_receiver_that_was_ready_and_lost_does_not_count_as_never_ready() -> None:
+    machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
+
+    actions = plan(a_launched_run(2), a_night(machines=machines, ready=frozenset({1})), a_moment(3))
+
+    assert kinds(actions) == [LaunchReceiver]
+
+
+def test_a_receiver_that_waits_for_a_stuck_volume_is_ended_when_it_is_not_ready_in_time() -> None:
+    stuck = a_night(machines=(a_receiver_machine(),), volumes=(a_volume(attached_to="i-9"),))
+
+    assert kinds(plan(a_launched_run(), stuck, a_moment(2) + READY_WITHIN)) == [TerminateReceiver]
 
 
 def test_a_receiver_that_is_not_ready_in_time_is_ended() -> None:
@@ -230,7 +223,7 @@ def test_a_run_that_was_rebuilt_learns_its_attempts_from_what_is_there() -> None
 
 
 def test_a_volume_that_is_still_attached_is_waited_for() -> None:
-    night = a_spent_night(volume=a_volume(attached_to="i-1"))
+    night = a_spent_night(volumes=(a_volume(attached_to="i-1"),))
 
     assert kinds(plan(a_launched_run(), night, a_moment(3))) == [Wait]
 
@@ -291,10 +284,22 @@ def test_a_night_without_a_complete_host_has_failed() -> None:
 FAILURES: dict[str, tuple[Run, NightWorld]] = {
     "nothing could be launched": (a_run(), a_night()),
     "every launch found no room": (a_launched_run(), a_night()),
-    "the volume is gone": (a_launched_run(), a_spent_night(volume=None)),
-    "the snapshot failed": (
+    "the volume is gone": (a_launched_run(), a_spent_night(volumes=())),
+    "no receiver was ever ready": (
+        a_launched_run(),
+        a_night(machines=(a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))),
+    ),
+    "the volume is gone after hosts have pushed to it": (
+        a_launched_run(),
+        a_night(volumes=(), ready=frozenset({1}), machines=(a_receiver_machine(1, "terminated"),)),
+    ),
+    "the snapshot failed twice": (
+        a_launched_run(snapshot_id="snap-2"),
+        a_spent_night(snapshots=(a_snapshot("snap-1", state="error"), a_snapshot("snap-2", state="error"))),
+    ),
+    "the snapshot failed and the volume is gone": (
         a_launched_run(snapshot_id="snap-1"),
-        a_spent_night(snapshots=(a_snapshot(state="error"),)),
+        a_spent_night(volumes=(), snapshots=(a_snapshot(state="error"),)),
     ),
 }
 
@@ -310,11 +315,19 @@ def test_a_night_fails_when(case: str) -> None:
 
 
 def test_every_run_ends_and_leaves_no_machine() -> None:
-    stuck = a_serving_night(volume=a_volume(state="error"))
+    stuck = a_serving_night(volumes=(a_volume(state="error"),))
 
     actions = plan(a_launched_run(), stuck, DEADLINE + GIVE_UP)
 
     assert kinds(actions) == [TerminateReceiver, CloseRun]
+
+
+def test_a_run_that_is_given_up_says_what_stands_in_its_way() -> None:
+    stuck = a_spent_night(volumes=(a_volume(attached_to="i-1"),))
+
+    (closing,) = plan(a_launched_run(), stuck, DEADLINE + GIVE_UP)
+
+    assert "volume vol-1 is in-use, attached to i-1" in str(closing)
 
 
 @pytest.mark.parametrize("state", [state for state in RunState if state.is_final])

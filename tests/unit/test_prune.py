@@ -1,12 +1,16 @@
 """A night's pruning, done: marked first, deleted a night later, and in doubt not at all."""
 
+import json
+from datetime import timedelta
+
 import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Snapshot
+from chalicelib.core.model import Lease, Snapshot, SnapshotLock
 from chalicelib.errors import TransientError
-from chalicelib.flows.prune import NO_POLICY, prune
+from chalicelib.flows.leases import LASTS
+from chalicelib.flows.prune import LEASE, NO_POLICY, prune
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 
@@ -178,19 +182,192 @@ def test_the_answer_names_what_was_done_and_why_the_rest_stays() -> None:
     assert {"host": "us0a", "why": "last snapshot"} in newest["reasons"]
 
 
+def test_a_hold_put_on_while_the_pruner_is_at_work_still_counts() -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+    list_locks = world.volumes.find_locks
+
+    def find_locks_while_someone_holds() -> list[SnapshotLock]:
+        """The snapshots were listed before."""
+        world.volumes.tag("snap-21", {tags.HOLD: "evidence"})
+        return list_locks()
+
+    world.volumes.find_locks = find_locks_while_someone_holds  # type: ignore[method-assign]
+
+    plan = prune(world, TOMORROW)
+
+    assert plan.delete == ("snap-20",)
+    assert "snap-21" in world.volumes.snapshots
+    assert {point.snapshot_id for point in world.catalog.find_points()} == {"snap-21", "snap-22", "snap-23"}
+
+
+def test_locked_imaged_and_shared_snapshots_are_neither_marked_nor_deleted() -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+    world.volumes.locks = [SnapshotLock("snap-20", "governance", None)]
+    world.volumes.shared = {"snap-21"}
+
+    plan = prune(world, TOMORROW)
+
+    assert (plan.mark, plan.delete, plan.unmark) == ((), (), ("snap-20", "snap-21"))
+    assert len(world.volumes.snapshots) == 4
+
+
+def test_a_lock_put_on_after_the_mark_takes_it_off_and_the_way_out_begins_anew() -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+    world.volumes.images = {"snap-20": "ami-1"}
+    prune(world, TOMORROW)
+    world.volumes.images = {}
+
+    plan = prune(world, TOMORROW)
+
+    assert (plan.mark, plan.delete) == (("snap-20",), ())
+
+
+@pytest.mark.parametrize("look", ["find_locks", "find_images", "find_shared"])
+def test_what_could_not_be_looked_at_deletes_nothing(look: str) -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+
+    def fails(*_: object) -> None:
+        raise TransientError("not now")
+
+    setattr(world.volumes, look, fails)
+
+    with pytest.raises(TransientError):
+        prune(world, TOMORROW)
+
+    assert len(world.volumes.snapshots) == 4
+
+
+def test_more_than_the_cap_goes_only_when_that_many_are_allowed() -> None:
+    world = a_world_with_snapshots()
+    for night in range(1, 13):
+        broken = a_snapshot(f"snap-broken-{night}", a_run_id(night), state="error", extra={tags.MARKED: "2026-11-22"})
+        shelve(world, broken)
+
+    refused = prune(world, TONIGHT)
+    too_few = prune(world, TONIGHT, allow=11)
+    allowed = prune(world, TONIGHT, allow=12)
+
+    assert "--allow 12" in str(refused.refused)
+    assert (refused.delete, refused.mark, too_few.delete) == ((), (), ())
+    assert len(allowed.delete) == 12
+    assert len(world.volumes.snapshots) == 4
+
+
+def test_a_table_lost_and_not_rebuilt_deletes_nothing() -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+    world.catalog.points.clear()
+
+    plan = prune(world, TOMORROW)
+
+    assert "rebuild" in str(plan.refused)
+    assert len(world.volumes.snapshots) == 4
+
+
+def test_two_prunes_at_once_cannot_both_act() -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+    look, seen = world.volumes.find_images, []
+
+    def find_images_while_another_prunes() -> dict[str, str]:
+        world.volumes.find_images = look  # type: ignore[method-assign]
+        with pytest.raises(TransientError, match="prune is under way"):
+            prune(world, TOMORROW)
+        seen.append(len(world.volumes.snapshots))
+        return look()
+
+    world.volumes.find_images = find_images_while_another_prunes  # type: ignore[method-assign]
+
+    plan = prune(world, TOMORROW)
+
+    assert seen == [4]
+    assert plan.delete == ("snap-20", "snap-21")
+
+
+def test_one_that_was_overtaken_deletes_nothing_more() -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+    forget = world.catalog.forget_points
+
+    def forget_while_another_takes_over(snapshot_id: str) -> None:
+        forget(snapshot_id)
+        world.catalog.save_lease(world.catalog.leases[LEASE])
+
+    world.catalog.forget_points = forget_while_another_takes_over  # type: ignore[method-assign]
+
+    with pytest.raises(TransientError, match="taken over"):
+        prune(world, TOMORROW)
+
+    assert sorted(world.volumes.snapshots) == ["snap-21", "snap-22", "snap-23"]
+
+
+def test_one_that_failed_lets_the_next_one_in_at_once() -> None:
+    world = a_world_with_snapshots()
+
+    def fails() -> dict[str, str]:
+        raise TransientError("not now")
+
+    look, world.volumes.find_images = world.volumes.find_images, fails  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="not now"):
+        prune(world, TONIGHT)
+    world.volumes.find_images = look  # type: ignore[method-assign]
+
+    assert prune(world, TONIGHT).mark == ("snap-20", "snap-21")
+
+
+def test_one_that_was_killed_is_taken_over_when_its_lease_is_up() -> None:
+    world = a_world_with_snapshots()
+    with pytest.raises(Crash):
+        prune(a_fused_world(world, Fuse(5, after=True, for_good=True)), TONIGHT)
+
+    with pytest.raises(TransientError, match="until 07:16 UTC"):
+        prune(world, TONIGHT + LASTS - timedelta(seconds=1))
+
+    assert prune(world, TONIGHT + LASTS).mark == ("snap-20", "snap-21")
+
+
+def test_a_dry_run_asks_nobodys_leave() -> None:
+    world = a_world_with_snapshots()
+    world.catalog.save_lease(Lease(LEASE, TONIGHT + LASTS))
+
+    assert prune(world, TONIGHT, dry_run=True).mark == ("snap-20", "snap-21")
+
+
+def test_an_answer_too_large_for_a_function_leaves_out_the_oldest_of_what_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = a_world_with_snapshots()
+    plan = prune(world, TONIGHT)
+    sizes = [len(json.dumps(entry)) for entry in wire.pruned(plan)["plan"]]
+    monkeypatch.setattr(wire, "LARGEST_ANSWER", sum(sizes) - 1)
+
+    answer = wire.pruned(plan)
+
+    assert [(each["snapshot"], each["fate"]) for each in answer["plan"]] == [
+        ("snap-20", "mark"),
+        ("snap-21", "mark"),
+        ("snap-23", "keep"),
+    ]
+    assert answer["untold"] == 1
+
+
 def interrupted_nights(world: FakeWorld, fuse: Fuse) -> None:
-    """Two nights of pruning, in which one call dies and the invocation is tried again."""
+    """Two nights of pruning, in which the process is killed at one call and another goes on when the lease is up."""
     for now in (TONIGHT, TOMORROW):
         try:
-            prune(a_fused_world(world, fuse), now)
+            prune(a_fused_world(world, fuse) if not fuse.has_blown else world, now)
         except Crash:
-            prune(world, now)
+            prune(world, now + LASTS)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 def test_a_crash_at_any_single_call_is_made_good_by_trying_again(after: bool) -> None:
     for at in range(1, MOST_CALLS):
-        world, fuse = a_world_with_snapshots(), Fuse(at, after)
+        world, fuse = a_world_with_snapshots(), Fuse(at, after, for_good=True)
 
         interrupted_nights(world, fuse)
 
@@ -204,7 +381,7 @@ def test_a_crash_at_any_single_call_is_made_good_by_trying_again(after: bool) ->
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 def test_the_catalogue_never_names_a_snapshot_that_is_gone(after: bool) -> None:
     for at in range(1, MOST_CALLS):
-        world, fuse = a_world_with_snapshots(), Fuse(at, after)
+        world, fuse = a_world_with_snapshots(), Fuse(at, after, for_good=True)
         prune(world, TONIGHT)
 
         try:

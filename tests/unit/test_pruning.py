@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chalicelib.core import tags
-from chalicelib.core.model import RunId, Snapshot, TreeKind
-from chalicelib.core.pruning import PrunePlan, Reason, default_cap, plan_prune
-from chalicelib.core.retention import Rules
+from chalicelib.core.model import RestorePoint, RunId, Snapshot, SnapshotLock, TreeKind
+from chalicelib.core.protections import Protections, protections, with_shared
+from chalicelib.core.pruning import MOST_MARKED, Fate, PrunePlan, Reason, Stock, may_still_go, plan_prune
+from chalicelib.core.refusals import default_cap
+from chalicelib.core.retention import NEWEST_PROVEN, Rules
+from tests.builders import a_recovery
 
 NOW = datetime(2026, 11, 24, 7, tzinfo=UTC)
 YESTERDAY, TONIGHT = "2026-11-23", "2026-11-24"
@@ -32,8 +35,21 @@ def a_snapshot(
     return Snapshot(f"snap-{receiver}-{nights_ago}-{extra}", state, started, "vol-1", 80, 100, written)
 
 
-def plan(snapshots: Sequence[Snapshot], rules: Rules | None = None, **more: object) -> PrunePlan:
-    return plan_prune(snapshots, lambda host_id: rules or Rules(last=1), NOW, **more)  # type: ignore[arg-type]
+def known(snapshot_id: str = "snap-elsewhere", host_id: str = "us0a", proven: bool = False) -> RestorePoint:
+    """A point as the catalogue has it."""
+    run = RunId("elsewhere", NOW.date(), 1)
+    return RestorePoint(host_id, NOW, snapshot_id, run, TreeKind.FAKE_SUPER, None, NOW if proven else None)
+
+
+def plan(
+    snapshots: Sequence[Snapshot],
+    rules: Rules | None = None,
+    points: Sequence[RestorePoint] = (known(),),
+    protected: Protections | None = None,
+    cap: int | None = None,
+) -> PrunePlan:
+    stock = Stock(tuple(snapshots), tuple(points), protected or {})
+    return plan_prune(stock, lambda host_id: rules or Rules(last=1), NOW, cap)
 
 
 def reasons(planned: PrunePlan, snapshot: Snapshot) -> tuple[Reason, ...]:
@@ -81,6 +97,108 @@ def test_a_held_snapshot_stays_and_says_what_it_is_held_for() -> None:
     assert reasons(planned, held) == (Reason("held: the auditors"),)
 
 
+def test_a_hold_says_by_whom_and_since_when() -> None:
+    held = a_snapshot(1, **{"hold": "the auditors", "hold-by": "ada", "hold-since": "2026-11-20T10:00:00Z"})
+
+    planned = plan([a_snapshot(0), held])
+
+    assert reasons(planned, held) == (Reason("held by ada since 2026-11-20T10:00:00Z: the auditors"),)
+
+
+def test_a_hold_taken_off_is_none() -> None:
+    released = a_snapshot(1, **{"hold": "", "hold-by": "", "hold-since": ""})
+
+    assert plan([a_snapshot(0), released]).mark == (released.id,)
+
+
+def test_what_ec2_has_other_use_for_stays_and_says_for_what() -> None:
+    locked, expired, imaged, recovering, shared = snapshots = [
+        a_snapshot(night, marked=YESTERDAY) for night in range(1, 6)
+    ]
+    protected = protections(
+        locks=[
+            SnapshotLock(locked.id, "compliance", datetime(2027, 11, 1, tzinfo=UTC)),
+            SnapshotLock(expired.id, "expired", datetime(2026, 11, 1, tzinfo=UTC)),
+        ],
+        images={imaged.id: "ami-1", "snap-of-something-else": "ami-2"},
+        recoveries=[a_recovery(point=known(recovering.id))],
+    )
+
+    planned = plan([a_snapshot(0), *snapshots], protected=with_shared(protected, [shared.id]))
+
+    assert planned.delete == (expired.id,)
+    assert [reasons(planned, each) for each in (locked, imaged, recovering, shared)] == [
+        (Reason("locked (compliance) until 2027-11-01"),),
+        (Reason("image ami-1 is made of it"),),
+        (Reason("drill us0a/2026-11-23/1 is under way"),),
+        (Reason("shared with another account"),),
+    ]
+
+
+def test_a_lock_without_an_end_protects_too_and_several_reasons_are_all_told() -> None:
+    snapshot = a_snapshot(1)
+    protected = protections([SnapshotLock(snapshot.id, "governance", None)], {snapshot.id: "ami-1"}, [])
+
+    planned = plan([a_snapshot(0), snapshot], protected=protected)
+
+    assert reasons(planned, snapshot) == (Reason("locked (governance)"), Reason("image ami-1 is made of it"))
+
+
+def test_the_newest_point_that_a_drill_has_proven_stays() -> None:
+    older, newer = a_snapshot(9), a_snapshot(8)
+    points = [known(older.id, proven=True), known(newer.id, proven=True)]
+
+    planned = plan([a_snapshot(0), older, newer], points=points)
+
+    assert planned.mark == (older.id,)
+    assert reasons(planned, newer) == (Reason(NEWEST_PROVEN, "us0a"),)
+
+
+def test_nothing_of_a_host_goes_while_its_backups_fail() -> None:
+    stalled = [a_snapshot(night, ("us0a", "eu0a")) for night in (5, 6)]
+    since = [a_snapshot(night) for night in range(5)]
+
+    planned = plan([*stalled, *since])
+
+    assert planned.refused is None
+    assert planned.mark == tuple(each.id for each in reversed(since[1:]))
+    assert reasons(planned, stalled[1]) == (Reason("its newest point is 5 days old", "eu0a"),)
+
+
+def test_every_snapshot_has_a_fate_and_the_most_it_costs() -> None:
+    snapshots = [a_snapshot(0), a_snapshot(1), a_snapshot(2, marked=TONIGHT), a_snapshot(3, marked=YESTERDAY)]
+
+    planned = plan(snapshots)
+
+    assert planned.fates == (Fate.DELETE, Fate.WAIT, Fate.MARK, Fate.KEEP)
+    assert [verdict.most_usd_a_month for verdict in planned.verdicts] == [4.0] * 4
+
+
+def test_a_night_marks_no_more_than_it_can_and_the_oldest_first() -> None:
+    snapshots = [a_snapshot(night) for night in range(MOST_MARKED + 3)]
+
+    planned = plan(snapshots)
+
+    assert planned.mark == tuple(each.id for each in reversed(snapshots[3:]))
+    assert planned.fates == (*[Fate.MARK] * MOST_MARKED, Fate.WAIT, Fate.WAIT, Fate.KEEP)
+
+
+def test_a_refused_plan_leaves_all_that_is_unwanted_waiting() -> None:
+    planned = plan([a_snapshot(5), a_snapshot(6, marked=YESTERDAY), a_snapshot(7)], Rules(last=1))
+
+    assert set(planned.fates) == {Fate.KEEP}
+    assert plan([a_snapshot(0), a_snapshot(1)], points=()).fates == (Fate.WAIT, Fate.KEEP)
+
+
+def test_just_before_it_is_deleted_a_snapshot_must_still_be_marked_and_held_by_nobody() -> None:
+    planned = plan([a_snapshot(0), a_snapshot(1, marked=YESTERDAY)])
+
+    assert may_still_go(a_snapshot(1, marked=YESTERDAY), planned)
+    assert not may_still_go(a_snapshot(1, marked=TONIGHT), planned)
+    assert not may_still_go(a_snapshot(1, marked=""), planned)
+    assert not may_still_go(a_snapshot(1, marked=YESTERDAY, hold="wait"), planned)
+
+
 def test_the_last_good_snapshot_of_a_host_that_stopped_being_backed_up_is_never_deleted() -> None:
     last_good = a_snapshot(300, ("us0a", "eu0a"), marked=YESTERDAY)
     since = [a_snapshot(night) for night in range(300)]
@@ -95,7 +213,7 @@ def test_hosts_have_rules_of_their_own_and_a_snapshot_stays_for_any_of_them() ->
     snapshots = [a_snapshot(night, ("us0a", "eu0a")) for night in range(4)]
     rules = {"us0a": Rules(last=1), "eu0a": Rules(last=3)}
 
-    planned = plan_prune(snapshots, rules.__getitem__, NOW)
+    planned = plan_prune(Stock(tuple(snapshots), (known(),)), rules.__getitem__, NOW)
 
     assert planned.mark == ("snap-main-3-0",)
     assert reasons(planned, snapshots[2]) == (Reason("last snapshot", "eu0a"),)
@@ -115,10 +233,29 @@ def test_a_second_snapshot_of_one_run_goes_and_the_adopted_one_stays() -> None:
     snapshots = [a_snapshot(0), first, second]
 
     unknown = plan(snapshots, Rules(last=9))
-    known = plan(snapshots, Rules(last=9), adopted={second.id})
+    adopted = plan(snapshots, Rules(last=9), points=[known(second.id)])
 
     assert unknown.mark == (second.id,)
-    assert known.mark == (first.id,)
+    assert adopted.mark == (first.id,)
+
+
+def test_a_second_snapshot_of_one_run_stays_for_the_hosts_that_were_complete_in_it_alone() -> None:
+    first, second = a_snapshot(1, (), extra=0), a_snapshot(1, extra=9)
+    of_us0, of_both = a_snapshot(2, extra=0), a_snapshot(2, ("us0a", "eu0a"), extra=9)
+
+    planned = plan([a_snapshot(0, ()), first, second, of_us0, of_both], Rules(last=9))
+
+    assert planned.mark == (first.id,)
+    assert reasons(planned, second) == (Reason("last snapshot", "us0a"),)
+    assert reasons(planned, of_both) == (Reason("last snapshot", "eu0a"),)
+
+
+def test_a_copy_is_judged_like_the_backup_it_is_of() -> None:
+    newest, older = (a_snapshot(night, role="copy") for night in range(2))
+
+    planned = plan([newest, older])
+
+    assert (planned.mark, planned.left_alone) == ((older.id,), ())
 
 
 def test_a_failed_snapshot_holds_nothing_and_goes() -> None:
@@ -165,6 +302,13 @@ def test_nothing_is_deleted_while_no_complete_host_is_known() -> None:
     assert planned.delete == ()
 
 
+def test_a_catalogue_that_knows_no_point_is_rebuilt_first() -> None:
+    planned = plan([a_snapshot(0), a_snapshot(1, marked=YESTERDAY)], points=())
+
+    assert "rebuild" in (planned.refused or "")
+    assert planned.delete == ()
+
+
 def test_a_backup_that_has_stalled_deletes_nothing() -> None:
     planned = plan([a_snapshot(5), a_snapshot(6, marked=YESTERDAY), a_snapshot(7)])
 
@@ -179,6 +323,7 @@ def test_more_deletions_than_the_cap_are_refused_as_a_whole_until_confirmed() ->
     confirmed = plan(snapshots, cap=30)
 
     assert "30 snapshots would be deleted and one night may delete 10" in (refused.refused or "")
+    assert "--allow 30" in (refused.refused or "")
     assert refused.delete == ()
     assert len(confirmed.delete) == 30
 
@@ -196,6 +341,9 @@ def test_the_cap_grows_with_the_stock() -> None:
 
 hosts = st.lists(st.sampled_from(["us0a", "eu0a", "ap0a"]), unique=True, max_size=3)
 marks = st.sampled_from([{}, {"marked": YESTERDAY}, {"marked": TONIGHT}, {"hold": "why"}])
+drills = st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["us0a", "eu0a"])), max_size=5).map(
+    lambda made: [known(), *(known(f"snap-main-{night}-0", host_id, proven=True) for night, host_id in made)]
+)
 stocks = st.lists(
     st.tuples(st.integers(0, 60), hosts, marks, st.sampled_from(["completed", "pending", "error"]), st.integers(0, 1)),
     unique_by=lambda made: (made[0], made[4]),
@@ -236,12 +384,42 @@ def test_what_is_deleted_is_never_held_never_marked_today_and_never_a_hosts_last
         assert max(nights, default=None) == max(left, default=None)
 
 
-@given(stocks, rule_sets)
-def test_after_the_unwanted_are_gone_nothing_more_is_unwanted(snapshots: list[Snapshot], rules: Rules) -> None:
-    first = plan(snapshots, rules, cap=1000)
+@given(stocks, rule_sets, drills)
+def test_the_newest_proven_point_of_a_host_is_never_deleted(
+    snapshots: list[Snapshot], rules: Rules, points: list[RestorePoint]
+) -> None:
+    planned = plan(snapshots, rules, points, cap=1000)
+
+    going = {*planned.delete, *planned.mark}
+    for host_id in ("us0a", "eu0a"):
+        proven = {point.snapshot_id for point in points if point.proven and point.host_id == host_id}
+        there = [s for s in snapshots if s.id in proven and s.state == "completed" and host_id in tags.unpack(s.tags)]
+        if there:
+            assert max(there, key=lambda snapshot: snapshot.started).id not in going
+
+
+@given(stocks, rule_sets, st.sampled_from(["last", "daily", "weekly"]), st.integers(-1, 9))
+def test_a_rule_more_never_wants_less(snapshots: list[Snapshot], rules: Rules, rule: str, more: int) -> None:
+    assume(not rules.are_empty)
+    count = getattr(rules, rule)
+    wider = replace(rules, **{rule: -1 if -1 in (count, more) else max(count, more)})
+
+    before, after = (
+        {verdict.snapshot.id for verdict in plan(snapshots, each).verdicts if verdict.is_wanted}
+        for each in (rules, wider)
+    )
+
+    assert before <= after
+
+
+@given(stocks, rule_sets, drills)
+def test_after_the_unwanted_are_gone_nothing_more_is_unwanted(
+    snapshots: list[Snapshot], rules: Rules, points: list[RestorePoint]
+) -> None:
+    first = plan(snapshots, rules, points, cap=1000)
     wanted = [verdict.snapshot for verdict in first.verdicts if verdict.is_wanted]
 
-    second = plan(wanted, rules, cap=1000)
+    second = plan(wanted, rules, points, cap=1000)
 
     assert all(verdict.is_wanted for verdict in second.verdicts)
 

@@ -21,7 +21,7 @@ from chalicelib.flows.recover import open_drill, recover
 from chalicelib.flows.run_now import run_now
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeArchive, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
-from tests.nights import a_world_with_a_past, an_open_drill, an_open_night
+from tests.past import a_world_with_a_past, an_open_drill, an_open_night
 
 MOST_CALLS = 200
 
@@ -257,7 +257,7 @@ def test_a_snapshot_that_is_not_complete_gives_no_restore_points() -> None:
 
 def test_what_is_damaged_is_named_and_costs_only_itself() -> None:
     world = a_world_with_a_past()
-    world.archive.objects[wire.brief_key(a_run_id(22))] = b"not JSON"
+    world.archive.objects[wire.brief_key(a_run_id(22), "vol-1")] = b"not JSON"
     world.archive.objects["runs/what/is/this/brief.json"] = b"{}"
     damaged = a_snapshot("snap-damaged", a_run_id(21), extra={f"{tags.COMPLETE}0": "?"})
     world.volumes.snapshots[damaged.id] = damaged

@@ -13,7 +13,7 @@ from chalicelib.core.night import MACHINE_SETTLES, SNAPSHOT_SETTLES
 from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.reconcile import reconcile
 from tests.builders import A_POLICY_TEXT, a_moment, a_result, a_run, a_run_id, a_snapshot
-from tests.fakes import FakeCatalog, FakeVolumes, FakeWorld, a_world
+from tests.fakes import FakeArchive, FakeCatalog, FakeVolumes, FakeWorld, a_world
 
 OPENED = a_moment(2)
 
@@ -65,6 +65,26 @@ def losing_answers(
         hidden=hidden,
     )
     return replace(world, volumes=volumes), volumes
+
+
+@dataclass
+class ArchiveThatDoesNotAnswer(FakeArchive):
+    """Lists what there is, and breaks off whoever reads a report."""
+
+    def get(self, key: str) -> bytes:
+        if key.startswith("reports/"):
+            raise TransientError("the connection broke off")
+        return super().get(key)
+
+
+def test_a_report_that_could_not_be_read_just_now_is_asked_for_again_and_not_rejected() -> None:
+    world = a_world_with(a_run())
+    reconcile(a_run_id(), world, OPENED)
+    world.archive.put_once(f"{wire.report_prefix(a_run_id())}us0a.json", b"{}")
+    broken = replace(world, archive=ArchiveThatDoesNotAnswer(world.archive.objects))
+
+    with pytest.raises(TransientError, match="broke off"):
+        reconcile(a_run_id(), broken, OPENED)
 
 
 def test_a_snapshot_whose_answer_was_lost_is_adopted_and_not_taken_twice() -> None:

@@ -563,3 +563,29 @@ def test_a_crash_at_any_single_call_is_made_good_by_trying_again(after: bool) ->
         if not fuse.has_blown:
             return
     pytest.fail(f"a drill takes more than {MOST_CALLS} calls")
+
+
+def test_what_will_never_work_is_the_verdict_and_everything_is_taken_down() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_drill("us0", world, NOW)
+    without_a_receiver = A_POLICY_TEXT.replace("[receiver.main]", "[receiver.other]")
+    world.archive.put_once("policies/000002.toml", without_a_receiver.encode())
+    world.catalog.set_policy_version("000002", "000001")
+
+    outcome = recover(recovery_id, world, NOW)
+
+    assert (outcome.recovery.state, outcome.recovery.verdict) == (RecoveryState.FAILED, "failed")
+    assert "no policy says on what to restore" in outcome.recovery.findings[0]
+    assert world.volumes.volumes == {}
+
+
+def test_a_verdict_that_is_none_is_a_failure() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_drill("us0", world, NOW)
+    recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id, verdict="splendid")
+
+    outcome = recover(recovery_id, world, NOW)
+
+    assert outcome.recovery.verdict == "failed"
+    assert outcome.recovery.findings == ("its report says 'splendid', which is no verdict",)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.model import RestorePoint, RunId, TreeKind
-from chalicelib.core.retention import NO_RULES, Rules, retain
+from chalicelib.core.retention import NEWEST_PROVEN, NO_RULES, Rules, retain
 
 AUCKLAND = ZoneInfo("Pacific/Auckland")
 RULES = [field.name for field in fields(Rules)]
@@ -35,8 +35,11 @@ rule_sets = st.builds(Rules, *[counts] * len(RULES))
 instants = st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC))
 # Few distinct instants, so that points share hours, days and even the moment.
 crowded = st.integers(0, 400).map(lambda steps: datetime(2026, 12, 20, tzinfo=UTC) + timedelta(minutes=37 * steps))
-point_lists = st.lists(st.one_of(instants, crowded), max_size=40).map(
-    lambda ats: [a_point(at, f"snap-{number:03}") for number, at in enumerate(ats)]
+point_lists = st.lists(st.tuples(st.one_of(instants, crowded), st.booleans()), max_size=40).map(
+    lambda made: [
+        replace(a_point(at, f"snap-{number:03}"), proven=at if is_proven else None)
+        for number, (at, is_proven) in enumerate(made)
+    ]
 )
 
 
@@ -135,12 +138,30 @@ def test_the_newest_is_always_kept(points: list[RestorePoint], rules: Rules) -> 
     assert newest in [kept.point.at for kept in retain(points, rules).kept]
 
 
+def test_the_newest_proven_point_stays_when_the_rules_let_it_go() -> None:
+    proven = [replace(point, proven=point.at) for point in nights(10)[:3]]
+
+    retention = retain([*proven, *nights(7)], Rules(last=1))
+
+    assert [(f"{kept.point.at:%m-%d}", kept.reasons) for kept in retention.kept] == [
+        ("11-23", ("last snapshot",)),
+        ("11-16", (NEWEST_PROVEN,)),
+    ]
+
+
+@given(point_lists.filter(lambda points: any(point.proven for point in points)), rule_sets)
+def test_the_newest_proven_is_always_kept(points: list[RestorePoint], rules: Rules) -> None:
+    newest = max(point.at for point in points if point.proven)
+
+    assert newest in [kept.point.at for kept in retain(points, rules).kept if kept.point.proven]
+
+
 @given(point_lists)
 def test_without_rules_nothing_expires(points: list[RestorePoint]) -> None:
     retention = retain(points, Rules())
 
     assert retention.expired == ()
-    assert all(kept.reasons == (NO_RULES,) for kept in retention.kept)
+    assert all(kept.reasons[0] == NO_RULES for kept in retention.kept)
 
 
 @given(point_lists, rule_sets.filter(lambda rules: not rules.are_empty), st.sampled_from(RULES), st.integers(-1, 12))

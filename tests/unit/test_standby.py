@@ -7,11 +7,14 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.holds import Target
 from chalicelib.core.model import RunState
 from chalicelib.errors import ConfigError, Refused
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.follow import REPLICA_SETTLES, follow
+from chalicelib.flows.forget import forget_host
+from chalicelib.flows.hold import hold
 from chalicelib.flows.prune import prune
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import open_restore, recover
@@ -22,7 +25,7 @@ from chalicelib.flows.wake import on_snapshot
 from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
 from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world, some_settings
-from tests.nights import a_night, an_open_drill
+from tests.past import a_night, an_open_drill
 
 THERE = "eu-central-1"
 POLICY = f"""{A_POLICY_TEXT}
@@ -33,6 +36,8 @@ retention = {{ daily = 2 }}
 [restore]
 subnet = "subnet-0aaaaaaaaaaaaaaaa"
 """
+ONLY_US0 = POLICY.replace('hosts    = ["us0", "eu0"]', 'hosts    = ["us0"]')
+WITHOUT_EU0 = ONLY_US0[: ONLY_US0.index("[host.eu0]")] + ONLY_US0[ONLY_US0.index("[retention]") :]
 MOST_CALLS = 80
 
 
@@ -55,7 +60,7 @@ def copy_all(primary: FakeWorld, day: int) -> None:
 
 def a_standby() -> FakeWorld:
     """Deployed beforehand: its own subnet and groups, an empty table, an empty archive, no snapshots."""
-    settings = replace(some_settings(), region=THERE, role=StackRole.STANDBY, subnet="subnet-dr")
+    settings = replace(some_settings(), region=THERE, role=StackRole.STANDBY, subnets=("subnet-dr",))
     return replace(a_world(), settings=settings)
 
 
@@ -83,6 +88,12 @@ def a_tick(standby: FakeWorld, now: datetime) -> list[str]:
 
 def hosts_restorable(world: FakeWorld) -> list[tuple[str, datetime]]:
     return [(point.host_id, point.at) for point in world.catalog.find_points()]
+
+
+def ids_of(standby: FakeWorld, days: tuple[int, ...]) -> list[str]:
+    """The copies there are of these nights."""
+    runs = {str(a_run_id(day)) for day in days}
+    return [copy.id for copy in standby.volumes.snapshots.values() if copy.tags[tags.RUN] in runs]
 
 
 # -- restoring --------------------------------------------------------------------------------------------------------
@@ -182,6 +193,20 @@ def test_a_copy_waits_for_the_reports_of_its_hosts_but_not_for_ever() -> None:
     assert [point.manifest for point in standby.catalog.find_points()] == [None, None]
 
 
+def test_a_run_is_recorded_once_its_closing_has_arrived_so_that_it_never_stands_in_the_way_of_later_ones() -> None:
+    primary, standby = a_primary(22, 23), a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby, but="2026-11-22/1/closed")
+
+    early = follow(standby, a_moment(6, day=22))
+    archive_arrives(primary, standby)
+    late = follow(standby, a_moment(6, day=22))
+
+    assert (early, late) == ((a_run_id(23),), (a_run_id(22),))
+    assert [run.state for run in standby.catalog.find_runs("main")] == [RunState.DONE, RunState.DONE]
+    assert all(point.manifest for point in standby.catalog.find_points())
+
+
 def test_the_newest_policy_that_arrived_is_in_force() -> None:
     primary = a_primary()
     apply_policy(POLICY.replace("daily = 2", "daily = 3"), None, primary)
@@ -237,7 +262,7 @@ def test_it_opens_no_run_although_a_window_is_due() -> None:
     assert standby.machines.requests == []
 
 
-def test_nobody_can_begin_a_run_or_apply_a_policy_there() -> None:
+def test_nobody_can_begin_a_run_apply_a_policy_or_forget_a_host_there() -> None:
     standby = a_standby_of(a_primary())
     a_tick(standby, a_moment(6))
 
@@ -245,6 +270,8 @@ def test_nobody_can_begin_a_run_or_apply_a_policy_there() -> None:
         run_now("main", standby, a_moment(7), new_nonce=lambda: "0" * 32)
     with pytest.raises(ConfigError, match="standby"):
         apply_policy(POLICY, None, standby)
+    with pytest.raises(Refused, match="standby"):
+        forget_host("eu0", "ada", standby, a_moment(7))
 
 
 def test_it_makes_no_copies_of_its_copies() -> None:
@@ -296,11 +323,39 @@ def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() ->
 
 def test_a_host_that_left_the_policy_keeps_all_its_copies() -> None:
     primary = a_primary(21, 22, 23)
-    without_eu0 = POLICY.replace('hosts    = ["us0", "eu0"]', 'hosts    = ["us0"]')
-    start, end = without_eu0.index("[host.eu0]"), without_eu0.index("[retention]")
-    apply_policy(without_eu0[:start] + without_eu0[end:], None, primary)
+    apply_policy(WITHOUT_EU0, None, primary)
     standby = a_standby_of(primary)
     a_tick(standby, a_moment(6))
+
+    assert prune(standby, a_moment(6)).mark == ()
+
+
+def test_a_forgotten_hosts_copies_go_too_and_are_not_made_again() -> None:
+    primary = a_primary(20)
+    apply_policy(WITHOUT_EU0, None, primary)
+    for day in (21, 22, 23):
+        a_night(primary, day, ("complete",))
+        copy_all(primary, day)
+    asked = list(primary.copies.asked)
+    forget_host("eu0", "ada", primary, a_moment(6))
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(6))
+
+    assert prune(standby, a_moment(6)).mark == tuple(ids_of(standby, (20, 21)))
+    prune(standby, a_moment(6, day=24))
+    primary.copies.by_region[THERE] = dict(standby.volumes.snapshots)
+    copy_all(primary, 24)
+
+    assert ids_of(standby, (20, 21)) == []
+    assert primary.copies.asked == asked
+
+
+def test_a_held_copy_stays() -> None:
+    standby = a_standby_of(a_primary(21, 22, 23))
+    a_tick(standby, a_moment(6))
+    (oldest,) = ids_of(standby, (21,))
+
+    hold(Target(oldest), "the auditors", "ada", standby, a_moment(6))
 
     assert prune(standby, a_moment(6)).mark == ()
 

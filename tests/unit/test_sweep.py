@@ -17,6 +17,7 @@ from chalicelib.flows.recover import open_drill, recover
 from chalicelib.flows.sweep import sweep
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
+from tests.past import a_world_with_a_past
 
 NOW = a_moment(12)
 MOST_CALLS = 50
@@ -249,6 +250,16 @@ def test_a_crash_at_any_single_call_is_made_good_by_the_next_sweep(after: bool) 
         if not fuse.has_blown:
             return
     pytest.fail(f"a sweep takes more than {MOST_CALLS} calls")
+
+
+def test_the_volume_a_night_has_made_outlives_it() -> None:
+    world = a_world_with_a_past()
+    (volume,) = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA})
+
+    sweep(world, a_moment(12, day=30))
+
+    assert tags.MADE_FOR in volume.tags
+    assert volume.id in world.volumes.volumes
 
 
 def test_everything_a_night_and_a_drill_make_says_when_it_expires() -> None:

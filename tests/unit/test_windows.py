@@ -5,11 +5,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.core.model import RunState
+from chalicelib.core.night import GRACE
 from chalicelib.core.policy import ReceiverPolicy, VolumePolicy
-from chalicelib.core.windows import CATCH_UP, due, window_on
+from chalicelib.core.windows import CATCH_UP, LONGEST, SHORTEST, due, length_of, nights_had, window_from, window_on
+from tests.builders import a_run, a_run_id
 
 DAY = date(2026, 11, 23)
 EARLIER_RUN = DAY - timedelta(days=1)
@@ -99,6 +102,88 @@ def test_every_date_has_its_window_due_once_when_it_opens(receiver: ReceiverPoli
 
     assert due(receiver, window.opens, {yesterday}) == window
     assert due(receiver, window.opens, {yesterday, day}) is None
+
+
+fit_receivers = receivers.filter(lambda each: SHORTEST <= length_of(each.start, each.end) <= LONGEST)
+
+
+@given(receivers, days)
+def test_the_windows_of_two_dates_in_a_row_do_not_overlap(receiver: ReceiverPolicy, day: date) -> None:
+    assert window_on(receiver, day).deadline <= window_on(receiver, day + timedelta(days=1)).opens
+
+
+@given(fit_receivers, days)
+def test_a_receiver_that_uses_its_grace_is_gone_before_its_next_window(receiver: ReceiverPolicy, day: date) -> None:
+    assert window_on(receiver, day).deadline + GRACE <= window_on(receiver, day + timedelta(days=1)).opens
+
+
+@given(fit_receivers, days)
+def test_two_windows_at_the_change_of_clocks_are_hours_apart_on_the_clock(receiver: ReceiverPolicy, day: date) -> None:
+    opens = [window_on(receiver, day + timedelta(days=later)).opens for later in (0, 1)]
+
+    assert timedelta(hours=21) < opens[1] - opens[0] < timedelta(hours=27)
+
+
+@settings(max_examples=30, deadline=None)
+@given(receivers, days, st.integers(0, 299))
+def test_with_a_tick_every_five_minutes_no_date_is_skipped_and_none_comes_twice(
+    receiver: ReceiverPolicy, day: date, second: int
+) -> None:
+    now, opened = window_on(receiver, day).opens + timedelta(seconds=second), [day - timedelta(days=1)]
+    end = window_on(receiver, day + timedelta(days=3)).opens + timedelta(minutes=10)
+
+    while now < end:
+        if window := due(receiver, now, opened):
+            assert now - window.opens < timedelta(minutes=5)
+            opened.append(window.day)
+        now += timedelta(minutes=5)
+
+    assert opened == [day + timedelta(days=later) for later in (-1, 0, 1, 2, 3)]
+
+
+@pytest.mark.parametrize("day", [date(2028, 2, 28), date(2028, 2, 29), date(2027, 2, 28), date(2027, 12, 31)])
+def test_leap_days_and_the_turn_of_the_year_have_their_window(day: date) -> None:
+    over_midnight = a_receiver("22:00-04:00")
+
+    window = window_on(over_midnight, day)
+
+    assert due(over_midnight, window.opens + timedelta(hours=3), {day - timedelta(days=1)}) == window
+    assert window.deadline.date() == day + timedelta(days=1)
+
+
+def test_the_night_of_a_window_begun_by_hand_is_the_windows_own() -> None:
+    over_midnight = a_receiver("22:00-04:00")
+
+    inside, outside = (window_from(over_midnight, utc(f"2026-11-24T0{hour}:00")) for hour in (1, 9))
+
+    assert (inside.day, inside.opens, inside.deadline) == (DAY, utc("2026-11-24T01:00"), utc("2026-11-24T07:00"))
+    assert (outside.day, outside.opens) == (date(2026, 11, 24), utc("2026-11-24T09:00"))
+
+
+HAND_BEGUN = {
+    "and closed before the window": ("2026-11-23T00:30", "2026-11-23T01:30", frozenset()),
+    "and closed within it, with time left": ("2026-11-23T01:00", "2026-11-23T05:00", frozenset()),
+    "and closed after its deadline": ("2026-11-23T01:00", "2026-11-23T06:10", frozenset({DAY})),
+    "inside it": ("2026-11-23T02:30", "2026-11-23T03:00", frozenset({DAY})),
+    "after it": ("2026-11-23T09:00", "2026-11-23T10:00", frozenset({DAY})),
+}
+
+
+@pytest.mark.parametrize("case", HAND_BEGUN)
+def test_a_run_begun_by_hand_stands_for_the_night_or_does_not(case: str) -> None:
+    opened, closed, nights = HAND_BEGUN[case]
+    run = replace(a_run(a_run_id(23), state=RunState.DONE), opened=utc(opened), closed=utc(closed))
+
+    assert nights_had(a_receiver(), [run]) == nights
+
+
+def test_a_run_begun_by_hand_the_evening_before_may_stand_for_the_next_date() -> None:
+    receiver = a_receiver("00:10-04:00")
+    run = replace(
+        a_run(a_run_id(23), state=RunState.DONE), opened=utc("2026-11-23T23:50"), closed=utc("2026-11-24T04:30")
+    )
+
+    assert date(2026, 11, 24) in nights_had(receiver, [run])
 
 
 @given(receivers, days, st.lists(st.integers(1, 600), min_size=1, max_size=60))

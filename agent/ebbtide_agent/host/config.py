@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.host.filters import hidden_by
 from ebbtide_agent.paths import HostPaths
 
 REQUIRED = ("HOST", "TARGET", "KEEP")
@@ -19,6 +20,7 @@ DEFAULTS = {
     "RSYNC": "rsync",
     "BANDWIDTH": "",
     "ONE_FILE_SYSTEM": "no",
+    "WHOLE_SYSTEM": "yes",
     "SCRIPT_MINUTES": "60",
     "WAIT_MINUTES": "120",
 }
@@ -46,6 +48,7 @@ class Config:
     rsync: str
     bandwidth: str
     one_file_system: bool
+    whole_system: bool
     script_seconds: float
     wait_seconds: float
     include: tuple[str, ...] = ()
@@ -64,7 +67,9 @@ def load(paths: HostPaths) -> Config:
     values = _read_values(paths.config, faults)
     include = _read_patterns(paths.include, faults)
     exclude = _read_patterns(paths.exclude, faults)
-    config = _checked(values, include, exclude, faults)
+    config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
+    for where, place in include.items():
+        _check_include(where, place, config.whole_system, faults)
     if faults:
         raise ConfigError(tuple(faults))
     return config
@@ -103,14 +108,24 @@ def _unquoted(text: str, where: str, key: str, faults: list[str]) -> str:
     return text[1:-1]
 
 
-def _read_patterns(path: Path, faults: list[str]) -> tuple[str, ...]:
-    patterns = []
+def _read_patterns(path: Path, faults: list[str]) -> dict[str, str]:
+    """The patterns by where they stand."""
+    patterns = {}
     for number, line in _lines(path, faults, must_exist=False):
         if line.startswith(("+ ", "- ")):
             faults.append(f"{path}:{number}: {line!r:.80} starts with a sign; expected one bare rsync pattern a line")
         else:
-            patterns.append(line)
-    return tuple(patterns)
+            patterns[f"{path}:{number}"] = line
+    return patterns
+
+
+def _check_include(where: str, place: str, whole_system: bool, faults: list[str]) -> None:
+    """A place that nothing can match would empty the backup, and rsync would call that a success."""
+    if not place.startswith("/"):
+        faults.append(f"{where}: {place!r:.80} does not start with /; expected a place such as /etc, as seen from ROOT")
+    hiding = hidden_by(place) if whole_system else None
+    if hiding is not None:
+        faults.append(f"{where}: {place!r:.80} lies in {hiding}, which is never backed up of a whole system")
 
 
 def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:
@@ -124,7 +139,7 @@ def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, s
     except OSError as error:
         faults.append(f"{path} cannot be read: {error.strerror}")
         return []
-    numbered = enumerate(text.split("\n"), 1)
+    numbered = ((number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1))
     return [(number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")]
 
 
@@ -155,8 +170,9 @@ def _checked(
     port = int(target["port"] or 22) if target else 22
     if not 0 < port < 65536:
         fault("TARGET", "a port from 1 to 65535")
-    if values["ONE_FILE_SYSTEM"].text not in ("yes", "no"):
-        fault("ONE_FILE_SYSTEM", "yes or no")
+    for key in ("ONE_FILE_SYSTEM", "WHOLE_SYSTEM"):
+        if values[key].text not in ("yes", "no"):
+            fault(key, "yes or no")
     if not values["RSYNC"].text:
         fault("RSYNC", "the rsync program")
     return Config(
@@ -171,6 +187,7 @@ def _checked(
         rsync=values["RSYNC"].text,
         bandwidth=matching("BANDWIDTH", _BANDWIDTH, "nothing, or a rate such as 800k or 2.5m (bytes a second)"),
         one_file_system=values["ONE_FILE_SYSTEM"].text == "yes",
+        whole_system=values["WHOLE_SYSTEM"].text == "yes",
         script_seconds=number("SCRIPT_MINUTES") * 60.0,
         wait_seconds=number("WAIT_MINUTES") * 60.0,
         include=include,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 EVERYTHING = "/"
 
-# Only the contents: a restored server needs the directories themselves as mount points.
+# Of a whole system. Only the contents: a restored server needs the directories themselves as mount points.
 BUILT_IN_EXCLUDES = (
     "/proc/*",
     "/sys/*",
@@ -26,13 +28,32 @@ BUILT_IN_EXCLUDES = (
 )
 
 
-def filters(include: Iterable[str], exclude: Iterable[str]) -> list[str]:
+# The receiver keeps what only root may set behind the name user.rsync.*; what a user has named so would come back as
+# root's own, a capability for instance. rsync's -A carries the ACLs, which are system.* here.
+NEVER_TRAVEL = ("user.rsync.*", "system.*")
+ONLY_ROOTS = ("security.*", "trusted.*")
+
+
+def attribute_filters(as_root: bool) -> list[str]:
+    """rsync's arguments on extended attributes: for the sender alone, so that what is gone here goes there."""
+    names = NEVER_TRAVEL if as_root else (*NEVER_TRAVEL, *ONLY_ROOTS)
+    return [f"--filter=-xs {name}" for name in names]
+
+
+def hidden_by(place: str) -> str | None:
+    """The built-in exclude that keeps a place, or a directory that leads to it, from travelling; None if none does."""
+    path = PurePosixPath(place)
+    leading = [str(each) for each in (path, *path.parents)]
+    return next((rule for rule in BUILT_IN_EXCLUDES if any(fnmatchcase(each, rule) for each in leading)), None)
+
+
+def filters(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[str]:
     """rsync's arguments. The first match decides: excludes, then the places asked for, then nothing else.
 
     No place, or `/` among the places, is everything.
     """
     places = tuple(include)
-    rules = [f"- {pattern}" for pattern in (*exclude, *BUILT_IN_EXCLUDES)]
+    rules = [f"- {pattern}" for pattern in (*exclude, *(BUILT_IN_EXCLUDES if whole_system else ()))]
     if places and EVERYTHING not in places:
         rules += [f"+ {pattern}" for place in places for pattern in (*_parents(place), *_whole(place.rstrip("/")))]
         rules += ["- *"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -92,14 +93,24 @@ def outcome_of_scripts(ran: tuple[ScriptResult, ...], config: Config) -> Outcome
 
 
 def push_tree(night: Night, config: Config, hello: Hello) -> Outcome:
-    if not config.root.is_dir() or not any(config.root.iterdir()):
-        missing = f"ROOT {config.root} is not a directory with anything in it; nothing was pushed"
-        return Outcome(FAILED, 1, Counts(), (missing,))
+    missing = tuple(missing_places(config))
+    if missing:
+        return Outcome(FAILED, 1, Counts(), missing)
     reader = progress.Reader(night.show)
     outcome = push(config, hello.deadline, night.world, night.environment, reader.feed)
     counts = outcome.counts
     night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
     return outcome
+
+
+def missing_places(config: Config) -> Iterator[str]:
+    """What should be backed up and is not there: pushed all the same, it would be deleted from the backup."""
+    if not config.root.is_dir() or not any(config.root.iterdir()):
+        yield f"ROOT {config.root} is not a directory with anything in it; nothing was pushed"
+        return
+    for place in config.include:
+        if next(glob.iglob(f"{glob.escape(str(config.root))}/{place.strip('/')}"), None) is None:  # noqa: PTH207
+            yield f"{place}, which is to be backed up, is not there below {config.root}; nothing was pushed"
 
 
 def compose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Callable
@@ -9,7 +10,7 @@ from typing import Callable
 from ebbtide_agent import procs
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.filters import filters
+from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.link import World, look_up, ssh_as_one_word, wait_or_give_up
 from ebbtide_agent.host.outcome import NO_CONNECTION, WORTH_ANOTHER_TRY, Counts, Outcome, tell
 from ebbtide_agent.report import PARTIAL
@@ -26,7 +27,8 @@ def rsync(config: Config, address: str) -> tuple[str, ...]:
     words += ["--stats", "--no-human-readable", "--info=progress2"]
     words += ["--one-file-system"] if config.one_file_system else []
     words += [f"--bwlimit={config.bandwidth}"] if config.bandwidth else []
-    words += filters(config.include, config.exclude)
+    words += attribute_filters(as_root=os.geteuid() == 0)
+    words += filters(config.include, config.exclude, config.whole_system)
     where = f"[{address}]" if ":" in address else address
     return (*words, "-e", ssh_as_one_word(config), f"{str(config.root).rstrip('/')}/", f"{where}::tree/")
 

@@ -56,8 +56,10 @@ class Ledger:
         believed = judged(report, seen)
         status = self._settled(host, seen)
         recorded = replace(believed, receiver=self._received(host, believed, seen, status, now))
-        if not self.cloud.put_once(report_key(self.brief.run, host.id), encode_report(recorded)):
-            raise PermanentError(f"a report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
+        key, body = report_key(self.brief.run, host.id), encode_report(recorded)
+        # A write whose answer was lost is tried again by the client, and finds itself there.
+        if not self.cloud.put_once(key, body) and self.cloud.get(key) != body:
+            raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
         write_status(self.paths.status(host.id), status)
         return recorded
 

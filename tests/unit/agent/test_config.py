@@ -6,6 +6,7 @@ import pytest
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
+from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.paths import HostPaths
 
 WHOLE = "HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n"
@@ -57,7 +58,7 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     assert faults_of(tmp_path, config) == [
         "backup_config:4: HOST was given already at backup_config:1",
         "backup_config:5: NAME is not a key; expected one of HOST, TARGET, KEEP, USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, "
-        "BANDWIDTH, ONE_FILE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES",
+        "BANDWIDTH, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES",
         "backup_config:6: 'rm -rf /' is not KEY=value",
         "backup_config:9: RSYNC opens a quote and does not close it",
         "backup_config:2: TARGET is 'rsync://x', expected receiver://name or receiver://name:port",
@@ -93,3 +94,37 @@ def test_a_pattern_with_a_sign_is_a_fault_beside_those_of_the_other_file(tmp_pat
         "backup_exclude:2: '- /var' starts with a sign; expected one bare rsync pattern a line",
         "backup_config:3: KEEP is 'x', expected a whole number from 1",
     ]
+
+
+def test_an_include_that_nothing_can_match_is_a_fault_with_its_line(tmp_path: Path) -> None:
+    include = "/etc\r\n\n./etc\nsrv/data\n*.conf\n/tmp/data\n"
+
+    assert faults_of(tmp_path, WHOLE, include=include) == [
+        "backup_include:3: './etc' does not start with /; expected a place such as /etc, as seen from ROOT",
+        "backup_include:4: 'srv/data' does not start with /; expected a place such as /etc, as seen from ROOT",
+        "backup_include:5: '*.conf' does not start with /; expected a place such as /etc, as seen from ROOT",
+        "backup_include:6: '/tmp/data' lies in /tmp/*, which is never backed up of a whole system",
+    ]
+
+
+def test_lines_may_end_as_they_do_elsewhere_and_any_place_of_a_directory_may_be_included(tmp_path: Path) -> None:
+    config = loaded(tmp_path, WHOLE + "WHOLE_SYSTEM=no\r\n", include="/etc\r\n/tmp/data\r\n")
+
+    assert (config.include, config.whole_system) == (("/etc", "/tmp/data"), False)
+
+
+@pytest.mark.parametrize("include", ["/ect", "/etc ", "/srv/*/data"])
+def test_a_place_that_is_not_there_is_named_before_anything_is_pushed(tmp_path: Path, include: str) -> None:
+    (tmp_path / "root/etc").mkdir(parents=True)
+    config = loaded(tmp_path, f"{WHOLE}ROOT={tmp_path}/root\n", include=f"/etc\n{include}\n")
+
+    assert list(missing_places(config)) == [
+        f"{include}, which is to be backed up, is not there below {tmp_path}/root; nothing was pushed"
+    ]
+
+
+def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
+    (tmp_path / "root/srv/a/data").mkdir(parents=True)
+    config = loaded(tmp_path, f"{WHOLE}ROOT={tmp_path}/root\n", include="/\n/srv\n/srv/*/data\n/srv/\n")
+
+    assert list(missing_places(config)) == []

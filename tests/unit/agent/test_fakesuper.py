@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbtide_agent.fakesuper import Recorded, format_stat, kernel_acl, parse_stat, real_xattrs, recorded_stat
+from ebbtide_agent.fakesuper import Recorded, kernel_acl, parse_stat, real_xattrs, recorded_stat
 from ebbtide_console.sandbox.awkward import GROUP, MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 
 ABSENT = 0x80
@@ -21,7 +21,10 @@ def an_rsync_acl(head: tuple[int, int, int, int], *named: tuple[int, int]) -> by
 
 @given(st.builds(Recorded, a_number, st.tuples(a_number, a_number), a_number, a_number))
 def test_a_stat_survives_its_text(recorded: Recorded) -> None:
-    assert parse_stat(format_stat(recorded)) == recorded
+    major, minor = recorded.rdev
+    text = f"{recorded.mode:o} {major},{minor} {recorded.uid}:{recorded.gid}"
+
+    assert parse_stat(text.encode()) == recorded
 
 
 def test_a_stat_reads_as_rsync_writes_it() -> None:
@@ -97,3 +100,20 @@ def test_a_directory_that_claims_to_be_something_else_is_not_believed(claim: byt
     recorded = recorded_stat(directory, claim)
 
     assert recorded.mode == directory.st_mode
+
+
+def test_what_only_root_may_set_gets_its_own_name_back_and_what_a_user_named_alike_keeps_it() -> None:
+    stored = {
+        "user.rsync.security.capability": b"c",
+        "user.rsync.trusted.note": b"t",
+        "user.rsync.note": b"n",
+        "user.rsync.%stat": b"100644 0,0 0:0",
+        "user.own": b"o",
+    }
+
+    assert real_xattrs(stored, 0o644) == {
+        "security.capability": b"c",
+        "trusted.note": b"t",
+        "user.rsync.note": b"n",
+        "user.own": b"o",
+    }

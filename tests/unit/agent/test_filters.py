@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.host.filters import filters
+from ebbtide_agent.host.filters import filters, hidden_by
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 
@@ -19,8 +19,9 @@ def a_tree(root: Path) -> Path:
     return root
 
 
-def travelling(tree: Path, include: Sequence[str], exclude: Sequence[str]) -> set[str]:
-    words = ["rsync", "-r", "--list-only", "--out-format=%n", *filters(include, exclude), f"{tree}/"]
+def travelling(tree: Path, include: Sequence[str], exclude: Sequence[str], whole_system: bool = True) -> set[str]:
+    chosen = filters(include, exclude, whole_system)
+    words = ["rsync", "-r", "--list-only", "--out-format=%n", *chosen, f"{tree}/"]
     listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     return {line.split(None, 4)[4] for line in listed.splitlines()}
 
@@ -43,3 +44,23 @@ def test_an_exclude_holds_inside_what_is_included(tmp_path: Path) -> None:
     names = travelling(a_tree(tmp_path), ("/etc",), ("/etc/ssl",))
 
     assert names == {".", "etc", "etc/passwd"}
+
+
+def test_of_a_directory_that_is_no_system_everything_travels(tmp_path: Path) -> None:
+    names = travelling(a_tree(tmp_path), (), (), whole_system=False)
+
+    assert "proc/1/stat" in names
+
+
+@pytest.mark.parametrize("place", ["/tmp/data", "/proc/1/stat", "/var/cache/apt/archives/a.deb", "/root/.cache/x"])
+def test_a_place_that_never_travels_is_known_by_what_hides_it(place: str, tmp_path: Path) -> None:
+    (tmp_path / place.strip("/")).parent.mkdir(parents=True)
+    (tmp_path / place.strip("/")).touch()
+
+    assert hidden_by(place) is not None
+    assert place.strip("/") not in travelling(tmp_path, (), ())
+
+
+@pytest.mark.parametrize("place", ["/", "/etc", "/tmp", "/tmpfiles", "/home/a/.cache", "/srv/*/data"])
+def test_a_place_that_travels_is_hidden_by_nothing(place: str) -> None:
+    assert hidden_by(place) is None

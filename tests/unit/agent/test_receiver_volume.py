@@ -1,11 +1,13 @@
 """Whose volume it is: a receiver takes a new one or its own, and refuses every other."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import volume
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.boot import make_places, open_volume
@@ -68,3 +70,19 @@ def test_a_volume_with_files_and_no_id_is_refused_and_left_as_it_was(tmp_path: P
 def test_a_file_system_that_is_not_there_yet_is_named(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="btrfs is not supported yet"):
         open_volume(a_brief(filesystem="btrfs"), a_machine(tmp_path)[0])
+
+
+@pytest.mark.skipif(shutil.which("blkid") is None, reason="blkid is not installed")
+@pytest.mark.parametrize("offset", [0, 1024, 5 << 20])
+def test_what_lost_its_file_system_is_not_new_and_is_left_as_it_was(tmp_path: Path, offset: int) -> None:
+    device = tmp_path / "device"
+    with device.open("wb") as file:
+        file.truncate(128 << 20)
+        file.seek(offset)
+        file.write(b"all that is left")
+    before = device.read_bytes()
+
+    with pytest.raises(PermanentError, match="it needs a person"):
+        volume.mount(device, tmp_path / "place", "ext4")
+
+    assert device.read_bytes() == before

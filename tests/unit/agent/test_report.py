@@ -44,7 +44,7 @@ def test_a_hello_survives_reading_and_writing() -> None:
 def test_an_instance_is_read() -> None:
     instance = parse_instance((WIRE / "instance.json").read_bytes())
 
-    brief = "runs/main/2026-11-23/1/brief.json"
+    brief = "runs/main/2026-11-23/1/vol-0abc/brief.json"
     assert instance == Instance("receiver", "main/2026-11-23/1", 1, "ebbtide-archive", "us-east-1", brief)
 
 

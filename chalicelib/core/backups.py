@@ -1,0 +1,91 @@
+"""What our snapshots tell of themselves: a run, the hosts that were complete, the day it was marked to go."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from chalicelib.core import tags
+from chalicelib.core.ids import parse_run
+from chalicelib.core.model import SCHEMA, RestorePoint, RunId, Snapshot, TreeKind
+from chalicelib.errors import PermanentError
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A snapshot whose tags were understood."""
+
+    snapshot: Snapshot
+    run: RunId
+    points: tuple[RestorePoint, ...]
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A snapshot that nothing is decided about, and why."""
+
+    snapshot: Snapshot
+    why: str
+
+
+def is_ours(snapshot: Snapshot) -> bool:
+    """A backup, or a copy of one in the standby's region."""
+    return snapshot.tags.get(tags.ROLE) in (tags.Role.BACKUP, tags.Role.COPY)
+
+
+def points_in(snapshot: Snapshot) -> tuple[RestorePoint, ...]:
+    """The restore points a completed backup snapshot tells of in its tags. Raises PermanentError."""
+    run = parse_run(snapshot.tags.get(tags.RUN, ""))
+    tree = _tree(snapshot)
+    if snapshot.state != "completed":
+        return ()
+    return tuple(
+        RestorePoint(host_id, snapshot.started, snapshot.id, run, tree, manifest=None)
+        for host_id in tags.unpack(snapshot.tags)
+    )
+
+
+def _tree(snapshot: Snapshot) -> TreeKind:
+    text = snapshot.tags.get(tags.TREE, "")
+    try:
+        return TreeKind(text)
+    except ValueError:
+        raise PermanentError(f"{text!r} is no kind of tree that this version knows") from None
+
+
+def understand(snapshots: Iterable[Snapshot]) -> tuple[list[Backup], tuple[LeftAlone, ...]]:
+    """The backups among them, the oldest first, and the rest, each with what keeps us from deciding about it."""
+    backups, left_alone = [], []
+    for snapshot in sorted(snapshots, key=_by_age):
+        why = _why_left_alone(snapshot)
+        if why is not None:
+            left_alone.append(LeftAlone(snapshot, why))
+            continue
+        try:
+            points = points_in(snapshot)
+        except PermanentError as damaged:
+            left_alone.append(LeftAlone(snapshot, f"its tags are damaged: {damaged}"))
+        else:
+            backups.append(Backup(snapshot, parse_run(snapshot.tags[tags.RUN]), points))
+    return backups, tuple(left_alone)
+
+
+def _why_left_alone(snapshot: Snapshot) -> str | None:
+    if not is_ours(snapshot):
+        return "it is not tagged as a backup of ours"
+    if snapshot.tags.get(tags.SCHEMA) != str(SCHEMA):
+        return f"its schema is {snapshot.tags.get(tags.SCHEMA, 'missing')}, and this version knows {SCHEMA}"
+    if snapshot.state not in ("completed", "error"):
+        return f"it is {snapshot.state}"
+    return None
+
+
+def mark_of(snapshot: Snapshot) -> date | None:
+    """The day it was marked. A mark that is no date does not say when, so it counts as none."""
+    try:
+        return date.fromisoformat(snapshot.tags.get(tags.MARKED, ""))
+    except ValueError:
+        return None
+
+
+def _by_age(snapshot: Snapshot) -> tuple[datetime, str]:
+    return snapshot.started, snapshot.id

@@ -1,0 +1,118 @@
+"""The steps a night is made of, as data: what `night.plan` decides and `flows/steps.py` does."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from chalicelib.core import tags
+from chalicelib.core.model import RestorePoint, RunState, TreeKind
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do until something happens."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class CreateVolume:
+    """The receiver's data volume in this zone, with what the snapshot holds; empty without one."""
+
+    zone: str
+    size_gib: int
+    snapshot_id: str | None
+
+
+@dataclass(frozen=True)
+class WriteBrief:
+    volume_id: str
+
+
+@dataclass(frozen=True)
+class LaunchReceiver:
+    """`since` is when this attempt was first asked for: a repeated request must be the same to the letter."""
+
+    attempt: int
+    since: datetime
+    volume_id: str
+    zone: str
+
+
+@dataclass(frozen=True)
+class AttachVolume:
+    volume_id: str
+    machine_id: str
+
+
+@dataclass(frozen=True)
+class AllowNetworks:
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PointAddress:
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class TerminateReceiver:
+    machine_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class IntendSnapshot:
+    """Recorded before the request: CreateSnapshot has no client token, so only the record keeps it to one."""
+
+
+@dataclass(frozen=True)
+class TakeSnapshot:
+    """One attempt, if none but a failed one carries the run's tag by now."""
+
+    volume_id: str
+    complete: tuple[str, ...]
+    tree: TreeKind
+    consistency: tags.Consistency
+
+
+@dataclass(frozen=True)
+class AdoptSnapshot:
+    snapshot_id: str
+
+
+@dataclass(frozen=True)
+class RecordPoints:
+    points: tuple[RestorePoint, ...]
+
+
+@dataclass(frozen=True)
+class DeleteVolume:
+    """Only ever planned for a volume that holds nothing which is not in a completed snapshot."""
+
+    volume_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class CloseRun:
+    state: RunState
+    why: str | None
+
+
+Action = (
+    Wait
+    | CreateVolume
+    | WriteBrief
+    | LaunchReceiver
+    | AttachVolume
+    | AllowNetworks
+    | PointAddress
+    | TerminateReceiver
+    | IntendSnapshot
+    | TakeSnapshot
+    | AdoptSnapshot
+    | RecordPoints
+    | DeleteVolume
+    | CloseRun
+)

@@ -1,0 +1,67 @@
+"""How a run ends: its restore points, the volumes it lets go, its state and why. A part of `night.plan`.
+
+What a volume holds and no completed snapshot does is never given up. A zone is left only before anything was received
+there; the volume that stays behind goes when every host is complete in a later snapshot, and not before. An ephemeral
+volume goes when its own snapshot is complete; one whose night failed is what the next night goes on with.
+"""
+
+from chalicelib.core import tags
+from chalicelib.core.model import RestorePoint, Run, RunState, Snapshot
+from chalicelib.core.night_actions import Action, CloseRun, DeleteVolume, RecordPoints, TerminateReceiver
+from chalicelib.core.night_world import (
+    NightWorld,
+    complete_results,
+    has_received,
+    held_volume,
+    is_made_for,
+    standing,
+    status_of,
+)
+
+
+def close_with(snapshot: Snapshot, run: Run, world: NightWorld) -> tuple[Action, ...]:
+    """The end of a run whose snapshot is complete."""
+    points = _points(run, snapshot, world)
+    closing = _closing(run, points, world)
+    return (RecordPoints(points), *_let_volumes_go(snapshot, closing, world), closing)
+
+
+def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Action, ...]:
+    """Nothing of ours keeps running. A volume stays, but for one made tonight beside another and never pushed to."""
+    machines = (TerminateReceiver(machine.id, why) for machine in standing(world.machines))
+    unused = (
+        DeleteVolume(volume.id, "nothing was pushed to it")
+        for volume in world.volumes
+        if is_made_for(run, volume) and volume.state == "available"
+    )
+    spare = () if has_received(world) or held_volume(run, world) is None else tuple(unused)
+    return (*machines, *spare, CloseRun(RunState.FAILED, why))
+
+
+def _points(run: Run, snapshot: Snapshot, world: NightWorld) -> tuple[RestorePoint, ...]:
+    """What the snapshot's own tags say is complete: the catalogue can be rebuilt to exactly this."""
+    tagged = tags.unpack(snapshot.tags)
+    return tuple(
+        RestorePoint(result.id, snapshot.started, snapshot.id, run.id, result.tree, result.manifest)
+        for result in complete_results(run, world.results)
+        if result.id in tagged
+    )
+
+
+def _let_volumes_go(snapshot: Snapshot, closing: CloseRun, world: NightWorld) -> tuple[Action, ...]:
+    """Its own volume when it is ephemeral; those left in other zones only when no host's latest push is theirs."""
+    is_ephemeral = world.receiver.volume.mode == "ephemeral"
+    return tuple(
+        DeleteVolume(volume.id, f"snapshot {snapshot.id} is complete")
+        for volume in world.volumes
+        if volume.state == "available"
+        and (is_ephemeral if volume.id == snapshot.volume_id else closing.state is RunState.DONE)
+    )
+
+
+def _closing(run: Run, points: tuple[RestorePoint, ...], world: NightWorld) -> CloseRun:
+    pointed = {point.host_id for point in points}
+    lacking = [f"{host.name} {status_of(host.id, world.results)}" for host in run.hosts if host.id not in pointed]
+    if not lacking:
+        return CloseRun(RunState.DONE, None)
+    return CloseRun(RunState.DEGRADED if points else RunState.FAILED, "not complete: " + ", ".join(lacking))

@@ -1,0 +1,161 @@
+"""What a night's next step depends on, observed just now, and what one may ask of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chalicelib.core import tags
+from chalicelib.core.model import HostResult, HostStatus, Machine, Run, Snapshot, Volume
+from chalicelib.core.policy import ReceiverPolicy
+
+_GONE = "terminated"
+_FAILED = "error"
+
+
+@dataclass(frozen=True)
+class NightWorld:
+    """`zones` are those the deployment has subnets in, the preferred one first; `briefed` are ids of volumes.
+
+    `volumes` are the receiver's own in whatever zone; `newest` is its last completed snapshot, which is looked up only
+    until a receiver has received anything: afterwards no volume is made from it any more.
+    """
+
+    receiver: ReceiverPolicy
+    networks: tuple[str, ...]
+    zones: tuple[str, ...]
+    volumes: tuple[Volume, ...]
+    newest: Snapshot | None
+    briefed: frozenset[str]
+    machines: tuple[Machine, ...]
+    ready: frozenset[int]
+    released: frozenset[int]
+    address: str | None
+    results: tuple[HostResult, ...]
+    snapshots: tuple[Snapshot, ...]
+
+
+# -- machines ----------------------------------------------------------------------------------------------------------
+
+
+def attempt_of(machine: Machine) -> int:
+    """The attempt a machine was launched for; 0 when its tag does not say."""
+    text = machine.tags.get(tags.ATTEMPT, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def latest_attempt(run: Run, world: NightWorld) -> int:
+    """What EC2 and the archive show counts as much as the record: a rebuilt run has forgotten its attempts."""
+    return max([run.machine_attempt, *world.ready, *world.released, *map(attempt_of, world.machines)])
+
+
+def is_spent(attempt: int, world: NightWorld) -> bool:
+    """Whether the machine of this attempt has come and gone, as far as EC2 still shows it."""
+    return any(attempt_of(machine) >= attempt for machine in world.machines)
+
+
+def standing(machines: Iterable[Machine]) -> tuple[Machine, ...]:
+    """Every machine that is not gone, the latest attempt last."""
+    return tuple(sorted((machine for machine in machines if machine.state != _GONE), key=attempt_of))
+
+
+def has_received(world: NightWorld) -> bool:
+    """Whether a receiver ever was ready: EC2 forgets the terminated within the hour, the archive does not.
+
+    Only from then on may the volume hold what no snapshot does.
+    """
+    return bool(world.ready or world.released or world.results)
+
+
+# -- hosts -------------------------------------------------------------------------------------------------------------
+
+
+def missing_hosts(run: Run, results: Iterable[HostResult]) -> tuple[str, ...]:
+    """The names of the expected hosts that have not reported, in the run's order."""
+    reported = {result.id for result in results}
+    return tuple(host.name for host in run.hosts if host.id not in reported)
+
+
+def complete_results(run: Run, results: Iterable[HostResult]) -> tuple[HostResult, ...]:
+    """The results of the expected hosts that are complete."""
+    expected = {host.id for host in run.hosts}
+    return tuple(result for result in results if result.id in expected and result.status.is_complete)
+
+
+def status_of(host_id: str, results: Iterable[HostResult]) -> HostStatus:
+    """How an expected host's night stands; missing when it has not reported."""
+    return next((result.status for result in results if result.id == host_id), HostStatus.MISSING)
+
+
+# -- volumes and zones -------------------------------------------------------------------------------------------------
+
+
+def held_volume(run: Run, world: NightWorld) -> Volume | None:
+    """The one an earlier night has left: of several the latest made, because it holds the latest push."""
+    held = (volume for volume in world.volumes if not is_made_for(run, volume))
+    return max(held, key=_by_night, default=None)
+
+
+def _by_night(volume: Volume) -> tuple[object, ...]:
+    """The date, then the attempt on it as a number; one that does not say is older than all that do."""
+    day, _, attempt = volume.tags.get(tags.MADE_FOR, "").rpartition("/")
+    return day, int(attempt) if attempt.isdecimal() else 0, volume.id
+
+
+def is_made_for(run: Run, volume: Volume) -> bool:
+    return volume.tags.get(tags.MADE_FOR) == str(run.id)
+
+
+def zones_in_order(run: Run, world: NightWorld) -> tuple[str, ...]:
+    """Where tonight's receiver may stand: first where its volume is, then as the deployment prefers."""
+    held = held_volume(run, world)
+    at_the_volume = [held.zone] if held and held.zone in world.zones else []
+    return tuple(dict.fromkeys((*at_the_volume, *world.zones)))
+
+
+def zone_of_tonight(run: Run, world: NightWorld) -> str:
+    """The first zone that has room, and never back behind one that this run has made a volume in.
+
+    So the latest volume is the one that was pushed to, even for a run that was rebuilt and forgot which zones are full.
+    """
+    zones = zones_in_order(run, world)
+    made = {volume.zone for volume in world.volumes if is_made_for(run, volume)}
+    reached = max((index for index, zone in enumerate(zones) if zone in made), default=0)
+    return next((zone for zone in zones[reached:] if zone not in run.full_zones), zones[-1])
+
+
+def volume_of_tonight(run: Run, world: NightWorld) -> Volume | None:
+    """The one tonight's receiver has, or will have: in its zone, should there be two always the same one."""
+    zone = zone_of_tonight(run, world)
+    there = (volume for volume in world.volumes if volume.zone == zone)
+    return min(there, key=lambda volume: (not is_made_for(run, volume), volume.id), default=None)
+
+
+def can_be_made(run: Run, world: NightWorld) -> bool:
+    """Whether a new volume would hold all that it has to: nothing was received yet, and what was before is in a
+    completed snapshot, or there is nothing from before."""
+    return not has_received(world) and (world.newest is not None or held_volume(run, world) is None)
+
+
+def next_zone(run: Run, world: NightWorld) -> str | None:
+    """Where to go when `run.full_zones` have no room: None when no other zone is left, or no volume can be made there.
+
+    A held volume may have what a failed night pushed and no snapshot holds: it stays where it is until every host is
+    complete in a later snapshot (see `night.plan`).
+    """
+    zone = zone_of_tonight(run, world)
+    return zone if zone not in run.full_zones and can_be_made(run, world) else None
+
+
+# -- snapshots ---------------------------------------------------------------------------------------------------------
+
+
+def sound(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
+    """Those that did not fail, the oldest first."""
+    return tuple(sorted((each for each in snapshots if each.state != _FAILED), key=_by_age))
+
+
+def failed(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
+    return tuple(sorted((each for each in snapshots if each.state == _FAILED), key=_by_age))
+
+
+def _by_age(snapshot: Snapshot) -> tuple[object, ...]:
+    return snapshot.started, snapshot.id

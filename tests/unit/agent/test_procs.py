@@ -1,0 +1,53 @@
+"""Programs that the agent starts: nobody who watches can hold them up, nobody who hurries leaves one behind."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ebbtide_agent import procs
+
+LOUD = ("sh", "-c", "yes | head -c 1000000; echo done >&2")
+STUBBORN = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from ebbtide_agent import procs
+procs.KILL_AFTER_SECONDS = 1.0
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+procs.run(("sh", "-c", "trap '' TERM; echo $$ >" + sys.argv[2] + "; while :; do sleep 0.1; done"))
+"""
+
+
+def test_a_program_ends_also_when_whoever_watched_it_has_gone() -> None:
+    seen = []
+
+    def watch(chunk: bytes) -> None:
+        seen.append(chunk)
+        raise BrokenPipeError
+
+    ended = procs.run(LOUD, listener=watch, timeout=20)
+
+    assert (ended.exit_code, ended.err, len(seen)) == (0, b"done\n", 1)
+
+
+def test_being_told_twice_to_stop_leaves_nothing_running(tmp_path: Path) -> None:
+    agent = Path(procs.__file__).parents[1]
+    noted = tmp_path / "pid"
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN, str(agent), str(noted)])
+    _wait_until(lambda: noted.exists() and noted.read_text().strip() != "")
+
+    for _ in range(4):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+
+    assert process.wait(20) == 143
+    _wait_until(lambda: not Path("/proc", noted.read_text().strip()).exists())
+
+
+def _wait_until(happens: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 20
+    while not happens():
+        assert time.monotonic() < limit
+        time.sleep(0.05)

@@ -1,0 +1,310 @@
+"""A night's volume: where it is made and of what, when another zone has room, when it goes, when a snapshot fails."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.core import tags
+from chalicelib.core.model import Run, RunState, Volume
+from chalicelib.core.night import GIVE_UP, SNAPSHOT_SETTLES, plan
+from chalicelib.core.night_actions import (
+    AdoptSnapshot,
+    CloseRun,
+    CreateVolume,
+    DeleteVolume,
+    IntendSnapshot,
+    LaunchReceiver,
+    RecordPoints,
+    TakeSnapshot,
+    Wait,
+    WriteBrief,
+)
+from chalicelib.core.night_world import NightWorld, held_volume, next_zone, volume_of_tonight
+from chalicelib.core.policy import ReceiverPolicy, VolumePolicy
+from tests.builders import a_moment, a_receiver, a_result, a_run, a_run_id, a_snapshot, a_volume
+from tests.nights import DEADLINE, a_launched_run, a_night, a_receiver_machine, a_spent_night, kinds
+
+LAST_NIGHTS = replace(a_snapshot("snap-22", a_run_id(22)), size_gib=120)
+TONIGHT = {tags.MADE_FOR: str(a_run_id())}
+
+
+def a_volume_in(zone: str, volume_id: str = "vol-1", made_for: str | None = None, **changes: object) -> Volume:
+    tagged = {tags.MADE_FOR: made_for} if made_for else {}
+    return replace(a_volume(volume_id), zone=zone, tags=tagged, **changes)  # type: ignore[arg-type]
+
+
+def made_tonight(zone: str, volume_id: str = "vol-2") -> Volume:
+    return a_volume_in(zone, volume_id, str(a_run_id()))
+
+
+def an_ephemeral_receiver() -> ReceiverPolicy:
+    return replace(a_receiver(), volume=VolumePolicy(80, mode="ephemeral"))
+
+
+def a_full_run(*zones: str) -> Run:
+    return replace(a_run(), full_zones=zones)
+
+
+# -- made of what ------------------------------------------------------------------------------------------------------
+
+
+def test_a_volume_is_made_from_the_newest_snapshot_and_never_smaller() -> None:
+    night = a_night(volumes=(), newest=LAST_NIGHTS)
+
+    assert plan(a_run(), night, a_moment(2)) == (CreateVolume("zone-a", 120, "snap-22"),)
+
+
+def test_an_ephemeral_night_that_failed_leaves_the_volume_the_next_one_goes_on_with() -> None:
+    left = a_volume_in("zone-b", made_for=str(a_run_id(22)))
+    night = a_night(receiver=an_ephemeral_receiver(), volumes=(left,), newest=LAST_NIGHTS, briefed=frozenset())
+
+    assert plan(a_run(), night, a_moment(2)) == (WriteBrief("vol-1"),)
+
+
+def test_a_volume_that_vanishes_after_hosts_have_pushed_to_it_is_not_replaced_by_an_older_state() -> None:
+    night = a_night(volumes=(), results=(a_result("us0"),), machines=(a_receiver_machine(),))
+
+    actions = plan(a_launched_run(), night, a_moment(3))
+
+    assert actions[-1] == CloseRun(RunState.FAILED, "the data volume is gone")
+
+
+def test_the_only_copy_in_a_zone_without_a_subnet_ends_the_night_and_says_what_to_do() -> None:
+    night = a_night(volumes=(a_volume_in("zone-x"),), newest=None)
+
+    (closing,) = plan(a_run(), night, a_moment(2))
+
+    assert isinstance(closing, CloseRun)
+    assert closing.state is RunState.FAILED
+    assert "volume vol-1 is in zone-x" in str(closing.why)
+    assert "give the deployment a subnet there" in str(closing.why)
+
+
+# -- another zone ------------------------------------------------------------------------------------------------------
+
+
+def test_the_receiver_stands_where_its_volume_is_before_where_the_deployment_prefers() -> None:
+    night = a_night(volumes=(a_volume_in("zone-b"),))
+
+    (launch,) = plan(a_run(), night, a_moment(2))
+
+    assert isinstance(launch, LaunchReceiver)
+    assert launch.zone == "zone-b"
+
+
+def test_when_its_zone_is_full_a_volume_is_made_in_the_next_one_from_the_newest_snapshot() -> None:
+    night = a_night(newest=LAST_NIGHTS)
+
+    assert plan(a_full_run("zone-a"), night, a_moment(2)) == (CreateVolume("zone-b", 120, "snap-22"),)
+
+
+def test_the_first_night_of_all_moves_with_an_empty_volume() -> None:
+    night = a_night(volumes=(made_tonight("zone-a"),), newest=None)
+
+    assert plan(a_full_run("zone-a"), night, a_moment(2)) == (CreateVolume("zone-b", 80, None),)
+
+
+def test_there_is_no_next_zone_when_no_snapshot_holds_what_the_volume_has() -> None:
+    assert next_zone(a_full_run("zone-a"), a_night(newest=None)) is None
+
+
+def test_there_is_no_next_zone_once_hosts_have_pushed() -> None:
+    pushed = a_night(newest=LAST_NIGHTS, results=(a_result("us0"),))
+
+    assert next_zone(a_full_run("zone-a"), pushed) is None
+
+
+def test_there_is_no_next_zone_after_the_last() -> None:
+    night = a_night(volumes=(a_volume(), made_tonight("zone-b")), newest=LAST_NIGHTS)
+
+    assert next_zone(a_full_run("zone-a", "zone-b"), night) is None
+    assert next_zone(a_full_run("zone-a"), night) == "zone-b"
+
+
+def test_a_rebuilt_run_that_forgot_which_zones_are_full_knows_its_volume_all_the_same() -> None:
+    volumes = (a_volume(), made_tonight("zone-b"))
+
+    assert volume_of_tonight(a_run(), a_night(volumes=volumes)) == made_tonight("zone-b")
+
+
+def test_of_several_volumes_the_latest_nights_is_gone_on_with() -> None:
+    volumes = tuple(
+        a_volume_in("zone-a", f"vol-{number}", made_for)
+        for number, made_for in enumerate((None, "main/2026-11-22/9", "main/2026-11-22/10", "main/2026-11-21/1"))
+    )
+
+    assert held_volume(a_run(), a_night(volumes=volumes)) == volumes[2]
+
+
+# -- when a volume goes ------------------------------------------------------------------------------------------------
+
+
+def a_completed_night(*volumes: Volume, **observed: object) -> NightWorld:
+    """The snapshot of vol-2 is complete, with both hosts unless `observed` says otherwise."""
+    taken = replace(a_snapshot(), volume_id="vol-2")
+    return a_spent_night(**{"volumes": volumes, "snapshots": (taken,), **observed})
+
+
+def test_what_stayed_behind_in_another_zone_goes_when_every_host_is_complete_elsewhere() -> None:
+    night = a_completed_night(a_volume(), made_tonight("zone-b"))
+
+    actions = plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4))
+
+    assert kinds(actions) == [RecordPoints, DeleteVolume, CloseRun]
+    assert actions[1] == DeleteVolume("vol-1", "snapshot snap-1 is complete")
+
+
+def test_what_stayed_behind_stays_while_it_may_hold_the_latest_push_of_a_host() -> None:
+    night = a_completed_night(a_volume(), made_tonight("zone-b"), results=(a_result("us0"),))
+
+    actions = plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4))
+
+    assert kinds(actions) == [RecordPoints, CloseRun]
+
+
+def test_a_persistent_volume_outlives_its_night() -> None:
+    night = a_completed_night(made_tonight("zone-a"))
+
+    assert DeleteVolume not in kinds(plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4)))
+
+
+def test_an_ephemeral_volume_goes_when_its_snapshot_is_complete_even_when_a_host_is_missing() -> None:
+    night = a_completed_night(made_tonight("zone-a"), receiver=an_ephemeral_receiver(), results=(a_result("us0"),))
+
+    actions = plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4))
+
+    assert kinds(actions) == [RecordPoints, DeleteVolume, CloseRun]
+    assert actions[1] == DeleteVolume("vol-2", "snapshot snap-1 is complete")
+
+
+def test_an_ephemeral_volume_stays_while_its_snapshot_is_pending() -> None:
+    pending = replace(a_snapshot(state="pending"), volume_id="vol-2")
+    night = a_completed_night(made_tonight("zone-a"), receiver=an_ephemeral_receiver(), snapshots=(pending,))
+
+    assert kinds(plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4))) == [Wait]
+
+
+def test_an_ephemeral_volume_stays_when_its_snapshot_never_came_to_be() -> None:
+    night = a_completed_night(made_tonight("zone-a"), receiver=an_ephemeral_receiver(), snapshots=())
+
+    actions = plan(a_launched_run(), night, DEADLINE + timedelta(hours=12))
+
+    assert kinds(actions) == [CloseRun]
+
+
+def test_a_volume_made_in_vain_beside_another_goes_and_the_other_stays() -> None:
+    night = a_night(volumes=(a_volume(), made_tonight("zone-b")))
+
+    actions = plan(a_full_run("zone-a"), night, DEADLINE)
+
+    assert kinds(actions) == [DeleteVolume, CloseRun]
+    assert actions[0] == DeleteVolume("vol-2", "nothing was pushed to it")
+
+
+def test_a_volume_that_is_attached_to_something_is_never_deleted() -> None:
+    night = a_completed_night(a_volume(attached_to="i-9"), made_tonight("zone-b"))
+
+    assert DeleteVolume not in kinds(plan(a_launched_run(snapshot_id="snap-1"), night, a_moment(4)))
+
+
+VOLUMES = st.lists(
+    st.builds(
+        a_volume_in,
+        zone=st.sampled_from(["zone-a", "zone-b", "zone-x"]),
+        volume_id=st.sampled_from(["vol-1", "vol-2", "vol-3"]),
+        made_for=st.sampled_from([None, "main/2026-11-22/1", str(a_run_id())]),
+        state=st.sampled_from(["available", "in-use", "creating"]),
+    ),
+    max_size=3,
+    unique_by=lambda volume: volume.id,
+)
+SNAPSHOTS = st.lists(
+    st.builds(
+        lambda number, state, source: replace(a_snapshot(f"snap-{number}", state=state), volume_id=source),
+        st.integers(1, 2),
+        st.sampled_from(["pending", "completed", "error"]),
+        st.sampled_from(["vol-1", "vol-2"]),
+    ),
+    max_size=2,
+    unique_by=lambda snapshot: snapshot.id,
+)
+NIGHTS = st.builds(
+    a_night,
+    receiver=st.sampled_from([a_receiver(), an_ephemeral_receiver()]),
+    volumes=VOLUMES.map(tuple),
+    newest=st.sampled_from([None, LAST_NIGHTS]),
+    machines=st.sampled_from([(), (a_receiver_machine(),), (a_receiver_machine(1, "terminated"),)]),
+    ready=st.sampled_from([frozenset(), frozenset({1})]),
+    released=st.sampled_from([frozenset(), frozenset({1})]),
+    results=st.sampled_from([(), (a_result("us0"),), (a_result("us0"), a_result("eu0"))]),
+    snapshots=SNAPSHOTS.map(tuple),
+)
+RUNS = st.builds(
+    a_launched_run,
+    full_zones=st.sampled_from([(), ("zone-a",)]),
+    snapshot_id=st.sampled_from([None, "snap-1", "snap-2"]),
+    snapshot_intended=st.sampled_from([None, a_moment(3)]),
+)
+MOMENTS = st.integers(0, 24 * 12).map(lambda step: a_moment(2) + step * timedelta(minutes=5))
+
+
+@settings(max_examples=500, deadline=None)
+@given(RUNS, NIGHTS, MOMENTS)
+def test_whatever_is_observed_no_volume_goes_that_may_hold_what_no_snapshot_does(
+    run: Run, night: NightWorld, now: datetime
+) -> None:
+    actions = plan(run, night, now)
+
+    is_done = any(isinstance(action, CloseRun) and action.state is RunState.DONE for action in actions)
+    volumes = {volume.id: volume for volume in night.volumes}
+    for action in actions:
+        if isinstance(action, DeleteVolume):
+            volume = volumes[action.volume_id]
+            is_in_a_snapshot = any(
+                each.id == run.snapshot_id and each.volume_id == volume.id and each.state == "completed"
+                for each in night.snapshots
+            )
+            was_never_pushed_to = volume.tags == TONIGHT and not (night.ready or night.released or night.results)
+            assert volume.state == "available"
+            assert is_in_a_snapshot or is_done or was_never_pushed_to
+
+
+@settings(max_examples=500, deadline=None)
+@given(RUNS, NIGHTS, MOMENTS)
+def test_whatever_is_observed_a_run_is_closed_or_something_is_awaited_or_done(
+    run: Run, night: NightWorld, now: datetime
+) -> None:
+    assert plan(run, night, now)
+
+
+@settings(max_examples=500, deadline=None)
+@given(RUNS, NIGHTS)
+def test_whatever_is_observed_a_run_is_closed_when_its_time_is_up(run: Run, night: NightWorld) -> None:
+    assert CloseRun in kinds(plan(run, night, DEADLINE + GIVE_UP))
+
+
+# -- when a snapshot fails ---------------------------------------------------------------------------------------------
+
+FAILED_ONCE = a_spent_night(snapshots=(a_snapshot("snap-1", state="error"),))
+
+
+def test_a_snapshot_that_ends_in_an_error_is_taken_once_more_while_the_volume_is_there() -> None:
+    run = a_launched_run(snapshot_id="snap-1", snapshot_intended=a_moment(3))
+
+    assert kinds(plan(run, FAILED_ONCE, a_moment(3) + SNAPSHOT_SETTLES)) == [IntendSnapshot, TakeSnapshot]
+    assert kinds(plan(run, FAILED_ONCE, a_moment(3, 1))) == [Wait]
+
+
+def test_the_second_snapshot_takes_the_place_of_the_failed_one() -> None:
+    run = a_launched_run(snapshot_id="snap-1", snapshot_intended=a_moment(3))
+    night = replace(FAILED_ONCE, snapshots=(*FAILED_ONCE.snapshots, a_snapshot("snap-2", state="pending")))
+
+    assert plan(run, night, a_moment(4)) == (AdoptSnapshot("snap-2"),)
+
+
+def test_a_snapshot_that_failed_before_it_was_adopted_is_taken_once_more() -> None:
+    run = a_launched_run(snapshot_intended=a_moment(3))
+
+    assert kinds(plan(run, FAILED_ONCE, a_moment(4))) == [IntendSnapshot, TakeSnapshot]
