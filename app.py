@@ -5,6 +5,7 @@ reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.p
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
 When a run closes, `copy` sends its snapshot to the DR region and `prune` applies retention; a `drill` or a `restore`
 opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery.
+Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -12,16 +13,16 @@ What will not work the second time either is logged and not raised by the doors 
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
 from chalice.app import Chalice, CloudWatchEvent, Rate
 
 from chalicelib import wire
+from chalicelib.aws.metrics import emit
+from chalicelib.core import measures
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
@@ -37,6 +38,7 @@ from chalicelib.flows.recover import open_drill, open_restore
 from chalicelib.flows.recover import recover as recover_host
 from chalicelib.flows.run_now import run_now as begin_run
 from chalicelib.flows.sweep import sweep as sweep_resources
+from chalicelib.flows.tell import tell as tell_what_is_wrong
 from chalicelib.flows.tick import tick as tick_once
 from chalicelib.wiring import the_time, the_world
 
@@ -44,7 +46,6 @@ Payload = Mapping[str, Any]
 
 app = Chalice(app_name="ebbtide", configure_logs=False)
 log = Logger(service="ebbtide")
-METRICS = "Ebbtide"
 new_nonce = partial(secrets.token_hex, 16)
 
 
@@ -55,6 +56,7 @@ new_nonce = partial(secrets.token_hex, 16)
 def tick(event: CloudWatchEvent) -> None:
     ticked = tick_once(the_world(), the_time(), new_nonce)
     log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
+    emit(measures.TICKED)
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS), name="sweep")
@@ -109,6 +111,17 @@ def on_snapshot_state(event: CloudWatchEvent) -> None:
         tell(wake.on_snapshot(wire.parse_snapshot_event(detail), the_world(), the_time()))
 
 
+@app.lambda_function(name="tell_operators")
+def tell_operators(event: Payload, context: Any) -> None:
+    """Its own faults are raised, all of them: they end in the queue of dead letters, which CloudWatch watches."""
+    telling = tell_what_is_wrong(the_world(), the_time())
+    for subject in telling.sent:
+        log.info("told", subject=subject)
+    for unsent in telling.unsent:
+        log.warning("not told", subject=unsent.subject, why=unsent.why)
+    emit(measures.of_telling(telling.troubles, len(telling.sent), len(telling.unsent), telling.ages))
+
+
 # -- what an operator asks for ----------------------------------------------------------------------------------------
 
 
@@ -142,8 +155,10 @@ def restore(event: Payload, context: Any) -> dict[str, Any]:
 @app.lambda_function(name="prune")
 def prune(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_prune(event)
-    pruned = wire.pruned(prune_snapshots(the_world(), the_time(), request.dry_run, request.allow))
+    plan = prune_snapshots(the_world(), the_time(), request.dry_run, request.allow)
+    pruned = wire.pruned(plan)
     log.info("pruned", marked=pruned["marked"], deleted=pruned["deleted"], refused=pruned["refused"])
+    emit(() if request.dry_run else measures.of_pruning(plan))
     return pruned
 
 
@@ -208,21 +223,12 @@ def tell(outcome: wake.Outcome | None) -> None:
 
 
 def measure(outcome: wake.Outcome) -> None:
-    """How long it took, for what has ended just now; counted, it says how many ended so."""
+    """What has ended just now, and only then: what is called again measures nothing again."""
     if isinstance(outcome, Outcome):
-        run = outcome.run
-        if "CloseRun" in outcome.steps and run.closed:
-            _measure("RunDuration", run.closed - run.opened, receiver=run.id.receiver, state=run.state.value)
-    elif "CloseRecovery" in outcome.steps and outcome.recovery.closed:
-        recovery, took = outcome.recovery, outcome.recovery.closed - outcome.recovery.opened
-        _measure("RecoveryDuration", took, kind=recovery.kind.value, verdict=str(recovery.verdict))
-
-
-def _measure(name: str, took: timedelta, **dimensions: str) -> None:
-    """A metric in CloudWatch's embedded format: a line of the log, and no call."""
-    with single_metric(name=name, unit=MetricUnit.Seconds, value=took.total_seconds(), namespace=METRICS) as metric:
-        for dimension, value in dimensions.items():
-            metric.add_dimension(name=dimension, value=value)
+        if "CloseRun" in outcome.steps:
+            emit(measures.of_run(outcome.run, the_world().catalog.find_results(outcome.run.id)))
+    elif "CloseRecovery" in outcome.steps:
+        emit(measures.of_recovery(outcome.recovery))
 
 
 def _told_of(done: str, held: Held, dry_run: bool) -> dict[str, Any]:

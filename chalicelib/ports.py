@@ -10,6 +10,7 @@ from chalicelib.core.model import (
     HostResult,
     Lease,
     Machine,
+    Pruning,
     Recovery,
     RecoveryId,
     RestorePoint,
@@ -19,6 +20,7 @@ from chalicelib.core.model import (
     SnapshotLock,
     Volume,
 )
+from chalicelib.core.telling import Told
 
 
 @dataclass(frozen=True)
@@ -184,12 +186,37 @@ class Catalog(Protocol):
     def save_lease(self, lease: Lease) -> Lease | None:
         """Write if the stored version is still `lease.version`, 0 for none; the saved lease, or None if overtaken."""
 
+    def record_pruning(self, pruning: Pruning) -> None:
+        """The latest stays, in whatever order they come."""
+
+    def find_pruning(self) -> Pruning | None:
+        """The latest; None when there was none."""
+
+    def find_told(self) -> list[Told]: ...
+
+    def save_told(self, told: Told) -> Told | None:
+        """Write if the stored version is still `told.version` (0: absent); what is stored, or None if too late."""
+
 
 class Lambdas(Protocol):
     """The other functions of this application."""
 
     def invoke_later(self, function: str, payload: Mapping[str, Any]) -> None:
         """Asynchronous invocation, by the function's short name."""
+
+
+class Alarms(Protocol):
+    """The operators' ears: SNS topics."""
+
+    def publish(self, topic: str, subject: str, body: str) -> None:
+        """To the topic of this short name."""
+
+
+class Watch(Protocol):
+    """Someone outside who misses us when we fall silent."""
+
+    def ping(self, url: str) -> None:
+        """Raises TransientError when it was not answered with a success."""
 
 
 class StackRole(StrEnum):
@@ -231,4 +258,6 @@ class World:
     archive: Archive
     catalog: Catalog
     lambdas: Lambdas
+    alarms: Alarms
+    watch: Watch
     settings: Settings

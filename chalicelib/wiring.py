@@ -7,6 +7,7 @@ from functools import cache
 import boto3
 
 from chalicelib.aws.address import Route53Address
+from chalicelib.aws.alarms import SnsAlarms
 from chalicelib.aws.archive import S3Archive
 from chalicelib.aws.catalog import DynamoCatalog
 from chalicelib.aws.clients import Clients
@@ -16,6 +17,7 @@ from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.errors import ConfigError
 from chalicelib.ports import Settings, StackRole, World
+from chalicelib.web import HttpsWatch
 
 
 @cache
@@ -32,6 +34,8 @@ def the_world() -> World:
         archive=S3Archive(clients, _setting("EBBTIDE_BUCKET")),
         catalog=DynamoCatalog(clients, _setting("EBBTIDE_TABLE")),
         lambdas=AwsLambdas(clients, _setting("EBBTIDE_FUNCTION_PREFIX")),
+        alarms=SnsAlarms(clients, _setting("EBBTIDE_TOPIC_PREFIX")),
+        watch=HttpsWatch(),
         settings=Settings(
             receiver_group=receiver_group,
             drill_group=_setting("EBBTIDE_DRILL_GROUP"),

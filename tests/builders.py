@@ -1,8 +1,11 @@
 """Values for tests: each builder gives a plausible whole, and the test names only what it is about."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from chalicelib.core import tags
+from chalicelib.core.alarms import Facts, Night
 from chalicelib.core.model import (
     ExpectedHost,
     HostResult,
@@ -153,6 +156,22 @@ def a_policy(version: str = "000001", hosts: tuple[str, ...] = ("us0", "eu0"), d
         hosts={name: HostPolicy(name, f"{name}a", (A_KEY,), probe="http://127.0.0.1/") for name in hosts},
         retention=Rules(daily=daily),
     )
+
+
+def a_night(day: int = 23, state: RunState = RunState.DONE, attempt: int = 1, **statuses: HostStatus) -> Night:
+    """A closed run and how its hosts' nights went; the smallest night is a good one of us0 and eu0."""
+    run_id = a_run_id(day, attempt)
+    went = statuses or {"us0": HostStatus.COMPLETE, "eu0": HostStatus.COMPLETE}
+    reported = {name: status for name, status in went.items() if status is not HostStatus.MISSING}
+    results = tuple(a_result(name, run_id, status) for name, status in reported.items())
+    return Night(a_run(run_id, tuple(went), state), results)
+
+
+def some_facts(*nights: Night, **changes: Any) -> Facts:
+    """The facts of these nights of the receiver `main`, in whatever order, under a policy of us0 and eu0."""
+    newest_first = tuple(sorted(nights, key=lambda night: night.run.id, reverse=True))
+    facts = Facts(policy=a_policy(), nights={"main": newest_first}, points=())
+    return replace(facts, **changes)
 
 
 A_POLICY_TEXT = f"""\

@@ -10,6 +10,7 @@ from chalicelib.core.model import (
     HostResult,
     Lease,
     Machine,
+    Pruning,
     Recovery,
     RecoveryId,
     RestorePoint,
@@ -19,7 +20,8 @@ from chalicelib.core.model import (
     SnapshotLock,
     Volume,
 )
-from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError
+from chalicelib.core.telling import Told
+from chalicelib.errors import CapacityError, EbbtideError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest, Settings, World
 
 Key = TypeVar("Key")
@@ -236,6 +238,8 @@ class FakeCatalog:
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
     copy_intents: dict[tuple[str, str], CopyIntent] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
+    pruning: Pruning | None = None
+    told: dict[str, Told] = field(default_factory=dict)
 
     def policy_version(self) -> str | None:
         return self.version
@@ -325,6 +329,22 @@ class FakeCatalog:
         self.leases[lease.name] = replace(lease, version=lease.version + 1)
         return self.leases[lease.name]
 
+    def record_pruning(self, pruning: Pruning) -> None:
+        self.pruning = pruning
+
+    def find_pruning(self) -> Pruning | None:
+        return self.pruning
+
+    def find_told(self) -> list[Told]:
+        return [self.told[about] for about in sorted(self.told)]
+
+    def save_told(self, told: Told) -> Told | None:
+        stored = self.told.get(told.about)
+        if (stored.version if stored else 0) != told.version:
+            return None
+        self.told[told.about] = replace(told, version=told.version + 1)
+        return self.told[told.about]
+
 
 @dataclass
 class FakeLambdas:
@@ -332,6 +352,36 @@ class FakeLambdas:
 
     def invoke_later(self, function: str, payload: Mapping[str, Any]) -> None:
         self.invoked.append((function, payload))
+
+
+@dataclass
+class FakeAlarms:
+    """Keeps what was published. `fault` is raised instead, for as long as it is set."""
+
+    published: list[tuple[str, str, str]] = field(default_factory=list)
+    fault: EbbtideError | None = None
+
+    def publish(self, topic: str, subject: str, body: str) -> None:
+        if self.fault:
+            raise self.fault
+        self.published.append((topic, subject, body))
+
+    @property
+    def subjects(self) -> list[str]:
+        return [subject for _, subject, _ in self.published]
+
+
+@dataclass
+class FakeWatch:
+    """Keeps who was pinged. `fault` is raised instead, for as long as it is set."""
+
+    pinged: list[str] = field(default_factory=list)
+    fault: EbbtideError | None = None
+
+    def ping(self, url: str) -> None:
+        if self.fault:
+            raise self.fault
+        self.pinged.append(url)
 
 
 @dataclass(frozen=True)
@@ -345,6 +395,8 @@ class FakeWorld(World):
     archive: FakeArchive
     catalog: FakeCatalog
     lambdas: FakeLambdas
+    alarms: FakeAlarms
+    watch: FakeWatch
 
 
 def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = None) -> FakeWorld:
@@ -358,6 +410,8 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         archive=archive or FakeArchive(),
         catalog=catalog or FakeCatalog(),
         lambdas=FakeLambdas(),
+        alarms=FakeAlarms(),
+        watch=FakeWatch(),
         settings=some_settings(),
     )
 
@@ -431,5 +485,7 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         archive=Fused(world.archive, fuse),
         catalog=Fused(world.catalog, fuse),
         lambdas=Fused(world.lambdas, fuse),
+        alarms=Fused(world.alarms, fuse),
+        watch=Fused(world.watch, fuse),
         settings=world.settings,
     )

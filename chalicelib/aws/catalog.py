@@ -13,6 +13,8 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
 | copy's intent | `copies`          | `eu-central-1#snap-0abc`      | absent; then its version unchanged  |
 | lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
+| pruning       | `pruning`         | `latest`                      | absent, or not newer than this one  |
+| what was told | `told`            | `host/us0a`                   | absent; then its version unchanged  |
 
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
 """
@@ -27,12 +29,14 @@ from chalicelib.aws import items
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import cancellations_of, code_of, told
 from chalicelib.core.ids import parse_run
-from chalicelib.core.model import CopyIntent, HostResult, Lease, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.core.model import CopyIntent, HostResult, Lease, Pruning, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.core.telling import Told
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
 
 _ABSENT = "attribute_not_exists(pk)"
+_NEWEST = "attribute_not_exists(pk) OR pruned <= :pruned"
 _UNCHANGED = "version = :version"
 
 
@@ -157,6 +161,25 @@ class DynamoCatalog:
         saved = replace(lease, version=lease.version + 1)
         new = items.item("leases", lease.name, items.lease_values(saved))
         is_saved = self._put_next(new, lease.version) if lease.version else self._put(new, _ABSENT)
+        return saved if is_saved else None
+
+    # -- alarms
+
+    def record_pruning(self, pruning: Pruning) -> None:
+        new = items.item("pruning", "latest", items.pruning_values(pruning))
+        self._put(new, _NEWEST, {":pruned": new["pruned"]})
+
+    def find_pruning(self) -> Pruning | None:
+        found = self._get("pruning", "latest")
+        return items.read_pruning(found) if found else None
+
+    def find_told(self) -> list[Told]:
+        return [items.read_told(found) for found in self._query("told")]
+
+    def save_told(self, told: Told) -> Told | None:
+        saved = replace(told, version=told.version + 1)
+        new = items.item("told", told.about, items.told_values(saved))
+        is_saved = self._put_next(new, told.version) if told.version else self._put(new, _ABSENT)
         return saved if is_saved else None
 
     # -- the table

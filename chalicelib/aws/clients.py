@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_route53 import Route53Client
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
 
 _PATIENT = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
 _ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
@@ -52,6 +53,10 @@ class Clients:
     @cached_property
     def s3(self) -> "S3Client":
         return self._session.client("s3", config=_PATIENT)
+
+    @cached_property
+    def sns(self) -> "SNSClient":
+        return self._session.client("sns", config=_PATIENT)
 
     @cached_property
     def functions(self) -> "LambdaClient":

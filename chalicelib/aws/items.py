@@ -15,6 +15,7 @@ from chalicelib.core.model import (
     HostResult,
     HostStatus,
     Lease,
+    Pruning,
     Recovery,
     RecoveryKind,
     RecoveryState,
@@ -23,6 +24,7 @@ from chalicelib.core.model import (
     RunState,
     TreeKind,
 )
+from chalicelib.core.telling import Told
 from chalicelib.fields import Fields, checked, moment_text
 
 Item = dict[str, Any]
@@ -214,3 +216,41 @@ def lease_values(lease: Lease) -> Item:
 def read_lease(found: Mapping[str, Any]) -> Lease:
     values = fields(found)
     return Lease(values.text("name"), values.moment("until"), values.number("version"))
+
+
+def pruning_values(pruning: Pruning) -> Item:
+    return {"pruned": moment_text(pruning.at), "refused": pruning.refused}
+
+
+def read_pruning(found: Mapping[str, Any]) -> Pruning:
+    values = fields(found)
+    return Pruning(values.moment("pruned"), values.maybe_text("refused"))
+
+
+def told_values(told: Told) -> Item:
+    return {
+        "about": told.about,
+        "occurrence": told.occurrence,
+        "name": told.name,
+        "what": told.what,
+        "is_well": told.is_well,
+        "since": moment_text(told.since),
+        "claimed": moment_text(told.claimed),
+        "told": _maybe(told.told),
+        "version": told.version,
+    }
+
+
+def read_told(found: Mapping[str, Any]) -> Told:
+    values = fields(found)
+    return Told(
+        about=values.text("about"),
+        occurrence=values.text("occurrence"),
+        name=values.text("name"),
+        what=values.text("what"),
+        is_well=values.flag("is_well"),
+        since=values.moment("since"),
+        claimed=values.moment("claimed"),
+        told=values.maybe_moment("told"),
+        version=values.number("version"),
+    )

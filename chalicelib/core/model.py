@@ -184,6 +184,14 @@ class CopyIntent:
     version: int = 0
 
 
+@dataclass(frozen=True)
+class Pruning:
+    """How the latest pruning went: why it was refused, if it was."""
+
+    at: datetime
+    refused: str | None = None
+
+
 class RecoveryKind(StrEnum):
     """Why a restore point is being brought up: to prove it, or to use it."""
 

@@ -59,7 +59,7 @@ class RestorePolicy:
 
 @dataclass(frozen=True)
 class AlarmPolicy:
-    topic: str | None = None
+    topic: str = "alarms"
     ping: str | None = None
     budget: str | None = None
 

@@ -75,7 +75,7 @@ HOST = Table(
         Key("keys", ListOf(values.KEY, most=2), "Its ssh public key; two while a key is being changed.", ()),
         Key("probe", values.PROBE, "What a drill asks of the booted image.", None),
         Key("quota", values.SIZE, "The most its tree may hold.", None, has_effect=False),
-        Key("alarm_after", values.NIGHTS, "Nights missed in a row before an alarm.", 2, has_effect=False),
+        Key("alarm_after", values.NIGHTS, "Nights missed in a row before an alarm.", 2),
         Key(
             "target",
             values.one_of("receiver", "volume"),
@@ -114,8 +114,13 @@ DRILL = Table((Key("every", values.DAYS, "Each host is drilled at least this oft
 
 ALARM = Table(
     (
-        Key("topic", values.TOPIC, "The SNS topic alarms go to.", None, has_effect=False),
-        Key("ping", values.PING, "Asked after each good night, for a watch from outside.", None, has_effect=False),
+        Key(
+            "topic",
+            values.TOPIC,
+            "The SNS topic alarms go to: `STACK-TOPIC`, in the stack's account and region. The stack makes `alarms`.",
+            "alarms",
+        ),
+        Key("ping", values.PING, "Asked after each good night, for a watch from outside.", None),
         Key("budget", values.BUDGET, "What the whole may cost before an alarm.", None, has_effect=False),
     )
 )
@@ -132,7 +137,7 @@ POLICY = Table(
         Key("copy", COPY, "Copies in another region.", None),
         Key("restore", RESTORE, "How images are brought up.", None),
         Key("drill", DRILL, "How often a restore is proved.", None, has_effect=False),
-        Key("alarm", ALARM, "Who is told.", None, has_effect=False),
+        Key("alarm", ALARM, "Who is told.", None),
     ),
     "a policy",
 )

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Snapshot
+from chalicelib.core.model import Pruning, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.core.protections import protections, with_shared
 from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune
@@ -28,7 +29,10 @@ def prune(world: World, now: datetime, dry_run: bool = False, allow: int | None 
     if dry_run:
         return _plan(world, now, allow)
     with leased(LEASE, world, now) as lease:
-        return _apply(_plan(world, now, allow), world, lease)
+        pruned = _apply(_plan(world, now, allow), world, lease)
+        world.catalog.record_pruning(Pruning(now, pruned.refused))
+    world.lambdas.invoke_later("tell_operators", wire.telling_payload())
+    return pruned
 
 
 def _plan(world: World, now: datetime, allow: int | None) -> PrunePlan:

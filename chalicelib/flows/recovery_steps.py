@@ -149,4 +149,7 @@ def _close(state: RecoveryState, recovery: Recovery, world: World, now: datetime
     key = wire.recovery_closed_key(recovery.id)
     world.archive.put_once(key, wire.closed_recovery_record(record))
     closed = wire.parse_closed_recovery(world.archive.get(key)).closed
-    return world.catalog.save_recovery(replace(recovery, state=state, closed=closed))
+    saved = world.catalog.save_recovery(replace(recovery, state=state, closed=closed))
+    if saved is not None:
+        world.lambdas.invoke_later("tell_operators", wire.telling_payload())
+    return saved

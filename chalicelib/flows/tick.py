@@ -1,4 +1,6 @@
-"""Every five minutes: open the runs that are due; wake every open run and recovery in an invocation of its own."""
+"""Every five minutes: open the runs that are due, and wake whoever has something to do in an invocation of its own:
+every open run and recovery, and once an hour who tells of what is wrong, or at once while something could not be told.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +15,10 @@ from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
+
+# Minutes between ticks, so that one of an hour's twelve falls into its first minutes. Telling reads every restore
+# point: at 10,000 hosts that is too much for every tick, and a lost hint may cost an hour.
+_A_TICK = 5
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
     if copies_wanted(policy, world):
         world.lambdas.invoke_later("copy", wire.copy_payload())
+    if now.minute < _A_TICK or any(told.told is None for told in world.catalog.find_told()):
+        world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries))
 
 

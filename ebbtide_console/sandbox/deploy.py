@@ -21,6 +21,7 @@ UNKNOWN_TYPES = {
     "AWS::S3::BucketPolicy": "the archive refuses nothing by itself; write-once is up to the writers",
     "AWS::SQS::QueuePolicy": "rules may leave what failed without being asked",
     "AWS::Lambda::EventInvokeConfig": "the sandbox retries by itself",
+    "AWS::CloudWatch::Alarm": "nobody watches whether the tick runs",
 }
 PASSED_OVER = {
     "AWS::S3::Bucket": "versioning, object lock, public access block, ownership",

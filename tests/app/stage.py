@@ -41,11 +41,14 @@ class Stage:
 
     def tick(self, at: datetime | None = None) -> None:
         """The tick, and every invocation that came of it or of anything before."""
+        self.tick_only(at)
+        self.deliver()
+
+    def tick_only(self, at: datetime | None = None) -> None:
         self.set_clock(at or self.now)
         self.client.lambda_.invoke(
             "tick", self.client.events.generate_cw_event("aws.events", "Scheduled Event", {}, [])
         )
-        self.deliver()
 
     def deliver(self) -> list[str]:
         """Lambda's asynchronous queue, emptied; the doors it knocked at."""

@@ -28,7 +28,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 def test_the_run_that_closes_has_its_snapshot_copied(stage: Stage) -> None:
     stage.snapshot_event(stage.the_snapshot())
 
-    assert stage.deliver() == ["prune", "copy"]
+    assert stage.deliver() == ["prune", "copy", "tell_operators", "tell_operators"]
     assert stage.world.copies.asked == [(THERE, stage.the_snapshot())]
 
 

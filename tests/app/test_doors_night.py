@@ -36,7 +36,7 @@ def test_with_the_tick_disabled_the_events_alone_lead_to_the_snapshot_and_the_re
     assert taken.tags[tags.CONSISTENCY] == tags.Consistency.RELEASED
     assert stage.the_run().state is RunState.DONE
     assert {point.host_id for point in stage.world.catalog.find_points()} == {"us0a", "eu0a"}
-    assert stage.deliver() == ["prune"]
+    assert stage.deliver() == ["prune", "tell_operators", "tell_operators"]
 
 
 def test_with_the_completion_event_of_the_last_host_only_the_instance_event_still_leads_to_the_snapshot(

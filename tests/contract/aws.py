@@ -80,18 +80,19 @@ def _a_table(clients: Clients, name: str) -> None:
     )
 
 
-def a_function(account: Account, short_name: str) -> None:
-    """A deployed function that does nothing: moto only has to know its name."""
+def deploy_functions(account: Account, *short_names: str) -> None:
+    """Deployed functions that do nothing: moto only has to know their names."""
     role = account.session.client("iam").create_role(
         RoleName="functions", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []})
     )
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w") as archive:
         archive.writestr("app.py", Path(__file__).name)
-    account.clients.functions.create_function(
-        FunctionName=f"{PREFIX}{short_name}",
-        Runtime="python3.13",
-        Role=role["Role"]["Arn"],
-        Handler=f"app.{short_name}",
-        Code={"ZipFile": bundle.getvalue()},
-    )
+    for short_name in short_names:
+        account.clients.functions.create_function(
+            FunctionName=f"{PREFIX}{short_name}",
+            Runtime="python3.13",
+            Role=role["Role"]["Arn"],
+            Handler=f"app.{short_name}",
+            Code={"ZipFile": bundle.getvalue()},
+        )

@@ -14,6 +14,7 @@ from cfnlint.api import lint_file  # type: ignore[import-untyped]
 from moto.server import ThreadedMotoServer
 
 from chalicelib.core import userdata
+from chalicelib.core.measures import Name
 from chalicelib.core.tags import Role
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.account import host_key, prepare
@@ -226,6 +227,69 @@ def test_what_cannot_be_rebuilt_outlives_the_stack(template: package.Template) -
     policies = [(resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) for resource in state]
 
     assert policies == [("Retain", "Retain")] * 2
+
+
+def test_whoever_may_end_something_may_wake_who_tells(template: package.Template) -> None:
+    roles = {short: f["Role"]["Fn::GetAtt"][0] for short, f in functions_of(template).items()}
+    may = {
+        short
+        for short, role in roles.items()
+        for statement in role_policy(template, role)["Statement"]
+        if statement["Sid"] == "CallLater" and "-tell_operators" in json.dumps(statement["Resource"])
+    }
+
+    assert may == {*RULES, "reconcile_run", "recover", "prune"} - {"sweep"}
+
+
+def test_what_cloudwatch_watches_goes_to_the_topic_and_what_it_watches_is_sent(template: package.Template) -> None:
+    alarms = resources_of(template, "AWS::CloudWatch::Alarm").values()
+
+    ours = {alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "Ebbtide"}
+
+    assert ours == {"Ticks", "AlarmsUnsent"}
+    assert ours <= {name.value for name in Name}
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[{"Ref": "AlarmTopic"}]] * len(alarms)
+
+
+def test_what_is_watched_is_what_this_stack_sends_and_no_other(template: package.Template) -> None:
+    """Powertools takes the dimension `service` from this variable."""
+    variable, stack = "POWERTOOLS_SERVICE_NAME", {"Ref": "AWS::StackName"}
+    ours = [a for a in resources_of(template, "AWS::CloudWatch::Alarm").values() if a["Namespace"] == "Ebbtide"]
+
+    overriding = [f for f in functions_of(template).values() if variable in str(f.get("Environment"))]
+
+    assert template["Globals"]["Function"]["Environment"]["Variables"][variable] == stack
+    assert overriding == []
+    assert [alarm["Dimensions"] for alarm in ours] == [[{"Name": "service", "Value": stack}]] * len(ours)
+
+
+def test_a_tick_that_says_nothing_is_an_alarm(template: package.Template) -> None:
+    silent = resources_of(template, "AWS::CloudWatch::Alarm")["TickIsSilent"]
+
+    assert (silent["MetricName"], silent["TreatMissingData"]) == ("Ticks", "breaching")
+
+
+def test_the_dashboard_shows_every_metric_and_no_other(template: package.Template) -> None:
+    (dashboard,) = resources_of(template, "AWS::CloudWatch::Dashboard").values()
+    body = dashboard["DashboardBody"]["Fn::Sub"]
+
+    shown = set(re.findall(r'MetricName=\\"(\w+)\\"', body)) | set(re.findall(r'\["Ebbtide", "(\w+)"', body))
+
+    assert json.loads(body)["widgets"]
+    assert shown == {name.value for name in Name}
+
+
+def test_the_stack_makes_an_encrypted_topic_that_the_functions_would_find(deployed: Deployment, endpoint: str) -> None:
+    sns = sandbox_client("sns", endpoint, REGION)
+
+    arn = deployed.environment["EBBTIDE_TOPIC_PREFIX"] + "alarms"
+
+    topic = sns.get_topic_attributes(TopicArn=arn)
+    sent = sns.publish(TopicArn=arn, Subject="Ebbtide: weekly: all is well", Message="-")
+
+    assert topic["Attributes"]["TopicArn"] == deployed.outputs["AlarmTopic"]
+    assert topic["Attributes"]["KmsMasterKeyId"]
+    assert sent["MessageId"]
 
 
 def test_the_stack_makes_the_functions_and_resolves_their_environment(

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.aws.catalog import DynamoCatalog
-from chalicelib.core.model import CopyIntent, HostStatus, Lease, RecoveryState, RunState
+from chalicelib.core.model import CopyIntent, HostStatus, Lease, Pruning, RecoveryState, RunState
+from chalicelib.core.telling import Told
 from chalicelib.errors import PermanentError
 from tests.builders import a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
 from tests.contract.aws import Account
@@ -225,3 +226,42 @@ def test_an_intent_to_copy_is_written_by_one_of_two_and_forgotten_once_it_has_se
     catalog.forget_copy_intent(intent)
     catalog.forget_copy_intent(intent)
     assert catalog.find_copy_intents() == []
+
+
+def a_told(about: str = "host/us0a", told: bool = False) -> Told:
+    at = a_moment(7) if told else None
+    return Told(about, "missed", "host us0", "host us0 was not complete", False, a_moment(2), a_moment(6), at)
+
+
+def test_what_was_told_comes_back_with_its_next_version(catalog: DynamoCatalog) -> None:
+    claimed = catalog.save_told(a_told())
+    assert claimed is not None
+
+    told = catalog.save_told(replace(claimed, told=a_moment(7)))
+
+    assert claimed == replace(a_told(), version=1)
+    assert catalog.find_told() == [told] == [replace(a_told(told=True), version=2)]
+
+
+def test_of_two_who_claim_a_message_one_tells_it(catalog: DynamoCatalog) -> None:
+    first = catalog.save_told(a_told())
+    assert first is not None
+
+    assert catalog.save_told(a_told()) is None
+    assert catalog.save_told(replace(first, told=a_moment(7))) is not None
+    assert catalog.save_told(replace(first, claimed=a_moment(8))) is None
+
+
+def test_what_the_table_has_lost_is_told_from_the_beginning(catalog: DynamoCatalog) -> None:
+    assert catalog.save_told(replace(a_told(), version=3)) is None
+    assert catalog.find_told() == []
+
+
+def test_the_latest_pruning_stays_in_whatever_order_they_come(catalog: DynamoCatalog) -> None:
+    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many would be deleted")
+    assert catalog.find_pruning() is None
+
+    for pruning in (earlier, later, earlier):
+        catalog.record_pruning(pruning)
+
+    assert catalog.find_pruning() == later

@@ -21,7 +21,7 @@ from chalicelib.core import tags
 from chalicelib.core.model import SnapshotLock
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
-from tests.contract.aws import PREFIX, Account, a_function
+from tests.contract.aws import PREFIX, Account, deploy_functions
 
 OF_THE_RUN = {tags.SCHEMA: "1", tags.RUN: "main/2026-11-23/1", tags.ROLE: tags.Role.RECEIVER}
 OF_DATA = {tags.SCHEMA: "1", tags.ROLE: tags.Role.DATA}
@@ -366,7 +366,7 @@ def test_the_port_is_open_to_exactly_the_allowed_networks(account: Account, addr
 
 
 def test_a_function_is_called_later_by_its_short_name(account: Account) -> None:
-    a_function(account, "prune")
+    deploy_functions(account, "prune")
     sent: list[Mapping[str, Any]] = []
     account.clients.functions.meta.events.register("before-call.lambda.Invoke", lambda params, **_: sent.append(params))
 

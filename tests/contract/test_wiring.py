@@ -14,7 +14,7 @@ from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
 from chalicelib.wiring import the_time, the_world
 from tests.builders import A_POLICY_TEXT, a_run
-from tests.contract.aws import PREFIX, Account, a_function
+from tests.contract.aws import PREFIX, Account, deploy_functions
 
 RUN = a_run()
 REPORT = json.loads((Path(__file__).parent / "wire" / "report.json").read_text())
@@ -33,6 +33,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "FUNCTION_PREFIX": PREFIX,
         "AGENT": "agent/ebbtide-agent.pyz",
         "ROLE": "primary",
+        "TOPIC_PREFIX": "arn:aws:sns:us-east-1:123456789012:ebbtide-test-",
     }
     for name, value in environment.items():
         monkeypatch.setenv(f"EBBTIDE_{name}", value)
@@ -42,7 +43,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -> None:
-    a_function(account, "prune")
+    deploy_functions(account, "prune", "tell_operators")
     world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
     world.catalog.open_run(RUN)
 

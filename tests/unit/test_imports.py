@@ -30,6 +30,7 @@ DOORS = {
         "agent/ebbtide_agent/cloud.py",
         "ebbtide_console/session.py",
     ],
+    "urllib.request": ["chalicelib/web.py"],
     "subprocess": ["agent/ebbtide_agent/procs.py", "ebbtide_console/procs.py"],
 }
 

@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Lease, Snapshot, SnapshotLock
+from chalicelib.core.model import Lease, Pruning, Snapshot, SnapshotLock
 from chalicelib.errors import TransientError
 from chalicelib.flows.leases import LASTS
 from chalicelib.flows.prune import LEASE, NO_POLICY, prune
@@ -73,6 +73,26 @@ def test_a_dry_run_says_the_same_and_does_nothing() -> None:
 
     assert (world.volumes.snapshots, world.catalog.find_points()) == (snapshots, points)
     assert said == prune(world, TOMORROW)
+
+
+def test_how_it_went_is_recorded_and_whoever_tells_is_woken() -> None:
+    sound, refused = a_world_with_snapshots(), a_world_with_snapshots(complete=())
+
+    for world in (sound, refused):
+        prune(world, TONIGHT)
+
+    assert sound.catalog.find_pruning() == Pruning(TONIGHT)
+    assert refused.catalog.find_pruning() == Pruning(TONIGHT, prune(refused, TONIGHT, dry_run=True).refused)
+    assert sound.lambdas.invoked == refused.lambdas.invoked == [("tell_operators", {"schema": 1})]
+
+
+def test_a_dry_run_records_and_wakes_nothing() -> None:
+    world = a_world_with_snapshots()
+
+    prune(world, TONIGHT, dry_run=True)
+
+    assert world.catalog.find_pruning() is None
+    assert world.lambdas.invoked == []
 
 
 def test_pruning_twice_in_a_night_does_no_more_than_once() -> None:

@@ -445,6 +445,20 @@ def test_a_volume_that_does_not_show_yet_is_asked_for_once_a_call() -> None:
     assert len(world.volumes.volumes) == 1
 
 
+def test_when_it_closes_whoever_tells_is_woken_once() -> None:
+    world = a_world_with_backups()
+    open_drill("us0", world, NOW)
+    recover(DRILL, world, NOW)
+    world.lambdas.invoked.clear()
+    the_machine_reports(world)
+
+    for _ in range(3):
+        recover(DRILL, world, NOW)
+
+    assert world.catalog.get_recovery(DRILL).state is RecoveryState.DONE
+    assert world.lambdas.invoked == [("tell_operators", {"schema": 1})]
+
+
 # -- interruptions ----------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import open_restore, recover
 from chalicelib.flows.run_now import run_now
 from chalicelib.flows.sweep import sweep
+from chalicelib.flows.tell import tell
 from chalicelib.flows.tick import tick
 from chalicelib.flows.wake import on_snapshot
 from chalicelib.ports import StackRole
@@ -158,8 +159,8 @@ def test_its_recoveries_are_never_those_that_replication_may_yet_bring() -> None
 def test_a_copy_nobody_heard_of_is_made_good_by_the_tick() -> None:
     standby = a_standby_of(a_primary())
 
-    assert a_tick(standby, a_moment(6)) == ["prune"]
-    assert a_tick(standby, a_moment(6, 5)) == []
+    assert a_tick(standby, a_moment(6, 5)) == ["prune"]
+    assert a_tick(standby, a_moment(6, 10)) == []
     assert len(hosts_restorable(standby)) == 2
 
 
@@ -274,6 +275,20 @@ def test_nobody_can_begin_a_run_apply_a_policy_or_forget_a_host_there() -> None:
         forget_host("eu0", "ada", standby, a_moment(7))
 
 
+def test_it_tells_of_points_that_grow_old_and_never_pings_for_the_other_region() -> None:
+    primary = a_primary()
+    apply_policy(f'{POLICY}\n[alarm]\nping = "https://example.org/ping"\n', None, primary)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(6))
+
+    good, silent = tell(standby, a_moment(6)), tell(standby, a_moment(6, day=30))
+    tell(primary, a_moment(6))
+
+    assert (good.troubles, silent.troubles) == (0, 2)
+    assert any("newest restore point is 7 days old" in body for _, _, body in standby.alarms.published)
+    assert (standby.watch.pinged, len(primary.watch.pinged)) == ([], 1)
+
+
 def test_it_makes_no_copies_of_its_copies() -> None:
     standby = a_standby_of(a_primary())
     a_tick(standby, a_moment(6))
@@ -298,9 +313,8 @@ def test_over_many_nights_it_keeps_what_the_copies_rules_keep_and_nothing_is_cop
         copy_all(primary, day)
         copies_arrive(primary, standby)
         archive_arrives(primary, standby)
-        for function in a_tick(standby, a_moment(6, day=day)):
-            assert function == "prune"
-            prune(standby, a_moment(6, day=day))
+        assert a_tick(standby, a_moment(6, 5, day=day)) == ["prune"]
+        prune(standby, a_moment(6, 5, day=day))
         primary.copies.by_region[THERE] = dict(standby.volumes.snapshots)
 
     kept = sorted(copy.tags[tags.RUN] for copy in standby.volumes.snapshots.values())

@@ -1,0 +1,59 @@
+"""Every kind of trouble: when it is told, and what to do then. Messages and docs/alarms.md say the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What can be wrong."""
+
+    MISSED = "missed"
+    SUSPECT = "suspect"
+    STALE = "stale"
+    RUN_FAILED = "run failed"
+    PRUNE_REFUSED = "prune refused"
+    DRILL_FAILED = "drill failed"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """When a kind of trouble is told, and what to do then."""
+
+    meaning: str
+    to_do: str
+
+
+ADVICE: Mapping[Kind, Advice] = {
+    Kind.MISSED: Advice(
+        "A host gave no restore point on `alarm_after` nights in a row: it was missing, partial or failed. "
+        "In a failed run only what the host itself reported counts.",
+        "Look at the agent's log on the host, and start `ebbtide-agent run` there by hand while a receiver stands. "
+        "Its newest restore point is kept meanwhile.",
+    ),
+    Kind.SUSPECT: Advice(
+        "The receiver held a host's push back, because it looked like the end of the host's data (an unmounted file "
+        "system, a mass rewrite). Told after the first such night.",
+        "Find out what happened on the host before its next night. Restore from a point before this night if it was "
+        "an attack.",
+    ),
+    Kind.STALE: Advice(
+        "A host's newest restore point is more than `alarm_after` + 1 days old, whatever the reason: perhaps no run "
+        "was opened at all.",
+        "Look whether the function `tick` runs and whether a run of the receiver is stuck; then start `ebbtide run`.",
+    ),
+    Kind.RUN_FAILED: Advice(
+        "A run closed without a single restore point. Every failed run is told.",
+        "What it says is what to mend; then `ebbtide run` gives the night another attempt.",
+    ),
+    Kind.PRUNE_REFUSED: Advice(
+        "Retention would not delete anything, because a guard said no.",
+        "Compare with `ebbtide prune --dry-run`. Nothing is deleted meanwhile; snapshots, and what they cost, add up.",
+    ),
+    Kind.DRILL_FAILED: Advice(
+        "The latest drill of a host did not prove its restore point. A host without a `probe` is content with "
+        "identical content.",
+        "Read the findings, mend what they say, and run `ebbtide drill` again. Until then do not rely on this host's "
+        "newest point: restore an older one that was proven.",
+    ),
+}

@@ -1,0 +1,241 @@
+"""What is wrong, and what to do about it: the facts of the last nights in, troubles out.
+
+A subject (a host, a receiver, retention, the drills of a host) has one trouble at most, so that it is well again only
+when nothing at all is wrong with it. Whether someone was told already is `telling.py`'s to decide.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import groupby
+
+from chalicelib.core.advice import Kind
+from chalicelib.core.model import (
+    HostResult,
+    HostStatus,
+    Pruning,
+    Recovery,
+    RecoveryKind,
+    RestorePoint,
+    Run,
+    RunState,
+)
+from chalicelib.core.night_world import status_of
+from chalicelib.core.policy import HostPolicy, Policy
+from chalicelib.core.recovery import PROVEN
+
+# Verdicts of a drill that compared everything and found it identical, but did not hear the image answer.
+CONTENT_ONLY = "content only"
+AS_RECORDED = "as recorded"
+
+_A_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Night:
+    """A closed run, and what its hosts reported."""
+
+    run: Run
+    results: tuple[HostResult, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to judge by. `nights` are of each receiver, the newest first; `points` are oldest first."""
+
+    policy: Policy
+    nights: Mapping[str, tuple[Night, ...]]
+    points: tuple[RestorePoint, ...]
+    recoveries: tuple[Recovery, ...] = ()
+    pruning: Pruning | None = None
+
+    @cached_property
+    def newest(self) -> dict[str, RestorePoint]:
+        """The newest restore point of each host, by its id."""
+        return {point.host_id: point for point in self.points}
+
+    @cached_property
+    def proven(self) -> dict[str, RestorePoint]:
+        """The newest proven restore point of each host, by its id."""
+        return {point.host_id: point for point in self.points if point.proven}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something to be told. Another `occurrence` about the same is told at once, the same one only now and then."""
+
+    about: str
+    kind: Kind
+    name: str
+    what: str
+    since: datetime
+    occurrence: str
+    details: tuple[str, ...] = ()
+
+
+def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
+    """Everything that is wrong, by its subject."""
+    found = (*_failed_runs(facts), *_hosts(facts, now), *_refused_pruning(facts), *_failed_drills(facts))
+    return tuple(sorted(found, key=lambda trouble: trouble.about))
+
+
+def subjects(policy: Policy) -> AbstractSet[str]:
+    """Everything this policy could have trouble with: who left it is not well again, but gone."""
+    hosts = [host.id for host in policy.hosts.values()]
+    return {"pruning", *map(_receiver, policy.receivers), *map(_host, hosts), *map(_drills, hosts)}
+
+
+def _receiver(name: str) -> str:
+    return f"receiver/{name}"
+
+
+def _host(host_id: str) -> str:
+    return f"host/{host_id}"
+
+
+def _drills(host_id: str) -> str:
+    return f"drills/{host_id}"
+
+
+# -- receivers --------------------------------------------------------------------------------------------------------
+
+
+def _failed_runs(facts: Facts) -> Iterator[Trouble]:
+    for name, nights in facts.nights.items():
+        newest = nights[0].run if nights else None
+        if newest is not None and newest.state is RunState.FAILED:
+            yield Trouble(
+                about=_receiver(name),
+                kind=Kind.RUN_FAILED,
+                name=f"receiver {name}",
+                what=f"run {newest.id} failed: {newest.why or 'it does not say why'}",
+                since=newest.closed or newest.deadline,
+                occurrence=str(newest.id),
+            )
+
+
+# -- hosts ------------------------------------------------------------------------------------------------------------
+
+
+def _hosts(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    newest = facts.newest
+    for name, receiver in facts.policy.receivers.items():
+        for host in (facts.policy.hosts[each] for each in receiver.hosts):
+            bad = _bad_nights(host.id, facts.nights.get(name, ()))
+            trouble = _suspect(host, bad) or _missed(host, bad, newest) or _stale(host, newest.get(host.id), now)
+            if trouble is not None:
+                yield trouble
+
+
+@dataclass(frozen=True)
+class _BadNight:
+    run: Run
+    status: HostStatus
+    problem: str | None
+
+    def __str__(self) -> str:
+        return f"{self.run.id}: {self.status.value}" + (f", {_printable(self.problem)}" if self.problem else "")
+
+
+def _bad_nights(host_id: str, nights: Iterable[Night]) -> list[_BadNight]:
+    """The host's latest nights in a row without a restore point, the newest first; one attempt saves its night."""
+    bad = []
+    for _, attempts in groupby(nights, key=lambda night: night.run.id.day):
+        tried = [night for night in attempts if _counts(host_id, night)]
+        if any(status_of(host_id, night.results).is_complete for night in tried):
+            break
+        bad += [_bad_night(host_id, tried[0])] if tried else []
+    return bad
+
+
+def _counts(host_id: str, night: Night) -> bool:
+    """A failed run says nothing against a host that could not reach it, nor for one that was complete in vain."""
+    if host_id not in {host.id for host in night.run.hosts}:
+        return False
+    status = status_of(host_id, night.results)
+    return night.run.state is not RunState.FAILED or not (status.is_complete or status is HostStatus.MISSING)
+
+
+def _bad_night(host_id: str, night: Night) -> _BadNight:
+    problems = [problem for result in night.results if result.id == host_id for problem in result.problems]
+    return _BadNight(night.run, status_of(host_id, night.results), problems[0] if problems else None)
+
+
+def _suspect(host: HostPolicy, bad: list[_BadNight]) -> Trouble | None:
+    """Until a complete night: one that is merely missing afterwards makes nothing well."""
+    found = [night for night in bad if night.status is HostStatus.SUSPECT]
+    if not found:
+        return None
+    return _about_host(
+        host, Kind.SUSPECT, f"host {host.name} is suspect since run {found[-1].run.id}", found[-1].run.opened, bad
+    )
+
+
+def _missed(host: HostPolicy, bad: list[_BadNight], newest: Mapping[str, RestorePoint]) -> Trouble | None:
+    if len(bad) < host.alarm_after:
+        return None
+    nights = "the last night" if len(bad) == 1 else f"{len(bad)} nights in a row"
+    what = f"host {host.name} was not complete on {nights}"
+    point = newest.get(host.id)
+    kept = f"newest restore point: {said(point.at)}" if point else "it has no restore point"
+    return _about_host(host, Kind.MISSED, what, bad[-1].run.opened, [*bad, kept])
+
+
+def _stale(host: HostPolicy, point: RestorePoint | None, now: datetime) -> Trouble | None:
+    if point is None or now - point.at <= (host.alarm_after + 1) * _A_DAY:
+        return None
+    what = f"host {host.name}: its newest restore point is {(now - point.at).days} days old"
+    return _about_host(host, Kind.STALE, what, point.at, [f"it is in snapshot {point.snapshot_id}"])
+
+
+def _about_host(host: HostPolicy, kind: Kind, what: str, since: datetime, details: Iterable[object]) -> Trouble:
+    return Trouble(_host(host.id), kind, f"host {host.name}", what, since, kind.value, tuple(map(str, details)))
+
+
+# -- retention and drills ---------------------------------------------------------------------------------------------
+
+
+def _refused_pruning(facts: Facts) -> Iterator[Trouble]:
+    """Before the first restore point there is nothing to prune, and refusing to is as it should be."""
+    pruning = facts.pruning
+    if pruning is not None and pruning.refused is not None and facts.points:
+        what = f"retention refused to prune: {pruning.refused}"
+        yield Trouble("pruning", Kind.PRUNE_REFUSED, "retention", what, pruning.at, Kind.PRUNE_REFUSED.value)
+
+
+def _failed_drills(facts: Facts) -> Iterator[Trouble]:
+    latest = _latest_drills(facts.recoveries)
+    for host in facts.policy.hosts.values():
+        drill = latest.get(host.id)
+        if drill is not None and not _is_satisfying(drill):
+            yield Trouble(
+                about=_drills(host.id),
+                kind=Kind.DRILL_FAILED,
+                name=f"drills of host {host.name}",
+                what=f"drill {drill.id} of host {host.name} ended as {drill.verdict or 'nothing'}",
+                since=drill.closed or drill.deadline,
+                occurrence=str(drill.id),
+                details=tuple(map(_printable, drill.findings[:5])),
+            )
+
+
+def _latest_drills(recoveries: Iterable[Recovery]) -> dict[str, Recovery]:
+    closed = (each for each in recoveries if each.kind is RecoveryKind.DRILL and each.state.is_final)
+    return {drill.id.host_id: drill for drill in sorted(closed, key=lambda each: each.id)}
+
+
+def _is_satisfying(drill: Recovery) -> bool:
+    """Without a question to ask, identical content is all there is to prove; without root, so is what was recorded."""
+    return drill.verdict in (PROVEN, AS_RECORDED) or (drill.verdict == CONTENT_ONLY and drill.probe is None)
+
+
+def said(moment: datetime) -> str:
+    """A time as messages say it: UTC, to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _printable(text: str) -> str:
+    """What a machine said, without what could move a reader's cursor."""
+    return "".join(each if each.isprintable() else "?" for each in text)

@@ -1,0 +1,257 @@
+"""What is wrong is said once for each subject, with its run or host, since when, and why."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.core.advice import ADVICE, Kind
+from chalicelib.core.alarms import Facts, Night, Trouble, find_troubles, subjects
+from chalicelib.core.model import HostStatus, Pruning, Recovery, RecoveryKind, RecoveryState, RunState
+from tests.builders import (
+    a_moment,
+    a_night,
+    a_point,
+    a_policy,
+    a_recovery,
+    a_recovery_id,
+    a_run_id,
+    some_facts,
+)
+
+COMPLETE, MISSING, PARTIAL, SUSPECT = HostStatus.COMPLETE, HostStatus.MISSING, HostStatus.PARTIAL, HostStatus.SUSPECT
+MORNING = a_moment(7)
+
+
+def us0(*statuses: HostStatus, state: RunState = RunState.DEGRADED) -> list[Night]:
+    """Nights of us0 up to that of the 23rd, the oldest first, while eu0 is well."""
+    first = 24 - len(statuses)
+    return [a_night(first + back, state, us0=status, eu0=COMPLETE) for back, status in enumerate(statuses)]
+
+
+def kinds(facts: Facts) -> list[Kind]:
+    return [trouble.kind for trouble in find_troubles(facts, MORNING)]
+
+
+def the_trouble(facts: Facts) -> Trouble:
+    (trouble,) = find_troubles(facts, MORNING)
+    return trouble
+
+
+def test_good_nights_are_no_trouble() -> None:
+    assert find_troubles(some_facts(a_night(22), a_night(23)), MORNING) == ()
+
+
+# -- hosts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [MISSING, PARTIAL, HostStatus.FAILED])
+def test_a_host_is_told_after_as_many_nights_in_a_row_as_its_policy_says(status: HostStatus) -> None:
+    once, twice = some_facts(*us0(COMPLETE, status)), some_facts(*us0(status, status))
+
+    assert kinds(once) == []
+    assert kinds(twice) == [Kind.MISSED]
+
+
+def test_a_host_that_missed_is_named_with_its_runs_its_newest_point_and_since_when() -> None:
+    nights = us0(COMPLETE, MISSING, PARTIAL)
+
+    trouble = the_trouble(some_facts(*nights, points=(a_point("us0a", run_id=a_run_id(21)),)))
+
+    assert (trouble.about, trouble.name) == ("host/us0a", "host us0")
+    assert trouble.what == "host us0 was not complete on 2 nights in a row"
+    assert trouble.since == a_night(22).run.opened
+    assert trouble.details == (
+        "main/2026-11-23/1: partial",
+        "main/2026-11-22/1: missing",
+        "newest restore point: 2026-11-21 03:00 UTC",
+    )
+
+
+def test_a_good_night_in_between_starts_the_count_again() -> None:
+    assert kinds(some_facts(*us0(MISSING, MISSING, COMPLETE, MISSING))) == []
+
+
+def test_another_attempt_of_the_same_night_saves_it() -> None:
+    missed = us0(MISSING, MISSING)
+
+    saved = some_facts(*missed, a_night(23, attempt=2, us0=COMPLETE, eu0=COMPLETE))
+
+    assert kinds(saved) == []
+
+
+def test_two_attempts_of_one_night_are_one_night() -> None:
+    attempts = [a_night(23, RunState.DEGRADED, attempt, us0=MISSING, eu0=COMPLETE) for attempt in (1, 2)]
+
+    assert kinds(some_facts(a_night(22), *attempts)) == []
+
+
+def test_a_night_that_did_not_expect_the_host_says_nothing_of_it() -> None:
+    before = [a_night(day, eu0=COMPLETE) for day in (20, 21, 22)]
+
+    assert kinds(some_facts(*before, *us0(MISSING))) == []
+
+
+def test_a_host_that_could_not_reach_a_failed_run_is_not_to_blame() -> None:
+    failed = [a_night(day, RunState.FAILED, us0=MISSING, eu0=MISSING) for day in (21, 22)]
+
+    assert kinds(some_facts(*failed, a_night(23))) == []
+
+
+def test_a_host_that_failed_by_itself_in_a_failed_run_is() -> None:
+    failed = [a_night(day, RunState.FAILED, us0=PARTIAL, eu0=MISSING) for day in (22, 23)]
+
+    assert kinds(some_facts(*failed)) == [Kind.MISSED, Kind.RUN_FAILED]
+
+
+def test_a_suspect_host_is_told_after_the_first_night() -> None:
+    trouble = the_trouble(some_facts(*us0(COMPLETE, SUSPECT)))
+
+    assert (trouble.kind, trouble.what) == (Kind.SUSPECT, "host us0 is suspect since run main/2026-11-23/1")
+
+
+def test_a_suspect_host_stays_suspect_until_a_complete_night() -> None:
+    assert kinds(some_facts(*us0(SUSPECT, MISSING))) == [Kind.SUSPECT]
+    assert kinds(some_facts(*us0(SUSPECT, MISSING, COMPLETE))) == []
+
+
+def test_a_host_whose_newest_point_is_old_is_told_whatever_the_nights_say() -> None:
+    facts = some_facts(a_night(23), points=(a_point("us0a"), a_point("eu0a", run_id=a_run_id(20))))
+    three_days = a_point("eu0a", run_id=a_run_id(20)).at + timedelta(days=3)
+
+    at_the_limit = find_troubles(facts, three_days)
+    (trouble,) = find_troubles(facts, three_days + timedelta(seconds=1))
+
+    assert at_the_limit == ()
+    assert (trouble.kind, trouble.about) == (Kind.STALE, "host/eu0a")
+    assert trouble.what == "host eu0: its newest restore point is 3 days old"
+    assert trouble.details == ("it is in snapshot snap-1",)
+
+
+def test_what_a_machine_said_cannot_move_a_readers_cursor() -> None:
+    nasty = "rsync: \x1b[2J\u202egone\r\n"
+    nights = [
+        replace(night, results=(replace(night.results[0], problems=(nasty,)),)) for night in us0(PARTIAL, PARTIAL)
+    ]
+
+    trouble = the_trouble(some_facts(*nights, policy=a_policy(hosts=("us0",))))
+
+    assert trouble.details[0] == "main/2026-11-23/1: partial, rsync: ?[2J?gone??"
+
+
+# -- receivers, retention, drills -------------------------------------------------------------------------------------
+
+
+def test_a_failed_run_is_told_with_its_reason_until_a_later_one_did_better() -> None:
+    failed = a_night(22, RunState.FAILED, us0=MISSING, eu0=MISSING)
+    failed = replace(failed, run=replace(failed.run, why="no receiver could be launched before the deadline"))
+
+    trouble = the_trouble(some_facts(a_night(21), failed))
+
+    assert (trouble.kind, trouble.about, trouble.since) == (Kind.RUN_FAILED, "receiver/main", failed.run.closed)
+    assert trouble.what == "run main/2026-11-22/1 failed: no receiver could be launched before the deadline"
+    assert kinds(some_facts(a_night(21), failed, a_night(23))) == []
+
+
+def test_every_failed_run_is_an_occurrence_of_its_own() -> None:
+    failures = [a_night(day, RunState.FAILED, us0=MISSING, eu0=MISSING) for day in (22, 23)]
+
+    first, second = the_trouble(some_facts(failures[0])), the_trouble(some_facts(*failures))
+
+    assert first.about == second.about
+    assert first.occurrence != second.occurrence
+
+
+def test_a_refused_pruning_is_told_with_its_reason() -> None:
+    points = (a_point("us0a"),)
+
+    trouble = the_trouble(some_facts(a_night(), points=points, pruning=Pruning(MORNING, "too many would be deleted")))
+
+    assert (trouble.about, trouble.since) == ("pruning", MORNING)
+    assert trouble.what == "retention refused to prune: too many would be deleted"
+    assert kinds(some_facts(a_night(), points=points, pruning=Pruning(MORNING))) == []
+
+
+def test_before_the_first_restore_point_a_pruning_may_well_refuse() -> None:
+    assert kinds(some_facts(pruning=Pruning(MORNING, "no backup snapshot was found at all"))) == []
+
+
+def a_drill(verdict: str, day: int = 23, state: RecoveryState = RecoveryState.DONE) -> Recovery:
+    drill = a_recovery(recovery_id=a_recovery_id(day=day))
+    return replace(drill, verdict=verdict, state=state, closed=a_moment(10, day=day), findings=("it did not boot",))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "probe", "is_told"),
+    [
+        ("proven", "http://127.0.0.1/", False),
+        ("as recorded", "http://127.0.0.1/", False),
+        ("content only", None, False),
+        ("content only", "http://127.0.0.1/", True),
+        ("different", None, True),
+        ("unproven", None, True),
+        ("failed", "http://127.0.0.1/", True),
+    ],
+)
+def test_a_drill_that_did_not_prove_what_it_could_is_told(verdict: str, probe: str | None, is_told: bool) -> None:
+    drill = replace(a_drill(verdict), probe=probe)
+
+    found = find_troubles(some_facts(a_night(), recoveries=(drill,)), MORNING)
+
+    assert [trouble.kind for trouble in found] == [Kind.DRILL_FAILED] * is_told
+
+
+def test_a_failed_drill_is_named_with_what_it_found() -> None:
+    trouble = the_trouble(some_facts(a_night(), recoveries=(a_drill("different"),)))
+
+    assert (trouble.about, trouble.name) == ("drills/us0a", "drills of host us0")
+    assert trouble.what == "drill us0a/2026-11-23/1 of host us0 ended as different"
+    assert trouble.details == ("it did not boot",)
+
+
+def test_only_the_latest_closed_drill_counts_and_no_restore() -> None:
+    proven_since = (a_drill("different", day=22), a_drill("proven", day=23))
+    another_under_way = (a_drill("proven", day=22), replace(a_drill("", state=RecoveryState.OPEN), verdict=None))
+    a_restore = (replace(a_drill("failed"), kind=RecoveryKind.RESTORE),)
+
+    found = [kinds(some_facts(a_night(), recoveries=each)) for each in (proven_since, another_under_way, a_restore)]
+
+    assert found == [[], [], []]
+
+
+def test_a_drill_of_a_host_that_left_the_policy_is_nobodys_trouble() -> None:
+    facts = some_facts(a_night(), recoveries=(a_drill("failed"),), policy=a_policy(hosts=("eu0",)))
+
+    assert kinds(facts) == []
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------
+
+
+NIGHTS = st.lists(
+    st.tuples(st.sampled_from(HostStatus), st.sampled_from(HostStatus), st.sampled_from(RunState)), max_size=6
+)
+
+
+@given(NIGHTS, st.sampled_from(["proven", "failed"]), st.none() | st.just("no"), st.integers(0, 20))
+def test_a_subject_has_one_trouble_at_most_and_is_known_to_the_policy(
+    nights: Sequence[tuple[HostStatus, HostStatus, RunState]], verdict: str, refused: str | None, days: int
+) -> None:
+    facts = some_facts(
+        *(a_night(18 + day, state, us0=us0, eu0=eu0) for day, (us0, eu0, state) in enumerate(nights)),
+        points=(a_point("us0a", run_id=a_run_id(18)),),
+        recoveries=(a_drill(verdict),),
+        pruning=Pruning(MORNING, refused),
+    )
+
+    abouts = [trouble.about for trouble in find_troubles(facts, MORNING + timedelta(days=days))]
+
+    assert abouts == sorted(set(abouts))
+    assert set(abouts) <= subjects(facts.policy)
+
+
+def test_every_kind_of_trouble_comes_with_what_to_do() -> None:
+    assert set(ADVICE) == set(Kind)

@@ -1,0 +1,70 @@
+"""Numbers of what has ended: complete, with units CloudWatch knows, and never by host."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from chalicelib.core.dead_man import Ages
+from chalicelib.core.measures import TICKED, Measure, Name, Unit, of_pruning, of_recovery, of_run, of_telling
+from chalicelib.core.model import HostStatus, RunState
+from chalicelib.core.pruning import Stock, plan_prune
+from chalicelib.core.retention import Rules
+from tests.builders import a_moment, a_night, a_point, a_recovery, a_run_id, a_snapshot
+
+A_NIGHT = a_night(23, RunState.DEGRADED, us0=HostStatus.COMPLETE, eu0=HostStatus.PARTIAL, us1=HostStatus.MISSING)
+THREE = tuple(a_snapshot(f"snap-{day}", a_run_id(day)) for day in (21, 22, 23))
+POINTS = tuple(a_point(snapshot_id=f"snap-{day}", run_id=a_run_id(day)) for day in (21, 22, 23))
+A_PLAN = plan_prune(Stock(THREE, POINTS), lambda _: Rules(last=1), a_moment(9))
+
+
+def by_name(measures: tuple[Measure, ...]) -> dict[str, float]:
+    return {measure.name.value: measure.value for measure in measures}
+
+
+def test_a_run_says_how_long_how_many_and_how_much() -> None:
+    assert by_name(of_run(A_NIGHT.run, A_NIGHT.results)) == {
+        "RunDuration": 3600.0,
+        "HostsComplete": 1,
+        "HostsNotComplete": 2,
+        "BytesSent": 2000,
+    }
+
+
+def test_a_recovery_says_how_long_it_took_and_how_it_ended() -> None:
+    closed = replace(a_recovery(), verdict="proven", closed=a_moment(9, 30))
+
+    assert of_recovery(closed) == (
+        Measure(Name.RECOVERY_DURATION, 1800.0, Unit.SECONDS, {"kind": "drill", "verdict": "proven"}),
+    )
+
+
+def test_a_pruning_says_what_stays_and_what_goes() -> None:
+    assert by_name(of_pruning(A_PLAN)) == {
+        "SnapshotsKept": 1,
+        "SnapshotsMarked": 2,
+        "SnapshotsDeleted": 0,
+        "PruneRefused": 0,
+    }
+    assert by_name(of_pruning(replace(A_PLAN, refused="no")))["PruneRefused"] == 1
+
+
+def test_a_receiver_without_any_point_has_no_age_rather_than_a_young_one() -> None:
+    without = of_telling(0, 0, 0, [Ages("main", None, None, 2)])
+
+    assert by_name(without) == {"Troubles": 0, "AlarmsSent": 0, "AlarmsUnsent": 0, "HostsWithoutPoint": 2}
+
+
+def test_every_metric_there_is_is_measured_in_a_unit_of_cloudwatchs_and_by_no_host() -> None:
+    day = timedelta(days=1)
+    everything = (
+        *TICKED,
+        *of_run(A_NIGHT.run, A_NIGHT.results),
+        *of_recovery(a_recovery()),
+        *of_pruning(A_PLAN),
+        *of_telling(1, 2, 3, [Ages("main", day, day, 0)]),
+    )
+
+    assert {measure.name for measure in everything} == set(Name)
+    assert {unit.value for unit in Unit} <= {unit.value for unit in MetricUnit}
+    assert {key for measure in everything for key in measure.dimensions} == {"receiver", "state", "kind", "verdict"}
