@@ -56,6 +56,8 @@ new_nonce = partial(secrets.token_hex, 16)
 def tick(event: CloudWatchEvent) -> None:
     ticked = tick_once(the_world(), the_time(), new_nonce)
     log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
+    for fault in ticked.faults:
+        log.error("a receiver was passed over", why=fault)
     emit(measures.TICKED)
 
 

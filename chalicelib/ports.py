@@ -113,6 +113,9 @@ class Address(Protocol):
 
     def point(self, name: str, address: str) -> None: ...
 
+    def open_to(self) -> tuple[str, ...]:
+        """The networks that reach the receivers' port now, sorted."""
+
     def allow(self, networks: Sequence[str]) -> None:
         """Open the receivers' port to exactly these networks."""
 

@@ -183,11 +183,18 @@ class Notice:
     run: RunId
     attempt: int
     at: datetime
+    clean: bool
 
 
 def parse_notice(body: bytes) -> Notice:
+    """Whoever stands ready has nothing to let go of, and is not clean."""
     fields = read("receiver notice", body)
-    return Notice(parse_run(fields.text("run")), fields.number("attempt"), fields.moment("at"))
+    is_clean = "clean" in fields.values and fields.flag("clean")
+    return Notice(parse_run(fields.text("run")), fields.number("attempt"), fields.moment("at"), is_clean)
+
+
+def released_key(run: RunId, attempt: int) -> str:
+    return f"runs/{run}/released/{attempt}.json"
 
 
 @dataclass(frozen=True)

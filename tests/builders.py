@@ -1,5 +1,6 @@
 """Values for tests: each builder gives a plausible whole, and the test names only what it is about."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -198,3 +199,9 @@ keys  = ["{ANOTHER_KEY}"]
 [retention]
 daily = 7
 """
+
+
+def a_release(run_id: RunId | None = None, attempt: int = 1, clean: bool = True) -> bytes:
+    """A receiver's word that it has let go of its volume."""
+    about = {"schema": 1, "run": str(run_id or a_run_id()), "attempt": attempt, "at": "2026-11-23T02:40:00Z"}
+    return json.dumps({**about, "clean": clean}).encode()

@@ -211,6 +211,9 @@ class FakeAddress:
     def point(self, name: str, address: str) -> None:
         self.names[name] = address
 
+    def open_to(self) -> tuple[str, ...]:
+        return self.networks
+
     def allow(self, networks: Sequence[str]) -> None:
         self.networks = tuple(networks)
 

@@ -26,7 +26,9 @@ def a_night(**observed: object) -> NightWorld:
         machines=(),
         ready=frozenset(),
         released=frozenset(),
+        clean=frozenset(),
         address=None,
+        open_to=(),
         results=(),
         snapshots=(),
     )
@@ -49,6 +51,7 @@ def a_serving_night(**observed: object) -> NightWorld:
         volumes=(a_volume(attached_to="i-1"),),
         ready=frozenset({1}),
         address="10.0.0.1",
+        open_to=NETWORKS,
     )
     return replace(serving, **observed)  # type: ignore[arg-type]
 
@@ -59,6 +62,7 @@ def a_spent_night(**observed: object) -> NightWorld:
         machines=(a_receiver_machine(state="terminated"),),
         ready=frozenset({1}),
         released=frozenset({1}),
+        clean=frozenset({1}),
         results=(a_result("us0"), a_result("eu0")),
     )
     return replace(spent, **observed)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import open_drill, recover
 from chalicelib.flows.run_now import run_now
-from tests.builders import A_POLICY_TEXT, a_moment
+from tests.builders import A_POLICY_TEXT, a_moment, a_release
 from tests.fakes import FakeWorld, a_world
 
 WIRE = Path(__file__).parent / "contract" / "wire"
@@ -37,7 +37,7 @@ def a_night(world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "
         told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
         report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
         world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
-    world.archive.put_once(f"runs/{run_id}/released/1.json", b"{}")
+    world.archive.put_once(f"runs/{run_id}/released/1.json", a_release(run_id))
     stand_down(world)
     reconcile(run_id, world, a_moment(3, day=day))
     for snapshot_id in world.volumes.snapshots:

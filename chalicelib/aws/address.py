@@ -54,6 +54,10 @@ class Route53Address:
                 },
             )
 
+    def open_to(self) -> tuple[str, ...]:
+        with told(f"looking at group {self._group}"):
+            return tuple(sorted(self._open_to()))
+
     def allow(self, networks: Sequence[str]) -> None:
         """Open first, close then: a network that stays is never shut out in between."""
         wanted = {str(ip_network(network)) for network in networks}

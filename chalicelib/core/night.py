@@ -149,8 +149,10 @@ def _serve(run: Run, machine: Machine, volume: Volume, world: NightWorld, now: d
         return (AttachVolume(volume.id, machine.id),)
     if machine.address is None:
         return (Wait(f"receiver {machine.id} has no address yet"),)
+    if world.open_to != world.networks:
+        return (AllowNetworks(world.networks),)
     if world.address != machine.address:
-        return (AllowNetworks(world.networks), PointAddress(world.receiver.address_name, machine.address))
+        return (PointAddress(world.receiver.address_name, machine.address),)
     waiting_for = missing_hosts(run, world.results)
     return (Wait("reports of " + ", ".join(waiting_for) if waiting_for else f"receiver {machine.id} to let go"),)
 
@@ -185,8 +187,8 @@ def _towards_the_snapshot(run: Run, world: NightWorld, now: datetime) -> tuple[A
 
 
 def _take(run: Run, volume: Volume, world: NightWorld) -> TakeSnapshot:
-    released = latest_attempt(run, world) in world.released
-    consistency = tags.Consistency.RELEASED if released else tags.Consistency.CRASH
+    is_clean = latest_attempt(run, world) in world.clean
+    consistency = tags.Consistency.RELEASED if is_clean else tags.Consistency.CRASH
     tree = next((result.tree for result in world.results), TreeKind.FAKE_SUPER)
     complete = tuple(sorted(result.id for result in complete_results(run, world.results)))
     return TakeSnapshot(volume.id, complete, tree, consistency)
@@ -214,6 +216,13 @@ def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
 
 
 def _give_up(run: Run, world: NightWorld) -> tuple[Action, ...]:
+    """What there is counts all the same: a snapshot that was taken is adopted, a quiet volume gets its one."""
+    volume = volume_of_tonight(run, world)
+    if found := sound(world.snapshots):
+        return (AdoptSnapshot(found[0].id),)
+    is_quiet = volume is not None and volume.state == "available" and not standing(world.machines)
+    if volume is not None and is_quiet and has_received(world) and run.snapshot_intended is None:
+        return (IntendSnapshot(), _take(run, volume, world))
     why = f"it is {_minutes(GIVE_UP)} minutes past the deadline and no snapshot could be taken"
     return close_without_snapshot(run, world, why + _stuck(volume_of_tonight(run, world)))
 

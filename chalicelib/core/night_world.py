@@ -16,7 +16,9 @@ class NightWorld:
     """`zones` are those the deployment has subnets in, the preferred one first; `briefed` are ids of volumes.
 
     `volumes` are the receiver's own in whatever zone; `newest` is its last completed snapshot, which is looked up only
-    until a receiver has received anything: afterwards no volume is made from it any more.
+    until a receiver has received anything: afterwards no volume is made from it any more. `ready`, `released` and
+    `clean` are attempts: who said so, and who of those that released could let go of the volume cleanly. `networks`
+    are those the receivers' port should be open to, `open_to` those it is.
     """
 
     receiver: ReceiverPolicy
@@ -28,7 +30,9 @@ class NightWorld:
     machines: tuple[Machine, ...]
     ready: frozenset[int]
     released: frozenset[int]
+    clean: frozenset[int]
     address: str | None
+    open_to: tuple[str, ...]
     results: tuple[HostResult, ...]
     snapshots: tuple[Snapshot, ...]
 

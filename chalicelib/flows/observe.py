@@ -4,12 +4,15 @@ Machines are looked at first: what they wrote before they went is then never mis
 """
 
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Run, Snapshot, Volume
 from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
+from chalicelib.errors import PermanentError
+from chalicelib.flows.policies import find_policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
 from chalicelib.ports import World
 
@@ -26,17 +29,20 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     volumes = _find_data_volumes(receiver.name, world)
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
+    released = wire.notice_attempts(keys, "released")
     night = NightWorld(
         receiver=receiver,
-        networks=_networks(policy),
+        networks=_networks(policy, world),
         zones=tuple(world.machines.zone_of(subnet) for subnet in world.settings.subnets),
         volumes=volumes,
         newest=None,
         briefed=wire.briefed_volumes(keys),
         machines=tuple(machines),
         ready=wire.notice_attempts(keys, "ready"),
-        released=wire.notice_attempts(keys, "released"),
+        released=released,
+        clean=frozenset(attempt for attempt in released if _is_clean(run, attempt, world)),
         address=world.address.current(receiver.address_name),
+        open_to=world.address.open_to(),
         results=received.results,
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
     )
@@ -56,6 +62,19 @@ def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
     return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
 
 
-def _networks(policy: Policy) -> tuple[str, ...]:
-    """All receivers share one security group: it must let in every network that any of them expects."""
-    return tuple(sorted({network for receiver in policy.receivers.values() for network in receiver.allow}))
+def _is_clean(run: Run, attempt: int, world: World) -> bool:
+    """Whether the receiver could let go of its volume. A word that cannot be read is no word."""
+    try:
+        return wire.parse_notice(world.archive.get(wire.released_key(run.id, attempt))).clean
+    except PermanentError:
+        return False
+
+
+def _networks(policy: Policy, world: World) -> tuple[str, ...]:
+    """All receivers share one security group: it must let in every network that any of them expects.
+
+    That is what the run's own policy says and what the one in force does: another receiver's run may be under that.
+    """
+    policies = (policy, find_policy(world) or policy)
+    receivers = (receiver for each in policies for receiver in each.receivers.values())
+    return tuple(sorted({str(ip_network(network)) for receiver in receivers for network in receiver.allow}))

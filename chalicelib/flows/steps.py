@@ -175,10 +175,14 @@ def _take_snapshot(action: plan.TakeSnapshot, run: Run, night: Night) -> Run | N
 
 
 def _close(action: plan.CloseRun, run: Run, night: Night) -> Run | None:
-    """The archive first: a run that is closed in the table has always said so there."""
-    closed = replace(run, state=action.state, why=action.why, closed=night.now)
-    night.world.archive.put_once(wire.closed_key(run.id), wire.closed_record(_record(closed, night)))
-    saved = night.world.catalog.save_run(closed)
+    """The archive first, and what it says holds: a closing cut short is finished as it was begun."""
+    key, archive = wire.closed_key(run.id), night.world.archive
+    closing = replace(run, state=action.state, why=action.why, closed=night.now)
+    archive.put_once(key, wire.closed_record(_record(closing, night)))
+    begun = wire.parse_closed(archive.get(key))
+    saved = night.world.catalog.save_run(
+        replace(closing, state=begun.state, why=begun.why, closed=begun.closed, snapshot_id=begun.snapshot_id)
+    )
     if saved is not None:
         night.world.lambdas.invoke_later("prune", wire.prune_payload())
         if night.policy.copy is not None:

@@ -10,6 +10,7 @@ from chalicelib import wire
 from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.windows import due, nights_had
+from chalicelib.errors import PermanentError
 from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
@@ -28,6 +29,7 @@ class Ticked:
     opened: tuple[RunId, ...]
     runs: tuple[RunId, ...]
     recoveries: tuple[RecoveryId, ...]
+    faults: tuple[str, ...] = ()
 
 
 def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
@@ -35,13 +37,19 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
     if world.settings.is_standby:
         follow(world, now)
     policy = find_policy(world)
-    opened, open_runs = [], []
+    opened: list[RunId] = []
+    open_runs: list[RunId] = []
+    faults = []
     for receiver in policy.receivers.values() if policy and not world.settings.is_standby else ():
-        runs = world.catalog.find_runs(receiver.name)
-        if policy and (run := _open_if_due(receiver, runs, policy, world, now, new_nonce)):
-            opened.append(run.id)
-            runs = [run, *runs]
-        open_runs += [run.id for run in runs if not run.state.is_final]
+        try:
+            runs = world.catalog.find_runs(receiver.name)
+            if policy and (run := _open_if_due(receiver, runs, policy, world, now, new_nonce)):
+                opened.append(run.id)
+                runs = [run, *runs]
+        except PermanentError as fault:  # the other receivers have their nights all the same
+            faults.append(f"receiver {receiver.name}: {fault}")
+        else:
+            open_runs += [run.id for run in runs if not run.state.is_final]
     recoveries = [recovery.id for recovery in world.catalog.find_recoveries() if not recovery.state.is_final]
     for run_id in open_runs:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
@@ -51,7 +59,7 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("copy", wire.copy_payload())
     if now.minute < _A_TICK or any(told.told is None for told in world.catalog.find_told()):
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
-    return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries))
+    return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries), tuple(faults))
 
 
 def _open_if_due(

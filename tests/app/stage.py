@@ -87,6 +87,7 @@ class Stage:
     def _notice(self, what: str) -> None:
         run = self.the_run()
         notice = {"schema": 1, "run": str(run.id), "attempt": run.machine_attempt, "at": "2026-11-23T02:30:00Z"}
+        notice |= {"clean": True} if what == "released" else {}
         key = f"{wire.run_prefix(run.id)}{what}/{run.machine_attempt}.json"
         self.world.archive.put_once(key, json.dumps(notice).encode())
 

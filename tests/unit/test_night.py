@@ -62,10 +62,20 @@ TOWARDS_THE_REPORTS: dict[str, tuple[Run, NightWorld, tuple[Action, ...]]] = {
         a_night(machines=(a_receiver_machine(),)),
         (AttachVolume("vol-1", "i-1"),),
     ),
-    "with the volume it is let be reached, then named": (
+    "with the volume it is let be reached by all who may": (
+        a_launched_run(),
+        a_serving_night(open_to=("192.0.2.0/24",), address="10.9.9.9"),
+        (AllowNetworks(NETWORKS),),
+    ),
+    "also when last night's had the same address": (
+        a_launched_run(),
+        a_serving_night(open_to=()),
+        (AllowNetworks(NETWORKS),),
+    ),
+    "reachable, it is named": (
         a_launched_run(),
         a_serving_night(address="10.9.9.9"),
-        (AllowNetworks(NETWORKS), PointAddress("backup.example.org", "10.0.0.1")),
+        (PointAddress("backup.example.org", "10.0.0.1"),),
     ),
 }
 
@@ -173,7 +183,7 @@ def test_a_receiver_may_use_its_grace() -> None:
 
 NO_REPLACEMENT: dict[str, tuple[Run, NightWorld]] = {
     "it let go by itself": (a_launched_run(), a_spent_night(results=())),
-    "every host has reported": (a_launched_run(), a_spent_night(released=frozenset())),
+    "every host has reported": (a_launched_run(), a_spent_night(released=frozenset(), clean=frozenset())),
     "it was the last one": (
         a_launched_run(attempt=MOST_MACHINES),
         a_spent_night(machines=(a_receiver_machine(MOST_MACHINES, "terminated"),), released=frozenset(), results=()),
@@ -199,7 +209,7 @@ def test_a_clean_volume_is_snapshotted_with_its_complete_hosts() -> None:
 
 
 def test_a_volume_that_was_not_released_is_labelled_crash_consistent() -> None:
-    (_, take) = plan(a_launched_run(), a_spent_night(released=frozenset()), a_moment(3))
+    (_, take) = plan(a_launched_run(), a_spent_night(released=frozenset(), clean=frozenset()), a_moment(3))
 
     assert take == replace(TAKE_BOTH, consistency=tags.Consistency.CRASH)
 
@@ -215,7 +225,7 @@ def test_a_mixed_tree_is_not_tagged_complete(status: HostStatus) -> None:
 
 def test_a_run_that_was_rebuilt_learns_its_attempts_from_what_is_there() -> None:
     machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
-    night = a_spent_night(machines=machines, released=frozenset({2}), results=(a_result("us0"),))
+    night = a_spent_night(machines=machines, released=frozenset({2}), clean=frozenset({2}), results=(a_result("us0"),))
 
     actions = plan(a_run(), night, a_moment(3))
 
@@ -333,3 +343,23 @@ def test_a_run_that_is_given_up_says_what_stands_in_its_way() -> None:
 @pytest.mark.parametrize("state", [state for state in RunState if state.is_final])
 def test_a_closed_run_is_left_alone(state: RunState) -> None:
     assert plan(a_run(state=state), a_serving_night(), DEADLINE + GIVE_UP) == ()
+
+
+def test_a_receiver_that_could_not_let_go_leaves_a_crash_consistent_snapshot() -> None:
+    (_, take) = plan(a_launched_run(), a_spent_night(clean=frozenset()), a_moment(3))
+
+    assert isinstance(take, TakeSnapshot)
+    assert take.consistency is tags.Consistency.CRASH
+
+
+def test_at_the_very_end_a_snapshot_that_is_there_is_adopted_and_not_given_up() -> None:
+    night = a_spent_night(snapshots=(a_snapshot("snap-1", state="completed"),))
+
+    assert plan(a_launched_run(), night, DEADLINE + GIVE_UP) == (AdoptSnapshot("snap-1"),)
+
+
+def test_at_the_very_end_a_quiet_volume_gets_its_one_snapshot() -> None:
+    asked = a_launched_run(snapshot_intended=DEADLINE + GIVE_UP)
+
+    assert plan(a_launched_run(), a_spent_night(), DEADLINE + GIVE_UP) == (IntendSnapshot(), TAKE_BOTH)
+    assert kinds(plan(asked, a_spent_night(), DEADLINE + GIVE_UP + A_MINUTE)) == [CloseRun]

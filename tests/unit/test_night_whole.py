@@ -15,7 +15,7 @@ from chalicelib.errors import TransientError
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
-from tests.builders import A_POLICY_TEXT, a_moment, a_result, a_run, a_run_id, a_snapshot, a_volume
+from tests.builders import A_POLICY_TEXT, a_moment, a_release, a_result, a_run, a_run_id, a_snapshot, a_volume
 from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
 
 EPHEMERAL = A_POLICY_TEXT.replace('{ size = "80GiB" }', '{ size = "80GiB", mode = "ephemeral" }')
@@ -54,7 +54,7 @@ def a_night(world: FakeWorld, through: World, hosts: tuple[str, ...] = ("us0", "
     world.archive.put_once(f"{wire.run_prefix(a_run_id())}ready/1.json", b"{}")
     for host in hosts:
         world.catalog.record_result(a_result(host))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", b"{}")
+    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", a_release())
     world.machines.terminate("i-1")
     retried(lambda: reconcile(a_run_id(), through, a_moment(3)))
     retried(lambda: reconcile(a_run_id(), through, a_moment(3) + SNAPSHOT_SETTLES))

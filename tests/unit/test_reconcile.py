@@ -12,7 +12,7 @@ from chalicelib.core.model import Run, RunState, Snapshot
 from chalicelib.core.night import MACHINE_SETTLES, SNAPSHOT_SETTLES
 from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.reconcile import reconcile
-from tests.builders import A_POLICY_TEXT, a_moment, a_result, a_run, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_release, a_result, a_run, a_run_id, a_snapshot
 from tests.fakes import FakeArchive, FakeCatalog, FakeVolumes, FakeWorld, a_world
 
 OPENED = a_moment(2)
@@ -31,7 +31,7 @@ def a_world_after_the_pushes(catalog: FakeCatalog | None = None) -> FakeWorld:
     reconcile(a_run_id(), world, OPENED)
     for host in ("us0", "eu0"):
         world.catalog.record_result(a_result(host))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", b"{}")
+    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", a_release())
     world.machines.terminate("i-1")
     return world
 
