@@ -451,6 +451,11 @@ def parse_prune(payload: Mapping[str, Any]) -> PruneRequest:
     return PruneRequest(fields.flag("dry_run"), allow)
 
 
+def copy_payload() -> dict[str, Any]:
+    """Nothing but the schema: what to copy follows from what is there."""
+    return {"schema": SCHEMA}
+
+
 def telling_payload() -> dict[str, Any]:
     """Nothing but the schema: what to tell follows from what is known."""
     return {"schema": SCHEMA}

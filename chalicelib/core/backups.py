@@ -27,6 +27,11 @@ class LeftAlone:
     why: str
 
 
+def is_ours(snapshot: Snapshot) -> bool:
+    """A backup, or a copy of one in the standby's region."""
+    return snapshot.tags.get(tags.ROLE) in (tags.Role.BACKUP, tags.Role.COPY)
+
+
 def points_in(snapshot: Snapshot) -> tuple[RestorePoint, ...]:
     """The restore points a completed backup snapshot tells of in its tags. Raises PermanentError."""
     run = parse_run(snapshot.tags.get(tags.RUN, ""))
@@ -65,7 +70,7 @@ def understand(snapshots: Iterable[Snapshot]) -> tuple[list[Backup], tuple[LeftA
 
 
 def _why_left_alone(snapshot: Snapshot) -> str | None:
-    if snapshot.tags.get(tags.ROLE) != tags.Role.BACKUP:
+    if not is_ours(snapshot):
         return "it is not tagged as a backup of ours"
     if snapshot.tags.get(tags.SCHEMA) != str(SCHEMA):
         return f"its schema is {snapshot.tags.get(tags.SCHEMA, 'missing')}, and this version knows {SCHEMA}"

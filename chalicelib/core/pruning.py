@@ -177,15 +177,16 @@ def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
 
 
 def _without_extras(backups: Iterable[Backup], adopted: AbstractSet[str]) -> list[RestorePoint]:
-    """The points of one snapshot a run: the adopted one, else the oldest, which is the one a run adopts.
+    """One point a run and host: that in the adopted snapshot, else in the oldest, which is the one a run adopts.
 
-    CreateSnapshot has no client token, so a run may have left a second one behind.
+    CreateSnapshot has no client token, so a run may have left a second one behind. It is no extra for a host that was
+    complete in it alone.
     """
-    of_run: dict[RunId, Backup] = {}
+    chosen: dict[tuple[RunId, str], RestorePoint] = {}
     for each in sorted(backups, key=lambda each: each.snapshot.id not in adopted):
-        if each.snapshot.state == "completed":
-            of_run.setdefault(each.run, each)
-    return [point for each in of_run.values() for point in each.points]
+        for point in each.points:
+            chosen.setdefault((point.run, point.host_id), point)
+    return list(chosen.values())
 
 
 def _kept_for_hosts(

@@ -239,6 +239,25 @@ def test_a_second_snapshot_of_one_run_goes_and_the_adopted_one_stays() -> None:
     assert adopted.mark == (first.id,)
 
 
+def test_a_second_snapshot_of_one_run_stays_for_the_hosts_that_were_complete_in_it_alone() -> None:
+    first, second = a_snapshot(1, (), extra=0), a_snapshot(1, extra=9)
+    of_us0, of_both = a_snapshot(2, extra=0), a_snapshot(2, ("us0a", "eu0a"), extra=9)
+
+    planned = plan([a_snapshot(0, ()), first, second, of_us0, of_both], Rules(last=9))
+
+    assert planned.mark == (first.id,)
+    assert reasons(planned, second) == (Reason("last snapshot", "us0a"),)
+    assert reasons(planned, of_both) == (Reason("last snapshot", "eu0a"),)
+
+
+def test_a_copy_is_judged_like_the_backup_it_is_of() -> None:
+    newest, older = (a_snapshot(night, role="copy") for night in range(2))
+
+    planned = plan([newest, older])
+
+    assert (planned.mark, planned.left_alone) == ((older.id,), ())
+
+
 def test_a_failed_snapshot_holds_nothing_and_goes() -> None:
     planned = plan([a_snapshot(0), a_snapshot(1), a_snapshot(2, state="error", marked=YESTERDAY)], Rules(daily=7))
 
