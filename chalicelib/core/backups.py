@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, datetime
 
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_run
@@ -79,12 +79,13 @@ def _why_left_alone(snapshot: Snapshot) -> str | None:
     return None
 
 
-def mark_of(snapshot: Snapshot) -> date | None:
-    """The day it was marked. A mark that is no date does not say when, so it counts as none."""
+def mark_of(snapshot: Snapshot) -> datetime | None:
+    """When it was marked, UTC unless it says otherwise. A mark that is no time does not say when: it counts as none."""
     try:
-        return date.fromisoformat(snapshot.tags.get(tags.MARKED, ""))
+        marked = datetime.fromisoformat(snapshot.tags.get(tags.MARKED, ""))
     except ValueError:
         return None
+    return marked if marked.tzinfo else marked.replace(tzinfo=UTC)
 
 
 def _by_age(snapshot: Snapshot) -> tuple[datetime, str]:

@@ -49,7 +49,7 @@ def test_what_no_host_wants_is_marked_tonight() -> None:
 
     assert plan.mark == ("snap-20", "snap-21")
     assert plan.delete == ()
-    assert marks(world) == {"snap-20": "2026-11-23", "snap-21": "2026-11-23"}
+    assert marks(world) == dict.fromkeys(("snap-20", "snap-21"), TONIGHT.isoformat())
     assert len(world.volumes.snapshots) == 4
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -67,6 +68,16 @@ def test_one_marked_on_an_earlier_day_is_deleted() -> None:
     planned = plan([a_snapshot(0), a_snapshot(1, marked=YESTERDAY)])
 
     assert (planned.mark, planned.delete) == ((), ("snap-main-1-0",))
+
+
+@pytest.mark.parametrize(("hours", "goes"), [(1, False), (19, False), (20, True), (24, True)])
+def test_between_mark_and_deletion_lies_a_night_and_not_a_midnight(hours: int, goes: bool) -> None:
+    marked = a_snapshot(1, marked=(NOW - timedelta(hours=hours)).isoformat())
+
+    planned = plan([a_snapshot(0), marked])
+
+    assert planned.delete == ((marked.id,) if goes else ())
+    assert may_still_go(marked, planned) is goes
 
 
 def test_one_marked_today_waits_for_tomorrow_however_often_the_pruner_runs() -> None:
