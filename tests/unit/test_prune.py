@@ -363,7 +363,7 @@ def test_an_answer_too_large_for_a_function_leaves_out_the_oldest_of_what_stays(
     world = a_world_with_snapshots()
     plan = prune(world, TONIGHT)
     sizes = [len(json.dumps(entry)) for entry in wire.pruned(plan)["plan"]]
-    monkeypatch.setattr(wire, "LARGEST_ANSWER", sum(sizes) - 1)
+    monkeypatch.setattr(wire.asked, "LARGEST_ANSWER", sum(sizes) - 1)
 
     answer = wire.pruned(plan)
 
