@@ -27,7 +27,7 @@ check: $(READY) ## format, lint, strict types, import directions, docs
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q tests/unit/test_imports.py
+	@$(BIN)/pytest -q tests/unit/test_imports.py tests/unit/test_*_reference.py
 
 package: $(READY) ## the bundle and the template that would be deployed, accepted by cfn-lint
 	@$(BIN)/python -m tools.package build/package

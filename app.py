@@ -3,7 +3,8 @@
 How to read this program: a schedule ticks every five minutes and opens the runs that are due; every open run is
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
-When a run closes, `prune` applies retention; a `drill` or a `restore` opens a recovery, which is reconciled likewise.
+When a run closes, `copy` sends its snapshot to the DR region and `prune` applies retention; a `drill` or a `restore`
+opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery.
 Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
@@ -25,6 +26,7 @@ from chalicelib.core import measures
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
+from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.forget import forget_host as forget_the_host
 from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
@@ -35,6 +37,7 @@ from chalicelib.flows.reconcile import Outcome, reconcile
 from chalicelib.flows.recover import open_drill, open_restore
 from chalicelib.flows.recover import recover as recover_host
 from chalicelib.flows.run_now import run_now as begin_run
+from chalicelib.flows.sweep import sweep as sweep_resources
 from chalicelib.flows.tell import tell as tell_what_is_wrong
 from chalicelib.flows.tick import tick as tick_once
 from chalicelib.wiring import the_time, the_world
@@ -58,6 +61,14 @@ def tick(event: CloudWatchEvent) -> None:
     emit(measures.TICKED)
 
 
+@app.schedule(Rate(1, unit=Rate.HOURS), name="sweep")
+def sweep(event: CloudWatchEvent) -> None:
+    swept = sweep_resources(the_world(), the_time())
+    for fault in swept.faults:
+        log.warning("could not be swept", why=fault)
+    log.info("swept", removed={removal.id: removal.why for removal in swept.removed})
+
+
 @app.lambda_function(name="reconcile_run")
 def reconcile_run(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
@@ -68,6 +79,15 @@ def reconcile_run(event: Payload, context: Any) -> None:
 def recover(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
         tell(recover_host(wire.parse_recovery_payload(event), the_world(), the_time()))
+
+
+@app.lambda_function(name="copy")
+def copy(event: Payload, context: Any) -> None:
+    with final_faults_logged(event):
+        copied = copy_snapshots(the_world(), the_time())
+        for failure in copied.failed:
+            log.warning("copy failed", snapshot=failure.snapshot_id, attempts=failure.attempts, why=failure.why)
+        log.info("copied", asked=copied.asked, waiting=copied.waiting)
 
 
 @app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")

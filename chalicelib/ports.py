@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from chalicelib.core.model import (
+    CopyIntent,
     HostResult,
     Lease,
     Machine,
@@ -94,6 +96,16 @@ class Volumes(Protocol):
     def tag(self, resource_id: str, tags: Mapping[str, str]) -> None: ...
 
 
+class Copies(Protocol):
+    """Our snapshots' copies in the region that the policy names."""
+
+    def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
+        """Every snapshot of our own account there with all of `tags`, from all pages."""
+
+    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
+        """One attempt, never retried: CopySnapshot has no client token."""
+
+
 class Address(Protocol):
     """The name a receiver is found by, and who may reach it."""
 
@@ -163,6 +175,14 @@ class Catalog(Protocol):
 
     def save_recovery(self, recovery: Recovery) -> Recovery | None: ...
 
+    def find_copy_intents(self) -> list[CopyIntent]: ...
+
+    def save_copy_intent(self, intent: CopyIntent) -> CopyIntent | None:
+        """Write if the stored version is still `intent.version`, 0 being none; None if someone was faster."""
+
+    def forget_copy_intent(self, intent: CopyIntent) -> None:
+        """Absent is success."""
+
     def find_lease(self, name: str) -> Lease | None:
         """The lease as it was last written, whether it still runs or not."""
 
@@ -202,6 +222,13 @@ class Watch(Protocol):
         """Raises TransientError when it was not answered with a success."""
 
 
+class StackRole(StrEnum):
+    """Which region's part this deployment plays: the one that makes backups, or the one that stands by with copies."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the deployment decided: names and ids from the template's environment; the preferred subnet first."""
@@ -212,6 +239,11 @@ class Settings:
     bucket: str
     region: str
     agent: str
+    role: StackRole = StackRole.PRIMARY
+
+    @property
+    def is_standby(self) -> bool:
+        return self.role is StackRole.STANDBY
 
     @property
     def subnet(self) -> str:
@@ -224,6 +256,7 @@ class World:
 
     machines: Machines
     volumes: Volumes
+    copies: Copies
     address: Address
     archive: Archive
     catalog: Catalog

@@ -11,11 +11,12 @@ from chalicelib.aws.alarms import SnsAlarms
 from chalicelib.aws.archive import S3Archive
 from chalicelib.aws.catalog import DynamoCatalog
 from chalicelib.aws.clients import Clients
+from chalicelib.aws.copies import Ec2Copies
 from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.errors import ConfigError
-from chalicelib.ports import Settings, World
+from chalicelib.ports import Settings, StackRole, World
 from chalicelib.web import HttpsWatch
 
 
@@ -28,6 +29,7 @@ def the_world() -> World:
     return World(
         machines=Ec2Machines(clients, _setting("EBBTIDE_LAUNCH_TEMPLATE")),
         volumes=EbsVolumes(clients),
+        copies=Ec2Copies(clients, str(session.region_name)),
         address=Route53Address(clients, _setting("EBBTIDE_ZONE"), receiver_group),
         archive=S3Archive(clients, _setting("EBBTIDE_BUCKET")),
         catalog=DynamoCatalog(clients, _setting("EBBTIDE_TABLE")),
@@ -41,12 +43,22 @@ def the_world() -> World:
             bucket=_setting("EBBTIDE_BUCKET"),
             region=str(session.region_name),
             agent=_setting("EBBTIDE_AGENT"),
+            role=_role(),
         ),
     )
 
 
 def the_time() -> datetime:
     return datetime.now(UTC)
+
+
+def _role() -> StackRole:
+    text = _setting("EBBTIDE_ROLE")
+    try:
+        return StackRole(text)
+    except ValueError:
+        expected = " or ".join(StackRole)
+        raise ConfigError((f"environment: EBBTIDE_ROLE is {text!r}, expected {expected}",)) from None
 
 
 def _setting(name: str) -> str:

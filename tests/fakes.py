@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.model import (
+    CopyIntent,
     HostResult,
     Lease,
     Machine,
@@ -168,6 +169,38 @@ class FakeVolumes:
 
 
 @dataclass
+class FakeCopies:
+    """Snapshots in other regions, by region and id; a copy stays pending until the test completes or breaks it.
+
+    `fault` is raised by every copy from now on, before or after it takes effect.
+    """
+
+    now: datetime = A_MOMENT
+    by_region: dict[str, dict[str, Snapshot]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    fault: Exception | None = None
+    takes_effect: bool = False
+
+    def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
+        return [snapshot for snapshot in self.by_region.get(region, {}).values() if carries(snapshot.tags, tags)]
+
+    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
+        self.asked.append((region, snapshot_id))
+        if self.fault is None or self.takes_effect:
+            number = len(self.asked)
+            copied = Snapshot(f"snap-{region}-{number}", "pending", self.now, "vol-ffffffff", 80, 0, dict(tags))
+            self.by_region.setdefault(region, {})[copied.id] = copied
+        if self.fault is not None:
+            raise self.fault
+
+    def end(self, region: str, state: str = "completed") -> None:
+        """What EC2 does in its own time, with every copy that is still under way there."""
+        for copied in self.by_region.get(region, {}).values():
+            if copied.state == "pending":
+                self.by_region[region][copied.id] = replace(copied, state=state, progress=100)
+
+
+@dataclass
 class FakeAddress:
     names: dict[str, str] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
@@ -206,6 +239,7 @@ class FakeCatalog:
     results: dict[tuple[RunId, str], HostResult] = field(default_factory=dict)
     points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
+    copy_intents: dict[tuple[str, str], CopyIntent] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     pruning: Pruning | None = None
     told: dict[str, Told] = field(default_factory=dict)
@@ -273,6 +307,20 @@ class FakeCatalog:
             return None
         self.recoveries[recovery.id] = replace(recovery, version=recovery.version + 1)
         return self.recoveries[recovery.id]
+
+    def find_copy_intents(self) -> list[CopyIntent]:
+        return [intent for _, intent in sorted(self.copy_intents.items())]
+
+    def save_copy_intent(self, intent: CopyIntent) -> CopyIntent | None:
+        key = (intent.region, intent.snapshot_id)
+        stored = self.copy_intents.get(key)
+        if (stored.version if stored else 0) != intent.version:
+            return None
+        self.copy_intents[key] = replace(intent, version=intent.version + 1)
+        return self.copy_intents[key]
+
+    def forget_copy_intent(self, intent: CopyIntent) -> None:
+        self.copy_intents.pop((intent.region, intent.snapshot_id), None)
 
     def find_lease(self, name: str) -> Lease | None:
         return self.leases.get(name)
@@ -345,6 +393,7 @@ class FakeWorld(World):
 
     machines: FakeMachines
     volumes: FakeVolumes
+    copies: FakeCopies
     address: FakeAddress
     archive: FakeArchive
     catalog: FakeCatalog
@@ -359,6 +408,7 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
     return FakeWorld(
         machines=machines,
         volumes=FakeVolumes(machines),
+        copies=FakeCopies(),
         address=FakeAddress(),
         archive=archive or FakeArchive(),
         catalog=catalog or FakeCatalog(),
@@ -433,6 +483,7 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
     return World(
         machines=Fused(world.machines, fuse),
         volumes=Fused(world.volumes, fuse),
+        copies=Fused(world.copies, fuse),
         address=Fused(world.address, fuse),
         archive=Fused(world.archive, fuse),
         catalog=Fused(world.catalog, fuse),

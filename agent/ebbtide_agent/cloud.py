@@ -30,6 +30,13 @@ class Cloud:
             except self._s3.exceptions.NoSuchKey:
                 raise KeyError(key) from None
 
+    def get_brief(self, key: str) -> bytes:
+        """What this machine is for. Raises PermanentError when absent."""
+        try:
+            return self.get(key)
+        except KeyError:
+            raise PermanentError(f"brief {key} is not in the archive: nobody knows what this machine is for") from None
+
     def download(self, key: str, path: Path) -> None:
         """An object of the archive into a file. Raises KeyError when absent."""
         with _told(f"object {key}"):

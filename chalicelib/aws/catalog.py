@@ -11,6 +11,7 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 | host's result | `results#<run>`   | `us0a`                        | absent: the first one wins          |
 | restore point | `points`          | `us0a#snap-0abc`              | absent; to be proven, present       |
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
+| copy's intent | `copies`          | `eu-central-1#snap-0abc`      | absent; then its version unchanged  |
 | lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
 | pruning       | `pruning`         | `latest`                      | absent, or not newer than this one  |
 | what was told | `told`            | `host/us0a`                   | absent; then its version unchanged  |
@@ -28,7 +29,7 @@ from chalicelib.aws import items
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import cancellations_of, code_of, told
 from chalicelib.core.ids import parse_run
-from chalicelib.core.model import HostResult, Lease, Pruning, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.core.model import CopyIntent, HostResult, Lease, Pruning, Recovery, RecoveryId, RestorePoint, Run, RunId
 from chalicelib.core.telling import Told
 
 if TYPE_CHECKING:
@@ -135,6 +136,20 @@ class DynamoCatalog:
         saved = replace(recovery, version=recovery.version + 1)
         new = items.item(*_recovery_key(recovery.id), items.recovery_values(saved))
         return saved if self._put_next(new, recovery.version) else None
+
+    # -- copies
+
+    def find_copy_intents(self) -> list[CopyIntent]:
+        return [items.read_copy_intent(found) for found in self._query("copies")]
+
+    def save_copy_intent(self, intent: CopyIntent) -> CopyIntent | None:
+        saved = replace(intent, version=intent.version + 1)
+        new = items.item("copies", _copy_key(intent), items.copy_intent_values(saved))
+        is_saved = self._put_next(new, intent.version) if intent.version else self._put(new, _ABSENT)
+        return saved if is_saved else None
+
+    def forget_copy_intent(self, intent: CopyIntent) -> None:
+        self._delete("copies", _copy_key(intent))
 
     # -- leases
 
@@ -243,6 +258,10 @@ def _run_key(run: RunId) -> tuple[str, str]:
 
 def _recovery_key(recovery: RecoveryId) -> tuple[str, str]:
     return "recoveries", f"{recovery.host_id}#{recovery.day.isoformat()}#{recovery.attempt:06d}"
+
+
+def _copy_key(intent: CopyIntent) -> str:
+    return f"{intent.region}#{intent.snapshot_id}"
 
 
 def _point_key(point: RestorePoint) -> str:

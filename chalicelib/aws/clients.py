@@ -1,6 +1,6 @@
 """boto3's clients: one session, each client made when it is first needed, because making one takes long."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import boto3
@@ -32,6 +32,15 @@ class Clients:
     def ec2_once(self) -> "EC2Client":
         """For CreateSnapshot, which has no client token: a retry of the SDK's own would make a second snapshot."""
         return self._session.client("ec2", config=_ONCE)
+
+    @cache  # noqa: B019 - as many as there are regions, for the life of the process
+    def ec2_in(self, region: str) -> "EC2Client":
+        return self._session.client("ec2", region_name=region, config=_PATIENT)
+
+    @cache  # noqa: B019
+    def ec2_once_in(self, region: str) -> "EC2Client":
+        """For CopySnapshot, which has no client token either."""
+        return self._session.client("ec2", region_name=region, config=_ONCE)
 
     @cached_property
     def route53(self) -> "Route53Client":

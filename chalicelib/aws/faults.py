@@ -34,6 +34,7 @@ _TRANSIENT = {
     "RequestLimitExceeded",
     "RequestTimeout",
     "RequestThrottled",
+    "ResourceLimitExceeded",
     "ServiceUnavailable",
     "SlowDown",
     "SnapshotCreationPerVolumeRateExceeded",

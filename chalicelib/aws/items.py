@@ -10,6 +10,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.core.model import (
     SCHEMA,
+    CopyIntent,
     ExpectedHost,
     HostResult,
     HostStatus,
@@ -181,6 +182,29 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         findings=values.texts("findings"),
         machine_id=values.maybe_text("machine"),
         closed=values.maybe_moment("closed"),
+        version=values.number("version"),
+    )
+
+
+def copy_intent_values(intent: CopyIntent) -> Item:
+    return {
+        "snapshot": intent.snapshot_id,
+        "region": intent.region,
+        "attempt": intent.attempt,
+        "asked": moment_text(intent.asked),
+        "why": intent.why,
+        "version": intent.version,
+    }
+
+
+def read_copy_intent(found: Mapping[str, Any]) -> CopyIntent:
+    values = fields(found)
+    return CopyIntent(
+        snapshot_id=values.text("snapshot"),
+        region=values.text("region"),
+        attempt=values.number("attempt"),
+        asked=values.moment("asked"),
+        why=values.maybe_text("why"),
         version=values.number("version"),
     )
 

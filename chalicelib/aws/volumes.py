@@ -11,6 +11,7 @@ from chalicelib.aws.faults import code_of, told
 from chalicelib.core.model import Snapshot, SnapshotLock, Volume
 
 if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
         LockedSnapshotsInfoTypeDef,
         SnapshotResponseTypeDef,
@@ -74,13 +75,8 @@ class EbsVolumes:
                     raise
 
     def find_snapshots(self, tags: Mapping[str, str]) -> list[Snapshot]:
-        pages = self._clients.ec2.get_paginator("describe_snapshots")
         with told(f"looking for snapshots of {dict(tags)}"):
-            return [
-                _snapshot(snapshot)
-                for page in pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags))
-                for snapshot in page["Snapshots"]
-            ]
+            return find_snapshots(self._clients.ec2, tags)
 
     def get_snapshot(self, snapshot_id: str) -> Snapshot:
         """Raises KeyError when absent."""
@@ -154,6 +150,16 @@ class EbsVolumes:
     def tag(self, resource_id: str, tags: Mapping[str, str]) -> None:
         with told(f"tagging {resource_id}"):
             self._clients.ec2.create_tags(Resources=[resource_id], Tags=tagging.written(tags))
+
+
+def find_snapshots(ec2: "EC2Client", tags: Mapping[str, str]) -> list[Snapshot]:
+    """Every snapshot of our own account in the client's region with all of `tags`, from all pages."""
+    pages = ec2.get_paginator("describe_snapshots")
+    return [
+        _snapshot(snapshot)
+        for page in pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags))
+        for snapshot in page["Snapshots"]
+    ]
 
 
 def _volume(volume: "VolumeTypeDef | VolumeResponseTypeDef") -> Volume:

@@ -24,7 +24,8 @@ has_systemd() { [ -z "$$R" ] && [ -d /run/systemd/system ]; }
 # Nothing keeps running: whatever goes wrong from here on, this machine powers itself off.
 arm_power_off() {
     if has_systemd; then
-        systemd-run --quiet --unit=ebbtide-power-off --on-active="$${POWER_OFF_MINUTES}min" systemctl poweroff
+        systemd-run --quiet --unit=ebbtide-power-off --on-active="$${POWER_OFF_MINUTES}min" systemctl poweroff ||
+            fail "the power-off timer could not be armed"
     else
         (sleep "$$((POWER_OFF_MINUTES * 60))" && power_off) </dev/null >/dev/null 2>&1 &
     fi
@@ -45,13 +46,17 @@ fail() {
     exit 1
 }
 
+# A recovery has no way out but to the archive: its image must bring all of these.
 missing_packages() {
-    command -v rsync >/dev/null || echo rsync
-    command -v bwrap >/dev/null || echo bubblewrap
+    if [ "$$ROLE" = receiver ]; then
+        command -v rsync >/dev/null || echo rsync
+        command -v bwrap >/dev/null || echo bubblewrap
+        [ -x /usr/sbin/sshd ] || echo openssh-server
+    else
+        command -v systemd-nspawn >/dev/null || echo systemd-container
+    fi
+    command -v mkfs.ext4 >/dev/null || echo e2fsprogs
     command -v setpriv >/dev/null || echo util-linux
-    [ "$$ROLE" != receiver ] || [ -x /usr/sbin/sshd ] || echo openssh-server
-    [ "$$ROLE" != receiver ] || command -v mkfs.ext4 >/dev/null || echo e2fsprogs
-    [ "$$ROLE" != recovery ] || command -v systemd-nspawn >/dev/null || echo systemd-container
     command -v python3 >/dev/null || echo python3
     python3 -c 'import boto3' 2>/dev/null || echo python3-boto3
 }

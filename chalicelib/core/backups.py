@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, datetime
 
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_run
@@ -25,6 +25,11 @@ class LeftAlone:
 
     snapshot: Snapshot
     why: str
+
+
+def is_ours(snapshot: Snapshot) -> bool:
+    """A backup, or a copy of one in the standby's region."""
+    return snapshot.tags.get(tags.ROLE) in (tags.Role.BACKUP, tags.Role.COPY)
 
 
 def points_in(snapshot: Snapshot) -> tuple[RestorePoint, ...]:
@@ -65,7 +70,7 @@ def understand(snapshots: Iterable[Snapshot]) -> tuple[list[Backup], tuple[LeftA
 
 
 def _why_left_alone(snapshot: Snapshot) -> str | None:
-    if snapshot.tags.get(tags.ROLE) != tags.Role.BACKUP:
+    if not is_ours(snapshot):
         return "it is not tagged as a backup of ours"
     if snapshot.tags.get(tags.SCHEMA) != str(SCHEMA):
         return f"its schema is {snapshot.tags.get(tags.SCHEMA, 'missing')}, and this version knows {SCHEMA}"
@@ -74,12 +79,13 @@ def _why_left_alone(snapshot: Snapshot) -> str | None:
     return None
 
 
-def mark_of(snapshot: Snapshot) -> date | None:
-    """The day it was marked. A mark that is no date does not say when, so it counts as none."""
+def mark_of(snapshot: Snapshot) -> datetime | None:
+    """When it was marked, UTC unless it says otherwise. A mark that is no time does not say when: it counts as none."""
     try:
-        return date.fromisoformat(snapshot.tags.get(tags.MARKED, ""))
+        marked = datetime.fromisoformat(snapshot.tags.get(tags.MARKED, ""))
     except ValueError:
         return None
+    return marked if marked.tzinfo else marked.replace(tzinfo=UTC)
 
 
 def _by_age(snapshot: Snapshot) -> tuple[datetime, str]:

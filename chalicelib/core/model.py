@@ -173,6 +173,18 @@ class RestorePoint:
 
 
 @dataclass(frozen=True)
+class CopyIntent:
+    """That a copy of a snapshot was asked for: how often, when last, and why that failed. Gone once it is complete."""
+
+    snapshot_id: str
+    region: str
+    attempt: int
+    asked: datetime
+    why: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True)
 class Pruning:
     """How the latest pruning went: why it was refused, if it was."""
 

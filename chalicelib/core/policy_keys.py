@@ -89,8 +89,8 @@ HOST = Table(
 
 COPY = Table(
     (
-        Key("region", values.REGION, "Where snapshots are copied to.", has_effect=False),
-        Key("retention", RETENTION, "The rules for the copies.", has_effect=False),
+        Key("region", values.REGION, "Where snapshots are copied to, for a standby there to keep."),
+        Key("retention", RETENTION, "The rules for the copies: what they keep is copied, and kept there."),
     ),
     "a table with region and retention",
 )
@@ -134,7 +134,7 @@ POLICY = Table(
         Key("receiver", RECEIVERS, "The receivers, by name."),
         Key("host", HOSTS, "The hosts, by name."),
         Key("retention", RETENTION, "Which restore points stay. Without it all do.", None),
-        Key("copy", COPY, "Copies in another region.", None, has_effect=False),
+        Key("copy", COPY, "Copies in another region.", None),
         Key("restore", RESTORE, "How images are brought up.", None),
         Key("drill", DRILL, "How often a restore is proved.", None, has_effect=False),
         Key("alarm", ALARM, "Who is told.", None),

@@ -1,4 +1,4 @@
-"""What keeps a snapshot whatever the rules say, and is not ours to undo: locks, images, recoveries, other accounts."""
+"""What keeps a snapshot whatever the rules say: locks, images, recoveries, other accounts, a copy yet to be made."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,14 +8,21 @@ from chalicelib.core.model import Recovery, SnapshotLock
 EXPIRED = "expired"
 
 SHARED = "shared with another account"
+UNCOPIED = "still to be copied to another region"
 
 Protections = Mapping[str, tuple[str, ...]]
 
 
 def protections(
-    locks: Iterable[SnapshotLock], images: Mapping[str, str], recoveries: Iterable[Recovery]
+    locks: Iterable[SnapshotLock],
+    images: Mapping[str, str],
+    recoveries: Iterable[Recovery],
+    uncopied: Iterable[str] = (),
 ) -> Protections:
-    """Why each protected snapshot stays, by snapshot id. `images` says which image is made of which snapshot."""
+    """Why each protected snapshot stays, by snapshot id.
+
+    `images` says which image is made of which snapshot; `uncopied` are the ids of those still to be copied.
+    """
     return _gathered(
         *((lock.snapshot_id, _locked(lock)) for lock in locks if lock.state != EXPIRED),
         *((snapshot_id, f"image {image_id} is made of it") for snapshot_id, image_id in images.items()),
@@ -24,6 +31,7 @@ def protections(
             for recovery in recoveries
             if not recovery.state.is_final
         ),
+        *((snapshot_id, UNCOPIED) for snapshot_id in uncopied),
     )
 
 

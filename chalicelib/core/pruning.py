@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core import tags
@@ -25,6 +25,8 @@ SNAPSHOT_USD_A_MONTH = 0.05
 # Two calls each, to see who may use it and to mark it, out of EC2's bucket of some 100 and 5 more a second
 # (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html): what is left over is marked another night.
 MOST_MARKED = 500
+# Between mark and deletion a person has this long to say no, whenever the runs of either night close.
+A_NIGHT = timedelta(hours=20)
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,11 @@ class Fate(StrEnum):
 class PrunePlan:
     """What to do tonight, by snapshot id. When it is refused nothing is marked or deleted; unmarking only protects.
 
-    To mark is to set the tag `ebbtide:marked` to `tonight`; to unmark, to set it to the empty string.
+    To mark is to set the tag `ebbtide:marked` to `tonight`, the moment of the plan; to unmark, to set it to the empty
+    string.
     """
 
-    tonight: date
+    tonight: datetime
     verdicts: tuple[Verdict, ...]
     left_alone: tuple[LeftAlone, ...]
     mark: tuple[str, ...] = ()
@@ -108,14 +111,13 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
     """
     backups, left_alone = understand(stock.snapshots)
     verdicts = _judge(backups, stock, rules_of, now)
-    tonight = now.date()
     unwanted = [verdict.snapshot for verdict in verdicts if not verdict.is_wanted]
-    due = _ids(snapshot for snapshot in unwanted if (mark_of(snapshot) or tonight) < tonight)
+    due = _ids(snapshot for snapshot in unwanted if _was_marked_a_night_ago(snapshot, now))
     most = default_cap(len(verdicts)) if cap is None else cap
     good = [each.snapshot.started for each in backups if each.points]
     refused = why_refused(len(backups), good, len(stock.points), now) or why_too_many(len(due), most)
     return PrunePlan(
-        tonight=tonight,
+        tonight=now,
         verdicts=verdicts,
         left_alone=left_alone,
         mark=() if refused else _ids(snapshot for snapshot in unwanted if mark_of(snapshot) is None)[:MOST_MARKED],
@@ -126,9 +128,13 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
 
 
 def may_still_go(snapshot: Snapshot, plan: PrunePlan) -> bool:
-    """Looked at again just before it is deleted: still marked on an earlier day, and held by nobody since."""
+    """Looked at again just before it is deleted: still marked a night ago, and held by nobody since."""
+    return _was_marked_a_night_ago(snapshot, plan.tonight) and find_hold(snapshot.tags) is None
+
+
+def _was_marked_a_night_ago(snapshot: Snapshot, now: datetime) -> bool:
     marked = mark_of(snapshot)
-    return marked is not None and marked < plan.tonight and find_hold(snapshot.tags) is None
+    return marked is not None and now - marked >= A_NIGHT
 
 
 def _judge(
@@ -177,15 +183,16 @@ def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
 
 
 def _without_extras(backups: Iterable[Backup], adopted: AbstractSet[str]) -> list[RestorePoint]:
-    """The points of one snapshot a run: the adopted one, else the oldest, which is the one a run adopts.
+    """One point a run and host: that in the adopted snapshot, else in the oldest, which is the one a run adopts.
 
-    CreateSnapshot has no client token, so a run may have left a second one behind.
+    CreateSnapshot has no client token, so a run may have left a second one behind. It is no extra for a host that was
+    complete in it alone.
     """
-    of_run: dict[RunId, Backup] = {}
+    chosen: dict[tuple[RunId, str], RestorePoint] = {}
     for each in sorted(backups, key=lambda each: each.snapshot.id not in adopted):
-        if each.snapshot.state == "completed":
-            of_run.setdefault(each.run, each)
-    return [point for each in of_run.values() for point in each.points]
+        for point in each.points:
+            chosen.setdefault((point.run, point.host_id), point)
+    return list(chosen.values())
 
 
 def _kept_for_hosts(

@@ -21,6 +21,9 @@ COMPLETE = "ebbtide:complete."
 CONSISTENCY = "ebbtide:consistency"
 MARKED = "ebbtide:marked"
 HOLD = "ebbtide:hold"
+SOURCE = "ebbtide:source"
+SOURCE_REGION = "ebbtide:source-region"
+TAKEN = "ebbtide:taken"
 HOLD_BY = "ebbtide:hold-by"
 HOLD_SINCE = "ebbtide:hold-since"
 NAME = "Name"
@@ -33,12 +36,13 @@ MOST_HOSTS = _IDS_PER_TAG * _COMPLETE_TAGS
 
 
 class Role(StrEnum):
-    """What a tagged resource is to us: an instance, a data volume, a recovery's own, a backup snapshot."""
+    """What a tagged resource is to us: an instance, a data volume, a recovery's own, a backup snapshot, its copy."""
 
     RECEIVER = "receiver"
     DATA = "data"
     RECOVERY = "recovery"
     BACKUP = "backup"
+    COPY = "copy"
 
 
 class Consistency(StrEnum):

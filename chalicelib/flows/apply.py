@@ -21,6 +21,8 @@ class Applied:
 
 def apply_policy(text: str, expected: str | None, world: World) -> Applied:
     """Raises ConfigError with every fault, and then nothing is changed; TransientError when someone was faster."""
+    if world.settings.is_standby:
+        raise ConfigError(("policy: this region is a standby: apply it in the region it stands by for",))
     current = world.catalog.policy_version()
     before = _readable(current, world) if current else None
     version = _next_version(world)
@@ -28,6 +30,7 @@ def apply_policy(text: str, expected: str | None, world: World) -> Applied:
     faults = (
         *_stale(current, expected),
         *_without_effect(policy),
+        *_unfit_here(policy, world),
         *_of_another(policy, find_owners(world)),
         *(_unfit_after(before, policy, world) if before else ()),
     )
@@ -67,6 +70,13 @@ def _without_effect(policy: Policy) -> tuple[str, ...]:
         for host in policy.hosts.values()
         if host.target == "volume"
     )
+
+
+def _unfit_here(policy: Policy, world: World) -> tuple[str, ...]:
+    """What only this deployment can tell."""
+    if policy.copy is None or policy.copy.region != world.settings.region:
+        return ()
+    return (f"copy.region: {policy.copy.region!r} is where the backups are, expected another region",)
 
 
 def _of_another(policy: Policy, owners: Mapping[str, str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from chalicelib import wire
 from chalicelib.core.model import RestorePoint
+from chalicelib.core.policy import Policy
 from chalicelib.core.policy_file import ids_named_in
 from chalicelib.errors import Refused
 from chalicelib.flows.policies import find_policy, find_versions, policy_key
@@ -21,7 +22,12 @@ class Forgotten:
 
 
 def forget_host(name: str, by: str, world: World, now: datetime, dry_run: bool = False) -> Forgotten:
-    """By the host's last name in a policy, or by its id. Raises Refused for one that is in force or unknown."""
+    """By the host's last name in a policy, or by its id.
+
+    Raises Refused for one that is in force or unknown, and at a standby.
+    """
+    if world.settings.is_standby:
+        raise Refused("this region is a standby and follows the other: forget the host in the region it stands by for")
     host_id = _find_id(name, world)
     policy = find_policy(world)
     if policy is None or host_id in {host.id for host in policy.hosts.values()}:
@@ -38,6 +44,12 @@ def forget_host(name: str, by: str, world: World, now: datetime, dry_run: bool =
 def find_forgotten(world: World) -> frozenset[str]:
     """The ids of the hosts that were ever forgotten."""
     return frozenset(wire.host_of_forgotten_key(key) for key in world.archive.list(wire.FORGOTTEN))
+
+
+def forgotten_under(policy: Policy | None, world: World) -> frozenset[str]:
+    """The ids of the hosts whose points keep nothing. One that is in the policy again is remembered."""
+    present = {host.id for host in policy.hosts.values()} if policy else set()
+    return find_forgotten(world) - present
 
 
 def _find_id(name: str, world: World) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib.core import tags
+from chalicelib.core.backups import is_ours
 from chalicelib.core.holds import Hold, Target, find_hold, hold_faults, hold_tags, release_tags
 from chalicelib.core.model import Snapshot
 from chalicelib.core.recovery import choose_point
@@ -54,7 +54,7 @@ def _get_backup(target: Target, world: World) -> Snapshot:
         raise Refused(
             f"there is no snapshot {snapshot_id} in this account and region: `ebbtide prune --dry-run` lists ours"
         ) from None
-    if snapshot.tags.get(tags.ROLE) != tags.Role.BACKUP:
+    if not is_ours(snapshot):
         raise Refused(f"snapshot {snapshot.id} is not tagged as a backup of ours: retention never touches it")
     return snapshot
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from chalicelib import wire
 from chalicelib.core import tags
@@ -9,10 +10,11 @@ from chalicelib.core.model import Pruning, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.core.protections import protections, with_shared
 from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune
-from chalicelib.core.retention import Rules
-from chalicelib.flows.forget import find_forgotten
+from chalicelib.flows.copy import find_uncopied
+from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.leases import Leased, leased
 from chalicelib.flows.policies import find_policy
+from chalicelib.flows.stock import find_stock, rules_of
 from chalicelib.ports import World
 
 NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
@@ -37,39 +39,31 @@ def _plan(world: World, now: datetime, allow: int | None) -> PrunePlan:
     """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted."""
     policy = find_policy(world)
     stock = _take_stock(policy, world)
-    planned = _plan_under(policy, stock, now, allow)
+    planned = _plan_under(policy, stock, world, now, allow)
     shared = world.volumes.find_shared((*planned.mark, *planned.delete))
     if not shared:
         return planned
-    return _plan_under(policy, replace(stock, protected=with_shared(stock.protected, shared)), now, allow)
+    return _plan_under(policy, replace(stock, protected=with_shared(stock.protected, shared)), world, now, allow)
 
 
-def _plan_under(policy: Policy | None, stock: Stock, now: datetime, allow: int | None) -> PrunePlan:
-    if policy is None:
-        return replace(plan_prune(stock, _no_rules, now), refused=NO_POLICY, mark=(), delete=())
-    return plan_prune(stock, policy.rules_of, now, allow)
-
-
-def _no_rules(_: str) -> Rules:
-    """Without a policy nobody's points expire."""
-    return Rules()
+def _plan_under(policy: Policy | None, stock: Stock, world: World, now: datetime, allow: int | None) -> PrunePlan:
+    planned = plan_prune(stock, partial(rules_of, policy=policy, world=world), now, allow)
+    return planned if policy else replace(planned, refused=NO_POLICY, mark=(), delete=())
 
 
 def _take_stock(policy: Policy | None, world: World) -> Stock:
-    """All of it or none: a listing that breaks off raises, and then nothing is planned.
-
-    A host that was forgotten and is in the policy again is remembered.
-    """
-    present = {host.id for host in policy.hosts.values()} if policy else set()
+    """All of it or none: a listing that breaks off raises, and then nothing is planned."""
+    snapshots = find_stock(world)
     return Stock(
-        snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP})),
+        snapshots=tuple(snapshots),
         points=tuple(world.catalog.find_points()),
         protected=protections(
             locks=world.volumes.find_locks(),
             images=world.volumes.find_images(),
             recoveries=world.catalog.find_recoveries(),
+            uncopied=find_uncopied(snapshots, policy, world),
         ),
-        forgotten=find_forgotten(world) - present,
+        forgotten=forgotten_under(policy, world),
     )
 
 

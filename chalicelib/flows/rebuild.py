@@ -3,19 +3,21 @@
 Nothing is decided here. What was open stays open, and the next tick goes on with it as if nothing had happened.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.backups import points_in
-from chalicelib.core.model import ExpectedHost, Recovery, RecoveryId, RestorePoint, Run, RunId, Snapshot
+from chalicelib.core.ids import parse_run
+from chalicelib.core.model import ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
 from chalicelib.core.recovery import PROVEN
 from chalicelib.errors import PermanentError
+from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
+from chalicelib.flows.stock import find_stock
 from chalicelib.ports import World
 
 _Id = TypeVar("_Id", RunId, RecoveryId)
@@ -39,13 +41,15 @@ def rebuild(world: World) -> Rebuilt:
     """What the table still has stays as it is; what it has lost comes back."""
     faults: list[str] = []
     policy = _rebuild_policy(world)
-    runs = _read_each(wire.RUNS, wire.run_of_key, _read_run, world, faults)
+    runs = _read_each(wire.RUNS, wire.run_of_key, read_run, world, faults)
     results = sum(_rebuild_run(run, world, faults) for run in runs)
-    points = _rebuild_points(runs, world, faults)
-    recoveries = _read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults)
+    stock = find_stock(world)
+    points = _rebuild_points(stock, runs, world, faults)
+    lost = _rebuild_lost_runs(stock, runs, world)
+    recoveries = _own(_read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
-    return Rebuilt(policy, len(runs), results, points, len(recoveries), tuple(faults))
+    return Rebuilt(policy, len(runs) + lost, results, points, len(recoveries), tuple(faults))
 
 
 def _read_each(
@@ -86,7 +90,7 @@ def _rebuild_policy(world: World) -> str | None:
 # -- runs and results -------------------------------------------------------------------------------------------------
 
 
-def _read_run(run_id: RunId, world: World) -> Run | None:
+def read_run(run_id: RunId, world: World) -> Run | None:
     """As it was briefed and closed; without a brief nothing was launched, and only the closing remembers it."""
     keys = world.archive.list(wire.run_prefix(run_id))
     brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
@@ -124,30 +128,46 @@ def _rebuild_run(run: Run, world: World, faults: list[str]) -> int:
     return len(received.results)
 
 
-# -- restore points ---------------------------------------------------------------------------------------------------
+# -- what only the tags remember --------------------------------------------------------------------------------------
 
 
-def _rebuild_points(runs: Iterable[Run], world: World, faults: list[str]) -> int:
-    """From the tags alone; the archive only adds which snapshot a run adopted, and the manifests."""
+def _rebuild_points(stock: Iterable[Snapshot], runs: Iterable[Run], world: World, faults: list[str]) -> int:
     adopted = {run.id: run.snapshot_id for run in runs if run.snapshot_id is not None}
-    snapshots = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP})
-    for run_id, points in _points_of_each_run(snapshots, adopted, faults).items():
-        manifests = {result.id: result.manifest for result in world.catalog.find_results(run_id)}
-        for point in points:
-            world.catalog.record_point(replace(point, manifest=manifests.get(point.host_id)))
+    for run_id, points in points_of_each_run(stock, adopted, faults).items():
+        record_points(run_id, points, world)
     return len(world.catalog.find_points())
 
 
-def _points_of_each_run(
-    snapshots: Iterable[Snapshot], adopted: Mapping[RunId, str], faults: list[str]
-) -> dict[RunId, tuple[RestorePoint, ...]]:
-    """Those in the snapshot its run adopted, else in the oldest completed one, which is the one it will adopt."""
-    chosen: dict[RunId, tuple[RestorePoint, ...]] = {}
-    for snapshot in sorted(snapshots, key=lambda snapshot: (snapshot.started, snapshot.id)):
-        points = _tried(f"snapshot {snapshot.id}", partial(points_in, snapshot), faults)
-        if points and adopted.get(points[0].run, snapshot.id) == snapshot.id:
-            chosen.setdefault(points[0].run, points)
-    return chosen
+def _rebuild_lost_runs(stock: Iterable[Snapshot], runs: Iterable[Run], world: World) -> int:
+    """How many runs the archive has lost: their ids stay taken, or a new one would adopt the old one's snapshot."""
+    lost: dict[RunId, Run] = {}
+    archived = {run.id for run in runs}
+    for snapshot in sorted(stock, key=lambda snapshot: (snapshot.started, snapshot.id)):
+        run = _find_run_of(snapshot)
+        if run is not None and run.id not in archived:
+            lost.setdefault(run.id, run)
+    for run in lost.values():
+        world.catalog.open_run(run)
+    return len(lost)
+
+
+def _find_run_of(snapshot: Snapshot) -> Run | None:
+    """The run a snapshot was taken of, closed; its hosts go by their ids, for names, times and nonces are lost."""
+    try:
+        run_id, hosts = parse_run(snapshot.tags.get(tags.RUN, "")), tags.unpack(snapshot.tags)
+    except PermanentError:
+        return None
+    return Run(
+        id=run_id,
+        policy_version="",
+        opened=snapshot.started,
+        deadline=snapshot.started,
+        hosts=tuple(ExpectedHost(host_id, host_id, nonce="") for host_id in hosts),
+        state=RunState.DONE if hosts and snapshot.state == "completed" else RunState.FAILED,
+        snapshot_id=origin_of(snapshot),
+        closed=snapshot.started,
+        why=f"known only from the tags of snapshot {snapshot.id}",
+    )
 
 
 # -- recoveries -------------------------------------------------------------------------------------------------------
@@ -171,6 +191,14 @@ def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
         machine_id=closed.machine_id,
         closed=closed.closed,
     )
+
+
+def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) -> list[Recovery]:
+    """At a standby, those that were made from its copies: the archive's replica tells of the other region's as well."""
+    if not world.settings.is_standby:
+        return recoveries
+    copies = {copy.id for copy in stock}
+    return [recovery for recovery in recoveries if recovery.point.snapshot_id in copies]
 
 
 def _rebuild_recovery(recovery: Recovery, world: World, faults: list[str]) -> None:

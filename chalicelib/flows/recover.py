@@ -16,6 +16,7 @@ from chalicelib.ports import World
 
 # A whole drill takes about ten passes; more than this is a plan that contradicts itself.
 MOST_PASSES = 25
+_BEFORE_A_STANDBYS_FIRST = 1000
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,16 @@ def _is_the_same(recovery: Recovery, kind: RecoveryKind, point: RestorePoint) ->
 
 
 def _next_id(host_id: str, known: Iterable[Recovery], world: World, now: datetime) -> RecoveryId:
-    """Never one that the archive has seen, even if the table has lost it."""
+    """Never one that the archive has seen, even if the table has lost it.
+
+    A standby counts from far above: its archive may yet be brought the other region's recoveries of today.
+    """
     today = now.date()
     archived = world.archive.list(wire.recoveries_prefix(host_id, today))
     used = {recovery.id for recovery in known} | {wire.recovery_of_key(key) for key in archived}
-    return RecoveryId(host_id, today, 1 + max((each.attempt for each in used if each.day == today), default=0))
+    before = _BEFORE_A_STANDBYS_FIRST if world.settings.is_standby else 0
+    attempts = (each.attempt for each in used if each.day == today)
+    return RecoveryId(host_id, today, 1 + max([before, *attempts]))
 
 
 # -- going on ---------------------------------------------------------------------------------------------------------

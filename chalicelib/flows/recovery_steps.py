@@ -87,9 +87,12 @@ def _launch_where_there_is_room(recovery: Recovery, world: World) -> Machine:
 
 
 def _place(recovery: Recovery, world: World) -> Place:
-    """As the policy in force has it; without a word on restores, where and on what the host's receiver stands."""
+    """As the policy in force has it; without a word on restores, where and on what the host's receiver stands.
+
+    The policy's subnet is one of the region that makes the backups; a standby has only its own.
+    """
     policy = find_policy(world)
-    subnet = policy.restore.subnet if policy else None
+    subnet = policy.restore.subnet if policy and not world.settings.is_standby else None
     return Place(subnet or world.settings.subnet, _instances(recovery, policy))
 
 

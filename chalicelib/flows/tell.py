@@ -52,7 +52,8 @@ def tell(world: World, now: datetime) -> Telling:
     untold = (*find_untold(troubles, known, subjects(policy), now), *([weekly] if weekly else []))
     ping = dead_man.good_night(facts, troubles, known, now)
     post = [_send(together, partial(_publish, policy, world), world, now) for together in bundles(untold)]
-    if ping and policy.alarm.ping:
+    # A standby knows only what has reached it: its ping would drown what is wrong in the region it stands by for.
+    if ping and policy.alarm.ping and not world.settings.is_standby:
         post.append(_send([ping], partial(_ping, policy.alarm.ping, world), world, now))
     return Telling(
         sent=tuple(sent for sent in post if isinstance(sent, str)),

@@ -11,6 +11,8 @@ from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.windows import due, nights_had
 from chalicelib.errors import PermanentError
+from chalicelib.flows.copy import copies_wanted
+from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
@@ -31,11 +33,14 @@ class Ticked:
 
 
 def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
+    """A standby opens no runs: it follows the region it stands by for, and tends its own recoveries."""
+    if world.settings.is_standby:
+        follow(world, now)
     policy = find_policy(world)
     opened: list[RunId] = []
     open_runs: list[RunId] = []
     faults = []
-    for receiver in policy.receivers.values() if policy else ():
+    for receiver in policy.receivers.values() if policy and not world.settings.is_standby else ():
         try:
             runs = world.catalog.find_runs(receiver.name)
             if policy and (run := _open_if_due(receiver, runs, policy, world, now, new_nonce)):
@@ -50,6 +55,8 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
     for recovery_id in recoveries:
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
+    if copies_wanted(policy, world):
+        world.lambdas.invoke_later("copy", wire.copy_payload())
     if now.minute < _A_TICK or any(told.told is None for told in world.catalog.find_told()):
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries), tuple(faults))

@@ -9,6 +9,7 @@ from chalicelib.core import tags
 from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.flows import reconcile as run_side
 from chalicelib.flows import recover as recovery_side
+from chalicelib.flows.follow import follow
 from chalicelib.ports import World
 
 Outcome = run_side.Outcome | recovery_side.Outcome
@@ -31,7 +32,7 @@ def on_instance(instance_id: str, world: World, now: datetime) -> Outcome | None
 
 
 def on_snapshot(snapshot_id: str, world: World, now: datetime) -> Outcome | None:
-    """None when the snapshot is not ours."""
+    """None when the snapshot is not ours, and for a copy, which belongs to no open run."""
     try:
         snapshot = world.volumes.get_snapshot(snapshot_id)
     except KeyError:
@@ -45,5 +46,8 @@ def _wake_owner(tagged: Mapping[str, str], world: World, now: datetime) -> Outco
             return run_side.reconcile(parse_run(tagged.get(tags.RUN, "")), world, now)
         case tags.Role.RECOVERY:
             return recovery_side.recover(parse_recovery(tagged.get(tags.RECOVERY, "")), world, now)
+        case tags.Role.COPY if world.settings.is_standby:
+            follow(world, now)
+            return None
         case _:
             return None

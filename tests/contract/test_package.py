@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 RULES = {
     "tick": {"schedule": "rate(5 minutes)"},
+    "sweep": {"schedule": "rate(1 hour)"},
     "on_report": {"source": [{"prefix": "ebbtide."}]},
     "on_instance_state": {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]},
     "on_snapshot_state": {"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]},
@@ -237,7 +238,7 @@ def test_whoever_may_end_something_may_wake_who_tells(template: package.Template
         if statement["Sid"] == "CallLater" and "-tell_operators" in json.dumps(statement["Resource"])
     }
 
-    assert may == {*RULES, "reconcile_run", "recover", "prune"}
+    assert may == {*RULES, "reconcile_run", "recover", "prune"} - {"sweep"}
 
 
 def test_what_cloudwatch_watches_goes_to_the_topic_and_what_it_watches_is_sent(template: package.Template) -> None:

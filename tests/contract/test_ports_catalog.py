@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.aws.catalog import DynamoCatalog
-from chalicelib.core.model import HostStatus, Lease, Pruning, RecoveryState, RunState
+from chalicelib.core.model import CopyIntent, HostStatus, Lease, Pruning, RecoveryState, RunState
 from chalicelib.core.telling import Told
 from chalicelib.errors import PermanentError
 from chalicelib.ports import Catalog
@@ -220,6 +220,21 @@ def test_an_item_of_an_unknown_schema_is_not_guessed_at(account: Account) -> Non
 
     with pytest.raises(PermanentError, match="schema"):
         catalog.get_run(a_run_id())
+
+
+def test_an_intent_to_copy_is_written_by_one_of_two_and_forgotten_once_it_has_served(catalog: DynamoCatalog) -> None:
+    intent = CopyIntent("snap-1", "eu-central-1", attempt=1, asked=a_moment())
+
+    first, late = catalog.save_copy_intent(intent), catalog.save_copy_intent(intent)
+    assert first is not None
+    again = catalog.save_copy_intent(replace(first, attempt=2, why="no key"))
+    outdated = catalog.save_copy_intent(replace(first, attempt=3))
+
+    assert (late, outdated) == (None, None)
+    assert catalog.find_copy_intents() == [again] == [replace(intent, attempt=2, why="no key", version=2)]
+    catalog.forget_copy_intent(intent)
+    catalog.forget_copy_intent(intent)
+    assert catalog.find_copy_intents() == []
 
 
 def a_told(about: str = "host/us0a", told: bool = False) -> Told:

@@ -32,6 +32,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "ZONE": account.zone,
         "FUNCTION_PREFIX": PREFIX,
         "AGENT": "agent/ebbtide-agent.pyz",
+        "ROLE": "primary",
         "TOPIC_PREFIX": "arn:aws:sns:us-east-1:123456789012:ebbtide-test-",
     }
     for name, value in environment.items():

@@ -18,6 +18,7 @@ from chalicelib.wire import parse_recovery_report
 from ebbtide_agent import volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Entry, Header, read_real
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.paths import MachinePaths
@@ -288,7 +289,7 @@ def test_without_a_manifest_nothing_is_proven(
 
 
 def test_a_machine_that_cannot_read_its_brief_powers_off(paths: MachinePaths, cloud: Cloud, tmp_path: Path) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(PermanentError, match=r"brief .* is not in the archive"):
         session.run(Instance("recovery", RECOVERY, 1, "archive", "us-east-1", BRIEF), paths, cloud, lambda: NOW)
 
     assert is_off(tmp_path)

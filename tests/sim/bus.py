@@ -46,11 +46,11 @@ class Bus:
         self._invocations += 1
         self._send(f"{function} {body}", fate, lambda: self.doors.invoke(function, json.loads(body)))
 
-    def tick(self) -> None:
-        """Every five minutes. Another one comes so soon that Lambda's retries of this one change nothing."""
-        with self.story.of("tick"):
+    def knock(self, schedule: str, knock: Knock) -> None:
+        """What a schedule does. Another one comes so soon that Lambda's retries of this one change nothing."""
+        with self.story.of(schedule):
             try:
-                self.doors.tick()
+                knock()
             except Exception as fault:  # noqa: BLE001
                 self.story.tell(f"    failed: {fault}")
 

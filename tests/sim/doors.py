@@ -39,7 +39,13 @@ class Doors:
         return self.client.lambda_.invoke(door, dict(payload)).payload
 
     def tick(self) -> None:
-        self.invoke("tick", self.client.events.generate_cw_event("aws.events", "Scheduled Event", {}, []))
+        self._scheduled("tick")
+
+    def sweep(self) -> None:
+        self._scheduled("sweep")
+
+    def _scheduled(self, door: str) -> None:
+        self.invoke(door, self.client.events.generate_cw_event("aws.events", "Scheduled Event", {}, []))
 
     def event(self, source: str, kind: str, detail: Mapping[str, Any]) -> None:
         door = "on_report" if source.startswith("ebbtide.") else _DOORS[kind]

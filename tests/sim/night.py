@@ -13,7 +13,7 @@ from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
 from chalicelib.core.windows import CATCH_UP, Window, window_on
 from chalicelib.ports import World
-from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, some_settings
+from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.doors import Doors, opened
@@ -22,7 +22,7 @@ from tests.sim.faults import QUIET, FaultPlan, HostNight, of_list
 from tests.sim.hosts import Hosts
 from tests.sim.machines import Box, SimMachines
 from tests.sim.policies import ONE_RECEIVER, SomePolicy
-from tests.sim.receiver import Receiver, Surroundings
+from tests.sim.receiver import A_MINUTE, Receiver, Surroundings
 from tests.sim.restorer import Restorer
 from tests.sim.story import Story
 from tests.sim.volumes import SimVolumes
@@ -92,6 +92,7 @@ class Simulation:
         return World(
             machines=exposed("machines", self.machines),
             volumes=exposed("volumes", self.volumes),
+            copies=exposed("copies", FakeCopies()),
             address=exposed("address", self.address),
             archive=exposed("archive", self.archive),
             catalog=exposed("catalog", self.catalog),
@@ -155,10 +156,14 @@ class Simulation:
         return [run for run in newest if run.state is RunState.FAILED and not self.alarms.when(f"run {run.id} failed")]
 
     def tick(self) -> None:
+        """What the schedule does, unless it is silent: the sweep comes once an hour."""
         since = self.agenda.now - self.started
-        if not any(begins <= since < ends for begins, ends in self.scenario.plan.silences):
-            for _ in range(self.scenario.plan.ticks_at_once):
-                self.bus.tick()
+        if any(begins <= since < ends for begins, ends in self.scenario.plan.silences):
+            return
+        for _ in range(self.scenario.plan.ticks_at_once):
+            self.bus.knock("tick", self.bus.doors.tick)
+        if self.agenda.now.minute < A_TICK // A_MINUTE:
+            self.bus.knock("sweep", self.bus.doors.sweep)
 
     def _is_over(self, night: Night) -> bool:
         """Its run is closed, or will never be opened, and every machine of a closed run is gone."""

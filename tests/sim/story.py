@@ -79,6 +79,10 @@ def _pruned(said: dict[str, Any]) -> str:
     return f"    pruned: marked {said['marked']}, deleted {said['deleted']}{refused}"
 
 
+def _swept(said: dict[str, Any]) -> str:
+    return "".join(f"    sweeps {what}: {why}" for what, why in said["removed"].items())
+
+
 def _untold(said: dict[str, Any]) -> str:
     return f"    could not tell: {said['subject']}: {said['why']}"
 
@@ -93,6 +97,7 @@ _LINES = {
     "reconciled": _reconciled,
     "report rejected": _rejected,
     "pruned": _pruned,
+    "swept": _swept,
     "told": _silent,
     "not told": _untold,
 }

@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.model import RecoveryState, RunState
+from chalicelib.ports import LaunchRequest
 from tests.sim import restorer
 from tests.sim.ending import the_end
 from tests.sim.faults import Deed, Does, FaultPlan, HostNight, MachineLife
@@ -151,7 +152,7 @@ def test_o3_what_the_cap_has_stopped_is_deleted_once_the_number_is_confirmed() -
     assert sum(not each.tags.get(tags.MARKED) for each in sim.volumes.snapshots.values()) == 3
 
 
-@pytest.mark.fault("O7", lacks="the sweep, and its own cost alarm")
+@pytest.mark.fault("O7", lacks="its own cost alarm")
 @pytest.mark.parametrize("life", [MachineLife(hangs=True), MachineLife(gets_ready=False, hangs=True)])
 def test_o7_a_drill_leaves_nothing_behind_whatever_its_machine_does(life: MachineLife) -> None:
     drill = Deed(AN_HOUR, Does.DRILL, "us0")
@@ -161,6 +162,23 @@ def test_o7_a_drill_leaves_nothing_behind_whatever_its_machine_does(life: Machin
     assert all(recovery.state.is_final for recovery in sim.catalog.find_recoveries())
     assert all(box.machine.state == "terminated" for box in sim.machines.boxes.values())
     assert {volume.tags[tags.ROLE] for volume in sim.volumes.volumes.values()} == {tags.Role.DATA}
+
+
+@pytest.mark.fault("O7", lacks="its own cost alarm")
+def test_o7_what_a_drill_has_left_behind_all_the_same_is_swept_within_the_hour() -> None:
+    sim = play(planned(deeds=(Deed(AN_HOUR, Does.DRILL, "us0"),)))
+    (recovery,) = sim.catalog.find_recoveries()
+    left = {tags.SCHEMA: "1", tags.RECOVERY: str(recovery.id), tags.ROLE: tags.Role.RECOVERY}
+    with sim.doors_open():
+        machine = sim.machines.launch(LaunchRequest("t", "t4g.small", "subnet-a", "sg-drill", "", left))
+        volume = sim.volumes.create_volume("v", "zone-a", 80, "gp3", left)
+        sim.machines.on_running = lambda box: None
+        sim.agenda.run_until(sim.agenda.now.replace(minute=0) + AN_HOUR)
+        sim.tick()
+        sim.agenda.run_until(sim.agenda.now + AN_HOUR)
+
+    assert sim.machines.boxes[machine.id].machine.state == "terminated"
+    assert volume.id not in sim.volumes.volumes
 
 
 @pytest.mark.fault("O8")

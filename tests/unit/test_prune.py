@@ -49,7 +49,7 @@ def test_what_no_host_wants_is_marked_tonight() -> None:
 
     assert plan.mark == ("snap-20", "snap-21")
     assert plan.delete == ()
-    assert marks(world) == {"snap-20": "2026-11-23", "snap-21": "2026-11-23"}
+    assert marks(world) == dict.fromkeys(("snap-20", "snap-21"), TONIGHT.isoformat())
     assert len(world.volumes.snapshots) == 4
 
 
@@ -363,7 +363,7 @@ def test_an_answer_too_large_for_a_function_leaves_out_the_oldest_of_what_stays(
     world = a_world_with_snapshots()
     plan = prune(world, TONIGHT)
     sizes = [len(json.dumps(entry)) for entry in wire.pruned(plan)["plan"]]
-    monkeypatch.setattr(wire, "LARGEST_ANSWER", sum(sizes) - 1)
+    monkeypatch.setattr(wire.asked, "LARGEST_ANSWER", sum(sizes) - 1)
 
     answer = wire.pruned(plan)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -67,6 +68,16 @@ def test_one_marked_on_an_earlier_day_is_deleted() -> None:
     planned = plan([a_snapshot(0), a_snapshot(1, marked=YESTERDAY)])
 
     assert (planned.mark, planned.delete) == ((), ("snap-main-1-0",))
+
+
+@pytest.mark.parametrize(("hours", "goes"), [(1, False), (19, False), (20, True), (24, True)])
+def test_between_mark_and_deletion_lies_a_night_and_not_a_midnight(hours: int, goes: bool) -> None:
+    marked = a_snapshot(1, marked=(NOW - timedelta(hours=hours)).isoformat())
+
+    planned = plan([a_snapshot(0), marked])
+
+    assert planned.delete == ((marked.id,) if goes else ())
+    assert may_still_go(marked, planned) is goes
 
 
 def test_one_marked_today_waits_for_tomorrow_however_often_the_pruner_runs() -> None:
@@ -237,6 +248,25 @@ def test_a_second_snapshot_of_one_run_goes_and_the_adopted_one_stays() -> None:
 
     assert unknown.mark == (second.id,)
     assert adopted.mark == (first.id,)
+
+
+def test_a_second_snapshot_of_one_run_stays_for_the_hosts_that_were_complete_in_it_alone() -> None:
+    first, second = a_snapshot(1, (), extra=0), a_snapshot(1, extra=9)
+    of_us0, of_both = a_snapshot(2, extra=0), a_snapshot(2, ("us0a", "eu0a"), extra=9)
+
+    planned = plan([a_snapshot(0, ()), first, second, of_us0, of_both], Rules(last=9))
+
+    assert planned.mark == (first.id,)
+    assert reasons(planned, second) == (Reason("last snapshot", "us0a"),)
+    assert reasons(planned, of_both) == (Reason("last snapshot", "eu0a"),)
+
+
+def test_a_copy_is_judged_like_the_backup_it_is_of() -> None:
+    newest, older = (a_snapshot(night, role="copy") for night in range(2))
+
+    planned = plan([newest, older])
+
+    assert (planned.mark, planned.left_alone) == ((older.id,), ())
 
 
 def test_a_failed_snapshot_holds_nothing_and_goes() -> None:

@@ -1,10 +1,7 @@
 """Losing the table loses nothing: what nights and drills have written is all found again."""
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 
@@ -13,10 +10,8 @@ from chalicelib.core import tags
 from chalicelib.core.model import (
     HostResult,
     Recovery,
-    RecoveryId,
     RestorePoint,
     Run,
-    RunId,
     RunState,
 )
 from chalicelib.flows.apply import apply_policy
@@ -24,82 +19,11 @@ from chalicelib.flows.rebuild import Rebuilt, rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import open_drill, recover
 from chalicelib.flows.run_now import run_now
-from tests.builders import A_POLICY_TEXT, a_moment, a_release, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeArchive, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
+from tests.past import a_world_with_a_past, an_open_drill, an_open_night
 
-WIRE = Path(__file__).parents[1] / "contract" / "wire"
-HOSTS = ("us0", "eu0")
 MOST_CALLS = 200
-
-
-# -- a world with a past, made by the flows ---------------------------------------------------------------------------
-
-
-def a_world_with_a_past(statuses: Iterable[str] = ("complete", "complete")) -> FakeWorld:
-    """Two nights, and two drills of us0: the first proved its newest point, the second could not ask it again."""
-    world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
-    a_night(world, 22)
-    a_night(world, 23, statuses)
-    a_drill(world, a_moment(9))
-    a_drill(world, a_moment(15), verdict="content only")
-    return world
-
-
-def a_night(world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "complete")) -> RunId:
-    """Opened, pushed to, released, snapshotted, closed."""
-    run_id = an_open_night(world, day)
-    run = world.catalog.get_run(run_id)
-    for host, status in zip(run.hosts, statuses, strict=True):
-        report = json.loads((WIRE / "report.json").read_text())
-        told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
-        report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
-        world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
-    world.archive.put_once(f"runs/{run_id}/released/1.json", a_release(run_id))
-    stand_down(world)
-    reconcile(run_id, world, a_moment(3, day=day))
-    for snapshot_id in world.volumes.snapshots:
-        world.volumes.complete(snapshot_id)
-    reconcile(run_id, world, a_moment(3, 30, day=day))
-    return run_id
-
-
-def an_open_night(world: FakeWorld, day: int) -> RunId:
-    """Its receiver is up and its hosts are pushing."""
-    now = a_moment(2, day=day)
-    world.machines.now = world.volumes.now = now
-    run_id = run_now("main", world, now, new_nonce=lambda: f"{day:032}")
-    reconcile(run_id, world, now)
-    attempt = world.catalog.get_run(run_id).machine_attempt
-    world.archive.put_once(f"runs/{run_id}/ready/{attempt}.json", b"{}")
-    reconcile(run_id, world, now)
-    return run_id
-
-
-def stand_down(world: FakeWorld) -> None:
-    """Every machine powers itself off, and EBS lets go of its volumes."""
-    for machine_id in world.machines.by_id:
-        world.machines.terminate(machine_id)
-
-
-def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven") -> RecoveryId:
-    recovery_id = an_open_drill(world, now)
-    report = json.loads((WIRE / "recovery-report.json").read_text())
-    compared = {"entries": 120, "missing": 0, "extra": 0, "different": 0, "unhashed": 0}
-    told = {"recovery": str(recovery_id), "id": recovery_id.host_id, "verdict": verdict, "compared": compared}
-    up = {
-        "boot": {"state": "booted", "why": None, "seconds": 1.2},
-        "probe": {"target": "http://127.0.0.1/", "answer": "200 OK", "ok": True},
-    }
-    world.archive.put_once(wire.recovery_report_key(recovery_id), json.dumps({**report, **told, **up}).encode())
-    recover(recovery_id, world, now)
-    return recovery_id
-
-
-def an_open_drill(world: FakeWorld, now: datetime) -> RecoveryId:
-    recovery_id = open_drill("us0", world, now)
-    recover(recovery_id, world, now)
-    return recovery_id
 
 
 # -- what is compared -------------------------------------------------------------------------------------------------
@@ -254,6 +178,50 @@ def test_without_the_archive_the_tags_alone_give_the_restore_points() -> None:
     assert after.catalog.policy_version() is None
 
 
+@pytest.mark.parametrize("lost", ["table", "archive", "both"])
+def test_whatever_is_lost_every_restore_point_comes_back(lost: str) -> None:
+    world = a_world_with_a_past()
+    after = replace(
+        world,
+        archive=world.archive if lost == "table" else FakeArchive(),
+        catalog=world.catalog if lost == "archive" else FakeCatalog(),
+    )
+    before = [(point.host_id, point.at, point.snapshot_id, point.run) for point in world.catalog.find_points()]
+
+    rebuilt = rebuild(after)
+
+    found = [(point.host_id, point.at, point.snapshot_id, point.run) for point in after.catalog.find_points()]
+    assert found == before
+    assert (rebuilt.points, rebuilt.faults) == (4, ())
+
+
+def test_with_both_lost_a_host_is_restored_by_its_id_alone() -> None:
+    world = a_world_with_a_past()
+    after = replace(world, archive=FakeArchive(), catalog=FakeCatalog())
+    rebuild(after)
+    apply_policy(A_POLICY_TEXT.replace("us0", "us9").replace("us9a", "us9z"), None, after)
+
+    recovery_id = open_drill("us0a", after, a_moment(9, day=25))
+    recover(recovery_id, after, a_moment(9, day=25))
+
+    (machine,) = after.machines.find({tags.RECOVERY: str(recovery_id)})
+    assert machine.state == "running"
+    assert after.catalog.get_recovery(recovery_id).host == "us0a"
+
+
+def test_with_both_lost_no_new_run_takes_the_id_of_an_old_one_and_its_snapshot_with_it() -> None:
+    world = a_world_with_a_past()
+    after = replace(world, archive=FakeArchive(), catalog=FakeCatalog())
+    rebuild(after)
+    apply_policy(A_POLICY_TEXT, None, after)
+
+    next_run = run_now("main", after, a_moment(7), new_nonce=lambda: "0" * 32)
+
+    assert next_run == a_run_id(attempt=2)
+    remembered = after.catalog.get_run(a_run_id())
+    assert (remembered.state, [host.name for host in remembered.hosts]) == (RunState.DONE, ["eu0a", "us0a"])
+
+
 def test_the_newest_archived_policy_is_in_force_again() -> None:
     world = a_world()
     apply_policy(A_POLICY_TEXT, None, world)
@@ -302,7 +270,8 @@ def test_what_is_damaged_is_named_and_costs_only_itself() -> None:
         "runs/what/is/this/brief.json",
         "snapshot snap-damaged",
     }
-    assert (rebuilt.runs, rebuilt.points, rebuilt.recoveries) == (1, 4, 2)
+    assert (rebuilt.runs, rebuilt.points, rebuilt.recoveries) == (2, 4, 2)
+    assert after.catalog.get_run(a_run_id(22)).why == "known only from the tags of snapshot snap-2"
 
 
 @pytest.mark.parametrize("after_effect", [False, True], ids=["before its effect", "after its effect"])

@@ -56,7 +56,7 @@ def _night(receiver: Receiver, stop: threading.Event) -> int:
     paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths.sessions.mkdir(exist_ok=True, mode=0o700)
     paths.closing.unlink(missing_ok=True)
-    body = cloud.get(receiver.instance.brief)
+    body = cloud.get_brief(receiver.instance.brief)
     brief = parse_brief(body)
     write_whole(paths.brief, body)
     try:

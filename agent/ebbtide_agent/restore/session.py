@@ -39,7 +39,7 @@ NOT_REAL = BootOutcome(is_up=False, why="only root can make the tree real, and b
 def run(instance: Instance, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
     """Recover, report, power off. Whatever goes wrong once the brief is read is in the report; off it goes always."""
     try:
-        brief = parse_brief(cloud.get(instance.brief))
+        brief = parse_brief(cloud.get_brief(instance.brief))
         report = _recovered(brief, paths, cloud, now)
         cloud.put_once(f"recoveries/{brief.recovery}/report.json", encode_report(report))
         cloud.send_event("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": brief.recovery})

@@ -1,0 +1,215 @@
+"""Copies in another region, decided: which snapshots still need one, and which to ask for now.
+
+What is true is what the copies' own tags say there. The intents only keep a request from being made twice while EC2
+does not show its effect yet, and remember why one failed.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from chalicelib.core import tags
+from chalicelib.core.backups import points_in
+from chalicelib.core.model import CopyIntent, RestorePoint, Snapshot
+from chalicelib.core.retention import Rules, retain
+from chalicelib.errors import PermanentError
+
+# https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html: 20 at once per destination region, by default
+MOST_AT_ONCE = 20
+# EC2 may not show a new copy for minutes; only then is it safe to ask for it again.
+COPY_SETTLES = timedelta(minutes=5)
+# A copy that has failed is not asked for again by the very next tick.
+RETRY_AFTER = timedelta(hours=1)
+
+_OF_THE_RUN = (tags.SCHEMA, tags.RECEIVER, tags.RUN, tags.TREE, tags.CONSISTENCY)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A snapshot to ask a copy of, and which attempt that is."""
+
+    source: Snapshot
+    attempt: int
+
+
+@dataclass(frozen=True)
+class CopyFailure:
+    """A snapshot whose copy has failed so far, how often it was tried, and why it failed last."""
+
+    snapshot_id: str
+    attempts: int
+    why: str
+
+
+@dataclass(frozen=True)
+class CopyPlan:
+    """What to ask for now, what waits and why, what has failed so far, and the intents that have served."""
+
+    ask: tuple[Ask, ...] = ()
+    waiting: tuple[str, ...] = ()
+    failed: tuple[CopyFailure, ...] = ()
+    served: tuple[CopyIntent, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A snapshot without a complete copy, and everything known of the attempts to make one."""
+
+    source: Snapshot
+    intent: CopyIntent | None
+    tries: tuple[Snapshot, ...]
+
+    @property
+    def receiver(self) -> str:
+        return self.source.tags.get(tags.RECEIVER, "")
+
+    @property
+    def pending(self) -> Snapshot | None:
+        return next((each for each in self.tries if each.state == "pending"), None)
+
+    @property
+    def attempts(self) -> int:
+        return max(self.intent.attempt if self.intent else 0, len(self.tries))
+
+    @property
+    def asked(self) -> datetime | None:
+        return self.intent.asked if self.intent else max((each.started for each in self.tries), default=None)
+
+    @property
+    def failure(self) -> str | None:
+        if self.intent and self.intent.why:
+            return self.intent.why
+        broken = next((each for each in self.tries if each.state == "error"), None)
+        return f"copy {broken.id} ended in an error" if broken else None
+
+    def is_on_its_way(self, now: datetime) -> bool:
+        """Being made, or asked for so lately that EC2 need not show it yet."""
+        is_fresh = self.intent is not None and self.intent.why is None and now < self.intent.asked + COPY_SETTLES
+        return self.pending is not None or is_fresh
+
+
+def plan_copies(
+    sources: Iterable[Snapshot],
+    copies: Sequence[Snapshot],
+    intents: Iterable[CopyIntent],
+    rules: Rules,
+    now: datetime,
+    forgotten: AbstractSet[str] = frozenset(),
+) -> CopyPlan:
+    """The next copies to ask for, the newest snapshots first, at most one of a receiver at a time.
+
+    Each copy then builds on the last of its receiver: EC2 copies only what has changed since a copy that is complete.
+    """
+    known = list(intents)
+    wanted = [_wanted(source, copies, known) for source in uncopied(sources, copies, rules, forgotten)]
+    on_their_way = [each for each in wanted if each.is_on_its_way(now)]
+    pending = sum(copy.state == "pending" for copy in copies)
+    room = MOST_AT_ONCE - pending - sum(each.pending is None for each in on_their_way)
+    busy = {each.receiver for each in on_their_way}
+    ask, waiting = [], []
+    for each in wanted:
+        why = _why_wait(each, busy, room, now)
+        if why:
+            waiting.append(f"snapshot {each.source.id}: {why}")
+        else:
+            ask.append(Ask(each.source, each.attempts + 1))
+            busy.add(each.receiver)
+            room -= 1
+    return CopyPlan(tuple(ask), tuple(waiting), _failures(wanted), _served(known, wanted))
+
+
+def uncopied(
+    sources: Iterable[Snapshot], copies: Iterable[Snapshot], rules: Rules, forgotten: AbstractSet[str] = frozenset()
+) -> tuple[Snapshot, ...]:
+    """The completed snapshots that the copies' rules want and whose run has no complete copy, the newest first.
+
+    The rules are applied to both together, so that what they have let go of over there is not copied once more. Neither
+    is what only hosts that are `forgotten`, by their ids, have points in.
+    """
+    here = _points_of_each_run(sources)
+    there = _points_of_each_run(as_taken(copy) for copy in copies)
+    kept = _kept({**there, **here}.values(), rules, forgotten)
+    wanted = (source for run, (source, _) in here.items() if source.id in kept and run not in there)
+    return tuple(sorted(wanted, key=lambda source: (source.started, source.id), reverse=True))
+
+
+def as_taken(copy: Snapshot) -> Snapshot:
+    """The copy at the time its source was taken: EC2's own is the time of copying. As it is, if that tag is damaged."""
+    try:
+        taken = datetime.fromisoformat(copy.tags.get(tags.TAKEN, ""))
+    except ValueError:
+        return copy
+    return replace(copy, started=taken) if taken.tzinfo else copy
+
+
+def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
+    """What the copy of a snapshot of `region` says: all that its source says of its run, and where it comes from.
+
+    Marks and holds are not among it: they are a region's own.
+    """
+    return {
+        **{key: value for key, value in source.tags.items() if key in _OF_THE_RUN or key.startswith(tags.COMPLETE)},
+        tags.NAME: source.tags.get(tags.NAME, source.id),
+        tags.ROLE: tags.Role.COPY,
+        tags.SOURCE: source.id,
+        tags.SOURCE_REGION: region,
+        tags.TAKEN: source.started.isoformat(),
+    }
+
+
+def _points_of_each_run(snapshots: Iterable[Snapshot]) -> dict[str, tuple[Snapshot, tuple[RestorePoint, ...]]]:
+    """One snapshot a run, the oldest, which is the one it adopts; what is damaged or holds nothing is left out."""
+    found: dict[str, tuple[Snapshot, tuple[RestorePoint, ...]]] = {}
+    for snapshot in sorted(snapshots, key=lambda snapshot: (snapshot.started, snapshot.id)):
+        try:
+            points = points_in(snapshot)
+        except PermanentError:
+            continue
+        if points:
+            found.setdefault(str(points[0].run), (snapshot, points))
+    return found
+
+
+def _kept(
+    held: Iterable[tuple[Snapshot, tuple[RestorePoint, ...]]], rules: Rules, forgotten: AbstractSet[str]
+) -> set[str]:
+    """The ids of the snapshots in which some host keeps a point."""
+    of_host: dict[str, list[RestorePoint]] = defaultdict(list)
+    for _, points in held:
+        for point in points:
+            if point.host_id not in forgotten:
+                of_host[point.host_id].append(point)
+    return {kept.point.snapshot_id for points in of_host.values() for kept in retain(points, rules).kept}
+
+
+def _wanted(source: Snapshot, copies: Iterable[Snapshot], intents: Iterable[CopyIntent]) -> _Wanted:
+    return _Wanted(
+        source,
+        next((intent for intent in intents if intent.snapshot_id == source.id), None),
+        tuple(copy for copy in copies if copy.tags.get(tags.SOURCE) == source.id),
+    )
+
+
+def _why_wait(each: _Wanted, busy: set[str], room: int, now: datetime) -> str | None:
+    if each.pending is not None:
+        return f"its copy {each.pending.id} is at {each.pending.progress} %"
+    if each.is_on_its_way(now):
+        return "its copy was asked for and does not show yet"
+    if each.failure and each.asked and now < each.asked + RETRY_AFTER:
+        return f"{each.failure}; it is asked for again after {(each.asked + RETRY_AFTER).isoformat()}"
+    if each.receiver in busy:
+        return f"another of {each.receiver} is being copied"
+    if room <= 0:
+        return f"{MOST_AT_ONCE} copies are under way, the most at once"
+    return None
+
+
+def _failures(wanted: Iterable[_Wanted]) -> tuple[CopyFailure, ...]:
+    return tuple(CopyFailure(each.source.id, each.attempts, each.failure) for each in wanted if each.failure)
+
+
+def _served(intents: Iterable[CopyIntent], wanted: Iterable[_Wanted]) -> tuple[CopyIntent, ...]:
+    needed = {each.source.id for each in wanted}
+    return tuple(intent for intent in intents if intent.snapshot_id not in needed)

@@ -1,0 +1,93 @@
+"""What outlived the run or recovery it was made for, decided: what is there and now in, what to remove and why out.
+
+Only machines and throw-away volumes are ever chosen: this room does not know snapshots, and passes data volumes by.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib.core import tags
+from chalicelib.core.model import Machine, Volume
+
+# A machine of a run that has just closed may still be powering itself off, and one just launched may have lost the
+# race with whoever records it.
+GRACE = timedelta(minutes=15)
+
+_GOING = ("shutting-down", "terminated")
+# DeleteVolume takes no other: an attached volume goes once its machine is gone.
+_FREE = ("available", "error")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A machine or volume, by its id, and why it goes."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What to end and what to delete; machines go first, because they hold volumes."""
+
+    machines: tuple[Removal, ...]
+    volumes: tuple[Removal, ...]
+
+
+def plan_sweep(
+    machines: Iterable[Machine], volumes: Iterable[Volume], owners: Mapping[str, datetime | None], now: datetime
+) -> SweepPlan:
+    """What is to be removed of these resources of ours.
+
+    `owners` says of every run and recovery that the catalogue knows when it was closed; None while it is open. What
+    the catalogue does not know may have been lost by it, so its resources stay until they expire.
+    """
+    staying = (machine for machine in machines if machine.state not in _GOING)
+    free = (volume for volume in volumes if volume.state in _FREE)
+    return SweepPlan(
+        machines=_removals((each.id, _why_end(each, owners, now)) for each in staying),
+        volumes=_removals((each.id, _why_delete(each, owners, now)) for each in free),
+    )
+
+
+def owner_of(tagged: Mapping[str, str]) -> str | None:
+    """The text of the run or recovery that a resource was made for; None for what belongs to neither."""
+    return tagged.get(tags.RUN) or tagged.get(tags.RECOVERY)
+
+
+def _removals(judged: Iterable[tuple[str, str | None]]) -> tuple[Removal, ...]:
+    return tuple(Removal(resource_id, why) for resource_id, why in judged if why is not None)
+
+
+def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datetime) -> str | None:
+    outlived = _why_outlived(machine.tags, owners, now)
+    is_anyones = owner_of(machine.tags) in owners or _expiry(machine.tags) is not None
+    if outlived or is_anyones or now < machine.launched + GRACE:
+        return outlived
+    return "it runs for no run and no recovery"
+
+
+def _why_delete(volume: Volume, owners: Mapping[str, datetime | None], now: datetime) -> str | None:
+    if volume.tags.get(tags.ROLE) == tags.Role.DATA or owner_of(volume.tags) is None:
+        return None
+    return _why_outlived(volume.tags, owners, now)
+
+
+def _why_outlived(tagged: Mapping[str, str], owners: Mapping[str, datetime | None], now: datetime) -> str | None:
+    expiry, owner = _expiry(tagged), owner_of(tagged)
+    if expiry is not None and now >= expiry:
+        return f"it expired at {expiry.isoformat()}"
+    closed = owners.get(owner) if owner else None
+    if closed is not None and now >= closed + GRACE:
+        return f"{owner} was closed at {closed.isoformat()}"
+    return None
+
+
+def _expiry(tagged: Mapping[str, str]) -> datetime | None:
+    """None for a tag that is missing, and for one that is no time with a zone: it does not say when."""
+    try:
+        expiry = datetime.fromisoformat(tagged.get(tags.EXPIRES, ""))
+    except ValueError:
+        return None
+    return expiry if expiry.tzinfo else None

@@ -1,0 +1,24 @@
+"""The snapshots that hold this region's restore points: its own backups, or at a standby the copies of another's."""
+
+from chalicelib.core import tags
+from chalicelib.core.copying import as_taken
+from chalicelib.core.model import Snapshot
+from chalicelib.core.policy import Policy
+from chalicelib.core.retention import Rules
+from chalicelib.ports import World
+
+
+def find_stock(world: World) -> list[Snapshot]:
+    """All of them, from all pages, each at the time its data was taken."""
+    if not world.settings.is_standby:
+        return world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP})
+    return [as_taken(copy) for copy in world.volumes.find_snapshots({tags.ROLE: tags.Role.COPY})]
+
+
+def rules_of(host_id: str, policy: Policy | None, world: World) -> Rules:
+    """What a host keeps here. Without a policy, and for a host that is no longer in it, nothing expires."""
+    own = policy.rules_of(host_id) if policy else Rules()
+    if not world.settings.is_standby:
+        return own
+    is_known = policy is not None and host_id in {host.id for host in policy.hosts.values()}
+    return policy.copy.retention if policy and policy.copy and is_known else Rules()

@@ -1,0 +1,148 @@
+"""A recovery: what its machine is told, what it found, how it closed."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from chalicelib.core.ids import checked_host_id, parse_recovery, parse_run
+from chalicelib.core.model import (
+    Boot,
+    ProbeAnswer,
+    Recovery,
+    RecoveryId,
+    RecoveryKind,
+    RecoveryReport,
+    RecoveryState,
+    RestorePoint,
+    TreeKind,
+)
+from chalicelib.fields import moment_text, read, written
+from chalicelib.wire.shared import bounded, owner_of
+
+RECOVERIES = "recoveries/"
+
+
+def recoveries_prefix(host_id: str, day: date) -> str:
+    return f"{RECOVERIES}{host_id}/{day.isoformat()}/"
+
+
+def recovery_prefix(recovery: RecoveryId) -> str:
+    return f"{RECOVERIES}{recovery}/"
+
+
+def recovery_of_key(key: str) -> RecoveryId:
+    """The recovery an archive key belongs to. Raises PermanentError."""
+    return parse_recovery(owner_of(key))
+
+
+def recovery_brief_key(recovery: RecoveryId) -> str:
+    return f"recoveries/{recovery}/brief.json"
+
+
+def recovery_report_key(recovery: RecoveryId) -> str:
+    return f"recoveries/{recovery}/report.json"
+
+
+def recovery_closed_key(recovery: RecoveryId) -> str:
+    return f"recoveries/{recovery}/closed.json"
+
+
+def recovery_brief(recovery: Recovery, volume_id: str) -> bytes:
+    """What a recovery's machine has to know, and all that `rebuild` needs to know of the recovery."""
+    return written(
+        {
+            "recovery": str(recovery.id),
+            "kind": recovery.kind.value,
+            "host": recovery.host,
+            "id": recovery.id.host_id,
+            "run": str(recovery.point.run),
+            "snapshot": recovery.point.snapshot_id,
+            "at": moment_text(recovery.point.at),
+            "volume": {"id": volume_id},
+            "tree": recovery.point.tree.value,
+            "manifest": recovery.point.manifest,
+            "probe": recovery.probe,
+            "opened": moment_text(recovery.opened),
+            "deadline": moment_text(recovery.deadline),
+        }
+    )
+
+
+def parse_recovery_brief(body: bytes) -> Recovery:
+    """The recovery as it was when it was briefed."""
+    fields = read("recovery brief", body)
+    recovery_id = parse_recovery(fields.text("recovery"))
+    return Recovery(
+        id=recovery_id,
+        kind=fields.choice("kind", RecoveryKind),
+        host=fields.text("host"),
+        point=RestorePoint(
+            host_id=recovery_id.host_id,
+            at=fields.moment("at"),
+            snapshot_id=fields.text("snapshot"),
+            run=parse_run(fields.text("run")),
+            tree=fields.choice("tree", TreeKind),
+            manifest=fields.maybe_text("manifest"),
+        ),
+        probe=fields.maybe_text("probe"),
+        opened=fields.moment("opened"),
+        deadline=fields.moment("deadline"),
+    )
+
+
+def parse_recovery_report(body: bytes) -> RecoveryReport:
+    fields = read("recovery report", body)
+    compared, boot, probe = fields.part("compared"), fields.part("boot"), fields.maybe_part("probe")
+    timings = fields.part("timings")
+    return RecoveryReport(
+        recovery=parse_recovery(fields.text("recovery")),
+        host_id=checked_host_id(fields.text("id")),
+        verdict=fields.text("verdict"),
+        entries=compared.number("entries"),
+        missing=compared.number("missing"),
+        extra=compared.number("extra"),
+        different=compared.number("different"),
+        unhashed=compared.number("unhashed"),
+        findings=bounded(fields, "findings"),
+        boot=Boot(boot.text("state") == "booted", boot.maybe_text("why"), boot.real("seconds")),
+        probe=ProbeAnswer(probe.text("target"), probe.text("answer"), probe.flag("ok")) if probe else None,
+        found=fields.maybe_text("found"),
+        timings={name: timings.real(name) for name in timings.values},
+        finished=fields.moment("finished"),
+    )
+
+
+@dataclass(frozen=True)
+class ClosedRecovery:
+    """How a recovery ended, as the archive keeps it."""
+
+    recovery: RecoveryId
+    state: RecoveryState
+    verdict: str | None
+    findings: tuple[str, ...]
+    machine_id: str | None
+    closed: datetime
+
+
+def closed_recovery_record(closed: ClosedRecovery) -> bytes:
+    return written(
+        {
+            "recovery": str(closed.recovery),
+            "state": closed.state.value,
+            "verdict": closed.verdict,
+            "findings": list(closed.findings),
+            "machine": closed.machine_id,
+            "closed": moment_text(closed.closed),
+        }
+    )
+
+
+def parse_closed_recovery(body: bytes) -> ClosedRecovery:
+    fields = read("closed recovery", body)
+    return ClosedRecovery(
+        recovery=parse_recovery(fields.text("recovery")),
+        state=fields.choice("state", RecoveryState),
+        verdict=fields.maybe_text("verdict"),
+        findings=fields.texts("findings"),
+        machine_id=fields.maybe_text("machine"),
+        closed=fields.moment("closed"),
+    )

@@ -1,0 +1,216 @@
+"""A run: what the receiver is told, what it and its hosts say, how it closed."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.core.ids import checked_host_id, host_uid, parse_run
+from chalicelib.core.model import (
+    ExpectedHost,
+    HostResult,
+    HostStatus,
+    Run,
+    RunId,
+    RunState,
+    TreeKind,
+)
+from chalicelib.core.policy import HostPolicy, ReceiverPolicy
+from chalicelib.errors import PermanentError
+from chalicelib.fields import Fields, moment_text, read, written
+from chalicelib.wire.shared import bounded, owner_of
+
+RUNS = "runs/"
+
+
+def run_of_key(key: str) -> RunId:
+    """The run an archive key belongs to. Raises PermanentError."""
+    return parse_run(owner_of(key))
+
+
+def brief_key(run: RunId, volume_id: str) -> str:
+    """A brief names its volume and is never written over: another volume has another brief."""
+    return f"runs/{run}/{volume_id}/brief.json"
+
+
+_BRIEF = re.compile(r"runs/.+/(?P<volume>vol-[^/]+)/brief\.json")
+
+
+def briefed_volumes(keys: Iterable[str]) -> frozenset[str]:
+    """The volumes that have a brief, from the archive's keys alone."""
+    return frozenset(match["volume"] for key in keys if (match := _BRIEF.fullmatch(key)))
+
+
+def closed_key(run: RunId) -> str:
+    return f"runs/{run}/closed.json"
+
+
+def run_prefix(run: RunId) -> str:
+    return f"runs/{run}/"
+
+
+def report_prefix(run: RunId) -> str:
+    return f"reports/{run}/"
+
+
+def host_key_parameter(receiver: str) -> str:
+    """The SSM parameter that holds the ssh host key a receiver keeps through all its machines."""
+    return f"/ebbtide/{receiver}/host-key"
+
+
+def receiver_brief(
+    run: Run, receiver: ReceiverPolicy, hosts: Mapping[str, HostPolicy], volume_id: str, grace: timedelta
+) -> bytes:
+    """What a receiver has to know of its night, and all that `rebuild` needs to know of the run."""
+    return written(
+        {
+            "run": str(run.id),
+            "receiver": receiver.name,
+            "policy": run.policy_version,
+            "opened": moment_text(run.opened),
+            "deadline": moment_text(run.deadline),
+            "grace_minutes": int(grace.total_seconds() // 60),
+            "volume": {"id": volume_id, "filesystem": receiver.volume.filesystem},
+            "host_key_parameter": host_key_parameter(receiver.name),
+            "hosts": [_briefed_host(host, hosts[host.name]) for host in run.hosts],
+        }
+    )
+
+
+def _briefed_host(host: ExpectedHost, policy: HostPolicy) -> dict[str, Any]:
+    return {
+        "name": host.name,
+        "id": host.id,
+        "uid": host_uid(host.id),
+        "keys": list(policy.keys),
+        "nonce": host.nonce,
+        "quota_gib": policy.quota_gib,
+    }
+
+
+def parse_receiver_brief(body: bytes) -> Run:
+    """The run as it was when it was briefed."""
+    fields = read("receiver brief", body)
+    return Run(
+        id=parse_run(fields.text("run")),
+        policy_version=fields.text("policy"),
+        opened=fields.moment("opened"),
+        deadline=fields.moment("deadline"),
+        hosts=tuple(
+            ExpectedHost(host.text("name"), checked_host_id(host.text("id")), host.text("nonce"))
+            for host in fields.parts("hosts")
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """A host's night as the receiver archived it, and the nonce that proves whose it is."""
+
+    result: HostResult
+    nonce: str
+
+
+def parse_report(body: bytes) -> Report:
+    fields = read("report", body)
+    received = fields.part("receiver")
+    manifest = received.maybe_part("manifest")
+    result = HostResult(
+        run=parse_run(fields.text("run")),
+        name=fields.text("host"),
+        id=checked_host_id(fields.text("id")),
+        status=_status(fields),
+        files=fields.number("files"),
+        bytes_sent=fields.number("bytes_sent"),
+        seconds=(fields.moment("finished") - fields.moment("started")).total_seconds(),
+        tree=received.choice("tree", TreeKind),
+        manifest=manifest.text("key") if manifest else None,
+        problems=bounded(fields, "problems"),
+    )
+    return Report(result, fields.text("nonce"))
+
+
+def _status(fields: Fields) -> HostStatus:
+    """Only what a host can say of itself: that it is expected or missing is ours to say."""
+    status = fields.choice("status", HostStatus)
+    if status in (HostStatus.EXPECTED, HostStatus.MISSING):
+        raise PermanentError(f"{fields.what}: status is {status.value}, expected what became of the host's night")
+    return status
+
+
+_NOTICE = re.compile(r"runs/.+/(?P<what>ready|released)/(?P<attempt>[1-9][0-9]{0,8})\.json")
+
+
+def notice_attempts(keys: Iterable[str], what: str) -> frozenset[int]:
+    """The attempts whose receiver said `what` ("ready" or "released"), from the archive's keys alone."""
+    matches = (_NOTICE.fullmatch(key) for key in keys)
+    return frozenset(int(match["attempt"]) for match in matches if match and match["what"] == what)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A receiver's word on itself: it stands ready, or it has let go of its volume."""
+
+    run: RunId
+    attempt: int
+    at: datetime
+    clean: bool
+
+
+def parse_notice(body: bytes) -> Notice:
+    """Whoever stands ready has nothing to let go of, and is not clean."""
+    fields = read("receiver notice", body)
+    is_clean = "clean" in fields.values and fields.flag("clean")
+    return Notice(parse_run(fields.text("run")), fields.number("attempt"), fields.moment("at"), is_clean)
+
+
+def released_key(run: RunId, attempt: int) -> str:
+    return f"runs/{run}/released/{attempt}.json"
+
+
+@dataclass(frozen=True)
+class ClosedHost:
+    name: str
+    id: str
+    status: HostStatus
+
+
+@dataclass(frozen=True)
+class Closed:
+    """How a run ended, as the archive keeps it."""
+
+    run: RunId
+    state: RunState
+    closed: datetime
+    snapshot_id: str | None
+    why: str | None
+    hosts: tuple[ClosedHost, ...]
+
+
+def closed_record(closed: Closed) -> bytes:
+    return written(
+        {
+            "run": str(closed.run),
+            "state": closed.state.value,
+            "closed": moment_text(closed.closed),
+            "snapshot": closed.snapshot_id,
+            "why": closed.why,
+            "hosts": [{"name": host.name, "id": host.id, "status": host.status.value} for host in closed.hosts],
+        }
+    )
+
+
+def parse_closed(body: bytes) -> Closed:
+    fields = read("closed run", body)
+    return Closed(
+        run=parse_run(fields.text("run")),
+        state=fields.choice("state", RunState),
+        closed=fields.moment("closed"),
+        snapshot_id=fields.maybe_text("snapshot"),
+        why=fields.maybe_text("why"),
+        hosts=tuple(
+            ClosedHost(host.text("name"), checked_host_id(host.text("id")), host.choice("status", HostStatus))
+            for host in fields.parts("hosts")
+        ),
+    )

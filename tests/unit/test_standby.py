@@ -1,0 +1,420 @@
+"""Two regions: the one that makes the backups, and the standby, which has nothing but what has reached it."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.holds import Target
+from chalicelib.core.model import RunState
+from chalicelib.errors import ConfigError, Refused
+from chalicelib.flows.apply import apply_policy
+from chalicelib.flows.copy import Copied, copy_snapshots
+from chalicelib.flows.follow import REPLICA_SETTLES, follow
+from chalicelib.flows.forget import forget_host
+from chalicelib.flows.hold import hold
+from chalicelib.flows.prune import prune
+from chalicelib.flows.rebuild import rebuild
+from chalicelib.flows.recover import open_restore, recover
+from chalicelib.flows.run_now import run_now
+from chalicelib.flows.sweep import sweep
+from chalicelib.flows.tell import tell
+from chalicelib.flows.tick import tick
+from chalicelib.flows.wake import on_snapshot
+from chalicelib.ports import StackRole
+from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
+from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world, some_settings
+from tests.past import a_night, an_open_drill
+
+THERE = "eu-central-1"
+POLICY = f"""{A_POLICY_TEXT}
+[copy]
+region = "{THERE}"
+retention = {{ daily = 2 }}
+
+[restore]
+subnet = "subnet-0aaaaaaaaaaaaaaaa"
+"""
+ONLY_US0 = POLICY.replace('hosts    = ["us0", "eu0"]', 'hosts    = ["us0"]')
+WITHOUT_EU0 = ONLY_US0[: ONLY_US0.index("[host.eu0]")] + ONLY_US0[ONLY_US0.index("[retention]") :]
+MOST_CALLS = 80
+
+
+def a_primary(*days: int) -> FakeWorld:
+    """Nights have gone by, and each was copied."""
+    primary = a_world()
+    apply_policy(POLICY, None, primary)
+    for day in days or (23,):
+        a_night(primary, day)
+        copy_all(primary, day)
+    return primary
+
+
+def copy_all(primary: FakeWorld, day: int) -> None:
+    """Everything that the copies' rules want at the end of that night, one after the other."""
+    primary.copies.now = a_moment(5, day=day)
+    while copy_snapshots(primary, a_moment(5, day=day)) != Copied():
+        primary.copies.end(THERE)
+
+
+def a_standby() -> FakeWorld:
+    """Deployed beforehand: its own subnet and groups, an empty table, an empty archive, no snapshots."""
+    settings = replace(some_settings(), region=THERE, role=StackRole.STANDBY, subnets=("subnet-dr",))
+    return replace(a_world(), settings=settings)
+
+
+def copies_arrive(primary: FakeWorld, standby: FakeWorld) -> None:
+    standby.volumes.snapshots.update(primary.copies.by_region[THERE])
+
+
+def archive_arrives(primary: FakeWorld, standby: FakeWorld, but: str = "nothing") -> None:
+    standby.archive.objects.update({key: body for key, body in primary.archive.objects.items() if but not in key})
+
+
+def a_standby_of(primary: FakeWorld) -> FakeWorld:
+    standby = a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby)
+    return standby
+
+
+def a_tick(standby: FakeWorld, now: datetime) -> list[str]:
+    """What one tick called later."""
+    standby.lambdas.invoked.clear()
+    tick(standby, now, new_nonce=lambda: "0" * 32)
+    return [function for function, _ in standby.lambdas.invoked]
+
+
+def hosts_restorable(world: FakeWorld) -> list[tuple[str, datetime]]:
+    return [(point.host_id, point.at) for point in world.catalog.find_points()]
+
+
+def ids_of(standby: FakeWorld, days: tuple[int, ...]) -> list[str]:
+    """The copies there are of these nights."""
+    runs = {str(a_run_id(day)) for day in days}
+    return [copy.id for copy in standby.volumes.snapshots.values() if copy.tags[tags.RUN] in runs]
+
+
+# -- restoring --------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_is_restored_from_copies_archive_and_parameters_alone() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(12))
+
+    recovery_id = open_restore("us0", None, standby, a_moment(12))
+    outcome = recover(recovery_id, standby, a_moment(12))
+
+    (volume,) = standby.volumes.find_volumes({tags.RECOVERY: str(recovery_id)})
+    (newest,) = [copy for copy in standby.volumes.snapshots.values() if copy.tags[tags.RUN] == "main/2026-11-23/1"]
+    briefed = wire.parse_recovery_brief(standby.archive.get(wire.recovery_brief_key(recovery_id)))
+    assert standby.volumes.made_from[volume.id] == newest.id
+    assert [(request.subnet, request.instance_type) for request in standby.machines.requests] == [
+        ("subnet-dr", "t4g.small")
+    ]
+    assert briefed.point.manifest == "manifests/us0a/main/2026-11-23/1.jsonl.gz"
+    assert outcome.waiting == ("the report of machine i-1",)
+
+
+def test_its_restore_points_are_those_of_the_other_region_at_the_same_times() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+
+    a_tick(standby, a_moment(12))
+
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+    assert [point.manifest for point in standby.catalog.find_points()] == [
+        point.manifest for point in primary.catalog.find_points()
+    ]
+
+
+def test_an_earlier_night_is_found_by_its_own_time_not_by_that_of_the_copy() -> None:
+    standby = a_standby_of(a_primary(22, 23))
+    a_tick(standby, a_moment(12))
+
+    recovery_id = open_restore("us0", a_moment(12, day=22), standby, a_moment(12))
+
+    assert standby.catalog.get_recovery(recovery_id).point.run == a_run_id(22)
+
+
+def test_its_recoveries_are_never_those_that_replication_may_yet_bring() -> None:
+    primary = a_primary()
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(9))
+
+    theirs = an_open_drill(primary, a_moment(9))
+    ours = an_open_drill(standby, a_moment(9))
+    archive_arrives(primary, standby)
+    again = open_restore("us0", None, standby, a_moment(10))
+
+    assert (theirs.attempt, ours.attempt, again.attempt) == (1, 1001, 1002)
+
+
+# -- following --------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_nobody_heard_of_is_made_good_by_the_tick() -> None:
+    standby = a_standby_of(a_primary())
+
+    assert a_tick(standby, a_moment(6, 5)) == ["prune"]
+    assert a_tick(standby, a_moment(6, 10)) == []
+    assert len(hosts_restorable(standby)) == 2
+
+
+def test_the_event_of_a_copy_makes_its_restore_points_at_once() -> None:
+    standby = a_standby_of(a_primary())
+    (copy_id,) = standby.volumes.snapshots
+
+    on_snapshot(copy_id, standby, a_moment(6))
+
+    assert len(hosts_restorable(standby)) == 2
+
+
+def test_a_copy_on_its_way_is_no_restore_point() -> None:
+    standby = a_standby_of(a_primary())
+    for copy_id, copy in standby.volumes.snapshots.items():
+        standby.volumes.snapshots[copy_id] = replace(copy, state="pending")
+
+    assert follow(standby, a_moment(6)) == ()
+    assert hosts_restorable(standby) == []
+
+
+def test_a_copy_waits_for_the_reports_of_its_hosts_but_not_for_ever() -> None:
+    primary, standby = a_primary(), a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby, but="reports/")
+
+    early = follow(standby, a_moment(6))
+    overdue = follow(standby, a_moment(3) + REPLICA_SETTLES)
+
+    assert (early, overdue) == ((), (a_run_id(),))
+    assert [point.manifest for point in standby.catalog.find_points()] == [None, None]
+
+
+def test_a_run_is_recorded_once_its_closing_has_arrived_so_that_it_never_stands_in_the_way_of_later_ones() -> None:
+    primary, standby = a_primary(22, 23), a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby, but="2026-11-22/1/closed")
+
+    early = follow(standby, a_moment(6, day=22))
+    archive_arrives(primary, standby)
+    late = follow(standby, a_moment(6, day=22))
+
+    assert (early, late) == ((a_run_id(23),), (a_run_id(22),))
+    assert [run.state for run in standby.catalog.find_runs("main")] == [RunState.DONE, RunState.DONE]
+    assert all(point.manifest for point in standby.catalog.find_points())
+
+
+def test_the_newest_policy_that_arrived_is_in_force() -> None:
+    primary = a_primary()
+    apply_policy(POLICY.replace("daily = 2", "daily = 3"), None, primary)
+    standby = a_standby_of(primary)
+
+    a_tick(standby, a_moment(6))
+
+    assert standby.catalog.policy_version() == "000002"
+
+
+def test_its_lost_table_comes_back_with_the_next_tick() -> None:
+    standby = a_standby_of(a_primary(22, 23))
+    a_tick(standby, a_moment(6))
+    before = standby.catalog.find_points()
+    after = replace(standby, catalog=FakeCatalog())
+
+    a_tick(after, a_moment(6, 5))
+
+    assert after.catalog.find_points() == before
+
+
+def test_with_its_archive_lost_too_the_copies_tags_alone_give_the_restore_points() -> None:
+    primary, standby = a_primary(22, 23), a_standby()
+    copies_arrive(primary, standby)
+
+    rebuild(standby)
+
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+
+
+def test_rebuilding_it_does_not_take_up_the_other_regions_drills() -> None:
+    primary = a_primary()
+    an_open_drill(primary, a_moment(9))
+    standby = a_standby_of(primary)
+
+    rebuilt = rebuild(standby)
+
+    assert (rebuilt.recoveries, standby.catalog.find_recoveries()) == (0, [])
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+
+
+# -- what it does not do ----------------------------------------------------------------------------------------------
+
+
+def test_it_opens_no_run_although_a_window_is_due() -> None:
+    standby = a_standby_of(a_primary())
+
+    for hour in range(2, 6):
+        a_tick(standby, a_moment(hour, 1, day=24))
+
+    assert [run.id for run in standby.catalog.find_runs("main")] == [a_run_id(23)]
+    assert standby.catalog.get_run(a_run_id(23)).state is RunState.DONE
+    assert standby.machines.requests == []
+
+
+def test_nobody_can_begin_a_run_apply_a_policy_or_forget_a_host_there() -> None:
+    standby = a_standby_of(a_primary())
+    a_tick(standby, a_moment(6))
+
+    with pytest.raises(Refused, match="standby"):
+        run_now("main", standby, a_moment(7), new_nonce=lambda: "0" * 32)
+    with pytest.raises(ConfigError, match="standby"):
+        apply_policy(POLICY, None, standby)
+    with pytest.raises(Refused, match="standby"):
+        forget_host("eu0", "ada", standby, a_moment(7))
+
+
+def test_it_tells_of_points_that_grow_old_and_never_pings_for_the_other_region() -> None:
+    primary = a_primary()
+    apply_policy(f'{POLICY}\n[alarm]\nping = "https://example.org/ping"\n', None, primary)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(6))
+
+    good, silent = tell(standby, a_moment(6)), tell(standby, a_moment(6, day=30))
+    tell(primary, a_moment(6))
+
+    assert (good.troubles, silent.troubles) == (0, 2)
+    assert any("newest restore point is 7 days old" in body for _, _, body in standby.alarms.published)
+    assert (standby.watch.pinged, len(primary.watch.pinged)) == ([], 1)
+
+
+def test_it_makes_no_copies_of_its_copies() -> None:
+    standby = a_standby_of(a_primary())
+    a_tick(standby, a_moment(6))
+
+    assert copy_snapshots(standby, a_moment(6)) == Copied()
+    assert standby.copies.asked == []
+
+
+def test_copies_to_the_region_of_the_backups_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"copy\.region: 'us-east-1' is where the backups are"):
+        apply_policy(POLICY.replace(THERE, "us-east-1"), None, a_world())
+
+
+# -- pruning there ----------------------------------------------------------------------------------------------------
+
+
+def test_over_many_nights_it_keeps_what_the_copies_rules_keep_and_nothing_is_copied_twice() -> None:
+    primary, standby = a_primary(14), a_standby()
+
+    for day in range(15, 24):
+        a_night(primary, day)
+        copy_all(primary, day)
+        copies_arrive(primary, standby)
+        archive_arrives(primary, standby)
+        assert a_tick(standby, a_moment(6, 5, day=day)) == ["prune"]
+        prune(standby, a_moment(6, 5, day=day))
+        primary.copies.by_region[THERE] = dict(standby.volumes.snapshots)
+
+    kept = sorted(copy.tags[tags.RUN] for copy in standby.volumes.snapshots.values())
+    assert kept == [f"main/2026-11-{day}/1" for day in (21, 22, 23)]  # the oldest is marked, and goes tomorrow
+    assert len(primary.copies.asked) == 10
+    assert {point.snapshot_id for point in standby.catalog.find_points()} == standby.volumes.snapshots.keys()
+
+
+def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() -> None:
+    standby = a_standby_of(a_primary(21, 22, 23))
+    a_tick(standby, a_moment(6))
+    (marked,) = prune(standby, a_moment(6)).mark
+    standby.catalog.forget_points(marked)
+
+    a_tick(standby, a_moment(6, 5))
+
+    assert marked in standby.volumes.snapshots
+    assert marked not in {point.snapshot_id for point in standby.catalog.find_points()}
+
+
+def test_a_host_that_left_the_policy_keeps_all_its_copies() -> None:
+    primary = a_primary(21, 22, 23)
+    apply_policy(WITHOUT_EU0, None, primary)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(6))
+
+    assert prune(standby, a_moment(6)).mark == ()
+
+
+def test_a_forgotten_hosts_copies_go_too_and_are_not_made_again() -> None:
+    primary = a_primary(20)
+    apply_policy(WITHOUT_EU0, None, primary)
+    for day in (21, 22, 23):
+        a_night(primary, day, ("complete",))
+        copy_all(primary, day)
+    asked = list(primary.copies.asked)
+    forget_host("eu0", "ada", primary, a_moment(6))
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(6))
+
+    assert prune(standby, a_moment(6)).mark == tuple(ids_of(standby, (20, 21)))
+    prune(standby, a_moment(6, day=24))
+    primary.copies.by_region[THERE] = dict(standby.volumes.snapshots)
+    copy_all(primary, 24)
+
+    assert ids_of(standby, (20, 21)) == []
+    assert primary.copies.asked == asked
+
+
+def test_a_held_copy_stays() -> None:
+    standby = a_standby_of(a_primary(21, 22, 23))
+    a_tick(standby, a_moment(6))
+    (oldest,) = ids_of(standby, (21,))
+
+    hold(Target(oldest), "the auditors", "ada", standby, a_moment(6))
+
+    assert prune(standby, a_moment(6)).mark == ()
+
+
+def test_when_no_more_copies_come_the_old_ones_stay() -> None:
+    standby = a_standby_of(a_primary(21, 22, 23))
+    a_tick(standby, a_moment(6))
+    prune(standby, a_moment(6))
+
+    plan = prune(standby, a_moment(6, day=29))
+
+    assert plan.refused is not None
+    assert len(standby.volumes.snapshots) == 3
+
+
+# -- crashes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_a_crash_at_any_single_call_is_made_good_by_the_next_tick(after: bool) -> None:
+    primary = a_primary(22, 23)
+    for at in range(1, MOST_CALLS):
+        standby, fuse = a_standby_of(primary), Fuse(at, after)
+
+        try:
+            tick(a_fused_world(standby, fuse), a_moment(6), new_nonce=lambda: "0" * 32)
+        except Crash:
+            a_tick(standby, a_moment(6))
+
+        assert hosts_restorable(standby) == hosts_restorable(primary), f"call {at}"
+        assert all(point.manifest for point in standby.catalog.find_points()), f"call {at}"
+        if not fuse.has_blown:
+            return
+    pytest.fail(f"a standby's tick takes more than {MOST_CALLS} calls")
+
+
+def test_what_a_restore_there_leaves_is_swept_there() -> None:
+    standby = a_standby_of(a_primary())
+    a_tick(standby, a_moment(6))
+    recovery_id = open_restore("us0", None, standby, a_moment(6))
+    recover(recovery_id, standby, a_moment(6))
+
+    early = sweep(standby, a_moment(12))
+    late = sweep(standby, a_moment(7) + timedelta(days=8))
+
+    assert early.removed == ()
+    assert [removal.id for removal in late.removed] == ["i-1"]
+    assert standby.volumes.snapshots
