@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from chalicelib.core import tags
+from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import Machine, Run, RunState, TreeKind, Volume
 from chalicelib.core.night_actions import (
     Action,
     AdoptSnapshot,
     AllowNetworks,
-    AttachVolume,
     CloseRun,
     CreateVolume,
     IntendSnapshot,
@@ -22,8 +22,6 @@ from chalicelib.core.night_actions import (
     PointAddress,
     TakeSnapshot,
     TerminateReceiver,
-    Wait,
-    WriteBrief,
 )
 from chalicelib.core.night_end import close_with, close_without_snapshot
 from chalicelib.core.night_world import (

@@ -4,14 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.core import tags
+from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import RestorePoint, RunState, TreeKind
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to do until something happens."""
-
-    why: str
 
 
 @dataclass(frozen=True)
@@ -24,11 +18,6 @@ class CreateVolume:
 
 
 @dataclass(frozen=True)
-class WriteBrief:
-    volume_id: str
-
-
-@dataclass(frozen=True)
 class LaunchReceiver:
     """`since` is when this attempt was first asked for: a repeated request must be the same to the letter."""
 
@@ -36,12 +25,6 @@ class LaunchReceiver:
     since: datetime
     volume_id: str
     zone: str
-
-
-@dataclass(frozen=True)
-class AttachVolume:
-    volume_id: str
-    machine_id: str
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import (
     Machine,
     Recovery,
@@ -52,13 +53,6 @@ class RecoveryWorld:
 
 
 @dataclass(frozen=True)
-class Wait:
-    """Nothing to do until something happens."""
-
-    why: str
-
-
-@dataclass(frozen=True)
 class CreateVolume:
     """A throw-away copy of the point's snapshot."""
 
@@ -67,19 +61,8 @@ class CreateVolume:
 
 
 @dataclass(frozen=True)
-class WriteBrief:
-    volume_id: str
-
-
-@dataclass(frozen=True)
 class LaunchMachine:
     """The one machine of this recovery: one that fails is a finding, not a reason for another."""
-
-
-@dataclass(frozen=True)
-class AttachVolume:
-    volume_id: str
-    machine_id: str
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,15 @@ from datetime import datetime
 
 from chalicelib.core.model import Run, RunId
 from chalicelib.core.night import plan
-from chalicelib.core.night_actions import Action, Wait
-from chalicelib.errors import PermanentError, TransientError
+from chalicelib.core.night_actions import Action
+from chalicelib.core.policy import Policy
+from chalicelib.errors import PermanentError
 from chalicelib.flows.observe import observe
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
+from chalicelib.flows.settle import settle
 from chalicelib.flows.steps import Night, act
 from chalicelib.ports import World
-
-# A whole night takes about ten passes; more than this is a plan that contradicts itself.
-MOST_PASSES = 25
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,28 @@ def reconcile(run_id: RunId, world: World, now: datetime) -> Outcome:
         run = world.catalog.get_run(run_id)
     except KeyError:
         raise PermanentError(f"there is no run {run_id}: `rebuild` finds runs the table has lost") from None
-    policy = get_policy(run.policy_version, world)
-    done: list[str] = []
-    last: tuple[Action, ...] = ()
-    for _ in range(MOST_PASSES):
+    eyes = _Eyes(get_policy(run.policy_version, world), world, now)
+    settled = settle(f"run {run_id}", run, eyes.next_steps, lambda step, run: act(step, run, eyes.night))
+    return Outcome(settled.subject, settled.steps, settled.waiting, eyes.rejected, settled.overtaken)
+
+
+class _Eyes:
+    """What was seen last: steps are done in its light."""
+
+    night: Night
+
+    def __init__(self, policy: Policy, world: World, now: datetime) -> None:
+        self._policy = policy
+        self._world = world
+        self._now = now
+        self.rejected: tuple[Rejected, ...] = ()
+
+    def next_steps(self, run: Run) -> tuple[Action, ...]:
         if run.state.is_final:
             # Late reports are on record, and that is all: points follow from the snapshot's tags.
-            return Outcome(run, tuple(done), rejected=receive_reports(run, world).rejected)
-        observation = observe(run, policy, world)
-        actions = plan(run, observation.night, now)
-        waiting = tuple(action.why for action in actions if isinstance(action, Wait))
-        if len(waiting) == len(actions):
-            return Outcome(run, tuple(done), waiting, observation.rejected)
-        if actions == last:
-            return Outcome(run, tuple(done), ("EC2 to show what it was just asked for",), observation.rejected)
-        last = actions
-        night = Night(policy, observation.night, world, now)
-        for action in actions:
-            saved = act(action, run, night)
-            if saved is None:
-                return Outcome(run, tuple(done), rejected=observation.rejected, overtaken=True)
-            run = saved
-            done.append(type(action).__name__)
-    raise TransientError(f"run {run_id} does not settle; its last steps were {', '.join(done[-5:])}")
+            self.rejected = receive_reports(run, self._world).rejected
+            return ()
+        observation = observe(run, self._policy, self._world)
+        self.rejected = observation.rejected
+        self.night = Night(self._policy, observation.night, self._world, self._now)
+        return plan(run, observation.night, self._now)

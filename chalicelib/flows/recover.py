@@ -8,14 +8,13 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import checked_host_id
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, RestorePoint, Snapshot
-from chalicelib.core.recovery import FAILED, LASTS, Action, RecordVerdict, RecoveryWorld, Wait, choose_point, plan
+from chalicelib.core.recovery import FAILED, LASTS, Action, RecordVerdict, RecoveryWorld, choose_point, plan
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.recovery_steps import act
+from chalicelib.flows.settle import settle
 from chalicelib.ports import World
 
-# A whole drill takes about ten passes; more than this is a plan that contradicts itself.
-MOST_PASSES = 25
 _BEFORE_A_STANDBYS_FIRST = 1000
 
 
@@ -110,25 +109,13 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
         recovery = world.catalog.get_recovery(recovery_id)
     except KeyError:
         raise PermanentError(f"there is no recovery {recovery_id}: `rebuild` finds what the table has lost") from None
-    done: list[str] = []
-    last: tuple[Action, ...] = ()
-    for _ in range(MOST_PASSES):
-        if recovery.state.is_final:
-            return Outcome(recovery, tuple(done))
-        actions = plan(recovery, observe(recovery, world), now)
-        waiting = tuple(action.why for action in actions if isinstance(action, Wait))
-        if len(waiting) == len(actions):
-            return Outcome(recovery, tuple(done), waiting)
-        if actions == last:
-            return Outcome(recovery, tuple(done), ("EC2 to show what it was just asked for",))
-        last = actions
-        for action in actions:
-            saved = _act_or_give_up(action, recovery, world, now)
-            if saved is None:
-                return Outcome(recovery, tuple(done), overtaken=True)
-            recovery = saved
-            done.append(type(action).__name__)
-    raise TransientError(f"recovery {recovery_id} does not settle; its last steps were {', '.join(done[-5:])}")
+    settled = settle(
+        f"recovery {recovery_id}",
+        recovery,
+        lambda recovery: plan(recovery, observe(recovery, world), now) if not recovery.state.is_final else (),
+        lambda step, recovery: _act_or_give_up(step, recovery, world, now),
+    )
+    return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken)
 
 
 def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from chalicelib import wire
+from chalicelib.core import actions, tags
 from chalicelib.core import recovery as plan
-from chalicelib.core import tags
 from chalicelib.core.ids import launch_token, recovery_volume_token
 from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryState
 from chalicelib.core.policy import Policy
@@ -38,16 +38,16 @@ class Place:
 def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """The recovery after the step; None when someone else won the write."""
     match action:
-        case plan.Wait():
+        case actions.Wait():
             pass
         case plan.CreateVolume():
             _create_volume(action, recovery, world)
-        case plan.WriteBrief(volume_id):
+        case actions.WriteBrief(volume_id):
             world.archive.put_once(wire.recovery_brief_key(recovery.id), wire.recovery_brief(recovery, volume_id))
         case plan.LaunchMachine():
             machine = _launch_where_there_is_room(recovery, world)
             return world.catalog.save_recovery(replace(recovery, machine_id=machine.id))
-        case plan.AttachVolume(volume_id, machine_id):
+        case actions.AttachVolume(volume_id, machine_id):
             world.volumes.attach(volume_id, machine_id)
         case plan.RecordVerdict(verdict, findings):
             return world.catalog.save_recovery(replace(recovery, verdict=verdict, findings=findings))

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from chalicelib import wire
+from chalicelib.core import actions, tags
 from chalicelib.core import night_actions as plan
-from chalicelib.core import tags
 from chalicelib.core.ids import launch_token, volume_token
 from chalicelib.core.model import SCHEMA, Machine, Run
 from chalicelib.core.night import GRACE
@@ -35,15 +35,15 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
     """The run after the step; None when someone else won the write."""
     world = night.world
     match action:
-        case plan.Wait():
+        case actions.Wait():
             pass
         case plan.CreateVolume():
             _create_volume(action, run, night)
-        case plan.WriteBrief(volume_id):
+        case actions.WriteBrief(volume_id):
             _write_brief(volume_id, run, night)
         case plan.LaunchReceiver():
             return _launch(action, run, night)
-        case plan.AttachVolume(volume_id, machine_id):
+        case actions.AttachVolume(volume_id, machine_id):
             world.volumes.attach(volume_id, machine_id)
         case plan.AllowNetworks(networks):
             world.address.allow(networks)

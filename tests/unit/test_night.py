@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core import tags
+from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import HostStatus, Run, RunState, TreeKind
 from chalicelib.core.night import (
     GIVE_UP,
@@ -20,7 +21,6 @@ from chalicelib.core.night_actions import (
     Action,
     AdoptSnapshot,
     AllowNetworks,
-    AttachVolume,
     CloseRun,
     CreateVolume,
     IntendSnapshot,
@@ -29,8 +29,6 @@ from chalicelib.core.night_actions import (
     RecordPoints,
     TakeSnapshot,
     TerminateReceiver,
-    Wait,
-    WriteBrief,
 )
 from chalicelib.core.night_world import NightWorld
 from tests.builders import a_moment, a_point, a_result, a_run, a_snapshot, a_volume

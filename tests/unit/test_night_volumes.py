@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.core import tags
+from chalicelib.core.actions import Wait, WriteBrief
 from chalicelib.core.model import Run, RunState, Volume
 from chalicelib.core.night import GIVE_UP, SNAPSHOT_SETTLES, plan
 from chalicelib.core.night_actions import (
@@ -18,8 +19,6 @@ from chalicelib.core.night_actions import (
     LaunchReceiver,
     RecordPoints,
     TakeSnapshot,
-    Wait,
-    WriteBrief,
 )
 from chalicelib.core.night_world import NightWorld, held_volume, next_zone, volume_of_tonight
 from chalicelib.core.policy import ReceiverPolicy, VolumePolicy

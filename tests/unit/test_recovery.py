@@ -10,15 +10,9 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.actions import Wait
 from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState
-from chalicelib.core.recovery import (
-    CreateVolume,
-    RecordVerdict,
-    RecoveryWorld,
-    Wait,
-    choose_point,
-    plan,
-)
+from chalicelib.core.recovery import CreateVolume, RecordVerdict, RecoveryWorld, choose_point, plan
 from chalicelib.errors import CapacityError, PermanentError, Refused
 from chalicelib.flows.recover import Outcome, open_drill, open_restore, recover
 from chalicelib.flows.tick import tick
