@@ -130,6 +130,7 @@ def a_recovery(
         host="us0",
         point=point or a_point(),
         probe="http://127.0.0.1/",
+        policy_version="000001",
         opened=a_moment(9),
         deadline=a_moment(11),
     )

@@ -225,13 +225,14 @@ class RecoveryId:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One restore or drill, reconciled like a run."""
+    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened."""
 
     id: RecoveryId
     kind: RecoveryKind
     host: str
     point: RestorePoint
     probe: str | None
+    policy_version: str | None
     opened: datetime
     deadline: datetime
     state: RecoveryState = RecoveryState.OPEN

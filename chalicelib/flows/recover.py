@@ -56,7 +56,16 @@ def _open(kind: RecoveryKind, name: str, at: datetime | None, world: World, now:
     under_way = next((each for each in known if _is_the_same(each, kind, point)), None)
     recovery_id = under_way.id if under_way else _next_id(host.id, known, world, now)
     if under_way is None:
-        recovery = Recovery(recovery_id, kind, host.name, point, host.probe, opened=now, deadline=now + LASTS[kind])
+        recovery = Recovery(
+            id=recovery_id,
+            kind=kind,
+            host=host.name,
+            point=point,
+            probe=host.probe,
+            policy_version=world.catalog.policy_version(),
+            opened=now,
+            deadline=now + LASTS[kind],
+        )
         if not world.catalog.open_recovery(recovery):
             raise TransientError(f"recovery {recovery_id} was opened by someone else just now: ask again")
     world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))

@@ -16,7 +16,7 @@ from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import Action
 from chalicelib.core.userdata import render
 from chalicelib.errors import CapacityError, PermanentError
-from chalicelib.flows.policies import find_policy
+from chalicelib.flows.policies import get_policy
 from chalicelib.ports import LaunchRequest, World
 
 # The launch template's image is an arm64 one.
@@ -87,11 +87,11 @@ def _launch_where_there_is_room(recovery: Recovery, world: World) -> Machine:
 
 
 def _place(recovery: Recovery, world: World) -> Place:
-    """As the policy in force has it; without a word on restores, where and on what the host's receiver stands.
+    """As the policy it was opened under has it; without a word on restores, where and on what its receiver stands.
 
     The policy's subnet is one of the region that makes the backups; a standby has only its own.
     """
-    policy = find_policy(world)
+    policy = get_policy(recovery.policy_version, world) if recovery.policy_version else None
     subnet = policy.restore.subnet if policy and not world.settings.is_standby else None
     return Place(subnet or world.settings.subnet, _instances(recovery, policy))
 

@@ -61,6 +61,7 @@ def recovery_brief(recovery: Recovery, volume_id: str) -> bytes:
             "tree": recovery.point.tree.value,
             "manifest": recovery.point.manifest,
             "probe": recovery.probe,
+            "policy": recovery.policy_version,
             "opened": moment_text(recovery.opened),
             "deadline": moment_text(recovery.deadline),
         }
@@ -84,6 +85,7 @@ def parse_recovery_brief(body: bytes) -> Recovery:
             manifest=fields.maybe_text("manifest"),
         ),
         probe=fields.maybe_text("probe"),
+        policy_version=fields.maybe_text("policy"),
         opened=fields.moment("opened"),
         deadline=fields.moment("deadline"),
     )

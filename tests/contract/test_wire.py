@@ -59,7 +59,14 @@ def the_recovery() -> Recovery:
         manifest="manifests/us0a/main/2026-11-22/1.jsonl.gz",
     )
     return Recovery(
-        RECOVERY, RecoveryKind.DRILL, "us0", point, "http://127.0.0.1/", opened=a_moment(9), deadline=a_moment(11)
+        RECOVERY,
+        RecoveryKind.DRILL,
+        "us0",
+        point,
+        "http://127.0.0.1/",
+        "000001",
+        opened=a_moment(9),
+        deadline=a_moment(11),
     )
 
 

@@ -575,16 +575,29 @@ def test_a_crash_at_any_single_call_is_made_good_by_trying_again(after: bool) ->
 
 def test_what_will_never_work_is_the_verdict_and_everything_is_taken_down() -> None:
     world = a_world_with_backups()
+    put_into_force(world, A_POLICY_TEXT.replace("[receiver.main]", "[receiver.other]"))
     recovery_id = open_drill("us0", world, NOW)
-    without_a_receiver = A_POLICY_TEXT.replace("[receiver.main]", "[receiver.other]")
-    world.archive.put_once("policies/000002.toml", without_a_receiver.encode())
-    world.catalog.set_policy_version("000002", "000001")
 
     outcome = recover(recovery_id, world, NOW)
 
     assert (outcome.recovery.state, outcome.recovery.verdict) == (RecoveryState.FAILED, "failed")
     assert "no policy says on what to restore" in outcome.recovery.findings[0]
     assert world.volumes.volumes == {}
+
+
+def put_into_force(world: FakeWorld, text: str) -> None:
+    world.archive.put_once("policies/000002.toml", text.encode())
+    world.catalog.set_policy_version("000002", "000001")
+
+
+def test_a_policy_that_changes_meanwhile_changes_no_request_of_a_recovery() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_drill("us0", world, NOW)
+
+    put_into_force(world, A_POLICY_TEXT + '\n[restore]\nsubnet = "subnet-0e"\ninstance = { arm64 = "m7g.large" }\n')
+    recover(recovery_id, world, NOW)
+
+    assert [(asked.subnet, asked.instance_type) for asked in world.machines.requests] == [("subnet-a", "t4g.small")]
 
 
 def test_a_verdict_that_is_none_is_a_failure() -> None:
