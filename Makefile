@@ -20,8 +20,8 @@ clean-night: ## remove every trace of the nights
 test: setup ## every test that this machine can run; says which it skipped and why
 	@$(BIN)/pytest -q -n 2
 
-long: $(READY) ## a hundred thousand simulated nights (NIGHTS=1000 for fewer); result in tests/sim/long-nights.json
-	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000)
+long: $(READY) ## a hundred thousand simulated nights (NIGHTS=1000, MINUTES=10 for fewer); see tests/sim/long-nights.json
+	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf)
 
 check: $(READY) ## format, lint, strict types, import directions, docs
 	@$(BIN)/ruff format --check $(CODE)

@@ -5,6 +5,7 @@ A seed is a scenario: `python -m tests.sim.long --seed 4711` plays that one agai
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -32,7 +33,11 @@ def main() -> int:
             seeds, nights = seeds + SEEDS_AT_ONCE, nights + batch[0]
             if batch[1]:
                 print(batch[1])
+                pool.shutdown(cancel_futures=True)
                 return 1
+            if time.monotonic() - began >= 60 * asked.minutes:
+                pool.shutdown(cancel_futures=True)
+                break
     seconds = time.monotonic() - began
     result = {
         "nights": nights,
@@ -52,6 +57,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nights", type=int, default=100_000, help="at least this many")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no longer than this, however many those are")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--result", type=Path, default=Path("tests/sim/long-nights.json"))
     parser.add_argument("--seed", type=int, help="only this one, with its story")
