@@ -18,7 +18,7 @@ clean-night: ## remove every trace of the nights
 	@if [ -x $(BIN)/python ]; then ./ebbtide sandbox clean; else rm -rf .ebbtide; fi
 
 test: setup ## every test that this machine can run; says which it skipped and why
-	@$(BIN)/pytest -q -n 2
+	@$(BIN)/pytest -q -n 4
 
 long: $(READY) ## a hundred thousand simulated nights (NIGHTS=1000, MINUTES=10 for fewer); see tests/sim/long-nights.json
 	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf)

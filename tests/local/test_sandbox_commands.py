@@ -90,9 +90,8 @@ def test_cleaning_a_place_leaves_what_is_not_ours(operator: Operator) -> None:
     assert (operator.state / "my thesis").read_text() == "the only copy"
 
 
-@pytest.mark.parametrize("port", ["99999", "-1", "http"])
-def test_a_port_that_is_none_is_said_before_anything_starts(operator: Operator, port: str) -> None:
-    started = operator.asks("up", "--port", port)
+def test_a_port_that_is_none_is_said_before_anything_starts(operator: Operator) -> None:
+    started = operator.asks("up", "--port", "99999")
 
-    assert (started.returncode, "is no port" in started.stderr or "expected" in started.stderr) == (2, True)
+    assert (started.returncode, "is no port" in started.stderr) == (2, True)
     assert not operator.state.exists()
