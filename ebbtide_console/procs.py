@@ -48,6 +48,12 @@ def start(
     )
 
 
+def last_line(log: Path) -> str:
+    """The last thing that a program said into its log, for a message."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def remove_tree(path: Path) -> None:
     """Remove a tree, also where directories deny their owner; absent is success. Never crosses a mount."""
     if capture(("rm", "-rf", "--one-file-system", "--", str(path))).returncode == 0:

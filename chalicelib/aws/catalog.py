@@ -145,7 +145,7 @@ class DynamoCatalog:
     def save_copy_intent(self, intent: CopyIntent) -> CopyIntent | None:
         saved = replace(intent, version=intent.version + 1)
         new = items.item("copies", _copy_key(intent), items.copy_intent_values(saved))
-        is_saved = self._put_next(new, intent.version) if intent.version else self._put(new, _ABSENT)
+        is_saved = self._put_first_or_next(new, intent.version)
         return saved if is_saved else None
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
@@ -160,7 +160,7 @@ class DynamoCatalog:
     def save_lease(self, lease: Lease) -> Lease | None:
         saved = replace(lease, version=lease.version + 1)
         new = items.item("leases", lease.name, items.lease_values(saved))
-        is_saved = self._put_next(new, lease.version) if lease.version else self._put(new, _ABSENT)
+        is_saved = self._put_first_or_next(new, lease.version)
         return saved if is_saved else None
 
     # -- alarms
@@ -179,7 +179,7 @@ class DynamoCatalog:
     def save_told(self, told: Told) -> Told | None:
         saved = replace(told, version=told.version + 1)
         new = items.item("told", told.about, items.told_values(saved))
-        is_saved = self._put_next(new, told.version) if told.version else self._put(new, _ABSENT)
+        is_saved = self._put_first_or_next(new, told.version)
         return saved if is_saved else None
 
     # -- the table
@@ -207,6 +207,10 @@ class DynamoCatalog:
 
     def _put_next(self, new: items.Item, version: int) -> bool:
         return self._put(new, _UNCHANGED, {":version": {"N": str(version)}})
+
+    def _put_first_or_next(self, new: items.Item, version: int) -> bool:
+        """Version 0 says that there was none."""
+        return self._put_next(new, version) if version else self._put(new, _ABSENT)
 
     def _put(self, new: items.Item, condition: str, values: Mapping[str, Any] | None = None) -> bool:
         """Whether the condition held and the item is written."""

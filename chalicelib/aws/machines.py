@@ -68,7 +68,7 @@ class Ec2Machines:
                 MaxCount=1,
             )
         machine = _machine(answer["Instances"][0])
-        if machine.state in ("shutting-down", "terminated"):
+        if machine.is_gone or machine.is_leaving:
             raise TokenSpentError(f"the token of machine {machine.id} is spent: it is {machine.state}")
         return machine
 

@@ -115,6 +115,14 @@ class Machine:
     launched: datetime
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_gone(self) -> bool:
+        return self.state == "terminated"
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.state == "shutting-down"
+
 
 @dataclass(frozen=True)
 class Volume:

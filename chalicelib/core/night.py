@@ -58,8 +58,6 @@ MOST_SNAPSHOTS = 2
 # Whatever still stands in the way this long after the deadline, the run ends.
 GIVE_UP = timedelta(hours=12)
 
-_LEAVING = "shutting-down"
-
 
 def plan(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this run, in order; empty when it is closed."""
@@ -158,9 +156,7 @@ def _serve(run: Run, machine: Machine, volume: Volume, world: NightWorld, now: d
 
 def _end(machines: Iterable[Machine], why: str) -> tuple[Action, ...]:
     return tuple(
-        Wait(f"receiver {machine.id} is {machine.state}")
-        if machine.state == _LEAVING
-        else TerminateReceiver(machine.id, why)
+        Wait(f"receiver {machine.id} is {machine.state}") if machine.is_leaving else TerminateReceiver(machine.id, why)
         for machine in machines
     )
 

@@ -7,7 +7,6 @@ from chalicelib.core import tags
 from chalicelib.core.model import HostResult, HostStatus, Machine, Run, Snapshot, Volume
 from chalicelib.core.policy import ReceiverPolicy
 
-_GONE = "terminated"
 _FAILED = "error"
 
 
@@ -58,7 +57,7 @@ def is_spent(attempt: int, world: NightWorld) -> bool:
 
 def standing(machines: Iterable[Machine]) -> tuple[Machine, ...]:
     """Every machine that is not gone, the latest attempt last."""
-    return tuple(sorted((machine for machine in machines if machine.state != _GONE), key=attempt_of))
+    return tuple(sorted((machine for machine in machines if not machine.is_gone), key=attempt_of))
 
 
 def has_received(world: NightWorld) -> bool:

@@ -27,9 +27,6 @@ VERDICTS = (PROVEN, "content only", "as recorded", "unproven", "different", FAIL
 # A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere.
 LASTS = {RecoveryKind.DRILL: timedelta(hours=2), RecoveryKind.RESTORE: timedelta(days=7)}
 
-_GONE = "terminated"
-_LEAVING = "shutting-down"
-
 
 def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> RestorePoint | None:
     """The newest point, or the newest that was taken at `at` or before; None when there is none."""
@@ -126,7 +123,7 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
         return (RecordVerdict(FAILED, (world.unreadable,)),)
     if now >= recovery.deadline:
         return (RecordVerdict(FAILED, ("there was no report before the deadline",)),)
-    gone = next((machine for machine in world.machines if machine.state == _GONE), None)
+    gone = next((machine for machine in world.machines if machine.is_gone), None)
     if gone is not None:
         return (RecordVerdict(FAILED, (f"machine {gone.id} ended without a report",)),)
     if world.volume is None:
@@ -198,7 +195,7 @@ def _keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
 
 
 def _take_down(verdict: str, world: RecoveryWorld) -> tuple[Action, ...]:
-    staying = tuple(machine for machine in world.machines if machine.state != _GONE)
+    staying = tuple(machine for machine in world.machines if not machine.is_gone)
     if staying:
         return tuple(map(_end, staying))
     if world.volume is not None and world.volume.state != "deleting":
@@ -207,7 +204,7 @@ def _take_down(verdict: str, world: RecoveryWorld) -> tuple[Action, ...]:
 
 
 def _end(machine: Machine) -> Action:
-    if machine.state == _LEAVING:
+    if machine.is_leaving:
         return Wait(f"machine {machine.id} is {machine.state}")
     return TerminateMachine(machine.id)
 

@@ -14,7 +14,6 @@ from chalicelib.core.model import Machine, Volume
 # race with whoever records it.
 GRACE = timedelta(minutes=15)
 
-_GOING = ("shutting-down", "terminated")
 # DeleteVolume takes no other: an attached volume goes once its machine is gone.
 _FREE = ("available", "error")
 
@@ -43,7 +42,7 @@ def plan_sweep(
     `owners` says of every run and recovery that the catalogue knows when it was closed; None while it is open. What
     the catalogue does not know may have been lost by it, so its resources stay until they expire.
     """
-    staying = (machine for machine in machines if machine.state not in _GOING)
+    staying = (machine for machine in machines if not (machine.is_gone or machine.is_leaving))
     free = (volume for volume in volumes if volume.state in _FREE)
     return SweepPlan(
         machines=_removals((each.id, _why_end(each, owners, now)) for each in staying),

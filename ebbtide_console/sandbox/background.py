@@ -41,7 +41,7 @@ def up(state: Path, place: Path, port: int) -> str:
     limit = time.monotonic() + PATIENCE_SECONDS
     while not (place / ENDPOINT).exists():
         if process.poll() is not None or time.monotonic() > limit:
-            raise PermanentError(f"the sandbox did not start: {_last_line(log)}; all of it is in {log}")
+            raise PermanentError(f"the sandbox did not start: {procs.last_line(log)}; all of it is in {log}")
         time.sleep(_PAUSE_SECONDS)
     return (place / ENDPOINT).read_text()
 
@@ -67,8 +67,3 @@ def _endpoint_of_the_one_that_is_up(place: Path, port: int) -> str:
     if port and not endpoint.endswith(f":{port}"):
         raise Refused(f"a sandbox is up on {endpoint}: stop it first with `ebbtide sandbox down`")
     return endpoint
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

@@ -75,7 +75,7 @@ class NamespaceMachine(Machine):
             first_process = answer.readline().strip()
         if not first_process:
             self._process.wait()
-            raise PermanentError(f"a machine could not be built: {_last_line(log)}")
+            raise PermanentError(f"a machine could not be built: {procs.last_line(log)}")
         self.pid = int(first_process)
         self._handle = os.pidfd_open(self.pid)
         weakref.finalize(self, os.close, self._handle)
@@ -83,8 +83,3 @@ class NamespaceMachine(Machine):
     def pull_the_plug(self) -> None:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
