@@ -171,7 +171,7 @@ class Lease:
     version: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RestorePoint:
     """A host, complete, in a completed snapshot: the only thing one restores from."""
 

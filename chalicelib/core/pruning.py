@@ -173,13 +173,14 @@ def _newest_of_each_receiver(backups: Iterable[Backup]) -> Iterable[tuple[str, R
 
 def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
     """What the tags tell, and of each point what only the catalogue knows: that it is proven."""
-    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points}
+    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
     adopted = {point.snapshot_id for point in stock.points}
-    return [
-        replace(point, proven=proven.get((point.host_id, point.snapshot_id)))
-        for point in _without_extras(backups, adopted)
-        if point.host_id not in stock.forgotten
-    ]
+    found = (point for point in _without_extras(backups, adopted) if point.host_id not in stock.forgotten)
+    return [_with_its_proof(point, proven.get((point.host_id, point.snapshot_id))) for point in found]
+
+
+def _with_its_proof(point: RestorePoint, proven: datetime | None) -> RestorePoint:
+    return replace(point, proven=proven) if proven else point
 
 
 def _without_extras(backups: Iterable[Backup], adopted: AbstractSet[str]) -> list[RestorePoint]:
@@ -188,11 +189,12 @@ def _without_extras(backups: Iterable[Backup], adopted: AbstractSet[str]) -> lis
     CreateSnapshot has no client token, so a run may have left a second one behind. It is no extra for a host that was
     complete in it alone.
     """
-    chosen: dict[tuple[RunId, str], RestorePoint] = {}
+    chosen: dict[RunId, dict[str, RestorePoint]] = defaultdict(dict)
     for each in sorted(backups, key=lambda each: each.snapshot.id not in adopted):
+        of_run = chosen[each.run]
         for point in each.points:
-            chosen.setdefault((point.run, point.host_id), point)
-    return list(chosen.values())
+            of_run.setdefault(point.host_id, point)
+    return [point for of_run in chosen.values() for point in of_run.values()]
 
 
 def _kept_for_hosts(

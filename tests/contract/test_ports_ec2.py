@@ -163,7 +163,7 @@ def test_snapshots_are_asked_for_from_our_own_account_only(account: Account, vol
 
     volumes.find_snapshots(BACKUP)
 
-    assert [body["Owner.1"] for body in sent] == ["self"]
+    assert [(body["Owner.1"], int(body["MaxResults"])) for body in sent] == [("self", 1000)]
 
 
 def test_snapshots_are_found_on_every_page(account: Account, volumes: EbsVolumes) -> None:
@@ -260,7 +260,7 @@ def test_the_snapshots_of_our_own_images_are_found(
 
     (snapshot_id,) = [snapshot_id for snapshot_id, image_id in images.items() if image_id == image["ImageId"]]
     assert volumes.get_snapshot(snapshot_id).id == snapshot_id
-    assert [body["Owner.1"] for body in sent] == ["self"]
+    assert [(body["Owner.1"], int(body["MaxResults"])) for body in sent] == [("self", 1000)]
 
 
 def test_a_snapshot_that_another_account_may_use_is_found(account: Account, volumes: EbsVolumes) -> None:
