@@ -151,7 +151,7 @@ def drill(event: Payload, context: Any) -> dict[str, Any]:
 @app.lambda_function(name="restore")
 def restore(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_recovery_request(event)
-    return wire.recovery_payload(open_restore(request.host, request.at, the_world(), the_time()))
+    return wire.recovery_payload(open_restore(request, the_world(), the_time()))
 
 
 @app.lambda_function(name="prune")

@@ -24,6 +24,7 @@ from chalicelib.core.model import (
     RunState,
     TreeKind,
 )
+from chalicelib.core.naming import restored_name
 from chalicelib.core.telling import Told
 from chalicelib.fields import Fields, checked, moment_text
 
@@ -154,6 +155,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "recovery": str(recovery.id),
         "kind": recovery.kind.value,
         "host": recovery.host,
+        "name": recovery.name,
         "point": point_values(recovery.point),
         "probe": recovery.probe,
         "policy": recovery.policy_version,
@@ -170,10 +172,12 @@ def recovery_values(recovery: Recovery) -> Item:
 
 def read_recovery(found: Mapping[str, Any]) -> Recovery:
     values = fields(found)
+    recovery_id = parse_recovery(values.text("recovery"))
     return Recovery(
-        id=parse_recovery(values.text("recovery")),
+        id=recovery_id,
         kind=values.choice("kind", RecoveryKind),
         host=values.text("host"),
+        name=values.maybe_text("name") or restored_name(recovery_id.host_id),
         point=_point(values.part("point")),
         probe=values.maybe_text("probe"),
         policy_version=values.maybe_text("policy"),

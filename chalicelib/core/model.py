@@ -233,11 +233,15 @@ class RecoveryId:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened."""
+    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened.
+
+    `name` is what the restored image calls itself.
+    """
 
     id: RecoveryId
     kind: RecoveryKind
     host: str
+    name: str
     point: RestorePoint
     probe: str | None
     policy_version: str | None
