@@ -36,17 +36,21 @@ class Ask:
 
 @dataclass(frozen=True)
 class CopyFailure:
-    """A snapshot whose copy has failed so far, how often it was tried, and why it failed last."""
+    """A snapshot whose copy has failed so far, how many attempts came to nothing, and why the last one did."""
 
     snapshot_id: str
-    attempts: int
+    failures: int
     why: str
 
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What to ask for now, what waits and why, what has failed so far, and the intents that have served."""
+    """All that lacks its copy, the newest first: what to ask for now, what waits and why, what has failed so far.
 
+    `served` are the intents that nothing waits for any more.
+    """
+
+    wanted: tuple[Snapshot, ...] = ()
     ask: tuple[Ask, ...] = ()
     waiting: tuple[str, ...] = ()
     failed: tuple[CopyFailure, ...] = ()
@@ -117,7 +121,13 @@ def plan_copies(
             ask.append(Ask(each.source, each.attempts + 1))
             busy.add(each.receiver)
             room -= 1
-    return CopyPlan(tuple(ask), tuple(waiting), _failures(wanted), _served(known, wanted))
+    return CopyPlan(
+        wanted=tuple(each.source for each in wanted),
+        ask=tuple(ask),
+        waiting=tuple(waiting),
+        failed=_failures(wanted, now),
+        served=_served(known, wanted),
+    )
 
 
 def uncopied(
@@ -206,8 +216,13 @@ def _why_wait(each: _Wanted, busy: set[str], room: int, now: datetime) -> str | 
     return None
 
 
-def _failures(wanted: Iterable[_Wanted]) -> tuple[CopyFailure, ...]:
-    return tuple(CopyFailure(each.source.id, each.attempts, each.failure) for each in wanted if each.failure)
+def _failures(wanted: Iterable[_Wanted], now: datetime) -> tuple[CopyFailure, ...]:
+    """The attempt that is on its way has not failed yet."""
+    return tuple(
+        CopyFailure(each.source.id, each.attempts - each.is_on_its_way(now), each.failure)
+        for each in wanted
+        if each.failure
+    )
 
 
 def _served(intents: Iterable[CopyIntent], wanted: Iterable[_Wanted]) -> tuple[CopyIntent, ...]:

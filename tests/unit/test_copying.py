@@ -204,7 +204,7 @@ def test_with_the_catalogue_lost_the_failed_copies_themselves_say_how_often_and_
     planned = plan([backup], broken)
 
     assert asked(planned) == []
-    assert [failure.attempts for failure in planned.failed] == [2]
+    assert [failure.failures for failure in planned.failed] == [2]
 
 
 def test_an_intent_has_served_once_its_copy_is_complete_or_its_source_is_gone() -> None:
