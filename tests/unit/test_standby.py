@@ -278,6 +278,17 @@ def test_rebuilding_takes_up_the_copy_of_a_runs_other_snapshot_if_that_is_what_w
     assert hosts_restorable(standby) == hosts_restorable(primary)
 
 
+def test_of_two_copies_of_one_run_rebuilding_takes_up_that_of_the_snapshot_it_adopted() -> None:
+    standby = a_standby_of(a_primary())
+    (copied,) = standby.volumes.snapshots.values()
+    of_the_other = {tags.SOURCE: "snap-older", tags.TAKEN: a_moment(1, 55).isoformat()}
+    standby.volumes.snapshots["snap-other"] = replace(copied, id="snap-other", tags={**copied.tags, **of_the_other})
+
+    rebuild(standby)
+
+    assert {point.snapshot_id for point in standby.catalog.find_points()} == {copied.id}
+
+
 # -- what it does not do ----------------------------------------------------------------------------------------------
 
 
