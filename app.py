@@ -86,7 +86,7 @@ def copy(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
         copied = copy_snapshots(the_world(), the_time())
         for failure in copied.failed:
-            log.warning("copy failed", snapshot=failure.snapshot_id, attempts=failure.attempts, why=failure.why)
+            log.warning("copy failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
         log.info("copied", asked=copied.asked, waiting=copied.waiting)
 
 
