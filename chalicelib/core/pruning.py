@@ -5,16 +5,15 @@ earlier day: between the two nights an operator can put a hold on it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core import tags
-from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand
+from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand, without_extras
 from chalicelib.core.holds import find_hold
-from chalicelib.core.model import RestorePoint, RunId, Snapshot
+from chalicelib.core.model import RestorePoint, Snapshot
 from chalicelib.core.protections import Protections
 from chalicelib.core.refusals import default_cap, is_stale, why_refused, why_too_many
 from chalicelib.core.retention import Retention, Rules, retain
@@ -175,26 +174,13 @@ def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
     """What the tags tell, and of each point what only the catalogue knows: that it is proven."""
     proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
     adopted = {point.snapshot_id for point in stock.points}
-    found = (point for point in _without_extras(backups, adopted) if point.host_id not in stock.forgotten)
-    return [_with_its_proof(point, proven.get((point.host_id, point.snapshot_id))) for point in found]
+    found = without_extras((point for each in backups for point in each.points), adopted)
+    return [_with_its_proof(point, proven) for point in found if point.host_id not in stock.forgotten]
 
 
-def _with_its_proof(point: RestorePoint, proven: datetime | None) -> RestorePoint:
-    return replace(point, proven=proven) if proven else point
-
-
-def _without_extras(backups: Iterable[Backup], adopted: AbstractSet[str]) -> list[RestorePoint]:
-    """One point a run and host: that in the adopted snapshot, else in the oldest, which is the one a run adopts.
-
-    CreateSnapshot has no client token, so a run may have left a second one behind. It is no extra for a host that was
-    complete in it alone.
-    """
-    chosen: dict[RunId, dict[str, RestorePoint]] = defaultdict(dict)
-    for each in sorted(backups, key=lambda each: each.snapshot.id not in adopted):
-        of_run = chosen[each.run]
-        for point in each.points:
-            of_run.setdefault(point.host_id, point)
-    return [point for of_run in chosen.values() for point in of_run.values()]
+def _with_its_proof(point: RestorePoint, proven: Mapping[tuple[str, str], datetime]) -> RestorePoint:
+    when = proven.get((point.host_id, point.snapshot_id))
+    return replace(point, proven=when) if when else point
 
 
 def _kept_for_hosts(

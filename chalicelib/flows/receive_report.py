@@ -24,11 +24,13 @@ class Received:
 
 def receive_reports(run: Run, world: World) -> Received:
     """Record every report that is new and this run's own; the results known then, in the order of their ids."""
-    known = {result.id for result in world.catalog.find_results(run.id)}
-    keys = world.archive.list(wire.report_prefix(run.id))
-    read = (_record(run, key, world.archive.get(key), world) for key in keys if _host_id(key) not in known)
+    results = world.catalog.find_results(run.id)
+    known = {result.id for result in results}
+    new = [key for key in world.archive.list(wire.report_prefix(run.id)) if _host_id(key) not in known]
+    read = [_record(run, key, world.archive.get(key), world) for key in new]
     rejected = tuple(each for each in read if each is not None)
-    return Received(tuple(world.catalog.find_results(run.id)), rejected)
+    is_recorded = len(rejected) < len(new)
+    return Received(tuple(world.catalog.find_results(run.id) if is_recorded else results), rejected)
 
 
 def receive_report(run: Run, host_id: str, world: World) -> tuple[Rejected, ...]:
