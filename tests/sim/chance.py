@@ -26,6 +26,10 @@ CALLS = (
     "volumes.delete_snapshot",
     "volumes.tag",
     "address.*",
+    "copies.*",
+    "copies.copy",
+    "copies.find",
+    "catalog.*_copy_intent",
     "archive.put_once",
     "archive.list",
     "archive.get",
@@ -44,6 +48,7 @@ WINDOWS = ("02:00-06:00", "22:30-03:15", "23:50-00:40", "01:30-02:30", "12:00-13
 ZONES = ("UTC", "Europe/London", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe")
 DAYS = (date(2026, 11, 23), date(2026, 3, 28), date(2026, 10, 24), date(2028, 2, 28), date(2026, 12, 30))
 WHERE = ("zone-a", "zone-b", "t4g.small", "t4g.medium")
+COPIED = ("", "", "last = 1", "daily = 2", "daily = 1\nweekly = 4")
 RULES = ("daily = 7", "last = 1", "last = 2", "daily = 1\nweekly = 1", "yearly = 1")
 
 
@@ -56,7 +61,8 @@ def a_scenario(lot: Random) -> Scenario:
 def a_policy(lot: Random) -> SomePolicy:
     names = ("main", "other")[: lot.randint(1, 2)]
     hosts = iter(("us0", "eu0", "ap0", "af0", "sa0", "an0"))
-    return SomePolicy(tuple(a_receiver(name, hosts, lot) for name in names), lot.choice(RULES))
+    receivers = tuple(a_receiver(name, hosts, lot) for name in names)
+    return SomePolicy(receivers, lot.choice(RULES), lot.choice(COPIED))
 
 
 def a_receiver(name: str, hosts: Iterator[str], lot: Random) -> Receiving:
@@ -74,8 +80,22 @@ def a_plan(lot: Random) -> FaultPlan:
         machines=several(a_life, lot, 4),
         no_room=several(some_want_of_room, lot, 3),
         bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 2),
+        there=a_plan_of_there(lot),
         pace=a_pace(lot),
         ticks_at_once=lot.choice((1, 1, 1, 2)),
+        silences=several(a_silence, lot, 1),
+    )
+
+
+def a_plan_of_there(lot: Random) -> FaultPlan:
+    """The second region's: its snapshots are copies."""
+    return FaultPlan(
+        calls=several(a_call_fault, lot, 2),
+        events=several(a_fate, lot, 3) or (Fate(),),
+        invocations=some_invocations(lot),
+        machines=several(a_life, lot, 2),
+        bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 3),
+        pace=a_pace(lot),
         silences=several(a_silence, lot, 1),
     )
 
@@ -142,6 +162,7 @@ def a_pace(lot: Random) -> Pace:
         to_show=minutes(lot, 0, 0, 0.5, 3, 4.5),
         to_detach=minutes(lot, 0, 0, 2, 40),
         to_snapshot=minutes(lot, 1, 3, 45, 8 * 60),
+        to_replicate=minutes(lot, 0, 1, 1, 15, 5 * 60),
     )
 
 

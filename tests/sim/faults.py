@@ -87,11 +87,12 @@ class MachineLife:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long EC2 and EBS take."""
+    """How long EC2 and EBS take, and S3 to the other region. There, `to_snapshot` is how long a copy takes."""
 
     to_show: timedelta = NO_TIME
     to_detach: timedelta = NO_TIME
     to_snapshot: timedelta = timedelta(minutes=3)
+    to_replicate: timedelta = timedelta(minutes=1)
 
 
 class Does(StrEnum):
@@ -130,6 +131,8 @@ class FaultPlan:
     # From and until when no tick comes, counted from the start.
     silences: tuple[tuple[timedelta, timedelta], ...] = ()
     deeds: tuple[Deed, ...] = ()
+    # What befalls the second region: its machines, snapshots, which are copies, calls, events and ticks.
+    there: "FaultPlan | None" = None
 
 
 QUIET = FaultPlan()

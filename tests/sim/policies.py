@@ -25,13 +25,19 @@ class Receiving:
 class SomePolicy:
     receivers: tuple[Receiving, ...] = (Receiving(),)
     retention: str = "daily = 7"
+    copies: str = ""
 
     @property
     def text(self) -> str:
         receivers = "\n".join(map(_receiver, self.receivers))
         hosts = [name for receiving in self.receivers for name in receiving.hosts]
         enrolled = "\n".join(_host(name, number) for number, name in enumerate(hosts))
-        return f"schema = 1\n{receivers}\n{enrolled}\n[retention]\n{self.retention}\n{_ALARM}"
+        return f"schema = 1\n{receivers}\n{enrolled}\n[retention]\n{self.retention}\n{self._copy}{_ALARM}"
+
+    @property
+    def _copy(self) -> str:
+        """Nothing while no rule says what is kept there."""
+        return f'[copy]\nregion = "eu-central-1"\n[copy.retention]\n{self.copies}\n' if self.copies else ""
 
 
 ONE_RECEIVER = SomePolicy()
