@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.model import (
+    Copying,
     CopyIntent,
     HostResult,
     Lease,
@@ -240,6 +241,7 @@ class FakeCatalog:
     points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
     copy_intents: dict[tuple[str, str], CopyIntent] = field(default_factory=dict)
+    copying: dict[str, Copying] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     pruning: Pruning | None = None
     told: dict[str, Told] = field(default_factory=dict)
@@ -285,8 +287,9 @@ class FakeCatalog:
         points = [point for point in self.points.values() if host_id in (None, point.host_id)]
         return sorted(points, key=lambda point: (point.at, point.host_id, point.snapshot_id))
 
-    def forget_points(self, snapshot_id: str) -> None:
-        self.points = {key: point for key, point in self.points.items() if point.snapshot_id != snapshot_id}
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        for host_id in host_ids:
+            self.points.pop((host_id, snapshot_id), None)
 
     def mark_proven(self, point: RestorePoint) -> None:
         if (key := (point.host_id, point.snapshot_id)) in self.points:
@@ -321,6 +324,16 @@ class FakeCatalog:
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self.copy_intents.pop((intent.region, intent.snapshot_id), None)
+
+    def find_copying(self) -> list[Copying]:
+        return [each for _, each in sorted(self.copying.items())]
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        stored = self.copying.get(copying.place)
+        if (stored.version if stored else 0) != copying.version:
+            return None
+        self.copying[copying.place] = replace(copying, version=copying.version + 1)
+        return self.copying[copying.place]
 
     def find_lease(self, name: str) -> Lease | None:
         return self.leases.get(name)
