@@ -49,12 +49,14 @@ ZONES = ("UTC", "Europe/London", "America/St_Johns", "Pacific/Apia", "Australia/
 DAYS = (date(2026, 11, 23), date(2026, 3, 28), date(2026, 10, 24), date(2028, 2, 28), date(2026, 12, 30))
 WHERE = ("zone-a", "zone-b", "t4g.small", "t4g.medium")
 COPIED = ("", "", "last = 1", "daily = 2", "daily = 1\nweekly = 4")
+MINUTES = (3, 11, 45, 300, 1000, 1600, 2000, 3000, 4000)
+STRANGER = "sa1"  # no receiver of a drawn policy has it
 RULES = ("daily = 7", "last = 1", "last = 2", "daily = 1\nweekly = 1", "yearly = 1")
 
 
 def a_scenario(lot: Random) -> Scenario:
     policy = a_policy(lot)
-    plan = replace(a_plan(lot), deeds=several(lambda lot: a_deed(lot, policy), lot, 2))
+    plan = replace(a_plan(lot), deeds=some_deeds(lot, policy))
     return Scenario(policy, plan, lot.choice(DAYS), nights=lot.randint(1, 4))
 
 
@@ -166,11 +168,33 @@ def a_pace(lot: Random) -> Pace:
     )
 
 
+def some_deeds(lot: Random, policy: SomePolicy) -> tuple[Deed, ...]:
+    """By themselves, and those that mean something one after the other only, about one host."""
+    in_order = several(lambda lot: a_sequence(lot, policy), lot, 2)
+    return (*several(lambda lot: a_deed(lot, policy), lot, 2), *(deed for sequence in in_order for deed in sequence))
+
+
 def a_deed(lot: Random, policy: SomePolicy) -> Deed:
     receiver = lot.choice(policy.receivers)
     does = lot.choice(tuple(Does))
-    of = {Does.RUN_NOW: receiver.name, Does.APPLY: lot.choice(RULES)}.get(does, lot.choice(receiver.hosts))
-    return Deed(minutes(lot, 3, 11, 45, 300, 1000, 2000, 4000), does, of)
+    of = {Does.RUN_NOW: receiver.name, Does.APPLY: lot.choice(RULES), Does.COPY: lot.choice(COPIED)}
+    return Deed(minutes(lot, *MINUTES), does, of.get(does, lot.choice((*receiver.hosts, STRANGER))))
+
+
+def a_sequence(lot: Random, policy: SomePolicy) -> tuple[Deed, ...]:
+    host = lot.choice(lot.choice(policy.receivers).hosts)
+    begins, then = minutes(lot, *MINUTES), minutes(lot, 1, 20, 600, 1500)
+    match lot.choice(("forgets", "forgets", "comes back", "holds", "copies")):
+        case "forgets":
+            return (Deed(begins, Does.REMOVE, host), Deed(begins + then, Does.FORGET, host))
+        case "comes back":
+            returns = Deed(begins + 2 * then, Does.ADD, host)
+            return (Deed(begins, Does.REMOVE, host), Deed(begins + then, Does.FORGET, host), returns)
+        case "holds":
+            kept_short = Deed(begins + then, Does.APPLY, "last = 1")
+            return (Deed(begins, Does.HOLD, host), kept_short, Deed(begins + 3 * then, Does.RELEASE, host))
+        case _:
+            return (Deed(begins, Does.COPY, ""), Deed(begins + then, Does.COPY, lot.choice(COPIED)))
 
 
 def a_silence(lot: Random) -> tuple[timedelta, timedelta]:

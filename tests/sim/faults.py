@@ -102,13 +102,23 @@ class Does(StrEnum):
     DRILL = "drill"
     RESTORE = "restore"
     PRUNE = "prune"
+    HOLD = "hold"
+    RELEASE = "release"
+    FORGET = "forget_host"
     APPLY = "apply_policy"
+    COPY = "copy"
+    REMOVE = "remove"
+    ADD = "add"
     LOSE_THE_TABLE = "lose_the_table"
 
 
 @dataclass(frozen=True)
 class Deed:
-    """`after` counts from the start; `of` is the receiver or host it is about, or what to keep from now on."""
+    """`after` counts from the start; `of` is the receiver or host it is about, or what to keep from now on.
+
+    To apply, to copy, to remove and to add are changes of the policy, one after the other: what is kept here and there
+    (nothing is copied while no rule says so), and which hosts there are. To forget a host is asked of one that is gone.
+    """
 
     after: timedelta
     does: Does

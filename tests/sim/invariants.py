@@ -8,6 +8,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import HostStatus, Recovery, RestorePoint, Run, RunState
 from chalicelib.core.night import GIVE_UP, GRACE
+from chalicelib.flows.forget import find_forgotten
 from tests.sim.faults import NO_TIME, FaultPlan
 from tests.sim.machines import ZONES, Box
 from tests.sim.night import A_TICK, AN_HOUR, Simulation
@@ -33,13 +34,16 @@ class Invariants:
                 ) from None
 
     def i1(self) -> None:
-        """I1: the last complete snapshot of a host is never deleted, nor one that is still to be copied."""
+        """I1: the last complete snapshot of a host is never deleted, nor any other that something still keeps."""
+        forgotten = find_forgotten(self.sim.truth)
         for region, protected in zip(self._regions, self.protected, strict=True):
             points = region.catalog.find_points()
             protected |= {point.host_id for point in points}
+            protected -= forgotten
             standing = {point.host_id for point in points if point.snapshot_id in region.volumes.snapshots}
             assert standing >= protected, f"lost: {protected - standing}"
-        assert not self.sim.torn, f"deleted before their copies were complete: {self.sim.torn}"
+        assert not self.sim.torn, f"deleted: {self.sim.torn}"
+        assert self.sim.held <= self.sim.volumes.snapshots.keys(), f"held: {self.sim.held}"
 
     def i2(self) -> None:
         """I2: a run adopts one snapshot at most."""

@@ -8,12 +8,14 @@ from typing import Any
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.backups import mark_of, points_in
 from chalicelib.core.copying import uncopied
 from chalicelib.core.model import Run, RunState, Snapshot
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
+from chalicelib.core.pruning import A_NIGHT
 from chalicelib.core.windows import CATCH_UP, Window, window_on
-from chalicelib.flows.forget import forgotten_under
+from chalicelib.flows.forget import find_forgotten, forgotten_under
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
 from tests.fakes import FakeAddress, FakeCatalog, some_settings
@@ -77,6 +79,7 @@ class Simulation:
         self.standby = Standby(self.agenda, self.story, plan.there or QUIET)
         self.copies = SimCopies(self.volumes, {THERE: self.standby.volumes}, self.story)
         self.volumes.on_delete = self._note_deletion
+        self.standby.volumes.on_delete = lambda each: self._note_unmarked(self.standby.volumes.snapshots[each])
         self.replication = Replication(self.agenda, self.standby.archive, plan.pace.to_replicate)
         self.archive, self.catalog, self.address = (
             SimArchive(on_put=self.replication.carry),
@@ -94,6 +97,7 @@ class Simulation:
         self.world = exposed(self._ports(), some_settings(), self.weather)
         self.truth = World(**self._ports(), settings=some_settings())
         self.torn: list[str] = []
+        self.held: set[str] = set()
         self._visits = 0
 
     def _nights(self) -> list[Night]:
@@ -183,8 +187,26 @@ class Simulation:
         return {each.id for each in copies if each.state == "completed" and not each.tags.get(tags.MARKED)} - known
 
     def _note_deletion(self, snapshot_id: str) -> None:
+        snapshot = self.volumes.snapshots[snapshot_id]
+        self._note_unmarked(snapshot)
         if snapshot_id in {each.id for each in self.uncopied()}:
-            self.torn.append(snapshot_id)
+            self.torn.append(f"{snapshot_id}, which was still to be copied")
+        if snapshot_id in self.held:
+            self.torn.append(f"{snapshot_id}, which was held")
+        if any(run.snapshot_id == snapshot_id for run in self.runs()) and (strangers := self._who_left(snapshot)):
+            self.torn.append(f"{snapshot_id} of {strangers}, who left and were not forgotten")
+
+    def _note_unmarked(self, snapshot: Snapshot) -> None:
+        """Between the mark and the deletion there is a night."""
+        marked = mark_of(snapshot)
+        if marked is None or self.agenda.now - marked < A_NIGHT:
+            self.torn.append(f"{snapshot.id}, which was marked at {marked}")
+
+    def _who_left(self, snapshot: Snapshot) -> set[str]:
+        """The ids of those with points in it that the policy in force does not have, and that nobody has forgotten."""
+        policy = find_policy(self.truth)
+        present = {host.id for host in policy.hosts.values()} if policy else set()
+        return {point.host_id for point in points_in(snapshot)} - present - find_forgotten(self.truth)
 
     def tick(self) -> None:
         """What the schedules of both regions do."""

@@ -85,7 +85,7 @@ def _copied(said: dict[str, Any]) -> str:
 
 
 def _not_copied(said: dict[str, Any]) -> str:
-    return f"    {said['why']}, after {said['attempts']} attempts to copy {said['snapshot']}"
+    return f"    copy of {said['snapshot']}: {said['why']}"
 
 
 def _swept(said: dict[str, Any]) -> str:
