@@ -12,7 +12,7 @@ from chalicelib.core.model import RecoveryKind, RecoveryState
 from chalicelib.core.recovery import LASTS
 from tests.fakes import FakeCatalog
 from tests.sim.faults import CallFault, Fate, FaultPlan, Pace, Says
-from tests.sim.night import A_TICK, AN_HOUR, Scenario, Simulation
+from tests.sim.night import A_DAY, A_TICK, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import SomePolicy
 
@@ -38,9 +38,10 @@ def after_nights(nights: int, plan: FaultPlan, policy: SomePolicy = COPIED) -> S
 
 
 def followed(sim: Simulation) -> datetime:
-    """When the last copy that is complete has become a restore point over there, with a tick every five minutes."""
+    """When all is copied and has become restore points over there, with a tick every five minutes for a day at most."""
+    latest = sim.agenda.now + A_DAY
     with sim.doors_open():
-        while sim.uncopied() or sim.unfollowed():
+        while (sim.uncopied() or sim.unfollowed()) and sim.agenda.now < latest:
             sim.tick()
             sim.agenda.run_until(sim.agenda.now + A_TICK)
     return sim.agenda.now
@@ -153,9 +154,9 @@ def test_a_copy_that_ends_in_an_error_is_asked_for_again_and_only_the_good_one_i
 
 
 def test_a_source_stays_until_its_copy_is_complete_whatever_is_kept_of_it() -> None:
-    slow = there(pace=Pace(to_snapshot=30 * AN_HOUR))
+    slow = there(pace=Pace(to_snapshot=60 * AN_HOUR))
 
-    sim = play(Scenario(replace(COPIED, retention="last = 1"), slow, nights=5))
+    sim = play(Scenario(replace(COPIED, retention="last = 1"), slow, nights=7))
 
     copied = [copy for copy in sim.standby.volumes.snapshots.values() if copy.state == "completed"]
     assert sim.volumes.deleted
