@@ -17,7 +17,7 @@ from ebbtide_console.sandbox import probe
 from ebbtide_console.sandbox.directories import Directories
 from ebbtide_console.sandbox.enclosure import enclosed, enter_argv
 from ebbtide_console.sandbox.namespaces import Namespaces
-from ebbtide_console.sandbox.substrate import DEFAULT_REGION, Substrate
+from ebbtide_console.sandbox.substrate import Substrate
 
 PATIENCE_SECONDS = 30.0
 
@@ -60,9 +60,7 @@ def verdict() -> probe.Verdict:
 @contextmanager
 def a_substrate(kind: str, state: Path) -> Iterator[Substrate]:
     """A substrate that listens, closed in the end."""
-    substrate: Substrate = (
-        Namespaces(state, DEFAULT_REGION) if kind == "full" else Directories(state, DEFAULT_REGION, "a test wants it")
-    )
+    substrate: Substrate = Namespaces(state) if kind == "full" else Directories(state, "a test wants it")
     sockets = substrate.listen()
     try:
         yield substrate

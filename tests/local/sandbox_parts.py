@@ -16,10 +16,11 @@ import boto3
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.claim import claimed
 from ebbtide_console.sandbox.clock import Clock
-from ebbtide_console.sandbox.server import REGION, Sandbox, client_environment
+from ebbtide_console.sandbox.geography import FIRST
+from ebbtide_console.sandbox.server import Sandbox, client_environment
 
 PREFIX = "ebbtide-test-"
-ZONE = f"{REGION}a"
+ZONE = f"{FIRST}a"
 WAIT = 20.0  # seconds a test is ready to wait for what takes a fraction of one
 
 
@@ -74,7 +75,9 @@ class Paper:
         self._addresses += 1
         return f"10.77.0.{self._addresses}"
 
-    def start_machine(self, machine_id: str, address: str, user_data: str, on_exit: Callable[[str], None]) -> None:
+    def start_machine(
+        self, machine_id: str, address: str, region: str, user_data: str, on_exit: Callable[[str], None]
+    ) -> None:
         if user_data == "does not boot":
             raise OSError(5, "no machine today")
         self.user_data[machine_id] = user_data
