@@ -8,8 +8,9 @@ from pathlib import Path
 from ebbtide_console import session
 from ebbtide_console.sandbox import account
 from ebbtide_console.sandbox.claim import claimed
-from ebbtide_console.sandbox.deploy import STACK
+from ebbtide_console.sandbox.deploy import STACK, Template
 from ebbtide_console.sandbox.enrol import RECEIVER
+from ebbtide_console.sandbox.region import Region
 from ebbtide_console.sandbox.server import Sandbox
 from ebbtide_console.sandbox.stack import Stack, deployed
 from ebbtide_console.sandbox.substrate import choose
@@ -65,11 +66,9 @@ def _furnished(sandbox: Sandbox, state: Path, with_standby: bool, tell: Tell) ->
     """A standby comes first: the archive is replicated to its bucket."""
     template = package.build_template()
     first, second = sandbox.first, sandbox.second
-    standby = (
-        deployed(sandbox, second, template, _parameters(sandbox, second.name, Role="standby")) if with_standby else None
-    )
-    replica = {"ReplicaArchive": standby.world.settings.bucket} if standby else {}
-    stack = deployed(sandbox, first, template, _parameters(sandbox, first.name, **replica))
+    standby = _deployed(sandbox, second, template, Role="standby") if with_standby else None
+    replica = standby.world.settings.bucket if standby else ""
+    stack = _deployed(sandbox, first, template, ReplicaArchive=replica)
     agent = _put_agent(sandbox, stack, state)
     tell(f"AWS's wire protocol on {sandbox.endpoint}, region {first.name}; stack {STACK} deployed")
     tell(f"catalogue rebuilt from snapshots and archive: {stack.rebuild()}")
@@ -81,9 +80,10 @@ def _furnished(sandbox: Sandbox, state: Path, with_standby: bool, tell: Tell) ->
     return Cloud(sandbox, stack, standby, agent, host_key)
 
 
-def _parameters(sandbox: Sandbox, region: str, **more: str) -> dict[str, str]:
+def _deployed(sandbox: Sandbox, region: Region, template: Template, **parameters: str) -> Stack:
     domain = DOMAIN if sandbox.substrate.kind == "full" else "localhost"
-    return {**account.prepare(sandbox.endpoint, NETWORK, domain, region).parameters, **more}
+    here = account.prepare(sandbox.endpoint, NETWORK, domain, region.name)
+    return deployed(sandbox, region, template, {**here.parameters, **parameters})
 
 
 def _put_agent(sandbox: Sandbox, stack: Stack, state: Path) -> Path:

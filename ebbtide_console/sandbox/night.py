@@ -1,7 +1,7 @@
 """One whole night in the sandbox, told line by line: from the policy to the drill's verdict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chalicelib import wire
@@ -40,18 +40,22 @@ def night(state: Path, tree: Path | None, port: int, second_region: bool, tell: 
     with running(state, port, tell, second_region) as cloud:
         sources = trees.prepare(state / "trees", tree, cloud.is_full, tell)
         hosts = [Host(state / "hosts" / source.host, source) for source in sources]
-        world = cloud.stack.world
-        _apply_policy(cloud, hosts, tell)
-        run = _open_run(cloud, world, tell)
-        push_all(cloud, world, hosts, run.id, tell)
-        closed = _await_close(world, run.id, tell)
+        closed = back_up(cloud, hosts, tell)
         _tell_retention(cloud, tell)
         outcome = _prove(cloud, cloud.stack, hosts, closed, tell)
-        if cloud.standby and closed.snapshot_id:
-            outlive(cloud, cloud.standby, closed, tell)
-            there = _prove(cloud, cloud.standby, hosts, closed, tell)
+        if cloud.standby and any(row.restore_point for row in outcome.rows):
+            there = _prove_there(cloud, cloud.standby, hosts, closed, tell)
             outcome = Outcome(outcome.rows + there.rows, outcome.good and there.good)
         return outcome
+
+
+def back_up(cloud: Cloud, hosts: Sequence[Host], tell: Tell) -> Run:
+    """The policy applied, a run opened, every host's agent started; the run as it closed."""
+    world = cloud.stack.world
+    _apply_policy(cloud, hosts, tell)
+    run = _open_run(cloud, world, tell)
+    push_all(cloud, world, hosts, run.id, tell)
+    return _await_close(world, run.id, tell)
 
 
 def _prove(cloud: Cloud, stack: Stack, hosts: Sequence[Host], run: Run, tell: Tell) -> Outcome:
@@ -65,6 +69,18 @@ def _prove(cloud: Cloud, stack: Stack, hosts: Sequence[Host], run: Run, tell: Te
         good = good and drilled is not None and drilled.good
         rows.append(_row(host, results.get(host.id), run, points.get(host.id), drilled))
     return Outcome(tuple(rows), good)
+
+
+def _prove_there(cloud: Cloud, standby: Stack, hosts: Sequence[Host], run: Run, tell: Tell) -> Outcome:
+    """The same once the first region is out, by the one that stands by for it."""
+    region = standby.region.name
+
+    def tell_there(line: str) -> None:
+        tell(f"{region}: {line}")
+
+    outlive(cloud, standby, run, tell_there)
+    outcome = _prove(cloud, standby, hosts, run, tell_there)
+    return replace(outcome, rows=tuple(replace(row, host=f"{row.host} in {region}") for row in outcome.rows))
 
 
 def _apply_policy(cloud: Cloud, hosts: Sequence[Host], tell: Tell) -> None:

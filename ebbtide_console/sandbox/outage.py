@@ -10,19 +10,22 @@ from ebbtide_console.sandbox.waiting import wait_for
 def outlive(cloud: Cloud, standby: Stack, run: Run, tell: Tell) -> None:
     """Have the run's snapshot copied, put the first region out, and wait for its points in the second one."""
     there = standby.region.name
-    copy = _await_copy(cloud, there, run)
-    tell(f"{there}: snapshot {run.snapshot_id} copied as {copy.id}")
+    copy = await_copy(cloud, run, there)
+    tell(f"snapshot {run.snapshot_id} copied as {copy.id}")
     cloud.sandbox.quiet()
-    tell(f"{there}: archive replicated, {len(standby.world.archive.list(''))} objects")
+    tell(f"archive replicated, {len(standby.world.archive.list(''))} objects")
     cloud.sandbox.first.go_out()
-    tell(f"{cloud.stack.region.name} is out: whatever is asked there gets no answer any more")
+    tell(f"{cloud.stack.region.name} is out: whoever asks there gets no answer any more")
     standby.region.schedule.fire("tick")
     points = wait_for(f"the points of {run.id} in {there}", lambda: _points_in(copy, standby))
-    tell(f"{there}: the copy is {len(points)} restore points, with the reports and manifests of the replica")
+    tell(f"the copy is {len(points)} restore points, with the reports and manifests of the replica")
 
 
-def _await_copy(cloud: Cloud, region: str, run: Run) -> Snapshot:
-    """Its run has asked for it at its end; the tick asks again, should an older copy have been under way then."""
+def await_copy(cloud: Cloud, run: Run, region: str) -> Snapshot:
+    """The complete copy of a run's snapshot.
+
+    The run has asked for it at its end; the tick asks again, should an older copy have been under way then.
+    """
     wanted = {tags.ROLE: tags.Role.COPY, tags.SOURCE: str(run.snapshot_id)}
 
     def complete() -> Snapshot | None:

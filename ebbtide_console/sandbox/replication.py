@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from moto.s3.models import FakeKey
+
 from ebbtide_console.sandbox.work import Work
 
 REPLICATES_AFTER = 0.2  # seconds from a write to its replica; S3 takes seconds, sometimes minutes
@@ -45,8 +47,9 @@ class Replication:
                 self._waiting.append(partial(self._arrive, backend, bucket, name, destination))
                 return
         source = backend.buckets.get(bucket)
-        if source is not None and name in source.keys:
-            self._write(backend, destination, source.keys[name])
+        newest = source.keys.get(name) if source else None
+        if isinstance(newest, FakeKey):
+            self._write(backend, destination, newest)
 
 
 def from_template(properties: dict[str, Any]) -> dict[str, Any] | None:
