@@ -86,7 +86,7 @@ def copy(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
         copied = copy_snapshots(the_world(), the_time())
         for failure in copied.failed:
-            log.warning("copy failed", snapshot=failure.snapshot_id, attempts=failure.attempts, why=failure.why)
+            log.warning("copy failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
         log.info("copied", asked=copied.asked, waiting=copied.waiting)
 
 
@@ -151,7 +151,7 @@ def drill(event: Payload, context: Any) -> dict[str, Any]:
 @app.lambda_function(name="restore")
 def restore(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_recovery_request(event)
-    return wire.recovery_payload(open_restore(request.host, request.at, the_world(), the_time()))
+    return wire.recovery_payload(open_restore(request, the_world(), the_time()))
 
 
 @app.lambda_function(name="prune")

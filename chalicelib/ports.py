@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from chalicelib.core.model import (
+    Copying,
     CopyIntent,
     HostResult,
     Lease,
@@ -182,6 +183,12 @@ class Catalog(Protocol):
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         """Absent is success."""
+
+    def find_copying(self) -> list[Copying]:
+        """The latest look at each place that copies were ever wanted in."""
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        """Write if the stored version is still `copying.version`, 0 being none; None if someone was faster."""
 
     def find_lease(self, name: str) -> Lease | None:
         """The lease as it was last written, whether it still runs or not."""

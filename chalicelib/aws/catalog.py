@@ -12,6 +12,7 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 | restore point | `points`          | `us0a#snap-0abc`              | absent; to be proven, present       |
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
 | copy's intent | `copies`          | `eu-central-1#snap-0abc`      | absent; then its version unchanged  |
+| copies' look  | `copying`         | `eu-central-1`                | absent; then its version unchanged  |
 | lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
 | pruning       | `pruning`         | `latest`                      | absent, or not newer than this one  |
 | what was told | `told`            | `host/us0a`                   | absent; then its version unchanged  |
@@ -29,7 +30,18 @@ from chalicelib.aws import items
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import cancellations_of, code_of, told
 from chalicelib.core.ids import parse_run
-from chalicelib.core.model import CopyIntent, HostResult, Lease, Pruning, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.core.model import (
+    Copying,
+    CopyIntent,
+    HostResult,
+    Lease,
+    Pruning,
+    Recovery,
+    RecoveryId,
+    RestorePoint,
+    Run,
+    RunId,
+)
 from chalicelib.core.telling import Told
 
 if TYPE_CHECKING:
@@ -150,6 +162,15 @@ class DynamoCatalog:
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self._delete("copies", _copy_key(intent))
+
+    def find_copying(self) -> list[Copying]:
+        return [items.read_copying(found) for found in self._query("copying")]
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        saved = replace(copying, version=copying.version + 1)
+        new = items.item("copying", copying.place, items.copying_values(saved))
+        is_saved = self._put_first_or_next(new, copying.version)
+        return saved if is_saved else None
 
     # -- leases
 

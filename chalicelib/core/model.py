@@ -193,6 +193,28 @@ class CopyIntent:
 
 
 @dataclass(frozen=True)
+class Uncopied:
+    """A snapshot that lacks a copy which is wanted: since when, how often one has failed, and why it failed last."""
+
+    snapshot_id: str
+    run: str
+    since: datetime
+    failures: int = 0
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What lacked its copy in one place when that was last seen; `blind` is why it could not be seen since."""
+
+    place: str
+    seen: datetime
+    uncopied: tuple[Uncopied, ...] = ()
+    blind: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True)
 class Pruning:
     """How the latest pruning went: why it was refused, if it was."""
 
@@ -233,11 +255,15 @@ class RecoveryId:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened."""
+    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened.
+
+    `name` is what the restored image calls itself.
+    """
 
     id: RecoveryId
     kind: RecoveryKind
     host: str
+    name: str
     point: RestorePoint
     probe: str | None
     policy_version: str | None

@@ -16,6 +16,7 @@ from chalicelib.core.model import (
     RunId,
     Snapshot,
 )
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, written
@@ -224,17 +225,14 @@ def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ..
     return {"schema": SCHEMA, "policy": policy, **counts, "faults": list(faults)}
 
 
-@dataclass(frozen=True)
-class RecoveryRequest:
-    """A host to bring up, as it was at `at` or before; at its newest when the operator did not say."""
-
-    host: str
-    at: datetime | None
-
-
 def parse_recovery_request(payload: Mapping[str, Any]) -> RecoveryRequest:
     fields = checked("payload", payload)
-    return RecoveryRequest(fields.text("host"), fields.maybe_moment("at"))
+    return RecoveryRequest(
+        host=fields.text("host"),
+        at=fields.maybe_moment("at"),
+        name=fields.maybe_text("name"),
+        is_meant="is_meant" in payload and fields.flag("is_meant"),
+    )
 
 
 def parse_instance_event(detail: Mapping[str, Any]) -> str:

@@ -228,6 +228,43 @@ def test_without_a_point_there_is_nothing_to_restore(stage: Stage) -> None:
         stage.call("restore", host="us0")
 
 
+@pytest.mark.fault("O5", lacks="a restored machine that stays up, and can be logged in to")
+@pytest.mark.parametrize("taken", ["us0", "eu0", "us0.example.org", "backup.example.org"])
+def test_a_restore_takes_a_name_in_production_only_when_that_is_meant(stage: Stage, taken: str) -> None:
+    a_whole_night(stage)
+    settled = stage.memory()
+
+    with pytest.raises(Refused, match=f"{taken} is the name of"):
+        stage.call("restore", host="us0", name=taken)
+    assert stage.memory() == settled
+
+    stage.call("restore", host="us0", name=taken, is_meant=True)
+    (recovery,) = stage.world.catalog.find_recoveries()
+    assert recovery.name == taken
+
+
+@pytest.mark.fault("O5")
+def test_a_restore_has_a_name_of_its_own_unless_it_is_given_one(stage: Stage) -> None:
+    a_whole_night(stage)
+
+    stage.call("restore", host="us0")
+    stage.call("restore", host="us0", name="us0-of-march")
+    again = stage.call("restore", host="us0", name="us0-of-march")
+
+    assert [recovery.name for recovery in stage.world.catalog.find_recoveries()] == ["restored-us0a", "us0-of-march"]
+    assert again["recovery"].endswith("/2")
+
+
+@pytest.mark.parametrize("name", ["", "US0", "a b", "-a", "x" * 64, "a..b", "systemd.unit=emergency.target\n"])
+def test_what_is_no_name_is_refused(stage: Stage, name: str) -> None:
+    a_whole_night(stage)
+
+    with pytest.raises(ConfigError, match="expected a host name"):
+        stage.call("restore", host="us0", name=name, is_meant=True)
+
+    assert stage.world.catalog.find_recoveries() == []
+
+
 @pytest.mark.parametrize("nobody", ["", "us", "us0b/x", "everyone"])
 @pytest.mark.parametrize("door", ["restore", "drill"])
 def test_nobody_is_restored_by_a_name_that_is_none(stage: Stage, door: str, nobody: str) -> None:

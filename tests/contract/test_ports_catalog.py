@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.aws.catalog import DynamoCatalog
-from chalicelib.core.model import CopyIntent, HostStatus, Lease, Pruning, RecoveryState, RunState
+from chalicelib.core.model import (
+    Copying,
+    CopyIntent,
+    HostStatus,
+    Lease,
+    Pruning,
+    RecoveryState,
+    RunState,
+    Uncopied,
+)
 from chalicelib.core.telling import Told
 from chalicelib.errors import PermanentError
 from chalicelib.ports import Catalog
@@ -235,6 +244,19 @@ def test_an_intent_to_copy_is_written_by_one_of_two_and_forgotten_once_it_has_se
     catalog.forget_copy_intent(intent)
     catalog.forget_copy_intent(intent)
     assert catalog.find_copy_intents() == []
+
+
+def test_a_look_at_copies_comes_back_and_of_two_written_at_once_one_is(catalog: Catalog) -> None:
+    lacking = Uncopied("snap-1", "main/2026-11-23/1", a_moment(5), failures=2, why="no key")
+    look = Copying("eu-central-1", a_moment(6), (lacking, replace(lacking, why=None)), blind="no answer")
+
+    first, late = catalog.save_copying(look), catalog.save_copying(look)
+    assert first is not None
+    again = catalog.save_copying(replace(first, seen=a_moment(7), uncopied=(), blind=None))
+    elsewhere = catalog.save_copying(replace(look, place="eu-west-1"))
+
+    assert (first, late) == (replace(look, version=1), None)
+    assert catalog.find_copying() == [again, elsewhere]
 
 
 def a_told(about: str = "host/us0a", told: bool = False) -> Told:
