@@ -78,7 +78,7 @@ def _prove_there(cloud: Cloud, standby: Stack, hosts: Sequence[Host], run: Run, 
     def tell_there(line: str) -> None:
         tell(f"{region}: {line}")
 
-    outlive(cloud, standby, run, tell_there)
+    outlive(cloud, standby, run, tell)
     outcome = _prove(cloud, standby, hosts, run, tell_there)
     return replace(outcome, rows=tuple(replace(row, host=f"{row.host} in {region}") for row in outcome.rows))
 

@@ -11,14 +11,14 @@ def outlive(cloud: Cloud, standby: Stack, run: Run, tell: Tell) -> None:
     """Have the run's snapshot copied, put the first region out, and wait for its points in the second one."""
     there = standby.region.name
     copy = await_copy(cloud, run, there)
-    tell(f"snapshot {run.snapshot_id} copied as {copy.id}")
+    tell(f"snapshot {run.snapshot_id} copied to {there} as {copy.id}")
     cloud.sandbox.quiet()
-    tell(f"archive replicated, {len(standby.world.archive.list(''))} objects")
+    tell(f"archive replicated to {there}: {len(standby.world.archive.list(''))} objects")
     cloud.sandbox.first.go_out()
     tell(f"{cloud.stack.region.name} is out: whoever asks there gets no answer any more")
     standby.region.schedule.fire("tick")
     points = wait_for(f"the points of {run.id} in {there}", lambda: _points_in(copy, standby))
-    tell(f"the copy is {len(points)} restore points, with the reports and manifests of the replica")
+    tell(f"{there}: the copy is {len(points)} restore points, with the reports and manifests of the replica")
 
 
 def await_copy(cloud: Cloud, run: Run, region: str) -> Snapshot:
