@@ -20,6 +20,7 @@ Tell = Callable[[str], None]
 
 NETWORK = "10.77.0.0/16"
 DOMAIN = "ebbtide.test"
+LAST_WORDS_SECONDS = 10.0  # for functions that still run when a night is over
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def running(state: Path, port: int, tell: Tell, with_standby: bool = False) -> I
         try:
             sandbox.start()
             yield _furnished(sandbox, state, with_standby, tell)
+            sandbox.quiet(LAST_WORDS_SECONDS)
         finally:
             sandbox.stop()
 

@@ -46,7 +46,7 @@ class Objects:
                 bucket.keys[record.key] = _restored(record, backend.account_id)
 
     def replicate_older(self, backend: Any, bucket: str) -> None:
-        """S3's Batch Replication: send on all that was written before there were rules, or is not there yet."""
+        """S3's Batch Replication: send on all that there is, as it would have been had the rules been there before."""
         for name in list(backend.get_bucket(bucket).keys):
             self.replication.offer(backend, bucket, name)
 
