@@ -287,8 +287,9 @@ class FakeCatalog:
         points = [point for point in self.points.values() if host_id in (None, point.host_id)]
         return sorted(points, key=lambda point: (point.at, point.host_id, point.snapshot_id))
 
-    def forget_points(self, snapshot_id: str) -> None:
-        self.points = {key: point for key, point in self.points.items() if point.snapshot_id != snapshot_id}
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        for host_id in host_ids:
+            self.points.pop((host_id, snapshot_id), None)
 
     def mark_proven(self, point: RestorePoint) -> None:
         if (key := (point.host_id, point.snapshot_id)) in self.points:

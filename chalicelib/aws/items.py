@@ -257,12 +257,22 @@ def read_copying(found: Mapping[str, Any]) -> Copying:
 
 
 def lease_values(lease: Lease) -> Item:
-    return {"name": lease.name, "until": moment_text(lease.until), "version": lease.version}
+    return {
+        "name": lease.name,
+        "until": moment_text(lease.until),
+        "holder": lease.holder,
+        "version": lease.version,
+    }
 
 
 def read_lease(found: Mapping[str, Any]) -> Lease:
     values = fields(found)
-    return Lease(values.text("name"), values.moment("until"), values.number("version"))
+    return Lease(
+        name=values.text("name"),
+        until=values.moment("until"),
+        holder=values.maybe_text("holder"),
+        version=values.number("version"),
+    )
 
 
 def pruning_values(pruning: Pruning) -> Item:

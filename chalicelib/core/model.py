@@ -160,10 +160,14 @@ class SnapshotLock:
 
 @dataclass(frozen=True)
 class Lease:
-    """Who may act alone, until when. `version` is the fencing number of the last conditional write."""
+    """Who may act alone, until when. `version` is the fencing number of the last conditional write.
+
+    `holder` is the invocation that acts: the same in each of its retries, None for one that is never retried.
+    """
 
     name: str
     until: datetime
+    holder: str | None = None
     version: int = 0
 
 

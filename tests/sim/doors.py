@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from typing import Any
@@ -24,16 +25,27 @@ _ENVELOPE = {"version": "", "id": "", "account": "", "time": "", "region": "", "
 _parse_once = cache(parse)
 
 
+@dataclass(frozen=True)
+class Context:
+    """What of Lambda's context a door reads."""
+
+    aws_request_id: str
+
+
 class Doors:
     """Knocks; whatever the door raises comes out. Every knock is a process of its own: `on_knock` begins it."""
 
     def __init__(self) -> None:
         self.on_knock: Callable[[], None] = lambda: None
+        self._requests = count(1)
 
-    def invoke(self, door: str, payload: Mapping[str, Any]) -> Any:
-        """By the handler that Lambda calls."""
+    def invoke(self, door: str, payload: Mapping[str, Any], request: str | None = None) -> Any:
+        """By the handler that Lambda calls; `request` is the same for every retry of one invocation."""
         self.on_knock()
-        return app.app.handler_map[door](dict(payload), None)
+        return app.app.handler_map[door](dict(payload), Context(request or self.new_request()))
+
+    def new_request(self) -> str:
+        return f"request {next(self._requests)}"
 
     def tick(self) -> None:
         self._event("tick", "aws.events", "Scheduled Event", {})

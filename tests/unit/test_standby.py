@@ -368,7 +368,7 @@ def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() ->
     standby = a_standby_of(a_primary(21, 22, 23))
     a_tick(standby, a_moment(6))
     (marked,) = prune(standby, a_moment(6)).mark
-    standby.catalog.forget_points(marked)
+    standby.catalog.forget_points(marked, ["us0a", "eu0a"])
 
     a_tick(standby, a_moment(6, 5))
 
