@@ -145,18 +145,25 @@ class _OneWriter:
 
 
 class _Outages:
-    """A region that is out answers nothing: the connection ends. Whose a request is its signature says."""
+    """A region that is out answers nothing: the connection ends."""
 
     def __init__(self, app: Any, regions: Sequence[Region]) -> None:
         self._app = app
         self._regions = regions
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        asked = _SIGNED_FOR.search(environ.get("HTTP_AUTHORIZATION", ""))
-        if asked and any(region.is_out and region.name == asked[1] for region in self._regions):
+        asked = _regions_asked(environ)
+        if any(region.is_out and region.name in asked for region in self._regions):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return []
         return self._app(environ, start_response)
+
+
+def _regions_asked(environ: Mapping[str, Any]) -> set[str]:
+    """Where a request is for: the region it is signed for, and its bucket's, which any region may ask for."""
+    signed = _SIGNED_FOR.search(environ.get("HTTP_AUTHORIZATION", ""))
+    bucket = s3_backends[ACCOUNT]["aws"].buckets.get(environ["PATH_INFO"].split("/")[1])
+    return {signed[1] if signed else "", bucket.region_name if bucket else ""}
 
 
 def client_environment(endpoint: str, region: str = FIRST) -> dict[str, str]:

@@ -304,7 +304,7 @@ def test_what_is_older_than_the_rules_comes_by_a_batch(tmp_path: Path) -> None:
 # -- an outage --------------------------------------------------------------------------------------------------------
 
 
-def asks(sandbox: Sandbox, service: str, operation: str, region: str) -> None:
+def asks(sandbox: Sandbox, service: str, operation: str, region: str, **what: str) -> None:
     made = boto3.client(
         service,  # type: ignore[call-overload]
         endpoint_url=sandbox.endpoint,
@@ -313,7 +313,7 @@ def asks(sandbox: Sandbox, service: str, operation: str, region: str) -> None:
         aws_secret_access_key="x",
         config=ONCE,
     )
-    getattr(made, operation)()
+    getattr(made, operation)(**what)
 
 
 EVERYTHING = [
@@ -343,6 +343,17 @@ def test_a_region_that_is_out_answers_nothing_and_the_other_one_everything(tmp_p
                 asks(sandbox, service, operation, FIRST)
             asks(sandbox, service, operation, SECOND)
         assert len(recorder.calls) == before
+
+
+def test_a_bucket_of_a_region_that_is_out_is_not_reached_from_the_other(tmp_path: Path) -> None:
+    with a_sandbox(tmp_path) as sandbox:
+        buckets(sandbox).put_object(Bucket=HERE, Key="one", Body=b"1")
+
+        sandbox.first.go_out()
+
+        with pytest.raises(HTTPClientError):
+            asks(sandbox, "s3", "list_objects_v2", SECOND, Bucket=HERE)
+        asks(sandbox, "s3", "list_objects_v2", SECOND, Bucket=THERE)
 
 
 def test_nothing_of_a_region_that_is_lost_is_left(tmp_path: Path) -> None:
