@@ -94,7 +94,7 @@ def test_a_receiver_is_briefed_as_in_the_example() -> None:
 
 
 def test_a_run_is_rebuilt_from_its_brief() -> None:
-    run = wire.parse_receiver_brief(the_example("brief-receiver"))
+    run = wire.parse_run_brief(the_example("brief-receiver"))
 
     assert run == the_run()
 

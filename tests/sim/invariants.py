@@ -7,7 +7,8 @@ from random import Random
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import HostStatus, Run, RunState
-from chalicelib.core.night import GIVE_UP, GRACE
+from chalicelib.core.night import GRACE
+from chalicelib.core.one_snapshot import GIVE_UP
 from tests.sim.faults import NO_TIME, FaultPlan
 from tests.sim.machines import ZONES, Box
 from tests.sim.night import A_TICK, AN_HOUR, Simulation
