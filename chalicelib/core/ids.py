@@ -14,6 +14,8 @@ HOST_NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*")
 
 # Before a host's id, where a receiver's name would stand: no receiver's name has a dot.
 _OWN = "host."
+# What they are called together, where no host may stand by itself.
+OWN_VOLUMES = f"{_OWN}*"
 
 _DAY_AND_ATTEMPT = r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/(?P<attempt>[1-9][0-9]{0,8})"
 _RUN = re.compile(rf"(?P<owner>{RECEIVER_NAME.pattern}|{re.escape(_OWN)}{HOST_ID.pattern})/{_DAY_AND_ATTEMPT}")

@@ -89,7 +89,8 @@ class Run:
     """One receiver's night, or that of a host with a volume of its own: then it is opened when the host was done, and
     its deadline is the end of the host's promise to leave the volume alone.
 
-    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is what ended it otherwise than done, or what stands in the way.
+    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
+    what ended it otherwise than done, or what stands in the way.
     """
 
     id: RunId

@@ -79,10 +79,10 @@ HOST = Table(
         Key(
             "target",
             values.one_of("receiver", "volume"),
-            'Where it pushes to: a receiver, or a volume of its own. `"volume"` has no effect yet and is refused.',
+            'Where it pushes to: a receiver, or an EBS volume of its own (see "Hosts with a volume" below).',
             "receiver",
         ),
-        Key("instance_id", values.INSTANCE, 'Its EC2 instance, with `target = "volume"`.', None, has_effect=False),
+        Key("instance_id", values.INSTANCE, 'The EC2 instance it is, with `target = "volume"`.', None),
         Key("retention", RETENTION, "Rules of its own, in place of all of `[retention]`.", None),
     )
 )

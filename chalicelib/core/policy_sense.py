@@ -33,6 +33,7 @@ def check_sense(policy: _Table, faults: Faults) -> None:
     _check_rules("retention", policy.get("retention"), faults)
     _check_rules("copy.retention", (policy.get("copy") or {}).get("retention"), faults)
     _check_restore((policy.get("restore") or {}).get("instance") or {}, faults)
+    _check_hosts_on_volumes_are_restored_on_something(policy, hosts, faults)
 
 
 def _check_receiver(path: str, receiver: _Table, faults: Faults) -> None:
@@ -127,6 +128,25 @@ def _check_restore(instances: _Table, faults: Faults) -> None:
     for architecture, instance in instances.items():
         if instance is not None and _architecture(instance) != architecture:
             faults.wrong(f"restore.instance.{architecture}", instance, f"an instance type of {architecture}")
+
+
+def _check_hosts_on_volumes_are_restored_on_something(policy: _Table, hosts: _Table, faults: Faults) -> None:
+    """Without a word on restores a host is restored on what its receiver stands on, and these have none."""
+    on_volumes = [within("host", name) for name, host in hosts.items() if host.get("target") == "volume"]
+    if on_volumes and _is_left_out(policy, "restore", "instance", _ARM):
+        expected = f"expected what {', '.join(on_volumes)} is restored on, which has no receiver"
+        faults.add(f"restore.instance.{_ARM}", f" is missing: {expected}")
+
+
+def _is_left_out(table: _Table, *path: str) -> bool:
+    """Whether nothing stands there, which is not the same as something invalid."""
+    for name in path:
+        if name not in table:
+            return False
+        if table[name] is None:
+            return True
+        table = table[name]
+    return False
 
 
 def _architecture(instance_type: str) -> str:

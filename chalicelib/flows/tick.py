@@ -1,5 +1,6 @@
 """Every five minutes: open the runs that are due, and wake whoever has something to do in an invocation of its own:
 every open run and recovery, and once an hour who tells of what is wrong, or at once while something could not be told.
+A report of a host with a volume of its own is only found here: it opens its run in that run's own invocation.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from chalicelib.errors import PermanentError
 from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
+from chalicelib.flows.own_runs import find_own_runs
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
 
@@ -50,6 +52,10 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
             faults.append(f"receiver {receiver.name}: {fault}")
         else:
             open_runs += [run.id for run in runs if not run.state.is_final]
+    if policy and not world.settings.is_standby:
+        own = find_own_runs(policy, world, now)
+        open_runs += own.runs
+        faults += own.faults
     recoveries = [recovery.id for recovery in world.catalog.find_recoveries() if not recovery.state.is_final]
     for run_id in open_runs:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))

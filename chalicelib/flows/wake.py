@@ -6,7 +6,8 @@ from typing import Any
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.ids import parse_recovery, parse_run
+from chalicelib.core.ids import own_host, parse_recovery, parse_run
+from chalicelib.errors import PermanentError
 from chalicelib.flows import reconcile as run_side
 from chalicelib.flows import recover as recovery_side
 from chalicelib.flows.follow import follow
@@ -15,8 +16,17 @@ from chalicelib.ports import World
 Outcome = run_side.Outcome | recovery_side.Outcome
 
 
-def on_report(detail: Mapping[str, Any], world: World, now: datetime) -> Outcome:
-    """The detail only says whose report it is: what it says is read from the archive."""
+def on_report(source: str, detail: Mapping[str, Any], world: World, now: datetime) -> Outcome:
+    """The detail only says whose report it is: what it says is read from the archive.
+
+    A host's own event speaks of the host that its source names, or of nothing. Raises PermanentError.
+    """
+    sender = wire.host_of_source(source)
+    if sender is not None:
+        run_id = wire.parse_run_payload(detail)
+        if own_host(run_id) != sender:
+            raise PermanentError(f"an event of host {sender} speaks of run {run_id}, which is not its own")
+        return run_side.reconcile(run_id, world, now)
     if wire.is_about_a_recovery(detail):
         return recovery_side.recover(wire.parse_recovery_payload(detail), world, now)
     return run_side.reconcile(wire.parse_run_payload(detail), world, now)

@@ -4,6 +4,7 @@ Every shape has an example in `tests/contract/wire/`. What comes in raises Perma
 """
 
 from chalicelib.wire.asked import (
+    ENROLLED,
     FORGOTTEN,
     ApplyRequest,
     ForgetRequest,
@@ -11,6 +12,8 @@ from chalicelib.wire.asked import (
     PruneRequest,
     applied,
     copy_payload,
+    enrolled_key,
+    enrolled_record,
     forgot,
     forgotten_key,
     forgotten_record,
@@ -18,6 +21,7 @@ from chalicelib.wire.asked import (
     host_of_forgotten_key,
     is_about_a_recovery,
     parse_apply,
+    parse_enrolled,
     parse_forget,
     parse_hold,
     parse_instance_event,
@@ -87,6 +91,7 @@ from chalicelib.wire.runs import (
 from chalicelib.wire.shared import LONGEST_PROBLEM, MOST_PROBLEMS
 
 __all__ = [
+    "ENROLLED",
     "FORGOTTEN",
     "HOST_REPORTS",
     "LONGEST_PROBLEM",
@@ -110,6 +115,8 @@ __all__ = [
     "closed_record",
     "closed_recovery_record",
     "copy_payload",
+    "enrolled_key",
+    "enrolled_record",
     "forgot",
     "forgotten_key",
     "forgotten_record",
@@ -126,6 +133,7 @@ __all__ = [
     "parse_apply",
     "parse_closed",
     "parse_closed_recovery",
+    "parse_enrolled",
     "parse_forget",
     "parse_hold",
     "parse_host_report",
