@@ -160,6 +160,20 @@ def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Tem
     assert (refused, allowed) == ([], [])
 
 
+def test_a_hosts_own_volume_may_be_snapshotted_and_nothing_else(template: package.Template) -> None:
+    """It does not carry the tag that lets a function attach, delete or end what is ours."""
+    of_hosts = {Role.HOST: json.dumps({"StringEquals": {"aws:ResourceTag/ebbtide:role": "host"}})}
+    allowed = {
+        action
+        for name in resources_of(template, "AWS::IAM::Role")
+        for statement in role_policy(template, name)["Statement"]
+        for action in as_list(statement["Action"])
+        if json.dumps(statement.get("Condition")) == of_hosts[Role.HOST]
+    }
+
+    assert allowed == {"ec2:CreateSnapshot"}
+
+
 def test_a_machine_is_told_that_an_object_is_missing_and_not_that_it_is_denied(template: package.Template) -> None:
     """S3 answers 404 only to who may list the bucket, and GetObject brings no prefix that a condition could ask for."""
     [statement] = [

@@ -13,6 +13,8 @@ from chalicelib.core.model import HostStatus, RunId, RunState, TreeKind
 from chalicelib.core.night_world import status_of
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows.apply import apply_policy
+from chalicelib.flows.copy import copy_snapshots
+from chalicelib.flows.follow import follow
 from chalicelib.flows.forget import forget_host
 from chalicelib.flows.hold import hold
 from chalicelib.flows.own_runs import LOOK_BACK, find_own_runs
@@ -27,7 +29,7 @@ from chalicelib.flows.tick import tick
 from chalicelib.flows.wake import on_report, on_snapshot
 from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment
-from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world
+from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world, some_settings
 from tests.nights import A_MINUTE
 from tests.own_volumes import DONE, INSTANCE, POLICY_TEXT, QUIET, RUN, a_world_with_web1, its_volume, report
 from tests.past import a_night
@@ -45,11 +47,8 @@ def woken(world: FakeWorld, now: datetime = SOON) -> list[str]:
     """The runs of hosts that a tick has woken."""
     world.lambdas.invoked.clear()
     tick(world, now, lambda: "0" * 32)
-    return [
-        str(payload["run"])
-        for name, payload in world.lambdas.invoked
-        if name == "reconcile_run" and "host." in str(payload["run"])
-    ]
+    runs = [str(payload["run"]) for name, payload in world.lambdas.invoked if name == "reconcile_run"]
+    return [run for run in runs if run.startswith("host.")]
 
 
 def a_night_of_web1(world: FakeWorld, at: datetime = DONE) -> RunId:
@@ -368,6 +367,47 @@ def test_a_forgotten_host_lets_go_of_its_newest_snapshot_too() -> None:
     (of_web1,) = [each.snapshot_id for each in forgotten.points]
 
     assert of_web1 in prune(world, a_moment(5)).mark
+
+
+THERE = "eu-central-1"
+WITH_COPIES = f'{POLICY_TEXT}\n[copy]\nregion = "{THERE}"\nretention = {{ daily = 2 }}\n'
+
+
+def test_the_copies_of_an_own_volume_are_made_one_after_the_other() -> None:
+    world = a_world_with_web1(WITH_COPIES)
+    first, second = a_night_of_web1(world), a_night_of_web1(world, DONE + A_DAY)
+    snapshot_of = {each.tags[tags.RUN]: each.id for each in world.volumes.snapshots.values()}
+
+    copied = copy_snapshots(world, SOON + A_DAY)
+
+    assert copied.asked == (snapshot_of[str(second)],)
+    assert copied.waiting == (f"snapshot {snapshot_of[str(first)]}: another of host.web1 is being copied",)
+
+
+@pytest.mark.parametrize("late", ["nothing", "host-reports/", "closed.json"])
+def test_a_standby_makes_a_copy_of_an_own_volume_its_restore_point_when_the_archive_has_arrived(late: str) -> None:
+    world = a_world_with_web1(WITH_COPIES)
+    a_night_of_web1(world)
+    copy_snapshots(world, SOON)
+    world.copies.end(THERE)
+    standby = a_standby()
+    standby.volumes.snapshots.update(world.copies.by_region[THERE])
+    standby.archive.objects.update({key: body for key, body in world.archive.objects.items() if late not in key})
+
+    assert follow(standby, SOON) == ((RUN,) if late == "nothing" else ())
+    standby.archive.objects.update(world.archive.objects)
+    follow(standby, SOON + A_MINUTE)
+
+    (point,) = standby.catalog.find_points("web1")
+    assert (point.tree, point.manifest) == (TreeKind.REAL, f"manifests/web1/{RUN}.jsonl.gz")
+    recovery_id = open_drill("web1", standby, SOON + A_MINUTE)
+    recover(recovery_id, standby, SOON + A_MINUTE)
+    assert [request.instance_type for request in standby.machines.requests] == ["t4g.medium"]
+
+
+def a_standby() -> FakeWorld:
+    settings = replace(some_settings(), region=THERE, role=StackRole.STANDBY, subnets=("subnet-dr",))
+    return replace(a_world(), settings=settings)
 
 
 def test_a_point_of_an_own_volume_can_be_held() -> None:
