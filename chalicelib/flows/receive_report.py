@@ -28,8 +28,9 @@ class Received:
 
 def receive_reports(run: Run, world: World) -> Received:
     """Record every report that is new and this run's own; the results known then, in the order of their ids."""
-    known = {result.id for result in world.catalog.find_results(run.id)}
-    rejected = []
+    results = world.catalog.find_results(run.id)
+    known = {result.id for result in results}
+    recorded, rejected = False, []
     for host_id, key in _find_reports(run, world):
         if host_id in known:
             continue
@@ -39,7 +40,8 @@ def receive_reports(run: Run, world: World) -> Received:
             rejected.append(Rejected(key, str(fault)))
         else:
             world.catalog.record_result(result)
-    return Received(tuple(world.catalog.find_results(run.id)), tuple(rejected))
+            recorded = True
+    return Received(tuple(world.catalog.find_results(run.id) if recorded else results), tuple(rejected))
 
 
 def _find_reports(run: Run, world: World) -> list[tuple[str, str]]:

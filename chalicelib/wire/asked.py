@@ -118,6 +118,12 @@ def pruned(plan: PrunePlan) -> dict[str, Any]:
     }
 
 
+def not_pruned(why: str) -> dict[str, Any]:
+    """The same answer for a prune that never planned anything."""
+    nothing: dict[str, list[Any]] = {"marked": [], "unmarked": [], "deleted": [], "plan": [], "left_alone": []}
+    return {"schema": SCHEMA, **nothing, "refused": why, "untold": 0}
+
+
 def _planned(verdict: Verdict, fate: Fate) -> dict[str, Any]:
     return {
         "snapshot": verdict.snapshot.id,

@@ -25,16 +25,20 @@ class Receiving:
 class SomePolicy:
     receivers: tuple[Receiving, ...] = (Receiving(),)
     retention: str = "daily = 7"
+    own_hosts: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         receivers = "\n".join(map(_receiver, self.receivers))
         hosts = [name for receiving in self.receivers for name in receiving.hosts]
         enrolled = "\n".join(_host(name, number) for number, name in enumerate(hosts))
+        enrolled += "".join(_own_host(name, number) for number, name in enumerate(self.own_hosts))
+        enrolled += _RESTORED_ON if self.own_hosts else ""
         return f"schema = 1\n{receivers}\n{enrolled}\n[retention]\n{self.retention}\n{_ALARM}"
 
 
 ONE_RECEIVER = SomePolicy()
+_RESTORED_ON = '\n[restore]\ninstance = { arm64 = "t4g.medium" }\n'
 
 
 def _receiver(receiving: Receiving) -> str:
@@ -56,3 +60,13 @@ def _host(name: str, number: int) -> str:
     letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[number]
     key = f"ssh-ed25519 {_KEY_BODY}{letter * 43} root@{name}"
     return f'[host.{name}]\nid    = "{name}a"\nkeys  = ["{key}"]\nprobe = "http://127.0.0.1/"\n'
+
+
+def _own_host(name: str, number: int) -> str:
+    return f"""
+[host.{name}]
+id          = "{name}a"
+target      = "volume"
+instance_id = "i-0000000{number}"
+probe       = "http://127.0.0.1/"
+"""

@@ -250,6 +250,46 @@ def test_rebuilding_it_does_not_take_up_the_other_regions_drills() -> None:
     assert hosts_restorable(standby) == hosts_restorable(primary)
 
 
+def test_a_night_that_is_open_in_the_replica_is_left_to_the_tick_and_never_keeps_later_ones_out() -> None:
+    primary, standby = a_primary(22, 23), a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby, but="2026-11-22/1/closed")
+
+    rebuilt = rebuild(standby)
+    apart = [run.id for run in standby.catalog.find_runs("main")], hosts_restorable(standby)
+    archive_arrives(primary, standby)
+    a_tick(standby, a_moment(6))
+
+    assert (rebuilt.runs, *apart) == (1, [a_run_id(23)], hosts_restorable(primary)[2:])
+    assert [run.state for run in standby.catalog.find_runs("main")] == [RunState.DONE, RunState.DONE]
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+    assert all(point.manifest for point in standby.catalog.find_points())
+
+
+def test_rebuilding_takes_up_the_copy_of_a_runs_other_snapshot_if_that_is_what_was_copied() -> None:
+    """The answer to the first request was lost and the second one's snapshot adopted: the first, older, was copied."""
+    primary = a_primary()
+    standby = a_standby_of(primary)
+    (copied,) = standby.volumes.snapshots.values()
+    of_the_other = replace(copied, tags={**copied.tags, tags.SOURCE: "snap-older"})
+    standby.volumes.snapshots[copied.id] = of_the_other
+
+    rebuild(standby)
+
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+
+
+def test_of_two_copies_of_one_run_rebuilding_takes_up_that_of_the_snapshot_it_adopted() -> None:
+    standby = a_standby_of(a_primary())
+    (copied,) = standby.volumes.snapshots.values()
+    of_the_other = {tags.SOURCE: "snap-older", tags.TAKEN: a_moment(1, 55).isoformat()}
+    standby.volumes.snapshots["snap-other"] = replace(copied, id="snap-other", tags={**copied.tags, **of_the_other})
+
+    rebuild(standby)
+
+    assert {point.snapshot_id for point in standby.catalog.find_points()} == {copied.id}
+
+
 # -- what it does not do ----------------------------------------------------------------------------------------------
 
 
@@ -328,7 +368,7 @@ def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() ->
     standby = a_standby_of(a_primary(21, 22, 23))
     a_tick(standby, a_moment(6))
     (marked,) = prune(standby, a_moment(6)).mark
-    standby.catalog.forget_points(marked)
+    standby.catalog.forget_points(marked, ["us0a", "eu0a"])
 
     a_tick(standby, a_moment(6, 5))
 
