@@ -28,6 +28,7 @@ class OwnHosts:
     truth: dict[tuple[RunId, str], str]
     volumes: list[Volume] = field(default_factory=list)
     promised: dict[str, datetime] = field(default_factory=dict)
+    writing: set[str] = field(default_factory=set)
     reported: list[RunId] = field(default_factory=list)
 
     def furnish(self, hosts: Iterable[HostPolicy]) -> None:
@@ -64,7 +65,7 @@ class OwnHosts:
 
 @dataclass
 class OwnVisit:
-    """One night of one host. It is one that keeps its promises."""
+    """One night of one host, which keeps its promises and does one thing at a time."""
 
     hosts: OwnHosts
     host: HostPolicy
@@ -78,12 +79,16 @@ class OwnVisit:
         around, until = self.hosts.around, self.hosts.promised.get(self.host.id)
         if until is not None and around.agenda.now < until:
             return around.agenda.at(until, self.begin)
+        if self.host.id in self.hosts.writing:
+            return around.tell(f"{self.host.name} is at it already")
+        self.hosts.writing.add(self.host.id)
         around.tell(f"{self.host.name} writes to {self.volume_id}")
         around.volumes.content[self.volume_id][self.host.id] = MIXED
         return around.agenda.after(self.night.takes, self.finish)
 
     def finish(self) -> None:
         status, around = self.night.says, self.hosts.around
+        self.hosts.writing.discard(self.host.id)
         if status is None:
             return
         run_id = own_run(self.host.id, around.agenda.now)

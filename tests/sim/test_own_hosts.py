@@ -17,6 +17,8 @@ from tests.sim.policies import Receiving, SomePolicy
 A_MINUTE = timedelta(minutes=1)
 SMALL = SomePolicy((Receiving(window="02:00-02:40", hosts=("us0",)),), "last = 1", own_hosts=("we0",))
 LOST = (Fate(0),)
+# Done before the simulation's own time begins, at two, and so the first to be snapshotted.
+FIRST = OwnNight(at=A_MINUTE, takes=A_MINUTE)
 # An hour that holds the whole night of we0, and the one before the receiver's window opens.
 EARLY = SomePolicy((Receiving(window="00:30-01:10", hosts=("us0",)),), "last = 1", own_hosts=("we0",))
 
@@ -67,10 +69,16 @@ def test_a_report_that_nobody_saw_while_the_volume_was_left_alone_gives_no_mixed
     assert points(sim) == 1
 
 
-def test_a_bad_snapshot_is_taken_once_more_and_the_second_is_adopted() -> None:
-    sim = play(Scenario(EARLY, FaultPlan(bad_snapshots=(True, True))))
+@pytest.mark.parametrize(
+    ("bad", "state", "taken"), [((True,), RunState.DONE, 2), ((True, True), RunState.FAILED, 2)], ids=["one", "two"]
+)
+def test_a_bad_snapshot_is_taken_once_more_and_no_third_time(
+    bad: tuple[bool, ...], state: RunState, taken: int
+) -> None:
+    sim = play(Scenario(SMALL, FaultPlan(own_hosts=(FIRST,), bad_snapshots=bad)))
 
-    assert points(sim) + len(sim.catalog.find_points("us0a")) == 2
+    assert (states(sim), sim.volumes.taken) == ([state], taken + 1)  # the receiver's own is the last
+    assert points(sim) == (state is RunState.DONE)
 
 
 def test_a_snapshot_that_takes_most_of_a_day_is_waited_for_and_the_next_report_waits_too() -> None:
