@@ -131,7 +131,7 @@ HOSTS = Named(values.HOST, HOST, "at least one table like [host.us0]")
 POLICY = Table(
     (
         Key("schema", values.THIS_SCHEMA, "The version of this format."),
-        Key("receiver", RECEIVERS, "The receivers, by name."),
+        Key("receiver", RECEIVERS, "The receivers, by name. None, if every host has a volume of its own.", None),
         Key("host", HOSTS, "The hosts, by name."),
         Key("retention", RETENTION, "Which restore points stay. Without it all do.", None),
         Key("copy", COPY, "Copies in another region.", None),

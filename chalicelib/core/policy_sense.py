@@ -21,14 +21,14 @@ _ARM, _X86 = "arm64", "x86_64"
 
 def check_sense(policy: _Table, faults: Faults) -> None:
     """Add a fault for everything that contradicts something else."""
-    receivers, hosts = policy.get("receiver", {}), policy.get("host", {})
+    receivers, hosts = policy.get("receiver") or {}, policy.get("host", {})
     for name, receiver in receivers.items():
         _check_receiver(within("receiver", name), receiver, faults)
     for name, host in hosts.items():
         _check_host(within("host", name), host, faults)
     _check_names_are_apart(receivers, faults)
     _check_hosts_are_apart(hosts, faults)
-    if receivers and hosts:
+    if "receiver" in policy and hosts:
         _check_they_know_each_other(receivers, hosts, faults)
     _check_rules("retention", policy.get("retention"), faults)
     _check_rules("copy.retention", (policy.get("copy") or {}).get("retention"), faults)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -304,6 +305,17 @@ def test_the_volume_is_looked_for_at_the_instance_of_the_policy_the_run_was_open
     reconcile(RUN, world, SOON + A_MINUTE)
 
     assert len(world.volumes.snapshots) == 1
+
+
+def test_a_policy_without_any_receiver_has_nights_of_hosts_alone() -> None:
+    world = a_world_with_web1(Path("tests/policies/valid/only-own-volumes.toml").read_text())
+
+    assert woken(world) == []
+    run_id = a_night_of_web1(world)
+    told = tell(world, SOON)
+
+    assert world.catalog.get_run(run_id).state is RunState.DONE
+    assert [each.receiver for each in told.ages] == ["host.*"]
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
