@@ -79,7 +79,7 @@ HOST = Table(
         Key(
             "target",
             values.one_of("receiver", "volume"),
-            'Where it pushes to: a receiver, or an EBS volume of its own (see Hosts with a volume).',
+            "Where it pushes to: a receiver, or an EBS volume of its own (see Hosts with a volume).",
             "receiver",
         ),
         Key("instance_id", values.INSTANCE, 'The EC2 instance it is, with `target = "volume"`.', None),

@@ -1,7 +1,8 @@
 """Runs of hosts with volumes of their own: found by the reports that such hosts archive, opened, observed."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,7 +30,7 @@ _AHEAD = timedelta(days=1)
 class Reported:
     """The runs that wait for someone, open or still to be opened, and what was passed over."""
 
-    runs: tuple[RunId, ...]
+    runs: tuple[RunId, ...] = ()
     faults: tuple[str, ...] = ()
 
 
@@ -40,14 +41,14 @@ def find_own_runs(policy: Policy, world: World, now: datetime) -> Reported:
     """
     hosts = policy.own_volume_hosts()
     if not hosts:
-        return Reported(())
+        return Reported()
     faults: list[str] = []
     reported = _find_reported({host.id for host in hosts}, world, now, faults)
     waiting = [_waiting(host, reported[host.id], world, faults) for host in hosts]
     return Reported(tuple(run for run in waiting if run is not None), tuple(faults))
 
 
-def _find_reported(known: set[str], world: World, now: datetime, faults: list[str]) -> dict[str, list[RunId]]:
+def _find_reported(known: AbstractSet[str], world: World, now: datetime, faults: list[str]) -> dict[str, list[RunId]]:
     """The runs that reports of the last days are of, by host, in the order of their times."""
     found: dict[str, list[RunId]] = defaultdict(list)
     for key in world.archive.list(wire.HOST_REPORTS, after=wire.host_reports_before(now - LOOK_BACK)):
@@ -55,18 +56,17 @@ def _find_reported(known: set[str], world: World, now: datetime, faults: list[st
             run = wire.run_of_host_report_key(key)
         except PermanentError as fault:
             faults.append(str(fault))
-            continue
-        host_id = str(own_host(run))
-        if host_id not in known:
-            faults.append(f"report {key}: the policy in force has no host {host_id} with a volume of its own")
-        elif reported_at(run) <= now + _AHEAD:
-            found[host_id].append(run)
-    return {host_id: sorted(found[host_id]) for host_id in known}
+        else:
+            found[str(own_host(run))].append(run)
+    for stranger in sorted(found.keys() - known):
+        faults.append(f"host {stranger} reports, and the policy in force gives it no volume of its own")
+    return {host_id: sorted(run for run in found[host_id] if reported_at(run) <= now + _AHEAD) for host_id in known}
 
 
-def _waiting(host: HostPolicy, reported: Iterable[RunId], world: World, faults: list[str]) -> RunId | None:
+def _waiting(host: HostPolicy, reported: Sequence[RunId], world: World, faults: list[str]) -> RunId | None:
+    """Among one more than were reported lately are all that these have opened, and the one that is open still."""
     try:
-        runs = world.catalog.find_runs(own_word(host.id))
+        runs = world.catalog.find_runs(own_word(host.id), limit=len(reported) + 1)
     except PermanentError as fault:  # the other hosts have their nights all the same
         faults.append(f"host {host.name}: {fault}")
         return None

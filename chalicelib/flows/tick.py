@@ -15,7 +15,7 @@ from chalicelib.errors import PermanentError
 from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
-from chalicelib.flows.own_runs import find_own_runs
+from chalicelib.flows.own_runs import Reported, find_own_runs
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
 
@@ -52,10 +52,6 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
             faults.append(f"receiver {receiver.name}: {fault}")
         else:
             open_runs += [run.id for run in runs if not run.state.is_final]
-    if policy and not world.settings.is_standby:
-        own = find_own_runs(policy, world, now)
-        open_runs += own.runs
-        faults += own.faults
     recoveries = [recovery.id for recovery in world.catalog.find_recoveries() if not recovery.state.is_final]
     for run_id in open_runs:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
@@ -65,7 +61,18 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("copy", wire.copy_payload())
     if now.minute < _A_TICK or any(told.told is None for told in world.catalog.find_told()):
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
-    return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries), tuple(faults))
+    own = _wake_own_runs(policy, world, now)
+    return Ticked(tuple(opened), (*open_runs, *own.runs), tuple(recoveries), (*faults, *own.faults))
+
+
+def _wake_own_runs(policy: Policy | None, world: World, now: datetime) -> Reported:
+    """Last of all: however much such hosts write into the archive, everyone else was woken before that is looked at."""
+    if policy is None or world.settings.is_standby:
+        return Reported()
+    own = find_own_runs(policy, world, now)
+    for run_id in own.runs:
+        world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
+    return own
 
 
 def _open_if_due(

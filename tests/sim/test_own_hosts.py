@@ -42,6 +42,7 @@ def test_a_quiet_night_leads_to_a_restore_point_of_a_real_tree() -> None:
     assert {point.tree for point in sim.catalog.find_points("we0a")} == {TreeKind.REAL}
 
 
+@pytest.mark.fault("C3")
 @pytest.mark.parametrize(
     "events", [LOST, (Fate(2), Fate(3)), (Fate(1, timedelta(hours=3)),), (Fate(1, A_DAY),)], ids=str
 )
@@ -57,6 +58,7 @@ def test_while_no_tick_comes_the_events_alone_carry_the_night() -> None:
     assert (states(sim), points(sim)) == ([RunState.DONE], 1)
 
 
+@pytest.mark.fault("C2")
 def test_a_report_that_nobody_saw_while_the_volume_was_left_alone_gives_no_mixed_tree() -> None:
     """The host is writing again when the tick comes back."""
     nights = (OwnNight(quiet=AN_HOUR, takes=A_MINUTE), OwnNight(takes=6 * AN_HOUR))
@@ -111,6 +113,7 @@ def test_a_drill_proves_the_point_of_an_own_volume() -> None:
     assert recovery.verdict == "proven"
 
 
+@pytest.mark.fault("O2")
 def test_a_table_lost_at_any_moment_of_the_night_comes_back() -> None:
     for minute in range(0, 60, 3):
         deed = Deed(timedelta(minutes=minute), Does.LOSE_THE_TABLE)
@@ -119,6 +122,7 @@ def test_a_table_lost_at_any_moment_of_the_night_comes_back() -> None:
         assert (states(sim), points(sim), own_snapshots(sim)) == ([RunState.DONE], 1, 1), minute
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize("events", [(Fate(),), LOST], ids=["told", "found"])
 def test_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_end(events: tuple[Fate, ...]) -> None:
     scenario = Scenario(EARLY, FaultPlan(events=events, own_hosts=(OwnNight(at=31 * A_MINUTE),)))
@@ -134,6 +138,7 @@ def test_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_end(
     assert at >= 100
 
 
+@pytest.mark.fault("C3")
 def test_another_invocation_between_any_two_calls_changes_nothing_about_the_end() -> None:
     scenario = Scenario(EARLY, FaultPlan(own_hosts=(OwnNight(at=31 * A_MINUTE),), pace=Pace(to_show=3 * A_MINUTE)))
     undisturbed = the_end(play(scenario))

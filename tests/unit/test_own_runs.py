@@ -207,7 +207,7 @@ def test_reports_of_hosts_without_a_volume_in_the_policy_are_passed_over_and_tol
     found = find_own_runs(find_policy(world), world, SOON)  # type: ignore[arg-type]
 
     assert found.runs == (RUN,)
-    assert ["no host us0a with a volume" in found.faults[0], "is no key" in found.faults[1]] == [True, True]
+    assert ["is no key" in found.faults[0], "host us0a reports, and the policy" in found.faults[1]] == [True, True]
     with pytest.raises(PermanentError, match="no host us0a with a volume of its own"):
         reconcile(own_run("us0a", DONE), world, SOON)
 
@@ -244,6 +244,39 @@ def test_a_second_report_waits_until_the_first_run_is_closed() -> None:
     reconcile(RUN, world, SOON + A_DAY)
     assert woken(world, SOON + A_DAY) == [str(second)]
     assert reconcile(second, world, SOON + A_DAY).run.snapshot_id is not None
+
+
+def test_a_host_that_reports_every_hour_is_opened_one_run_for_each_in_their_order() -> None:
+    world = a_world_with_web1()
+    hours = [DONE + timedelta(hours=hour) for hour in range(30)]
+    for at in hours[:-2]:
+        a_night_of_web1(world, at)
+    last_but_one, last = (report(world, at) for at in hours[-2:])
+
+    assert woken(world, hours[-1]) == [str(last_but_one)]
+    reconcile(last_but_one, world, hours[-2] + A_MINUTE)
+    for snapshot_id in world.volumes.snapshots:
+        world.volumes.complete(snapshot_id)
+    reconcile(last_but_one, world, hours[-2] + 2 * A_MINUTE)
+    assert woken(world, hours[-1]) == [str(last)]
+
+
+def test_what_a_host_floods_the_archive_with_is_looked_at_after_everyone_else_was_woken() -> None:
+    world = a_world_with_web1()
+    tick(world, a_moment(2, 1), lambda: "0" * 32)
+    world.lambdas.invoked.clear()
+
+    def flooded(prefix: str, after: str = "") -> list[str]:
+        if prefix == wire.HOST_REPORTS:
+            raise Crash("the time of this function is up")
+        return sorted(world.archive.objects)
+
+    world.archive.list = flooded  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        tick(world, a_moment(3), lambda: "0" * 32)
+
+    woken_first = {name for name, _ in world.lambdas.invoked}
+    assert woken_first == {"reconcile_run", "tell_operators"}
 
 
 def test_reports_older_than_anyone_looks_for_and_dated_in_the_future_open_nothing() -> None:
