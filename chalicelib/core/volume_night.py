@@ -80,9 +80,8 @@ def _why_not(run: Run, world: VolumeWorld, now: datetime) -> str | None:
     if run.opened > now + MARGIN:
         return f"its report is of {run.opened.isoformat()}, which is to come: the host's clock is ahead"
     if now > run.deadline - MARGIN and not may_still_show(run, now):
-        return f"no snapshot could be taken while the volume was left alone, until {run.deadline.isoformat()}" + (
-            f": {why}" if (why := _why_unfit(run, world)) else ""
-        )
+        late = f"no snapshot could be taken while the volume was left alone, until {run.deadline.isoformat()}"
+        return f"{late}: {unfit}" if (unfit := _why_unfit(run, world)) else late
     return _why_unfit(run, world) if now >= run.opened + VOLUME_SETTLES else None
 
 
