@@ -71,8 +71,9 @@ def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datet
 
 
 def _why_delete(volume: Volume, owners: Mapping[str, datetime | None], now: datetime) -> str | None:
-    is_data = volume.tags.get(tags.ROLE) == tags.Role.DATA or _is_a_hosts(volume.tags)
-    if is_data or owner_of(volume.tags) is None:
+    if volume.tags.get(tags.ROLE) == tags.Role.DATA or owner_of(volume.tags) is None:
+        return None
+    if _is_a_hosts(volume.tags):
         return None
     return _why_outlived(volume.tags, owners, now)
 

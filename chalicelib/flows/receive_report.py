@@ -30,18 +30,29 @@ def receive_reports(run: Run, world: World) -> Received:
     """Record every report that is new and this run's own; the results known then, in the order of their ids."""
     results = world.catalog.find_results(run.id)
     known = {result.id for result in results}
-    recorded, rejected = False, []
-    for host_id, key in _find_reports(run, world):
-        if host_id in known:
-            continue
-        try:
-            result = _own_result(run, host_id, world.archive.get(key))
-        except PermanentError as fault:
-            rejected.append(Rejected(key, str(fault)))
-        else:
-            world.catalog.record_result(result)
-            recorded = True
-    return Received(tuple(world.catalog.find_results(run.id) if recorded else results), tuple(rejected))
+    new = [(host_id, key) for host_id, key in _find_reports(run, world) if host_id not in known]
+    read = [_record(run, host_id, key, world) for host_id, key in new]
+    rejected = tuple(each for each in read if each is not None)
+    is_recorded = len(rejected) < len(new)
+    return Received(tuple(world.catalog.find_results(run.id) if is_recorded else results), rejected)
+
+
+def receive_report(run: Run, host_id: str, world: World) -> tuple[Rejected, ...]:
+    """Record this one host's report, and look at no other: what a thousand hosts send at once costs each its own."""
+    rejected = _record(run, host_id, wire.report_key(run.id, host_id), world)
+    return (rejected,) if rejected else ()
+
+
+def _record(run: Run, host_id: str, key: str, world: World) -> Rejected | None:
+    """Why it does not count, if it does not."""
+    try:
+        result = _own_result(run, host_id, world.archive.get(key))
+    except KeyError:
+        return Rejected(key, "it was told of and is not in the archive")
+    except PermanentError as fault:
+        return Rejected(key, str(fault))
+    world.catalog.record_result(result)
+    return None
 
 
 def _find_reports(run: Run, world: World) -> list[tuple[str, str]]:

@@ -43,19 +43,25 @@ def reconcile(run_id: RunId, world: World, now: datetime) -> Outcome:
 
     Raises PermanentError when there is no such run, TransientError when AWS should be asked again later.
     """
-    run = _get_run(run_id, world, now)
+    run = get_run(run_id, world) if own_host(run_id) is None else _get_or_open(run_id, world, now)
     eyes = _Eyes(get_policy(run.policy_version, world), world, now)
     settled = settle(f"run {run_id}", run, eyes.next_steps, lambda step, run: eyes.act(step, run))
     return Outcome(settled.subject, settled.steps, settled.waiting, eyes.rejected, settled.overtaken)
 
 
-def _get_run(run_id: RunId, world: World, now: datetime) -> Run:
+def get_run(run_id: RunId, world: World) -> Run:
+    """Raises PermanentError when there is none."""
     try:
         return world.catalog.get_run(run_id)
     except KeyError:
-        if own_host(run_id) is not None:
-            return open_own_run(run_id, world, now)
         raise PermanentError(f"there is no run {run_id}: `rebuild` finds runs the table has lost") from None
+
+
+def _get_or_open(run_id: RunId, world: World, now: datetime) -> Run:
+    try:
+        return world.catalog.get_run(run_id)
+    except KeyError:
+        return open_own_run(run_id, world, now)
 
 
 class _Eyes:
