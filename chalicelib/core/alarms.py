@@ -134,8 +134,8 @@ def _copies(place: str) -> str:
 
 def _failed_runs(facts: Facts) -> Iterator[Trouble]:
     for name, nights in facts.nights.items():
-        newest = nights[0].run if nights else None
-        if newest is not None and newest.state is RunState.FAILED and not _is_the_hosts_own(nights[0]):
+        newest = next((night.run for night in nights if not _is_the_hosts_own(night)), None)
+        if newest is not None and newest.state is RunState.FAILED:
             yield Trouble(
                 about=_receiver(name),
                 kind=Kind.RUN_FAILED,

@@ -532,6 +532,18 @@ def test_a_night_that_was_complete_in_vain_is_told_as_a_failed_run_of_that_host(
     assert told.startswith(f"run failed: run {RUN} failed: there is no volume of it")
 
 
+def test_a_failed_run_is_not_well_again_because_the_host_itself_was_partial_the_night_after() -> None:
+    world = a_world_with_web1()
+    world.volumes.volumes.clear()
+    report(world)
+    reconcile(RUN, world, DONE + timedelta(hours=1))
+    tell(world, DONE + timedelta(hours=1))
+
+    reconcile(report(world, DONE + A_DAY, status="partial"), world, SOON + A_DAY)
+
+    assert not [each for each in subjects(world, SOON + A_DAY) if "well again" in each]
+
+
 def test_a_host_that_falls_silent_is_stale() -> None:
     world = a_world_with_web1()
     a_night_of_web1(world)
