@@ -6,11 +6,12 @@ _AWS, _CORE, _FLOWS = "chalicelib/aws", "chalicelib/core", "chalicelib/flows"
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
 _ARCHIVE = ("tests/contract/test_ports_archive.py",)
-_NIGHT = ("tests/unit/test_night.py", "tests/unit/test_night_volumes.py", "tests/unit/test_night_times.py")
+_NIGHT = ("tests/unit/test_night.py", "tests/unit/test_night_times.py")
+_VOLUMES = "tests/unit/test_night_volumes.py"
 _RECONCILE = ("tests/unit/test_reconcile.py",)
-_WHOLE = ("tests/unit/test_night_whole.py",)
-_PRUNING = ("tests/unit/test_pruning.py",)
-_PRUNE = ("tests/unit/test_prune.py",)
+_WHOLE = "tests/unit/test_night_whole.py"
+_PRUNING = "tests/unit/test_pruning.py"
+_PRUNE = "tests/unit/test_prune.py"
 _DOORS = ("tests/app/test_doors_night.py",)
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
@@ -127,7 +128,7 @@ MUTATIONS = (
         "if intent is None or _shows(ask.source, region, world):",
         "if intent is None:",
         "the look for a copy just before one is asked for",
-        ("tests/unit/test_copy.py",),
+        ("tests/unit/test_copy.py::test_one_who_was_held_up_looks_again_before_asking",),
     ),
     Mutation(
         "snapshot without retries",
@@ -305,7 +306,7 @@ MUTATIONS = (
         "except PermanentError as fault:  # the other receivers have their nights all the same",
         "except ZeroDivisionError as fault:",
         "that a receiver the tick fails at does not keep the others from their nights",
-        _DOORS,
+        ("tests/unit/test_tick.py",),
     ),
     # -- the night
     Mutation(
@@ -394,7 +395,7 @@ MUTATIONS = (
         "if next_zone(left, night.observed) is not None:",
         "if False:",
         "that the next zone is gone to",
-        _WHOLE,
+        (f"{_WHOLE}::test_the_volume_left_in_a_full_zone_stays_until_every_host_is_complete",),
     ),
     Mutation(
         "data stays in its zone",
@@ -402,7 +403,10 @@ MUTATIONS = (
         "return zone if zone not in run.full_zones and can_be_made(run, world) else None",
         "return zone if zone not in run.full_zones else None",
         "that a volume whose data no snapshot holds is not left",
-        (*_NIGHT, *_WHOLE),
+        (
+            f"{_VOLUMES}::test_there_is_no_next_zone_when_no_snapshot_holds_what_the_volume_has",
+            f"{_VOLUMES}::test_there_is_no_next_zone_once_hosts_have_pushed",
+        ),
     ),
     Mutation(
         "most machines",
@@ -480,7 +484,7 @@ MUTATIONS = (
         "return local.replace(tzinfo=zone, fold=0).astimezone(UTC)",
         "return local.replace(tzinfo=UTC)",
         "that a window is local time",
-        ("tests/unit/test_windows.py",),
+        ("tests/unit/test_windows.py::test_local_hours_become_these_instants",),
     ),
     Mutation(
         "gap of the clocks",
@@ -488,7 +492,7 @@ MUTATIONS = (
         "for minute in minutes if _exists(minute, zone))",
         "for minute in minutes)",
         "that a time which the spring change skips moves behind the gap",
-        ("tests/unit/test_windows.py",),
+        ("tests/unit/test_windows.py::test_local_hours_become_these_instants",),
     ),
     Mutation(
         "date of opening",
@@ -496,7 +500,7 @@ MUTATIONS = (
         "    if window.day in run_days:\n        return None\n",
         "",
         "that a date's window is opened once",
-        ("tests/unit/test_windows.py",),
+        ("tests/unit/test_windows.py::test_every_date_has_its_window_due_once_when_it_opens",),
     ),
     # -- what stays
     Mutation(
@@ -505,7 +509,7 @@ MUTATIONS = (
         "if not backups:",
         "if False:",
         "that an empty listing is refused",
-        _PRUNING,
+        (f"{_PRUNING}::test_an_empty_listing_is_refused",),
     ),
     Mutation(
         "refusal of a stale newest",
@@ -513,7 +517,7 @@ MUTATIONS = (
         "if is_stale(max(good), now):",
         "if False:",
         "that nothing goes while backups have stalled",
-        _PRUNING,
+        (f"{_PRUNING}::test_a_backup_that_has_stalled_deletes_nothing",),
     ),
     Mutation(
         "refusal of a lost catalogue",
@@ -521,7 +525,7 @@ MUTATIONS = (
         "if not known_points:",
         "if False:",
         "that a catalogue without points is rebuilt first",
-        _PRUNING,
+        (f"{_PRUNING}::test_a_catalogue_that_knows_no_point_is_rebuilt_first",),
     ),
     Mutation(
         "cap",
@@ -529,7 +533,7 @@ MUTATIONS = (
         "if due <= most:",
         "if True:",
         "that no night deletes more than its cap",
-        _PRUNING,
+        (f"{_PRUNING}::test_more_deletions_than_the_cap_are_refused_as_a_whole_until_confirmed",),
     ),
     Mutation(
         "mark before deletion",
@@ -537,7 +541,7 @@ MUTATIONS = (
         "due = _ids(snapshot for snapshot in unwanted if _was_marked_a_night_ago(snapshot, now))",
         "due = _ids(unwanted)",
         "that only what was marked is deleted",
-        _PRUNING,
+        (f"{_PRUNING}::test_an_unwanted_snapshot_is_marked_tonight_and_not_deleted",),
     ),
     Mutation(
         "a night between",
@@ -545,7 +549,7 @@ MUTATIONS = (
         "return marked is not None and now - marked >= A_NIGHT",
         "return marked is not None",
         "the night between mark and deletion",
-        _PRUNING,
+        (f"{_PRUNING}::test_between_mark_and_deletion_lies_a_night_and_not_a_midnight",),
     ),
     Mutation(
         "no host ages out",
@@ -553,7 +557,7 @@ MUTATIONS = (
         "if is_stale(newest, now):",
         "if False:",
         "that nothing of a host goes while its backups fail",
-        _PRUNING,
+        (f"{_PRUNING}::test_nothing_of_a_host_goes_while_its_backups_fail",),
     ),
     Mutation(
         "newest of a receiver",
@@ -561,7 +565,7 @@ MUTATIONS = (
         "        *_newest_of_each_receiver(backups),\n",
         "",
         "that the newest snapshot of a receiver stays",
-        _PRUNING,
+        (f"{_PRUNING}::test_the_newest_snapshot_of_a_receiver_stays_even_if_no_host_was_complete",),
     ),
     Mutation(
         "hold",
@@ -569,7 +573,7 @@ MUTATIONS = (
         "        *_held(backups),\n",
         "",
         "that a held snapshot stays",
-        _PRUNING,
+        (f"{_PRUNING}::test_a_held_snapshot_stays_and_says_what_it_is_held_for",),
     ),
     Mutation(
         "hold, looked at again",
@@ -577,7 +581,7 @@ MUTATIONS = (
         " and find_hold(snapshot.tags) is None",
         "",
         "the last look for a hold before a deletion",
-        _PRUNING,
+        (f"{_PRUNING}::test_just_before_it_is_deleted_a_snapshot_must_still_be_marked_and_held_by_nobody",),
     ),
     Mutation(
         "locks and images",
@@ -585,7 +589,7 @@ MUTATIONS = (
         "        *_protected(backups, stock.protected),\n",
         "",
         "that what EC2 has other use for stays",
-        _PRUNING,
+        (f"{_PRUNING}::test_what_ec2_has_other_use_for_stays_and_says_for_what",),
     ),
     Mutation(
         "proven",
@@ -593,7 +597,7 @@ MUTATIONS = (
         "Kept(point, (*reasons, NEWEST_PROVEN) if point is proven else reasons)",
         "Kept(point, reasons)",
         "that the newest proven point of a host stays",
-        ("tests/unit/test_retention.py",),
+        ("tests/unit/test_retention.py::test_the_newest_proven_point_stays_when_the_rules_let_it_go",),
     ),
     Mutation(
         "newest is the anchor",
@@ -601,7 +605,7 @@ MUTATIONS = (
         "newest_first = sorted(points, key=_by_age, reverse=True)",
         "newest_first = sorted(points, key=_by_age)",
         "that rules count from the newest point",
-        ("tests/unit/test_retention.py",),
+        ("tests/unit/test_retention.py::test_last_keeps_that_many_of_the_newest",),
     ),
     Mutation(
         "points first",
@@ -609,7 +613,7 @@ MUTATIONS = (
         "    world.catalog.forget_points(listed.id, tags.unpack((snapshot or listed).tags))\n",
         "",
         "that a deleted snapshot's points are forgotten",
-        _PRUNE,
+        (f"{_PRUNE}::test_what_is_marked_goes_the_next_night_together_with_its_points",),
     ),
     Mutation(
         "source until copied",
@@ -617,7 +621,7 @@ MUTATIONS = (
         "            uncopied=find_uncopied(snapshots, policy, world),\n",
         "",
         "that a snapshot stays until its copy is complete",
-        ("tests/unit/test_copy.py",),
+        ("tests/unit/test_copy.py::test_a_source_stays_until_its_copy_is_complete",),
     ),
     Mutation(
         "shared",
@@ -625,7 +629,7 @@ MUTATIONS = (
         "    if not shared:\n",
         "    if True:\n",
         "that what another account may use stays",
-        _PRUNE,
+        (_PRUNE,),
     ),
     Mutation(
         "lease",
@@ -633,7 +637,7 @@ MUTATIONS = (
         "if found is not None and found.until > now and not is_ours:",
         "if False:",
         "that one prunes at a time",
-        _PRUNE,
+        (f"{_PRUNE}::test_two_prunes_at_once_cannot_both_act",),
     ),
     Mutation(
         "lease of a retry",
@@ -641,7 +645,7 @@ MUTATIONS = (
         "is_ours = found is not None and holder is not None and found.holder == holder",
         "is_ours = False",
         "that a killed prune is gone on with by its own retry",
-        _PRUNE,
+        (f"{_PRUNE}::test_one_that_was_killed_is_gone_on_with_by_its_own_retry_and_by_nobody_else",),
     ),
     Mutation(
         "fence before a deletion",
@@ -649,7 +653,7 @@ MUTATIONS = (
         "    lease.confirm()\n",
         "",
         "that whoever was overtaken deletes nothing more",
-        _PRUNE,
+        (f"{_PRUNE}::test_one_that_was_overtaken_deletes_nothing_more",),
     ),
     # -- copies
     Mutation(
@@ -658,7 +662,7 @@ MUTATIONS = (
         " and now < self.intent.asked + COPY_SETTLES",
         "",
         "the wait until EC2 must show a new copy, and its end",
-        ("tests/unit/test_copying.py",),
+        ("tests/unit/test_copying.py::test_what_was_asked_for_lately_is_waited_for_and_then_asked_for_again",),
     ),
     Mutation(
         "most copies at once",
@@ -666,7 +670,7 @@ MUTATIONS = (
         "    if room <= 0:\n",
         "    if False:\n",
         "that no more copies are under way than EC2 takes",
-        ("tests/unit/test_copying.py",),
+        ("tests/unit/test_copying.py::test_no_more_are_under_way_at_once_than_ec2_takes",),
     ),
     Mutation(
         "one copy of a receiver",
@@ -674,7 +678,7 @@ MUTATIONS = (
         "    if each.receiver in busy:\n",
         "    if False:\n",
         "that a copy builds on the last of its receiver",
-        ("tests/unit/test_copying.py",),
+        ("tests/unit/test_copying.py::test_one_of_a_receiver_is_copied_at_a_time_so_that_the_next_builds_on_it",),
     ),
     # -- what is left behind, and what counts as proof
     Mutation(
@@ -683,7 +687,7 @@ MUTATIONS = (
         "if closed is not None and now >= closed + GRACE:",
         "if closed is not None:",
         "the grace of what has just been closed",
-        ("tests/unit/test_sweep.py",),
+        ("tests/unit/test_sweep.py::test_what_belongs_to_a_closed_recovery_goes_after_a_grace",),
     ),
     Mutation(
         "sweep's age",
@@ -691,7 +695,7 @@ MUTATIONS = (
         " or now < machine.launched + GRACE",
         "",
         "the grace of a machine that was just launched",
-        ("tests/unit/test_sweep.py",),
+        ("tests/unit/test_sweep.py::test_a_machine_of_no_one_that_does_not_say_when_it_ends_is_ended_after_a_grace",),
     ),
     Mutation(
         "sweep and data volumes",
@@ -699,7 +703,7 @@ MUTATIONS = (
         "if volume.tags.get(tags.ROLE) == tags.Role.DATA or owner_of(volume.tags) is None:",
         "if owner_of(volume.tags) is None:",
         "that no data volume is ever swept",
-        ("tests/unit/test_sweep.py",),
+        ("tests/unit/test_sweep.py::test_no_data_volume_is_ever_chosen",),
     ),
     # -- hosts with volumes of their own
     Mutation(
