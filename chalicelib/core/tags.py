@@ -71,7 +71,7 @@ def pack(host_ids: Iterable[str]) -> dict[str, str]:
 def unpack(tags: Mapping[str, str]) -> tuple[str, ...]:
     """The ids that `pack` put there, sorted; other tags are ignored. Raises PermanentError for a damaged tag."""
     values = (tags.get(f"{COMPLETE}{number}", "") for number in range(_COMPLETE_TAGS))
-    return tuple(sorted({host_id for value in values for host_id in _ids_in(value)}))
+    return tuple(sorted({host_id for value in values if value for host_id in _ids_in(value)}))
 
 
 def _ids_in(value: str) -> Iterable[str]:
