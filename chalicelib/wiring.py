@@ -15,6 +15,7 @@ from chalicelib.aws.copies import Ec2Copies
 from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
+from chalicelib.core.retention import Rules
 from chalicelib.errors import ConfigError
 from chalicelib.ports import Settings, StackRole, World
 from chalicelib.web import HttpsWatch
@@ -32,6 +33,7 @@ def the_world() -> World:
         copies=Ec2Copies(clients, str(session.region_name)),
         address=Route53Address(clients, _setting("EBBTIDE_ZONE"), receiver_group),
         archive=S3Archive(clients, _setting("EBBTIDE_BUCKET")),
+        receipts=S3Archive(clients, _setting("EBBTIDE_RECEIPTS")),
         catalog=DynamoCatalog(clients, _setting("EBBTIDE_TABLE")),
         lambdas=AwsLambdas(clients, _setting("EBBTIDE_FUNCTION_PREFIX")),
         alarms=SnsAlarms(clients, _setting("EBBTIDE_TOPIC_PREFIX")),
@@ -44,6 +46,9 @@ def the_world() -> World:
             region=str(session.region_name),
             agent=_setting("EBBTIDE_AGENT"),
             role=_role(),
+            vault_account=_maybe("EBBTIDE_VAULT_ACCOUNT"),
+            primary_account=_maybe("EBBTIDE_PRIMARY_ACCOUNT"),
+            keep_at_least=_rules("EBBTIDE_KEEP_AT_LEAST"),
         ),
     )
 
@@ -59,6 +64,21 @@ def _role() -> StackRole:
     except ValueError:
         expected = " or ".join(StackRole)
         raise ConfigError((f"environment: EBBTIDE_ROLE is {text!r}, expected {expected}",)) from None
+
+
+def _maybe(name: str) -> str | None:
+    """The template says `none`: a parameter cannot be left out."""
+    text = _setting(name)
+    return None if text == "none" else text
+
+
+def _rules(name: str) -> Rules:
+    text = _setting(name)
+    counts = [each.partition("=") for each in text.split()]
+    try:
+        return Rules(**{rule: int(count) for rule, _, count in counts})
+    except (TypeError, ValueError):
+        raise ConfigError((f"environment: {name} is {text!r}, expected rules like daily=7 weekly=4",)) from None
 
 
 def _setting(name: str) -> str:

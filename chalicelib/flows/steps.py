@@ -185,7 +185,7 @@ def _close(action: plan.CloseRun, run: Run, night: Night) -> Run | None:
     )
     if saved is not None:
         night.world.lambdas.invoke_later("prune", wire.prune_payload())
-        if night.policy.copy is not None:
+        if night.policy.copy or night.policy.vault:
             night.world.lambdas.invoke_later("copy", wire.copy_payload())
         night.world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return saved

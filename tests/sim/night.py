@@ -95,6 +95,7 @@ class Simulation:
             copies=exposed("copies", FakeCopies()),
             address=exposed("address", self.address),
             archive=exposed("archive", self.archive),
+            receipts=exposed("archive", self.archive),
             catalog=exposed("catalog", self.catalog),
             lambdas=exposed("lambdas", self.bus),
             alarms=exposed("alarms", self.alarms),
