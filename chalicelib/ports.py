@@ -179,7 +179,8 @@ class Catalog(Protocol):
     def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
         """All, or one host's, oldest first."""
 
-    def forget_points(self, snapshot_id: str) -> None: ...
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        """Those of these hosts in the snapshot. Absent is success."""
 
     def mark_proven(self, point: RestorePoint) -> None: ...
 

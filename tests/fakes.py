@@ -255,7 +255,7 @@ class FakeArchive:
         return put_if_absent(self.objects, key, body)
 
     def list(self, prefix: str) -> list[str]:
-        return sorted(key for key in self.objects if key.startswith(prefix))
+        return sorted([key for key in self.objects if key.startswith(prefix)])
 
 
 @dataclass
@@ -290,8 +290,8 @@ class FakeCatalog:
         return self.runs[run_id]
 
     def find_runs(self, receiver: str, limit: int = 10) -> list[Run]:
-        ids = sorted((run_id for run_id in self.runs if run_id.receiver == receiver), reverse=True)
-        return [self.runs[run_id] for run_id in ids[:limit]]
+        runs = [run for run_id, run in self.runs.items() if run_id.receiver == receiver]
+        return sorted(runs, key=lambda run: (run.id.day, run.id.attempt), reverse=True)[:limit]
 
     def save_run(self, run: Run) -> Run | None:
         if self.runs[run.id].version != run.version:
@@ -303,7 +303,7 @@ class FakeCatalog:
         return put_if_absent(self.results, (result.run, result.id), result)
 
     def find_results(self, run_id: RunId) -> list[HostResult]:
-        return [result for (run, _), result in sorted(self.results.items()) if run == run_id]
+        return sorted([each for (run, _), each in self.results.items() if run == run_id], key=lambda each: each.id)
 
     def record_point(self, point: RestorePoint) -> None:
         self.points.setdefault((point.host_id, point.snapshot_id), point)
@@ -312,8 +312,9 @@ class FakeCatalog:
         points = [point for point in self.points.values() if host_id in (None, point.host_id)]
         return sorted(points, key=lambda point: (point.at, point.host_id, point.snapshot_id))
 
-    def forget_points(self, snapshot_id: str) -> None:
-        self.points = {key: point for key, point in self.points.items() if point.snapshot_id != snapshot_id}
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        for host_id in host_ids:
+            self.points.pop((host_id, snapshot_id), None)
 
     def mark_proven(self, point: RestorePoint) -> None:
         if (key := (point.host_id, point.snapshot_id)) in self.points:

@@ -20,7 +20,7 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 _ABSENT = "attribute_not_exists(pk)"
 _NEWEST = "attribute_not_exists(pk) OR pruned <= :pruned"
 _UNCHANGED = "version = :version"
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+_MOST_AT_ONCE = 25
 
 
 class DynamoCatalog:
@@ -115,19 +117,17 @@ class DynamoCatalog:
     # -- restore points
 
     def record_point(self, point: RestorePoint) -> None:
-        self._put(items.item("points", _point_key(point), items.point_values(point)), _ABSENT)
+        self._put(_point_item(point), _ABSENT)
 
     def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
         found = self._query("points", f"{host_id}#" if host_id is not None else None)
         return sorted((items.read_point(point) for point in found), key=lambda point: (point.at, point.host_id))
 
-    def forget_points(self, snapshot_id: str) -> None:
-        for point in self.find_points():
-            if point.snapshot_id == snapshot_id:
-                self._delete("points", _point_key(point))
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        self._delete_each("points", [_point_key(host_id, snapshot_id) for host_id in host_ids])
 
     def mark_proven(self, point: RestorePoint) -> None:
-        self._put(items.item("points", _point_key(point), items.point_values(point)), "attribute_exists(pk)")
+        self._put(_point_item(point), "attribute_exists(pk)")
 
     # -- recoveries
 
@@ -276,6 +276,21 @@ class DynamoCatalog:
         with told(f"removing {pk} {sk}"):
             self._clients.dynamodb.delete_item(TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
+    def _delete_each(self, pk: str, sks: Sequence[str]) -> None:
+        """Whatever DynamoDB leaves undone of a batch, because it is short of throughput, is asked for by itself."""
+        for start in range(0, len(sks), _MOST_AT_ONCE):
+            keys = [{"pk": {"S": pk}, "sk": {"S": sk}} for sk in sks[start : start + _MOST_AT_ONCE]]
+            with told(f"removing {len(keys)} of {pk}, {keys[0]['sk']['S']} the first"):
+                answer = self._clients.dynamodb.batch_write_item(
+                    RequestItems={self._table: [{"DeleteRequest": {"Key": key}} for key in keys]}
+                )
+            for undone in answer.get("UnprocessedItems", {}).get(self._table, []):
+                self._delete(pk, undone["DeleteRequest"]["Key"]["sk"]["S"])
+
+
+def _point_item(point: RestorePoint) -> items.Item:
+    return items.item("points", _point_key(point.host_id, point.snapshot_id), items.point_values(point))
+
 
 def _run_key(run: RunId) -> tuple[str, str]:
     return f"runs#{run.receiver}", f"{run.day.isoformat()}#{run.attempt:06d}"
@@ -289,5 +304,5 @@ def _copy_key(intent: CopyIntent) -> str:
     return f"{intent.region}#{intent.snapshot_id}"
 
 
-def _point_key(point: RestorePoint) -> str:
-    return f"{point.host_id}#{point.snapshot_id}"
+def _point_key(host_id: str, snapshot_id: str) -> str:
+    return f"{host_id}#{snapshot_id}"

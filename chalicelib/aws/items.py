@@ -26,6 +26,7 @@ from chalicelib.core.model import (
     TreeKind,
     Uncopied,
 )
+from chalicelib.core.naming import restored_name
 from chalicelib.core.telling import Told
 from chalicelib.fields import Fields, checked, moment_text
 
@@ -156,6 +157,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "recovery": str(recovery.id),
         "kind": recovery.kind.value,
         "host": recovery.host,
+        "name": recovery.name,
         "point": point_values(recovery.point),
         "probe": recovery.probe,
         "policy": recovery.policy_version,
@@ -172,10 +174,12 @@ def recovery_values(recovery: Recovery) -> Item:
 
 def read_recovery(found: Mapping[str, Any]) -> Recovery:
     values = fields(found)
+    recovery_id = parse_recovery(values.text("recovery"))
     return Recovery(
-        id=parse_recovery(values.text("recovery")),
+        id=recovery_id,
         kind=values.choice("kind", RecoveryKind),
         host=values.text("host"),
+        name=values.maybe_text("name") or restored_name(recovery_id.host_id),
         point=_point(values.part("point")),
         probe=values.maybe_text("probe"),
         policy_version=values.maybe_text("policy"),
@@ -253,12 +257,22 @@ def read_copying(found: Mapping[str, Any]) -> Copying:
 
 
 def lease_values(lease: Lease) -> Item:
-    return {"name": lease.name, "until": moment_text(lease.until), "version": lease.version}
+    return {
+        "name": lease.name,
+        "until": moment_text(lease.until),
+        "holder": lease.holder,
+        "version": lease.version,
+    }
 
 
 def read_lease(found: Mapping[str, Any]) -> Lease:
     values = fields(found)
-    return Lease(values.text("name"), values.moment("until"), values.number("version"))
+    return Lease(
+        name=values.text("name"),
+        until=values.moment("until"),
+        holder=values.maybe_text("holder"),
+        version=values.number("version"),
+    )
 
 
 def pruning_values(pruning: Pruning) -> Item:

@@ -160,10 +160,14 @@ class SnapshotLock:
 
 @dataclass(frozen=True)
 class Lease:
-    """Who may act alone, until when. `version` is the fencing number of the last conditional write."""
+    """Who may act alone, until when. `version` is the fencing number of the last conditional write.
+
+    `holder` is the invocation that acts: the same in each of its retries, None for one that is never retried.
+    """
 
     name: str
     until: datetime
+    holder: str | None = None
     version: int = 0
 
 
@@ -255,11 +259,15 @@ class RecoveryId:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened."""
+    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened.
+
+    `name` is what the restored image calls itself.
+    """
 
     id: RecoveryId
     kind: RecoveryKind
     host: str
+    name: str
     point: RestorePoint
     probe: str | None
     policy_version: str | None

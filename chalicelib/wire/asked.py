@@ -16,6 +16,7 @@ from chalicelib.core.model import (
     RunId,
     Snapshot,
 )
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, written
@@ -115,6 +116,12 @@ def pruned(plan: PrunePlan) -> dict[str, Any]:
         "untold": len(entries) - len(told),
         "left_alone": [{"snapshot": each.snapshot.id, "why": each.why} for each in plan.left_alone],
     }
+
+
+def not_pruned(why: str) -> dict[str, Any]:
+    """The same answer for a prune that never planned anything."""
+    nothing: dict[str, list[Any]] = {"marked": [], "unmarked": [], "deleted": [], "plan": [], "left_alone": []}
+    return {"schema": SCHEMA, **nothing, "refused": why, "untold": 0}
 
 
 def _planned(verdict: Verdict, fate: Fate) -> dict[str, Any]:
@@ -224,17 +231,14 @@ def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ..
     return {"schema": SCHEMA, "policy": policy, **counts, "faults": list(faults)}
 
 
-@dataclass(frozen=True)
-class RecoveryRequest:
-    """A host to bring up, as it was at `at` or before; at its newest when the operator did not say."""
-
-    host: str
-    at: datetime | None
-
-
 def parse_recovery_request(payload: Mapping[str, Any]) -> RecoveryRequest:
     fields = checked("payload", payload)
-    return RecoveryRequest(fields.text("host"), fields.maybe_moment("at"))
+    return RecoveryRequest(
+        host=fields.text("host"),
+        at=fields.maybe_moment("at"),
+        name=fields.maybe_text("name"),
+        is_meant="is_meant" in payload and fields.flag("is_meant"),
+    )
 
 
 def parse_instance_event(detail: Mapping[str, Any]) -> str:
