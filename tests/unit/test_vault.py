@@ -28,6 +28,7 @@ from tests.past import a_night
 HERE = "us-east-1"
 THEIRS, OURS = "123456789012", "210987654321"
 POLICY = f'{A_POLICY_TEXT}\n[vault]\naccount = "{OURS}"\nretention = {{ daily = 2 }}\n'
+REPLICATED = ("policies/", "runs/", "reports/", "manifests/", "offers/")  # as infra/resources.yaml says
 MOST_CALLS = 120
 
 
@@ -51,8 +52,9 @@ def a_vault_of(primary: FakeWorld, keep_at_least: Rules | None = None) -> FakeWo
 
 
 def all_arrives(primary: FakeWorld, vault: FakeWorld, but: str = "nothing") -> None:
-    """The archive is replicated, and EC2 shows what is shared, without its tags."""
-    vault.archive.objects.update({key: body for key, body in primary.archive.objects.items() if but not in key})
+    """What of the archive is replicated to a vault, and EC2 shows what is shared, without its tags."""
+    replicated = {key: body for key, body in primary.archive.objects.items() if key.startswith(REPLICATED)}
+    vault.archive.objects.update({key: body for key, body in replicated.items() if but not in key})
     shared = [
         each for each in primary.volumes.snapshots.values() if OURS in primary.volumes.shared_with.get(each.id, ())
     ]
@@ -276,7 +278,9 @@ def test_when_a_snapshot_was_taken_is_ec2s_word_and_not_the_offers() -> None:
     """Points that claim to be newer would make the true ones look old, and go."""
     primary = a_primary(23)
     (source,) = primary.volumes.snapshots.values()
-    primary.volumes.tag(source.id, {tags.TAKEN: "2036-01-01T00:00:00+00:00"})
+    claimed = wire.Offer(source.id, HERE, "000001", {**source.tags, tags.TAKEN: "2036-01-01T00:00:00+00:00"})
+    primary.volumes.share(source.id, OURS)
+    primary.archive.put_once(wire.offer_key(OURS, source.id), wire.offer_record(claimed))
     vault = a_vault_of(primary)
 
     a_morning(primary, vault, 23)
@@ -384,6 +388,16 @@ def test_an_offer_waits_for_the_policy_that_wants_it() -> None:
     assert "policy 000002, which wants it, has not arrived yet" in early.waiting[0]
     a_morning(primary, vault, 23)
     assert sources_of(vault) == runs(22, 23)
+
+
+def test_once_an_offer_is_settled_it_is_not_read_again() -> None:
+    primary = a_primary(22, 23)
+    vault = a_vault_of(primary)
+    a_morning(primary, vault, 23)
+    for key in vault.archive.list(wire.offers_prefix(OURS)):
+        vault.archive.objects[key] = b"what nobody could read"
+
+    assert a_tick(vault, a_moment(6)) == Copied()
 
 
 def test_a_damaged_offer_costs_itself() -> None:
