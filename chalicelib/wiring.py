@@ -20,6 +20,9 @@ from chalicelib.errors import ConfigError
 from chalicelib.ports import Settings, StackRole, World
 from chalicelib.web import HttpsWatch
 
+# What the template says of a parameter that was left out.
+_NONE = "none"
+
 
 @cache
 def the_world() -> World:
@@ -47,7 +50,7 @@ def the_world() -> World:
             agent=_setting("EBBTIDE_AGENT"),
             role=_role(),
             vault_account=_maybe("EBBTIDE_VAULT_ACCOUNT"),
-            primary_account=_maybe("EBBTIDE_PRIMARY_ACCOUNT"),
+            primary_account=_primary_account(_role()),
             keep_at_least=_rules("EBBTIDE_KEEP_AT_LEAST"),
         ),
     )
@@ -66,10 +69,16 @@ def _role() -> StackRole:
         raise ConfigError((f"environment: EBBTIDE_ROLE is {text!r}, expected {expected}",)) from None
 
 
+def _primary_account(role: StackRole) -> str | None:
+    account = _maybe("EBBTIDE_PRIMARY_ACCOUNT")
+    if role is StackRole.VAULT and (account is None or _setting("EBBTIDE_RECEIPTS") == _NONE):
+        raise ConfigError(("environment: EBBTIDE_ROLE is 'vault', expected PrimaryAccount and PrimaryArchive as well",))
+    return account
+
+
 def _maybe(name: str) -> str | None:
-    """The template says `none`: a parameter cannot be left out."""
     text = _setting(name)
-    return None if text == "none" else text
+    return None if text == _NONE else text
 
 
 def _rules(name: str) -> Rules:

@@ -89,6 +89,19 @@ def test_a_vault_knows_whose_backups_it_copies_where_its_receipts_go_and_what_it
     assert (vault.receipts.list(""), vault.archive.list("receipts/")) == (["receipts/x.json"], [])
 
 
+@pytest.mark.parametrize("left_out", ["PRIMARY_ACCOUNT", "RECEIPTS"])
+def test_a_vault_that_is_not_told_whose_backups_it_copies_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, left_out: str
+) -> None:
+    the_world.cache_clear()
+    monkeypatch.setenv("EBBTIDE_ROLE", "vault")
+    monkeypatch.setenv("EBBTIDE_PRIMARY_ACCOUNT", "210987654321")
+    monkeypatch.setenv(f"EBBTIDE_{left_out}", "none")
+
+    with pytest.raises(ConfigError, match="PrimaryAccount and PrimaryArchive"):
+        the_world()
+
+
 @pytest.mark.parametrize("text", ["daily", "daily=many", "nightly=7", "7"])
 def test_rules_that_are_none_are_told(world: World, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     the_world.cache_clear()
