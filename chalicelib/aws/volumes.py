@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
         LockedSnapshotsInfoTypeDef,
+        PaginatorConfigTypeDef,
         SnapshotResponseTypeDef,
         SnapshotTypeDef,
         VolumeResponseTypeDef,
@@ -25,6 +26,10 @@ _KEY_OF_ONES_OWN = (
     "a snapshot under AWS's own key cannot be shared: the volume must be encrypted under a key of your own, "
     "see docs/deployment.md, The vault"
 )
+
+# The most of one answer. Without it EC2 puts everything into a single one, however large: 100,000 snapshots are some
+# 150 MB of XML. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
+_PAGES: "PaginatorConfigTypeDef" = {"PageSize": 1000}
 
 # Any name does: the machine finds its volume by the volume's id.
 _DEVICE = "/dev/sdf"
@@ -183,7 +188,7 @@ def find_snapshots(ec2: "EC2Client", tags: Mapping[str, str], owner: str | None 
     whose = {"OwnerIds": [owner], "RestorableByUserIds": ["self"]} if owner else {"OwnerIds": ["self"]}
     return [
         _snapshot(snapshot)
-        for page in pages.paginate(**whose, Filters=tagging.filters(tags))  # type: ignore[arg-type]
+        for page in pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES)  # type: ignore[arg-type]
         for snapshot in page["Snapshots"]
     ]
 

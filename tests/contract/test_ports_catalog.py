@@ -324,7 +324,7 @@ def test_what_the_table_has_lost_is_told_from_the_beginning(catalog: Catalog) ->
 
 
 def test_the_latest_pruning_stays_in_whatever_order_they_come(catalog: Catalog) -> None:
-    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many would be deleted")
+    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many", ("snapshot snap-1",), a_moment(6))
     assert catalog.find_pruning() is None
 
     for pruning in (earlier, later, earlier):
