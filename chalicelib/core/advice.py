@@ -62,10 +62,11 @@ ADVICE: Mapping[Kind, Advice] = {
         "newest point: restore an older one that was proven.",
     ),
     Kind.COPY_FAILED: Advice(
-        "Snapshots lack the copies that the policy wants in another place: a copy has failed twice, or is wanted for "
-        "more than a day (no room, a region out of reach, a backlog), or nobody could look for a day.",
-        "Read the reasons, and the log of the function `copy`: the encryption key over there, the quota of snapshots "
-        "under way, the region itself. The sources stay until they are copied; what they cost adds up.",
+        "Snapshots lack the copies that the policy wants in another place: a copy or an offer has failed twice, or it "
+        "is wanted for more than a day (no room, a region out of reach, a backlog, a vault that does not pull), or "
+        "nobody could look for a day.",
+        "Read the reasons, and the log of the function `copy`, the vault's for a vault: the encryption key, the quota "
+        "of snapshots under way, the region itself. The sources stay until they are copied; what they cost adds up.",
     ),
     Kind.SNAPSHOT_GONE: Advice(
         "A snapshot with restore points is not there any more, and retention did not delete it. Found by the pruning "

@@ -57,6 +57,12 @@ class CopyPolicy:
 
 
 @dataclass(frozen=True)
+class VaultPolicy:
+    account: str
+    retention: Rules
+
+
+@dataclass(frozen=True)
 class RestorePolicy:
     subnet: str | None
     instances: dict[str, str]
@@ -78,6 +84,7 @@ class Policy:
     hosts: dict[str, HostPolicy]
     retention: Rules
     copy: CopyPolicy | None = None
+    vault: VaultPolicy | None = None
     restore: RestorePolicy = field(default_factory=lambda: RestorePolicy(None, {}))
     drill_every_days: int | None = None
     alarm: AlarmPolicy = field(default_factory=AlarmPolicy)

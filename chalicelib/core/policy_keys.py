@@ -95,6 +95,14 @@ COPY = Table(
     "a table with region and retention",
 )
 
+VAULT = Table(
+    (
+        Key("account", values.ACCOUNT, "The account that pulls copies, where a stack with `Role=vault` stands."),
+        Key("retention", RETENTION, "The rules for its copies: what they keep is offered, and kept there."),
+    ),
+    "a table with account and retention",
+)
+
 RESTORE_INSTANCES = Table(
     (
         Key("arm64", values.INSTANCE_TYPE, "The instance type for images of ARM machines.", None),
@@ -135,6 +143,7 @@ POLICY = Table(
         Key("host", HOSTS, "The hosts, by name."),
         Key("retention", RETENTION, "Which restore points stay. Without it all do.", None),
         Key("copy", COPY, "Copies in another region.", None),
+        Key("vault", VAULT, "Copies that another account pulls.", None),
         Key("restore", RESTORE, "How images are brought up.", None),
         Key("drill", DRILL, "How often a restore is proved.", None, has_effect=False),
         Key("alarm", ALARM, "Who is told.", None),

@@ -32,6 +32,7 @@ def check_sense(policy: _Table, faults: Faults) -> None:
         _check_they_know_each_other(receivers, hosts, faults)
     _check_rules("retention", policy.get("retention"), faults)
     _check_rules("copy.retention", (policy.get("copy") or {}).get("retention"), faults)
+    _check_rules("vault.retention", (policy.get("vault") or {}).get("retention"), faults)
     _check_restore((policy.get("restore") or {}).get("instance") or {}, faults)
     _check_hosts_on_volumes_are_restored_on_something(policy, hosts, faults)
 

@@ -1,6 +1,6 @@
 """Put a policy into force: check all of it, archive the text as the next version, point the table at it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +25,7 @@ class Applied:
 def apply_policy(text: str, expected: str | None, world: World, now: datetime) -> Applied:
     """Raises ConfigError with every fault, and then nothing is changed; TransientError when someone was faster."""
     if world.settings.is_standby:
-        raise ConfigError(("policy: this region is a standby: apply it in the region it stands by for",))
+        raise ConfigError(("policy: this stack is a standby: apply it where the backups are made",))
     current = world.catalog.policy_version()
     before = _readable(current, world) if current else None
     version = _next_version(world)
@@ -66,11 +66,16 @@ def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:
     return (f"policy: version {current} is in force, expected {expected}: start again from what is in force",)
 
 
-def _unfit_here(policy: Policy, world: World) -> tuple[str, ...]:
-    """What only this deployment can tell."""
-    if policy.copy is None or policy.copy.region != world.settings.region:
-        return ()
-    return (f"copy.region: {policy.copy.region!r} is where the backups are, expected another region",)
+def _unfit_here(policy: Policy, world: World) -> Iterator[str]:
+    """What only this deployment can tell. Whom our snapshots are shared with is for it to say, not for a policy."""
+    copy, vault, known = policy.copy, policy.vault, world.settings.vault_account
+    if copy and copy.region == world.settings.region:
+        yield f"copy.region: {copy.region!r} is where the backups are, expected another region"
+    if vault and vault.account != known:
+        yield (
+            f"vault.account: {vault.account!r}, expected {known or 'no vault'}: "
+            f"deploy this stack with VaultAccount={vault.account} first"
+        )
 
 
 def _of_another(policy: Policy, owners: Mapping[str, str]) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def _close(action: plan.CloseRun, run: Run, ground: Ground) -> Run | None:
     )
     if saved is not None:
         world.lambdas.invoke_later("prune", wire.prune_payload())
-        if ground.policy.copy is not None:
+        if ground.policy.copy or ground.policy.vault:
             world.lambdas.invoke_later("copy", wire.copy_payload())
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return saved

@@ -15,9 +15,9 @@ from chalicelib.core.ids import own_word
 from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.telling import Letter, Message, bundles, claim, find_untold, letter
 from chalicelib.errors import EbbtideError
-from chalicelib.flows.copy import copy_places
 from chalicelib.flows.enrolments import find_enrolments
 from chalicelib.flows.policies import find_policy
+from chalicelib.flows.wanted_copies import find_places
 from chalicelib.ports import World
 
 # A day may have runs beyond its night's own: attempts after a failed one, and runs begun by hand.
@@ -53,7 +53,7 @@ def tell(world: World, now: datetime) -> Telling:
     troubles = find_troubles(facts, now)
     weekly = dead_man.weekly(facts, troubles, known, now)
     untold = (
-        *find_untold(troubles, known, subjects(policy, copy_places(policy, world)), now),
+        *find_untold(troubles, known, subjects(policy, find_places(policy, world)), now),
         *([weekly] if weekly else []),
     )
     ping = dead_man.good_night(facts, troubles, known, now)
@@ -82,7 +82,7 @@ def _look(policy: Policy, world: World) -> Facts:
         points=points,
         recoveries=tuple(world.catalog.find_recoveries()),
         pruning=world.catalog.find_pruning(),
-        copying=tuple(each for each in world.catalog.find_copying() if each.place in copy_places(policy, world)),
+        copying=tuple(each for each in world.catalog.find_copying() if each.place in find_places(policy, world)),
         enrolled=find_enrolments(policy.hosts.values(), {point.host_id for point in points}, world),
     )
 

@@ -205,6 +205,61 @@ def test_no_policy_allows_everything_without_a_written_reason(template: package.
     assert [action for action in described if not action.startswith("ec2:Describe")] == []
 
 
+def test_snapshots_can_be_shared_with_the_vaults_account_and_nobody_else(template: package.Template) -> None:
+    roles = {short: f["Role"]["Fn::GetAtt"][0] for short, f in functions_of(template).items()}
+    sharing = [
+        (short, statement)
+        for short, role in roles.items()
+        for statement in role_policy(template, role)["Statement"]
+        if "ec2:ModifySnapshotAttribute" in as_list(statement["Action"])
+    ]
+
+    [(short, statement)] = sharing
+    assert (short, statement["Action"]) == ("copy", ["ec2:ModifySnapshotAttribute"])
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/ebbtide:role": "backup", "ec2:Add/userId": {"Ref": "VaultAccount"}},
+        "Null": {"ec2:Add/group": "true"},
+    }
+
+
+def grants_to(parameter: str, template: package.Template) -> dict[str, Any]:
+    """The archive's one statement for the account that this parameter names."""
+    statements = template["Resources"]["ArchivePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    conditional = [statement["Fn::If"][1] for statement in statements if "Fn::If" in statement]
+    [granted] = [statement for statement in conditional if f"${{{parameter}}}" in json.dumps(statement["Principal"])]
+    return dict(granted)
+
+
+def test_a_vault_may_add_its_receipts_to_the_archive_and_read_nothing(template: package.Template) -> None:
+    granted = grants_to("VaultAccount", template)
+
+    assert (granted["Effect"], granted["Action"]) == ("Allow", "s3:PutObject")
+    assert granted["Resource"] == {"Fn::Sub": "${Archive.Arn}/receipts/${VaultAccount}/*"}
+
+
+def test_nobody_writes_over_what_is_in_the_archive_not_even_a_vault(template: package.Template) -> None:
+    statements = template["Resources"]["ArchivePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+
+    [stays] = [statement for statement in statements if statement.get("Sid") == "WhatIsWrittenStays"]
+
+    assert (stays["Effect"], stays["Principal"], stays["Action"]) == ("Deny", "*", "s3:PutObject")
+    assert stays["NotResource"] == {"Fn::Sub": "${Archive.Arn}/agent/*"}
+
+
+def test_another_account_brings_a_vault_what_it_restores_from_and_nothing_that_would_act_there(
+    template: package.Template,
+) -> None:
+    granted = grants_to("PrimaryAccount", template)
+    rules = template["Resources"]["Archive"]["Properties"]["ReplicationConfiguration"]["Fn::If"][1]["Rules"]
+    sent = [rule["Fn::If"][1]["Filter"]["Prefix"] for rule in rules if rule["Fn::If"][0] == "HasVaultArchive"]
+
+    brought = [resource["Fn::Sub"].removeprefix("${Archive.Arn}/") for resource in granted["Resource"]]
+
+    assert granted["Action"] == ["s3:ReplicateObject", "s3:ReplicateTags"]
+    assert brought == [f"{prefix}*" for prefix in sent]
+    assert {*sent}.isdisjoint({"", "agent/", "recoveries/", "receipts/", "forgotten/"})
+
+
 def test_every_policy_fits_into_a_role(template: package.Template) -> None:
     roles = resources_of(template, "AWS::IAM::Role")
 

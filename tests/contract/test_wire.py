@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib import wire
+from chalicelib.core import tags
 from chalicelib.core.holds import Target
 from chalicelib.core.model import (
     ExpectedHost,
@@ -332,6 +333,33 @@ def test_what_the_operator_sends_is_read() -> None:
     )
     assert wire.parse_release(the_object("payload-release")) == wire.HoldRequest(Target("snap-0abc"), dry_run=False)
     assert wire.parse_forget(the_object("payload-forget-host")) == wire.ForgetRequest("eu0", "ada@desk", dry_run=True)
+
+
+def the_offer() -> wire.Offer:
+    tagged = tags.snapshot_tags(RUN, ("us0a", "eu0a"), TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
+    return wire.Offer("snap-0abc", "us-east-1", "000001", {k: v for k, v in tagged.items() if k != tags.ROLE})
+
+
+def test_an_offer_is_written_and_read_as_in_the_example() -> None:
+    assert json.loads(wire.offer_record(the_offer())) == the_object("offer")
+    assert wire.parse_offer(the_example("offer")) == the_offer()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"region": "us-east-1.example.org/"}, {"region": None}, {"tags": {"ebbtide:run": 7}}, {"tags": []}, {"policy": 1}],
+)
+def test_an_offer_that_says_anything_else_is_refused(damage: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError, match="offer"):
+        wire.parse_offer(json.dumps(the_object("offer") | damage).encode())
+
+
+def test_a_receipt_is_written_as_in_the_example_and_told_by_its_key() -> None:
+    record = wire.receipt_record("snap-0abc", "snap-0def", a_moment(5))
+    key = wire.receipt_key("210987654321", "snap-0abc")
+
+    assert json.loads(record) == the_object("receipt")
+    assert wire.snapshots_named_by([key, "receipts/210987654321/../x.json", "receipts/snap-1.json"]) == {"snap-0abc"}
 
 
 def test_a_forgotten_host_is_recorded_as_in_the_example() -> None:

@@ -116,6 +116,7 @@ class Simulation:
             "copies": self.copies,
             "address": self.address,
             "archive": self.archive,
+            "receipts": self.archive,
             "catalog": self.catalog,
             "lambdas": self.bus,
             "alarms": self.alarms,
