@@ -17,25 +17,28 @@ from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.forget import forget_host
 from chalicelib.flows.offer import Offered, offer_snapshots
 from chalicelib.flows.prune import prune
+from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.run_now import run_now
 from chalicelib.flows.tell import tell
 from chalicelib.flows.tick import tick
 from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world, some_settings
+from tests.own_volumes import DONE, OWN_HOST, its_volume, report
 from tests.past import a_night
 
 HERE = "us-east-1"
 THEIRS, OURS = "123456789012", "210987654321"
 POLICY = f'{A_POLICY_TEXT}\n[vault]\naccount = "{OURS}"\nretention = {{ daily = 2 }}\n'
-REPLICATED = ("policies/", "runs/", "reports/", "manifests/", "offers/")  # as infra/resources.yaml says
+# As infra/resources.yaml says.
+REPLICATED = ("policies/", "runs/", "reports/", "manifests/", "offers/", "host-reports/", "enrolled/")
 MOST_CALLS = 120
 
 
 def a_primary(*days: int, policy: str = POLICY) -> FakeWorld:
     """Nights have gone by, and nothing was offered yet."""
     primary = replace(a_world(), settings=replace(some_settings(), vault_account=OURS))
-    apply_policy(policy, None, primary)
+    apply_policy(policy, None, primary, a_moment(1))
     for day in days:
         a_night(primary, day)
     return primary
@@ -113,6 +116,25 @@ def test_what_the_vaults_rules_want_is_offered_pulled_and_a_restore_point_there(
     assert sources_of(vault) == runs(22, 23)
     assert restorable(vault) == restorable(primary)[2:]
     assert all(manifest for _, _, manifest in restorable(vault))
+
+
+def test_a_host_with_a_volume_of_its_own_has_its_restore_points_there_too() -> None:
+    primary = a_primary(23, policy=f"{POLICY}{OWN_HOST}")
+    primary.volumes.volumes["vol-web1"] = its_volume()
+    own = report(primary)
+    reconcile(own, primary, DONE)
+    for snapshot_id in primary.volumes.snapshots:
+        primary.volumes.complete(snapshot_id)
+    reconcile(own, primary, DONE)
+    vault = a_vault_of(primary)
+
+    a_morning(primary, vault, 23)
+    a_tick(vault, a_moment(6))
+
+    assert sources_of(vault) == [str(own), *runs(23)]
+    assert [(point.run, point.manifest) for point in vault.catalog.find_points("web1")] == [
+        (own, f"manifests/web1/{own}.jsonl.gz")
+    ]
 
 
 def test_a_copy_says_all_that_the_offer_said_and_where_it_comes_from() -> None:
@@ -297,7 +319,7 @@ def test_no_policy_of_the_other_account_makes_it_keep_less_than_its_own_deployme
         a_night(primary, day)
         a_morning(primary, vault, day)
     gone = A_POLICY_TEXT if change == "nothing" else POLICY.replace("retention = { daily = 2 }", change)
-    apply_policy(gone, None, primary)
+    apply_policy(gone, None, primary, a_moment(1))
     all_arrives(primary, vault)
 
     a_tick(vault, a_moment(6))
@@ -362,7 +384,7 @@ def test_a_host_that_was_forgotten_in_the_other_account_keeps_its_copies() -> No
     primary = a_primary(20)
     vault = a_vault_of(primary)
     a_morning(primary, vault, 20)
-    apply_policy(without_eu0, None, primary)
+    apply_policy(without_eu0, None, primary, a_moment(1))
     for day in (21, 22, 23):
         a_night(primary, day, ("complete",))
         a_morning(primary, vault, day)
@@ -377,7 +399,7 @@ def test_a_host_that_was_forgotten_in_the_other_account_keeps_its_copies() -> No
 def test_an_offer_waits_for_the_policy_that_wants_it() -> None:
     """By an older one it might be declined, and that is for ever."""
     primary = a_primary(21, 22, 23, policy=POLICY.replace("daily = 2", "daily = 1"))
-    apply_policy(POLICY, None, primary)
+    apply_policy(POLICY, None, primary, a_moment(1))
     vault = a_vault_of(primary)
     offer_snapshots(primary, a_moment(5))
     all_arrives(primary, vault, but="policies/000002")
@@ -419,7 +441,7 @@ def test_a_policy_cannot_name_a_vault_that_the_deployment_does_not_know() -> Non
     with pytest.raises(
         ConfigError, match=r"vault\.account: '210987654321', expected no vault.*VaultAccount=210987654321"
     ):
-        apply_policy(POLICY, None, a_world())
+        apply_policy(POLICY, None, a_world(), a_moment(1))
 
 
 def test_the_vault_offers_nothing_makes_no_backups_and_takes_no_policy() -> None:
@@ -433,7 +455,7 @@ def test_the_vault_offers_nothing_makes_no_backups_and_takes_no_policy() -> None
     with pytest.raises(Refused, match="standby"):
         run_now("main", vault, a_moment(7), new_nonce=lambda: "0" * 32)
     with pytest.raises(ConfigError, match="standby"):
-        apply_policy(POLICY, None, vault)
+        apply_policy(POLICY, None, vault, a_moment(1))
 
 
 # -- crashes ----------------------------------------------------------------------------------------------------------
