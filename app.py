@@ -60,7 +60,7 @@ def tick(event: CloudWatchEvent) -> None:
     ticked = tick_once(the_world(), the_time(), new_nonce)
     log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
     for fault in ticked.faults:
-        log.error("a receiver was passed over", why=fault)
+        log.error("passed over", why=fault)
     emit(measures.TICKED)
 
 
@@ -100,9 +100,9 @@ def copy(event: Payload, context: Any) -> None:
 
 @app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")
 def on_report(event: CloudWatchEvent) -> None:
-    detail = EventBridgeEvent(event.to_dict()).detail
-    with final_faults_logged(detail):
-        tell(wake.on_report(detail, the_world(), the_time()))
+    report = EventBridgeEvent(event.to_dict())
+    with final_faults_logged(report.detail):
+        tell(wake.on_report(report.source, report.detail, the_world(), the_time()))
 
 
 @app.on_cw_event(
@@ -139,7 +139,7 @@ def tell_operators(event: Payload, context: Any) -> None:
 def apply_policy(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_apply(event)
     try:
-        result = apply_the_policy(request.text, request.expected, the_world())
+        result = apply_the_policy(request.text, request.expected, the_world(), the_time())
     except ConfigError as error:
         return wire.refused_policy(error.faults)
     return wire.applied(result.version, result.changes)

@@ -145,8 +145,8 @@ class Archive(Protocol):
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""
 
-    def list(self, prefix: str) -> list[str]:
-        """Every key under the prefix, from all pages, sorted."""
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        """Every key under the prefix that sorts after `after`, from all pages, sorted."""
 
 
 class Catalog(Protocol):

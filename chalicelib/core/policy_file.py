@@ -54,7 +54,7 @@ def ids_named_in(text: str) -> dict[str, str]:
 def _policy(version: str, table: _Table) -> Policy:
     return Policy(
         version=version,
-        receivers={name: _receiver(name, each) for name, each in table["receiver"].items()},
+        receivers={name: _receiver(name, each) for name, each in (table["receiver"] or {}).items()},
         hosts={name: _host(name, each) for name, each in table["host"].items()},
         retention=Rules(**(table["retention"] or {})),
         copy=table["copy"] and CopyPolicy(table["copy"]["region"], Rules(**table["copy"]["retention"])),

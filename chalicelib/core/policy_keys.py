@@ -79,10 +79,10 @@ HOST = Table(
         Key(
             "target",
             values.one_of("receiver", "volume"),
-            'Where it pushes to: a receiver, or a volume of its own. `"volume"` has no effect yet and is refused.',
+            "Where it pushes to: a receiver, or an EBS volume of its own (see Hosts with a volume).",
             "receiver",
         ),
-        Key("instance_id", values.INSTANCE, 'Its EC2 instance, with `target = "volume"`.', None, has_effect=False),
+        Key("instance_id", values.INSTANCE, 'The EC2 instance it is, with `target = "volume"`.', None),
         Key("retention", RETENTION, "Rules of its own, in place of all of `[retention]`.", None),
     )
 )
@@ -139,7 +139,7 @@ HOSTS = Named(values.HOST, HOST, "at least one table like [host.us0]")
 POLICY = Table(
     (
         Key("schema", values.THIS_SCHEMA, "The version of this format."),
-        Key("receiver", RECEIVERS, "The receivers, by name."),
+        Key("receiver", RECEIVERS, "The receivers, by name. None, if every host has a volume of its own.", None),
         Key("host", HOSTS, "The hosts, by name."),
         Key("retention", RETENTION, "Which restore points stay. Without it all do.", None),
         Key("copy", COPY, "Copies in another region.", None),

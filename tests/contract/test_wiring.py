@@ -69,7 +69,7 @@ def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -
     (snapshot,) = world.volumes.find_snapshots({tags.RUN: str(RUN.id)})
     assert tags.unpack(snapshot.tags) == ("eu0a", "us0a")
     assert {point.snapshot_id for point in world.catalog.find_points()} == {snapshot.id}
-    assert wire.parse_receiver_brief(world.archive.get(wire.brief_key(RUN.id, volume.id))) == RUN
+    assert wire.parse_run_brief(world.archive.get(wire.brief_key(RUN.id, volume.id))) == RUN
 
 
 def test_a_vault_knows_whose_backups_it_copies_where_its_receipts_go_and_what_it_keeps_at_least(

@@ -177,4 +177,4 @@ def test_whatever_stands_in_place_of_a_line_is_read_or_faulted_and_nothing_else(
     except ConfigError as refused:
         assert all(fault.startswith("policy.toml: ") and "\n" not in fault for fault in refused.faults)
     else:
-        assert policy.receivers
+        assert policy.hosts
