@@ -14,6 +14,10 @@ _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
 _DOORS = ("tests/app/test_doors_night.py",)
 
+_OWN_RUNS = ("tests/unit/test_own_runs.py",)
+_OWN_NIGHT = ("tests/unit/test_volume_night.py",)
+_OF_THE_SNAPSHOT = ("SNAPSHOT_SETTLES", "MOST_SNAPSHOTS", "GIVE_UP")
+
 
 @dataclass(frozen=True)
 class Mutation:
@@ -32,8 +36,8 @@ MUTATIONS = (
     Mutation(
         "pages of snapshots",
         f"{_AWS}/volumes.py",
-        'pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags), PaginationConfig=_PAGES)',
-        'list(pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags), PaginationConfig=_PAGES))[:1]',
+        "pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES)",
+        "list(pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES))[:1]",
         "every page of snapshots but the first",
         (f"{_EC2}::test_snapshots_are_found_on_every_page",),
     ),
@@ -72,8 +76,8 @@ MUTATIONS = (
     Mutation(
         "pages of the archive",
         f"{_AWS}/archive.py",
-        "for page in pages.paginate(Bucket=self._bucket, Prefix=prefix)",
-        "for page in list(pages.paginate(Bucket=self._bucket, Prefix=prefix))[:1]",
+        "for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **start)",
+        "for page in list(pages.paginate(Bucket=self._bucket, Prefix=prefix, **start))[:1]",
         "every page of a listing of the archive but the first",
         _ARCHIVE,
     ),
@@ -96,24 +100,24 @@ MUTATIONS = (
     Mutation(
         "owner self",
         f"{_AWS}/volumes.py",
-        'pages.paginate(OwnerIds=["self"], ',
-        "pages.paginate(",
+        'else {"OwnerIds": ["self"]}',
+        "else {}",
         "that only our own account's snapshots are ours",
         (f"{_EC2}::test_snapshots_are_asked_for_from_our_own_account_only",),
     ),
     Mutation(
         "tag filter of snapshots",
         f"{_AWS}/volumes.py",
-        'OwnerIds=["self"], Filters=tagging.filters(tags), ',
-        'OwnerIds=["self"], ',
+        "**whose, Filters=tagging.filters(tags), ",
+        "**whose, ",
         "that only what carries the tags is found",
         (f"{_EC2}::test_a_snapshot_is_tagged_on_creation_and_found_by_its_tags",),
     ),
     # -- asked for once
     Mutation(
         "describe before create",
-        f"{_FLOWS}/steps.py",
-        "if sound(volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})):",
+        f"{_FLOWS}/run_steps.py",
+        "if sound(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})):",
         "if False:",
         "the look for a snapshot of this run just before one is taken",
         _RECONCILE,
@@ -121,7 +125,7 @@ MUTATIONS = (
     Mutation(
         "describe before copy",
         f"{_FLOWS}/copy.py",
-        "if intent is None or _shows(ask.source, region, world):",
+        "if intent is None or _shows(source, region, world):",
         "if intent is None:",
         "the look for a copy just before one is asked for",
         ("tests/unit/test_copy.py::test_one_who_was_held_up_looks_again_before_asking",),
@@ -315,9 +319,9 @@ MUTATIONS = (
     ),
     Mutation(
         "snapshot settles",
-        f"{_CORE}/night.py",
-        "if run.snapshot_intended is not None and now < run.snapshot_intended + SNAPSHOT_SETTLES:",
-        "if False:",
+        f"{_CORE}/one_snapshot.py",
+        "return run.snapshot_intended is not None and now < run.snapshot_intended + SNAPSHOT_SETTLES",
+        "return False",
         "the wait until EC2 must show a new snapshot",
         _NIGHT,
     ),
@@ -438,16 +442,16 @@ MUTATIONS = (
     ),
     Mutation(
         "most snapshots",
-        f"{_CORE}/night.py",
-        "if len(failed(world.snapshots)) >= MOST_SNAPSHOTS:",
-        "if False:",
+        f"{_CORE}/one_snapshot.py",
+        "if len(errors) >= MOST_SNAPSHOTS else None",
+        "if False else None",
         "that a second failed snapshot is the last",
         _NIGHT,
     ),
     Mutation(
         "give up",
         f"{_CORE}/night.py",
-        "    if now >= run.deadline + GIVE_UP:\n        return _give_up(run, world)\n",
+        "    if now >= run.deadline + GIVE_UP:\n        return _give_up(run, world, now)\n",
         "",
         "that every run ends",
         _NIGHT,
@@ -455,7 +459,7 @@ MUTATIONS = (
     *(
         Mutation(
             f"{name} as documented",
-            f"{_CORE}/night.py",
+            f"{_CORE}/one_snapshot.py" if name in _OF_THE_SNAPSHOT else f"{_CORE}/night.py",
             f"\n{name} = {value}\n",
             f"\n{name} = {other}\n",
             f"that {name} is {value}",
@@ -700,6 +704,79 @@ MUTATIONS = (
         "if owner_of(volume.tags) is None:",
         "that no data volume is ever swept",
         ("tests/unit/test_sweep.py::test_no_data_volume_is_ever_chosen",),
+    ),
+    # -- hosts with volumes of their own
+    Mutation(
+        "promise of a host",
+        f"{_CORE}/volume_night.py",
+        "if now > run.deadline - MARGIN and not may_still_show(run, now):",
+        "if False:",
+        "that no snapshot is taken once the host may be writing again",
+        _OWN_NIGHT,
+    ),
+    Mutation(
+        "volume of a report",
+        f"{_CORE}/volume_night.py",
+        "if world.report is not None and world.report.volume_id != volume.id:",
+        "if False:",
+        "that the volume is the one the host wrote to",
+        _OWN_NIGHT,
+    ),
+    Mutation(
+        "clock of a host",
+        f"{_CORE}/volume_night.py",
+        "if run.opened > now + MARGIN:",
+        "if False:",
+        "that a promise of a clock which is ahead is not believed",
+        _OWN_NIGHT,
+    ),
+    Mutation(
+        "source of an event",
+        f"{_FLOWS}/wake.py",
+        "if own_host(run_id) != sender:",
+        "if False:",
+        "that a host's event speaks of that host",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "run of a host's report",
+        "chalicelib/wire/own_volumes.py",
+        "if (result.run, own_run(result.id, finished)) != (run, run):",
+        "if False:",
+        "that a host's report is of the host and time its key says",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "brief of a host's run",
+        f"{_FLOWS}/own_runs.py",
+        "run = wire.parse_run_brief(world.archive.get(wire.own_brief_key(run_id)))",
+        "run = _read_run(run_id, world)",
+        "that a run whose opening was cut short is opened as it was begun",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "sweep and hosts' volumes",
+        f"{_CORE}/sweep.py",
+        "    if _is_a_hosts(volume.tags):\n        return None\n",
+        "",
+        "that no host's own volume is ever swept",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "sweep and hosts' instances",
+        f"{_CORE}/sweep.py",
+        "    if _is_a_hosts(machine.tags):\n        return None\n",
+        "",
+        "that no host's instance is ever ended",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "size of what is read",
+        f"{_AWS}/archive.py",
+        'if answer["ContentLength"] > LARGEST:',
+        "if False:",
+        "that nobody can archive more than a function can read",
+        _ARCHIVE,
     ),
     Mutation(
         "empty tree",
