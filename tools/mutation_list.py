@@ -355,7 +355,7 @@ MUTATIONS = (
         "clean=frozenset(attempt for attempt in released if _is_clean(run, attempt, world)),",
         "clean=released,",
         "that the receiver's own word is read",
-        _DOORS,
+        _RECONCILE,
     ),
     Mutation(
         "missing at the deadline",
