@@ -4,7 +4,8 @@ How to read this program: a schedule ticks every five minutes and opens the runs
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
 When a run closes, `copy` sends its snapshot to the DR region and `prune` applies retention; a `drill` or a `restore`
-opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery.
+opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery, and every
+noon `preflight` looks whether the next night has what it needs.
 Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
@@ -31,6 +32,7 @@ from chalicelib.flows.forget import forget_host as forget_the_host
 from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
 from chalicelib.flows.hold import release as release_snapshot
+from chalicelib.flows.preflight import preflight as look_ahead
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
 from chalicelib.flows.reconcile import Outcome, reconcile
@@ -67,6 +69,15 @@ def sweep(event: CloudWatchEvent) -> None:
     for fault in swept.faults:
         log.warning("could not be swept", why=fault)
     log.info("swept", removed={removal.id: removal.why for removal in swept.removed})
+
+
+@app.lambda_function(name="preflight")
+def preflight(event: Payload, context: Any) -> dict[str, Any]:
+    """Once a day, by a schedule of the template, and for an operator who has mended something."""
+    looked = look_ahead(the_world(), the_time())
+    for trouble in looked.troubles:
+        log.warning("found by day", kind=trouble.kind.value, what=trouble.what)
+    return wire.looked(looked)
 
 
 @app.lambda_function(name="reconcile_run")

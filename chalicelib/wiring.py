@@ -6,6 +6,7 @@ from functools import cache
 
 import boto3
 
+from chalicelib.aws.account import AwsAccount
 from chalicelib.aws.address import Route53Address
 from chalicelib.aws.alarms import SnsAlarms
 from chalicelib.aws.archive import S3Archive
@@ -33,6 +34,7 @@ def the_world() -> World:
         address=Route53Address(clients, _setting("EBBTIDE_ZONE"), receiver_group),
         archive=S3Archive(clients, _setting("EBBTIDE_BUCKET")),
         catalog=DynamoCatalog(clients, _setting("EBBTIDE_TABLE")),
+        account=AwsAccount(clients, str(session.region_name)),
         lambdas=AwsLambdas(clients, _setting("EBBTIDE_FUNCTION_PREFIX")),
         alarms=SnsAlarms(clients, _setting("EBBTIDE_TOPIC_PREFIX")),
         watch=HttpsWatch(),

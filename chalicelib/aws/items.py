@@ -1,12 +1,14 @@
 """The catalogue's values as DynamoDB items, and back: every item carries our schema."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from chalicelib.core.advice import Kind
 from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.core.model import (
     SCHEMA,
@@ -24,8 +26,10 @@ from chalicelib.core.model import (
     RunState,
     TreeKind,
 )
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
-from chalicelib.fields import Fields, checked, moment_text
+from chalicelib.core.trouble import Trouble
+from chalicelib.fields import Fields, checked, moment_text, read_disk
 
 Item = dict[str, Any]
 
@@ -64,6 +68,8 @@ def run_values(run: Run) -> Item:
         "snapshot": run.snapshot_id,
         "closed": _maybe(run.closed),
         "why": run.why,
+        "disk": asdict(run.disk) if run.disk else None,
+        "growth_asked": _maybe(run.growth_asked),
         "version": run.version,
     }
 
@@ -86,6 +92,8 @@ def read_run(found: Mapping[str, Any]) -> Run:
         snapshot_id=values.maybe_text("snapshot"),
         closed=values.maybe_moment("closed"),
         why=values.maybe_text("why"),
+        disk=read_disk(values.maybe_part("disk")),
+        growth_asked=values.maybe_moment("growth_asked"),
         version=values.number("version"),
     )
 
@@ -227,6 +235,39 @@ def pruning_values(pruning: Pruning) -> Item:
 def read_pruning(found: Mapping[str, Any]) -> Pruning:
     values = fields(found)
     return Pruning(values.moment("pruned"), values.maybe_text("refused"))
+
+
+def preflight_values(preflight: Preflight) -> Item:
+    return {"looked": moment_text(preflight.at), "troubles": [_trouble_values(each) for each in preflight.troubles]}
+
+
+def _trouble_values(trouble: Trouble) -> Item:
+    return {
+        "about": trouble.about,
+        "kind": trouble.kind.value,
+        "name": trouble.name,
+        "what": trouble.what,
+        "since": moment_text(trouble.since),
+        "occurrence": trouble.occurrence,
+        "details": list(trouble.details),
+    }
+
+
+def read_preflight(found: Mapping[str, Any]) -> Preflight:
+    values = fields(found)
+    return Preflight(values.moment("looked"), tuple(map(_trouble, values.parts("troubles"))))
+
+
+def _trouble(values: Fields) -> Trouble:
+    return Trouble(
+        about=values.text("about"),
+        kind=values.choice("kind", Kind),
+        name=values.text("name"),
+        what=values.text("what"),
+        since=values.moment("since"),
+        occurrence=values.text("occurrence"),
+        details=values.texts("details"),
+    )
 
 
 def told_values(told: Told) -> Item:

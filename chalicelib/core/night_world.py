@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chalicelib.core import tags
-from chalicelib.core.model import HostResult, HostStatus, Machine, Run, Snapshot, Volume
+from chalicelib.core.model import Disk, HostResult, HostStatus, Machine, Run, Snapshot, Volume
 from chalicelib.core.policy import ReceiverPolicy
 
 _FAILED = "error"
@@ -17,7 +17,8 @@ class NightWorld:
     `volumes` are the receiver's own in whatever zone; `newest` is its last completed snapshot, which is looked up only
     until a receiver has received anything: afterwards no volume is made from it any more. `ready`, `released` and
     `clean` are attempts: who said so, and who of those that released could let go of the volume cleanly. `networks`
-    are those the receivers' port should be open to, `open_to` those it is.
+    are those the receivers' port should be open to, `open_to` those it is. `disk` is what the last one that released
+    has measured, and `growing` are the ids of volumes that EBS is still enlarging.
     """
 
     receiver: ReceiverPolicy
@@ -34,6 +35,8 @@ class NightWorld:
     open_to: tuple[str, ...]
     results: tuple[HostResult, ...]
     snapshots: tuple[Snapshot, ...]
+    disk: Disk | None = None
+    growing: frozenset[str] = frozenset()
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 None means that someone else won the conditional write: whoever gets None stops.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -17,7 +18,7 @@ from chalicelib.core.night_actions import Action
 from chalicelib.core.night_world import NightWorld, next_zone, sound, status_of
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
-from chalicelib.errors import CapacityError, TokenSpentError, TokenTakenError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest, World
 
 
@@ -39,6 +40,8 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
             pass
         case plan.CreateVolume():
             _create_volume(action, run, night)
+        case plan.GrowVolume():
+            return _grow_volume(action, run, night)
         case actions.WriteBrief(volume_id):
             _write_brief(volume_id, run, night)
         case plan.LaunchReceiver():
@@ -84,6 +87,15 @@ def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
         },
         snapshot_id=action.snapshot_id,
     )
+
+
+def _grow_volume(action: plan.GrowVolume, run: Run, night: Night) -> Run | None:
+    """Claimed first, so that it is asked for once. EBS may refuse: it takes some hours between two changes."""
+    claimed = night.world.catalog.save_run(replace(run, growth_asked=night.now))
+    if claimed is not None:
+        with suppress(TransientError, PermanentError):
+            night.world.volumes.grow(action.volume_id, action.size_gib)
+    return claimed
 
 
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:
@@ -177,7 +189,7 @@ def _take_snapshot(action: plan.TakeSnapshot, run: Run, night: Night) -> Run | N
 def _close(action: plan.CloseRun, run: Run, night: Night) -> Run | None:
     """The archive first, and what it says holds: a closing cut short is finished as it was begun."""
     key, archive = wire.closed_key(run.id), night.world.archive
-    closing = replace(run, state=action.state, why=action.why, closed=night.now)
+    closing = replace(run, state=action.state, why=action.why, closed=night.now, disk=night.observed.disk)
     archive.put_once(key, wire.closed_record(_record(closing, night)))
     begun = wire.parse_closed(archive.get(key))
     saved = night.world.catalog.save_run(

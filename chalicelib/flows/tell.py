@@ -11,6 +11,7 @@ from functools import partial
 from chalicelib.core import dead_man
 from chalicelib.core.alarms import Facts, Night, find_troubles, subjects
 from chalicelib.core.dead_man import Ages
+from chalicelib.core.disk import MOST_NIGHTS
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.telling import Letter, Message, bundles, claim, find_untold, letter
 from chalicelib.errors import EbbtideError
@@ -70,12 +71,13 @@ def _look(policy: Policy, world: World) -> Facts:
         points=tuple(world.catalog.find_points()),
         recoveries=tuple(world.catalog.find_recoveries()),
         pruning=world.catalog.find_pruning(),
+        preflight=world.catalog.find_preflight(),
     )
 
 
 def _nights(receiver: ReceiverPolicy, policy: Policy, world: World) -> tuple[Night, ...]:
-    """As many as the most patient of its hosts needs to be judged by."""
-    most = RUNS_A_DAY * max(policy.hosts[name].alarm_after for name in receiver.hosts)
+    """As many as the most patient of its hosts needs to be judged by, and the growth of its volume."""
+    most = max(MOST_NIGHTS, *(RUNS_A_DAY * policy.hosts[name].alarm_after for name in receiver.hosts))
     runs = world.catalog.find_runs(receiver.name, limit=most)
     return tuple(Night(run, tuple(world.catalog.find_results(run.id))) for run in runs if run.state.is_final)
 

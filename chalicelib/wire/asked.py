@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.core import tags
+from chalicelib.core.advice import ADVICE
 from chalicelib.core.holds import Hold, Target
 from chalicelib.core.ids import checked_host_id, parse_recovery, parse_run
 from chalicelib.core.model import (
@@ -16,6 +17,7 @@ from chalicelib.core.model import (
     RunId,
     Snapshot,
 )
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, written
@@ -99,6 +101,21 @@ def copy_payload() -> dict[str, Any]:
 def telling_payload() -> dict[str, Any]:
     """Nothing but the schema: what to tell follows from what is known."""
     return {"schema": SCHEMA}
+
+
+def looked(preflight: Preflight) -> dict[str, Any]:
+    """What a preflight found, each with what to do about it."""
+    found = [
+        {
+            "kind": trouble.kind.value,
+            "what": trouble.what,
+            "details": list(trouble.details),
+            "since": moment_text(trouble.since),
+            "to_do": ADVICE[trouble.kind].to_do,
+        }
+        for trouble in preflight.troubles
+    ]
+    return {"schema": SCHEMA, "at": moment_text(preflight.at), "found": found}
 
 
 def pruned(plan: PrunePlan) -> dict[str, Any]:

@@ -27,13 +27,17 @@ REGION = "us-east-1"
 RULES = {
     "tick": {"schedule": "rate(5 minutes)"},
     "sweep": {"schedule": "rate(1 hour)"},
+    "preflight": {"schedule": "cron(0 12 * * ? *)"},
     "on_report": {"source": [{"prefix": "ebbtide."}]},
     "on_instance_state": {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]},
     "on_snapshot_state": {"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]},
 }
 
 # Why a statement may name every resource, by its Sid.
-EVERY_RESOURCE = {"DescribeTakesNoResource": "EC2's describe calls know no resource to restrict them to"}
+EVERY_RESOURCE = {
+    "DescribeTakesNoResource": "EC2's describe calls know no resource to restrict them to",
+    "LimitsTakeNoResource": "neither do the account's default key and its quotas",
+}
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: all inline policies of a role together
 LARGEST_ROLE_POLICY = 10_240

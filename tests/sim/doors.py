@@ -44,6 +44,9 @@ class Doors:
     def sweep(self) -> None:
         self._scheduled("sweep")
 
+    def preflight(self) -> None:
+        self._scheduled("preflight")
+
     def _scheduled(self, door: str) -> None:
         self.invoke(door, self.client.events.generate_cw_event("aws.events", "Scheduled Event", {}, []))
 

@@ -92,6 +92,7 @@ class Pace:
     to_show: timedelta = NO_TIME
     to_detach: timedelta = NO_TIME
     to_snapshot: timedelta = timedelta(minutes=3)
+    to_grow: timedelta = timedelta(seconds=30)
 
 
 class Does(StrEnum):

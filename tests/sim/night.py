@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from chalicelib import wire
@@ -13,7 +13,7 @@ from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
 from chalicelib.core.windows import CATCH_UP, Window, window_on
 from chalicelib.ports import World
-from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.doors import Doors, opened
@@ -69,6 +69,8 @@ class Simulation:
         self.machines = SimMachines(self.agenda, plan, self.story, self.bus.emit, self._start)
         self.volumes = SimVolumes(self.machines, self.agenda, plan, self.story, self.bus.emit)
         self.archive, self.catalog, self.address = FakeArchive(), FakeCatalog(), FakeAddress()
+        self.archive.put_once(some_settings().agent, b"the agent")
+        self.account = FakeAccount()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
         self.around = Surroundings(
             self.agenda, self.machines, self.volumes, self.archive, self.bus.emit, self.story.tell
@@ -96,6 +98,7 @@ class Simulation:
             address=exposed("address", self.address),
             archive=exposed("archive", self.archive),
             catalog=exposed("catalog", self.catalog),
+            account=exposed("account", self.account),
             lambdas=exposed("lambdas", self.bus),
             alarms=exposed("alarms", self.alarms),
             watch=exposed("watch", self.watch),
@@ -120,13 +123,20 @@ class Simulation:
         return min(night.window.opens for night in self.nights)
 
     def send_out_the_hosts(self) -> None:
-        """Every cron of every night: hosts know nothing of runs."""
+        """Every cron of every night: hosts know nothing of runs. And every noon, when the preflight looks."""
+        for day in range(self.scenario.nights + 2):
+            self.agenda.at(self._noon(day), lambda: self.bus.knock("preflight", self.bus.doors.preflight))
         for night in self.nights:
             for name in night.receiver.hosts:
                 doing = of_list(self.scenario.plan.hosts, self._visits, HostNight())
                 self._visits += 1
                 address_name, opens = night.receiver.address_name, night.window.opens
                 self.hosts.expect(self.policy.hosts[name].id, name, address_name, opens, doing)
+
+    def _noon(self, day: int) -> datetime:
+        """The noons since the start, in UTC."""
+        today = self.started.astimezone(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+        return today + (day + (today < self.started)) * A_DAY
 
     def go_through(self, night: Night) -> None:
         """To its window, and then a tick every five minutes until it is over; for a day at most."""
