@@ -28,6 +28,7 @@ from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
 from chalicelib.flows.copy import copy_snapshots
+from chalicelib.flows.cost import cost_of_a_month
 from chalicelib.flows.forget import forget_host as forget_the_host
 from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
@@ -163,6 +164,12 @@ def drill(event: Payload, context: Any) -> dict[str, Any]:
 def restore(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_recovery_request(event)
     return wire.recovery_payload(open_restore(request.host, request.at, the_world(), the_time()))
+
+
+@app.lambda_function(name="cost")
+def cost(event: Payload, context: Any) -> dict[str, Any]:
+    estimated, budget = cost_of_a_month(the_world())
+    return wire.priced(estimated, budget)
 
 
 @app.lambda_function(name="prune")

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
     DISK_FILLING = "disk filling"
+    BUDGET = "budget"
     LAUNCH_REFUSED = "launch refused"
     KEY_UNUSABLE = "key unusable"
     QUOTA = "quota"
@@ -68,6 +69,12 @@ ADVICE: Mapping[Kind, Advice] = {
         "if it goes on as on its last nights. Fewer than three nights make no forecast.",
         "Make `volume.size` of the receiver larger and apply the policy: the volume grows before its next night. What "
         "does not fit is partial that night.",
+    ),
+    Kind.BUDGET: Advice(
+        "By list prices and the last nights a month costs more than a month of the policy's `budget`. It is an "
+        "estimate: snapshots count by what hosts have sent.",
+        "`ebbtide cost` shows every part and how it came about. Keep fewer points, copy fewer, or raise the budget; "
+        "what it really costs is in AWS's bill.",
     ),
     Kind.LAUNCH_REFUSED: Advice(
         "The daily preflight asked EC2, without launching anything, whether it would launch a machine that a night or "

@@ -121,7 +121,7 @@ ALARM = Table(
             "alarms",
         ),
         Key("ping", values.PING, "Asked after each good night, for a watch from outside.", None),
-        Key("budget", values.BUDGET, "What the whole may cost before an alarm.", None, has_effect=False),
+        Key("budget", values.BUDGET, "What the whole may cost, by an estimate, before an alarm.", None),
     )
 )
 

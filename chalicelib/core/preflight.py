@@ -1,4 +1,4 @@
-"""What the next night needs, judged by day: what was seen in, what stands in its way out.
+"""What the next night needs, and what it all costs, judged by day: what was seen in, what is wrong with it out.
 
 The preflight (`flows/preflight.py`) looks once a day. What it found stays in the catalogue until the next one, and is
 told like any other trouble; what it could not look at is a finding, too.
@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core.advice import Kind
+from chalicelib.core.cost import ABOUT as BUDGET
+from chalicelib.core.cost import Cost, over_budget
 from chalicelib.core.policy import Policy
 from chalicelib.core.trouble import Trouble, said
 
@@ -87,6 +89,8 @@ class Seen:
     keyless: tuple[str, ...] = ()
     agent_missing: str | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
+    cost: Cost | None = None
+    budget: str | None = None
 
 
 def is_standard(instance_type: str) -> bool:
@@ -103,6 +107,7 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
         *_tight_quotas(seen.quotas, now),
         *_missing_parts(seen, now),
         *_unseen(seen.unseen, now),
+        *(over_budget(seen.cost, seen.budget, now) if seen.cost else ()),
     )
     return Preflight(now, tuple(replace(each, since=since.get(each.about, now)) for each in found))
 
@@ -110,7 +115,7 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
 def subjects(policy: Policy) -> AbstractSet[str]:
     """Everything a preflight could find under this policy."""
     parts = {_launches(name) for name in (*policy.receivers, RESTORES)}
-    return {_SELF, _KEYS, _AGENT, _UNSEEN, *parts, *map(_host_key, policy.receivers), *map(_quota, QuotaName)}
+    return {_SELF, _KEYS, _AGENT, _UNSEEN, BUDGET, *parts, *map(_host_key, policy.receivers), *map(_quota, QuotaName)}
 
 
 def nothing_was_looked_at(latest: Preflight | None, first_run: datetime | None, now: datetime) -> Trouble | None:

@@ -1,4 +1,4 @@
-"""Look by day whether the next night has what it needs: dry uses, keys, quotas, parts. Nothing is ever changed."""
+"""Look by day whether the next night has what it needs, and at what it all costs. Nothing is ever changed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -7,12 +7,14 @@ from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.cost import Cost
 from chalicelib.core.ids import trial_token
 from chalicelib.core.model import SCHEMA
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.preflight import RESTORES, Key, Preflight, Quota, QuotaName, Refusal, Seen, is_standard, judge
 from chalicelib.errors import EbbtideError, TransientError
 from chalicelib.flows.copy import copies_wanted
+from chalicelib.flows.cost import estimate_cost
 from chalicelib.flows.keys import find_keys_in_use
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.recovery_steps import ARCHITECTURE
@@ -66,6 +68,8 @@ class _Look:
             quotas=tuple(self._quotas()),
             keyless=tuple(self._keyless()),
             agent_missing=self._missing_agent(),
+            cost=self._cost(),
+            budget=self.policy.alarm.budget,
             unseen=self.unseen,
         )
 
@@ -168,6 +172,14 @@ class _Look:
             there = self.world.volumes.find_volumes({tags.ROLE: tags.Role.DATA, tags.RECEIVER: receiver.name})
             needed += max(0, receiver.volume.size_gib - max((volume.size_gib for volume in there), default=0))
         return needed
+
+    # -- what it costs
+
+    def _cost(self) -> Cost | None:
+        """Where nobody has set a budget, and at a standby, whose cost the first region's includes, nobody asks."""
+        if self.policy.alarm.budget is None or self.world.settings.is_standby:
+            return None
+        return self._tried("what it costs", estimate_cost, self.policy, self.world)
 
     # -- parts
 

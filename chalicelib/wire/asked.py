@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib.core import tags
 from chalicelib.core.advice import ADVICE
+from chalicelib.core.cost import Cost, budget_a_month
 from chalicelib.core.holds import Hold, Target
 from chalicelib.core.ids import checked_host_id, parse_recovery, parse_run
 from chalicelib.core.model import (
@@ -18,6 +19,7 @@ from chalicelib.core.model import (
     Snapshot,
 )
 from chalicelib.core.preflight import Preflight
+from chalicelib.core.prices import AS_OF
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, written
@@ -116,6 +118,19 @@ def looked(preflight: Preflight) -> dict[str, Any]:
         for trouble in preflight.troubles
     ]
     return {"schema": SCHEMA, "at": moment_text(preflight.at), "found": found}
+
+
+def priced(cost: Cost, budget: str | None) -> dict[str, Any]:
+    """A month by its parts, the largest first, and what the policy says it may cost."""
+    return {
+        "schema": SCHEMA,
+        "parts": [{"what": part.what, "usd_a_month": round(part.usd, 2), "how": part.how} for part in cost.parts],
+        "usd_a_month": round(cost.usd_a_month, 2),
+        "budget": budget,
+        "budget_usd_a_month": None if budget is None else round(budget_a_month(budget), 2),
+        "not_counted": list(cost.not_counted),
+        "prices": AS_OF,
+    }
 
 
 def pruned(plan: PrunePlan) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from typing import Any
 
 from chalicelib.errors import ConfigError
 from ebbtide_console import session
+from ebbtide_console.cli import cost_table
 
 Environment = Mapping[str, str]
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `apply`, `run`, `drill`, `preflight` and `rebuild`."""
+    """Add `apply`, `run`, `drill`, `preflight`, `cost` and `rebuild`."""
     apply = commands.add_parser("apply", help="validate a policy, show what changes, archive it and make it current")
     apply.add_argument("policy", type=Path, help="the policy file, TOML; docs/configuration.md lists every key")
     apply.set_defaults(act=_apply)
@@ -28,6 +29,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     preflight = commands.add_parser("preflight", help="look whether the next night has what it needs; changes nothing")
     preflight.set_defaults(act=_preflight)
+
+    cost = commands.add_parser("cost", help="about what a month costs, by its parts, and how that came about")
+    cost.set_defaults(act=lambda *_: cost_table.show(session.invoke("cost", _payload())))
 
     rebuild = commands.add_parser("rebuild", help="rebuild the catalogue from snapshot tags and the archive")
     rebuild.set_defaults(act=lambda *_: _show(session.invoke("rebuild", _payload())))
