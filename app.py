@@ -24,7 +24,7 @@ from chalice.app import Chalice, CloudWatchEvent, Rate
 from chalicelib import wire
 from chalicelib.aws.metrics import emit
 from chalicelib.core import measures
-from chalicelib.errors import ConfigError, PermanentError, Refused
+from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayError
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
 from chalicelib.flows.copy import copy_snapshots
@@ -98,7 +98,7 @@ def copy(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
         copied = copy_snapshots(the_world(), the_time())
         for failure in copied.failed:
-            log.warning("copy failed", snapshot=failure.snapshot_id, attempts=failure.attempts, why=failure.why)
+            log.warning("copy failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
         log.info("copied", asked=copied.asked, waiting=copied.waiting)
 
 
@@ -163,7 +163,7 @@ def drill(event: Payload, context: Any) -> dict[str, Any]:
 @app.lambda_function(name="restore")
 def restore(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_recovery_request(event)
-    return wire.recovery_payload(open_restore(request.host, request.at, the_world(), the_time()))
+    return wire.recovery_payload(open_restore(request, the_world(), the_time()))
 
 
 @app.lambda_function(name="cost")
@@ -174,8 +174,13 @@ def cost(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="prune")
 def prune(event: Payload, context: Any) -> dict[str, Any]:
+    """Of two at once one prunes: the other says so, and is none that failed."""
     request = wire.parse_prune(event)
-    plan = prune_snapshots(the_world(), the_time(), request.dry_run, request.allow)
+    try:
+        plan = prune_snapshots(the_world(), the_time(), request.dry_run, request.allow, context.aws_request_id)
+    except UnderWayError as fault:
+        log.info("not pruned", why=str(fault))
+        return wire.not_pruned(str(fault))
     pruned = wire.pruned(plan)
     log.info("pruned", marked=pruned["marked"], deleted=pruned["deleted"], refused=pruned["refused"])
     emit(() if request.dry_run else measures.of_pruning(plan))

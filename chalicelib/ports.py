@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from chalicelib.core.model import (
+    Copying,
     CopyIntent,
     HostResult,
     Lease,
@@ -173,7 +174,8 @@ class Catalog(Protocol):
     def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
         """All, or one host's, oldest first."""
 
-    def forget_points(self, snapshot_id: str) -> None: ...
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        """Those of these hosts in the snapshot. Absent is success."""
 
     def mark_proven(self, point: RestorePoint) -> None: ...
 
@@ -192,6 +194,12 @@ class Catalog(Protocol):
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         """Absent is success."""
+
+    def find_copying(self) -> list[Copying]:
+        """The latest look at each place that copies were ever wanted in."""
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        """Write if the stored version is still `copying.version`, 0 being none; None if someone was faster."""
 
     def find_lease(self, name: str) -> Lease | None:
         """The lease as it was last written, whether it still runs or not."""

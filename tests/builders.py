@@ -136,6 +136,7 @@ def a_recovery(
         id=recovery_id or a_recovery_id(),
         kind=kind,
         host="us0",
+        name="restored-us0a",
         point=point or a_point(),
         probe="http://127.0.0.1/",
         policy_version="000001",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.model import (
+    Copying,
     CopyIntent,
     HostResult,
     Lease,
@@ -287,7 +288,7 @@ class FakeArchive:
         return put_if_absent(self.objects, key, body)
 
     def list(self, prefix: str) -> list[str]:
-        return sorted(key for key in self.objects if key.startswith(prefix))
+        return sorted([key for key in self.objects if key.startswith(prefix)])
 
 
 @dataclass
@@ -298,6 +299,7 @@ class FakeCatalog:
     points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
     copy_intents: dict[tuple[str, str], CopyIntent] = field(default_factory=dict)
+    copying: dict[str, Copying] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     pruning: Pruning | None = None
     preflight: Preflight | None = None
@@ -322,8 +324,8 @@ class FakeCatalog:
         return self.runs[run_id]
 
     def find_runs(self, receiver: str, limit: int = 10) -> list[Run]:
-        ids = sorted((run_id for run_id in self.runs if run_id.receiver == receiver), reverse=True)
-        return [self.runs[run_id] for run_id in ids[:limit]]
+        runs = [run for run_id, run in self.runs.items() if run_id.receiver == receiver]
+        return sorted(runs, key=lambda run: (run.id.day, run.id.attempt), reverse=True)[:limit]
 
     def save_run(self, run: Run) -> Run | None:
         if self.runs[run.id].version != run.version:
@@ -335,7 +337,7 @@ class FakeCatalog:
         return put_if_absent(self.results, (result.run, result.id), result)
 
     def find_results(self, run_id: RunId) -> list[HostResult]:
-        return [result for (run, _), result in sorted(self.results.items()) if run == run_id]
+        return sorted([each for (run, _), each in self.results.items() if run == run_id], key=lambda each: each.id)
 
     def record_point(self, point: RestorePoint) -> None:
         self.points.setdefault((point.host_id, point.snapshot_id), point)
@@ -344,8 +346,9 @@ class FakeCatalog:
         points = [point for point in self.points.values() if host_id in (None, point.host_id)]
         return sorted(points, key=lambda point: (point.at, point.host_id, point.snapshot_id))
 
-    def forget_points(self, snapshot_id: str) -> None:
-        self.points = {key: point for key, point in self.points.items() if point.snapshot_id != snapshot_id}
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        for host_id in host_ids:
+            self.points.pop((host_id, snapshot_id), None)
 
     def mark_proven(self, point: RestorePoint) -> None:
         if (key := (point.host_id, point.snapshot_id)) in self.points:
@@ -380,6 +383,16 @@ class FakeCatalog:
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self.copy_intents.pop((intent.region, intent.snapshot_id), None)
+
+    def find_copying(self) -> list[Copying]:
+        return [each for _, each in sorted(self.copying.items())]
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        stored = self.copying.get(copying.place)
+        if (stored.version if stored else 0) != copying.version:
+            return None
+        self.copying[copying.place] = replace(copying, version=copying.version + 1)
+        return self.copying[copying.place]
 
     def find_lease(self, name: str) -> Lease | None:
         return self.leases.get(name)

@@ -1,18 +1,23 @@
-"""Write the tables in docs/faults.md from the marks that tests carry: `python -m tools.fault_reference`."""
+"""Write the tables in docs/faults.md from the marks that tests carry: `python -m tools.fault_reference`.
+
+With `--play` the tests are played first, and what came of them is kept in tests/faults-played.json.
+"""
 
 import ast
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.fault_play import play, played
 from tools.fault_rows import ROWS, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/faults.md"
 START, END = "<!-- generated: python -m tools.fault_reference -->", "<!-- end of what is generated -->"
 
-_HEAD = "| row | fault | required behaviour | shown by | lacks |\n|---|---|---|---|---|\n"
+_HEAD = "| row | fault | required behaviour | shown by | result | lacks |\n|---|---|---|---|---|---|\n"
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,11 @@ class Shown:
     test: str
     lacks: str | None
 
+    @property
+    def node(self) -> str:
+        """As pytest calls it, all its parameters together."""
+        return f"{self.path}::{self.test}"
+
 
 def find_shown() -> list[Shown]:
     """Every mark of every test, in the order of files and lines."""
@@ -32,11 +42,12 @@ def find_shown() -> list[Shown]:
 
 
 def reference() -> str:
-    """A table for each part of the whole, with a row for each fault."""
+    """A table for each part of the whole, with a row for each fault, and what came of its tests when last played."""
+    results = played()
     shown: dict[str, list[Shown]] = defaultdict(list)
     for each in find_shown():
         shown[each.row].append(each)
-    return "".join(_section(title, rows, shown) for title, rows in ROWS.items())
+    return "".join(_section(title, rows, shown, results) for title, rows in ROWS.items())
 
 
 def updated(document: str) -> str:
@@ -55,16 +66,22 @@ def _shown_in(path: Path) -> Iterator[Shown]:
                     yield Shown(ast.literal_eval(mark.args[0]), path.relative_to(ROOT), node.name, lacks)
 
 
-def _section(title: str, rows: Mapping[str, Row], shown: Mapping[str, Sequence[Shown]]) -> str:
-    return f"\n## {title}\n\n{_HEAD}" + "".join(_row(name, row, shown.get(name, ())) for name, row in rows.items())
+def _section(
+    title: str, rows: Mapping[str, Row], shown: Mapping[str, Sequence[Shown]], results: Mapping[str, str]
+) -> str:
+    lines = (_row(name, row, shown.get(name, ()), results) for name, row in rows.items())
+    return f"\n## {title}\n\n{_HEAD}" + "".join(lines)
 
 
-def _row(name: str, row: Row, shown: Sequence[Shown]) -> str:
+def _row(name: str, row: Row, shown: Sequence[Shown], results: Mapping[str, str]) -> str:
     tests = "<br>".join(f"[{each.test}](../{each.path})" for each in shown)
+    result = "<br>".join(results.get(each.node, "not played yet") for each in shown)
     lacks = "; ".join(dict.fromkeys(each.lacks for each in shown if each.lacks))
-    cells = (name, row.fault, row.behaviour, tests or "no test carries its mark", lacks)
+    cells = (name, row.fault, row.behaviour, tests or "no test carries its mark", result, lacks)
     return "| " + " | ".join(cells).rstrip() + " |\n"
 
 
 if __name__ == "__main__":
+    exit_code = play() if "--play" in sys.argv[1:] else 0
     DOCUMENT.write_text(updated(DOCUMENT.read_text()))
+    sys.exit(exit_code)

@@ -12,6 +12,7 @@ from chalicelib.core.advice import Kind
 from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.core.model import (
     SCHEMA,
+    Copying,
     CopyIntent,
     ExpectedHost,
     HostResult,
@@ -25,7 +26,9 @@ from chalicelib.core.model import (
     Run,
     RunState,
     TreeKind,
+    Uncopied,
 )
+from chalicelib.core.naming import restored_name
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 from chalicelib.core.trouble import Trouble
@@ -162,6 +165,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "recovery": str(recovery.id),
         "kind": recovery.kind.value,
         "host": recovery.host,
+        "name": recovery.name,
         "point": point_values(recovery.point),
         "probe": recovery.probe,
         "policy": recovery.policy_version,
@@ -178,10 +182,12 @@ def recovery_values(recovery: Recovery) -> Item:
 
 def read_recovery(found: Mapping[str, Any]) -> Recovery:
     values = fields(found)
+    recovery_id = parse_recovery(values.text("recovery"))
     return Recovery(
-        id=parse_recovery(values.text("recovery")),
+        id=recovery_id,
         kind=values.choice("kind", RecoveryKind),
         host=values.text("host"),
+        name=values.maybe_text("name") or restored_name(recovery_id.host_id),
         point=_point(values.part("point")),
         probe=values.maybe_text("probe"),
         policy_version=values.maybe_text("policy"),
@@ -219,13 +225,62 @@ def read_copy_intent(found: Mapping[str, Any]) -> CopyIntent:
     )
 
 
+def copying_values(copying: Copying) -> Item:
+    return {
+        "place": copying.place,
+        "seen": moment_text(copying.seen),
+        "uncopied": [
+            {
+                "snapshot": each.snapshot_id,
+                "run": each.run,
+                "since": moment_text(each.since),
+                "failures": each.failures,
+                "why": each.why,
+            }
+            for each in copying.uncopied
+        ],
+        "blind": copying.blind,
+        "version": copying.version,
+    }
+
+
+def read_copying(found: Mapping[str, Any]) -> Copying:
+    values = fields(found)
+    return Copying(
+        place=values.text("place"),
+        seen=values.moment("seen"),
+        uncopied=tuple(
+            Uncopied(
+                snapshot_id=each.text("snapshot"),
+                run=each.text("run"),
+                since=each.moment("since"),
+                failures=each.number("failures"),
+                why=each.maybe_text("why"),
+            )
+            for each in values.parts("uncopied")
+        ),
+        blind=values.maybe_text("blind"),
+        version=values.number("version"),
+    )
+
+
 def lease_values(lease: Lease) -> Item:
-    return {"name": lease.name, "until": moment_text(lease.until), "version": lease.version}
+    return {
+        "name": lease.name,
+        "until": moment_text(lease.until),
+        "holder": lease.holder,
+        "version": lease.version,
+    }
 
 
 def read_lease(found: Mapping[str, Any]) -> Lease:
     values = fields(found)
-    return Lease(values.text("name"), values.moment("until"), values.number("version"))
+    return Lease(
+        name=values.text("name"),
+        until=values.moment("until"),
+        holder=values.maybe_text("holder"),
+        version=values.number("version"),
+    )
 
 
 def pruning_values(pruning: Pruning) -> Item:

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     RUN_FAILED = "run failed"
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
+    COPY_FAILED = "copy failed"
     DISK_FILLING = "disk filling"
     BUDGET = "budget"
     LAUNCH_REFUSED = "launch refused"
@@ -63,6 +64,12 @@ ADVICE: Mapping[Kind, Advice] = {
         "identical content.",
         "Read the findings, mend what they say, and run `ebbtide drill` again. Until then do not rely on this host's "
         "newest point: restore an older one that was proven.",
+    ),
+    Kind.COPY_FAILED: Advice(
+        "Snapshots lack the copies that the policy wants in another place: a copy has failed twice, or is wanted for "
+        "more than a day (no room, a region out of reach, a backlog), or nobody could look for a day.",
+        "Read the reasons, and the log of the function `copy`: the encryption key over there, the quota of snapshots "
+        "under way, the region itself. The sources stay until they are copied; what they cost adds up.",
     ),
     Kind.DISK_FILLING: Advice(
         "A receiver's volume is 90 % full when it lets go of it (told again from 95 %), or will be full within 14 days "

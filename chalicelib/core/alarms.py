@@ -1,10 +1,11 @@
 """What is wrong, and what to do about it: the facts of the last nights in, troubles out.
 
-A subject (a host, a receiver, retention, the drills of a host) has one trouble at most, so that it is well again only
-when nothing at all is wrong with it. Whether someone was told already is `telling.py`'s to decide.
+A subject (a host, a receiver, retention, the drills of a host, the copies in one place) has one trouble at most, so
+that it is well again only when nothing at all is wrong with it. Whether someone was told already is `telling.py`'s to
+decide.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,8 +13,10 @@ from functools import cached_property
 from itertools import groupby
 
 from chalicelib.core.advice import Kind
+from chalicelib.core.copy_watch import is_unseen_for_long, laggards
 from chalicelib.core.disk import GIB, Filling, Measured, filling
 from chalicelib.core.model import (
+    Copying,
     HostResult,
     HostStatus,
     Pruning,
@@ -22,6 +25,7 @@ from chalicelib.core.model import (
     RestorePoint,
     Run,
     RunState,
+    Uncopied,
 )
 from chalicelib.core.night_world import status_of
 from chalicelib.core.policy import HostPolicy, Policy
@@ -35,6 +39,9 @@ CONTENT_ONLY = "content only"
 AS_RECORDED = "as recorded"
 
 _A_DAY = timedelta(days=1)
+
+# The lines of a message that name one snapshot or finding each: more are not read at three in the morning.
+_MOST_DETAILS = 5
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Facts:
     points: tuple[RestorePoint, ...]
     recoveries: tuple[Recovery, ...] = ()
     pruning: Pruning | None = None
+    copying: tuple[Copying, ...] = ()
     preflight: Preflight | None = None
 
     @cached_property
@@ -74,17 +82,20 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_hosts(facts, now),
         *_refused_pruning(facts),
         *_failed_drills(facts),
+        *_failing_copies(facts, now),
         *_filling_disks(facts),
         *_found_by_day(facts, now),
     )
     return tuple(sorted(found, key=lambda trouble: trouble.about))
 
 
-def subjects(policy: Policy) -> AbstractSet[str]:
-    """Everything this policy could have trouble with: who left it is not well again, but gone."""
+def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
+    """Everything this policy could have trouble with, copies in these places among it: who left it is not well again,
+    but gone."""
     hosts = [host.id for host in policy.hosts.values()]
     of_receivers = (*map(_receiver, policy.receivers), *map(_disk, policy.receivers))
-    own = {"pruning", *of_receivers, *map(_host, hosts), *map(_drills, hosts)}
+    of_hosts = (*map(_host, hosts), *map(_drills, hosts))
+    own = {"pruning", *of_receivers, *of_hosts, *map(_copies, places)}
     return own | subjects_of_preflight(policy)
 
 
@@ -102,6 +113,10 @@ def _host(host_id: str) -> str:
 
 def _drills(host_id: str) -> str:
     return f"drills/{host_id}"
+
+
+def _copies(place: str) -> str:
+    return f"copies/{place}"
 
 
 # -- receivers --------------------------------------------------------------------------------------------------------
@@ -222,7 +237,7 @@ def _failed_drills(facts: Facts) -> Iterator[Trouble]:
                 what=f"drill {drill.id} of host {host.name} ended as {drill.verdict or 'nothing'}",
                 since=drill.closed or drill.deadline,
                 occurrence=str(drill.id),
-                details=tuple(map(_printable, drill.findings[:5])),
+                details=tuple(map(_printable, drill.findings[:_MOST_DETAILS])),
             )
 
 
@@ -234,6 +249,45 @@ def _latest_drills(recoveries: Iterable[Recovery]) -> dict[str, Recovery]:
 def _is_satisfying(drill: Recovery) -> bool:
     """Without a question to ask, identical content is all there is to prove; without root, so is what was recorded."""
     return drill.verdict in (PROVEN, AS_RECORDED) or (drill.verdict == CONTENT_ONLY and drill.probe is None)
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+def _failing_copies(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """One for each place, not for each receiver: what stands in the way is nearly always the place's own."""
+    for copying in facts.copying:
+        late, is_unseen = laggards(copying, now), is_unseen_for_long(copying, now)
+        if late or is_unseen:
+            yield Trouble(
+                about=_copies(copying.place),
+                kind=Kind.COPY_FAILED,
+                name=f"copying to {copying.place}",
+                what=_what_is_late(copying, late),
+                since=min((each.since for each in late), default=copying.seen),
+                occurrence=Kind.COPY_FAILED.value,
+                details=(*_unseen(copying), *_named(late)),
+            )
+
+
+def _what_is_late(copying: Copying, late: Sequence[Uncopied]) -> str:
+    if not late:
+        return f"nobody could look at the copies in {copying.place} since {said(copying.seen)}"
+    count = "1 snapshot lacks its copy" if len(late) == 1 else f"{len(late)} snapshots lack their copies"
+    return f"{count} in {copying.place}"
+
+
+def _unseen(copying: Copying) -> Iterator[str]:
+    if copying.blind:
+        yield f"last seen {said(copying.seen)}, since then: {_printable(copying.blind)}"
+
+
+def _named(late: Sequence[Uncopied]) -> Iterator[str]:
+    for each in late[:_MOST_DETAILS]:
+        failed = f", failed {each.failures} times: {_printable(each.why)}" if each.why else ""
+        yield f"snapshot {each.snapshot_id} of run {each.run}: wanted since {said(each.since)}{failed}"
+    if len(late) > _MOST_DETAILS:
+        yield f"and {len(late) - _MOST_DETAILS} more"
 
 
 # -- disks ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from chalicelib.errors import PermanentError
 
 RECEIVER_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 HOST_ID = re.compile(r"[a-z0-9]{4}")
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*")
 
 _DAY_AND_ATTEMPT = r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/(?P<attempt>[1-9][0-9]{0,8})"
 _RUN = re.compile(rf"(?P<owner>{RECEIVER_NAME.pattern})/{_DAY_AND_ATTEMPT}")

@@ -179,10 +179,14 @@ class SnapshotLock:
 
 @dataclass(frozen=True)
 class Lease:
-    """Who may act alone, until when. `version` is the fencing number of the last conditional write."""
+    """Who may act alone, until when. `version` is the fencing number of the last conditional write.
+
+    `holder` is the invocation that acts: the same in each of its retries, None for one that is never retried.
+    """
 
     name: str
     until: datetime
+    holder: str | None = None
     version: int = 0
 
 
@@ -208,6 +212,28 @@ class CopyIntent:
     attempt: int
     asked: datetime
     why: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class Uncopied:
+    """A snapshot that lacks a copy which is wanted: since when, how often one has failed, and why it failed last."""
+
+    snapshot_id: str
+    run: str
+    since: datetime
+    failures: int = 0
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What lacked its copy in one place when that was last seen; `blind` is why it could not be seen since."""
+
+    place: str
+    seen: datetime
+    uncopied: tuple[Uncopied, ...] = ()
+    blind: str | None = None
     version: int = 0
 
 
@@ -252,11 +278,15 @@ class RecoveryId:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened."""
+    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened.
+
+    `name` is what the restored image calls itself.
+    """
 
     id: RecoveryId
     kind: RecoveryKind
     host: str
+    name: str
     point: RestorePoint
     probe: str | None
     policy_version: str | None

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chalicelib.core.checks import Value
-from chalicelib.core.ids import HOST_ID, RECEIVER_NAME
+from chalicelib.core.ids import HOST_ID, HOST_NAME, LABEL, RECEIVER_NAME
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _WINDOW = re.compile(rf"({_TIME})-({_TIME})")
 _SIZE = re.compile(r"([1-9][0-9]{0,5})(GiB|TiB)")
@@ -104,9 +103,9 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 
 RECEIVER = _matching(RECEIVER_NAME, "a lower-case letter, then at most 30 letters, digits or hyphens")
-HOST = _matching(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", 'a host name like "us0" or "us0.example.org"')
+HOST = _matching(HOST_NAME, 'a host name like "us0" or "us0.example.org"')
 HOST_ID_VALUE = _matching(HOST_ID, 'four of a-z and 0-9, like "us0a"')
-DNS_NAME = _matching(rf"localhost|(?=.{{1,253}}$){_LABEL}(\.{_LABEL})+", 'a name in DNS like "backup.example.org"')
+DNS_NAME = _matching(rf"localhost|(?=.{{1,253}}$){LABEL}(\.{LABEL})+", 'a name in DNS like "backup.example.org"')
 
 WINDOW = Value('local times like "02:00-06:00", start and end not the same', _window)
 ZONE = Value('a time zone like "Europe/London"', _zone)

@@ -6,15 +6,14 @@ earlier day: between the two nights an operator can put a hold on it.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core import tags
-from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand
+from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand, without_extras
 from chalicelib.core.holds import find_hold
-from chalicelib.core.model import RestorePoint, RunId, Snapshot
+from chalicelib.core.model import RestorePoint, Snapshot
 from chalicelib.core.prices import SNAPSHOT_GIB_MONTH
 from chalicelib.core.protections import Protections
 from chalicelib.core.refusals import default_cap, is_stale, why_refused, why_too_many
@@ -175,22 +174,9 @@ def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
     adopted = {point.snapshot_id for point in stock.points}
     return [
         replace(point, proven=proven.get((point.host_id, point.snapshot_id)))
-        for point in _without_extras(backups, adopted)
+        for point in without_extras((point for each in backups for point in each.points), adopted)
         if point.host_id not in stock.forgotten
     ]
-
-
-def _without_extras(backups: Iterable[Backup], adopted: AbstractSet[str]) -> list[RestorePoint]:
-    """One point a run and host: that in the adopted snapshot, else in the oldest, which is the one a run adopts.
-
-    CreateSnapshot has no client token, so a run may have left a second one behind. It is no extra for a host that was
-    complete in it alone.
-    """
-    chosen: dict[tuple[RunId, str], RestorePoint] = {}
-    for each in sorted(backups, key=lambda each: each.snapshot.id not in adopted):
-        for point in each.points:
-            chosen.setdefault((point.run, point.host_id), point)
-    return list(chosen.values())
 
 
 def _kept_for_hosts(

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib.core import tags
+from chalicelib.core.copy_watch import seen, unseen
 from chalicelib.core.copying import Ask, CopyFailure, CopyPlan, copy_tags, plan_copies, uncopied
-from chalicelib.core.model import CopyIntent, Snapshot
+from chalicelib.core.model import Copying, CopyIntent, Snapshot
 from chalicelib.core.policy import CopyPolicy, Policy
-from chalicelib.errors import PermanentError, TransientError
+from chalicelib.errors import EbbtideError, PermanentError, TransientError
 from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
@@ -29,22 +30,37 @@ class Copied:
 
 
 def copy_snapshots(world: World, now: datetime) -> Copied:
-    """Nothing to do where none are wanted. Raises TransientError when AWS should be asked again later."""
+    """Nothing to do where none are wanted. Raises TransientError when AWS should be asked again later.
+
+    Each look is remembered, also one that failed: what is told of copies follows from that.
+    """
     policy = find_policy(world)
     wanted = copies_wanted(policy, world)
     if wanted is None:
         return Copied()
     intents = world.catalog.find_copy_intents()
-    plan = _plan(intents, wanted, forgotten_under(policy, world), world, now)
+    before = _last_look(wanted.region, world)
+    try:
+        plan = _plan(intents, wanted, forgotten_under(policy, world), world, now)
+    except EbbtideError as fault:
+        world.catalog.save_copying(unseen(wanted.region, str(fault), before, now))
+        raise
     for intent in plan.served:
         world.catalog.forget_copy_intent(intent)
     asked = [each.source.id for each in plan.ask if _ask(each, wanted.region, intents, world, now)]
+    world.catalog.save_copying(seen(wanted.region, plan.wanted, plan.failed, before, now))
     return Copied(tuple(asked), plan.waiting, plan.failed)
 
 
 def copies_wanted(policy: Policy | None, world: World) -> CopyPolicy | None:
     """What the policy says of copies; None when it says nothing, and at a standby, which holds them."""
     return policy.copy if policy and not world.settings.is_standby else None
+
+
+def copy_places(policy: Policy, world: World) -> tuple[str, ...]:
+    """Where copies are wanted that this region has to see to."""
+    wanted = copies_wanted(policy, world)
+    return (wanted.region,) if wanted else ()
 
 
 def find_uncopied(snapshots: Iterable[Snapshot], policy: Policy | None, world: World) -> frozenset[str]:
@@ -70,6 +86,10 @@ def _plan(
     )
     elsewhere = tuple(intent for intent in intents if intent.region != wanted.region)
     return replace(plan, served=plan.served + elsewhere)
+
+
+def _last_look(place: str, world: World) -> Copying | None:
+    return next((each for each in world.catalog.find_copying() if each.place == place), None)
 
 
 def _find_copies(region: str, world: World) -> list[Snapshot]:

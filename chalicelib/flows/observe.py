@@ -5,6 +5,7 @@ Machines are looked at first: what they wrote before they went is then never mis
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from ipaddress import ip_network
 
 from chalicelib import wire
@@ -13,7 +14,7 @@ from chalicelib.core.model import Run, RunId, Snapshot, Volume
 from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
 from chalicelib.errors import PermanentError
-from chalicelib.flows.policies import find_policy
+from chalicelib.flows.policies import get_policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
 from chalicelib.ports import World
 
@@ -85,6 +86,18 @@ def _networks(policy: Policy, world: World) -> tuple[str, ...]:
 
     That is what the run's own policy says and what the one in force does: another receiver's run may be under that.
     """
-    policies = (policy, find_policy(world) or policy)
+    policies = (policy, _in_force(policy, world))
     receivers = (receiver for each in policies for receiver in each.receivers.values())
-    return tuple(sorted({str(ip_network(network)) for receiver in receivers for network in receiver.allow}))
+    return tuple(sorted({_as_ec2_says(network) for receiver in receivers for network in receiver.allow}))
+
+
+def _in_force(own: Policy, world: World) -> Policy:
+    """Mostly the run's own, which need not be read again."""
+    version = world.catalog.policy_version()
+    return own if version in (None, own.version) else get_policy(str(version), world)
+
+
+@cache
+def _as_ec2_says(network: str) -> str:
+    """Every look at every run asks for the same few."""
+    return str(ip_network(network))

@@ -21,14 +21,17 @@ NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
 LEASE = "prune"
 
 
-def prune(world: World, now: datetime, dry_run: bool = False, allow: int | None = None) -> PrunePlan:
+def prune(
+    world: World, now: datetime, dry_run: bool = False, allow: int | None = None, holder: str | None = None
+) -> PrunePlan:
     """The plan exactly as it was applied, or as it would be. A refused one marks and deletes nothing.
 
-    `allow` is how many deletions an operator has confirmed. Raises TransientError while another prune is under way.
+    `allow` is how many deletions an operator has confirmed; `holder` is the invocation's id, whose retry goes on where
+    it was killed. Raises UnderWayError while another prune is under way.
     """
     if dry_run:
         return _plan(world, now, allow)
-    with leased(LEASE, world, now) as lease:
+    with leased(LEASE, holder, world, now) as lease:
         pruned = _apply(_plan(world, now, allow), world, lease)
         world.catalog.record_pruning(Pruning(now, pruned.refused))
     world.lambdas.invoke_later("tell_operators", wire.telling_payload())
@@ -73,20 +76,21 @@ def _apply(plan: PrunePlan, world: World, lease: Leased) -> PrunePlan:
         world.volumes.tag(snapshot_id, {tags.MARKED: ""})
     for snapshot_id in plan.mark:
         world.volumes.tag(snapshot_id, {tags.MARKED: plan.tonight.isoformat()})
-    deleted = tuple(snapshot_id for snapshot_id in plan.delete if _delete(snapshot_id, plan, world, lease))
+    listed = {verdict.snapshot.id: verdict.snapshot for verdict in plan.verdicts}
+    deleted = tuple(each for each in plan.delete if _delete(listed[each], plan, world, lease))
     return replace(plan, delete=deleted)
 
 
-def _delete(snapshot_id: str, plan: PrunePlan, world: World, lease: Leased) -> bool:
+def _delete(listed: Snapshot, plan: PrunePlan, world: World, lease: Leased) -> bool:
     """Whether it is gone; looked at once more, because this cannot be undone."""
     lease.confirm()
-    snapshot = _find_snapshot(snapshot_id, world)
+    snapshot = _find_snapshot(listed.id, world)
     if snapshot is not None and not may_still_go(snapshot, plan):
         return False
-    # First the points: the catalogue never names a snapshot that is gone.
-    world.catalog.forget_points(snapshot_id)
+    # First the points: the catalogue never names a snapshot that is gone. All that there can be are in its tags.
+    world.catalog.forget_points(listed.id, tags.unpack((snapshot or listed).tags))
     if snapshot is not None:
-        world.volumes.delete_snapshot(snapshot_id)
+        world.volumes.delete_snapshot(listed.id)
     return True
 
 

@@ -39,14 +39,21 @@ class Rebuilt:
 
 
 def rebuild(world: World) -> Rebuilt:
-    """What the table still has stays as it is; what it has lost comes back."""
+    """What the table still has stays as it is; what it has lost comes back.
+
+    At a standby nothing closes a run: one that is open in the archive's replica is left to `follow`, which takes it up
+    with its restore points when its closing has arrived, or without when that is long overdue.
+    """
     faults: list[str] = []
     policy = _rebuild_policy(world)
-    runs = _read_each(wire.RUNS, wire.run_of_key, read_run, world, faults)
+    archived = _read_each(wire.RUNS, wire.run_of_key, read_run, world, faults)
+    unfinished = {str(run.id) for run in archived if world.settings.is_standby and not run.state.is_final}
+    runs = [run for run in archived if str(run.id) not in unfinished]
     results = sum(_rebuild_run(run, world, faults) for run in runs)
     stock = find_stock(world)
-    points = _rebuild_points(stock, runs, world, faults)
-    lost = _rebuild_lost_runs(stock, runs, world)
+    finished = [snapshot for snapshot in stock if snapshot.tags.get(tags.RUN) not in unfinished]
+    points = _rebuild_points(finished, runs, world, faults)
+    lost = _rebuild_lost_runs(finished, runs, world)
     recoveries = _own(_read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
@@ -142,7 +149,7 @@ def _rebuild_run(run: Run, world: World, faults: list[str]) -> int:
 
 
 def _rebuild_points(stock: Iterable[Snapshot], runs: Iterable[Run], world: World, faults: list[str]) -> int:
-    adopted = {run.id: run.snapshot_id for run in runs if run.snapshot_id is not None}
+    adopted = {run.snapshot_id for run in runs if run.snapshot_id is not None}
     for run_id, points in points_of_each_run(stock, adopted, faults).items():
         record_points(run_id, points, world)
     return len(world.catalog.find_points())

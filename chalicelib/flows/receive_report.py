@@ -24,8 +24,9 @@ class Received:
 
 def receive_reports(run: Run, world: World) -> Received:
     """Record every report that is new and this run's own; the results known then, in the order of their ids."""
-    known = {result.id for result in world.catalog.find_results(run.id)}
-    rejected = []
+    results = world.catalog.find_results(run.id)
+    known = {result.id for result in results}
+    recorded, rejected = False, []
     for key in world.archive.list(wire.report_prefix(run.id)):
         host_id = _host_id(key)
         if host_id in known:
@@ -37,7 +38,8 @@ def receive_reports(run: Run, world: World) -> Received:
             rejected.append(Rejected(key, str(fault)))
         else:
             world.catalog.record_result(result)
-    return Received(tuple(world.catalog.find_results(run.id)), tuple(rejected))
+            recorded = True
+    return Received(tuple(world.catalog.find_results(run.id) if recorded else results), tuple(rejected))
 
 
 def _host_id(key: str) -> str:

@@ -8,6 +8,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import checked_host_id
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, RestorePoint, Snapshot
+from chalicelib.core.naming import RecoveryRequest, check_name, restored_name
 from chalicelib.core.recovery import FAILED, LASTS, Action, RecordVerdict, RecoveryWorld, choose_point, plan
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.policies import find_policy
@@ -33,12 +34,16 @@ class Outcome:
 
 def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
     """Prove the newest point of a host, given by its name or id. Raises Refused when there is nothing to prove."""
-    return _open(RecoveryKind.DRILL, host, None, world, now)
+    return _open(RecoveryKind.DRILL, RecoveryRequest(host, at=None), world, now)
 
 
-def open_restore(host: str, at: datetime | None, world: World, now: datetime) -> RecoveryId:
-    """Bring a host back as it was at `at` or before, or at its newest. Raises Refused when there is no such point."""
-    return _open(RecoveryKind.RESTORE, host, at, world, now)
+def open_restore(request: RecoveryRequest, world: World, now: datetime) -> RecoveryId:
+    """Bring a host back as it was then, or at its newest.
+
+    Raises Refused when there is no such point, and for a name in production that was not said to be meant.
+    """
+    check_name(request, find_policy(world))
+    return _open(RecoveryKind.RESTORE, request, world, now)
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,20 @@ class _Host:
     probe: str | None
 
 
-def _open(kind: RecoveryKind, name: str, at: datetime | None, world: World, now: datetime) -> RecoveryId:
+def _open(kind: RecoveryKind, request: RecoveryRequest, world: World, now: datetime) -> RecoveryId:
     """Asked twice for the same, it is opened once: the one under way is woken instead."""
-    host = _find_host(name, world)
-    point = replace(_point_of(host, at, world), proven=None)
+    host = _find_host(request.host, world)
+    point = replace(_point_of(host, request.at, world), proven=None)
+    name = request.name or restored_name(host.id)
     known = world.catalog.find_recoveries(host.id)
-    under_way = next((each for each in known if _is_the_same(each, kind, point)), None)
+    under_way = next((each for each in known if _is_the_same(each, kind, point, name)), None)
     recovery_id = under_way.id if under_way else _next_id(host.id, known, world, now)
     if under_way is None:
         recovery = Recovery(
             id=recovery_id,
             kind=kind,
             host=host.name,
+            name=name,
             point=point,
             probe=host.probe,
             policy_version=world.catalog.policy_version(),
@@ -91,9 +98,9 @@ def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
     raise Refused(f"host {host.name} has no restore point that old: its first is of {points[0].at.isoformat()}")
 
 
-def _is_the_same(recovery: Recovery, kind: RecoveryKind, point: RestorePoint) -> bool:
+def _is_the_same(recovery: Recovery, kind: RecoveryKind, point: RestorePoint, name: str) -> bool:
     is_of_that_point = recovery.point.snapshot_id == point.snapshot_id
-    return recovery.kind is kind and is_of_that_point and not recovery.state.is_final
+    return recovery.kind is kind and is_of_that_point and recovery.name == name and not recovery.state.is_final
 
 
 def _next_id(host_id: str, known: Iterable[Recovery], world: World, now: datetime) -> RecoveryId:

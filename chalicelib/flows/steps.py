@@ -12,13 +12,14 @@ from chalicelib import wire
 from chalicelib.core import actions, tags
 from chalicelib.core import night_actions as plan
 from chalicelib.core.ids import launch_token, volume_token
-from chalicelib.core.model import SCHEMA, Machine, Run
+from chalicelib.core.model import SCHEMA, Run
 from chalicelib.core.night import GRACE
 from chalicelib.core.night_actions import Action
 from chalicelib.core.night_world import NightWorld, next_zone, sound, status_of
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
-from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.ports import LaunchRequest, World
 
 
@@ -109,28 +110,14 @@ def _launch(action: plan.LaunchReceiver, run: Run, night: Night) -> Run | None:
     if claimed is None:
         return None
     try:
-        _launch_where_there_is_room(claimed, action, night)
+        requests = [_launch_request(each, claimed, action, night) for each in night.observed.receiver.instances]
+        launch_where_there_is_room(f"run {run.id}", requests, night.world.machines)
     except TokenSpentError:
         spent = replace(claimed, machine_attempt=action.attempt + 1, machine_launched=night.now)
         return night.world.catalog.save_run(spent)
     except CapacityError as full:
         return _leave_zone(action.zone, full, claimed, night)
     return claimed
-
-
-def _launch_where_there_is_room(run: Run, action: plan.LaunchReceiver, night: Night) -> Machine:
-    """Raises CapacityError only when nothing can have been launched by this token."""
-    full, taken = [], None
-    for instance_type in night.observed.receiver.instances:
-        try:
-            return night.world.machines.launch(_launch_request(instance_type, run, action, night))
-        except CapacityError:
-            full.append(instance_type)
-        except TokenTakenError as other:
-            taken = other  # a lost answer was that of another type: asking for that one finds its machine
-    if taken is not None:
-        raise taken
-    raise CapacityError(f"run {run.id}: no capacity for any of {', '.join(full)} in {action.zone}")
 
 
 def _leave_zone(zone: str, full: CapacityError, run: Run, night: Night) -> Run | None:

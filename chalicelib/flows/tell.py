@@ -15,6 +15,7 @@ from chalicelib.core.disk import MOST_NIGHTS
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.telling import Letter, Message, bundles, claim, find_untold, letter
 from chalicelib.errors import EbbtideError
+from chalicelib.flows.copy import copy_places
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
 
@@ -50,7 +51,10 @@ def tell(world: World, now: datetime) -> Telling:
     facts = _look(policy, world)
     troubles = find_troubles(facts, now)
     weekly = dead_man.weekly(facts, troubles, known, now)
-    untold = (*find_untold(troubles, known, subjects(policy), now), *([weekly] if weekly else []))
+    untold = (
+        *find_untold(troubles, known, subjects(policy, copy_places(policy, world)), now),
+        *([weekly] if weekly else []),
+    )
     ping = dead_man.good_night(facts, troubles, known, now)
     post = [_send(together, partial(_publish, policy, world), world, now) for together in bundles(untold)]
     # A standby knows only what has reached it: its ping would drown what is wrong in the region it stands by for.
@@ -71,6 +75,7 @@ def _look(policy: Policy, world: World) -> Facts:
         points=tuple(world.catalog.find_points()),
         recoveries=tuple(world.catalog.find_recoveries()),
         pruning=world.catalog.find_pruning(),
+        copying=tuple(each for each in world.catalog.find_copying() if each.place in copy_places(policy, world)),
         preflight=world.catalog.find_preflight(),
     )
 

@@ -18,6 +18,7 @@ from chalicelib.core.model import (
     RunId,
     Snapshot,
 )
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.prices import AS_OF
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
@@ -149,6 +150,12 @@ def pruned(plan: PrunePlan) -> dict[str, Any]:
     }
 
 
+def not_pruned(why: str) -> dict[str, Any]:
+    """The same answer for a prune that never planned anything."""
+    nothing: dict[str, list[Any]] = {"marked": [], "unmarked": [], "deleted": [], "plan": [], "left_alone": []}
+    return {"schema": SCHEMA, **nothing, "refused": why, "untold": 0}
+
+
 def _planned(verdict: Verdict, fate: Fate) -> dict[str, Any]:
     return {
         "snapshot": verdict.snapshot.id,
@@ -256,17 +263,14 @@ def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ..
     return {"schema": SCHEMA, "policy": policy, **counts, "faults": list(faults)}
 
 
-@dataclass(frozen=True)
-class RecoveryRequest:
-    """A host to bring up, as it was at `at` or before; at its newest when the operator did not say."""
-
-    host: str
-    at: datetime | None
-
-
 def parse_recovery_request(payload: Mapping[str, Any]) -> RecoveryRequest:
     fields = checked("payload", payload)
-    return RecoveryRequest(fields.text("host"), fields.maybe_moment("at"))
+    return RecoveryRequest(
+        host=fields.text("host"),
+        at=fields.maybe_moment("at"),
+        name=fields.maybe_text("name"),
+        is_meant="is_meant" in payload and fields.flag("is_meant"),
+    )
 
 
 def parse_instance_event(detail: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from chalicelib.core.model import (
     RestorePoint,
     TreeKind,
 )
+from chalicelib.core.naming import restored_name
 from chalicelib.fields import moment_text, read, written
 from chalicelib.wire.shared import bounded, owner_of
 
@@ -53,6 +54,7 @@ def recovery_brief(recovery: Recovery, volume_id: str) -> bytes:
             "recovery": str(recovery.id),
             "kind": recovery.kind.value,
             "host": recovery.host,
+            "name": recovery.name,
             "id": recovery.id.host_id,
             "run": str(recovery.point.run),
             "snapshot": recovery.point.snapshot_id,
@@ -76,6 +78,7 @@ def parse_recovery_brief(body: bytes) -> Recovery:
         id=recovery_id,
         kind=fields.choice("kind", RecoveryKind),
         host=fields.text("host"),
+        name=fields.maybe_text("name") or restored_name(recovery_id.host_id),
         point=RestorePoint(
             host_id=recovery_id.host_id,
             at=fields.moment("at"),

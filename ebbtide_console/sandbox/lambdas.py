@@ -7,7 +7,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from moto.awslambda.models import LambdaBackend, lambda_backends
@@ -32,7 +32,7 @@ class Context:
     invoked_function_arn: str
     memory_limit_in_mb: int
     deadline: float
-    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    aws_request_id: str
     function_version: str = "$LATEST"
 
     @property
@@ -83,27 +83,34 @@ class Functions:
         """Take over moto's Invoke."""
         overrides.replace(LambdaBackend, "invoke", self._invoke)
 
-    def later(self, name: str, event: Any, attempt: int = 0) -> None:
-        """Invoke asynchronously; two retries, then a dead letter."""
-        delay = BACKOFF[attempt - 1] if attempt else 0.0
-        self._work.later(delay, lambda: self._try(name, event, attempt))
+    def later(self, name: str, event: Any) -> None:
+        """Invoke asynchronously; two retries under the same request id, then a dead letter."""
+        self._later(name, event, _a_request_id(), attempt=0)
 
-    def _try(self, name: str, event: Any, attempt: int) -> None:
+    def _later(self, name: str, event: Any, request_id: str, attempt: int) -> None:
+        delay = BACKOFF[attempt - 1] if attempt else 0.0
+        self._work.later(delay, lambda: self._try(name, event, request_id, attempt))
+
+    def _try(self, name: str, event: Any, request_id: str, attempt: int) -> None:
         try:
-            self.call(name, event)
+            self.call(name, event, request_id)
         except Exception as error:
             LOG.exception("function %s failed, attempt %d", name, attempt + 1)
             if attempt < len(BACKOFF):
-                self.later(name, event, attempt + 1)
+                self._later(name, event, request_id, attempt + 1)
             else:
                 self.dead_letters.append(DeadLetter(name, event, repr(error)))
 
-    def call(self, name: str, event: Any) -> Any:
+    def call(self, name: str, event: Any, request_id: str | None = None) -> Any:
         """The handler's result, or what it raised; the event is copied through JSON, as the wire would."""
         function = self._backend.get_function(name)
         handler = self._handler(function)
         context = Context(
-            function.function_name, function.function_arn, function.memory_size, time.monotonic() + function.timeout
+            function_name=function.function_name,
+            invoked_function_arn=function.function_arn,
+            memory_limit_in_mb=function.memory_size,
+            deadline=time.monotonic() + function.timeout,
+            aws_request_id=request_id or _a_request_id(),
         )
         with self._output.of(function.function_name):
             try:
@@ -149,6 +156,10 @@ class Functions:
             response_headers["x-amz-function-error"] = "Unhandled"
             answer = json.dumps(_as_function_error(error))
         return answer.encode()
+
+
+def _a_request_id() -> str:
+    return str(uuid.uuid4())
 
 
 def _as_function_error(error: Exception) -> dict[str, Any]:

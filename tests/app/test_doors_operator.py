@@ -1,9 +1,11 @@
 """What an operator asks for: policies applied or refused whole, runs begun by hand, drills, prunes, rebuilds."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+import app
 from chalicelib.core.model import RunState
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from tests.app.stage import Stage
@@ -228,6 +230,43 @@ def test_without_a_point_there_is_nothing_to_restore(stage: Stage) -> None:
         stage.call("restore", host="us0")
 
 
+@pytest.mark.fault("O5", lacks="a restored machine that stays up, and can be logged in to")
+@pytest.mark.parametrize("taken", ["us0", "eu0", "us0.example.org", "backup.example.org"])
+def test_a_restore_takes_a_name_in_production_only_when_that_is_meant(stage: Stage, taken: str) -> None:
+    a_whole_night(stage)
+    settled = stage.memory()
+
+    with pytest.raises(Refused, match=f"{taken} is the name of"):
+        stage.call("restore", host="us0", name=taken)
+    assert stage.memory() == settled
+
+    stage.call("restore", host="us0", name=taken, is_meant=True)
+    (recovery,) = stage.world.catalog.find_recoveries()
+    assert recovery.name == taken
+
+
+@pytest.mark.fault("O5")
+def test_a_restore_has_a_name_of_its_own_unless_it_is_given_one(stage: Stage) -> None:
+    a_whole_night(stage)
+
+    stage.call("restore", host="us0")
+    stage.call("restore", host="us0", name="us0-of-march")
+    again = stage.call("restore", host="us0", name="us0-of-march")
+
+    assert [recovery.name for recovery in stage.world.catalog.find_recoveries()] == ["restored-us0a", "us0-of-march"]
+    assert again["recovery"].endswith("/2")
+
+
+@pytest.mark.parametrize("name", ["", "US0", "a b", "-a", "x" * 64, "a..b", "systemd.unit=emergency.target\n"])
+def test_what_is_no_name_is_refused(stage: Stage, name: str) -> None:
+    a_whole_night(stage)
+
+    with pytest.raises(ConfigError, match="expected a host name"):
+        stage.call("restore", host="us0", name=name, is_meant=True)
+
+    assert stage.world.catalog.find_recoveries() == []
+
+
 @pytest.mark.parametrize("nobody", ["", "us", "us0b/x", "everyone"])
 @pytest.mark.parametrize("door", ["restore", "drill"])
 def test_nobody_is_restored_by_a_name_that_is_none(stage: Stage, door: str, nobody: str) -> None:
@@ -250,6 +289,36 @@ def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> N
     assert (answer["marked"], answer["deleted"]) == ([], [])
     assert [each["snapshot"] for each in answer["plan"]] == [stage.the_snapshot()]
     assert stage.memory() == settled
+
+
+def test_a_prune_beside_another_says_so_and_has_not_failed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_whole_night(stage)
+    a_lease_of(stage, "another invocation")
+    emitted: list[object] = []
+    monkeypatch.setattr(app, "emit", emitted.append)
+    settled = stage.memory()
+
+    answer = stage.call("prune", dry_run=False)
+
+    assert "under way" in answer["refused"]
+    assert answer.keys() == stage.call("prune", dry_run=True).keys()
+    assert stage.memory() == settled
+    assert emitted == [()]
+
+
+def a_lease_of(stage: Stage, holder: str) -> None:
+    held = stage.world.catalog.find_lease("prune")
+    assert held is not None
+    stage.world.catalog.save_lease(replace(held, until=a_moment(4), holder=holder))
+
+
+def test_a_prune_that_was_killed_is_gone_on_with_when_lambda_tries_it_again(stage: Stage) -> None:
+    a_whole_night(stage)
+    a_lease_of(stage, "invocation-1")
+
+    answer = app.prune({"schema": 1, "dry_run": False}, SimpleNamespace(aws_request_id="invocation-1"))
+
+    assert answer["refused"] is None
 
 
 def test_a_snapshot_is_held_and_released_by_its_hosts_point(stage: Stage) -> None:

@@ -23,6 +23,7 @@ from chalicelib.core.model import (
     RunState,
     TreeKind,
 )
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
 from chalicelib.errors import PermanentError
 
@@ -62,6 +63,7 @@ def the_recovery() -> Recovery:
         RECOVERY,
         RecoveryKind.DRILL,
         "us0",
+        "restored-us0a",
         point,
         "http://127.0.0.1/",
         "000001",
@@ -242,7 +244,10 @@ def test_a_payload_comes_back_as_it_went_out(name: str) -> None:
 def test_what_the_operator_sends_is_read() -> None:
     assert wire.parse_apply(the_object("payload-apply")) == wire.ApplyRequest("schema = 1", None)
     assert wire.parse_receiver_name(the_object("payload-run-now")) == "main"
-    assert wire.parse_recovery_request(the_object("payload-drill")) == wire.RecoveryRequest("us0", None)
+    assert wire.parse_recovery_request(the_object("payload-drill")) == RecoveryRequest("us0")
+    assert wire.parse_recovery_request(the_object("payload-restore-named")) == RecoveryRequest(
+        "us0", a_moment(2, 45, day=22), name="us0", is_meant=True
+    )
     assert wire.parse_recovery_request(the_object("payload-restore")).at == a_moment(0, day=22)
     assert wire.parse_hold(the_object("payload-hold")) == wire.HoldRequest(
         Target(host="us0", at=a_moment(0, day=22)), dry_run=True, why="the auditors", by="ada@desk"

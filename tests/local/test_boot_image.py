@@ -11,13 +11,14 @@ import pytest
 
 from ebbtide_agent.entry import read_real
 from ebbtide_agent.manifest_file import sha256_of
-from ebbtide_agent.restore.boot_image import booted
+from ebbtide_agent.restore.boot_image import Boot, booted
 from ebbtide_agent.restore.materialise import materialise
 from ebbtide_agent.restore.probe import probe
 from tests.debian import a_server
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
 
+NAME = "restored-us0a"
 MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 pytestmark = [
@@ -68,7 +69,7 @@ def test_the_restored_image_boots_and_its_service_answers(restored: Path, image:
     before = what_is_there()
     tree = list(read_real(restored, lambda where, _: sha256_of(where)))
 
-    with booted(restored, patience=120) as boot:
+    with booted(restored, NAME, patience=120) as boot:
         while_it_is_up = what_is_there()
         answer = probe("http://127.0.0.1/", boot.leader or 0)
         refused = probe("tcp://127.0.0.1:9", boot.leader or 0, patience=0)
@@ -84,10 +85,46 @@ def test_the_restored_image_boots_and_its_service_answers(restored: Path, image:
     assert [path.name for path in restored.parent.iterdir()] == ["tree"]
 
 
+@pytest.mark.fault("O6", lacks="the agent's own look at whether it is on the machine it was enrolled on")
+@pytest.mark.fault("O9")
+def test_a_restored_clone_starts_its_services_under_another_name_and_neither_cron_nor_a_backup(restored: Path) -> None:
+    for unit in ("cron.service", "ebbtide-agent.timer", "postfix.service", "witness.service"):
+        enable(restored, unit)
+
+    with booted(restored, NAME, patience=120) as boot:
+        image = Path(f"/proc/{boot.leader}/root")
+        ran = sorted(path.name for path in (image / "run/ran").iterdir())
+        name = inside(boot, "hostname").strip()
+
+    assert ran == ["witness.service"]
+    assert name == NAME
+
+
+def enable(tree: Path, unit: str) -> None:
+    """A unit of the image that is started at boot, and leaves a file in /run/ran when it is."""
+    units = tree / "etc/systemd/system"
+    service = units / unit.replace(".timer", ".service")
+    service.write_text(
+        f"[Service]\nType=oneshot\nExecStart=/bin/sh -c 'mkdir -p /run/ran; touch /run/ran/{service.name}'\n"
+    )
+    if unit.endswith(".timer"):
+        (units / unit).write_text("[Timer]\nOnBootSec=0\nAccuracySec=1ms\n")
+    wanted = units / ("timers.target.wants" if unit.endswith(".timer") else "multi-user.target.wants")
+    wanted.mkdir(exist_ok=True)
+    (wanted / unit).unlink(missing_ok=True)
+    (wanted / unit).symlink_to(f"/etc/systemd/system/{unit}")
+
+
+def inside(boot: Boot, *command: str) -> str:
+    """What a program of the image prints, run in the booted image."""
+    enter = ["nsenter", "--target", str(boot.leader), "--mount", "--uts", "--pid", "--root"]
+    return subprocess.run([*enter, *command], capture_output=True, text=True, check=True, timeout=30).stdout
+
+
 def test_a_tree_without_an_init_is_not_booted(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
 
-    with booted(tmp_path) as boot:
+    with booted(tmp_path, NAME) as boot:
         assert (boot.leader, boot.why) == (None, "the image has no init")
 
 
@@ -96,7 +133,7 @@ def test_an_init_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "sbin").mkdir()
     (tmp_path / "sbin/init").write_text("not a program")
 
-    with booted(tmp_path, patience=20) as boot:
+    with booted(tmp_path, NAME, patience=20) as boot:
         assert boot.leader is None
         assert boot.why is not None
         assert boot.why.startswith("its init ended: ")
@@ -111,7 +148,7 @@ def test_an_init_that_never_gets_ready_is_given_up(restored: Path) -> None:
     init.write_text("#!/bin/sh\necho waiting for ever\nexec sleep 1000\n")
     init.chmod(0o755)
 
-    with booted(restored, patience=2) as boot:
+    with booted(restored, NAME, patience=2) as boot:
         assert boot.leader is None
         assert boot.why == "not started in time: waiting for ever"
 

@@ -111,6 +111,7 @@ def test_what_a_user_named_like_roots_own_attributes_does_not_travel(receiver: R
     assert [name for name in os.listxattr(stored) if "capability" in name] == []
 
 
+@pytest.mark.fault("H14", lacks="a source that is there and empty")
 @each(CONFINED)
 def test_a_place_that_is_not_there_empties_nothing_and_is_reported(receiver: Receiver, tmp_path: Path) -> None:
     tree = a_small_tree(tmp_path)
@@ -153,6 +154,7 @@ def test_the_boot_script_alone_makes_a_receiver(aws: Aws, kind: str, tmp_path: P
         assert receiver.aws.find(f"runs/{RUN}/released/1.json")
 
 
+@pytest.mark.fault("X3")
 @each(CONFINED)
 def test_a_report_with_another_nonce_is_refused_and_nothing_is_archived(receiver: Receiver) -> None:
     ended = receiver.ssh("us0", "report", feed=a_report(receiver, nonce="f" * 32))
@@ -162,6 +164,7 @@ def test_a_report_with_another_nonce_is_refused_and_nothing_is_archived(receiver
     assert receiver.report("us0") is None
 
 
+@pytest.mark.fault("X3")
 @each(CONFINED)
 def test_a_host_cannot_report_for_another(receiver: Receiver) -> None:
     ended = receiver.ssh("us0", "report", feed=a_report(receiver, "eu0"))
@@ -170,6 +173,7 @@ def test_a_host_cannot_report_for_another(receiver: Receiver) -> None:
     assert receiver.report("eu0") is None
 
 
+@pytest.mark.fault("X3")
 @each(CONFINED)
 def test_a_host_that_claims_a_push_which_nobody_saw_has_failed(receiver: Receiver) -> None:
     ended = receiver.ssh("us0", "report", feed=a_report(receiver))
@@ -191,6 +195,7 @@ def test_the_same_report_again_gets_the_same_answer_and_is_recorded_once(receive
     assert second.stdout == first.stdout
 
 
+@pytest.mark.fault("X2")
 @each(CONFINED)
 def test_a_key_opens_the_gate_and_nothing_else(receiver: Receiver) -> None:
     asked = [
@@ -211,6 +216,7 @@ def test_a_key_opens_the_gate_and_nothing_else(receiver: Receiver) -> None:
     assert all(b"this key may say hello, push with rsync, and report" in end.stderr for end in ended.values())
 
 
+@pytest.mark.fault("X2")
 @each(CONFINED)
 def test_a_key_forwards_no_port(receiver: Receiver) -> None:
     ended = receiver.ssh("us0", options=("-W", f"127.0.0.1:{receiver.port}"))
@@ -219,6 +225,7 @@ def test_a_key_forwards_no_port(receiver: Receiver) -> None:
     assert b"SSH-2.0" not in ended.stdout
 
 
+@pytest.mark.fault("H7")
 @each(CONFINED)
 def test_a_second_push_at_once_is_turned_away(receiver: Receiver, tmp_path: Path) -> None:
     tree = a_small_tree(tmp_path, size=20_000_000)
@@ -237,6 +244,7 @@ def test_a_second_push_at_once_is_turned_away(receiver: Receiver, tmp_path: Path
     assert neighbour.returncode == 0
 
 
+@pytest.mark.fault("X1", lacks="every way in: links, devices, rsync's own options")
 @each(CONFINED)
 def test_the_tree_of_another_host_is_out_of_reach(receiver: Receiver, tmp_path: Path) -> None:
     source = a_small_tree(tmp_path)
@@ -294,6 +302,7 @@ def test_at_the_deadline_it_releases_without_those_that_did_not_report(aws: Aws,
         assert released and read(released["at"]) >= read(brief["deadline"])
 
 
+@pytest.mark.fault("H2")
 @each(CONFINED)
 def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, tmp_path: Path) -> None:
     scripts = tmp_path / "etc/backupscripts"
@@ -310,6 +319,7 @@ def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, 
     assert list(receiver.tree("us0").iterdir()) == []
 
 
+@pytest.mark.fault("N7")
 @each(CONFINED)
 def test_who_answers_with_another_key_than_the_pinned_one_is_told_nothing(receiver: Receiver, tmp_path: Path) -> None:
     pinned = tmp_path / "known_hosts"

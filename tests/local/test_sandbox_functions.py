@@ -62,6 +62,7 @@ def test_an_asynchronous_invocation_is_tried_three_times(tmp_path: Path, failure
 
         assert answer["StatusCode"] == 202
         assert recorder.events("recover") == [{"recovery": "us0a"}] * 3
+        assert len({context.aws_request_id for _, _, context in recorder.calls}) == 1
         assert [letter.function for letter in sandbox.functions.dead_letters] == [f"{PREFIX}recover"] * dead
 
 

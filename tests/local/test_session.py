@@ -239,6 +239,7 @@ ROOT_HARM: dict[str, tuple[Harm, str]] = {
 }
 
 
+@pytest.mark.fault("O8")
 @pytest.mark.parametrize("harm", [*PLAIN_HARM, *(pytest.param(name, marks=needs_root) for name in ROOT_HARM)])
 def test_harm_done_to_the_store_is_named(
     harm: str, attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
@@ -276,6 +277,7 @@ def test_what_goes_wrong_is_reported_as_failed(
     assert is_off(tmp_path)
 
 
+@pytest.mark.fault("O8")
 def test_without_a_manifest_nothing_is_proven(
     attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
 ) -> None:

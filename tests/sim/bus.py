@@ -44,7 +44,8 @@ class Bus:
         body = json.dumps(payload)
         fate = of_cycle(self.plan.invocations, self._invocations)
         self._invocations += 1
-        self._send(f"{function} {body}", fate, lambda: self.doors.invoke(function, json.loads(body)))
+        request = self.doors.new_request()
+        self._send(f"{function} {body}", fate, lambda: self.doors.invoke(function, json.loads(body), request))
 
     def knock(self, schedule: str, knock: Knock) -> None:
         """What a schedule does. Another one comes so soon that Lambda's retries of this one change nothing."""

@@ -1,6 +1,6 @@
 """The story of a simulated night: one line for each thing that happened, with its time."""
 
-import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,25 +35,26 @@ class Story:
         return "\n".join(f"{at:%m-%d %H:%M:%S}  {line}" for at, line in self.lines)
 
 
-class Listener(logging.Handler):
-    """What the program itself logs, as lines of the story; what it has said of a run already, it need not repeat."""
+class Listener:
+    """Stands for the program's own log: its lines are the story's; what was said of a run already is not repeated."""
 
     def __init__(self, story: Story) -> None:
-        super().__init__()
         self.story = story
         self._said: dict[str, str] = {}
 
-    def emit(self, record: logging.LogRecord) -> None:
-        line = _LINES.get(record.getMessage(), _plainly)(record.__dict__)
-        about = str(record.__dict__.get("run"))
+    def info(self, message: str, extra: dict[str, Any] | None = None, **said: Any) -> None:
+        told = _LINES.get(message)
+        line = told({**said, **(extra or {})}) if told else f"    {message}"
+        about = str((extra or said).get("run"))
         if line and self._said.get(about) != line:
             self._said[about] = line
             self.story.tell(line)
 
+    warning = error = info
 
-def _plainly(said: dict[str, Any]) -> str:
-    fault = said["exc_info"][1] if said.get("exc_info") else ""
-    return f"    {said['msg']} {fault}".rstrip()
+    def exception(self, message: str, **said: Any) -> None:
+        """The fault itself says what it is about."""
+        self.info(f"{message} {sys.exception()}".rstrip())
 
 
 def _ticked(said: dict[str, Any]) -> str:

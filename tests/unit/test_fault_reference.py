@@ -1,5 +1,6 @@
 """The page about faults names the tests there are."""
 
+from tools.fault_play import played
 from tools.fault_reference import DOCUMENT, find_shown, updated
 from tools.fault_rows import ROWS
 
@@ -15,3 +16,7 @@ def test_every_mark_is_a_row() -> None:
 
     assert [shown for shown in find_shown() if shown.row not in rows] == []
     assert len(find_shown()) > 40
+
+
+def test_none_had_failed_when_they_were_last_played() -> None:
+    assert {node for node, result in played().items() if result == "failed"} == set()

@@ -244,6 +244,19 @@ def test_a_second_snapshot_of_a_run_gives_no_restore_points() -> None:
     assert after.catalog.find_points() == world.catalog.find_points()
 
 
+def test_a_host_that_was_complete_in_the_second_snapshot_alone_has_its_restore_point_there() -> None:
+    world = a_world_with_a_past(("complete", "partial"))
+    extra = replace(a_snapshot("snap-extra", a_run_id(23)), started=a_moment(4, day=23))
+    world.volumes.snapshots[extra.id] = extra
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    found = {(point.host_id, point.snapshot_id) for point in after.catalog.find_points() if point.run == a_run_id(23)}
+    (adopted,) = {point.snapshot_id for point in world.catalog.find_points() if point.run == a_run_id(23)}
+    assert found == {("us0a", adopted), ("eu0a", "snap-extra")}
+
+
 def test_a_snapshot_that_is_not_complete_gives_no_restore_points() -> None:
     world = a_world()
     for state in ("pending", "error"):

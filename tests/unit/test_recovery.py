@@ -11,11 +11,13 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.actions import Wait
-from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.recovery import CreateVolume, RecordVerdict, RecoveryWorld, choose_point, plan
-from chalicelib.errors import CapacityError, PermanentError, Refused
+from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
 from chalicelib.flows.recover import Outcome, open_drill, open_restore, recover
 from chalicelib.flows.tick import tick
+from chalicelib.ports import LaunchRequest
 from tests.builders import (
     A_POLICY_TEXT,
     a_machine,
@@ -159,14 +161,14 @@ def test_a_restore_to_before_the_first_point_is_refused_and_says_when_that_was()
     world = a_world_with_backups()
 
     with pytest.raises(Refused, match="no restore point that old: its first is of 2026-11-22"):
-        open_restore("us0", a_moment(day=1), world, NOW)
+        open_restore(RecoveryRequest("us0", a_moment(day=1)), world, NOW)
 
 
 def test_a_host_that_left_the_policy_is_restored_by_its_id() -> None:
     world = a_world_with_backups()
     world.catalog.record_point(a_point("old0", "snap-22", a_run_id(22)))
 
-    recovery_id = open_restore("old0", None, world, NOW)
+    recovery_id = open_restore(RecoveryRequest("old0"), world, NOW)
 
     assert recovery_id.host_id == "old0"
 
@@ -325,6 +327,30 @@ def test_the_next_instance_type_is_tried_when_one_has_no_capacity() -> None:
     assert [request.instance_type for request in world.machines.requests] == ["t4g.medium"]
 
 
+def test_a_machine_whose_answer_was_lost_is_found_by_the_type_it_was_asked_for_with() -> None:
+    world = a_world_with_backups()
+    world.machines.no_capacity_for = {"t4g.small"}
+    open_drill("us0", world, NOW)
+    find, launch = world.machines.find, world.machines.launch
+
+    def launch_without_an_answer(request: LaunchRequest) -> Machine:
+        launch(request)
+        raise TransientError("no answer")
+
+    world.machines.find = lambda tags: []  # type: ignore[method-assign]
+    world.machines.launch = launch_without_an_answer  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="no answer"):
+        recover(DRILL, world, NOW)
+    world.machines.launch = launch  # type: ignore[method-assign]
+    world.machines.no_capacity_for = set()
+
+    recover(DRILL, world, NOW)
+
+    world.machines.find = find  # type: ignore[method-assign]
+    assert [request.instance_type for request in world.machines.requests] == ["t4g.medium"]
+    assert world.catalog.get_recovery(DRILL).machine_id == "i-1"
+
+
 def test_without_capacity_it_tries_again_later_and_fails_only_at_the_deadline() -> None:
     world = a_world_with_backups()
     world.machines.no_capacity_for = {"t4g.small", "t4g.medium"}
@@ -348,7 +374,7 @@ def test_a_recovery_that_the_table_does_not_know_is_an_error_that_names_it() -> 
 
 def test_a_restored_machine_stays_until_its_deadline_and_says_where_to_log_in() -> None:
     world = a_world_with_backups(20, 22)
-    recovery_id = open_restore("us0", a_moment(12, day=21), world, NOW)
+    recovery_id = open_restore(RecoveryRequest("us0", a_moment(12, day=21)), world, NOW)
     recover(recovery_id, world, NOW)
     the_machine_reports(world, recovery_id)
 
@@ -364,7 +390,7 @@ def test_a_restored_machine_stays_until_its_deadline_and_says_where_to_log_in() 
 
 def test_the_restored_volume_stays_even_when_its_machine_goes() -> None:
     world = a_world_with_backups()
-    recovery_id = open_restore("us0", None, world, NOW)
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW)
     recover(recovery_id, world, NOW)
     the_machine_reports(world, recovery_id)
     world.machines.terminate("i-1")

@@ -9,6 +9,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.holds import Target
 from chalicelib.core.model import RunState
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.errors import ConfigError, Refused
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.copy import Copied, copy_snapshots
@@ -105,7 +106,7 @@ def test_a_host_is_restored_from_copies_archive_and_parameters_alone() -> None:
     standby = a_standby_of(primary)
     a_tick(standby, a_moment(12))
 
-    recovery_id = open_restore("us0", None, standby, a_moment(12))
+    recovery_id = open_restore(RecoveryRequest("us0"), standby, a_moment(12))
     outcome = recover(recovery_id, standby, a_moment(12))
 
     (volume,) = standby.volumes.find_volumes({tags.RECOVERY: str(recovery_id)})
@@ -135,7 +136,7 @@ def test_an_earlier_night_is_found_by_its_own_time_not_by_that_of_the_copy() -> 
     standby = a_standby_of(a_primary(22, 23))
     a_tick(standby, a_moment(12))
 
-    recovery_id = open_restore("us0", a_moment(12, day=22), standby, a_moment(12))
+    recovery_id = open_restore(RecoveryRequest("us0", a_moment(12, day=22)), standby, a_moment(12))
 
     assert standby.catalog.get_recovery(recovery_id).point.run == a_run_id(22)
 
@@ -148,7 +149,7 @@ def test_its_recoveries_are_never_those_that_replication_may_yet_bring() -> None
     theirs = an_open_drill(primary, a_moment(9))
     ours = an_open_drill(standby, a_moment(9))
     archive_arrives(primary, standby)
-    again = open_restore("us0", None, standby, a_moment(10))
+    again = open_restore(RecoveryRequest("us0"), standby, a_moment(10))
 
     assert (theirs.attempt, ours.attempt, again.attempt) == (1, 1001, 1002)
 
@@ -249,6 +250,46 @@ def test_rebuilding_it_does_not_take_up_the_other_regions_drills() -> None:
     assert hosts_restorable(standby) == hosts_restorable(primary)
 
 
+def test_a_night_that_is_open_in_the_replica_is_left_to_the_tick_and_never_keeps_later_ones_out() -> None:
+    primary, standby = a_primary(22, 23), a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby, but="2026-11-22/1/closed")
+
+    rebuilt = rebuild(standby)
+    apart = [run.id for run in standby.catalog.find_runs("main")], hosts_restorable(standby)
+    archive_arrives(primary, standby)
+    a_tick(standby, a_moment(6))
+
+    assert (rebuilt.runs, *apart) == (1, [a_run_id(23)], hosts_restorable(primary)[2:])
+    assert [run.state for run in standby.catalog.find_runs("main")] == [RunState.DONE, RunState.DONE]
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+    assert all(point.manifest for point in standby.catalog.find_points())
+
+
+def test_rebuilding_takes_up_the_copy_of_a_runs_other_snapshot_if_that_is_what_was_copied() -> None:
+    """The answer to the first request was lost and the second one's snapshot adopted: the first, older, was copied."""
+    primary = a_primary()
+    standby = a_standby_of(primary)
+    (copied,) = standby.volumes.snapshots.values()
+    of_the_other = replace(copied, tags={**copied.tags, tags.SOURCE: "snap-older"})
+    standby.volumes.snapshots[copied.id] = of_the_other
+
+    rebuild(standby)
+
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+
+
+def test_of_two_copies_of_one_run_rebuilding_takes_up_that_of_the_snapshot_it_adopted() -> None:
+    standby = a_standby_of(a_primary())
+    (copied,) = standby.volumes.snapshots.values()
+    of_the_other = {tags.SOURCE: "snap-older", tags.TAKEN: a_moment(1, 55).isoformat()}
+    standby.volumes.snapshots["snap-other"] = replace(copied, id="snap-other", tags={**copied.tags, **of_the_other})
+
+    rebuild(standby)
+
+    assert {point.snapshot_id for point in standby.catalog.find_points()} == {copied.id}
+
+
 # -- what it does not do ----------------------------------------------------------------------------------------------
 
 
@@ -328,7 +369,7 @@ def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() ->
     standby = a_standby_of(a_primary(21, 22, 23))
     a_tick(standby, a_moment(6))
     (marked,) = prune(standby, a_moment(6)).mark
-    standby.catalog.forget_points(marked)
+    standby.catalog.forget_points(marked, ["us0a", "eu0a"])
 
     a_tick(standby, a_moment(6, 5))
 
@@ -410,7 +451,7 @@ def test_a_crash_at_any_single_call_is_made_good_by_the_next_tick(after: bool) -
 def test_what_a_restore_there_leaves_is_swept_there() -> None:
     standby = a_standby_of(a_primary())
     a_tick(standby, a_moment(6))
-    recovery_id = open_restore("us0", None, standby, a_moment(6))
+    recovery_id = open_restore(RecoveryRequest("us0"), standby, a_moment(6))
     recover(recovery_id, standby, a_moment(6))
 
     early = sweep(standby, a_moment(12))

@@ -18,7 +18,6 @@ from ebbtide_agent import procs
 from ebbtide_agent.restore.compare import shown
 
 PATIENCE_SECONDS = 180.0
-_MACHINE = "restored"
 _INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
 
 # A clone must not do the original's work: no backups, no scheduled jobs, no mail. And nothing waits for a network.
@@ -32,22 +31,22 @@ _MASKED = (
 # whose upper layer is memory. /run is replaced, as nspawn keeps locks there that it cannot remove when it is killed.
 _STAGE = """
 set -eu
-tree=$1 group=$2 ready=$3 machine=$4
+tree=$1 group=$2 ready=$3 name=$4
 shift 4
 cd "$tree"
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/ebbtide/lower /run/ebbtide/upper /run/ebbtide/work "/run/ebbtide/$machine"
+mkdir -p /run/ebbtide/lower /run/ebbtide/upper /run/ebbtide/work /run/ebbtide/restored
 mount --bind . /run/ebbtide/lower
 cd /
 mount -t overlay -o lowerdir=/run/ebbtide/lower,upperdir=/run/ebbtide/upper,workdir=/run/ebbtide/work \
-    overlay "/run/ebbtide/$machine"
+    overlay /run/ebbtide/restored
 [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$group
 mkdir "$group"
 echo 0 >"$group/cgroup.procs"
 exec env NOTIFY_SOCKET="$ready" systemd-nspawn --quiet --register=no --keep-unit --boot --notify-ready=yes \
     --private-network --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
-    --machine="$machine" --directory="/run/ebbtide/$machine" "$@"
+    --machine=restored --hostname="$name" --directory=/run/ebbtide/restored "$@"
 """
 
 # A cgroup outlives its processes and can be removed only once they are gone: this waits for both.
@@ -82,10 +81,11 @@ class Boot:
 
 
 @contextmanager
-def booted(tree: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Boot]:
-    """Boot `tree` and keep it up within the block; afterwards no process, mount or cgroup of it is left.
+def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS) -> Iterator[Boot]:
+    """Boot `tree` under this name and keep it up within the block; then no process, mount or cgroup of it is left.
 
-    The tree itself is never written to. What keeps it from booting is the Boot's `why`, not an exception.
+    The tree itself is never written to, /etc/hostname included: systemd is told its name as it is told the masks. What
+    keeps it from booting is the Boot's `why`, not an exception.
     """
     reason = _obstacle(tree)
     if reason is not None:
@@ -94,8 +94,8 @@ def booted(tree: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Boot]:
     group = f"ebbtide-boot-{os.getpid()}"
     with tempfile.TemporaryFile() as console, _readiness() as (listener, address):
         started = time.monotonic()
-        masks = [f"systemd.mask={unit}" for unit in _MASKED]
-        stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), group, address, _MACHINE, *masks]
+        told = [f"systemd.hostname={name}", *(f"systemd.mask={unit}" for unit in _MASKED)]
+        stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), group, address, name, *told]
         container = procs.start([*_CONTAINED, *stage], stdout=console, stderr=console)
         try:
             why = _await(listener, container, console, started + patience)

@@ -13,14 +13,20 @@ from ebbtide_agent.restore.probe import Answer
 from ebbtide_agent.shapes import decode, encode, field
 
 FAKE_SUPER = "fake-super"
+# What an image was called before briefs had a name.
+DEFAULT_NAME = "restored"
 
 
 @dataclass(frozen=True)
 class Brief:
-    """What to recover, from which volume, and what to ask of it. Without a manifest nothing can be proved."""
+    """What to recover, from which volume, and what to ask of it. Without a manifest nothing can be proved.
+
+    `name` is what the image calls itself.
+    """
 
     recovery: str
     host: str
+    name: str
     id: str
     run: str
     volume: str
@@ -60,6 +66,7 @@ def parse_brief(body: bytes) -> Brief:
     values = decode(what, body)
     texts = {name: field(what, values, name, str) for name in ("recovery", "host", "id", "run", "tree")}
     return Brief(
+        name=_perhaps(what, values, "name") or DEFAULT_NAME,
         volume=field(what, field(what, values, "volume", dict), "id", str),
         manifest=_perhaps(what, values, "manifest"),
         probe=_perhaps(what, values, "probe"),

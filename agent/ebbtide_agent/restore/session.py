@@ -147,7 +147,7 @@ class _Recovery:
         if not self._is_real:
             self._boot = NOT_REAL
             return
-        with booted(self._tree) as boot:
+        with booted(self._tree, self._brief.name) as boot:
             self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
             self._timings["boot"] = boot.seconds
             if boot.leader is not None and self._brief.probe is not None:

@@ -18,6 +18,7 @@ def test_chance_takes_off_up_to_half() -> None:
     assert (pause_seconds(3, 0.0), pause_seconds(3, 0.5)) == (8, 12)
 
 
+@pytest.mark.fault("N2")
 def test_it_waits_and_says_why() -> None:
     slept: list[float] = []
     said: list[str] = []
@@ -29,6 +30,7 @@ def test_it_waits_and_says_why() -> None:
     assert said == ["no address; trying again in 4 s"]
 
 
+@pytest.mark.fault("N2")
 def test_it_gives_up_with_the_reason_when_the_next_attempt_would_be_too_late() -> None:
     slept: list[float] = []
     world = World(lambda: NOW, slept.append, lambda: 1.0)

@@ -38,6 +38,7 @@ def test_exit_0_is_complete() -> None:
     assert (outcome.status, outcome.problems, outcome.counts.entries) == ("complete", (), 54)
 
 
+@pytest.mark.fault("H4")
 def test_files_that_vanished_are_warnings() -> None:
     outcome = tell(an_end(24, 'file has vanished: "/var/spool/x"\nrsync warning: some files vanished … (code 24)\n'))
 
@@ -45,11 +46,13 @@ def test_files_that_vanished_are_warnings() -> None:
     assert outcome.problems == ('file has vanished: "/var/spool/x"',)
 
 
+@pytest.mark.fault("H4")
 @pytest.mark.parametrize(("root", "path"), [("/", "/etc/passwd"), ("/srv/image/", "/srv/image/etc/passwd")])
 def test_what_vanishes_from_etc_makes_the_night_partial(root: str, path: str) -> None:
     assert tell(an_end(24, f'file has vanished: "{path}"\n'), root).status == "partial"
 
 
+@pytest.mark.fault("H5")
 def test_what_could_not_be_read_makes_the_night_partial_and_is_named() -> None:
     refused = 'rsync: [sender] send_files failed to open "/root/key": Permission denied (13)'
 

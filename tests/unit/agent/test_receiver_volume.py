@@ -49,6 +49,7 @@ def test_its_own_volume_is_taken_again(tmp_path: Path) -> None:
     open_volume(a_brief(), paths)
 
 
+@pytest.mark.fault("R3")
 def test_another_receivers_volume_is_refused(tmp_path: Path) -> None:
     paths, _ = a_machine(tmp_path)
     open_volume(a_brief("other"), paths)
@@ -57,6 +58,7 @@ def test_another_receivers_volume_is_refused(tmp_path: Path) -> None:
         open_volume(a_brief("main"), paths)
 
 
+@pytest.mark.fault("R3")
 def test_a_volume_with_files_and_no_id_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     paths, store = a_machine(tmp_path)
     (store / "precious").touch()
@@ -72,6 +74,7 @@ def test_a_file_system_that_is_not_there_yet_is_named(tmp_path: Path) -> None:
         open_volume(a_brief(filesystem="btrfs"), a_machine(tmp_path)[0])
 
 
+@pytest.mark.fault("R3")
 @pytest.mark.skipif(shutil.which("blkid") is None, reason="blkid is not installed")
 @pytest.mark.parametrize("offset", [0, 1024, 5 << 20])
 def test_what_lost_its_file_system_is_not_new_and_is_left_as_it_was(tmp_path: Path, offset: int) -> None:

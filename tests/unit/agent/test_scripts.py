@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from ebbtide_agent.host.scripts import find, problem, run_all
 
 
@@ -50,6 +52,7 @@ def test_the_first_that_fails_is_the_last(tmp_path: Path) -> None:
     assert not (tmp_path / "reached").exists()
 
 
+@pytest.mark.fault("H2")
 def test_one_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     a_script(tmp_path, "10-a", f"sleep 600 & echo $! >{tmp_path}/child; wait")
 

@@ -1,0 +1,56 @@
+"""What a restored machine calls itself: never by accident what something in production is called."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from chalicelib.core.ids import HOST_NAME
+from chalicelib.core.policy import Policy
+from chalicelib.errors import ConfigError, Refused
+
+
+@dataclass(frozen=True)
+class RecoveryRequest:
+    """A host to bring up, as it was at `at` or before; at its newest when the operator did not say.
+
+    `name` is what it shall call itself; `is_meant` that this may be a name in production.
+    """
+
+    host: str
+    at: datetime | None = None
+    name: str | None = None
+    is_meant: bool = False
+
+
+def restored_name(host_id: str) -> str:
+    """What a restored image calls itself unless the operator says otherwise."""
+    return f"restored-{host_id}"
+
+
+def check_name(request: RecoveryRequest, policy: Policy | None) -> None:
+    """Raises ConfigError for what is no name, and Refused for one in production that was not said to be meant."""
+    name = request.name
+    if name is None:
+        return
+    if not HOST_NAME.fullmatch(name):
+        raise ConfigError((f'name {name!r}: expected a host name like "{restored_name("us0a")}"',))
+    owner = _owner_of(name, policy)
+    if owner is not None and not request.is_meant:
+        raise Refused(
+            f"{name} is the name of {owner}, and two machines of one name do each other's work: "
+            "give the restored one another, or say that this is meant (is_meant)"
+        )
+
+
+def _owner_of(name: str, policy: Policy | None) -> str | None:
+    """Whoever in production is called so; a host also by the first part of its name alone."""
+    if policy is None:
+        return None
+    for host in policy.hosts:
+        if _first_part(name) == _first_part(host):
+            return f"host {host}"
+    addresses = {receiver.address_name: receiver.name for receiver in policy.receivers.values()}
+    return f"receiver {addresses[name]}" if name in addresses else None
+
+
+def _first_part(name: str) -> str:
+    return name.partition(".")[0]
