@@ -22,6 +22,7 @@ from ebbtide_console.sandbox.ebs import Disks
 from ebbtide_console.sandbox.ec2 import Machines
 from ebbtide_console.sandbox.environment import Environment
 from ebbtide_console.sandbox.lambdas import Functions, Handler, app_handlers
+from ebbtide_console.sandbox.limits import Limits
 from ebbtide_console.sandbox.output import HandlerOutput
 from ebbtide_console.sandbox.overrides import Overrides
 from ebbtide_console.sandbox.persistence import Store
@@ -82,7 +83,7 @@ class Sandbox:
         self.endpoint = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         self._environment.set({**client_environment(self.endpoint), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"})
         BackendDict.reset()
-        for part in (self.bus, self.functions, self._disks, self._machines, self._objects, self._parameters):
+        for part in (self.bus, self.functions, self._disks, self._machines, self._objects, self._parameters, Limits()):
             part.install(self.overrides)
         self._load()
         self._output.install()

@@ -191,6 +191,35 @@ def test_no_policy_allows_everything_without_a_written_reason(template: package.
     assert [action for action in described if not action.startswith("ec2:Describe")] == []
 
 
+def test_a_preflight_may_ask_for_what_a_night_and_a_restore_launch_and_for_nothing_more(
+    template: package.Template,
+) -> None:
+    """The same resources and the same template; but what it launched would be nobody's, and swept."""
+    launched = [asked for role in ("reconcile_run", "recover") for asked in _launches(template, role)]
+
+    tried = _launches(template, "preflight")
+
+    assert {resource for resource, _ in tried} == {resource for resource, _ in launched}
+    assert all(
+        condition.get("ArnEquals") == of_launch.get("ArnEquals")
+        for resource, condition in tried
+        for of_resource, of_launch in launched
+        if resource == of_resource
+    )
+    assert [c["StringEquals"] for r, c in tried if "instance/*" in r] == [{"aws:RequestTag/ebbtide:role": "preflight"}]
+
+
+def _launches(template: package.Template, short: str) -> list[tuple[str, dict[str, Any]]]:
+    """Each resource that a function may name in RunInstances, and on which condition."""
+    role = functions_of(template)[short]["Role"]["Fn::GetAtt"][0]
+    return [
+        (json.dumps(resource), statement.get("Condition", {}))
+        for statement in role_policy(template, role)["Statement"]
+        if "ec2:RunInstances" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+
+
 def test_every_policy_fits_into_a_role(template: package.Template) -> None:
     roles = resources_of(template, "AWS::IAM::Role")
 

@@ -93,12 +93,17 @@ def _silent(_: dict[str, Any]) -> str:
     return ""
 
 
+def _found(said: dict[str, Any]) -> str:
+    return f"    found by day: {said['what']}"
+
+
 _LINES = {
     "ticked": _ticked,
     "reconciled": _reconciled,
     "report rejected": _rejected,
     "pruned": _pruned,
     "swept": _swept,
+    "found by day": _found,
     "told": _silent,
     "not told": _untold,
 }
