@@ -160,6 +160,18 @@ def test_the_vcpus_in_use_are_those_of_standing_standard_machines(account: Accou
     assert json.loads(asked[0]) == {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
 
 
+A_SPOT_MACHINE = """<DescribeInstancesResponse><reservationSet><item><instancesSet><item><instanceId>i-1</instanceId>
+<instanceType>m5.xlarge</instanceType><instanceLifecycle>spot</instanceLifecycle></item></instancesSet></item>
+</reservationSet></DescribeInstancesResponse>"""
+
+
+def test_spot_machines_have_a_quota_of_their_own(account: Account, looked: AwsAccount) -> None:
+    limit_is(account, 5)
+    answer_with(account.clients.ec2, "DescribeInstances", A_SPOT_MACHINE)
+
+    assert looked.find_quota(REGION, QuotaName.VCPUS).used == 0
+
+
 def test_gp3_is_counted_in_gib_and_snapshots_by_number_whoever_made_them(account: Account, looked: AwsAccount) -> None:
     asked = limit_is(account, 2)
     ec2 = account.clients.ec2
