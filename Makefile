@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-CODE := app.py chalicelib agent ebbtide_console tools tests
+CODE := app.py chalicelib agent ebbtide_console tools tests bench
 
 .PHONY: help night clean-night setup check test long faults package agent clean
 

@@ -3,6 +3,7 @@
 How to read this program: a schedule ticks every five minutes and opens the runs that are due; every open run is
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
+A host's report is recorded, no more: thousands come within minutes, and nothing follows from a single one.
 When a run closes, `copy` sends its snapshot to the DR region and `prune` applies retention; a `drill` or a `restore`
 opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery, and every
 noon `preflight` looks whether the next night has what it needs.

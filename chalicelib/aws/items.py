@@ -284,12 +284,15 @@ def read_lease(found: Mapping[str, Any]) -> Lease:
 
 
 def pruning_values(pruning: Pruning) -> Item:
-    return {"pruned": moment_text(pruning.at), "refused": pruning.refused}
+    missed = {"gone": list(pruning.gone), "missed": moment_text(pruning.missed)} if pruning.missed else {}
+    return {"pruned": moment_text(pruning.at), "refused": pruning.refused, **missed}
 
 
 def read_pruning(found: Mapping[str, Any]) -> Pruning:
     values = fields(found)
-    return Pruning(values.moment("pruned"), values.maybe_text("refused"))
+    missed = values.maybe_moment("missed")
+    gone = values.texts("gone") if missed else ()
+    return Pruning(values.moment("pruned"), values.maybe_text("refused"), gone, missed)
 
 
 def preflight_values(preflight: Preflight) -> Item:

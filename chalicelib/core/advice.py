@@ -15,6 +15,7 @@ class Kind(StrEnum):
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
     COPY_FAILED = "copy failed"
+    SNAPSHOT_GONE = "snapshot gone"
     DISK_FILLING = "disk filling"
     BUDGET = "budget"
     LAUNCH_REFUSED = "launch refused"
@@ -70,6 +71,12 @@ ADVICE: Mapping[Kind, Advice] = {
         "more than a day (no room, a region out of reach, a backlog), or nobody could look for a day.",
         "Read the reasons, and the log of the function `copy`: the encryption key over there, the quota of snapshots "
         "under way, the region itself. The sources stay until they are copied; what they cost adds up.",
+    ),
+    Kind.SNAPSHOT_GONE: Advice(
+        "A snapshot with restore points is not there any more, and retention did not delete it. Found by the pruning "
+        "after a run; its points are in the catalogue no longer, and this is told for a day.",
+        "Find out who deleted it (`DeleteSnapshot` in CloudTrail), and whether more will follow: a hold keeps what is "
+        "left from retention only, a lock from everyone. Copies of it in another region are still there.",
     ),
     Kind.DISK_FILLING: Advice(
         "A receiver's volume is 90 % full when it lets go of it (told again from 95 %), or will be full within 14 days "

@@ -39,6 +39,8 @@ CONTENT_ONLY = "content only"
 AS_RECORDED = "as recorded"
 
 _A_DAY = timedelta(days=1)
+_SNAPSHOTS = "snapshots"
+_MOST_NAMED = 20
 
 # The lines of a message that name one snapshot or finding each: more are not read at three in the morning.
 _MOST_DETAILS = 5
@@ -81,6 +83,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_failed_runs(facts),
         *_hosts(facts, now),
         *_refused_pruning(facts),
+        *_gone_snapshots(facts),
         *_failed_drills(facts),
         *_failing_copies(facts, now),
         *_filling_disks(facts),
@@ -95,7 +98,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     hosts = [host.id for host in policy.hosts.values()]
     of_receivers = (*map(_receiver, policy.receivers), *map(_disk, policy.receivers))
     of_hosts = (*map(_host, hosts), *map(_drills, hosts))
-    own = {"pruning", *of_receivers, *of_hosts, *map(_copies, places)}
+    own = {"pruning", _SNAPSHOTS, *of_receivers, *of_hosts, *map(_copies, places)}
     return own | subjects_of_preflight(policy)
 
 
@@ -223,6 +226,20 @@ def _refused_pruning(facts: Facts) -> Iterator[Trouble]:
     if pruning is not None and pruning.refused is not None and facts.points:
         what = f"retention refused to prune: {pruning.refused}"
         yield Trouble("pruning", Kind.PRUNE_REFUSED, "retention", what, pruning.at, Kind.PRUNE_REFUSED.value)
+
+
+def _gone_snapshots(facts: Facts) -> Iterator[Trouble]:
+    pruning = facts.pruning
+    if pruning is not None and pruning.missed is not None:
+        yield Trouble(
+            about=_SNAPSHOTS,
+            kind=Kind.SNAPSHOT_GONE,
+            name="the stock of snapshots",
+            what=f"somebody has deleted snapshots with restore points: {len(pruning.gone)}",
+            since=pruning.missed,
+            occurrence=pruning.missed.isoformat(),
+            details=pruning.gone[:_MOST_NAMED],
+        )
 
 
 def _failed_drills(facts: Facts) -> Iterator[Trouble]:

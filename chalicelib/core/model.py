@@ -190,7 +190,7 @@ class Lease:
     version: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RestorePoint:
     """A host, complete, in a completed snapshot: the only thing one restores from."""
 
@@ -239,10 +239,15 @@ class Copying:
 
 @dataclass(frozen=True)
 class Pruning:
-    """How the latest pruning went: why it was refused, if it was."""
+    """How the latest pruning went: why it was refused, if it was, and what it missed.
+
+    `gone` says which snapshots with restore points somebody else has deleted, and was found at `missed`.
+    """
 
     at: datetime
     refused: str | None = None
+    gone: tuple[str, ...] = ()
+    missed: datetime | None = None
 
 
 class RecoveryKind(StrEnum):

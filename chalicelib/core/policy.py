@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import time
+from functools import cached_property
 
 from chalicelib.core.retention import Rules
 
@@ -79,7 +80,9 @@ class Policy:
 
     def rules_of(self, host_id: str) -> Rules:
         """The retention rules of a host, by its id. A host that is no longer in the policy keeps every point."""
-        for host in self.hosts.values():
-            if host.id == host_id:
-                return host.retention or self.retention
-        return Rules()
+        host = self._by_id.get(host_id)
+        return (host.retention or self.retention) if host else Rules()
+
+    @cached_property
+    def _by_id(self) -> dict[str, HostPolicy]:
+        return {host.id: host for host in self.hosts.values()}

@@ -5,7 +5,7 @@ earlier day: between the two nights an operator can put a hold on it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,7 +13,7 @@ from enum import StrEnum
 from chalicelib.core import tags
 from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand, without_extras
 from chalicelib.core.holds import find_hold
-from chalicelib.core.model import RestorePoint, Snapshot
+from chalicelib.core.model import Pruning, RestorePoint, Snapshot
 from chalicelib.core.prices import SNAPSHOT_GIB_MONTH
 from chalicelib.core.protections import Protections
 from chalicelib.core.refusals import default_cap, is_stale, why_refused, why_too_many
@@ -24,6 +24,8 @@ from chalicelib.core.retention import Retention, Rules, retain
 MOST_MARKED = 500
 # Between mark and deletion a person has this long to say no, whenever the runs of either night close.
 A_NIGHT = timedelta(hours=20)
+# Another pruning may follow at once, and whoever tells may be out of order for hours.
+TOLD_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class PrunePlan:
     """What to do tonight, by snapshot id. When it is refused nothing is marked or deleted; unmarking only protects.
 
     To mark is to set the tag `ebbtide:marked` to `tonight`, the moment of the plan; to unmark, to set it to the empty
-    string.
+    string. `missing` are the catalogue's points in snapshots that were not listed.
     """
 
     tonight: datetime
@@ -92,6 +94,7 @@ class PrunePlan:
     delete: tuple[str, ...] = ()
     unmark: tuple[str, ...] = ()
     refused: str | None = None
+    missing: tuple[RestorePoint, ...] = ()
 
     @property
     def fates(self) -> tuple[Fate, ...]:
@@ -121,7 +124,21 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
         delete=() if refused else due,
         unmark=_ids(each.snapshot for each in verdicts if each.is_wanted and each.snapshot.tags.get(tags.MARKED)),
         refused=refused,
+        missing=() if refused else _missing(stock),
     )
+
+
+def _missing(stock: Stock) -> tuple[RestorePoint, ...]:
+    listed = {snapshot.id for snapshot in stock.snapshots}
+    return tuple(point for point in stock.points if point.snapshot_id not in listed)
+
+
+def still_told(before: Pruning | None, gone: tuple[str, ...], now: datetime) -> tuple[tuple[str, ...], datetime | None]:
+    """What a pruning says is gone, and found when: what an earlier one found, too, until someone has heard of it."""
+    if before is None or before.missed is None or now - before.missed >= TOLD_FOR:
+        return gone, now if gone else None
+    known = tuple(each for each in before.gone if each not in gone)
+    return (*known, *gone), now if gone else before.missed
 
 
 def may_still_go(snapshot: Snapshot, plan: PrunePlan) -> bool:
@@ -170,13 +187,15 @@ def _newest_of_each_receiver(backups: Iterable[Backup]) -> Iterable[tuple[str, R
 
 def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
     """What the tags tell, and of each point what only the catalogue knows: that it is proven."""
-    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points}
+    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
     adopted = {point.snapshot_id for point in stock.points}
-    return [
-        replace(point, proven=proven.get((point.host_id, point.snapshot_id)))
-        for point in without_extras((point for each in backups for point in each.points), adopted)
-        if point.host_id not in stock.forgotten
-    ]
+    found = without_extras((point for each in backups for point in each.points), adopted)
+    return [_with_its_proof(point, proven) for point in found if point.host_id not in stock.forgotten]
+
+
+def _with_its_proof(point: RestorePoint, proven: Mapping[tuple[str, str], datetime]) -> RestorePoint:
+    when = proven.get((point.host_id, point.snapshot_id))
+    return replace(point, proven=when) if when else point
 
 
 def _kept_for_hosts(

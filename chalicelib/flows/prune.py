@@ -1,15 +1,17 @@
 """Let old snapshots go: plan over all of ours, mark tonight, delete what an earlier night has marked."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Pruning, Snapshot
+from chalicelib.core.model import Pruning, RestorePoint, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.core.protections import protections, with_shared
-from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune
+from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune, still_told
 from chalicelib.flows.copy import find_uncopied
 from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.leases import Leased, leased
@@ -33,7 +35,10 @@ def prune(
         return _plan(world, now, allow)
     with leased(LEASE, holder, world, now) as lease:
         pruned = _apply(_plan(world, now, allow), world, lease)
-        world.catalog.record_pruning(Pruning(now, pruned.refused))
+        gone = _find_gone(pruned.missing, world)
+        world.catalog.record_pruning(_recorded(pruned, gone, world, now))
+        for snapshot_id, host_ids in gone.items():
+            world.catalog.forget_points(snapshot_id, host_ids)
     world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return pruned
 
@@ -92,6 +97,21 @@ def _delete(listed: Snapshot, plan: PrunePlan, world: World, lease: Leased) -> b
     if snapshot is not None:
         world.volumes.delete_snapshot(listed.id)
     return True
+
+
+def _find_gone(missing: Iterable[RestorePoint], world: World) -> dict[str, list[str]]:
+    """The snapshots that somebody else has deleted, each looked at by itself, with the ids of the hosts in it."""
+    hosts: dict[str, list[str]] = defaultdict(list)
+    for point in missing:
+        hosts[point.snapshot_id].append(point.host_id)
+    return {each: host_ids for each, host_ids in hosts.items() if _find_snapshot(each, world) is None}
+
+
+def _recorded(pruned: PrunePlan, gone: Mapping[str, Iterable[str]], world: World, now: datetime) -> Pruning:
+    """Written before the points are forgotten: who dies in between finds the same again."""
+    named = tuple(f"snapshot {each} with points of {', '.join(host_ids)}" for each, host_ids in gone.items())
+    told, missed = still_told(world.catalog.find_pruning(), named, now)
+    return Pruning(now, pruned.refused, told, missed)
 
 
 def _find_snapshot(snapshot_id: str, world: World) -> Snapshot | None:

@@ -26,20 +26,32 @@ def receive_reports(run: Run, world: World) -> Received:
     """Record every report that is new and this run's own; the results known then, in the order of their ids."""
     results = world.catalog.find_results(run.id)
     known = {result.id for result in results}
-    recorded, rejected = False, []
-    for key in world.archive.list(wire.report_prefix(run.id)):
-        host_id = _host_id(key)
-        if host_id in known:
-            continue
+    new = [key for key in world.archive.list(wire.report_prefix(run.id)) if _host_id(key) not in known]
+    read = [_record(run, key, world.archive.get(key), world) for key in new]
+    rejected = tuple(each for each in read if each is not None)
+    is_recorded = len(rejected) < len(new)
+    return Received(tuple(world.catalog.find_results(run.id) if is_recorded else results), rejected)
+
+
+def receive_report(run: Run, host_id: str, world: World) -> tuple[Rejected, ...]:
+    """Record this one host's report, and look at no other: what a thousand hosts send at once costs each its own."""
+    key = wire.report_key(run.id, host_id)
+    try:
         body = world.archive.get(key)
-        try:
-            result = _own_result(run, host_id, body)
-        except PermanentError as fault:
-            rejected.append(Rejected(key, str(fault)))
-        else:
-            world.catalog.record_result(result)
-            recorded = True
-    return Received(tuple(world.catalog.find_results(run.id) if recorded else results), tuple(rejected))
+    except KeyError:
+        return (Rejected(key, "it was told of and is not in the archive"),)
+    rejected = _record(run, key, body, world)
+    return (rejected,) if rejected else ()
+
+
+def _record(run: Run, key: str, body: bytes, world: World) -> Rejected | None:
+    """Why it does not count, if it does not."""
+    try:
+        result = _own_result(run, _host_id(key), body)
+    except PermanentError as fault:
+        return Rejected(key, str(fault))
+    world.catalog.record_result(result)
+    return None
 
 
 def _host_id(key: str) -> str:

@@ -32,13 +32,18 @@ class Outcome:
 
 def reconcile(run_id: RunId, world: World, now: datetime) -> Outcome:
     """Raises PermanentError when there is no such run, TransientError when AWS should be asked again later."""
-    try:
-        run = world.catalog.get_run(run_id)
-    except KeyError:
-        raise PermanentError(f"there is no run {run_id}: `rebuild` finds runs the table has lost") from None
+    run = get_run(run_id, world)
     eyes = _Eyes(get_policy(run.policy_version, world), world, now)
     settled = settle(f"run {run_id}", run, eyes.next_steps, lambda step, run: act(step, run, eyes.night))
     return Outcome(settled.subject, settled.steps, settled.waiting, eyes.rejected, settled.overtaken)
+
+
+def get_run(run_id: RunId, world: World) -> Run:
+    """Raises PermanentError when there is none."""
+    try:
+        return world.catalog.get_run(run_id)
+    except KeyError:
+        raise PermanentError(f"there is no run {run_id}: `rebuild` finds runs the table has lost") from None
 
 
 class _Eyes:

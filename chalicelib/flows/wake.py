@@ -10,16 +10,25 @@ from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.flows import reconcile as run_side
 from chalicelib.flows import recover as recovery_side
 from chalicelib.flows.follow import follow
+from chalicelib.flows.receive_report import receive_report
 from chalicelib.ports import World
 
 Outcome = run_side.Outcome | recovery_side.Outcome
 
 
 def on_report(detail: Mapping[str, Any], world: World, now: datetime) -> Outcome:
-    """The detail only says whose report it is: what it says is read from the archive."""
+    """The detail only says whose report it is: what it says is read from the archive.
+
+    A host's report is recorded and wakes nothing, because nothing follows from it: whether all have reported the
+    receiver knows itself, and the run goes on when it is gone.
+    """
     if wire.is_about_a_recovery(detail):
         return recovery_side.recover(wire.parse_recovery_payload(detail), world, now)
-    return run_side.reconcile(wire.parse_run_payload(detail), world, now)
+    run_id, host_id = wire.parse_run_payload(detail), wire.find_reporter(detail)
+    if host_id is None:
+        return run_side.reconcile(run_id, world, now)
+    run = run_side.get_run(run_id, world)
+    return run_side.Outcome(run, rejected=receive_report(run, host_id, world))
 
 
 def on_instance(instance_id: str, world: World, now: datetime) -> Outcome | None:

@@ -47,6 +47,12 @@ def parse_recovery_payload(payload: Mapping[str, Any]) -> RecoveryId:
     return parse_recovery(checked("payload", payload).text("recovery"))
 
 
+def find_reporter(detail: Mapping[str, Any]) -> str | None:
+    """The id of the host whose report a receiver's event tells of; None when it tells of the receiver itself."""
+    host_id = checked("event", detail).maybe_text("id")
+    return None if host_id is None else checked_host_id(host_id)
+
+
 def is_about_a_recovery(payload: Mapping[str, Any]) -> bool:
     return "recovery" in payload
 

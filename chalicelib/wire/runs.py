@@ -55,6 +55,10 @@ def report_prefix(run: RunId) -> str:
     return f"reports/{run}/"
 
 
+def report_key(run: RunId, host_id: str) -> str:
+    return f"{report_prefix(run)}{host_id}.json"
+
+
 def host_key_parameter(receiver: str) -> str:
     """The SSM parameter that holds the ssh host key a receiver keeps through all its machines."""
     return f"/ebbtide/{receiver}/host-key"

@@ -1,5 +1,6 @@
 """What moto does not know of an account: its quotas, as AWS gives them at first, and the default key of EBS."""
 
+from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -12,18 +13,16 @@ from ebbtide_console.sandbox.overrides import Overrides
 QUOTAS = {"L-1216C47A": 5.0, "L-309BACF6": 100_000.0, "L-7A658B76": 50.0}
 
 
-class Limits:
-    """What the account is allowed."""
+def install(overrides: Overrides) -> None:
+    """Answer where moto would not."""
+    motos = overrides.replace(ServiceQuotasBackend, "get_service_quota", lambda *asked: _quota(motos, *asked))
+    overrides.add(ElasticBlockStore, "get_ebs_default_kms_key_id", _default_key)
 
-    def install(self, overrides: Overrides) -> None:
-        """Answer where moto would not."""
-        self._moto_quota = overrides.replace(ServiceQuotasBackend, "get_service_quota", self._quota)
-        overrides.add(ElasticBlockStore, "get_ebs_default_kms_key_id", _default_key)
 
-    def _quota(self, backend: Any, service_code: str, quota_code: str) -> Any:
-        if quota_code in QUOTAS:
-            return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": QUOTAS[quota_code]}
-        return self._moto_quota(backend, service_code, quota_code)
+def _quota(motos: Callable[..., Any], backend: Any, service_code: str, quota_code: str) -> Any:
+    if quota_code in QUOTAS:
+        return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": QUOTAS[quota_code]}
+    return motos(backend, service_code, quota_code)
 
 
 def _default_key(response: Any) -> Any:

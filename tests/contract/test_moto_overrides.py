@@ -39,6 +39,7 @@ PINNED = {
     "EC2Backend.copy_snapshot": ["self", "source_snapshot_id", "source_region", "description", "kms_key_id"],
     "ElasticBlockStore.create_volume": ["self"],
     "ElasticBlockStore.create_snapshot": ["self"],
+    "ElasticBlockStore.copy_snapshot": ["self"],
     "ElasticBlockStore.describe_snapshots": ["self"],
     "EC2Backend.create_tags": ["self", "resource_ids", "tags"],
     "EC2Backend.delete_tags": ["self", "resource_ids", "tags"],
@@ -84,6 +85,13 @@ PINNED = {
     ],
     "S3Backend.delete_object": ["self", "bucket_name", "key_name", "version_id", "bypass"],
     "S3Response.put_object": ["self"],
+    "FakeBucket.create_from_cloudformation_json": [
+        "resource_name",
+        "cloudformation_json",
+        "account_id",
+        "region_name",
+        "kwargs",
+    ],
     "SimpleSystemManagerBackend.put_parameter": [
         "self",
         "name",

@@ -338,7 +338,7 @@ def test_the_latest_preflight_stays_with_all_it_found_in_whatever_order_they_com
 
 
 def test_the_latest_pruning_stays_in_whatever_order_they_come(catalog: Catalog) -> None:
-    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many would be deleted")
+    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many", ("snapshot snap-1",), a_moment(6))
     assert catalog.find_pruning() is None
 
     for pruning in (earlier, later, earlier):

@@ -211,6 +211,12 @@ def test_the_events_of_a_receiver_name_its_run(name: str) -> None:
     assert wire.parse_run_payload(the_object(name)["detail"]) == RUN
 
 
+def test_an_event_tells_of_a_hosts_report_or_of_the_receiver_itself() -> None:
+    names = ("event-host-report", "event-receiver-released")
+
+    assert [wire.find_reporter(the_object(name)["detail"]) for name in names] == ["us0a", None]
+
+
 def test_the_event_of_a_recovery_names_it() -> None:
     detail = the_object("event-recovery-report")["detail"]
 

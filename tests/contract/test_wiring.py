@@ -14,7 +14,7 @@ from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
 from chalicelib.wiring import the_time, the_world
 from tests.builders import A_POLICY_TEXT, a_run
-from tests.contract.aws import PREFIX, Account, deploy_functions
+from tests.contract.aws import PREFIX, REGION, Account, deploy_functions
 
 RUN = a_run()
 REPORT = json.loads((Path(__file__).parent / "wire" / "report.json").read_text())
@@ -37,6 +37,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     }
     for name, value in environment.items():
         monkeypatch.setenv(f"EBBTIDE_{name}", value)
+    monkeypatch.setenv("AWS_REGION", REGION)
     the_world.cache_clear()
     yield the_world()
     the_world.cache_clear()

@@ -9,7 +9,8 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.account import AwsAccount
 from chalicelib.aws.clients import Clients
 from chalicelib.core.preflight import ENABLED, QuotaName
-from ebbtide_console.sandbox.server import REGION, client_environment
+from ebbtide_console.sandbox.geography import FIRST
+from ebbtide_console.sandbox.server import client_environment
 from tests.local.sandbox_parts import (
     WAIT,
     Recorder,
@@ -67,10 +68,10 @@ def test_what_the_preflight_asks_an_account_has_an_answer(tmp_path: Path, monkey
     with a_sandbox(tmp_path) as sandbox:
         for name, value in client_environment(sandbox.endpoint).items():
             monkeypatch.setenv(name, value)
-        account = AwsAccount(Clients(boto3.Session()), REGION)
+        account = AwsAccount(Clients(boto3.Session()), FIRST)
 
-        key = account.look_at_key(REGION, account.default_key(REGION))
-        quotas = [account.find_quota(REGION, name) for name in QuotaName]
+        key = account.look_at_key(FIRST, account.default_key(FIRST))
+        quotas = [account.find_quota(FIRST, name) for name in QuotaName]
 
         assert (key.state, key.refused) == (ENABLED, None)
         assert [quota.limit for quota in quotas] == [5, 100_000, 50 * 1024, 20]

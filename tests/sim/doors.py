@@ -1,4 +1,4 @@
-"""The doors of app.py before a simulated world: the only place that knows how a trigger becomes a call."""
+"""The doors of app.py before simulated worlds: the only place that knows how a trigger becomes a call."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -33,16 +33,21 @@ class Context:
 
 
 class Doors:
-    """Knocks; whatever the door raises comes out. Every knock is a process of its own: `on_knock` begins it."""
+    """Knocks, in one world; what a door raises comes out. Every knock is a process of its own: `on_knock` begins it."""
 
-    def __init__(self) -> None:
+    def __init__(self, the_world: Callable[[], World]) -> None:
+        self.the_world = the_world
         self.on_knock: Callable[[], None] = lambda: None
         self._requests = count(1)
 
     def invoke(self, door: str, payload: Mapping[str, Any], request: str | None = None) -> Any:
         """By the handler that Lambda calls; `request` is the same for every retry of one invocation."""
         self.on_knock()
-        return app.app.handler_map[door](dict(payload), Context(request or self.new_request()))
+        before, app.the_world = app.the_world, self.the_world
+        try:
+            return app.app.handler_map[door](dict(payload), Context(request or self.new_request()))
+        finally:
+            app.the_world = before
 
     def new_request(self) -> str:
         return f"request {next(self._requests)}"
@@ -65,12 +70,11 @@ class Doors:
 
 
 @contextmanager
-def opened(world: World, agenda: Agenda, story: Story) -> Iterator[None]:
-    """While this lasts the doors lead into this world, nonces are numbers, and what is logged is told."""
+def opened(agenda: Agenda, story: Story) -> Iterator[None]:
+    """While this lasts it is the agenda's time, nonces are numbers, and what is logged is told."""
     numbers = count(1)
     with ExitStack() as stack:
         for name, value in {
-            "the_world": lambda: world,
             "the_time": lambda: agenda.now,
             "new_nonce": lambda: f"{next(numbers):032x}",
             "emit": lambda measured: None,

@@ -87,12 +87,13 @@ class MachineLife:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long EC2 and EBS take."""
+    """How long EC2 and EBS take, and S3 to the other region. There, `to_snapshot` is how long a copy takes."""
 
     to_show: timedelta = NO_TIME
     to_detach: timedelta = NO_TIME
     to_snapshot: timedelta = timedelta(minutes=3)
     to_grow: timedelta = timedelta(seconds=30)
+    to_replicate: timedelta = timedelta(minutes=1)
 
 
 class Does(StrEnum):
@@ -102,13 +103,23 @@ class Does(StrEnum):
     DRILL = "drill"
     RESTORE = "restore"
     PRUNE = "prune"
+    HOLD = "hold"
+    RELEASE = "release"
+    FORGET = "forget_host"
     APPLY = "apply_policy"
+    COPY = "copy"
+    REMOVE = "remove"
+    ADD = "add"
     LOSE_THE_TABLE = "lose_the_table"
 
 
 @dataclass(frozen=True)
 class Deed:
-    """`after` counts from the start; `of` is the receiver or host it is about, or what to keep from now on."""
+    """`after` counts from the start; `of` is the receiver or host it is about, or what to keep from now on.
+
+    To apply, to copy, to remove and to add are changes of the policy, one after the other: what is kept here and there
+    (nothing is copied while no rule says so), and which hosts there are. To forget a host is asked of one that is gone.
+    """
 
     after: timedelta
     does: Does
@@ -131,6 +142,8 @@ class FaultPlan:
     # From and until when no tick comes, counted from the start.
     silences: tuple[tuple[timedelta, timedelta], ...] = ()
     deeds: tuple[Deed, ...] = ()
+    # What befalls the second region: its machines, snapshots, which are copies, calls, events and ticks.
+    there: "FaultPlan | None" = None
 
 
 QUIET = FaultPlan()

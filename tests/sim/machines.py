@@ -43,6 +43,7 @@ class SimMachines:
     emit: Emit
     on_running: Callable[[Box], None] = lambda box: None
     on_ended: list[Callable[[Box], None]] = field(default_factory=list)
+    place: str = ""
     boxes: dict[str, Box] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     _started: datetime = field(init=False)
@@ -70,7 +71,7 @@ class SimMachines:
         zone, now = self.zone_of(request.subnet), self.agenda.now
         if self._lacks_room(zone) or self._lacks_room(request.instance_type):
             raise CapacityError(f"InsufficientInstanceCapacity: no {request.instance_type} in {zone}")
-        machine = Machine(f"i-{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
+        machine = Machine(f"i-{self.place}{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
         life = of_list(self.plan.machines, number - 1, MachineLife())
         box = Box(machine, request, life, shows=now + self.plan.pace.to_show)
         self.boxes[machine.id], self.by_token[request.token] = box, machine.id

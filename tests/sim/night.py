@@ -8,14 +8,20 @@ from typing import Any
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run, RunState
+from chalicelib.core.backups import mark_of, points_in
+from chalicelib.core.copying import uncopied
+from chalicelib.core.model import Run, RunState, Snapshot
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
+from chalicelib.core.pruning import A_NIGHT
 from chalicelib.core.windows import CATCH_UP, Window, window_on
+from chalicelib.flows.forget import find_forgotten, forgotten_under
+from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
-from tests.fakes import FakeAccount, FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeCatalog, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
+from tests.sim.copies import SimCopies
 from tests.sim.doors import Doors, opened
 from tests.sim.ears import SimAlarms, SimWatch
 from tests.sim.faults import QUIET, FaultPlan, HostNight, of_list
@@ -23,10 +29,12 @@ from tests.sim.hosts import Hosts
 from tests.sim.machines import Box, SimMachines
 from tests.sim.policies import ONE_RECEIVER, SomePolicy
 from tests.sim.receiver import A_MINUTE, Receiver, Surroundings
+from tests.sim.replica import Replication, SimArchive
 from tests.sim.restorer import Restorer
+from tests.sim.standby import THERE, Standby
 from tests.sim.story import Story
 from tests.sim.volumes import SimVolumes
-from tests.sim.weather import Exposed, Weather
+from tests.sim.weather import Weather, exposed
 
 A_TICK = timedelta(minutes=5)
 AN_HOUR = timedelta(hours=1)
@@ -65,10 +73,19 @@ class Simulation:
         self.agenda = Agenda(self._first_opening() - A_TICK)
         self.started = self.agenda.now
         self.story = Story(self.agenda)
-        self.bus = Bus(self.agenda, plan, self.story, Doors())
+        self.bus = Bus(self.agenda, plan, self.story, Doors(lambda: self.world))
         self.machines = SimMachines(self.agenda, plan, self.story, self.bus.emit, self._start)
         self.volumes = SimVolumes(self.machines, self.agenda, plan, self.story, self.bus.emit)
-        self.archive, self.catalog, self.address = FakeArchive(), FakeCatalog(), FakeAddress()
+        self.standby = Standby(self.agenda, self.story, plan.there or QUIET)
+        self.copies = SimCopies(self.volumes, {THERE: self.standby.volumes}, self.story)
+        self.volumes.on_delete = self._note_deletion
+        self.standby.volumes.on_delete = lambda each: self._note_unmarked(self.standby.volumes.snapshots[each])
+        self.replication = Replication(self.agenda, self.standby.archive, plan.pace.to_replicate)
+        self.archive, self.catalog, self.address = (
+            SimArchive(on_put=self.replication.carry),
+            FakeCatalog(),
+            FakeAddress(),
+        )
         self.archive.put_once(some_settings().agent, b"the agent")
         self.account = FakeAccount()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
@@ -79,7 +96,10 @@ class Simulation:
         self.hosts = Hosts(self.around, self.address, self.receivers)
         self.weather = Weather(plan, self.agenda, self.story, self.rival)
         self.bus.doors.on_knock = self.weather.begin
-        self.world = self._world()
+        self.world = exposed(self._ports(), some_settings(), self.weather)
+        self.truth = World(**self._ports(), settings=some_settings())
+        self.torn: list[str] = []
+        self.held: set[str] = set()
         self._visits = 0
 
     def _nights(self) -> list[Night]:
@@ -87,23 +107,19 @@ class Simulation:
         nights = [Night(each, window_on(each, day)) for each in self.policy.receivers.values() for day in days]
         return sorted(nights, key=lambda night: (night.window.opens, night.key))
 
-    def _world(self) -> World:
-        def exposed(name: str, port: object) -> Any:
-            return Exposed(name, port, self.weather)
-
-        return World(
-            machines=exposed("machines", self.machines),
-            volumes=exposed("volumes", self.volumes),
-            copies=exposed("copies", FakeCopies()),
-            address=exposed("address", self.address),
-            archive=exposed("archive", self.archive),
-            catalog=exposed("catalog", self.catalog),
-            account=exposed("account", self.account),
-            lambdas=exposed("lambdas", self.bus),
-            alarms=exposed("alarms", self.alarms),
-            watch=exposed("watch", self.watch),
-            settings=some_settings(),
-        )
+    def _ports(self) -> dict[str, Any]:
+        return {
+            "machines": self.machines,
+            "volumes": self.volumes,
+            "copies": self.copies,
+            "address": self.address,
+            "archive": self.archive,
+            "catalog": self.catalog,
+            "account": self.account,
+            "lambdas": self.bus,
+            "alarms": self.alarms,
+            "watch": self.watch,
+        }
 
     def _start(self, box: Box) -> None:
         if box.machine.tags[tags.ROLE] == tags.Role.RECOVERY:
@@ -114,7 +130,7 @@ class Simulation:
 
     @contextmanager
     def doors_open(self) -> Iterator[None]:
-        with opened(self.world, self.agenda, self.story):
+        with opened(self.agenda, self.story):
             yield
 
     # -- time
@@ -156,7 +172,8 @@ class Simulation:
     def _pause(self) -> timedelta | None:
         if any(not run.state.is_final for run in self.runs()):
             return A_TICK
-        if any(not each.state.is_final for each in self.catalog.find_recoveries()) or self.untold():
+        recoveries = (*self.catalog.find_recoveries(), *self.standby.catalog.find_recoveries())
+        if any(not each.state.is_final for each in recoveries) or self.untold() or self.uncopied() or self.unfollowed():
             return _to_the_full_hour(self.agenda.now)
         return None
 
@@ -165,8 +182,50 @@ class Simulation:
         newest = [run for name in self.policy.receivers for run in self.catalog.find_runs(name, 1)]
         return [run for run in newest if run.state is RunState.FAILED and not self.alarms.when(f"run {run.id} failed")]
 
+    def uncopied(self) -> tuple[Snapshot, ...]:
+        """What the copies' rules in force still want over there, judged by all that is, shown or not."""
+        policy = find_policy(self.truth)
+        if policy is None or policy.copy is None:
+            return ()
+        there, forgotten = self.standby.volumes.snapshots, forgotten_under(policy, self.truth)
+        return uncopied(self.volumes.snapshots.values(), there.values(), policy.copy.retention, forgotten)
+
+    def unfollowed(self) -> set[str]:
+        """The complete copies that are no restore point of the standby yet."""
+        known = {point.snapshot_id for point in self.standby.catalog.find_points()}
+        copies = self.standby.volumes.snapshots.values()
+        return {each.id for each in copies if each.state == "completed" and not each.tags.get(tags.MARKED)} - known
+
+    def _note_deletion(self, snapshot_id: str) -> None:
+        snapshot = self.volumes.snapshots[snapshot_id]
+        self._note_unmarked(snapshot)
+        if snapshot_id in {each.id for each in self.uncopied()}:
+            self.torn.append(f"{snapshot_id}, which was still to be copied")
+        if snapshot_id in self.held:
+            self.torn.append(f"{snapshot_id}, which was held")
+        if any(run.snapshot_id == snapshot_id for run in self.runs()) and (strangers := self._who_left(snapshot)):
+            self.torn.append(f"{snapshot_id} of {strangers}, who left and were not forgotten")
+
+    def _note_unmarked(self, snapshot: Snapshot) -> None:
+        """Between the mark and the deletion there is a night."""
+        marked = mark_of(snapshot)
+        if marked is None or self.agenda.now - marked < A_NIGHT:
+            self.torn.append(f"{snapshot.id}, which was marked at {marked}")
+
+    def _who_left(self, snapshot: Snapshot) -> set[str]:
+        """The ids of those with points in it that the policy in force does not have, and that nobody has forgotten."""
+        policy = find_policy(self.truth)
+        present = {host.id for host in policy.hosts.values()} if policy else set()
+        return {point.host_id for point in points_in(snapshot)} - present - find_forgotten(self.truth)
+
     def tick(self) -> None:
-        """What the schedule does, unless it is silent: the sweep comes once an hour."""
+        """What the schedules of both regions do."""
+        self._tick_here()
+        if self.scenario.policy.copies or self.standby.volumes.content:
+            self.standby.tick()
+
+    def _tick_here(self) -> None:
+        """Unless it is silent: the sweep comes once an hour."""
         since = self.agenda.now - self.started
         if any(begins <= since < ends for begins, ends in self.scenario.plan.silences):
             return
@@ -209,18 +268,30 @@ class Simulation:
             if not recovery.state.is_final:
                 self.bus.doors.invoke("recover", wire.recovery_payload(recovery.id))
 
+    def lose_the_region(self) -> None:
+        """Everything that is in this one, and whatever is on its way out of it."""
+        self.story.tell("the region is lost")
+        self.replication.stands = False
+        for lost in (self.machines.boxes, self.volumes.volumes, self.volumes.snapshots, self.archive.objects):
+            lost.clear()
+        vars(self.catalog).update(vars(FakeCatalog()))
+
     def lose_the_table(self) -> None:
         self.story.tell("the table is lost")
         vars(self.catalog).update(vars(FakeCatalog()))
 
     def do_what_is_owed(self) -> None:
-        """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's.
+        """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's,
+        a copy and what follows from it by the next tick.
 
         By then the lease of one that died has run out.
         """
-        self.catalog.leases.clear()
-        self.call("prune", dry_run=False)
-        self.bus.doors.invoke("tell_operators", {"schema": 1})
+        self.bus.doors.invoke("copy", wire.copy_payload())
+        self.standby.bus.doors.tick()
+        for region in (self, self.standby):
+            region.catalog.leases.clear()
+            region.call("prune", dry_run=False)
+            region.bus.doors.invoke("tell_operators", wire.telling_payload())
 
     def apply_in_fair_weather(self) -> None:
         """Before the first night, so that the plan's faults strike the nights."""
@@ -230,19 +301,23 @@ class Simulation:
 
     def memory(self) -> tuple[object, ...]:
         """Everything that outlives an invocation; the fencing numbers alone may grow."""
-        catalog = self.catalog
-        return (
-            {run_id: replace(run, version=0) for run_id, run in catalog.runs.items()},
-            dict(catalog.results),
-            dict(catalog.points),
-            {about: replace(each, version=0) for about, each in catalog.told.items()},
-            (list(self.alarms.heard), list(self.watch.pinged)),
-            {key: replace(each, version=0) for key, each in catalog.recoveries.items()},
-            dict(self.archive.objects),
-            dict(self.volumes.volumes),
-            dict(self.volumes.snapshots),
-            {machine_id: box.machine for machine_id, box in self.machines.boxes.items()},
-        )
+        return _memory_of(self), _memory_of(self.standby)
+
+
+def _memory_of(region: Simulation | Standby) -> tuple[object, ...]:
+    catalog = region.catalog
+    return (
+        {run_id: replace(run, version=0) for run_id, run in catalog.runs.items()},
+        dict(catalog.results),
+        dict(catalog.points),
+        {about: replace(each, version=0) for about, each in catalog.told.items()},
+        (list(region.alarms.heard), list(region.watch.pinged)),
+        {key: replace(each, version=0) for key, each in catalog.recoveries.items()},
+        dict(region.archive.objects),
+        dict(region.volumes.volumes),
+        dict(region.volumes.snapshots),
+        {machine_id: box.machine for machine_id, box in region.machines.boxes.items()},
+    )
 
 
 def _to_the_full_hour(now: datetime) -> timedelta:

@@ -80,6 +80,14 @@ def _pruned(said: dict[str, Any]) -> str:
     return f"    pruned: marked {said['marked']}, deleted {said['deleted']}{refused}"
 
 
+def _copied(said: dict[str, Any]) -> str:
+    return f"    asks for copies of {', '.join(said['asked'])}" if said["asked"] else ""
+
+
+def _not_copied(said: dict[str, Any]) -> str:
+    return f"    copy of {said['snapshot']}: {said['why']}"
+
+
 def _swept(said: dict[str, Any]) -> str:
     return "".join(f"    sweeps {what}: {why}" for what, why in said["removed"].items())
 
@@ -102,6 +110,8 @@ _LINES = {
     "reconciled": _reconciled,
     "report rejected": _rejected,
     "pruned": _pruned,
+    "copied": _copied,
+    "copy failed": _not_copied,
     "swept": _swept,
     "found by day": _found,
     "told": _silent,

@@ -1,6 +1,6 @@
 """EBS in memory: client tokens, zones, limits on snapshots, states that take time, and the truth of what is inside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,8 @@ class SimVolumes:
     plan: FaultPlan
     story: Story
     emit: Emit
+    place: str = ""
+    on_delete: Callable[[str], None] = lambda snapshot_id: None
     volumes: dict[str, Volume] = field(default_factory=dict)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     content: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -167,15 +169,33 @@ class SimVolumes:
         """The point in time is the request's; what is written to the volume afterwards is not in it."""
         volume = self._get(volume_id)
         self._limit(volume_id)
-        number = self.taken
+        return self._begin(volume, self.content[volume_id], tags, "createSnapshot", lambda: True)
+
+    def receive_copy(
+        self, source: Snapshot, content: Mapping[str, str], tags: Mapping[str, str], is_there: Callable[[], bool]
+    ) -> None:
+        """Of another region's snapshot, which has to be there until this one is complete."""
+        volume = Volume("vol-ffffffff", "", "", source.size_gib, None)
+        self._begin(volume, content, tags, "copySnapshot", is_there)
+
+    def _begin(
+        self,
+        volume: Volume,
+        content: Mapping[str, str],
+        tags: Mapping[str, str],
+        event: str,
+        ends_well: Callable[[], bool],
+    ) -> Snapshot:
+        is_bad = of_list(self.plan.bad_snapshots, self.taken, False)
         now = self.agenda.now
-        snapshot = Snapshot(self._new_id("snap"), "pending", now, volume_id, volume.size_gib, 0, dict(tags))
+        snapshot = Snapshot(self._new_id("snap"), "pending", now, volume.id, volume.size_gib, 0, dict(tags))
         self.snapshots[snapshot.id] = snapshot
-        self.content[snapshot.id] = dict(self.content[volume_id])
+        self.content[snapshot.id] = dict(content)
         self._show_later(snapshot.id)
-        self.story.tell(f"    EBS begins {snapshot.id} of {volume_id}")
-        is_bad = of_list(self.plan.bad_snapshots, number, False)
-        self.agenda.after(self.plan.pace.to_snapshot, lambda: self._finish(snapshot.id, is_bad))
+        self.story.tell(f"    EBS begins {snapshot.id} of {volume.id}")
+        self.agenda.after(
+            self.plan.pace.to_snapshot, lambda: self._finish(snapshot.id, event, ends_well() and not is_bad)
+        )
         return snapshot
 
     def _limit(self, volume_id: str) -> None:
@@ -185,14 +205,14 @@ class SimVolumes:
         if any(self.agenda.now < each.started + BETWEEN_SNAPSHOTS for each in of_volume):
             raise TransientError(f"SnapshotCreationPerVolumeRateExceeded: {volume_id}")
 
-    def _finish(self, snapshot_id: str, is_bad: bool) -> None:
+    def _finish(self, snapshot_id: str, event: str, is_good: bool) -> None:
         if snapshot_id not in self.snapshots:
             return
-        ended = {"state": "error"} if is_bad else {"state": "completed", "progress": 100}
+        ended = {"state": "completed", "progress": 100} if is_good else {"state": "error"}
         self.snapshots[snapshot_id] = replace(self.snapshots[snapshot_id], **ended)
         self.story.tell(f"{snapshot_id} is {ended['state']}")
-        result = "failed" if is_bad else "succeeded"
-        detail = {"event": "createSnapshot", "result": result, "snapshot_id": f"arn:aws:ec2::x:snapshot/{snapshot_id}"}
+        result = "succeeded" if is_good else "failed"
+        detail = {"event": event, "result": result, "snapshot_id": f"arn:aws:ec2::x:snapshot/{snapshot_id}"}
         self.emit("aws.ec2", "EBS Snapshot Notification", detail)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
@@ -200,7 +220,9 @@ class SimVolumes:
             raise PermanentError(f"SnapshotLocked: {snapshot_id}")
         if snapshot_id in self.images:
             raise PermanentError(f"InvalidSnapshot.InUse: {snapshot_id} is of {self.images[snapshot_id]}")
-        if self.snapshots.pop(snapshot_id, None):
+        if snapshot_id in self.snapshots:
+            self.on_delete(snapshot_id)
+            del self.snapshots[snapshot_id]
             self.deleted.add(snapshot_id)
             self.story.tell(f"    {snapshot_id} is deleted")
 
@@ -217,7 +239,7 @@ class SimVolumes:
 
     def _new_id(self, kind: str) -> str:
         self._numbers += 1
-        return f"{kind}-{self._numbers:04d}"
+        return f"{kind}-{self.place}{self._numbers:04d}"
 
     def _show_later(self, resource_id: str) -> None:
         self._shows[resource_id] = self.agenda.now + self.plan.pace.to_show

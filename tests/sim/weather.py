@@ -1,13 +1,14 @@
 """What every call of a port passes: the faults of the plan, and AWS's token buckets."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from chalicelib.errors import PermanentError, TransientError
+from chalicelib.ports import Settings, World
 from tests.fakes import Crash
 from tests.sim.clock import Agenda
 from tests.sim.faults import CallFault, FaultPlan, Says
@@ -130,3 +131,8 @@ class Exposed:
         guarded = self.weather.around(f"{self.name}.{call}", getattr(self.port, call))
         setattr(self, call, guarded)
         return guarded
+
+
+def exposed(ports: Mapping[str, Any], settings: Settings, weather: Weather) -> World:
+    """A world whose every port, by its name, is out in this weather."""
+    return World(**{name: Exposed(name, port, weather) for name, port in ports.items()}, settings=settings)

@@ -188,6 +188,18 @@ def test_before_the_first_restore_point_a_pruning_may_well_refuse() -> None:
     assert kinds(some_facts(pruning=Pruning(MORNING, "no backup snapshot was found at all"))) == []
 
 
+def test_snapshots_that_somebody_has_deleted_are_named() -> None:
+    gone = tuple(f"snapshot snap-{number} with points of us0a" for number in range(30))
+
+    trouble = the_trouble(
+        some_facts(a_night(), points=(a_point("us0a"),), pruning=Pruning(MORNING, None, gone, MORNING))
+    )
+
+    assert (trouble.about, trouble.kind) == ("snapshots", Kind.SNAPSHOT_GONE)
+    assert trouble.what == "somebody has deleted snapshots with restore points: 30"
+    assert trouble.details == gone[:20]
+
+
 def a_drill(verdict: str, day: int = 23, state: RecoveryState = RecoveryState.DONE) -> Recovery:
     drill = a_recovery(recovery_id=a_recovery_id(day=day))
     return replace(drill, verdict=verdict, state=state, closed=a_moment(10, day=day), findings=("it did not boot",))

@@ -461,3 +461,50 @@ def test_the_catalogue_never_names_a_snapshot_that_is_gone(after: bool) -> None:
         if not fuse.has_blown:
             return
     pytest.fail(f"a night of pruning takes more than {MOST_CALLS} calls")
+
+
+# -- what somebody else has deleted -----------------------------------------------------------------------------------
+
+
+def test_the_points_of_a_snapshot_that_somebody_has_deleted_leave_the_catalogue_and_that_is_recorded() -> None:
+    world = a_world_with_snapshots()
+    del world.volumes.snapshots["snap-22"]
+
+    prune(world, TONIGHT)
+
+    pruning = world.catalog.find_pruning()
+    assert pruning == Pruning(TONIGHT, None, ("snapshot snap-22 with points of eu0a, us0a",), TONIGHT)
+    assert "snap-22" not in {point.snapshot_id for point in world.catalog.find_points()}
+
+
+def test_it_is_recorded_for_a_day_however_many_prunings_follow() -> None:
+    world = a_world_with_snapshots()
+    del world.volumes.snapshots["snap-22"]
+    recorded = []
+
+    for hours in (0, 1, 23, 24):
+        prune(world, TONIGHT + timedelta(hours=hours))
+        recorded.append(world.catalog.find_pruning())
+
+    assert [bool(each and each.gone) for each in recorded] == [True, True, True, False]
+
+
+def test_what_a_listing_leaves_out_and_is_there_all_the_same_keeps_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = a_world_with_snapshots()
+    listed = [each for each in world.volumes.find_snapshots({}) if each.id != "snap-22"]
+    monkeypatch.setattr(world.volumes, "find_snapshots", lambda tags: listed)
+    before = world.catalog.find_points()
+
+    prune(world, TONIGHT)
+
+    assert world.catalog.find_pruning() == Pruning(TONIGHT)
+    assert world.catalog.find_points() == before
+
+
+def test_a_pruning_that_is_refused_forgets_nothing() -> None:
+    world = a_world_with_snapshots()
+    world.volumes.snapshots.clear()
+    before = world.catalog.find_points()
+
+    assert prune(world, TONIGHT).refused
+    assert world.catalog.find_points() == before
