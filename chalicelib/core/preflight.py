@@ -23,6 +23,7 @@ SILENT_AFTER = timedelta(days=2)
 MOST_USED = 0.8
 
 RESTORES = "restores"
+_LONGEST_WHY = 500
 ENABLED = "Enabled"
 
 # The families that the quota of standard on-demand instances counts (A, C, D, H, I, M, R, T, Z); others have their own.
@@ -155,10 +156,10 @@ def _refused_launches(refusals: Sequence[Refusal], now: datetime) -> Iterator[Tr
             about=_launches(part),
             kind=Kind.LAUNCH_REFUSED,
             name=f"the launch of {name}",
-            what=f"EC2 would not launch {mine[0].machine} for {name}: {mine[0].why}",
+            what=f"EC2 would not launch {mine[0].machine} for {name}: {_in_a_line(mine[0].why)}",
             since=now,
             occurrence=", ".join(refusal.machine for refusal in mine),
-            details=tuple(f"{refusal.machine}: {refusal.why}" for refusal in mine[1:]),
+            details=tuple(f"{refusal.machine}: {_in_a_line(refusal.why)}" for refusal in mine[1:]),
         )
 
 
@@ -242,5 +243,10 @@ def _unseen(unseen: Mapping[str, str], now: datetime) -> Iterator[Trouble]:
             what=f"the preflight could not look at {', '.join(unseen)}",
             since=now,
             occurrence=", ".join(unseen),
-            details=tuple(f"{what}: {why}" for what, why in unseen.items()),
+            details=tuple(f"{what}: {_in_a_line(why)}" for what, why in unseen.items()),
         )
+
+
+def _in_a_line(why: str) -> str:
+    """What AWS said, which may be a page."""
+    return " ".join(why.split())[:_LONGEST_WHY]

@@ -15,7 +15,9 @@ QUOTAS = {"L-1216C47A": 5.0, "L-309BACF6": 100_000.0, "L-7A658B76": 50.0}
 
 def install(overrides: Overrides) -> None:
     """Answer where moto would not."""
-    motos = overrides.replace(ServiceQuotasBackend, "get_service_quota", lambda *asked: _quota(motos, *asked))
+    motos = overrides.replace(
+        ServiceQuotasBackend, "get_service_quota", lambda backend, **asked: _quota(motos, backend, **asked)
+    )
     overrides.add(ElasticBlockStore, "get_ebs_default_kms_key_id", _default_key)
 
 

@@ -121,6 +121,15 @@ def test_a_refused_launch_is_one_trouble_of_its_receiver_with_every_machine_of_i
     assert restores.name == "the launch of restores"
 
 
+def test_a_page_that_aws_answered_with_is_told_in_a_line() -> None:
+    page = "<html>\n\n<h1>500</h1>\n" + "x" * 10_000
+
+    refused, unseen = found(Seen(refusals=(Refusal("main", "a t4g.small", page),), unseen={"key-1": page}))
+
+    assert "\n" not in refused.what + unseen.details[0]
+    assert len(unseen.details[0]) < 600
+
+
 SOME_SEEN = st.builds(
     Seen,
     refusals=st.lists(st.builds(Refusal, st.sampled_from(["main", "restores"]), st.text(), st.text())).map(tuple),
