@@ -86,7 +86,7 @@ class Simulation:
             FakeCatalog(),
             FakeAddress(),
         )
-        self.archive.put_once(some_settings().agent, b"the agent")
+        self.archive.objects[some_settings().agent] = b"the agent"
         self.account = FakeAccount()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
         self.around = Surroundings(
