@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CODE := app.py chalicelib agent ebbtide_console tools tests bench
 
-.PHONY: help night clean-night setup check test long faults package agent clean
+.PHONY: help night clean-night setup check test long faults mutations bench package agent clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,14 @@ long: $(READY) ## a hundred thousand simulated nights, going on where the last o
 
 faults: setup ## play every test of a fault, and write what came of it into docs/faults.md
 	@$(BIN)/python -m tools.fault_reference --play
+
+mutations: $(READY) ## each guard taken out by itself, to see a test go red; writes docs/mutations.md
+	@$(BIN)/python -m tools.mutations --write
+
+bench: $(READY) ## how it stands ten thousand hosts and a hundred thousand snapshots; see bench/README.md
+	@$(BIN)/python -m bench.storm
+	@$(BIN)/python -m bench.retention
+	@$(BIN)/python -m bench.tell
 
 check: $(READY) ## format, lint, strict types, import directions, docs
 	@$(BIN)/ruff format --check $(CODE)

@@ -4,10 +4,10 @@ How to read this program: a schedule ticks every five minutes and opens the runs
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
 A host's report is recorded, no more: thousands come within minutes, and nothing follows from a single one.
-When a run closes, `copy` sends its snapshot to the DR region and `prune` applies retention; a `drill` or a `restore`
-opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery, and every
-noon `preflight` looks whether the next night has what it needs.
-Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
+When a run closes, `copy` sends its snapshot to the DR region and offers it to the vault, and `prune` applies retention;
+a `drill` or a `restore` opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its
+run or recovery, and every noon `preflight` looks whether the next night has what it needs. Whatever ends wakes
+`tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -34,6 +34,7 @@ from chalicelib.flows.forget import forget_host as forget_the_host
 from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
 from chalicelib.flows.hold import release as release_snapshot
+from chalicelib.flows.offer import offer_snapshots
 from chalicelib.flows.preflight import preflight as look_ahead
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
@@ -61,7 +62,7 @@ def tick(event: CloudWatchEvent) -> None:
     ticked = tick_once(the_world(), the_time(), new_nonce)
     log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
     for fault in ticked.faults:
-        log.error("a receiver was passed over", why=fault)
+        log.error("passed over", why=fault)
     emit(measures.TICKED)
 
 
@@ -97,6 +98,11 @@ def recover(event: Payload, context: Any) -> None:
 @app.lambda_function(name="copy")
 def copy(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
+        offered = offer_snapshots(the_world(), the_time())
+        for failure in offered.failed:
+            log.warning("offer failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
+        log.info("offered", snapshots=offered.snapshots)
+    with final_faults_logged(event):
         copied = copy_snapshots(the_world(), the_time())
         for failure in copied.failed:
             log.warning("copy failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
@@ -105,9 +111,9 @@ def copy(event: Payload, context: Any) -> None:
 
 @app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")
 def on_report(event: CloudWatchEvent) -> None:
-    detail = EventBridgeEvent(event.to_dict()).detail
-    with final_faults_logged(detail):
-        tell(wake.on_report(detail, the_world(), the_time()))
+    report = EventBridgeEvent(event.to_dict())
+    with final_faults_logged(report.detail):
+        tell(wake.on_report(report.source, report.detail, the_world(), the_time()))
 
 
 @app.on_cw_event(
@@ -144,7 +150,7 @@ def tell_operators(event: Payload, context: Any) -> None:
 def apply_policy(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_apply(event)
     try:
-        result = apply_the_policy(request.text, request.expected, the_world())
+        result = apply_the_policy(request.text, request.expected, the_world(), the_time())
     except ConfigError as error:
         return wire.refused_policy(error.faults)
     return wire.applied(result.version, result.changes)

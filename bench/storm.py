@@ -24,6 +24,7 @@ from tests.builders import a_moment, a_point
 from tests.contract.aws import an_account
 from tests.fakes import a_world
 
+SOURCE = "ebbtide.receiver.main"
 FLEET = Fleet(10_000, 50)
 OPENED, PUSHED, QUIET, LATER = a_moment(2), a_moment(3), a_moment(4), a_moment(5)
 A_REPORT = json.loads((Path(__file__).parents[1] / "tests/contract/wire/report.json").read_text())
@@ -70,7 +71,7 @@ def _reconciled_for_each(run: Run, books: Books) -> tuple[float, float]:
 
 
 def _as_the_door_does(run: Run, books: Books) -> tuple[float, float]:
-    return _each(run, books, lambda host: on_report(_event(run, host), books.world, PUSHED))
+    return _each(run, books, lambda host: on_report(SOURCE, _event(run, host), books.world, PUSHED))
 
 
 def _by_the_tick(run: Run, books: Books) -> tuple[float, float]:
@@ -134,7 +135,7 @@ class _Night:
         for run in self.runs:
             for host in run.hosts:
                 _report(run, host, self.books)
-                on_report(_event(run, host), self.books.world, PUSHED)
+                on_report(SOURCE, _event(run, host), self.books.world, PUSHED)
 
     def tick(self) -> None:
         tick(self.books.world, PUSHED, _nonces())

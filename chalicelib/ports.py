@@ -22,6 +22,7 @@ from chalicelib.core.model import (
     Volume,
 )
 from chalicelib.core.preflight import Key, Preflight, Quota, QuotaName
+from chalicelib.core.retention import Rules
 from chalicelib.core.telling import Told
 
 
@@ -95,8 +96,11 @@ class Volumes(Protocol):
     def find_images(self) -> dict[str, str]:
         """Which image of our own account is made of a snapshot: image ids by snapshot id, from all pages."""
 
-    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
-        """Those of the given snapshots that another account may use. One call each; an absent one is not shared."""
+    def find_shared(self, snapshot_ids: Iterable[str], but: str | None = None) -> frozenset[str]:
+        """Those of the given snapshots that another account than `but` may use. One call each; absent is not shared."""
+
+    def share(self, snapshot_id: str, account: str) -> None:
+        """Let another account use a snapshot, and so copy it. Raises PermanentError when its encryption forbids it."""
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         """One attempt, never retried: CreateSnapshot has no client token."""
@@ -108,13 +112,24 @@ class Volumes(Protocol):
 
 
 class Copies(Protocol):
-    """Our snapshots' copies in the region that the policy names."""
+    """Copies of snapshots, in whatever region they are wanted: those of our own, and those shared with us."""
 
     def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
         """Every snapshot of our own account there with all of `tags`, from all pages."""
 
-    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
-        """One attempt, never retried: CopySnapshot has no client token."""
+    def find_shared(self, region: str, owner: str) -> list[Snapshot]:
+        """Every snapshot of that account there that ours may use, from all pages; their tags cannot be seen."""
+
+    def copy(
+        self,
+        region: str,
+        snapshot_id: str,
+        description: str,
+        tags: Mapping[str, str],
+        source_region: str | None = None,
+    ) -> None:
+        """Of a snapshot in our own region, unless it says another. One attempt, never retried: CopySnapshot has no
+        client token."""
 
 
 class Address(Protocol):
@@ -140,8 +155,8 @@ class Archive(Protocol):
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""
 
-    def list(self, prefix: str) -> list[str]:
-        """Every key under the prefix, from all pages, sorted."""
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        """Every key under the prefix that sorts after `after`, from all pages, sorted."""
 
 
 class Catalog(Protocol):
@@ -264,15 +279,21 @@ class Watch(Protocol):
 
 
 class StackRole(StrEnum):
-    """Which region's part this deployment plays: the one that makes backups, or the one that stands by with copies."""
+    """What this deployment is: the one that makes backups, one that stands by with copies that were made for it in
+    another region, or one that does with copies that it pulls into another account."""
 
     PRIMARY = "primary"
     STANDBY = "standby"
+    VAULT = "vault"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the deployment decided: names and ids from the template's environment; the preferred subnet first."""
+    """What the deployment decided: names and ids from the template's environment; the preferred subnet first.
+
+    `vault_account` is whom snapshots may be shared with. A vault knows `primary_account`, whose snapshots it copies,
+    and what it keeps at least, whatever the policy says, which comes from there.
+    """
 
     receiver_group: str
     drill_group: str
@@ -281,10 +302,18 @@ class Settings:
     region: str
     agent: str
     role: StackRole = StackRole.PRIMARY
+    vault_account: str | None = None
+    primary_account: str | None = None
+    keep_at_least: Rules = field(default_factory=Rules)
 
     @property
     def is_standby(self) -> bool:
-        return self.role is StackRole.STANDBY
+        """Whether it stands by with copies, wherever they come from: it makes no backups of its own."""
+        return self.role is not StackRole.PRIMARY
+
+    @property
+    def is_vault(self) -> bool:
+        return self.role is StackRole.VAULT
 
     @property
     def subnet(self) -> str:
@@ -293,13 +322,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class World:
-    """Everything a flow may touch."""
+    """Everything a flow may touch. `receipts` is the archive that a vault's receipts go to: that of whom it copies."""
 
     machines: Machines
     volumes: Volumes
     copies: Copies
     address: Address
     archive: Archive
+    receipts: Archive
     catalog: Catalog
     account: Account
     lambdas: Lambdas

@@ -1,7 +1,7 @@
 """The environment made into the world: the only module that knows which implementation stands behind a port."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -17,9 +17,13 @@ from chalicelib.aws.copies import Ec2Copies
 from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
+from chalicelib.core.retention import Rules
 from chalicelib.errors import ConfigError
 from chalicelib.ports import Settings, StackRole, World
 from chalicelib.web import HttpsWatch
+
+# What the template says of a parameter that was left out.
+_NONE = "none"
 
 
 @cache
@@ -40,6 +44,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         copies=Ec2Copies(clients, region),
         address=Route53Address(clients, setting("EBBTIDE_ZONE"), receiver_group),
         archive=S3Archive(clients, setting("EBBTIDE_BUCKET")),
+        receipts=S3Archive(clients, setting("EBBTIDE_RECEIPTS")),
         catalog=DynamoCatalog(clients, setting("EBBTIDE_TABLE")),
         account=AwsAccount(clients, region),
         lambdas=AwsLambdas(clients, setting("EBBTIDE_FUNCTION_PREFIX")),
@@ -53,6 +58,9 @@ def world_of(environment: Mapping[str, str]) -> World:
             region=region,
             agent=setting("EBBTIDE_AGENT"),
             role=_role(setting("EBBTIDE_ROLE")),
+            vault_account=_maybe(setting("EBBTIDE_VAULT_ACCOUNT")),
+            primary_account=_primary_account(setting),
+            keep_at_least=_rules("EBBTIDE_KEEP_AT_LEAST", setting("EBBTIDE_KEEP_AT_LEAST")),
         ),
     )
 
@@ -67,6 +75,25 @@ def _role(text: str) -> StackRole:
     except ValueError:
         expected = " or ".join(StackRole)
         raise ConfigError((f"environment: EBBTIDE_ROLE is {text!r}, expected {expected}",)) from None
+
+
+def _primary_account(setting: Callable[[str], str]) -> str | None:
+    account, receipts = _maybe(setting("EBBTIDE_PRIMARY_ACCOUNT")), _maybe(setting("EBBTIDE_RECEIPTS"))
+    if setting("EBBTIDE_ROLE") == StackRole.VAULT and not (account and receipts):
+        raise ConfigError(("environment: EBBTIDE_ROLE is 'vault', expected PrimaryAccount and PrimaryArchive as well",))
+    return account
+
+
+def _maybe(text: str) -> str | None:
+    return None if text == _NONE else text
+
+
+def _rules(name: str, text: str) -> Rules:
+    counts = [each.partition("=") for each in text.split()]
+    try:
+        return Rules(**{rule: int(count) for rule, _, count in counts})
+    except (TypeError, ValueError):
+        raise ConfigError((f"environment: {name} is {text!r}, expected rules like daily=7 weekly=4",)) from None
 
 
 def _setting(environment: Mapping[str, str], name: str) -> str:

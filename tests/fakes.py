@@ -103,7 +103,11 @@ class FakeMachines:
 
 @dataclass
 class FakeVolumes:
-    """A volume is available at once; a snapshot stays pending until the test completes it."""
+    """A volume is available at once; a snapshot stays pending until the test completes it.
+
+    `shared` are snapshots that some other account may use, `shared_with` says of others which; what is `unshareable` is
+    encrypted under AWS's own key.
+    """
 
     machines: FakeMachines
     now: datetime = A_MOMENT
@@ -114,6 +118,8 @@ class FakeVolumes:
     locks: list[SnapshotLock] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
+    unshareable: set[str] = field(default_factory=set)
+    shared_with: dict[str, set[str]] = field(default_factory=dict)
     grown: list[tuple[str, int]] = field(default_factory=list)
     growing: set[str] = field(default_factory=set)
     growth_fault: EbbtideError | None = None
@@ -170,8 +176,14 @@ class FakeVolumes:
     def find_images(self) -> dict[str, str]:
         return dict(self.images)
 
-    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
-        return frozenset(snapshot_ids) & self.shared
+    def find_shared(self, snapshot_ids: Iterable[str], but: str | None = None) -> frozenset[str]:
+        with_others = {each for each, accounts in self.shared_with.items() if accounts - {but}}
+        return frozenset(snapshot_ids) & (self.shared | with_others)
+
+    def share(self, snapshot_id: str, account: str) -> None:
+        if snapshot_id in self.unshareable:
+            raise PermanentError(f"{snapshot_id} is under AWS's own key")
+        self.shared_with.setdefault(snapshot_id, set()).add(account)
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         self.created += 1
@@ -198,19 +210,32 @@ class FakeVolumes:
 class FakeCopies:
     """Snapshots in other regions, by region and id; a copy stays pending until the test completes or breaks it.
 
+    `shared` is what other accounts share with this one, by region and owner.
+
     `fault` is raised by every copy from now on, before or after it takes effect.
     """
 
     now: datetime = A_MOMENT
     by_region: dict[str, dict[str, Snapshot]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    shared: dict[tuple[str, str], list[Snapshot]] = field(default_factory=dict)
     fault: Exception | None = None
     takes_effect: bool = False
 
     def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
         return [snapshot for snapshot in self.by_region.get(region, {}).values() if carries(snapshot.tags, tags)]
 
-    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
+    def find_shared(self, region: str, owner: str) -> list[Snapshot]:
+        return list(self.shared.get((region, owner), ()))
+
+    def copy(
+        self,
+        region: str,
+        snapshot_id: str,
+        description: str,
+        tags: Mapping[str, str],
+        source_region: str | None = None,
+    ) -> None:
         self.asked.append((region, snapshot_id))
         if self.fault is None or self.takes_effect:
             number = len(self.asked)
@@ -287,8 +312,8 @@ class FakeArchive:
     def put_once(self, key: str, body: bytes) -> bool:
         return put_if_absent(self.objects, key, body)
 
-    def list(self, prefix: str) -> list[str]:
-        return sorted([key for key in self.objects if key.startswith(prefix)])
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        return sorted([key for key in self.objects if key.startswith(prefix) and key > after])
 
 
 @dataclass
@@ -474,6 +499,7 @@ class FakeWorld(World):
     copies: FakeCopies
     address: FakeAddress
     archive: FakeArchive
+    receipts: FakeArchive
     catalog: FakeCatalog
     account: FakeAccount
     lambdas: FakeLambdas
@@ -484,12 +510,14 @@ class FakeWorld(World):
 def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = None) -> FakeWorld:
     """Nothing in it yet. Every call of its own makes a world of its own."""
     machines = FakeMachines()
+    archive = archive or FakeArchive()
     return FakeWorld(
         machines=machines,
         volumes=FakeVolumes(machines),
         copies=FakeCopies(),
         address=FakeAddress(),
-        archive=archive or FakeArchive(),
+        archive=archive,
+        receipts=archive,
         catalog=catalog or FakeCatalog(),
         account=FakeAccount(),
         lambdas=FakeLambdas(),
@@ -566,6 +594,7 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         copies=Fused(world.copies, fuse),
         address=Fused(world.address, fuse),
         archive=Fused(world.archive, fuse),
+        receipts=Fused(world.receipts, fuse),
         catalog=Fused(world.catalog, fuse),
         account=Fused(world.account, fuse),
         lambdas=Fused(world.lambdas, fuse),

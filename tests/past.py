@@ -20,7 +20,7 @@ WIRE = Path(__file__).parent / "contract" / "wire"
 def a_world_with_a_past(statuses: Iterable[str] = ("complete", "complete")) -> FakeWorld:
     """Two nights, and two drills of us0: the first proved its newest point, the second could not ask it again."""
     world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
+    apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
     a_night(world, 22)
     a_night(world, 23, statuses)
     a_drill(world, a_moment(9))

@@ -6,12 +6,17 @@ _AWS, _CORE, _FLOWS = "chalicelib/aws", "chalicelib/core", "chalicelib/flows"
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
 _ARCHIVE = ("tests/contract/test_ports_archive.py",)
-_NIGHT = ("tests/unit/test_night.py", "tests/unit/test_night_volumes.py", "tests/unit/test_night_times.py")
+_NIGHT = ("tests/unit/test_night.py", "tests/unit/test_night_times.py")
+_VOLUMES = "tests/unit/test_night_volumes.py"
 _RECONCILE = ("tests/unit/test_reconcile.py",)
-_WHOLE = ("tests/unit/test_night_whole.py",)
-_PRUNING = ("tests/unit/test_pruning.py",)
-_PRUNE = ("tests/unit/test_prune.py",)
+_WHOLE = "tests/unit/test_night_whole.py"
+_PRUNING = "tests/unit/test_pruning.py"
+_PRUNE = "tests/unit/test_prune.py"
 _DOORS = ("tests/app/test_doors_night.py",)
+
+_OWN_RUNS = ("tests/unit/test_own_runs.py",)
+_OWN_NIGHT = ("tests/unit/test_volume_night.py",)
+_OF_THE_SNAPSHOT = ("SNAPSHOT_SETTLES", "MOST_SNAPSHOTS", "GIVE_UP")
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,8 @@ MUTATIONS = (
     Mutation(
         "pages of snapshots",
         f"{_AWS}/volumes.py",
-        'pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags), PaginationConfig=_PAGES)',
-        'list(pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags), PaginationConfig=_PAGES))[:1]',
+        "pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES)",
+        "list(pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES))[:1]",
         "every page of snapshots but the first",
         (f"{_EC2}::test_snapshots_are_found_on_every_page",),
     ),
@@ -71,8 +76,8 @@ MUTATIONS = (
     Mutation(
         "pages of the archive",
         f"{_AWS}/archive.py",
-        "for page in pages.paginate(Bucket=self._bucket, Prefix=prefix)",
-        "for page in list(pages.paginate(Bucket=self._bucket, Prefix=prefix))[:1]",
+        "for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **start)",
+        "for page in list(pages.paginate(Bucket=self._bucket, Prefix=prefix, **start))[:1]",
         "every page of a listing of the archive but the first",
         _ARCHIVE,
     ),
@@ -95,24 +100,24 @@ MUTATIONS = (
     Mutation(
         "owner self",
         f"{_AWS}/volumes.py",
-        'pages.paginate(OwnerIds=["self"], ',
-        "pages.paginate(",
+        'else {"OwnerIds": ["self"]}',
+        "else {}",
         "that only our own account's snapshots are ours",
         (f"{_EC2}::test_snapshots_are_asked_for_from_our_own_account_only",),
     ),
     Mutation(
         "tag filter of snapshots",
         f"{_AWS}/volumes.py",
-        'OwnerIds=["self"], Filters=tagging.filters(tags), ',
-        'OwnerIds=["self"], ',
+        "**whose, Filters=tagging.filters(tags), ",
+        "**whose, ",
         "that only what carries the tags is found",
         (f"{_EC2}::test_a_snapshot_is_tagged_on_creation_and_found_by_its_tags",),
     ),
     # -- asked for once
     Mutation(
         "describe before create",
-        f"{_FLOWS}/steps.py",
-        "if sound(volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})):",
+        f"{_FLOWS}/run_steps.py",
+        "if sound(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})):",
         "if False:",
         "the look for a snapshot of this run just before one is taken",
         _RECONCILE,
@@ -120,10 +125,10 @@ MUTATIONS = (
     Mutation(
         "describe before copy",
         f"{_FLOWS}/copy.py",
-        "if intent is None or _shows(ask.source, region, world):",
+        "if intent is None or _shows(source, region, world):",
         "if intent is None:",
         "the look for a copy just before one is asked for",
-        ("tests/unit/test_copy.py",),
+        ("tests/unit/test_copy.py::test_one_who_was_held_up_looks_again_before_asking",),
     ),
     Mutation(
         "snapshot without retries",
@@ -301,7 +306,7 @@ MUTATIONS = (
         "except PermanentError as fault:  # the other receivers have their nights all the same",
         "except ZeroDivisionError as fault:",
         "that a receiver the tick fails at does not keep the others from their nights",
-        _DOORS,
+        ("tests/unit/test_tick.py",),
     ),
     # -- the night
     Mutation(
@@ -314,9 +319,9 @@ MUTATIONS = (
     ),
     Mutation(
         "snapshot settles",
-        f"{_CORE}/night.py",
-        "if run.snapshot_intended is not None and now < run.snapshot_intended + SNAPSHOT_SETTLES:",
-        "if False:",
+        f"{_CORE}/one_snapshot.py",
+        "return run.snapshot_intended is not None and now < run.snapshot_intended + SNAPSHOT_SETTLES",
+        "return False",
         "the wait until EC2 must show a new snapshot",
         _NIGHT,
     ),
@@ -390,7 +395,7 @@ MUTATIONS = (
         "if next_zone(left, night.observed) is not None:",
         "if False:",
         "that the next zone is gone to",
-        _WHOLE,
+        (f"{_WHOLE}::test_the_volume_left_in_a_full_zone_stays_until_every_host_is_complete",),
     ),
     Mutation(
         "data stays in its zone",
@@ -398,7 +403,10 @@ MUTATIONS = (
         "return zone if zone not in run.full_zones and can_be_made(run, world) else None",
         "return zone if zone not in run.full_zones else None",
         "that a volume whose data no snapshot holds is not left",
-        (*_NIGHT, *_WHOLE),
+        (
+            f"{_VOLUMES}::test_there_is_no_next_zone_when_no_snapshot_holds_what_the_volume_has",
+            f"{_VOLUMES}::test_there_is_no_next_zone_once_hosts_have_pushed",
+        ),
     ),
     Mutation(
         "most machines",
@@ -434,16 +442,16 @@ MUTATIONS = (
     ),
     Mutation(
         "most snapshots",
-        f"{_CORE}/night.py",
-        "if len(failed(world.snapshots)) >= MOST_SNAPSHOTS:",
-        "if False:",
+        f"{_CORE}/one_snapshot.py",
+        "if len(errors) >= MOST_SNAPSHOTS else None",
+        "if False else None",
         "that a second failed snapshot is the last",
         _NIGHT,
     ),
     Mutation(
         "give up",
         f"{_CORE}/night.py",
-        "    if now >= run.deadline + GIVE_UP:\n        return _give_up(run, world)\n",
+        "    if now >= run.deadline + GIVE_UP:\n        return _give_up(run, world, now)\n",
         "",
         "that every run ends",
         _NIGHT,
@@ -451,7 +459,7 @@ MUTATIONS = (
     *(
         Mutation(
             f"{name} as documented",
-            f"{_CORE}/night.py",
+            f"{_CORE}/one_snapshot.py" if name in _OF_THE_SNAPSHOT else f"{_CORE}/night.py",
             f"\n{name} = {value}\n",
             f"\n{name} = {other}\n",
             f"that {name} is {value}",
@@ -476,7 +484,7 @@ MUTATIONS = (
         "return local.replace(tzinfo=zone, fold=0).astimezone(UTC)",
         "return local.replace(tzinfo=UTC)",
         "that a window is local time",
-        ("tests/unit/test_windows.py",),
+        ("tests/unit/test_windows.py::test_local_hours_become_these_instants",),
     ),
     Mutation(
         "gap of the clocks",
@@ -484,7 +492,7 @@ MUTATIONS = (
         "for minute in minutes if _exists(minute, zone))",
         "for minute in minutes)",
         "that a time which the spring change skips moves behind the gap",
-        ("tests/unit/test_windows.py",),
+        ("tests/unit/test_windows.py::test_local_hours_become_these_instants",),
     ),
     Mutation(
         "date of opening",
@@ -492,7 +500,7 @@ MUTATIONS = (
         "    if window.day in run_days:\n        return None\n",
         "",
         "that a date's window is opened once",
-        ("tests/unit/test_windows.py",),
+        ("tests/unit/test_windows.py::test_every_date_has_its_window_due_once_when_it_opens",),
     ),
     # -- what stays
     Mutation(
@@ -501,7 +509,7 @@ MUTATIONS = (
         "if not backups:",
         "if False:",
         "that an empty listing is refused",
-        _PRUNING,
+        (f"{_PRUNING}::test_an_empty_listing_is_refused",),
     ),
     Mutation(
         "refusal of a stale newest",
@@ -509,7 +517,7 @@ MUTATIONS = (
         "if is_stale(max(good), now):",
         "if False:",
         "that nothing goes while backups have stalled",
-        _PRUNING,
+        (f"{_PRUNING}::test_a_backup_that_has_stalled_deletes_nothing",),
     ),
     Mutation(
         "refusal of a lost catalogue",
@@ -517,7 +525,7 @@ MUTATIONS = (
         "if not known_points:",
         "if False:",
         "that a catalogue without points is rebuilt first",
-        _PRUNING,
+        (f"{_PRUNING}::test_a_catalogue_that_knows_no_point_is_rebuilt_first",),
     ),
     Mutation(
         "cap",
@@ -525,7 +533,7 @@ MUTATIONS = (
         "if due <= most:",
         "if True:",
         "that no night deletes more than its cap",
-        _PRUNING,
+        (f"{_PRUNING}::test_more_deletions_than_the_cap_are_refused_as_a_whole_until_confirmed",),
     ),
     Mutation(
         "mark before deletion",
@@ -533,7 +541,7 @@ MUTATIONS = (
         "due = _ids(snapshot for snapshot in unwanted if _was_marked_a_night_ago(snapshot, now))",
         "due = _ids(unwanted)",
         "that only what was marked is deleted",
-        _PRUNING,
+        (f"{_PRUNING}::test_an_unwanted_snapshot_is_marked_tonight_and_not_deleted",),
     ),
     Mutation(
         "a night between",
@@ -541,7 +549,7 @@ MUTATIONS = (
         "return marked is not None and now - marked >= A_NIGHT",
         "return marked is not None",
         "the night between mark and deletion",
-        _PRUNING,
+        (f"{_PRUNING}::test_between_mark_and_deletion_lies_a_night_and_not_a_midnight",),
     ),
     Mutation(
         "no host ages out",
@@ -549,7 +557,7 @@ MUTATIONS = (
         "if is_stale(newest, now):",
         "if False:",
         "that nothing of a host goes while its backups fail",
-        _PRUNING,
+        (f"{_PRUNING}::test_nothing_of_a_host_goes_while_its_backups_fail",),
     ),
     Mutation(
         "newest of a receiver",
@@ -557,7 +565,7 @@ MUTATIONS = (
         "        *_newest_of_each_receiver(backups),\n",
         "",
         "that the newest snapshot of a receiver stays",
-        _PRUNING,
+        (f"{_PRUNING}::test_the_newest_snapshot_of_a_receiver_stays_even_if_no_host_was_complete",),
     ),
     Mutation(
         "hold",
@@ -565,7 +573,7 @@ MUTATIONS = (
         "        *_held(backups),\n",
         "",
         "that a held snapshot stays",
-        _PRUNING,
+        (f"{_PRUNING}::test_a_held_snapshot_stays_and_says_what_it_is_held_for",),
     ),
     Mutation(
         "hold, looked at again",
@@ -573,7 +581,7 @@ MUTATIONS = (
         " and find_hold(snapshot.tags) is None",
         "",
         "the last look for a hold before a deletion",
-        _PRUNING,
+        (f"{_PRUNING}::test_just_before_it_is_deleted_a_snapshot_must_still_be_marked_and_held_by_nobody",),
     ),
     Mutation(
         "locks and images",
@@ -581,7 +589,7 @@ MUTATIONS = (
         "        *_protected(backups, stock.protected),\n",
         "",
         "that what EC2 has other use for stays",
-        _PRUNING,
+        (f"{_PRUNING}::test_what_ec2_has_other_use_for_stays_and_says_for_what",),
     ),
     Mutation(
         "proven",
@@ -589,7 +597,7 @@ MUTATIONS = (
         "Kept(point, (*reasons, NEWEST_PROVEN) if point is proven else reasons)",
         "Kept(point, reasons)",
         "that the newest proven point of a host stays",
-        ("tests/unit/test_retention.py",),
+        ("tests/unit/test_retention.py::test_the_newest_proven_point_stays_when_the_rules_let_it_go",),
     ),
     Mutation(
         "newest is the anchor",
@@ -597,7 +605,7 @@ MUTATIONS = (
         "newest_first = sorted(points, key=_by_age, reverse=True)",
         "newest_first = sorted(points, key=_by_age)",
         "that rules count from the newest point",
-        ("tests/unit/test_retention.py",),
+        ("tests/unit/test_retention.py::test_last_keeps_that_many_of_the_newest",),
     ),
     Mutation(
         "points first",
@@ -605,7 +613,7 @@ MUTATIONS = (
         "    world.catalog.forget_points(listed.id, tags.unpack((snapshot or listed).tags))\n",
         "",
         "that a deleted snapshot's points are forgotten",
-        _PRUNE,
+        (f"{_PRUNE}::test_what_is_marked_goes_the_next_night_together_with_its_points",),
     ),
     Mutation(
         "source until copied",
@@ -613,7 +621,7 @@ MUTATIONS = (
         "            uncopied=find_uncopied(snapshots, policy, world),\n",
         "",
         "that a snapshot stays until its copy is complete",
-        ("tests/unit/test_copy.py",),
+        ("tests/unit/test_copy.py::test_a_source_stays_until_its_copy_is_complete",),
     ),
     Mutation(
         "shared",
@@ -621,7 +629,7 @@ MUTATIONS = (
         "    if not shared:\n",
         "    if True:\n",
         "that what another account may use stays",
-        _PRUNE,
+        (_PRUNE,),
     ),
     Mutation(
         "lease",
@@ -629,7 +637,7 @@ MUTATIONS = (
         "if found is not None and found.until > now and not is_ours:",
         "if False:",
         "that one prunes at a time",
-        _PRUNE,
+        (f"{_PRUNE}::test_two_prunes_at_once_cannot_both_act",),
     ),
     Mutation(
         "lease of a retry",
@@ -637,7 +645,7 @@ MUTATIONS = (
         "is_ours = found is not None and holder is not None and found.holder == holder",
         "is_ours = False",
         "that a killed prune is gone on with by its own retry",
-        _PRUNE,
+        (f"{_PRUNE}::test_one_that_was_killed_is_gone_on_with_by_its_own_retry_and_by_nobody_else",),
     ),
     Mutation(
         "fence before a deletion",
@@ -645,7 +653,7 @@ MUTATIONS = (
         "    lease.confirm()\n",
         "",
         "that whoever was overtaken deletes nothing more",
-        _PRUNE,
+        (f"{_PRUNE}::test_one_that_was_overtaken_deletes_nothing_more",),
     ),
     # -- copies
     Mutation(
@@ -654,7 +662,7 @@ MUTATIONS = (
         " and now < self.intent.asked + COPY_SETTLES",
         "",
         "the wait until EC2 must show a new copy, and its end",
-        ("tests/unit/test_copying.py",),
+        ("tests/unit/test_copying.py::test_what_was_asked_for_lately_is_waited_for_and_then_asked_for_again",),
     ),
     Mutation(
         "most copies at once",
@@ -662,7 +670,7 @@ MUTATIONS = (
         "    if room <= 0:\n",
         "    if False:\n",
         "that no more copies are under way than EC2 takes",
-        ("tests/unit/test_copying.py",),
+        ("tests/unit/test_copying.py::test_no_more_are_under_way_at_once_than_ec2_takes",),
     ),
     Mutation(
         "one copy of a receiver",
@@ -670,7 +678,7 @@ MUTATIONS = (
         "    if each.receiver in busy:\n",
         "    if False:\n",
         "that a copy builds on the last of its receiver",
-        ("tests/unit/test_copying.py",),
+        ("tests/unit/test_copying.py::test_one_of_a_receiver_is_copied_at_a_time_so_that_the_next_builds_on_it",),
     ),
     # -- what is left behind, and what counts as proof
     Mutation(
@@ -679,7 +687,7 @@ MUTATIONS = (
         "if closed is not None and now >= closed + GRACE:",
         "if closed is not None:",
         "the grace of what has just been closed",
-        ("tests/unit/test_sweep.py",),
+        ("tests/unit/test_sweep.py::test_what_belongs_to_a_closed_recovery_goes_after_a_grace",),
     ),
     Mutation(
         "sweep's age",
@@ -687,7 +695,7 @@ MUTATIONS = (
         " or now < machine.launched + GRACE",
         "",
         "the grace of a machine that was just launched",
-        ("tests/unit/test_sweep.py",),
+        ("tests/unit/test_sweep.py::test_a_machine_of_no_one_that_does_not_say_when_it_ends_is_ended_after_a_grace",),
     ),
     Mutation(
         "sweep and data volumes",
@@ -695,7 +703,80 @@ MUTATIONS = (
         "if volume.tags.get(tags.ROLE) == tags.Role.DATA or owner_of(volume.tags) is None:",
         "if owner_of(volume.tags) is None:",
         "that no data volume is ever swept",
-        ("tests/unit/test_sweep.py",),
+        ("tests/unit/test_sweep.py::test_no_data_volume_is_ever_chosen",),
+    ),
+    # -- hosts with volumes of their own
+    Mutation(
+        "promise of a host",
+        f"{_CORE}/volume_night.py",
+        "if now > run.deadline - MARGIN and not may_still_show(run, now):",
+        "if False:",
+        "that no snapshot is taken once the host may be writing again",
+        _OWN_NIGHT,
+    ),
+    Mutation(
+        "volume of a report",
+        f"{_CORE}/volume_night.py",
+        "if world.report is not None and world.report.volume_id != volume.id:",
+        "if False:",
+        "that the volume is the one the host wrote to",
+        _OWN_NIGHT,
+    ),
+    Mutation(
+        "clock of a host",
+        f"{_CORE}/volume_night.py",
+        "if run.opened > now + MARGIN:",
+        "if False:",
+        "that a promise of a clock which is ahead is not believed",
+        _OWN_NIGHT,
+    ),
+    Mutation(
+        "source of an event",
+        f"{_FLOWS}/wake.py",
+        "if own_host(run_id) != sender:",
+        "if False:",
+        "that a host's event speaks of that host",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "run of a host's report",
+        "chalicelib/wire/own_volumes.py",
+        "if (result.run, own_run(result.id, finished)) != (run, run):",
+        "if False:",
+        "that a host's report is of the host and time its key says",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "brief of a host's run",
+        f"{_FLOWS}/own_runs.py",
+        "run = wire.parse_run_brief(world.archive.get(wire.own_brief_key(run_id)))",
+        "run = _read_run(run_id, world)",
+        "that a run whose opening was cut short is opened as it was begun",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "sweep and hosts' volumes",
+        f"{_CORE}/sweep.py",
+        "    if _is_a_hosts(volume.tags):\n        return None\n",
+        "",
+        "that no host's own volume is ever swept",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "sweep and hosts' instances",
+        f"{_CORE}/sweep.py",
+        "    if _is_a_hosts(machine.tags):\n        return None\n",
+        "",
+        "that no host's instance is ever ended",
+        _OWN_RUNS,
+    ),
+    Mutation(
+        "size of what is read",
+        f"{_AWS}/archive.py",
+        'if answer["ContentLength"] > LARGEST:',
+        "if False:",
+        "that nobody can archive more than a function can read",
+        _ARCHIVE,
     ),
     Mutation(
         "empty tree",

@@ -38,23 +38,26 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.MISSED: Advice(
         "A host gave no restore point on `alarm_after` nights in a row: it was missing, partial or failed. "
         "In a failed run only what the host itself reported counts.",
-        "Look at the agent's log on the host, and start `ebbtide-agent run` there by hand while a receiver stands. "
+        "Look at the agent's log on the host, and start `ebbtide-agent run` there by hand, while a receiver stands. "
         "Its newest restore point is kept meanwhile.",
     ),
     Kind.SUSPECT: Advice(
-        "The receiver held a host's push back, because it looked like the end of the host's data (an unmounted file "
+        "A host's night was held back, because it looked like the end of the host's data (an unmounted file "
         "system, a mass rewrite). Told after the first such night.",
         "Find out what happened on the host before its next night. Restore from a point before this night if it was "
         "an attack.",
     ),
     Kind.STALE: Advice(
-        "A host's newest restore point is more than `alarm_after` + 1 days old, whatever the reason: perhaps no run "
-        "was opened at all.",
-        "Look whether the function `tick` runs and whether a run of the receiver is stuck; then start `ebbtide run`.",
+        "A host's newest restore point is more than `alarm_after` + 1 days old, or it has had none at all for so long, "
+        "whatever the reason: perhaps no run was opened at all.",
+        "Look whether the function `tick` runs and whether a run of the receiver is stuck; then start `ebbtide run`. "
+        "A host with a volume of its own has not reported: look at the agent's log there.",
     ),
     Kind.RUN_FAILED: Advice(
-        "A run closed without a single restore point. Every failed run is told.",
-        "What it says is what to mend; then `ebbtide run` gives the night another attempt.",
+        "A run closed without a single restore point. Every failed run is told, but for what a host with a volume of "
+        "its own says of itself, which is counted as `missed`.",
+        "What it says is what to mend; then `ebbtide run` gives the night another attempt, or on a host with a volume "
+        "of its own `ebbtide-agent run`.",
     ),
     Kind.PRUNE_REFUSED: Advice(
         "Retention would not delete anything, because a guard said no.",
@@ -67,10 +70,11 @@ ADVICE: Mapping[Kind, Advice] = {
         "newest point: restore an older one that was proven.",
     ),
     Kind.COPY_FAILED: Advice(
-        "Snapshots lack the copies that the policy wants in another place: a copy has failed twice, or is wanted for "
-        "more than a day (no room, a region out of reach, a backlog), or nobody could look for a day.",
-        "Read the reasons, and the log of the function `copy`: the encryption key over there, the quota of snapshots "
-        "under way, the region itself. The sources stay until they are copied; what they cost adds up.",
+        "Snapshots lack the copies that the policy wants in another place: a copy or an offer has failed twice, or it "
+        "is wanted for more than a day (no room, a region out of reach, a backlog, a vault that does not pull), or "
+        "nobody could look for a day.",
+        "Read the reasons, and the log of the function `copy`, the vault's for a vault: the encryption key, the quota "
+        "of snapshots under way, the region itself. The sources stay until they are copied; what they cost adds up.",
     ),
     Kind.SNAPSHOT_GONE: Advice(
         "A snapshot with restore points is not there any more, and retention did not delete it. Found by the pruning "

@@ -7,7 +7,7 @@ decide.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby
@@ -15,6 +15,7 @@ from itertools import groupby
 from chalicelib.core.advice import Kind
 from chalicelib.core.copy_watch import is_unseen_for_long, laggards
 from chalicelib.core.disk import GIB, Filling, Measured, filling
+from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import (
     Copying,
     HostResult,
@@ -56,13 +57,18 @@ class Night:
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to judge by. `nights` are of each receiver, the newest first; `points` are oldest first."""
+    """What there is to judge by.
+
+    `nights` are of each receiver, and of each host with a volume of its own (`own_word`), the newest first; `points`
+    are oldest first; `enrolled` says since when the hosts without a point have been in the policy.
+    """
 
     policy: Policy
     nights: Mapping[str, tuple[Night, ...]]
     points: tuple[RestorePoint, ...]
     recoveries: tuple[Recovery, ...] = ()
     pruning: Pruning | None = None
+    enrolled: Mapping[str, datetime] = field(default_factory=dict)
     copying: tuple[Copying, ...] = ()
     preflight: Preflight | None = None
 
@@ -96,7 +102,8 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     """Everything this policy could have trouble with, copies in these places among it: who left it is not well again,
     but gone."""
     hosts = [host.id for host in policy.hosts.values()]
-    of_receivers = (*map(_receiver, policy.receivers), *map(_disk, policy.receivers))
+    owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
+    of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers))
     of_hosts = (*map(_host, hosts), *map(_drills, hosts))
     own = {"pruning", _SNAPSHOTS, *of_receivers, *of_hosts, *map(_copies, places)}
     return own | subjects_of_preflight(policy)
@@ -122,21 +129,26 @@ def _copies(place: str) -> str:
     return f"copies/{place}"
 
 
-# -- receivers --------------------------------------------------------------------------------------------------------
+# -- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _failed_runs(facts: Facts) -> Iterator[Trouble]:
     for name, nights in facts.nights.items():
-        newest = nights[0].run if nights else None
+        newest = next((night.run for night in nights if not _is_the_hosts_own(night)), None)
         if newest is not None and newest.state is RunState.FAILED:
             yield Trouble(
                 about=_receiver(name),
                 kind=Kind.RUN_FAILED,
-                name=f"receiver {name}",
+                name=f"receiver {name}" if own_host(newest.id) is None else f"host {newest.hosts[0].name}",
                 what=f"run {newest.id} failed: {newest.why or 'it does not say why'}",
                 since=newest.closed or newest.deadline,
                 occurrence=str(newest.id),
             )
+
+
+def _is_the_hosts_own(night: Night) -> bool:
+    """Whether the run failed by what its only host says of itself: then it is a night of that host like any other."""
+    return own_host(night.run.id) is not None and any(not each.status.is_complete for each in night.results)
 
 
 # -- hosts ------------------------------------------------------------------------------------------------------------
@@ -144,12 +156,18 @@ def _failed_runs(facts: Facts) -> Iterator[Trouble]:
 
 def _hosts(facts: Facts, now: datetime) -> Iterator[Trouble]:
     newest = facts.newest
-    for name, receiver in facts.policy.receivers.items():
-        for host in (facts.policy.hosts[each] for each in receiver.hosts):
-            bad = _bad_nights(host.id, facts.nights.get(name, ()))
-            trouble = _suspect(host, bad) or _missed(host, bad, newest) or _stale(host, newest.get(host.id), now)
-            if trouble is not None:
-                yield trouble
+    for host, name in _hosts_with_their_nights(facts.policy):
+        bad = _bad_nights(host.id, facts.nights.get(name, ()))
+        trouble = _suspect(host, bad) or _missed(host, bad, newest) or _stale(host, facts, now)
+        if trouble is not None:
+            yield trouble
+
+
+def _hosts_with_their_nights(policy: Policy) -> Iterator[tuple[HostPolicy, str]]:
+    """Every host, and under which name its nights are found."""
+    for name, receiver in policy.receivers.items():
+        yield from ((policy.hosts[each], name) for each in receiver.hosts)
+    yield from ((host, own_word(host.id)) for host in policy.own_volume_hosts())
 
 
 @dataclass(frozen=True)
@@ -206,9 +224,15 @@ def _missed(host: HostPolicy, bad: list[_BadNight], newest: Mapping[str, Restore
     return _about_host(host, Kind.MISSED, what, bad[-1].run.opened, [*bad, kept])
 
 
-def _stale(host: HostPolicy, point: RestorePoint | None, now: datetime) -> Trouble | None:
-    if point is None or now - point.at <= (host.alarm_after + 1) * _A_DAY:
+def _stale(host: HostPolicy, facts: Facts, now: datetime) -> Trouble | None:
+    """A host that never had a point counts from its enrolment; no run of it may ever have been opened."""
+    point = facts.newest.get(host.id)
+    since = point.at if point else facts.enrolled.get(host.id)
+    if since is None or now - since <= (host.alarm_after + 1) * _A_DAY:
         return None
+    if point is None:
+        what = f"host {host.name} was enrolled {(now - since).days} days ago and has no restore point"
+        return _about_host(host, Kind.STALE, what, since, [])
     what = f"host {host.name}: its newest restore point is {(now - point.at).days} days old"
     return _about_host(host, Kind.STALE, what, point.at, [f"it is in snapshot {point.snapshot_id}"])
 

@@ -156,14 +156,31 @@ def as_taken(copy: Snapshot) -> Snapshot:
     return replace(copy, started=taken) if taken.tzinfo else copy
 
 
-def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
-    """What the copy of a snapshot of `region` says: all that its source says of its run, and where it comes from.
+def settled(
+    offers: Iterable[Snapshot], copies: Iterable[Snapshot], wanted: Iterable[Snapshot]
+) -> dict[str, str | None]:
+    """The offers that nobody need keep for us any more, by their ids: the complete copy, or None where none is wanted.
 
-    Marks and holds are not among it: they are a region's own.
+    One that is not complete or not understood is not settled by that.
     """
+    complete = {copy.tags.get(tags.SOURCE): copy.id for copy in copies if copy.state == "completed"}
+    lacking = {each.id for each in wanted}
+    understood = {point.snapshot_id for point in _all_points(offers)}
+    return {snapshot_id: complete.get(snapshot_id) for snapshot_id in sorted(understood - lacking)}
+
+
+def lineage(source: Snapshot) -> dict[str, str]:
+    """What a snapshot says of its run, and its name. Marks and holds are not among it: they are a region's own."""
+    of_the_run = {
+        key: value for key, value in source.tags.items() if key in _OF_THE_RUN or key.startswith(tags.COMPLETE)
+    }
+    return {**of_the_run, tags.NAME: source.tags.get(tags.NAME, source.id)}
+
+
+def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
+    """What the copy of a snapshot of `region` says: all that its source says of its run, and where it comes from."""
     return {
-        **{key: value for key, value in source.tags.items() if key in _OF_THE_RUN or key.startswith(tags.COMPLETE)},
-        tags.NAME: source.tags.get(tags.NAME, source.id),
+        **lineage(source),
         tags.ROLE: tags.Role.COPY,
         tags.SOURCE: source.id,
         tags.SOURCE_REGION: region,
@@ -172,12 +189,17 @@ def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
 
 
 def _points_of(snapshots: Iterable[Snapshot]) -> dict[tuple[RunId, str], RestorePoint]:
-    """One point a run and host; what is damaged is left out."""
+    """One point a run and host."""
+    return {(point.run, point.host_id): point for point in without_extras(_all_points(snapshots))}
+
+
+def _all_points(snapshots: Iterable[Snapshot]) -> list[RestorePoint]:
+    """Those in completed snapshots; what is damaged is left out."""
     found: list[RestorePoint] = []
     for snapshot in snapshots:
         with suppress(PermanentError):
             found += points_in(snapshot)
-    return {(point.run, point.host_id): point for point in without_extras(found)}
+    return found
 
 
 def _kept(held: Iterable[RestorePoint], rules: Rules, forgotten: AbstractSet[str]) -> set[RestorePoint]:

@@ -46,7 +46,10 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class RunId:
-    """`main/2026-11-23/1`: the receiver, the local date of opening, the attempt on that date."""
+    """`main/2026-11-23/1`: the receiver, the local date of opening, the attempt on that date.
+
+    `host.web1/2026-11-23/7951`: a host with a volume of its own, and when it was done: the UTC date, the second of it.
+    """
 
     receiver: str
     day: date
@@ -94,10 +97,12 @@ class Disk:
 
 @dataclass(frozen=True)
 class Run:
-    """One receiver's night. `version` is the fencing number of the last conditional write.
+    """One receiver's night, or that of a host with a volume of its own: then it is opened when the host was done, and
+    its deadline is the end of the host's promise to leave the volume alone.
 
-    `full_zones` had no room for its receiver; `why` is what ended it otherwise than done, or what stands in the way.
-    `disk` is what its last receiver measured; `growth_asked` is when its volume was to become larger.
+    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
+    what ended it otherwise than done, or what stands in the way. `disk` is what its last
+    receiver measured; `growth_asked` is when its volume was to become larger.
     """
 
     id: RunId

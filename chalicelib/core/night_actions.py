@@ -1,4 +1,7 @@
-"""The steps a night is made of, as data: what `night.plan` decides and `flows/steps.py` does."""
+"""The steps a night is made of, as data: what `night.plan` decides and `flows/steps.py` does.
+
+Those of every run, a receiver's or that of a host with a volume of its own, are done in `flows/run_steps.py`.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -91,8 +94,10 @@ class CloseRun:
     why: str | None
 
 
+RunAction = Wait | IntendSnapshot | TakeSnapshot | AdoptSnapshot | RecordPoints | CloseRun
+
 Action = (
-    Wait
+    RunAction
     | CreateVolume
     | GrowVolume
     | WriteBrief
@@ -101,10 +106,5 @@ Action = (
     | AllowNetworks
     | PointAddress
     | TerminateReceiver
-    | IntendSnapshot
-    | TakeSnapshot
-    | AdoptSnapshot
-    | RecordPoints
     | DeleteVolume
-    | CloseRun
 )

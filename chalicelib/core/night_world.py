@@ -7,8 +7,6 @@ from chalicelib.core import tags
 from chalicelib.core.model import Disk, HostResult, HostStatus, Machine, Run, Snapshot, Volume
 from chalicelib.core.policy import ReceiverPolicy
 
-_FAILED = "error"
-
 
 @dataclass(frozen=True)
 class NightWorld:
@@ -150,19 +148,3 @@ def next_zone(run: Run, world: NightWorld) -> str | None:
     """
     zone = zone_of_tonight(run, world)
     return zone if zone not in run.full_zones and can_be_made(run, world) else None
-
-
-# -- snapshots ---------------------------------------------------------------------------------------------------------
-
-
-def sound(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
-    """Those that did not fail, the oldest first."""
-    return tuple(sorted((each for each in snapshots if each.state != _FAILED), key=_by_age))
-
-
-def failed(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
-    return tuple(sorted((each for each in snapshots if each.state == _FAILED), key=_by_age))
-
-
-def _by_age(snapshot: Snapshot) -> tuple[object, ...]:
-    return snapshot.started, snapshot.id

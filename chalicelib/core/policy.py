@@ -33,7 +33,7 @@ class ReceiverPolicy:
 
 @dataclass(frozen=True)
 class HostPolicy:
-    """One host. `id` is permanent and never reused."""
+    """One host. `id` is permanent and never reused; `instance_id` is where one with a volume of its own runs."""
 
     name: str
     id: str
@@ -45,10 +45,20 @@ class HostPolicy:
     instance_id: str | None = None
     retention: Rules | None = None
 
+    @property
+    def has_own_volume(self) -> bool:
+        return self.target == "volume"
+
 
 @dataclass(frozen=True)
 class CopyPolicy:
     region: str
+    retention: Rules
+
+
+@dataclass(frozen=True)
+class VaultPolicy:
+    account: str
     retention: Rules
 
 
@@ -74,9 +84,14 @@ class Policy:
     hosts: dict[str, HostPolicy]
     retention: Rules
     copy: CopyPolicy | None = None
+    vault: VaultPolicy | None = None
     restore: RestorePolicy = field(default_factory=lambda: RestorePolicy(None, {}))
     drill_every_days: int | None = None
     alarm: AlarmPolicy = field(default_factory=AlarmPolicy)
+
+    def own_volume_hosts(self) -> tuple[HostPolicy, ...]:
+        """Those that copy themselves into volumes of their own, and report that themselves."""
+        return tuple(host for host in self.hosts.values() if host.has_own_volume)
 
     def rules_of(self, host_id: str) -> Rules:
         """The retention rules of a host, by its id. A host that is no longer in the policy keeps every point."""

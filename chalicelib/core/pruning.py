@@ -13,6 +13,7 @@ from enum import StrEnum
 from chalicelib.core import tags
 from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand, without_extras
 from chalicelib.core.holds import find_hold
+from chalicelib.core.ids import own_host
 from chalicelib.core.model import Pruning, RestorePoint, Snapshot
 from chalicelib.core.prices import SNAPSHOT_GIB_MONTH
 from chalicelib.core.protections import Protections
@@ -179,8 +180,12 @@ def _protected(backups: Iterable[Backup], protected: Protections) -> Iterable[tu
 
 
 def _newest_of_each_receiver(backups: Iterable[Backup]) -> Iterable[tuple[str, Reason]]:
-    """Complete hosts or not: it is the latest state of the volume, and what the next one may be made from."""
-    newest = {each.run.receiver: each.snapshot.id for each in backups if each.snapshot.state == "completed"}
+    """Complete hosts or not: it is the latest state of the volume, and what the next one may be made from.
+
+    A host's own volume is never made from one: there its points alone decide.
+    """
+    ended = (each for each in backups if each.snapshot.state == "completed" and own_host(each.run) is None)
+    newest = {each.run.receiver: each.snapshot.id for each in ended}
     for receiver, snapshot_id in newest.items():
         yield snapshot_id, Reason(f"newest snapshot of {receiver}")
 

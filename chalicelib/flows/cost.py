@@ -10,9 +10,9 @@ from chalicelib.core.cost import Cost, Holding, Night, estimate
 from chalicelib.core.model import Run, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.errors import Refused
-from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock
+from chalicelib.flows.wanted_copies import find_other_region
 from chalicelib.ports import World
 
 # The latest runs, by which the next ones are judged.
@@ -24,8 +24,8 @@ def estimate_cost(policy: Policy, world: World) -> Cost:
 
     At a standby it is what its copies cost, which the first region's estimate counts as well.
     """
-    wanted = copies_wanted(policy, world)
-    copied = world.copies.find(wanted.region, {tags.ROLE: tags.Role.COPY}) if wanted else []
+    there = find_other_region(policy, world)
+    copied = world.copies.find(there, {tags.ROLE: tags.Role.COPY}) if there else []
     snapshots, copies = _by_receiver(find_stock(world)), _by_receiver(as_taken(copy) for copy in copied)
     receivers = {} if world.settings.is_standby else policy.receivers
     holdings = []
@@ -40,7 +40,7 @@ def estimate_cost(policy: Policy, world: World) -> Cost:
                 volumes_gib=_volumes(name, world),
                 snapshots=tuple(each.started for each in kept),
                 copies=tuple(each.started for each in over_there),
-                is_copied=wanted is not None and name in receivers,
+                is_copied=there is not None and name in receivers,
             )
         )
     return estimate(holdings)

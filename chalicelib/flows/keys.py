@@ -7,8 +7,8 @@ from typing import Any
 from chalicelib.core import tags
 from chalicelib.core.model import Snapshot
 from chalicelib.core.policy import Policy
-from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.stock import find_stock
+from chalicelib.flows.wanted_copies import find_other_region
 from chalicelib.ports import World
 
 # Calls what is given after its name, and gives None for what cannot be looked at.
@@ -23,9 +23,9 @@ def find_keys_in_use(policy: Policy, world: World, tried: Tried) -> KeysInUse:
     for volume in tried("volumes", world.volumes.find_volumes, {tags.ROLE: tags.Role.DATA}) or ():
         held[here, volume.key or ""].append(f"volume {volume.id}")
     regions = {here: tried("snapshots", find_stock, world)}
-    copies = copies_wanted(policy, world)
-    if copies is not None:
-        regions[copies.region] = tried("copies", world.copies.find, copies.region, {tags.ROLE: tags.Role.COPY})
+    there = find_other_region(policy, world)
+    if there is not None:
+        regions[there] = tried("copies", world.copies.find, there, {tags.ROLE: tags.Role.COPY})
     for region, snapshots in regions.items():
         for key, count in _counted(snapshots or ()).items():
             held[region, key].append(f"{count} snapshots")

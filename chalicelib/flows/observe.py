@@ -3,20 +3,23 @@
 Machines are looked at first: what they wrote before they went is then never missed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_network
+from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Run, RunId, Snapshot, Volume
 from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
-from chalicelib.errors import PermanentError
+from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
 from chalicelib.ports import World
+
+_Seen = TypeVar("_Seen")
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         ready=wire.notice_attempts(keys, "ready"),
         released=released,
         clean=frozenset(attempt for attempt, notice in notices.items() if notice.clean),
-        address=world.address.current(receiver.address_name) if is_reachable else None,
-        open_to=world.address.open_to() if is_reachable else (),
+        address=_asked(partial(world.address.current, receiver.address_name), None) if is_reachable else None,
+        open_to=_asked(world.address.open_to, ()) if is_reachable else (),
         results=received.results,
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
         disk=notices[max(notices)].disk if notices else None,
@@ -56,6 +59,17 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     if not has_received(night):
         night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
     return Observation(night, received.rejected)
+
+
+def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
+    """What cannot be seen just now is not as it should be, and is set: if that fails, too, it does so as the last step.
+
+    A machine whose volume waited for the name as well would give up and go, and the next one after it.
+    """
+    try:
+        return look()
+    except TransientError:
+        return otherwise
 
 
 def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:

@@ -13,11 +13,11 @@ from chalicelib.core.model import SCHEMA
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.preflight import RESTORES, Key, Preflight, Quota, QuotaName, Refusal, Seen, is_standard, judge
 from chalicelib.errors import EbbtideError, TransientError
-from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.cost import estimate_cost
 from chalicelib.flows.keys import find_keys_in_use
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.recovery_steps import ARCHITECTURE
+from chalicelib.flows.wanted_copies import find_other_region
 from chalicelib.ports import LaunchRequest, World
 
 _Seen = TypeVar("_Seen")
@@ -156,9 +156,9 @@ class _Look:
         gib = self._tried("volumes", self._gib_to_be_made)
         if gib is not None:
             here[QuotaName.GP3] = gib
-        copies = copies_wanted(self.policy, self.world)
-        there = {copies.region: {QuotaName.SNAPSHOTS: float(nights), QuotaName.COPIES: 1.0}} if copies else {}
-        return {self.world.settings.region: here, **there}
+        there = find_other_region(self.policy, self.world)
+        needed_there = {QuotaName.SNAPSHOTS: float(nights), QuotaName.COPIES: 1.0}
+        return {self.world.settings.region: here, **({there: needed_there} if there else {})}
 
     def _vcpus(self) -> float:
         types = [part.instances[0] for part in self._parts() if is_standard(part.instances[0])]

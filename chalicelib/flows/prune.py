@@ -15,8 +15,10 @@ from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune, 
 from chalicelib.flows.copy import find_uncopied
 from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.leases import Leased, leased
+from chalicelib.flows.offer import find_unpulled
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock, rules_of
+from chalicelib.flows.wanted_copies import find_vault
 from chalicelib.ports import World
 
 NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
@@ -44,11 +46,15 @@ def prune(
 
 
 def _plan(world: World, now: datetime, allow: int | None) -> PrunePlan:
-    """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted."""
+    """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted.
+
+    That the vault may use one does not keep it: whether it still has to be pulled was asked before.
+    """
     policy = find_policy(world)
     stock = _take_stock(policy, world)
     planned = _plan_under(policy, stock, world, now, allow)
-    shared = world.volumes.find_shared((*planned.mark, *planned.delete))
+    vault = find_vault(policy, world)
+    shared = world.volumes.find_shared((*planned.mark, *planned.delete), but=vault.account if vault else None)
     if not shared:
         return planned
     return _plan_under(policy, replace(stock, protected=with_shared(stock.protected, shared)), world, now, allow)
@@ -70,6 +76,7 @@ def _take_stock(policy: Policy | None, world: World) -> Stock:
             images=world.volumes.find_images(),
             recoveries=world.catalog.find_recoveries(),
             uncopied=find_uncopied(snapshots, policy, world),
+            unpulled=find_unpulled(snapshots, policy, world),
         ),
         forgotten=forgotten_under(policy, world),
     )

@@ -104,9 +104,7 @@ def read_run(run_id: RunId, world: World) -> Run | None:
     brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
     if brief is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    run = replace(
-        wire.parse_receiver_brief(brief), machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world)
-    )
+    run = replace(wire.parse_run_brief(brief), machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
 

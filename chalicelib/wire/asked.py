@@ -23,7 +23,7 @@ from chalicelib.core.preflight import Preflight
 from chalicelib.core.prices import AS_OF
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
-from chalicelib.fields import Fields, checked, moment_text, written
+from chalicelib.fields import Fields, checked, moment_text, read, written
 
 # A function's answer holds 6 MB (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html); the ids of
 # what is marked and deleted, and what is left alone, need their part of it.
@@ -242,6 +242,21 @@ def host_of_forgotten_key(key: str) -> str:
 
 def forgotten_record(host_id: str, by: str, at: datetime) -> bytes:
     return written({"id": host_id, "by": by, "at": moment_text(at)})
+
+
+ENROLLED = "enrolled/"
+
+
+def enrolled_key(host_id: str) -> str:
+    return f"{ENROLLED}{checked_host_id(host_id)}.json"
+
+
+def enrolled_record(host_id: str, at: datetime) -> bytes:
+    return written({"id": host_id, "at": moment_text(at)})
+
+
+def parse_enrolled(body: bytes) -> datetime:
+    return read("enrolment", body).moment("at")
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,9 @@ def _briefed_host(host: ExpectedHost, policy: HostPolicy) -> dict[str, Any]:
     }
 
 
-def parse_receiver_brief(body: bytes) -> Run:
+def parse_run_brief(body: bytes) -> Run:
     """The run as it was when it was briefed."""
-    fields = read("receiver brief", body)
+    fields = read("brief of a run", body)
     return Run(
         id=parse_run(fields.text("run")),
         policy_version=fields.text("policy"),
@@ -120,8 +120,13 @@ class Report:
 def parse_report(body: bytes) -> Report:
     fields = read("report", body)
     received = fields.part("receiver")
-    manifest = received.maybe_part("manifest")
-    result = HostResult(
+    result = host_result(fields, received.choice("tree", TreeKind), received.maybe_part("manifest"))
+    return Report(result, fields.text("nonce"))
+
+
+def host_result(fields: Fields, tree: TreeKind, manifest: Fields | None) -> HostResult:
+    """What every report says of a host's night. Raises PermanentError."""
+    return HostResult(
         run=parse_run(fields.text("run")),
         name=fields.text("host"),
         id=checked_host_id(fields.text("id")),
@@ -129,11 +134,10 @@ def parse_report(body: bytes) -> Report:
         files=fields.number("files"),
         bytes_sent=fields.number("bytes_sent"),
         seconds=(fields.moment("finished") - fields.moment("started")).total_seconds(),
-        tree=received.choice("tree", TreeKind),
+        tree=tree,
         manifest=manifest.text("key") if manifest else None,
         problems=bounded(fields, "problems"),
     )
-    return Report(result, fields.text("nonce"))
 
 
 def _status(fields: Fields) -> HostStatus:

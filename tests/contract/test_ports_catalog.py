@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.aws.catalog import DynamoCatalog
+from chalicelib.core.ids import own_run
 from chalicelib.core.model import (
     Copying,
     CopyIntent,
@@ -24,6 +25,7 @@ from tests.builders import a_disk, a_moment, a_point, a_recovery, a_recovery_id,
 from tests.contract.aws import Account
 from tests.contract.clouds import BOTH
 from tests.fakes import FakeCatalog
+from tests.own_volumes import DONE, an_own_run
 
 
 @pytest.fixture(params=BOTH)
@@ -68,6 +70,20 @@ def test_a_receiver_has_one_open_run_at_a_time(catalog: Catalog) -> None:
     assert opened == [True, False, False]
     assert of_another
     assert [run.id for run in catalog.find_runs("main")] == [a_run_id(23)]
+
+
+def test_the_runs_of_a_host_with_a_volume_of_its_own_are_found_in_the_order_of_their_seconds(catalog: Catalog) -> None:
+    done = [
+        replace(an_own_run(), id=own_run("web1", at), state=RunState.DONE) for at in (DONE, a_moment(0), a_moment(23))
+    ]
+    for run in done:
+        catalog.open_run(run)
+    catalog.open_run(a_run(a_run_id(receiver="host")))
+
+    found = catalog.find_runs("host.web1", limit=2)
+
+    assert [run.id for run in found] == [done[2].id, done[0].id]
+    assert catalog.get_run(done[1].id) == done[1]
 
 
 def test_when_its_run_is_closed_a_receiver_has_another(catalog: Catalog) -> None:

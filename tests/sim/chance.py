@@ -7,7 +7,19 @@ from random import Random
 from typing import TypeVar
 
 from chalicelib.core.model import HostStatus
-from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Says
+from tests.sim.faults import (
+    CallFault,
+    Deed,
+    Does,
+    Fate,
+    FaultPlan,
+    HostNight,
+    MachineLife,
+    NoRoom,
+    OwnNight,
+    Pace,
+    Says,
+)
 from tests.sim.night import Scenario
 from tests.sim.policies import Receiving, SomePolicy
 
@@ -64,7 +76,8 @@ def a_policy(lot: Random) -> SomePolicy:
     names = ("main", "other")[: lot.randint(1, 2)]
     hosts = iter(("us0", "eu0", "ap0", "af0", "sa0", "an0"))
     receivers = tuple(a_receiver(name, hosts, lot) for name in names)
-    return SomePolicy(receivers, lot.choice(RULES), lot.choice(COPIED))
+    own_hosts = ("we0", "we1")[: lot.choice((0, 0, 1, 2))]
+    return SomePolicy(receivers, lot.choice(RULES), lot.choice(COPIED), own_hosts)
 
 
 def a_receiver(name: str, hosts: Iterator[str], lot: Random) -> Receiving:
@@ -79,6 +92,7 @@ def a_plan(lot: Random) -> FaultPlan:
         events=several(a_fate, lot, 4) or (Fate(),),
         invocations=some_invocations(lot),
         hosts=several(a_host_night, lot, 6),
+        own_hosts=several(an_own_night, lot, 6),
         machines=several(a_life, lot, 4),
         no_room=several(some_want_of_room, lot, 3),
         bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 2),
@@ -142,6 +156,19 @@ def a_host_night(lot: Random) -> HostNight:
     )
 
 
+def an_own_night(lot: Random) -> OwnNight:
+    statuses = (HostStatus.COMPLETE, HostStatus.COMPLETE, HostStatus.PARTIAL, HostStatus.SUSPECT, None)
+    return OwnNight(
+        at=minutes(lot, 0, 1, 70, 300, 1200, 1439),
+        takes=minutes(lot, 0, 1, 5, 90),
+        says=lot.choice(statuses),
+        quiet=minutes(lot, 60, 60, 360, 720, 1380),
+        events=lot.choice((0, 1, 1, 3)),
+        lets_go=lot.random() < 0.8,
+        knows_its_volume=lot.random() < 0.9,
+    )
+
+
 def a_life(lot: Random) -> MachineLife:
     return MachineLife(
         boots_in=minutes(lot, 1, 2, 9, 20),
@@ -178,7 +205,8 @@ def a_deed(lot: Random, policy: SomePolicy) -> Deed:
     receiver = lot.choice(policy.receivers)
     does = lot.choice(tuple(Does))
     of = {Does.RUN_NOW: receiver.name, Does.APPLY: lot.choice(RULES), Does.COPY: lot.choice(COPIED)}
-    return Deed(minutes(lot, *MINUTES), does, of.get(does, lot.choice((*receiver.hosts, STRANGER))))
+    someone = lot.choice((*receiver.hosts, *policy.own_hosts, STRANGER))
+    return Deed(minutes(lot, *MINUTES), does, of.get(does, someone))
 
 
 def a_sequence(lot: Random, policy: SomePolicy) -> tuple[Deed, ...]:

@@ -24,7 +24,14 @@ class SimCopies:
     def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
         return self._in(region).find_snapshots(tags)
 
-    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
+    def copy(
+        self,
+        region: str,
+        snapshot_id: str,
+        description: str,
+        tags: Mapping[str, str],
+        source_region: str | None = None,
+    ) -> None:
         there = self._in(region)
         source = self.here.snapshots.get(snapshot_id)
         if source is None:

@@ -70,6 +70,22 @@ class HostNight:
 
 
 @dataclass(frozen=True)
+class OwnNight:
+    """One night of a host with a volume of its own. It begins `at` after midnight in UTC; `events` may be none.
+
+    For `quiet` it leaves its volume alone; `says` is None for one that never reports.
+    """
+
+    at: timedelta = timedelta(minutes=70)
+    takes: timedelta = timedelta(minutes=5)
+    says: HostStatus | None = HostStatus.COMPLETE
+    quiet: timedelta = timedelta(hours=12)
+    events: int = 1
+    lets_go: bool = True
+    knows_its_volume: bool = True
+
+
+@dataclass(frozen=True)
 class MachineLife:
     """One machine. `dies_after` counts from its start; one that `hangs` never powers itself off.
 
@@ -134,6 +150,7 @@ class FaultPlan:
     events: tuple[Fate, ...] = (Fate(),)
     invocations: tuple[Fate, ...] = (Fate(),)
     hosts: tuple[HostNight, ...] = ()
+    own_hosts: tuple[OwnNight, ...] = ()
     machines: tuple[MachineLife, ...] = ()
     bad_snapshots: tuple[bool, ...] = ()
     no_room: tuple[NoRoom, ...] = ()

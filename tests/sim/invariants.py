@@ -7,7 +7,8 @@ from random import Random
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import HostStatus, Recovery, RestorePoint, Run, RunState
-from chalicelib.core.night import GIVE_UP, GRACE
+from chalicelib.core.night import GRACE
+from chalicelib.core.one_snapshot import GIVE_UP
 from chalicelib.flows.forget import find_forgotten
 from tests.sim.faults import NO_TIME, FaultPlan
 from tests.sim.machines import ZONES, Box
@@ -71,6 +72,7 @@ class Invariants:
         volumes = [volume for region in self._regions for volume in region.volumes.volumes.values()]
         kept = [volume.id for volume in volumes if _owner(volume.tags) in over]
         assert not kept, f"volumes left: {kept}"
+        assert not self.sim.own_hosts.gone(), f"taken from their hosts: {self.sim.own_hosts.gone()}"
 
     def i5(self) -> None:
         """I5: a restore point is a whole tree of its own run, reported with the nonce, in a completed snapshot."""
@@ -97,7 +99,7 @@ class Invariants:
             latest = (run.closed or run.deadline) + to_tell(self.sim.scenario.plan)
             assert self.sim.agenda.now <= latest, f"nobody was told that {run.id} failed"
         for ping in self.sim.watch.pinged:
-            assert _is_good_news(closed, ping), f"pinged at {ping}"
+            assert self._is_good_news(closed, ping), f"pinged at {ping}"
 
     def i8(self) -> None:
         """I8: what is known of a host comes from that host."""
@@ -134,10 +136,19 @@ class Invariants:
     def _recoveries(self) -> list[Recovery]:
         return [each for region in self._regions for each in region.catalog.find_recoveries()]
 
+    def _is_good_news(self, closed: list[Run], ping: datetime) -> bool:
+        """Whether the newest run of everyone who had one by then was no failure, and the latest of all was good."""
+        known = sorted(
+            (run for run in closed if run.closed and run.closed <= ping), key=lambda run: (run.closed, run.id)
+        )
+        newest = {run.id.receiver: run for run in known}
+        is_good = bool(known) and known[-1].state is RunState.DONE
+        return is_good and not any(self.sim.is_failure(run) for run in newest.values())
+
     def _data_volumes(self, receiver: str) -> list[str]:
         """Those of every night: a run's and a recovery's own are not among them."""
         volumes = [each for each in self.sim.volumes.volumes.values() if not _owner(each.tags)]
-        return [each.id for each in volumes if each.tags[tags.RECEIVER] == receiver]
+        return [each.id for each in volumes if each.tags.get(tags.RECEIVER) == receiver]
 
     def _most_data_volumes(self, receiver: str) -> int:
         """One, or none between ephemeral nights; after a night that was not good each zone may keep one."""
@@ -158,17 +169,6 @@ class Invariants:
 
 def _owner(tagged: dict[str, str]) -> str | None:
     return tagged.get(tags.RUN) or tagged.get(tags.RECOVERY)
-
-
-def _is_good_news(closed: list[Run], ping: datetime) -> bool:
-    """Whether the newest run of every receiver that had one by then was no failure, and the latest of all was good."""
-    known = sorted((run for run in closed if run.closed and run.closed <= ping), key=lambda run: (run.closed, run.id))
-    newest = {run.id.receiver: run for run in known}
-    return (
-        bool(known)
-        and known[-1].state is RunState.DONE
-        and all(each.state is not RunState.FAILED for each in newest.values())
-    )
 
 
 def to_tell(plan: FaultPlan) -> timedelta:

@@ -10,6 +10,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.backups import mark_of, points_in
 from chalicelib.core.copying import uncopied
+from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import Run, RunState, Snapshot
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
@@ -27,6 +28,7 @@ from tests.sim.ears import SimAlarms, SimWatch
 from tests.sim.faults import QUIET, FaultPlan, HostNight, of_list
 from tests.sim.hosts import Hosts
 from tests.sim.machines import Box, SimMachines
+from tests.sim.own_hosts import OwnHosts
 from tests.sim.policies import ONE_RECEIVER, SomePolicy
 from tests.sim.receiver import A_MINUTE, Receiver, Surroundings
 from tests.sim.replica import Replication, SimArchive
@@ -94,6 +96,8 @@ class Simulation:
         )
         self.receivers: list[Receiver] = []
         self.hosts = Hosts(self.around, self.address, self.receivers)
+        self.own_hosts = OwnHosts(self.around, self.hosts.truth)
+        self.own_hosts.furnish(self.policy.own_volume_hosts())
         self.weather = Weather(plan, self.agenda, self.story, self.rival)
         self.bus.doors.on_knock = self.weather.begin
         self.world = exposed(self._ports(), some_settings(), self.weather)
@@ -114,6 +118,7 @@ class Simulation:
             "copies": self.copies,
             "address": self.address,
             "archive": self.archive,
+            "receipts": self.archive,
             "catalog": self.catalog,
             "account": self.account,
             "lambdas": self.bus,
@@ -142,6 +147,8 @@ class Simulation:
         """Every cron of every night: hosts know nothing of runs. And every noon, when the preflight looks."""
         for day in range(self.scenario.nights + 2):
             self.agenda.at(self._noon(day), lambda: self.bus.knock("preflight", self.bus.doors.preflight))
+        days = sorted({night.window.day for night in self.nights})
+        self.own_hosts.send_out(self.policy.own_volume_hosts(), days, self.scenario.plan.own_hosts)
         for night in self.nights:
             for name in night.receiver.hosts:
                 doing = of_list(self.scenario.plan.hosts, self._visits, HostNight())
@@ -170,7 +177,7 @@ class Simulation:
             self.agenda.run_until(min(end, self.agenda.now + pause if pause else self.agenda.next_due(end)))
 
     def _pause(self) -> timedelta | None:
-        if any(not run.state.is_final for run in self.runs()):
+        if any(not run.state.is_final for run in self.runs()) or self.own_hosts.unopened(self.runs()):
             return A_TICK
         recoveries = (*self.catalog.find_recoveries(), *self.standby.catalog.find_recoveries())
         if any(not each.state.is_final for each in recoveries) or self.untold() or self.uncopied() or self.unfollowed():
@@ -178,9 +185,12 @@ class Simulation:
         return None
 
     def untold(self) -> list[Run]:
-        """The receivers' newest runs that failed and that no operator has heard of."""
-        newest = [run for name in self.policy.receivers for run in self.catalog.find_runs(name, 1)]
-        return [run for run in newest if run.state is RunState.FAILED and not self.alarms.when(f"run {run.id} failed")]
+        """The newest runs that failed and that no operator has heard of."""
+        newest = [run for name in self.owners for run in self.catalog.find_runs(name, 1)]
+        return [run for run in newest if self.is_failure(run) and not self.alarms.when(f"run {run.id} failed")]
+
+    def is_failure(self, run: Run) -> bool:
+        return run.state is RunState.FAILED and (own_host(run.id) is None or self.own_hosts.failed_in_vain(run))
 
     def uncopied(self) -> tuple[Snapshot, ...]:
         """What the copies' rules in force still want over there, judged by all that is, shown or not."""
@@ -247,7 +257,12 @@ class Simulation:
         return not any(machine.tags.get(tags.RUN) in closed for machine in standing)
 
     def runs(self) -> list[Run]:
-        return [run for name in self.policy.receivers for run in self.catalog.find_runs(name, 1000)]
+        return [run for name in self.owners for run in self.catalog.find_runs(name, 1000)]
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Whose runs there are: receivers, and hosts with volumes of their own."""
+        return (*self.policy.receivers, *(own_word(host.id) for host in self.policy.own_volume_hosts()))
 
     # -- what a test does
 

@@ -29,13 +29,16 @@ class SomePolicy:
     receivers: tuple[Receiving, ...] = (Receiving(),)
     retention: str = "daily = 7"
     copies: str = ""
+    own_hosts: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         receivers = "\n".join(map(_receiver, self.receivers))
         hosts = [name for receiving in self.receivers for name in receiving.hosts]
-        enrolled = "\n".join(map(_host, hosts))
-        return f"schema = 1\n{receivers}\n{enrolled}\n[retention]\n{self.retention}\n{self._copy}{_ALARM}"
+        enrolled = "\n".join(map(_host, hosts)) + "".join(map(_own_host, self.own_hosts))
+        restored = _RESTORED_ON if self.own_hosts else ""
+        kept = f"[retention]\n{self.retention}\n{self._copy}"
+        return f"schema = 1\n{receivers}\n{enrolled}\n{restored}{kept}{_ALARM}"
 
     @property
     def _copy(self) -> str:
@@ -55,6 +58,7 @@ class SomePolicy:
 
 
 ONE_RECEIVER = SomePolicy()
+_RESTORED_ON = '\n[restore]\ninstance = { arm64 = "t4g.medium" }\n'
 
 
 def _receiver(receiving: Receiving) -> str:
@@ -75,3 +79,14 @@ def _host(name: str) -> str:
     """Every host has a key of its own, whoever else there is."""
     key = f"ssh-ed25519 {_KEY_BODY}A{name.ljust(42, 'A')} root@{name}"
     return f'[host.{name}]\nid    = "{name}a"\nkeys  = ["{key}"]\nprobe = "http://127.0.0.1/"\n'
+
+
+def _own_host(name: str) -> str:
+    """On an instance of its own, whose id has the name in it."""
+    return f"""
+[host.{name}]
+id          = "{name}a"
+target      = "volume"
+instance_id = "i-{name.encode().hex():0>8.8}"
+probe       = "http://127.0.0.1/"
+"""

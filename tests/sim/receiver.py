@@ -72,7 +72,7 @@ class Receiver:
         if not self.box.life.hangs:
             self.around.agenda.after(power_off_timer(self.box), self._power_off)
         body = self.around.archive.get(told_of(self.box, "BRIEF"))
-        self.run = wire.parse_receiver_brief(body)
+        self.run = wire.parse_run_brief(body)
         self.volume_id = json.loads(body)["volume"]["id"]
         if self.box.life.gets_ready:
             self._find_volume(LOOKS_FOR_THE_VOLUME)

@@ -43,6 +43,7 @@ class Standby:
                 "copies": FakeCopies(),
                 "address": FakeAddress(),
                 "archive": self.archive,
+                "receipts": self.archive,
                 "catalog": self.catalog,
                 "account": FakeAccount(),
                 "lambdas": self.bus,

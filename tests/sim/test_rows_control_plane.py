@@ -52,7 +52,7 @@ def test_c3_every_event_and_invocation_a_hundred_times_makes_one_machine_one_sna
 
 
 @pytest.mark.fault("C3")
-def test_events_that_are_a_day_late_and_out_of_order_change_nothing_about_the_end() -> None:
+def test_c3_events_that_are_a_day_late_and_out_of_order_change_nothing_about_the_end() -> None:
     late = (Fate(2, 24 * AN_HOUR), Fate(1, timedelta(minutes=7)), LOST, Fate(3))
 
     assert the_end(play(planned(events=late))) == the_end(play(Scenario()))

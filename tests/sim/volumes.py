@@ -162,7 +162,7 @@ class SimVolumes:
     def find_images(self) -> dict[str, str]:
         return dict(self.images)
 
-    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+    def find_shared(self, snapshot_ids: Iterable[str], but: str | None = None) -> frozenset[str]:
         return frozenset(snapshot_ids) & self.shared
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:

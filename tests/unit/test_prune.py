@@ -265,7 +265,7 @@ def test_what_could_not_be_looked_at_deletes_nothing(look: str) -> None:
     world = a_world_with_snapshots()
     prune(world, TONIGHT)
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise TransientError("not now")
 
     setattr(world.volumes, look, fails)

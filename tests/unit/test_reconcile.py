@@ -9,7 +9,8 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Snapshot
-from chalicelib.core.night import MACHINE_SETTLES, SNAPSHOT_SETTLES
+from chalicelib.core.night import MACHINE_SETTLES
+from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.reconcile import reconcile
 from tests.builders import A_POLICY_TEXT, a_moment, a_release, a_result, a_run, a_run_id, a_snapshot

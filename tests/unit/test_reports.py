@@ -17,6 +17,7 @@ from tests.fakes import Fuse, a_fused_world, a_world
 
 A_REPORT = json.loads((Path(__file__).parents[1] / "contract/wire/report.json").read_text())
 NOW = a_moment(3)
+SOURCE = "ebbtide.receiver.main"
 EVERY_CALL = Fuse(at=0, after=False)
 
 
@@ -42,7 +43,7 @@ def test_a_report_costs_the_same_few_calls_however_many_hosts_there_are(hosts: i
     events = [a_report_of(host, run, world) for host in run.hosts]
 
     for event in events:
-        on_report(event, a_fused_world(world, fuse), NOW)
+        on_report(SOURCE, event, a_fused_world(world, fuse), NOW)
 
     assert fuse.calls == 3 * hosts
     assert [result.id for result in world.catalog.find_results(run.id)] == sorted(host.id for host in run.hosts)
@@ -52,7 +53,7 @@ def test_a_report_that_is_told_of_and_not_there_is_rejected() -> None:
     run = a_run()
     event = {"schema": 1, "run": str(run.id), "host": "us0", "id": "us0a", "status": "complete"}
 
-    outcome = on_report(event, a_world_with(run), NOW)
+    outcome = on_report(SOURCE, event, a_world_with(run), NOW)
 
     assert outcome is not None
     assert [each.key for each in outcome.rejected] == [wire.report_key(run.id, "us0a")]  # type: ignore[union-attr]
@@ -62,7 +63,7 @@ def test_a_report_of_a_closed_run_is_on_record_and_changes_nothing() -> None:
     run = a_run(state=RunState.DONE)
     world = a_world_with(run)
 
-    on_report(a_report_of(run.hosts[0], run, world), world, NOW)
+    on_report(SOURCE, a_report_of(run.hosts[0], run, world), world, NOW)
 
     assert [result.id for result in world.catalog.find_results(run.id)] == ["us0a"]
     assert world.catalog.get_run(run.id) == run
@@ -72,4 +73,4 @@ def test_an_event_about_no_host_id_reads_nothing_from_the_archive() -> None:
     run = a_run()
 
     with pytest.raises(PermanentError, match="no host id"):
-        on_report({"schema": 1, "run": str(run.id), "id": "../policies"}, a_world_with(run), NOW)
+        on_report(SOURCE, {"schema": 1, "run": str(run.id), "id": "../policies"}, a_world_with(run), NOW)

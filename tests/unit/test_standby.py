@@ -46,7 +46,7 @@ MOST_CALLS = 80
 def a_primary(*days: int) -> FakeWorld:
     """Nights have gone by, and each was copied."""
     primary = a_world()
-    apply_policy(POLICY, None, primary)
+    apply_policy(POLICY, None, primary, a_moment(1))
     for day in days or (23,):
         a_night(primary, day)
         copy_all(primary, day)
@@ -211,7 +211,7 @@ def test_a_run_is_recorded_once_its_closing_has_arrived_so_that_it_never_stands_
 
 def test_the_newest_policy_that_arrived_is_in_force() -> None:
     primary = a_primary()
-    apply_policy(POLICY.replace("daily = 2", "daily = 3"), None, primary)
+    apply_policy(POLICY.replace("daily = 2", "daily = 3"), None, primary, a_moment(1))
     standby = a_standby_of(primary)
 
     a_tick(standby, a_moment(6))
@@ -311,14 +311,14 @@ def test_nobody_can_begin_a_run_apply_a_policy_or_forget_a_host_there() -> None:
     with pytest.raises(Refused, match="standby"):
         run_now("main", standby, a_moment(7), new_nonce=lambda: "0" * 32)
     with pytest.raises(ConfigError, match="standby"):
-        apply_policy(POLICY, None, standby)
+        apply_policy(POLICY, None, standby, a_moment(1))
     with pytest.raises(Refused, match="standby"):
         forget_host("eu0", "ada", standby, a_moment(7))
 
 
 def test_it_tells_of_points_that_grow_old_and_never_pings_for_the_other_region() -> None:
     primary = a_primary()
-    apply_policy(f'{POLICY}\n[alarm]\nping = "https://example.org/ping"\n', None, primary)
+    apply_policy(f'{POLICY}\n[alarm]\nping = "https://example.org/ping"\n', None, primary, a_moment(1))
     standby = a_standby_of(primary)
     a_tick(standby, a_moment(6))
 
@@ -341,7 +341,7 @@ def test_it_makes_no_copies_of_its_copies() -> None:
 
 def test_copies_to_the_region_of_the_backups_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"copy\.region: 'us-east-1' is where the backups are"):
-        apply_policy(POLICY.replace(THERE, "us-east-1"), None, a_world())
+        apply_policy(POLICY.replace(THERE, "us-east-1"), None, a_world(), a_moment(1))
 
 
 # -- pruning there ----------------------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() ->
 
 def test_a_host_that_left_the_policy_keeps_all_its_copies() -> None:
     primary = a_primary(21, 22, 23)
-    apply_policy(WITHOUT_EU0, None, primary)
+    apply_policy(WITHOUT_EU0, None, primary, a_moment(1))
     standby = a_standby_of(primary)
     a_tick(standby, a_moment(6))
 
@@ -388,7 +388,7 @@ def test_a_host_that_left_the_policy_keeps_all_its_copies() -> None:
 
 def test_a_forgotten_hosts_copies_go_too_and_are_not_made_again() -> None:
     primary = a_primary(20)
-    apply_policy(WITHOUT_EU0, None, primary)
+    apply_policy(WITHOUT_EU0, None, primary, a_moment(1))
     for day in (21, 22, 23):
         a_night(primary, day, ("complete",))
         copy_all(primary, day)
