@@ -202,7 +202,7 @@ def test_before_the_first_night_nobody_expects_a_preflight() -> None:
 
 def a_world_that_is_ready(text: str = A_POLICY_TEXT) -> FakeWorld:
     world = a_world()
-    apply_policy(text, None, world)
+    apply_policy(text, None, world, a_moment(1))
     world.archive.put_once(world.settings.agent, b"the agent")
     return world
 
