@@ -91,14 +91,17 @@ class _Look:
         settings = self.world.settings
         for receiver in self._receivers:
             yield _Part(receiver.name, receiver.instances, settings.subnets, settings.receiver_group)
-        yield self._restores()
+        restores = self._restores()
+        if restores.instances:
+            yield restores
 
     def _restores(self) -> _Part:
-        """As the policy has them; where it says nothing they are launched as a receiver is."""
+        """As the policy has them; where it says nothing they are launched as a receiver is, if there is any."""
         settings, restore = self.world.settings, self.policy.restore
         own = () if settings.is_standby or restore.subnet is None else (restore.subnet,)
         chosen = restore.instances.get(ARCHITECTURE)
-        instances = (chosen,) if chosen else next(iter(self.policy.receivers.values())).instances
+        as_receivers = next((each.instances for each in self.policy.receivers.values()), ())
+        instances = (chosen,) if chosen else as_receivers
         return _Part(RESTORES, instances, own or (settings.subnet,), settings.drill_group)
 
     def _refusals(self) -> Iterator[Refusal]:
@@ -167,7 +170,7 @@ class _Look:
 
     def _gib_to_be_made(self) -> float:
         """The volume of a restore, those that are not there yet, and what the policy wants others to be larger by."""
-        needed = float(max(receiver.volume.size_gib for receiver in self.policy.receivers.values()))
+        needed = float(max((receiver.volume.size_gib for receiver in self.policy.receivers.values()), default=0))
         for receiver in self._receivers:
             there = self.world.volumes.find_volumes({tags.ROLE: tags.Role.DATA, tags.RECEIVER: receiver.name})
             needed += max(0, receiver.volume.size_gib - max((volume.size_gib for volume in there), default=0))

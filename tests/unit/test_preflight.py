@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,7 @@ from tests.builders import A_POLICY_TEXT, a_moment, a_night, a_policy, a_snapsho
 from tests.fakes import FakeWorld, a_world
 from tests.past import a_world_with_a_past
 
+ONLY_OWN_VOLUMES = Path(__file__).parents[1] / "policies/valid/only-own-volumes.toml"
 NOON, HERE, THERE = a_moment(12), "us-east-1", "eu-central-1"
 WITH_COPIES = A_POLICY_TEXT + f'\n[copy]\nregion = "{THERE}"\nretention = {{ daily = 2 }}\n'
 
@@ -343,6 +345,17 @@ def test_a_standby_looks_at_restores_and_its_copies_only() -> None:
 
     assert {each.security_group for each in world.machines.tried} == {"sg-drill"}
     assert trouble.what == "key key-of-copies in eu-central-1 is PendingDeletion"
+
+
+@pytest.mark.parametrize(("restore", "tried"), [("t4g.medium", ["t4g.medium"]), (None, [])])
+def test_where_every_host_has_a_volume_of_its_own_only_a_restore_is_tried_if_its_type_is_known(
+    restore: str | None, tried: list[str]
+) -> None:
+    text = ONLY_OWN_VOLUMES.read_text()
+    world = a_world_that_is_ready(text if restore else text.replace('instance = { arm64 = "t4g.medium" }', ""))
+
+    assert abouts(world) == []
+    assert [each.instance_type for each in world.machines.tried] == tried
 
 
 def test_without_a_policy_there_is_nothing_to_look_at() -> None:
