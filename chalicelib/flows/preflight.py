@@ -91,17 +91,14 @@ class _Look:
         settings = self.world.settings
         for receiver in self._receivers:
             yield _Part(receiver.name, receiver.instances, settings.subnets, settings.receiver_group)
-        restores = self._restores()
-        if restores.instances:
-            yield restores
+        yield self._restores()
 
     def _restores(self) -> _Part:
-        """As the policy has them; where it says nothing they are launched as a receiver is, if there is any."""
+        """As the policy has them; where it says nothing there is a receiver, and they are launched as that is."""
         settings, restore = self.world.settings, self.policy.restore
         own = () if settings.is_standby or restore.subnet is None else (restore.subnet,)
         chosen = restore.instances.get(ARCHITECTURE)
-        as_receivers = next((each.instances for each in self.policy.receivers.values()), ())
-        instances = (chosen,) if chosen else as_receivers
+        instances = (chosen,) if chosen else next(iter(self.policy.receivers.values())).instances
         return _Part(RESTORES, instances, own or (settings.subnet,), settings.drill_group)
 
     def _refusals(self) -> Iterator[Refusal]:
