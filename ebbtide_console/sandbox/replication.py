@@ -53,11 +53,14 @@ class Replication:
 
 
 def from_template(properties: dict[str, Any]) -> dict[str, Any] | None:
-    """A template's ReplicationConfiguration as moto keeps the API's; None when there is none."""
+    """A template's ReplicationConfiguration as moto keeps the API's; None when there is none.
+
+    moto leaves None in a list where CloudFormation leaves out what is `AWS::NoValue`.
+    """
     configured = properties.get("ReplicationConfiguration")
     if not configured:
         return None
-    rules = [{**rule, "ID": rule.get("Id")} for rule in configured["Rules"]]
+    rules = [{**rule, "ID": rule.get("Id")} for rule in configured["Rules"] if rule]
     return {"Role": configured["Role"], "Rule": rules}
 
 

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 from ebbtide_console.sandbox import ebs_rules
 from ebbtide_console.sandbox.environment import Environment
 from ebbtide_console.sandbox.geography import FIRST, SECOND
+from ebbtide_console.sandbox.replication import from_template
 from ebbtide_console.sandbox.server import Sandbox
 from tests.local.sandbox_parts import (
     PREFIX,
@@ -268,6 +269,15 @@ def test_what_is_written_is_replicated_and_stays_there_when_it_is_deleted_here(t
 
     with a_sandbox(tmp_path) as sandbox:
         assert names(client("s3", sandbox.endpoint), THERE) == ["recoveries/two", "reports/one"]
+
+
+def test_a_rule_that_the_template_leaves_out_is_none() -> None:
+    """moto leaves None in a list where CloudFormation leaves out what is `AWS::NoValue`."""
+    rule = {"Id": "to-there", "Status": "Enabled", "Filter": {"Prefix": ""}, "Destination": {"Bucket": "there"}}
+
+    configured = from_template({"ReplicationConfiguration": {"Role": "r", "Rules": [None, rule]}})
+
+    assert configured == {"Role": "r", "Rule": [{**rule, "ID": "to-there"}]}
 
 
 def test_while_replication_is_stopped_nothing_arrives_and_then_all_of_it(tmp_path: Path) -> None:

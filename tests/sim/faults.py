@@ -117,6 +117,7 @@ class Does(StrEnum):
     RUN_NOW = "run_now"
     DRILL = "drill"
     RESTORE = "restore"
+    DRILL_THERE = "drill in the second region"
     PRUNE = "prune"
     HOLD = "hold"
     RELEASE = "release"
