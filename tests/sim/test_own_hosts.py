@@ -42,6 +42,7 @@ def test_a_quiet_night_leads_to_a_restore_point_of_a_real_tree() -> None:
     assert {point.tree for point in sim.catalog.find_points("we0a")} == {TreeKind.REAL}
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize(
     "events", [LOST, (Fate(2), Fate(3)), (Fate(1, timedelta(hours=3)),), (Fate(1, A_DAY),)], ids=str
@@ -58,7 +59,6 @@ def test_while_no_tick_comes_the_events_alone_carry_the_night() -> None:
     assert (states(sim), points(sim)) == ([RunState.DONE], 1)
 
 
-@pytest.mark.fault("C2")
 def test_a_report_that_nobody_saw_while_the_volume_was_left_alone_gives_no_mixed_tree() -> None:
     """The host is writing again when the tick comes back."""
     nights = (OwnNight(quiet=AN_HOUR, takes=A_MINUTE), OwnNight(takes=6 * AN_HOUR))
