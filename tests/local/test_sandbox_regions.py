@@ -247,15 +247,19 @@ def buckets(sandbox: Sandbox) -> Any:
     return client("s3", sandbox.endpoint)
 
 
-def replicate(s3: Any) -> None:
-    """From now on what is written into the first bucket goes to the other one, too."""
-    rule = {
-        "ID": "all",
-        "Status": "Enabled",
-        "Filter": {"Prefix": ""},
-        "Destination": {"Bucket": f"arn:aws:s3:::{THERE}"},
-    }
-    s3.put_bucket_replication(Bucket=HERE, ReplicationConfiguration={"Role": "arn:aws:iam::1:role/r", "Rules": [rule]})
+def replicate(s3: Any, *prefixes: str, status: str = "Enabled") -> None:
+    """From now on what is written into the first bucket goes to the other one, too; all of it, or what begins so."""
+    rules = [
+        {
+            "ID": prefix or "all",
+            "Priority": number,
+            "Status": status,
+            "Filter": {"Prefix": prefix},
+            "Destination": {"Bucket": f"arn:aws:s3:::{THERE}"},
+        }
+        for number, prefix in enumerate(prefixes or ("",))
+    ]
+    s3.put_bucket_replication(Bucket=HERE, ReplicationConfiguration={"Role": "arn:aws:iam::1:role/r", "Rules": rules})
 
 
 def names(s3: Any, bucket: str) -> list[str]:
@@ -281,6 +285,29 @@ def test_what_is_written_is_replicated_and_stays_there_when_it_is_deleted_here(t
         assert names(client("s3", sandbox.endpoint), THERE) == ["recoveries/two", "reports/one"]
 
 
+def test_a_rule_replicates_what_begins_with_its_prefix_and_nothing_else(tmp_path: Path) -> None:
+    with a_sandbox(tmp_path) as sandbox:
+        s3 = buckets(sandbox)
+        replicate(s3, "reports/", "policies/")
+
+        for key in ("reports/one", "policies/two", "receipts/three"):
+            s3.put_object(Bucket=HERE, Key=key, Body=b"x")
+        assert sandbox.quiet(WAIT)
+
+        assert names(s3, THERE) == ["policies/two", "reports/one"]
+
+
+def test_a_rule_that_is_disabled_replicates_nothing(tmp_path: Path) -> None:
+    with a_sandbox(tmp_path) as sandbox:
+        s3 = buckets(sandbox)
+        replicate(s3, status="Disabled")
+
+        s3.put_object(Bucket=HERE, Key="one", Body=b"x")
+        assert sandbox.quiet(WAIT)
+
+        assert names(s3, THERE) == []
+
+
 def test_a_rule_that_the_template_leaves_out_is_none() -> None:
     """moto leaves None in a list where CloudFormation leaves out what is `AWS::NoValue`."""
     rule = {"Id": "to-there", "Status": "Enabled", "Filter": {"Prefix": ""}, "Destination": {"Bucket": "there"}}
@@ -297,13 +324,14 @@ def test_while_replication_is_stopped_nothing_arrives_and_then_all_of_it(tmp_pat
 
         sandbox.objects.replication.stop()
         s3.put_object(Bucket=HERE, Key="one", Body=b"1")
+        s3.put_object(Bucket=HERE, Key="two", Body=b"2")
         assert sandbox.quiet(WAIT)
         late = names(s3, THERE)
         sandbox.objects.replication.resume()
         assert sandbox.quiet(WAIT)
 
         assert late == []
-        assert names(s3, THERE) == ["one"]
+        assert names(s3, THERE) == ["one", "two"]
 
 
 def test_what_is_older_than_the_rules_comes_by_a_batch(tmp_path: Path) -> None:
