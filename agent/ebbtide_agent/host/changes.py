@@ -7,10 +7,13 @@ empty one: what must go first, by its top; then everything new or changed, hard 
 from __future__ import annotations
 
 import stat
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Callable
 
-from ebbtide_agent.host.index import COMPARED, ROOT, STAT, Record, is_settled, walk_key
+from ebbtide_agent.host.index import COMPARED, STAT, Record, is_settled, walk_key
 
 # From here on a changed file is written in place: what a night dirties on the volume is what a snapshot costs.
 LARGE_BYTES = 16 << 20
@@ -33,6 +36,12 @@ class Changes:
     gone: tuple[bytes, ...]
     changed: tuple[bytes, ...]
     in_place: tuple[bytes, ...]
+
+    def and_also(self, more: Changes) -> Changes:
+        """Both, where all of `more` is there before and after, and is to be written anew."""
+        known, changed = set(self.changed), dict.fromkeys((*self.changed, *more.changed))
+        gone = (*self.gone, *(path for path in more.gone if path not in known))
+        return Changes(gone, tuple(changed), tuple(path for path in self.in_place if path not in changed))
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,37 @@ def find_changes(old: Iterable[Record], new: Iterable[Record], names: Names, lin
     return listing.get() if total <= MOST_CHANGES else None
 
 
+def find_suspects(read: Callable[[], Iterable[Record]], names: Names) -> Changes | None:
+    """What may be linked over there and is not here, to be pushed anew; None when it is too much to list.
+
+    A full push finds a file in order that has the size and time it should, and so leaves two names linked that here
+    are two files, if those are the same in both. `read` reads the records of the scan, twice.
+    """
+    common = _found_twice(_look(packed) for path, packed in read() if _is_first_name(path, packed, names))
+    suspects = [(path, packed) for path, packed in read() if _look(packed) in common]
+    if len(suspects) > MOST_CHANGES:
+        return None
+    gone = tuple(path for path, packed in suspects if _read(packed).kind != stat.S_IFREG)
+    return Changes(gone, tuple(path for path, _ in suspects), ())
+
+
+def _is_first_name(path: bytes, packed: bytes, names: Names) -> bool:
+    """Whether an entry counts as a file; a directory never does, nor does another name of the same file."""
+    entry = _read(packed)
+    return entry.kind != stat.S_IFDIR and names.get(entry.inode, [path])[0] == path
+
+
+def _look(packed: bytes) -> int:
+    """A number that two files share if rsync takes them for the same."""
+    mode, _, _, _, size, mtime, _, _, _ = STAT.unpack(packed)
+    return hash((stat.S_IFMT(mode), size, mtime))
+
+
+def _found_twice(numbers: Iterable[int]) -> frozenset[int]:
+    in_order = sorted(array("q", numbers))
+    return frozenset(one for one, other in zip(in_order, islice(in_order, 1, None)) if one == other)
+
+
 class _Listing:
     """The lists while they grow."""
 
@@ -71,7 +111,7 @@ class _Listing:
         self._gone_top: bytes | None = None
 
     def add(self, path: bytes, before: bytes | None, after: bytes | None) -> None:
-        old, new = _read(before), _read(after)
+        old, new = (None if packed is None else _read(packed) for packed in (before, after))
         if old and (new is None or _must_go(old, new)):
             self._delete(path, old)
         if new is None:
@@ -114,9 +154,7 @@ def _may_change_in_place(old: _Stat, new: _Stat) -> bool:
     return new.size >= LARGE_BYTES and all(each.kind == stat.S_IFREG and each.links == 1 for each in both)
 
 
-def _read(packed: bytes | None) -> _Stat | None:
-    if packed is None:
-        return None
+def _read(packed: bytes) -> _Stat:
     mode, _, _, links, size, _, _, inode, device = STAT.unpack(packed)
     return _Stat(stat.S_IFMT(mode), links, size, (device, inode))
 
@@ -140,5 +178,5 @@ def _side_by_side(old: Iterator[Record], new: Iterator[Record]) -> _Pairs:
 
 
 def as_list(paths: Iterable[bytes]) -> bytes:
-    """Paths as rsync reads them with --from0."""
-    return b"".join((path if path != ROOT else b".") + b"\0" for path in paths)
+    """Paths as rsync reads them with --from0. The dot has it mend the root, which leads to all of them."""
+    return b"".join(b"./" + path + b"\0" for path in paths)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from ebbtide_agent.host import changes
-from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes
+from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects
 from ebbtide_agent.host.index import STAT, TOO_YOUNG
 from tests.unit.agent.trees import DIRECTORY, FILE, LINK, Inode, Tree, names_of, records, trees
 
@@ -163,5 +163,50 @@ def test_too_many_changes_are_no_list_and_the_scan_is_read_to_its_end(monkeypatc
     assert len(list(kept)) == 10
 
 
-def test_a_list_ends_every_path_and_names_the_root() -> None:
-    assert as_list([b"", b"a\nb"]) == b".\0a\nb\0"
+def test_a_list_ends_every_path_and_leads_to_it_from_the_root() -> None:
+    assert as_list([b"a\nb", b"-c/d"]) == b"./a\nb\0./-c/d\0"
+
+
+def suspects(tree: Tree) -> Changes:
+    found = find_suspects(lambda: records(tree), names_of(tree))
+    assert found is not None
+    return found
+
+
+def test_two_files_that_rsync_takes_for_one_are_suspect_with_all_their_names() -> None:
+    one, other, third = Inode(1, FILE, 5, 1), Inode(2, FILE, 5, 2), Inode(3, FILE, 6, 1)
+    link, another = Inode(4, LINK, 5, 1), Inode(5, LINK, 5, 1)
+
+    found = suspects(a_tree(a=one, b=one, c=other, d=third, e=third, f=link, g=another))
+
+    assert found == Changes((b"f", b"g"), (b"a", b"b", b"c", b"f", b"g"), ())
+
+
+def test_the_names_of_one_file_and_directories_are_not_suspect() -> None:
+    one = Inode(1, FILE, 5, 1)
+
+    assert suspects(a_tree(a=one, b=one, d=TOP, e=TOP)) == Changes((), (), ())
+
+
+@given(tree=trees())
+def test_with_the_suspects_anew_no_two_files_are_linked_whatever_a_full_push_left_linked(tree: Tree) -> None:
+    """In the store every two files that look the same are one."""
+    store = Store(tree)
+    looks = {path: (inode.mode, inode.size) for path, inode in tree.items() if inode.mode != DIRECTORY}
+    cells = {look: [tree[path]] for path, look in looks.items()}
+    store.names.update({path: cells[look] for path, look in looks.items()})
+
+    found = suspects(tree)
+    for path in found.gone:
+        store.delete(path)
+    store.push(found.changed, tree)
+
+    assert store.as_tree() == Store(tree).as_tree()
+
+
+def test_what_is_to_be_written_anew_is_changed_in_place_no_more() -> None:
+    changes = Changes((b"x",), (b"new-link",), (b"large", b"log"))
+
+    both = changes.and_also(Changes((b"link", b"new-link"), (b"large", b"link", b"new-link"), ()))
+
+    assert both == Changes((b"x", b"link"), (b"new-link", b"large", b"link"), (b"log",))
