@@ -15,11 +15,14 @@ YOUNG_NS = 2 * 10**9
 # The names of hard links are what the scan keeps in memory.
 MOST_LINKED_NAMES = 200_000
 
-# Where the kernel itself keeps a change time to be trusted. Elsewhere (network, FUSE, FAT) every push is a full one.
+# Where the kernel itself keeps a change time to be trusted. Elsewhere (network, FUSE) every push is a full one.
 _TRUSTED = (
     "bcachefs", "btrfs", "devtmpfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "overlay", "proc",
     "ramfs", "reiserfs", "squashfs", "sysfs", "tmpfs", "xfs", "zfs",
 )  # fmt: skip
+# Small as they are, for instance below /boot/efi, all of them is pushed every night.
+_ALWAYS_YOUNG = ("exfat", "msdos", "vfat")
+_FOR_EVER_NS = -(1 << 62)
 _MOUNTS = "/proc/self/mountinfo"
 
 
@@ -54,9 +57,8 @@ def scan(tree: Tree, tally: Tally) -> Iterator[Record]:
     Raises Undecidable when only a full push can tell what is in the tree.
     """
     top = os.lstat(tree.root)
-    trusted = _Trust()
-    trusted.check(top.st_dev, tree.root)
-    yield _record(ROOT, top, tree.young_ns, tally)
+    ages = _Ages(tree.young_ns)
+    yield _record(ROOT, top, ages.young_ns(top.st_dev, tree.root), tally)
     pending = [(ROOT, _names(tree.root))]
     while pending:
         prefix, names = pending[-1]
@@ -70,9 +72,8 @@ def scan(tree: Tree, tally: Tally) -> Iterator[Record]:
             continue
         is_directory = stat.S_ISDIR(found.st_mode)
         is_outside = is_directory and tree.one_file_system and found.st_dev != top.st_dev
-        if found.st_dev not in trusted.known and not is_outside:
-            trusted.check(found.st_dev, where)
-        yield _record(path, found, tree.young_ns, tally)
+        young_ns = _FOR_EVER_NS if is_outside else ages.young_ns(found.st_dev, where)
+        yield _record(path, found, young_ns, tally)
         if is_directory and not is_outside:
             pending.append((path + b"/", _names(where)))
 
@@ -130,19 +131,27 @@ def _names(where: bytes) -> list[bytes]:
         raise Undecidable(f"{os.fsdecode(where)} cannot be read: {error.strerror}") from error
 
 
-class _Trust:
-    """Knows the file systems that a scan has met."""
+class _Ages:
+    """Knows of each file system from when on a change is too young to be sure of it."""
 
-    def __init__(self) -> None:
-        self.known: set[int] = set()
+    def __init__(self, young_ns: int) -> None:
+        self._young_ns = young_ns
+        self._known: dict[int, int] = {}
         self._mounts = _read_mounts()
 
-    def check(self, device: int, where: bytes) -> None:
+    def young_ns(self, device: int, where: bytes) -> int:
         """Raises Undecidable on a file system whose change times mean little."""
-        kind = _kind_of(os.path.realpath(where), self._mounts)
+        if device not in self._known:
+            self._known[device] = self._look(os.path.realpath(where))
+        return self._known[device]
+
+    def _look(self, where: bytes) -> int:
+        kind = _kind_of(where, self._mounts)
+        if kind in _ALWAYS_YOUNG:
+            return _FOR_EVER_NS
         if kind not in _TRUSTED:
             raise Undecidable(f"{os.fsdecode(where)} is on {kind}, whose change times are not to be trusted")
-        self.known.add(device)
+        return self._young_ns
 
 
 def _read_mounts() -> dict[bytes, str]:
