@@ -1,5 +1,6 @@
 """The index as a file: what was written is read again, in order, and damage is never mistaken for an index."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,8 +44,11 @@ def test_an_index_longer_than_any_buffer_is_read_whole(tmp_path: Path) -> None:
 
 
 @given(data=some.data())
-def test_damage_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: some.DataObject) -> None:
-    path = committed(tmp_path_factory.mktemp("index"), list(records(_one())))
+def test_damage_is_noticed_or_does_none(tmp_path_factory: pytest.TempPathFactory, data: some.DataObject) -> None:
+    """A byte that only says how hard the compressor tried may be another."""
+    content = list(records(_one()))
+    path = committed(tmp_path_factory.mktemp("index"), content)
+    length = path.stat().st_size
     body = bytearray(path.read_bytes())
     if data.draw(some.booleans()):
         del body[data.draw(some.integers(0, len(body) - 1)) :]
@@ -55,8 +59,9 @@ def test_damage_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: some.
     index = find_index(path)
 
     if index is not None:
-        with pytest.raises(DamagedIndex):
-            list(index.records())
+        with suppress(DamagedIndex):
+            assert list(index.records()) == content
+            assert len(body) == length
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"schema": 2}', b'{"schema": 1, "agent": "0.1.0"}', b"\xff" * 2000])
