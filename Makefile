@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-CODE := app.py chalicelib agent ebbtide_console tools tests
+CODE := app.py chalicelib agent ebbtide_console tools tests bench
 
-.PHONY: help night clean-night setup check test long faults package agent clean
+.PHONY: help night clean-night setup check test long faults mutations bench package agent clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,11 +20,20 @@ clean-night: ## remove every trace of the nights
 test: setup ## every test that this machine can run; says which it skipped and why
 	@$(BIN)/pytest -q -n 4
 
-long: $(READY) ## a hundred thousand simulated nights (NIGHTS=1000, MINUTES=10 for fewer); see tests/sim/long-nights.json
-	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf)
+long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped (NIGHTS=1000, MINUTES=10, FIRST=0)
+	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf) \
+		$(if $(FIRST),--first-seed $(FIRST))
 
 faults: setup ## play every test of a fault, and write what came of it into docs/faults.md
 	@$(BIN)/python -m tools.fault_reference --play
+
+mutations: $(READY) ## each guard taken out by itself, to see a test go red; writes docs/mutations.md
+	@$(BIN)/python -m tools.mutations --write
+
+bench: $(READY) ## how it stands ten thousand hosts and a hundred thousand snapshots; see bench/README.md
+	@$(BIN)/python -m bench.storm
+	@$(BIN)/python -m bench.retention
+	@$(BIN)/python -m bench.tell
 
 check: $(READY) ## format, lint, strict types, import directions, docs
 	@$(BIN)/ruff format --check $(CODE)

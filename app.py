@@ -3,9 +3,11 @@
 How to read this program: a schedule ticks every five minutes and opens the runs that are due; every open run is
 reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.py` decides). The receiver's events and
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
-When a run closes, `copy` sends its snapshot to the DR region and `prune` applies retention; a `drill` or a `restore`
-opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its run or recovery.
-Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
+A host's report is recorded, no more: thousands come within minutes, and nothing follows from a single one.
+When a run closes, `copy` sends its snapshot to the DR region and offers it to the vault, and `prune` applies retention;
+a `drill` or a `restore` opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its
+run or recovery, and every noon `preflight` looks whether the next night has what it needs. Whatever ends wakes
+`tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -23,14 +25,17 @@ from chalice.app import Chalice, CloudWatchEvent, Rate
 from chalicelib import wire
 from chalicelib.aws.metrics import emit
 from chalicelib.core import measures
-from chalicelib.errors import ConfigError, PermanentError, Refused
+from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayError
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
 from chalicelib.flows.copy import copy_snapshots
+from chalicelib.flows.cost import cost_of_a_month
 from chalicelib.flows.forget import forget_host as forget_the_host
 from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
 from chalicelib.flows.hold import release as release_snapshot
+from chalicelib.flows.offer import offer_snapshots
+from chalicelib.flows.preflight import preflight as look_ahead
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
 from chalicelib.flows.reconcile import Outcome, reconcile
@@ -57,7 +62,7 @@ def tick(event: CloudWatchEvent) -> None:
     ticked = tick_once(the_world(), the_time(), new_nonce)
     log.info("ticked", opened=_texts(ticked.opened), runs=_texts(ticked.runs), recoveries=_texts(ticked.recoveries))
     for fault in ticked.faults:
-        log.error("a receiver was passed over", why=fault)
+        log.error("passed over", why=fault)
     emit(measures.TICKED)
 
 
@@ -67,6 +72,15 @@ def sweep(event: CloudWatchEvent) -> None:
     for fault in swept.faults:
         log.warning("could not be swept", why=fault)
     log.info("swept", removed={removal.id: removal.why for removal in swept.removed})
+
+
+@app.lambda_function(name="preflight")
+def preflight(event: Payload, context: Any) -> dict[str, Any]:
+    """Once a day, by a schedule of the template, and for an operator who has mended something."""
+    looked = look_ahead(the_world(), the_time())
+    for trouble in looked.troubles:
+        log.warning("found by day", kind=trouble.kind.value, what=trouble.what)
+    return wire.looked(looked)
 
 
 @app.lambda_function(name="reconcile_run")
@@ -84,17 +98,22 @@ def recover(event: Payload, context: Any) -> None:
 @app.lambda_function(name="copy")
 def copy(event: Payload, context: Any) -> None:
     with final_faults_logged(event):
+        offered = offer_snapshots(the_world(), the_time())
+        for failure in offered.failed:
+            log.warning("offer failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
+        log.info("offered", snapshots=offered.snapshots)
+    with final_faults_logged(event):
         copied = copy_snapshots(the_world(), the_time())
         for failure in copied.failed:
-            log.warning("copy failed", snapshot=failure.snapshot_id, attempts=failure.attempts, why=failure.why)
+            log.warning("copy failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
         log.info("copied", asked=copied.asked, waiting=copied.waiting)
 
 
 @app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")
 def on_report(event: CloudWatchEvent) -> None:
-    detail = EventBridgeEvent(event.to_dict()).detail
-    with final_faults_logged(detail):
-        tell(wake.on_report(detail, the_world(), the_time()))
+    report = EventBridgeEvent(event.to_dict())
+    with final_faults_logged(report.detail):
+        tell(wake.on_report(report.source, report.detail, the_world(), the_time()))
 
 
 @app.on_cw_event(
@@ -131,7 +150,7 @@ def tell_operators(event: Payload, context: Any) -> None:
 def apply_policy(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_apply(event)
     try:
-        result = apply_the_policy(request.text, request.expected, the_world())
+        result = apply_the_policy(request.text, request.expected, the_world(), the_time())
     except ConfigError as error:
         return wire.refused_policy(error.faults)
     return wire.applied(result.version, result.changes)
@@ -154,10 +173,21 @@ def restore(event: Payload, context: Any) -> dict[str, Any]:
     return wire.recovery_payload(open_restore(request, the_world(), the_time()))
 
 
+@app.lambda_function(name="cost")
+def cost(event: Payload, context: Any) -> dict[str, Any]:
+    estimated, budget = cost_of_a_month(the_world())
+    return wire.priced(estimated, budget)
+
+
 @app.lambda_function(name="prune")
 def prune(event: Payload, context: Any) -> dict[str, Any]:
+    """Of two at once one prunes: the other says so, and is none that failed."""
     request = wire.parse_prune(event)
-    plan = prune_snapshots(the_world(), the_time(), request.dry_run, request.allow)
+    try:
+        plan = prune_snapshots(the_world(), the_time(), request.dry_run, request.allow, context.aws_request_id)
+    except UnderWayError as fault:
+        log.info("not pruned", why=str(fault))
+        return wire.not_pruned(str(fault))
     pruned = wire.pruned(plan)
     log.info("pruned", marked=pruned["marked"], deleted=pruned["deleted"], refused=pruned["refused"])
     emit(() if request.dry_run else measures.of_pruning(plan))

@@ -32,6 +32,10 @@ class TokenTakenError(TransientError):
     """This client token came with another request before: that one may have launched a machine, this one has not."""
 
 
+class UnderWayError(TransientError):
+    """Someone else is at just that now: it is done without whoever asks."""
+
+
 class PermanentError(EbbtideError):
     """It will not work next time either: record it, tell someone, do not retry."""
 

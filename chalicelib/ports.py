@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from chalicelib.core.model import (
+    Copying,
     CopyIntent,
     HostResult,
     Lease,
@@ -20,6 +21,8 @@ from chalicelib.core.model import (
     SnapshotLock,
     Volume,
 )
+from chalicelib.core.preflight import Key, Preflight, Quota, QuotaName
+from chalicelib.core.retention import Rules
 from chalicelib.core.telling import Told
 
 
@@ -50,6 +53,9 @@ class Machines(Protocol):
         Raises CapacityError, TokenSpentError when that one is gone, TokenTakenError when it was another request.
         """
 
+    def would_launch(self, request: LaunchRequest) -> None:
+        """Raises what EC2 has against the request; nothing is launched. Whether there is room it does not say."""
+
     def terminate(self, machine_id: str) -> None:
         """Absent is success."""
 
@@ -65,6 +71,12 @@ class Volumes(Protocol):
     def create_volume(
         self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
     ) -> Volume: ...
+
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        """Ask EBS to make it as large; it takes a while, and refuses for hours after the last time."""
+
+    def is_growing(self, volume_id: str) -> bool:
+        """Whether that is still under way, so that its machine would not see all of it."""
 
     def attach(self, volume_id: str, machine_id: str) -> None:
         """Attach; already attached to that machine is success."""
@@ -84,8 +96,11 @@ class Volumes(Protocol):
     def find_images(self) -> dict[str, str]:
         """Which image of our own account is made of a snapshot: image ids by snapshot id, from all pages."""
 
-    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
-        """Those of the given snapshots that another account may use. One call each; an absent one is not shared."""
+    def find_shared(self, snapshot_ids: Iterable[str], but: str | None = None) -> frozenset[str]:
+        """Those of the given snapshots that another account than `but` may use. One call each; absent is not shared."""
+
+    def share(self, snapshot_id: str, account: str) -> None:
+        """Let another account use a snapshot, and so copy it. Raises PermanentError when its encryption forbids it."""
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         """One attempt, never retried: CreateSnapshot has no client token."""
@@ -97,13 +112,24 @@ class Volumes(Protocol):
 
 
 class Copies(Protocol):
-    """Our snapshots' copies in the region that the policy names."""
+    """Copies of snapshots, in whatever region they are wanted: those of our own, and those shared with us."""
 
     def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
         """Every snapshot of our own account there with all of `tags`, from all pages."""
 
-    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
-        """One attempt, never retried: CopySnapshot has no client token."""
+    def find_shared(self, region: str, owner: str) -> list[Snapshot]:
+        """Every snapshot of that account there that ours may use, from all pages; their tags cannot be seen."""
+
+    def copy(
+        self,
+        region: str,
+        snapshot_id: str,
+        description: str,
+        tags: Mapping[str, str],
+        source_region: str | None = None,
+    ) -> None:
+        """Of a snapshot in our own region, unless it says another. One attempt, never retried: CopySnapshot has no
+        client token."""
 
 
 class Address(Protocol):
@@ -129,8 +155,8 @@ class Archive(Protocol):
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""
 
-    def list(self, prefix: str) -> list[str]:
-        """Every key under the prefix, from all pages, sorted."""
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        """Every key under the prefix that sorts after `after`, from all pages, sorted."""
 
 
 class Catalog(Protocol):
@@ -163,7 +189,8 @@ class Catalog(Protocol):
     def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
         """All, or one host's, oldest first."""
 
-    def forget_points(self, snapshot_id: str) -> None: ...
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        """Those of these hosts in the snapshot. Absent is success."""
 
     def mark_proven(self, point: RestorePoint) -> None: ...
 
@@ -183,6 +210,12 @@ class Catalog(Protocol):
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         """Absent is success."""
 
+    def find_copying(self) -> list[Copying]:
+        """The latest look at each place that copies were ever wanted in."""
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        """Write if the stored version is still `copying.version`, 0 being none; None if someone was faster."""
+
     def find_lease(self, name: str) -> Lease | None:
         """The lease as it was last written, whether it still runs or not."""
 
@@ -195,10 +228,33 @@ class Catalog(Protocol):
     def find_pruning(self) -> Pruning | None:
         """The latest; None when there was none."""
 
+    def record_preflight(self, preflight: Preflight) -> None:
+        """The latest stays, in whatever order they come."""
+
+    def find_preflight(self) -> Preflight | None:
+        """The latest; None when there was none."""
+
     def find_told(self) -> list[Told]: ...
 
     def save_told(self, told: Told) -> Told | None:
         """Write if the stored version is still `told.version` (0: absent); what is stored, or None if too late."""
+
+
+class Account(Protocol):
+    """What the account holds for us, and how much it lets us have; only ever looked at."""
+
+    def default_key(self, region: str) -> str:
+        """What EBS encrypts new volumes and copies with there."""
+
+    def look_at_key(self, region: str, key_id: str) -> Key:
+        """Its state, and whether a dry use of it goes well."""
+
+    def find_quota(self, region: str, name: QuotaName) -> Quota:
+        """The account's limit there, and how much of it is used now, by whomever."""
+
+    def vcpus_of(self, instance_types: Iterable[str]) -> Mapping[str, int]: ...
+
+    def has_parameter(self, name: str) -> bool: ...
 
 
 class Lambdas(Protocol):
@@ -223,15 +279,21 @@ class Watch(Protocol):
 
 
 class StackRole(StrEnum):
-    """Which region's part this deployment plays: the one that makes backups, or the one that stands by with copies."""
+    """What this deployment is: the one that makes backups, one that stands by with copies that were made for it in
+    another region, or one that does with copies that it pulls into another account."""
 
     PRIMARY = "primary"
     STANDBY = "standby"
+    VAULT = "vault"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the deployment decided: names and ids from the template's environment; the preferred subnet first."""
+    """What the deployment decided: names and ids from the template's environment; the preferred subnet first.
+
+    `vault_account` is whom snapshots may be shared with. A vault knows `primary_account`, whose snapshots it copies,
+    and what it keeps at least, whatever the policy says, which comes from there.
+    """
 
     receiver_group: str
     drill_group: str
@@ -240,10 +302,18 @@ class Settings:
     region: str
     agent: str
     role: StackRole = StackRole.PRIMARY
+    vault_account: str | None = None
+    primary_account: str | None = None
+    keep_at_least: Rules = field(default_factory=Rules)
 
     @property
     def is_standby(self) -> bool:
-        return self.role is StackRole.STANDBY
+        """Whether it stands by with copies, wherever they come from: it makes no backups of its own."""
+        return self.role is not StackRole.PRIMARY
+
+    @property
+    def is_vault(self) -> bool:
+        return self.role is StackRole.VAULT
 
     @property
     def subnet(self) -> str:
@@ -252,14 +322,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class World:
-    """Everything a flow may touch."""
+    """Everything a flow may touch. `receipts` is the archive that a vault's receipts go to: that of whom it copies."""
 
     machines: Machines
     volumes: Volumes
     copies: Copies
     address: Address
     archive: Archive
+    receipts: Archive
     catalog: Catalog
+    account: Account
     lambdas: Lambdas
     alarms: Alarms
     watch: Watch

@@ -14,23 +14,23 @@ PREFIX = "ebbtide-dev-"
 LONGEST_LAMBDA_SECONDS = 900
 
 
-def invoke(function: str, payload: Mapping[str, Any], prefix: str = PREFIX) -> dict[str, Any]:
-    """Invoke a function of the control plane by its short name and return its answer.
+def invoke(function: str, payload: Mapping[str, Any], region: str | None = None) -> dict[str, Any]:
+    """Invoke a function of the control plane by its short name and return its answer; default: the profile's region.
 
     Raises TransientError when AWS cannot be reached, PermanentError when the function failed.
     """
     config = Config(read_timeout=LONGEST_LAMBDA_SECONDS, retries={"total_max_attempts": 1})
     try:
-        client = boto3.Session().client("lambda", config=config)
-        answer = client.invoke(FunctionName=prefix + function, Payload=json.dumps(payload).encode())
+        client = boto3.Session(region_name=region).client("lambda", config=config)
+        answer = client.invoke(FunctionName=PREFIX + function, Payload=json.dumps(payload).encode())
     except (BotoCoreError, ClientError) as error:
         raise TransientError(
-            f"function {prefix + function} could not be invoked: {error}; check the AWS profile, region and endpoint"
+            f"function {PREFIX + function} could not be invoked: {error}; check the AWS profile, region and endpoint"
         ) from error
     result: Any = json.loads(answer["Payload"].read() or b"null")
     if "FunctionError" in answer:
         message = result.get("errorMessage", result) if isinstance(result, dict) else result
-        raise PermanentError(f"function {prefix + function} failed: {message}")
+        raise PermanentError(f"function {PREFIX + function} failed: {message}")
     return dict(result or {})
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.model import (
+    Copying,
     CopyIntent,
     HostResult,
     Lease,
@@ -20,6 +21,8 @@ from chalicelib.core.model import (
     SnapshotLock,
     Volume,
 )
+from chalicelib.core.preflight import ENABLED, Preflight, Quota, QuotaName
+from chalicelib.core.preflight import Key as KmsKey
 from chalicelib.core.telling import Told
 from chalicelib.errors import CapacityError, EbbtideError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest, Settings, World
@@ -44,13 +47,18 @@ def put_if_absent(shelf: dict[Key, Value], key: Key, value: Value) -> bool:
 
 @dataclass
 class FakeMachines:
-    """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of."""
+    """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of.
+
+    `against` is what EC2 has against types, subnets and groups, whether it is `tried` or launched.
+    """
 
     now: datetime = A_MOMENT
     by_id: dict[str, Machine] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     requests: list[LaunchRequest] = field(default_factory=list)
     no_capacity_for: set[str] = field(default_factory=set)
+    against: dict[str, EbbtideError] = field(default_factory=dict)
+    tried: list[LaunchRequest] = field(default_factory=list)
 
     def find(self, tags: Mapping[str, str]) -> list[Machine]:
         return [machine for machine in self.by_id.values() if carries(machine.tags, tags)]
@@ -79,6 +87,12 @@ class FakeMachines:
             raise TokenSpentError(f"{machine.id} is terminated")
         return machine
 
+    def would_launch(self, request: LaunchRequest) -> None:
+        self.tried.append(request)
+        for what in (request.instance_type, request.subnet, request.security_group):
+            if what in self.against:
+                raise self.against[what]
+
     def terminate(self, machine_id: str) -> None:
         if machine_id in self.by_id:
             self.by_id[machine_id] = replace(self.by_id[machine_id], state="terminated", address=None)
@@ -89,7 +103,11 @@ class FakeMachines:
 
 @dataclass
 class FakeVolumes:
-    """A volume is available at once; a snapshot stays pending until the test completes it."""
+    """A volume is available at once; a snapshot stays pending until the test completes it.
+
+    `shared` are snapshots that some other account may use, `shared_with` says of others which; what is `unshareable` is
+    encrypted under AWS's own key.
+    """
 
     machines: FakeMachines
     now: datetime = A_MOMENT
@@ -100,6 +118,11 @@ class FakeVolumes:
     locks: list[SnapshotLock] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
+    unshareable: set[str] = field(default_factory=set)
+    shared_with: dict[str, set[str]] = field(default_factory=dict)
+    grown: list[tuple[str, int]] = field(default_factory=list)
+    growing: set[str] = field(default_factory=set)
+    growth_fault: EbbtideError | None = None
     created: int = 0
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
@@ -124,6 +147,15 @@ class FakeVolumes:
         self.volumes[volume.id] = volume
         return volume
 
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        self.grown.append((volume_id, size_gib))
+        if self.growth_fault:
+            raise self.growth_fault
+        self.volumes[volume_id] = replace(self.volumes[volume_id], size_gib=size_gib)
+
+    def is_growing(self, volume_id: str) -> bool:
+        return volume_id in self.growing
+
     def attach(self, volume_id: str, machine_id: str) -> None:
         if self.volumes[volume_id].zone != self.machines.by_id[machine_id].zone:
             raise PermanentError(f"{volume_id} is not in the zone of {machine_id}")
@@ -144,8 +176,14 @@ class FakeVolumes:
     def find_images(self) -> dict[str, str]:
         return dict(self.images)
 
-    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
-        return frozenset(snapshot_ids) & self.shared
+    def find_shared(self, snapshot_ids: Iterable[str], but: str | None = None) -> frozenset[str]:
+        with_others = {each for each, accounts in self.shared_with.items() if accounts - {but}}
+        return frozenset(snapshot_ids) & (self.shared | with_others)
+
+    def share(self, snapshot_id: str, account: str) -> None:
+        if snapshot_id in self.unshareable:
+            raise PermanentError(f"{snapshot_id} is under AWS's own key")
+        self.shared_with.setdefault(snapshot_id, set()).add(account)
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         self.created += 1
@@ -172,19 +210,32 @@ class FakeVolumes:
 class FakeCopies:
     """Snapshots in other regions, by region and id; a copy stays pending until the test completes or breaks it.
 
+    `shared` is what other accounts share with this one, by region and owner.
+
     `fault` is raised by every copy from now on, before or after it takes effect.
     """
 
     now: datetime = A_MOMENT
     by_region: dict[str, dict[str, Snapshot]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    shared: dict[tuple[str, str], list[Snapshot]] = field(default_factory=dict)
     fault: Exception | None = None
     takes_effect: bool = False
 
     def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
         return [snapshot for snapshot in self.by_region.get(region, {}).values() if carries(snapshot.tags, tags)]
 
-    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
+    def find_shared(self, region: str, owner: str) -> list[Snapshot]:
+        return list(self.shared.get((region, owner), ()))
+
+    def copy(
+        self,
+        region: str,
+        snapshot_id: str,
+        description: str,
+        tags: Mapping[str, str],
+        source_region: str | None = None,
+    ) -> None:
         self.asked.append((region, snapshot_id))
         if self.fault is None or self.takes_effect:
             number = len(self.asked)
@@ -198,6 +249,39 @@ class FakeCopies:
         for copied in self.by_region.get(region, {}).values():
             if copied.state == "pending":
                 self.by_region[region][copied.id] = replace(copied, state=state, progress=100)
+
+
+@dataclass
+class FakeAccount:
+    """Everything is there and allowed; a test says what is not. What is `unseen` raises what it says, by name."""
+
+    keys: dict[str, KmsKey] = field(default_factory=dict)
+    default: str = "key-1"
+    limits: dict[tuple[str, QuotaName], float] = field(default_factory=dict)
+    used: dict[tuple[str, QuotaName], float] = field(default_factory=dict)
+    missing_parameters: set[str] = field(default_factory=set)
+    unseen: dict[str, EbbtideError] = field(default_factory=dict)
+
+    def default_key(self, region: str) -> str:
+        return self._seen(f"{self.default} of {region}") and self.default
+
+    def look_at_key(self, region: str, key_id: str) -> KmsKey:
+        return self.keys.get(self._seen(key_id), KmsKey(key_id, region, ENABLED))
+
+    def find_quota(self, region: str, name: QuotaName) -> Quota:
+        place = (region, QuotaName(self._seen(name)))
+        return Quota(name, region, self.limits.get(place, 1_000_000), self.used.get(place, 0))
+
+    def vcpus_of(self, instance_types: Iterable[str]) -> Mapping[str, int]:
+        return dict.fromkeys(instance_types, 2)
+
+    def has_parameter(self, name: str) -> bool:
+        return self._seen(name) not in self.missing_parameters
+
+    def _seen(self, what: str) -> str:
+        if what in self.unseen:
+            raise self.unseen[what]
+        return what
 
 
 @dataclass
@@ -228,8 +312,8 @@ class FakeArchive:
     def put_once(self, key: str, body: bytes) -> bool:
         return put_if_absent(self.objects, key, body)
 
-    def list(self, prefix: str) -> list[str]:
-        return sorted(key for key in self.objects if key.startswith(prefix))
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        return sorted([key for key in self.objects if key.startswith(prefix) and key > after])
 
 
 @dataclass
@@ -240,8 +324,10 @@ class FakeCatalog:
     points: dict[tuple[str, str], RestorePoint] = field(default_factory=dict)
     recoveries: dict[RecoveryId, Recovery] = field(default_factory=dict)
     copy_intents: dict[tuple[str, str], CopyIntent] = field(default_factory=dict)
+    copying: dict[str, Copying] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     pruning: Pruning | None = None
+    preflight: Preflight | None = None
     told: dict[str, Told] = field(default_factory=dict)
 
     def policy_version(self) -> str | None:
@@ -263,8 +349,8 @@ class FakeCatalog:
         return self.runs[run_id]
 
     def find_runs(self, receiver: str, limit: int = 10) -> list[Run]:
-        ids = sorted((run_id for run_id in self.runs if run_id.receiver == receiver), reverse=True)
-        return [self.runs[run_id] for run_id in ids[:limit]]
+        runs = [run for run_id, run in self.runs.items() if run_id.receiver == receiver]
+        return sorted(runs, key=lambda run: (run.id.day, run.id.attempt), reverse=True)[:limit]
 
     def save_run(self, run: Run) -> Run | None:
         if self.runs[run.id].version != run.version:
@@ -276,7 +362,7 @@ class FakeCatalog:
         return put_if_absent(self.results, (result.run, result.id), result)
 
     def find_results(self, run_id: RunId) -> list[HostResult]:
-        return [result for (run, _), result in sorted(self.results.items()) if run == run_id]
+        return sorted([each for (run, _), each in self.results.items() if run == run_id], key=lambda each: each.id)
 
     def record_point(self, point: RestorePoint) -> None:
         self.points.setdefault((point.host_id, point.snapshot_id), point)
@@ -285,8 +371,9 @@ class FakeCatalog:
         points = [point for point in self.points.values() if host_id in (None, point.host_id)]
         return sorted(points, key=lambda point: (point.at, point.host_id, point.snapshot_id))
 
-    def forget_points(self, snapshot_id: str) -> None:
-        self.points = {key: point for key, point in self.points.items() if point.snapshot_id != snapshot_id}
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        for host_id in host_ids:
+            self.points.pop((host_id, snapshot_id), None)
 
     def mark_proven(self, point: RestorePoint) -> None:
         if (key := (point.host_id, point.snapshot_id)) in self.points:
@@ -322,6 +409,16 @@ class FakeCatalog:
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self.copy_intents.pop((intent.region, intent.snapshot_id), None)
 
+    def find_copying(self) -> list[Copying]:
+        return [each for _, each in sorted(self.copying.items())]
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        stored = self.copying.get(copying.place)
+        if (stored.version if stored else 0) != copying.version:
+            return None
+        self.copying[copying.place] = replace(copying, version=copying.version + 1)
+        return self.copying[copying.place]
+
     def find_lease(self, name: str) -> Lease | None:
         return self.leases.get(name)
 
@@ -337,6 +434,12 @@ class FakeCatalog:
 
     def find_pruning(self) -> Pruning | None:
         return self.pruning
+
+    def record_preflight(self, preflight: Preflight) -> None:
+        self.preflight = max(preflight, self.preflight or preflight, key=lambda each: each.at)
+
+    def find_preflight(self) -> Preflight | None:
+        return self.preflight
 
     def find_told(self) -> list[Told]:
         return [self.told[about] for about in sorted(self.told)]
@@ -396,7 +499,9 @@ class FakeWorld(World):
     copies: FakeCopies
     address: FakeAddress
     archive: FakeArchive
+    receipts: FakeArchive
     catalog: FakeCatalog
+    account: FakeAccount
     lambdas: FakeLambdas
     alarms: FakeAlarms
     watch: FakeWatch
@@ -405,13 +510,16 @@ class FakeWorld(World):
 def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = None) -> FakeWorld:
     """Nothing in it yet. Every call of its own makes a world of its own."""
     machines = FakeMachines()
+    archive = archive or FakeArchive()
     return FakeWorld(
         machines=machines,
         volumes=FakeVolumes(machines),
         copies=FakeCopies(),
         address=FakeAddress(),
-        archive=archive or FakeArchive(),
+        archive=archive,
+        receipts=archive,
         catalog=catalog or FakeCatalog(),
+        account=FakeAccount(),
         lambdas=FakeLambdas(),
         alarms=FakeAlarms(),
         watch=FakeWatch(),
@@ -486,7 +594,9 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         copies=Fused(world.copies, fuse),
         address=Fused(world.address, fuse),
         archive=Fused(world.archive, fuse),
+        receipts=Fused(world.receipts, fuse),
         catalog=Fused(world.catalog, fuse),
+        account=Fused(world.account, fuse),
         lambdas=Fused(world.lambdas, fuse),
         alarms=Fused(world.alarms, fuse),
         watch=Fused(world.watch, fuse),

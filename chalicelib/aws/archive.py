@@ -4,6 +4,11 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
+from chalicelib.errors import PermanentError
+
+# Hosts with volumes of their own write here themselves, and IAM knows no limit on size. What a function reads, a policy
+# or a report, is far smaller.
+LARGEST = 4 * 1024 * 1024
 
 
 class S3Archive:
@@ -12,14 +17,18 @@ class S3Archive:
         self._bucket = bucket
 
     def get(self, key: str) -> bytes:
-        """Raises KeyError when absent."""
+        """Raises KeyError when absent, PermanentError when it is larger than anything that is read here."""
         with told(f"reading {key} from the archive"):
             try:
-                return self._clients.s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+                answer = self._clients.s3.get_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
                 if code_of(error) == "NoSuchKey":
                     raise KeyError(key) from None
                 raise
+            if answer["ContentLength"] > LARGEST:
+                answer["Body"].close()
+                raise PermanentError(f"{key} has {answer['ContentLength']} bytes: expected at most {LARGEST}")
+            return answer["Body"].read()
 
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""
@@ -32,12 +41,13 @@ class S3Archive:
                 raise
         return True
 
-    def list(self, prefix: str) -> list[str]:
-        """Every key under the prefix, from all pages, sorted."""
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        """Every key under the prefix that sorts after `after`, from all pages, sorted."""
         pages = self._clients.s3.get_paginator("list_objects_v2")
+        start = {"StartAfter": after} if after else {}
         with told(f"listing {prefix} in the archive"):
             return sorted(
                 entry["Key"]
-                for page in pages.paginate(Bucket=self._bucket, Prefix=prefix)
+                for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **start)  # type: ignore[arg-type]
                 for entry in page.get("Contents", [])
             )

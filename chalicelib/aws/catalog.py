@@ -12,14 +12,16 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 | restore point | `points`          | `us0a#snap-0abc`              | absent; to be proven, present       |
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
 | copy's intent | `copies`          | `eu-central-1#snap-0abc`      | absent; then its version unchanged  |
+| copies' look  | `copying`         | `eu-central-1`                | absent; then its version unchanged  |
 | lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
 | pruning       | `pruning`         | `latest`                      | absent, or not newer than this one  |
+| preflight     | `preflight`       | `latest`                      | absent, or not newer than this one  |
 | what was told | `told`            | `host/us0a`                   | absent; then its version unchanged  |
 
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,19 @@ from chalicelib.aws import items
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import cancellations_of, code_of, told
 from chalicelib.core.ids import parse_run
-from chalicelib.core.model import CopyIntent, HostResult, Lease, Pruning, Recovery, RecoveryId, RestorePoint, Run, RunId
+from chalicelib.core.model import (
+    Copying,
+    CopyIntent,
+    HostResult,
+    Lease,
+    Pruning,
+    Recovery,
+    RecoveryId,
+    RestorePoint,
+    Run,
+    RunId,
+)
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 
 if TYPE_CHECKING:
@@ -37,7 +51,10 @@ if TYPE_CHECKING:
 
 _ABSENT = "attribute_not_exists(pk)"
 _NEWEST = "attribute_not_exists(pk) OR pruned <= :pruned"
+_NEWEST_LOOK = "attribute_not_exists(pk) OR looked <= :looked"
 _UNCHANGED = "version = :version"
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+_MOST_AT_ONCE = 25
 
 
 class DynamoCatalog:
@@ -103,19 +120,17 @@ class DynamoCatalog:
     # -- restore points
 
     def record_point(self, point: RestorePoint) -> None:
-        self._put(items.item("points", _point_key(point), items.point_values(point)), _ABSENT)
+        self._put(_point_item(point), _ABSENT)
 
     def find_points(self, host_id: str | None = None) -> list[RestorePoint]:
         found = self._query("points", f"{host_id}#" if host_id is not None else None)
         return sorted((items.read_point(point) for point in found), key=lambda point: (point.at, point.host_id))
 
-    def forget_points(self, snapshot_id: str) -> None:
-        for point in self.find_points():
-            if point.snapshot_id == snapshot_id:
-                self._delete("points", _point_key(point))
+    def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
+        self._delete_each("points", [_point_key(host_id, snapshot_id) for host_id in host_ids])
 
     def mark_proven(self, point: RestorePoint) -> None:
-        self._put(items.item("points", _point_key(point), items.point_values(point)), "attribute_exists(pk)")
+        self._put(_point_item(point), "attribute_exists(pk)")
 
     # -- recoveries
 
@@ -151,6 +166,15 @@ class DynamoCatalog:
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self._delete("copies", _copy_key(intent))
 
+    def find_copying(self) -> list[Copying]:
+        return [items.read_copying(found) for found in self._query("copying")]
+
+    def save_copying(self, copying: Copying) -> Copying | None:
+        saved = replace(copying, version=copying.version + 1)
+        new = items.item("copying", copying.place, items.copying_values(saved))
+        is_saved = self._put_first_or_next(new, copying.version)
+        return saved if is_saved else None
+
     # -- leases
 
     def find_lease(self, name: str) -> Lease | None:
@@ -172,6 +196,14 @@ class DynamoCatalog:
     def find_pruning(self) -> Pruning | None:
         found = self._get("pruning", "latest")
         return items.read_pruning(found) if found else None
+
+    def record_preflight(self, preflight: Preflight) -> None:
+        new = items.item("preflight", "latest", items.preflight_values(preflight))
+        self._put(new, _NEWEST_LOOK, {":looked": new["looked"]})
+
+    def find_preflight(self) -> Preflight | None:
+        found = self._get("preflight", "latest")
+        return items.read_preflight(found) if found else None
 
     def find_told(self) -> list[Told]:
         return [items.read_told(found) for found in self._query("told")]
@@ -255,6 +287,21 @@ class DynamoCatalog:
         with told(f"removing {pk} {sk}"):
             self._clients.dynamodb.delete_item(TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
+    def _delete_each(self, pk: str, sks: Sequence[str]) -> None:
+        """Whatever DynamoDB leaves undone of a batch, because it is short of throughput, is asked for by itself."""
+        for start in range(0, len(sks), _MOST_AT_ONCE):
+            keys = [{"pk": {"S": pk}, "sk": {"S": sk}} for sk in sks[start : start + _MOST_AT_ONCE]]
+            with told(f"removing {len(keys)} of {pk}, {keys[0]['sk']['S']} the first"):
+                answer = self._clients.dynamodb.batch_write_item(
+                    RequestItems={self._table: [{"DeleteRequest": {"Key": key}} for key in keys]}
+                )
+            for undone in answer.get("UnprocessedItems", {}).get(self._table, []):
+                self._delete(pk, undone["DeleteRequest"]["Key"]["sk"]["S"])
+
+
+def _point_item(point: RestorePoint) -> items.Item:
+    return items.item("points", _point_key(point.host_id, point.snapshot_id), items.point_values(point))
+
 
 def _run_key(run: RunId) -> tuple[str, str]:
     return f"runs#{run.receiver}", f"{run.day.isoformat()}#{run.attempt:06d}"
@@ -268,5 +315,5 @@ def _copy_key(intent: CopyIntent) -> str:
     return f"{intent.region}#{intent.snapshot_id}"
 
 
-def _point_key(point: RestorePoint) -> str:
-    return f"{point.host_id}#{point.snapshot_id}"
+def _point_key(host_id: str, snapshot_id: str) -> str:
+    return f"{host_id}#{snapshot_id}"

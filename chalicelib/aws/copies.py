@@ -1,4 +1,4 @@
-"""Our snapshots' copies in another region: found there, and asked for there."""
+"""Copies of snapshots, ours or shared with us: found in their region, and asked for there."""
 
 from collections.abc import Mapping
 
@@ -10,20 +10,31 @@ from chalicelib.core.model import Snapshot
 
 
 class Ec2Copies:
-    """`source` is the region of the snapshots that are copied. A request goes to the region it copies to."""
+    """`home` is our own region. A request goes to the region it copies to."""
 
-    def __init__(self, clients: Clients, source: str) -> None:
+    def __init__(self, clients: Clients, home: str) -> None:
         self._clients = clients
-        self._source = source
+        self._home = home
 
     def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
         with told(f"looking for copies of {dict(tags)} in {region}"):
             return find_snapshots(self._clients.ec2_in(region), tags)
 
-    def copy(self, region: str, snapshot_id: str, description: str, tags: Mapping[str, str]) -> None:
+    def find_shared(self, region: str, owner: str) -> list[Snapshot]:
+        with told(f"looking for snapshots that account {owner} shares with us in {region}"):
+            return find_snapshots(self._clients.ec2_in(region), {}, owner)
+
+    def copy(
+        self,
+        region: str,
+        snapshot_id: str,
+        description: str,
+        tags: Mapping[str, str],
+        source_region: str | None = None,
+    ) -> None:
         with told(f"copying snapshot {snapshot_id} to {region}"):
             self._clients.ec2_once_in(region).copy_snapshot(
-                SourceRegion=self._source,
+                SourceRegion=source_region or self._home,
                 SourceSnapshotId=snapshot_id,
                 Description=description,
                 Encrypted=True,

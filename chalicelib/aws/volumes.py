@@ -9,16 +9,27 @@ from chalicelib.aws import tagging
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
 from chalicelib.core.model import Snapshot, SnapshotLock, Volume
+from chalicelib.errors import PermanentError
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
         LockedSnapshotsInfoTypeDef,
+        PaginatorConfigTypeDef,
         SnapshotResponseTypeDef,
         SnapshotTypeDef,
         VolumeResponseTypeDef,
         VolumeTypeDef,
     )
+
+_KEY_OF_ONES_OWN = (
+    "a snapshot under AWS's own key cannot be shared: the volume must be encrypted under a key of your own, "
+    "see docs/deployment.md, The vault"
+)
+
+# The most of one answer. Without it EC2 puts everything into a single one, however large: 100,000 snapshots are some
+# 150 MB of XML. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
+_PAGES: "PaginatorConfigTypeDef" = {"PageSize": 1000}
 
 # Any name does: the machine finds its volume by the volume's id.
 _DEVICE = "/dev/sdf"
@@ -53,6 +64,24 @@ class EbsVolumes:
                     **source,  # type: ignore[arg-type]
                 )
             )
+
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        with told(f"growing volume {volume_id} to {size_gib} GiB"):
+            self._clients.ec2.modify_volume(VolumeId=volume_id, Size=size_gib)
+
+    def is_growing(self, volume_id: str) -> bool:
+        """A larger size is there as soon as EBS says `optimizing`; a volume that never changed is not found.
+
+        https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-modifications.html
+        """
+        with told(f"looking how far volume {volume_id} has grown"):
+            try:
+                answer = self._clients.ec2.describe_volumes_modifications(VolumeIds=[volume_id])
+            except ClientError as error:
+                if code_of(error) == "InvalidVolumeModification.NotFound":
+                    return False
+                raise
+        return any(each.get("ModificationState") == "modifying" for each in answer["VolumesModifications"])
 
     def attach(self, volume_id: str, machine_id: str) -> None:
         with told(f"attaching volume {volume_id} to machine {machine_id}"):
@@ -114,10 +143,11 @@ class EbsVolumes:
                 if "SnapshotId" in device.get("Ebs", {})
             }
 
-    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
-        return frozenset(snapshot_id for snapshot_id in snapshot_ids if self._is_shared(snapshot_id))
+    def find_shared(self, snapshot_ids: Iterable[str], but: str | None = None) -> frozenset[str]:
+        return frozenset(snapshot_id for snapshot_id in snapshot_ids if self._users_of(snapshot_id) - {but})
 
-    def _is_shared(self, snapshot_id: str) -> bool:
+    def _users_of(self, snapshot_id: str) -> set[str | None]:
+        """The accounts, and the group `all`, that may use it besides our own."""
         with told(f"looking who may use snapshot {snapshot_id}"):
             try:
                 answer = self._clients.ec2.describe_snapshot_attribute(
@@ -125,9 +155,26 @@ class EbsVolumes:
                 )
             except ClientError as error:
                 if code_of(error) == "InvalidSnapshot.NotFound":
-                    return False
+                    return set()
                 raise
-        return bool(answer["CreateVolumePermissions"])
+        return {each.get("UserId", each.get("Group")) for each in answer["CreateVolumePermissions"]}
+
+    def share(self, snapshot_id: str, account: str) -> None:
+        """Shared twice is shared once.
+
+        https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modifying-snapshot-permissions.html: never while it is
+        encrypted under AWS's own key. EC2 says so in words that are not documented, so every refusal says what to do.
+        """
+        try:
+            with told(f"sharing snapshot {snapshot_id} with account {account}"):
+                self._clients.ec2.modify_snapshot_attribute(
+                    SnapshotId=snapshot_id,
+                    Attribute="createVolumePermission",
+                    OperationType="add",
+                    UserIds=[account],
+                )
+        except PermanentError as refused:
+            raise PermanentError(f"{refused}; {_KEY_OF_ONES_OWN}") from refused
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         with told(f"taking a snapshot of volume {volume_id} ({description})"):
@@ -152,12 +199,14 @@ class EbsVolumes:
             self._clients.ec2.create_tags(Resources=[resource_id], Tags=tagging.written(tags))
 
 
-def find_snapshots(ec2: "EC2Client", tags: Mapping[str, str]) -> list[Snapshot]:
-    """Every snapshot of our own account in the client's region with all of `tags`, from all pages."""
+def find_snapshots(ec2: "EC2Client", tags: Mapping[str, str], owner: str | None = None) -> list[Snapshot]:
+    """Every snapshot in the client's region with all of `tags`, from all pages: our own account's, or another's that
+    we may use, whose tags do not show."""
     pages = ec2.get_paginator("describe_snapshots")
+    whose = {"OwnerIds": [owner], "RestorableByUserIds": ["self"]} if owner else {"OwnerIds": ["self"]}
     return [
         _snapshot(snapshot)
-        for page in pages.paginate(OwnerIds=["self"], Filters=tagging.filters(tags))
+        for page in pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES)  # type: ignore[arg-type]
         for snapshot in page["Snapshots"]
     ]
 
@@ -171,6 +220,7 @@ def _volume(volume: "VolumeTypeDef | VolumeResponseTypeDef") -> Volume:
         size_gib=volume["Size"],
         attached_to=attached[0] if attached else None,
         tags=tagging.read(volume.get("Tags", [])),
+        key=volume.get("KmsKeyId"),
     )
 
 
@@ -183,6 +233,7 @@ def _snapshot(snapshot: "SnapshotTypeDef | SnapshotResponseTypeDef") -> Snapshot
         size_gib=snapshot["VolumeSize"],
         progress=int(snapshot.get("Progress", "").rstrip("%") or 0),
         tags=tagging.read(snapshot.get("Tags", [])),
+        key=snapshot.get("KmsKeyId"),
     )
 
 

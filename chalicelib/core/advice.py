@@ -14,6 +14,16 @@ class Kind(StrEnum):
     RUN_FAILED = "run failed"
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
+    COPY_FAILED = "copy failed"
+    SNAPSHOT_GONE = "snapshot gone"
+    DISK_FILLING = "disk filling"
+    BUDGET = "budget"
+    LAUNCH_REFUSED = "launch refused"
+    KEY_UNUSABLE = "key unusable"
+    QUOTA = "quota"
+    MISSING_PART = "missing part"
+    PREFLIGHT_BLIND = "preflight blind"
+    PREFLIGHT_SILENT = "preflight silent"
 
 
 @dataclass(frozen=True)
@@ -28,23 +38,26 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.MISSED: Advice(
         "A host gave no restore point on `alarm_after` nights in a row: it was missing, partial or failed. "
         "In a failed run only what the host itself reported counts.",
-        "Look at the agent's log on the host, and start `ebbtide-agent run` there by hand while a receiver stands. "
+        "Look at the agent's log on the host, and start `ebbtide-agent run` there by hand, while a receiver stands. "
         "Its newest restore point is kept meanwhile.",
     ),
     Kind.SUSPECT: Advice(
-        "The receiver held a host's push back, because it looked like the end of the host's data (an unmounted file "
+        "A host's night was held back, because it looked like the end of the host's data (an unmounted file "
         "system, a mass rewrite). Told after the first such night.",
         "Find out what happened on the host before its next night. Restore from a point before this night if it was "
         "an attack.",
     ),
     Kind.STALE: Advice(
-        "A host's newest restore point is more than `alarm_after` + 1 days old, whatever the reason: perhaps no run "
-        "was opened at all.",
-        "Look whether the function `tick` runs and whether a run of the receiver is stuck; then start `ebbtide run`.",
+        "A host's newest restore point is more than `alarm_after` + 1 days old, or it has had none at all for so long, "
+        "whatever the reason: perhaps no run was opened at all.",
+        "Look whether the function `tick` runs and whether a run of the receiver is stuck; then start `ebbtide run`. "
+        "A host with a volume of its own has not reported: look at the agent's log there.",
     ),
     Kind.RUN_FAILED: Advice(
-        "A run closed without a single restore point. Every failed run is told.",
-        "What it says is what to mend; then `ebbtide run` gives the night another attempt.",
+        "A run closed without a single restore point. Every failed run is told, but for what a host with a volume of "
+        "its own says of itself, which is counted as `missed`.",
+        "What it says is what to mend; then `ebbtide run` gives the night another attempt, or on a host with a volume "
+        "of its own `ebbtide-agent run`.",
     ),
     Kind.PRUNE_REFUSED: Advice(
         "Retention would not delete anything, because a guard said no.",
@@ -55,5 +68,61 @@ ADVICE: Mapping[Kind, Advice] = {
         "identical content.",
         "Read the findings, mend what they say, and run `ebbtide drill` again. Until then do not rely on this host's "
         "newest point: restore an older one that was proven.",
+    ),
+    Kind.COPY_FAILED: Advice(
+        "Snapshots lack the copies that the policy wants in another place: a copy or an offer has failed twice, or it "
+        "is wanted for more than a day (no room, a region out of reach, a backlog, a vault that does not pull), or "
+        "nobody could look for a day.",
+        "Read the reasons, and the log of the function `copy`, the vault's for a vault: the encryption key, the quota "
+        "of snapshots under way, the region itself. The sources stay until they are copied; what they cost adds up.",
+    ),
+    Kind.SNAPSHOT_GONE: Advice(
+        "A snapshot with restore points is not there any more, and retention did not delete it. Found by the pruning "
+        "after a run; its points are in the catalogue no longer, and this is told for a day.",
+        "Find out who deleted it (`DeleteSnapshot` in CloudTrail), and whether more will follow: a hold keeps what is "
+        "left from retention only, a lock from everyone. Copies of it in another region are still there.",
+    ),
+    Kind.DISK_FILLING: Advice(
+        "A receiver's volume is 90 % full when it lets go of it (told again from 95 %), or will be full within 14 days "
+        "if it goes on as on its last nights. Fewer than three nights make no forecast.",
+        "Make `volume.size` of the receiver larger and apply the policy: the volume grows before its next night. What "
+        "does not fit is partial that night.",
+    ),
+    Kind.BUDGET: Advice(
+        "By list prices and the last nights a month costs more than a month of the policy's `budget`. It is an "
+        "estimate: snapshots count by what hosts have sent.",
+        "`ebbtide cost` shows every part and how it came about. Keep fewer points, copy fewer, or raise the budget; "
+        "what it really costs is in AWS's bill.",
+    ),
+    Kind.LAUNCH_REFUSED: Advice(
+        "The daily preflight asked EC2, without launching anything, whether it would launch a machine that a night or "
+        "a restore needs, and it would not: a permission, the image, the type, the subnet or the group.",
+        "Mend what EC2 says before the next window opens, and look again with `ebbtide preflight`.",
+    ),
+    Kind.KEY_UNUSABLE: Advice(
+        "A KMS key that volumes, snapshots or copies are encrypted with is not enabled, is about to be deleted, or "
+        "refuses a dry use.",
+        "Enable it (`aws kms enable-key`) or cancel its deletion (`aws kms cancel-key-deletion`, then enable it). What "
+        "is encrypted with a deleted key is lost for good, every restore point included.",
+    ),
+    Kind.QUOTA: Advice(
+        "What the next night needs does not fit into a quota of the account, or four fifths of the quota are used.",
+        "Ask for more in the console of Service Quotas, which may take days; or free some. EC2's quota of copies "
+        "cannot be raised: copies wait for each other.",
+    ),
+    Kind.MISSING_PART: Advice(
+        "Something that a receiver fetches when it boots is not there: the agent's file in the archive, or its host "
+        "key in the parameter store.",
+        "Put it there again as in docs/deployment.md. A new host key must also be pinned by every host.",
+    ),
+    Kind.PREFLIGHT_BLIND: Advice(
+        "The preflight could not look at something, so that nobody knows whether the next night has it.",
+        "Mostly a permission is missing: compare the function's role with `.chalice/policy-preflight.json`, and let "
+        "the policy of a key of your own allow its account's roles to use it.",
+    ),
+    Kind.PREFLIGHT_SILENT: Advice(
+        "For two days there was no preflight, or none is known at all.",
+        "Look at the log and the schedule of the function `preflight`, then start `ebbtide preflight`. After a rebuild "
+        "of the catalogue that is all there is to do.",
     ),
 }

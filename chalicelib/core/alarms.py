@@ -1,18 +1,23 @@
 """What is wrong, and what to do about it: the facts of the last nights in, troubles out.
 
-A subject (a host, a receiver, retention, the drills of a host) has one trouble at most, so that it is well again only
-when nothing at all is wrong with it. Whether someone was told already is `telling.py`'s to decide.
+A subject (a host, a receiver, retention, the drills of a host, the copies in one place) has one trouble at most, so
+that it is well again only when nothing at all is wrong with it. Whether someone was told already is `telling.py`'s to
+decide.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby
 
 from chalicelib.core.advice import Kind
+from chalicelib.core.copy_watch import is_unseen_for_long, laggards
+from chalicelib.core.disk import GIB, Filling, Measured, filling
+from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import (
+    Copying,
     HostResult,
     HostStatus,
     Pruning,
@@ -21,16 +26,25 @@ from chalicelib.core.model import (
     RestorePoint,
     Run,
     RunState,
+    Uncopied,
 )
 from chalicelib.core.night_world import status_of
 from chalicelib.core.policy import HostPolicy, Policy
+from chalicelib.core.preflight import Preflight, nothing_was_looked_at
+from chalicelib.core.preflight import subjects as subjects_of_preflight
 from chalicelib.core.recovery import PROVEN
+from chalicelib.core.trouble import Trouble, said
 
 # Verdicts of a drill that compared everything and found it identical, but did not hear the image answer.
 CONTENT_ONLY = "content only"
 AS_RECORDED = "as recorded"
 
 _A_DAY = timedelta(days=1)
+_SNAPSHOTS = "snapshots"
+_MOST_NAMED = 20
+
+# The lines of a message that name one snapshot or finding each: more are not read at three in the morning.
+_MOST_DETAILS = 5
 
 
 @dataclass(frozen=True)
@@ -43,13 +57,20 @@ class Night:
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to judge by. `nights` are of each receiver, the newest first; `points` are oldest first."""
+    """What there is to judge by.
+
+    `nights` are of each receiver, and of each host with a volume of its own (`own_word`), the newest first; `points`
+    are oldest first; `enrolled` says since when the hosts without a point have been in the policy.
+    """
 
     policy: Policy
     nights: Mapping[str, tuple[Night, ...]]
     points: tuple[RestorePoint, ...]
     recoveries: tuple[Recovery, ...] = ()
     pruning: Pruning | None = None
+    enrolled: Mapping[str, datetime] = field(default_factory=dict)
+    copying: tuple[Copying, ...] = ()
+    preflight: Preflight | None = None
 
     @cached_property
     def newest(self) -> dict[str, RestorePoint]:
@@ -62,33 +83,38 @@ class Facts:
         return {point.host_id: point for point in self.points if point.proven}
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """Something to be told. Another `occurrence` about the same is told at once, the same one only now and then."""
-
-    about: str
-    kind: Kind
-    name: str
-    what: str
-    since: datetime
-    occurrence: str
-    details: tuple[str, ...] = ()
-
-
 def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
     """Everything that is wrong, by its subject."""
-    found = (*_failed_runs(facts), *_hosts(facts, now), *_refused_pruning(facts), *_failed_drills(facts))
+    found = (
+        *_failed_runs(facts),
+        *_hosts(facts, now),
+        *_refused_pruning(facts),
+        *_gone_snapshots(facts),
+        *_failed_drills(facts),
+        *_failing_copies(facts, now),
+        *_filling_disks(facts),
+        *_found_by_day(facts, now),
+    )
     return tuple(sorted(found, key=lambda trouble: trouble.about))
 
 
-def subjects(policy: Policy) -> AbstractSet[str]:
-    """Everything this policy could have trouble with: who left it is not well again, but gone."""
+def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
+    """Everything this policy could have trouble with, copies in these places among it: who left it is not well again,
+    but gone."""
     hosts = [host.id for host in policy.hosts.values()]
-    return {"pruning", *map(_receiver, policy.receivers), *map(_host, hosts), *map(_drills, hosts)}
+    owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
+    of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers))
+    of_hosts = (*map(_host, hosts), *map(_drills, hosts))
+    own = {"pruning", _SNAPSHOTS, *of_receivers, *of_hosts, *map(_copies, places)}
+    return own | subjects_of_preflight(policy)
 
 
 def _receiver(name: str) -> str:
     return f"receiver/{name}"
+
+
+def _disk(receiver: str) -> str:
+    return f"disk/{receiver}"
 
 
 def _host(host_id: str) -> str:
@@ -99,21 +125,30 @@ def _drills(host_id: str) -> str:
     return f"drills/{host_id}"
 
 
-# -- receivers --------------------------------------------------------------------------------------------------------
+def _copies(place: str) -> str:
+    return f"copies/{place}"
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _failed_runs(facts: Facts) -> Iterator[Trouble]:
     for name, nights in facts.nights.items():
-        newest = nights[0].run if nights else None
+        newest = next((night.run for night in nights if not _is_the_hosts_own(night)), None)
         if newest is not None and newest.state is RunState.FAILED:
             yield Trouble(
                 about=_receiver(name),
                 kind=Kind.RUN_FAILED,
-                name=f"receiver {name}",
+                name=f"receiver {name}" if own_host(newest.id) is None else f"host {newest.hosts[0].name}",
                 what=f"run {newest.id} failed: {newest.why or 'it does not say why'}",
                 since=newest.closed or newest.deadline,
                 occurrence=str(newest.id),
             )
+
+
+def _is_the_hosts_own(night: Night) -> bool:
+    """Whether the run failed by what its only host says of itself: then it is a night of that host like any other."""
+    return own_host(night.run.id) is not None and any(not each.status.is_complete for each in night.results)
 
 
 # -- hosts ------------------------------------------------------------------------------------------------------------
@@ -121,12 +156,18 @@ def _failed_runs(facts: Facts) -> Iterator[Trouble]:
 
 def _hosts(facts: Facts, now: datetime) -> Iterator[Trouble]:
     newest = facts.newest
-    for name, receiver in facts.policy.receivers.items():
-        for host in (facts.policy.hosts[each] for each in receiver.hosts):
-            bad = _bad_nights(host.id, facts.nights.get(name, ()))
-            trouble = _suspect(host, bad) or _missed(host, bad, newest) or _stale(host, newest.get(host.id), now)
-            if trouble is not None:
-                yield trouble
+    for host, name in _hosts_with_their_nights(facts.policy):
+        bad = _bad_nights(host.id, facts.nights.get(name, ()))
+        trouble = _suspect(host, bad) or _missed(host, bad, newest) or _stale(host, facts, now)
+        if trouble is not None:
+            yield trouble
+
+
+def _hosts_with_their_nights(policy: Policy) -> Iterator[tuple[HostPolicy, str]]:
+    """Every host, and under which name its nights are found."""
+    for name, receiver in policy.receivers.items():
+        yield from ((policy.hosts[each], name) for each in receiver.hosts)
+    yield from ((host, own_word(host.id)) for host in policy.own_volume_hosts())
 
 
 @dataclass(frozen=True)
@@ -183,9 +224,15 @@ def _missed(host: HostPolicy, bad: list[_BadNight], newest: Mapping[str, Restore
     return _about_host(host, Kind.MISSED, what, bad[-1].run.opened, [*bad, kept])
 
 
-def _stale(host: HostPolicy, point: RestorePoint | None, now: datetime) -> Trouble | None:
-    if point is None or now - point.at <= (host.alarm_after + 1) * _A_DAY:
+def _stale(host: HostPolicy, facts: Facts, now: datetime) -> Trouble | None:
+    """A host that never had a point counts from its enrolment; no run of it may ever have been opened."""
+    point = facts.newest.get(host.id)
+    since = point.at if point else facts.enrolled.get(host.id)
+    if since is None or now - since <= (host.alarm_after + 1) * _A_DAY:
         return None
+    if point is None:
+        what = f"host {host.name} was enrolled {(now - since).days} days ago and has no restore point"
+        return _about_host(host, Kind.STALE, what, since, [])
     what = f"host {host.name}: its newest restore point is {(now - point.at).days} days old"
     return _about_host(host, Kind.STALE, what, point.at, [f"it is in snapshot {point.snapshot_id}"])
 
@@ -205,6 +252,20 @@ def _refused_pruning(facts: Facts) -> Iterator[Trouble]:
         yield Trouble("pruning", Kind.PRUNE_REFUSED, "retention", what, pruning.at, Kind.PRUNE_REFUSED.value)
 
 
+def _gone_snapshots(facts: Facts) -> Iterator[Trouble]:
+    pruning = facts.pruning
+    if pruning is not None and pruning.missed is not None:
+        yield Trouble(
+            about=_SNAPSHOTS,
+            kind=Kind.SNAPSHOT_GONE,
+            name="the stock of snapshots",
+            what=f"somebody has deleted snapshots with restore points: {len(pruning.gone)}",
+            since=pruning.missed,
+            occurrence=pruning.missed.isoformat(),
+            details=pruning.gone[:_MOST_NAMED],
+        )
+
+
 def _failed_drills(facts: Facts) -> Iterator[Trouble]:
     latest = _latest_drills(facts.recoveries)
     for host in facts.policy.hosts.values():
@@ -217,7 +278,7 @@ def _failed_drills(facts: Facts) -> Iterator[Trouble]:
                 what=f"drill {drill.id} of host {host.name} ended as {drill.verdict or 'nothing'}",
                 since=drill.closed or drill.deadline,
                 occurrence=str(drill.id),
-                details=tuple(map(_printable, drill.findings[:5])),
+                details=tuple(map(_printable, drill.findings[:_MOST_DETAILS])),
             )
 
 
@@ -231,9 +292,96 @@ def _is_satisfying(drill: Recovery) -> bool:
     return drill.verdict in (PROVEN, AS_RECORDED) or (drill.verdict == CONTENT_ONLY and drill.probe is None)
 
 
-def said(moment: datetime) -> str:
-    """A time as messages say it: UTC, to the minute."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+def _failing_copies(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """One for each place, not for each receiver: what stands in the way is nearly always the place's own."""
+    for copying in facts.copying:
+        late, is_unseen = laggards(copying, now), is_unseen_for_long(copying, now)
+        if late or is_unseen:
+            yield Trouble(
+                about=_copies(copying.place),
+                kind=Kind.COPY_FAILED,
+                name=f"copying to {copying.place}",
+                what=_what_is_late(copying, late),
+                since=min((each.since for each in late), default=copying.seen),
+                occurrence=Kind.COPY_FAILED.value,
+                details=(*_unseen(copying), *_named(late)),
+            )
+
+
+def _what_is_late(copying: Copying, late: Sequence[Uncopied]) -> str:
+    if not late:
+        return f"nobody could look at the copies in {copying.place} since {said(copying.seen)}"
+    count = "1 snapshot lacks its copy" if len(late) == 1 else f"{len(late)} snapshots lack their copies"
+    return f"{count} in {copying.place}"
+
+
+def _unseen(copying: Copying) -> Iterator[str]:
+    if copying.blind:
+        yield f"last seen {said(copying.seen)}, since then: {_printable(copying.blind)}"
+
+
+def _named(late: Sequence[Uncopied]) -> Iterator[str]:
+    for each in late[:_MOST_DETAILS]:
+        failed = f", failed {each.failures} times: {_printable(each.why)}" if each.why else ""
+        yield f"snapshot {each.snapshot_id} of run {each.run}: wanted since {said(each.since)}{failed}"
+    if len(late) > _MOST_DETAILS:
+        yield f"and {len(late) - _MOST_DETAILS} more"
+
+
+# -- disks ------------------------------------------------------------------------------------------------------------
+
+
+def _filling_disks(facts: Facts) -> Iterator[Trouble]:
+    for name, receiver in facts.policy.receivers.items():
+        measured = [
+            Measured(night.run.closed, night.run.disk)
+            for night in facts.nights.get(name, ())
+            if night.run.closed and night.run.disk
+        ]
+        found = filling(measured)
+        if found is not None and found.is_too_full:
+            yield Trouble(
+                about=_disk(name),
+                kind=Kind.DISK_FILLING,
+                name=f"the volume of receiver {name}",
+                what=f"the volume of receiver {name} {_how_full(found)}",
+                since=max(night.at for night in measured),
+                occurrence="almost full" if found.is_almost_full else "filling",
+                details=(*_figures(found), f"volume.size in the policy: {receiver.volume.size_gib} GiB"),
+            )
+
+
+def _how_full(found: Filling) -> str:
+    if found.inodes_full > found.full:
+        return f"has used {found.inodes_full:.0%} of its inodes"
+    soon = f", and may be full in {found.days_left:.0f} days" if found.days_left is not None else ""
+    return f"is {found.full:.0%} full{soon}"
+
+
+def _figures(found: Filling) -> Iterator[str]:
+    disk = found.disk
+    yield f"{disk.used / GIB:.1f} of {disk.size / GIB:.1f} GiB used, {disk.free / GIB:.1f} GiB free"
+    if disk.inodes:
+        yield f"{disk.inodes_used:,} of {disk.inodes:,} inodes used"
+    if found.bytes_a_day is not None:
+        yield f"growth: {found.bytes_a_day / GIB:+.2f} GiB a day, by the median of its last nights"
+
+
+# -- what was found out by day ----------------------------------------------------------------------------------------
+
+
+def _found_by_day(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """What the latest preflight found, of what the policy still has; and that there was none."""
+    known = subjects_of_preflight(facts.policy)
+    if facts.preflight is not None:
+        yield from (trouble for trouble in facts.preflight.troubles if trouble.about in known)
+    first = min((night.run.opened for nights in facts.nights.values() for night in nights), default=None)
+    silence = nothing_was_looked_at(facts.preflight, first, now)
+    if silence is not None:
+        yield silence
 
 
 def _printable(text: str) -> str:

@@ -1,6 +1,7 @@
 """What our snapshots tell of themselves: a run, the hosts that were complete, the day it was marked to go."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -42,6 +43,18 @@ def points_in(snapshot: Snapshot) -> tuple[RestorePoint, ...]:
         RestorePoint(host_id, snapshot.started, snapshot.id, run, tree, manifest=None)
         for host_id in tags.unpack(snapshot.tags)
     )
+
+
+def without_extras(points: Iterable[RestorePoint], adopted: AbstractSet[str] = frozenset()) -> list[RestorePoint]:
+    """One point a run and host: that in an adopted snapshot, else in the oldest, which is the one a run adopts.
+
+    CreateSnapshot has no client token, so a run may have left a second one behind. It is no extra for a host that was
+    complete in it alone.
+    """
+    chosen: dict[tuple[RunId, str], RestorePoint] = {}
+    for point in sorted(points, key=lambda each: (each.snapshot_id not in adopted, each.at, each.snapshot_id)):
+        chosen.setdefault((point.run, point.host_id), point)
+    return list(chosen.values())
 
 
 def _tree(snapshot: Snapshot) -> TreeKind:

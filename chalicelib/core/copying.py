@@ -7,12 +7,13 @@ does not show its effect yet, and remember why one failed.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chalicelib.core import tags
-from chalicelib.core.backups import points_in
-from chalicelib.core.model import CopyIntent, RestorePoint, Snapshot
+from chalicelib.core.backups import points_in, without_extras
+from chalicelib.core.model import CopyIntent, RestorePoint, RunId, Snapshot
 from chalicelib.core.retention import Rules, retain
 from chalicelib.errors import PermanentError
 
@@ -36,17 +37,21 @@ class Ask:
 
 @dataclass(frozen=True)
 class CopyFailure:
-    """A snapshot whose copy has failed so far, how often it was tried, and why it failed last."""
+    """A snapshot whose copy has failed so far, how many attempts came to nothing, and why the last one did."""
 
     snapshot_id: str
-    attempts: int
+    failures: int
     why: str
 
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What to ask for now, what waits and why, what has failed so far, and the intents that have served."""
+    """All that lacks its copy, the newest first: what to ask for now, what waits and why, what has failed so far.
 
+    `served` are the intents that nothing waits for any more.
+    """
+
+    wanted: tuple[Snapshot, ...] = ()
     ask: tuple[Ask, ...] = ()
     waiting: tuple[str, ...] = ()
     failed: tuple[CopyFailure, ...] = ()
@@ -117,22 +122,29 @@ def plan_copies(
             ask.append(Ask(each.source, each.attempts + 1))
             busy.add(each.receiver)
             room -= 1
-    return CopyPlan(tuple(ask), tuple(waiting), _failures(wanted), _served(known, wanted))
+    return CopyPlan(
+        wanted=tuple(each.source for each in wanted),
+        ask=tuple(ask),
+        waiting=tuple(waiting),
+        failed=_failures(wanted, now),
+        served=_served(known, wanted),
+    )
 
 
 def uncopied(
     sources: Iterable[Snapshot], copies: Iterable[Snapshot], rules: Rules, forgotten: AbstractSet[str] = frozenset()
 ) -> tuple[Snapshot, ...]:
-    """The completed snapshots that the copies' rules want and whose run has no complete copy, the newest first.
+    """The completed snapshots with a point that the copies' rules want and no complete copy holds, the newest first.
 
     The rules are applied to both together, so that what they have let go of over there is not copied once more. Neither
     is what only hosts that are `forgotten`, by their ids, have points in.
     """
-    here = _points_of_each_run(sources)
-    there = _points_of_each_run(as_taken(copy) for copy in copies)
+    known = {source.id: source for source in sources}
+    here = _points_of(known.values())
+    there = _points_of(as_taken(copy) for copy in copies)
     kept = _kept({**there, **here}.values(), rules, forgotten)
-    wanted = (source for run, (source, _) in here.items() if source.id in kept and run not in there)
-    return tuple(sorted(wanted, key=lambda source: (source.started, source.id), reverse=True))
+    wanted = {here[key].snapshot_id for key in here.keys() - there.keys() if here[key] in kept}
+    return tuple(sorted((known[each] for each in wanted), key=lambda each: (each.started, each.id), reverse=True))
 
 
 def as_taken(copy: Snapshot) -> Snapshot:
@@ -144,14 +156,31 @@ def as_taken(copy: Snapshot) -> Snapshot:
     return replace(copy, started=taken) if taken.tzinfo else copy
 
 
-def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
-    """What the copy of a snapshot of `region` says: all that its source says of its run, and where it comes from.
+def settled(
+    offers: Iterable[Snapshot], copies: Iterable[Snapshot], wanted: Iterable[Snapshot]
+) -> dict[str, str | None]:
+    """The offers that nobody need keep for us any more, by their ids: the complete copy, or None where none is wanted.
 
-    Marks and holds are not among it: they are a region's own.
+    One that is not complete or not understood is not settled by that.
     """
+    complete = {copy.tags.get(tags.SOURCE): copy.id for copy in copies if copy.state == "completed"}
+    lacking = {each.id for each in wanted}
+    understood = {point.snapshot_id for point in _all_points(offers)}
+    return {snapshot_id: complete.get(snapshot_id) for snapshot_id in sorted(understood - lacking)}
+
+
+def lineage(source: Snapshot) -> dict[str, str]:
+    """What a snapshot says of its run, and its name. Marks and holds are not among it: they are a region's own."""
+    of_the_run = {
+        key: value for key, value in source.tags.items() if key in _OF_THE_RUN or key.startswith(tags.COMPLETE)
+    }
+    return {**of_the_run, tags.NAME: source.tags.get(tags.NAME, source.id)}
+
+
+def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
+    """What the copy of a snapshot of `region` says: all that its source says of its run, and where it comes from."""
     return {
-        **{key: value for key, value in source.tags.items() if key in _OF_THE_RUN or key.startswith(tags.COMPLETE)},
-        tags.NAME: source.tags.get(tags.NAME, source.id),
+        **lineage(source),
         tags.ROLE: tags.Role.COPY,
         tags.SOURCE: source.id,
         tags.SOURCE_REGION: region,
@@ -159,29 +188,27 @@ def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
     }
 
 
-def _points_of_each_run(snapshots: Iterable[Snapshot]) -> dict[str, tuple[Snapshot, tuple[RestorePoint, ...]]]:
-    """One snapshot a run, the oldest, which is the one it adopts; what is damaged or holds nothing is left out."""
-    found: dict[str, tuple[Snapshot, tuple[RestorePoint, ...]]] = {}
-    for snapshot in sorted(snapshots, key=lambda snapshot: (snapshot.started, snapshot.id)):
-        try:
-            points = points_in(snapshot)
-        except PermanentError:
-            continue
-        if points:
-            found.setdefault(str(points[0].run), (snapshot, points))
+def _points_of(snapshots: Iterable[Snapshot]) -> dict[tuple[RunId, str], RestorePoint]:
+    """One point a run and host."""
+    return {(point.run, point.host_id): point for point in without_extras(_all_points(snapshots))}
+
+
+def _all_points(snapshots: Iterable[Snapshot]) -> list[RestorePoint]:
+    """Those in completed snapshots; what is damaged is left out."""
+    found: list[RestorePoint] = []
+    for snapshot in snapshots:
+        with suppress(PermanentError):
+            found += points_in(snapshot)
     return found
 
 
-def _kept(
-    held: Iterable[tuple[Snapshot, tuple[RestorePoint, ...]]], rules: Rules, forgotten: AbstractSet[str]
-) -> set[str]:
-    """The ids of the snapshots in which some host keeps a point."""
+def _kept(held: Iterable[RestorePoint], rules: Rules, forgotten: AbstractSet[str]) -> set[RestorePoint]:
+    """The points that some host keeps."""
     of_host: dict[str, list[RestorePoint]] = defaultdict(list)
-    for _, points in held:
-        for point in points:
-            if point.host_id not in forgotten:
-                of_host[point.host_id].append(point)
-    return {kept.point.snapshot_id for points in of_host.values() for kept in retain(points, rules).kept}
+    for point in held:
+        if point.host_id not in forgotten:
+            of_host[point.host_id].append(point)
+    return {kept.point for points in of_host.values() for kept in retain(points, rules).kept}
 
 
 def _wanted(source: Snapshot, copies: Iterable[Snapshot], intents: Iterable[CopyIntent]) -> _Wanted:
@@ -206,8 +233,13 @@ def _why_wait(each: _Wanted, busy: set[str], room: int, now: datetime) -> str | 
     return None
 
 
-def _failures(wanted: Iterable[_Wanted]) -> tuple[CopyFailure, ...]:
-    return tuple(CopyFailure(each.source.id, each.attempts, each.failure) for each in wanted if each.failure)
+def _failures(wanted: Iterable[_Wanted], now: datetime) -> tuple[CopyFailure, ...]:
+    """The attempt that is on its way has not failed yet."""
+    return tuple(
+        CopyFailure(each.source.id, each.attempts - each.is_on_its_way(now), each.failure)
+        for each in wanted
+        if each.failure
+    )
 
 
 def _served(intents: Iterable[CopyIntent], wanted: Iterable[_Wanted]) -> tuple[CopyIntent, ...]:

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from chalicelib.core.alarms import Facts, Trouble, said
+from chalicelib.core.alarms import Facts
+from chalicelib.core.ids import OWN_VOLUMES
 from chalicelib.core.model import RestorePoint, Run, RunState
+from chalicelib.core.policy import Policy
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
+from chalicelib.core.trouble import Trouble, said
 
 # Nobody reads more lines of a list than this.
 _MOST_LINES = 200
@@ -33,21 +36,28 @@ class Ages:
 
 
 def ages(facts: Facts, now: datetime) -> tuple[Ages, ...]:
-    """Of every receiver of the policy."""
+    """Of every receiver of the policy, and of all hosts with volumes of their own together."""
     newest, proven, oldest = facts.newest, facts.proven, _oldest(facts.points)
     found = []
-    for receiver in facts.policy.receivers.values():
-        ids = [facts.policy.hosts[name].id for name in receiver.hosts]
+    for receiver, ids in _groups(facts.policy):
         protected = [host_id for host_id in ids if host_id in newest]
         found.append(
             Ages(
-                receiver=receiver.name,
+                receiver=receiver,
                 newest=max((now - newest[host_id].at for host_id in protected), default=None),
                 proven=max((now - proven.get(host_id, oldest[host_id]).at for host_id in protected), default=None),
                 without=len(ids) - len(protected),
             )
         )
     return tuple(found)
+
+
+def _groups(policy: Policy) -> Iterator[tuple[str, list[str]]]:
+    for receiver in policy.receivers.values():
+        yield receiver.name, [policy.hosts[name].id for name in receiver.hosts]
+    own = [host.id for host in policy.own_volume_hosts()]
+    if own:
+        yield OWN_VOLUMES, own
 
 
 def _oldest(points: Iterable[RestorePoint]) -> dict[str, RestorePoint]:

@@ -1,7 +1,7 @@
 """The names a night is known by: ids read from text, and the tokens and uids that follow from them."""
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 
 from chalicelib.core.model import RecoveryId, RunId
@@ -12,8 +12,13 @@ HOST_ID = re.compile(r"[a-z0-9]{4}")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*")
 
+# Before a host's id, where a receiver's name would stand: no receiver's name has a dot.
+_OWN = "host."
+# What they are called together, where no host may stand by itself.
+OWN_VOLUMES = f"{_OWN}*"
+
 _DAY_AND_ATTEMPT = r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/(?P<attempt>[1-9][0-9]{0,8})"
-_RUN = re.compile(rf"(?P<owner>{RECEIVER_NAME.pattern})/{_DAY_AND_ATTEMPT}")
+_RUN = re.compile(rf"(?P<owner>{RECEIVER_NAME.pattern}|{re.escape(_OWN)}{HOST_ID.pattern})/{_DAY_AND_ATTEMPT}")
 _RECOVERY = re.compile(rf"(?P<owner>{HOST_ID.pattern})/{_DAY_AND_ATTEMPT}")
 
 # Far above every uid a distribution hands out, so that no account of the receiver is ever a host's.
@@ -23,6 +28,40 @@ _FIRST_HOST_UID = 1_000_000
 def parse_run(text: str) -> RunId:
     """The run a text such as `main/2026-11-23/1` names. Raises PermanentError."""
     return RunId(*_split(text, _RUN, "run", "main/2026-11-23/1"))
+
+
+# -- runs of hosts with a volume of their own --------------------------------------------------------------------------
+
+
+def own_word(host_id: str) -> str:
+    """What stands in a run's id in place of a receiver, for a host with a volume of its own. Raises PermanentError."""
+    return f"{_OWN}{checked_host_id(host_id)}"
+
+
+def own_run(host_id: str, at: datetime) -> RunId:
+    """The run of a report: of this host, which was done at `at`. The attempt is the second of its day in UTC, from 1.
+
+    So it follows from the report alone: the same report never opens a second run, and no two of a host share one.
+    """
+    at = at.astimezone(UTC)
+    midnight = datetime.combine(at.date(), time(tzinfo=UTC))
+    return RunId(own_word(host_id), at.date(), 1 + (at - midnight) // timedelta(seconds=1))
+
+
+def own_host(run: RunId) -> str | None:
+    """The id of the host whose own volume the run is about; None for a receiver's run."""
+    return run.receiver.removeprefix(_OWN) if run.receiver.startswith(_OWN) else None
+
+
+def reported_at(run: RunId) -> datetime:
+    """When the host of an own run was done. Raises PermanentError for an attempt that is no second of a day."""
+    at = datetime.combine(run.day, time(tzinfo=UTC)) + timedelta(seconds=run.attempt - 1)
+    if at.date() != run.day:
+        raise PermanentError(f"{run} is no run of a host: expected a second of the day from 1 to 86400")
+    return at
+
+
+# -- recoveries, tokens, uids ------------------------------------------------------------------------------------------
 
 
 def parse_recovery(text: str) -> RecoveryId:
@@ -47,6 +86,11 @@ def launch_token(owner: RunId | RecoveryId, attempt: int) -> str:
     The attempt belongs in it, because EC2 refuses the token of an instance that has been terminated.
     """
     return _token(f"{owner}#{attempt}")
+
+
+def trial_token(machine: str, at: str) -> str:
+    """RunInstances' ClientToken for a dry run, which must not be that of any other request."""
+    return _token(f"trial of {machine} at {at}")
 
 
 def volume_token(run: RunId, zone: str) -> str:

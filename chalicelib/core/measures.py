@@ -1,8 +1,9 @@
 """What is measured of a run, a recovery, a pruning and a telling. `aws/metrics.py` emits it.
 
-Dimensions are receivers and how something ended, never hosts: CloudWatch bills each combination as a metric of its own
-(0.30 USD a month, by the hours in which it is sent), which for 10,000 hosts would be 3,000 USD a month for one name.
-Which host it is stands in the alarm. What is sent once a night costs about a cent a month.
+Dimensions are receivers, `host.*` for all hosts with volumes of their own, and how something ended, never hosts:
+CloudWatch bills each combination as a metric of its own (0.30 USD a month, by the hours in which it is sent), which for
+10,000 hosts would be 3,000 USD a month for one name. Which host it is stands in the alarm. What is sent once a night
+costs about a cent a month.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from chalicelib.core.dead_man import Ages
+from chalicelib.core.ids import OWN_VOLUMES, own_host
 from chalicelib.core.model import HostResult, Recovery, Run
 from chalicelib.core.night_world import complete_results
 from chalicelib.core.pruning import PrunePlan
@@ -60,7 +62,7 @@ TICKED = (Measure(Name.TICKS, 1),)
 def of_run(run: Run, results: Iterable[HostResult]) -> tuple[Measure, ...]:
     """Of a closed run; counted by its state, the duration says how many ended so."""
     results = tuple(results)
-    receiver = {"receiver": run.id.receiver}
+    receiver = {"receiver": run.id.receiver if own_host(run.id) is None else OWN_VOLUMES}
     complete = len(complete_results(run, results))
     took = (run.closed or run.deadline) - run.opened
     return (

@@ -46,7 +46,10 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class RunId:
-    """`main/2026-11-23/1`: the receiver, the local date of opening, the attempt on that date."""
+    """`main/2026-11-23/1`: the receiver, the local date of opening, the attempt on that date.
+
+    `host.web1/2026-11-23/7951`: a host with a volume of its own, and when it was done: the UTC date, the second of it.
+    """
 
     receiver: str
     day: date
@@ -82,10 +85,24 @@ class HostResult:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One receiver's night. `version` is the fencing number of the last conditional write.
+class Disk:
+    """How full a receiver's file system was when it let go: bytes, and inodes, whose limit may be none (0)."""
 
-    `full_zones` had no room for its receiver; `why` is what ended it otherwise than done, or what stands in the way.
+    size: int
+    used: int
+    free: int
+    inodes: int
+    inodes_used: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One receiver's night, or that of a host with a volume of its own: then it is opened when the host was done, and
+    its deadline is the end of the host's promise to leave the volume alone.
+
+    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
+    what ended it otherwise than done, or what stands in the way. `disk` is what its last
+    receiver measured; `growth_asked` is when its volume was to become larger.
     """
 
     id: RunId
@@ -101,6 +118,8 @@ class Run:
     snapshot_id: str | None = None
     closed: datetime | None = None
     why: str | None = None
+    disk: Disk | None = None
+    growth_asked: datetime | None = None
     version: int = 0
 
 
@@ -126,7 +145,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Volume:
-    """An EBS volume of ours. `state` is EC2's word: creating, available, in-use, deleting, error."""
+    """An EBS volume of ours. `state` is EC2's word: creating, available, in-use, deleting, error.
+
+    `key` is the KMS key it is encrypted with.
+    """
 
     id: str
     state: str
@@ -134,11 +156,12 @@ class Volume:
     size_gib: int
     attached_to: str | None
     tags: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An EBS snapshot of ours. `state` is EC2's word: pending, completed, error, …"""
+    """An EBS snapshot of ours. `state` is EC2's word: pending, completed, error, … `key` is as of volumes."""
 
     id: str
     state: str
@@ -147,6 +170,7 @@ class Snapshot:
     size_gib: int
     progress: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -160,14 +184,18 @@ class SnapshotLock:
 
 @dataclass(frozen=True)
 class Lease:
-    """Who may act alone, until when. `version` is the fencing number of the last conditional write."""
+    """Who may act alone, until when. `version` is the fencing number of the last conditional write.
+
+    `holder` is the invocation that acts: the same in each of its retries, None for one that is never retried.
+    """
 
     name: str
     until: datetime
+    holder: str | None = None
     version: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RestorePoint:
     """A host, complete, in a completed snapshot: the only thing one restores from."""
 
@@ -193,11 +221,38 @@ class CopyIntent:
 
 
 @dataclass(frozen=True)
+class Uncopied:
+    """A snapshot that lacks a copy which is wanted: since when, how often one has failed, and why it failed last."""
+
+    snapshot_id: str
+    run: str
+    since: datetime
+    failures: int = 0
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What lacked its copy in one place when that was last seen; `blind` is why it could not be seen since."""
+
+    place: str
+    seen: datetime
+    uncopied: tuple[Uncopied, ...] = ()
+    blind: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True)
 class Pruning:
-    """How the latest pruning went: why it was refused, if it was."""
+    """How the latest pruning went: why it was refused, if it was, and what it missed.
+
+    `gone` says which snapshots with restore points somebody else has deleted, and was found at `missed`.
+    """
 
     at: datetime
     refused: str | None = None
+    gone: tuple[str, ...] = ()
+    missed: datetime | None = None
 
 
 class RecoveryKind(StrEnum):

@@ -10,14 +10,12 @@ from datetime import datetime, timedelta
 
 from chalicelib.core import tags
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
-from chalicelib.core.model import Machine, Run, RunState, TreeKind, Volume
+from chalicelib.core.model import Machine, Run, Snapshot, TreeKind, Volume
 from chalicelib.core.night_actions import (
     Action,
-    AdoptSnapshot,
     AllowNetworks,
-    CloseRun,
     CreateVolume,
-    IntendSnapshot,
+    GrowVolume,
     LaunchReceiver,
     PointAddress,
     TakeSnapshot,
@@ -29,23 +27,28 @@ from chalicelib.core.night_world import (
     attempt_of,
     can_be_made,
     complete_results,
-    failed,
     has_received,
     held_volume,
     is_spent,
     latest_attempt,
     missing_hosts,
-    sound,
     standing,
     volume_of_tonight,
     zone_of_tonight,
 )
+from chalicelib.core.one_snapshot import (
+    GIVE_UP,
+    adopt_what_is_there,
+    after_it,
+    has_one,
+    take_once,
+    why_no_other,
+)
 
 # How long a receiver may outlive the deadline before we end it.
 GRACE = timedelta(minutes=30)
-# EC2 may show neither a new machine nor a new snapshot for minutes; only then is it safe to ask for it again.
+# EC2 may not show a new machine for minutes; only then is it safe to ask for it again.
 MACHINE_SETTLES = timedelta(minutes=2)
-SNAPSHOT_SETTLES = timedelta(minutes=5)
 # A receiver that has not said `ready` by now never will: the time is for a check of a large file system, and for a
 # volume that is slow to leave the last machine. One such receiver is replaced, a second one ends the night.
 READY_WITHIN = timedelta(minutes=15)
@@ -53,20 +56,19 @@ MOST_UNREADY = 2
 # Machines in one night, the first included; and the time below which another one is not worth its start.
 MOST_MACHINES = 3
 LEAST_TIME_LEFT = timedelta(minutes=10)
-# A snapshot that ends in an error is taken once more, while the volume is there.
-MOST_SNAPSHOTS = 2
-# Whatever still stands in the way this long after the deadline, the run ends.
-GIVE_UP = timedelta(hours=12)
+# A volume is larger within seconds as a rule; the night goes on without, and the next one fills what came of it.
+GROWS_WITHIN = timedelta(minutes=10)
 
 
 def plan(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this run, in order; empty when it is closed."""
     if run.state.is_final:
         return ()
-    if run.snapshot_id is not None and run.snapshot_id not in [snapshot.id for snapshot in failed(world.snapshots)]:
-        return _after_the_snapshot(run, run.snapshot_id, world, now)
+    if has_one(run, world.snapshots):
+        found = after_it(run, world.snapshots, now)
+        return close_with(found, run, world) if isinstance(found, Snapshot) else (found,)
     if now >= run.deadline + GIVE_UP:
-        return _give_up(run, world)
+        return _give_up(run, world, now)
     if run.snapshot_intended is not None or _is_over(run, world, now):
         return _towards_the_snapshot(run, world, now)
     return _towards_the_reports(run, world, now)
@@ -99,6 +101,8 @@ def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Ac
         return _make_volume(run, world)
     if volume.state == "creating":
         return (Wait(f"volume {volume.id} is being created"),)
+    if growth := _growth(run, volume, world, now):
+        return growth
     if volume.id not in world.briefed:
         return (WriteBrief(volume.id),)
     if machines:
@@ -115,6 +119,17 @@ def _make_volume(run: Run, world: NightWorld) -> tuple[Action, ...]:
     snapshot, wanted = world.newest, world.receiver.volume.size_gib
     size = max(wanted, snapshot.size_gib if snapshot else 0)
     return (CreateVolume(zone_of_tonight(run, world), size, snapshot.id if snapshot else None),)
+
+
+def _growth(run: Run, volume: Volume, world: NightWorld, now: datetime) -> tuple[Action, ...]:
+    """Before it is attached: the receiver fills the device that it boots with. What does not grow in time stays."""
+    wanted = world.receiver.volume.size_gib
+    if run.growth_asked is None:
+        is_small = volume.state == "available" and volume.size_gib < wanted
+        return (GrowVolume(volume.id, wanted),) if is_small else ()
+    if volume.id in world.growing and now < run.growth_asked + GROWS_WITHIN:
+        return (Wait(f"volume {volume.id} is growing to {wanted} GiB"),)
+    return ()
 
 
 def _why_stranded(run: Run, world: NightWorld) -> str:
@@ -166,19 +181,17 @@ def _end(machines: Iterable[Machine], why: str) -> tuple[Action, ...]:
 
 def _towards_the_snapshot(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     volume = volume_of_tonight(run, world)
-    if found := sound(world.snapshots):
-        return (AdoptSnapshot(found[0].id),)
+    if adopted := adopt_what_is_there(world.snapshots):
+        return adopted
     if not has_received(world):
         return close_without_snapshot(run, world, _why_nothing_was_received(run, world))
-    if len(failed(world.snapshots)) >= MOST_SNAPSHOTS:
-        return close_without_snapshot(run, world, f"snapshot {failed(world.snapshots)[-1].id} ended in an error too")
+    if why := why_no_other(world.snapshots):
+        return close_without_snapshot(run, world, why)
     if volume is None:
         return close_without_snapshot(run, world, "the data volume is gone")
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
-    if run.snapshot_intended is not None and now < run.snapshot_intended + SNAPSHOT_SETTLES:
-        return (Wait("a snapshot was asked for and does not show yet"),)
-    return (IntendSnapshot(), _take(run, volume, world))
+    return take_once(run, _take(run, volume, world), now)
 
 
 def _take(run: Run, volume: Volume, world: NightWorld) -> TakeSnapshot:
@@ -187,16 +200,6 @@ def _take(run: Run, volume: Volume, world: NightWorld) -> TakeSnapshot:
     tree = next((result.tree for result in world.results), TreeKind.FAKE_SUPER)
     complete = tuple(sorted(result.id for result in complete_results(run, world.results)))
     return TakeSnapshot(volume.id, complete, tree, consistency)
-
-
-def _after_the_snapshot(run: Run, snapshot_id: str, world: NightWorld, now: datetime) -> tuple[Action, ...]:
-    snapshot = next((snapshot for snapshot in world.snapshots if snapshot.id == snapshot_id), None)
-    if snapshot is not None and snapshot.state == "completed":
-        return close_with(snapshot, run, world)
-    if now >= run.deadline + GIVE_UP:
-        return (CloseRun(RunState.FAILED, f"snapshot {snapshot_id} never completed"),)
-    progress = f"at {snapshot.progress} %" if snapshot else "not shown"
-    return (Wait(f"snapshot {snapshot_id} is {progress}"),)
 
 
 # -- when there will be no snapshot ------------------------------------------------------------------------------------
@@ -210,14 +213,14 @@ def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
     return f"no receiver could be launched before the deadline{why}"
 
 
-def _give_up(run: Run, world: NightWorld) -> tuple[Action, ...]:
+def _give_up(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     """What there is counts all the same: a snapshot that was taken is adopted, a quiet volume gets its one."""
     volume = volume_of_tonight(run, world)
-    if found := sound(world.snapshots):
-        return (AdoptSnapshot(found[0].id),)
+    if adopted := adopt_what_is_there(world.snapshots):
+        return adopted
     is_quiet = volume is not None and volume.state == "available" and not standing(world.machines)
     if volume is not None and is_quiet and has_received(world) and run.snapshot_intended is None:
-        return (IntendSnapshot(), _take(run, volume, world))
+        return take_once(run, _take(run, volume, world), now)
     why = f"it is {_minutes(GIVE_UP)} minutes past the deadline and no snapshot could be taken"
     return close_without_snapshot(run, world, why + _stuck(volume_of_tonight(run, world)))
 

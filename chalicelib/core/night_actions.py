@@ -1,4 +1,7 @@
-"""The steps a night is made of, as data: what `night.plan` decides and `flows/steps.py` does."""
+"""The steps a night is made of, as data: what `night.plan` decides and `flows/steps.py` does.
+
+Those of every run, a receiver's or that of a host with a volume of its own, are done in `flows/run_steps.py`.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +18,14 @@ class CreateVolume:
     zone: str
     size_gib: int
     snapshot_id: str | None
+
+
+@dataclass(frozen=True)
+class GrowVolume:
+    """Asked for once a run, whatever comes of it: a night with a volume that stayed small is better than none."""
+
+    volume_id: str
+    size_gib: int
 
 
 @dataclass(frozen=True)
@@ -83,19 +94,17 @@ class CloseRun:
     why: str | None
 
 
+RunAction = Wait | IntendSnapshot | TakeSnapshot | AdoptSnapshot | RecordPoints | CloseRun
+
 Action = (
-    Wait
+    RunAction
     | CreateVolume
+    | GrowVolume
     | WriteBrief
     | LaunchReceiver
     | AttachVolume
     | AllowNetworks
     | PointAddress
     | TerminateReceiver
-    | IntendSnapshot
-    | TakeSnapshot
-    | AdoptSnapshot
-    | RecordPoints
     | DeleteVolume
-    | CloseRun
 )

@@ -5,8 +5,10 @@ there; the volume that stays behind goes when every host is complete in a later 
 volume goes when its own snapshot is complete; one whose night failed is what the next night goes on with.
 """
 
+from collections.abc import Iterable, Sequence
+
 from chalicelib.core import tags
-from chalicelib.core.model import RestorePoint, Run, RunState, Snapshot
+from chalicelib.core.model import HostResult, RestorePoint, Run, RunState, Snapshot
 from chalicelib.core.night_actions import Action, CloseRun, DeleteVolume, RecordPoints, TerminateReceiver
 from chalicelib.core.night_world import (
     NightWorld,
@@ -21,8 +23,8 @@ from chalicelib.core.night_world import (
 
 def close_with(snapshot: Snapshot, run: Run, world: NightWorld) -> tuple[Action, ...]:
     """The end of a run whose snapshot is complete."""
-    points = _points(run, snapshot, world)
-    closing = _closing(run, points, world)
+    points = points_of(snapshot, run, world.results)
+    closing = closing_with(points, run, world.results)
     return (RecordPoints(points), *_let_volumes_go(snapshot, closing, world), closing)
 
 
@@ -38,12 +40,12 @@ def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Actio
     return (*machines, *spare, CloseRun(RunState.FAILED, why))
 
 
-def _points(run: Run, snapshot: Snapshot, world: NightWorld) -> tuple[RestorePoint, ...]:
+def points_of(snapshot: Snapshot, run: Run, results: Iterable[HostResult]) -> tuple[RestorePoint, ...]:
     """What the snapshot's own tags say is complete: the catalogue can be rebuilt to exactly this."""
     tagged = tags.unpack(snapshot.tags)
     return tuple(
         RestorePoint(result.id, snapshot.started, snapshot.id, run.id, result.tree, result.manifest)
-        for result in complete_results(run, world.results)
+        for result in complete_results(run, results)
         if result.id in tagged
     )
 
@@ -59,9 +61,10 @@ def _let_volumes_go(snapshot: Snapshot, closing: CloseRun, world: NightWorld) ->
     )
 
 
-def _closing(run: Run, points: tuple[RestorePoint, ...], world: NightWorld) -> CloseRun:
+def closing_with(points: Iterable[RestorePoint], run: Run, results: Sequence[HostResult]) -> CloseRun:
+    """The state of a run that has these points, and the hosts that lack one."""
     pointed = {point.host_id for point in points}
-    lacking = [f"{host.name} {status_of(host.id, world.results)}" for host in run.hosts if host.id not in pointed]
+    lacking = [f"{host.name} {status_of(host.id, results)}" for host in run.hosts if host.id not in pointed]
     if not lacking:
         return CloseRun(RunState.DONE, None)
-    return CloseRun(RunState.DEGRADED if points else RunState.FAILED, "not complete: " + ", ".join(lacking))
+    return CloseRun(RunState.DEGRADED if pointed else RunState.FAILED, "not complete: " + ", ".join(lacking))

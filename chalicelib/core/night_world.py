@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chalicelib.core import tags
-from chalicelib.core.model import HostResult, HostStatus, Machine, Run, Snapshot, Volume
+from chalicelib.core.model import Disk, HostResult, HostStatus, Machine, Run, Snapshot, Volume
 from chalicelib.core.policy import ReceiverPolicy
-
-_FAILED = "error"
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,9 @@ class NightWorld:
     `volumes` are the receiver's own in whatever zone; `newest` is its last completed snapshot, which is looked up only
     until a receiver has received anything: afterwards no volume is made from it any more. `ready`, `released` and
     `clean` are attempts: who said so, and who of those that released could let go of the volume cleanly. `networks`
-    are those the receivers' port should be open to, `open_to` those it is.
+    are those the receivers' port should be open to, `open_to` those it is; it and `address`, what the receiver's name
+    points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
+    has measured, `growing` are the ids of volumes that EBS is still enlarging.
     """
 
     receiver: ReceiverPolicy
@@ -34,6 +34,8 @@ class NightWorld:
     open_to: tuple[str, ...]
     results: tuple[HostResult, ...]
     snapshots: tuple[Snapshot, ...]
+    disk: Disk | None = None
+    growing: frozenset[str] = frozenset()
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -146,19 +148,3 @@ def next_zone(run: Run, world: NightWorld) -> str | None:
     """
     zone = zone_of_tonight(run, world)
     return zone if zone not in run.full_zones and can_be_made(run, world) else None
-
-
-# -- snapshots ---------------------------------------------------------------------------------------------------------
-
-
-def sound(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
-    """Those that did not fail, the oldest first."""
-    return tuple(sorted((each for each in snapshots if each.state != _FAILED), key=_by_age))
-
-
-def failed(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
-    return tuple(sorted((each for each in snapshots if each.state == _FAILED), key=_by_age))
-
-
-def _by_age(snapshot: Snapshot) -> tuple[object, ...]:
-    return snapshot.started, snapshot.id

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import time
+from functools import cached_property
 
 from chalicelib.core.retention import Rules
 
@@ -32,7 +33,7 @@ class ReceiverPolicy:
 
 @dataclass(frozen=True)
 class HostPolicy:
-    """One host. `id` is permanent and never reused."""
+    """One host. `id` is permanent and never reused; `instance_id` is where one with a volume of its own runs."""
 
     name: str
     id: str
@@ -44,10 +45,20 @@ class HostPolicy:
     instance_id: str | None = None
     retention: Rules | None = None
 
+    @property
+    def has_own_volume(self) -> bool:
+        return self.target == "volume"
+
 
 @dataclass(frozen=True)
 class CopyPolicy:
     region: str
+    retention: Rules
+
+
+@dataclass(frozen=True)
+class VaultPolicy:
+    account: str
     retention: Rules
 
 
@@ -73,13 +84,20 @@ class Policy:
     hosts: dict[str, HostPolicy]
     retention: Rules
     copy: CopyPolicy | None = None
+    vault: VaultPolicy | None = None
     restore: RestorePolicy = field(default_factory=lambda: RestorePolicy(None, {}))
     drill_every_days: int | None = None
     alarm: AlarmPolicy = field(default_factory=AlarmPolicy)
 
+    def own_volume_hosts(self) -> tuple[HostPolicy, ...]:
+        """Those that copy themselves into volumes of their own, and report that themselves."""
+        return tuple(host for host in self.hosts.values() if host.has_own_volume)
+
     def rules_of(self, host_id: str) -> Rules:
         """The retention rules of a host, by its id. A host that is no longer in the policy keeps every point."""
-        for host in self.hosts.values():
-            if host.id == host_id:
-                return host.retention or self.retention
-        return Rules()
+        host = self._by_id.get(host_id)
+        return (host.retention or self.retention) if host else Rules()
+
+    @cached_property
+    def _by_id(self) -> dict[str, HostPolicy]:
+        return {host.id: host for host in self.hosts.values()}

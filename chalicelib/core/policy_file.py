@@ -13,6 +13,7 @@ from chalicelib.core.policy import (
     Policy,
     ReceiverPolicy,
     RestorePolicy,
+    VaultPolicy,
     VolumePolicy,
 )
 from chalicelib.core.policy_sense import check_sense
@@ -53,10 +54,11 @@ def ids_named_in(text: str) -> dict[str, str]:
 def _policy(version: str, table: _Table) -> Policy:
     return Policy(
         version=version,
-        receivers={name: _receiver(name, each) for name, each in table["receiver"].items()},
+        receivers={name: _receiver(name, each) for name, each in (table["receiver"] or {}).items()},
         hosts={name: _host(name, each) for name, each in table["host"].items()},
         retention=Rules(**(table["retention"] or {})),
         copy=table["copy"] and CopyPolicy(table["copy"]["region"], Rules(**table["copy"]["retention"])),
+        vault=table["vault"] and VaultPolicy(table["vault"]["account"], Rules(**table["vault"]["retention"])),
         restore=_restore(table["restore"] or {}),
         drill_every_days=table["drill"] and table["drill"]["every"],
         alarm=AlarmPolicy(**(table["alarm"] or {})),

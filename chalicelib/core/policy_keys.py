@@ -5,7 +5,7 @@ from chalicelib.core.checks import Key, ListOf, Named, Table
 
 VOLUME = Table(
     (
-        Key("size", values.SIZE, "Size of the data volume. It is made once; a larger one later is not made yet."),
+        Key("size", values.SIZE, "Size of the data volume. A larger one is there the next night; a smaller one never."),
         Key(
             "type",
             values.one_of("gp3", "gp2", note=" (st1 and sc1 charge every small random read as 1 MiB)"),
@@ -79,10 +79,10 @@ HOST = Table(
         Key(
             "target",
             values.one_of("receiver", "volume"),
-            'Where it pushes to: a receiver, or a volume of its own. `"volume"` has no effect yet and is refused.',
+            "Where it pushes to: a receiver, or an EBS volume of its own (see Hosts with a volume).",
             "receiver",
         ),
-        Key("instance_id", values.INSTANCE, 'Its EC2 instance, with `target = "volume"`.', None, has_effect=False),
+        Key("instance_id", values.INSTANCE, 'The EC2 instance it is, with `target = "volume"`.', None),
         Key("retention", RETENTION, "Rules of its own, in place of all of `[retention]`.", None),
     )
 )
@@ -93,6 +93,14 @@ COPY = Table(
         Key("retention", RETENTION, "The rules for the copies: what they keep is copied, and kept there."),
     ),
     "a table with region and retention",
+)
+
+VAULT = Table(
+    (
+        Key("account", values.ACCOUNT, "The account that pulls copies, where a stack with `Role=vault` stands."),
+        Key("retention", RETENTION, "The rules for its copies: what they keep is offered, and kept there."),
+    ),
+    "a table with account and retention",
 )
 
 RESTORE_INSTANCES = Table(
@@ -121,7 +129,7 @@ ALARM = Table(
             "alarms",
         ),
         Key("ping", values.PING, "Asked after each good night, for a watch from outside.", None),
-        Key("budget", values.BUDGET, "What the whole may cost before an alarm.", None, has_effect=False),
+        Key("budget", values.BUDGET, "What the whole may cost, by an estimate, before an alarm.", None),
     )
 )
 
@@ -131,10 +139,11 @@ HOSTS = Named(values.HOST, HOST, "at least one table like [host.us0]")
 POLICY = Table(
     (
         Key("schema", values.THIS_SCHEMA, "The version of this format."),
-        Key("receiver", RECEIVERS, "The receivers, by name."),
+        Key("receiver", RECEIVERS, "The receivers, by name. None, if every host has a volume of its own.", None),
         Key("host", HOSTS, "The hosts, by name."),
         Key("retention", RETENTION, "Which restore points stay. Without it all do.", None),
         Key("copy", COPY, "Copies in another region.", None),
+        Key("vault", VAULT, "Copies that another account pulls.", None),
         Key("restore", RESTORE, "How images are brought up.", None),
         Key("drill", DRILL, "How often a restore is proved.", None, has_effect=False),
         Key("alarm", ALARM, "Who is told.", None),

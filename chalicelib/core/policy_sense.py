@@ -21,18 +21,20 @@ _ARM, _X86 = "arm64", "x86_64"
 
 def check_sense(policy: _Table, faults: Faults) -> None:
     """Add a fault for everything that contradicts something else."""
-    receivers, hosts = policy.get("receiver", {}), policy.get("host", {})
+    receivers, hosts = policy.get("receiver") or {}, policy.get("host", {})
     for name, receiver in receivers.items():
         _check_receiver(within("receiver", name), receiver, faults)
     for name, host in hosts.items():
         _check_host(within("host", name), host, faults)
     _check_names_are_apart(receivers, faults)
     _check_hosts_are_apart(hosts, faults)
-    if receivers and hosts:
+    if "receiver" in policy and hosts:
         _check_they_know_each_other(receivers, hosts, faults)
     _check_rules("retention", policy.get("retention"), faults)
     _check_rules("copy.retention", (policy.get("copy") or {}).get("retention"), faults)
+    _check_rules("vault.retention", (policy.get("vault") or {}).get("retention"), faults)
     _check_restore((policy.get("restore") or {}).get("instance") or {}, faults)
+    _check_hosts_on_volumes_are_restored_on_something(policy, hosts, faults)
 
 
 def _check_receiver(path: str, receiver: _Table, faults: Faults) -> None:
@@ -127,6 +129,25 @@ def _check_restore(instances: _Table, faults: Faults) -> None:
     for architecture, instance in instances.items():
         if instance is not None and _architecture(instance) != architecture:
             faults.wrong(f"restore.instance.{architecture}", instance, f"an instance type of {architecture}")
+
+
+def _check_hosts_on_volumes_are_restored_on_something(policy: _Table, hosts: _Table, faults: Faults) -> None:
+    """Without a word on restores a host is restored on what its receiver stands on, and these have none."""
+    on_volumes = [within("host", name) for name, host in hosts.items() if host.get("target") == "volume"]
+    if on_volumes and _is_left_out(policy, "restore", "instance", _ARM):
+        expected = f"expected what {', '.join(on_volumes)} is restored on, which has no receiver"
+        faults.add(f"restore.instance.{_ARM}", f" is missing: {expected}")
+
+
+def _is_left_out(table: _Table, *path: str) -> bool:
+    """Whether nothing stands there, which is not the same as something invalid."""
+    for name in path:
+        if name not in table:
+            return False
+        if table[name] is None:
+            return True
+        table = table[name]
+    return False
 
 
 def _architecture(instance_type: str) -> str:

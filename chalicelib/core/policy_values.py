@@ -121,6 +121,7 @@ INSTANCE_TYPE = _matching(r"[a-z][a-z0-9-]*\.[a-z0-9-]+", 'an instance type like
 INSTANCE = _matching(r"i-([0-9a-f]{8}|[0-9a-f]{17})", 'an instance id like "i-0123456789abcdef0"')
 SUBNET = _matching(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})", 'a subnet id like "subnet-0123456789abcdef0"')
 REGION = _matching(r"[a-z]{2}(-[a-z]+)+-[0-9]", 'a region like "eu-central-1"')
+ACCOUNT = _matching(r"[0-9]{12}", 'an account like "123456789012"')
 TOPIC = _matching(r"[A-Za-z0-9_-]{1,256}", 'the name of an SNS topic like "ops"')
 
 THIS_SCHEMA = Value("1, the schema of this version", _accept(lambda number: number == 1), takes=int)

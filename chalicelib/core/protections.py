@@ -9,6 +9,7 @@ EXPIRED = "expired"
 
 SHARED = "shared with another account"
 UNCOPIED = "still to be copied to another region"
+UNPULLED = "still to be pulled by another account"
 
 Protections = Mapping[str, tuple[str, ...]]
 
@@ -18,10 +19,12 @@ def protections(
     images: Mapping[str, str],
     recoveries: Iterable[Recovery],
     uncopied: Iterable[str] = (),
+    unpulled: Iterable[str] = (),
 ) -> Protections:
     """Why each protected snapshot stays, by snapshot id.
 
-    `images` says which image is made of which snapshot; `uncopied` are the ids of those still to be copied.
+    `images` says which image is made of which snapshot; `uncopied` are the ids of those still to be copied, `unpulled`
+    of those that another account still has to copy for itself.
     """
     return _gathered(
         *((lock.snapshot_id, _locked(lock)) for lock in locks if lock.state != EXPIRED),
@@ -32,6 +35,7 @@ def protections(
             if not recovery.state.is_final
         ),
         *((snapshot_id, UNCOPIED) for snapshot_id in uncopied),
+        *((snapshot_id, UNPULLED) for snapshot_id in unpulled),
     )
 
 

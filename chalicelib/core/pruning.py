@@ -5,28 +5,28 @@ earlier day: between the two nights an operator can put a hold on it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core import tags
-from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand
+from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand, without_extras
 from chalicelib.core.holds import find_hold
-from chalicelib.core.model import RestorePoint, RunId, Snapshot
+from chalicelib.core.ids import own_host
+from chalicelib.core.model import Pruning, RestorePoint, Snapshot
+from chalicelib.core.prices import SNAPSHOT_GIB_MONTH
 from chalicelib.core.protections import Protections
 from chalicelib.core.refusals import default_cap, is_stale, why_refused, why_too_many
 from chalicelib.core.retention import Retention, Rules, retain
-
-# List price of the standard tier in us-east-1, per GB-month: https://aws.amazon.com/ebs/pricing/
-SNAPSHOT_USD_A_MONTH = 0.05
 
 # Two calls each, to see who may use it and to mark it, out of EC2's bucket of some 100 and 5 more a second
 # (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html): what is left over is marked another night.
 MOST_MARKED = 500
 # Between mark and deletion a person has this long to say no, whenever the runs of either night close.
 A_NIGHT = timedelta(hours=20)
+# Another pruning may follow at once, and whoever tells may be out of order for hours.
+TOLD_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Verdict:
         EBS bills only the blocks that no earlier snapshot holds. How many those are is known to EBS direct alone
         (ListChangedBlocks), and deleting one snapshot leaves its blocks to the next one that needs them.
         """
-        return self.snapshot.size_gib * SNAPSHOT_USD_A_MONTH
+        return self.snapshot.size_gib * SNAPSHOT_GIB_MONTH
 
 
 class Fate(StrEnum):
@@ -85,7 +85,7 @@ class PrunePlan:
     """What to do tonight, by snapshot id. When it is refused nothing is marked or deleted; unmarking only protects.
 
     To mark is to set the tag `ebbtide:marked` to `tonight`, the moment of the plan; to unmark, to set it to the empty
-    string.
+    string. `missing` are the catalogue's points in snapshots that were not listed.
     """
 
     tonight: datetime
@@ -95,6 +95,7 @@ class PrunePlan:
     delete: tuple[str, ...] = ()
     unmark: tuple[str, ...] = ()
     refused: str | None = None
+    missing: tuple[RestorePoint, ...] = ()
 
     @property
     def fates(self) -> tuple[Fate, ...]:
@@ -124,7 +125,21 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
         delete=() if refused else due,
         unmark=_ids(each.snapshot for each in verdicts if each.is_wanted and each.snapshot.tags.get(tags.MARKED)),
         refused=refused,
+        missing=() if refused else _missing(stock),
     )
+
+
+def _missing(stock: Stock) -> tuple[RestorePoint, ...]:
+    listed = {snapshot.id for snapshot in stock.snapshots}
+    return tuple(point for point in stock.points if point.snapshot_id not in listed)
+
+
+def still_told(before: Pruning | None, gone: tuple[str, ...], now: datetime) -> tuple[tuple[str, ...], datetime | None]:
+    """What a pruning says is gone, and found when: what an earlier one found, too, until someone has heard of it."""
+    if before is None or before.missed is None or now - before.missed >= TOLD_FOR:
+        return gone, now if gone else None
+    known = tuple(each for each in before.gone if each not in gone)
+    return (*known, *gone), now if gone else before.missed
 
 
 def may_still_go(snapshot: Snapshot, plan: PrunePlan) -> bool:
@@ -165,34 +180,27 @@ def _protected(backups: Iterable[Backup], protected: Protections) -> Iterable[tu
 
 
 def _newest_of_each_receiver(backups: Iterable[Backup]) -> Iterable[tuple[str, Reason]]:
-    """Complete hosts or not: it is the latest state of the volume, and what the next one may be made from."""
-    newest = {each.run.receiver: each.snapshot.id for each in backups if each.snapshot.state == "completed"}
+    """Complete hosts or not: it is the latest state of the volume, and what the next one may be made from.
+
+    A host's own volume is never made from one: there its points alone decide.
+    """
+    ended = (each for each in backups if each.snapshot.state == "completed" and own_host(each.run) is None)
+    newest = {each.run.receiver: each.snapshot.id for each in ended}
     for receiver, snapshot_id in newest.items():
         yield snapshot_id, Reason(f"newest snapshot of {receiver}")
 
 
 def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
     """What the tags tell, and of each point what only the catalogue knows: that it is proven."""
-    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points}
+    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
     adopted = {point.snapshot_id for point in stock.points}
-    return [
-        replace(point, proven=proven.get((point.host_id, point.snapshot_id)))
-        for point in _without_extras(backups, adopted)
-        if point.host_id not in stock.forgotten
-    ]
+    found = without_extras((point for each in backups for point in each.points), adopted)
+    return [_with_its_proof(point, proven) for point in found if point.host_id not in stock.forgotten]
 
 
-def _without_extras(backups: Iterable[Backup], adopted: AbstractSet[str]) -> list[RestorePoint]:
-    """One point a run and host: that in the adopted snapshot, else in the oldest, which is the one a run adopts.
-
-    CreateSnapshot has no client token, so a run may have left a second one behind. It is no extra for a host that was
-    complete in it alone.
-    """
-    chosen: dict[tuple[RunId, str], RestorePoint] = {}
-    for each in sorted(backups, key=lambda each: each.snapshot.id not in adopted):
-        for point in each.points:
-            chosen.setdefault((point.run, point.host_id), point)
-    return list(chosen.values())
+def _with_its_proof(point: RestorePoint, proven: Mapping[tuple[str, str], datetime]) -> RestorePoint:
+    when = proven.get((point.host_id, point.snapshot_id))
+    return replace(point, proven=when) if when else point
 
 
 def _kept_for_hosts(

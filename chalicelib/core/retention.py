@@ -47,6 +47,16 @@ class Rules:
     def are_empty(self) -> bool:
         return self == Rules()
 
+    def at_least(self, floor: "Rules") -> "Rules":
+        """Rules that keep whatever either keeps. Where these are empty nothing expires, whatever the floor says."""
+        if self.are_empty or floor.are_empty:
+            return Rules() if self.are_empty else self
+        return Rules(**{rule: _larger(getattr(self, rule), getattr(floor, rule)) for rule in _BUCKETS})
+
+
+def _larger(count: int, other: int) -> int:
+    return KEEP_ALL if KEEP_ALL in (count, other) else max(count, other)
+
 
 @dataclass(frozen=True)
 class Kept:

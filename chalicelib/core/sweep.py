@@ -1,6 +1,7 @@
 """What outlived the run or recovery it was made for, decided: what is there and now in, what to remove and why out.
 
-Only machines and throw-away volumes are ever chosen: this room does not know snapshots, and passes data volumes by.
+Only machines and throw-away volumes are ever chosen: this room does not know snapshots, and passes data volumes by, as
+well as whatever is tagged as a host's own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -60,6 +61,8 @@ def _removals(judged: Iterable[tuple[str, str | None]]) -> tuple[Removal, ...]:
 
 
 def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datetime) -> str | None:
+    if _is_a_hosts(machine.tags):
+        return None
     outlived = _why_outlived(machine.tags, owners, now)
     is_anyones = owner_of(machine.tags) in owners or _expiry(machine.tags) is not None
     if outlived or is_anyones or now < machine.launched + GRACE:
@@ -70,7 +73,14 @@ def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datet
 def _why_delete(volume: Volume, owners: Mapping[str, datetime | None], now: datetime) -> str | None:
     if volume.tags.get(tags.ROLE) == tags.Role.DATA or owner_of(volume.tags) is None:
         return None
+    if _is_a_hosts(volume.tags):
+        return None
     return _why_outlived(volume.tags, owners, now)
+
+
+def _is_a_hosts(tagged: Mapping[str, str]) -> bool:
+    """Whether an operator tagged it as a host's own, whatever else it says: it is never ours to remove."""
+    return tagged.get(tags.ROLE) == tags.Role.HOST or tags.HOST in tagged
 
 
 def _why_outlived(tagged: Mapping[str, str], owners: Mapping[str, datetime | None], now: datetime) -> str | None:

@@ -13,6 +13,7 @@ ROLE = "ebbtide:role"
 RECEIVER = "ebbtide:receiver"
 RUN = "ebbtide:run"
 MADE_FOR = "ebbtide:made-for"  # on a data volume, which outlives the run it was made for: no RUN, no EXPIRES
+HOST = "ebbtide:host"  # on a host's own volume, by its operator: the host's id
 RECOVERY = "ebbtide:recovery"
 ATTEMPT = "ebbtide:attempt"
 EXPIRES = "ebbtide:expires"
@@ -36,10 +37,12 @@ MOST_HOSTS = _IDS_PER_TAG * _COMPLETE_TAGS
 
 
 class Role(StrEnum):
-    """What a tagged resource is to us: an instance, a data volume, a recovery's own, a backup snapshot, its copy."""
+    """What a tagged resource is to us: an instance, a data volume, a host's own volume, a recovery's own, a backup
+    snapshot, its copy."""
 
     RECEIVER = "receiver"
     DATA = "data"
+    HOST = "host"
     RECOVERY = "recovery"
     BACKUP = "backup"
     COPY = "copy"
@@ -68,7 +71,7 @@ def pack(host_ids: Iterable[str]) -> dict[str, str]:
 def unpack(tags: Mapping[str, str]) -> tuple[str, ...]:
     """The ids that `pack` put there, sorted; other tags are ignored. Raises PermanentError for a damaged tag."""
     values = (tags.get(f"{COMPLETE}{number}", "") for number in range(_COMPLETE_TAGS))
-    return tuple(sorted({host_id for value in values for host_id in _ids_in(value)}))
+    return tuple(sorted({host_id for value in values if value for host_id in _ids_in(value)}))
 
 
 def _ids_in(value: str) -> Iterable[str]:

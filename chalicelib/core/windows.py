@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from itertools import count
 from zoneinfo import ZoneInfo
 
@@ -97,6 +98,7 @@ def _latest_begun(receiver: ReceiverPolicy, now: datetime) -> Window:
     return next(window for window in windows if window.opens <= now)
 
 
+@lru_cache(maxsize=1024)  # every tick asks for the same few of every receiver
 def _instant(local: datetime, zone: ZoneInfo) -> datetime:
     """The first instant at which a clock in the zone shows this minute or, where it skips it, the next it shows."""
     minutes = (local + timedelta(minutes=later) for later in count())

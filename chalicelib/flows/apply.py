@@ -1,12 +1,15 @@
 """Put a policy into force: check all of it, archive the text as the next version, point the table at it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from chalicelib.core.ids import own_word
 from chalicelib.core.policy import Policy
 from chalicelib.core.policy_changes import describe_changes
 from chalicelib.core.policy_file import parse
 from chalicelib.errors import ConfigError, TransientError
+from chalicelib.flows.enrolments import enrol
 from chalicelib.flows.policies import find_owners, find_versions, get_policy, policy_key
 from chalicelib.ports import World
 
@@ -19,23 +22,23 @@ class Applied:
     changes: tuple[str, ...]
 
 
-def apply_policy(text: str, expected: str | None, world: World) -> Applied:
+def apply_policy(text: str, expected: str | None, world: World, now: datetime) -> Applied:
     """Raises ConfigError with every fault, and then nothing is changed; TransientError when someone was faster."""
     if world.settings.is_standby:
-        raise ConfigError(("policy: this region is a standby: apply it in the region it stands by for",))
+        raise ConfigError(("policy: this stack is a standby: apply it where the backups are made",))
     current = world.catalog.policy_version()
     before = _readable(current, world) if current else None
     version = _next_version(world)
     policy = parse(text, version)
     faults = (
         *_stale(current, expected),
-        *_without_effect(policy),
         *_unfit_here(policy, world),
         *_of_another(policy, find_owners(world)),
         *(_unfit_after(before, policy, world) if before else ()),
     )
     if faults:
         raise ConfigError(faults)
+    enrol(policy, world, now)
     if current and world.archive.get(policy_key(current)) == text.encode():
         return Applied(current, ())
     if not world.archive.put_once(policy_key(version), text.encode()):
@@ -63,20 +66,16 @@ def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:
     return (f"policy: version {current} is in force, expected {expected}: start again from what is in force",)
 
 
-def _without_effect(policy: Policy) -> tuple[str, ...]:
-    """What a policy may say and nothing would do: better refused than a host that is believed to be backed up."""
-    return tuple(
-        f'host.{host.name}.target: "volume" has no effect yet, expected "receiver"'
-        for host in policy.hosts.values()
-        if host.target == "volume"
-    )
-
-
-def _unfit_here(policy: Policy, world: World) -> tuple[str, ...]:
-    """What only this deployment can tell."""
-    if policy.copy is None or policy.copy.region != world.settings.region:
-        return ()
-    return (f"copy.region: {policy.copy.region!r} is where the backups are, expected another region",)
+def _unfit_here(policy: Policy, world: World) -> Iterator[str]:
+    """What only this deployment can tell. Whom our snapshots are shared with is for it to say, not for a policy."""
+    copy, vault, known = policy.copy, policy.vault, world.settings.vault_account
+    if copy and copy.region == world.settings.region:
+        yield f"copy.region: {copy.region!r} is where the backups are, expected another region"
+    if vault and vault.account != known:
+        yield (
+            f"vault.account: {vault.account!r}, expected {known or 'no vault'}: "
+            f"deploy this stack with VaultAccount={vault.account} first"
+        )
 
 
 def _of_another(policy: Policy, owners: Mapping[str, str]) -> tuple[str, ...]:
@@ -96,9 +95,15 @@ def _unfit_after(before: Policy, after: Policy, world: World) -> tuple[str, ...]
         if name in after.hosts and after.hosts[name].id != host.id
     )
     busy = (
-        f"receiver.{name}: it is gone while run {run.id} is open; expected to stay until that is closed"
-        for name in before.receivers.keys() - after.receivers.keys()
+        f"{path}: it is gone while run {run.id} is open; expected to stay until that is closed"
+        for path, name in sorted(_owners_of_runs(before) - _owners_of_runs(after))
         for run in world.catalog.find_runs(name)
         if not run.state.is_final
     )
     return (*renamed, *busy)
+
+
+def _owners_of_runs(policy: Policy) -> set[tuple[str, str]]:
+    """Where in the policy they stand, and what stands for them in the ids of their runs."""
+    own = {(f"host.{host.name}", own_word(host.id)) for host in policy.own_volume_hosts()}
+    return {(f"receiver.{name}", name) for name in policy.receivers} | own

@@ -1,21 +1,24 @@
-"""Copy completed snapshots to the region that the policy names: look at both, plan, ask for each once.
+"""Copy completed snapshots to where the policy wants them: look at both sides, plan, ask for each once.
 
 CopySnapshot has no client token: the intent is written first, then it looks for a copy over there, then it asks once.
-What came of that the next look will find.
+What came of that the next look will find. From the region of the backups it copies to another region; at a vault, from
+another account into its own.
 """
 
-from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib.core import tags
-from chalicelib.core.copying import Ask, CopyFailure, CopyPlan, copy_tags, plan_copies, uncopied
+from chalicelib.core.copy_watch import seen, unseen
+from chalicelib.core.copying import Ask, CopyFailure, copy_tags, plan_copies, settled, uncopied
 from chalicelib.core.model import CopyIntent, Snapshot
-from chalicelib.core.policy import CopyPolicy, Policy
-from chalicelib.errors import PermanentError, TransientError
+from chalicelib.core.policy import Policy
+from chalicelib.errors import EbbtideError, PermanentError, TransientError
 from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.policies import find_policy
+from chalicelib.flows.pull import find_offers, send_receipts
+from chalicelib.flows.wanted_copies import Way, find_last_look, find_way
 from chalicelib.ports import World
 
 
@@ -28,64 +31,82 @@ class Copied:
     failed: tuple[CopyFailure, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What may be copied, what there is of it, and why some of what is offered to a vault cannot be copied yet."""
+
+    sources: tuple[Snapshot, ...]
+    copies: tuple[Snapshot, ...]
+    waiting: tuple[str, ...] = ()
+
+
 def copy_snapshots(world: World, now: datetime) -> Copied:
-    """Nothing to do where none are wanted. Raises TransientError when AWS should be asked again later."""
+    """Nothing to do where none are wanted. Raises TransientError when AWS should be asked again later.
+
+    Each look is remembered, also one that failed: what is told of copies follows from that.
+    """
     policy = find_policy(world)
-    wanted = copies_wanted(policy, world)
-    if wanted is None:
+    way = find_way(policy, world)
+    if policy is None or way is None:
         return Copied()
+    before = find_last_look(way.place, world)
+    try:
+        look = _look(way, policy, world)
+    except EbbtideError as fault:
+        world.catalog.save_copying(unseen(way.place, str(fault), before, now))
+        raise
     intents = world.catalog.find_copy_intents()
-    plan = _plan(intents, wanted, forgotten_under(policy, world), world, now)
-    for intent in plan.served:
+    mine = [intent for intent in intents if intent.region == way.region]
+    plan = plan_copies(look.sources, look.copies, mine, way.rules, now, forgotten_under(policy, world))
+    for intent in (*plan.served, *_elsewhere(intents, way)):
         world.catalog.forget_copy_intent(intent)
-    asked = [each.source.id for each in plan.ask if _ask(each, wanted.region, intents, world, now)]
-    return Copied(tuple(asked), plan.waiting, plan.failed)
-
-
-def copies_wanted(policy: Policy | None, world: World) -> CopyPolicy | None:
-    """What the policy says of copies; None when it says nothing, and at a standby, which holds them."""
-    return policy.copy if policy and not world.settings.is_standby else None
+    asked = [each.source.id for each in plan.ask if _ask(each, way.region, mine, world, now)]
+    world.catalog.save_copying(seen(way.place, plan.wanted, plan.failed, before, now))
+    if policy.vault and world.settings.is_vault:
+        send_receipts(settled(look.sources, look.copies, plan.wanted), policy.vault.account, world, now)
+    return Copied(tuple(asked), (*plan.waiting, *look.waiting), plan.failed)
 
 
 def find_uncopied(snapshots: Iterable[Snapshot], policy: Policy | None, world: World) -> frozenset[str]:
-    """The ids of those that are still to be copied, and so must stay until they are."""
-    wanted = copies_wanted(policy, world)
-    if wanted is None:
+    """The ids of those that are still to be copied to another region, and so must stay until they are."""
+    way = find_way(policy, world)
+    if policy is None or way is None or world.settings.is_standby:
         return frozenset()
-    copies, forgotten = _find_copies(wanted.region, world), forgotten_under(policy, world)
-    return frozenset(each.id for each in uncopied(snapshots, copies, wanted.retention, forgotten))
+    copies, forgotten = _find_copies(way, world), forgotten_under(policy, world)
+    return frozenset(each.id for each in uncopied(snapshots, copies, way.rules, forgotten))
 
 
-def _plan(
-    intents: Sequence[CopyIntent], wanted: CopyPolicy, forgotten: AbstractSet[str], world: World, now: datetime
-) -> CopyPlan:
+def _look(way: Way, policy: Policy, world: World) -> _Look:
+    copies = tuple(_find_copies(way, world))
+    if policy.vault and world.settings.is_vault:
+        offers = find_offers(policy.vault.account, policy.version, world)
+        return _Look(offers.snapshots, copies, offers.waiting)
+    return _Look(tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP})), copies)
+
+
+def _find_copies(way: Way, world: World) -> list[Snapshot]:
+    """A region may hold copies of several regions' backups; a vault's are all its own."""
+    of_ours = {} if world.settings.is_vault else {tags.SOURCE_REGION: world.settings.region}
+    return world.copies.find(way.region, {tags.ROLE: tags.Role.COPY, **of_ours})
+
+
+def _elsewhere(intents: Iterable[CopyIntent], way: Way) -> list[CopyIntent]:
     """Of intents for another region than the policy's now nothing is expected: they have served."""
-    plan = plan_copies(
-        sources=world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP}),
-        copies=_find_copies(wanted.region, world),
-        intents=[intent for intent in intents if intent.region == wanted.region],
-        rules=wanted.retention,
-        now=now,
-        forgotten=forgotten,
-    )
-    elsewhere = tuple(intent for intent in intents if intent.region != wanted.region)
-    return replace(plan, served=plan.served + elsewhere)
-
-
-def _find_copies(region: str, world: World) -> list[Snapshot]:
-    return world.copies.find(region, {tags.ROLE: tags.Role.COPY, tags.SOURCE_REGION: world.settings.region})
+    return [intent for intent in intents if intent.region != way.region]
 
 
 def _ask(ask: Ask, region: str, intents: Iterable[CopyIntent], world: World, now: datetime) -> bool:
     """Whether it was asked for. Not by whoever lost the write, nor where a copy shows by now."""
+    source = ask.source
     intent = world.catalog.save_copy_intent(
-        CopyIntent(ask.source.id, region, ask.attempt, now, version=_version(ask.source, region, intents))
+        CopyIntent(source.id, region, ask.attempt, now, version=_version(source, intents))
     )
-    if intent is None or _shows(ask.source, region, world):
+    if intent is None or _shows(source, region, world):
         return False
+    source_region = source.tags.get(tags.SOURCE_REGION, world.settings.region)
+    wanted, description = copy_tags(source, source_region), f"ebbtide {source.tags[tags.RUN]}"
     try:
-        wanted = copy_tags(ask.source, world.settings.region)
-        world.copies.copy(region, ask.source.id, f"ebbtide {ask.source.tags[tags.RUN]}", wanted)
+        world.copies.copy(region, source.id, description, wanted, source_region)
     except TransientError:
         # It may have happened all the same, or there was no room: the next look tells.
         return True
@@ -94,10 +115,9 @@ def _ask(ask: Ask, region: str, intents: Iterable[CopyIntent], world: World, now
     return True
 
 
-def _version(source: Snapshot, region: str, intents: Iterable[CopyIntent]) -> int:
+def _version(source: Snapshot, intents: Iterable[CopyIntent]) -> int:
     """The version this intent must still have for our write to win; 0 when there was none."""
-    mine = (each for each in intents if (each.region, each.snapshot_id) == (region, source.id))
-    return next((intent.version for intent in mine), 0)
+    return next((intent.version for intent in intents if intent.snapshot_id == source.id), 0)
 
 
 def _shows(source: Snapshot, region: str, world: World) -> bool:

@@ -26,8 +26,9 @@ def follow(world: World, now: datetime) -> tuple[RunId, ...]:
     """The runs whose copies have become restore points just now; what the copies' rules then let go of is pruned."""
     _follow_policy(world)
     known = {(point.host_id, point.snapshot_id) for point in world.catalog.find_points()}
+    taken_up = {snapshot_id for _, snapshot_id in known}
     adopted = []
-    for run_id, points in points_of_each_run(_staying(find_stock(world)), {}, faults=[]).items():
+    for run_id, points in points_of_each_run(_staying(find_stock(world)), taken_up, faults=[]).items():
         is_new = any((point.host_id, point.snapshot_id) not in known for point in points)
         if is_new and _adopt(run_id, points, world, now):
             adopted.append(run_id)

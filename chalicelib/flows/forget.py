@@ -27,7 +27,7 @@ def forget_host(name: str, by: str, world: World, now: datetime, dry_run: bool =
     Raises Refused for one that is in force or unknown, and at a standby.
     """
     if world.settings.is_standby:
-        raise Refused("this region is a standby and follows the other: forget the host in the region it stands by for")
+        raise Refused("this stack is a standby and follows another: forget the host where its backups are made")
     host_id = _find_id(name, world)
     policy = find_policy(world)
     if policy is None or host_id in {host.id for host in policy.hosts.values()}:
@@ -47,7 +47,12 @@ def find_forgotten(world: World) -> frozenset[str]:
 
 
 def forgotten_under(policy: Policy | None, world: World) -> frozenset[str]:
-    """The ids of the hosts whose points keep nothing. One that is in the policy again is remembered."""
+    """The ids of the hosts whose points keep nothing. One that is in the policy again is remembered.
+
+    At a vault there are none: that a host was forgotten is the other account's word, and it would cost all its copies.
+    """
+    if world.settings.is_vault:
+        return frozenset()
     present = {host.id for host in policy.hosts.values()} if policy else set()
     return find_forgotten(world) - present
 

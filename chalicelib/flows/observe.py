@@ -3,18 +3,23 @@
 Machines are looked at first: what they wrote before they went is then never missed.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from ipaddress import ip_network
+from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run, Snapshot, Volume
+from chalicelib.core.model import Run, RunId, Snapshot, Volume
 from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
-from chalicelib.errors import PermanentError
-from chalicelib.flows.policies import find_policy
+from chalicelib.errors import PermanentError, TransientError
+from chalicelib.flows.policies import get_policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
 from chalicelib.ports import World
+
+_Seen = TypeVar("_Seen")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,9 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
     released = wire.notice_attempts(keys, "released")
+    notices = {attempt: notice for attempt in released if (notice := find_release(run.id, attempt, world))}
+    # Route 53 takes five questions a second of a whole account, and fifty nights begin at the same minute.
+    is_reachable = any(machine.address for machine in machines)
     night = NightWorld(
         receiver=receiver,
         networks=_networks(policy, world),
@@ -40,15 +48,28 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         machines=tuple(machines),
         ready=wire.notice_attempts(keys, "ready"),
         released=released,
-        clean=frozenset(attempt for attempt in released if _is_clean(run, attempt, world)),
-        address=world.address.current(receiver.address_name),
-        open_to=world.address.open_to(),
+        clean=frozenset(attempt for attempt, notice in notices.items() if notice.clean),
+        address=_asked(partial(world.address.current, receiver.address_name), None) if is_reachable else None,
+        open_to=_asked(world.address.open_to, ()) if is_reachable else (),
         results=received.results,
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
+        disk=notices[max(notices)].disk if notices else None,
+        growing=frozenset(_growing(run, volumes, world)),
     )
     if not has_received(night):
         night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
     return Observation(night, received.rejected)
+
+
+def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
+    """What cannot be seen just now is not as it should be, and is set: if that fails, too, it does so as the last step.
+
+    A machine whose volume waited for the name as well would give up and go, and the next one after it.
+    """
+    try:
+        return look()
+    except TransientError:
+        return otherwise
 
 
 def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
@@ -62,12 +83,18 @@ def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
     return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
 
 
-def _is_clean(run: Run, attempt: int, world: World) -> bool:
-    """Whether the receiver could let go of its volume. A word that cannot be read is no word."""
+def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:
+    """What a receiver said when it let go of its volume. A word that cannot be read is no word."""
     try:
-        return wire.parse_notice(world.archive.get(wire.released_key(run.id, attempt))).clean
+        return wire.parse_notice(world.archive.get(wire.released_key(run_id, attempt)))
     except PermanentError:
-        return False
+        return None
+
+
+def _growing(run: Run, volumes: Iterable[Volume], world: World) -> Iterator[str]:
+    """Asked only in a night that let one grow, and until it is attached."""
+    if run.growth_asked is not None:
+        yield from (each.id for each in volumes if each.attached_to is None and world.volumes.is_growing(each.id))
 
 
 def _networks(policy: Policy, world: World) -> tuple[str, ...]:
@@ -75,6 +102,18 @@ def _networks(policy: Policy, world: World) -> tuple[str, ...]:
 
     That is what the run's own policy says and what the one in force does: another receiver's run may be under that.
     """
-    policies = (policy, find_policy(world) or policy)
+    policies = (policy, _in_force(policy, world))
     receivers = (receiver for each in policies for receiver in each.receivers.values())
-    return tuple(sorted({str(ip_network(network)) for receiver in receivers for network in receiver.allow}))
+    return tuple(sorted({_as_ec2_says(network) for receiver in receivers for network in receiver.allow}))
+
+
+def _in_force(own: Policy, world: World) -> Policy:
+    """Mostly the run's own, which need not be read again."""
+    version = world.catalog.policy_version()
+    return own if version in (None, own.version) else get_policy(str(version), world)
+
+
+@cache
+def _as_ec2_says(network: str) -> str:
+    """Every look at every run asks for the same few."""
+    return str(ip_network(network))

@@ -7,9 +7,6 @@ from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.windows import Window
 from chalicelib.ports import World
 
-# Hosts with a target of their own push elsewhere; this receiver does not wait for them.
-_PUSHES_TO_A_RECEIVER = "receiver"
-
 
 def open_run(
     receiver: ReceiverPolicy,
@@ -27,8 +24,6 @@ def open_run(
         policy_version=policy.version,
         opened=window.opens,
         deadline=window.deadline,
-        hosts=tuple(
-            ExpectedHost(host.name, host.id, new_nonce()) for host in hosts if host.target == _PUSHES_TO_A_RECEIVER
-        ),
+        hosts=tuple(ExpectedHost(host.name, host.id, new_nonce()) for host in hosts if not host.has_own_volume),
     )
     return run if world.catalog.open_run(run) else None

@@ -1,29 +1,36 @@
 """Restore points from the tags of the stock alone; all that the archive adds is the adopted snapshot and manifests."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from chalicelib.core import tags
-from chalicelib.core.backups import points_in
+from chalicelib.core.backups import points_in, without_extras
 from chalicelib.core.model import RestorePoint, RunId, Snapshot
 from chalicelib.errors import PermanentError
 from chalicelib.ports import World
 
 
 def points_of_each_run(
-    snapshots: Iterable[Snapshot], adopted: Mapping[RunId, str], faults: list[str]
+    snapshots: Iterable[Snapshot], adopted: AbstractSet[str], faults: list[str]
 ) -> dict[RunId, tuple[RestorePoint, ...]]:
-    """Those in the snapshot its run adopted, else in the oldest completed one, which is the one it will adopt."""
-    chosen: dict[RunId, tuple[RestorePoint, ...]] = {}
-    for snapshot in sorted(snapshots, key=lambda snapshot: (snapshot.started, snapshot.id)):
+    """One of each host: that in an adopted snapshot, else in the oldest, which is the one its run will adopt.
+
+    `adopted` are the ids of snapshots, or of those that they are copies of.
+    """
+    found: list[RestorePoint] = []
+    ours: set[str] = set()
+    for snapshot in snapshots:
+        ours |= {snapshot.id} if adopted & {snapshot.id, origin_of(snapshot)} else set()
         try:
-            points = points_in(snapshot)
+            found += points_in(snapshot)
         except PermanentError as fault:
             faults.append(f"snapshot {snapshot.id}: {fault}")
-            continue
-        if points and adopted.get(points[0].run, origin_of(snapshot)) == origin_of(snapshot):
-            chosen.setdefault(points[0].run, points)
-    return chosen
+    of_run: dict[RunId, list[RestorePoint]] = defaultdict(list)
+    for point in without_extras(found, ours):
+        of_run[point.run].append(point)
+    return {run: tuple(points) for run, points in of_run.items()}
 
 
 def origin_of(snapshot: Snapshot) -> str:

@@ -1,6 +1,7 @@
 """The policy by its version, the one in force, and what all versions together say."""
 
 import re
+from functools import lru_cache
 
 from chalicelib.core.policy import Policy
 from chalicelib.core.policy_file import ids_named_in, parse
@@ -9,6 +10,9 @@ from chalicelib.ports import World
 
 _PREFIX = "policies/"
 _KEY = re.compile(rf"{_PREFIX}([0-9]{{6}})\.toml")
+# Of ten thousand hosts it takes half a second, and one invocation may ask for it at every step: the policy in force,
+# and those that open runs keep.
+_parse_once = lru_cache(maxsize=4)(parse)
 
 
 def policy_key(version: str) -> str:
@@ -35,7 +39,7 @@ def get_policy(version: str, world: World) -> Policy:
         text = world.archive.get(policy_key(version)).decode()
     except KeyError:
         raise PermanentError(f"policy {version} is not in the archive: apply the policy again") from None
-    return parse(text, version)
+    return _parse_once(text, version)
 
 
 def find_policy(world: World) -> Policy | None:

@@ -1,46 +1,60 @@
 """Let old snapshots go: plan over all of ours, mark tonight, delete what an earlier night has marked."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Pruning, Snapshot
+from chalicelib.core.model import Pruning, RestorePoint, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.core.protections import protections, with_shared
-from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune
+from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune, still_told
 from chalicelib.flows.copy import find_uncopied
 from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.leases import Leased, leased
+from chalicelib.flows.offer import find_unpulled
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock, rules_of
+from chalicelib.flows.wanted_copies import find_vault
 from chalicelib.ports import World
 
 NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
 LEASE = "prune"
 
 
-def prune(world: World, now: datetime, dry_run: bool = False, allow: int | None = None) -> PrunePlan:
+def prune(
+    world: World, now: datetime, dry_run: bool = False, allow: int | None = None, holder: str | None = None
+) -> PrunePlan:
     """The plan exactly as it was applied, or as it would be. A refused one marks and deletes nothing.
 
-    `allow` is how many deletions an operator has confirmed. Raises TransientError while another prune is under way.
+    `allow` is how many deletions an operator has confirmed; `holder` is the invocation's id, whose retry goes on where
+    it was killed. Raises UnderWayError while another prune is under way.
     """
     if dry_run:
         return _plan(world, now, allow)
-    with leased(LEASE, world, now) as lease:
+    with leased(LEASE, holder, world, now) as lease:
         pruned = _apply(_plan(world, now, allow), world, lease)
-        world.catalog.record_pruning(Pruning(now, pruned.refused))
+        gone = _find_gone(pruned.missing, world)
+        world.catalog.record_pruning(_recorded(pruned, gone, world, now))
+        for snapshot_id, host_ids in gone.items():
+            world.catalog.forget_points(snapshot_id, host_ids)
     world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return pruned
 
 
 def _plan(world: World, now: datetime, allow: int | None) -> PrunePlan:
-    """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted."""
+    """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted.
+
+    That the vault may use one does not keep it: whether it still has to be pulled was asked before.
+    """
     policy = find_policy(world)
     stock = _take_stock(policy, world)
     planned = _plan_under(policy, stock, world, now, allow)
-    shared = world.volumes.find_shared((*planned.mark, *planned.delete))
+    vault = find_vault(policy, world)
+    shared = world.volumes.find_shared((*planned.mark, *planned.delete), but=vault.account if vault else None)
     if not shared:
         return planned
     return _plan_under(policy, replace(stock, protected=with_shared(stock.protected, shared)), world, now, allow)
@@ -62,6 +76,7 @@ def _take_stock(policy: Policy | None, world: World) -> Stock:
             images=world.volumes.find_images(),
             recoveries=world.catalog.find_recoveries(),
             uncopied=find_uncopied(snapshots, policy, world),
+            unpulled=find_unpulled(snapshots, policy, world),
         ),
         forgotten=forgotten_under(policy, world),
     )
@@ -73,21 +88,37 @@ def _apply(plan: PrunePlan, world: World, lease: Leased) -> PrunePlan:
         world.volumes.tag(snapshot_id, {tags.MARKED: ""})
     for snapshot_id in plan.mark:
         world.volumes.tag(snapshot_id, {tags.MARKED: plan.tonight.isoformat()})
-    deleted = tuple(snapshot_id for snapshot_id in plan.delete if _delete(snapshot_id, plan, world, lease))
+    listed = {verdict.snapshot.id: verdict.snapshot for verdict in plan.verdicts}
+    deleted = tuple(each for each in plan.delete if _delete(listed[each], plan, world, lease))
     return replace(plan, delete=deleted)
 
 
-def _delete(snapshot_id: str, plan: PrunePlan, world: World, lease: Leased) -> bool:
+def _delete(listed: Snapshot, plan: PrunePlan, world: World, lease: Leased) -> bool:
     """Whether it is gone; looked at once more, because this cannot be undone."""
     lease.confirm()
-    snapshot = _find_snapshot(snapshot_id, world)
+    snapshot = _find_snapshot(listed.id, world)
     if snapshot is not None and not may_still_go(snapshot, plan):
         return False
-    # First the points: the catalogue never names a snapshot that is gone.
-    world.catalog.forget_points(snapshot_id)
+    # First the points: the catalogue never names a snapshot that is gone. All that there can be are in its tags.
+    world.catalog.forget_points(listed.id, tags.unpack((snapshot or listed).tags))
     if snapshot is not None:
-        world.volumes.delete_snapshot(snapshot_id)
+        world.volumes.delete_snapshot(listed.id)
     return True
+
+
+def _find_gone(missing: Iterable[RestorePoint], world: World) -> dict[str, list[str]]:
+    """The snapshots that somebody else has deleted, each looked at by itself, with the ids of the hosts in it."""
+    hosts: dict[str, list[str]] = defaultdict(list)
+    for point in missing:
+        hosts[point.snapshot_id].append(point.host_id)
+    return {each: host_ids for each, host_ids in hosts.items() if _find_snapshot(each, world) is None}
+
+
+def _recorded(pruned: PrunePlan, gone: Mapping[str, Iterable[str]], world: World, now: datetime) -> Pruning:
+    """Written before the points are forgotten: who dies in between finds the same again."""
+    named = tuple(f"snapshot {each} with points of {', '.join(host_ids)}" for each, host_ids in gone.items())
+    told, missed = still_told(world.catalog.find_pruning(), named, now)
+    return Pruning(now, pruned.refused, told, missed)
 
 
 def _find_snapshot(snapshot_id: str, world: World) -> Snapshot | None:

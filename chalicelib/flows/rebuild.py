@@ -11,9 +11,10 @@ from typing import TypeVar
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_run
-from chalicelib.core.model import ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
+from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
 from chalicelib.core.recovery import PROVEN
 from chalicelib.errors import PermanentError
+from chalicelib.flows.observe import find_release
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
@@ -38,14 +39,21 @@ class Rebuilt:
 
 
 def rebuild(world: World) -> Rebuilt:
-    """What the table still has stays as it is; what it has lost comes back."""
+    """What the table still has stays as it is; what it has lost comes back.
+
+    At a standby nothing closes a run: one that is open in the archive's replica is left to `follow`, which takes it up
+    with its restore points when its closing has arrived, or without when that is long overdue.
+    """
     faults: list[str] = []
     policy = _rebuild_policy(world)
-    runs = _read_each(wire.RUNS, wire.run_of_key, read_run, world, faults)
+    archived = _read_each(wire.RUNS, wire.run_of_key, read_run, world, faults)
+    unfinished = {str(run.id) for run in archived if world.settings.is_standby and not run.state.is_final}
+    runs = [run for run in archived if str(run.id) not in unfinished]
     results = sum(_rebuild_run(run, world, faults) for run in runs)
     stock = find_stock(world)
-    points = _rebuild_points(stock, runs, world, faults)
-    lost = _rebuild_lost_runs(stock, runs, world)
+    finished = [snapshot for snapshot in stock if snapshot.tags.get(tags.RUN) not in unfinished]
+    points = _rebuild_points(finished, runs, world, faults)
+    lost = _rebuild_lost_runs(finished, runs, world)
     recoveries = _own(_read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
@@ -96,7 +104,7 @@ def read_run(run_id: RunId, world: World) -> Run | None:
     brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
     if brief is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    run = replace(wire.parse_receiver_brief(brief), machine_attempt=_last_attempt(keys))
+    run = replace(wire.parse_run_brief(brief), machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
 
@@ -107,6 +115,13 @@ def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
 
 def _last_attempt(keys: Sequence[str]) -> int:
     return max(wire.notice_attempts(keys, "ready") | wire.notice_attempts(keys, "released"), default=1)
+
+
+def _disk(run_id: RunId, keys: Sequence[str], world: World) -> Disk | None:
+    """What the last receiver that released has measured."""
+    attempt = max(wire.notice_attempts(keys, "released"), default=None)
+    notice = find_release(run_id, attempt, world) if attempt else None
+    return notice.disk if notice else None
 
 
 def _as_closed(run: Run, closed: wire.Closed) -> Run:
@@ -132,7 +147,7 @@ def _rebuild_run(run: Run, world: World, faults: list[str]) -> int:
 
 
 def _rebuild_points(stock: Iterable[Snapshot], runs: Iterable[Run], world: World, faults: list[str]) -> int:
-    adopted = {run.id: run.snapshot_id for run in runs if run.snapshot_id is not None}
+    adopted = {run.snapshot_id for run in runs if run.snapshot_id is not None}
     for run_id, points in points_of_each_run(stock, adopted, faults).items():
         record_points(run_id, points, world)
     return len(world.catalog.find_points())

@@ -1,8 +1,12 @@
-"""Read what hosts reported of a run from the archive; what is not this run's own is refused and told, never fatal."""
+"""Read what hosts reported of a run from the archive; what is not this run's own is refused and told, never fatal.
 
-from dataclasses import dataclass
+A receiver archives what it believes of its hosts; a host with a volume of its own archives its one report itself.
+"""
+
+from dataclasses import dataclass, replace
 
 from chalicelib import wire
+from chalicelib.core.ids import own_host
 from chalicelib.core.model import HostResult, Run
 from chalicelib.errors import PermanentError
 from chalicelib.ports import World
@@ -24,20 +28,39 @@ class Received:
 
 def receive_reports(run: Run, world: World) -> Received:
     """Record every report that is new and this run's own; the results known then, in the order of their ids."""
-    known = {result.id for result in world.catalog.find_results(run.id)}
-    rejected = []
-    for key in world.archive.list(wire.report_prefix(run.id)):
-        host_id = _host_id(key)
-        if host_id in known:
-            continue
-        body = world.archive.get(key)
-        try:
-            result = _own_result(run, host_id, body)
-        except PermanentError as fault:
-            rejected.append(Rejected(key, str(fault)))
-        else:
-            world.catalog.record_result(result)
-    return Received(tuple(world.catalog.find_results(run.id)), tuple(rejected))
+    results = world.catalog.find_results(run.id)
+    known = {result.id for result in results}
+    new = [(host_id, key) for host_id, key in _find_reports(run, world) if host_id not in known]
+    read = [_record(run, host_id, key, world) for host_id, key in new]
+    rejected = tuple(each for each in read if each is not None)
+    is_recorded = len(rejected) < len(new)
+    return Received(tuple(world.catalog.find_results(run.id) if is_recorded else results), rejected)
+
+
+def receive_report(run: Run, host_id: str, world: World) -> tuple[Rejected, ...]:
+    """Record this one host's report, and look at no other: what a thousand hosts send at once costs each its own."""
+    rejected = _record(run, host_id, wire.report_key(run.id, host_id), world)
+    return (rejected,) if rejected else ()
+
+
+def _record(run: Run, host_id: str, key: str, world: World) -> Rejected | None:
+    """Why it does not count, if it does not."""
+    try:
+        result = _own_result(run, host_id, world.archive.get(key))
+    except KeyError:
+        return Rejected(key, "it was told of and is not in the archive")
+    except PermanentError as fault:
+        return Rejected(key, str(fault))
+    world.catalog.record_result(result)
+    return None
+
+
+def _find_reports(run: Run, world: World) -> list[tuple[str, str]]:
+    """The host each is of, and its key."""
+    own = own_host(run.id)
+    if own is not None:
+        return [(own, key) for key in world.archive.list(wire.host_report_key(run.id))]
+    return [(_host_id(key), key) for key in world.archive.list(wire.report_prefix(run.id))]
 
 
 def _host_id(key: str) -> str:
@@ -45,11 +68,17 @@ def _host_id(key: str) -> str:
 
 
 def _own_result(run: Run, host_id: str, body: bytes) -> HostResult:
-    """The result a report carries, if run, host and nonce are those frozen into this run. Raises PermanentError."""
-    report = wire.parse_report(body)
+    """The result a report carries, if run, host and nonce are those frozen into this run. Raises PermanentError.
+
+    A host's own report has no nonce: only the host itself may write below its id (see `wire/own_volumes.py`). What it
+    calls itself beside that id means nothing.
+    """
     expected = next((host for host in run.hosts if host.id == host_id), None)
     if expected is None:
         raise PermanentError(f"run {run.id} does not expect a host {host_id}")
+    if own_host(run.id) is not None:
+        return replace(wire.parse_host_report(run.id, body).result, name=expected.name)
+    report = wire.parse_report(body)
     if (report.result.run, report.result.id, report.result.name) != (run.id, expected.id, expected.name):
         raise PermanentError(f"it speaks of host {report.result.id} in run {report.result.run}")
     if report.nonce != expected.nonce:

@@ -11,16 +11,17 @@ from chalicelib import wire
 from chalicelib.core import actions, tags
 from chalicelib.core import recovery as plan
 from chalicelib.core.ids import launch_token, recovery_volume_token
-from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryState
+from chalicelib.core.model import SCHEMA, Recovery, RecoveryState
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import Action
 from chalicelib.core.userdata import render
-from chalicelib.errors import CapacityError, PermanentError
+from chalicelib.errors import PermanentError
+from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.flows.policies import get_policy
 from chalicelib.ports import LaunchRequest, World
 
 # The launch template's image is an arm64 one.
-_ARCHITECTURE = "arm64"
+ARCHITECTURE = "arm64"
 _ONLY_ATTEMPT = 1
 # A machine that is told its deadline may still be writing its report then.
 _GRACE = timedelta(minutes=15)
@@ -45,8 +46,7 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case actions.WriteBrief(volume_id):
             world.archive.put_once(wire.recovery_brief_key(recovery.id), wire.recovery_brief(recovery, volume_id))
         case plan.LaunchMachine():
-            machine = _launch_where_there_is_room(recovery, world)
-            return world.catalog.save_recovery(replace(recovery, machine_id=machine.id))
+            return _launch(recovery, world)
         case actions.AttachVolume(volume_id, machine_id):
             world.volumes.attach(volume_id, machine_id)
         case plan.RecordVerdict(verdict, findings):
@@ -75,15 +75,11 @@ def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) 
     )
 
 
-def _launch_where_there_is_room(recovery: Recovery, world: World) -> Machine:
+def _launch(recovery: Recovery, world: World) -> Recovery | None:
     place = _place(recovery, world)
-    for instance_type in place.instances:
-        try:
-            return world.machines.launch(_launch_request(instance_type, place.subnet, recovery, world))
-        except CapacityError:
-            continue
-    tried = ", ".join(place.instances)
-    raise CapacityError(f"recovery {recovery.id}: no capacity for any of {tried}; the next tick tries again")
+    requests = [_launch_request(each, place.subnet, recovery, world) for each in place.instances]
+    machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, world.machines)
+    return world.catalog.save_recovery(replace(recovery, machine_id=machine.id))
 
 
 def _place(recovery: Recovery, world: World) -> Place:
@@ -97,8 +93,8 @@ def _place(recovery: Recovery, world: World) -> Place:
 
 
 def _instances(recovery: Recovery, policy: Policy | None) -> tuple[str, ...]:
-    if policy and _ARCHITECTURE in policy.restore.instances:
-        return (policy.restore.instances[_ARCHITECTURE],)
+    if policy and ARCHITECTURE in policy.restore.instances:
+        return (policy.restore.instances[ARCHITECTURE],)
     receiver = policy.receivers.get(recovery.point.run.receiver) if policy else None
     if receiver is None:
         raise PermanentError(

@@ -15,7 +15,7 @@ from chalicelib.ports import World
 def run_now(receiver_name: str, world: World, now: datetime, new_nonce: Callable[[], str]) -> RunId:
     """Raises Refused at a standby and while a run is open, ConfigError for a receiver that the policy does not have."""
     if world.settings.is_standby:
-        raise Refused("this region is a standby and makes no backups: begin the run in the region it stands by for")
+        raise Refused("this stack is a standby and makes no backups: begin the run where they are made")
     policy = find_policy(world)
     if policy is None or receiver_name not in policy.receivers:
         known = ", ".join(policy.receivers) if policy else "none: no policy is applied yet"

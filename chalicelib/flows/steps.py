@@ -1,23 +1,26 @@
-"""Each step of a night, done: one function a step, which gives back the run as it is stored afterwards.
+"""Each step of a receiver's night, done: one function a step, which gives back the run as it is stored afterwards.
 
-None means that someone else won the conditional write: whoever gets None stops.
+None means that someone else won the conditional write: whoever gets None stops. Those of every run are in `run_steps`.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import assert_never
 
 from chalicelib import wire
 from chalicelib.core import actions, tags
 from chalicelib.core import night_actions as plan
 from chalicelib.core.ids import launch_token, volume_token
-from chalicelib.core.model import SCHEMA, Machine, Run
+from chalicelib.core.model import SCHEMA, Run
 from chalicelib.core.night import GRACE
 from chalicelib.core.night_actions import Action
-from chalicelib.core.night_world import NightWorld, next_zone, sound, status_of
+from chalicelib.core.night_world import NightWorld, next_zone
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
-from chalicelib.errors import CapacityError, TokenSpentError, TokenTakenError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
+from chalicelib.flows import run_steps
+from chalicelib.flows.launching import launch_where_there_is_room
+from chalicelib.flows.run_steps import Ground
 from chalicelib.ports import LaunchRequest, World
 
 
@@ -35,10 +38,10 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
     """The run after the step; None when someone else won the write."""
     world = night.world
     match action:
-        case actions.Wait():
-            pass
         case plan.CreateVolume():
             _create_volume(action, run, night)
+        case plan.GrowVolume():
+            return _grow_volume(action, run, night)
         case actions.WriteBrief(volume_id):
             _write_brief(volume_id, run, night)
         case plan.LaunchReceiver():
@@ -51,21 +54,12 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
             world.address.point(name, address)
         case plan.TerminateReceiver(machine_id):
             world.machines.terminate(machine_id)
-        case plan.IntendSnapshot():
-            return world.catalog.save_run(replace(run, snapshot_intended=night.now))
-        case plan.TakeSnapshot():
-            return _take_snapshot(action, run, night)
-        case plan.AdoptSnapshot(snapshot_id):
-            return world.catalog.save_run(replace(run, snapshot_id=snapshot_id))
-        case plan.RecordPoints(points):
-            for point in points:
-                world.catalog.record_point(point)
         case plan.DeleteVolume(volume_id):
             world.volumes.delete_volume(volume_id)
-        case plan.CloseRun():
-            return _close(action, run, night)
         case _:
-            assert_never(action)
+            # What was measured is kept with whatever is written next.
+            measured = replace(run, disk=night.observed.disk)
+            return run_steps.act(action, measured, Ground(night.policy, night.observed.results, world, night.now))
     return run
 
 
@@ -86,6 +80,15 @@ def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
     )
 
 
+def _grow_volume(action: plan.GrowVolume, run: Run, night: Night) -> Run | None:
+    """Claimed first, so that it is asked for once. EBS may refuse: it takes some hours between two changes."""
+    claimed = night.world.catalog.save_run(replace(run, growth_asked=night.now))
+    if claimed is not None:
+        with suppress(TransientError, PermanentError):
+            night.world.volumes.grow(action.volume_id, action.size_gib)
+    return claimed
+
+
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:
     brief = wire.receiver_brief(run, night.observed.receiver, night.policy.hosts, volume_id, GRACE)
     night.world.archive.put_once(wire.brief_key(run.id, volume_id), brief)
@@ -97,28 +100,14 @@ def _launch(action: plan.LaunchReceiver, run: Run, night: Night) -> Run | None:
     if claimed is None:
         return None
     try:
-        _launch_where_there_is_room(claimed, action, night)
+        requests = [_launch_request(each, claimed, action, night) for each in night.observed.receiver.instances]
+        launch_where_there_is_room(f"run {run.id}", requests, night.world.machines)
     except TokenSpentError:
         spent = replace(claimed, machine_attempt=action.attempt + 1, machine_launched=night.now)
         return night.world.catalog.save_run(spent)
     except CapacityError as full:
         return _leave_zone(action.zone, full, claimed, night)
     return claimed
-
-
-def _launch_where_there_is_room(run: Run, action: plan.LaunchReceiver, night: Night) -> Machine:
-    """Raises CapacityError only when nothing can have been launched by this token."""
-    full, taken = [], None
-    for instance_type in night.observed.receiver.instances:
-        try:
-            return night.world.machines.launch(_launch_request(instance_type, run, action, night))
-        except CapacityError:
-            full.append(instance_type)
-        except TokenTakenError as other:
-            taken = other  # a lost answer was that of another type: asking for that one finds its machine
-    if taken is not None:
-        raise taken
-    raise CapacityError(f"run {run.id}: no capacity for any of {', '.join(full)} in {action.zone}")
 
 
 def _leave_zone(zone: str, full: CapacityError, run: Run, night: Night) -> Run | None:
@@ -159,38 +148,3 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
             tags.EXPIRES: end.isoformat(),
         },
     )
-
-
-def _take_snapshot(action: plan.TakeSnapshot, run: Run, night: Night) -> Run | None:
-    """One attempt, and only if none shows by now. When the answer is lost, the next look will find it and adopt it."""
-    volumes = night.world.volumes
-    if sound(volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})):
-        return run
-    wanted = tags.snapshot_tags(run.id, action.complete, action.tree, action.consistency)
-    try:
-        taken = volumes.create_snapshot(action.volume_id, f"ebbtide {run.id}", wanted)
-    except TransientError:
-        return run
-    return night.world.catalog.save_run(replace(run, snapshot_id=taken.id))
-
-
-def _close(action: plan.CloseRun, run: Run, night: Night) -> Run | None:
-    """The archive first, and what it says holds: a closing cut short is finished as it was begun."""
-    key, archive = wire.closed_key(run.id), night.world.archive
-    closing = replace(run, state=action.state, why=action.why, closed=night.now)
-    archive.put_once(key, wire.closed_record(_record(closing, night)))
-    begun = wire.parse_closed(archive.get(key))
-    saved = night.world.catalog.save_run(
-        replace(closing, state=begun.state, why=begun.why, closed=begun.closed, snapshot_id=begun.snapshot_id)
-    )
-    if saved is not None:
-        night.world.lambdas.invoke_later("prune", wire.prune_payload())
-        if night.policy.copy is not None:
-            night.world.lambdas.invoke_later("copy", wire.copy_payload())
-        night.world.lambdas.invoke_later("tell_operators", wire.telling_payload())
-    return saved
-
-
-def _record(run: Run, night: Night) -> wire.Closed:
-    hosts = tuple(wire.ClosedHost(host.name, host.id, status_of(host.id, night.observed.results)) for host in run.hosts)
-    return wire.Closed(run.id, run.state, run.closed or night.now, run.snapshot_id, run.why, hosts)

@@ -1,10 +1,11 @@
-"""The snapshots that hold this region's restore points: its own backups, or at a standby the copies of another's."""
+"""The snapshots that hold this stack's restore points: its own backups, or at a standby the copies of another's."""
 
 from chalicelib.core import tags
 from chalicelib.core.copying import as_taken
 from chalicelib.core.model import Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.core.retention import Rules
+from chalicelib.flows.wanted_copies import rules_of_copies
 from chalicelib.ports import World
 
 
@@ -21,4 +22,4 @@ def rules_of(host_id: str, policy: Policy | None, world: World) -> Rules:
     if not world.settings.is_standby:
         return own
     is_known = policy is not None and host_id in {host.id for host in policy.hosts.values()}
-    return policy.copy.retention if policy and policy.copy and is_known else Rules()
+    return rules_of_copies(policy, world) if policy and is_known else Rules()

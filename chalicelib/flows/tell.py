@@ -3,7 +3,7 @@
 Called when something closes and from the tick alike: what is told follows from what is, never from who called.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -11,10 +11,14 @@ from functools import partial
 from chalicelib.core import dead_man
 from chalicelib.core.alarms import Facts, Night, find_troubles, subjects
 from chalicelib.core.dead_man import Ages
-from chalicelib.core.policy import Policy, ReceiverPolicy
+from chalicelib.core.disk import MOST_NIGHTS
+from chalicelib.core.ids import own_word
+from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.telling import Letter, Message, bundles, claim, find_untold, letter
 from chalicelib.errors import EbbtideError
+from chalicelib.flows.enrolments import find_enrolments
 from chalicelib.flows.policies import find_policy
+from chalicelib.flows.wanted_copies import find_places
 from chalicelib.ports import World
 
 # A day may have runs beyond its night's own: attempts after a failed one, and runs begun by hand.
@@ -49,7 +53,10 @@ def tell(world: World, now: datetime) -> Telling:
     facts = _look(policy, world)
     troubles = find_troubles(facts, now)
     weekly = dead_man.weekly(facts, troubles, known, now)
-    untold = (*find_untold(troubles, known, subjects(policy), now), *([weekly] if weekly else []))
+    untold = (
+        *find_untold(troubles, known, subjects(policy, find_places(policy, world)), now),
+        *([weekly] if weekly else []),
+    )
     ping = dead_man.good_night(facts, troubles, known, now)
     post = [_send(together, partial(_publish, policy, world), world, now) for together in bundles(untold)]
     # A standby knows only what has reached it: its ping would drown what is wrong in the region it stands by for.
@@ -64,19 +71,28 @@ def tell(world: World, now: datetime) -> Telling:
 
 
 def _look(policy: Policy, world: World) -> Facts:
+    nights = {
+        name: _nights(name, (policy.hosts[each] for each in receiver.hosts), world)
+        for name, receiver in policy.receivers.items()
+    }
+    own = {own_word(host.id): _nights(own_word(host.id), (host,), world) for host in policy.own_volume_hosts()}
+    points = tuple(world.catalog.find_points())
     return Facts(
         policy=policy,
-        nights={name: _nights(receiver, policy, world) for name, receiver in policy.receivers.items()},
-        points=tuple(world.catalog.find_points()),
+        nights={**nights, **own},
+        points=points,
         recoveries=tuple(world.catalog.find_recoveries()),
         pruning=world.catalog.find_pruning(),
+        copying=tuple(each for each in world.catalog.find_copying() if each.place in find_places(policy, world)),
+        preflight=world.catalog.find_preflight(),
+        enrolled=find_enrolments(policy.hosts.values(), {point.host_id for point in points}, world),
     )
 
 
-def _nights(receiver: ReceiverPolicy, policy: Policy, world: World) -> tuple[Night, ...]:
-    """As many as the most patient of its hosts needs to be judged by."""
-    most = RUNS_A_DAY * max(policy.hosts[name].alarm_after for name in receiver.hosts)
-    runs = world.catalog.find_runs(receiver.name, limit=most)
+def _nights(name: str, hosts: Iterable[HostPolicy], world: World) -> tuple[Night, ...]:
+    """As many of that name as the most patient of its hosts needs to be judged by, and the growth of its volume."""
+    most = max(MOST_NIGHTS, *(RUNS_A_DAY * host.alarm_after for host in hosts))
+    runs = world.catalog.find_runs(name, limit=most)
     return tuple(Night(run, tuple(world.catalog.find_results(run.id))) for run in runs if run.state.is_final)
 
 

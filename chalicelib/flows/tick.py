@@ -1,5 +1,6 @@
 """Every five minutes: open the runs that are due, and wake whoever has something to do in an invocation of its own:
 every open run and recovery, and once an hour who tells of what is wrong, or at once while something could not be told.
+A report of a host with a volume of its own is only found here: it opens its run in that run's own invocation.
 """
 
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.windows import due, nights_had
 from chalicelib.errors import PermanentError
-from chalicelib.flows.copy import copies_wanted
 from chalicelib.flows.follow import follow
 from chalicelib.flows.open_run import open_run
+from chalicelib.flows.own_runs import Reported, find_own_runs
 from chalicelib.flows.policies import find_policy
+from chalicelib.flows.wanted_copies import find_places
 from chalicelib.ports import World
 
 # Minutes between ticks, so that one of an hour's twelve falls into its first minutes. Telling reads every restore
@@ -33,7 +35,8 @@ class Ticked:
 
 
 def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
-    """A standby opens no runs: it follows the region it stands by for, and tends its own recoveries."""
+    """A standby opens no runs: it follows what it stands by for, pulls copies if it is a vault, and tends its own
+    recoveries."""
     if world.settings.is_standby:
         follow(world, now)
     policy = find_policy(world)
@@ -55,11 +58,22 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
     for recovery_id in recoveries:
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
-    if copies_wanted(policy, world):
+    if policy and find_places(policy, world):
         world.lambdas.invoke_later("copy", wire.copy_payload())
     if now.minute < _A_TICK or any(told.told is None for told in world.catalog.find_told()):
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
-    return Ticked(tuple(opened), tuple(open_runs), tuple(recoveries), tuple(faults))
+    own = _wake_own_runs(policy, world, now)
+    return Ticked(tuple(opened), (*open_runs, *own.runs), tuple(recoveries), (*faults, *own.faults))
+
+
+def _wake_own_runs(policy: Policy | None, world: World, now: datetime) -> Reported:
+    """Last of all: however much such hosts write into the archive, everyone else was woken before that is looked at."""
+    if policy is None or world.settings.is_standby:
+        return Reported()
+    own = find_own_runs(policy, world, now)
+    for run_id in own.runs:
+        world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
+    return own
 
 
 def _open_if_due(

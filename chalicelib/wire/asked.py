@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.core import tags
+from chalicelib.core.advice import ADVICE
+from chalicelib.core.cost import Cost, budget_a_month
 from chalicelib.core.holds import Hold, Target
 from chalicelib.core.ids import checked_host_id, parse_recovery, parse_run
 from chalicelib.core.model import (
@@ -17,9 +19,11 @@ from chalicelib.core.model import (
     Snapshot,
 )
 from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.preflight import Preflight
+from chalicelib.core.prices import AS_OF
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
-from chalicelib.fields import Fields, checked, moment_text, written
+from chalicelib.fields import Fields, checked, moment_text, read, written
 
 # A function's answer holds 6 MB (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html); the ids of
 # what is marked and deleted, and what is left alone, need their part of it.
@@ -41,6 +45,12 @@ def recovery_payload(recovery: RecoveryId) -> dict[str, Any]:
 
 def parse_recovery_payload(payload: Mapping[str, Any]) -> RecoveryId:
     return parse_recovery(checked("payload", payload).text("recovery"))
+
+
+def find_reporter(detail: Mapping[str, Any]) -> str | None:
+    """The id of the host whose report a receiver's event tells of; None when it tells of the receiver itself."""
+    host_id = checked("event", detail).maybe_text("id")
+    return None if host_id is None else checked_host_id(host_id)
 
 
 def is_about_a_recovery(payload: Mapping[str, Any]) -> bool:
@@ -102,6 +112,34 @@ def telling_payload() -> dict[str, Any]:
     return {"schema": SCHEMA}
 
 
+def looked(preflight: Preflight) -> dict[str, Any]:
+    """What a preflight found, each with what to do about it."""
+    found = [
+        {
+            "kind": trouble.kind.value,
+            "what": trouble.what,
+            "details": list(trouble.details),
+            "since": moment_text(trouble.since),
+            "to_do": ADVICE[trouble.kind].to_do,
+        }
+        for trouble in preflight.troubles
+    ]
+    return {"schema": SCHEMA, "at": moment_text(preflight.at), "found": found}
+
+
+def priced(cost: Cost, budget: str | None) -> dict[str, Any]:
+    """A month by its parts, the largest first, and what the policy says it may cost."""
+    return {
+        "schema": SCHEMA,
+        "parts": [{"what": part.what, "usd_a_month": round(part.usd, 2), "how": part.how} for part in cost.parts],
+        "usd_a_month": round(cost.usd_a_month, 2),
+        "budget": budget,
+        "budget_usd_a_month": None if budget is None else round(budget_a_month(budget), 2),
+        "not_counted": list(cost.not_counted),
+        "prices": AS_OF,
+    }
+
+
 def pruned(plan: PrunePlan) -> dict[str, Any]:
     """The plan as it was applied: what was marked and deleted, and every snapshot with the reasons it stays."""
     entries = [_planned(verdict, fate) for verdict, fate in zip(plan.verdicts, plan.fates, strict=True)]
@@ -116,6 +154,12 @@ def pruned(plan: PrunePlan) -> dict[str, Any]:
         "untold": len(entries) - len(told),
         "left_alone": [{"snapshot": each.snapshot.id, "why": each.why} for each in plan.left_alone],
     }
+
+
+def not_pruned(why: str) -> dict[str, Any]:
+    """The same answer for a prune that never planned anything."""
+    nothing: dict[str, list[Any]] = {"marked": [], "unmarked": [], "deleted": [], "plan": [], "left_alone": []}
+    return {"schema": SCHEMA, **nothing, "refused": why, "untold": 0}
 
 
 def _planned(verdict: Verdict, fate: Fate) -> dict[str, Any]:
@@ -198,6 +242,21 @@ def host_of_forgotten_key(key: str) -> str:
 
 def forgotten_record(host_id: str, by: str, at: datetime) -> bytes:
     return written({"id": host_id, "by": by, "at": moment_text(at)})
+
+
+ENROLLED = "enrolled/"
+
+
+def enrolled_key(host_id: str) -> str:
+    return f"{ENROLLED}{checked_host_id(host_id)}.json"
+
+
+def enrolled_record(host_id: str, at: datetime) -> bytes:
+    return written({"id": host_id, "at": moment_text(at)})
+
+
+def parse_enrolled(body: bytes) -> datetime:
+    return read("enrolment", body).moment("at")
 
 
 @dataclass(frozen=True)

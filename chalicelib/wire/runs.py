@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib.core.ids import checked_host_id, host_uid, parse_run
 from chalicelib.core.model import (
+    Disk,
     ExpectedHost,
     HostResult,
     HostStatus,
@@ -18,7 +19,7 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy
 from chalicelib.errors import PermanentError
-from chalicelib.fields import Fields, moment_text, read, written
+from chalicelib.fields import Fields, moment_text, read, read_disk, written
 from chalicelib.wire.shared import bounded, owner_of
 
 RUNS = "runs/"
@@ -52,6 +53,10 @@ def run_prefix(run: RunId) -> str:
 
 def report_prefix(run: RunId) -> str:
     return f"reports/{run}/"
+
+
+def report_key(run: RunId, host_id: str) -> str:
+    return f"{report_prefix(run)}{host_id}.json"
 
 
 def host_key_parameter(receiver: str) -> str:
@@ -89,9 +94,9 @@ def _briefed_host(host: ExpectedHost, policy: HostPolicy) -> dict[str, Any]:
     }
 
 
-def parse_receiver_brief(body: bytes) -> Run:
+def parse_run_brief(body: bytes) -> Run:
     """The run as it was when it was briefed."""
-    fields = read("receiver brief", body)
+    fields = read("brief of a run", body)
     return Run(
         id=parse_run(fields.text("run")),
         policy_version=fields.text("policy"),
@@ -115,8 +120,13 @@ class Report:
 def parse_report(body: bytes) -> Report:
     fields = read("report", body)
     received = fields.part("receiver")
-    manifest = received.maybe_part("manifest")
-    result = HostResult(
+    result = host_result(fields, received.choice("tree", TreeKind), received.maybe_part("manifest"))
+    return Report(result, fields.text("nonce"))
+
+
+def host_result(fields: Fields, tree: TreeKind, manifest: Fields | None) -> HostResult:
+    """What every report says of a host's night. Raises PermanentError."""
+    return HostResult(
         run=parse_run(fields.text("run")),
         name=fields.text("host"),
         id=checked_host_id(fields.text("id")),
@@ -124,11 +134,10 @@ def parse_report(body: bytes) -> Report:
         files=fields.number("files"),
         bytes_sent=fields.number("bytes_sent"),
         seconds=(fields.moment("finished") - fields.moment("started")).total_seconds(),
-        tree=received.choice("tree", TreeKind),
+        tree=tree,
         manifest=manifest.text("key") if manifest else None,
         problems=bounded(fields, "problems"),
     )
-    return Report(result, fields.text("nonce"))
 
 
 def _status(fields: Fields) -> HostStatus:
@@ -156,13 +165,20 @@ class Notice:
     attempt: int
     at: datetime
     clean: bool
+    disk: Disk | None = None
 
 
 def parse_notice(body: bytes) -> Notice:
-    """Whoever stands ready has nothing to let go of, and is not clean."""
+    """Whoever stands ready has nothing to let go of, and is not clean. An older receiver says nothing of its disk."""
     fields = read("receiver notice", body)
     is_clean = "clean" in fields.values and fields.flag("clean")
-    return Notice(parse_run(fields.text("run")), fields.number("attempt"), fields.moment("at"), is_clean)
+    return Notice(
+        run=parse_run(fields.text("run")),
+        attempt=fields.number("attempt"),
+        at=fields.moment("at"),
+        clean=is_clean,
+        disk=read_disk(fields.maybe_part("disk")),
+    )
 
 
 def released_key(run: RunId, attempt: int) -> str:

@@ -15,7 +15,7 @@ from ebbtide_console import procs
 from ebbtide_console.sandbox import background, enclosure, namespaces, night, probe, setup, table
 from ebbtide_console.sandbox.claim import is_claimed
 from ebbtide_console.sandbox.cloud import Tell, running
-from ebbtide_console.sandbox.server import REGION
+from ebbtide_console.sandbox.geography import FIRST, SECOND
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
 WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
@@ -33,6 +33,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     whole = verbs.add_parser("night", help="run one whole night, drill included, and print a table")
     whole.add_argument("--tree", type=_absolute, help="back up this directory instead of a Debian server")
     whole.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
+    whole.add_argument(
+        "--second-region", action="store_true", help=f"then put {FIRST} out, and drill from the copies in {SECOND}"
+    )
     whole.set_defaults(act=_enclosed(_night))
 
     up = verbs.add_parser("up", help="start the sandbox in the background; print what the AWS CLI needs to use it")
@@ -77,7 +80,7 @@ def _enclosed(act: Act) -> Act:
 
 def _night(options: argparse.Namespace, _: Environment) -> int:
     console = Console(highlight=False, soft_wrap=True, width=WIDTH)
-    outcome = night.night(_state(options), options.tree, options.port, _teller(console))
+    outcome = night.night(_state(options), options.tree, options.port, options.second_region, _teller(console))
     table.show(outcome.rows, console)
     return 0 if outcome.good else 1
 
@@ -103,7 +106,7 @@ def _serve(options: argparse.Namespace, _: Environment) -> int:
 def _up(options: argparse.Namespace, _: Environment) -> int:
     endpoint = background.up(options.state, _state(options), options.port)
     print(f"export AWS_ENDPOINT_URL={endpoint}")
-    print(f"export AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID=sandbox AWS_SECRET_ACCESS_KEY=sandbox")
+    print(f"export AWS_DEFAULT_REGION={FIRST} AWS_ACCESS_KEY_ID=sandbox AWS_SECRET_ACCESS_KEY=sandbox")
     return 0
 
 

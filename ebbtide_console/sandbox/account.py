@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from chalicelib.wire import host_key_parameter
 from ebbtide_console.session import sandbox_client
 
 OPENSSH_PRIVATE = (
@@ -32,7 +33,10 @@ class Account:
 
 
 def prepare(endpoint: str, network: str, domain: str, region: str) -> Account:
-    """Make a VPC of `network`, such as 10.77.0.0/24, with half of it in each of two zones, and a zone for `domain`."""
+    """Make a VPC of `network`, such as 10.77.0.0/24, with half of it in each of two zones, and a zone for `domain`.
+
+    The zone is made once: Route 53 is of no region.
+    """
     ec2 = sandbox_client("ec2", endpoint, region)
     vpc = ec2.create_vpc(CidrBlock=network)["Vpc"]["VpcId"]
     subnets = tuple(
@@ -41,15 +45,20 @@ def prepare(endpoint: str, network: str, domain: str, region: str) -> Account:
     )
     for subnet in subnets:
         ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
+    return Account(vpc, subnets, _zone(endpoint, domain, region))
+
+
+def _zone(endpoint: str, domain: str, region: str) -> str:
     route53 = sandbox_client("route53", endpoint, region)
-    zone = route53.create_hosted_zone(Name=domain, CallerReference=vpc)["HostedZone"]["Id"]
-    return Account(vpc, subnets, zone.rsplit("/", 1)[-1])
+    known = {zone["Name"].rstrip("."): zone["Id"] for zone in route53.list_hosted_zones()["HostedZones"]}
+    found = known.get(domain) or route53.create_hosted_zone(Name=domain, CallerReference=domain)["HostedZone"]["Id"]
+    return str(found).rsplit("/", 1)[-1]
 
 
 def host_key(endpoint: str, receiver: str, region: str) -> str:
     """The public half of a receiver's ssh host key, as a known_hosts file wants it; made when there is none yet."""
     ssm = sandbox_client("ssm", endpoint, region)
-    name = f"/ebbtide/{receiver}/host-key"
+    name = host_key_parameter(receiver)
     try:
         text = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
     except ssm.exceptions.ParameterNotFound:
@@ -57,3 +66,10 @@ def host_key(endpoint: str, receiver: str, region: str) -> str:
         ssm.put_parameter(Name=name, Value=text, Type="SecureString")
     key = serialization.load_ssh_private_key(text.encode(), password=None)
     return key.public_key().public_bytes(*OPENSSH_PUBLIC).decode()
+
+
+def bring_host_key(endpoint: str, receiver: str, region: str, to: str) -> None:
+    """Put the receiver's host key into the parameters of another region, as the operator of a standby does."""
+    name = host_key_parameter(receiver)
+    key = sandbox_client("ssm", endpoint, region).get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+    sandbox_client("ssm", endpoint, to).put_parameter(Name=name, Value=key, Type="SecureString", Overwrite=True)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_console import session
-from ebbtide_console.sandbox import account, deploy
+from ebbtide_console.sandbox import account
 from ebbtide_console.sandbox.claim import claimed
+from ebbtide_console.sandbox.deploy import STACK, Template
 from ebbtide_console.sandbox.enrol import RECEIVER
-from ebbtide_console.sandbox.server import REGION, Sandbox
+from ebbtide_console.sandbox.region import Region
+from ebbtide_console.sandbox.server import Sandbox
+from ebbtide_console.sandbox.stack import Stack, deployed
 from ebbtide_console.sandbox.substrate import choose
 from tools import build_agent, package
 
@@ -17,13 +20,17 @@ Tell = Callable[[str], None]
 
 NETWORK = "10.77.0.0/16"
 DOMAIN = "ebbtide.test"
+LAST_WORDS_SECONDS = 10.0  # for functions that still run when a night is over
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """What a night needs of the sandbox: the thing itself, where the agent is, the receiver's public host key."""
+    """What a night needs of the sandbox: the thing itself, its stack and the one that stands by for it, if any, where
+    the agent is, the receiver's public host key."""
 
     sandbox: Sandbox
+    stack: Stack
+    standby: Stack | None
     agent: Path
     host_key: str
 
@@ -43,35 +50,47 @@ class Cloud:
 
 
 @contextmanager
-def running(state: Path, port: int, tell: Tell) -> Iterator[Cloud]:
+def running(state: Path, port: int, tell: Tell, with_standby: bool = False) -> Iterator[Cloud]:
     """Start it on what an earlier one left in `state`; whatever happens, everything is let go of at the end."""
     with claimed(state):
-        substrate = choose(state, REGION)
+        substrate = choose(state)
         tell(substrate.sentence)
         sandbox = Sandbox(state, substrate, port)
         try:
             sandbox.start()
-            yield _deployed(sandbox, state, tell)
+            yield _furnished(sandbox, state, with_standby, tell)
+            sandbox.quiet(LAST_WORDS_SECONDS)
         finally:
             sandbox.stop()
 
 
-def _deployed(sandbox: Sandbox, state: Path, tell: Tell) -> Cloud:
+def _furnished(sandbox: Sandbox, state: Path, with_standby: bool, tell: Tell) -> Cloud:
+    """A standby comes first: the archive is replicated to its bucket."""
+    template = package.build_template()
+    first, second = sandbox.first, sandbox.second
+    standby = _deployed(sandbox, second, template, Role="standby") if with_standby else None
+    replica = standby.world.settings.bucket if standby else ""
+    stack = _deployed(sandbox, first, template, ReplicaArchive=replica)
+    agent = _put_agent(sandbox, stack, state)
+    tell(f"AWS's wire protocol on {sandbox.endpoint}, region {first.name}; stack {STACK} deployed")
+    tell(f"catalogue rebuilt from snapshots and archive: {stack.rebuild()}")
+    host_key = account.host_key(sandbox.endpoint, RECEIVER, first.name)
+    if standby:
+        account.bring_host_key(sandbox.endpoint, RECEIVER, first.name, second.name)
+        sandbox.replicate_older(stack.world.settings.bucket)
+        tell(f"{second.name}: stack {STACK} stands by; catalogue rebuilt from copies and replica: {standby.rebuild()}")
+    return Cloud(sandbox, stack, standby, agent, host_key)
+
+
+def _deployed(sandbox: Sandbox, region: Region, template: Template, **parameters: str) -> Stack:
     domain = DOMAIN if sandbox.substrate.kind == "full" else "localhost"
-    here = account.prepare(sandbox.endpoint, NETWORK, domain, REGION)
-    stack = deploy.deploy(sandbox.endpoint, package.build_template(), here.parameters, REGION, _quietly)
+    here = account.prepare(sandbox.endpoint, NETWORK, domain, region.name)
+    return deployed(sandbox, region, template, {**here.parameters, **parameters})
+
+
+def _put_agent(sandbox: Sandbox, stack: Stack, state: Path) -> Path:
     agent = state / "ebbtide-agent.pyz"
     build_agent.build(agent)
-    objects = session.sandbox_client("s3", sandbox.endpoint, REGION)
-    objects.upload_file(str(agent), stack.environment["EBBTIDE_BUCKET"], stack.environment["EBBTIDE_AGENT"])
-    tell(f"AWS's wire protocol on {sandbox.endpoint}, region {REGION}; stack {deploy.STACK} deployed")
-    rebuilt = session.invoke("rebuild", {"schema": 1})
-    found = ", ".join(
-        f"{count} {noun}" for noun, count in rebuilt.items() if isinstance(count, int) and noun != "schema"
-    )
-    tell(f"catalogue rebuilt from snapshots and archive: {found or 'nothing there yet'}")
-    return Cloud(sandbox, agent, account.host_key(sandbox.endpoint, RECEIVER, REGION))
-
-
-def _quietly(_: str) -> None:
-    """What moto passes over is in deploy.py's tables; a night need not repeat it."""
+    objects = session.sandbox_client("s3", sandbox.endpoint, stack.region.name)
+    objects.upload_file(str(agent), stack.world.settings.bucket, stack.world.settings.agent)
+    return agent

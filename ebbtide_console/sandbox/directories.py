@@ -22,10 +22,9 @@ class Directories:
 
     kind = "degraded"
 
-    def __init__(self, state: Path, region: str, why: str) -> None:
+    def __init__(self, state: Path, why: str) -> None:
         self.sentence = f"degraded: {why}: directories for volumes, loopback for the network"
         self.machine_endpoint = ""
-        self._region = region
         self._disks = state.resolve() / "disks"
         self._machines = state.resolve() / "machines"
         self._running: dict[str, Machine] = {}
@@ -52,6 +51,9 @@ class Directories:
         else:
             self._copy(snapshot_id, volume_id)
 
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        """A directory is as large as what is in it."""
+
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         self._copy(volume_id, snapshot_id)
 
@@ -64,11 +66,13 @@ class Directories:
     def assign_address(self) -> str:
         return LOOPBACK
 
-    def start_machine(self, machine_id: str, address: str, user_data: str, on_exit: Callable[[str], None]) -> None:
+    def start_machine(
+        self, machine_id: str, address: str, region: str, user_data: str, on_exit: Callable[[str], None]
+    ) -> None:
         root = self._root(machine_id)
         for name in MACHINE_DIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
-        furnishing.write_aws_config(root / "root", self.machine_endpoint, self._region)
+        furnishing.write_aws_config(root / "root", self.machine_endpoint, region)
         script = root / "run/user-data"
         script.write_text(user_data)
         port = ports.free(LOOPBACK)

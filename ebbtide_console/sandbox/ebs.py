@@ -10,21 +10,19 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend
-from moto.ec2.models.core import TaggedEC2Resource
-from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
 from chalicelib.errors import EbbtideError
 from ebbtide_console.sandbox.bus import Bus
 from ebbtide_console.sandbox.clock import Clock, moto_time, wire_time
-from ebbtide_console.sandbox.ebs_records import restore_snapshot, restore_volume, snapshot_record, volume_record
-from ebbtide_console.sandbox.ebs_rules import (
-    check_attachable,
-    describe_locked_snapshots,
-    describe_snapshots,
-    refuse_copy,
-    tags_of,
+from ebbtide_console.sandbox.ebs_records import (
+    copied_volume,
+    restore_snapshot,
+    restore_volume,
+    snapshot_record,
+    volume_record,
 )
+from ebbtide_console.sandbox.ebs_rules import check_attachable, check_copyable
 from ebbtide_console.sandbox.overrides import Overrides
 from ebbtide_console.sandbox.persistence import Phase, SnapshotRecord, Store, VolumeRecord
 from ebbtide_console.sandbox.substrate import Substrate
@@ -56,19 +54,17 @@ class Disks:
         """Take over moto's volumes and snapshots."""
         self._moto_create_volume = overrides.replace(EC2Backend, "create_volume", self._create_volume)
         self._moto_delete_volume = overrides.replace(EC2Backend, "delete_volume", self._delete_volume)
+        self._moto_modify_volume = overrides.replace(EC2Backend, "modify_volume", self._modify_volume)
         self._moto_attach = overrides.replace(EC2Backend, "attach_volume", self._attach)
         self._moto_detach = overrides.replace(EC2Backend, "detach_volume", self._detach)
         self._moto_create_snapshot = overrides.replace(EC2Backend, "create_snapshot", self._create_snapshot)
         self._moto_delete_snapshot = overrides.replace(EC2Backend, "delete_snapshot", self._delete_snapshot)
-        self._moto_copy_snapshot = overrides.replace(EC2Backend, "copy_snapshot", refuse_copy)
+        self._moto_copy_snapshot = overrides.replace(EC2Backend, "copy_snapshot", self._copy_snapshot)
         self._answer_volume = overrides.replace(ElasticBlockStore, "create_volume", self._volume_asked_for)
         self._answer_snapshot = overrides.replace(ElasticBlockStore, "create_snapshot", self._snapshot_asked_for)
-        overrides.replace(ElasticBlockStore, "describe_snapshots", describe_snapshots)
-        overrides.add(ElasticBlockStore, "describe_locked_snapshots", describe_locked_snapshots)
+        self._answer_copy = overrides.replace(ElasticBlockStore, "copy_snapshot", self._copy_asked_for)
         for name in ("create_tags", "delete_tags", "delete_tag_keys"):
             self._follow_tags(overrides, name)
-        overrides.replace(TaggedEC2Resource, "get_tags", tags_of)
-        overrides.replace_property(Snapshot, "progress", lambda it: "100%" if it.status == "completed" else "0%")
 
     @contextmanager
     def scratch(self) -> Iterator[None]:
@@ -81,17 +77,24 @@ class Disks:
 
     def load(self, backend: Any) -> None:
         """Bring back what survived, and remove what was never acknowledged or is half deleted."""
-        for volume in self._store.volumes():
+        for volume in self._store.volumes(backend.region_name):
             if self._survived(volume):
                 restore_volume(backend, volume)
                 self._committed[volume.id] = volume.token
                 if volume.token:
                     self._tokens[volume.token] = volume.id
-        for snapshot in self._store.snapshots():
+        for snapshot in self._store.snapshots(backend.region_name):
             if self._survived(snapshot):
                 restore_snapshot(backend, snapshot)
                 self._committed[snapshot.id] = None
                 self._save(backend, snapshot.id)
+
+    def lose(self, backend: Any) -> None:
+        """Every volume and snapshot is gone, whatever it is attached to."""
+        for disk_id in [*backend.volumes, *backend.snapshots]:
+            self._forget(backend, disk_id)
+        backend.volumes.clear()
+        backend.snapshots.clear()
 
     def _survived(self, record: VolumeRecord | SnapshotRecord) -> bool:
         if record.phase.survives and self._substrate.has_disk(record.id):
@@ -134,26 +137,60 @@ class Disks:
         self._forget(backend, volume_id)
         return volume
 
+    def _modify_volume(self, backend: Any, volume_id: str, target_size: int | None = None, *rest: Any) -> Any:
+        """Larger at once, as long as it is attached to nothing: a machine here does not see its disk grow."""
+        volume = backend.get_volume(volume_id)
+        if volume.attachment is not None:
+            raise EC2ClientError("UnsupportedOperation", "The sandbox changes no volume that is attached.")
+        if target_size is not None and int(target_size) < int(volume.size):
+            raise EC2ClientError("InvalidParameterValue", f"New size cannot be smaller than existing size: {volume_id}")
+        changed = self._moto_modify_volume(backend, volume_id, target_size, *rest)
+        self._substrate.grow_disk(volume_id, int(changed.size))
+        self._save(backend, volume_id)
+        return changed
+
     def _create_snapshot(self, backend: Any, volume_id: str, *args: Any, **kwargs: Any) -> Any:
         snapshot = self._moto_create_snapshot(backend, volume_id, *args, **kwargs)
+        return self._fix(backend, snapshot, copy.copy(snapshot.volume), volume_id)  # its size stays what it is now
+
+    def _copy_snapshot(self, backend: Any, source_snapshot_id: str, source_region: str, *args: Any, **kw: Any) -> Any:
+        """CopySnapshot, asked of the region that the copy is to be in."""
+        with self._lock:
+            check_copyable(backend, source_snapshot_id, source_region)
+            snapshot = self._moto_copy_snapshot(backend, source_snapshot_id, source_region, *args, **kw)
+            snapshot.source = f"arn:aws:ec2::{source_region}:snapshot/{source_snapshot_id}"
+            return self._fix(backend, snapshot, copied_volume(backend, snapshot.volume.size), source_snapshot_id)
+
+    def _fix(self, backend: Any, snapshot: Any, volume: Any, disk_id: str) -> Any:
+        """The point in time: a pending snapshot, with a disk that is what `disk_id` is now."""
         snapshot.status = "pending"
         snapshot.start_time = moto_time(self._clock.now())
-        snapshot.volume = copy.copy(snapshot.volume)  # its size stays what it is now
+        snapshot.volume = volume
         self._store.save_disk(snapshot_record(snapshot, Phase.CREATING))
         with self._made_whole(snapshot.id, backend.snapshots):
-            self._substrate.snapshot_disk(volume_id, snapshot.id)
+            self._substrate.snapshot_disk(disk_id, snapshot.id)
         return snapshot
 
     def _snapshot_asked_for(self, response: Any) -> Any:
         """CreateSnapshot: answered with the disk fixed, tags on it, and `pending`."""
-        answer = self._answer_snapshot(response)
-        snapshot = answer.result
-        self._committed[snapshot.id] = None
-        self._save(response.ec2_backend, snapshot.id)
-        self._work.later(COMPLETES_AFTER, partial(self._complete, response.ec2_backend, snapshot))
+        snapshot = self._answer_snapshot(response).result
+        snapshot.source = f"arn:aws:ec2::{response.ec2_backend.region_name}:volume/{snapshot.volume_id}"
+        self._commit(response.ec2_backend, snapshot, "createSnapshot")
         return ActionResult(copy.copy(snapshot))
 
-    def _complete(self, backend: Any, snapshot: Any) -> None:
+    def _copy_asked_for(self, response: Any) -> Any:
+        """CopySnapshot: likewise."""
+        answer = self._answer_copy(response)
+        backend = response.ec2_backend
+        self._commit(backend, backend.snapshots[answer.result["SnapshotId"]], "copySnapshot")
+        return answer
+
+    def _commit(self, backend: Any, snapshot: Any, event: str) -> None:
+        self._committed[snapshot.id] = None
+        self._save(backend, snapshot.id)
+        self._work.later(COMPLETES_AFTER, partial(self._complete, backend, snapshot, event))
+
+    def _complete(self, backend: Any, snapshot: Any, event: str) -> None:
         if snapshot.id not in backend.snapshots:
             return
         snapshot.status = "completed"
@@ -161,12 +198,12 @@ class Disks:
         # EBS writes these ARNs in two shapes; here are both.
         arn = f"arn:aws:ec2:{backend.region_name}::snapshot/{snapshot.id}"
         detail = {
-            "event": "createSnapshot",
+            "event": event,
             "result": "succeeded",
             "cause": "",
             "request-id": "",
             "snapshot_id": f"arn:aws:ec2::{backend.region_name}:snapshot/{snapshot.id}",
-            "source": f"arn:aws:ec2::{backend.region_name}:volume/{snapshot.volume_id}",
+            "source": snapshot.source,
             "startTime": wire_time(snapshot.start_time.replace(tzinfo=self._clock.now().tzinfo)),
             "endTime": wire_time(self._clock.now()),
         }

@@ -6,10 +6,13 @@ from moto.ec2.models.elastic_block_store import Snapshot, Volume
 
 from ebbtide_console.sandbox.persistence import Phase, SnapshotRecord, VolumeRecord
 
+COPIED_VOLUME = "vol-ffffffff"  # what EC2 says every copy was taken of: it means nothing
+
 
 def volume_record(volume: Any, phase: Phase, token: str | None) -> VolumeRecord:
     return VolumeRecord(
         id=volume.id,
+        region=volume.ec2_backend.region_name,
         phase=phase,
         size_gib=int(volume.size),
         zone=volume.availability_zone,
@@ -24,6 +27,7 @@ def volume_record(volume: Any, phase: Phase, token: str | None) -> VolumeRecord:
 def snapshot_record(snapshot: Any, phase: Phase) -> SnapshotRecord:
     return SnapshotRecord(
         id=snapshot.id,
+        region=snapshot.ec2_backend.region_name,
         phase=phase,
         volume_id=snapshot.volume_id,
         size_gib=int(snapshot.volume_size),
@@ -31,6 +35,10 @@ def snapshot_record(snapshot: Any, phase: Phase) -> SnapshotRecord:
         started=snapshot.start_time,
         tags=dict(snapshot.ec2_backend.tags.get(snapshot.id, {})),
     )
+
+
+def copied_volume(backend: Any, size_gib: int) -> Any:
+    return Volume(backend, volume_id=COPIED_VOLUME, size=size_gib, zone=None)
 
 
 def restore_volume(backend: Any, record: VolumeRecord) -> None:

@@ -4,7 +4,24 @@ from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.core import TaggedEC2Resource
+from moto.ec2.models.elastic_block_store import Snapshot
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+
+from ebbtide_console.sandbox.ebs_records import COPIED_VOLUME
+from ebbtide_console.sandbox.overrides import Overrides
+
+MOST_COPIES_AT_ONCE = 20  # to one region
+
+
+def install(overrides: Overrides) -> None:
+    """Answer as EC2 does what is the same in every region."""
+    overrides.replace(ElasticBlockStore, "describe_snapshots", describe_snapshots)
+    overrides.add(ElasticBlockStore, "describe_locked_snapshots", describe_locked_snapshots)
+    overrides.replace(TaggedEC2Resource, "get_tags", tags_of)
+    overrides.replace_property(Snapshot, "progress", lambda it: "100%" if it.status == "completed" else "0%")
 
 
 def check_attachable(volume: Any, instance: Any, device_path: str) -> None:
@@ -24,8 +41,19 @@ def check_attachable(volume: Any, instance: Any, device_path: str) -> None:
         )
 
 
-def refuse_copy(backend: Any, *args: Any, **kwargs: Any) -> Any:
-    raise EC2ClientError("UnsupportedOperation", "The sandbox has one region: snapshots are not copied.")
+def check_copyable(backend: Any, snapshot_id: str, region: str) -> None:
+    """EC2's refusals to copy a snapshot of `region` to the backend's.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html
+    """
+    source = ec2_backends[backend.account_id][region].get_snapshot(snapshot_id)
+    if source.status != "completed":
+        raise EC2ClientError("IncorrectState", f"Snapshot '{snapshot_id}' is not 'completed'.")
+    copies = [each for each in list(backend.snapshots.values()) if each.volume_id == COPIED_VOLUME]
+    if sum(copy.status == "pending" for copy in copies) >= MOST_COPIES_AT_ONCE:
+        raise EC2ClientError(
+            "ResourceLimitExceeded", f"{MOST_COPIES_AT_ONCE} snapshots are being copied, the most at once."
+        )
 
 
 def describe_snapshots(response: Any) -> Any:

@@ -52,6 +52,11 @@ class Machines:
         overrides.replace(Instance, "start", _refuse)
         overrides.replace(Instance, "reboot", _refuse)
 
+    def go_out(self) -> None:
+        """Every machine stops, and nobody is told."""
+        for instance_id in list(self._plugged_in):
+            self._substrate.stop_machine(instance_id)
+
     def _init(self, instance: Any, *args: Any, **kwargs: Any) -> None:
         self._moto_init(instance, *args, **kwargs)
         instance.launch_time = moto_time(self._clock.now())
@@ -123,7 +128,11 @@ class Machines:
             user_data = instance.user_data.decode() if instance.user_data else ""
             try:
                 self._substrate.start_machine(
-                    instance.id, instance.private_ip, user_data, lambda _: self._on_exit(instance)
+                    instance.id,
+                    instance.private_ip,
+                    instance.ec2_backend.region_name,
+                    user_data,
+                    lambda _: self._on_exit(instance),
                 )
             except Exception:
                 LOG.exception("machine %s did not start", instance.id)

@@ -46,6 +46,12 @@ instance = {{ arm64 = "t4g.medium", x86_64 = "t3a.medium" }}
 every = "1 day"
 """
 
+COPY = """
+[copy]
+region    = "{region}"
+retention = {{ daily = 2, weekly = 4 }}
+"""
+
 HOST_TABLE = """
 [host.{name}]
 id    = "{id}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chalicelib.errors import PermanentError
 from ebbtide_console import procs
-from ebbtide_console.sandbox import furnishing, interior, kernel, network, ports
+from ebbtide_console.sandbox import furnishing, geography, interior, kernel, network, ports
 from ebbtide_console.sandbox.disks import Disks
 from ebbtide_console.sandbox.interior import Interior
 from ebbtide_console.sandbox.machine import NamespaceMachine, python
@@ -30,9 +30,8 @@ class Namespaces:
     kind = "full"
     sentence = "full: image files for volumes, namespaces for machines, a private network between them"
 
-    def __init__(self, state: Path, region: str) -> None:
+    def __init__(self, state: Path) -> None:
         self.machine_endpoint = ""
-        self._region = region
         self._state = state.resolve()
         self._machines = self._state / "machines"
         self._place = self._state / "mounts"
@@ -61,6 +60,9 @@ class Namespaces:
     def create_disk(self, volume_id: str, size_gib: int, snapshot_id: str | None) -> None:
         self._disks.create(volume_id, size_gib, snapshot_id)
 
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        self._disks.grow(volume_id, size_gib)
+
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         self._disks.copy(volume_id, snapshot_id)
 
@@ -73,10 +75,14 @@ class Namespaces:
     def assign_address(self) -> str:
         return self._network.assign_address()
 
-    def start_machine(self, machine_id: str, address: str, user_data: str, on_exit: Callable[[str], None]) -> None:
+    def start_machine(
+        self, machine_id: str, address: str, region: str, user_data: str, on_exit: Callable[[str], None]
+    ) -> None:
         script = self._machines / f"{machine_id}.user-data"
         script.write_text(user_data)
-        machine = self._build("machine", f"ip-{address.replace('.', '-')}", script, self.machine_log(machine_id))
+        machine = self._build(
+            "machine", f"ip-{address.replace('.', '-')}", region, script, self.machine_log(machine_id)
+        )
         self._network.plug(machine.pid, address)
         _move(machine.pid, self._cgroup(machine_id))
         with self._lock:
@@ -154,12 +160,12 @@ class Namespaces:
         own = self._host(host)
         for name in ("etc", "var", "root"):
             (own / name).mkdir(parents=True, exist_ok=True)
-        machine = self._build("host", host, own, self._machines / f"host-{host}.log")
+        machine = self._build("host", host, geography.FIRST, own, self._machines / f"host-{host}.log")
         self._network.plug(machine.pid, self.assign_address())
         machine.run(lambda: None)
         return machine
 
-    def _build(self, kind: str, name: str, own: Path, log: Path) -> NamespaceMachine:
+    def _build(self, kind: str, name: str, region: str, own: Path, log: Path) -> NamespaceMachine:
         """Make namespaces and what is seen in them; nothing runs in there yet."""
 
         def argv(ready: int) -> list[str]:
@@ -170,7 +176,7 @@ class Namespaces:
                 scratch=str(self._place / "interior"),
                 own=str(own),
                 endpoint=self.machine_endpoint,
-                region=self._region,
+                region=region,
                 ready=str(ready),
             ).words()
             return [*UNSHARE, *python("ebbtide_console.sandbox.interior", *words)]

@@ -1,4 +1,7 @@
-"""What survives the sandbox: volumes and snapshots, S3 objects and parameters, one file each, written whole or not."""
+"""What survives the sandbox: volumes and snapshots, S3 objects and parameters, one file each, written whole or not.
+
+A record that does not say its region is of the first one.
+"""
 
 import json
 import os
@@ -10,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from ebbtide_console.sandbox import geography
 
 SCHEMA = 1
 _LONGEST_NAME = 200
@@ -42,6 +47,7 @@ class VolumeRecord:
     snapshot_id: str | None
     token: str | None
     tags: Mapping[str, str] = field(default_factory=dict)
+    region: str = geography.FIRST
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class SnapshotRecord:
     description: str
     started: datetime
     tags: Mapping[str, str] = field(default_factory=dict)
+    region: str = geography.FIRST
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class ParameterRecord:
     modified: datetime
     description: str | None
     key_id: str | None
+    region: str = geography.FIRST
 
 
 class Store:
@@ -106,11 +114,13 @@ class Store:
         if path.exists():
             _write(path, _to_json({**json.loads(path.read_bytes()), "phase": Phase.DELETING}))
 
-    def volumes(self) -> list[VolumeRecord]:
-        return [_volume(json.loads(path.read_bytes())) for path in sorted(self._disks.glob("vol-*.json"))]
+    def volumes(self, region: str) -> list[VolumeRecord]:
+        records = (_volume(json.loads(path.read_bytes())) for path in sorted(self._disks.glob("vol-*.json")))
+        return [record for record in records if record.region == region]
 
-    def snapshots(self) -> list[SnapshotRecord]:
-        return [_snapshot(json.loads(path.read_bytes())) for path in sorted(self._disks.glob("snap-*.json"))]
+    def snapshots(self, region: str) -> list[SnapshotRecord]:
+        records = (_snapshot(json.loads(path.read_bytes())) for path in sorted(self._disks.glob("snap-*.json")))
+        return [record for record in records if record.region == region]
 
     def save_object(self, record: ObjectRecord) -> None:
         head = {
@@ -139,19 +149,22 @@ class Store:
             folder.rmdir()
 
     def save_parameter(self, record: ParameterRecord) -> None:
-        _write(self._parameter_path(record.name), _to_json(asdict(record)))
+        _write(self._parameter_path(record.region, record.name), _to_json(asdict(record)))
 
-    def forget_parameter(self, name: str) -> None:
-        self._parameter_path(name).unlink(missing_ok=True)
+    def forget_parameter(self, region: str, name: str) -> None:
+        self._parameter_path(region, name).unlink(missing_ok=True)
 
-    def parameters(self) -> list[ParameterRecord]:
-        return [_parameter(json.loads(path.read_bytes())) for path in sorted(self._parameters.glob("*.json"))]
+    def parameters(self, region: str) -> list[ParameterRecord]:
+        records = (_parameter(json.loads(path.read_bytes())) for path in sorted(self._parameters.glob("*.json")))
+        return [record for record in records if record.region == region]
 
     def _object_path(self, bucket: str, key: str) -> Path:
         return self._objects / bucket / f"{_file_name(key)}.object"
 
-    def _parameter_path(self, name: str) -> Path:
-        return self._parameters / f"{_file_name(name)}.json"
+    def _parameter_path(self, region: str, name: str) -> Path:
+        """A name may be in every region; the first one's files do not say it."""
+        place = "" if region == geography.FIRST else f"{region}+"
+        return self._parameters / f"{place}{_file_name(name)}.json"
 
 
 def _file_name(key: str) -> str:

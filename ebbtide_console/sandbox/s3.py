@@ -5,19 +5,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from moto.s3.models import FakeKey, S3Backend
+from moto.s3.models import FakeBucket, FakeKey, S3Backend, s3_backends
 from moto.s3.responses import S3Response
 
+from ebbtide_console.sandbox import geography
 from ebbtide_console.sandbox.overrides import Overrides
 from ebbtide_console.sandbox.persistence import ObjectRecord, Store
+from ebbtide_console.sandbox.replication import Replication, from_template
+from ebbtide_console.sandbox.work import Work
 
 
 class Objects:
-    """Buckets and objects of the account. A bucket that came back from disk may be created once more."""
+    """Buckets and objects of the account. A bucket that came back from disk may be created once more.
 
-    def __init__(self, store: Store, region: str) -> None:
+    `replication` can be stopped, so that it is late.
+    """
+
+    def __init__(self, store: Store, work: Work) -> None:
         self._store = store
-        self._region = region
+        self.replication = Replication(work, self._write_replica)
         self._unclaimed: set[str] = set()
         self._lock = threading.RLock()  # a conditional write looks and writes in one step
 
@@ -29,20 +35,49 @@ class Objects:
         self._moto_copy = overrides.replace(S3Backend, "copy_object", self._copy_object)
         self._moto_delete = overrides.replace(S3Backend, "delete_object", self._delete_object)
         self._answer_put = overrides.replace(S3Response, "put_object", self._put_asked_for)
+        self._moto_deploy = overrides.replace_maker(FakeBucket, "create_from_cloudformation_json", self._deploy_bucket)
 
     def load(self, backend: Any) -> None:
         """Bring back every bucket that held an object."""
         for name in self._store.buckets():
-            bucket = self._moto_create_bucket(backend, name, self._region)
+            bucket = self._moto_create_bucket(backend, name, geography.FIRST)  # whoever claims it says where it is
             self._unclaimed.add(name)
             for record in self._store.objects(name):
-                bucket.keys[record.key] = _restored(record, backend.account_id, self._region)
+                bucket.keys[record.key] = _restored(record, backend.account_id)
+
+    def replicate_older(self, backend: Any, bucket: str) -> None:
+        """S3's Batch Replication: send on all that there is, as it would have been had the rules been there before."""
+        for name in list(backend.get_bucket(bucket).keys):
+            self.replication.offer(backend, bucket, name)
+
+    def lose(self, backend: Any, region: str) -> None:
+        """The region's buckets are gone, with everything in them."""
+        for bucket in [each for each in backend.buckets.values() if each.region_name == region]:
+            del backend.buckets[bucket.name]
+            for name in list(bucket.keys):
+                self._store.forget_object(bucket.name, name)
+            self._store.forget_bucket(bucket.name)
 
     def _create_bucket(self, backend: Any, bucket_name: str, region_name: str, *args: Any, **kwargs: Any) -> Any:
         if bucket_name in self._unclaimed:
             self._unclaimed.discard(bucket_name)
+            backend.buckets[bucket_name].region_name = region_name
             return backend.buckets[bucket_name]
         return self._moto_create_bucket(backend, bucket_name, region_name, *args, **kwargs)
+
+    def _deploy_bucket(self, name: str, declared: Any, account: str, region: str, **rest: Any) -> Any:
+        """With its replication, which moto passes over."""
+        bucket = self._moto_deploy(name, declared, account, region, **rest)
+        if replication := from_template(declared["Properties"]):
+            s3_backends[account]["aws"].put_bucket_replication(name, replication)
+        return bucket
+
+    def _write_replica(self, backend: Any, bucket: str, key: Any) -> None:
+        """What it was, with its times; a replica is not replicated again."""
+        record = _record(bucket, key)
+        with self._lock:
+            backend.get_bucket(bucket).keys[key.name] = _restored(record, backend.account_id)
+            self._store.save_object(record)
 
     def _delete_bucket(self, backend: Any, bucket_name: str) -> Any:
         deleted = self._moto_delete_bucket(backend, bucket_name)
@@ -81,6 +116,7 @@ class Objects:
         except OSError:
             backend.get_bucket(bucket).keys.pop(key)
             raise
+        self.replication.offer(backend, bucket, key)
 
 
 def _record(bucket: str, key: Any) -> ObjectRecord:
@@ -94,12 +130,12 @@ def _record(bucket: str, key: Any) -> ObjectRecord:
     )
 
 
-def _restored(record: ObjectRecord, account: str, region: str) -> Any:
+def _restored(record: ObjectRecord, account: str) -> Any:
     key = FakeKey(
         name=record.key,
         value=record.body,
         account_id=account,
-        region_name=region,
+        region_name=geography.FIRST,
         bucket_name=record.bucket,
         etag=record.etag,
         version_id="null",

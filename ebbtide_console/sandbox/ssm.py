@@ -31,30 +31,35 @@ class Parameters:
 
     def load(self, backend: Any, now: datetime) -> None:
         """Bring back what was stored, and publish Debian's images as AWS does."""
-        for record in self._store.parameters():
+        for record in self._store.parameters(backend.region_name):
             backend._parameters[record.name].append(_restored(backend.account_id, record))
         for name, image in DEBIAN.items():
             public = ParameterRecord(name, "String", image, 1, moto_time(now), None, None)
             backend._parameters[name].append(_restored(backend.account_id, public))
 
+    def lose(self, backend: Any) -> None:
+        """Every parameter of ours is gone."""
+        self._delete_all(backend, [record.name for record in self._store.parameters(backend.region_name)])
+
     def _put(self, backend: Any, *args: Any, **kwargs: Any) -> Any:
         parameter = self._moto_put(backend, *args, **kwargs)
-        self._store.save_parameter(_record(parameter))
+        self._store.save_parameter(_record(parameter, backend.region_name))
         return parameter
 
     def _delete(self, backend: Any, name: str) -> None:
         self._moto_delete(backend, name)
-        self._store.forget_parameter(backend._parameters.normalize_name(name))
+        self._store.forget_parameter(backend.region_name, backend._parameters.normalize_name(name))
 
     def _delete_all(self, backend: Any, names: list[str]) -> Any:
         deleted = self._moto_delete_all(backend, names)
         for name in deleted:
-            self._store.forget_parameter(backend._parameters.normalize_name(name))
+            self._store.forget_parameter(backend.region_name, backend._parameters.normalize_name(name))
         return deleted
 
 
-def _record(parameter: Any) -> ParameterRecord:
+def _record(parameter: Any, region: str) -> ParameterRecord:
     return ParameterRecord(
+        region=region,
         name=parameter.name,
         kind=parameter.parameter_type,
         value=parameter.decrypt(parameter.value),

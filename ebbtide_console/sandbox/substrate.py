@@ -7,8 +7,6 @@ from typing import Protocol
 
 from ebbtide_console.sandbox import directories, enclosure, namespaces, probe
 
-DEFAULT_REGION = "eu-west-1"
-
 
 class Substrate(Protocol):
     """The half of a cloud that is not an API.
@@ -40,6 +38,9 @@ class Substrate(Protocol):
     def create_disk(self, volume_id: str, size_gib: int, snapshot_id: str | None) -> None:
         """Make a volume, blank or from a snapshot."""
 
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        """Make a volume larger that is attached to nothing; what it holds stays."""
+
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         """Copy a volume as it is now; the point in time is fixed on return."""
 
@@ -52,7 +53,9 @@ class Substrate(Protocol):
     def assign_address(self) -> str:
         """A private IPv4 address for a new machine."""
 
-    def start_machine(self, machine_id: str, address: str, user_data: str, on_exit: Callable[[str], None]) -> None:
+    def start_machine(
+        self, machine_id: str, address: str, region: str, user_data: str, on_exit: Callable[[str], None]
+    ) -> None:
         """Start a machine that runs `user_data` as a shell script; on return disks can be attached to it.
 
         It lives on after its user data, until it powers itself off or is stopped; then `on_exit` is called once, with
@@ -81,12 +84,12 @@ class Substrate(Protocol):
         """End every machine and host (no on_exit for these) and let go of everything; disks stay."""
 
 
-def choose(state: Path, region: str = DEFAULT_REGION) -> Substrate:
+def choose(state: Path) -> Substrate:
     """The full substrate inside an enclosure (whose maker has probed), else the degraded one, which says why.
 
     What persists lies under `state`. PermanentError when that cannot be used.
     """
     if enclosure.enclosed():
-        return namespaces.Namespaces(state, region)
+        return namespaces.Namespaces(state)
     why = probe.probe().why or "not started inside an enclosure"
-    return directories.Directories(state, region, why)
+    return directories.Directories(state, why)

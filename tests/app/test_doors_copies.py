@@ -3,7 +3,7 @@
 import pytest
 
 from tests.app.stage import Stage
-from tests.builders import A_POLICY_TEXT
+from tests.builders import A_POLICY_TEXT, a_moment
 
 THERE = "eu-central-1"
 COPYING = f'{A_POLICY_TEXT}\n[copy]\nregion = "{THERE}"\nretention = {{ daily = 2 }}\n'
@@ -39,7 +39,7 @@ def test_a_closing_nobody_heard_of_is_made_good_by_the_tick(stage: Stage) -> Non
     assert stage.world.copies.asked == [(THERE, stage.the_snapshot())]
 
 
-def test_a_copy_that_failed_is_told(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_copy_that_failed_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.tick()
     stage.world.copies.end(THERE, "error")
 
@@ -47,3 +47,17 @@ def test_a_copy_that_failed_is_told(stage: Stage, caplog: pytest.LogCaptureFixtu
 
     (record,) = (record for record in caplog.records if record.message == "copy failed")
     assert record.snapshot == stage.the_snapshot()  # type: ignore[attr-defined]
+
+
+def test_a_copy_that_fails_again_is_told_to_the_operators_and_so_is_that_it_is_there_at_last(stage: Stage) -> None:
+    for hour in (4, 5):
+        stage.tick(a_moment(hour, 6))
+        stage.world.copies.end(THERE, "error")
+    stage.tick(a_moment(6, 1))
+    stage.tick(a_moment(7, 1))
+    stage.world.copies.end(THERE)
+    stage.tick(a_moment(8, 1))
+    stage.tick(a_moment(9, 1))
+
+    told = [subject for subject in stage.world.alarms.subjects if not subject.startswith("weekly")]
+    assert told == [f"copy failed: 1 snapshot lacks its copy in {THERE}", f"copying to {THERE} is well again"]

@@ -164,6 +164,7 @@ def test_a_report_that_is_not_this_runs_own_costs_nobody_else(stage: Stage, forg
     stage.report("us0")
 
     stage.report_event("eu0")
+    stage.report_event("us0")
 
     (result,) = stage.world.catalog.results.values()
     assert (result.run, result.id, result.status) == (a_run_id(), "us0a", HostStatus.COMPLETE)

@@ -1,9 +1,11 @@
 """What an operator asks for: policies applied or refused whole, runs begun by hand, drills, prunes, rebuilds."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+import app
 from chalicelib.core.model import RunState
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from tests.app.stage import Stage
@@ -91,12 +93,17 @@ def test_what_else_lies_beside_the_archived_policies_is_no_version(stage: Stage)
     assert stage.call("apply_policy", text=A_POLICY_TEXT + "# again\n", expected=None)["version"] == "000002"
 
 
-def test_a_host_that_nothing_would_back_up_yet_is_refused(stage: Stage) -> None:
+def test_a_host_with_a_volume_of_its_own_needs_something_to_be_restored_on(stage: Stage) -> None:
     on_a_volume = '\n[host.web1]\nid = "web1"\ntarget = "volume"\ninstance_id = "i-0123456789abcdef0"\n'
 
-    answer = stage.call("apply_policy", text=A_POLICY_TEXT + on_a_volume, expected=None)
+    refused = stage.call("apply_policy", text=A_POLICY_TEXT + on_a_volume, expected=None)
+    restored = on_a_volume + '\n[restore]\ninstance = { arm64 = "t4g.medium" }\n'
+    applied = stage.call("apply_policy", text=A_POLICY_TEXT + restored, expected=None)
 
-    assert answer["faults"] == ['host.web1.target: "volume" has no effect yet, expected "receiver"']
+    assert refused["faults"] == [
+        "policy.toml: restore.instance.arm64 is missing: expected what host.web1 is restored on, which has no receiver"
+    ]
+    assert "host.web1: added" in applied["changes"]
 
 
 def test_a_policy_written_against_an_older_version_is_refused(stage: Stage) -> None:
@@ -287,6 +294,36 @@ def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> N
     assert (answer["marked"], answer["deleted"]) == ([], [])
     assert [each["snapshot"] for each in answer["plan"]] == [stage.the_snapshot()]
     assert stage.memory() == settled
+
+
+def test_a_prune_beside_another_says_so_and_has_not_failed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_whole_night(stage)
+    a_lease_of(stage, "another invocation")
+    emitted: list[object] = []
+    monkeypatch.setattr(app, "emit", emitted.append)
+    settled = stage.memory()
+
+    answer = stage.call("prune", dry_run=False)
+
+    assert "under way" in answer["refused"]
+    assert answer.keys() == stage.call("prune", dry_run=True).keys()
+    assert stage.memory() == settled
+    assert emitted == [()]
+
+
+def a_lease_of(stage: Stage, holder: str) -> None:
+    held = stage.world.catalog.find_lease("prune")
+    assert held is not None
+    stage.world.catalog.save_lease(replace(held, until=a_moment(4), holder=holder))
+
+
+def test_a_prune_that_was_killed_is_gone_on_with_when_lambda_tries_it_again(stage: Stage) -> None:
+    a_whole_night(stage)
+    a_lease_of(stage, "invocation-1")
+
+    answer = app.prune({"schema": 1, "dry_run": False}, SimpleNamespace(aws_request_id="invocation-1"))
+
+    assert answer["refused"] is None
 
 
 def test_a_snapshot_is_held_and_released_by_its_hosts_point(stage: Stage) -> None:

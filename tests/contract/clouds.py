@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from chalicelib.aws.address import Route53Address
+from chalicelib.aws.copies import Ec2Copies
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
-from chalicelib.ports import Address, Machines, Volumes
-from tests.contract.aws import Account
+from chalicelib.ports import Address, Copies, Machines, Volumes
+from tests.contract.aws import REGION, Account
 from tests.fakes import FakeAddress
 from tests.sim.night import Scenario, Simulation
 
@@ -21,6 +22,7 @@ class Cloud:
 
     machines: Machines
     volumes: Volumes
+    copies: Copies
     address: Address
     subnet: str
     group: str
@@ -31,6 +33,7 @@ def motos(account: Account) -> Cloud:
     return Cloud(
         machines=Ec2Machines(account.clients, account.launch_template),
         volumes=EbsVolumes(account.clients),
+        copies=Ec2Copies(account.clients, REGION),
         address=Route53Address(account.clients, account.zone, account.group),
         subnet=account.subnet,
         group=account.group,
@@ -41,10 +44,11 @@ def motos(account: Account) -> Cloud:
 def the_simulators() -> Cloud:
     sim = Simulation(Scenario())
     sim.machines.on_running = lambda box: None
-    sim.machines.emit = sim.volumes.emit = lambda source, kind, detail: None
+    sim.machines.emit = sim.volumes.emit = sim.standby.volumes.emit = lambda source, kind, detail: None
     return Cloud(
         machines=sim.machines,
         volumes=sim.volumes,
+        copies=sim.copies,
         address=FakeAddress(),
         subnet=sim.world.settings.subnet,
         group=sim.world.settings.receiver_group,

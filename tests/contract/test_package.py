@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 from cfnlint.api import lint_file  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
+from chalicelib import wire
 from chalicelib.core import userdata
+from chalicelib.core.ids import own_host, parse_run
 from chalicelib.core.measures import Name
 from chalicelib.core.tags import Role
 from chalicelib.errors import PermanentError
@@ -27,13 +31,17 @@ REGION = "us-east-1"
 RULES = {
     "tick": {"schedule": "rate(5 minutes)"},
     "sweep": {"schedule": "rate(1 hour)"},
+    "preflight": {"schedule": "cron(0 12 * * ? *)"},
     "on_report": {"source": [{"prefix": "ebbtide."}]},
     "on_instance_state": {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]},
     "on_snapshot_state": {"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]},
 }
 
 # Why a statement may name every resource, by its Sid.
-EVERY_RESOURCE = {"DescribeTakesNoResource": "EC2's describe calls know no resource to restrict them to"}
+EVERY_RESOURCE = {
+    "DescribeTakesNoResource": "EC2's describe calls know no resource to restrict them to",
+    "LimitsTakeNoResource": "neither do the account's default key and its quotas",
+}
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: all inline policies of a role together
 LARGEST_ROLE_POLICY = 10_240
@@ -160,6 +168,20 @@ def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Tem
     assert (refused, allowed) == ([], [])
 
 
+def test_a_hosts_own_volume_may_be_snapshotted_and_nothing_else(template: package.Template) -> None:
+    """It does not carry the tag that lets a function attach, delete or end what is ours."""
+    of_hosts = {Role.HOST: json.dumps({"StringEquals": {"aws:ResourceTag/ebbtide:role": "host"}})}
+    allowed = {
+        action
+        for name in resources_of(template, "AWS::IAM::Role")
+        for statement in role_policy(template, name)["Statement"]
+        for action in as_list(statement["Action"])
+        if json.dumps(statement.get("Condition")) == of_hosts[Role.HOST]
+    }
+
+    assert allowed == {"ec2:CreateSnapshot"}
+
+
 def test_a_machine_is_told_that_an_object_is_missing_and_not_that_it_is_denied(template: package.Template) -> None:
     """S3 answers 404 only to who may list the bucket, and GetObject brings no prefix that a condition could ask for."""
     [statement] = [
@@ -185,6 +207,90 @@ def test_no_policy_allows_everything_without_a_written_reason(template: package.
     assert wild_actions == []
     assert wild_resources == set(EVERY_RESOURCE)
     assert [action for action in described if not action.startswith("ec2:Describe")] == []
+
+
+def test_a_preflight_may_ask_for_what_a_night_and_a_restore_launch_and_for_nothing_more(
+    template: package.Template,
+) -> None:
+    """The same resources and the same template; but what it launched would be nobody's, and swept."""
+    launched = [asked for role in ("reconcile_run", "recover") for asked in _launches(template, role)]
+
+    tried = _launches(template, "preflight")
+
+    assert {resource for resource, _ in tried} == {resource for resource, _ in launched}
+    assert all(
+        condition.get("ArnEquals") == of_launch.get("ArnEquals")
+        for resource, condition in tried
+        for of_resource, of_launch in launched
+        if resource == of_resource
+    )
+    assert [c["StringEquals"] for r, c in tried if "instance/*" in r] == [{"aws:RequestTag/ebbtide:role": "preflight"}]
+
+
+def _launches(template: package.Template, short: str) -> list[tuple[str, dict[str, Any]]]:
+    """Each resource that a function may name in RunInstances, and on which condition."""
+    role = functions_of(template)[short]["Role"]["Fn::GetAtt"][0]
+    return [
+        (json.dumps(resource), statement.get("Condition", {}))
+        for statement in role_policy(template, role)["Statement"]
+        if "ec2:RunInstances" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+
+
+def test_snapshots_can_be_shared_with_the_vaults_account_and_nobody_else(template: package.Template) -> None:
+    roles = {short: f["Role"]["Fn::GetAtt"][0] for short, f in functions_of(template).items()}
+    sharing = [
+        (short, statement)
+        for short, role in roles.items()
+        for statement in role_policy(template, role)["Statement"]
+        if "ec2:ModifySnapshotAttribute" in as_list(statement["Action"])
+    ]
+
+    [(short, statement)] = sharing
+    assert (short, statement["Action"]) == ("copy", ["ec2:ModifySnapshotAttribute"])
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/ebbtide:role": "backup", "ec2:Add/userId": {"Ref": "VaultAccount"}},
+        "Null": {"ec2:Add/group": "true"},
+    }
+
+
+def grants_to(parameter: str, template: package.Template) -> dict[str, Any]:
+    """The archive's one statement for the account that this parameter names."""
+    statements = template["Resources"]["ArchivePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    conditional = [statement["Fn::If"][1] for statement in statements if "Fn::If" in statement]
+    [granted] = [statement for statement in conditional if f"${{{parameter}}}" in json.dumps(statement["Principal"])]
+    return dict(granted)
+
+
+def test_a_vault_may_add_its_receipts_to_the_archive_and_read_nothing(template: package.Template) -> None:
+    granted = grants_to("VaultAccount", template)
+
+    assert (granted["Effect"], granted["Action"]) == ("Allow", "s3:PutObject")
+    assert granted["Resource"] == {"Fn::Sub": "${Archive.Arn}/receipts/${VaultAccount}/*"}
+
+
+def test_nobody_writes_over_what_is_in_the_archive_not_even_a_vault(template: package.Template) -> None:
+    statements = template["Resources"]["ArchivePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+
+    [stays] = [statement for statement in statements if statement.get("Sid") == "WhatIsWrittenStays"]
+
+    assert (stays["Effect"], stays["Principal"], stays["Action"]) == ("Deny", "*", "s3:PutObject")
+    assert stays["NotResource"] == {"Fn::Sub": "${Archive.Arn}/agent/*"}
+
+
+def test_another_account_brings_a_vault_what_it_restores_from_and_nothing_that_would_act_there(
+    template: package.Template,
+) -> None:
+    granted = grants_to("PrimaryAccount", template)
+    rules = template["Resources"]["Archive"]["Properties"]["ReplicationConfiguration"]["Fn::If"][1]["Rules"]
+    sent = [rule["Fn::If"][1]["Filter"]["Prefix"] for rule in rules if rule["Fn::If"][0] == "HasVaultArchive"]
+
+    brought = [resource["Fn::Sub"].removeprefix("${Archive.Arn}/") for resource in granted["Resource"]]
+
+    assert granted["Action"] == ["s3:ReplicateObject", "s3:ReplicateTags"]
+    assert brought == [f"{prefix}*" for prefix in sent]
+    assert {*sent}.isdisjoint({"", "agent/", "recoveries/", "receipts/", "forgotten/"})
 
 
 def test_every_policy_fits_into_a_role(template: package.Template) -> None:
@@ -411,3 +517,46 @@ def test_the_longest_user_data_fits() -> None:
     )
 
     assert len(text.encode()) <= LARGEST_USER_DATA
+
+
+def the_role_of_web1() -> list[dict[str, Any]]:
+    """As docs/deployment.md gives it to a host with a volume of its own."""
+    documented = (ROOT / "docs" / "deployment.md").read_text()
+    (policy,) = re.findall(r"`web1\.json`, .*?```json\n(.*?)```", documented, re.DOTALL)
+    statements: list[dict[str, Any]] = json.loads(policy)["Statement"]
+    return statements
+
+
+def web1_may_write(key: str) -> bool:
+    (statement,) = (each for each in the_role_of_web1() if each["Action"] == "s3:PutObject")
+    return any(fnmatchcase(f"arn:aws:s3:::ARCHIVE/{key}", pattern) for pattern in statement["Resource"])
+
+
+def test_a_hosts_documented_role_may_write_its_own_reports_and_manifests_and_send_its_own_events() -> None:
+    run = parse_run("host.web1/2026-11-23/7951")
+    (events,) = (each for each in the_role_of_web1() if each["Action"] == "events:PutEvents")
+
+    assert web1_may_write(wire.host_report_key(run))
+    assert web1_may_write(f"manifests/web1/{run}.jsonl.gz")
+    assert {
+        wire.host_of_source(source) for source in as_list(events["Condition"]["StringEquals"]["events:source"])
+    } == {"web1"}
+
+
+@given(st.text("abc/.012", max_size=12), st.text("abc/.012", max_size=12))
+def test_whatever_a_hosts_documented_role_may_write_is_no_report_of_another_host(before: str, after: str) -> None:
+    """IAM's wildcards match slashes, so it may write much; the shape of the keys is what holds it."""
+    for key in (
+        f"host-reports/2026-11-23/{before}/web1/{after}.json",
+        f"host-reports/2026-11-23{before}/web1/{after}.json",
+        f"host-reports/2026-11-2/eu0a/web1/{after}.json",
+        f"host-reports/2026-11-23/web1/{before}7951.json",
+    ):
+        if web1_may_write(key):
+            try:
+                assert own_host(wire.run_of_host_report_key(key)) == "web1"
+            except PermanentError:
+                continue
+    assert not web1_may_write(f"manifests/eu0a/{after}")
+    assert not web1_may_write(f"reports/main/2026-11-23/1/{after}")
+    assert not web1_may_write(f"host-reports/2026-11-23/eu0a/{after.replace('/web1/', '')}.json")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.aws.archive import S3Archive
+from chalicelib.aws.archive import LARGEST, S3Archive
 from chalicelib.errors import PermanentError
 from chalicelib.ports import Archive
 from tests.contract.aws import Account
@@ -36,6 +36,26 @@ def test_a_listing_has_every_page_and_nothing_beside_its_prefix(archive: Archive
         archive.put_once(key, b"")
 
     assert archive.list("reports/") == keys
+
+
+def test_a_listing_may_begin_behind_a_key(archive: Archive) -> None:
+    for day in (20, 21, 22):
+        archive.put_once(f"host-reports/2026-11-{day}/web1/1.json", b"")
+    archive.put_once("other", b"")
+
+    found = archive.list("host-reports/", after="host-reports/2026-11-21")
+
+    assert found == ["host-reports/2026-11-21/web1/1.json", "host-reports/2026-11-22/web1/1.json"]
+
+
+def test_an_object_that_is_larger_than_anything_of_ours_is_not_read(account: Account) -> None:
+    archive = the_buckets(account)
+    archive.put_once("host-reports/largest", b"x" * LARGEST)
+    archive.put_once("host-reports/too-large", b"x" * (LARGEST + 1))
+
+    assert len(archive.get("host-reports/largest")) == LARGEST
+    with pytest.raises(PermanentError, match="too-large has 4194305 bytes"):
+        archive.get("host-reports/too-large")
 
 
 def test_an_absent_bucket_is_told_with_the_key(account: Account) -> None:

@@ -6,14 +6,26 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.aws.catalog import DynamoCatalog
-from chalicelib.core.model import CopyIntent, HostStatus, Lease, Pruning, RecoveryState, RunState
+from chalicelib.core.ids import own_run
+from chalicelib.core.model import (
+    Copying,
+    CopyIntent,
+    HostStatus,
+    Lease,
+    Pruning,
+    RecoveryState,
+    RunState,
+    Uncopied,
+)
+from chalicelib.core.preflight import Preflight, Seen, judge
 from chalicelib.core.telling import Told
 from chalicelib.errors import PermanentError
 from chalicelib.ports import Catalog
-from tests.builders import a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
+from tests.builders import a_disk, a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
 from tests.contract.aws import Account
 from tests.contract.clouds import BOTH
 from tests.fakes import FakeCatalog
+from tests.own_volumes import DONE, an_own_run
 
 
 @pytest.fixture(params=BOTH)
@@ -27,6 +39,7 @@ def the_dynamos(account: Account) -> DynamoCatalog:
 
 def test_a_run_comes_back_as_it_was_opened(catalog: Catalog) -> None:
     run = replace(a_run(), machine_launched=a_moment(2, 1), why="because", snapshot_intended=a_moment(3))
+    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2))
 
     is_opened = catalog.open_run(run)
 
@@ -57,6 +70,20 @@ def test_a_receiver_has_one_open_run_at_a_time(catalog: Catalog) -> None:
     assert opened == [True, False, False]
     assert of_another
     assert [run.id for run in catalog.find_runs("main")] == [a_run_id(23)]
+
+
+def test_the_runs_of_a_host_with_a_volume_of_its_own_are_found_in_the_order_of_their_seconds(catalog: Catalog) -> None:
+    done = [
+        replace(an_own_run(), id=own_run("web1", at), state=RunState.DONE) for at in (DONE, a_moment(0), a_moment(23))
+    ]
+    for run in done:
+        catalog.open_run(run)
+    catalog.open_run(a_run(a_run_id(receiver="host")))
+
+    found = catalog.find_runs("host.web1", limit=2)
+
+    assert [run.id for run in found] == [done[2].id, done[0].id]
+    assert catalog.get_run(done[1].id) == done[1]
 
 
 def test_when_its_run_is_closed_a_receiver_has_another(catalog: Catalog) -> None:
@@ -152,10 +179,45 @@ def test_points_are_found_by_host_oldest_first_and_forgotten_by_snapshot(catalog
     for point in points:
         catalog.record_point(point)
 
-    catalog.forget_points("snap-22")
+    catalog.forget_points("snap-22", ["us0a", "eu0a", "de0a"])
+    catalog.forget_points("snap-22", [])
 
     assert [point.snapshot_id for point in catalog.find_points("us0a")] == ["snap-21"]
     assert sorted(point.host_id for point in catalog.find_points()) == ["eu0a", "us0a"]
+
+
+def test_of_a_snapshot_every_point_of_however_many_hosts_is_forgotten(catalog: Catalog) -> None:
+    host_ids = [f"h{number:03d}" for number in range(60)]
+    for host_id in host_ids:
+        catalog.record_point(a_point(host_id, "snap-1"))
+    catalog.record_point(a_point("h000", "snap-2"))
+
+    catalog.forget_points("snap-1", host_ids)
+
+    assert catalog.find_points() == [a_point("h000", "snap-2")]
+
+
+def test_forgetting_points_asks_as_little_of_the_table_however_many_others_it_holds(account: Account) -> None:
+    catalog, asked = the_dynamos(account), []
+    for number in range(40):
+        catalog.record_point(a_point(snapshot_id=f"snap-{number}"))
+    account.clients.dynamodb.meta.events.register("before-call.dynamodb", lambda model, **_: asked.append(model.name))
+
+    catalog.forget_points("snap-7", [f"h{number:03d}" for number in range(50)])
+
+    assert asked == ["BatchWriteItem"] * 2
+
+
+def test_what_the_table_had_no_throughput_for_is_forgotten_all_the_same(account: Account) -> None:
+    catalog = the_dynamos(account)
+    catalog.record_point(a_point())
+    account.clients.dynamodb.batch_write_item = (  # type: ignore[method-assign]
+        lambda RequestItems: {"UnprocessedItems": RequestItems}
+    )
+
+    catalog.forget_points("snap-1", ["us0a"])
+
+    assert catalog.find_points() == []
 
 
 def test_recording_a_point_again_keeps_its_proof(catalog: Catalog) -> None:
@@ -197,11 +259,11 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catal
 
 def test_a_lease_is_begun_by_one_and_moved_on_only_from_where_it_was_seen(catalog: Catalog) -> None:
     assert catalog.find_lease("prune") is None
-    first = catalog.save_lease(Lease("prune", a_moment(9)))
+    first = catalog.save_lease(Lease("prune", a_moment(9), "invocation-1"))
 
     assert catalog.save_lease(Lease("prune", a_moment(10))) is None
-    assert first == catalog.find_lease("prune") == Lease("prune", a_moment(9), version=1)
-    second = catalog.save_lease(replace(first, until=a_moment(11)))
+    assert first == catalog.find_lease("prune") == Lease("prune", a_moment(9), "invocation-1", version=1)
+    second = catalog.save_lease(replace(first, until=a_moment(11), holder=None))
     assert catalog.save_lease(first) is None
     assert second == catalog.find_lease("prune") == Lease("prune", a_moment(11), version=2)
     assert catalog.find_lease("copy") is None
@@ -237,6 +299,19 @@ def test_an_intent_to_copy_is_written_by_one_of_two_and_forgotten_once_it_has_se
     assert catalog.find_copy_intents() == []
 
 
+def test_a_look_at_copies_comes_back_and_of_two_written_at_once_one_is(catalog: Catalog) -> None:
+    lacking = Uncopied("snap-1", "main/2026-11-23/1", a_moment(5), failures=2, why="no key")
+    look = Copying("eu-central-1", a_moment(6), (lacking, replace(lacking, why=None)), blind="no answer")
+
+    first, late = catalog.save_copying(look), catalog.save_copying(look)
+    assert first is not None
+    again = catalog.save_copying(replace(first, seen=a_moment(7), uncopied=(), blind=None))
+    elsewhere = catalog.save_copying(replace(look, place="eu-west-1"))
+
+    assert (first, late) == (replace(look, version=1), None)
+    assert catalog.find_copying() == [again, elsewhere]
+
+
 def a_told(about: str = "host/us0a", told: bool = False) -> Told:
     at = a_moment(7) if told else None
     return Told(about, "missed", "host us0", "host us0 was not complete", False, a_moment(2), a_moment(6), at)
@@ -266,8 +341,20 @@ def test_what_the_table_has_lost_is_told_from_the_beginning(catalog: Catalog) ->
     assert catalog.find_told() == []
 
 
+def test_the_latest_preflight_stays_with_all_it_found_in_whatever_order_they_come(catalog: Catalog) -> None:
+    found = judge(Seen(keyless=("main",), unseen={"key-1": "denied"}), None, a_moment(8))
+    earlier, later = Preflight(a_moment(7)), found
+    assert catalog.find_preflight() is None
+
+    for preflight in (earlier, later, earlier):
+        catalog.record_preflight(preflight)
+
+    assert len(later.troubles) == 2
+    assert catalog.find_preflight() == later
+
+
 def test_the_latest_pruning_stays_in_whatever_order_they_come(catalog: Catalog) -> None:
-    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many would be deleted")
+    earlier, later = Pruning(a_moment(7)), Pruning(a_moment(8), "too many", ("snapshot snap-1",), a_moment(6))
     assert catalog.find_pruning() is None
 
     for pruning in (earlier, later, earlier):

@@ -1,7 +1,8 @@
-"""Copies in another region against moto: asked for there, once, tagged from the first moment, found there alone.
+"""Copies in another region: asked for there, once, tagged from the first moment, found there alone.
 
-moto completes a copy at once, knows no limit on how many are under way, and keeps the source's volume id: what it
-shows says nothing about waiting.
+What takes a `cloud` is said of moto and of the simulator alike; the rest is about what goes over the wire. moto
+completes a copy at once, knows no limit on how many are under way, and keeps the source's volume id: what it shows
+says nothing about waiting.
 """
 
 from dataclasses import replace
@@ -22,6 +23,7 @@ from chalicelib.flows.follow import REPLICA_SETTLES, follow
 from chalicelib.ports import StackRole
 from tests.builders import a_snapshot
 from tests.contract.aws import REGION, Account
+from tests.contract.clouds import BOTH, Cloud, motos, the_simulators
 from tests.fakes import a_world, some_settings
 
 THERE = "eu-central-1"
@@ -40,16 +42,47 @@ def source(account: Account) -> Snapshot:
     return volumes.create_snapshot(volume.id, "ebbtide main/2026-11-23/1", a_snapshot().tags)
 
 
-def test_a_copy_is_tagged_on_creation_and_found_in_its_region_only(copies: Ec2Copies, source: Snapshot) -> None:
-    wanted = copy_tags(source, REGION)
+@pytest.fixture(params=BOTH)
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    return motos(request.getfixturevalue("account")) if request.param == "moto" else the_simulators()
 
-    copies.copy(THERE, source.id, "ebbtide main/2026-11-23/1", wanted)
 
-    (found,) = copies.find(THERE, {**A_COPY, tags.SOURCE: source.id})
-    assert found.id != source.id
-    assert found.tags == wanted
-    assert copies.find(REGION, A_COPY) == []
-    assert copies.find(THERE, {**A_COPY, tags.SOURCE: "snap-00000000"}) == []
+@pytest.fixture
+def snapshot(cloud: Cloud) -> Snapshot:
+    zone = cloud.machines.zone_of(cloud.subnet)
+    volume = cloud.volumes.create_volume("v" * 64, zone, 8, "gp3", {tags.SCHEMA: "1"})
+    taken = cloud.volumes.create_snapshot(volume.id, "ebbtide main/2026-11-23/1", a_snapshot().tags)
+    cloud.settle()
+    return taken
+
+
+def test_a_copy_is_tagged_on_creation_and_found_in_its_region_only(cloud: Cloud, snapshot: Snapshot) -> None:
+    wanted = copy_tags(snapshot, REGION)
+
+    cloud.copies.copy(THERE, snapshot.id, "ebbtide main/2026-11-23/1", wanted)
+
+    (found,) = cloud.copies.find(THERE, {**A_COPY, tags.SOURCE: snapshot.id})
+    assert found.id != snapshot.id
+    assert (found.tags, found.size_gib) == (wanted, snapshot.size_gib)
+    assert cloud.volumes.find_snapshots(A_COPY) == []
+    assert cloud.copies.find(THERE, {**A_COPY, tags.SOURCE: "snap-00000000"}) == []
+
+
+def test_a_copy_completes_in_its_own_time_and_asked_for_again_it_is_made_again(
+    cloud: Cloud, snapshot: Snapshot
+) -> None:
+    for _ in range(2):
+        cloud.copies.copy(THERE, snapshot.id, "ebbtide main/2026-11-23/1", copy_tags(snapshot, REGION))
+    cloud.settle()
+
+    assert [copy.state for copy in cloud.copies.find(THERE, A_COPY)] == ["completed"] * 2
+
+
+def test_what_is_not_there_is_not_copied(cloud: Cloud) -> None:
+    with pytest.raises(PermanentError, match="snap-00000000"):
+        cloud.copies.copy(THERE, "snap-00000000", "x", A_COPY)
+
+    assert cloud.copies.find(THERE, A_COPY) == []
 
 
 def test_a_copy_is_encrypted_whatever_its_source_is(account: Account, copies: Ec2Copies, source: Snapshot) -> None:

@@ -84,6 +84,30 @@ def test_the_token_is_sent_and_the_user_data_arrives(account: Account, machines:
     assert data["UserData"]["Value"] == "IyEvYmluL3NoCg=="
 
 
+def test_the_token_of_a_volume_is_sent(account: Account, volumes: EbsVolumes) -> None:
+    sent: list[Mapping[str, Any]] = []
+    account.clients.ec2.meta.events.register(
+        "before-call.ec2.CreateVolume", lambda params, **_: sent.append(params["body"])
+    )
+
+    volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
+
+    assert [body["ClientToken"] for body in sent] == ["v" * 64]
+
+
+@pytest.mark.parametrize("state", ["shutting-down", "terminated"])
+def test_a_launch_that_gives_back_a_machine_which_is_going_has_spent_its_token(
+    account: Account, machines: Ec2Machines, state: str
+) -> None:
+    def is_going(parsed: dict[str, Any], **_: object) -> None:
+        parsed["Instances"][0]["State"] = {"Code": 48, "Name": state}
+
+    account.clients.ec2.meta.events.register("after-call.ec2.RunInstances", is_going)
+
+    with pytest.raises(TokenSpentError, match=state):
+        machines.launch(a_request(account))
+
+
 def test_a_terminated_machine_is_still_found_and_ending_it_again_is_no_fault(cloud: Cloud) -> None:
     machines = cloud.machines
     launched = machines.launch(a_request(cloud))
@@ -112,6 +136,60 @@ def test_a_volume_is_made_in_the_zone_of_the_subnet_and_attached_once(cloud: Clo
     (found,) = volumes.find_volumes(OF_DATA)
     assert (found.id, found.attached_to, found.size_gib, found.zone) == (volume.id, machine.id, 80, machine.zone)
     assert found.tags == OF_DATA
+
+
+def test_a_volume_grows_and_says_when_it_is_done(cloud: Cloud) -> None:
+    volumes = cloud.volumes
+    volume = volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 80, "gp3", OF_DATA)
+    cloud.settle()
+
+    volumes.grow(volume.id, 120)
+    cloud.settle()
+
+    (found,) = volumes.find_volumes(OF_DATA)
+    assert (found.size_gib, volumes.is_growing(volume.id)) == (120, False)
+
+
+def test_a_volume_that_never_changed_is_not_growing(cloud: Cloud) -> None:
+    volume = cloud.volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 80, "gp3", OF_DATA)
+
+    assert cloud.volumes.is_growing(volume.id) is False
+
+
+@pytest.mark.parametrize(("state", "grows"), [("modifying", True), ("optimizing", False), ("completed", False)])
+def test_a_volume_grows_until_ebs_only_optimizes(
+    account: Account, volumes: EbsVolumes, state: str, grows: bool
+) -> None:
+    """moto is done at once, and tells no state."""
+    modified = f"<item><volumeId>vol-1</volumeId><modificationState>{state}</modificationState></item>"
+    answer(account, "DescribeVolumesModifications", f"<volumeModificationSet>{modified}</volumeModificationSet>")
+
+    assert volumes.is_growing("vol-1") is grows
+
+
+def test_to_ask_how_far_a_volume_has_grown_that_ebs_knows_nothing_of_is_no_fault(
+    account: Account, volumes: EbsVolumes
+) -> None:
+    refuse(account, "DescribeVolumesModifications", "InvalidVolumeModification.NotFound")
+
+    assert volumes.is_growing("vol-1") is False
+
+
+def test_what_ebs_has_against_growing_is_raised(account: Account, volumes: EbsVolumes) -> None:
+    refuse(account, "ModifyVolume", "VolumeModificationRateExceeded")
+
+    with pytest.raises(PermanentError, match="VolumeModificationRateExceeded"):
+        volumes.grow("vol-1", 120)
+
+
+def answer(account: Account, operation: str, inside: str) -> None:
+    """From now on EC2 answers the operation with this."""
+    body = f"<Response>{inside}</Response>".encode()
+
+    def say(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 200, {}, MockRawResponse(body))
+
+    account.clients.ec2.meta.events.register_first(f"before-send.ec2.{operation}", say)
 
 
 def test_attaching_where_it_is_attached_is_success_and_elsewhere_is_not(
@@ -163,7 +241,7 @@ def test_snapshots_are_asked_for_from_our_own_account_only(account: Account, vol
 
     volumes.find_snapshots(BACKUP)
 
-    assert [body["Owner.1"] for body in sent] == ["self"]
+    assert [(body["Owner.1"], int(body["MaxResults"])) for body in sent] == [("self", 1000)]
 
 
 def test_snapshots_are_found_on_every_page(account: Account, volumes: EbsVolumes) -> None:
@@ -187,6 +265,46 @@ def test_snapshots_are_found_on_every_page(account: Account, volumes: EbsVolumes
     found = volumes.find_snapshots(BACKUP)
 
     assert {snapshot.id for snapshot in found} == {first.id, second.id}
+
+
+def in_two_pages(account: Account, operation: str, listed: str) -> None:
+    """EC2 answers with the first it has, and with the others when asked for more."""
+    tokens: list[str | None] = []
+
+    def cut(parsed: dict[str, Any], **_: object) -> None:
+        is_first = tokens[-1] is None
+        parsed[listed] = parsed[listed][:1] if is_first else parsed[listed][1:]
+        if is_first:
+            parsed["NextToken"] = "more"
+
+    events = account.clients.ec2.meta.events
+    events.register(
+        f"before-call.ec2.{operation}", lambda params, **_: tokens.append(params["body"].pop("NextToken", None))
+    )
+    events.register(f"after-call.ec2.{operation}", cut)
+
+
+def test_volumes_are_found_on_every_page(account: Account, volumes: EbsVolumes) -> None:
+    made = {volumes.create_volume(token * 64, "us-east-1a", 8, "gp3", OF_DATA).id for token in "vw"}
+    in_two_pages(account, "DescribeVolumes", "Volumes")
+
+    assert {volume.id for volume in volumes.find_volumes(OF_DATA)} == made
+
+
+def test_machines_are_found_on_every_page(account: Account, machines: Ec2Machines) -> None:
+    request = a_request(account)
+    launched = {machines.launch(replace(request, token=token * 64)).id for token in "vw"}
+    in_two_pages(account, "DescribeInstances", "Reservations")
+
+    assert {machine.id for machine in machines.find(request.tags)} == launched
+
+
+def test_images_are_found_on_every_page(account: Account, machines: Ec2Machines, volumes: EbsVolumes) -> None:
+    machine = machines.launch(a_request(account))
+    made = {account.clients.ec2.create_image(InstanceId=machine.id, Name=name)["ImageId"] for name in ("one", "two")}
+    in_two_pages(account, "DescribeImages", "Images")
+
+    assert set(volumes.find_images().values()) >= made
 
 
 @pytest.mark.fault("A8")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib import wire
+from chalicelib.core import tags
 from chalicelib.core.holds import Target
 from chalicelib.core.model import (
     ExpectedHost,
@@ -25,10 +26,12 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
+from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
 
 EXAMPLES = Path(__file__).parent / "wire"
 RUN = RunId("main", date(2026, 11, 23), 1)
+OWN_RUN = RunId("host.web1", date(2026, 11, 23), 7951)
 RECOVERY = RecoveryId("us0a", date(2026, 11, 23), 1)
 
 
@@ -94,9 +97,98 @@ def test_a_receiver_is_briefed_as_in_the_example() -> None:
 
 
 def test_a_run_is_rebuilt_from_its_brief() -> None:
-    run = wire.parse_receiver_brief(the_example("brief-receiver"))
+    run = wire.parse_run_brief(the_example("brief-receiver"))
 
     assert run == the_run()
+
+
+def test_a_host_with_a_volume_of_its_own_reports_its_run_its_volume_and_its_promise() -> None:
+    report = wire.parse_host_report(OWN_RUN, the_example("host-report"))
+
+    assert (report.result.run, report.result.id) == (OWN_RUN, "web1")
+    assert report.result.status is HostStatus.COMPLETE
+    assert report.result.manifest == "manifests/web1/host.web1/2026-11-23/7951.jsonl.gz"
+    assert report.own == OwnReport("vol-0abc", TreeKind.REAL, unmounted=True)
+    assert report.quiet_until == a_moment(14, 12).replace(second=30)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"id": "us0a"}, "it speaks of host us0a"),
+        ({"run": "host.web1/2026-11-23/7952"}, "it speaks of host web1 in run host.web1/2026-11-23/7952"),
+        ({"finished": "2026-11-23T02:12:31Z"}, "done at 2026-11-23 02:12:31"),
+        ({"status": "missing"}, "expected what became of the host's night"),
+        ({"volume": {"quiet_until": "2026-11-23T03:00:00Z"}}, "expected one hour to one day"),
+        ({"volume": {"quiet_until": "2026-11-24T02:12:31Z"}}, "expected one hour to one day"),
+        ({"volume": {"unmounted": "yes"}}, "expected true or false"),
+        ({"volume": {"manifest": {"key": "manifests/us0a/main/2026-11-23/1.jsonl.gz"}}}, "is not one of host web1"),
+    ],
+)
+def test_a_hosts_report_that_is_not_of_its_run_or_promises_nothing_sensible_does_not_count(
+    changed: dict[str, Any], why: str
+) -> None:
+    report = the_object("host-report")
+    volume = {**report["volume"], **changed.get("volume", {})}
+
+    with pytest.raises(PermanentError, match=why):
+        wire.parse_host_report(OWN_RUN, json.dumps({**report, **changed, "volume": volume}).encode())
+
+
+def test_a_hosts_report_keeps_as_much_of_its_problems_as_any_other() -> None:
+    report = {**the_object("host-report"), "problems": ["x" * 1000] * 1000}
+
+    problems = wire.parse_host_report(OWN_RUN, json.dumps(report).encode()).result.problems
+
+    assert [len(problem) for problem in problems] == [wire.LONGEST_PROBLEM] * wire.MOST_PROBLEMS
+
+
+def test_the_key_of_a_hosts_report_says_its_run_and_no_other_key_does() -> None:
+    key = "host-reports/2026-11-23/web1/7951.json"
+
+    assert wire.host_report_key(OWN_RUN) == key
+    assert wire.run_of_host_report_key(key) == OWN_RUN
+    assert wire.host_reports_before(a_moment(2)) < key < wire.host_reports_before(a_moment(2, day=24))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "host-reports/2026-11-23/eu0a/web1/7951.json",
+        "host-reports/2026-11-23/eu0a/web1/../7951.json",
+        "host-reports/2026-11-31/web1/7951.json",
+        "host-reports/2026-11-23/web1/0.json",
+        "host-reports/2026-11-23/web1/86401.json",
+        "host-reports/2026-11-23/web1/7951.json.bak",
+        "host-reports/web1/web1/7951.json",
+    ],
+)
+def test_what_else_a_hosts_role_lets_it_write_is_no_report(key: str) -> None:
+    with pytest.raises(PermanentError):
+        wire.run_of_host_report_key(key)
+
+
+def test_a_hosts_own_event_is_known_by_its_source() -> None:
+    event = the_object("event-host-own-report")
+
+    assert wire.host_of_source(event["source"]) == "web1"
+    assert wire.parse_run_payload(event["detail"]) == OWN_RUN
+    assert wire.host_of_source("ebbtide.receiver.main") is None
+    assert wire.host_of_source("ebbtide.host.web1x") is None
+
+
+def test_an_own_run_is_remembered_as_in_the_example_and_rebuilt_from_it() -> None:
+    done, promised = (a_moment(hour, 12).replace(second=30) for hour in (2, 14))
+    run = Run(OWN_RUN, "000001", done, promised, (ExpectedHost("web1.example.org", "web1", ""),))
+
+    assert json.loads(wire.own_brief(run)) == the_object("brief-host")
+    assert wire.parse_run_brief(the_example("brief-host")) == run
+
+
+def test_an_enrolment_is_archived_as_in_the_example() -> None:
+    assert json.loads(wire.enrolled_record("web1", a_moment(9))) == the_object("enrolled")
+    assert wire.parse_enrolled(the_example("enrolled")) == a_moment(9)
+    assert wire.enrolled_key("web1") == "enrolled/web1.json"
 
 
 def test_a_report_gives_the_result_and_the_nonce() -> None:
@@ -159,6 +251,25 @@ def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
     assert (notice.run, notice.attempt) == (RUN, 1)
 
 
+def test_a_release_says_how_full_the_disk_is_and_an_older_one_does_not() -> None:
+    older = {name: value for name, value in the_object("released").items() if name != "disk"}
+
+    said, unsaid = wire.parse_notice(the_example("released")), wire.parse_notice(json.dumps(older).encode())
+
+    assert said.disk is not None
+    assert vars(said.disk) == the_object("released")["disk"]
+    assert (unsaid.disk, unsaid.clean) == (None, True)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "1", True, None])
+def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
+    damaged = the_object("released")
+    damaged["disk"]["used"] = value
+
+    with pytest.raises(PermanentError, match="receiver notice, disk: used"):
+        wire.parse_notice(json.dumps(damaged).encode())
+
+
 def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
     keys = [f"runs/{RUN}/{name}" for name in ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
 
@@ -190,6 +301,12 @@ def test_a_recovery_is_closed_as_in_the_example() -> None:
 @pytest.mark.parametrize("name", ["event-host-report", "event-receiver-released"])
 def test_the_events_of_a_receiver_name_its_run(name: str) -> None:
     assert wire.parse_run_payload(the_object(name)["detail"]) == RUN
+
+
+def test_an_event_tells_of_a_hosts_report_or_of_the_receiver_itself() -> None:
+    names = ("event-host-report", "event-receiver-released")
+
+    assert [wire.find_reporter(the_object(name)["detail"]) for name in names] == ["us0a", None]
 
 
 def test_the_event_of_a_recovery_names_it() -> None:
@@ -235,6 +352,33 @@ def test_what_the_operator_sends_is_read() -> None:
     )
     assert wire.parse_release(the_object("payload-release")) == wire.HoldRequest(Target("snap-0abc"), dry_run=False)
     assert wire.parse_forget(the_object("payload-forget-host")) == wire.ForgetRequest("eu0", "ada@desk", dry_run=True)
+
+
+def the_offer() -> wire.Offer:
+    tagged = tags.snapshot_tags(RUN, ("us0a", "eu0a"), TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
+    return wire.Offer("snap-0abc", "us-east-1", "000001", {k: v for k, v in tagged.items() if k != tags.ROLE})
+
+
+def test_an_offer_is_written_and_read_as_in_the_example() -> None:
+    assert json.loads(wire.offer_record(the_offer())) == the_object("offer")
+    assert wire.parse_offer(the_example("offer")) == the_offer()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"region": "us-east-1.example.org/"}, {"region": None}, {"tags": {"ebbtide:run": 7}}, {"tags": []}, {"policy": 1}],
+)
+def test_an_offer_that_says_anything_else_is_refused(damage: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError, match="offer"):
+        wire.parse_offer(json.dumps(the_object("offer") | damage).encode())
+
+
+def test_a_receipt_is_written_as_in_the_example_and_told_by_its_key() -> None:
+    record = wire.receipt_record("snap-0abc", "snap-0def", a_moment(5))
+    key = wire.receipt_key("210987654321", "snap-0abc")
+
+    assert json.loads(record) == the_object("receipt")
+    assert wire.snapshots_named_by([key, "receipts/210987654321/../x.json", "receipts/snap-1.json"]) == {"snap-0abc"}
 
 
 def test_a_forgotten_host_is_recorded_as_in_the_example() -> None:

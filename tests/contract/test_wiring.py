@@ -9,12 +9,13 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import RunState
+from chalicelib.core.retention import Rules
 from chalicelib.errors import ConfigError
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
 from chalicelib.wiring import the_time, the_world
 from tests.builders import A_POLICY_TEXT, a_run
-from tests.contract.aws import PREFIX, Account, deploy_functions
+from tests.contract.aws import PREFIX, REGION, Account, deploy_functions
 
 RUN = a_run()
 REPORT = json.loads((Path(__file__).parent / "wire" / "report.json").read_text())
@@ -33,10 +34,15 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "FUNCTION_PREFIX": PREFIX,
         "AGENT": "agent/ebbtide-agent.pyz",
         "ROLE": "primary",
+        "RECEIPTS": account.bucket,
+        "VAULT_ACCOUNT": "none",
+        "PRIMARY_ACCOUNT": "none",
+        "KEEP_AT_LEAST": "daily=7 weekly=4",
         "TOPIC_PREFIX": "arn:aws:sns:us-east-1:123456789012:ebbtide-test-",
     }
     for name, value in environment.items():
         monkeypatch.setenv(f"EBBTIDE_{name}", value)
+    monkeypatch.setenv("AWS_REGION", REGION)
     the_world.cache_clear()
     yield the_world()
     the_world.cache_clear()
@@ -63,7 +69,47 @@ def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -
     (snapshot,) = world.volumes.find_snapshots({tags.RUN: str(RUN.id)})
     assert tags.unpack(snapshot.tags) == ("eu0a", "us0a")
     assert {point.snapshot_id for point in world.catalog.find_points()} == {snapshot.id}
-    assert wire.parse_receiver_brief(world.archive.get(wire.brief_key(RUN.id, volume.id))) == RUN
+    assert wire.parse_run_brief(world.archive.get(wire.brief_key(RUN.id, volume.id))) == RUN
+
+
+def test_a_vault_knows_whose_backups_it_copies_where_its_receipts_go_and_what_it_keeps_at_least(
+    world: World, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    the_world.cache_clear()
+    monkeypatch.setenv("EBBTIDE_ROLE", "vault")
+    monkeypatch.setenv("EBBTIDE_PRIMARY_ACCOUNT", "210987654321")
+    monkeypatch.setenv("EBBTIDE_RECEIPTS", "their-archive")
+    account.clients.s3.create_bucket(Bucket="their-archive")
+
+    vault = the_world()
+    vault.receipts.put_once("receipts/x.json", b"")
+
+    assert (vault.settings.is_vault, vault.settings.is_standby) == (True, True)
+    assert (vault.settings.primary_account, vault.settings.vault_account) == ("210987654321", None)
+    assert vault.settings.keep_at_least == Rules(daily=7, weekly=4)
+    assert (vault.receipts.list(""), vault.archive.list("receipts/")) == (["receipts/x.json"], [])
+
+
+@pytest.mark.parametrize("left_out", ["PRIMARY_ACCOUNT", "RECEIPTS"])
+def test_a_vault_that_is_not_told_whose_backups_it_copies_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, left_out: str
+) -> None:
+    the_world.cache_clear()
+    monkeypatch.setenv("EBBTIDE_ROLE", "vault")
+    monkeypatch.setenv("EBBTIDE_PRIMARY_ACCOUNT", "210987654321")
+    monkeypatch.setenv(f"EBBTIDE_{left_out}", "none")
+
+    with pytest.raises(ConfigError, match="PrimaryAccount and PrimaryArchive"):
+        the_world()
+
+
+@pytest.mark.parametrize("text", ["daily", "daily=many", "nightly=7", "7"])
+def test_rules_that_are_none_are_told(world: World, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    the_world.cache_clear()
+    monkeypatch.setenv("EBBTIDE_KEEP_AT_LEAST", text)
+
+    with pytest.raises(ConfigError, match=f"EBBTIDE_KEEP_AT_LEAST is '{text}', expected rules like daily=7"):
+        the_world()
 
 
 def test_a_setting_that_is_missing_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

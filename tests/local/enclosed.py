@@ -17,9 +17,12 @@ from ebbtide_console.sandbox import probe
 from ebbtide_console.sandbox.directories import Directories
 from ebbtide_console.sandbox.enclosure import enclosed, enter_argv
 from ebbtide_console.sandbox.namespaces import Namespaces
-from ebbtide_console.sandbox.substrate import DEFAULT_REGION, Substrate
+from ebbtide_console.sandbox.substrate import Substrate
 
 PATIENCE_SECONDS = 30.0
+# Without these root may neither mount nor make devices or networks: what many containers are.
+LESS = "-sys_admin,-net_admin,-mknod"
+POWERLESS = ("setpriv", f"--bounding-set={LESS}", f"--inh-caps={LESS}") if os.geteuid() == 0 else ()
 
 
 def in_an_enclosure(test: Callable[..., None], within: Sequence[str] = ()) -> Callable[..., None]:
@@ -35,16 +38,34 @@ def in_an_enclosure(test: Callable[..., None], within: Sequence[str] = ()) -> Ca
         why = verdict().why
         if why:
             pytest.skip(f"no full substrate here: {why}")
-        node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
-        again = [sys.executable, "-m", "pytest", "-q", "-x", "-rs", "-p", "no:xdist", "-p", "no:cacheprovider", node]
-        ran = subprocess.run(enter_argv([*within, *again]), capture_output=True, text=True)
-        assert ran.returncode == 0, f"in the enclosure:\n{ran.stdout}{ran.stderr}"
-        skipped = re.search(r"^SKIPPED .*?: (.*)", ran.stdout, re.MULTILINE)
-        if skipped:
-            pytest.skip(skipped[1])
+        run_alone(lambda again: enter_argv([*within, *again]))
         return None
 
     return run
+
+
+def without_powers(test: Callable[..., None]) -> Callable[..., None]:
+    """Run this test with the degraded substrate: alone, and as a root that may not mount, where root may."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        if not verdict().full:
+            return test(*arguments, **named)
+        run_alone(lambda again: [*POWERLESS, *again])
+        return None
+
+    return run
+
+
+def run_alone(within: Callable[[Sequence[str]], Sequence[str]]) -> None:
+    """The test that is running, once more, in a process that `within` has changed; a skip there is one here."""
+    node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+    again = [sys.executable, "-m", "pytest", "-q", "-x", "-rs", "-p", "no:xdist", "-p", "no:cacheprovider", node]
+    ran = subprocess.run(within(again), capture_output=True, text=True)
+    assert ran.returncode == 0, f"alone:\n{ran.stdout}{ran.stderr}"
+    skipped = re.search(r"^SKIPPED .*?: (.*)", ran.stdout, re.MULTILINE)
+    if skipped:
+        pytest.skip(skipped[1])
 
 
 on_a_loopback_of_its_own = functools.partial(
@@ -60,9 +81,7 @@ def verdict() -> probe.Verdict:
 @contextmanager
 def a_substrate(kind: str, state: Path) -> Iterator[Substrate]:
     """A substrate that listens, closed in the end."""
-    substrate: Substrate = (
-        Namespaces(state, DEFAULT_REGION) if kind == "full" else Directories(state, DEFAULT_REGION, "a test wants it")
-    )
+    substrate: Substrate = Namespaces(state) if kind == "full" else Directories(state, "a test wants it")
     sockets = substrate.listen()
     try:
         yield substrate

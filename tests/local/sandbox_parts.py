@@ -16,15 +16,19 @@ import boto3
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.claim import claimed
 from ebbtide_console.sandbox.clock import Clock
-from ebbtide_console.sandbox.server import REGION, Sandbox, client_environment
+from ebbtide_console.sandbox.geography import FIRST
+from ebbtide_console.sandbox.server import Sandbox, client_environment
 
 PREFIX = "ebbtide-test-"
-ZONE = f"{REGION}a"
+ZONE = f"{FIRST}a"
 WAIT = 20.0  # seconds a test is ready to wait for what takes a fraction of one
 
 
 class Paper:
-    """A substrate whose disks are small files and whose machines only exist on paper."""
+    """A substrate whose disks are small files and whose machines only exist on paper.
+
+    `regions` says where each machine is, `user_data` what it was given, `attached` which volume it has.
+    """
 
     kind = "paper"
     sentence = "paper: disks are small files, machines are names"
@@ -36,9 +40,11 @@ class Paper:
         self._addresses = 10
         self.machine_endpoint = ""
         self.user_data: dict[str, str] = {}
+        self.regions: dict[str, str] = {}
         self.attached: dict[str, str] = {}
         self.names: socket.socket | None = None
         self.full = False
+        self.grown: list[tuple[str, int]] = []
 
     def listen(self, port: int = 0) -> list[socket.socket]:
         try:
@@ -61,6 +67,9 @@ class Paper:
             raise OSError(28, "No space left on device")
         self.disk(volume_id).write_bytes(self.disk(snapshot_id).read_bytes() if snapshot_id else b"")
 
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        self.grown.append((volume_id, size_gib))
+
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         self.disk(snapshot_id).write_bytes(self.disk(volume_id).read_bytes())
 
@@ -74,10 +83,13 @@ class Paper:
         self._addresses += 1
         return f"10.77.0.{self._addresses}"
 
-    def start_machine(self, machine_id: str, address: str, user_data: str, on_exit: Callable[[str], None]) -> None:
+    def start_machine(
+        self, machine_id: str, address: str, region: str, user_data: str, on_exit: Callable[[str], None]
+    ) -> None:
         if user_data == "does not boot":
             raise OSError(5, "no machine today")
         self.user_data[machine_id] = user_data
+        self.regions[machine_id] = region
         self._exits[machine_id] = on_exit
 
     def attach(self, machine_id: str, volume_id: str) -> None:
@@ -87,7 +99,8 @@ class Paper:
         self.attached.pop(volume_id, None)
 
     def stop_machine(self, machine_id: str) -> None:
-        self.power_off(machine_id)
+        if machine_id in self._exits:
+            self.power_off(machine_id)
 
     def power_off(self, machine_id: str) -> None:
         """The machine ends, from a thread of the substrate."""
@@ -150,8 +163,8 @@ def a_sandbox(
             sandbox.stop()
 
 
-def client(service: str, endpoint: str) -> Any:
-    settings = client_environment(endpoint)
+def client(service: str, endpoint: str, region: str = FIRST) -> Any:
+    settings = client_environment(endpoint, region)
     return boto3.client(
         service,  # type: ignore[call-overload]
         endpoint_url=endpoint,
@@ -161,39 +174,47 @@ def client(service: str, endpoint: str) -> Any:
     )
 
 
-def deploy_function(endpoint: str, name: str) -> str:
+def deploy_function(endpoint: str, name: str, region: str = FIRST) -> str:
     """A function of the stack, by its short name; its ARN."""
     iam = client("iam", endpoint)
-    role = iam.create_role(RoleName=f"role-{name}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    role = iam.create_role(RoleName=f"role-{name}-{region}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w") as archive:
         archive.writestr("app.py", "")
-    function = client("lambda", endpoint).create_function(
+    function = client("lambda", endpoint, region).create_function(
         FunctionName=f"{PREFIX}{name}",
         Runtime="python3.13",
         Role=role,
         Handler=f"app.{name}",
         Timeout=30,
         Code={"ZipFile": bundle.getvalue()},
-        Environment={"Variables": {"EBBTIDE_FUNCTION_PREFIX": PREFIX, "EBBTIDE_TEST_VARIABLE": "set"}},
+        Environment={
+            "Variables": {
+                "EBBTIDE_FUNCTION_PREFIX": PREFIX,
+                "EBBTIDE_TEST_VARIABLE": "set",
+                "EBBTIDE_TEST_REGION": region,
+            }
+        },
     )
     return str(function["FunctionArn"])
 
 
-def deploy_rule(endpoint: str, name: str, pattern: Mapping[str, Any] | None = None, schedule: str = "") -> None:
+def deploy_rule(
+    endpoint: str, name: str, pattern: Mapping[str, Any] | None = None, schedule: str = "", region: str = FIRST
+) -> None:
     """The function `name` and the rule that triggers it."""
-    events = client("events", endpoint)
+    events = client("events", endpoint, region)
     trigger = {"ScheduleExpression": schedule} if schedule else {"EventPattern": json.dumps(pattern)}
     events.put_rule(Name=f"{PREFIX}{name}", **trigger)
-    events.put_targets(Rule=f"{PREFIX}{name}", Targets=[{"Id": "1", "Arn": deploy_function(endpoint, name)}])
+    events.put_targets(Rule=f"{PREFIX}{name}", Targets=[{"Id": "1", "Arn": deploy_function(endpoint, name, region)}])
 
 
-def deploy_ec2_rules(endpoint: str) -> None:
+def deploy_ec2_rules(endpoint: str, region: str = FIRST) -> None:
     for name, detail_type in (
         ("on_instance_state", "EC2 Instance State-change Notification"),
         ("on_snapshot_state", "EBS Snapshot Notification"),
     ):
-        deploy_rule(endpoint, name, {"source": ["aws.ec2"], "detail-type": [detail_type]})
+        deploy_rule(endpoint, name, {"source": ["aws.ec2"], "detail-type": [detail_type]}, region=region)
 
 
 def a_volume(ec2: Any, token: str = "volume one", **more: Any) -> str:
@@ -217,9 +238,13 @@ def a_template(ec2: Any) -> str:
 
 
 def a_launch(
-    ec2: Any, template: str, token: str = "launch one", user_data: str = "#!/bin/sh\ntrue\n"
+    ec2: Any,
+    template: str,
+    token: str = "launch one",
+    user_data: str = "#!/bin/sh\ntrue\n",
+    zone: str = ZONE,
 ) -> dict[str, Any]:
-    subnets = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [ZONE]}])["Subnets"]
+    subnets = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [zone]}])["Subnets"]
     return {
         "LaunchTemplate": {"LaunchTemplateId": template, "Version": "$Latest"},
         "InstanceType": "t4g.small",
@@ -232,8 +257,10 @@ def a_launch(
     }
 
 
-def launch(ec2: Any, template: str, token: str = "launch one", user_data: str = "#!/bin/sh\ntrue\n") -> str:
-    [launched] = ec2.run_instances(**a_launch(ec2, template, token, user_data))["Instances"]
+def launch(
+    ec2: Any, template: str, token: str = "launch one", user_data: str = "#!/bin/sh\ntrue\n", zone: str = ZONE
+) -> str:
+    [launched] = ec2.run_instances(**a_launch(ec2, template, token, user_data, zone))["Instances"]
     assert launched["State"]["Name"] == "pending"
     return str(launched["InstanceId"])
 

@@ -64,15 +64,15 @@ def test_events_can_be_lost_without_their_sender_noticing(tmp_path: Path) -> Non
         deploy_rule(sandbox.endpoint, "on_report", REPORTS)
         events = client("events", sandbox.endpoint)
 
-        sandbox.bus.drop(lambda event: event["detail"]["host"] == "us0")
+        sandbox.first.bus.drop(lambda event: event["detail"]["host"] == "us0")
         put_report(events, "us0")
         put_report(events, "eu0")
-        sandbox.bus.keep()
+        sandbox.first.bus.keep()
         put_report(events, "us1")
         assert sandbox.quiet(WAIT)
 
         assert sorted(event["detail"]["host"] for event in recorder.events("on_report")) == ["eu0", "us1"]
-        assert [event["detail"]["host"] for event in sandbox.bus.lost] == ["us0"]
+        assert [event["detail"]["host"] for event in sandbox.first.bus.lost] == ["us0"]
 
 
 def test_a_schedule_fires_when_the_clock_reaches_it_and_never_on_an_event(tmp_path: Path) -> None:
@@ -101,11 +101,11 @@ def test_a_disabled_tick_stays_silent_unless_it_is_fired_by_hand(tmp_path: Path)
     with a_sandbox(tmp_path, recorder, clock) as sandbox:
         deploy_rule(sandbox.endpoint, "tick", schedule="rate(5 minutes)")
 
-        sandbox.schedule.disable()
+        sandbox.first.schedule.disable()
         clock.advance(timedelta(hours=1))
         assert sandbox.quiet(WAIT)
         silent = recorder.events("tick") == []
-        sandbox.schedule.fire("tick")
+        sandbox.first.schedule.fire("tick")
         assert sandbox.quiet(WAIT)
 
         assert silent

@@ -14,12 +14,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import PermanentError, Refused
-from ebbtide_console.sandbox.server import REGION
+from ebbtide_console.sandbox.geography import FIRST
 from tests.local.sandbox_parts import WAIT, ZONE, a_sandbox, a_template, a_volume, client, launch
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "ebbtide-archive"
-THERE = {"LocationConstraint": REGION}
+THERE = {"LocationConstraint": FIRST}
 
 
 @contextmanager

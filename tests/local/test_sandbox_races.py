@@ -6,7 +6,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from ebbtide_console.sandbox.server import REGION
+from ebbtide_console.sandbox.geography import FIRST
 from tests.local.sandbox_parts import a_sandbox, a_template, client, launch
 
 RIVALS = 12
@@ -51,7 +51,7 @@ def test_one_of_many_conditional_puts_into_a_table_wins(tmp_path: Path) -> None:
 def test_one_of_many_puts_of_a_new_key_wins(tmp_path: Path) -> None:
     with a_sandbox(tmp_path) as sandbox:
         s3 = client("s3", sandbox.endpoint)
-        s3.create_bucket(Bucket="archive", CreateBucketConfiguration={"LocationConstraint": REGION})
+        s3.create_bucket(Bucket="archive", CreateBucketConfiguration={"LocationConstraint": FIRST})
 
         won = winners(
             lambda rival: s3.put_object(Bucket="archive", Key="report", Body=str(rival).encode(), IfNoneMatch="*")

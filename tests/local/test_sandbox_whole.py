@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ebbtide_console.sandbox.directories import Directories
-from ebbtide_console.sandbox.server import REGION, Sandbox
+from ebbtide_console.sandbox.server import Sandbox
 from tests.local.sandbox_parts import (
     WAIT,
     Recorder,
@@ -33,7 +33,7 @@ poweroff
 
 def test_a_night_in_small(tmp_path: Path) -> None:
     recorder = Recorder("on_report", "on_instance_state", "on_snapshot_state")
-    substrate = Directories(tmp_path, REGION, "for this test")
+    substrate = Directories(tmp_path, "for this test")
     sandbox = Sandbox(tmp_path, substrate, load=recorder.handlers)
     try:
         sandbox.start()
@@ -54,6 +54,6 @@ def test_a_night_in_small(tmp_path: Path) -> None:
         assert [event["detail"]["result"] for event in recorder.events("on_snapshot_state")] == ["succeeded"]
         assert (tmp_path / "disks" / copy / "page").read_text() == "what the hosts sent\n"
         assert [found["State"] for found in ec2.describe_volumes()["Volumes"]] == ["available"] * 2
-        assert (sandbox.work.faults, sandbox.functions.dead_letters) == ([], [])
+        assert (sandbox.work.faults, sandbox.first.functions.dead_letters) == ([], [])
     finally:
         sandbox.stop()

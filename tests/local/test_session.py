@@ -28,7 +28,7 @@ from ebbtide_agent.restore.materialise import is_allowed
 from ebbtide_console.sandbox import awkward as trees
 from tests.debian import a_server
 
-RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1", "-M--fake-super"]
+RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
 RECOVERY, RUN, HOST, VOLUME = "us0a/2026-11-24/1", "main/2026-11-23/1", "us0a", "vol-0def"
 MANIFEST = f"manifests/{HOST}/{RUN}.jsonl.gz"
 BRIEF = f"recoveries/{RECOVERY}/brief.json"
@@ -90,14 +90,20 @@ def attached(paths: MachinePaths, tmp_path: Path) -> Iterator[Path]:
 Harm = Callable[[Path], None]
 
 
-def back_up(source: Path, paths: MachinePaths, cloud: Cloud, harm: Harm | None = None) -> None:
-    """The receiver's night: the store on the volume and its manifest in the archive; then what befalls the store."""
+def back_up(
+    source: Path, paths: MachinePaths, cloud: Cloud, harm: Harm | None = None, kind: str = "fake-super"
+) -> None:
+    """The receiver's night: the store on the volume and its manifest in the archive; then what befalls the store.
+
+    That of a host with a volume of its own differs in the kind of tree alone, which keeps everything as itself.
+    """
     volume.mount(paths.device(VOLUME), paths.volume, "ext4")
     tree = paths.tree(HOST)
     tree.mkdir(parents=True)
-    subprocess.run([*RSYNC, f"{source}/", f"{tree}/"], check=True, timeout=300)
+    remote = ["-M--fake-super"] if kind == "fake-super" else []
+    subprocess.run([*RSYNC, *remote, f"{source}/", f"{tree}/"], check=True, timeout=300)
     out = paths.manifest(HOST)
-    manifest.write(tree, "fake-super", None, out, Header(HOST, RUN, "fake-super"))
+    manifest.write(tree, kind, None, out, Header(HOST, RUN, kind))
     cloud.put_once(MANIFEST, out)
     if harm is not None:
         harm(tree)
@@ -170,6 +176,48 @@ def test_a_server_that_comes_back_starts_and_answers_is_proven(
     assert list(report["timings"]) == ["mount", "materialise", "compare", "boot", "probe"]
     assert not paths.volume.is_mount()
     assert is_off(tmp_path)
+
+
+@needs_root
+def test_a_real_tree_comes_back_identical_without_being_made_real_again(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    trees.grow(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud, kind="real")
+
+    report = recover(paths, cloud, tree="real")
+
+    assert report["findings"] == []
+    assert report["verdict"] == "content only"
+    assert "materialise" not in report["timings"]
+    assert found_in(cloud, tmp_path) == list(read_real(tmp_path / "source", lambda where, _: sha256_of(where)))
+    assert is_off(tmp_path)
+
+
+@needs_root
+@pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed")
+def test_a_server_that_comes_back_from_a_real_tree_is_proven(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    back_up(a_server(), paths, cloud, kind="real")
+
+    report = recover(paths, cloud, tree="real")
+
+    assert report["findings"] == []
+    assert report["verdict"] == "proven"
+    assert list(report["timings"]) == ["mount", "compare", "boot", "probe"]
+    assert is_off(tmp_path)
+
+
+@needs_root
+def test_harm_done_to_a_real_tree_is_named(attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path) -> None:
+    trees.grow(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud, lambda tree: os.chown(tree / "old", 77, 78), kind="real")
+
+    report = recover(paths, cloud, tree="real")
+
+    assert report["verdict"] == "different"
+    assert report["findings"][0].startswith("old: owner: expected ")
 
 
 @pytest.mark.skipif(is_allowed(), reason="root compares the real thing, not records")

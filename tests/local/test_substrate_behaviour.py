@@ -8,6 +8,7 @@ import pytest
 from enclosed import a_substrate, in_an_enclosure, processes_with, wait_until
 
 from chalicelib.errors import PermanentError
+from ebbtide_console.sandbox.geography import FIRST
 from ebbtide_console.sandbox.substrate import Substrate
 
 Behaviour = Callable[[Substrate], None]
@@ -33,7 +34,7 @@ def ran_to_its_end(substrate: Substrate, user_data: str, volume_id: str | None =
     gone: list[str] = []
     log = substrate.machine_log("i-0a")
     log.unlink(missing_ok=True)
-    substrate.start_machine("i-0a", substrate.assign_address(), user_data, gone.append)
+    substrate.start_machine("i-0a", substrate.assign_address(), FIRST, user_data, gone.append)
     if volume_id is not None:
         substrate.attach("i-0a", volume_id)
     wait_until(lambda: gone, "powering off")
@@ -53,7 +54,7 @@ def a_machine_outlives_its_user_data_until_it_is_stopped(substrate: Substrate) -
     word = uuid.uuid4().hex
     gone: list[str] = []
     script = f"(setsid sh -c 'sleep 600; echo {word}' &) ; sh -c 'sleep 600; echo {word}' & echo done"
-    substrate.start_machine("i-0a", substrate.assign_address(), script, gone.append)
+    substrate.start_machine("i-0a", substrate.assign_address(), FIRST, script, gone.append)
     wait_until(lambda: "done" in the_log(substrate) and len(processes_with(word)) >= 2)
     assert gone == []
 
@@ -127,7 +128,7 @@ def a_machine_finds_the_sandbox_where_boto3_looks(substrate: Substrate) -> None:
 def closing_ends_machines_without_a_word(substrate: Substrate) -> None:
     word = uuid.uuid4().hex
     gone: list[str] = []
-    substrate.start_machine("i-0a", substrate.assign_address(), f"sh -c 'sleep 600; echo {word}'", gone.append)
+    substrate.start_machine("i-0a", substrate.assign_address(), FIRST, f"sh -c 'sleep 600; echo {word}'", gone.append)
     wait_until(lambda: processes_with(word))
 
     substrate.close()

@@ -14,6 +14,7 @@ from enclosed import a_substrate, in_an_enclosure, wait_until
 
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.disks import Disks
+from ebbtide_console.sandbox.geography import FIRST
 from ebbtide_console.sandbox.substrate import Substrate
 
 a_full_substrate = functools.partial(a_substrate, "full")
@@ -34,7 +35,7 @@ def on(substrate: Substrate, host: str, *argv: str) -> subprocess.CompletedProce
 def started(substrate: Substrate, user_data: str, machine_id: str = "i-0a") -> str:
     """Start a machine and return its address."""
     address = substrate.assign_address()
-    substrate.start_machine(machine_id, address, user_data, lambda _: None)
+    substrate.start_machine(machine_id, address, FIRST, user_data, lambda _: None)
     return address
 
 

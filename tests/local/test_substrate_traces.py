@@ -32,7 +32,7 @@ substrate.listen()
 if not substrate.has_disk("vol-0a"):
     substrate.create_disk("vol-0a", 1, None)
 gone = []
-substrate.start_machine("i-0a", substrate.assign_address(), '''
+substrate.start_machine("i-0a", substrate.assign_address(), "eu-west-1", '''
     L=${EBBTIDE_ROOT:-}/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0a
     until [ -e "$L" ]; do sleep 0.02; done
     if [ -b "$L" ]; then mkfs.ext4 -qF "$L"; mount "$L" /srv; fi

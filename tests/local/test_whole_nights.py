@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from enclosed import POWERLESS
 
 from ebbtide_console.sandbox import awkward, probe
 from tests.debian import a_server
@@ -20,9 +21,6 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"}
 HERE = probe.probe()
 LONGEST_SECONDS = 240
-# Without these root may neither mount nor make devices or networks: what many containers are.
-LESS = "-sys_admin,-net_admin,-mknod"
-POWERLESS = ("setpriv", f"--bounding-set={LESS}", f"--inh-caps={LESS}") if os.geteuid() == 0 else ()
 
 
 def night(state: Path, *words: str, through: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
@@ -112,8 +110,13 @@ def test_a_tree_that_does_not_exist_is_one_clear_line_and_nothing_is_made(tmp_pa
     assert list((tmp_path / "state").rglob("*.img")) == []
 
 
-@pytest.mark.parametrize("moment", [": reported complete", "receiver released"])
-def test_a_night_that_was_interrupted_is_gone_on_with_from_what_was_completed(tmp_path: Path, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("moment", "more", "drills"),
+    [(": reported complete", (), 2), ("receiver released", ("--second-region",), 4)],
+)
+def test_a_night_that_was_interrupted_is_gone_on_with_from_what_was_completed(
+    tmp_path: Path, moment: str, more: Sequence[str], drills: int
+) -> None:
     awkward.grow_plain(tmp_path / "tree")
     with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as state:
         Path(state).chmod(0o755)
@@ -127,8 +130,8 @@ def test_a_night_that_was_interrupted_is_gone_on_with_from_what_was_completed(tm
         os.killpg(begun.pid, signal.SIGINT)
         begun.communicate(timeout=LONGEST_SECONDS)
 
-        told = night(Path(state), "--tree", str(tmp_path / "tree"), through=POWERLESS)
+        told = night(Path(state), "--tree", str(tmp_path / "tree"), *more, through=POWERLESS)
 
     assert begun.returncode == 130
     assert told.returncode == 0, told.stdout + told.stderr
-    assert len(verdicts(told.stdout)) == 2
+    assert verdicts(told.stdout) == ["as recorded, identical, not booted"] * drills

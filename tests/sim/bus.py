@@ -27,6 +27,7 @@ class Bus:
     plan: FaultPlan
     story: Story
     doors: Doors
+    place: str = ""
     delivered: dict[str, Knock] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
     _events: int = 0
@@ -34,7 +35,7 @@ class Bus:
 
     def emit(self, source: str, kind: str, detail: dict[str, Any]) -> None:
         """EventBridge: best effort."""
-        what = f"{kind} {json.dumps(detail)}"
+        what = f"{self.place}{kind} {json.dumps(detail)}"
         fate = of_cycle(self.plan.events, self._events)
         self._events += 1
         self._send(what, fate, lambda: self.doors.event(source, kind, detail))
@@ -44,7 +45,10 @@ class Bus:
         body = json.dumps(payload)
         fate = of_cycle(self.plan.invocations, self._invocations)
         self._invocations += 1
-        self._send(f"{function} {body}", fate, lambda: self.doors.invoke(function, json.loads(body)))
+        request = self.doors.new_request()
+        self._send(
+            f"{self.place}{function} {body}", fate, lambda: self.doors.invoke(function, json.loads(body), request)
+        )
 
     def knock(self, schedule: str, knock: Knock) -> None:
         """What a schedule does. Another one comes so soon that Lambda's retries of this one change nothing."""

@@ -7,7 +7,19 @@ from random import Random
 from typing import TypeVar
 
 from chalicelib.core.model import HostStatus
-from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Says
+from tests.sim.faults import (
+    CallFault,
+    Deed,
+    Does,
+    Fate,
+    FaultPlan,
+    HostNight,
+    MachineLife,
+    NoRoom,
+    OwnNight,
+    Pace,
+    Says,
+)
 from tests.sim.night import Scenario
 from tests.sim.policies import Receiving, SomePolicy
 
@@ -26,6 +38,10 @@ CALLS = (
     "volumes.delete_snapshot",
     "volumes.tag",
     "address.*",
+    "copies.*",
+    "copies.copy",
+    "copies.find",
+    "catalog.*_copy_intent",
     "archive.put_once",
     "archive.list",
     "archive.get",
@@ -44,19 +60,24 @@ WINDOWS = ("02:00-06:00", "22:30-03:15", "23:50-00:40", "01:30-02:30", "12:00-13
 ZONES = ("UTC", "Europe/London", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe")
 DAYS = (date(2026, 11, 23), date(2026, 3, 28), date(2026, 10, 24), date(2028, 2, 28), date(2026, 12, 30))
 WHERE = ("zone-a", "zone-b", "t4g.small", "t4g.medium")
+COPIED = ("", "", "last = 1", "daily = 2", "daily = 1\nweekly = 4")
+MINUTES = (3, 11, 45, 300, 1000, 1600, 2000, 3000, 4000)
+STRANGER = "sa1"  # no receiver of a drawn policy has it
 RULES = ("daily = 7", "last = 1", "last = 2", "daily = 1\nweekly = 1", "yearly = 1")
 
 
 def a_scenario(lot: Random) -> Scenario:
     policy = a_policy(lot)
-    plan = replace(a_plan(lot), deeds=several(lambda lot: a_deed(lot, policy), lot, 2))
+    plan = replace(a_plan(lot), deeds=some_deeds(lot, policy))
     return Scenario(policy, plan, lot.choice(DAYS), nights=lot.randint(1, 4))
 
 
 def a_policy(lot: Random) -> SomePolicy:
     names = ("main", "other")[: lot.randint(1, 2)]
     hosts = iter(("us0", "eu0", "ap0", "af0", "sa0", "an0"))
-    return SomePolicy(tuple(a_receiver(name, hosts, lot) for name in names), lot.choice(RULES))
+    receivers = tuple(a_receiver(name, hosts, lot) for name in names)
+    own_hosts = ("we0", "we1")[: lot.choice((0, 0, 1, 2))]
+    return SomePolicy(receivers, lot.choice(RULES), lot.choice(COPIED), own_hosts)
 
 
 def a_receiver(name: str, hosts: Iterator[str], lot: Random) -> Receiving:
@@ -71,11 +92,26 @@ def a_plan(lot: Random) -> FaultPlan:
         events=several(a_fate, lot, 4) or (Fate(),),
         invocations=some_invocations(lot),
         hosts=several(a_host_night, lot, 6),
+        own_hosts=several(an_own_night, lot, 6),
         machines=several(a_life, lot, 4),
         no_room=several(some_want_of_room, lot, 3),
         bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 2),
+        there=a_plan_of_there(lot),
         pace=a_pace(lot),
         ticks_at_once=lot.choice((1, 1, 1, 2)),
+        silences=several(a_silence, lot, 1),
+    )
+
+
+def a_plan_of_there(lot: Random) -> FaultPlan:
+    """The second region's: its snapshots are copies."""
+    return FaultPlan(
+        calls=several(a_call_fault, lot, 2),
+        events=several(a_fate, lot, 3) or (Fate(),),
+        invocations=some_invocations(lot),
+        machines=several(a_life, lot, 2),
+        bad_snapshots=several(lambda lot: lot.random() < 0.3, lot, 3),
+        pace=a_pace(lot),
         silences=several(a_silence, lot, 1),
     )
 
@@ -120,6 +156,19 @@ def a_host_night(lot: Random) -> HostNight:
     )
 
 
+def an_own_night(lot: Random) -> OwnNight:
+    statuses = (HostStatus.COMPLETE, HostStatus.COMPLETE, HostStatus.PARTIAL, HostStatus.SUSPECT, None)
+    return OwnNight(
+        at=minutes(lot, 0, 1, 70, 300, 1200, 1439),
+        takes=minutes(lot, 0, 1, 5, 90),
+        says=lot.choice(statuses),
+        quiet=minutes(lot, 60, 60, 360, 720, 1380),
+        events=lot.choice((0, 1, 1, 3)),
+        lets_go=lot.random() < 0.8,
+        knows_its_volume=lot.random() < 0.9,
+    )
+
+
 def a_life(lot: Random) -> MachineLife:
     return MachineLife(
         boots_in=minutes(lot, 1, 2, 9, 20),
@@ -142,14 +191,38 @@ def a_pace(lot: Random) -> Pace:
         to_show=minutes(lot, 0, 0, 0.5, 3, 4.5),
         to_detach=minutes(lot, 0, 0, 2, 40),
         to_snapshot=minutes(lot, 1, 3, 45, 8 * 60),
+        to_replicate=minutes(lot, 0, 1, 1, 15, 5 * 60),
     )
+
+
+def some_deeds(lot: Random, policy: SomePolicy) -> tuple[Deed, ...]:
+    """By themselves, and those that mean something one after the other only, about one host."""
+    in_order = several(lambda lot: a_sequence(lot, policy), lot, 2)
+    return (*several(lambda lot: a_deed(lot, policy), lot, 2), *(deed for sequence in in_order for deed in sequence))
 
 
 def a_deed(lot: Random, policy: SomePolicy) -> Deed:
     receiver = lot.choice(policy.receivers)
     does = lot.choice(tuple(Does))
-    of = {Does.RUN_NOW: receiver.name, Does.APPLY: lot.choice(RULES)}.get(does, lot.choice(receiver.hosts))
-    return Deed(minutes(lot, 3, 11, 45, 300, 1000, 2000, 4000), does, of)
+    of = {Does.RUN_NOW: receiver.name, Does.APPLY: lot.choice(RULES), Does.COPY: lot.choice(COPIED)}
+    someone = lot.choice((*receiver.hosts, *policy.own_hosts, STRANGER))
+    return Deed(minutes(lot, *MINUTES), does, of.get(does, someone))
+
+
+def a_sequence(lot: Random, policy: SomePolicy) -> tuple[Deed, ...]:
+    host = lot.choice(lot.choice(policy.receivers).hosts)
+    begins, then = minutes(lot, *MINUTES), minutes(lot, 1, 20, 600, 1500)
+    match lot.choice(("forgets", "forgets", "comes back", "holds", "copies")):
+        case "forgets":
+            return (Deed(begins, Does.REMOVE, host), Deed(begins + then, Does.FORGET, host))
+        case "comes back":
+            returns = Deed(begins + 2 * then, Does.ADD, host)
+            return (Deed(begins, Does.REMOVE, host), Deed(begins + then, Does.FORGET, host), returns)
+        case "holds":
+            kept_short = Deed(begins + then, Does.APPLY, "last = 1")
+            return (Deed(begins, Does.HOLD, host), kept_short, Deed(begins + 3 * then, Does.RELEASE, host))
+        case _:
+            return (Deed(begins, Does.COPY, ""), Deed(begins + then, Does.COPY, lot.choice(COPIED)))
 
 
 def a_silence(lot: Random) -> tuple[timedelta, timedelta]:

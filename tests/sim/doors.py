@@ -1,16 +1,12 @@
-"""The doors of app.py before a simulated world: the only place that knows how a trigger becomes a call."""
+"""The doors of app.py before simulated worlds: the only place that knows how a trigger becomes a call."""
 
-import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
-from io import StringIO
 from itertools import count
 from typing import Any
 from unittest.mock import patch
-
-from chalice.test import Client
 
 import app
 from chalicelib.core.policy_file import parse
@@ -23,51 +19,67 @@ _DOORS = {
     "EC2 Instance State-change Notification": "on_instance_state",
     "EBS Snapshot Notification": "on_snapshot_state",
 }
+# All that Chalice's own event class asks for; who sent it and when, no door of ours wants to know.
+_ENVELOPE = {"version": "", "id": "", "account": "", "time": "", "region": "", "resources": []}
 # Pure, and four fifths of a simulated night's time.
 _parse_once = cache(parse)
 
 
+@dataclass(frozen=True)
+class Context:
+    """What of Lambda's context a door reads."""
+
+    aws_request_id: str
+
+
 class Doors:
-    """Knocks; whatever the door raises comes out. Every knock is a process of its own: `on_knock` begins it."""
+    """Knocks, in one world; what a door raises comes out. Every knock is a process of its own: `on_knock` begins it."""
 
-    def __init__(self) -> None:
-        self.client = Client(app.app)
+    def __init__(self, the_world: Callable[[], World]) -> None:
+        self.the_world = the_world
         self.on_knock: Callable[[], None] = lambda: None
+        self._requests = count(1)
 
-    def invoke(self, door: str, payload: Mapping[str, Any]) -> Any:
+    def invoke(self, door: str, payload: Mapping[str, Any], request: str | None = None) -> Any:
+        """By the handler that Lambda calls; `request` is the same for every retry of one invocation."""
         self.on_knock()
-        return self.client.lambda_.invoke(door, dict(payload)).payload
+        before, app.the_world = app.the_world, self.the_world
+        try:
+            return app.app.handler_map[door](dict(payload), Context(request or self.new_request()))
+        finally:
+            app.the_world = before
+
+    def new_request(self) -> str:
+        return f"request {next(self._requests)}"
 
     def tick(self) -> None:
-        self._scheduled("tick")
+        self._event("tick", "aws.events", "Scheduled Event", {})
 
     def sweep(self) -> None:
-        self._scheduled("sweep")
+        self._event("sweep", "aws.events", "Scheduled Event", {})
 
-    def _scheduled(self, door: str) -> None:
-        self.invoke(door, self.client.events.generate_cw_event("aws.events", "Scheduled Event", {}, []))
+    def preflight(self) -> None:
+        self._event("preflight", "aws.events", "Scheduled Event", {})
 
     def event(self, source: str, kind: str, detail: Mapping[str, Any]) -> None:
         door = "on_report" if source.startswith("ebbtide.") else _DOORS[kind]
-        self.invoke(door, self.client.events.generate_cw_event(source, kind, dict(detail), []))
+        self._event(door, source, kind, detail)
+
+    def _event(self, door: str, source: str, kind: str, detail: Mapping[str, Any]) -> None:
+        self.invoke(door, {**_ENVELOPE, "source": source, "detail-type": kind, "detail": dict(detail)})
 
 
 @contextmanager
-def opened(world: World, agenda: Agenda, story: Story) -> Iterator[None]:
-    """While this lasts the doors lead into this world, nonces are numbers, and what is logged is told."""
+def opened(agenda: Agenda, story: Story) -> Iterator[None]:
+    """While this lasts it is the agenda's time, nonces are numbers, and what is logged is told."""
     numbers = count(1)
-    log = logging.getLogger("ebbtide")
     with ExitStack() as stack:
         for name, value in {
-            "the_world": lambda: world,
             "the_time": lambda: agenda.now,
             "new_nonce": lambda: f"{next(numbers):032x}",
             "emit": lambda measured: None,
+            "log": Listener(story),
         }.items():
             stack.enter_context(patch.object(app, name, value))
         stack.enter_context(patch.object(policies, "parse", _parse_once))
-        stack.enter_context(patch.dict(os.environ, clear=True))  # chalice copies it at every knock
-        stack.enter_context(patch.object(log, "handlers", [Listener(story)]))
-        stack.enter_context(patch.object(log, "propagate", False))
-        stack.enter_context(redirect_stdout(StringIO()))
         yield

@@ -70,6 +70,22 @@ class HostNight:
 
 
 @dataclass(frozen=True)
+class OwnNight:
+    """One night of a host with a volume of its own. It begins `at` after midnight in UTC; `events` may be none.
+
+    For `quiet` it leaves its volume alone; `says` is None for one that never reports.
+    """
+
+    at: timedelta = timedelta(minutes=70)
+    takes: timedelta = timedelta(minutes=5)
+    says: HostStatus | None = HostStatus.COMPLETE
+    quiet: timedelta = timedelta(hours=12)
+    events: int = 1
+    lets_go: bool = True
+    knows_its_volume: bool = True
+
+
+@dataclass(frozen=True)
 class MachineLife:
     """One machine. `dies_after` counts from its start; one that `hangs` never powers itself off.
 
@@ -87,11 +103,13 @@ class MachineLife:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long EC2 and EBS take."""
+    """How long EC2 and EBS take, and S3 to the other region. There, `to_snapshot` is how long a copy takes."""
 
     to_show: timedelta = NO_TIME
     to_detach: timedelta = NO_TIME
     to_snapshot: timedelta = timedelta(minutes=3)
+    to_grow: timedelta = timedelta(seconds=30)
+    to_replicate: timedelta = timedelta(minutes=1)
 
 
 class Does(StrEnum):
@@ -100,14 +118,25 @@ class Does(StrEnum):
     RUN_NOW = "run_now"
     DRILL = "drill"
     RESTORE = "restore"
+    DRILL_THERE = "drill in the second region"
     PRUNE = "prune"
+    HOLD = "hold"
+    RELEASE = "release"
+    FORGET = "forget_host"
     APPLY = "apply_policy"
+    COPY = "copy"
+    REMOVE = "remove"
+    ADD = "add"
     LOSE_THE_TABLE = "lose_the_table"
 
 
 @dataclass(frozen=True)
 class Deed:
-    """`after` counts from the start; `of` is the receiver or host it is about, or what to keep from now on."""
+    """`after` counts from the start; `of` is the receiver or host it is about, or what to keep from now on.
+
+    To apply, to copy, to remove and to add are changes of the policy, one after the other: what is kept here and there
+    (nothing is copied while no rule says so), and which hosts there are. To forget a host is asked of one that is gone.
+    """
 
     after: timedelta
     does: Does
@@ -122,6 +151,7 @@ class FaultPlan:
     events: tuple[Fate, ...] = (Fate(),)
     invocations: tuple[Fate, ...] = (Fate(),)
     hosts: tuple[HostNight, ...] = ()
+    own_hosts: tuple[OwnNight, ...] = ()
     machines: tuple[MachineLife, ...] = ()
     bad_snapshots: tuple[bool, ...] = ()
     no_room: tuple[NoRoom, ...] = ()
@@ -130,6 +160,8 @@ class FaultPlan:
     # From and until when no tick comes, counted from the start.
     silences: tuple[tuple[timedelta, timedelta], ...] = ()
     deeds: tuple[Deed, ...] = ()
+    # What befalls the second region: its machines, snapshots, which are copies, calls, events and ticks.
+    there: "FaultPlan | None" = None
 
 
 QUIET = FaultPlan()

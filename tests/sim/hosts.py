@@ -67,7 +67,7 @@ class Visit:
 
     def impersonate(self) -> None:
         """Someone writes a report in this host's name, and cannot know its nonce."""
-        for run in {receiver.run_id for receiver in self.hosts.receivers if receiver.is_alive}:
+        for run in dict.fromkeys(each.run_id for each in self.hosts.receivers if each.is_alive):
             report = {**A_REPORT, "run": str(run), "host": self.name, "id": self.host_id, "nonce": "0" * 32}
             key = f"{wire.report_prefix(run)}{self.host_id}.json"
             if self.hosts.around.archive.put_once(key, json.dumps(report).encode()):

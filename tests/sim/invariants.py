@@ -6,19 +6,23 @@ from random import Random
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import HostStatus, Run, RunState
-from chalicelib.core.night import GIVE_UP, GRACE
+from chalicelib.core.model import HostStatus, Recovery, RestorePoint, Run, RunState
+from chalicelib.core.night import GRACE
+from chalicelib.core.one_snapshot import GIVE_UP
+from chalicelib.flows.forget import find_forgotten
 from tests.sim.faults import NO_TIME, FaultPlan
 from tests.sim.machines import ZONES, Box
 from tests.sim.night import A_TICK, AN_HOUR, Simulation
+from tests.sim.standby import Standby
+from tests.sim.volumes import SimVolumes
 
 
 @dataclass
 class Invariants:
-    """Checked after every night. `protected` remembers every host that ever had a restore point."""
+    """Checked after every night. `protected` remembers every host that ever had a restore point, here and there."""
 
     sim: Simulation
-    protected: set[str] = field(default_factory=set)
+    protected: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
 
     def check(self) -> None:
         """Raises AssertionError with the number of what does not hold, the scenario and the story."""
@@ -31,11 +35,16 @@ class Invariants:
                 ) from None
 
     def i1(self) -> None:
-        """I1: the last complete snapshot of a host is never deleted."""
-        points = self.sim.catalog.find_points()
-        self.protected |= {point.host_id for point in points}
-        standing = {point.host_id for point in points if point.snapshot_id in self.sim.volumes.snapshots}
-        assert standing >= self.protected, f"lost: {self.protected - standing}"
+        """I1: the last complete snapshot of a host is never deleted, nor any other that something still keeps."""
+        forgotten = find_forgotten(self.sim.truth)
+        for region, protected in zip(self._regions, self.protected, strict=True):
+            points = region.catalog.find_points()
+            protected |= {point.host_id for point in points}
+            protected -= forgotten
+            standing = {point.host_id for point in points if point.snapshot_id in region.volumes.snapshots}
+            assert standing >= protected, f"lost: {protected - standing}"
+        assert not self.sim.torn, f"deleted: {self.sim.torn}"
+        assert self.sim.held <= self.sim.volumes.snapshots.keys(), f"held: {self.sim.held}"
 
     def i2(self) -> None:
         """I2: a run adopts one snapshot at most."""
@@ -53,20 +62,23 @@ class Invariants:
     def i4(self) -> None:
         """I4: nothing is left of what has ended."""
         over = {str(run.id) for run in self.sim.runs() if run.state.is_final}
-        over |= {str(each.id) for each in self.sim.catalog.find_recoveries() if each.state.is_final}
-        left = [box.machine for box in self.sim.machines.boxes.values() if _owner(box.machine.tags) in over]
+        over |= {str(each.id) for each in self._recoveries() if each.state.is_final}
+        boxes = [box for region in self._regions for box in region.machines.boxes.values()]
+        left = [box.machine for box in boxes if _owner(box.machine.tags) in over]
         assert all(machine.state == "terminated" for machine in left), f"left standing: {left}"
         for name in self.sim.policy.receivers:
             data = self._data_volumes(name)
             assert len(data) <= self._most_data_volumes(name), f"data volumes of {name}: {data}"
-        kept = [volume.id for volume in self.sim.volumes.volumes.values() if _owner(volume.tags) in over]
+        volumes = [volume for region in self._regions for volume in region.volumes.volumes.values()]
+        kept = [volume.id for volume in volumes if _owner(volume.tags) in over]
         assert not kept, f"volumes left: {kept}"
+        assert not self.sim.own_hosts.gone(), f"taken from their hosts: {self.sim.own_hosts.gone()}"
 
     def i5(self) -> None:
         """I5: a restore point is a whole tree of its own run, reported with the nonce, in a completed snapshot."""
-        for point in self.sim.catalog.find_points():
-            snapshot = self.sim.volumes.snapshots[point.snapshot_id]
-            held = self.sim.volumes.content[point.snapshot_id].get(point.host_id)
+        for point, volumes in self._points():
+            snapshot = volumes.snapshots[point.snapshot_id]
+            held = volumes.content[point.snapshot_id].get(point.host_id)
             reported = self.sim.hosts.truth.get((point.run, point.host_id))
             assert snapshot.state == "completed", snapshot
             assert held == str(point.run), f"{point.snapshot_id} holds {held} of {point.host_id}"
@@ -87,7 +99,7 @@ class Invariants:
             latest = (run.closed or run.deadline) + to_tell(self.sim.scenario.plan)
             assert self.sim.agenda.now <= latest, f"nobody was told that {run.id} failed"
         for ping in self.sim.watch.pinged:
-            assert _is_good_news(closed, ping), f"pinged at {ping}"
+            assert self._is_good_news(closed, ping), f"pinged at {ping}"
 
     def i8(self) -> None:
         """I8: what is known of a host comes from that host."""
@@ -98,23 +110,45 @@ class Invariants:
     def i9(self) -> None:
         """I9: whatever was delivered may be delivered again, in any order, and changes nothing more."""
         # Only when all is closed: what is open may well go on.
-        if self._open() or any(not each.state.is_final for each in self.sim.catalog.find_recoveries()):
+        if self._open() or any(not each.state.is_final for each in self._recoveries()):
             return
-        self.sim.weather.is_fair = True
+        for region in self._regions:
+            region.weather.is_fair = True
         self.sim.do_what_is_owed()
         before = self.sim.memory()
-        knocks = list(self.sim.bus.delivered.values())
+        knocks = [knock for region in self._regions for knock in region.bus.delivered.values()]
         Random(len(knocks)).shuffle(knocks)
         for knock in knocks:
             knock()
-        self.sim.weather.is_fair = False
-        self.sim.bus.delivered.clear()
+        for region in self._regions:
+            region.weather.is_fair = False
+            region.bus.delivered.clear()
         assert self.sim.memory() == before, "playing everything again has changed something"
+
+    @property
+    def _regions(self) -> tuple[Simulation, Standby]:
+        return self.sim, self.sim.standby
+
+    def _points(self) -> list[tuple[RestorePoint, SimVolumes]]:
+        """Of both regions, each with the volumes of its own."""
+        return [(point, region.volumes) for region in self._regions for point in region.catalog.find_points()]
+
+    def _recoveries(self) -> list[Recovery]:
+        return [each for region in self._regions for each in region.catalog.find_recoveries()]
+
+    def _is_good_news(self, closed: list[Run], ping: datetime) -> bool:
+        """Whether the newest run of everyone who had one by then was no failure, and the latest of all was good."""
+        known = sorted(
+            (run for run in closed if run.closed and run.closed <= ping), key=lambda run: (run.closed, run.id)
+        )
+        newest = {run.id.receiver: run for run in known}
+        is_good = bool(known) and known[-1].state is RunState.DONE
+        return is_good and not any(self.sim.is_failure(run) for run in newest.values())
 
     def _data_volumes(self, receiver: str) -> list[str]:
         """Those of every night: a run's and a recovery's own are not among them."""
         volumes = [each for each in self.sim.volumes.volumes.values() if not _owner(each.tags)]
-        return [each.id for each in volumes if each.tags[tags.RECEIVER] == receiver]
+        return [each.id for each in volumes if each.tags.get(tags.RECEIVER) == receiver]
 
     def _most_data_volumes(self, receiver: str) -> int:
         """One, or none between ephemeral nights; after a night that was not good each zone may keep one."""
@@ -135,17 +169,6 @@ class Invariants:
 
 def _owner(tagged: dict[str, str]) -> str | None:
     return tagged.get(tags.RUN) or tagged.get(tags.RECOVERY)
-
-
-def _is_good_news(closed: list[Run], ping: datetime) -> bool:
-    """Whether the newest run of every receiver that had one by then was no failure, and the latest of all was good."""
-    known = sorted((run for run in closed if run.closed and run.closed <= ping), key=lambda run: (run.closed, run.id))
-    newest = {run.id.receiver: run for run in known}
-    return (
-        bool(known)
-        and known[-1].state is RunState.DONE
-        and all(each.state is not RunState.FAILED for each in newest.values())
-    )
 
 
 def to_tell(plan: FaultPlan) -> timedelta:

@@ -1,24 +1,30 @@
-"""Many nights by lot, on every core: `make long`. Ends with 1, and the story, at the first seed that breaks something.
+"""Many nights by lot, on every core: `make long`. What breaks is listed with the command that plays it again.
 
-A seed is a scenario: `python -m tests.sim.long --seed 4711` plays that one again and tells its story.
+A seed is a scenario: `python -m tests.sim.long --seed 4711` plays that one again and tells its story. Every batch is
+written down when it ends: called again, it goes on where the last one stopped; `--first-seed` begins anew.
 """
 
 import argparse
+import gc
 import json
 import math
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
+from itertools import count
 from pathlib import Path
 from random import Random
 
 from tests.sim.chance import a_scenario
 from tests.sim.play import play
+from tests.sim.tally import Batch, Played, begin, read, result_of, write_down
 
-SEEDS_AT_ONCE = 100
+SEEDS_AT_ONCE = 50
+BATCHES_A_RESULT = 20
 
 
 def main() -> int:
@@ -26,59 +32,72 @@ def main() -> int:
     if asked.seed is not None:
         print(play(a_scenario(Random(asked.seed))).story)
         return 0
-    began = time.monotonic()
-    seeds, nights = 0, 0
-    with ProcessPoolExecutor(asked.workers) as pool:
-        for batch in pool.map(play_batch, _batches(asked.nights)):
-            seeds, nights = seeds + SEEDS_AT_ONCE, nights + batch[0]
-            if batch[1]:
-                print(batch[1])
-                pool.shutdown(cancel_futures=True)
-                return 1
-            if time.monotonic() - began >= 60 * asked.minutes:
-                pool.shutdown(cancel_futures=True)
-                break
-    seconds = time.monotonic() - began
-    result = {
-        "nights": nights,
-        "scenarios": seeds,
-        "broken": 0,
-        "seconds": round(seconds),
-        "nights_per_second": round(nights / seconds, 1),
-        "workers": asked.workers,
-        "python": sys.version.split()[0],
-        "day": date.today().isoformat(),
-    }
-    asked.result.write_text(json.dumps(result, indent=2) + "\n")
+    if asked.first_seed is not None:
+        begin(asked.ledger)
+    known = read(asked.ledger)
+    first = max((batch.after for batch in known), default=asked.first_seed or 0)
+    for number, batch in enumerate(_played(first, asked, sum(batch.nights for batch in known)), 1):
+        known.append(batch)
+        write_down(batch, asked.ledger)
+        if number % BATCHES_A_RESULT == 0:
+            _write_result(known, asked.result)
+    _write_result(known, asked.result)
     print(asked.result.read_text(), end="")
-    return 0
+    return 1 if any(each.broke for batch in known for each in batch.scenarios) else 0
+
+
+def _write_result(known: list[Batch], result: Path) -> None:
+    versions = {"python": sys.version.split()[0], "day": date.today().isoformat()}
+    result.write_text(json.dumps({**result_of(known), **versions}, indent=2) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nights", type=int, default=100_000, help="at least this many")
+    parser.add_argument("--nights", type=int, default=100_000, help="at least this many, with those of the ledger")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no longer than this, however many those are")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--first-seed", type=int, help="begin anew, with this one")
+    parser.add_argument("--ledger", type=Path, default=Path("build/long-nights.jsonl"))
     parser.add_argument("--result", type=Path, default=Path("tests/sim/long-nights.json"))
     parser.add_argument("--seed", type=int, help="only this one, with its story")
     return parser.parse_args()
 
 
-def _batches(nights: int) -> Iterator[range]:
-    """A scenario has between three and four nights of receivers on the average, counted as three here."""
-    return iter([range(first, first + SEEDS_AT_ONCE) for first in range(0, nights // 3, SEEDS_AT_ONCE)])
+def _played(first: int, asked: argparse.Namespace, nights: int) -> Iterator[Batch]:
+    """Batch after batch, in the order of the seeds, until there are enough nights or the time is up."""
+    if nights >= asked.nights:
+        return
+    began = time.monotonic()
+    seeds = (range(begins, begins + SEEDS_AT_ONCE) for begins in count(first, SEEDS_AT_ONCE))
+    with ProcessPoolExecutor(asked.workers, initializer=_think_less_of_garbage) as pool:
+        coming = deque(pool.submit(play_batch, next(seeds)) for _ in range(asked.workers + 1))
+        while nights < asked.nights and time.monotonic() - began < 60 * asked.minutes:
+            batch = coming.popleft().result()
+            coming.append(pool.submit(play_batch, next(seeds)))
+            nights += batch.nights
+            yield batch
+        pool.shutdown(cancel_futures=True)
 
 
-def play_batch(seeds: range) -> tuple[int, str]:
-    """How many nights of receivers these were, and what broke."""
-    nights = 0
-    for seed in seeds:
-        scenario = a_scenario(Random(seed))
-        try:
-            nights += len(play(scenario).nights)
-        except Exception as fault:  # noqa: BLE001
-            return nights, f"seed {seed}: {fault}"
-    return nights, ""
+def _think_less_of_garbage() -> None:
+    """A tenth of the time: what is imported stays, and a scenario's world is small."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
+
+def play_batch(seeds: range) -> Batch:
+    """All of them, whatever breaks."""
+    began = time.process_time()
+    return Batch(tuple(map(_play, seeds)), round(time.process_time() - began, 1))
+
+
+def _play(seed: int) -> Played:
+    scenario = a_scenario(Random(seed))
+    try:
+        sim = play(scenario)
+    except Exception as fault:  # noqa: BLE001
+        return Played(seed, 0, broke=str(fault).split("\n\n")[0])
+    return Played(seed, len(sim.nights), dict(sim.weather.counted))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class SimMachines:
     emit: Emit
     on_running: Callable[[Box], None] = lambda box: None
     on_ended: list[Callable[[Box], None]] = field(default_factory=list)
+    place: str = ""
     boxes: dict[str, Box] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     _started: datetime = field(init=False)
@@ -70,7 +71,7 @@ class SimMachines:
         zone, now = self.zone_of(request.subnet), self.agenda.now
         if self._lacks_room(zone) or self._lacks_room(request.instance_type):
             raise CapacityError(f"InsufficientInstanceCapacity: no {request.instance_type} in {zone}")
-        machine = Machine(f"i-{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
+        machine = Machine(f"i-{self.place}{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
         life = of_list(self.plan.machines, number - 1, MachineLife())
         box = Box(machine, request, life, shows=now + self.plan.pace.to_show)
         self.boxes[machine.id], self.by_token[request.token] = box, machine.id
@@ -82,6 +83,10 @@ class SimMachines:
     def _lacks_room(self, where: str) -> bool:
         past = self.agenda.now - self._started
         return any(each.where == where and each.since <= past < each.until for each in self.plan.no_room)
+
+    def would_launch(self, request: LaunchRequest) -> None:
+        """A subnet that is not there is refused; a type or a zone without room is not, for a dry run reserves none."""
+        self.zone_of(request.subnet)
 
     def _launched_before(self, request: LaunchRequest) -> Machine:
         """IdempotentParameterMismatch and IdempotentInstanceTerminated, as EC2 has them."""

@@ -3,30 +3,40 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run, RunState
+from chalicelib.core.backups import mark_of, points_in
+from chalicelib.core.copying import uncopied
+from chalicelib.core.ids import own_host, own_word
+from chalicelib.core.model import Run, RunState, Snapshot
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
+from chalicelib.core.pruning import A_NIGHT
 from chalicelib.core.windows import CATCH_UP, Window, window_on
+from chalicelib.flows.forget import find_forgotten, forgotten_under
+from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
-from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeCatalog, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
+from tests.sim.copies import SimCopies
 from tests.sim.doors import Doors, opened
 from tests.sim.ears import SimAlarms, SimWatch
 from tests.sim.faults import QUIET, FaultPlan, HostNight, of_list
 from tests.sim.hosts import Hosts
 from tests.sim.machines import Box, SimMachines
+from tests.sim.own_hosts import OwnHosts
 from tests.sim.policies import ONE_RECEIVER, SomePolicy
 from tests.sim.receiver import A_MINUTE, Receiver, Surroundings
+from tests.sim.replica import Replication, SimArchive
 from tests.sim.restorer import Restorer
+from tests.sim.standby import THERE, Standby
 from tests.sim.story import Story
 from tests.sim.volumes import SimVolumes
-from tests.sim.weather import Exposed, Weather
+from tests.sim.weather import Weather, exposed
 
 A_TICK = timedelta(minutes=5)
 AN_HOUR = timedelta(hours=1)
@@ -65,19 +75,35 @@ class Simulation:
         self.agenda = Agenda(self._first_opening() - A_TICK)
         self.started = self.agenda.now
         self.story = Story(self.agenda)
-        self.bus = Bus(self.agenda, plan, self.story, Doors())
+        self.bus = Bus(self.agenda, plan, self.story, Doors(lambda: self.world))
         self.machines = SimMachines(self.agenda, plan, self.story, self.bus.emit, self._start)
         self.volumes = SimVolumes(self.machines, self.agenda, plan, self.story, self.bus.emit)
-        self.archive, self.catalog, self.address = FakeArchive(), FakeCatalog(), FakeAddress()
+        self.standby = Standby(self.agenda, self.story, plan.there or QUIET)
+        self.copies = SimCopies(self.volumes, {THERE: self.standby.volumes}, self.story)
+        self.volumes.on_delete = self._note_deletion
+        self.standby.volumes.on_delete = lambda each: self._note_unmarked(self.standby.volumes.snapshots[each])
+        self.replication = Replication(self.agenda, self.standby.archive, plan.pace.to_replicate)
+        self.archive, self.catalog, self.address = (
+            SimArchive(on_put=self.replication.carry),
+            FakeCatalog(),
+            FakeAddress(),
+        )
+        self.archive.objects[some_settings().agent] = b"the agent"
+        self.account = FakeAccount()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
         self.around = Surroundings(
             self.agenda, self.machines, self.volumes, self.archive, self.bus.emit, self.story.tell
         )
         self.receivers: list[Receiver] = []
         self.hosts = Hosts(self.around, self.address, self.receivers)
+        self.own_hosts = OwnHosts(self.around, self.hosts.truth)
+        self.own_hosts.furnish(self.policy.own_volume_hosts())
         self.weather = Weather(plan, self.agenda, self.story, self.rival)
         self.bus.doors.on_knock = self.weather.begin
-        self.world = self._world()
+        self.world = exposed(self._ports(), some_settings(), self.weather)
+        self.truth = World(**self._ports(), settings=some_settings())
+        self.torn: list[str] = []
+        self.held: set[str] = set()
         self._visits = 0
 
     def _nights(self) -> list[Night]:
@@ -85,22 +111,20 @@ class Simulation:
         nights = [Night(each, window_on(each, day)) for each in self.policy.receivers.values() for day in days]
         return sorted(nights, key=lambda night: (night.window.opens, night.key))
 
-    def _world(self) -> World:
-        def exposed(name: str, port: object) -> Any:
-            return Exposed(name, port, self.weather)
-
-        return World(
-            machines=exposed("machines", self.machines),
-            volumes=exposed("volumes", self.volumes),
-            copies=exposed("copies", FakeCopies()),
-            address=exposed("address", self.address),
-            archive=exposed("archive", self.archive),
-            catalog=exposed("catalog", self.catalog),
-            lambdas=exposed("lambdas", self.bus),
-            alarms=exposed("alarms", self.alarms),
-            watch=exposed("watch", self.watch),
-            settings=some_settings(),
-        )
+    def _ports(self) -> dict[str, Any]:
+        return {
+            "machines": self.machines,
+            "volumes": self.volumes,
+            "copies": self.copies,
+            "address": self.address,
+            "archive": self.archive,
+            "receipts": self.archive,
+            "catalog": self.catalog,
+            "account": self.account,
+            "lambdas": self.bus,
+            "alarms": self.alarms,
+            "watch": self.watch,
+        }
 
     def _start(self, box: Box) -> None:
         if box.machine.tags[tags.ROLE] == tags.Role.RECOVERY:
@@ -111,7 +135,7 @@ class Simulation:
 
     @contextmanager
     def doors_open(self) -> Iterator[None]:
-        with opened(self.world, self.agenda, self.story):
+        with opened(self.agenda, self.story):
             yield
 
     # -- time
@@ -120,13 +144,22 @@ class Simulation:
         return min(night.window.opens for night in self.nights)
 
     def send_out_the_hosts(self) -> None:
-        """Every cron of every night: hosts know nothing of runs."""
+        """Every cron of every night: hosts know nothing of runs. And every noon, when the preflight looks."""
+        for day in range(self.scenario.nights + 2):
+            self.agenda.at(self._noon(day), lambda: self.bus.knock("preflight", self.bus.doors.preflight))
+        days = sorted({night.window.day for night in self.nights})
+        self.own_hosts.send_out(self.policy.own_volume_hosts(), days, self.scenario.plan.own_hosts)
         for night in self.nights:
             for name in night.receiver.hosts:
                 doing = of_list(self.scenario.plan.hosts, self._visits, HostNight())
                 self._visits += 1
                 address_name, opens = night.receiver.address_name, night.window.opens
                 self.hosts.expect(self.policy.hosts[name].id, name, address_name, opens, doing)
+
+    def _noon(self, day: int) -> datetime:
+        """The noons since the start, in UTC."""
+        today = self.started.astimezone(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+        return today + (day + (today < self.started)) * A_DAY
 
     def go_through(self, night: Night) -> None:
         """To its window, and then a tick every five minutes until it is over; for a day at most."""
@@ -144,19 +177,65 @@ class Simulation:
             self.agenda.run_until(min(end, self.agenda.now + pause if pause else self.agenda.next_due(end)))
 
     def _pause(self) -> timedelta | None:
-        if any(not run.state.is_final for run in self.runs()):
+        if any(not run.state.is_final for run in self.runs()) or self.own_hosts.unopened(self.runs()):
             return A_TICK
-        if any(not each.state.is_final for each in self.catalog.find_recoveries()) or self.untold():
+        recoveries = (*self.catalog.find_recoveries(), *self.standby.catalog.find_recoveries())
+        if any(not each.state.is_final for each in recoveries) or self.untold() or self.uncopied() or self.unfollowed():
             return _to_the_full_hour(self.agenda.now)
         return None
 
     def untold(self) -> list[Run]:
-        """The receivers' newest runs that failed and that no operator has heard of."""
-        newest = [run for name in self.policy.receivers for run in self.catalog.find_runs(name, 1)]
-        return [run for run in newest if run.state is RunState.FAILED and not self.alarms.when(f"run {run.id} failed")]
+        """The newest runs that failed and that no operator has heard of."""
+        newest = [run for name in self.owners for run in self.catalog.find_runs(name, 1)]
+        return [run for run in newest if self.is_failure(run) and not self.alarms.when(f"run {run.id} failed")]
+
+    def is_failure(self, run: Run) -> bool:
+        return run.state is RunState.FAILED and (own_host(run.id) is None or self.own_hosts.failed_in_vain(run))
+
+    def uncopied(self) -> tuple[Snapshot, ...]:
+        """What the copies' rules in force still want over there, judged by all that is, shown or not."""
+        policy = find_policy(self.truth)
+        if policy is None or policy.copy is None:
+            return ()
+        there, forgotten = self.standby.volumes.snapshots, forgotten_under(policy, self.truth)
+        return uncopied(self.volumes.snapshots.values(), there.values(), policy.copy.retention, forgotten)
+
+    def unfollowed(self) -> set[str]:
+        """The complete copies that are no restore point of the standby yet."""
+        known = {point.snapshot_id for point in self.standby.catalog.find_points()}
+        copies = self.standby.volumes.snapshots.values()
+        return {each.id for each in copies if each.state == "completed" and not each.tags.get(tags.MARKED)} - known
+
+    def _note_deletion(self, snapshot_id: str) -> None:
+        snapshot = self.volumes.snapshots[snapshot_id]
+        self._note_unmarked(snapshot)
+        if snapshot_id in {each.id for each in self.uncopied()}:
+            self.torn.append(f"{snapshot_id}, which was still to be copied")
+        if snapshot_id in self.held:
+            self.torn.append(f"{snapshot_id}, which was held")
+        if any(run.snapshot_id == snapshot_id for run in self.runs()) and (strangers := self._who_left(snapshot)):
+            self.torn.append(f"{snapshot_id} of {strangers}, who left and were not forgotten")
+
+    def _note_unmarked(self, snapshot: Snapshot) -> None:
+        """Between the mark and the deletion there is a night."""
+        marked = mark_of(snapshot)
+        if marked is None or self.agenda.now - marked < A_NIGHT:
+            self.torn.append(f"{snapshot.id}, which was marked at {marked}")
+
+    def _who_left(self, snapshot: Snapshot) -> set[str]:
+        """The ids of those with points in it that the policy in force does not have, and that nobody has forgotten."""
+        policy = find_policy(self.truth)
+        present = {host.id for host in policy.hosts.values()} if policy else set()
+        return {point.host_id for point in points_in(snapshot)} - present - find_forgotten(self.truth)
 
     def tick(self) -> None:
-        """What the schedule does, unless it is silent: the sweep comes once an hour."""
+        """What the schedules of both regions do."""
+        self._tick_here()
+        if self.scenario.policy.copies or self.standby.volumes.content:
+            self.standby.tick()
+
+    def _tick_here(self) -> None:
+        """Unless it is silent: the sweep comes once an hour."""
         since = self.agenda.now - self.started
         if any(begins <= since < ends for begins, ends in self.scenario.plan.silences):
             return
@@ -178,7 +257,12 @@ class Simulation:
         return not any(machine.tags.get(tags.RUN) in closed for machine in standing)
 
     def runs(self) -> list[Run]:
-        return [run for name in self.policy.receivers for run in self.catalog.find_runs(name, 1000)]
+        return [run for name in self.owners for run in self.catalog.find_runs(name, 1000)]
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Whose runs there are: receivers, and hosts with volumes of their own."""
+        return (*self.policy.receivers, *(own_word(host.id) for host in self.policy.own_volume_hosts()))
 
     # -- what a test does
 
@@ -199,18 +283,30 @@ class Simulation:
             if not recovery.state.is_final:
                 self.bus.doors.invoke("recover", wire.recovery_payload(recovery.id))
 
+    def lose_the_region(self) -> None:
+        """Everything that is in this one, and whatever is on its way out of it."""
+        self.story.tell("the region is lost")
+        self.replication.stands = False
+        for lost in (self.machines.boxes, self.volumes.volumes, self.volumes.snapshots, self.archive.objects):
+            lost.clear()
+        vars(self.catalog).update(vars(FakeCatalog()))
+
     def lose_the_table(self) -> None:
         self.story.tell("the table is lost")
         vars(self.catalog).update(vars(FakeCatalog()))
 
     def do_what_is_owed(self) -> None:
-        """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's.
+        """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's,
+        a copy and what follows from it by the next tick.
 
         By then the lease of one that died has run out.
         """
-        self.catalog.leases.clear()
-        self.call("prune", dry_run=False)
-        self.bus.doors.invoke("tell_operators", {"schema": 1})
+        self.bus.doors.invoke("copy", wire.copy_payload())
+        self.standby.bus.doors.tick()
+        for region in (self, self.standby):
+            region.catalog.leases.clear()
+            region.call("prune", dry_run=False)
+            region.bus.doors.invoke("tell_operators", wire.telling_payload())
 
     def apply_in_fair_weather(self) -> None:
         """Before the first night, so that the plan's faults strike the nights."""
@@ -220,19 +316,23 @@ class Simulation:
 
     def memory(self) -> tuple[object, ...]:
         """Everything that outlives an invocation; the fencing numbers alone may grow."""
-        catalog = self.catalog
-        return (
-            {run_id: replace(run, version=0) for run_id, run in catalog.runs.items()},
-            dict(catalog.results),
-            dict(catalog.points),
-            {about: replace(each, version=0) for about, each in catalog.told.items()},
-            (list(self.alarms.heard), list(self.watch.pinged)),
-            {key: replace(each, version=0) for key, each in catalog.recoveries.items()},
-            dict(self.archive.objects),
-            dict(self.volumes.volumes),
-            dict(self.volumes.snapshots),
-            {machine_id: box.machine for machine_id, box in self.machines.boxes.items()},
-        )
+        return _memory_of(self), _memory_of(self.standby)
+
+
+def _memory_of(region: Simulation | Standby) -> tuple[object, ...]:
+    catalog = region.catalog
+    return (
+        {run_id: replace(run, version=0) for run_id, run in catalog.runs.items()},
+        dict(catalog.results),
+        dict(catalog.points),
+        {about: replace(each, version=0) for about, each in catalog.told.items()},
+        (list(region.alarms.heard), list(region.watch.pinged)),
+        {key: replace(each, version=0) for key, each in catalog.recoveries.items()},
+        dict(region.archive.objects),
+        dict(region.volumes.volumes),
+        dict(region.volumes.snapshots),
+        {machine_id: box.machine for machine_id, box in region.machines.boxes.items()},
+    )
 
 
 def _to_the_full_hour(now: datetime) -> timedelta:

@@ -1,6 +1,6 @@
 """The story of a simulated night: one line for each thing that happened, with its time."""
 
-import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,25 +35,26 @@ class Story:
         return "\n".join(f"{at:%m-%d %H:%M:%S}  {line}" for at, line in self.lines)
 
 
-class Listener(logging.Handler):
-    """What the program itself logs, as lines of the story; what it has said of a run already, it need not repeat."""
+class Listener:
+    """Stands for the program's own log: its lines are the story's; what was said of a run already is not repeated."""
 
     def __init__(self, story: Story) -> None:
-        super().__init__()
         self.story = story
         self._said: dict[str, str] = {}
 
-    def emit(self, record: logging.LogRecord) -> None:
-        line = _LINES.get(record.getMessage(), _plainly)(record.__dict__)
-        about = str(record.__dict__.get("run"))
+    def info(self, message: str, extra: dict[str, Any] | None = None, **said: Any) -> None:
+        told = _LINES.get(message)
+        line = told({**said, **(extra or {})}) if told else f"    {message}"
+        about = str((extra or said).get("run"))
         if line and self._said.get(about) != line:
             self._said[about] = line
             self.story.tell(line)
 
+    warning = error = info
 
-def _plainly(said: dict[str, Any]) -> str:
-    fault = said["exc_info"][1] if said.get("exc_info") else ""
-    return f"    {said['msg']} {fault}".rstrip()
+    def exception(self, message: str, **said: Any) -> None:
+        """The fault itself says what it is about."""
+        self.info(f"{message} {sys.exception()}".rstrip())
 
 
 def _ticked(said: dict[str, Any]) -> str:
@@ -79,6 +80,14 @@ def _pruned(said: dict[str, Any]) -> str:
     return f"    pruned: marked {said['marked']}, deleted {said['deleted']}{refused}"
 
 
+def _copied(said: dict[str, Any]) -> str:
+    return f"    asks for copies of {', '.join(said['asked'])}" if said["asked"] else ""
+
+
+def _not_copied(said: dict[str, Any]) -> str:
+    return f"    copy of {said['snapshot']}: {said['why']}"
+
+
 def _swept(said: dict[str, Any]) -> str:
     return "".join(f"    sweeps {what}: {why}" for what, why in said["removed"].items())
 
@@ -92,12 +101,19 @@ def _silent(_: dict[str, Any]) -> str:
     return ""
 
 
+def _found(said: dict[str, Any]) -> str:
+    return f"    found by day: {said['what']}"
+
+
 _LINES = {
     "ticked": _ticked,
     "reconciled": _reconciled,
     "report rejected": _rejected,
     "pruned": _pruned,
+    "copied": _copied,
+    "copy failed": _not_copied,
     "swept": _swept,
+    "found by day": _found,
     "told": _silent,
     "not told": _untold,
 }

@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 from tests.sim.chance import a_scenario
 from tests.sim.play import play
 
+SCENARIOS = 60
+FEWEST_NIGHTS = 100
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(lot=st.randoms(use_true_random=False))
-def test_whatever_happens_the_invariants_hold_after_every_night(lot: Random) -> None:
-    play(a_scenario(lot))
+
+def test_whatever_happens_the_invariants_hold_after_every_night() -> None:
+    played: list[int] = []
+
+    @settings(max_examples=SCENARIOS, deadline=None, derandomize=True)
+    @given(lot=st.randoms(use_true_random=False))
+    def play_one(lot: Random) -> None:
+        played.append(len(play(a_scenario(lot)).nights))
+
+    play_one()
+
+    assert len(played) >= SCENARIOS
+    assert sum(played) >= FEWEST_NIGHTS

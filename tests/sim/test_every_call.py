@@ -39,7 +39,7 @@ def with_a_fault(fault: Says, scenario: Scenario, since: timedelta, at: int) -> 
 
 @pytest.mark.fault("C1")
 @pytest.mark.parametrize("flow", FEWEST_CALLS)
-def test_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_end(flow: str) -> None:
+def test_c1_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_end(flow: str) -> None:
     """To die before a call is to die after the last one, or never to have begun."""
     scenario, since, fewest = FEWEST_CALLS[flow]
     undisturbed = the_end(play(scenario))
@@ -56,7 +56,7 @@ def test_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_end(
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("minutes", [0, 3], ids=["shown at once", "shown late"])
 @pytest.mark.parametrize("flow", ["tick, reconcile and prune", "drill", "restore"])
-def test_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str, minutes: int) -> None:
+def test_c3_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str, minutes: int) -> None:
     scenario, since, fewest = FEWEST_CALLS[flow]
     scenario = replace(scenario, plan=replace(scenario.plan, pace=Pace(to_show=timedelta(minutes=minutes))))
     quiet = play(scenario)

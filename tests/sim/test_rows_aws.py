@@ -10,7 +10,8 @@ import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.model import RunState
-from chalicelib.core.night import GRACE, MOST_MACHINES, READY_WITHIN, SNAPSHOT_SETTLES
+from chalicelib.core.night import GRACE, MOST_MACHINES, READY_WITHIN
+from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from tests.builders import a_moment
 from tests.sim.ending import the_end
 from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Says

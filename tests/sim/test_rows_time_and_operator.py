@@ -10,7 +10,9 @@ import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.model import RecoveryState, RunState
+from chalicelib.errors import Refused
 from chalicelib.ports import LaunchRequest
+from tests.builders import a_moment
 from tests.sim import restorer
 from tests.sim.ending import the_end
 from tests.sim.faults import Deed, Does, FaultPlan, HostNight, MachineLife
@@ -94,7 +96,7 @@ def test_h1_a_host_that_is_down_all_night_costs_its_own_point_only() -> None:
     assert len(sim.catalog.find_points("eu0a")) == 2
 
 
-@pytest.mark.fault("O2", lacks="what a deleted snapshot leaves behind, and the report of the gap")
+@pytest.mark.fault("O2")
 @pytest.mark.parametrize("minutes", [3, 8, 16, 19, 22, 60])
 def test_o2_a_table_lost_at_any_moment_of_the_night_is_rebuilt_and_the_night_ends_as_it_would_have(
     minutes: int,
@@ -106,7 +108,7 @@ def test_o2_a_table_lost_at_any_moment_of_the_night_is_rebuilt_and_the_night_end
     assert the_end(sim) == the_end(play(Scenario()))
 
 
-@pytest.mark.fault("O2", lacks="what a deleted snapshot leaves behind, and the report of the gap")
+@pytest.mark.fault("O2")
 def test_o2_a_volume_that_someone_deleted_comes_back_from_the_last_snapshot() -> None:
     sim = Simulation(Scenario(nights=2))
     with sim.doors_open():
@@ -121,6 +123,72 @@ def test_o2_a_volume_that_someone_deleted_comes_back_from_the_last_snapshot() ->
     assert volume.id != lost
     assert f"EBS makes {volume.id} from snap-" in str(sim.story)
     assert [run.state for run in sim.runs()] == [RunState.DONE] * 2
+
+
+def after_two_nights_someone_deletes(*snapshots: int) -> Simulation:
+    """And then there is a third one; they are counted from the oldest."""
+    sim = Simulation(Scenario(nights=3))
+    with sim.doors_open():
+        sim.apply_in_fair_weather()
+        sim.send_out_the_hosts()
+        for night in sim.nights[:2]:
+            sim.go_through(night)
+        for snapshot_id in [list(sim.volumes.snapshots)[each] for each in snapshots]:
+            del sim.volumes.snapshots[snapshot_id]
+    return sim
+
+
+@pytest.mark.fault("O2")
+def test_o2_the_points_of_a_snapshot_that_someone_deleted_leave_the_catalogue_and_the_gap_is_told_for_a_day() -> None:
+    sim = after_two_nights_someone_deletes(1)
+    with sim.doors_open():
+        sim.go_through(sim.nights[2])
+        sim.agenda.run_until(sim.agenda.now + AN_HOUR)
+        told = list(sim.alarms.heard)
+        sim.agenda.run_until(sim.agenda.now + A_DAY)
+        sim.call("prune", dry_run=False)
+        sim.agenda.run_until(sim.agenda.now + AN_HOUR)
+
+    (gap,) = [(subject, body) for _, subject, body in told if "gone" in subject]
+    assert gap[0] == "snapshot gone: somebody has deleted snapshots with restore points: 1"
+    assert "snapshot snap-0003 with points of eu0a, us0a" in gap[1]
+    assert [point.at.day for point in sim.catalog.find_points("us0a")] == [23, 25]
+    assert sim.alarms.subjects[-1] == "the stock of snapshots is well again"
+
+
+@pytest.mark.fault("O2")
+def test_o2_until_then_a_drill_and_a_restore_take_the_newest_point_that_is_still_there() -> None:
+    sim = after_two_nights_someone_deletes(1)
+    with sim.doors_open():
+        sim.call("drill", host="us0", at=None)
+        sim.call("restore", host="eu0", at=None)
+        sim.pass_time(sim.agenda.now + 3 * AN_HOUR)
+
+    recoveries = sim.catalog.find_recoveries()
+    assert [str(each.point.run) for each in recoveries] == ["main/2026-11-23/1"] * 2
+    assert [each.verdict for each in recoveries] == ["proven"] * 2
+
+
+@pytest.mark.fault("O2")
+def test_o2_a_host_whose_snapshots_are_all_gone_has_nothing_to_restore_and_that_is_said() -> None:
+    sim = after_two_nights_someone_deletes(0, 1)
+
+    with sim.doors_open(), pytest.raises(Refused, match="host us0 has no restore point"):
+        sim.call("restore", host="us0", at=None)
+
+
+@pytest.mark.fault("O2")
+def test_o2_a_snapshot_that_someone_deleted_while_it_was_made_fails_its_run_and_the_next_night_is_good() -> None:
+    sim = Simulation(Scenario(nights=2))
+    with sim.doors_open():
+        sim.apply_in_fair_weather()
+        sim.send_out_the_hosts()
+        sim.agenda.at(a_moment(2, 16), sim.volumes.snapshots.clear)
+        for night in sim.nights:
+            sim.go_through(night)
+
+    assert [run.state for run in sim.runs()] == [RunState.DONE, RunState.FAILED]
+    assert sim.alarms.when("snapshot snap-0002 never completed")
 
 
 @pytest.mark.fault("O3")

@@ -10,11 +10,14 @@ from chalicelib.core import tags
 from chalicelib.core.model import HostStatus, RunState
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
+from tests.sim.copies import MOST_AT_ONCE
 from tests.sim.faults import FaultPlan, NoRoom, Pace
 from tests.sim.invariants import Invariants
 from tests.sim.machines import FORGOTTEN_AFTER
-from tests.sim.night import A_DAY, Scenario, Simulation
+from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
+from tests.sim.policies import SomePolicy
+from tests.sim.standby import THERE
 from tests.sim.volumes import BETWEEN_SNAPSHOTS, MIXED, MOST_PENDING
 from tests.sim.weather import BUCKETS
 
@@ -141,6 +144,63 @@ def test_more_deletions_than_a_bucket_holds_are_throttled_until_it_fills_again()
     sim.world.volumes.delete_snapshot("snap-more")
 
 
+def a_snapshot_in(sim: Simulation) -> str:
+    volume = sim.volumes.create_volume("v", "zone-a", 8, "gp3", TAGS)
+    sim.volumes.content[volume.id]["us0a"] = "before"
+    return sim.volumes.create_snapshot(volume.id, "one", TAGS).id
+
+
+def test_only_what_is_complete_is_copied_and_the_copy_holds_what_the_source_held() -> None:
+    sim = a_simulation()
+    source = a_snapshot_in(sim)
+    with pytest.raises(PermanentError, match="pending"):
+        sim.copies.copy(THERE, source, "x", TAGS)
+    let_pass(sim, timedelta(minutes=5))
+    sim.copies.copy(THERE, source, "x", TAGS)
+    let_pass(sim, timedelta(minutes=5))
+
+    (copy,) = sim.copies.find(THERE, TAGS)
+    assert copy.state == "completed"
+    assert sim.standby.volumes.content[copy.id] == {"us0a": "before"}
+
+
+def test_a_copy_whose_source_goes_while_it_is_made_ends_in_an_error() -> None:
+    sim = a_simulation()
+    source = a_snapshot_in(sim)
+    let_pass(sim, timedelta(minutes=5))
+    sim.copies.copy(THERE, source, "x", TAGS)
+    sim.volumes.delete_snapshot(source)
+    let_pass(sim, timedelta(minutes=5))
+
+    assert [copy.state for copy in sim.copies.find(THERE, TAGS)] == ["error"]
+
+
+def test_more_copies_at_once_than_a_region_takes_are_refused() -> None:
+    sim = a_simulation()
+    source = a_snapshot_in(sim)
+    let_pass(sim, timedelta(minutes=5))
+    for _ in range(MOST_AT_ONCE):
+        sim.copies.copy(THERE, source, "x", TAGS)
+
+    with pytest.raises(TransientError, match="ResourceLimitExceeded"):
+        sim.copies.copy(THERE, source, "x", TAGS)
+    let_pass(sim, timedelta(minutes=5))
+    sim.copies.copy(THERE, source, "x", TAGS)
+
+
+def test_the_replica_has_an_object_when_its_time_has_come_and_nothing_more_of_a_region_that_is_lost() -> None:
+    sim = a_simulation()
+    sim.archive.put_once("one", b"1")
+    at_once = sim.standby.archive.list("")
+    let_pass(sim, sim.scenario.plan.pace.to_replicate)
+    sim.archive.put_once("two", b"2")
+    sim.lose_the_region()
+    let_pass(sim, timedelta(days=1))
+
+    assert at_once == []
+    assert sim.standby.archive.list("") == ["one"]
+
+
 # -- what would break each invariant ----------------------------------------------------------------------------------
 
 
@@ -150,6 +210,50 @@ def loses_the_last_snapshot(sim: Simulation) -> None:
 
 def forgets_every_point(sim: Simulation) -> None:
     sim.catalog.points.clear()
+
+
+def loses_the_last_copy(sim: Simulation) -> None:
+    sim.standby.volumes.snapshots.clear()
+
+
+def deletes_what_is_still_to_be_copied(sim: Simulation) -> None:
+    sim.standby.volumes.snapshots.clear()
+    sim.standby.catalog.points.clear()
+    (source,) = sim.volumes.snapshots
+    sim.volumes.delete_snapshot(source)
+
+
+def deletes_what_was_never_marked(sim: Simulation) -> None:
+    sim.volumes.snapshots["snap-x"] = replace(next(iter(sim.volumes.snapshots.values())), id="snap-x")
+    sim.volumes.delete_snapshot("snap-x")
+
+
+def loses_what_is_held(sim: Simulation) -> None:
+    sim.held.add("snap-x")
+
+
+def deletes_a_point_of_one_who_left(sim: Simulation) -> None:
+    (snapshot,) = sim.volumes.snapshots.values()
+    marked = {tags.MARKED: (sim.agenda.now - A_DAY).isoformat()}
+    sim.volumes.snapshots[snapshot.id] = replace(snapshot, tags={**snapshot.tags, **marked})
+    sim.call("apply_policy", text=sim.scenario.policy.without("us0").text, expected=None)
+    sim.volumes.delete_snapshot(snapshot.id)
+    sim.volumes.snapshots[snapshot.id] = snapshot
+
+
+def leaves_a_machine_of_a_drill_there(sim: Simulation) -> None:
+    (drill,) = sim.standby.catalog.find_recoveries()
+    request = replace(A_REQUEST, tags={tags.RECOVERY: str(drill.id)})
+    sim.standby.machines.launch(request)
+
+
+def has_a_mixed_copy(sim: Simulation) -> None:
+    for content in sim.standby.volumes.content.values():
+        content["us0a"] = MIXED
+
+
+def does_more_there_when_it_is_asked_again(sim: Simulation) -> None:
+    sim.standby.bus.delivered["once more"] = lambda: sim.standby.archive.put_once("more", b"")
 
 
 def has_points_in_two_snapshots(sim: Simulation) -> None:
@@ -223,15 +327,23 @@ def does_more_when_it_is_asked_again(sim: Simulation) -> None:
 
 
 BREACHES: dict[str, tuple[Callable[[Simulation], None], ...]] = {
-    "I1": (loses_the_last_snapshot, forgets_every_point),
+    "I1": (
+        loses_the_last_snapshot,
+        forgets_every_point,
+        loses_the_last_copy,
+        deletes_what_is_still_to_be_copied,
+        deletes_what_was_never_marked,
+        loses_what_is_held,
+        deletes_a_point_of_one_who_left,
+    ),
     "I2": (has_points_in_two_snapshots,),
     "I3": (has_a_receiver_that_never_ended,),
-    "I4": (leaves_a_machine, leaves_a_volume, leaves_a_data_volume),
-    "I5": (has_a_mixed_tree,),
+    "I4": (leaves_a_machine, leaves_a_volume, leaves_a_data_volume, leaves_a_machine_of_a_drill_there),
+    "I5": (has_a_mixed_tree, has_a_mixed_copy),
     "I6": (leaves_a_run_open,),
     "I7": (ends_in_silence, fails_and_tells_nobody, pings_over_a_failure),
     "I8": (believes_another_host,),
-    "I9": (does_more_when_it_is_asked_again,),
+    "I9": (does_more_when_it_is_asked_again, does_more_there_when_it_is_asked_again),
 }
 
 
@@ -239,13 +351,17 @@ BREACHES: dict[str, tuple[Callable[[Simulation], None], ...]] = {
     ("number", "breach"), [(number, breach) for number, breaches in BREACHES.items() for breach in breaches]
 )
 def test_every_invariant_can_fail(number: str, breach: Callable[[Simulation], None]) -> None:
-    sim = play(Scenario())
+    sim = play(Scenario(SomePolicy(copies="daily = 7")))
     invariants = Invariants(sim)
     invariants.i1()
-    breach(sim)
+    with sim.doors_open():
+        sim.standby.call("drill", host="us0", at=None)
+        sim.standby.pass_time(2 * AN_HOUR)
 
-    with sim.doors_open(), pytest.raises(AssertionError):
-        getattr(invariants, number.lower())()
+    with sim.doors_open():
+        breach(sim)
+        with pytest.raises(AssertionError):
+            getattr(invariants, number.lower())()
 
 
 def test_what_breaks_an_invariant_is_told_with_its_number_the_scenario_and_the_story() -> None:

@@ -1,11 +1,12 @@
 """EBS in memory: client tokens, zones, limits on snapshots, states that take time, and the truth of what is inside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.core.model import Snapshot, SnapshotLock, Volume
+from chalicelib.core.disk import GIB
+from chalicelib.core.model import Disk, Snapshot, SnapshotLock, Volume
 from chalicelib.errors import PermanentError, TransientError
 from tests.fakes import carries
 from tests.sim.clock import Agenda
@@ -18,6 +19,8 @@ TO_CREATE = timedelta(seconds=5)
 # SnapshotCreationPerVolumeRateExceeded).
 MOST_PENDING = 5
 BETWEEN_SNAPSHOTS = timedelta(seconds=15)
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolume.html
+BETWEEN_GROWTHS = timedelta(hours=6)
 
 MIXED = "mixed"
 
@@ -31,6 +34,8 @@ class SimVolumes:
     plan: FaultPlan
     story: Story
     emit: Emit
+    place: str = ""
+    on_delete: Callable[[str], None] = lambda snapshot_id: None
     volumes: dict[str, Volume] = field(default_factory=dict)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     content: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -38,9 +43,12 @@ class SimVolumes:
     locks: list[SnapshotLock] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
+    used_gib: float = 20
     _asked: dict[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
     _shows: dict[str, datetime] = field(default_factory=dict)
     _devices: dict[str, datetime] = field(default_factory=dict)
+    _grown: dict[str, datetime] = field(default_factory=dict)
+    _growing: dict[str, datetime] = field(default_factory=dict)
     _numbers: int = 0
 
     def __post_init__(self) -> None:
@@ -81,6 +89,20 @@ class SimVolumes:
             raise PermanentError(f"InvalidVolume.NotFound: {volume_id}")
         return self.volumes[volume_id]
 
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        """It never shrinks, and not twice within hours; the new size is there when EBS is done with it."""
+        volume = self._get(volume_id)
+        if size_gib < volume.size_gib:
+            raise PermanentError(f"InvalidParameterValue: {volume_id} has {volume.size_gib} GiB")
+        if self.agenda.now < self._grown.get(volume_id, self.agenda.now - BETWEEN_GROWTHS) + BETWEEN_GROWTHS:
+            raise PermanentError(f"VolumeModificationRateExceeded: {volume_id}")
+        self._grown[volume_id], self._growing[volume_id] = self.agenda.now, self.agenda.now + self.plan.pace.to_grow
+        self.story.tell(f"    EBS lets {volume_id} grow to {size_gib} GiB")
+        self.agenda.after(self.plan.pace.to_grow, lambda: self._change(volume_id, size_gib=size_gib))
+
+    def is_growing(self, volume_id: str) -> bool:
+        return self.agenda.now < self._growing.get(volume_id, self.agenda.now)
+
     def attach(self, volume_id: str, machine_id: str) -> None:
         volume, box = self._get(volume_id), self.machines.boxes.get(machine_id)
         if box is None:
@@ -96,6 +118,11 @@ class SimVolumes:
         self._change(volume_id, state="in-use", attached_to=machine_id)
         self._devices[volume_id] = self.agenda.now + box.life.sees_disks_in
         self.story.tell(f"    {volume_id} attaches to {machine_id}")
+
+    def measure(self, volume_id: str) -> Disk:
+        """As the receiver does when it lets go; `used_gib` is what a test says that hosts have pushed."""
+        size, used = (int(gib * GIB) for gib in (self.volumes[volume_id].size_gib, self.used_gib))
+        return Disk(size, used, size - used, inodes=1_000_000, inodes_used=1000)
 
     def has_device(self, volume_id: str, machine_id: str) -> bool:
         """Whether the machine sees the disk: an attachment may hang."""
@@ -135,22 +162,40 @@ class SimVolumes:
     def find_images(self) -> dict[str, str]:
         return dict(self.images)
 
-    def find_shared(self, snapshot_ids: Iterable[str]) -> frozenset[str]:
+    def find_shared(self, snapshot_ids: Iterable[str], but: str | None = None) -> frozenset[str]:
         return frozenset(snapshot_ids) & self.shared
 
     def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
         """The point in time is the request's; what is written to the volume afterwards is not in it."""
         volume = self._get(volume_id)
         self._limit(volume_id)
-        number = self.taken
+        return self._begin(volume, self.content[volume_id], tags, "createSnapshot", lambda: True)
+
+    def receive_copy(
+        self, source: Snapshot, content: Mapping[str, str], tags: Mapping[str, str], is_there: Callable[[], bool]
+    ) -> None:
+        """Of another region's snapshot, which has to be there until this one is complete."""
+        volume = Volume("vol-ffffffff", "", "", source.size_gib, None)
+        self._begin(volume, content, tags, "copySnapshot", is_there)
+
+    def _begin(
+        self,
+        volume: Volume,
+        content: Mapping[str, str],
+        tags: Mapping[str, str],
+        event: str,
+        ends_well: Callable[[], bool],
+    ) -> Snapshot:
+        is_bad = of_list(self.plan.bad_snapshots, self.taken, False)
         now = self.agenda.now
-        snapshot = Snapshot(self._new_id("snap"), "pending", now, volume_id, volume.size_gib, 0, dict(tags))
+        snapshot = Snapshot(self._new_id("snap"), "pending", now, volume.id, volume.size_gib, 0, dict(tags))
         self.snapshots[snapshot.id] = snapshot
-        self.content[snapshot.id] = dict(self.content[volume_id])
+        self.content[snapshot.id] = dict(content)
         self._show_later(snapshot.id)
-        self.story.tell(f"    EBS begins {snapshot.id} of {volume_id}")
-        is_bad = of_list(self.plan.bad_snapshots, number, False)
-        self.agenda.after(self.plan.pace.to_snapshot, lambda: self._finish(snapshot.id, is_bad))
+        self.story.tell(f"    EBS begins {snapshot.id} of {volume.id}")
+        self.agenda.after(
+            self.plan.pace.to_snapshot, lambda: self._finish(snapshot.id, event, ends_well() and not is_bad)
+        )
         return snapshot
 
     def _limit(self, volume_id: str) -> None:
@@ -160,14 +205,14 @@ class SimVolumes:
         if any(self.agenda.now < each.started + BETWEEN_SNAPSHOTS for each in of_volume):
             raise TransientError(f"SnapshotCreationPerVolumeRateExceeded: {volume_id}")
 
-    def _finish(self, snapshot_id: str, is_bad: bool) -> None:
+    def _finish(self, snapshot_id: str, event: str, is_good: bool) -> None:
         if snapshot_id not in self.snapshots:
             return
-        ended = {"state": "error"} if is_bad else {"state": "completed", "progress": 100}
+        ended = {"state": "completed", "progress": 100} if is_good else {"state": "error"}
         self.snapshots[snapshot_id] = replace(self.snapshots[snapshot_id], **ended)
         self.story.tell(f"{snapshot_id} is {ended['state']}")
-        result = "failed" if is_bad else "succeeded"
-        detail = {"event": "createSnapshot", "result": result, "snapshot_id": f"arn:aws:ec2::x:snapshot/{snapshot_id}"}
+        result = "succeeded" if is_good else "failed"
+        detail = {"event": event, "result": result, "snapshot_id": f"arn:aws:ec2::x:snapshot/{snapshot_id}"}
         self.emit("aws.ec2", "EBS Snapshot Notification", detail)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
@@ -175,7 +220,9 @@ class SimVolumes:
             raise PermanentError(f"SnapshotLocked: {snapshot_id}")
         if snapshot_id in self.images:
             raise PermanentError(f"InvalidSnapshot.InUse: {snapshot_id} is of {self.images[snapshot_id]}")
-        if self.snapshots.pop(snapshot_id, None):
+        if snapshot_id in self.snapshots:
+            self.on_delete(snapshot_id)
+            del self.snapshots[snapshot_id]
             self.deleted.add(snapshot_id)
             self.story.tell(f"    {snapshot_id} is deleted")
 
@@ -192,7 +239,7 @@ class SimVolumes:
 
     def _new_id(self, kind: str) -> str:
         self._numbers += 1
-        return f"{kind}-{self._numbers:04d}"
+        return f"{kind}-{self.place}{self._numbers:04d}"
 
     def _show_later(self, resource_id: str) -> None:
         self._shows[resource_id] = self.agenda.now + self.plan.pace.to_show

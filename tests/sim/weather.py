@@ -1,12 +1,14 @@
 """What every call of a port passes: the faults of the plan, and AWS's token buckets."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from chalicelib.errors import PermanentError, TransientError
+from chalicelib.ports import Settings, World
 from tests.fakes import Crash
 from tests.sim.clock import Agenda
 from tests.sim.faults import CallFault, FaultPlan, Says
@@ -44,7 +46,7 @@ class Bucket:
 
 @dataclass
 class Weather:
-    """Counts the calls, and lets the planned ones fail. `struck` is how many did."""
+    """Counts the calls, by port and call, and lets the planned ones fail. `struck` is how many did."""
 
     plan: FaultPlan
     agenda: Agenda
@@ -52,7 +54,7 @@ class Weather:
     rival: Callable[[], object] = lambda: None
     is_fair: bool = False
     is_dead: bool = False
-    calls: int = 0
+    counted: "Counter[str]" = field(default_factory=Counter)
     struck: int = 0
     _started: datetime = field(init=False)
     _matched: dict[int, int] = field(default_factory=dict)
@@ -69,12 +71,18 @@ class Weather:
         self.is_dead = False
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call as it comes through: with this name, under what the plan has for it."""
+        faults = [(number, each) for number, each in enumerate(self.plan.calls) if fnmatchcase(name, each.call)]
+        bucket = self._buckets.get(name)
+
         def guarded(*given: Any, **named: Any) -> Any:
-            self.calls += 1
+            if not self.is_fair:  # what checks and rivals do besides is not the night's own
+                self.counted[name] += 1
             if self.is_dead:
                 raise Crash(f"{name}: who is dead cleans up nothing")
-            self._throttle(name)
-            fault = None if self.is_fair else self._striking(name)
+            if bucket is not None and not bucket.take(self.agenda.now):
+                raise TransientError(f"{name}: RequestLimitExceeded")
+            fault = self._striking(faults) if faults and not self.is_fair else None
             if fault is None:
                 return call(*given, **named)
             return self._suffer(fault, name, lambda: call(*given, **named))
@@ -97,14 +105,10 @@ class Weather:
         self.is_dead = fault.says is Says.DIES
         raise _ERRORS[fault.says](f"{name}: {fault.says}")
 
-    def _throttle(self, name: str) -> None:
-        bucket = self._buckets.get(name)
-        if bucket is not None and not bucket.take(self.agenda.now):
-            raise TransientError(f"{name}: RequestLimitExceeded")
-
-    def _striking(self, name: str) -> CallFault | None:
-        for number, fault in enumerate(self.plan.calls):
-            if not fnmatchcase(name, fault.call) or not self._is_on(fault):
+    def _striking(self, faults: Iterable[tuple[int, CallFault]]) -> CallFault | None:
+        """Each of these is counted, up to the first one that strikes."""
+        for number, fault in faults:
+            if not self._is_on(fault):
                 continue
             matched = self._matched[number] = self._matched.get(number, 0) + 1
             if fault.skip < matched <= fault.skip + fault.times:
@@ -115,13 +119,20 @@ class Weather:
         return self._started + fault.since <= self.agenda.now < self._started + fault.until
 
 
-@dataclass(frozen=True)
 class Exposed:
-    """A port out in the weather."""
+    """A port out in the weather. Each of its calls is looked up once: there are a thousand a night."""
 
-    name: str
-    port: Any
-    weather: Weather
+    def __init__(self, name: str, port: Any, weather: Weather) -> None:
+        self.name = name
+        self.port = port
+        self.weather = weather
 
     def __getattr__(self, call: str) -> Any:
-        return self.weather.around(f"{self.name}.{call}", getattr(self.port, call))
+        guarded = self.weather.around(f"{self.name}.{call}", getattr(self.port, call))
+        setattr(self, call, guarded)
+        return guarded
+
+
+def exposed(ports: Mapping[str, Any], settings: Settings, weather: Weather) -> World:
+    """A world whose every port, by its name, is out in this weather."""
+    return World(**{name: Exposed(name, port, weather) for name, port in ports.items()}, settings=settings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from chalicelib.core.advice import ADVICE, Kind
 from chalicelib.core.alarms import Facts, Night, Trouble, find_troubles, subjects
-from chalicelib.core.model import HostStatus, Pruning, Recovery, RecoveryKind, RecoveryState, RunState
+from chalicelib.core.model import (
+    Copying,
+    HostStatus,
+    Pruning,
+    Recovery,
+    RecoveryKind,
+    RecoveryState,
+    RunState,
+    Uncopied,
+)
 from tests.builders import (
     a_moment,
     a_night,
@@ -179,6 +188,18 @@ def test_before_the_first_restore_point_a_pruning_may_well_refuse() -> None:
     assert kinds(some_facts(pruning=Pruning(MORNING, "no backup snapshot was found at all"))) == []
 
 
+def test_snapshots_that_somebody_has_deleted_are_named() -> None:
+    gone = tuple(f"snapshot snap-{number} with points of us0a" for number in range(30))
+
+    trouble = the_trouble(
+        some_facts(a_night(), points=(a_point("us0a"),), pruning=Pruning(MORNING, None, gone, MORNING))
+    )
+
+    assert (trouble.about, trouble.kind) == ("snapshots", Kind.SNAPSHOT_GONE)
+    assert trouble.what == "somebody has deleted snapshots with restore points: 30"
+    assert trouble.details == gone[:20]
+
+
 def a_drill(verdict: str, day: int = 23, state: RecoveryState = RecoveryState.DONE) -> Recovery:
     drill = a_recovery(recovery_id=a_recovery_id(day=day))
     return replace(drill, verdict=verdict, state=state, closed=a_moment(10, day=day), findings=("it did not boot",))
@@ -228,6 +249,55 @@ def test_a_drill_of_a_host_that_left_the_policy_is_nobodys_trouble() -> None:
     assert kinds(facts) == []
 
 
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+def copying(*uncopied: Uncopied, seen: datetime = MORNING, blind: str | None = None) -> tuple[Copying, ...]:
+    return (Copying("eu-central-1", seen, uncopied, blind),)
+
+
+def an_uncopied(day: int = 23, since: datetime = MORNING, failures: int = 0, why: str | None = None) -> Uncopied:
+    return Uncopied(f"snap-{day}", str(a_run_id(day)), since, failures, why)
+
+
+def test_a_copy_that_failed_twice_is_told_with_its_run_and_its_reason() -> None:
+    twice = an_uncopied(failures=2, why="the key is \x1b[2Jdisabled")
+
+    trouble = the_trouble(some_facts(a_night(), copying=copying(twice)))
+
+    assert (trouble.about, trouble.kind) == ("copies/eu-central-1", Kind.COPY_FAILED)
+    assert trouble.what == "1 snapshot lacks its copy in eu-central-1"
+    assert trouble.details == (
+        "snapshot snap-23 of run main/2026-11-23/1: wanted since 2026-11-23 07:00 UTC, "
+        "failed 2 times: the key is ?[2Jdisabled",
+    )
+
+
+def test_copies_that_wait_for_more_than_a_day_are_one_message_since_the_first_of_them() -> None:
+    overdue = [an_uncopied(day, MORNING - timedelta(days=24 - day, hours=1)) for day in range(15, 23)]
+
+    trouble = the_trouble(some_facts(a_night(), copying=copying(*overdue, an_uncopied(23))))
+
+    assert trouble.what == "8 snapshots lack their copies in eu-central-1"
+    assert trouble.since == overdue[0].since
+    assert trouble.details[-1] == "and 3 more"
+
+
+def test_copies_that_are_on_their_way_or_failed_once_are_no_trouble() -> None:
+    fresh = copying(an_uncopied(22), an_uncopied(23, failures=1, why="no key"))
+
+    assert kinds(some_facts(a_night(), copying=fresh)) == []
+
+
+def test_a_place_that_nobody_could_look_at_for_a_day_is_told() -> None:
+    two_days_ago = MORNING - timedelta(days=2)
+
+    trouble = the_trouble(some_facts(a_night(), copying=copying(seen=two_days_ago, blind="no answer from AWS")))
+
+    assert trouble.what == "nobody could look at the copies in eu-central-1 since 2026-11-21 07:00 UTC"
+    assert trouble.details == ("last seen 2026-11-21 07:00 UTC, since then: no answer from AWS",)
+
+
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
@@ -245,12 +315,13 @@ def test_a_subject_has_one_trouble_at_most_and_is_known_to_the_policy(
         points=(a_point("us0a", run_id=a_run_id(18)),),
         recoveries=(a_drill(verdict),),
         pruning=Pruning(MORNING, refused),
+        copying=copying(an_uncopied(failures=2, why="no key"), an_uncopied(18, a_moment(3, day=18))),
     )
 
     abouts = [trouble.about for trouble in find_troubles(facts, MORNING + timedelta(days=days))]
 
     assert abouts == sorted(set(abouts))
-    assert set(abouts) <= subjects(facts.policy)
+    assert set(abouts) <= subjects(facts.policy, ["eu-central-1"])
 
 
 def test_every_kind_of_trouble_comes_with_what_to_do() -> None:

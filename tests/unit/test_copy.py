@@ -1,15 +1,18 @@
 """Copies made: each asked for once whatever happens, told when it fails, and its source kept until it is there."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.copying import COPY_SETTLES, RETRY_AFTER, copy_tags
-from chalicelib.core.model import CopyIntent
+from chalicelib.core.model import Copying, CopyIntent, Snapshot
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.prune import prune
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_run_id, a_snapshot
-from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
+from tests.fakes import Crash, FakeCopies, FakeWorld, Fuse, a_fused_world, a_world
 
 THERE = "eu-central-1"
 NOW = a_moment(7)
@@ -111,7 +114,7 @@ def test_a_refusal_is_recorded_told_and_tried_again_later() -> None:
 
     told, later = copy_snapshots(world, NOW), copy_snapshots(world, NOW + RETRY_AFTER)
 
-    assert [(each.snapshot_id, each.attempts, each.why) for each in told.failed] == [
+    assert [(each.snapshot_id, each.failures, each.why) for each in told.failed] == [
         ("snap-23", 1, "the key is disabled")
     ]
     assert later.asked == ("snap-23",)
@@ -188,6 +191,55 @@ def test_a_source_stays_until_its_copy_is_complete() -> None:
     (verdict,) = [each for each in before.verdicts if each.snapshot.id == "snap-22"]
     assert [reason.why for reason in verdict.reasons] == ["still to be copied to another region"]
     assert (before.mark, after.mark) == ((), ("snap-22",))
+
+
+# -- what is remembered of it -----------------------------------------------------------------------------------------
+
+
+def remembered(world: FakeWorld) -> Copying:
+    (copying,) = world.catalog.find_copying()
+    return copying
+
+
+def test_every_look_remembers_what_still_lacks_its_copy_and_since_when() -> None:
+    world = a_world_with_backups(days=(22, 23))
+
+    copy_snapshots(world, NOW)
+    world.copies.end(THERE)
+    copy_snapshots(world, NOW + COPY_SETTLES)
+
+    (left,) = remembered(world).uncopied
+    assert (left.snapshot_id, left.since, remembered(world).seen) == ("snap-22", NOW, NOW + COPY_SETTLES)
+
+
+def test_a_failure_is_counted_when_it_has_failed_and_not_while_the_next_attempt_is_on_its_way() -> None:
+    world = a_world_with_backups()
+    failures = []
+    for hours in range(3):
+        copy_snapshots(world, NOW + hours * RETRY_AFTER)
+        copy_snapshots(world, NOW + hours * RETRY_AFTER + COPY_SETTLES)
+        failures.append(remembered(world).uncopied[0].failures)
+        world.copies.end(THERE, "error")
+
+    assert failures == [0, 1, 2]
+
+
+def test_a_region_out_of_reach_is_remembered_with_what_was_known_before() -> None:
+    world = a_world_with_backups()
+    copy_snapshots(world, NOW)
+    out = replace(world, copies=_OutOfReach())
+
+    with pytest.raises(TransientError):
+        copy_snapshots(out, NOW + RETRY_AFTER)
+
+    copying = remembered(world)
+    assert (copying.seen, copying.blind) == (NOW, "no answer from eu-central-1")
+    assert [each.snapshot_id for each in copying.uncopied] == ["snap-23"]
+
+
+class _OutOfReach(FakeCopies):
+    def find(self, region: str, tags: Mapping[str, str]) -> list[Snapshot]:
+        raise TransientError(f"no answer from {region}")
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])

@@ -101,6 +101,15 @@ def test_of_two_snapshots_of_one_run_the_adopted_one_is_copied() -> None:
     assert uncopied([second, first], [], TWO_DAYS) == (first,)
 
 
+def test_a_host_that_was_complete_in_a_runs_second_snapshot_alone_has_that_copied_too() -> None:
+    first = a_backup(complete=("us0a",))
+    second = replace(a_backup(complete=("eu0a", "us0a")), id="snap-extra", started=first.started + timedelta(minutes=1))
+
+    assert uncopied([first, second], [], TWO_DAYS) == (second, first)
+    assert uncopied([first, second], [a_copy(first)], TWO_DAYS) == (second,)
+    assert uncopied([first, second], [a_copy(second)], TWO_DAYS) == ()
+
+
 def test_for_a_forgotten_host_nothing_is_copied() -> None:
     theirs, of_both = a_backup(22, complete=("gone",)), a_backup(23, complete=("gone", "us0a"))
 
@@ -204,7 +213,7 @@ def test_with_the_catalogue_lost_the_failed_copies_themselves_say_how_often_and_
     planned = plan([backup], broken)
 
     assert asked(planned) == []
-    assert [failure.attempts for failure in planned.failed] == [2]
+    assert [failure.failures for failure in planned.failed] == [2]
 
 
 def test_an_intent_has_served_once_its_copy_is_complete_or_its_source_is_gone() -> None:

@@ -1,6 +1,6 @@
 """Ids: what is read is what was written, and every token and uid follows from an id alone."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
@@ -11,9 +11,12 @@ from chalicelib.core.ids import (
     RECEIVER_NAME,
     host_uid,
     launch_token,
+    own_host,
+    own_run,
     parse_recovery,
     parse_run,
     recovery_volume_token,
+    reported_at,
     volume_token,
 )
 from chalicelib.core.model import RecoveryId, RunId
@@ -29,6 +32,25 @@ recoveries = st.builds(RecoveryId, host_ids, st.dates(), attempts)
 @given(runs)
 def test_a_run_id_is_read_as_it_was_written(run: RunId) -> None:
     assert parse_run(str(run)) == run
+
+
+@given(host_ids, st.datetimes(timezones=st.just(UTC)))
+def test_the_run_of_a_hosts_report_says_whose_it_is_and_when_it_was_done(host_id: str, at: datetime) -> None:
+    run = own_run(host_id, at)
+
+    assert parse_run(str(run)) == run
+    assert (own_host(run), reported_at(run)) == (host_id, at.replace(microsecond=0))
+
+
+@given(runs)
+def test_no_receivers_run_is_a_hosts(run: RunId) -> None:
+    assert own_host(run) is None
+
+
+def test_a_day_has_no_more_seconds_than_it_has() -> None:
+    assert reported_at(parse_run("host.web1/2026-11-23/86400")) == datetime(2026, 11, 23, 23, 59, 59, tzinfo=UTC)
+    with pytest.raises(PermanentError, match="expected a second of the day"):
+        reported_at(parse_run("host.web1/2026-11-23/86401"))
 
 
 @given(recoveries)
@@ -50,6 +72,10 @@ def test_a_recovery_id_is_read_as_it_was_written(recovery: RecoveryId) -> None:
         "main/2026-11-23/1\n",
         "main/2026-11-23/1/x",
         "main/٢٠٢٦-11-23/1",
+        "host.web/2026-11-23/1",
+        "host.WEB1/2026-11-23/1",
+        "hosts.web1/2026-11-23/1",
+        "host.web1x/2026-11-23/1",
     ],
 )
 def test_what_is_no_run_id_is_refused_by_its_text(text: str) -> None:

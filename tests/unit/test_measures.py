@@ -5,12 +5,14 @@ from datetime import timedelta
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from chalicelib.core.dead_man import Ages
+from chalicelib.core.alarms import Facts
+from chalicelib.core.dead_man import Ages, ages
 from chalicelib.core.measures import TICKED, Measure, Name, Unit, of_pruning, of_recovery, of_run, of_telling
 from chalicelib.core.model import HostStatus, RunState
 from chalicelib.core.pruning import Stock, plan_prune
 from chalicelib.core.retention import Rules
 from tests.builders import a_moment, a_night, a_point, a_recovery, a_run_id, a_snapshot
+from tests.own_volumes import DONE, a_policy_with_web1, an_own_result, an_own_run
 
 A_NIGHT = a_night(23, RunState.DEGRADED, us0=HostStatus.COMPLETE, eu0=HostStatus.PARTIAL, us1=HostStatus.MISSING)
 THREE = tuple(a_snapshot(f"snap-{day}", a_run_id(day)) for day in (21, 22, 23))
@@ -29,6 +31,17 @@ def test_a_run_says_how_long_how_many_and_how_much() -> None:
         "HostsNotComplete": 2,
         "BytesSent": 2000,
     }
+
+
+def test_a_night_of_a_host_with_a_volume_of_its_own_is_measured_under_no_hosts_name() -> None:
+    run = replace(an_own_run(state=RunState.DONE), closed=DONE + timedelta(hours=1))
+    facts = Facts(a_policy_with_web1(), nights={}, points=(a_point("web1", run_id=run.id),))
+
+    of_run_and_ages = (*of_run(run, (an_own_result(),)), *of_telling(0, 0, 0, ages(facts, a_moment(3))))
+
+    assert by_name(of_run(run, (an_own_result(),)))["RunDuration"] == 3600.0
+    assert {each.dimensions.get("receiver", "host.*") for each in of_run_and_ages} == {"main", "host.*"}
+    assert [each.without for each in ages(facts, a_moment(3))] == [2, 0]
 
 
 def test_a_recovery_says_how_long_it_took_and_how_it_ended() -> None:

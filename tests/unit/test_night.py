@@ -7,16 +7,7 @@ import pytest
 from chalicelib.core import tags
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import HostStatus, Run, RunState, TreeKind
-from chalicelib.core.night import (
-    GIVE_UP,
-    GRACE,
-    LEAST_TIME_LEFT,
-    MACHINE_SETTLES,
-    MOST_MACHINES,
-    READY_WITHIN,
-    SNAPSHOT_SETTLES,
-    plan,
-)
+from chalicelib.core.night import GRACE, LEAST_TIME_LEFT, MACHINE_SETTLES, MOST_MACHINES, READY_WITHIN, plan
 from chalicelib.core.night_actions import (
     Action,
     AdoptSnapshot,
@@ -31,6 +22,7 @@ from chalicelib.core.night_actions import (
     TerminateReceiver,
 )
 from chalicelib.core.night_world import NightWorld
+from chalicelib.core.one_snapshot import GIVE_UP, SNAPSHOT_SETTLES
 from tests.builders import a_moment, a_point, a_result, a_run, a_snapshot, a_volume
 from tests.nights import (
     A_MINUTE,
@@ -184,7 +176,12 @@ NO_REPLACEMENT: dict[str, tuple[Run, NightWorld]] = {
     "every host has reported": (a_launched_run(), a_spent_night(released=frozenset(), clean=frozenset())),
     "it was the last one": (
         a_launched_run(attempt=MOST_MACHINES),
-        a_spent_night(machines=(a_receiver_machine(MOST_MACHINES, "terminated"),), released=frozenset(), results=()),
+        a_spent_night(
+            machines=(a_receiver_machine(MOST_MACHINES, "terminated"),),
+            ready=frozenset(range(1, MOST_MACHINES + 1)),
+            released=frozenset(),
+            results=(),
+        ),
     ),
 }
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chalicelib.core import tags
 from chalicelib.core.actions import Wait, WriteBrief
 from chalicelib.core.model import Run, RunState, Volume
-from chalicelib.core.night import GIVE_UP, SNAPSHOT_SETTLES, plan
+from chalicelib.core.night import plan
 from chalicelib.core.night_actions import (
     AdoptSnapshot,
     CloseRun,
@@ -21,6 +21,7 @@ from chalicelib.core.night_actions import (
     TakeSnapshot,
 )
 from chalicelib.core.night_world import NightWorld, held_volume, next_zone, volume_of_tonight
+from chalicelib.core.one_snapshot import GIVE_UP, SNAPSHOT_SETTLES
 from chalicelib.core.policy import ReceiverPolicy, VolumePolicy
 from tests.builders import a_moment, a_receiver, a_result, a_run, a_run_id, a_snapshot, a_volume
 from tests.nights import DEADLINE, a_launched_run, a_night, a_receiver_machine, a_spent_night, kinds

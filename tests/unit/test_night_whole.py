@@ -10,7 +10,8 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Snapshot, Volume
-from chalicelib.core.night import MACHINE_SETTLES, SNAPSHOT_SETTLES
+from chalicelib.core.night import MACHINE_SETTLES
+from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from chalicelib.errors import TransientError
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.reconcile import reconcile

@@ -15,6 +15,7 @@ from chalicelib.core.policy import (
     Policy,
     ReceiverPolicy,
     RestorePolicy,
+    VaultPolicy,
     VolumePolicy,
 )
 from chalicelib.core.policy_file import parse
@@ -86,6 +87,7 @@ def test_every_value_of_the_full_sample_arrives() -> None:
         },
         retention=Rules(daily=7, weekly=4, monthly=6),
         copy=CopyPolicy("eu-central-1", Rules(daily=2, weekly=4)),
+        vault=VaultPolicy("210987654321", Rules(daily=7, monthly=6)),
         restore=RestorePolicy("subnet-0123456789abcdef0", {"arm64": "t4g.medium", "x86_64": "t3a.medium"}),
         drill_every_days=7,
         alarm=AlarmPolicy("ops", "https://watch.example.net/3f1c", "200 USD/year"),
@@ -175,4 +177,4 @@ def test_whatever_stands_in_place_of_a_line_is_read_or_faulted_and_nothing_else(
     except ConfigError as refused:
         assert all(fault.startswith("policy.toml: ") and "\n" not in fault for fault in refused.faults)
     else:
-        assert policy.receivers
+        assert policy.hosts

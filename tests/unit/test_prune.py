@@ -1,14 +1,17 @@
 """A night's pruning, done: marked first, deleted a night later, and in doubt not at all."""
 
 import json
+from collections.abc import Iterable
 from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Lease, Pruning, Snapshot, SnapshotLock
-from chalicelib.errors import TransientError
+from chalicelib.errors import TransientError, UnderWayError
 from chalicelib.flows.leases import LASTS
 from chalicelib.flows.prune import LEASE, NO_POLICY, prune
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run_id, a_snapshot
@@ -17,6 +20,7 @@ from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 TONIGHT, TOMORROW = a_moment(7, day=23), a_moment(7, day=24)
 KEEP_TWO = A_POLICY_TEXT.replace("daily = 7", "last = 2")
 DAYS = (20, 21, 22, 23)
+POLICY = Path(__file__).parents[2] / ".chalice" / "policy-prune.json"
 MOST_CALLS = 100
 
 
@@ -62,6 +66,17 @@ def test_what_is_marked_goes_the_next_night_together_with_its_points() -> None:
     assert plan.delete == ("snap-20", "snap-21")
     assert sorted(world.volumes.snapshots) == ["snap-22", "snap-23"]
     assert {point.snapshot_id for point in world.catalog.find_points()} == {"snap-22", "snap-23"}
+
+
+def test_the_functions_own_policy_lets_go_of_what_it_has_marked_and_of_nothing_unmarked() -> None:
+    world = a_world_with_snapshots()
+    policy = json.loads(POLICY.read_text())["Statement"]
+    [like] = [each["Condition"]["StringLike"] for each in policy if "ec2:DeleteSnapshot" in each["Action"]]
+
+    prune(world, TONIGHT)
+
+    allowed = like["aws:ResourceTag/ebbtide:marked"]
+    assert [fnmatchcase(mark, allowed) for mark in (*marks(world).values(), "")] == [True, True, False]
 
 
 def test_a_dry_run_says_the_same_and_does_nothing() -> None:
@@ -250,7 +265,7 @@ def test_what_could_not_be_looked_at_deletes_nothing(look: str) -> None:
     world = a_world_with_snapshots()
     prune(world, TONIGHT)
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise TransientError("not now")
 
     setattr(world.volumes, look, fails)
@@ -295,7 +310,7 @@ def test_two_prunes_at_once_cannot_both_act() -> None:
 
     def find_images_while_another_prunes() -> dict[str, str]:
         world.volumes.find_images = look  # type: ignore[method-assign]
-        with pytest.raises(TransientError, match="prune is under way"):
+        with pytest.raises(UnderWayError, match="prune is under way"):
             prune(world, TOMORROW)
         seen.append(len(world.volumes.snapshots))
         return look()
@@ -313,8 +328,8 @@ def test_one_that_was_overtaken_deletes_nothing_more() -> None:
     prune(world, TONIGHT)
     forget = world.catalog.forget_points
 
-    def forget_while_another_takes_over(snapshot_id: str) -> None:
-        forget(snapshot_id)
+    def forget_while_another_takes_over(snapshot_id: str, host_ids: Iterable[str]) -> None:
+        forget(snapshot_id, host_ids)
         world.catalog.save_lease(world.catalog.leases[LEASE])
 
     world.catalog.forget_points = forget_while_another_takes_over  # type: ignore[method-assign]
@@ -348,6 +363,40 @@ def test_one_that_was_killed_is_taken_over_when_its_lease_is_up() -> None:
         prune(world, TONIGHT + LASTS - timedelta(seconds=1))
 
     assert prune(world, TONIGHT + LASTS).mark == ("snap-20", "snap-21")
+
+
+def test_one_that_was_killed_is_gone_on_with_by_its_own_retry_and_by_nobody_else() -> None:
+    world = a_world_with_snapshots()
+    with pytest.raises(Crash):
+        prune(a_fused_world(world, Fuse(5, after=True, for_good=True)), TONIGHT, holder="invocation-1")
+    retried = TONIGHT + timedelta(minutes=1)
+
+    with pytest.raises(UnderWayError, match="until 07:16 UTC"):
+        prune(world, retried, holder="invocation-2")
+
+    assert prune(world, retried, holder="invocation-1").mark == ("snap-20", "snap-21")
+    assert prune(world, retried, holder="invocation-2").refused is None
+
+
+def test_one_that_is_delivered_twice_deletes_with_one_of_its_two_lives() -> None:
+    world = a_world_with_snapshots()
+    prune(world, TONIGHT)
+    look, second = world.volumes.find_images, []
+
+    def find_images_while_it_is_delivered_again() -> dict[str, str]:
+        world.volumes.find_images = look  # type: ignore[method-assign]
+        second.append(prune(world, TOMORROW, holder="invocation-1"))
+        world.volumes.delete_snapshot = deleted.append  # type: ignore[method-assign]
+        return look()
+
+    deleted: list[str] = []
+    world.volumes.find_images = find_images_while_it_is_delivered_again  # type: ignore[method-assign]
+
+    with pytest.raises(TransientError, match="taken over"):
+        prune(world, TOMORROW, holder="invocation-1")
+
+    assert second[0].delete == ("snap-20", "snap-21")
+    assert deleted == []
 
 
 def test_a_dry_run_asks_nobodys_leave() -> None:
@@ -412,3 +461,50 @@ def test_the_catalogue_never_names_a_snapshot_that_is_gone(after: bool) -> None:
         if not fuse.has_blown:
             return
     pytest.fail(f"a night of pruning takes more than {MOST_CALLS} calls")
+
+
+# -- what somebody else has deleted -----------------------------------------------------------------------------------
+
+
+def test_the_points_of_a_snapshot_that_somebody_has_deleted_leave_the_catalogue_and_that_is_recorded() -> None:
+    world = a_world_with_snapshots()
+    del world.volumes.snapshots["snap-22"]
+
+    prune(world, TONIGHT)
+
+    pruning = world.catalog.find_pruning()
+    assert pruning == Pruning(TONIGHT, None, ("snapshot snap-22 with points of eu0a, us0a",), TONIGHT)
+    assert "snap-22" not in {point.snapshot_id for point in world.catalog.find_points()}
+
+
+def test_it_is_recorded_for_a_day_however_many_prunings_follow() -> None:
+    world = a_world_with_snapshots()
+    del world.volumes.snapshots["snap-22"]
+    recorded = []
+
+    for hours in (0, 1, 23, 24):
+        prune(world, TONIGHT + timedelta(hours=hours))
+        recorded.append(world.catalog.find_pruning())
+
+    assert [bool(each and each.gone) for each in recorded] == [True, True, True, False]
+
+
+def test_what_a_listing_leaves_out_and_is_there_all_the_same_keeps_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = a_world_with_snapshots()
+    listed = [each for each in world.volumes.find_snapshots({}) if each.id != "snap-22"]
+    monkeypatch.setattr(world.volumes, "find_snapshots", lambda tags: listed)
+    before = world.catalog.find_points()
+
+    prune(world, TONIGHT)
+
+    assert world.catalog.find_pruning() == Pruning(TONIGHT)
+    assert world.catalog.find_points() == before
+
+
+def test_a_pruning_that_is_refused_forgets_nothing() -> None:
+    world = a_world_with_snapshots()
+    world.volumes.snapshots.clear()
+    before = world.catalog.find_points()
+
+    assert prune(world, TONIGHT).refused
+    assert world.catalog.find_points() == before

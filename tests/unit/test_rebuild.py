@@ -105,7 +105,7 @@ def test_rebuilding_twice_is_rebuilding_once() -> None:
 
 def test_an_open_run_goes_on_where_it_was() -> None:
     world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
+    apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
     run_id = an_open_night(world, 23)
     after = without_its_table(world)
 
@@ -120,7 +120,7 @@ def test_an_open_run_goes_on_where_it_was() -> None:
 
 def test_an_open_run_whose_receiver_is_gone_is_closed_by_the_next_reconciliation() -> None:
     world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
+    apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
     run_id = an_open_night(world, 23)
     world.machines.by_id.clear()
     after = without_its_table(world)
@@ -133,7 +133,7 @@ def test_an_open_run_whose_receiver_is_gone_is_closed_by_the_next_reconciliation
 
 def test_a_receivers_attempts_are_counted_on() -> None:
     world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
+    apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
     run_id = an_open_night(world, 23)
     world.archive.put_once(f"runs/{run_id}/ready/2.json", b"{}")
     after = without_its_table(world)
@@ -156,7 +156,7 @@ def test_an_open_drill_goes_on_where_it_was() -> None:
 
 def test_the_id_of_a_run_that_was_never_briefed_stays_taken() -> None:
     world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
+    apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
     closed = wire.Closed(a_run_id(), RunState.FAILED, a_moment(6), None, "no receiver could be launched", ())
     world.archive.put_once(wire.closed_key(a_run_id()), wire.closed_record(closed))
 
@@ -199,7 +199,7 @@ def test_with_both_lost_a_host_is_restored_by_its_id_alone() -> None:
     world = a_world_with_a_past()
     after = replace(world, archive=FakeArchive(), catalog=FakeCatalog())
     rebuild(after)
-    apply_policy(A_POLICY_TEXT.replace("us0", "us9").replace("us9a", "us9z"), None, after)
+    apply_policy(A_POLICY_TEXT.replace("us0", "us9").replace("us9a", "us9z"), None, after, a_moment(1))
 
     recovery_id = open_drill("us0a", after, a_moment(9, day=25))
     recover(recovery_id, after, a_moment(9, day=25))
@@ -213,7 +213,7 @@ def test_with_both_lost_no_new_run_takes_the_id_of_an_old_one_and_its_snapshot_w
     world = a_world_with_a_past()
     after = replace(world, archive=FakeArchive(), catalog=FakeCatalog())
     rebuild(after)
-    apply_policy(A_POLICY_TEXT, None, after)
+    apply_policy(A_POLICY_TEXT, None, after, a_moment(1))
 
     next_run = run_now("main", after, a_moment(7), new_nonce=lambda: "0" * 32)
 
@@ -224,8 +224,8 @@ def test_with_both_lost_no_new_run_takes_the_id_of_an_old_one_and_its_snapshot_w
 
 def test_the_newest_archived_policy_is_in_force_again() -> None:
     world = a_world()
-    apply_policy(A_POLICY_TEXT, None, world)
-    apply_policy(A_POLICY_TEXT.replace("daily = 7", "daily = 9"), None, world)
+    apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
+    apply_policy(A_POLICY_TEXT.replace("daily = 7", "daily = 9"), None, world, a_moment(1))
     after = without_its_table(world)
 
     rebuild(after)
@@ -242,6 +242,19 @@ def test_a_second_snapshot_of_a_run_gives_no_restore_points() -> None:
     rebuild(after)
 
     assert after.catalog.find_points() == world.catalog.find_points()
+
+
+def test_a_host_that_was_complete_in_the_second_snapshot_alone_has_its_restore_point_there() -> None:
+    world = a_world_with_a_past(("complete", "partial"))
+    extra = replace(a_snapshot("snap-extra", a_run_id(23)), started=a_moment(4, day=23))
+    world.volumes.snapshots[extra.id] = extra
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    found = {(point.host_id, point.snapshot_id) for point in after.catalog.find_points() if point.run == a_run_id(23)}
+    (adopted,) = {point.snapshot_id for point in world.catalog.find_points() if point.run == a_run_id(23)}
+    assert found == {("us0a", adopted), ("eu0a", "snap-extra")}
 
 
 def test_a_snapshot_that_is_not_complete_gives_no_restore_points() -> None:

@@ -11,12 +11,13 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.actions import Wait
-from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState
 from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.recovery import CreateVolume, RecordVerdict, RecoveryWorld, choose_point, plan
-from chalicelib.errors import CapacityError, PermanentError, Refused
+from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
 from chalicelib.flows.recover import Outcome, open_drill, open_restore, recover
 from chalicelib.flows.tick import tick
+from chalicelib.ports import LaunchRequest
 from tests.builders import (
     A_POLICY_TEXT,
     a_machine,
@@ -324,6 +325,30 @@ def test_the_next_instance_type_is_tried_when_one_has_no_capacity() -> None:
     a_drill_awaiting_its_report(world)
 
     assert [request.instance_type for request in world.machines.requests] == ["t4g.medium"]
+
+
+def test_a_machine_whose_answer_was_lost_is_found_by_the_type_it_was_asked_for_with() -> None:
+    world = a_world_with_backups()
+    world.machines.no_capacity_for = {"t4g.small"}
+    open_drill("us0", world, NOW)
+    find, launch = world.machines.find, world.machines.launch
+
+    def launch_without_an_answer(request: LaunchRequest) -> Machine:
+        launch(request)
+        raise TransientError("no answer")
+
+    world.machines.find = lambda tags: []  # type: ignore[method-assign]
+    world.machines.launch = launch_without_an_answer  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="no answer"):
+        recover(DRILL, world, NOW)
+    world.machines.launch = launch  # type: ignore[method-assign]
+    world.machines.no_capacity_for = set()
+
+    recover(DRILL, world, NOW)
+
+    world.machines.find = find  # type: ignore[method-assign]
+    assert [request.instance_type for request in world.machines.requests] == ["t4g.medium"]
+    assert world.catalog.get_recovery(DRILL).machine_id == "i-1"
 
 
 def test_without_capacity_it_tries_again_later_and_fails_only_at_the_deadline() -> None:

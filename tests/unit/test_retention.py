@@ -175,6 +175,20 @@ def test_a_rule_more_never_keeps_less(points: list[RestorePoint], rules: Rules, 
     assert before <= after
 
 
+@given(point_lists, rule_sets, rule_sets)
+def test_with_a_floor_rules_keep_whatever_either_would(points: list[RestorePoint], rules: Rules, floor: Rules) -> None:
+    with_floor = {kept.point for kept in retain(points, rules.at_least(floor)).kept}
+
+    by_rules = {kept.point for kept in retain(points, rules).kept}
+    by_floor = set() if floor.are_empty else {kept.point for kept in retain(points, floor).kept}
+    assert by_rules | by_floor <= with_floor
+
+
+def test_a_floor_makes_nothing_expire_that_did_not_before() -> None:
+    assert Rules().at_least(Rules(daily=7)) == Rules()
+    assert Rules(daily=7).at_least(Rules()) == Rules(daily=7)
+
+
 @given(point_lists, rule_sets)
 def test_planning_what_was_kept_again_expires_nothing(points: list[RestorePoint], rules: Rules) -> None:
     kept = [each.point for each in retain(points, rules).kept]

@@ -46,7 +46,7 @@ MOST_CALLS = 80
 def a_primary(*days: int) -> FakeWorld:
     """Nights have gone by, and each was copied."""
     primary = a_world()
-    apply_policy(POLICY, None, primary)
+    apply_policy(POLICY, None, primary, a_moment(1))
     for day in days or (23,):
         a_night(primary, day)
         copy_all(primary, day)
@@ -211,7 +211,7 @@ def test_a_run_is_recorded_once_its_closing_has_arrived_so_that_it_never_stands_
 
 def test_the_newest_policy_that_arrived_is_in_force() -> None:
     primary = a_primary()
-    apply_policy(POLICY.replace("daily = 2", "daily = 3"), None, primary)
+    apply_policy(POLICY.replace("daily = 2", "daily = 3"), None, primary, a_moment(1))
     standby = a_standby_of(primary)
 
     a_tick(standby, a_moment(6))
@@ -250,6 +250,46 @@ def test_rebuilding_it_does_not_take_up_the_other_regions_drills() -> None:
     assert hosts_restorable(standby) == hosts_restorable(primary)
 
 
+def test_a_night_that_is_open_in_the_replica_is_left_to_the_tick_and_never_keeps_later_ones_out() -> None:
+    primary, standby = a_primary(22, 23), a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby, but="2026-11-22/1/closed")
+
+    rebuilt = rebuild(standby)
+    apart = [run.id for run in standby.catalog.find_runs("main")], hosts_restorable(standby)
+    archive_arrives(primary, standby)
+    a_tick(standby, a_moment(6))
+
+    assert (rebuilt.runs, *apart) == (1, [a_run_id(23)], hosts_restorable(primary)[2:])
+    assert [run.state for run in standby.catalog.find_runs("main")] == [RunState.DONE, RunState.DONE]
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+    assert all(point.manifest for point in standby.catalog.find_points())
+
+
+def test_rebuilding_takes_up_the_copy_of_a_runs_other_snapshot_if_that_is_what_was_copied() -> None:
+    """The answer to the first request was lost and the second one's snapshot adopted: the first, older, was copied."""
+    primary = a_primary()
+    standby = a_standby_of(primary)
+    (copied,) = standby.volumes.snapshots.values()
+    of_the_other = replace(copied, tags={**copied.tags, tags.SOURCE: "snap-older"})
+    standby.volumes.snapshots[copied.id] = of_the_other
+
+    rebuild(standby)
+
+    assert hosts_restorable(standby) == hosts_restorable(primary)
+
+
+def test_of_two_copies_of_one_run_rebuilding_takes_up_that_of_the_snapshot_it_adopted() -> None:
+    standby = a_standby_of(a_primary())
+    (copied,) = standby.volumes.snapshots.values()
+    of_the_other = {tags.SOURCE: "snap-older", tags.TAKEN: a_moment(1, 55).isoformat()}
+    standby.volumes.snapshots["snap-other"] = replace(copied, id="snap-other", tags={**copied.tags, **of_the_other})
+
+    rebuild(standby)
+
+    assert {point.snapshot_id for point in standby.catalog.find_points()} == {copied.id}
+
+
 # -- what it does not do ----------------------------------------------------------------------------------------------
 
 
@@ -271,22 +311,23 @@ def test_nobody_can_begin_a_run_apply_a_policy_or_forget_a_host_there() -> None:
     with pytest.raises(Refused, match="standby"):
         run_now("main", standby, a_moment(7), new_nonce=lambda: "0" * 32)
     with pytest.raises(ConfigError, match="standby"):
-        apply_policy(POLICY, None, standby)
+        apply_policy(POLICY, None, standby, a_moment(1))
     with pytest.raises(Refused, match="standby"):
         forget_host("eu0", "ada", standby, a_moment(7))
 
 
 def test_it_tells_of_points_that_grow_old_and_never_pings_for_the_other_region() -> None:
     primary = a_primary()
-    apply_policy(f'{POLICY}\n[alarm]\nping = "https://example.org/ping"\n', None, primary)
+    apply_policy(f'{POLICY}\n[alarm]\nping = "https://example.org/ping"\n', None, primary, a_moment(1))
     standby = a_standby_of(primary)
     a_tick(standby, a_moment(6))
 
     good, silent = tell(standby, a_moment(6)), tell(standby, a_moment(6, day=30))
     tell(primary, a_moment(6))
 
-    assert (good.troubles, silent.troubles) == (0, 2)
+    assert (good.troubles, silent.troubles) == (0, 3)
     assert any("newest restore point is 7 days old" in body for _, _, body in standby.alarms.published)
+    assert "no preflight is known" in " ".join(standby.alarms.subjects)
     assert (standby.watch.pinged, len(primary.watch.pinged)) == ([], 1)
 
 
@@ -300,7 +341,7 @@ def test_it_makes_no_copies_of_its_copies() -> None:
 
 def test_copies_to_the_region_of_the_backups_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"copy\.region: 'us-east-1' is where the backups are"):
-        apply_policy(POLICY.replace(THERE, "us-east-1"), None, a_world())
+        apply_policy(POLICY.replace(THERE, "us-east-1"), None, a_world(), a_moment(1))
 
 
 # -- pruning there ----------------------------------------------------------------------------------------------------
@@ -328,7 +369,7 @@ def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() ->
     standby = a_standby_of(a_primary(21, 22, 23))
     a_tick(standby, a_moment(6))
     (marked,) = prune(standby, a_moment(6)).mark
-    standby.catalog.forget_points(marked)
+    standby.catalog.forget_points(marked, ["us0a", "eu0a"])
 
     a_tick(standby, a_moment(6, 5))
 
@@ -338,7 +379,7 @@ def test_what_pruning_is_deleting_is_not_taken_up_again_in_the_middle_of_it() ->
 
 def test_a_host_that_left_the_policy_keeps_all_its_copies() -> None:
     primary = a_primary(21, 22, 23)
-    apply_policy(WITHOUT_EU0, None, primary)
+    apply_policy(WITHOUT_EU0, None, primary, a_moment(1))
     standby = a_standby_of(primary)
     a_tick(standby, a_moment(6))
 
@@ -347,7 +388,7 @@ def test_a_host_that_left_the_policy_keeps_all_its_copies() -> None:
 
 def test_a_forgotten_hosts_copies_go_too_and_are_not_made_again() -> None:
     primary = a_primary(20)
-    apply_policy(WITHOUT_EU0, None, primary)
+    apply_policy(WITHOUT_EU0, None, primary, a_moment(1))
     for day in (21, 22, 23):
         a_night(primary, day, ("complete",))
         copy_all(primary, day)

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from chalicelib.core.alarms import Night
-from chalicelib.core.model import HostStatus, Pruning, RunState
+from chalicelib.core.model import Copying, HostStatus, Pruning, RunState, Uncopied
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import REPEAT, TAKE_OVER
 from chalicelib.errors import EbbtideError, PermanentError, TransientError
 from chalicelib.flows.tell import Telling, tell
@@ -26,6 +27,7 @@ def a_world_after(*nights: Night, policy: str = A_POLICY_TEXT) -> FakeWorld:
     world = a_world()
     world.archive.put_once("policies/000001.toml", policy.encode())
     world.catalog.set_policy_version("000001", None)
+    world.catalog.record_preflight(Preflight(a_moment(12, day=22)))
     for night in nights:
         remember(world, night)
     return world
@@ -93,6 +95,38 @@ def test_a_refused_pruning_is_told_from_what_was_recorded() -> None:
     assert without_the_weekly(world) == [
         "prune refused: retention refused to prune: too many would be deleted",
     ]
+
+
+COPYING = f'{A_POLICY_TEXT}\n[copy]\nregion = "eu-central-1"\nretention = {{ daily = 2 }}\n'
+LACKING = (Uncopied("snap-23", "main/2026-11-23/1", NOW, failures=2, why="no key"),)
+
+
+def test_failing_copies_are_told_once_and_that_all_is_well_once_they_are_complete() -> None:
+    world = a_world_after(a_night(23), policy=COPYING)
+    failing = world.catalog.save_copying(Copying("eu-central-1", NOW, LACKING))
+    assert failing is not None
+
+    for minute in (0, 5):
+        tell(world, NOW + timedelta(minutes=minute))
+    world.catalog.save_copying(replace(failing, uncopied=()))
+    tell(world, NOW + timedelta(minutes=10))
+
+    assert without_the_weekly(world) == [
+        "copy failed: 1 snapshot lacks its copy in eu-central-1",
+        "copying to eu-central-1 is well again",
+    ]
+
+
+def test_copies_that_the_policy_no_longer_wants_are_not_well_but_gone() -> None:
+    world = a_world_after(a_night(23), policy=COPYING)
+    world.catalog.save_copying(Copying("eu-central-1", NOW, LACKING))
+    tell(world, NOW)
+    world.archive.put_once("policies/000002.toml", A_POLICY_TEXT.encode())
+    world.catalog.set_policy_version("000002", "000001")
+
+    tell(world, NOW + timedelta(minutes=5))
+
+    assert without_the_weekly(world)[1:] == ["copying to eu-central-1 is no longer in the policy"]
 
 
 def test_before_there_is_a_policy_there_is_no_one_to_tell() -> None:

@@ -1,0 +1,214 @@
+"""The DR region, on real parts: a night in the first one, its copy and its archive in the second, and then the first
+one is gone, with all that it held."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import HTTPClientError
+from enclosed import POWERLESS, in_an_enclosure, without_powers
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.ids import parse_recovery
+from chalicelib.core.model import Recovery, RecoveryState
+from ebbtide_console.sandbox import awkward
+from ebbtide_console.sandbox.cloud import Cloud, running
+from ebbtide_console.sandbox.drill import drill
+from ebbtide_console.sandbox.enrol import Host
+from ebbtide_console.sandbox.geography import FIRST, SECOND
+from ebbtide_console.sandbox.judge import judge
+from ebbtide_console.sandbox.night import back_up
+from ebbtide_console.sandbox.outage import await_copy
+from ebbtide_console.sandbox.stack import Stack
+from ebbtide_console.sandbox.trees import PROBE, Source
+from ebbtide_console.sandbox.waiting import wait_for
+from tests.debian import a_server
+from tests.local.sandbox_parts import client
+from tests.local.test_whole_nights import ENVIRONMENT, LONGEST_SECONDS, ROOT, traces_of
+
+ONCE = Config(retries={"total_max_attempts": 1})
+EVERY_SERVICE = {
+    "ec2": "describe_snapshots",
+    "dynamodb": "list_tables",
+    "s3": "list_buckets",
+    "ssm": "describe_parameters",
+    "lambda": "list_functions",
+}
+
+
+def tell(line: str) -> None:
+    """Into what pytest shows of a test that fails."""
+    print(line)
+
+
+@contextmanager
+def a_place() -> Iterator[Path]:
+    """Where each host's own user gets through to its tree."""
+    with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+def the_standby(cloud: Cloud) -> Stack:
+    assert cloud.standby is not None
+    return cloud.standby
+
+
+def a_debian_host(place: Path) -> Host:
+    root = place / "us0"
+    subprocess.run(["cp", "-a", str(a_server()), str(root)], check=True)
+    awkward.grow(root / "srv/awkward")
+    for package in (root / "var/cache/apt/archives").glob("*.deb"):  # the agent leaves them out
+        package.unlink()
+    return Host(place / "hosts/us0", Source("us0", root, "Debian", probe=PROBE))
+
+
+def a_plain_host(place: Path) -> Host:
+    awkward.grow_plain(place / "us0")
+    return Host(place / "hosts/us0", Source("us0", place / "us0", "a tree", whole_system=False))
+
+
+def lose_the_first_region(cloud: Cloud) -> None:
+    """What is asked there has no answer, and of all that it held only what crossed over is left."""
+    world = cloud.stack.world
+    held = [each.id for each in (*world.volumes.find_volumes({}), *world.volumes.find_snapshots({}))]
+    assert len(held) == 2
+
+    cloud.sandbox.lose(cloud.sandbox.first)
+
+    for service, operation in EVERY_SERVICE.items():
+        with pytest.raises(HTTPClientError):
+            getattr(boto3.client(service, region_name=FIRST, config=ONCE), operation)()  # type: ignore[call-overload]
+    assert not any(map(cloud.sandbox.substrate.has_disk, held))
+
+
+def what_is_there(cloud: Cloud) -> dict[str, list[str]]:
+    """The roles of the second region's disks, every bucket, the second region's parameters of ours."""
+    volumes = the_standby(cloud).world.volumes
+    s3, ssm = (client(name, cloud.sandbox.endpoint, SECOND) for name in ("s3", "ssm"))
+    return {
+        "volumes": [volume.id for volume in volumes.find_volumes({})],
+        "snapshots": [snapshot.tags[tags.ROLE] for snapshot in volumes.find_snapshots({})],
+        "buckets": [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]],
+        "parameters": [each["Name"] for each in ssm.describe_parameters()["Parameters"] if "ebbtide" in each["Name"]],
+    }
+
+
+ONLY_WHAT_CROSSED_OVER = {
+    "volumes": [],
+    "snapshots": ["copy"],
+    "buckets": [f"ebbtide-dev-archive-123456789012-{SECOND}"],
+    "parameters": ["/ebbtide/main/host-key"],
+}
+
+
+def restored(standby: Stack, host: Host) -> Recovery:
+    """The host's newest point, brought up for good: open until its deadline, once it is known what came out of it."""
+    recovery_id = parse_recovery(standby.invoke("restore", host=host.name, at=None)["recovery"])
+
+    def known() -> Recovery | None:
+        recovery = standby.world.catalog.get_recovery(recovery_id)
+        return recovery if recovery.verdict else None
+
+    return wait_for(f"restore {recovery_id}", known)
+
+
+def is_identical(standby: Stack, host: Host, recovery: Recovery) -> bool:
+    report = wire.parse_recovery_report(standby.world.archive.get(wire.recovery_report_key(recovery.id)))
+    return judge(host.source, standby.world.archive.get(str(report.found))).identical
+
+
+def points(cloud: Cloud, standby: Stack) -> list[str]:
+    """The snapshots of the second region's points, once everything is quiet."""
+    assert cloud.sandbox.quiet()
+    return [point.snapshot_id for point in standby.world.catalog.find_points()]
+
+
+def empty_the_table(standby: Stack) -> None:
+    (table,) = boto3.resource("dynamodb", region_name=standby.region.name).tables.all()
+    for item in table.scan()["Items"]:
+        table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+
+
+@in_an_enclosure
+@pytest.mark.fault("A15")
+def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_real_server(tmp_path: Path) -> None:
+    host = a_debian_host(tmp_path)
+    with running(tmp_path / "state", 0, tell, with_standby=True) as cloud:
+        standby = the_standby(cloud)
+        run = back_up(cloud, [host], tell)
+        copy = await_copy(cloud, run, SECOND)
+        assert cloud.sandbox.quiet()
+
+        lose_the_first_region(cloud)
+        empty_the_table(standby)
+        left = what_is_there(cloud)
+        standby.region.schedule.fire("tick")
+        followed = points(cloud, standby)
+        drilled = drill(cloud, standby, host, tell)
+        recovery = restored(standby, host)
+        (machine,) = standby.world.machines.find({tags.RECOVERY: str(recovery.id)})
+
+        assert (left, followed) == (ONLY_WHAT_CROSSED_OVER, [copy.id])
+        assert drilled.verdict == "proven, identical"
+        assert (recovery.verdict, recovery.state, recovery.point.snapshot_id) == ("proven", RecoveryState.OPEN, copy.id)
+        assert is_identical(standby, host, recovery)
+        assert (machine.state, machine.id) == ("running", recovery.machine_id)
+
+
+@without_powers
+@pytest.mark.fault("A15")
+@pytest.mark.fault("A17")
+def test_a17_with_the_copys_event_lost_and_the_archive_late_the_ticks_of_the_second_region_follow() -> None:
+    with a_place() as place, running(place / "state", 0, tell, with_standby=True) as cloud:
+        standby, host = the_standby(cloud), a_plain_host(place)
+        standby.region.schedule.disable()  # it ticks when it is told to
+        standby.region.bus.drop(lambda event: event["detail"].get("event") == "copySnapshot")
+        cloud.sandbox.objects.replication.stop()
+        run = back_up(cloud, [host], tell)
+        copy = await_copy(cloud, run, SECOND)
+
+        standby.region.schedule.fire("tick")
+        without_reports = points(cloud, standby)
+        cloud.sandbox.objects.replication.resume()
+        unheard = points(cloud, standby)
+        standby.region.schedule.fire("tick")
+        followed = points(cloud, standby)
+        lose_the_first_region(cloud)
+        drilled = drill(cloud, standby, host, tell)
+        empty_the_table(standby)
+        rebuilt = standby.rebuild()
+        recovery = restored(standby, host)
+
+        assert len(standby.region.bus.lost) == 1
+        assert (without_reports, unheard, followed) == ([], [], [copy.id])
+        assert drilled.verdict == "as recorded, identical, not booted"
+        assert rebuilt == "1 runs, 1 results, 1 points, 1 recoveries"
+        assert (recovery.verdict, is_identical(standby, host, recovery)) == ("as recorded", True)
+        assert (cloud.sandbox.work.faults, standby.region.functions.dead_letters) == ([], [])
+
+
+def test_ctrl_c_in_the_outage_leaves_nothing_behind(tmp_path: Path) -> None:
+    awkward.grow_plain(tmp_path / "tree")
+    with a_place() as state:
+        words = ["sandbox", "--state", str(state), "night", "--tree", str(tmp_path / "tree"), "--second-region"]
+        begun = subprocess.Popen(
+            [*POWERLESS, sys.executable, "-m", "ebbtide_console", *words],
+            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert begun.stdout is not None
+        next(line for line in begun.stdout if f"{SECOND}: us0: drill: a volume" in line)
+        os.killpg(begun.pid, signal.SIGINT)
+        begun.communicate(timeout=LONGEST_SECONDS)
+
+        assert begun.returncode == 130
+        assert traces_of(state) == []

@@ -1,0 +1,63 @@
+"""Launching where there is room: one token, one machine, whichever type's answer was lost."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from chalicelib.core.model import Machine
+from chalicelib.errors import CapacityError, TokenTakenError, TransientError
+from chalicelib.flows.launching import launch_where_there_is_room
+from chalicelib.ports import LaunchRequest
+from tests.fakes import FakeMachines
+
+SMALL = LaunchRequest("token-1", "t4g.small", "subnet-a", "sg-1", "")
+BOTH = [SMALL, replace(SMALL, instance_type="t4g.medium")]
+
+
+@dataclass
+class MachinesThatLoseAnAnswer(FakeMachines):
+    """The next launch that has an effect is not answered."""
+
+    loses: bool = True
+
+    def launch(self, request: LaunchRequest) -> Machine:
+        launched = super().launch(request)
+        if self.loses:
+            self.loses = False
+            raise TransientError("no answer")
+        return launched
+
+
+def test_the_first_type_that_has_room_is_launched() -> None:
+    machines = FakeMachines(no_capacity_for={"t4g.small"})
+
+    launched = launch_where_there_is_room("run main", BOTH, machines)
+
+    assert [request.instance_type for request in machines.requests] == ["t4g.medium"]
+    assert list(machines.by_id) == [launched.id]
+
+
+def test_the_machine_of_a_lost_answer_is_found_behind_a_type_that_has_room_again() -> None:
+    machines = MachinesThatLoseAnAnswer(no_capacity_for={"t4g.small"})
+    with pytest.raises(TransientError, match="no answer"):
+        launch_where_there_is_room("run main", BOTH, machines)
+    machines.no_capacity_for = set()
+
+    launched = launch_where_there_is_room("run main", BOTH, machines)
+
+    assert list(machines.by_id) == [launched.id]
+
+
+def test_a_token_of_some_other_request_is_not_taken_for_a_lack_of_room() -> None:
+    machines = FakeMachines()
+    machines.launch(replace(SMALL, user_data="another"))
+
+    with pytest.raises(TokenTakenError):
+        launch_where_there_is_room("run main", BOTH, machines)
+
+
+def test_without_any_room_it_is_told_what_was_tried_and_where() -> None:
+    machines = FakeMachines(no_capacity_for={"zone-a"})
+
+    with pytest.raises(CapacityError, match=r"run main: no capacity for any of t4g\.small, t4g\.medium in zone-a"):
+        launch_where_there_is_room("run main", BOTH, machines)
