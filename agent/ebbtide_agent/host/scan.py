@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from ebbtide_agent.host.index import ROOT, STAT, TOO_YOUNG, Record
 from ebbtide_agent.host.selection import Selection, Undecidable
 
-# A change in the same tick of the clock leaves no trace, and a tick can be two seconds long.
-YOUNG_NS = 2 * 10**9
+# A change in the same tick of the clock leaves no trace, and neither does one through a memory map until the kernel has
+# written the page back, half a minute later: what changed within a minute before the scan may look the same next time.
+YOUNG_NS = 60 * 10**9
 # The names of hard links are what the scan keeps in memory.
 MOST_LINKED_NAMES = 200_000
 
@@ -56,7 +57,8 @@ def scan(tree: Tree, tally: Tally) -> Iterator[Record]:
 
     Raises Undecidable when only a full push can tell what is in the tree.
     """
-    top = os.lstat(tree.root)
+    # The root may be a link to the directory that is meant.
+    top = os.lstat(tree.root + b"/.")
     ages = _Ages(tree.young_ns)
     yield _record(ROOT, top, ages.young_ns(top.st_dev, tree.root), tally)
     pending = [(ROOT, _names(tree.root))]

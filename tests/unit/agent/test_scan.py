@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,6 +147,15 @@ def test_a_directory_that_cannot_be_read_is_left_to_rsync(tmp_path: Path) -> Non
 
     with pytest.raises(Undecidable, match="closed cannot be read"):
         scanned(tmp_path)
+
+
+def test_a_root_that_is_a_link_is_the_directory_it_leads_to(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to(tree)
+
+    records = list(scan(Tree(os.fsencode(tmp_path / "root"), Selection([]), False, NEVER_NS), Tally()))
+
+    assert records == list(scan(Tree(os.fsencode(tree), Selection([]), False, NEVER_NS), Tally()))
+    assert stat.S_ISDIR(STAT.unpack(records[0][1])[0])
 
 
 def test_what_goes_away_meanwhile_is_not_there(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Host:
         self.paths = HostPaths(place / "etc", place / "state")
         self.config: Config = replace(A_CONFIG, root=self.tree)
         # Whatever was made in a test is old by then.
-        self.now = datetime.now(UTC) + timedelta(minutes=1)
+        self.now = datetime.now(UTC) + timedelta(hours=1)
         self.said: list[str] = []
 
     def take(self, generation: "int | None") -> Survey:
