@@ -1,7 +1,7 @@
 """A push by the index against plain rsync, through a real sshd, gate and confined rsync.
 
-`PYTHONPATH=agent python -m bench.push TREE` works on a copy of TREE (files above 2 MB left out) and pushes it twice: for
-host us0 as the agent does, for host eu0 by the plain rsync that everyone would use. Both go the same way to the same
+`PYTHONPATH=agent python -m bench.push TREE` copies TREE (but for files above 2 MB) and pushes the copy twice: for host
+us0 as the agent does, for host eu0 by the plain rsync that everyone would use. Both go the same way to the same
 receiver, in turns. Needs root.
 """
 
