@@ -155,17 +155,21 @@ class Editor:
         os.chown(self._any(first), 1 + second % 5, second % 3, follow_symlinks=False)
 
     def set_attribute(self, first: int, second: int) -> None:
-        os.setxattr(self._file(first), b"user.note", b"%d" % second)
+        path = self._any(first, lambda found: stat.S_IFMT(found.st_mode) in (stat.S_IFREG, stat.S_IFDIR))
+        os.setxattr(path, b"user.note", b"%d" % second)
 
     def remove_attribute(self, first: int, _: int) -> None:
-        path = self._any(first, lambda found: stat.S_ISREG(found.st_mode))
+        path = self._any(first, lambda found: found.st_size < LARGE_BYTES and not stat.S_ISLNK(found.st_mode))
         for name in os.listxattr(path):
             os.removexattr(path, name)
 
     def set_acl(self, first: int, second: int) -> None:
         whole = acl((OWNER, 6, NO_ID), (USER, 4, 1000 + second % 3), (OWNING_GROUP, 4, NO_ID), (GROUP, 5, 7),
                     (MASK, 7, NO_ID), (OTHER, 0, NO_ID))  # fmt: skip
-        os.setxattr(self._file(first), b"system.posix_acl_access", whole)
+        path = self._any(first, lambda found: not stat.S_ISLNK(found.st_mode))
+        os.setxattr(path, b"system.posix_acl_access", whole)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            os.setxattr(path, b"system.posix_acl_default", whole)
 
     def set_capability(self, first: int, second: int) -> None:
         os.setxattr(self._file(first), b"security.capability", awkward.capability(1 << second % 20))
