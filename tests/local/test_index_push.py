@@ -215,6 +215,22 @@ def test_what_stayed_linked_and_nobody_touched_is_mended_by_the_weekly_push(host
     assert_same(stored(store), host.expected())
 
 
+@pytest.mark.fault("H9", lacks="a checksum sample, for what changed and kept its change time, too")
+@pytest.mark.parametrize("place", ["d/two", "large"])
+def test_a_change_that_kept_size_and_time_arrives_the_next_night(host: Host, place: str) -> None:
+    host.back_up()
+    path = host.tree / place
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"?")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    host.back_up()
+
+    with (host.receiver.tree("us0") / place).open("rb") as file:
+        assert file.read(1) == b"?"
+
+
 def test_a_large_file_is_changed_where_it_is(host: Host) -> None:
     host.back_up()
     before = (host.receiver.tree("us0") / "large").stat().st_ino
