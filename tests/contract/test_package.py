@@ -488,10 +488,25 @@ def test_the_longest_user_data_fits() -> None:
 
 def the_role_of_web1() -> list[dict[str, Any]]:
     """As docs/deployment.md gives it to a host with a volume of its own."""
-    documented = (ROOT / "docs" / "deployment.md").read_text()
-    (policy,) = re.findall(r"```json\n(.*?)```", documented, re.DOTALL)
-    statements: list[dict[str, Any]] = json.loads(policy)["Statement"]
+    (statements,) = (each for each in documented_policies() if "events:PutEvents" in json.dumps(each))
     return statements
+
+
+def documented_policies() -> list[list[dict[str, Any]]]:
+    """The statements of every policy in docs/deployment.md."""
+    documented = (ROOT / "docs" / "deployment.md").read_text()
+    return [json.loads(policy)["Statement"] for policy in re.findall(r"```json\n(.*?)```", documented, re.DOTALL)]
+
+
+def test_the_documented_key_allows_a_vault_what_its_function_asks_of_the_key(template: package.Template) -> None:
+    (of_the_key,) = (each for each in documented_policies() if "kms:ViaService" in json.dumps(each))
+    role = functions_of(template)["copy"]["Role"]["Fn::GetAtt"][0]
+    (asked,) = (s for s in role_policy(template, role)["Statement"] if s["Sid"] == "ReadWhatIsUnderTheirKeyThroughEc2")
+
+    (allowed,) = (each for each in of_the_key if "VAULT" in json.dumps(each["Principal"]))
+
+    assert sorted(allowed["Action"]) == asked["Action"]
+    assert asked["Resource"][0]["Fn::If"][1] == {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${PrimaryAccount}:key/*"}
 
 
 def web1_may_write(key: str) -> bool:

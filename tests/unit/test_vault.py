@@ -35,7 +35,7 @@ MOST_CALLS = 120
 def a_primary(*days: int, policy: str = POLICY) -> FakeWorld:
     """Nights have gone by, and nothing was offered yet."""
     primary = replace(a_world(), settings=replace(some_settings(), vault_account=OURS))
-    apply_policy(policy, None, primary)
+    apply_policy(policy, None, primary, a_moment(1))
     for day in days:
         a_night(primary, day)
     return primary
@@ -297,7 +297,7 @@ def test_no_policy_of_the_other_account_makes_it_keep_less_than_its_own_deployme
         a_night(primary, day)
         a_morning(primary, vault, day)
     gone = A_POLICY_TEXT if change == "nothing" else POLICY.replace("retention = { daily = 2 }", change)
-    apply_policy(gone, None, primary)
+    apply_policy(gone, None, primary, a_moment(1))
     all_arrives(primary, vault)
 
     a_tick(vault, a_moment(6))
@@ -362,7 +362,7 @@ def test_a_host_that_was_forgotten_in_the_other_account_keeps_its_copies() -> No
     primary = a_primary(20)
     vault = a_vault_of(primary)
     a_morning(primary, vault, 20)
-    apply_policy(without_eu0, None, primary)
+    apply_policy(without_eu0, None, primary, a_moment(1))
     for day in (21, 22, 23):
         a_night(primary, day, ("complete",))
         a_morning(primary, vault, day)
@@ -377,7 +377,7 @@ def test_a_host_that_was_forgotten_in_the_other_account_keeps_its_copies() -> No
 def test_an_offer_waits_for_the_policy_that_wants_it() -> None:
     """By an older one it might be declined, and that is for ever."""
     primary = a_primary(21, 22, 23, policy=POLICY.replace("daily = 2", "daily = 1"))
-    apply_policy(POLICY, None, primary)
+    apply_policy(POLICY, None, primary, a_moment(1))
     vault = a_vault_of(primary)
     offer_snapshots(primary, a_moment(5))
     all_arrives(primary, vault, but="policies/000002")
@@ -419,7 +419,7 @@ def test_a_policy_cannot_name_a_vault_that_the_deployment_does_not_know() -> Non
     with pytest.raises(
         ConfigError, match=r"vault\.account: '210987654321', expected no vault.*VaultAccount=210987654321"
     ):
-        apply_policy(POLICY, None, a_world())
+        apply_policy(POLICY, None, a_world(), a_moment(1))
 
 
 def test_the_vault_offers_nothing_makes_no_backups_and_takes_no_policy() -> None:
@@ -433,7 +433,7 @@ def test_the_vault_offers_nothing_makes_no_backups_and_takes_no_policy() -> None
     with pytest.raises(Refused, match="standby"):
         run_now("main", vault, a_moment(7), new_nonce=lambda: "0" * 32)
     with pytest.raises(ConfigError, match="standby"):
-        apply_policy(POLICY, None, vault)
+        apply_policy(POLICY, None, vault, a_moment(1))
 
 
 # -- crashes ----------------------------------------------------------------------------------------------------------
