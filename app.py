@@ -6,8 +6,8 @@ EC2's only say that it is worth looking again, and so does the tick: whichever c
 A host's report is recorded, no more: thousands come within minutes, and nothing follows from a single one.
 When a run closes, `copy` sends its snapshot to the DR region and offers it to the vault, and `prune` applies retention;
 a `drill` or a `restore` opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its
-run or recovery. Whatever ends wakes `tell_operators`, which tells what is wrong and was not told yet; so does the
-tick, once an hour.
+run or recovery, and every noon `preflight` looks whether the next night has what it needs. Whatever ends wakes
+`tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -29,11 +29,13 @@ from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayErro
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
 from chalicelib.flows.copy import copy_snapshots
+from chalicelib.flows.cost import cost_of_a_month
 from chalicelib.flows.forget import forget_host as forget_the_host
 from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
 from chalicelib.flows.hold import release as release_snapshot
 from chalicelib.flows.offer import offer_snapshots
+from chalicelib.flows.preflight import preflight as look_ahead
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
 from chalicelib.flows.reconcile import Outcome, reconcile
@@ -70,6 +72,15 @@ def sweep(event: CloudWatchEvent) -> None:
     for fault in swept.faults:
         log.warning("could not be swept", why=fault)
     log.info("swept", removed={removal.id: removal.why for removal in swept.removed})
+
+
+@app.lambda_function(name="preflight")
+def preflight(event: Payload, context: Any) -> dict[str, Any]:
+    """Once a day, by a schedule of the template, and for an operator who has mended something."""
+    looked = look_ahead(the_world(), the_time())
+    for trouble in looked.troubles:
+        log.warning("found by day", kind=trouble.kind.value, what=trouble.what)
+    return wire.looked(looked)
 
 
 @app.lambda_function(name="reconcile_run")
@@ -160,6 +171,12 @@ def drill(event: Payload, context: Any) -> dict[str, Any]:
 def restore(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_recovery_request(event)
     return wire.recovery_payload(open_restore(request, the_world(), the_time()))
+
+
+@app.lambda_function(name="cost")
+def cost(event: Payload, context: Any) -> dict[str, Any]:
+    estimated, budget = cost_of_a_month(the_world())
+    return wire.priced(estimated, budget)
 
 
 @app.lambda_function(name="prune")

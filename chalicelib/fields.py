@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from chalicelib.core.model import SCHEMA
+from chalicelib.core.model import SCHEMA, Disk
 from chalicelib.errors import PermanentError
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -47,6 +47,12 @@ class Fields:
         if value != int(value) or isinstance(self.values[name], float):
             raise self._fault(name, value, "a whole number")
         return int(self.values[name])
+
+    def count(self, name: str) -> int:
+        number = self.number(name)
+        if number < 0:
+            raise self._fault(name, number, "0 or more")
+        return number
 
     def maybe_number(self, name: str) -> int | None:
         return None if self.values.get(name) is None else self.number(name)
@@ -105,6 +111,19 @@ class Fields:
 
     def _fault(self, name: str, value: Any, expected: str) -> PermanentError:
         return PermanentError(f"{self.what}: {name} is {repr(value)[:80]}, expected {expected}")
+
+
+def read_disk(fields: Fields | None) -> Disk | None:
+    """How full a disk is, as the wire and the table both write it. Raises PermanentError."""
+    if fields is None:
+        return None
+    return Disk(
+        size=fields.count("size"),
+        used=fields.count("used"),
+        free=fields.count("free"),
+        inodes=fields.count("inodes"),
+        inodes_used=fields.count("inodes_used"),
+    )
 
 
 def read(what: str, body: bytes | str | Mapping[str, Any]) -> Fields:

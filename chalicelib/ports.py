@@ -21,6 +21,7 @@ from chalicelib.core.model import (
     SnapshotLock,
     Volume,
 )
+from chalicelib.core.preflight import Key, Preflight, Quota, QuotaName
 from chalicelib.core.retention import Rules
 from chalicelib.core.telling import Told
 
@@ -52,6 +53,9 @@ class Machines(Protocol):
         Raises CapacityError, TokenSpentError when that one is gone, TokenTakenError when it was another request.
         """
 
+    def would_launch(self, request: LaunchRequest) -> None:
+        """Raises what EC2 has against the request; nothing is launched. Whether there is room it does not say."""
+
     def terminate(self, machine_id: str) -> None:
         """Absent is success."""
 
@@ -67,6 +71,12 @@ class Volumes(Protocol):
     def create_volume(
         self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
     ) -> Volume: ...
+
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        """Ask EBS to make it as large; it takes a while, and refuses for hours after the last time."""
+
+    def is_growing(self, volume_id: str) -> bool:
+        """Whether that is still under way, so that its machine would not see all of it."""
 
     def attach(self, volume_id: str, machine_id: str) -> None:
         """Attach; already attached to that machine is success."""
@@ -218,10 +228,33 @@ class Catalog(Protocol):
     def find_pruning(self) -> Pruning | None:
         """The latest; None when there was none."""
 
+    def record_preflight(self, preflight: Preflight) -> None:
+        """The latest stays, in whatever order they come."""
+
+    def find_preflight(self) -> Preflight | None:
+        """The latest; None when there was none."""
+
     def find_told(self) -> list[Told]: ...
 
     def save_told(self, told: Told) -> Told | None:
         """Write if the stored version is still `told.version` (0: absent); what is stored, or None if too late."""
+
+
+class Account(Protocol):
+    """What the account holds for us, and how much it lets us have; only ever looked at."""
+
+    def default_key(self, region: str) -> str:
+        """What EBS encrypts new volumes and copies with there."""
+
+    def look_at_key(self, region: str, key_id: str) -> Key:
+        """Its state, and whether a dry use of it goes well."""
+
+    def find_quota(self, region: str, name: QuotaName) -> Quota:
+        """The account's limit there, and how much of it is used now, by whomever."""
+
+    def vcpus_of(self, instance_types: Iterable[str]) -> Mapping[str, int]: ...
+
+    def has_parameter(self, name: str) -> bool: ...
 
 
 class Lambdas(Protocol):
@@ -298,6 +331,7 @@ class World:
     archive: Archive
     receipts: Archive
     catalog: Catalog
+    account: Account
     lambdas: Lambdas
     alarms: Alarms
     watch: Watch

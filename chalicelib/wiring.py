@@ -7,6 +7,7 @@ from functools import cache, partial
 
 import boto3
 
+from chalicelib.aws.account import AwsAccount
 from chalicelib.aws.address import Route53Address
 from chalicelib.aws.alarms import SnsAlarms
 from chalicelib.aws.archive import S3Archive
@@ -45,6 +46,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         archive=S3Archive(clients, setting("EBBTIDE_BUCKET")),
         receipts=S3Archive(clients, setting("EBBTIDE_RECEIPTS")),
         catalog=DynamoCatalog(clients, setting("EBBTIDE_TABLE")),
+        account=AwsAccount(clients, region),
         lambdas=AwsLambdas(clients, setting("EBBTIDE_FUNCTION_PREFIX")),
         alarms=SnsAlarms(clients, setting("EBBTIDE_TOPIC_PREFIX")),
         watch=HttpsWatch(),

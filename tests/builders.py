@@ -8,6 +8,7 @@ from typing import Any
 from chalicelib.core import tags
 from chalicelib.core.alarms import Facts, Night
 from chalicelib.core.model import (
+    Disk,
     ExpectedHost,
     HostResult,
     HostStatus,
@@ -24,6 +25,7 @@ from chalicelib.core.model import (
     Volume,
 )
 from chalicelib.core.policy import HostPolicy, Policy, ReceiverPolicy, VolumePolicy
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.retention import Rules
 
 A_DAY = date(2026, 11, 23)
@@ -67,6 +69,12 @@ def a_run(
         snapshot_id=snapshot_id,
         closed=opened + timedelta(hours=1) if state.is_final else None,
     )
+
+
+def a_disk(used_gib: float = 20, size_gib: float = 80) -> Disk:
+    """Inodes are no trouble."""
+    size, used = int(size_gib * 2**30), int(used_gib * 2**30)
+    return Disk(size, used, size - used, inodes=1_000_000, inodes_used=1000)
 
 
 def a_result(host: str = "us0", run_id: RunId | None = None, status: HostStatus = HostStatus.COMPLETE) -> HostResult:
@@ -173,7 +181,9 @@ def a_night(day: int = 23, state: RunState = RunState.DONE, attempt: int = 1, **
 def some_facts(*nights: Night, **changes: Any) -> Facts:
     """The facts of these nights of the receiver `main`, in whatever order, under a policy of us0 and eu0."""
     newest_first = tuple(sorted(nights, key=lambda night: night.run.id, reverse=True))
-    facts = Facts(policy=a_policy(), nights={"main": newest_first}, points=())
+    facts = Facts(
+        policy=a_policy(), nights={"main": newest_first}, points=(), preflight=Preflight(a_moment(12, day=22))
+    )
     return replace(facts, **changes)
 
 
@@ -203,7 +213,7 @@ daily = 7
 """
 
 
-def a_release(run_id: RunId | None = None, attempt: int = 1, clean: bool = True) -> bytes:
+def a_release(run_id: RunId | None = None, attempt: int = 1, clean: bool = True, disk: Disk | None = None) -> bytes:
     """A receiver's word that it has let go of its volume."""
     about = {"schema": 1, "run": str(run_id or a_run_id()), "attempt": attempt, "at": "2026-11-23T02:40:00Z"}
-    return json.dumps({**about, "clean": clean}).encode()
+    return json.dumps({**about, "clean": clean, "disk": vars(disk) if disk else None}).encode()

@@ -21,6 +21,8 @@ from chalicelib.core.model import (
     SnapshotLock,
     Volume,
 )
+from chalicelib.core.preflight import ENABLED, Preflight, Quota, QuotaName
+from chalicelib.core.preflight import Key as KmsKey
 from chalicelib.core.telling import Told
 from chalicelib.errors import CapacityError, EbbtideError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest, Settings, World
@@ -45,13 +47,18 @@ def put_if_absent(shelf: dict[Key, Value], key: Key, value: Value) -> bool:
 
 @dataclass
 class FakeMachines:
-    """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of."""
+    """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of.
+
+    `against` is what EC2 has against types, subnets and groups, whether it is `tried` or launched.
+    """
 
     now: datetime = A_MOMENT
     by_id: dict[str, Machine] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     requests: list[LaunchRequest] = field(default_factory=list)
     no_capacity_for: set[str] = field(default_factory=set)
+    against: dict[str, EbbtideError] = field(default_factory=dict)
+    tried: list[LaunchRequest] = field(default_factory=list)
 
     def find(self, tags: Mapping[str, str]) -> list[Machine]:
         return [machine for machine in self.by_id.values() if carries(machine.tags, tags)]
@@ -80,6 +87,12 @@ class FakeMachines:
             raise TokenSpentError(f"{machine.id} is terminated")
         return machine
 
+    def would_launch(self, request: LaunchRequest) -> None:
+        self.tried.append(request)
+        for what in (request.instance_type, request.subnet, request.security_group):
+            if what in self.against:
+                raise self.against[what]
+
     def terminate(self, machine_id: str) -> None:
         if machine_id in self.by_id:
             self.by_id[machine_id] = replace(self.by_id[machine_id], state="terminated", address=None)
@@ -107,6 +120,9 @@ class FakeVolumes:
     shared: set[str] = field(default_factory=set)
     unshareable: set[str] = field(default_factory=set)
     shared_with: dict[str, set[str]] = field(default_factory=dict)
+    grown: list[tuple[str, int]] = field(default_factory=list)
+    growing: set[str] = field(default_factory=set)
+    growth_fault: EbbtideError | None = None
     created: int = 0
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
@@ -130,6 +146,15 @@ class FakeVolumes:
         self.made_from[volume.id] = snapshot_id
         self.volumes[volume.id] = volume
         return volume
+
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        self.grown.append((volume_id, size_gib))
+        if self.growth_fault:
+            raise self.growth_fault
+        self.volumes[volume_id] = replace(self.volumes[volume_id], size_gib=size_gib)
+
+    def is_growing(self, volume_id: str) -> bool:
+        return volume_id in self.growing
 
     def attach(self, volume_id: str, machine_id: str) -> None:
         if self.volumes[volume_id].zone != self.machines.by_id[machine_id].zone:
@@ -227,6 +252,39 @@ class FakeCopies:
 
 
 @dataclass
+class FakeAccount:
+    """Everything is there and allowed; a test says what is not. What is `unseen` raises what it says, by name."""
+
+    keys: dict[str, KmsKey] = field(default_factory=dict)
+    default: str = "key-1"
+    limits: dict[tuple[str, QuotaName], float] = field(default_factory=dict)
+    used: dict[tuple[str, QuotaName], float] = field(default_factory=dict)
+    missing_parameters: set[str] = field(default_factory=set)
+    unseen: dict[str, EbbtideError] = field(default_factory=dict)
+
+    def default_key(self, region: str) -> str:
+        return self._seen(f"{self.default} of {region}") and self.default
+
+    def look_at_key(self, region: str, key_id: str) -> KmsKey:
+        return self.keys.get(self._seen(key_id), KmsKey(key_id, region, ENABLED))
+
+    def find_quota(self, region: str, name: QuotaName) -> Quota:
+        place = (region, QuotaName(self._seen(name)))
+        return Quota(name, region, self.limits.get(place, 1_000_000), self.used.get(place, 0))
+
+    def vcpus_of(self, instance_types: Iterable[str]) -> Mapping[str, int]:
+        return dict.fromkeys(instance_types, 2)
+
+    def has_parameter(self, name: str) -> bool:
+        return self._seen(name) not in self.missing_parameters
+
+    def _seen(self, what: str) -> str:
+        if what in self.unseen:
+            raise self.unseen[what]
+        return what
+
+
+@dataclass
 class FakeAddress:
     names: dict[str, str] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
@@ -269,6 +327,7 @@ class FakeCatalog:
     copying: dict[str, Copying] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     pruning: Pruning | None = None
+    preflight: Preflight | None = None
     told: dict[str, Told] = field(default_factory=dict)
 
     def policy_version(self) -> str | None:
@@ -376,6 +435,12 @@ class FakeCatalog:
     def find_pruning(self) -> Pruning | None:
         return self.pruning
 
+    def record_preflight(self, preflight: Preflight) -> None:
+        self.preflight = max(preflight, self.preflight or preflight, key=lambda each: each.at)
+
+    def find_preflight(self) -> Preflight | None:
+        return self.preflight
+
     def find_told(self) -> list[Told]:
         return [self.told[about] for about in sorted(self.told)]
 
@@ -436,6 +501,7 @@ class FakeWorld(World):
     archive: FakeArchive
     receipts: FakeArchive
     catalog: FakeCatalog
+    account: FakeAccount
     lambdas: FakeLambdas
     alarms: FakeAlarms
     watch: FakeWatch
@@ -453,6 +519,7 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         archive=archive,
         receipts=archive,
         catalog=catalog or FakeCatalog(),
+        account=FakeAccount(),
         lambdas=FakeLambdas(),
         alarms=FakeAlarms(),
         watch=FakeWatch(),
@@ -529,6 +596,7 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         archive=Fused(world.archive, fuse),
         receipts=Fused(world.receipts, fuse),
         catalog=Fused(world.catalog, fuse),
+        account=Fused(world.account, fuse),
         lambdas=Fused(world.lambdas, fuse),
         alarms=Fused(world.alarms, fuse),
         watch=Fused(world.watch, fuse),

@@ -24,7 +24,7 @@ QUIET = timedelta(hours=12)
 RUN = own_run("web1", DONE)
 A_REPORT = json.loads((Path(__file__).parent / "contract" / "wire" / "host-report.json").read_text())
 
-POLICY_TEXT = f"""{A_POLICY_TEXT}
+OWN_HOST = f"""
 [restore]
 instance = {{ arm64 = "t4g.medium" }}
 
@@ -33,6 +33,7 @@ id          = "web1"
 target      = "volume"
 instance_id = "{INSTANCE}"
 """
+POLICY_TEXT = f"{A_POLICY_TEXT}{OWN_HOST}"
 
 
 def a_policy_with_web1() -> Policy:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from chalicelib import wire
-from chalicelib.core.model import RecoveryId, RunId
+from chalicelib.core.model import Disk, RecoveryId, RunId
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import open_drill, recover
@@ -28,7 +28,9 @@ def a_world_with_a_past(statuses: Iterable[str] = ("complete", "complete")) -> F
     return world
 
 
-def a_night(world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "complete")) -> RunId:
+def a_night(
+    world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "complete"), disk: Disk | None = None
+) -> RunId:
     """Opened, pushed to, released, snapshotted, closed."""
     run_id = an_open_night(world, day)
     run = world.catalog.get_run(run_id)
@@ -37,7 +39,7 @@ def a_night(world: FakeWorld, day: int, statuses: Iterable[str] = ("complete", "
         told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
         report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
         world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
-    world.archive.put_once(f"runs/{run_id}/released/1.json", a_release(run_id))
+    world.archive.put_once(f"runs/{run_id}/released/1.json", a_release(run_id, disk=disk))
     stand_down(world)
     reconcile(run_id, world, a_moment(3, day=day))
     for snapshot_id in world.volumes.snapshots:

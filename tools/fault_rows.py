@@ -41,7 +41,7 @@ RECEIVER = {
     "R2": Row("a receiver is never ready", "replaced once, then failed and told"),
     "R3": Row("the wrong volume, or none", "refused"),
     "R4": Row("the file system turns read-only", "failed, and no snapshot counts"),
-    "R5": Row("the volume is full", "a quota for each host, told, and still a snapshot"),
+    "R5": Row("the volume is full", "a quota for each host, told, larger the next day, and still a snapshot"),
     "R7": Row("the receiver is lost in the middle", "replaced, the volume attached again, the push resumed"),
     "R10": Row("the volume cannot be let go of", "powered off, crash-consistent; what was reported counts"),
     "R11": Row("power-off hangs", "ended past deadline and grace, crash-consistent"),

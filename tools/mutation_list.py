@@ -352,10 +352,10 @@ MUTATIONS = (
     Mutation(
         "word of the release",
         f"{_FLOWS}/observe.py",
-        "clean=frozenset(attempt for attempt in released if _is_clean(run, attempt, world)),",
+        "clean=frozenset(attempt for attempt, notice in notices.items() if notice.clean),",
         "clean=released,",
         "that the receiver's own word is read",
-        _DOORS,
+        _RECONCILE,
     ),
     Mutation(
         "missing at the deadline",

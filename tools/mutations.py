@@ -126,7 +126,7 @@ def _first_failure(tree: Path, tests: Sequence[str]) -> str | None:
     ended = capture(command)
     if ended.returncode == 0:
         return None
-    failed = re.search(r"^(?:FAILED|ERROR) (?P<test>\S+)", ended.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (?P<test>.+?)(?: - |$)", ended.stdout, re.MULTILINE)
     return failed["test"] if failed else f"exit code {ended.returncode}"
 
 

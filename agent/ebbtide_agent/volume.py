@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent import procs
@@ -17,6 +18,7 @@ _FSCK_SECONDS = 3600.0
 # blkid: nothing was found on the device. fsck: up to this, all errors that there were are mended.
 _NOTHING_FOUND = 2
 _MENDED = 1
+_FILL_SECONDS = 600.0
 _MIB = 1 << 20
 
 # Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
@@ -24,6 +26,17 @@ _MAKE = {
     "ext4": ("mkfs.ext4", "-q", "-m", "0", "-I", "512", "-O", "ea_inode"),
     "btrfs": ("mkfs.btrfs", "-q", "-m", "single"),
 }
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How full a file system is: bytes, and inodes, of which some file systems know no limit (0)."""
+
+    size: int
+    used: int
+    free: int
+    inodes: int
+    inodes_used: int
 
 
 def mount(device: Path, place: Path, filesystem: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
@@ -62,6 +75,33 @@ def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:
             raise PermanentError(f"{place} cannot be unmounted: {ended.why}")
         if ended.exit_code != 0:
             time.sleep(_PAUSE_SECONDS)
+
+
+def fill(device: Path) -> str | None:
+    """Let a mounted ext4 reach to the end of a device that became larger; why it does not, if it does not.
+
+    One that reaches it already stays as it is. A directory has no end.
+    """
+    if device.is_dir():
+        return None
+    ended = procs.run(["resize2fs", str(device)], timeout=_FILL_SECONDS)
+    return None if ended.exit_code == 0 else ended.why
+
+
+def measure(place: Path) -> Usage | None:
+    """How full the file system there is, with all that was written; None when it cannot tell any more."""
+    os.sync()
+    try:
+        seen = os.statvfs(place)
+    except OSError:
+        return None
+    return Usage(
+        size=seen.f_blocks * seen.f_frsize,
+        used=(seen.f_blocks - seen.f_bfree) * seen.f_frsize,
+        free=seen.f_bavail * seen.f_frsize,
+        inodes=seen.f_files,
+        inodes_used=seen.f_files - seen.f_ffree,
+    )
 
 
 def _await(device: Path, patience: float) -> None:

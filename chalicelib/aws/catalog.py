@@ -15,6 +15,7 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 | copies' look  | `copying`         | `eu-central-1`                | absent; then its version unchanged  |
 | lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
 | pruning       | `pruning`         | `latest`                      | absent, or not newer than this one  |
+| preflight     | `preflight`       | `latest`                      | absent, or not newer than this one  |
 | what was told | `told`            | `host/us0a`                   | absent; then its version unchanged  |
 
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
@@ -42,6 +43,7 @@ from chalicelib.core.model import (
     Run,
     RunId,
 )
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _ABSENT = "attribute_not_exists(pk)"
 _NEWEST = "attribute_not_exists(pk) OR pruned <= :pruned"
+_NEWEST_LOOK = "attribute_not_exists(pk) OR looked <= :looked"
 _UNCHANGED = "version = :version"
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 _MOST_AT_ONCE = 25
@@ -193,6 +196,14 @@ class DynamoCatalog:
     def find_pruning(self) -> Pruning | None:
         found = self._get("pruning", "latest")
         return items.read_pruning(found) if found else None
+
+    def record_preflight(self, preflight: Preflight) -> None:
+        new = items.item("preflight", "latest", items.preflight_values(preflight))
+        self._put(new, _NEWEST_LOOK, {":looked": new["looked"]})
+
+    def find_preflight(self) -> Preflight | None:
+        found = self._get("preflight", "latest")
+        return items.read_preflight(found) if found else None
 
     def find_told(self) -> list[Told]:
         return [items.read_told(found) for found in self._query("told")]

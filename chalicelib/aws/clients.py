@@ -1,7 +1,7 @@
 """boto3's clients: one session, each client made when it is first needed, because making one takes long."""
 
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_route53 import Route53Client
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
+    from mypy_boto3_ssm import SSMClient
 
 _PATIENT = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
 _ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
@@ -41,6 +42,18 @@ class Clients:
     def ec2_once_in(self, region: str) -> "EC2Client":
         """For CopySnapshot, which has no client token either."""
         return self._session.client("ec2", region_name=region, config=_ONCE)
+
+    @cache  # noqa: B019
+    def kms_in(self, region: str) -> Any:
+        return self._session.client("kms", region_name=region, config=_PATIENT)
+
+    @cache  # noqa: B019
+    def quotas_in(self, region: str) -> Any:
+        return self._session.client("service-quotas", region_name=region, config=_PATIENT)
+
+    @cached_property
+    def ssm(self) -> "SSMClient":
+        return self._session.client("ssm", config=_PATIENT)
 
     @cached_property
     def route53(self) -> "Route53Client":

@@ -1,12 +1,14 @@
 """The catalogue's values as DynamoDB items, and back: every item carries our schema."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from chalicelib.core.advice import Kind
 from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.core.model import (
     SCHEMA,
@@ -27,8 +29,10 @@ from chalicelib.core.model import (
     Uncopied,
 )
 from chalicelib.core.naming import restored_name
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
-from chalicelib.fields import Fields, checked, moment_text
+from chalicelib.core.trouble import Trouble
+from chalicelib.fields import Fields, checked, moment_text, read_disk
 
 Item = dict[str, Any]
 
@@ -67,6 +71,8 @@ def run_values(run: Run) -> Item:
         "snapshot": run.snapshot_id,
         "closed": _maybe(run.closed),
         "why": run.why,
+        "disk": asdict(run.disk) if run.disk else None,
+        "growth_asked": _maybe(run.growth_asked),
         "version": run.version,
     }
 
@@ -89,6 +95,8 @@ def read_run(found: Mapping[str, Any]) -> Run:
         snapshot_id=values.maybe_text("snapshot"),
         closed=values.maybe_moment("closed"),
         why=values.maybe_text("why"),
+        disk=read_disk(values.maybe_part("disk")),
+        growth_asked=values.maybe_moment("growth_asked"),
         version=values.number("version"),
     )
 
@@ -285,6 +293,39 @@ def read_pruning(found: Mapping[str, Any]) -> Pruning:
     missed = values.maybe_moment("missed")
     gone = values.texts("gone") if missed else ()
     return Pruning(values.moment("pruned"), values.maybe_text("refused"), gone, missed)
+
+
+def preflight_values(preflight: Preflight) -> Item:
+    return {"looked": moment_text(preflight.at), "troubles": [_trouble_values(each) for each in preflight.troubles]}
+
+
+def _trouble_values(trouble: Trouble) -> Item:
+    return {
+        "about": trouble.about,
+        "kind": trouble.kind.value,
+        "name": trouble.name,
+        "what": trouble.what,
+        "since": moment_text(trouble.since),
+        "occurrence": trouble.occurrence,
+        "details": list(trouble.details),
+    }
+
+
+def read_preflight(found: Mapping[str, Any]) -> Preflight:
+    values = fields(found)
+    return Preflight(values.moment("looked"), tuple(map(_trouble, values.parts("troubles"))))
+
+
+def _trouble(values: Fields) -> Trouble:
+    return Trouble(
+        about=values.text("about"),
+        kind=values.choice("kind", Kind),
+        name=values.text("name"),
+        what=values.text("what"),
+        since=values.moment("since"),
+        occurrence=values.text("occurrence"),
+        details=values.texts("details"),
+    )
 
 
 def told_values(told: Told) -> Item:

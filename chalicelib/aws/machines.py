@@ -13,8 +13,9 @@ from chalicelib.errors import TokenSpentError
 from chalicelib.ports import LaunchRequest
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import InstanceTypeDef
+    from mypy_boto3_ec2.type_defs import InstanceTypeDef, ReservationResponseTypeDef
 
+_WOULD_HAVE = "DryRunOperation"
 _ABSENT = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
 
 
@@ -53,24 +54,40 @@ class Ec2Machines:
     def launch(self, request: LaunchRequest) -> Machine:
         """Raises CapacityError, and TokenSpentError or TokenTakenError for a token of another machine or request."""
         with told(f"launching a {request.instance_type} for {request.tags.get('Name', 'nobody')}"):
-            answer = self._clients.ec2.run_instances(
-                LaunchTemplate={"LaunchTemplateId": self._launch_template, "Version": "$Latest"},
-                InstanceType=request.instance_type,  # type: ignore[arg-type]
-                SubnetId=request.subnet,
-                SecurityGroupIds=[request.security_group],
-                UserData=request.user_data,
-                ClientToken=request.token,
-                TagSpecifications=[
-                    tagging.on_create("instance", request.tags),
-                    tagging.on_create("volume", _of_the_root_volume(request.tags)),
-                ],
-                MinCount=1,
-                MaxCount=1,
-            )
+            answer = self._run(request, dry=False)
         machine = _machine(answer["Instances"][0])
         if machine.is_gone or machine.is_leaving:
             raise TokenSpentError(f"the token of machine {machine.id} is spent: it is {machine.state}")
         return machine
+
+    def would_launch(self, request: LaunchRequest) -> None:
+        """EC2 checks the request and its permissions, and answers with an error of its own name that it would.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html: DryRun
+        """
+        with told(f"asking for a {request.instance_type} in {request.subnet}, without launching it"):
+            try:
+                self._run(request, dry=True)
+            except ClientError as error:
+                if code_of(error) != _WOULD_HAVE:
+                    raise
+
+    def _run(self, request: LaunchRequest, dry: bool) -> "ReservationResponseTypeDef":
+        return self._clients.ec2.run_instances(
+            DryRun=dry,
+            LaunchTemplate={"LaunchTemplateId": self._launch_template, "Version": "$Latest"},
+            InstanceType=request.instance_type,  # type: ignore[arg-type]
+            SubnetId=request.subnet,
+            SecurityGroupIds=[request.security_group],
+            UserData=request.user_data,
+            ClientToken=request.token,
+            TagSpecifications=[
+                tagging.on_create("instance", request.tags),
+                tagging.on_create("volume", _of_the_root_volume(request.tags)),
+            ],
+            MinCount=1,
+            MaxCount=1,
+        )
 
     def terminate(self, machine_id: str) -> None:
         with told(f"terminating machine {machine_id}"):

@@ -65,6 +65,24 @@ class EbsVolumes:
                 )
             )
 
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        with told(f"growing volume {volume_id} to {size_gib} GiB"):
+            self._clients.ec2.modify_volume(VolumeId=volume_id, Size=size_gib)
+
+    def is_growing(self, volume_id: str) -> bool:
+        """A larger size is there as soon as EBS says `optimizing`; a volume that never changed is not found.
+
+        https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-modifications.html
+        """
+        with told(f"looking how far volume {volume_id} has grown"):
+            try:
+                answer = self._clients.ec2.describe_volumes_modifications(VolumeIds=[volume_id])
+            except ClientError as error:
+                if code_of(error) == "InvalidVolumeModification.NotFound":
+                    return False
+                raise
+        return any(each.get("ModificationState") == "modifying" for each in answer["VolumesModifications"])
+
     def attach(self, volume_id: str, machine_id: str) -> None:
         with told(f"attaching volume {volume_id} to machine {machine_id}"):
             try:
@@ -202,6 +220,7 @@ def _volume(volume: "VolumeTypeDef | VolumeResponseTypeDef") -> Volume:
         size_gib=volume["Size"],
         attached_to=attached[0] if attached else None,
         tags=tagging.read(volume.get("Tags", [])),
+        key=volume.get("KmsKeyId"),
     )
 
 
@@ -214,6 +233,7 @@ def _snapshot(snapshot: "SnapshotTypeDef | SnapshotResponseTypeDef") -> Snapshot
         size_gib=snapshot["VolumeSize"],
         progress=int(snapshot.get("Progress", "").rstrip("%") or 0),
         tags=tagging.read(snapshot.get("Tags", [])),
+        key=snapshot.get("KmsKeyId"),
     )
 
 

@@ -16,6 +16,14 @@ class Kind(StrEnum):
     DRILL_FAILED = "drill failed"
     COPY_FAILED = "copy failed"
     SNAPSHOT_GONE = "snapshot gone"
+    DISK_FILLING = "disk filling"
+    BUDGET = "budget"
+    LAUNCH_REFUSED = "launch refused"
+    KEY_UNUSABLE = "key unusable"
+    QUOTA = "quota"
+    MISSING_PART = "missing part"
+    PREFLIGHT_BLIND = "preflight blind"
+    PREFLIGHT_SILENT = "preflight silent"
 
 
 @dataclass(frozen=True)
@@ -73,5 +81,48 @@ ADVICE: Mapping[Kind, Advice] = {
         "after a run; its points are in the catalogue no longer, and this is told for a day.",
         "Find out who deleted it (`DeleteSnapshot` in CloudTrail), and whether more will follow: a hold keeps what is "
         "left from retention only, a lock from everyone. Copies of it in another region are still there.",
+    ),
+    Kind.DISK_FILLING: Advice(
+        "A receiver's volume is 90 % full when it lets go of it (told again from 95 %), or will be full within 14 days "
+        "if it goes on as on its last nights. Fewer than three nights make no forecast.",
+        "Make `volume.size` of the receiver larger and apply the policy: the volume grows before its next night. What "
+        "does not fit is partial that night.",
+    ),
+    Kind.BUDGET: Advice(
+        "By list prices and the last nights a month costs more than a month of the policy's `budget`. It is an "
+        "estimate: snapshots count by what hosts have sent.",
+        "`ebbtide cost` shows every part and how it came about. Keep fewer points, copy fewer, or raise the budget; "
+        "what it really costs is in AWS's bill.",
+    ),
+    Kind.LAUNCH_REFUSED: Advice(
+        "The daily preflight asked EC2, without launching anything, whether it would launch a machine that a night or "
+        "a restore needs, and it would not: a permission, the image, the type, the subnet or the group.",
+        "Mend what EC2 says before the next window opens, and look again with `ebbtide preflight`.",
+    ),
+    Kind.KEY_UNUSABLE: Advice(
+        "A KMS key that volumes, snapshots or copies are encrypted with is not enabled, is about to be deleted, or "
+        "refuses a dry use.",
+        "Enable it (`aws kms enable-key`) or cancel its deletion (`aws kms cancel-key-deletion`, then enable it). What "
+        "is encrypted with a deleted key is lost for good, every restore point included.",
+    ),
+    Kind.QUOTA: Advice(
+        "What the next night needs does not fit into a quota of the account, or four fifths of the quota are used.",
+        "Ask for more in the console of Service Quotas, which may take days; or free some. EC2's quota of copies "
+        "cannot be raised: copies wait for each other.",
+    ),
+    Kind.MISSING_PART: Advice(
+        "Something that a receiver fetches when it boots is not there: the agent's file in the archive, or its host "
+        "key in the parameter store.",
+        "Put it there again as in docs/deployment.md. A new host key must also be pinned by every host.",
+    ),
+    Kind.PREFLIGHT_BLIND: Advice(
+        "The preflight could not look at something, so that nobody knows whether the next night has it.",
+        "Mostly a permission is missing: compare the function's role with `.chalice/policy-preflight.json`, and let "
+        "the policy of a key of your own allow its account's roles to use it.",
+    ),
+    Kind.PREFLIGHT_SILENT: Advice(
+        "For two days there was no preflight, or none is known at all.",
+        "Look at the log and the schedule of the function `preflight`, then start `ebbtide preflight`. After a rebuild "
+        "of the catalogue that is all there is to do.",
     ),
 }

@@ -14,6 +14,7 @@ from itertools import groupby
 
 from chalicelib.core.advice import Kind
 from chalicelib.core.copy_watch import is_unseen_for_long, laggards
+from chalicelib.core.disk import GIB, Filling, Measured, filling
 from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import (
     Copying,
@@ -29,7 +30,10 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.night_world import status_of
 from chalicelib.core.policy import HostPolicy, Policy
+from chalicelib.core.preflight import Preflight, nothing_was_looked_at
+from chalicelib.core.preflight import subjects as subjects_of_preflight
 from chalicelib.core.recovery import PROVEN
+from chalicelib.core.trouble import Trouble, said
 
 # Verdicts of a drill that compared everything and found it identical, but did not hear the image answer.
 CONTENT_ONLY = "content only"
@@ -66,6 +70,7 @@ class Facts:
     pruning: Pruning | None = None
     enrolled: Mapping[str, datetime] = field(default_factory=dict)
     copying: tuple[Copying, ...] = ()
+    preflight: Preflight | None = None
 
     @cached_property
     def newest(self) -> dict[str, RestorePoint]:
@@ -78,19 +83,6 @@ class Facts:
         return {point.host_id: point for point in self.points if point.proven}
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """Something to be told. Another `occurrence` about the same is told at once, the same one only now and then."""
-
-    about: str
-    kind: Kind
-    name: str
-    what: str
-    since: datetime
-    occurrence: str
-    details: tuple[str, ...] = ()
-
-
 def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
     """Everything that is wrong, by its subject."""
     found = (
@@ -100,6 +92,8 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_gone_snapshots(facts),
         *_failed_drills(facts),
         *_failing_copies(facts, now),
+        *_filling_disks(facts),
+        *_found_by_day(facts, now),
     )
     return tuple(sorted(found, key=lambda trouble: trouble.about))
 
@@ -109,12 +103,18 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     but gone."""
     hosts = [host.id for host in policy.hosts.values()]
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
-    of_hosts = {*map(_host, hosts), *map(_drills, hosts)}
-    return {"pruning", _SNAPSHOTS, *map(_receiver, owners), *of_hosts, *map(_copies, places)}
+    of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers))
+    of_hosts = (*map(_host, hosts), *map(_drills, hosts))
+    own = {"pruning", _SNAPSHOTS, *of_receivers, *of_hosts, *map(_copies, places)}
+    return own | subjects_of_preflight(policy)
 
 
 def _receiver(name: str) -> str:
     return f"receiver/{name}"
+
+
+def _disk(receiver: str) -> str:
+    return f"disk/{receiver}"
 
 
 def _host(host_id: str) -> str:
@@ -331,9 +331,57 @@ def _named(late: Sequence[Uncopied]) -> Iterator[str]:
         yield f"and {len(late) - _MOST_DETAILS} more"
 
 
-def said(moment: datetime) -> str:
-    """A time as messages say it: UTC, to the minute."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+# -- disks ------------------------------------------------------------------------------------------------------------
+
+
+def _filling_disks(facts: Facts) -> Iterator[Trouble]:
+    for name, receiver in facts.policy.receivers.items():
+        measured = [
+            Measured(night.run.closed, night.run.disk)
+            for night in facts.nights.get(name, ())
+            if night.run.closed and night.run.disk
+        ]
+        found = filling(measured)
+        if found is not None and found.is_too_full:
+            yield Trouble(
+                about=_disk(name),
+                kind=Kind.DISK_FILLING,
+                name=f"the volume of receiver {name}",
+                what=f"the volume of receiver {name} {_how_full(found)}",
+                since=max(night.at for night in measured),
+                occurrence="almost full" if found.is_almost_full else "filling",
+                details=(*_figures(found), f"volume.size in the policy: {receiver.volume.size_gib} GiB"),
+            )
+
+
+def _how_full(found: Filling) -> str:
+    if found.inodes_full > found.full:
+        return f"has used {found.inodes_full:.0%} of its inodes"
+    soon = f", and may be full in {found.days_left:.0f} days" if found.days_left is not None else ""
+    return f"is {found.full:.0%} full{soon}"
+
+
+def _figures(found: Filling) -> Iterator[str]:
+    disk = found.disk
+    yield f"{disk.used / GIB:.1f} of {disk.size / GIB:.1f} GiB used, {disk.free / GIB:.1f} GiB free"
+    if disk.inodes:
+        yield f"{disk.inodes_used:,} of {disk.inodes:,} inodes used"
+    if found.bytes_a_day is not None:
+        yield f"growth: {found.bytes_a_day / GIB:+.2f} GiB a day, by the median of its last nights"
+
+
+# -- what was found out by day ----------------------------------------------------------------------------------------
+
+
+def _found_by_day(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """What the latest preflight found, of what the policy still has; and that there was none."""
+    known = subjects_of_preflight(facts.policy)
+    if facts.preflight is not None:
+        yield from (trouble for trouble in facts.preflight.troubles if trouble.about in known)
+    first = min((night.run.opened for nights in facts.nights.values() for night in nights), default=None)
+    silence = nothing_was_looked_at(facts.preflight, first, now)
+    if silence is not None:
+        yield silence
 
 
 def _printable(text: str) -> str:

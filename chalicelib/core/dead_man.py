@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from chalicelib.core.alarms import Facts, Trouble, said
+from chalicelib.core.alarms import Facts
 from chalicelib.core.ids import OWN_VOLUMES
 from chalicelib.core.model import RestorePoint, Run, RunState
 from chalicelib.core.policy import Policy
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
+from chalicelib.core.trouble import Trouble, said
 
 # Nobody reads more lines of a list than this.
 _MOST_LINES = 200

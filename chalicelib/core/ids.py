@@ -88,6 +88,11 @@ def launch_token(owner: RunId | RecoveryId, attempt: int) -> str:
     return _token(f"{owner}#{attempt}")
 
 
+def trial_token(machine: str, at: str) -> str:
+    """RunInstances' ClientToken for a dry run, which must not be that of any other request."""
+    return _token(f"trial of {machine} at {at}")
+
+
 def volume_token(run: RunId, zone: str) -> str:
     """CreateVolume's ClientToken for the data volume made for a run in a zone: the same for every try of the run, and
     another for every run, because a lost volume's token is never asked for again."""

@@ -85,12 +85,24 @@ class HostResult:
 
 
 @dataclass(frozen=True)
+class Disk:
+    """How full a receiver's file system was when it let go: bytes, and inodes, whose limit may be none (0)."""
+
+    size: int
+    used: int
+    free: int
+    inodes: int
+    inodes_used: int
+
+
+@dataclass(frozen=True)
 class Run:
     """One receiver's night, or that of a host with a volume of its own: then it is opened when the host was done, and
     its deadline is the end of the host's promise to leave the volume alone.
 
     `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
-    what ended it otherwise than done, or what stands in the way.
+    what ended it otherwise than done, or what stands in the way. `disk` is what its last
+    receiver measured; `growth_asked` is when its volume was to become larger.
     """
 
     id: RunId
@@ -106,6 +118,8 @@ class Run:
     snapshot_id: str | None = None
     closed: datetime | None = None
     why: str | None = None
+    disk: Disk | None = None
+    growth_asked: datetime | None = None
     version: int = 0
 
 
@@ -131,7 +145,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Volume:
-    """An EBS volume of ours. `state` is EC2's word: creating, available, in-use, deleting, error."""
+    """An EBS volume of ours. `state` is EC2's word: creating, available, in-use, deleting, error.
+
+    `key` is the KMS key it is encrypted with.
+    """
 
     id: str
     state: str
@@ -139,11 +156,12 @@ class Volume:
     size_gib: int
     attached_to: str | None
     tags: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An EBS snapshot of ours. `state` is EC2's word: pending, completed, error, …"""
+    """An EBS snapshot of ours. `state` is EC2's word: pending, completed, error, … `key` is as of volumes."""
 
     id: str
     state: str
@@ -152,6 +170,7 @@ class Snapshot:
     size_gib: int
     progress: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from chalicelib.core.night_actions import (
     Action,
     AllowNetworks,
     CreateVolume,
+    GrowVolume,
     LaunchReceiver,
     PointAddress,
     TakeSnapshot,
@@ -55,6 +56,8 @@ MOST_UNREADY = 2
 # Machines in one night, the first included; and the time below which another one is not worth its start.
 MOST_MACHINES = 3
 LEAST_TIME_LEFT = timedelta(minutes=10)
+# A volume is larger within seconds as a rule; the night goes on without, and the next one fills what came of it.
+GROWS_WITHIN = timedelta(minutes=10)
 
 
 def plan(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
@@ -98,6 +101,8 @@ def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Ac
         return _make_volume(run, world)
     if volume.state == "creating":
         return (Wait(f"volume {volume.id} is being created"),)
+    if growth := _growth(run, volume, world, now):
+        return growth
     if volume.id not in world.briefed:
         return (WriteBrief(volume.id),)
     if machines:
@@ -114,6 +119,17 @@ def _make_volume(run: Run, world: NightWorld) -> tuple[Action, ...]:
     snapshot, wanted = world.newest, world.receiver.volume.size_gib
     size = max(wanted, snapshot.size_gib if snapshot else 0)
     return (CreateVolume(zone_of_tonight(run, world), size, snapshot.id if snapshot else None),)
+
+
+def _growth(run: Run, volume: Volume, world: NightWorld, now: datetime) -> tuple[Action, ...]:
+    """Before it is attached: the receiver fills the device that it boots with. What does not grow in time stays."""
+    wanted = world.receiver.volume.size_gib
+    if run.growth_asked is None:
+        is_small = volume.state == "available" and volume.size_gib < wanted
+        return (GrowVolume(volume.id, wanted),) if is_small else ()
+    if volume.id in world.growing and now < run.growth_asked + GROWS_WITHIN:
+        return (Wait(f"volume {volume.id} is growing to {wanted} GiB"),)
+    return ()
 
 
 def _why_stranded(run: Run, world: NightWorld) -> str:

@@ -21,6 +21,14 @@ class CreateVolume:
 
 
 @dataclass(frozen=True)
+class GrowVolume:
+    """Asked for once a run, whatever comes of it: a night with a volume that stayed small is better than none."""
+
+    volume_id: str
+    size_gib: int
+
+
+@dataclass(frozen=True)
 class LaunchReceiver:
     """`since` is when this attempt was first asked for: a repeated request must be the same to the letter."""
 
@@ -91,6 +99,7 @@ RunAction = Wait | IntendSnapshot | TakeSnapshot | AdoptSnapshot | RecordPoints 
 Action = (
     RunAction
     | CreateVolume
+    | GrowVolume
     | WriteBrief
     | LaunchReceiver
     | AttachVolume

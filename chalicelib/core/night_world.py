@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chalicelib.core import tags
-from chalicelib.core.model import HostResult, HostStatus, Machine, Run, Snapshot, Volume
+from chalicelib.core.model import Disk, HostResult, HostStatus, Machine, Run, Snapshot, Volume
 from chalicelib.core.policy import ReceiverPolicy
 
 
@@ -16,7 +16,8 @@ class NightWorld:
     until a receiver has received anything: afterwards no volume is made from it any more. `ready`, `released` and
     `clean` are attempts: who said so, and who of those that released could let go of the volume cleanly. `networks`
     are those the receivers' port should be open to, `open_to` those it is; it and `address`, what the receiver's name
-    points to, are looked up only while a machine has an address of its own.
+    points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
+    has measured, `growing` are the ids of volumes that EBS is still enlarging.
     """
 
     receiver: ReceiverPolicy
@@ -33,6 +34,8 @@ class NightWorld:
     open_to: tuple[str, ...]
     results: tuple[HostResult, ...]
     snapshots: tuple[Snapshot, ...]
+    disk: Disk | None = None
+    growing: frozenset[str] = frozenset()
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------

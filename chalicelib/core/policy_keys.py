@@ -5,7 +5,7 @@ from chalicelib.core.checks import Key, ListOf, Named, Table
 
 VOLUME = Table(
     (
-        Key("size", values.SIZE, "Size of the data volume. It is made once; a larger one later is not made yet."),
+        Key("size", values.SIZE, "Size of the data volume. A larger one is there the next night; a smaller one never."),
         Key(
             "type",
             values.one_of("gp3", "gp2", note=" (st1 and sc1 charge every small random read as 1 MiB)"),
@@ -129,7 +129,7 @@ ALARM = Table(
             "alarms",
         ),
         Key("ping", values.PING, "Asked after each good night, for a watch from outside.", None),
-        Key("budget", values.BUDGET, "What the whole may cost before an alarm.", None, has_effect=False),
+        Key("budget", values.BUDGET, "What the whole may cost, by an estimate, before an alarm.", None),
     )
 )
 

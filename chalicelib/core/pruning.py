@@ -15,12 +15,10 @@ from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand, with
 from chalicelib.core.holds import find_hold
 from chalicelib.core.ids import own_host
 from chalicelib.core.model import Pruning, RestorePoint, Snapshot
+from chalicelib.core.prices import SNAPSHOT_GIB_MONTH
 from chalicelib.core.protections import Protections
 from chalicelib.core.refusals import default_cap, is_stale, why_refused, why_too_many
 from chalicelib.core.retention import Retention, Rules, retain
-
-# List price of the standard tier in us-east-1, per GB-month: https://aws.amazon.com/ebs/pricing/
-SNAPSHOT_USD_A_MONTH = 0.05
 
 # Two calls each, to see who may use it and to mark it, out of EC2's bucket of some 100 and 5 more a second
 # (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html): what is left over is marked another night.
@@ -70,7 +68,7 @@ class Verdict:
         EBS bills only the blocks that no earlier snapshot holds. How many those are is known to EBS direct alone
         (ListChangedBlocks), and deleting one snapshot leaves its blocks to the next one that needs them.
         """
-        return self.snapshot.size_gib * SNAPSHOT_USD_A_MONTH
+        return self.snapshot.size_gib * SNAPSHOT_GIB_MONTH
 
 
 class Fate(StrEnum):

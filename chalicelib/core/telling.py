@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from chalicelib.core.advice import ADVICE
-from chalicelib.core.alarms import Trouble, said
+from chalicelib.core.trouble import Trouble, said
 
 # What still stands is told again about once a day: an hour less, because who tells looks once an hour.
 REPEAT = timedelta(hours=23)

@@ -3,7 +3,7 @@
 Machines are looked at first: what they wrote before they went is then never missed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from ipaddress import ip_network
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run, Snapshot, Volume
+from chalicelib.core.model import Run, RunId, Snapshot, Volume
 from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
 from chalicelib.errors import PermanentError, TransientError
@@ -35,6 +35,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
     released = wire.notice_attempts(keys, "released")
+    notices = {attempt: notice for attempt in released if (notice := find_release(run.id, attempt, world))}
     # Route 53 takes five questions a second of a whole account, and fifty nights begin at the same minute.
     is_reachable = any(machine.address for machine in machines)
     night = NightWorld(
@@ -47,11 +48,13 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         machines=tuple(machines),
         ready=wire.notice_attempts(keys, "ready"),
         released=released,
-        clean=frozenset(attempt for attempt in released if _is_clean(run, attempt, world)),
+        clean=frozenset(attempt for attempt, notice in notices.items() if notice.clean),
         address=_asked(partial(world.address.current, receiver.address_name), None) if is_reachable else None,
         open_to=_asked(world.address.open_to, ()) if is_reachable else (),
         results=received.results,
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
+        disk=notices[max(notices)].disk if notices else None,
+        growing=frozenset(_growing(run, volumes, world)),
     )
     if not has_received(night):
         night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
@@ -80,12 +83,18 @@ def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
     return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
 
 
-def _is_clean(run: Run, attempt: int, world: World) -> bool:
-    """Whether the receiver could let go of its volume. A word that cannot be read is no word."""
+def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:
+    """What a receiver said when it let go of its volume. A word that cannot be read is no word."""
     try:
-        return wire.parse_notice(world.archive.get(wire.released_key(run.id, attempt))).clean
+        return wire.parse_notice(world.archive.get(wire.released_key(run_id, attempt)))
     except PermanentError:
-        return False
+        return None
+
+
+def _growing(run: Run, volumes: Iterable[Volume], world: World) -> Iterator[str]:
+    """Asked only in a night that let one grow, and until it is attached."""
+    if run.growth_asked is not None:
+        yield from (each.id for each in volumes if each.attached_to is None and world.volumes.is_growing(each.id))
 
 
 def _networks(policy: Policy, world: World) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from typing import TypeVar
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_run
-from chalicelib.core.model import ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
+from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
 from chalicelib.core.recovery import PROVEN
 from chalicelib.errors import PermanentError
+from chalicelib.flows.observe import find_release
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
@@ -103,7 +104,7 @@ def read_run(run_id: RunId, world: World) -> Run | None:
     brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
     if brief is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    run = replace(wire.parse_run_brief(brief), machine_attempt=_last_attempt(keys))
+    run = replace(wire.parse_run_brief(brief), machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
 
@@ -114,6 +115,13 @@ def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
 
 def _last_attempt(keys: Sequence[str]) -> int:
     return max(wire.notice_attempts(keys, "ready") | wire.notice_attempts(keys, "released"), default=1)
+
+
+def _disk(run_id: RunId, keys: Sequence[str], world: World) -> Disk | None:
+    """What the last receiver that released has measured."""
+    attempt = max(wire.notice_attempts(keys, "released"), default=None)
+    notice = find_release(run_id, attempt, world) if attempt else None
+    return notice.disk if notice else None
 
 
 def _as_closed(run: Run, closed: wire.Closed) -> Run:

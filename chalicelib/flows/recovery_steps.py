@@ -21,7 +21,7 @@ from chalicelib.flows.policies import get_policy
 from chalicelib.ports import LaunchRequest, World
 
 # The launch template's image is an arm64 one.
-_ARCHITECTURE = "arm64"
+ARCHITECTURE = "arm64"
 _ONLY_ATTEMPT = 1
 # A machine that is told its deadline may still be writing its report then.
 _GRACE = timedelta(minutes=15)
@@ -93,8 +93,8 @@ def _place(recovery: Recovery, world: World) -> Place:
 
 
 def _instances(recovery: Recovery, policy: Policy | None) -> tuple[str, ...]:
-    if policy and _ARCHITECTURE in policy.restore.instances:
-        return (policy.restore.instances[_ARCHITECTURE],)
+    if policy and ARCHITECTURE in policy.restore.instances:
+        return (policy.restore.instances[ARCHITECTURE],)
     receiver = policy.receivers.get(recovery.point.run.receiver) if policy else None
     if receiver is None:
         raise PermanentError(

@@ -3,6 +3,7 @@
 None means that someone else won the conditional write: whoever gets None stops. Those of every run are in `run_steps`.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,7 +17,7 @@ from chalicelib.core.night_actions import Action
 from chalicelib.core.night_world import NightWorld, next_zone
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
-from chalicelib.errors import CapacityError, TokenSpentError
+from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
 from chalicelib.flows import run_steps
 from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.flows.run_steps import Ground
@@ -39,6 +40,8 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
     match action:
         case plan.CreateVolume():
             _create_volume(action, run, night)
+        case plan.GrowVolume():
+            return _grow_volume(action, run, night)
         case actions.WriteBrief(volume_id):
             _write_brief(volume_id, run, night)
         case plan.LaunchReceiver():
@@ -54,7 +57,9 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
         case plan.DeleteVolume(volume_id):
             world.volumes.delete_volume(volume_id)
         case _:
-            return run_steps.act(action, run, Ground(night.policy, night.observed.results, world, night.now))
+            # What was measured is kept with whatever is written next.
+            measured = replace(run, disk=night.observed.disk)
+            return run_steps.act(action, measured, Ground(night.policy, night.observed.results, world, night.now))
     return run
 
 
@@ -73,6 +78,15 @@ def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
         },
         snapshot_id=action.snapshot_id,
     )
+
+
+def _grow_volume(action: plan.GrowVolume, run: Run, night: Night) -> Run | None:
+    """Claimed first, so that it is asked for once. EBS may refuse: it takes some hours between two changes."""
+    claimed = night.world.catalog.save_run(replace(run, growth_asked=night.now))
+    if claimed is not None:
+        with suppress(TransientError, PermanentError):
+            night.world.volumes.grow(action.volume_id, action.size_gib)
+    return claimed
 
 
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from chalicelib.core import dead_man
 from chalicelib.core.alarms import Facts, Night, find_troubles, subjects
 from chalicelib.core.dead_man import Ages
+from chalicelib.core.disk import MOST_NIGHTS
 from chalicelib.core.ids import own_word
 from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.telling import Letter, Message, bundles, claim, find_untold, letter
@@ -83,13 +84,14 @@ def _look(policy: Policy, world: World) -> Facts:
         recoveries=tuple(world.catalog.find_recoveries()),
         pruning=world.catalog.find_pruning(),
         copying=tuple(each for each in world.catalog.find_copying() if each.place in find_places(policy, world)),
+        preflight=world.catalog.find_preflight(),
         enrolled=find_enrolments(policy.hosts.values(), {point.host_id for point in points}, world),
     )
 
 
 def _nights(name: str, hosts: Iterable[HostPolicy], world: World) -> tuple[Night, ...]:
-    """As many of that name as the most patient of its hosts needs to be judged by."""
-    most = RUNS_A_DAY * max(host.alarm_after for host in hosts)
+    """As many of that name as the most patient of its hosts needs to be judged by, and the growth of its volume."""
+    most = max(MOST_NIGHTS, *(RUNS_A_DAY * host.alarm_after for host in hosts))
     runs = world.catalog.find_runs(name, limit=most)
     return tuple(Night(run, tuple(world.catalog.find_results(run.id))) for run in runs if run.state.is_final)
 

@@ -31,6 +31,11 @@ def find_way(policy: Policy | None, world: World) -> Way | None:
     return Way(policy.copy.region, policy.copy.region, policy.copy.retention)
 
 
+def find_other_region(policy: Policy, world: World) -> str | None:
+    """Where this stack makes copies, when that is not here."""
+    return policy.copy.region if policy.copy and not world.settings.is_standby else None
+
+
 def find_vault(policy: Policy | None, world: World) -> VaultPolicy | None:
     """The account that pulls copies from here; nothing is offered from a standby, nor from the vault itself."""
     return policy.vault if policy and not world.settings.is_standby else None

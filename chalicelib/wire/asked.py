@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.core import tags
+from chalicelib.core.advice import ADVICE
+from chalicelib.core.cost import Cost, budget_a_month
 from chalicelib.core.holds import Hold, Target
 from chalicelib.core.ids import checked_host_id, parse_recovery, parse_run
 from chalicelib.core.model import (
@@ -17,6 +19,8 @@ from chalicelib.core.model import (
     Snapshot,
 )
 from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.preflight import Preflight
+from chalicelib.core.prices import AS_OF
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, read, written
@@ -106,6 +110,34 @@ def copy_payload() -> dict[str, Any]:
 def telling_payload() -> dict[str, Any]:
     """Nothing but the schema: what to tell follows from what is known."""
     return {"schema": SCHEMA}
+
+
+def looked(preflight: Preflight) -> dict[str, Any]:
+    """What a preflight found, each with what to do about it."""
+    found = [
+        {
+            "kind": trouble.kind.value,
+            "what": trouble.what,
+            "details": list(trouble.details),
+            "since": moment_text(trouble.since),
+            "to_do": ADVICE[trouble.kind].to_do,
+        }
+        for trouble in preflight.troubles
+    ]
+    return {"schema": SCHEMA, "at": moment_text(preflight.at), "found": found}
+
+
+def priced(cost: Cost, budget: str | None) -> dict[str, Any]:
+    """A month by its parts, the largest first, and what the policy says it may cost."""
+    return {
+        "schema": SCHEMA,
+        "parts": [{"what": part.what, "usd_a_month": round(part.usd, 2), "how": part.how} for part in cost.parts],
+        "usd_a_month": round(cost.usd_a_month, 2),
+        "budget": budget,
+        "budget_usd_a_month": None if budget is None else round(budget_a_month(budget), 2),
+        "not_counted": list(cost.not_counted),
+        "prices": AS_OF,
+    }
 
 
 def pruned(plan: PrunePlan) -> dict[str, Any]:

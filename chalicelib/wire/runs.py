@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib.core.ids import checked_host_id, host_uid, parse_run
 from chalicelib.core.model import (
+    Disk,
     ExpectedHost,
     HostResult,
     HostStatus,
@@ -18,7 +19,7 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy
 from chalicelib.errors import PermanentError
-from chalicelib.fields import Fields, moment_text, read, written
+from chalicelib.fields import Fields, moment_text, read, read_disk, written
 from chalicelib.wire.shared import bounded, owner_of
 
 RUNS = "runs/"
@@ -164,13 +165,20 @@ class Notice:
     attempt: int
     at: datetime
     clean: bool
+    disk: Disk | None = None
 
 
 def parse_notice(body: bytes) -> Notice:
-    """Whoever stands ready has nothing to let go of, and is not clean."""
+    """Whoever stands ready has nothing to let go of, and is not clean. An older receiver says nothing of its disk."""
     fields = read("receiver notice", body)
     is_clean = "clean" in fields.values and fields.flag("clean")
-    return Notice(parse_run(fields.text("run")), fields.number("attempt"), fields.moment("at"), is_clean)
+    return Notice(
+        run=parse_run(fields.text("run")),
+        attempt=fields.number("attempt"),
+        at=fields.moment("at"),
+        clean=is_clean,
+        disk=read_disk(fields.maybe_part("disk")),
+    )
 
 
 def released_key(run: RunId, attempt: int) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 from chalicelib.errors import ConfigError
 from ebbtide_console import session
+from ebbtide_console.cli import cost_table
 
 Environment = Mapping[str, str]
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `apply`, `run`, `drill` and `rebuild`."""
+    """Add `apply`, `run`, `drill`, `preflight`, `cost` and `rebuild`."""
     apply = commands.add_parser("apply", help="validate a policy, show what changes, archive it and make it current")
     apply.add_argument("policy", type=Path, help="the policy file, TOML; docs/configuration.md lists every key")
     apply.set_defaults(act=_apply)
@@ -25,6 +26,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     drill = commands.add_parser("drill", help="restore a host's newest point, compare it, boot it, take it down")
     drill.add_argument("host", help="the host's name in the policy, for instance us0")
     drill.set_defaults(act=lambda options, _: _show(session.invoke("drill", _payload(host=options.host))))
+
+    preflight = commands.add_parser("preflight", help="look whether the next night has what it needs; changes nothing")
+    preflight.set_defaults(act=_preflight)
+
+    cost = commands.add_parser("cost", help="about what a month costs, by its parts, and how that came about")
+    cost.set_defaults(act=lambda *_: cost_table.show(session.invoke("cost", _payload())))
 
     rebuild = commands.add_parser("rebuild", help="rebuild the catalogue from snapshot tags and the archive")
     rebuild.set_defaults(act=lambda *_: _show(session.invoke("rebuild", _payload())))
@@ -45,6 +52,16 @@ def _apply(options: argparse.Namespace, _: Environment) -> int:
     if answer.get("faults"):
         raise ConfigError(tuple(answer["faults"]))
     return _show(answer)
+
+
+def _preflight(_: argparse.Namespace, __: Environment) -> int:
+    """Exit code 1 when anything stands in the way of the next night."""
+    found = session.invoke("preflight", _payload())["found"]
+    for each in found:
+        lines = (*each["details"], f"since: {each['since']}", f"what to do: {each['to_do']}")
+        print(f"{each['kind']}: {each['what']}", *(f"  {line}" for line in lines), sep="\n")
+    print(f"{len(found)} to look at" if found else "the next night has what it needs")
+    return 1 if found else 0
 
 
 def _show(answer: Mapping[str, Any]) -> int:

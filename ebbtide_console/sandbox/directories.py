@@ -51,6 +51,9 @@ class Directories:
         else:
             self._copy(snapshot_id, volume_id)
 
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        """A directory is as large as what is in it."""
+
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         self._copy(volume_id, snapshot_id)
 

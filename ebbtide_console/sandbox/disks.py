@@ -41,6 +41,12 @@ class Disks:
             os.truncate(making, size_gib * GIB)
         making.rename(self._image(disk_id))
 
+    def grow(self, disk_id: str, size_gib: int) -> None:
+        """Add blank space at its end; never less than there was."""
+        self._check_space()
+        if self._image(disk_id).stat().st_size < size_gib * GIB:
+            os.truncate(self._image(disk_id), size_gib * GIB)
+
     def copy(self, disk_id: str, copy_id: str) -> None:
         """Copy a disk as it is now, also while a machine writes to it."""
         self.create(copy_id, 0, disk_id)

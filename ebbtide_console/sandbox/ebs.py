@@ -54,6 +54,7 @@ class Disks:
         """Take over moto's volumes and snapshots."""
         self._moto_create_volume = overrides.replace(EC2Backend, "create_volume", self._create_volume)
         self._moto_delete_volume = overrides.replace(EC2Backend, "delete_volume", self._delete_volume)
+        self._moto_modify_volume = overrides.replace(EC2Backend, "modify_volume", self._modify_volume)
         self._moto_attach = overrides.replace(EC2Backend, "attach_volume", self._attach)
         self._moto_detach = overrides.replace(EC2Backend, "detach_volume", self._detach)
         self._moto_create_snapshot = overrides.replace(EC2Backend, "create_snapshot", self._create_snapshot)
@@ -135,6 +136,18 @@ class Disks:
         volume = self._moto_delete_volume(backend, volume_id)
         self._forget(backend, volume_id)
         return volume
+
+    def _modify_volume(self, backend: Any, volume_id: str, target_size: int | None = None, *rest: Any) -> Any:
+        """Larger at once, as long as it is attached to nothing: a machine here does not see its disk grow."""
+        volume = backend.get_volume(volume_id)
+        if volume.attachment is not None:
+            raise EC2ClientError("UnsupportedOperation", "The sandbox changes no volume that is attached.")
+        if target_size is not None and int(target_size) < int(volume.size):
+            raise EC2ClientError("InvalidParameterValue", f"New size cannot be smaller than existing size: {volume_id}")
+        changed = self._moto_modify_volume(backend, volume_id, target_size, *rest)
+        self._substrate.grow_disk(volume_id, int(changed.size))
+        self._save(backend, volume_id)
+        return changed
 
     def _create_snapshot(self, backend: Any, volume_id: str, *args: Any, **kwargs: Any) -> Any:
         snapshot = self._moto_create_snapshot(backend, volume_id, *args, **kwargs)

@@ -60,6 +60,9 @@ class Namespaces:
     def create_disk(self, volume_id: str, size_gib: int, snapshot_id: str | None) -> None:
         self._disks.create(volume_id, size_gib, snapshot_id)
 
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        self._disks.grow(volume_id, size_gib)
+
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         self._disks.copy(volume_id, snapshot_id)
 

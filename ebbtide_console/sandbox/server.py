@@ -14,7 +14,7 @@ from moto.route53.models import route53_backends
 from moto.s3.models import s3_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from ebbtide_console.sandbox import ebs_rules
+from ebbtide_console.sandbox import ebs_rules, limits
 from ebbtide_console.sandbox.clock import Clock
 from ebbtide_console.sandbox.dns import NameServer
 from ebbtide_console.sandbox.environment import Environment
@@ -72,6 +72,7 @@ class Sandbox:
         self._environment.set({**client_environment(self.endpoint), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"})
         BackendDict.reset()
         ebs_rules.install(self.overrides)
+        limits.install(self.overrides)
         self.objects.install(self.overrides)
         for region in self._regions:
             region.install(self.overrides)

@@ -38,6 +38,9 @@ class Substrate(Protocol):
     def create_disk(self, volume_id: str, size_gib: int, snapshot_id: str | None) -> None:
         """Make a volume, blank or from a snapshot."""
 
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        """Make a volume larger that is attached to nothing; what it holds stays."""
+
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         """Copy a volume as it is now; the point in time is fixed on return."""
 

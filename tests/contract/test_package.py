@@ -31,13 +31,17 @@ REGION = "us-east-1"
 RULES = {
     "tick": {"schedule": "rate(5 minutes)"},
     "sweep": {"schedule": "rate(1 hour)"},
+    "preflight": {"schedule": "cron(0 12 * * ? *)"},
     "on_report": {"source": [{"prefix": "ebbtide."}]},
     "on_instance_state": {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]},
     "on_snapshot_state": {"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]},
 }
 
 # Why a statement may name every resource, by its Sid.
-EVERY_RESOURCE = {"DescribeTakesNoResource": "EC2's describe calls know no resource to restrict them to"}
+EVERY_RESOURCE = {
+    "DescribeTakesNoResource": "EC2's describe calls know no resource to restrict them to",
+    "LimitsTakeNoResource": "neither do the account's default key and its quotas",
+}
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: all inline policies of a role together
 LARGEST_ROLE_POLICY = 10_240
@@ -203,6 +207,35 @@ def test_no_policy_allows_everything_without_a_written_reason(template: package.
     assert wild_actions == []
     assert wild_resources == set(EVERY_RESOURCE)
     assert [action for action in described if not action.startswith("ec2:Describe")] == []
+
+
+def test_a_preflight_may_ask_for_what_a_night_and_a_restore_launch_and_for_nothing_more(
+    template: package.Template,
+) -> None:
+    """The same resources and the same template; but what it launched would be nobody's, and swept."""
+    launched = [asked for role in ("reconcile_run", "recover") for asked in _launches(template, role)]
+
+    tried = _launches(template, "preflight")
+
+    assert {resource for resource, _ in tried} == {resource for resource, _ in launched}
+    assert all(
+        condition.get("ArnEquals") == of_launch.get("ArnEquals")
+        for resource, condition in tried
+        for of_resource, of_launch in launched
+        if resource == of_resource
+    )
+    assert [c["StringEquals"] for r, c in tried if "instance/*" in r] == [{"aws:RequestTag/ebbtide:role": "preflight"}]
+
+
+def _launches(template: package.Template, short: str) -> list[tuple[str, dict[str, Any]]]:
+    """Each resource that a function may name in RunInstances, and on which condition."""
+    role = functions_of(template)[short]["Role"]["Fn::GetAtt"][0]
+    return [
+        (json.dumps(resource), statement.get("Condition", {}))
+        for statement in role_policy(template, role)["Statement"]
+        if "ec2:RunInstances" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
 
 
 def test_snapshots_can_be_shared_with_the_vaults_account_and_nobody_else(template: package.Template) -> None:
@@ -488,7 +521,9 @@ def test_the_longest_user_data_fits() -> None:
 
 def the_role_of_web1() -> list[dict[str, Any]]:
     """As docs/deployment.md gives it to a host with a volume of its own."""
-    (statements,) = (each for each in documented_policies() if "events:PutEvents" in json.dumps(each))
+    documented = (ROOT / "docs" / "deployment.md").read_text()
+    (policy,) = re.findall(r"`web1\.json`, .*?```json\n(.*?)```", documented, re.DOTALL)
+    statements: list[dict[str, Any]] = json.loads(policy)["Statement"]
     return statements
 
 

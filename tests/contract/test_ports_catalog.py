@@ -17,10 +17,11 @@ from chalicelib.core.model import (
     RunState,
     Uncopied,
 )
+from chalicelib.core.preflight import Preflight, Seen, judge
 from chalicelib.core.telling import Told
 from chalicelib.errors import PermanentError
 from chalicelib.ports import Catalog
-from tests.builders import a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
+from tests.builders import a_disk, a_moment, a_point, a_recovery, a_recovery_id, a_result, a_run, a_run_id
 from tests.contract.aws import Account
 from tests.contract.clouds import BOTH
 from tests.fakes import FakeCatalog
@@ -38,6 +39,7 @@ def the_dynamos(account: Account) -> DynamoCatalog:
 
 def test_a_run_comes_back_as_it_was_opened(catalog: Catalog) -> None:
     run = replace(a_run(), machine_launched=a_moment(2, 1), why="because", snapshot_intended=a_moment(3))
+    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2))
 
     is_opened = catalog.open_run(run)
 
@@ -337,6 +339,18 @@ def test_of_two_who_claim_a_message_one_tells_it(catalog: Catalog) -> None:
 def test_what_the_table_has_lost_is_told_from_the_beginning(catalog: Catalog) -> None:
     assert catalog.save_told(replace(a_told(), version=3)) is None
     assert catalog.find_told() == []
+
+
+def test_the_latest_preflight_stays_with_all_it_found_in_whatever_order_they_come(catalog: Catalog) -> None:
+    found = judge(Seen(keyless=("main",), unseen={"key-1": "denied"}), None, a_moment(8))
+    earlier, later = Preflight(a_moment(7)), found
+    assert catalog.find_preflight() is None
+
+    for preflight in (earlier, later, earlier):
+        catalog.record_preflight(preflight)
+
+    assert len(later.troubles) == 2
+    assert catalog.find_preflight() == later
 
 
 def test_the_latest_pruning_stays_in_whatever_order_they_come(catalog: Catalog) -> None:

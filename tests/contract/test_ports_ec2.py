@@ -138,6 +138,60 @@ def test_a_volume_is_made_in_the_zone_of_the_subnet_and_attached_once(cloud: Clo
     assert found.tags == OF_DATA
 
 
+def test_a_volume_grows_and_says_when_it_is_done(cloud: Cloud) -> None:
+    volumes = cloud.volumes
+    volume = volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 80, "gp3", OF_DATA)
+    cloud.settle()
+
+    volumes.grow(volume.id, 120)
+    cloud.settle()
+
+    (found,) = volumes.find_volumes(OF_DATA)
+    assert (found.size_gib, volumes.is_growing(volume.id)) == (120, False)
+
+
+def test_a_volume_that_never_changed_is_not_growing(cloud: Cloud) -> None:
+    volume = cloud.volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 80, "gp3", OF_DATA)
+
+    assert cloud.volumes.is_growing(volume.id) is False
+
+
+@pytest.mark.parametrize(("state", "grows"), [("modifying", True), ("optimizing", False), ("completed", False)])
+def test_a_volume_grows_until_ebs_only_optimizes(
+    account: Account, volumes: EbsVolumes, state: str, grows: bool
+) -> None:
+    """moto is done at once, and tells no state."""
+    modified = f"<item><volumeId>vol-1</volumeId><modificationState>{state}</modificationState></item>"
+    answer(account, "DescribeVolumesModifications", f"<volumeModificationSet>{modified}</volumeModificationSet>")
+
+    assert volumes.is_growing("vol-1") is grows
+
+
+def test_to_ask_how_far_a_volume_has_grown_that_ebs_knows_nothing_of_is_no_fault(
+    account: Account, volumes: EbsVolumes
+) -> None:
+    refuse(account, "DescribeVolumesModifications", "InvalidVolumeModification.NotFound")
+
+    assert volumes.is_growing("vol-1") is False
+
+
+def test_what_ebs_has_against_growing_is_raised(account: Account, volumes: EbsVolumes) -> None:
+    refuse(account, "ModifyVolume", "VolumeModificationRateExceeded")
+
+    with pytest.raises(PermanentError, match="VolumeModificationRateExceeded"):
+        volumes.grow("vol-1", 120)
+
+
+def answer(account: Account, operation: str, inside: str) -> None:
+    """From now on EC2 answers the operation with this."""
+    body = f"<Response>{inside}</Response>".encode()
+
+    def say(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 200, {}, MockRawResponse(body))
+
+    account.clients.ec2.meta.events.register_first(f"before-send.ec2.{operation}", say)
+
+
 def test_attaching_where_it_is_attached_is_success_and_elsewhere_is_not(
     account: Account, machines: Ec2Machines, volumes: EbsVolumes
 ) -> None:

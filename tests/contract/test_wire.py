@@ -251,6 +251,25 @@ def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
     assert (notice.run, notice.attempt) == (RUN, 1)
 
 
+def test_a_release_says_how_full_the_disk_is_and_an_older_one_does_not() -> None:
+    older = {name: value for name, value in the_object("released").items() if name != "disk"}
+
+    said, unsaid = wire.parse_notice(the_example("released")), wire.parse_notice(json.dumps(older).encode())
+
+    assert said.disk is not None
+    assert vars(said.disk) == the_object("released")["disk"]
+    assert (unsaid.disk, unsaid.clean) == (None, True)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "1", True, None])
+def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
+    damaged = the_object("released")
+    damaged["disk"]["used"] = value
+
+    with pytest.raises(PermanentError, match="receiver notice, disk: used"):
+        wire.parse_notice(json.dumps(damaged).encode())
+
+
 def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
     keys = [f"runs/{RUN}/{name}" for name in ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
 

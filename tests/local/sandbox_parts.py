@@ -44,6 +44,7 @@ class Paper:
         self.attached: dict[str, str] = {}
         self.names: socket.socket | None = None
         self.full = False
+        self.grown: list[tuple[str, int]] = []
 
     def listen(self, port: int = 0) -> list[socket.socket]:
         try:
@@ -65,6 +66,9 @@ class Paper:
         if self.full:
             raise OSError(28, "No space left on device")
         self.disk(volume_id).write_bytes(self.disk(snapshot_id).read_bytes() if snapshot_id else b"")
+
+    def grow_disk(self, volume_id: str, size_gib: int) -> None:
+        self.grown.append((volume_id, size_gib))
 
     def snapshot_disk(self, volume_id: str, snapshot_id: str) -> None:
         self.disk(snapshot_id).write_bytes(self.disk(volume_id).read_bytes())

@@ -94,6 +94,7 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     assert receiver.aws.find(f"runs/{RUN}/ready/1.json")
     released = receiver.aws.find(f"runs/{RUN}/released/1.json")
     assert released and released["clean"] is True
+    assert released["disk"]["used"] + released["disk"]["free"] <= released["disk"]["size"]
 
 
 @each(KINDS)

@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.aws.account import AwsAccount
+from chalicelib.aws.clients import Clients
+from chalicelib.core.preflight import ENABLED, QuotaName
+from ebbtide_console.sandbox.geography import FIRST
+from ebbtide_console.sandbox.server import client_environment
 from tests.local.sandbox_parts import (
     WAIT,
     Recorder,
@@ -30,6 +36,45 @@ def test_a_volume_has_a_disk_until_it_is_deleted(tmp_path: Path) -> None:
         assert had_disk
         assert not sandbox.substrate.has_disk(volume)
         assert ec2.describe_volumes()["Volumes"] == []
+
+
+def test_a_volume_that_is_modified_has_a_larger_disk_and_never_a_smaller_one(tmp_path: Path) -> None:
+    with a_sandbox(tmp_path) as sandbox:
+        ec2 = client("ec2", sandbox.endpoint)
+        volume = a_volume(ec2)
+        [before] = ec2.describe_volumes()["Volumes"]
+
+        ec2.modify_volume(VolumeId=volume, Size=before["Size"] + 4)
+        with pytest.raises(ClientError, match="cannot be smaller"):
+            ec2.modify_volume(VolumeId=volume, Size=before["Size"])
+
+        [after] = ec2.describe_volumes()["Volumes"]
+        assert after["Size"] == before["Size"] + 4
+        assert sandbox.substrate.grown == [(volume, after["Size"])]
+
+
+def test_a_larger_volume_is_as_large_when_the_sandbox_comes_back(tmp_path: Path) -> None:
+    with a_sandbox(tmp_path) as sandbox:
+        ec2 = client("ec2", sandbox.endpoint)
+        ec2.modify_volume(VolumeId=a_volume(ec2), Size=40)
+
+    with a_sandbox(tmp_path) as sandbox:
+        [found] = client("ec2", sandbox.endpoint).describe_volumes()["Volumes"]
+
+        assert found["Size"] == 40
+
+
+def test_what_the_preflight_asks_an_account_has_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_sandbox(tmp_path) as sandbox:
+        for name, value in client_environment(sandbox.endpoint).items():
+            monkeypatch.setenv(name, value)
+        account = AwsAccount(Clients(boto3.Session()), FIRST)
+
+        key = account.look_at_key(FIRST, account.default_key(FIRST))
+        quotas = [account.find_quota(FIRST, name) for name in QuotaName]
+
+        assert (key.state, key.refused) == (ENABLED, None)
+        assert [quota.limit for quota in quotas] == [5, 100_000, 50 * 1024, 20]
 
 
 def test_the_same_client_token_never_makes_a_second_volume(tmp_path: Path) -> None:

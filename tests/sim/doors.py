@@ -58,6 +58,9 @@ class Doors:
     def sweep(self) -> None:
         self._event("sweep", "aws.events", "Scheduled Event", {})
 
+    def preflight(self) -> None:
+        self._event("preflight", "aws.events", "Scheduled Event", {})
+
     def event(self, source: str, kind: str, detail: Mapping[str, Any]) -> None:
         door = "on_report" if source.startswith("ebbtide.") else _DOORS[kind]
         self._event(door, source, kind, detail)

@@ -108,6 +108,7 @@ class Pace:
     to_show: timedelta = NO_TIME
     to_detach: timedelta = NO_TIME
     to_snapshot: timedelta = timedelta(minutes=3)
+    to_grow: timedelta = timedelta(seconds=30)
     to_replicate: timedelta = timedelta(minutes=1)
 
 
@@ -117,6 +118,7 @@ class Does(StrEnum):
     RUN_NOW = "run_now"
     DRILL = "drill"
     RESTORE = "restore"
+    DRILL_THERE = "drill in the second region"
     PRUNE = "prune"
     HOLD = "hold"
     RELEASE = "release"

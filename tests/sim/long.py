@@ -65,6 +65,8 @@ def _arguments() -> argparse.Namespace:
 
 def _played(first: int, asked: argparse.Namespace, nights: int) -> Iterator[Batch]:
     """Batch after batch, in the order of the seeds, until there are enough nights or the time is up."""
+    if nights >= asked.nights:
+        return
     began = time.monotonic()
     seeds = (range(begins, begins + SEEDS_AT_ONCE) for begins in count(first, SEEDS_AT_ONCE))
     with ProcessPoolExecutor(asked.workers, initializer=_think_less_of_garbage) as pool:

@@ -84,6 +84,10 @@ class SimMachines:
         past = self.agenda.now - self._started
         return any(each.where == where and each.since <= past < each.until for each in self.plan.no_room)
 
+    def would_launch(self, request: LaunchRequest) -> None:
+        """A subnet that is not there is refused; a type or a zone without room is not, for a dry run reserves none."""
+        self.zone_of(request.subnet)
+
     def _launched_before(self, request: LaunchRequest) -> Machine:
         """IdempotentParameterMismatch and IdempotentInstanceTerminated, as EC2 has them."""
         box = self.boxes[self.by_token[request.token]]

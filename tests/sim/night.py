@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from chalicelib import wire
@@ -19,7 +19,7 @@ from chalicelib.core.windows import CATCH_UP, Window, window_on
 from chalicelib.flows.forget import find_forgotten, forgotten_under
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
-from tests.fakes import FakeAddress, FakeCatalog, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeCatalog, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.copies import SimCopies
@@ -88,6 +88,8 @@ class Simulation:
             FakeCatalog(),
             FakeAddress(),
         )
+        self.archive.objects[some_settings().agent] = b"the agent"
+        self.account = FakeAccount()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
         self.around = Surroundings(
             self.agenda, self.machines, self.volumes, self.archive, self.bus.emit, self.story.tell
@@ -118,6 +120,7 @@ class Simulation:
             "archive": self.archive,
             "receipts": self.archive,
             "catalog": self.catalog,
+            "account": self.account,
             "lambdas": self.bus,
             "alarms": self.alarms,
             "watch": self.watch,
@@ -141,7 +144,9 @@ class Simulation:
         return min(night.window.opens for night in self.nights)
 
     def send_out_the_hosts(self) -> None:
-        """Every cron of every night: hosts know nothing of runs."""
+        """Every cron of every night: hosts know nothing of runs. And every noon, when the preflight looks."""
+        for day in range(self.scenario.nights + 2):
+            self.agenda.at(self._noon(day), lambda: self.bus.knock("preflight", self.bus.doors.preflight))
         days = sorted({night.window.day for night in self.nights})
         self.own_hosts.send_out(self.policy.own_volume_hosts(), days, self.scenario.plan.own_hosts)
         for night in self.nights:
@@ -150,6 +155,11 @@ class Simulation:
                 self._visits += 1
                 address_name, opens = night.receiver.address_name, night.window.opens
                 self.hosts.expect(self.policy.hosts[name].id, name, address_name, opens, doing)
+
+    def _noon(self, day: int) -> datetime:
+        """The noons since the start, in UTC."""
+        today = self.started.astimezone(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+        return today + (day + (today < self.started)) * A_DAY
 
     def go_through(self, night: Night) -> None:
         """To its window, and then a tick every five minutes until it is over; for a day at most."""

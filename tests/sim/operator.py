@@ -9,6 +9,7 @@ from tests.sim.faults import Deed, Does
 from tests.sim.night import Simulation
 from tests.sim.policies import SomePolicy
 from tests.sim.receiver import A_MINUTE
+from tests.sim.standby import Standby
 
 CHANGES: Mapping[Does, Callable[[SomePolicy, str], SomePolicy]] = {
     Does.APPLY: lambda policy, rules: replace(policy, retention=rules),
@@ -35,24 +36,26 @@ class Operator:
         if deed.does is Does.LOSE_THE_TABLE:
             self.sim.lose_the_table()
             self._ask("rebuild", {})
+        elif deed.does is Does.DRILL_THERE:
+            self._ask("drill", {"host": deed.of, "at": None}, self.sim.standby)
         elif deed.does in CHANGES:
             self.policy = CHANGES[deed.does](self.policy, deed.of)
             self._ask("apply_policy", {"text": self.policy.text, "expected": None})
         else:
             self._ask(deed.does.value, self._request(deed))
 
-    def _ask(self, door: str, request: dict[str, Any]) -> None:
-        """Until there is an answer, if only a refusal."""
+    def _ask(self, door: str, request: dict[str, Any], there: Standby | None = None) -> None:
+        """Until there is an answer, if only a refusal; in the second region or, mostly, in the first."""
         with self.sim.story.of(f"operator: {door} {request}"):
             try:
-                answer = self.sim.call(door, **request)
+                answer = (there or self.sim).call(door, **request)
                 self.sim.story.tell(f"    {answer}")
                 self._remember(door, answer)
             except (Refused, ConfigError, PermanentError) as fault:
                 self.sim.story.tell(f"    {type(fault).__name__}: {fault}")
             except Exception as fault:  # noqa: BLE001
                 self.sim.story.tell(f"    {fault}: asks again")
-                self.sim.agenda.after(A_MINUTE, lambda: self._ask(door, request))
+                self.sim.agenda.after(A_MINUTE, lambda: self._ask(door, request, there))
 
     def _remember(self, door: str, answer: Mapping[str, Any]) -> None:
         if door == Does.HOLD:

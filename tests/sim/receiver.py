@@ -134,7 +134,7 @@ class Receiver:
             return
         self.stands = False
         if self.box.life.releases:
-            self._note("released", clean=self.box.life.lets_go)
+            self._note("released", clean=self.box.life.lets_go, disk=vars(self.around.volumes.measure(self.volume_id)))
             detail = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt}
             self.around.emit(f"ebbtide.receiver.{self.run_id.receiver}", "Ebbtide Receiver Released", detail)
         if not self.box.life.hangs:
@@ -153,7 +153,7 @@ class Receiver:
     def _attempt(self) -> int:
         return int(self.box.machine.tags[tags.ATTEMPT])
 
-    def _note(self, what: str, **more: bool) -> None:
+    def _note(self, what: str, **more: object) -> None:
         self.around.tell(f"{self.box.machine.id} is {what}")
         notice = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt, "at": self._now(), **more}
         key = f"{wire.run_prefix(self.run_id)}{what}/{self._attempt}.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.core import tags
 from chalicelib.ports import StackRole
-from tests.fakes import FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.doors import Doors
@@ -45,6 +45,7 @@ class Standby:
                 "archive": self.archive,
                 "receipts": self.archive,
                 "catalog": self.catalog,
+                "account": FakeAccount(),
                 "lambdas": self.bus,
                 "alarms": self.alarms,
                 "watch": self.watch,

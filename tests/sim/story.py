@@ -101,6 +101,10 @@ def _silent(_: dict[str, Any]) -> str:
     return ""
 
 
+def _found(said: dict[str, Any]) -> str:
+    return f"    found by day: {said['what']}"
+
+
 _LINES = {
     "ticked": _ticked,
     "reconciled": _reconciled,
@@ -109,6 +113,7 @@ _LINES = {
     "copied": _copied,
     "copy failed": _not_copied,
     "swept": _swept,
+    "found by day": _found,
     "told": _silent,
     "not told": _untold,
 }

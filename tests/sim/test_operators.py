@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.core import tags
-from chalicelib.core.model import RunState
+from chalicelib.core.model import RecoveryState, RunState
 from tests.sim.faults import Deed, Does, FaultPlan
 from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
 from tests.sim.operator import Operator
@@ -111,3 +111,13 @@ def test_rules_that_grow_again_keep_what_was_marked_and_not_deleted_yet() -> Non
 
     assert days(sim, "us0a") == [23, 24, 25, 26, 27, 28]
     assert not any(each.tags.get(tags.MARKED) for each in sim.volumes.snapshots.values())
+
+
+def test_a_drill_in_the_second_region_proves_the_copy_and_leaves_nothing_behind() -> None:
+    sim = play(Scenario(IN_BOTH, FaultPlan(deeds=(after(1, Does.DRILL_THERE, "us0"),)), nights=2))
+
+    (drill,) = sim.standby.catalog.find_recoveries()
+    (proven,) = [point for point in sim.standby.catalog.find_points("us0a") if point.proven]
+    assert (drill.state, drill.verdict) == (RecoveryState.DONE, "proven")
+    assert proven.snapshot_id == drill.point.snapshot_id
+    assert sim.standby.volumes.volumes == {}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.core.model import Snapshot, SnapshotLock, Volume
+from chalicelib.core.disk import GIB
+from chalicelib.core.model import Disk, Snapshot, SnapshotLock, Volume
 from chalicelib.errors import PermanentError, TransientError
 from tests.fakes import carries
 from tests.sim.clock import Agenda
@@ -18,6 +19,8 @@ TO_CREATE = timedelta(seconds=5)
 # SnapshotCreationPerVolumeRateExceeded).
 MOST_PENDING = 5
 BETWEEN_SNAPSHOTS = timedelta(seconds=15)
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolume.html
+BETWEEN_GROWTHS = timedelta(hours=6)
 
 MIXED = "mixed"
 
@@ -40,9 +43,12 @@ class SimVolumes:
     locks: list[SnapshotLock] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
+    used_gib: float = 20
     _asked: dict[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
     _shows: dict[str, datetime] = field(default_factory=dict)
     _devices: dict[str, datetime] = field(default_factory=dict)
+    _grown: dict[str, datetime] = field(default_factory=dict)
+    _growing: dict[str, datetime] = field(default_factory=dict)
     _numbers: int = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +89,20 @@ class SimVolumes:
             raise PermanentError(f"InvalidVolume.NotFound: {volume_id}")
         return self.volumes[volume_id]
 
+    def grow(self, volume_id: str, size_gib: int) -> None:
+        """It never shrinks, and not twice within hours; the new size is there when EBS is done with it."""
+        volume = self._get(volume_id)
+        if size_gib < volume.size_gib:
+            raise PermanentError(f"InvalidParameterValue: {volume_id} has {volume.size_gib} GiB")
+        if self.agenda.now < self._grown.get(volume_id, self.agenda.now - BETWEEN_GROWTHS) + BETWEEN_GROWTHS:
+            raise PermanentError(f"VolumeModificationRateExceeded: {volume_id}")
+        self._grown[volume_id], self._growing[volume_id] = self.agenda.now, self.agenda.now + self.plan.pace.to_grow
+        self.story.tell(f"    EBS lets {volume_id} grow to {size_gib} GiB")
+        self.agenda.after(self.plan.pace.to_grow, lambda: self._change(volume_id, size_gib=size_gib))
+
+    def is_growing(self, volume_id: str) -> bool:
+        return self.agenda.now < self._growing.get(volume_id, self.agenda.now)
+
     def attach(self, volume_id: str, machine_id: str) -> None:
         volume, box = self._get(volume_id), self.machines.boxes.get(machine_id)
         if box is None:
@@ -98,6 +118,11 @@ class SimVolumes:
         self._change(volume_id, state="in-use", attached_to=machine_id)
         self._devices[volume_id] = self.agenda.now + box.life.sees_disks_in
         self.story.tell(f"    {volume_id} attaches to {machine_id}")
+
+    def measure(self, volume_id: str) -> Disk:
+        """As the receiver does when it lets go; `used_gib` is what a test says that hosts have pushed."""
+        size, used = (int(gib * GIB) for gib in (self.volumes[volume_id].size_gib, self.used_gib))
+        return Disk(size, used, size - used, inodes=1_000_000, inodes_used=1000)
 
     def has_device(self, volume_id: str, machine_id: str) -> bool:
         """Whether the machine sees the disk: an attachment may hang."""

@@ -176,7 +176,12 @@ NO_REPLACEMENT: dict[str, tuple[Run, NightWorld]] = {
     "every host has reported": (a_launched_run(), a_spent_night(released=frozenset(), clean=frozenset())),
     "it was the last one": (
         a_launched_run(attempt=MOST_MACHINES),
-        a_spent_night(machines=(a_receiver_machine(MOST_MACHINES, "terminated"),), released=frozenset(), results=()),
+        a_spent_night(
+            machines=(a_receiver_machine(MOST_MACHINES, "terminated"),),
+            ready=frozenset(range(1, MOST_MACHINES + 1)),
+            released=frozenset(),
+            results=(),
+        ),
     ),
 }
 

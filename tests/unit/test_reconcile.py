@@ -109,6 +109,20 @@ def test_a_snapshot_that_shows_minutes_later_is_still_the_only_one() -> None:
     assert world.catalog.get_run(a_run_id()).snapshot_id == next(iter(volumes.snapshots))
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_receivers_own_word_says_whether_its_volume_was_let_go_of(clean: bool) -> None:
+    world = a_world_with(a_run())
+    reconcile(a_run_id(), world, OPENED)
+    world.catalog.record_result(a_result("us0"))
+    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", a_release(clean=clean))
+    world.machines.terminate("i-1")
+
+    reconcile(a_run_id(), world, a_moment(3))
+
+    (taken,) = world.volumes.snapshots.values()
+    assert taken.tags[tags.CONSISTENCY] == (tags.Consistency.RELEASED if clean else tags.Consistency.CRASH)
+
+
 @dataclass
 class VolumesThatShowLate(FakeVolumes):
     """What was made is not shown at the first look."""

@@ -325,8 +325,9 @@ def test_it_tells_of_points_that_grow_old_and_never_pings_for_the_other_region()
     good, silent = tell(standby, a_moment(6)), tell(standby, a_moment(6, day=30))
     tell(primary, a_moment(6))
 
-    assert (good.troubles, silent.troubles) == (0, 2)
+    assert (good.troubles, silent.troubles) == (0, 3)
     assert any("newest restore point is 7 days old" in body for _, _, body in standby.alarms.published)
+    assert "no preflight is known" in " ".join(standby.alarms.subjects)
     assert (standby.watch.pinged, len(primary.watch.pinged)) == ([], 1)
 
 

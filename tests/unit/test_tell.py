@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.core.alarms import Night
 from chalicelib.core.model import Copying, HostStatus, Pruning, RunState, Uncopied
+from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import REPEAT, TAKE_OVER
 from chalicelib.errors import EbbtideError, PermanentError, TransientError
 from chalicelib.flows.tell import Telling, tell
@@ -26,6 +27,7 @@ def a_world_after(*nights: Night, policy: str = A_POLICY_TEXT) -> FakeWorld:
     world = a_world()
     world.archive.put_once("policies/000001.toml", policy.encode())
     world.catalog.set_policy_version("000001", None)
+    world.catalog.record_preflight(Preflight(a_moment(12, day=22)))
     for night in nights:
         remember(world, night)
     return world

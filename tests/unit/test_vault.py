@@ -17,18 +17,21 @@ from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.forget import forget_host
 from chalicelib.flows.offer import Offered, offer_snapshots
 from chalicelib.flows.prune import prune
+from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.run_now import run_now
 from chalicelib.flows.tell import tell
 from chalicelib.flows.tick import tick
 from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world, some_settings
+from tests.own_volumes import DONE, OWN_HOST, its_volume, report
 from tests.past import a_night
 
 HERE = "us-east-1"
 THEIRS, OURS = "123456789012", "210987654321"
 POLICY = f'{A_POLICY_TEXT}\n[vault]\naccount = "{OURS}"\nretention = {{ daily = 2 }}\n'
-REPLICATED = ("policies/", "runs/", "reports/", "manifests/", "offers/")  # as infra/resources.yaml says
+# As infra/resources.yaml says.
+REPLICATED = ("policies/", "runs/", "reports/", "manifests/", "offers/", "host-reports/", "enrolled/")
 MOST_CALLS = 120
 
 
@@ -113,6 +116,25 @@ def test_what_the_vaults_rules_want_is_offered_pulled_and_a_restore_point_there(
     assert sources_of(vault) == runs(22, 23)
     assert restorable(vault) == restorable(primary)[2:]
     assert all(manifest for _, _, manifest in restorable(vault))
+
+
+def test_a_host_with_a_volume_of_its_own_has_its_restore_points_there_too() -> None:
+    primary = a_primary(23, policy=f"{POLICY}{OWN_HOST}")
+    primary.volumes.volumes["vol-web1"] = its_volume()
+    own = report(primary)
+    reconcile(own, primary, DONE)
+    for snapshot_id in primary.volumes.snapshots:
+        primary.volumes.complete(snapshot_id)
+    reconcile(own, primary, DONE)
+    vault = a_vault_of(primary)
+
+    a_morning(primary, vault, 23)
+    a_tick(vault, a_moment(6))
+
+    assert sources_of(vault) == [str(own), *runs(23)]
+    assert [(point.run, point.manifest) for point in vault.catalog.find_points("web1")] == [
+        (own, f"manifests/web1/{own}.jsonl.gz")
+    ]
 
 
 def test_a_copy_says_all_that_the_offer_said_and_where_it_comes_from() -> None:

@@ -99,6 +99,8 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     if owner != brief.receiver:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     _say(f"volume {brief.volume_id} is at {paths.volume}")
+    if why := volume.fill(paths.device(brief.volume_id)):
+        _say(f"its file system is no larger than it was: {why}")
 
 
 def make_places(brief: Brief, paths: MachinePaths, as_root: bool) -> None:

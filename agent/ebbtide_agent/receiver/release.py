@@ -1,4 +1,4 @@
-"""Letting go: nobody may begin, what runs is ended, the volume is synced and unmounted, and that is recorded."""
+"""Letting go: nobody may begin, what runs is ended, the volume is synced, measured and unmounted; that is recorded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import asdict
 
 from ebbtide_agent import moments, procs, volume
 from ebbtide_agent.cloud import Cloud
@@ -30,9 +31,16 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     time.sleep(HEARING_SECONDS)
     end_sessions(paths, brief)
     procs.end_group(sshd)
+    usage = volume.measure(paths.volume)
     clean = _let_go(paths)
     key = f"runs/{instance.id}/released/{instance.attempt}.json"
-    body = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(now()), "clean": clean}
+    body: dict[str, object] = {
+        "run": instance.id,
+        "attempt": instance.attempt,
+        "at": moments.write(now()),
+        "clean": clean,
+    }
+    body["disk"] = asdict(usage) if usage else None
     cloud.put_once(key, encode(body))
     detail = {"run": instance.id, "attempt": instance.attempt}
     tell(cloud, brief, "Ebbtide Receiver Released", detail, time.sleep)

@@ -1,0 +1,198 @@
+"""What a month costs, by list prices and by what the last nights did: an estimate, which says how it came about.
+
+What AWS does not tell is guessed from above: a snapshot's billed size is the blocks that no earlier one holds, and
+DescribeSnapshots does not say how many. The first one counts as all that is used on the volume, every later one as what
+its hosts have sent since the one before.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from statistics import mean
+
+from chalicelib.core import prices
+from chalicelib.core.advice import Kind
+from chalicelib.core.model import Disk
+from chalicelib.core.policy import ReceiverPolicy, VolumePolicy
+from chalicelib.core.trouble import Trouble
+
+ABOUT = "budget"
+MOST_PARTS_TOLD = 3
+
+# An ordinary night of a small server on ext4 dirtied 74 MiB of EBS's blocks of 512 KiB when it was measured, although
+# 5 MiB had changed: less than that no night counts as.
+LEAST_GIB_A_NIGHT = 74 / 1024
+_GIB = 1024**3
+_A_DAY = timedelta(days=1)
+
+# Of this application in CloudWatch, whatever the number of hosts: what is sent every hour, and the stack's alarms.
+_METRICS, _METRICS_A_RECEIVER, _ALARMS = 4, 3, 3
+NOT_COUNTED = (
+    "drills and restores",
+    "requests of Lambda, DynamoDB, S3, SNS and EventBridge, and the archive's bytes: cents, as a rule",
+    "taxes, free tiers and discounts",
+)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a closed run took: hours, bytes that its hosts sent, and how full its receiver found the volume."""
+
+    hours: float
+    bytes_sent: int
+    disk: Disk | None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one receiver has: `nights` the newest first, its volumes now, when its snapshots and copies were taken.
+
+    One that is no longer in the policy has its snapshots still, and no `policy`.
+    """
+
+    name: str
+    largest_snapshot_gib: int
+    policy: ReceiverPolicy | None = None
+    nights: tuple[Night, ...] = ()
+    volumes_gib: tuple[int, ...] = ()
+    snapshots: tuple[datetime, ...] = ()
+    copies: tuple[datetime, ...] = ()
+    is_copied: bool = False
+
+    @property
+    def instance(self) -> str | None:
+        return self.policy.instances[0] if self.policy else None
+
+    @property
+    def hours_a_month(self) -> float:
+        return mean(night.hours for night in self.nights) * prices.DAYS_A_MONTH if self.nights else 0.0
+
+    @property
+    def measured_gib(self) -> float | None:
+        """What is used, as the last receiver that measured it has found."""
+        return next((night.disk.used / _GIB for night in self.nights if night.disk), None)
+
+    @property
+    def changed_gib_a_night(self) -> float:
+        sent = [max(LEAST_GIB_A_NIGHT, night.bytes_sent / _GIB) for night in self.nights]
+        return mean(sent) if sent else LEAST_GIB_A_NIGHT
+
+
+@dataclass(frozen=True)
+class Part:
+    """One item of a month's bill, and how it came about."""
+
+    what: str
+    usd: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A month, the largest part first, and what is not in it."""
+
+    parts: tuple[Part, ...]
+    not_counted: tuple[str, ...] = field(default=NOT_COUNTED)
+
+    @property
+    def usd_a_month(self) -> float:
+        return sum(part.usd for part in self.parts)
+
+
+def estimate(holdings: Sequence[Holding]) -> Cost:
+    """What all of this costs a month."""
+    parts = [part for holding in holdings for part in _of_receiver(holding)] + list(_of_the_stack(holdings))
+    unknown = tuple(
+        f"the machine of receiver {holding.name}: {holding.instance} has no price here"
+        for holding in holdings
+        if holding.instance and holding.instance not in prices.MACHINE_HOUR
+    )
+    return Cost(tuple(sorted(parts, key=lambda part: -part.usd)), (*unknown, *NOT_COUNTED))
+
+
+def budget_a_month(text: str) -> float:
+    """A policy's budget, such as `200 USD/year`, in USD a month."""
+    amount, _, period = text.partition(" USD/")
+    return float(amount) / (12 if period == "year" else 1)
+
+
+def over_budget(cost: Cost, budget: str | None, now: datetime) -> Iterator[Trouble]:
+    """Told when a month's estimate is more than a month of the budget."""
+    if budget is None or cost.usd_a_month <= budget_a_month(budget):
+        return
+    yield Trouble(
+        about=ABOUT,
+        kind=Kind.BUDGET,
+        name="the budget",
+        what=f"it costs about {cost.usd_a_month:.2f} USD a month, {12 * cost.usd_a_month:.0f} a year; "
+        f"the budget is {budget}",
+        since=now,
+        occurrence=budget,
+        details=tuple(f"{part.what}: {part.usd:.2f} USD ({part.how})" for part in cost.parts[:MOST_PARTS_TOLD]),
+    )
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _of_receiver(holding: Holding) -> Iterator[Part]:
+    name = f"receiver {holding.name}"
+    if holding.policy is not None:
+        yield from _of_machines(name, holding)
+        yield _of_volume(name, holding, holding.policy.volume)
+    yield from _of_snapshots(name, holding)
+
+
+def _of_machines(name: str, holding: Holding) -> Iterator[Part]:
+    """Nothing before the first night."""
+    hours = holding.hours_a_month
+    price = prices.MACHINE_HOUR.get(holding.instance or "")
+    if price is not None and hours:
+        yield Part(f"{name}: machine", hours * price, f"at most {hours:.1f} hours of a {holding.instance}")
+    if hours:
+        yield Part(f"{name}: public address", hours * prices.PUBLIC_ADDRESS_HOUR, f"at most {hours:.1f} hours")
+
+
+def _of_volume(name: str, holding: Holding, volume: VolumePolicy) -> Part:
+    """One that is there is paid for all month; an ephemeral one while its run is open."""
+    price = prices.VOLUME_GIB_MONTH.get(volume.type, prices.VOLUME_GIB_MONTH["gp3"])
+    if volume.mode == "ephemeral" and not holding.volumes_gib:
+        part_of_month = holding.hours_a_month / prices.HOURS_A_MONTH
+        return Part(f"{name}: volume", volume.size_gib * price * part_of_month, f"{volume.size_gib} GiB, by night only")
+    gib = sum(holding.volumes_gib) or volume.size_gib
+    return Part(f"{name}: volume", gib * price, f"{gib} GiB of {volume.type}")
+
+
+def _of_snapshots(name: str, holding: Holding) -> Iterator[Part]:
+    measured = holding.measured_gib
+    whole = measured if measured is not None else float(holding.largest_snapshot_gib)
+    first = f"{whole:.1f} GiB used" if measured is not None else f"at most {whole:.0f} GiB, the whole volume"
+    changed = holding.changed_gib_a_night
+    for what, taken in (("snapshots", holding.snapshots), ("copies", holding.copies)):
+        if taken:
+            gib = stored_gib(taken, whole, changed)
+            how = f"about {gib:.1f} GiB: {len(taken)} of them, the first {first}, then {changed:.2f} GiB a night"
+            yield Part(f"{name}: {what}", gib * prices.SNAPSHOT_GIB_MONTH, how)
+    if holding.is_copied:
+        moved = changed * prices.DAYS_A_MONTH
+        yield Part(f"{name}: sent to the other region", moved * prices.TRANSFER_GIB, f"at most {moved:.1f} GiB")
+
+
+def stored_gib(taken: Sequence[datetime], whole_gib: float, changed_gib_a_night: float) -> float:
+    """What EBS keeps of snapshots of one volume, taken then: the first whole, the later ones what changed in between.
+
+    However long that was, it is no more than the whole.
+    """
+    if not taken:
+        return 0.0
+    gaps = [(later - earlier) / _A_DAY for earlier, later in pairwise(sorted(taken))]
+    return whole_gib + sum(min(whole_gib, changed_gib_a_night * days) for days in gaps)
+
+
+def _of_the_stack(holdings: Sequence[Holding]) -> Iterator[Part]:
+    receivers = sum(holding.policy is not None for holding in holdings)
+    metrics = _METRICS + _METRICS_A_RECEIVER * receivers
+    usd = metrics * prices.METRIC_MONTH + _ALARMS * prices.ALARM_MONTH
+    yield Part("CloudWatch", usd, f"{metrics} metrics that are sent every hour, and {_ALARMS} alarms")
+    yield Part("the key of the alarms' topic", prices.KEY_MONTH, "one key of KMS")

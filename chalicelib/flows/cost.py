@@ -1,0 +1,78 @@
+"""What a month costs, from what is there and what the last nights did. Looks only."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from chalicelib.core import tags
+from chalicelib.core.copying import as_taken
+from chalicelib.core.cost import Cost, Holding, Night, estimate
+from chalicelib.core.model import Run, Snapshot
+from chalicelib.core.policy import Policy
+from chalicelib.errors import Refused
+from chalicelib.flows.policies import find_policy
+from chalicelib.flows.stock import find_stock
+from chalicelib.flows.wanted_copies import find_other_region
+from chalicelib.ports import World
+
+# The latest runs, by which the next ones are judged.
+MOST_NIGHTS = 14
+
+
+def estimate_cost(policy: Policy, world: World) -> Cost:
+    """Of this region's receivers and snapshots, and of what they send to and keep in the region of the copies.
+
+    At a standby it is what its copies cost, which the first region's estimate counts as well.
+    """
+    there = find_other_region(policy, world)
+    copied = world.copies.find(there, {tags.ROLE: tags.Role.COPY}) if there else []
+    snapshots, copies = _by_receiver(find_stock(world)), _by_receiver(as_taken(copy) for copy in copied)
+    receivers = {} if world.settings.is_standby else policy.receivers
+    holdings = []
+    for name in sorted({*receivers, *snapshots, *copies}):
+        kept, over_there = snapshots.get(name, []), copies.get(name, [])
+        holdings.append(
+            Holding(
+                name=name,
+                largest_snapshot_gib=max((each.size_gib for each in (*kept, *over_there)), default=0),
+                policy=receivers.get(name),
+                nights=_nights(name, world),
+                volumes_gib=_volumes(name, world),
+                snapshots=tuple(each.started for each in kept),
+                copies=tuple(each.started for each in over_there),
+                is_copied=there is not None and name in receivers,
+            )
+        )
+    return estimate(holdings)
+
+
+def cost_of_a_month(world: World) -> tuple[Cost, str | None]:
+    """The estimate under the policy in force, and its budget. Raises Refused without a policy."""
+    policy = find_policy(world)
+    if policy is None:
+        raise Refused("no policy is in force: apply one, so that there is something that costs")
+    return estimate_cost(policy, world), policy.alarm.budget
+
+
+def _by_receiver(snapshots: Iterable[Snapshot]) -> Mapping[str, list[Snapshot]]:
+    found: dict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in snapshots:
+        found[snapshot.tags.get(tags.RECEIVER, "?")].append(snapshot)
+    return found
+
+
+def _nights(receiver: str, world: World) -> tuple[Night, ...]:
+    """The closed runs; how long a machine stood it does not say, only that it was no longer than its run was open."""
+    runs = [run for run in world.catalog.find_runs(receiver, limit=MOST_NIGHTS) if run.state.is_final]
+    return tuple(_night(run, world) for run in runs)
+
+
+def _night(run: Run, world: World) -> Night:
+    began, ended = run.machine_launched or run.opened, run.closed or run.deadline
+    sent = sum(result.bytes_sent for result in world.catalog.find_results(run.id))
+    return Night(max(ended - began, timedelta(0)) / timedelta(hours=1), sent, run.disk)
+
+
+def _volumes(receiver: str, world: World) -> tuple[int, ...]:
+    found = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA, tags.RECEIVER: receiver})
+    return tuple(volume.size_gib for volume in found)

@@ -1,0 +1,196 @@
+"""Look by day whether the next night has what it needs, and at what it all costs. Nothing is ever changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeVar
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.cost import Cost
+from chalicelib.core.ids import trial_token
+from chalicelib.core.model import SCHEMA
+from chalicelib.core.policy import Policy, ReceiverPolicy
+from chalicelib.core.preflight import RESTORES, Key, Preflight, Quota, QuotaName, Refusal, Seen, is_standard, judge
+from chalicelib.errors import EbbtideError, TransientError
+from chalicelib.flows.cost import estimate_cost
+from chalicelib.flows.keys import find_keys_in_use
+from chalicelib.flows.policies import find_policy
+from chalicelib.flows.recovery_steps import ARCHITECTURE
+from chalicelib.flows.wanted_copies import find_other_region
+from chalicelib.ports import LaunchRequest, World
+
+_Seen = TypeVar("_Seen")
+
+# A tag that no night looks for: were such a machine ever launched, the sweep would end it as nobody's.
+_ROLE = "preflight"
+
+
+def preflight(world: World, now: datetime) -> Preflight:
+    """What was found, and recorded for whoever tells. Without a policy there is no next night to look at."""
+    policy = find_policy(world)
+    seen = _Look(policy, world, now).around() if policy else Seen()
+    found = judge(seen, world.catalog.find_preflight(), now)
+    world.catalog.record_preflight(found)
+    world.lambdas.invoke_later("tell_operators", wire.telling_payload())
+    return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is launched for a receiver or a restore: its types, where, and in which group."""
+
+    name: str
+    instances: tuple[str, ...]
+    subnets: tuple[str, ...]
+    group: str
+
+    @property
+    def machines(self) -> list[tuple[str, str]]:
+        """Its first type wherever it may stand, and the others where it is preferred to."""
+        first, *others = self.instances
+        return [*((first, subnet) for subnet in self.subnets), *((each, self.subnets[0]) for each in others)]
+
+
+@dataclass
+class _Look:
+    """One look around. Each thing is looked at by itself: what could not be is `unseen`, and hides nothing else."""
+
+    policy: Policy
+    world: World
+    now: datetime
+    unseen: dict[str, str] = field(default_factory=dict)
+
+    def around(self) -> Seen:
+        return Seen(
+            refusals=tuple(self._refusals()),
+            keys=tuple(self._keys()),
+            quotas=tuple(self._quotas()),
+            keyless=tuple(self._keyless()),
+            agent_missing=self._missing_agent(),
+            cost=self._cost(),
+            budget=self.policy.alarm.budget,
+            unseen=self.unseen,
+        )
+
+    def _tried(self, what: str, look: Callable[..., _Seen], *given: object) -> _Seen | None:
+        try:
+            return look(*given)
+        except EbbtideError as fault:
+            self.unseen[what] = str(fault)
+            return None
+
+    @property
+    def _receivers(self) -> tuple[ReceiverPolicy, ...]:
+        """A standby launches none: it restores."""
+        return () if self.world.settings.is_standby else tuple(self.policy.receivers.values())
+
+    # -- machines
+
+    def _parts(self) -> Iterator[_Part]:
+        settings = self.world.settings
+        for receiver in self._receivers:
+            yield _Part(receiver.name, receiver.instances, settings.subnets, settings.receiver_group)
+        yield self._restores()
+
+    def _restores(self) -> _Part:
+        """As the policy has them; where it says nothing there is a receiver, and they are launched as that is."""
+        settings, restore = self.world.settings, self.policy.restore
+        own = () if settings.is_standby or restore.subnet is None else (restore.subnet,)
+        chosen = restore.instances.get(ARCHITECTURE)
+        instances = (chosen,) if chosen else next(iter(self.policy.receivers.values())).instances
+        return _Part(RESTORES, instances, own or (settings.subnet,), settings.drill_group)
+
+    def _refusals(self) -> Iterator[Refusal]:
+        for part in self._parts():
+            for instance_type, subnet in part.machines:
+                machine = f"a {instance_type} in {subnet}"
+                why = self._tried(machine, self._why_not, instance_type, subnet, part.group)
+                if why:
+                    yield Refusal(part.name, machine, why)
+
+    def _why_not(self, instance_type: str, subnet: str, group: str) -> str:
+        """What EC2 has against it; nothing when it would launch it."""
+        request = LaunchRequest(
+            token=trial_token(f"{instance_type} {subnet} {group}", self.now.isoformat()),
+            instance_type=instance_type,
+            subnet=subnet,
+            security_group=group,
+            user_data="#!/bin/sh\n",
+            tags={tags.NAME: "ebbtide preflight", tags.SCHEMA: str(SCHEMA), tags.ROLE: _ROLE},
+        )
+        try:
+            self.world.machines.would_launch(request)
+        except TransientError:
+            raise
+        except EbbtideError as fault:
+            return str(fault)
+        return ""
+
+    # -- keys
+
+    def _keys(self) -> Iterator[Key]:
+        look = self.world.account.look_at_key
+        for (region, key_id), holds in find_keys_in_use(self.policy, self.world, self._tried).items():
+            key = self._tried(f"key {key_id} in {region}", look, region, key_id)
+            if key is not None:
+                yield replace(key, holds=holds)
+
+    # -- quotas
+
+    def _quotas(self) -> Iterator[Quota]:
+        for region, needs in self._needs().items():
+            for name, needed in needs.items():
+                what = f"the quota of {name} in {region}"
+                quota = self._tried(what, self.world.account.find_quota, region, name)
+                if quota is not None:
+                    yield replace(quota, needed=needed)
+
+    def _needs(self) -> dict[str, dict[QuotaName, float]]:
+        """What comes on top of what is there, by region: every receiver and a restore at once, for they may overlap."""
+        nights = len(self._receivers)
+        here: dict[QuotaName, float] = {QuotaName.SNAPSHOTS: nights}
+        vcpus = self._tried("instance types", self._vcpus)
+        if vcpus:
+            here[QuotaName.VCPUS] = vcpus
+        gib = self._tried("volumes", self._gib_to_be_made)
+        if gib is not None:
+            here[QuotaName.GP3] = gib
+        there = find_other_region(self.policy, self.world)
+        needed_there = {QuotaName.SNAPSHOTS: float(nights), QuotaName.COPIES: 1.0}
+        return {self.world.settings.region: here, **({there: needed_there} if there else {})}
+
+    def _vcpus(self) -> float:
+        types = [part.instances[0] for part in self._parts() if is_standard(part.instances[0])]
+        vcpus = self.world.account.vcpus_of(types)
+        return float(sum(vcpus.get(each, 0) for each in types))
+
+    def _gib_to_be_made(self) -> float:
+        """The volume of a restore, those that are not there yet, and what the policy wants others to be larger by."""
+        needed = float(max((receiver.volume.size_gib for receiver in self.policy.receivers.values()), default=0))
+        for receiver in self._receivers:
+            there = self.world.volumes.find_volumes({tags.ROLE: tags.Role.DATA, tags.RECEIVER: receiver.name})
+            needed += max(0, receiver.volume.size_gib - max((volume.size_gib for volume in there), default=0))
+        return needed
+
+    # -- what it costs
+
+    def _cost(self) -> Cost | None:
+        """Where nobody has set a budget, and at a standby, whose cost the first region's includes, nobody asks."""
+        if self.policy.alarm.budget is None or self.world.settings.is_standby:
+            return None
+        return self._tried("what it costs", estimate_cost, self.policy, self.world)
+
+    # -- parts
+
+    def _keyless(self) -> Iterator[str]:
+        """The receivers without a host key; a standby's are wanted when it becomes the first region."""
+        for name in self.policy.receivers:
+            parameter = wire.host_key_parameter(name)
+            if self._tried(f"parameter {parameter}", self.world.account.has_parameter, parameter) is False:
+                yield name
+
+    def _missing_agent(self) -> str | None:
+        wanted = self.world.settings.agent
+        listed = self._tried("the archive", self.world.archive.list, wanted)
+        return wanted if listed is not None and wanted not in listed else None
