@@ -12,6 +12,7 @@ from chalicelib.core.holds import Target
 from chalicelib.core.ids import own_run
 from chalicelib.core.model import HostStatus, RunId, RunState, TreeKind
 from chalicelib.core.night_world import status_of
+from chalicelib.core.preflight import Preflight
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.copy import copy_snapshots
@@ -494,6 +495,7 @@ def test_a_drill_of_an_own_volume_is_briefed_about_a_real_tree() -> None:
 
 
 def subjects(world: FakeWorld, now: datetime) -> list[str]:
+    world.catalog.record_preflight(Preflight(now))
     tell(world, now)
     return [subject for subject in world.alarms.subjects if "weekly" not in subject]
 
