@@ -495,6 +495,7 @@ def test_a_drill_of_an_own_volume_is_briefed_about_a_real_tree() -> None:
 
 
 def subjects(world: FakeWorld, now: datetime) -> list[str]:
+    world.catalog.record_preflight(Preflight(now))
     tell(world, now)
     return [subject for subject in world.alarms.subjects if "weekly" not in subject]
 
