@@ -12,6 +12,7 @@ from chalicelib.core.holds import Target
 from chalicelib.core.ids import own_run
 from chalicelib.core.model import HostStatus, RunId, RunState, TreeKind
 from chalicelib.core.night_world import status_of
+from chalicelib.core.preflight import Preflight
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.copy import copy_snapshots
@@ -494,6 +495,7 @@ def test_a_drill_of_an_own_volume_is_briefed_about_a_real_tree() -> None:
 
 
 def subjects(world: FakeWorld, now: datetime) -> list[str]:
+    world.catalog.record_preflight(Preflight(now))
     tell(world, now)
     return [subject for subject in world.alarms.subjects if "weekly" not in subject]
 
@@ -501,6 +503,7 @@ def subjects(world: FakeWorld, now: datetime) -> list[str]:
 def test_a_host_that_reports_bad_nights_is_missed_after_as_many_as_the_policy_says() -> None:
     world = a_world_with_web1()
     a_night_of_web1(world)
+    world.catalog.record_preflight(Preflight(DONE + A_DAY))
     for day in (1, 2):
         assert subjects(world, DONE + day * A_DAY) == []
         run_id = report(world, DONE + day * A_DAY, status="partial")
