@@ -6,11 +6,13 @@ Real sshd, gate and confined rsync. Needs the programs of a receiver, and a moun
 import hashlib
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from hypothesis import strategies as some
 
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import night, survey
+from ebbtide_agent.host.changes import LARGE_BYTES
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Outcome
@@ -26,10 +29,10 @@ from ebbtide_agent.host.push import Watch, in_full, push
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
-from ebbtide_agent.report import COMPLETE, FAKE_SUPER, WITH_WARNINGS, Hello, Received, Report, parse_report
+from ebbtide_agent.report import COMPLETE, FAKE_SUPER, PARTIAL, WITH_WARNINGS, Hello, Received, Report, parse_report
 from ebbtide_agent.walk import walk
 from tests.local.edits import EDITS, Editor, plant, take_the_place
-from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, wait_until
 
 # So many trees in each run of the tests; EBBTIDE_EXAMPLES asks for more.
 EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "20"))
@@ -242,6 +245,35 @@ def test_a_large_file_is_changed_where_it_is(host: Host) -> None:
     assert (host.receiver.tree("us0") / "large").stat().st_ino == before
     assert outcome.counts.bytes_sent < 200_000
     assert_same(stored(host.receiver.tree("us0")), host.expected())
+
+
+def test_a_change_in_place_that_was_cut_off_is_made_good_by_the_next_push(host: Host) -> None:
+    host.back_up()
+    with open(host.tree / "large", "r+b") as file:
+        file.write(os.urandom(LARGE_BYTES))
+    host.config = replace(host.config, bandwidth="1m")
+    cut = Thread(target=kill_the_push_in_place, args=(host.receiver.tree("us0") / "large",))
+    cut.start()
+
+    outcome, _ = host.back_up()
+
+    cut.join()
+    assert outcome.status == PARTIAL
+    assert (host.receiver.tree("us0") / "large").read_bytes() != (host.tree / "large").read_bytes()
+    host.config, host.generation = replace(host.config, bandwidth=""), None
+    outcome, _ = host.back_up()
+    assert outcome.status == COMPLETE
+    assert_same(stored(host.receiver.tree("us0")), host.expected())
+
+
+def kill_the_push_in_place(stored_file: Path) -> None:
+    """End our rsync as soon as it has written something over there."""
+    before = stored_file.stat().st_mtime_ns
+    wait_until(lambda: stored_file.stat().st_mtime_ns != before, "the first write in place")
+    children = Path("/proc/self/task").glob("*/children")
+    for child in {child for each in children for child in each.read_text().split()}:
+        if b"--inplace" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
 
 
 def test_what_goes_away_between_the_scan_and_the_push_goes_over_there(
