@@ -1,5 +1,6 @@
 """Hosts with volumes of their own, through the flows: a report opens one run, which ends in a restore point."""
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.follow import follow
 from chalicelib.flows.forget import forget_host
 from chalicelib.flows.hold import hold
-from chalicelib.flows.own_runs import LOOK_BACK, find_own_runs
+from chalicelib.flows.own_runs import LOOK_BACK, find_own_runs, open_own_run
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.prune import prune
 from chalicelib.flows.rebuild import rebuild
@@ -164,6 +165,21 @@ def test_an_event_speaks_only_of_the_host_that_its_source_names() -> None:
         on_report("ebbtide.host.eu0a", the_detail(), world, SOON)
 
     assert world.catalog.runs == {}
+
+
+def test_a_receiver_has_no_word_in_the_night_of_a_host_with_its_own_volume() -> None:
+    world = a_world_with_web1()
+    report(world, status="partial")
+    open_own_run(RUN, world, SOON)
+    mine = json.loads(world.archive.get(wire.host_report_key(RUN)))
+    world.archive.put_once(wire.report_key(RUN, "web1"), json.dumps({**mine, "status": "complete"}).encode())
+
+    with pytest.raises(PermanentError, match=r"ebbtide\.receiver\.main.*only its host"):
+        on_report("ebbtide.receiver.main", {**the_detail(), "id": "web1"}, world, SOON)
+    reconcile(RUN, world, SOON)
+
+    assert [result.status for result in world.catalog.find_results(RUN)] == [HostStatus.PARTIAL]
+    assert world.volumes.snapshots == {}
 
 
 def test_an_event_without_a_report_opens_nothing() -> None:
