@@ -24,6 +24,9 @@ from chalicelib.wire.shared import bounded, owner_of
 
 RUNS = "runs/"
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+_LONGEST_KEY = 1024
+
 
 def run_of_key(key: str) -> RunId:
     """The run an archive key belongs to. Raises PermanentError."""
@@ -135,9 +138,17 @@ def host_result(fields: Fields, tree: TreeKind, manifest: Fields | None) -> Host
         bytes_sent=fields.number("bytes_sent"),
         seconds=(fields.moment("finished") - fields.moment("started")).total_seconds(),
         tree=tree,
-        manifest=manifest.text("key") if manifest else None,
+        manifest=_archive_key(manifest) if manifest else None,
         problems=bounded(fields, "problems"),
     )
+
+
+def _archive_key(fields: Fields) -> str:
+    """One that S3 would take: longer ones do not fit into the catalogue either."""
+    key = fields.text("key")
+    if len(key.encode()) > _LONGEST_KEY:
+        raise PermanentError(f"{fields.what}: key has {len(key)} characters, expected at most {_LONGEST_KEY} bytes")
+    return key
 
 
 def _status(fields: Fields) -> HostStatus:

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chalicelib import wire
+from chalicelib.aws import items
 from chalicelib.core import tags
 from chalicelib.core.holds import Target
 from chalicelib.core.ids import own_run
@@ -201,6 +203,26 @@ def test_a_report_that_says_it_is_another_hosts_gives_nothing_and_is_recorded() 
     assert "it speaks of host us0a" in str(outcome.run.why)
     assert [rejected.key for rejected in outcome.rejected] == [wire.host_report_key(RUN)]
     assert world.catalog.find_results(RUN) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"volume": {"id": "vol-" + "x" * 500_000}},
+        {"volume": {"id": "vol-web1\nand another line"}},
+        {"manifest": "manifests/web1/" + "x" * 500_000},
+    ],
+    ids=["a volume of half a megabyte", "a volume of two lines", "a manifest of half a megabyte"],
+)
+def test_whatever_a_host_writes_its_run_ends_and_fits_into_the_catalogue(words: dict[str, Any]) -> None:
+    world = a_world_with_web1()
+    report(world, **words)
+
+    run = reconcile(RUN, world, SOON).run
+
+    assert run.state is RunState.FAILED
+    assert "its report does not count: host's report, volume" in str(run.why)
+    assert len(json.dumps(items.run_values(run))) < 10_000
 
 
 def test_what_a_host_calls_itself_is_not_believed() -> None:
