@@ -38,12 +38,19 @@ def brief_key(run: RunId, volume_id: str) -> str:
     return f"runs/{run}/{volume_id}/brief.json"
 
 
-_BRIEF = re.compile(r"runs/.+/(?P<volume>vol-[^/]+)/brief\.json")
+# Exactly so: deeper below a run, where it says that it is ready, a machine may write whatever it likes.
+_BRIEF = re.compile(r"runs(/[^/]+){3}/((?P<volume>vol-[^/]+)/)?brief\.json")
+
+
+def briefs_among(keys: Iterable[str]) -> list[str]:
+    """The keys of briefs among these: a receiver's name a volume, a run of a host's own volume has one by itself."""
+    return [key for key in keys if _BRIEF.fullmatch(key)]
 
 
 def briefed_volumes(keys: Iterable[str]) -> frozenset[str]:
     """The volumes that have a brief, from the archive's keys alone."""
-    return frozenset(match["volume"] for key in keys if (match := _BRIEF.fullmatch(key)))
+    matches = (_BRIEF.fullmatch(key) for key in keys)
+    return frozenset(match["volume"] for match in matches if match and match["volume"])
 
 
 def closed_key(run: RunId) -> str:
