@@ -318,6 +318,19 @@ def test_what_a_host_floods_the_archive_with_is_looked_at_after_everyone_else_wa
     assert woken_first == {"reconcile_run", "tell_operators"}
 
 
+def test_however_many_keys_a_host_makes_up_a_tick_names_a_few_and_their_number() -> None:
+    world = a_world_with_web1()
+    for number in range(1000):
+        world.archive.put_once(f"host-reports/9999-99-99/web1/{number}", b"")
+    report(world)
+
+    ticked = tick(world, SOON, lambda: "0" * 32)
+
+    assert len(ticked.faults) == 21
+    assert ticked.faults[-1] == "and 980 more keys that are none of a host's report"
+    assert RUN in ticked.runs
+
+
 def test_reports_older_than_anyone_looks_for_and_dated_in_the_future_open_nothing() -> None:
     world = a_world_with_web1()
     report(world)
