@@ -615,6 +615,16 @@ def test_a_host_that_never_reported_is_told_from_its_enrolment_on() -> None:
     assert told == ["stale: host web1 was enrolled 3 days ago and has no restore point"]
 
 
+def test_an_enrolment_that_cannot_be_read_keeps_nobody_from_telling() -> None:
+    world = a_world_with_web1()
+    world.archive.objects[wire.enrolled_key("web1")] = b"not JSON"
+
+    tell(world, DONE + 4 * A_DAY)
+
+    told = [subject for subject in world.alarms.subjects if subject.startswith("stale")]
+    assert [subject.split()[2] for subject in told] == ["eu0", "us0"]
+
+
 def test_a_host_is_enrolled_once_and_for_all() -> None:
     world = a_world_with_web1()
     apply_policy(A_POLICY_TEXT, None, world, a_moment(5))
