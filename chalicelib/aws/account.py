@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import tagging
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
+from chalicelib.aws.volumes import PAGES
 from chalicelib.core import tags
 from chalicelib.core.copying import MOST_AT_ONCE
 from chalicelib.core.preflight import ENABLED, Key, Quota, QuotaName, is_standard
@@ -132,7 +133,7 @@ def _standing_types(ec2: "EC2Client") -> "Iterator[str]":
 
 
 def _used_snapshots(ec2: "EC2Client") -> float:
-    pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"])
+    pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], PaginationConfig=PAGES)
     return sum(len(page["Snapshots"]) for page in pages)
 
 
