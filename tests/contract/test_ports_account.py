@@ -199,12 +199,6 @@ def test_snapshots_are_counted_page_by_page(account: Account, looked: AwsAccount
     assert [(body["Owner.1"], body.get("MaxResults")) for body in sent] == [("self", 1000)]
 
 
-def test_the_quota_of_copies_is_the_one_that_is_documented(account: Account, looked: AwsAccount) -> None:
-    quota = looked.find_quota(THERE, QuotaName.COPIES)
-
-    assert (quota.region, quota.limit, quota.used) == (THERE, 20, 0)
-
-
 def test_a_quota_that_may_not_be_asked_for_is_a_fault(account: Account, looked: AwsAccount) -> None:
     body = json.dumps({"__type": "AccessDeniedException", "message": "-"})
     answer_with(account.clients.quotas_in(REGION), "GetServiceQuota", body, 400)
