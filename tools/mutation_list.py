@@ -38,8 +38,8 @@ MUTATIONS = (
     Mutation(
         "pages of snapshots",
         f"{_AWS}/volumes.py",
-        "pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES)",
-        "list(pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES))[:1]",
+        "pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=PAGES)",
+        "list(pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=PAGES))[:1]",
         "every page of snapshots but the first",
         (f"{_EC2}::test_snapshots_are_found_on_every_page",),
     ),
@@ -94,7 +94,7 @@ MUTATIONS = (
     Mutation(
         "size of a page",
         f"{_AWS}/volumes.py",
-        ", PaginationConfig=_PAGES)",
+        ", PaginationConfig=PAGES)",
         ")",
         "that snapshots come a thousand at a time",
         (f"{_EC2}::test_snapshots_are_asked_for_from_our_own_account_only",),

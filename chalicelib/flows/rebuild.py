@@ -106,13 +106,16 @@ def read_run(run_id: RunId, world: World) -> Run | None:
     brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
     if brief is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    run = replace(wire.parse_run_brief(brief), machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
+    briefed = wire.parse_run_brief(brief)
+    if briefed.id != run_id:
+        raise PermanentError(f"its brief is that of run {briefed.id}")
+    run = replace(briefed, machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
 
 def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
     """Any of them: they differ in the volume only."""
-    return next((world.archive.get(key) for key in keys if key.endswith("/brief.json")), None)
+    return next((world.archive.get(key) for key in wire.briefs_among(keys)), None)
 
 
 def _last_attempt(keys: Sequence[str]) -> int:
