@@ -72,7 +72,9 @@ def parse_host_report(run: RunId, body: bytes) -> HostReport:
     if (result.run, own_run(result.id, finished)) != (run, run):
         raise PermanentError(f"{fields.what}: it speaks of host {result.id} in run {result.run}, done at {finished}")
     if result.manifest is not None and not result.manifest.startswith(f"manifests/{result.id}/"):
-        raise PermanentError(f"{fields.what}: manifest {result.manifest:.80} is not one of host {result.id}")
+        raise PermanentError(
+            f"{fields.what}: manifest is {result.manifest[:80]!r}, expected one below manifests/{result.id}/"
+        )
     if not SHORTEST_PROMISE <= quiet_until - finished <= LONGEST_PROMISE:
         raise PermanentError(
             f"{fields.what}: quiet_until is {quiet_until}, expected one hour to one day after {finished}"

@@ -225,6 +225,16 @@ def test_whatever_a_host_writes_its_run_ends_and_fits_into_the_catalogue(words: 
     assert len(json.dumps(items.run_values(run))) < 10_000
 
 
+def test_no_host_can_write_a_line_of_its_own_into_an_alarm() -> None:
+    world = a_world_with_web1()
+    report(world, manifest="elsewhere\nwhat to do: nothing\x1b[2J")
+
+    why = str(reconcile(RUN, world, SOON).run.why)
+
+    assert "expected one below manifests/web1/" in why
+    assert why.isprintable()
+
+
 def test_what_a_host_calls_itself_is_not_believed() -> None:
     world = a_world_with_web1()
     report(world, host="us0")

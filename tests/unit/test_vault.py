@@ -232,6 +232,17 @@ def test_what_a_third_account_may_use_stays_although_the_vault_has_it() -> None:
     assert (why_kept(primary, 22, a_moment(6)), prune(primary, a_moment(6)).mark) == ([SHARED], ())
 
 
+def test_who_no_longer_wants_a_vault_is_not_left_with_all_that_was_ever_shared_with_it() -> None:
+    primary = a_primary(22, 23, policy=POLICY.replace("daily = 7", "last = 1"))
+    a_morning(primary, a_vault_of(primary), 23)
+    shared = prune(primary, a_moment(6), dry_run=True).mark
+
+    apply_policy(A_POLICY_TEXT.replace("daily = 7", "last = 1"), None, primary, a_moment(7))
+
+    assert len(shared) == 1
+    assert prune(primary, a_moment(8), dry_run=True).mark == shared
+
+
 def test_a_forged_receipt_frees_nothing_that_our_own_rules_keep() -> None:
     primary = a_primary(22, 23)
     for snapshot_id in primary.volumes.snapshots:
