@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import BinaryIO
 
 from ebbtide_agent import procs
@@ -28,7 +26,8 @@ REPORT = "report"
 # Exactly what rsync asks its remote shell for when a host pushes to ADDRESS::tree/.
 _GRAMMAR = {HELLO: HELLO, REPORT: REPORT, "rsync --server --daemon .": PUSH}
 LONGEST_REPORT_BYTES = 1 << 20
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+# What ends a session: the receiver, and a connection that is lost.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def parse_command(text: str | None) -> str:
@@ -131,16 +130,6 @@ class Gate:
         return encode_report(self.ledger.record(self.host, parse_report(body), self.clock()))
 
 
-def stop_on_signals() -> None:
-    """Let SIGTERM and a lost connection end us as exceptions do, so that what we started ends too."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    for number in _ENDING:
-        signal.signal(number, stop)
-
-
 def ignore_signals() -> None:
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
