@@ -12,10 +12,11 @@ _WORST_FIRST = ("failed", "skipped", "passed")
 
 
 def play() -> int:
-    """Play every test with a mark, one at a time; pytest's exit code."""
+    """Play every test with a mark, one at a time; pytest's exit code. What was interrupted replaces nothing."""
     kept = _Kept()
     exit_code = pytest.main(["-q", "-m", "fault", "-p", "no:cacheprovider"], plugins=[kept])
-    PLAYED.write_text(json.dumps(kept.results(), indent=2, sort_keys=True) + "\n")
+    if exit_code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        PLAYED.write_text(json.dumps(kept.results(), indent=2, sort_keys=True) + "\n")
     return int(exit_code)
 
 

@@ -1,9 +1,10 @@
 """Take one guard out at a time and see that a test goes red: `python -m tools.mutations [WORD…] [--write]`.
 
 Each mutation is applied to a copy of the tree, never to the checkout, and only the tests that should notice it are run.
-Words choose the mutations whose names hold one of them; `--write` puts the table into docs/mutations.md.
+Words choose the mutations whose names hold one of them; `--write`, for all, puts the table into docs/mutations.md.
 """
 
+import argparse
 import re
 import shutil
 import sys
@@ -37,8 +38,7 @@ class Outcome:
 
 
 def main(arguments: Sequence[str]) -> int:
-    words = [word for word in arguments if word != "--write"]
-    chosen = [each for each in MUTATIONS if not words or any(word in each.name for word in words)]
+    chosen, writes = asked(arguments)
     with TemporaryDirectory() as room:
         trees = [_a_copy(Path(room) / str(number)) for number in range(AT_ONCE)]
         if fault := _first_failure_unchanged(chosen, trees):
@@ -46,11 +46,25 @@ def main(arguments: Sequence[str]) -> int:
             return 2
         outcomes = _try_each(chosen, trees)
     print("\n" + table(outcomes))
-    if "--write" in arguments:
+    if writes:
         DOCUMENT.write_text(document(outcomes))
     unnoticed = [each for each in outcomes if not each.is_noticed]
     print(f"{len(outcomes)} mutations, {len(unnoticed)} of them unnoticed")
     return 1 if unnoticed else 0
+
+
+def asked(arguments: Sequence[str]) -> tuple[list[Mutation], bool]:
+    """Which mutations to try, and whether to write the table, which is of all of them or none. Raises SystemExit."""
+    parser = argparse.ArgumentParser(prog="python -m tools.mutations", description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only mutations whose names hold one of these")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/mutations.md")
+    options = parser.parse_args(arguments)
+    chosen = [each for each in MUTATIONS if not options.words or any(word in each.name for word in options.words)]
+    if not chosen:
+        parser.error(f"no mutation's name holds {' or '.join(map(repr, options.words))}; see tools/mutation_list.py")
+    if options.write and len(chosen) < len(MUTATIONS):
+        parser.error("--write is for all mutations: the table of some would replace the whole one")
+    return chosen, options.write
 
 
 def occurrences(mutation: Mutation, tree: Path = ROOT) -> int:

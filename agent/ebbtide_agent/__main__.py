@@ -45,6 +45,9 @@ It reads four files, and never executes what is in the first three:
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first; one that fails ends the night before the push
+
+What changed since the last complete push is found by an index below --state; without it, and once a week, rsync
+compares everything. To have that done tonight, delete /var/lib/ebbtide/index.
 """
 
 # What the receiver's gate inherits from its machine's boot: how to reach AWS, and where everything is.

@@ -42,7 +42,8 @@ def rebuild(world: World) -> Rebuilt:
     """What the table still has stays as it is; what it has lost comes back.
 
     At a standby nothing closes a run: one that is open in the archive's replica is left to `follow`, which takes it up
-    with its restore points when its closing has arrived, or without when that is long overdue.
+    with its restore points when its closing has arrived, or without when that is long overdue. What the last preflight
+    found is nowhere but in the table: another one is asked for, or operators would be told that it is silent.
     """
     faults: list[str] = []
     policy = _rebuild_policy(world)
@@ -57,6 +58,7 @@ def rebuild(world: World) -> Rebuilt:
     recoveries = _own(_read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
+    world.lambdas.invoke_later("preflight", wire.preflight_payload())
     return Rebuilt(policy, len(runs) + lost, results, points, len(recoveries), tuple(faults))
 
 

@@ -15,7 +15,7 @@ from ebbtide_console import procs
 from ebbtide_console.sandbox import background, enclosure, namespaces, night, probe, setup, table
 from ebbtide_console.sandbox.claim import is_claimed
 from ebbtide_console.sandbox.cloud import Tell, running
-from ebbtide_console.sandbox.geography import FIRST, SECOND
+from ebbtide_console.sandbox.geography import FIRST
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
 WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
@@ -34,7 +34,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     whole.add_argument("--tree", type=_absolute, help="back up this directory instead of a Debian server")
     whole.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
     whole.add_argument(
-        "--second-region", action="store_true", help=f"then put {FIRST} out, and drill from the copies in {SECOND}"
+        "--second-region", action="store_true", help="then put the first region out, and drill from the second's copies"
     )
     whole.set_defaults(act=_enclosed(_night))
 

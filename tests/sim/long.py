@@ -21,7 +21,7 @@ from random import Random
 
 from tests.sim.chance import a_scenario
 from tests.sim.play import play
-from tests.sim.tally import Batch, Played, begin, read, result_of, write_down
+from tests.sim.tally import Batch, Played, begin, result_of, resume, write_down
 
 SEEDS_AT_ONCE = 50
 BATCHES_A_RESULT = 20
@@ -34,7 +34,7 @@ def main() -> int:
         return 0
     if asked.first_seed is not None:
         begin(asked.ledger)
-    known = read(asked.ledger)
+    known = resume(asked.ledger)
     first = max((batch.after for batch in known), default=asked.first_seed or 0)
     for number, batch in enumerate(_played(first, asked, sum(batch.nights for batch in known)), 1):
         known.append(batch)
@@ -53,7 +53,7 @@ def _write_result(known: list[Batch], result: Path) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nights", type=int, default=100_000, help="at least this many, with those of the ledger")
+    parser.add_argument("--nights", type=_a_number, default=100_000, help="at least so many, with the ledger's")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no longer than this, however many those are")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--first-seed", type=int, help="begin anew, with this one")
@@ -63,19 +63,27 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _a_number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number of nights from 1 up")
+    return int(text)
+
+
 def _played(first: int, asked: argparse.Namespace, nights: int) -> Iterator[Batch]:
-    """Batch after batch, in the order of the seeds, until there are enough nights or the time is up."""
+    """Batch after batch, in the order of the seeds, until there are enough nights or the time is up; one at least."""
     if nights >= asked.nights:
         return
     began = time.monotonic()
     seeds = (range(begins, begins + SEEDS_AT_ONCE) for begins in count(first, SEEDS_AT_ONCE))
     with ProcessPoolExecutor(asked.workers, initializer=_think_less_of_garbage) as pool:
         coming = deque(pool.submit(play_batch, next(seeds)) for _ in range(asked.workers + 1))
-        while nights < asked.nights and time.monotonic() - began < 60 * asked.minutes:
+        is_over = False
+        while not is_over:
             batch = coming.popleft().result()
             coming.append(pool.submit(play_batch, next(seeds)))
             nights += batch.nights
             yield batch
+            is_over = nights >= asked.nights or time.monotonic() - began >= 60 * asked.minutes
         pool.shutdown(cancel_futures=True)
 
 

@@ -4,6 +4,7 @@ The ledger has a line for every batch, the result is what they say together.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -47,15 +48,19 @@ def begin(ledger: Path) -> None:
     ledger.write_text("")
 
 
+def resume(ledger: Path) -> list[Batch]:
+    """Every whole line. What a kill has left of one is cut off, or the next batch would go on in its middle."""
+    if not ledger.exists():
+        begin(ledger)
+    known = ledger.read_bytes()
+    whole = known[: known.rfind(b"\n") + 1]
+    os.truncate(ledger, len(whole))
+    return [_batch(json.loads(line)) for line in whole.splitlines()]
+
+
 def write_down(batch: Batch, ledger: Path) -> None:
     with ledger.open("a") as lines:
         lines.write(json.dumps(asdict(batch), separators=(",", ":")) + "\n")
-
-
-def read(ledger: Path) -> list[Batch]:
-    """Every whole line: the last one may have been cut off."""
-    lines = ledger.read_text().splitlines() if ledger.exists() else []
-    return [_batch(json.loads(line)) for line in lines if line.endswith("}")]
 
 
 def _batch(line: dict[str, Any]) -> Batch:

@@ -216,11 +216,25 @@ def loses_the_last_copy(sim: Simulation) -> None:
     sim.standby.volumes.snapshots.clear()
 
 
+def with_another_marked_a_day_ago(sim: Simulation, day: int) -> None:
+    """One of the night of that day, `snap-x`, which may be deleted as far as its mark goes."""
+    (source,) = sim.volumes.snapshots.values()
+    tagged = {tags.RUN: f"main/2026-11-{day}/1", tags.MARKED: (sim.agenda.now - A_DAY).isoformat()}
+    later = source.started + timedelta(days=day - source.started.day)
+    sim.volumes.snapshots["snap-x"] = replace(source, id="snap-x", started=later, tags={**source.tags, **tagged})
+
+
 def deletes_what_is_still_to_be_copied(sim: Simulation) -> None:
-    sim.standby.volumes.snapshots.clear()
-    sim.standby.catalog.points.clear()
-    (source,) = sim.volumes.snapshots
-    sim.volumes.delete_snapshot(source)
+    with_another_marked_a_day_ago(sim, 24)
+    sim.volumes.delete_snapshot("snap-x")
+
+
+def deletes_what_is_held(sim: Simulation) -> None:
+    """And whoever held it lets go of it afterwards."""
+    with_another_marked_a_day_ago(sim, 23)
+    sim.held.add("snap-x")
+    sim.volumes.delete_snapshot("snap-x")
+    sim.held.clear()
 
 
 def deletes_what_was_never_marked(sim: Simulation) -> None:
@@ -326,16 +340,18 @@ def does_more_when_it_is_asked_again(sim: Simulation) -> None:
     sim.bus.delivered["once more"] = lambda: sim.archive.put_once("more", b"")
 
 
+I1 = {
+    loses_the_last_snapshot: "lost: ",
+    forgets_every_point: "lost: ",
+    loses_the_last_copy: "lost: ",
+    deletes_what_is_still_to_be_copied: r"deleted: \['snap-x, which was still to be copied'\]",
+    deletes_what_was_never_marked: r"deleted: \['snap-x, which was marked at None'\]",
+    deletes_what_is_held: r"deleted: \['snap-x, which was held'\]",
+    loses_what_is_held: "held: {'snap-x'}",
+    deletes_a_point_of_one_who_left: r"deleted: \[\"\S+ of {'us0a'}, who left and were not forgotten\"\]",
+}
 BREACHES: dict[str, tuple[Callable[[Simulation], None], ...]] = {
-    "I1": (
-        loses_the_last_snapshot,
-        forgets_every_point,
-        loses_the_last_copy,
-        deletes_what_is_still_to_be_copied,
-        deletes_what_was_never_marked,
-        loses_what_is_held,
-        deletes_a_point_of_one_who_left,
-    ),
+    "I1": tuple(I1),
     "I2": (has_points_in_two_snapshots,),
     "I3": (has_a_receiver_that_never_ended,),
     "I4": (leaves_a_machine, leaves_a_volume, leaves_a_data_volume, leaves_a_machine_of_a_drill_there),
@@ -360,7 +376,7 @@ def test_every_invariant_can_fail(number: str, breach: Callable[[Simulation], No
 
     with sim.doors_open():
         breach(sim)
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match=I1.get(breach)):
             getattr(invariants, number.lower())()
 
 

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.sim.long import play_batch
-from tests.sim.tally import Batch, Played, begin, read, result_of, write_down
+from tests.sim.tally import Batch, Played, begin, result_of, resume, write_down
 
 QUIET = Played(7, nights=2, calls={"volumes.tag": 10, "machines.find": 4})
 BUSY = Played(8, nights=1, calls={"volumes.tag": 35})
@@ -18,8 +20,30 @@ def test_a_batch_that_was_written_down_is_known_again_and_one_cut_short_is_not(t
     with ledger.open("a") as lines:
         lines.write('{"scenarios":[{"seed":10')
 
-    assert read(ledger) == [Batch((QUIET,), 1.5), Batch((BUSY, BROKEN), 0.5)]
-    assert result_of(read(ledger))["next_seed"] == 10
+    assert resume(ledger) == [Batch((QUIET,), 1.5), Batch((BUSY, BROKEN), 0.5)]
+    assert result_of(resume(ledger))["next_seed"] == 10
+
+
+@pytest.mark.parametrize("left", ['{"scenarios":[{"seed":8', '{"scenarios":[{"seed":8,"calls":{}'])
+def test_what_is_written_down_after_a_batch_that_was_cut_short_is_known_again(tmp_path: Path, left: str) -> None:
+    ledger = tmp_path / "nights.jsonl"
+    begin(ledger)
+    write_down(Batch((QUIET,), 1.5), ledger)
+    with ledger.open("a") as lines:
+        lines.write(left)
+
+    resume(ledger)
+    write_down(Batch((BUSY,), 0.5), ledger)
+
+    assert resume(ledger) == [Batch((QUIET,), 1.5), Batch((BUSY,), 0.5)]
+
+
+def test_the_very_first_time_nothing_is_known_and_the_first_batch_can_be_written_down(tmp_path: Path) -> None:
+    ledger = tmp_path / "build" / "nights.jsonl"
+
+    assert resume(ledger) == []
+    write_down(Batch((QUIET,), 1.5), ledger)
+    assert resume(ledger) == [Batch((QUIET,), 1.5)]
 
 
 def test_calls_are_counted_by_night_and_what_broke_is_named_with_the_way_to_play_it_again() -> None:

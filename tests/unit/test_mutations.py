@@ -1,17 +1,19 @@
 """The list of mutations cannot rot: what each one changes is there once, and so are the tests that should notice."""
 
+import ast
 from collections import Counter
 
 import pytest
 
 from tools.mutation_list import MUTATIONS, Mutation
-from tools.mutations import ROOT, occurrences
+from tools.mutations import ROOT, asked, occurrences
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-def test_what_a_mutation_changes_is_there_once_and_becomes_something_else(mutation: Mutation) -> None:
+def test_what_a_mutation_changes_is_there_once_and_becomes_something_else_that_is_python(mutation: Mutation) -> None:
     assert occurrences(mutation) == 1
     assert mutation.text != mutation.instead
+    ast.parse((ROOT / mutation.file).read_text().replace(mutation.text, mutation.instead))
     assert [test for test in mutation.tests if not is_there(test)] == []
 
 
@@ -22,3 +24,25 @@ def is_there(test: str) -> bool:
 
 def test_no_two_mutations_have_one_name() -> None:
     assert [name for name, times in Counter(each.name for each in MUTATIONS).items() if times > 1] == []
+
+
+def test_words_choose_mutations_and_none_at_all_chooses_every_one() -> None:
+    pages, writes = asked(["pages of", "no such guard"])
+
+    assert {"pages of locks", "pages of volumes"} <= {each.name for each in pages}
+    assert (len(pages) < len(MUTATIONS), writes) == (True, False)
+    assert asked(["--write"]) == (list(MUTATIONS), True)
+
+
+def test_a_word_that_no_name_holds_chooses_nothing_and_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        asked(["no such guard"])
+
+    assert "'no such guard'" in capsys.readouterr().err
+
+
+def test_the_table_of_some_mutations_does_not_replace_that_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        asked(["pages of", "--write"])
+
+    assert "for all" in capsys.readouterr().err

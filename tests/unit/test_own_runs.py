@@ -580,6 +580,7 @@ def subjects(world: FakeWorld, now: datetime) -> list[str]:
 def test_a_host_that_reports_bad_nights_is_missed_after_as_many_as_the_policy_says() -> None:
     world = a_world_with_web1()
     a_night_of_web1(world)
+    world.catalog.record_preflight(Preflight(DONE + A_DAY))
     for day in (1, 2):
         assert subjects(world, DONE + day * A_DAY) == []
         run_id = report(world, DONE + day * A_DAY, status="partial")

@@ -74,6 +74,14 @@ def test_losing_the_table_loses_nothing(last_night: tuple[str, str]) -> None:
     assert [recovery.verdict for recovery in known.recoveries] == ["proven", "content only"]
 
 
+def test_it_has_the_next_night_looked_at_anew() -> None:
+    after = without_its_table(a_world_with_a_past())
+
+    rebuild(after)
+
+    assert after.lambdas.invoked[-1] == ("preflight", wire.preflight_payload())
+
+
 def test_it_says_how_much_it_found() -> None:
     after = without_its_table(a_world_with_a_past())
 

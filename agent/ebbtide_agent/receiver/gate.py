@@ -17,7 +17,7 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
-from ebbtide_agent.receiver.lease import Session, leased, write_session
+from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.status import read_status, write_status
 from ebbtide_agent.report import FAKE_SUPER, Hello, encode_hello, encode_report, parse_report
@@ -106,12 +106,14 @@ class Gate:
         self._check_open()
         kind = self.paths.confinement.read_text().strip()
         self._unsettle(munged=kind == confine.MUNGED)
-        write_session(self.paths, self.host.id, Session(None, 0.0))
+        earlier = find_session(self.paths, self.host.id)
+        spent = earlier.seconds if earlier else 0.0
+        write_session(self.paths, self.host.id, Session(None, spent))
         tree = self.paths.tree(self.host.id).resolve()
         files = confine.open_files(kind, tree, self.paths.rsync_config(self.host.id))
         started = time.monotonic()
         code = procs.run_attached(confine.command(kind, tree, self.host.uid, files), files.descriptors)
-        write_session(self.paths, self.host.id, Session(code, round(time.monotonic() - started, 1)))
+        write_session(self.paths, self.host.id, Session(code, round(spent + time.monotonic() - started, 1)))
         return code
 
     def _unsettle(self, munged: bool) -> None:
