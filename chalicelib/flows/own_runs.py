@@ -148,13 +148,16 @@ def observe_own(run: Run, policy: Policy, world: World) -> tuple[VolumeWorld, tu
     except PermanentError as fault:
         unreadable = str(fault)
     (host,) = run.hosts
+    taken = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: run.id.receiver})
+    own = [snapshot for snapshot in taken if snapshot.tags.get(tags.RUN) == str(run.id)]
     night = VolumeWorld(
         instance_id=str(policy.hosts[host.name].instance_id),
         volumes=_find_volumes(host.id, world),
         report=report,
         unreadable=unreadable,
         results=received.results,
-        snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
+        snapshots=tuple(own),
+        last_taken=max((snapshot.started for snapshot in taken if snapshot not in own), default=None),
     )
     return night, received.rejected
 

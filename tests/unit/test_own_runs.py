@@ -12,7 +12,7 @@ from chalicelib import wire
 from chalicelib.aws import items
 from chalicelib.core import tags
 from chalicelib.core.holds import Target
-from chalicelib.core.ids import own_run
+from chalicelib.core.ids import own_run, parse_run
 from chalicelib.core.model import HostStatus, RunId, RunState, TreeKind
 from chalicelib.core.night_world import status_of
 from chalicelib.core.preflight import Preflight
@@ -326,6 +326,22 @@ def test_what_a_host_floods_the_archive_with_is_looked_at_after_everyone_else_wa
 
     woken_first = {name for name, _ in world.lambdas.invoked}
     assert woken_first == {"reconcile_run", "tell_operators"}
+
+
+def test_however_often_a_host_reports_its_snapshots_are_an_hour_apart() -> None:
+    world = a_world_with_web1()
+    for second in range(40):
+        report(world, DONE + timedelta(seconds=second))
+
+    for minute in range(600):
+        world.volumes.now = SOON + minute * A_MINUTE
+        for run_id in woken(world, world.volumes.now):
+            reconcile(parse_run(run_id), world, world.volumes.now)
+        for snapshot_id in world.volumes.snapshots:
+            world.volumes.complete(snapshot_id)
+
+    taken = sorted(snapshot.started for snapshot in world.volumes.snapshots.values())
+    assert taken == [SOON + hour * timedelta(hours=1) for hour in range(10)]
 
 
 def test_however_many_keys_a_host_makes_up_a_tick_names_a_few_and_their_number() -> None:
