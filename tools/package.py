@@ -4,6 +4,7 @@ The same template serves twice: written beside its bundle for AWS, and without o
 """
 
 import argparse
+import importlib
 import json
 import shutil
 import sys
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chalice.cli.factory import CLIFactory
 from chalice.config import Config
 from chalice.deploy.appgraph import ApplicationGraphBuilder, DependencyBuilder
 from chalice.deploy.deployer import BuildStage, DeploymentPackager, InjectDefaults, PolicyGenerator, create_build_stage
@@ -71,7 +71,13 @@ def write(template: Template, out: Path) -> None:
 
 
 def _config() -> Config:
-    return CLIFactory(str(ROOT)).create_config_obj(STAGE)
+    """As Chalice's own command line makes it, which is not imported: that writes questions to the terminal."""
+    return Config(
+        STAGE,
+        user_provided_params={"chalice_app": lambda: importlib.import_module("app").app},
+        config_from_disk=json.loads((ROOT / ".chalice" / "config.json").read_text()),
+        default_params={"project_dir": str(ROOT)},
+    )
 
 
 def _generate(config: Config, stage: BuildStage) -> tuple[Template, Path]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -53,6 +55,19 @@ LARGEST_USER_DATA = 16 * 1024
 @pytest.fixture(scope="module")
 def template() -> package.Template:
     return package.build_template()
+
+
+def test_what_makes_it_writes_nothing_to_a_terminal() -> None:
+    """Chalice's command line brings a library along that asks the terminal what it can do as soon as it is imported."""
+    look = "import sys, tools.package; tools.package.build_template(); print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", look], cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"}, stdout=subprocess.PIPE,
+        text=True, check=True,
+    ).stdout.split()  # fmt: skip
+
+    assert "chalice.config" in loaded
+    assert not {"chalice.cli", "inquirer", "blessed"} & set(loaded)
 
 
 @pytest.fixture(scope="module")

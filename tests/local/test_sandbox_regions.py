@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 
-from ebbtide_console.sandbox import ebs_rules
+from ebbtide_console.sandbox import ebs, ebs_rules
 from ebbtide_console.sandbox.environment import Environment
 from ebbtide_console.sandbox.geography import FIRST, SECOND
 from ebbtide_console.sandbox.replication import from_template
@@ -55,6 +55,11 @@ def copied(sandbox: Sandbox, snapshot: str) -> str:
     return str(there.copy_snapshot(**asked, TagSpecifications=COPY_TAGS)["SnapshotId"])
 
 
+def are_slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Snapshots and copies that are asked for from now on, so that they are pending for whoever looks."""
+    monkeypatch.setattr(ebs, "COMPLETES_AFTER", seconds)
+
+
 def snapshots(sandbox: Sandbox, region: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = client("ec2", sandbox.endpoint, region).describe_snapshots(OwnerIds=["self"])[
         "Snapshots"
@@ -65,10 +70,13 @@ def snapshots(sandbox: Sandbox, region: str) -> list[dict[str, Any]]:
 # -- copies -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_is_of_the_moment_it_was_asked_for_pending_first_and_its_own(tmp_path: Path) -> None:
+def test_a_copy_is_of_the_moment_it_was_asked_for_pending_first_and_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with a_sandbox(tmp_path) as sandbox:
         assert isinstance(sandbox.substrate, Paper)
         snapshot = a_snapshot(sandbox, b"what the hosts sent")
+        are_slow(monkeypatch, 3)
 
         copy = copied(sandbox, snapshot)
         [pending] = snapshots(sandbox, SECOND)
@@ -108,7 +116,8 @@ def test_only_the_region_that_a_copy_is_in_is_told_with_arns_of_both_shapes(tmp_
         }
 
 
-def test_what_is_not_complete_or_not_there_is_not_copied(tmp_path: Path) -> None:
+def test_what_is_not_complete_or_not_there_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    are_slow(monkeypatch, 3600)
     with a_sandbox(tmp_path) as sandbox:
         ec2 = client("ec2", sandbox.endpoint)
         pending = ec2.create_snapshot(VolumeId=a_volume(ec2))["SnapshotId"]
@@ -125,6 +134,7 @@ def test_more_copies_at_once_than_ec2_allows_are_refused(tmp_path: Path, monkeyp
     monkeypatch.setattr(ebs_rules, "MOST_COPIES_AT_ONCE", 2)
     with a_sandbox(tmp_path) as sandbox:
         snapshot = a_snapshot(sandbox, b"x")
+        are_slow(monkeypatch, 3)
         copied(sandbox, snapshot)
         copied(sandbox, snapshot)
 

@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 from tests.sim.invariants import Invariants
-from tests.sim.night import Scenario, Simulation
+from tests.sim.night import A_DAY, Scenario, Simulation
 from tests.sim.operator import Operator
 
 THE_LAST_EVENT = timedelta(hours=25)
+THE_LAST_COPY = timedelta(days=30)  # a receiver's are made one after the other, and each may take days
 
 
 def play(scenario: Scenario) -> Simulation:
@@ -24,4 +25,8 @@ def play(scenario: Scenario) -> Simulation:
             invariants.check()
         sim.pass_time(sim.agenda.now + THE_LAST_EVENT)
         invariants.check()
+        latest = sim.agenda.now + THE_LAST_COPY
+        while (sim.uncopied() or sim.unfollowed()) and sim.agenda.now < latest:
+            sim.pass_time(sim.agenda.now + A_DAY)
+        invariants.check_the_end()
     return sim

@@ -340,6 +340,14 @@ def does_more_when_it_is_asked_again(sim: Simulation) -> None:
     sim.bus.delivered["once more"] = lambda: sim.archive.put_once("more", b"")
 
 
+def lacks_a_copy(sim: Simulation) -> None:
+    with_another_marked_a_day_ago(sim, 24)
+
+
+def has_a_copy_that_is_no_point(sim: Simulation) -> None:
+    sim.standby.catalog.points.clear()
+
+
 I1 = {
     loses_the_last_snapshot: "lost: ",
     forgets_every_point: "lost: ",
@@ -360,6 +368,7 @@ BREACHES: dict[str, tuple[Callable[[Simulation], None], ...]] = {
     "I7": (ends_in_silence, fails_and_tells_nobody, pings_over_a_failure),
     "I8": (believes_another_host,),
     "I9": (does_more_when_it_is_asked_again, does_more_there_when_it_is_asked_again),
+    "I10": (lacks_a_copy, has_a_copy_that_is_no_point),
 }
 
 
