@@ -57,15 +57,16 @@ def a_world_with_web1(text: str = POLICY_TEXT) -> FakeWorld:
 
 
 def report(world: FakeWorld, at: datetime = DONE, **changes: Any) -> RunId:
-    """Archived by the host; `volume` changes a part."""
+    """Archived by the host; `volume` changes a part, `manifest` is the manifest's key."""
     run_id = own_run("web1", at)
+    manifest = changes.pop("manifest", f"manifests/web1/{run_id}.jsonl.gz")
     volume = {
         **A_REPORT["volume"],
         "id": "vol-web1",
         "quiet_until": moment_text(at + QUIET),
         **changes.pop("volume", {}),
     }
-    volume["manifest"] = {**A_REPORT["volume"]["manifest"], "key": f"manifests/web1/{run_id}.jsonl.gz"}
+    volume["manifest"] = {**A_REPORT["volume"]["manifest"], "key": manifest}
     told = {"run": str(run_id), "started": moment_text(at - timedelta(minutes=5)), "finished": moment_text(at)}
     body = json.dumps({**A_REPORT, **told, "volume": volume, **changes}).encode()
     world.archive.put_once(wire.host_report_key(run_id), body)

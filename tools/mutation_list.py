@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 _AWS, _CORE, _FLOWS = "chalicelib/aws", "chalicelib/core", "chalicelib/flows"
+_HOST = "agent/ebbtide_agent/host"
+_CHANGES = ("tests/unit/agent/test_changes.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
 _ARCHIVE = ("tests/contract/test_ports_archive.py",)
@@ -36,8 +38,8 @@ MUTATIONS = (
     Mutation(
         "pages of snapshots",
         f"{_AWS}/volumes.py",
-        "pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES)",
-        "list(pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES))[:1]",
+        "pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=PAGES)",
+        "list(pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=PAGES))[:1]",
         "every page of snapshots but the first",
         (f"{_EC2}::test_snapshots_are_found_on_every_page",),
     ),
@@ -92,7 +94,7 @@ MUTATIONS = (
     Mutation(
         "size of a page",
         f"{_AWS}/volumes.py",
-        ", PaginationConfig=_PAGES)",
+        ", PaginationConfig=PAGES)",
         ")",
         "that snapshots come a thousand at a time",
         (f"{_EC2}::test_snapshots_are_asked_for_from_our_own_account_only",),
@@ -785,5 +787,70 @@ MUTATIONS = (
         "if False:",
         "that a drill which compared nothing is no proof",
         ("tests/unit/test_recovery.py",),
+    ),
+    # -- a push goes by the index
+    Mutation(
+        "index: deleted before it is pushed",
+        f"{_HOST}/changes.py",
+        "old.kind != new.kind or new.kind not in (stat.S_IFREG, stat.S_IFDIR)",
+        "old.kind != new.kind",
+        "that a symlink or device which changed is deleted first, and so comes off what it was linked to",
+        _CHANGES,
+    ),
+    Mutation(
+        "index: in place with one name",
+        f"{_HOST}/changes.py",
+        "each.links == 1 for each in both",
+        "each.links == 1 for each in (new,)",
+        "that nothing is changed in place which had another name",
+        _CHANGES,
+    ),
+    Mutation(
+        "index: only the top of a subtree",
+        f"{_HOST}/changes.py",
+        "if self._gone_top is not None and path.startswith(self._gone_top):",
+        "if False:",
+        "that of a subtree only the top is named for deletion",
+        _CHANGES,
+    ),
+    Mutation(
+        "index: change in the same tick",
+        f"{_HOST}/changes.py",
+        "or not is_settled(after)",
+        "",
+        "that what changed too lately to be sure of is pushed again",
+        _CHANGES,
+    ),
+    Mutation(
+        "index: a star and a slash",
+        f"{_HOST}/selection.py",
+        '"*": b"[^/]*"',
+        '"*": b".*"',
+        "that a star matches within a name, as rsync's does",
+        ("tests/unit/agent/test_scan.py",),
+    ),
+    Mutation(
+        "index: whole to its end",
+        f"{_HOST}/index.py",
+        "if not unpacker.eof or rest or count != entries:",
+        "if False:",
+        "that an index which was cut off says nothing",
+        ("tests/unit/agent/test_index.py",),
+    ),
+    Mutation(
+        "index: recorded as complete",
+        f"{_HOST}/survey.py",
+        "if recorded.status not in (COMPLETE, WITH_WARNINGS):",
+        "if False:",
+        "that only a push which the receiver recorded as complete becomes the index",
+        ("tests/unit/agent/test_survey.py",),
+    ),
+    Mutation(
+        "index: generation",
+        f"{_HOST}/course.py",
+        "if header.generation != generation:",
+        "if False:",
+        "that an index counts only for the tree which it describes",
+        ("tests/unit/agent/test_course.py",),
     ),
 )

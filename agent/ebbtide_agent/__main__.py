@@ -9,10 +9,9 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
-from ebbtide_agent import VERSION
+from ebbtide_agent import VERSION, procs
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.instance import Instance, parse_instance
@@ -45,6 +44,9 @@ It reads four files, and never executes what is in the first three:
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first; one that fails ends the night before the push
+
+What changed since the last complete push is found by an index below --state; without it, and once a week, rsync
+compares everything. To have that done tonight, delete /var/lib/ebbtide/index.
 """
 
 # What the receiver's gate inherits from its machine's boot: how to reach AWS, and where everything is.
@@ -124,9 +126,7 @@ def _run(options: argparse.Namespace) -> int:
             return progress.nothing
         return progress.as_bar(screen) if options.progress == "auto" and screen.isatty() else progress.as_lines(screen)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # who starts us under nohup wants us to go on
-            signal.signal(number, _stop)
+    procs.stop_on(signal.SIGTERM, signal.SIGHUP)
     paths = HostPaths(options.etc, options.state)
     report = night.run(night.Night(paths, link.World(_now, say=say), os.environ, show_on(sys.stdout)))
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
@@ -151,7 +151,7 @@ def _answer(options: argparse.Namespace) -> int:
     from ebbtide_agent.receiver import gate
 
     paths = _machine()
-    gate.stop_on_signals()
+    procs.stop_on(*gate.ENDING)
     verb = gate.parse_command(os.environ.get("SSH_ORIGINAL_COMMAND"))
     at_the_door = gate.arrive(paths, _cloud(_instance(paths)), options.host, _now)
     return at_the_door.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
@@ -193,10 +193,6 @@ def _is_inherited(name: str) -> bool:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

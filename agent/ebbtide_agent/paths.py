@@ -37,6 +37,20 @@ class HostPaths:
     def last_report(self) -> Path:
         return self.state / "last-report.json"
 
+    @property
+    def index(self) -> Path:
+        return self.state / "index"
+
+    @property
+    def new_index(self) -> Path:
+        """The one that becomes the index when tonight's report is recorded."""
+        return self.state / "index.new"
+
+    @property
+    def nothing(self) -> Path:
+        """An empty directory."""
+        return self.state / "nothing"
+
 
 @dataclass(frozen=True)
 class MachinePaths:

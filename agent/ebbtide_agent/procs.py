@@ -6,11 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Callable
 
 from ebbtide_agent.errors import PermanentError
@@ -164,6 +166,23 @@ def _unhurried() -> Iterator[None]:
     finally:
         for number, handler in zip(impatient, before):
             signal.signal(number, handler)
+
+
+def stop_on(*numbers: signal.Signals) -> None:
+    """Let the first of these signals end us as an exception does, so that what we started ends too; no other one then.
+
+    Left to themselves two in a row leave a program behind: the second one comes before the first has ended it. A signal
+    that is ignored stays so: who starts us under nohup wants us to go on.
+    """
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, lambda *_: None)
+        sys.exit(128 + number)
+
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 def shell_code(code: int) -> int:

@@ -26,7 +26,10 @@ LONGEST_PROBLEM = 500
 
 @dataclass(frozen=True)
 class Hello:
-    """What the receiver answers to a hello: whose night it is, and the nonce that the report must bring back."""
+    """What the receiver answers to a hello: whose night it is, and the nonce that the report must bring back.
+
+    `generation` names the tree as the last recorded push left it; none when something has touched it since.
+    """
 
     run: str
     host: str
@@ -59,7 +62,10 @@ class ArchivedManifest:
 
 @dataclass(frozen=True)
 class Received:
-    """What the receiver saw for itself. No manifest when the night was not complete: a mixed tree proves nothing."""
+    """What the receiver saw for itself. No manifest when the night was not complete: a mixed tree proves nothing.
+
+    `generation` names the tree as this push left it. `links` is the digest of its hard links, known with the manifest.
+    """
 
     received: datetime
     exit_code: int | None
@@ -69,6 +75,7 @@ class Received:
     generation: int
     tree: str
     manifest: ArchivedManifest | None
+    links: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ def _received(values: Any) -> Received:
         generation=_count(what, values, "generation"),
         tree=field(what, values, "tree", str),
         manifest=None if manifest is None else _manifest(manifest),
+        links=field(what, values, "links", str) if "links" in values else "",
     )
 
 

@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import tagging
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
-from chalicelib.core import tags
-from chalicelib.core.copying import MOST_AT_ONCE
+from chalicelib.aws.volumes import PAGES
 from chalicelib.core.preflight import ENABLED, Key, Quota, QuotaName, is_standard
 
 if TYPE_CHECKING:
@@ -75,8 +73,6 @@ class AwsAccount:
             return Quota(name, region, self._limit(region, name), _USED[name](self._ec2(region)))
 
     def _limit(self, region: str, name: QuotaName) -> float:
-        if name is QuotaName.COPIES:
-            return MOST_AT_ONCE
         service, code, unit = _CODES[name]
         answer = self._clients.quotas_in(region).get_service_quota(ServiceCode=service, QuotaCode=code)
         return float(answer["Quota"]["Value"]) * unit
@@ -132,7 +128,7 @@ def _standing_types(ec2: "EC2Client") -> "Iterator[str]":
 
 
 def _used_snapshots(ec2: "EC2Client") -> float:
-    pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"])
+    pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], PaginationConfig=PAGES)
     return sum(len(page["Snapshots"]) for page in pages)
 
 
@@ -142,17 +138,8 @@ def _used_gp3(ec2: "EC2Client") -> float:
     return float(sum(volume["Size"] for page in found for volume in page["Volumes"]))
 
 
-def _used_copies(ec2: "EC2Client") -> float:
-    """Ours alone: EC2 does not tell a copy from a snapshot that is being taken."""
-    pages = ec2.get_paginator("describe_snapshots")
-    copies = tagging.filters({tags.ROLE: tags.Role.COPY})
-    found = (each for page in pages.paginate(OwnerIds=["self"], Filters=copies) for each in page["Snapshots"])
-    return sum(snapshot["State"] == "pending" for snapshot in found)
-
-
 _USED: Mapping[QuotaName, "Callable[[EC2Client], float]"] = {
     QuotaName.VCPUS: _used_vcpus,
     QuotaName.SNAPSHOTS: _used_snapshots,
     QuotaName.GP3: _used_gp3,
-    QuotaName.COPIES: _used_copies,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 
@@ -47,6 +47,9 @@ _TRANSIENT = {
     "VolumeInUse",
 }
 _SERVER_FAULT = 500
+# What lies between us and AWS. botocore's own ConnectionError (no name, no route, no handshake in time) is none of its
+# HTTPClientErrors.
+_ON_THE_WAY = (ConnectionError, HTTPClientError, IncompleteReadError)
 
 
 def code_of(error: ClientError) -> str:
@@ -66,7 +69,7 @@ def told(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _kind(error)(f"{doing}: {error}") from error
-    except (HTTPClientError, IncompleteReadError) as error:
+    except _ON_THE_WAY as error:
         raise TransientError(f"{doing}: no answer from AWS, it may have happened all the same ({error})") from error
     except BotoCoreError as error:
         raise PermanentError(f"{doing}: {error}") from error

@@ -29,7 +29,7 @@ _KEY_OF_ONES_OWN = (
 
 # The most of one answer. Without it EC2 puts everything into a single one, however large: 100,000 snapshots are some
 # 150 MB of XML. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
-_PAGES: "PaginatorConfigTypeDef" = {"PageSize": 1000}
+PAGES: "PaginatorConfigTypeDef" = {"PageSize": 1000}
 
 # Any name does: the machine finds its volume by the volume's id.
 _DEVICE = "/dev/sdf"
@@ -206,7 +206,7 @@ def find_snapshots(ec2: "EC2Client", tags: Mapping[str, str], owner: str | None 
     whose = {"OwnerIds": [owner], "RestorableByUserIds": ["self"]} if owner else {"OwnerIds": ["self"]}
     return [
         _snapshot(snapshot)
-        for page in pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=_PAGES)  # type: ignore[arg-type]
+        for page in pages.paginate(**whose, Filters=tagging.filters(tags), PaginationConfig=PAGES)  # type: ignore[arg-type]
         for snapshot in page["Snapshots"]
     ]
 

@@ -107,8 +107,7 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.QUOTA: Advice(
         "What the next night needs does not fit into a quota of the account, or four fifths of the quota are used.",
-        "Ask for more in the console of Service Quotas, which may take days; or free some. EC2's quota of copies "
-        "cannot be raised: copies wait for each other.",
+        "Ask for more in the console of Service Quotas, which may take days; or free some.",
     ),
     Kind.MISSING_PART: Advice(
         "Something that a receiver fetches when it boots is not there: the agent's file in the archive, or its host "

@@ -33,6 +33,7 @@ from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.preflight import Preflight, nothing_was_looked_at
 from chalicelib.core.preflight import subjects as subjects_of_preflight
 from chalicelib.core.recovery import PROVEN
+from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
 
 # Verdicts of a drill that compared everything and found it identical, but did not hear the image answer.
@@ -40,7 +41,6 @@ CONTENT_ONLY = "content only"
 AS_RECORDED = "as recorded"
 
 _A_DAY = timedelta(days=1)
-_SNAPSHOTS = "snapshots"
 _MOST_NAMED = 20
 
 # The lines of a message that name one snapshot or finding each: more are not read at three in the morning.
@@ -105,7 +105,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
     of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers))
     of_hosts = (*map(_host, hosts), *map(_drills, hosts))
-    own = {"pruning", _SNAPSHOTS, *of_receivers, *of_hosts, *map(_copies, places)}
+    own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places)}
     return own | subjects_of_preflight(policy)
 
 
@@ -256,7 +256,7 @@ def _gone_snapshots(facts: Facts) -> Iterator[Trouble]:
     pruning = facts.pruning
     if pruning is not None and pruning.missed is not None:
         yield Trouble(
-            about=_SNAPSHOTS,
+            about=LOST,
             kind=Kind.SNAPSHOT_GONE,
             name="the stock of snapshots",
             what=f"somebody has deleted snapshots with restore points: {len(pruning.gone)}",

@@ -13,6 +13,7 @@ from statistics import mean
 
 from chalicelib.core import prices
 from chalicelib.core.advice import Kind
+from chalicelib.core.ids import said_of
 from chalicelib.core.model import Disk
 from chalicelib.core.policy import ReceiverPolicy, VolumePolicy
 from chalicelib.core.trouble import Trouble
@@ -46,7 +47,8 @@ class Night:
 
 @dataclass(frozen=True)
 class Holding:
-    """What one receiver has: `nights` the newest first, its volumes now, when its snapshots and copies were taken.
+    """What one receiver has, or one host with a volume of its own: `nights` the newest first, its volumes now, when its
+    snapshots and copies were taken.
 
     One that is no longer in the policy has its snapshots still, and no `policy`.
     """
@@ -137,7 +139,7 @@ def over_budget(cost: Cost, budget: str | None, now: datetime) -> Iterator[Troub
 
 
 def _of_receiver(holding: Holding) -> Iterator[Part]:
-    name = f"receiver {holding.name}"
+    name = said_of(holding.name)
     if holding.policy is not None:
         yield from _of_machines(name, holding)
         yield _of_volume(name, holding, holding.policy.volume)

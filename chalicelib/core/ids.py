@@ -53,6 +53,11 @@ def own_host(run: RunId) -> str | None:
     return run.receiver.removeprefix(_OWN) if run.receiver.startswith(_OWN) else None
 
 
+def said_of(word: str) -> str:
+    """Whose runs these are, as people say it: what stands in a run's id is a receiver's name or such a host's word."""
+    return f"host {word.removeprefix(_OWN)}" if word.startswith(_OWN) else f"receiver {word}"
+
+
 def reported_at(run: RunId) -> datetime:
     """When the host of an own run was done. Raises PermanentError for an attempt that is no second of a day."""
     at = datetime.combine(run.day, time(tzinfo=UTC)) + timedelta(seconds=run.attempt - 1)

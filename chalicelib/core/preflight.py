@@ -40,12 +40,14 @@ class Preflight:
 
 
 class QuotaName(StrEnum):
-    """A quota of the account in one region that a night can meet."""
+    """A quota of the account in one region that a night can meet.
+
+    Not that of copies under way: we fill it ourselves and wait, it cannot be raised, and what comes late is told.
+    """
 
     VCPUS = "vCPUs of standard on-demand machines"
     SNAPSHOTS = "snapshots"
     GP3 = "GiB of gp3 volumes"
-    COPIES = "copies under way"
 
 
 @dataclass(frozen=True)

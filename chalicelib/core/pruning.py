@@ -25,6 +25,8 @@ from chalicelib.core.retention import Retention, Rules, retain
 MOST_MARKED = 500
 # Between mark and deletion a person has this long to say no, whenever the runs of either night close.
 A_NIGHT = timedelta(hours=20)
+# Pruning follows a night at once, and what EC2 shows one caller it need not show the next for a while.
+SHOWS_WITHIN = timedelta(hours=1)
 # Another pruning may follow at once, and whoever tells may be out of order for hours.
 TOLD_FOR = timedelta(days=1)
 
@@ -85,7 +87,7 @@ class PrunePlan:
     """What to do tonight, by snapshot id. When it is refused nothing is marked or deleted; unmarking only protects.
 
     To mark is to set the tag `ebbtide:marked` to `tonight`, the moment of the plan; to unmark, to set it to the empty
-    string. `missing` are the catalogue's points in snapshots that were not listed.
+    string. `missing` are the catalogue's points in snapshots that were not listed, though EC2 must show them by now.
     """
 
     tonight: datetime
@@ -125,13 +127,13 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
         delete=() if refused else due,
         unmark=_ids(each.snapshot for each in verdicts if each.is_wanted and each.snapshot.tags.get(tags.MARKED)),
         refused=refused,
-        missing=() if refused else _missing(stock),
+        missing=() if refused else _missing(stock, now),
     )
 
 
-def _missing(stock: Stock) -> tuple[RestorePoint, ...]:
+def _missing(stock: Stock, now: datetime) -> tuple[RestorePoint, ...]:
     listed = {snapshot.id for snapshot in stock.snapshots}
-    return tuple(point for point in stock.points if point.snapshot_id not in listed)
+    return tuple(point for point in stock.points if point.snapshot_id not in listed and now - point.at >= SHOWS_WITHIN)
 
 
 def still_told(before: Pruning | None, gone: tuple[str, ...], now: datetime) -> tuple[tuple[str, ...], datetime | None]:

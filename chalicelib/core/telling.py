@@ -29,6 +29,8 @@ MOST_PER_LETTER = 100
 # What is told whether or not anything is wrong (see `dead_man.py`): it is never over.
 WEEKLY, GOOD_NIGHT = "weekly", "good night"
 REGULAR = (WEEKLY, GOOD_NIGHT)
+# What somebody has deleted does not come back: nobody is told that it is well again.
+LOST = "snapshots"
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,9 @@ def _raised(trouble: Trouble, told: Told | None) -> Message:
 
 
 def _ended(told: Told, subjects: AbstractSet[str]) -> Message:
-    if told.about in subjects:
+    if told.about == LOST:
+        subject, body = "no more snapshots are gone", "those that are do not come back, and are told of no more"
+    elif told.about in subjects:
         subject, body = f"{told.name} is well again", "nothing is left to do"
     else:
         subject, body = f"{told.name} is no longer in the policy", "nothing more will be told of it"

@@ -29,6 +29,8 @@ from chalicelib.core.one_snapshot import (
 MARGIN = timedelta(minutes=10)
 # A tag that the operator is just putting right, or that EC2 does not show: so long it is looked at again.
 VOLUME_SETTLES = timedelta(minutes=15)
+# However often a host reports: every snapshot has to go again some day, and pruning refuses too many at once.
+APART = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class OwnReport:
 class VolumeWorld:
     """`volumes` are all that are tagged as this host's; `instance_id` is the policy's word for where the host runs.
 
-    `report` is None for one that cannot be read, and then `unreadable` says why.
+    `report` is None for one that cannot be read, and then `unreadable` says why. `last_taken` is when the newest
+    snapshot of an earlier run of this host was taken.
     """
 
     instance_id: str
@@ -53,6 +56,7 @@ class VolumeWorld:
     unreadable: str | None
     results: tuple[HostResult, ...]
     snapshots: tuple[Snapshot, ...]
+    last_taken: datetime | None = None
 
 
 def plan_volume(run: Run, world: VolumeWorld, now: datetime) -> tuple[RunAction, ...]:
@@ -103,6 +107,8 @@ def _why_unfit(run: Run, world: VolumeWorld) -> str | None:
 def _towards_the_snapshot(run: Run, report: OwnReport, world: VolumeWorld, now: datetime) -> tuple[RunAction, ...]:
     if why := _why_unfit(run, world):
         return (Wait(why),)
+    if world.last_taken is not None and now < world.last_taken + APART:
+        return (Wait(f"an hour to pass since this host's last snapshot, of {world.last_taken.isoformat()}"),)
     (volume,) = world.volumes
     consistency = tags.Consistency.RELEASED if report.unmounted else tags.Consistency.CRASH
     complete = tuple(result.id for result in complete_results(run, world.results))

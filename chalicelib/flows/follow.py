@@ -61,16 +61,17 @@ def _adopt(run_id: RunId, points: tuple[RestorePoint, ...], world: World, now: d
 def _reported(run_id: RunId, world: World) -> set[str]:
     """The ids of the hosts whose reports have arrived, recorded together with their run; none while that is open.
 
-    Nothing here closes a run, and an open one would keep the later ones of its receiver out of the catalogue.
+    Nothing here closes a run, and an open one would keep the later ones of its receiver out of the catalogue. What
+    cannot be read, or does not fit into it, costs its own run, and no other one.
     """
     try:
         run = read_run(run_id, world)
+        if run is None:
+            return set()
+        results = receive_reports(run, world).results
+        if not run.state.is_final:
+            return set()
+        world.catalog.open_run(run)
     except PermanentError:
         return set()
-    if run is None:
-        return set()
-    results = receive_reports(run, world).results
-    if not run.state.is_final:
-        return set()
-    world.catalog.open_run(run)
     return {result.id for result in results}

@@ -21,6 +21,8 @@ from chalicelib.ports import World
 LOOK_BACK = timedelta(days=3)
 # A host's clock may be ahead of ours; what is dated later than this never opens a run.
 _AHEAD = timedelta(days=1)
+# A host may add any number of keys below its own id, and every tick logs each fault.
+_MOST_NAMED = 20
 
 
 # -- finding ----------------------------------------------------------------------------------------------------------
@@ -51,13 +53,17 @@ def find_own_runs(policy: Policy, world: World, now: datetime) -> Reported:
 def _find_reported(known: AbstractSet[str], world: World, now: datetime, faults: list[str]) -> dict[str, list[RunId]]:
     """The runs that reports of the last days are of, by host, in the order of their times."""
     found: dict[str, list[RunId]] = defaultdict(list)
+    astray: list[str] = []
     for key in world.archive.list(wire.HOST_REPORTS, after=wire.host_reports_before(now - LOOK_BACK)):
         try:
             run = wire.run_of_host_report_key(key)
         except PermanentError as fault:
-            faults.append(str(fault))
+            astray.append(str(fault))
         else:
             found[str(own_host(run))].append(run)
+    faults += astray[:_MOST_NAMED]
+    if len(astray) > _MOST_NAMED:
+        faults.append(f"and {len(astray) - _MOST_NAMED} more keys that are none of a host's report")
     for stranger in sorted(found.keys() - known):
         faults.append(f"host {stranger} reports, and the policy in force gives it no volume of its own")
     return {host_id: sorted(run for run in found[host_id] if reported_at(run) <= now + _AHEAD) for host_id in known}
@@ -142,13 +148,16 @@ def observe_own(run: Run, policy: Policy, world: World) -> tuple[VolumeWorld, tu
     except PermanentError as fault:
         unreadable = str(fault)
     (host,) = run.hosts
+    taken = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: run.id.receiver})
+    own = [snapshot for snapshot in taken if snapshot.tags.get(tags.RUN) == str(run.id)]
     night = VolumeWorld(
         instance_id=str(policy.hosts[host.name].instance_id),
         volumes=_find_volumes(host.id, world),
         report=report,
         unreadable=unreadable,
         results=received.results,
-        snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
+        snapshots=tuple(own),
+        last_taken=max((snapshot.started for snapshot in taken if snapshot not in own), default=None),
     )
     return night, received.rejected
 

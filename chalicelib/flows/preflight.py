@@ -157,7 +157,7 @@ class _Look:
         if gib is not None:
             here[QuotaName.GP3] = gib
         there = find_other_region(self.policy, self.world)
-        needed_there = {QuotaName.SNAPSHOTS: float(nights), QuotaName.COPIES: 1.0}
+        needed_there = {QuotaName.SNAPSHOTS: float(nights)}
         return {self.world.settings.region: here, **({there: needed_there} if there else {})}
 
     def _vcpus(self) -> float:

@@ -18,7 +18,6 @@ from chalicelib.flows.leases import Leased, leased
 from chalicelib.flows.offer import find_unpulled
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock, rules_of
-from chalicelib.flows.wanted_copies import find_vault
 from chalicelib.ports import World
 
 NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
@@ -48,13 +47,13 @@ def prune(
 def _plan(world: World, now: datetime, allow: int | None) -> PrunePlan:
     """Who may use a snapshot is a call for each, so that is asked only of those that would be marked or deleted.
 
-    That the vault may use one does not keep it: whether it still has to be pulled was asked before.
+    That the deployment's vault may use one does not keep it, also when the policy no longer has one: whether it still
+    has to be pulled was asked before.
     """
     policy = find_policy(world)
     stock = _take_stock(policy, world)
     planned = _plan_under(policy, stock, world, now, allow)
-    vault = find_vault(policy, world)
-    shared = world.volumes.find_shared((*planned.mark, *planned.delete), but=vault.account if vault else None)
+    shared = world.volumes.find_shared((*planned.mark, *planned.delete), but=world.settings.vault_account)
     if not shared:
         return planned
     return _plan_under(policy, replace(stock, protected=with_shared(stock.protected, shared)), world, now, allow)

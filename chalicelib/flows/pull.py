@@ -5,13 +5,14 @@ is shared with us, and when it was taken. Otherwise whoever rules there could ma
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Snapshot
-from chalicelib.errors import PermanentError
+from chalicelib.errors import EbbtideError, PermanentError
 from chalicelib.ports import World
 
 
@@ -24,13 +25,15 @@ class Offers:
 
 
 def find_offers(account: str, policy_version: str, world: World) -> Offers:
-    """Those made to this account that it has sent no receipt for."""
+    """Those made to this account that it has sent no receipt for. Raises EbbtideError when none can be seen at all."""
     offers, waiting = _read_each(account, policy_version, world)
-    shared = {region: _shared_in(region, world) for region in {offer.region for offer in offers}}
+    shared, unseen = _shared_in_each({offer.region for offer in offers}, world)
     found = []
     for offer in offers:
-        snapshot = shared[offer.region].get(offer.snapshot_id)
-        if snapshot is None:
+        snapshot = shared.get(offer.region, {}).get(offer.snapshot_id)
+        if offer.region in unseen:
+            waiting.append(f"offer of {offer.snapshot_id}: {unseen[offer.region]}")
+        elif snapshot is None:
             waiting.append(f"offer of {offer.snapshot_id}: EC2 does not show that snapshot as shared with us")
         else:
             found.append(replace(snapshot, tags={**offer.tags, tags.SOURCE_REGION: offer.region}))
@@ -71,6 +74,22 @@ def _why_not_yet(offer: wire.Offer, snapshot_id: str, policy_version: str) -> st
     if offer.policy_version > policy_version:
         return f"policy {offer.policy_version}, which wants it, has not arrived yet"
     return None
+
+
+def _shared_in_each(
+    regions: AbstractSet[str], world: World
+) -> tuple[dict[str, dict[str, Snapshot]], dict[str, EbbtideError]]:
+    """What is shared with us in each region, and why others could not be seen: a region is an offer's word, too."""
+    shared: dict[str, dict[str, Snapshot]] = {}
+    unseen: dict[str, EbbtideError] = {}
+    for region in sorted(regions):
+        try:
+            shared[region] = _shared_in(region, world)
+        except EbbtideError as fault:
+            unseen[region] = fault
+    if unseen and not shared:
+        raise next(iter(unseen.values()))
+    return shared, unseen
 
 
 def _shared_in(region: str, world: World) -> dict[str, Snapshot]:

@@ -42,7 +42,8 @@ def rebuild(world: World) -> Rebuilt:
     """What the table still has stays as it is; what it has lost comes back.
 
     At a standby nothing closes a run: one that is open in the archive's replica is left to `follow`, which takes it up
-    with its restore points when its closing has arrived, or without when that is long overdue.
+    with its restore points when its closing has arrived, or without when that is long overdue. What the last preflight
+    found is nowhere but in the table: another one is asked for, or operators would be told that it is silent.
     """
     faults: list[str] = []
     policy = _rebuild_policy(world)
@@ -57,6 +58,7 @@ def rebuild(world: World) -> Rebuilt:
     recoveries = _own(_read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
+    world.lambdas.invoke_later("preflight", wire.preflight_payload())
     return Rebuilt(policy, len(runs) + lost, results, points, len(recoveries), tuple(faults))
 
 
@@ -104,13 +106,16 @@ def read_run(run_id: RunId, world: World) -> Run | None:
     brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
     if brief is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    run = replace(wire.parse_run_brief(brief), machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
+    briefed = wire.parse_run_brief(brief)
+    if briefed.id != run_id:
+        raise PermanentError(f"its brief is that of run {briefed.id}")
+    run = replace(briefed, machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
 
 def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
     """Any of them: they differ in the volume only."""
-    return next((world.archive.get(key) for key in keys if key.endswith("/brief.json")), None)
+    return next((world.archive.get(key) for key in wire.briefs_among(keys)), None)
 
 
 def _last_attempt(keys: Sequence[str]) -> int:

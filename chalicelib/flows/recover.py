@@ -91,10 +91,17 @@ def _find_host(name: str, world: World) -> _Host:
 def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
     """The one to bring up. One whose snapshot somebody has deleted is none: the next pruning forgets and tells it."""
     points = world.catalog.find_points(host.id)
+    gone = []
     while (point := choose_point(points, at)) is not None:
         if _find_snapshot(point.snapshot_id, world) is not None:
             return point
         points.remove(point)
+        gone.append(point.snapshot_id)
+    if gone:
+        raise Refused(
+            f"host {host.name}: EC2 shows none of the snapshots that hold its restore points here: {', '.join(gone)}. "
+            "Ask again in some minutes, then look for copies of them in another region or account"
+        )
     if not points:
         raise Refused(f"host {host.name} has no restore point: give a known name or id, or `rebuild` a lost catalogue")
     raise Refused(f"host {host.name} has no restore point that old: its first is of {points[0].at.isoformat()}")

@@ -23,7 +23,8 @@ def on_report(source: str, detail: Mapping[str, Any], world: World, now: datetim
 
     A host's report to a receiver is recorded and wakes nothing, because nothing follows from it: whether all have
     reported the receiver knows itself, and the run goes on when it is gone. A host's own event speaks of the host that
-    its source names, or of nothing: there its report is all that its run waits for. Raises PermanentError.
+    its source names, or of nothing: there its report is all that its run waits for, and no receiver has a word in it.
+    Raises PermanentError.
     """
     sender = wire.host_of_source(source)
     if sender is not None:
@@ -31,6 +32,8 @@ def on_report(source: str, detail: Mapping[str, Any], world: World, now: datetim
     if wire.is_about_a_recovery(detail):
         return recovery_side.recover(wire.parse_recovery_payload(detail), world, now)
     run_id, host_id = wire.parse_run_payload(detail), wire.find_reporter(detail)
+    if own_host(run_id) is not None:
+        raise PermanentError(f"an event of {source!r} speaks of run {run_id}, of which only its host may speak")
     if host_id is None:
         return run_side.reconcile(run_id, world, now)
     run = run_side.get_run(run_id, world)

@@ -102,6 +102,11 @@ def parse_prune(payload: Mapping[str, Any]) -> PruneRequest:
     return PruneRequest(fields.flag("dry_run"), allow)
 
 
+def preflight_payload() -> dict[str, Any]:
+    """Nothing but the schema: what to look at follows from the policy and from what is there."""
+    return {"schema": SCHEMA}
+
+
 def copy_payload() -> dict[str, Any]:
     """Nothing but the schema: what to copy follows from what is there."""
     return {"schema": SCHEMA}

@@ -8,7 +8,7 @@ from chalicelib.core.ids import HOST_ID, own_host, own_run, own_word, parse_run,
 from chalicelib.core.model import HostResult, Run, RunId, TreeKind
 from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
-from chalicelib.fields import moment_text, read, written
+from chalicelib.fields import Fields, moment_text, read, written
 from chalicelib.wire.runs import host_result
 
 # The date before the host: what is new of all hosts is in one listing. A role may write below its own host's id only,
@@ -17,6 +17,8 @@ HOST_REPORTS = "host-reports/"
 _KEY = re.compile(rf"{HOST_REPORTS}(?P<day>[0-9-]+)/(?P<host>{HOST_ID.pattern})/(?P<attempt>[0-9]+)\.json")
 
 _SOURCE = re.compile(rf"ebbtide\.host\.(?P<host>{HOST_ID.pattern})")
+
+_VOLUME = re.compile(r"vol-[A-Za-z0-9-]{1,60}")
 
 # For how long a host may promise to leave its volume alone: a snapshot needs its time to be asked for, perhaps twice,
 # and the next night is to come.
@@ -70,13 +72,23 @@ def parse_host_report(run: RunId, body: bytes) -> HostReport:
     if (result.run, own_run(result.id, finished)) != (run, run):
         raise PermanentError(f"{fields.what}: it speaks of host {result.id} in run {result.run}, done at {finished}")
     if result.manifest is not None and not result.manifest.startswith(f"manifests/{result.id}/"):
-        raise PermanentError(f"{fields.what}: manifest {result.manifest:.80} is not one of host {result.id}")
+        raise PermanentError(
+            f"{fields.what}: manifest is {result.manifest[:80]!r}, expected one below manifests/{result.id}/"
+        )
     if not SHORTEST_PROMISE <= quiet_until - finished <= LONGEST_PROMISE:
         raise PermanentError(
             f"{fields.what}: quiet_until is {quiet_until}, expected one hour to one day after {finished}"
         )
-    own = OwnReport(volume.text("id"), result.tree, volume.flag("unmounted"))
+    own = OwnReport(_volume_id(volume), result.tree, volume.flag("unmounted"))
     return HostReport(result, own, quiet_until)
+
+
+def _volume_id(fields: Fields) -> str:
+    """It is told when it is not the volume that is tagged as this host's, so it is not just any text."""
+    volume_id = fields.text("id")
+    if not _VOLUME.fullmatch(volume_id):
+        raise PermanentError(f"{fields.what}: id is {volume_id[:80]!r}, expected one like vol-0123456789abcdef0")
+    return volume_id
 
 
 def own_brief_key(run: RunId) -> str:

@@ -24,6 +24,9 @@ from chalicelib.wire.shared import bounded, owner_of
 
 RUNS = "runs/"
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+_LONGEST_KEY = 1024
+
 
 def run_of_key(key: str) -> RunId:
     """The run an archive key belongs to. Raises PermanentError."""
@@ -35,12 +38,19 @@ def brief_key(run: RunId, volume_id: str) -> str:
     return f"runs/{run}/{volume_id}/brief.json"
 
 
-_BRIEF = re.compile(r"runs/.+/(?P<volume>vol-[^/]+)/brief\.json")
+# Exactly so: deeper below a run, where it says that it is ready, a machine may write whatever it likes.
+_BRIEF = re.compile(r"runs(/[^/]+){3}/((?P<volume>vol-[^/]+)/)?brief\.json")
+
+
+def briefs_among(keys: Iterable[str]) -> list[str]:
+    """The keys of briefs among these: a receiver's name a volume, a run of a host's own volume has one by itself."""
+    return [key for key in keys if _BRIEF.fullmatch(key)]
 
 
 def briefed_volumes(keys: Iterable[str]) -> frozenset[str]:
     """The volumes that have a brief, from the archive's keys alone."""
-    return frozenset(match["volume"] for key in keys if (match := _BRIEF.fullmatch(key)))
+    matches = (_BRIEF.fullmatch(key) for key in keys)
+    return frozenset(match["volume"] for match in matches if match and match["volume"])
 
 
 def closed_key(run: RunId) -> str:
@@ -135,9 +145,17 @@ def host_result(fields: Fields, tree: TreeKind, manifest: Fields | None) -> Host
         bytes_sent=fields.number("bytes_sent"),
         seconds=(fields.moment("finished") - fields.moment("started")).total_seconds(),
         tree=tree,
-        manifest=manifest.text("key") if manifest else None,
+        manifest=_archive_key(manifest) if manifest else None,
         problems=bounded(fields, "problems"),
     )
+
+
+def _archive_key(fields: Fields) -> str:
+    """One that S3 would take: longer ones do not fit into the catalogue either."""
+    key = fields.text("key")
+    if len(key.encode()) > _LONGEST_KEY:
+        raise PermanentError(f"{fields.what}: key has {len(key)} characters, expected at most {_LONGEST_KEY} bytes")
+    return key
 
 
 def _status(fields: Fields) -> HostStatus:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import botocore.session
 import pytest
+from botocore.loaders import create_loader
 from moto import mock_aws
 
 from chalicelib.aws.clients import Clients
 
 REGION = "us-east-1"
 PREFIX = "ebbtide-test-"
+_SERVICES = create_loader()
 AN_IMAGE = "ami-12c6146b"  # one of moto's own; to ask for them takes more than a second
 
 
@@ -40,7 +43,14 @@ def an_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws(config={"lambda": {"use_docker": False}}):
-        yield _furnished(boto3.Session(region_name=REGION))
+        yield _furnished(a_session())
+
+
+def a_session() -> boto3.Session:
+    """One of its own, but for the descriptions of AWS's services: to read those takes longer than most tests."""
+    session = botocore.session.Session()
+    session.register_component("data_loader", _SERVICES)
+    return boto3.Session(botocore_session=session, region_name=REGION)
 
 
 def _furnished(session: boto3.Session) -> Account:

@@ -542,6 +542,23 @@ def the_role_of_web1() -> list[dict[str, Any]]:
     return statements
 
 
+def documented_policies() -> list[list[dict[str, Any]]]:
+    """The statements of every policy in docs/deployment.md."""
+    documented = (ROOT / "docs" / "deployment.md").read_text()
+    return [json.loads(policy)["Statement"] for policy in re.findall(r"```json\n(.*?)```", documented, re.DOTALL)]
+
+
+def test_the_documented_key_allows_a_vault_what_its_function_asks_of_the_key(template: package.Template) -> None:
+    (of_the_key,) = (each for each in documented_policies() if "kms:ViaService" in json.dumps(each))
+    role = functions_of(template)["copy"]["Role"]["Fn::GetAtt"][0]
+    (asked,) = (s for s in role_policy(template, role)["Statement"] if s["Sid"] == "ReadWhatIsUnderTheirKeyThroughEc2")
+
+    (allowed,) = (each for each in of_the_key if "VAULT" in json.dumps(each["Principal"]))
+
+    assert sorted(allowed["Action"]) == asked["Action"]
+    assert asked["Resource"][0]["Fn::If"][1] == {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${PrimaryAccount}:key/*"}
+
+
 def web1_may_write(key: str) -> bool:
     (statement,) = (each for each in the_role_of_web1() if each["Action"] == "s3:PutObject")
     return any(fnmatchcase(f"arn:aws:s3:::ARCHIVE/{key}", pattern) for pattern in statement["Resource"])

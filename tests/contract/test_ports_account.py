@@ -187,10 +187,16 @@ def test_gp3_is_counted_in_gib_and_snapshots_by_number_whoever_made_them(account
     assert [json.loads(each)["QuotaCode"] for each in asked] == ["L-309BACF6", "L-7A658B76", "L-309BACF6"]
 
 
-def test_the_quota_of_copies_is_the_one_that_is_documented(account: Account, looked: AwsAccount) -> None:
-    quota = looked.find_quota(THERE, QuotaName.COPIES)
+def test_snapshots_are_counted_page_by_page(account: Account, looked: AwsAccount) -> None:
+    limit_is(account, 2)
+    sent: list[Mapping[str, Any]] = []
+    account.clients.ec2.meta.events.register(
+        "before-call.ec2.DescribeSnapshots", lambda params, **_: sent.append(params["body"])
+    )
 
-    assert (quota.region, quota.limit, quota.used) == (THERE, 20, 0)
+    looked.find_quota(REGION, QuotaName.SNAPSHOTS)
+
+    assert [(body["Owner.1"], body.get("MaxResults")) for body in sent] == [("self", 1000)]
 
 
 def test_a_quota_that_may_not_be_asked_for_is_a_fault(account: Account, looked: AwsAccount) -> None:

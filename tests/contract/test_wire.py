@@ -122,7 +122,10 @@ def test_a_host_with_a_volume_of_its_own_reports_its_run_its_volume_and_its_prom
         ({"volume": {"quiet_until": "2026-11-23T03:00:00Z"}}, "expected one hour to one day"),
         ({"volume": {"quiet_until": "2026-11-24T02:12:31Z"}}, "expected one hour to one day"),
         ({"volume": {"unmounted": "yes"}}, "expected true or false"),
-        ({"volume": {"manifest": {"key": "manifests/us0a/main/2026-11-23/1.jsonl.gz"}}}, "is not one of host web1"),
+        (
+            {"volume": {"manifest": {"key": "manifests/us0a/main/2026-11-23/1.jsonl.gz"}}},
+            "expected one below manifests/web1/",
+        ),
     ],
 )
 def test_a_hosts_report_that_is_not_of_its_run_or_promises_nothing_sensible_does_not_count(

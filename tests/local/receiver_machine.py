@@ -131,11 +131,28 @@ class Receiver:
     user: str
     aws: Aws
     hosts: Mapping[str, HostKey]
+    start: "Callable[[], subprocess.Popen[bytes]]"
     process: "subprocess.Popen[bytes]"
     agent: Path
+    run: str = RUN
 
     def tree(self, host: str) -> Path:
         return self.store / "hosts" / self.hosts[host].id / "tree"
+
+    def next_night(self, run: str) -> None:
+        """Once the volume was let go, be another machine with it, for another run."""
+        self.process.wait(PATIENCE_SECONDS)
+        shutil.rmtree(self.root / "run")
+        self.run = run
+        self.aws.put("brief", json.dumps(a_brief(list(self.hosts.values()), 60, run)).encode())
+        instance = self.root / "etc/ebbtide/instance.json"
+        instance.write_text(json.dumps({**json.loads(instance.read_text()), "id": run}))
+        self.process = self.start()
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: "ready" in self.log() or self.process.poll() is not None, "the receiver")
+        assert self.process.poll() is None, self.log()
 
     def log(self) -> str:
         return (self.root / "log").read_text()
@@ -158,7 +175,7 @@ class Receiver:
         return subprocess.run(["rsync", "-e", shlex.join(self.ssh_argv(host)), *words], capture_output=True, timeout=60)
 
     def report(self, host: str) -> dict[str, Any] | None:
-        return self.aws.find(f"reports/{RUN}/{self.hosts[host].id}.json")
+        return self.aws.find(f"reports/{self.run}/{self.hosts[host].id}.json")
 
     def configure(self, host: str, tree: Path, etc: Path, **settings: str) -> HostPaths:
         """Write a host's configuration below `etc`."""
@@ -215,28 +232,30 @@ def a_receiver(
         }
         argv, user = _as_whom(kind == confine.SEPARATE, place)
         log = root / "log"
-        with log.open("wb") as output:
-            words = [*argv, *(_user_data(aws, agent, root) if from_user_data else _started(agent, root))]
-            process = subprocess.Popen(words, stdout=output, stderr=output, env=environment, start_new_session=True)
-        receiver = Receiver(root, store, port, user, aws, keys, process, agent)
+        words = [*argv, *(_user_data(aws, agent, root) if from_user_data else _started(agent, root))]
+
+        def start() -> "subprocess.Popen[bytes]":
+            with log.open("wb") as output:
+                return subprocess.Popen(words, stdout=output, stderr=output, env=environment, start_new_session=True)
+
+        receiver = Receiver(root, store, port, user, aws, keys, start, start(), agent)
         try:
-            wait_until(lambda: "ready" in receiver.log() or process.poll() is not None, "the receiver")
-            assert process.poll() is None, receiver.log()
+            receiver.wait_until_ready()
             yield receiver
         finally:
-            process.send_signal(signal.SIGTERM)
+            receiver.process.send_signal(signal.SIGTERM)
             try:
-                process.wait(PATIENCE_SECONDS)
+                receiver.process.wait(PATIENCE_SECONDS)
             finally:
                 with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                    os.killpg(receiver.process.pid, signal.SIGKILL)
 
 
-def a_brief(hosts: Sequence[HostKey], minutes: float) -> dict[str, Any]:
+def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN) -> dict[str, Any]:
     deadline = datetime.now(UTC) + timedelta(minutes=minutes)
     return {
         "schema": 1,
-        "run": RUN,
+        "run": run,
         "receiver": "main",
         "policy": "000001",
         "opened": "2026-11-23T02:00:00Z",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.entry import Entry, Header, read_real
+from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.receiver.manifest import ManifestSummary, write
 from ebbtide_console.sandbox import awkward as trees
@@ -50,6 +51,12 @@ def test_the_same_tree_gives_the_same_bytes(tree: Path) -> None:
     write(tree, "real", first, second, HEADER)
 
     assert second.read_bytes() == first.read_bytes()
+
+
+def test_it_tells_which_names_are_one_file(tree: Path) -> None:
+    _, summary = write_first(tree)
+
+    assert summary.links == digest_of([[b"hard-1", b"hard-2", b"z/hard-3"], [b"link-absolute", b"link-hard"]])
 
 
 def test_what_did_not_change_is_not_read_again(tree: Path) -> None:

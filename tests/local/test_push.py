@@ -111,6 +111,47 @@ def test_what_a_user_named_like_roots_own_attributes_does_not_travel(receiver: R
     assert [name for name in os.listxattr(stored) if "capability" in name] == []
 
 
+@each(CONFINED[not IS_ROOT :][:1])
+def test_the_second_night_goes_by_the_index_as_long_as_the_volume_is_the_same(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    tree, snapshot = a_tree(tmp_path), tmp_path / "snapshot"
+    first = a_night_of_both(receiver, tree, tmp_path)
+    receiver.process.wait(30)
+    subprocess.run(["cp", "-a", f"{receiver.store}/.", str(snapshot)], check=True)
+    (tree / "new").write_text("new")
+
+    receiver.next_night("main/2026-11-24/1")
+    second = a_night_of_both(receiver, tree, tmp_path)
+    receiver.process.wait(30)
+    subprocess.run(["rsync", "-aHAX", "--delete", f"{snapshot}/", f"{receiver.store}/"], check=True)
+    receiver.next_night("main/2026-11-25/1")
+    third = a_night_of_both(receiver, tree, tmp_path)
+
+    assert "a full push: no index" in first
+    assert "a full push" not in second and "to push" in second
+    assert "the receiver's tree is not the one that the index describes" in third
+    assert (receiver.tree("us0") / "new").read_text() == "new"
+    generations = {
+        report["receiver"]["generation"]
+        for run in (RUN, "main/2026-11-24/1", "main/2026-11-25/1")
+        if (report := receiver.aws.find(f"reports/{run}/us0a.json"))
+    }
+    assert len(generations) == 3
+
+
+def a_night_of_both(receiver: Receiver, tree: Path, place: Path) -> str:
+    """Both hosts back up the same tree; what us0's agent said."""
+    said = ""
+    for host in ("eu0", "us0"):
+        ended = receiver.back_up(host, tree, place / f"etc-{host}")
+        report = receiver.report(host)
+        assert ended.returncode == 0, ended.stdout + ended.stderr + receiver.log()
+        assert report and report["entries"] == report["receiver"]["manifest"]["entries"]
+        said = ended.stdout
+    return said
+
+
 @pytest.mark.fault("H14", lacks="a source that is there and empty")
 @each(CONFINED)
 def test_a_place_that_is_not_there_empties_nothing_and_is_reported(receiver: Receiver, tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_machine_and_address_are_paid_for_by_the_hour_and_the_volume_by_the_mont
     assert of(cost, ": volume").usd == pytest.approx(80 * 0.08)
 
 
+def test_the_snapshots_of_a_hosts_own_volume_are_called_by_the_host() -> None:
+    cost = estimate([a_holding(name="host.web1", policy=None, snapshots=daily(2))])
+
+    assert of(cost, "snapshots").what == "host web1: snapshots"
+
+
 def test_seven_dailies_are_one_whole_and_six_nights() -> None:
     part = of(estimate([a_holding(snapshots=daily(7))]), "snapshots")
 

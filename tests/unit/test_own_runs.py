@@ -1,15 +1,18 @@
 """Hosts with volumes of their own, through the flows: a report opens one run, which ends in a restore point."""
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chalicelib import wire
+from chalicelib.aws import items
 from chalicelib.core import tags
 from chalicelib.core.holds import Target
-from chalicelib.core.ids import own_run
+from chalicelib.core.ids import own_run, parse_run
 from chalicelib.core.model import HostStatus, RunId, RunState, TreeKind
 from chalicelib.core.night_world import status_of
 from chalicelib.core.preflight import Preflight
@@ -19,7 +22,7 @@ from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.follow import follow
 from chalicelib.flows.forget import forget_host
 from chalicelib.flows.hold import hold
-from chalicelib.flows.own_runs import LOOK_BACK, find_own_runs
+from chalicelib.flows.own_runs import LOOK_BACK, find_own_runs, open_own_run
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.prune import prune
 from chalicelib.flows.rebuild import rebuild
@@ -166,6 +169,21 @@ def test_an_event_speaks_only_of_the_host_that_its_source_names() -> None:
     assert world.catalog.runs == {}
 
 
+def test_a_receiver_has_no_word_in_the_night_of_a_host_with_its_own_volume() -> None:
+    world = a_world_with_web1()
+    report(world, status="partial")
+    open_own_run(RUN, world, SOON)
+    mine = json.loads(world.archive.get(wire.host_report_key(RUN)))
+    world.archive.put_once(wire.report_key(RUN, "web1"), json.dumps({**mine, "status": "complete"}).encode())
+
+    with pytest.raises(PermanentError, match=r"ebbtide\.receiver\.main.*only its host"):
+        on_report("ebbtide.receiver.main", {**the_detail(), "id": "web1"}, world, SOON)
+    reconcile(RUN, world, SOON)
+
+    assert [result.status for result in world.catalog.find_results(RUN)] == [HostStatus.PARTIAL]
+    assert world.volumes.snapshots == {}
+
+
 def test_an_event_without_a_report_opens_nothing() -> None:
     world = a_world_with_web1()
 
@@ -185,6 +203,36 @@ def test_a_report_that_says_it_is_another_hosts_gives_nothing_and_is_recorded() 
     assert "it speaks of host us0a" in str(outcome.run.why)
     assert [rejected.key for rejected in outcome.rejected] == [wire.host_report_key(RUN)]
     assert world.catalog.find_results(RUN) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"volume": {"id": "vol-" + "x" * 500_000}},
+        {"volume": {"id": "vol-web1\nand another line"}},
+        {"manifest": "manifests/web1/" + "x" * 500_000},
+    ],
+    ids=["a volume of half a megabyte", "a volume of two lines", "a manifest of half a megabyte"],
+)
+def test_whatever_a_host_writes_its_run_ends_and_fits_into_the_catalogue(words: dict[str, Any]) -> None:
+    world = a_world_with_web1()
+    report(world, **words)
+
+    run = reconcile(RUN, world, SOON).run
+
+    assert run.state is RunState.FAILED
+    assert "its report does not count: host's report, volume" in str(run.why)
+    assert len(json.dumps(items.run_values(run))) < 10_000
+
+
+def test_no_host_can_write_a_line_of_its_own_into_an_alarm() -> None:
+    world = a_world_with_web1()
+    report(world, manifest="elsewhere\nwhat to do: nothing\x1b[2J")
+
+    why = str(reconcile(RUN, world, SOON).run.why)
+
+    assert "expected one below manifests/web1/" in why
+    assert why.isprintable()
 
 
 def test_what_a_host_calls_itself_is_not_believed() -> None:
@@ -278,6 +326,35 @@ def test_what_a_host_floods_the_archive_with_is_looked_at_after_everyone_else_wa
 
     woken_first = {name for name, _ in world.lambdas.invoked}
     assert woken_first == {"reconcile_run", "tell_operators"}
+
+
+def test_however_often_a_host_reports_its_snapshots_are_an_hour_apart() -> None:
+    world = a_world_with_web1()
+    for second in range(40):
+        report(world, DONE + timedelta(seconds=second))
+
+    for minute in range(600):
+        world.volumes.now = SOON + minute * A_MINUTE
+        for run_id in woken(world, world.volumes.now):
+            reconcile(parse_run(run_id), world, world.volumes.now)
+        for snapshot_id in world.volumes.snapshots:
+            world.volumes.complete(snapshot_id)
+
+    taken = sorted(snapshot.started for snapshot in world.volumes.snapshots.values())
+    assert taken == [SOON + hour * timedelta(hours=1) for hour in range(10)]
+
+
+def test_however_many_keys_a_host_makes_up_a_tick_names_a_few_and_their_number() -> None:
+    world = a_world_with_web1()
+    for number in range(1000):
+        world.archive.put_once(f"host-reports/9999-99-99/web1/{number}", b"")
+    report(world)
+
+    ticked = tick(world, SOON, lambda: "0" * 32)
+
+    assert len(ticked.faults) == 21
+    assert ticked.faults[-1] == "and 980 more keys that are none of a host's report"
+    assert RUN in ticked.runs
 
 
 def test_reports_older_than_anyone_looks_for_and_dated_in_the_future_open_nothing() -> None:
@@ -503,6 +580,7 @@ def subjects(world: FakeWorld, now: datetime) -> list[str]:
 def test_a_host_that_reports_bad_nights_is_missed_after_as_many_as_the_policy_says() -> None:
     world = a_world_with_web1()
     a_night_of_web1(world)
+    world.catalog.record_preflight(Preflight(DONE + A_DAY))
     for day in (1, 2):
         assert subjects(world, DONE + day * A_DAY) == []
         run_id = report(world, DONE + day * A_DAY, status="partial")
@@ -562,6 +640,16 @@ def test_a_host_that_never_reported_is_told_from_its_enrolment_on() -> None:
     assert not [each for each in subjects(world, enrolled + 3 * A_DAY) if "web1" in each]
     told = [each for each in subjects(world, enrolled + 3 * A_DAY + A_MINUTE) if "web1" in each]
     assert told == ["stale: host web1 was enrolled 3 days ago and has no restore point"]
+
+
+def test_an_enrolment_that_cannot_be_read_keeps_nobody_from_telling() -> None:
+    world = a_world_with_web1()
+    world.archive.objects[wire.enrolled_key("web1")] = b"not JSON"
+
+    tell(world, DONE + 4 * A_DAY)
+
+    told = [subject for subject in world.alarms.subjects if subject.startswith("stale")]
+    assert [subject.split()[2] for subject in told] == ["eu0", "us0"]
 
 
 def test_a_host_is_enrolled_once_and_for_all() -> None:

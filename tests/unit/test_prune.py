@@ -501,6 +501,21 @@ def test_what_a_listing_leaves_out_and_is_there_all_the_same_keeps_its_points(mo
     assert world.catalog.find_points() == before
 
 
+def test_what_a_night_has_just_recorded_is_not_gone_because_ec2_does_not_show_it_yet() -> None:
+    world = a_world_with_snapshots()
+    del world.volumes.snapshots["snap-23"]
+    (taken,) = {point.at for point in world.catalog.find_points() if point.snapshot_id == "snap-23"}
+
+    prune(world, taken + timedelta(minutes=59))
+
+    assert world.catalog.find_pruning() == Pruning(taken + timedelta(minutes=59))
+    assert "snap-23" in {point.snapshot_id for point in world.catalog.find_points()}
+
+    prune(world, taken + timedelta(hours=1))
+
+    assert "snap-23" not in {point.snapshot_id for point in world.catalog.find_points()}
+
+
 def test_a_pruning_that_is_refused_forgets_nothing() -> None:
     world = a_world_with_snapshots()
     world.volumes.snapshots.clear()

@@ -74,6 +74,14 @@ def test_losing_the_table_loses_nothing(last_night: tuple[str, str]) -> None:
     assert [recovery.verdict for recovery in known.recoveries] == ["proven", "content only"]
 
 
+def test_it_has_the_next_night_looked_at_anew() -> None:
+    after = without_its_table(a_world_with_a_past())
+
+    rebuild(after)
+
+    assert after.lambdas.invoked[-1] == ("preflight", wire.preflight_payload())
+
+
 def test_it_says_how_much_it_found() -> None:
     after = without_its_table(a_world_with_a_past())
 
@@ -266,6 +274,32 @@ def test_a_snapshot_that_is_not_complete_gives_no_restore_points() -> None:
     rebuild(world)
 
     assert world.catalog.find_points() == []
+
+
+def test_what_a_machine_writes_where_it_says_that_it_is_ready_is_no_brief() -> None:
+    world = a_world_with_a_past()
+    briefed = world.archive.get(wire.brief_key(a_run_id(22), "vol-1"))
+    world.archive.objects[f"runs/{a_run_id(23)}/ready/brief.json"] = briefed
+    world.archive.objects[f"runs/{a_run_id(24)}/ready/vol-1/brief.json"] = briefed
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    assert what_is_known(after.catalog) == what_is_known(world.catalog)
+    assert wire.briefed_volumes(world.archive.list(f"runs/{a_run_id(24)}/")) == frozenset()
+
+
+def test_a_brief_of_another_run_is_named_and_costs_only_itself() -> None:
+    world = a_world_with_a_past()
+    world.archive.objects[wire.brief_key(a_run_id(22), "vol-1")] = world.archive.get(
+        wire.brief_key(a_run_id(23), "vol-1")
+    )
+    after = without_its_table(world)
+
+    rebuilt = rebuild(after)
+
+    assert rebuilt.faults == (f"{a_run_id(22)}: its brief is that of run {a_run_id(23)}",)
+    assert rebuilt.runs == 2
 
 
 def test_what_is_damaged_is_named_and_costs_only_itself() -> None:

@@ -157,6 +157,14 @@ def test_a_host_without_points_is_refused() -> None:
         open_drill("eu0", world, NOW)
 
 
+def test_a_host_whose_snapshots_are_all_gone_is_refused_and_they_are_named() -> None:
+    world = a_world_with_backups(21, 22)
+    world.volumes.snapshots.clear()
+
+    with pytest.raises(Refused, match=r"host us0: EC2 shows none of .*: snap-22, snap-21"):
+        open_drill("us0", world, NOW)
+
+
 def test_a_restore_to_before_the_first_point_is_refused_and_says_when_that_was() -> None:
     world = a_world_with_backups()
 

@@ -8,9 +8,9 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.holds import Target
-from chalicelib.core.model import RunState
+from chalicelib.core.model import Run, RunState
 from chalicelib.core.naming import RecoveryRequest
-from chalicelib.errors import ConfigError, Refused
+from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.follow import REPLICA_SETTLES, follow
@@ -193,6 +193,26 @@ def test_a_copy_waits_for_the_reports_of_its_hosts_but_not_for_ever() -> None:
 
     assert (early, overdue) == ((), (a_run_id(),))
     assert [point.manifest for point in standby.catalog.find_points()] == [None, None]
+
+
+def test_a_run_that_does_not_fit_into_the_catalogue_costs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a vault the archive's replica is another account's word."""
+    primary, standby = a_primary(22, 23), a_standby()
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby)
+    open_run = standby.catalog.open_run
+
+    def opened(run: Run) -> bool:
+        if run.id == a_run_id(22):
+            raise PermanentError("Item size has exceeded the maximum allowed size")
+        return open_run(run)
+
+    monkeypatch.setattr(standby.catalog, "open_run", opened)
+
+    early = follow(standby, a_moment(6, day=22))
+    overdue = follow(standby, a_moment(3, day=22) + REPLICA_SETTLES)
+
+    assert (early, overdue) == ((a_run_id(23),), (a_run_id(22),))
 
 
 def test_a_run_is_recorded_once_its_closing_has_arrived_so_that_it_never_stands_in_the_way_of_later_ones() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.core.advice import Kind
 from chalicelib.core.alarms import Trouble
 from chalicelib.core.telling import (
+    LOST,
     MOST_LETTERS,
     MOST_PER_LETTER,
     REPEAT,
@@ -81,6 +82,15 @@ def test_what_ends_is_told_once() -> None:
 
     assert [message.subject for message in ended] == ["host us0 is well again"]
     assert much_later == []
+
+
+def test_what_is_lost_is_never_well_again() -> None:
+    known: dict[str, Told] = {}
+    tell(known, [a_trouble(LOST)], NOW)
+
+    (ended,) = tell(known, [], NOW + MOMENT)
+
+    assert ended.body.startswith("no more snapshots are gone: those that are do not come back")
 
 
 def test_what_comes_back_is_told_again() -> None:

@@ -1,6 +1,7 @@
 """Two accounts: the one that makes the backups, and the vault, which pulls its copies and believes the other little."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -9,9 +10,10 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.copying import COPY_SETTLES
+from chalicelib.core.model import Snapshot
 from chalicelib.core.protections import SHARED, UNPULLED
 from chalicelib.core.retention import Rules
-from chalicelib.errors import ConfigError, Refused
+from chalicelib.errors import ConfigError, Refused, TransientError
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.forget import forget_host
@@ -91,6 +93,17 @@ def sources_of(vault: FakeWorld) -> list[str]:
 
 def runs(*days: int) -> list[str]:
     return [str(a_run_id(day)) for day in days]
+
+
+def out_of_reach(region: str, look: Callable[[str, str], list[Snapshot]]) -> Callable[[str, str], list[Snapshot]]:
+    """The same look, but for one region that does not answer."""
+
+    def looked(asked: str, owner: str) -> list[Snapshot]:
+        if asked == region:
+            raise TransientError(f"no answer from {region}")
+        return look(asked, owner)
+
+    return looked
 
 
 def restorable(world: FakeWorld) -> list[tuple[str, datetime, str | None]]:
@@ -217,6 +230,17 @@ def test_what_a_third_account_may_use_stays_although_the_vault_has_it() -> None:
     primary.volumes.share(goes, "999999999999")
 
     assert (why_kept(primary, 22, a_moment(6)), prune(primary, a_moment(6)).mark) == ([SHARED], ())
+
+
+def test_who_no_longer_wants_a_vault_is_not_left_with_all_that_was_ever_shared_with_it() -> None:
+    primary = a_primary(22, 23, policy=POLICY.replace("daily = 7", "last = 1"))
+    a_morning(primary, a_vault_of(primary), 23)
+    shared = prune(primary, a_moment(6), dry_run=True).mark
+
+    apply_policy(A_POLICY_TEXT.replace("daily = 7", "last = 1"), None, primary, a_moment(7))
+
+    assert len(shared) == 1
+    assert prune(primary, a_moment(8), dry_run=True).mark == shared
 
 
 def test_a_forged_receipt_frees_nothing_that_our_own_rules_keep() -> None:
@@ -432,6 +456,36 @@ def test_a_damaged_offer_costs_itself() -> None:
     a_morning(primary, vault, 23)
 
     assert len(receipts(primary)) == len(sources_of(vault)) == 1
+
+
+def test_an_offer_in_a_region_that_cannot_be_asked_costs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    primary = a_primary(22, 23)
+    vault = a_vault_of(primary)
+    offer_snapshots(primary, a_moment(5))
+    (astray, *_) = primary.archive.list(wire.offers_prefix(OURS))
+    primary.archive.objects[astray] = primary.archive.objects[astray].replace(HERE.encode(), b"xx-nowhere-1")
+    monkeypatch.setattr(vault.copies, "find_shared", out_of_reach("xx-nowhere-1", vault.copies.find_shared))
+
+    all_arrives(primary, vault)
+
+    looked = a_tick(vault, a_moment(5))
+
+    assert len(looked.asked) == len(sources_of(vault)) == 1
+    (snapshot_id,) = wire.snapshots_named_by([astray])
+    assert looked.waiting == (f"offer of {snapshot_id}: no answer from xx-nowhere-1",)
+
+
+def test_a_vault_that_can_see_no_region_of_its_offers_has_not_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    primary = a_primary(23)
+    vault = a_vault_of(primary)
+    offer_snapshots(primary, a_moment(5))
+    all_arrives(primary, vault)
+    monkeypatch.setattr(vault.copies, "find_shared", out_of_reach(HERE, vault.copies.find_shared))
+
+    with pytest.raises(TransientError, match="no answer"):
+        a_tick(vault, a_moment(6))
+
+    assert [each.blind for each in vault.catalog.find_copying()] == [f"no answer from {HERE}"]
 
 
 # -- what neither does ------------------------------------------------------------------------------------------------

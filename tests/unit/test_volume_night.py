@@ -12,7 +12,7 @@ from chalicelib.core.actions import Wait
 from chalicelib.core.model import HostStatus, RestorePoint, Run, RunState, Snapshot, TreeKind
 from chalicelib.core.night_actions import AdoptSnapshot, CloseRun, IntendSnapshot, RecordPoints, TakeSnapshot
 from chalicelib.core.one_snapshot import GIVE_UP, SNAPSHOT_SETTLES
-from chalicelib.core.volume_night import MARGIN, VOLUME_SETTLES, OwnReport, VolumeWorld, plan_volume
+from chalicelib.core.volume_night import APART, MARGIN, VOLUME_SETTLES, OwnReport, VolumeWorld, plan_volume
 from tests.nights import A_MINUTE
 from tests.own_volumes import (
     DONE,
@@ -61,6 +61,13 @@ def test_what_was_asked_for_and_does_not_show_is_waited_for_and_then_asked_for_a
 
     assert isinstance(plan_volume(intended, an_own_world(), SOON + SNAPSHOT_SETTLES - A_MINUTE)[0], Wait)
     assert TAKE in plan_volume(intended, an_own_world(), SOON + SNAPSHOT_SETTLES)
+
+
+def test_a_snapshot_sooner_than_an_hour_after_the_last_one_is_waited_with() -> None:
+    soon_again = an_own_world(last_taken=SOON)
+
+    assert isinstance(plan_volume(an_own_run(), soon_again, SOON + APART - A_MINUTE)[0], Wait)
+    assert TAKE in plan_volume(an_own_run(), soon_again, SOON + APART)
 
 
 def test_a_snapshot_that_shows_is_adopted_even_when_the_promise_is_over() -> None:

@@ -25,6 +25,8 @@ BUILT_IN_EXCLUDES = (
     "/var/cache/apt/*.bin",
     "/root/.cache/*",
     "/home/*/.cache/*",
+    # Our own: as large as a big file, new every night, and of no use on another machine.
+    "/var/lib/ebbtide/index*",
 )
 
 
@@ -48,16 +50,21 @@ def hidden_by(place: str) -> str | None:
 
 
 def filters(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[str]:
-    """rsync's arguments. The first match decides: excludes, then the places asked for, then nothing else.
+    """rsync's arguments."""
+    return [f"--filter={rule}" for rule in rules(include, exclude, whole_system)]
+
+
+def rules(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[str]:
+    """The first match decides: excludes, then the places asked for, then nothing else.
 
     No place, or `/` among the places, is everything.
     """
     places = tuple(include)
-    rules = [f"- {pattern}" for pattern in (*exclude, *(BUILT_IN_EXCLUDES if whole_system else ()))]
+    chosen = [f"- {pattern}" for pattern in (*exclude, *(BUILT_IN_EXCLUDES if whole_system else ()))]
     if places and EVERYTHING not in places:
-        rules += [f"+ {pattern}" for place in places for pattern in (*_parents(place), *_whole(place.rstrip("/")))]
-        rules += ["- *"]
-    return [f"--filter={rule}" for rule in rules]
+        chosen += [f"+ {pattern}" for place in places for pattern in (*_parents(place), *_whole(place.rstrip("/")))]
+        chosen += ["- *"]
+    return chosen
 
 
 def _whole(place: str) -> tuple[str, str]:

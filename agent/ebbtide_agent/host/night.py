@@ -17,11 +17,13 @@ from ebbtide_agent import VERSION, moments, procs
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import progress, scripts
+from ebbtide_agent.host import progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World, keep_asking
 from ebbtide_agent.host.outcome import Counts, Outcome
-from ebbtide_agent.host.push import push
+from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push
+from ebbtide_agent.host.scan import Tally
+from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import FAILED, Hello, Report, ScriptResult, bounded, encode_report, parse_hello, parse_report
 
@@ -49,11 +51,13 @@ def run(night: Night) -> Report:
         started = night.world.clock()
         ran = run_scripts(night, config)
         hello = say_hello(config, started + timedelta(seconds=config.wait_seconds), night.world)
-        outcome = outcome_of_scripts(ran, config) or push_tree(night, config, hello)
+        outcome, taken = push_if_all_is_well(night, config, hello, ran)
         report = compose(config, hello, outcome, ran, started, night.world.clock())
         write_whole(night.paths.last_report, encode_report(report))
         recorded = deliver(config, hello, report, night.world)
         write_whole(night.paths.last_report, encode_report(recorded))
+        if taken:
+            survey.keep(taken, config, night.paths, recorded, night.world.say)
     return recorded
 
 
@@ -92,15 +96,44 @@ def outcome_of_scripts(ran: tuple[ScriptResult, ...], config: Config) -> Outcome
     return Outcome(FAILED, 1, Counts(), tuple(failed)) if failed else None
 
 
-def push_tree(night: Night, config: Config, hello: Hello) -> Outcome:
+def push_if_all_is_well(
+    night: Night, config: Config, hello: Hello, ran: tuple[ScriptResult, ...]
+) -> tuple[Outcome, Survey | None]:
+    """What came of the push, and the survey that becomes the index once that is recorded."""
+    stopped = outcome_of_scripts(ran, config) or outcome_of_places(config)
+    if stopped:
+        return stopped, None
+    taken = survey.take(config, night.paths, hello.generation, night.world.clock(), night.world.say)
+    return push_tree(night, config, hello, taken), taken
+
+
+def outcome_of_places(config: Config) -> Outcome | None:
+    """The night's outcome when something that should be backed up is not there: nothing is pushed then."""
     missing = tuple(missing_places(config))
-    if missing:
-        return Outcome(FAILED, 1, Counts(), missing)
-    reader = progress.Reader(night.show)
-    outcome = push(config, hello.deadline, night.world, night.environment, reader.feed)
+    return Outcome(FAILED, 1, Counts(), missing) if missing else None
+
+
+def push_tree(night: Night, config: Config, hello: Hello, taken: Survey) -> Outcome:
+    watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
+    outcome = push(config, passes_of(night, config, taken), watch)
+    if taken.tally and not taken.course.in_full:
+        outcome = replace(outcome, counts=counted(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts
     night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
     return outcome
+
+
+def passes_of(night: Night, config: Config, taken: Survey) -> Iterator[Pass]:
+    if taken.changes is not None:
+        night.paths.nothing.mkdir(exist_ok=True, mode=0o700)
+        yield from by_index(config, taken.changes, night.paths.nothing)
+    if taken.course.in_full:
+        yield in_full(config)
+
+
+def counted(tally: Tally, bytes_sent: int) -> Counts:
+    """What the tree amounts to, when rsync was shown no more than what changed."""
+    return Counts(tally.files, tally.entries, tally.size, bytes_sent)
 
 
 def missing_places(config: Config) -> Iterator[str]:

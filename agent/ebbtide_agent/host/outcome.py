@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ebbtide_agent.procs import Ended
-from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS
 
 VANISHED = 24
 NO_CONNECTION = 10
@@ -49,6 +50,18 @@ def tell(ended: Ended, root: str = "/") -> Outcome:
     if not problems:
         problems = (f"rsync ended with exit code {ended.exit_code}",)
     return Outcome(_status(ended.exit_code, said, root), ended.exit_code, counts, problems)
+
+
+def together(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome of several rsyncs, one after the other: the worst of them, with the problems of all.
+
+    The counts are the last one's, but for what was sent.
+    """
+    worst = max(outcomes, key=lambda outcome: STATUSES.index(outcome.status))
+    # Nothing moved in the one that failed; before it something did.
+    status = PARTIAL if worst.status == FAILED and len(outcomes) > 1 else worst.status
+    counts = replace(outcomes[-1].counts, bytes_sent=sum(outcome.counts.bytes_sent for outcome in outcomes))
+    return Outcome(status, worst.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
 
 
 def _status(exit_code: int, said: list[str], root: str) -> str:

@@ -1,65 +1,130 @@
-"""The push: the host's tree, by rsync over ssh, into its place on the receiver; again when the connection breaks."""
+"""The push: the host's tree, by rsync over ssh, into its place on the receiver; again when the connection breaks.
+
+By the index it takes up to three passes: what must go is deleted, what changed is written anew, and large files are
+changed in place. In full it is one, which looks at everything on both sides.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import TransientError
+from ebbtide_agent.host.changes import Changes, as_list
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
+from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.link import World, look_up, ssh_as_one_word, wait_or_give_up
-from ebbtide_agent.host.outcome import NO_CONNECTION, WORTH_ANOTHER_TRY, Counts, Outcome, tell
-from ebbtide_agent.report import PARTIAL
+from ebbtide_agent.host.outcome import NO_CONNECTION, VANISHED, WORTH_ANOTHER_TRY, Counts, Outcome, tell, together
+from ebbtide_agent.report import FAILED, PARTIAL
 
 # A far side that says nothing for so long is gone, whatever the connection believes.
 SILENCE_SECONDS = 600
 
+# A listed path that is not there is deleted over there, whatever it is; a directory comes without what is in it.
+_LISTED = ("--no-r", "--dirs", "--from0", "--files-from=-", "--delete-missing-args", "--force")
+# Size and time may be what they were. Written anew, a file leaves names behind that are its own no more.
+_ANEW = (*_LISTED, "--ignore-times")
+# The root and nothing in it: named in a list, "." would bring along whatever is in it.
+_ROOT_ALONE = ("--no-r", "--dirs", "--filter=- *")
 
-def rsync(config: Config, address: str) -> tuple[str, ...]:
-    """The command that makes the receiver's tree equal to ours."""
-    words = [config.rsync, "-aHAXS", "--numeric-ids", "--delete", "--delete-excluded", f"--timeout={SILENCE_SECONDS}"]
+Listener = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One rsync: what it is told beyond what all are told, where it looks, and the list it reads.
+
+    `from_nothing`: it looks into an empty directory, to have deleted what is listed.
+    """
+
+    words: tuple[str, ...]
+    source: Path
+    listed: bytes = b""
+    from_nothing: bool = False
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a push is run with: until when it may be tried, the world, its environment, and who sees its progress."""
+
+    until: datetime
+    world: World
+    environment: Mapping[str, str]
+    listener: Listener
+
+
+def in_full(config: Config) -> Pass:
+    """The pass that makes the receiver's tree equal to ours, whatever it was."""
+    words = ("--delete", "--delete-excluded", *(("--one-file-system",) if config.one_file_system else ()))
+    return Pass((*words, *filters(config.include, config.exclude, config.whole_system)), config.root)
+
+
+def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
+    """The passes that make a tree which was equal to ours equal again. `nothing` is an empty directory.
+
+    There is always one that mends the root, so that the receiver sees a push.
+    """
+    if changes.gone:
+        yield Pass((*_LISTED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
+    changed = [path for path in changes.changed if path != ROOT]
+    yield Pass(_ANEW, config.root, as_list(changed)) if changed else Pass(_ROOT_ALONE, config.root)
+    if changes.in_place:
+        yield Pass((*_ANEW, "--inplace"), config.root, as_list(changes.in_place))
+
+
+def rsync(config: Config, address: str, what: Pass) -> tuple[str, ...]:
+    """The command of a pass."""
+    words = [config.rsync, "-aHAXS", "--numeric-ids", f"--timeout={SILENCE_SECONDS}"]
     # Without it two times of the same second count as equal, and their nanoseconds are lost.
     words += ["--modify-window=-1"]
     words += ["--stats", "--no-human-readable", "--info=progress2"]
-    words += ["--one-file-system"] if config.one_file_system else []
     words += [f"--bwlimit={config.bandwidth}"] if config.bandwidth else []
     words += attribute_filters(as_root=os.geteuid() == 0)
-    words += filters(config.include, config.exclude, config.whole_system)
     where = f"[{address}]" if ":" in address else address
-    return (*words, "-e", ssh_as_one_word(config), f"{str(config.root).rstrip('/')}/", f"{where}::tree/")
+    source = f"{str(what.source).rstrip('/')}/"
+    return (*words, *what.words, "-e", ssh_as_one_word(config), source, f"{where}::tree/")
 
 
-def push(
-    config: Config,
-    until: datetime,
-    world: World,
-    environment: Mapping[str, str],
-    listener: Callable[[bytes], None],
-) -> Outcome:
+def push(config: Config, passes: Iterator[Pass], watch: Watch) -> Outcome:
+    """One pass after the other, as long as they get through, and what came of them together."""
+    outcomes = []
+    for what in passes:
+        outcomes.append(_insist(config, what, watch))
+        if outcomes[-1].status == FAILED or outcomes[-1].exit_code in WORTH_ANOTHER_TRY:
+            break
+    return together(outcomes)
+
+
+def _insist(config: Config, what: Pass, watch: Watch) -> Outcome:
     """Push, again and again while the connection is what fails, and tell how the last attempt went."""
     attempt = 0
     while True:
-        outcome = push_once(config, attempt, environment, listener)
+        outcome = _push_once(config, what, attempt, watch)
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
             return outcome
         try:
-            wait_or_give_up(attempt, until, world, TransientError(f"push to {config.receiver}: {outcome.problems[-1]}"))
+            error = TransientError(f"push to {config.receiver}: {outcome.problems[-1]}")
+            wait_or_give_up(attempt, watch.until, watch.world, error)
         except TransientError:
             return outcome
         attempt += 1
 
 
-def push_once(
-    config: Config, attempt: int, environment: Mapping[str, str], listener: Callable[[bytes], None]
-) -> Outcome:
+def _push_once(config: Config, what: Pass, attempt: int, watch: Watch) -> Outcome:
     """One rsync; a receiver without an address is a connection that failed."""
     try:
         address = look_up(config, attempt)
     except TransientError as error:
         return Outcome(PARTIAL, NO_CONNECTION, Counts(), (str(error),))
-    ended = procs.run(rsync(config, address), environment={**environment, "LC_ALL": "C"}, listener=listener)
-    return tell(ended, str(config.root))
+    environment = {**watch.environment, "LC_ALL": "C"}
+    ended = procs.run(rsync(config, address, what), what.listed, environment=environment, listener=watch.listener)
+    if what.from_nothing and ended.exit_code == VANISHED:
+        # rsync misses the directories that lead to what it is to delete; they were never there.
+        ended = replace(ended, exit_code=0)
+    return tell(ended, str(what.source))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import BinaryIO
 
 from ebbtide_agent import procs
@@ -17,7 +15,7 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
-from ebbtide_agent.receiver.lease import Session, leased, write_session
+from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.status import read_status, write_status
 from ebbtide_agent.report import FAKE_SUPER, Hello, encode_hello, encode_report, parse_report
@@ -28,7 +26,8 @@ REPORT = "report"
 # Exactly what rsync asks its remote shell for when a host pushes to ADDRESS::tree/.
 _GRAMMAR = {HELLO: HELLO, REPORT: REPORT, "rsync --server --daemon .": PUSH}
 LONGEST_REPORT_BYTES = 1 << 20
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+# What ends a session: the receiver, and a connection that is lost.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def parse_command(text: str | None) -> str:
@@ -106,12 +105,14 @@ class Gate:
         self._check_open()
         kind = self.paths.confinement.read_text().strip()
         self._unsettle(munged=kind == confine.MUNGED)
-        write_session(self.paths, self.host.id, Session(None, 0.0))
+        earlier = find_session(self.paths, self.host.id)
+        spent = earlier.seconds if earlier else 0.0
+        write_session(self.paths, self.host.id, Session(None, spent))
         tree = self.paths.tree(self.host.id).resolve()
         files = confine.open_files(kind, tree, self.paths.rsync_config(self.host.id))
         started = time.monotonic()
         code = procs.run_attached(confine.command(kind, tree, self.host.uid, files), files.descriptors)
-        write_session(self.paths, self.host.id, Session(code, round(time.monotonic() - started, 1)))
+        write_session(self.paths, self.host.id, Session(code, round(spent + time.monotonic() - started, 1)))
         return code
 
     def _unsettle(self, munged: bool) -> None:
@@ -129,16 +130,6 @@ class Gate:
         return encode_report(self.ledger.record(self.host, parse_report(body), self.clock()))
 
 
-def stop_on_signals() -> None:
-    """Let SIGTERM and a lost connection end us as exceptions do, so that what we started ends too."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    for number in _ENDING:
-        signal.signal(number, stop)
-
-
 def ignore_signals() -> None:
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)

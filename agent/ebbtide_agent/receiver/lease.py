@@ -17,7 +17,7 @@ from ebbtide_agent.paths import MachinePaths
 
 @dataclass(frozen=True)
 class Session:
-    """The last push as the receiver saw it. No exit code: it never came to its end."""
+    """The last rsync as the receiver saw it, and the seconds of all. No exit code: it never came to its end."""
 
     exit_code: int | None
     seconds: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from ebbtide_agent.report import FAKE_SUPER, ArchivedManifest, Received, Report,
 EVENT_PAUSES_SECONDS = (0.5, 2.0, 5.0)
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
 MOST_MANIFESTS = 20
+# As many as JSON's numbers hold everywhere.
+GENERATION_BITS = 53
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,11 @@ class Ledger:
         return recorded
 
     def _settled(self, host: BriefedHost, seen: Session | None) -> Status:
-        """The tree's next generation, if anything was pushed at all."""
+        """The tree under a new generation, if anything was pushed at all."""
         status = read_status(self.paths.status(host.id))
         if seen is None:
             return status
-        return replace(status, generation=status.generation + 1, settled=True, run=self.brief.run)
+        return replace(status, generation=secrets.randbits(GENERATION_BITS), settled=True, run=self.brief.run)
 
     def _received(
         self, host: BriefedHost, report: Report, seen: Session | None, status: Status, now: datetime
@@ -85,6 +88,7 @@ class Ledger:
             generation=status.generation,
             tree=FAKE_SUPER,
             manifest=archived,
+            links=written.links if written else "",
         )
 
     def _write_manifest(self, host: BriefedHost, status: Status) -> manifest.ManifestSummary:

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from ebbtide_agent.entry import Entry, Header, real_entry
 from ebbtide_agent.fakesuper import fake_entry
+from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.manifest_file import read_manifest, sha256_of, write_manifest
 from ebbtide_agent.walk import walk
 
 
 @dataclass(frozen=True)
 class ManifestSummary:
-    """What a manifest says in numbers. `entries` counts names, `size` the bytes of all regular files by name."""
+    """What a manifest says in numbers. `entries` counts names, `size` the bytes of all regular files by name.
+
+    `links` is the digest of the hard links.
+    """
 
     sha256: str
     entries: int
@@ -25,6 +29,7 @@ class ManifestSummary:
     hashed: int
     carried: int
     unhashed: int
+    links: str
 
 
 def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Header) -> ManifestSummary:
@@ -36,7 +41,9 @@ def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Heade
     """
     tally: Counter[str] = Counter()
     hashes = _Hashes(_earlier(previous), tally)
-    write_manifest(out, header, _entries(tree, kind == "fake-super", header.munged, hashes, tally))
+    groups: dict[bytes, list[bytes]] = {}
+    entries = _entries(tree, kind == "fake-super", header.munged, hashes, tally)
+    write_manifest(out, header, _grouped(entries, groups))
     return ManifestSummary(
         sha256_of(out),
         tally["entries"],
@@ -45,7 +52,16 @@ def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Heade
         tally["hashed"],
         tally["carried"],
         tally["unhashed"],
+        digest_of(groups.values()),
     )
+
+
+def _grouped(entries: Iterator[Entry], groups: dict[bytes, list[bytes]]) -> Iterator[Entry]:
+    """The entries as they come, the names of each hard-linked one gathered on the way."""
+    for entry in entries:
+        if entry.group is not None:
+            groups.setdefault(entry.group, []).append(entry.path)
+        yield entry
 
 
 def _entries(tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Counter[str]) -> Iterator[Entry]:

@@ -11,7 +11,10 @@ from ebbtide_agent.shapes import decode, encode, field
 
 @dataclass(frozen=True)
 class Status:
-    """`settled` is false from the moment a push begins until its report is recorded."""
+    """`settled` is false from the moment a push begins until its report is recorded.
+
+    The generation is drawn, not counted: two volumes made from one snapshot must never come to the same one.
+    """
 
     generation: int = 0
     settled: bool = False

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ebbtide_agent.host.outcome import Counts, parse_counts, tell
+from ebbtide_agent.host.outcome import Counts, Outcome, parse_counts, tell, together
 from ebbtide_agent.procs import Ended
 
 STATS = b"""
@@ -70,3 +70,30 @@ def test_whatever_may_have_moved_something_is_partial_and_the_rest_failed(exit_c
 
     assert outcome.status == status
     assert outcome.problems == (f"rsync ended with exit code {exit_code}",)
+
+
+def an_outcome(status: str, exit_code: int, sent: int = 10, files: int = 1) -> Outcome:
+    return Outcome(status, exit_code, Counts(files, files, files, sent), (status,) if exit_code else ())
+
+
+@pytest.mark.parametrize(
+    ("passes", "status", "exit_code"),
+    [
+        ([("complete", 0), ("complete", 0)], "complete", 0),
+        ([("complete", 0), ("complete-with-warnings", 24), ("complete", 0)], "complete-with-warnings", 24),
+        ([("partial", 23), ("complete-with-warnings", 24)], "partial", 23),
+        ([("failed", 5)], "failed", 5),
+        ([("complete", 0), ("failed", 5)], "partial", 5),
+    ],
+)
+def test_several_passes_are_as_good_as_the_worst(passes: list[tuple[str, int]], status: str, exit_code: int) -> None:
+    outcome = together([an_outcome(*each) for each in passes])
+
+    assert (outcome.status, outcome.exit_code) == (status, exit_code)
+
+
+def test_of_several_passes_all_problems_are_told_and_all_that_was_sent_counts() -> None:
+    outcome = together([an_outcome("partial", 23, sent=3), an_outcome("complete-with-warnings", 24, 4, files=9)])
+
+    assert outcome.problems == ("partial", "complete-with-warnings")
+    assert outcome.counts == Counts(9, 9, 9, 7)

@@ -15,8 +15,21 @@ import signal, sys
 sys.path.insert(0, sys.argv[1])
 from ebbtide_agent import procs
 procs.KILL_AFTER_SECONDS = 1.0
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+procs.stop_on(signal.SIGTERM, signal.SIGHUP)
 procs.run(("sh", "-c", "trap '' TERM; echo $$ >" + sys.argv[2] + "; while :; do sleep 0.1; done"))
+"""
+
+TOLD_TWICE = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from ebbtide_agent import procs
+procs.stop_on(signal.SIGTERM, signal.SIGHUP)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except SystemExit:
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    sys.exit(7)
 """
 
 
@@ -30,6 +43,12 @@ def test_a_program_ends_also_when_whoever_watched_it_has_gone() -> None:
     ended = procs.run(LOUD, listener=watch, timeout=20)
 
     assert (ended.exit_code, ended.err, len(seen)) == (0, b"done\n", 1)
+
+
+def test_a_second_signal_does_not_disturb_who_is_ending_what_the_first_one_told_it_to() -> None:
+    ended = subprocess.run([sys.executable, "-c", TOLD_TWICE, str(Path(procs.__file__).parents[1])], check=False)
+
+    assert ended.returncode == 7
 
 
 def test_being_told_twice_to_stop_leaves_nothing_running(tmp_path: Path) -> None:

@@ -1,0 +1,182 @@
+"""What a push has to say: the old index and the new scan, read side by side, as the lists that rsync is given. Pure.
+
+A list names what changed and no more, in the shape that leaves the receiver's tree as a full push would leave an
+empty one: what must go first, by its top; then everything new or changed, hard links with all their names.
+"""
+
+from __future__ import annotations
+
+import stat
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Callable
+
+from ebbtide_agent.host.index import COMPARED, STAT, Record, is_settled, walk_key
+
+# From here on a changed file is written in place: what a night dirties on the volume is what a snapshot costs.
+LARGE_BYTES = 16 << 20
+# Beyond this a full push is quicker, and rewrites less.
+MOST_CHANGES = 200_000
+
+# Names of files by device and inode.
+Names = Mapping[tuple[int, int], list[bytes]]
+_Pairs = Iterator[tuple[bytes, "bytes | None", "bytes | None"]]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Paths within the tree, the root's empty, each list without doubles.
+
+    `gone` is deleted first: what is no more, what became another kind, and what is no regular file and would
+    otherwise stay linked. `in_place` are large files with one name, before and now.
+    """
+
+    gone: tuple[bytes, ...]
+    changed: tuple[bytes, ...]
+    in_place: tuple[bytes, ...]
+
+    def and_also(self, more: Changes) -> Changes:
+        """Both, where all of `more` is there before and after, and is to be written anew."""
+        known, changed = set(self.changed), dict.fromkeys((*self.changed, *more.changed))
+        gone = (*self.gone, *(path for path in more.gone if path not in known))
+        return Changes(gone, tuple(changed), tuple(path for path in self.in_place if path not in changed))
+
+
+@dataclass(frozen=True)
+class _Stat:
+    kind: int
+    links: int
+    size: int
+    inode: tuple[int, int]
+
+
+def find_changes(old: Iterable[Record], new: Iterable[Record], names: Names, links_agree: bool) -> Changes | None:
+    """The changes from `old` to `new`, both in the order of a walk; None when there are too many to list.
+
+    `new` is read to its end whatever comes; only then `names` must hold the names of every file with several links.
+    `links_agree`: the receiver's tree has the hard links of `old` and no others. Without that nothing is in place:
+    a name that is still linked over there would change with the other.
+    """
+    listing = _Listing(links_agree)
+    for path, before, after in _side_by_side(iter(old), iter(new)):
+        if len(listing.gone) + len(listing.changed) <= MOST_CHANGES:
+            listing.add(path, before, after)
+    listing.complete_groups(names)
+    total = len(listing.gone) + len(listing.changed) + len(listing.in_place)
+    return listing.get() if total <= MOST_CHANGES else None
+
+
+def find_suspects(read: Callable[[], Iterable[Record]], names: Names) -> Changes | None:
+    """What may be linked over there and is not here, to be pushed anew; None when it is too much to list.
+
+    A full push finds a file in order that has the size and time it should, and so leaves two names linked that here
+    are two files, if those are the same in both. `read` reads the records of the scan, twice.
+    """
+    common = _found_twice(_look(packed) for path, packed in read() if _is_first_name(path, packed, names))
+    suspects = [(path, packed) for path, packed in read() if _look(packed) in common]
+    if len(suspects) > MOST_CHANGES:
+        return None
+    gone = tuple(path for path, packed in suspects if _read(packed).kind != stat.S_IFREG)
+    return Changes(gone, tuple(path for path, _ in suspects), ())
+
+
+def _is_first_name(path: bytes, packed: bytes, names: Names) -> bool:
+    """Whether an entry counts as a file; a directory never does, nor does another name of the same file."""
+    entry = _read(packed)
+    return entry.kind != stat.S_IFDIR and names.get(entry.inode, [path])[0] == path
+
+
+def _look(packed: bytes) -> int:
+    """A number that two files share if rsync takes them for the same."""
+    mode, _, _, _, size, mtime, _, _, _ = STAT.unpack(packed)
+    return hash((stat.S_IFMT(mode), size, mtime))
+
+
+def _found_twice(numbers: Iterable[int]) -> frozenset[int]:
+    in_order = sorted(array("q", numbers))
+    return frozenset(one for one, other in zip(in_order, islice(in_order, 1, None)) if one == other)
+
+
+class _Listing:
+    """The lists while they grow."""
+
+    def __init__(self, links_agree: bool) -> None:
+        self.gone: dict[bytes, None] = {}
+        self.changed: dict[bytes, None] = {}
+        self.in_place: dict[bytes, None] = {}
+        self._links_agree = links_agree
+        self._groups: dict[tuple[int, int], int] = {}
+        self._gone_top: bytes | None = None
+
+    def add(self, path: bytes, before: bytes | None, after: bytes | None) -> None:
+        old, new = (None if packed is None else _read(packed) for packed in (before, after))
+        if old and (new is None or _must_go(old, new)):
+            self._delete(path, old)
+        if new is None:
+            return
+        if self._links_agree and old and _may_change_in_place(old, new):
+            self.in_place[path] = None
+            return
+        self.changed[path] = None
+        if new.links > 1 and new.kind != stat.S_IFDIR:
+            self._groups[new.inode] = new.kind
+
+    def complete_groups(self, names: Names) -> None:
+        """A name alone would come out as a file of its own, or leave the others as they were."""
+        for inode, kind in self._groups.items():
+            for path in names.get(inode, ()):
+                if path not in self.changed and kind != stat.S_IFREG:
+                    self.gone[path] = None
+                self.in_place.pop(path, None)
+                self.changed[path] = None
+
+    def get(self) -> Changes:
+        return Changes(tuple(self.gone), tuple(self.changed), tuple(self.in_place))
+
+    def _delete(self, path: bytes, old: _Stat) -> None:
+        """Of a subtree only its top: rsync fails over a member that went with it."""
+        if self._gone_top is not None and path.startswith(self._gone_top):
+            return
+        self.gone[path] = None
+        if old.kind == stat.S_IFDIR:
+            self._gone_top = path + b"/"
+
+
+def _must_go(old: _Stat, new: _Stat) -> bool:
+    """rsync rewrites a changed file and mends a directory; anything else it may leave as it is, linked as it was."""
+    return old.kind != new.kind or new.kind not in (stat.S_IFREG, stat.S_IFDIR)
+
+
+def _may_change_in_place(old: _Stat, new: _Stat) -> bool:
+    both = (old, new)
+    return new.size >= LARGE_BYTES and all(each.kind == stat.S_IFREG and each.links == 1 for each in both)
+
+
+def _read(packed: bytes) -> _Stat:
+    mode, _, _, links, size, _, _, inode, device = STAT.unpack(packed)
+    return _Stat(stat.S_IFMT(mode), links, size, (device, inode))
+
+
+def _side_by_side(old: Iterator[Record], new: Iterator[Record]) -> _Pairs:
+    """Each path whose entry is not the same in both, with its packed stat in the old and in the new."""
+    before = next(old, None)
+    for path, after in new:
+        while before and before[0] != path and walk_key(before[0]) < walk_key(path):
+            yield before[0], before[1], None
+            before = next(old, None)
+        if before and before[0] == path:
+            if before[1][COMPARED] != after[COMPARED] or not is_settled(after):
+                yield path, before[1], after
+            before = next(old, None)
+        else:
+            yield path, None, after
+    while before:
+        yield before[0], before[1], None
+        before = next(old, None)
+
+
+def as_list(paths: Iterable[bytes]) -> bytes:
+    """Paths as rsync reads them with --from0. The dot has it mend the root, which leads to all of them."""
+    return b"".join(b"./" + path + b"\0" for path in paths)

@@ -1,0 +1,53 @@
+"""Which way tonight's push goes: by the index, in full, or by the index and then in full. Values in, values out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ebbtide_agent import VERSION
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.filters import attribute_filters, rules
+from ebbtide_agent.host.index import Header
+
+# An index never sees what went wrong over there. Half a day less than a week, so that it stays the same night.
+FULL_EVERY = timedelta(days=6, hours=12)
+
+
+@dataclass(frozen=True)
+class Course:
+    """`by_index`: the index tells what the receiver has. `why` says what a push in full is for.
+
+    With both the index goes first: it knows changes that rsync does not see, for instance of a file that kept its
+    size and time.
+    """
+
+    by_index: bool
+    in_full: bool
+    why: str = ""
+
+
+def choose(header: Header | None, generation: int | None, settings: str, now: datetime) -> Course:
+    """The course for a host that holds this index and a receiver that holds this generation."""
+    if header is None:
+        return Course(False, True, "no index of an earlier push is here")
+    if generation is None:
+        return Course(False, True, "the receiver has no tree of a push that came to its end")
+    if header.generation != generation:
+        return Course(False, True, "the receiver's tree is not the one that the index describes")
+    if header.agent != VERSION:
+        return Course(True, True, f"the index is of agent {header.agent}")
+    if header.settings != settings:
+        return Course(True, True, "the configuration has changed")
+    if not timedelta(0) <= now - header.full < FULL_EVERY:
+        return Course(True, True, "the last one is a week ago")
+    return Course(True, False)
+
+
+def settings_of(config: Config, as_root: bool) -> str:
+    """A digest of all that decides which entries travel, and what of them."""
+    chosen = rules(config.include, config.exclude, config.whole_system)
+    words = (str(config.root), str(config.one_file_system), *attribute_filters(as_root), *chosen)
+    return hashlib.sha256(b"\0".join(os.fsencode(word) for word in words)).hexdigest()

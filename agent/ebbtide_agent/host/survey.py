@@ -1,0 +1,112 @@
+"""Taking stock before a push: scan, write the next index aside, find what changed; and keep it once all is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Callable
+
+from ebbtide_agent import VERSION
+from ebbtide_agent.hardlinks import digest_of
+from ebbtide_agent.host.changes import Changes, find_changes, find_suspects
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.course import Course, choose, settings_of
+from ebbtide_agent.host.filters import rules
+from ebbtide_agent.host.index import DamagedIndex, Header, Index, Record, Writer, commit, find_index
+from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan
+from ebbtide_agent.host.selection import Selection, Undecidable
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known."""
+
+    course: Course
+    tally: Tally | None = None
+    changes: Changes | None = None
+    settings: str = ""
+    full: datetime | None = None
+
+
+def take(config: Config, paths: HostPaths, generation: int | None, now: datetime, say: Say) -> Survey:
+    """Scan the tree and say what the push has to do."""
+    settings = settings_of(config, as_root=os.geteuid() == 0)
+    index = find_index(paths.index)
+    course = choose(index.header if index else None, generation, settings, now)
+    try:
+        survey = _scanned_despite_damage(config, paths, index, course, now)
+    except (Undecidable, OSError) as error:
+        with contextlib.suppress(OSError):
+            paths.new_index.unlink(missing_ok=True)
+        survey = Survey(Course(False, True, f"there can be no index: {error}"))
+    say(_sentence(survey))
+    full = index.header.full if index and not survey.course.in_full else now
+    return Survey(survey.course, survey.tally, survey.changes, settings, full)
+
+
+def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say: Say) -> None:
+    """Make the survey the index, if the receiver recorded that all of it arrived."""
+    received = recorded.receiver
+    if survey.tally is None or survey.full is None or received is None:
+        return
+    if recorded.status not in (COMPLETE, WITH_WARNINGS):
+        paths.new_index.unlink(missing_ok=True)
+        return
+    agree = received.links == digest_of(survey.tally.groups())
+    header = Header(VERSION, survey.settings, received.generation, survey.full, agree, survey.tally.entries)
+    try:
+        commit(paths.new_index, paths.index, header)
+    except OSError as error:
+        say(f"the index was not kept, the next push will be a full one: {error}")
+
+
+def _scanned_despite_damage(
+    config: Config, paths: HostPaths, index: Index | None, course: Course, now: datetime
+) -> Survey:
+    try:
+        return _scanned(config, paths, index if course.by_index else None, course, now)
+    except DamagedIndex as error:
+        return _scanned(config, paths, None, Course(False, True, f"the index is damaged: {error}"), now)
+
+
+def _scanned(config: Config, paths: HostPaths, old: Index | None, course: Course, now: datetime) -> Survey:
+    selection = Selection(rules(config.include, config.exclude, config.whole_system))
+    young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
+    tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
+    tally = Tally()
+    entries = _written(scan(tree, tally), Writer(paths.new_index))
+    if old is None:
+        for _ in entries:
+            pass
+        return Survey(course, tally)
+    changes = find_changes(old.records(), entries, tally.names, old.header.links_agree)
+    if changes is not None and course.in_full and not old.header.links_agree:
+        written = Index(paths.new_index, replace(old.header, entries=tally.entries))
+        suspects = find_suspects(written.records, tally.names)
+        changes = changes.and_also(suspects) if suspects else changes
+    if changes is None:
+        return Survey(Course(False, True, "too much has changed to list it"), tally)
+    return Survey(course, tally, changes)
+
+
+def _written(entries: Iterator[Record], writer: Writer) -> Iterator[Record]:
+    for path, packed in entries:
+        writer.add(path, packed)
+        yield path, packed
+    writer.close()
+
+
+def _sentence(survey: Survey) -> str:
+    known = ""
+    if survey.changes is not None and survey.tally is not None:
+        gone, changed = len(survey.changes.gone), len(survey.changes.changed) + len(survey.changes.in_place)
+        known = f"of {survey.tally.entries} entries {changed} to push, {gone} to delete first"
+    full = f"a full push: {survey.course.why}" if survey.course.in_full else ""
+    return "; then ".join(filter(None, (known, full)))

@@ -1,0 +1,212 @@
+"""The lists of a push: given to an rsync that does to a model what rsync does, they make the old tree the new one."""
+
+import itertools
+import stat
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+
+from ebbtide_agent.host import changes
+from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects
+from ebbtide_agent.host.index import STAT, TOO_YOUNG
+from tests.unit.agent.trees import DIRECTORY, FILE, LINK, Inode, Tree, names_of, records, trees
+
+TOP = Inode(100, DIRECTORY, 0, 1)
+
+
+class Store:
+    """The receiver's tree: names, each with a cell that other names may share."""
+
+    def __init__(self, tree: Tree) -> None:
+        cells = {inode: [inode] for inode in tree.values()}
+        self.names = {path: cells[inode] for path, inode in tree.items()}
+
+    def delete(self, path: bytes) -> None:
+        assert path in self.names, f"{path!r} is not there: rsync would end with 23 or 24"
+        for each in [each for each in self.names if each == path or each.startswith(path + b"/")]:
+            del self.names[each]
+
+    def push(self, paths: Iterable[bytes], source: Tree) -> None:
+        """Regular files are written anew; of others rsync leaves what looks right, with whatever is linked to it."""
+        new: dict[int, list[Inode]] = {}
+        for path in paths:
+            inode = source[path]
+            old = self.names.get(path)
+            if inode.mode == LINK and old and old[0] == inode and inode.number not in new:
+                new[inode.number] = old
+            elif inode.mode == DIRECTORY:
+                assert old is None or old[0].mode == DIRECTORY
+            else:
+                assert old is None or old[0].mode != DIRECTORY
+            self.names[path] = new.setdefault(inode.number, [inode])
+
+    def push_in_place(self, paths: Iterable[bytes], source: Tree) -> None:
+        for path in paths:
+            self.names[path][0] = source[path]
+
+    def as_tree(self) -> dict[bytes, tuple[Inode, frozenset[bytes]]]:
+        cells: dict[int, set[bytes]] = {}
+        for path, cell in self.names.items():
+            cells.setdefault(id(cell), set()).add(path)
+        return {path: (cell[0], frozenset(cells[id(cell)])) for path, cell in self.names.items()}
+
+
+def found(old: Tree, new: Tree, links_agree: bool = True) -> Changes:
+    changes = find_changes(records(old), records(new), names_of(new), links_agree)
+    assert changes is not None
+    return changes
+
+
+def a_tree(**inodes: Inode) -> Tree:
+    return {b"": TOP, **{name.replace("_", "/").encode(): inode for name, inode in inodes.items()}}
+
+
+@settings(max_examples=300, deadline=None)
+@given(old=trees(), new=trees())
+def test_a_push_of_the_changes_makes_the_store_of_the_old_tree_the_new_one(old: Tree, new: Tree) -> None:
+    store = Store(old)
+    changes = found(old, new)
+
+    for path in changes.gone:
+        store.delete(path)
+    store.push(changes.changed, new)
+    store.push_in_place(changes.in_place, new)
+
+    assert store.as_tree() == Store(new).as_tree()
+
+
+@given(old=trees(), new=trees())
+def test_a_link_of_which_nobody_knows_is_never_written_through(old: Tree, new: Tree) -> None:
+    """The store has all files of equal content linked; whatever is pushed becomes what it is in the source."""
+    store = Store({path: Inode(inode.mode, inode.mode, 0, 0) for path, inode in old.items()})
+    changes = found(old, new, links_agree=False)
+
+    for path in changes.gone:
+        store.delete(path)
+    store.push(changes.changed, new)
+
+    assert changes.in_place == ()
+    assert all(store.names[path][0] == new[path] for path in changes.changed if new[path].mode != DIRECTORY)
+
+
+@given(tree=trees())
+def test_of_a_tree_that_did_not_change_nothing_is_pushed(tree: Tree) -> None:
+    assert found(tree, tree) == Changes((), (), ())
+
+
+def test_of_a_subtree_that_is_gone_only_the_top_is_named() -> None:
+    inner = Inode(1, FILE, 5, 1)
+    old = a_tree(a=Inode(101, DIRECTORY, 0, 1), a_x=inner, a_y=Inode(102, DIRECTORY, 0, 1), a_y_z=inner, b=inner)
+
+    changes = found(old, a_tree(b=inner))
+
+    assert changes.gone == (b"a",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(LARGE_BYTES, LARGE_BYTES), (0, LARGE_BYTES), (LARGE_BYTES + 1, LARGE_BYTES)],
+)
+def test_a_large_file_with_one_name_is_changed_in_place(before: int, after: int) -> None:
+    changes = found(a_tree(log=Inode(1, FILE, before, 1)), a_tree(log=Inode(1, FILE, after, 2)))
+
+    assert (changes.changed, changes.in_place) == ((), (b"log",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (a_tree(log=Inode(1, FILE, LARGE_BYTES, 1)), a_tree(log=Inode(1, FILE, LARGE_BYTES - 1, 2))),
+        (a_tree(), a_tree(log=Inode(1, FILE, LARGE_BYTES, 1))),
+        (
+            a_tree(log=Inode(1, FILE, LARGE_BYTES, 1), two=Inode(1, FILE, LARGE_BYTES, 1)),
+            a_tree(log=Inode(1, FILE, LARGE_BYTES, 2)),
+        ),
+        (
+            a_tree(log=Inode(1, FILE, LARGE_BYTES, 1)),
+            a_tree(log=Inode(1, FILE, LARGE_BYTES, 2), two=Inode(1, FILE, LARGE_BYTES, 2)),
+        ),
+    ],
+    ids=["it became small", "it is new", "it had another name", "it has another name"],
+)
+def test_any_other_is_written_anew(old: Tree, new: Tree) -> None:
+    changes = found(old, new)
+
+    assert b"log" in changes.changed and changes.in_place == ()
+
+
+def test_what_changed_too_lately_to_be_sure_of_changed() -> None:
+    young = STAT.pack(FILE, 0, 0, 1, 5, 5, TOO_YOUNG, 1, 1)
+
+    changes = find_changes([(b"a", young)], [(b"a", young)], {}, True)
+
+    assert changes == Changes((), (b"a",), ())
+
+
+def test_a_name_that_was_looked_at_before_the_others_changed_goes_with_them() -> None:
+    before, after = (STAT.pack(LINK, 0, 0, 2, 5, 5, ctime, 1, 1) for ctime in (1, 2))
+
+    changes = find_changes(
+        [(b"a", before), (b"b", before)], [(b"a", before), (b"b", after)], {(1, 1): [b"a", b"b"]}, True
+    )
+
+    assert changes and sorted(changes.gone) == sorted(changes.changed) == [b"a", b"b"]
+
+
+def test_too_many_changes_are_no_list_and_the_scan_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "MOST_CHANGES", 3)
+    tree = {b"": TOP, **{b"%d" % number: Inode(number, stat.S_IFREG, 1, 1) for number in range(9)}}
+    scanned, kept = itertools.tee(records(tree))
+
+    assert find_changes([], scanned, {}, True) is None
+    assert len(list(kept)) == 10
+
+
+def test_a_list_ends_every_path_and_leads_to_it_from_the_root() -> None:
+    assert as_list([b"a\nb", b"-c/d"]) == b"./a\nb\0./-c/d\0"
+
+
+def suspects(tree: Tree) -> Changes:
+    found = find_suspects(lambda: records(tree), names_of(tree))
+    assert found is not None
+    return found
+
+
+def test_two_files_that_rsync_takes_for_one_are_suspect_with_all_their_names() -> None:
+    one, other, third = Inode(1, FILE, 5, 1), Inode(2, FILE, 5, 2), Inode(3, FILE, 6, 1)
+    link, another = Inode(4, LINK, 5, 1), Inode(5, LINK, 5, 1)
+
+    found = suspects(a_tree(a=one, b=one, c=other, d=third, e=third, f=link, g=another))
+
+    assert found == Changes((b"f", b"g"), (b"a", b"b", b"c", b"f", b"g"), ())
+
+
+def test_the_names_of_one_file_and_directories_are_not_suspect() -> None:
+    one = Inode(1, FILE, 5, 1)
+
+    assert suspects(a_tree(a=one, b=one, d=TOP, e=TOP)) == Changes((), (), ())
+
+
+@given(tree=trees())
+def test_with_the_suspects_anew_no_two_files_are_linked_whatever_a_full_push_left_linked(tree: Tree) -> None:
+    """In the store every two files that look the same are one."""
+    store = Store(tree)
+    looks = {path: (inode.mode, inode.size) for path, inode in tree.items() if inode.mode != DIRECTORY}
+    cells = {look: [tree[path]] for path, look in looks.items()}
+    store.names.update({path: cells[look] for path, look in looks.items()})
+
+    found = suspects(tree)
+    for path in found.gone:
+        store.delete(path)
+    store.push(found.changed, tree)
+
+    assert store.as_tree() == Store(tree).as_tree()
+
+
+def test_what_is_to_be_written_anew_is_changed_in_place_no_more() -> None:
+    changes = Changes((b"x",), (b"new-link",), (b"large", b"log"))
+
+    both = changes.and_also(Changes((b"link", b"new-link"), (b"large", b"link", b"new-link"), ()))
+
+    assert both == Changes((b"x", b"link"), (b"new-link", b"large", b"link"), (b"log",))

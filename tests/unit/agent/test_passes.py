@@ -1,0 +1,86 @@
+"""The passes of a push: what each rsync is told, and what becomes of the others when one ends badly."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.host.changes import Changes
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push, rsync
+from tests.unit.agent.test_course import A_CONFIG
+
+NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+NOTHING = Path("/var/lib/ebbtide/nothing")
+
+
+def passes(gone: tuple[bytes, ...] = (), changed: tuple[bytes, ...] = (), large: tuple[bytes, ...] = ()) -> list[Pass]:
+    return list(by_index(A_CONFIG, Changes(gone, changed, large), NOTHING))
+
+
+def test_what_must_go_goes_first_what_changed_is_written_anew_and_large_files_come_last() -> None:
+    first, second, third = passes((b"old",), (b"", b"new"), (b"log",))
+
+    assert (first.source, first.listed) == (NOTHING, b"./old\0")
+    assert (second.source, second.listed) == (Path("/"), b"./new\0")
+    assert "--ignore-times" in second.words and "--inplace" not in second.words
+    assert third.listed == b"./log\0" and {"--ignore-times", "--inplace"} <= {*third.words}
+
+
+@pytest.mark.parametrize("changed", [(), (b"",)])
+def test_when_nothing_but_the_root_changed_nothing_in_it_is_pushed(changed: tuple[bytes, ...]) -> None:
+    (only,) = passes(changed=changed)
+
+    assert only.listed == b"" and "--filter=- *" in only.words and "--files-from=-" not in only.words
+
+
+def test_every_pass_keeps_what_a_full_one_keeps() -> None:
+    plain = rsync(A_CONFIG, "192.0.2.1", in_full(A_CONFIG))
+    kept = {word for word in plain if word.startswith(("-aHAXS", "--numeric", "--modify", "--timeout", "--filter=-xs"))}
+
+    for each in passes((b"old",), (b"new",), (b"log",)):
+        assert kept < {*rsync(A_CONFIG, "192.0.2.1", each)}
+
+
+def outcome_of(codes: list[int], what: list[Pass], tmp_path: Path) -> tuple[str, int, int]:
+    """Status, exit code and the number of rsyncs, when these end with those codes."""
+    program = tmp_path / "rsync"
+    ends = "".join(f"  {number}) exit {code} ;;\n" for number, code in enumerate(codes, 1))
+    program.write_text(f"#!/bin/sh\necho >> {tmp_path}/ran\ncase $(wc -l < {tmp_path}/ran) in\n{ends}esac\nexit 99\n")
+    program.chmod(0o755)
+    config: Config = replace(A_CONFIG, receiver="localhost", rsync=str(program))
+    # The deadline has come: a connection that fails is not tried again.
+    watch = Watch(NOW, World(lambda: NOW), {"PATH": "/usr/bin:/bin"}, lambda _: None)
+
+    outcome = push(config, iter(what), watch)
+
+    return outcome.status, outcome.exit_code, len((tmp_path / "ran").read_text())
+
+
+@pytest.mark.parametrize(
+    ("codes", "status", "exit_code", "ran"),
+    [
+        ([0, 0, 0], "complete", 0, 3),
+        ([24, 0, 0], "complete", 0, 3),
+        ([0, 24, 0], "complete-with-warnings", 24, 3),
+        ([23, 0, 0], "partial", 23, 3),
+        ([0, 12], "partial", 12, 2),
+        ([0, 2], "partial", 2, 2),
+        ([5], "failed", 5, 1),
+    ],
+    ids=[
+        "all well",
+        "what leads to what must go was never there",
+        "something vanished",
+        "something could not be deleted",
+        "the connection broke",
+        "the far side is of another version",
+        "turned away",
+    ],
+)
+def test_a_push_goes_on_until_a_pass_cannot_get_through(
+    codes: list[int], status: str, exit_code: int, ran: int, tmp_path: Path
+) -> None:
+    assert outcome_of(codes, passes((b"old",), (b"new",), (b"log",)), tmp_path) == (status, exit_code, ran)

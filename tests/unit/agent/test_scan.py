@@ -1,0 +1,170 @@
+"""The scan finds what rsync would take, entry by entry, or says that only rsync can tell."""
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as some
+
+from ebbtide_agent.host import scan as scanning
+from ebbtide_agent.host.filters import filters, rules
+from ebbtide_agent.host.index import ROOT, STAT, is_settled, walk_key
+from ebbtide_agent.host.scan import Tally, Tree, scan
+from ebbtide_agent.host.selection import Selection, Undecidable
+
+needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+NEVER_NS = 1 << 62
+
+_PLACES = [
+    "a/a", "a/b", "a/ab/a", "a/ab/b", "a.b", "b/a/b/a", "b/lost+found/x", "lost+found/x", "ab", "c d", "é", "b/ c",
+    "proc/1", "home/a/.cache/x", "home/.cache/x",
+]  # fmt: skip
+_PATTERNS = some.lists(
+    some.sampled_from(["a", "b", "/", "*", "?", "**", "ab", ".", "é", "a/", "/a", "/b/", "lost+found"]),
+    min_size=1,
+    max_size=5,
+).map("".join)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tree")
+    for place in _PLACES:
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        if not (root / place).is_dir():
+            (root / place).touch()
+    (root / b"not-utf8-\xff".decode(errors="surrogateescape")).symlink_to("a")
+    (root / "new\nline").touch()
+    return root
+
+
+def scanned(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = (), whole: bool = False) -> list[bytes]:
+    selection = Selection(rules(include, exclude, whole))
+    return [path for path, _ in scan(Tree(os.fsencode(root), selection, False, NEVER_NS), Tally())]
+
+
+def taken_by_rsync(root: Path, include: Sequence[str], exclude: Sequence[str], whole: bool) -> set[bytes]:
+    words = ["rsync", "-a", "--dry-run", "--out-format=%n", "--8-bit-output", *filters(include, exclude, whole)]
+    out = subprocess.run([*words, f"{root}/", f"{root}-nowhere/"], capture_output=True, check=True).stdout
+    named = {line.rstrip(b"/").replace(rb"\#012", b"\n") for line in out.splitlines()}
+    return {ROOT if name == b"." else name for name in named if not name.startswith(b"created directory ")}
+
+
+@needs_rsync
+@settings(max_examples=150, deadline=None)
+@given(
+    include=some.lists(_PATTERNS.map(lambda pattern: "/" + pattern.lstrip("/")), max_size=2),
+    exclude=some.lists(_PATTERNS, max_size=3),
+    whole=some.booleans(),
+)
+@example(include=[], exclude=["**/a", "b/**", "a**b", "/**/b"], whole=True)
+@example(include=[], exclude=["/*b", "/b?a", "/*.b", "l*d"], whole=False)
+@example(include=["/*/ab"], exclude=["a/?", "**b/a"], whole=False)
+@example(include=["/b/a", "/home/*/.cache"], exclude=[" c", "a/"], whole=False)
+def test_what_is_scanned_is_what_rsync_takes(
+    tree: Path, include: Sequence[str], exclude: Sequence[str], whole: bool
+) -> None:
+    try:
+        paths = scanned(tree, include, exclude, whole)
+    except Undecidable:
+        assume(False)
+
+    assert set(paths) == taken_by_rsync(tree, include, exclude, whole)
+    assert paths == sorted(set(paths), key=walk_key)
+
+
+@pytest.mark.parametrize("pattern", ["[ab]", "a\\*", "a/***", "a//b", "/", "a//", "./a", "a/../b"])
+def test_a_pattern_with_corners_of_its_own_is_left_to_rsync(pattern: str) -> None:
+    with pytest.raises(Undecidable, match="only rsync can decide"):
+        Selection([f"- {pattern}"])
+
+
+def test_the_names_of_a_file_are_known_however_many_there_are(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "copy", symlinks=True)
+    os.link(tmp_path / "copy/ab", tmp_path / "copy/home/zz")
+    os.link(tmp_path / "copy/ab", tmp_path / "elsewhere")
+    tally = Tally()
+
+    records = dict(scan(Tree(os.fsencode(tmp_path / "copy"), Selection([]), False, NEVER_NS), tally))
+
+    assert list(tally.groups()) == [[b"ab", b"home/zz"]]
+    assert STAT.unpack(records[b"ab"])[3] == 3
+    assert tally.entries == len(records)
+    assert tally.files == sum(path.is_file() and not path.is_symlink() for path in (tmp_path / "copy").rglob("*"))
+
+
+def test_too_many_linked_names_are_left_to_rsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "MOST_LINKED_NAMES", 1)
+    (tmp_path / "a").touch()
+    os.link(tmp_path / "a", tmp_path / "b")
+
+    with pytest.raises(Undecidable, match="hard links"):
+        scanned(tmp_path)
+
+
+def test_a_change_in_the_same_tick_could_not_be_seen_so_a_young_entry_is_never_settled(tmp_path: Path) -> None:
+    (tmp_path / "young").touch()
+    changed = os.lstat(tmp_path / "young").st_ctime_ns
+
+    def settled(young_ns: int) -> bool:
+        return is_settled(dict(scan(Tree(os.fsencode(tmp_path), Selection([]), False, young_ns), Tally()))[b"young"])
+
+    assert not settled(changed)
+    assert settled(changed + 1)
+
+
+def test_a_file_system_without_change_times_to_trust_is_left_to_rsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_if_on(tmp_path, "fuse.x", monkeypatch)
+
+    with pytest.raises(Undecidable, match="is on fuse"):
+        scanned(tmp_path)
+
+
+def test_on_fat_nothing_is_ever_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_if_on(tmp_path, "vfat", monkeypatch)
+
+    records = list(scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally()))
+
+    assert records and not any(is_settled(packed) for _, packed in records)
+
+
+def as_if_on(place: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = place / "mounts"
+    mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/x rw\n2 1 0:2 / {place} rw - {kind} x rw\n")
+    monkeypatch.setattr(scanning, "_MOUNTS", str(mounts))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_directory_that_cannot_be_read_is_left_to_rsync(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+
+    with pytest.raises(Undecidable, match="closed cannot be read"):
+        scanned(tmp_path)
+
+
+def test_a_root_that_is_a_link_is_the_directory_it_leads_to(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to(tree)
+
+    records = list(scan(Tree(os.fsencode(tmp_path / "root"), Selection([]), False, NEVER_NS), Tally()))
+
+    assert records == list(scan(Tree(os.fsencode(tree), Selection([]), False, NEVER_NS), Tally()))
+    assert stat.S_ISDIR(STAT.unpack(records[0][1])[0])
+
+
+def test_what_goes_away_meanwhile_is_not_there(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    entries = scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally())
+
+    seen = [next(entries)[0], next(entries)[0]]
+    (tmp_path / "a").rmdir()
+    (tmp_path / "b").rmdir()
+
+    assert [*seen, *(path for path, _ in entries)] == [ROOT, b"a", b"c"]

@@ -1,0 +1,141 @@
+"""Taking stock: what is found becomes the index only when the receiver recorded it, and a broken one is no obstacle."""
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.hardlinks import digest_of
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.index import find_index
+from ebbtide_agent.host.survey import Survey, keep, take
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Report, parse_report
+from tests.unit.agent.test_course import A_CONFIG
+
+A_REPORT = parse_report((Path(__file__).parents[2] / "contract/wire/report.json").read_bytes())
+
+
+class Host:
+    """A tree, and the nights of its host without a receiver."""
+
+    def __init__(self, place: Path) -> None:
+        self.tree = place / "tree"
+        (self.tree / "etc").mkdir(parents=True)
+        (self.tree / "etc/hostname").write_text("us0")
+        self.paths = HostPaths(place / "etc", place / "state")
+        self.config: Config = replace(A_CONFIG, root=self.tree)
+        # Whatever was made in a test is old by then.
+        self.now = datetime.now(UTC) + timedelta(hours=1)
+        self.said: list[str] = []
+
+    def take(self, generation: "int | None") -> Survey:
+        return take(self.config, self.paths, generation, self.now, self.said.append)
+
+    def keep(self, survey: Survey, generation: int, status: str = COMPLETE, links: str = digest_of([])) -> None:
+        keep(survey, self.config, self.paths, a_record(generation, status, links), self.said.append)
+
+
+def a_record(generation: int, status: str = COMPLETE, links: str = "") -> Report:
+    assert A_REPORT.receiver
+    return replace(A_REPORT, status=status, receiver=replace(A_REPORT.receiver, generation=generation, links=links))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.mark.parametrize("status", [COMPLETE, WITH_WARNINGS])
+def test_what_was_recorded_as_complete_is_the_next_nights_index(host: Host, status: str) -> None:
+    host.keep(host.take(None), 7, status)
+    (host.tree / "etc/new").touch()
+
+    survey = host.take(7)
+
+    assert survey.course.by_index and not survey.course.in_full
+    assert survey.changes and survey.changes.changed == (b"etc", b"etc/new")
+    assert host.said[-1] == "of 4 entries 2 to push, 0 to delete first"
+
+
+@pytest.mark.parametrize("status", [PARTIAL, FAILED])
+def test_what_was_not_is_no_index(host: Host, status: str) -> None:
+    host.keep(host.take(None), 7, status)
+
+    assert host.take(7).course.in_full
+    assert find_index(host.paths.index) is None
+
+
+def test_a_night_that_never_came_to_its_end_leaves_the_old_index_in_place(host: Host) -> None:
+    host.keep(host.take(None), 7)
+
+    host.take(7)
+
+    index = find_index(host.paths.index)
+    assert index and index.header.generation == 7 and len(list(index.records())) == 3
+
+
+def test_a_damaged_index_is_told_and_everything_is_pushed(host: Host) -> None:
+    host.keep(host.take(None), 7)
+    os.truncate(host.paths.index, 1030)
+
+    survey = host.take(7)
+    host.keep(survey, 8)
+
+    assert survey.changes is None and survey.course.in_full
+    assert "the index is damaged" in host.said[-1]
+    assert not host.take(8).course.in_full
+
+
+def test_a_rule_that_only_rsync_can_decide_means_full_pushes_and_is_told_once_a_night(host: Host) -> None:
+    host.keep(host.take(None), 7)
+    host.config = replace(host.config, exclude=("*.[ab]",))
+    host.said.clear()
+
+    survey = host.take(7)
+    host.keep(survey, 8)
+
+    assert (survey.tally, survey.changes, survey.course.in_full) == (None, None, True)
+    assert host.said == ["a full push: there can be no index: only rsync can decide the pattern '*.[ab]'"]
+    assert host.take(8).course.in_full
+
+
+def test_where_no_index_can_be_written_everything_is_pushed(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    host.paths = HostPaths(tmp_path, tmp_path / "file/state")
+
+    survey = host.take(7)
+    host.keep(survey, 8)
+
+    assert survey.course.in_full and survey.tally is None
+
+
+@pytest.mark.parametrize(
+    ("links", "agree"), [(digest_of([[b"a", b"etc/b"]]), True), (digest_of([]), False), ("", False)]
+)
+def test_whether_the_receiver_found_the_same_links_is_kept(host: Host, links: str, agree: bool) -> None:
+    (host.tree / "a").touch()
+    os.link(host.tree / "a", host.tree / "etc/b")
+
+    host.keep(host.take(None), 7, links=links)
+
+    index = find_index(host.paths.index)
+    assert index and index.header.links_agree is agree
+
+
+def test_when_everything_was_last_compared_is_handed_on(host: Host) -> None:
+    host.keep(host.take(None), 7)
+    first, host.now = host.now.replace(microsecond=0), host.now + timedelta(days=6)
+    host.keep(host.take(7), 8)
+    index = find_index(host.paths.index)
+    assert index and index.header.full == first
+
+    host.now += timedelta(days=1)
+    survey = host.take(8)
+    host.keep(survey, 9)
+
+    index = find_index(host.paths.index)
+    assert survey.course.in_full and survey.course.by_index
+    assert index and index.header.full == host.now.replace(microsecond=0)
