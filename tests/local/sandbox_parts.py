@@ -92,6 +92,11 @@ class Paper:
         self.regions[machine_id] = region
         self._exits[machine_id] = on_exit
 
+    @property
+    def standing(self) -> set[str]:
+        """The machines that have started and not ended."""
+        return set(self._exits)
+
     def attach(self, machine_id: str, volume_id: str) -> None:
         self.attached[volume_id] = machine_id
 

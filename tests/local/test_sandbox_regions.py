@@ -377,15 +377,17 @@ EVERYTHING = [
 def test_a_region_that_is_out_answers_nothing_and_the_other_one_everything(tmp_path: Path) -> None:
     recorder = Recorder("tick", *EVENTS)
     with a_sandbox(tmp_path, recorder) as sandbox:
+        assert isinstance(sandbox.substrate, Paper)
         deploy_ec2_rules(sandbox.endpoint)
         ec2 = client("ec2", sandbox.endpoint)
-        launch(ec2, a_template(ec2))
+        machine = launch(ec2, a_template(ec2))
         assert sandbox.quiet(WAIT)
-        before = len(recorder.calls)
+        before, stood = len(recorder.calls), sandbox.substrate.standing
 
         sandbox.first.go_out()
         assert sandbox.quiet(WAIT)
 
+        assert (stood, sandbox.substrate.standing) == ({machine}, set())
         for service, operation in EVERYTHING:
             with pytest.raises(HTTPClientError):
                 asks(sandbox, service, operation, FIRST)
