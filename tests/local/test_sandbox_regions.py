@@ -11,10 +11,11 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
+from moto.dynamodb.models import dynamodb_backends
 
 from ebbtide_console.sandbox import ebs, ebs_rules
 from ebbtide_console.sandbox.environment import Environment
-from ebbtide_console.sandbox.geography import FIRST, SECOND
+from ebbtide_console.sandbox.geography import ACCOUNT, FIRST, SECOND
 from ebbtide_console.sandbox.replication import from_template
 from ebbtide_console.sandbox.server import Sandbox
 from tests.local.sandbox_parts import (
@@ -31,6 +32,12 @@ from tests.local.sandbox_parts import (
     launch,
 )
 
+A_TABLE = {
+    "TableName": "ebbtide",
+    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+    "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
 HERE, THERE = "archive-here", "archive-there"
 EVENTS = ("on_instance_state", "on_snapshot_state")
 ONCE = Config(retries={"total_max_attempts": 1})
@@ -412,12 +419,14 @@ def test_nothing_of_a_region_that_is_lost_is_left(tmp_path: Path) -> None:
         replicate(s3)
         s3.put_object(Bucket=HERE, Key="one", Body=b"1")
         client("ssm", sandbox.endpoint).put_parameter(Name="/ebbtide/main/host-key", Value="x", Type="SecureString")
+        client("dynamodb", sandbox.endpoint).create_table(**A_TABLE)
         snapshot = a_snapshot(sandbox, b"x")
         copy = copied(sandbox, snapshot)
         assert sandbox.quiet(WAIT)
 
         sandbox.lose(sandbox.first)
 
+        assert not dynamodb_backends[ACCOUNT][FIRST].tables
         there = client("s3", sandbox.endpoint, SECOND)
         assert [found["Name"] for found in there.list_buckets()["Buckets"]] == [THERE]
         assert (sandbox.substrate.has_disk(snapshot), sandbox.substrate.has_disk(copy)) == (False, True)
