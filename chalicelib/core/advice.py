@@ -56,8 +56,8 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.RUN_FAILED: Advice(
         "A run closed without a single restore point. Every failed run is told, but for what a host with a volume of "
         "its own says of itself, which is counted as `missed`.",
-        "What it says is what to mend; then `ebbtide run` gives the night another attempt, or on a host with a volume "
-        "of its own `ebbtide-agent run`.",
+        "What it says is what to mend; then `ebbtide run` gives the night another attempt. A host with a volume of its "
+        "own gives itself one with its next night.",
     ),
     Kind.PRUNE_REFUSED: Advice(
         "Retention would not delete anything, because a guard said no.",

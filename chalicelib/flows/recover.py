@@ -6,7 +6,7 @@ from datetime import datetime
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.ids import checked_host_id
+from chalicelib.core.ids import HOST_ID
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, RestorePoint, Snapshot
 from chalicelib.core.naming import RecoveryRequest, check_name, restored_name
 from chalicelib.core.recovery import FAILED, LASTS, Action, RecordVerdict, RecoveryWorld, choose_point, plan
@@ -80,12 +80,21 @@ def _open(kind: RecoveryKind, request: RecoveryRequest, world: World, now: datet
 
 
 def _find_host(name: str, world: World) -> _Host:
-    """By the name the policy has, else by the id: a host that left the policy is restored by that."""
+    """By the name the policy has, else by the id: a host that left the policy is restored by that.
+
+    Raises PermanentError when it is neither.
+    """
     policy = find_policy(world)
     hosts = policy.hosts if policy else {}
     of_id = next((host for host in hosts.values() if host.id == name), None)
     host = hosts.get(name) or of_id
-    return _Host(host.name, host.id, host.probe) if host else _Host(name, checked_host_id(name), None)
+    if host is not None:
+        return _Host(host.name, host.id, host.probe)
+    if HOST_ID.fullmatch(name) is None:
+        raise PermanentError(
+            f"{name!r} is no host of the policy, and no host id either: four of a-z and 0-9, as us0a"
+        )
+    return _Host(name, name, None)
 
 
 def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:

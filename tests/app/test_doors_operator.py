@@ -278,7 +278,7 @@ def test_nobody_is_restored_by_a_name_that_is_none(stage: Stage, door: str, nobo
     a_whole_night(stage)
     settled = stage.memory()
 
-    with pytest.raises(PermanentError, match="no host id"):
+    with pytest.raises(PermanentError, match="no host of the policy, and no host id either"):
         stage.call(door, host=nobody)
 
     assert stage.memory() == settled
