@@ -705,7 +705,7 @@ MUTATIONS = (
         "if volume.tags.get(tags.ROLE) == tags.Role.DATA or owner_of(volume.tags) is None:",
         "if owner_of(volume.tags) is None:",
         "that no data volume is ever swept",
-        ("tests/unit/test_sweep.py::test_no_data_volume_is_ever_chosen",),
+        ("tests/unit/test_sweep.py::test_what_is_left_of_closed_runs_and_recoveries_is_removed",),
     ),
     # -- hosts with volumes of their own
     Mutation(

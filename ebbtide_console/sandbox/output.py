@@ -52,6 +52,7 @@ class HandlerOutput(io.TextIOBase):
 
     def flush(self) -> None:
         with self._lock:
+            self._before.flush()
             if not self._log.closed:
                 self._log.flush()
 

@@ -101,18 +101,21 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
         number, attached = kernel.attach_loop(_a_blank_disk(place))
         device = Path(f"/dev/loop{number}")
         seen_as = f"/{furnishing.BY_ID}/{furnishing.by_id_name(VOLUME)}"
-        with (place / "log").open("wb") as console:
-            argv = ["sh", "-c", BOOT, "boot", str(group), f"--directory={root}", f"--bind={device}:{seen_as}"]
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
-        receiver = Receiver(place, place / "store", 22, "root", aws, keys, process, agent)
+        argv = ["sh", "-c", BOOT, "boot", str(group), f"--directory={root}", f"--bind={device}:{seen_as}"]
+
+        def start() -> "subprocess.Popen[bytes]":
+            with (place / "log").open("ab") as console:
+                return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+
+        receiver = Receiver(place, place / "store", 22, "root", aws, keys, start, start(), agent)
         machine = Machine(receiver, root, device)
         try:
             wait_until(lambda: machine.record("ready") or machine.is_off(), f"the receiver\n{receiver.log()}", 60)
             assert not machine.is_off(), receiver.log()
             yield machine
         finally:
-            process.kill()
-            process.wait()
+            receiver.process.kill()
+            receiver.process.wait()
             os.close(attached)
 
 

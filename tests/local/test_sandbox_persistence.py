@@ -26,7 +26,8 @@ THERE = {"LocationConstraint": FIRST}
 def a_killed_process(state: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A sandbox in a process of its own; it is killed at the end, if not before."""
     command = [sys.executable, "-m", "tests.local.sandbox_process", str(state)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(command, cwd=ROOT, env=buffered, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
         yield process.stdout.readline().strip(), process
