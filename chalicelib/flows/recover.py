@@ -91,9 +91,7 @@ def _find_host(name: str, world: World) -> _Host:
     if host is not None:
         return _Host(host.name, host.id, host.probe)
     if HOST_ID.fullmatch(name) is None:
-        raise PermanentError(
-            f"{name!r} is no host of the policy, and no host id either: four of a-z and 0-9, as us0a"
-        )
+        raise PermanentError(f"{name!r} is no host of the policy, and no host id either: four of a-z and 0-9, as us0a")
     return _Host(name, name, None)
 
 
