@@ -245,8 +245,10 @@ class Simulation:
             self.bus.knock("sweep", self.bus.doors.sweep)
 
     def _is_over(self, night: Night) -> bool:
-        """Its run is closed, or will never be opened, and every machine of a closed run is gone."""
+        """Its run is closed, or will never be opened, every machine of a closed run is gone, and no report waits."""
         runs = {run.id: run for run in self.runs()}
+        if self.own_hosts.unopened(runs.values()):
+            return False
         of_night = [run for run_id, run in runs.items() if (run_id.receiver, run_id.day) == night.key]
         if any(not run.state.is_final for run in of_night):
             return False
@@ -297,7 +299,7 @@ class Simulation:
 
     def do_what_is_owed(self) -> None:
         """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's,
-        a copy and what follows from it by the next tick.
+        a copy and what follows from it by the next tick; also what follows once a pruning has let go of a mark.
 
         By then the lease of one that died has run out.
         """
@@ -306,6 +308,8 @@ class Simulation:
         for region in (self, self.standby):
             region.catalog.leases.clear()
             region.call("prune", dry_run=False)
+        self.standby.bus.doors.tick()
+        for region in (self, self.standby):
             region.bus.doors.invoke("tell_operators", wire.telling_payload())
 
     def apply_in_fair_weather(self) -> None:
