@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 KEPT = Path(__file__).parents[1] / ".ebbtide/trees-for-tests"
-DEBOOTSTRAP = ("debootstrap", "--variant=minbase")
+# It mounts /proc in the tree for a while: whoever branches off a mount namespace just then keeps that mount, and would
+# find this machine's processes in the finished tree. In a namespace of its own nobody sees it.
+APART = ("unshare", "--mount", "--propagation", "private")
+DEBOOTSTRAP = (*APART, "debootstrap", "--variant=minbase")
 SERVER = "systemd-sysv,nginx-light,dbus"
 MACHINE = "systemd-sysv,dbus,ca-certificates"
 # What the user data would install; debootstrap knows neither security updates nor virtual packages, apt does.

@@ -71,7 +71,7 @@ def _have_servers(cache: Path, say: Callable[[str], None]) -> bool:
     if not second.exists():
         say(f"making {second.name} from {first.name}: another name, other users, other files")
         making = _afresh(second)
-        procs.check(("cp", "-a", "--reflink=auto", str(first), str(making)))
+        procs.check(("cp", "-a", "--one-file-system", "--reflink=auto", str(first), str(making)))
         _settle_in(making, second.name)
         procs.remove_tree(making / "usr/share/locale")
         making.rename(second)
