@@ -12,7 +12,7 @@ KEPT = Path(__file__).parents[1] / ".ebbtide/trees-for-tests"
 # It mounts /proc in the tree for a while: whoever branches off a mount namespace just then keeps that mount, and would
 # find this machine's processes in the finished tree. In a namespace of its own nobody sees it.
 APART = ("unshare", "--mount", "--propagation", "private")
-DEBOOTSTRAP = (*APART, "debootstrap", "--variant=minbase")
+DEBOOTSTRAP = ("debootstrap", "--variant=minbase")
 SERVER = "systemd-sysv,nginx-light,dbus"
 MACHINE = "systemd-sysv,dbus,ca-certificates"
 # What the user data would install; debootstrap knows neither security updates nor virtual packages, apt does.
@@ -29,7 +29,7 @@ apt-get clean
 
 def a_server() -> Path:
     """Debian 12 with systemd and nginx: what a host may be."""
-    return _kept("debian-nginx", lambda tree: _run(*DEBOOTSTRAP, f"--include={SERVER}", "bookworm", str(tree)))
+    return _kept("debian-nginx", lambda tree: _bootstrap(SERVER, "bookworm", tree))
 
 
 def a_machine_image() -> Path:
@@ -38,7 +38,7 @@ def a_machine_image() -> Path:
 
 
 def _make_machine_image(tree: Path) -> None:
-    _run(*DEBOOTSTRAP, f"--include={MACHINE}", "trixie", str(tree))
+    _bootstrap(MACHINE, "trixie", tree)
     shutil.copyfile("/etc/resolv.conf", tree / "etc/resolv.conf")
     _run("chroot", str(tree), "sh", "-c", INSTALL, "sh", *FOR_A_RECEIVER)
 
@@ -57,6 +57,11 @@ def _kept(name: str, make: Callable[[Path], None]) -> Path:
             make(half_made)
             half_made.rename(tree)
     return tree
+
+
+def _bootstrap(packages: str, suite: str, tree: Path) -> None:
+    may_part = subprocess.run([*APART, "true"], capture_output=True, check=False).returncode == 0
+    _run(*(APART if may_part else ()), *DEBOOTSTRAP, f"--include={packages}", suite, str(tree))
 
 
 def _run(*argv: str) -> None:
