@@ -78,7 +78,7 @@ def a_running_sandbox(command: list[str], word: str, kind: str) -> subprocess.Po
     )
     assert sandbox.stdout is not None
     assert sandbox.stdout.readline() == f"{kind} is up\n"
-    assert len(processes_with(word)) >= 3  # the sandbox, and two in its machine
+    wait_until(lambda: len(processes_with(word)) >= 3, "the sandbox, and two in its machine")
     return sandbox
 
 
