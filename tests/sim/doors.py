@@ -3,14 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from typing import Any
 from unittest.mock import patch
 
 import app
-from chalicelib.core.policy_file import parse
-from chalicelib.flows import policies
 from chalicelib.ports import World
 from tests.sim.clock import Agenda
 from tests.sim.story import Listener, Story
@@ -21,8 +18,6 @@ _DOORS = {
 }
 # All that Chalice's own event class asks for; who sent it and when, no door of ours wants to know.
 _ENVELOPE = {"version": "", "id": "", "account": "", "time": "", "region": "", "resources": []}
-# Pure, and four fifths of a simulated night's time.
-_parse_once = cache(parse)
 
 
 @dataclass(frozen=True)
@@ -81,5 +76,4 @@ def opened(agenda: Agenda, story: Story) -> Iterator[None]:
             "log": Listener(story),
         }.items():
             stack.enter_context(patch.object(app, name, value))
-        stack.enter_context(patch.object(policies, "parse", _parse_once))
         yield
