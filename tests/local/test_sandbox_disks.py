@@ -74,7 +74,7 @@ def test_what_the_preflight_asks_an_account_has_an_answer(tmp_path: Path, monkey
         quotas = [account.find_quota(FIRST, name) for name in QuotaName]
 
         assert (key.state, key.refused) == (ENABLED, None)
-        assert [quota.limit for quota in quotas] == [5, 100_000, 50 * 1024, 20]
+        assert [quota.limit for quota in quotas] == [5, 100_000, 50 * 1024]
 
 
 def test_the_same_client_token_never_makes_a_second_volume(tmp_path: Path) -> None:
