@@ -109,7 +109,7 @@ Conflicts=ssh.service ssh.socket
 
 [Service]
 Type=exec
-ExecStart=$$(command -v python3) $$AGENT $$COMMAND boot
+ExecStart=$$(command -v python3) $$AGENT $$ROLE boot
 Environment=HOME=/root
 KillMode=mixed
 TimeoutStopSec=10min
@@ -121,8 +121,7 @@ UNIT
 }
 
 case "$$ROLE" in
-receiver) COMMAND=receiver ;;
-recovery) COMMAND=restore ;;
+receiver | recovery) ;;
 *) fail "role $$ROLE is not one of receiver, recovery" ;;
 esac
 
@@ -135,5 +134,5 @@ if has_systemd; then
     write_unit
     systemctl start --no-block ebbtide.service
 else
-    exec python3 "$$AGENT" "$$COMMAND" boot
+    exec python3 "$$AGENT" "$$ROLE" boot
 fi

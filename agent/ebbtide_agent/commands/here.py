@@ -1,0 +1,66 @@
+"""What every command is given: the environment and the clock, read at the entry; and how its words are added."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import HostPaths
+
+Commands = argparse._SubParsersAction
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where a command runs."""
+
+    environment: Mapping[str, str]
+    clock: Clock
+
+
+# What a command does with its options; its exit code.
+Act = Callable[[argparse.Namespace, Here], int]
+
+EXIT_CODES = """\
+exit codes:
+  0    complete (files that vanished while they were read are warnings, and in the report)
+  1    failed: nothing was pushed, or nobody is there to take it; the reason is on the last line
+  2    the command line was not understood
+  3    partial: some of it is there, and tonight is no restore point; the report names what is missing
+  75   the receiver could not be reached in time; the next night tries again
+  77   refused: another backup is under way, or the receiver said no
+  78   the configuration has faults; all of them are listed
+  129  its terminal or connection went away
+  143  told to stop
+"""
+
+
+def add_command(
+    commands: Commands[argparse.ArgumentParser], name: str, act: Act, summary: str, description: str | None = None
+) -> argparse.ArgumentParser:
+    """A command's parser, to be given its own words. `description` is printed as it is written."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description or summary,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(act=act)
+    return parser
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Where a host's files are; `paths_of` reads them back."""
+    parser.add_argument("--etc", type=Path, default=HostPaths.etc, help="where the four files are (default: /etc)")
+    parser.add_argument(
+        "--state", type=Path, default=HostPaths.state, help="what the agent keeps (default: /var/lib/ebbtide)"
+    )
+
+
+def paths_of(options: argparse.Namespace) -> HostPaths:
+    return HostPaths(options.etc, options.state)

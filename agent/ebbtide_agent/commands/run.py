@@ -1,0 +1,63 @@
+"""`ebbtide-agent run`: one night of this host."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import TextIO
+
+from ebbtide_agent import procs
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.host import link, night, progress
+from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS
+
+DESCRIPTION = """\
+Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
+Meant for cron, with the receiver's window in mind:
+
+  10 2 * * *  root  ebbtide-agent run --progress none
+
+It reads four files, and never executes what is in the first three:
+
+  /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
+                         and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
+                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES
+  /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
+  /etc/backup_exclude    rsync patterns, one a line, that do not travel
+  /etc/backupscripts/    executables [0-9][0-9]*, run first; one that fails ends the night before the push
+
+What changed since the last complete push is found by an index below --state; without it, and once a week, rsync
+compares everything. To have that done tonight, delete /var/lib/ebbtide/index.
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "run", run, "back this host up, once", DESCRIPTION)
+    add_places(parser)
+    parser.add_argument(
+        "--progress",
+        choices=["auto", "lines", "none"],
+        default="auto",
+        help="auto: a bar on a terminal, lines elsewhere; none: say nothing but faults (default: auto)",
+    )
+
+
+def run(options: argparse.Namespace, here: Here) -> int:
+    def say(line: str) -> None:
+        if options.progress != "none":
+            print(f"ebbtide: {line}", flush=True)
+
+    procs.stop_on(signal.SIGTERM, signal.SIGHUP)
+    world = link.World(here.clock, say=say)
+    report = night.run(night.Night(paths_of(options), world, here.environment, _shown_on(sys.stdout, options.progress)))
+    say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
+    for problem in report.problems:
+        print(f"ebbtide: {problem}", file=sys.stderr)
+    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3}.get(report.status, 1)
+
+
+def _shown_on(screen: TextIO, how: str) -> night.Show:
+    if how == "none":
+        return progress.nothing
+    return progress.as_bar(screen) if how == "auto" and screen.isatty() else progress.as_lines(screen)
