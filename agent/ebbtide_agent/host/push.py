@@ -98,7 +98,7 @@ def rsync(config: Config, there: tuple[str, ...], what: Pass) -> tuple[str, ...]
     words += ["--modify-window=-1"]
     words += ["--stats", "--no-human-readable", "--info=progress2"]
     words += [f"--bwlimit={config.bandwidth}"] if config.bandwidth else []
-    words += attribute_filters(as_root=os.geteuid() == 0)
+    words += attribute_filters(os.geteuid() == 0, config.target.tree)
     *leading, place = there
     return (*words, *what.words, *leading, f"{str(what.source).rstrip('/')}/", place)
 
