@@ -18,6 +18,7 @@ from ebbtide_agent.host.index import STAT, Block, Entry, is_settled, walk_key
 
 # From here on a changed file is written in place: what a night dirties on the volume is what a snapshot costs.
 LARGE_BYTES = 16 << 20
+_SLASH = ord("/")
 # Beyond this a full push is quicker, and rewrites less.
 MOST_CHANGES = 200_000
 
@@ -204,6 +205,16 @@ def _side_by_side(old: _Before, new: Iterable[Block]) -> _Pairs:
     while before := old.entry():
         yield before, None
         old.take()
+
+
+def with_what_leads_to(paths: Iterable[bytes]) -> list[bytes]:
+    """The paths and every directory above them but the root, each before what is in it.
+
+    Named, a directory comes with the attributes that are to travel; rsync (3.5.0) sends all of them of one that is only
+    implied, and over there the kernel's own ACL then takes the place of the one that a restore can read.
+    """
+    above = {path[:at] for path in paths for at in range(1, len(path)) if path[at] == _SLASH}
+    return sorted(above.union(paths), key=walk_key)
 
 
 def as_list(paths: Iterable[bytes]) -> bytes:

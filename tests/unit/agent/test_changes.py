@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from ebbtide_agent.host import changes
-from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects
+from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects, with_what_leads_to
 from ebbtide_agent.host.index import STAT, TOO_YOUNG, Entry
 from tests.unit.agent.trees import DIRECTORY, FILE, LINK, Inode, Tree, a_block, blocks, names_of, trees
 
@@ -214,3 +214,9 @@ def test_what_is_to_be_written_anew_is_changed_in_place_no_more() -> None:
     both = changes.and_also(Changes((b"link", b"new-link"), (b"large", b"link", b"new-link"), ()))
 
     assert both == Changes((b"x", b"link"), (b"new-link", b"large", b"link"), (b"log",))
+
+
+def test_every_directory_that_leads_to_a_path_comes_before_it() -> None:
+    paths = [b"a/b/c", b"a.b", b"a/b", b"z"]
+
+    assert with_what_leads_to(paths) == [b"a", b"a.b", b"z", b"a/b", b"a/b/c"]
