@@ -21,7 +21,7 @@ from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Remote
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Hello, Report, encode_report, parse_report
+from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS, Hello, Report, encode_report, parse_report
 
 _TREE, _REPORT = "tree", "report.json"
 
@@ -65,7 +65,7 @@ class ToRemote:
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Leave the report over there; if nothing was pushed, what it says there still holds."""
-        if report.status == FAILED:
+        if not report.bytes_sent:
             return report
         now = self.world.clock()
         is_whole = report.status in (COMPLETE, WITH_WARNINGS)
