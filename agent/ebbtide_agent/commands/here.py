@@ -31,8 +31,8 @@ exit codes:
   1    failed: nothing was pushed, or nobody is there to take it; the reason is on the last line
   2    the command line was not understood
   3    partial: some of it is there, and tonight is no restore point; the report names what is missing
-  75   the receiver could not be reached in time; the next night tries again
-  77   refused: another backup is under way, or the receiver said no
+  75   the target could not be reached in time; the next night tries again
+  77   refused: another backup is under way, the receiver said no, or the target is not the one it was
   78   the configuration has faults; all of them are listed
   129  its terminal or connection went away
   143  told to stop
