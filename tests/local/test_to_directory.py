@@ -104,12 +104,14 @@ ATTRIBUTES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("known", ["by the index", "in full"])
-def test_what_changes_but_the_attributes_of_a_file_never_reaches_through_to_an_earlier_snapshot(
+def test_what_changes_never_reaches_through_to_an_earlier_snapshot_and_what_does_not_stays_as_it_is(
     host: Host, known: str
 ) -> None:
     for name in ATTRIBUTES:
         (host.tree / name).write_text(name)
     (host.tree / "pointer").symlink_to("chmod")
+    for name in ("d/e/two", "d/e"):
+        ATTRIBUTES["setfacl"](host.tree / name)
     host.back_up()
     first, before = host.newest(), entries(host.newest())
     if known == "in full":
@@ -118,6 +120,9 @@ def test_what_changes_but_the_attributes_of_a_file_never_reaches_through_to_an_e
     for name, change in ATTRIBUTES.items():
         change(host.tree / name)
     ATTRIBUTES["touch"](host.tree / "pointer")
+    (host.tree / "d/e/new").touch()
+    with (host.tree / "large").open("r+b") as file:
+        file.write(b"changed")
     report = host.back_up()
 
     assert report.status == "complete"
