@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ebbtide_agent import program
-from ebbtide_agent.commands import run
+from ebbtide_agent.commands import install, run, uninstall
 
-COMMANDS: tuple[program.Command, ...] = (run,)
+COMMANDS: tuple[program.Command, ...] = (install, run, uninstall)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import procs
@@ -47,8 +48,15 @@ def look_up(config: Config, attempt: int = 0) -> str:
     return str(found[attempt % len(found)][4][0])
 
 
+def next_key(key: Path) -> Path:
+    """Where the key lies that is to follow this one; the receiver may take either meanwhile."""
+    return key.with_name(f"{key.name}.next")
+
+
 def ssh(config: Config) -> tuple[str, ...]:
     """ssh to the receiver, without the address: only our key, only the pinned host, never a question."""
+    following = next_key(config.key)
+    keys = (following, config.key) if following.exists() else (config.key,)
     options = (
         "IdentitiesOnly=yes",
         "BatchMode=yes",
@@ -62,8 +70,9 @@ def ssh(config: Config) -> tuple[str, ...]:
         "ServerAliveCountMax=8",
         "LogLevel=ERROR",
     )
-    words = ["ssh", "-F", "none", "-T", "-l", config.user, "-p", str(config.port), "-i", str(config.key)]
-    return (*words, *(word for option in options for word in ("-o", option)))
+    words = ["ssh", "-F", "none", "-T", "-l", config.user, "-p", str(config.port)]
+    offered = (word for key in keys for word in ("-i", str(key)))
+    return (*words, *offered, *(word for option in options for word in ("-o", option)))
 
 
 def ssh_as_one_word(config: Config) -> str:

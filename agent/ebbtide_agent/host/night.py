@@ -17,7 +17,7 @@ from ebbtide_agent import VERSION, moments, procs
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import progress, scripts, survey
+from ebbtide_agent.host import identity, keys, progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World, keep_asking
 from ebbtide_agent.host.outcome import Counts, Outcome
@@ -43,10 +43,11 @@ class Night:
 def run(night: Night) -> Report:
     """Back this host up. Returns the report as the receiver recorded it.
 
-    Raises ConfigError; Refused when another night is under way or the gate says no; TransientError when the
-    receiver could not be reached in time; PermanentError when it is not the receiver we know.
+    Raises ConfigError; Refused when another night is under way, the gate says no, or this is a copy of the host;
+    TransientError when the receiver could not be reached in time; PermanentError when it is not the receiver we know.
     """
     config = configuration.load(night.paths)
+    identity.check(night.paths, config.host)
     with locked(night.paths.lock):
         started = night.world.clock()
         ran = run_scripts(night, config)
@@ -87,6 +88,7 @@ def say_hello(config: Config, until: datetime, world: World) -> Hello:
     if hello.host != config.host:
         raise PermanentError(f"the receiver takes the key {config.key} for {hello.host}'s; HOST is {config.host}")
     world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
+    keys.settle(config, world.say)
     return hello
 
 
