@@ -1,6 +1,5 @@
 """What install prints for the operator is what the policy takes."""
 
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

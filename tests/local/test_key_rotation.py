@@ -15,8 +15,9 @@ import pytest
 
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import keys, link, night
+from ebbtide_agent.host import keys, link
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.way import way_to
 from ebbtide_agent.paths import HostPaths
 from tests.local.receiver_machine import a_key, wait_until
 
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="openssh-server 
 class Door:
     """An sshd that says hello to whoever has a key that it is told to take, and the host that comes to it."""
 
-    place: Path
+    paths: HostPaths
     config: Config
 
     @property
@@ -53,13 +54,13 @@ class Door:
 
     def take(self, *public: str) -> None:
         lines = "".join(f'restrict,command="cat {HELLO}" {key}\n' for key in public)
-        (self.place / "authorized_keys").write_text(lines)
+        (self.paths.etc / "authorized_keys").write_text(lines)
 
     def hello(self) -> list[str]:
         """What the host says while it says hello, once."""
         said: list[str] = []
         world = link.World(lambda: datetime.now(UTC), say=said.append)
-        night.say_hello(self.config, datetime.now(UTC) + timedelta(seconds=1), world)
+        way_to(self.config, self.paths, world).hello(datetime.now(UTC) + timedelta(seconds=1))
         return said
 
 
@@ -76,7 +77,8 @@ def door(tmp_path: Path) -> Iterator[Door]:
         f"KEY={tmp_path}/key\nKNOWN_HOSTS={tmp_path}/known_hosts\n"
     )
     with _an_sshd(tmp_path):
-        yield Door(tmp_path, configuration.load(HostPaths(tmp_path, tmp_path)))
+        paths = HostPaths(tmp_path, tmp_path)
+        yield Door(paths, configuration.load(paths))
 
 
 @contextmanager

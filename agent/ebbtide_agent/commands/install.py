@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
@@ -14,6 +15,7 @@ from ebbtide_agent.host import enrolment, installation, keys, link, schedule, st
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.installation import Wish
 from ebbtide_agent.host.starting import Site
+from ebbtide_agent.host.target import Directory, Receiver, Remote
 from ebbtide_agent.paths import HostPaths
 
 DESCRIPTION = """\
@@ -88,7 +90,8 @@ def install(options: argparse.Namespace, _: Here) -> int:
         tell("all is as it should be")
     for note in plan.notes:
         tell(note)
-    _print_policy_lines(plan.config)
+    for line in _lines_for_the_far_side(plan.config):
+        print(line, end="")
     return 0
 
 
@@ -115,10 +118,16 @@ def tell(line: str) -> None:
     print(f"ebbtide: {line}", file=sys.stderr)
 
 
-def _print_policy_lines(config: Config) -> None:
-    there = [key for key in (config.key, link.next_key(config.key)) if key.exists()]
-    if there:
-        print(enrolment.policy_lines(config.host, config.receiver, [keys.public(key) for key in there]), end="")
+def _lines_for_the_far_side(config: Config) -> Iterator[str]:
+    """What has to be written there for the keys that are here; nothing where no key is needed, or made yet."""
+    to = config.target
+    if isinstance(to, Directory):
+        return
+    public = [keys.public(key) for key in (config.key, link.next_key(config.key)) if key.exists()]
+    if public and isinstance(to, Receiver):
+        yield enrolment.policy_lines(config.host, to.name, public)
+    elif public and isinstance(to, Remote):
+        yield enrolment.authorized_keys_lines(config.host, f"{to.user}@{to.name}", public)
 
 
 def _public_key(text: str) -> str:

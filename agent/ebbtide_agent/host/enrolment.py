@@ -1,4 +1,4 @@
-"""What the operator adds to the policy for this host, ready to paste. Pure."""
+"""What the operator adds to the policy, or to a far side's keys, for this host: ready to paste. Pure."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def policy_lines(host: str, receiver: str, keys: Sequence[str]) -> str:
     return _LINES.format(
         name=name, receiver=receiver, key=name if "." in host else host, id=suggested_id(host), keys=quoted
     )
+
+
+def authorized_keys_lines(host: str, login: str, keys: Sequence[str]) -> str:
+    """The host's keys for a machine that is not ours."""
+    return "".join((f"# Into .ssh/authorized_keys of {login}:\n", *(f"{key} {host}\n" for key in keys)))
 
 
 def suggested_id(host: str) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError, Refused
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import identity, keys, link, schedule
+from ebbtide_agent.host import identity, keys, link, schedule, target
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.identity import Installed
 from ebbtide_agent.host.starting import Site, starting
 from ebbtide_agent.host.steps import MakeKey, Step, WriteFile, directories, file, removals, to_bytes
+from ebbtide_agent.host.target import Directory
 from ebbtide_agent.paths import HostPaths
 
 DEFAULT_KEEP = "7"
@@ -60,10 +61,9 @@ def plan(wish: Wish, site: Site) -> Plan:
     minute = schedule.minute_of(schedule.parse_window(window), config.host, marks.get("machine-id", ""))
     notes: list[str] = []
     steps = [
-        *directories(site.paths.state, config.key.parent, config.known_hosts.parent),
+        *directories(site.paths.state),
         *file(site.paths.config, text),
-        *_key(wish, config),
-        *_pin(wish, config, notes),
+        *_ssh(wish, config, notes),
         *starting(site, minute, notes),
         *_record(wish, site.paths, installed, Installed(marks, window)),
     ]
@@ -122,7 +122,7 @@ def _check_agrees(wish: Wish, config: Config, paths: HostPaths) -> None:
     """Raises ConfigError when the file says something else; nobody's file is written over."""
     pairs = (
         ("HOST", config.host, wish.host),
-        ("TARGET", target_of(config), wish.target),
+        ("TARGET", str(config.target), _tidy(wish.target)),
         ("KEEP", str(config.keep), wish.keep),
     )
     faults = tuple(
@@ -135,8 +135,12 @@ def _check_agrees(wish: Wish, config: Config, paths: HostPaths) -> None:
         raise ConfigError(faults)
 
 
-def target_of(config: Config) -> str:
-    return f"receiver://{config.receiver}{'' if config.port == 22 else f':{config.port}'}"
+def _tidy(told: str | None) -> str | None:
+    """A target as a configuration would show it, if it is one."""
+    try:
+        return told and str(target.parse(told))
+    except ValueError:
+        return told
 
 
 # -- the machine -------------------------------------------------------------------------------------------------------
@@ -164,6 +168,15 @@ def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Instal
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
+def _ssh(wish: Wish, config: Config, notes: list[str]) -> Iterator[Step]:
+    """Nothing for a target that is not reached by ssh."""
+    if isinstance(config.target, Directory):
+        return
+    yield from directories(config.key.parent, config.known_hosts.parent)
+    yield from _key(wish, config)
+    yield from _pin(wish, config, config.target.name, notes)
+
+
 def _key(wish: Wish, config: Config) -> Iterator[Step]:
     key, following = config.key, link.next_key(config.key)
     if wish.new_identity:
@@ -175,28 +188,28 @@ def _key(wish: Wish, config: Config) -> Iterator[Step]:
         yield MakeKey(following, config.host)
 
 
-def _pin(wish: Wish, config: Config, notes: list[str]) -> Iterator[Step]:
-    """The receiver's host key, behind the name that ssh is told to look for, whatever its port and address."""
+def _pin(wish: Wish, config: Config, name: str, notes: list[str]) -> Iterator[Step]:
+    """The far side's host key, behind the name that ssh is told to look for, whatever its port and address."""
     try:
         text = config.known_hosts.read_text(errors="surrogateescape")
     except FileNotFoundError:
         text = ""
-    pinned = set(_pinned(text, config.receiver))
+    pinned = set(_pinned(text, name))
     wanted = [key for key in map(keys.checked_public, wish.host_keys) if key not in pinned]
     if wanted and pinned:
         raise ConfigError(
             (
-                f"{config.known_hosts} pins {', '.join(sorted(pinned))} for {config.receiver}, and install was told"
-                f" {', '.join(wanted)}; if the receiver really has another host key now, remove that line first",
+                f"{config.known_hosts} pins {', '.join(sorted(pinned))} for {name}, and install was told"
+                f" {', '.join(wanted)}; if it really has another host key now, remove that line first",
             )
         )
     if wanted:
-        lines = "".join(f"{config.receiver} {key}\n" for key in wanted)
+        lines = "".join(f"{name} {key}\n" for key in wanted)
         yield WriteFile(config.known_hosts, f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{lines}")
     elif not pinned:
         notes.append(
-            f"no host key is pinned for {config.receiver}, so nothing will be sent there: give"
-            ' --host-key "ssh-ed25519 AAAA…", which is the receiver\'s host-key.pub'
+            f"no host key is pinned for {name}, so nothing will be sent there: give"
+            ' --host-key "ssh-ed25519 AAAA…", which must come from whoever runs it'
         )
 
 

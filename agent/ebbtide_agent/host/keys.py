@@ -11,7 +11,7 @@ from typing import Callable
 from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.host import link
-from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.link import Login
 
 _PUBLIC = re.compile(r"(?P<kind>(?:ssh|ecdsa|sk)-[a-z0-9@.-]+) (?P<blob>[A-Za-z0-9+/]{40,}=*)(?: [ -~]*)?")
 
@@ -36,25 +36,25 @@ def checked_public(text: str) -> str:
     return f"{match['kind']} {match['blob']}"
 
 
-def settle(config: Config, say: Callable[[str], None]) -> None:
+def settle(login: Login, say: Callable[[str], None]) -> None:
     """Let the next key be the key, as soon as the receiver takes it by itself. Until then both are offered.
 
     For just after a hello: so a connection that does not come about is not what failed.
     """
-    following = link.next_key(config.key)
+    following = link.next_key(login.key)
     if not following.exists():
         return
     try:
-        link.ask(replace(config, key=following), "hello")
+        link.ask(replace(login, key=following), "hello")
     except AgentError as error:
-        say(f"the receiver does not take {following} yet, so {config.key} stays: {error}")
+        say(f"the receiver does not take {following} yet, so {login.key} stays: {error}")
         return
     try:
-        _promote(following, config.key)
+        _promote(following, login.key)
     except OSError as error:
-        say(f"the receiver takes {following}, which cannot be moved to {config.key}: {error}")
+        say(f"the receiver takes {following}, which cannot be moved to {login.key}: {error}")
         return
-    say(f"the receiver takes the new key: it is {config.key} now, and the old one can leave the policy")
+    say(f"the receiver takes the new key: it is {login.key} now, and the old one can leave the policy")
 
 
 def _promote(following: Path, key: Path) -> None:

@@ -93,7 +93,7 @@ def test_one_command_makes_a_key_a_configuration_and_a_pinned_receiver(host: Hos
     assert stat.S_IMODE(host.key.parent.stat().st_mode) == stat.S_IMODE(host.state.stat().st_mode) == 0o700
     assert (host.etc / "ebbtide/known_hosts").read_text() == f"backup.example.org {RECEIVERS_KEY}\n"
     loaded = installation.configuration.load(HostPaths(host.etc, host.state))
-    assert (loaded.host, loaded.receiver, loaded.keep, loaded.key) == ("us0", "backup.example.org", 5, host.key)
+    assert (loaded.host, str(loaded.target), loaded.keep, loaded.key) == ("us0", TARGET, 5, host.key)
 
 
 @needs_ssh
@@ -170,6 +170,21 @@ def test_without_a_pinned_host_key_it_says_that_nothing_will_be_sent(host: Host)
 def test_what_is_no_public_key_is_not_pinned(host: Host, text: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         host.told("install", "--host", "us0", "--target", TARGET, "--host-key", text)
+
+
+def test_a_directory_of_its_own_takes_no_key(host: Host) -> None:
+    code, lines, said = host.told("install", "--host", "us0", "--target", "/backup")
+
+    assert (code, lines) == (0, "")
+    assert "no host key" not in said
+    assert sorted(host.files()) == ["etc/backup_config", "state/installed.json"]
+
+
+@needs_ssh
+def test_a_machine_that_is_not_ours_gets_the_key_as_its_sshd_reads_it(host: Host) -> None:
+    _, lines, _ = host.told("install", "--host", "us0", "--target", "ssh://u1@far.example.org/backup")
+
+    assert lines == f"# Into .ssh/authorized_keys of u1@far.example.org:\n{keys.public(host.key)} us0\n"
 
 
 @needs_ssh
