@@ -81,7 +81,7 @@ def test_what_is_scanned_is_what_rsync_takes(
 @pytest.mark.parametrize("pattern", ["[ab]", "a\\*", "a/***", "a//b", "/", "a//", "./a", "a/../b"])
 def test_a_pattern_with_corners_of_its_own_is_left_to_rsync(pattern: str) -> None:
     with pytest.raises(Undecidable, match="only rsync can decide"):
-        Selection([f"- {pattern}"])
+        Selection(rules([], [pattern], whole_system=False))
 
 
 def test_the_names_of_a_file_are_known_however_many_there_are(tree: Path, tmp_path: Path) -> None:
