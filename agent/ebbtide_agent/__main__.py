@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from ebbtide_agent import VERSION
-from ebbtide_agent.commands import machine, run
+from ebbtide_agent.commands import explain, machine, run
 from ebbtide_agent.commands.here import EXIT_CODES, Here
 from ebbtide_agent.errors import AgentError
 
-COMMANDS = (run, machine)
+COMMANDS = (run, explain, machine)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

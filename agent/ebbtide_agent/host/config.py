@@ -75,6 +75,12 @@ def load(paths: HostPaths) -> Config:
     return config
 
 
+def find_line(path: Path, pattern: str) -> str:
+    """Where a pattern stands: file and line of the first that decides; the file alone when it is there no more."""
+    standing = (where for where, line in _read_patterns(path, []).items() if line == pattern)
+    return next(standing, str(path))
+
+
 def _read_values(path: Path, faults: list[str]) -> dict[str, _Value]:
     values: dict[str, _Value] = {}
     for number, line in _lines(path, faults, must_exist=True):

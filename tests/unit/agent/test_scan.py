@@ -1,6 +1,7 @@
 """The scan finds what rsync would take, entry by entry, or says that only rsync can tell."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -51,8 +52,12 @@ def scanned(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()
 def taken_by_rsync(root: Path, include: Sequence[str], exclude: Sequence[str], whole: bool) -> set[bytes]:
     words = ["rsync", "-a", "--dry-run", "--out-format=%n", "--8-bit-output", *filters(include, exclude, whole)]
     out = subprocess.run([*words, f"{root}/", f"{root}-nowhere/"], capture_output=True, check=True).stdout
-    named = {line.rstrip(b"/").replace(rb"\#012", b"\n") for line in out.splitlines()}
+    named = {re.sub(rb"\\#(\d{3})", _byte, line.rstrip(b"/")) for line in out.splitlines()}
     return {ROOT if name == b"." else name for name in named if not name.startswith(b"created directory ")}
+
+
+def _byte(octal: "re.Match[bytes]") -> bytes:
+    return bytes([int(octal[1], 8)])
 
 
 @needs_rsync
