@@ -21,10 +21,11 @@ from pathlib import Path
 from statistics import median
 
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host import night, survey
+from ebbtide_agent.host import survey
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.push import Watch, push
+from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, FAKE_SUPER, Received, Report
@@ -78,9 +79,8 @@ class ByIndex:
         world = World(lambda: datetime.now(UTC) + timedelta(hours=1), say=self.said.append)
         taken = survey.take(self.config, self.paths, self.generation, world.clock(), world.say)
         until = world.clock() + timedelta(hours=1)
-        a_night = night.Night(self.paths, world, os.environ)
-        passes = night.passes_of(a_night, self.config, taken)
-        outcome = push(self.config, passes, Watch(until, world, os.environ, out.extend))
+        way = way_to(self.config, self.paths, world)
+        outcome = push(self.config, way.route, way.passes(taken), Watch(until, world, os.environ, out.extend))
         assert outcome.status == COMPLETE, outcome.problems
         self.generation = (self.generation or 0) + 1
         assert taken.tally

@@ -27,6 +27,7 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.host.push import Watch, in_full, push
 from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.way import way_to
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, FAKE_SUPER, PARTIAL, WITH_WARNINGS, Hello, Received, Report, parse_report
@@ -92,9 +93,10 @@ class Host:
     def back_up(self) -> tuple[Outcome, Survey]:
         """A night without hello and report: the receiver takes one a run."""
         watch = self.watch
+        a_night = night.Night(self.paths, watch.world, os.environ)
         hello = Hello("", "us0", "us0a", "", self.generation, watch.until)
         taken = survey.take(self.config, self.paths, self.generation, watch.world.clock(), watch.world.say)
-        outcome = night.push_tree(night.Night(self.paths, watch.world, os.environ), self.config, hello, taken)
+        outcome = night.push_tree(a_night, self.config, way_to(self.config, self.paths, watch.world), hello, taken)
         self.generation = (self.generation or 0) + 1
         survey.keep(taken, self.config, self.paths, self._recorded(outcome), watch.world.say)
         return outcome, taken
@@ -108,7 +110,8 @@ class Host:
         """The tree as a full push into an empty place stores it."""
         config = self._config("eu0") if not (self.etc / "eu0").exists() else load(HostPaths(self.etc / "eu0"))
         empty(self.receiver.tree("eu0"))
-        assert push(config, iter([in_full(config)]), self.watch).status == COMPLETE
+        route = way_to(config, self.paths, self.watch.world).route
+        assert push(config, route, iter([in_full(config)]), self.watch).status == COMPLETE
         return stored(self.receiver.tree("eu0"))
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.host import link
 from ebbtide_agent.host.config import load
+from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
@@ -367,7 +369,9 @@ def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, 
 def test_who_answers_with_another_key_than_the_pinned_one_is_told_nothing(receiver: Receiver, tmp_path: Path) -> None:
     pinned = tmp_path / "known_hosts"
     pinned.write_text(f"localhost {receiver.hosts['eu0'].public}\n")
-    config = load(receiver.configure("us0", a_small_tree(tmp_path), tmp_path / "etc", KNOWN_HOSTS=str(pinned)))
+    paths = receiver.configure("us0", a_small_tree(tmp_path), tmp_path / "etc", KNOWN_HOSTS=str(pinned))
+    world = link.World(lambda: datetime.now(UTC))
+    way = way_to(load(paths), paths, world)
 
     with pytest.raises(TransientError, match="nothing was sent"):
-        link.ask(config, "hello")
+        way.hello(until=world.clock())

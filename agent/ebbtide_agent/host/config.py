@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.host import target
 from ebbtide_agent.host.filters import hidden_by
+from ebbtide_agent.host.target import LABEL, Directory, Target
 from ebbtide_agent.paths import HostPaths
 
 REQUIRED = ("HOST", "TARGET", "KEEP")
@@ -26,20 +28,20 @@ DEFAULTS = {
 }
 
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_TARGET = re.compile(rf"receiver://(?P<name>{_LABEL}(?:\.{_LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?")
+_NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 
 
 @dataclass(frozen=True)
 class Config:
-    """A host's configuration. `bandwidth` is rsync's --bwlimit, empty for none; patterns are rsync's own."""
+    """A host's configuration. `bandwidth` is rsync's --bwlimit, empty for none; patterns are rsync's own.
+
+    `keep` is how many snapshots a directory of this host keeps; `user`, `key` and `known_hosts` are for ssh.
+    """
 
     host: str
-    receiver: str
-    port: int
+    target: Target
     keep: int
     user: str
     key: Path
@@ -172,10 +174,17 @@ def _checked(
             fault(key, "an absolute path")
         return Path(values[key].text)
 
-    target = _TARGET.fullmatch(matching("TARGET", _TARGET, "receiver://name or receiver://name:port"))
-    port = int(target["port"] or 22) if target else 22
-    if not 0 < port < 65536:
-        fault("TARGET", "a port from 1 to 65535")
+    def where_to() -> Target:
+        try:
+            return target.parse(values["TARGET"].text if "TARGET" in values else "")
+        except ValueError as expected:
+            if "TARGET" in values:
+                fault("TARGET", str(expected))
+            return target.NOWHERE
+
+    chosen, root = where_to(), absolute("ROOT")
+    if isinstance(chosen, Directory) and chosen.path == root:
+        fault("TARGET", "another directory than ROOT")
     for key in ("ONE_FILE_SYSTEM", "WHOLE_SYSTEM"):
         if values[key].text not in ("yes", "no"):
             fault(key, "yes or no")
@@ -183,13 +192,12 @@ def _checked(
         fault("RSYNC", "the rsync program")
     return Config(
         host=matching("HOST", _NAME, "a host name"),
-        receiver=target["name"] if target else "",
-        port=port,
+        target=chosen,
         keep=number("KEEP"),
         user=matching("USER", _USER, "a login name"),
         key=absolute("KEY"),
         known_hosts=absolute("KNOWN_HOSTS"),
-        root=absolute("ROOT"),
+        root=root,
         rsync=values["RSYNC"].text,
         bandwidth=matching("BANDWIDTH", _BANDWIDTH, "nothing, or a rate such as 800k or 2.5m (bytes a second)"),
         one_file_system=values["ONE_FILE_SYSTEM"].text == "yes",
@@ -197,5 +205,5 @@ def _checked(
         script_seconds=number("SCRIPT_MINUTES") * 60.0,
         wait_seconds=number("WAIT_MINUTES") * 60.0,
         include=include,
-        exclude=exclude,
+        exclude=(*exclude, *(chosen.hides(root) if isinstance(chosen, Directory) else ())),
     )

@@ -1,4 +1,4 @@
-"""The way to the receiver: its name looked up at every attempt, ssh to the host key pinned under that name."""
+"""The link to a far side: its name looked up at every attempt, ssh to the host key pinned under that name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
-from ebbtide_agent.host.config import Config
 from ebbtide_agent.moments import Clock
 
 FIRST_PAUSE_SECONDS = 2.0
@@ -30,31 +30,42 @@ class World:
     say: Callable[[str], None] = lambda _: None
 
 
+@dataclass(frozen=True)
+class Login:
+    """Who is to be reached by ssh, as whom, with which key, and where the host keys are pinned."""
+
+    name: str
+    port: int
+    user: str
+    key: Path
+    known_hosts: Path
+
+
 def pause_seconds(attempt: int, chance: float) -> float:
     """Doubling, and anywhere between half and all of it: a thousand hosts must not come back in step."""
     return float(min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)) * (0.5 + chance / 2)
 
 
-def look_up(config: Config, attempt: int = 0) -> str:
-    """The receiver's address now: it is a new machine every night. Each attempt takes the next of several.
+def look_up(login: Login, attempt: int = 0) -> str:
+    """The far side's address now: a receiver is a new machine every night. Each attempt takes the next of several.
 
     Raises TransientError while the name has none.
     """
     try:
-        found = socket.getaddrinfo(config.receiver, config.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(login.name, login.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise TransientError(f"{config.receiver} has no address: {error}") from error
+        raise TransientError(f"{login.name} has no address: {error}") from error
     return str(found[attempt % len(found)][4][0])
 
 
-def ssh(config: Config) -> tuple[str, ...]:
-    """ssh to the receiver, without the address: only our key, only the pinned host, never a question."""
+def ssh(login: Login) -> tuple[str, ...]:
+    """ssh to the far side, without the address: only our key, only the pinned host, never a question."""
     options = (
         "IdentitiesOnly=yes",
         "BatchMode=yes",
-        f"UserKnownHostsFile={config.known_hosts}",
+        f"UserKnownHostsFile={login.known_hosts}",
         "GlobalKnownHostsFile=/dev/null",
-        f"HostKeyAlias={config.receiver}",
+        f"HostKeyAlias={login.name}",
         "StrictHostKeyChecking=yes",
         "UpdateHostKeys=no",
         "ConnectTimeout=20",
@@ -62,38 +73,47 @@ def ssh(config: Config) -> tuple[str, ...]:
         "ServerAliveCountMax=8",
         "LogLevel=ERROR",
     )
-    words = ["ssh", "-F", "none", "-T", "-l", config.user, "-p", str(config.port), "-i", str(config.key)]
+    words = ["ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port), "-i", str(login.key)]
     return (*words, *(word for option in options for word in ("-o", option)))
 
 
-def ssh_as_one_word(config: Config) -> str:
+def ssh_as_one_word(login: Login) -> str:
     """The same for rsync's -e, which splits at spaces and knows quotes."""
-    return " ".join(map(shlex.quote, ssh(config)))
+    return " ".join(map(shlex.quote, ssh(login)))
 
 
-def ask(config: Config, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
+def as_rsync_reads(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
     """Say one verb to the receiver's gate and return its answer.
 
     Raises Refused when the gate says no, TransientError when it may be otherwise in a while, else PermanentError.
     """
-    ended = procs.run((*ssh(config), look_up(config, attempt), verb), body)
+    ended = procs.run((*ssh(login), look_up(login, attempt), verb), body)
     if ended.exit_code == 0:
         return ended.out
-    why = f"{verb} to {config.receiver}: {ended.why}"
-    if b"Host key verification failed" in ended.err:
-        # The name may still point at yesterday's address, which is somebody else's today.
-        why += f"; who answers is not the {config.receiver} of {config.known_hosts}, and nothing was sent"
+    why = f"{verb} to {login.name}: {ended.why}{warning_of_another(login, ended.err)}"
     if ended.exit_code in (SSH_FAILED, TransientError.exit_code) or ended.exit_code > 128:
         raise TransientError(why)
     raise Refused(why) if ended.exit_code == Refused.exit_code else PermanentError(why)
 
 
-def keep_asking(config: Config, verb: str, until: datetime, world: World, body: bytes = b"") -> bytes:
+def warning_of_another(login: Login, said: bytes) -> str:
+    """What to add when ssh found another host key than the pinned one."""
+    if b"Host key verification failed" not in said:
+        return ""
+    # The name may still point at yesterday's address, which is somebody else's today.
+    return f"; who answers is not the {login.name} of {login.known_hosts}, and nothing was sent"
+
+
+def keep_asking(login: Login, verb: str, until: datetime, world: World, body: bytes = b"") -> bytes:
     """Ask until it is answered or `until` is near. Raises what `ask` raises; TransientError only when time is up."""
     attempt = 0
     while True:
         try:
-            return ask(config, verb, body, attempt)
+            return ask(login, verb, body, attempt)
         except TransientError as error:
             wait_or_give_up(attempt, until, world, error)
             attempt += 1

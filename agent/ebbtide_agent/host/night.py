@@ -1,4 +1,4 @@
-"""One night of a host, as a sentence: lock, run the scripts, say hello, push, report."""
+"""One night of a host, as a sentence: lock, run the scripts, find the target ready, push, report."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Callable
 
-from ebbtide_agent import VERSION, moments, procs
-from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent import VERSION, procs
+from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import progress, scripts, survey
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.link import World, keep_asking
+from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Counts, Outcome
-from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push
+from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.way import Way, way_to
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import FAILED, Hello, Report, ScriptResult, bounded, encode_report, parse_hello, parse_report
+from ebbtide_agent.report import FAILED, Hello, Report, ScriptResult, bounded, encode_report
 
 Show = Callable[[progress.Progress], None]
 
@@ -41,20 +42,21 @@ class Night:
 
 
 def run(night: Night) -> Report:
-    """Back this host up. Returns the report as the receiver recorded it.
+    """Back this host up. Returns the report as the target recorded it.
 
-    Raises ConfigError; Refused when another night is under way or the gate says no; TransientError when the
-    receiver could not be reached in time; PermanentError when it is not the receiver we know.
+    Raises ConfigError; Refused when another night is under way or the target says no; TransientError when it could
+    not be reached in time; PermanentError when it is not the one we know.
     """
     config = configuration.load(night.paths)
     with locked(night.paths.lock):
         started = night.world.clock()
         ran = run_scripts(night, config)
-        hello = say_hello(config, started + timedelta(seconds=config.wait_seconds), night.world)
-        outcome, taken = push_if_all_is_well(night, config, hello, ran)
+        way = way_to(config, night.paths, night.world)
+        hello = way.hello(started + timedelta(seconds=config.wait_seconds))
+        outcome, taken = push_if_all_is_well(night, config, way, hello, ran)
         report = compose(config, hello, outcome, ran, started, night.world.clock())
         write_whole(night.paths.last_report, encode_report(report))
-        recorded = deliver(config, hello, report, night.world)
+        recorded = way.deliver(hello, report)
         write_whole(night.paths.last_report, encode_report(recorded))
         if taken:
             survey.keep(taken, config, night.paths, recorded, night.world.say)
@@ -81,15 +83,6 @@ def run_scripts(night: Night, config: Config) -> tuple[ScriptResult, ...]:
     return tuple(ran)
 
 
-def say_hello(config: Config, until: datetime, world: World) -> Hello:
-    """Raises PermanentError when the key we hold is another host's."""
-    hello = parse_hello(keep_asking(config, "hello", until, world))
-    if hello.host != config.host:
-        raise PermanentError(f"the receiver takes the key {config.key} for {hello.host}'s; HOST is {config.host}")
-    world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
-    return hello
-
-
 def outcome_of_scripts(ran: tuple[ScriptResult, ...], config: Config) -> Outcome | None:
     """The night's outcome when a script failed: nothing is pushed then."""
     failed = [said for said in (scripts.problem(result, config.script_seconds) for result in ran) if said]
@@ -97,14 +90,14 @@ def outcome_of_scripts(ran: tuple[ScriptResult, ...], config: Config) -> Outcome
 
 
 def push_if_all_is_well(
-    night: Night, config: Config, hello: Hello, ran: tuple[ScriptResult, ...]
+    night: Night, config: Config, way: Way, hello: Hello, ran: tuple[ScriptResult, ...]
 ) -> tuple[Outcome, Survey | None]:
     """What came of the push, and the survey that becomes the index once that is recorded."""
     stopped = outcome_of_scripts(ran, config) or outcome_of_places(config)
     if stopped:
         return stopped, None
     taken = survey.take(config, night.paths, hello.generation, night.world.clock(), night.world.say)
-    return push_tree(night, config, hello, taken), taken
+    return push_tree(night, config, way, hello, taken), taken
 
 
 def outcome_of_places(config: Config) -> Outcome | None:
@@ -113,22 +106,14 @@ def outcome_of_places(config: Config) -> Outcome | None:
     return Outcome(FAILED, 1, Counts(), missing) if missing else None
 
 
-def push_tree(night: Night, config: Config, hello: Hello, taken: Survey) -> Outcome:
+def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> Outcome:
     watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
-    outcome = push(config, passes_of(night, config, taken), watch)
+    outcome = push(config, way.route, way.passes(taken), watch)
     if taken.tally and not taken.course.in_full:
         outcome = replace(outcome, counts=counted(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts
     night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
     return outcome
-
-
-def passes_of(night: Night, config: Config, taken: Survey) -> Iterator[Pass]:
-    if taken.changes is not None:
-        night.paths.nothing.mkdir(exist_ok=True, mode=0o700)
-        yield from by_index(config, taken.changes, night.paths.nothing)
-    if taken.course.in_full:
-        yield in_full(config)
 
 
 def counted(tally: Tally, bytes_sent: int) -> Counts:
@@ -169,13 +154,6 @@ def compose(
         os=os_name(config.root),
         arch=platform.machine(),
     )
-
-
-def deliver(config: Config, hello: Hello, report: Report, world: World) -> Report:
-    """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded."""
-    until = max(hello.deadline, world.clock() + timedelta(minutes=1))
-    recorded = parse_report(keep_asking(config, "report", until, world, encode_report(report)))
-    return replace(recorded, problems=bounded(recorded.problems))
 
 
 def rsync_version(program: str) -> str:

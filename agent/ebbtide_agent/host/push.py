@@ -1,4 +1,4 @@
-"""The push: the host's tree, by rsync over ssh, into its place on the receiver; again when the connection breaks.
+"""The push: the host's tree, by rsync, into its place at the target; again when the connection breaks.
 
 By the index it takes up to three passes: what must go is deleted, what changed is written anew, and large files are
 changed in place. In full it is one, which looks at everything on both sides.
@@ -19,8 +19,9 @@ from ebbtide_agent.host.changes import Changes, as_list
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
-from ebbtide_agent.host.link import World, look_up, ssh_as_one_word, wait_or_give_up
+from ebbtide_agent.host.link import World, wait_or_give_up
 from ebbtide_agent.host.outcome import NO_CONNECTION, VANISHED, WORTH_ANOTHER_TRY, Counts, Outcome, tell, together
+from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.report import FAILED, PARTIAL
 
 # A far side that says nothing for so long is gone, whatever the connection believes.
@@ -34,6 +35,9 @@ _ANEW = (*_LISTED, "--ignore-times")
 _ROOT_ALONE = ("--no-r", "--dirs", "--filter=- *")
 
 Listener = Callable[[bytes], None]
+# What rsync is told to reach the target at this attempt, the place itself last. Raises TransientError while nobody
+# knows where that is.
+Route = Callable[[int], "tuple[str, ...]"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Watch:
 
 
 def in_full(config: Config) -> Pass:
-    """The pass that makes the receiver's tree equal to ours, whatever it was."""
+    """The pass that makes the tree over there equal to ours, whatever it was."""
     words = ("--delete", "--delete-excluded", *(("--one-file-system",) if config.one_file_system else ()))
     return Pass((*words, *filters(config.include, config.exclude, config.whole_system)), config.root)
 
@@ -68,7 +72,7 @@ def in_full(config: Config) -> Pass:
 def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
     """The passes that make a tree which was equal to ours equal again. `nothing` is an empty directory.
 
-    There is always one that mends the root, so that the receiver sees a push.
+    There is always one that mends the root, so that a receiver sees a push.
     """
     if changes.gone:
         yield Pass((*_LISTED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
@@ -78,52 +82,60 @@ def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
         yield Pass((*_ANEW, "--inplace"), config.root, as_list(changes.in_place))
 
 
-def rsync(config: Config, address: str, what: Pass) -> tuple[str, ...]:
-    """The command of a pass."""
+def passes_of(config: Config, taken: Survey, nothing: Path) -> Iterator[Pass]:
+    """The passes that a survey asks for, into a tree which is the one of the last push; makes `nothing`."""
+    if taken.changes is not None:
+        nothing.mkdir(exist_ok=True, mode=0o700)
+        yield from by_index(config, taken.changes, nothing)
+    if taken.course.in_full:
+        yield in_full(config)
+
+
+def rsync(config: Config, there: tuple[str, ...], what: Pass) -> tuple[str, ...]:
+    """The command of a pass; `there` is what a route says."""
     words = [config.rsync, "-aHAXS", "--numeric-ids", f"--timeout={SILENCE_SECONDS}"]
     # Without it two times of the same second count as equal, and their nanoseconds are lost.
     words += ["--modify-window=-1"]
     words += ["--stats", "--no-human-readable", "--info=progress2"]
     words += [f"--bwlimit={config.bandwidth}"] if config.bandwidth else []
     words += attribute_filters(as_root=os.geteuid() == 0)
-    where = f"[{address}]" if ":" in address else address
-    source = f"{str(what.source).rstrip('/')}/"
-    return (*words, *what.words, "-e", ssh_as_one_word(config), source, f"{where}::tree/")
+    *leading, place = there
+    return (*words, *what.words, *leading, f"{str(what.source).rstrip('/')}/", place)
 
 
-def push(config: Config, passes: Iterator[Pass], watch: Watch) -> Outcome:
+def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> Outcome:
     """One pass after the other, as long as they get through, and what came of them together."""
     outcomes = []
     for what in passes:
-        outcomes.append(_insist(config, what, watch))
+        outcomes.append(_insist(config, route, what, watch))
         if outcomes[-1].status == FAILED or outcomes[-1].exit_code in WORTH_ANOTHER_TRY:
             break
     return together(outcomes)
 
 
-def _insist(config: Config, what: Pass, watch: Watch) -> Outcome:
+def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> Outcome:
     """Push, again and again while the connection is what fails, and tell how the last attempt went."""
     attempt = 0
     while True:
-        outcome = _push_once(config, what, attempt, watch)
+        outcome = _push_once(config, route, what, attempt, watch)
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
             return outcome
         try:
-            error = TransientError(f"push to {config.receiver}: {outcome.problems[-1]}")
+            error = TransientError(f"push to {config.target}: {outcome.problems[-1]}")
             wait_or_give_up(attempt, watch.until, watch.world, error)
         except TransientError:
             return outcome
         attempt += 1
 
 
-def _push_once(config: Config, what: Pass, attempt: int, watch: Watch) -> Outcome:
-    """One rsync; a receiver without an address is a connection that failed."""
+def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Watch) -> Outcome:
+    """One rsync; a target without an address is a connection that failed."""
     try:
-        address = look_up(config, attempt)
+        there = route(attempt)
     except TransientError as error:
         return Outcome(PARTIAL, NO_CONNECTION, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
-    ended = procs.run(rsync(config, address, what), what.listed, environment=environment, listener=watch.listener)
+    ended = procs.run(rsync(config, there, what), what.listed, environment=environment, listener=watch.listener)
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)

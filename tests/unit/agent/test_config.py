@@ -7,6 +7,7 @@ import pytest
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.night import missing_places
+from ebbtide_agent.host.target import EXPECTED, Receiver
 from ebbtide_agent.paths import HostPaths
 
 WHOLE = "HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n"
@@ -28,7 +29,7 @@ def faults_of(etc: Path, config: str, **others: str) -> list[str]:
 def test_three_keys_are_enough(tmp_path: Path) -> None:
     config = loaded(tmp_path, WHOLE)
 
-    assert (config.host, config.receiver, config.port, config.keep) == ("us0", "backup.example.org", 22, 7)
+    assert (config.host, config.target, config.keep) == ("us0", Receiver("backup.example.org", 22), 7)
     assert (config.user, config.key, config.root) == ("root", Path("/etc/ebbtide/key"), Path("/"))
     assert not config.one_file_system
 
@@ -38,7 +39,7 @@ def test_comments_blank_lines_quotes_and_a_port_are_understood(tmp_path: Path) -
         tmp_path, "# mine\n\n HOST='us0'\nTARGET=\"receiver://b:2222\"\nKEEP=7\nROOT=/srv/my image\nBANDWIDTH=2.5m\n"
     )
 
-    assert (config.host, config.receiver, config.port) == ("us0", "b", 2222)
+    assert (config.host, config.target) == ("us0", Receiver("b", 2222))
     assert (config.root, config.bandwidth) == (Path("/srv/my image"), "2.5m")
 
 
@@ -61,7 +62,7 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         "BANDWIDTH, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES",
         "backup_config:6: 'rm -rf /' is not KEY=value",
         "backup_config:9: RSYNC opens a quote and does not close it",
-        "backup_config:2: TARGET is 'rsync://x', expected receiver://name or receiver://name:port",
+        f"backup_config:2: TARGET is 'rsync://x', expected {EXPECTED}",
         "backup_config:8: ONE_FILE_SYSTEM is 'maybe', expected yes or no",
         "backup_config:1: HOST is 'us 0', expected a host name",
         "backup_config:3: KEEP is '0', expected a whole number from 1",

@@ -10,11 +10,24 @@ from ebbtide_agent import VERSION
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.course import Course, choose, settings_of
 from ebbtide_agent.host.index import Header
+from ebbtide_agent.host.target import Receiver
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 HEADER = Header(VERSION, "the same", 7, NOW - timedelta(days=1), True, 100)
 A_CONFIG = Config(
-    "us0", "backup.example.org", 22, 7, "root", Path("/key"), Path("/known"), Path("/"), "rsync", "", False, True, 1, 1
+    "us0",
+    Receiver("backup.example.org"),
+    7,
+    "root",
+    Path("/key"),
+    Path("/known"),
+    Path("/"),
+    "rsync",
+    "",
+    False,
+    True,
+    1,
+    1,
 )
 
 
@@ -74,4 +87,6 @@ def test_who_may_read_which_attributes_is_in_the_settings() -> None:
 
 
 def test_how_fast_and_where_to_is_not() -> None:
-    assert settings_of(replace(A_CONFIG, bandwidth="1m", receiver="x", keep=3), True) == settings_of(A_CONFIG, True)
+    assert settings_of(replace(A_CONFIG, bandwidth="1m", target=Receiver("x"), keep=3), True) == settings_of(
+        A_CONFIG, True
+    )

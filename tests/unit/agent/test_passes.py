@@ -14,6 +14,7 @@ from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 NOTHING = Path("/var/lib/ebbtide/nothing")
+ROUTE = ("-e", "ssh", "192.0.2.1::tree/")
 
 
 def passes(gone: tuple[bytes, ...] = (), changed: tuple[bytes, ...] = (), large: tuple[bytes, ...] = ()) -> list[Pass]:
@@ -37,11 +38,11 @@ def test_when_nothing_but_the_root_changed_nothing_in_it_is_pushed(changed: tupl
 
 
 def test_every_pass_keeps_what_a_full_one_keeps() -> None:
-    plain = rsync(A_CONFIG, "192.0.2.1", in_full(A_CONFIG))
+    plain = rsync(A_CONFIG, ROUTE, in_full(A_CONFIG))
     kept = {word for word in plain if word.startswith(("-aHAXS", "--numeric", "--modify", "--timeout", "--filter=-xs"))}
 
     for each in passes((b"old",), (b"new",), (b"log",)):
-        assert kept < {*rsync(A_CONFIG, "192.0.2.1", each)}
+        assert kept < {*rsync(A_CONFIG, ROUTE, each)}
 
 
 def outcome_of(codes: list[int], what: list[Pass], tmp_path: Path) -> tuple[str, int, int]:
@@ -50,11 +51,11 @@ def outcome_of(codes: list[int], what: list[Pass], tmp_path: Path) -> tuple[str,
     ends = "".join(f"  {number}) exit {code} ;;\n" for number, code in enumerate(codes, 1))
     program.write_text(f"#!/bin/sh\necho >> {tmp_path}/ran\ncase $(wc -l < {tmp_path}/ran) in\n{ends}esac\nexit 99\n")
     program.chmod(0o755)
-    config: Config = replace(A_CONFIG, receiver="localhost", rsync=str(program))
+    config: Config = replace(A_CONFIG, rsync=str(program))
     # The deadline has come: a connection that fails is not tried again.
     watch = Watch(NOW, World(lambda: NOW), {"PATH": "/usr/bin:/bin"}, lambda _: None)
 
-    outcome = push(config, iter(what), watch)
+    outcome = push(config, lambda _: ROUTE, iter(what), watch)
 
     return outcome.status, outcome.exit_code, len((tmp_path / "ran").read_text())
 

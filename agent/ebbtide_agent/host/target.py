@@ -1,0 +1,117 @@
+"""Where a host's backup goes, as the operator writes it in TARGET: one value for each kind of target."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Union
+
+SSH_PORT = 22
+EXPECTED = "receiver://name[:port], an absolute path such as /backup, or ssh://user@name[:port]/path"
+
+LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PLACE = rf"(?P<name>{LABEL}(?:\.{LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?"
+_RECEIVER = re.compile(rf"receiver://{_PLACE}")
+_DIRECTORY = re.compile(r"/[^\x00-\x1f\x7f]*")
+# Nothing that a shell, or something like one over there, would take for more than a letter.
+_REMOTE = re.compile(
+    rf"ssh://(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,31}})@{_PLACE}(?P<path>/(?:~|[\w.][\w.-]*)(?:/[\w.][\w.-]*)*/?)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A machine that is up for the night and runs our gate."""
+
+    name: str
+    port: int = SSH_PORT
+
+    def __str__(self) -> str:
+        return f"receiver://{_name_and_port(self.name, self.port)}"
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory of this host: a disk of its own, we hope."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def hides(self, root: Path) -> tuple[str, ...]:
+        """The rsync patterns, seen from `root`, that keep the backup out of itself: all that is in the directory."""
+        real = Path(os.path.realpath(root))
+        places = dict.fromkeys((self.path, Path(os.path.realpath(self.path))))
+        inside = [place.relative_to(above) for place in places for above in {root, real} if _is_below(place, above)]
+        return tuple(f"/{_literally(str(place))}/*" for place in inside)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A directory on a machine that is not ours, reached by ssh. All it needs to have is rsync; it may have no shell.
+
+    `path` is as rsync is given it: absolute, or as seen from where the login begins.
+    """
+
+    user: str
+    name: str
+    port: int
+    path: str
+
+    def __str__(self) -> str:
+        path = self.path if self.path.startswith("/") else f"/~/{self.path}"
+        return f"ssh://{self.user}@{_name_and_port(self.name, self.port)}{path}"
+
+
+Target = Union[Receiver, Directory, Remote]
+# For a configuration that names none, which is a fault of its own.
+NOWHERE = Directory(Path("/nowhere"))
+
+
+def parse(text: str) -> Target:
+    """Raises ValueError with what was expected."""
+    receiver, remote = _RECEIVER.fullmatch(text), _REMOTE.fullmatch(text)
+    if receiver:
+        return Receiver(receiver["name"], _port(receiver["port"]))
+    if remote:
+        path = _tidy(remote["path"])
+        path = path[len("/~/") :] if path.startswith("/~/") else path
+        if path == "/~":
+            raise ValueError("a directory below ~, which is where the login begins")
+        return Remote(remote["user"], remote["name"], _port(remote["port"]), path)
+    if _DIRECTORY.fullmatch(text):
+        path = _tidy(text)
+        if path == "/":
+            raise ValueError("a directory below /")
+        return Directory(Path(path))
+    raise ValueError(EXPECTED)
+
+
+def _port(text: str | None) -> int:
+    port = int(text or SSH_PORT)
+    if not 0 < port < 65536:
+        raise ValueError("a port from 1 to 65535")
+    return port
+
+
+def _tidy(path: str) -> str:
+    if ".." in PurePosixPath(path).parts:
+        raise ValueError("a path without ..")
+    return str(PurePosixPath("/", *PurePosixPath(path.lstrip("/")).parts))
+
+
+def _name_and_port(name: str, port: int) -> str:
+    return name if port == SSH_PORT else f"{name}:{port}"
+
+
+def _is_below(place: Path, above: Path) -> bool:
+    return above in place.parents
+
+
+def _literally(place: str) -> str:
+    """A path in a pattern that has a wildcard elsewhere: only there does rsync take a backslash for an escape."""
+    return re.sub(r"([*?\[\\])", r"\\\1", place)

@@ -1,0 +1,53 @@
+"""The way to a receiver: hello, push and report through its gate, over ssh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ebbtide_agent import moments
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.link import Login, World, as_rsync_reads, keep_asking, look_up, ssh_as_one_word
+from ebbtide_agent.host.push import Pass, passes_of
+from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.target import Receiver
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import Hello, Report, bounded, encode_report, parse_hello, parse_report
+
+
+@dataclass(frozen=True)
+class ToReceiver:
+    """One night's way to tonight's receiver."""
+
+    target: Receiver
+    config: Config
+    paths: HostPaths
+    world: World
+
+    @property
+    def login(self) -> Login:
+        config = self.config
+        return Login(self.target.name, self.target.port, config.user, config.key, config.known_hosts)
+
+    def hello(self, until: datetime) -> Hello:
+        """Raises PermanentError when the key we hold is another host's."""
+        hello = parse_hello(keep_asking(self.login, "hello", until, self.world))
+        if hello.host != self.config.host:
+            key, host = self.config.key, self.config.host
+            raise PermanentError(f"the receiver takes the key {key} for {hello.host}'s; HOST is {host}")
+        self.world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
+        return hello
+
+    def passes(self, taken: Survey) -> Iterator[Pass]:
+        return passes_of(self.config, taken, self.paths.nothing)
+
+    def route(self, attempt: int) -> tuple[str, ...]:
+        return "-e", ssh_as_one_word(self.login), f"{as_rsync_reads(look_up(self.login, attempt))}::tree/"
+
+    def deliver(self, hello: Hello, report: Report) -> Report:
+        """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded."""
+        until = max(hello.deadline, self.world.clock() + timedelta(minutes=1))
+        recorded = parse_report(keep_asking(self.login, "report", until, self.world, encode_report(report)))
+        return replace(recorded, problems=bounded(recorded.problems))

@@ -1,0 +1,42 @@
+"""The way to a target: all that tells one kind of target from another. The night is the same for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.push import Pass
+from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.target import Receiver
+from ebbtide_agent.host.to_receiver import ToReceiver
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import Hello, Report
+
+
+class Way(Protocol):
+    """What a night asks of its target, in this order."""
+
+    def hello(self, until: datetime) -> Hello:
+        """Find the target ready: what it calls this night, how its tree was left, until when it may be pushed to.
+
+        Raises Refused, TransientError when nobody was there by `until`, or PermanentError.
+        """
+
+    def passes(self, taken: Survey) -> Iterator[Pass]:
+        """The rsyncs that make its tree equal to ours."""
+
+    def route(self, attempt: int) -> tuple[str, ...]:
+        """What rsync is told to get there, the place last. Raises TransientError while nobody knows where that is."""
+
+    def deliver(self, hello: Hello, report: Report) -> Report:
+        """Have the night recorded, and return it as it was; what is complete must outlast a crash by then."""
+
+
+def way_to(config: Config, paths: HostPaths, world: World) -> Way:
+    target = config.target
+    if isinstance(target, Receiver):
+        return ToReceiver(target, config, paths, world)
+    raise NotImplementedError
