@@ -77,10 +77,9 @@ def load(paths: HostPaths) -> Config:
     return config
 
 
-def find_line(path: Path, pattern: str) -> str:
-    """Where a pattern stands: file and line of the first that decides; the file alone when it is there no more."""
-    standing = (where for where, line in _read_patterns(path, []).items() if line == pattern)
-    return next(standing, str(path))
+def find_line(path: Path, pattern: str) -> str | None:
+    """Where a pattern stands: file and line of the first that decides; None if it does not come from that file."""
+    return next((where for where, line in _read_patterns(path, []).items() if line == pattern), None)
 
 
 def _read_values(path: Path, faults: list[str]) -> dict[str, _Value]:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as some
 
-from ebbtide_agent.__main__ import main
 from ebbtide_agent.host.explain import Explainer, decider_of
 from ebbtide_agent.host.filters import Rule, rules
 from ebbtide_agent.host.rsync_rules import RsyncRules
 from ebbtide_agent.host.selection import Selection, Undecidable
+from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import HostPaths
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_scan import needs_rsync, taken_by_rsync
@@ -208,6 +208,20 @@ def test_what_is_no_entry_of_the_tree_says_why(tmp_path: Path, capsys: pytest.Ca
         f"{tmp_path}/etc: not backed up; it is not below ROOT, which is {tmp_path}/root",
         "/new: not there, would be backed up; nothing excludes it; a directory would not be: "
         "backup_exclude:1: new/ excludes it",
+    ]
+
+
+def test_the_backup_is_no_part_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = a_root(tmp_path)
+    config = f"HOST=us0\nTARGET={root}/srv/backup\nKEEP=7\nROOT={root}\n"
+
+    code, lines = explained(tmp_path, "/srv/backup/2026/x", "/srv/backup/", capsys=capsys, config=config)
+
+    assert code == 1
+    assert lines == [
+        "/srv/backup/2026/x: not there, would not be backed up; /srv/backup/*, what is backed up here "
+        "(TARGET in backup_config), excludes /srv/backup/2026, which it is in",
+        "/srv/backup: not there, would be backed up; nothing excludes it",
     ]
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.__main__ import main
 from ebbtide_agent.commands.preview import SHOWN_PATHS
 from ebbtide_agent.host.outcome import Counts
 from ebbtide_agent.host.preview import Preview, preview
+from ebbtide_agent.host_main import main
 from tests.unit.agent.test_scan import needs_rsync
 from tests.unit.agent.test_survey import Host
 
