@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ebbtide_agent import program
-from ebbtide_agent.commands import explain, run
+from ebbtide_agent.commands import check, explain, run
 
-COMMANDS: tuple[program.Command, ...] = (run, explain)
+COMMANDS: tuple[program.Command, ...] = (run, check, explain)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

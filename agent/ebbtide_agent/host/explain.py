@@ -136,7 +136,7 @@ class Explainer:
             return f"{line}, never backed up of a whole system, excludes{it_is_in}"
         where = find_line(self._paths.exclude, rule.line)
         if where is None:
-            return f"{line}, what is backed up here (TARGET in {self._paths.config}), excludes{it_is_in}"
+            return f"{line}, the backup itself (TARGET in {self._paths.config}), excludes{it_is_in}"
         return f"{where}: {line} excludes{it_is_in}"
 
     def _included(self, rule: Rule | None) -> str:
