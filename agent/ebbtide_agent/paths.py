@@ -38,6 +38,11 @@ class HostPaths:
         return self.state / "last-report.json"
 
     @property
+    def history(self) -> Path:
+        """The reports of the last nights, one a line."""
+        return self.state / "history.jsonl"
+
+    @property
     def index(self) -> Path:
         return self.state / "index"
 

@@ -15,10 +15,10 @@ from typing import Callable
 
 from ebbtide_agent import VERSION, procs
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.files import write_whole
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import progress, scripts, survey
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Counts, Outcome
 from ebbtide_agent.host.push import Watch, push
@@ -26,7 +26,7 @@ from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.way import Way, way_to
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import FAILED, Hello, Report, ScriptResult, bounded, encode_report
+from ebbtide_agent.report import FAILED, Hello, Report, ScriptResult, bounded
 
 Show = Callable[[progress.Progress], None]
 
@@ -55,9 +55,9 @@ def run(night: Night) -> Report:
         hello = way.hello(started + timedelta(seconds=config.wait_seconds))
         outcome, taken = push_if_all_is_well(night, config, way, hello, ran)
         report = compose(config, hello, outcome, ran, started, night.world.clock())
-        write_whole(night.paths.last_report, encode_report(report))
+        remember(night.paths, report, night.world.say)
         recorded = way.deliver(hello, report)
-        write_whole(night.paths.last_report, encode_report(recorded))
+        remember(night.paths, recorded, night.world.say)
         if taken:
             survey.keep(taken, config, night.paths, recorded, night.world.say)
     return recorded
@@ -109,7 +109,7 @@ def outcome_of_places(config: Config) -> Outcome | None:
 def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> Outcome:
     watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
     outcome = push(config, way.route, way.passes(taken), watch)
-    if taken.tally and not taken.course.in_full:
+    if taken.tally and (not taken.course.in_full or not outcome.counts.entries):
         outcome = replace(outcome, counts=counted(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts
     night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
@@ -117,7 +117,7 @@ def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Surve
 
 
 def counted(tally: Tally, bytes_sent: int) -> Counts:
-    """What the tree amounts to, when rsync was shown no more than what changed."""
+    """What the tree amounts to, when rsync was shown no more than what changed, or did not come to its statistics."""
     return Counts(tally.files, tally.entries, tally.size, bytes_sent)
 
 

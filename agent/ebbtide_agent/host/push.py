@@ -114,10 +114,15 @@ def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> 
 
 
 def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> Outcome:
-    """Push, again and again while the connection is what fails, and tell how the last attempt went."""
-    attempt = 0
+    """Push, again and again while the connection is what fails, and tell how the last attempt went.
+
+    Each attempt goes on where the one before was cut off, so what they have sent adds up.
+    """
+    attempt = sent = 0
     while True:
         outcome = _push_once(config, route, what, attempt, watch)
+        sent += outcome.counts.bytes_sent
+        outcome = replace(outcome, counts=replace(outcome.counts, bytes_sent=sent))
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
             return outcome
         try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host.checks.finding import Finding, Scene, ok, warning
+from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, parse_report
 
@@ -18,7 +17,6 @@ _LONG_AGO = timedelta(hours=36)
 # A report may be under way for a while; a clock that is ahead shows at once.
 _CLOCK_BEHIND = timedelta(minutes=15)
 _CLOCK_AHEAD = timedelta(minutes=2)
-_LOCKS = Path("/proc/locks")
 
 
 def find_report(paths: HostPaths) -> Report | None:
@@ -30,20 +28,9 @@ def find_report(paths: HostPaths) -> Report | None:
 
 
 def is_free(scene: Scene) -> Iterator[Finding]:
-    """Looked up, and not tried: whoever tries holds the lock for a moment, and a night that begins then is refused."""
-    holder = _holder_of(scene.paths.lock)
+    holder = holder_of(scene.paths.lock)
     if holder:
         yield warning(f"a backup is under way (process {holder})", "nothing, if it is over before tonight")
-
-
-def _holder_of(lock: Path) -> str | None:
-    try:
-        inode, held = lock.stat().st_ino, _LOCKS.read_text()
-    except OSError:
-        return None
-    # 1: FLOCK  ADVISORY  WRITE 1234 00:2f:5678 0 EOF
-    found = re.search(rf"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+\S+:{inode}\s", held)
-    return found[1] if found else None
 
 
 def was_good(scene: Scene) -> Iterator[Finding]:
