@@ -47,6 +47,11 @@ class HostPaths:
         return self.state / "index.new"
 
     @property
+    def dumps(self) -> Path:
+        """Where scripts leave what is to travel; it is theirs, and never emptied."""
+        return self.state / "dumps"
+
+    @property
     def nothing(self) -> Path:
         """An empty directory."""
         return self.state / "nothing"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ebbtide_agent.procs import Ended
-from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS, worst
 
 VANISHED = 24
 NO_CONNECTION = 10
@@ -40,6 +40,21 @@ class Outcome:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Remark:
+    """Something that rsync knows nothing of: how good it lets the night be at best, and what it is."""
+
+    status: str
+    problem: str
+
+
+def in_view_of(remarks: Sequence[Remark], outcome: Outcome) -> Outcome:
+    """The outcome with what is to be remarked on before its own problems, which may be many."""
+    status = worst(outcome.status, *(remark.status for remark in remarks))
+    problems = (*(remark.problem for remark in remarks), *outcome.problems)
+    return replace(outcome, status=status, problems=problems)
+
+
 def tell(ended: Ended, root: str = "/") -> Outcome:
     """The outcome of one rsync. `root` is the tree's root as rsync was given it."""
     said = ended.err.decode("utf-8", "backslashreplace").splitlines()
@@ -57,11 +72,11 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
 
     The counts are the last one's, but for what was sent.
     """
-    worst = max(outcomes, key=lambda outcome: STATUSES.index(outcome.status))
+    gravest = max(outcomes, key=lambda outcome: STATUSES.index(outcome.status))
     # Nothing moved in the one that failed; before it something did.
-    status = PARTIAL if worst.status == FAILED and len(outcomes) > 1 else worst.status
+    status = PARTIAL if gravest.status == FAILED and len(outcomes) > 1 else gravest.status
     counts = replace(outcomes[-1].counts, bytes_sent=sum(outcome.counts.bytes_sent for outcome in outcomes))
-    return Outcome(status, worst.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
+    return Outcome(status, gravest.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
 
 
 def _status(exit_code: int, said: list[str], root: str) -> str:
