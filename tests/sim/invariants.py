@@ -151,12 +151,14 @@ class Invariants:
         return [each for region in self._regions for each in region.catalog.find_recoveries()]
 
     def _is_good_news(self, closed: list[Run], ping: datetime) -> bool:
-        """Whether the newest run of everyone who had one by then was no failure, and the latest of all was good."""
-        known = sorted(
-            (run for run in closed if run.closed and run.closed <= ping), key=lambda run: (run.closed, run.id)
-        )
-        newest = {run.id.receiver: run for run in known}
-        is_good = bool(known) and known[-1].state is RunState.DONE
+        """Whether the newest run of everyone who had one by then was no failure, and the one that closed last was good.
+
+        A run of a host's own may close after its next one; what became of it then matters no more.
+        """
+        known = [run for run in closed if run.closed and run.closed <= ping]
+        newest = {run.id.receiver: run for run in sorted(known, key=lambda run: (run.id.day, run.id.attempt))}
+        latest = max(newest.values(), key=lambda run: (run.closed, run.id), default=None)
+        is_good = latest is not None and latest.state is RunState.DONE
         return is_good and not any(self.sim.is_failure(run) for run in newest.values())
 
     def _data_volumes(self, receiver: str) -> list[str]:
