@@ -34,6 +34,11 @@ class HostPaths:
         return self.state / "lock"
 
     @property
+    def running(self) -> Path:
+        """There while a run goes on, and after one that was killed."""
+        return self.state / "running"
+
+    @property
     def last_report(self) -> Path:
         return self.state / "last-report.json"
 

@@ -27,6 +27,9 @@ BUILT_IN_EXCLUDES = (
     "/home/*/.cache/*",
     # Our own: as large as a big file, new every night, and of no use on another machine.
     "/var/lib/ebbtide/index*",
+    "/var/lib/ebbtide/contents/*",
+    # Restored, it would speak of a run that came to its end.
+    "/var/lib/ebbtide/running",
 )
 
 

@@ -20,6 +20,7 @@ from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.mark import marked
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.scan import Tally
@@ -48,13 +49,13 @@ def run(night: Night) -> Report:
     not be reached in time; PermanentError when it is not the one we know.
     """
     config = configuration.load(night.paths)
-    with locked(night.paths.lock):
-        started = night.world.clock()
+    started = night.world.clock()
+    with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
         ran = run_scripts(night, config, started)
         way = way_to(config, night.paths, night.world)
         hello = way.hello(started + timedelta(seconds=config.wait_seconds))
         outcome, taken = push_if_all_is_well(night, config, way, hello)
-        outcome = in_view_of(remarks_on(ran, config), outcome)
+        outcome = in_view_of((*of_the_last_run, *remarks_on(ran, config)), outcome)
         report = compose(config, hello, outcome, ran, started, night.world.clock())
         write_whole(night.paths.last_report, encode_report(report))
         recorded = way.deliver(hello, report)
