@@ -19,6 +19,9 @@ FAILED = "failed"
 STATUSES = (COMPLETE, WITH_WARNINGS, PARTIAL, FAILED)
 
 FAKE_SUPER = "fake-super"
+REAL = "real"
+# A tree's generation is drawn anew with every recorded push. As many bits as JSON's numbers hold everywhere.
+GENERATION_BITS = 53
 
 MOST_PROBLEMS = 50
 LONGEST_PROBLEM = 500

@@ -15,7 +15,7 @@ from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import TransientError
-from ebbtide_agent.host.changes import Changes, as_list
+from ebbtide_agent.host.changes import Changes, as_list, with_what_leads_to
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
@@ -89,9 +89,9 @@ def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
     if changes.gone:
         yield Pass((*LISTED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
     changed = [path for path in changes.changed if path != ROOT]
-    yield Pass(_ANEW, config.root, as_list(changed)) if changed else Pass(_ROOT_ALONE, config.root)
+    yield Pass(_ANEW, config.root, as_list(with_what_leads_to(changed))) if changed else Pass(_ROOT_ALONE, config.root)
     if changes.in_place:
-        yield Pass((*_ANEW, IN_PLACE), config.root, as_list(changes.in_place))
+        yield Pass((*_ANEW, IN_PLACE), config.root, as_list(with_what_leads_to(changes.in_place)))
 
 
 def passes_of(config: Config, taken: Survey, nothing: Path) -> Iterator[Pass]:
@@ -110,7 +110,7 @@ def rsync(config: Config, there: tuple[str, ...], what: Pass) -> tuple[str, ...]
     words += ["--modify-window=-1"]
     words += ["--stats", "--no-human-readable", "--info=progress2"]
     words += [f"--bwlimit={config.bandwidth}"] if config.bandwidth else []
-    words += attribute_filters(as_root=os.geteuid() == 0)
+    words += attribute_filters(os.geteuid() == 0, config.target.tree)
     *leading, place = there
     return (*words, *what.words, *leading, f"{str(what.source).rstrip('/')}/", place)
 
