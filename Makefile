@@ -45,8 +45,8 @@ package: $(READY) ## the bundle and the template that would be deployed, accepte
 	@$(BIN)/python -m tools.package build/package
 	@$(BIN)/cfn-lint build/package/sam.json
 
-agent: $(READY) ## the one file that goes onto hosts: build/ebbtide-agent.pyz
-	@$(BIN)/python -m tools.build_agent build/ebbtide-agent.pyz
+agent: $(READY) ## the one file that goes onto hosts: dist/ebbtide-agent
+	@$(BIN)/python -m tools.build_agent hosts dist/ebbtide-agent
 
 setup: $(READY)
 	@./ebbtide sandbox setup
@@ -56,4 +56,4 @@ $(READY): requirements.txt requirements-dev.txt
 	@touch $@
 
 clean: clean-night ## remove the virtual environment and everything built, too
-	@rm -rf $(VENV) build
+	@rm -rf $(VENV) build dist

@@ -80,8 +80,10 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     tree = a_tree(tmp_path)
 
     for host in ("us0", "eu0"):
-        ended = receiver.back_up(host, tree, tmp_path / f"etc-{host}")
+        ended = receiver.back_up(host, tree, tmp_path / f"etc-{host}", "--json")
         assert ended.returncode == 0, ended.stderr + receiver.log()
+        assert json.loads(ended.stdout) == receiver.report(host)
+        assert "ebbtide: complete: " in ended.stderr
     exit_code = receiver.process.wait(30)
 
     assert exit_code == 0, receiver.log()

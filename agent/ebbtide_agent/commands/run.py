@@ -8,9 +8,10 @@ import sys
 from typing import TextIO
 
 from ebbtide_agent import procs
+from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.host import link, night, progress
-from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS
+from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS, encode_report
 
 DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
@@ -29,6 +30,8 @@ It reads four files, and never executes what is in the first three:
                          directory for what is to travel; when one fails the rest is pushed, and the night is partial,
                          or complete with a warning if a line at its top says "# ebbtide: optional"
 
+With --dry-run it shows what would be pushed and deleted now, and does nothing of it.
+
 What changed since the last complete push is found by an index below --state; without it, and once a week, rsync
 compares everything. To have that done tonight, delete /var/lib/ebbtide/index.
 """
@@ -44,16 +47,29 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="auto: a bar on a terminal, lines elsewhere; none: say nothing but faults (default: auto)",
     )
 
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be pushed and deleted now; say hello to nobody"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="the report (or the dry run) on standard output, all else on standard error"
+    )
+
 
 def run(options: argparse.Namespace, here: Here) -> int:
+    if options.dry_run:
+        return preview.show(paths_of(options), here, options.json)
+    screen = sys.stderr if options.json else sys.stdout
+
     def say(line: str) -> None:
         if options.progress != "none":
-            print(f"ebbtide: {line}", flush=True)
+            print(f"ebbtide: {line}", file=screen, flush=True)
 
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
     world = link.World(here.clock, say=say)
-    report = night.run(night.Night(paths_of(options), world, here.environment, _shown_on(sys.stdout, options.progress)))
+    report = night.run(night.Night(paths_of(options), world, here.environment, _shown_on(screen, options.progress)))
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
+    if options.json:
+        print(encode_report(report).decode(), end="")
     for problem in report.problems:
         print(f"ebbtide: {problem}", file=sys.stderr)
     return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3}.get(report.status, 1)

@@ -77,6 +77,11 @@ def load(paths: HostPaths) -> Config:
     return config
 
 
+def find_line(path: Path, pattern: str) -> str | None:
+    """Where a pattern stands: file and line of the first that decides; None if it does not come from that file."""
+    return next((where for where, line in _read_patterns(path, []).items() if line == pattern), None)
+
+
 def _read_values(path: Path, faults: list[str]) -> dict[str, _Value]:
     values: dict[str, _Value] = {}
     for number, line in _lines(path, faults, must_exist=True):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION
@@ -37,16 +38,21 @@ class Survey:
 
 def take(config: Config, paths: HostPaths, generation: int | None, now: datetime, say: Say) -> Survey:
     """Scan the tree and say what the push has to do."""
+    survey = look(config, find_index(paths.index), generation, paths.new_index, now)
+    say(_sentence(survey))
+    return survey
+
+
+def look(config: Config, index: Index | None, generation: int | None, aside: Path, now: datetime) -> Survey:
+    """Scan the tree, write the next index `aside`, and find what a push has to do."""
     settings = settings_of(config, as_root=os.geteuid() == 0)
-    index = find_index(paths.index)
     course = choose(index.header if index else None, generation, settings, now)
     try:
-        survey = _scanned_despite_damage(config, paths, index, course, now)
+        survey = _scanned_despite_damage(config, aside, index, course, now)
     except (Undecidable, OSError) as error:
         with contextlib.suppress(OSError):
-            paths.new_index.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
         survey = Survey(Course(False, True, f"there can be no index: {error}"))
-    say(_sentence(survey))
     full = index.header.full if index and not survey.course.in_full else now
     return Survey(survey.course, survey.tally, survey.changes, settings, full)
 
@@ -67,28 +73,26 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
         say(f"the index was not kept, the next push will be a full one: {error}")
 
 
-def _scanned_despite_damage(
-    config: Config, paths: HostPaths, index: Index | None, course: Course, now: datetime
-) -> Survey:
+def _scanned_despite_damage(config: Config, aside: Path, index: Index | None, course: Course, now: datetime) -> Survey:
     try:
-        return _scanned(config, paths, index if course.by_index else None, course, now)
+        return _scanned(config, aside, index if course.by_index else None, course, now)
     except DamagedIndex as error:
-        return _scanned(config, paths, None, Course(False, True, f"the index is damaged: {error}"), now)
+        return _scanned(config, aside, None, Course(False, True, f"the index is damaged: {error}"), now)
 
 
-def _scanned(config: Config, paths: HostPaths, old: Index | None, course: Course, now: datetime) -> Survey:
+def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now: datetime) -> Survey:
     selection = Selection(rules(config.include, config.exclude, config.whole_system))
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
     tally = Tally()
-    blocks = _written(scan(tree, tally), Writer(paths.new_index))
+    blocks = _written(scan(tree, tally), Writer(aside))
     if old is None:
         for _ in blocks:
             pass
         return Survey(course, tally)
     changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree)
     if changes is not None and course.in_full and not old.header.links_agree:
-        written = Index(paths.new_index, replace(old.header, entries=tally.entries))
+        written = Index(aside, replace(old.header, entries=tally.entries))
         suspects = find_suspects(written.entries, tally.names)
         changes = changes.and_also(suspects) if suspects else changes
     if changes is None:

@@ -1,0 +1,77 @@
+"""What earlier nights say: whether one is still under way, how the last one ended, and whether the clock was right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from ebbtide_agent import moments
+from ebbtide_agent.errors import AgentError
+from ebbtide_agent.host.checks.finding import Finding, Scene, ok, warning
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, parse_report
+
+# A night and a half.
+_LONG_AGO = timedelta(hours=36)
+# A report may be under way for a while; a clock that is ahead shows at once.
+_CLOCK_BEHIND = timedelta(minutes=15)
+_CLOCK_AHEAD = timedelta(minutes=2)
+_LOCKS = Path("/proc/locks")
+
+
+def find_report(paths: HostPaths) -> Report | None:
+    """The last night's report, or None when there is none that can be read."""
+    try:
+        return parse_report(paths.last_report.read_bytes())
+    except (OSError, AgentError):
+        return None
+
+
+def is_free(scene: Scene) -> Iterator[Finding]:
+    """Looked up, and not tried: whoever tries holds the lock for a moment, and a night that begins then is refused."""
+    holder = _holder_of(scene.paths.lock)
+    if holder:
+        yield warning(f"a backup is under way (process {holder})", "nothing, if it is over before tonight")
+
+
+def _holder_of(lock: Path) -> str | None:
+    try:
+        inode, held = lock.stat().st_ino, _LOCKS.read_text()
+    except OSError:
+        return None
+    # 1: FLOCK  ADVISORY  WRITE 1234 00:2f:5678 0 EOF
+    found = re.search(rf"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+\S+:{inode}\s", held)
+    return found[1] if found else None
+
+
+def was_good(scene: Scene) -> Iterator[Finding]:
+    last = find_report(scene.paths)
+    if last is None:
+        yield warning("no night of this host has been reported yet", "ebbtide-agent run, once the rest is in order")
+        return
+    when = f"the last night ended {moments.write(last.finished)}, {last.status}"
+    if last.status not in (COMPLETE, WITH_WARNINGS):
+        yield warning(f"{when}: {last.problems[0] if last.problems else 'it does not say why'}", "ebbtide-agent status")
+    elif scene.now - last.finished > _LONG_AGO:
+        yield warning(f"{when}, and none since", "see why nothing starts the agent, or what its log says")
+    else:
+        yield ok(when)
+
+
+def clock_is_right(scene: Scene) -> Iterator[Finding]:
+    """Against the last moment that another machine's clock told us; nothing is said where there is none."""
+    last = find_report(scene.paths)
+    if last is None or last.receiver is None:
+        return
+    told = last.receiver.received
+    to_do = "set the clock, and see that something keeps it (timedatectl)"
+    if scene.now < told - _CLOCK_AHEAD:
+        yield warning(f"the clock is before {moments.write(told)}, when the receiver had the last report", to_do)
+    elif last.finished - told > _CLOCK_AHEAD:
+        yield warning(f"the clock was {last.finished - told} ahead of the receiver's at the last report", to_do)
+    elif told - last.finished > _CLOCK_BEHIND:
+        yield warning(f"the clock was up to {told - last.finished} behind the receiver's at the last report", to_do)
+    else:
+        yield ok("the clock agreed with the receiver's at the last report")
