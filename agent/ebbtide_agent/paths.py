@@ -34,6 +34,11 @@ class HostPaths:
         return self.state / "lock"
 
     @property
+    def running(self) -> Path:
+        """There while a run goes on, and after one that was killed."""
+        return self.state / "running"
+
+    @property
     def last_report(self) -> Path:
         return self.state / "last-report.json"
 
@@ -60,6 +65,58 @@ class HostPaths:
     def nothing(self) -> Path:
         """An empty directory."""
         return self.state / "nothing"
+
+    @property
+    def target(self) -> Path:
+        """Which directory of this host the last backup went to."""
+        return self.state / "target.json"
+
+    @property
+    def fstab(self) -> Path:
+        return self.etc / "fstab"
+
+
+@dataclass(frozen=True)
+class DirectoryPaths:
+    """The layout of a directory that holds a host's snapshots. What is hidden in it is none of them."""
+
+    path: Path
+
+    @property
+    def mark(self) -> Path:
+        """It says whose snapshots these are."""
+        return self.path / "ebbtide.json"
+
+    def snapshot(self, name: str) -> Path:
+        return self.path / name
+
+    def tree(self, name: str) -> Path:
+        return self.snapshot(name) / "tree"
+
+    def report(self, name: str) -> Path:
+        return self.snapshot(name) / "report.json"
+
+    @property
+    def incomplete(self) -> Path:
+        """What becomes the next snapshot."""
+        return self.path / ".incomplete"
+
+    @property
+    def making(self) -> Path:
+        return self.incomplete / "tree"
+
+    @property
+    def making_report(self) -> Path:
+        return self.incomplete / "report.json"
+
+    @property
+    def before(self) -> Path:
+        """What a full push links to when the index has gone before it."""
+        return self.incomplete / "before"
+
+    @property
+    def expired(self) -> Path:
+        return self.path / ".expired"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ FAILED = "failed"
 STATUSES = (COMPLETE, WITH_WARNINGS, PARTIAL, FAILED)
 
 FAKE_SUPER = "fake-super"
+REAL = "real"
+# A tree's generation is drawn anew with every recorded push. As many bits as JSON's numbers hold everywhere.
+GENERATION_BITS = 53
 
 MOST_PROBLEMS = 50
 LONGEST_PROBLEM = 500
@@ -42,12 +45,13 @@ class Hello:
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """One executable of /etc/backupscripts, and the end of what it printed."""
+    """One script of /etc/backupscripts, and the end of what it printed. `required`: without it the night is partial."""
 
     name: str
     exit_code: int
     seconds: float
     output: str
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def _script(values: Any) -> ScriptResult:
         **_texts(what, values, "name", "output"),
         exit_code=_count(what, values, "exit_code"),
         seconds=_real(what, values, "seconds"),
+        required=bool(field(what, values, "required", bool)) if "required" in values else True,
     )
 
 

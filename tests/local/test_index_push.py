@@ -32,6 +32,7 @@ from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, FAKE_SUPER, PARTIAL, WITH_WARNINGS, Hello, Received, Report, parse_report
 from ebbtide_agent.walk import walk
+from ebbtide_console.sandbox import awkward
 from tests.local.edits import EDITS, Editor, plant, take_the_place
 from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, wait_until
 
@@ -165,6 +166,7 @@ def assert_same(got: dict[bytes, object], expected: dict[bytes, object]) -> None
 
 @settings(max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(nights=_NIGHTS)
+@example(nights=[[("set_acl", 75, 125), ("move_over", 489, 87)], [("set_acl", 56, 406)]])
 @example(nights=[[(name, number * 37, number * 11 + 1) for number, name in enumerate(sorted(EDITS))]])
 @example(nights=[[("break_link", number, 0) for number in range(0, 9, 2)], [("change_owner", n, n) for n in range(30)]])
 def test_after_a_push_by_the_index_the_store_is_what_a_full_one_makes_of_an_empty_one(
@@ -219,6 +221,16 @@ def test_what_stayed_linked_and_nobody_touched_is_mended_by_the_weekly_push(host
 
     assert (outcome.status, taken.course.in_full) == (COMPLETE, True)
     assert_same(stored(store), host.expected())
+
+
+def test_what_no_attribute_may_be_named_does_not_travel_with_a_directory_on_the_way(host: Host) -> None:
+    os.setxattr(host.tree / "d", "user.rsync.security.capability", awkward.capability(awkward.CAP_NET_RAW))
+    host.back_up()
+    (host.tree / "d/two").write_bytes(b"changed")
+
+    host.back_up()
+
+    assert not [name for name in os.listxattr(host.receiver.tree("us0") / "d") if "capability" in name]
 
 
 @pytest.mark.fault("H9", lacks="a checksum sample, for what changed and kept its change time, too")

@@ -353,7 +353,7 @@ def test_at_the_deadline_it_releases_without_those_that_did_not_report(aws: Aws,
 
 @pytest.mark.fault("H2")
 @each(CONFINED)
-def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, tmp_path: Path) -> None:
+def test_a_script_that_fails_makes_the_night_partial_and_the_rest_is_pushed(receiver: Receiver, tmp_path: Path) -> None:
     scripts = tmp_path / "etc/backupscripts"
     scripts.mkdir(parents=True)
     (scripts / "10-dump").write_text("#!/bin/sh\necho disk full >&2\nexit 3\n")
@@ -362,10 +362,11 @@ def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, 
     ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
 
     report = receiver.report("us0")
-    assert ended.returncode == 1
-    assert report and report["status"] == "failed" and "10-dump" in report["problems"][0]
+    assert ended.returncode == 3
+    assert report and report["status"] == "partial" and "10-dump" in report["problems"][0]
     assert report["scripts"][0]["output"] == "disk full\n"
-    assert list(receiver.tree("us0").iterdir()) == []
+    assert report["receiver"]["manifest"] is None
+    assert (receiver.tree("us0") / "file").exists()
 
 
 @pytest.mark.fault("N7")

@@ -29,7 +29,9 @@ It reads four files, and never executes what is in the first three:
                          WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
-  /etc/backupscripts/    executables [0-9][0-9]*, run first; one that fails ends the night before the push
+  /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a
+                         directory for what is to travel; when one fails the rest is pushed, and the night is partial,
+                         or complete with a warning if a line at its top says "# ebbtide: optional"
 
 With --dry-run it shows what would be pushed and deleted now, and does nothing of it.
 

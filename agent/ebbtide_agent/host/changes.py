@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import stat
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Callable
 
-from ebbtide_agent.host.index import COMPARED, STAT, Record, is_settled, walk_key
+from ebbtide_agent.host.index import STAT, Block, Entry, is_settled, walk_key
 
 # From here on a changed file is written in place: what a night dirties on the volume is what a snapshot costs.
 LARGE_BYTES = 16 << 20
+_SLASH = ord("/")
 # Beyond this a full push is quicker, and rewrites less.
 MOST_CHANGES = 200_000
 
 # Names of files by device and inode.
 Names = Mapping[tuple[int, int], list[bytes]]
-_Pairs = Iterator[tuple[bytes, "bytes | None", "bytes | None"]]
+_Pairs = Iterator[tuple["Entry | None", "Entry | None"]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class _Stat:
     inode: tuple[int, int]
 
 
-def find_changes(old: Iterable[Record], new: Iterable[Record], names: Names, links_agree: bool) -> Changes | None:
+def find_changes(old: Iterable[Block], new: Iterable[Block], names: Names, links_agree: bool) -> Changes | None:
     """The changes from `old` to `new`, both in the order of a walk; None when there are too many to list.
 
     `new` is read to its end whatever comes; only then `names` must hold the names of every file with several links.
@@ -60,37 +62,37 @@ def find_changes(old: Iterable[Record], new: Iterable[Record], names: Names, lin
     a name that is still linked over there would change with the other.
     """
     listing = _Listing(links_agree)
-    for path, before, after in _side_by_side(iter(old), iter(new)):
+    for before, after in _side_by_side(_Before(iter(old)), new):
         if len(listing.gone) + len(listing.changed) <= MOST_CHANGES:
-            listing.add(path, before, after)
+            listing.add(before, after)
     listing.complete_groups(names)
     total = len(listing.gone) + len(listing.changed) + len(listing.in_place)
     return listing.get() if total <= MOST_CHANGES else None
 
 
-def find_suspects(read: Callable[[], Iterable[Record]], names: Names) -> Changes | None:
+def find_suspects(read: Callable[[], Iterable[Entry]], names: Names) -> Changes | None:
     """What may be linked over there and is not here, to be pushed anew; None when it is too much to list.
 
     A full push finds a file in order that has the size and time it should, and so leaves two names linked that here
-    are two files, if those are the same in both. `read` reads the records of the scan, twice.
+    are two files, if those are the same in both. `read` reads the entries of the scan, twice.
     """
-    common = _found_twice(_look(packed) for path, packed in read() if _is_first_name(path, packed, names))
-    suspects = [(path, packed) for path, packed in read() if _look(packed) in common]
+    common = _found_twice(_look(entry) for entry in read() if _is_first_name(entry, names))
+    suspects = [entry for entry in read() if _look(entry) in common]
     if len(suspects) > MOST_CHANGES:
         return None
-    gone = tuple(path for path, packed in suspects if _read(packed).kind != stat.S_IFREG)
-    return Changes(gone, tuple(path for path, _ in suspects), ())
+    gone = tuple(entry.path for entry in suspects if _read(entry).kind != stat.S_IFREG)
+    return Changes(gone, tuple(entry.path for entry in suspects), ())
 
 
-def _is_first_name(path: bytes, packed: bytes, names: Names) -> bool:
+def _is_first_name(entry: Entry, names: Names) -> bool:
     """Whether an entry counts as a file; a directory never does, nor does another name of the same file."""
-    entry = _read(packed)
-    return entry.kind != stat.S_IFDIR and names.get(entry.inode, [path])[0] == path
+    read = _read(entry)
+    return read.kind != stat.S_IFDIR and names.get(read.inode, [entry.path])[0] == entry.path
 
 
-def _look(packed: bytes) -> int:
+def _look(entry: Entry) -> int:
     """A number that two files share if rsync takes them for the same."""
-    mode, _, _, _, size, mtime, _, _, _ = STAT.unpack(packed)
+    mode, _, _, _, size, mtime, _, _ = STAT.unpack(entry.stat)
     return hash((stat.S_IFMT(mode), size, mtime))
 
 
@@ -108,14 +110,15 @@ class _Listing:
         self.in_place: dict[bytes, None] = {}
         self._links_agree = links_agree
         self._groups: dict[tuple[int, int], int] = {}
-        self._gone_top: bytes | None = None
+        self._gone_directories: set[bytes] = set()
 
-    def add(self, path: bytes, before: bytes | None, after: bytes | None) -> None:
-        old, new = (None if packed is None else _read(packed) for packed in (before, after))
-        if old and (new is None or _must_go(old, new)):
-            self._delete(path, old)
-        if new is None:
+    def add(self, before: Entry | None, after: Entry | None) -> None:
+        old, new = (None if entry is None else _read(entry) for entry in (before, after))
+        if before and old and (new is None or _must_go(old, new)):
+            self._delete(before.path, old)
+        if after is None or new is None:
             return
+        path = after.path
         if self._links_agree and old and _may_change_in_place(old, new):
             self.in_place[path] = None
             return
@@ -137,11 +140,10 @@ class _Listing:
 
     def _delete(self, path: bytes, old: _Stat) -> None:
         """Of a subtree only its top: rsync fails over a member that went with it."""
-        if self._gone_top is not None and path.startswith(self._gone_top):
-            return
-        self.gone[path] = None
+        if path.rpartition(b"/")[0] not in self._gone_directories:
+            self.gone[path] = None
         if old.kind == stat.S_IFDIR:
-            self._gone_top = path + b"/"
+            self._gone_directories.add(path)
 
 
 def _must_go(old: _Stat, new: _Stat) -> bool:
@@ -154,27 +156,65 @@ def _may_change_in_place(old: _Stat, new: _Stat) -> bool:
     return new.size >= LARGE_BYTES and all(each.kind == stat.S_IFREG and each.links == 1 for each in both)
 
 
-def _read(packed: bytes) -> _Stat:
-    mode, _, _, links, size, _, _, inode, device = STAT.unpack(packed)
-    return _Stat(stat.S_IFMT(mode), links, size, (device, inode))
+def _read(entry: Entry) -> _Stat:
+    mode, _, _, links, size, _, _, inode = STAT.unpack(entry.stat)
+    return _Stat(stat.S_IFMT(mode), links, size, (entry.device, inode))
 
 
-def _side_by_side(old: Iterator[Record], new: Iterator[Record]) -> _Pairs:
-    """Each path whose entry is not the same in both, with its packed stat in the old and in the new."""
-    before = next(old, None)
-    for path, after in new:
-        while before and before[0] != path and walk_key(before[0]) < walk_key(path):
-            yield before[0], before[1], None
-            before = next(old, None)
-        if before and before[0] == path:
-            if before[1][COMPARED] != after[COMPARED] or not is_settled(after):
-                yield path, before[1], after
-            before = next(old, None)
-        else:
-            yield path, None, after
-    while before:
-        yield before[0], before[1], None
-        before = next(old, None)
+class _Before:
+    """The old index while it is read: the next block as long as nothing of it was taken, and the next entry."""
+
+    def __init__(self, blocks: Iterator[Block]) -> None:
+        self._blocks = blocks
+        self._entries: deque[Entry] = deque()
+        self.block = next(blocks, None)
+
+    def skip_block(self) -> None:
+        self.block = next(self._blocks, None)
+        self._entries.clear()
+
+    def entry(self) -> Entry | None:
+        if not self._entries and self.block:
+            self._entries.extend(self.block.entries())
+        return self._entries[0] if self._entries else None
+
+    def take(self) -> Entry | None:
+        """The entry after this one."""
+        self._entries.popleft()
+        self.block = None if self._entries else next(self._blocks, None)
+        return self.entry()
+
+
+def _side_by_side(old: _Before, new: Iterable[Block]) -> _Pairs:
+    """Each entry that is not the same in both: what it was, and what it is."""
+    for block in new:
+        if old.block and block.is_as(old.block):
+            old.skip_block()
+            continue
+        for after in block.entries():
+            before = old.entry()
+            while before and before.path != after.path and walk_key(before.path) < walk_key(after.path):
+                yield before, None
+                before = old.take()
+            if before is None or before.path != after.path:
+                yield None, after
+                continue
+            if before.stat != after.stat or not is_settled(after.stat):
+                yield before, after
+            old.take()
+    while before := old.entry():
+        yield before, None
+        old.take()
+
+
+def with_what_leads_to(paths: Iterable[bytes]) -> list[bytes]:
+    """The paths and every directory above them but the root, each before what is in it.
+
+    Named, a directory comes with the attributes that are to travel; rsync (3.5.0) sends all of them of one that is only
+    implied, and over there the kernel's own ACL then takes the place of the one that a restore can read.
+    """
+    above = {path[:at] for path in paths for at in range(1, len(path)) if path[at] == _SLASH}
+    return sorted(above.union(paths), key=walk_key)
 
 
 def as_list(paths: Iterable[bytes]) -> bytes:

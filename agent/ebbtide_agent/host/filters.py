@@ -8,6 +8,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from ebbtide_agent.report import REAL
+
 EVERYTHING = "/"
 
 
@@ -57,6 +59,9 @@ BUILT_IN_EXCLUDES = (
     "/home/*/.cache/*",
     # Our own: as large as a big file, new every night, and of no use on another machine.
     "/var/lib/ebbtide/index*",
+    "/var/lib/ebbtide/contents/*",
+    # Restored, it would speak of a run that came to its end.
+    "/var/lib/ebbtide/running",
 )
 
 
@@ -66,10 +71,14 @@ NEVER_TRAVEL = ("user.rsync.*", "system.*")
 ONLY_ROOTS = ("security.*", "trusted.*")
 
 
-def attribute_filters(as_root: bool) -> list[str]:
-    """rsync's arguments on extended attributes: for the sender alone, so that what is gone here goes there."""
+def attribute_filters(as_root: bool, tree: str) -> list[str]:
+    """rsync's arguments on extended attributes: for the sender alone, so that what is gone here goes there.
+
+    For both sides where the tree is a real one: there rsync would take an ACL, which it has set by itself, for an
+    attribute that is gone here, and remove it.
+    """
     names = NEVER_TRAVEL if as_root else (*NEVER_TRAVEL, *ONLY_ROOTS)
-    return [f"--filter=-xs {name}" for name in names]
+    return [f"--filter=-x{'rs' if tree == REAL else 's'} {name}" for name in names]
 
 
 def hidden_by(place: str) -> str | None:

@@ -1,7 +1,8 @@
 """The index: what the last complete push left in the receiver's tree, a compact file read and written as a stream.
 
-A header of fixed length in JSON, then the records, compressed, in the order of a walk: a directory before what is in
-it, and the names of a directory sorted. A record is a path and one packed stat; memory does not grow with the tree.
+A header of fixed length in JSON, then blocks, compressed, in the order of a walk: the entries of one directory by name,
+then those of each directory in it. A directory that did not change is two equal blocks. Memory does not grow with the
+tree: a directory of very many entries has several blocks.
 """
 
 from __future__ import annotations
@@ -12,34 +13,73 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.shapes import decode, encode, field
 
-# A path within the tree and its packed stat. The root's path is empty.
-Record = tuple[bytes, bytes]
 ROOT = b""
 
-# mode, uid, gid, links, size, mtime, ctime, inode, device; times in nanoseconds.
-STAT = struct.Struct("<IIIIQqqQQ")
-# A device has another number after some reboots; the change time and the inode say enough.
-COMPARED = slice(0, STAT.size - 8)
+# mode, uid, gid, links, size, mtime, ctime, inode; times in nanoseconds.
+STAT = struct.Struct("<IIIIQqqQ")
 _CTIME = slice(32, 40)
 # Instead of a change time so young that the next change could fall into the same tick of the clock.
 TOO_YOUNG = 0
 _TOO_YOUNG = struct.pack("<q", TOO_YOUNG)
 
-# What a path has in common with the one before, and how much more follows.
-_FRONT = struct.Struct("<HH")
+MOST_ENTRIES_OF_A_BLOCK = 4096
+
+# How many entries a block has, and how many bytes its directory, its names and its devices.
+_FRONT = struct.Struct("<IIII")
+DEVICE = struct.Struct("<Q")
 _HEADER_BYTES = 1024
 _CHUNK = 1 << 18
-_FLUSH_RECORDS = 4096
+_FLUSH_BYTES = 1 << 18
 _LEVEL = 1
 # In this order "a", "a/b", "a.b" are sorted as a walk meets them.
 _AS_WALKED = bytes.maketrans(b"/", b"\0")
+
+
+class Entry(NamedTuple):
+    """One entry: its path within the tree (the root's is empty), its packed stat, and the device it is on."""
+
+    path: bytes
+    stat: bytes
+    device: int
+
+
+class Block(NamedTuple):
+    """Entries of one directory in the order of their names. The root itself is the nameless entry of the directory "".
+
+    `names` have a NUL between them, `stats` follow each other, `devices` is one for all or one for each entry: a device
+    has another number after some reboots, so that the stats alone tell what changed. `settled`: no entry is too young.
+    """
+
+    directory: bytes
+    names: bytes
+    stats: bytes
+    devices: bytes
+    settled: bool = True
+
+    def is_as(self, before: Block) -> bool:
+        """Whether every entry is what it was."""
+        return self.settled and self[:3] == before[:3]
+
+    def entries(self) -> Iterator[Entry]:
+        prefix = self.directory + b"/" if self.directory else b""
+        stats = (self.stats[at : at + STAT.size] for at in range(0, len(self.stats), STAT.size))
+        devices = [device for (device,) in DEVICE.iter_unpack(self.devices)]
+        each = devices if len(devices) > 1 else repeat(devices[0])
+        for name, stat, device in zip(self.names.split(b"\0"), stats, each):
+            yield Entry(prefix + name, stat, device)
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        """Blocks and entries in order have ascending keys; a block's is its first entry's."""
+        return self.directory.translate(_AS_WALKED), self.names.partition(b"\0")[0]
 
 
 class DamagedIndex(Exception):
@@ -68,14 +108,17 @@ class Index:
     path: Path
     header: Header
 
-    def records(self) -> Iterator[Record]:
-        """Every record in order. Raises DamagedIndex, at the latest in the end."""
+    def blocks(self) -> Iterator[Block]:
+        """Every block in order. Raises DamagedIndex, at the latest in the end."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(_HEADER_BYTES)
                 yield from _unpacked(file, self.header.entries)
         except (OSError, zlib.error, struct.error) as error:
             raise DamagedIndex(f"{self.path}: {error}") from error
+
+    def entries(self) -> Iterator[Entry]:
+        return (entry for block in self.blocks() for entry in block.entries())
 
 
 def find_index(path: Path) -> Index | None:
@@ -88,7 +131,7 @@ def find_index(path: Path) -> Index | None:
 
 
 class Writer:
-    """Writes a new index next to the committed one. To be given records in the order of a walk."""
+    """Writes a new index next to the committed one. To be given blocks in the order of a walk."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -97,18 +140,19 @@ class Writer:
         self._file: IO[bytes] = os.fdopen(descriptor, "wb")
         self._file.write(b" " * _HEADER_BYTES)
         self._packer = zlib.compressobj(_LEVEL)
-        self._waiting: list[bytes] = []
-        self._last = ROOT
+        self._waiting = bytearray()
+        self._last: tuple[bytes, bytes] | None = None
         self.entries = 0
 
-    def add(self, path: bytes, stat: bytes) -> None:
-        shared = path.rfind(b"/") + 1
-        if (self._last + b"/")[:shared] != path[:shared]:
-            raise ValueError(f"{path!r} does not follow {self._last!r} in a walk")
-        self._waiting += (_FRONT.pack(shared, len(path) - shared), path[shared:], stat)
-        self._last = path
-        self.entries += 1
-        if self.entries % _FLUSH_RECORDS == 0:
+    def add(self, block: Block) -> None:
+        if self._last is not None and block.key <= self._last:
+            raise ValueError(f"a block of {block.directory!r} does not follow one of {self._last[0]!r} in a walk")
+        self._last = block.key
+        entries = len(block.stats) // STAT.size
+        self.entries += entries
+        self._waiting += _FRONT.pack(entries, len(block.directory), len(block.names), len(block.devices))
+        self._waiting += b"".join(block[:4])
+        if len(self._waiting) >= _FLUSH_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -117,7 +161,7 @@ class Writer:
         self._file.close()
 
     def _flush(self) -> None:
-        self._file.write(self._packer.compress(b"".join(self._waiting)))
+        self._file.write(self._packer.compress(self._waiting))
         self._waiting.clear()
 
 
@@ -131,9 +175,10 @@ def commit(written: Path, path: Path, header: Header) -> None:
     written.replace(path)
 
 
-def walk_key(path: bytes) -> bytes:
-    """Two paths compare by this key as a walk meets them."""
-    return path.translate(_AS_WALKED)
+def walk_key(path: bytes) -> tuple[bytes, bytes]:
+    """Two paths compare by this key as their entries follow each other."""
+    directory, _, name = path.rpartition(b"/")
+    return directory.translate(_AS_WALKED), name
 
 
 def is_settled(stat: bytes) -> bool:
@@ -141,26 +186,30 @@ def is_settled(stat: bytes) -> bool:
     return stat[_CTIME] != _TOO_YOUNG
 
 
-def _unpacked(file: IO[bytes], entries: int) -> Iterator[Record]:
+def _unpacked(file: IO[bytes], entries: int) -> Iterator[Block]:
     unpacker = zlib.decompressobj()
-    front, stat_size, front_size = _FRONT.unpack_from, STAT.size, _FRONT.size
-    last, rest, count = ROOT, b"", 0
+    rest, count = b"", 0
     while chunk := file.read(_CHUNK):
         buffer = rest + unpacker.decompress(chunk)
-        at, end = 0, len(buffer)
-        while at + front_size <= end:
-            shared, more = front(buffer, at)
-            name = at + front_size
-            stat = name + more
-            if stat + stat_size > end:
+        at = 0
+        while at + _FRONT.size <= len(buffer):
+            number, *lengths = _FRONT.unpack_from(buffer, at)
+            directory = at + _FRONT.size
+            names = directory + lengths[0]
+            stats = names + lengths[1]
+            devices = stats + number * STAT.size
+            end = devices + lengths[2]
+            if end > len(buffer):
                 break
-            last = (last + b"/")[:shared] + buffer[name:stat]
-            at = stat + stat_size
-            count += 1
-            yield last, buffer[stat:at]
+            block = Block(buffer[directory:names], buffer[names:stats], buffer[stats:devices], buffer[devices:end])
+            if block.names.count(b"\0") + 1 != number or lengths[2] not in (DEVICE.size, number * DEVICE.size):
+                raise DamagedIndex(f"{file.name} has a block of {number} entries that does not hold them")
+            count += number
+            at = end
+            yield block
         rest = buffer[at:]
     if not unpacker.eof or rest or count != entries:
-        raise DamagedIndex(f"{file.name} holds {count} whole records of {entries}")
+        raise DamagedIndex(f"{file.name} holds {count} whole entries of {entries}")
 
 
 def _parse_header(what: str, text: bytes) -> Header:

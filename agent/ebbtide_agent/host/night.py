@@ -20,7 +20,8 @@ from ebbtide_agent.host import progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.outcome import Counts, Outcome
+from ebbtide_agent.host.mark import marked
+from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
@@ -48,12 +49,13 @@ def run(night: Night) -> Report:
     not be reached in time; PermanentError when it is not the one we know.
     """
     config = configuration.load(night.paths)
-    with locked(night.paths.lock):
-        started = night.world.clock()
-        ran = run_scripts(night, config)
+    started = night.world.clock()
+    with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
+        ran = run_scripts(night, config, started)
         way = way_to(config, night.paths, night.world)
         hello = way.hello(started + timedelta(seconds=config.wait_seconds))
-        outcome, taken = push_if_all_is_well(night, config, way, hello, ran)
+        outcome, taken = push_if_all_is_well(night, config, way, hello)
+        outcome = in_view_of((*of_the_last_run, *remarks_on(ran, config)), outcome)
         report = compose(config, hello, outcome, ran, started, night.world.clock())
         remember(night.paths, report, night.world.say)
         recorded = way.deliver(hello, report)
@@ -75,25 +77,23 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def run_scripts(night: Night, config: Config) -> tuple[ScriptResult, ...]:
+def run_scripts(night: Night, config: Config, started: datetime) -> tuple[ScriptResult, ...]:
     ran = []
-    for result in scripts.run_all(night.paths.scripts, config.script_seconds):
+    environment = scripts.environment(config.host, started, night.paths.dumps)
+    for result in scripts.run_all(night.paths.scripts, config.script_seconds, environment):
         night.world.say(f"script {result.name}: exit code {result.exit_code}, {result.seconds} s")
         ran.append(result)
     return tuple(ran)
 
 
-def outcome_of_scripts(ran: tuple[ScriptResult, ...], config: Config) -> Outcome | None:
-    """The night's outcome when a script failed: nothing is pushed then."""
-    failed = [said for said in (scripts.problem(result, config.script_seconds) for result in ran) if said]
-    return Outcome(FAILED, 1, Counts(), tuple(failed)) if failed else None
+def remarks_on(ran: tuple[ScriptResult, ...], config: Config) -> tuple[Remark, ...]:
+    found = (scripts.find_remark(result, config.script_seconds) for result in ran)
+    return tuple(remark for remark in found if remark)
 
 
-def push_if_all_is_well(
-    night: Night, config: Config, way: Way, hello: Hello, ran: tuple[ScriptResult, ...]
-) -> tuple[Outcome, Survey | None]:
+def push_if_all_is_well(night: Night, config: Config, way: Way, hello: Hello) -> tuple[Outcome, Survey | None]:
     """What came of the push, and the survey that becomes the index once that is recorded."""
-    stopped = outcome_of_scripts(ran, config) or outcome_of_places(config)
+    stopped = outcome_of_places(config)
     if stopped:
         return stopped, None
     taken = survey.take(config, night.paths, hello.generation, night.world.clock(), night.world.say)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ebbtide_agent.host.index import ROOT, STAT, TOO_YOUNG, Record
+from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block, is_settled
 from ebbtide_agent.host.selection import Selection, Undecidable
 
 # A change in the same tick of the clock leaves no trace, and neither does one through a memory map until the kernel has
@@ -26,6 +26,9 @@ _ALWAYS_YOUNG = ("exfat", "msdos", "vfat")
 _FOR_EVER_NS = -(1 << 62)
 _MOUNTS = "/proc/self/mountinfo"
 
+# A name in a directory, and what lstat says of it.
+_Found = tuple[bytes, os.stat_result]
+
 
 @dataclass
 class Tally:
@@ -36,6 +39,27 @@ class Tally:
     size: int = 0
     linked_names: int = 0
     names: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
+
+    def add(self, prefix: bytes, found: Iterable[_Found]) -> None:
+        """Count entries of one directory. Raises Undecidable when there are too many names to keep."""
+        for name, entry in found:
+            self.entries += 1
+            mode = entry.st_mode
+            if stat.S_ISDIR(mode):
+                continue
+            if stat.S_ISREG(mode):
+                self.files += 1
+                self.size += entry.st_size
+            elif stat.S_ISLNK(mode):
+                self.size += entry.st_size
+            if entry.st_nlink > 1:
+                self._add_name(prefix + name, entry)
+
+    def _add_name(self, path: bytes, entry: os.stat_result) -> None:
+        self.linked_names += 1
+        if self.linked_names > MOST_LINKED_NAMES:
+            raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
+        self.names.setdefault((entry.st_dev, entry.st_ino), []).append(path)
 
     def groups(self) -> Iterator[list[bytes]]:
         """The names of each file that has several of them in the tree."""
@@ -52,81 +76,109 @@ class Tree:
     young_ns: int
 
 
-def scan(tree: Tree, tally: Tally) -> Iterator[Record]:
+def scan(tree: Tree, tally: Tally) -> Iterator[Block]:
     """Every entry that travels, the root first. What goes away meanwhile is not there.
 
     Raises Undecidable when only a full push can tell what is in the tree.
     """
     # The root may be a link to the directory that is meant.
     top = os.lstat(tree.root + b"/.")
-    ages = _Ages(tree.young_ns)
-    yield _record(ROOT, top, ages.young_ns(top.st_dev, tree.root), tally)
-    pending = [(ROOT, _names(tree.root))]
-    while pending:
-        prefix, names = pending[-1]
-        if not names:
-            pending.pop()
-            continue
-        path = prefix + names.pop()
-        where = tree.root + b"/" + path
-        found = _find(path, where, tree.selection)
-        if found is None:
-            continue
-        is_directory = stat.S_ISDIR(found.st_mode)
-        is_outside = is_directory and tree.one_file_system and found.st_dev != top.st_dev
-        young_ns = _FOR_EVER_NS if is_outside else ages.young_ns(found.st_dev, where)
-        yield _record(path, found, young_ns, tally)
-        if is_directory and not is_outside:
-            pending.append((path + b"/", _names(where)))
+    walk = _Walk(tree, tally, top.st_dev)
+    yield walk.block(ROOT, [(ROOT, top)])
+    while walk.pending:
+        yield from walk.blocks_of(walk.pending.pop())
 
 
-def _find(path: bytes, where: bytes, selection: Selection) -> os.stat_result | None:
-    """The entry as it is now, or None when it is gone or does not travel."""
-    try:
-        found = os.lstat(where)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if selection.takes(path, True) or selection.takes(path, False):
-            raise Undecidable(f"{os.fsdecode(where)} cannot be looked at: {error.strerror}") from error
-        return None
-    return found if selection.takes(path, stat.S_ISDIR(found.st_mode)) else None
+class _Walk:
+    """Goes from directory to directory; those that are still to be visited are pending, the next one last."""
+
+    def __init__(self, tree: Tree, tally: Tally, top_device: int) -> None:
+        self.pending = [ROOT]
+        self._tree = tree
+        self._tally = tally
+        self._top_device = top_device
+        self._ages = _Ages(tree.young_ns)
+
+    def blocks_of(self, directory: bytes) -> Iterator[Block]:
+        prefix = directory + b"/" if directory else b""
+        within: list[bytes] = []
+        for names in _in_parts(_names(self._tree.root + b"/" + directory)):
+            found = self._find(prefix, names)
+            if found:
+                yield self.block(directory, found)
+            within += [prefix + name for name, entry in found if self._is_to_be_visited(entry)]
+        within.reverse()
+        self.pending += within
+
+    def _find(self, prefix: bytes, names: list[bytes]) -> list[_Found]:
+        """Of these names those that are there and travel, each with what lstat says of it."""
+        root, takes = self._tree.root + b"/", self._tree.selection.takes
+        found = []
+        for name in names:
+            path = prefix + name
+            try:
+                entry = os.lstat(root + path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if takes(path, True) or takes(path, False):
+                    raise Undecidable(f"{os.fsdecode(root + path)} cannot be looked at: {error.strerror}") from error
+                continue
+            if takes(path, stat.S_ISDIR(entry.st_mode)):
+                found.append((name, entry))
+        return found
+
+    def _is_to_be_visited(self, entry: os.stat_result) -> bool:
+        return stat.S_ISDIR(entry.st_mode) and not self._is_outside(entry)
+
+    def _is_outside(self, directory: os.stat_result) -> bool:
+        return self._tree.one_file_system and directory.st_dev != self._top_device
+
+    def block(self, directory: bytes, found: list[_Found]) -> Block:
+        """What the index keeps of these entries, which are counted."""
+        prefix = directory + b"/" if directory else b""
+        self._tally.add(prefix, found)
+        some_name = {entry.st_dev: name for name, entry in found}
+        young = {device: self._young_ns(device, prefix + name) for device, name in some_name.items()}
+        stats = [_packed(entry, young[entry.st_dev]) for _, entry in found]
+        devices = some_name if len(some_name) == 1 else [entry.st_dev for _, entry in found]
+        return Block(
+            directory,
+            names=b"\0".join([name for name, _ in found]),
+            stats=b"".join(stats),
+            devices=b"".join(map(DEVICE.pack, devices)),
+            settled=all(map(is_settled, stats)),
+        )
+
+    def _young_ns(self, device: int, path: bytes) -> int:
+        """What is mounted here and does not travel may be of any age."""
+        if self._tree.one_file_system and device != self._top_device:
+            return _FOR_EVER_NS
+        return self._ages.young_ns(device, self._tree.root + b"/" + path)
 
 
-def _record(path: bytes, found: os.stat_result, young_ns: int, tally: Tally) -> Record:
-    mode, changed, links = found.st_mode, found.st_ctime_ns, found.st_nlink
-    tally.entries += 1
-    if stat.S_ISREG(mode):
-        tally.files += 1
-        tally.size += found.st_size
-    elif stat.S_ISLNK(mode):
-        tally.size += found.st_size
-    if links > 1 and not stat.S_ISDIR(mode):
-        _add_name(path, found, tally)
-    return path, STAT.pack(
-        mode,
-        found.st_uid,
-        found.st_gid,
-        min(links, 0xFFFFFFFF),
-        found.st_size,
-        found.st_mtime_ns,
+def _packed(entry: os.stat_result, young_ns: int) -> bytes:
+    changed = entry.st_ctime_ns
+    return STAT.pack(
+        entry.st_mode,
+        entry.st_uid,
+        entry.st_gid,
+        min(entry.st_nlink, 0xFFFFFFFF),
+        entry.st_size,
+        entry.st_mtime_ns,
         TOO_YOUNG if changed >= young_ns else changed,
-        found.st_ino,
-        found.st_dev,
+        entry.st_ino,
     )
 
 
-def _add_name(path: bytes, found: os.stat_result, tally: Tally) -> None:
-    tally.linked_names += 1
-    if tally.linked_names > MOST_LINKED_NAMES:
-        raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
-    tally.names.setdefault((found.st_dev, found.st_ino), []).append(path)
+def _in_parts(names: list[bytes]) -> Iterator[list[bytes]]:
+    return (names[at : at + MOST_ENTRIES_OF_A_BLOCK] for at in range(0, len(names), MOST_ENTRIES_OF_A_BLOCK))
 
 
 def _names(where: bytes) -> list[bytes]:
-    """The names in a directory, the first one last."""
+    """The names in a directory, in order."""
     try:
-        return sorted(os.listdir(where), reverse=True)  # noqa: PTH208 - names are bytes, and no object for each
+        return sorted(os.listdir(where))  # noqa: PTH208 - names are bytes, and no object for each
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

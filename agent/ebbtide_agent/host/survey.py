@@ -16,7 +16,7 @@ from ebbtide_agent.host.changes import Changes, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.course import Course, choose, settings_of
 from ebbtide_agent.host.filters import rules
-from ebbtide_agent.host.index import DamagedIndex, Header, Index, Record, Writer, commit, find_index
+from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
 from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.paths import HostPaths
@@ -85,25 +85,25 @@ def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
     tally = Tally()
-    entries = _written(scan(tree, tally), Writer(aside))
+    blocks = _written(scan(tree, tally), Writer(aside))
     if old is None:
-        for _ in entries:
+        for _ in blocks:
             pass
         return Survey(course, tally)
-    changes = find_changes(old.records(), entries, tally.names, old.header.links_agree)
+    changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree)
     if changes is not None and course.in_full and not old.header.links_agree:
         written = Index(aside, replace(old.header, entries=tally.entries))
-        suspects = find_suspects(written.records, tally.names)
+        suspects = find_suspects(written.entries, tally.names)
         changes = changes.and_also(suspects) if suspects else changes
     if changes is None:
         return Survey(Course(False, True, "too much has changed to list it"), tally)
     return Survey(course, tally, changes)
 
 
-def _written(entries: Iterator[Record], writer: Writer) -> Iterator[Record]:
-    for path, packed in entries:
-        writer.add(path, packed)
-        yield path, packed
+def _written(blocks: Iterator[Block], writer: Writer) -> Iterator[Block]:
+    for block in blocks:
+        writer.add(block)
+        yield block
     writer.close()
 
 

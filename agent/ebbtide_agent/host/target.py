@@ -1,4 +1,7 @@
-"""Where a host's backup goes, as the operator writes it in TARGET: one value for each kind of target."""
+"""Where a host's backup goes, as the operator writes it in TARGET: one value for each kind of target.
+
+Each kind knows how owners, modes and devices are kept there: as themselves, or recorded in attributes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Union
+from typing import ClassVar, Union
+
+from ebbtide_agent.report import FAKE_SUPER, REAL
 
 SSH_PORT = 22
 EXPECTED = "receiver://name[:port], an absolute path such as /backup, or ssh://user@name[:port]/path"
@@ -26,6 +31,7 @@ _REMOTE = re.compile(
 class Receiver:
     """A machine that is up for the night and runs our gate."""
 
+    tree: ClassVar[str] = FAKE_SUPER
     name: str
     port: int = SSH_PORT
 
@@ -37,6 +43,7 @@ class Receiver:
 class Directory:
     """A directory of this host: a disk of its own, we hope."""
 
+    tree: ClassVar[str] = REAL
     path: Path
 
     def __str__(self) -> str:
@@ -57,6 +64,7 @@ class Remote:
     `path` is as rsync is given it: absolute, or as seen from where the login begins.
     """
 
+    tree: ClassVar[str] = FAKE_SUPER
     user: str
     name: str
     port: int

@@ -19,13 +19,19 @@ from ebbtide_agent.receiver.brief import Brief, BriefedHost
 from ebbtide_agent.receiver.judge import check_identity, is_complete, judged
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.status import Status, read_status, write_status
-from ebbtide_agent.report import FAKE_SUPER, ArchivedManifest, Received, Report, encode_report, parse_report
+from ebbtide_agent.report import (
+    FAKE_SUPER,
+    GENERATION_BITS,
+    ArchivedManifest,
+    Received,
+    Report,
+    encode_report,
+    parse_report,
+)
 
 EVENT_PAUSES_SECONDS = (0.5, 2.0, 5.0)
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
 MOST_MANIFESTS = 20
-# As many as JSON's numbers hold everywhere.
-GENERATION_BITS = 53
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The lists of a push: given to an rsync that does to a model what rsync does, they make the old tree the new one."""
 
-import itertools
 import stat
 from collections.abc import Iterable
 
@@ -8,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 
 from ebbtide_agent.host import changes
-from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects
-from ebbtide_agent.host.index import STAT, TOO_YOUNG
-from tests.unit.agent.trees import DIRECTORY, FILE, LINK, Inode, Tree, names_of, records, trees
+from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects, with_what_leads_to
+from ebbtide_agent.host.index import STAT, TOO_YOUNG, Entry
+from tests.unit.agent.trees import DIRECTORY, FILE, LINK, Inode, Tree, a_block, blocks, names_of, trees
 
 TOP = Inode(100, DIRECTORY, 0, 1)
 
@@ -53,7 +52,7 @@ class Store:
 
 
 def found(old: Tree, new: Tree, links_agree: bool = True) -> Changes:
-    changes = find_changes(records(old), records(new), names_of(new), links_agree)
+    changes = find_changes(blocks(old), blocks(new), names_of(new), links_agree)
     assert changes is not None
     return changes
 
@@ -137,19 +136,19 @@ def test_any_other_is_written_anew(old: Tree, new: Tree) -> None:
 
 
 def test_what_changed_too_lately_to_be_sure_of_changed() -> None:
-    young = STAT.pack(FILE, 0, 0, 1, 5, 5, TOO_YOUNG, 1, 1)
+    young = a_block(b"", [b"a"], {b"a": STAT.pack(FILE, 0, 0, 1, 5, 5, TOO_YOUNG, 1)})
 
-    changes = find_changes([(b"a", young)], [(b"a", young)], {}, True)
+    changes = find_changes([young], [young._replace(settled=False)], {}, True)
 
     assert changes == Changes((), (b"a",), ())
 
 
 def test_a_name_that_was_looked_at_before_the_others_changed_goes_with_them() -> None:
-    before, after = (STAT.pack(LINK, 0, 0, 2, 5, 5, ctime, 1, 1) for ctime in (1, 2))
+    before, after = (STAT.pack(LINK, 0, 0, 2, 5, 5, ctime, 1) for ctime in (1, 2))
+    old = a_block(b"", [b"a", b"b"], {b"a": before, b"b": before})
+    new = a_block(b"", [b"a", b"b"], {b"a": before, b"b": after})
 
-    changes = find_changes(
-        [(b"a", before), (b"b", before)], [(b"a", before), (b"b", after)], {(1, 1): [b"a", b"b"]}, True
-    )
+    changes = find_changes([old], [new], {(1, 1): [b"a", b"b"]}, True)
 
     assert changes and sorted(changes.gone) == sorted(changes.changed) == [b"a", b"b"]
 
@@ -157,18 +156,23 @@ def test_a_name_that_was_looked_at_before_the_others_changed_goes_with_them() ->
 def test_too_many_changes_are_no_list_and_the_scan_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "MOST_CHANGES", 3)
     tree = {b"": TOP, **{b"%d" % number: Inode(number, stat.S_IFREG, 1, 1) for number in range(9)}}
-    scanned, kept = itertools.tee(records(tree))
+    scanned = blocks(tree)
+    read = iter(scanned)
 
-    assert find_changes([], scanned, {}, True) is None
-    assert len(list(kept)) == 10
+    assert find_changes([], read, {}, True) is None
+    assert list(read) == []
 
 
 def test_a_list_ends_every_path_and_leads_to_it_from_the_root() -> None:
     assert as_list([b"a\nb", b"-c/d"]) == b"./a\nb\0./-c/d\0"
 
 
+def entries(tree: Tree) -> list[Entry]:
+    return [entry for block in blocks(tree) for entry in block.entries()]
+
+
 def suspects(tree: Tree) -> Changes:
-    found = find_suspects(lambda: records(tree), names_of(tree))
+    found = find_suspects(lambda: entries(tree), names_of(tree))
     assert found is not None
     return found
 
@@ -210,3 +214,9 @@ def test_what_is_to_be_written_anew_is_changed_in_place_no_more() -> None:
     both = changes.and_also(Changes((b"link", b"new-link"), (b"large", b"link", b"new-link"), ()))
 
     assert both == Changes((b"x", b"link"), (b"new-link", b"large", b"link"), (b"log",))
+
+
+def test_every_directory_that_leads_to_a_path_comes_before_it() -> None:
+    paths = [b"a/b/c", b"a.b", b"a/b", b"z"]
+
+    assert with_what_leads_to(paths) == [b"a", b"a.b", b"z", b"a/b", b"a/b/c"]

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ebbtide_agent.host.index import DamagedIndex, Header, Index, Record, Writer, commit, find_index
-from tests.unit.agent.trees import FILE, Inode, Tree, records, trees
+from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
+from tests.unit.agent.trees import FILE, Inode, Tree, a_block, blocks, in_order, stat_of, trees
 
 HEADER = Header("0.1.0", "abc", 1 << 50, datetime(2026, 11, 23, 2, tzinfo=UTC), True, 0)
 
 
-def committed(place: Path, content: list[Record]) -> Path:
+def committed(place: Path, content: list[Block]) -> Path:
     writer = Writer(place / "index.new")
-    for path, stat in content:
-        writer.add(path, stat)
+    for block in content:
+        writer.add(block)
     writer.close()
     commit(place / "index.new", place / "index", replace(HEADER, entries=writer.entries))
     return place / "index"
@@ -26,27 +26,29 @@ def committed(place: Path, content: list[Record]) -> Path:
 
 @given(tree=trees())
 def test_what_was_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, tree: Tree) -> None:
-    content = list(records(tree))
+    content = blocks(tree)
 
     index = find_index(committed(tmp_path_factory.mktemp("index"), content))
 
-    assert index and index.header == replace(HEADER, entries=len(content))
-    assert list(index.records()) == content
+    assert index and index.header == replace(HEADER, entries=len(tree))
+    assert list(index.blocks()) == content
+    assert [entry.path for entry in index.entries()] == in_order(tree)
 
 
 def test_an_index_longer_than_any_buffer_is_read_whole(tmp_path: Path) -> None:
-    stat = next(records(_one()))[1]
-    content = [(b"%08d" % number + b"x" * (number % 200), stat) for number in range(20_000)]
+    paths = [b"%08d" % number + b"x" * (number % 200) for number in range(20_000)]
+    stats = dict.fromkeys(paths, stat_of(Inode(1, FILE, 5, 1)))
+    content = [a_block(b"", paths[at : at + 3000], stats) for at in range(0, 20_000, 3000)]
 
     index = find_index(committed(tmp_path, content))
 
-    assert index and list(index.records()) == content
+    assert index and list(index.blocks()) == content
 
 
 @given(data=some.data())
 def test_damage_is_noticed_or_does_none(tmp_path_factory: pytest.TempPathFactory, data: some.DataObject) -> None:
     """A byte that only says how hard the compressor tried may be another."""
-    content = list(records(_one()))
+    content = blocks(_one())
     path = committed(tmp_path_factory.mktemp("index"), content)
     length = path.stat().st_size
     body = bytearray(path.read_bytes())
@@ -60,7 +62,7 @@ def test_damage_is_noticed_or_does_none(tmp_path_factory: pytest.TempPathFactory
 
     if index is not None:
         with suppress(DamagedIndex):
-            assert list(index.records()) == content
+            assert list(index.blocks()) == content
             assert len(body) == length
 
 
@@ -85,14 +87,16 @@ def test_what_is_being_written_is_no_index_yet(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_when_it_is_read_is_damage(tmp_path: Path) -> None:
     with pytest.raises(DamagedIndex):
-        list(Index(tmp_path / "index", HEADER).records())
+        list(Index(tmp_path / "index", HEADER).blocks())
 
 
-def test_records_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> None:
+def test_blocks_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "index.new")
+    first, second, *_ = blocks(_one())
+    writer.add(second)
 
     with pytest.raises(ValueError, match="does not follow"):
-        writer.add(b"a/b", b"")
+        writer.add(first)
 
 
 def _one() -> Tree:

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 from ebbtide_agent.host import scan as scanning
 from ebbtide_agent.host.filters import filters, rules
-from ebbtide_agent.host.index import ROOT, STAT, is_settled, walk_key
+from ebbtide_agent.host.index import ROOT, STAT, Entry, is_settled, walk_key
 from ebbtide_agent.host.scan import Tally, Tree, scan
 from ebbtide_agent.host.selection import Selection, Undecidable
 
@@ -46,7 +46,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scanned(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = (), whole: bool = False) -> list[bytes]:
     selection = Selection(rules(include, exclude, whole))
-    return [path for path, _ in scan(Tree(os.fsencode(root), selection, False, NEVER_NS), Tally())]
+    return [entry.path for entry in entries(root, selection)]
+
+
+def entries(
+    root: Path, selection: Selection | None = None, tally: Tally | None = None, young_ns: int = NEVER_NS
+) -> list[Entry]:
+    tree = Tree(os.fsencode(root), selection or Selection([]), False, young_ns)
+    return [entry for block in scan(tree, tally or Tally()) for entry in block.entries()]
 
 
 def taken_by_rsync(root: Path, include: Sequence[str], exclude: Sequence[str], whole: bool) -> set[bytes]:
@@ -95,11 +102,11 @@ def test_the_names_of_a_file_are_known_however_many_there_are(tree: Path, tmp_pa
     os.link(tmp_path / "copy/ab", tmp_path / "elsewhere")
     tally = Tally()
 
-    records = dict(scan(Tree(os.fsencode(tmp_path / "copy"), Selection([]), False, NEVER_NS), tally))
+    stats = {entry.path: entry.stat for entry in entries(tmp_path / "copy", tally=tally)}
 
     assert list(tally.groups()) == [[b"ab", b"home/zz"]]
-    assert STAT.unpack(records[b"ab"])[3] == 3
-    assert tally.entries == len(records)
+    assert STAT.unpack(stats[b"ab"])[3] == 3
+    assert tally.entries == len(stats)
     assert tally.files == sum(path.is_file() and not path.is_symlink() for path in (tmp_path / "copy").rglob("*"))
 
 
@@ -117,7 +124,8 @@ def test_a_change_in_the_same_tick_could_not_be_seen_so_a_young_entry_is_never_s
     changed = os.lstat(tmp_path / "young").st_ctime_ns
 
     def settled(young_ns: int) -> bool:
-        return is_settled(dict(scan(Tree(os.fsencode(tmp_path), Selection([]), False, young_ns), Tally()))[b"young"])
+        [young] = [entry for entry in entries(tmp_path, young_ns=young_ns) if entry.path == b"young"]
+        return is_settled(young.stat)
 
     assert not settled(changed)
     assert settled(changed + 1)
@@ -135,9 +143,9 @@ def test_a_file_system_without_change_times_to_trust_is_left_to_rsync(
 def test_on_fat_nothing_is_ever_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_if_on(tmp_path, "vfat", monkeypatch)
 
-    records = list(scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally()))
+    found = entries(tmp_path)
 
-    assert records and not any(is_settled(packed) for _, packed in records)
+    assert found and not any(is_settled(entry.stat) for entry in found)
 
 
 def as_if_on(place: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,19 +165,30 @@ def test_a_directory_that_cannot_be_read_is_left_to_rsync(tmp_path: Path) -> Non
 def test_a_root_that_is_a_link_is_the_directory_it_leads_to(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "root").symlink_to(tree)
 
-    records = list(scan(Tree(os.fsencode(tmp_path / "root"), Selection([]), False, NEVER_NS), Tally()))
+    found = entries(tmp_path / "root")
 
-    assert records == list(scan(Tree(os.fsencode(tree), Selection([]), False, NEVER_NS), Tally()))
-    assert stat.S_ISDIR(STAT.unpack(records[0][1])[0])
+    assert found == entries(tree)
+    assert stat.S_ISDIR(STAT.unpack(found[0].stat)[0])
 
 
 def test_what_goes_away_meanwhile_is_not_there(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    blocks = scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally())
+
+    seen = [next(blocks), next(blocks), next(blocks)]
+    shutil.rmtree(tmp_path / "a")
+    shutil.rmtree(tmp_path / "b")
+
+    assert [(block.directory, block.names) for block in seen] == [(b"", b""), (b"", b"a\0b\0c"), (b"a", b"inner")]
+    assert [(block.directory, block.names) for block in blocks] == [(b"c", b"inner")]
+
+
+def test_a_directory_of_many_entries_has_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "MOST_ENTRIES_OF_A_BLOCK", 2)
+    for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
-    entries = scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally())
 
-    seen = [next(entries)[0], next(entries)[0]]
-    (tmp_path / "a").rmdir()
-    (tmp_path / "b").rmdir()
+    blocks = list(scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally()))
 
-    assert [*seen, *(path for path, _ in entries)] == [ROOT, b"a", b"c"]
+    assert [(block.directory, block.names) for block in blocks] == [(b"", b""), (b"", b"a\0b"), (b"", b"c")]

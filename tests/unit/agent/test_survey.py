@@ -74,7 +74,7 @@ def test_a_night_that_never_came_to_its_end_leaves_the_old_index_in_place(host: 
     host.take(7)
 
     index = find_index(host.paths.index)
-    assert index and index.header.generation == 7 and len(list(index.records())) == 3
+    assert index and index.header.generation == 7 and len(list(index.entries())) == 3
 
 
 def test_a_damaged_index_is_told_and_everything_is_pushed(host: Host) -> None:

@@ -1,13 +1,14 @@
 """Random trees as values: names, and the inodes behind them, as an index and a scan would tell of them."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from hypothesis import strategies as some
 
 from ebbtide_agent.host.changes import LARGE_BYTES
-from ebbtide_agent.host.index import STAT, Record, walk_key
+from ebbtide_agent.host.index import DEVICE, STAT, Block, walk_key
 
 DIRECTORY, FILE, LINK = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
 
@@ -62,14 +63,26 @@ def names_of(tree: Tree) -> dict[tuple[int, int], list[bytes]]:
     return names
 
 
-def records(tree: Tree) -> Iterator[Record]:
+def blocks(tree: Tree, most: int = 2) -> list[Block]:
+    """As a scan finds them, at most so many entries in one."""
     names = names_of(tree)
-    for path in in_order(tree):
-        inode = tree[path]
-        links = len(names.get((1, inode.number), [path]))
-        # The kernel counts a new or lost name as a change of the inode.
-        changed = inode.version * 1000 + links
-        yield path, STAT.pack(inode.mode, 0, 0, links, inode.size, 5, changed, inode.number, 1)
+    stats = {path: stat_of(tree[path], links=len(names.get((1, tree[path].number), [path]))) for path in tree}
+    by_directory = groupby(in_order(tree), key=lambda path: path.rpartition(b"/")[0])
+    return [a_block(directory, part, stats) for directory, paths in by_directory for part in _parts(list(paths), most)]
+
+
+def a_block(directory: bytes, paths: Sequence[bytes], stats: Mapping[bytes, bytes]) -> Block:
+    names = b"\0".join(path.rpartition(b"/")[2] for path in paths)
+    return Block(directory, names, b"".join(stats[path] for path in paths), DEVICE.pack(1))
+
+
+def stat_of(inode: Inode, links: int = 1) -> bytes:
+    # The kernel counts a new or lost name as a change of the inode.
+    return STAT.pack(inode.mode, 0, 0, links, inode.size, 5, inode.version * 1000 + links, inode.number)
+
+
+def _parts(paths: list[bytes], most: int) -> Iterator[list[bytes]]:
+    return (paths[at : at + most] for at in range(0, len(paths), most))
 
 
 def in_order(tree: Tree) -> list[bytes]:

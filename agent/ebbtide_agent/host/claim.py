@@ -1,0 +1,58 @@
+"""Whether a directory is the one that the backups of this host go to: refused when something else lies in its place.
+
+A disk that is not mounted leaves an empty directory behind, and a backup written there fills the system's own disk and
+leaves the operator without one. So the directory carries our mark, and a mark that was there must be there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
+from ebbtide_agent.shapes import decode, encode, field
+
+
+def claim(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
+    """Leave our mark on a directory, or find it. Raises Refused, having written nothing."""
+    if not store.path.is_dir():
+        raise Refused(f"TARGET {store.path} is not a directory: mount what belongs there, or make it")
+    for point in _not_mounted(store.path, paths.fstab):
+        raise Refused(f"TARGET {store.path}: {paths.fstab} has a file system for {point}, and it is not mounted")
+    owner = _find(store.mark, "host")
+    if owner is None and _find(paths.target, "target") == str(store.path):
+        raise Refused(
+            f"TARGET {store.path} is not what it was at the last backup: {store.mark.name} is missing there. Mount the"
+            f" right disk; or, to begin anew on this one, delete {paths.target}"
+        )
+    if owner not in (None, host):
+        raise Refused(f"TARGET {store.path} holds the backups of {owner}; HOST is {host}. Give each host its own")
+    if owner is None:
+        write_whole(store.mark, encode({"host": host}))
+    write_whole(paths.target, encode({"target": str(store.path)}))
+
+
+def _find(path: Path, name: str) -> str | None:
+    try:
+        return str(field(str(path), decode(str(path), path.read_bytes()), name, str))
+    except FileNotFoundError:
+        return None
+
+
+def _not_mounted(path: Path, fstab: Path) -> Iterator[Path]:
+    """Where a file system should be mounted, on the way to a directory, and is not."""
+    try:
+        lines = fstab.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return
+    points = {_unescaped(fields[1]) for line in lines if len(fields := line.split("#", 1)[0].split()) > 1}
+    for point in (path, *path.parents):
+        if str(point) in points and not point.is_mount():
+            yield point
+
+
+def _unescaped(text: str) -> str:
+    """fstab writes a space as \\040."""
+    return text.encode().decode("unicode_escape") if "\\" in text else text

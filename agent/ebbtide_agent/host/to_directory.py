@@ -1,0 +1,162 @@
+"""The way to a directory of this host: dated snapshots that share what did not change by hard links.
+
+A hard link is the same file: whoever changed its owner, mode or times would change them in every snapshot. rsync does
+that to a file whose content did not change. So nothing here is pushed onto a file that an earlier snapshot has, too.
+
+By the index a snapshot starts as a copy of the newest one, all names linked (`cp -al`); of what the index says has
+changed, files are written anew and the rest is deleted first, and everything else is left alone. In full, rsync fills
+an empty tree and links what is as it should be in the one before (`--link-dest`): that takes several times longer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import AgentError, PermanentError
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.host import snapshots
+from ebbtide_agent.host.changes import Changes
+from ebbtide_agent.host.claim import claim
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.push import Pass, by_index, in_full
+from ebbtide_agent.host.record import recorded, run_of
+from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.target import Directory
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
+from ebbtide_agent.report import COMPLETE, FAILED, WITH_WARNINGS, Hello, Report, encode_report, parse_report
+
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")
+
+
+@dataclass(frozen=True)
+class ToDirectory:
+    """One night's way to a directory."""
+
+    target: Directory
+    config: Config
+    paths: HostPaths
+    world: World
+
+    @property
+    def store(self) -> DirectoryPaths:
+        return DirectoryPaths(self.target.path)
+
+    def hello(self, until: datetime) -> Hello:
+        """Raises Refused when it is not the directory that the backups of this host go to."""
+        claim(self.store, self.paths, self.config.host)
+        complete = self._complete()
+        _remove(self.store.expired)
+        if complete:
+            # Some of it is linked to the newest one, and an rsync that went on there would change both.
+            _remove(self.store.incomplete)
+        now = self.world.clock()
+        self.world.say(f"target: {self.target}, snapshots: {len(complete)}, the newest: {(complete or ('none',))[-1]}")
+        generation = self._generation_of(complete[-1]) if complete else None
+        return Hello(run_of("local", now), self.config.host, "", "", generation, deadline=now, tree=self.target.tree)
+
+    def passes(self, taken: Survey) -> Iterator[Pass]:
+        self.store.incomplete.mkdir(mode=0o700, exist_ok=True)
+        complete = self._complete()
+        if not complete:
+            # What an earlier night has left of it is nobody else's: go on from there.
+            yield in_full(self.config)
+            return
+        base = self.store.tree(complete[-1])
+        if taken.changes is not None and self._copy_links(base):
+            self.paths.nothing.mkdir(exist_ok=True, mode=0o700)
+            yield from by_index(self.config, _written_anew(taken.changes), self.paths.nothing)
+            if not taken.course.in_full:
+                return
+            base = self.store.making.rename(self.store.before)
+        full = in_full(self.config)
+        yield replace(full, words=(*full.words, f"--link-dest={base}"))
+
+    def route(self, attempt: int) -> tuple[str, ...]:
+        return (f"{self.store.making}/",)
+
+    def deliver(self, hello: Hello, report: Report) -> Report:
+        """Make it a snapshot if it is complete, and only then let go of the oldest."""
+        if report.status not in (COMPLETE, WITH_WARNINGS):
+            return self._leave(report)
+        record = recorded(report, self.target.tree, self.world.clock())
+        try:
+            self._seal(record)
+        except (OSError, PermanentError) as error:
+            return self._leave(replace(report, status=FAILED, problems=(str(error), *report.problems)))
+        self._expire()
+        return record
+
+    def _complete(self) -> tuple[str, ...]:
+        return snapshots.find(path.name for path in self.store.path.iterdir() if path.is_dir())
+
+    def _generation_of(self, name: str) -> int | None:
+        """None when nobody can tell: the push is a full one then."""
+        try:
+            received = parse_report(self.store.report(name).read_bytes()).receiver
+        except (OSError, PermanentError):
+            return None
+        return received.generation if received else None
+
+    def _copy_links(self, base: Path) -> bool:
+        """Whether tonight's tree is now a copy of `base`; a file can have too many names already."""
+        copied = procs.run(("cp", "-al", "--", str(base), str(self.store.making)))
+        if copied.exit_code != 0:
+            self.world.say(f"a full push: {base} could not be copied by links: {copied.why}")
+            _remove(self.store.making)
+        return copied.exit_code == 0
+
+    def _seal(self, record: Report) -> None:
+        """From here on it is a snapshot, whatever happens: durable first, then named."""
+        _remove(self.store.before)
+        write_whole(self.store.making_report, encode_report(record))
+        procs.check(("sync", "-f", str(self.store.incomplete)))
+        name = snapshots.name_next(self.world.clock(), self._complete())
+        self.store.incomplete.rename(self.store.snapshot(name))
+        _sync_names(self.store.path)
+        self.world.say(f"snapshot {self.store.snapshot(name)}")
+
+    def _expire(self) -> None:
+        """A snapshot that goes loses its name first: half of one must never be taken for a whole."""
+        for name in snapshots.expire(self._complete(), self.config.keep):
+            try:
+                self.store.expired.mkdir(exist_ok=True, mode=0o700)
+                self.store.snapshot(name).rename(self.store.expired / name)
+                _sync_names(self.store.path)
+                _remove(self.store.expired)
+                self.world.say(f"snapshot {name} has expired: KEEP is {self.config.keep}")
+            except (OSError, AgentError) as error:
+                self.world.say(f"snapshot {name} has expired and could not be removed: {error}")
+
+    def _leave(self, report: Report) -> Report:
+        """What there is stays until the next night, for whoever needs it; but not to fill the disk until then."""
+        if not any(words in problem for problem in report.problems for words in _NO_ROOM):
+            return report
+        _remove(self.store.incomplete)
+        said = (
+            f"{self.target} is full. Nothing is left of tonight's snapshot, and no earlier one was removed: make room"
+        )
+        return replace(report, status=FAILED, problems=(said, *report.problems))
+
+
+def _written_anew(changes: Changes) -> Changes:
+    """Nothing in place: it would be changed in the snapshot before as well."""
+    return Changes(changes.gone, (*changes.changed, *changes.in_place), ())
+
+
+def _remove(path: Path) -> None:
+    """Not there is success. Raises PermanentError."""
+    procs.check(("rm", "-rf", "--one-file-system", "--", str(path)))
+
+
+def _sync_names(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

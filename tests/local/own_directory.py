@@ -1,0 +1,75 @@
+"""A host that backs itself up into a directory of its own: whole nights with real rsync, cp and file systems."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ebbtide_agent.entry import Entry, read_real
+from ebbtide_agent.host import night, snapshots
+from ebbtide_agent.host.link import World
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
+from ebbtide_agent.report import Report
+
+
+@dataclass
+class Host:
+    """us0, its tree, and the directory it backs up into."""
+
+    place: Path
+    target: Path
+    keep: int = 7
+    # By then nothing that a test has made is too young to be trusted, and the index has to prove itself.
+    ahead: timedelta = timedelta(hours=1)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for directory in (self.tree, self.paths.etc, self.target):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def tree(self) -> Path:
+        return self.place / "tree"
+
+    @property
+    def paths(self) -> HostPaths:
+        return HostPaths(self.place / "etc", self.place / "state")
+
+    @property
+    def store(self) -> DirectoryPaths:
+        return DirectoryPaths(self.target)
+
+    def configure(self, **settings: str) -> None:
+        values = {"HOST": "us0", "TARGET": str(self.target), "KEEP": str(self.keep), "ROOT": str(self.tree)}
+        values = {"WHOLE_SYSTEM": "no", **values, **settings}
+        self.paths.config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+    def back_up(self, **settings: str) -> Report:
+        """The next day's night."""
+        self.configure(**settings)
+        self.ahead += timedelta(days=1)
+        world = World(lambda: datetime.now(UTC) + self.ahead, say=self.said.append)
+        return night.run(night.Night(self.paths, world, os.environ))
+
+    def snapshots(self) -> tuple[str, ...]:
+        return snapshots.find(path.name for path in self.target.iterdir())
+
+    def newest(self) -> Path:
+        return self.store.tree(self.snapshots()[-1])
+
+
+def entries(tree: Path) -> dict[bytes, Entry]:
+    """All there is to a tree: kinds, owners, modes, times, attributes, contents and hard links."""
+    return {entry.path: entry for entry in read_real(tree, _hash)}
+
+
+def _hash(where: bytes, _: Entry) -> str:
+    with open(where, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing(got: dict[bytes, Entry], expected: dict[bytes, Entry]) -> dict[bytes, object]:
+    """What is not the same in both, by path."""
+    paths = got.keys() | expected.keys()
+    return {path: (got.get(path), expected.get(path)) for path in paths if got.get(path) != expected.get(path)}

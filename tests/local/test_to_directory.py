@@ -1,0 +1,264 @@
+"""Snapshots in a directory of the host: each is the tree as it was, and nothing ever changes an earlier one."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as some
+
+import ebbtide_agent
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.report import encode_report
+from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
+from tests.local.edits import EDITS, Editor, plant, take_the_place
+from tests.local.own_directory import Host, differing, entries
+
+EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "4"))
+IS_ROOT = os.geteuid() == 0
+NEEDED = ("rsync", "cp")
+MISSING = [name for name in NEEDED if shutil.which(name) is None]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+ALONE = ("unshare", "--mount", *(() if IS_ROOT else ("--map-root-user",)))
+needs_mounts = pytest.mark.skipif(
+    subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode != 0,
+    reason="a small disk needs a mount namespace",
+)
+
+Edit = tuple[str, int, int]
+_NIGHTS = some.lists(
+    some.lists(
+        some.tuples(some.sampled_from(sorted(EDITS)), some.integers(0, 500), some.integers(0, 500)),
+        min_size=1,
+        max_size=8,
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return a_host(tmp_path)
+
+
+def a_host(place: Path, **settings: int) -> Host:
+    host = Host(place, place / "backup", **settings)
+    plant(host.tree)
+    return host
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(nights=_NIGHTS, in_full=some.sampled_from([False, False, True]))
+@example(nights=[[(name, number * 37, number * 11 + 1) for number, name in enumerate(sorted(EDITS))]], in_full=False)
+@example(nights=[[("break_link", number, 0) for number in range(0, 9, 2)], [("change_owner", n, n) for n in range(30)]],
+         in_full=False)  # fmt: skip
+@example(nights=[[("change_owner", n, n) for n in range(30)], [("set_back", n, n) for n in range(30)]], in_full=True)
+def test_whatever_happens_to_the_host_a_snapshot_is_its_tree_and_the_earlier_ones_stay_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, nights: list[list[Edit]], in_full: bool
+) -> None:
+    place = tmp_path_factory.mktemp("law")
+    host = a_host(place)
+    editor = Editor(host.tree)
+    kept = []
+
+    try:
+        for edits in ([], *nights):
+            for edit in edits:
+                editor.edit(*edit)
+            if in_full:
+                # The week is over: by the index, and then in full.
+                host.ahead += timedelta(days=7)
+            report = host.back_up()
+
+            assert (report.status, report.problems) == ("complete", ())
+            assert differing(entries(host.newest()), entries(host.tree)) == {}
+            kept.append((host.newest(), entries(host.newest())))
+            assert [differing(entries(tree), before) for tree, before in kept] == [{}] * len(kept)
+    finally:
+        shutil.rmtree(place)
+
+
+AN_ACL = acl((OWNER, 6, NO_ID), (USER, 7, 12), (OWNING_GROUP, 4, NO_ID), (MASK, 7, NO_ID), (OTHER, 0, NO_ID))
+ATTRIBUTES: dict[str, Callable[[Path], object]] = {
+    "chmod": lambda path: path.chmod(0o4711),
+    "chown": lambda path: os.chown(path, os.geteuid(), 12 if IS_ROOT else os.getegid(), follow_symlinks=False),
+    "touch": lambda path: os.utime(path, ns=(1, 1), follow_symlinks=False),
+    "setfacl": lambda path: os.setxattr(path, "system.posix_acl_access", AN_ACL),
+    "attribute": lambda path: os.setxattr(path, "user.note", b"new"),
+}
+
+
+@pytest.mark.parametrize("known", ["by the index", "in full"])
+def test_what_changes_but_the_attributes_of_a_file_never_reaches_through_to_an_earlier_snapshot(
+    host: Host, known: str
+) -> None:
+    for name in ATTRIBUTES:
+        (host.tree / name).write_text(name)
+    (host.tree / "pointer").symlink_to("chmod")
+    host.back_up()
+    first, before = host.newest(), entries(host.newest())
+    if known == "in full":
+        host.paths.index.unlink()
+
+    for name, change in ATTRIBUTES.items():
+        change(host.tree / name)
+    ATTRIBUTES["touch"](host.tree / "pointer")
+    report = host.back_up()
+
+    assert report.status == "complete"
+    assert differing(entries(first), before) == {}
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+    assert (host.newest() / "d/e/f/two").samefile(first / "d/e/f/two"), "what did not change is not shared"
+
+
+def test_without_an_index_files_that_were_linked_stay_shared_and_nothing_is_written_through(host: Host) -> None:
+    host.back_up()
+    first, before = host.newest(), entries(host.newest())
+    host.paths.index.unlink()
+    take_the_place(host.tree / "linked")
+    host.back_up()
+
+    with (host.tree / "large").open("r+b") as file:
+        file.write(b"changed")
+    (host.tree / "linked").chmod(0o600)
+    report = host.back_up()
+
+    assert report.status == "complete"
+    assert differing(entries(first), before) == {}
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+
+
+def test_the_newest_ones_are_kept_and_a_partial_night_rotates_nothing_out(host: Host) -> None:
+    host.keep = 2
+    for _ in range(3):
+        host.back_up()
+    kept = host.snapshots()
+
+    broken = host.back_up(RSYNC=str(an_rsync_that_ends_with(host, 23)))
+
+    assert len(kept) == 2
+    assert broken.status == "partial" and broken.receiver is None
+    assert host.snapshots() == kept
+    assert host.back_up().status == "complete"
+    assert len(host.snapshots()) == 2 and host.snapshots()[0] == kept[1]
+    assert {path.name for path in host.target.iterdir()} == {*host.snapshots(), "ebbtide.json"}
+
+
+def an_rsync_that_ends_with(host: Host, code: int) -> Path:
+    """One that does its work, and says then that it could not do all of it."""
+    program = host.place / "rsync"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\nrsync "$@"; exit {code}\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.fault("H6", lacks="a push to a receiver")
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_night_that_was_killed_leaves_nothing_that_is_taken_for_a_snapshot(host: Host, earlier: int) -> None:
+    for _ in range(earlier):
+        host.back_up()
+    (host.tree / "new").write_text("new")
+    killer = host.place / "rsync"
+    killer.write_text('#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\nrsync "$@"; kill -9 $PPID\n')
+    killer.chmod(0o755)
+
+    host.configure(RSYNC=str(killer))
+    ended = subprocess.run(agent(host), capture_output=True)
+
+    assert ended.returncode == -signal.SIGKILL
+    assert host.store.making.is_dir() and len(host.snapshots()) == earlier
+    assert host.back_up().status == "complete"
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+    assert len(host.snapshots()) == earlier + 1
+
+
+def agent(host: Host) -> list[str]:
+    package = Path(ebbtide_agent.__file__).parents[1]
+    main = (
+        f"import sys; sys.path.insert(0, {str(package)!r}); from ebbtide_agent.__main__ import main; sys.exit(main())"
+    )
+    return [sys.executable, "-c", main, "run", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+
+
+@needs_mounts
+def test_a_full_disk_fails_the_night_and_costs_no_earlier_snapshot(tmp_path: Path) -> None:
+    host = Host(tmp_path, tmp_path / "backup", keep=1)
+    (host.tree / "file").write_bytes(os.urandom(1 << 20))
+    host.configure()
+    more = f"head -c 3M /dev/urandom > {host.tree}/more"
+    seen = f"find {host.target} -mindepth 1 -maxdepth 1 -name '[.2]*'; cat {host.target}/2*/tree/file | wc -c"
+    night = shlex.join(agent(host))
+    script = f"mount -t tmpfs -o size=3M tmpfs {host.target} && {night} && {more} && ! {night} && {seen}"
+
+    ended = subprocess.run([*ALONE, "sh", "-c", script], capture_output=True, text=True)
+
+    report = json.loads(host.paths.last_report.read_bytes())
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert report["status"] == "failed" and "is full" in report["problems"][0]
+    *_, snapshot, size = ended.stdout.splitlines()
+    assert Path(snapshot).name.startswith("20") and size == str(1 << 20)
+
+
+def test_the_backup_does_not_back_itself_up(tmp_path: Path) -> None:
+    host = Host(tmp_path, tmp_path / "tree/srv/backup")
+    (host.tree / "file").write_text("file")
+
+    host.back_up()
+    report = host.back_up()
+
+    assert report.entries == 4
+    assert set(entries(host.newest())) == {b".", b"file", b"srv", b"srv/backup"}
+
+
+def test_a_night_is_reported_as_to_any_target(host: Host) -> None:
+    report = host.back_up()
+
+    assert report.receiver and (report.receiver.tree, report.receiver.entries) == ("real", report.entries)
+    assert report.entries == len(entries(host.tree))
+    assert host.paths.last_report.read_bytes() == encode_report(report)
+    assert (host.newest().parent / "report.json").read_bytes() == encode_report(report)
+    assert stat.S_IMODE(host.newest().parent.stat().st_mode) == 0o700
+
+
+def test_a_file_with_too_many_names_is_no_obstacle(host: Host) -> None:
+    """cp cannot link it once more; rsync copies it then."""
+    host.back_up()
+    first = host.newest()
+    refusing = host.place / "cp"
+    refusing.write_text("#!/bin/sh\necho 'cp: cannot create hard link: Too many links' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+
+    host.configure()
+    path = f"{host.place}:{os.environ['PATH']}"
+    ended = subprocess.run(agent(host), capture_output=True, text=True, env={**os.environ, "PATH": path})
+
+    assert ended.returncode == 0 and "a full push" in ended.stdout, ended.stdout + ended.stderr
+    assert len(host.snapshots()) == 2
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+    assert (host.newest() / "d/two").samefile(first / "d/two")
+
+
+def test_a_disk_that_is_not_there_is_not_written_to(host: Host) -> None:
+    host.back_up()
+    shutil.rmtree(host.target)
+    host.target.mkdir()
+
+    with pytest.raises(Refused, match="is not what it was at the last backup"):
+        host.back_up()
+
+    assert list(host.target.iterdir()) == []

@@ -1,0 +1,108 @@
+"""A directory is written to only if it is the one that the backups of this host go to, as far as anyone can tell."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.host.claim import claim
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
+
+
+class Host:
+    """us0, its state, and the directory that it means."""
+
+    def __init__(self, place: Path) -> None:
+        self.paths = HostPaths(place / "etc", place / "state")
+        self.target = place / "backup"
+        for directory in (self.paths.etc, self.paths.state, self.target):
+            directory.mkdir()
+
+    def claim(self, name: str = "us0") -> None:
+        claim(DirectoryPaths(self.target), self.paths, name)
+
+    def refused(self, because: str, name: str = "us0") -> None:
+        with pytest.raises(Refused, match=because):
+            self.claim(name)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_new_directory_is_marked_and_known_the_next_time(host: Host) -> None:
+    host.claim()
+    host.claim()
+
+    assert json.loads((host.target / "ebbtide.json").read_bytes()) == {"schema": 1, "host": "us0"}
+
+
+def test_a_directory_that_is_not_there_is_not_made(host: Host) -> None:
+    host.target.rmdir()
+
+    host.refused("is not a directory: mount what belongs there, or make it")
+
+    assert not host.target.exists()
+
+
+@pytest.mark.parametrize("line", ["LABEL=backup {} ext4 noatime 0 2", "UUID=1\t{}\txfs", "/dev/sdb1 {} ext4 # mine"])
+def test_a_mount_point_of_fstab_that_is_not_mounted_is_not_written_to(host: Host, line: str) -> None:
+    host.paths.fstab.write_text(f"# {host.target} was elsewhere\n{line.format(host.target)}\n")
+
+    host.refused("has a file system for .*backup, and it is not mounted")
+
+    assert list(host.target.iterdir()) == []
+
+
+def test_neither_is_a_directory_below_one(host: Host) -> None:
+    host.paths.fstab.write_text(f"/dev/sdb1 {host.target.parent} ext4\n")
+
+    host.refused("it is not mounted")
+
+
+@pytest.mark.parametrize("line", ["/dev/sda1 / ext4", "proc /proc proc", "# /dev/sdb1 {} ext4", "/dev/sdb1 {}2 ext4"])
+def test_other_lines_of_fstab_do_not_matter(host: Host, line: str) -> None:
+    host.paths.fstab.write_text(line.format(host.target) + "\n")
+
+    host.claim()
+
+
+def test_a_directory_that_has_lost_its_mark_is_not_written_to(host: Host) -> None:
+    host.claim()
+    (host.target / "ebbtide.json").unlink()
+
+    host.refused("is not what it was at the last backup.*delete .*target.json")
+
+    assert list(host.target.iterdir()) == []
+
+
+def test_the_operator_may_begin_anew_or_elsewhere(host: Host) -> None:
+    host.claim()
+    (host.target / "ebbtide.json").unlink()
+    host.paths.target.unlink()
+    host.claim()
+
+    host.target = host.target.parent / "other"
+    host.target.mkdir()
+    host.claim()
+
+
+def test_a_second_disk_of_the_same_host_will_do(host: Host) -> None:
+    host.claim()
+    first = host.target.rename(host.target.parent / "first")
+    host.target.mkdir()
+    host.paths.target.unlink()
+    host.claim()
+
+    host.target.rename(host.target.parent / "second")
+    first.rename(host.target)
+
+    host.claim()
+
+
+def test_the_directory_of_another_host_is_not_written_to(host: Host) -> None:
+    host.claim("eu0")
+
+    host.refused("holds the backups of eu0; HOST is us0")
