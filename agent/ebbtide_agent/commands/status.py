@@ -40,6 +40,8 @@ def as_lines(standing: Standing, now: datetime) -> Iterator[tuple[str, str]]:
     """Each with what it is about."""
     if standing.under_way:
         yield "under way", f"a backup, process {standing.under_way}"
+    if standing.cut_short:
+        yield "cut short", f"the run of {standing.cut_short}: it was stopped or killed, or the machine went down"
     if standing.last:
         yield from _of_the_night(standing.last, now)
     else:
@@ -85,6 +87,7 @@ def as_object(standing: Standing) -> dict[str, object]:
     index, push = standing.index, standing.long_push
     return {
         "under_way": standing.under_way,
+        "cut_short": standing.cut_short,
         "last": json.loads(encode_report(standing.last)) if standing.last else None,
         "first_push": push
         and {

@@ -33,6 +33,14 @@ def marked(path: Path, started: datetime) -> Iterator[tuple[Remark, ...]]:
     path.unlink()
 
 
+def find_mark(path: Path) -> str | None:
+    """When the run began that goes on now, or that was the last one and did not come to its end."""
+    try:
+        return path.read_bytes().decode("ascii", "replace")[:20]
+    except FileNotFoundError:
+        return None
+
+
 def _remark(found: bytes) -> Remark:
     when = found.decode("ascii", "replace")[:20]
     what = "did not come to its end: it was stopped or killed, or the machine went down"

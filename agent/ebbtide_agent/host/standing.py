@@ -11,6 +11,7 @@ from ebbtide_agent.host.course import FULL_EVERY
 from ebbtide_agent.host.history import find_nights
 from ebbtide_agent.host.index import Header, find_index
 from ebbtide_agent.host.long_push import LongPush, find_long_push
+from ebbtide_agent.host.mark import find_mark
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
 
@@ -28,17 +29,23 @@ class IndexStanding:
 
 @dataclass(frozen=True)
 class Standing:
-    """No last night: none was ever reported. `under_way` is the process of a night that goes on now."""
+    """No last night: none was ever reported. `under_way` is the process of a night that goes on now.
+
+    `cut_short` is when a later one began that did not come to its end.
+    """
 
     last: Report | None
     index: IndexStanding | None
     long_push: LongPush | None
     under_way: int | None
+    cut_short: str | None
 
 
 def look(paths: HostPaths) -> Standing:
-    nights = find_nights(paths)
-    return Standing(nights[-1] if nights else None, _index(paths.index), find_long_push(nights), holder_of(paths.lock))
+    nights, under_way = find_nights(paths), holder_of(paths.lock)
+    cut_short = None if under_way else find_mark(paths.running)
+    last = nights[-1] if nights else None
+    return Standing(last, _index(paths.index), find_long_push(nights), under_way, cut_short)
 
 
 def _index(path: Path) -> IndexStanding | None:

@@ -174,6 +174,7 @@ def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tm
     scene = a_scene(tmp_path)
     put(scene.paths.scripts / "10-dump", "", 0o777)
     put(scene.paths.scripts / "20-dump", "", 0o644)
+    put(scene.paths.scripts / "25-dump", "#!/bin/sh\n# ebbtide: optional\n", 0o644)
     (scene.paths.scripts / "30-dump").symlink_to("gone")
     scene.paths.scripts.chmod(0o775)
 
@@ -181,7 +182,10 @@ def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tm
         ("fault", "etc/backupscripts can be written by others, and root would run it; chmod go-w etc/backupscripts"),
         ("fault", "etc/backupscripts/10-dump can be written by others, and root would run it; "
                   "chmod go-w etc/backupscripts/10-dump"),
-        ("fault", "etc/backupscripts/20-dump is not executable; chmod u+x etc/backupscripts/20-dump"),
+        ("fault", "etc/backupscripts/20-dump is not executable; "
+                  "chmod u+x etc/backupscripts/20-dump, or let its name begin with a letter"),
+        ("warning", "etc/backupscripts/25-dump is not executable; "
+                    "chmod u+x etc/backupscripts/25-dump, or let its name begin with a letter"),
         ("fault", "etc/backupscripts/30-dump: No such file or directory; rm etc/backupscripts/30-dump, or mend the link"),  # noqa: E501
     ]  # fmt: skip
 
@@ -228,6 +232,15 @@ def test_a_backup_that_is_under_way_is_told_and_not_disturbed(tmp_path: Path) ->
         ((level, what),) = found(past.is_free, scene)
 
     assert level == "warning" and what.startswith(f"a backup is under way (process {os.getpid()})")
+
+
+def test_a_run_that_did_not_come_to_its_end_is_told(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.running, "2026-11-24T02:10:00Z")
+
+    ((level, what),) = found(past.is_free, scene)
+
+    assert level == "warning" and what.startswith("the run of 2026-11-24T02:10:00Z did not come to its end")
 
 
 def a_report(finished: timedelta = timedelta(hours=9), told: timedelta = timedelta(), **changes: Any) -> Report:

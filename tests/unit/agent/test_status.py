@@ -67,12 +67,15 @@ def test_a_first_push_that_was_cut_off_shows_how_far_it_is(host: Host) -> None:
     )
 
 
-def test_a_night_that_goes_on_is_told(host: Host) -> None:
+def test_a_night_that_goes_on_is_told_and_one_that_was_killed(host: Host) -> None:
+    host.paths.running.write_text("2026-11-24T02:10:00Z")
     with host.paths.lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
         assert told(host)[0] == f"under way: a backup, process {os.getpid()}"
-    assert "under way" not in told(host)[0]
+    assert told(host)[0] == (
+        "cut short: the run of 2026-11-24T02:10:00Z: it was stopped or killed, or the machine went down"
+    )
 
 
 @pytest.mark.parametrize(

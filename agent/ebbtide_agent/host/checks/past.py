@@ -8,6 +8,7 @@ from datetime import timedelta
 from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host.checks.finding import Finding, Scene, ok, warning
+from ebbtide_agent.host.mark import find_mark
 from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, parse_report
@@ -31,6 +32,12 @@ def is_free(scene: Scene) -> Iterator[Finding]:
     holder = holder_of(scene.paths.lock)
     if holder:
         yield warning(f"a backup is under way (process {holder})", "nothing, if it is over before tonight")
+        return
+    cut_short = find_mark(scene.paths.running)
+    if cut_short:
+        yield warning(
+            f"the run of {cut_short} did not come to its end", "see who stopped it, or why the machine went down"
+        )
 
 
 def was_good(scene: Scene) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.night import missing_places
+from ebbtide_agent.host.scripts import find
 from ebbtide_agent.printable import size
 
 # For a first index, and the reports.
@@ -30,7 +31,7 @@ def are_there(scene: Scene) -> Iterator[Finding]:
 
 def have_room(scene: Scene) -> Iterator[Finding]:
     yield _room_for_the_index(scene)
-    if any(scene.paths.scripts.glob("[0-9][0-9]*")):
+    if find(scene.paths.scripts):
         yield _room_for_dumps(scene.paths.dumps)
 
 
