@@ -10,6 +10,7 @@ from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host.checks.finding import Finding, Scene, ok, warning
 from ebbtide_agent.host.mark import find_mark
 from ebbtide_agent.host.standing import holder_of
+from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, parse_report
 
@@ -57,7 +58,7 @@ def was_good(scene: Scene) -> Iterator[Finding]:
 def clock_is_right(scene: Scene) -> Iterator[Finding]:
     """Against the last moment that another machine's clock told us; nothing is said where there is none."""
     last = find_report(scene.paths)
-    if last is None or last.receiver is None:
+    if last is None or last.receiver is None or not isinstance(scene.config.target, Receiver):
         return
     told = last.receiver.received
     to_do = "set the clock, and see that something keeps it (timedatectl)"
