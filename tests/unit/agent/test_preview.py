@@ -63,6 +63,13 @@ def test_without_an_index_everything_is_compared_and_may_be_pushed(host: Host) -
     assert found.course.why == "no index of an earlier push is here"
 
 
+def test_a_terabyte_of_nothing_is_looked_at_at_once(host: Host) -> None:
+    with (host.tree / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+
+    assert seen(host).whole.bytes_total == (1 << 40) + len("us0")
+
+
 @needs_rsync
 def test_what_only_rsync_can_select_is_counted_by_rsync(host: Host) -> None:
     (host.tree / "a").write_text("not counted")
