@@ -43,6 +43,11 @@ class HostPaths:
         return self.state / "last-report.json"
 
     @property
+    def baseline(self) -> Path:
+        """What the last complete night was of."""
+        return self.state / "last-complete.json"
+
+    @property
     def index(self) -> Path:
         return self.state / "index"
 

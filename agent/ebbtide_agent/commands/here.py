@@ -31,6 +31,7 @@ exit codes:
   1    failed: nothing was pushed, or nobody is there to take it; the reason is on the last line
   2    the command line was not understood
   3    partial: some of it is there, and tonight is no restore point; the report names what is missing
+  4    suspect: a guard found the host's data gone or rewritten; the report says what, and how to say that it is meant
   75   the receiver could not be reached in time; the next night tries again
   77   refused: another backup is under way, or the receiver said no
   78   the configuration has faults; all of them are listed

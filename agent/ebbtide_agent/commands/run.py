@@ -11,7 +11,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.host import link, night, progress
-from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS, encode_report
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS, encode_report
 
 DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
@@ -23,7 +23,8 @@ It reads four files, and never executes what is in the first three:
 
   /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
                          and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
-                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES
+                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
+                         SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no)
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a
@@ -47,6 +48,14 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="auto: a bar on a terminal, lines elsewhere; none: say nothing but faults (default: auto)",
     )
 
+    parser.add_argument(
+        "--accept-shrink",
+        action="store_true",
+        help="this once: that much of the tree is gone, or a file system not mounted, is meant; delete it over there",
+    )
+    parser.add_argument(
+        "--accept-rewrite", action="store_true", help="this once: that most files are gone or rewritten is meant"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be pushed and deleted now; say hello to nobody"
     )
@@ -72,7 +81,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
         print(encode_report(report).decode(), end="")
     for problem in report.problems:
         print(f"ebbtide: {problem}", file=sys.stderr)
-    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3}.get(report.status, 1)
+    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3, SUSPECT: 4}.get(report.status, 1)
 
 
 def _shown_on(screen: TextIO, how: str) -> night.Show:

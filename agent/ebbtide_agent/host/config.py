@@ -25,6 +25,8 @@ DEFAULTS = {
     "WHOLE_SYSTEM": "yes",
     "SCRIPT_MINUTES": "60",
     "WAIT_MINUTES": "120",
+    "SHRINK": "50",
+    "REWRITE": "50",
 }
 
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
@@ -37,6 +39,7 @@ _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 class Config:
     """A host's configuration. `bandwidth` is rsync's --bwlimit, empty for none; patterns are rsync's own.
 
+    `shrink` and `rewrite` are how many percent of the tree may be lost or rewritten in a night, None for any number.
     `keep` is how many snapshots a directory of this host keeps; `user`, `key` and `known_hosts` are for ssh.
     """
 
@@ -55,6 +58,8 @@ class Config:
     wait_seconds: float
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    shrink: int | None = 50
+    rewrite: int | None = 50
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,15 @@ def _checked(
             return 1
         return int(values[key].text) if key in values else 1
 
+    def number_or_no(key: str, most: int, expected: str) -> int | None:
+        text = values[key].text
+        if text == "no":
+            return None
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > most:
+            fault(key, expected)
+            return None
+        return int(text)
+
     def absolute(key: str) -> Path:
         if not values[key].text.startswith("/"):
             fault(key, "an absolute path")
@@ -203,6 +217,8 @@ def _checked(
         whole_system=values["WHOLE_SYSTEM"].text == "yes",
         script_seconds=number("SCRIPT_MINUTES") * 60.0,
         wait_seconds=number("WAIT_MINUTES") * 60.0,
+        shrink=number_or_no("SHRINK", 99, "a percentage from 1 to 99, or no"),
+        rewrite=number_or_no("REWRITE", 99, "a percentage from 1 to 99, or no"),
         include=include,
         exclude=(*exclude, *(chosen.hides(root) if isinstance(chosen, Directory) else ())),
     )

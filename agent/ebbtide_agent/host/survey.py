@@ -12,7 +12,7 @@ from typing import Callable
 
 from ebbtide_agent import VERSION
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host.changes import Changes, find_changes, find_suspects
+from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.course import Course, choose, settings_of
 from ebbtide_agent.host.filters import rules
@@ -27,13 +27,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Survey:
-    """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known."""
+    """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known.
+
+    `rewritten` are the files of the last complete push that are gone or have another size or time.
+    """
 
     course: Course
     tally: Tally | None = None
     changes: Changes | None = None
     settings: str = ""
     full: datetime | None = None
+    rewritten: int = 0
 
 
 def take(config: Config, paths: HostPaths, generation: int | None, now: datetime, say: Say) -> Survey:
@@ -54,7 +58,7 @@ def look(config: Config, index: Index | None, generation: int | None, aside: Pat
             aside.unlink(missing_ok=True)
         survey = Survey(Course(False, True, f"there can be no index: {error}"))
     full = index.header.full if index and not survey.course.in_full else now
-    return Survey(survey.course, survey.tally, survey.changes, settings, full)
+    return replace(survey, settings=settings, full=full)
 
 
 def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say: Say) -> None:
@@ -75,7 +79,7 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
 
 def _scanned_despite_damage(config: Config, aside: Path, index: Index | None, course: Course, now: datetime) -> Survey:
     try:
-        return _scanned(config, aside, index if course.by_index else None, course, now)
+        return _scanned(config, aside, index, course, now)
     except DamagedIndex as error:
         return _scanned(config, aside, None, Course(False, True, f"the index is damaged: {error}"), now)
 
@@ -90,14 +94,17 @@ def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now
         for _ in blocks:
             pass
         return Survey(course, tally)
-    changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree)
+    turnover = Turnover()
+    changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree, turnover)
+    if not course.by_index:
+        return Survey(course, tally, rewritten=turnover.files)
     if changes is not None and course.in_full and not old.header.links_agree:
         written = Index(aside, replace(old.header, entries=tally.entries))
         suspects = find_suspects(written.entries, tally.names)
         changes = changes.and_also(suspects) if suspects else changes
     if changes is None:
-        return Survey(Course(False, True, "too much has changed to list it"), tally)
-    return Survey(course, tally, changes)
+        return Survey(Course(False, True, "too much has changed to list it"), tally, rewritten=turnover.files)
+    return Survey(course, tally, changes, rewritten=turnover.files)
 
 
 def _written(blocks: Iterator[Block], writer: Writer) -> Iterator[Block]:
