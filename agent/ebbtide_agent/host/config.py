@@ -27,11 +27,16 @@ DEFAULTS = {
     "WAIT_MINUTES": "120",
     "SHRINK": "50",
     "REWRITE": "50",
+    "CHECK": "30",
+    "NICE": "10",
+    "IONICE": "best-effort",
 }
 
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 _NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_NICE = re.compile(r"1?[0-9]")
+_IONICE = re.compile(r"idle|best-effort|no")
 _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 
 
@@ -40,6 +45,7 @@ class Config:
     """A host's configuration. `bandwidth` is rsync's --bwlimit, empty for none; patterns are rsync's own.
 
     `shrink` and `rewrite` are how many percent of the tree may be lost or rewritten in a night, None for any number.
+    `check_days` is in how many nights the content of every file is looked at once, None for never.
     `keep` is how many snapshots a directory of this host keeps; `user`, `key` and `known_hosts` are for ssh.
     """
 
@@ -60,6 +66,9 @@ class Config:
     exclude: tuple[str, ...] = ()
     shrink: int | None = 50
     rewrite: int | None = 50
+    check_days: int | None = 30
+    nice: int = 10
+    ionice: str = "best-effort"
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,10 @@ def _checked(
             return None
         return int(text)
 
+    def niceness() -> int:
+        text = matching("NICE", _NICE, "a number from 0 to 19")
+        return int(text) if _NICE.fullmatch(text) else 0
+
     def absolute(key: str) -> Path:
         if not values[key].text.startswith("/"):
             fault(key, "an absolute path")
@@ -219,6 +232,9 @@ def _checked(
         wait_seconds=number("WAIT_MINUTES") * 60.0,
         shrink=number_or_no("SHRINK", 99, "a percentage from 1 to 99, or no"),
         rewrite=number_or_no("REWRITE", 99, "a percentage from 1 to 99, or no"),
+        check_days=number_or_no("CHECK", 999, "a number of days from 1 to 999, or no"),
+        nice=niceness(),
+        ionice=matching("IONICE", _IONICE, "idle, best-effort or no"),
         include=include,
         exclude=(*exclude, *(chosen.hides(root) if isinstance(chosen, Directory) else ())),
     )
