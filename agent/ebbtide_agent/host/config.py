@@ -85,7 +85,7 @@ def load(paths: HostPaths) -> Config:
     exclude = _read_patterns(paths.exclude, faults)
     config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
     for where, place in include.items():
-        _check_include(where, place, config.whole_system, faults)
+        _check_include(where, place, config, faults)
     if faults:
         raise ConfigError(tuple(faults))
     return config
@@ -140,13 +140,16 @@ def _read_patterns(path: Path, faults: list[str]) -> dict[str, str]:
     return patterns
 
 
-def _check_include(where: str, place: str, whole_system: bool, faults: list[str]) -> None:
+def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:
     """A place that nothing can match would empty the backup, and rsync would call that a success."""
     if not place.startswith("/"):
         faults.append(f"{where}: {place!r:.80} does not start with /; expected a place such as /etc, as seen from ROOT")
-    hiding = hidden_by(place) if whole_system else None
+    hiding = hidden_by(place) if config.whole_system else None
     if hiding is not None:
         faults.append(f"{where}: {place!r:.80} lies in {hiding}, which is never backed up of a whole system")
+    backup = config.target.path if isinstance(config.target, Directory) else None
+    if backup and backup in (seen := Path(f"{config.root}/{place}"), *seen.parents):
+        faults.append(f"{where}: {place!r:.80} lies in TARGET {backup}, which is where the backup goes")
 
 
 def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:

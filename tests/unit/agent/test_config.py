@@ -7,7 +7,7 @@ import pytest
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.night import missing_places
-from ebbtide_agent.host.target import EXPECTED, Receiver
+from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
 from ebbtide_agent.paths import HostPaths
 
 WHOLE = "HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n"
@@ -116,6 +116,24 @@ def test_an_include_that_nothing_can_match_is_a_fault_with_its_line(tmp_path: Pa
         "backup_include:5: '*.conf' does not start with /; expected a place such as /etc, as seen from ROOT",
         "backup_include:6: '/tmp/data' lies in /tmp/*, which is never backed up of a whole system",
     ]
+
+
+def test_the_backup_goes_elsewhere_than_where_it_comes_from(tmp_path: Path) -> None:
+    config = WHOLE.replace("receiver://backup.example.org", "/srv/backup")
+
+    assert faults_of(tmp_path, config + "ROOT=/srv\n", include="/data\n/backup/old\n") == [
+        "backup_include:2: '/backup/old' lies in TARGET /srv/backup, which is where the backup goes",
+    ]
+    assert faults_of(tmp_path, config + "ROOT=/srv/backup\n", include="/\n") == [
+        "backup_config:2: TARGET is '/srv/backup', expected another directory than ROOT",
+        "backup_include:1: '/' lies in TARGET /srv/backup, which is where the backup goes",
+    ]
+
+
+def test_a_directory_of_the_host_keeps_the_backup_out_of_itself(tmp_path: Path) -> None:
+    config = loaded(tmp_path, WHOLE.replace("receiver://backup.example.org", "/backup"), exclude="*.o\n")
+
+    assert (config.target, config.exclude) == (Directory(Path("/backup")), ("*.o", "/backup/*"))
 
 
 def test_lines_may_end_as_they_do_elsewhere_and_any_place_of_a_directory_may_be_included(tmp_path: Path) -> None:
