@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ebbtide_agent import program
-from ebbtide_agent.commands import check, explain, run
+from ebbtide_agent.commands import check, explain, run, status
 
-COMMANDS: tuple[program.Command, ...] = (run, check, explain)
+COMMANDS: tuple[program.Command, ...] = (run, check, explain, status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -48,6 +48,11 @@ class HostPaths:
         return self.state / "last-complete.json"
 
     @property
+    def history(self) -> Path:
+        """The reports of the last nights, one a line."""
+        return self.state / "history.jsonl"
+
+    @property
     def index(self) -> Path:
         return self.state / "index"
 

@@ -198,7 +198,12 @@ class Receiver:
         """Let the agent of a host back a tree up, configured below `etc`."""
         paths = self.configure(host, tree, etc)
         words = [sys.executable, str(self.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
-        return subprocess.run([*words, "--progress", "lines", *options], capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [*words, "--log", str(etc / "no-log"), "--progress", "lines", *options],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
 
 @contextmanager

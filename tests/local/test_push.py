@@ -13,8 +13,10 @@ import pytest
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.host import link
 from ebbtide_agent.host.config import load
+from ebbtide_agent.host.history import find_nights
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
 from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Aws, Receiver, a_receiver, an_aws, wait_until
@@ -142,6 +144,8 @@ def test_the_second_night_goes_by_the_index_as_long_as_the_volume_is_the_same(
         if (report := receiver.aws.find(f"reports/{run}/us0a.json"))
     }
     assert len(generations) == 3
+    kept = find_nights(HostPaths(tmp_path / "etc-us0", tmp_path / "etc-us0/state"))
+    assert {night.receiver.generation for night in kept if night.receiver} == generations
 
 
 def a_night_of_both(receiver: Receiver, tree: Path, place: Path) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
+from pathlib import Path
 from typing import TextIO
 
 from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
-from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
 from ebbtide_agent.host import link, night, progress
-from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS, encode_report
+from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, encode_report
+from ebbtide_agent.syslog import Log, open_log, telling
 
 DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
@@ -57,6 +60,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--accept-rewrite", action="store_true", help="this once: that most files are gone or rewritten is meant"
     )
     parser.add_argument(
+        "--log",
+        type=Path,
+        default=Path("/dev/log"),
+        metavar="SOCKET",
+        help="where syslog or journald is told of the night (default: /dev/log, if it is there)",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="show what would be pushed and deleted now; say hello to nobody"
     )
     parser.add_argument(
@@ -74,14 +84,33 @@ def run(options: argparse.Namespace, here: Here) -> int:
             print(f"ebbtide: {line}", file=screen, flush=True)
 
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
-    world = link.World(here.clock, say=say)
-    report = night.run(night.Night(paths_of(options), world, here.environment, _shown_on(screen, options.progress)))
+    tonight = night.Night(
+        paths_of(options),
+        link.World(here.clock, say=say),
+        here.environment,
+        _shown_on(screen, options.progress),
+        options.accept_shrink,
+        options.accept_rewrite,
+    )
+    log = open_log(options.log)
+    with telling(log, "backup"):
+        report = night.run(tonight)
+    _log(log, report)
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:
         print(encode_report(report).decode(), end="")
     for problem in report.problems:
         print(f"ebbtide: {problem}", file=sys.stderr)
-    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3, SUSPECT: 4}.get(report.status, 1)
+    return exit_code_of(report.status)
+
+
+def _log(log: Log, report: Report) -> None:
+    took = (report.finished - report.started).total_seconds()
+    level = {COMPLETE: logging.INFO, WITH_WARNINGS: logging.WARNING}.get(report.status, logging.ERROR)
+    counts = f"{report.files} files, {report.bytes_sent} bytes sent, {took:.0f} s"
+    log(level, f"backup ended: {report.status}, {counts}, run {report.run}")
+    for problem in report.problems:
+        log(logging.WARNING, problem)
 
 
 def _shown_on(screen: TextIO, how: str) -> night.Show:

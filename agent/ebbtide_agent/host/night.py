@@ -15,10 +15,10 @@ from typing import Callable
 
 from ebbtide_agent import VERSION, procs
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.files import write_whole
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, progress, scripts, survey
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.mark import marked
 from ebbtide_agent.host.mounts import read_mounts
@@ -28,17 +28,7 @@ from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.way import Way, way_to
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import (
-    COMPLETE,
-    FAILED,
-    SUSPECT,
-    WITH_WARNINGS,
-    Hello,
-    Report,
-    ScriptResult,
-    bounded,
-    encode_report,
-)
+from ebbtide_agent.report import COMPLETE, FAILED, SUSPECT, WITH_WARNINGS, Hello, Report, ScriptResult, bounded
 
 Show = Callable[[progress.Progress], None]
 
@@ -70,9 +60,9 @@ def run(night: Night) -> Report:
         outcome, taken = push_if_all_is_well(night, config, way, hello)
         outcome = in_view_of((*of_the_last_run, *remarks_on(ran, config)), outcome)
         report = compose(config, hello, outcome, ran, started, night.world.clock())
-        write_whole(night.paths.last_report, encode_report(report))
+        remember(night.paths, report, night.world.say)
         recorded = way.deliver(hello, report)
-        write_whole(night.paths.last_report, encode_report(recorded))
+        remember(night.paths, recorded, night.world.say)
         if taken:
             keep(night, config, taken, recorded)
     return recorded
@@ -130,13 +120,16 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     survey.keep(taken, config, night.paths, recorded, night.world.say)
     if recorded.status in (COMPLETE, WITH_WARNINGS):
         mounts = guards.mounts_of(config, read_mounts())
-        guards.keep_baseline(night.paths.baseline, recorded, taken.settings, mounts)
+        try:
+            guards.keep_baseline(night.paths.baseline, recorded, taken.settings, mounts)
+        except OSError as error:
+            night.world.say(f"what the guards compare with was not kept: {error}")
 
 
 def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> Outcome:
     watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
     outcome = push(config, way.route, way.passes(taken), watch)
-    if taken.tally and not taken.course.in_full:
+    if taken.tally and (not taken.course.in_full or not outcome.counts.entries):
         outcome = replace(outcome, counts=counts_of(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts
     night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
@@ -144,7 +137,7 @@ def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Surve
 
 
 def counts_of(tally: Tally, bytes_sent: int) -> Counts:
-    """What the tree amounts to, when rsync was shown no more than what changed."""
+    """What the tree amounts to, when rsync was shown no more than what changed, or did not come to its statistics."""
     return Counts(tally.files, tally.entries, tally.size, bytes_sent)
 
 

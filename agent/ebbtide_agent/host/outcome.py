@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ebbtide_agent.host.progress import parse
 from ebbtide_agent.procs import Ended
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS, worst
 
@@ -105,18 +106,26 @@ def _is_summary(line: str) -> bool:
 
 
 def parse_counts(out: str) -> Counts:
-    """Read --stats. What was cut off before its statistics counts nothing."""
+    """Read --stats. What was cut off before its statistics counts no more than what its progress says was sent."""
     found = {match["what"]: match for match in map(_COUNT.match, map(str.strip, out.splitlines())) if match}
 
     def total(what: str) -> int:
         return _number(found[what]["total"]) if what in found else 0
 
+    if not found:
+        return Counts(bytes_sent=_last_progress(out))
     return Counts(
         files=_regular(found["Number of files"]["kinds"]) if "Number of files" in found else 0,
         entries=total("Number of files"),
         bytes_total=total("Total file size"),
         bytes_sent=total("Total bytes sent"),
     )
+
+
+def _last_progress(out: str) -> int:
+    """Contents, without what the protocol adds to them."""
+    seen = [progress for progress in map(parse, re.split(rb"[\r\n]", out.encode())) if progress]
+    return seen[-1].bytes if seen else 0
 
 
 def _regular(kinds: str | None) -> int:

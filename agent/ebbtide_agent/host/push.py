@@ -135,10 +135,15 @@ def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> 
 
 
 def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Outcome, bool]:
-    """Push, again and again while the connection is what fails; how the last attempt went, and whether one broke."""
-    attempt, breaks = 0, False
+    """Push, again and again while the connection is what fails; how the last attempt went, and whether one broke.
+
+    Each attempt goes on where the one before was cut off, so what they have sent adds up.
+    """
+    attempt, sent, breaks = 0, 0, False
     while True:
         outcome = _push_once(config, route, what, attempt, watch)
+        sent += outcome.counts.bytes_sent
+        outcome = replace(outcome, counts=replace(outcome.counts, bytes_sent=sent))
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
             return outcome, breaks
         breaks = breaks or outcome.exit_code not in NEVER_CAME_ABOUT

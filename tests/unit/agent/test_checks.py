@@ -21,7 +21,7 @@ from ebbtide_agent.host.checks.everything import CHECKS
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
 from ebbtide_agent.host.target import Directory, Receiver, Remote
 from ebbtide_agent.host_main import main
-from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Report, encode_report
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_preview import everything_below
@@ -127,9 +127,26 @@ def test_a_hashed_name_is_found_and_a_file_that_others_may_write_is_a_fault(tmp_
     assert "can be written by others" in found(keys.is_pinned, scene)[0][1]
 
 
-@pytest.mark.parametrize("look", [keys.is_ours_alone, keys.is_pinned, far_side.answers_as_it_should])
+@pytest.mark.parametrize("look", [keys.is_ours_alone, keys.is_pinned])
 def test_a_directory_needs_no_key(tmp_path: Path, look: Check) -> None:
     assert found(look, a_scene(tmp_path, target=Directory(tmp_path / "backup"))) == []
+
+
+def test_the_right_directory_has_room_and_should_be_on_a_disk_of_its_own(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
+    (tmp_path / "backup").mkdir()
+
+    assert [level for level, _ in found(far_side.answers_as_it_should, scene)] == ["warning", "ok"]
+    assert list((tmp_path / "backup").iterdir()) == []
+
+
+def test_a_directory_that_is_not_there_or_somebody_elses_is_a_fault(tmp_path: Path) -> None:
+    target = Directory(tmp_path / "backup")
+    scene = a_scene(tmp_path, target=target)
+
+    assert "is not a directory: mount what belongs there" in found(far_side.answers_as_it_should, scene)[0][1]
+    put(DirectoryPaths(target.path).mark, '{"schema": 1, "host": "eu0"}')
+    assert levels(far_side.answers_as_it_should, scene) == ["fault"]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +191,7 @@ def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tm
     scene = a_scene(tmp_path)
     put(scene.paths.scripts / "10-dump", "", 0o777)
     put(scene.paths.scripts / "20-dump", "", 0o644)
+    put(scene.paths.scripts / "25-dump", "#!/bin/sh\n# ebbtide: optional\n", 0o644)
     (scene.paths.scripts / "30-dump").symlink_to("gone")
     scene.paths.scripts.chmod(0o775)
 
@@ -181,7 +199,10 @@ def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tm
         ("fault", "etc/backupscripts can be written by others, and root would run it; chmod go-w etc/backupscripts"),
         ("fault", "etc/backupscripts/10-dump can be written by others, and root would run it; "
                   "chmod go-w etc/backupscripts/10-dump"),
-        ("fault", "etc/backupscripts/20-dump is not executable; chmod u+x etc/backupscripts/20-dump"),
+        ("fault", "etc/backupscripts/20-dump is not executable; "
+                  "chmod u+x etc/backupscripts/20-dump, or let its name begin with a letter"),
+        ("warning", "etc/backupscripts/25-dump is not executable; "
+                    "chmod u+x etc/backupscripts/25-dump, or let its name begin with a letter"),
         ("fault", "etc/backupscripts/30-dump: No such file or directory; rm etc/backupscripts/30-dump, or mend the link"),  # noqa: E501
     ]  # fmt: skip
 
@@ -228,6 +249,15 @@ def test_a_backup_that_is_under_way_is_told_and_not_disturbed(tmp_path: Path) ->
         ((level, what),) = found(past.is_free, scene)
 
     assert level == "warning" and what.startswith(f"a backup is under way (process {os.getpid()})")
+
+
+def test_a_run_that_did_not_come_to_its_end_is_told(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.running, "2026-11-24T02:10:00Z")
+
+    ((level, what),) = found(past.is_free, scene)
+
+    assert level == "warning" and what.startswith("the run of 2026-11-24T02:10:00Z did not come to its end")
 
 
 def a_report(finished: timedelta = timedelta(hours=9), told: timedelta = timedelta(), **changes: Any) -> Report:
@@ -396,6 +426,21 @@ def test_all_is_told_and_the_exit_code_is_the_configurations(
     assert f"ok       configuration: us0 is backed up to {tmp_path}/backup" in lines
     assert [line for line in lines if line.startswith("fault    RSYNC no-such-rsync")]
     assert [Finding(**each).level for each in told] == [line.split()[0] for line in lines]
+
+
+def test_what_cannot_be_looked_at_is_a_fault_and_the_rest_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = a_scene(tmp_path)
+    (tmp_path / "backup").mkdir()
+    put(scene.paths.config, f"HOST=us0\nTARGET={tmp_path}/backup\nKEEP=7\nROOT={tmp_path}/gone\n")
+
+    code = main(["check", "--etc", str(scene.paths.etc), "--state", str(scene.paths.state)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 78
+    assert [line for line in lines if line.startswith("fault ") and "gone" in line and "No such file" in line]
+    assert lines[-1].startswith("warning  no night of this host")
 
 
 def test_faults_of_the_configuration_are_told_alone_and_all_of_them(

@@ -111,3 +111,11 @@ def test_of_several_passes_all_problems_are_told_and_all_that_was_sent_counts() 
 
     assert outcome.problems == ("partial", "complete-with-warnings")
     assert outcome.counts == Counts(9, 9, 9, 7)
+
+
+def test_what_was_cut_off_counts_what_its_progress_says_was_sent() -> None:
+    said = b"\r     1,000,000  10%  1.00MB/s  0:00:09  \r     30,000,000  45%  2.01MB/s  0:00:14 (xfr#1, to-chk=6/8)"
+
+    outcome = tell(Ended(("rsync",), 12, said, b"rsync: connection unexpectedly closed\n", 1.0))
+
+    assert (outcome.status, outcome.counts) == ("partial", Counts(bytes_sent=30_000_000))

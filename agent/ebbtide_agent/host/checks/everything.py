@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.errors import AgentError, ConfigError
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host.checks import far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene, fault, ok
@@ -37,4 +37,12 @@ def check(paths: HostPaths, now: datetime, system: Path) -> Iterator[Finding]:
     yield ok(f"configuration: {config.host} is backed up to {config.target}")
     scene = Scene(config, paths, now, system)
     for look in CHECKS:
+        yield from _despite_errors(look, scene)
+
+
+def _despite_errors(look: Check, scene: Scene) -> Iterator[Finding]:
+    """What cannot even be looked at will not work tonight, and the rest is still worth a look."""
+    try:
         yield from look(scene)
+    except (OSError, AgentError) as error:
+        yield fault(str(error), "mend it, and check again")

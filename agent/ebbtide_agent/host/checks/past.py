@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host.checks.finding import Finding, Scene, ok, warning
+from ebbtide_agent.host.mark import find_mark
+from ebbtide_agent.host.standing import holder_of
+from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, parse_report
 
@@ -18,7 +19,6 @@ _LONG_AGO = timedelta(hours=36)
 # A report may be under way for a while; a clock that is ahead shows at once.
 _CLOCK_BEHIND = timedelta(minutes=15)
 _CLOCK_AHEAD = timedelta(minutes=2)
-_LOCKS = Path("/proc/locks")
 
 
 def find_report(paths: HostPaths) -> Report | None:
@@ -30,20 +30,15 @@ def find_report(paths: HostPaths) -> Report | None:
 
 
 def is_free(scene: Scene) -> Iterator[Finding]:
-    """Looked up, and not tried: whoever tries holds the lock for a moment, and a night that begins then is refused."""
-    holder = _holder_of(scene.paths.lock)
+    holder = holder_of(scene.paths.lock)
     if holder:
         yield warning(f"a backup is under way (process {holder})", "nothing, if it is over before tonight")
-
-
-def _holder_of(lock: Path) -> str | None:
-    try:
-        inode, held = lock.stat().st_ino, _LOCKS.read_text()
-    except OSError:
-        return None
-    # 1: FLOCK  ADVISORY  WRITE 1234 00:2f:5678 0 EOF
-    found = re.search(rf"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+\S+:{inode}\s", held)
-    return found[1] if found else None
+        return
+    cut_short = find_mark(scene.paths.running)
+    if cut_short:
+        yield warning(
+            f"the run of {cut_short} did not come to its end", "see who stopped it, or why the machine went down"
+        )
 
 
 def was_good(scene: Scene) -> Iterator[Finding]:
@@ -63,7 +58,7 @@ def was_good(scene: Scene) -> Iterator[Finding]:
 def clock_is_right(scene: Scene) -> Iterator[Finding]:
     """Against the last moment that another machine's clock told us; nothing is said where there is none."""
     last = find_report(scene.paths)
-    if last is None or last.receiver is None:
+    if last is None or last.receiver is None or not isinstance(scene.config.target, Receiver):
         return
     told = last.receiver.received
     to_do = "set the clock, and see that something keeps it (timedatectl)"

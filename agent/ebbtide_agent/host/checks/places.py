@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.night import missing_places
+from ebbtide_agent.host.scripts import find
 from ebbtide_agent.printable import size
 
 # For a first index, and the reports.
@@ -30,7 +31,7 @@ def are_there(scene: Scene) -> Iterator[Finding]:
 
 def have_room(scene: Scene) -> Iterator[Finding]:
     yield _room_for_the_index(scene)
-    if any(scene.paths.scripts.glob("[0-9][0-9]*")):
+    if find(scene.paths.scripts):
         yield _room_for_dumps(scene.paths.dumps)
 
 
@@ -41,7 +42,7 @@ def _room_for_the_index(scene: Scene) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         return fault(f"{state} cannot be written", "run as root, and see that its file system is not read-only")
     needed = max(_LEAST_ROOM, 2 * _bytes_of(scene.paths.index))
-    free = _free(place)
+    free = free_bytes(place)
     if free < needed:
         return fault(f"{state} has {size(free)} free, and the index may need {size(needed)}", "make room there")
     return ok(f"{state} can be written, {size(free)} are free")
@@ -50,7 +51,7 @@ def _room_for_the_index(scene: Scene) -> Finding:
 def _room_for_dumps(dumps: Path) -> Finding:
     """A dump is written beside the one of yesterday, and takes its place only when it is whole."""
     held = sum(_bytes_of(path) for path in dumps.rglob("*")) if dumps.is_dir() else 0
-    free = _free(_nearest(dumps))
+    free = free_bytes(_nearest(dumps))
     if free < held:
         what = f"{dumps} has {size(free)} free, and the dumps there are {size(held)}, to be written anew beside them"
         return fault(what, "make room there")
@@ -64,7 +65,8 @@ def _nearest(place: Path) -> Path:
     return next(each for each in (place, *place.parents) if each.exists())
 
 
-def _free(place: Path) -> int:
+def free_bytes(place: Path) -> int:
+    """What whoever we are may still write."""
     found = os.statvfs(place)
     return found.f_bavail * found.f_frsize
 

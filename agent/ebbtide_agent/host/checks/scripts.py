@@ -7,14 +7,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
+from ebbtide_agent.host.checks.finding import FAULT, WARNING, Finding, Scene, fault, ok
+from ebbtide_agent.host.scripts import find, is_optional
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def can_run(scene: Scene) -> Iterator[Finding]:
     directory = scene.paths.scripts
-    found = sorted(directory.glob("[0-9][0-9]*"))
+    found = find(directory)
     if not found:
         yield ok(f"no scripts in {directory}")
         return
@@ -33,4 +34,5 @@ def _problems_with(path: Path) -> Iterator[Finding]:
     if status.st_mode & _OTHERS_WRITE:
         yield fault(f"{path} can be written by others, and root would run it", f"chmod go-w {path}")
     if stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IXUSR:
-        yield fault(f"{path} is not executable", f"chmod u+x {path}")
+        level = WARNING if is_optional(path) else FAULT
+        yield Finding(level, f"{path} is not executable", f"chmod u+x {path}, or let its name begin with a letter")
