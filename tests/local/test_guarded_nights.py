@@ -1,10 +1,14 @@
 """Whole nights of a host whose data seems to be gone or rewritten: what is pushed then, and how to say it is meant."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import ebbtide_agent
 from ebbtide_agent.host import guards
 from ebbtide_agent.report import COMPLETE, SUSPECT
 from tests.local.own_directory import Host
@@ -101,3 +105,22 @@ def test_both_guards_can_be_switched_off(host: Host, monkeypatch: pytest.MonkeyP
         (host.tree / f"file{number}").unlink()
 
     assert host.back_up(SHRINK="no", REWRITE="no").status == COMPLETE
+
+
+def test_the_program_says_what_is_suspect_and_takes_the_operators_word(host: Host) -> None:
+    host.configure()
+    words = [sys.executable, "-m", "ebbtide_agent", "run", "--progress", "none", "--log", str(host.place / "none")]
+    words += ["--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+    where = {**os.environ, "PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
+
+    def run(*more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*words, *more], capture_output=True, text=True, env=where)
+
+    first = run()
+    for path in host.tree.iterdir():
+        path.write_text("")
+    suspect, accepted = run(), run("--accept-shrink")
+
+    assert (first.returncode, suspect.returncode, accepted.returncode) == (0, 4, 0), first.stderr + accepted.stderr
+    assert "bytes of the last complete night 0 are left" in suspect.stderr
+    assert (first.stderr, accepted.stderr) == ("", "")
