@@ -62,6 +62,11 @@ class HostPaths:
         return self.state / "index.new"
 
     @property
+    def contents(self) -> Path:
+        """What is known of files' contents."""
+        return self.state / "contents"
+
+    @property
     def dumps(self) -> Path:
         """Where scripts leave what is to travel; it is theirs, and never emptied."""
         return self.state / "dumps"

@@ -108,7 +108,7 @@ def push_if_all_is_well(night: Night, config: Config, way: Way, hello: Hello) ->
     rewriting = guards.find_rewriting(config, before, taken.settings, counted(taken)) if before else None
     if rewriting and not night.accept_rewrite:
         outcome = in_view_of((Remark(SUSPECT, rewriting),), outcome)
-    return outcome, taken
+    return in_view_of(taken.looked.remarks() if taken.looked else (), outcome), taken
 
 
 def counted(taken: Survey) -> guards.Counted | None:
