@@ -43,6 +43,11 @@ class HostPaths:
         return self.state / "last-report.json"
 
     @property
+    def baseline(self) -> Path:
+        """What the last complete night was of."""
+        return self.state / "last-complete.json"
+
+    @property
     def history(self) -> Path:
         """The reports of the last nights, one a line."""
         return self.state / "history.jsonl"
@@ -55,6 +60,11 @@ class HostPaths:
     def new_index(self) -> Path:
         """The one that becomes the index when tonight's report is recorded."""
         return self.state / "index.new"
+
+    @property
+    def contents(self) -> Path:
+        """What is known of files' contents."""
+        return self.state / "contents"
 
     @property
     def dumps(self) -> Path:

@@ -15,8 +15,9 @@ COMPLETE = "complete"
 WITH_WARNINGS = "complete-with-warnings"
 PARTIAL = "partial"
 FAILED = "failed"
+SUSPECT = "suspect"
 # From best to worst: who judges later may only move a night to the right.
-STATUSES = (COMPLETE, WITH_WARNINGS, PARTIAL, FAILED)
+STATUSES = (COMPLETE, WITH_WARNINGS, PARTIAL, FAILED, SUSPECT)
 
 FAKE_SUPER = "fake-super"
 REAL = "real"

@@ -11,7 +11,7 @@ from typing import Callable
 
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS
 
 Commands = argparse._SubParsersAction
 
@@ -35,6 +35,7 @@ EXITS = {
     "something is not backed up",
     2: "the command line was not understood",
     3: "partial: some of it is there, and tonight is no restore point; the report names what is missing",
+    4: "suspect: a guard found the host's data gone or rewritten; the report says what, and what to do if it is meant",
     75: "the receiver could not be reached in time; the next night tries again",
     77: "refused: another backup is under way, or the receiver said no",
     78: "the configuration has faults, or `check` found some; all of them are listed",
@@ -56,7 +57,7 @@ EXIT_CODES = _as_text(EXITS)
 
 def exit_code_of(status: str) -> int:
     """The exit code of a night that was reported."""
-    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3}.get(status, 1)
+    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3, SUSPECT: 4}.get(status, 1)
 
 
 def add_command(

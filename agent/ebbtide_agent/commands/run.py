@@ -26,7 +26,8 @@ It reads four files, and never executes what is in the first three:
 
   /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
                          and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
-                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES
+                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
+                         SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no)
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a
@@ -50,6 +51,14 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="auto: a bar on a terminal, lines elsewhere; none: say nothing but faults (default: auto)",
     )
 
+    parser.add_argument(
+        "--accept-shrink",
+        action="store_true",
+        help="this once: that much of the tree is gone, or a file system not mounted, is meant; delete it over there",
+    )
+    parser.add_argument(
+        "--accept-rewrite", action="store_true", help="this once: that most files are gone or rewritten is meant"
+    )
     parser.add_argument(
         "--log",
         type=Path,
@@ -75,10 +84,17 @@ def run(options: argparse.Namespace, here: Here) -> int:
             print(f"ebbtide: {line}", file=screen, flush=True)
 
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
-    world = link.World(here.clock, say=say)
+    tonight = night.Night(
+        paths_of(options),
+        link.World(here.clock, say=say),
+        here.environment,
+        _shown_on(screen, options.progress),
+        options.accept_shrink,
+        options.accept_rewrite,
+    )
     log = open_log(options.log)
     with telling(log, "backup"):
-        report = night.run(night.Night(paths_of(options), world, here.environment, _shown_on(screen, options.progress)))
+        report = night.run(tonight)
     _log(log, report)
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:

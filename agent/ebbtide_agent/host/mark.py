@@ -21,16 +21,15 @@ def marked(path: Path, started: datetime) -> Iterator[tuple[Remark, ...]]:
     it is said another night. Signals are no errors: their mark stays.
     """
     found = path.read_bytes() if path.exists() else None
-    write_whole(path, moments.write(started).encode())
+    # A full disk is no reason to have no backup.
+    with contextlib.suppress(OSError):
+        write_whole(path, moments.write(started).encode())
     try:
         yield () if found is None else (_remark(found),)
     except Exception:
-        if found is not None:
-            write_whole(path, found)
-        else:
-            path.unlink()
+        _leave(path, found)
         raise
-    path.unlink()
+    _leave(path, None)
 
 
 def find_mark(path: Path) -> str | None:
@@ -39,6 +38,14 @@ def find_mark(path: Path) -> str | None:
         return path.read_bytes().decode("ascii", "replace")[:20]
     except FileNotFoundError:
         return None
+
+
+def _leave(path: Path, found: bytes | None) -> None:
+    with contextlib.suppress(OSError):
+        if found is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_whole(path, found)
 
 
 def _remark(found: bytes) -> Remark:

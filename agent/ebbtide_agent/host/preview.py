@@ -13,6 +13,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.host import survey
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.contents import Sample
 from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.index import ROOT, find_index
 from ebbtide_agent.host.outcome import Counts, parse_counts
@@ -39,7 +40,9 @@ def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
     """The receiver's tree is taken to be the one that the index describes. Raises PermanentError without an rsync."""
     index = find_index(paths.index)
     with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
-        taken = survey.look(config, index, index.header.generation if index else None, Path(place) / "index", now)
+        taken = survey.look(
+            config, index, index.header.generation if index else None, Path(place) / "index", now, Sample()
+        )
     whole = _whole(config, taken)
     if taken.changes is None:
         return Preview(taken.course, whole, None, whole.bytes_total, None)

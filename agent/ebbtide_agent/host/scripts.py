@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 from collections.abc import Iterator, Mapping
@@ -42,7 +43,9 @@ def environment(host: str, started: datetime, dumps: Path) -> Mapping[str, str]:
 
     No receiver was asked yet, so the run's id is ours: the host, and when the night began.
     """
-    dumps.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(OSError):
+        # Where there is no room for a directory, a script that needs it fails and says so.
+        dumps.mkdir(parents=True, exist_ok=True, mode=0o700)
     return {
         "PATH": PATH,
         "HOME": _home(),

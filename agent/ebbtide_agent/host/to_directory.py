@@ -19,6 +19,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.host import snapshots
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.claim import claim
@@ -84,8 +85,9 @@ class ToDirectory:
         """Make it a snapshot if it is complete, and only then let go of the oldest."""
         if report.status not in (COMPLETE, WITH_WARNINGS):
             return self._leave(report)
-        record = recorded(report, self.target.tree, self.world.clock())
         try:
+            links = digest_of(find_groups(self.store.making))
+            record = recorded(report, self.target.tree, links, self.world.clock())
             self._seal(record)
         except (OSError, PermanentError) as error:
             return self._leave(replace(report, status=FAILED, problems=(str(error), *report.problems)))
