@@ -82,6 +82,16 @@ class HostPaths:
         return self.state / "target.json"
 
     @property
+    def outgoing(self) -> Path:
+        """What is to be put on a machine that is not ours."""
+        return self.state / "outgoing"
+
+    @property
+    def fetched_report(self) -> Path:
+        """The report that a machine which is not ours holds."""
+        return self.state / "fetched-report.json"
+
+    @property
     def fstab(self) -> Path:
         return self.etc / "fstab"
 
