@@ -64,8 +64,23 @@ class HostPaths:
         return self.state / "lock"
 
     @property
+    def running(self) -> Path:
+        """There while a run goes on, and after one that was killed."""
+        return self.state / "running"
+
+    @property
     def last_report(self) -> Path:
         return self.state / "last-report.json"
+
+    @property
+    def baseline(self) -> Path:
+        """What the last complete night was of."""
+        return self.state / "last-complete.json"
+
+    @property
+    def history(self) -> Path:
+        """The reports of the last nights, one a line."""
+        return self.state / "history.jsonl"
 
     @property
     def index(self) -> Path:
@@ -77,6 +92,16 @@ class HostPaths:
         return self.state / "index.new"
 
     @property
+    def contents(self) -> Path:
+        """What is known of files' contents."""
+        return self.state / "contents"
+
+    @property
+    def dumps(self) -> Path:
+        """Where scripts leave what is to travel; it is theirs, and never emptied."""
+        return self.state / "dumps"
+
+    @property
     def nothing(self) -> Path:
         """An empty directory."""
         return self.state / "nothing"
@@ -85,6 +110,16 @@ class HostPaths:
     def target(self) -> Path:
         """Which directory of this host the last backup went to."""
         return self.state / "target.json"
+
+    @property
+    def outgoing(self) -> Path:
+        """What is to be put on a machine that is not ours."""
+        return self.state / "outgoing"
+
+    @property
+    def fetched_report(self) -> Path:
+        """The report that a machine which is not ours holds."""
+        return self.state / "fetched-report.json"
 
     @property
     def fstab(self) -> Path:

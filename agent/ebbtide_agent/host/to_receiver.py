@@ -12,6 +12,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.keys import settle
 from ebbtide_agent.host.link import Login, World, as_rsync_reads, keep_asking, look_up, ssh_as_one_word
 from ebbtide_agent.host.push import Pass, passes_of
+from ebbtide_agent.host.resume import cleared, resumable
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
@@ -43,7 +44,9 @@ class ToReceiver:
         return hello
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
-        return passes_of(self.config, taken, self.paths.nothing)
+        yield from map(resumable, passes_of(self.config, taken, self.paths.nothing))
+        if taken.course.in_full and not taken.course.by_index:
+            yield cleared(self.config)
 
     def route(self, attempt: int) -> tuple[str, ...]:
         return "-e", ssh_as_one_word(self.login), f"{as_rsync_reads(look_up(self.login, attempt))}::tree/"
