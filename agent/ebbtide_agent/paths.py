@@ -51,8 +51,11 @@ class HostPaths:
 
     @property
     def kept(self) -> tuple[Path, ...]:
-        """All that the agent keeps below `state`. What else is there is not the agent's to remove."""
-        return (self.lock, self.installed, self.last_report, self.index, self.new_index, self.nothing, self.target)
+        """All that the agent keeps below `state`. What else is there, dumps for instance, is not its to remove."""
+        about_runs = (self.lock, self.running, self.last_report, self.baseline, self.history)
+        about_the_tree = (self.index, self.new_index, self.contents)
+        about_the_target = (self.nothing, self.target, self.outgoing, self.fetched_report)
+        return (self.installed, *about_runs, *about_the_tree, *about_the_target)
 
     @property
     def installed(self) -> Path:

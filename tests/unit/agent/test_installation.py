@@ -286,6 +286,7 @@ def test_purged_all_is_gone_but_what_others_made(host: Host) -> None:
     backup = host.state / "my-backups/us0"
     backup.mkdir(parents=True)
     (backup / "file").write_text("of a backup\n")
+    (host.state / "dumps").mkdir()
     (host.etc / "backup_exclude").write_text("/srv/cache\n")
 
     host.told("uninstall", "--purge", "--yes")
@@ -316,7 +317,7 @@ def test_all_that_the_agent_keeps_is_known_to_whoever_removes_it(tmp_path: Path)
     below = {path for path in each if isinstance(path, Path) and paths.state in path.parents}
 
     assert paths.lock in below
-    assert below == set(paths.kept)
+    assert below == {*paths.kept, paths.dumps}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="only who is not root may not")
