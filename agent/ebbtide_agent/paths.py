@@ -51,8 +51,10 @@ class HostPaths:
 
     @property
     def kept(self) -> tuple[Path, ...]:
-        """All that the agent keeps below `state`. What else is there is not the agent's to remove."""
-        return (self.lock, self.installed, self.last_report, self.index, self.new_index, self.nothing, self.target)
+        """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
+        of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
+        of_the_tree = (self.index, self.new_index, self.contents, self.nothing)
+        return (*of_nights, *of_the_tree, self.installed, self.target, self.outgoing, self.fetched_report)
 
     @property
     def installed(self) -> Path:
