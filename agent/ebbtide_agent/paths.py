@@ -51,11 +51,10 @@ class HostPaths:
 
     @property
     def kept(self) -> tuple[Path, ...]:
-        """All that the agent keeps below `state`. What else is there, dumps for instance, is not its to remove."""
-        about_runs = (self.lock, self.running, self.last_report, self.baseline, self.history)
-        about_the_tree = (self.index, self.new_index, self.contents)
-        about_the_target = (self.nothing, self.target, self.outgoing, self.fetched_report)
-        return (self.installed, *about_runs, *about_the_tree, *about_the_target)
+        """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
+        of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
+        of_the_tree = (self.index, self.new_index, self.contents, self.nothing)
+        return (*of_nights, *of_the_tree, self.installed, self.target, self.outgoing, self.fetched_report)
 
     @property
     def installed(self) -> Path:
