@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ebbtide_agent
 from ebbtide_agent.entry import Entry, read_real
-from ebbtide_agent.host import night, snapshots
+from ebbtide_agent.host import night, progress, snapshots
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Report
@@ -47,12 +47,13 @@ class Host:
         values = {"WHOLE_SYSTEM": "no", **values, **settings}
         self.paths.config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
-    def back_up(self, **settings: str) -> Report:
+    def back_up(self, accept_shrink: bool = False, accept_rewrite: bool = False, **settings: str) -> Report:
         """The next day's night."""
         self.configure(**settings)
         self.ahead += timedelta(days=1)
         world = World(lambda: datetime.now(UTC) + self.ahead, say=self.said.append)
-        return night.run(night.Night(self.paths, world, os.environ))
+        tonight = night.Night(self.paths, world, os.environ, progress.nothing, accept_shrink, accept_rewrite)
+        return night.run(tonight)
 
     def snapshots(self) -> tuple[str, ...]:
         return snapshots.find(path.name for path in self.target.iterdir())

@@ -100,9 +100,9 @@ def test_a_night_that_was_killed_is_known_over_there_and_the_next_one_compares_e
 
     assert ended.returncode == -signal.SIGKILL
     assert (host.report_there()["status"], host.report_there().get("receiver")) == ("partial", None)
-    assert host.back_up().status == "complete"
+    assert host.back_up().status == "complete-with-warnings"
     assert any("no tree of a push that came to its end" in line for line in host.said)
-    assert host.report_there()["status"] == "complete"
+    assert host.report_there()["status"] == "complete-with-warnings"
 
 
 def test_a_partial_night_is_told_over_there_too(host: Pushing) -> None:

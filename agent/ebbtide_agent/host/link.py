@@ -60,8 +60,15 @@ def look_up(login: Login, attempt: int = 0) -> str:
     return str(found[attempt % len(found)][4][0])
 
 
+def next_key(key: Path) -> Path:
+    """Where the key lies that is to follow this one; the far side may take either meanwhile."""
+    return key.with_name(f"{key.name}.next")
+
+
 def ssh(login: Login) -> tuple[str, ...]:
     """ssh to the far side, without the address: only our key, only the pinned host, never a question."""
+    following = next_key(login.key)
+    keys = (following, login.key) if following.exists() else (login.key,)
     options = (
         "IdentitiesOnly=yes",
         "BatchMode=yes",
@@ -75,8 +82,9 @@ def ssh(login: Login) -> tuple[str, ...]:
         "ServerAliveCountMax=8",
         "LogLevel=ERROR",
     )
-    words = ["ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port), "-i", str(login.key)]
-    return (*words, *(word for option in options for word in ("-o", option)))
+    words = ["ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port)]
+    offered = (word for key in keys for word in ("-i", str(key)))
+    return (*words, *offered, *(word for option in options for word in ("-o", option)))
 
 
 def ssh_as_one_word(login: Login) -> str:

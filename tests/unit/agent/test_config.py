@@ -59,7 +59,7 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     assert faults_of(tmp_path, config) == [
         "backup_config:4: HOST was given already at backup_config:1",
         "backup_config:5: NAME is not a key; expected one of HOST, TARGET, KEEP, USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, "
-        "BANDWIDTH, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES",
+        "BANDWIDTH, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE, CHECK, NICE, IONICE",
         "backup_config:6: 'rm -rf /' is not KEY=value",
         "backup_config:9: RSYNC opens a quote and does not close it",
         f"backup_config:2: TARGET is 'rsync://x', expected {EXPECTED}",
@@ -68,6 +68,16 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         "backup_config:3: KEEP is '0', expected a whole number from 1",
         "backup_config:7: KEY is 'key', expected an absolute path",
     ]
+
+
+def test_what_a_guard_is_told_is_a_percentage_or_no(tmp_path: Path) -> None:
+    usual = loaded(tmp_path, WHOLE)
+    chosen = loaded(tmp_path, f"{WHOLE}SHRINK=90\nREWRITE=no\nCHECK=no\nNICE=0\nIONICE=idle\n")
+    faults = faults_of(tmp_path, f"{WHOLE}SHRINK=100\nREWRITE=0\nCHECK=daily\nNICE=20\nIONICE=yes\n")
+
+    assert (usual.shrink, usual.rewrite, usual.check_days, usual.nice, usual.ionice) == (50, 50, 30, 10, "best-effort")
+    assert (chosen.shrink, chosen.rewrite, chosen.check_days, chosen.nice, chosen.ionice) == (90, None, None, 0, "idle")
+    assert [fault.split(" is ")[0].split()[-1] for fault in faults] == ["SHRINK", "REWRITE", "CHECK", "NICE", "IONICE"]
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:
