@@ -13,7 +13,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
 from ebbtide_agent.host import link, night, progress
-from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, encode_report
+from ebbtide_agent.report import COMPLETE, WARNING, WITH_WARNINGS, Report, encode_report
 from ebbtide_agent.syslog import Log, open_log, telling
 
 DESCRIPTION = """\
@@ -89,8 +89,8 @@ def run(options: argparse.Namespace, here: Here) -> int:
         link.World(here.clock, say=say),
         here.environment,
         _shown_on(screen, options.progress),
-        options.accept_shrink,
-        options.accept_rewrite,
+        accept_shrink=options.accept_shrink,
+        accept_rewrite=options.accept_rewrite,
     )
     log = open_log(options.log)
     with telling(log, "backup"):
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:
         print(encode_report(report).decode(), end="")
-    for problem in report.problems:
+    for problem in (*report.problems, *warnings_of(report)):
         print(f"ebbtide: {problem}", file=sys.stderr)
     return exit_code_of(report.status)
 
@@ -109,8 +109,13 @@ def _log(log: Log, report: Report) -> None:
     level = {COMPLETE: logging.INFO, WITH_WARNINGS: logging.WARNING}.get(report.status, logging.ERROR)
     counts = f"{report.files} files, {report.bytes_sent} bytes sent, {took:.0f} s"
     log(level, f"backup ended: {report.status}, {counts}, run {report.run}")
-    for problem in report.problems:
+    for problem in (*report.problems, *warnings_of(report)):
         log(logging.WARNING, problem)
+
+
+def warnings_of(report: Report) -> tuple[str, ...]:
+    """What the host's disks warn of: no part of the night, and not to be overlooked."""
+    return tuple(f"disk warning: {each.what}: {each.said}" for each in report.health if each.state == WARNING)
 
 
 def _shown_on(screen: TextIO, how: str) -> night.Show:
