@@ -12,6 +12,9 @@ class HostPaths:
 
     etc: Path = Path("/etc")
     state: Path = Path("/var/lib/ebbtide")
+    # What the kernel and the installation say of this machine, wherever the rest is.
+    machine_id: Path = Path("/etc/machine-id")
+    hardware_id: Path = Path("/sys/class/dmi/id/product_uuid")
 
     @property
     def config(self) -> Path:
@@ -28,6 +31,35 @@ class HostPaths:
     @property
     def scripts(self) -> Path:
         return self.etc / "backupscripts"
+
+    @property
+    def secrets(self) -> Path:
+        """Where install puts the key and the receiver's pinned host key."""
+        return self.etc / "ebbtide"
+
+    @property
+    def cron(self) -> Path:
+        return self.etc / "cron.d/ebbtide-agent"
+
+    @property
+    def service(self) -> Path:
+        return self.etc / "systemd/system/ebbtide-agent.service"
+
+    @property
+    def timer(self) -> Path:
+        return self.etc / "systemd/system/ebbtide-agent.timer"
+
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
+        of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
+        of_the_tree = (self.index, self.new_index, self.contents, self.nothing)
+        return (*of_nights, *of_the_tree, self.installed, self.target, self.outgoing, self.fetched_report)
+
+    @property
+    def installed(self) -> Path:
+        """What install wrote down: which machine this is, and its window."""
+        return self.state / "installed.json"
 
     @property
     def lock(self) -> Path:
@@ -80,6 +112,16 @@ class HostPaths:
     def target(self) -> Path:
         """Which directory of this host the last backup went to."""
         return self.state / "target.json"
+
+    @property
+    def outgoing(self) -> Path:
+        """What is to be put on a machine that is not ours."""
+        return self.state / "outgoing"
+
+    @property
+    def fetched_report(self) -> Path:
+        """The report that a machine which is not ours holds."""
+        return self.state / "fetched-report.json"
 
     @property
     def fstab(self) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from ebbtide_agent.report import COMPLETE, WITH_WARNINGS
 from tests.local.enclosed import in_an_enclosure
-from tests.local.own_directory import Host
+from tests.local.own_nights import Host
 
 MISSING = [name for name in ("rsync", "cp", "mkfs.ext4", "mount") if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

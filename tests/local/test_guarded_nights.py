@@ -11,7 +11,7 @@ import pytest
 import ebbtide_agent
 from ebbtide_agent.host import guards
 from ebbtide_agent.report import COMPLETE, SUSPECT
-from tests.local.own_directory import Host
+from tests.local.own_nights import Host
 
 MISSING = [name for name in ("rsync", "cp") if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

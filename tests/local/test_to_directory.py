@@ -7,7 +7,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +15,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as some
 
-import ebbtide_agent
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.report import encode_report
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 from tests.local.edits import EDITS, Editor, plant, take_the_place
-from tests.local.own_directory import Host, differing, entries
+from tests.local.own_nights import Host, agent, differing, entries
 
 EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "4"))
 IS_ROOT = os.geteuid() == 0
@@ -190,14 +188,6 @@ def test_a_night_that_was_killed_leaves_nothing_that_is_taken_for_a_snapshot(hos
     assert host.back_up().status == "complete-with-warnings"
     assert differing(entries(host.newest()), entries(host.tree)) == {}
     assert len(host.snapshots()) == earlier + 1
-
-
-def agent(host: Host) -> list[str]:
-    package = Path(ebbtide_agent.__file__).parents[1]
-    main = (
-        f"import sys; sys.path.insert(0, {str(package)!r}); from ebbtide_agent.__main__ import main; sys.exit(main())"
-    )
-    return [sys.executable, "-c", main, "run", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
 
 
 @needs_mounts

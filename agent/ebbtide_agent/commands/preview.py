@@ -6,16 +6,16 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from ebbtide_agent.commands.here import Here
+from ebbtide_agent.commands.here import Here, exit_code_of
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.host.preview import Preview, preview
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable, size
+from ebbtide_agent.report import COMPLETE, FAILED, SUSPECT
 
 # Of each list so many paths are shown; --json has all of them.
 SHOWN_PATHS = 20
-WOULD_FAIL = 1
 
 
 def show(paths: HostPaths, here: Here, as_json: bool) -> int:
@@ -24,14 +24,15 @@ def show(paths: HostPaths, here: Here, as_json: bool) -> int:
     missing = tuple(missing_places(config))
     if missing:
         print(json.dumps({"problems": missing}, indent=2) if as_json else "\n".join(missing))
-        return WOULD_FAIL
+        return exit_code_of(FAILED)
     found = preview(config, paths, here.clock())
     print(json.dumps(as_object(found), indent=2) if as_json else "\n".join(as_lines(found)))
-    return 0
+    return exit_code_of(SUSPECT if _suspect(found) else COMPLETE)
 
 
 def as_lines(found: Preview) -> Iterator[str]:
     yield "dry run: nothing is sent, nothing is changed, no script is run"
+    yield from (f"suspect: {line}" for line in _suspect(found))
     yield f"the tree: {found.whole.entries} entries, {found.whole.files} of them files, {size(found.whole.bytes_total)}"
     if found.push is not None and found.delete is not None:
         yield f"to push: {len(found.push)} entries, at most {size(found.push_bytes)}"
@@ -44,6 +45,10 @@ def as_lines(found: Preview) -> Iterator[str]:
         yield "the index is what this is taken from; if it is not of the tree over there, everything is compared"
 
 
+def _suspect(found: Preview) -> tuple[str, ...]:
+    return (*found.lost, *((found.rewritten,) if found.rewritten else ()))
+
+
 def _first(paths: Sequence[bytes]) -> Iterator[str]:
     yield from (f"  {printable(path)}" for path in paths[:SHOWN_PATHS])
     if len(paths) > SHOWN_PATHS:
@@ -53,7 +58,7 @@ def _first(paths: Sequence[bytes]) -> Iterator[str]:
 def as_object(found: Preview) -> dict[str, object]:
     """Paths within the tree; what is no UTF-8 in them as lone surrogates, which Python's os.fsencode turns back."""
     return {
-        "problems": [],
+        "problems": _suspect(found),
         "in_full": found.course.in_full,
         "why": found.course.why,
         "entries": found.whole.entries,

@@ -16,7 +16,7 @@ from typing import Callable
 from ebbtide_agent import VERSION, procs
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import guards, health, progress, scripts, survey
+from ebbtide_agent.host import guards, health, identity, progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
@@ -72,10 +72,11 @@ class Eve:
 def run(night: Night) -> Report:
     """Back this host up. Returns the report as the target recorded it.
 
-    Raises ConfigError; Refused when another night is under way or the target says no; TransientError when it could
-    not be reached in time; PermanentError when it is not the one we know.
+    Raises ConfigError; Refused when another night is under way, the target says no, or this is a copy of the host;
+    TransientError when it could not be reached in time; PermanentError when it is not the one we know.
     """
     config = configuration.load(night.paths)
+    identity.check(night.paths, config.host)
     started = night.world.clock()
     with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
         eve = Eve(started, run_scripts(night, config, started), bounded_health(health.look(night.disks)))

@@ -11,11 +11,13 @@ from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import procs
-from ebbtide_agent.host import survey
+from ebbtide_agent.host import guards, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import Sample
 from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.index import ROOT, find_index
+from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.night import counted
 from ebbtide_agent.host.outcome import Counts, parse_counts
 from ebbtide_agent.host.push import in_full
 from ebbtide_agent.host.survey import Survey
@@ -26,7 +28,8 @@ from ebbtide_agent.paths import HostPaths
 class Preview:
     """What would be pushed, at most so many bytes, and what would be deleted over there; the tops of what goes.
 
-    `whole` is what the tree amounts to. Paths are not known without an index: then everything is compared.
+    `whole` is what the tree amounts to. Paths are not known without an index: then everything is compared. `lost` is
+    what a guard would hold the push back for, `rewritten` what it would let through and tell.
     """
 
     course: Course
@@ -34,6 +37,8 @@ class Preview:
     push: tuple[bytes, ...] | None
     push_bytes: int
     delete: tuple[bytes, ...] | None
+    lost: tuple[str, ...] = ()
+    rewritten: str | None = None
 
 
 def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
@@ -44,6 +49,15 @@ def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
             config, index, index.header.generation if index else None, Path(place) / "index", now, Sample()
         )
     whole = _whole(config, taken)
+    found = _of_changes(config, taken, whole)
+    before = guards.find_baseline(paths.baseline)
+    if before is None:
+        return found
+    lost = guards.find_losses(config, before, taken.settings, counted(taken), read_mounts())
+    return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.settings, counted(taken)))
+
+
+def _of_changes(config: Config, taken: Survey, whole: Counts) -> Preview:
     if taken.changes is None:
         return Preview(taken.course, whole, None, whole.bytes_total, None)
     pushed = tuple(path for path in (*taken.changes.changed, *taken.changes.in_place) if path != ROOT)

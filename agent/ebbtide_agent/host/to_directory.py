@@ -59,6 +59,7 @@ class ToDirectory:
         now = self.world.clock()
         self.world.say(f"target: {self.target}, snapshots: {len(complete)}, the newest: {(complete or ('none',))[-1]}")
         generation = self._generation_of(complete[-1]) if complete else None
+        # There is no connection that could break: nothing is tried again.
         return Hello(run_of("local", now), self.config.host, "", "", generation, deadline=now, tree=self.target.tree)
 
     def passes(self, taken: Survey) -> Iterator[Pass]:

@@ -19,6 +19,8 @@ import pytest
 from ebbtide_agent.host.checks import far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.everything import CHECKS
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
+from ebbtide_agent.host.guards import keep_baseline
+from ebbtide_agent.host.identity import Installed, encode_installed, marks_of
 from ebbtide_agent.host.target import Directory, Receiver, Remote
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
@@ -215,6 +217,31 @@ def test_a_place_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
                   "mount or restore it, or take it out of etc/backup_include"),
     ]  # fmt: skip
     assert found(places.are_there, a_scene(tmp_path)) == [("ok", "everything below root is there; ")]
+
+
+def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    assert found(places.are_mounted, scene) == []
+    (tmp_path / "root/srv").mkdir()
+    mounts = {f"{os.path.realpath(tmp_path)}/root/srv": "ext4"}
+    keep_baseline(scene.paths.baseline, a_report(), "", mounts)
+
+    assert found(places.are_mounted, scene) == [
+        ("fault", "root/srv is not mounted; at the last complete night it was (ext4); "
+                  "mount it. If it is meant: ebbtide-agent run --accept-shrink"),
+    ]  # fmt: skip
+
+
+def test_a_copy_of_the_host_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.machine_id, "0123456789abcdef\n")
+    scene.paths.installed.write_bytes(encode_installed(Installed(marks_of(scene.paths), "")))
+    assert found(past.is_the_same_machine, scene) == []
+    put(scene.paths.machine_id, "fedcba9876543210\n")
+
+    ((level, what),) = found(past.is_the_same_machine, scene)
+
+    assert level == "fault" and "not the machine that was enrolled as us0" in what and "--new-identity" in what
 
 
 def test_there_has_to_be_room_for_the_next_index_and_the_next_dumps(tmp_path: Path) -> None:

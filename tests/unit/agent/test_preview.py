@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.commands.preview import SHOWN_PATHS
+from ebbtide_agent.host.config import load
+from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.outcome import Counts
 from ebbtide_agent.host.preview import Preview, preview
 from ebbtide_agent.host_main import main
 from tests.unit.agent.test_scan import needs_rsync
-from tests.unit.agent.test_survey import Host
+from tests.unit.agent.test_survey import Host, a_record
 
 
 @pytest.fixture
@@ -63,6 +65,13 @@ def test_without_an_index_everything_is_compared_and_may_be_pushed(host: Host) -
     assert found.course.why == "no index of an earlier push is here"
 
 
+def test_a_terabyte_of_nothing_is_looked_at_at_once(host: Host) -> None:
+    with (host.tree / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+
+    assert seen(host).whole.bytes_total == (1 << 40) + len("us0")
+
+
 @needs_rsync
 def test_what_only_rsync_can_select_is_counted_by_rsync(host: Host) -> None:
     (host.tree / "a").write_text("not counted")
@@ -108,6 +117,19 @@ def test_the_first_paths_are_shown_and_all_of_them_as_json(host: Host, capsys: p
     assert "  a\\xff\\n" in shown and "  and 7 more" in shown
     assert {os.fsencode(path) for path in told["push"]} >= {b"a\xff\n", b"new-24", b"etc/hostname"}
     assert len(told["push"]) == SHOWN_PATHS + 7
+
+
+def test_what_a_guard_would_hold_back_is_told(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    words = configure(host)
+    host.config = load(host.paths)
+    survey = host.take(None)
+    host.keep(survey, 7)
+    keep_baseline(host.paths.baseline, replace(a_record(7), entries=900, bytes_total=3), survey.settings, {})
+
+    code = main(words)
+
+    assert code == 4
+    assert "suspect: of 900 entries of the last complete night 3 are left" in capsys.readouterr().out
 
 
 def test_a_place_that_is_not_there_is_a_night_that_fails(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

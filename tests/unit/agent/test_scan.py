@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 from ebbtide_agent.host import scan as scanning
 from ebbtide_agent.host.filters import filters, rules
 from ebbtide_agent.host.index import ROOT, STAT, Entry, is_settled, walk_key
+from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import Tally, Tree, scan
 from ebbtide_agent.host.selection import Selection, Undecidable
 
@@ -151,7 +152,7 @@ def test_on_fat_nothing_is_ever_settled(tmp_path: Path, monkeypatch: pytest.Monk
 def as_if_on(place: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = place / "mounts"
     mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/x rw\n2 1 0:2 / {place} rw - {kind} x rw\n")
-    monkeypatch.setattr(scanning, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(scanning, "read_mounts", lambda: read_mounts(mounts))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

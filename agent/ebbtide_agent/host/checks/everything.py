@@ -14,10 +14,12 @@ from ebbtide_agent.paths import HostPaths
 
 CHECKS: tuple[Check, ...] = (
     schedule.is_started,
+    past.is_the_same_machine,
     past.is_free,
     programs.are_new_enough,
     scripts.can_run,
     places.are_there,
+    places.are_mounted,
     places.have_room,
     keys.is_ours_alone,
     keys.is_pinned,

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
-from ebbtide_agent.host.checks.finding import Finding, Scene, ok, warning
+from ebbtide_agent.host import identity
+from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.mark import find_mark
 from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.host.target import Receiver
@@ -27,6 +28,15 @@ def find_report(paths: HostPaths) -> Report | None:
         return parse_report(paths.last_report.read_bytes())
     except (OSError, AgentError):
         return None
+
+
+def is_the_same_machine(scene: Scene) -> Iterator[Finding]:
+    """A copy of a server is refused, before it pushes itself over the original."""
+    try:
+        identity.check(scene.paths, scene.config.host)
+    except AgentError as error:
+        what, *to_do = str(error).splitlines()
+        yield fault(what, "; ".join(to_do))
 
 
 def is_free(scene: Scene) -> Iterator[Finding]:

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ebbtide_agent.host import guards
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
+from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.host.scripts import find
 from ebbtide_agent.printable import size
@@ -27,6 +29,16 @@ def are_there(scene: Scene) -> Iterator[Finding]:
     if not missing:
         what = ", ".join(scene.config.include) or "everything"
         yield ok(f"{what} below {scene.config.root} is there")
+
+
+def are_mounted(scene: Scene) -> Iterator[Finding]:
+    """As far as the last complete night knew what belongs there."""
+    before = guards.find_baseline(scene.paths.baseline)
+    if before is None:
+        return
+    for each in guards.find_losses(scene.config, before, before.settings, None, read_mounts()):
+        what, _, to_do = each.partition("; nothing was pushed. ")
+        yield fault(what, f"mount it. {to_do}")
 
 
 def have_room(scene: Scene) -> Iterator[Finding]:
