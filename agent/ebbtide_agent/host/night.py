@@ -20,6 +20,7 @@ from ebbtide_agent.host import guards, health, identity, progress, scripts, surv
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
@@ -49,13 +50,17 @@ Show = Callable[[progress.Progress], None]
 
 @dataclass(frozen=True)
 class Night:
-    """What a night needs to know: where things are, the world outside, who watches, and what the guards let pass."""
+    """What a night needs to know: where things are, the world outside, who watches, and what the guards let pass.
+
+    `gives_way`: this process, which then does nothing else, has the place behind others that its operator has chosen.
+    """
 
     paths: HostPaths
     world: World
     environment: Mapping[str, str]
     show: Show = progress.nothing
     disks: health.Sources = health.THIS_HOST
+    gives_way: bool = False
     accept_shrink: bool = False
     accept_rewrite: bool = False
 
@@ -77,6 +82,8 @@ def run(night: Night) -> Report:
     """
     config = configuration.load(night.paths)
     identity.check(night.paths, config.host)
+    if night.gives_way:
+        give_way(config.nice, config.ionice)
     started = night.world.clock()
     with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
         eve = Eve(started, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
