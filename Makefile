@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CODE := app.py chalicelib agent ebbtide_console tools tests bench
 
-.PHONY: help night clean-night setup check test long faults mutations bench package agent clean
+.PHONY: help night clean-night setup check test long faults mutations bench package agent deb clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ package: $(READY) ## the bundle and the template that would be deployed, accepte
 
 agent: $(READY) ## the one file that goes onto hosts: dist/ebbtide-agent
 	@$(BIN)/python -m tools.build_agent hosts dist/ebbtide-agent
+
+deb: $(READY) ## the same as a Debian package: dist/ebbtide-agent_VERSION_all.deb
+	@PYTHONPATH=agent $(BIN)/python -m tools.build_deb dist
 
 setup: $(READY)
 	@./ebbtide sandbox setup
