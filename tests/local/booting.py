@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from enclosed import wait_until
+
 from ebbtide_console.sandbox import kernel
-from tests.local.receiver_machine import wait_until
 
 # The machine is let in to this test's control group hierarchy, as a group that it may divide as it likes.
 _BOOT = """
