@@ -1,0 +1,138 @@
+"""Running the ready-made dump scripts for tests: as the agent does, here or in a machine that has the databases."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.host import scripts
+from ebbtide_agent.report import ScriptResult
+from ebbtide_console.sandbox.enclosure import enter_argv
+from tests.debian import a_database_server
+
+EXAMPLES = Path(__file__).parents[2] / "agent/examples"
+DUMPS = Path("/var/lib/ebbtide/dumps")
+FAKES = "/srv/fakes"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LIMIT_SECONDS = 60.0
+
+# A layer over the tree that is gone with the machine; only the dumps are kept, as a backup would keep them.
+SET_UP = """
+set -eu
+tree=$1 place=$2 dumps=$3
+mount -t tmpfs -o mode=755 tmpfs "$place"
+mkdir "$place/upper" "$place/work" "$place/root"
+mount -t overlay -o "lowerdir=$tree,upperdir=$place/upper,workdir=$place/work" overlay "$place/root"
+cd "$place/root"
+mount -t proc proc proc
+mount -t tmpfs -o mode=755 tmpfs run
+mount -t tmpfs tmpfs tmp
+mount -t tmpfs tmpfs dev/shm
+mkdir -p "./$4" etc/backupscripts srv/fakes
+mount --bind "$dumps" "./$4"
+echo ready
+exec cat
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Debian with the databases, in namespaces of its own, without a network."""
+
+    enter: tuple[str, ...]
+    dumps: Path
+
+    def run(self, *argv: str, feed: str = "") -> str:
+        """What a command prints, which must succeed."""
+        ended = subprocess.run([*self.enter, *argv], input=feed, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+        assert ended.returncode == 0, f"{shlex.join(argv)}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}"
+        return ended.stdout
+
+    def works(self, *argv: str) -> bool:
+        return subprocess.run([*self.enter, *argv], capture_output=True, timeout=LIMIT_SECONDS).returncode == 0
+
+    def put(self, path: str, text: str) -> None:
+        """Write an executable."""
+        self.run("sh", "-c", 'cat >"$1" && chmod 755 "$1"', "sh", path, feed=text)
+
+
+@contextmanager
+def a_machine(place: Path, dumps: Path) -> Iterator[Machine]:
+    """Start one with nothing running in it; whatever was started in it ends with it."""
+    tree = a_database_server()
+    if tree is None:
+        pytest.skip("no tree with the databases; `make databases` makes it and runs these tests")
+    if os.geteuid() != 0:
+        pytest.skip("a machine with the databases needs root")
+    place.mkdir()
+    dumps.mkdir(exist_ok=True, mode=0o700)
+    argv = ["sh", "-c", SET_UP, "sh", str(tree), str(place), str(dumps), str(DUMPS)]
+    with subprocess.Popen(
+        ["unshare", "--net", "--", *enter_argv(argv)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as unshare:
+        try:
+            assert unshare.stdout and unshare.stdout.readline() == b"ready\n"
+            init = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().strip()
+            enter = ("nsenter", f"--target={init}", "--mount", "--pid", "--net", "--", "chroot", str(place / "root"))
+            yield Machine(enter, dumps)
+        finally:
+            unshare.kill()
+
+
+def run_script(
+    script: Path, place: Path, dumps: Path, within: Sequence[str] = (), path: str = PATH, limit: float = LIMIT_SECONDS
+) -> ScriptResult:
+    """Run a script as the agent does, in a clean environment; `within` is the command that runs it elsewhere."""
+    environment = {
+        "PATH": path,
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "EBBTIDE_HOST": "us0",
+        "EBBTIDE_RUN": "us0-20261123T020000Z",
+        "EBBTIDE_DUMPS": str(dumps),
+    }
+    place.mkdir(exist_ok=True)
+    entry = place / script.name
+    given = [f"{name}={value}" for name, value in environment.items()]
+    entry.write_text(f"#!/bin/sh\nexec env -i {shlex.join([*given, *within, str(script)])}\n")
+    entry.chmod(0o755)
+    return scripts.run_one(entry, limit)
+
+
+def edited(name: str, place: Path, **settings: str) -> Path:
+    """An operator's copy of an example, with other settings at its top; a value is as bash reads it."""
+    text = (EXAMPLES / name).read_text()
+    for setting, value in settings.items():
+        found = re.search(rf"^{setting}=(\([^)]*\)|\S+)", text, re.MULTILINE)
+        assert found, setting
+        text = f"{text[: found.start(1)]}{value}{text[found.end(1) :]}"
+    place.mkdir(exist_ok=True)
+    copy = place / name
+    copy.write_text(text)
+    copy.chmod(0o755)
+    return copy
+
+
+def contents(dumps: Path) -> Mapping[str, tuple[int, int, bytes]]:
+    """Every dump there is: its inode, its time, what is in it. What is hidden at the top is the script's own."""
+    found = {}
+    for path in dumps.glob("*/**/*"):
+        if path.is_file() and not (path.parent.parent == dumps and path.name == ".lock"):
+            about = path.stat()
+            found[str(path.relative_to(dumps))] = (about.st_ino, about.st_mtime_ns, path.read_bytes())
+    return found
+
+
+def which(name: str) -> str:
+    """Where a program is; a test that needs it is skipped without it."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
