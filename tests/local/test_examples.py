@@ -37,7 +37,7 @@ database.execute("PRAGMA cache_size = 5")
 database.execute("UPDATE t SET x = 'half of it'")
 os.kill(os.getpid(), 9)
 """
-# `real` is a program that is there; what it says and writes counts, but for what `then` does to it.
+# What the real one writes, but for what `then` does to it.
 CUT_SHORT = """#!/bin/sh
 {real} "$@" || exit
 case $* in *.backup*) {then} ;; esac
@@ -77,6 +77,15 @@ def for_these(place: Path, *databases: Path, percent: int = 50) -> Path:
     """The script as an operator copies it, for these databases."""
     named = " ".join(f"'{quoted}'" for quoted in (str(path).replace("'", "'\\''") for path in databases))
     return edited("10-sqlite", place / "etc", DATABASES=f"({named})", SMALLEST_PERCENT=str(percent))
+
+
+def a_fake(place: Path, name: str, program: str) -> str:
+    """The PATH on which a script finds this program first."""
+    fake = place / "bin" / name
+    fake.parent.mkdir()
+    fake.write_text(program)
+    fake.chmod(0o755)
+    return f"{fake.parent}:{PATH}"
 
 
 def dump_of(database: Path, dumps: Path) -> Path:
@@ -168,12 +177,9 @@ def test_a_copy_that_is_not_whole_never_replaces_yesterdays(then: str, tmp_path:
     run_script(script, tmp_path / "scripts", dumps)
     yesterday = contents(dumps)
     a_database(database)
-    fake = tmp_path / "bin/sqlite3"
-    fake.parent.mkdir()
-    fake.write_text(CUT_SHORT.format(real=which("sqlite3"), then=then))
-    fake.chmod(0o755)
+    path = a_fake(tmp_path, "sqlite3", CUT_SHORT.format(real=which("sqlite3"), then=then))
 
-    result = run_script(script, tmp_path / "scripts", dumps, path=f"{fake.parent}:{PATH}")
+    result = run_script(script, tmp_path / "scripts", dumps, path=path)
 
     assert result.exit_code == 1
     assert "shop.db: not a whole dump" in result.output
@@ -199,6 +205,21 @@ def test_a_full_disk_fails_the_script_and_keeps_yesterdays_copy(tmp_path: Path, 
     assert result.exit_code == 1, result.output
     assert "full" in result.output and "could not be dumped" in result.output
     assert {name: data for name, (_, _, data) in contents(dumps).items()} == yesterday
+
+
+@pytest.mark.fault("H3")
+def test_a_disk_that_does_not_keep_what_it_took_fails_the_script(tmp_path: Path, dumps: Path) -> None:
+    database = a_database(tmp_path / "shop.db")
+    script = for_these(tmp_path, database)
+    run_script(script, tmp_path / "scripts", dumps)
+    yesterday = contents(dumps)
+    a_database(database)
+
+    result = run_script(script, tmp_path / "scripts", dumps, path=a_fake(tmp_path, "sync", "#!/bin/sh\nexit 1\n"))
+
+    assert result.exit_code == 1
+    assert "could not be put in place" in result.output
+    assert contents(dumps) == yesterday
 
 
 @pytest.mark.fault("H3")
@@ -262,13 +283,10 @@ def test_one_that_hangs_is_ended_with_all_it_started_and_leaves_nothing(tmp_path
     script = for_these(tmp_path, database)
     run_script(script, tmp_path / "scripts", dumps)
     yesterday = contents(dumps)
-    fake = tmp_path / "bin/sqlite3"
-    fake.parent.mkdir()
     sleep = f"sleep 7{os.getpid()}"
-    fake.write_text(f"#!/bin/sh\necho half >.part\n{sleep}\n")
-    fake.chmod(0o755)
+    path = a_fake(tmp_path, "sqlite3", f"#!/bin/sh\necho half >.part\n{sleep}\n")
 
-    result = run_script(script, tmp_path / "scripts", dumps, path=f"{fake.parent}:{PATH}", limit=1)
+    result = run_script(script, tmp_path / "scripts", dumps, path=path, limit=1)
 
     assert result.exit_code == procs.TIMED_OUT
     assert contents(dumps) == yesterday
