@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CODE := app.py chalicelib agent ebbtide_console tools tests bench
 
-.PHONY: help night clean-night setup check test databases long faults mutations bench package agent clean
+.PHONY: help night clean-night setup check test databases long faults mutations bench package agent deb clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,11 @@ package: $(READY) ## the bundle and the template that would be deployed, accepte
 	@$(BIN)/python -m tools.package build/package
 	@$(BIN)/cfn-lint build/package/sam.json
 
-agent: $(READY) ## the one file that goes onto hosts: build/ebbtide-agent.pyz
-	@$(BIN)/python -m tools.build_agent build/ebbtide-agent.pyz
+agent: $(READY) ## the one file that goes onto hosts: dist/ebbtide-agent
+	@$(BIN)/python -m tools.build_agent hosts dist/ebbtide-agent
+
+deb: $(READY) ## the same as a Debian package: dist/ebbtide-agent_VERSION_all.deb
+	@PYTHONPATH=agent $(BIN)/python -m tools.build_deb dist
 
 setup: $(READY)
 	@./ebbtide sandbox setup
@@ -60,4 +63,4 @@ $(READY): requirements.txt requirements-dev.txt
 	@touch $@
 
 clean: clean-night ## remove the virtual environment and everything built, too
-	@rm -rf $(VENV) build
+	@rm -rf $(VENV) build dist

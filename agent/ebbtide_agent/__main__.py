@@ -1,55 +1,16 @@
-"""The agent's entry: the command line parsed, its environment and the clock read, every error one clear line."""
+"""The agent as machines fetch it: the commands of a host, and what machines are started with."""
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 
-from ebbtide_agent import VERSION
-from ebbtide_agent.commands import machine, run
-from ebbtide_agent.commands.here import EXIT_CODES, Here
-from ebbtide_agent.errors import AgentError
-
-COMMANDS = (run, machine)
+from ebbtide_agent import host_main, program
+from ebbtide_agent.commands import machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, hand over, and turn every error of ours into one clear line and an exit code."""
-    options = parser().parse_args(arguments)
-    try:
-        return int(options.act(options, Here(os.environ, _now)))
-    except AgentError as error:
-        for line in str(error).splitlines():
-            print(f"ebbtide: {line}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"ebbtide: {error}", file=sys.stderr)
-        return AgentError.exit_code
-    except KeyboardInterrupt:
-        print("ebbtide: interrupted", file=sys.stderr)
-        return 130
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="ebbtide-agent",
-        description="Ebbtide's agent: what runs on a machine that is backed up, receives, or is restored.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    top.add_argument("--version", action="version", version=f"ebbtide-agent {VERSION}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(commands)
-    return top
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    return program.main((*host_main.COMMANDS, machine), arguments)
 
 
 if __name__ == "__main__":

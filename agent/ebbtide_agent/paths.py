@@ -12,6 +12,9 @@ class HostPaths:
 
     etc: Path = Path("/etc")
     state: Path = Path("/var/lib/ebbtide")
+    # What the kernel and the installation say of this machine, wherever the rest is.
+    machine_id: Path = Path("/etc/machine-id")
+    hardware_id: Path = Path("/sys/class/dmi/id/product_uuid")
 
     @property
     def config(self) -> Path:
@@ -30,12 +33,56 @@ class HostPaths:
         return self.etc / "backupscripts"
 
     @property
+    def secrets(self) -> Path:
+        """Where install puts the key and the receiver's pinned host key."""
+        return self.etc / "ebbtide"
+
+    @property
+    def cron(self) -> Path:
+        return self.etc / "cron.d/ebbtide-agent"
+
+    @property
+    def service(self) -> Path:
+        return self.etc / "systemd/system/ebbtide-agent.service"
+
+    @property
+    def timer(self) -> Path:
+        return self.etc / "systemd/system/ebbtide-agent.timer"
+
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
+        of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
+        of_the_tree = (self.index, self.new_index, self.contents, self.nothing)
+        return (*of_nights, *of_the_tree, self.installed, self.target, self.outgoing, self.fetched_report)
+
+    @property
+    def installed(self) -> Path:
+        """What install wrote down: which machine this is, and its window."""
+        return self.state / "installed.json"
+
+    @property
     def lock(self) -> Path:
         return self.state / "lock"
 
     @property
+    def running(self) -> Path:
+        """There while a run goes on, and after one that was killed."""
+        return self.state / "running"
+
+    @property
     def last_report(self) -> Path:
         return self.state / "last-report.json"
+
+    @property
+    def baseline(self) -> Path:
+        """What the last complete night was of."""
+        return self.state / "last-complete.json"
+
+    @property
+    def history(self) -> Path:
+        """The reports of the last nights, one a line."""
+        return self.state / "history.jsonl"
 
     @property
     def index(self) -> Path:
@@ -47,6 +94,16 @@ class HostPaths:
         return self.state / "index.new"
 
     @property
+    def contents(self) -> Path:
+        """What is known of files' contents."""
+        return self.state / "contents"
+
+    @property
+    def dumps(self) -> Path:
+        """Where scripts leave what is to travel; it is theirs, and never emptied."""
+        return self.state / "dumps"
+
+    @property
     def nothing(self) -> Path:
         """An empty directory."""
         return self.state / "nothing"
@@ -55,6 +112,16 @@ class HostPaths:
     def target(self) -> Path:
         """Which directory of this host the last backup went to."""
         return self.state / "target.json"
+
+    @property
+    def outgoing(self) -> Path:
+        """What is to be put on a machine that is not ours."""
+        return self.state / "outgoing"
+
+    @property
+    def fetched_report(self) -> Path:
+        """The report that a machine which is not ours holds."""
+        return self.state / "fetched-report.json"
 
     @property
     def fstab(self) -> Path:

@@ -15,8 +15,9 @@ COMPLETE = "complete"
 WITH_WARNINGS = "complete-with-warnings"
 PARTIAL = "partial"
 FAILED = "failed"
+SUSPECT = "suspect"
 # From best to worst: who judges later may only move a night to the right.
-STATUSES = (COMPLETE, WITH_WARNINGS, PARTIAL, FAILED)
+STATUSES = (COMPLETE, WITH_WARNINGS, PARTIAL, FAILED, SUSPECT)
 
 FAKE_SUPER = "fake-super"
 REAL = "real"
@@ -45,12 +46,13 @@ class Hello:
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """One executable of /etc/backupscripts, and the end of what it printed."""
+    """One script of /etc/backupscripts, and the end of what it printed. `required`: without it the night is partial."""
 
     name: str
     exit_code: int
     seconds: float
     output: str
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def _script(values: Any) -> ScriptResult:
         **_texts(what, values, "name", "output"),
         exit_code=_count(what, values, "exit_code"),
         seconds=_real(what, values, "seconds"),
+        required=bool(field(what, values, "required", bool)) if "required" in values else True,
     )
 
 

@@ -42,10 +42,12 @@ ADVICE: Mapping[Kind, Advice] = {
         "Its newest restore point is kept meanwhile.",
     ),
     Kind.SUSPECT: Advice(
-        "A host's night was held back, because it looked like the end of the host's data (an unmounted file "
-        "system, a mass rewrite). Told after the first such night.",
-        "Find out what happened on the host before its next night. Restore from a point before this night if it was "
-        "an attack.",
+        "A host's night looked like the end of its data: a file system that is not mounted or half of the tree gone "
+        "(then nothing was pushed), or most files rewritten at once (then it was pushed, and is no restore point). Told "
+        "after the first such night.",
+        "Find out what happened on the host; every night is suspect until then. Restore from a point before this night "
+        "if it was an attack. If it is meant: `ebbtide-agent run --accept-shrink` or `--accept-rewrite` on the host, "
+        "once, while a receiver stands.",
     ),
     Kind.STALE: Advice(
         "A host's newest restore point is more than `alarm_after` + 1 days old, or it has had none at all for so long, "

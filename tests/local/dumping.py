@@ -4,9 +4,11 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,6 @@ from tests.local.enclosed import verdict
 EXAMPLES = Path(__file__).parents[2] / "agent/examples"
 DUMPS = Path("/var/lib/ebbtide/dumps")
 FAKES = "/srv/fakes"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LIMIT_SECONDS = 60.0
 
 # A layer over the tree that is gone with the machine; only the dumps are kept, as a backup would keep them.
@@ -86,24 +87,22 @@ def a_machine(place: Path, dumps: Path) -> Iterator[Machine]:
             unshare.kill()
 
 
+def given(dumps: Path, path: str = scripts.PATH) -> dict[str, str]:
+    """What the agent gives a script; another PATH lets it find another program first."""
+    return {**scripts.environment("us0", datetime(2026, 11, 23, 2, 10, tzinfo=UTC), dumps), "PATH": path}
+
+
 def run_script(
-    script: Path, place: Path, dumps: Path, within: Sequence[str] = (), path: str = PATH, limit: float = LIMIT_SECONDS
+    script: Path, environment: Mapping[str, str], within: Sequence[str] = (), limit: float = LIMIT_SECONDS
 ) -> ScriptResult:
-    """Run a script as the agent does, in a clean environment; `within` is the command that runs it elsewhere."""
-    environment = {
-        "PATH": path,
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-        "EBBTIDE_HOST": "us0",
-        "EBBTIDE_RUN": "us0-20261123T020000Z",
-        "EBBTIDE_DUMPS": str(dumps),
-    }
-    place.mkdir(exist_ok=True)
-    entry = place / script.name
-    given = [f"{name}={value}" for name, value in environment.items()]
-    entry.write_text(f"#!/bin/sh\nexec env -i {shlex.join([*given, *within, str(script)])}\n")
-    entry.chmod(0o755)
-    return scripts.run_one(entry, limit)
+    """Run a script as the agent does; `within` is the command that runs it elsewhere."""
+    if not within:
+        return scripts.run_one(script, limit, environment)
+    with tempfile.TemporaryDirectory() as place:
+        entry = Path(place) / script.name
+        entry.write_text(f"#!/bin/sh\nexec {shlex.join([*within, str(script)])}\n")
+        entry.chmod(0o755)
+        return scripts.run_one(entry, limit, environment)
 
 
 def edited(name: str, place: Path, **settings: str) -> Path:

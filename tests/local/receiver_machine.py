@@ -194,11 +194,16 @@ class Receiver:
         (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
         return HostPaths(etc, etc / "state")
 
-    def back_up(self, host: str, tree: Path, etc: Path) -> "subprocess.CompletedProcess[str]":
+    def back_up(self, host: str, tree: Path, etc: Path, *options: str) -> "subprocess.CompletedProcess[str]":
         """Let the agent of a host back a tree up, configured below `etc`."""
         paths = self.configure(host, tree, etc)
         words = [sys.executable, str(self.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
-        return subprocess.run([*words, "--progress", "lines"], capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [*words, "--log", str(etc / "no-log"), "--progress", "lines", *options],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_the_restored_image_boots_and_its_service_answers(restored: Path, image:
     assert [path.name for path in restored.parent.iterdir()] == ["tree"]
 
 
-@pytest.mark.fault("O6", lacks="the agent's own look at whether it is on the machine it was enrolled on")
+@pytest.mark.fault("O6")
 @pytest.mark.fault("O9")
 def test_a_restored_clone_starts_its_services_under_another_name_and_neither_cron_nor_a_backup(restored: Path) -> None:
     for unit in ("cron.service", "ebbtide-agent.timer", "postfix.service", "witness.service"):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import procs
-from tests.local.dumping import EXAMPLES, PATH, contents, edited, run_script, which
+from ebbtide_agent.host import scripts
+from tests.local.dumping import EXAMPLES, contents, edited, given, run_script, which
 from tests.local.enclosed import processes_with
 
 ODD = 'it\'s "odd" ü$(touch x)]\n;'
@@ -85,7 +86,7 @@ def a_fake(place: Path, name: str, program: str) -> str:
     fake.parent.mkdir()
     fake.write_text(program)
     fake.chmod(0o755)
-    return f"{fake.parent}:{PATH}"
+    return f"{fake.parent}:{scripts.PATH}"
 
 
 def dump_of(database: Path, dumps: Path) -> Path:
@@ -127,7 +128,7 @@ def test_a_copy_is_of_one_moment_though_another_program_writes(mode: str, tmp_pa
     script = for_these(tmp_path, database)
 
     with written_all_the_time(database):
-        result = run_script(script, tmp_path / "scripts", dumps)
+        result = run_script(script, given(dumps))
 
     copy = dump_of(database, dumps)
     assert result.exit_code == 0, result.output
@@ -145,7 +146,7 @@ def test_what_a_killed_program_left_half_written_is_not_in_the_copy(mode: str, t
     subprocess.run([sys.executable, "-c", KILLED, str(database)], check=False)
     assert list(tmp_path.glob("shop.db-*"))
 
-    result = run_script(for_these(tmp_path, database), tmp_path / "scripts", dumps)
+    result = run_script(for_these(tmp_path, database), given(dumps))
 
     assert result.exit_code == 0, result.output
     assert rows_of(dump_of(database, dumps)) == before
@@ -153,10 +154,10 @@ def test_what_a_killed_program_left_half_written_is_not_in_the_copy(mode: str, t
 
 def test_data_that_did_not_change_leaves_its_dump_as_it_is(tmp_path: Path, dumps: Path) -> None:
     script = for_these(tmp_path, a_database(tmp_path / "shop.db"))
-    run_script(script, tmp_path / "scripts", dumps)
+    run_script(script, given(dumps))
     first = contents(dumps)
 
-    result = run_script(script, tmp_path / "scripts", dumps)
+    result = run_script(script, given(dumps))
 
     assert result.exit_code == 0, result.output
     assert contents(dumps) == first
@@ -174,12 +175,12 @@ def test_data_that_did_not_change_leaves_its_dump_as_it_is(tmp_path: Path, dumps
 def test_a_copy_that_is_not_whole_never_replaces_yesterdays(then: str, tmp_path: Path, dumps: Path) -> None:
     database = a_database(tmp_path / "shop.db")
     script = for_these(tmp_path, database, percent=0)
-    run_script(script, tmp_path / "scripts", dumps)
+    run_script(script, given(dumps))
     yesterday = contents(dumps)
     a_database(database)
     path = a_fake(tmp_path, "sqlite3", CUT_SHORT.format(real=which("sqlite3"), then=then))
 
-    result = run_script(script, tmp_path / "scripts", dumps, path=path)
+    result = run_script(script, given(dumps, path))
 
     assert result.exit_code == 1
     assert "shop.db: not a whole dump" in result.output
@@ -193,14 +194,14 @@ def test_a_full_disk_fails_the_script_and_keeps_yesterdays_copy(tmp_path: Path, 
         pytest.skip("a small file system needs a mount namespace")
     database = a_database(tmp_path / "shop.db", 100)
     script = for_these(tmp_path, database)
-    run_script(script, tmp_path / "scripts", dumps)
+    run_script(script, given(dumps))
     yesterday = {name: data for name, (_, _, data) in contents(dumps).items()}
     a_database(database, 1000)
     full = tmp_path / "full"
     full.mkdir()
 
     within = (*apart, "sh", "-c", FULL, "sh", str(full), str(dumps))
-    result = run_script(script, tmp_path / "scripts", full, within)
+    result = run_script(script, given(full), within)
 
     assert result.exit_code == 1, result.output
     assert "full" in result.output and "could not be dumped" in result.output
@@ -211,11 +212,11 @@ def test_a_full_disk_fails_the_script_and_keeps_yesterdays_copy(tmp_path: Path, 
 def test_a_disk_that_does_not_keep_what_it_took_fails_the_script(tmp_path: Path, dumps: Path) -> None:
     database = a_database(tmp_path / "shop.db")
     script = for_these(tmp_path, database)
-    run_script(script, tmp_path / "scripts", dumps)
+    run_script(script, given(dumps))
     yesterday = contents(dumps)
     a_database(database)
 
-    result = run_script(script, tmp_path / "scripts", dumps, path=a_fake(tmp_path, "sync", "#!/bin/sh\nexit 1\n"))
+    result = run_script(script, given(dumps, a_fake(tmp_path, "sync", "#!/bin/sh\nexit 1\n")))
 
     assert result.exit_code == 1
     assert "could not be put in place" in result.output
@@ -226,16 +227,16 @@ def test_a_disk_that_does_not_keep_what_it_took_fails_the_script(tmp_path: Path,
 def test_a_copy_far_smaller_than_yesterdays_waits_for_the_operators_word(tmp_path: Path, dumps: Path) -> None:
     database = a_database(tmp_path / "shop.db")
     script = for_these(tmp_path, database)
-    run_script(script, tmp_path / "scripts", dumps)
+    run_script(script, given(dumps))
     yesterday = contents(dumps)
     database.unlink()
     a_database(database, 10)
 
-    refused = run_script(script, tmp_path / "scripts", dumps)
+    refused = run_script(script, given(dumps))
     kept = contents(dumps)
     said = re.search(r"rm .*?(?= and run this again)", refused.output)
     subprocess.run(["bash", "-c", said[0] if said else "false"], check=True)
-    accepted = run_script(script, tmp_path / "scripts", dumps)
+    accepted = run_script(script, given(dumps))
 
     assert (refused.exit_code, accepted.exit_code) == (1, 0), refused.output + accepted.output
     assert kept == yesterday
@@ -246,7 +247,7 @@ def test_one_that_fails_holds_no_other_one_up(tmp_path: Path, dumps: Path) -> No
     databases = [a_database(tmp_path / f"{name}.db") for name in ("a", "b", "c")]
     databases[1].write_text("this is no database")
 
-    result = run_script(for_these(tmp_path, *databases), tmp_path / "scripts", dumps)
+    result = run_script(for_these(tmp_path, *databases), given(dumps))
 
     assert result.exit_code == 1
     assert "b.db: could not be dumped" in result.output
@@ -255,11 +256,11 @@ def test_one_that_fails_holds_no_other_one_up(tmp_path: Path, dumps: Path) -> No
 
 def test_the_dump_of_what_is_gone_goes_when_the_operator_says_so(tmp_path: Path, dumps: Path) -> None:
     stays, goes = a_database(tmp_path / "stays.db"), a_database(tmp_path / ODD)
-    run_script(for_these(tmp_path, stays, goes), tmp_path / "scripts", dumps)
+    run_script(for_these(tmp_path, stays, goes), given(dumps))
 
-    refused = run_script(for_these(tmp_path, stays), tmp_path / "scripts", dumps)
+    refused = run_script(for_these(tmp_path, stays), given(dumps))
     kept = dump_of(goes, dumps).exists()
-    accepted = run_script(for_these(tmp_path, stays, percent=0), tmp_path / "scripts", dumps)
+    accepted = run_script(for_these(tmp_path, stays, percent=0), given(dumps))
 
     assert (refused.exit_code, accepted.exit_code) == (1, 0), refused.output + accepted.output
     assert "yesterday's dump is of something that is gone" in refused.output
@@ -271,7 +272,7 @@ def test_the_dump_of_what_is_gone_goes_when_the_operator_says_so(tmp_path: Path,
 def test_no_database_is_no_success(named: tuple[str, ...], said: str, tmp_path: Path, dumps: Path) -> None:
     script = for_these(tmp_path, *(tmp_path / name for name in named))
 
-    result = run_script(script, tmp_path / "scripts", dumps)
+    result = run_script(script, given(dumps))
 
     assert result.exit_code == 1
     assert said in result.output
@@ -281,12 +282,12 @@ def test_no_database_is_no_success(named: tuple[str, ...], said: str, tmp_path: 
 def test_one_that_hangs_is_ended_with_all_it_started_and_leaves_nothing(tmp_path: Path, dumps: Path) -> None:
     database = a_database(tmp_path / "shop.db")
     script = for_these(tmp_path, database)
-    run_script(script, tmp_path / "scripts", dumps)
+    run_script(script, given(dumps))
     yesterday = contents(dumps)
     sleep = f"sleep 7{os.getpid()}"
     path = a_fake(tmp_path, "sqlite3", f"#!/bin/sh\necho half >.part\n{sleep}\n")
 
-    result = run_script(script, tmp_path / "scripts", dumps, path=path, limit=1)
+    result = run_script(script, given(dumps, path), limit=1)
 
     assert result.exit_code == procs.TIMED_OUT
     assert contents(dumps) == yesterday
@@ -299,7 +300,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path, dumps: Pa
     for name in (".part", ".part-journal", ".part-wal"):
         (dumps / "sqlite" / name).write_text("half of something")
 
-    result = run_script(for_these(tmp_path, database), tmp_path / "scripts", dumps)
+    result = run_script(for_these(tmp_path, database), given(dumps))
 
     assert result.exit_code == 0, result.output
     assert list(contents(dumps)) == [str(dump_of(database, dumps).relative_to(dumps))]
@@ -311,7 +312,7 @@ def test_a_second_one_at_the_same_time_is_refused(tmp_path: Path, dumps: Path) -
 
     with (dumps / "sqlite/.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = run_script(script, tmp_path / "scripts", dumps)
+        result = run_script(script, given(dumps))
 
     assert result.exit_code == 1
     assert "it is running already" in result.output

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import procs
+from ebbtide_agent.host import scripts
 from ebbtide_agent.report import ScriptResult
 from tests.local.databases import KINDS, Kind
-from tests.local.dumping import DUMPS, EXAMPLES, FAKES, LIMIT_SECONDS, PATH, Machine, a_machine, contents, run_script
+from tests.local.dumping import DUMPS, EXAMPLES, FAKES, LIMIT_SECONDS, Machine, a_machine, contents, given, run_script
 
 pytestmark = [pytest.mark.root, pytest.mark.namespaces]
 
@@ -74,10 +75,11 @@ def a_machine_with(kind: Kind, place: Path, dumps: Path) -> Iterator[Machine]:
 
 
 def dump(
-    machine: Machine, kind: Kind, path: str = PATH, limit: float = LIMIT_SECONDS, into: Path = DUMPS
+    machine: Machine, kind: Kind, path: str = scripts.PATH, limit: float = LIMIT_SECONDS, into: Path = DUMPS
 ) -> ScriptResult:
     script = Path("/etc/backupscripts") / kind.script
-    return run_script(script, machine.dumps.parent / "scripts", into, machine.enter, path, limit)
+    environment = {**given(machine.dumps, path), "EBBTIDE_DUMPS": str(into)}
+    return run_script(script, environment, machine.enter, limit)
 
 
 def dump_with(machine: Machine, kind: Kind, program: str, limit: float = LIMIT_SECONDS) -> ScriptResult:
@@ -85,7 +87,7 @@ def dump_with(machine: Machine, kind: Kind, program: str, limit: float = LIMIT_S
     fake = f"{FAKES}/{Path(kind.program).name}"
     machine.put(fake, program)
     try:
-        return dump(machine, kind, f"{FAKES}:{PATH}", limit)
+        return dump(machine, kind, f"{FAKES}:{scripts.PATH}", limit)
     finally:
         machine.run("rm", fake)
 

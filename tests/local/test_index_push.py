@@ -233,7 +233,7 @@ def test_what_no_attribute_may_be_named_does_not_travel_with_a_directory_on_the_
     assert not [name for name in os.listxattr(host.receiver.tree("us0") / "d") if "capability" in name]
 
 
-@pytest.mark.fault("H9", lacks="a checksum sample, for what changed and kept its change time, too")
+@pytest.mark.fault("H9")
 @pytest.mark.parametrize("place", ["d/two", "large"])
 def test_a_change_that_kept_size_and_time_arrives_the_next_night(host: Host, place: str) -> None:
     host.back_up()

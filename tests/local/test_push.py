@@ -13,8 +13,10 @@ import pytest
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.host import link
 from ebbtide_agent.host.config import load
+from ebbtide_agent.host.history import find_nights
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
 from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Aws, Receiver, a_receiver, an_aws, wait_until
@@ -80,8 +82,10 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     tree = a_tree(tmp_path)
 
     for host in ("us0", "eu0"):
-        ended = receiver.back_up(host, tree, tmp_path / f"etc-{host}")
+        ended = receiver.back_up(host, tree, tmp_path / f"etc-{host}", "--json")
         assert ended.returncode == 0, ended.stderr + receiver.log()
+        assert json.loads(ended.stdout) == receiver.report(host)
+        assert "ebbtide: complete: " in ended.stderr
     exit_code = receiver.process.wait(30)
 
     assert exit_code == 0, receiver.log()
@@ -140,6 +144,8 @@ def test_the_second_night_goes_by_the_index_as_long_as_the_volume_is_the_same(
         if (report := receiver.aws.find(f"reports/{run}/us0a.json"))
     }
     assert len(generations) == 3
+    kept = find_nights(HostPaths(tmp_path / "etc-us0", tmp_path / "etc-us0/state"))
+    assert {night.receiver.generation for night in kept if night.receiver} == generations
 
 
 def a_night_of_both(receiver: Receiver, tree: Path, place: Path) -> str:
@@ -347,7 +353,7 @@ def test_at_the_deadline_it_releases_without_those_that_did_not_report(aws: Aws,
 
 @pytest.mark.fault("H2")
 @each(CONFINED)
-def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, tmp_path: Path) -> None:
+def test_a_script_that_fails_makes_the_night_partial_and_the_rest_is_pushed(receiver: Receiver, tmp_path: Path) -> None:
     scripts = tmp_path / "etc/backupscripts"
     scripts.mkdir(parents=True)
     (scripts / "10-dump").write_text("#!/bin/sh\necho disk full >&2\nexit 3\n")
@@ -356,10 +362,11 @@ def test_a_script_that_fails_ends_the_night_before_the_push(receiver: Receiver, 
     ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
 
     report = receiver.report("us0")
-    assert ended.returncode == 1
-    assert report and report["status"] == "failed" and "10-dump" in report["problems"][0]
+    assert ended.returncode == 3
+    assert report and report["status"] == "partial" and "10-dump" in report["problems"][0]
     assert report["scripts"][0]["output"] == "disk full\n"
-    assert list(receiver.tree("us0").iterdir()) == []
+    assert report["receiver"]["manifest"] is None
+    assert (receiver.tree("us0") / "file").exists()
 
 
 @pytest.mark.fault("N7")

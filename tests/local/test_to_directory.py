@@ -7,7 +7,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as some
 
-import ebbtide_agent
 from ebbtide_agent.errors import Refused
+from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.report import encode_report
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 from tests.local.edits import EDITS, Editor, plant, take_the_place
-from tests.local.own_directory import Host, differing, entries
+from tests.local.own_nights import Host, agent, differing, entries
 
 EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "4"))
 IS_ROOT = os.geteuid() == 0
@@ -86,6 +85,7 @@ def test_whatever_happens_to_the_host_a_snapshot_is_its_tree_and_the_earlier_one
             report = host.back_up()
 
             assert (report.status, report.problems) == ("complete", ())
+            assert report.receiver and report.receiver.links == digest_of(find_groups(host.tree))
             assert differing(entries(host.newest()), entries(host.tree)) == {}
             kept.append((host.newest(), entries(host.newest())))
             assert [differing(entries(tree), before) for tree, before in kept] == [{}] * len(kept)
@@ -126,19 +126,22 @@ def test_what_changes_but_the_attributes_of_a_file_never_reaches_through_to_an_e
     assert (host.newest() / "d/e/f/two").samefile(first / "d/e/f/two"), "what did not change is not shared"
 
 
-def test_without_an_index_files_that_were_linked_stay_shared_and_nothing_is_written_through(host: Host) -> None:
+def test_a_link_that_a_full_push_left_is_never_written_through_and_mended_in_a_week(host: Host) -> None:
     host.back_up()
     first, before = host.newest(), entries(host.newest())
     host.paths.index.unlink()
     take_the_place(host.tree / "linked")
     host.back_up()
+    assert (host.newest() / "linked").samefile(host.newest() / "d/one"), "a full push mends it: nothing to show"
 
     with (host.tree / "large").open("r+b") as file:
         file.write(b"changed")
-    (host.tree / "linked").chmod(0o600)
-    report = host.back_up()
+    host.back_up()
+    assert differing(entries(first), before) == {}
+    assert not (host.newest() / "large").samefile(first / "large")
 
-    assert report.status == "complete"
+    host.ahead += timedelta(days=7)
+    assert host.back_up().status == "complete"
     assert differing(entries(first), before) == {}
     assert differing(entries(host.newest()), entries(host.tree)) == {}
 
@@ -182,17 +185,9 @@ def test_a_night_that_was_killed_leaves_nothing_that_is_taken_for_a_snapshot(hos
 
     assert ended.returncode == -signal.SIGKILL
     assert host.store.making.is_dir() and len(host.snapshots()) == earlier
-    assert host.back_up().status == "complete"
+    assert host.back_up().status == "complete-with-warnings"
     assert differing(entries(host.newest()), entries(host.tree)) == {}
     assert len(host.snapshots()) == earlier + 1
-
-
-def agent(host: Host) -> list[str]:
-    package = Path(ebbtide_agent.__file__).parents[1]
-    main = (
-        f"import sys; sys.path.insert(0, {str(package)!r}); from ebbtide_agent.__main__ import main; sys.exit(main())"
-    )
-    return [sys.executable, "-c", main, "run", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
 
 
 @needs_mounts

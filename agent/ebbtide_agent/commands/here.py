@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Callable
 
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS
 
 Commands = argparse._SubParsersAction
 
@@ -25,18 +27,37 @@ class Here:
 # What a command does with its options; its exit code.
 Act = Callable[[argparse.Namespace, Here], int]
 
-EXIT_CODES = """\
-exit codes:
-  0    complete (files that vanished while they were read are warnings, and in the report)
-  1    failed: nothing was pushed, or nobody is there to take it; the reason is on the last line
-  2    the command line was not understood
-  3    partial: some of it is there, and tonight is no restore point; the report names what is missing
-  75   the receiver could not be reached in time; the next night tries again
-  77   refused: another backup is under way, or the receiver said no
-  78   the configuration has faults; all of them are listed
-  129  its terminal or connection went away
-  143  told to stop
-"""
+# What every command may end with.
+EXITS = {
+    0: "complete (files that vanished while they were read are warnings, and in the report); of `check` and `explain`: "
+    "all is in order, all is backed up",
+    1: "failed: nothing was pushed, or nobody is there to take it; the reason is on the last line; of `explain`: "
+    "something is not backed up",
+    2: "the command line was not understood",
+    3: "partial: some of it is there, and tonight is no restore point; the report names what is missing",
+    4: "suspect: a guard found the host's data gone or rewritten; the report says what, and what to do if it is meant",
+    75: "the receiver could not be reached in time; the next night tries again",
+    77: "refused: another backup is under way, or the receiver said no",
+    78: "the configuration has faults, or `check` found some; all of them are listed",
+    129: "its terminal or connection went away",
+    130: "interrupted",
+    143: "told to stop",
+}
+
+
+def _as_text(exits: Mapping[int, str]) -> str:
+    wrapped = (
+        textwrap.wrap(f"{number:<4} {meaning}", 112, subsequent_indent=" " * 5) for number, meaning in exits.items()
+    )
+    return "exit codes:\n" + "".join(f"  {line}\n" for lines in wrapped for line in lines)
+
+
+EXIT_CODES = _as_text(EXITS)
+
+
+def exit_code_of(status: str) -> int:
+    """The exit code of a night that was reported."""
+    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3, SUSPECT: 4}.get(status, 1)
 
 
 def add_command(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
+from pathlib import Path
 from typing import TextIO
 
 from ebbtide_agent import procs
-from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.commands import preview
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
 from ebbtide_agent.host import link, night, progress
-from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS
+from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, encode_report
+from ebbtide_agent.syslog import Log, open_log, telling
 
 DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
@@ -22,10 +26,15 @@ It reads four files, and never executes what is in the first three:
 
   /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
                          and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
-                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES
+                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
+                         SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no)
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
-  /etc/backupscripts/    executables [0-9][0-9]*, run first; one that fails ends the night before the push
+  /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a
+                         directory for what is to travel; when one fails the rest is pushed, and the night is partial,
+                         or complete with a warning if a line at its top says "# ebbtide: optional"
+
+With --dry-run it shows what would be pushed and deleted now, and does nothing of it.
 
 What changed since the last complete push is found by an index below --state; without it, and once a week, rsync
 compares everything. To have that done tonight, delete /var/lib/ebbtide/index.
@@ -42,19 +51,66 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="auto: a bar on a terminal, lines elsewhere; none: say nothing but faults (default: auto)",
     )
 
+    parser.add_argument(
+        "--accept-shrink",
+        action="store_true",
+        help="this once: that much of the tree is gone, or a file system not mounted, is meant; delete it over there",
+    )
+    parser.add_argument(
+        "--accept-rewrite", action="store_true", help="this once: that most files are gone or rewritten is meant"
+    )
+    parser.add_argument(
+        "--log",
+        type=Path,
+        default=Path("/dev/log"),
+        metavar="SOCKET",
+        help="where syslog or journald is told of the night (default: /dev/log, if it is there)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be pushed and deleted now; say hello to nobody"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="the report (or the dry run) on standard output, all else on standard error"
+    )
+
 
 def run(options: argparse.Namespace, here: Here) -> int:
+    if options.dry_run:
+        return preview.show(paths_of(options), here, options.json)
+    screen = sys.stderr if options.json else sys.stdout
+
     def say(line: str) -> None:
         if options.progress != "none":
-            print(f"ebbtide: {line}", flush=True)
+            print(f"ebbtide: {line}", file=screen, flush=True)
 
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
-    world = link.World(here.clock, say=say)
-    report = night.run(night.Night(paths_of(options), world, here.environment, _shown_on(sys.stdout, options.progress)))
+    tonight = night.Night(
+        paths_of(options),
+        link.World(here.clock, say=say),
+        here.environment,
+        _shown_on(screen, options.progress),
+        options.accept_shrink,
+        options.accept_rewrite,
+    )
+    log = open_log(options.log)
+    with telling(log, "backup"):
+        report = night.run(tonight)
+    _log(log, report)
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
+    if options.json:
+        print(encode_report(report).decode(), end="")
     for problem in report.problems:
         print(f"ebbtide: {problem}", file=sys.stderr)
-    return {COMPLETE: 0, WITH_WARNINGS: 0, PARTIAL: 3}.get(report.status, 1)
+    return exit_code_of(report.status)
+
+
+def _log(log: Log, report: Report) -> None:
+    took = (report.finished - report.started).total_seconds()
+    level = {COMPLETE: logging.INFO, WITH_WARNINGS: logging.WARNING}.get(report.status, logging.ERROR)
+    counts = f"{report.files} files, {report.bytes_sent} bytes sent, {took:.0f} s"
+    log(level, f"backup ended: {report.status}, {counts}, run {report.run}")
+    for problem in report.problems:
+        log(logging.WARNING, problem)
 
 
 def _shown_on(screen: TextIO, how: str) -> night.Show:

@@ -54,15 +54,29 @@ class _Stat:
     inode: tuple[int, int]
 
 
-def find_changes(old: Iterable[Block], new: Iterable[Block], names: Names, links_agree: bool) -> Changes | None:
+@dataclass
+class Turnover:
+    """How many regular files of the old index are gone, or have another size or time."""
+
+    files: int = 0
+
+    def watch(self, pairs: _Pairs) -> _Pairs:
+        for before, after in pairs:
+            self.files += before is not None and _is_another_file(before, after)
+            yield before, after
+
+
+def find_changes(
+    old: Iterable[Block], new: Iterable[Block], names: Names, links_agree: bool, turnover: Turnover | None = None
+) -> Changes | None:
     """The changes from `old` to `new`, both in the order of a walk; None when there are too many to list.
 
     `new` is read to its end whatever comes; only then `names` must hold the names of every file with several links.
     `links_agree`: the receiver's tree has the hard links of `old` and no others. Without that nothing is in place:
-    a name that is still linked over there would change with the other.
+    a name that is still linked over there would change with the other. `turnover` counts, however many there are.
     """
     listing = _Listing(links_agree)
-    for before, after in _side_by_side(_Before(iter(old)), new):
+    for before, after in (turnover or Turnover()).watch(_side_by_side(_Before(iter(old)), new)):
         if len(listing.gone) + len(listing.changed) <= MOST_CHANGES:
             listing.add(before, after)
     listing.complete_groups(names)
@@ -92,8 +106,7 @@ def _is_first_name(entry: Entry, names: Names) -> bool:
 
 def _look(entry: Entry) -> int:
     """A number that two files share if rsync takes them for the same."""
-    mode, _, _, _, size, mtime, _, _ = STAT.unpack(entry.stat)
-    return hash((stat.S_IFMT(mode), size, mtime))
+    return hash(_size_and_time(entry))
 
 
 def _found_twice(numbers: Iterable[int]) -> frozenset[int]:
@@ -149,6 +162,16 @@ class _Listing:
 def _must_go(old: _Stat, new: _Stat) -> bool:
     """rsync rewrites a changed file and mends a directory; anything else it may leave as it is, linked as it was."""
     return old.kind != new.kind or new.kind not in (stat.S_IFREG, stat.S_IFDIR)
+
+
+def _is_another_file(before: Entry, after: Entry | None) -> bool:
+    was = _size_and_time(before)
+    return was[0] == stat.S_IFREG and (after is None or was != _size_and_time(after))
+
+
+def _size_and_time(entry: Entry) -> tuple[int, int, int]:
+    mode, _, _, _, size, mtime, _, _ = STAT.unpack(entry.stat)
+    return stat.S_IFMT(mode), size, mtime
 
 
 def _may_change_in_place(old: _Stat, new: _Stat) -> bool:

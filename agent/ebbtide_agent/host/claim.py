@@ -17,6 +17,13 @@ from ebbtide_agent.shapes import decode, encode, field
 
 def claim(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
     """Leave our mark on a directory, or find it. Raises Refused, having written nothing."""
+    if not is_claimed(store, paths, host):
+        write_whole(store.mark, encode({"host": host}))
+    write_whole(paths.target, encode({"target": str(store.path)}))
+
+
+def is_claimed(store: DirectoryPaths, paths: HostPaths, host: str) -> bool:
+    """Whether a directory carries our mark, or may be given it. Raises Refused when neither is so."""
     if not store.path.is_dir():
         raise Refused(f"TARGET {store.path} is not a directory: mount what belongs there, or make it")
     for point in _not_mounted(store.path, paths.fstab):
@@ -29,9 +36,7 @@ def claim(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
         )
     if owner not in (None, host):
         raise Refused(f"TARGET {store.path} holds the backups of {owner}; HOST is {host}. Give each host its own")
-    if owner is None:
-        write_whole(store.mark, encode({"host": host}))
-    write_whole(paths.target, encode({"target": str(store.path)}))
+    return owner is not None
 
 
 def _find(path: Path, name: str) -> str | None:

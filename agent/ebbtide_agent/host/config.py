@@ -25,11 +25,18 @@ DEFAULTS = {
     "WHOLE_SYSTEM": "yes",
     "SCRIPT_MINUTES": "60",
     "WAIT_MINUTES": "120",
+    "SHRINK": "50",
+    "REWRITE": "50",
+    "CHECK": "30",
+    "NICE": "10",
+    "IONICE": "best-effort",
 }
 
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 _NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_NICE = re.compile(r"1?[0-9]")
+_IONICE = re.compile(r"idle|best-effort|no")
 _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 
 
@@ -37,6 +44,8 @@ _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 class Config:
     """A host's configuration. `bandwidth` is rsync's --bwlimit, empty for none; patterns are rsync's own.
 
+    `shrink` and `rewrite` are how many percent of the tree may be lost or rewritten in a night, None for any number.
+    `check_days` is in how many nights the content of every file is looked at once, None for never.
     `keep` is how many snapshots a directory of this host keeps; `user`, `key` and `known_hosts` are for ssh.
     """
 
@@ -55,6 +64,11 @@ class Config:
     wait_seconds: float
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    shrink: int | None = 50
+    rewrite: int | None = 50
+    check_days: int | None = 30
+    nice: int = 10
+    ionice: str = "best-effort"
 
 
 @dataclass(frozen=True)
@@ -71,10 +85,15 @@ def load(paths: HostPaths) -> Config:
     exclude = _read_patterns(paths.exclude, faults)
     config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
     for where, place in include.items():
-        _check_include(where, place, config.whole_system, faults)
+        _check_include(where, place, config, faults)
     if faults:
         raise ConfigError(tuple(faults))
     return config
+
+
+def find_line(path: Path, pattern: str) -> str | None:
+    """Where a pattern stands: file and line of the first that decides; None if it does not come from that file."""
+    return next((where for where, line in _read_patterns(path, []).items() if line == pattern), None)
 
 
 def _read_values(path: Path, faults: list[str]) -> dict[str, _Value]:
@@ -121,13 +140,16 @@ def _read_patterns(path: Path, faults: list[str]) -> dict[str, str]:
     return patterns
 
 
-def _check_include(where: str, place: str, whole_system: bool, faults: list[str]) -> None:
+def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:
     """A place that nothing can match would empty the backup, and rsync would call that a success."""
     if not place.startswith("/"):
         faults.append(f"{where}: {place!r:.80} does not start with /; expected a place such as /etc, as seen from ROOT")
-    hiding = hidden_by(place) if whole_system else None
+    hiding = hidden_by(place) if config.whole_system else None
     if hiding is not None:
         faults.append(f"{where}: {place!r:.80} lies in {hiding}, which is never backed up of a whole system")
+    backup = config.target.path if isinstance(config.target, Directory) else None
+    if backup and backup in (seen := Path(f"{config.root}/{place}"), *seen.parents):
+        faults.append(f"{where}: {place!r:.80} lies in TARGET {backup}, which is where the backup goes")
 
 
 def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:
@@ -162,6 +184,19 @@ def _checked(
             fault(key, "a whole number from 1")
             return 1
         return int(values[key].text) if key in values else 1
+
+    def number_or_no(key: str, most: int, expected: str) -> int | None:
+        text = values[key].text
+        if text == "no":
+            return None
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > most:
+            fault(key, expected)
+            return None
+        return int(text)
+
+    def niceness() -> int:
+        text = matching("NICE", _NICE, "a number from 0 to 19")
+        return int(text) if _NICE.fullmatch(text) else 0
 
     def absolute(key: str) -> Path:
         if not values[key].text.startswith("/"):
@@ -198,6 +233,11 @@ def _checked(
         whole_system=values["WHOLE_SYSTEM"].text == "yes",
         script_seconds=number("SCRIPT_MINUTES") * 60.0,
         wait_seconds=number("WAIT_MINUTES") * 60.0,
+        shrink=number_or_no("SHRINK", 99, "a percentage from 1 to 99, or no"),
+        rewrite=number_or_no("REWRITE", 99, "a percentage from 1 to 99, or no"),
+        check_days=number_or_no("CHECK", 999, "a number of days from 1 to 999, or no"),
+        nice=niceness(),
+        ionice=matching("IONICE", _IONICE, "idle, best-effort or no"),
         include=include,
         exclude=(*exclude, *(chosen.hides(root) if isinstance(chosen, Directory) else ())),
     )

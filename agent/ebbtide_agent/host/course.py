@@ -48,6 +48,6 @@ def choose(header: Header | None, generation: int | None, settings: str, now: da
 
 def settings_of(config: Config, as_root: bool) -> str:
     """A digest of all that decides which entries travel, and what of them."""
-    chosen = rules(config.include, config.exclude, config.whole_system)
+    chosen = map(str, rules(config.include, config.exclude, config.whole_system))
     words = (str(config.root), str(config.one_file_system), *attribute_filters(as_root, config.target.tree), *chosen)
     return hashlib.sha256(b"\0".join(os.fsencode(word) for word in words)).hexdigest()

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from ebbtide_agent.report import REAL
 
 EVERYTHING = "/"
+
+
+class Origin(Enum):
+    """Where a rule comes from."""
+
+    EXCLUDE = "a line of backup_exclude"
+    BUILT_IN = "what is never backed up of a whole system"
+    PLACE = "a line of backup_include"
+    WAY = "a directory that leads to such a place"
+    REST = "what no line of backup_include asks for"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One of rsync's filters: whether what matches travels, and whom it comes from.
+
+    `line` is what the operator wrote, of a place or the way to it the whole place; else the pattern itself.
+    """
+
+    takes: bool
+    pattern: str
+    origin: Origin
+    line: str
+
+    def __str__(self) -> str:
+        """As rsync takes it."""
+        return f"{'+' if self.takes else '-'} {self.pattern}"
+
 
 # Of a whole system. Only the contents: a restored server needs the directories themselves as mount points.
 BUILT_IN_EXCLUDES = (
@@ -29,6 +59,9 @@ BUILT_IN_EXCLUDES = (
     "/home/*/.cache/*",
     # Our own: as large as a big file, new every night, and of no use on another machine.
     "/var/lib/ebbtide/index*",
+    "/var/lib/ebbtide/contents/*",
+    # Restored, it would speak of a run that came to its end.
+    "/var/lib/ebbtide/running",
 )
 
 
@@ -60,26 +93,30 @@ def filters(include: Iterable[str], exclude: Iterable[str], whole_system: bool =
     return [f"--filter={rule}" for rule in rules(include, exclude, whole_system)]
 
 
-def rules(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[str]:
+def rules(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[Rule]:
     """The first match decides: excludes, then the places asked for, then nothing else.
 
     No place, or `/` among the places, is everything.
     """
     places = tuple(include)
-    chosen = [f"- {pattern}" for pattern in (*exclude, *(BUILT_IN_EXCLUDES if whole_system else ()))]
+    chosen = [Rule(False, pattern, Origin.EXCLUDE, pattern) for pattern in exclude]
+    if whole_system:
+        chosen += [Rule(False, pattern, Origin.BUILT_IN, pattern) for pattern in BUILT_IN_EXCLUDES]
     if places and EVERYTHING not in places:
-        chosen += [f"+ {pattern}" for place in places for pattern in (*_parents(place), *_whole(place.rstrip("/")))]
-        chosen += ["- *"]
+        chosen += [rule for place in places for rule in (*_way(place), *_whole(place))]
+        chosen.append(Rule(False, "*", Origin.REST, "*"))
     return chosen
 
 
-def _whole(place: str) -> tuple[str, str]:
-    return place, f"{place}/**"
+def _whole(place: str) -> list[Rule]:
+    pattern = place.rstrip("/")
+    return [Rule(True, each, Origin.PLACE, place) for each in (pattern, f"{pattern}/**")]
 
 
-def _parents(pattern: str) -> list[str]:
-    """The directories above an anchored pattern: rsync never looks into a directory that is excluded itself."""
-    if not pattern.startswith("/"):
+def _way(place: str) -> list[Rule]:
+    """The directories above an anchored place: rsync never looks into a directory that is excluded itself."""
+    if not place.startswith("/"):
         return []
-    names = pattern.strip("/").split("/")[:-1]
-    return ["/" + "/".join(names[: depth + 1]) + "/" for depth in range(len(names))]
+    names = place.strip("/").split("/")[:-1]
+    above = ("/" + "/".join(names[: depth + 1]) + "/" for depth in range(len(names)))
+    return [Rule(True, pattern, Origin.WAY, place) for pattern in above]

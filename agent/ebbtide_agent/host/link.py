@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Callable
+from typing import Callable, TypeVar
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
@@ -18,6 +18,8 @@ from ebbtide_agent.moments import Clock
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 120.0
 SSH_FAILED = 255
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,15 @@ def look_up(login: Login, attempt: int = 0) -> str:
     return str(found[attempt % len(found)][4][0])
 
 
+def next_key(key: Path) -> Path:
+    """Where the key lies that is to follow this one; the far side may take either meanwhile."""
+    return key.with_name(f"{key.name}.next")
+
+
 def ssh(login: Login) -> tuple[str, ...]:
     """ssh to the far side, without the address: only our key, only the pinned host, never a question."""
+    following = next_key(login.key)
+    keys = (following, login.key) if following.exists() else (login.key,)
     options = (
         "IdentitiesOnly=yes",
         "BatchMode=yes",
@@ -73,8 +82,9 @@ def ssh(login: Login) -> tuple[str, ...]:
         "ServerAliveCountMax=8",
         "LogLevel=ERROR",
     )
-    words = ["ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port), "-i", str(login.key)]
-    return (*words, *(word for option in options for word in ("-o", option)))
+    words = ["ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port)]
+    offered = (word for key in keys for word in ("-i", str(key)))
+    return (*words, *offered, *(word for option in options for word in ("-o", option)))
 
 
 def ssh_as_one_word(login: Login) -> str:
@@ -110,10 +120,15 @@ def warning_of_another(login: Login, said: bytes) -> str:
 
 def keep_asking(login: Login, verb: str, until: datetime, world: World, body: bytes = b"") -> bytes:
     """Ask until it is answered or `until` is near. Raises what `ask` raises; TransientError only when time is up."""
+    return keep_trying(lambda attempt: ask(login, verb, body, attempt), until, world)
+
+
+def keep_trying(once: Callable[[int], Answer], until: datetime, world: World) -> Answer:
+    """Try, given the number of the attempt, until it is no TransientError any more or `until` is near."""
     attempt = 0
     while True:
         try:
-            return ask(login, verb, body, attempt)
+            return once(attempt)
         except TransientError as error:
             wait_or_give_up(attempt, until, world, error)
             attempt += 1

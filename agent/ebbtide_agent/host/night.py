@@ -15,51 +15,57 @@ from typing import Callable
 
 from ebbtide_agent import VERSION, procs
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.files import write_whole
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import progress, scripts, survey
+from ebbtide_agent.host import guards, identity, progress, scripts, survey
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.outcome import Counts, Outcome
+from ebbtide_agent.host.mark import marked
+from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.way import Way, way_to
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import FAILED, Hello, Report, ScriptResult, bounded, encode_report
+from ebbtide_agent.report import COMPLETE, FAILED, SUSPECT, WITH_WARNINGS, Hello, Report, ScriptResult, bounded
 
 Show = Callable[[progress.Progress], None]
 
 
 @dataclass(frozen=True)
 class Night:
-    """What a night needs to know: where things are, the world outside, and who watches."""
+    """What a night needs to know: where things are, the world outside, who watches, and what the guards let pass."""
 
     paths: HostPaths
     world: World
     environment: Mapping[str, str]
     show: Show = progress.nothing
+    accept_shrink: bool = False
+    accept_rewrite: bool = False
 
 
 def run(night: Night) -> Report:
     """Back this host up. Returns the report as the target recorded it.
 
-    Raises ConfigError; Refused when another night is under way or the target says no; TransientError when it could
-    not be reached in time; PermanentError when it is not the one we know.
+    Raises ConfigError; Refused when another night is under way, the target says no, or this is a copy of the host;
+    TransientError when it could not be reached in time; PermanentError when it is not the one we know.
     """
     config = configuration.load(night.paths)
-    with locked(night.paths.lock):
-        started = night.world.clock()
-        ran = run_scripts(night, config)
+    identity.check(night.paths, config.host)
+    started = night.world.clock()
+    with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
+        ran = run_scripts(night, config, started)
         way = way_to(config, night.paths, night.world)
         hello = way.hello(started + timedelta(seconds=config.wait_seconds))
-        outcome, taken = push_if_all_is_well(night, config, way, hello, ran)
+        outcome, taken = push_if_all_is_well(night, config, way, hello)
+        outcome = in_view_of((*of_the_last_run, *remarks_on(ran, config)), outcome)
         report = compose(config, hello, outcome, ran, started, night.world.clock())
-        write_whole(night.paths.last_report, encode_report(report))
+        remember(night.paths, report, night.world.say)
         recorded = way.deliver(hello, report)
-        write_whole(night.paths.last_report, encode_report(recorded))
+        remember(night.paths, recorded, night.world.say)
         if taken:
-            survey.keep(taken, config, night.paths, recorded, night.world.say)
+            keep(night, config, taken, recorded)
     return recorded
 
 
@@ -75,49 +81,64 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def run_scripts(night: Night, config: Config) -> tuple[ScriptResult, ...]:
+def run_scripts(night: Night, config: Config, started: datetime) -> tuple[ScriptResult, ...]:
     ran = []
-    for result in scripts.run_all(night.paths.scripts, config.script_seconds):
+    environment = scripts.environment(config.host, started, night.paths.dumps)
+    for result in scripts.run_all(night.paths.scripts, config.script_seconds, environment):
         night.world.say(f"script {result.name}: exit code {result.exit_code}, {result.seconds} s")
         ran.append(result)
     return tuple(ran)
 
 
-def outcome_of_scripts(ran: tuple[ScriptResult, ...], config: Config) -> Outcome | None:
-    """The night's outcome when a script failed: nothing is pushed then."""
-    failed = [said for said in (scripts.problem(result, config.script_seconds) for result in ran) if said]
-    return Outcome(FAILED, 1, Counts(), tuple(failed)) if failed else None
+def remarks_on(ran: tuple[ScriptResult, ...], config: Config) -> tuple[Remark, ...]:
+    found = (scripts.find_remark(result, config.script_seconds) for result in ran)
+    return tuple(remark for remark in found if remark)
 
 
-def push_if_all_is_well(
-    night: Night, config: Config, way: Way, hello: Hello, ran: tuple[ScriptResult, ...]
-) -> tuple[Outcome, Survey | None]:
+def push_if_all_is_well(night: Night, config: Config, way: Way, hello: Hello) -> tuple[Outcome, Survey | None]:
     """What came of the push, and the survey that becomes the index once that is recorded."""
-    stopped = outcome_of_scripts(ran, config) or outcome_of_places(config)
-    if stopped:
-        return stopped, None
-    taken = survey.take(config, night.paths, hello.generation, night.world.clock(), night.world.say)
-    return push_tree(night, config, way, hello, taken), taken
-
-
-def outcome_of_places(config: Config) -> Outcome | None:
-    """The night's outcome when something that should be backed up is not there: nothing is pushed then."""
+    before = guards.find_baseline(night.paths.baseline)
     missing = tuple(missing_places(config))
-    return Outcome(FAILED, 1, Counts(), missing) if missing else None
+    if missing:
+        return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
+    taken = survey.take(config, night.paths, hello.generation, night.world.clock(), night.world.say)
+    lost = guards.find_losses(config, before, taken.settings, counted(taken), read_mounts()) if before else ()
+    if lost and not night.accept_shrink:
+        return Outcome(SUSPECT, 1, Counts(), lost), None
+    outcome = push_tree(night, config, way, hello, taken)
+    rewriting = guards.find_rewriting(config, before, taken.settings, counted(taken)) if before else None
+    if rewriting and not night.accept_rewrite:
+        outcome = in_view_of((Remark(SUSPECT, rewriting),), outcome)
+    return in_view_of(taken.looked.remarks() if taken.looked else (), outcome), taken
+
+
+def counted(taken: Survey) -> guards.Counted | None:
+    return guards.Counted(taken.tally.entries, taken.tally.size, taken.rewritten) if taken.tally else None
+
+
+def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
+    """Remember a night that was recorded as complete: as the next one's index, and as what its guards compare with."""
+    survey.keep(taken, config, night.paths, recorded, night.world.say)
+    if recorded.status in (COMPLETE, WITH_WARNINGS):
+        mounts = guards.mounts_of(config, read_mounts())
+        try:
+            guards.keep_baseline(night.paths.baseline, recorded, taken.settings, mounts)
+        except OSError as error:
+            night.world.say(f"what the guards compare with was not kept: {error}")
 
 
 def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> Outcome:
     watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
     outcome = push(config, way.route, way.passes(taken), watch)
-    if taken.tally and not taken.course.in_full:
-        outcome = replace(outcome, counts=counted(taken.tally, outcome.counts.bytes_sent))
+    if taken.tally and (not taken.course.in_full or not outcome.counts.entries):
+        outcome = replace(outcome, counts=counts_of(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts
     night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
     return outcome
 
 
-def counted(tally: Tally, bytes_sent: int) -> Counts:
-    """What the tree amounts to, when rsync was shown no more than what changed."""
+def counts_of(tally: Tally, bytes_sent: int) -> Counts:
+    """What the tree amounts to, when rsync was shown no more than what changed, or did not come to its statistics."""
     return Counts(tally.files, tally.entries, tally.size, bytes_sent)
 
 

@@ -6,17 +6,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ebbtide_agent.host.progress import parse
 from ebbtide_agent.procs import Ended
-from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS, worst
 
 VANISHED = 24
 NO_CONNECTION = 10
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
 WORTH_ANOTHER_TRY = (5, NO_CONNECTION, 12, 30, 35, 255)
+# Turned away at the door, or nobody there: nothing was begun that could have been left half done.
+NEVER_CAME_ABOUT = (5, NO_CONNECTION)
 # Usage, incompatible versions, selecting files, unsupported, refused by the far side: nothing has moved.
 NOTHING_MOVED = (1, 2, 3, 4, 5, 6, 126, 127)
 
-_VANISHED = re.compile(r'file has vanished: (?P<path>".*?")(?: \(in .*\))?$')
+# Where nothing comes and goes by itself: what vanishes from here goes because somebody is changing the server, who may
+# be half done. Anywhere else (mail, sessions, spools, homes) it is everyday life.
+STEADY = ("bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr")
+
+_VANISHED = re.compile(r'(?:file|directory) has vanished: "(?P<path>.*)"(?: \(in .*\))?$')
 _COUNT = re.compile(r"(?P<what>[A-Z][A-Za-z ]+): (?P<total>[0-9,]+)(?: bytes)?(?: \((?P<kinds>.*)\))?$")
 
 
@@ -40,6 +47,21 @@ class Outcome:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Remark:
+    """Something that rsync knows nothing of: how good it lets the night be at best, and what it is."""
+
+    status: str
+    problem: str
+
+
+def in_view_of(remarks: Sequence[Remark], outcome: Outcome) -> Outcome:
+    """The outcome with what is to be remarked on before its own problems, which may be many."""
+    status = worst(outcome.status, *(remark.status for remark in remarks))
+    problems = (*(remark.problem for remark in remarks), *outcome.problems)
+    return replace(outcome, status=status, problems=problems)
+
+
 def tell(ended: Ended, root: str = "/") -> Outcome:
     """The outcome of one rsync. `root` is the tree's root as rsync was given it."""
     said = ended.err.decode("utf-8", "backslashreplace").splitlines()
@@ -55,13 +77,14 @@ def tell(ended: Ended, root: str = "/") -> Outcome:
 def together(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome of several rsyncs, one after the other: the worst of them, with the problems of all.
 
-    The counts are the last one's, but for what was sent.
+    The counts are of the one that looked at most, but for what was sent.
     """
-    worst = max(outcomes, key=lambda outcome: STATUSES.index(outcome.status))
+    gravest = max(outcomes, key=lambda outcome: STATUSES.index(outcome.status))
     # Nothing moved in the one that failed; before it something did.
-    status = PARTIAL if worst.status == FAILED and len(outcomes) > 1 else worst.status
-    counts = replace(outcomes[-1].counts, bytes_sent=sum(outcome.counts.bytes_sent for outcome in outcomes))
-    return Outcome(status, worst.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
+    status = PARTIAL if gravest.status == FAILED and len(outcomes) > 1 else gravest.status
+    seen = max((outcome.counts for outcome in outcomes), key=lambda counts: counts.entries)
+    counts = replace(seen, bytes_sent=sum(outcome.counts.bytes_sent for outcome in outcomes))
+    return Outcome(status, gravest.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
 
 
 def _status(exit_code: int, said: list[str], root: str) -> str:
@@ -71,9 +94,11 @@ def _status(exit_code: int, said: list[str], root: str) -> str:
 
 
 def _is_missed(line: str, root: str) -> bool:
-    """A file that goes while we look is everyday life in /var; in /etc somebody was changing the server."""
     vanished = _VANISHED.search(line)
-    return bool(vanished and vanished["path"].strip('"').startswith(f"{root.rstrip('/')}/etc/"))
+    inside = f"{root.rstrip('/')}/"
+    if vanished is None or not vanished["path"].startswith(inside):
+        return False
+    return vanished["path"][len(inside) :].split("/")[0] in STEADY
 
 
 def _is_summary(line: str) -> bool:
@@ -81,18 +106,26 @@ def _is_summary(line: str) -> bool:
 
 
 def parse_counts(out: str) -> Counts:
-    """Read --stats. What was cut off before its statistics counts nothing."""
+    """Read --stats. What was cut off before its statistics counts no more than what its progress says was sent."""
     found = {match["what"]: match for match in map(_COUNT.match, map(str.strip, out.splitlines())) if match}
 
     def total(what: str) -> int:
         return _number(found[what]["total"]) if what in found else 0
 
+    if not found:
+        return Counts(bytes_sent=_last_progress(out))
     return Counts(
         files=_regular(found["Number of files"]["kinds"]) if "Number of files" in found else 0,
         entries=total("Number of files"),
         bytes_total=total("Total file size"),
         bytes_sent=total("Total bytes sent"),
     )
+
+
+def _last_progress(out: str) -> int:
+    """Contents, without what the protocol adds to them."""
+    seen = [progress for progress in map(parse, re.split(rb"[\r\n]", out.encode())) if progress]
+    return seen[-1].bytes if seen else 0
 
 
 def _regular(kinds: str | None) -> int:

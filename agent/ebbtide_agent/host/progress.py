@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Callable, TextIO
 
+from ebbtide_agent.printable import size
+
 # "  1,234,567  45%  1.23MB/s  0:00:12 (xfr#5, ir-chk=10/200)", redrawn with carriage returns.
 _PROGRESS = re.compile(rb"^\s*([0-9,]+)\s+([0-9]{1,3})%\s+(\S+)\s+(\S+)(?:\s+\(xfr#([0-9]+))?")
 
@@ -47,7 +49,7 @@ def as_bar(screen: TextIO) -> Callable[[Progress], None]:
     def show(progress: Progress) -> None:
         full = progress.percent * 30 // 100
         bar = "#" * full + "." * (30 - full)
-        screen.write(f"\r  [{bar}] {progress.percent:3d}%  {_size(progress.bytes)}  {progress.speed}  ")
+        screen.write(f"\r  [{bar}] {progress.percent:3d}%  {size(progress.bytes)}  {progress.speed}  ")
         screen.write("\n" if progress.percent == 100 else "")
         screen.flush()
 
@@ -62,7 +64,7 @@ def as_lines(screen: TextIO) -> Callable[[Progress], None]:
         nonlocal shown
         if progress.percent // 10 > shown:
             shown = progress.percent // 10
-            screen.write(f"  {progress.percent:3d}%  {_size(progress.bytes)}  {progress.speed}\n")
+            screen.write(f"  {progress.percent:3d}%  {size(progress.bytes)}  {progress.speed}\n")
             screen.flush()
 
     return show
@@ -70,12 +72,3 @@ def as_lines(screen: TextIO) -> Callable[[Progress], None]:
 
 def nothing(_: Progress) -> None:
     """For cron, which mails whatever is said."""
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

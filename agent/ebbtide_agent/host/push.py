@@ -20,7 +20,16 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.link import World, wait_or_give_up
-from ebbtide_agent.host.outcome import NO_CONNECTION, VANISHED, WORTH_ANOTHER_TRY, Counts, Outcome, tell, together
+from ebbtide_agent.host.outcome import (
+    NEVER_CAME_ABOUT,
+    NO_CONNECTION,
+    VANISHED,
+    WORTH_ANOTHER_TRY,
+    Counts,
+    Outcome,
+    tell,
+    together,
+)
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.report import FAILED, PARTIAL
 
@@ -28,9 +37,10 @@ from ebbtide_agent.report import FAILED, PARTIAL
 SILENCE_SECONDS = 600
 
 # A listed path that is not there is deleted over there, whatever it is; a directory comes without what is in it.
-_LISTED = ("--no-r", "--dirs", "--from0", "--files-from=-", "--delete-missing-args", "--force")
+LISTED = ("--no-r", "--dirs", "--from0", "--files-from=-", "--delete-missing-args", "--force")
 # Size and time may be what they were. Written anew, a file leaves names behind that are its own no more.
-_ANEW = (*_LISTED, "--ignore-times")
+_ANEW = (*LISTED, "--ignore-times")
+IN_PLACE = "--inplace"
 # The root and nothing in it: named in a list, "." would bring along whatever is in it.
 _ROOT_ALONE = ("--no-r", "--dirs", "--filter=- *")
 
@@ -44,13 +54,15 @@ Route = Callable[[int], "tuple[str, ...]"]
 class Pass:
     """One rsync: what it is told beyond what all are told, where it looks, and the list it reads.
 
-    `from_nothing`: it looks into an empty directory, to have deleted what is listed.
+    `from_nothing`: it looks into an empty directory, to have deleted what is listed. `heals`: it looks at everything
+    over there, so that it does not matter what another one has left behind.
     """
 
     words: tuple[str, ...]
     source: Path
     listed: bytes = b""
     from_nothing: bool = False
+    heals: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ class Watch:
 def in_full(config: Config) -> Pass:
     """The pass that makes the tree over there equal to ours, whatever it was."""
     words = ("--delete", "--delete-excluded", *(("--one-file-system",) if config.one_file_system else ()))
-    return Pass((*words, *filters(config.include, config.exclude, config.whole_system)), config.root)
+    return Pass((*words, *filters(config.include, config.exclude, config.whole_system)), config.root, heals=True)
 
 
 def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
@@ -75,11 +87,11 @@ def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
     There is always one that mends the root, so that a receiver sees a push.
     """
     if changes.gone:
-        yield Pass((*_LISTED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
+        yield Pass((*LISTED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
     changed = [path for path in changes.changed if path != ROOT]
     yield Pass(_ANEW, config.root, as_list(with_what_leads_to(changed))) if changed else Pass(_ROOT_ALONE, config.root)
     if changes.in_place:
-        yield Pass((*_ANEW, "--inplace"), config.root, as_list(with_what_leads_to(changes.in_place)))
+        yield Pass((*_ANEW, IN_PLACE), config.root, as_list(with_what_leads_to(changes.in_place)))
 
 
 def passes_of(config: Config, taken: Survey, nothing: Path) -> Iterator[Pass]:
@@ -104,27 +116,42 @@ def rsync(config: Config, there: tuple[str, ...], what: Pass) -> tuple[str, ...]
 
 
 def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> Outcome:
-    """One pass after the other, as long as they get through, and what came of them together."""
-    outcomes = []
+    """One pass after the other, as long as they get through, and what came of them together.
+
+    A connection that breaks may leave a stray file behind, or it was the receiver that broke, and has forgotten what
+    it was sent: then everything is compared once more.
+    """
+    outcomes, is_broken = [], False
     for what in passes:
-        outcomes.append(_insist(config, route, what, watch))
-        if outcomes[-1].status == FAILED or outcomes[-1].exit_code in WORTH_ANOTHER_TRY:
-            break
+        outcome, broke = _insist(config, route, what, watch)
+        outcomes.append(outcome)
+        if outcome.status == FAILED or outcome.exit_code in WORTH_ANOTHER_TRY:
+            return together(outcomes)
+        is_broken = not what.heals and (is_broken or broke)
+    if is_broken:
+        watch.world.say("the connection broke on the way: everything is compared once more")
+        outcomes.append(_insist(config, route, in_full(config), watch)[0])
     return together(outcomes)
 
 
-def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> Outcome:
-    """Push, again and again while the connection is what fails, and tell how the last attempt went."""
-    attempt = 0
+def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Outcome, bool]:
+    """Push, again and again while the connection is what fails; how the last attempt went, and whether one broke.
+
+    Each attempt goes on where the one before was cut off, so what they have sent adds up.
+    """
+    attempt, sent, breaks = 0, 0, False
     while True:
         outcome = _push_once(config, route, what, attempt, watch)
+        sent += outcome.counts.bytes_sent
+        outcome = replace(outcome, counts=replace(outcome.counts, bytes_sent=sent))
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
-            return outcome
+            return outcome, breaks
+        breaks = breaks or outcome.exit_code not in NEVER_CAME_ABOUT
         try:
             error = TransientError(f"push to {config.target}: {outcome.problems[-1]}")
             wait_or_give_up(attempt, watch.until, watch.world, error)
         except TransientError:
-            return outcome
+            return outcome, breaks
         attempt += 1
 
 

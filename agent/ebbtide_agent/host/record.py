@@ -14,8 +14,11 @@ def run_of(kind: str, now: datetime) -> str:
     return f"{kind}/{now:%Y-%m-%d/%H%M%S}"
 
 
-def recorded(report: Report, tree: str, now: datetime) -> Report:
-    """The report of a push that was complete; `tree` says how owners and devices are kept."""
+def recorded(report: Report, tree: str, links: str, now: datetime) -> Report:
+    """The report of a push that was complete; `tree` says how owners and devices are kept.
+
+    `links` is the digest of the tree's hard links, empty where nobody can look.
+    """
     return replace(
         report,
         receiver=Received(
@@ -27,5 +30,6 @@ def recorded(report: Report, tree: str, now: datetime) -> Report:
             generation=secrets.randbits(GENERATION_BITS),
             tree=tree,
             manifest=None,
+            links=links,
         ),
     )

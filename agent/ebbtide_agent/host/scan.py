@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block, is_settled
+from ebbtide_agent.host.mounts import kind_at, read_mounts
 from ebbtide_agent.host.selection import Selection, Undecidable
 
 # A change in the same tick of the clock leaves no trace, and neither does one through a memory map until the kernel has
@@ -24,7 +25,6 @@ _TRUSTED = (
 # Small as they are, for instance below /boot/efi, all of them is pushed every night.
 _ALWAYS_YOUNG = ("exfat", "msdos", "vfat")
 _FOR_EVER_NS = -(1 << 62)
-_MOUNTS = "/proc/self/mountinfo"
 
 # A name in a directory, and what lstat says of it.
 _Found = tuple[bytes, os.stat_result]
@@ -191,7 +191,7 @@ class _Ages:
     def __init__(self, young_ns: int) -> None:
         self._young_ns = young_ns
         self._known: dict[int, int] = {}
-        self._mounts = _read_mounts()
+        self._mounts = read_mounts()
 
     def young_ns(self, device: int, where: bytes) -> int:
         """Raises Undecidable on a file system whose change times mean little."""
@@ -200,26 +200,9 @@ class _Ages:
         return self._known[device]
 
     def _look(self, where: bytes) -> int:
-        kind = _kind_of(where, self._mounts)
+        kind = kind_at(where, self._mounts)
         if kind in _ALWAYS_YOUNG:
             return _FOR_EVER_NS
         if kind not in _TRUSTED:
             raise Undecidable(f"{os.fsdecode(where)} is on {kind}, whose change times are not to be trusted")
         return self._young_ns
-
-
-def _read_mounts() -> dict[bytes, str]:
-    """The kind of file system by mount point; of several in one place the last one shows."""
-    mounts = {}
-    with open(_MOUNTS, "rb") as file:
-        for line in file:
-            fields, _, rest = line.partition(b" - ")
-            point = fields.split()[4].decode("unicode_escape").encode("latin-1")
-            mounts[point] = rest.split()[0].decode()
-    return mounts
-
-
-def _kind_of(where: bytes, mounts: dict[bytes, str]) -> str:
-    while where not in mounts and where != b"/":
-        where = where[: where.rindex(b"/")] or b"/"
-    return mounts.get(where, "an unknown file system")

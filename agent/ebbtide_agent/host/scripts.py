@@ -1,43 +1,96 @@
-"""The operator's scripts before a backup: every executable [0-9][0-9]* of /etc/backupscripts, in order."""
+"""The operator's scripts before a backup: every [0-9][0-9]* of /etc/backupscripts, in order, in a clean environment."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import pwd
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import procs
-from ebbtide_agent.report import ScriptResult
+from ebbtide_agent.host.outcome import Remark
+from ebbtide_agent.report import PARTIAL, WITH_WARNINGS, ScriptResult
 
 KEPT_OUTPUT_BYTES = 4096
+# Cron's own PATH has no sbin, where half of what looks at a system is.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# A line of its own near the top of a script: when it fails that is a warning.
+OPTIONAL = b"# ebbtide: optional"
+_TOP_LINES = 20
+_TOP_BYTES = 1 << 14
 
 
 def find(directory: Path) -> list[Path]:
-    """The executables in the order of their names; no directory, no scripts."""
-    return sorted(path for path in directory.glob("[0-9][0-9]*") if path.is_file() and os.access(path, os.X_OK))
+    """The scripts in the order of their names, executable or not; no directory, no scripts."""
+    return sorted(path for path in directory.glob("[0-9][0-9]*") if not path.is_dir())
 
 
-def run_all(directory: Path, limit_seconds: float) -> Iterator[ScriptResult]:
-    """Run one after the other, each at most that long; the first that fails is the last: a dump that
-    failed must not replace the good one of yesterday."""
+def is_optional(path: Path) -> bool:
+    """Whether a script says of itself that a night without it is good enough."""
+    try:
+        with path.open("rb") as file:
+            top = file.read(_TOP_BYTES)
+    except OSError:
+        return False
+    return any(line.strip() == OPTIONAL for line in top.splitlines()[:_TOP_LINES])
+
+
+def environment(host: str, started: datetime, dumps: Path) -> Mapping[str, str]:
+    """All that a script is given, the same from cron, systemd and a shell. Makes the directory for dumps.
+
+    No receiver was asked yet, so the run's id is ours: the host, and when the night began.
+    """
+    with contextlib.suppress(OSError):
+        # Where there is no room for a directory, a script that needs it fails and says so.
+        dumps.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return {
+        "PATH": PATH,
+        "HOME": _home(),
+        "LANG": "C.UTF-8",
+        "EBBTIDE_HOST": host,
+        "EBBTIDE_RUN": f"{host}-{started:%Y%m%dT%H%M%SZ}",
+        "EBBTIDE_DUMPS": str(dumps),
+    }
+
+
+def run_all(directory: Path, limit_seconds: float, environment: Mapping[str, str]) -> Iterator[ScriptResult]:
+    """Run one after the other, each at most that long. One that fails holds no other one up: each dumps its own."""
     for path in find(directory):
-        result = run_one(path, limit_seconds)
-        yield result
-        if result.exit_code != 0:
-            return
+        yield run_one(path, limit_seconds, environment)
 
 
-def run_one(path: Path, limit_seconds: float) -> ScriptResult:
+def run_one(path: Path, limit_seconds: float, environment: Mapping[str, str]) -> ScriptResult:
     """Run a script; exit code 124 means that its time was up and that it was killed with all it had started."""
-    ended = procs.run((str(path),), timeout=limit_seconds)
+    ended = procs.run((str(path),), timeout=limit_seconds, environment=environment)
     output = (ended.out + ended.err)[-KEPT_OUTPUT_BYTES:].decode("utf-8", "replace")
-    return ScriptResult(path.name, ended.exit_code, round(ended.seconds, 1), output)
+    return ScriptResult(path.name, ended.exit_code, round(ended.seconds, 1), output, not is_optional(path))
 
 
-def problem(result: ScriptResult, limit_seconds: float) -> str | None:
-    """What the report says of a script, or None when all went well."""
+def find_remark(result: ScriptResult, limit_seconds: float) -> Remark | None:
+    """What a script that failed makes of the night: what it should have left behind is missing, or is yesterday's."""
     if result.exit_code == 0:
         return None
+    how = _how_it_failed(result, limit_seconds)
+    if not result.required:
+        return Remark(WITH_WARNINGS, f"optional script {result.name} {how}")
+    return Remark(PARTIAL, f"script {result.name} {how}; so this night is no restore point")
+
+
+def _how_it_failed(result: ScriptResult, limit_seconds: float) -> str:
     if result.exit_code == procs.TIMED_OUT:
-        return f"script {result.name} was killed after {limit_seconds:.0f} s; nothing was pushed"
-    return f"script {result.name} ended with exit code {result.exit_code}; nothing was pushed"
+        return f"was killed after {limit_seconds:.0f} s"
+    said = result.output.strip().splitlines()
+    why = f": {said[-1][:200]}" if said else ""
+    if result.exit_code == procs.NOT_EXECUTABLE:
+        return f"cannot be executed (chmod +x it, or begin its name with a letter){why}"
+    return f"ended with exit code {result.exit_code}{why}"
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return "/"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
+
+from ebbtide_agent.host.filters import Rule
 
 # Character classes, escapes and "***" have corners of their own; whoever needs them has the full push.
 _BEYOND = re.compile(r"[\[\\]|\*\*\*|//|(^|/)\.{1,2}(/|$)")
@@ -19,30 +20,30 @@ class Undecidable(Exception):
 class Selection:
     """Rules in rsync's order; the first that matches decides, and what none matches travels."""
 
-    def __init__(self, rules: Iterable[str]) -> None:
+    def __init__(self, rules: Sequence[Rule]) -> None:
         """Raises Undecidable naming the rule."""
-        runs = [(sign, [rule[2:] for rule in run]) for sign, run in groupby(rules, key=_sign)]
-        self._of_directories = [(sign == "+", _any_of(patterns)) for sign, patterns in runs]
-        self._of_others = [
-            (sign == "+", _any_of([pattern for pattern in patterns if not pattern.endswith("/")]))
-            for sign, patterns in runs
-        ]
+        self._of_directories = rules
+        self._of_others = [rule for rule in rules if not rule.pattern.endswith("/")]
+        self._match_directory = _first_of(self._of_directories).fullmatch
+        self._match_other = _first_of(self._of_others).fullmatch
+
+    def find_rule(self, path: bytes, is_directory: bool) -> Rule | None:
+        """The rule that decides whether an entry travels, if the directory it is in does; None if none speaks of it."""
+        found = self._match_directory(path) if is_directory else self._match_other(path)
+        if found is None or found.lastindex is None:
+            return None
+        return (self._of_directories if is_directory else self._of_others)[found.lastindex - 1]
 
     def takes(self, path: bytes, is_directory: bool) -> bool:
         """Whether an entry travels, if the directory it is in does."""
-        for answer, pattern in self._of_directories if is_directory else self._of_others:
-            if pattern.fullmatch(path):
-                return answer
-        return True
+        rule = self.find_rule(path, is_directory)
+        return rule is None or rule.takes
 
 
-def _sign(rule: str) -> str:
-    return rule[0]
-
-
-def _any_of(patterns: Sequence[str]) -> re.Pattern[bytes]:
-    matching = [b"(?:%s)" % _translated(pattern) for pattern in patterns]
-    return re.compile(b"|".join(matching) or b"(?!)", re.DOTALL)
+def _first_of(rules: Sequence[Rule]) -> re.Pattern[bytes]:
+    """A regular expression with a group for each rule; the group that matched is the first rule that does."""
+    groups = [b"(%s)" % _translated(rule.pattern) for rule in rules]
+    return re.compile(b"|".join(groups) or b"(?!)", re.DOTALL)
 
 
 def _translated(pattern: str) -> bytes:

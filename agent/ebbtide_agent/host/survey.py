@@ -7,14 +7,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host.changes import Changes, find_changes, find_suspects
+from ebbtide_agent.host import contents
+from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.contents import Looked, Sample, Turn, find_known, keep_known, turn_of
 from ebbtide_agent.host.course import Course, choose, settings_of
 from ebbtide_agent.host.filters import rules
+from ebbtide_agent.host.guards import find_baseline
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
 from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan
 from ebbtide_agent.host.selection import Selection, Undecidable
@@ -26,29 +30,46 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Survey:
-    """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known."""
+    """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known.
+
+    `looked` is what the content check found, if it was done. `rewritten` are the files of the last complete push that
+    are gone or have another size or time.
+    """
 
     course: Course
     tally: Tally | None = None
     changes: Changes | None = None
     settings: str = ""
     full: datetime | None = None
+    rewritten: int = 0
+    looked: Looked | None = None
 
 
 def take(config: Config, paths: HostPaths, generation: int | None, now: datetime, say: Say) -> Survey:
     """Scan the tree and say what the push has to do."""
+    sample = Sample(_find_turn(config, paths, now))
+    survey = look(config, find_index(paths.index), generation, paths.new_index, now, sample)
+    survey = _looked_into(survey, sample, config, paths)
+    if survey.looked is not None:
+        say(str(survey.looked))
+    say(_sentence(survey))
+    return survey
+
+
+def look(
+    config: Config, index: Index | None, generation: int | None, aside: Path, now: datetime, sample: Sample
+) -> Survey:
+    """Scan the tree, write the next index `aside`, find what a push has to do, and gather files for the sample."""
     settings = settings_of(config, as_root=os.geteuid() == 0)
-    index = find_index(paths.index)
     course = choose(index.header if index else None, generation, settings, now)
     try:
-        survey = _scanned_despite_damage(config, paths, index, course, now)
+        survey = _scanned_despite_damage(config, aside, index, course, now, sample)
     except (Undecidable, OSError) as error:
         with contextlib.suppress(OSError):
-            paths.new_index.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
         survey = Survey(Course(False, True, f"there can be no index: {error}"))
-    say(_sentence(survey))
     full = index.header.full if index and not survey.course.in_full else now
-    return Survey(survey.course, survey.tally, survey.changes, settings, full)
+    return replace(survey, settings=settings, full=full)
 
 
 def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say: Say) -> None:
@@ -63,37 +84,60 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
     header = Header(VERSION, survey.settings, received.generation, survey.full, agree, survey.tally.entries)
     try:
         commit(paths.new_index, paths.index, header)
+        if survey.looked is not None:
+            keep_known(paths.contents, survey.looked.turn, survey.looked.known)
     except OSError as error:
         say(f"the index was not kept, the next push will be a full one: {error}")
 
 
+def _find_turn(config: Config, paths: HostPaths, now: datetime) -> Turn | None:
+    """None as long as there is nothing to compare with, and where nothing is to be checked."""
+    before = find_baseline(paths.baseline)
+    if before is None or config.check_days is None:
+        return None
+    return turn_of(config.check_days, before.files, before.size, now)
+
+
+def _looked_into(survey: Survey, sample: Sample, config: Config, paths: HostPaths) -> Survey:
+    """With what the content check found among what is to be pushed. A full push alone would not push it."""
+    if sample.turn is None or survey.tally is None or survey.changes is None:
+        return survey
+    known = find_known(paths.contents, sample.turn)
+    looked = contents.look(os.fsencode(config.root), sample.turn, sample.files, known)
+    changed = Changes((), looked.names_of_changed(survey.tally.names), ())
+    return replace(survey, looked=looked, changes=survey.changes.and_also(changed))
+
+
 def _scanned_despite_damage(
-    config: Config, paths: HostPaths, index: Index | None, course: Course, now: datetime
+    config: Config, aside: Path, index: Index | None, course: Course, now: datetime, sample: Sample
 ) -> Survey:
     try:
-        return _scanned(config, paths, index if course.by_index else None, course, now)
+        return _scanned(config, aside, index, course, now, sample)
     except DamagedIndex as error:
-        return _scanned(config, paths, None, Course(False, True, f"the index is damaged: {error}"), now)
+        return _scanned(config, aside, None, Course(False, True, f"the index is damaged: {error}"), now, sample)
 
 
-def _scanned(config: Config, paths: HostPaths, old: Index | None, course: Course, now: datetime) -> Survey:
+def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now: datetime, sample: Sample) -> Survey:
     selection = Selection(rules(config.include, config.exclude, config.whole_system))
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
     tally = Tally()
-    blocks = _written(scan(tree, tally), Writer(paths.new_index))
+    blocks = sample.watch(_written(scan(tree, tally), Writer(aside)))
     if old is None:
         for _ in blocks:
             pass
         return Survey(course, tally)
-    changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree)
+    turnover = Turnover()
+    changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree, turnover)
+    if not course.by_index:
+        return Survey(course, tally, rewritten=turnover.files)
     if changes is not None and course.in_full and not old.header.links_agree:
-        written = Index(paths.new_index, replace(old.header, entries=tally.entries))
+        written = Index(aside, replace(old.header, entries=tally.entries))
         suspects = find_suspects(written.entries, tally.names)
         changes = changes.and_also(suspects) if suspects else changes
     if changes is None:
-        return Survey(Course(False, True, "too much has changed to list it"), tally)
-    return Survey(course, tally, changes)
+        return Survey(Course(False, True, "too much has changed to list it"), tally, rewritten=turnover.files)
+    return Survey(course, tally, changes, rewritten=turnover.files)
 
 
 def _written(blocks: Iterator[Block], writer: Writer) -> Iterator[Block]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.host import snapshots
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.claim import claim
@@ -58,6 +59,7 @@ class ToDirectory:
         now = self.world.clock()
         self.world.say(f"target: {self.target}, snapshots: {len(complete)}, the newest: {(complete or ('none',))[-1]}")
         generation = self._generation_of(complete[-1]) if complete else None
+        # There is no connection that could break: nothing is tried again.
         return Hello(run_of("local", now), self.config.host, "", "", generation, deadline=now, tree=self.target.tree)
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
@@ -84,8 +86,9 @@ class ToDirectory:
         """Make it a snapshot if it is complete, and only then let go of the oldest."""
         if report.status not in (COMPLETE, WITH_WARNINGS):
             return self._leave(report)
-        record = recorded(report, self.target.tree, self.world.clock())
         try:
+            links = digest_of(find_groups(self.store.making))
+            record = recorded(report, self.target.tree, links, self.world.clock())
             self._seal(record)
         except (OSError, PermanentError) as error:
             return self._leave(replace(report, status=FAILED, problems=(str(error), *report.problems)))

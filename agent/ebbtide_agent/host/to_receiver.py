@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.keys import settle
 from ebbtide_agent.host.link import Login, World, as_rsync_reads, keep_asking, look_up, ssh_as_one_word
 from ebbtide_agent.host.push import Pass, passes_of
+from ebbtide_agent.host.resume import cleared, resumable
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
@@ -38,10 +40,13 @@ class ToReceiver:
             key, host = self.config.key, self.config.host
             raise PermanentError(f"the receiver takes the key {key} for {hello.host}'s; HOST is {host}")
         self.world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
+        settle(self.login, self.world.say)
         return hello
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
-        return passes_of(self.config, taken, self.paths.nothing)
+        yield from map(resumable, passes_of(self.config, taken, self.paths.nothing))
+        if taken.course.in_full and not taken.course.by_index:
+            yield cleared(self.config)
 
     def route(self, attempt: int) -> tuple[str, ...]:
         return "-e", ssh_as_one_word(self.login), f"{as_rsync_reads(look_up(self.login, attempt))}::tree/"

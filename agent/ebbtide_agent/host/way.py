@@ -13,6 +13,7 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory, Receiver
 from ebbtide_agent.host.to_directory import ToDirectory
 from ebbtide_agent.host.to_receiver import ToReceiver
+from ebbtide_agent.host.to_remote import ToRemote
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Hello, Report
 
@@ -42,4 +43,4 @@ def way_to(config: Config, paths: HostPaths, world: World) -> Way:
         return ToReceiver(target, config, paths, world)
     if isinstance(target, Directory):
         return ToDirectory(target, config, paths, world)
-    raise NotImplementedError
+    return ToRemote(target, config, paths, world)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.receiver.brief import Brief, BriefedHost
 from ebbtide_agent.receiver.lease import Session
-from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Report, bounded, worst
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Report, bounded, worst
 
 # What the daemon ends with when the host itself saw files vanish or go unread.
 SENDER_WARNED = (23, 24)
@@ -29,8 +29,8 @@ def judged(report: Report, seen: Session | None) -> Report:
 
 
 def _verdict(claimed: str, seen: Session | None) -> tuple[str, str | None]:
-    if claimed == FAILED:
-        return FAILED, None
+    if claimed in (FAILED, SUSPECT):
+        return claimed, None
     if seen is None:
         return FAILED, "the receiver saw no push"
     if seen.exit_code is None:

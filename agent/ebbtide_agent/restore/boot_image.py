@@ -21,10 +21,11 @@ PATIENCE_SECONDS = 180.0
 _INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
 
 # A clone must not do the original's work: no backups, no scheduled jobs, no mail. And nothing waits for a network.
-_MASKED = (
-    "cron.service", "crond.service", "anacron.service", "atd.service", "postfix.service", "exim4.service",
-    "sendmail.service", "ebbtide-agent.service", "ebbtide-agent.timer", "cloud-init.service",
-    "cloud-init-local.service", "systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
+MASKED = (
+    "cron.service", "crond.service", "cronie.service", "fcron.service", "cron.target", "anacron.service", "atd.service",
+    "postfix.service", "exim4.service", "sendmail.service", "ebbtide-agent.service", "ebbtide-agent.timer",
+    "cloud-init.service", "cloud-init-local.service", "systemd-networkd-wait-online.service",
+    "NetworkManager-wait-online.service",
 )  # fmt: skip
 
 # Runs in mount and PID namespaces of its own, so that all of it goes when they go. The tree lies below an overlay
@@ -94,7 +95,7 @@ def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS) -> Iterato
     group = f"ebbtide-boot-{os.getpid()}"
     with tempfile.TemporaryFile() as console, _readiness() as (listener, address):
         started = time.monotonic()
-        told = [f"systemd.hostname={name}", *(f"systemd.mask={unit}" for unit in _MASKED)]
+        told = [f"systemd.hostname={name}", *(f"systemd.mask={unit}" for unit in MASKED)]
         stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), group, address, name, *told]
         container = procs.start([*_CONTAINED, *stage], stdout=console, stderr=console)
         try:

@@ -7,7 +7,7 @@ import pytest
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.night import missing_places
-from ebbtide_agent.host.target import EXPECTED, Receiver
+from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
 from ebbtide_agent.paths import HostPaths
 
 WHOLE = "HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n"
@@ -59,7 +59,7 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     assert faults_of(tmp_path, config) == [
         "backup_config:4: HOST was given already at backup_config:1",
         "backup_config:5: NAME is not a key; expected one of HOST, TARGET, KEEP, USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, "
-        "BANDWIDTH, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES",
+        "BANDWIDTH, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE, CHECK, NICE, IONICE",
         "backup_config:6: 'rm -rf /' is not KEY=value",
         "backup_config:9: RSYNC opens a quote and does not close it",
         f"backup_config:2: TARGET is 'rsync://x', expected {EXPECTED}",
@@ -68,6 +68,16 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         "backup_config:3: KEEP is '0', expected a whole number from 1",
         "backup_config:7: KEY is 'key', expected an absolute path",
     ]
+
+
+def test_what_a_guard_is_told_is_a_percentage_or_no(tmp_path: Path) -> None:
+    usual = loaded(tmp_path, WHOLE)
+    chosen = loaded(tmp_path, f"{WHOLE}SHRINK=90\nREWRITE=no\nCHECK=no\nNICE=0\nIONICE=idle\n")
+    faults = faults_of(tmp_path, f"{WHOLE}SHRINK=100\nREWRITE=0\nCHECK=daily\nNICE=20\nIONICE=yes\n")
+
+    assert (usual.shrink, usual.rewrite, usual.check_days, usual.nice, usual.ionice) == (50, 50, 30, 10, "best-effort")
+    assert (chosen.shrink, chosen.rewrite, chosen.check_days, chosen.nice, chosen.ionice) == (90, None, None, 0, "idle")
+    assert [fault.split(" is ")[0].split()[-1] for fault in faults] == ["SHRINK", "REWRITE", "CHECK", "NICE", "IONICE"]
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:
@@ -106,6 +116,24 @@ def test_an_include_that_nothing_can_match_is_a_fault_with_its_line(tmp_path: Pa
         "backup_include:5: '*.conf' does not start with /; expected a place such as /etc, as seen from ROOT",
         "backup_include:6: '/tmp/data' lies in /tmp/*, which is never backed up of a whole system",
     ]
+
+
+def test_the_backup_goes_elsewhere_than_where_it_comes_from(tmp_path: Path) -> None:
+    config = WHOLE.replace("receiver://backup.example.org", "/srv/backup")
+
+    assert faults_of(tmp_path, config + "ROOT=/srv\n", include="/data\n/backup/old\n") == [
+        "backup_include:2: '/backup/old' lies in TARGET /srv/backup, which is where the backup goes",
+    ]
+    assert faults_of(tmp_path, config + "ROOT=/srv/backup\n", include="/\n") == [
+        "backup_config:2: TARGET is '/srv/backup', expected another directory than ROOT",
+        "backup_include:1: '/' lies in TARGET /srv/backup, which is where the backup goes",
+    ]
+
+
+def test_a_directory_of_the_host_keeps_the_backup_out_of_itself(tmp_path: Path) -> None:
+    config = loaded(tmp_path, WHOLE.replace("receiver://backup.example.org", "/backup"), exclude="*.o\n")
+
+    assert (config.target, config.exclude) == (Directory(Path("/backup")), ("*.o", "/backup/*"))
 
 
 def test_lines_may_end_as_they_do_elsewhere_and_any_place_of_a_directory_may_be_included(tmp_path: Path) -> None:

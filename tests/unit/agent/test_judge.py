@@ -31,6 +31,9 @@ def a_report(status: str = "complete") -> Report:
         ("complete", None, "failed"),
         ("partial", None, "failed"),
         ("failed", Session(0, 1.0), "failed"),
+        ("suspect", None, "suspect"),
+        ("suspect", Session(0, 1.0), "suspect"),
+        ("suspect", Session(12, 1.0), "suspect"),
     ],
 )
 def test_what_is_believed(claimed: str, seen: "Session | None", believed: str) -> None:

@@ -1,11 +1,13 @@
 """Trying again: pauses that grow and differ, and an end when the next attempt would come too late."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from ebbtide_agent.errors import TransientError
-from ebbtide_agent.host.link import World, pause_seconds, wait_or_give_up
+from ebbtide_agent.host.link import Login, World, pause_seconds, ssh, wait_or_give_up
+from ebbtide_agent.host.push import SILENCE_SECONDS
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -39,3 +41,13 @@ def test_it_gives_up_with_the_reason_when_the_next_attempt_would_be_too_late() -
         wait_or_give_up(5, NOW + timedelta(minutes=1), world, TransientError("no address"))
 
     assert slept == []
+
+
+@pytest.mark.fault("N4", lacks="a black hole itself: only what ssh and rsync are told of it")
+def test_whoever_falls_silent_is_given_up_within_ten_minutes() -> None:
+    words = ssh(Login("backup.example.org", 22, "root", Path("/key"), Path("/known")))
+
+    options = dict(word.split("=", 1) for word in words if "=" in word)
+    alive = int(options["ServerAliveInterval"]) * int(options["ServerAliveCountMax"])
+    assert 0 < alive <= 600 and 0 < int(options["ConnectTimeout"]) <= 600
+    assert 0 < SILENCE_SECONDS <= 600

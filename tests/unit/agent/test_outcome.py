@@ -47,9 +47,23 @@ def test_files_that_vanished_are_warnings() -> None:
 
 
 @pytest.mark.fault("H4")
-@pytest.mark.parametrize(("root", "path"), [("/", "/etc/passwd"), ("/srv/image/", "/srv/image/etc/passwd")])
-def test_what_vanishes_from_etc_makes_the_night_partial(root: str, path: str) -> None:
-    assert tell(an_end(24, f'file has vanished: "{path}"\n'), root).status == "partial"
+@pytest.mark.parametrize(
+    ("root", "vanished", "status"),
+    [
+        ("/", 'file has vanished: "/etc/passwd"', "partial"),
+        ("/", 'file has vanished: "/usr/bin/python3"', "partial"),
+        ("/", 'directory has vanished: "/lib/modules/6.1.0"', "partial"),
+        ("/srv/image/", 'file has vanished: "/srv/image/etc/passwd"', "partial"),
+        ("/srv/image/", 'file has vanished: "/etc/passwd"', "complete-with-warnings"),
+        ("/", 'file has vanished: "/var/lib/etc/new/1"', "complete-with-warnings"),
+        ("/", 'file has vanished: "/home/ada/"quoted""', "complete-with-warnings"),
+        ("/", 'directory has vanished: "/srv/www/cache/1f"', "complete-with-warnings"),
+    ],
+)
+def test_what_vanishes_where_things_stay_makes_the_night_partial(root: str, vanished: str, status: str) -> None:
+    outcome = tell(an_end(24, f"{vanished}\n"), root)
+
+    assert (outcome.status, outcome.problems) == (status, (vanished,))
 
 
 @pytest.mark.fault("H5")
@@ -97,3 +111,11 @@ def test_of_several_passes_all_problems_are_told_and_all_that_was_sent_counts() 
 
     assert outcome.problems == ("partial", "complete-with-warnings")
     assert outcome.counts == Counts(9, 9, 9, 7)
+
+
+def test_what_was_cut_off_counts_what_its_progress_says_was_sent() -> None:
+    said = b"\r     1,000,000  10%  1.00MB/s  0:00:09  \r     30,000,000  45%  2.01MB/s  0:00:14 (xfr#1, to-chk=6/8)"
+
+    outcome = tell(Ended(("rsync",), 12, said, b"rsync: connection unexpectedly closed\n", 1.0))
+
+    assert (outcome.status, outcome.counts) == ("partial", Counts(bytes_sent=30_000_000))

@@ -1,7 +1,7 @@
 """The passes of a push: what each rsync is told, and what becomes of the others when one ends badly."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push, rsync
+from ebbtide_agent.host.resume import resumable
 from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
@@ -45,15 +46,17 @@ def test_every_pass_keeps_what_a_full_one_keeps() -> None:
         assert kept < {*rsync(A_CONFIG, ROUTE, each)}
 
 
-def outcome_of(codes: list[int], what: list[Pass], tmp_path: Path) -> tuple[str, int, int]:
-    """Status, exit code and the number of rsyncs, when these end with those codes."""
+def outcome_of(codes: list[int], what: list[Pass], tmp_path: Path, until: datetime = NOW) -> tuple[str, int, int]:
+    """Status, exit code and the number of rsyncs, when these end with those codes.
+
+    At first the deadline has come: a connection that fails is not tried again.
+    """
     program = tmp_path / "rsync"
     ends = "".join(f"  {number}) exit {code} ;;\n" for number, code in enumerate(codes, 1))
     program.write_text(f"#!/bin/sh\necho >> {tmp_path}/ran\ncase $(wc -l < {tmp_path}/ran) in\n{ends}esac\nexit 99\n")
     program.chmod(0o755)
     config: Config = replace(A_CONFIG, rsync=str(program))
-    # The deadline has come: a connection that fails is not tried again.
-    watch = Watch(NOW, World(lambda: NOW), {"PATH": "/usr/bin:/bin"}, lambda _: None)
+    watch = Watch(until, World(lambda: NOW, sleep=lambda _: None), {"PATH": "/usr/bin:/bin"}, lambda _: None)
 
     outcome = push(config, lambda _: ROUTE, iter(what), watch)
 
@@ -85,3 +88,28 @@ def test_a_push_goes_on_until_a_pass_cannot_get_through(
     codes: list[int], status: str, exit_code: int, ran: int, tmp_path: Path
 ) -> None:
     assert outcome_of(codes, passes((b"old",), (b"new",), (b"log",)), tmp_path) == (status, exit_code, ran)
+
+
+@pytest.mark.parametrize(
+    ("codes", "what", "ran"),
+    [
+        ([12, 0, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 5),
+        ([10, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
+        ([5, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
+        ([255, 0], [in_full(A_CONFIG)], 2),
+    ],
+    ids=["a connection broke", "nobody was there", "another session was still there", "it was a full push itself"],
+)
+def test_after_a_connection_that_broke_everything_is_compared_once_more(
+    codes: list[int], what: list[Pass], ran: int, tmp_path: Path
+) -> None:
+    later = NOW + timedelta(hours=1)
+
+    assert outcome_of(codes, what, tmp_path, later) == ("complete", 0, ran)
+
+
+def test_what_is_kept_aside_is_protected_from_a_full_push_and_of_no_use_to_one_in_place() -> None:
+    full, in_place = resumable(in_full(A_CONFIG)), passes(large=(b"log",))[-1]
+
+    assert full.words[:2] == ("--partial-dir=/.ebbtide-partial", "--filter=P /.ebbtide-partial")
+    assert resumable(in_place) == in_place

@@ -1,6 +1,7 @@
 """The scan finds what rsync would take, entry by entry, or says that only rsync can tell."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import strategies as some
 from ebbtide_agent.host import scan as scanning
 from ebbtide_agent.host.filters import filters, rules
 from ebbtide_agent.host.index import ROOT, STAT, Entry, is_settled, walk_key
+from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import Tally, Tree, scan
 from ebbtide_agent.host.selection import Selection, Undecidable
 
@@ -58,8 +60,12 @@ def entries(
 def taken_by_rsync(root: Path, include: Sequence[str], exclude: Sequence[str], whole: bool) -> set[bytes]:
     words = ["rsync", "-a", "--dry-run", "--out-format=%n", "--8-bit-output", *filters(include, exclude, whole)]
     out = subprocess.run([*words, f"{root}/", f"{root}-nowhere/"], capture_output=True, check=True).stdout
-    named = {line.rstrip(b"/").replace(rb"\#012", b"\n") for line in out.splitlines()}
+    named = {re.sub(rb"\\#(\d{3})", _byte, line.rstrip(b"/")) for line in out.splitlines()}
     return {ROOT if name == b"." else name for name in named if not name.startswith(b"created directory ")}
+
+
+def _byte(octal: "re.Match[bytes]") -> bytes:
+    return bytes([int(octal[1], 8)])
 
 
 @needs_rsync
@@ -88,7 +94,7 @@ def test_what_is_scanned_is_what_rsync_takes(
 @pytest.mark.parametrize("pattern", ["[ab]", "a\\*", "a/***", "a//b", "/", "a//", "./a", "a/../b"])
 def test_a_pattern_with_corners_of_its_own_is_left_to_rsync(pattern: str) -> None:
     with pytest.raises(Undecidable, match="only rsync can decide"):
-        Selection([f"- {pattern}"])
+        Selection(rules([], [pattern], whole_system=False))
 
 
 def test_the_names_of_a_file_are_known_however_many_there_are(tree: Path, tmp_path: Path) -> None:
@@ -146,7 +152,7 @@ def test_on_fat_nothing_is_ever_settled(tmp_path: Path, monkeypatch: pytest.Monk
 def as_if_on(place: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = place / "mounts"
     mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/x rw\n2 1 0:2 / {place} rw - {kind} x rw\n")
-    monkeypatch.setattr(scanning, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(scanning, "read_mounts", lambda: read_mounts(mounts))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

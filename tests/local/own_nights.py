@@ -1,13 +1,15 @@
-"""A host that backs itself up into a directory of its own: whole nights with real rsync, cp and file systems."""
+"""A host and its nights without a receiver, whole and real; and what a tree amounts to, for comparison."""
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import ebbtide_agent
 from ebbtide_agent.entry import Entry, read_real
-from ebbtide_agent.host import night, snapshots
+from ebbtide_agent.host import night, progress, snapshots
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Report
@@ -15,7 +17,7 @@ from ebbtide_agent.report import Report
 
 @dataclass
 class Host:
-    """us0, its tree, and the directory it backs up into."""
+    """us0, its tree, and the directory of its own that it backs up into."""
 
     place: Path
     target: Path
@@ -45,12 +47,13 @@ class Host:
         values = {"WHOLE_SYSTEM": "no", **values, **settings}
         self.paths.config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
-    def back_up(self, **settings: str) -> Report:
+    def back_up(self, accept_shrink: bool = False, accept_rewrite: bool = False, **settings: str) -> Report:
         """The next day's night."""
         self.configure(**settings)
         self.ahead += timedelta(days=1)
         world = World(lambda: datetime.now(UTC) + self.ahead, say=self.said.append)
-        return night.run(night.Night(self.paths, world, os.environ))
+        tonight = night.Night(self.paths, world, os.environ, progress.nothing, accept_shrink, accept_rewrite)
+        return night.run(tonight)
 
     def snapshots(self) -> tuple[str, ...]:
         return snapshots.find(path.name for path in self.target.iterdir())
@@ -59,12 +62,21 @@ class Host:
         return self.store.tree(self.snapshots()[-1])
 
 
+def agent(host: Host) -> list[str]:
+    """What cron would start."""
+    package = Path(ebbtide_agent.__file__).parents[1]
+    main = (
+        f"import sys; sys.path.insert(0, {str(package)!r}); from ebbtide_agent.__main__ import main; sys.exit(main())"
+    )
+    return [sys.executable, "-c", main, "run", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+
+
 def entries(tree: Path) -> dict[bytes, Entry]:
     """All there is to a tree: kinds, owners, modes, times, attributes, contents and hard links."""
-    return {entry.path: entry for entry in read_real(tree, _hash)}
+    return {entry.path: entry for entry in read_real(tree, hashed)}
 
 
-def _hash(where: bytes, _: Entry) -> str:
+def hashed(where: bytes, _: Entry) -> str:
     with open(where, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,0 +1,70 @@
+"""`ebbtide-agent explain`: whether a path is backed up, and by which rule."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.host.config import load
+from ebbtide_agent.host.explain import Answer, Explainer
+from ebbtide_agent.printable import printable
+
+DESCRIPTION = """\
+Say of each path whether it is backed up, and which line of which file decides that:
+
+  $ ebbtide-agent explain /etc/passwd /var/log/mail.log.1.gz /proc/cpuinfo /srv/new/
+  /etc/passwd: backed up; nothing excludes it
+  /var/log/mail.log.1.gz: not backed up; /etc/backup_exclude:3: *.gz excludes it
+  /proc/cpuinfo: not backed up; /proc/*, never backed up of a whole system, excludes it
+  /srv/new: not there, would be backed up; /etc/backup_include:2: /srv asks for it
+
+A path that is not there may be asked for as well: it is meant as a file, with a slash at its end as a directory.
+What is decided here is what the push does; a pattern whose meaning only rsync knows is put to rsync.
+"""
+NOT_ALL = 1
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands, "explain", explain, "say whether a path is backed up, and by which rule", DESCRIPTION
+    )
+    add_places(parser)
+    parser.add_argument("path", nargs="+", type=_absolute, metavar="PATH", help="an absolute path of this host")
+    parser.add_argument("--json", action="store_true", help="the answers as a list, one object a path")
+
+
+def explain(options: argparse.Namespace, _: Here) -> int:
+    paths = paths_of(options)
+    explainer = Explainer(load(paths), paths)
+    answers = [explainer.explain(os.fsencode(path)) for path in options.path]
+    if options.json:
+        print(json.dumps([_as_object(answer) for answer in answers], indent=2))
+    else:
+        print("\n".join(map(_as_line, answers)))
+    return 0 if all(answer.verdict.is_backed_up for answer in answers) else NOT_ALL
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not start with /")
+    return text
+
+
+def _as_line(answer: Answer) -> str:
+    verdict = answer.verdict
+    if answer.is_there:
+        becomes = "backed up" if verdict.is_backed_up else "not backed up"
+    else:
+        becomes = f"not there, would {'' if verdict.is_backed_up else 'not '}be backed up"
+    return f"{printable(answer.path)}: {becomes}; {verdict.why}"
+
+
+def _as_object(answer: Answer) -> dict[str, object]:
+    return {
+        "path": os.fsdecode(answer.path),
+        "is_there": answer.is_there,
+        "is_backed_up": answer.verdict.is_backed_up,
+        "why": answer.verdict.why,
+    }

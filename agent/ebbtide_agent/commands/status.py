@@ -1,0 +1,108 @@
+"""`ebbtide-agent status`: how this host stands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from ebbtide_agent import moments
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
+from ebbtide_agent.host.long_push import LongPush
+from ebbtide_agent.host.standing import IndexStanding, Standing, look
+from ebbtide_agent.printable import printable, size
+from ebbtide_agent.report import Report, encode_report
+
+DESCRIPTION = """\
+Say how the last night ended, what the index knows, and when everything is compared again. A first push that takes more
+than one night shows how far it is, and the night it will be done. The exit code is that of the last night.
+"""
+NEVER = 1
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "status", status, "say how this host stands", DESCRIPTION)
+    add_places(parser)
+    parser.add_argument("--json", action="store_true", help="as one object")
+
+
+def status(options: argparse.Namespace, here: Here) -> int:
+    standing = look(paths_of(options))
+    if options.json:
+        print(json.dumps(as_object(standing), indent=2))
+    else:
+        print("\n".join(f"{name:<12} {text}" for name, text in as_lines(standing, here.clock())))
+    return exit_code_of(standing.last.status) if standing.last else NEVER
+
+
+def as_lines(standing: Standing, now: datetime) -> Iterator[tuple[str, str]]:
+    """Each with what it is about."""
+    if standing.under_way:
+        yield "under way", f"a backup, process {standing.under_way}"
+    if standing.cut_short:
+        yield "cut short", f"the run of {standing.cut_short}: it was stopped or killed, or the machine went down"
+    if standing.last:
+        yield from _of_the_night(standing.last, now)
+    else:
+        yield "last night", "none was reported yet"
+    if standing.long_push:
+        yield "first push", _of_the_push(standing.long_push)
+    if standing.index:
+        yield from _of_the_index(standing.index, now)
+    else:
+        yield "index", "none; the next push compares everything"
+
+
+def _of_the_night(last: Report, now: datetime) -> Iterator[tuple[str, str]]:
+    took = last.finished - last.started
+    yield "last night", f"{last.status}, run {last.run}"
+    yield "ended", f"{moments.write(last.finished)}, {_ago(now - last.finished)}, after {took}"
+    yield "files", f"{last.files}, {size(last.bytes_total)} in all; {size(last.bytes_sent)} sent"
+    for problem in last.problems:
+        yield "problem", printable(problem.encode("utf-8", "surrogateescape"))
+    if last.receiver is None:
+        yield "recorded", "no: the receiver did not answer to the report"
+
+
+def _of_the_push(push: LongPush) -> str:
+    nights = f"{push.nights} night{'s' if push.nights > 1 else ''}"
+    so_far = f"{push.percent} % after {nights} ({size(push.sent)} of {size(push.total)})"
+    return f"{so_far}; done on {push.done_by}, if nights go on like this" if push.done_by else so_far
+
+
+def _of_the_index(index: IndexStanding, now: datetime) -> Iterator[tuple[str, str]]:
+    header = index.header
+    yield "index", f"{header.entries} entries, kept {moments.write(index.kept)}, {_ago(now - index.kept)}"
+    yield "generation", str(header.generation)
+    yield "compared", f"everything, {moments.write(header.full)}; again from {moments.write(index.full_by)} on"
+
+
+def _ago(age: timedelta) -> str:
+    hours = int(age.total_seconds() // 3600)
+    return f"{hours // 24} days ago" if hours >= 48 else f"{hours} hours ago"
+
+
+def as_object(standing: Standing) -> dict[str, object]:
+    index, push = standing.index, standing.long_push
+    return {
+        "under_way": standing.under_way,
+        "cut_short": standing.cut_short,
+        "last": json.loads(encode_report(standing.last)) if standing.last else None,
+        "first_push": push
+        and {
+            "percent": push.percent,
+            "nights": push.nights,
+            "bytes_sent": push.sent,
+            "bytes_total": push.total,
+            "done_by": push.done_by and push.done_by.isoformat(),
+        },
+        "index": index
+        and {
+            "entries": index.header.entries,
+            "generation": index.header.generation,
+            "kept": moments.write(index.kept),
+            "full": moments.write(index.header.full),
+            "full_by": moments.write(index.full_by),
+        },
+    }

@@ -1,0 +1,43 @@
+"""`ebbtide-agent uninstall`: what install made goes again, shown first."""
+
+from __future__ import annotations
+
+import argparse
+
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.commands.install import check_may_change, site_of, tell
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.host import removal, steps
+from ebbtide_agent.host.night import locked
+
+DESCRIPTION = """\
+Take the schedule off this host, and what the agent kept in /var/lib/ebbtide. With --purge also what install wrote:
+/etc/backup_config, the key, and the receiver's pinned host key.
+
+Without --yes it shows what it would remove. It never touches a backup, /etc/backup_include, /etc/backup_exclude or
+/etc/backupscripts, and it leaves the program itself where it is. The host's restore points stay as well, and so does
+its place in the policy, until somebody takes it out there.
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "uninstall", uninstall, "take schedule and state off this host", DESCRIPTION)
+    parser.add_argument("--purge", action="store_true", help="remove configuration and key, too")
+    parser.add_argument("--yes", action="store_true", help="do it")
+    add_places(parser)
+
+
+def uninstall(options: argparse.Namespace, _: Here) -> int:
+    paths = paths_of(options)
+    check_may_change(paths, "uninstall")
+    planned = tuple(removal.removal(site_of(paths), options.purge))
+    if not planned:
+        tell("nothing is installed here")
+        return 0
+    if not options.yes:
+        steps.walk(planned, tell, dry_run=True)
+        raise Refused("nothing was removed: say --yes to have it done")
+    with locked(paths.lock):
+        # Once more, because now there is a lock.
+        steps.walk(tuple(removal.removal(site_of(paths), options.purge)), tell, dry_run=False)
+    return 0

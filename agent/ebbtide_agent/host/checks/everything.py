@@ -1,0 +1,50 @@
+"""All checks, in the order of a night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from ebbtide_agent.errors import AgentError, ConfigError
+from ebbtide_agent.host import config as configuration
+from ebbtide_agent.host.checks import far_side, keys, past, places, programs, schedule, scripts
+from ebbtide_agent.host.checks.finding import Check, Finding, Scene, fault, ok
+from ebbtide_agent.paths import HostPaths
+
+CHECKS: tuple[Check, ...] = (
+    schedule.is_started,
+    past.is_the_same_machine,
+    past.is_free,
+    programs.are_new_enough,
+    scripts.can_run,
+    places.are_there,
+    places.are_mounted,
+    places.have_room,
+    keys.is_ours_alone,
+    keys.is_pinned,
+    far_side.answers_as_it_should,
+    past.was_good,
+    past.clock_is_right,
+)
+
+
+def check(paths: HostPaths, now: datetime, system: Path) -> Iterator[Finding]:
+    """Every finding. With faults in the configuration there is nothing else to look at."""
+    try:
+        config = configuration.load(paths)
+    except ConfigError as error:
+        yield from (fault(each, "correct it, and check again") for each in error.faults)
+        return
+    yield ok(f"configuration: {config.host} is backed up to {config.target}")
+    scene = Scene(config, paths, now, system)
+    for look in CHECKS:
+        yield from _despite_errors(look, scene)
+
+
+def _despite_errors(look: Check, scene: Scene) -> Iterator[Finding]:
+    """What cannot even be looked at will not work tonight, and the rest is still worth a look."""
+    try:
+        yield from look(scene)
+    except (OSError, AgentError) as error:
+        yield fault(str(error), "mend it, and check again")

@@ -1,0 +1,76 @@
+"""The host's private key, and the far side's host key that is pinned."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
+from ebbtide_agent.host.target import Directory
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def is_ours_alone(scene: Scene) -> Iterator[Finding]:
+    """A key that others may read is refused by ssh; one with a passphrase waits for somebody who is asleep."""
+    if isinstance(scene.config.target, Directory):
+        return
+    key = scene.config.key
+    try:
+        found = key.stat()
+    except OSError as error:
+        yield fault(
+            f"KEY {key}: {error.strerror}", f"make it (ssh-keygen -t ed25519 -N '' -f {key}), and tell the far side"
+        )
+        return
+    problem = _problem_with(key, found)
+    yield problem if problem else ok(f"KEY {key} is a private key, and ours alone")
+
+
+def _problem_with(key: Path, found: os.stat_result) -> Finding | None:
+    if not stat.S_ISREG(found.st_mode):
+        return fault(f"KEY {key} is no file", "let KEY name a private key")
+    if found.st_uid not in (0, os.geteuid()):
+        return fault(f"KEY {key} belongs to the user {found.st_uid}", f"chown {os.geteuid()} {key}")
+    if found.st_mode & _OTHERS:
+        return fault(f"KEY {key} is open to others ({stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {key}")
+    ended = procs.run(("ssh-keygen", "-y", "-P", "", "-f", str(key)))
+    if ended.exit_code != 0:
+        to_do = f"ssh-keygen -p -N '' -f {key}, if it has a passphrase"
+        return fault(f"KEY {key} is no private key that can be used unattended: {ended.why}", to_do)
+    return None
+
+
+def is_pinned(scene: Scene) -> Iterator[Finding]:
+    """Without the far side's host key ssh sends nothing."""
+    target, known = scene.config.target, scene.config.known_hosts
+    if isinstance(target, Directory):
+        return
+    to_do = f"add a line to it: {target.name}, and the host key as the far side's operator tells it"
+    try:
+        mode = known.stat().st_mode
+    except OSError as error:
+        yield fault(f"KNOWN_HOSTS {known}: {error.strerror}", to_do)
+        return
+    if mode & _OTHERS_WRITE:
+        yield fault(f"KNOWN_HOSTS {known} can be written by others", f"chmod 644 {known}, and see who is in it")
+    elif not pinned_keys(known, target.name):
+        yield fault(f"KNOWN_HOSTS {known} has no key of {target.name}", to_do)
+    else:
+        yield ok(f"KNOWN_HOSTS {known} has the host key of {target.name}")
+
+
+def pinned_keys(known_hosts: Path, name: str) -> frozenset[tuple[str, str]]:
+    """Each as (type, key)."""
+    ended = procs.run(("ssh-keygen", "-F", name, "-f", str(known_hosts)))
+    return keys_in(ended.out)
+
+
+def keys_in(lines: bytes) -> frozenset[tuple[str, str]]:
+    """The keys in lines of known_hosts. Those that are revoked, or sign others, are none."""
+    words = [line.split() for line in lines.decode("utf-8", "replace").splitlines()]
+    return frozenset((each[1], each[2]) for each in words if len(each) >= 3 and each[0][:1] not in ("#", "@"))

@@ -1,0 +1,82 @@
+"""What earlier nights say: whether one is still under way, how the last one ended, and whether the clock was right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from ebbtide_agent import moments
+from ebbtide_agent.errors import AgentError
+from ebbtide_agent.host import identity
+from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
+from ebbtide_agent.host.mark import find_mark
+from ebbtide_agent.host.standing import holder_of
+from ebbtide_agent.host.target import Receiver
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, parse_report
+
+# A night and a half.
+_LONG_AGO = timedelta(hours=36)
+# A report may be under way for a while; a clock that is ahead shows at once.
+_CLOCK_BEHIND = timedelta(minutes=15)
+_CLOCK_AHEAD = timedelta(minutes=2)
+
+
+def find_report(paths: HostPaths) -> Report | None:
+    """The last night's report, or None when there is none that can be read."""
+    try:
+        return parse_report(paths.last_report.read_bytes())
+    except (OSError, AgentError):
+        return None
+
+
+def is_the_same_machine(scene: Scene) -> Iterator[Finding]:
+    """A copy of a server is refused, before it pushes itself over the original."""
+    try:
+        identity.check(scene.paths, scene.config.host)
+    except AgentError as error:
+        what, *to_do = str(error).splitlines()
+        yield fault(what, "; ".join(to_do))
+
+
+def is_free(scene: Scene) -> Iterator[Finding]:
+    holder = holder_of(scene.paths.lock)
+    if holder:
+        yield warning(f"a backup is under way (process {holder})", "nothing, if it is over before tonight")
+        return
+    cut_short = find_mark(scene.paths.running)
+    if cut_short:
+        yield warning(
+            f"the run of {cut_short} did not come to its end", "see who stopped it, or why the machine went down"
+        )
+
+
+def was_good(scene: Scene) -> Iterator[Finding]:
+    last = find_report(scene.paths)
+    if last is None:
+        yield warning("no night of this host has been reported yet", "ebbtide-agent run, once the rest is in order")
+        return
+    when = f"the last night ended {moments.write(last.finished)}, {last.status}"
+    if last.status not in (COMPLETE, WITH_WARNINGS):
+        yield warning(f"{when}: {last.problems[0] if last.problems else 'it does not say why'}", "ebbtide-agent status")
+    elif scene.now - last.finished > _LONG_AGO:
+        yield warning(f"{when}, and none since", "see why nothing starts the agent, or what its log says")
+    else:
+        yield ok(when)
+
+
+def clock_is_right(scene: Scene) -> Iterator[Finding]:
+    """Against the last moment that another machine's clock told us; nothing is said where there is none."""
+    last = find_report(scene.paths)
+    if last is None or last.receiver is None or not isinstance(scene.config.target, Receiver):
+        return
+    told = last.receiver.received
+    to_do = "set the clock, and see that something keeps it (timedatectl)"
+    if scene.now < told - _CLOCK_AHEAD:
+        yield warning(f"the clock is before {moments.write(told)}, when the receiver had the last report", to_do)
+    elif last.finished - told > _CLOCK_AHEAD:
+        yield warning(f"the clock was {last.finished - told} ahead of the receiver's at the last report", to_do)
+    elif told - last.finished > _CLOCK_BEHIND:
+        yield warning(f"the clock was up to {told - last.finished} behind the receiver's at the last report", to_do)
+    else:
+        yield ok("the clock agreed with the receiver's at the last report")

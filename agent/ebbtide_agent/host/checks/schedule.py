@@ -1,0 +1,52 @@
+"""What starts the agent: an entry of cron's that cron will read, or a timer of systemd's that is enabled."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
+
+_CRONS = ("etc/crontab", "etc/cron.d/*", "etc/cron.hourly/*", "etc/cron.daily/*", "var/spool/cron/crontabs/*")
+_TIMERS = ("etc/systemd/system/*.wants/*ebbtide*.timer", "usr/lib/systemd/system/*.wants/*ebbtide*.timer")
+_OURS = re.compile(r"^[^#]*\bebbtide-agent\b.*\brun\b", re.MULTILINE)
+# Debian's cron passes over every other name.
+_READ_BY_CRON = re.compile(r"[A-Za-z0-9_-]+")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def is_started(scene: Scene) -> Iterator[Finding]:
+    timers = [path for pattern in _TIMERS for path in scene.system.glob(pattern) if path.exists()]
+    entries = [path for pattern in _CRONS for path in sorted(scene.system.glob(pattern)) if _names_us(path)]
+    problems = [problem for path in entries for problem in _problems_with(path)]
+    if not timers and not entries:
+        yield fault("nothing starts the agent: no entry of cron's, no timer of systemd's", "ebbtide-agent install")
+    elif problems and not timers:
+        yield from problems
+    else:
+        yield ok(f"started by {', '.join(map(str, (*timers, *entries)))}")
+
+
+def _names_us(path: Path) -> bool:
+    try:
+        return path.is_file() and bool(_OURS.search(path.read_text(errors="replace")))
+    except OSError:
+        return False
+
+
+def _problems_with(path: Path) -> Iterator[Finding]:
+    """Why cron would pass over an entry without telling anybody."""
+    if not path.read_bytes().endswith(b"\n"):
+        yield fault(f"{path}: cron does not read a last line without an end", "end it with a newline")
+    if path.parent.name == "crontabs":
+        return
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_WRITE:
+        yield fault(
+            f"{path}: cron reads no file that others than root can write", f"chown root {path}; chmod 644 {path}"
+        )
+    if path.name != "crontab" and not _READ_BY_CRON.fullmatch(path.name):
+        yield fault(f"{path}: cron reads no file with such a name", "let it have letters, digits, _ and - only")

@@ -1,0 +1,74 @@
+"""Small files on a machine that gives us rsync and nothing else: is it there, fetch it, put it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError, TransientError
+from ebbtide_agent.host.link import (
+    Login,
+    World,
+    as_rsync_reads,
+    keep_trying,
+    look_up,
+    ssh_as_one_word,
+    warning_of_another,
+)
+from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
+
+SILENCE_SECONDS = 60
+# Nobody knows what lies over there; what we have put there is smaller than this.
+_LARGEST = "4m"
+
+
+@dataclass(frozen=True)
+class FarFiles:
+    """A directory over there. What is asked of it is asked until `until`.
+
+    Raises TransientError when nobody answered by then, PermanentError when it will not work next time either.
+    """
+
+    login: Login
+    path: str
+    rsync: str
+    world: World
+
+    def route(self, attempt: int, name: str = "") -> tuple[str, ...]:
+        """What rsync is told to get there, the place last. Raises TransientError while the name has no address."""
+        place = f"{as_rsync_reads(look_up(self.login, attempt))}:{self.path}/{name}"
+        return "-e", ssh_as_one_word(self.login), place
+
+    def has(self, name: str, until: datetime) -> bool:
+        return keep_trying(lambda attempt: self._run("--list-only", *self.route(attempt, name)), until, self.world)
+
+    def fetch(self, name: str, into: Path, until: datetime) -> bool:
+        """Whether it is there and not too large to be ours; then it is in the file `into`."""
+        into.unlink(missing_ok=True)
+        words = ("--ignore-times", f"--max-size={_LARGEST}")
+        keep_trying(lambda attempt: self._run(*words, *self.route(attempt, name), str(into)), until, self.world)
+        return into.exists()
+
+    def put(self, file: Path, until: datetime) -> None:
+        """Have a file there under its own name, whole or not at all; makes the directory, but nothing above it."""
+
+        def once(attempt: int) -> bool:
+            *leading, place = self.route(attempt)
+            return self._run("--ignore-times", *leading, str(file), place)
+
+        if not keep_trying(once, until, self.world):
+            raise PermanentError(f"{self.login.name}: what leads to {self.path} is not there; make it over there")
+
+    def _run(self, *words: str) -> bool:
+        """One rsync; False when something is not there."""
+        ended = procs.run((self.rsync, f"--timeout={SILENCE_SECONDS}", *words))
+        if ended.exit_code == 0:
+            return True
+        why = f"{words[-1]}: {ended.why}{warning_of_another(self.login, ended.err)}"
+        if ended.exit_code in WORTH_ANOTHER_TRY:
+            raise TransientError(f"rsync with {self.login.name}: {why}")
+        if b"No such file or directory" in ended.err:
+            return False
+        raise PermanentError(f"rsync with {self.login.name}: {why}")

@@ -1,0 +1,78 @@
+"""Which machine this is: what install wrote down of it, and whether the machine that starts a night is still the same.
+
+A copy of a server brings its agent along, with the key and the schedule: it would push itself over the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.shapes import decode, encode, field
+
+_MARK = "ebbtide host "
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What install wrote down: the digest of each mark by which it knows the machine, and the window it was told."""
+
+    marks: Mapping[str, str]
+    window: str
+
+
+def marks_of(paths: HostPaths) -> dict[str, str]:
+    """What tells this machine from others: its installation's id and its hardware's, as far as they can be read.
+
+    Digests: systemd asks that the id itself be shown to nobody.
+    """
+    read = {"machine-id": _read(paths.machine_id), "hardware": _read(paths.hardware_id)}
+    return {name: sha256(f"{_MARK}{text}".encode()).hexdigest() for name, text in read.items() if text}
+
+
+def find_installed(paths: HostPaths) -> Installed | None:
+    """None where install never was. Raises PermanentError when what it wrote cannot be read."""
+    try:
+        body = paths.installed.read_bytes()
+    except FileNotFoundError:
+        return None
+    values = decode(str(paths.installed), body)
+    marks = field(str(paths.installed), values, "marks", dict)
+    window = field(str(paths.installed), values, "window", str)
+    return Installed({str(name): str(mark) for name, mark in marks.items()}, window)
+
+
+def encode_installed(installed: Installed) -> bytes:
+    return encode({"marks": dict(installed.marks), "window": installed.window})
+
+
+def differs(recorded: Mapping[str, str], seen: Mapping[str, str]) -> tuple[str, ...]:
+    """The marks that are others now. One that cannot be read, now or then, says nothing."""
+    return tuple(sorted(name for name in recorded.keys() & seen.keys() if recorded[name] != seen[name]))
+
+
+def check(paths: HostPaths, host: str) -> None:
+    """Raises Refused on a machine that the agent was not installed on."""
+    installed = find_installed(paths)
+    strange = differs(installed.marks, marks_of(paths)) if installed else ()
+    if strange:
+        raise Refused(
+            f"this is not the machine that was enrolled as {host}: its {' and its '.join(strange)} differs from what"
+            f" {paths.installed} says\n"
+            f"if it is a copy of {host}, enrol it as a host of its own: ebbtide-agent install --new-identity --host"
+            " NAME\n"
+            f"if {host} has moved to this machine, and the other one is gone: ebbtide-agent install --same-host"
+        )
+
+
+def _read(path: Path) -> str:
+    """The text of a small file; empty when it is not there, not ours to read, or not written yet."""
+    try:
+        text = path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+    return "" if text == "uninitialized" else text

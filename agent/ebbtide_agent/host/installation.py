@@ -1,0 +1,220 @@
+"""What install has to do on this host, put down as steps; where all is as it should be there are none."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbtide_agent.errors import ConfigError, Refused
+from ebbtide_agent.host import config as configuration
+from ebbtide_agent.host import identity, keys, link, schedule, target
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.identity import Installed
+from ebbtide_agent.host.starting import Site, starting
+from ebbtide_agent.host.steps import MakeKey, Step, WriteFile, directories, file, removals, to_bytes
+from ebbtide_agent.host.target import Directory
+from ebbtide_agent.paths import HostPaths
+
+DEFAULT_KEEP = "7"
+OF_ANOTHER = "it is the other host's"
+
+_CONFIG = """\
+# Written by `ebbtide-agent install`. What else may stand here: ebbtide-agent run --help
+HOST={host}
+TARGET={target}
+KEEP={keep}
+"""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What install was told. None: as it is already, or as it is by default."""
+
+    host: str | None = None
+    target: str | None = None
+    keep: str | None = None
+    host_keys: tuple[str, ...] = ()
+    window: str | None = None
+    rotate_key: bool = False
+    new_identity: bool = False
+    same_host: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps, what the host's configuration will be, and what the operator has to know or to do."""
+
+    steps: tuple[Step, ...]
+    config: Config
+    notes: tuple[str, ...]
+
+
+def plan(wish: Wish, site: Site) -> Plan:
+    """Raises ConfigError with all that cannot be, and Refused when this is a copy of another host."""
+    text, config = _settings(wish, site)
+    marks = identity.marks_of(site.paths)
+    installed = _installed(wish, site, config)
+    window = wish.window or (installed.window if installed else "") or schedule.DEFAULT_WINDOW
+    minute = schedule.minute_of(schedule.parse_window(window), config.host, marks.get("machine-id", ""))
+    notes: list[str] = []
+    steps = [
+        *directories(site.paths.state),
+        *file(site.paths.config, text),
+        *_ssh(wish, config, notes),
+        *starting(site, minute, notes),
+        *_record(wish, site.paths, installed, Installed(marks, window)),
+    ]
+    return Plan(tuple(steps), config, tuple(notes))
+
+
+# -- the configuration -------------------------------------------------------------------------------------------------
+
+
+def _settings(wish: Wish, site: Site) -> tuple[str, Config]:
+    """The text of backup_config as it will be, and what it says."""
+    paths = site.paths
+    if not paths.config.exists():
+        text = _new_config(wish, site)
+        return text, _said_by(text, paths)
+    text = paths.config.read_bytes().decode("utf-8", "surrogateescape")
+    config = configuration.load(paths)
+    if wish.new_identity:
+        text = _renamed(text, config, wish)
+        return text, _said_by(text, paths)
+    _check_agrees(wish, config, paths)
+    return text, config
+
+
+def _new_config(wish: Wish, site: Site) -> str:
+    if wish.target is None:
+        raise ConfigError((f"{site.paths.config} does not exist yet: install needs --target",))
+    host = wish.host or site.name
+    text = _CONFIG.format(host=host, target=wish.target, keep=wish.keep or DEFAULT_KEEP)
+    if not site.is_the_systems:
+        text += f"KEY={site.paths.secrets / 'key'}\nKNOWN_HOSTS={site.paths.secrets / 'known_hosts'}\n"
+    return text
+
+
+def _said_by(text: str, paths: HostPaths) -> Config:
+    """What a configuration that is not there yet would say. Raises ConfigError as if it were."""
+    with tempfile.TemporaryDirectory() as place:
+        drafted = HostPaths(etc=Path(place), state=paths.state)
+        drafted.config.write_bytes(to_bytes(text))
+        try:
+            config = configuration.load(drafted)
+        except ConfigError as error:
+            raise ConfigError(tuple(fault.replace(place, str(paths.etc)) for fault in error.faults)) from None
+    if config.host != config.host.lower():
+        raise ConfigError((f"HOST is {config.host}, expected small letters: the policy knows no others",))
+    return config
+
+
+def _renamed(text: str, config: Config, wish: Wish) -> str:
+    if wish.host is None or wish.host == config.host:
+        raise ConfigError((f"--new-identity needs --host with a name of its own, other than {config.host}",))
+    return re.sub(r"(?m)^[ \t]*HOST=.*$", f"HOST={wish.host}", text)
+
+
+def _check_agrees(wish: Wish, config: Config, paths: HostPaths) -> None:
+    """Raises ConfigError when the file says something else; nobody's file is written over."""
+    pairs = (
+        ("HOST", config.host, wish.host),
+        ("TARGET", str(config.target), _tidy(wish.target)),
+        ("KEEP", str(config.keep), wish.keep),
+    )
+    faults = tuple(
+        f"{paths.config}: {key} is {stands}, and install was told {told}; nothing was changed: edit the file, or leave"
+        " that out"
+        for key, stands, told in pairs
+        if told is not None and told != stands
+    )
+    if faults:
+        raise ConfigError(faults)
+
+
+def _tidy(told: str | None) -> str | None:
+    """A target as a configuration would show it, if it is one."""
+    try:
+        return told and str(target.parse(told))
+    except ValueError:
+        return told
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+def _installed(wish: Wish, site: Site, config: Config) -> Installed | None:
+    """What an earlier install wrote down, if it was on this machine. Raises Refused when it was on another."""
+    installed = identity.find_installed(site.paths)
+    if installed and wish.new_identity and not identity.differs(installed.marks, identity.marks_of(site.paths)):
+        raise Refused(f"this is the machine that was installed, and no copy of it: {site.paths.config} names its host")
+    if not (wish.new_identity or wish.same_host):
+        identity.check(site.paths, config.host)
+    return installed
+
+
+def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Installed) -> Iterator[Step]:
+    keeps = earlier is not None and not (wish.new_identity or wish.same_host)
+    # What could be read once and cannot be now is still true.
+    marks = {**(earlier.marks if earlier and keeps else {}), **now.marks}
+    if wish.new_identity:
+        yield from removals((paths.index, paths.last_report), OF_ANOTHER)
+    yield from file(paths.installed, identity.encode_installed(Installed(marks, now.window)).decode(), 0o600)
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def _ssh(wish: Wish, config: Config, notes: list[str]) -> Iterator[Step]:
+    """Nothing for a target that is not reached by ssh."""
+    if isinstance(config.target, Directory):
+        return
+    yield from directories(config.key.parent, config.known_hosts.parent)
+    yield from _key(wish, config)
+    yield from _pin(wish, config, config.target.name, notes)
+
+
+def _key(wish: Wish, config: Config) -> Iterator[Step]:
+    key, following = config.key, link.next_key(config.key)
+    if wish.new_identity:
+        places = (key, keys.public_of(key), following, keys.public_of(following))
+        yield from removals(places, OF_ANOTHER)
+    if wish.new_identity or not key.exists():
+        yield MakeKey(key, config.host)
+    elif wish.rotate_key and not following.exists():
+        yield MakeKey(following, config.host)
+
+
+def _pin(wish: Wish, config: Config, name: str, notes: list[str]) -> Iterator[Step]:
+    """The far side's host key, behind the name that ssh is told to look for, whatever its port and address."""
+    try:
+        text = config.known_hosts.read_text(errors="surrogateescape")
+    except FileNotFoundError:
+        text = ""
+    pinned = set(_pinned(text, name))
+    wanted = [key for key in map(keys.checked_public, wish.host_keys) if key not in pinned]
+    if wanted and pinned:
+        raise ConfigError(
+            (
+                f"{config.known_hosts} pins {', '.join(sorted(pinned))} for {name}, and install was told"
+                f" {', '.join(wanted)}; if it really has another host key now, remove that line first",
+            )
+        )
+    if wanted:
+        lines = "".join(f"{name} {key}\n" for key in wanted)
+        yield WriteFile(config.known_hosts, f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{lines}")
+    elif not pinned:
+        notes.append(
+            f"no host key is pinned for {name}, so nothing will be sent there: give"
+            ' --host-key "ssh-ed25519 AAAA…", which must come from whoever runs it'
+        )
+
+
+def _pinned(text: str, name: str) -> Iterator[str]:
+    for line in text.splitlines():
+        names, _, key = line.strip().partition(" ")
+        if name in names.split(","):
+            yield " ".join(key.split()[:2])

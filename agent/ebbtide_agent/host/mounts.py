@@ -1,0 +1,29 @@
+"""What is mounted where on this host, as the kernel tells it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mountinfo")
+
+# File systems of this host's own disks: what people put their data on, and what stays mounted.
+ON_A_DISK = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "reiserfs", "xfs", "zfs")
+ON_THE_NETWORK = ("ceph", "cifs", "nfs", "nfs4", "smb3")
+
+
+def read_mounts(table: Path = MOUNTS) -> dict[bytes, str]:
+    """The kind of file system by mount point; of several in one place the last one shows."""
+    mounts = {}
+    with table.open("rb") as file:
+        for line in file:
+            fields, _, rest = line.partition(b" - ")
+            point = fields.split()[4].decode("unicode_escape").encode("latin-1")
+            mounts[point] = rest.split()[0].decode()
+    return mounts
+
+
+def kind_at(where: bytes, mounts: dict[bytes, str]) -> str:
+    """The kind of file system that a path, without links in it, is on."""
+    while where not in mounts and where != b"/":
+        where = where[: where.rindex(b"/")] or b"/"
+    return mounts.get(where, "an unknown file system")

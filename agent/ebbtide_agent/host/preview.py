@@ -1,0 +1,89 @@
+"""What a push would do if it began now: from the index and a scan, without a word to the receiver. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.host import guards, survey
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.contents import Sample
+from ebbtide_agent.host.course import Course
+from ebbtide_agent.host.index import ROOT, find_index
+from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.night import counted
+from ebbtide_agent.host.outcome import Counts, parse_counts
+from ebbtide_agent.host.push import in_full
+from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.paths import HostPaths
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would be pushed, at most so many bytes, and what would be deleted over there; the tops of what goes.
+
+    `whole` is what the tree amounts to. Paths are not known without an index: then everything is compared. `lost` is
+    what a guard would hold the push back for, `rewritten` what it would let through and tell.
+    """
+
+    course: Course
+    whole: Counts
+    push: tuple[bytes, ...] | None
+    push_bytes: int
+    delete: tuple[bytes, ...] | None
+    lost: tuple[str, ...] = ()
+    rewritten: str | None = None
+
+
+def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
+    """The receiver's tree is taken to be the one that the index describes. Raises PermanentError without an rsync."""
+    index = find_index(paths.index)
+    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
+        taken = survey.look(
+            config, index, index.header.generation if index else None, Path(place) / "index", now, Sample()
+        )
+    whole = _whole(config, taken)
+    found = _of_changes(config, taken, whole)
+    before = guards.find_baseline(paths.baseline)
+    if before is None:
+        return found
+    lost = guards.find_losses(config, before, taken.settings, counted(taken), read_mounts())
+    return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.settings, counted(taken)))
+
+
+def _of_changes(config: Config, taken: Survey, whole: Counts) -> Preview:
+    if taken.changes is None:
+        return Preview(taken.course, whole, None, whole.bytes_total, None)
+    pushed = tuple(path for path in (*taken.changes.changed, *taken.changes.in_place) if path != ROOT)
+    known = frozenset(pushed)
+    deleted = tuple(path for path in taken.changes.gone if path not in known)
+    return Preview(taken.course, whole, pushed, _bytes_of(config, pushed), deleted)
+
+
+def _whole(config: Config, taken: Survey) -> Counts:
+    if taken.tally is not None:
+        return Counts(taken.tally.files, taken.tally.entries, taken.tally.size)
+    # Only rsync can tell what travels.
+    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
+        words = (config.rsync, "-n", "-aHAXS", "--stats", "--no-human-readable", *in_full(config).words)
+        said = procs.check((*words, f"{str(config.root).rstrip('/')}/", f"{place}/"))
+    return replace(parse_counts(said.decode("ascii", "replace")), bytes_sent=0)
+
+
+def _bytes_of(config: Config, paths: Iterable[bytes]) -> int:
+    root = os.fsencode(config.root)
+    return sum(_size(root + b"/" + path) for path in paths)
+
+
+def _size(where: bytes) -> int:
+    try:
+        found = os.lstat(where)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

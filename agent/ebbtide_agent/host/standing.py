@@ -1,0 +1,70 @@
+"""How this host stands: its last nights, its index, and whether one is under way. Only looks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ebbtide_agent.host.course import FULL_EVERY
+from ebbtide_agent.host.history import find_nights
+from ebbtide_agent.host.index import Header, find_index
+from ebbtide_agent.host.long_push import LongPush, find_long_push
+from ebbtide_agent.host.mark import find_mark
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import Report
+
+_LOCKS = Path("/proc/locks")
+
+
+@dataclass(frozen=True)
+class IndexStanding:
+    """The index: what its header says, when it was kept, and by when everything is compared again."""
+
+    header: Header
+    kept: datetime
+    full_by: datetime
+
+
+@dataclass(frozen=True)
+class Standing:
+    """No last night: none was ever reported. `under_way` is the process of a night that goes on now.
+
+    `cut_short` is when a later one began that did not come to its end.
+    """
+
+    last: Report | None
+    index: IndexStanding | None
+    long_push: LongPush | None
+    under_way: int | None
+    cut_short: str | None
+
+
+def look(paths: HostPaths) -> Standing:
+    nights, under_way = find_nights(paths), holder_of(paths.lock)
+    cut_short = None if under_way else find_mark(paths.running)
+    last = nights[-1] if nights else None
+    return Standing(last, _index(paths.index), find_long_push(nights), under_way, cut_short)
+
+
+def _index(path: Path) -> IndexStanding | None:
+    index = find_index(path)
+    if index is None:
+        return None
+    kept = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    return IndexStanding(index.header, kept, index.header.full + FULL_EVERY)
+
+
+def holder_of(lock: Path) -> int | None:
+    """The process that holds a lock, or None.
+
+    It is looked up and not tried: whoever tries holds the lock for a moment, and a night that begins then is refused.
+    """
+    try:
+        inode, held = lock.stat().st_ino, _LOCKS.read_text()
+    except OSError:
+        return None
+    # 1: FLOCK  ADVISORY  WRITE 1234 00:2f:5678 0 EOF
+    found = re.search(rf"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+\S+:{inode}\s", held)
+    return int(found[1]) if found else None

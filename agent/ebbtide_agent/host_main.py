@@ -1,0 +1,14 @@
+"""The agent as hosts have it: the commands of a host. Their one file holds this, what it imports, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ebbtide_agent import program
+from ebbtide_agent.commands import check, explain, install, run, status, uninstall
+
+COMMANDS: tuple[program.Command, ...] = (install, check, run, status, explain, uninstall)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return program.main(COMMANDS, arguments)

@@ -1,0 +1,208 @@
+"""Names, depths, sizes and numbers as file systems allow them, and a tree that is never still, through a real push."""
+
+import contextlib
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from ebbtide_agent.host.config import load
+from ebbtide_agent.host.explain import LONGEST_PATH_BYTES, Explainer
+from ebbtide_agent.receiver import confine
+from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS
+from ebbtide_agent.walk import walk
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
+from tests.local.test_index_push import IS_ROOT, Host, a_host, assert_same, stored
+
+# A million entries, and a sparse file of a terabyte, take longer than a run of all tests has.
+ENTRIES = int(os.environ.get("EBBTIDE_ENTRIES", "20000"))
+SPARSE_GIB = float(os.environ.get("EBBTIDE_SPARSE_GIB", "0.125"))
+
+pytestmark = [
+    pytest.mark.xdist_group("receiver"),
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+]
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE if IS_ROOT else confine.OWN) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def host(receiver: Receiver, tmp_path: Path) -> Iterator[Host]:
+    host = a_host(receiver, tmp_path)
+    yield host
+    shutil.rmtree(host.tree)
+
+
+ODD = [
+    b"new\nline", b"\n", b"\r", b"tab\t", b"\x1b[2J", b"\xff\xfe", b"caf\xe9", "é".encode(), "e\u0301".encode(), b" ",
+    b" lead", b"trail ", b"-n", b"--delete", b"*", b"?", b"[a]", b"\\", b"\\#012", b"#", b"+ a", b"- b", b"!", b";",
+    b"'", b'"', b"$(touch x)", b"%s", b"%41", b"~", b"...", b"a:b", b"x" * 255, "ü".encode() * 127,
+]  # fmt: skip
+# The first three leave out a name each, the rest says nothing of any.
+EXCLUDED = [b"\xff\xfe", b"trail ", b"x" * 255, b"caf\xe8", b"$HOME"]
+
+
+@pytest.mark.fault("H13")
+def test_names_are_bytes_from_the_configuration_to_the_store(host: Host) -> None:
+    base = os.fsencode(host.tree)
+    for directory in (b"", b"d/", b"-dir\n\xff/"):
+        Path(os.fsdecode(base + b"/" + directory)).mkdir(exist_ok=True)
+        for name in ODD:
+            write(base + b"/" + directory + name, name)
+    host.paths.exclude.write_bytes(b"\n".join(EXCLUDED) + b"\n")
+    host.config = load(host.paths)
+    explainer = Explainer(host.config, host.paths)
+
+    full, _ = host.back_up()
+    for found in walk(host.tree):
+        if found.path.endswith(b"line"):
+            write(found.where, b"changed")
+    os.rename(base + b"/-n", base + b"/--inplace")  # noqa: PTH104
+    by_index, taken = host.back_up()
+
+    assert (full.status, by_index.status) == (COMPLETE, COMPLETE)
+    assert not taken.course.in_full
+    kept = stored(host.receiver.tree("us0"))
+    explained = {found.path for found in walk(host.tree) if explainer.explain(found.where).verdict.is_backed_up}
+    assert explained == set(kept)
+    assert len([path for path in kept if path.rpartition(b"/")[2] in EXCLUDED]) == 0
+    assert b"d/\x1b[2J" in kept and b"--inplace" in kept and b"-n" not in kept
+
+
+@pytest.mark.fault("H13")
+def test_what_lies_deeper_than_a_path_can_say_is_told_and_costs_the_rest_nothing(host: Host) -> None:
+    host.back_up()
+    name = b"d" * 200
+    with inside(host.tree):
+        for _ in range(25):
+            os.mkdir(name)  # noqa: PTH102
+            os.chdir(name)
+            write(b"file", b"deep down")
+    explainer = Explainer(host.config, host.paths)
+
+    outcome, _ = host.back_up()
+
+    kept = {found.path for found in walk(host.receiver.tree("us0"))}
+    paths = [b"/".join([name] * depth) + b"/file" for depth in range(1, 26)]
+    assert outcome.status == PARTIAL
+    assert any("ddd" in problem for problem in outcome.problems)
+    assert [path for path in paths if path in kept] == [path for path in paths if len(path) <= LONGEST_PATH_BYTES]
+    for path in paths:
+        assert explainer.explain(os.fsencode(host.tree) + b"/" + path).verdict.is_backed_up == (path in kept)
+
+
+@pytest.mark.fault("H13")
+def test_a_directory_may_have_very_many_entries(host: Host) -> None:
+    (host.tree / "many").mkdir()
+    directory = os.open(host.tree / "many", os.O_RDONLY)
+    for number in range(ENTRIES):
+        os.close(os.open(f"entry {number}", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=directory))
+    os.close(directory)
+    full, _ = host.back_up()
+    (host.tree / "many/entry 7").unlink()
+    write(os.fsencode(host.tree) + b"/many/entry 8", b"changed")
+
+    by_index, taken = host.back_up()
+
+    store = host.receiver.tree("us0") / "many"
+    assert (full.status, by_index.status) == (COMPLETE, COMPLETE)
+    assert taken.changes and taken.changes.gone == (b"many/entry 7",)
+    assert taken.changes.changed == (b"many", b"many/entry 8")
+    assert set(os.listdir(store)) == {f"entry {number}" for number in range(ENTRIES) if number != 7}  # noqa: PTH208
+    assert (store / "entry 8").read_text() == "changed"
+
+
+@pytest.mark.fault("H13", lacks="a terabyte in a night's time: rsync reads every hole, half an hour for each terabyte")
+def test_a_sparse_file_arrives_with_its_holes(host: Host) -> None:
+    size = int(SPARSE_GIB * (1 << 30)) + 12345
+    with (host.tree / "sparse").open("wb") as file:
+        file.truncate(size)
+        file.seek(size // 2)
+        file.write(b"in the middle of nothing")
+
+    outcome, taken = host.back_up()
+
+    kept = (host.receiver.tree("us0") / "sparse").stat()
+    assert outcome.status == COMPLETE
+    assert taken.tally and taken.tally.size > size
+    assert (kept.st_size, kept.st_blocks * 512 < 1 << 20) == (size, True)
+    with (host.receiver.tree("us0") / "sparse").open("rb") as file:
+        file.seek(size // 2)
+        assert file.read(40) == b"in the middle of nothing".ljust(40, b"\0")
+
+
+def test_a_tree_that_is_never_still_is_told_and_made_good_the_next_night(host: Host) -> None:
+    host.ahead = timedelta()
+    host.config = replace(host.config, bandwidth="2m")
+    for large in ("large", "g/large", "d/e/large"):
+        (host.tree / large).unlink()
+    (host.tree / "slow").write_bytes(os.urandom(4_000_000))
+    host.back_up()
+    (host.tree / "slow").write_bytes(os.urandom(4_000_000))
+
+    with restless(host.tree):
+        outcome, _ = host.back_up()
+
+    assert outcome.status in (COMPLETE, WITH_WARNINGS)
+    assert all("vanished" in problem for problem in outcome.problems)
+    outcome, taken = host.back_up()
+    assert (outcome.status, taken.course.in_full) == (COMPLETE, False)
+    assert_same(stored(host.receiver.tree("us0")), host.expected())
+
+
+@contextmanager
+def restless(tree: Path) -> Iterator[None]:
+    """Until the end of the block somebody writes, appends, moves and deletes without a pause."""
+    stop = Event()
+    busy = Thread(target=keep_changing, args=(tree, stop))
+    busy.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        busy.join()
+
+
+def keep_changing(tree: Path, stop: Event) -> None:
+    chance = random.Random(7)
+    while not stop.is_set():
+        one, other = (tree / f"{chance.choice(['d', 'd/e', 'g'])}/busy-{chance.randrange(40)}" for _ in range(2))
+        with contextlib.suppress(OSError):
+            deed = chance.randrange(4)
+            if deed == 0:
+                one.unlink()
+            elif deed == 1:
+                one.rename(other)
+            elif deed == 2:
+                os.link(one, other)
+            else:
+                with one.open("ab") as file:
+                    file.write(b"more\n")
+
+
+def write(where: bytes, content: bytes) -> None:
+    with open(where, "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def inside(directory: Path) -> Iterator[None]:
+    """There until the end of the block, however far the block goes down."""
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.close(before)

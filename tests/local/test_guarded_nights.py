@@ -1,0 +1,126 @@
+"""Whole nights of a host whose data seems to be gone or rewritten: what is pushed then, and how to say it is meant."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ebbtide_agent
+from ebbtide_agent.host import guards
+from ebbtide_agent.report import COMPLETE, SUSPECT
+from tests.local.own_nights import Host
+
+MISSING = [name for name in ("rsync", "cp") if shutil.which(name) is None]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path, tmp_path / "backup")
+    for number in range(20):
+        (host.tree / f"file{number}").write_text(f"content of {number}\n" * 10)
+    return host
+
+
+def rewrite(tree: Path, count: int) -> None:
+    for number in range(count):
+        (tree / f"file{number}").write_text("your files are encrypted")
+
+
+@pytest.mark.fault("H14")
+def test_half_of_a_tree_that_is_gone_is_suspect_until_it_is_said_to_be_meant(host: Host) -> None:
+    assert host.back_up().status == COMPLETE
+    for number in range(15):
+        (host.tree / f"file{number}").unlink()
+
+    nights = [host.back_up() for _ in range(2)]
+    kept = host.snapshots()
+    accepted = host.back_up(accept_shrink=True)
+    after = host.back_up()
+
+    assert [night.status for night in nights] == [SUSPECT, SUSPECT]
+    assert "of 21 entries of the last complete night 6 are left" in nights[0].problems[0]
+    assert len(kept) == 1
+    assert (accepted.status, after.status) == (COMPLETE, COMPLETE)
+    assert len(list(host.newest().iterdir())) == 5
+
+
+@pytest.mark.fault("H14")
+def test_an_empty_root_is_suspect_once_there_was_a_complete_night(host: Host) -> None:
+    shutil.move(host.tree, host.place / "aside")
+    host.tree.mkdir()
+    first = host.back_up()
+    shutil.copytree(host.place / "aside", host.tree, dirs_exist_ok=True)
+    assert host.back_up().status == COMPLETE
+
+    shutil.rmtree(host.tree)
+    host.tree.mkdir()
+    emptied = host.back_up(accept_shrink=True)
+
+    assert (first.status, emptied.status) == ("failed", SUSPECT)
+    assert len(host.snapshots()) == 1
+
+
+@pytest.mark.fault("H15")
+def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_before_stay(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    assert host.back_up().status == COMPLETE
+    rewrite(host.tree, 11)
+
+    nights = [host.back_up() for _ in range(2)]
+    kept = host.snapshots()
+    accepted = host.back_up(accept_rewrite=True)
+
+    assert [night.status for night in nights] == [SUSPECT, SUSPECT]
+    assert "of 20 files of the last complete night 11 are gone or rewritten" in nights[1].problems[0]
+    assert len(kept) == 1
+    assert accepted.status == COMPLETE
+
+
+def test_files_that_only_change_owner_mode_or_place_on_the_disk_are_not_rewritten(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    host.back_up()
+    aside = host.place / "aside"
+    shutil.copytree(host.tree, aside)
+    shutil.rmtree(host.tree)
+    aside.rename(host.tree)
+    for path in host.tree.iterdir():
+        path.chmod(0o600)
+
+    assert host.back_up().status == COMPLETE
+
+
+def test_both_guards_can_be_switched_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    host.back_up()
+    rewrite(host.tree, 20)
+    for number in range(15):
+        (host.tree / f"file{number}").unlink()
+
+    assert host.back_up(SHRINK="no", REWRITE="no").status == COMPLETE
+
+
+def test_the_program_says_what_is_suspect_and_takes_the_operators_word(host: Host) -> None:
+    host.configure()
+    words = [sys.executable, "-m", "ebbtide_agent", "run", "--progress", "none", "--log", str(host.place / "none")]
+    words += ["--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+    where = {**os.environ, "PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
+
+    def run(*more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*words, *more], capture_output=True, text=True, env=where)
+
+    first = run()
+    for path in host.tree.iterdir():
+        path.write_text("")
+    suspect, accepted = run(), run("--accept-shrink")
+
+    assert (first.returncode, suspect.returncode, accepted.returncode) == (0, 4, 0), first.stderr + accepted.stderr
+    assert "bytes of the last complete night 0 are left" in suspect.stderr
+    assert (first.stderr, accepted.stderr) == ("", "")

@@ -1,0 +1,149 @@
+"""Nights to a machine that gives us rsync and nothing else: real sshd, no shell behind it, and no root."""
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import PermanentError, Refused, TransientError
+from ebbtide_agent.fakesuper import read_fake
+from ebbtide_agent.host.config import load
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.way import way_to
+from tests.local.edits import plant
+from tests.local.own_nights import Host, agent, differing, entries, hashed
+from tests.local.rsync_only import FarSide, a_far_side
+
+NEEDED = ("rsync", "ssh", "ssh-keygen", "setpriv")
+MISSING = [name for name in NEEDED if shutil.which(name) is None] + [
+    name for name in ("/usr/sbin/sshd",) if not Path(name).exists()
+]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[FarSide]:
+    with a_far_side() as far:
+        yield far
+
+
+class Pushing(Host):
+    """us0, which pushes into a directory of the far side."""
+
+    def reach(self, far: FarSide, path: str = "/~/us0") -> None:
+        shutil.rmtree(far.home / "us0", ignore_errors=True)
+        self.far, self.path = far, path
+
+    def configure(self, **settings: str) -> None:
+        to = {"TARGET": self.far.target(self.path), "KEY": str(self.far.key), "WAIT_MINUTES": "1"}
+        super().configure(**{**to, "KNOWN_HOSTS": str(self.far.known_hosts), **settings})
+
+    @property
+    def there(self) -> Path:
+        return self.far.home / "us0"
+
+    def report_there(self) -> dict[str, object]:
+        return dict(json.loads((self.there / "report.json").read_bytes()))
+
+
+@pytest.fixture
+def host(far: FarSide, tmp_path: Path) -> Pushing:
+    host = Pushing(tmp_path, tmp_path / "unused")
+    host.reach(far)
+    (host.tree / "file").write_text("file")
+    return host
+
+
+def test_the_far_side_of_these_tests_has_no_shell(far: FarSide) -> None:
+    ended = far.ssh("sh", "-c", "id")
+
+    assert ended.returncode == 1 and "rsync and nothing else" in ended.stderr
+
+
+def test_the_tree_arrives_whole_and_the_next_night_goes_by_the_index(host: Pushing) -> None:
+    plant(host.tree)
+    first = host.back_up()
+    (host.tree / "new").write_text("new")
+    shutil.rmtree(host.tree / "g")
+    second = host.back_up()
+
+    stored = {entry.path: entry for entry in read_fake(host.there / "tree", hasher=hashed)}
+    assert (first.status, second.status) == ("complete", "complete")
+    assert differing(stored, entries(host.tree)) == {}
+    assert "a full push: no index" in " ".join(host.said) and "to push" in host.said[-2]
+    assert second.receiver and second.receiver.tree == "fake-super"
+    assert host.report_there() == json.loads(host.paths.last_report.read_bytes())
+
+
+def test_a_night_that_was_killed_is_known_over_there_and_the_next_one_compares_everything(host: Pushing) -> None:
+    host.back_up()
+    killer = host.place / "rsync"
+    killer.write_text('#!/bin/sh\ncase "$*" in *--stats*) kill -9 $PPID;; *) exec rsync "$@";; esac\n')
+    killer.chmod(0o755)
+    host.configure(RSYNC=str(killer))
+
+    ended = subprocess.run(agent(host), capture_output=True)
+
+    assert ended.returncode == -signal.SIGKILL
+    assert (host.report_there()["status"], host.report_there().get("receiver")) == ("partial", None)
+    assert host.back_up().status == "complete"
+    assert any("no tree of a push that came to its end" in line for line in host.said)
+    assert host.report_there()["status"] == "complete"
+
+
+def test_a_partial_night_is_told_over_there_too(host: Pushing) -> None:
+    failing = host.place / "rsync"
+    failing.write_text('#!/bin/sh\nrsync "$@"; code=$?\ncase "$*" in *--stats*) code=23;; esac\nexit $code\n')
+    failing.chmod(0o755)
+
+    report = host.back_up(RSYNC=str(failing))
+
+    assert (report.status, report.receiver) == ("partial", None)
+    assert host.report_there()["status"] == "partial"
+
+
+def test_what_is_another_hosts_is_not_touched(host: Pushing) -> None:
+    host.back_up(HOST="eu0")
+    before = entries(host.there)
+
+    with pytest.raises(Refused, match="holds the backup of eu0; HOST is us0"):
+        host.back_up()
+
+    assert differing(entries(host.there), before) == {}
+
+
+def test_a_tree_that_nobody_has_marked_is_not_touched(host: Pushing) -> None:
+    (host.there / "tree").mkdir(parents=True)
+    (host.there / "tree/photo").touch()
+
+    with pytest.raises(Refused, match=r"has a tree and no report\.json that says whose it is"):
+        host.back_up()
+
+    assert (host.there / "tree/photo").exists()
+
+
+def test_a_place_that_cannot_be_made_is_named(host: Pushing) -> None:
+    host.path = "/~/not/there/us0"
+
+    with pytest.raises(PermanentError, match="what leads to not/there/us0 is not there"):
+        host.back_up()
+
+
+@pytest.mark.fault("N7")
+def test_who_answers_with_another_key_than_the_pinned_one_gets_nothing(host: Pushing) -> None:
+    pinned = host.place / "known_hosts"
+    pinned.write_text(f"localhost {host.far.key.with_suffix('.pub').read_text()}")
+
+    host.configure(KNOWN_HOSTS=str(pinned))
+    world = World(lambda: datetime.now(UTC))
+    way = way_to(load(host.paths), host.paths, world)
+
+    with pytest.raises(TransientError, match="nothing was sent"):
+        way.hello(until=world.clock())
+
+    assert not host.there.exists()

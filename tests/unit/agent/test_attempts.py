@@ -1,0 +1,48 @@
+"""A push is tried again while the connection breaks, and what its attempts have sent adds up."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.outcome import Counts
+from ebbtide_agent.host.push import Pass, Watch, push
+from tests.unit.agent.test_course import A_CONFIG
+
+NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+STATS = "Number of files: 3 (reg: 2, dir: 1)\\nTotal file size: 5,000,000 bytes\\nTotal bytes sent: 700\\n"
+
+
+@pytest.fixture
+def an_rsync(tmp_path: Path) -> str:
+    """It breaks twice after a million bytes each, and comes through the third time."""
+    program = tmp_path / "rsync"
+    program.write_text(
+        f"""#!/bin/sh
+        echo >> {tmp_path}/attempts
+        [ $(wc -l < {tmp_path}/attempts) -gt 2 ] && printf '{STATS}' && exit 0
+        printf '\\r  500,000   10%%  1.00MB/s  0:00:04  \\r  1,000,000   20%%  1.00MB/s  0:00:03  '
+        exit 12
+        """
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+def tried(an_rsync: str, until: datetime) -> Counts:
+    clock = iter(NOW + timedelta(minutes=minute) for minute in range(100))
+    world = World(lambda: next(clock), sleep=lambda _: None, chance=lambda: 0.0)
+    passes: Iterator[Pass] = iter([Pass((), Path("/"), heals=True)])
+    watch = Watch(until, world, {}, lambda _: None)
+    return push(replace(A_CONFIG, rsync=an_rsync), lambda _: ("place",), passes, watch).counts
+
+
+def test_once_it_came_through_all_that_was_sent_counts(an_rsync: str) -> None:
+    assert tried(an_rsync, NOW + timedelta(hours=1)) == Counts(2, 3, 5_000_000, 2_000_700)
+
+
+def test_when_time_is_up_so_does_what_was_sent_until_then(an_rsync: str) -> None:
+    assert tried(an_rsync, NOW + timedelta(minutes=1)) == Counts(bytes_sent=2_000_000)

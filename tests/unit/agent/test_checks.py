@@ -1,0 +1,494 @@
+"""What will fail tonight is found by day, one thing at a time, and told with what to do; what is in order says so."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebbtide_agent.host.checks import far_side, keys, past, places, programs, schedule, scripts
+from ebbtide_agent.host.checks.everything import CHECKS
+from ebbtide_agent.host.checks.finding import Check, Finding, Scene
+from ebbtide_agent.host.guards import keep_baseline
+from ebbtide_agent.host.identity import Installed, encode_installed, marks_of
+from ebbtide_agent.host.target import Directory, Receiver, Remote
+from ebbtide_agent.host_main import main
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
+from ebbtide_agent.report import Report, encode_report
+from tests.unit.agent.test_course import A_CONFIG
+from tests.unit.agent.test_preview import everything_below
+from tests.unit.agent.test_survey import A_REPORT
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
+needs_sshd = pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="OpenSSH's server is not installed")
+
+
+def a_scene(place: Path, **changes: Any) -> Scene:
+    etc, state = place / "etc", place / "state"
+    for new in (etc, state, place / "root/etc"):
+        new.mkdir(parents=True, exist_ok=True)
+    settings = {"root": place / "root", "key": etc / "key", "known_hosts": etc / "known_hosts", **changes}
+    return Scene(replace(A_CONFIG, **settings), HostPaths(etc, state), NOW, place)
+
+
+def found(look: Check, scene: Scene) -> list[tuple[str, str]]:
+    """Each level and all that is said, without where this test keeps things."""
+    return [(each.level, f"{each.what}; {each.to_do}".replace(f"{scene.system}/", "")) for each in look(scene)]
+
+
+def levels(look: Check, scene: Scene) -> list[str]:
+    return [level for level, _ in found(look, scene)]
+
+
+def a_key(path: Path, passphrase: str = "") -> Path:
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-C", "", "-N", passphrase, "-f", str(path)]
+    subprocess.run(words, check=True)
+    return path
+
+
+def put(path: Path, text: str, mode: int = 0o644) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@needs_ssh
+def test_a_key_without_a_passphrase_that_is_ours_alone_is_in_order(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    a_key(scene.config.key)
+
+    assert found(keys.is_ours_alone, scene) == [("ok", "KEY etc/key is a private key, and ours alone; ")]
+
+
+@needs_ssh
+def test_a_key_that_ssh_would_not_use_says_why(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    key = scene.config.key
+
+    assert "No such file" in found(keys.is_ours_alone, scene)[0][1]
+    key.mkdir()
+    assert found(keys.is_ours_alone, scene) == [("fault", "KEY etc/key is no file; let KEY name a private key")]
+    key.rmdir()
+    a_key(key, passphrase="secret")
+    assert "incorrect passphrase" in found(keys.is_ours_alone, scene)[0][1]
+    key.chmod(0o640)
+    assert found(keys.is_ours_alone, scene) == [("fault", "KEY etc/key is open to others (0640); chmod 600 etc/key")]
+    put(key, "no key at all\n", 0o600)
+    assert levels(keys.is_ours_alone, scene) == ["fault"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_key_of_somebody_else_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.config.key, "", 0o600)
+    os.chown(scene.config.key, 1234, 1234)
+
+    assert found(keys.is_ours_alone, scene) == [("fault", "KEY etc/key belongs to the user 1234; chown 0 etc/key")]
+
+
+@needs_ssh
+@pytest.mark.parametrize(
+    ("lines", "level"),
+    [
+        ("backup.example.org {key}\n", "ok"),
+        ("# comment\nother,backup.example.org {key}\n", "ok"),
+        ("elsewhere {key}\n", "fault"),
+        ("@revoked backup.example.org {key}\n", "fault"),
+        ("", "fault"),
+    ],
+)
+def test_the_receivers_name_has_to_be_pinned(tmp_path: Path, lines: str, level: str) -> None:
+    scene = a_scene(tmp_path)
+    public = a_key(tmp_path / "host").with_suffix(".pub").read_text().strip()
+    put(scene.config.known_hosts, lines.format(key=public))
+
+    assert levels(keys.is_pinned, scene) == [level]
+
+
+@needs_ssh
+def test_a_hashed_name_is_found_and_a_file_that_others_may_write_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    known = put(scene.config.known_hosts, f"backup.example.org {a_key(tmp_path / 'h').with_suffix('.pub').read_text()}")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, capture_output=True)
+
+    assert "backup.example.org" not in known.read_text()
+    assert levels(keys.is_pinned, scene) == ["ok"]
+    known.chmod(0o666)
+    assert "can be written by others" in found(keys.is_pinned, scene)[0][1]
+
+
+@pytest.mark.parametrize("look", [keys.is_ours_alone, keys.is_pinned])
+def test_a_directory_needs_no_key(tmp_path: Path, look: Check) -> None:
+    assert found(look, a_scene(tmp_path, target=Directory(tmp_path / "backup"))) == []
+
+
+def test_the_right_directory_has_room_and_should_be_on_a_disk_of_its_own(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
+    (tmp_path / "backup").mkdir()
+
+    assert [level for level, _ in found(far_side.answers_as_it_should, scene)] == ["warning", "ok"]
+    assert list((tmp_path / "backup").iterdir()) == []
+
+
+def test_a_directory_that_is_not_there_or_somebody_elses_is_a_fault(tmp_path: Path) -> None:
+    target = Directory(tmp_path / "backup")
+    scene = a_scene(tmp_path, target=target)
+
+    assert "is not a directory: mount what belongs there" in found(far_side.answers_as_it_should, scene)[0][1]
+    put(DirectoryPaths(target.path).mark, '{"schema": 1, "host": "eu0"}')
+    assert levels(far_side.answers_as_it_should, scene) == ["fault"]
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "why"),
+    [
+        ("rsync  version 3.2.0  protocol version 31\n  ACLs, xattrs, hardlinks", "ok", "rsync 3.2.0"),
+        ("rsync  version v3.10.1  protocol version 32\n", "ok", "rsync 3.10.1"),
+        ("rsync  version 3.1.3  protocol version 31\n", "fault", "install rsync 3.2.0 or newer"),
+        ("rsync  version 3.2.7  protocol version 31\n hardlinks, no xattrs, ACLs\n", "fault", "without xattrs"),
+        ("openrsync: protocol version 29\n", "fault", "install rsync 3.2.0 or newer"),
+    ],
+)
+def test_an_rsync_that_is_too_old_or_lacks_something_is_a_fault(
+    tmp_path: Path, said: str, level: str, why: str
+) -> None:
+    program = put(tmp_path / "rsync", f"#!/bin/sh\necho '{said}'\n", 0o755)
+    scene = a_scene(tmp_path, rsync=str(program), target=Directory(tmp_path / "backup"))
+
+    ((seen, text),) = found(programs.are_new_enough, scene)
+
+    assert seen == level and why in text
+
+
+def test_a_program_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, rsync="no-such-rsync", target=Directory(tmp_path / "backup"))
+
+    assert found(programs.are_new_enough, scene) == [
+        ("fault", "RSYNC no-such-rsync: no-such-rsync: No such file or directory; install rsync (apt install rsync)")
+    ]
+
+
+def test_scripts_that_can_run_are_counted(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+
+    assert found(scripts.can_run, scene) == [("ok", "no scripts in etc/backupscripts; ")]
+    put(scene.paths.scripts / "10-dump", "", 0o755)
+    put(scene.paths.scripts / "README", "", 0o666)
+    assert found(scripts.can_run, scene) == [("ok", "1 script in etc/backupscripts can run; ")]
+
+
+def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.scripts / "10-dump", "", 0o777)
+    put(scene.paths.scripts / "20-dump", "", 0o644)
+    put(scene.paths.scripts / "25-dump", "#!/bin/sh\n# ebbtide: optional\n", 0o644)
+    (scene.paths.scripts / "30-dump").symlink_to("gone")
+    scene.paths.scripts.chmod(0o775)
+
+    assert found(scripts.can_run, scene) == [
+        ("fault", "etc/backupscripts can be written by others, and root would run it; chmod go-w etc/backupscripts"),
+        ("fault", "etc/backupscripts/10-dump can be written by others, and root would run it; "
+                  "chmod go-w etc/backupscripts/10-dump"),
+        ("fault", "etc/backupscripts/20-dump is not executable; "
+                  "chmod u+x etc/backupscripts/20-dump, or let its name begin with a letter"),
+        ("warning", "etc/backupscripts/25-dump is not executable; "
+                    "chmod u+x etc/backupscripts/25-dump, or let its name begin with a letter"),
+        ("fault", "etc/backupscripts/30-dump: No such file or directory; rm etc/backupscripts/30-dump, or mend the link"),  # noqa: E501
+    ]  # fmt: skip
+
+
+def test_a_place_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, include=("/etc", "/srv"))
+
+    assert found(places.are_there, scene) == [
+        ("fault", "/srv, which is to be backed up, is not there below root; "
+                  "mount or restore it, or take it out of etc/backup_include"),
+    ]  # fmt: skip
+    assert found(places.are_there, a_scene(tmp_path)) == [("ok", "everything below root is there; ")]
+
+
+def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    assert found(places.are_mounted, scene) == []
+    (tmp_path / "root/srv").mkdir()
+    mounts = {f"{os.path.realpath(tmp_path)}/root/srv": "ext4"}
+    keep_baseline(scene.paths.baseline, a_report(), "", mounts)
+
+    assert found(places.are_mounted, scene) == [
+        ("fault", "root/srv is not mounted; at the last complete night it was (ext4); "
+                  "mount it. If it is meant: ebbtide-agent run --accept-shrink"),
+    ]  # fmt: skip
+
+
+def test_a_copy_of_the_host_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.machine_id, "0123456789abcdef\n")
+    scene.paths.installed.write_bytes(encode_installed(Installed(marks_of(scene.paths), "")))
+    assert found(past.is_the_same_machine, scene) == []
+    put(scene.paths.machine_id, "fedcba9876543210\n")
+
+    ((level, what),) = found(past.is_the_same_machine, scene)
+
+    assert level == "fault" and "not the machine that was enrolled as us0" in what and "--new-identity" in what
+
+
+def test_there_has_to_be_room_for_the_next_index_and_the_next_dumps(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.scripts / "10-dump", "", 0o755)
+    assert levels(places.have_room, scene) == ["ok", "ok"]
+
+    for path in (scene.paths.index, put(scene.paths.dumps / "base.sql", "")):
+        with path.open("wb") as file:
+            # Larger than any disk, and nothing is written.
+            file.truncate(1 << 43)
+
+    assert levels(places.have_room, scene) == ["fault", "fault"]
+    assert "the index may need 16384.0 GiB; make room there" in found(places.have_room, scene)[0][1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_state_directory_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    scene.paths.state.chmod(0o500)
+
+    assert levels(places.have_room, scene) == ["fault"]
+
+
+def test_a_backup_that_is_under_way_is_told_and_not_disturbed(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.lock, "")
+    assert found(past.is_free, scene) == []
+
+    with scene.paths.lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ((level, what),) = found(past.is_free, scene)
+
+    assert level == "warning" and what.startswith(f"a backup is under way (process {os.getpid()})")
+
+
+def test_a_run_that_did_not_come_to_its_end_is_told(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.running, "2026-11-24T02:10:00Z")
+
+    ((level, what),) = found(past.is_free, scene)
+
+    assert level == "warning" and what.startswith("the run of 2026-11-24T02:10:00Z did not come to its end")
+
+
+def a_report(finished: timedelta = timedelta(hours=9), told: timedelta = timedelta(), **changes: Any) -> Report:
+    """A report that ended so long before now, and that the receiver had so much later."""
+    assert A_REPORT.receiver
+    ended = NOW - finished
+    return replace(A_REPORT, finished=ended, receiver=replace(A_REPORT.receiver, received=ended + told), **changes)
+
+
+@pytest.mark.parametrize(
+    ("report", "level", "why"),
+    [
+        (None, "warning", "no night of this host has been reported yet"),
+        (a_report(), "ok", "2026-11-24T03:00:00Z, complete; "),
+        (a_report(timedelta(hours=37)), "warning", "2026-11-22T23:00:00Z, complete, and none since"),
+        (a_report(status="partial", problems=("disk full", "more")), "warning", "partial: disk full; "),
+    ],
+)
+def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None", level: str, why: str) -> None:
+    scene = a_scene(tmp_path)
+    if report:
+        scene.paths.last_report.write_bytes(encode_report(report))
+
+    ((seen, text),) = found(past.was_good, scene)
+
+    assert seen == level and why in text
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (None, []),
+        (a_report(told=timedelta(seconds=30)), ["ok"]),
+        (a_report(told=timedelta(minutes=-3)), ["warning"]),
+        (a_report(told=timedelta(hours=1)), ["warning"]),
+        (a_report(timedelta(hours=-5), timedelta()), ["warning"]),
+    ],
+    ids=["no report", "in time", "ahead", "behind", "set back since"],
+)
+def test_the_clock_is_held_against_the_receivers(tmp_path: Path, report: "Report | None", said: Sequence[str]) -> None:
+    scene = a_scene(tmp_path)
+    if report:
+        scene.paths.last_report.write_bytes(encode_report(report))
+
+    assert levels(past.clock_is_right, scene) == said
+
+
+ENTRY = "10 2 * * * root ebbtide-agent run --progress none\n"
+
+
+@pytest.mark.parametrize(
+    "where", ["etc/crontab", "etc/cron.d/ebbtide", "etc/cron.daily/backup", "var/spool/cron/crontabs/root"]
+)
+def test_an_entry_of_cron_starts_the_agent(tmp_path: Path, where: str) -> None:
+    scene = a_scene(tmp_path)
+    put(tmp_path / where, f"# mine\n{ENTRY}")
+
+    assert found(schedule.is_started, scene) == [("ok", f"started by {tmp_path}/{where}; ".replace(f"{tmp_path}/", ""))]
+
+
+def test_a_timer_that_is_enabled_starts_the_agent(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    timer = put(tmp_path / "etc/systemd/system/ebbtide-agent.timer", "[Timer]\n")
+    assert levels(schedule.is_started, scene) == ["fault"]
+
+    (timer.parent / "timers.target.wants").mkdir()
+    (timer.parent / "timers.target.wants/ebbtide-agent.timer").symlink_to(timer)
+
+    assert levels(schedule.is_started, scene) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "mode", "why"),
+    [
+        ("etc/cron.d/ebbtide", f"#{ENTRY}", 0o644, "nothing starts the agent"),
+        ("etc/cron.d/ebbtide.conf", ENTRY, 0o644, "reads no file with such a name"),
+        ("etc/cron.d/ebbtide", ENTRY, 0o664, "others than root can write"),
+        ("etc/cron.d/ebbtide", ENTRY.strip(), 0o644, "a last line without an end"),
+    ],
+)
+def test_what_cron_would_pass_over_in_silence_is_a_fault(
+    tmp_path: Path, name: str, text: str, mode: int, why: str
+) -> None:
+    scene = a_scene(tmp_path)
+    put(tmp_path / name, text, mode)
+
+    ((level, said),) = found(schedule.is_started, scene)
+
+    assert level == "fault" and why in said
+
+
+@contextmanager
+def an_sshd(place: Path) -> Iterator[tuple[int, str]]:
+    """An sshd on loopback until the end of the block: its port, and its public host key."""
+    key = a_key(place / "host-key")
+    config = put(place / "sshd_config", f"HostKey {key}\nUsePAM no\nPidFile none\n")
+    listening = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=_serve, args=(listening, config), daemon=True).start()
+    try:
+        yield listening.getsockname()[1], key.with_suffix(".pub").read_text().strip()
+    finally:
+        listening.close()
+
+
+def _serve(listening: socket.socket, config: Path) -> None:
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        with connection:
+            words = ["/usr/sbin/sshd", "-i", "-f", str(config)]
+            subprocess.run(words, stdin=connection, stdout=connection, stderr=subprocess.DEVNULL)
+
+
+@needs_sshd
+def test_who_answers_is_held_against_the_pinned_key(tmp_path: Path) -> None:
+    with an_sshd(tmp_path) as (port, public):
+        scene = a_scene(tmp_path, target=Receiver("localhost", port))
+        put(scene.config.known_hosts, f"localhost {public}\n")
+        right = found(far_side.answers_as_it_should, scene)
+        another = a_key(tmp_path / "another").with_suffix(".pub").read_text()
+        put(scene.config.known_hosts, f"localhost {another}")
+        wrong = found(far_side.answers_as_it_should, scene)
+        remote = a_scene(tmp_path, target=Remote("us0", "localhost", port, "backup"))
+
+        assert right == [("ok", "localhost (127.0.0.1) answers with the host key that is pinned; ")]
+        assert [level for level, _ in wrong] == ["warning"] and "another host key than is pinned" in wrong[0][1]
+        assert levels(far_side.answers_as_it_should, remote) == ["fault"]
+
+
+# The second is no address at all, and no name server is asked for it.
+@needs_ssh
+@pytest.mark.parametrize("name", ["localhost", "fe80::1%no-such-interface"])
+def test_a_receiver_that_is_not_up_is_in_order_once_it_has_answered_and_another_machine_is_not(
+    tmp_path: Path, name: str
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        scene = a_scene(tmp_path, target=Receiver(name, port))
+        remote = a_scene(tmp_path, target=Remote("us0", name, port, "backup"))
+
+        never = levels(far_side.answers_as_it_should, scene)
+        scene.paths.last_report.write_bytes(encode_report(a_report()))
+        ((level, said),) = found(far_side.answers_as_it_should, scene)
+
+        assert never == ["warning"]
+        assert level == "ok" and f"the last time for the run {A_REPORT.run}" in said
+        assert levels(far_side.answers_as_it_should, remote) == ["fault"]
+
+
+def test_all_is_told_and_the_exit_code_is_the_configurations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = a_scene(tmp_path)
+    words = ["check", "--etc", str(scene.paths.etc), "--state", str(scene.paths.state)]
+    put(scene.paths.config, f"HOST=us0\nTARGET={tmp_path}/backup\nKEEP=7\nROOT={tmp_path}/root\nRSYNC=no-such-rsync\n")
+
+    code = main(words)
+    lines = capsys.readouterr().out.splitlines()
+    main([*words, "--json"])
+    told = json.loads(capsys.readouterr().out)
+
+    assert code == 78
+    assert f"ok       configuration: us0 is backed up to {tmp_path}/backup" in lines
+    assert [line for line in lines if line.startswith("fault    RSYNC no-such-rsync")]
+    assert [Finding(**each).level for each in told] == [line.split()[0] for line in lines]
+
+
+def test_what_cannot_be_looked_at_is_a_fault_and_the_rest_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = a_scene(tmp_path)
+    (tmp_path / "backup").mkdir()
+    put(scene.paths.config, f"HOST=us0\nTARGET={tmp_path}/backup\nKEEP=7\nROOT={tmp_path}/gone\n")
+
+    code = main(["check", "--etc", str(scene.paths.etc), "--state", str(scene.paths.state)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 78
+    assert [line for line in lines if line.startswith("fault ") and "gone" in line and "No such file" in line]
+    assert lines[-1].startswith("warning  no night of this host")
+
+
+def test_faults_of_the_configuration_are_told_alone_and_all_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = a_scene(tmp_path)
+    put(scene.paths.config, "HOST=us 0\nKEEP=x\n")
+
+    code = main(["check", "--etc", str(scene.paths.etc), "--state", str(scene.paths.state)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 78
+    assert len(lines) == 3 and all(line.startswith("fault    ") for line in lines)
+
+
+def test_no_check_changes_anything(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
+    put(scene.paths.scripts / "10-dump", "", 0o755)
+    before = everything_below(tmp_path)
+
+    said = [found(look, scene) for look in CHECKS]
+
+    assert any(said)
+    assert everything_below(tmp_path) == before

@@ -1,0 +1,142 @@
+"""What looks like the end of a host's data, and what does not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.guards import (
+    Baseline,
+    Counted,
+    find_baseline,
+    find_losses,
+    find_rewriting,
+    keep_baseline,
+    mounts_of,
+)
+from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.report import parse_report
+from tests.unit.agent.test_course import A_CONFIG
+
+A_REPORT = parse_report((Path(__file__).parents[2] / "contract/wire/report.json").read_bytes())
+BEFORE = Baseline("settings", 10_000, 9_000, 1_000_000, {})
+AS_BEFORE = Counted(10_000, 1_000_000, 0)
+
+MOUNTINFO = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+23 22 0:5 / /dev rw - devtmpfs udev rw
+24 22 0:21 / /proc rw,nosuid - proc proc rw
+25 22 0:24 / /run rw - tmpfs tmpfs rw
+26 22 254:16 / /srv rw,relatime shared:2 - xfs /dev/vdb rw
+27 22 0:40 / /mnt/with\040space rw - nfs4 nas:/export rw
+28 22 254:32 / /var/lib/docker/overlay2/1f/merged rw - overlay overlay rw
+29 22 7:0 / /snap/core/1 ro - squashfs /dev/loop0 ro
+30 22 254:48 / /media/usb rw - ext4 /dev/sdc1 rw
+31 26 254:64 / /srv/www rw - btrfs /dev/vde rw
+"""
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> dict[bytes, str]:
+    (tmp_path / "mountinfo").write_bytes(MOUNTINFO)
+    return read_mounts(tmp_path / "mountinfo")
+
+
+def test_a_night_like_the_one_before_is_nobodys_concern() -> None:
+    assert find_losses(A_CONFIG, BEFORE, "settings", AS_BEFORE, {}) == ()
+    assert find_rewriting(A_CONFIG, BEFORE, "settings", AS_BEFORE) is None
+
+
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize(
+    ("now", "shrink", "lost"),
+    [
+        (Counted(5_000, 1_000_000, 0), 50, 0),
+        (Counted(4_999, 1_000_000, 0), 50, 1),
+        (Counted(10_000, 499_999, 0), 50, 1),
+        (Counted(0, 0, 0), 50, 2),
+        (Counted(4_999, 1_000_000, 0), 60, 0),
+        (Counted(8_999, 1_000_000, 0), 10, 1),
+        (Counted(0, 0, 0), None, 0),
+        (Counted(100_000, 10_000_000, 0), 50, 0),
+    ],
+)
+def test_what_fell_below_what_is_left_by_the_permitted_loss_is_told(now: Counted, shrink: int, lost: int) -> None:
+    found = find_losses(replace(A_CONFIG, shrink=shrink), BEFORE, "settings", now, {})
+
+    assert len(found) == lost
+    assert all("nothing was pushed" in line and "--accept-shrink" in line for line in found)
+
+
+def test_another_choice_of_what_is_backed_up_is_no_loss() -> None:
+    assert find_losses(A_CONFIG, BEFORE, "other settings", Counted(1, 1, 9_000), {}) == ()
+    assert find_rewriting(A_CONFIG, BEFORE, "other settings", Counted(1, 1, 9_000)) is None
+
+
+@pytest.mark.fault("H15")
+@pytest.mark.parametrize(
+    ("rewritten", "rewrite", "is_told"),
+    [(4_500, 50, False), (4_501, 50, True), (9_000, None, False), (4_501, 51, False), (1_000, 10, True)],
+)
+def test_more_rewritten_files_than_permitted_are_told(rewritten: int, rewrite: int, is_told: bool) -> None:
+    found = find_rewriting(replace(A_CONFIG, rewrite=rewrite), BEFORE, "settings", Counted(10_000, 1, rewritten))
+
+    assert (found is not None) == is_told
+
+
+def test_a_few_files_are_no_mass_however_few_there_are() -> None:
+    few = replace(BEFORE, files=999)
+
+    assert find_rewriting(A_CONFIG, few, "settings", Counted(1_000, 1, 999)) is None
+
+
+def test_what_travels_and_stays_mounted_is_remembered(mounts: dict[bytes, str]) -> None:
+    assert mounts_of(A_CONFIG, mounts) == {
+        "/": "ext4",
+        "/srv": "xfs",
+        "/mnt/with space": "nfs4",
+        "/media/usb": "ext4",
+        "/srv/www": "btrfs",
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "points"),
+    [
+        (replace(A_CONFIG, exclude=("/media/*/*", "/mnt/**")), {"/", "/srv", "/srv/www"}),
+        (replace(A_CONFIG, exclude=("*.[ab]", "/srv")), {"/", "/mnt/with space", "/media/usb"}),
+        (replace(A_CONFIG, include=("/srv/www", "/etc")), {"/srv/www"}),
+        (replace(A_CONFIG, one_file_system=True), {"/"}),
+    ],
+    ids=["excluded by content", "a rule that only rsync can decide", "included places", "one file system"],
+)
+def test_what_does_not_travel_is_not(config: Config, points: set[str], mounts: dict[bytes, str]) -> None:
+    assert set(mounts_of(config, mounts)) == points
+
+
+@pytest.mark.fault("H14")
+def test_a_file_system_that_was_mounted_and_is_not_is_told_as_long_as_its_place_is_there(tmp_path: Path) -> None:
+    place = tmp_path / "srv"
+    place.mkdir()
+    config = replace(A_CONFIG, root=tmp_path, whole_system=False)
+    before = replace(BEFORE, mounts={str(place): "xfs", str(tmp_path / "taken-away"): "ext4"})
+
+    mounted = find_losses(config, before, "settings", None, {bytes(place): "xfs"})
+    unmounted = find_losses(config, before, "settings", None, {})
+    excluded = find_losses(replace(config, exclude=("/srv/*",)), before, "settings", None, {})
+
+    assert (mounted, excluded) == ((), ())
+    assert len(unmounted) == 1
+    assert f"{place} is not mounted; at the last complete night it was (xfs)" in unmounted[0]
+
+
+def test_a_baseline_comes_back_as_it_was_kept_and_a_damaged_one_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "baseline"
+    assert find_baseline(path) is None
+
+    keep_baseline(path, A_REPORT, "settings", {"/srv/\udcff": "xfs"})
+    kept = find_baseline(path)
+    path.write_bytes(path.read_bytes()[:40])
+
+    assert kept == Baseline("settings", A_REPORT.entries, A_REPORT.files, A_REPORT.bytes_total, {"/srv/\udcff": "xfs"})
+    assert find_baseline(path) is None

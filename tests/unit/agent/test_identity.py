@@ -1,0 +1,93 @@
+"""The machine that the agent was installed on, and every other."""
+
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.host import night
+from ebbtide_agent.host.identity import Installed, check, differs, encode_installed, find_installed, marks_of
+from ebbtide_agent.host.link import World
+from ebbtide_agent.paths import HostPaths
+
+
+def a_machine(place: Path, machine_id: str = "0" * 32, hardware: str | None = "4c4c4544") -> HostPaths:
+    """A machine whose agent's files lie at `place`; without `hardware`, one that does not tell."""
+    (place / "machine-id").write_text(f"{machine_id}\n")
+    (place / "product_uuid").unlink(missing_ok=True)
+    if hardware is not None:
+        (place / "product_uuid").write_text(f"{hardware}\n")
+    (place / "state").mkdir(exist_ok=True)
+    return HostPaths(place, place / "state", place / "machine-id", place / "product_uuid")
+
+
+def install(paths: HostPaths) -> None:
+    paths.installed.write_bytes(encode_installed(Installed(marks_of(paths), "02:00-06:00")))
+
+
+def test_the_machine_it_was_installed_on_is_let_on(tmp_path: Path) -> None:
+    paths = a_machine(tmp_path)
+    install(paths)
+
+    check(paths, "us0")
+
+
+@pytest.mark.fault("H7")
+@pytest.mark.fault("O6")
+@pytest.mark.parametrize(("machine_id", "hardware"), [("1" * 32, "4c4c4544"), ("0" * 32, "4c4c4545")])
+def test_a_copy_is_refused_with_the_command_that_enrols_it(tmp_path: Path, machine_id: str, hardware: str) -> None:
+    install(a_machine(tmp_path))
+    copy = a_machine(tmp_path, machine_id, hardware)
+    copy.config.write_text("HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n")
+    (copy.scripts).mkdir()
+    (copy.scripts / "01-dump").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (copy.scripts / "01-dump").chmod(0o755)
+
+    with pytest.raises(Refused) as refused:
+        night.run(night.Night(copy, World(lambda: pytest.fail("nothing is begun")), {}))
+
+    assert "enrolled as us0" in str(refused.value)
+    assert "ebbtide-agent install --new-identity --host NAME" in str(refused.value)
+    assert "ebbtide-agent install --same-host" in str(refused.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_cannot_be_read_now_or_then_says_nothing(tmp_path: Path) -> None:
+    install(a_machine(tmp_path, hardware=None))
+
+    check(a_machine(tmp_path, hardware="4c4c4545"), "us0")
+    install(a_machine(tmp_path, hardware="4c4c4545"))
+    check(a_machine(tmp_path, hardware=None), "us0")
+
+
+def test_a_machine_that_is_not_set_up_yet_has_no_id(tmp_path: Path) -> None:
+    assert marks_of(a_machine(tmp_path, "uninitialized", None)) == {}
+    assert marks_of(a_machine(tmp_path, "", None)) == {}
+
+
+def test_where_install_never_was_nothing_is_compared(tmp_path: Path) -> None:
+    paths = a_machine(tmp_path)
+
+    check(paths, "us0")
+
+    assert find_installed(paths) is None
+
+
+def test_the_id_itself_is_written_nowhere(tmp_path: Path) -> None:
+    paths = a_machine(tmp_path, "9b9b9b9b" * 4)
+
+    install(paths)
+
+    assert "9b9b9b9b" not in paths.installed.read_text()
+
+
+def test_a_record_that_is_none_is_told_and_not_passed_over(tmp_path: Path) -> None:
+    paths = a_machine(tmp_path)
+    paths.installed.write_text("{}")
+
+    with pytest.raises(PermanentError, match=r"installed\.json"):
+        check(paths, "us0")
+
+
+def test_only_marks_that_both_have_can_differ() -> None:
+    assert differs({"a": "1", "b": "2"}, {"b": "3", "c": "4"}) == ("b",)

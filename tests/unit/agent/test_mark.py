@@ -1,0 +1,65 @@
+"""What a run leaves behind that did not come to its end, and what the next one makes of it."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import ebbtide_agent
+from ebbtide_agent.errors import Refused, TransientError
+from ebbtide_agent.host.mark import marked
+from ebbtide_agent.host.night import locked
+
+LAST, TONIGHT = datetime(2026, 11, 22, 2, 10, tzinfo=UTC), datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+
+
+def test_a_run_that_came_to_its_end_leaves_nothing(tmp_path: Path) -> None:
+    mark = tmp_path / "running"
+
+    with marked(mark, LAST):
+        assert mark.exists()
+
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("how", [SystemExit(143), KeyboardInterrupt()], ids=["told to stop", "interrupted"])
+def test_one_that_was_stopped_is_told_by_the_next_as_a_warning(tmp_path: Path, how: BaseException) -> None:
+    with pytest.raises(type(how)), marked(tmp_path / "running", LAST):
+        raise how
+
+    with marked(tmp_path / "running", TONIGHT) as remarks:
+        pass
+
+    assert [remark.status for remark in remarks] == ["complete-with-warnings"]
+    assert remarks[0].problem.startswith("the run of 2026-11-22T02:10:00Z did not come to its end")
+
+
+def test_one_that_failed_says_so_itself_and_leaves_what_it_found_to_be_told(tmp_path: Path) -> None:
+    with pytest.raises(TransientError), marked(tmp_path / "running", LAST):
+        raise TransientError("no receiver")
+    assert not (tmp_path / "running").exists()
+    (tmp_path / "running").write_text("2026-11-21T02:10:00Z")
+
+    with pytest.raises(TransientError), marked(tmp_path / "running", LAST):
+        raise TransientError("no receiver")
+
+    assert (tmp_path / "running").read_text() == "2026-11-21T02:10:00Z"
+
+
+@pytest.mark.fault("H7")
+def test_a_second_run_of_the_same_host_leaves_with_a_clear_message(tmp_path: Path) -> None:
+    hold = "import sys; from pathlib import Path; from ebbtide_agent.host.night import locked\n"
+    hold += "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", hold, str(tmp_path / "state/lock")]
+    package = {"PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=package) as first:
+        assert first.stdout and first.stdout.readline() == b"held\n"
+
+        with pytest.raises(Refused, match="another backup of this host is under way"), locked(tmp_path / "state/lock"):
+            pass
+
+        first.kill()
+    with locked(tmp_path / "state/lock"):
+        pass

@@ -1,0 +1,105 @@
+"""How a host stands, told to people and to machines, and by the exit code."""
+
+import fcntl
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.commands.status import as_lines
+from ebbtide_agent.host.history import remember
+from ebbtide_agent.host.standing import look
+from ebbtide_agent.host_main import main
+from ebbtide_agent.report import PARTIAL
+from tests.unit.agent.test_survey import A_REPORT, Host
+
+WHEN = A_REPORT.finished
+
+
+def told(host: Host, now: datetime = WHEN + timedelta(hours=10)) -> list[str]:
+    return [f"{name}: {text}" for name, text in as_lines(look(host.paths), now)]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path)
+    host.paths.state.mkdir()
+    return host
+
+
+def test_before_the_first_night_there_is_nothing_to_tell(host: Host) -> None:
+    assert told(host) == ["last night: none was reported yet", "index: none; the next push compares everything"]
+
+
+def test_the_last_night_and_the_index_are_told(host: Host) -> None:
+    host.now = WHEN
+    host.keep(host.take(None), 7)
+    os.utime(host.paths.index, (WHEN.timestamp(), WHEN.timestamp()))
+    remember(host.paths, replace(A_REPORT, problems=("one\033[2J",)), host.said.append)
+
+    assert told(host) == [
+        f"last night: complete, run {A_REPORT.run}",
+        "ended: 2026-11-23T02:12:30Z, 10 hours ago, after 0:02:30",
+        "files: 8412, 258 MiB in all; 5 MiB sent",
+        "problem: one\\x1b[2J",
+        "index: 3 entries, kept 2026-11-23T02:12:30Z, 10 hours ago",
+        "generation: 7",
+        "compared: everything, 2026-11-23T02:12:30Z; again from 2026-11-29T14:12:30Z on",
+    ]
+
+
+def test_a_report_that_nobody_recorded_says_so(host: Host) -> None:
+    remember(host.paths, replace(A_REPORT, receiver=None), host.said.append)
+
+    assert "recorded: no: the receiver did not answer to the report" in told(host)
+
+
+def test_a_first_push_that_was_cut_off_shows_how_far_it_is(host: Host) -> None:
+    cut_off = replace(A_REPORT, status=PARTIAL, exit_code=12, bytes_total=10 << 30, bytes_sent=4 << 30)
+    remember(host.paths, cut_off, host.said.append)
+
+    assert (
+        "first push: 40 % after 1 night (4.0 GiB of 10.0 GiB); done on 2026-11-25, if nights go on like this"
+        in told(host)
+    )
+
+
+def test_a_night_that_goes_on_is_told_and_one_that_was_killed(host: Host) -> None:
+    host.paths.running.write_text("2026-11-24T02:10:00Z")
+    with host.paths.lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        assert told(host)[0] == f"under way: a backup, process {os.getpid()}"
+    assert told(host)[0] == (
+        "cut short: the run of 2026-11-24T02:10:00Z: it was stopped or killed, or the machine went down"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("complete", 0), ("complete-with-warnings", 0), ("partial", 3), ("failed", 1)]
+)
+def test_the_exit_code_is_the_last_nights(
+    host: Host, status: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["status", "--etc", str(host.paths.etc), "--state", str(host.paths.state), "--json"]
+    assert main(words) == 1
+    host.keep(host.take(None), 7)
+    remember(host.paths, replace(A_REPORT, status=status, exit_code=12), host.said.append)
+    capsys.readouterr()
+
+    assert main(words) == code
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["last"]["status"] == status
+    assert told["index"]["entries"] == 3
+    assert (told["first_push"] is not None) == (status == "partial")
+    assert told["under_way"] is None
+
+
+def test_an_old_night_is_told_in_days(host: Host) -> None:
+    remember(host.paths, A_REPORT, host.said.append)
+
+    assert "3 days ago" in told(host, datetime(2026, 11, 26, 3, 0, tzinfo=UTC))[1]

@@ -1,0 +1,33 @@
+"""The page about hosts has the exit codes that there are."""
+
+import inspect
+
+import pytest
+
+from ebbtide_agent import errors
+from ebbtide_agent.commands.here import EXIT_CODES, EXITS, exit_code_of
+from ebbtide_agent.errors import AgentError
+from ebbtide_agent.report import STATUSES
+from tools.exit_reference import DOCUMENT, updated
+
+
+def test_the_table_is_what_help_says_now() -> None:
+    document = DOCUMENT.read_text()
+
+    assert document == updated(document), "run `python -m tools.exit_reference`"
+
+
+def test_help_names_each_code_once() -> None:
+    assert [line.split()[0] for line in EXIT_CODES.splitlines()[1:] if line[2:3].isdigit()] == [
+        str(code) for code in EXITS
+    ]
+
+
+@pytest.mark.parametrize("kind", [each for _, each in inspect.getmembers(errors, inspect.isclass)])
+def test_every_error_ends_with_a_code_of_the_table(kind: type[AgentError]) -> None:
+    assert kind.exit_code in EXITS
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_so_does_every_night(status: str) -> None:
+    assert exit_code_of(status) in EXITS
