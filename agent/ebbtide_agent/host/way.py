@@ -10,10 +10,11 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.push import Pass
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.target import Directory, Receiver
+from ebbtide_agent.host.target import Directory, Receiver, Volume
 from ebbtide_agent.host.to_directory import ToDirectory
 from ebbtide_agent.host.to_receiver import ToReceiver
 from ebbtide_agent.host.to_remote import ToRemote
+from ebbtide_agent.host.to_volume import ToVolume
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Hello, Report
 
@@ -43,4 +44,6 @@ def way_to(config: Config, paths: HostPaths, world: World) -> Way:
         return ToReceiver(target, config, paths, world)
     if isinstance(target, Directory):
         return ToDirectory(target, config, paths, world)
+    if isinstance(target, Volume):
+        return ToVolume(target, config, paths, world)
     return ToRemote(target, config, paths, world)
