@@ -97,7 +97,8 @@ class Host:
         a_night = night.Night(self.paths, watch.world, os.environ)
         hello = Hello("", "us0", "us0a", "", self.generation, watch.until)
         taken = survey.take(self.config, self.paths, self.generation, watch.world.clock(), watch.world.say)
-        outcome = night.push_tree(a_night, self.config, way_to(self.config, self.paths, watch.world), hello, taken)
+        with way_to(self.config, self.paths, watch.world) as way:
+            outcome = night.push_tree(a_night, self.config, way, hello, taken)
         self.generation = (self.generation or 0) + 1
         survey.keep(taken, self.config, self.paths, self._recorded(outcome), watch.world.say)
         return outcome, taken
@@ -111,8 +112,8 @@ class Host:
         """The tree as a full push into an empty place stores it."""
         config = self._config("eu0") if not (self.etc / "eu0").exists() else load(HostPaths(self.etc / "eu0"))
         empty(self.receiver.tree("eu0"))
-        route = way_to(config, self.paths, self.watch.world).route
-        assert push(config, route, iter([in_full(config)]), self.watch).status == COMPLETE
+        with way_to(config, self.paths, self.watch.world) as way:
+            assert push(config, way.route, iter([in_full(config)]), self.watch).status == COMPLETE
         return stored(self.receiver.tree("eu0"))
 
 

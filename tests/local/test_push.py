@@ -369,7 +369,6 @@ def test_who_answers_with_another_key_than_the_pinned_one_is_told_nothing(receiv
     pinned.write_text(f"localhost {receiver.hosts['eu0'].public}\n")
     paths = receiver.configure("us0", a_small_tree(tmp_path), tmp_path / "etc", KNOWN_HOSTS=str(pinned))
     world = link.World(lambda: datetime.now(UTC))
-    way = way_to(load(paths), paths, world)
 
-    with pytest.raises(TransientError, match="nothing was sent"):
+    with way_to(load(paths), paths, world) as way, pytest.raises(TransientError, match="nothing was sent"):
         way.hello(until=world.clock())

@@ -51,12 +51,12 @@ def run(night: Night) -> Report:
     with locked(night.paths.lock):
         started = night.world.clock()
         ran = run_scripts(night, config)
-        way = way_to(config, night.paths, night.world)
-        hello = way.hello(started + timedelta(seconds=config.wait_seconds))
-        outcome, taken = push_if_all_is_well(night, config, way, hello, ran)
-        report = compose(config, hello, outcome, ran, started, night.world.clock())
-        write_whole(night.paths.last_report, encode_report(report))
-        recorded = way.deliver(hello, report)
+        with way_to(config, night.paths, night.world) as way:
+            hello = way.hello(started + timedelta(seconds=config.wait_seconds))
+            outcome, taken = push_if_all_is_well(night, config, way, hello, ran)
+            report = compose(config, hello, outcome, ran, started, night.world.clock())
+            write_whole(night.paths.last_report, encode_report(report))
+            recorded = way.deliver(hello, report)
         write_whole(night.paths.last_report, encode_report(recorded))
         if taken:
             survey.keep(taken, config, night.paths, recorded, night.world.say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from datetime import datetime, timedelta
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.link import Login, World, as_rsync_reads, keep_asking, look_up, ssh_as_one_word
+from ebbtide_agent.host.link import Login, World, as_rsync_reads, connected, keep_asking, look_up, ssh_as_one_word
 from ebbtide_agent.host.push import Pass, passes_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Receiver
@@ -17,19 +18,22 @@ from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Hello, Report, bounded, encode_report, parse_hello, parse_report
 
 
+@contextlib.contextmanager
+def way_to_receiver(target: Receiver, config: Config, paths: HostPaths, world: World) -> Iterator[ToReceiver]:
+    """The way as long as the block lasts."""
+    login = Login(target.name, target.port, config.user, config.key, config.known_hosts)
+    with connected(login) as shared:
+        yield ToReceiver(shared, config, paths, world)
+
+
 @dataclass(frozen=True)
 class ToReceiver:
     """One night's way to tonight's receiver."""
 
-    target: Receiver
+    login: Login
     config: Config
     paths: HostPaths
     world: World
-
-    @property
-    def login(self) -> Login:
-        config = self.config
-        return Login(self.target.name, self.target.port, config.user, config.key, config.known_hosts)
 
     def hello(self, until: datetime) -> Hello:
         """Raises PermanentError when the key we hold is another host's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
@@ -12,7 +13,7 @@ from ebbtide_agent.host.push import Pass
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory, Receiver
 from ebbtide_agent.host.to_directory import ToDirectory
-from ebbtide_agent.host.to_receiver import ToReceiver
+from ebbtide_agent.host.to_receiver import way_to_receiver
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Hello, Report
 
@@ -36,10 +37,14 @@ class Way(Protocol):
         """Have the night recorded, and return it as it was; what is complete must outlast a crash by then."""
 
 
-def way_to(config: Config, paths: HostPaths, world: World) -> Way:
+@contextlib.contextmanager
+def way_to(config: Config, paths: HostPaths, world: World) -> Iterator[Way]:
+    """The way as long as the block lasts."""
     target = config.target
     if isinstance(target, Receiver):
-        return ToReceiver(target, config, paths, world)
-    if isinstance(target, Directory):
-        return ToDirectory(target, config, paths, world)
-    raise NotImplementedError
+        with way_to_receiver(target, config, paths, world) as way:
+            yield way
+    elif isinstance(target, Directory):
+        yield ToDirectory(target, config, paths, world)
+    else:
+        raise NotImplementedError
