@@ -588,7 +588,7 @@ MUTATIONS = (
     Mutation(
         "locks and images",
         f"{_CORE}/pruning.py",
-        "        *_protected(backups, stock.protected),\n",
+        "        *_protected(backups, protected),\n",
         "",
         "that what EC2 has other use for stays",
         (f"{_PRUNING}::test_what_ec2_has_other_use_for_stays_and_says_for_what",),
@@ -616,6 +616,16 @@ MUTATIONS = (
         "",
         "that a deleted snapshot's points are forgotten",
         (f"{_PRUNE}::test_what_is_marked_goes_the_next_night_together_with_its_points",),
+    ),
+    Mutation(
+        "late points",
+        f"{_FLOWS}/prune.py",
+        "        _record(planned.unrecorded, world)\n",
+        "",
+        "that what completes after its run had given it up becomes restore points, before older ones go for it",
+        (
+            f"{_PRUNE}::test_what_completed_after_its_run_had_given_it_up_becomes_restore_points_before_older_ones_go_for_it",
+        ),
     ),
     Mutation(
         "source until copied",
@@ -808,17 +818,33 @@ MUTATIONS = (
     Mutation(
         "index: only the top of a subtree",
         f"{_HOST}/changes.py",
-        "if self._gone_top is not None and path.startswith(self._gone_top):",
-        "if False:",
+        'if path.rpartition(b"/")[0] not in self._gone_directories:',
+        "if True:",
         "that of a subtree only the top is named for deletion",
         _CHANGES,
     ),
     Mutation(
         "index: change in the same tick",
         f"{_HOST}/changes.py",
-        "or not is_settled(after)",
+        "or not is_settled(after.stat)",
         "",
         "that what changed too lately to be sure of is pushed again",
+        _CHANGES,
+    ),
+    Mutation(
+        "index: change in the same tick, by directory",
+        f"{_HOST}/index.py",
+        "self.settled and ",
+        "",
+        "that a directory with something too young in it is looked at entry by entry",
+        _CHANGES,
+    ),
+    Mutation(
+        "index: directories that lead there",
+        f"{_HOST}/changes.py",
+        "above.union(paths)",
+        "paths",
+        "that a directory which leads to what is pushed is named itself, so that its attributes pass the filters",
         _CHANGES,
     ),
     Mutation(

@@ -4,7 +4,7 @@ A snapshot goes only when no host keeps a point in it and nothing protects it, a
 earlier day: between the two nights an operator can put a hold on it.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -87,7 +87,8 @@ class PrunePlan:
     """What to do tonight, by snapshot id. When it is refused nothing is marked or deleted; unmarking only protects.
 
     To mark is to set the tag `ebbtide:marked` to `tonight`, the moment of the plan; to unmark, to set it to the empty
-    string. `missing` are the catalogue's points in snapshots that were not listed, though EC2 must show them by now.
+    string. `missing` are the catalogue's points in snapshots that were not listed, though EC2 must show them by now;
+    `unrecorded` those of snapshots that stay, which the catalogue lacks: they are decided on like all others.
     """
 
     tonight: datetime
@@ -98,6 +99,7 @@ class PrunePlan:
     unmark: tuple[str, ...] = ()
     refused: str | None = None
     missing: tuple[RestorePoint, ...] = ()
+    unrecorded: tuple[RestorePoint, ...] = ()
 
     @property
     def fates(self) -> tuple[Fate, ...]:
@@ -113,7 +115,8 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
     otherwise.
     """
     backups, left_alone = understand(stock.snapshots)
-    verdicts = _judge(backups, stock, rules_of, now)
+    points = _points_of(backups, stock)
+    verdicts = _judge(backups, points, stock.protected, rules_of, now)
     unwanted = [verdict.snapshot for verdict in verdicts if not verdict.is_wanted]
     due = _ids(snapshot for snapshot in unwanted if _was_marked_a_night_ago(snapshot, now))
     most = default_cap(len(verdicts)) if cap is None else cap
@@ -128,12 +131,23 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
         unmark=_ids(each.snapshot for each in verdicts if each.is_wanted and each.snapshot.tags.get(tags.MARKED)),
         refused=refused,
         missing=() if refused else _missing(stock, now),
+        unrecorded=() if refused else _unrecorded(points, verdicts, stock),
     )
 
 
 def _missing(stock: Stock, now: datetime) -> tuple[RestorePoint, ...]:
     listed = {snapshot.id for snapshot in stock.snapshots}
     return tuple(point for point in stock.points if point.snapshot_id not in listed and now - point.at >= SHOWS_WITHIN)
+
+
+def _unrecorded(points: Iterable[RestorePoint], verdicts: Iterable[Verdict], stock: Stock) -> tuple[RestorePoint, ...]:
+    """All of a snapshot's, if the catalogue has fewer of it."""
+    known = Counter(point.snapshot_id for point in stock.points)
+    told: dict[str, list[RestorePoint]] = defaultdict(list)
+    for point in points:
+        told[point.snapshot_id].append(point)
+    staying = [told[verdict.snapshot.id] for verdict in verdicts if verdict.is_wanted and verdict.snapshot.id in told]
+    return tuple(point for each in staying if known[each[0].snapshot_id] < len(each) for point in each)
 
 
 def still_told(before: Pruning | None, gone: tuple[str, ...], now: datetime) -> tuple[tuple[str, ...], datetime | None]:
@@ -155,14 +169,18 @@ def _was_marked_a_night_ago(snapshot: Snapshot, now: datetime) -> bool:
 
 
 def _judge(
-    backups: Sequence[Backup], stock: Stock, rules_of: Callable[[str], Rules], now: datetime
+    backups: Sequence[Backup],
+    points: Iterable[RestorePoint],
+    protected: Protections,
+    rules_of: Callable[[str], Rules],
+    now: datetime,
 ) -> tuple[Verdict, ...]:
     reasons: dict[str, list[Reason]] = defaultdict(list)
     for snapshot_id, reason in (
         *_held(backups),
-        *_protected(backups, stock.protected),
+        *_protected(backups, protected),
         *_newest_of_each_receiver(backups),
-        *_kept_for_hosts(_points_of(backups, stock), rules_of, now),
+        *_kept_for_hosts(points, rules_of, now),
     ):
         reasons[snapshot_id].append(reason)
     return tuple(Verdict(each.snapshot, tuple(reasons[each.snapshot.id])) for each in backups)

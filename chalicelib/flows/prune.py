@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Pruning, RestorePoint, Snapshot
+from chalicelib.core.model import Pruning, RestorePoint, RunId, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.core.protections import protections, with_shared
 from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune, still_told
@@ -16,6 +18,7 @@ from chalicelib.flows.copy import find_uncopied
 from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.leases import Leased, leased
 from chalicelib.flows.offer import find_unpulled
+from chalicelib.flows.points import record_points
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock, rules_of
 from chalicelib.ports import World
@@ -35,7 +38,9 @@ def prune(
     if dry_run:
         return _plan(world, now, allow)
     with leased(LEASE, holder, world, now) as lease:
-        pruned = _apply(_plan(world, now, allow), world, lease)
+        planned = _plan(world, now, allow)
+        _record(planned.unrecorded, world)
+        pruned = _apply(planned, world, lease)
         gone = _find_gone(pruned.missing, world)
         world.catalog.record_pruning(_recorded(pruned, gone, world, now))
         for snapshot_id, host_ids in gone.items():
@@ -90,6 +95,25 @@ def _apply(plan: PrunePlan, world: World, lease: Leased) -> PrunePlan:
     listed = {verdict.snapshot.id: verdict.snapshot for verdict in plan.verdicts}
     deleted = tuple(each for each in plan.delete if _delete(listed[each], plan, world, lease))
     return replace(plan, delete=deleted)
+
+
+def _record(points: Iterable[RestorePoint], world: World) -> None:
+    """Those of a snapshot that completed after its run had given it up: older ones go because they are there.
+
+    The run of the others is still at it, or is not known here yet; a standby waits for their reports, too.
+    """
+    if world.settings.is_standby:
+        return
+    for run_id, of_run in groupby(sorted(points, key=attrgetter("run")), key=attrgetter("run")):
+        if _is_over(run_id, world):
+            record_points(run_id, of_run, world)
+
+
+def _is_over(run_id: RunId, world: World) -> bool:
+    try:
+        return world.catalog.get_run(run_id).state.is_final
+    except KeyError:
+        return False
 
 
 def _delete(listed: Snapshot, plan: PrunePlan, world: World, lease: Leased) -> bool:

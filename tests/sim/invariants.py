@@ -153,9 +153,10 @@ class Invariants:
     def _is_good_news(self, closed: list[Run], ping: datetime) -> bool:
         """Whether the newest run of everyone who had one by then was no failure, and the one that closed last was good.
 
-        A run of a host's own may close after its next one; what became of it then matters no more.
+        A run of a host's own may close after its next one; what became of it then matters no more. Nor is what closes
+        in the moment of the ping older news than the ping.
         """
-        known = [run for run in closed if run.closed and run.closed <= ping]
+        known = [run for run in closed if run.closed and run.closed < ping]
         newest = {run.id.receiver: run for run in sorted(known, key=lambda run: (run.id.day, run.id.attempt))}
         latest = max(newest.values(), key=lambda run: (run.closed, run.id), default=None)
         is_good = latest is not None and latest.state is RunState.DONE

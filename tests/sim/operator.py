@@ -6,7 +6,7 @@ from typing import Any
 
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from tests.sim.faults import Deed, Does
-from tests.sim.night import Simulation
+from tests.sim.night import AN_HOUR, Simulation
 from tests.sim.policies import SomePolicy
 from tests.sim.receiver import A_MINUTE
 from tests.sim.standby import Standby
@@ -35,7 +35,7 @@ class Operator:
     def _act(self, deed: Deed) -> None:
         if deed.does is Does.LOSE_THE_TABLE:
             self.sim.lose_the_table()
-            self._ask("rebuild", {})
+            self._ask("rebuild", {}, insists=True)
         elif deed.does is Does.DRILL_THERE:
             self._ask("drill", {"host": deed.of, "at": None}, self.sim.standby)
         elif deed.does in CHANGES:
@@ -44,8 +44,15 @@ class Operator:
         else:
             self._ask(deed.does.value, self._request(deed))
 
-    def _ask(self, door: str, request: dict[str, Any], there: Standby | None = None) -> None:
-        """Until there is an answer, if only a refusal; in the second region or, mostly, in the first."""
+    def _ask(self, door: str, request: dict[str, Any], there: Standby | None = None, insists: bool = False) -> None:
+        """Until there is an answer, if only a refusal; in the second region or, mostly, in the first.
+
+        Who insists mends what was refused, and asks again.
+        """
+
+        def again() -> None:
+            self._ask(door, request, there, insists)
+
         with self.sim.story.of(f"operator: {door} {request}"):
             try:
                 answer = (there or self.sim).call(door, **request)
@@ -53,9 +60,11 @@ class Operator:
                 self._remember(door, answer)
             except (Refused, ConfigError, PermanentError) as fault:
                 self.sim.story.tell(f"    {type(fault).__name__}: {fault}")
+                if insists:
+                    self.sim.agenda.after(AN_HOUR, again)
             except Exception as fault:  # noqa: BLE001
                 self.sim.story.tell(f"    {fault}: asks again")
-                self.sim.agenda.after(A_MINUTE, lambda: self._ask(door, request, there))
+                self.sim.agenda.after(A_MINUTE, again)
 
     def _remember(self, door: str, answer: Mapping[str, Any]) -> None:
         if door == Does.HOLD:

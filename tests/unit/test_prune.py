@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,11 +11,11 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Lease, Pruning, Snapshot, SnapshotLock
+from chalicelib.core.model import Lease, Pruning, RunState, Snapshot, SnapshotLock
 from chalicelib.errors import TransientError, UnderWayError
 from chalicelib.flows.leases import LASTS
 from chalicelib.flows.prune import LEASE, NO_POLICY, prune
-from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 
 TONIGHT, TOMORROW = a_moment(7, day=23), a_moment(7, day=24)
@@ -461,6 +462,62 @@ def test_the_catalogue_never_names_a_snapshot_that_is_gone(after: bool) -> None:
         if not fuse.has_blown:
             return
     pytest.fail(f"a night of pruning takes more than {MOST_CALLS} calls")
+
+
+# -- what completed too late ------------------------------------------------------------------------------------------
+
+
+def a_world_with_a_late_snapshot(state: RunState) -> FakeWorld:
+    """The newest night's snapshot is complete, its run in this state, and the catalogue has none of its points."""
+    world = a_world_with_snapshots()
+    world.catalog.open_run(a_run(a_run_id(23), state=state))
+    world.catalog.forget_points("snap-23", ("us0a", "eu0a"))
+    return world
+
+
+def test_what_completed_after_its_run_had_given_it_up_becomes_restore_points_before_older_ones_go_for_it() -> None:
+    world = a_world_with_a_late_snapshot(RunState.FAILED)
+
+    plan = prune(world, TONIGHT)
+
+    assert plan.mark == ("snap-20", "snap-21")
+    assert {point.host_id for point in world.catalog.find_points() if point.snapshot_id == "snap-23"} == {
+        "us0a",
+        "eu0a",
+    }
+
+
+def test_what_a_run_is_still_at_is_left_to_it() -> None:
+    world = a_world_with_a_late_snapshot(RunState.OPEN)
+
+    prune(world, TONIGHT)
+
+    assert not [point for point in world.catalog.find_points() if point.snapshot_id == "snap-23"]
+
+
+def test_a_dry_run_records_no_points() -> None:
+    world = a_world_with_a_late_snapshot(RunState.FAILED)
+
+    plan = prune(world, TONIGHT, dry_run=True)
+
+    assert [point.snapshot_id for point in plan.unrecorded] == ["snap-23", "snap-23"]
+    assert not [point for point in world.catalog.find_points() if point.snapshot_id == "snap-23"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_a_crash_while_late_points_are_recorded_is_made_good_by_the_next_pruning(after: bool) -> None:
+    for at in range(1, MOST_CALLS):
+        world, fuse = a_world_with_a_late_snapshot(RunState.FAILED), Fuse(at, after, for_good=True)
+
+        with suppress(Crash):
+            prune(a_fused_world(world, fuse), TONIGHT)
+        prune(world, TONIGHT + LASTS)
+
+        recorded = [point.host_id for point in world.catalog.find_points() if point.snapshot_id == "snap-23"]
+        assert sorted(recorded) == ["eu0a", "us0a"], f"call {at}"
+        if not fuse.has_blown:
+            return
+    pytest.fail(f"a pruning takes more than {MOST_CALLS} calls")
 
 
 # -- what somebody else has deleted -----------------------------------------------------------------------------------
