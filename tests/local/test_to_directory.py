@@ -177,7 +177,7 @@ def an_rsync_that_ends_with(host: Host, code: int) -> Path:
     return program
 
 
-@pytest.mark.fault("H6", lacks="a push to a receiver")
+@pytest.mark.fault("H6")
 @pytest.mark.parametrize("earlier", [0, 1])
 def test_a_night_that_was_killed_leaves_nothing_that_is_taken_for_a_snapshot(host: Host, earlier: int) -> None:
     for _ in range(earlier):
