@@ -86,7 +86,7 @@ class Invariants:
     def _over_and_swept(self) -> set[str]:
         """The runs and recoveries that ended so long ago that a sweep must have seen it.
 
-        What one has made and EC2 does not show it yet when it ends, for instance by a denied second call, is the sweep's.
+        What EC2 does not show yet when its maker ends, for instance by a second call that is denied, is the sweep's.
         """
         latest = self.sim.agenda.now - GRACE_OF_THE_SWEEP - AN_HOUR - allowance(self.sim.scenario.plan)
         ended = [each for each in (*self.sim.runs(), *self._recoveries()) if each.state.is_final]
