@@ -1,9 +1,12 @@
 """Nights of a host into a volume of its own: what is on it, what AWS is told, and that it is left alone then.
 
-The volume is a directory in a device's place, and AWS's API is moto's; what is archived is read by the control plane.
+But for one test the volume is a directory in a device's place. AWS is moto; the control plane reads what is archived.
 """
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +18,7 @@ from chalicelib.core.ids import parse_run
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
+from ebbtide_console.sandbox import awkward
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import BUCKET, MISSING, REGION, Aws, an_aws
 
@@ -142,3 +146,30 @@ def test_a_volume_that_is_not_this_hosts_is_left_as_it_was(
 
     assert [path.name for path in host.target.iterdir()] == [name]
     assert not host.paths.volume.exists()
+
+
+def loops() -> bool:
+    found = subprocess.run(["losetup", "--find"], capture_output=True, check=False)
+    return os.geteuid() == 0 and found.returncode == 0 and shutil.which("mkfs.ext4") is not None
+
+
+@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounted(host: OwnVolume) -> None:
+    device, seen = host.paths.disks / device_name("vol-0abc"), host.place / "seen"
+    device.unlink()
+    with device.open("wb") as file:
+        # From here on ext4 has blocks that are large enough for the longest symbolic link.
+        file.truncate(600 << 20)
+    awkward.grow(host.tree)
+    seen.mkdir()
+
+    try:
+        report = host.back_up()
+        assert (report.status, report.problems) == ("complete", ())
+        assert not host.paths.volume.is_mount()
+        subprocess.run(["mount", "-o", "ro", str(device), str(seen)], check=True)
+        assert differing(entries(OwnVolumePaths(seen, "web1").tree), entries(host.tree)) == {}
+    finally:
+        for place in (seen, host.paths.volume):
+            if place.is_mount():
+                subprocess.run(["umount", str(place)], check=True)
