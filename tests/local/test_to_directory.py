@@ -18,6 +18,7 @@ from hypothesis import strategies as some
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.report import encode_report
+from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 from tests.local.edits import EDITS, Editor, plant, take_the_place
 from tests.local.own_nights import Host, agent, differing, entries
@@ -225,6 +226,16 @@ def test_the_backup_does_not_back_itself_up(tmp_path: Path) -> None:
 
     assert report.entries == 4
     assert set(entries(host.newest())) == {b".", b"file", b"srv", b"srv/backup"}
+
+
+def test_what_is_awkward_is_in_both_kinds_of_snapshots_as_it_is(tmp_path: Path) -> None:
+    host = Host(tmp_path, tmp_path / "backup")
+    (awkward.grow if IS_ROOT else awkward.grow_plain)(host.tree)
+
+    for _ in range(2):
+        assert host.back_up().status == "complete"
+        assert differing(entries(host.newest()), entries(host.tree)) == {}
+        host.paths.index.unlink()
 
 
 def test_a_night_is_reported_as_to_any_target(host: Host) -> None:
