@@ -618,6 +618,22 @@ MUTATIONS = (
         (f"{_PRUNE}::test_what_is_marked_goes_the_next_night_together_with_its_points",),
     ),
     Mutation(
+        "what was pushed to",
+        f"{_FLOWS}/observe.py",
+        "        pushed_to=stood.volume_id if stood else None,\n",
+        "",
+        "that the volume which the receiver stood ready with is snapshotted, whatever a rebuilt run has forgotten",
+        _RECONCILE,
+    ),
+    Mutation(
+        "no other volume than was pushed to",
+        f"{_CORE}/night_world.py",
+        "    if world.pushed_to is not None:\n",
+        "    if False:\n",
+        "that no other volume is snapshotted when what was pushed to is gone",
+        (_VOLUMES,),
+    ),
+    Mutation(
         "late points",
         f"{_FLOWS}/prune.py",
         "        _record(planned.unrecorded, world)\n",
