@@ -21,9 +21,9 @@ from ebbtide_agent.host.checks.everything import CHECKS
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
 from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.identity import Installed, encode_installed, marks_of
-from ebbtide_agent.host.target import Directory, Receiver, Remote
+from ebbtide_agent.host.target import Directory, Receiver, Remote, Volume
 from ebbtide_agent.host_main import main
-from ebbtide_agent.paths import DirectoryPaths, HostPaths
+from ebbtide_agent.paths import DirectoryPaths, HostPaths, device_name
 from ebbtide_agent.report import Report, encode_report
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_preview import everything_below
@@ -140,6 +140,18 @@ def test_the_right_directory_has_room_and_should_be_on_a_disk_of_its_own(tmp_pat
 
     assert [level for level, _ in found(far_side.answers_as_it_should, scene)] == ["warning", "ok"]
     assert list((tmp_path / "backup").iterdir()) == []
+
+
+def test_a_volume_has_to_be_attached_and_needs_no_key(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, target=Volume("web1", "vol-0abc", "eu-west-1", "archive"))
+    disks = tmp_path / "disks"
+    scene = replace(scene, paths=replace(scene.paths, disks=disks))
+    assert "vol-0abc is not attached" in found(far_side.answers_as_it_should, scene)[0][1]
+    assert levels(keys.is_pinned, scene) == []
+
+    put(disks / device_name("vol-0abc"), "")
+
+    assert found(far_side.answers_as_it_should, scene) == [("ok", "vol-0abc is attached; ")]
 
 
 def test_a_directory_that_is_not_there_or_somebody_elses_is_a_fault(tmp_path: Path) -> None:
