@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from enclosed import wait_until
 
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host import config as configuration
@@ -19,7 +20,6 @@ from ebbtide_agent.host import keys, link
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.paths import HostPaths
-from tests.local.receiver_machine import a_key, wait_until
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 HELLO = Path(__file__).parents[1] / "contract/wire/hello.json"
@@ -66,7 +66,7 @@ class Door:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[Door]:
-    a_key(tmp_path / "host-key")
+    keys.make(tmp_path / "host-key", "backup")
     keys.make(tmp_path / "key", "us0")
     keys.make(tmp_path / "key.next", "us0")
     port = _a_free_port()

@@ -17,6 +17,7 @@ from chalicelib.core.tags import Role
 from chalicelib.core.userdata import render
 from ebbtide_console.sandbox import furnishing, kernel
 from tests.debian import a_machine_image
+from tests.local.booting import a_control_group, asked, boot_argv
 from tests.local.receiver_machine import (
     BUCKET,
     REGION,
@@ -40,14 +41,6 @@ pytestmark = [
 
 AGENT_KEY = "agent/ebbtide-agent.pyz"
 POWER_OFF_MINUTES = 300
-# The machine is let in to this test's control group hierarchy, as a group that it may divide as it likes.
-BOOT = """
-set -eu
-echo 0 >"$1/cgroup.procs"
-shift
-exec systemd-nspawn --quiet --register=no --keep-unit --boot --resolv-conf=off --timezone=off --link-journal=no \
-    --console=read-only --machine=receiver "$@"
-"""
 CLOUD_CONFIG = "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
 
 
@@ -61,10 +54,7 @@ class Machine:
 
     def ask(self, *argv: str) -> str:
         """Run a command in the machine, beside its own processes."""
-        nspawn = self.receiver.process.pid
-        init = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()[0]
-        enter = ["nsenter", "--target", init, "--mount", "--pid", "--uts", "--ipc", "--"]
-        return subprocess.run([*enter, *argv], capture_output=True, text=True, check=True).stdout.strip()
+        return asked(self.receiver.process.pid, *argv)
 
     def moment(self, unit: str, what: str) -> int:
         """When something last happened to a unit, in microseconds since the boot; 0 if it never did."""
@@ -101,7 +91,7 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
         number, attached = kernel.attach_loop(_a_blank_disk(place))
         device = Path(f"/dev/loop{number}")
         seen_as = f"/{furnishing.BY_ID}/{furnishing.by_id_name(VOLUME)}"
-        argv = ["sh", "-c", BOOT, "boot", str(group), f"--directory={root}", f"--bind={device}:{seen_as}"]
+        argv = boot_argv(group, "receiver", root, f"--bind={device}:{seen_as}")
 
         def start() -> "subprocess.Popen[bytes]":
             with (place / "log").open("ab") as console:
@@ -117,26 +107,6 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
             receiver.process.kill()
             receiver.process.wait()
             os.close(attached)
-
-
-@contextmanager
-def a_control_group() -> Iterator[Path]:
-    group = Path(f"/sys/fs/cgroup/test-of-ebbtide-{os.urandom(8).hex()}")
-    kernel.mount("cgroup2", group.parent, "cgroup2")
-    group.mkdir()
-    try:
-        yield group
-    finally:
-        wait_until(lambda: _removed(group), f"{group} to be empty")
-
-
-def _removed(group: Path) -> bool:
-    for directory, _, _ in os.walk(group, topdown=False):
-        try:
-            Path(directory).rmdir()
-        except OSError:
-            return False  # its last processes are still going
-    return True
 
 
 def _a_root(image: Path, place: Path, aws: Aws) -> Path:

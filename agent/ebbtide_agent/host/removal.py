@@ -16,7 +16,7 @@ def removal(site: Site, purge: bool) -> Iterator[Step]:
     paths = site.paths
     yield from no_longer_starting(site)
     yield from removals(paths.kept)
-    yield from _emptied(paths.state)
+    yield from _emptied(paths.dumps, paths.state)
     if purge:
         yield from removals(written(paths))
         yield from _emptied(paths.secrets)
@@ -30,5 +30,5 @@ def written(paths: HostPaths) -> tuple[Path, ...]:
     return (paths.config, *pairs, paths.secrets / "known_hosts")
 
 
-def _emptied(directory: Path) -> Iterator[Step]:
-    return (RemoveIfEmpty(place) for place in (directory,) if place.is_dir())
+def _emptied(*directories: Path) -> Iterator[Step]:
+    return (RemoveIfEmpty(place) for place in directories if place.is_dir())

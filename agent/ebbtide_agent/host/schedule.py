@@ -20,7 +20,6 @@ _WINDOW = re.compile(rf"{_TIME}-{_TIME}")
 _ORIGIN = "# Written by `ebbtide-agent install`, which writes it again when it is told another window."
 
 _SERVICE = """\
-{origin}
 [Unit]
 Description=Back this host up (Ebbtide)
 Documentation=man:ebbtide-agent(1)
@@ -93,7 +92,7 @@ def command(program: str, places: Sequence[str] = ()) -> str:
 
 
 def service(program: str) -> str:
-    return _SERVICE.format(origin=_ORIGIN, command=command(program))
+    return _SERVICE.format(command=command(program))
 
 
 def timer(minute: int) -> str:

@@ -56,15 +56,15 @@ def no_longer_starting(site: Site) -> Iterator[Step]:
     if not site.is_the_systems:
         return
     timer = site.paths.timer
-    if site.has_systemd and (timer.exists() or _wanted(timer).is_symlink()):
+    if site.has_systemd and (timer.exists() or wanted(timer).is_symlink()):
         yield Run(("systemctl", "disable", "--now", schedule.TIMER))
-    yield from removals((site.paths.cron, timer, _wanted(timer), site.paths.service, STAMP))
+    yield from removals((site.paths.cron, timer, wanted(timer), site.paths.service, STAMP))
     if site.has_systemd and (timer.exists() or site.paths.service.exists()):
         yield Run(("systemctl", "daemon-reload"))
 
 
 def _timer(paths: HostPaths, minute: int, program: Path) -> Iterator[Step]:
-    is_enabled = _wanted(paths.timer).is_symlink()
+    is_enabled = wanted(paths.timer).is_symlink()
     files = list(file(paths.timer, schedule.timer(minute)))
     if not PACKAGED_SERVICE.exists():
         files += file(paths.service, schedule.service(str(program)))
@@ -78,7 +78,7 @@ def _timer(paths: HostPaths, minute: int, program: Path) -> Iterator[Step]:
         yield Run(("systemctl", "enable", "--now", schedule.TIMER))
 
 
-def _wanted(timer: Path) -> Path:
+def wanted(timer: Path) -> Path:
     """The link by which systemd knows an enabled timer."""
     return timer.parent / "timers.target.wants" / timer.name
 

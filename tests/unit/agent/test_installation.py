@@ -286,6 +286,7 @@ def test_purged_all_is_gone_but_what_others_made(host: Host) -> None:
     backup = host.state / "my-backups/us0"
     backup.mkdir(parents=True)
     (backup / "file").write_text("of a backup\n")
+    (host.state / "dumps").mkdir()
     (host.etc / "backup_exclude").write_text("/srv/cache\n")
 
     host.told("uninstall", "--purge", "--yes")

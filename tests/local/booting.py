@@ -1,0 +1,56 @@
+"""Booting a Debian under its own systemd, for a test that is alone with its mounts."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from enclosed import wait_until
+
+from ebbtide_console.sandbox import kernel
+
+# The machine is let in to this test's control group hierarchy, as a group that it may divide as it likes.
+_BOOT = """
+set -eu
+echo 0 >"$1/cgroup.procs"
+shift
+exec systemd-nspawn --quiet --register=no --keep-unit --boot --resolv-conf=off --timezone=off --link-journal=no \
+    --console=read-only "$@"
+"""
+
+
+def boot_argv(group: Path, name: str, root: Path, *words: str) -> list[str]:
+    """What boots `root` as a machine of this name, in this control group."""
+    return ["sh", "-c", _BOOT, "boot", str(group), f"--machine={name}", f"--directory={root}", *words]
+
+
+def init_of(nspawn: int) -> str:
+    """The machine's first process as it is known here; all of the machine goes with it."""
+    return Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()[0]
+
+
+def asked(nspawn: int, *argv: str, check: bool = True) -> str:
+    """What a program prints that is run in the machine, beside its own processes."""
+    enter = ["nsenter", "--target", init_of(nspawn), "--mount", "--pid", "--uts", "--ipc", "--"]
+    return subprocess.run([*enter, *argv], capture_output=True, text=True, check=check).stdout.strip()
+
+
+@contextmanager
+def a_control_group() -> Iterator[Path]:
+    group = Path(f"/sys/fs/cgroup/test-of-ebbtide-{os.urandom(8).hex()}")
+    kernel.mount("cgroup2", group.parent, "cgroup2")
+    group.mkdir()
+    try:
+        yield group
+    finally:
+        wait_until(lambda: _removed(group), f"{group} to be empty")
+
+
+def _removed(group: Path) -> bool:
+    for directory, _, _ in os.walk(group, topdown=False):
+        try:
+            Path(directory).rmdir()
+        except OSError:
+            return False  # its last processes are still going
+    return True
