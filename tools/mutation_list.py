@@ -14,6 +14,8 @@ _RECONCILE = ("tests/unit/test_reconcile.py",)
 _WHOLE = "tests/unit/test_night_whole.py"
 _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
+_GUARDS = ("tests/unit/agent/test_guards.py",)
+_GUARDED = ("tests/local/test_guarded_nights.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
@@ -894,5 +896,94 @@ MUTATIONS = (
         "if False:",
         "that an index counts only for the tree which it describes",
         ("tests/unit/agent/test_course.py",),
+    ),
+    # -- what costs a restore point, and what is held back
+    Mutation(
+        "guard: what was lost is held back",
+        f"{_HOST}/night.py",
+        "if lost and not night.accept_shrink:",
+        "if False:",
+        "that nothing is pushed when the host's data seems to be gone",
+        _GUARDED,
+    ),
+    Mutation(
+        "guard: what was rewritten is suspect",
+        f"{_HOST}/night.py",
+        "if rewriting and not night.accept_rewrite:",
+        "if False:",
+        "that a night in which most files were rewritten is no restore point",
+        _GUARDED,
+    ),
+    Mutation(
+        "guard: the last complete night",
+        f"{_HOST}/night.py",
+        "if recorded.status in (COMPLETE, WITH_WARNINGS):",
+        "if True:",
+        "that a night is compared with the last complete one, and so stays suspect",
+        _GUARDED,
+    ),
+    Mutation(
+        "guard: shrinking",
+        f"{_HOST}/guards.py",
+        "if now * 100 < before * (100 - percent):",
+        "if False:",
+        "that a tree which shrank too much is told",
+        _GUARDS,
+    ),
+    Mutation(
+        "guard: mounts",
+        f"{_HOST}/guards.py",
+        "if where in mounts or not",
+        "if True or not",
+        "that a file system which is not mounted is told",
+        _GUARDS,
+    ),
+    Mutation(
+        "guard: a suspect night stays so",
+        "agent/ebbtide_agent/receiver/judge.py",
+        "if claimed in (FAILED, SUSPECT):",
+        "if claimed == FAILED:",
+        "that a receiver which saw no push leaves a suspect night suspect",
+        ("tests/unit/agent/test_judge.py",),
+    ),
+    Mutation(
+        "contents: compared",
+        f"{_HOST}/contents.py",
+        "before[1] != digest",
+        "False",
+        "that what changed without a trace is found",
+        ("tests/unit/agent/test_contents.py",),
+    ),
+    Mutation(
+        "scripts: required",
+        f"{_HOST}/scripts.py",
+        "if not result.required:",
+        "if True:",
+        "that a night without a required dump is no restore point",
+        ("tests/unit/agent/test_scripts.py",),
+    ),
+    Mutation(
+        "run that was killed",
+        f"{_HOST}/mark.py",
+        "except Exception:",
+        "except BaseException:",
+        "that the next run tells of one that was stopped",
+        ("tests/unit/agent/test_mark.py",),
+    ),
+    Mutation(
+        "push: healed after a break",
+        f"{_HOST}/push.py",
+        "if is_broken:",
+        "if False:",
+        "that everything is compared once more when the connection broke",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "push: what is kept aside",
+        f"{_HOST}/resume.py",
+        'f"--filter=P /{ASIDE}", ',
+        "",
+        "that what arrived of a file is not deleted before it is gone on from",
+        ("tests/unit/agent/test_passes.py",),
     ),
 )
