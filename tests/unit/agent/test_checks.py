@@ -40,7 +40,9 @@ def a_scene(place: Path, **changes: Any) -> Scene:
     for new in (etc, state, place / "root/etc"):
         new.mkdir(parents=True, exist_ok=True)
     settings = {"root": place / "root", "key": etc / "key", "known_hosts": etc / "known_hosts", **changes}
-    return Scene(replace(A_CONFIG, **settings), HostPaths(etc, state), NOW, place)
+    return Scene(
+        replace(A_CONFIG, **settings), HostPaths(etc, state, etc / "machine-id", etc / "product_uuid"), NOW, place
+    )
 
 
 def found(look: Check, scene: Scene) -> list[tuple[str, str]]:
