@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,11 @@ REAL = "real"
 # A tree's generation is drawn anew with every recorded push. As many bits as JSON's numbers hold everywhere.
 GENERATION_BITS = 53
 
+WELL = "well"
+WARNING = "warning"
+UNKNOWN = "unknown"
+HEALTH_STATES = (WELL, WARNING, UNKNOWN)
+
 MOST_PROBLEMS = 50
 LONGEST_PROBLEM = 500
 
@@ -32,7 +37,8 @@ LONGEST_PROBLEM = 500
 class Hello:
     """What the receiver answers to a hello: whose night it is, and the nonce that the report must bring back.
 
-    `generation` names the tree as the last recorded push left it; none when something has touched it since.
+    `generation` names the tree as the last recorded push left it; none when something has touched it since. `now` is
+    the receiver's time, if it says that.
     """
 
     run: str
@@ -42,6 +48,7 @@ class Hello:
     generation: int | None
     deadline: datetime
     tree: str = FAKE_SUPER
+    now: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,15 @@ class ScriptResult:
     seconds: float
     output: str
     required: bool = True
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a disk, an array or a file system of the host is, in its own words."""
+
+    what: str
+    state: str
+    said: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,7 @@ class Report:
     rsync: str = ""
     os: str = ""
     arch: str = ""
+    health: tuple[Health, ...] = ()
     receiver: Received | None = None
 
 
@@ -114,13 +131,25 @@ def worst(*statuses: str) -> str:
 
 def bounded(problems: tuple[str, ...]) -> tuple[str, ...]:
     """A night can go wrong in ten thousand places; the report names the first fifty."""
-    kept = tuple(problem[:LONGEST_PROBLEM] for problem in problems[:MOST_PROBLEMS])
+    kept = tuple(_readable(problem)[:LONGEST_PROBLEM] for problem in problems[:MOST_PROBLEMS])
     left_out = len(problems) - len(kept)
     return (*kept[:-1], f"and {left_out + 1} more") if left_out else kept
 
 
+def bounded_health(found: Iterable[Health]) -> tuple[Health, ...]:
+    """What is wrong before what is not, and of many things the first."""
+    in_order = sorted(found, key=lambda health: health.state != WARNING)[:MOST_PROBLEMS]
+    return tuple(Health(_readable(each.what)[:200], each.state, _readable(each.said)[:200]) for each in in_order)
+
+
+def _readable(text: str) -> str:
+    """A name that is no UTF-8 stands in it as halves of characters, which no reader of JSON has to take."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def encode_hello(hello: Hello) -> bytes:
-    return encode({**asdict(hello), "deadline": moments.write(hello.deadline)})
+    now = None if hello.now is None else moments.write(hello.now)
+    return encode({**asdict(hello), "deadline": moments.write(hello.deadline), "now": now})
 
 
 def parse_hello(body: bytes) -> Hello:
@@ -132,6 +161,7 @@ def parse_hello(body: bytes) -> Hello:
         **_texts(what, values, "run", "host", "id", "nonce", "tree"),
         generation=None if generation is None else _count(what, values, "generation"),
         deadline=_moment(what, values, "deadline"),
+        now=_moment(what, values, "now") if values.get("now") is not None else None,
     )
 
 
@@ -165,6 +195,7 @@ def parse_report(body: bytes) -> Report:
         bytes_sent=_count(what, values, "bytes_sent"),
         scripts=tuple(_script(script) for script in field(what, values, "scripts", list)),
         problems=tuple(str(problem) for problem in field(what, values, "problems", list)),
+        health=tuple(_health(health) for health in field(what, values, "health", list)) if "health" in values else (),
         receiver=_received(values["receiver"]) if values.get("receiver") is not None else None,
     )
 
@@ -178,6 +209,14 @@ def _script(values: Any) -> ScriptResult:
         seconds=_real(what, values, "seconds"),
         required=bool(field(what, values, "required", bool)) if "required" in values else True,
     )
+
+
+def _health(values: Any) -> Health:
+    what = "report: health"
+    health = Health(**_texts(what, _object(what, values), "what", "state", "said"))
+    if health.state not in HEALTH_STATES:
+        raise PermanentError(f"{what}: state is {health.state!r:.80}, expected one of {', '.join(HEALTH_STATES)}")
+    return health
 
 
 def _received(values: Any) -> Received:

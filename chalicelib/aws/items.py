@@ -113,6 +113,7 @@ def result_values(result: HostResult) -> Item:
         "tree": result.tree.value,
         "manifest": result.manifest,
         "problems": list(result.problems),
+        "warnings": list(result.warnings),
     }
 
 
@@ -129,6 +130,7 @@ def read_result(found: Mapping[str, Any]) -> HostResult:
         tree=values.choice("tree", TreeKind),
         manifest=values.maybe_text("manifest"),
         problems=values.texts("problems"),
+        warnings=values.texts("warnings") if "warnings" in values.values else (),
     )
 
 

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     COPY_FAILED = "copy failed"
     SNAPSHOT_GONE = "snapshot gone"
     DISK_FILLING = "disk filling"
+    DISK_WARNING = "disk warning"
     BUDGET = "budget"
     LAUNCH_REFUSED = "launch refused"
     KEY_UNUSABLE = "key unusable"
@@ -43,8 +44,8 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.SUSPECT: Advice(
         "A host's night looked like the end of its data: a file system that is not mounted or half of the tree gone "
-        "(then nothing was pushed), or most files rewritten at once (then it was pushed, and is no restore point). Told "
-        "after the first such night.",
+        "(then nothing was pushed), or most files rewritten at once (then it was pushed, and is no restore point). "
+        "Told after the first such night.",
         "Find out what happened on the host; every night is suspect until then. Restore from a point before this night "
         "if it was an attack. If it is meant: `ebbtide-agent run --accept-shrink` or `--accept-rewrite` on the host, "
         "once, while a receiver stands.",
@@ -89,6 +90,12 @@ ADVICE: Mapping[Kind, Advice] = {
         "if it goes on as on its last nights. Fewer than three nights make no forecast.",
         "Make `volume.size` of the receiver larger and apply the policy: the volume grows before its next night. What "
         "does not fit is partial that night.",
+    ),
+    Kind.DISK_WARNING: Advice(
+        "A host reported with its last night that a disk of its own is failing (SMART), that an array is degraded, or "
+        "that a file system is 90 % full. The night itself may have been complete.",
+        "Replace the disk while the newest restore point is good, or make room. What the host knows of all its disks "
+        "is in its report.",
     ),
     Kind.BUDGET: Advice(
         "By list prices and the last nights a month costs more than a month of the policy's `budget`. It is an "

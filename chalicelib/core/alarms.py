@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from chalicelib.core.advice import Kind
 from chalicelib.core.copy_watch import is_unseen_for_long, laggards
@@ -93,6 +93,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_failed_drills(facts),
         *_failing_copies(facts, now),
         *_filling_disks(facts),
+        *_warned_of_disks(facts),
         *_found_by_day(facts, now),
     )
     return tuple(sorted(found, key=lambda trouble: trouble.about))
@@ -104,7 +105,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     hosts = [host.id for host in policy.hosts.values()]
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
     of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers))
-    of_hosts = (*map(_host, hosts), *map(_drills, hosts))
+    of_hosts = (*map(_host, hosts), *map(_drills, hosts), *map(_own_disks, hosts))
     own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places)}
     return own | subjects_of_preflight(policy)
 
@@ -123,6 +124,10 @@ def _host(host_id: str) -> str:
 
 def _drills(host_id: str) -> str:
     return f"drills/{host_id}"
+
+
+def _own_disks(host_id: str) -> str:
+    return f"disks/{host_id}"
 
 
 def _copies(place: str) -> str:
@@ -351,6 +356,28 @@ def _filling_disks(facts: Facts) -> Iterator[Trouble]:
                 since=max(night.at for night in measured),
                 occurrence="almost full" if found.is_almost_full else "filling",
                 details=(*_figures(found), f"volume.size in the policy: {receiver.volume.size_gib} GiB"),
+            )
+
+
+def _warned_of_disks(facts: Facts) -> Iterator[Trouble]:
+    """By the last report of each host, however its night went; a night that was missed says nothing new."""
+    for host, name in _hosts_with_their_nights(facts.policy):
+        reported = [
+            (night.run, result)
+            for night in facts.nights.get(name, ())
+            for result in night.results
+            if result.id == host.id
+        ]
+        warned = list(takewhile(lambda each: each[1].warnings, reported))
+        if warned:
+            yield Trouble(
+                about=_own_disks(host.id),
+                kind=Kind.DISK_WARNING,
+                name=f"the disks of host {host.name}",
+                what=f"host {host.name} warns of its disks: {_printable(warned[0][1].warnings[0])}",
+                since=warned[-1][0].opened,
+                occurrence=Kind.DISK_WARNING.value,
+                details=tuple(map(_printable, warned[0][1].warnings[:_MOST_DETAILS])),
             )
 
 

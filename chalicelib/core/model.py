@@ -70,7 +70,7 @@ class ExpectedHost:
 
 @dataclass(frozen=True)
 class HostResult:
-    """What the receiver reported of one host in one run."""
+    """What the receiver reported of one host in one run. `warnings` are of the host's own disks, and of no night."""
 
     run: RunId
     name: str
@@ -82,6 +82,7 @@ class HostResult:
     tree: TreeKind
     manifest: str | None
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def test_what_is_absent_is_a_key_error(catalog: Catalog, what: str) -> None:
 
 
 def test_the_first_result_of_a_host_wins(catalog: Catalog) -> None:
-    first = replace(a_result("us0"), problems=("a", "b"), seconds=0.1)
+    first = replace(a_result("us0"), problems=("a", "b"), warnings=("disk /dev/sda: …",), seconds=0.1)
     catalog.record_result(a_result("eu0"))
 
     assert catalog.record_result(first)

@@ -219,6 +219,24 @@ def test_a_report_says_no_more_than_we_care_to_keep() -> None:
     assert {len(problem) for problem in report.result.problems} == {wire.LONGEST_PROBLEM}
 
 
+def test_a_report_warns_of_what_is_wrong_with_the_hosts_disks_and_an_older_one_of_nothing() -> None:
+    degraded = {"what": "array md0", "state": "warning", "said": "degraded"}
+    worn = the_object("report") | {"health": [degraded, *the_object("report")["health"]]}
+    older = {name: value for name, value in worn.items() if name != "health"}
+    chatty = worn | {"health": [degraded | {"what": "x" * 999}] * 999}
+
+    said = [wire.parse_report(json.dumps(body).encode()).result.warnings for body in (worn, older, chatty)]
+
+    assert said[:2] == [("array md0: degraded",), ()]
+    assert [len(each) for each in said[2]] == [wire.LONGEST_PROBLEM] * wire.MOST_PROBLEMS
+
+
+@pytest.mark.parametrize("value", [7, "well", [7], [{"what": "a", "state": 7, "said": "b"}]])
+def test_a_report_of_other_health_than_that_is_refused(value: object) -> None:
+    with pytest.raises(PermanentError, match="health"):
+        wire.parse_report(json.dumps(the_object("report") | {"health": value}).encode())
+
+
 @pytest.mark.parametrize("field", sorted({"schema", "run", "host", "id", "nonce", "status", "files", "receiver"}))
 @pytest.mark.parametrize("value", [None, True, -1.5, [], {}, "\x1b[2J"])
 def test_a_damaged_report_is_refused_with_the_name_of_the_field(field: str, value: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ebbtide_agent
 from ebbtide_agent.entry import Entry, read_real
-from ebbtide_agent.host import night, progress, snapshots
+from ebbtide_agent.host import night, snapshots
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Report
@@ -52,8 +52,8 @@ class Host:
         self.configure(**settings)
         self.ahead += timedelta(days=1)
         world = World(lambda: datetime.now(UTC) + self.ahead, say=self.said.append)
-        tonight = night.Night(self.paths, world, os.environ, progress.nothing, accept_shrink, accept_rewrite)
-        return night.run(tonight)
+        meant = {"accept_shrink": accept_shrink, "accept_rewrite": accept_rewrite}
+        return night.run(night.Night(self.paths, world, os.environ, **meant))
 
     def snapshots(self) -> tuple[str, ...]:
         return snapshots.find(path.name for path in self.target.iterdir())

@@ -47,9 +47,23 @@ class FarSide:
     def target(self, path: str) -> str:
         return f"ssh://{getpass.getuser()}@localhost:{self.port}{path}"
 
+    @property
+    def options(self) -> list[str]:
+        return ["-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "BatchMode=yes"]
+
     def ssh(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        options = ["-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "BatchMode=yes", "-i", str(self.key)]
-        argv = ["ssh", "-F", "none", *options, "-p", str(self.port), f"{getpass.getuser()}@localhost", *words]
+        argv = [
+            "ssh",
+            "-F",
+            "none",
+            *self.options,
+            "-i",
+            str(self.key),
+            "-p",
+            str(self.port),
+            f"{getpass.getuser()}@localhost",
+            *words,
+        ]
         return subprocess.run(argv, capture_output=True, text=True, timeout=60)
 
 

@@ -123,4 +123,5 @@ def test_the_program_says_what_is_suspect_and_takes_the_operators_word(host: Hos
 
     assert (first.returncode, suspect.returncode, accepted.returncode) == (0, 4, 0), first.stderr + accepted.stderr
     assert "bytes of the last complete night 0 are left" in suspect.stderr
-    assert (first.stderr, accepted.stderr) == ("", "")
+    quiet = [line for line in (first.stderr + accepted.stderr).splitlines() if "disk warning" not in line]
+    assert quiet == []

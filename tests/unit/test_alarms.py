@@ -54,6 +54,39 @@ def test_good_nights_are_no_trouble() -> None:
     assert find_troubles(some_facts(a_night(22), a_night(23)), MORNING) == ()
 
 
+# -- hosts' own disks -------------------------------------------------------------------------------------------------
+
+DEGRADED = "array md0: degraded: 1 of 2 members are there"
+
+
+def warning(night: Night, host: str, *warnings: str) -> Night:
+    """The night, with what a host warned of in its report."""
+    results = (replace(each, warnings=warnings) if each.name == host else each for each in night.results)
+    return replace(night, results=tuple(results))
+
+
+def test_a_host_that_warns_of_its_disks_is_told_though_its_night_was_complete() -> None:
+    trouble = the_trouble(some_facts(a_night(22), warning(a_night(23), "us0", DEGRADED, "disk /dev/sda: \x1b[2J")))
+
+    assert (trouble.kind, trouble.about, trouble.name) == (Kind.DISK_WARNING, "disks/us0a", "the disks of host us0")
+    assert trouble.what == f"host us0 warns of its disks: {DEGRADED}"
+    assert trouble.details == (DEGRADED, "disk /dev/sda: ?[2J")
+    assert trouble.since == a_night(23).run.opened
+
+
+def test_a_warning_stands_since_the_first_night_of_it_and_through_nights_that_were_missed() -> None:
+    warned = [warning(night, "us0", DEGRADED) for night in us0(PARTIAL, COMPLETE)]
+    missed = [replace(night, results=night.results[1:]) for night in us0(COMPLETE)]
+
+    trouble = the_trouble(some_facts(*warned, *missed))
+
+    assert (trouble.kind, trouble.since) == (Kind.DISK_WARNING, warned[0].run.opened)
+
+
+def test_disks_are_well_again_with_the_first_report_that_does_not_warn() -> None:
+    assert kinds(some_facts(warning(a_night(22), "us0", DEGRADED), a_night(23))) == []
+
+
 # -- hosts ------------------------------------------------------------------------------------------------------------
 
 

@@ -13,21 +13,26 @@ from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
 from ebbtide_agent.host import link, night, progress
-from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, encode_report
+from ebbtide_agent.report import COMPLETE, WARNING, WITH_WARNINGS, Report, encode_report
 from ebbtide_agent.syslog import Log, open_log, telling
 
 DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
 Meant for cron, with the receiver's window in mind:
 
-  10 2 * * *  root  ebbtide-agent run --progress none
+  10 2 * * *  root  ebbtide-agent run
+
+Where nobody looks on it says nothing, unless something is wrong; so cron writes a mail only then.
 
 It reads four files, and never executes what is in the first three:
 
   /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
+                         TARGET may also be a directory such as /backup, where KEEP snapshots of the host stay, or
+                         ssh://user@host[:port]/path, a machine that needs no more than rsync
                          and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
                          WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
-                         SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no)
+                         SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no),
+                         CHECK (in so many days every file is read once, or no), NICE, IONICE (idle, best-effort, no)
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a
@@ -48,9 +53,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--progress",
         choices=["auto", "lines", "none"],
         default="auto",
-        help="auto: a bar on a terminal, lines elsewhere; none: say nothing but faults (default: auto)",
+        help="auto: a bar on a terminal, and elsewhere none: say nothing but what is wrong (default: auto)",
     )
-
     parser.add_argument(
         "--accept-shrink",
         action="store_true",
@@ -78,9 +82,10 @@ def run(options: argparse.Namespace, here: Here) -> int:
     if options.dry_run:
         return preview.show(paths_of(options), here, options.json)
     screen = sys.stderr if options.json else sys.stdout
+    how = _how(options.progress, screen)
 
     def say(line: str) -> None:
-        if options.progress != "none":
+        if how != "none":
             print(f"ebbtide: {line}", file=screen, flush=True)
 
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
@@ -88,9 +93,10 @@ def run(options: argparse.Namespace, here: Here) -> int:
         paths_of(options),
         link.World(here.clock, say=say),
         here.environment,
-        _shown_on(screen, options.progress),
-        options.accept_shrink,
-        options.accept_rewrite,
+        _shown_on(screen, how),
+        gives_way=True,
+        accept_shrink=options.accept_shrink,
+        accept_rewrite=options.accept_rewrite,
     )
     log = open_log(options.log)
     with telling(log, "backup"):
@@ -99,7 +105,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:
         print(encode_report(report).decode(), end="")
-    for problem in report.problems:
+    for problem in (*report.problems, *warnings_of(report)):
         print(f"ebbtide: {problem}", file=sys.stderr)
     return exit_code_of(report.status)
 
@@ -109,11 +115,23 @@ def _log(log: Log, report: Report) -> None:
     level = {COMPLETE: logging.INFO, WITH_WARNINGS: logging.WARNING}.get(report.status, logging.ERROR)
     counts = f"{report.files} files, {report.bytes_sent} bytes sent, {took:.0f} s"
     log(level, f"backup ended: {report.status}, {counts}, run {report.run}")
-    for problem in report.problems:
+    for problem in (*report.problems, *warnings_of(report)):
         log(logging.WARNING, problem)
+
+
+def warnings_of(report: Report) -> tuple[str, ...]:
+    """What the host's disks warn of: no part of the night, and not to be overlooked."""
+    return tuple(f"disk warning: {each.what}: {each.said}" for each in report.health if each.state == WARNING)
+
+
+def _how(asked: str, screen: TextIO) -> str:
+    """Cron mails whatever is said, so where nobody looks on nothing is."""
+    if asked == "auto":
+        return "bar" if screen.isatty() else "none"
+    return asked
 
 
 def _shown_on(screen: TextIO, how: str) -> night.Show:
     if how == "none":
         return progress.nothing
-    return progress.as_bar(screen) if how == "auto" and screen.isatty() else progress.as_lines(screen)
+    return progress.as_bar(screen) if how == "bar" else progress.as_lines(screen)

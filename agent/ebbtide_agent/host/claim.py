@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.host import snapshots
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.shapes import decode, encode, field
 
@@ -36,6 +37,8 @@ def is_claimed(store: DirectoryPaths, paths: HostPaths, host: str) -> bool:
         )
     if owner not in (None, host):
         raise Refused(f"TARGET {store.path} holds the backups of {owner}; HOST is {host}. Give each host its own")
+    if owner is None and snapshots.find(path.name for path in store.path.iterdir()):
+        raise Refused(f"TARGET {store.path} holds dated snapshots and no {store.mark.name} that says whose they are")
     return owner is not None
 
 

@@ -161,7 +161,7 @@ def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Instal
     # What could be read once and cannot be now is still true.
     marks = {**(earlier.marks if earlier and keeps else {}), **now.marks}
     if wish.new_identity:
-        yield from removals((paths.index, paths.last_report), OF_ANOTHER)
+        yield from removals((path for path in paths.kept if path != paths.installed), OF_ANOTHER)
     yield from file(paths.installed, identity.encode_installed(Installed(marks, now.window)).decode(), 0o600)
 
 

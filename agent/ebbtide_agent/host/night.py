@@ -16,10 +16,11 @@ from typing import Callable
 from ebbtide_agent import VERSION, procs
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import guards, identity, progress, scripts, survey
+from ebbtide_agent.host import guards, health, identity, progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
@@ -28,21 +29,49 @@ from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.way import Way, way_to
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import COMPLETE, FAILED, SUSPECT, WITH_WARNINGS, Hello, Report, ScriptResult, bounded
+from ebbtide_agent.report import (
+    COMPLETE,
+    FAILED,
+    SUSPECT,
+    WITH_WARNINGS,
+    Health,
+    Hello,
+    Report,
+    ScriptResult,
+    bounded,
+    bounded_health,
+)
+
+# Between two clocks that are kept right there is less than this, however long the answer to a hello takes.
+MOST_OFF_SECONDS = 60
 
 Show = Callable[[progress.Progress], None]
 
 
 @dataclass(frozen=True)
 class Night:
-    """What a night needs to know: where things are, the world outside, who watches, and what the guards let pass."""
+    """What a night needs to know: where things are, the world outside, who watches, and what the guards let pass.
+
+    `gives_way`: this process, which then does nothing else, has the place behind others that its operator has chosen.
+    """
 
     paths: HostPaths
     world: World
     environment: Mapping[str, str]
     show: Show = progress.nothing
+    disks: health.Sources = health.THIS_HOST
+    gives_way: bool = False
     accept_shrink: bool = False
     accept_rewrite: bool = False
+
+
+@dataclass(frozen=True)
+class Eve:
+    """What there was to say of this host before the target was asked."""
+
+    started: datetime
+    ran: tuple[ScriptResult, ...]
+    health: tuple[Health, ...]
 
 
 def run(night: Night) -> Report:
@@ -53,14 +82,18 @@ def run(night: Night) -> Report:
     """
     config = configuration.load(night.paths)
     identity.check(night.paths, config.host)
+    if night.gives_way:
+        give_way(config.nice, config.ionice)
     started = night.world.clock()
     with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
-        ran = run_scripts(night, config, started)
+        eve = Eve(started, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
         way = way_to(config, night.paths, night.world)
         hello = way.hello(started + timedelta(seconds=config.wait_seconds))
+        answered = night.world.clock()
         outcome, taken = push_if_all_is_well(night, config, way, hello)
-        outcome = in_view_of((*of_the_last_run, *remarks_on(ran, config)), outcome)
-        report = compose(config, hello, outcome, ran, started, night.world.clock())
+        remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))
+        outcome = in_view_of(remarks, outcome)
+        report = compose(config, hello, outcome, eve, night.world.clock())
         remember(night.paths, report, night.world.say)
         recorded = way.deliver(hello, report)
         remember(night.paths, recorded, night.world.say)
@@ -93,6 +126,17 @@ def run_scripts(night: Night, config: Config, started: datetime) -> tuple[Script
 def remarks_on(ran: tuple[ScriptResult, ...], config: Config) -> tuple[Remark, ...]:
     found = (scripts.find_remark(result, config.script_seconds) for result in ran)
     return tuple(remark for remark in found if remark)
+
+
+def remarks_on_clocks(hello: Hello, now: datetime) -> tuple[Remark, ...]:
+    """Statuses go by the receiver's time; but what a file's time says to the index, and to people, is this host's."""
+    off = (now - hello.now).total_seconds() if hello.now else 0.0
+    if abs(off) < MOST_OFF_SECONDS:
+        return ()
+    how = f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the receiver's"
+    return (
+        Remark(WITH_WARNINGS, f"this host's clock is {how}: see that it is kept right (chrony, systemd-timesyncd)"),
+    )
 
 
 def push_if_all_is_well(night: Night, config: Config, way: Way, hello: Hello) -> tuple[Outcome, Survey | None]:
@@ -152,28 +196,27 @@ def missing_places(config: Config) -> Iterator[str]:
             yield f"{place}, which is to be backed up, is not there below {config.root}; nothing was pushed"
 
 
-def compose(
-    config: Config, hello: Hello, outcome: Outcome, ran: tuple[ScriptResult, ...], started: datetime, finished: datetime
-) -> Report:
+def compose(config: Config, hello: Hello, outcome: Outcome, eve: Eve, finished: datetime) -> Report:
     return Report(
         run=hello.run,
         host=hello.host,
         id=hello.id,
         nonce=hello.nonce,
         status=outcome.status,
-        started=started,
+        started=eve.started,
         finished=finished,
         exit_code=outcome.exit_code,
         files=outcome.counts.files,
         entries=outcome.counts.entries,
         bytes_total=outcome.counts.bytes_total,
         bytes_sent=outcome.counts.bytes_sent,
-        scripts=ran,
+        scripts=eve.ran,
         problems=bounded(outcome.problems),
         agent=VERSION,
         rsync=rsync_version(config.rsync),
         os=os_name(config.root),
         arch=platform.machine(),
+        health=eve.health,
     )
 
 

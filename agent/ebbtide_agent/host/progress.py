@@ -14,20 +14,30 @@ _PROGRESS = re.compile(rb"^\s*([0-9,]+)\s+([0-9]{1,3})%\s+(\S+)\s+(\S+)(?:\s+\(x
 
 @dataclass(frozen=True)
 class Progress:
-    """What rsync says of itself: bytes looked at so far, percent of what it knows of, its speed in its own words."""
+    """What rsync says of itself: bytes looked at so far, percent of what it knows of, its speed in its own words.
+
+    `files` are those that were sent, known whenever one is done; `left` is the time that is left, known in between.
+    """
 
     bytes: int
     percent: int
     speed: str
-    files: int
+    files: int | None
+    left: str | None
 
 
 def parse(line: bytes) -> Progress | None:
     match = _PROGRESS.match(line)
     if not match:
         return None
-    sent, percent, speed, _, files = match.groups()
-    return Progress(int(sent.replace(b",", b"")), int(percent), speed.decode("ascii", "replace"), int(files or 0))
+    sent, percent, speed, time, files = match.groups()
+    return Progress(
+        int(sent.replace(b",", b"")),
+        int(percent),
+        speed.decode("ascii", "replace"),
+        files=int(files) if files else None,
+        left=None if files else time.decode("ascii", "replace"),
+    )
 
 
 class Reader:
@@ -45,11 +55,17 @@ class Reader:
 
 def as_bar(screen: TextIO) -> Callable[[Progress], None]:
     """One line of a terminal, drawn over itself."""
+    files, left = 0, ""
 
     def show(progress: Progress) -> None:
+        nonlocal files, left
+        files = files if progress.files is None else progress.files
+        left = left if progress.left is None else f"{progress.left} left"
         full = progress.percent * 30 // 100
         bar = "#" * full + "." * (30 - full)
-        screen.write(f"\r  [{bar}] {progress.percent:3d}%  {size(progress.bytes)}  {progress.speed}  ")
+        screen.write(
+            f"\r  [{bar}] {progress.percent:3d}%  {files} files  {size(progress.bytes)}  {progress.speed}  {left}  "
+        )
         screen.write("\n" if progress.percent == 100 else "")
         screen.flush()
 

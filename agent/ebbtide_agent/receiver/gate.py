@@ -98,6 +98,7 @@ class Gate:
             generation=status.generation if status.settled else None,
             deadline=self.brief.deadline,
             tree=FAKE_SUPER,
+            now=self.clock(),
         )
 
     def _push(self) -> int:

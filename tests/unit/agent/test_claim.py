@@ -106,3 +106,9 @@ def test_the_directory_of_another_host_is_not_written_to(host: Host) -> None:
     host.claim("eu0")
 
     host.refused("holds the backups of eu0; HOST is us0")
+
+
+def test_snapshots_that_nobody_has_marked_are_nobodys_to_expire(host: Host) -> None:
+    (host.target / "2026-11-23T02-12-30Z").mkdir()
+
+    host.refused("holds dated snapshots and no ebbtide.json")

@@ -1,0 +1,34 @@
+"""A host's clock beside its receiver's."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.host.night import remarks_on_clocks
+from ebbtide_agent.report import parse_hello
+
+HELLO = parse_hello((Path(__file__).parents[2] / "contract/wire/hello.json").read_bytes())
+
+
+@pytest.mark.fault("H8", lacks="times of a report that are the receiver's")
+@pytest.mark.parametrize(
+    ("off", "said"),
+    [
+        (timedelta(seconds=59), []),
+        (timedelta(days=1), ["86400 s ahead of"]),
+        (timedelta(minutes=-2), ["120 s behind"]),
+    ],
+)
+def test_a_clock_that_is_off_is_a_warning(off: timedelta, said: list[str]) -> None:
+    assert HELLO.now
+
+    remarks = remarks_on_clocks(HELLO, HELLO.now + off)
+
+    assert [remark.problem.split(" the receiver's")[0].split("clock is ")[1] for remark in remarks] == said
+    assert {remark.status for remark in remarks} <= {"complete-with-warnings"}
+
+
+def test_a_receiver_that_says_no_time_is_no_clock_to_compare_with() -> None:
+    assert HELLO.now and remarks_on_clocks(replace(HELLO, now=None), HELLO.now) == ()
