@@ -242,6 +242,27 @@ def test_a_copy_becomes_a_host_of_its_own_with_another_key(host: Host) -> None:
 
 @needs_ssh
 @needs_a_machine_id
+def test_a_copy_that_failed_to_become_a_host_of_its_own_stays_refused_and_can_try_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.install("--host", "us0", "--target", TARGET)
+    host.becomes_another_machine()
+    (host.place / "programs").mkdir()
+    (host.place / "programs/rm").symlink_to(shutil.which("rm") or "/bin/rm")
+
+    with monkeypatch.context() as without_ssh:
+        without_ssh.setenv("PATH", str(host.place / "programs"))
+        failed, _, why = host.told("install", "--new-identity", "--host", "us1")
+    refused, _, _ = host.told("run")
+    host.install("--new-identity", "--host", "us1")
+
+    assert (failed, "ssh-keygen" in why) == (PermanentError.exit_code, True)
+    assert refused == Refused.exit_code
+    assert "HOST=us1\n" in (host.etc / "backup_config").read_text()
+
+
+@needs_ssh
+@needs_a_machine_id
 def test_a_host_that_moved_keeps_its_name_and_its_key(host: Host) -> None:
     host.install("--host", "us0", "--target", TARGET)
     original = host.key.read_bytes()
