@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CODE := app.py chalicelib agent ebbtide_console tools tests bench
 
-.PHONY: help night clean-night setup check test long faults mutations bench package agent deb clean
+.PHONY: help night clean-night setup check test databases long faults mutations bench package agent deb clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ clean-night: ## remove every trace of the nights
 
 test: setup ## every test that this machine can run; says which it skipped and why
 	@$(BIN)/pytest -q -n 4
+
+databases: $(READY) ## the dump scripts in agent/examples against the databases of Debian, in a tree that is made once
+	@$(BIN)/python -m tests.debian
+	@$(BIN)/pytest -q tests/local/test_examples.py tests/local/test_examples_databases.py
 
 long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped (NIGHTS=1000, MINUTES=10, FIRST=0)
 	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf) \

@@ -3,12 +3,14 @@
 import fcntl
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 KEPT = Path(__file__).parents[1] / ".ebbtide/trees-for-tests"
+DATABASE_SERVER = "debian-databases"
 # It mounts /proc in the tree for a while: whoever branches off a mount namespace just then keeps that mount, and would
 # find this machine's processes in the finished tree. In a namespace of its own nobody sees it.
 APART = ("unshare", "--mount", "--propagation", "private")
@@ -17,6 +19,9 @@ SERVER = "systemd-sysv,nginx-light,dbus"
 MACHINE = "systemd-sysv,dbus,ca-certificates"
 # What the user data would install; debootstrap knows neither security updates nor virtual packages, apt does.
 FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "bubblewrap", "rsync")
+DATABASES = ("postgresql", "mariadb-server", "slapd", "ldap-utils", "sqlite3")
+# A package starts its server as soon as it is installed; in a tree it must not.
+START_NOTHING = "#!/bin/sh\nexit 101\n"
 INSTALL = """
 set -eu
 sed -i 's/^deb \\([^ ]*\\) trixie main.*/&\\ndeb \\1-security trixie-security main/' /etc/apt/sources.list
@@ -37,10 +42,32 @@ def a_machine_image() -> Path:
     return _kept("debian-receiver", _make_machine_image)
 
 
+def a_database_server() -> Path | None:
+    """Debian 13 with the databases that we have ready-made dumps for, if `make databases` was ever said here."""
+    tree = KEPT / DATABASE_SERVER
+    return tree if tree.exists() else None
+
+
+def make_a_database_server() -> Path:
+    return _kept(DATABASE_SERVER, _make_database_server)
+
+
+def _make_database_server(tree: Path) -> None:
+    _bootstrap(MACHINE, "trixie", tree)
+    starts = tree / "usr/sbin/policy-rc.d"
+    starts.write_text(START_NOTHING)
+    starts.chmod(0o755)
+    _install(tree, DATABASES)
+
+
 def _make_machine_image(tree: Path) -> None:
     _bootstrap(MACHINE, "trixie", tree)
+    _install(tree, FOR_A_RECEIVER)
+
+
+def _install(tree: Path, packages: tuple[str, ...]) -> None:
     shutil.copyfile("/etc/resolv.conf", tree / "etc/resolv.conf")
-    _run("chroot", str(tree), "sh", "-c", INSTALL, "sh", *FOR_A_RECEIVER)
+    _run("chroot", str(tree), "sh", "-c", INSTALL, "sh", *packages)
 
 
 def _kept(name: str, make: Callable[[Path], None]) -> Path:
@@ -69,3 +96,10 @@ def _run(*argv: str) -> None:
     if made.returncode != 0:
         said = (made.stdout + made.stderr).strip().splitlines()
         pytest.skip(f"no Debian tree could be made: {said[-1] if said else 'no output'}")
+
+
+if __name__ == "__main__":
+    try:
+        print(f"{make_a_database_server()} is there")
+    except pytest.skip.Exception as error:
+        sys.exit(str(error))

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def device_name(volume_id: str) -> str:
+    """The name under which EC2 shows an EBS volume: the serial number has no dash."""
+    return f"nvme-Amazon_Elastic_Block_Store_{volume_id.replace('-', '')}"
+
+
 @dataclass(frozen=True)
 class HostPaths:
     """The host's half: what the operator writes below `etc`, what the agent keeps below `state`."""
@@ -15,6 +20,7 @@ class HostPaths:
     # What the kernel and the installation say of this machine, wherever the rest is.
     machine_id: Path = Path("/etc/machine-id")
     hardware_id: Path = Path("/sys/class/dmi/id/product_uuid")
+    disks: Path = Path("/dev/disk/by-id")
 
     @property
     def config(self) -> Path:
@@ -54,7 +60,11 @@ class HostPaths:
         """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
         of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
         of_the_tree = (self.index, self.new_index, self.contents, self.nothing)
-        return (*of_nights, *of_the_tree, self.installed, self.target, self.outgoing, self.fetched_report)
+        return (*of_nights, *of_the_tree, self.installed, *self._of_targets)
+
+    @property
+    def _of_targets(self) -> tuple[Path, ...]:
+        return (self.target, self.outgoing, self.fetched_report, self.outbox, self.promise)
 
     @property
     def installed(self) -> Path:
@@ -124,8 +134,53 @@ class HostPaths:
         return self.state / "fetched-report.json"
 
     @property
+    def outbox(self) -> Path:
+        """What this host has still to put into the archive itself."""
+        return self.state / "outbox"
+
+    @property
+    def promise(self) -> Path:
+        """Until when this host leaves its volume alone."""
+        return self.state / "promise.json"
+
+    @property
+    def volume(self) -> Path:
+        """Where its own volume is while it is written to. Never to be removed with what is in it."""
+        return self.state / "volume"
+
+    @property
     def fstab(self) -> Path:
         return self.etc / "fstab"
+
+
+@dataclass(frozen=True)
+class OwnVolumePaths:
+    """The layout of a host's own volume: what is restored from it lies where a receiver has it."""
+
+    path: Path
+    host_id: str
+
+    @property
+    def mark(self) -> Path:
+        """It says whose volume this is."""
+        return self.path / "ebbtide.json"
+
+    @property
+    def home(self) -> Path:
+        return self.path / "hosts" / self.host_id
+
+    @property
+    def tree(self) -> Path:
+        return self.home / "tree"
+
+    @property
+    def manifest(self) -> Path:
+        return self.home / "manifest.jsonl.gz"
+
+    @property
+    def report(self) -> Path:
+        """The last complete night's; not there while the tree is none."""
+        return self.home / "report.json"
 
 
 @dataclass(frozen=True)
@@ -216,8 +271,7 @@ class MachinePaths:
         return self.sessions / f"{host_id}.reported"
 
     def device(self, volume_id: str) -> Path:
-        """The name under which EC2 shows an EBS volume: the serial number has no dash."""
-        return self.root / "dev/disk/by-id" / f"nvme-Amazon_Elastic_Block_Store_{volume_id.replace('-', '')}"
+        return self.root / "dev/disk/by-id" / device_name(volume_id)
 
     @property
     def volume(self) -> Path:

@@ -8,8 +8,8 @@ import pytest
 
 from ebbtide_agent.entry import Entry, Header, read_real
 from ebbtide_agent.hardlinks import digest_of
+from ebbtide_agent.manifest import ManifestSummary, write
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
-from ebbtide_agent.receiver.manifest import ManifestSummary, write
 from ebbtide_console.sandbox import awkward as trees
 
 HEADER = Header("us0a", "main/2026-11-23/1", "real")

@@ -15,14 +15,13 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.wire import parse_recovery_report
-from ebbtide_agent import volume
+from ebbtide_agent import manifest, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Entry, Header, read_real
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import manifest
 from ebbtide_agent.restore import session
 from ebbtide_agent.restore.materialise import is_allowed
 from ebbtide_console.sandbox import awkward as trees

@@ -26,7 +26,8 @@ It reads four files, and never executes what is in the first three:
 
   /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
                          TARGET may also be a directory such as /backup, where KEEP snapshots of the host stay, or
-                         ssh://user@host[:port]/path, a machine that needs no more than rsync
+                         ssh://user@host[:port]/path, a machine that needs no more than rsync, or of an EC2 host
+                         volume://ID@vol-0abc/region/archive, an EBS volume of its own
                          and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
                          WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
                          SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no),

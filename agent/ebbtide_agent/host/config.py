@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import target
 from ebbtide_agent.host.filters import hidden_by
-from ebbtide_agent.host.target import LABEL, Directory, Target
+from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.paths import HostPaths
 
 REQUIRED = ("HOST", "TARGET", "KEEP")
@@ -84,6 +84,8 @@ def load(paths: HostPaths) -> Config:
     include = _read_patterns(paths.include, faults)
     exclude = _read_patterns(paths.exclude, faults)
     config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
+    if isinstance(config.target, Volume):
+        config = replace(config, exclude=(*config.exclude, *Directory(paths.volume).hides(config.root)))
     for where, place in include.items():
         _check_include(where, place, config, faults)
     if faults:

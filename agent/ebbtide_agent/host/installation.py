@@ -15,7 +15,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.identity import Installed
 from ebbtide_agent.host.starting import Site, starting
 from ebbtide_agent.host.steps import MakeKey, Step, WriteFile, directories, file, removals, to_bytes
-from ebbtide_agent.host.target import Directory
+from ebbtide_agent.host.target import BY_SSH
 from ebbtide_agent.paths import HostPaths
 
 DEFAULT_KEEP = "7"
@@ -172,7 +172,7 @@ def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Instal
 
 def _ssh(wish: Wish, config: Config, notes: list[str]) -> Iterator[Step]:
     """Nothing for a target that is not reached by ssh."""
-    if isinstance(config.target, Directory):
+    if not isinstance(config.target, BY_SSH):
         return
     yield from directories(config.key.parent, config.known_hosts.parent)
     yield from _key(wish, config)

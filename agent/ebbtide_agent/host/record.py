@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 from datetime import datetime
 
-from ebbtide_agent.report import GENERATION_BITS, Received, Report
+from ebbtide_agent.report import GENERATION_BITS, ArchivedManifest, Received, Report
 
 
 def run_of(kind: str, now: datetime) -> str:
@@ -14,7 +14,7 @@ def run_of(kind: str, now: datetime) -> str:
     return f"{kind}/{now:%Y-%m-%d/%H%M%S}"
 
 
-def recorded(report: Report, tree: str, links: str, now: datetime) -> Report:
+def recorded(report: Report, tree: str, links: str, now: datetime, manifest: ArchivedManifest | None = None) -> Report:
     """The report of a push that was complete; `tree` says how owners and devices are kept.
 
     `links` is the digest of the tree's hard links, empty where nobody can look.
@@ -29,7 +29,7 @@ def recorded(report: Report, tree: str, links: str, now: datetime) -> Report:
             bytes=report.bytes_total,
             generation=secrets.randbits(GENERATION_BITS),
             tree=tree,
-            manifest=None,
+            manifest=manifest,
             links=links,
         ),
     )

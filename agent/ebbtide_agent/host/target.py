@@ -14,7 +14,10 @@ from typing import ClassVar, Union
 from ebbtide_agent.report import FAKE_SUPER, REAL
 
 SSH_PORT = 22
-EXPECTED = "receiver://name[:port], an absolute path such as /backup, or ssh://user@name[:port]/path"
+EXPECTED = (
+    "receiver://name[:port], an absolute path such as /backup, ssh://user@name[:port]/path, or"
+    " volume://ID@vol-…/region/archive"
+)
 
 LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PLACE = rf"(?P<name>{LABEL}(?:\.{LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?"
@@ -24,6 +27,9 @@ _DIRECTORY = re.compile(r"/[^\x00-\x1f\x7f]*")
 _REMOTE = re.compile(
     rf"ssh://(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,31}})@{_PLACE}(?P<path>/(?:~|[\w.][\w.-]*)(?:/[\w.][\w.-]*)*/?)",
     re.ASCII,
+)
+_VOLUME = re.compile(
+    r"volume://(?P<id>[a-z0-9]{4})@(?P<volume>vol-[a-z0-9-]{1,60})/(?P<region>[a-z0-9-]+)/(?P<archive>[a-z0-9.-]{3,63})"
 )
 
 
@@ -75,14 +81,30 @@ class Remote:
         return f"ssh://{self.user}@{_name_and_port(self.name, self.port)}{path}"
 
 
-Target = Union[Receiver, Directory, Remote]
+@dataclass(frozen=True)
+class Volume:
+    """An EBS volume of this host's own, attached to it; what came of a night this host puts into the archive itself."""
+
+    tree: ClassVar[str] = REAL
+    host_id: str
+    volume_id: str
+    region: str
+    archive: str
+
+    def __str__(self) -> str:
+        return f"volume://{self.host_id}@{self.volume_id}/{self.region}/{self.archive}"
+
+
+Target = Union[Receiver, Directory, Remote, Volume]
+# Those that want a key, and a host key to be pinned.
+BY_SSH = (Receiver, Remote)
 # For a configuration that names none, which is a fault of its own.
 NOWHERE = Directory(Path("/nowhere"))
 
 
 def parse(text: str) -> Target:
     """Raises ValueError with what was expected."""
-    receiver, remote = _RECEIVER.fullmatch(text), _REMOTE.fullmatch(text)
+    receiver, remote, volume = (kind.fullmatch(text) for kind in (_RECEIVER, _REMOTE, _VOLUME))
     if receiver:
         return Receiver(receiver["name"], _port(receiver["port"]))
     if remote:
@@ -91,6 +113,8 @@ def parse(text: str) -> Target:
         if path == "/~":
             raise ValueError("a directory below ~, which is where the login begins")
         return Remote(remote["user"], remote["name"], _port(remote["port"]), path)
+    if volume:
+        return Volume(volume["id"], volume["volume"], volume["region"], volume["archive"])
     if _DIRECTORY.fullmatch(text):
         path = _tidy(text)
         if path == "/":

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.push import Pass
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.target import Directory, Receiver
+from ebbtide_agent.host.target import Directory, Receiver, Volume
 from ebbtide_agent.host.to_directory import ToDirectory
 from ebbtide_agent.host.to_receiver import ToReceiver
 from ebbtide_agent.host.to_remote import ToRemote
+from ebbtide_agent.host.to_volume import ToVolume
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Hello, Report
 
@@ -37,10 +39,13 @@ class Way(Protocol):
         """Have the night recorded, and return it as it was; what is complete must outlast a crash by then."""
 
 
-def way_to(config: Config, paths: HostPaths, world: World) -> Way:
+def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None) -> Way:
+    """`sockets`: a directory for those of connections that are shared (`link.connections`), if that is wanted."""
     target = config.target
     if isinstance(target, Receiver):
-        return ToReceiver(target, config, paths, world)
+        return ToReceiver(target, config, paths, world, sockets)
     if isinstance(target, Directory):
         return ToDirectory(target, config, paths, world)
-    return ToRemote(target, config, paths, world)
+    if isinstance(target, Volume):
+        return ToVolume(target, config, paths, world)
+    return ToRemote(target, config, paths, world, sockets)

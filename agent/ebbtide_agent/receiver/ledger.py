@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Callable
 
-from ebbtide_agent import procs
+from ebbtide_agent import manifest, procs
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import manifest
 from ebbtide_agent.receiver.brief import Brief, BriefedHost
 from ebbtide_agent.receiver.judge import check_identity, is_complete, judged
 from ebbtide_agent.receiver.lease import Session, find_session

@@ -136,6 +136,14 @@ def test_a_directory_of_the_host_keeps_the_backup_out_of_itself(tmp_path: Path) 
     assert (config.target, config.exclude) == (Directory(Path("/backup")), ("*.o", "/backup/*"))
 
 
+def test_a_volume_of_the_host_is_kept_out_where_it_is_mounted(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path, WHOLE.replace("receiver://backup.example.org", "volume://web1@vol-0abc/eu-west-1/archive")
+    )
+
+    assert config.exclude == (f"{tmp_path}/state/volume/*",)
+
+
 def test_lines_may_end_as_they_do_elsewhere_and_any_place_of_a_directory_may_be_included(tmp_path: Path) -> None:
     config = loaded(tmp_path, WHOLE + "WHOLE_SYSTEM=no\r\n", include="/etc\r\n/tmp/data\r\n")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from ebbtide_agent.host.filters import filters
-from ebbtide_agent.host.target import EXPECTED, Directory, Receiver, Remote, parse
+from ebbtide_agent.host.target import EXPECTED, Directory, Receiver, Remote, Volume, parse
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from ebbtide_agent.host.target import EXPECTED, Directory, Receiver, Remote, par
         ("/backup", Directory(Path("/backup"))),
         ("//srv/./back up/", Directory(Path("/srv/back up"))),
         ("ssh://de1234@de1234.rsync.net/data1/us0", Remote("de1234", "de1234.rsync.net", 22, "/data1/us0")),
+        ("volume://web1@vol-0abc/eu-west-1/my.archive", Volume("web1", "vol-0abc", "eu-west-1", "my.archive")),
         ("ssh://us0@b:2222/~/backups/us0/", Remote("us0", "b", 2222, "backups/us0")),
     ],
 )
@@ -35,6 +36,8 @@ def test_each_kind_of_target_is_known_by_its_beginning(text: str, target: object
         ("backup.example.org", EXPECTED),
         ("rsync://x/y", EXPECTED),
         ("receiver://b/path", EXPECTED),
+        ("volume://vol-0abc", EXPECTED),
+        ("volume://web12@vol-0abc/eu-west-1/my.archive", EXPECTED),
         ("ssh://b/path", EXPECTED),
         ("ssh://us0@b", EXPECTED),
         ("ssh://us0@b/$(id)", EXPECTED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 
 from ebbtide_agent import procs
@@ -12,8 +13,8 @@ from ebbtide_agent.host.checks.past import find_report
 from ebbtide_agent.host.checks.places import free_bytes
 from ebbtide_agent.host.claim import is_claimed
 from ebbtide_agent.host.link import Login, look_up
-from ebbtide_agent.host.target import Directory, Receiver
-from ebbtide_agent.paths import DirectoryPaths
+from ebbtide_agent.host.target import Directory, Receiver, Volume
+from ebbtide_agent.paths import DirectoryPaths, device_name
 from ebbtide_agent.printable import size
 
 PATIENCE_SECONDS = 5
@@ -26,6 +27,9 @@ def answers_as_it_should(scene: Scene) -> Iterator[Finding]:
     target = config.target
     if isinstance(target, Directory):
         yield from _directory(scene, target)
+        return
+    if isinstance(target, Volume):
+        yield _volume(scene, target)
         return
     login = Login(target.name, target.port, config.user, config.key, config.known_hosts)
     try:
@@ -57,6 +61,15 @@ def _directory(scene: Scene, target: Directory) -> Iterator[Finding]:
         yield warning(f"TARGET {target} has only {size(free)} free", "make room there, or lower KEEP")
     else:
         yield ok(f"TARGET {target} is the right directory, {size(free)} are free")
+
+
+def _volume(scene: Scene, target: Volume) -> Finding:
+    device = scene.paths.disks / device_name(target.volume_id)
+    if not device.exists():
+        return fault(f"{target.volume_id} is not attached: {device} is not there", "attach it to this instance")
+    if importlib.util.find_spec("boto3") is None:
+        return fault(f"TARGET {target} needs boto3 to report", "install python3-boto3")
+    return ok(f"{target.volume_id} is attached")
 
 
 def _offered(address: str, port: int) -> frozenset[tuple[str, str]]:

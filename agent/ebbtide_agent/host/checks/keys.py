@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
-from ebbtide_agent.host.target import Directory
+from ebbtide_agent.host.target import BY_SSH
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -17,7 +17,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 def is_ours_alone(scene: Scene) -> Iterator[Finding]:
     """A key that others may read is refused by ssh; one with a passphrase waits for somebody who is asleep."""
-    if isinstance(scene.config.target, Directory):
+    if not isinstance(scene.config.target, BY_SSH):
         return
     key = scene.config.key
     try:
@@ -48,7 +48,7 @@ def _problem_with(key: Path, found: os.stat_result) -> Finding | None:
 def is_pinned(scene: Scene) -> Iterator[Finding]:
     """Without the far side's host key ssh sends nothing."""
     target, known = scene.config.target, scene.config.known_hosts
-    if isinstance(target, Directory):
+    if not isinstance(target, BY_SSH):
         return
     to_do = f"add a line to it: {target.name}, and the host key as the far side's operator tells it"
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ebbtide_agent import procs
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
-from ebbtide_agent.host.target import Directory
+from ebbtide_agent.host.target import BY_SSH
 
 OLDEST_RSYNC = (3, 2, 0)
 # What a whole system cannot be kept without.
@@ -16,7 +16,7 @@ _ABILITIES = ("hardlinks", "symlinks", "ACLs", "xattrs")
 
 def are_new_enough(scene: Scene) -> Iterator[Finding]:
     yield _rsync(scene.config.rsync)
-    if isinstance(scene.config.target, Directory):
+    if not isinstance(scene.config.target, BY_SSH):
         return
     ended = procs.run(("ssh", "-V"))
     if ended.exit_code == 0:

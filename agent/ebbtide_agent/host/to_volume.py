@@ -1,0 +1,185 @@
+"""The way to an EBS volume of this host's own: mounted for the push alone, then left alone for a while.
+
+Nobody looks on, so this host writes the manifest, archives its report and sends its event itself, with whatever
+credentials boto3 finds. While the control plane may snapshot the volume, nobody writes to it: that is promised.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ebbtide_agent import manifest, moments, procs, volume
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.entry import Header
+from ebbtide_agent.errors import AgentError, PermanentError, Refused
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.link import World, keep_trying
+from ebbtide_agent.host.outbox import Outbox, send
+from ebbtide_agent.host.own_report import (
+    QUIET,
+    QUIET_AFTER_NOTHING,
+    OwnVolume,
+    encode_own_report,
+    manifest_key,
+    own_run,
+)
+from ebbtide_agent.host.push import Pass, passes_of
+from ebbtide_agent.host.record import recorded, run_of
+from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.target import Volume
+from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
+from ebbtide_agent.report import (
+    COMPLETE,
+    FAILED,
+    WITH_WARNINGS,
+    ArchivedManifest,
+    Hello,
+    Report,
+    bounded,
+    encode_report,
+    parse_report,
+)
+from ebbtide_agent.shapes import decode, encode, field
+
+_FILESYSTEM = "ext4"
+
+
+@dataclass(frozen=True)
+class ToVolume:
+    """One night's way to this host's volume."""
+
+    target: Volume
+    config: Config
+    paths: HostPaths
+    world: World
+
+    @property
+    def store(self) -> OwnVolumePaths:
+        return OwnVolumePaths(self.paths.volume, self.target.host_id)
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(self.paths.outbox)
+
+    def hello(self, until: datetime) -> Hello:
+        """Raises Refused while the last promise holds, or when it is not this host's volume."""
+        now = self.world.clock()
+        if importlib.util.find_spec("boto3") is None:
+            raise PermanentError(f"{self.target} needs boto3 to report by itself: install python3-boto3")
+        self._send_what_is_left()
+        self._keep_promise(now)
+        self._mount()
+        generation = self._generation()
+        self.world.say(f"target: {self.target}, mounted at {self.paths.volume}")
+        return Hello(
+            run_of("volume", now), self.config.host, self.target.host_id, "", generation, now, self.target.tree
+        )
+
+    def passes(self, taken: Survey) -> Iterator[Pass]:
+        self.store.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.store.report.unlink(missing_ok=True)
+        yield from passes_of(self.config, taken, self.paths.nothing)
+
+    def route(self, attempt: int) -> tuple[str, ...]:
+        return (f"{self.store.tree}/",)
+
+    def deliver(self, hello: Hello, report: Report) -> Report:
+        """Make it durable, let go of the volume, promise to leave it alone, and only then tell anybody."""
+        record = self._recorded(replace(report, run=own_run(self.target.host_id, report.finished)))
+        unmounted = self._let_go()
+        quiet_until = record.finished + (QUIET if record.receiver else QUIET_AFTER_NOTHING)
+        write_whole(self.paths.promise, encode({"quiet_until": moments.write(quiet_until)}))
+        archived = record.receiver.manifest if record.receiver else None
+        about = OwnVolume(self.target.volume_id, self.target.tree, unmounted, quiet_until, archived)
+        self.outbox.add(record.run, encode_own_report(record, about))
+        self._send(self.world.clock() + timedelta(seconds=self.config.wait_seconds))
+        return record
+
+    def _keep_promise(self, now: datetime) -> None:
+        try:
+            values = decode(str(self.paths.promise), self.paths.promise.read_bytes())
+        except FileNotFoundError:
+            return
+        until = moments.read(field(str(self.paths.promise), values, "quiet_until", str))
+        if now < until:
+            raise Refused(f"{self.target} is left alone until {moments.write(until)}: a snapshot of it may be taken")
+
+    def _mount(self) -> None:
+        volume.unmount(self.paths.volume)
+        self.outbox.clear()
+        volume.mount(self.paths.disks / device_name(self.target.volume_id), self.paths.volume, _FILESYSTEM)
+        try:
+            self._check_mark()
+        except BaseException:
+            volume.unmount(self.paths.volume)
+            raise
+
+    def _check_mark(self) -> None:
+        mark = self.store.mark
+        if mark.exists():
+            owner = field(str(mark), decode(str(mark), mark.read_bytes()), "host", str)
+            if owner != self.target.host_id:
+                raise Refused(f"{self.target.volume_id} is the volume of {owner}, not of {self.target.host_id}")
+        elif any(path.name != "lost+found" for path in self.paths.volume.iterdir()):
+            raise Refused(f"{self.target.volume_id} has files on it and no {mark.name} that says whose it is")
+        else:
+            write_whole(mark, encode({"host": self.target.host_id}))
+
+    def _generation(self) -> int | None:
+        try:
+            received = parse_report(self.store.report.read_bytes()).receiver
+        except (FileNotFoundError, PermanentError):
+            return None
+        return received.generation if received else None
+
+    def _recorded(self, report: Report) -> Report:
+        """The report with the manifest of what is on the volume, if that is a whole tree."""
+        if report.status not in (COMPLETE, WITH_WARNINGS):
+            return report
+        try:
+            return self._witnessed(report)
+        except (OSError, PermanentError) as error:
+            said = f"what was pushed could not be made durable: {error}"
+            return replace(report, status=FAILED, problems=bounded((said, *report.problems)))
+
+    def _witnessed(self, report: Report) -> Report:
+        store = self.store
+        procs.check(("sync", "-f", str(store.home)))
+        header = Header(self.target.host_id, report.run, self.target.tree)
+        earlier = store.manifest if store.manifest.exists() else None
+        written = manifest.write(store.tree, self.target.tree, earlier, store.manifest, header)
+        key = manifest_key(self.target.host_id, report.run)
+        archived = ArchivedManifest(key, written.sha256, written.entries, written.unhashed)
+        record = recorded(report, self.target.tree, written.links, self.world.clock(), archived)
+        write_whole(store.report, encode_report(record))
+        self.outbox.take_manifest(store.manifest)
+        return record
+
+    def _let_go(self) -> bool:
+        try:
+            volume.unmount(self.paths.volume)
+        except PermanentError as error:
+            self.world.say(f"{error}: a snapshot of it is one as of a crash")
+            return False
+        return True
+
+    def _send(self, until: datetime) -> None:
+        cloud = Cloud(self.target.archive, self.target.region)
+        for letter in self.outbox.letters():
+
+            def once(_: int, letter: Path = letter) -> None:
+                send(letter, cloud, self.world.say)
+
+            keep_trying(once, until, self.world)
+
+    def _send_what_is_left(self) -> None:
+        """Of earlier nights; tonight does not wait for it."""
+        try:
+            self._send(self.world.clock())
+        except AgentError as error:
+            self.world.say(f"what is in {self.outbox.path} has still to be sent: {error}")

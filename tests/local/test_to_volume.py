@@ -1,0 +1,144 @@
+"""Nights of a host into a volume of its own: what is on it, what AWS is told, and that it is left alone then.
+
+The volume is a directory in a device's place, and AWS's API is moto's; what is archived is read by the control plane.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core.ids import parse_run
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.manifest_file import sha256_of
+from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
+from tests.local.own_nights import Host, differing, entries
+from tests.local.receiver_machine import BUCKET, MISSING, REGION, Aws, an_aws
+
+pytestmark = [
+    pytest.mark.xdist_group("receiver"),
+    pytest.mark.skipif("rsync" in MISSING, reason="rsync is not installed"),
+]
+
+
+class OwnVolume(Host):
+    """web1, and its volume vol-0abc."""
+
+    archive: str = BUCKET
+
+    @property
+    def paths(self) -> HostPaths:
+        return HostPaths(self.place / "etc", self.place / "state", disks=self.place / "disks")
+
+    @property
+    def on_volume(self) -> OwnVolumePaths:
+        return OwnVolumePaths(self.target, "web1")
+
+    def configure(self, **settings: str) -> None:
+        target = f"volume://web1@vol-0abc/{REGION}/{self.archive}"
+        super().configure(**{"HOST": "web1.example.org", "TARGET": target, "WAIT_MINUTES": "1", **settings})
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    with an_aws() as aws:
+        for name, value in aws.environment.items():
+            monkeypatch.setenv(name, value)
+        yield aws
+
+
+@pytest.fixture
+def host(aws: Aws, tmp_path: Path) -> OwnVolume:
+    host = OwnVolume(tmp_path, tmp_path / "volume")
+    (host.place / "disks").mkdir()
+    (host.place / "disks" / device_name("vol-0abc")).symlink_to(host.target)
+    (host.tree / "file").write_text("file")
+    return host
+
+
+def archived(aws: Aws) -> list[str]:
+    listed = aws.client("s3").list_objects_v2(Bucket=BUCKET)
+    return [each["Key"] for each in listed.get("Contents", [])]
+
+
+def test_a_night_is_on_the_volume_and_in_the_archive_and_the_volume_is_let_go_of(host: OwnVolume, aws: Aws) -> None:
+    report = host.back_up()
+
+    assert report.status == "complete"
+    assert differing(entries(host.on_volume.tree), entries(host.tree)) == {}
+    key = wire.host_report_key(parse_run(report.run))
+    told = wire.parse_host_report(parse_run(report.run), aws.body(key))
+    assert (told.result.status.value, told.own.volume_id, told.own.unmounted) == ("complete", "vol-0abc", True)
+    assert told.result.manifest and archived(aws) == sorted([key, told.result.manifest])
+    assert aws.body(told.result.manifest) == host.on_volume.manifest.read_bytes()
+    assert report.receiver and report.receiver.manifest
+    assert report.receiver.manifest.sha256 == sha256_of(host.on_volume.manifest)
+    (event,) = aws.events()
+    assert (event["source"], event["detail"]["run"]) == ("ebbtide.host.web1", report.run)
+    assert not host.paths.volume.exists(), "the volume is still mounted"
+
+
+def test_it_is_left_alone_as_long_as_was_promised_and_pushed_to_by_the_index_then(host: OwnVolume, aws: Aws) -> None:
+    report = host.back_up()
+    before = entries(host.target)
+    (host.tree / "new").write_text("new")
+
+    host.ahead += timedelta(hours=11) - timedelta(days=1)
+    with pytest.raises(Refused, match="is left alone until"):
+        host.back_up()
+    assert differing(entries(host.target), before) == {}
+
+    assert host.back_up().status == "complete"
+    assert any("to push" in line for line in host.said) and "full push" not in " ".join(host.said[4:])
+    assert (host.on_volume.tree / "new").exists()
+    promise = wire.parse_host_report(parse_run(report.run), aws.body(wire.host_report_key(parse_run(report.run))))
+    assert promise.quiet_until - report.finished.replace(microsecond=0) == timedelta(hours=12)
+
+
+@pytest.mark.fault("N8", lacks="a receiver's own outbox")
+def test_what_the_archive_does_not_take_is_sent_with_the_next_night(host: OwnVolume, aws: Aws) -> None:
+    aws.client("s3").delete_bucket(Bucket=BUCKET)
+
+    with pytest.raises(PermanentError, match="NoSuchBucket"):
+        host.back_up()
+
+    assert not host.paths.volume.exists()
+    aws.client("s3").create_bucket(Bucket=BUCKET)
+    host.back_up()
+    assert len([key for key in archived(aws) if key.startswith("host-reports/")]) == 2
+    assert len(archived(aws)) == 4
+
+
+def test_a_night_that_is_not_complete_is_told_and_promises_little(host: OwnVolume, aws: Aws) -> None:
+    failing = host.place / "rsync"
+    failing.write_text('#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\nrsync "$@"; exit 23\n')
+    failing.chmod(0o755)
+
+    report = host.back_up(RSYNC=str(failing))
+
+    told = wire.parse_host_report(parse_run(report.run), aws.body(wire.host_report_key(parse_run(report.run))))
+    assert (told.result.status.value, told.result.manifest) == ("partial", None)
+    assert not host.on_volume.report.exists()
+    assert told.quiet_until - report.finished.replace(microsecond=0) == timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "because"),
+    [
+        ("ebbtide.json", {"schema": 1, "host": "eu0a"}, "is the volume of eu0a, not of web1"),
+        ("photo", {}, r"has files on it and no ebbtide\.json"),
+    ],
+)
+def test_a_volume_that_is_not_this_hosts_is_left_as_it_was(
+    host: OwnVolume, name: str, content: dict[str, object], because: str
+) -> None:
+    (host.target / name).write_text(json.dumps(content))
+
+    with pytest.raises(Refused, match=because):
+        host.back_up()
+
+    assert [path.name for path in host.target.iterdir()] == [name]
+    assert not host.paths.volume.exists()
