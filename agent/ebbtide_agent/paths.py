@@ -67,6 +67,11 @@ class HostPaths:
         return (self.target, self.outgoing, self.fetched_report, self.outbox, self.promise)
 
     @property
+    def lent(self) -> tuple[Path, ...]:
+        """Directories below `state` in which there may be what is somebody's: dumps, a volume with its backups."""
+        return (self.dumps, self.volume)
+
+    @property
     def installed(self) -> Path:
         """What install wrote down: which machine this is, and its window."""
         return self.state / "installed.json"

@@ -308,11 +308,15 @@ def test_purged_all_is_gone_but_what_others_made(host: Host) -> None:
     backup.mkdir(parents=True)
     (backup / "file").write_text("of a backup\n")
     (host.state / "dumps").mkdir()
+    (host.state / "volume").mkdir()
+    (host.state / "volume/tree").mkdir()
     (host.etc / "backup_exclude").write_text("/srv/cache\n")
 
     host.told("uninstall", "--purge", "--yes")
 
     assert sorted(host.files()) == ["etc/backup_exclude", "state/my-backups/us0/file"]
+    assert (host.state / "volume/tree").is_dir()
+    assert not (host.state / "dumps").exists()
 
 
 @needs_ssh
@@ -338,7 +342,8 @@ def test_all_that_the_agent_keeps_is_known_to_whoever_removes_it(tmp_path: Path)
     below = {path for path in each if isinstance(path, Path) and paths.state in path.parents}
 
     assert paths.lock in below
-    assert below == {*paths.kept, paths.dumps}
+    assert below == {*paths.kept, *paths.lent}
+    assert not set(paths.kept) & set(paths.lent)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="only who is not root may not")
