@@ -20,6 +20,7 @@ class HostPaths:
     # What the kernel and the installation say of this machine, wherever the rest is.
     machine_id: Path = Path("/etc/machine-id")
     hardware_id: Path = Path("/sys/class/dmi/id/product_uuid")
+    asset_tag: Path = Path("/sys/class/dmi/id/board_asset_tag")
     disks: Path = Path("/dev/disk/by-id")
 
     @property
