@@ -23,7 +23,7 @@ from statistics import median
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import survey
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.link import World
+from ebbtide_agent.host.link import World, connections
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
@@ -61,7 +61,7 @@ class Plain:
 
 @dataclass
 class ByIndex:
-    """us0: the agent's push. The report is not sent; of what it brings back only the generation matters here."""
+    """us0: the agent's hello and push. The report is not sent; only the generation of what it brings back matters."""
 
     receiver: Receiver
     tree: Path
@@ -77,10 +77,12 @@ class ByIndex:
         out = bytearray()
         # Most of a day lies between an edit and its push: nothing is so young that it is pushed twice.
         world = World(lambda: datetime.now(UTC) + timedelta(hours=1), say=self.said.append)
-        taken = survey.take(self.config, self.paths, self.generation, world.clock(), world.say)
         until = world.clock() + timedelta(hours=1)
-        way = way_to(self.config, self.paths, world)
-        outcome = push(self.config, way.route, way.passes(taken), Watch(until, world, os.environ, out.extend))
+        with connections() as sockets:
+            way = way_to(self.config, self.paths, world, sockets)
+            way.hello(until)
+            taken = survey.take(self.config, self.paths, self.generation, world.clock(), world.say)
+            outcome = push(self.config, way.route, way.passes(taken), Watch(until, world, os.environ, out.extend))
         assert outcome.status == COMPLETE, outcome.problems
         self.generation = (self.generation or 0) + 1
         assert taken.tally

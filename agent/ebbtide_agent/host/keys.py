@@ -45,7 +45,8 @@ def settle(login: Login, say: Callable[[str], None]) -> None:
     if not following.exists():
         return
     try:
-        link.ask(replace(login, key=following), "hello")
+        # Through a connection of its own: one that is there already has been let in with either.
+        link.ask(replace(login, key=following, sockets=None), "hello")
     except AgentError as error:
         say(f"the receiver does not take {following} yet, so {login.key} stays: {error}")
         return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shlex
 import socket
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +21,8 @@ from ebbtide_agent.moments import Clock
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 120.0
 SSH_FAILED = 255
+# Whatever becomes of us, nothing of ours stays longer: two pushes have less between them.
+IDLE_SECONDS = 120
 
 Answer = TypeVar("Answer")
 
@@ -34,13 +39,32 @@ class World:
 
 @dataclass(frozen=True)
 class Login:
-    """Who is to be reached by ssh, as whom, with which key, and where the host keys are pinned."""
+    """Who is to be reached by ssh, as whom, with which key, and where the host keys are pinned.
+
+    `sockets` is a directory for the sockets of connections that go on to be used; without one each command has its own.
+    """
 
     name: str
     port: int
     user: str
     key: Path
     known_hosts: Path
+    sockets: Path | None = None
+
+
+@contextlib.contextmanager
+def connections() -> Iterator[Path]:
+    """A directory of sockets for a block: all logins that are given it share one connection to their far side.
+
+    A handshake is dear. The first command makes the connection; one that breaks, or another address, makes another.
+    With the block all of them end.
+    """
+    with tempfile.TemporaryDirectory(prefix="ebbtide-") as directory:
+        try:
+            yield Path(directory)
+        finally:
+            for each in Path(directory).iterdir():
+                procs.run(("ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "whoever"))
 
 
 def pause_seconds(attempt: int, chance: float) -> float:
@@ -81,10 +105,18 @@ def ssh(login: Login) -> tuple[str, ...]:
         "ServerAliveInterval=15",
         "ServerAliveCountMax=8",
         "LogLevel=ERROR",
+        *_sharing(login.sockets),
     )
     words = ["ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port)]
     offered = (word for key in keys for word in ("-i", str(key)))
     return (*words, *offered, *(word for option in options for word in ("-o", option)))
+
+
+def _sharing(sockets: Path | None) -> tuple[str, ...]:
+    """The path has a place for what tells one far side from another; its length is limited to some hundred bytes."""
+    if sockets is None:
+        return ()
+    return "ControlMaster=auto", f"ControlPath={sockets}/%C", f"ControlPersist={IDLE_SECONDS}"
 
 
 def ssh_as_one_word(login: Login) -> str:

@@ -19,7 +19,7 @@ from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
-from ebbtide_agent.host.link import World
+from ebbtide_agent.host.link import World, connections
 from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked
 from ebbtide_agent.host.mounts import read_mounts
@@ -87,15 +87,16 @@ def run(night: Night) -> Report:
     started = night.world.clock()
     with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
         eve = Eve(started, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
-        way = way_to(config, night.paths, night.world)
-        hello = way.hello(started + timedelta(seconds=config.wait_seconds))
-        answered = night.world.clock()
-        outcome, taken = push_if_all_is_well(night, config, way, hello)
-        remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))
-        outcome = in_view_of(remarks, outcome)
-        report = compose(config, hello, outcome, eve, night.world.clock())
-        remember(night.paths, report, night.world.say)
-        recorded = way.deliver(hello, report)
+        with connections() as sockets:
+            way = way_to(config, night.paths, night.world, sockets)
+            hello = way.hello(started + timedelta(seconds=config.wait_seconds))
+            answered = night.world.clock()
+            outcome, taken = push_if_all_is_well(night, config, way, hello)
+            remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))
+            outcome = in_view_of(remarks, outcome)
+            report = compose(config, hello, outcome, eve, night.world.clock())
+            remember(night.paths, report, night.world.say)
+            recorded = way.deliver(hello, report)
         remember(night.paths, recorded, night.world.say)
         if taken:
             keep(night, config, taken, recorded)

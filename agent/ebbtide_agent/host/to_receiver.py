@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
@@ -27,11 +28,12 @@ class ToReceiver:
     config: Config
     paths: HostPaths
     world: World
+    sockets: Path | None = None
 
     @property
     def login(self) -> Login:
-        config = self.config
-        return Login(self.target.name, self.target.port, config.user, config.key, config.known_hosts)
+        there, config = self.target, self.config
+        return Login(there.name, there.port, config.user, config.key, config.known_hosts, self.sockets)
 
     def hello(self, until: datetime) -> Hello:
         """Raises PermanentError when the key we hold is another host's."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError, Refused
@@ -34,11 +35,12 @@ class ToRemote:
     config: Config
     paths: HostPaths
     world: World
+    sockets: Path | None = None
 
     @property
     def far(self) -> FarFiles:
         there, config = self.target, self.config
-        login = Login(there.name, there.port, there.user, config.key, config.known_hosts)
+        login = Login(there.name, there.port, there.user, config.key, config.known_hosts, self.sockets)
         return FarFiles(login, there.path, config.rsync, self.world)
 
     def hello(self, until: datetime) -> Hello:

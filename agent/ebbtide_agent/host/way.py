@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from ebbtide_agent.host.config import Config
@@ -38,12 +39,13 @@ class Way(Protocol):
         """Have the night recorded, and return it as it was; what is complete must outlast a crash by then."""
 
 
-def way_to(config: Config, paths: HostPaths, world: World) -> Way:
+def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None) -> Way:
+    """`sockets`: a directory for those of connections that are shared (`link.connections`), if that is wanted."""
     target = config.target
     if isinstance(target, Receiver):
-        return ToReceiver(target, config, paths, world)
+        return ToReceiver(target, config, paths, world, sockets)
     if isinstance(target, Directory):
         return ToDirectory(target, config, paths, world)
     if isinstance(target, Volume):
         return ToVolume(target, config, paths, world)
-    return ToRemote(target, config, paths, world)
+    return ToRemote(target, config, paths, world, sockets)

@@ -74,7 +74,8 @@ def sshd_config(paths: MachinePaths, login: str, door: Door) -> str:
         "PermitUserEnvironment no",
         "MaxStartups 1000",
         "MaxAuthTries 3",
-        "MaxSessions 1",
+        # A host asks one thing after the other through one connection; what has just ended may still count.
+        "MaxSessions 2",
         "LoginGraceTime 60",
         "ClientAliveInterval 15",
         "ClientAliveCountMax 8",
