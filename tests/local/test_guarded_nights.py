@@ -10,7 +10,7 @@ import pytest
 
 import ebbtide_agent
 from ebbtide_agent.host import guards
-from ebbtide_agent.report import COMPLETE, SUSPECT
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
 from tests.local.own_nights import Host
 
 MISSING = [name for name in ("rsync", "cp") if shutil.which(name) is None]
@@ -46,6 +46,22 @@ def test_half_of_a_tree_that_is_gone_is_suspect_until_it_is_said_to_be_meant(hos
     assert len(kept) == 1
     assert (accepted.status, after.status) == (COMPLETE, COMPLETE)
     assert len(list(host.newest().iterdir())) == 5
+
+
+def test_losses_of_nights_that_were_not_complete_add_up(host: Host) -> None:
+    assert host.back_up().status == COMPLETE
+    host.paths.scripts.mkdir()
+    (host.paths.scripts / "10-dump").write_text("never made executable")
+    for number in range(8):
+        (host.tree / f"file{number}").unlink()
+    first = host.back_up()
+    for number in range(8, 13):
+        (host.tree / f"file{number}").unlink()
+
+    second = host.back_up()
+
+    assert (first.status, second.status) == (PARTIAL, SUSPECT)
+    assert "of 21 entries" in second.problems[0] and "10-dump" in second.problems[1]
 
 
 @pytest.mark.fault("H14")

@@ -160,7 +160,7 @@ def a_night_of_both(receiver: Receiver, tree: Path, place: Path) -> str:
     return said
 
 
-@pytest.mark.fault("H14", lacks="a source that is there and empty")
+@pytest.mark.fault("H14")
 @each(CONFINED)
 def test_a_place_that_is_not_there_empties_nothing_and_is_reported(receiver: Receiver, tmp_path: Path) -> None:
     tree = a_small_tree(tmp_path)

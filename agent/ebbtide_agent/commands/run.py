@@ -18,9 +18,7 @@ from ebbtide_agent.syslog import Log, open_log, telling
 
 DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
-Meant for cron, with the receiver's window in mind:
-
-  10 2 * * *  root  ebbtide-agent run
+`ebbtide-agent install` has it started every night, in the receiver's window.
 
 Where nobody looks on it says nothing, unless something is wrong; so cron writes a mail only then.
 
@@ -33,7 +31,7 @@ It reads four files, and never executes what is in the first three:
                          and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
                          WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
                          SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no),
-                         CHECK (in so many days every file is read once, or no), NICE, IONICE (idle, best-effort, no)
+                         CHECK (in so many nights every file is read once, or no), NICE, IONICE (idle, best-effort, no)
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a

@@ -16,7 +16,6 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent.files import write_whole
@@ -60,12 +59,15 @@ class Turn:
         return f"{self.tonight}-of-{self.nights}"
 
 
-def turn_of(days: int, files: int, bytes_total: int, now: datetime) -> Turn:
-    """Tonight's part of a tree of that many files and bytes, of which each is to be read once in so many days."""
+def find_turn(directory: Path, days: int, files: int, bytes_total: int) -> Turn:
+    """The part that waits longest, of a tree of that many files and bytes in which each is read once in so many days.
+
+    A night that was not complete keeps nothing, so that its part has its turn again.
+    """
     nights = days
     while files > nights * MOST_FILES // 2 or bytes_total > nights * MOST_BYTES // 2:
         nights *= 2
-    return Turn(nights, now.toordinal() % nights)
+    return min((Turn(nights, part) for part in range(nights)), key=lambda turn: _kept_at(directory / turn.name))
 
 
 @dataclass
@@ -150,6 +152,13 @@ def keep_known(directory: Path, turn: Turn, known: Mapping[bytes, Known]) -> Non
     for other in directory.iterdir():
         if not other.name.endswith(f"-of-{turn.nights}"):
             other.unlink()
+
+
+def _kept_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _unpacked(packed: bytes) -> Iterator[tuple[bytes, Known]]:

@@ -117,7 +117,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def run_scripts(night: Night, config: Config, started: datetime) -> tuple[ScriptResult, ...]:
     ran = []
-    environment = scripts.environment(config.host, started, night.paths.dumps)
+    environment = scripts.environment_of(config.host, started, night.paths.dumps)
     for result in scripts.run_all(night.paths.scripts, config.script_seconds, environment):
         night.world.say(f"script {result.name}: exit code {result.exit_code}, {result.seconds} s")
         ran.append(result)

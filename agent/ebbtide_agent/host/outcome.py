@@ -56,10 +56,15 @@ class Remark:
 
 
 def in_view_of(remarks: Sequence[Remark], outcome: Outcome) -> Outcome:
-    """The outcome with what is to be remarked on before its own problems, which may be many."""
-    status = worst(outcome.status, *(remark.status for remark in remarks))
-    problems = (*(remark.problem for remark in remarks), *outcome.problems)
-    return replace(outcome, status=status, problems=problems)
+    """The outcome with what is to be remarked on before its own problems, which may be many.
+
+    What comes first is what people are told: a problem of the gravest kind.
+    """
+    in_order = sorted(remarks, key=lambda remark: STATUSES.index(remark.status), reverse=True)
+    status = worst(outcome.status, *(remark.status for remark in in_order))
+    leading = 0 if in_order and in_order[0].status == status else 1
+    said = tuple(remark.problem for remark in in_order)
+    return replace(outcome, status=status, problems=(*outcome.problems[:leading], *said, *outcome.problems[leading:]))
 
 
 def tell(ended: Ended, root: str = "/") -> Outcome:

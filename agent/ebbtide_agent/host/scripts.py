@@ -38,7 +38,7 @@ def is_optional(path: Path) -> bool:
     return any(line.strip() == OPTIONAL for line in top.splitlines()[:_TOP_LINES])
 
 
-def environment(host: str, started: datetime, dumps: Path) -> Mapping[str, str]:
+def environment_of(host: str, started: datetime, dumps: Path) -> Mapping[str, str]:
     """All that a script is given, the same from cron, systemd and a shell. Makes the directory for dumps.
 
     No receiver was asked yet, so the run's id is ours: the host, and when the night began.

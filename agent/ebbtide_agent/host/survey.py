@@ -15,7 +15,7 @@ from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import contents
 from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.contents import Looked, Sample, Turn, find_known, keep_known, turn_of
+from ebbtide_agent.host.contents import Looked, Sample, Turn, find_known, find_turn, keep_known
 from ebbtide_agent.host.course import Course, choose, settings_of
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline
@@ -47,7 +47,7 @@ class Survey:
 
 def take(config: Config, paths: HostPaths, generation: int | None, now: datetime, say: Say) -> Survey:
     """Scan the tree and say what the push has to do."""
-    sample = Sample(_find_turn(config, paths, now))
+    sample = Sample(_find_turn(config, paths))
     survey = look(config, find_index(paths.index), generation, paths.new_index, now, sample)
     survey = _looked_into(survey, sample, config, paths)
     if survey.looked is not None:
@@ -90,12 +90,12 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
         say(f"the index was not kept, the next push will be a full one: {error}")
 
 
-def _find_turn(config: Config, paths: HostPaths, now: datetime) -> Turn | None:
+def _find_turn(config: Config, paths: HostPaths) -> Turn | None:
     """None as long as there is nothing to compare with, and where nothing is to be checked."""
     before = find_baseline(paths.baseline)
     if before is None or config.check_days is None:
         return None
-    return turn_of(config.check_days, before.files, before.size, now)
+    return find_turn(paths.contents, config.check_days, before.files, before.size)
 
 
 def _looked_into(survey: Survey, sample: Sample, config: Config, paths: HostPaths) -> Survey:

@@ -2,7 +2,6 @@
 
 import os
 import zlib
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,14 @@ from ebbtide_agent.host.contents import (
     Sample,
     Turn,
     find_known,
+    find_turn,
     keep_known,
     look,
-    turn_of,
 )
 from ebbtide_agent.host.index import STAT, Block, Entry
 from ebbtide_agent.host.scan import Tally, Tree, scan
 from ebbtide_agent.host.selection import Selection
 
-NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 EVERY_NIGHT = Turn(1, 0)
 # Nothing that a test has made is too young to be trusted.
 NEVER_YOUNG = 1 << 62
@@ -122,9 +120,21 @@ def test_reading_leaves_no_access_time(tree: Path) -> None:
 
 @given(days=some.integers(1, 40), directories=some.lists(some.binary(max_size=20), max_size=50, unique=True))
 def test_every_directory_has_its_turn_once_in_a_round(days: int, directories: list[bytes]) -> None:
-    nights = [turn_of(days, 100, 100, NOW + timedelta(days=day)) for day in range(days)]
+    round_of_turns = [Turn(days, part) for part in range(days)]
 
-    assert [sum(turn.has(directory) for turn in nights) for directory in directories] == [1] * len(directories)
+    assert [sum(turn.has(directory) for turn in round_of_turns) for directory in directories] == [1] * len(directories)
+
+
+def test_the_part_that_waits_longest_has_its_turn_and_one_that_was_not_kept_has_it_again(tmp_path: Path) -> None:
+    turns = []
+    for night in range(1, 8):
+        turn = find_turn(tmp_path / "contents", 3, 100, 100)
+        turns.append(turn.tonight)
+        if night != 2:
+            keep_known(tmp_path / "contents", turn, {})
+            os.utime(tmp_path / "contents" / turn.name, (night, night))
+
+    assert turns == [0, 1, 1, 2, 0, 1, 2]
 
 
 def test_a_large_directory_is_spread_over_the_nights() -> None:
@@ -151,8 +161,10 @@ def test_a_large_directory_is_spread_over_the_nights() -> None:
         (1, 100 * MOST_BYTES, 240),
     ],
 )
-def test_a_tree_that_is_too_large_for_its_nights_takes_more_of_them(files: int, size: int, nights: int) -> None:
-    assert turn_of(30, files, size, NOW).nights == nights
+def test_a_tree_that_is_too_large_for_its_nights_takes_more_of_them(
+    files: int, size: int, nights: int, tmp_path: Path
+) -> None:
+    assert find_turn(tmp_path, 30, files, size).nights == nights
 
 
 def test_what_would_take_a_night_alone_is_not_read() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ebbtide_agent.host.outcome import Counts, Outcome, parse_counts, tell, together
+from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, parse_counts, tell, together
 from ebbtide_agent.procs import Ended
 
 STATS = b"""
@@ -119,3 +119,27 @@ def test_what_was_cut_off_counts_what_its_progress_says_was_sent() -> None:
     outcome = tell(Ended(("rsync",), 12, said, b"rsync: connection unexpectedly closed\n", 1.0))
 
     assert (outcome.status, outcome.counts) == ("partial", Counts(bytes_sent=30_000_000))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("complete", ["script", "killed", "one", "two"]),
+        ("partial", ["script", "killed", "one", "two"]),
+        ("suspect", ["one", "script", "killed", "two"]),
+    ],
+)
+def test_what_is_remarked_on_comes_before_what_rsync_says_but_what_is_gravest_comes_first(
+    status: str, expected: list[str]
+) -> None:
+    remarks = (Remark("complete-with-warnings", "killed"), Remark("partial", "script"))
+
+    outcome = in_view_of(remarks, Outcome(status, 0, Counts(), ("one", "two")))
+
+    assert (outcome.status, list(outcome.problems)) == ("suspect" if status == "suspect" else "partial", expected)
+
+
+def test_without_remarks_an_outcome_stays_as_it_is() -> None:
+    outcome = Outcome("partial", 23, Counts(), ("one", "two"))
+
+    assert in_view_of((), outcome) == outcome

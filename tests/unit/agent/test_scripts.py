@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.host.outcome import Remark
-from ebbtide_agent.host.scripts import environment, find, find_remark, run_all
+from ebbtide_agent.host.scripts import environment_of, find, find_remark, run_all
 from ebbtide_agent.report import ScriptResult
 
 LIMIT = 10.0
@@ -118,7 +118,7 @@ def test_one_that_was_never_made_executable_is_not_passed_over(tmp_path: Path) -
 
 def test_each_knows_the_run_the_host_and_where_dumps_go_and_nothing_else_of_ours(tmp_path: Path) -> None:
     a_script(tmp_path, "10-a", "env | grep -vE '^(_|PWD|SHLVL)='")
-    given = environment("us0", datetime(2026, 11, 23, 2, 10, tzinfo=UTC), tmp_path / "state/dumps")
+    given = environment_of("us0", datetime(2026, 11, 23, 2, 10, tzinfo=UTC), tmp_path / "state/dumps")
 
     (result,) = run_all(tmp_path, LIMIT, given)
 
@@ -130,7 +130,7 @@ def test_each_knows_the_run_the_host_and_where_dumps_go_and_nothing_else_of_ours
 
 @pytest.mark.fault("H3")
 def test_dumps_are_private_and_a_failed_one_leaves_yesterdays_where_it_was(tmp_path: Path) -> None:
-    given = environment("us0", datetime(2026, 11, 23, 2, 10, tzinfo=UTC), tmp_path / "dumps")
+    given = environment_of("us0", datetime(2026, 11, 23, 2, 10, tzinfo=UTC), tmp_path / "dumps")
     (tmp_path / "dumps/base.sql").write_text("yesterday's\n-- dump complete\n")
     checked = 'tail -n1 "$new" | grep -q complete || { echo "cut short"; exit 1; }; mv "$new" "${new%.new}"'
     a_script(tmp_path, "10-a", f'new=$EBBTIDE_DUMPS/base.sql.new; echo half >"$new"; {checked}')
