@@ -23,7 +23,7 @@ from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GR
 from tests.local.edits import EDITS, Editor, plant, take_the_place
 from tests.local.own_nights import Host, agent, differing, entries
 
-EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "2"))
 IS_ROOT = os.geteuid() == 0
 NEEDED = ("rsync", "cp")
 MISSING = [name for name in NEEDED if shutil.which(name) is None]
@@ -258,7 +258,9 @@ def test_a_file_with_too_many_names_is_no_obstacle(host: Host) -> None:
 
     host.configure()
     path = f"{host.place}:{os.environ['PATH']}"
-    ended = subprocess.run(agent(host), capture_output=True, text=True, env={**os.environ, "PATH": path})
+    ended = subprocess.run(
+        [*agent(host), "--progress", "lines"], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
 
     assert ended.returncode == 0 and "a full push" in ended.stdout, ended.stdout + ended.stderr
     assert len(host.snapshots()) == 2
