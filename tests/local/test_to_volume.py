@@ -153,13 +153,23 @@ def loops() -> bool:
     return os.geteuid() == 0 and found.returncode == 0 and shutil.which("mkfs.ext4") is not None
 
 
-@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
-def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounted(host: OwnVolume) -> None:
-    device, seen = host.paths.disks / device_name("vol-0abc"), host.place / "seen"
-    device.unlink()
-    with device.open("wb") as file:
-        # From here on ext4 has blocks that are large enough for the longest symbolic link.
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    """A blank one. From this size on ext4 has blocks that are large enough for the longest symbolic link."""
+    with (tmp_path / "image").open("wb") as file:
         file.truncate(600 << 20)
+    attached = subprocess.run(["losetup", "--find", "--show", file.name], capture_output=True, text=True, check=True)
+    yield Path(attached.stdout.strip())
+    subprocess.run(["losetup", "--detach", attached.stdout.strip()], check=True)
+
+
+@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounted(
+    device: Path, host: OwnVolume
+) -> None:
+    name, seen = host.paths.disks / device_name("vol-0abc"), host.place / "seen"
+    name.unlink()
+    name.symlink_to(device)
     awkward.grow(host.tree)
     seen.mkdir()
 
