@@ -70,7 +70,7 @@ def _describe(root: Path) -> None:
     sums = "".join(f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in files)
     _write(root / "DEBIAN/control", _filled_in("control", SIZE=str(kibibytes)))
     _write(root / "DEBIAN/md5sums", sums)
-    names = {"MADE": made(), "DIRECTORIES": (HOST.secrets, HOST.dumps, HOST.state)}
+    names = {"MADE": made(), "DIRECTORIES": (HOST.secrets, *HOST.lent, HOST.state)}
     words = {name: " ".join(map(str, paths)) for name, paths in names.items()}
     for script in SCRIPTS:
         _write(root / "DEBIAN" / script, _filled_in(script, **words), 0o755)

@@ -20,6 +20,7 @@ class HostPaths:
     # What the kernel and the installation say of this machine, wherever the rest is.
     machine_id: Path = Path("/etc/machine-id")
     hardware_id: Path = Path("/sys/class/dmi/id/product_uuid")
+    asset_tag: Path = Path("/sys/class/dmi/id/board_asset_tag")
     disks: Path = Path("/dev/disk/by-id")
 
     @property
@@ -65,6 +66,11 @@ class HostPaths:
     @property
     def _of_targets(self) -> tuple[Path, ...]:
         return (self.target, self.outgoing, self.fetched_report, self.outbox, self.promise)
+
+    @property
+    def lent(self) -> tuple[Path, ...]:
+        """Directories below `state` in which there may be what is somebody's: dumps, a volume with its backups."""
+        return (self.dumps, self.volume)
 
     @property
     def installed(self) -> Path:

@@ -17,7 +17,8 @@ class NightWorld:
     `clean` are attempts: who said so, and who of those that released could let go of the volume cleanly. `networks`
     are those the receivers' port should be open to, `open_to` those it is; it and `address`, what the receiver's name
     points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
-    has measured, `growing` are the ids of volumes that EBS is still enlarging.
+    has measured, `growing` are the ids of volumes that EBS is still enlarging; `pushed_to` is the id of the volume that
+    the last receiver to stand ready had, if it said so.
     """
 
     receiver: ReceiverPolicy
@@ -36,6 +37,7 @@ class NightWorld:
     snapshots: tuple[Snapshot, ...]
     disk: Disk | None = None
     growing: frozenset[str] = frozenset()
+    pushed_to: str | None = None
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -117,10 +119,12 @@ def zones_in_order(run: Run, world: NightWorld) -> tuple[str, ...]:
 
 
 def zone_of_tonight(run: Run, world: NightWorld) -> str:
-    """The first zone that has room, and never back behind one that this run has made a volume in.
-
-    So the latest volume is the one that was pushed to, even for a run that was rebuilt and forgot which zones are full.
+    """That of the volume which was pushed to; until then the first that has room, and never back behind one that this
+    run has made a volume in: a run that was rebuilt has forgotten which zones are full.
     """
+    pushed_to = next((volume for volume in world.volumes if volume.id == world.pushed_to), None)
+    if pushed_to is not None:
+        return pushed_to.zone
     zones = zones_in_order(run, world)
     made = {volume.zone for volume in world.volumes if is_made_for(run, volume)}
     reached = max((index for index, zone in enumerate(zones) if zone in made), default=0)
@@ -128,7 +132,11 @@ def zone_of_tonight(run: Run, world: NightWorld) -> str:
 
 
 def volume_of_tonight(run: Run, world: NightWorld) -> Volume | None:
-    """The one tonight's receiver has, or will have: in its zone, should there be two always the same one."""
+    """The one that was pushed to, and no other; until then the one tonight's receiver will have: in its zone, should
+    there be two always the same one.
+    """
+    if world.pushed_to is not None:
+        return next((volume for volume in world.volumes if volume.id == world.pushed_to), None)
     zone = zone_of_tonight(run, world)
     there = (volume for volume in world.volumes if volume.zone == zone)
     return min(there, key=lambda volume: (not is_made_for(run, volume), volume.id), default=None)

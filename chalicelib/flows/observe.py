@@ -34,7 +34,8 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     volumes = _find_data_volumes(receiver.name, world)
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
-    released = wire.notice_attempts(keys, "released")
+    ready, released = (wire.notice_attempts(keys, what) for what in ("ready", "released"))
+    stood = find_notice(wire.ready_key(run.id, max(ready)), world) if ready else None
     notices = {attempt: notice for attempt in released if (notice := find_release(run.id, attempt, world))}
     # Route 53 takes five questions a second of a whole account, and fifty nights begin at the same minute.
     is_reachable = any(machine.address for machine in machines)
@@ -46,7 +47,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         newest=None,
         briefed=wire.briefed_volumes(keys),
         machines=tuple(machines),
-        ready=wire.notice_attempts(keys, "ready"),
+        ready=ready,
         released=released,
         clean=frozenset(attempt for attempt, notice in notices.items() if notice.clean),
         address=_asked(partial(world.address.current, receiver.address_name), None) if is_reachable else None,
@@ -55,6 +56,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
         disk=notices[max(notices)].disk if notices else None,
         growing=frozenset(_growing(run, volumes, world)),
+        pushed_to=stood.volume_id if stood else None,
     )
     if not has_received(night):
         night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
@@ -84,10 +86,15 @@ def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
 
 
 def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:
-    """What a receiver said when it let go of its volume. A word that cannot be read is no word."""
+    """What a receiver said when it let go of its volume."""
+    return find_notice(wire.released_key(run_id, attempt), world)
+
+
+def find_notice(key: str, world: World) -> wire.Notice | None:
+    """A receiver's word that is in the archive. One that cannot be read, or is somewhere else, is no word."""
     try:
-        return wire.parse_notice(world.archive.get(wire.released_key(run_id, attempt)))
-    except PermanentError:
+        return wire.parse_notice(world.archive.get(key))
+    except (KeyError, PermanentError):
         return None
 
 

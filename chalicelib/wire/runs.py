@@ -192,19 +192,29 @@ class Notice:
     at: datetime
     clean: bool
     disk: Disk | None = None
+    volume_id: str | None = None
 
 
 def parse_notice(body: bytes) -> Notice:
-    """Whoever stands ready has nothing to let go of, and is not clean. An older receiver says nothing of its disk."""
+    """Whoever stands ready has nothing to let go of, and is not clean.
+
+    An older receiver says nothing of its disk, or which volume it has.
+    """
     fields = read("receiver notice", body)
     is_clean = "clean" in fields.values and fields.flag("clean")
+    volume = fields.maybe_part("volume")
     return Notice(
         run=parse_run(fields.text("run")),
         attempt=fields.number("attempt"),
         at=fields.moment("at"),
         clean=is_clean,
         disk=read_disk(fields.maybe_part("disk")),
+        volume_id=volume.text("id") if volume else None,
     )
+
+
+def ready_key(run: RunId, attempt: int) -> str:
+    return f"runs/{run}/ready/{attempt}.json"
 
 
 def released_key(run: RunId, attempt: int) -> str:

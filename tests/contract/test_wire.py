@@ -282,6 +282,14 @@ def test_a_release_says_how_full_the_disk_is_and_an_older_one_does_not() -> None
     assert (unsaid.disk, unsaid.clean) == (None, True)
 
 
+def test_who_stands_ready_says_with_which_volume_and_an_older_receiver_does_not() -> None:
+    older = {name: value for name, value in the_object("ready").items() if name != "volume"}
+
+    said, unsaid = wire.parse_notice(the_example("ready")), wire.parse_notice(json.dumps(older).encode())
+
+    assert (said.volume_id, unsaid.volume_id) == ("vol-0123456789abcdef0", None)
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "1", True, None])
 def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
     damaged = the_object("released")

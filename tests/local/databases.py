@@ -9,6 +9,7 @@ from tests.local.dumping import Machine
 from tests.local.enclosed import wait_until
 
 BLOB = bytes(range(256)) * 400
+PATIENCE_SECONDS = 120
 ROWS, PEOPLE = 20_000, 3_000
 ODD = ["a=b", "postgresql://x", 'it\'s "q" \\ $HOME;', "-dash", "sl/ash%2F", "new\nline", "ü]`$(touch x)", " space"]
 POSTGRES = ("runuser", "-u", "postgres", "--", "psql", "-X", "--quiet", "-At", "-v", "ON_ERROR_STOP=1")
@@ -99,7 +100,7 @@ def restore_postgresql(machine: Machine, dumps: Path) -> None:
 def start_mariadb(machine: Machine) -> None:
     machine.run("install", "-d", "-o", "mysql", "/run/mysqld")
     machine.run("sh", "-c", "mariadbd --user=mysql --skip-networking --innodb-log-file-size=8M >/tmp/log 2>&1 &")
-    wait_until(lambda: machine.works("mariadb-admin", "ping"), "MariaDB")
+    machine.run("mariadb-admin", f"--wait={PATIENCE_SECONDS}", "--silent", "ping")
 
 
 def fill_mariadb(machine: Machine) -> None:
@@ -188,8 +189,8 @@ def facts_of_ldap(machine: Machine) -> object:
 
 
 def restore_ldap(machine: Machine, dumps: Path) -> None:
-    machine.run("sh", "-c", "kill -INT $(cat /run/slapd/slapd.pid)")
-    wait_until(lambda: not machine.works("test", "-e", "/run/slapd/slapd.pid"), "slapd's end")
+    stop = "pid=$(cat /run/slapd/slapd.pid) && kill -INT $pid && tail --pid=$pid --sleep-interval=0.1 -f /dev/null"
+    machine.run("sh", "-c", stop)
     machine.run("sh", "-c", "rm -r /etc/ldap/slapd.d/* /var/lib/ldap/*; install -d -o openldap /var/lib/ldap2")
     for number, name in enumerate(["config", "db-1", "db-2"]):
         ldif = gzip.decompress((dumps / f"ldap/{name}.ldif.gz").read_bytes()).decode()

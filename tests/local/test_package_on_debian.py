@@ -22,6 +22,7 @@ from tools.build_deb import build
 pytestmark = [
     pytest.mark.root,
     pytest.mark.namespaces,
+    pytest.mark.skipif(os.geteuid() != 0, reason="installing a package needs root"),
     pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg is not installed"),
 ]
 

@@ -117,7 +117,9 @@ def test_a_partial_night_is_told_over_there_too(host: Pushing) -> None:
 
 
 def test_what_is_another_hosts_is_not_touched(host: Pushing) -> None:
-    host.back_up(HOST="eu0")
+    (host.there / "tree").mkdir(parents=True)
+    report = json.loads((Path(__file__).parents[1] / "contract/wire/report.json").read_text())
+    (host.there / "report.json").write_text(json.dumps({**report, "host": "eu0"}))
     before = entries(host.there)
 
     with pytest.raises(Refused, match="holds the backup of eu0; HOST is us0"):

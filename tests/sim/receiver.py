@@ -93,7 +93,7 @@ class Receiver:
         listed = self.around.archive.list(wire.report_prefix(self.run_id))
         self.reported = {key.rsplit("/", 1)[-1].removesuffix(".json") for key in listed}
         self.stands = True
-        self._note("ready")
+        self._note("ready", volume={"id": self.volume_id})
         self.around.agenda.at(self.run.deadline, self._release)
         self._release_when_all_have_reported()
 

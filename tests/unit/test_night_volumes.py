@@ -123,6 +123,25 @@ def test_there_is_no_next_zone_after_the_last() -> None:
     assert next_zone(a_full_run("zone-a"), night) == "zone-b"
 
 
+def test_what_was_pushed_to_is_the_volume_whatever_a_rebuilt_run_has_forgotten() -> None:
+    left = (a_volume_in("zone-a", "vol-1", str(a_run_id(22))), a_volume_in("zone-b", "vol-2", str(a_run_id(22))))
+    night = a_night(volumes=left, zones=("zone-b", "zone-a"), newest=LAST_NIGHTS)
+
+    assert volume_of_tonight(a_run(), night) == left[1]
+    assert volume_of_tonight(a_run(), replace(night, pushed_to="vol-1")) == left[0]
+
+
+def test_when_what_was_pushed_to_is_gone_no_other_volume_is_snapshotted_for_it() -> None:
+    night = a_night(
+        volumes=(a_volume_in("zone-b", "vol-2"),), machines=(), ready=frozenset({1}), released=frozenset({1})
+    )
+    over = replace(night, pushed_to="vol-1", results=(a_result("us0"), a_result("eu0")))
+
+    [closing] = plan(a_run(), over, a_moment(3))
+
+    assert isinstance(closing, CloseRun) and closing.why == "the data volume is gone"
+
+
 def test_a_rebuilt_run_that_forgot_which_zones_are_full_knows_its_volume_all_the_same() -> None:
     volumes = (a_volume(), made_tonight("zone-b"))
 

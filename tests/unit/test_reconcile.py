@@ -13,7 +13,16 @@ from chalicelib.core.night import MACHINE_SETTLES
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.reconcile import reconcile
-from tests.builders import A_POLICY_TEXT, a_moment, a_release, a_result, a_run, a_run_id, a_snapshot
+from tests.builders import (
+    A_POLICY_TEXT,
+    a_moment,
+    a_release,
+    a_result,
+    a_run,
+    a_run_id,
+    a_snapshot,
+    a_word_of_readiness,
+)
 from tests.fakes import FakeArchive, FakeCatalog, FakeVolumes, FakeWorld, a_world
 
 OPENED = a_moment(2)
@@ -121,6 +130,28 @@ def test_a_receivers_own_word_says_whether_its_volume_was_let_go_of(clean: bool)
 
     (taken,) = world.volumes.snapshots.values()
     assert taken.tags[tags.CONSISTENCY] == (tags.Consistency.RELEASED if clean else tags.Consistency.CRASH)
+
+
+def test_the_volume_that_the_receiver_stood_ready_with_is_snapshotted_and_not_one_that_an_earlier_night_left() -> None:
+    world = a_world_after_the_pushes()
+    (pushed_to,) = world.volumes.volumes.values()
+    left = {**pushed_to.tags, tags.MADE_FOR: str(a_run_id(22))}
+    world.volumes.volumes["vol-0"] = replace(pushed_to, id="vol-0", tags=left, state="available", attached_to=None)
+    world.archive.put_once(wire.ready_key(a_run_id(), 1), a_word_of_readiness("vol-0"))
+
+    reconcile(a_run_id(), world, a_moment(3))
+
+    assert [snapshot.volume_id for snapshot in world.volumes.snapshots.values()] == ["vol-0"]
+
+
+def test_a_word_that_is_not_where_a_receivers_word_belongs_stops_no_run() -> None:
+    world = a_world_after_the_pushes()
+    for what in ("ready", "released"):
+        world.archive.put_once(f"{wire.run_prefix(a_run_id())}ready/deeper/{what}/7.json", b"{}")
+
+    reconcile(a_run_id(), world, a_moment(3))
+
+    assert len(world.volumes.snapshots) == 1
 
 
 @dataclass

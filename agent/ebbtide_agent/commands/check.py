@@ -20,9 +20,10 @@ Look by day for all that would make tonight fail, and say of each what to do. Ch
   fault    KEY /etc/ebbtide/key is open to others (0644); chmod 600 /etc/ebbtide/key
   ...
 
-It looks at the configuration, what starts the agent, rsync and ssh, the scripts, the places that are to be backed up,
-room for the index and for dumps, the key, the pinned host key and, if somebody answers, theirs, the last report and the
-clock. A receiver that does not answer by day is in order. The exit code is 78 if there is a fault.
+It looks at the configuration, the machine, what starts the agent, rsync and ssh, the scripts, the places that are to be
+backed up, what should be mounted, room for the index and for dumps, the key, the pinned host key and, if somebody
+answers, theirs, the disks, the last report and the clock. A receiver that does not answer by day is in order. The exit
+code is 78 if there is a fault.
 """
 
 

@@ -37,7 +37,7 @@ EXITS = {
     3: "partial: some of it is there, and tonight is no restore point; the report names what is missing",
     4: "suspect: a guard found the host's data gone or rewritten; the report says what, and what to do if it is meant",
     75: "the target could not be reached in time; the next night tries again",
-    77: "refused: another backup is under way, the receiver said no, or the target is not the one it was",
+    77: "refused: another backup is under way, the receiver said no, another target than it was, or this is a copy",
     78: "the configuration has faults, or `check` found some; all of them are listed",
     129: "its terminal or connection went away",
     130: "interrupted",

@@ -6,16 +6,15 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host import enrolment, installation, keys, link, schedule, steps
+from ebbtide_agent.host import enrolment, identity, installation, keys, link, schedule, steps
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.installation import Wish
 from ebbtide_agent.host.starting import Site
-from ebbtide_agent.host.target import Directory, Receiver, Remote
+from ebbtide_agent.host.target import Receiver, Remote, Volume
 from ebbtide_agent.paths import HostPaths
 
 DESCRIPTION = """\
@@ -90,8 +89,7 @@ def install(options: argparse.Namespace, _: Here) -> int:
         tell("all is as it should be")
     for note in plan.notes:
         tell(note)
-    for line in _lines_for_the_far_side(plan.config):
-        print(line, end="")
+    print(_lines_for_the_far_side(plan.config, paths), end="")
     return 0
 
 
@@ -118,16 +116,17 @@ def tell(line: str) -> None:
     print(f"ebbtide: {line}", file=sys.stderr)
 
 
-def _lines_for_the_far_side(config: Config) -> Iterator[str]:
-    """What has to be written there for the keys that are here; nothing where no key is needed, or made yet."""
+def _lines_for_the_far_side(config: Config, paths: HostPaths) -> str:
+    """What has to be written there; nothing for a directory, or while there is no key."""
     to = config.target
-    if isinstance(to, Directory):
-        return
+    if isinstance(to, Volume):
+        return enrolment.volume_lines(config.host, to.host_id, identity.find_instance(paths))
     public = [keys.public(key) for key in (config.key, link.next_key(config.key)) if key.exists()]
     if public and isinstance(to, Receiver):
-        yield enrolment.policy_lines(config.host, to.name, public)
-    elif public and isinstance(to, Remote):
-        yield enrolment.authorized_keys_lines(config.host, f"{to.user}@{to.name}", public)
+        return enrolment.policy_lines(config.host, to.name, public)
+    if public and isinstance(to, Remote):
+        return enrolment.authorized_keys_lines(config.host, f"{to.user}@{to.name}", public)
+    return ""
 
 
 def _public_key(text: str) -> str:

@@ -18,9 +18,7 @@ from ebbtide_agent.syslog import Log, open_log, telling
 
 DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
-Meant for cron, with the receiver's window in mind:
-
-  10 2 * * *  root  ebbtide-agent run
+`ebbtide-agent install` has it started every night, in the receiver's window.
 
 Where nobody looks on it says nothing, unless something is wrong; so cron writes a mail only then.
 

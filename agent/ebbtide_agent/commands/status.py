@@ -12,7 +12,7 @@ from ebbtide_agent.commands.here import Commands, Here, add_command, add_places,
 from ebbtide_agent.host.long_push import LongPush
 from ebbtide_agent.host.standing import IndexStanding, Standing, look
 from ebbtide_agent.printable import printable, size
-from ebbtide_agent.report import Report, encode_report
+from ebbtide_agent.report import WARNING, Report, encode_report
 
 DESCRIPTION = """\
 Say how the last night ended, what the index knows, and when everything is compared again. A first push that takes more
@@ -61,6 +61,9 @@ def _of_the_night(last: Report, now: datetime) -> Iterator[tuple[str, str]]:
     yield "files", f"{last.files}, {size(last.bytes_total)} in all; {size(last.bytes_sent)} sent"
     for problem in last.problems:
         yield "problem", printable(problem.encode("utf-8", "surrogateescape"))
+    for each in last.health:
+        if each.state == WARNING:
+            yield "disk warning", f"{each.what}: {each.said}"
     if last.receiver is None:
         yield "recorded", "no: the receiver did not answer to the report"
 

@@ -15,19 +15,33 @@ id   = "{id}"
 keys = [{keys}]
 """
 
+_VOLUME_LINES = """\
+# Into the policy; then: ebbtide apply policy.toml
+[host.{key}]
+id          = "{id}"
+target      = "volume"
+instance_id = "{instance}"
+"""
+
 
 def policy_lines(host: str, receiver: str, keys: Sequence[str]) -> str:
     """The host's table in TOML. `keys` are public keys without comments; two while one follows the other."""
     quoted = ", ".join(f'"{key} {host}"' for key in keys)
-    name = f'"{host}"'
-    return _LINES.format(
-        name=name, receiver=receiver, key=name if "." in host else host, id=suggested_id(host), keys=quoted
-    )
+    return _LINES.format(name=f'"{host}"', receiver=receiver, key=_table(host), id=suggested_id(host), keys=quoted)
+
+
+def volume_lines(host: str, host_id: str, instance: str | None) -> str:
+    """The host's table in TOML, when it has a volume of its own; an `instance` that is not known is left to fill in."""
+    return _VOLUME_LINES.format(key=_table(host), id=host_id, instance=instance or "i-…")
 
 
 def authorized_keys_lines(host: str, login: str, keys: Sequence[str]) -> str:
     """The host's keys for a machine that is not ours."""
     return "".join((f"# Into .ssh/authorized_keys of {login}:\n", *(f"{key} {host}\n" for key in keys)))
+
+
+def _table(host: str) -> str:
+    return f'"{host}"' if "." in host else host
 
 
 def suggested_id(host: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Callable
 
+from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import HostPaths
@@ -20,7 +21,7 @@ def remember(paths: HostPaths, report: Report, say: Callable[[str], None]) -> No
     """
     try:
         write_whole(paths.last_report, encode_report(report))
-        others = [line for line, night in _read(paths) if (night.run, night.started) != (report.run, report.started)]
+        others = [line for line, night in _read(paths) if not _are_one_night(night, report)]
         write_whole(paths.history, b"".join((*others, encode_report(report))[-MOST_NIGHTS:]))
     except OSError as error:
         say(f"the report was not kept on this host: {error}")
@@ -29,6 +30,11 @@ def remember(paths: HostPaths, report: Report, say: Callable[[str], None]) -> No
 def find_nights(paths: HostPaths) -> list[Report]:
     """Those that can be read, the last one last."""
     return [night for _, night in _read(paths)]
+
+
+def _are_one_night(one: Report, other: Report) -> bool:
+    """A host has one night at a time; what it is called may not be known before it is recorded."""
+    return moments.write(one.started) == moments.write(other.started)
 
 
 def _read(paths: HostPaths) -> Iterator[tuple[bytes, Report]]:

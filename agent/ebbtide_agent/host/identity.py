@@ -5,6 +5,7 @@ A copy of a server brings its agent along, with the key and the schedule: it wou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -32,6 +33,12 @@ def marks_of(paths: HostPaths) -> dict[str, str]:
     """
     read = {"machine-id": _read(paths.machine_id), "hardware": _read(paths.hardware_id)}
     return {name: sha256(f"{_MARK}{text}".encode()).hexdigest() for name, text in read.items() if text}
+
+
+def find_instance(paths: HostPaths) -> str | None:
+    """The EC2 instance this is, where the hardware says so: on Nitro it is the board's asset tag."""
+    tag = _read(paths.asset_tag)
+    return tag if re.fullmatch("i-[0-9a-f]{8,17}", tag) else None
 
 
 def find_installed(paths: HostPaths) -> Installed | None:

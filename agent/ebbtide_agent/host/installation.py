@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError, Refused
@@ -55,17 +55,20 @@ class Plan:
 def plan(wish: Wish, site: Site) -> Plan:
     """Raises ConfigError with all that cannot be, and Refused when this is a copy of another host."""
     text, config = _settings(wish, site)
+    if config.host != config.host.lower():
+        raise ConfigError((f"HOST is {config.host}, expected small letters: the policy knows no others",))
     marks = identity.marks_of(site.paths)
     installed = _installed(wish, site, config)
     window = wish.window or (installed.window if installed else "") or schedule.DEFAULT_WINDOW
     minute = schedule.minute_of(schedule.parse_window(window), config.host, marks.get("machine-id", ""))
     notes: list[str] = []
+    # Name and record together and after the key: whatever fails before or after them, install can go on from there.
     steps = [
         *directories(site.paths.state),
-        *file(site.paths.config, text),
         *_ssh(wish, config, notes),
-        *starting(site, minute, notes),
+        *file(site.paths.config, text),
         *_record(wish, site.paths, installed, Installed(marks, window)),
+        *starting(site, minute, notes),
     ]
     return Plan(tuple(steps), config, tuple(notes))
 
@@ -81,11 +84,12 @@ def _settings(wish: Wish, site: Site) -> tuple[str, Config]:
         return text, _said_by(text, paths)
     text = paths.config.read_bytes().decode("utf-8", "surrogateescape")
     config = configuration.load(paths)
-    if wish.new_identity:
-        text = _renamed(text, config, wish)
-        return text, _said_by(text, paths)
-    _check_agrees(wish, config, paths)
-    return text, config
+    if not wish.new_identity:
+        _check_agrees(wish, config, paths)
+        return text, config
+    _check_agrees(replace(wish, host=None), config, paths)
+    text = _renamed(text, config, wish)
+    return text, _said_by(text, paths)
 
 
 def _new_config(wish: Wish, site: Site) -> str:
@@ -107,8 +111,6 @@ def _said_by(text: str, paths: HostPaths) -> Config:
             config = configuration.load(drafted)
         except ConfigError as error:
             raise ConfigError(tuple(fault.replace(place, str(paths.etc)) for fault in error.faults)) from None
-    if config.host != config.host.lower():
-        raise ConfigError((f"HOST is {config.host}, expected small letters: the policy knows no others",))
     return config
 
 
@@ -161,7 +163,7 @@ def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Instal
     # What could be read once and cannot be now is still true.
     marks = {**(earlier.marks if earlier and keeps else {}), **now.marks}
     if wish.new_identity:
-        yield from removals((paths.index, paths.last_report), OF_ANOTHER)
+        yield from removals((path for path in paths.kept if path != paths.installed), OF_ANOTHER)
     yield from file(paths.installed, identity.encode_installed(Installed(marks, now.window)).decode(), 0o600)
 
 
@@ -204,8 +206,7 @@ def _pin(wish: Wish, config: Config, name: str, notes: list[str]) -> Iterator[St
             )
         )
     if wanted:
-        lines = "".join(f"{name} {key}\n" for key in wanted)
-        yield WriteFile(config.known_hosts, f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{lines}")
+        yield WriteFile(config.known_hosts, "\n".join((*text.splitlines(), *(f"{name} {key}" for key in wanted), "")))
     elif not pinned:
         notes.append(
             f"no host key is pinned for {name}, so nothing will be sent there: give"

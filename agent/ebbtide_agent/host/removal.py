@@ -16,7 +16,7 @@ def removal(site: Site, purge: bool) -> Iterator[Step]:
     paths = site.paths
     yield from no_longer_starting(site)
     yield from removals(paths.kept)
-    yield from _emptied(paths.dumps, paths.state)
+    yield from _emptied(*paths.lent, paths.state)
     if purge:
         yield from removals(written(paths))
         yield from _emptied(paths.secrets)

@@ -65,7 +65,7 @@ def _night(receiver: Receiver, stop: threading.Event) -> int:
         volume.unmount(paths.volume)
         raise
     try:
-        _put_ready(receiver)
+        _put_ready(brief, receiver)
         _wait(brief, receiver, listener, stop)
     finally:
         clean = release(receiver.instance, brief, paths, cloud, receiver.now, listener)
@@ -138,9 +138,11 @@ def _recall_reports(brief: Brief, receiver: Receiver) -> None:
         write_whole(receiver.paths.reported(host.id), b"")
 
 
-def _put_ready(receiver: Receiver) -> None:
+def _put_ready(brief: Brief, receiver: Receiver) -> None:
+    """From here on hosts push to this volume: it is the one to be snapshotted, whatever is forgotten of the run."""
     instance = receiver.instance
-    body = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(receiver.now())}
+    about = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(receiver.now())}
+    body = {**about, "volume": {"id": brief.volume_id}}
     receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(body))
     _say(f"ready on port {receiver.door.port}")
 

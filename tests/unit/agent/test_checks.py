@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 
-from ebbtide_agent.host.checks import far_side, keys, past, places, programs, schedule, scripts
+from ebbtide_agent.host.checks import disks, far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.everything import CHECKS
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
 from ebbtide_agent.host.guards import keep_baseline
+from ebbtide_agent.host.health import Sources
 from ebbtide_agent.host.identity import Installed, encode_installed, marks_of
-from ebbtide_agent.host.target import Directory, Receiver, Remote
+from ebbtide_agent.host.target import Directory, Receiver, Remote, Volume
 from ebbtide_agent.host_main import main
-from ebbtide_agent.paths import DirectoryPaths, HostPaths
+from ebbtide_agent.paths import DirectoryPaths, HostPaths, device_name
 from ebbtide_agent.report import Report, encode_report
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_preview import everything_below
@@ -39,7 +40,9 @@ def a_scene(place: Path, **changes: Any) -> Scene:
     for new in (etc, state, place / "root/etc"):
         new.mkdir(parents=True, exist_ok=True)
     settings = {"root": place / "root", "key": etc / "key", "known_hosts": etc / "known_hosts", **changes}
-    return Scene(replace(A_CONFIG, **settings), HostPaths(etc, state), NOW, place)
+    return Scene(
+        replace(A_CONFIG, **settings), HostPaths(etc, state, etc / "machine-id", etc / "product_uuid"), NOW, place
+    )
 
 
 def found(look: Check, scene: Scene) -> list[tuple[str, str]]:
@@ -140,6 +143,18 @@ def test_the_right_directory_has_room_and_should_be_on_a_disk_of_its_own(tmp_pat
 
     assert [level for level, _ in found(far_side.answers_as_it_should, scene)] == ["warning", "ok"]
     assert list((tmp_path / "backup").iterdir()) == []
+
+
+def test_a_volume_has_to_be_attached_and_needs_no_key(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, target=Volume("web1", "vol-0abc", "eu-west-1", "archive"))
+    disks = tmp_path / "disks"
+    scene = replace(scene, paths=replace(scene.paths, disks=disks))
+    assert "vol-0abc is not attached" in found(far_side.answers_as_it_should, scene)[0][1]
+    assert levels(keys.is_pinned, scene) == []
+
+    put(disks / device_name("vol-0abc"), "")
+
+    assert found(far_side.answers_as_it_should, scene) == [("ok", "vol-0abc is attached; ")]
 
 
 def test_a_directory_that_is_not_there_or_somebody_elses_is_a_fault(tmp_path: Path) -> None:
@@ -301,6 +316,7 @@ def a_report(finished: timedelta = timedelta(hours=9), told: timedelta = timedel
         (a_report(), "ok", "2026-11-24T03:00:00Z, complete; "),
         (a_report(timedelta(hours=37)), "warning", "2026-11-22T23:00:00Z, complete, and none since"),
         (a_report(status="partial", problems=("disk full", "more")), "warning", "partial: disk full; "),
+        (a_report(status="complete-with-warnings", problems=("a file vanished",)), "warning", "a file vanished; "),
     ],
 )
 def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None", level: str, why: str) -> None:
@@ -330,6 +346,18 @@ def test_the_clock_is_held_against_the_receivers(tmp_path: Path, report: "Report
         scene.paths.last_report.write_bytes(encode_report(report))
 
     assert levels(past.clock_is_right, scene) == said
+
+
+def test_a_disk_that_fails_is_told_by_day_too(tmp_path: Path) -> None:
+    mdstat = put(tmp_path / "mdstat", "md0 : active raid1 sdb1[1](F) sda1[0]\n      975296 blocks [2/1] [U_]\n")
+    nothing = put(tmp_path / "mounts", "")
+    scene = replace(a_scene(tmp_path), disks=Sources("no-smartctl", mdstat, nothing))
+
+    ((level, what),) = found(disks.are_well, scene)
+
+    assert level == "warning" and what.startswith("array md0: degraded: 1 of 2 members are there, sdb1 failed")
+    mdstat.write_text("")
+    assert levels(disks.are_well, scene) == ["ok"]
 
 
 ENTRY = "10 2 * * * root ebbtide-agent run --progress none\n"

@@ -22,7 +22,8 @@ def test_a_night_that_is_recorded_takes_the_place_of_its_own_report(tmp_path: Pa
     paths = HostPaths(tmp_path, tmp_path)
 
     remember(paths, a_night(1), no_word)
-    remember(paths, replace(a_night(2), receiver=None), no_word)
+    to_the_microsecond = a_night(2).started.replace(microsecond=7)
+    remember(paths, replace(a_night(2), run="local", started=to_the_microsecond, receiver=None), no_word)
     remember(paths, a_night(2), no_word)
 
     assert find_nights(paths) == [a_night(1), a_night(2)]

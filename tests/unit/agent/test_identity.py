@@ -6,7 +6,15 @@ import pytest
 
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host import night
-from ebbtide_agent.host.identity import Installed, check, differs, encode_installed, find_installed, marks_of
+from ebbtide_agent.host.identity import (
+    Installed,
+    check,
+    differs,
+    encode_installed,
+    find_installed,
+    find_instance,
+    marks_of,
+)
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import HostPaths
 
@@ -91,3 +99,13 @@ def test_a_record_that_is_none_is_told_and_not_passed_over(tmp_path: Path) -> No
 
 def test_only_marks_that_both_have_can_differ() -> None:
     assert differs({"a": "1", "b": "2"}, {"b": "3", "c": "4"}) == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("tag", "instance"), [("i-0123456789abcdef0\n", "i-0123456789abcdef0"), ("Default string\n", None), (None, None)]
+)
+def test_an_instance_of_ec2_is_known_by_its_board(tmp_path: Path, tag: str | None, instance: str | None) -> None:
+    if tag is not None:
+        (tmp_path / "board_asset_tag").write_text(tag)
+
+    assert find_instance(HostPaths(asset_tag=tmp_path / "board_asset_tag")) == instance

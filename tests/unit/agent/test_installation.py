@@ -242,6 +242,27 @@ def test_a_copy_becomes_a_host_of_its_own_with_another_key(host: Host) -> None:
 
 @needs_ssh
 @needs_a_machine_id
+def test_a_copy_that_failed_to_become_a_host_of_its_own_stays_refused_and_can_try_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.install("--host", "us0", "--target", TARGET)
+    host.becomes_another_machine()
+    (host.place / "programs").mkdir()
+    (host.place / "programs/rm").symlink_to(shutil.which("rm") or "/bin/rm")
+
+    with monkeypatch.context() as without_ssh:
+        without_ssh.setenv("PATH", str(host.place / "programs"))
+        failed, _, why = host.told("install", "--new-identity", "--host", "us1")
+    refused, _, _ = host.told("run")
+    host.install("--new-identity", "--host", "us1")
+
+    assert (failed, "ssh-keygen" in why) == (PermanentError.exit_code, True)
+    assert refused == Refused.exit_code
+    assert "HOST=us1\n" in (host.etc / "backup_config").read_text()
+
+
+@needs_ssh
+@needs_a_machine_id
 def test_a_host_that_moved_keeps_its_name_and_its_key(host: Host) -> None:
     host.install("--host", "us0", "--target", TARGET)
     original = host.key.read_bytes()
@@ -287,11 +308,15 @@ def test_purged_all_is_gone_but_what_others_made(host: Host) -> None:
     backup.mkdir(parents=True)
     (backup / "file").write_text("of a backup\n")
     (host.state / "dumps").mkdir()
+    (host.state / "volume").mkdir()
+    (host.state / "volume/tree").mkdir()
     (host.etc / "backup_exclude").write_text("/srv/cache\n")
 
     host.told("uninstall", "--purge", "--yes")
 
     assert sorted(host.files()) == ["etc/backup_exclude", "state/my-backups/us0/file"]
+    assert (host.state / "volume/tree").is_dir()
+    assert not (host.state / "dumps").exists()
 
 
 @needs_ssh
@@ -317,7 +342,8 @@ def test_all_that_the_agent_keeps_is_known_to_whoever_removes_it(tmp_path: Path)
     below = {path for path in each if isinstance(path, Path) and paths.state in path.parents}
 
     assert paths.lock in below
-    assert below == {*paths.kept, paths.dumps}
+    assert below == {*paths.kept, *paths.lent}
+    assert not set(paths.kept) & set(paths.lent)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="only who is not root may not")

@@ -10,7 +10,7 @@ import pytest
 from ebbtide_agent.errors import AgentError, TransientError
 from ebbtide_agent.host.outbox import Outbox, send
 from ebbtide_agent.host.own_report import OwnVolume, encode_own_report, letter_of, own_run
-from ebbtide_agent.report import ArchivedManifest, Report, ScriptResult
+from ebbtide_agent.report import ArchivedManifest, Health, Report, ScriptResult
 
 EXAMPLE = json.loads((Path(__file__).parents[2] / "contract/wire/host-report.json").read_text())
 RUN = "host.web1/2026-11-23/7951"
@@ -34,6 +34,7 @@ A_REPORT = Report(
     rsync="3.5.0",
     os="Debian GNU/Linux 12 (bookworm)",
     arch="x86_64",
+    health=(Health("disk /dev/nvme0n1", "well", "passed"),),
 )
 
 

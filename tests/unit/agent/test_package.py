@@ -42,7 +42,7 @@ def test_a_purge_names_what_the_agent_makes_one_by_one(tmp_path: Path) -> None:
     host = HostPaths()
 
     assert {host.config, host.installed, host.secrets / "key.next.pub", host.cron, host.timer} <= set(made())
-    assert not {host.etc, host.state, host.secrets, host.scripts, host.include, host.exclude} & set(made())
+    assert not {host.etc, host.state, *host.lent, host.secrets, host.scripts, host.include, host.exclude} & set(made())
     assert all(re.fullmatch("[A-Za-z0-9/._-]+", str(path)) for path in made())
 
 

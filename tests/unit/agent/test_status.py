@@ -13,7 +13,7 @@ from ebbtide_agent.commands.status import as_lines
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.standing import look
 from ebbtide_agent.host_main import main
-from ebbtide_agent.report import PARTIAL
+from ebbtide_agent.report import PARTIAL, Health
 from tests.unit.agent.test_survey import A_REPORT, Host
 
 WHEN = A_REPORT.finished
@@ -38,13 +38,15 @@ def test_the_last_night_and_the_index_are_told(host: Host) -> None:
     host.now = WHEN
     host.keep(host.take(None), 7)
     os.utime(host.paths.index, (WHEN.timestamp(), WHEN.timestamp()))
-    remember(host.paths, replace(A_REPORT, problems=("one\033[2J",)), host.said.append)
+    failing = (Health("disk /dev/sda", "warning", "SMART says that it is failing"), Health("array md0", "well", ""))
+    remember(host.paths, replace(A_REPORT, problems=("one\033[2J",), health=failing), host.said.append)
 
     assert told(host) == [
         f"last night: complete, run {A_REPORT.run}",
         "ended: 2026-11-23T02:12:30Z, 10 hours ago, after 0:02:30",
         "files: 8412, 258 MiB in all; 5 MiB sent",
         "problem: one\\x1b[2J",
+        "disk warning: disk /dev/sda: SMART says that it is failing",
         "index: 3 entries, kept 2026-11-23T02:12:30Z, 10 hours ago",
         "generation: 7",
         "compared: everything, 2026-11-23T02:12:30Z; again from 2026-11-29T14:12:30Z on",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ebbtide_agent.errors import AgentError, ConfigError
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host.checks import far_side, keys, past, places, programs, schedule, scripts
+from ebbtide_agent.host.checks import disks, far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene, fault, ok
 from ebbtide_agent.paths import HostPaths
 
@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     keys.is_ours_alone,
     keys.is_pinned,
     far_side.answers_as_it_should,
+    disks.are_well,
     past.was_good,
     past.clock_is_right,
 )

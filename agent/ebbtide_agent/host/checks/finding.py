@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.health import THIS_HOST, Sources
 from ebbtide_agent.paths import HostPaths
 
 OK = "ok"
@@ -34,6 +35,7 @@ class Scene:
     paths: HostPaths
     now: datetime
     system: Path = Path("/")
+    disks: Sources = THIS_HOST
 
 
 Check = Callable[[Scene], Iterator[Finding]]

@@ -13,7 +13,7 @@ from ebbtide_agent.host.mark import find_mark
 from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report, parse_report
+from ebbtide_agent.report import COMPLETE, Report, parse_report
 
 # A night and a half.
 _LONG_AGO = timedelta(hours=36)
@@ -57,10 +57,11 @@ def was_good(scene: Scene) -> Iterator[Finding]:
         yield warning("no night of this host has been reported yet", "ebbtide-agent run, once the rest is in order")
         return
     when = f"the last night ended {moments.write(last.finished)}, {last.status}"
-    if last.status not in (COMPLETE, WITH_WARNINGS):
-        yield warning(f"{when}: {last.problems[0] if last.problems else 'it does not say why'}", "ebbtide-agent status")
-    elif scene.now - last.finished > _LONG_AGO:
+    if scene.now - last.finished > _LONG_AGO:
         yield warning(f"{when}, and none since", "see why nothing starts the agent, or what its log says")
+    elif last.status != COMPLETE:
+        why = last.problems[0] if last.problems else "it does not say why"
+        yield warning(f"{when}: {why}", "ebbtide-agent status says all there is to it")
     else:
         yield ok(when)
 
