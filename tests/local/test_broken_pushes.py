@@ -83,7 +83,7 @@ def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of
     os.kill(link, signal.SIGKILL)
     wait_until((receiver.tree("us0") / ".ebbtide-partial/large").exists, "what arrived")
     was_torn = (receiver.tree("us0") / "srv/large").exists()
-    said, _ = agent.communicate(timeout=60)
+    said, _ = agent.communicate(timeout=180)
 
     report = receiver.report("us0")
     assert report and report["status"] == "complete", said
@@ -102,7 +102,7 @@ def test_an_agent_that_is_killed_reports_nothing_and_the_next_run_says_so(
 
     for process in (agent.pid, *below(agent.pid)):
         os.kill(process, signal.SIGKILL)
-    agent.communicate(timeout=60)
+    agent.communicate(timeout=180)
     after_the_kill = receiver.report("eu0")
     ended = receiver.back_up("eu0", tree, tmp_path / "etc")
 
