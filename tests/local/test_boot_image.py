@@ -24,7 +24,6 @@ MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.namespaces,
-    pytest.mark.xdist_group("boot"),
     pytest.mark.skipif(os.geteuid() != 0 or not MAY_MOUNT, reason="booting an image needs root that may mount"),
     pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
 ]

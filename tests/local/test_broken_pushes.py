@@ -27,10 +27,7 @@ HOSTS = ("us0", "eu0", "us1")
 SIZE = 12_000_000
 ENOUGH = 3_000_000
 
-pytestmark = [
-    pytest.mark.xdist_group("receiver"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
 @pytest.fixture(scope="module")

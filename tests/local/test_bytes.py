@@ -25,10 +25,7 @@ from tests.local.test_index_push import IS_ROOT, Host, a_host, assert_same, stor
 ENTRIES = int(os.environ.get("EBBTIDE_ENTRIES", "20000"))
 SPARSE_GIB = float(os.environ.get("EBBTIDE_SPARSE_GIB", "0.125"))
 
-pytestmark = [
-    pytest.mark.xdist_group("receiver"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
 @pytest.fixture(scope="module")

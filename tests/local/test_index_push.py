@@ -43,10 +43,7 @@ PHASES = [Phase.explicit, Phase.generate]
 IS_ROOT = os.geteuid() == 0
 A_REPORT = (Path(__file__).parents[1] / "contract/wire/report.json").read_bytes()
 
-pytestmark = [
-    pytest.mark.xdist_group("receiver"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 Edit = tuple[str, int, int]
 _NIGHTS = some.lists(

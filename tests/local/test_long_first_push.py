@@ -25,10 +25,7 @@ FILES, SIZE = 48, 1_000_000
 ON_THE_WAY = 5 * SIZE
 WHOLE = FILES * SIZE
 
-pytestmark = [
-    pytest.mark.xdist_group("receiver"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
 @pytest.fixture

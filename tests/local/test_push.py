@@ -26,10 +26,7 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host nee
 needs_mounts = pytest.mark.skipif(
     IS_ROOT and not MAY_MOUNT, reason="being another user for a while needs a mount namespace"
 )
-pytestmark = [
-    pytest.mark.xdist_group("receiver"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 CONFINED = [
     pytest.param(confine.SEPARATE, marks=needs_root),
     pytest.param(confine.OWN, marks=needs_mounts),

@@ -36,10 +36,7 @@ NOW = datetime(2026, 11, 24, 9, 5, tzinfo=UTC)
 MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 IS_ROOT = is_allowed() and MAY_MOUNT
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="devices, owners, trusted attributes and mounts need all of root")
-pytestmark = [
-    pytest.mark.xdist_group("boot"),
-    pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 
 
 @pytest.fixture

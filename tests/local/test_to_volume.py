@@ -22,10 +22,7 @@ from ebbtide_console.sandbox import awkward
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import BUCKET, MISSING, REGION, Aws, an_aws
 
-pytestmark = [
-    pytest.mark.xdist_group("receiver"),
-    pytest.mark.skipif("rsync" in MISSING, reason="rsync is not installed"),
-]
+pytestmark = pytest.mark.skipif("rsync" in MISSING, reason="rsync is not installed")
 
 
 class OwnVolume(Host):
