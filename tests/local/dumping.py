@@ -90,7 +90,7 @@ def a_machine(place: Path, dumps: Path) -> Iterator[Machine]:
 
 def given(dumps: Path, path: str = scripts.PATH) -> dict[str, str]:
     """What the agent gives a script; another PATH lets it find another program first."""
-    return {**scripts.environment("us0", datetime(2026, 11, 23, 2, 10, tzinfo=UTC), dumps), "PATH": path}
+    return {**scripts.environment_of("us0", datetime(2026, 11, 23, 2, 10, tzinfo=UTC), dumps), "PATH": path}
 
 
 def run_script(

@@ -45,11 +45,12 @@ def restored(image: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path / "store")
 
 
-def what_is_there() -> dict[str, object]:
-    """What a boot of ours could leave behind on this machine, where others may be booting, too."""
+def what_is_there(restored: Path) -> dict[str, object]:
+    """What a boot of ours could leave behind on this machine, where others may be booting and mounting, too."""
     ours = f"ebbtide-boot-{os.getpid()}"
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return {
-        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "mounts": [line for line in mounts if str(restored) in line],
         "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").rglob(ours)),
         "locks": sorted(str(path) for path in Path("/run/systemd").rglob("*")) if Path("/run/systemd").exists() else [],
         "containers": sorted(processes_told(f"NOTIFY_SOCKET=@{ours}")),
@@ -65,11 +66,11 @@ def processes_told(variable: str) -> Iterator[str]:
 
 
 def test_the_restored_image_boots_and_its_service_answers(restored: Path, image: Path) -> None:
-    before = what_is_there()
+    before = what_is_there(restored)
     tree = list(read_real(restored, lambda where, _: sha256_of(where)))
 
     with booted(restored, NAME, patience=120) as boot:
-        while_it_is_up = what_is_there()
+        while_it_is_up = what_is_there(restored)
         answer = probe("http://127.0.0.1/", boot.leader or 0)
         refused = probe("tcp://127.0.0.1:9", boot.leader or 0, patience=0)
 
@@ -128,7 +129,7 @@ def test_a_tree_without_an_init_is_not_booted(tmp_path: Path) -> None:
 
 
 def test_an_init_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
-    before = what_is_there()
+    before = what_is_there(restored)
     (tmp_path / "sbin").mkdir()
     (tmp_path / "sbin/init").write_text("not a program")
 
@@ -141,7 +142,7 @@ def test_an_init_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
 
 
 def test_an_init_that_never_gets_ready_is_given_up(restored: Path) -> None:
-    before = what_is_there()
+    before = what_is_there(restored)
     init = restored / "usr/lib/systemd/systemd"
     init.unlink()
     init.write_text("#!/bin/sh\necho waiting for ever\nexec sleep 1000\n")

@@ -16,7 +16,7 @@ from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable
 
-# Longer ones rsync does not take.
+# Longer ones, as seen from /, rsync does not take.
 LONGEST_PATH_BYTES = 4095
 
 
@@ -72,7 +72,7 @@ class Explainer:
         if inside is None:
             why = f"it is not below ROOT, which is {printable(self._root)}"
             return Answer(place, os.path.lexists(place), Verdict(False, why))
-        if len(inside) > LONGEST_PATH_BYTES:
+        if len(place) > LONGEST_PATH_BYTES:
             return Answer(place, False, Verdict(False, f"rsync takes no path of more than {LONGEST_PATH_BYTES} bytes"))
         is_there = os.path.lexists(self._where(inside))
         if is_there or path.endswith(b"/"):
