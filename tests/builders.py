@@ -213,10 +213,16 @@ daily = 7
 """
 
 
-def a_word_of_readiness(volume_id: str, run_id: RunId | None = None, attempt: int = 1) -> bytes:
+def a_word_of_readiness(volume_id: str, attempt: int = 1) -> bytes:
     """A receiver's word that it stands ready with a volume."""
-    about = {"schema": 1, "run": str(run_id or a_run_id()), "attempt": attempt, "at": "2026-11-23T02:03:00Z"}
+    about = json.loads(a_word_without_a_volume(attempt))
     return json.dumps({**about, "volume": {"id": volume_id}}).encode()
+
+
+def a_word_without_a_volume(attempt: int = 1) -> bytes:
+    """What an older agent says when it stands ready."""
+    about = {"schema": 1, "run": str(a_run_id()), "attempt": attempt, "at": "2026-11-23T02:03:00Z"}
+    return json.dumps(about).encode()
 
 
 def a_release(run_id: RunId | None = None, attempt: int = 1, clean: bool = True, disk: Disk | None = None) -> bytes:

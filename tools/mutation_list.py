@@ -622,7 +622,7 @@ MUTATIONS = (
     Mutation(
         "what was pushed to",
         f"{_FLOWS}/observe.py",
-        "        pushed_to=stood.volume_id if stood else None,\n",
+        "        pushed_to=_find_pushed_to(run.id, ready, briefed, world),\n",
         "",
         "that the volume which the receiver stood ready with is snapshotted, whatever a rebuilt run has forgotten",
         _RECONCILE,
@@ -636,10 +636,26 @@ MUTATIONS = (
         (_VOLUMES,),
     ),
     Mutation(
+        "words of what was briefed",
+        f"{_FLOWS}/observe.py",
+        "if word and word.volume_id in briefed",
+        "if word",
+        "that a word which names a volume of no brief is not believed",
+        _RECONCILE,
+    ),
+    Mutation(
+        "points that wait",
+        f"{_FLOWS}/prune.py",
+        "_apply(_without(waiting, planned), world, lease)",
+        "_apply(planned, world, lease)",
+        "that nothing goes for the sake of a point that the catalogue does not have yet",
+        (_PRUNE,),
+    ),
+    Mutation(
         "late points",
         f"{_FLOWS}/prune.py",
-        "        _record(planned.unrecorded, world)\n",
-        "",
+        "            record_points(run_id, of_run, world)\n",
+        "            continue\n",
         "that what completes after its run had given it up becomes restore points, before older ones go for it",
         (
             f"{_PRUNE}::test_what_completed_after_its_run_had_given_it_up_becomes_restore_points_before_older_ones_go_for_it",

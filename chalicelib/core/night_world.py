@@ -18,7 +18,7 @@ class NightWorld:
     are those the receivers' port should be open to, `open_to` those it is; it and `address`, what the receiver's name
     points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
     has measured, `growing` are the ids of volumes that EBS is still enlarging; `pushed_to` is the id of the volume that
-    the last receiver to stand ready had, if it said so.
+    a receiver of this run stood ready with, if one said so.
     """
 
     receiver: ReceiverPolicy
@@ -119,12 +119,10 @@ def zones_in_order(run: Run, world: NightWorld) -> tuple[str, ...]:
 
 
 def zone_of_tonight(run: Run, world: NightWorld) -> str:
-    """That of the volume which was pushed to; until then the first that has room, and never back behind one that this
-    run has made a volume in: a run that was rebuilt has forgotten which zones are full.
+    """The first zone that has room, and never back behind one that this run has made a volume in.
+
+    A run that was rebuilt has forgotten which zones are full.
     """
-    pushed_to = next((volume for volume in world.volumes if volume.id == world.pushed_to), None)
-    if pushed_to is not None:
-        return pushed_to.zone
     zones = zones_in_order(run, world)
     made = {volume.zone for volume in world.volumes if is_made_for(run, volume)}
     reached = max((index for index, zone in enumerate(zones) if zone in made), default=0)

@@ -4,7 +4,7 @@ A snapshot goes only when no host keeps a point in it and nothing protects it, a
 earlier day: between the two nights an operator can put a hold on it.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -131,7 +131,7 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
         unmark=_ids(each.snapshot for each in verdicts if each.is_wanted and each.snapshot.tags.get(tags.MARKED)),
         refused=refused,
         missing=() if refused else _missing(stock, now),
-        unrecorded=() if refused else _unrecorded(points, verdicts, stock),
+        unrecorded=_unrecorded(points, verdicts, stock),
     )
 
 
@@ -141,13 +141,10 @@ def _missing(stock: Stock, now: datetime) -> tuple[RestorePoint, ...]:
 
 
 def _unrecorded(points: Iterable[RestorePoint], verdicts: Iterable[Verdict], stock: Stock) -> tuple[RestorePoint, ...]:
-    """All of a snapshot's, if the catalogue has fewer of it."""
-    known = Counter(point.snapshot_id for point in stock.points)
-    told: dict[str, list[RestorePoint]] = defaultdict(list)
-    for point in points:
-        told[point.snapshot_id].append(point)
-    staying = [told[verdict.snapshot.id] for verdict in verdicts if verdict.is_wanted and verdict.snapshot.id in told]
-    return tuple(point for each in staying if known[each[0].snapshot_id] < len(each) for point in each)
+    known = {(point.host_id, point.snapshot_id) for point in stock.points}
+    staying = {verdict.snapshot.id for verdict in verdicts if verdict.is_wanted}
+    lacking = (point for point in points if (point.host_id, point.snapshot_id) not in known)
+    return tuple(point for point in lacking if point.snapshot_id in staying)
 
 
 def still_told(before: Pruning | None, gone: tuple[str, ...], now: datetime) -> tuple[tuple[str, ...], datetime | None]:

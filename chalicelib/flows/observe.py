@@ -35,7 +35,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
     ready, released = (wire.notice_attempts(keys, what) for what in ("ready", "released"))
-    stood = find_notice(wire.ready_key(run.id, max(ready)), world) if ready else None
+    briefed = wire.briefed_volumes(keys)
     notices = {attempt: notice for attempt in released if (notice := find_release(run.id, attempt, world))}
     # Route 53 takes five questions a second of a whole account, and fifty nights begin at the same minute.
     is_reachable = any(machine.address for machine in machines)
@@ -45,7 +45,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         zones=tuple(world.machines.zone_of(subnet) for subnet in world.settings.subnets),
         volumes=volumes,
         newest=None,
-        briefed=wire.briefed_volumes(keys),
+        briefed=briefed,
         machines=tuple(machines),
         ready=ready,
         released=released,
@@ -56,11 +56,20 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
         disk=notices[max(notices)].disk if notices else None,
         growing=frozenset(_growing(run, volumes, world)),
-        pushed_to=stood.volume_id if stood else None,
+        pushed_to=_find_pushed_to(run.id, ready, briefed, world),
     )
     if not has_received(night):
         night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
     return Observation(night, received.rejected)
+
+
+def _find_pushed_to(run_id: RunId, ready: Iterable[int], briefed: frozenset[str], world: World) -> str | None:
+    """The volume of the first word that names one of this run's briefs, which no machine can write.
+
+    Once a receiver stood ready, no other has another volume. Every machine may write words below every run.
+    """
+    words = (find_notice(wire.ready_key(run_id, attempt), world) for attempt in sorted(ready))
+    return next((word.volume_id for word in words if word and word.volume_id in briefed), None)
 
 
 def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
@@ -91,10 +100,11 @@ def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | Non
 
 
 def find_notice(key: str, world: World) -> wire.Notice | None:
-    """A receiver's word that is in the archive. One that cannot be read, or is somewhere else, is no word."""
+    """A receiver's word that is in the archive; one that makes no sense is none. Raises when it cannot be had now."""
+    body = world.archive.get(key)
     try:
-        return wire.parse_notice(world.archive.get(key))
-    except (KeyError, PermanentError):
+        return wire.parse_notice(body)
+    except PermanentError:
         return None
 
 

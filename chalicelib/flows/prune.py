@@ -39,8 +39,8 @@ def prune(
         return _plan(world, now, allow)
     with leased(LEASE, holder, world, now) as lease:
         planned = _plan(world, now, allow)
-        _record(planned.unrecorded, world)
-        pruned = _apply(planned, world, lease)
+        waiting = _record(planned.unrecorded, world)
+        pruned = _apply(_without(waiting, planned), world, lease)
         gone = _find_gone(pruned.missing, world)
         world.catalog.record_pruning(_recorded(pruned, gone, world, now))
         for snapshot_id, host_ids in gone.items():
@@ -97,16 +97,25 @@ def _apply(plan: PrunePlan, world: World, lease: Leased) -> PrunePlan:
     return replace(plan, delete=deleted)
 
 
-def _record(points: Iterable[RestorePoint], world: World) -> None:
+def _record(points: Iterable[RestorePoint], world: World) -> frozenset[str]:
     """Those of a snapshot that completed after its run had given it up: older ones go because they are there.
 
-    The run of the others is still at it, or is not known here yet; a standby waits for their reports, too.
+    The run of the others is still at it, or is not known here yet; a standby waits for their reports, too. The ids of
+    their hosts: until the catalogue has these points, none goes for their sake.
     """
-    if world.settings.is_standby:
-        return
+    waiting: set[str] = set()
     for run_id, of_run in groupby(sorted(points, key=attrgetter("run")), key=attrgetter("run")):
-        if _is_over(run_id, world):
+        if not world.settings.is_standby and _is_over(run_id, world):
             record_points(run_id, of_run, world)
+        else:
+            waiting |= {point.host_id for point in of_run}
+    return frozenset(waiting)
+
+
+def _without(waiting: frozenset[str], plan: PrunePlan) -> PrunePlan:
+    """Deleting no snapshot that has one of these hosts."""
+    complete = {each.snapshot.id: tags.unpack(each.snapshot.tags) for each in plan.verdicts}
+    return replace(plan, delete=tuple(each for each in plan.delete if waiting.isdisjoint(complete[each])))
 
 
 def _is_over(run_id: RunId, world: World) -> bool:

@@ -174,7 +174,7 @@ def _status(fields: Fields) -> HostStatus:
     return status
 
 
-_NOTICE = re.compile(r"runs/.+/(?P<what>ready|released)/(?P<attempt>[1-9][0-9]{0,8})\.json")
+_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released)/(?P<attempt>[1-9][0-9]{0,8})\.json")
 
 
 def notice_attempts(keys: Iterable[str], what: str) -> frozenset[int]:

@@ -81,7 +81,7 @@ def test_the_restored_image_boots_and_its_service_answers(restored: Path, image:
     assert list(read_real(restored, lambda where, _: sha256_of(where))) == tree
     assert tree == list(read_real(image, lambda where, _: sha256_of(where)))
     assert while_it_is_up["cgroups"] and while_it_is_up["containers"]
-    assert what_is_there() == before
+    assert what_is_there(restored) == before
     assert [path.name for path in restored.parent.iterdir()] == ["tree"]
 
 
@@ -138,7 +138,7 @@ def test_an_init_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
         assert boot.why is not None
         assert boot.why.startswith("its init ended: ")
 
-    assert what_is_there() == before
+    assert what_is_there(restored) == before
 
 
 def test_an_init_that_never_gets_ready_is_given_up(restored: Path) -> None:
@@ -152,4 +152,4 @@ def test_an_init_that_never_gets_ready_is_given_up(restored: Path) -> None:
         assert boot.leader is None
         assert boot.why == "not started in time: waiting for ever"
 
-    assert what_is_there() == before
+    assert what_is_there(restored) == before

@@ -88,7 +88,10 @@ class Invariants:
 
         What EC2 does not show yet when its maker ends, for instance by a second call that is denied, is the sweep's.
         """
-        latest = self.sim.agenda.now - GRACE_OF_THE_SWEEP - AN_HOUR - allowance(self.sim.scenario.plan)
+        plans = (self.sim.scenario.plan, self.sim.standby.plan)
+        shows_at_once = not any(plan.calls or plan.pace.to_show for plan in plans)
+        sweeps = GRACE_OF_THE_SWEEP + AN_HOUR + allowance(self.sim.scenario.plan)
+        latest = self.sim.agenda.now - (NO_TIME if shows_at_once else sweeps)
         ended = [each for each in (*self.sim.runs(), *self._recoveries()) if each.state.is_final]
         return {str(each.id) for each in ended if each.closed is not None and each.closed <= latest}
 

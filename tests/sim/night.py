@@ -298,11 +298,13 @@ class Simulation:
         vars(self.catalog).update(vars(FakeCatalog()))
 
     def do_what_is_owed(self) -> None:
-        """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's,
-        a copy and what follows from it by the next tick; also what follows once a pruning has let go of a mark.
+        """A pruning whose invocation was lost is made up for by the next night's, a telling by the next hour's, a look
+        by day that was blind by the next day's, a copy and what follows from it by the next tick; also what follows
+        once a pruning has let go of a mark.
 
         By then the lease of one that died has run out.
         """
+        self.bus.doors.invoke("preflight", wire.preflight_payload())
         self.bus.doors.invoke("copy", wire.copy_payload())
         self.standby.bus.doors.tick()
         for region in (self, self.standby):

@@ -18,6 +18,7 @@ from chalicelib.flows.prune import LEASE, NO_POLICY, prune
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 
+KEEP_ONE = A_POLICY_TEXT.replace("daily = 7", "last = 1")
 TONIGHT, TOMORROW = a_moment(7, day=23), a_moment(7, day=24)
 KEEP_TWO = A_POLICY_TEXT.replace("daily = 7", "last = 2")
 DAYS = (20, 21, 22, 23)
@@ -518,6 +519,94 @@ def test_a_crash_while_late_points_are_recorded_is_made_good_by_the_next_pruning
         if not fuse.has_blown:
             return
     pytest.fail(f"a pruning takes more than {MOST_CALLS} calls")
+
+
+def recorded(world: FakeWorld, snapshot_id: str) -> list[str]:
+    return sorted(point.host_id for point in world.catalog.find_points() if point.snapshot_id == snapshot_id)
+
+
+def without_the_two_oldest(world: FakeWorld) -> FakeWorld:
+    """One point of everyone is all that is wanted, and there are two nights."""
+    world.archive.objects["policies/000001.toml"] = KEEP_ONE.encode()
+    for day in (20, 21):
+        del world.volumes.snapshots[f"snap-{day}"]
+        world.catalog.forget_points(f"snap-{day}", ("us0a", "eu0a"))
+    return world
+
+
+def forget_eu0(world: FakeWorld) -> None:
+    text = KEEP_TWO.replace('hosts    = ["us0", "eu0"]', 'hosts    = ["us0"]')
+    text = text[: text.index("[host.eu0]")] + text[text.index("[retention]") :]
+    world.archive.put_once("policies/000002.toml", text.encode())
+    world.catalog.set_policy_version("000002", "000001")
+    world.archive.put_once(wire.forgotten_key("eu0a"), wire.forgotten_record("eu0a", "ann", TONIGHT))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_wherever_a_pruning_dies_every_host_has_a_restore_point(after: bool) -> None:
+    """snap-22 has the only ones that the catalogue knows, and goes tonight for the sake of the late snap-23."""
+    marked = {tags.MARKED: a_moment(7, day=22).isoformat()}
+    for at in range(1, MOST_CALLS):
+        world, fuse = (
+            without_the_two_oldest(a_world_with_a_late_snapshot(RunState.FAILED)),
+            Fuse(at, after, for_good=True),
+        )
+        shelve(world, a_snapshot("snap-22", a_run_id(22), extra=marked))
+
+        with suppress(Crash):
+            prune(a_fused_world(world, fuse), TONIGHT)
+
+        assert {point.host_id for point in world.catalog.find_points()} == {"us0a", "eu0a"}, f"call {at}"
+        if not fuse.has_blown:
+            assert "snap-22" not in world.volumes.snapshots
+            return
+    pytest.fail(f"a pruning takes more than {MOST_CALLS} calls")
+
+
+@pytest.mark.parametrize("state", [RunState.OPEN, None], ids=["its run is stuck", "its run is lost"])
+def test_no_point_goes_for_the_sake_of_one_that_the_catalogue_does_not_have(state: RunState | None) -> None:
+    world = without_the_two_oldest(a_world_with_a_late_snapshot(state or RunState.OPEN))
+    if state is None:
+        world.catalog.runs.clear()
+
+    prune(world, TONIGHT)
+    prune(world, TOMORROW)
+
+    assert {point.host_id for point in world.catalog.find_points()} == {"us0a", "eu0a"}
+
+
+def test_a_pruning_that_is_refused_records_what_is_late_all_the_same() -> None:
+    world = a_world_with_a_late_snapshot(RunState.FAILED)
+    for day in (20, 21):
+        shelve(world, a_snapshot(f"snap-{day}", a_run_id(day), extra={tags.MARKED: a_moment(7, day=22).isoformat()}))
+
+    plan = prune(world, TONIGHT, allow=0)
+
+    assert plan.refused
+    assert recorded(world, "snap-23") == ["eu0a", "us0a"]
+
+
+def test_what_nobody_wants_becomes_no_restore_point() -> None:
+    world = a_world_with_a_late_snapshot(RunState.FAILED)
+    world.catalog.open_run(a_run(a_run_id(20), state=RunState.FAILED))
+    world.catalog.forget_points("snap-20", ("us0a", "eu0a"))
+
+    plan = prune(world, TONIGHT)
+
+    assert "snap-20" in plan.mark
+    assert recorded(world, "snap-20") == []
+
+
+@pytest.mark.parametrize("known", [(), ("eu0a",)], ids=["nothing of it is known", "the forgotten one's point still is"])
+def test_of_a_host_that_was_forgotten_nothing_is_recorded_and_of_the_others_all(known: tuple[str, ...]) -> None:
+    world = a_world_with_a_late_snapshot(RunState.FAILED)
+    for host_id in known:
+        world.catalog.record_point(a_point(host_id, "snap-23", a_run_id(23)))
+    forget_eu0(world)
+
+    prune(world, TONIGHT)
+
+    assert [each for each in recorded(world, "snap-23") if each not in known] == ["us0a"]
 
 
 # -- what somebody else has deleted -----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from tests.builders import (
     a_run_id,
     a_snapshot,
     a_word_of_readiness,
+    a_word_without_a_volume,
 )
 from tests.fakes import FakeArchive, FakeCatalog, FakeVolumes, FakeWorld, a_world
 
@@ -132,16 +133,70 @@ def test_a_receivers_own_word_says_whether_its_volume_was_let_go_of(clean: bool)
     assert taken.tags[tags.CONSISTENCY] == (tags.Consistency.RELEASED if clean else tags.Consistency.CRASH)
 
 
-def test_the_volume_that_the_receiver_stood_ready_with_is_snapshotted_and_not_one_that_an_earlier_night_left() -> None:
+def a_world_with_two_volumes() -> FakeWorld:
+    """After the pushes; vol-0 is from an earlier night, was briefed tonight, and a receiver stood ready with it."""
     world = a_world_after_the_pushes()
-    (pushed_to,) = world.volumes.volumes.values()
-    left = {**pushed_to.tags, tags.MADE_FOR: str(a_run_id(22))}
-    world.volumes.volumes["vol-0"] = replace(pushed_to, id="vol-0", tags=left, state="available", attached_to=None)
+    (other,) = world.volumes.volumes.values()
+    left = {**other.tags, tags.MADE_FOR: str(a_run_id(22))}
+    world.volumes.volumes["vol-0"] = replace(other, id="vol-0", tags=left, state="available", attached_to=None)
+    world.archive.put_once(wire.brief_key(a_run_id(), "vol-0"), b"{}")
     world.archive.put_once(wire.ready_key(a_run_id(), 1), a_word_of_readiness("vol-0"))
+    return world
+
+
+def volumes_taken(world: FakeWorld) -> list[str]:
+    return [snapshot.volume_id for snapshot in world.volumes.snapshots.values()]
+
+
+def test_the_volume_that_the_receiver_stood_ready_with_is_snapshotted_and_not_one_that_an_earlier_night_left() -> None:
+    world = a_world_with_two_volumes()
 
     reconcile(a_run_id(), world, a_moment(3))
 
-    assert [snapshot.volume_id for snapshot in world.volumes.snapshots.values()] == ["vol-0"]
+    assert volumes_taken(world) == ["vol-0"]
+
+
+@dataclass
+class ArchiveThatDeniesWords(FakeArchive):
+    def get(self, key: str) -> bytes:
+        if "/ready/" in key:
+            raise PermanentError("AccessDenied")
+        return super().get(key)
+
+
+def test_a_word_that_cannot_be_had_just_now_is_no_leave_to_guess() -> None:
+    world = a_world_with_two_volumes()
+    denied = replace(world, archive=ArchiveThatDeniesWords(world.archive.objects))
+
+    with pytest.raises(PermanentError, match="AccessDenied"):
+        reconcile(a_run_id(), denied, a_moment(3))
+    reconcile(a_run_id(), world, a_moment(3, 1))
+
+    assert volumes_taken(world) == ["vol-0"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [wire.ready_key(a_run_id(), 2), f"{wire.run_prefix(a_run_id())}ready/deeper/ready/7.json"],
+    ids=["an older agent's", "one that lies deeper"],
+)
+def test_no_other_word_silences_the_first_that_names_a_volume(key: str) -> None:
+    world = a_world_with_two_volumes()
+    world.archive.put_once(key, a_word_without_a_volume(attempt=2))
+
+    reconcile(a_run_id(), world, a_moment(5, 55))
+
+    assert volumes_taken(world) == ["vol-0"]
+
+
+def test_a_word_of_a_volume_that_was_never_briefed_is_not_believed() -> None:
+    """Every machine may write a word below every run; a brief none."""
+    world = a_world_with_two_volumes()
+    del world.archive.objects[wire.brief_key(a_run_id(), "vol-0")]
+
+    reconcile(a_run_id(), world, a_moment(3))
+
+    assert volumes_taken(world) != ["vol-0"]
 
 
 def test_a_word_that_is_not_where_a_receivers_word_belongs_stops_no_run() -> None:
@@ -151,7 +206,8 @@ def test_a_word_that_is_not_where_a_receivers_word_belongs_stops_no_run() -> Non
 
     reconcile(a_run_id(), world, a_moment(3))
 
-    assert len(world.volumes.snapshots) == 1
+    (taken,) = world.volumes.snapshots.values()
+    assert taken.tags[tags.CONSISTENCY] == tags.Consistency.RELEASED
 
 
 @dataclass

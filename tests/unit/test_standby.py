@@ -480,3 +480,34 @@ def test_what_a_restore_there_leaves_is_swept_there() -> None:
     assert early.removed == ()
     assert [removal.id for removal in late.removed] == ["i-1"]
     assert standby.volumes.snapshots
+
+
+def test_no_copy_goes_for_the_sake_of_one_that_waits_for_its_reports() -> None:
+    primary = a_world()
+    apply_policy(POLICY.replace("daily = 2", "last = 1"), None, primary, a_moment(1))
+    for day in (22, 23):
+        a_night(primary, day)
+        copy_all(primary, day)
+        if day == 22:
+            standby = a_standby_of(primary)
+            a_tick(standby, a_moment(6, day=22))
+    copies_arrive(primary, standby)
+    archive_arrives(primary, standby, but="2026-11-23")
+
+    for moment in (a_moment(5, 30), a_moment(1, 45, day=24)):
+        a_tick(standby, moment)
+        prune(standby, moment)
+
+    assert {host for host, _ in hosts_restorable(standby)} == {"us0a", "eu0a"}
+
+
+def test_at_a_standby_pruning_makes_no_points() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(6))
+    late = next(copy.id for copy in standby.volumes.snapshots.values() if copy.tags[tags.RUN] == str(a_run_id(23)))
+    standby.catalog.forget_points(late, ("us0a", "eu0a"))
+
+    prune(standby, a_moment(6))
+
+    assert late not in {point.snapshot_id for point in standby.catalog.find_points()}

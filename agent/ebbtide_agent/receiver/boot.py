@@ -141,8 +141,12 @@ def _recall_reports(brief: Brief, receiver: Receiver) -> None:
 def _put_ready(brief: Brief, receiver: Receiver) -> None:
     """From here on hosts push to this volume: it is the one to be snapshotted, whatever is forgotten of the run."""
     instance = receiver.instance
-    about = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(receiver.now())}
-    body = {**about, "volume": {"id": brief.volume_id}}
+    body = {
+        "run": instance.id,
+        "attempt": instance.attempt,
+        "at": moments.write(receiver.now()),
+        "volume": {"id": brief.volume_id},
+    }
     receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(body))
     _say(f"ready on port {receiver.door.port}")
 
