@@ -304,7 +304,9 @@ class Simulation:
 
         By then the lease of one that died has run out.
         """
-        self.bus.doors.invoke("preflight", wire.preflight_payload())
+        looked = self.catalog.find_preflight()
+        if looked and looked.troubles:
+            self.bus.doors.invoke("preflight", wire.preflight_payload())
         self.bus.doors.invoke("copy", wire.copy_payload())
         self.standby.bus.doors.tick()
         for region in (self, self.standby):
