@@ -201,10 +201,14 @@ class Simulation:
         return uncopied(self.volumes.snapshots.values(), there.values(), policy.copy.retention, forgotten)
 
     def unfollowed(self) -> set[str]:
-        """The complete copies that are no restore point of the standby yet."""
-        known = {point.snapshot_id for point in self.standby.catalog.find_points()}
+        """The complete copies with what is no restore point of the standby yet.
+
+        A source whose first copy the table has forgotten is copied twice: the other one is an extra, and none.
+        """
+        known = {(point.run, point.host_id) for point in self.standby.catalog.find_points()}
         copies = self.standby.volumes.snapshots.values()
-        return {each.id for each in copies if each.state == "completed" and not each.tags.get(tags.MARKED)} - known
+        staying = [each for each in copies if each.state == "completed" and not each.tags.get(tags.MARKED)]
+        return {each.id for each in staying if {(point.run, point.host_id) for point in points_in(each)} - known}
 
     def _note_deletion(self, snapshot_id: str) -> None:
         snapshot = self.volumes.snapshots[snapshot_id]
