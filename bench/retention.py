@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from bench.buckets import LOOKS, SNAPSHOTS, pages
 from bench.fleet import Books, Fleet, a_counted_world, head, host_id, peak_mib, row, timed
 from chalicelib.core import tags
+from chalicelib.core.backups import points_in
 from chalicelib.core.model import RestorePoint, RunId, Snapshot, TreeKind
 from chalicelib.core.policy_file import parse
 from chalicelib.core.pruning import PrunePlan, Stock, plan_prune
@@ -151,7 +152,9 @@ def _nights(shape: Shape) -> None:
     books = a_counted_world(shape.fleet.policy)
     volumes: FakeVolumes = books.parts.volumes
     volumes.snapshots.update({each.id: each for each in snapshots_of(shape)})
-    books.world.catalog.record_point(_a_known_point())
+    for snapshot in volumes.snapshots.values():
+        for point in points_in(snapshot):
+            books.world.catalog.record_point(point)
     killed = a_fused_world(_with_the_table(books), Fuse(1_800, True, True))
     for night, world, holder in (
         ("first", books.world, "1"),

@@ -646,7 +646,7 @@ MUTATIONS = (
     Mutation(
         "points that wait",
         f"{_FLOWS}/prune.py",
-        "_apply(_without(waiting, planned), world, lease)",
+        "_apply(_without_those_that_wait(planned), world, lease)",
         "_apply(planned, world, lease)",
         "that nothing goes for the sake of a point that the catalogue does not have yet",
         (_PRUNE,),
@@ -654,8 +654,8 @@ MUTATIONS = (
     Mutation(
         "late points",
         f"{_FLOWS}/prune.py",
-        "            record_points(run_id, of_run, world)\n",
-        "            continue\n",
+        "        record_points(run_id, of_run, world)\n",
+        "        continue\n",
         "that what completes after its run had given it up becomes restore points, before older ones go for it",
         (
             f"{_PRUNE}::test_what_completed_after_its_run_had_given_it_up_becomes_restore_points_before_older_ones_go_for_it",

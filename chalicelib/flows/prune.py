@@ -39,8 +39,9 @@ def prune(
         return _plan(world, now, allow)
     with leased(LEASE, holder, world, now) as lease:
         planned = _plan(world, now, allow)
-        waiting = _record(planned.unrecorded, world)
-        pruned = _apply(_without(waiting, planned), world, lease)
+        if _record(planned.unrecorded, world):
+            planned = _plan(world, now, allow)
+        pruned = _apply(_without_those_that_wait(planned), world, lease)
         gone = _find_gone(pruned.missing, world)
         world.catalog.record_pruning(_recorded(pruned, gone, world, now))
         for snapshot_id, host_ids in gone.items():
@@ -97,23 +98,23 @@ def _apply(plan: PrunePlan, world: World, lease: Leased) -> PrunePlan:
     return replace(plan, delete=deleted)
 
 
-def _record(points: Iterable[RestorePoint], world: World) -> frozenset[str]:
-    """Those of a snapshot that completed after its run had given it up: older ones go because they are there.
+def _record(points: Iterable[RestorePoint], world: World) -> bool:
+    """Those of a snapshot that completed after its run had given it up, if there are any.
 
-    The run of the others is still at it, or is not known here yet; a standby waits for their reports, too. The ids of
-    their hosts: until the catalogue has these points, none goes for their sake.
+    The run of the others is still at it, or is not known here yet; a standby waits for their reports, too.
     """
-    waiting: set[str] = set()
-    for run_id, of_run in groupby(sorted(points, key=attrgetter("run")), key=attrgetter("run")):
-        if not world.settings.is_standby and _is_over(run_id, world):
-            record_points(run_id, of_run, world)
-        else:
-            waiting |= {point.host_id for point in of_run}
-    return frozenset(waiting)
+    if world.settings.is_standby:
+        return False
+    by_run = groupby(sorted(points, key=attrgetter("run")), key=attrgetter("run"))
+    late = [(run_id, tuple(of_run)) for run_id, of_run in by_run if _is_over(run_id, world)]
+    for run_id, of_run in late:
+        record_points(run_id, of_run, world)
+    return bool(late)
 
 
-def _without(waiting: frozenset[str], plan: PrunePlan) -> PrunePlan:
-    """Deleting no snapshot that has one of these hosts."""
+def _without_those_that_wait(plan: PrunePlan) -> PrunePlan:
+    """Deleting nothing of a host for the sake of a point that the catalogue does not have yet."""
+    waiting = {point.host_id for point in plan.unrecorded}
     complete = {each.snapshot.id: tags.unpack(each.snapshot.tags) for each in plan.verdicts}
     return replace(plan, delete=tuple(each for each in plan.delete if waiting.isdisjoint(complete[each])))
 

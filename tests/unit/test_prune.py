@@ -586,6 +586,18 @@ def test_a_pruning_that_is_refused_records_what_is_late_all_the_same() -> None:
     assert recorded(world, "snap-23") == ["eu0a", "us0a"]
 
 
+def test_where_all_is_late_the_first_pruning_already_knows_of_it() -> None:
+    world = a_world_with_a_late_snapshot(RunState.FAILED)
+    for day in DAYS[:-1]:
+        world.catalog.open_run(a_run(a_run_id(day), state=RunState.FAILED))
+        world.catalog.forget_points(f"snap-{day}", ("us0a", "eu0a"))
+
+    plan = prune(world, TONIGHT)
+
+    assert plan.refused is None
+    assert recorded(world, "snap-22") == recorded(world, "snap-23") == ["eu0a", "us0a"]
+
+
 def test_what_nobody_wants_becomes_no_restore_point() -> None:
     world = a_world_with_a_late_snapshot(RunState.FAILED)
     world.catalog.open_run(a_run(a_run_id(20), state=RunState.FAILED))
