@@ -900,7 +900,7 @@ MUTATIONS = (
     Mutation(
         "index: recorded as complete",
         f"{_HOST}/survey.py",
-        "if recorded.status not in (COMPLETE, WITH_WARNINGS):",
+        "if not recorded.is_complete:",
         "if False:",
         "that only a push which the receiver recorded as complete becomes the index",
         ("tests/unit/agent/test_survey.py",),
@@ -933,7 +933,7 @@ MUTATIONS = (
     Mutation(
         "guard: the last complete night",
         f"{_HOST}/night.py",
-        "if recorded.status in (COMPLETE, WITH_WARNINGS):",
+        "if recorded.is_complete:",
         "if True:",
         "that a night is compared with the last complete one, and so stays suspect",
         _GUARDED,

@@ -124,6 +124,16 @@ class Report:
     health: tuple[Health, ...] = ()
     receiver: Received | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether a restore point may come of it."""
+        return self.status in (COMPLETE, WITH_WARNINGS)
+
+
+def manifest_key(host_id: str, run: str, number: int = 1) -> str:
+    """Where the archive keeps a manifest; the first of a run has no number."""
+    return f"manifests/{host_id}/{run}.jsonl.gz" if number == 1 else f"manifests/{host_id}/{run}.{number}.jsonl.gz"
+
 
 def worst(*statuses: str) -> str:
     return max(statuses, key=STATUSES.index)

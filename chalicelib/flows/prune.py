@@ -115,8 +115,9 @@ def _record(points: Iterable[RestorePoint], world: World) -> bool:
 def _without_those_that_wait(plan: PrunePlan) -> PrunePlan:
     """Deleting nothing of a host for the sake of a point that the catalogue does not have yet."""
     waiting = {point.host_id for point in plan.unrecorded}
-    complete = {each.snapshot.id: tags.unpack(each.snapshot.tags) for each in plan.verdicts}
-    return replace(plan, delete=tuple(each for each in plan.delete if waiting.isdisjoint(complete[each])))
+    due = frozenset(plan.delete)
+    going = (verdict.snapshot for verdict in plan.verdicts if verdict.snapshot.id in due)
+    return replace(plan, delete=tuple(each.id for each in going if waiting.isdisjoint(tags.unpack(each.tags))))
 
 
 def _is_over(run_id: RunId, world: World) -> bool:

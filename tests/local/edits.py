@@ -10,6 +10,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from hypothesis import strategies as some
+
 from ebbtide_agent.host.changes import LARGE_BYTES
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import GROUP, MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
@@ -178,6 +180,19 @@ class Editor:
 EDITS: dict[str, Callable[[Editor, int, int], None]] = {
     name: edit for name, edit in vars(Editor).items() if not name.startswith("_") and name != "edit"
 }
+
+# An edit by name, and two numbers that choose where and what.
+Edit = tuple[str, int, int]
+# One or two nights, each with the edits before it.
+NIGHTS = some.lists(
+    some.lists(
+        some.tuples(some.sampled_from(sorted(EDITS)), some.integers(0, 500), some.integers(0, 500)),
+        min_size=1,
+        max_size=8,
+    ),
+    min_size=1,
+    max_size=2,
+)
 
 
 def take_the_place(path: Path | bytes, group: int = 0) -> None:

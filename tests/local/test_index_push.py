@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
-from hypothesis import strategies as some
 
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import night, survey
@@ -33,7 +32,7 @@ from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, FAKE_SUPER, PARTIAL, WITH_WARNINGS, Hello, Received, Report, parse_report
 from ebbtide_agent.walk import walk
 from ebbtide_console.sandbox import awkward
-from tests.local.edits import EDITS, Editor, plant, take_the_place
+from tests.local.edits import EDITS, NIGHTS, Edit, Editor, plant, take_the_place
 from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, wait_until
 
 # So many trees in each run of the tests; EBBTIDE_EXAMPLES asks for more.
@@ -44,17 +43,6 @@ IS_ROOT = os.geteuid() == 0
 A_REPORT = (Path(__file__).parents[1] / "contract/wire/report.json").read_bytes()
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-
-Edit = tuple[str, int, int]
-_NIGHTS = some.lists(
-    some.lists(
-        some.tuples(some.sampled_from(sorted(EDITS)), some.integers(0, 500), some.integers(0, 500)),
-        min_size=1,
-        max_size=8,
-    ),
-    min_size=1,
-    max_size=2,
-)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +150,7 @@ def assert_same(got: dict[bytes, object], expected: dict[bytes, object]) -> None
 
 
 @settings(max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
-@given(nights=_NIGHTS)
+@given(nights=NIGHTS)
 @example(nights=[[("set_acl", 75, 125), ("move_over", 489, 87)], [("set_acl", 56, 406)]])
 @example(nights=[[(name, number * 37, number * 11 + 1) for number, name in enumerate(sorted(EDITS))]])
 @example(nights=[[("break_link", number, 0) for number in range(0, 9, 2)], [("change_owner", n, n) for n in range(30)]])

@@ -20,7 +20,7 @@ from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.report import encode_report
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
-from tests.local.edits import EDITS, Editor, plant, take_the_place
+from tests.local.edits import EDITS, NIGHTS, Edit, Editor, plant, take_the_place
 from tests.local.own_nights import Host, agent, differing, entries
 
 EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "2"))
@@ -33,17 +33,6 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="an edit may take a director
 needs_mounts = pytest.mark.skipif(
     subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode != 0,
     reason="a small disk needs a mount namespace",
-)
-
-Edit = tuple[str, int, int]
-_NIGHTS = some.lists(
-    some.lists(
-        some.tuples(some.sampled_from(sorted(EDITS)), some.integers(0, 500), some.integers(0, 500)),
-        min_size=1,
-        max_size=8,
-    ),
-    min_size=1,
-    max_size=2,
 )
 
 
@@ -65,7 +54,7 @@ def a_host(place: Path, **settings: int) -> Host:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(nights=_NIGHTS, in_full=some.sampled_from([False, False, True]))
+@given(nights=NIGHTS, in_full=some.sampled_from([False, False, True]))
 @example(nights=[[(name, number * 37, number * 11 + 1) for number, name in enumerate(sorted(EDITS))]], in_full=False)
 @example(nights=[[("break_link", number, 0) for number in range(0, 9, 2)], [("change_owner", n, n) for n in range(30)]],
          in_full=False)  # fmt: skip

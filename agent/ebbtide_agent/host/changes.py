@@ -18,7 +18,6 @@ from ebbtide_agent.host.index import STAT, Block, Entry, is_settled, walk_key
 
 # From here on a changed file is written in place: what a night dirties on the volume is what a snapshot costs.
 LARGE_BYTES = 16 << 20
-_SLASH = ord("/")
 # Beyond this a full push is quicker, and rewrites less.
 MOST_CHANGES = 200_000
 
@@ -236,7 +235,12 @@ def with_what_leads_to(paths: Iterable[bytes]) -> list[bytes]:
     Named, a directory comes with the attributes that are to travel; rsync (3.5.0) sends all of them of one that is only
     implied, and over there the kernel's own ACL then takes the place of the one that a restore can read.
     """
-    above = {path[:at] for path in paths for at in range(1, len(path)) if path[at] == _SLASH}
+    above: set[bytes] = set()
+    for path in paths:
+        directory = path.rpartition(b"/")[0]
+        while directory and directory not in above:
+            above.add(directory)
+            directory = directory.rpartition(b"/")[0]
     return sorted(above.union(paths), key=walk_key)
 
 

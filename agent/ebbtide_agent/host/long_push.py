@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
-from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS, Report
+from ebbtide_agent.report import PARTIAL, Report
 
 # Ten years say no more than never.
 _MOST_NIGHTS = 3650
@@ -44,7 +44,7 @@ def find_long_push(nights: Sequence[Report]) -> LongPush | None:
 
 
 def _since_a_complete_one(nights: Sequence[Report]) -> Iterator[Report]:
-    complete = [number for number, night in enumerate(nights) if night.status in (COMPLETE, WITH_WARNINGS)]
+    complete = [number for number, night in enumerate(nights) if night.is_complete]
     return iter(nights[complete[-1] + 1 :] if complete else nights)
 
 

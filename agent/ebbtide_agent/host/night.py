@@ -30,7 +30,6 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.way import Way, way_to
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
-    COMPLETE,
     FAILED,
     SUSPECT,
     WITH_WARNINGS,
@@ -164,7 +163,7 @@ def counted(taken: Survey) -> guards.Counted | None:
 def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     """Remember a night that was recorded as complete: as the next one's index, and as what its guards compare with."""
     survey.keep(taken, config, night.paths, recorded, night.world.say)
-    if recorded.status in (COMPLETE, WITH_WARNINGS):
+    if recorded.is_complete:
         mounts = guards.mounts_of(config, read_mounts())
         try:
             guards.keep_baseline(night.paths.baseline, recorded, taken.settings, mounts)

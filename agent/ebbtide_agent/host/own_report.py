@@ -35,10 +35,6 @@ def own_run(host_id: str, finished: datetime) -> str:
     return f"host.{host_id}/{at:%Y-%m-%d}/{second + 1}"
 
 
-def manifest_key(host_id: str, run: str) -> str:
-    return f"manifests/{host_id}/{run}.jsonl.gz"
-
-
 def encode_own_report(report: Report, volume: OwnVolume) -> bytes:
     """A report without a receiver's part: nobody gave out a nonce, and what the volume holds is said instead."""
     said = {name: value for name, value in asdict(report).items() if name not in ("nonce", "receiver")}

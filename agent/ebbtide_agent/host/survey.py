@@ -23,7 +23,7 @@ from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer,
 from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import COMPLETE, WITH_WARNINGS, Report
+from ebbtide_agent.report import Report
 
 Say = Callable[[str], None]
 
@@ -77,7 +77,7 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
     received = recorded.receiver
     if survey.tally is None or survey.full is None or received is None:
         return
-    if recorded.status not in (COMPLETE, WITH_WARNINGS):
+    if not recorded.is_complete:
         paths.new_index.unlink(missing_ok=True)
         return
     agree = received.links == digest_of(survey.tally.groups())

@@ -30,7 +30,7 @@ from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
-from ebbtide_agent.report import COMPLETE, FAILED, WITH_WARNINGS, Hello, Report, encode_report, parse_report
+from ebbtide_agent.report import FAILED, Hello, Report, encode_report, parse_report
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
@@ -84,7 +84,7 @@ class ToDirectory:
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Make it a snapshot if it is complete, and only then let go of the oldest."""
-        if report.status not in (COMPLETE, WITH_WARNINGS):
+        if not report.is_complete:
             return self._leave(report)
         try:
             links = digest_of(find_groups(self.store.making))

@@ -22,7 +22,7 @@ from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Remote
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS, Hello, Report, encode_report, parse_report
+from ebbtide_agent.report import PARTIAL, Hello, Report, encode_report, parse_report
 
 _TREE, _REPORT = "tree", "report.json"
 
@@ -70,9 +70,8 @@ class ToRemote:
         if not report.bytes_sent:
             return report
         now = self.world.clock()
-        is_whole = report.status in (COMPLETE, WITH_WARNINGS)
         # Nobody can look at the hard links over there.
-        record = recorded(report, self.target.tree, "", now) if is_whole else report
+        record = recorded(report, self.target.tree, "", now) if report.is_complete else report
         self._put(record, max(hello.deadline, now + timedelta(minutes=1)))
         return record
 

@@ -25,7 +25,6 @@ from ebbtide_agent.host.own_report import (
     QUIET_AFTER_NOTHING,
     OwnVolume,
     encode_own_report,
-    manifest_key,
     own_run,
 )
 from ebbtide_agent.host.push import Pass, passes_of
@@ -34,14 +33,13 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Volume
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
 from ebbtide_agent.report import (
-    COMPLETE,
     FAILED,
-    WITH_WARNINGS,
     ArchivedManifest,
     Hello,
     Report,
     bounded,
     encode_report,
+    manifest_key,
     parse_report,
 )
 from ebbtide_agent.shapes import decode, encode, field
@@ -139,7 +137,7 @@ class ToVolume:
 
     def _recorded(self, report: Report) -> Report:
         """The report with the manifest of what is on the volume, if that is a whole tree."""
-        if report.status not in (COMPLETE, WITH_WARNINGS):
+        if not report.is_complete:
             return report
         try:
             return self._witnessed(report)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.receiver.brief import Brief, BriefedHost
 from ebbtide_agent.receiver.lease import Session
-from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Report, bounded, worst
+from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Report, bounded, worst
 
 # What the daemon ends with when the host itself saw files vanish or go unread.
 SENDER_WARNED = (23, 24)
@@ -38,7 +38,3 @@ def _verdict(claimed: str, seen: Session | None) -> tuple[str, str | None]:
     if seen.exit_code == 0 or (claimed in (WITH_WARNINGS, PARTIAL) and seen.exit_code in SENDER_WARNED):
         return claimed, None
     return worst(claimed, PARTIAL), f"the receiver's rsync ended with exit code {seen.exit_code}"
-
-
-def is_complete(report: Report) -> bool:
-    return report.status in (COMPLETE, WITH_WARNINGS)

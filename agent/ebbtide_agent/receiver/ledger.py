@@ -15,7 +15,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief, BriefedHost
-from ebbtide_agent.receiver.judge import check_identity, is_complete, judged
+from ebbtide_agent.receiver.judge import check_identity, judged
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.status import Status, read_status, write_status
 from ebbtide_agent.report import (
@@ -25,6 +25,7 @@ from ebbtide_agent.report import (
     Received,
     Report,
     encode_report,
+    manifest_key,
     parse_report,
 )
 
@@ -82,7 +83,7 @@ class Ledger:
         self, host: BriefedHost, report: Report, seen: Session | None, status: Status, now: datetime
     ) -> Received:
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
-        written = self._write_manifest(host, status) if is_complete(report) else None
+        written = self._write_manifest(host, status) if report.is_complete else None
         archived = self._archive_manifest(host, written) if written else None
         return Received(
             received=now,
@@ -135,7 +136,3 @@ def tell(
 
 def report_key(run: str, host_id: str) -> str:
     return f"reports/{run}/{host_id}.json"
-
-
-def manifest_key(run: str, host_id: str, number: int = 1) -> str:
-    return f"manifests/{host_id}/{run}.jsonl.gz" if number == 1 else f"manifests/{host_id}/{run}.{number}.jsonl.gz"
