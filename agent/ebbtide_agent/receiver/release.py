@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from ebbtide_agent import moments, procs, volume
@@ -14,9 +15,9 @@ from ebbtide_agent.errors import AgentError
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver.brief import Brief
+from ebbtide_agent.receiver.brief import Brief, Caller
 from ebbtide_agent.receiver.lease import find_holder
-from ebbtide_agent.receiver.ledger import tell
+from ebbtide_agent.receiver.ledger import event_source, tell
 from ebbtide_agent.shapes import encode
 
 _PAUSE_SECONDS = 0.1
@@ -29,7 +30,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     paths.closing.touch()
     procs.end(sshd)
     time.sleep(HEARING_SECONDS)
-    end_sessions(paths, brief)
+    end_sessions(paths, brief.hosts, brief.grace.total_seconds() / 2)
     procs.end_group(sshd)
     usage = volume.measure(paths.volume)
     clean = _let_go(paths)
@@ -43,26 +44,26 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     body["disk"] = asdict(usage) if usage else None
     cloud.put_once(key, encode(body))
     detail = {"run": instance.id, "attempt": instance.attempt}
-    tell(cloud, brief, "Ebbtide Receiver Released", detail, time.sleep)
+    tell(cloud, event_source(brief), "Ebbtide Receiver Released", detail, time.sleep)
     return clean
 
 
-def end_sessions(paths: MachinePaths, brief: Brief) -> None:
-    """Ask every session to stop, and make it after half of the grace: a push ends at once, a record is finished."""
-    _signal_sessions(paths, brief, signal.SIGTERM)
-    deadline = time.monotonic() + brief.grace.total_seconds() / 2
-    while _holders(paths, brief) and time.monotonic() < deadline:
+def end_sessions(paths: MachinePaths, hosts: Sequence[Caller], patience: float) -> None:
+    """Ask every session to stop, and make it after so many seconds: a push ends at once, a record is finished."""
+    _signal_sessions(paths, hosts, signal.SIGTERM)
+    deadline = time.monotonic() + patience
+    while _holders(paths, hosts) and time.monotonic() < deadline:
         time.sleep(_PAUSE_SECONDS)
-    _signal_sessions(paths, brief, signal.SIGKILL)
+    _signal_sessions(paths, hosts, signal.SIGKILL)
 
 
-def _holders(paths: MachinePaths, brief: Brief) -> list[int]:
-    found = (find_holder(paths, host.id) for host in brief.hosts)
+def _holders(paths: MachinePaths, hosts: Sequence[Caller]) -> list[int]:
+    found = (find_holder(paths, host.id) for host in hosts)
     return [process_id for process_id in found if process_id is not None]
 
 
-def _signal_sessions(paths: MachinePaths, brief: Brief, number: signal.Signals) -> None:
-    for process_id in _holders(paths, brief):
+def _signal_sessions(paths: MachinePaths, hosts: Sequence[Caller], number: signal.Signals) -> None:
+    for process_id in _holders(paths, hosts):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process_id, number)
 

@@ -15,7 +15,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.receiver.brief import Caller
 
 REAL_ROOT = Path("/")
 LISTENING_SECONDS = 30.0
@@ -34,16 +34,16 @@ class Door:
     as_root: bool
 
 
-def write_files(paths: MachinePaths, brief: Brief, host_key: str, door: Door) -> Path:
+def write_files(paths: MachinePaths, hosts: Sequence[Caller], host_key: str, door: Door) -> Path:
     """Write host key, authorized keys and configuration; returns the configuration."""
     login = pwd.getpwuid(os.geteuid()).pw_name
     write_whole(paths.run / "host_key", host_key.rstrip("\n").encode() + b"\n")
-    write_whole(paths.run / "authorized_keys", authorized_keys(brief.hosts, door.gate).encode())
+    write_whole(paths.run / "authorized_keys", authorized_keys(hosts, door.gate).encode())
     write_whole(paths.run / "sshd_config", sshd_config(paths, login, door).encode())
     return paths.run / "sshd_config"
 
 
-def authorized_keys(hosts: Sequence[BriefedHost], gate: Sequence[str]) -> str:
+def authorized_keys(hosts: Sequence[Caller], gate: Sequence[str]) -> str:
     """Who is calling is decided by the key alone; whatever the caller asks for, the gate is what starts."""
     lines = []
     for host in hosts:

@@ -1,15 +1,16 @@
-"""The gate's grammar: three words, to the letter."""
+"""The grammar of every gate, to the letter."""
 
 import pytest
 
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.receiver.gate import parse_command
+from ebbtide_agent.receiver.verbs import parse_command
 
 
 @pytest.mark.parametrize(
-    ("asked", "verb"), [("hello", "hello"), ("report", "report"), ("rsync --server --daemon .", "push")]
+    ("asked", "verb"),
+    [("hello", "hello"), ("report", "report"), ("list", "list"), ("rsync --server --daemon .", "rsync")],
 )
-def test_three_commands_are_understood(asked: str, verb: str) -> None:
+def test_four_commands_are_understood(asked: str, verb: str) -> None:
     assert parse_command(asked) == verb
 
 
@@ -31,5 +32,5 @@ def test_three_commands_are_understood(asked: str, verb: str) -> None:
     ],
 )
 def test_everything_else_is_refused(asked: "str | None") -> None:
-    with pytest.raises(Refused, match="this key may say hello, push with rsync, and report"):
+    with pytest.raises(Refused, match="this key may say hello, list and report, and push or fetch with rsync"):
         parse_command(asked)
