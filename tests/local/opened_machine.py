@@ -76,7 +76,7 @@ def an_opening(receiver: Receiver, host: str, minutes: float = 60, **changes: An
         "host_key_parameter": "/host-key",
         "filesystem": "ext4",
     }
-    example = json.loads(Path("tests/contract/wire/brief-opened.json").read_text())
+    example = json.loads(Path("tests/contract/wire/brief-opening.json").read_text())
     about = {"recovery": RECOVERY, "host": host, "id": key.id, "run": RUN, "volume": {"id": VOLUME}}
     return {**example, **about, "serve": serve, **changes}
 

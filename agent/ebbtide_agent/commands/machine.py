@@ -98,7 +98,9 @@ def _station(paths: MachinePaths, here: Here) -> Station:
     instance = _instance(paths)
     inherited = {name: value for name, value in here.environment.items() if _is_inherited(name)}
     port = int(here.environment.get("EBBTIDE_SSH_PORT", "22"))
-    door = Door(port, (sys.executable, *_this_program(), "gate"), inherited, os.geteuid() == 0)
+    is_ours = paths.root == Path("/")
+    gate = (sys.executable, *_this_program(), "gate")
+    door = Door(port, gate, inherited, as_root=os.geteuid() == 0, strict=is_ours, may_unlock=is_ours)
     return Station(instance, paths, _cloud(instance), here.clock, door)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from pathlib import Path
 
 from ebbtide_agent import moments, power, procs, volume
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import sshd, station
-from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
+from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, say
 from ebbtide_agent.shapes import decode, encode
@@ -32,7 +31,7 @@ def boot(receiver: Station) -> int:
 
 def _night(receiver: Station, stop: threading.Event) -> int:
     paths, cloud = receiver.paths, receiver.cloud
-    station.make_room(paths)
+    make_room(paths)
     body = cloud.get_brief(receiver.instance.brief)
     brief = parse_brief(body)
     write_whole(paths.brief, body)
@@ -54,8 +53,8 @@ def _open(brief: Brief, receiver: Station) -> procs.Child:
     """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
     paths, door = receiver.paths, receiver.door
     open_volume(brief, paths)
-    make_places(brief, paths, door.as_root)
-    station.choose_walls(receiver)
+    make_places(paths, brief.hosts, door.as_root)
+    say(choose_walls(paths, door.as_root))
     _recall_reports(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     return sshd.start(paths, config, door)
@@ -78,25 +77,6 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     say(f"volume {brief.volume_id} is at {paths.volume}")
     if why := volume.fill(paths.device(brief.volume_id)):
         say(f"its file system is no larger than it was: {why}")
-
-
-def make_places(brief: Brief, paths: MachinePaths, as_root: bool) -> None:
-    """A place for each host: the host's user may pass through it, and owns nothing but the tree within."""
-    paths.hosts.mkdir(exist_ok=True)
-    paths.hosts.chmod(0o711)
-    for host in brief.hosts:
-        paths.host(host.id).mkdir(exist_ok=True)
-        paths.host(host.id).chmod(0o711)
-        tree = paths.tree(host.id)
-        tree.mkdir(exist_ok=True, mode=0o700)
-        if as_root:
-            _give(tree, host)
-
-
-def _give(tree: Path, host: BriefedHost) -> None:
-    status = tree.lstat()
-    if status.st_uid != host.uid:
-        os.chown(tree, host.uid, host.uid, follow_symlinks=False)
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:

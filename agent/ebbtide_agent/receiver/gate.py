@@ -11,7 +11,7 @@ from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.moments import Clock
-from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.paths import GatePaths, MachinePaths
 from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
@@ -37,7 +37,7 @@ def arrive(paths: MachinePaths, cloud: Cloud, host_id: str, clock: Clock) -> Gat
 class Gate:
     """One host at the door of one run."""
 
-    paths: MachinePaths
+    paths: GatePaths
     brief: Brief
     host: BriefedHost
     ledger: Ledger

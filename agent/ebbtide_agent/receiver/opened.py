@@ -13,9 +13,10 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import read_manifest
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import sshd, station
+from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.ledger import tell
 from ebbtide_agent.receiver.opening import Opening, parse_opening
-from ebbtide_agent.receiver.release import end_sessions
+from ebbtide_agent.receiver.places import choose_walls, make_room
 from ebbtide_agent.receiver.station import Station, say
 from ebbtide_agent.shapes import encode
 
@@ -27,10 +28,10 @@ def serve(body: bytes, machine: Station) -> None:
     """Open up by this brief and close again when the time is up. Raises what keeps it from that."""
     stop = station.stopped_by_signals()
     opening = parse_opening(body)
-    station.make_room(machine.paths)
+    make_room(machine.paths)
     write_whole(machine.paths.brief, body)
     _have_the_point(opening, machine.paths)
-    station.choose_walls(machine)
+    say(choose_walls(machine.paths, machine.door.as_root))
     with _listening(opening, machine) as listener:
         _tell(opening, machine)
         station.wait(machine, listener, stop, opening.until, lambda: None)
@@ -71,7 +72,7 @@ def _listening(opening: Opening, machine: Station) -> Iterator[procs.Child]:
     finally:
         paths.closing.touch()
         procs.end(listener)
-        end_sessions(paths, (opening.host,), PATIENCE_SECONDS)
+        end_sessions(paths, (opening.host.id,), PATIENCE_SECONDS)
         procs.end_group(listener)
 
 

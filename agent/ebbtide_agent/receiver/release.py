@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from ebbtide_agent import moments, procs, volume
@@ -15,12 +11,11 @@ from ebbtide_agent.errors import AgentError
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver.brief import Brief, Caller
-from ebbtide_agent.receiver.lease import find_holder
+from ebbtide_agent.receiver.brief import Brief
+from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.ledger import event_source, tell
 from ebbtide_agent.shapes import encode
 
-_PAUSE_SECONDS = 0.1
 # The answer to the last report is on its way when we let go: a host that misses it asks in vain until the deadline.
 HEARING_SECONDS = 2.0
 
@@ -30,7 +25,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     paths.closing.touch()
     procs.end(sshd)
     time.sleep(HEARING_SECONDS)
-    end_sessions(paths, brief.hosts, brief.grace.total_seconds() / 2)
+    end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)
     procs.end_group(sshd)
     usage = volume.measure(paths.volume)
     clean = _let_go(paths)
@@ -46,26 +41,6 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     detail = {"run": instance.id, "attempt": instance.attempt}
     tell(cloud, event_source(brief), "Ebbtide Receiver Released", detail, time.sleep)
     return clean
-
-
-def end_sessions(paths: MachinePaths, hosts: Sequence[Caller], patience: float) -> None:
-    """Ask every session to stop, and make it after so many seconds: a push ends at once, a record is finished."""
-    _signal_sessions(paths, hosts, signal.SIGTERM)
-    deadline = time.monotonic() + patience
-    while _holders(paths, hosts) and time.monotonic() < deadline:
-        time.sleep(_PAUSE_SECONDS)
-    _signal_sessions(paths, hosts, signal.SIGKILL)
-
-
-def _holders(paths: MachinePaths, hosts: Sequence[Caller]) -> list[int]:
-    found = (find_holder(paths, host.id) for host in hosts)
-    return [process_id for process_id in found if process_id is not None]
-
-
-def _signal_sessions(paths: MachinePaths, hosts: Sequence[Caller], number: signal.Signals) -> None:
-    for process_id in _holders(paths, hosts):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process_id, number)
 
 
 def _let_go(paths: MachinePaths) -> bool:

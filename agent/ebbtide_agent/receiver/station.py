@@ -1,4 +1,4 @@
-"""What every machine with a gate does: its walls chosen, its sshd waited with, until the time is up or it is told."""
+"""A machine of ours with a gate: what it is made of, and how it waits until its time is up or it is told to stop."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import Callable
 from ebbtide_agent import procs
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.files import write_whole
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.sshd import Door
 
 LOOK_SECONDS = 0.25
@@ -33,19 +31,6 @@ class Station:
     cloud: Cloud
     now: Clock
     door: Door
-
-
-def make_room(paths: MachinePaths) -> None:
-    """The machine's own directories, and nobody told that it is over."""
-    paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    paths.sessions.mkdir(exist_ok=True, mode=0o700)
-    paths.closing.unlink(missing_ok=True)
-
-
-def choose_walls(station: Station) -> None:
-    kind = confine.choose(station.door.as_root)
-    write_whole(station.paths.confinement, kind.encode())
-    say(confine.sentence(kind))
 
 
 def wait(

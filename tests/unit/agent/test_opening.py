@@ -10,15 +10,15 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.receiver.opening import is_asked_for, parse_opening
 
 WIRE = Path("tests/contract/wire")
-EXAMPLE = json.loads((WIRE / "brief-opened.json").read_bytes())
+EXAMPLE = json.loads((WIRE / "brief-opening.json").read_bytes())
 
 
 def test_the_brief_says_whose_point_it_is_and_until_when() -> None:
     opening = parse_opening(json.dumps(EXAMPLE).encode())
 
-    assert (opening.host.name, opening.host.id, opening.host.uid) == ("us0", "us0a", 20001)
-    assert (opening.point.name, opening.point.run) == ("2026-11-23.1", "main/2026-11-23/1")
-    assert opening.until == datetime(2026, 11, 24, 11, tzinfo=UTC)
+    assert (opening.host.name, opening.host.id, opening.host.uid) == ("us0", "us0a", 2435978)
+    assert (opening.point.name, opening.point.run) == ("2026-11-22.1", "main/2026-11-22/1")
+    assert opening.until == datetime(2026, 11, 23, 11, tzinfo=UTC)
 
 
 def test_a_recovery_that_proves_is_none() -> None:
