@@ -5,9 +5,9 @@ reconciled in an invocation of its own (`flows/reconcile.py` acts, `core/night.p
 EC2's only say that it is worth looking again, and so does the tick: whichever comes first, the same code does the same.
 A host's report is recorded, no more: thousands come within minutes, and nothing follows from a single one.
 When a run closes, `copy` sends its snapshot to the DR region and offers it to the vault, and `prune` applies retention;
-a `drill` or a `restore` opens a recovery, which is reconciled likewise. Every hour `sweep` removes what outlived its
-run or recovery, and every noon `preflight` looks whether the next night has what it needs. Whatever ends wakes
-`tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
+a `drill`, a `restore` or an `open_host` opens a recovery, which is reconciled likewise. Every hour `sweep` removes what
+outlived its run or recovery, and every noon `preflight` looks whether the next night has what it needs. Whatever ends
+wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -28,6 +28,7 @@ from chalicelib.core import measures
 from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayError
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
+from chalicelib.flows.close_opening import close_openings
 from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.cost import cost_of_a_month
 from chalicelib.flows.forget import forget_host as forget_the_host
@@ -35,11 +36,11 @@ from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
 from chalicelib.flows.hold import release as release_snapshot
 from chalicelib.flows.offer import offer_snapshots
+from chalicelib.flows.open_recovery import open_drill, open_restore, open_to_host
 from chalicelib.flows.preflight import preflight as look_ahead
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
 from chalicelib.flows.reconcile import Outcome, reconcile
-from chalicelib.flows.recover import open_drill, open_restore
 from chalicelib.flows.recover import recover as recover_host
 from chalicelib.flows.run_now import run_now as begin_run
 from chalicelib.flows.sweep import sweep as sweep_resources
@@ -90,9 +91,13 @@ def reconcile_run(event: Payload, context: Any) -> None:
 
 
 @app.lambda_function(name="recover")
-def recover(event: Payload, context: Any) -> None:
+def recover(event: Payload, context: Any) -> dict[str, Any] | None:
+    """By itself, and for an operator who waits for it: how it stands. None for what was given up, which is logged."""
     with final_faults_logged(event):
-        tell(recover_host(wire.parse_recovery_payload(event), the_world(), the_time()))
+        outcome = recover_host(wire.parse_recovery_payload(event), the_world(), the_time())
+        tell(outcome)
+        return wire.standing(outcome.recovery, outcome.waiting)
+    return None
 
 
 @app.lambda_function(name="copy")
@@ -171,6 +176,16 @@ def drill(event: Payload, context: Any) -> dict[str, Any]:
 def restore(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_recovery_request(event)
     return wire.recovery_payload(open_restore(request, the_world(), the_time()))
+
+
+@app.lambda_function(name="open_host")
+def open_host(event: Payload, context: Any) -> dict[str, Any]:
+    return wire.standing(open_to_host(wire.parse_opening_request(event), the_world(), the_time()))
+
+
+@app.lambda_function(name="close_host")
+def close_host(event: Payload, context: Any) -> dict[str, Any]:
+    return wire.closing(close_openings(wire.parse_closing(event), the_world(), the_time()))
 
 
 @app.lambda_function(name="cost")

@@ -145,6 +145,9 @@ class Address(Protocol):
     def allow(self, networks: Sequence[str]) -> None:
         """Open the receivers' port to exactly these networks."""
 
+    def admit(self, networks: Sequence[str]) -> None:
+        """Open the receivers' port to these networks as well; whoever reaches it already still does."""
+
 
 class Archive(Protocol):
     """Write-once objects: policies, briefs, reports, manifests."""

@@ -301,6 +301,9 @@ class FakeAddress:
     def allow(self, networks: Sequence[str]) -> None:
         self.networks = tuple(networks)
 
+    def admit(self, networks: Sequence[str]) -> None:
+        self.networks = tuple(sorted({*self.networks, *networks}))
+
 
 @dataclass
 class FakeArchive:

@@ -8,8 +8,9 @@ from pathlib import Path
 from chalicelib import wire
 from chalicelib.core.model import Disk, RecoveryId, RunId
 from chalicelib.flows.apply import apply_policy
+from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.reconcile import reconcile
-from chalicelib.flows.recover import open_drill, recover
+from chalicelib.flows.recover import recover
 from chalicelib.flows.run_now import run_now
 from tests.builders import A_POLICY_TEXT, a_moment, a_release
 from tests.fakes import FakeWorld, a_world

@@ -1061,7 +1061,7 @@ MUTATIONS = (
     ),
     Mutation(
         "installed: the old key stays",
-        f"{_HOST}/keys.py",
+        f"{_HOST}/key_change.py",
         "        return\n    try:\n        _promote",
         "    try:\n        _promote",
         "that the old key stays until the receiver takes the new one",

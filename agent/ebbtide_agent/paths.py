@@ -216,6 +216,9 @@ class DirectoryPaths:
     def report(self, name: str) -> Path:
         return self.snapshot(name) / "report.json"
 
+    def manifest(self, name: str) -> Path:
+        return self.snapshot(name) / "manifest.jsonl.gz"
+
     @property
     def incomplete(self) -> Path:
         """What becomes the next snapshot."""
@@ -230,6 +233,10 @@ class DirectoryPaths:
         return self.incomplete / "report.json"
 
     @property
+    def making_manifest(self) -> Path:
+        return self.incomplete / "manifest.jsonl.gz"
+
+    @property
     def before(self) -> Path:
         """What a full push links to when the index has gone before it."""
         return self.incomplete / "before"
@@ -239,24 +246,17 @@ class DirectoryPaths:
         return self.path / ".expired"
 
 
-@dataclass(frozen=True)
-class MachinePaths:
-    """A machine that lives for one run or one recovery: its own files, the mounted volume, and the volume's layout."""
-
-    root: Path = Path("/")
-
-    @property
-    def instance(self) -> Path:
-        return self.root / "etc/ebbtide/instance.json"
+class GatePaths:
+    """Where a gate has what it needs: its own notes in `run`, the hosts' trees in `volume`."""
 
     @property
     def run(self) -> Path:
-        """What this machine needs tonight; nothing in here survives it."""
-        return self.root / "run/ebbtide"
+        """What no host can reach, and a restart may forget."""
+        raise NotImplementedError
 
     @property
-    def brief(self) -> Path:
-        return self.run / "brief.json"
+    def volume(self) -> Path:
+        raise NotImplementedError
 
     @property
     def confinement(self) -> Path:
@@ -283,13 +283,6 @@ class MachinePaths:
     def reported(self, host_id: str) -> Path:
         return self.sessions / f"{host_id}.reported"
 
-    def device(self, volume_id: str) -> Path:
-        return self.root / "dev/disk/by-id" / device_name(volume_id)
-
-    @property
-    def volume(self) -> Path:
-        return self.root / "srv/ebbtide"
-
     @property
     def volume_owner(self) -> Path:
         return self.volume / "receiver.json"
@@ -309,3 +302,77 @@ class MachinePaths:
 
     def status(self, host_id: str) -> Path:
         return self.host(host_id) / "status.json"
+
+
+@dataclass(frozen=True)
+class MachinePaths(GatePaths):
+    """A machine that lives for one run or one recovery: its own files, the mounted volume, and the volume's layout."""
+
+    root: Path = Path("/")
+
+    @property
+    def instance(self) -> Path:
+        return self.root / "etc/ebbtide/instance.json"
+
+    @property
+    def run(self) -> Path:
+        """What this machine needs tonight; nothing in here survives it."""
+        return self.root / "run/ebbtide"
+
+    @property
+    def brief(self) -> Path:
+        return self.run / "brief.json"
+
+    def device(self, volume_id: str) -> Path:
+        return self.root / "dev/disk/by-id" / device_name(volume_id)
+
+    @property
+    def volume(self) -> Path:
+        return self.root / "srv/ebbtide"
+
+
+@dataclass(frozen=True)
+class PeerPaths(GatePaths):
+    """A machine that takes other servers' backups, for good: `etc` and `state` as a host has them, and the store."""
+
+    etc: Path
+    state: Path
+    store: Path
+
+    @property
+    def key(self) -> Path:
+        """The host key that those who push here have pinned."""
+        return self.etc / "ebbtide/peer_host_key"
+
+    @property
+    def config(self) -> Path:
+        """Whom it takes, and where."""
+        return self.etc / "ebbtide/peer.json"
+
+    @property
+    def service(self) -> Path:
+        return self.etc / "systemd/system/ebbtide-peer.service"
+
+    @property
+    def run(self) -> Path:
+        return self.state / "peer"
+
+    @property
+    def volume(self) -> Path:
+        return self.store
+
+    @property
+    def told(self) -> Path:
+        """Touched when a report was recorded, for whoever makes the snapshots."""
+        return self.run / "told"
+
+    def night(self, host_id: str) -> Path:
+        """What a host's last hello was answered."""
+        return self.run / f"{host_id}.night.json"
+
+    def archive(self, host_id: str) -> Path:
+        """The reports of a host, and the manifests beside them."""
+        return self.host(host_id) / "archive"
+
+    def snapshots(self, host_id: str) -> DirectoryPaths:
+        return DirectoryPaths(self.host(host_id) / "snapshots")

@@ -68,6 +68,12 @@ class Route53Address:
             for network in sorted(present - wanted):
                 self._close(network)
 
+    def admit(self, networks: Sequence[str]) -> None:
+        """Asks for all of them: one that is in already is refused as a duplicate, and that is that."""
+        with told(f"opening group {self._group} to {', '.join(networks)}, too"):
+            for network in networks:
+                self._open(str(ip_network(network)))
+
     def _open(self, network: str) -> None:
         try:
             self._clients.ec2.authorize_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])

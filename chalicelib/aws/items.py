@@ -177,6 +177,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "verdict": recovery.verdict,
         "findings": list(recovery.findings),
         "machine": recovery.machine_id,
+        "address": recovery.address,
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -199,6 +200,7 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         verdict=values.maybe_text("verdict"),
         findings=values.texts("findings"),
         machine_id=values.maybe_text("machine"),
+        address=values.maybe_text("address"),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )

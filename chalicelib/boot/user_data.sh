@@ -12,6 +12,7 @@ REGION='${ebbtide_region}'
 BRIEF='${ebbtide_brief}'
 AGENT_KEY='${ebbtide_agent}'
 POWER_OFF_MINUTES='${ebbtide_power_off_minutes}'
+SERVES='${ebbtide_serves}'
 
 R="$${EBBTIDE_ROOT:-}"
 AGENT="$$R/opt/ebbtide/ebbtide-agent.pyz"
@@ -46,9 +47,9 @@ fail() {
     exit 1
 }
 
-# A recovery has no way out but to the archive: its image must bring all of these.
+# Whoever boots what it restored has no way out but to the archive: its image must bring all of these.
 missing_packages() {
-    if [ "$$ROLE" = receiver ]; then
+    if [ "$$SERVES" = yes ]; then
         command -v rsync >/dev/null || echo rsync
         command -v bwrap >/dev/null || echo bubblewrap
         [ -x /usr/sbin/sshd ] || echo openssh-server

@@ -32,13 +32,9 @@ from chalicelib.core.night_world import status_of
 from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.preflight import Preflight, nothing_was_looked_at
 from chalicelib.core.preflight import subjects as subjects_of_preflight
-from chalicelib.core.recovery import PROVEN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
-
-# Verdicts of a drill that compared everything and found it identical, but did not hear the image answer.
-CONTENT_ONLY = "content only"
-AS_RECORDED = "as recorded"
+from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, PROVEN
 
 _A_DAY = timedelta(days=1)
 _MOST_NAMED = 20

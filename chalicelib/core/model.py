@@ -257,10 +257,11 @@ class Pruning:
 
 
 class RecoveryKind(StrEnum):
-    """Why a restore point is being brought up: to prove it, or to use it."""
+    """Why a restore point is being brought up: to prove it, to use it whole, or to let its host get files back."""
 
     DRILL = "drill"
     RESTORE = "restore"
+    OPENING = "opening"
 
 
 class RecoveryState(StrEnum):
@@ -289,9 +290,9 @@ class RecoveryId:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One restore or drill, reconciled like a run, under the policy that was in force when it was opened.
+    """One drill, restore or opening, reconciled like a run, under the policy that was in force when it was opened.
 
-    `name` is what the restored image calls itself.
+    `name` is what the restored image calls itself; `address` is where an opening that stands is reached.
     """
 
     id: RecoveryId
@@ -307,6 +308,7 @@ class Recovery:
     verdict: str | None = None
     findings: tuple[str, ...] = ()
     machine_id: str | None = None
+    address: str | None = None
     closed: datetime | None = None
     version: int = 0
 

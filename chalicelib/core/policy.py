@@ -93,6 +93,10 @@ class Policy:
         """Those that copy themselves into volumes of their own, and report that themselves."""
         return tuple(host for host in self.hosts.values() if host.has_own_volume)
 
+    def receiver_of(self, host: str) -> ReceiverPolicy | None:
+        """The one that this host, by its name, pushes to; None for one that does not, and for a stranger."""
+        return next((receiver for receiver in self.receivers.values() if host in receiver.hosts), None)
+
     def rules_of(self, host_id: str) -> Rules:
         """The retention rules of a host, by its id. A host that is no longer in the policy keeps every point."""
         host = self._by_id.get(host_id)

@@ -1,13 +1,14 @@
-"""One restore or drill, decided: which point it starts from, and what is known of it in, the next steps out.
+"""One recovery, decided: which point it starts from, and what is known of it in, the next steps out.
 
-A drill takes everything down as soon as it knows; a restore keeps what it made until its deadline. Every step may be
-planned twice without harm, because acting is guarded elsewhere: by client tokens, by conditional writes.
+A drill takes everything down as soon as it knows; a restore keeps what it made until its deadline, and so does an
+opening, which has a room of its own (`opening.py`) for what is different about it. Every step may be planned twice
+without harm, because acting is guarded elsewhere: by client tokens, by conditional writes.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from chalicelib.core import opening
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import (
     Machine,
@@ -19,13 +20,26 @@ from chalicelib.core.model import (
     Snapshot,
     Volume,
 )
+from chalicelib.core.recovery_actions import (
+    Action,
+    CloseRecovery,
+    CreateVolume,
+    DeleteVolume,
+    LaunchMachine,
+    MarkProven,
+    RecordVerdict,
+    RecoveryWorld,
+    TerminateMachine,
+)
+from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS
 
-PROVEN = "proven"
-FAILED = "failed"
-VERDICTS = (PROVEN, "content only", "as recorded", "unproven", "different", FAILED)
-
-# A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere.
-LASTS = {RecoveryKind.DRILL: timedelta(hours=2), RecoveryKind.RESTORE: timedelta(days=7)}
+# A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere; an
+# opening stands for as long as is asked for.
+LASTS = {
+    RecoveryKind.DRILL: timedelta(hours=2),
+    RecoveryKind.RESTORE: timedelta(days=7),
+    RecoveryKind.OPENING: opening.USUAL,
+}
 
 
 def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> RestorePoint | None:
@@ -34,95 +48,24 @@ def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> 
     return max(candidates, key=lambda point: (point.at, point.snapshot_id), default=None)
 
 
-@dataclass(frozen=True)
-class RecoveryWorld:
-    """Everything a recovery's next step depends on, observed just now: machines first, then the report.
-
-    In that order a machine that has reported and gone is never mistaken for one that went without a word.
-    """
-
-    machines: tuple[Machine, ...]
-    volume: Volume | None
-    snapshot: Snapshot | None
-    briefed: bool
-    report: RecoveryReport | None
-    unreadable: str | None = None
-
-
-@dataclass(frozen=True)
-class CreateVolume:
-    """A throw-away copy of the point's snapshot."""
-
-    snapshot_id: str
-    size_gib: int
-
-
-@dataclass(frozen=True)
-class LaunchMachine:
-    """The one machine of this recovery: one that fails is a finding, not a reason for another."""
-
-
-@dataclass(frozen=True)
-class RecordVerdict:
-    verdict: str
-    findings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TerminateMachine:
-    machine_id: str
-
-
-@dataclass(frozen=True)
-class DeleteVolume:
-    volume_id: str
-
-
-@dataclass(frozen=True)
-class MarkProven:
-    at: datetime
-
-
-@dataclass(frozen=True)
-class CloseRecovery:
-    state: RecoveryState
-
-
-Action = (
-    Wait
-    | CreateVolume
-    | WriteBrief
-    | LaunchMachine
-    | AttachVolume
-    | RecordVerdict
-    | TerminateMachine
-    | DeleteVolume
-    | MarkProven
-    | CloseRecovery
-)
-
-
 def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this recovery, in order; empty when it is closed."""
     if recovery.state.is_final:
         return ()
     if recovery.verdict is None:
         return _towards_the_verdict(recovery, world, now)
-    if recovery.kind is RecoveryKind.RESTORE and recovery.verdict != FAILED and now < recovery.deadline:
-        return _keep(recovery, world)
-    return _take_down(recovery.verdict, world)
+    is_over = recovery.kind is RecoveryKind.DRILL or recovery.verdict == FAILED or now >= recovery.deadline
+    if is_over:
+        return _take_down(recovery.verdict, world)
+    return opening.stand(recovery, world) if recovery.kind is RecoveryKind.OPENING else _keep(recovery, world)
 
 
 # -- until it knows ---------------------------------------------------------------------------------------------------
 
 
 def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
-    if world.report is not None:
-        return _conclude(world.report)
-    if world.unreadable is not None:
-        return (RecordVerdict(FAILED, (world.unreadable,)),)
-    if now >= recovery.deadline:
-        return (RecordVerdict(FAILED, ("there was no report before the deadline",)),)
+    if known := _what_is_known(recovery, world, now):
+        return known
     gone = next((machine for machine in world.machines if machine.is_gone), None)
     if gone is not None:
         return (RecordVerdict(FAILED, (f"machine {gone.id} ended without a report",)),)
@@ -132,7 +75,20 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
         return (WriteBrief(world.volume.id),)
     if not world.machines:
         return _bring_up_machine(recovery)
-    return _serve(world.machines[0], world.volume)
+    return _serve(recovery, world.machines[0], world.volume, world)
+
+
+def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
+    """Nothing, while there is still something to wait for."""
+    if world.unreadable is not None:
+        return (RecordVerdict(FAILED, (world.unreadable,)),)
+    if recovery.kind is RecoveryKind.OPENING:
+        return opening.conclude(recovery, world, now)
+    if world.report is not None:
+        return _conclude(world.report)
+    if now >= recovery.deadline:
+        return (RecordVerdict(FAILED, ("there was no report before the deadline",)),)
+    return ()
 
 
 def _conclude(report: RecoveryReport) -> tuple[Action, ...]:
@@ -174,10 +130,12 @@ def _bring_up_machine(recovery: Recovery) -> tuple[Action, ...]:
     return (LaunchMachine(),)
 
 
-def _serve(machine: Machine, volume: Volume) -> tuple[Action, ...]:
+def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: RecoveryWorld) -> tuple[Action, ...]:
     if machine.state != "running":
         return (Wait(f"machine {machine.id} is {machine.state}"),)
     if volume.attached_to == machine.id:
+        if recovery.kind is RecoveryKind.OPENING:
+            return opening.await_word(machine, world)
         return (Wait(f"the report of machine {machine.id}"),)
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)

@@ -18,8 +18,12 @@ def render(
     brief_key: str,
     agent_key: str,
     power_off_minutes: int,
+    serves: bool,
 ) -> str:
-    """The script EC2 runs at the first boot; `owner` is the run or recovery id. At most 16 KiB, EC2's limit."""
+    """The script EC2 runs at the first boot; `owner` is the run or recovery id. At most 16 KiB, EC2's limit.
+
+    One that `serves` has hosts come to it over ssh; one that does not boots what it restored.
+    """
     values = {
         "ebbtide_role": role.value,
         "ebbtide_id": owner,
@@ -29,6 +33,7 @@ def render(
         "ebbtide_brief": brief_key,
         "ebbtide_agent": agent_key,
         "ebbtide_power_off_minutes": str(power_off_minutes),
+        "ebbtide_serves": "yes" if serves else "no",
     }
     return Template(TEMPLATE.read_text()).substitute({name: _quotable(value) for name, value in values.items()})
 

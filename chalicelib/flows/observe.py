@@ -121,7 +121,7 @@ def _networks(policy: Policy, world: World) -> tuple[str, ...]:
     """
     policies = (policy, _in_force(policy, world))
     receivers = (receiver for each in policies for receiver in each.receivers.values())
-    return tuple(sorted({_as_ec2_says(network) for receiver in receivers for network in receiver.allow}))
+    return tuple(sorted({as_ec2_says(network) for receiver in receivers for network in receiver.allow}))
 
 
 def _in_force(own: Policy, world: World) -> Policy:
@@ -131,6 +131,6 @@ def _in_force(own: Policy, world: World) -> Policy:
 
 
 @cache
-def _as_ec2_says(network: str) -> str:
-    """Every look at every run asks for the same few."""
+def as_ec2_says(network: str) -> str:
+    """A network as a policy has it. Every look at every run asks for the same few."""
     return str(ip_network(network))

@@ -12,7 +12,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_run
 from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
-from chalicelib.core.recovery import PROVEN
+from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
 from chalicelib.flows.observe import find_release
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points

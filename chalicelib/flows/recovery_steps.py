@@ -9,15 +9,17 @@ from typing import assert_never
 
 from chalicelib import wire
 from chalicelib.core import actions, tags
-from chalicelib.core import recovery as plan
+from chalicelib.core import recovery_actions as plan
 from chalicelib.core.ids import launch_token, recovery_volume_token
-from chalicelib.core.model import SCHEMA, Recovery, RecoveryState
+from chalicelib.core.model import SCHEMA, Recovery, RecoveryKind, RecoveryState
 from chalicelib.core.policy import Policy
-from chalicelib.core.recovery import Action
+from chalicelib.core.recovery_actions import Action
 from chalicelib.core.userdata import render
+from chalicelib.core.verdicts import OPENED
 from chalicelib.errors import PermanentError
 from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.flows.policies import get_policy
+from chalicelib.flows.serving import serving
 from chalicelib.ports import LaunchRequest, World
 
 # The launch template's image is an arm64 one.
@@ -44,11 +46,15 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case plan.CreateVolume():
             _create_volume(action, recovery, world)
         case actions.WriteBrief(volume_id):
-            world.archive.put_once(wire.recovery_brief_key(recovery.id), wire.recovery_brief(recovery, volume_id))
+            _write_brief(volume_id, recovery, world)
         case plan.LaunchMachine():
             return _launch(recovery, world)
         case actions.AttachVolume(volume_id, machine_id):
             world.volumes.attach(volume_id, machine_id)
+        case plan.AdmitNetworks(networks):
+            world.address.admit(networks)
+        case plan.RecordOpened(address):
+            return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address))
         case plan.RecordVerdict(verdict, findings):
             return world.catalog.save_recovery(replace(recovery, verdict=verdict, findings=findings))
         case plan.TerminateMachine(machine_id):
@@ -62,6 +68,11 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case _:
             assert_never(action)
     return recovery
+
+
+def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
+    served = serving(recovery, world) if recovery.kind is RecoveryKind.OPENING else None
+    world.archive.put_once(wire.recovery_brief_key(recovery.id), wire.recovery_brief(recovery, volume_id, served))
 
 
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:
@@ -83,12 +94,14 @@ def _launch(recovery: Recovery, world: World) -> Recovery | None:
 
 
 def _place(recovery: Recovery, world: World) -> Place:
-    """As the policy it was opened under has it; without a word on restores, where and on what its receiver stands.
+    """As the policy it was opened under has it; without a word on restores, where and on what its receiver stands, and
+    an opening stands there always, because its host has to reach it.
 
     The policy's subnet is one of the region that makes the backups; a standby has only its own.
     """
     policy = get_policy(recovery.policy_version, world) if recovery.policy_version else None
-    subnet = policy.restore.subnet if policy and not world.settings.is_standby else None
+    is_elsewhere = world.settings.is_standby or recovery.kind is RecoveryKind.OPENING
+    subnet = policy.restore.subnet if policy and not is_elsewhere else None
     return Place(subnet or world.settings.subnet, _instances(recovery, policy))
 
 
@@ -105,12 +118,12 @@ def _instances(recovery: Recovery, policy: Policy | None) -> tuple[str, ...]:
 
 def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: World) -> LaunchRequest:
     """The same to the letter for every try: EC2 refuses a token that comes with another request."""
-    settings = world.settings
+    settings, is_opening = world.settings, recovery.kind is RecoveryKind.OPENING
     return LaunchRequest(
         token=launch_token(recovery.id, _ONLY_ATTEMPT),
         instance_type=instance_type,
         subnet=subnet,
-        security_group=settings.drill_group,
+        security_group=settings.receiver_group if is_opening else settings.drill_group,
         user_data=render(
             role=tags.Role.RECOVERY,
             owner=str(recovery.id),
@@ -120,6 +133,7 @@ def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: 
             brief_key=wire.recovery_brief_key(recovery.id),
             agent_key=settings.agent,
             power_off_minutes=(_expiry(recovery) - recovery.opened) // timedelta(minutes=1),
+            serves=is_opening,
         ),
         tags={**_tags(recovery), tags.ATTEMPT: str(_ONLY_ATTEMPT)},
     )

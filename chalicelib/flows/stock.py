@@ -16,6 +16,14 @@ def find_stock(world: World) -> list[Snapshot]:
     return [as_taken(copy) for copy in world.volumes.find_snapshots({tags.ROLE: tags.Role.COPY})]
 
 
+def find_snapshot(snapshot_id: str, world: World) -> Snapshot | None:
+    """None when somebody has deleted it, or EC2 does not show it yet."""
+    try:
+        return world.volumes.get_snapshot(snapshot_id)
+    except KeyError:
+        return None
+
+
 def rules_of(host_id: str, policy: Policy | None, world: World) -> Rules:
     """What a host keeps here. Without a policy, and for a host that is no longer in it, nothing expires."""
     own = policy.rules_of(host_id) if policy else Rules()

@@ -56,6 +56,7 @@ from chalicelib.wire.offers import (
     receipts_prefix,
     snapshots_named_by,
 )
+from chalicelib.wire.openings import closing, parse_closing, parse_opening_request, standing
 from chalicelib.wire.own_volumes import (
     HOST_REPORTS,
     HostReport,
@@ -70,6 +71,7 @@ from chalicelib.wire.own_volumes import (
 from chalicelib.wire.recoveries import (
     RECOVERIES,
     ClosedRecovery,
+    Serving,
     closed_recovery_record,
     parse_closed_recovery,
     parse_recovery_brief,
@@ -79,6 +81,7 @@ from chalicelib.wire.recoveries import (
     recovery_brief_key,
     recovery_closed_key,
     recovery_of_key,
+    recovery_opened_key,
     recovery_prefix,
     recovery_report_key,
 )
@@ -128,6 +131,7 @@ __all__ = [
     "Offer",
     "PruneRequest",
     "Report",
+    "Serving",
     "applied",
     "brief_key",
     "briefed_volumes",
@@ -135,6 +139,7 @@ __all__ = [
     "closed_key",
     "closed_record",
     "closed_recovery_record",
+    "closing",
     "copy_payload",
     "enrolled_key",
     "enrolled_record",
@@ -160,6 +165,7 @@ __all__ = [
     "parse_apply",
     "parse_closed",
     "parse_closed_recovery",
+    "parse_closing",
     "parse_enrolled",
     "parse_forget",
     "parse_hold",
@@ -167,6 +173,7 @@ __all__ = [
     "parse_instance_event",
     "parse_notice",
     "parse_offer",
+    "parse_opening_request",
     "parse_prune",
     "parse_receiver_name",
     "parse_recovery_brief",
@@ -193,6 +200,7 @@ __all__ = [
     "recovery_brief_key",
     "recovery_closed_key",
     "recovery_of_key",
+    "recovery_opened_key",
     "recovery_payload",
     "recovery_prefix",
     "recovery_report_key",
@@ -205,5 +213,6 @@ __all__ = [
     "run_payload",
     "run_prefix",
     "snapshots_named_by",
+    "standing",
     "telling_payload",
 ]

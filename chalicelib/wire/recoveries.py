@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from chalicelib.core.ids import checked_host_id, parse_recovery, parse_run
+from chalicelib.core.ids import checked_host_id, host_uid, parse_recovery, parse_run
 from chalicelib.core.model import (
     Boot,
     ProbeAnswer,
@@ -47,7 +48,22 @@ def recovery_closed_key(recovery: RecoveryId) -> str:
     return f"recoveries/{recovery}/closed.json"
 
 
-def recovery_brief(recovery: Recovery, volume_id: str) -> bytes:
+def recovery_opened_key(recovery: RecoveryId) -> str:
+    """Its machine serves: that this object is there says so."""
+    return f"recoveries/{recovery}/opened.json"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How the machine of an opening is what its host knows: who may log in, with which key it answers, and what file
+    system the tree is on."""
+
+    keys: tuple[str, ...]
+    host_key_parameter: str
+    filesystem: str
+
+
+def recovery_brief(recovery: Recovery, volume_id: str, serving: Serving | None = None) -> bytes:
     """What a recovery's machine has to know, and all that `rebuild` needs to know of the recovery."""
     return written(
         {
@@ -66,8 +82,20 @@ def recovery_brief(recovery: Recovery, volume_id: str) -> bytes:
             "policy": recovery.policy_version,
             "opened": moment_text(recovery.opened),
             "deadline": moment_text(recovery.deadline),
+            **({"serve": _serve(recovery, serving)} if serving else {}),
         }
     )
+
+
+def _serve(recovery: Recovery, serving: Serving) -> dict[str, Any]:
+    """Login, uid and host key are those of the host's receiver by night."""
+    return {
+        "keys": list(serving.keys),
+        "uid": host_uid(recovery.id.host_id),
+        "until": moment_text(recovery.deadline),
+        "host_key_parameter": serving.host_key_parameter,
+        "filesystem": serving.filesystem,
+    }
 
 
 def parse_recovery_brief(body: bytes) -> Recovery:

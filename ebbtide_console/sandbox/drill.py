@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from chalicelib import wire
 from chalicelib.core.ids import parse_recovery
 from chalicelib.core.model import Recovery
-from chalicelib.core.recovery import PROVEN
+from chalicelib.core.verdicts import PROVEN
 from ebbtide_console.sandbox.cloud import Cloud, Tell
 from ebbtide_console.sandbox.enrol import Host
 from ebbtide_console.sandbox.judge import judge

@@ -285,6 +285,29 @@ def test_nobody_is_restored_by_a_name_that_is_none(stage: Stage, door: str, nobo
     assert stage.world.catalog.find_recoveries() == []
 
 
+def test_an_opening_is_asked_for_waited_for_and_closed(stage: Stage) -> None:
+    a_whole_night(stage)
+
+    asked = stage.call("open_host", host="us0", minutes=30)
+    coming = stage.call("recover", recovery=asked["recovery"])
+    address = stage.world.machines.get("i-2").address
+    stage.world.archive.put_once(f"recoveries/{asked['recovery']}/opened.json", b"{}")
+    standing = stage.call("recover", recovery=asked["recovery"])
+    closing = stage.call("close_host", of="us0")
+    gone = stage.call("recover", recovery=asked["recovery"])
+
+    assert (asked["kind"], asked["state"], asked["verdict"]) == ("opening", "open", None)
+    assert coming["waiting"] == ["machine i-2 to open"]
+    assert (standing["verdict"], standing["address"]) == ("opened", address)
+    assert closing["recoveries"] == [asked["recovery"]]
+    assert (gone["state"], gone["verdict"]) == ("done", "opened")
+    assert [machine.state for machine in stage.world.machines.by_id.values()] == ["terminated"] * 2
+
+
+def test_whoever_waits_for_a_recovery_that_is_none_is_told_nothing(stage: Stage) -> None:
+    assert stage.call("recover", recovery="us0a/2026-11-23/9") is None
+
+
 def test_a_prune_tells_its_plan_and_a_dry_run_deletes_nothing(stage: Stage) -> None:
     a_whole_night(stage)
     settled = stage.memory()

@@ -155,6 +155,7 @@ MACHINES_ASK = [
     ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
 ]
 MACHINES_MUST_NOT = [
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
@@ -240,6 +241,15 @@ def test_a_preflight_may_ask_for_what_a_night_and_a_restore_launch_and_for_nothi
         if resource == of_resource
     )
     assert [c["StringEquals"] for r, c in tried if "instance/*" in r] == [{"aws:RequestTag/ebbtide:role": "preflight"}]
+
+
+def test_who_opens_to_hosts_may_let_them_in_and_shut_out_nobody(template: package.Template) -> None:
+    """A night beside it opens the port for its own hosts: only that may close it."""
+    role = functions_of(template)["recover"]["Role"]["Fn::GetAtt"][0]
+    may = {action for each in role_policy(template, role)["Statement"] for action in as_list(each["Action"])}
+
+    assert "ec2:AuthorizeSecurityGroupIngress" in may
+    assert "ec2:RevokeSecurityGroupIngress" not in may
 
 
 def _launches(template: package.Template, short: str) -> list[tuple[str, dict[str, Any]]]:
@@ -529,6 +539,7 @@ def test_the_longest_user_data_fits() -> None:
         brief_key=f"runs/{longest}/vol-0123456789abcdef0/brief.json",
         agent_key="agent/ebbtide-agent.pyz",
         power_off_minutes=24 * 60,
+        serves=True,
     )
 
     assert len(text.encode()) <= LARGEST_USER_DATA

@@ -537,6 +537,16 @@ def test_the_port_is_open_to_exactly_the_allowed_networks(account: Account, addr
     assert [entry for rule in rules for entry in rule["Ipv6Ranges"]] == []
 
 
+def test_a_network_that_is_admitted_shuts_out_nobody_and_may_be_admitted_again(address: Route53Address) -> None:
+    address.allow(["198.51.100.0/24"])
+
+    for _ in range(2):
+        address.admit(["203.0.113.7/32", "2001:db8::/32"])
+    address.admit(["198.51.100.0/24"])
+
+    assert address.open_to() == ("198.51.100.0/24", "2001:db8::/32", "203.0.113.7/32")
+
+
 def test_a_function_is_called_later_by_its_short_name(account: Account) -> None:
     deploy_functions(account, "prune")
     sent: list[Mapping[str, Any]] = []

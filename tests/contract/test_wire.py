@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from chalicelib.core.model import (
     TreeKind,
 )
 from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
 from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
@@ -311,6 +313,46 @@ def test_a_recovery_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
     assert wire.parse_recovery_brief(the_example("brief-recovery")) == the_recovery()
 
 
+def test_an_opening_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
+    opening = replace(the_recovery(), kind=RecoveryKind.OPENING)
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDummyKeyOfUs0 root@us0"
+
+    brief = wire.recovery_brief(opening, "vol-0def", wire.Serving((key,), "/ebbtide/main/host-key", "ext4"))
+
+    assert json.loads(brief) == the_object("brief-opening")
+    assert wire.parse_recovery_brief(the_example("brief-opening")) == opening
+
+
+def test_who_logs_in_where_an_opening_stands_does_so_as_by_night() -> None:
+    (by_night,) = the_object("brief-receiver")["hosts"]
+    opened, night = the_object("brief-opening")["serve"], the_object("brief-receiver")
+
+    assert (opened["uid"], opened["keys"]) == (by_night["uid"], by_night["keys"])
+    assert opened["host_key_parameter"] == night["host_key_parameter"]
+    assert opened["filesystem"] == night["volume"]["filesystem"]
+
+
+def test_a_machine_says_that_it_serves_below_its_own_recovery() -> None:
+    said = the_object("opened-recovery")
+
+    assert wire.recovery_opened_key(RECOVERY) == f"recoveries/{said['recovery']}/opened.json"
+    assert wire.recovery_opened_key(RECOVERY).startswith(wire.recovery_prefix(RECOVERY))
+
+
+def test_an_operator_is_told_how_an_opening_stands_as_in_the_example() -> None:
+    opening = replace(the_recovery(), kind=RecoveryKind.OPENING, verdict="opened", address="203.0.113.9")
+
+    standing = wire.standing(opening, ("us0 is open at 203.0.113.9 until 2026-11-23T11:00:00+00:00",))
+
+    assert standing == the_object("standing-opening")
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 14, 1441, "120", 20.5])
+def test_nothing_is_opened_for_a_moment_or_for_ever(minutes: object) -> None:
+    with pytest.raises(PermanentError, match="minutes is"):
+        wire.parse_opening_request({"schema": 1, "host": "us0", "minutes": minutes})
+
+
 def test_a_recovery_report_gives_verdict_and_timings() -> None:
     example = the_object("recovery-report")
 
@@ -376,6 +418,11 @@ def test_what_the_operator_sends_is_read() -> None:
         "us0", a_moment(2, 45, day=22), name="us0", is_meant=True
     )
     assert wire.parse_recovery_request(the_object("payload-restore")).at == a_moment(0, day=22)
+    assert wire.parse_opening_request(the_object("payload-open-host")) == OpeningRequest(
+        "us0", a_moment(2, 45, day=22), timedelta(hours=4)
+    )
+    assert wire.parse_opening_request({"schema": 1, "host": "us0"}) == OpeningRequest("us0", None, timedelta(hours=2))
+    assert wire.parse_closing(the_object("payload-close-host")) == "us0"
     assert wire.parse_hold(the_object("payload-hold")) == wire.HoldRequest(
         Target(host="us0", at=a_moment(0, day=22)), dry_run=True, why="the auditors", by="ada@desk"
     )

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import ebbtide_agent
+from ebbtide_agent import snapshots
 from ebbtide_agent.entry import Entry, read_real
-from ebbtide_agent.host import night, snapshots
+from ebbtide_agent.host import night
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Report

@@ -294,7 +294,9 @@ def _user_data(aws: Aws, agent: Path, root: Path) -> list[str]:
     """The boot script itself, as the control plane renders it, with the agent in the bucket."""
     aws.put("agent/ebbtide-agent.pyz", agent.read_bytes())
     script = root / "user-data"
-    script.write_text(render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300))
+    script.write_text(
+        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300, serves=True)
+    )
     return ["sh", str(script)]
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from enclosed import wait_until
 
+from ebbtide_agent import keys
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import keys, link
+from ebbtide_agent.host import link
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.paths import HostPaths

@@ -22,12 +22,13 @@ from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.follow import follow
 from chalicelib.flows.forget import forget_host
 from chalicelib.flows.hold import hold
+from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.own_runs import LOOK_BACK, find_own_runs, open_own_run
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.prune import prune
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.reconcile import reconcile
-from chalicelib.flows.recover import open_drill, recover
+from chalicelib.flows.recover import recover
 from chalicelib.flows.sweep import sweep
 from chalicelib.flows.tell import tell
 from chalicelib.flows.tick import tick

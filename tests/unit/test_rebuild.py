@@ -15,9 +15,10 @@ from chalicelib.core.model import (
     RunState,
 )
 from chalicelib.flows.apply import apply_policy
+from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.rebuild import Rebuilt, rebuild
 from chalicelib.flows.reconcile import reconcile
-from chalicelib.flows.recover import open_drill, recover
+from chalicelib.flows.recover import recover
 from chalicelib.flows.run_now import run_now
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeArchive, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world

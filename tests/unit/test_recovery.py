@@ -13,9 +13,11 @@ from chalicelib.core import tags
 from chalicelib.core.actions import Wait
 from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState
 from chalicelib.core.naming import RecoveryRequest
-from chalicelib.core.recovery import CreateVolume, RecordVerdict, RecoveryWorld, choose_point, plan
+from chalicelib.core.recovery import choose_point, plan
+from chalicelib.core.recovery_actions import CreateVolume, RecordVerdict, RecoveryWorld
 from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
-from chalicelib.flows.recover import Outcome, open_drill, open_restore, recover
+from chalicelib.flows.open_recovery import open_drill, open_restore
+from chalicelib.flows.recover import Outcome, recover
 from chalicelib.flows.tick import tick
 from chalicelib.ports import LaunchRequest
 from tests.builders import (

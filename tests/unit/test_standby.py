@@ -16,9 +16,10 @@ from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.follow import REPLICA_SETTLES, follow
 from chalicelib.flows.forget import forget_host
 from chalicelib.flows.hold import hold
+from chalicelib.flows.open_recovery import open_restore
 from chalicelib.flows.prune import prune
 from chalicelib.flows.rebuild import rebuild
-from chalicelib.flows.recover import open_restore, recover
+from chalicelib.flows.recover import recover
 from chalicelib.flows.run_now import run_now
 from chalicelib.flows.sweep import sweep
 from chalicelib.flows.tell import tell

@@ -12,8 +12,9 @@ from chalicelib.core import tags
 from chalicelib.core.model import Machine, RecoveryState, RunState, Volume
 from chalicelib.core.sweep import GRACE, SweepPlan, plan_sweep
 from chalicelib.errors import TransientError
+from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.reconcile import reconcile
-from chalicelib.flows.recover import open_drill, recover
+from chalicelib.flows.recover import recover
 from chalicelib.flows.sweep import sweep
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world

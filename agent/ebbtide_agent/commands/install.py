@@ -8,9 +8,10 @@ import platform
 import sys
 from pathlib import Path
 
+from ebbtide_agent import keys, steps
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host import enrolment, identity, installation, keys, link, schedule, steps
+from ebbtide_agent.host import enrolment, identity, installation, link, schedule
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.installation import Wish
 from ebbtide_agent.host.starting import Site

@@ -40,7 +40,9 @@ def receive(_: argparse.Namespace, here: Here) -> int:
     instance = _instance(paths)
     inherited = {name: value for name, value in here.environment.items() if _is_inherited(name)}
     port = int(here.environment.get("EBBTIDE_SSH_PORT", "22"))
-    door = Door(port, (sys.executable, *_this_program(), "gate"), inherited, os.geteuid() == 0)
+    is_ours = paths.root == Path("/")
+    gate = (sys.executable, *_this_program(), "gate")
+    door = Door(port, gate, inherited, as_root=os.geteuid() == 0, strict=is_ours, may_unlock=is_ours)
     return boot.boot(boot.Receiver(instance, paths, _cloud(instance), here.clock, door))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from ebbtide_agent import steps
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.commands.install import check_may_change, site_of, tell
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.host import removal, steps
+from ebbtide_agent.host import removal
 from ebbtide_agent.host.night import locked
 
 DESCRIPTION = """\

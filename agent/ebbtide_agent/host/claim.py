@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ebbtide_agent import snapshots
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.host import snapshots
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.shapes import decode, encode, field
 

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ebbtide_agent import keys
 from ebbtide_agent.errors import ConfigError, Refused
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import identity, keys, link, schedule, target
+from ebbtide_agent.host import identity, link, schedule, target
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.identity import Installed
 from ebbtide_agent.host.starting import Site, starting
-from ebbtide_agent.host.steps import MakeKey, Step, WriteFile, directories, file, removals, to_bytes
 from ebbtide_agent.host.target import BY_SSH
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.steps import MakeKey, Step, WriteFile, directories, file, removals, to_bytes
 
 DEFAULT_KEEP = "7"
 OF_ANOTHER = "it is the other host's"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ebbtide_agent.host import keys, link
+from ebbtide_agent import keys
+from ebbtide_agent.host import link
 from ebbtide_agent.host.starting import Site, no_longer_starting
-from ebbtide_agent.host.steps import RemoveIfEmpty, Step, removals
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.steps import RemoveIfEmpty, Step, removals
 
 
 def removal(site: Site, purge: bool) -> Iterator[Step]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import schedule
-from ebbtide_agent.host.steps import Run, Step, file, removals
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.steps import Run, Step, file, removals
 
 # Where Debian's package puts the service; then the one in /etc is not written, and an upgrade brings the next.
 PACKAGED_SERVICE = Path("/usr/lib/systemd/system") / schedule.SERVICE

@@ -10,17 +10,14 @@ an empty tree and links what is as it should be in the one before (`--link-dest`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import procs
-from ebbtide_agent.errors import AgentError, PermanentError
-from ebbtide_agent.files import write_whole
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.hardlinks import digest_of, find_groups
-from ebbtide_agent.host import snapshots
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.claim import claim
 from ebbtide_agent.host.config import Config
@@ -30,7 +27,8 @@ from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
-from ebbtide_agent.report import FAILED, Hello, Report, encode_report, parse_report
+from ebbtide_agent.report import FAILED, Hello, Report, parse_report
+from ebbtide_agent.rotation import Rotation, remove
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
@@ -48,14 +46,18 @@ class ToDirectory:
     def store(self) -> DirectoryPaths:
         return DirectoryPaths(self.target.path)
 
+    @property
+    def rotation(self) -> Rotation:
+        return Rotation(self.store, self.world.clock, self.world.say)
+
     def hello(self, until: datetime) -> Hello:
         """Raises Refused when it is not the directory that the backups of this host go to."""
         claim(self.store, self.paths, self.config.host)
-        complete = self._complete()
-        _remove(self.store.expired)
+        complete = self.rotation.complete()
+        remove(self.store.expired)
         if complete:
             # Some of it is linked to the newest one, and an rsync that went on there would change both.
-            _remove(self.store.incomplete)
+            remove(self.store.incomplete)
         now = self.world.clock()
         self.world.say(f"target: {self.target}, snapshots: {len(complete)}, the newest: {(complete or ('none',))[-1]}")
         generation = self._generation_of(complete[-1]) if complete else None
@@ -64,7 +66,7 @@ class ToDirectory:
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
         self.store.incomplete.mkdir(mode=0o700, exist_ok=True)
-        complete = self._complete()
+        complete = self.rotation.complete()
         if not complete:
             # What an earlier night has left of it is nobody else's: go on from there.
             yield in_full(self.config)
@@ -89,14 +91,12 @@ class ToDirectory:
         try:
             links = digest_of(find_groups(self.store.making))
             record = recorded(report, self.target.tree, links, self.world.clock())
-            self._seal(record)
+            remove(self.store.before)
+            self.rotation.seal(record)
         except (OSError, PermanentError) as error:
             return self._leave(replace(report, status=FAILED, problems=(str(error), *report.problems)))
-        self._expire()
+        self.rotation.expire(self.config.keep)
         return record
-
-    def _complete(self) -> tuple[str, ...]:
-        return snapshots.find(path.name for path in self.store.path.iterdir() if path.is_dir())
 
     def _generation_of(self, name: str) -> int | None:
         """None when nobody can tell: the push is a full one then."""
@@ -111,36 +111,14 @@ class ToDirectory:
         copied = procs.run(("cp", "-al", "--", str(base), str(self.store.making)))
         if copied.exit_code != 0:
             self.world.say(f"a full push: {base} could not be copied by links: {copied.why}")
-            _remove(self.store.making)
+            remove(self.store.making)
         return copied.exit_code == 0
-
-    def _seal(self, record: Report) -> None:
-        """From here on it is a snapshot, whatever happens: durable first, then named."""
-        _remove(self.store.before)
-        write_whole(self.store.making_report, encode_report(record))
-        procs.check(("sync", "-f", str(self.store.incomplete)))
-        name = snapshots.name_next(self.world.clock(), self._complete())
-        self.store.incomplete.rename(self.store.snapshot(name))
-        _sync_names(self.store.path)
-        self.world.say(f"snapshot {self.store.snapshot(name)}")
-
-    def _expire(self) -> None:
-        """A snapshot that goes loses its name first: half of one must never be taken for a whole."""
-        for name in snapshots.expire(self._complete(), self.config.keep):
-            try:
-                self.store.expired.mkdir(exist_ok=True, mode=0o700)
-                self.store.snapshot(name).rename(self.store.expired / name)
-                _sync_names(self.store.path)
-                _remove(self.store.expired)
-                self.world.say(f"snapshot {name} has expired: KEEP is {self.config.keep}")
-            except (OSError, AgentError) as error:
-                self.world.say(f"snapshot {name} has expired and could not be removed: {error}")
 
     def _leave(self, report: Report) -> Report:
         """What there is stays until the next night, for whoever needs it; but not to fill the disk until then."""
         if not any(words in problem for problem in report.problems for words in _NO_ROOM):
             return report
-        _remove(self.store.incomplete)
+        remove(self.store.incomplete)
         said = (
             f"{self.target} is full. Nothing is left of tonight's snapshot, and no earlier one was removed: make room"
         )
@@ -150,16 +128,3 @@ class ToDirectory:
 def _written_anew(changes: Changes) -> Changes:
     """Nothing in place: it would be changed in the snapshot before as well."""
     return Changes(changes.gone, (*changes.changed, *changes.in_place), ())
-
-
-def _remove(path: Path) -> None:
-    """Not there is success. Raises PermanentError."""
-    procs.check(("rm", "-rf", "--one-file-system", "--", str(path)))
-
-
-def _sync_names(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.keys import settle
+from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.link import Login, World, as_rsync_reads, keep_asking, look_up, ssh_as_one_word
 from ebbtide_agent.host.push import Pass, passes_of
 from ebbtide_agent.host.resume import cleared, resumable

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from ebbtide_agent import moments, power, procs, volume
@@ -16,9 +14,10 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import confine, sshd
-from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.receiver import sshd
+from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
+from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.sshd import Door
 from ebbtide_agent.shapes import decode, encode
@@ -53,9 +52,7 @@ def boot(receiver: Receiver) -> int:
 
 def _night(receiver: Receiver, stop: threading.Event) -> int:
     paths, cloud = receiver.paths, receiver.cloud
-    paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    paths.sessions.mkdir(exist_ok=True, mode=0o700)
-    paths.closing.unlink(missing_ok=True)
+    make_room(paths)
     body = cloud.get_brief(receiver.instance.brief)
     brief = parse_brief(body)
     write_whole(paths.brief, body)
@@ -77,10 +74,10 @@ def _open(brief: Brief, receiver: Receiver) -> procs.Child:
     """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
     paths, door = receiver.paths, receiver.door
     open_volume(brief, paths)
-    make_places(brief, paths, door.as_root)
-    _choose_walls(receiver)
+    make_places(paths, brief.hosts, door.as_root)
+    _say(choose_walls(paths, door.as_root))
     _recall_reports(brief, receiver)
-    config = sshd.write_files(paths, brief, receiver.cloud.get_parameter(brief.host_key_parameter), door)
+    config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     return sshd.start(paths, config, door)
 
 
@@ -101,31 +98,6 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     _say(f"volume {brief.volume_id} is at {paths.volume}")
     if why := volume.fill(paths.device(brief.volume_id)):
         _say(f"its file system is no larger than it was: {why}")
-
-
-def make_places(brief: Brief, paths: MachinePaths, as_root: bool) -> None:
-    """A place for each host: the host's user may pass through it, and owns nothing but the tree within."""
-    paths.hosts.mkdir(exist_ok=True)
-    paths.hosts.chmod(0o711)
-    for host in brief.hosts:
-        paths.host(host.id).mkdir(exist_ok=True)
-        paths.host(host.id).chmod(0o711)
-        tree = paths.tree(host.id)
-        tree.mkdir(exist_ok=True, mode=0o700)
-        if as_root:
-            _give(tree, host)
-
-
-def _give(tree: Path, host: BriefedHost) -> None:
-    status = tree.lstat()
-    if status.st_uid != host.uid:
-        os.chown(tree, host.uid, host.uid, follow_symlinks=False)
-
-
-def _choose_walls(receiver: Receiver) -> None:
-    kind = confine.choose(receiver.door.as_root)
-    write_whole(receiver.paths.confinement, kind.encode())
-    _say(confine.sentence(kind))
 
 
 def _recall_reports(brief: Brief, receiver: Receiver) -> None:

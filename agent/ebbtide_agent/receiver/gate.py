@@ -12,7 +12,7 @@ from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.moments import Clock
-from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.paths import GatePaths, MachinePaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
 from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
@@ -49,7 +49,7 @@ def arrive(paths: MachinePaths, cloud: Cloud, host_id: str, clock: Clock) -> Gat
 class Gate:
     """One host at the door of one run."""
 
-    paths: MachinePaths
+    paths: GatePaths
     brief: Brief
     host: BriefedHost
     ledger: Ledger

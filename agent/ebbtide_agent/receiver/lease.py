@@ -6,13 +6,17 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO
 
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.paths import GatePaths
+
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def leased(paths: MachinePaths, host_id: str) -> Iterator[None]:
+def leased(paths: GatePaths, host_id: str) -> Iterator[None]:
     """Hold this host's lease, with our process id in it. Raises TransientError while another session holds it."""
     with paths.lease(host_id).open("a+") as file:
         try:
@@ -38,7 +42,7 @@ def leased(paths: MachinePaths, host_id: str) -> Iterator[None]:
             _write_holder(file, None)
 
 
-def find_holder(paths: MachinePaths, host_id: str) -> int | None:
+def find_holder(paths: GatePaths, host_id: str) -> int | None:
     """The process that holds a host's lease now, or None."""
     try:
         with paths.lease(host_id).open("r") as file:
@@ -52,16 +56,36 @@ def find_holder(paths: MachinePaths, host_id: str) -> int | None:
     return None
 
 
-def write_session(paths: MachinePaths, host_id: str, session: Session) -> None:
+def end_sessions(paths: GatePaths, hosts: Sequence[str], patience: float) -> None:
+    """Ask every session to stop, and make it when our patience ends: a push ends at once, a record is finished."""
+    _signal_sessions(paths, hosts, signal.SIGTERM)
+    deadline = time.monotonic() + patience
+    while _holders(paths, hosts) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    _signal_sessions(paths, hosts, signal.SIGKILL)
+
+
+def write_session(paths: GatePaths, host_id: str, session: Session) -> None:
     write_whole(paths.session(host_id), json.dumps(asdict(session)).encode())
 
 
-def find_session(paths: MachinePaths, host_id: str) -> Session | None:
+def find_session(paths: GatePaths, host_id: str) -> Session | None:
     """The last push of this run, or None when there was none on this machine."""
     try:
         return Session(**json.loads(paths.session(host_id).read_bytes()))
     except FileNotFoundError:
         return None
+
+
+def _holders(paths: GatePaths, hosts: Sequence[str]) -> list[int]:
+    found = (find_holder(paths, host) for host in hosts)
+    return [process_id for process_id in found if process_id is not None]
+
+
+def _signal_sessions(paths: GatePaths, hosts: Sequence[str], number: signal.Signals) -> None:
+    for process_id in _holders(paths, hosts):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, number)
 
 
 def _write_holder(file: IO[str], process_id: int | None) -> None:

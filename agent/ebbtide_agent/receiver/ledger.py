@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Callable
 
 from ebbtide_agent import manifest, procs
-from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError
-from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.paths import GatePaths
+from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import Brief, BriefedHost
 from ebbtide_agent.receiver.judge import check_identity, judged
 from ebbtide_agent.receiver.lease import Session, find_session
@@ -38,9 +38,9 @@ MOST_MANIFESTS = 20
 class Ledger:
     """Where a receiver writes its night down."""
 
-    paths: MachinePaths
+    paths: GatePaths
     brief: Brief
-    cloud: Cloud
+    archive: Archive
     sleep: Callable[[float], None] = time.sleep
 
     def record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
@@ -56,7 +56,7 @@ class Ledger:
     def find(self, host: BriefedHost) -> Report | None:
         """What the archive holds of this host's night, or None."""
         try:
-            return parse_report(self.cloud.get(report_key(self.brief.run, host.id)))
+            return parse_report(self.archive.get(report_key(self.brief.run, host.id)))
         except KeyError:
             return None
 
@@ -67,7 +67,7 @@ class Ledger:
         recorded = replace(believed, receiver=self._received(host, believed, seen, status, now))
         key, body = report_key(self.brief.run, host.id), encode_report(recorded)
         # A write whose answer was lost is tried again by the client, and finds itself there.
-        if not self.cloud.put_once(key, body) and self.cloud.get(key) != body:
+        if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
         write_status(self.paths.status(host.id), status)
         return recorded
@@ -106,8 +106,8 @@ class Ledger:
 
     def _archive_manifest(self, host: BriefedHost, written: manifest.ManifestSummary) -> ArchivedManifest:
         for number in range(1, MOST_MANIFESTS + 1):
-            key = manifest_key(self.brief.run, host.id, number)
-            if self.cloud.put_once(key, self.paths.manifest(host.id)) or self.cloud.digest(key) == written.sha256:
+            key = manifest_key(host.id, self.brief.run, number)
+            if self.archive.put_once(key, self.paths.manifest(host.id)) or self.archive.digest(key) == written.sha256:
                 return ArchivedManifest(key, written.sha256, written.entries, written.unhashed)
         raise PermanentError(
             f"{MOST_MANIFESTS} different manifests of {host.id} in {self.brief.run} are archived already"
@@ -116,16 +116,16 @@ class Ledger:
     def _tell(self, report: Report) -> None:
         """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
-        tell(self.cloud, self.brief, "Ebbtide Host Report", detail, self.sleep)
+        tell(self.archive, self.brief, "Ebbtide Host Report", detail, self.sleep)
 
 
 def tell(
-    cloud: Cloud, brief: Brief, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
+    archive: Archive, brief: Brief, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
 ) -> None:
     """Send an event, a few times if need be; when none gets through that is logged and no more."""
     for pause in (*EVENT_PAUSES_SECONDS, None):
         try:
-            return cloud.send_event(f"ebbtide.receiver.{brief.receiver}", detail_type, detail)
+            return archive.send_event(f"ebbtide.receiver.{brief.receiver}", detail_type, detail)
         except AgentError as error:
             if pause is None:
                 print(f"ebbtide: {error}; not sent, the archive has it", flush=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import time
 from dataclasses import asdict
 
@@ -15,11 +12,10 @@ from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief
-from ebbtide_agent.receiver.lease import find_holder
+from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.ledger import tell
 from ebbtide_agent.shapes import encode
 
-_PAUSE_SECONDS = 0.1
 # The answer to the last report is on its way when we let go: a host that misses it asks in vain until the deadline.
 HEARING_SECONDS = 2.0
 
@@ -29,7 +25,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     paths.closing.touch()
     procs.end(sshd)
     time.sleep(HEARING_SECONDS)
-    end_sessions(paths, brief)
+    end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)
     procs.end_group(sshd)
     usage = volume.measure(paths.volume)
     clean = _let_go(paths)
@@ -45,26 +41,6 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     detail = {"run": instance.id, "attempt": instance.attempt}
     tell(cloud, brief, "Ebbtide Receiver Released", detail, time.sleep)
     return clean
-
-
-def end_sessions(paths: MachinePaths, brief: Brief) -> None:
-    """Ask every session to stop, and make it after half of the grace: a push ends at once, a record is finished."""
-    _signal_sessions(paths, brief, signal.SIGTERM)
-    deadline = time.monotonic() + brief.grace.total_seconds() / 2
-    while _holders(paths, brief) and time.monotonic() < deadline:
-        time.sleep(_PAUSE_SECONDS)
-    _signal_sessions(paths, brief, signal.SIGKILL)
-
-
-def _holders(paths: MachinePaths, brief: Brief) -> list[int]:
-    found = (find_holder(paths, host.id) for host in brief.hosts)
-    return [process_id for process_id in found if process_id is not None]
-
-
-def _signal_sessions(paths: MachinePaths, brief: Brief, number: signal.Signals) -> None:
-    for process_id in _holders(paths, brief):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process_id, number)
 
 
 def _let_go(paths: MachinePaths) -> bool:

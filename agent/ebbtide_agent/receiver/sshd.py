@@ -14,10 +14,9 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.paths import GatePaths
+from ebbtide_agent.receiver.brief import BriefedHost
 
-REAL_ROOT = Path("/")
 LISTENING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
 # Compiled into sshd; it insists on it when it starts as root.
@@ -26,19 +25,24 @@ _PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 @dataclass(frozen=True)
 class Door:
-    """What sshd is to be: its port, the command that runs the gate (a host's id follows), the gate's environment."""
+    """What sshd is to be: its port, the command that runs the gate (a host's id follows), the gate's environment.
+
+    `strict`: nobody else may be able to change what sshd reads. `may_unlock`: the machine is ours, its root as well.
+    """
 
     port: int
     gate: Sequence[str]
     environment: Mapping[str, str]
     as_root: bool
+    strict: bool
+    may_unlock: bool
 
 
-def write_files(paths: MachinePaths, brief: Brief, host_key: str, door: Door) -> Path:
+def write_files(paths: GatePaths, hosts: Sequence[BriefedHost], host_key: str, door: Door) -> Path:
     """Write host key, authorized keys and configuration; returns the configuration."""
     login = pwd.getpwuid(os.geteuid()).pw_name
     write_whole(paths.run / "host_key", host_key.rstrip("\n").encode() + b"\n")
-    write_whole(paths.run / "authorized_keys", authorized_keys(brief.hosts, door.gate).encode())
+    write_whole(paths.run / "authorized_keys", authorized_keys(hosts, door.gate).encode())
     write_whole(paths.run / "sshd_config", sshd_config(paths, login, door).encode())
     return paths.run / "sshd_config"
 
@@ -52,7 +56,7 @@ def authorized_keys(hosts: Sequence[BriefedHost], gate: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def sshd_config(paths: MachinePaths, login: str, door: Door) -> str:
+def sshd_config(paths: GatePaths, login: str, door: Door) -> str:
     """No password, no shell, no forwarding; up to a thousand hosts may knock at once."""
     run = paths.run
     settings = [
@@ -67,7 +71,7 @@ def sshd_config(paths: MachinePaths, login: str, door: Door) -> str:
         f"PermitRootLogin {'forced-commands-only' if door.as_root else 'no'}",
         "UsePAM no",
         # Below a root of one's own the way there may lead through /tmp, which belongs to everybody.
-        f"StrictModes {'yes' if paths.root == REAL_ROOT else 'no'}",
+        f"StrictModes {'yes' if door.strict else 'no'}",
         "DisableForwarding yes",
         "PermitTTY no",
         "PermitUserRC no",
@@ -86,7 +90,7 @@ def sshd_config(paths: MachinePaths, login: str, door: Door) -> str:
     return "\n".join((*settings, *([f"SetEnv {variables}"] if variables else []), ""))
 
 
-def start(paths: MachinePaths, config: Path, door: Door) -> procs.Child:
+def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
     """Start sshd in the foreground and return it listening.
 
     Raises PermanentError when its configuration, its keys, the port or the account will not do.
@@ -94,7 +98,7 @@ def start(paths: MachinePaths, config: Path, door: Door) -> procs.Child:
     program = shutil.which("sshd") or "/usr/sbin/sshd"
     if door.as_root:
         _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
-        _check_account(paths)
+        _check_account(door)
     procs.check((program, "-t", "-f", str(config)))
     log = paths.run / "sshd.log"
     child = procs.start_logged((program, "-D", "-e", "-f", str(config)), log)
@@ -108,14 +112,15 @@ def start(paths: MachinePaths, config: Path, door: Door) -> procs.Child:
     return child
 
 
-def _check_account(paths: MachinePaths) -> None:
+def _check_account(door: Door) -> None:
     """sshd turns a locked account away, keys or not; on a machine of ours root is unlocked, without a password."""
     locked = procs.check(("getent", "shadow", "root")).split(b":")[1].startswith(b"!")
     if not locked:
         return
-    if paths.root != REAL_ROOT:
+    if not door.may_unlock:
         raise PermanentError(
-            "root is locked on this machine (its password starts with !); sshd would turn every host away"
+            "root is locked on this machine (its password starts with !), and sshd would turn every host away;"
+            " usermod --password '*' root unlocks it, without any password"
         )
     procs.check(("usermod", "--password", "*", "root"))
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import keys, steps
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
-from ebbtide_agent.host import enrolment, installation, keys, starting, steps
+from ebbtide_agent.host import enrolment, installation, starting
 from ebbtide_agent.host.identity import encode_installed
 from ebbtide_agent.host.night import locked
 from ebbtide_agent.host.starting import Site

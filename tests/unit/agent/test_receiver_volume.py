@@ -10,8 +10,9 @@ import pytest
 from ebbtide_agent import volume
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver.boot import make_places, open_volume
+from ebbtide_agent.receiver.boot import open_volume
 from ebbtide_agent.receiver.brief import Brief, parse_brief
+from ebbtide_agent.receiver.places import make_places
 
 WIRE = Path(__file__).parents[2] / "contract/wire"
 
@@ -35,7 +36,7 @@ def test_a_new_volume_gets_this_receivers_id_and_a_place_for_each_host(tmp_path:
     paths, store = a_machine(tmp_path)
 
     open_volume(a_brief(), paths)
-    make_places(a_brief(), paths, as_root=False)
+    make_places(paths, a_brief().hosts, as_root=False)
 
     assert json.loads((store / "receiver.json").read_bytes()) == {"schema": 1, "receiver": "main"}
     assert (store / "hosts/us0a/tree").is_dir()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ebbtide_agent.host.snapshots import expire, find, moment_of, name_next
+from ebbtide_agent.snapshots import expire, find, moment_of, name_next
 
 NOW = datetime(2026, 11, 23, 2, 12, 30, tzinfo=UTC)
 _MOMENTS = some.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=some.just(UTC))

@@ -8,7 +8,7 @@ KEYS = ("ssh-ed25519 AAAA old@us0", "ssh-ed25519 BBBB new@us0")
 
 
 def a_door(**environment: str) -> Door:
-    return Door(22, ("/usr/bin/python3", "/opt/e.pyz", "gate"), environment, as_root=True)
+    return Door(22, ("/usr/bin/python3", "/opt/e.pyz", "gate"), environment, as_root=True, strict=True, may_unlock=True)
 
 
 def test_each_of_a_hosts_keys_is_restricted_to_its_gate() -> None:

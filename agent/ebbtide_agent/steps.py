@@ -1,4 +1,4 @@
-"""What install and uninstall do to a host, one step each: as text it is what a dry run shows."""
+"""What install, uninstall and peer do to a machine, one step each: as text it is what a dry run shows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Union
 
-from ebbtide_agent import procs
+from ebbtide_agent import keys, procs
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.host import keys
 
 
 @dataclass(frozen=True)

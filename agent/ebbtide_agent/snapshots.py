@@ -1,4 +1,4 @@
-"""The snapshots that a directory of this host holds: what the next one is called, and which go. Names in, names out.
+"""The dated snapshots in a directory: what the next one is called, and which go. Names in, names out.
 
 A name is the moment at which a snapshot was complete; whatever has another name is none.
 """

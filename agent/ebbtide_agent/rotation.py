@@ -1,0 +1,63 @@
+"""A directory of dated snapshots: what is made beside them becomes the newest one, and the oldest go after it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from ebbtide_agent import procs, snapshots
+from ebbtide_agent.errors import AgentError
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import DirectoryPaths
+from ebbtide_agent.report import Report, encode_report
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The snapshots of one host in one directory."""
+
+    store: DirectoryPaths
+    clock: Clock
+    say: Callable[[str], None]
+
+    def complete(self) -> tuple[str, ...]:
+        """The names of those there are, the oldest first."""
+        return snapshots.find(path.name for path in self.store.path.iterdir() if path.is_dir())
+
+    def seal(self, record: Report) -> str:
+        """From here on what was made is a snapshot, whatever happens: durable first, then named. Returns its name."""
+        write_whole(self.store.making_report, encode_report(record))
+        procs.check(("sync", "-f", str(self.store.incomplete)))
+        name = snapshots.name_next(self.clock(), self.complete())
+        self.store.incomplete.rename(self.store.snapshot(name))
+        _sync_names(self.store.path)
+        self.say(f"snapshot {self.store.snapshot(name)}")
+        return name
+
+    def expire(self, keep: int) -> None:
+        """A snapshot that goes loses its name first: half of one must never be taken for a whole."""
+        for name in snapshots.expire(self.complete(), keep):
+            try:
+                self.store.expired.mkdir(exist_ok=True, mode=0o700)
+                self.store.snapshot(name).rename(self.store.expired / name)
+                _sync_names(self.store.path)
+                remove(self.store.expired)
+                self.say(f"snapshot {name} has expired: KEEP is {keep}")
+            except (OSError, AgentError) as error:
+                self.say(f"snapshot {name} has expired and could not be removed: {error}")
+
+
+def remove(path: Path) -> None:
+    """Not there is success. Raises PermanentError."""
+    procs.check(("rm", "-rf", "--one-file-system", "--", str(path)))
+
+
+def _sync_names(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""What a recovery's next step depends on, and the steps it is made of, as data: what `recovery.plan` decides and
+`flows/recovery_steps.py` does.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
+from chalicelib.core.model import Machine, RecoveryReport, RecoveryState, Snapshot, Volume
+
+
+@dataclass(frozen=True)
+class RecoveryWorld:
+    """Everything a recovery's next step depends on, observed just now: machines first, then the report.
+
+    In that order a machine that has reported and gone is never mistaken for one that went without a word. `is_opened`
+    says that the machine of an opening serves, `shut_out` are the networks that should reach it and do not.
+    """
+
+    machines: tuple[Machine, ...]
+    volume: Volume | None
+    snapshot: Snapshot | None
+    briefed: bool
+    report: RecoveryReport | None
+    unreadable: str | None = None
+    is_opened: bool = False
+    shut_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CreateVolume:
+    """A throw-away copy of the point's snapshot."""
+
+    snapshot_id: str
+    size_gib: int
+
+
+@dataclass(frozen=True)
+class LaunchMachine:
+    """The one machine of this recovery: one that fails is a finding, not a reason for another."""
+
+
+@dataclass(frozen=True)
+class RecordVerdict:
+    verdict: str
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AdmitNetworks:
+    """Let them in beside whoever the receivers' port is open to."""
+
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RecordOpened:
+    """An opening stands: where."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class TerminateMachine:
+    machine_id: str
+
+
+@dataclass(frozen=True)
+class DeleteVolume:
+    volume_id: str
+
+
+@dataclass(frozen=True)
+class MarkProven:
+    at: datetime
+
+
+@dataclass(frozen=True)
+class CloseRecovery:
+    state: RecoveryState
+
+
+Action = (
+    Wait
+    | CreateVolume
+    | WriteBrief
+    | LaunchMachine
+    | AttachVolume
+    | AdmitNetworks
+    | RecordOpened
+    | RecordVerdict
+    | TerminateMachine
+    | DeleteVolume
+    | MarkProven
+    | CloseRecovery
+)

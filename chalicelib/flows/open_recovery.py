@@ -1,0 +1,132 @@
+"""Open a recovery: choose the point it starts from, write it down, and wake whoever goes on with it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from chalicelib import wire
+from chalicelib.core.ids import HOST_ID
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint
+from chalicelib.core.naming import RecoveryRequest, check_name, restored_name
+from chalicelib.core.opening import OpeningRequest
+from chalicelib.core.recovery import LASTS, choose_point
+from chalicelib.errors import PermanentError, Refused, TransientError
+from chalicelib.flows.policies import find_policy
+from chalicelib.flows.serving import check_servable
+from chalicelib.flows.stock import find_snapshot
+from chalicelib.ports import World
+
+_BEFORE_A_STANDBYS_FIRST = 1000
+
+
+def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
+    """Prove the newest point of a host, given by its name or id. Raises Refused when there is nothing to prove."""
+    return _open(_wanted(RecoveryKind.DRILL, RecoveryRequest(host), world, now), world).id
+
+
+def open_restore(request: RecoveryRequest, world: World, now: datetime) -> RecoveryId:
+    """Bring a host back as it was then, or at its newest.
+
+    Raises Refused when there is no such point, and for a name in production that was not said to be meant.
+    """
+    check_name(request, find_policy(world))
+    return _open(_wanted(RecoveryKind.RESTORE, request, world, now), world).id
+
+
+def open_to_host(request: OpeningRequest, world: World, now: datetime) -> Recovery:
+    """Let a host, given by its name or id, get files back for a while. What is open already stands as long as it does.
+
+    Raises Refused when there is no such point, or when its host could not log in to it.
+    """
+    wanted = _wanted(RecoveryKind.OPENING, RecoveryRequest(request.host, request.at), world, now)
+    check_servable(wanted, world)
+    return _open(replace(wanted, deadline=now + request.lasts), world)
+
+
+@dataclass(frozen=True)
+class _Host:
+    name: str
+    id: str
+    probe: str | None
+
+
+def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: datetime) -> Recovery:
+    """As it would be, but for its attempt. Raises as opening it does."""
+    host = _find_host(request.host, world)
+    return Recovery(
+        id=RecoveryId(host.id, now.date(), 0),
+        kind=kind,
+        host=host.name,
+        name=request.name or restored_name(host.id),
+        point=replace(_point_of(host, request.at, world), proven=None),
+        probe=host.probe,
+        policy_version=world.catalog.policy_version(),
+        opened=now,
+        deadline=now + LASTS[kind],
+    )
+
+
+def _open(wanted: Recovery, world: World) -> Recovery:
+    """Asked twice for the same, it is opened once: the one under way is woken instead."""
+    known = world.catalog.find_recoveries(wanted.id.host_id)
+    recovery = next((each for each in known if _is_the_same(each, wanted)), None)
+    if recovery is None:
+        recovery = replace(wanted, id=_next_id(wanted.id, known, world))
+        if not world.catalog.open_recovery(recovery):
+            raise TransientError(f"recovery {recovery.id} was opened by someone else just now: ask again")
+    world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
+    return recovery
+
+
+def _find_host(name: str, world: World) -> _Host:
+    """By the name the policy has, else by the id: a host that left the policy is restored by that.
+
+    Raises PermanentError when it is neither.
+    """
+    policy = find_policy(world)
+    hosts = policy.hosts if policy else {}
+    of_id = next((host for host in hosts.values() if host.id == name), None)
+    host = hosts.get(name) or of_id
+    if host is not None:
+        return _Host(host.name, host.id, host.probe)
+    if HOST_ID.fullmatch(name) is None:
+        raise PermanentError(f"{name!r} is no host of the policy, and no host id either: four of a-z and 0-9, as us0a")
+    return _Host(name, name, None)
+
+
+def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
+    """The one to bring up. One whose snapshot somebody has deleted is none: the next pruning forgets and tells it."""
+    points = world.catalog.find_points(host.id)
+    gone = []
+    while (point := choose_point(points, at)) is not None:
+        if find_snapshot(point.snapshot_id, world) is not None:
+            return point
+        points.remove(point)
+        gone.append(point.snapshot_id)
+    if gone:
+        raise Refused(
+            f"host {host.name}: EC2 shows none of the snapshots that hold its restore points here: {', '.join(gone)}. "
+            "Ask again in some minutes, then look for copies of them in another region or account"
+        )
+    if not points:
+        raise Refused(f"host {host.name} has no restore point: give a known name or id, or `rebuild` a lost catalogue")
+    raise Refused(f"host {host.name} has no restore point that old: its first is of {points[0].at.isoformat()}")
+
+
+def _is_the_same(recovery: Recovery, wanted: Recovery) -> bool:
+    """One whose time is over is on its way out, and nobody's."""
+    is_under_way = not recovery.state.is_final and wanted.opened < recovery.deadline
+    is_of_that_point = recovery.point.snapshot_id == wanted.point.snapshot_id
+    return is_under_way and is_of_that_point and (recovery.kind, recovery.name) == (wanted.kind, wanted.name)
+
+
+def _next_id(wanted: RecoveryId, known: Iterable[Recovery], world: World) -> RecoveryId:
+    """The day's next attempt: never one that the archive has seen, even if the table has lost it.
+
+    A standby counts from far above: its archive may yet be brought the other region's recoveries of today.
+    """
+    archived = world.archive.list(wire.recoveries_prefix(wanted.host_id, wanted.day))
+    used = {recovery.id for recovery in known} | {wire.recovery_of_key(key) for key in archived}
+    before = _BEFORE_A_STANDBYS_FIRST if world.settings.is_standby else 0
+    attempts = (each.attempt for each in used if each.day == wanted.day)
+    return replace(wanted, attempt=1 + max([before, *attempts]))

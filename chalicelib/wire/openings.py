@@ -1,0 +1,48 @@
+"""An opening: how it is asked for and ended, and how it stands."""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from chalicelib.core.model import SCHEMA, Recovery, RecoveryId
+from chalicelib.core.opening import LONGEST, SHORTEST, USUAL, OpeningRequest
+from chalicelib.errors import PermanentError
+from chalicelib.fields import checked, moment_text
+
+_A_MINUTE = timedelta(minutes=1)
+
+
+def parse_opening_request(payload: Mapping[str, Any]) -> OpeningRequest:
+    fields = checked("payload", payload)
+    minutes = fields.maybe_number("minutes")
+    lasts = USUAL if minutes is None else minutes * _A_MINUTE
+    if not SHORTEST <= lasts <= LONGEST:
+        within = f"from {SHORTEST // _A_MINUTE} to {LONGEST // _A_MINUTE}"
+        raise PermanentError(f"payload: minutes is {minutes}, expected {within}")
+    return OpeningRequest(fields.text("host"), fields.maybe_moment("at"), lasts)
+
+
+def parse_closing(payload: Mapping[str, Any]) -> str:
+    """A host by its name or id, or one opening by its id."""
+    return checked("payload", payload).text("of")
+
+
+def closing(recoveries: Iterable[RecoveryId]) -> dict[str, Any]:
+    return {"schema": SCHEMA, "recoveries": [str(recovery) for recovery in recoveries]}
+
+
+def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
+    """How a recovery stands now, and what it waits for."""
+    return {
+        "schema": SCHEMA,
+        "recovery": str(recovery.id),
+        "kind": recovery.kind.value,
+        "host": recovery.host,
+        "at": moment_text(recovery.point.at),
+        "state": recovery.state.value,
+        "verdict": recovery.verdict,
+        "findings": list(recovery.findings),
+        "address": recovery.address,
+        "until": moment_text(recovery.deadline),
+        "waiting": list(waiting),
+    }
