@@ -90,6 +90,7 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     assert report and report["status"] == "complete" and report["receiver"]["exit_code"] == 0
     manifest = report["receiver"]["manifest"]
     assert (manifest["entries"], manifest["unhashed"]) == (report["entries"], 0)
+    assert manifest["key"] == f"manifests/us0a/{RUN}.jsonl.gz"
     assert receiver.aws.body(manifest["key"])[:2] == b"\x1f\x8b"
     kinds = [(event["detail-type"], event["detail"].get("host")) for event in receiver.aws.events()]
     reported = [("Ebbtide Host Report", "us0"), ("Ebbtide Host Report", "eu0")]

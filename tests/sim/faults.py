@@ -118,6 +118,8 @@ class Does(StrEnum):
     RUN_NOW = "run_now"
     DRILL = "drill"
     RESTORE = "restore"
+    OPEN = "open_host"
+    CLOSE = "close_host"
     DRILL_THERE = "drill in the second region"
     PRUNE = "prune"
     HOLD = "hold"

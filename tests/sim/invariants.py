@@ -7,7 +7,7 @@ from random import Random
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import HostStatus, Recovery, RestorePoint, Run, RunState
+from chalicelib.core.model import HostStatus, Recovery, RecoveryKind, RestorePoint, Run, RunState
 from chalicelib.core.night import GRACE
 from chalicelib.core.one_snapshot import GIVE_UP
 from chalicelib.core.sweep import GRACE as GRACE_OF_THE_SWEEP
@@ -62,11 +62,15 @@ class Invariants:
             assert adopted[point.run] == point.snapshot_id, f"{point} beside {adopted[point.run]}"
 
     def i3(self) -> None:
-        """I3: no receiver runs past its deadline and grace."""
-        deadlines = {str(run.id): run.deadline for run in self.sim.runs()}
-        for box in self._machines_of(tags.Role.RECEIVER):
-            latest = deadlines[box.machine.tags[tags.RUN]] + GRACE + allowance(self.sim.scenario.plan)
-            assert self._end_of(box) <= latest, f"{box.machine.id} ran until {self._end_of(box)}, not {latest}"
+        """I3: no receiver runs past its deadline and grace, and no opening past its time."""
+        deadlines = {str(run.id): run.deadline + GRACE for run in self.sim.runs()}
+        openings = [each for each in self._recoveries() if each.kind is RecoveryKind.OPENING]
+        deadlines |= {str(each.id): each.deadline + GRACE_OF_THE_SWEEP for each in openings}
+        for region, plan in zip(self._regions, (self.sim.scenario.plan, self.sim.standby.plan), strict=True):
+            for box in region.machines.boxes.values():
+                deadline = deadlines.get(str(_owner(box.machine.tags)))
+                latest = deadline and deadline + allowance(plan)
+                assert not latest or self._end_of(box) <= latest, f"{box.machine.id} ran on, not until {latest}"
 
     def i4(self) -> None:
         """I4: nothing is left of what has ended."""
@@ -187,9 +191,6 @@ class Invariants:
         if newest is None or newest.state is not RunState.DONE:
             return len(ZONES)
         return 0 if self.sim.policy.receivers[receiver].volume.mode == "ephemeral" else 1
-
-    def _machines_of(self, role: tags.Role) -> list[Box]:
-        return [box for box in self.sim.machines.boxes.values() if box.machine.tags[tags.ROLE] == role]
 
     def _end_of(self, box: Box) -> datetime:
         return box.ended or self.sim.agenda.now

@@ -11,7 +11,7 @@ from chalicelib.core import tags
 from chalicelib.core.backups import mark_of, points_in
 from chalicelib.core.copying import uncopied
 from chalicelib.core.ids import own_host, own_word
-from chalicelib.core.model import Run, RunState, Snapshot
+from chalicelib.core.model import RecoveryKind, Run, RunState, Snapshot
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
 from chalicelib.core.pruning import A_NIGHT
@@ -169,7 +169,9 @@ class Simulation:
             self.agenda.run_until(self.agenda.now + A_TICK)
 
     def pass_time(self, end: datetime) -> None:
-        """What is late arrives. There are ticks while a run is open, for recoveries and untold failures one an hour."""
+        """What is late arrives. There are ticks while a run or an opening is open, for other recoveries and untold
+        failures one an hour.
+        """
         while self.agenda.now < end:
             pause = self._pause()
             if pause:
@@ -179,8 +181,11 @@ class Simulation:
     def _pause(self) -> timedelta | None:
         if any(not run.state.is_final for run in self.runs()) or self.own_hosts.unopened(self.runs()):
             return A_TICK
-        recoveries = (*self.catalog.find_recoveries(), *self.standby.catalog.find_recoveries())
-        if any(not each.state.is_final for each in recoveries) or self.untold() or self.uncopied() or self.unfollowed():
+        known = (*self.catalog.find_recoveries(), *self.standby.catalog.find_recoveries())
+        recoveries = [each for each in known if not each.state.is_final]
+        if any(each.kind is RecoveryKind.OPENING for each in recoveries):
+            return A_TICK
+        if recoveries or self.untold() or self.uncopied() or self.unfollowed():
             return _to_the_full_hour(self.agenda.now)
         return None
 

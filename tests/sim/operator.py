@@ -78,6 +78,10 @@ class Operator:
                 return {"receiver": deed.of}
             case Does.DRILL | Does.RESTORE:
                 return {"host": deed.of, "at": None}
+            case Does.OPEN:
+                return {"host": deed.of, "at": None, "minutes": 60}
+            case Does.CLOSE:
+                return {"of": deed.of}
             case Does.HOLD:
                 return {**_target(deed.of), "why": "a case at court", "by": "ann", "dry_run": False}
             case Does.RELEASE:

@@ -1,8 +1,8 @@
-"""What the machine of a drill or restore does: boot, find its volume, compare, report, and wait to be taken down."""
+"""What the machine of a recovery does: boot, find its volume, compare and report, or serve; then wait for its end."""
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.sim.receiver import A_MINUTE, Surroundings, power_off_timer
 
 A_REPORT = json.loads((Path(__file__).parents[1] / "contract" / "wire" / "recovery-report.json").read_text())
 TO_COMPARE = timedelta(minutes=4)
+TO_SERVE = timedelta(seconds=30)
 LOOKS_FOR_THE_VOLUME = 10
 
 
@@ -36,9 +37,23 @@ class Restorer:
     def _find_volume(self, looks: int) -> None:
         volume_id = self._brief()["volume"]["id"]
         if self.around.volumes.has_device(volume_id, self.box.machine.id):
-            self.around.agenda.after(TO_COMPARE, self._report)
+            if "serve" in self._brief():
+                self.around.agenda.after(TO_SERVE, self._open)
+            else:
+                self.around.agenda.after(TO_COMPARE, self._report)
         elif looks:
             self.around.agenda.after(A_MINUTE, lambda: self._find_volume(looks - 1))
+
+    def _open(self) -> None:
+        """Read-only, until its time is over."""
+        if self.box.machine.state != "running":
+            return
+        brief = self._brief()
+        self.around.tell(f"{self.box.machine.id} serves {brief['host']} as it was in {brief['run']}")
+        said = {"schema": 1, "recovery": brief["recovery"], "opened": moment_text(self.around.agenda.now)}
+        self._put(wire.recovery_opened_key(parse_recovery(brief["recovery"])), said)
+        if not self.box.life.hangs:
+            self.around.agenda.at(datetime.fromisoformat(brief["serve"]["until"]), self._power_off)
 
     def _report(self) -> None:
         """What it finds follows from what is really on the volume."""
@@ -49,9 +64,12 @@ class Restorer:
         who = {"recovery": brief["recovery"], "host": brief["host"], "id": brief["id"]}
         found = {"verdict": "proven" if is_good else "different", "finished": moment_text(self.around.agenda.now)}
         self.around.tell(f"{self.box.machine.id} finds {brief['host']} {found['verdict']}")
-        key = wire.recovery_report_key(parse_recovery(brief["recovery"]))
-        self.around.archive.put_once(key, json.dumps({**A_REPORT, **who, **found}).encode())
-        detail = {"schema": 1, "recovery": brief["recovery"]}
+        self._put(wire.recovery_report_key(parse_recovery(brief["recovery"])), {**A_REPORT, **who, **found})
+
+    def _put(self, key: str, said: dict[str, Any]) -> None:
+        """The archive knows before the event goes out."""
+        self.around.archive.put_once(key, json.dumps(said).encode())
+        detail = {"schema": 1, "recovery": said["recovery"]}
         self.around.emit("ebbtide.recovery", "Ebbtide Recovery Report", detail)
 
     def _brief(self) -> dict[str, Any]:

@@ -17,11 +17,23 @@ from tests.sim.policies import Receiving, SomePolicy
 
 SMALL = SomePolicy((Receiving(window="02:00-02:40", hosts=("us0",)),), "last = 1")
 AFTER_THE_NIGHT = AN_HOUR
+TO_STAND = timedelta(minutes=10)
 FEWEST_CALLS = {
     "tick, reconcile and prune": (Scenario(SMALL), NO_TIME, 100),
     "run_now": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RUN_NOW, "main"),))), AFTER_THE_NIGHT, 60),
     "drill": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.DRILL, "us0"),))), AFTER_THE_NIGHT, 30),
     "restore": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RESTORE, "us0"),))), AFTER_THE_NIGHT, 30),
+    "open": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.OPEN, "us0"),))), AFTER_THE_NIGHT, 40),
+    "close": (
+        Scenario(
+            SMALL,
+            FaultPlan(
+                deeds=(Deed(AFTER_THE_NIGHT, Does.OPEN, "us0"), Deed(AFTER_THE_NIGHT + TO_STAND, Does.CLOSE, "us0"))
+            ),
+        ),
+        AFTER_THE_NIGHT + TO_STAND,
+        10,
+    ),
     "rebuild": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.LOSE_THE_TABLE),))), AFTER_THE_NIGHT, 15),
     "apply": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.APPLY, "last = 3"),))), AFTER_THE_NIGHT, 5),
     "prune": (
@@ -55,7 +67,7 @@ def test_c1_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_e
 
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("minutes", [0, 3], ids=["shown at once", "shown late"])
-@pytest.mark.parametrize("flow", ["tick, reconcile and prune", "drill", "restore"])
+@pytest.mark.parametrize("flow", ["tick, reconcile and prune", "drill", "restore", "open", "close"])
 def test_c3_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str, minutes: int) -> None:
     scenario, since, fewest = FEWEST_CALLS[flow]
     scenario = replace(scenario, plan=replace(scenario.plan, pace=Pace(to_show=timedelta(minutes=minutes))))

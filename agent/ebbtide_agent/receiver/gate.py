@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ebbtide_agent.cloud import Cloud
-from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import GatePaths, MachinePaths
@@ -70,8 +70,12 @@ class Gate:
 
     def _check_volume(self) -> None:
         """Never write below a mount point that nothing is mounted on."""
-        if not self.paths.volume_owner.is_file():
-            raise PermanentError("the receiver's volume is not there")
+        if self.paths.volume_owner.is_file():
+            return
+        if self.paths.closing.exists():
+            # Through a connection that was there before: who comes by a new one finds nobody.
+            raise TransientError(f"the receiver of run {self.brief.run} has let go of its volume")
+        raise PermanentError("the receiver's volume is not there")
 
     def _check_open(self) -> None:
         if self.paths.closing.exists() or self.clock() >= self.brief.deadline:

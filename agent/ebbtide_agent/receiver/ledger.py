@@ -106,7 +106,7 @@ class Ledger:
 
     def _archive_manifest(self, host: BriefedHost, written: manifest.ManifestSummary) -> ArchivedManifest:
         for number in range(1, MOST_MANIFESTS + 1):
-            key = manifest_key(self.brief.run, host.id, number)
+            key = manifest_key(host.id, self.brief.run, number)
             if self.archive.put_once(key, self.paths.manifest(host.id)) or self.archive.digest(key) == written.sha256:
                 return ArchivedManifest(key, written.sha256, written.entries, written.unhashed)
         raise PermanentError(
