@@ -1064,7 +1064,7 @@ MUTATIONS = (
     Mutation(
         "installed: a copy",
         f"{_HOST}/night.py",
-        "    identity.check(night.paths, config.host)\n",
+        "        identity.check(night.paths, config.host)\n",
         "",
         "that a copy of a host pushes nothing",
         ("tests/unit/agent/test_identity.py",),
