@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ebbtide_agent import program
-from ebbtide_agent.commands import check, explain, install, run, status, uninstall
+from ebbtide_agent.commands import check, explain, install, peer, run, status, uninstall
 
-COMMANDS: tuple[program.Command, ...] = (install, check, run, status, explain, uninstall)
+COMMANDS: tuple[program.Command, ...] = (install, check, run, status, explain, uninstall, peer)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

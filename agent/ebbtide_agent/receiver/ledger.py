@@ -14,7 +14,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
-from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.judge import check_identity, judged
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.status import Status, read_status, write_status
@@ -39,7 +39,7 @@ class Ledger:
     """Where a receiver writes its night down."""
 
     paths: GatePaths
-    brief: Brief
+    brief: Run
     archive: Archive
     sleep: Callable[[float], None] = time.sleep
 
@@ -120,7 +120,7 @@ class Ledger:
 
 
 def tell(
-    archive: Archive, brief: Brief, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
+    archive: Archive, brief: Run, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
 ) -> None:
     """Send an event, a few times if need be; when none gets through that is logged and no more."""
     for pause in (*EVENT_PAUSES_SECONDS, None):
