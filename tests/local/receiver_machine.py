@@ -226,16 +226,16 @@ def a_receiver(
         aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
         (root / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
         aws.put("brief", json.dumps(a_brief(list(keys.values()), minutes)).encode())
-        port = _a_free_port()
+        port = a_free_port()
         environment = {
             **aws.environment,
             "EBBTIDE_ROOT": str(root),
             "EBBTIDE_SSH_PORT": str(port),
             "HOME": str(root / "home"),
-            "PATH": _path(kind, place),
+            "PATH": path_of_machine(kind, place),
             "PYTHONPATH": SITE_PACKAGES,
         }
-        argv, user = _as_whom(kind == confine.SEPARATE, place)
+        argv, user = as_whom(kind == confine.SEPARATE, place)
         log = root / "log"
         words = [*argv, *(_user_data(aws, agent, root) if from_user_data else _started(agent, root))]
 
@@ -300,7 +300,7 @@ def _user_data(aws: Aws, agent: Path, root: Path) -> list[str]:
     return ["sh", str(script)]
 
 
-def _as_whom(privileged: bool, place: Path) -> tuple[list[str], str]:
+def as_whom(privileged: bool, place: Path) -> tuple[list[str], str]:
     """What to start a command with to have it run as root or not, and the login name that sshd will accept.
 
     As root, the unprivileged user is made for this one process: in a mount namespace with a passwd of its own.
@@ -337,7 +337,7 @@ def _opening(directory: Path, place: Path) -> str:
     return "".join(f" && {step}" for step in steps)
 
 
-def _path(kind: str, place: Path) -> str:
+def path_of_machine(kind: str, place: Path) -> str:
     """The PATH of a machine; where namespaces shall not work, with a bwrap that says so."""
     usual = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     if kind != confine.MUNGED:
@@ -354,7 +354,7 @@ def a_key(path: Path) -> Path:
     return path
 
 
-def _a_free_port() -> int:
+def a_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
