@@ -23,9 +23,9 @@ from statistics import median
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import survey
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.link import World, connections
+from ebbtide_agent.host.link import World
 from ebbtide_agent.host.push import Watch, push
-from ebbtide_agent.host.way import way_to
+from ebbtide_agent.host.way import open_way
 from ebbtide_agent.moments import read
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, FAKE_SUPER, Received, Report
@@ -78,8 +78,7 @@ class ByIndex:
         # Most of a day lies between an edit and its push: nothing is so young that it is pushed twice.
         world = World(lambda: datetime.now(UTC) + timedelta(hours=1), say=self.said.append)
         until = world.clock() + timedelta(hours=1)
-        with connections() as sockets:
-            way = way_to(self.config, self.paths, world, sockets)
+        with open_way(self.config, self.paths, world) as way:
             way.hello(until)
             taken = survey.take(self.config, self.paths, self.generation, world.clock(), world.say)
             outcome = push(self.config, way.route, way.passes(taken), Watch(until, world, os.environ, out.extend))

@@ -1006,7 +1006,7 @@ MUTATIONS = (
     Mutation(
         "installed: a copy",
         f"{_HOST}/night.py",
-        "    identity.check(night.paths, config.host)\n",
+        "        identity.check(night.paths, config.host)\n",
         "",
         "that a copy of a host pushes nothing",
         ("tests/unit/agent/test_identity.py",),
@@ -1021,7 +1021,7 @@ MUTATIONS = (
     ),
     Mutation(
         "installed: root's program",
-        f"{_HOST}/starting.py",
+        "agent/ebbtide_agent/site.py",
         "if found.st_uid != 0 or found.st_mode & stat.S_IWOTH:",
         "if False:",
         "that root is not made to start what others may change",

@@ -22,6 +22,8 @@ class HostPaths:
     hardware_id: Path = Path("/sys/class/dmi/id/product_uuid")
     asset_tag: Path = Path("/sys/class/dmi/id/board_asset_tag")
     disks: Path = Path("/dev/disk/by-id")
+    local_time: Path = Path("/etc/localtime")
+    kernel: Path = Path("/proc/stat")
 
     @property
     def config(self) -> Path:
@@ -79,7 +81,7 @@ class HostPaths:
 
     @property
     def _of_targets(self) -> tuple[Path, ...]:
-        return (self.target, self.outgoing, self.fetched_report, self.outbox, self.promise)
+        return (self.target, self.outgoing, self.fetched_report, self.outbox, self.promise, self.sockets)
 
     @property
     def lent(self) -> tuple[Path, ...]:
@@ -167,6 +169,11 @@ class HostPaths:
     def volume(self) -> Path:
         """Where its own volume is while it is written to. Never to be removed with what is in it."""
         return self.state / "volume"
+
+    @property
+    def sockets(self) -> Path:
+        """Those of connections that go on to be used. A run that was killed leaves its own to the next."""
+        return self.state / "sockets"
 
     @property
     def fstab(self) -> Path:

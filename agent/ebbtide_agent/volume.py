@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ebbtide_agent.errors import PermanentError, TransientError
 
 MOUNT_OPTIONS = "noatime,nosuid,nodev,noexec"
 PATIENCE_SECONDS = 120.0
+_HURRY_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 _FSCK_SECONDS = 3600.0
 # blkid: nothing was found on the device. fsck: up to this, all errors that there were are mended.
@@ -39,8 +42,14 @@ class Usage:
     inodes_used: int
 
 
-def mount(device: Path, place: Path, filesystem: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
-    """Wait for `device` and have its files at `place`.
+def mount(
+    device: Path,
+    place: Path,
+    filesystem: str | None = None,
+    patience: float = PATIENCE_SECONDS,
+    read_only: bool = False,
+) -> None:
+    """Wait for `device` and have its files at `place`; of one that was let go cleanly, `read_only` changes no byte.
 
     A directory is used as it is. A blank device gets a new `filesystem`, or is refused if that is None; any other is
     checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used.
@@ -59,7 +68,8 @@ def mount(device: Path, place: Path, filesystem: str | None = None, patience: fl
     else:
         procs.check([*_MAKE[filesystem], str(device)])
     place.mkdir(exist_ok=True)
-    procs.check(["mount", "-o", MOUNT_OPTIONS, str(device), str(place)])
+    options = f"ro,{MOUNT_OPTIONS}" if read_only else MOUNT_OPTIONS
+    procs.check(["mount", "-o", options, str(device), str(place)])
 
 
 def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -75,6 +85,17 @@ def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:
             raise PermanentError(f"{place} cannot be unmounted: {ended.why}")
         if ended.exit_code != 0:
             time.sleep(_PAUSE_SECONDS)
+
+
+@contextlib.contextmanager
+def unmounted_on_failure(place: Path) -> Iterator[None]:
+    """Whatever ends the block before its time, what it has mounted there does not stay mounted."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(PermanentError):
+            unmount(place, _HURRY_SECONDS)
+        raise
 
 
 def fill(device: Path) -> str | None:

@@ -13,6 +13,7 @@ from chalicelib.core.model import RestorePoint, Run, RunState
 from chalicelib.core.policy import Policy
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
 from chalicelib.core.trouble import Trouble, said
+from chalicelib.core.verdicts import OPENED
 
 # Nobody reads more lines of a list than this.
 _MOST_LINES = 200
@@ -81,6 +82,7 @@ def weekly(facts: Facts, troubles: tuple[Trouble, ...], known: Mapping[str, Told
     parts = [
         *_listed("what is wrong", wrong),
         *_listed("the last runs", _runs(facts)),
+        *_listed("open to their hosts", _openings(facts)),
         *_listed("hosts", _hosts(facts)),
     ]
     message = Message(
@@ -118,6 +120,12 @@ def _runs(facts: Facts) -> Iterator[str]:
             complete = sum(result.status.is_complete for result in results)
             sent = sum(result.bytes_sent for result in results)
             yield f"{run.id}: {run.state.value}, {complete} of {len(run.hosts)} hosts complete, {sent:,} bytes sent"
+
+
+def _openings(facts: Facts) -> Iterator[str]:
+    for each in facts.recoveries:
+        if each.verdict == OPENED and not each.state.is_final:
+            yield f"{each.host} as it was {said(each.point.at)}, at {each.address} until {said(each.deadline)}"
 
 
 def _hosts(facts: Facts) -> list[str]:

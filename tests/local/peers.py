@@ -1,6 +1,7 @@
 """Servers that back each other up, on loopback: the built agent, a real sshd, a real confined rsync, and no AWS."""
 
 import getpass
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from tests.local.receiver_machine import (
     a_free_port,
     a_key,
     as_whom,
-    path_of_machine,
+    path_of,
     wait_until,
 )
 from tools.build_agent import build_for_hosts
@@ -121,12 +122,16 @@ class Server:
             "KNOWN_HOSTS": str(self.known_hosts),
             "ROOT": str(self.tree),
             "WAIT_MINUTES": "1",
+            "WHOLE_SYSTEM": "no",
             **settings,
         }
         (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
         words = ("run", "--etc", str(etc), "--state", str(self.place / "state"), "--log", str(self.place / "no-log"))
         return subprocess.run(
-            [sys.executable, str(self.agent), *words, "--progress", "lines"], capture_output=True, text=True, timeout=180
+            [sys.executable, str(self.agent), *words, "--progress", "lines"],
+            capture_output=True,
+            text=True,
+            timeout=180,
         )
 
     def ssh(self, other: "Server", *words: str) -> "subprocess.CompletedProcess[bytes]":
@@ -144,14 +149,25 @@ class Server:
         return snapshots.find(path.name for path in self.store.snapshots(other.id).path.iterdir())
 
     def await_snapshots(self, other: "Server", wanted: int) -> tuple[str, ...]:
-        wait_until(
-            lambda: len(self.snapshots_of(other)) == wanted and not self.store.snapshots(other.id).incomplete.exists(),
-            f"{wanted} snapshots of {other.name}: {self.said()}",
-        )
+        """Until there is one of the last night, and so many in all."""
+
+        def all_made() -> bool:
+            names = self.snapshots_of(other)
+            report = self.store.snapshots(other.id).report(names[-1]) if names else None
+            night = json.loads(self.store.night(other.id).read_bytes())
+            return (
+                report is not None and json.loads(report.read_bytes())["run"] == night["run"] and len(names) == wanted
+            )
+
+        wait_until(all_made, f"{wanted} snapshots of {other.name}: {self.snapshots_of(other)}, {self.said()}")
         return self.snapshots_of(other)
 
     def snapshot(self, other: "Server", name: str) -> Path:
         return self.store.snapshots(other.id).tree(name)
+
+
+def run_of(path: Path) -> str:
+    return str(json.loads(path.read_bytes())["run"])
 
 
 @contextmanager
@@ -171,8 +187,8 @@ def servers(kind: str, *names: str) -> Iterator[tuple[Server, ...]]:
 def _a_server(name: str, place: Path, kind: str, agent: Path) -> Server:
     for new in (place / "machine/etc", place / "machine/state", place / "store", place / "tree"):
         new.mkdir(parents=True)
-    environment = {"PATH": path_of_machine(kind, place), "HOME": str(place / "machine"), "PYTHONPATH": SITE_PACKAGES}
+    environment = {"PATH": path_of(kind, place), "HOME": str(place / "machine"), "PYTHONPATH": SITE_PACKAGES}
     a_key(place / "key")
-    become, user = as_whom(kind == confine.SEPARATE, place)
+    become, user = as_whom(kind == confine.SEPARATE, place, place / "machine", place / "store")
     login = user or getpass.getuser()
     return Server(name, place, a_free_port(), agent, become, login, environment)

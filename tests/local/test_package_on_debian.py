@@ -57,6 +57,13 @@ class Host:
         assert ended.returncode == code, f"{argv}: {ended.returncode}\n{ended.stdout}{ended.stderr}"
         return ended.stdout
 
+    def minute(self) -> int:
+        """Of its nights, as install has drawn it."""
+        return int(json.loads((self.root / "var/lib/ebbtide/installed.json").read_bytes())["minute"])
+
+    def was_installed_long_ago(self) -> None:
+        os.utime(self.root / "var/lib/ebbtide/installed.json", (0, 0))
+
     def dpkg(self, *words: str) -> str:
         return self.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", *words)
 
@@ -109,7 +116,7 @@ def test_removed_and_not_purged_it_starts_nothing_and_can_come_back(image: Path,
     kept = {name for name in host.files() if not name.startswith("usr/")}
     host.dpkg("--install", "/run/agent.deb")
 
-    assert night == f"[ -x {PROGRAM} ] && {PROGRAM} run --progress none"
+    assert night == f"[ -x {PROGRAM} ] && {PROGRAM} run --catch-up --progress none"
     assert said == ""
     assert kept == {name for name in before if not name.startswith("usr/")}
     assert host.run("ebbtide-agent", "install") == lines
@@ -159,6 +166,12 @@ class Booted:
             return asked(self._nspawn.pid, "systemctl", "is-system-running", check=False) in ("running", "degraded")
         return False
 
+    def snapshots_after_a_look(self, host: Host) -> list[Path]:
+        """What is in /backup once systemd has started what it starts each hour."""
+        self.run("systemctl", "start", "ebbtide-agent.service")
+        assert self.shown("ebbtide-agent.service", "Result") == "success"
+        return list((host.root / "backup").glob("2*"))
+
     def next_start(self) -> datetime:
         (timer,) = json.loads(self.run("systemctl", "list-timers", "--output=json", "ebbtide-agent.timer"))
         return datetime.fromtimestamp(timer["next"] / 1e6, UTC)
@@ -182,7 +195,7 @@ def booted(host: Host) -> Iterator[Booted]:
 
 @pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed")
 @in_a_debian_of_its_own
-def test_systemd_starts_it_in_its_window_and_lets_go_of_it(image: Path, tmp_path: Path) -> None:
+def test_systemd_has_it_begin_what_is_due_and_nothing_twice_and_lets_go_of_it(image: Path, tmp_path: Path) -> None:
     host = Host(image, tmp_path)
     host.dpkg("--install", "/run/agent.deb")
     with booted(host) as machine:
@@ -190,24 +203,24 @@ def test_systemd_starts_it_in_its_window_and_lets_go_of_it(image: Path, tmp_path
         (host.root / "etc/backup_include").write_text("/etc\n")
 
         machine.run("ebbtide-agent", "install", "--host", "us0", "--target", "/backup")
-        first = machine.next_start()
+        first, first_look = host.minute(), machine.next_start().minute
         checked = machine.run("ebbtide-agent", "check")
-        machine.run("systemctl", "start", "ebbtide-agent.service")
-        ended = machine.shown("ebbtide-agent.service", "Result")
-        snapshots = list((host.root / "backup").glob("2*"))
-        started = machine.shown("ebbtide-agent.service", "ExecMainStartTimestampMonotonic")
+        of_today = machine.snapshots_after_a_look(host)
+        host.was_installed_long_ago()
+        made_good = machine.snapshots_after_a_look(host)
+        once_more = machine.snapshots_after_a_look(host)
         machine.run("ebbtide-agent", "install", "--window", "12:00-16:00")
-        second = machine.next_start()
+        second, second_look = host.minute(), machine.next_start().minute
 
-        assert 2 <= first.hour < 4
+        assert (120 <= first < 240, 720 <= second < 840) == (True, True)
+        assert (first_look, second_look) == (first % 60, second % 60)
         assert "timers.target.wants/ebbtide-agent.timer" in checked
         assert machine.shown("ebbtide-agent.timer", "Persistent") == "yes"
-        assert (ended, len(snapshots)) == ("success", 1)
-        assert 12 <= second.hour < 14
-        assert machine.shown("ebbtide-agent.service", "ExecMainStartTimestampMonotonic") == started
+        assert (of_today, len(made_good)) == ([], 1)
+        assert once_more == machine.snapshots_after_a_look(host) == made_good
 
         machine.run("ebbtide-agent", "uninstall", "--yes")
 
         assert machine.shown("ebbtide-agent.timer", "LoadState") == "not-found"
         assert not list((host.root / "var/lib/systemd/timers").glob("*ebbtide*"))
-        assert list((host.root / "backup").glob("2*")) == snapshots
+        assert list((host.root / "backup").glob("2*")) == made_good

@@ -16,6 +16,7 @@ import pytest
 from chalicelib import wire
 from chalicelib.core.ids import parse_run
 from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.host import night
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
 from ebbtide_console.sandbox import awkward
@@ -148,6 +149,21 @@ def test_a_volume_that_is_not_this_hosts_is_left_as_it_was(
 def loops() -> bool:
     found = subprocess.run(["losetup", "--find"], capture_output=True, check=False)
     return os.geteuid() == 0 and found.returncode == 0 and shutil.which("mkfs.ext4") is not None
+
+
+def test_a_night_that_breaks_off_does_not_leave_the_volume_mounted(
+    host: OwnVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        assert host.paths.volume.is_symlink()
+        raise SystemExit(143)
+
+    monkeypatch.setattr(night, "push_if_all_is_well", break_off)
+
+    with pytest.raises(SystemExit):
+        host.back_up()
+
+    assert not host.paths.volume.exists()
 
 
 @pytest.fixture

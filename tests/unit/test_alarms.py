@@ -266,14 +266,16 @@ def test_a_failed_drill_is_named_with_what_it_found() -> None:
     assert trouble.details == ("it did not boot",)
 
 
-def test_only_the_latest_closed_drill_counts_and_no_restore() -> None:
+def test_only_the_latest_closed_drill_counts_and_no_restore_or_opening() -> None:
     proven_since = (a_drill("different", day=22), a_drill("proven", day=23))
     another_under_way = (a_drill("proven", day=22), replace(a_drill("", state=RecoveryState.OPEN), verdict=None))
     a_restore = (replace(a_drill("failed"), kind=RecoveryKind.RESTORE),)
+    an_opening = (replace(a_drill("failed"), kind=RecoveryKind.OPENING),)
+    others = (proven_since, another_under_way, a_restore, an_opening)
 
-    found = [kinds(some_facts(a_night(), recoveries=each)) for each in (proven_since, another_under_way, a_restore)]
+    found = [kinds(some_facts(a_night(), recoveries=each)) for each in others]
 
-    assert found == [[], [], []]
+    assert found == [[], [], [], []]
 
 
 def test_a_drill_of_a_host_that_left_the_policy_is_nobodys_trouble() -> None:

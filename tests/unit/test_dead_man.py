@@ -8,9 +8,9 @@ import pytest
 from chalicelib.core.advice import Kind
 from chalicelib.core.alarms import Facts, Trouble
 from chalicelib.core.dead_man import Ages, ages, good_night, weekly
-from chalicelib.core.model import HostStatus, RunState
+from chalicelib.core.model import HostStatus, RecoveryKind, RecoveryState, RunState
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Told, claim
-from tests.builders import a_moment, a_night, a_point, a_policy, a_receiver, a_run_id, some_facts
+from tests.builders import a_moment, a_night, a_point, a_policy, a_receiver, a_recovery, a_run_id, some_facts
 
 MONDAY = a_moment(8, day=23)
 PROVEN = a_point("us0a", run_id=a_run_id(22), proven=a_moment(12, day=22))
@@ -41,6 +41,18 @@ def test_the_weekly_letter_tells_what_was_backed_up_and_what_was_proven() -> Non
         "  us0: newest point 2026-11-23 03:00 UTC, proven 2026-11-22 12:00 UTC",
         "  eu0: newest point 2026-11-23 03:00 UTC, never proven",
     ]
+
+
+def test_the_weekly_letter_tells_what_stands_open_and_nothing_of_what_is_over_or_coming() -> None:
+    standing = replace(a_recovery(RecoveryKind.OPENING), verdict="opened", address="203.0.113.9")
+    coming, over = replace(standing, verdict=None), replace(standing, state=RecoveryState.DONE)
+
+    message = weekly(replace(WELL, recoveries=(coming, standing, over)), (), {}, MONDAY)
+
+    assert message is not None
+    listed = message.body.partition("open to their hosts:\n")[2].partition("\n\n")[0]
+    assert listed == "  us0 as it was 2026-11-23 03:00 UTC, at 203.0.113.9 until 2026-11-23 11:00 UTC"
+    assert message.is_well
 
 
 @pytest.mark.parametrize(

@@ -163,11 +163,11 @@ def serve(options: argparse.Namespace, here: Here) -> int:
 
 def answer(options: argparse.Namespace, here: Here) -> int:
     from ebbtide_agent.peer.arrival import Arrival
-    from ebbtide_agent.receiver import gate
+    from ebbtide_agent.receiver import gate, verbs
 
     paths = paths_of(options)
     procs.stop_on(*gate.ENDING)
-    verb = gate.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
+    verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
     register = get_register(paths.peer)
     guest = register.guest(options.host)
     store = PeerPaths(paths.state, register.store)

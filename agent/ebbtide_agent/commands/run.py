@@ -13,6 +13,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
 from ebbtide_agent.host import link, night, progress
+from ebbtide_agent.host.catching_up import has_a_night_to_begin
 from ebbtide_agent.report import COMPLETE, WARNING, WITH_WARNINGS, Report, encode_report
 from ebbtide_agent.syslog import Log, open_log, telling
 
@@ -55,6 +56,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="auto: a bar on a terminal, and elsewhere none: say nothing but what is wrong (default: auto)",
     )
     parser.add_argument(
+        "--catch-up",
+        action="store_true",
+        help="only if a night is due that no run has begun yet; say and do nothing otherwise",
+    )
+    parser.add_argument(
         "--accept-shrink",
         action="store_true",
         help="this once: that much of the tree is gone, or a file system not mounted, is meant; delete it over there",
@@ -87,6 +93,8 @@ def run(options: argparse.Namespace, here: Here) -> int:
         if how != "none":
             print(f"ebbtide: {line}", file=screen, flush=True)
 
+    if options.catch_up and not has_a_night_to_begin(paths_of(options), here.clock()):
+        return 0
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
     tonight = night.Night(
         paths_of(options),

@@ -20,10 +20,13 @@ _MARK = "ebbtide host "
 
 @dataclass(frozen=True)
 class Installed:
-    """What install wrote down: the digest of each mark by which it knows the machine, and the window it was told."""
+    """What install wrote down: the digest of each mark by which it knows the machine, the window it was told, and the
+    minute of the day at which its nights begin. An earlier agent wrote down no minute.
+    """
 
     marks: Mapping[str, str]
     window: str
+    minute: int | None = None
 
 
 def marks_of(paths: HostPaths) -> dict[str, str]:
@@ -50,11 +53,12 @@ def find_installed(paths: HostPaths) -> Installed | None:
     values = decode(str(paths.installed), body)
     marks = field(str(paths.installed), values, "marks", dict)
     window = field(str(paths.installed), values, "window", str)
-    return Installed({str(name): str(mark) for name, mark in marks.items()}, window)
+    minute = field(str(paths.installed), values, "minute", (int, type(None)))
+    return Installed({str(name): str(mark) for name, mark in marks.items()}, window, minute)
 
 
 def encode_installed(installed: Installed) -> bytes:
-    return encode({"marks": dict(installed.marks), "window": installed.window})
+    return encode({"marks": dict(installed.marks), "window": installed.window, "minute": installed.minute})
 
 
 def differs(recorded: Mapping[str, str], seen: Mapping[str, str]) -> tuple[str, ...]:

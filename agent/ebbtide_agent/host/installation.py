@@ -69,7 +69,7 @@ def plan(wish: Wish, site: Site) -> Plan:
         *directories(site.paths.state),
         *_ssh(wish, config, notes),
         *file(site.paths.config, text),
-        *_record(wish, site.paths, installed, Installed(marks, window)),
+        *_record(wish, site.paths, installed, Installed(marks, window, minute)),
         *starting(site, minute, notes),
     ]
     return Plan(tuple(steps), config, tuple(notes))
@@ -166,7 +166,7 @@ def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Instal
     marks = {**(earlier.marks if earlier and keeps else {}), **now.marks}
     if wish.new_identity:
         yield from removals((path for path in paths.kept if path != paths.installed), OF_ANOTHER)
-    yield from file(paths.installed, identity.encode_installed(Installed(marks, now.window)).decode(), 0o600)
+    yield from file(paths.installed, identity.encode_installed(replace(now, marks=marks)).decode(), 0o600)
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shlex
 import socket
@@ -23,6 +24,8 @@ LONGEST_PAUSE_SECONDS = 120.0
 SSH_FAILED = 255
 # Whatever becomes of us, nothing of ours stays longer: two pushes have less between them.
 IDLE_SECONDS = 120
+# Of 107 bytes, ssh's own name for a far side takes 41, and 17 more while it makes the socket.
+_LONGEST_PLACE = 49
 
 Answer = TypeVar("Answer")
 
@@ -53,18 +56,35 @@ class Login:
 
 
 @contextlib.contextmanager
-def connections() -> Iterator[Path]:
+def connections(place: Path) -> Iterator[Path]:
     """A directory of sockets for a block: all logins that are given it share one connection to their far side.
 
     A handshake is dear. The first command makes the connection; one that breaks, or another address, makes another.
-    With the block all of them end.
+    With the block all of them end, and before it those of a run that was killed.
     """
-    with tempfile.TemporaryDirectory(prefix="ebbtide-") as directory:
+    with _short_enough(place) as directory:
+        _end_all_in(directory)
         try:
-            yield Path(directory)
+            yield directory
         finally:
-            for each in Path(directory).iterdir():
-                procs.run(("ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "whoever"))
+            _end_all_in(directory)
+
+
+@contextlib.contextmanager
+def _short_enough(place: Path) -> Iterator[Path]:
+    """A socket's path has its limit. What a run that is killed leaves elsewhere is cleared away by nobody."""
+    if len(os.fsencode(place)) > _LONGEST_PLACE:
+        with tempfile.TemporaryDirectory(prefix="ebbtide-") as other:
+            yield Path(other)
+    else:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield place
+
+
+def _end_all_in(directory: Path) -> None:
+    for each in directory.iterdir():
+        procs.run(("ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "whoever"))
+        each.unlink(missing_ok=True)
 
 
 def pause_seconds(attempt: int, chance: float) -> float:
@@ -113,7 +133,7 @@ def ssh(login: Login) -> tuple[str, ...]:
 
 
 def _sharing(sockets: Path | None) -> tuple[str, ...]:
-    """The path has a place for what tells one far side from another; its length is limited to some hundred bytes."""
+    """The path has a place for what tells one far side from another."""
     if sockets is None:
         return ()
     return "ControlMaster=auto", f"ControlPath={sockets}/%C", f"ControlPersist={IDLE_SECONDS}"

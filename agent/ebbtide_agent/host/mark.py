@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from ebbtide_agent import moments
@@ -36,6 +37,20 @@ def find_mark(path: Path) -> str | None:
     """When the run began that goes on now, or that was the last one and did not come to its end."""
     try:
         return path.read_bytes().decode("ascii", "replace")[:20]
+    except FileNotFoundError:
+        return None
+
+
+def note_begun(lock: Path, started: datetime) -> None:
+    """Let the time of the lock that is held say when its run began: that takes no room on a full disk."""
+    seconds = int(started.timestamp())
+    os.utime(lock, (seconds, seconds))
+
+
+def find_begun(lock: Path) -> datetime | None:
+    """When the last run began, however it went; None before the first one."""
+    try:
+        return datetime.fromtimestamp(int(lock.stat().st_mtime), timezone.utc)
     except FileNotFoundError:
         return None
 

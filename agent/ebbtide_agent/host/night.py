@@ -19,15 +19,15 @@ from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
-from ebbtide_agent.host.link import World, connections
+from ebbtide_agent.host.link import World
 from ebbtide_agent.host.manners import give_way
-from ebbtide_agent.host.mark import marked
+from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.way import Way, way_to
+from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
     FAILED,
@@ -79,15 +79,21 @@ def run(night: Night) -> Report:
     Raises ConfigError; Refused when another night is under way, the target says no, or this is a copy of the host;
     TransientError when it could not be reached in time; PermanentError when it is not the one we know.
     """
-    config = configuration.load(night.paths)
-    identity.check(night.paths, config.host)
-    if night.gives_way:
-        give_way(config.nice, config.ionice)
     started = night.world.clock()
-    with locked(night.paths.lock), marked(night.paths.running, started) as of_the_last_run:
+    with locked(night.paths.lock):
+        # Whatever becomes of it, this is the night's run: one that cannot begin says so once, and not each hour.
+        note_begun(night.paths.lock, started)
+        config = configuration.load(night.paths)
+        identity.check(night.paths, config.host)
+        if night.gives_way:
+            give_way(config.nice, config.ionice)
+        return _run_whole(night, config, started)
+
+
+def _run_whole(night: Night, config: Config, started: datetime) -> Report:
+    with marked(night.paths.running, started) as of_the_last_run:
         eve = Eve(started, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
-        with connections() as sockets:
-            way = way_to(config, night.paths, night.world, sockets)
+        with open_way(config, night.paths, night.world) as way:
             hello = way.hello(started + timedelta(seconds=config.wait_seconds))
             answered = night.world.clock()
             outcome, taken = push_if_all_is_well(night, config, way, hello)

@@ -1,4 +1,8 @@
-"""When a host starts its night: a minute of its own in the window, as a systemd timer and a line of cron. Pure."""
+"""When a host starts its night: a minute of its own in the window, as a systemd timer and a line of cron. Pure.
+
+Each starts the agent at that minute of every hour, and the agent looks whether a night is due (`due.py`). So what was
+missed is made good, and the night on which the clocks skip the minute as well: systemd would leave it out.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +34,15 @@ After=network-online.target
 Type=oneshot
 ExecStart={command}
 """
-# Missed while the host slept or was off, it is started when the host is back.
+# What was missed while the host was off is looked at as soon as it is back.
 _TIMER = """\
 {origin}
 [Unit]
-Description=Back this host up every night (Ebbtide)
+Description=Back this host up every night (Ebbtide), looking each hour whether it is time
 Documentation=man:ebbtide-agent(1)
 
 [Timer]
-OnCalendar=*-*-* {hour:02}:{minute:02}:00
+OnCalendar=*-*-* *:{minute:02}:00
 AccuracySec=1s
 Persistent=true
 
@@ -88,7 +92,7 @@ def minute_of(window: Window, host: str, machine: str) -> int:
 
 def command(program: str, places: Sequence[str] = ()) -> str:
     """What is started, quiet but for faults."""
-    return " ".join(map(shlex.quote, (program, "run", "--progress", "none", *places)))
+    return " ".join(map(shlex.quote, (program, "run", "--catch-up", "--progress", "none", *places)))
 
 
 def service(program: str) -> str:
@@ -96,7 +100,7 @@ def service(program: str) -> str:
 
 
 def timer(minute: int) -> str:
-    return _TIMER.format(origin=_ORIGIN, hour=minute // 60, minute=minute % 60)
+    return _TIMER.format(origin=_ORIGIN, minute=minute % 60)
 
 
 def cron(minute: int, program: str) -> str:
@@ -111,4 +115,4 @@ def crontab_line(minute: int, program: str, places: Sequence[str]) -> str:
 
 
 def _at(minute: int) -> str:
-    return f"{minute % 60} {minute // 60} * * *"
+    return f"{minute % 60} * * * *"

@@ -17,7 +17,7 @@ STAMP = Path("/var/lib/systemd/timers") / f"stamp-{schedule.TIMER}"
 
 
 def starting(site: Site, minute: int, notes: list[str]) -> Iterator[Step]:
-    """The steps after which it is started every night at this minute, or a note on what is left to the operator."""
+    """The steps after which each of its nights is started, or a note on what is left to the operator."""
     paths = site.paths
     if not site.is_the_systems:
         places = ("--etc", str(paths.etc), "--state", str(paths.state))
@@ -56,8 +56,6 @@ def _timer(paths: HostPaths, minute: int, program: Path) -> Iterator[Step]:
     if files or not is_enabled:
         yield from (Run(("systemctl", "stop", schedule.TIMER)) for _ in range(is_enabled))
         yield from files
-        # It would take a minute that has passed today for one that was missed.
-        yield from removals((STAMP,))
         yield Run(("systemctl", "daemon-reload"))
         yield Run(("systemctl", "enable", "--now", schedule.TIMER))
 

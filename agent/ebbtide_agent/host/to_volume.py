@@ -111,11 +111,7 @@ class ToVolume:
         volume.unmount(self.paths.volume)
         self.outbox.clear()
         volume.mount(self.paths.disks / device_name(self.target.volume_id), self.paths.volume, _FILESYSTEM)
-        try:
-            self._check_mark()
-        except BaseException:
-            volume.unmount(self.paths.volume)
-            raise
+        self._check_mark()
 
     def _check_mark(self) -> None:
         mark = self.store.mark

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.link import World
+from ebbtide_agent.host.link import World, connections
 from ebbtide_agent.host.push import Pass
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.target import Directory, Receiver, Volume
+from ebbtide_agent.host.target import BY_SSH, Directory, Receiver, Volume
 from ebbtide_agent.host.to_directory import ToDirectory
 from ebbtide_agent.host.to_receiver import ToReceiver
 from ebbtide_agent.host.to_remote import ToRemote
 from ebbtide_agent.host.to_volume import ToVolume
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Hello, Report
+from ebbtide_agent.volume import unmounted_on_failure
 
 
 class Way(Protocol):
@@ -37,6 +39,19 @@ class Way(Protocol):
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Have the night recorded, and return it as it was; what is complete must outlast a crash by then."""
+
+
+@contextlib.contextmanager
+def open_way(config: Config, paths: HostPaths, world: World) -> Iterator[Way]:
+    """The way for a block, which leaves nothing of it open: neither connections nor, whatever ends it, a volume."""
+    if isinstance(config.target, BY_SSH):
+        with connections(paths.sockets) as sockets:
+            yield way_to(config, paths, world, sockets)
+    elif isinstance(config.target, Volume):
+        with unmounted_on_failure(paths.volume):
+            yield way_to(config, paths, world)
+    else:
+        yield way_to(config, paths, world)
 
 
 def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None) -> Way:

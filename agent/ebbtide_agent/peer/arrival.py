@@ -16,9 +16,10 @@ from ebbtide_agent.peer.night import Night, find_night, night_of_hello, write_ni
 from ebbtide_agent.peer.register import Guest, Register
 from ebbtide_agent.peer.store import check_store
 from ebbtide_agent.receiver.brief import Run
-from ebbtide_agent.receiver.gate import HELLO, Gate
+from ebbtide_agent.receiver.gate import Gate
 from ebbtide_agent.receiver.lease import find_session, leased
 from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.verbs import HELLO
 
 _NONCE_BYTES = 16
 

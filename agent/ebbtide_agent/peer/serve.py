@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
@@ -24,6 +22,7 @@ from ebbtide_agent.receiver import sshd
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.sshd import Door
+from ebbtide_agent.receiver.station import say, stopped_by_signals
 
 LOOK_SECONDS = 1.0
 # What could not be made is tried again, and a word that got lost costs no more than this.
@@ -51,18 +50,18 @@ class Peer:
 
 def serve(peer: Peer) -> int:
     """Until it is told to stop. Raises Refused when the store is not there, or somebody serves already."""
-    stop = _stopped_by_signals()
+    stop = stopped_by_signals()
     register, paths = peer.register, peer.paths
     check_store(paths, register.mark, peer.places.fstab)
     make_room(paths)
     with _alone(paths):
         hosts = [guest.as_briefed() for guest in register.guests]
         make_places(paths, hosts, peer.door.as_root)
-        _say(choose_walls(paths, peer.door.as_root))
+        say(choose_walls(paths, peer.door.as_root))
         config = sshd.write_files(paths, hosts, peer.places.peer_key.read_text(), peer.door)
         _log(paths).unlink(missing_ok=True)
         listener = sshd.start(paths, config, peer.door)
-        _say(f"ready on port {peer.door.port}")
+        say(f"ready on port {peer.door.port}")
         try:
             _wait(peer, listener, stop)
         finally:
@@ -83,7 +82,7 @@ def _wait(peer: Peer, listener: procs.Child, stop: threading.Event) -> None:
             look_again = time.monotonic() + LOOK_AGAIN_SECONDS
             heard = word if _keep_all(peer, stop) else -1
             _shorten(_log(peer.paths))
-    _say("told to stop")
+    say("told to stop")
 
 
 def _keep_all(peer: Peer, stop: threading.Event) -> bool:
@@ -91,7 +90,7 @@ def _keep_all(peer: Peer, stop: threading.Event) -> bool:
     nobody_is_busy = True
     for guest in peer.register.guests:
         try:
-            Keeper(peer.paths, guest, peer.clock, _say, stop.is_set).keep()
+            Keeper(peer.paths, guest, peer.clock, say, stop.is_set).keep()
         except TransientError:
             nobody_is_busy = False
     return nobody_is_busy
@@ -134,18 +133,3 @@ def is_serving(paths: PeerPaths) -> bool:
     except FileNotFoundError:
         pass  # none ever has
     return False
-
-
-def _stopped_by_signals() -> threading.Event:
-    stop = threading.Event()
-
-    def order(number: int, _: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, order)
-    return stop
-
-
-def _say(line: str) -> None:
-    print(f"ebbtide: {line}", flush=True)

@@ -1,5 +1,6 @@
 """The machine that the agent was installed on, and every other."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,12 @@ def test_a_copy_is_refused_with_the_command_that_enrols_it(tmp_path: Path, machi
     (copy.scripts / "01-dump").chmod(0o755)
 
     with pytest.raises(Refused) as refused:
-        night.run(night.Night(copy, World(lambda: pytest.fail("nothing is begun")), {}))
+        night.run(night.Night(copy, World(lambda: datetime.now(UTC)), {}))
 
     assert "enrolled as us0" in str(refused.value)
     assert "ebbtide-agent install --new-identity --host NAME" in str(refused.value)
     assert "ebbtide-agent install --same-host" in str(refused.value)
-    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "ran").exists() and not copy.running.exists()
 
 
 def test_what_cannot_be_read_now_or_then_says_nothing(tmp_path: Path) -> None:

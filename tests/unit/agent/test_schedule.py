@@ -1,5 +1,7 @@
 """The minute at which a host starts: its own, the same every night, with half the window left to finish in."""
 
+import os
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -76,16 +78,17 @@ def test_what_is_no_window_is_not_read_as_one(text: str) -> None:
         parse_window(text)
 
 
-def test_cron_starts_it_at_its_minute_as_root_and_only_while_it_is_there() -> None:
+def test_cron_has_it_look_at_its_minute_of_each_hour_as_root_and_only_while_it_is_there() -> None:
     last = cron(150, "/usr/bin/ebbtide-agent").splitlines()[-1]
 
-    assert last == "30 2 * * * root [ -x /usr/bin/ebbtide-agent ] && /usr/bin/ebbtide-agent run --progress none"
+    started = "/usr/bin/ebbtide-agent run --catch-up --progress none"
+    assert last == f"30 * * * * root [ -x /usr/bin/ebbtide-agent ] && {started}"
 
 
 def test_a_users_own_line_says_where_his_files_are() -> None:
     line = crontab_line(0, "/home/a b/agent", ["--etc", "/home/a b/etc"])
 
-    assert line == "0 0 * * * '/home/a b/agent' run --progress none --etc '/home/a b/etc'"
+    assert line == "0 * * * * '/home/a b/agent' run --catch-up --progress none --etc '/home/a b/etc'"
 
 
 @needs_systemd
@@ -97,7 +100,22 @@ def test_systemd_takes_the_timer_and_the_service(tmp_path: Path) -> None:
     said = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
 
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
-    assert "OnCalendar=*-*-* 23:59:00\n" in timer(1439)
+    assert "OnCalendar=*-*-* *:59:00\n" in timer(1439)
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    ("zone", "looks"),
+    [("Europe/London", ["00:30", "02:30", "03:30"]), ("Europe/Berlin", ["00:30", "01:30", "03:30"])],
+)
+def test_systemd_has_it_look_in_the_night_that_skips_its_minute_too(zone: str, looks: list[str]) -> None:
+    (calendar,) = re.findall(r"OnCalendar=(.*)", timer(90))
+
+    words = ["systemd-analyze", "calendar", calendar, "--base-time=2026-03-28 23:45", "--iterations=3"]
+    said = subprocess.run(words, capture_output=True, text=True, env={"TZ": zone, "PATH": os.environ["PATH"]})
+
+    assert said.returncode == 0, said.stderr
+    assert re.findall(r"2026-03-29 (\d\d:\d\d):00 (?!UTC)[A-Z]+$", said.stdout, re.MULTILINE) == looks
 
 
 @pytest.mark.fault("O6")

@@ -1,0 +1,73 @@
+"""Whether a night is due that nobody has begun: asked each hour, by cron or by systemd. Values in, values out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+
+_A_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Times:
+    """When a host's nights are: at this minute of its day; until the window's `end`, if the target goes then."""
+
+    zone: tzinfo
+    minute: int
+    end: int | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """When the schedule was made, when a run last began and whether it came to its end, and when the machine started.
+
+    All by this host's clock, which may have been wrong then.
+    """
+
+    scheduled: datetime
+    begun: datetime | None
+    never_ended: bool
+    booted: datetime
+
+
+def is_due(times: Times, past: Past, now: datetime) -> bool:
+    """True from the night's minute on, until a run has begun, its receiver's window is over, or the next night is due.
+
+    A night that has failed is over, and is not tried again; one that went down with its machine is begun anew. What is
+    said to have been in the future says nothing: the clock was wrong then, and a night too many is none too few.
+    """
+    day, at = _last_night(times, now)
+    if times.end is not None and now >= _end_of(times, day):
+        return False
+    if at < past.scheduled <= now:
+        return False
+    return not _has_begun(times, day, past, now) or _went_down(past)
+
+
+def _last_night(times: Times, now: datetime) -> tuple[date, datetime]:
+    """The last one whose minute has come."""
+    day = now.astimezone(times.zone).date()
+    while (at := _moment(times.zone, day, times.minute)) > now:
+        day -= _A_DAY
+    return day, at
+
+
+def _end_of(times: Times, day: date) -> datetime:
+    assert times.end is not None
+    return _moment(times.zone, day if times.end > times.minute else day + _A_DAY, times.end)
+
+
+def _has_begun(times: Times, day: date, past: Past, now: datetime) -> bool:
+    # Where the clocks skip a minute it is as early as they could have meant it: cron starts what was skipped at once.
+    earliest = min(_moment(times.zone, day, times.minute, fold) for fold in (0, 1))
+    return past.begun is not None and earliest <= past.begun <= now
+
+
+def _went_down(past: Past) -> bool:
+    return past.never_ended and past.begun is not None and past.begun < past.booted
+
+
+def _moment(zone: tzinfo, day: date, minute: int, fold: int = 0) -> datetime:
+    """The first time that the clocks there show this, or would if they did not skip it."""
+    shown = datetime.combine(day, time(minute // 60, minute % 60, fold=fold), tzinfo=zone)
+    return shown.astimezone(timezone.utc)

@@ -1,0 +1,125 @@
+"""`ebbtide open` and `ebbtide close`: a restore point that stands read-only for its host, until its time is over."""
+
+import argparse
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.core.model import RecoveryState
+from chalicelib.core.opening import LONGEST, SHORTEST, USUAL
+from chalicelib.core.verdicts import OPENED
+from chalicelib.errors import PermanentError
+from ebbtide_console import session
+from ebbtide_console.cli.retention import a_time
+
+Environment = Mapping[str, str]
+Standing = Mapping[str, Any]
+
+LOOK_EVERY_SECONDS = 5.0
+_A_MINUTE = timedelta(minutes=1)
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `open` and `close`."""
+    opening = commands.add_parser(
+        "open", help="let a host get files back: a restore point stands read-only for a while"
+    )
+    opening.add_argument("host", help="the host's name in the policy, for instance us0")
+    opening.add_argument("--at", type=a_time, metavar="TIME", help="its point of this time or before (UTC)")
+    lasts = opening.add_argument("--for", type=some_minutes, metavar="TIME", help="how long: 45m, 2h, 1d (default: 2h)")
+    lasts.dest, lasts.default = "minutes", USUAL // _A_MINUTE
+    _add_waiting(opening, "it is open")
+    opening.set_defaults(act=_open)
+
+    closing = commands.add_parser("close", help="take down what `open` has opened, before its time is over")
+    closing.add_argument(
+        "of", metavar="HOST|ID", help="the host, with all that is open of it; or the id of one opening"
+    )
+    _add_waiting(closing, "nothing is left")
+    closing.set_defaults(act=_close)
+
+
+def _add_waiting(verb: argparse.ArgumentParser, until: str) -> None:
+    verb.add_argument("--no-wait", action="store_true", help=f"do not wait until {until}")
+
+
+def some_minutes(text: str) -> int:
+    """Raises ArgumentTypeError."""
+    match = re.fullmatch(r"([1-9][0-9]{0,3})([mhd])", text)
+    lasts = int(match[1]) * _UNITS[match[2]] if match else timedelta(0)
+    if not SHORTEST <= lasts <= LONGEST:
+        within = f"{SHORTEST // _A_MINUTE}m to {LONGEST // _UNITS['h']}h"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a time such as 45m or 2h, from {within}")
+    return lasts // _A_MINUTE
+
+
+def _open(options: argparse.Namespace, _: Environment) -> int:
+    asked = {"schema": 1, "host": options.host, "at": options.at, "minutes": options.minutes}
+    standing: Standing = session.invoke("open_host", asked)
+    print(f"opening {standing['recovery']}: {standing['host']} as it was at {_said(standing['at'])}")
+    if not options.no_wait:
+        standing = _watched(standing["recovery"], lambda now: _is_over(now) or now["verdict"] == OPENED)
+    if _is_over(standing):
+        raise PermanentError(f"opening {standing['recovery']} is over: {'; '.join(standing['findings']) or 'closed'}")
+    for line in _what_to_do(standing):
+        print(line)
+    return 0
+
+
+def _close(options: argparse.Namespace, _: Environment) -> int:
+    closing = session.invoke("close_host", {"schema": 1, "of": options.of})["recoveries"]
+    print(f"closing {', '.join(closing)}")
+    if not options.no_wait:
+        for recovery in closing:
+            _watched(recovery, _is_over)
+        print("closed: its machine and its volume are gone")
+    return 0
+
+
+def _is_over(standing: Standing) -> bool:
+    return bool(standing["state"] != RecoveryState.OPEN)
+
+
+def _what_to_do(standing: Standing) -> Iterator[str]:
+    host, until = standing["host"], _said(standing["until"])
+    if standing["address"]:
+        yield f"open, read-only, until {until}. On {host}, for instance:"
+        yield f"  ebbtide-agent restore /etc/fstab --from {standing['address']}"
+    else:
+        yield f"it will stand until {until}; the same command again says where"
+    yield f"`ebbtide close {host}` ends it before that"
+
+
+def _said(moment: str) -> str:
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
+
+
+def _watched(recovery: str, is_enough: Callable[[Standing], bool]) -> Standing:
+    """What it waits for, told line by line, until it is as it should be. Every look also helps it on."""
+    told: set[str] = set()
+    while True:
+        standing, waiting = _look(recovery)
+        for line in waiting:
+            if line not in told:
+                told.add(line)
+                print(f"  {line}")
+        if standing and is_enough(standing):
+            return standing
+        time.sleep(LOOK_EVERY_SECONDS)
+
+
+def _look(recovery: str) -> tuple[Standing | None, tuple[str, ...]]:
+    """How it stands, and what it waits for. What failed just now, say for want of room, is tried again there.
+
+    Raises PermanentError for one that is not known any more.
+    """
+    try:
+        standing = session.invoke("recover", {"schema": 1, "recovery": recovery})
+    except PermanentError as fault:
+        return None, (f"not yet: {fault}",)
+    if not standing:
+        raise PermanentError(f"nothing is known of opening {recovery}: the log of the function `recover` says why")
+    return standing, tuple(standing["waiting"])

@@ -1,0 +1,120 @@
+"""Connections that a night shares, with a real sshd: one handshake for all, and nothing left of them anywhere."""
+
+import getpass
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.host.link import Login, connections, ssh
+from tests.local.own_nights import Host, agent
+from tests.local.receiver_machine import wait_until
+from tests.local.rsync_only import FarSide, a_far_side
+from tests.local.test_to_remote import MISSING
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[FarSide]:
+    with a_far_side() as far:
+        yield far
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A place whose path is no longer than that of a real state directory."""
+    with tempfile.TemporaryDirectory(prefix="e-") as place:
+        yield Path(place)
+
+
+def a_login(far: FarSide, sockets: Path) -> Login:
+    return Login("localhost", far.port, getpass.getuser(), far.key, far.known_hosts, sockets)
+
+
+def come_and_go(far: FarSide, sockets: Path) -> None:
+    """What is asked is refused over there, by a program that only a login can have started."""
+    ended = subprocess.run([*ssh(a_login(far, sockets)), "localhost", "hello"], capture_output=True, text=True)
+    assert "rsync and nothing else" in ended.stderr, ended.stderr
+
+
+def handshakes(far: FarSide) -> int:
+    return (far.place / "log").read_text().count("Accepted publickey")
+
+
+def test_all_that_is_asked_in_a_night_takes_one_handshake_and_leaves_no_socket(far: FarSide, short: Path) -> None:
+    before = handshakes(far)
+
+    with connections(short / "sockets") as sockets:
+        come_and_go(far, sockets)
+        come_and_go(far, sockets)
+        during = list(sockets.iterdir())
+
+    assert handshakes(far) == before + 1
+    assert len(during) == 1 and during[0].parent == short / "sockets"
+    assert list((short / "sockets").iterdir()) == []
+
+
+def test_a_place_too_deep_for_a_socket_is_no_obstacle(far: FarSide, short: Path) -> None:
+    deep = short / ("d" * 60)
+
+    with connections(deep) as sockets:
+        come_and_go(far, sockets)
+        assert len(list(sockets.iterdir())) == 1
+
+    assert not sockets.exists() and not deep.exists()
+
+
+def test_what_a_run_that_was_killed_has_left_is_ended_by_the_next(far: FarSide, short: Path) -> None:
+    place = short / "sockets"
+    place.mkdir()
+    come_and_go(far, place)
+    (master,) = place.iterdir()
+    (place / "of-nobody").touch()
+
+    with connections(place) as sockets:
+        assert list(sockets.iterdir()) == []
+
+    ended = subprocess.run(["ssh", "-o", f"ControlPath={master}", "-O", "check", "whoever"], capture_output=True)
+    assert ended.returncode == 255
+
+
+def test_a_run_that_is_killed_leaves_nothing_outside_its_own_place(far: FarSide, short: Path, tmp_path: Path) -> None:
+    host = Host(short, short / "unused")
+    (host.tree / "file").write_text("file")
+    to = {"TARGET": far.target("/~/killed"), "KEY": str(far.key), "KNOWN_HOSTS": str(far.known_hosts)}
+    stopping = host.place / "rsync"
+    stays = f"touch {short}/pushing; exec sleep 60"
+    stopping.write_text(f'#!/bin/sh\ncase "$*" in *--stats*) {stays};; esac\nexec rsync "$@"\n')
+    stopping.chmod(0o755)
+    host.configure(**to, WAIT_MINUTES="1", RSYNC=str(stopping))
+
+    running = subprocess.Popen(agent(host), env={**os.environ, "TMPDIR": str(tmp_path)})
+    wait_until((short / "pushing").exists, "the push")
+    left = [*host.paths.sockets.iterdir()]
+    _kill_with_all_below(running)
+    with connections(host.paths.sockets) as sockets:
+        afterwards = list(sockets.iterdir())
+
+    assert (len(left), afterwards) == (1, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def _kill_with_all_below(process: "subprocess.Popen[bytes]") -> None:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in (process.pid, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_night_that_needs_no_connection_makes_no_place_for_one(short: Path) -> None:
+    host = Host(short, short / "backup")
+    (host.tree / "file").write_text("file")
+
+    host.back_up()
+
+    assert not host.paths.sockets.exists()

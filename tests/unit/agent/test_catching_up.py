@@ -1,0 +1,174 @@
+"""`run --catch-up`, as cron and systemd start it each hour: a night that is due is begun, and begun once."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ebbtide_agent import moments
+from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.host.catching_up import has_a_night_to_begin
+from ebbtide_agent.host.identity import Installed, encode_installed
+from ebbtide_agent.host.mark import note_begun
+from ebbtide_agent.host.night import locked
+from ebbtide_agent.host_main import main
+from ebbtide_agent.paths import HostPaths
+
+BERLIN = ZoneInfo("Europe/Berlin")
+LAST_NIGHT, TONIGHT = datetime(2026, 11, 22, 2, 30, tzinfo=BERLIN), datetime(2026, 11, 23, 2, 30, tzinfo=BERLIN)
+MORNING = datetime(2026, 11, 23, 9, 0, tzinfo=BERLIN)
+
+
+@dataclass
+class Host:
+    """us0, installed a week ago for nights at 02:30, in Berlin, on a machine that was started long before."""
+
+    paths: HostPaths
+
+    def __post_init__(self) -> None:
+        self.paths.etc.mkdir()
+        self.paths.state.mkdir()
+        self.configure("/backup")
+        self.install(minute=150)
+        self.booted(LAST_NIGHT - timedelta(days=90))
+
+    def configure(self, target: str) -> None:
+        self.paths.config.write_text(f"HOST=us0\nTARGET={target}\nKEEP=7\n")
+
+    def install(self, minute: int | None) -> None:
+        self.paths.installed.write_bytes(encode_installed(Installed({}, "02:00-06:00", minute)))
+        week_ago = (LAST_NIGHT - timedelta(days=7)).timestamp()
+        os.utime(self.paths.installed, (week_ago, week_ago))
+
+    def booted(self, when: datetime) -> None:
+        self.paths.kernel.write_text(f"cpu  1 2 3\nbtime {int(when.timestamp())}\nprocesses 7\n")
+
+    def begun(self, when: datetime) -> None:
+        with locked(self.paths.lock):
+            note_begun(self.paths.lock, when)
+
+    def has_a_night(self, now: datetime) -> bool:
+        return has_a_night_to_begin(self.paths, now.astimezone(UTC))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    zones = (Path("/usr/share/zoneinfo/Europe/Berlin"), Path(_in_a_package("tzdata")) / "zoneinfo/Europe/Berlin")
+    zone = next((path for path in zones if path.exists()), None)
+    if zone is None:
+        pytest.skip("this machine has no time zones")
+    return Host(HostPaths(tmp_path / "etc", tmp_path / "state", local_time=zone, kernel=tmp_path / "stat"))
+
+
+def _in_a_package(name: str) -> str:
+    from importlib.util import find_spec
+
+    found = find_spec(name)
+    return str(Path(found.origin).parent) if found and found.origin else "/no/such/place"
+
+
+def test_it_is_the_hosts_own_clock_that_says_when_it_is_time(host: Host) -> None:
+    host.begun(LAST_NIGHT)
+
+    assert not host.has_a_night(TONIGHT - timedelta(minutes=1))
+    assert host.has_a_night(TONIGHT)
+
+
+def test_a_night_that_was_slept_through_is_made_good_once(host: Host) -> None:
+    host.begun(LAST_NIGHT)
+    assert host.has_a_night(MORNING)
+
+    host.begun(MORNING)
+
+    assert not host.has_a_night(MORNING + timedelta(hours=1))
+
+
+def test_a_receiver_that_is_gone_is_not_asked(host: Host) -> None:
+    host.configure("receiver://backup.example.org")
+    host.begun(LAST_NIGHT)
+
+    assert host.has_a_night(TONIGHT + timedelta(hours=3))
+    assert not host.has_a_night(MORNING)
+
+
+def test_while_a_night_is_under_way_there_is_no_other(host: Host) -> None:
+    host.begun(LAST_NIGHT)
+
+    with locked(host.paths.lock):
+        assert not host.has_a_night(MORNING)
+
+
+@pytest.mark.parametrize(("booted", "anew"), [(TONIGHT + timedelta(hours=1), True), (LAST_NIGHT, False)])
+def test_a_night_whose_mark_is_left_is_begun_anew_if_the_machine_went_down(
+    host: Host, booted: datetime, anew: bool
+) -> None:
+    host.begun(TONIGHT)
+    host.paths.running.write_text(moments.write(TONIGHT))
+
+    host.booted(booted)
+
+    assert host.has_a_night(MORNING) == anew
+
+
+def test_a_mark_that_an_earlier_run_has_left_says_nothing_of_the_last_one(host: Host) -> None:
+    host.begun(TONIGHT)
+    host.paths.running.write_text(moments.write(LAST_NIGHT))
+    host.booted(TONIGHT + timedelta(hours=1))
+
+    assert not host.has_a_night(MORNING)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("HOST=\n")], ids=["missing", "faulty"])
+def test_a_configuration_that_cannot_be_read_is_for_the_night_to_tell(
+    host: Host, spoil: Callable[[Path], object]
+) -> None:
+    host.begun(LAST_NIGHT)
+    spoil(host.paths.config)
+
+    assert host.has_a_night(TONIGHT)
+    assert not host.has_a_night(TONIGHT - timedelta(hours=1))
+
+
+def test_the_schedule_of_an_earlier_agent_starts_a_night_each_time(host: Host) -> None:
+    host.install(minute=None)
+    host.begun(TONIGHT)
+
+    assert host.has_a_night(TONIGHT + timedelta(seconds=1))
+
+
+def test_where_install_never_was_it_says_so(host: Host) -> None:
+    host.paths.installed.unlink()
+
+    with pytest.raises(ConfigError, match="ebbtide-agent install"):
+        host.has_a_night(TONIGHT)
+
+
+def test_what_has_no_time_zone_keeps_utc(host: Host) -> None:
+    host.begun(LAST_NIGHT)
+    paths = HostPaths(host.paths.etc, host.paths.state, local_time=Path("/no/such/file"), kernel=host.paths.kernel)
+
+    assert not has_a_night_to_begin(paths, datetime(2026, 11, 22, 2, 0, tzinfo=UTC))
+    assert has_a_night_to_begin(paths, datetime(2026, 11, 22, 2, 30, tzinfo=UTC))
+
+
+def test_a_night_that_cannot_begin_is_told_once_and_not_every_hour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--etc", str(tmp_path / "etc"), "--state", str(tmp_path / "state")]
+    (tmp_path / "etc").mkdir()
+    assert main(["install", "--host", "us0", "--target", str(tmp_path / "backup"), *places]) == 0
+    installed = tmp_path / "state/installed.json"
+    os.utime(installed, (0, 0))
+    (tmp_path / "etc/backup_config").write_text("HOST=us0\n")
+    capsys.readouterr()
+    each_hour = ["run", "--catch-up", "--progress", "none", "--log", str(tmp_path / "no-log"), *places]
+
+    first = main(each_hour), capsys.readouterr().err
+    second = main(each_hour), capsys.readouterr()
+
+    assert first[0] == ConfigError.exit_code and "TARGET" in first[1]
+    assert second == (0, ("", ""))
