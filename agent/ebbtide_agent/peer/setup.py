@@ -126,9 +126,9 @@ def _register(wish: Wish, here: Here) -> Register:
 
 def _guest(wish: Wish, earlier: Guest | None, here: Here) -> Guest:
     if earlier:
-        return replace(earlier, keys=wish.keys or earlier.keys, keep=wish.keep or earlier.keep)
+        return replace(earlier, keys=wish.keys or earlier.keys, keep=earlier.keep if wish.keep is None else wish.keep)
     uid = choose_uid(wish.id, here.taken) if here.is_root and _ID.fullmatch(wish.id) else here.uid
-    return Guest(wish.name, wish.id, uid, wish.keys, wish.keep or DEFAULT_KEEP)
+    return Guest(wish.name, wish.id, uid, wish.keys, DEFAULT_KEEP if wish.keep is None else wish.keep)
 
 
 def _check(wish: Wish, guest: Guest, register: Register, paths: PeerPaths, here: Here) -> None:
