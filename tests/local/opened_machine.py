@@ -86,8 +86,13 @@ def an_opening(receiver: Receiver, host: str, minutes: float = 60, **changes: An
 
 
 @contextmanager
-def opened(receiver: Receiver, host: str = "us0", minutes: float = 60, **changes: Any) -> Iterator[Opened]:
-    """Open the volume of a night that is over to one host, and wait until sshd answers or the machine is off."""
+def opened(
+    receiver: Receiver, host: str = "us0", minutes: float = 60, kind: str | None = None, **changes: Any
+) -> Iterator[Opened]:
+    """Open the volume of a night that is over to one host, and wait until sshd answers or the machine is off.
+
+    Its walls are of the kind of the night's, if no other is said.
+    """
     receiver.process.wait(PATIENCE_SECONDS)
     place = receiver.root.parent
     root = place / "opened"
@@ -101,7 +106,7 @@ def opened(receiver: Receiver, host: str = "us0", minutes: float = 60, **changes
     (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
     argv, _ = as_whom(receiver.kind == confine.SEPARATE, place, root)
     port = a_free_port()
-    machine = Opened(receiver, root, port, _started(argv, receiver, root, port))
+    machine = Opened(receiver, root, port, _started(argv, receiver, root, port, kind or receiver.kind))
     try:
         wait_until(lambda: machine.find("opened") or machine.process.poll() is not None, "the opened machine")
         yield machine
@@ -114,13 +119,13 @@ def opened(receiver: Receiver, host: str = "us0", minutes: float = 60, **changes
                 os.killpg(machine.process.pid, signal.SIGKILL)
 
 
-def _started(argv: Sequence[str], receiver: Receiver, root: Path, port: int) -> "subprocess.Popen[bytes]":
+def _started(argv: Sequence[str], receiver: Receiver, root: Path, port: int, kind: str) -> "subprocess.Popen[bytes]":
     environment = {
         **receiver.aws.environment,
         "EBBTIDE_ROOT": str(root),
         "EBBTIDE_SSH_PORT": str(port),
         "HOME": str(root / "home"),
-        "PATH": path_of(receiver.kind, root.parent),
+        "PATH": path_of(kind, root.parent),
         "PYTHONPATH": SITE_PACKAGES,
     }
     words = [*argv, sys.executable, str(receiver.agent), "recovery", "boot"]

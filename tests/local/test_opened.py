@@ -61,6 +61,25 @@ def test_the_host_lists_its_point_and_reads_all_of_it(night: Receiver, tmp_path:
     assert (event["detail-type"], event["detail"]["recovery"]) == ("Ebbtide Recovery Report", RECOVERY)
 
 
+@pytest.mark.parametrize(
+    ("night", "kind"),
+    [
+        pytest.param(confine.MUNGED, confine.OWN, marks=needs_mounts),
+        pytest.param(confine.OWN, confine.MUNGED, marks=needs_mounts),
+    ],
+    indirect=["night"],
+)
+def test_links_come_back_as_they_were_whatever_walls_there_were_by_night(
+    night: Receiver, kind: str, tmp_path: Path
+) -> None:
+    with opened(night, kind=kind) as machine:
+        ended = machine.rsync("us0", *READ, f"127.0.0.1::{POINT}/", f"{tmp_path}/back/")
+
+    assert confine.sentence(kind) in machine.log()
+    assert ended.returncode == 0, ended.stderr
+    assert differing(entries(tmp_path / "back"), entries(tmp_path / "us0")) == {}
+
+
 @pytest.mark.fault("X1")
 @pytest.mark.parametrize("night", KINDS[:1], indirect=True)
 def test_nobody_else_reads_and_nobody_writes(night: Receiver, tmp_path: Path) -> None:
