@@ -50,15 +50,17 @@ def test_every_kind_of_entry_comes_back_below_its_whole_path(host: Host, tmp_pat
     assert differing(entries(host.tree), before) == {}
 
 
-def test_names_are_bytes(host: Host, tmp_path: Path) -> None:
-    name = os.fsencode(host.tree) + b"/bad\xff\n*"
-    Path(os.fsdecode(name)).write_text("odd")
+@pytest.mark.parametrize("name", [b"bad\xff\n*", b"#no comment", b";", b"-n", b"us0:x", b" ", b"[a]", b"\\#012"])
+@pytest.mark.parametrize("where", [b"", b"etc/"])
+def test_names_are_bytes(host: Host, tmp_path: Path, name: bytes, where: bytes) -> None:
+    path = os.fsencode(host.tree) + b"/" + where + name
+    Path(os.fsdecode(path)).write_text("odd")
     host.back_up()
 
-    ended = ask(host, "restore", name, "--into", "back", cwd=tmp_path)
+    ended = ask(host, "restore", path, "--into", "back", cwd=tmp_path)
 
     assert ended.returncode == 0, ended.stderr
-    assert (tmp_path / "back" / os.fsdecode(b"bad\xff\n*")).read_text() == "odd"
+    assert (tmp_path / "back" / os.fsdecode(where + name)).read_text() == "odd"
 
 
 def test_the_whole_tree_of_an_older_point_comes_back(host: Host, tmp_path: Path) -> None:

@@ -113,11 +113,12 @@ def _restore(
     into = _destination(options, config, point)
     as_root = os.geteuid() == 0
     is_new = not (options.in_place or options.into)
-    wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_new)
+    is_own = is_new or not into.exists() or not any(into.iterdir())
+    wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_own)
     check_destination(wish)
     if not as_root:
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
-    if not is_new or options.dry_run:
+    if not is_own or options.dry_run:
         changes = preview(source, wish)
         agreeing.show(changes, into, terminal)
         if options.dry_run:

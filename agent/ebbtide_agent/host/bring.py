@@ -22,7 +22,8 @@ from ebbtide_agent.report import PARTIAL
 AS_ROOT = ("-aHAXS", "--numeric-ids", "--modify-window=-1")
 AS_SOMEBODY = ("-rlptHAXS", "--specials", "--chmod=u-s,g-s", "--modify-window=-1")
 _ONLY_THESE = ("--no-r", "--dirs", "--no-implied-dirs")
-WITH_ALL_BELOW = ("--recursive", "--no-implied-dirs")
+_AND_WHAT_LEADS_THERE = ("--recursive",)
+WITH_ALL_BELOW = (*_AND_WHAT_LEADS_THERE, "--no-implied-dirs")
 _ASIDE = "--partial-dir=.ebbtide-partial"
 SOME_IS_MISSING = 23
 
@@ -31,15 +32,15 @@ SOME_IS_MISSING = 23
 class Wish:
     """Which paths of the tree are to be below which directory. `as_root`: with their owners.
 
-    `protect` is what is never deleted, as rsync's arguments; None: nothing is deleted at all. `is_new`: the directory
-    is this restore's own, and what has arrived of a file may wait there.
+    `protect` is what is never deleted, as rsync's arguments; None: nothing is deleted at all. `is_own`: nobody else has
+    anything in that directory, so that what leads to a path may come with it, and what arrived of a file wait there.
     """
 
     paths: tuple[bytes, ...]
     into: Path
     as_root: bool
     protect: tuple[str, ...] | None = None
-    is_new: bool = False
+    is_own: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -79,13 +80,20 @@ def check_destination(wish: Wish) -> None:
 
 
 def bring(source: Source, wish: Wish, listener: Listener) -> Outcome:
-    """Bring it back; what leads there comes first, for nobody to look in meanwhile, and last, for its times."""
+    """Bring it back, with what leads there as far as that is missing."""
+    if wish.is_own:
+        return _brought(source, wish, (*_AND_WHAT_LEADS_THERE, _ASIDE), listener)
     missing = [above for above in wish.leading if not os.path.lexists(wish.place_of(above))]
+    # First, for nobody to look in meanwhile; and again in the end, for their times.
     _only(source, wish, missing)
-    words = (*wish.words, *WITH_ALL_BELOW, *((_ASIDE,) if wish.is_new else ()))
+    outcome = _brought(source, wish, WITH_ALL_BELOW, listener)
+    _only(source, wish, missing)
+    return outcome
+
+
+def _brought(source: Source, wish: Wish, how: Sequence[str], listener: Listener) -> Outcome:
     shown = ("--stats", "--no-human-readable", "--info=progress2")
-    ended = source.run((*words, *shown), wish.paths, wish.into, listener)
-    _only(source, wish, missing)
+    ended = source.run((*wish.words, *how, *shown), wish.paths, wish.into, listener)
     outcome = tell(ended)
     # Elsewhere it may be everyday life that a file vanishes; of a restore point some is missing then.
     return replace(outcome, status=PARTIAL) if ended.exit_code == VANISHED else outcome

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
-from ebbtide_agent.host.changes import as_list
 from ebbtide_agent.host.link import World, keep_trying
 from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
@@ -47,12 +46,17 @@ class Source:
 
         def once(attempt: int) -> procs.Ended:
             leading = (self.rsync, f"--timeout={SILENCE_SECONDS}", *words, "--from0", "--files-from=-")
-            ended = procs.run((*leading, *self.route(attempt), f"{into}/"), as_list(paths), listener=listener)
+            ended = procs.run((*leading, *self.route(attempt), f"{into}/"), _as_list(paths), listener=listener)
             if ended.exit_code in WORTH_ANOTHER_TRY:
                 raise TransientError(f"rsync: {ended.why}")
             return ended
 
         return keep_trying(once, self.until, self.world)
+
+
+def _as_list(paths: Iterable[bytes]) -> bytes:
+    """As rsync reads it with --from0: from the top of the tree, whatever a name begins with, and the top itself not."""
+    return b"".join(b"/" + path + b"\0" for path in paths)
 
 
 @dataclass(frozen=True)
