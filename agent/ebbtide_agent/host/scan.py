@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import starmap
 from operator import attrgetter
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from typing import Callable
 
+from ebbtide_agent.beside import beside
 from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block
 from ebbtide_agent.host.mounts import kind_at, read_mounts
 from ebbtide_agent.host.selection import Selection, Undecidable
@@ -70,6 +71,12 @@ class Tally:
             raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
         self.names.setdefault((entry.st_dev, entry.st_ino), []).append(path)
 
+    def take_over(self, other: Tally) -> None:
+        """Be what another one is, whose names are none of this one's."""
+        self.names.update(other.names)
+        self.entries, self.files, self.size = other.entries, other.files, other.size
+        self.linked_names = other.linked_names
+
     def groups(self) -> Iterator[list[bytes]]:
         """The names of each file that has several of them in the tree."""
         return (names for names in self.names.values() if len(names) > 1)
@@ -96,6 +103,22 @@ def scan(tree: Tree, tally: Tally) -> Iterator[Block]:
     yield walk.block(ROOT, [(ROOT, top)])
     while walk.pending:
         yield from walk.blocks_of(walk.pending.pop())
+
+
+def scan_beside(tree: Tree, tally: Tally) -> Generator[Block, None, None]:
+    """The same, by a process of its own; the tally is complete when the last block has come."""
+
+    def met() -> Iterator[Block | Tally]:
+        counted = Tally()
+        yield from scan(tree, counted)
+        yield counted
+
+    with beside("the scan", met) as found:
+        for each in found:
+            if isinstance(each, Tally):
+                tally.take_over(each)
+            else:
+                yield each
 
 
 class _Walk:
