@@ -62,7 +62,9 @@ def mount(
     if place.is_mount():
         raise PermanentError(f"{place} is mounted already")
     if not _is_blank(device):
-        _mend(device)
+        # fsck writes even if there is nothing to mend; and what it cannot mend may still be read.
+        if not read_only:
+            _mend(device)
     elif filesystem is None:
         raise PermanentError(f"{device} is blank: there is nothing on it to use")
     else:

@@ -14,7 +14,7 @@ from ebbtide_agent import keys, steps
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
 from ebbtide_agent.host import enrolment, installation, starting
 from ebbtide_agent.host.identity import encode_installed
-from ebbtide_agent.host.night import locked
+from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.starting import Site
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import HostPaths
