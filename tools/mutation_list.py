@@ -1079,7 +1079,7 @@ MUTATIONS = (
     ),
     Mutation(
         "installed: root's program",
-        f"{_HOST}/starting.py",
+        "agent/ebbtide_agent/site.py",
         "if found.st_uid != 0 or found.st_mode & stat.S_IWOTH:",
         "if False:",
         "that root is not made to start what others may change",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -52,6 +53,9 @@ class Opened:
 
     def rsync(self, host: str, *words: str) -> "subprocess.CompletedProcess[bytes]":
         return self._there().rsync(host, *words)
+
+    def by_ssh(self, host: str) -> tuple[str, str]:
+        return "-e", shlex.join(self._there().ssh_argv(host))
 
     def find(self, name: str) -> dict[str, Any] | None:
         return self.receiver.aws.find(f"recoveries/{RECOVERY}/{name}.json")

@@ -1,14 +1,18 @@
-"""Files back, on real parts: a night, a file changed, `ebbtide open`, the agent's `restore`, `ebbtide close`."""
+"""Files back, on real parts: a night, a mistake, `ebbtide open`, another night beside it, the agent's `restore`."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from enclosed import in_an_enclosure
 
+from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.model import RunState
 from ebbtide_console.cli import openings
 from ebbtide_console.cli.main import main
 from ebbtide_console.sandbox.cloud import Cloud, running
@@ -20,6 +24,7 @@ from tests.local.test_whole_nights import traces_of
 
 THE_FILE = "srv/notes.txt"
 WHAT_WAS_SAVED = "what was true last night\n"
+AS_IN_THE_EXAMPLE = json.loads(Path("tests/contract/wire/opened-recovery.json").read_text())
 
 
 def on_the_host(cloud: Cloud, host: Host, *words: str) -> subprocess.CompletedProcess[str]:
@@ -42,8 +47,13 @@ def made_for_recoveries(cloud: Cloud) -> list[str]:
     return [*standing, *(volume.id for volume in world.volumes.find_volumes(ours))]
 
 
+def the_word_of_its_machine(cloud: Cloud) -> dict[str, Any]:
+    (opening,) = cloud.stack.world.catalog.find_recoveries("us0a")
+    return dict(json.loads(cloud.stack.world.archive.get(wire.recovery_opened_key(opening.id))))
+
+
 @in_an_enclosure
-def test_a_host_gets_a_file_back_as_it_was_from_a_point_that_is_opened_to_it_and_nothing_is_left(
+def test_a_host_gets_a_file_back_from_an_opened_point_while_a_night_goes_on_beside_it_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(openings, "LOOK_EVERY_SECONDS", 0.2)
@@ -53,17 +63,17 @@ def test_a_host_gets_a_file_back_as_it_was_from_a_point_that_is_opened_to_it_and
     wanted.write_text(WHAT_WAS_SAVED)
     with running(tmp_path / "state", 0, tell) as cloud:
         back_up(cloud, [host, stranger], tell)
-        named = cloud.stack.world.address.current(cloud.receiver_name)
         wanted.write_text("what a mistake has made of it\n")
         capsys.readouterr()
 
         opened = main(["open", "us0", "--for", "15m"])
         said = capsys.readouterr().out
         (address,) = re.findall(r"ebbtide-agent restore /etc/fstab --from (\S+)", said)
+        beside = back_up(cloud, [host, stranger], tell)
         fetched = on_the_host(cloud, host, "restore", str(wanted), "--from", address, "--in-place", "--yes")
         back = wanted.read_text()
         refused = on_the_host(cloud, stranger, "list", "--from", address)
-        stood = made_for_recoveries(cloud)
+        stood, word = made_for_recoveries(cloud), the_word_of_its_machine(cloud)
         closed = main(["close", "us0"])
         quiet = cloud.sandbox.quiet()
 
@@ -72,8 +82,9 @@ def test_a_host_gets_a_file_back_as_it_was_from_a_point_that_is_opened_to_it_and
         assert back == WHAT_WAS_SAVED
         assert refused.returncode != 0
         assert "Permission denied (publickey)" in refused.stderr, refused.stderr
-        assert cloud.stack.world.address.current(cloud.receiver_name) == named != address
-        assert len(stood) == 2
+        assert (beside.state, len(beside.hosts)) == (RunState.DONE, 2)
+        assert cloud.stack.world.address.current(cloud.receiver_name) != address
+        assert (len(stood), word.keys()) == (2, AS_IN_THE_EXAMPLE.keys())
         assert made_for_recoveries(cloud) == []
         assert (cloud.sandbox.work.faults, cloud.stack.region.functions.dead_letters) == ([], [])
     assert traces_of(tmp_path / "state") == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
 from tests.local.opened_machine import POINT, RECOVERY, opened
 from tests.local.own_nights import differing, entries
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, a_receiver, an_aws
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, a_receiver, an_aws, wait_until
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host needs root")
@@ -85,11 +86,16 @@ def test_nobody_else_reads_and_nobody_writes(night: Receiver, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("night", KINDS[:1], indirect=True)
-def test_it_closes_when_its_time_is_over_and_ends_who_reads(night: Receiver) -> None:
-    with opened(night, minutes=0.1) as machine:
-        code = machine.process.wait(30)
+def test_it_closes_when_its_time_is_over_and_ends_all_who_read(night: Receiver, tmp_path: Path) -> None:
+    with opened(night, minutes=0.3) as machine:
+        slow = ["rsync", "-a", "--bwlimit=10k", *machine.by_ssh("us0"), f"127.0.0.1::{POINT}/srv/sparse"]
+        readers = [subprocess.Popen([*slow, str(tmp_path / name)], stderr=subprocess.DEVNULL) for name in "ab"]
+        sessions = machine.root / "run/ebbtide/sessions"
+        wait_until(lambda: len(list(sessions.glob("us0a-*.lock"))) == 2, "two who read at once")
+        code = machine.process.wait(60)
 
         assert code == 0, machine.log()
+        assert all(reader.wait(30) != 0 for reader in readers)
         assert machine.find("opened")
         assert machine.find("report") is None
         assert machine.ssh("us0", "list").returncode == 255

@@ -98,6 +98,6 @@ class FromReceiver:
         if complete:
             days = ", ".join(f"{night.started:%Y-%m-%d %H:%M}" for night in complete[-_SHOWN_NIGHTS:])
             yield f"nights of this host that were recorded complete (UTC): {days}"
-        at = f"{complete[-1].started:%Y-%m-%d}" if complete else "DATE"
-        yield f"ask the operator for: ebbtide open {self.config.host} --at {at} --for 2h"
+        day = f"{complete[-1].finished:%Y-%m-%d}" if complete else "DATE"
+        yield f"ask the operator for: ebbtide open {self.config.host} --at {day} --for 2h"
         yield "it tells an address, and then: ebbtide-agent restore --from ADDRESS /path/to/what"

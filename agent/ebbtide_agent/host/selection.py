@@ -51,7 +51,7 @@ def _above(rule: Rule) -> bytes:
     above, slash, _ = pattern.rpartition("/")
     if "**" in pattern or not slash:
         return b".*"
-    return _translated(above) if above else b""
+    return b"(?:%s)" % (_translated(above) if above else b"")
 
 
 def _first_of(rules: Sequence[Rule]) -> re.Pattern[bytes]:

@@ -35,12 +35,18 @@ class BriefedHost(Caller):
 
 
 @dataclass(frozen=True)
-class Brief:
-    """One night of one receiver."""
+class Run:
+    """One night, as a gate has to know it: what it is called, who receives, and when it is over."""
 
     run: str
     receiver: str
     deadline: datetime
+
+
+@dataclass(frozen=True)
+class Brief(Run):
+    """One night of one receiver."""
+
     grace: timedelta
     volume_id: str
     filesystem: str

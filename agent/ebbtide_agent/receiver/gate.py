@@ -14,7 +14,7 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import GatePaths, MachinePaths
 from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
-from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.status import read_status, write_status
@@ -38,7 +38,7 @@ class Gate:
     """One host at the door of one run."""
 
     paths: GatePaths
-    brief: Brief
+    brief: Run
     host: BriefedHost
     ledger: Ledger
     clock: Clock

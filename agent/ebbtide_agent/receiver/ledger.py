@@ -14,7 +14,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
-from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.judge import check_identity, judged
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.status import Status, read_status, write_status
@@ -39,7 +39,7 @@ class Ledger:
     """Where a receiver writes its night down."""
 
     paths: GatePaths
-    brief: Brief
+    brief: Run
     archive: Archive
     sleep: Callable[[float], None] = time.sleep
 
@@ -134,8 +134,8 @@ def tell(
     return None
 
 
-def event_source(brief: Brief) -> str:
-    return f"ebbtide.receiver.{brief.receiver}"
+def event_source(run: Run) -> str:
+    return f"ebbtide.receiver.{run.receiver}"
 
 
 def report_key(run: str, host_id: str) -> str:

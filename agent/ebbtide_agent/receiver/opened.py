@@ -52,6 +52,15 @@ def header_of(opening: Opening, paths: MachinePaths) -> Header:
     return header
 
 
+def reader_name(opening: Opening, process_id: int) -> str:
+    """What a session's lease is called: nobody is in another reader's way, and all of them can be found and ended."""
+    return f"{opening.host.id}-{process_id}"
+
+
+def _readers(opening: Opening, paths: MachinePaths) -> list[str]:
+    return [path.stem for path in paths.sessions.glob(f"{opening.host.id}-*.lock")]
+
+
 def _have_the_point(opening: Opening, paths: MachinePaths) -> None:
     device = paths.device(opening.volume_id)
     volume.mount(device, paths.volume, patience=station.VOLUME_PATIENCE_SECONDS, read_only=True)
@@ -72,7 +81,7 @@ def _listening(opening: Opening, machine: Station) -> Iterator[procs.Child]:
     finally:
         paths.closing.touch()
         procs.end(listener)
-        end_sessions(paths, (opening.host.id,), PATIENCE_SECONDS)
+        end_sessions(paths, _readers(opening, paths), PATIENCE_SECONDS)
         procs.end_group(listener)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.lease import leased
-from ebbtide_agent.receiver.opened import header_of
+from ebbtide_agent.receiver.opened import header_of, reader_name
 from ebbtide_agent.receiver.opening import Opening, parse_opening
 from ebbtide_agent.receiver.verbs import LIST, RSYNC
 from ebbtide_agent.receiver.view import Readable, View
@@ -35,14 +36,15 @@ class OpenedGate:
     clock: Clock
 
     def answer(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
-        """Do what was asked and return the exit code. Raises Refused, or TransientError while another session runs."""
+        """Do what was asked and return the exit code. Raises Refused."""
         self._check_open()
         if verb == LIST:
             outward.write(encode_offer(self._offer()))
             return 0
         if verb == RSYNC:
-            with leased(self.paths, self.opening.host.id):
-                return self._read()
+            reader = reader_name(self.opening, os.getpid())
+            with leased(self.paths, reader):
+                return self._read(reader)
         point, until = self.opening.point.name, moments.write(self.opening.until)
         raise Refused(f"this machine takes no backup: it is open for reading {point} until {until}")
 
@@ -54,9 +56,9 @@ class OpenedGate:
         opening = self.opening
         return Offer(opening.host.name, opening.host.id, (opening.point,), opening.until)
 
-    def _read(self) -> int:
+    def _read(self, reader: str) -> int:
         host = self.opening.host
         place = self.paths.tree(host.id).resolve()
         point = Readable(self.opening.point.name, place, header_of(self.opening, self.paths).munged)
         kind = self.paths.confinement.read_text().strip()
-        return confine.serve(kind, View(host.uid, points=(point,)), self.paths.rsync_config(host.id))
+        return confine.serve(kind, View(host.uid, points=(point,)), self.paths.rsync_config(reader))

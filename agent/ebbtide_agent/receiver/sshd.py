@@ -98,7 +98,7 @@ def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
     program = shutil.which("sshd") or "/usr/sbin/sshd"
     if door.as_root:
         _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
-        _check_account(door)
+        check_account(door.may_unlock)
     procs.check((program, "-t", "-f", str(config)))
     log = paths.run / "sshd.log"
     child = procs.start_logged((program, "-D", "-e", "-f", str(config)), log)
@@ -112,12 +112,12 @@ def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
     return child
 
 
-def _check_account(door: Door) -> None:
+def check_account(may_unlock: bool) -> None:
     """sshd turns a locked account away, keys or not; on a machine of ours root is unlocked, without a password."""
     locked = procs.check(("getent", "shadow", "root")).split(b":")[1].startswith(b"!")
     if not locked:
         return
-    if not door.may_unlock:
+    if not may_unlock:
         raise PermanentError(
             "root is locked on this machine (its password starts with !), and sshd would turn every host away;"
             " usermod --password '*' root unlocks it, without any password"
