@@ -17,8 +17,9 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.far_files import FarFiles
 from ebbtide_agent.host.link import Login, World
-from ebbtide_agent.host.push import Pass, passes_of
+from ebbtide_agent.host.push import Pass, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
+from ebbtide_agent.host.resume import NEXT_TO_EACH, resumable
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Remote
 from ebbtide_agent.paths import HostPaths
@@ -56,11 +57,19 @@ class ToRemote:
         return Hello(run, self.config.host, "", "", generation, deadline=until, tree=self.target.tree)
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
-        now = self.world.clock()
+        now, last = self.world.clock(), self._fetched()
+        was_whole = last is not None and last.receiver is not None
         said = ("the push has begun and did not come to its end",)
         begun = Report(run_of("ssh", now), self.config.host, "", "", PARTIAL, now, now, 0, problems=said)
         self._put(begun, now + timedelta(seconds=self.config.wait_seconds))
-        yield from passes_of(self.config, taken, self.paths.nothing)
+        passes = passes_of(self.config, taken, self.paths.nothing)
+        if taken.course.by_index:
+            # Little is left for a push in full by then, and it clears away what was kept aside.
+            yield from (each if each.heals else resumable(each, NEXT_TO_EACH) for each in passes)
+            return
+        yield from (resumable(each, NEXT_TO_EACH) for each in passes)
+        if not was_whole:
+            yield in_full(self.config)
 
     def route(self, attempt: int) -> tuple[str, ...]:
         return "-M--fake-super", *self.far.route(attempt, f"{_TREE}/")
@@ -77,7 +86,11 @@ class ToRemote:
 
     def _find_report(self, until: datetime) -> Report | None:
         """The report over there, or None while there is none. Raises Refused when it is none of ours."""
-        if not self.far.fetch(_REPORT, self.paths.fetched_report, until):
+        self.far.fetch(_REPORT, self.paths.fetched_report, until)
+        return self._fetched()
+
+    def _fetched(self) -> Report | None:
+        if not self.paths.fetched_report.exists():
             return None
         try:
             return parse_report(self.paths.fetched_report.read_bytes())
