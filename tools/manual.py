@@ -49,9 +49,8 @@ def page(top: argparse.ArgumentParser) -> str:
 
 def completion(top: argparse.ArgumentParser, shell: str) -> str:
     """What a shell needs to complete the command line; `shell` is bash or zsh."""
-    for summary in _places(top)._choices_actions:
-        command = commands_of(top)[summary.dest]
-        command.description = summary.help
+    _summarise(top)
+    for command in commands_of(top).values():
         for action in command._actions:
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -59,21 +58,38 @@ def completion(top: argparse.ArgumentParser, shell: str) -> str:
 
 
 def commands_of(top: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    commands: Mapping[str, argparse.ArgumentParser] = _places(top).choices
-    return commands
+    """Every command by its words, those below another one too: "run", "peer", "peer add"."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for places in _places(top):
+        for name, command in places.choices.items():
+            found[name] = command
+            found.update({f"{name} {word}": below for word, below in commands_of(command).items()})
+    return found
 
 
-def _places(top: argparse.ArgumentParser) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
-    (places,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    return places
+def _summarise(top: argparse.ArgumentParser) -> None:
+    """A shell shows a line beside each command, not a page."""
+    for places in _places(top):
+        for summary in places._choices_actions:
+            places.choices[summary.dest].description = summary.help
+            _summarise(places.choices[summary.dest])
+
+
+def _places(top: argparse.ArgumentParser) -> Iterator["argparse._SubParsersAction[argparse.ArgumentParser]"]:
+    return (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
 
 
 def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
     yield f".SS {_plain(name)}"
     yield from (".EX", *map(_plain, _usage(command).splitlines()), ".EE")
     yield from _text(command.description or "")
-    for action in command._actions:
+    for action in _without_words(command):
         yield from (".TP", rf"\fB{_plain(_words(action))}\fR", _plain(_said_of(action)))
+
+
+def _without_words(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """What may follow a command is told under its own heading."""
+    return (action for action in command._actions if not isinstance(action, argparse._SubParsersAction))
 
 
 def _usage(command: argparse.ArgumentParser) -> str:

@@ -16,6 +16,7 @@ _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
+_OPENINGS = ("tests/unit/test_open_host.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
@@ -832,6 +833,63 @@ MUTATIONS = (
         "that a drill which compared nothing is no proof",
         ("tests/unit/test_recovery.py",),
     ),
+    # -- a restore point is opened to its host
+    Mutation(
+        "opening: it proves nothing",
+        f"{_CORE}/recovery.py",
+        "        return opening.conclude(recovery, world, now)",
+        "        return _conclude(world.report) if world.report else opening.conclude(recovery, world, now)",
+        "that the machine of an opening can prove nothing",
+        _OPENINGS,
+    ),
+    Mutation(
+        "opening: nobody is shut out",
+        f"{_FLOWS}/recovery_steps.py",
+        "world.address.admit(networks)",
+        "world.address.allow(networks)",
+        "that whoever reaches the receivers still does, beside an opening",
+        _OPENINGS,
+    ),
+    Mutation(
+        "opening: a drill stays shut",
+        f"{_FLOWS}/recovery_steps.py",
+        "settings.receiver_group if is_opening else settings.drill_group",
+        "settings.receiver_group",
+        "that nobody comes in where a drill boots what it restored",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "opening: a key of the host",
+        f"{_FLOWS}/serving.py",
+        "if host is None:",
+        "if False:",
+        "that nothing is opened for a host whose keys nobody knows any more",
+        _OPENINGS,
+    ),
+    Mutation(
+        "opening: the key of its receiver",
+        f"{_FLOWS}/serving.py",
+        "if not world.account.has_parameter(parameter):",
+        "if False:",
+        "that nothing is opened which its host would not know",
+        _OPENINGS,
+    ),
+    Mutation(
+        "opening: given up in time",
+        f"{_CORE}/opening.py",
+        "if now < _last_call(recovery):",
+        "if now < recovery.deadline:",
+        "that a machine which never serves is not waited for until the end",
+        _OPENINGS,
+    ),
+    Mutation(
+        "opening: what does not show yet",
+        f"{_CORE}/recovery.py",
+        "if recovery.kind is RecoveryKind.OPENING and opening.may_yet_show(recovery, world, now):",
+        "if False:",
+        "that what was asked for a moment before the end is taken down as well",
+        _OPENINGS,
+    ),
     # -- a push goes by the index
     Mutation(
         "index: deleted before it is pushed",
@@ -1021,7 +1079,7 @@ MUTATIONS = (
     ),
     Mutation(
         "installed: root's program",
-        f"{_HOST}/starting.py",
+        "agent/ebbtide_agent/site.py",
         "if found.st_uid != 0 or found.st_mode & stat.S_IWOTH:",
         "if False:",
         "that root is not made to start what others may change",

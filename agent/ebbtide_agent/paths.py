@@ -59,6 +59,20 @@ class HostPaths:
         return self.etc / "systemd/system/ebbtide-agent.timer"
 
     @property
+    def peer(self) -> Path:
+        """Which other servers' backups this machine takes."""
+        return self.secrets / "peer.json"
+
+    @property
+    def peer_key(self) -> Path:
+        """The host key that those have pinned."""
+        return self.secrets / "peer_host_key"
+
+    @property
+    def peer_service(self) -> Path:
+        return self.etc / "systemd/system/ebbtide-peer.service"
+
+    @property
     def kept(self) -> tuple[Path, ...]:
         """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
         of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
@@ -333,25 +347,10 @@ class MachinePaths(GatePaths):
 
 @dataclass(frozen=True)
 class PeerPaths(GatePaths):
-    """A machine that takes other servers' backups, for good: `etc` and `state` as a host has them, and the store."""
+    """A machine that takes other servers' backups, for good: the agent's state as a host has it, and the store."""
 
-    etc: Path
     state: Path
     store: Path
-
-    @property
-    def key(self) -> Path:
-        """The host key that those who push here have pinned."""
-        return self.etc / "ebbtide/peer_host_key"
-
-    @property
-    def config(self) -> Path:
-        """Whom it takes, and where."""
-        return self.etc / "ebbtide/peer.json"
-
-    @property
-    def service(self) -> Path:
-        return self.etc / "systemd/system/ebbtide-peer.service"
 
     @property
     def run(self) -> Path:
@@ -369,6 +368,23 @@ class PeerPaths(GatePaths):
     def night(self, host_id: str) -> Path:
         """What a host's last hello was answered."""
         return self.run / f"{host_id}.night.json"
+
+    def trouble(self, host_id: str) -> Path:
+        """Why the last snapshot of a host could not be made."""
+        return self.run / f"{host_id}.trouble"
+
+    @property
+    def serving(self) -> Path:
+        """Locked by the process that serves."""
+        return self.run / "serving"
+
+    @property
+    def authorized_keys(self) -> Path:
+        return self.run / "authorized_keys"
+
+    def owner(self, host_id: str) -> Path:
+        """It says whose place this is."""
+        return self.host(host_id) / "ebbtide.json"
 
     def archive(self, host_id: str) -> Path:
         """The reports of a host, and the manifests beside them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -37,15 +38,15 @@ class Rotation:
         self.say(f"snapshot {self.store.snapshot(name)}")
         return name
 
-    def expire(self, keep: int) -> None:
+    def let_go(self, names: Iterable[str], why: str) -> None:
         """A snapshot that goes loses its name first: half of one must never be taken for a whole."""
-        for name in snapshots.expire(self.complete(), keep):
+        for name in names:
             try:
                 self.store.expired.mkdir(exist_ok=True, mode=0o700)
                 self.store.snapshot(name).rename(self.store.expired / name)
                 _sync_names(self.store.path)
                 remove(self.store.expired)
-                self.say(f"snapshot {name} has expired: KEEP is {keep}")
+                self.say(f"snapshot {name} has expired: {why}")
             except (OSError, AgentError) as error:
                 self.say(f"snapshot {name} has expired and could not be removed: {error}")
 

@@ -36,6 +36,19 @@ def expire(snapshots: tuple[str, ...], keep: int) -> tuple[str, ...]:
     return snapshots[: -max(keep, 1)]
 
 
+def expire_days(snapshots: tuple[str, ...], days: int) -> tuple[str, ...]:
+    """Those that go when all of the last `days` days that have any stay, the oldest first. The newest never goes.
+
+    So whoever can make many in one day cannot make the days before go any sooner.
+    """
+    dates = sorted({_date_of(name) for name in snapshots})[-max(days, 1) :]
+    return tuple(name for name in snapshots if _date_of(name) < dates[0])
+
+
+def _date_of(name: str) -> str:
+    return name.partition("T")[0]
+
+
 def _name_of(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime(_FORM)
 

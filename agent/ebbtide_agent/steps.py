@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Union
+from typing import Callable, Protocol
 
 from ebbtide_agent import keys, procs
 from ebbtide_agent.files import write_whole
@@ -15,15 +15,16 @@ from ebbtide_agent.files import write_whole
 
 @dataclass(frozen=True)
 class MakeDirectory:
-    """A directory that only its owner may look into."""
+    """A directory that only its owner may look into, if nothing else is said."""
 
     path: Path
+    mode: int = 0o700
 
     def __str__(self) -> str:
         return f"make the directory {self.path}"
 
     def take(self) -> None:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.mkdir(mode=self.mode, parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,10 @@ class Run:
         procs.check(self.argv)
 
 
-Step = Union[MakeDirectory, MakeKey, WriteFile, Remove, RemoveIfEmpty, Run]
+class Step(Protocol):
+    """One of these, or a room's own: told as text, then taken."""
+
+    def take(self) -> None: ...
 
 
 def directories(*places: Path) -> Iterator[Step]:

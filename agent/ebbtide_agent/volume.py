@@ -42,8 +42,14 @@ class Usage:
     inodes_used: int
 
 
-def mount(device: Path, place: Path, filesystem: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
-    """Wait for `device` and have its files at `place`.
+def mount(
+    device: Path,
+    place: Path,
+    filesystem: str | None = None,
+    patience: float = PATIENCE_SECONDS,
+    read_only: bool = False,
+) -> None:
+    """Wait for `device` and have its files at `place`; of one that was let go cleanly, `read_only` changes no byte.
 
     A directory is used as it is. A blank device gets a new `filesystem`, or is refused if that is None; any other is
     checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used.
@@ -56,13 +62,16 @@ def mount(device: Path, place: Path, filesystem: str | None = None, patience: fl
     if place.is_mount():
         raise PermanentError(f"{place} is mounted already")
     if not _is_blank(device):
-        _mend(device)
+        # fsck writes even if there is nothing to mend; and what it cannot mend may still be read.
+        if not read_only:
+            _mend(device)
     elif filesystem is None:
         raise PermanentError(f"{device} is blank: there is nothing on it to use")
     else:
         procs.check([*_MAKE[filesystem], str(device)])
     place.mkdir(exist_ok=True)
-    procs.check(["mount", "-o", MOUNT_OPTIONS, str(device), str(place)])
+    options = f"ro,{MOUNT_OPTIONS}" if read_only else MOUNT_OPTIONS
+    procs.check(["mount", "-o", options, str(device), str(place)])
 
 
 def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:

@@ -16,6 +16,9 @@ SHORTEST, USUAL, LONGEST = timedelta(minutes=15), timedelta(hours=2), timedelta(
 # Room for a machine included: whoever waits should not wait for what does not come.
 OPENS_WITHIN = timedelta(minutes=30)
 
+# By then EC2 shows what it was asked for: an opening may be ended a moment after that.
+SETTLES = timedelta(minutes=5)
+
 
 @dataclass(frozen=True)
 class OpeningRequest:
@@ -33,11 +36,21 @@ def conclude(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[A
     standing = next((machine for machine in world.machines if machine.state == "running"), None)
     if world.is_opened and standing is not None and standing.address is not None:
         return (RecordOpened(standing.address),)
+    if now < _last_call(recovery):
+        return ()
     if now >= recovery.deadline:
         return (_failed("its time was over before it was known to be open"),)
-    if now >= recovery.opened + OPENS_WITHIN:
-        return (_failed(f"it was not open within {OPENS_WITHIN // timedelta(minutes=1)} minutes"),)
-    return ()
+    return (_failed(f"it was not open within {OPENS_WITHIN // timedelta(minutes=1)} minutes"),)
+
+
+def may_yet_show(recovery: Recovery, world: RecoveryWorld, now: datetime) -> bool:
+    """Whether a machine, or a volume, may have been asked for just before it was given up, and is not seen yet."""
+    return not world.machines and _last_call(recovery) <= now < _last_call(recovery) + SETTLES
+
+
+def _last_call(recovery: Recovery) -> datetime:
+    """From then on nothing is brought up for it."""
+    return min(recovery.deadline, recovery.opened + OPENS_WITHIN)
 
 
 def await_word(machine: Machine, world: RecoveryWorld) -> tuple[Action, ...]:

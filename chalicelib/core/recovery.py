@@ -56,7 +56,7 @@ def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Actio
         return _towards_the_verdict(recovery, world, now)
     is_over = recovery.kind is RecoveryKind.DRILL or recovery.verdict == FAILED or now >= recovery.deadline
     if is_over:
-        return _take_down(recovery.verdict, world)
+        return _take_down(recovery, world, now)
     return opening.stand(recovery, world) if recovery.kind is RecoveryKind.OPENING else _keep(recovery, world)
 
 
@@ -152,13 +152,15 @@ def _keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     return (Wait(f"{recovery.host} is restored ({recovery.verdict}): {where}, before {recovery.deadline.isoformat()}"),)
 
 
-def _take_down(verdict: str, world: RecoveryWorld) -> tuple[Action, ...]:
+def _take_down(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     staying = tuple(machine for machine in world.machines if not machine.is_gone)
     if staying:
         return tuple(map(_end, staying))
     if world.volume is not None and world.volume.state != "deleting":
         return (_remove(world.volume),)
-    return (CloseRecovery(RecoveryState.FAILED if verdict == FAILED else RecoveryState.DONE),)
+    if recovery.kind is RecoveryKind.OPENING and opening.may_yet_show(recovery, world, now):
+        return (Wait("EC2 to show what it may have been asked for just before"),)
+    return (CloseRecovery(RecoveryState.FAILED if recovery.verdict == FAILED else RecoveryState.DONE),)
 
 
 def _end(machine: Machine) -> Action:

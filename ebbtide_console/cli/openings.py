@@ -28,7 +28,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "open", help="let a host get files back: a restore point stands read-only for a while"
     )
     opening.add_argument("host", help="the host's name in the policy, for instance us0")
-    opening.add_argument("--at", type=a_time, metavar="TIME", help="its point of this time or before (UTC)")
+    opening.add_argument("--at", type=a_time, metavar="TIME", help="its point of this time or day (UTC), or before")
     lasts = opening.add_argument("--for", type=some_minutes, metavar="TIME", help="how long: 45m, 2h, 1d (default: 2h)")
     lasts.dest, lasts.default = "minutes", USUAL // _A_MINUTE
     _add_waiting(opening, "it is open")
@@ -102,12 +102,12 @@ def _watched(recovery: str, is_enough: Callable[[Standing], bool]) -> Standing:
     told: set[str] = set()
     while True:
         standing, waiting = _look(recovery)
+        if standing and is_enough(standing):
+            return standing
         for line in waiting:
             if line not in told:
                 told.add(line)
                 print(f"  {line}")
-        if standing and is_enough(standing):
-            return standing
         time.sleep(LOOK_EVERY_SECONDS)
 
 

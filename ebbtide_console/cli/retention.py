@@ -17,6 +17,7 @@ from ebbtide_console.cli import prune_table
 
 Environment = Mapping[str, str]
 
+_A_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 WHAT = "the snapshot's id, or a host of the policy: then the snapshot that holds its point"
 
 
@@ -59,7 +60,7 @@ def _add_asking(verb: argparse.ArgumentParser) -> None:
 
 def _add_target(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("what", metavar="SNAPSHOT|HOST", help=WHAT)
-    verb.add_argument("--at", type=a_time, metavar="TIME", help="the host's point of this time or before (UTC)")
+    verb.add_argument("--at", type=a_time, metavar="TIME", help="the host's point of this time or day (UTC), or before")
 
 
 def a_number(text: str) -> int:
@@ -70,9 +71,9 @@ def a_number(text: str) -> int:
 
 
 def a_time(text: str) -> str:
-    """In UTC; a time without an offset is taken as UTC. Raises ArgumentTypeError."""
+    """In UTC; a time without an offset is taken as UTC, a day alone as its end. Raises ArgumentTypeError."""
     try:
-        at = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(f"{text}T23:59:59" if _A_DAY.fullmatch(text) else text)
         return moment_text(at.replace(tzinfo=UTC) if at.tzinfo is None else at)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r}, expected a time like 2026-11-23T03:00:00Z") from None

@@ -249,7 +249,8 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catal
 
     assert catalog.open_recovery(recovery)
     assert not catalog.open_recovery(recovery)
-    saved = catalog.save_recovery(replace(recovery, state=RecoveryState.DONE, verdict="proven", findings=("a",)))
+    changed = replace(recovery, state=RecoveryState.DONE, verdict="opened", findings=("a",), address="203.0.113.9")
+    saved = catalog.save_recovery(changed)
 
     assert catalog.save_recovery(recovery) is None
     assert catalog.get_recovery(recovery.id) == saved

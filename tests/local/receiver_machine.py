@@ -134,6 +134,7 @@ class Receiver:
     start: "Callable[[], subprocess.Popen[bytes]]"
     process: "subprocess.Popen[bytes]"
     agent: Path
+    kind: str
     run: str = RUN
 
     def tree(self, host: str) -> Path:
@@ -236,16 +237,16 @@ def a_receiver(
         aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
         (root / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
         aws.put("brief", json.dumps(a_brief(list(keys.values()), minutes)).encode())
-        port = _a_free_port()
+        port = a_free_port()
         environment = {
             **aws.environment,
             "EBBTIDE_ROOT": str(root),
             "EBBTIDE_SSH_PORT": str(port),
             "HOME": str(root / "home"),
-            "PATH": _path(kind, place),
+            "PATH": path_of(kind, place),
             "PYTHONPATH": SITE_PACKAGES,
         }
-        argv, user = _as_whom(kind == confine.SEPARATE, place)
+        argv, user = as_whom(kind == confine.SEPARATE, place, root, store)
         log = root / "log"
         words = [*argv, *(_user_data(aws, agent, root) if from_user_data else _started(agent, root))]
 
@@ -253,7 +254,7 @@ def a_receiver(
             with log.open("wb") as output:
                 return subprocess.Popen(words, stdout=output, stderr=output, env=environment, start_new_session=True)
 
-        receiver = Receiver(root, store, port, user, aws, keys, start, start(), agent)
+        receiver = Receiver(root, store, port, user, aws, keys, start, start(), agent, kind)
         try:
             receiver.wait_until_ready()
             yield receiver
@@ -312,10 +313,11 @@ def _user_data(aws: Aws, agent: Path, root: Path) -> list[str]:
     return ["sh", str(script)]
 
 
-def _as_whom(privileged: bool, place: Path) -> tuple[list[str], str]:
+def as_whom(privileged: bool, place: Path, *owned: Path) -> tuple[list[str], str]:
     """What to start a command with to have it run as root or not, and the login name that sshd will accept.
 
-    As root, the unprivileged user is made for this one process: in a mount namespace with a passwd of its own.
+    As root, the unprivileged user is made for this one process: in a mount namespace with a passwd of its own, and
+    `owned` becomes that user's.
     """
     if privileged or os.geteuid() != 0:
         return [], getpass.getuser()
@@ -323,9 +325,7 @@ def _as_whom(privileged: bool, place: Path) -> tuple[list[str], str]:
     passwd.write_text(
         f"{Path('/etc/passwd').read_text()}ebbtide-test:x:{UNPRIVILEGED}:{UNPRIVILEGED}::{place}:/bin/sh\n"
     )
-    subprocess.run(
-        ["chown", "-R", f"{UNPRIVILEGED}:{UNPRIVILEGED}", str(place / "machine"), str(place / "store")], check=True
-    )
+    subprocess.run(["chown", "-R", f"{UNPRIVILEGED}:{UNPRIVILEGED}", *map(str, owned)], check=True)
     mounts = f"mount --bind {passwd} /etc/passwd{_opening(Path(sys.base_prefix), place)}"
     become = f"setpriv --reuid {UNPRIVILEGED} --regid {UNPRIVILEGED} --clear-groups --inh-caps=-all"
     script = f'{mounts} && exec {become} "$@"'
@@ -339,7 +339,7 @@ def _opening(directory: Path, place: Path) -> str:
         return ""
     reached = closed[0] / directory.relative_to(closed[0]).parts[0]
     aside = place / "aside"
-    aside.mkdir()
+    aside.mkdir(exist_ok=True)
     steps = (
         f"mount --bind {reached} {aside}",
         f"mount -t tmpfs -o mode=755 tmpfs {closed[0]}",
@@ -349,13 +349,13 @@ def _opening(directory: Path, place: Path) -> str:
     return "".join(f" && {step}" for step in steps)
 
 
-def _path(kind: str, place: Path) -> str:
+def path_of(kind: str, place: Path) -> str:
     """The PATH of a machine; where namespaces shall not work, with a bwrap that says so."""
     usual = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     if kind != confine.MUNGED:
         return usual
     broken = place / "broken/bwrap"
-    broken.parent.mkdir()
+    broken.parent.mkdir(exist_ok=True)
     broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     broken.chmod(0o755)
     return f"{broken.parent}:{usual}"
@@ -366,7 +366,7 @@ def a_key(path: Path) -> Path:
     return path
 
 
-def _a_free_port() -> int:
+def a_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

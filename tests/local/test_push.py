@@ -260,7 +260,9 @@ def test_a_key_opens_the_gate_and_nothing_else(receiver: Receiver) -> None:
 
     refused = (Refused.exit_code, b"")
     assert [(end.returncode, end.stdout) for end in ended.values()] == [refused] * len(asked)
-    assert all(b"this key may say hello, push with rsync, and report" in end.stderr for end in ended.values())
+    assert all(
+        b"this key may say hello, list and report, and push or fetch with rsync" in end.stderr for end in ended.values()
+    )
 
 
 @pytest.mark.fault("X2")

@@ -15,6 +15,7 @@ from enclosed import on_a_loopback_of_its_own
 
 from chalicelib.core.tags import Role
 from chalicelib.core.userdata import render
+from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import furnishing, kernel
 from tests.debian import a_machine_image
 from tests.local.booting import a_control_group, asked, boot_argv
@@ -97,7 +98,7 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
             with (place / "log").open("ab") as console:
                 return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
 
-        receiver = Receiver(place, place / "store", 22, "root", aws, keys, start, start(), agent)
+        receiver = Receiver(place, place / "store", 22, "root", aws, keys, start, start(), agent, confine.SEPARATE)
         machine = Machine(receiver, root, device)
         try:
             wait_until(lambda: machine.record("ready") or machine.is_off(), f"the receiver\n{receiver.log()}", 60)

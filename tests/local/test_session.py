@@ -19,11 +19,11 @@ from ebbtide_agent import manifest, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Entry, Header, read_real
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.instance import Instance
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import session
 from ebbtide_agent.restore.materialise import is_allowed
+from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward as trees
 from tests.debian import a_server
 
@@ -123,9 +123,14 @@ def recover(paths: MachinePaths, cloud: Cloud, **changes: Any) -> dict[str, Any]
     brief = json.loads(Path("tests/contract/wire/brief-recovery.json").read_text())
     brief |= {"recovery": RECOVERY, "run": RUN, "manifest": MANIFEST, "volume": {"id": VOLUME}} | changes
     cloud.put_once(BRIEF, json.dumps(brief).encode())
-    session.run(Instance("recovery", RECOVERY, 1, "archive", "us-east-1", BRIEF), paths, cloud, lambda: NOW)
+    be_the_machine(paths, cloud)
     report: dict[str, Any] = json.loads(cloud.get(f"recoveries/{RECOVERY}/report.json"))
     return report
+
+
+def be_the_machine(paths: MachinePaths, cloud: Cloud) -> None:
+    with session.powered_off(paths):
+        session.prove(parse_brief(cloud.get_brief(BRIEF)), paths, cloud, lambda: NOW)
 
 
 def found_in(cloud: Cloud, tmp_path: Path) -> list[Entry]:
@@ -336,7 +341,7 @@ def test_without_a_manifest_nothing_is_proven(
 
 def test_a_machine_that_cannot_read_its_brief_powers_off(paths: MachinePaths, cloud: Cloud, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"brief .* is not in the archive"):
-        session.run(Instance("recovery", RECOVERY, 1, "archive", "us-east-1", BRIEF), paths, cloud, lambda: NOW)
+        be_the_machine(paths, cloud)
 
     assert is_off(tmp_path)
 

@@ -3,12 +3,13 @@
 But for one test the volume is a directory in a device's place. AWS is moto; the control plane reads what is archived.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,19 @@ from chalicelib import wire
 from chalicelib.core.ids import parse_run
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host import night
+from ebbtide_agent.host.back import WayBack, way_back
+from ebbtide_agent.host.bring import Wish, bring
+from ebbtide_agent.host.config import load
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.lock import locked
+from ebbtide_agent.host.past import Source
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
 from ebbtide_console.sandbox import awkward
+from tests.local.bringing_back import below
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import BUCKET, MISSING, REGION, Aws, an_aws
+from tests.local.test_session import wait_until_free
 
 pytestmark = pytest.mark.skipif("rsync" in MISSING, reason="rsync is not installed")
 
@@ -197,3 +206,60 @@ def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounte
         for place in (seen, host.paths.volume):
             if place.is_mount():
                 subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+def test_files_come_back_from_the_volume_and_not_a_byte_of_it_changes(device: Path, host: OwnVolume) -> None:
+    name = host.paths.disks / device_name("vol-0abc")
+    name.unlink()
+    name.symlink_to(device)
+    awkward.grow(host.tree / "srv")
+    report = host.back_up()
+    wait_until_free(device)
+    before = hashed_whole(device)
+
+    outcome = brought_back(host, host.place / "back")
+
+    wait_until_free(device)
+    assert outcome == ("complete", report.run)
+    assert differing(below(host.place / "back", "srv"), below(host.tree, "srv")) == {}
+    assert not host.paths.volume.is_mount()
+    assert hashed_whole(device) == before
+
+
+def test_a_restore_and_a_night_do_not_meet_on_the_volume(host: OwnVolume) -> None:
+    host.back_up()
+
+    with locked(host.paths.lock), pytest.raises(Refused, match="under way"):
+        a_way_back(host).at_hand()
+
+    assert not host.paths.volume.exists()
+
+
+def test_a_tree_of_a_push_that_did_not_come_to_its_end_is_no_restore_point(host: OwnVolume) -> None:
+    host.back_up()
+    host.on_volume.report.unlink()
+
+    at_hand = a_way_back(host).at_hand()
+
+    assert at_hand.points == ()
+    assert "did not come to its end" in at_hand.notes[0]
+    assert "have the operator attach a volume" in at_hand.notes[1]
+    assert not host.paths.volume.exists()
+
+
+def a_way_back(host: OwnVolume) -> WayBack:
+    return way_back(load(host.paths), host.paths, World(lambda: datetime.now(UTC)))
+
+
+def brought_back(host: OwnVolume, into: Path) -> tuple[str, str]:
+    way, world = a_way_back(host), World(lambda: datetime.now(UTC))
+    (point,) = way.at_hand().points
+    with way.reached(point) as route:
+        source = Source("rsync", route, world.clock(), world)
+        return bring(source, Wish((b"srv",), into, as_root=True), lambda _: None).status, point.run
+
+
+def hashed_whole(device: Path) -> str:
+    with device.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -212,12 +212,15 @@ def a_deed(lot: Random, policy: SomePolicy) -> Deed:
 def a_sequence(lot: Random, policy: SomePolicy) -> tuple[Deed, ...]:
     host = lot.choice(lot.choice(policy.receivers).hosts)
     begins, then = minutes(lot, *MINUTES), minutes(lot, 1, 20, 600, 1500)
-    match lot.choice(("forgets", "forgets", "comes back", "holds", "copies")):
+    match lot.choice(("forgets", "forgets", "comes back", "holds", "copies", "opens")):
         case "forgets":
             return (Deed(begins, Does.REMOVE, host), Deed(begins + then, Does.FORGET, host))
         case "comes back":
             returns = Deed(begins + 2 * then, Does.ADD, host)
             return (Deed(begins, Does.REMOVE, host), Deed(begins + then, Does.FORGET, host), returns)
+        case "opens":
+            closes = Deed(begins + 2 * then, Does.CLOSE, host)
+            return (Deed(begins + then, Does.OPEN, host), closes)
         case "holds":
             kept_short = Deed(begins + then, Does.APPLY, "last = 1")
             return (Deed(begins, Does.HOLD, host), kept_short, Deed(begins + 3 * then, Does.RELEASE, host))

@@ -16,8 +16,9 @@ FORBIDDEN = {
     "chalicelib/aws": ["chalicelib.flows", "chalicelib.wiring"],
     "chalicelib": ["ebbtide_agent", "ebbtide_console", "app"],
     "agent/ebbtide_agent": ["chalicelib", "ebbtide_console", "app"],
-    "agent/ebbtide_agent/host": ["ebbtide_agent.receiver", "ebbtide_agent.restore"],
-    "agent/ebbtide_agent/receiver": ["ebbtide_agent.host", "ebbtide_agent.restore"],
+    "agent/ebbtide_agent/host": ["ebbtide_agent.receiver", "ebbtide_agent.restore", "ebbtide_agent.peer"],
+    "agent/ebbtide_agent/receiver": ["ebbtide_agent.host", "ebbtide_agent.restore", "ebbtide_agent.peer"],
+    "agent/ebbtide_agent/peer": ["ebbtide_agent.host", "ebbtide_agent.restore", "ebbtide_agent.cloud", "boto3"],
     "agent/ebbtide_agent/restore": ["ebbtide_agent.host", "ebbtide_agent.receiver"],
 }  # fmt: skip
 

@@ -45,7 +45,9 @@ def test_it_is_waited_for_and_then_told_what_to_run_where_and_until_when(
         wire.standing(COMING, ("machine i-1 is pending",)),
         wire.standing(COMING, ("machine i-1 to open",)),
     )
-    asked = answered(monkeypatch, wire.standing(COMING), pending, pending, serving, wire.standing(OPEN, ("open",)))
+    asked = answered(
+        monkeypatch, wire.standing(COMING), pending, pending, serving, wire.standing(OPEN, ("us0 is open",))
+    )
 
     code = main(["open", "us0", "--at", "2026-11-23T03:00", "--for", "45m"])
 
@@ -56,11 +58,19 @@ def test_it_is_waited_for_and_then_told_what_to_run_where_and_until_when(
         "opening us0a/2026-11-23/1: us0 as it was at 2026-11-23 03:00 UTC",
         "  machine i-1 is pending",
         "  machine i-1 to open",
-        "  open",
         "open, read-only, until 2026-11-23 11:00 UTC. On us0, for instance:",
         "  ebbtide-agent restore /etc/fstab --from 203.0.113.9",
         "`ebbtide close us0` ends it before that",
     ]
+
+
+def test_a_day_means_its_last_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answered(monkeypatch, wire.standing(COMING), wire.standing(COMING))
+
+    for at in ("2026-11-23", "2026-11-23T00:00+01:00"):
+        main(["open", "us0", "--no-wait", "--at", at])
+
+    assert [payload["at"] for _, payload in asked] == ["2026-11-23T23:59:59Z", "2026-11-22T23:00:00Z"]
 
 
 def test_whoever_does_not_wait_is_told_how_to_learn_where(

@@ -12,7 +12,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.actions import AttachVolume, Wait
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryState, TreeKind
-from chalicelib.core.opening import LONGEST, OPENS_WITHIN, USUAL, OpeningRequest
+from chalicelib.core.opening import LONGEST, OPENS_WITHIN, SETTLES, USUAL, OpeningRequest
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import (
     Action,
@@ -330,6 +330,23 @@ def test_one_that_is_not_open_yet_is_closed_as_well() -> None:
     outcome = recover(OPENING, world, NOW)
 
     assert (outcome.recovery.state, outcome.recovery.verdict) == (RecoveryState.FAILED, "failed")
+    assert is_taken_down(world)
+
+
+def test_what_ec2_does_not_show_yet_when_it_is_closed_is_taken_down_all_the_same() -> None:
+    world = a_world_with_backups()
+    open_to_host(US0, world, NOW)
+    shown = world.volumes.find_volumes
+    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    recover(OPENING, world, NOW)
+    close_openings("us0", world, NOW)
+    early = recover(OPENING, world, NOW)
+    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+
+    late = recover(OPENING, world, NOW + SETTLES)
+
+    assert early.waiting == ("EC2 to show what it may have been asked for just before",)
+    assert late.recovery.state is RecoveryState.FAILED
     assert is_taken_down(world)
 
 

@@ -114,7 +114,7 @@ def test_a_hold_is_shown_before_it_is_put_on(doors: Doors, capsys: pytest.Captur
     assert code == 0
     shown, done = doors.asked
     why = {"why": "the auditors", "by": "ada"}
-    assert shown == ("hold", {"schema": 1, "host": "us0", "at": "2026-11-23T00:00:00Z", **why, "dry_run": True})
+    assert shown == ("hold", {"schema": 1, "host": "us0", "at": "2026-11-23T23:59:59Z", **why, "dry_run": True})
     assert done == ("hold", {"schema": 1, "snapshot": "snap-23", **why, "dry_run": False})
     assert capsys.readouterr().out.splitlines() == [
         "snap-23  2026-11-23T03:00:00Z  run main/2026-11-23/1",

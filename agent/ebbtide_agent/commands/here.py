@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from ebbtide_agent.host.from_receiver import Address, parse_address
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS
@@ -30,14 +31,16 @@ Act = Callable[[argparse.Namespace, Here], int]
 # What every command may end with.
 EXITS = {
     0: "complete (files that vanished while they were read are warnings, and in the report); of `check` and `explain`: "
-    "all is in order, all is backed up",
+    "all is in order, all is backed up; of `restore`: all of it is back",
     1: "failed: nothing was pushed, or nobody is there to take it; the reason is on the last line; of `explain`: "
-    "something is not backed up",
+    "something is not backed up; of `list` and `restore`: there is no such restore point, or nothing came of it",
     2: "the command line was not understood",
-    3: "partial: some of it is there, and tonight is no restore point; the report names what is missing",
+    3: "partial: some of it is there, and tonight is no restore point; the report names what is missing; of `restore`: "
+    "some of it is back, what is missing was named",
     4: "suspect: a guard found the host's data gone or rewritten; the report says what, and what to do if it is meant",
     75: "the target could not be reached in time; the next night tries again",
-    77: "refused: another backup is under way, the receiver said no, another target than it was, or this is a copy",
+    77: "refused: another backup is under way, the receiver said no, another target than it was, or this is a copy; of "
+    "`restore`: something would change, and nobody has agreed to it",
     78: "the configuration has faults, or `check` found some; all of them are listed",
     129: "its terminal or connection went away",
     130: "interrupted",
@@ -81,6 +84,24 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", type=Path, default=HostPaths.state, help="what the agent keeps (default: /var/lib/ebbtide)"
     )
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Where a machine is that was opened."""
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="ADDRESS",
+        type=_address,
+        help="the address of a machine that the operator has opened for this host (ebbtide open)",
+    )
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def paths_of(options: argparse.Namespace) -> HostPaths:

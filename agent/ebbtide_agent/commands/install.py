@@ -14,9 +14,9 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import enrolment, identity, installation, link, schedule
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.installation import Wish
-from ebbtide_agent.host.starting import Site
 from ebbtide_agent.host.target import Receiver, Remote, Volume
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.site import Site
 
 DESCRIPTION = """\
 Make this host ready for its nights, and print what the operator adds to the policy:
@@ -46,7 +46,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--host-key",
         metavar="KEY",
-        type=_public_key,
+        type=public_key,
         action="append",
         default=[],
         help="the receiver's public host key, to be pinned; may be given again",
@@ -130,7 +130,7 @@ def _lines_for_the_far_side(config: Config, paths: HostPaths) -> str:
     return ""
 
 
-def _public_key(text: str) -> str:
+def public_key(text: str) -> str:
     try:
         return keys.checked_public(text)
     except ValueError as error:

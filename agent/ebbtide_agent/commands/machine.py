@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ebbtide_agent import procs
 from ebbtide_agent.cloud import Cloud
@@ -14,6 +15,10 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.instance import Instance, parse_instance
 from ebbtide_agent.paths import MachinePaths
 
+if TYPE_CHECKING:
+    from ebbtide_agent.receiver.station import Station
+
+RECOVERY = "recovery"
 # What the receiver's gate inherits from its machine's boot: how to reach AWS, and where everything is.
 _INHERITED_PREFIXES = ("AWS_", "EBBTIDE_")
 _INHERITED = ("HOME", "PATH", "PYTHONPATH", "TMPDIR")
@@ -27,42 +32,76 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     gate.add_argument("host", metavar="HOSTID", help="the four characters of the host whose key this is")
     recovery = add_command(
-        commands, "recovery", recover, "restore, compare, boot and ask (started by a machine's user data)"
+        commands,
+        "recovery",
+        recover,
+        "restore, compare, boot and ask, or serve a host its own files (started by user data)",
     )
     recovery.add_argument("what", choices=["boot"])
 
 
 def receive(_: argparse.Namespace, here: Here) -> int:
     from ebbtide_agent.receiver import boot
-    from ebbtide_agent.receiver.sshd import Door
+
+    return boot.boot(_station(_machine(here), here))
+
+
+def answer(options: argparse.Namespace, here: Here) -> int:
+    from ebbtide_agent.receiver import gate, opened_gate, verbs
 
     paths = _machine(here)
+    procs.stop_on(*gate.ENDING)
+    verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
+    instance = _instance(paths)
+    if instance.role == RECOVERY:
+        opened = opened_gate.arrive(paths, options.host, here.clock)
+        return opened.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+    at_the_door = gate.arrive(paths, _cloud(instance), options.host, here.clock)
+    return at_the_door.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+
+
+def recover(_: argparse.Namespace, here: Here) -> int:
+    """A recovery's machine proves its restore point; one whose brief says so is opened to its host instead."""
+    from ebbtide_agent.receiver import opening
+    from ebbtide_agent.restore import session
+    from ebbtide_agent.restore.recovery import parse_brief
+
+    paths = _machine(here)
+    instance = _instance(paths)
+    cloud = _cloud(instance)
+    with session.powered_off(paths):
+        body = cloud.get_brief(instance.brief)
+        if opening.is_asked_for(body):
+            _open(body, paths, here)
+        else:
+            session.prove(parse_brief(body), paths, cloud, here.clock)
+    return 0
+
+
+def _open(body: bytes, paths: MachinePaths, here: Here) -> None:
+    """Be opened; what kept the machine from that is in a report like every recovery's."""
+    from ebbtide_agent.receiver import opened
+    from ebbtide_agent.restore import session
+    from ebbtide_agent.restore.recovery import parse_brief
+
+    machine = _station(paths, here)
+    try:
+        opened.serve(body, machine)
+    except Exception as fault:  # noqa: BLE001 - the report is on everything that can go wrong
+        session.report_failure(parse_brief(body), paths, fault, machine.cloud, here.clock)
+
+
+def _station(paths: MachinePaths, here: Here) -> Station:
+    from ebbtide_agent.receiver.sshd import Door
+    from ebbtide_agent.receiver.station import Station
+
     instance = _instance(paths)
     inherited = {name: value for name, value in here.environment.items() if _is_inherited(name)}
     port = int(here.environment.get("EBBTIDE_SSH_PORT", "22"))
     is_ours = paths.root == Path("/")
     gate = (sys.executable, *_this_program(), "gate")
     door = Door(port, gate, inherited, as_root=os.geteuid() == 0, strict=is_ours, may_unlock=is_ours)
-    return boot.boot(boot.Receiver(instance, paths, _cloud(instance), here.clock, door))
-
-
-def answer(options: argparse.Namespace, here: Here) -> int:
-    from ebbtide_agent.receiver import gate
-
-    paths = _machine(here)
-    procs.stop_on(*gate.ENDING)
-    verb = gate.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
-    at_the_door = gate.arrive(paths, _cloud(_instance(paths)), options.host, here.clock)
-    return at_the_door.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
-
-
-def recover(_: argparse.Namespace, here: Here) -> int:
-    from ebbtide_agent.restore import session
-
-    paths = _machine(here)
-    instance = _instance(paths)
-    session.run(instance, paths, _cloud(instance), here.clock)
-    return 0
+    return Station(instance, paths, _cloud(instance), here.clock, door)
 
 
 def _machine(here: Here) -> MachinePaths:

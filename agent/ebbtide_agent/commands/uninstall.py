@@ -9,7 +9,7 @@ from ebbtide_agent.commands.here import Commands, Here, add_command, add_places,
 from ebbtide_agent.commands.install import check_may_change, site_of, tell
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import removal
-from ebbtide_agent.host.night import locked
+from ebbtide_agent.host.lock import locked
 
 DESCRIPTION = """\
 Take the schedule off this host, and what the agent kept in /var/lib/ebbtide. With --purge also what install wrote:

@@ -6,12 +6,12 @@ leaves the operator without one. So the directory carries our mark, and a mark t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent import snapshots
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.fstab import not_mounted
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.shapes import decode, encode, field
 
@@ -27,7 +27,7 @@ def is_claimed(store: DirectoryPaths, paths: HostPaths, host: str) -> bool:
     """Whether a directory carries our mark, or may be given it. Raises Refused when neither is so."""
     if not store.path.is_dir():
         raise Refused(f"TARGET {store.path} is not a directory: mount what belongs there, or make it")
-    for point in _not_mounted(store.path, paths.fstab):
+    for point in not_mounted(store.path, paths.fstab):
         raise Refused(f"TARGET {store.path}: {paths.fstab} has a file system for {point}, and it is not mounted")
     owner = _find(store.mark, "host")
     if owner is None and _find(paths.target, "target") == str(store.path):
@@ -47,20 +47,3 @@ def _find(path: Path, name: str) -> str | None:
         return str(field(str(path), decode(str(path), path.read_bytes()), name, str))
     except FileNotFoundError:
         return None
-
-
-def _not_mounted(path: Path, fstab: Path) -> Iterator[Path]:
-    """Where a file system should be mounted, on the way to a directory, and is not."""
-    try:
-        lines = fstab.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return
-    points = {_unescaped(fields[1]) for line in lines if len(fields := line.split("#", 1)[0].split()) > 1}
-    for point in (path, *path.parents):
-        if str(point) in points and not point.is_mount():
-            yield point
-
-
-def _unescaped(text: str) -> str:
-    """fstab writes a space as \\040."""
-    return text.encode().decode("unicode_escape") if "\\" in text else text

@@ -14,9 +14,10 @@ from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import identity, link, schedule, target
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.identity import Installed
-from ebbtide_agent.host.starting import Site, starting
+from ebbtide_agent.host.starting import starting
 from ebbtide_agent.host.target import BY_SSH
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.site import Site
 from ebbtide_agent.steps import MakeKey, Step, WriteFile, directories, file, removals, to_bytes
 
 DEFAULT_KEEP = "7"

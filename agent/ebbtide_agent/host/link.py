@@ -48,6 +48,7 @@ class Login:
     """Who is to be reached by ssh, as whom, with which key, and where the host keys are pinned.
 
     `sockets` is a directory for the sockets of connections that go on to be used; without one each command has its own.
+    `elsewhere` is the address of a machine that stands in for the one of that name, and has its host key.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Login:
     key: Path
     known_hosts: Path
     sockets: Path | None = None
+    elsewhere: str = ""
 
 
 @contextlib.contextmanager
@@ -100,10 +102,11 @@ def look_up(login: Login, attempt: int = 0) -> str:
 
     Raises TransientError while the name has none.
     """
+    name = login.elsewhere or login.name
     try:
-        found = socket.getaddrinfo(login.name, login.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(name, login.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise TransientError(f"{login.name} has no address: {error}") from error
+        raise TransientError(f"{name} has no address: {error}") from error
     return str(found[attempt % len(found)][4][0])
 
 

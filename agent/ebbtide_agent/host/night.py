@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import glob
 import platform
 import re
@@ -14,12 +12,12 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION, procs
-from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scripts, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.mounts import read_mounts
@@ -106,18 +104,6 @@ def _run_whole(night: Night, config: Config, started: datetime) -> Report:
         if taken:
             keep(night, config, taken, recorded)
     return recorded
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One night at a time; the kernel lets go of the lock whatever ends us. Raises Refused."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(f"another backup of this host is under way (it holds {path})") from None
-        yield
 
 
 def run_scripts(night: Night, config: Config, started: datetime) -> tuple[ScriptResult, ...]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ebbtide_agent import keys
 from ebbtide_agent.host import link
-from ebbtide_agent.host.starting import Site, no_longer_starting
+from ebbtide_agent.host.starting import no_longer_starting
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.site import Site
 from ebbtide_agent.steps import RemoveIfEmpty, Step, removals
 
 

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import schedule
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.site import Site, check_program
 from ebbtide_agent.steps import Run, Step, file, removals
 
 # Where Debian's package puts the service; then the one in /etc is not written, and an upgrade brings the next.
 PACKAGED_SERVICE = Path("/usr/lib/systemd/system") / schedule.SERVICE
 # What systemd remembers of a timer that catches up.
 STAMP = Path("/var/lib/systemd/timers") / f"stamp-{schedule.TIMER}"
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where the agent is installed: the files' places, the program that is running, the machine's own name.
-
-    `is_the_systems`: the system itself starts it, and not a user who has it in places of his own.
-    """
-
-    paths: HostPaths
-    program: Path
-    name: str
-    is_the_systems: bool
-    has_systemd: bool
 
 
 def starting(site: Site, minute: int, notes: list[str]) -> Iterator[Step]:
@@ -39,7 +23,7 @@ def starting(site: Site, minute: int, notes: list[str]) -> Iterator[Step]:
         places = ("--etc", str(paths.etc), "--state", str(paths.state))
         notes.append(f"into your crontab: {schedule.crontab_line(minute, str(site.program), places)}")
         return
-    _check_program(site.program)
+    check_program(site.program)
     if site.has_systemd:
         yield from _timer(paths, minute, site.program)
     elif paths.cron.parent.is_dir():
@@ -79,16 +63,3 @@ def _timer(paths: HostPaths, minute: int, program: Path) -> Iterator[Step]:
 def wanted(timer: Path) -> Path:
     """The link by which systemd knows an enabled timer."""
     return timer.parent / "timers.target.wants" / timer.name
-
-
-def _check_program(program: Path) -> None:
-    """Root will start it every night, so nobody else may be able to change it. Raises PermanentError."""
-    if not program.is_file() or program.suffix == ".py":
-        raise PermanentError(f"{program} is not the agent's one file, and only that can be started every night")
-    for path in (program, *program.parents):
-        found = path.stat()
-        if found.st_uid != 0 or found.st_mode & stat.S_IWOTH:
-            raise PermanentError(
-                f"root will start {program} every night, and others may change {path}: put the file into"
-                " /usr/local/bin and start install from there"
-            )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent import procs
+from ebbtide_agent import procs, snapshots
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.host.changes import Changes
@@ -95,7 +95,8 @@ class ToDirectory:
             self.rotation.seal(record)
         except (OSError, PermanentError) as error:
             return self._leave(replace(report, status=FAILED, problems=(str(error), *report.problems)))
-        self.rotation.expire(self.config.keep)
+        keep = self.config.keep
+        self.rotation.let_go(snapshots.expire(self.rotation.complete(), keep), f"KEEP is {keep}")
         return record
 
     def _generation_of(self, name: str) -> int | None:

@@ -25,7 +25,7 @@ from ebbtide_agent.host.target import Remote
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import PARTIAL, Hello, Report, encode_report, parse_report
 
-_TREE, _REPORT = "tree", "report.json"
+TREE, _REPORT = "tree", "report.json"
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class ToRemote:
 
     def hello(self, until: datetime) -> Hello:
         """Raises Refused when what lies over there is not this host's."""
-        last = self._find_report(until)
-        if last is None and self.far.has(_TREE, until):
-            raise Refused(f"{self.target} has a {_TREE} and no {_REPORT} that says whose it is; name another place")
+        last = self.find_report(until)
+        if last is None and self.far.has(TREE, until):
+            raise Refused(f"{self.target} has a {TREE} and no {_REPORT} that says whose it is; name another place")
         if last and last.host != self.config.host:
             raise Refused(f"{self.target} holds the backup of {last.host}; HOST is {self.config.host}")
         generation = last.receiver.generation if last and last.receiver else None
@@ -72,7 +72,7 @@ class ToRemote:
             yield in_full(self.config)
 
     def route(self, attempt: int) -> tuple[str, ...]:
-        return "-M--fake-super", *self.far.route(attempt, f"{_TREE}/")
+        return "-M--fake-super", *self.far.route(attempt, f"{TREE}/")
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Leave the report over there; if nothing was pushed, what it says there still holds."""
@@ -84,7 +84,7 @@ class ToRemote:
         self._put(record, max(hello.deadline, now + timedelta(minutes=1)))
         return record
 
-    def _find_report(self, until: datetime) -> Report | None:
+    def find_report(self, until: datetime) -> Report | None:
         """The report over there, or None while there is none. Raises Refused when it is none of ours."""
         self.far.fetch(_REPORT, self.paths.fetched_report, until)
         return self._fetched()

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from dataclasses import dataclass
-from types import FrameType
 
 from ebbtide_agent import moments, power, procs, volume
-from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.instance import Instance
-from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import sshd
+from ebbtide_agent.receiver import sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.release import release
-from ebbtide_agent.receiver.sshd import Door
+from ebbtide_agent.receiver.station import Station, say
 from ebbtide_agent.shapes import decode, encode
 
-LOOK_SECONDS = 0.25
-# The control plane attaches the volume after the launch, and EC2 takes its time.
-VOLUME_PATIENCE_SECONDS = 600.0
 FILESYSTEMS = ("ext4",)
 _LOST_AND_FOUND = "lost+found"
 
 
-@dataclass(frozen=True)
-class Receiver:
-    """One machine of one run."""
-
-    instance: Instance
-    paths: MachinePaths
-    cloud: Cloud
-    now: Clock
-    door: Door
-
-
-def boot(receiver: Receiver) -> int:
+def boot(receiver: Station) -> int:
     """Be the receiver until its night is over; 0 when the volume was let go cleanly. The machine powers off, always."""
-    stop = threading.Event()
-    _stop_on_signals(stop)
+    stop = station.stopped_by_signals()
     try:
         return _night(receiver, stop)
     finally:
         power.off(receiver.paths.root)
 
 
-def _night(receiver: Receiver, stop: threading.Event) -> int:
+def _night(receiver: Station, stop: threading.Event) -> int:
     paths, cloud = receiver.paths, receiver.cloud
     make_room(paths)
     body = cloud.get_brief(receiver.instance.brief)
@@ -66,16 +45,16 @@ def _night(receiver: Receiver, stop: threading.Event) -> int:
         _wait(brief, receiver, listener, stop)
     finally:
         clean = release(receiver.instance, brief, paths, cloud, receiver.now, listener)
-        _say(f"released {'cleanly' if clean else 'uncleanly'}")
+        say(f"released {'cleanly' if clean else 'uncleanly'}")
     return 0 if clean else 1
 
 
-def _open(brief: Brief, receiver: Receiver) -> procs.Child:
+def _open(brief: Brief, receiver: Station) -> procs.Child:
     """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
     paths, door = receiver.paths, receiver.door
     open_volume(brief, paths)
     make_places(paths, brief.hosts, door.as_root)
-    _say(choose_walls(paths, door.as_root))
+    say(choose_walls(paths, door.as_root))
     _recall_reports(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     return sshd.start(paths, config, door)
@@ -85,7 +64,7 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     """Have this receiver's volume in its place, new or known. Raises Refused when it is another's."""
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported yet; expected {', '.join(FILESYSTEMS)}")
-    volume.mount(paths.device(brief.volume_id), paths.volume, brief.filesystem, VOLUME_PATIENCE_SECONDS)
+    volume.mount(paths.device(brief.volume_id), paths.volume, brief.filesystem, station.VOLUME_PATIENCE_SECONDS)
     if not paths.volume_owner.exists():
         if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
             raise Refused(
@@ -95,12 +74,12 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     owner = decode(str(paths.volume_owner), paths.volume_owner.read_bytes()).get("receiver")
     if owner != brief.receiver:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
-    _say(f"volume {brief.volume_id} is at {paths.volume}")
+    say(f"volume {brief.volume_id} is at {paths.volume}")
     if why := volume.fill(paths.device(brief.volume_id)):
-        _say(f"its file system is no larger than it was: {why}")
+        say(f"its file system is no larger than it was: {why}")
 
 
-def _recall_reports(brief: Brief, receiver: Receiver) -> None:
+def _recall_reports(brief: Brief, receiver: Station) -> None:
     """A second machine of the same run does not wait for those that the first one has recorded."""
     for host in brief.hosts:
         try:
@@ -110,7 +89,7 @@ def _recall_reports(brief: Brief, receiver: Receiver) -> None:
         write_whole(receiver.paths.reported(host.id), b"")
 
 
-def _put_ready(brief: Brief, receiver: Receiver) -> None:
+def _put_ready(brief: Brief, receiver: Station) -> None:
     """From here on hosts push to this volume: it is the one to be snapshotted, whatever is forgotten of the run."""
     instance = receiver.instance
     body = {
@@ -120,28 +99,12 @@ def _put_ready(brief: Brief, receiver: Receiver) -> None:
         "volume": {"id": brief.volume_id},
     }
     receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(body))
-    _say(f"ready on port {receiver.door.port}")
+    say(f"ready on port {receiver.door.port}")
 
 
-def _wait(brief: Brief, receiver: Receiver, listener: procs.Child, stop: threading.Event) -> None:
-    """Until every host has reported, the deadline, or the order to stop. Raises PermanentError without sshd."""
-    while not stop.wait(LOOK_SECONDS):
-        if all(receiver.paths.reported(host.id).exists() for host in brief.hosts):
-            return _say("every host has reported")
-        if receiver.now() >= brief.deadline:
-            return _say("the deadline has come")
-        if listener.poll() is not None:
-            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {receiver.paths.run}/sshd.log")
-    return _say("told to stop")
+def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: threading.Event) -> None:
+    def find_end() -> str | None:
+        have_reported = all(receiver.paths.reported(host.id).exists() for host in brief.hosts)
+        return "every host has reported" if have_reported else None
 
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    def order(number: int, _: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, order)
-
-
-def _say(line: str) -> None:
-    print(f"ebbtide: {line}", flush=True)
+    station.wait(receiver, listener, stop, brief.deadline, find_end)

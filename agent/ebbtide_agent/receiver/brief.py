@@ -18,23 +18,35 @@ _KEY = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?
 
 
 @dataclass(frozen=True)
-class BriefedHost:
-    """One expected host: its keys, the user id its tree belongs to, and the nonce its report must bring."""
+class Caller:
+    """A host that may come in: its keys, and the user id its tree belongs to."""
 
     name: str
     id: str
     uid: int
     keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BriefedHost(Caller):
+    """One expected host, and the nonce its report must bring."""
+
     nonce: str
 
 
 @dataclass(frozen=True)
-class Brief:
-    """One night of one receiver."""
+class Run:
+    """One night, as a gate has to know it: what it is called, who receives, and when it is over."""
 
     run: str
     receiver: str
     deadline: datetime
+
+
+@dataclass(frozen=True)
+class Brief(Run):
+    """One night of one receiver."""
+
     grace: timedelta
     volume_id: str
     filesystem: str
@@ -77,11 +89,16 @@ def _host(values: Mapping[str, Any]) -> BriefedHost:
         keys=tuple(field(WHAT, values, "keys", list)),
         nonce=field(WHAT, values, "nonce", str),
     )
+    check_caller(WHAT, host)
+    return host
+
+
+def check_caller(what: str, host: Caller) -> None:
+    """Raises PermanentError: a key or an id that is not what it should be would end up in sshd's own files."""
     if not _HOST_ID.fullmatch(host.id):
-        raise PermanentError(f"{WHAT}: host id {host.id!r:.40} is not four of a-z, 0-9")
+        raise PermanentError(f"{what}: host id {host.id!r:.40} is not four of a-z, 0-9")
     if host.uid < 1000:
-        raise PermanentError(f"{WHAT}: host {host.id} has user id {host.uid}, which may be somebody of the system")
+        raise PermanentError(f"{what}: host {host.id} has user id {host.uid}, which may be somebody of the system")
     for key in host.keys:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise PermanentError(f"{WHAT}: host {host.id} has a key that is not a public ssh key: {key!r:.80}")
-    return host
+            raise PermanentError(f"{what}: host {host.id} has a key that is not a public ssh key: {key!r:.80}")

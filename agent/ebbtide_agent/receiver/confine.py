@@ -1,4 +1,4 @@
-"""The walls around a host's rsync: its own user id, nothing of the machine but rsync and one tree, no network.
+"""The walls around a host's rsync: its own user id, nothing of the machine but rsync and its view, no network.
 
 rsync's own options are not the boundary; the operating system is. Three kinds, the strongest that works is used:
 "separate" (a user id for each host), "own" (the same walls, as the one user we are) and "munged" (no walls but
@@ -17,7 +17,9 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.points import TREE
 from ebbtide_agent.receiver import seccomp
+from ebbtide_agent.receiver.view import Readable, View
 
 SEPARATE = "separate"
 OWN = "own"
@@ -26,6 +28,9 @@ MUNGED = "munged"
 # 33 vulnerabilities ended with 3.5.0, one of them a way out of the module.
 OLDEST_RSYNC = (3, 5, 0)
 LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/usr/local/lib")
+
+_TREE_PLACE = Path("/tree")
+_ANY_MODULE = ("fake super = yes", "list = no")
 
 
 @dataclass(frozen=True)
@@ -73,30 +78,51 @@ def check_rsync() -> str:
     return match[1].decode("ascii", "replace")
 
 
-def rsyncd_conf(kind: str, tree: Path) -> str:
-    """The daemon's configuration: one module, this host's tree, owners and devices kept in extended attributes."""
-    place = tree if kind == MUNGED else "/tree"
+def rsyncd_conf(kind: str, view: View) -> str:
+    """The daemon's configuration: a module for each part of a view, owners and devices in extended attributes."""
     walls = ("use chroot = no", "munge symlinks = yes") if kind == MUNGED else ("use chroot = yes",)
-    lines = ("log file = /dev/null", "numeric ids = yes", "reverse lookup = no", *walls)
-    module = (f"path = {place}", "read only = no", "write only = yes", "fake super = yes", "list = no")
-    return "\n".join((*lines, "[tree]", *module, ""))
+    lines = ["log file = /dev/null", "numeric ids = yes", "reverse lookup = no", *walls]
+    if view.tree:
+        place = view.tree if kind == MUNGED else _TREE_PLACE
+        lines += [f"[{TREE}]", f"path = {place}", "read only = no", "write only = yes", *_ANY_MODULE]
+    for point in view.points:
+        place = point.place if kind == MUNGED else _point_place(point)
+        munged = "yes" if point.munged else "no"
+        lines += [f"[{point.name}]", f"path = {place}", "read only = yes", f"munge symlinks = {munged}", *_ANY_MODULE]
+    return "\n".join((*lines, ""))
 
 
-def command(kind: str, tree: Path, uid: int, files: Files) -> tuple[str, ...]:
+def serve(kind: str, view: View, config: Path) -> int:
+    """Let a host's rsync talk to a daemon within the walls that sees this view and nothing else; its exit code."""
+    files = open_files(kind, view, config)
+    return procs.run_attached(command(kind, view, files), files.descriptors)
+
+
+def command(kind: str, view: View, files: Files) -> tuple[str, ...]:
     """The rsync daemon on standard input and output, within the walls of this kind."""
     rsync = _program("rsync")
     if kind == MUNGED:
         return (rsync, "--server", "--daemon", f"--config={files.config}", ".")
     inside = (*_walls(files.filter), *_libraries(), "--ro-bind", rsync, rsync, "--dev", "/dev")
-    place = ("--bind", str(tree), "/tree", "--ro-bind-data", str(files.descriptors[0]), "/rsyncd.conf", "--chdir", "/")
+    configured = ("--ro-bind-data", str(files.descriptors[0]), "/rsyncd.conf", "--chdir", "/")
     daemon = (rsync, "--server", "--daemon", "--config=/rsyncd.conf", ".")
-    become = _become(uid) if kind == SEPARATE else ()
-    return (*become, *inside, *place, "--", *daemon)
+    become = _become(view.uid) if kind == SEPARATE else ()
+    return (*become, *inside, *_places(view), *configured, "--", *daemon)
 
 
-def open_files(kind: str, tree: Path, config: Path) -> Files:
+def _places(view: View) -> tuple[str, ...]:
+    tree = ("--bind", str(view.tree), str(_TREE_PLACE)) if view.tree else ()
+    points = (("--ro-bind", str(point.place), str(_point_place(point))) for point in view.points)
+    return (*tree, *(word for words in points for word in words))
+
+
+def _point_place(point: Readable) -> Path:
+    return Path("/points") / point.name
+
+
+def open_files(kind: str, view: View, config: Path) -> Files:
     """Write what the confined rsync reads: its configuration by name, or both into files that only we have open."""
-    text = rsyncd_conf(kind, tree).encode()
+    text = rsyncd_conf(kind, view).encode()
     if kind == MUNGED:
         write_whole(config, text)
         return Files(config)

@@ -1,4 +1,4 @@
-"""The gate: the only command that a host's key can start. It knows three words: hello, push and report."""
+"""The gate of a night: the only command that a host's key can start. It takes the host's tree, and reads none back."""
 
 from __future__ import annotations
 
@@ -7,36 +7,24 @@ import time
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from ebbtide_agent import procs
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import GatePaths, MachinePaths
+from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
-from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.status import read_status, write_status
+from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC
+from ebbtide_agent.receiver.view import View
 from ebbtide_agent.report import FAKE_SUPER, Hello, encode_hello, encode_report, parse_report
 
-HELLO = "hello"
-PUSH = "push"
-REPORT = "report"
-# Exactly what rsync asks its remote shell for when a host pushes to ADDRESS::tree/.
-_GRAMMAR = {HELLO: HELLO, REPORT: REPORT, "rsync --server --daemon .": PUSH}
 LONGEST_REPORT_BYTES = 1 << 20
 # What ends a session: the receiver, and a connection that is lost.
 ENDING = (signal.SIGTERM, signal.SIGHUP)
-
-
-def parse_command(text: str | None) -> str:
-    """The verb that a host asked for. Raises Refused for anything that is not one of the three, to the letter."""
-    verb = _GRAMMAR.get(text or "")
-    if verb is None:
-        asked = repr(text)[:80] if text else "a shell"
-        raise Refused(f"this key may say hello, push with rsync, and report; it asked for {asked}")
-    return verb
 
 
 def arrive(paths: MachinePaths, cloud: Cloud, host_id: str, clock: Clock) -> Gate:
@@ -50,7 +38,7 @@ class Gate:
     """One host at the door of one run."""
 
     paths: GatePaths
-    brief: Brief
+    brief: Run
     host: BriefedHost
     ledger: Ledger
     clock: Clock
@@ -58,11 +46,15 @@ class Gate:
     def answer(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
         """Do what was asked and return the exit code. Raises Refused, or TransientError while another session runs."""
         self._check_volume()
+        if verb == LIST:
+            # A key that was stolen must not read back the past.
+            outward.write(encode_offer(Offer(self.host.name, self.host.id, until=self.brief.deadline)))
+            return 0
         if verb == HELLO:
             outward.write(encode_hello(self._hello()))
             return 0
         with leased(self.paths, self.host.id):
-            if verb == PUSH:
+            if verb == RSYNC:
                 return self._push()
             body = self._read_report(inward)
             # From here on nothing that the host or a release does may leave the record half made.
@@ -113,10 +105,9 @@ class Gate:
         earlier = find_session(self.paths, self.host.id)
         spent = earlier.seconds if earlier else 0.0
         write_session(self.paths, self.host.id, Session(None, spent))
-        tree = self.paths.tree(self.host.id).resolve()
-        files = confine.open_files(kind, tree, self.paths.rsync_config(self.host.id))
+        view = View(self.host.uid, tree=self.paths.tree(self.host.id).resolve())
         started = time.monotonic()
-        code = procs.run_attached(confine.command(kind, tree, self.host.uid, files), files.descriptors)
+        code = confine.serve(kind, view, self.paths.rsync_config(self.host.id))
         write_session(self.paths, self.host.id, Session(code, round(spent + time.monotonic() - started, 1)))
         return code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.lease import Session
 from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Report, bounded, worst
 
@@ -13,7 +13,7 @@ from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Report
 SENDER_WARNED = (23, 24)
 
 
-def check_identity(report: Report, host: BriefedHost, brief: Brief) -> None:
+def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
     """Raises Refused when the report is not this run's, not this host's, or does not bring the nonce back."""
     if (report.run, report.host, report.id) != (brief.run, host.name, host.id):
         raise Refused(f"the report is of {report.id} in {report.run}; this is {host.id} in {brief.run}")

@@ -14,7 +14,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
-from ebbtide_agent.receiver.brief import Brief, BriefedHost
+from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.judge import check_identity, judged
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.status import Status, read_status, write_status
@@ -39,7 +39,7 @@ class Ledger:
     """Where a receiver writes its night down."""
 
     paths: GatePaths
-    brief: Brief
+    brief: Run
     archive: Archive
     sleep: Callable[[float], None] = time.sleep
 
@@ -116,22 +116,26 @@ class Ledger:
     def _tell(self, report: Report) -> None:
         """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
-        tell(self.archive, self.brief, "Ebbtide Host Report", detail, self.sleep)
+        tell(self.archive, event_source(self.brief), "Ebbtide Host Report", detail, self.sleep)
 
 
 def tell(
-    archive: Archive, brief: Brief, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
+    archive: Archive, source: str, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
 ) -> None:
     """Send an event, a few times if need be; when none gets through that is logged and no more."""
     for pause in (*EVENT_PAUSES_SECONDS, None):
         try:
-            return archive.send_event(f"ebbtide.receiver.{brief.receiver}", detail_type, detail)
+            return archive.send_event(source, detail_type, detail)
         except AgentError as error:
             if pause is None:
                 print(f"ebbtide: {error}; not sent, the archive has it", flush=True)
             else:
                 sleep(pause)
     return None
+
+
+def event_source(run: Run) -> str:
+    return f"ebbtide.receiver.{run.receiver}"
 
 
 def report_key(run: str, host_id: str) -> str:

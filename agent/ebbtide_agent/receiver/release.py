@@ -13,7 +13,7 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief
 from ebbtide_agent.receiver.lease import end_sessions
-from ebbtide_agent.receiver.ledger import tell
+from ebbtide_agent.receiver.ledger import event_source, tell
 from ebbtide_agent.shapes import encode
 
 # The answer to the last report is on its way when we let go: a host that misses it asks in vain until the deadline.
@@ -39,7 +39,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     body["disk"] = asdict(usage) if usage else None
     cloud.put_once(key, encode(body))
     detail = {"run": instance.id, "attempt": instance.attempt}
-    tell(cloud, brief, "Ebbtide Receiver Released", detail, time.sleep)
+    tell(cloud, event_source(brief), "Ebbtide Receiver Released", detail, time.sleep)
     return clean
 
 

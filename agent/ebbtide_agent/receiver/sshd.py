@@ -15,7 +15,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import GatePaths
-from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.receiver.brief import Caller
 
 LISTENING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
@@ -38,7 +38,7 @@ class Door:
     may_unlock: bool
 
 
-def write_files(paths: GatePaths, hosts: Sequence[BriefedHost], host_key: str, door: Door) -> Path:
+def write_files(paths: GatePaths, hosts: Sequence[Caller], host_key: str, door: Door) -> Path:
     """Write host key, authorized keys and configuration; returns the configuration."""
     login = pwd.getpwuid(os.geteuid()).pw_name
     write_whole(paths.run / "host_key", host_key.rstrip("\n").encode() + b"\n")
@@ -47,7 +47,7 @@ def write_files(paths: GatePaths, hosts: Sequence[BriefedHost], host_key: str, d
     return paths.run / "sshd_config"
 
 
-def authorized_keys(hosts: Sequence[BriefedHost], gate: Sequence[str]) -> str:
+def authorized_keys(hosts: Sequence[Caller], gate: Sequence[str]) -> str:
     """Who is calling is decided by the key alone; whatever the caller asks for, the gate is what starts."""
     lines = []
     for host in hosts:
@@ -98,7 +98,7 @@ def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
     program = shutil.which("sshd") or "/usr/sbin/sshd"
     if door.as_root:
         _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
-        _check_account(door)
+        check_account(door.may_unlock)
     procs.check((program, "-t", "-f", str(config)))
     log = paths.run / "sshd.log"
     child = procs.start_logged((program, "-D", "-e", "-f", str(config)), log)
@@ -112,12 +112,12 @@ def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
     return child
 
 
-def _check_account(door: Door) -> None:
+def check_account(may_unlock: bool) -> None:
     """sshd turns a locked account away, keys or not; on a machine of ours root is unlocked, without a password."""
     locked = procs.check(("getent", "shadow", "root")).split(b":")[1].startswith(b"!")
     if not locked:
         return
-    if not door.may_unlock:
+    if not may_unlock:
         raise PermanentError(
             "root is locked on this machine (its password starts with !), and sshd would turn every host away;"
             " usermod --password '*' root unlocks it, without any password"

@@ -25,6 +25,7 @@ _INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
 MASKED = (
     "cron.service", "crond.service", "cronie.service", "fcron.service", "cron.target", "anacron.service", "atd.service",
     "postfix.service", "exim4.service", "sendmail.service", "ebbtide-agent.service", "ebbtide-agent.timer",
+    "ebbtide-peer.service",
     "cloud-init.service", "cloud-init-local.service", "systemd-networkd-wait-online.service",
     "NetworkManager-wait-online.service",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A recovery machine's one task: restore a host's tree, compare it, boot it, ask it, report, and power off."""
+"""A recovery machine's task: restore a host's tree, compare it, boot it, ask it, report, and power off."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header, read_real
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import read_fake
-from ebbtide_agent.instance import Instance
 from ebbtide_agent.manifest_file import read_manifest, sha256_of, write_manifest
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
@@ -28,7 +27,6 @@ from ebbtide_agent.restore.recovery import (
     RecoveryReport,
     encode_report,
     judge,
-    parse_brief,
 )
 
 NOTHING_COMPARED = Comparison(0, 0, 0, 0, 0, ())
@@ -36,13 +34,11 @@ NOT_TRIED = BootOutcome(is_up=False, why="it did not come to that", seconds=0.0)
 NOT_REAL = BootOutcome(is_up=False, why="only root can make the tree real, and boot it", seconds=0.0)
 
 
-def run(instance: Instance, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
-    """Recover, report, power off. Whatever goes wrong once the brief is read is in the report; off it goes always."""
+@contextmanager
+def powered_off(paths: MachinePaths) -> Iterator[None]:
+    """Whatever becomes of the block: the volume is let go, and the machine goes off."""
     try:
-        brief = parse_brief(cloud.get_brief(instance.brief))
-        report = _recovered(brief, paths, cloud, now)
-        cloud.put_once(f"recoveries/{brief.recovery}/report.json", encode_report(report))
-        cloud.send_event("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": brief.recovery})
+        yield
     finally:
         try:
             volume.unmount(paths.volume)
@@ -50,15 +46,27 @@ def run(instance: Instance, paths: MachinePaths, cloud: Cloud, now: Clock) -> No
             power.off(paths.root)
 
 
-def _recovered(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> RecoveryReport:
+def prove(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
+    """Recover and report; whatever goes wrong is in the report."""
     recovery = _Recovery(brief, paths, cloud)
     try:
         verdict = recovery.prove()
     except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
-        verdict = "failed"
-        recovery.find(f"could not finish: {type(fault).__name__}: {fault}")
-    _say(f"{brief.recovery}: {verdict}")
-    return recovery.report(verdict, now)
+        verdict = recovery.fail(fault)
+    _deliver(recovery.report(verdict, now), cloud)
+
+
+def report_failure(brief: Brief, paths: MachinePaths, fault: Exception, cloud: Cloud, now: Clock) -> None:
+    """Report of a recovery whose machine did not come to what it was for."""
+    recovery = _Recovery(brief, paths, cloud)
+    verdict = recovery.fail(fault)
+    _deliver(recovery.report(verdict, now), cloud)
+
+
+def _deliver(report: RecoveryReport, cloud: Cloud) -> None:
+    _say(f"{report.recovery}: {report.verdict}")
+    cloud.put_once(f"recoveries/{report.recovery}/report.json", encode_report(report))
+    cloud.send_event("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": report.recovery})
 
 
 class _Recovery:
@@ -94,6 +102,11 @@ class _Recovery:
         self._archive(found)
         self._boot_and_probe()
         return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
+
+    def fail(self, fault: Exception) -> str:
+        """What kept it from coming to its end, added to the findings; the verdict."""
+        self.find(f"could not finish: {type(fault).__name__}: {fault}")
+        return "failed"
 
     def find(self, finding: str) -> None:
         """Add what went wrong to the findings, the most important first."""

@@ -14,7 +14,7 @@ from tools.build_agent import AGENT, build, build_for_hosts
 
 # What is there when someone who uses AWS has installed it, and is imported late, in the one door to AWS.
 OPTIONAL = {"boto3", "botocore"}
-OF_MACHINES = ("/receiver/", "/restore/", "/commands/machine.py")
+OF_MACHINES = ("/receiver/boot.py", "/receiver/opened", "/restore/", "/commands/machine.py")
 both = pytest.mark.parametrize("make", [build, build_for_hosts])
 
 
@@ -47,7 +47,7 @@ def test_a_hosts_file_has_nothing_of_what_machines_run(tmp_path: Path) -> None:
     names = zipfile.ZipFile(tmp_path / "agent").namelist()
     offered = said_by(tmp_path / "agent", "--help")
 
-    assert "ebbtide_agent/host/night.py" in names
+    assert {"ebbtide_agent/host/night.py", "ebbtide_agent/receiver/gate.py"} <= {*names}
     assert [name for name in names if any(part in f"/{name}" for part in OF_MACHINES)] == []
     assert "back this host up" in offered
     assert "gate" not in offered

@@ -1,4 +1,4 @@
-"""The gate's grammar: three words, to the letter; and that it writes nowhere but on the receiver's volume."""
+"""The grammar of every gate, to the letter; and that a night's writes nowhere but on the receiver's volume."""
 
 import io
 from datetime import UTC, datetime
@@ -10,16 +10,18 @@ from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import parse_brief
-from ebbtide_agent.receiver.gate import Gate, parse_command
+from ebbtide_agent.receiver.gate import Gate
 from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.verbs import parse_command
 
 BRIEF = parse_brief((Path(__file__).parents[2] / "contract/wire/brief-receiver.json").read_bytes())
 
 
 @pytest.mark.parametrize(
-    ("asked", "verb"), [("hello", "hello"), ("report", "report"), ("rsync --server --daemon .", "push")]
+    ("asked", "verb"),
+    [("hello", "hello"), ("report", "report"), ("list", "list"), ("rsync --server --daemon .", "rsync")],
 )
-def test_three_commands_are_understood(asked: str, verb: str) -> None:
+def test_four_commands_are_understood(asked: str, verb: str) -> None:
     assert parse_command(asked) == verb
 
 
@@ -41,14 +43,14 @@ def test_three_commands_are_understood(asked: str, verb: str) -> None:
     ],
 )
 def test_everything_else_is_refused(asked: "str | None") -> None:
-    with pytest.raises(Refused, match="this key may say hello, push with rsync, and report"):
+    with pytest.raises(Refused, match="this key may say hello, list and report, and push or fetch with rsync"):
         parse_command(asked)
 
 
 @pytest.mark.parametrize(
     ("is_releasing", "error"), [(True, TransientError), (False, PermanentError)], ids=["let go of", "never there"]
 )
-@pytest.mark.parametrize("verb", ["hello", "push", "report"])
+@pytest.mark.parametrize("verb", ["hello", "list", "rsync", "report"])
 def test_without_its_volume_it_takes_nothing_and_says_whether_another_night_may(
     tmp_path: Path, verb: str, is_releasing: bool, error: type[AgentError]
 ) -> None:

@@ -105,7 +105,7 @@ def test_zsh_is_told_every_command_and_every_option() -> None:
     text = completion(command_line(), "zsh")
 
     assert text.startswith("#compdef ebbtide-agent\n")
-    assert [name for name in commands_of(command_line()) if f"    {name}:'" not in text] == []
+    assert [name for name in commands_of(command_line()) if f"    {name.rpartition(' ')[2]}:'" not in text] == []
     assert [words for _, action in options() for words in action.option_strings if words not in text] == []
 
 

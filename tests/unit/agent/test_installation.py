@@ -14,10 +14,10 @@ from ebbtide_agent import keys, steps
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
 from ebbtide_agent.host import enrolment, installation, starting
 from ebbtide_agent.host.identity import encode_installed
-from ebbtide_agent.host.night import locked
-from ebbtide_agent.host.starting import Site
+from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.site import Site
 
 needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh is not installed")
 RECEIVERS_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'B' * 43}"

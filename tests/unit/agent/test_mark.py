@@ -9,8 +9,8 @@ import pytest
 
 import ebbtide_agent
 from ebbtide_agent.errors import Refused, TransientError
+from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.mark import marked
-from ebbtide_agent.host.night import locked
 
 LAST, TONIGHT = datetime(2026, 11, 22, 2, 10, tzinfo=UTC), datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 
@@ -50,7 +50,7 @@ def test_one_that_failed_says_so_itself_and_leaves_what_it_found_to_be_told(tmp_
 
 @pytest.mark.fault("H7")
 def test_a_second_run_of_the_same_host_leaves_with_a_clear_message(tmp_path: Path) -> None:
-    hold = "import sys; from pathlib import Path; from ebbtide_agent.host.night import locked\n"
+    hold = "import sys; from pathlib import Path; from ebbtide_agent.host.lock import locked\n"
     hold += "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", hold, str(tmp_path / "state/lock")]
     package = {"PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}

@@ -1,0 +1,215 @@
+"""`ebbtide-agent restore`: files of a restore point back onto this host."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Callable
+
+from ebbtide_agent import procs
+from ebbtide_agent.commands.here import (
+    Commands,
+    Here,
+    add_command,
+    add_places,
+    add_source,
+    exit_code_of,
+    paths_of,
+)
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.host import progress
+from ebbtide_agent.host.back import way_back
+from ebbtide_agent.host.bring import Changes, Wish, bring, check_destination, preview, protection, within
+from ebbtide_agent.host.config import Config, load
+from ebbtide_agent.host.link import World, connections
+from ebbtide_agent.host.past import Source, check_there
+from ebbtide_agent.host.restorable import NEWEST, Restorable, choose
+from ebbtide_agent.host.target import Directory
+from ebbtide_agent.printable import printable, size
+from ebbtide_agent.report import COMPLETE
+
+DESCRIPTION = """\
+Bring files or directories back as they were, with owners, modes, ACLs, attributes, hard links and times:
+
+  $ ebbtide-agent restore /etc/nginx /srv/www/shop                       the newest restore point, into a new directory
+  $ ebbtide-agent restore /etc/nginx --at 2026-11-20                     the newest one of that day
+  $ ebbtide-agent restore /etc/nginx --at 2026-11-20 --in-place          to where it was
+  $ ebbtide-agent restore /etc/nginx --from 203.0.113.9                  from a machine that the operator has opened
+
+It begins in ./restored-HOST-POINT.unfinished, keeps the whole path below it, and takes the last word of that name away
+when all is there; cut off, the same command again goes on in it. With --in-place, or --into a directory that holds
+something, it shows what it would replace, change or delete of what is there, and asks; where nobody can answer it needs
+--yes. Nothing that is there besides is deleted without --delete, and never what is not backed up at all. It never
+writes through a symbolic link. `ebbtide-agent list` says what there is to choose from.
+
+Without root owners, devices and set-user-id bits cannot be given back; it says so, and does the rest.
+"""
+_SHOWN = 20
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Who is asked, and what is shown to them."""
+
+    say: Callable[[str], None]
+    can_answer: bool
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "restore", restore, "bring files of a restore point back to this host", DESCRIPTION)
+    parser.add_argument("path", nargs="+", metavar="PATH", help="an absolute path of this host, as it was then")
+    parser.add_argument(
+        "--at",
+        metavar="POINT",
+        default=NEWEST,
+        help="a restore point as `list` names it, or how its name begins: a date (default: newest)",
+    )
+    add_source(parser)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--into", type=Path, metavar="DIR", help="below this directory, which may hold something")
+    where.add_argument("--in-place", action="store_true", help="to where they were; asks before anything there changes")
+    parser.add_argument(
+        "--delete", action="store_true", help="also delete what is there and was not then; shown and asked first"
+    )
+    parser.add_argument("--yes", action="store_true", help="change what is there without being asked")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    parser.add_argument(
+        "--progress",
+        choices=["auto", "lines", "none"],
+        default="auto",
+        help="auto: a bar on a terminal (default: auto)",
+    )
+    add_places(parser)
+    parser.set_defaults(usage_error=parser.error)
+
+
+def restore(options: argparse.Namespace, here: Here) -> int:
+    procs.stop_on(signal.SIGTERM, signal.SIGHUP)
+    paths = paths_of(options)
+    config = load(paths)
+    wanted = _wanted(options, config)
+    terminal = Terminal(_say, sys.stdin.isatty() and sys.stderr.isatty())
+    world = World(here.clock, say=_say)
+    # A place of their own: a night that is under way has its connections where the others are.
+    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place, connections(Path(place)) as sockets:
+        way = way_back(config, paths, world, options.source, sockets)
+        at_hand = way.at_hand()
+        point = choose(at_hand, options.at)
+        _say(f"restore point {point.name}{'' if point.is_whole else ', which is not whole'}")
+        with way.reached(point) as route:
+            source = Source(config.rsync, route, _until(config, at_hand.until, here.clock()), world)
+            check_there(source, wanted, point.name)
+            return _restore(options, config, source, point, wanted, terminal)
+
+
+def _restore(
+    options: argparse.Namespace,
+    config: Config,
+    source: Source,
+    point: Restorable,
+    paths: tuple[bytes, ...],
+    terminal: Terminal,
+) -> int:
+    into = _destination(options, config, point)
+    as_root = os.geteuid() == 0
+    is_new = not (options.in_place or options.into)
+    wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_new)
+    check_destination(wish)
+    if not as_root:
+        terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
+    if not is_new or options.dry_run:
+        changes = preview(source, wish)
+        _show(changes, into, terminal)
+        if options.dry_run:
+            return 0
+        _ask(changes, options, terminal)
+    into.mkdir(mode=0o700, parents=options.into is not None, exist_ok=True)
+    outcome = bring(source, wish, progress.Reader(_shown(options.progress)).feed)
+    for problem in outcome.problems:
+        terminal.say(problem)
+    if is_new and outcome.status == COMPLETE:
+        into = _finished(into)
+    counts = f"{outcome.counts.files} files, {size(outcome.counts.bytes_total)}"
+    terminal.say(f"{outcome.status}: {counts} of {point.name} are in {into}")
+    return exit_code_of(outcome.status)
+
+
+def _wanted(options: argparse.Namespace, config: Config) -> tuple[bytes, ...]:
+    """The command line that cannot be meant ends here, with exit code 2."""
+    if options.delete and not (options.in_place or options.into):
+        options.usage_error("--delete goes with --in-place or --into")
+    try:
+        return within(config.root, map(os.fsencode, options.path))
+    except ValueError as error:
+        return tuple(options.usage_error(str(error)))
+
+
+def _destination(options: argparse.Namespace, config: Config, point: Restorable) -> Path:
+    if options.in_place:
+        return config.root
+    into = options.into or Path(f"restored-{config.host}-{point.name}{_UNFINISHED}")
+    real = Path(os.path.realpath(into))
+    if isinstance(config.target, Directory):
+        store = Path(os.path.realpath(config.target.path))
+        if real == store or store in real.parents:
+            raise Refused(f"{real} is where the backups are; choose another place with --into DIR")
+    return real
+
+
+def _finished(into: Path) -> Path:
+    """The place under the name it gets when all is there: one that nothing has yet."""
+    name = into.name[: -len(_UNFINISHED)]
+    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    free = next(into.with_name(each) for each in names if not os.path.lexists(into.with_name(each)))
+    return into.rename(free)
+
+
+def _until(config: Config, closes: datetime | None, now: datetime) -> datetime:
+    """As long as a night would try; not beyond the time at which nobody can be there any more."""
+    patience = now + timedelta(seconds=config.wait_seconds)
+    return min(patience, closes) if closes else patience
+
+
+def _show(changes: Changes, into: Path, terminal: Terminal) -> None:
+    for line in _as_lines(changes, into):
+        terminal.say(line)
+
+
+def _as_lines(changes: Changes, into: Path) -> Iterator[str]:
+    there = changes.of_what_is_there
+    if there:
+        yield f"of what is there, {len(there)} would change:"
+    base = str(into).rstrip("/")
+    yield from (f"  {change.what:<10} {base}/{printable(change.path)}" for change in there[:_SHOWN])
+    if len(there) > _SHOWN:
+        yield f"  and {len(there) - _SHOWN} more"
+    yield f"{changes.added} would be added; all else stays as it is"
+
+
+def _ask(changes: Changes, options: argparse.Namespace, terminal: Terminal) -> None:
+    """Raises Refused unless it is agreed that what is there changes."""
+    if not changes.of_what_is_there or options.yes:
+        return
+    if not terminal.can_answer:
+        raise Refused("something that is there would change, and nobody can be asked: say --yes, or choose --into DIR")
+    print("ebbtide: change them? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing was changed")
+
+
+def _shown(asked: str) -> Callable[[progress.Progress], None]:
+    if asked == "lines":
+        return progress.as_lines(sys.stderr)
+    return progress.as_bar(sys.stderr) if asked == "auto" and sys.stderr.isatty() else progress.nothing
+
+
+def _say(line: str) -> None:
+    print(f"ebbtide: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,164 @@
+"""Bringing files back: what that would change of what is there, and then doing it, by rsync."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.filters import rules
+from ebbtide_agent.host.outcome import VANISHED, Outcome, tell
+from ebbtide_agent.host.past import FORM, WHOLE, Item, Items, Source, leading_to
+from ebbtide_agent.host.push import Listener
+from ebbtide_agent.printable import printable
+from ebbtide_agent.report import PARTIAL
+
+_DELETED = "*deleting"
+# Everything of a file that root may set; who is not root may set less, and must not own another's set-user-id program.
+AS_ROOT = ("-aHAXS", "--numeric-ids", "--modify-window=-1")
+AS_SOMEBODY = ("-rlptHAXS", "--specials", "--chmod=u-s,g-s", "--modify-window=-1")
+_ONLY_THESE = ("--no-r", "--dirs", "--no-implied-dirs")
+_WITH_ALL_BELOW = ("--recursive", "--no-implied-dirs")
+_ASIDE = "--partial-dir=.ebbtide-partial"
+_SOME_IS_MISSING = 23
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which paths of the tree are to be below which directory. `as_root`: with their owners.
+
+    `protect` is what is never deleted, as rsync's arguments; None: nothing is deleted at all. `is_new`: the directory
+    is this restore's own, and what has arrived of a file may wait there.
+    """
+
+    paths: tuple[bytes, ...]
+    into: Path
+    as_root: bool
+    protect: tuple[str, ...] | None = None
+    is_new: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        delete = () if self.protect is None else ("--delete", "--one-file-system", *self.protect)
+        return (*(AS_ROOT if self.as_root else AS_SOMEBODY), *delete)
+
+    @property
+    def leading(self) -> list[bytes]:
+        """The directories that lead to what is wanted, the topmost first."""
+        return sorted({above for path in self.paths for above in leading_to(path)})
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would become of something that is there: "replace", "attributes" or "delete"."""
+
+    what: str
+    path: bytes
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a restore would do: change or delete what is there, and add so many entries."""
+
+    of_what_is_there: tuple[Change, ...]
+    added: int
+
+
+def protection(config: Config) -> tuple[str, ...]:
+    """What is not in the backup must not be deleted because it is not: rsync's filters for the receiving side."""
+    chosen = rules(config.include, config.exclude, config.whole_system)
+    return tuple(f"--filter={'R' if rule.takes else 'P'} {rule.pattern}" for rule in chosen)
+
+
+def check_destination(wish: Wish) -> None:
+    """Raises Refused when what leads to a path over here is a link: nothing is written to where it leads."""
+    base = os.fsencode(wish.into)
+    for above in wish.leading:
+        where = base + b"/" + above
+        try:
+            mode = os.lstat(where).st_mode
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(mode):
+            what = "a symbolic link" if stat.S_ISLNK(mode) else "no directory"
+            raise Refused(
+                f"{printable(where)} is {what}, and nothing is written through it; take it away, or --into DIR"
+            )
+
+
+def preview(source: Source, wish: Wish) -> Changes:
+    """Ask rsync, and look at each path whether something is there. Raises PermanentError."""
+    seen = _Seen(os.fsencode(wish.into))
+    words = ("-n", *wish.words, *_WITH_ALL_BELOW, "--8-bit-output", FORM)
+    ended = source.run(words, wish.paths, wish.into, seen.feed)
+    if ended.exit_code not in (0, VANISHED, _SOME_IS_MISSING):
+        raise PermanentError(f"what would change cannot be told: {ended.why}")
+    return Changes(tuple(seen.changes), seen.added)
+
+
+def bring(source: Source, wish: Wish, listener: Listener) -> Outcome:
+    """Bring it back; what leads there comes first, for nobody to look in meanwhile, and last, for its times."""
+    missing = [above for above in wish.leading if not os.path.lexists(os.fsencode(wish.into) + b"/" + above)]
+    _only(source, wish, missing)
+    words = (*wish.words, *_WITH_ALL_BELOW, *((_ASIDE,) if wish.is_new else ()))
+    shown = ("--stats", "--no-human-readable", "--info=progress2")
+    ended = source.run((*words, *shown), wish.paths, wish.into, listener)
+    _only(source, wish, missing)
+    outcome = tell(ended)
+    # Elsewhere it may be everyday life that a file vanishes; of a restore point some is missing then.
+    return replace(outcome, status=PARTIAL) if ended.exit_code == VANISHED else outcome
+
+
+def _only(source: Source, wish: Wish, directories: Sequence[bytes]) -> None:
+    if directories:
+        owners = AS_ROOT if wish.as_root else AS_SOMEBODY
+        _checked(source.run((*owners, *_ONLY_THESE), directories, wish.into))
+
+
+def _checked(ended: procs.Ended) -> None:
+    if ended.exit_code not in (0, _SOME_IS_MISSING):
+        raise PermanentError(f"what leads there could not be made: {ended.why}")
+
+
+class _Seen(Items):
+    """Counts what is new, and keeps what is not: a tree may have a million new entries."""
+
+    def __init__(self, base: bytes) -> None:
+        super().__init__()
+        self._base = base
+        self.changes: list[Change] = []
+        self.added = 0
+
+    def take(self, item: Item) -> None:
+        where = self._base if item.path == WHOLE else self._base + b"/" + item.path
+        if not os.path.lexists(where):
+            self.added += 1
+        else:
+            self.changes.append(Change(_what(item), item.path))
+
+
+def _what(item: Item) -> str:
+    if item.code.startswith(_DELETED):
+        return "delete"
+    return "attributes" if item.code.startswith(".") else "replace"
+
+
+def within(root: Path, paths: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Absolute paths of this host as the tree has them. Raises ValueError for one that is not below the root."""
+    base = os.path.normpath(os.fsencode(root))
+    return tuple(dict.fromkeys(_within(base, path) for path in paths))
+
+
+def _within(base: bytes, path: bytes) -> bytes:
+    tidy = os.path.normpath(path)
+    if not path.startswith(b"/") or b".." in path.split(b"/"):
+        raise ValueError(f"{printable(path)} is not an absolute path without ..")
+    relative = os.path.relpath(tidy, base)
+    if relative == b".." or relative.startswith(b"../"):
+        raise ValueError(f"{printable(path)} is not below ROOT {printable(base)}: it was never backed up")
+    return relative

@@ -1,0 +1,49 @@
+"""The way back from a directory of this host: every dated snapshot is whole, and read where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ebbtide_agent import snapshots
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.host.claim import is_claimed
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.push import Route
+from ebbtide_agent.host.restorable import AtHand, Restorable
+from ebbtide_agent.host.target import Directory
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
+from ebbtide_agent.report import parse_report
+
+
+@dataclass(frozen=True)
+class FromDirectory:
+    """A directory of this host."""
+
+    target: Directory
+    config: Config
+    paths: HostPaths
+
+    @property
+    def store(self) -> DirectoryPaths:
+        return DirectoryPaths(self.target.path)
+
+    def at_hand(self) -> AtHand:
+        """Raises Refused when it is not the directory that the backups of this host go to."""
+        is_claimed(self.store, self.paths, self.config.host)
+        names = snapshots.find(path.name for path in self.store.path.iterdir() if path.is_dir())
+        return AtHand(tuple(map(self._point, names)))
+
+    @contextmanager
+    def reached(self, point: Restorable) -> Iterator[Route]:
+        yield lambda _: (f"{self.store.tree(point.name)}/",)
+
+    def _point(self, name: str) -> Restorable:
+        at = snapshots.moment_of(name)
+        try:
+            report = parse_report(self.store.report(name).read_bytes())
+        except (OSError, PermanentError):
+            # The name says that it is complete; the report only adds to it.
+            return Restorable(name, "", at)
+        return Restorable(name, report.run, at, report.entries)

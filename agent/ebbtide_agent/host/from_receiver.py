@@ -1,0 +1,103 @@
+"""The way back from a receiver: the points that a gate serves, of a machine that the operator has opened for it.
+
+The night's receiver serves none: a key that was stolen must not read back the past. A gate that stands for good, a
+peer's, serves them under the receiver's own name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbtide_agent.errors import AgentError, PermanentError
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.history import find_nights
+from ebbtide_agent.host.link import Login, World, as_rsync_reads, ask, look_up, ssh_as_one_word
+from ebbtide_agent.host.push import Route
+from ebbtide_agent.host.restorable import AtHand, Restorable
+from ebbtide_agent.host.target import Receiver
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.points import Offer, parse_offer
+
+LIST = "list"
+# An IPv6 address alone, or in brackets if a port follows it; or a name, or an IPv4 address.
+_ADDRESS = re.compile(
+    r"(?P<bare>[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*)"
+    r"|(?:\[(?P<enclosed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9][a-z0-9.-]*))(?::(?P<port>[1-9][0-9]{0,4}))?",
+    re.ASCII | re.IGNORECASE,
+)
+_SHOWN_NIGHTS = 10
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an opened machine is: a name or an address, and a port if it is not the receiver's."""
+
+    name: str
+    port: int | None = None
+
+
+def parse_address(text: str) -> Address:
+    """`203.0.113.9`, `203.0.113.9:2222`, `[2001:db8::1]:2222`, `2001:db8::1`. Raises ValueError."""
+    match = _ADDRESS.fullmatch(text)
+    if not match or int(match["port"] or 0) > 65535:
+        raise ValueError(f"{text!r} is not an address such as 203.0.113.9")
+    name = match["bare"] or match["enclosed"] or match["name"]
+    return Address(name, int(match["port"]) if match["port"] else None)
+
+
+@dataclass(frozen=True)
+class FromReceiver:
+    """A gate, under the receiver's name or at the address of a machine that was opened."""
+
+    target: Receiver
+    config: Config
+    paths: HostPaths
+    world: World
+    address: Address | None = None
+    sockets: Path | None = None
+
+    @property
+    def login(self) -> Login:
+        """Wherever it is, it has to be the receiver by its pinned host key."""
+        there, config = self.target, self.config
+        port = (self.address and self.address.port) or there.port
+        elsewhere = self.address.name if self.address else ""
+        return Login(there.name, port, config.user, config.key, config.known_hosts, self.sockets, elsewhere)
+
+    def at_hand(self) -> AtHand:
+        """Raises what `ask` raises when the machine that was named does not answer."""
+        try:
+            offer = parse_offer(ask(self.login, LIST))
+        except AgentError as error:
+            if self.address:
+                raise
+            return AtHand(notes=(f"no gate of {self.target} answers now: {error}", *self._what_to_ask_for()))
+        if offer.host != self.config.host:
+            raise PermanentError(
+                f"the gate takes the key {self.config.key} for {offer.host}'s; HOST is {self.config.host}"
+            )
+        return self._offered(offer)
+
+    @contextmanager
+    def reached(self, point: Restorable) -> Iterator[Route]:
+        ssh = ssh_as_one_word(self.login)
+        yield lambda attempt: ("-e", ssh, f"{as_rsync_reads(look_up(self.login, attempt))}::{point.name}/")
+
+    def _offered(self, offer: Offer) -> AtHand:
+        points = tuple(Restorable(point.name, point.run, point.at, point.entries) for point in offer.points)
+        if points:
+            return AtHand(points, until=offer.until)
+        return AtHand(notes=(f"{self.target} serves no restore points by itself", *self._what_to_ask_for()))
+
+    def _what_to_ask_for(self) -> Iterator[str]:
+        complete = [night for night in find_nights(self.paths) if night.is_complete and night.receiver]
+        if complete:
+            days = ", ".join(f"{night.started:%Y-%m-%d %H:%M}" for night in complete[-_SHOWN_NIGHTS:])
+            yield f"nights of this host that were recorded complete (UTC): {days}"
+        day = f"{complete[-1].finished:%Y-%m-%d}" if complete else "DATE"
+        yield f"ask the operator for: ebbtide open {self.config.host} --at {day} --for 2h"
+        yield "it tells an address, and then: ebbtide-agent restore --from ADDRESS /path/to/what"

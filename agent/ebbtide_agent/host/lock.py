@@ -1,0 +1,22 @@
+"""One at a time: a night of this host, or whatever else must not meet one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+from ebbtide_agent.errors import Refused
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock for a block; the kernel lets go of it whatever ends us. Raises Refused."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another backup of this host is under way (it holds {path})") from None
+        yield

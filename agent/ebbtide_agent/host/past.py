@@ -1,0 +1,158 @@
+"""A tree as it was, looked at through rsync: what the entries on the way to a path are, and what is in a directory."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError, TransientError
+from ebbtide_agent.host.changes import as_list
+from ebbtide_agent.host.link import World, keep_trying
+from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
+from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
+from ebbtide_agent.printable import printable
+
+DIRECTORY, SYMLINK = "d", "L"
+# The whole tree, as rsync's lists have it.
+WHOLE = b"."
+# Some of what was named is not there, and that is what it said.
+_PARTIAL = 23
+_LISTED = ("--no-r", "--dirs", "--no-implied-dirs", "--from0", "--files-from=-")
+# `%i` has eleven letters, the second of which is the kind.
+_ITEM = re.compile(rb"(?P<code>[<>ch.*][fdLDS][^ ]{9}|\*deleting  ) (?P<name>.*)", re.DOTALL)
+_ESCAPE = re.compile(rb"\\#([0-7]{3})")
+FORM = "--out-format=%i %n"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a tree is read, for how long that is tried, and with which rsync."""
+
+    rsync: str
+    route: Route
+    until: datetime
+    world: World
+
+    def run(
+        self, words: Iterable[str], paths: Iterable[bytes], into: Path, listener: Listener | None = None
+    ) -> procs.Ended:
+        """Rsync of these paths; again while the connection is what fails. Raises TransientError when time is up."""
+
+        def once(attempt: int) -> procs.Ended:
+            leading = (self.rsync, f"--timeout={SILENCE_SECONDS}", *words, "--from0", "--files-from=-")
+            ended = procs.run((*leading, *self.route(attempt), f"{into}/"), as_list(paths), listener=listener)
+            if ended.exit_code in WORTH_ANOTHER_TRY:
+                raise TransientError(f"rsync: {ended.why}")
+            return ended
+
+        return keep_trying(once, self.until, self.world)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line of rsync's `%i %n`: what it does, and to which path."""
+
+    code: str
+    path: bytes
+
+    @property
+    def kind(self) -> str:
+        return self.code[1]
+
+
+class Items:
+    """Takes rsync's output as it comes, in any pieces, and passes each item on."""
+
+    def __init__(self, rest: bytes = b"") -> None:
+        self._rest = rest
+        self.found: list[Item] = []
+
+    def feed(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for match in filter(None, map(_ITEM.fullmatch, lines)):
+            self.take(Item(match["code"].decode(), unescaped(match["name"]).rstrip(b"/") or WHOLE))
+
+    def take(self, item: Item) -> None:
+        self.found.append(item)
+
+
+def unescaped(name: bytes) -> bytes:
+    """A name as rsync prints it with --8-bit-output."""
+    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), name)
+
+
+def look(source: Source, paths: Iterable[bytes], alone: bool = False) -> Mapping[bytes, str]:
+    """The kind of each of these paths that is there, and if not `alone` of what leads to it. Raises PermanentError."""
+    wanted = {each for path in paths for each in (*(() if alone else leading_to(path)), path)}
+    return {item.path: item.kind for item in _listed(source, sorted(wanted))}
+
+
+def names_in(source: Source, directory: bytes) -> list[bytes]:
+    """What a directory holds, by name."""
+    inside = directory + b"/"
+    found = (item.path for item in _listed(source, [inside]))
+    below = (path for path in found if path not in (directory, WHOLE))
+    return sorted(path[len(inside) :] if directory != WHOLE else path for path in below)
+
+
+def leading_to(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, the topmost first."""
+    names = path.split(b"/")
+    return (b"/".join(names[:depth]) for depth in range(1, len(names)))
+
+
+def check_there(source: Source, paths: Iterable[bytes], point: str) -> None:
+    """Raises PermanentError for the first path that was not there, naming what was near it."""
+    inside = [path for path in paths if path != WHOLE]
+    kinds = look(source, inside)
+    for path in inside:
+        is_led_to = all(kinds.get(above) == DIRECTORY for above in leading_to(path))
+        if path not in kinds or not is_led_to:
+            raise PermanentError(_why_not(source, path, point))
+
+
+def _why_not(source: Source, path: bytes, point: str) -> str:
+    """Step by step from the top: rsync asked for all at once follows a link that leads out of the tree."""
+    nearest = WHOLE
+    for step in (*leading_to(path), path):
+        kind = look(source, [step], alone=True).get(step)
+        if kind is None:
+            return _missing(source, path, nearest, point)
+        if kind != DIRECTORY:
+            what = "a symbolic link" if kind == SYMLINK else "no directory"
+            return f"/{printable(step)} was {what} at {point}: ask for what lies where it leads"
+        nearest = step
+    return f"/{printable(path)} cannot be read at {point}"
+
+
+def _missing(source: Source, path: bytes, nearest: bytes, point: str) -> str:
+    shown = "/" if nearest == WHOLE else f"/{printable(nearest)}"
+    names = names_in(source, nearest)
+    missing = path if nearest == WHOLE else path[len(nearest) + 1 :]
+    near = _closest(missing.split(b"/")[0], names) or names
+    there = ", ".join(printable(name) for name in near[:_SHOWN]) or "nothing"
+    more = f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
+    return f"/{printable(path)} was not there at {point}; {shown} held {there}{more}"
+
+
+def _closest(name: bytes, names: Iterable[bytes]) -> list[bytes]:
+    """Names that look like it: somebody mistyped."""
+    texts = {each.decode("latin-1"): each for each in names}
+    return [texts[each] for each in difflib.get_close_matches(name.decode("latin-1"), texts, n=5, cutoff=0.7)]
+
+
+def _listed(source: Source, paths: Iterable[bytes]) -> list[Item]:
+    items = Items()
+    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
+        words = ("-n", "-lD", *_LISTED, "--8-bit-output", FORM)
+        ended = source.run(words, paths, Path(place) / "nowhere", items.feed)
+    if ended.exit_code not in (0, _PARTIAL):
+        raise PermanentError(f"the tree cannot be looked at: {ended.why}")
+    return items.found

@@ -1,0 +1,57 @@
+"""The restore points that a host can get files from now, and the one that is meant. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ebbtide_agent.errors import PermanentError
+
+NEWEST = "newest"
+
+
+@dataclass(frozen=True)
+class Restorable:
+    """A tree of this host as it was. `is_whole`: a push came to its end in it; else it is a mixture of two nights."""
+
+    name: str
+    run: str
+    at: datetime | None = None
+    entries: int | None = None
+    is_whole: bool = True
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """What can be read now, the oldest first; and what there is to say, above all of what cannot."""
+
+    points: tuple[Restorable, ...] = ()
+    notes: tuple[str, ...] = ()
+    until: datetime | None = None
+
+
+def choose(at_hand: AtHand, wanted: str) -> Restorable:
+    """The point of that name, or the newest whose name begins so: a date is enough. Raises PermanentError."""
+    points = at_hand.points
+    if not points:
+        raise PermanentError(
+            "\n".join(("there is no restore point that files can be brought back from now", *at_hand.notes))
+        )
+    if wanted == NEWEST:
+        return _newest_whole(points)
+    found = [point for point in points if point.name == wanted] or [
+        point for point in points if point.name.startswith(wanted)
+    ]
+    if not found:
+        there = ", ".join(point.name for point in points)
+        raise PermanentError("\n".join((f"there is no restore point {wanted}; there are: {there}", *at_hand.notes)))
+    return found[-1]
+
+
+def _newest_whole(points: Sequence[Restorable]) -> Restorable:
+    whole = [point for point in points if point.is_whole]
+    if not whole:
+        name = points[-1].name
+        raise PermanentError(f"{name} is of a push that did not come to its end; --at {name} takes it all the same")
+    return whole[-1]

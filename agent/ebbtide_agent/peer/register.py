@@ -1,0 +1,100 @@
+"""Whom this machine takes backups from, and where it keeps them: `peer.json`, which `peer add` and its like write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ebbtide_agent import moments
+from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.shapes import decode, encode, field
+
+WHAT = "peer.json"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A host that is backed up here. `uid` is what its tree belongs to; `open_until`: until then it may read back."""
+
+    name: str
+    id: str
+    uid: int
+    keys: tuple[str, ...]
+    keep: int
+    open_until: datetime | None = None
+
+    def as_briefed(self, nonce: str = "") -> BriefedHost:
+        return BriefedHost(self.name, self.id, self.uid, self.keys, nonce)
+
+
+@dataclass(frozen=True)
+class Register:
+    """`mark` is what the store's own file says, so that no other disk is taken for it."""
+
+    store: Path
+    port: int
+    mark: str
+    guests: tuple[Guest, ...] = ()
+
+    def guest(self, host_id: str) -> Guest:
+        """Raises Refused when this machine takes no such host."""
+        for guest in self.guests:
+            if guest.id == host_id:
+                return guest
+        raise Refused(f"this machine takes no backup of host {host_id}")
+
+    def find(self, name: str) -> Guest | None:
+        return next((guest for guest in self.guests if guest.name == name), None)
+
+    def with_guest(self, guest: Guest) -> Register:
+        return replace(self, guests=(*self.without(guest.name).guests, guest))
+
+    def without(self, name: str) -> Register:
+        return replace(self, guests=tuple(guest for guest in self.guests if guest.name != name))
+
+
+def find_register(path: Path) -> Register | None:
+    """None on a machine that takes nobody's. Raises PermanentError when it cannot be read."""
+    try:
+        values = decode(str(path), path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return Register(
+        store=Path(field(WHAT, values, "store", str)),
+        port=field(WHAT, values, "port", int),
+        mark=field(WHAT, values, "mark", str),
+        guests=tuple(_guest(guest) for guest in field(WHAT, values, "guests", list)),
+    )
+
+
+def get_register(path: Path) -> Register:
+    register = find_register(path)
+    if register is None:
+        raise PermanentError(f"{path} does not exist: this machine takes nobody's backups; see ebbtide-agent peer add")
+    return register
+
+
+def encode_register(register: Register) -> bytes:
+    guests = [_as_object(guest) for guest in sorted(register.guests, key=lambda guest: guest.name)]
+    return encode({"store": str(register.store), "port": register.port, "mark": register.mark, "guests": guests})
+
+
+def _as_object(guest: Guest) -> Mapping[str, Any]:
+    until = None if guest.open_until is None else moments.write(guest.open_until)
+    return {**vars(guest), "keys": list(guest.keys), "open_until": until}
+
+
+def _guest(values: Mapping[str, Any]) -> Guest:
+    until = values.get("open_until")
+    return Guest(
+        name=field(WHAT, values, "name", str),
+        id=field(WHAT, values, "id", str),
+        uid=field(WHAT, values, "uid", int),
+        keys=tuple(field(WHAT, values, "keys", list)),
+        keep=field(WHAT, values, "keep", int),
+        open_until=None if until is None else moments.read(until),
+    )

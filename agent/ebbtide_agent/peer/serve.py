@@ -1,0 +1,135 @@
+"""The peer's main process: its store, places, walls and sshd, and after each complete report a snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError, Refused, TransientError
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer.keeping import Keeper
+from ebbtide_agent.peer.register import Register, get_register
+from ebbtide_agent.peer.store import check_store
+from ebbtide_agent.receiver import sshd
+from ebbtide_agent.receiver.lease import end_sessions
+from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
+from ebbtide_agent.receiver.sshd import Door
+from ebbtide_agent.receiver.station import say, stopped_by_signals
+
+LOOK_SECONDS = 1.0
+# What could not be made is tried again, and a word that got lost costs no more than this.
+LOOK_AGAIN_SECONDS = 300.0
+PATIENCE_SECONDS = 60.0
+LARGEST_LOG = 4 << 20
+
+
+@dataclass(frozen=True)
+class Peer:
+    """This machine as it takes backups."""
+
+    places: HostPaths
+    clock: Clock
+    door: Door
+
+    @property
+    def register(self) -> Register:
+        return get_register(self.places.peer)
+
+    @property
+    def paths(self) -> PeerPaths:
+        return PeerPaths(self.places.state, self.register.store)
+
+
+def serve(peer: Peer) -> int:
+    """Until it is told to stop. Raises Refused when the store is not there, or somebody serves already."""
+    stop = stopped_by_signals()
+    register, paths = peer.register, peer.paths
+    check_store(paths, register.mark, peer.places.fstab)
+    make_room(paths)
+    with _alone(paths):
+        hosts = [guest.as_briefed() for guest in register.guests]
+        make_places(paths, hosts, peer.door.as_root)
+        say(choose_walls(paths, peer.door.as_root))
+        config = sshd.write_files(paths, hosts, peer.places.peer_key.read_text(), peer.door)
+        _log(paths).unlink(missing_ok=True)
+        listener = sshd.start(paths, config, peer.door)
+        say(f"ready on port {peer.door.port}")
+        try:
+            _wait(peer, listener, stop)
+        finally:
+            procs.end(listener)
+            end_sessions(paths, [guest.id for guest in peer.register.guests], PATIENCE_SECONDS)
+            procs.end_group(listener)
+    return 0
+
+
+def _wait(peer: Peer, listener: procs.Child, stop: threading.Event) -> None:
+    """Make snapshots whenever there is word of a report, and look now and then without."""
+    heard, look_again = -1, 0.0
+    while not stop.wait(LOOK_SECONDS):
+        if listener.poll() is not None:
+            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {_log(peer.paths)}")
+        word = _word(peer.paths)
+        if word != heard or time.monotonic() >= look_again:
+            look_again = time.monotonic() + LOOK_AGAIN_SECONDS
+            heard = word if _keep_all(peer, stop) else -1
+            _shorten(_log(peer.paths))
+    say("told to stop")
+
+
+def _keep_all(peer: Peer, stop: threading.Event) -> bool:
+    """False when somebody was busy, and one should look again at once."""
+    nobody_is_busy = True
+    for guest in peer.register.guests:
+        try:
+            Keeper(peer.paths, guest, peer.clock, say, stop.is_set).keep()
+        except TransientError:
+            nobody_is_busy = False
+    return nobody_is_busy
+
+
+def _word(paths: PeerPaths) -> int:
+    try:
+        return paths.told.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _log(paths: PeerPaths) -> Path:
+    return paths.run / "sshd.log"
+
+
+def _shorten(log: Path) -> None:
+    """Whoever scans the world's ports must not fill the disk; sshd goes on at the end of what there is."""
+    if log.stat().st_size > LARGEST_LOG:
+        os.truncate(log, 0)
+
+
+@contextlib.contextmanager
+def _alone(paths: PeerPaths) -> Iterator[None]:
+    with paths.serving.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another process serves {paths.store} already") from None
+        yield
+
+
+def is_serving(paths: PeerPaths) -> bool:
+    """Whether a process serves now."""
+    try:
+        with paths.serving.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass  # none ever has
+    return False

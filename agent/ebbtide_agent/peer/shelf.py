@@ -1,0 +1,72 @@
+"""A peer's archive: what is written once about a host, as files beside its tree and beyond its reach."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebbtide_agent import procs
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.manifest_file import sha256_of
+from ebbtide_agent.receiver.ledger import report_key
+from ebbtide_agent.report import Report, manifest_key, parse_report
+
+_REPORTS = "reports"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The archive of one host; `told` is touched for whoever waits for reports."""
+
+    place: Path
+    told: Path
+
+    def get(self, key: str) -> bytes:
+        """Raises KeyError when absent."""
+        try:
+            return (self.place / key).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+
+    def put_once(self, key: str, body: bytes | Path) -> bool:
+        """Durable when it returns. A file is linked: nobody writes into a manifest, the next one replaces it."""
+        path = self.place / key
+        if path.exists():
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if isinstance(body, Path):
+            os.link(body, path)
+        else:
+            write_whole(path, body)
+        procs.check(("sync", "-f", str(path)))
+        return True
+
+    def digest(self, key: str) -> str:
+        try:
+            return sha256_of(self.place / key)
+        except FileNotFoundError:
+            raise KeyError(key) from None
+
+    def send_event(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
+        self.told.touch()
+
+    def find_report(self, run: str, host_id: str) -> Report | None:
+        try:
+            return parse_report(self.get(report_key(run, host_id)))
+        except KeyError:
+            return None
+
+    def runs(self) -> Iterator[str]:
+        """All that have a report."""
+        for path in self.place.glob(f"{_REPORTS}/*/*/*/*.json"):
+            yield path.parent.relative_to(self.place / _REPORTS).as_posix()
+
+    def forget_manifests(self, kept_runs: Iterable[str]) -> None:
+        """Reports are small and stay; a manifest goes with the snapshot that it describes."""
+        kept = {manifest_key(self.place.parent.name, run) for run in kept_runs}
+        for path in self.place.glob("manifests/*/*/*/*"):
+            if path.relative_to(self.place).as_posix() not in kept:
+                path.unlink()

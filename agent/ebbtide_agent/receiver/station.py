@@ -1,0 +1,63 @@
+"""A machine of ours with a gate: what it is made of, and how it waits until its time is up or it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from types import FrameType
+from typing import Callable
+
+from ebbtide_agent import procs
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.instance import Instance
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.sshd import Door
+
+LOOK_SECONDS = 0.25
+# The control plane attaches the volume after the launch, and EC2 takes its time.
+VOLUME_PATIENCE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Station:
+    """One machine of one run or one recovery."""
+
+    instance: Instance
+    paths: MachinePaths
+    cloud: Cloud
+    now: Clock
+    door: Door
+
+
+def wait(
+    station: Station, listener: procs.Child, stop: threading.Event, until: datetime, find_end: Callable[[], str | None]
+) -> None:
+    """Until `find_end` says why it is over, time is up, or the order to stop. Raises PermanentError without sshd."""
+    while not stop.wait(LOOK_SECONDS):
+        if why := find_end():
+            return say(why)
+        if station.now() >= until:
+            return say("the deadline has come")
+        if listener.poll() is not None:
+            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {station.paths.run}/sshd.log")
+    return say("told to stop")
+
+
+def stopped_by_signals() -> threading.Event:
+    """What is set when this process is told to stop."""
+    stop = threading.Event()
+
+    def order(number: int, _: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, order)
+    return stop
+
+
+def say(line: str) -> None:
+    print(f"ebbtide: {line}", flush=True)

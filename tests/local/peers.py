@@ -1,0 +1,194 @@
+"""Servers that back each other up, on loopback: the built agent, a real sshd, a real confined rsync, and no AWS."""
+
+import getpass
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbtide_agent import snapshots
+from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.receiver import confine
+from tests.local.receiver_machine import (
+    PATIENCE_SECONDS,
+    SITE_PACKAGES,
+    a_free_port,
+    a_key,
+    as_whom,
+    path_of,
+    wait_until,
+)
+from tools.build_agent import build_for_hosts
+
+
+@dataclass
+class Server:
+    """A host with a tree and a key, that also takes the backups of others."""
+
+    name: str
+    place: Path
+    port: int
+    agent: Path
+    become: list[str]
+    login: str
+    environment: dict[str, str]
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}a"
+
+    @property
+    def tree(self) -> Path:
+        return self.place / "tree"
+
+    @property
+    def key(self) -> Path:
+        return self.place / "key"
+
+    @property
+    def places(self) -> HostPaths:
+        return HostPaths(self.place / "machine/etc", self.place / "machine/state")
+
+    @property
+    def store(self) -> PeerPaths:
+        return PeerPaths(self.places.state, self.place / "store")
+
+    def peer(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """`ebbtide-agent peer …`, as the user that the peer runs as."""
+        return subprocess.run(self._peer(*words), capture_output=True, text=True, env=self.environment, timeout=60)
+
+    def _peer(self, *words: str) -> list[str]:
+        places = ("--etc", str(self.places.etc), "--state", str(self.places.state))
+        return [*self.become, sys.executable, str(self.agent), "peer", *words, *places]
+
+    def take(self, other: "Server", *words: str) -> None:
+        """Take another's backups from now on."""
+        public = other.key.with_suffix(".pub").read_text().strip()
+        store = ("--at", str(self.store.store), "--port", str(self.port))
+        added = self.peer("add", other.name, "--id", other.id, "--key", public, *store, *words)
+        assert added.returncode == 0, added.stderr
+        other.known_hosts.write_text(f"localhost {self.places.peer_key.with_suffix('.pub').read_text()}")
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.place / "known_hosts"
+
+    @property
+    def log(self) -> Path:
+        return self.place / "machine/log"
+
+    def serve(self) -> None:
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                self._peer("serve"), stdout=output, stderr=output, env=self.environment, start_new_session=True
+            )
+        wait_until(lambda: "ready" in self.said() or self.ended(), "the peer")
+        assert not self.ended(), self.said()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(PATIENCE_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process = None
+
+    def back_up_to(self, other: "Server", **settings: str) -> "subprocess.CompletedProcess[str]":
+        """A night of this host's, to the other server."""
+        etc = self.place / "etc"
+        etc.mkdir(exist_ok=True)
+        values = {
+            "HOST": self.name,
+            "TARGET": f"receiver://localhost:{other.port}",
+            "KEEP": "7",
+            "USER": other.login,
+            "KEY": str(self.key),
+            "KNOWN_HOSTS": str(self.known_hosts),
+            "ROOT": str(self.tree),
+            "WAIT_MINUTES": "1",
+            "WHOLE_SYSTEM": "no",
+            **settings,
+        }
+        (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        words = ("run", "--etc", str(etc), "--state", str(self.place / "state"), "--log", str(self.place / "no-log"))
+        return subprocess.run(
+            [sys.executable, str(self.agent), *words, "--progress", "lines"],
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+
+    def ssh(self, other: "Server", *words: str) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            [*self.ssh_argv(other), "127.0.0.1", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        )
+
+    def ssh_argv(self, other: "Server") -> list[str]:
+        fixed = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "HostKeyAlias=localhost")
+        options = [word for option in (*fixed, f"UserKnownHostsFile={self.known_hosts}") for word in ("-o", option)]
+        return ["ssh", "-F", "none", "-l", other.login, "-p", str(other.port), "-i", str(self.key), *options]
+
+    def snapshots_of(self, other: "Server") -> tuple[str, ...]:
+        """Those that are kept here."""
+        return snapshots.find(path.name for path in self.store.snapshots(other.id).path.iterdir())
+
+    def await_snapshots(self, other: "Server", wanted: int) -> tuple[str, ...]:
+        """Until there is one of the last night, and so many in all."""
+
+        def all_made() -> bool:
+            names = self.snapshots_of(other)
+            report = self.store.snapshots(other.id).report(names[-1]) if names else None
+            night = json.loads(self.store.night(other.id).read_bytes())
+            return (
+                report is not None and json.loads(report.read_bytes())["run"] == night["run"] and len(names) == wanted
+            )
+
+        wait_until(all_made, f"{wanted} snapshots of {other.name}: {self.snapshots_of(other)}, {self.said()}")
+        return self.snapshots_of(other)
+
+    def snapshot(self, other: "Server", name: str) -> Path:
+        return self.store.snapshots(other.id).tree(name)
+
+
+def run_of(path: Path) -> str:
+    return str(json.loads(path.read_bytes())["run"])
+
+
+@contextmanager
+def servers(kind: str, *names: str) -> Iterator[tuple[Server, ...]]:
+    """Servers that take nobody's backups yet; their peers have walls of this kind."""
+    with tempfile.TemporaryDirectory(prefix="ebbtide-peers-") as directory, ExitStack() as stack:
+        top = Path(directory)
+        top.chmod(0o755)
+        build_for_hosts(top / "ebbtide-agent")
+        made = []
+        for name in names:
+            made.append(_a_server(name, top / name, kind, top / "ebbtide-agent"))
+            stack.callback(made[-1].stop)
+        yield tuple(made)
+
+
+def _a_server(name: str, place: Path, kind: str, agent: Path) -> Server:
+    for new in (place / "machine/etc", place / "machine/state", place / "store", place / "tree"):
+        new.mkdir(parents=True)
+    environment = {"PATH": path_of(kind, place), "HOME": str(place / "machine"), "PYTHONPATH": SITE_PACKAGES}
+    a_key(place / "key")
+    become, user = as_whom(kind == confine.SEPARATE, place, place / "machine", place / "store")
+    login = user or getpass.getuser()
+    return Server(name, place, a_free_port(), agent, become, login, environment)

@@ -1,0 +1,129 @@
+"""A machine opened to a host: it reads its own old tree, all of it and nothing else, and writes nothing."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.points import parse_offer
+from ebbtide_agent.receiver import confine
+from ebbtide_console.sandbox import awkward
+from tests.local.opened_machine import POINT, RECOVERY, opened
+from tests.local.own_nights import differing, entries
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, a_receiver, an_aws, wait_until
+
+IS_ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host needs root")
+needs_mounts = pytest.mark.skipif(
+    IS_ROOT and not MAY_MOUNT, reason="being another user for a while needs a mount namespace"
+)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+KINDS = [
+    pytest.param(confine.SEPARATE, marks=needs_root),
+    pytest.param(confine.OWN, marks=needs_mounts),
+    pytest.param(confine.MUNGED, marks=needs_mounts),
+]
+READ = ("-aHAXS", "--numeric-ids", "--modify-window=-1")
+
+
+@pytest.fixture
+def night(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
+    """A night that is over: us0's tree is as awkward as can be, eu0's has a secret."""
+    ours, theirs = tmp_path / "us0", tmp_path / "eu0"
+    # Below a directory of its own: a whole system's /dev does not travel.
+    (awkward.grow if IS_ROOT else awkward.grow_plain)(ours / "srv")
+    theirs.mkdir()
+    (theirs / "secret").write_text("of eu0")
+    with an_aws() as aws, a_receiver(aws, request.param) as receiver:
+        for host, tree in (("us0", ours), ("eu0", theirs)):
+            ended = receiver.back_up(host, tree, tmp_path / f"etc-{host}")
+            assert ended.returncode == 0, ended.stderr + receiver.log()
+        yield receiver
+
+
+@pytest.mark.parametrize("night", KINDS, indirect=True)
+def test_the_host_lists_its_point_and_reads_all_of_it(night: Receiver, tmp_path: Path) -> None:
+    with opened(night) as machine:
+        offer = parse_offer(machine.ssh("us0", "list").stdout)
+        ended = machine.rsync("us0", *READ, f"127.0.0.1::{POINT}/", f"{tmp_path}/back/")
+        told = machine.find("opened")
+
+    assert [(point.name, point.run) for point in offer.points] == [(POINT, RUN)]
+    assert offer.until is not None
+    assert ended.returncode == 0, ended.stderr
+    assert differing(entries(tmp_path / "back"), entries(tmp_path / "us0")) == {}
+    assert told and told["recovery"] == RECOVERY
+    event = night.aws.events()[-1]
+    assert (event["detail-type"], event["detail"]["recovery"]) == ("Ebbtide Recovery Report", RECOVERY)
+
+
+@pytest.mark.fault("X1")
+@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
+def test_nobody_else_reads_and_nobody_writes(night: Receiver, tmp_path: Path) -> None:
+    before = {**entries(night.tree("us0")), **entries(night.tree("eu0"))}
+    with opened(night) as machine:
+        theirs = machine.ssh("eu0", "list")
+        said = [machine.ssh("us0", verb) for verb in ("hello", "report")]
+        written = machine.rsync("us0", "-a", f"{tmp_path}/eu0/", f"127.0.0.1::{POINT}/")
+        pushed = machine.rsync("us0", "-a", f"{tmp_path}/eu0/", "127.0.0.1::tree/")
+        strays = [
+            machine.rsync("us0", "-a", f"127.0.0.1::{place}", f"{tmp_path}/stray/")
+            for place in ("tree/", f"{POINT}/../../eu0a/tree/", f"{POINT}{night.tree('eu0')}/", "eu0a/")
+        ]
+
+    assert theirs.returncode == 255 and b"Permission denied" in theirs.stderr
+    assert {ended.returncode for ended in said} == {Refused.exit_code}
+    assert all(b"this machine takes no backup" in ended.stderr for ended in said)
+    assert b"module is read only" in written.stderr + written.stdout
+    assert b"Unknown module" in pushed.stderr + pushed.stdout
+    assert all(ended.returncode != 0 for ended in strays)
+    assert not (tmp_path / "stray/secret").exists()
+    assert differing({**entries(night.tree("us0")), **entries(night.tree("eu0"))}, before) == {}
+
+
+@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
+def test_it_closes_when_its_time_is_over_and_ends_all_who_read(night: Receiver, tmp_path: Path) -> None:
+    with opened(night, minutes=0.3) as machine:
+        slow = ["rsync", "-a", "--bwlimit=10k", *machine.by_ssh("us0"), f"127.0.0.1::{POINT}/srv/sparse"]
+        readers = [subprocess.Popen([*slow, str(tmp_path / name)], stderr=subprocess.DEVNULL) for name in "ab"]
+        sessions = machine.root / "run/ebbtide/sessions"
+        wait_until(lambda: len(list(sessions.glob("us0a-*.lock"))) == 2, "two who read at once")
+        code = machine.process.wait(60)
+
+        assert code == 0, machine.log()
+        assert all(reader.wait(30) != 0 for reader in readers)
+        assert machine.find("opened")
+        assert machine.find("report") is None
+        assert machine.ssh("us0", "list").returncode == 255
+
+
+@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"run": "main/2026-11-22/1"}, "the volume holds us0a of main/2026-11-23/1, not us0a of main/2026-11-22/1"),
+        ({"tree": "real"}, "only root could read it"),
+        ({"serve": {"until": "soon"}}, "uid is None"),
+    ],
+)
+def test_what_keeps_it_from_opening_is_reported(night: Receiver, changes: dict[str, object], finding: str) -> None:
+    with opened(night, **changes) as machine:
+        machine.process.wait(30)
+        report = machine.find("report")
+
+        assert machine.find("opened") is None
+        assert report and report["verdict"] == "failed"
+        assert finding in report["findings"][0]
+
+
+@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
+def test_by_night_nothing_is_offered(night: Receiver) -> None:
+    night.next_night("main/2026-11-24/1")
+
+    offer = json.loads(night.ssh("us0", "list").stdout)
+
+    assert offer["points"] == []

@@ -1,0 +1,266 @@
+"""Two servers that back each other up: real sshd, gate, confined rsync and snapshots, and no AWS anywhere."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.entry import Entry
+from ebbtide_agent.fakesuper import read_fake
+from ebbtide_agent.receiver import confine
+from ebbtide_console.sandbox import awkward
+from tests.local.edits import take_the_place
+from tests.local.own_nights import differing, entries, hashed
+from tests.local.peers import Server, servers
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, wait_until
+
+IS_ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host needs root")
+needs_mounts = pytest.mark.skipif(
+    IS_ROOT and not MAY_MOUNT, reason="being another user for a while needs a mount namespace"
+)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+STRONGEST = confine.SEPARATE if IS_ROOT else confine.OWN
+KINDS = [
+    pytest.param(confine.SEPARATE, marks=needs_root),
+    pytest.param(confine.OWN, marks=needs_mounts),
+    pytest.param(confine.MUNGED, marks=needs_mounts),
+]
+_FORM = "%Y-%m-%dT%H-%M-%SZ"
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Server, ...]]:
+    """us0 and eu0, each with a tree; each takes the other's backups."""
+    with servers(getattr(request, "param", STRONGEST), "us0", "eu0") as (us0, eu0):
+        us0.take(eu0, "--keep", "2")
+        eu0.take(us0, "--keep", "2")
+        for server in (us0, eu0):
+            server.serve()
+            (awkward.grow if IS_ROOT else awkward.grow_plain)(server.tree)
+        yield us0, eu0
+
+
+def as_the_host_was(tree: Path, munged: bool) -> dict[bytes, Entry]:
+    return {entry.path: entry for entry in read_fake(tree, munged, hashed)}
+
+
+def a_day_passes(keeper: Server, guest: Server) -> None:
+    """What is kept becomes a day older."""
+    place = keeper.store.snapshots(guest.id).path
+    for name in keeper.snapshots_of(guest):
+        before = datetime.strptime(name, _FORM) - timedelta(days=1)
+        (place / name).rename(place / before.strftime(_FORM))
+
+
+def edit(tree: Path) -> None:
+    """What must not reach through to an earlier snapshot: attributes alone, in place, and a link that is broken."""
+    (tree / "a/file").chmod(0o640)
+    os.utime(tree / "empty", ns=(1, 1))
+    with (tree / "sparse").open("r+b") as file:
+        file.seek(21 << 20)
+        file.write(b"in place")
+    take_the_place(tree / "hard-2")
+    (tree / "hello").unlink()
+    (tree / "new").write_text("new")
+
+
+def edit_again(tree: Path) -> None:
+    with (tree / "sparse").open("r+b") as file:
+        file.write(b"again")
+    (tree / "new").chmod(0o600)
+    (tree / "z").rename(tree / "zz")
+
+
+@pytest.mark.parametrize("pair", KINDS, indirect=True)
+def test_two_servers_back_each_other_up_and_each_snapshot_is_the_host_as_it_was(
+    pair: tuple[Server, Server], request: pytest.FixtureRequest
+) -> None:
+    us0, eu0 = pair
+    munged = request.node.callspec.params["pair"] == confine.MUNGED
+    nights: list[Callable[[Path], None]] = [lambda _: None, edit, edit_again]
+
+    for number, change in enumerate(nights, start=1):
+        for host, keeper in ((us0, eu0), (eu0, us0)):
+            a_day_passes(keeper, host)
+            earlier = {name: entries(keeper.snapshot(host, name)) for name in keeper.snapshots_of(host)}
+            change(host.tree)
+
+            ended = host.back_up_to(keeper)
+
+            assert ended.returncode == 0, ended.stdout + ended.stderr + keeper.said()
+            names = keeper.await_snapshots(host, min(number, 2))
+            newest = keeper.snapshot(host, names[-1])
+            assert differing(as_the_host_was(newest, munged), entries(host.tree)) == {}
+            assert [differing(entries(keeper.snapshot(host, name)), earlier[name]) for name in names[:-1]] in ([], [{}])
+            assert inodes(newest) & inodes(keeper.store.tree(host.id)) == set()
+    for server in pair:
+        assert server.peer("status").returncode == 0, server.peer("status").stdout
+
+
+def inodes(tree: Path) -> set[int]:
+    return {path.lstat().st_ino for path in tree.rglob("*") if not path.is_dir()}
+
+
+@pytest.mark.fault("X1")
+@needs_root
+def test_a_hosts_key_reaches_neither_its_history_nor_anybody_else(tmp_path: Path) -> None:
+    with servers(confine.SEPARATE, "us0", "eu0", "us1") as (us0, eu0, us1):
+        for guest in (us0, us1):
+            eu0.take(guest)
+            (guest.tree / "file").write_text(guest.name)
+        eu0.serve()
+        for guest in (us0, us1):
+            assert guest.back_up_to(eu0).returncode == 0
+            eu0.await_snapshots(guest, 1)
+        before = everything_but(eu0, us0)
+        (tmp_path / "evil").write_text("evil")
+        assert us0.ssh(eu0, "hello").returncode == 0
+
+        words = ("rsync", "-a", "-e", shlex.join(us0.ssh_argv(eu0)))
+        for place in ("tree/../snapshots/", "tree/../../us1a/tree/", "snapshots/", "hosts/", "us1a/"):
+            subprocess.run([*words, f"{tmp_path}/", f"127.0.0.1::{place}"], capture_output=True)
+        for place in ("tree/", "snapshots/", "2026-11-23.1/"):
+            fetched = subprocess.run([*words, f"127.0.0.1::{place}", str(tmp_path / "got")], capture_output=True)
+            assert fetched.returncode != 0
+        for command in ("", "sh", "peer gate us1a", "rsync --server . /", "peer serve"):
+            assert us0.ssh(eu0, *([command] if command else [])).returncode == 77
+
+        assert not (tmp_path / "got").exists()
+        assert differing(everything_but(eu0, us0), before) == {}
+
+
+def everything_but(keeper: Server, guest: Server) -> dict[bytes, Entry]:
+    """All that is kept, without the one tree that the guest may write to."""
+    found = entries(keeper.store.hosts)
+    its_own = os.fsencode(f"{guest.id}/tree")
+    changing = {os.fsencode(guest.id), os.fsencode(f"{guest.id}/status.json")}
+    return {path: each for path, each in found.items() if not path.startswith(its_own) and path not in changing}
+
+
+def test_a_night_that_did_not_end_well_makes_no_snapshot_and_lets_none_go(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    assert us0.back_up_to(eu0).returncode == 0
+    kept = eu0.await_snapshots(us0, 1)
+    broken = us0.place / "rsync"
+    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\nrsync "$@"; exit 23\n')
+    broken.chmod(0o755)
+    (us0.tree / "new").write_text("new")
+
+    ended = us0.back_up_to(eu0, RSYNC=str(broken))
+
+    assert ended.returncode == 3, ended.stdout + ended.stderr
+    assert "partial in peer/" in eu0.peer("status").stdout
+    assert us0.back_up_to(eu0).returncode == 0
+    assert eu0.await_snapshots(us0, 2)[0] == kept[0]
+
+
+_KILLED = """
+import os, signal, sys
+from datetime import datetime, timezone
+from pathlib import Path
+from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer.keeping import Keeper
+from ebbtide_agent.peer.register import get_register
+places = HostPaths(Path(sys.argv[1]), Path(sys.argv[2]))
+register = get_register(places.peer)
+left = 10
+def is_over():
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return False
+clock = lambda: datetime.now(timezone.utc)
+Keeper(PeerPaths(places.state, register.store), register.guests[0], clock, print, is_over).keep()
+"""
+
+
+@pytest.mark.fault("H6")
+def test_a_snapshot_that_was_cut_short_is_made_before_anything_else_happens(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    assert us0.ssh(eu0, "hello").returncode == 0, "the store is not there"
+    assert eu0.process
+    os.kill(eu0.process.pid, signal.SIGSTOP)
+    try:
+        assert us0.back_up_to(eu0).returncode == 0
+        killed = subprocess.run(
+            [sys.executable, "-c", _KILLED, str(eu0.places.etc), str(eu0.places.state)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": "agent"},
+        )
+        too_early = us0.ssh(eu0, "hello")
+        left_behind = eu0.store.snapshots(us0.id).making.is_dir()
+    finally:
+        os.kill(eu0.process.pid, signal.SIGCONT)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert left_behind and eu0.snapshots_of(us0) == ()
+    assert too_early.returncode == 75 and b"the snapshot of the last night is not made yet" in too_early.stderr
+    (name,) = eu0.await_snapshots(us0, 1)
+    assert differing(as_the_host_was(eu0.snapshot(us0, name), munged=False), entries(us0.tree)) == {}
+
+
+@pytest.mark.fault("R3")
+def test_a_store_that_is_not_mounted_is_not_written_to(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    store, aside = eu0.store.store, eu0.place / "aside"
+    store.rename(aside)
+    store.mkdir()
+
+    ended = us0.back_up_to(eu0)
+    standing = eu0.peer("status")
+    eu0.stop()
+    served = eu0.peer("serve")
+
+    assert ended.returncode == 77 and "mount the file system that has it" in ended.stderr, ended.stderr
+    assert standing.returncode == 1 and "has no receiver.json" in standing.stderr
+    assert served.returncode == 77 and "has no receiver.json" in served.stderr
+    assert list(store.iterdir()) == []
+    store.rmdir()
+    aside.rename(store)
+    eu0.serve()
+    assert us0.back_up_to(eu0).returncode == 0
+
+
+def test_a_host_whose_key_changes_has_one_night(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    following = us0.key.with_name("key.next")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(following)], check=True)
+    both = [key.with_name(f"{key.name}.pub").read_text().strip() for key in (us0.key, following)]
+    added = eu0.peer("add", "us0", *(word for key in both for word in ("--key", key)))
+
+    ended = us0.back_up_to(eu0)
+
+    assert added.returncode == 0, added.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "the receiver takes the new key" in ended.stdout + ended.stderr
+    assert eu0.await_snapshots(us0, 1)
+
+
+def test_who_is_removed_gets_in_no_more_and_what_is_kept_goes_only_when_it_is_said(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    assert us0.back_up_to(eu0).returncode == 0
+    eu0.await_snapshots(us0, 1)
+
+    shown = eu0.peer("remove", "us0")
+    removed = eu0.peer("remove", "us0", "--yes")
+    refused = us0.ssh(eu0, "hello")
+    stays = eu0.snapshots_of(us0)
+    eu0.take(us0)
+    forgotten = eu0.peer("remove", "us0", "--forget", "--yes")
+
+    assert shown.returncode == 77 and "say --yes" in shown.stderr
+    assert removed.returncode == 0, removed.stderr
+    assert refused.returncode == 255 and b"Permission denied" in refused.stderr
+    assert len(stays) == 1
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert not eu0.store.host(us0.id).exists()
+    wait_until(lambda: not eu0.ended(), "a peer that goes on")

@@ -1,0 +1,253 @@
+"""Files back from the snapshots of a directory: as they were, and nothing that is there changed unasked."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ebbtide_console.sandbox import awkward
+from tests.local.bringing_back import ask, below
+from tests.local.own_nights import Host, differing, entries
+
+IS_ROOT = os.geteuid() == 0
+pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path / "us0", tmp_path / "backup")
+    (host.tree / "etc/nginx").mkdir(parents=True)
+    (host.tree / "etc/nginx/nginx.conf").write_text("as it was")
+    (host.tree / "etc").chmod(0o711)
+    (host.tree / "lib").symlink_to("usr/lib")
+    (host.tree / "cache").mkdir()
+    return host
+
+
+def in_tree(host: Host, path: str) -> str:
+    return str(host.tree / path)
+
+
+def test_every_kind_of_entry_comes_back_below_its_whole_path(host: Host, tmp_path: Path) -> None:
+    (awkward.grow if IS_ROOT else awkward.grow_plain)(host.tree / "srv/www")
+    (host.tree / "srv").chmod(0o701)
+    os.utime(host.tree / "srv", ns=(0, 1234567890123456789))
+    host.back_up()
+    point = host.snapshots()[0]
+    before = entries(host.tree)
+
+    ended = ask(host, "restore", in_tree(host, "srv/www"), in_tree(host, "etc/nginx/nginx.conf"), cwd=tmp_path)
+
+    restored = tmp_path / f"restored-us0-{point}"
+    assert ended.returncode == 0, ended.stderr
+    assert differing(below(restored, "srv"), below(host.tree, "srv")) == {}
+    assert (restored / "etc/nginx/nginx.conf").read_text() == "as it was"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("restored")] == [restored.name]
+    assert restored.stat().st_mode & 0o777 == 0o700
+    assert differing(entries(host.tree), before) == {}
+
+
+def test_names_are_bytes(host: Host, tmp_path: Path) -> None:
+    name = os.fsencode(host.tree) + b"/bad\xff\n*"
+    Path(os.fsdecode(name)).write_text("odd")
+    host.back_up()
+
+    ended = ask(host, "restore", name, "--into", "back", cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "back" / os.fsdecode(b"bad\xff\n*")).read_text() == "odd"
+
+
+def test_the_whole_tree_of_an_older_point_comes_back(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    was = entries(host.tree)
+    first = host.snapshots()[0]
+    (host.tree / "etc/nginx/nginx.conf").write_text("changed since")
+    host.back_up()
+
+    ended = ask(host, "restore", str(host.tree), "--at", first[:10], "--into", "back", cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert differing(entries(tmp_path / "back"), was) == {}
+
+
+def test_in_place_nothing_changes_unless_it_is_agreed(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    (host.tree / "etc/nginx/nginx.conf").write_text("broken")
+    (host.tree / "etc/nginx/mine").write_text("new since then")
+    changed = entries(host.tree)
+
+    refused = ask(host, "restore", in_tree(host, "etc/nginx"), "--in-place", cwd=tmp_path)
+    tried = ask(host, "restore", in_tree(host, "etc/nginx"), "--in-place", "--dry-run", cwd=tmp_path)
+    after = entries(host.tree)
+    agreed = ask(host, "restore", in_tree(host, "etc/nginx"), "--in-place", "--yes", cwd=tmp_path)
+
+    assert (refused.returncode, tried.returncode, agreed.returncode) == (77, 0, 0), agreed.stderr
+    assert f"replace    {in_tree(host, 'etc/nginx/nginx.conf')}" in refused.stderr
+    assert "say --yes" in refused.stderr
+    assert refused.stderr.splitlines()[:-1] == tried.stderr.splitlines()
+    assert differing(after, changed) == {}
+    assert (host.tree / "etc/nginx/nginx.conf").read_text() == "as it was"
+    assert (host.tree / "etc/nginx/mine").read_text() == "new since then"
+
+
+def test_what_is_gone_comes_back_in_place_without_a_question(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    before = entries(host.tree)
+    shutil.rmtree(host.tree / "etc")
+
+    ended = ask(host, "restore", in_tree(host, "etc/nginx/nginx.conf"), "--in-place", cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    # The root's own time is not asked for.
+    assert differing({**entries(host.tree), b".": before[b"."]}, before) == {}
+
+
+def test_a_directory_where_a_file_was_is_shown_as_replaced(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    (host.tree / "etc/nginx/nginx.conf").unlink()
+    (host.tree / "etc/nginx/nginx.conf").symlink_to("/etc/passwd")
+
+    ended = ask(host, "restore", in_tree(host, "etc/nginx/nginx.conf"), "--in-place", cwd=tmp_path)
+
+    assert ended.returncode == 77
+    assert "replace" in ended.stderr
+    assert (host.tree / "etc/nginx/nginx.conf").is_symlink()
+
+
+def test_what_was_not_there_is_deleted_only_if_asked_for_and_never_what_is_not_backed_up(
+    host: Host, tmp_path: Path
+) -> None:
+    host.paths.exclude.write_text("/etc/nginx/cache\n*.tmp\n")
+    host.back_up()
+    (host.tree / "etc/nginx/mine").write_text("new since then")
+    (host.tree / "etc/nginx/cache").mkdir()
+    (host.tree / "etc/nginx/cache/kept").write_text("not backed up")
+    (host.tree / "etc/nginx/kept.tmp").write_text("not backed up")
+
+    shown = ask(host, "restore", in_tree(host, "etc/nginx"), "--in-place", "--delete", cwd=tmp_path)
+    agreed = ask(host, "restore", in_tree(host, "etc/nginx"), "--in-place", "--delete", "--yes", cwd=tmp_path)
+
+    assert f"delete     {in_tree(host, 'etc/nginx/mine')}" in shown.stderr
+    assert agreed.returncode == 0, agreed.stderr
+    assert sorted(path.name for path in (host.tree / "etc/nginx").iterdir()) == ["cache", "kept.tmp", "nginx.conf"]
+    assert (host.tree / "etc/nginx/cache/kept").exists()
+
+
+@pytest.mark.parametrize("where", ["in-place", "into"])
+def test_nothing_is_written_through_a_link(host: Host, tmp_path: Path, where: str) -> None:
+    host.back_up()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    base = host.tree if where == "in-place" else tmp_path / "back"
+    base.mkdir(exist_ok=True)
+    shutil.rmtree(base / "etc", ignore_errors=True)
+    (base / "etc").symlink_to(elsewhere)
+    words = ["--in-place"] if where == "in-place" else ["--into", str(base)]
+
+    ended = ask(host, "restore", in_tree(host, "etc/nginx"), *words, "--yes", cwd=tmp_path)
+
+    assert ended.returncode == 77
+    assert f"{base}/etc is a symbolic link, and nothing is written through it" in ended.stderr
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_link_below_what_is_restored_gives_way_and_is_not_followed(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(host.tree / "etc/nginx")
+    (host.tree / "etc/nginx").symlink_to(elsewhere)
+
+    ended = ask(host, "restore", in_tree(host, "etc"), "--in-place", "--yes", cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert list(elsewhere.iterdir()) == []
+    assert (host.tree / "etc/nginx/nginx.conf").read_text() == "as it was"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("etc/nginx/ngnix.conf", "etc/nginx/ngnix.conf was not there at {point}; /etc/nginx held nginx.conf"),
+        ("opt/shop/x", "/opt/shop/x was not there at {point}; / held cache, etc, lib"),
+        ("lib/modules", "/lib was a symbolic link at {point}: ask for what lies where it leads"),
+    ],
+)
+def test_a_path_that_was_not_there_is_told_with_what_was_near(host: Host, tmp_path: Path, path: str, said: str) -> None:
+    host.back_up()
+
+    ended = ask(host, "restore", in_tree(host, path), cwd=tmp_path)
+
+    assert ended.returncode == 1
+    assert said.format(point=host.snapshots()[0]) in ended.stderr
+    assert [name for name in os.listdir(tmp_path) if name.startswith("restored")] == []  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["relative"], "is not an absolute path"),
+        (["/nowhere"], "is not below ROOT"),
+        (["{tree}/etc", "--delete"], "--delete goes with"),
+        (["{tree}/etc", "--into", "x", "--in-place"], "not allowed with"),
+        (["{tree}/etc", "--from=-x"], "is not an address"),
+    ],
+)
+def test_a_command_line_that_cannot_be_meant_is_refused(
+    host: Host, tmp_path: Path, words: list[str], said: str
+) -> None:
+    host.back_up()
+
+    ended = ask(host, "restore", *(word.format(tree=host.tree) for word in words), cwd=tmp_path)
+
+    assert ended.returncode == 2
+    assert said in ended.stderr
+
+
+def test_nothing_is_restored_into_the_snapshots(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    before = entries(host.target)
+
+    ended = ask(host, "restore", in_tree(host, "etc"), "--into", str(host.target / "x"), cwd=tmp_path)
+
+    assert ended.returncode == 77
+    assert "is where the backups are" in ended.stderr
+    assert differing(entries(host.target), before) == {}
+
+
+def test_cut_off_it_goes_on_in_what_it_has_begun(host: Host, tmp_path: Path) -> None:
+    (host.tree / "etc/large").write_bytes(os.urandom(1 << 20))
+    host.back_up()
+    broken = tmp_path / "rsync"
+    harm = f"rm '{tmp_path}'/restored-*/etc/large; exit 20"
+    broken.write_text(f'#!/bin/sh\nrsync "$@" || exit\ncase "$*" in *progress2*) {harm};; esac\n')
+    broken.chmod(0o755)
+    host.configure(RSYNC=str(broken))
+
+    cut_off = ask(host, "restore", in_tree(host, "etc"), cwd=tmp_path)
+    begun = [path.name for path in tmp_path.iterdir() if path.name.startswith("restored")]
+    host.configure()
+    again = ask(host, "restore", in_tree(host, "etc"), cwd=tmp_path)
+    once_more = ask(host, "restore", in_tree(host, "etc"), cwd=tmp_path)
+
+    name = f"restored-us0-{host.snapshots()[0]}"
+    assert cut_off.returncode == 3
+    assert begun == [f"{name}.unfinished"]
+    assert (again.returncode, once_more.returncode) == (0, 0), again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("restored")) == [name, f"{name}-2"]
+    assert differing(below(tmp_path / name, "etc"), below(host.tree, "etc")) == {}
+
+
+def test_the_points_are_listed(host: Host, tmp_path: Path) -> None:
+    host.configure()
+    nothing = ask(host, "list", cwd=tmp_path)
+    host.back_up()
+    host.back_up()
+
+    ended = ask(host, "list", cwd=tmp_path)
+
+    assert nothing.returncode == 1
+    assert ended.returncode == 0
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == list(host.snapshots())

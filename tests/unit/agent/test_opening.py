@@ -1,0 +1,46 @@
+"""What an opened machine is told, and the words by which it is known from one that proves."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.receiver.opening import is_asked_for, parse_opening
+
+WIRE = Path("tests/contract/wire")
+EXAMPLE = json.loads((WIRE / "brief-opening.json").read_bytes())
+
+
+def test_the_brief_says_whose_point_it_is_and_until_when() -> None:
+    opening = parse_opening(json.dumps(EXAMPLE).encode())
+
+    assert (opening.host.name, opening.host.id, opening.host.uid) == ("us0", "us0a", 2435978)
+    assert (opening.point.name, opening.point.run) == ("2026-11-22.1", "main/2026-11-22/1")
+    assert opening.until == datetime(2026, 11, 23, 11, tzinfo=UTC)
+
+
+def test_a_recovery_that_proves_is_none() -> None:
+    assert is_asked_for(json.dumps(EXAMPLE).encode())
+    assert not is_asked_for((WIRE / "brief-recovery.json").read_bytes())
+    assert not is_asked_for(json.dumps({**EXAMPLE, "serve": None}).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"keys": ["ssh-ed25519 AAAA\ncommand=x"]}, "not a public ssh key"),
+        ({"uid": 0}, "may be somebody of the system"),
+        ({"until": "2026-11-24T11:00:00"}, "no offset"),
+        ({"host_key_parameter": None}, "host_key_parameter is None"),
+    ],
+)
+def test_what_cannot_be_is_refused(change: "dict[str, object]", said: str) -> None:
+    with pytest.raises(PermanentError, match=said):
+        parse_opening(json.dumps({**EXAMPLE, "serve": {**EXAMPLE["serve"], **change}}).encode())
+
+
+def test_a_tree_that_only_root_can_read_is_not_served() -> None:
+    with pytest.raises(PermanentError, match="give the host a volume made from the snapshot"):
+        parse_opening(json.dumps({**EXAMPLE, "tree": "real"}).encode())

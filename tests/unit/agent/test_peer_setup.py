@@ -1,0 +1,157 @@
+"""What `peer add` and `peer remove` plan on a machine, and what they refuse to."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import ConfigError, PermanentError, Refused
+from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer.places import choose_uid
+from ebbtide_agent.peer.register import Guest, find_register
+from ebbtide_agent.peer.setup import Here, Plan, Wish, lines_for_the_guest, plan_add, plan_remove, ranges_of
+from ebbtide_agent.site import Site
+from ebbtide_agent.steps import walk
+
+KEY, OTHER = f"ssh-ed25519 {'A' * 44}", f"ssh-ed25519 {'B' * 44}"
+
+
+class Machine:
+    """eu0, not as root: everything in places of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.places = HostPaths(place / "etc", place / "state")
+        self.places.etc.mkdir()
+        self.store = place / "store"
+        site = Site(self.places, place / "ebbtide-agent", "eu0", is_the_systems=False, has_systemd=False)
+        self.here = Here(site, 1000, ("python3", "/opt/ebbtide-agent", "peer", "gate"))
+        self.us0 = Wish("us0", "us0a", (KEY,), self.store)
+
+    @property
+    def paths(self) -> PeerPaths:
+        return PeerPaths(self.places.state, self.store)
+
+    def add(self, wish: Wish) -> Plan:
+        plan = plan_add(wish, self.here)
+        walk(plan.steps, lambda _: None, dry_run=False)
+        return plan
+
+    def refuses(self, wish: Wish, because: str) -> None:
+        with pytest.raises(ConfigError, match=because):
+            plan_add(wish, self.here)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_once_it_is_added_there_is_nothing_left_to_do(machine: Machine) -> None:
+    first = machine.add(machine.us0)
+
+    second = plan_add(replace(machine.us0, store=None), machine.here)
+
+    assert second.steps == () and second.register == first.register == find_register(machine.places.peer)
+    assert machine.paths.tree("us0a").is_dir()
+    assert machine.paths.authorized_keys.read_text() == (
+        f'restrict,command="python3 /opt/ebbtide-agent peer gate us0a" {KEY}\n'
+    )
+    assert second.notes == first.notes and "peer serve --etc" in second.notes[0]
+
+
+def test_nothing_is_done_while_it_is_only_planned(machine: Machine) -> None:
+    plan = plan_add(machine.us0, machine.here)
+
+    assert plan.steps
+    assert list(machine.places.etc.iterdir()) == [] and not machine.store.exists()
+
+
+def test_what_is_not_said_stays_as_it_is(machine: Machine) -> None:
+    machine.add(replace(machine.us0, keep=3, port=2200))
+
+    changed = machine.add(Wish("us0", "us0a", (OTHER,)))
+
+    assert changed.register.port == 2200
+    assert changed.register.guests == (Guest("us0", "us0a", 1000, (OTHER,), 3),)
+    assert KEY not in machine.paths.authorized_keys.read_text()
+
+
+def test_what_cannot_be_is_named_all_at_once(machine: Machine) -> None:
+    machine.refuses(Wish("US 0", "us0", (), machine.store, 0), "no host's name(.|\n)*--id is(.|\n)*--key(.|\n)*--keep")
+    machine.refuses(replace(machine.us0, store=None), "needs --at")
+    machine.refuses(replace(machine.us0, store=Path("store")), "an absolute path")
+
+
+def test_an_id_and_a_key_are_one_hosts_for_ever(machine: Machine) -> None:
+    machine.add(machine.us0)
+
+    machine.refuses(Wish("us1", "us0a", (OTHER,)), "us0 has that id or that key")
+    machine.refuses(Wish("us1", "us1a", (KEY,)), "us0 has that id or that key")
+    machine.refuses(Wish("us0", "us0b"), "has the id us0a for ever")
+    walk(plan_remove("us0", False, machine.here).steps, lambda _: None, dry_run=False)
+    with pytest.raises(Refused, match="holds the backups of us0"):
+        plan_add(Wish("us1", "us0a", (OTHER,)), machine.here)
+
+
+def test_a_directory_with_anything_else_in_it_is_no_store(machine: Machine) -> None:
+    machine.store.mkdir()
+    (machine.store / "lost+found").mkdir()
+    plan_add(machine.us0, machine.here)
+    (machine.store / "mail").mkdir()
+
+    with pytest.raises(Refused, match=r"holds files and no receiver\.json"):
+        plan_add(machine.us0, machine.here)
+
+
+def test_a_store_that_should_be_mounted_and_is_not_is_refused(machine: Machine) -> None:
+    machine.places.fstab.write_text(f"/dev/sdb1 {machine.store} ext4 defaults 0 2\n")
+
+    with pytest.raises(Refused, match="is not mounted"):
+        plan_add(machine.us0, machine.here)
+
+
+def test_another_disk_is_not_taken_for_the_store(machine: Machine) -> None:
+    machine.add(machine.us0)
+    machine.paths.volume_owner.write_text('{"schema": 1, "receiver": "peer-0000"}')
+
+    with pytest.raises(Refused, match="is the store of peer-0000"):
+        plan_add(machine.us0, machine.here)
+
+
+def test_a_store_whose_machine_was_installed_anew_is_known_again(machine: Machine) -> None:
+    mark = machine.add(machine.us0).register.mark
+    machine.places.peer.unlink()
+
+    assert machine.add(machine.us0).register.mark == mark
+
+
+def test_what_is_kept_stays_unless_it_is_to_be_forgotten(machine: Machine) -> None:
+    machine.add(machine.us0)
+
+    removed = plan_remove("us0", False, machine.here)
+    forgotten = plan_remove("us0", True, machine.here)
+
+    place = str(machine.paths.host("us0a"))
+    assert removed.register.guests == ()
+    assert not any(f"remove {place} " in f"{step} " for step in removed.steps) and place in removed.notes[0]
+    assert any(f"remove {place} " in str(step) for step in forgotten.steps)
+    with pytest.raises(ConfigError, match="takes no backup of us9"):
+        plan_remove("us9", False, machine.here)
+
+
+def test_a_user_id_is_nobodys_here() -> None:
+    containers = ranges_of([0, 1000], ["root:1000000:1000000000", "# nothing"])
+
+    assert choose_uid("us0a", ()) == 2_435_978
+    assert choose_uid("us0a", containers) == 2_001_435_978
+    with pytest.raises(PermanentError, match="somebody's"):
+        choose_uid("us0a", (*containers, range(2_001_435_978, 2_001_435_979)))
+
+
+def test_the_other_side_is_told_what_to_write(machine: Machine) -> None:
+    plan = plan_add(machine.us0, machine.here)
+
+    lines = lines_for_the_guest(plan.register.guests[0], plan.register, "eu0.example.org", KEY, "backup").splitlines()
+
+    assert f'ebbtide-agent install --host us0 --target receiver://eu0.example.org:2222 --host-key "{KEY}"' in lines
+    assert {"TARGET=receiver://eu0.example.org:2222", "USER=backup", f"eu0.example.org {KEY}"} <= {*lines}
