@@ -1055,7 +1055,7 @@ MUTATIONS = (
     Mutation(
         "push: what is kept aside",
         f"{_HOST}/resume.py",
-        'f"--filter=P /{ASIDE}", ',
+        'f"--filter=P {aside}", ',
         "",
         "that what arrived of a file is not deleted before it is gone on from",
         ("tests/unit/agent/test_passes.py",),

@@ -16,6 +16,7 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.far_files import FarFiles
+from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.link import Login, World
 from ebbtide_agent.host.push import Pass, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
@@ -39,10 +40,16 @@ class ToRemote:
     sockets: Path | None = None
 
     @property
-    def far(self) -> FarFiles:
+    def login(self) -> Login:
         there, config = self.target, self.config
-        login = Login(there.name, there.port, there.user, config.key, config.known_hosts, self.sockets)
-        return FarFiles(login, there.path, config.rsync, self.world)
+        return Login(there.name, there.port, there.user, config.key, config.known_hosts, self.sockets)
+
+    @property
+    def far(self) -> FarFiles:
+        return self._by(self.login)
+
+    def _by(self, login: Login) -> FarFiles:
+        return FarFiles(login, self.target.path, self.config.rsync, self.world)
 
     def hello(self, until: datetime) -> Hello:
         """Raises Refused when what lies over there is not this host's."""
@@ -51,6 +58,7 @@ class ToRemote:
             raise Refused(f"{self.target} has a {TREE} and no {_REPORT} that says whose it is; name another place")
         if last and last.host != self.config.host:
             raise Refused(f"{self.target} holds the backup of {last.host}; HOST is {self.config.host}")
+        settle(self.login, lambda login: self._by(login).has(_REPORT, self.world.clock()), self.world.say)
         generation = last.receiver.generation if last and last.receiver else None
         self.world.say(f"target: {self.target}, until {moments.write(until)}")
         run = run_of("ssh", self.world.clock())
