@@ -70,7 +70,7 @@ def is_ssh(pid: int) -> bool:
     return Path(f"/proc/{pid}/comm").read_text().strip() == "ssh"
 
 
-@pytest.mark.fault("N3", lacks="files of 16 MiB and more that change in place: torn until the push is made good")
+@pytest.mark.fault("N3")
 def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of_it(
     receiver: Receiver, tree: Path, tmp_path: Path
 ) -> None:

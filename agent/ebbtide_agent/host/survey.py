@@ -104,6 +104,7 @@ def _looked_into(survey: Survey, sample: Sample, config: Config, paths: HostPath
         return survey
     known = find_known(paths.contents, sample.turn)
     looked = contents.look(os.fsencode(config.root), sample.turn, sample.files, known)
+    looked = replace(looked, too_large=sample.too_large)
     changed = Changes((), looked.names_of_changed(survey.tally.names), ())
     return replace(survey, looked=looked, changes=survey.changes.and_also(changed))
 
