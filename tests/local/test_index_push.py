@@ -248,6 +248,7 @@ def test_a_large_file_is_changed_where_it_is(host: Host) -> None:
     assert_same(stored(host.receiver.tree("us0")), host.expected())
 
 
+@pytest.mark.fault("N3")
 def test_a_change_in_place_that_was_cut_off_is_made_good_by_the_next_push(host: Host) -> None:
     host.back_up()
     with open(host.tree / "large", "r+b") as file:

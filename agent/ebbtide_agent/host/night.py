@@ -99,6 +99,8 @@ def _run_whole(night: Night, config: Config, started: datetime) -> Report:
             outcome, taken = push_if_all_is_well(night, config, way, hello, scanned)
             remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))
             outcome = in_view_of(remarks, outcome)
+            if taken and taken.looked:
+                eve = replace(eve, health=bounded_health((*eve.health, *taken.looked.health())))
             report = compose(config, hello, outcome, eve, night.world.clock())
             remember(night.paths, report, night.world.say)
             recorded = way.deliver(hello, report)

@@ -118,6 +118,7 @@ def _looked_into(survey: Survey, config: Config, paths: HostPaths) -> Survey:
         return survey
     known = find_known(paths.contents, sample.turn)
     looked = contents.look(os.fsencode(config.root), sample.turn, sample.files, known)
+    looked = replace(looked, too_large=sample.too_large)
     changed = Changes((), looked.names_of_changed(survey.tally.names), ())
     return replace(survey, looked=looked, changes=survey.changes.and_also(changed))
 
