@@ -16,6 +16,7 @@ from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer.keeping import Keeper
+from ebbtide_agent.peer.opened import shut
 from ebbtide_agent.peer.register import Register, get_register
 from ebbtide_agent.peer.store import check_store
 from ebbtide_agent.receiver import sshd
@@ -89,6 +90,8 @@ def _keep_all(peer: Peer, stop: threading.Event) -> bool:
     """False when somebody was busy, and one should look again at once."""
     nobody_is_busy = True
     for guest in peer.register.guests:
+        if not guest.reads_until(peer.clock()):
+            shut(peer.paths, guest)
         try:
             Keeper(peer.paths, guest, peer.clock, say, stop.is_set).keep()
         except TransientError:
