@@ -210,6 +210,63 @@ def test_a_snapshot_that_was_cut_short_is_made_before_anything_else_happens(pair
     assert differing(as_the_host_was(eu0.snapshot(us0, name), munged=False), entries(us0.tree)) == {}
 
 
+_FILLED = """
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer.keeping import Keeper
+from ebbtide_agent.peer.register import get_register
+places = HostPaths(Path(sys.argv[1]), Path(sys.argv[2]))
+register = get_register(places.peer)
+clock = lambda: datetime.now(timezone.utc)
+keeper = Keeper(PeerPaths(places.state, register.store), register.guests[0], clock, print)
+print(keeper.keep())
+"""
+
+
+@needs_root
+@pytest.mark.fault("R5")
+def test_a_snapshot_that_does_not_fit_costs_no_other_and_the_tree_waits_for_it(pair: tuple[Server, Server]) -> None:
+    """The store as it was, on a disk that has no more room than for what is on it."""
+    us0, eu0 = pair
+    assert us0.back_up_to(eu0).returncode == 0
+    kept = eu0.await_snapshots(us0, 1)
+    with (us0.tree / "more").open("wb") as file:
+        file.write(os.urandom(4 << 20))
+    assert eu0.process
+    os.kill(eu0.process.pid, signal.SIGSTOP)
+    try:
+        assert us0.back_up_to(eu0).returncode == 0
+        store, small = eu0.store.store, eu0.place / "small"
+        small.mkdir()
+        used = subprocess.run(["du", "-sk", str(store)], capture_output=True, text=True, check=True).stdout.split()[0]
+        size = f"size={int(used) + 2048}k"
+        script = (
+            f"mount -t tmpfs -o {size} tmpfs {small} && cp -a {store}/. {small} && mount --move {small} {store}"
+            f' && "$@"; find {store.as_posix()}/hosts/us0a/snapshots -mindepth 1 -maxdepth 1'
+        )
+        kept_in = [sys.executable, "-c", _FILLED, str(eu0.places.etc), str(eu0.places.state)]
+        ended = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *kept_in],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": "agent"},
+        )
+        standing = eu0.peer("status")
+        waiting = us0.ssh(eu0, "hello")
+    finally:
+        os.kill(eu0.process.pid, signal.SIGCONT)
+
+    said, made, *left = ended.stdout.splitlines()
+    assert "no snapshot of us0: " in said and "No space left on device" in said, ended.stdout + ended.stderr
+    assert made == "False" and [Path(each).name for each in left] == [*kept]
+    assert standing.returncode == 1 and "one is due: " in standing.stdout
+    assert waiting.returncode == 75 and b"No space left on device" in waiting.stderr
+    assert eu0.await_snapshots(us0, 2)[0] == kept[0]
+    assert eu0.peer("status").returncode == 0
+
+
 @pytest.mark.fault("R3")
 def test_a_store_that_is_not_mounted_is_not_written_to(pair: tuple[Server, Server]) -> None:
     us0, eu0 = pair

@@ -105,7 +105,7 @@ def plan_remove(name: str, forget: bool, here: Here) -> Plan:
 
 
 def plan_opening(name: str, until: datetime | None, here: Here) -> Plan:
-    """Let a host read what is kept of it until then, or no more. Raises ConfigError when this machine takes none such."""
+    """Let a host read what is kept of it until then, or no more. Raises ConfigError when it is none of ours."""
     register, guest = _known(name, here)
     register = register.with_guest(replace(guest, open_until=until))
     return Plan(tuple(file(here.site.paths.peer, encode_register(register).decode(), 0o600)), register)

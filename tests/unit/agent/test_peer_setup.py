@@ -7,11 +7,12 @@ import pytest
 
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
 from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer import setup
 from ebbtide_agent.peer.places import choose_uid
 from ebbtide_agent.peer.register import Guest, find_register
 from ebbtide_agent.peer.setup import Here, Plan, Wish, lines_for_the_guest, plan_add, plan_remove, ranges_of
 from ebbtide_agent.site import Site
-from ebbtide_agent.steps import walk
+from ebbtide_agent.steps import WriteFile, walk
 
 KEY, OTHER = f"ssh-ed25519 {'A' * 44}", f"ssh-ed25519 {'B' * 44}"
 
@@ -155,3 +156,30 @@ def test_the_other_side_is_told_what_to_write(machine: Machine) -> None:
 
     assert f'ebbtide-agent install --host us0 --target receiver://eu0.example.org:2222 --host-key "{KEY}"' in lines
     assert {"TARGET=receiver://eu0.example.org:2222", "USER=backup", f"eu0.example.org {KEY}"} <= {*lines}
+
+
+def test_where_systemd_is_in_charge_it_starts_the_service(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "check_program", lambda program: None)
+    site = replace(machine.here.site, is_the_systems=True, has_systemd=True, program=Path("/usr/bin/ebbtide-agent"))
+    here = replace(machine.here, site=site)
+
+    plan = plan_add(machine.us0, here)
+
+    (written,) = (step for step in plan.steps if isinstance(step, WriteFile) and step.path.suffix == ".service")
+    assert "ExecStart=/usr/bin/ebbtide-agent peer serve\n" in written.body
+    assert f"RequiresMountsFor={machine.store}\n" in written.body
+    assert [str(step) for step in plan.steps[-3:]] == [
+        "systemctl daemon-reload",
+        "systemctl enable ebbtide-peer.service",
+        "systemctl restart ebbtide-peer.service",
+    ]
+    assert plan.notes == ()
+
+
+def test_root_is_not_made_to_start_what_others_may_change(machine: Machine) -> None:
+    site = replace(machine.here.site, is_the_systems=True, program=machine.places.etc / "ebbtide-agent")
+    site.program.touch()
+    site.program.parent.chmod(0o777)
+
+    with pytest.raises(PermanentError, match="others may change"):
+        plan_add(machine.us0, replace(machine.here, site=site))
