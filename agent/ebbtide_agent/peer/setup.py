@@ -133,8 +133,12 @@ def _register(wish: Wish, here: Here) -> Register:
         return Register(wish.store, wish.port or DEFAULT_PORT, found or f"peer-{secrets.token_hex(4)}")
     if wish.store not in (None, register.store):
         raise ConfigError((f"{places.peer} has its store at {register.store}, and there is one: leave --at out",))
+    if wish.port not in (None, register.port):
+        raise ConfigError(
+            (f"{places.peer} has the port {register.port}, as hosts have in TARGET: leave --port out",)
+        )
     check_store(PeerPaths(places.state, register.store), register.mark, places.fstab)
-    return replace(register, port=wish.port or register.port)
+    return register
 
 
 def _guest(wish: Wish, earlier: Guest | None, here: Here) -> Guest:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
+from ebbtide_agent.host.config import load
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer import setup
 from ebbtide_agent.peer.places import choose_uid
@@ -67,6 +68,16 @@ def test_nothing_is_done_while_it_is_only_planned(machine: Machine) -> None:
     assert list(machine.places.etc.iterdir()) == [] and not machine.store.exists()
 
 
+def test_what_is_kept_of_others_is_not_in_this_machines_own_backup(machine: Machine) -> None:
+    """Or two servers would send each other their own backups back."""
+    machine.places.config.write_text(f"HOST=eu0\nTARGET=receiver://us0:2222\nKEEP=7\nROOT={machine.store.parent}\n")
+    before = load(machine.places)
+
+    machine.add(machine.us0)
+
+    assert set(load(machine.places).exclude) - set(before.exclude) == {"/store/*"}
+
+
 def test_what_is_not_said_stays_as_it_is(machine: Machine) -> None:
     machine.add(replace(machine.us0, keep=3, port=2200))
 
@@ -81,6 +92,9 @@ def test_what_cannot_be_is_named_all_at_once(machine: Machine) -> None:
     machine.refuses(Wish("US 0", "us0", (), machine.store, 0), "no host's name(.|\n)*--id is(.|\n)*--key(.|\n)*--keep")
     machine.refuses(replace(machine.us0, store=None), "needs --at")
     machine.refuses(replace(machine.us0, store=Path("store")), "an absolute path")
+    machine.add(machine.us0)
+    machine.refuses(replace(machine.us0, port=22), "has the port 2222")
+    machine.refuses(replace(machine.us0, store=Path("/srv/other")), "has its store at")
 
 
 def test_an_id_and_a_key_are_one_hosts_for_ever(machine: Machine) -> None:
