@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ebbtide_console.sandbox import awkward
 from tests.local.bringing_back import ask, below
-from tests.local.own_nights import Host, differing, entries
+from tests.local.own_nights import Host, agent, differing, entries
+from tests.local.receiver_machine import MAY_MOUNT
 
 IS_ROOT = os.geteuid() == 0
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
@@ -90,6 +92,78 @@ def test_in_place_nothing_changes_unless_it_is_agreed(host: Host, tmp_path: Path
     assert differing(after, changed) == {}
     assert (host.tree / "etc/nginx/nginx.conf").read_text() == "as it was"
     assert (host.tree / "etc/nginx/mine").read_text() == "new since then"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "content"), [("y", 0, "as it was"), ("n", 77, "broken"), ("", 77, "broken")]
+)
+def test_on_a_terminal_it_asks(host: Host, tmp_path: Path, answer: str, code: int, content: str) -> None:
+    host.back_up()
+    (host.tree / "etc/nginx/nginx.conf").write_text("broken")
+    ours, theirs = os.openpty()
+    words = ["restore", in_tree(host, "etc/nginx"), "--in-place", "--etc", str(host.paths.etc)]
+    argv = [*agent(host)[:3], *words, "--state", str(host.paths.state)]
+
+    with subprocess.Popen(argv, cwd=tmp_path, stdin=theirs, stderr=theirs, start_new_session=True) as restoring:
+        os.close(theirs)
+        said = b""
+        while b"change them? [y/N]" not in said:
+            said += os.read(ours, 4096)
+        os.write(ours, f"{answer}\n".encode())
+        ended = restoring.wait(60)
+    os.close(ours)
+
+    assert ended == code
+    assert in_tree(host, "etc/nginx/nginx.conf").encode() in said
+    assert (host.tree / "etc/nginx/nginx.conf").read_text() == content
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="nobody but root could make it real")
+def test_what_somebody_named_like_roots_own_attributes_stays_a_name(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    planted = host.newest() / "etc/nginx/nginx.conf"
+    os.setxattr(planted, "user.rsync.security.capability", awkward.capability(awkward.CAP_NET_RAW))
+
+    ended = ask(host, "restore", in_tree(host, "etc/nginx"), "--into", "back", cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "security.capability" not in os.listxattr(tmp_path / "back/etc/nginx/nginx.conf")
+
+
+def test_a_directory_with_something_in_it_gives_way_to_a_file_only_if_deleting_was_agreed_to(
+    host: Host, tmp_path: Path
+) -> None:
+    host.back_up()
+    (host.tree / "etc/nginx/nginx.conf").unlink()
+    (host.tree / "etc/nginx/nginx.conf").mkdir()
+    (host.tree / "etc/nginx/nginx.conf/mine").write_text("precious")
+    words = ["restore", in_tree(host, "etc/nginx"), "--in-place"]
+
+    left = ask(host, *words, "--yes", cwd=tmp_path)
+    kept = (host.tree / "etc/nginx/nginx.conf/mine").exists()
+    shown = ask(host, *words, "--delete", "--dry-run", cwd=tmp_path)
+    gone = ask(host, *words, "--delete", "--yes", cwd=tmp_path)
+
+    assert (left.returncode, kept) == (3, True)
+    assert "could not make way" in left.stderr
+    assert f"delete     {in_tree(host, 'etc/nginx/nginx.conf/mine')}" in shown.stderr
+    assert gone.returncode == 0, gone.stderr
+    assert (host.tree / "etc/nginx/nginx.conf").read_text() == "as it was"
+
+
+@pytest.mark.skipif(not (IS_ROOT and MAY_MOUNT), reason="mounting needs root and a mount namespace")
+def test_what_is_mounted_below_is_not_deleted(host: Host, tmp_path: Path) -> None:
+    (host.tree / "etc/mnt").mkdir()
+    host.back_up()
+    (host.tree / "etc/extra").write_text("new since then")
+    mounted = f"{host.tree}/etc/mnt"
+    script = f"mount -t tmpfs t '{mounted}' && touch '{mounted}/file' && \"$@\"; echo $?; ls '{mounted}'"
+    within = ["unshare", "--mount", "sh", "-c", script, "sh"]
+
+    ended = ask(host, "restore", in_tree(host, "etc"), "--in-place", "--delete", "--yes", cwd=tmp_path, within=within)
+
+    assert ended.stdout.split() == ["0", "file"], ended.stderr
+    assert not (host.tree / "etc/extra").exists()
 
 
 def test_what_is_gone_comes_back_in_place_without_a_question(host: Host, tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import procs
+from ebbtide_agent.commands import agreeing
 from ebbtide_agent.commands.here import (
     Commands,
     Here,
@@ -26,13 +25,14 @@ from ebbtide_agent.commands.here import (
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import progress
 from ebbtide_agent.host.back import way_back
-from ebbtide_agent.host.bring import Changes, Wish, bring, check_destination, preview, protection, within
+from ebbtide_agent.host.bring import Wish, bring, check_destination, protection, within
 from ebbtide_agent.host.config import Config, load
+from ebbtide_agent.host.foresee import preview
 from ebbtide_agent.host.link import World, connections
 from ebbtide_agent.host.past import Source, check_there
 from ebbtide_agent.host.restorable import NEWEST, Restorable, choose
 from ebbtide_agent.host.target import Directory
-from ebbtide_agent.printable import printable, size
+from ebbtide_agent.printable import size
 from ebbtide_agent.report import COMPLETE
 
 DESCRIPTION = """\
@@ -51,16 +51,7 @@ writes through a symbolic link. `ebbtide-agent list` says what there is to choos
 
 Without root owners, devices and set-user-id bits cannot be given back; it says so, and does the rest.
 """
-_SHOWN = 20
 _UNFINISHED = ".unfinished"
-
-
-@dataclass(frozen=True)
-class Terminal:
-    """Who is asked, and what is shown to them."""
-
-    say: Callable[[str], None]
-    can_answer: bool
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -96,7 +87,7 @@ def restore(options: argparse.Namespace, here: Here) -> int:
     paths = paths_of(options)
     config = load(paths)
     wanted = _wanted(options, config)
-    terminal = Terminal(_say, sys.stdin.isatty() and sys.stderr.isatty())
+    terminal = agreeing.Terminal(_say, sys.stdin.isatty() and sys.stderr.isatty())
     world = World(here.clock, say=_say)
     # A place of their own: a night that is under way has its connections where the others are.
     with tempfile.TemporaryDirectory(prefix="ebbtide-") as place, connections(Path(place)) as sockets:
@@ -116,7 +107,7 @@ def _restore(
     source: Source,
     point: Restorable,
     paths: tuple[bytes, ...],
-    terminal: Terminal,
+    terminal: agreeing.Terminal,
 ) -> int:
     into = _destination(options, config, point)
     as_root = os.geteuid() == 0
@@ -127,10 +118,11 @@ def _restore(
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
     if not is_new or options.dry_run:
         changes = preview(source, wish)
-        _show(changes, into, terminal)
+        agreeing.show(changes, into, terminal)
         if options.dry_run:
             return 0
-        _ask(changes, options, terminal)
+        if not options.yes:
+            agreeing.ask(changes, terminal)
     into.mkdir(mode=0o700, parents=options.into is not None, exist_ok=True)
     outcome = bring(source, wish, progress.Reader(_shown(options.progress)).feed)
     for problem in outcome.problems:
@@ -176,33 +168,6 @@ def _until(config: Config, closes: datetime | None, now: datetime) -> datetime:
     """As long as a night would try; not beyond the time at which nobody can be there any more."""
     patience = now + timedelta(seconds=config.wait_seconds)
     return min(patience, closes) if closes else patience
-
-
-def _show(changes: Changes, into: Path, terminal: Terminal) -> None:
-    for line in _as_lines(changes, into):
-        terminal.say(line)
-
-
-def _as_lines(changes: Changes, into: Path) -> Iterator[str]:
-    there = changes.of_what_is_there
-    if there:
-        yield f"of what is there, {len(there)} would change:"
-    base = str(into).rstrip("/")
-    yield from (f"  {change.what:<10} {base}/{printable(change.path)}" for change in there[:_SHOWN])
-    if len(there) > _SHOWN:
-        yield f"  and {len(there) - _SHOWN} more"
-    yield f"{changes.added} would be added; all else stays as it is"
-
-
-def _ask(changes: Changes, options: argparse.Namespace, terminal: Terminal) -> None:
-    """Raises Refused unless it is agreed that what is there changes."""
-    if not changes.of_what_is_there or options.yes:
-        return
-    if not terminal.can_answer:
-        raise Refused("something that is there would change, and nobody can be asked: say --yes, or choose --into DIR")
-    print("ebbtide: change them? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Refused("nothing was changed")
 
 
 def _shown(asked: str) -> Callable[[progress.Progress], None]:

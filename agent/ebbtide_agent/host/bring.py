@@ -1,4 +1,4 @@
-"""Bringing files back: what that would change of what is there, and then doing it, by rsync."""
+"""Bringing files back by rsync: which, to where, with what of them; and never through a link."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.outcome import VANISHED, Outcome, tell
-from ebbtide_agent.host.past import FORM, WHOLE, Item, Items, Source, leading_to
+from ebbtide_agent.host.past import WHOLE, Source, leading_to
 from ebbtide_agent.host.push import Listener
 from ebbtide_agent.printable import printable
 from ebbtide_agent.report import PARTIAL
 
-_DELETED = "*deleting"
 # Everything of a file that root may set; who is not root may set less, and must not own another's set-user-id program.
 AS_ROOT = ("-aHAXS", "--numeric-ids", "--modify-window=-1")
 AS_SOMEBODY = ("-rlptHAXS", "--specials", "--chmod=u-s,g-s", "--modify-window=-1")
 _ONLY_THESE = ("--no-r", "--dirs", "--no-implied-dirs")
-_WITH_ALL_BELOW = ("--recursive", "--no-implied-dirs")
+WITH_ALL_BELOW = ("--recursive", "--no-implied-dirs")
 _ASIDE = "--partial-dir=.ebbtide-partial"
-_SOME_IS_MISSING = 23
+SOME_IS_MISSING = 23
 
 
 @dataclass(frozen=True)
@@ -52,21 +51,10 @@ class Wish:
         """The directories that lead to what is wanted, the topmost first."""
         return sorted({above for path in self.paths for above in leading_to(path)})
 
-
-@dataclass(frozen=True)
-class Change:
-    """What would become of something that is there: "replace", "attributes" or "delete"."""
-
-    what: str
-    path: bytes
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a restore would do: change or delete what is there, and add so many entries."""
-
-    of_what_is_there: tuple[Change, ...]
-    added: int
+    def place_of(self, path: bytes) -> bytes:
+        """Where a path of the tree is to be."""
+        base = os.fsencode(self.into)
+        return base if path == WHOLE else os.path.join(base, path)  # noqa: PTH118 - paths are bytes
 
 
 def protection(config: Config) -> tuple[str, ...]:
@@ -77,9 +65,8 @@ def protection(config: Config) -> tuple[str, ...]:
 
 def check_destination(wish: Wish) -> None:
     """Raises Refused when what leads to a path over here is a link: nothing is written to where it leads."""
-    base = os.fsencode(wish.into)
     for above in wish.leading:
-        where = base + b"/" + above
+        where = wish.place_of(above)
         try:
             mode = os.lstat(where).st_mode
         except FileNotFoundError:
@@ -91,21 +78,11 @@ def check_destination(wish: Wish) -> None:
             )
 
 
-def preview(source: Source, wish: Wish) -> Changes:
-    """Ask rsync, and look at each path whether something is there. Raises PermanentError."""
-    seen = _Seen(os.fsencode(wish.into))
-    words = ("-n", *wish.words, *_WITH_ALL_BELOW, "--8-bit-output", FORM)
-    ended = source.run(words, wish.paths, wish.into, seen.feed)
-    if ended.exit_code not in (0, VANISHED, _SOME_IS_MISSING):
-        raise PermanentError(f"what would change cannot be told: {ended.why}")
-    return Changes(tuple(seen.changes), seen.added)
-
-
 def bring(source: Source, wish: Wish, listener: Listener) -> Outcome:
     """Bring it back; what leads there comes first, for nobody to look in meanwhile, and last, for its times."""
-    missing = [above for above in wish.leading if not os.path.lexists(os.fsencode(wish.into) + b"/" + above)]
+    missing = [above for above in wish.leading if not os.path.lexists(wish.place_of(above))]
     _only(source, wish, missing)
-    words = (*wish.words, *_WITH_ALL_BELOW, *((_ASIDE,) if wish.is_new else ()))
+    words = (*wish.words, *WITH_ALL_BELOW, *((_ASIDE,) if wish.is_new else ()))
     shown = ("--stats", "--no-human-readable", "--info=progress2")
     ended = source.run((*words, *shown), wish.paths, wish.into, listener)
     _only(source, wish, missing)
@@ -121,31 +98,8 @@ def _only(source: Source, wish: Wish, directories: Sequence[bytes]) -> None:
 
 
 def _checked(ended: procs.Ended) -> None:
-    if ended.exit_code not in (0, _SOME_IS_MISSING):
+    if ended.exit_code not in (0, SOME_IS_MISSING):
         raise PermanentError(f"what leads there could not be made: {ended.why}")
-
-
-class _Seen(Items):
-    """Counts what is new, and keeps what is not: a tree may have a million new entries."""
-
-    def __init__(self, base: bytes) -> None:
-        super().__init__()
-        self._base = base
-        self.changes: list[Change] = []
-        self.added = 0
-
-    def take(self, item: Item) -> None:
-        where = self._base if item.path == WHOLE else self._base + b"/" + item.path
-        if not os.path.lexists(where):
-            self.added += 1
-        else:
-            self.changes.append(Change(_what(item), item.path))
-
-
-def _what(item: Item) -> str:
-    if item.code.startswith(_DELETED):
-        return "delete"
-    return "attributes" if item.code.startswith(".") else "replace"
 
 
 def within(root: Path, paths: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -1,0 +1,50 @@
+"""Showing what a restore would change of what is there, and asking whether that is meant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.host.foresee import Changes
+from ebbtide_agent.printable import printable
+
+SHOWN_CHANGES = 20
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Who is told, and whether they can answer."""
+
+    say: Callable[[str], None]
+    can_answer: bool
+
+
+def show(changes: Changes, into: Path, terminal: Terminal) -> None:
+    for line in as_lines(changes, into):
+        terminal.say(line)
+
+
+def ask(changes: Changes, terminal: Terminal) -> None:
+    """Raises Refused unless it is agreed that what is there changes."""
+    if not changes.of_what_is_there:
+        return
+    if not terminal.can_answer:
+        raise Refused("something that is there would change, and nobody can be asked: say --yes, or choose --into DIR")
+    print("ebbtide: change them? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing was changed")
+
+
+def as_lines(changes: Changes, into: Path) -> Iterator[str]:
+    there = changes.of_what_is_there
+    if there:
+        yield f"of what is there, {len(there)} would change:"
+    base = str(into).rstrip("/")
+    yield from (f"  {change.what:<10} {base}/{printable(change.path)}" for change in there[:SHOWN_CHANGES])
+    if len(there) > SHOWN_CHANGES:
+        yield f"  and {len(there) - SHOWN_CHANGES} more"
+    yield f"{changes.added} would be added; all else stays as it is"

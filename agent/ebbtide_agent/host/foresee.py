@@ -1,0 +1,64 @@
+"""What a restore would change of what is there: rsync is asked, and every path it names is looked at over here.
+
+To rsync a directory in the place of a file is a new directory; to whoever has the file it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.host.bring import SOME_IS_MISSING, WITH_ALL_BELOW, Wish
+from ebbtide_agent.host.outcome import VANISHED
+from ebbtide_agent.host.past import FORM, Item, Items, Source
+
+_DELETED = "*deleting"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would become of something that is there: "replace", "attributes" or "delete"."""
+
+    what: str
+    path: bytes
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a restore would do: change or delete what is there, and add so many entries."""
+
+    of_what_is_there: tuple[Change, ...]
+    added: int
+
+
+def preview(source: Source, wish: Wish) -> Changes:
+    """Ask rsync, and look at each path whether something is there. Raises PermanentError."""
+    seen = _Seen(wish)
+    words = ("-n", *wish.words, *WITH_ALL_BELOW, "--8-bit-output", FORM)
+    ended = source.run(words, wish.paths, wish.into, seen.feed)
+    if ended.exit_code not in (0, VANISHED, SOME_IS_MISSING):
+        raise PermanentError(f"what would change cannot be told: {ended.why}")
+    return Changes(tuple(seen.changes), seen.added)
+
+
+class _Seen(Items):
+    """Counts what is new, and keeps what is not: a tree may have a million new entries."""
+
+    def __init__(self, wish: Wish) -> None:
+        super().__init__()
+        self._wish = wish
+        self.changes: list[Change] = []
+        self.added = 0
+
+    def take(self, item: Item) -> None:
+        if not os.path.lexists(self._wish.place_of(item.path)):
+            self.added += 1
+        else:
+            self.changes.append(Change(_what(item), item.path))
+
+
+def _what(item: Item) -> str:
+    if item.code.startswith(_DELETED):
+        return "delete"
+    return "attributes" if item.code.startswith(".") else "replace"
