@@ -17,6 +17,7 @@ _PRUNE = "tests/unit/test_prune.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
+_BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
@@ -1055,7 +1056,7 @@ MUTATIONS = (
     Mutation(
         "push: what is kept aside",
         f"{_HOST}/resume.py",
-        'f"--filter=P /{ASIDE}", ',
+        'f"--filter=P {aside}", ',
         "",
         "that what arrived of a file is not deleted before it is gone on from",
         ("tests/unit/agent/test_passes.py",),
@@ -1068,6 +1069,54 @@ MUTATIONS = (
         "",
         "that a copy of a host pushes nothing",
         ("tests/unit/agent/test_identity.py",),
+    ),
+    Mutation(
+        "due: begun once",
+        f"{_HOST}/due.py",
+        "return past.begun is not None and earliest <= past.begun <= now",
+        "return False",
+        "that a night which was begun is not begun each hour",
+        ("tests/unit/agent/test_due.py", "tests/unit/agent/test_catching_up.py"),
+    ),
+    Mutation(
+        "due: a wrong clock",
+        f"{_HOST}/due.py",
+        "if at < past.scheduled <= now:",
+        "if at < past.scheduled:",
+        "that what a clock which was ahead has left keeps no night from beginning",
+        ("tests/unit/agent/test_due.py",),
+    ),
+    Mutation(
+        "due: a receiver's window",
+        f"{_HOST}/due.py",
+        "if times.end is not None and now >= _end_of(times, day):",
+        "if False:",
+        "that nobody waits for a receiver that is gone",
+        ("tests/unit/agent/test_due.py",),
+    ),
+    Mutation(
+        "due: what begins is noted",
+        f"{_HOST}/night.py",
+        "        note_begun(night.paths.lock, started)\n",
+        "",
+        "that a night which cannot begin is told once",
+        ("tests/unit/agent/test_catching_up.py",),
+    ),
+    Mutation(
+        "push: what was kept next to a file",
+        f"{_HOST}/to_remote.py",
+        "        if not was_whole:\n",
+        "        if False:\n",
+        "that nothing of a broken push is left in a tree that is whole",
+        ("tests/local/test_broken_remote.py::test_what_was_kept_of_a_file_that_went_meanwhile_goes_as_well",),
+    ),
+    Mutation(
+        "night: its volume",
+        f"{_HOST}/way.py",
+        "with unmounted_on_failure(paths.volume):",
+        "with contextlib.nullcontext():",
+        "that no volume stays mounted after a night that broke off",
+        ("tests/local/test_to_volume.py::test_a_night_that_breaks_off_does_not_leave_the_volume_mounted",),
     ),
     Mutation(
         "installed: half the window",
@@ -1132,5 +1181,70 @@ MUTATIONS = (
         "yield from removals((paths.state,))",
         "that a backup beside the state outlives it",
         ("tests/unit/agent/test_installation.py",),
+    ),
+    # -- files back
+    Mutation(
+        "back: shown before it changes",
+        f"{_HOST}/foresee.py",
+        "if not os.path.lexists(self._wish.place_of(item.path)):",
+        'if "+++" in item.code:',
+        "that what takes the place of another kind of entry is shown as a change",
+        _BACK,
+    ),
+    Mutation(
+        "back: agreed to",
+        "agent/ebbtide_agent/commands/agreeing.py",
+        "    if not terminal.can_answer:\n",
+        "    if not terminal.can_answer:\n        return\n    if False:\n",
+        "that nothing changes where nobody can answer",
+        _BACK,
+    ),
+    Mutation(
+        "back: not through a link",
+        f"{_HOST}/bring.py",
+        "if not stat.S_ISDIR(mode):",
+        "if False:",
+        "that nothing is written to where a link leads",
+        _BACK,
+    ),
+    Mutation(
+        "back: what is not backed up stays",
+        f"{_HOST}/bring.py",
+        '("--delete", "--one-file-system", *self.protect)',
+        '("--delete", "--one-file-system")',
+        "that --delete leaves alone what was never backed up",
+        _BACK,
+    ),
+    Mutation(
+        "back: mounts stay",
+        f"{_HOST}/bring.py",
+        '("--delete", "--one-file-system", *self.protect)',
+        '("--delete", *self.protect)',
+        "that --delete leaves alone what is mounted below",
+        _BACK,
+    ),
+    Mutation(
+        "back: whole trees",
+        f"{_HOST}/restorable.py",
+        "whole = [point for point in points if point.is_whole]",
+        "whole = list(points)",
+        "that a mixture of two nights is never the newest",
+        ("tests/unit/agent/test_restorable.py",),
+    ),
+    Mutation(
+        "opened: read only",
+        "agent/ebbtide_agent/receiver/confine.py",
+        '("--ro-bind", str(point.place), str(_point_place(point)))',
+        '("--bind", str(point.place), str(_point_place(point)))',
+        "that a point is not written to whatever rsync is told",
+        ("tests/unit/agent/test_views.py",),
+    ),
+    Mutation(
+        "opened: the night that was asked for",
+        "agent/ebbtide_agent/receiver/opened.py",
+        "if (header.host, header.run) != (opening.host.id, opening.point.run):",
+        "if False:",
+        "that a volume of another night is not served as the one",
+        ("tests/local/test_opened.py::test_what_keeps_it_from_opening_is_reported",),
     ),
 )

@@ -284,10 +284,11 @@ def test_nothing_is_restored_into_the_snapshots(host: Host, tmp_path: Path) -> N
     host.back_up()
     before = entries(host.target)
 
-    ended = ask(host, "restore", in_tree(host, "etc"), "--into", str(host.target / "x"), cwd=tmp_path)
+    into = ask(host, "restore", in_tree(host, "etc"), "--into", str(host.target / "x"), cwd=tmp_path)
+    here = ask(host, "restore", in_tree(host, "etc"), cwd=host.newest())
 
-    assert ended.returncode == 77
-    assert "is where the backups are" in ended.stderr
+    assert (into.returncode, here.returncode) == (77, 77)
+    assert all("is where the backups are" in ended.stderr for ended in (into, here))
     assert differing(entries(host.target), before) == {}
 
 
@@ -312,6 +313,24 @@ def test_cut_off_it_goes_on_in_what_it_has_begun(host: Host, tmp_path: Path) -> 
     assert (again.returncode, once_more.returncode) == (0, 0), again.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("restored")) == [name, f"{name}-2"]
     assert differing(below(tmp_path / name, "etc"), below(host.tree, "etc")) == {}
+
+
+@pytest.mark.parametrize("planted", ["open to all", "a link"])
+def test_a_directory_that_somebody_has_put_in_its_place_is_not_used(host: Host, tmp_path: Path, planted: str) -> None:
+    host.back_up()
+    theirs, place = tmp_path / "theirs", tmp_path / f"restored-us0-{host.snapshots()[0]}.unfinished"
+    theirs.mkdir()
+    if planted == "a link":
+        place.symlink_to(theirs)
+    else:
+        place.mkdir()
+        place.chmod(0o777)
+
+    ended = ask(host, "restore", in_tree(host, "etc"), cwd=tmp_path)
+
+    assert ended.returncode == 77
+    assert "is not the directory of a restore that was cut off" in ended.stderr
+    assert list(place.iterdir()) == []
 
 
 def test_the_points_are_listed(host: Host, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import stat
 import sys
 import tempfile
 from datetime import datetime, timedelta
@@ -123,7 +124,7 @@ def _restore(
             return 0
         if not options.yes:
             agreeing.ask(changes, terminal)
-    into.mkdir(mode=0o700, parents=options.into is not None, exist_ok=True)
+    _make(into, is_new)
     outcome = bring(source, wish, progress.Reader(_shown(options.progress)).feed)
     for problem in outcome.problems:
         terminal.say(problem)
@@ -145,15 +146,25 @@ def _wanted(options: argparse.Namespace, config: Config) -> tuple[bytes, ...]:
 
 
 def _destination(options: argparse.Namespace, config: Config, point: Restorable) -> Path:
+    """Raises Refused for a place among the backups."""
     if options.in_place:
         return config.root
-    into = options.into or Path(f"restored-{config.host}-{point.name}{_UNFINISHED}")
-    real = Path(os.path.realpath(into))
+    own = Path.cwd() / f"restored-{config.host}-{point.name}{_UNFINISHED}"
+    into = Path(os.path.realpath(options.into)) if options.into else own
     if isinstance(config.target, Directory):
         store = Path(os.path.realpath(config.target.path))
-        if real == store or store in real.parents:
-            raise Refused(f"{real} is where the backups are; choose another place with --into DIR")
-    return real
+        if into == store or store in into.parents:
+            raise Refused(f"{into} is where the backups are; choose another place with --into DIR")
+    return into
+
+
+def _make(into: Path, is_new: bool) -> None:
+    """Raises Refused when a restore's own directory is somebody else's: in /tmp anybody may put one there."""
+    into.mkdir(mode=0o700, parents=not is_new, exist_ok=True)
+    seen = into.lstat()
+    is_ours = stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
+    if is_new and not is_ours:
+        raise Refused(f"{into} is not the directory of a restore that was cut off; take it away, or choose --into DIR")
 
 
 def _finished(into: Path) -> Path:

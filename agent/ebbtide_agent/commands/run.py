@@ -112,8 +112,8 @@ def run(options: argparse.Namespace, here: Here) -> int:
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:
         print(encode_report(report).decode(), end="")
-    for problem in (*report.problems, *warnings_of(report)):
-        print(f"ebbtide: {problem}", file=sys.stderr)
+    for line in _to_be_told(report, briefly=how == "none"):
+        print(f"ebbtide: {line}", file=sys.stderr)
     return exit_code_of(report.status)
 
 
@@ -124,6 +124,14 @@ def _log(log: Log, report: Report) -> None:
     log(level, f"backup ended: {report.status}, {counts}, run {report.run}")
     for problem in (*report.problems, *warnings_of(report)):
         log(logging.WARNING, problem)
+
+
+def _to_be_told(report: Report, briefly: bool) -> tuple[str, ...]:
+    """All that is wrong; where nobody looks on, of a night that is a restore point all the same one line at most."""
+    told = (*report.problems, *warnings_of(report))
+    if not (briefly and report.is_complete and len(told) > 1):
+        return told
+    return (f"{report.status}: {told[0]}; and {len(told) - 1} more, which ebbtide-agent status tells",)
 
 
 def warnings_of(report: Report) -> tuple[str, ...]:

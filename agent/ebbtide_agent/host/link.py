@@ -22,6 +22,9 @@ from ebbtide_agent.moments import Clock
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 120.0
 SSH_FAILED = 255
+# Who does not answer is not there; a connection on which nothing comes back is given up after so many questions.
+CONNECT_SECONDS = 20
+ALIVE_SECONDS, ALIVE_TIMES = 15, 8
 # Whatever becomes of us, nothing of ours stays longer: two pushes have less between them.
 IDLE_SECONDS = 120
 # Of 107 bytes, ssh's own name for a far side takes 41, and 17 more while it makes the socket.
@@ -124,9 +127,9 @@ def ssh(login: Login) -> tuple[str, ...]:
         f"HostKeyAlias={login.name}",
         "StrictHostKeyChecking=yes",
         "UpdateHostKeys=no",
-        "ConnectTimeout=20",
-        "ServerAliveInterval=15",
-        "ServerAliveCountMax=8",
+        f"ConnectTimeout={CONNECT_SECONDS}",
+        f"ServerAliveInterval={ALIVE_SECONDS}",
+        f"ServerAliveCountMax={ALIVE_TIMES}",
         "LogLevel=ERROR",
         *_sharing(login.sockets),
     )

@@ -11,7 +11,7 @@ from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.key_change import settle
-from ebbtide_agent.host.link import Login, World, as_rsync_reads, keep_asking, look_up, ssh_as_one_word
+from ebbtide_agent.host.link import Login, World, as_rsync_reads, ask, keep_asking, look_up, ssh_as_one_word
 from ebbtide_agent.host.push import Pass, passes_of
 from ebbtide_agent.host.resume import cleared, resumable
 from ebbtide_agent.host.survey import Survey
@@ -42,7 +42,7 @@ class ToReceiver:
             key, host = self.config.key, self.config.host
             raise PermanentError(f"the receiver takes the key {key} for {hello.host}'s; HOST is {host}")
         self.world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
-        settle(self.login, self.world.say)
+        settle(self.login, lambda login: ask(login, "hello"), self.world.say)
         return hello
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
