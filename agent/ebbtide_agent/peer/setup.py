@@ -134,9 +134,7 @@ def _register(wish: Wish, here: Here) -> Register:
     if wish.store not in (None, register.store):
         raise ConfigError((f"{places.peer} has its store at {register.store}, and there is one: leave --at out",))
     if wish.port not in (None, register.port):
-        raise ConfigError(
-            (f"{places.peer} has the port {register.port}, as hosts have in TARGET: leave --port out",)
-        )
+        raise ConfigError((f"{places.peer} has the port {register.port}, as hosts have in TARGET: leave --port out",))
     check_store(PeerPaths(places.state, register.store), register.mark, places.fstab)
     return register
 
