@@ -53,7 +53,7 @@ agent: $(READY) ## the one file that goes onto hosts: dist/ebbtide-agent
 	@$(BIN)/python -m tools.build_agent hosts dist/ebbtide-agent
 
 deb: $(READY) ## the same as a Debian package: dist/ebbtide-agent_VERSION_all.deb
-	@PYTHONPATH=agent $(BIN)/python -m tools.build_deb dist
+	@$(BIN)/python -m tools.build_deb dist
 
 setup: $(READY)
 	@./ebbtide sandbox setup

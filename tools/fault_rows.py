@@ -30,7 +30,7 @@ HOST = {
 NETWORK = {
     "N1": Row("the name still has the old address", "looked up again; the wrong machine is not believed"),
     "N2": Row("no receiver at cron's minute", "tried again until the cut-off"),
-    "N3": Row("the link drops inside a file", "resumed, and no torn file is seen"),
+    "N3": Row("the link drops inside a file", "resumed, and no restore point holds a torn file"),
     "N4": Row("a black hole", "given up within ten minutes"),
     "N6": Row("a thousand hosts at once", "none starves"),
     "N7": Row("another host key", "refused, told, and nothing sent"),

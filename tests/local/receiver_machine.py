@@ -209,9 +209,17 @@ class Receiver:
 
 @contextmanager
 def a_receiver(
-    aws: Aws, kind: str, hosts: Sequence[str] = ("us0", "eu0"), minutes: float = 60, from_user_data: bool = False
+    aws: Aws,
+    kind: str,
+    hosts: Sequence[str] = ("us0", "eu0"),
+    minutes: float = 60,
+    from_user_data: bool = False,
+    disk: Path | None = None,
 ) -> Iterator[Receiver]:
-    """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root."""
+    """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root.
+
+    Its volume is the file system in the image `disk`, or a directory.
+    """
     with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
         place = Path(directory)
         place.chmod(0o755)
@@ -223,6 +231,8 @@ def a_receiver(
         for new in (store, device.parent, root / "home"):
             new.mkdir(parents=True)
         device.symlink_to(store)
+        if disk is not None:
+            subprocess.run(["mount", "-o", "loop", str(disk), str(store)], check=True)
         host_key = a_key(place / "host-key")
         aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
         (root / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
@@ -255,6 +265,8 @@ def a_receiver(
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(receiver.process.pid, signal.SIGKILL)
+                if disk is not None:
+                    subprocess.run(["umount", str(store)], check=True)
 
 
 def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN) -> dict[str, Any]:

@@ -44,8 +44,8 @@ class FarSide:
         """Where a login begins."""
         return self.place / "home"
 
-    def target(self, path: str) -> str:
-        return f"ssh://{getpass.getuser()}@localhost:{self.port}{path}"
+    def target(self, path: str, name: str = "localhost") -> str:
+        return f"ssh://{getpass.getuser()}@{name}:{self.port}{path}"
 
     @property
     def options(self) -> list[str]:
@@ -68,7 +68,8 @@ class FarSide:
 
 
 @contextmanager
-def a_far_side() -> Iterator[FarSide]:
+def a_far_side(address: str = "localhost") -> Iterator[FarSide]:
+    """It listens at this address, and is known by it."""
     with tempfile.TemporaryDirectory(prefix="ebbtide-far-") as directory:
         place = Path(directory)
         place.chmod(0o755)
@@ -79,8 +80,8 @@ def a_far_side() -> Iterator[FarSide]:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         for key in (far.key, place / "host-key"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        far.known_hosts.write_text(f"[localhost]:{far.port} {(place / 'host-key.pub').read_text()}"
-                                   f"localhost {(place / 'host-key.pub').read_text()}")  # fmt: skip
+        host_key = (place / "host-key.pub").read_text()
+        far.known_hosts.write_text("".join(f"{name} {host_key}" for name in (f"[{address}]:{far.port}", address)))
         user = str(UNPRIVILEGED) if IS_ROOT else ""
         (place / "rsync-only").write_text(_RSYNC_ONLY)
         command = shlex.join([sys.executable, "-I", str(place / "rsync-only"), str(far.home), user])
@@ -88,7 +89,7 @@ def a_far_side() -> Iterator[FarSide]:
         (place / "authorized").write_text(f'restrict,command="{quoted}" {far.key.with_suffix(".pub").read_text()}')
         settings = ["AuthenticationMethods publickey", "UsePAM no", "StrictModes no", "PidFile none",
                     f"PermitRootLogin {'forced-commands-only' if IS_ROOT else 'no'}", f"Port {far.port}",
-                    "ListenAddress localhost", f"HostKey {place}/host-key",
+                    f"ListenAddress {address}", f"HostKey {place}/host-key",
                     f"AuthorizedKeysFile {place}/authorized"]  # fmt: skip
         (place / "config").write_text("\n".join(settings) + "\n")
         with (place / "log").open("wb") as log:

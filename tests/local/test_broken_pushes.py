@@ -70,7 +70,7 @@ def is_ssh(pid: int) -> bool:
     return Path(f"/proc/{pid}/comm").read_text().strip() == "ssh"
 
 
-@pytest.mark.fault("N3", lacks="files of 16 MiB and more that change in place: torn until the push is made good")
+@pytest.mark.fault("N3")
 def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of_it(
     receiver: Receiver, tree: Path, tmp_path: Path
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of
     assert receiver.tree("us0").stat().st_mtime_ns == tree.stat().st_mtime_ns
 
 
-@pytest.mark.fault("H6", lacks="the restore that takes the earlier snapshot")
+@pytest.mark.fault("H6")
 def test_an_agent_that_is_killed_reports_nothing_and_the_next_run_says_so(
     receiver: Receiver, tree: Path, tmp_path: Path
 ) -> None:

@@ -110,7 +110,7 @@ def test_while_the_receiver_takes_only_the_old_key_it_is_used_and_stays(door: Do
 
     said = door.hello()
 
-    assert f"the receiver does not take {door.following} yet" in said[-1]
+    assert f"localhost does not take {door.following} yet" in said[-1]
     assert keys.public(door.key) == old
     assert door.following.exists()
 
@@ -121,7 +121,7 @@ def test_once_the_receiver_takes_both_the_new_key_is_the_key(door: Door) -> None
 
     said = door.hello()
 
-    assert "the old one can leave the policy" in said[-1]
+    assert "the old one can be taken out over there" in said[-1]
     assert keys.public(door.key) == new
     assert keys.public_of(door.key).read_text().startswith(new)
     assert not door.following.exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import keys
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
@@ -143,6 +144,25 @@ def test_a_place_that_cannot_be_made_is_named(host: Pushing) -> None:
 
     with pytest.raises(PermanentError, match="what leads to not/there/us0 is not there"):
         host.back_up()
+
+
+def test_the_next_key_becomes_the_key_as_soon_as_the_far_side_takes_it(host: Pushing) -> None:
+    key, following, authorized = host.place / "key", host.place / "key.next", host.far.place / "authorized"
+    shutil.copy(host.far.key, key)
+    keys.make(following, "us0")
+    old, new, before = key.read_bytes(), following.read_bytes(), authorized.read_text()
+
+    host.back_up(KEY=str(key))
+    not_yet = key.read_bytes()
+    first_line = before.splitlines()[0]
+    authorized.write_text(f"{before}{first_line.partition(' ssh-ed25519 ')[0]} {keys.public(following)}\n")
+    try:
+        report = host.back_up(KEY=str(key))
+    finally:
+        authorized.write_text(before)
+
+    assert not_yet == old
+    assert (report.status, key.read_bytes(), following.exists()) == ("complete", new, False)
 
 
 @pytest.mark.fault("N7")

@@ -96,6 +96,26 @@ def test_h1_a_host_that_is_down_all_night_costs_its_own_point_only() -> None:
     assert len(sim.catalog.find_points("eu0a")) == 2
 
 
+@pytest.mark.fault("H6")
+def test_h6_a_host_that_is_killed_in_the_middle_of_its_push_is_restored_from_the_night_before() -> None:
+    killed = HostNight(takes=A_DAY)
+    good, then_killed = (HostNight(), HostNight()), (killed, HostNight())
+
+    sim = play(Scenario(plan=FaultPlan(hosts=(*good, *then_killed)), nights=2))
+    with sim.doors_open():
+        sim.call("restore", host="us0", at=None)
+        sim.call("restore", host="eu0", at=None)
+        sim.pass_time(sim.agenda.now + 3 * AN_HOUR)
+
+    (mixed,) = {volume["us0a"] for volume in sim.volumes.content.values() if "us0a" in volume} - {
+        "main/2026-11-23/1",
+        "main/2026-11-24/1",
+    }
+    restored = {each.point.host_id: str(each.point.run) for each in sim.catalog.find_recoveries()}
+    assert mixed == "mixed"
+    assert restored == {"us0a": "main/2026-11-23/1", "eu0a": "main/2026-11-24/1"}
+
+
 @pytest.mark.fault("O2")
 @pytest.mark.parametrize("minutes", [3, 8, 16, 19, 22, 60])
 def test_o2_a_table_lost_at_any_moment_of_the_night_is_rebuilt_and_the_night_ends_as_it_would_have(

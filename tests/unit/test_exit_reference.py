@@ -1,6 +1,10 @@
 """The page about hosts has the exit codes that there are."""
 
 import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +19,13 @@ def test_the_table_is_what_help_says_now() -> None:
     document = DOCUMENT.read_text()
 
     assert document == updated(document), "run `python -m tools.exit_reference`"
+
+
+def test_what_writes_it_needs_no_path_to_be_told() -> None:
+    root = Path(__file__).parents[2]
+
+    words = [sys.executable, "-c", "import tools.exit_reference, tools.build_deb"]
+    subprocess.run(words, cwd=root, env={"PATH": os.environ["PATH"]}, check=True)
 
 
 def test_help_names_each_code_once() -> None:

@@ -29,10 +29,11 @@ It reads four files, and never executes what is in the first three:
                          TARGET may also be a directory such as /backup, where KEEP snapshots of the host stay, or
                          ssh://user@host[:port]/path, a machine that needs no more than rsync, or of an EC2 host
                          volume://ID@vol-0abc/region/archive, an EBS volume of its own
-                         and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
-                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
-                         SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no),
-                         CHECK (in so many nights every file is read once, or no), NICE, IONICE (idle, best-effort, no)
+                         and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, COMPRESS (yes, no),
+                         ONE_FILE_SYSTEM, WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc),
+                         SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE (percent of the tree that may be lost or
+                         rewritten in a night, or no), CHECK (in so many nights every file is read once, or no),
+                         NICE, IONICE (idle, best-effort, no)
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a
@@ -112,8 +113,8 @@ def run(options: argparse.Namespace, here: Here) -> int:
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:
         print(encode_report(report).decode(), end="")
-    for problem in (*report.problems, *warnings_of(report)):
-        print(f"ebbtide: {problem}", file=sys.stderr)
+    for line in _to_be_told(report, briefly=how == "none"):
+        print(f"ebbtide: {line}", file=sys.stderr)
     return exit_code_of(report.status)
 
 
@@ -124,6 +125,14 @@ def _log(log: Log, report: Report) -> None:
     log(level, f"backup ended: {report.status}, {counts}, run {report.run}")
     for problem in (*report.problems, *warnings_of(report)):
         log(logging.WARNING, problem)
+
+
+def _to_be_told(report: Report, briefly: bool) -> tuple[str, ...]:
+    """All that is wrong; where nobody looks on, of a night that is a restore point all the same one line at most."""
+    told = (*report.problems, *warnings_of(report))
+    if not (briefly and report.is_complete and len(told) > 1):
+        return told
+    return (f"{report.status}: {told[0]}; and {len(told) - 1} more, which ebbtide-agent status tells",)
 
 
 def warnings_of(report: Report) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from ebbtide_agent.host.changes import Names
 from ebbtide_agent.host.index import STAT, Block, Entry, is_settled
 from ebbtide_agent.host.outcome import Remark
 from ebbtide_agent.printable import printable, size
-from ebbtide_agent.report import WITH_WARNINGS
+from ebbtide_agent.report import UNKNOWN, WITH_WARNINGS, Health
 
 # At most so much is read in a night, and twice the share that is aimed at.
 MOST_BYTES = 8 << 30
@@ -76,6 +76,7 @@ class Sample:
 
     turn: Turn | None = None
     files: list[Entry] = field(default_factory=list)
+    too_large: int = 0
 
     def watch(self, blocks: Iterator[Block]) -> Iterator[Block]:
         for block in blocks:
@@ -88,27 +89,44 @@ class Sample:
         if not is_large and not turn.has(block.directory):
             return
         for entry in block.entries():
-            if (not is_large or turn.has(entry.path)) and _is_to_be_read(entry) and len(self.files) < MOST_FILES:
+            if (is_large and not turn.has(entry.path)) or not _may_be_read(entry):
+                continue
+            if _size_of(entry) > LARGEST_BYTES:
+                self.too_large += 1
+            elif len(self.files) < MOST_FILES:
                 self.files.append(entry)
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What came of a turn: files that are others than they look, and all that is known of its part now."""
+    """What came of a turn: files that are others than they look, and all that is known of its part now.
+
+    `too_large` are the files of its part that are never read.
+    """
 
     turn: Turn
     changed: tuple[Entry, ...]
     known: Mapping[bytes, Known]
     bytes_read: int
+    too_large: int = 0
 
     def __str__(self) -> str:
-        part = f"part {self.turn.tonight + 1} of {self.turn.nights}"
-        return f"contents, {part}: {len(self.known)} files, {size(self.bytes_read)} read, {len(self.changed)} changed"
+        read = f"{len(self.known)} files, {size(self.bytes_read)} read"
+        return f"contents, {self._part}: {read}, {len(self.changed)} changed"
+
+    @property
+    def _part(self) -> str:
+        return f"part {self.turn.tonight + 1} of {self.turn.nights}"
 
     def names_of_changed(self, names: Names) -> tuple[bytes, ...]:
         """The paths of what changed, of a file with several names all of them."""
         found = (names.get((entry.device, inode_of(entry)), [entry.path]) for entry in self.changed)
         return tuple(dict.fromkeys(path for paths in found for path in paths))
+
+    def health(self) -> tuple[Health, ...]:
+        """What nobody looks at is not well because nothing is said of it."""
+        said = f"{self.too_large} files in {self._part} are larger than {size(LARGEST_BYTES)}, and never read"
+        return (Health("contents", UNKNOWN, said),) if self.too_large else ()
 
     def remarks(self) -> tuple[Remark, ...]:
         said = "has another content than at the last check, though its size, times and inode are the same"
@@ -170,10 +188,10 @@ def _unpacked(packed: bytes) -> Iterator[tuple[bytes, Known]]:
         yield packed[start:end], (packed[end : end + STAT.size], packed[end + STAT.size : at])
 
 
-def _is_to_be_read(entry: Entry) -> bool:
+def _may_be_read(entry: Entry) -> bool:
     """What may have changed already without a trace is pushed anyway."""
     mode = STAT.unpack(entry.stat)[0]
-    return stat.S_ISREG(mode) and is_settled(entry.stat) and 0 < _size_of(entry) <= LARGEST_BYTES
+    return stat.S_ISREG(mode) and is_settled(entry.stat) and _size_of(entry) > 0
 
 
 def inode_of(entry: Entry) -> int:

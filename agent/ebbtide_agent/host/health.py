@@ -22,11 +22,15 @@ SMART_SECONDS = 60.0
 
 # Sectors that could not be read and wait to be replaced, or could not be at all.
 _BAD_SECTORS = {197: "pending", 198: "uncorrectable"}
-_ARRAY = re.compile(r"^(?P<name>md\S*) : (?P<state>active|inactive)(?: \([a-z-]+\))?(?P<rest>.*)$")
+_GOES_BAD = 1 << 3  # of smartctl's exit status: the disk is failing
+_ARRAY = re.compile(r"^(?P<name>md\S*) : (?P<state>[a-z]+)\b")
+_PARITY = re.compile(r" raid[456] ")
 _MEMBERS = re.compile(r"\[(?P<wanted>\d+)/(?P<there>\d+)\] \[[U_]+\]")
 _FAILED = re.compile(r"(\S+)\[\d+\](?:\([A-Z]\))*\(F\)")
 _PROGRESS = re.compile(r"(?P<what>recovery|resync|reshape|check|repair) *= *(?P<percent>[0-9.]+%)")
-_PROGRESS_LATER = re.compile(r"(?P<what>recovery|resync|reshape|check|repair) *= *(?P<why>PENDING|DELAYED)")
+_PROGRESS_LATER = re.compile(r"(?P<what>recovery|resync|reshape|check|repair) *= *(?P<why>PENDING|DELAYED|REMOTE)")
+# What the firmware of a RAID controller keeps its arrays in: it does nothing by itself.
+_CONTAINER = re.compile(r"super external:[^/]")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Sources:
     smartctl: str = "smartctl"
     mdstat: Path = Path("/proc/mdstat")
     mounts: Path = MOUNTS
+    blocks: Path = Path("/sys/block")
 
 
 THIS_HOST = Sources()
@@ -44,7 +49,7 @@ THIS_HOST = Sources()
 def look(sources: Sources) -> Iterator[Health]:
     """All there is to say, well or not."""
     yield from disks(sources.smartctl)
-    yield from arrays(_text_of(sources.mdstat))
+    yield from arrays(_text_of(sources.mdstat), sources.blocks)
     yield from file_systems(read_mounts(sources.mounts))
 
 
@@ -54,7 +59,7 @@ def disks(smartctl: str) -> Iterator[Health]:
     if scan is None:
         yield Health("disks", UNKNOWN, "smartctl is not installed (package smartmontools)")
         return
-    for device in scan.get("devices", ()):
+    for device in _parts(scan, "devices"):
         name, kind = str(device.get("name")), str(device.get("type"))
         # A disk that sleeps is not woken for this.
         said = _smart(smartctl, "--nocheck=standby", "-H", "-A", "-d", kind, name)
@@ -64,23 +69,26 @@ def disks(smartctl: str) -> Iterator[Health]:
 def disk(name: str, said: Mapping[str, Any]) -> Health:
     """What smartctl's JSON says of one disk."""
     passed = _part(said, "smart_status").get("passed")
-    bad = [*_failing(passed), *_bad_attributes(said), *_bad_nvme(said)]
+    status = _number(_part(said, "smartctl"), "exit_status")
+    bad = [*_failing(passed, status), *_bad_attributes(said), *_bad_nvme(said), *_bad_scsi(said)]
     if bad:
         return Health(f"disk {name}", WARNING, ", ".join(bad))
     if passed is None:
-        messages = [str(each.get("string")) for each in _part(said, "smartctl").get("messages", ())]
-        return Health(f"disk {name}", UNKNOWN, messages[0] if messages else "it says nothing of its health")
+        messages = sorted(_parts(_part(said, "smartctl"), "messages"), key=lambda each: each.get("severity") != "error")
+        why = str(messages[0].get("string")) if messages else "it says nothing of its health"
+        return Health(f"disk {name}", UNKNOWN, why)
     degrees = _part(said, "temperature").get("current")
     return Health(f"disk {name}", WELL, f"passed, {degrees} °C" if degrees is not None else "passed")
 
 
-def arrays(mdstat: str) -> Iterator[Health]:
-    """What the kernel says of its arrays in /proc/mdstat: a paragraph for each."""
+def arrays(mdstat: str, blocks: Path) -> Iterator[Health]:
+    """What the kernel says of its arrays in /proc/mdstat: a paragraph for each; and what their last check has found."""
     for paragraph in re.split(r"\n(?=\S)", mdstat):
         first, _, rest = paragraph.partition("\n")
         array = _ARRAY.match(first)
         if array:
-            yield _array(array["name"], array["state"], first, rest)
+            found = _text_of(blocks / array["name"] / "md/mismatch_cnt").strip()
+            yield _array(array["name"], array["state"], first, rest, int(found) if found.isdecimal() else 0)
 
 
 def file_systems(mounts: Mapping[bytes, str]) -> Iterator[Health]:
@@ -104,13 +112,16 @@ def file_systems(mounts: Mapping[bytes, str]) -> Iterator[Health]:
             yield Health(f"file system {printable(point)}", WARNING, f"{full} % full")
 
 
-def _array(name: str, state: str, first: str, rest: str) -> Health:
+def _array(name: str, state: str, first: str, rest: str, mismatches: int) -> Health:
     said = [f"{member} failed" for member in _FAILED.findall(first)]
     members = _MEMBERS.search(rest)
     if members and int(members["there"]) < int(members["wanted"]):
         said.insert(0, f"degraded: {members['there']} of {members['wanted']} members are there")
-    if state == "inactive":
-        said.insert(0, "inactive")
+    if state != "active" and not _CONTAINER.search(rest):
+        said.insert(0, state)
+    # Mirrors differ where a page was written while it was changed, swap for one: nothing reads that again.
+    if mismatches and _PARITY.search(first):
+        said.append(f"{mismatches} sectors do not fit their parity")
     is_well = not said
     progress = _PROGRESS.search(rest) or _PROGRESS_LATER.search(rest)
     if progress:
@@ -118,30 +129,38 @@ def _array(name: str, state: str, first: str, rest: str) -> Health:
     return Health(f"array {name}", WELL if is_well else WARNING, ", ".join(said) or "all members are there")
 
 
-def _failing(passed: object) -> Iterator[str]:
-    if passed is False:
+def _failing(passed: object, status: int) -> Iterator[str]:
+    if passed is False or status & _GOES_BAD:
         yield "SMART says that it is failing"
 
 
 def _bad_attributes(said: Mapping[str, Any]) -> Iterator[str]:
-    for attribute in _part(said, "ata_smart_attributes").get("table", ()):
-        count = _part(attribute, "raw").get("value", 0)
+    for attribute in _parts(_part(said, "ata_smart_attributes"), "table"):
+        count, number = _number(_part(attribute, "raw"), "value"), _number(attribute, "id")
         if attribute.get("when_failed") == "now":
             yield f"{attribute.get('name')} is failing now"
-        elif attribute.get("id") in _BAD_SECTORS and count:
-            yield f"{count} {_BAD_SECTORS[attribute['id']]} sectors"
+        elif number in _BAD_SECTORS and count:
+            yield f"{count} {_BAD_SECTORS[number]} sectors"
 
 
 def _bad_nvme(said: Mapping[str, Any]) -> Iterator[str]:
     log = _part(said, "nvme_smart_health_information_log")
-    if log.get("critical_warning"):
-        yield f"critical warning 0x{log['critical_warning']:02x}"
-    if log.get("available_spare", 100) < log.get("available_spare_threshold", 0):
-        yield f"{log['available_spare']} % of its spare left"
-    if log.get("percentage_used", 0) >= 100:
-        yield f"{log['percentage_used']} % of its life used"
-    if log.get("media_errors"):
-        yield f"{log['media_errors']} media errors"
+    spare, used = _number(log, "available_spare", 100), _number(log, "percentage_used")
+    if warned := _number(log, "critical_warning"):
+        yield f"critical warning 0x{warned:02x}"
+    if spare < _number(log, "available_spare_threshold"):
+        yield f"{spare} % of its spare left"
+    if used >= 100:
+        yield f"{used} % of its life used"
+    if errors := _number(log, "media_errors"):
+        yield f"{errors} media errors"
+
+
+def _bad_scsi(said: Mapping[str, Any]) -> Iterator[str]:
+    log = _part(said, "scsi_error_counter_log")
+    for what in ("read", "write", "verify"):
+        if errors := _number(_part(log, what), "total_uncorrected_errors"):
+            yield f"{errors} uncorrected {what} errors"
 
 
 def _smart(smartctl: str, *words: str) -> Mapping[str, Any] | None:
@@ -160,6 +179,16 @@ def _smart(smartctl: str, *words: str) -> Mapping[str, Any] | None:
 def _part(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = values.get(name)
     return part if isinstance(part, dict) else {}
+
+
+def _parts(values: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    parts = values.get(name)
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def _number(values: Mapping[str, Any], name: str, default: int = 0) -> int:
+    number = values.get(name)
+    return number if isinstance(number, int) else default
 
 
 def _percent(used: int, left: int) -> int:

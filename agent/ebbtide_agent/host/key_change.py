@@ -13,26 +13,27 @@ from ebbtide_agent.host.link import Login
 from ebbtide_agent.keys import public_of
 
 
-def settle(login: Login, say: Callable[[str], None]) -> None:
-    """Let the next key be the key, as soon as the receiver takes it by itself. Until then both are offered.
+def settle(login: Login, come_in: Callable[[Login], object], say: Callable[[str], None]) -> None:
+    """Let the next key be the key, as soon as the far side takes it by itself. Until then both are offered.
 
-    For just after a hello: so a connection that does not come about is not what failed.
+    `come_in` raises an AgentError when it is not let in. For just after a hello: so a connection that does not come
+    about is not what failed.
     """
     following = link.next_key(login.key)
     if not following.exists():
         return
     try:
         # Through a connection of its own: one that is there already has been let in with either.
-        link.ask(replace(login, key=following, sockets=None), "hello")
+        come_in(replace(login, key=following, sockets=None))
     except AgentError as error:
-        say(f"the receiver does not take {following} yet, so {login.key} stays: {error}")
+        say(f"{login.name} does not take {following} yet, so {login.key} stays: {error}")
         return
     try:
         _promote(following, login.key)
     except OSError as error:
-        say(f"the receiver takes {following}, which cannot be moved to {login.key}: {error}")
+        say(f"{login.name} takes {following}, which cannot be moved to {login.key}: {error}")
         return
-    say(f"the receiver takes the new key: it is {login.key} now, and the old one can leave the policy")
+    say(f"{login.name} takes the new key: it is {login.key} now, and the old one can be taken out over there")
 
 
 def _promote(following: Path, key: Path) -> None:

@@ -1,4 +1,4 @@
-"""A push that breaks inside a file: what arrived of it is kept aside at the receiver, gone on from, and cleared away.
+"""A push that breaks inside a file: what arrived of it is kept aside over there, gone on from, and cleared away.
 
 Nobody sees half a file under its name, and a large one that does not fit into one window gets through in two.
 """
@@ -11,17 +11,24 @@ from ebbtide_agent.host.changes import as_list
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.push import IN_PLACE, LISTED, Pass
 
-# One for the whole tree, at its top: next to each file it could not be found again to be cleared away. A name that is
-# not the right file's is no danger, rsync only looks into it for blocks that it need not send.
 ASIDE = ".ebbtide-partial"
+# One for the whole tree, at its top, where it is found again to be cleared away. A name that is not the right file's is
+# no danger, rsync only looks into it for blocks that it need not send.
+AT_THE_TOP = f"/{ASIDE}"
+# Where the tree's top is not the top of all that rsync sees over there, one next to each file that breaks.
+NEXT_TO_EACH = ASIDE
 
 
-def resumable(what: Pass) -> Pass:
-    """The pass, going on from what was kept aside. One in place does so by itself."""
+def resumable(what: Pass, aside: str = AT_THE_TOP) -> Pass:
+    """The pass, going on from what was kept aside. One in place does so by itself.
+
+    What it leaves next to a file that goes meanwhile, only a push in full that is none of these clears away.
+    """
     if IN_PLACE in what.words:
         return what
     # Protected before any other rule: extraneous as it is, a full push would delete it first.
-    return replace(what, words=(f"--partial-dir=/{ASIDE}", f"--filter=P /{ASIDE}", *what.words))
+    words = (f"--partial-dir={aside}", f"--filter=P {aside}", *what.words)
+    return replace(what, words=words, heals=what.heals and aside == AT_THE_TOP)
 
 
 def cleared(config: Config) -> Pass:

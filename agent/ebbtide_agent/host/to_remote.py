@@ -16,9 +16,11 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.far_files import FarFiles
+from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.link import Login, World
-from ebbtide_agent.host.push import Pass, passes_of
+from ebbtide_agent.host.push import Pass, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
+from ebbtide_agent.host.resume import NEXT_TO_EACH, resumable
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Remote
 from ebbtide_agent.paths import HostPaths
@@ -38,10 +40,17 @@ class ToRemote:
     sockets: Path | None = None
 
     @property
-    def far(self) -> FarFiles:
+    def login(self) -> Login:
         there, config = self.target, self.config
-        login = Login(there.name, there.port, there.user, config.key, config.known_hosts, self.sockets)
-        return FarFiles(login, there.path, config.rsync, self.world)
+        keys = config.key, config.known_hosts
+        return Login(there.name, there.port, there.user, *keys, self.sockets, compress=config.compress)
+
+    @property
+    def far(self) -> FarFiles:
+        return self._by(self.login)
+
+    def _by(self, login: Login) -> FarFiles:
+        return FarFiles(login, self.target.path, self.config.rsync, self.world)
 
     def hello(self, until: datetime) -> Hello:
         """Raises Refused when what lies over there is not this host's."""
@@ -50,17 +59,26 @@ class ToRemote:
             raise Refused(f"{self.target} has a {TREE} and no {_REPORT} that says whose it is; name another place")
         if last and last.host != self.config.host:
             raise Refused(f"{self.target} holds the backup of {last.host}; HOST is {self.config.host}")
+        settle(self.login, lambda login: self._by(login).has(_REPORT, self.world.clock()), self.world.say)
         generation = last.receiver.generation if last and last.receiver else None
         self.world.say(f"target: {self.target}, until {moments.write(until)}")
         run = run_of("ssh", self.world.clock())
         return Hello(run, self.config.host, "", "", generation, deadline=until, tree=self.target.tree)
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
-        now = self.world.clock()
+        now, last = self.world.clock(), self._fetched()
+        was_whole = last is not None and last.receiver is not None
         said = ("the push has begun and did not come to its end",)
         begun = Report(run_of("ssh", now), self.config.host, "", "", PARTIAL, now, now, 0, problems=said)
         self._put(begun, now + timedelta(seconds=self.config.wait_seconds))
-        yield from passes_of(self.config, taken, self.paths.nothing)
+        passes = passes_of(self.config, taken, self.paths.nothing)
+        if taken.course.by_index:
+            # Little is left for a push in full by then, and it clears away what was kept aside.
+            yield from (each if each.heals else resumable(each, NEXT_TO_EACH) for each in passes)
+            return
+        yield from (resumable(each, NEXT_TO_EACH) for each in passes)
+        if not was_whole:
+            yield in_full(self.config)
 
     def route(self, attempt: int) -> tuple[str, ...]:
         return "-M--fake-super", *self.far.route(attempt, f"{TREE}/")
@@ -77,7 +95,11 @@ class ToRemote:
 
     def find_report(self, until: datetime) -> Report | None:
         """The report over there, or None while there is none. Raises Refused when it is none of ours."""
-        if not self.far.fetch(_REPORT, self.paths.fetched_report, until):
+        self.far.fetch(_REPORT, self.paths.fetched_report, until)
+        return self._fetched()
+
+    def _fetched(self) -> Report | None:
+        if not self.paths.fetched_report.exists():
             return None
         try:
             return parse_report(self.paths.fetched_report.read_bytes())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from ebbtide_agent import procs
+from ebbtide_agent.restore.architecture import why_not_here
 from ebbtide_agent.restore.compare import shown
 
 PATIENCE_SECONDS = 180.0
@@ -114,6 +115,10 @@ def _obstacle(tree: Path) -> str | None:
     """Why there is no point in trying, or None."""
     if not any(os.path.lexists(tree / init) for init in _INITS):
         return "the image has no init"
+    # Not through a link: what is absolute leads out of the image.
+    strange = next(filter(None, (why_not_here(tree / init) for init in _INITS if not (tree / init).is_symlink())), None)
+    if strange is not None:
+        return strange
     if os.geteuid() != 0:
         return "booting needs root"
     missing = [program for program in ("systemd-nspawn", "unshare", "setpriv") if not shutil.which(program)]

@@ -161,8 +161,9 @@ def test_a_night_that_cannot_begin_is_told_once_and_not_every_hour(
     places = ["--etc", str(tmp_path / "etc"), "--state", str(tmp_path / "state")]
     (tmp_path / "etc").mkdir()
     assert main(["install", "--host", "us0", "--target", str(tmp_path / "backup"), *places]) == 0
-    installed = tmp_path / "state/installed.json"
-    os.utime(installed, (0, 0))
+    (tmp_path / "state/lock").touch()
+    for of_long_ago in ("installed.json", "lock"):
+        os.utime(tmp_path / "state" / of_long_ago, (0, 0))
     (tmp_path / "etc/backup_config").write_text("HOST=us0\n")
     capsys.readouterr()
     each_hour = ["run", "--catch-up", "--progress", "none", "--log", str(tmp_path / "no-log"), *places]

@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,7 +175,16 @@ def test_what_would_take_a_night_alone_is_not_read() -> None:
 
     list(sample.watch(iter([Block(b"", b"a\0b", stats, b"\1" + b"\0" * 7)])))
 
-    assert [entry.path for entry in sample.files] == [b"a"]
+    assert ([entry.path for entry in sample.files], sample.too_large) == ([b"a"], 1)
+
+
+def test_what_is_never_read_is_said_to_be_unknown() -> None:
+    looked = Looked(Turn(30, 6), (), {}, 0, too_large=2)
+
+    assert replace(looked, too_large=0).health() == ()
+    (told,) = looked.health()
+    assert (told.what, told.state) == ("contents", "unknown")
+    assert told.said == "2 files in part 7 of 30 are larger than 2.0 GiB, and never read"
 
 
 def test_what_is_known_comes_back_and_other_rounds_are_forgotten(tmp_path: Path) -> None:

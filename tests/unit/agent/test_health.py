@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ebbtide_agent.host import health
 from ebbtide_agent.host.health import Sources, arrays, disk, disks, file_systems, look
@@ -46,6 +48,10 @@ unused devices: <none>
 """
 
 
+NO_BLOCKS = Path("/no/such/place")
+SAMPLES = Path(__file__).parent / "health"
+
+
 def an_ata_disk(passed: bool = True, **raw: int) -> dict[str, Any]:
     ids = {"reallocated": (5, "Reallocated_Sector_Ct"), "pending": (197, "Current_Pending_Sector")}
     ids["uncorrectable"] = (198, "Offline_Uncorrectable")
@@ -67,7 +73,7 @@ def an_nvme_disk(**log: int) -> dict[str, Any]:
 
 
 def test_each_array_is_told_as_the_kernel_sees_it() -> None:
-    assert {each.what.split()[1]: (each.state, each.said) for each in arrays(MDSTAT)} == {
+    assert {each.what.split()[1]: (each.state, each.said) for each in arrays(MDSTAT, NO_BLOCKS)} == {
         "md0": ("well", "all members are there"),
         "md1": ("warning", "degraded: 1 of 2 members are there, sda2 failed"),
         "md2": ("warning", "degraded: 3 of 4 members are there, recovery 12.6%"),
@@ -80,7 +86,96 @@ def test_each_array_is_told_as_the_kernel_sees_it() -> None:
 
 @pytest.mark.parametrize("text", ["", "Personalities : \nunused devices: <none>\n"])
 def test_without_arrays_there_is_nothing_to_say(text: str) -> None:
-    assert list(arrays(text)) == []
+    assert list(arrays(text, NO_BLOCKS)) == []
+
+
+def samples(kind: str) -> list[str]:
+    return sorted(path.name for path in SAMPLES.glob(f"*.{kind}"))
+
+
+def expected(name: str) -> list[str]:
+    """What a sample is to be told as: its first lines, behind a #."""
+    return [line[2:] for line in (SAMPLES / name).read_text().splitlines() if line.startswith("# ")]
+
+
+def content(name: str) -> str:
+    lines = (SAMPLES / name).read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("# "))
+
+
+@pytest.mark.parametrize("name", samples("mdstat"))
+def test_what_kernels_write_of_arrays_is_told_as_it_is(name: str, tmp_path: Path) -> None:
+    told = [f"{each.what}: {each.state}: {each.said}" for each in arrays(content(name), tmp_path)]
+
+    assert told == expected(name)
+
+
+@pytest.mark.parametrize(
+    ("level", "found", "state", "words"),
+    [
+        ("raid5", "128\n", "warning", "128 sectors do not fit their parity"),
+        ("raid6", "0\n", "well", "all members are there"),
+        ("raid1", "128\n", "well", "all members are there"),
+        ("raid5", "none\n", "well", "all members are there"),
+        ("raid5", "", "well", "all members are there"),
+    ],
+)
+def test_what_the_last_check_of_an_array_has_found_counts_where_there_is_parity(
+    tmp_path: Path, level: str, found: str, state: str, words: str
+) -> None:
+    (tmp_path / "md0/md").mkdir(parents=True)
+    (tmp_path / "md0/md/mismatch_cnt").write_text(found)
+    mdstat = f"md0 : active {level} sdc1[2] sdb1[1] sda1[0]\n      2048 blocks super 1.2 [3/3] [UUU]\n"
+
+    assert list(arrays(mdstat, tmp_path)) == [Health("array md0", state, words)]
+
+
+@pytest.mark.parametrize("name", samples("smart"))
+def test_what_smartctl_writes_of_disks_is_told_as_it_is(name: str) -> None:
+    told = disk("/dev/sda", json.loads(content(name)))
+
+    assert [f"{told.state}: {told.said}"] == expected(name)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+PARTS = {
+    "smart_status": ("passed",),
+    "smartctl": ("exit_status", "messages"),
+    "ata_smart_attributes": ("table",),
+    "nvme_smart_health_information_log": ("critical_warning", "available_spare", "percentage_used", "media_errors"),
+    "scsi_error_counter_log": ("read", "write"),
+    "temperature": ("current",),
+}
+malformed = st.fixed_dictionaries(
+    {},
+    optional={
+        part: anything | st.fixed_dictionaries({}, optional=dict.fromkeys(names, anything))
+        for part, names in PARTS.items()
+    },
+)
+
+
+@given(malformed)
+def test_whatever_a_disk_says_of_itself_breaks_nothing(said: dict[str, Any]) -> None:
+    assert disk("/dev/sda", said).state in ("well", "warning", "unknown")
+
+
+@given(st.text(st.sampled_from("md0 :active[]()/UF_\n12%=.recovyblksSup"), max_size=80))
+def test_whatever_stands_in_mdstat_breaks_nothing(text: str) -> None:
+    assert all(each.state in ("well", "warning") for each in arrays(f"md0 : active {text}", NO_BLOCKS))
+
+
+@pytest.mark.parametrize("scan", ["[]", "null", '{"devices": null}', '{"devices": ["/dev/sda", 3]}', "{", "\xff"])
+def test_a_list_of_disks_that_is_none_is_no_disks(tmp_path: Path, scan: str) -> None:
+    program = tmp_path / "smartctl"
+    program.write_text(f"#!/bin/sh\ncat <<'end'\n{scan}\nend\n")
+    program.chmod(0o755)
+
+    assert list(disks(str(program))) == []
 
 
 @pytest.mark.parametrize(

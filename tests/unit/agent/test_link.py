@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import TransientError
+from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import Login, World, pause_seconds, ssh, wait_or_give_up
-from ebbtide_agent.host.push import SILENCE_SECONDS
+from ebbtide_agent.host.push import in_full, rsync
+from ebbtide_agent.paths import HostPaths
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -43,11 +45,13 @@ def test_it_gives_up_with_the_reason_when_the_next_attempt_would_be_too_late() -
     assert slept == []
 
 
-@pytest.mark.fault("N4", lacks="a black hole itself: only what ssh and rsync are told of it")
-def test_whoever_falls_silent_is_given_up_within_ten_minutes() -> None:
-    words = ssh(Login("backup.example.org", 22, "root", Path("/key"), Path("/known")))
+@pytest.mark.fault("N4")
+def test_whoever_falls_silent_is_given_up_within_ten_minutes(tmp_path: Path) -> None:
+    words = ssh(Login("backup.example.org", 22, "root", Path("/key"), Path("/known"), Path("/sockets")))
+    (tmp_path / "backup_config").write_text("HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n")
+    config = load(HostPaths(tmp_path, tmp_path))
 
     options = dict(word.split("=", 1) for word in words if "=" in word)
     alive = int(options["ServerAliveInterval"]) * int(options["ServerAliveCountMax"])
     assert 0 < alive <= 600 and 0 < int(options["ConnectTimeout"]) <= 600
-    assert 0 < SILENCE_SECONDS <= 600
+    assert "--timeout=600" in rsync(config, ("there",), in_full(config))
