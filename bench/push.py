@@ -22,6 +22,7 @@ from statistics import median
 
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import survey
+from ebbtide_agent.host.ahead import scanning
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.push import Watch, push
@@ -78,9 +79,10 @@ class ByIndex:
         # Most of a day lies between an edit and its push: nothing is so young that it is pushed twice.
         world = World(lambda: datetime.now(UTC) + timedelta(hours=1), say=self.said.append)
         until = world.clock() + timedelta(hours=1)
-        with open_way(self.config, self.paths, world) as way:
+        scan = scanning(self.config, self.paths, world.clock)
+        with open_way(self.config, self.paths, world) as way, scan as scanned:
             way.hello(until)
-            taken = survey.take(self.config, self.paths, self.generation, world.clock(), world.say)
+            taken = survey.in_view_of(self.generation, scanned(), self.config, self.paths, world.say)
             outcome = push(self.config, way.route, way.passes(taken), Watch(until, world, os.environ, out.extend))
         assert outcome.status == COMPLETE, outcome.problems
         self.generation = (self.generation or 0) + 1

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 
-from ebbtide_agent import VERSION
+from ebbtide_agent import VERSION, keys
 from ebbtide_agent.host import removal, schedule, starting
-from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer import unit
 from ebbtide_console.procs import check
 from tools.build_agent import AGENT, DEBIANS_PYTHON, EPOCH, build_for_hosts
 from tools.manual import command_line, completion, page
@@ -44,7 +45,14 @@ def made() -> tuple[Path, ...]:
     """What the agent makes on a host, file by file: what a purge removes."""
     timer = HOST.timer
     started = (HOST.cron, timer, starting.wanted(timer), HOST.service, starting.STAMP)
-    return (*started, *HOST.kept, *removal.written(HOST))
+    return (*started, *HOST.kept, *removal.written(HOST), *_of_a_peer())
+
+
+def _of_a_peer() -> tuple[Path, ...]:
+    """Never its store: that is others' backups."""
+    service, key = HOST.peer_service, HOST.peer_key
+    notes = PeerPaths(HOST.state, Path("/")).run
+    return (service, unit.wanted(service), HOST.peer, key, keys.public_of(key), notes)
 
 
 def _fill(root: Path) -> None:

@@ -1,16 +1,27 @@
-"""The agent as machines fetch it: the commands of a host, and what machines are started with."""
+"""The agent as machines fetch it: the commands of a host, what machines are started with, and their gate."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-from ebbtide_agent import host_main, program
-from ebbtide_agent.commands import machine
+from ebbtide_agent import program
+from ebbtide_agent.commands import gate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return program.main((*host_main.COMMANDS, machine), arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    return program.main(_commands(words), words)
+
+
+def _commands(words: Sequence[str]) -> tuple[program.Command, ...]:
+    """A gate is started for every word of every host: what it does not need is not even imported."""
+    if words[:1] == [gate.NAME]:
+        return (gate,)
+    from ebbtide_agent import host_main
+    from ebbtide_agent.commands import machine
+
+    return (*host_main.COMMANDS, machine, gate)
 
 
 if __name__ == "__main__":

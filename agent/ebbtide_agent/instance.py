@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.shapes import decode, field
+
+RECOVERY = "recovery"
 
 
 @dataclass(frozen=True)
@@ -25,3 +32,20 @@ def parse_instance(body: bytes) -> Instance:
     values = decode(what, body)
     texts = {name: field(what, values, name, str) for name in ("role", "id", "bucket", "region", "brief")}
     return Instance(attempt=field(what, values, "attempt", int), **texts)
+
+
+def machine_at(environment: Mapping[str, str]) -> MachinePaths:
+    """Where this machine's files are: below another root than / for whoever is not root."""
+    return MachinePaths(Path(environment.get("EBBTIDE_ROOT") or "/"))
+
+
+def read_instance(paths: MachinePaths) -> Instance:
+    """Raises PermanentError on a machine that nobody has started for us."""
+    try:
+        return parse_instance(paths.instance.read_bytes())
+    except FileNotFoundError:
+        raise PermanentError(f"{paths.instance} does not exist: this machine is nobody's") from None
+
+
+def cloud_of(instance: Instance) -> Cloud:
+    return Cloud(instance.bucket, instance.region)

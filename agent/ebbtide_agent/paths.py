@@ -329,6 +329,11 @@ class MachinePaths(GatePaths):
         return self.root / "etc/ebbtide/instance.json"
 
     @property
+    def program(self) -> Path:
+        """The agent as its gate is started."""
+        return self.root / "opt/ebbtide/agent"
+
+    @property
     def run(self) -> Path:
         """What this machine needs tonight; nothing in here survives it."""
         return self.root / "run/ebbtide"

@@ -134,6 +134,12 @@ class Server:
             timeout=180,
         )
 
+    def past(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """`ebbtide-agent list` or `restore`, of where the last night went."""
+        places = ("--etc", str(self.place / "etc"), "--state", str(self.place / "state"))
+        argv = [sys.executable, str(self.agent), *words, *places]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=self.place)
+
     def ssh(self, other: "Server", *words: str) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
             [*self.ssh_argv(other), "127.0.0.1", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=60

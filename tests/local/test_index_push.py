@@ -81,7 +81,8 @@ class Host:
         watch = self.watch
         a_night = night.Night(self.paths, watch.world, os.environ)
         hello = Hello("", "us0", "us0a", "", self.generation, watch.until)
-        taken = survey.take(self.config, self.paths, self.generation, watch.world.clock(), watch.world.say)
+        found = survey.scanned(self.config, self.paths, watch.world.clock())
+        taken = survey.in_view_of(self.generation, found, self.config, self.paths, watch.world.say)
         outcome = night.push_tree(a_night, self.config, way_to(self.config, self.paths, watch.world), hello, taken)
         self.generation = (self.generation or 0) + 1
         survey.keep(taken, self.config, self.paths, self._recorded(outcome), watch.world.say)
@@ -283,15 +284,15 @@ def test_what_goes_away_between_the_scan_and_the_push_goes_over_there(
     host.back_up()
     (host.tree / "d/e/f/one").write_text("changed")
     (host.tree / "g/one").write_text("changed")
-    take = survey.take
+    scanned = survey.scanned
 
-    def take_and_lose(*arguments: Any) -> Survey:
-        taken = take(*arguments)
+    def scan_and_lose(*arguments: Any) -> Survey:
+        taken = scanned(*arguments)
         shutil.rmtree(host.tree / "d/e/f")
         (host.tree / "g/one").unlink()
         return taken
 
-    monkeypatch.setattr(survey, "take", take_and_lose)
+    monkeypatch.setattr(survey, "scanned", scan_and_lose)
     outcome, _ = host.back_up()
 
     assert outcome.status in (COMPLETE, WITH_WARNINGS)

@@ -1,16 +1,18 @@
 """Two servers that back each other up: real sshd, gate, confined rsync and snapshots, and no AWS anywhere."""
 
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import moments
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.receiver import confine
@@ -208,6 +210,63 @@ def test_a_snapshot_that_was_cut_short_is_made_before_anything_else_happens(pair
     assert differing(as_the_host_was(eu0.snapshot(us0, name), munged=False), entries(us0.tree)) == {}
 
 
+_FILLED = """
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer.keeping import Keeper
+from ebbtide_agent.peer.register import get_register
+places = HostPaths(Path(sys.argv[1]), Path(sys.argv[2]))
+register = get_register(places.peer)
+clock = lambda: datetime.now(timezone.utc)
+keeper = Keeper(PeerPaths(places.state, register.store), register.guests[0], clock, print)
+print(keeper.keep())
+"""
+
+
+@needs_root
+@pytest.mark.fault("R5")
+def test_a_snapshot_that_does_not_fit_costs_no_other_and_the_tree_waits_for_it(pair: tuple[Server, Server]) -> None:
+    """The store as it was, on a disk that has no more room than for what is on it."""
+    us0, eu0 = pair
+    assert us0.back_up_to(eu0).returncode == 0
+    kept = eu0.await_snapshots(us0, 1)
+    with (us0.tree / "more").open("wb") as file:
+        file.write(os.urandom(4 << 20))
+    assert eu0.process
+    os.kill(eu0.process.pid, signal.SIGSTOP)
+    try:
+        assert us0.back_up_to(eu0).returncode == 0
+        store, small = eu0.store.store, eu0.place / "small"
+        small.mkdir()
+        used = subprocess.run(["du", "-sk", str(store)], capture_output=True, text=True, check=True).stdout.split()[0]
+        size = f"size={int(used) + 2048}k"
+        script = (
+            f"mount -t tmpfs -o {size} tmpfs {small} && cp -a {store}/. {small} && mount --move {small} {store}"
+            f' && "$@"; find {store.as_posix()}/hosts/us0a/snapshots -mindepth 1 -maxdepth 1'
+        )
+        kept_in = [sys.executable, "-c", _FILLED, str(eu0.places.etc), str(eu0.places.state)]
+        ended = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *kept_in],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": "agent"},
+        )
+        standing = eu0.peer("status")
+        waiting = us0.ssh(eu0, "hello")
+    finally:
+        os.kill(eu0.process.pid, signal.SIGCONT)
+
+    said, made, *left = ended.stdout.splitlines()
+    assert "no snapshot of us0: " in said and "No space left on device" in said, ended.stdout + ended.stderr
+    assert made == "False" and [Path(each).name for each in left] == [*kept]
+    assert standing.returncode == 1 and "one is due: " in standing.stdout
+    assert waiting.returncode == 75 and b"No space left on device" in waiting.stderr
+    assert eu0.await_snapshots(us0, 2)[0] == kept[0]
+    assert eu0.peer("status").returncode == 0
+
+
 @pytest.mark.fault("R3")
 def test_a_store_that_is_not_mounted_is_not_written_to(pair: tuple[Server, Server]) -> None:
     us0, eu0 = pair
@@ -264,3 +323,51 @@ def test_who_is_removed_gets_in_no_more_and_what_is_kept_goes_only_when_it_is_sa
     assert forgotten.returncode == 0, forgotten.stderr
     assert not eu0.store.host(us0.id).exists()
     wait_until(lambda: not eu0.ended(), "a peer that goes on")
+
+
+def test_a_host_reads_its_past_while_it_is_open_and_neither_before_nor_after(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    assert us0.back_up_to(eu0).returncode == 0
+    (name,) = eu0.await_snapshots(us0, 1)
+
+    before = us0.past("list")
+    opened = eu0.peer("open", "us0", "--for", "1h")
+    listed = us0.past("list")
+    fetched = us0.past("restore", str(us0.tree / "a"), "--into", str(us0.place / "back"), "--yes")
+    pushed = us0.ssh(eu0, "hello")
+    writing = ["rsync", "-a", "-e", shlex.join(us0.ssh_argv(eu0)), f"{us0.tree}/a/file", f"127.0.0.1::{name}/evil"]
+    written = subprocess.run(writing, capture_output=True)
+    closed = eu0.peer("close", "us0")
+    after = us0.past("restore", str(us0.tree / "a"), "--into", str(us0.place / "late"), "--yes")
+    of_another = eu0.ssh(us0, "list")
+
+    assert before.returncode == 1 and "peer open us0 --for 2h" in before.stdout
+    assert opened.returncode == 0, opened.stderr
+    assert listed.returncode == 0 and listed.stdout.startswith(name), listed.stderr
+    assert fetched.returncode == 0, fetched.stderr
+    assert differing(entries(us0.place / "back/a"), entries(us0.tree / "a")) == {}
+    assert pushed.returncode == 75 and b"may read its past" in pushed.stderr
+    assert written.returncode != 0 and not (eu0.snapshot(us0, name) / "evil").exists()
+    assert closed.returncode == 0, closed.stderr
+    assert after.returncode != 0 and not (us0.place / "late").exists()
+    assert of_another.returncode == 0 and b'"points": []' in of_another.stdout
+    assert us0.back_up_to(eu0).returncode == 0
+
+
+@needs_root
+def test_who_still_reads_when_the_time_is_up_is_ended(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    assert us0.back_up_to(eu0).returncode == 0
+    eu0.await_snapshots(us0, 1)
+    assert eu0.peer("open", "us0", "--for", "1h").returncode == 0
+    register = json.loads(eu0.places.peer.read_bytes())
+    register["guests"][0]["open_until"] = moments.write(datetime.now(UTC) + timedelta(seconds=4))
+    eu0.places.peer.write_text(json.dumps(register))
+
+    reading = subprocess.Popen(
+        [*us0.ssh_argv(eu0), "127.0.0.1", "rsync --server --daemon ."], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert reading.stdout and reading.stdout.readline().startswith(b"@RSYNCD:")
+    ended = reading.wait(60)
+
+    assert ended == 128 + signal.SIGALRM

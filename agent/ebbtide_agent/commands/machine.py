@@ -1,4 +1,4 @@
-"""What machines that live for one run or one recovery are told by their user data, and a receiver by its sshd."""
+"""What machines that live for one run or one recovery are told by their user data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ebbtide_agent import procs
-from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.commands.here import Commands, Here, add_command
-from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.instance import Instance, parse_instance
+from ebbtide_agent.compiled import compiled
+from ebbtide_agent.instance import cloud_of, machine_at, read_instance
 from ebbtide_agent.paths import MachinePaths
 
 if TYPE_CHECKING:
     from ebbtide_agent.receiver.station import Station
 
-RECOVERY = "recovery"
 # What the receiver's gate inherits from its machine's boot: how to reach AWS, and where everything is.
 _INHERITED_PREFIXES = ("AWS_", "EBBTIDE_")
 _INHERITED = ("HOME", "PATH", "PYTHONPATH", "TMPDIR")
@@ -27,10 +24,6 @@ _INHERITED = ("HOME", "PATH", "PYTHONPATH", "TMPDIR")
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     receiver = add_command(commands, "receiver", receive, "be tonight's receiver (started by a machine's user data)")
     receiver.add_argument("what", choices=["boot"])
-    gate = add_command(
-        commands, "gate", answer, "answer a host (started by sshd as the forced command of the host's key)"
-    )
-    gate.add_argument("host", metavar="HOSTID", help="the four characters of the host whose key this is")
     recovery = add_command(
         commands,
         "recovery",
@@ -43,21 +36,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def receive(_: argparse.Namespace, here: Here) -> int:
     from ebbtide_agent.receiver import boot
 
-    return boot.boot(_station(_machine(here), here))
-
-
-def answer(options: argparse.Namespace, here: Here) -> int:
-    from ebbtide_agent.receiver import gate, opened_gate, verbs
-
-    paths = _machine(here)
-    procs.stop_on(*gate.ENDING)
-    verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
-    instance = _instance(paths)
-    if instance.role == RECOVERY:
-        opened = opened_gate.arrive(paths, options.host, here.clock)
-        return opened.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
-    at_the_door = gate.arrive(paths, _cloud(instance), options.host, here.clock)
-    return at_the_door.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+    return boot.boot(_station(machine_at(here.environment), here))
 
 
 def recover(_: argparse.Namespace, here: Here) -> int:
@@ -66,9 +45,9 @@ def recover(_: argparse.Namespace, here: Here) -> int:
     from ebbtide_agent.restore import session
     from ebbtide_agent.restore.recovery import parse_brief
 
-    paths = _machine(here)
-    instance = _instance(paths)
-    cloud = _cloud(instance)
+    paths = machine_at(here.environment)
+    instance = read_instance(paths)
+    cloud = cloud_of(instance)
     with session.powered_off(paths):
         body = cloud.get_brief(instance.brief)
         if opening.is_asked_for(body):
@@ -95,34 +74,19 @@ def _station(paths: MachinePaths, here: Here) -> Station:
     from ebbtide_agent.receiver.sshd import Door
     from ebbtide_agent.receiver.station import Station
 
-    instance = _instance(paths)
+    instance = read_instance(paths)
     inherited = {name: value for name, value in here.environment.items() if _is_inherited(name)}
     port = int(here.environment.get("EBBTIDE_SSH_PORT", "22"))
     is_ours = paths.root == Path("/")
-    gate = (sys.executable, *_this_program(), "gate")
+    gate = (sys.executable, str(compiled(_this_program(), paths.program)), "gate")
     door = Door(port, gate, inherited, as_root=os.geteuid() == 0, strict=is_ours, may_unlock=is_ours)
-    return Station(instance, paths, _cloud(instance), here.clock, door)
+    return Station(instance, paths, cloud_of(instance), here.clock, door)
 
 
-def _machine(here: Here) -> MachinePaths:
-    return MachinePaths(Path(here.environment.get("EBBTIDE_ROOT") or "/"))
-
-
-def _instance(paths: MachinePaths) -> Instance:
-    try:
-        return parse_instance(paths.instance.read_bytes())
-    except FileNotFoundError:
-        raise PermanentError(f"{paths.instance} does not exist: this machine is nobody's") from None
-
-
-def _cloud(instance: Instance) -> Cloud:
-    return Cloud(instance.bucket, instance.region)
-
-
-def _this_program() -> tuple[str, ...]:
+def _this_program() -> Path:
     """What Python has to be given to be this program again: the one file, or the package where that was not built."""
     program = Path(sys.argv[0]).resolve()
-    return (str(program.parent if program.name == "__main__.py" else program),)
+    return program.parent if program.name == "__main__.py" else program
 
 
 def _is_inherited(name: str) -> bool:

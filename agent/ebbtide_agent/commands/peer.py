@@ -9,18 +9,21 @@ import json
 import os
 import platform
 import pwd
+import re
+import signal
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from ebbtide_agent import keys, procs, steps
+from ebbtide_agent import keys, moments, procs, steps
 from ebbtide_agent.commands.here import EXIT_CODES, Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.commands.install import check_may_change, public_key, site_of, tell
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import enrolment
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer import setup
-from ebbtide_agent.peer.register import find_register, get_register
+from ebbtide_agent.peer.register import as_object, find_register, get_register
 
 DESCRIPTION = """\
 Take the backups of other servers of yours: two servers that back each other up need nobody else.
@@ -34,6 +37,7 @@ snapshot, which nothing that us0 does can reach; those of the last KEEP days sta
 The machine needs rsync 3.5.0 or newer, bubblewrap, util-linux (setpriv) and an OpenSSH server's program.
 """
 NEEDS_A_PERSON = 1
+LONGEST_OPENING = timedelta(days=1)
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -50,6 +54,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     remove.add_argument("name", metavar="NAME")
     remove.add_argument("--forget", action="store_true", help="remove what is kept of it, too")
     remove.add_argument("--yes", action="store_true", help="do it; without this it is shown")
+    opening = add_command(words, "open", open_past, "let a host read its snapshots for a while; nothing is taken then")
+    opening.add_argument("name", metavar="NAME")
+    opening.add_argument(
+        "--for", dest="span", metavar="2h", type=_span, required=True, help="hours or minutes: 2h, 30m"
+    )
+    closing = add_command(words, "close", close_past, "let it read no more, and take its backups again")
+    closing.add_argument("name", metavar="NAME")
     listing = add_command(words, "list", list_guests, "whose backups this machine takes")
     status = add_command(words, "status", show, f"how they stand; exit code {NEEDS_A_PERSON} if it needs a person")
     serve_ = add_command(words, "serve", serve, "be there for them (started by the service)")
@@ -57,7 +68,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     gate.add_argument("host", metavar="HOSTID", help="the four characters of the host whose key this is")
     for one in (listing, status):
         one.add_argument("--json", action="store_true", help="as a list of objects")
-    for one in (remove, listing, status, serve_, gate):
+    for one in (remove, opening, closing, listing, status, serve_, gate):
         add_places(one)
 
 
@@ -120,14 +131,41 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
     return 0
 
 
-def list_guests(options: argparse.Namespace, _: Here) -> int:
+def open_past(options: argparse.Namespace, here: Here) -> int:
+    until = here.clock().replace(microsecond=0) + options.span
+    _set_opening(options, until)
+    print(f"{options.name} may read its snapshots until {moments.write(until)}: ebbtide-agent list, and restore, there")
+    return 0
+
+
+def close_past(options: argparse.Namespace, _: Here) -> int:
+    _set_opening(options, None)
+    return 0
+
+
+def _set_opening(options: argparse.Namespace, until: datetime | None) -> None:
+    from ebbtide_agent.receiver.lease import leased
+
+    paths = paths_of(options)
+    check_may_change(paths, "peer open")
+    plan = setup.plan_opening(options.name, until, _here(paths))
+    guest = plan.register.find(options.name)
+    store = PeerPaths(paths.state, plan.register.store)
+    # Not in the middle of a push or a snapshot.
+    with leased(store, guest.id) if guest and store.sessions.is_dir() else contextlib.nullcontext():
+        _walk(plan, dry_run=False)
+
+
+def list_guests(options: argparse.Namespace, here: Here) -> int:
     register = get_register(paths_of(options).peer)
     if options.json:
-        print(json.dumps([{**vars(guest), "open_until": None} for guest in register.guests], indent=2))
+        print(json.dumps([as_object(guest) for guest in register.guests], indent=2))
         return 0
     tell(f"store {register.store}, port {register.port}")
     for guest in register.guests:
-        print(f"{guest.name} ({guest.id}): user id {guest.uid}, {len(guest.keys)} keys, {guest.keep} days")
+        until = guest.reads_until(here.clock())
+        reads = f"; may read until {moments.write(until)}" if until else ""
+        print(f"{guest.name} ({guest.id}): user id {guest.uid}, {len(guest.keys)} keys, {guest.keep} days{reads}")
     return 0
 
 
@@ -166,12 +204,21 @@ def answer(options: argparse.Namespace, here: Here) -> int:
     from ebbtide_agent.receiver import gate, verbs
 
     paths = paths_of(options)
-    procs.stop_on(*gate.ENDING)
+    # The alarm ends who still reads when the time is up.
+    procs.stop_on(*gate.ENDING, signal.SIGALRM)
     verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
     register = get_register(paths.peer)
     guest = register.guest(options.host)
     store = PeerPaths(paths.state, register.store)
     return Arrival(store, register, guest, here.clock, paths.fstab).answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+
+
+def _span(text: str) -> timedelta:
+    match = re.fullmatch(r"([1-9][0-9]{0,3})([hm])", text)
+    span = timedelta(minutes=int(match[1]) * (60 if match[2] == "h" else 1)) if match else timedelta(0)
+    if not timedelta(0) < span <= LONGEST_OPENING:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2h or 30m, of a day at most")
+    return span
 
 
 def _here(paths: HostPaths) -> setup.Here:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import target
 from ebbtide_agent.host.filters import hidden_by
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
+from ebbtide_agent.others import find_store
 from ebbtide_agent.paths import HostPaths
 
 REQUIRED = ("HOST", "TARGET", "KEEP")
@@ -84,13 +85,22 @@ def load(paths: HostPaths) -> Config:
     include = _read_patterns(paths.include, faults)
     exclude = _read_patterns(paths.exclude, faults)
     config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
-    if isinstance(config.target, Volume):
-        config = replace(config, exclude=(*config.exclude, *Directory(paths.volume).hides(config.root)))
+    hidden = (pattern for place in _backups(config, paths) for pattern in Directory(place).hides(config.root))
+    config = replace(config, exclude=(*config.exclude, *hidden))
     for where, place in include.items():
         _check_include(where, place, config, faults)
     if faults:
         raise ConfigError(tuple(faults))
     return config
+
+
+def _backups(config: Config, paths: HostPaths) -> Iterator[Path]:
+    """What is no part of this host's own backup: its volume, and what it keeps of others, who may keep this one."""
+    if isinstance(config.target, Volume):
+        yield paths.volume
+    store = find_store(paths.peer)
+    if store:
+        yield store
 
 
 def find_line(path: Path, pattern: str) -> str | None:

@@ -29,14 +29,10 @@ class Course:
     why: str = ""
 
 
-def choose(header: Header | None, generation: int | None, settings: str, now: datetime) -> Course:
-    """The course for a host that holds this index and a receiver that holds this generation."""
+def choose(header: Header | None, settings: str, now: datetime) -> Course:
+    """The course for a host that holds this index, if its target holds the tree which that describes."""
     if header is None:
         return Course(False, True, "no index of an earlier push is here")
-    if generation is None:
-        return Course(False, True, "the receiver has no tree of a push that came to its end")
-    if header.generation != generation:
-        return Course(False, True, "the receiver's tree is not the one that the index describes")
     if header.agent != VERSION:
         return Course(True, True, f"the index is of agent {header.agent}")
     if header.settings != settings:
@@ -44,6 +40,15 @@ def choose(header: Header | None, generation: int | None, settings: str, now: da
     if not timedelta(0) <= now - header.full < FULL_EVERY:
         return Course(True, True, "the last one is a week ago")
     return Course(True, False)
+
+
+def with_tree(course: Course, described: int | None, generation: int | None) -> Course:
+    """The same in view of the tree that is there: of this generation, while the index describes that one."""
+    if not course.by_index or described == generation:
+        return course
+    if generation is None:
+        return Course(False, True, "the receiver has no tree of a push that came to its end")
+    return Course(False, True, "the receiver's tree is not the one that the index describes")
 
 
 def settings_of(config: Config, as_root: bool) -> str:

@@ -10,6 +10,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LINES = """\
 # Into the policy, with {name} among the hosts of the receiver at {receiver}; then: ebbtide apply policy.toml
 # The id is the host's for ever: a host that has one keeps it, and one that is taken is refused there.
+# Or, if {receiver} is another server of yours, there: ebbtide-agent peer add {host} --id {id} {words} --at /srv/ebbtide
 [host.{key}]
 id   = "{id}"
 keys = [{keys}]
@@ -27,7 +28,9 @@ instance_id = "{instance}"
 def policy_lines(host: str, receiver: str, keys: Sequence[str]) -> str:
     """The host's table in TOML. `keys` are public keys without comments; two while one follows the other."""
     quoted = ", ".join(f'"{key} {host}"' for key in keys)
-    return _LINES.format(name=f'"{host}"', receiver=receiver, key=_table(host), id=suggested_id(host), keys=quoted)
+    words = " ".join(f"--key '{key}'" for key in keys)
+    names = {"name": f'"{host}"', "host": host, "receiver": receiver, "key": _table(host)}
+    return _LINES.format(**names, id=suggested_id(host), keys=quoted, words=words)
 
 
 def volume_lines(host: str, host_id: str, instance: str | None) -> str:

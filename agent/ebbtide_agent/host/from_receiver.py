@@ -101,3 +101,4 @@ class FromReceiver:
         day = f"{complete[-1].finished:%Y-%m-%d}" if complete else "DATE"
         yield f"ask the operator for: ebbtide open {self.config.host} --at {day} --for 2h"
         yield "it tells an address, and then: ebbtide-agent restore --from ADDRESS /path/to/what"
+        yield f"where it is a server of yours, on that one: ebbtide-agent peer open {self.config.host} --for 2h"

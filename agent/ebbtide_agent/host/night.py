@@ -14,6 +14,7 @@ from typing import Callable
 from ebbtide_agent import VERSION, procs
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scripts, survey
+from ebbtide_agent.host.ahead import scanning
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
@@ -91,10 +92,11 @@ def run(night: Night) -> Report:
 def _run_whole(night: Night, config: Config, started: datetime) -> Report:
     with marked(night.paths.running, started) as of_the_last_run:
         eve = Eve(started, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
-        with open_way(config, night.paths, night.world) as way:
+        scan = scanning(config, night.paths, night.world.clock)
+        with open_way(config, night.paths, night.world) as way, scan as scanned:
             hello = way.hello(started + timedelta(seconds=config.wait_seconds))
             answered = night.world.clock()
-            outcome, taken = push_if_all_is_well(night, config, way, hello)
+            outcome, taken = push_if_all_is_well(night, config, way, hello, scanned)
             remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))
             outcome = in_view_of(remarks, outcome)
             if taken and taken.looked:
@@ -133,13 +135,15 @@ def remarks_on_clocks(hello: Hello, now: datetime) -> tuple[Remark, ...]:
     )
 
 
-def push_if_all_is_well(night: Night, config: Config, way: Way, hello: Hello) -> tuple[Outcome, Survey | None]:
+def push_if_all_is_well(
+    night: Night, config: Config, way: Way, hello: Hello, scanned: Callable[[], Survey]
+) -> tuple[Outcome, Survey | None]:
     """What came of the push, and the survey that becomes the index once that is recorded."""
     before = guards.find_baseline(night.paths.baseline)
     missing = tuple(missing_places(config))
     if missing:
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
-    taken = survey.take(config, night.paths, hello.generation, night.world.clock(), night.world.say)
+    taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
     lost = guards.find_losses(config, before, taken.settings, counted(taken), read_mounts()) if before else ()
     if lost and not night.accept_shrink:
         return Outcome(SUSPECT, 1, Counts(), lost), None

@@ -45,9 +45,7 @@ def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
     """The receiver's tree is taken to be the one that the index describes. Raises PermanentError without an rsync."""
     index = find_index(paths.index)
     with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
-        taken = survey.look(
-            config, index, index.header.generation if index else None, Path(place) / "index", now, Sample()
-        )
+        taken = survey.look(config, index, Path(place) / "index", now, Sample())
     whole = _whole(config, taken)
     found = _of_changes(config, taken, whole)
     before = guards.find_baseline(paths.baseline)

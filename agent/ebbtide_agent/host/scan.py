@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import starmap
+from operator import attrgetter
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from typing import Callable
 
-from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block, is_settled
+from ebbtide_agent.beside import beside
+from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block
 from ebbtide_agent.host.mounts import kind_at, read_mounts
 from ebbtide_agent.host.selection import Selection, Undecidable
 
@@ -28,6 +32,12 @@ _FOR_EVER_NS = -(1 << 62)
 
 # A name in a directory, and what lstat says of it.
 _Found = tuple[bytes, os.stat_result]
+# Of that what the index packs, in its order; one of these is when the entry has changed.
+_Row = tuple[int, ...]
+_AS_PACKED: Callable[[os.stat_result], _Row] = attrgetter(
+    "st_mode", "st_uid", "st_gid", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"
+)
+_CHANGED = 6
 
 
 @dataclass
@@ -40,17 +50,17 @@ class Tally:
     linked_names: int = 0
     names: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
 
-    def add(self, prefix: bytes, found: Iterable[_Found]) -> None:
+    def add(self, prefix: bytes, found: Collection[_Found]) -> None:
         """Count entries of one directory. Raises Undecidable when there are too many names to keep."""
+        self.entries += len(found)
         for name, entry in found:
-            self.entries += 1
-            mode = entry.st_mode
-            if stat.S_ISDIR(mode):
+            kind = S_IFMT(entry.st_mode)
+            if kind == S_IFDIR:
                 continue
-            if stat.S_ISREG(mode):
+            if kind == S_IFREG:
                 self.files += 1
                 self.size += entry.st_size
-            elif stat.S_ISLNK(mode):
+            elif kind == S_IFLNK:
                 self.size += entry.st_size
             if entry.st_nlink > 1:
                 self._add_name(prefix + name, entry)
@@ -60,6 +70,12 @@ class Tally:
         if self.linked_names > MOST_LINKED_NAMES:
             raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
         self.names.setdefault((entry.st_dev, entry.st_ino), []).append(path)
+
+    def take_over(self, other: Tally) -> None:
+        """Be what another one is, whose names are none of this one's."""
+        self.names.update(other.names)
+        self.entries, self.files, self.size = other.entries, other.files, other.size
+        self.linked_names = other.linked_names
 
     def groups(self) -> Iterator[list[bytes]]:
         """The names of each file that has several of them in the tree."""
@@ -89,6 +105,22 @@ def scan(tree: Tree, tally: Tally) -> Iterator[Block]:
         yield from walk.blocks_of(walk.pending.pop())
 
 
+def scan_beside(tree: Tree, tally: Tally) -> Generator[Block, None, None]:
+    """The same, by a process of its own; the tally is complete when the last block has come."""
+
+    def met() -> Iterator[Block | Tally]:
+        counted = Tally()
+        yield from scan(tree, counted)
+        yield counted
+
+    with beside("the scan", met) as found:
+        for each in found:
+            if isinstance(each, Tally):
+                tally.take_over(each)
+            else:
+                yield each
+
+
 class _Walk:
     """Goes from directory to directory; those that are still to be visited are pending, the next one last."""
 
@@ -103,72 +135,71 @@ class _Walk:
         prefix = directory + b"/" if directory else b""
         within: list[bytes] = []
         for names in _in_parts(_names(self._tree.root + b"/" + directory)):
-            found = self._find(prefix, names)
+            found = self._find(directory, prefix, names)
             if found:
                 yield self.block(directory, found)
             within += [prefix + name for name, entry in found if self._is_to_be_visited(entry)]
         within.reverse()
         self.pending += within
 
-    def _find(self, prefix: bytes, names: list[bytes]) -> list[_Found]:
+    def _find(self, directory: bytes, prefix: bytes, names: list[bytes]) -> list[_Found]:
         """Of these names those that are there and travel, each with what lstat says of it."""
+        start = self._tree.root + b"/" + prefix
+        try:
+            found = list(zip(names, map(os.lstat, [start + name for name in names])))
+        except OSError:
+            found = list(self._find_one_by_one(prefix, names))
+        if not self._tree.selection.speaks_of(directory):
+            return found
+        takes = self._tree.selection.takes
+        return [each for each in found if takes(prefix + each[0], S_IFMT(each[1].st_mode) == S_IFDIR)]
+
+    def _find_one_by_one(self, prefix: bytes, names: list[bytes]) -> Iterator[_Found]:
         root, takes = self._tree.root + b"/", self._tree.selection.takes
-        found = []
         for name in names:
             path = prefix + name
             try:
-                entry = os.lstat(root + path)
+                yield name, os.lstat(root + path)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 if takes(path, True) or takes(path, False):
                     raise Undecidable(f"{os.fsdecode(root + path)} cannot be looked at: {error.strerror}") from error
-                continue
-            if takes(path, stat.S_ISDIR(entry.st_mode)):
-                found.append((name, entry))
-        return found
 
     def _is_to_be_visited(self, entry: os.stat_result) -> bool:
-        return stat.S_ISDIR(entry.st_mode) and not self._is_outside(entry)
+        return S_IFMT(entry.st_mode) == S_IFDIR and not self._is_outside(entry.st_dev)
 
-    def _is_outside(self, directory: os.stat_result) -> bool:
-        return self._tree.one_file_system and directory.st_dev != self._top_device
+    def _is_outside(self, device: int) -> bool:
+        return self._tree.one_file_system and device != self._top_device
 
     def block(self, directory: bytes, found: list[_Found]) -> Block:
         """What the index keeps of these entries, which are counted."""
         prefix = directory + b"/" if directory else b""
         self._tally.add(prefix, found)
-        some_name = {entry.st_dev: name for name, entry in found}
-        young = {device: self._young_ns(device, prefix + name) for device, name in some_name.items()}
-        stats = [_packed(entry, young[entry.st_dev]) for _, entry in found]
-        devices = some_name if len(some_name) == 1 else [entry.st_dev for _, entry in found]
+        names = [name for name, _ in found]
+        devices = [entry.st_dev for _, entry in found]
+        young = {device: self._young_ns(device, prefix + name) for device, name in dict(zip(devices, names)).items()}
+        rows = [_AS_PACKED(entry) for _, entry in found]
+        settled = all(row[_CHANGED] < young[device] for row, device in zip(rows, devices))
+        if not settled:
+            rows = [_unsettled_from(young[device], row) for row, device in zip(rows, devices)]
         return Block(
             directory,
-            names=b"\0".join([name for name, _ in found]),
-            stats=b"".join(stats),
-            devices=b"".join(map(DEVICE.pack, devices)),
-            settled=all(map(is_settled, stats)),
+            names=b"\0".join(names),
+            stats=b"".join(starmap(STAT.pack, rows)),
+            devices=b"".join(map(DEVICE.pack, young if len(young) == 1 else devices)),
+            settled=settled,
         )
 
     def _young_ns(self, device: int, path: bytes) -> int:
         """What is mounted here and does not travel may be of any age."""
-        if self._tree.one_file_system and device != self._top_device:
+        if self._is_outside(device):
             return _FOR_EVER_NS
         return self._ages.young_ns(device, self._tree.root + b"/" + path)
 
 
-def _packed(entry: os.stat_result, young_ns: int) -> bytes:
-    changed = entry.st_ctime_ns
-    return STAT.pack(
-        entry.st_mode,
-        entry.st_uid,
-        entry.st_gid,
-        min(entry.st_nlink, 0xFFFFFFFF),
-        entry.st_size,
-        entry.st_mtime_ns,
-        TOO_YOUNG if changed >= young_ns else changed,
-        entry.st_ino,
-    )
+def _unsettled_from(young_ns: int, row: _Row) -> _Row:
+    return row if row[_CHANGED] < young_ns else (*row[:_CHANGED], TOO_YOUNG, *row[_CHANGED + 1 :])
 
 
 def _in_parts(names: list[bytes]) -> Iterator[list[bytes]]:

@@ -26,6 +26,7 @@ class Selection:
         self._of_others = [rule for rule in rules if not rule.pattern.endswith("/")]
         self._match_directory = _first_of(self._of_directories).fullmatch
         self._match_other = _first_of(self._of_others).fullmatch
+        self._match_above = re.compile(b"|".join(map(_above, rules)) or b"(?!)", re.DOTALL).fullmatch
 
     def find_rule(self, path: bytes, is_directory: bool) -> Rule | None:
         """The rule that decides whether an entry travels, if the directory it is in does; None if none speaks of it."""
@@ -38,6 +39,19 @@ class Selection:
         """Whether an entry travels, if the directory it is in does."""
         rule = self.find_rule(path, is_directory)
         return rule is None or rule.takes
+
+    def speaks_of(self, directory: bytes) -> bool:
+        """Whether any rule can match something in this directory. If none does, all of it travels."""
+        return self._match_above(directory) is not None
+
+
+def _above(rule: Rule) -> bytes:
+    """The directories in which a rule can match, as a regular expression over their paths; the root's is empty."""
+    pattern = rule.pattern.rstrip("/")
+    above, slash, _ = pattern.rpartition("/")
+    if "**" in pattern or not slash:
+        return b".*"
+    return b"(?:%s)" % (_translated(above) if above else b"")
 
 
 def _first_of(rules: Sequence[Rule]) -> re.Pattern[bytes]:

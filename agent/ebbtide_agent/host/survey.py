@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Callable
@@ -16,11 +16,11 @@ from ebbtide_agent.host import contents
 from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import Looked, Sample, Turn, find_known, find_turn, keep_known
-from ebbtide_agent.host.course import Course, choose, settings_of
+from ebbtide_agent.host.course import Course, choose, settings_of, with_tree
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
-from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan
+from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
@@ -32,44 +32,57 @@ Say = Callable[[str], None]
 class Survey:
     """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known.
 
-    `looked` is what the content check found, if it was done. `rewritten` are the files of the last complete push that
-    are gone or have another size or time.
+    `at` is when the scan began, `full` when everything will last have been compared once this push is through.
+    `described` is the generation of the tree that the index describes. `rewritten` are the files of the last complete
+    push that are gone or have another size or time. `sample` is what the content check is to read, and `looked` what it
+    found, if it was done.
     """
 
     course: Course
     tally: Tally | None = None
     changes: Changes | None = None
     settings: str = ""
+    at: datetime | None = None
     full: datetime | None = None
+    described: int | None = None
     rewritten: int = 0
+    sample: Sample = field(default_factory=Sample)
     looked: Looked | None = None
 
 
-def take(config: Config, paths: HostPaths, generation: int | None, now: datetime, say: Say) -> Survey:
-    """Scan the tree and say what the push has to do."""
-    sample = Sample(_find_turn(config, paths))
-    survey = look(config, find_index(paths.index), generation, paths.new_index, now, sample)
-    survey = _looked_into(survey, sample, config, paths)
+def scanned(config: Config, paths: HostPaths, now: datetime) -> Survey:
+    """Scan the tree, and find what a push would have to do into the tree that the index describes."""
+    return look(config, find_index(paths.index), paths.new_index, now, Sample(_find_turn(config, paths)))
+
+
+def in_view_of(generation: int | None, survey: Survey, config: Config, paths: HostPaths, say: Say) -> Survey:
+    """What the push has to do, now that the generation of the tree is known that is there; and say it.
+
+    It is here that the contents are checked: what comes of that is only of use to a push by the index.
+    """
+    course = with_tree(survey.course, survey.described, generation)
+    full = survey.at if course.in_full else survey.full
+    survey = replace(survey, course=course, full=full, changes=survey.changes if course.by_index else None)
+    survey = _looked_into(survey, config, paths)
     if survey.looked is not None:
         say(str(survey.looked))
     say(_sentence(survey))
     return survey
 
 
-def look(
-    config: Config, index: Index | None, generation: int | None, aside: Path, now: datetime, sample: Sample
-) -> Survey:
+def look(config: Config, index: Index | None, aside: Path, now: datetime, sample: Sample) -> Survey:
     """Scan the tree, write the next index `aside`, find what a push has to do, and gather files for the sample."""
     settings = settings_of(config, as_root=os.geteuid() == 0)
-    course = choose(index.header if index else None, generation, settings, now)
+    course = choose(index.header if index else None, settings, now)
     try:
         survey = _scanned_despite_damage(config, aside, index, course, now, sample)
     except (Undecidable, OSError) as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         survey = Survey(Course(False, True, f"there can be no index: {error}"))
-    full = index.header.full if index and not survey.course.in_full else now
-    return replace(survey, settings=settings, full=full)
+    if index:
+        survey = replace(survey, described=index.header.generation, full=index.header.full)
+    return replace(survey, settings=settings, at=now, sample=sample)
 
 
 def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say: Say) -> None:
@@ -98,8 +111,9 @@ def _find_turn(config: Config, paths: HostPaths) -> Turn | None:
     return find_turn(paths.contents, config.check_days, before.files, before.size)
 
 
-def _looked_into(survey: Survey, sample: Sample, config: Config, paths: HostPaths) -> Survey:
+def _looked_into(survey: Survey, config: Config, paths: HostPaths) -> Survey:
     """With what the content check found among what is to be pushed. A full push alone would not push it."""
+    sample = survey.sample
     if sample.turn is None or survey.tally is None or survey.changes is None:
         return survey
     known = find_known(paths.contents, sample.turn)
@@ -123,15 +137,14 @@ def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
     tally = Tally()
-    blocks = sample.watch(_written(scan(tree, tally), Writer(aside)))
-    if old is None:
-        for _ in blocks:
-            pass
-        return Survey(course, tally)
-    turnover = Turnover()
-    changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree, turnover)
-    if not course.by_index:
-        return Survey(course, tally, rewritten=turnover.files)
+    with contextlib.closing(scan_beside(tree, tally)) as met:
+        blocks = sample.watch(_written(met, Writer(aside)))
+        if old is None:
+            for _ in blocks:
+                pass
+            return Survey(course, tally)
+        turnover = Turnover()
+        changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree, turnover)
     if changes is not None and course.in_full and not old.header.links_agree:
         written = Index(aside, replace(old.header, entries=tally.entries))
         suspects = find_suspects(written.entries, tally.names)

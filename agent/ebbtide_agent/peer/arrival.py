@@ -13,13 +13,15 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer.keeping import Keeper, shelf_of
 from ebbtide_agent.peer.night import Night, find_night, night_of_hello, write_night
+from ebbtide_agent.peer.opened import Opened, shut
 from ebbtide_agent.peer.register import Guest, Register
 from ebbtide_agent.peer.store import check_store
+from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver.brief import Run
 from ebbtide_agent.receiver.gate import Gate
 from ebbtide_agent.receiver.lease import find_session, leased
 from ebbtide_agent.receiver.ledger import Ledger
-from ebbtide_agent.receiver.verbs import HELLO
+from ebbtide_agent.receiver.verbs import HELLO, LIST
 
 _NONCE_BYTES = 16
 
@@ -37,6 +39,11 @@ class Arrival:
     def answer(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
         """As the gate does. Raises what it raises, and TransientError while a snapshot of the tree is due."""
         check_store(self.paths, self.register.mark, self.fstab)
+        if until := self.guest.reads_until(self.clock()):
+            return Opened(self.paths, self.guest, until, self.clock).answer(verb, outward)
+        if verb == LIST:
+            outward.write(encode_offer(Offer(self.guest.name, self.guest.id)))
+            return 0
         if verb == HELLO:
             with leased(self.paths, self.guest.id):
                 self._begin()
@@ -48,6 +55,7 @@ class Arrival:
 
     def _begin(self) -> None:
         """Nothing begins before the last complete tree is safe in a snapshot."""
+        shut(self.paths, self.guest)
         keeper = Keeper(self.paths, self.guest, self.clock, lambda _: None)
         if keeper.find_due():
             why = keeper.find_trouble()

@@ -87,7 +87,9 @@ class Keeper:
         self._expire()
         remove(rotation.store.expired)
         remove(rotation.store.incomplete)
-        rotation.store.incomplete.mkdir(mode=0o700)
+        rotation.store.incomplete.mkdir()
+        # What is kept is closed further up.
+        rotation.store.incomplete.chmod(0o711)
         tree = Copy(self.paths.tree(self.guest.id), self.paths.manifest(self.guest.id))
         copied = copy(tree, rotation.store.making, self._newest(), self.is_over)
         os.link(tree.manifest, rotation.store.making_manifest)

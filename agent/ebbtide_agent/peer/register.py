@@ -27,6 +27,10 @@ class Guest:
     keep: int
     open_until: datetime | None = None
 
+    def reads_until(self, now: datetime) -> datetime | None:
+        """Until when it may read back what is kept of it; None when it may not."""
+        return self.open_until if self.open_until and now < self.open_until else None
+
     def as_briefed(self, nonce: str = "") -> BriefedHost:
         return BriefedHost(self.name, self.id, self.uid, self.keys, nonce)
 
@@ -79,11 +83,11 @@ def get_register(path: Path) -> Register:
 
 
 def encode_register(register: Register) -> bytes:
-    guests = [_as_object(guest) for guest in sorted(register.guests, key=lambda guest: guest.name)]
+    guests = [as_object(guest) for guest in sorted(register.guests, key=lambda guest: guest.name)]
     return encode({"store": str(register.store), "port": register.port, "mark": register.mark, "guests": guests})
 
 
-def _as_object(guest: Guest) -> Mapping[str, Any]:
+def as_object(guest: Guest) -> Mapping[str, Any]:
     until = None if guest.open_until is None else moments.write(guest.open_until)
     return {**vars(guest), "keys": list(guest.keys), "open_until": until}
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent import procs
-from ebbtide_agent.errors import PermanentError, Refused, TransientError
+from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer.keeping import Keeper
+from ebbtide_agent.peer.opened import shut
 from ebbtide_agent.peer.register import Register, get_register
 from ebbtide_agent.peer.store import check_store
 from ebbtide_agent.receiver import sshd
@@ -90,9 +91,14 @@ def _keep_all(peer: Peer, stop: threading.Event) -> bool:
     nobody_is_busy = True
     for guest in peer.register.guests:
         try:
+            if not guest.reads_until(peer.clock()):
+                shut(peer.paths, guest)
             Keeper(peer.paths, guest, peer.clock, say, stop.is_set).keep()
         except TransientError:
             nobody_is_busy = False
+        except (OSError, AgentError) as error:
+            # One guest's place must not be in the way of another's.
+            say(f"{guest.name}: {error}")
     return nobody_is_busy
 
 

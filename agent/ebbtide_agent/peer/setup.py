@@ -7,6 +7,7 @@ import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError, Refused
@@ -88,10 +89,7 @@ def plan_add(wish: Wish, here: Here) -> Plan:
 def plan_remove(name: str, forget: bool, here: Here) -> Plan:
     """Raises ConfigError when this machine takes no such host. Its data goes only with `forget`."""
     places = here.site.paths
-    register = find_register(places.peer)
-    guest = register.find(name) if register else None
-    if register is None or guest is None:
-        raise ConfigError((f"this machine takes no backup of {name}: see ebbtide-agent peer list",))
+    register, guest = _known(name, here)
     paths = PeerPaths(places.state, register.store)
     if forget:
         check_store(paths, register.mark, places.fstab)
@@ -104,6 +102,21 @@ def plan_remove(name: str, forget: bool, here: Here) -> Plan:
     ]
     notes = () if forget else (f"what is kept of {name} stays in {paths.host(guest.id)}",)
     return Plan(tuple(steps), register, notes)
+
+
+def plan_opening(name: str, until: datetime | None, here: Here) -> Plan:
+    """Let a host read what is kept of it until then, or no more. Raises ConfigError when it is none of ours."""
+    register, guest = _known(name, here)
+    register = register.with_guest(replace(guest, open_until=until))
+    return Plan(tuple(file(here.site.paths.peer, encode_register(register).decode(), 0o600)), register)
+
+
+def _known(name: str, here: Here) -> tuple[Register, Guest]:
+    register = find_register(here.site.paths.peer)
+    guest = register.find(name) if register else None
+    if register is None or guest is None:
+        raise ConfigError((f"this machine takes no backup of {name}: see ebbtide-agent peer list",))
+    return register, guest
 
 
 # -- what will stand in peer.json --------------------------------------------------------------------------------------
@@ -120,8 +133,10 @@ def _register(wish: Wish, here: Here) -> Register:
         return Register(wish.store, wish.port or DEFAULT_PORT, found or f"peer-{secrets.token_hex(4)}")
     if wish.store not in (None, register.store):
         raise ConfigError((f"{places.peer} has its store at {register.store}, and there is one: leave --at out",))
+    if wish.port not in (None, register.port):
+        raise ConfigError((f"{places.peer} has the port {register.port}, as hosts have in TARGET: leave --port out",))
     check_store(PeerPaths(places.state, register.store), register.mark, places.fstab)
-    return replace(register, port=wish.port or register.port)
+    return register
 
 
 def _guest(wish: Wish, earlier: Guest | None, here: Here) -> Guest:

@@ -14,7 +14,7 @@ from tools.build_agent import AGENT, build, build_for_hosts
 
 # What is there when someone who uses AWS has installed it, and is imported late, in the one door to AWS.
 OPTIONAL = {"boto3", "botocore"}
-OF_MACHINES = ("/receiver/boot.py", "/receiver/opened", "/restore/", "/commands/machine.py")
+OF_MACHINES = ("/receiver/boot.py", "/receiver/opened", "/restore/", "/commands/machine.py", "/commands/gate.py")
 both = pytest.mark.parametrize("make", [build, build_for_hosts])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ebbtide_agent import VERSION
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.course import Course, choose, settings_of
+from ebbtide_agent.host.course import Course, choose, settings_of, with_tree
 from ebbtide_agent.host.index import Header
 from ebbtide_agent.host.target import Receiver
 
@@ -31,25 +31,35 @@ A_CONFIG = Config(
 )
 
 
-def test_an_index_of_the_receivers_tree_is_all_that_is_needed() -> None:
-    assert choose(HEADER, 7, "the same", NOW) == Course(True, False)
+def test_an_index_is_all_that_is_needed() -> None:
+    assert choose(HEADER, "the same", NOW) == Course(True, False)
+
+
+def test_without_one_everything_is_pushed() -> None:
+    course = choose(None, "the same", NOW)
+
+    assert (course.by_index, course.in_full) == (False, True)
+    assert "no index" in course.why
+
+
+def test_an_index_of_the_tree_that_is_there_is_used() -> None:
+    assert with_tree(Course(True, False), 7, 7) == Course(True, False)
 
 
 @pytest.mark.parametrize(
-    ("header", "generation", "why"),
-    [
-        (None, 7, "no index"),
-        (HEADER, None, "came to its end"),
-        (HEADER, 8, "not the one that the index describes"),
-    ],
+    ("generation", "why"), [(None, "came to its end"), (8, "not the one that the index describes")]
 )
-def test_an_index_that_says_nothing_of_the_receivers_tree_is_not_used(
-    header: "Header | None", generation: "int | None", why: str
-) -> None:
-    course = choose(header, generation, "the same", NOW)
+@pytest.mark.parametrize("course", [Course(True, False), Course(True, True, "the last one is a week ago")])
+def test_an_index_of_another_tree_is_not(course: Course, generation: "int | None", why: str) -> None:
+    found = with_tree(course, 7, generation)
 
-    assert (course.by_index, course.in_full) == (False, True)
-    assert why in course.why
+    assert (found.by_index, found.in_full) == (False, True)
+    assert why in found.why
+
+
+@pytest.mark.parametrize("generation", [None, 8])
+def test_why_there_is_no_index_is_told_whatever_tree_is_there(generation: "int | None") -> None:
+    assert with_tree(Course(False, True, "no index"), None, generation) == Course(False, True, "no index")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +72,7 @@ def test_an_index_that_says_nothing_of_the_receivers_tree_is_not_used(
     ],
 )
 def test_where_the_index_may_not_be_all_both_are_pushed(changed: Header, why: str) -> None:
-    course = choose(changed, 7, "the same", NOW)
+    course = choose(changed, "the same", NOW)
 
     assert (course.by_index, course.in_full) == (True, True)
     assert why in course.why

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
+from ebbtide_agent.host.config import load
 from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.peer import setup
 from ebbtide_agent.peer.places import choose_uid
 from ebbtide_agent.peer.register import Guest, find_register
 from ebbtide_agent.peer.setup import Here, Plan, Wish, lines_for_the_guest, plan_add, plan_remove, ranges_of
 from ebbtide_agent.site import Site
-from ebbtide_agent.steps import walk
+from ebbtide_agent.steps import WriteFile, walk
 
 KEY, OTHER = f"ssh-ed25519 {'A' * 44}", f"ssh-ed25519 {'B' * 44}"
 
@@ -66,6 +68,16 @@ def test_nothing_is_done_while_it_is_only_planned(machine: Machine) -> None:
     assert list(machine.places.etc.iterdir()) == [] and not machine.store.exists()
 
 
+def test_what_is_kept_of_others_is_not_in_this_machines_own_backup(machine: Machine) -> None:
+    """Or two servers would send each other their own backups back."""
+    machine.places.config.write_text(f"HOST=eu0\nTARGET=receiver://us0:2222\nKEEP=7\nROOT={machine.store.parent}\n")
+    before = load(machine.places)
+
+    machine.add(machine.us0)
+
+    assert set(load(machine.places).exclude) - set(before.exclude) == {"/store/*"}
+
+
 def test_what_is_not_said_stays_as_it_is(machine: Machine) -> None:
     machine.add(replace(machine.us0, keep=3, port=2200))
 
@@ -80,6 +92,9 @@ def test_what_cannot_be_is_named_all_at_once(machine: Machine) -> None:
     machine.refuses(Wish("US 0", "us0", (), machine.store, 0), "no host's name(.|\n)*--id is(.|\n)*--key(.|\n)*--keep")
     machine.refuses(replace(machine.us0, store=None), "needs --at")
     machine.refuses(replace(machine.us0, store=Path("store")), "an absolute path")
+    machine.add(machine.us0)
+    machine.refuses(replace(machine.us0, port=22), "has the port 2222")
+    machine.refuses(replace(machine.us0, store=Path("/srv/other")), "has its store at")
 
 
 def test_an_id_and_a_key_are_one_hosts_for_ever(machine: Machine) -> None:
@@ -155,3 +170,30 @@ def test_the_other_side_is_told_what_to_write(machine: Machine) -> None:
 
     assert f'ebbtide-agent install --host us0 --target receiver://eu0.example.org:2222 --host-key "{KEY}"' in lines
     assert {"TARGET=receiver://eu0.example.org:2222", "USER=backup", f"eu0.example.org {KEY}"} <= {*lines}
+
+
+def test_where_systemd_is_in_charge_it_starts_the_service(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "check_program", lambda program: None)
+    site = replace(machine.here.site, is_the_systems=True, has_systemd=True, program=Path("/usr/bin/ebbtide-agent"))
+    here = replace(machine.here, site=site)
+
+    plan = plan_add(machine.us0, here)
+
+    (written,) = (step for step in plan.steps if isinstance(step, WriteFile) and step.path.suffix == ".service")
+    assert "ExecStart=/usr/bin/ebbtide-agent peer serve\n" in written.body
+    assert f"RequiresMountsFor={machine.store}\n" in written.body
+    assert [str(step) for step in plan.steps[-3:]] == [
+        "systemctl daemon-reload",
+        "systemctl enable ebbtide-peer.service",
+        "systemctl restart ebbtide-peer.service",
+    ]
+    assert plan.notes == ()
+
+
+def test_root_is_not_made_to_start_what_others_may_change(machine: Machine) -> None:
+    site = replace(machine.here.site, is_the_systems=True, program=machine.places.etc / "ebbtide-agent")
+    site.program.touch()
+    site.program.parent.chmod(0o777)
+
+    with pytest.raises(PermanentError, match="others may change"):
+        plan_add(machine.us0, replace(machine.here, site=site))

@@ -75,6 +75,7 @@ def _byte(octal: "re.Match[bytes]") -> bytes:
     exclude=some.lists(_PATTERNS, max_size=3),
     whole=some.booleans(),
 )
+@example(include=[], exclude=["/a"], whole=False)
 @example(include=[], exclude=["**/a", "b/**", "a**b", "/**/b"], whole=True)
 @example(include=[], exclude=["/*b", "/b?a", "/*.b", "l*d"], whole=False)
 @example(include=["/*/ab"], exclude=["a/?", "**b/a"], whole=False)

@@ -10,7 +10,7 @@ import pytest
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.index import find_index
-from ebbtide_agent.host.survey import Survey, keep, take
+from ebbtide_agent.host.survey import Survey, in_view_of, keep, scanned
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Report, parse_report
 from tests.unit.agent.test_course import A_CONFIG
@@ -32,7 +32,8 @@ class Host:
         self.said: list[str] = []
 
     def take(self, generation: "int | None") -> Survey:
-        return take(self.config, self.paths, generation, self.now, self.said.append)
+        found = scanned(self.config, self.paths, self.now)
+        return in_view_of(generation, found, self.config, self.paths, self.said.append)
 
     def keep(self, survey: Survey, generation: int, status: str = COMPLETE, links: str = digest_of([])) -> None:
         keep(survey, self.config, self.paths, a_record(generation, status, links), self.said.append)

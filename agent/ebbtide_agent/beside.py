@@ -1,0 +1,81 @@
+"""Work in a process of its own, beside us, on another core if there is one: what it yields arrives in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+from collections.abc import Iterable, Iterator
+from typing import IO, Callable, TypeVar
+
+from ebbtide_agent.errors import PermanentError
+
+Item = TypeVar("Item")
+
+_AT_ONCE = 64
+_MORE = True
+_ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[Item]]:
+    """Begin the work for a block, and have what it yields. With the block it ends, done or not.
+
+    What the work raises is raised where its items are read, after those that came before; PermanentError when its
+    process was ended by somebody else.
+    """
+    outward, inward = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(outward)
+        _give(work, inward)
+    os.close(inward)
+    try:
+        with open(outward, "rb") as stream:
+            yield _taken(what, stream)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+
+
+def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
+    while True:
+        try:
+            items, end = pickle.load(stream)
+        except EOFError:
+            raise PermanentError(f"{what} was ended from outside; is there enough memory?") from None
+        yield from items
+        if isinstance(end, Exception):
+            raise end
+        if end is None:
+            return
+
+
+def _give(work: Callable[[], Iterable[Item]], inward: int) -> None:
+    """The life of the other process. What waits in buffers of ours is not its to write: it leaves without a word."""
+    try:
+        for number in _ENDED_BY:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        with open(inward, "wb") as stream, contextlib.suppress(BrokenPipeError):
+            _give_all(work, stream)
+    finally:
+        os._exit(0)
+
+
+def _give_all(work: Callable[[], Iterable[Item]], stream: IO[bytes]) -> None:
+    """Items in bunches; the last one, which may be empty, with what the work raised, or with nothing more to come."""
+    items: list[Item] = []
+    try:
+        for item in work():
+            items.append(item)
+            if len(items) == _AT_ONCE:
+                pickle.dump((items, _MORE), stream)
+                items.clear()
+        pickle.dump((items, None), stream)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised on the other side
+        pickle.dump((items, error), stream)

@@ -1,0 +1,123 @@
+"""The memory of the agent on trees of up to some million files: `PYTHONPATH=agent python -m bench.memory [FILES ...]`.
+
+The one file that goes onto hosts backs a tree up to a directory of the same disk, as cron would run it: first in full,
+then unchanged, then with one file in a hundred changed. Of all its processes that are Python the proportional set size
+is sampled twenty times a second; a page that several share counts once. rsync's own memory is shown apart. Makes its
+trees below /var/tmp and removes them.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.build_agent import build_for_hosts
+
+SIZES = (250_000, 1_000_000)
+FILES_OF_A_DIRECTORY = 100
+SAMPLE_SECONDS = 0.05
+SHARE = 100
+
+
+@dataclass(frozen=True)
+class Peak:
+    """MiB at most, of the agent and of rsync, and the seconds of the whole night."""
+
+    agent: float
+    rsync: float
+    seconds: float
+
+
+def main(arguments: list[str]) -> int:
+    print("| files | night | MiB of the agent | MiB of rsync | s |\n| --- | --- | --- | --- | --- |")
+    for files in map(int, arguments or SIZES):
+        with tempfile.TemporaryDirectory(prefix="ebbtide-bench-", dir="/var/tmp") as directory:
+            for night, peak in nights(Path(directory), files):
+                print(f"| {files:,} | {night} | {peak.agent:.0f} | {peak.rsync:.0f} | {peak.seconds:.0f} |", flush=True)
+    return 0
+
+
+def nights(place: Path, files: int) -> Iterator[tuple[str, Peak]]:
+    agent, tree, etc = place / "ebbtide-agent", place / "tree", place / "etc"
+    build_for_hosts(agent)
+    made = list(make(tree, files))
+    (place / "backup").mkdir()
+    etc.mkdir()
+    config = {"HOST": "us0", "TARGET": place / "backup", "KEEP": 2, "ROOT": tree, "WHOLE_SYSTEM": "no", "IONICE": "no"}
+    (etc / "backup_config").write_text("".join(f"{key}={value}\n" for key, value in config.items()))
+    words = [sys.executable, str(agent), "run", "--etc", str(etc), "--state", str(place / "state")]
+    yield "first, in full", watched(words)
+    # What was made a moment ago is looked at again by every push: a night lies between.
+    age(tree)
+    yield "second, the young ones again", watched(words)
+    yield "nothing changed", watched(words)
+    for path in made[::SHARE]:
+        path.write_bytes(b"changed")
+    yield "1 % changed", watched(words)
+
+
+def make(tree: Path, files: int) -> Iterator[Path]:
+    """Directories of a hundred small files, and names as long as people's are."""
+    for number in range(files // FILES_OF_A_DIRECTORY):
+        directory = tree / f"projects-{number // 1000:03}" / f"some-project-{number:06}"
+        directory.mkdir(parents=True)
+        for each in range(FILES_OF_A_DIRECTORY):
+            path = directory / f"chapter-{each:03}-draft.txt"
+            path.write_bytes(b"x" * (each % 3))
+            yield path
+
+
+def age(tree: Path) -> None:
+    """Wait until the youngest is no longer so young that it may change without a trace."""
+    from ebbtide_agent.host.scan import YOUNG_NS
+
+    youngest = tree.stat().st_ctime_ns
+    time.sleep(max(0.0, (youngest + YOUNG_NS) / 1e9 + 2 - time.time()))
+
+
+def watched(words: list[str]) -> Peak:
+    begun = time.monotonic()
+    process = subprocess.Popen(words)
+    agent = rsync = 0.0
+    while process.poll() is None:
+        agent = max(agent, sum(map(mib, of(process.pid, "python"))))
+        rsync = max(rsync, sum(map(mib, of(process.pid, "rsync"))))
+        time.sleep(SAMPLE_SECONDS)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with exit code {process.returncode}")
+    return Peak(agent, rsync, time.monotonic() - begun)
+
+
+def of(root: int, program: str) -> Iterator[int]:
+    """The process and all below it that are this program."""
+    for pid in (root, *below(root)):
+        try:
+            if Path(f"/proc/{pid}/comm").read_text().startswith(program):
+                yield pid
+        except OSError:
+            continue
+
+
+def below(pid: int) -> Iterator[int]:
+    try:
+        tasks = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return
+    for child in map(int, " ".join(tasks).split()):
+        yield child
+        yield from below(child)
+
+
+def mib(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

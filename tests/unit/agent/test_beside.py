@@ -1,0 +1,59 @@
+"""Work in a process of its own gives what it would have given here, and never outlives who asked for it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.beside import beside
+from ebbtide_agent.errors import PermanentError, TransientError
+
+
+def test_what_it_yields_arrives_in_order_and_was_made_elsewhere() -> None:
+    with beside("counting", lambda: ((number, os.getpid()) for number in range(1000))) as items:
+        found = list(items)
+
+    assert [number for number, _ in found] == list(range(1000))
+    assert os.getpid() not in {where for _, where in found}
+
+
+def test_work_that_yields_nothing_comes_to_its_end() -> None:
+    with beside("nothing", lambda: ()) as items:
+        assert list(items) == []
+
+
+@pytest.mark.parametrize("before", [0, 1, 64, 100])
+def test_what_it_raises_is_raised_here_after_what_came_before(before: int) -> None:
+    def work() -> Iterator[int]:
+        yield from range(before)
+        raise TransientError("not today")
+
+    seen = []
+    with pytest.raises(TransientError, match="not today"), beside("failing", work) as items:
+        for item in items:
+            seen.append(item)
+
+    assert seen == list(range(before))
+
+
+def test_somebody_who_ends_it_is_told_from_an_end() -> None:
+    def work() -> Iterator[int]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield 1
+
+    with pytest.raises(PermanentError, match="the scan was ended from outside"), beside("the scan", work) as items:
+        list(items)
+
+
+def test_whoever_leaves_early_leaves_no_process_behind() -> None:
+    def work() -> Iterator[int]:
+        yield os.getpid()
+        yield from range(10**12)
+
+    with pytest.raises(KeyError), beside("for ever", work) as items:
+        process = next(items)
+        raise KeyError
+
+    assert not Path(f"/proc/{process}").exists()

@@ -1,0 +1,48 @@
+"""The agent's one file, unpacked and compiled, is the same program, and starts without compiling anything again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ebbtide_agent.compiled import compiled
+from tools.build_agent import PACKAGE, build
+
+
+def shown_by(program: Path, *words: str) -> str:
+    return subprocess.run(
+        [sys.executable, *words, str(program), "--help"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_it_is_the_same_program(tmp_path: Path) -> None:
+    build(tmp_path / "agent.pyz")
+
+    program = compiled(tmp_path / "agent.pyz", tmp_path / "agent")
+
+    assert shown_by(program) == shown_by(tmp_path / "agent.pyz")
+
+
+def test_nothing_of_it_is_compiled_again(tmp_path: Path) -> None:
+    build(tmp_path / "agent.pyz")
+    program = compiled(tmp_path / "agent.pyz", tmp_path / "agent")
+    before = {path: path.stat().st_mtime_ns for path in program.rglob("*.pyc")}
+
+    shown_by(program)
+
+    assert {path: path.stat().st_mtime_ns for path in program.rglob("*.pyc")} == before
+    assert len(before) > len(list(PACKAGE.rglob("*.py"))) - 1
+
+
+def test_a_newer_one_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    build(tmp_path / "agent.pyz")
+    stale = compiled(tmp_path / "agent.pyz", tmp_path / "agent") / "ebbtide_agent/__main__.py"
+    stale.write_text("raise SystemExit('an older one')\n")
+
+    compiled(tmp_path / "agent.pyz", tmp_path / "agent")
+
+    assert "COMMAND" in shown_by(tmp_path / "agent")
+
+
+def test_a_package_is_started_as_it_is(tmp_path: Path) -> None:
+    assert compiled(PACKAGE, tmp_path / "agent") == PACKAGE
+    assert not (tmp_path / "agent").exists()
