@@ -309,3 +309,14 @@ def test_the_counts_are_the_trees_and_not_the_lists(host: Host) -> None:
 
     assert replace(by_index.counts, bytes_sent=0) == replace(full.counts, bytes_sent=0)
     assert 0 < by_index.counts.bytes_sent < 1000
+
+
+def test_what_is_compressed_on_its_way_arrives_as_it_was(host: Host) -> None:
+    (host.tree / "log").write_bytes(b"the same line again and again\n" * 100_000)
+    host.config = replace(host.config, compress="yes")
+
+    outcome, _ = host.back_up()
+
+    assert outcome.status == COMPLETE
+    assert 0 < outcome.counts.bytes_sent < 300_000
+    assert (host.receiver.tree("us0") / "log").read_bytes() == (host.tree / "log").read_bytes()

@@ -29,10 +29,11 @@ It reads four files, and never executes what is in the first three:
                          TARGET may also be a directory such as /backup, where KEEP snapshots of the host stay, or
                          ssh://user@host[:port]/path, a machine that needs no more than rsync, or of an EC2 host
                          volume://ID@vol-0abc/region/archive, an EBS volume of its own
-                         and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, ONE_FILE_SYSTEM,
-                         WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc), SCRIPT_MINUTES, WAIT_MINUTES,
-                         SHRINK, REWRITE (percent of the tree that may be lost or rewritten in a night, or no),
-                         CHECK (in so many nights every file is read once, or no), NICE, IONICE (idle, best-effort, no)
+                         and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, COMPRESS (yes, no),
+                         ONE_FILE_SYSTEM, WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc),
+                         SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE (percent of the tree that may be lost or
+                         rewritten in a night, or no), CHECK (in so many nights every file is read once, or no),
+                         NICE, IONICE (idle, best-effort, no)
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a

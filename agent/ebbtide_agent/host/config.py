@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
-from ebbtide_agent.host import target
+from ebbtide_agent.host import compression, target
 from ebbtide_agent.host.filters import hidden_by
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.others import find_store
@@ -22,6 +22,7 @@ DEFAULTS = {
     "ROOT": "/",
     "RSYNC": "rsync",
     "BANDWIDTH": "",
+    "COMPRESS": compression.AUTO,
     "ONE_FILE_SYSTEM": "no",
     "WHOLE_SYSTEM": "yes",
     "SCRIPT_MINUTES": "60",
@@ -38,6 +39,7 @@ _NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _NICE = re.compile(r"1?[0-9]")
 _IONICE = re.compile(r"idle|best-effort|no")
+_COMPRESS = re.compile("|".join(compression.CHOICES))
 _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 
 
@@ -48,6 +50,7 @@ class Config:
     `shrink` and `rewrite` are how many percent of the tree may be lost or rewritten in a night, None for any number.
     `check_days` is in how many nights the content of every file is looked at once, None for never.
     `keep` is how many snapshots a directory of this host keeps; `user`, `key` and `known_hosts` are for ssh.
+    `compress` is auto, yes or no.
     """
 
     host: str
@@ -70,6 +73,7 @@ class Config:
     check_days: int | None = 30
     nice: int = 10
     ionice: str = "best-effort"
+    compress: str = compression.AUTO
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,7 @@ def _checked(
         check_days=number_or_no("CHECK", 999, "a number of days from 1 to 999, or no"),
         nice=niceness(),
         ionice=matching("IONICE", _IONICE, "idle, best-effort or no"),
+        compress=matching("COMPRESS", _COMPRESS, "auto, yes or no"),
         include=include,
         exclude=(*exclude, *(chosen.hides(root) if isinstance(chosen, Directory) else ())),
     )

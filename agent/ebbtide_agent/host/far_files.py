@@ -11,10 +11,8 @@ from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import (
     Login,
     World,
-    as_rsync_reads,
     keep_trying,
-    look_up,
-    ssh_as_one_word,
+    route,
     warning_of_another,
 )
 from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
@@ -38,8 +36,7 @@ class FarFiles:
 
     def route(self, attempt: int, name: str = "") -> tuple[str, ...]:
         """What rsync is told to get there, the place last. Raises TransientError while the name has no address."""
-        place = f"{as_rsync_reads(look_up(self.login, attempt))}:{self.path}/{name}"
-        return "-e", ssh_as_one_word(self.login), place
+        return route(self.login, attempt, f":{self.path}/{name}")
 
     def has(self, name: str, until: datetime) -> bool:
         return keep_trying(lambda attempt: self._run("--list-only", *self.route(attempt, name)), until, self.world)

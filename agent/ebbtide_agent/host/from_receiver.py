@@ -15,7 +15,7 @@ from pathlib import Path
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import find_nights
-from ebbtide_agent.host.link import Login, World, as_rsync_reads, ask, look_up, ssh_as_one_word
+from ebbtide_agent.host.link import Login, World, ask, route
 from ebbtide_agent.host.push import Route
 from ebbtide_agent.host.restorable import AtHand, Restorable
 from ebbtide_agent.host.target import Receiver
@@ -66,7 +66,9 @@ class FromReceiver:
         there, config = self.target, self.config
         port = (self.address and self.address.port) or there.port
         elsewhere = self.address.name if self.address else ""
-        return Login(there.name, port, config.user, config.key, config.known_hosts, self.sockets, elsewhere)
+        return Login(
+            there.name, port, config.user, config.key, config.known_hosts, self.sockets, elsewhere, config.compress
+        )
 
     def at_hand(self) -> AtHand:
         """Raises what `ask` raises when the machine that was named does not answer."""
@@ -84,8 +86,7 @@ class FromReceiver:
 
     @contextmanager
     def reached(self, point: Restorable) -> Iterator[Route]:
-        ssh = ssh_as_one_word(self.login)
-        yield lambda attempt: ("-e", ssh, f"{as_rsync_reads(look_up(self.login, attempt))}::{point.name}/")
+        yield lambda attempt: route(self.login, attempt, f"::{point.name}/")
 
     def _offered(self, offer: Offer) -> AtHand:
         points = tuple(Restorable(point.name, point.run, point.at, point.entries) for point in offer.points)

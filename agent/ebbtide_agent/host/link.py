@@ -17,6 +17,7 @@ from typing import Callable, TypeVar
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
+from ebbtide_agent.host import compression
 from ebbtide_agent.moments import Clock
 
 FIRST_PAUSE_SECONDS = 2.0
@@ -49,6 +50,7 @@ class Login:
 
     `sockets` is a directory for the sockets of connections that go on to be used; without one each command has its own.
     `elsewhere` is the address of a machine that stands in for the one of that name, and has its host key.
+    `compress` is what COMPRESS says.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Login:
     known_hosts: Path
     sockets: Path | None = None
     elsewhere: str = ""
+    compress: str = compression.AUTO
 
 
 @contextlib.contextmanager
@@ -150,8 +153,14 @@ def ssh_as_one_word(login: Login) -> str:
     return " ".join(map(shlex.quote, ssh(login)))
 
 
-def as_rsync_reads(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+def route(login: Login, attempt: int, place: str) -> tuple[str, ...]:
+    """What rsync is told to get to a place over there such as `::tree/`, the place last.
+
+    Raises TransientError while the name has no address.
+    """
+    address = look_up(login, attempt)
+    as_rsync_reads = f"[{address}]" if ":" in address else address
+    return (*compression.words(login.compress, address), "-e", ssh_as_one_word(login), f"{as_rsync_reads}{place}")
 
 
 def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:

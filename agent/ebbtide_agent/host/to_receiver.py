@@ -11,7 +11,7 @@ from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.key_change import settle
-from ebbtide_agent.host.link import Login, World, as_rsync_reads, ask, keep_asking, look_up, ssh_as_one_word
+from ebbtide_agent.host.link import Login, World, ask, keep_asking, route
 from ebbtide_agent.host.push import Pass, passes_of
 from ebbtide_agent.host.resume import cleared, resumable
 from ebbtide_agent.host.survey import Survey
@@ -33,7 +33,8 @@ class ToReceiver:
     @property
     def login(self) -> Login:
         there, config = self.target, self.config
-        return Login(there.name, there.port, config.user, config.key, config.known_hosts, self.sockets)
+        keys = config.key, config.known_hosts
+        return Login(there.name, there.port, config.user, *keys, self.sockets, compress=config.compress)
 
     def hello(self, until: datetime) -> Hello:
         """Raises PermanentError when the key we hold is another host's."""
@@ -51,7 +52,7 @@ class ToReceiver:
             yield cleared(self.config)
 
     def route(self, attempt: int) -> tuple[str, ...]:
-        return "-e", ssh_as_one_word(self.login), f"{as_rsync_reads(look_up(self.login, attempt))}::tree/"
+        return route(self.login, attempt, "::tree/")
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded."""

@@ -42,7 +42,8 @@ class ToRemote:
     @property
     def login(self) -> Login:
         there, config = self.target, self.config
-        return Login(there.name, there.port, there.user, config.key, config.known_hosts, self.sockets)
+        keys = config.key, config.known_hosts
+        return Login(there.name, there.port, there.user, *keys, self.sockets, compress=config.compress)
 
     @property
     def far(self) -> FarFiles:

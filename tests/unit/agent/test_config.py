@@ -59,7 +59,8 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     assert faults_of(tmp_path, config) == [
         "backup_config:4: HOST was given already at backup_config:1",
         "backup_config:5: NAME is not a key; expected one of HOST, TARGET, KEEP, USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, "
-        "BANDWIDTH, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE, CHECK, NICE, IONICE",
+        "BANDWIDTH, COMPRESS, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE, CHECK, "
+        "NICE, IONICE",
         "backup_config:6: 'rm -rf /' is not KEY=value",
         "backup_config:9: RSYNC opens a quote and does not close it",
         f"backup_config:2: TARGET is 'rsync://x', expected {EXPECTED}",
