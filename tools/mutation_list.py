@@ -967,8 +967,8 @@ MUTATIONS = (
     Mutation(
         "index: generation",
         f"{_HOST}/course.py",
-        "if header.generation != generation:",
-        "if False:",
+        "if not course.by_index or described == generation:",
+        "if True:",
         "that an index counts only for the tree which it describes",
         ("tests/unit/agent/test_course.py",),
     ),
