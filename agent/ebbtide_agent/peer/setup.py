@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError, Refused
 from ebbtide_agent.paths import PeerPaths
-from ebbtide_agent.peer import unit
+from ebbtide_agent.peer import defaults, unit
 from ebbtide_agent.peer.places import MakePlace, choose_uid, closed_above
 from ebbtide_agent.peer.register import Guest, Register, encode_register, find_register
 from ebbtide_agent.peer.store import check_store, find_mark
@@ -21,8 +21,6 @@ from ebbtide_agent.shapes import decode, encode
 from ebbtide_agent.site import Site, check_program
 from ebbtide_agent.steps import MakeDirectory, MakeKey, Run, Step, directories, file, removals
 
-DEFAULT_PORT = 2222
-DEFAULT_KEEP = 7
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _ID = re.compile(r"[a-z0-9]{4}")
 
@@ -130,7 +128,7 @@ def _register(wish: Wish, here: Here) -> Register:
         if wish.store is None:
             raise ConfigError(("the first `peer add` needs --at: the directory that holds the backups",))
         found = find_mark(PeerPaths(places.state, wish.store), places.fstab)
-        return Register(wish.store, wish.port or DEFAULT_PORT, found or f"peer-{secrets.token_hex(4)}")
+        return Register(wish.store, wish.port or defaults.PORT, found or f"peer-{secrets.token_hex(4)}")
     if wish.store not in (None, register.store):
         raise ConfigError((f"{places.peer} has its store at {register.store}, and there is one: leave --at out",))
     if wish.port not in (None, register.port):
@@ -143,7 +141,7 @@ def _guest(wish: Wish, earlier: Guest | None, here: Here) -> Guest:
     if earlier:
         return replace(earlier, keys=wish.keys or earlier.keys, keep=earlier.keep if wish.keep is None else wish.keep)
     uid = choose_uid(wish.id, here.taken) if here.is_root and _ID.fullmatch(wish.id) else here.uid
-    return Guest(wish.name, wish.id, uid, wish.keys, DEFAULT_KEEP if wish.keep is None else wish.keep)
+    return Guest(wish.name, wish.id, uid, wish.keys, defaults.KEEP_DAYS if wish.keep is None else wish.keep)
 
 
 def _check(wish: Wish, guest: Guest, register: Register, paths: PeerPaths, here: Here) -> None:
