@@ -364,10 +364,44 @@ def test_who_still_reads_when_the_time_is_up_is_ended(pair: tuple[Server, Server
     register["guests"][0]["open_until"] = moments.write(datetime.now(UTC) + timedelta(seconds=4))
     eu0.places.peer.write_text(json.dumps(register))
 
-    reading = subprocess.Popen(
-        [*us0.ssh_argv(eu0), "127.0.0.1", "rsync --server --daemon ."], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert reading.stdout and reading.stdout.readline().startswith(b"@RSYNCD:")
-    ended = reading.wait(60)
+    ended = a_session(us0, eu0).wait(60)
 
     assert ended == 128 + signal.SIGALRM
+
+
+def a_session(guest: Server, keeper: Server) -> "subprocess.Popen[bytes]":
+    """One with rsync that has begun, and does nothing."""
+    session = subprocess.Popen(
+        [*guest.ssh_argv(keeper), "127.0.0.1", "rsync --server --daemon ."],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert session.stdout and session.stdout.readline().startswith(b"@RSYNCD:")
+    return session
+
+
+@pytest.mark.parametrize("words", [("close", "us0"), ("remove", "us0", "--yes")], ids=["closed", "removed"])
+def test_who_still_reads_when_it_is_closed_is_ended(pair: tuple[Server, Server], words: tuple[str, ...]) -> None:
+    us0, eu0 = pair
+    assert us0.back_up_to(eu0).returncode == 0
+    eu0.await_snapshots(us0, 1)
+    assert eu0.peer("open", "us0", "--for", "1h").returncode == 0
+    reading = a_session(us0, eu0)
+
+    closed = eu0.peer(*words)
+
+    assert closed.returncode == 0, closed.stderr
+    assert reading.wait(60) == 128 + signal.SIGTERM
+
+
+def test_a_session_that_never_ends_keeps_no_key_that_is_to_go(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    assert us0.ssh(eu0, "hello").returncode == 0
+    pushing = a_session(us0, eu0)
+
+    removed = eu0.peer("remove", "us0", "--yes")
+
+    assert removed.returncode == 0, removed.stderr
+    assert pushing.wait(60) == 128 + signal.SIGTERM
+    assert b"Permission denied" in us0.ssh(eu0, "hello").stderr
+    assert not eu0.ended()

@@ -12,7 +12,6 @@ import pwd
 import signal
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 
 from ebbtide_agent import keys, moments, procs, steps
 from ebbtide_agent.commands.here import Here, paths_of
@@ -24,6 +23,7 @@ from ebbtide_agent.peer import serve as serving
 from ebbtide_agent.peer import setup, standing
 from ebbtide_agent.peer.arrival import Arrival
 from ebbtide_agent.peer.register import as_object, find_register, get_register
+from ebbtide_agent.peer.sessions import end_guest, end_readers
 from ebbtide_agent.receiver import confine, gate, sshd, verbs
 from ebbtide_agent.receiver.lease import leased
 
@@ -60,33 +60,39 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
     register = get_register(paths.peer)
     store = PeerPaths(paths.state, register.store)
     guest = register.find(options.name)
-    # Nobody's push goes on below what is removed.
+    # Nobody's push goes on below what is removed, and no session keeps a key that is unwanted.
+    if guest:
+        end_guest(store, guest)
     with leased(store, guest.id) if guest and store.sessions.is_dir() else contextlib.nullcontext():
         _walk(plan, dry_run=False)
+    if guest:
+        end_readers(store, guest)
     return 0
 
 
 def open_past(options: argparse.Namespace, here: Here) -> int:
-    until = here.clock().replace(microsecond=0) + options.span
-    _set_opening(options, until)
-    print(f"{options.name} may read its snapshots until {moments.write(until)}: ebbtide-agent list, and restore, there")
-    return 0
-
-
-def close_past(options: argparse.Namespace, _: Here) -> int:
-    _set_opening(options, None)
-    return 0
-
-
-def _set_opening(options: argparse.Namespace, until: datetime | None) -> None:
     paths = paths_of(options)
     check_may_change(paths, "peer open")
+    until = here.clock().replace(microsecond=0) + options.span
     plan = setup.plan_opening(options.name, until, _here(paths))
     guest = plan.register.find(options.name)
     store = PeerPaths(paths.state, plan.register.store)
     # Not in the middle of a push or a snapshot.
     with leased(store, guest.id) if guest and store.sessions.is_dir() else contextlib.nullcontext():
         _walk(plan, dry_run=False)
+    print(f"{options.name} may read its snapshots until {moments.write(until)}: ebbtide-agent list, and restore, there")
+    return 0
+
+
+def close_past(options: argparse.Namespace, _: Here) -> int:
+    paths = paths_of(options)
+    check_may_change(paths, "peer close")
+    plan = setup.plan_opening(options.name, None, _here(paths))
+    _walk(plan, dry_run=False)
+    # Nobody begins to read from here on; who is reading is ended.
+    if guest := plan.register.find(options.name):
+        end_readers(PeerPaths(paths.state, plan.register.store), guest)
+    return 0
 
 
 def list_guests(options: argparse.Namespace, here: Here) -> int:

@@ -15,6 +15,7 @@ from ebbtide_agent.manifest_file import read_manifest
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer.register import Guest
+from ebbtide_agent.peer.sessions import reader_name
 from ebbtide_agent.points import Offer, Point, encode_offer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.lease import leased
@@ -61,7 +62,7 @@ class Opened:
         self.paths.snapshots(self.guest.id).path.chmod(_OPEN)
         view = View(self.guest.uid, points=tuple(map(self._readable, self._names())))
         kind = self.paths.confinement.read_text().strip()
-        reader = f"{self.guest.id}.{os.getpid()}"
+        reader = reader_name(self.guest, os.getpid())
         signal.setitimer(signal.ITIMER_REAL, max(1.0, (self.until - self.clock()).total_seconds()))
         try:
             with leased(self.paths, reader):

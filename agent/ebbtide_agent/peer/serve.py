@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent import procs
-from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
+from ebbtide_agent.errors import AgentError, PermanentError, TransientError
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer.keeping import Keeper
 from ebbtide_agent.peer.opened import shut
 from ebbtide_agent.peer.register import Register, get_register
+from ebbtide_agent.peer.sessions import PATIENCE_SECONDS, end_readers, serving_alone
 from ebbtide_agent.peer.store import check_store
 from ebbtide_agent.receiver import sshd
 from ebbtide_agent.receiver.lease import end_sessions
@@ -28,7 +26,6 @@ from ebbtide_agent.receiver.station import say, stopped_by_signals
 LOOK_SECONDS = 1.0
 # What could not be made is tried again, and a word that got lost costs no more than this.
 LOOK_AGAIN_SECONDS = 300.0
-PATIENCE_SECONDS = 60.0
 LARGEST_LOG = 4 << 20
 
 
@@ -55,7 +52,7 @@ def serve(peer: Peer) -> int:
     register, paths = peer.register, peer.paths
     check_store(paths, register.mark, peer.places.fstab)
     make_room(paths)
-    with _alone(paths):
+    with serving_alone(paths):
         hosts = [guest.as_briefed() for guest in register.guests]
         make_places(paths, hosts, peer.door.as_root)
         say(choose_walls(paths, peer.door.as_root))
@@ -68,6 +65,8 @@ def serve(peer: Peer) -> int:
         finally:
             procs.end(listener)
             end_sessions(paths, [guest.id for guest in peer.register.guests], PATIENCE_SECONDS)
+            for guest in peer.register.guests:
+                end_readers(paths, guest)
             procs.end_group(listener)
     return 0
 
@@ -117,25 +116,3 @@ def _shorten(log: Path) -> None:
     """Whoever scans the world's ports must not fill the disk; sshd goes on at the end of what there is."""
     if log.stat().st_size > LARGEST_LOG:
         os.truncate(log, 0)
-
-
-@contextlib.contextmanager
-def _alone(paths: PeerPaths) -> Iterator[None]:
-    with paths.serving.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(f"another process serves {paths.store} already") from None
-        yield
-
-
-def is_serving(paths: PeerPaths) -> bool:
-    """Whether a process serves now."""
-    try:
-        with paths.serving.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        pass  # none ever has
-    return False

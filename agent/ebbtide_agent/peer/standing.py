@@ -12,7 +12,7 @@ from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer.keeping import Keeper, shelf_of
 from ebbtide_agent.peer.night import find_night
 from ebbtide_agent.peer.register import Guest, Register
-from ebbtide_agent.peer.serve import is_serving
+from ebbtide_agent.peer.sessions import find_server
 from ebbtide_agent.peer.store import check_store
 from ebbtide_agent.report import Report
 
@@ -43,7 +43,11 @@ class Standing:
 def find_faults(register: Register, places: HostPaths) -> tuple[str, ...]:
     """What keeps everybody's backup from being taken."""
     paths = PeerPaths(places.state, register.store)
-    faults = [] if is_serving(paths) else ["nobody serves: systemctl start ebbtide-peer, or ebbtide-agent peer serve"]
+    faults = (
+        []
+        if find_server(paths) is not None
+        else ["nobody serves: systemctl start ebbtide-peer, or ebbtide-agent peer serve"]
+    )
     try:
         check_store(paths, register.mark, places.fstab)
     except AgentError as error:
