@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from ebbtide_agent import moments
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.fakesuper import read_fake
+from ebbtide_agent.peer.night import LASTS, find_night, write_night
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
 from tests.local.edits import take_the_place
@@ -405,3 +407,17 @@ def test_a_session_that_never_ends_keeps_no_key_that_is_to_go(pair: tuple[Server
     assert pushing.wait(60) == 128 + signal.SIGTERM
     assert b"Permission denied" in us0.ssh(eu0, "hello").stderr
     assert not eu0.ended()
+
+
+@pytest.mark.fault("N4")
+def test_a_push_that_never_ends_ends_with_its_night(pair: tuple[Server, Server]) -> None:
+    us0, eu0 = pair
+    assert us0.ssh(eu0, "hello").returncode == 0
+    night = find_night(eu0.store.night(us0.id))
+    assert night
+    write_night(eu0.store.night(us0.id), replace(night, opened=datetime.now(UTC) - LASTS + timedelta(seconds=4)))
+
+    ended = a_session(us0, eu0).wait(60)
+
+    assert ended == 128 + signal.SIGALRM
+    assert us0.back_up_to(eu0).returncode == 0

@@ -134,7 +134,7 @@ def serve(options: argparse.Namespace, here: Here) -> int:
 
 def answer(options: argparse.Namespace, here: Here) -> int:
     paths = paths_of(options)
-    # The alarm ends who still reads when the time is up.
+    # The alarm ends who still pushes or reads when the time is up.
     procs.stop_on(*gate.ENDING, signal.SIGALRM)
     verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
     register = get_register(paths.peer)

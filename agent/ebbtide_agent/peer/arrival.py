@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +22,7 @@ from ebbtide_agent.receiver.brief import Run
 from ebbtide_agent.receiver.gate import Gate
 from ebbtide_agent.receiver.lease import find_session, leased
 from ebbtide_agent.receiver.ledger import Ledger
-from ebbtide_agent.receiver.verbs import HELLO, LIST
+from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC
 
 _NONCE_BYTES = 16
 
@@ -51,6 +52,9 @@ class Arrival:
         if night is None:
             raise Refused(f"{self.guest.id} has not said hello")
         self._recall(night)
+        if verb == RSYNC:
+            # Nobody else ends a push that never ends, and while it lasts there is no other night.
+            signal.setitimer(signal.ITIMER_REAL, max(1.0, (night.deadline - self.clock()).total_seconds()))
         return self._gate(night).answer(verb, inward, outward)
 
     def _begin(self) -> None:
