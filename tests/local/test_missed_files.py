@@ -1,4 +1,4 @@
-"""What rsync cannot send: files that vanish while it is under way, and one it may not read. Real gate and confined rsync.
+"""What rsync cannot send: files that vanish while it is under way, and one it may not read. All real.
 
 Every host of the one receiver has one night here.
 """

@@ -1,4 +1,4 @@
-"""A host whose receiver is not there yet: the agent's own command line, an empty port, and then a real receiver on it."""
+"""A host whose receiver is not there yet: the agent's command line, an empty port, and then a real receiver on it."""
 
 import os
 import signal
