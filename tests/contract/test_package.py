@@ -160,6 +160,8 @@ MACHINES_ASK = [
 MACHINES_MUST_NOT = [
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/brief.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/closed.json"),
     ("s3:PutObject", "policies/000002.toml"),
     ("s3:PutObject", "agent/ebbtide-agent.pyz"),
     ("s3:DeleteObject", "reports/main/2026-11-23/1/us0a.json"),
