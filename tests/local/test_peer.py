@@ -409,7 +409,6 @@ def test_a_session_that_never_ends_keeps_no_key_that_is_to_go(pair: tuple[Server
     assert not eu0.ended()
 
 
-@pytest.mark.fault("N4")
 def test_a_push_that_never_ends_ends_with_its_night(pair: tuple[Server, Server]) -> None:
     us0, eu0 = pair
     assert us0.ssh(eu0, "hello").returncode == 0
