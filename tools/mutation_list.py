@@ -19,6 +19,9 @@ _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
 _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
+_AHEAD = ("tests/unit/agent/test_ahead.py",)
+_COMPRESSION = ("tests/unit/agent/test_compression.py",)
+_COMPILED = ("tests/unit/agent/test_compiled.py",)
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
 _OWN_NIGHT = ("tests/unit/test_volume_night.py",)
@@ -1073,7 +1076,7 @@ MUTATIONS = (
     Mutation(
         "due: begun once",
         f"{_HOST}/due.py",
-        "return past.begun is not None and earliest <= past.begun <= now",
+        "return past.begun is not None and _earliest(times, day) <= past.begun <= now",
         "return False",
         "that a night which was begun is not begun each hour",
         ("tests/unit/agent/test_due.py", "tests/unit/agent/test_catching_up.py"),
@@ -1093,6 +1096,95 @@ MUTATIONS = (
         "if False:",
         "that nobody waits for a receiver that is gone",
         ("tests/unit/agent/test_due.py",),
+    ),
+    # -- the scan ahead, compression, and the gate that is compiled
+    Mutation(
+        "ahead: a scan that is old",
+        f"{_HOST}/ahead.py",
+        "if now - begun <= FRESH:",
+        "if True:",
+        "that a scan from long before the target answered is done anew",
+        _AHEAD,
+    ),
+    Mutation(
+        "ahead: only one scans",
+        f"{_HOST}/ahead.py",
+        "            under_way.close()\n",
+        "",
+        "that a scan which is too old is ended before another writes in its place",
+        _AHEAD,
+    ),
+    Mutation(
+        "beside: ended with its block",
+        "agent/ebbtide_agent/beside.py",
+        "            os.kill(child, signal.SIGTERM)\n",
+        "            os.kill(child, 0)\n",
+        "that no scan goes on when nobody waits for it",
+        _AHEAD,
+    ),
+    Mutation(
+        "survey: an index of another tree",
+        f"{_HOST}/survey.py",
+        "changes=survey.changes if course.by_index else None",
+        "changes=survey.changes",
+        "that what was found by the index of another tree is dropped",
+        ("tests/unit/agent/test_survey.py",),
+    ),
+    Mutation(
+        "compression: at home",
+        f"{_HOST}/compression.py",
+        " and ipaddress.ip_address(address).is_global)",
+        ")",
+        "that nothing is compressed in a network of one's own",
+        _COMPRESSION,
+    ),
+    Mutation(
+        "compression: whoever says so",
+        f"{_HOST}/compression.py",
+        "choice == ALWAYS or ",
+        "",
+        "that an operator who wants it has it",
+        _COMPRESSION,
+    ),
+    Mutation(
+        "compiled: whatever its time",
+        "agent/ebbtide_agent/compiled.py",
+        ", force=True)",
+        ")",
+        "that what was compiled of an older agent is not started for a newer one",
+        _COMPILED,
+    ),
+    Mutation(
+        "compiled: only a file",
+        "agent/ebbtide_agent/compiled.py",
+        "if not zipfile.is_zipfile(program):",
+        "if False:",
+        "that a package is started as it is",
+        _COMPILED,
+    ),
+    Mutation(
+        "due: begun anew",
+        f"{_HOST}/due.py",
+        "(_went_down(past) and not _is_enough(times, day, past, now))",
+        "_went_down(past)",
+        "that a night which takes its machine down each time is left in the end",
+        ("tests/unit/agent/test_due.py", "tests/unit/agent/test_catching_up.py"),
+    ),
+    Mutation(
+        "due: given up and told",
+        f"{_HOST}/mark.py",
+        "        return False\n    # Of a full disk",
+        "        return True\n    # Of a full disk",
+        "that a night which is left is told once and not each hour",
+        ("tests/unit/agent/test_catching_up.py",),
+    ),
+    Mutation(
+        "due: the runs before",
+        f"{_HOST}/mark.py",
+        "(*before[-MOST_ANEW:], started)",
+        "(started,)",
+        "that the runs which went down before are counted",
+        ("tests/unit/agent/test_catching_up.py",),
     ),
     Mutation(
         "due: what begins is noted",

@@ -6,14 +6,14 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
 from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
-from ebbtide_agent.host import link, night, progress
-from ebbtide_agent.host.catching_up import has_a_night_to_begin
+from ebbtide_agent.host import catching_up, link, night, progress
 from ebbtide_agent.report import COMPLETE, WARNING, WITH_WARNINGS, Report, encode_report
 from ebbtide_agent.syslog import Log, open_log, telling
 
@@ -45,6 +45,8 @@ With --dry-run it shows what would be pushed and deleted now, and does nothing o
 What changed since the last complete push is found by an index below --state; without it, and once a week, rsync
 compares everything. To have that done tonight, delete /var/lib/ebbtide/index.
 """
+
+NONE_DUE = "no backup was begun: none is due, or one is under way; ebbtide-agent run begins one whatever is due"
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -94,7 +96,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
         if how != "none":
             print(f"ebbtide: {line}", file=screen, flush=True)
 
-    if options.catch_up and not has_a_night_to_begin(paths_of(options), here.clock()):
+    if options.catch_up and not _is_due(options, here):
         return 0
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
     tonight = night.Night(
@@ -116,6 +118,21 @@ def run(options: argparse.Namespace, here: Here) -> int:
     for line in _to_be_told(report, briefly=how == "none"):
         print(f"ebbtide: {line}", file=sys.stderr)
     return exit_code_of(report.status)
+
+
+def _is_due(options: argparse.Namespace, here: Here) -> bool:
+    looked = catching_up.look(paths_of(options), here.clock())
+    if looked.told:
+        open_log(options.log)(logging.ERROR, looked.told)
+        print(f"ebbtide: {looked.told}", file=sys.stderr)
+    elif not looked.is_due and _by_systemctl(here.environment):
+        open_log(options.log)(logging.INFO, NONE_DUE)
+    return looked.is_due
+
+
+def _by_systemctl(environment: Mapping[str, str]) -> bool:
+    """True of what systemd runs and no timer triggered. One older than 252 does not tell the two apart."""
+    return "INVOCATION_ID" in environment and "TRIGGER_UNIT" not in environment
 
 
 def _log(log: Log, report: Report) -> None:

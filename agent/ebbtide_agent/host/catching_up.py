@@ -1,44 +1,58 @@
-"""Whether this host has a night to begin now: by what install wrote down, and what the last run has left behind."""
+"""Whether this host has a night to begin now: by what install wrote down, and what the last runs have left behind."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from ebbtide_agent import moments
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host.due import Past, Times, is_due
+from ebbtide_agent.host.due import Past, Times, is_due, is_given_up
 from ebbtide_agent.host.identity import find_installed
-from ebbtide_agent.host.mark import find_begun, find_mark
+from ebbtide_agent.host.mark import find_begun, find_unended, note_left
 from ebbtide_agent.host.schedule import parse_window
 from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
 
+GIVEN_UP = (
+    "the last backup went down with this machine each time that it was begun, and is left until the next night: see"
+    " what ended the machine (journalctl -b -1); ebbtide-agent run begins one now"
+)
 
-def has_a_night_to_begin(paths: HostPaths, now: datetime) -> bool:
-    """False while one is under way. Raises ConfigError where install never was."""
+
+@dataclass(frozen=True)
+class Looked:
+    """Whether a night is to begin, and what is to be told if none is."""
+
+    is_due: bool
+    told: str | None = None
+
+
+def look(paths: HostPaths, now: datetime) -> Looked:
+    """None is due while one is under way. What is told is told once. Raises ConfigError where install never was."""
     installed = find_installed(paths)
     if installed is None:
         raise ConfigError((f"--catch-up goes by {paths.installed}, which is not there yet: ebbtide-agent install",))
     if holder_of(paths.lock):
-        return False
+        return Looked(False)
     if installed.minute is None:
         # Of an agent whose schedule starts one run a night, and that one always is due.
-        return True
+        return Looked(True)
     times = Times(_zone(paths.local_time), installed.minute, _end(paths, installed.window))
-    return is_due(times, _past(paths), now)
+    past = _past(paths)
+    told = GIVEN_UP if is_given_up(times, past, now) and note_left(paths.running) else None
+    return Looked(is_due(times, past, now), told)
 
 
 def _past(paths: HostPaths) -> Past:
-    begun, mark = find_begun(paths.lock), find_mark(paths.running)
     return Past(
         scheduled=datetime.fromtimestamp(paths.installed.stat().st_mtime, timezone.utc),
-        begun=begun,
-        never_ended=begun is not None and mark == moments.write(begun),
+        begun=find_begun(paths.lock),
+        unended=find_unended(paths.running),
         booted=_booted(paths.kernel),
     )
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 _A_DAY = timedelta(days=1)
+# A backup that takes its machine down would otherwise do so every hour.
+MOST_ANEW = 2
 
 
 @dataclass(frozen=True)
@@ -19,29 +21,37 @@ class Times:
 
 @dataclass(frozen=True)
 class Past:
-    """When the schedule was made, when a run last began and whether it came to its end, and when the machine started.
+    """When the schedule was made, when a run last began, and when the machine started.
 
-    All by this host's clock, which may have been wrong then.
+    `unended` is when each of the last runs began, if none of them came to its end. All by this host's clock, which may
+    have been wrong then.
     """
 
     scheduled: datetime
     begun: datetime | None
-    never_ended: bool
+    unended: tuple[datetime, ...]
     booted: datetime
 
 
 def is_due(times: Times, past: Past, now: datetime) -> bool:
     """True from the night's minute on, until a run has begun, its receiver's window is over, or the next night is due.
 
-    A night that has failed is over, and is not tried again; one that went down with its machine is begun anew. What is
-    said to have been in the future says nothing: the clock was wrong then, and a night too many is none too few.
+    A night that has failed is over, and is not tried again; one that went down with its machine is begun anew, twice at
+    most. What is said to have been in the future says nothing: the clock was wrong then, and a night too many is none
+    too few.
     """
     day, at = _last_night(times, now)
     if times.end is not None and now >= _end_of(times, day):
         return False
     if at < past.scheduled <= now:
         return False
-    return not _has_begun(times, day, past, now) or _went_down(past)
+    return not _has_begun(times, day, past, now) or (_went_down(past) and not _is_enough(times, day, past, now))
+
+
+def is_given_up(times: Times, past: Past, now: datetime) -> bool:
+    """True when the last night went down with its machine every time that it was begun, and is left as it is."""
+    day, _ = _last_night(times, now)
+    return _has_begun(times, day, past, now) and _went_down(past) and _is_enough(times, day, past, now)
 
 
 def _last_night(times: Times, now: datetime) -> tuple[date, datetime]:
@@ -58,13 +68,20 @@ def _end_of(times: Times, day: date) -> datetime:
 
 
 def _has_begun(times: Times, day: date, past: Past, now: datetime) -> bool:
-    # Where the clocks skip a minute it is as early as they could have meant it: cron starts what was skipped at once.
-    earliest = min(_moment(times.zone, day, times.minute, fold) for fold in (0, 1))
-    return past.begun is not None and earliest <= past.begun <= now
+    return past.begun is not None and _earliest(times, day) <= past.begun <= now
+
+
+def _earliest(times: Times, day: date) -> datetime:
+    """Where the clocks skip a minute, as early as they could have meant it: cron starts what was skipped at once."""
+    return min(_moment(times.zone, day, times.minute, fold) for fold in (0, 1))
 
 
 def _went_down(past: Past) -> bool:
-    return past.never_ended and past.begun is not None and past.begun < past.booted
+    return past.begun is not None and past.begun in past.unended[-1:] and past.begun < past.booted
+
+
+def _is_enough(times: Times, day: date, past: Past, now: datetime) -> bool:
+    return sum(_earliest(times, day) <= begun <= now for begun in past.unended) > MOST_ANEW
 
 
 def _moment(zone: tzinfo, day: date, minute: int, fold: int = 0) -> datetime:

@@ -1,6 +1,8 @@
 """`run --catch-up`, as cron and systemd start it each hour: a night that is due is begun, and begun once."""
 
+import contextlib
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,9 +13,9 @@ import pytest
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import ConfigError
-from ebbtide_agent.host.catching_up import has_a_night_to_begin
+from ebbtide_agent.host.catching_up import GIVEN_UP, look
 from ebbtide_agent.host.identity import Installed, encode_installed
-from ebbtide_agent.host.mark import note_begun
+from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.night import locked
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import HostPaths
@@ -52,7 +54,7 @@ class Host:
             note_begun(self.paths.lock, when)
 
     def has_a_night(self, now: datetime) -> bool:
-        return has_a_night_to_begin(self.paths, now.astimezone(UTC))
+        return look(self.paths, now.astimezone(UTC)).is_due
 
 
 @pytest.fixture
@@ -114,6 +116,26 @@ def test_a_night_whose_mark_is_left_is_begun_anew_if_the_machine_went_down(
     assert host.has_a_night(MORNING) == anew
 
 
+def test_a_night_that_went_down_each_time_is_left_and_that_is_told_once(host: Host) -> None:
+    begun = [TONIGHT + timedelta(hours=hour) for hour in range(3)]
+    for when in begun:
+        host.booted(when + timedelta(minutes=10))
+        assert host.has_a_night(when)
+        host.begun(when)
+        with pytest.raises(SystemExit), marked(host.paths.running, when):
+            raise SystemExit
+    host.booted(begun[-1] + timedelta(minutes=10))
+
+    told = [look(host.paths, (MORNING + timedelta(hours=hour)).astimezone(UTC)).told for hour in range(3)]
+
+    assert told == [GIVEN_UP, None, None]
+    assert not host.has_a_night(MORNING)
+    assert host.has_a_night(TONIGHT + timedelta(days=1))
+    with marked(host.paths.running, TONIGHT + timedelta(days=1)) as remarks:
+        assert moments.write(begun[-1]) in remarks[0].problem
+    assert not host.paths.running.exists()
+
+
 def test_a_mark_that_an_earlier_run_has_left_says_nothing_of_the_last_one(host: Host) -> None:
     host.begun(TONIGHT)
     host.paths.running.write_text(moments.write(LAST_NIGHT))
@@ -151,8 +173,8 @@ def test_what_has_no_time_zone_keeps_utc(host: Host) -> None:
     host.begun(LAST_NIGHT)
     paths = HostPaths(host.paths.etc, host.paths.state, local_time=Path("/no/such/file"), kernel=host.paths.kernel)
 
-    assert not has_a_night_to_begin(paths, datetime(2026, 11, 22, 2, 0, tzinfo=UTC))
-    assert has_a_night_to_begin(paths, datetime(2026, 11, 22, 2, 30, tzinfo=UTC))
+    assert not look(paths, datetime(2026, 11, 22, 2, 0, tzinfo=UTC)).is_due
+    assert look(paths, datetime(2026, 11, 22, 2, 30, tzinfo=UTC)).is_due
 
 
 def test_a_night_that_cannot_begin_is_told_once_and_not_every_hour(
@@ -173,3 +195,40 @@ def test_a_night_that_cannot_begin_is_told_once_and_not_every_hour(
 
     assert first[0] == ConfigError.exit_code and "TARGET" in first[1]
     assert second == (0, ("", ""))
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"INVOCATION_ID": "1"}, True),
+        ({"INVOCATION_ID": "1", "TRIGGER_UNIT": "ebbtide-agent.timer"}, False),
+        ({}, False),
+    ],
+    ids=["systemctl start", "the timer", "cron"],
+)
+def test_whoever_starts_the_unit_when_nothing_is_due_reads_how_a_backup_is_begun(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    told: bool,
+) -> None:
+    for name in ("INVOCATION_ID", "TRIGGER_UNIT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    places = ["--etc", str(tmp_path / "etc"), "--state", str(tmp_path / "state")]
+    (tmp_path / "etc").mkdir()
+    assert main(["install", "--host", "us0", "--target", str(tmp_path / "backup"), *places]) == 0
+    capsys.readouterr()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(tmp_path / "log"))
+        log.setblocking(False)
+        assert main(["run", "--catch-up", "--progress", "none", "--log", str(tmp_path / "log"), *places]) == 0
+        heard = b""
+        with contextlib.suppress(BlockingIOError):
+            heard = log.recv(4096)
+
+    assert (b"ebbtide-agent run begins one" in heard) == told
+    assert capsys.readouterr() == ("", "")

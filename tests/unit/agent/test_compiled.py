@@ -1,8 +1,12 @@
 """The agent's one file, unpacked and compiled, is the same program, and starts without compiling anything again."""
 
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+
+import pytest
 
 from ebbtide_agent.compiled import compiled
 from tools.build_agent import PACKAGE, build
@@ -41,6 +45,23 @@ def test_a_newer_one_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     compiled(tmp_path / "agent.pyz", tmp_path / "agent")
 
     assert "COMMAND" in shown_by(tmp_path / "agent")
+
+
+def test_also_one_that_is_unpacked_within_the_same_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpack = zipfile.ZipFile.extractall
+
+    def at_one_time(archive: zipfile.ZipFile, into: Path) -> None:
+        unpack(archive, into)
+        for path in into.rglob("*.py"):
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", at_one_time)
+    for word in ("older", "newer"):
+        with zipfile.ZipFile(tmp_path / "agent.pyz", "w") as archive:
+            archive.writestr("__main__.py", f"print({word!r})")
+        program = compiled(tmp_path / "agent.pyz", tmp_path / "agent")
+
+    assert shown_by(program) == "newer\n"
 
 
 def test_a_package_is_started_as_it_is(tmp_path: Path) -> None:

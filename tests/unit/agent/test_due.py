@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbtide_agent.host.due import Past, Times, is_due
+from ebbtide_agent.host.due import MOST_ANEW, Past, Times, is_due, is_given_up
 from ebbtide_agent.host.schedule import DAY_MINUTES
 
 LONDON = ZoneInfo("Europe/London")
@@ -24,7 +24,7 @@ def at(hour: int, minute: int = 0, day: int = 23, month: int = 11, fold: int = 0
 
 
 def a_past(begun: datetime | None, **other: object) -> Past:
-    usual = Past(scheduled=LONG_AGO, begun=begun, never_ended=False, booted=LONG_AGO)
+    usual = Past(scheduled=LONG_AGO, begun=begun, unended=(), booted=LONG_AGO)
     return replace(usual, **other)  # type: ignore[arg-type]
 
 
@@ -81,10 +81,39 @@ def test_on_a_host_that_never_ran_no_night_before_the_schedule_was_made_is_due()
     ids=["the machine went down", "it had ended", "somebody ended it"],
 )
 def test_a_night_that_went_down_with_its_machine_is_begun_anew(never_ended: bool, booted: datetime, due: bool) -> None:
-    past = a_past(at(2, 30), never_ended=never_ended, booted=booted)
+    past = a_past(at(2, 30), unended=(at(2, 30),) if never_ended else (), booted=booted)
 
     assert is_due(AT_0230, past, at(4, 30)) == due
     assert not is_due(IN_THE_WINDOW, past, at(6, 30))
+
+
+def test_one_that_goes_down_each_time_is_begun_anew_twice_and_then_left_until_the_next_night() -> None:
+    runs: tuple[datetime, ...] = ()
+    due, given_up = [], []
+    for hour in range(2, 8):
+        now = at(hour, 30)
+        past = a_past(runs[-1] if runs else at(2, 30, day=22), unended=runs, booted=now - timedelta(minutes=10))
+        due.append(is_due(AT_0230, past, now))
+        given_up.append(is_given_up(AT_0230, past, now))
+        runs = (*runs, now) if due[-1] else runs
+
+    assert due == [True] * (1 + MOST_ANEW) + [False] * 3
+    assert given_up == [not each for each in due]
+    tomorrow = a_past(runs[-1], unended=runs, booted=at(7))
+    assert is_due(AT_0230, tomorrow, at(2, 30, day=24)) and not is_given_up(AT_0230, tomorrow, at(2, 30, day=24))
+
+
+def test_what_went_down_in_other_nights_does_not_count() -> None:
+    earlier = tuple(at(hour, 30, day=22) for hour in (2, 3, 4))
+
+    assert is_due(AT_0230, a_past(at(2, 30), unended=(*earlier, at(2, 30)), booted=at(4)), at(4, 30))
+
+
+def test_a_night_that_ended_or_was_ended_is_none_that_was_given_up() -> None:
+    runs = tuple(at(hour, 30) for hour in (2, 3, 4))
+
+    assert not is_given_up(AT_0230, a_past(runs[-1], unended=runs, booted=at(4)), at(5, 30))
+    assert not is_given_up(AT_0230, a_past(at(5), unended=(), booted=at(5, 10)), at(5, 30))
 
 
 SKIPPED = Times(LONDON, 60 + 30)
@@ -125,7 +154,7 @@ moments = st.datetimes(datetime(2025, 1, 1), datetime(2028, 1, 1), timezones=st.
 times = st.builds(
     Times, st.sampled_from([LONDON, ZoneInfo("Australia/Lord_Howe"), UTC]), st.integers(0, DAY_MINUTES - 1)
 )
-pasts = st.builds(Past, moments, st.none() | moments, st.booleans(), moments)
+pasts = st.builds(Past, moments, st.none() | moments, st.lists(moments, max_size=4).map(tuple), moments)
 
 
 @given(times, pasts, moments)
@@ -137,7 +166,7 @@ def test_whatever_is_remembered_a_day_and_two_hours_pass_with_a_night(times: Tim
     for hour in hours:
         if is_due(times, past, hour):
             begun.append(hour)
-            past = replace(past, begun=hour, never_ended=False)
+            past = replace(past, begun=hour, unended=())
 
     began_just_before = past.begun is not None and past.begun <= now and now - past.begun < timedelta(hours=26)
     assert begun or began_just_before

@@ -61,6 +61,17 @@ def test_what_was_recorded_as_complete_is_the_next_nights_index(host: Host, stat
     assert host.said[-1] == "of 4 entries 2 to push, 0 to delete first"
 
 
+def test_what_was_found_by_the_index_of_another_tree_is_dropped(host: Host) -> None:
+    host.keep(host.take(None), 7)
+    (host.tree / "etc/new").touch()
+
+    survey = host.take(8)
+
+    assert survey.course.in_full and not survey.course.by_index
+    assert survey.changes is None
+    assert host.said[-1].startswith("a full push: ")
+
+
 @pytest.mark.parametrize("status", [PARTIAL, FAILED])
 def test_what_was_not_is_no_index(host: Host, status: str) -> None:
     host.keep(host.take(None), 7, status)

@@ -1,0 +1,102 @@
+"""What rsync cannot send: files that vanish while it is under way, and one it may not read. All real.
+
+Every host of the one receiver has one night here.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebbtide_agent.receiver import confine
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, as_whom, wait_until
+
+IS_ROOT = os.geteuid() == 0
+# The last one never reports, so that the receiver stays.
+HOSTS = ("us0", "eu0", "us1", "eu1")
+SIZE = 12_000_000
+ENOUGH = 3_000_000
+PARTIAL, UNREADABLE, VANISHED = 3, 23, 24
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE if IS_ROOT else confine.OWN, HOSTS) as receiver:
+        yield receiver
+
+
+def a_night_in_which_it_vanishes(receiver: Receiver, host: str, name: str, place: Path) -> tuple[int, str]:
+    """The agent's exit code, and all it said. rsync has listed the file, and is busy with one that comes before it."""
+    tree = place / "tree"
+    for file in (tree / "boot/large", tree / name, tree / "var/stays"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"here")
+    (tree / "boot/large").write_bytes(os.urandom(SIZE))
+    paths = receiver.configure(host, tree, place / "etc", BANDWIDTH="4m")
+    words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
+        wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
+        (tree / name).unlink()
+        said, _ = agent.communicate(timeout=120)
+    return agent.returncode, said
+
+
+def arrived(tree: Path) -> int:
+    """How much of the large file is there under a name of its own for the time being."""
+    return max((path.stat().st_size for path in tree.glob("boot/.large.*")), default=0)
+
+
+def what_is_recorded(receiver: Receiver, host: str) -> dict[str, Any]:
+    report = receiver.report(host)
+    assert report is not None, receiver.log()
+    return report
+
+
+@pytest.mark.fault("H4")
+def test_a_file_that_vanishes_where_files_come_and_go_is_a_warning(receiver: Receiver, tmp_path: Path) -> None:
+    exit_code, said = a_night_in_which_it_vanishes(receiver, "us0", "var/mail/new", tmp_path)
+
+    report = what_is_recorded(receiver, "us0")
+    assert (report["status"], report["exit_code"], exit_code) == ("complete-with-warnings", VANISHED, 0), said
+    (problem,) = report["problems"]
+    assert "has vanished" in problem and "var/mail/new" in problem and problem in said
+    assert (receiver.tree("us0") / "var/stays").read_bytes() == b"here"
+    assert not (receiver.tree("us0") / "var/mail/new").exists()
+
+
+@pytest.mark.fault("H4")
+def test_a_file_that_vanishes_where_things_stay_makes_the_night_partial(receiver: Receiver, tmp_path: Path) -> None:
+    exit_code, said = a_night_in_which_it_vanishes(receiver, "eu0", "etc/passwd", tmp_path)
+
+    report = what_is_recorded(receiver, "eu0")
+    assert (report["status"], report["exit_code"], exit_code) == ("partial", VANISHED, PARTIAL), said
+    assert "has vanished" in report["problems"][0] and "etc/passwd" in report["problems"][0]
+    assert (receiver.tree("eu0") / "var/stays").read_bytes() == b"here"
+
+
+@pytest.mark.fault("H5")
+def test_a_file_that_may_not_be_read_makes_the_night_partial_and_is_named(receiver: Receiver) -> None:
+    place = receiver.root.parent / "us1"
+    (place / "tree/etc").mkdir(parents=True)
+    (place / "tree/etc/hostname").write_bytes(b"us1")
+    (place / "tree/etc/shadow").write_bytes(b"secret")
+    (place / "tree/etc/shadow").chmod(0)
+    paths = receiver.configure("us1", place / "tree", place / "etc")
+    # To root nothing is closed: the agent is somebody else's.
+    argv, _ = as_whom(False, place, place, receiver.hosts["us1"].private)
+    words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
+
+    ended = subprocess.run([*argv, *words], capture_output=True, text=True, timeout=120, cwd="/")
+
+    report = what_is_recorded(receiver, "us1")
+    assert (report["status"], report["exit_code"], ended.returncode) == ("partial", UNREADABLE, PARTIAL), ended.stderr
+    (problem,) = report["problems"]
+    assert "etc/shadow" in problem and "Permission denied" in problem and problem in ended.stderr
+    assert (receiver.tree("us1") / "etc/hostname").read_bytes() == b"us1"
+    assert not (receiver.tree("us1") / "etc/shadow").exists()
