@@ -26,10 +26,13 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
     process was ended by somebody else.
     """
     outward, inward = os.pipe()
+    # Until the other process has let go of our handlers, a signal to it would be taken for one to us.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDED_BY)
     child = os.fork()
     if child == 0:
         os.close(outward)
-        _give(work, inward)
+        _give(work, inward, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(inward)
     try:
         with open(outward, "rb") as stream:
@@ -53,12 +56,13 @@ def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
             return
 
 
-def _give(work: Callable[[], Iterable[Item]], inward: int) -> None:
+def _give(work: Callable[[], Iterable[Item]], inward: int, mask: Iterable[int]) -> None:
     """The life of the other process. What waits in buffers of ours is not its to write: it leaves without a word."""
     try:
         for number in _ENDED_BY:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with open(inward, "wb") as stream, contextlib.suppress(BrokenPipeError):
             _give_all(work, stream)
     finally:

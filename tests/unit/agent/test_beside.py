@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import procs
 from ebbtide_agent.beside import beside
 from ebbtide_agent.errors import PermanentError, TransientError
 
@@ -57,3 +58,31 @@ def test_whoever_leaves_early_leaves_no_process_behind() -> None:
         raise KeyError
 
     assert not Path(f"/proc/{process}").exists()
+
+
+def test_a_signal_before_it_has_begun_ends_it_and_runs_nothing_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fork, us, ran_ours = os.fork, os.getpid(), tmp_path / "ran"
+
+    def fork_and_end() -> int:
+        child = fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return child
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(os, "fork", fork_and_end)
+    procs.stop_on(signal.SIGTERM)
+    try:
+        with pytest.raises(PermanentError, match="ended from outside"), beside("the scan", lambda: (1,)) as items:
+            list(items)
+    finally:
+        # What our handler does here it would do in the middle of a night, with all that a night has open.
+        if os.getpid() != us:
+            ran_ours.touch()
+            os._exit(1)
+        signal.signal(signal.SIGTERM, before)
+
+    assert not ran_ours.exists()
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
