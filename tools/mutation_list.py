@@ -1101,7 +1101,7 @@ MUTATIONS = (
     Mutation(
         "ahead: a scan that is old",
         f"{_HOST}/ahead.py",
-        "if now - begun <= FRESH:",
+        "if abs(clock() - begun) <= FRESH:",
         "if True:",
         "that a scan from long before the target answered is done anew",
         _AHEAD,

@@ -18,12 +18,16 @@ _MORE = True
 _ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Interfered(PermanentError):
+    """Work that somebody else has ended: the kernel, when there was no more memory."""
+
+
 @contextlib.contextmanager
 def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[Item]]:
     """Begin the work for a block, and have what it yields. With the block it ends, done or not.
 
-    What the work raises is raised where its items are read, after those that came before; PermanentError when its
-    process was ended by somebody else.
+    What the work raises is raised where its items are read, after those that came before; Interfered when its process
+    was ended by somebody else.
     """
     outward, inward = os.pipe()
     # Until the other process has let go of our handlers, a signal to it would be taken for one to us.
@@ -48,7 +52,7 @@ def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
         try:
             items, end = pickle.load(stream)
         except EOFError:
-            raise PermanentError(f"{what} was ended from outside; is there enough memory?") from None
+            raise Interfered(f"{what} was ended from outside; is there enough memory?") from None
         yield from items
         if isinstance(end, Exception):
             raise end

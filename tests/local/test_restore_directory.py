@@ -1,5 +1,6 @@
 """Files back from the snapshots of a directory: as they were, and nothing that is there changed unasked."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from tests.local.own_nights import Host, agent, differing, entries
 from tests.local.receiver_machine import MAY_MOUNT
 
 IS_ROOT = os.geteuid() == 0
+ETC = hashlib.sha256(b"etc").hexdigest()[:8]
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 
 
@@ -311,16 +313,30 @@ def test_cut_off_it_goes_on_in_what_it_has_begun(host: Host, tmp_path: Path) -> 
 
     name = f"restored-us0-{host.snapshots()[0]}"
     assert cut_off.returncode == 3
-    assert begun == [f"{name}.unfinished"]
+    assert len(begun) == 1 and begun[0].startswith(f"{name}.unfinished-")
     assert (again.returncode, once_more.returncode) == (0, 0), again.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("restored")) == [name, f"{name}-2"]
     assert differing(below(tmp_path / name, "etc"), below(host.tree, "etc")) == {}
 
 
+def test_what_was_cut_off_is_not_gone_on_with_for_other_paths(host: Host, tmp_path: Path) -> None:
+    (host.tree / "srv").mkdir()
+    host.back_up()
+    begun = tmp_path / f"restored-us0-{host.snapshots()[0]}.unfinished-{ETC}"
+    begun.mkdir(mode=0o700)
+    (begun / "half").write_text("of /etc")
+
+    ended = ask(host, "restore", in_tree(host, "srv"), cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in begun.iterdir()] == ["half"]
+    assert not (tmp_path / f"restored-us0-{host.snapshots()[0]}" / "half").exists()
+
+
 @pytest.mark.parametrize("planted", ["open to all", "a link"])
 def test_a_directory_that_somebody_has_put_in_its_place_is_not_used(host: Host, tmp_path: Path, planted: str) -> None:
     host.back_up()
-    theirs, place = tmp_path / "theirs", tmp_path / f"restored-us0-{host.snapshots()[0]}.unfinished"
+    theirs, place = tmp_path / "theirs", tmp_path / f"restored-us0-{host.snapshots()[0]}.unfinished-{ETC}"
     theirs.mkdir()
     if planted == "a link":
         place.symlink_to(theirs)

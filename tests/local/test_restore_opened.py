@@ -1,5 +1,6 @@
 """Files back from a machine that was opened: the agent as a person starts it, a real sshd, gate and confined rsync."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -159,7 +160,7 @@ def test_cut_off_in_a_file_it_goes_on_from_what_has_arrived(us0: Us0, tmp_path: 
     paths = us0.paths(RSYNC=str(slow))
     words = ["restore", f"{us0.tree}/large", *us0.source, "--etc", str(paths.etc), "--state", str(paths.state)]
     argv = [sys.executable, str(us0.receiver.agent), *words]
-    begun = tmp_path / f"restored-us0-{POINT}.unfinished"
+    begun = tmp_path / f"restored-us0-{POINT}.unfinished-{hashlib.sha256(b'large').hexdigest()[:8]}"
 
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as restoring:
         wait_until(lambda: sum(path.stat().st_size for path in begun.glob(".large.*")) > 500_000, "half a file")

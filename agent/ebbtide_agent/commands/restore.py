@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import stat
@@ -110,15 +111,14 @@ def _restore(
     paths: tuple[bytes, ...],
     terminal: agreeing.Terminal,
 ) -> int:
-    into = _destination(options, config, point)
+    into = _destination(options, config, point, paths)
     as_root = os.geteuid() == 0
     is_new = not (options.in_place or options.into)
-    is_own = is_new or not into.exists() or not any(into.iterdir())
-    wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_own)
+    wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new)
     check_destination(wish)
     if not as_root:
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
-    if not is_own or options.dry_run:
+    if not is_new or options.dry_run:
         changes = preview(source, wish)
         agreeing.show(changes, into, terminal)
         if options.dry_run:
@@ -146,11 +146,12 @@ def _wanted(options: argparse.Namespace, config: Config) -> tuple[bytes, ...]:
         return tuple(options.usage_error(str(error)))
 
 
-def _destination(options: argparse.Namespace, config: Config, point: Restorable) -> Path:
-    """Raises Refused for a place among the backups."""
+def _destination(options: argparse.Namespace, config: Config, point: Restorable, paths: tuple[bytes, ...]) -> Path:
+    """Raises Refused for a place among the backups. What is unfinished is only gone on with for the same paths."""
     if options.in_place:
         return config.root
-    own = Path.cwd() / f"restored-{config.host}-{point.name}{_UNFINISHED}"
+    wished = hashlib.sha256(b"\0".join(sorted(paths))).hexdigest()[:8]
+    own = Path.cwd() / f"restored-{config.host}-{point.name}{_UNFINISHED}-{wished}"
     into = Path(os.path.realpath(options.into)) if options.into else own
     if isinstance(config.target, Directory):
         store = Path(os.path.realpath(config.target.path))
@@ -170,7 +171,7 @@ def _make(into: Path, is_new: bool) -> None:
 
 def _finished(into: Path) -> Path:
     """The place under the name it gets when all is there: one that nothing has yet."""
-    name = into.name[: -len(_UNFINISHED)]
+    name = into.name.rpartition(_UNFINISHED)[0]
     names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
     free = next(into.with_name(each) for each in names if not os.path.lexists(into.with_name(each)))
     return into.rename(free)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Callable
 
-from ebbtide_agent.beside import beside
+from ebbtide_agent.beside import Interfered, beside
 from ebbtide_agent.host import survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.survey import Survey
@@ -20,16 +20,16 @@ FRESH = timedelta(minutes=2)
 
 @contextlib.contextmanager
 def scanning(config: Config, paths: HostPaths, clock: Clock) -> Iterator[Callable[[], Survey]]:
-    """Begin a scan for a block. What is yielded waits for it; begun too long ago, it is begun anew."""
+    """Begin a scan for a block. What is yielded waits for it; too old, or ended by somebody, it is done anew."""
     begun = clock()
     with contextlib.ExitStack() as under_way:
         found = under_way.enter_context(beside("the scan", lambda: (survey.scanned(config, paths, begun),)))
 
         def get() -> Survey:
-            now = clock()
-            if now - begun <= FRESH:
-                return next(found)
+            if abs(clock() - begun) <= FRESH:
+                with contextlib.suppress(Interfered):
+                    return next(found)
             under_way.close()
-            return survey.scanned(config, paths, now)
+            return survey.scanned(config, paths, clock())
 
         yield get

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -20,6 +21,11 @@ def read_mounts(table: Path = MOUNTS) -> dict[bytes, str]:
             point = fields.split()[4].decode("unicode_escape").encode("latin-1")
             mounts[point] = rest.split()[0].decode()
     return mounts
+
+
+def mounted_throughout(before: Mapping[bytes, str], after: Mapping[bytes, str]) -> dict[bytes, str]:
+    """What was mounted before and is mounted after: what was mounted in between, a scan may have found empty."""
+    return {point: kind for point, kind in after.items() if point in before}
 
 
 def kind_at(where: bytes, mounts: dict[bytes, str]) -> str:

@@ -21,7 +21,7 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked, note_begun
-from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.scan import Tally
@@ -144,7 +144,8 @@ def push_if_all_is_well(
     if missing:
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
     taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
-    lost = guards.find_losses(config, before, taken.settings, counted(taken), read_mounts()) if before else ()
+    mounts = mounted_throughout(taken.mounts, read_mounts())
+    lost = guards.find_losses(config, before, taken.settings, counted(taken), mounts) if before else ()
     if lost and not night.accept_shrink:
         return Outcome(SUSPECT, 1, Counts(), lost), None
     outcome = push_tree(night, config, way, hello, taken)

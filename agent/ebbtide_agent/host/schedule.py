@@ -28,7 +28,7 @@ _SERVICE = """\
 Description=Back this host up (Ebbtide)
 Documentation=man:ebbtide-agent(1)
 Wants=network-online.target
-After=network-online.target
+After=network-online.target local-fs.target remote-fs.target
 
 [Service]
 Type=oneshot

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION
+from ebbtide_agent.beside import Interfered
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import contents
 from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
@@ -20,6 +21,7 @@ from ebbtide_agent.host.course import Course, choose, settings_of, with_tree
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
+from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.paths import HostPaths
@@ -32,10 +34,10 @@ Say = Callable[[str], None]
 class Survey:
     """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known.
 
-    `at` is when the scan began, `full` when everything will last have been compared once this push is through.
-    `described` is the generation of the tree that the index describes. `rewritten` are the files of the last complete
-    push that are gone or have another size or time. `sample` is what the content check is to read, and `looked` what it
-    found, if it was done.
+    `at` is when the scan began, `mounts` what was mounted then, `full` when everything will last have been compared
+    once this push is through. `described` is the generation of the tree that the index describes. `rewritten` are the
+    files of the last complete push that are gone or have another size or time. `sample` is what the content check is to
+    read, and `looked` what it found, if it was done.
     """
 
     course: Course
@@ -43,6 +45,7 @@ class Survey:
     changes: Changes | None = None
     settings: str = ""
     at: datetime | None = None
+    mounts: Mapping[bytes, str] = field(default_factory=dict)
     full: datetime | None = None
     described: int | None = None
     rewritten: int = 0
@@ -72,17 +75,17 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
 
 def look(config: Config, index: Index | None, aside: Path, now: datetime, sample: Sample) -> Survey:
     """Scan the tree, write the next index `aside`, find what a push has to do, and gather files for the sample."""
-    settings = settings_of(config, as_root=os.geteuid() == 0)
+    settings, mounts = settings_of(config, as_root=os.geteuid() == 0), read_mounts()
     course = choose(index.header if index else None, settings, now)
     try:
         survey = _scanned_despite_damage(config, aside, index, course, now, sample)
-    except (Undecidable, OSError) as error:
+    except (Undecidable, Interfered, OSError) as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         survey = Survey(Course(False, True, f"there can be no index: {error}"))
     if index:
         survey = replace(survey, described=index.header.generation, full=index.header.full)
-    return replace(survey, settings=settings, at=now, sample=sample)
+    return replace(survey, settings=settings, at=now, mounts=mounts, sample=sample)
 
 
 def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say: Say) -> None:

@@ -1,6 +1,7 @@
 """The scan ahead: what was found while the target was asked counts for two minutes, and leaves no process behind."""
 
 import os
+import signal
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -62,6 +63,27 @@ def test_one_older_than_two_minutes_is_done_anew(host: Host) -> None:
 
     assert found.at == host.now
     assert found.tally and found.tally.entries == 3
+
+
+def test_one_from_before_the_clock_was_set_back_is_done_anew(host: Host) -> None:
+    with scanning(host.config, host.paths, host.clock) as scanned:
+        host.now -= FRESH + A_SECOND
+        assert scanned().at == host.now
+
+
+def test_one_that_somebody_ended_is_done_anew(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, scanned_before = os.getpid(), survey.scanned
+
+    def scanned(config: Config, paths: HostPaths, now: datetime) -> Survey:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return scanned_before(config, paths, now)
+
+    monkeypatch.setattr(survey, "scanned", scanned)
+    with scanning(host.config, host.paths, host.clock) as get:
+        found = get()
+
+    assert found.tally and found.tally.entries == 2
 
 
 def test_nothing_of_it_goes_on_when_nobody_waits_any_more(

@@ -1,11 +1,14 @@
 """What looks like the end of a host's data, and what does not."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from ebbtide_agent.host import night
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.guards import (
     Baseline,
     Counted,
@@ -15,9 +18,14 @@ from ebbtide_agent.host.guards import (
     keep_baseline,
     mounts_of,
 )
+from ebbtide_agent.host.link import World
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.report import parse_report
-from tests.unit.agent.test_course import A_CONFIG
+from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.way import Way
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import SUSPECT, Hello, parse_report
+from ebbtide_agent.shapes import encode
+from tests.unit.agent.test_course import A_CONFIG, NOW
 
 A_REPORT = parse_report((Path(__file__).parents[2] / "contract/wire/report.json").read_bytes())
 BEFORE = Baseline("settings", 10_000, 9_000, 1_000_000, {})
@@ -128,6 +136,27 @@ def test_a_file_system_that_was_mounted_and_is_not_is_told_as_long_as_its_place_
     assert (mounted, excluded) == ((), ())
     assert len(unmounted) == 1
     assert f"{place} is not mounted; at the last complete night it was (xfs)" in unmounted[0]
+
+
+@pytest.mark.fault("H14")
+def test_what_was_mounted_while_the_tree_was_scanned_was_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, paths = tmp_path / "srv", HostPaths(tmp_path / "etc", tmp_path / "state")
+    place.mkdir()
+    paths.state.mkdir()
+    config = replace(A_CONFIG, root=tmp_path, whole_system=False)
+    paths.baseline.write_bytes(encode(asdict(replace(BEFORE, mounts={str(place): "xfs"}))))
+    a_night = night.Night(paths, World(lambda: NOW), {})
+    hello = Hello("", "us0", "us0a", "", None, NOW)
+    found = Survey(Course(False, True), mounts={})
+    monkeypatch.setattr(night, "read_mounts", lambda: {bytes(place): "xfs"})
+
+    # Nothing is pushed: there is no way at all.
+    outcome, _ = night.push_if_all_is_well(a_night, config, cast("Way", None), hello, lambda: found)
+
+    assert outcome.status == SUSPECT
+    assert f"{place} is not mounted" in outcome.problems[0]
 
 
 def test_a_baseline_comes_back_as_it_was_kept_and_a_damaged_one_is_none(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """Taking stock: what is found becomes the index only when the receiver recorded it, and a broken one is no obstacle."""
 
 import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.beside import beside
 from ebbtide_agent.hardlinks import digest_of
+from ebbtide_agent.host import survey as surveying
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.index import find_index
+from ebbtide_agent.host.index import Block, find_index
+from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.scan import Tally, Tree
 from ebbtide_agent.host.survey import Survey, in_view_of, keep, scanned
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Report, parse_report
@@ -112,6 +118,24 @@ def test_a_rule_that_only_rsync_can_decide_means_full_pushes_and_is_told_once_a_
     assert (survey.tally, survey.changes, survey.course.in_full) == (None, None, True)
     assert host.said == ["a full push: there can be no index: only rsync can decide the pattern '*.[ab]'"]
     assert host.take(8).course.in_full
+
+
+def test_a_scan_that_somebody_ended_means_a_full_push(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(tree: Tree, tally: Tally) -> Iterator[Block]:
+        with beside("the scan", lambda: os.kill(os.getpid(), signal.SIGKILL)) as found:
+            yield from found
+
+    host.keep(host.take(None), 7)
+    monkeypatch.setattr(surveying, "scan_beside", killed)
+
+    survey = host.take(7)
+
+    assert (survey.tally, survey.changes, survey.course.in_full) == (None, None, True)
+    assert host.said[-1].startswith("a full push: there can be no index: the scan was ended from outside")
+
+
+def test_what_was_mounted_when_the_scan_began_is_known(host: Host) -> None:
+    assert host.take(None).mounts == read_mounts()
 
 
 def test_where_no_index_can_be_written_everything_is_pushed(host: Host, tmp_path: Path) -> None:
