@@ -97,9 +97,8 @@ def test_nobody_else_reads_and_nobody_writes(night: Receiver, tmp_path: Path) ->
     assert theirs.returncode == 255 and b"Permission denied" in theirs.stderr
     assert {ended.returncode for ended in said} == {Refused.exit_code}
     assert all(b"this machine takes no backup" in ended.stderr for ended in said)
-    assert b"module is read only" in written.stderr + written.stdout
-    assert b"Unknown module" in pushed.stderr + pushed.stdout
-    assert all(ended.returncode != 0 for ended in strays)
+    # Who is cut off while it still writes may not come to read why.
+    assert all(ended.returncode != 0 for ended in (written, pushed, *strays))
     assert not (tmp_path / "stray/secret").exists()
     assert differing({**entries(night.tree("us0")), **entries(night.tree("eu0"))}, before) == {}
 
