@@ -16,10 +16,10 @@ from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.push import Route
 from ebbtide_agent.host.restorable import AtHand, Restorable
 from ebbtide_agent.host.target import Volume
+from ebbtide_agent.host.to_volume import check_owner
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
 from ebbtide_agent.points import point_name
 from ebbtide_agent.report import parse_report
-from ebbtide_agent.shapes import decode, field
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,4 @@ class FromVolume:
         mark = self.store.mark
         if not mark.exists():
             raise PermanentError(f"{self.target.volume_id} has no {mark.name}: no night of this host was ever on it")
-        owner = field(str(mark), decode(str(mark), mark.read_bytes()), "host", str)
-        if owner != self.target.host_id:
-            raise Refused(f"{self.target.volume_id} is the volume of {owner}, not of {self.target.host_id}")
+        check_owner(mark, self.target)

@@ -116,9 +116,7 @@ class ToVolume:
     def _check_mark(self) -> None:
         mark = self.store.mark
         if mark.exists():
-            owner = field(str(mark), decode(str(mark), mark.read_bytes()), "host", str)
-            if owner != self.target.host_id:
-                raise Refused(f"{self.target.volume_id} is the volume of {owner}, not of {self.target.host_id}")
+            check_owner(mark, self.target)
         elif any(path.name != "lost+found" for path in self.paths.volume.iterdir()):
             raise Refused(f"{self.target.volume_id} has files on it and no {mark.name} that says whose it is")
         else:
@@ -177,3 +175,10 @@ class ToVolume:
             self._send(self.world.clock())
         except AgentError as error:
             self.world.say(f"what is in {self.outbox.path} has still to be sent: {error}")
+
+
+def check_owner(mark: Path, target: Volume) -> None:
+    """Raises Refused when the mark on a volume is another host's."""
+    owner = field(str(mark), decode(str(mark), mark.read_bytes()), "host", str)
+    if owner != target.host_id:
+        raise Refused(f"{target.volume_id} is the volume of {owner}, not of {target.host_id}")
