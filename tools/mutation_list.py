@@ -1157,8 +1157,8 @@ MUTATIONS = (
     Mutation(
         "compiled: only a file",
         "agent/ebbtide_agent/compiled.py",
-        "if not zipfile.is_zipfile(program):",
-        "if False:",
+        "return into if zipfile.is_zipfile(program) else program",
+        "return into",
         "that a package is started as it is",
         _COMPILED,
     ),
