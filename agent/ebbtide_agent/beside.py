@@ -76,14 +76,24 @@ def _give(work: Callable[[], Iterable[Item]], inward: int, mask: Iterable[int]) 
 def _give_all(work: Callable[[], Iterable[Item]], stream: IO[bytes]) -> None:
     """Items in bunches; the last one, which may be empty, with what the work raised, or with nothing more to come."""
     items: list[Item] = []
+    end = None
     try:
         for item in work():
             items.append(item)
             if len(items) == _AT_ONCE:
                 pickle.dump((items, _MORE), stream)
                 items.clear()
-        pickle.dump((items, None), stream)
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is raised on the other side
-        pickle.dump((items, error), stream)
+        end = _fit_to_travel(error)
+    pickle.dump((items, end), stream)
+
+
+def _fit_to_travel(error: Exception) -> Exception:
+    """The error itself if it arrives as it was sent; of one that does not, what it is called and what it says."""
+    try:
+        arrives = str(pickle.loads(pickle.dumps(error))) == str(error)
+    except Exception:  # noqa: BLE001 - what an error of somebody else's does when it is packed is anybody's guess
+        arrives = False
+    return error if arrives else PermanentError(f"{type(error).__name__}: {error}")

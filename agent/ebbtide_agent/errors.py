@@ -15,8 +15,11 @@ class ConfigError(AgentError):
     exit_code = 78
 
     def __init__(self, faults: tuple[str, ...]) -> None:
-        super().__init__("\n".join(faults))
+        super().__init__(faults)
         self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join(self.faults)
 
 
 class TransientError(AgentError):

@@ -34,3 +34,8 @@ def checked_public(text: str) -> str:
 def public_of(key: Path) -> Path:
     """Where ssh-keygen leaves a key's public half."""
     return key.with_name(f"{key.name}.pub")
+
+
+def next_of(key: Path) -> Path:
+    """Where the key lies that is to follow this one; the far side may take either meanwhile."""
+    return key.with_name(f"{key.name}.next")

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.host.link import Login, connections, ssh
+from ebbtide_agent.host.connections import connections
+from ebbtide_agent.host.link import ssh
+from ebbtide_agent.host.login import Login
 from tests.local.own_nights import Host, agent
 from tests.local.receiver_machine import wait_until
 from tests.local.rsync_only import FarSide, a_far_side
@@ -67,6 +70,43 @@ def test_a_place_too_deep_for_a_socket_is_no_obstacle(far: FarSide, short: Path)
         assert len(list(sockets.iterdir())) == 1
 
     assert not sockets.exists() and not deep.exists()
+
+
+@pytest.mark.parametrize("odd", ["with spaces", "100%", "${HOME}", '"quoted"'])
+def test_a_place_that_ssh_would_read_as_another_is_no_obstacle(far: FarSide, short: Path, odd: str) -> None:
+    with connections(short / odd) as sockets:
+        come_and_go(far, sockets)
+        assert len(list(sockets.iterdir())) == 1
+
+
+def test_where_temporary_files_go_may_be_too_deep_as_well(
+    far: FarSide, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = short / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+
+    with tempfile.TemporaryDirectory() as place, connections(Path(place)) as sockets:
+        come_and_go(far, sockets)
+        assert len(list(sockets.iterdir())) == 1
+
+
+def test_a_night_finds_its_key_where_names_have_spaces(far: FarSide, short: Path) -> None:
+    place = short / "our place"
+    host = Host(place, place / "unused")
+    (host.tree / "file").write_text("file")
+    shutil.copy(far.key, place / "the key")
+    shutil.copy(far.known_hosts, place / "known hosts")
+
+    report = host.back_up(
+        TARGET=far.target("/~/spaces"),
+        KEY=f"{place}/the key",
+        KNOWN_HOSTS=f"{place}/known hosts",
+        WAIT_MINUTES="1",
+    )
+
+    assert report.status == "complete"
+    assert (far.home / "spaces/tree/file").read_text() == "file"
 
 
 def test_what_a_run_that_was_killed_has_left_is_ended_by_the_next(far: FarSide, short: Path) -> None:

@@ -51,7 +51,7 @@ class Door:
 
     @property
     def following(self) -> Path:
-        return link.next_key(self.key)
+        return keys.next_of(self.key)
 
     def take(self, *public: str) -> None:
         lines = "".join(f'restrict,command="cat {HELLO}" {key}\n' for key in public)

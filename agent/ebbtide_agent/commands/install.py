@@ -11,7 +11,7 @@ from pathlib import Path
 from ebbtide_agent import keys, steps
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host import enrolment, identity, installation, link, schedule
+from ebbtide_agent.host import enrolment, identity, installation, schedule
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.installation import Wish
 from ebbtide_agent.host.target import Receiver, Remote, Volume
@@ -122,7 +122,7 @@ def _lines_for_the_far_side(config: Config, paths: HostPaths) -> str:
     to = config.target
     if isinstance(to, Volume):
         return enrolment.volume_lines(config.host, to.host_id, identity.find_instance(paths))
-    public = [keys.public(key) for key in (config.key, link.next_key(config.key)) if key.exists()]
+    public = [keys.public(key) for key in (config.key, keys.next_of(config.key)) if key.exists()]
     if public and isinstance(to, Receiver):
         return enrolment.policy_lines(config.host, to.name, public)
     if public and isinstance(to, Remote):

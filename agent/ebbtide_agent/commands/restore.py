@@ -29,8 +29,9 @@ from ebbtide_agent.host import progress
 from ebbtide_agent.host.back import way_back
 from ebbtide_agent.host.bring import Wish, bring, check_destination, protection, within
 from ebbtide_agent.host.config import Config, load
+from ebbtide_agent.host.connections import connections
 from ebbtide_agent.host.foresee import preview
-from ebbtide_agent.host.link import World, connections
+from ebbtide_agent.host.link import World
 from ebbtide_agent.host.past import Source, check_there
 from ebbtide_agent.host.restorable import NEWEST, Restorable, choose
 from ebbtide_agent.host.target import Directory

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.far_place import FarPlace
 from ebbtide_agent.host.from_directory import FromDirectory
 from ebbtide_agent.host.from_receiver import Address, FromReceiver
 from ebbtide_agent.host.from_remote import FromRemote
@@ -42,4 +43,4 @@ def way_back(
         return FromDirectory(target, config, paths)
     if isinstance(target, Volume):
         return FromVolume(target, paths)
-    return FromRemote(target, config, paths, world, sockets)
+    return FromRemote(FarPlace(target, config, paths, world, sockets))

@@ -8,12 +8,12 @@ from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.errors import ConfigError, PermanentError
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host.due import Past, Times, is_due, is_given_up
-from ebbtide_agent.host.identity import find_installed
+from ebbtide_agent.host.identity import Installed, find_installed
 from ebbtide_agent.host.mark import find_begun, find_unended, note_left
-from ebbtide_agent.host.schedule import parse_window
+from ebbtide_agent.host.schedule import DEFAULT_WINDOW, parse_window
 from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
@@ -26,35 +26,56 @@ GIVEN_UP = (
 
 @dataclass(frozen=True)
 class Looked:
-    """Whether a night is to begin, and what is to be told if none is."""
+    """Whether a night is to begin, and what is to be told before it does, or if none does."""
 
     is_due: bool
     told: str | None = None
 
 
 def look(paths: HostPaths, now: datetime) -> Looked:
-    """None is due while one is under way. What is told is told once. Raises ConfigError where install never was."""
-    installed = find_installed(paths)
-    if installed is None:
-        raise ConfigError((f"--catch-up goes by {paths.installed}, which is not there yet: ebbtide-agent install",))
+    """None is due while one is under way. What is told is told once a night, and not each hour."""
     if holder_of(paths.lock):
         return Looked(False)
+    installed = _installed(paths)
     if installed.minute is None:
         # Of an agent whose schedule starts one run a night, and that one always is due.
         return Looked(True)
     times = Times(_zone(paths.local_time), installed.minute, _end(paths, installed.window))
     past = _past(paths)
-    told = GIVEN_UP if is_given_up(times, past, now) and note_left(paths.running) else None
-    return Looked(is_due(times, past, now), told)
+    if is_due(times, past, now):
+        return Looked(True, None if paths.installed.exists() else _lost(paths))
+    return Looked(False, GIVEN_UP if is_given_up(times, past, now) and note_left(paths.running) else None)
+
+
+def _installed(paths: HostPaths) -> Installed:
+    """What install wrote down. Where that is lost the nights go on; of what cannot be read the night itself tells."""
+    try:
+        found = find_installed(paths)
+    except PermanentError:
+        found = None
+    return found or Installed({}, DEFAULT_WINDOW, parse_window(DEFAULT_WINDOW).start)
+
+
+def _lost(paths: HostPaths) -> str:
+    return (
+        f"{paths.installed} is not there, so the night goes by the default window, {DEFAULT_WINDOW}, and nobody would"
+        " notice that this is a copy of the host; to have it written anew: ebbtide-agent install --window HH:MM-HH:MM"
+    )
 
 
 def _past(paths: HostPaths) -> Past:
     return Past(
-        scheduled=datetime.fromtimestamp(paths.installed.stat().st_mtime, timezone.utc),
+        scheduled=_made(paths.installed),
         begun=find_begun(paths.lock),
         unended=find_unended(paths.running),
         booted=_booted(paths.kernel),
     )
+
+
+def _made(path: Path) -> datetime:
+    """When it was written; long ago, if it is not there."""
+    seconds = path.stat().st_mtime if path.exists() else 0
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def _end(paths: HostPaths, window: str) -> int | None:

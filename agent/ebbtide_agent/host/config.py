@@ -40,6 +40,8 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _NICE = re.compile(r"1?[0-9]")
 _IONICE = re.compile(r"idle|best-effort|no")
 _COMPRESS = re.compile("|".join(compression.CHOICES))
+# ssh puts something in the place of what begins with % or $, and has no sign for either that every version knows.
+_FOR_SSH = re.compile(r'/[^%$"\\\x00-\x1f]*')
 _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 
 
@@ -219,6 +221,9 @@ def _checked(
             fault(key, "an absolute path")
         return Path(values[key].text)
 
+    def for_ssh(key: str) -> Path:
+        return Path(matching(key, _FOR_SSH, 'an absolute path without %, $, \\ and ", which mean something to ssh'))
+
     def where_to() -> Target:
         try:
             return target.parse(values["TARGET"].text if "TARGET" in values else "")
@@ -240,8 +245,8 @@ def _checked(
         target=chosen,
         keep=number("KEEP"),
         user=matching("USER", _USER, "a login name"),
-        key=absolute("KEY"),
-        known_hosts=absolute("KNOWN_HOSTS"),
+        key=for_ssh("KEY"),
+        known_hosts=for_ssh("KNOWN_HOSTS"),
         root=root,
         rsync=values["RSYNC"].text,
         bandwidth=matching("BANDWIDTH", _BANDWIDTH, "nothing, or a rate such as 800k or 2.5m (bytes a second)"),

@@ -8,13 +8,8 @@ from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
-from ebbtide_agent.host.link import (
-    Login,
-    World,
-    keep_trying,
-    route,
-    warning_of_another,
-)
+from ebbtide_agent.host.link import World, keep_trying, route, warning_of_another
+from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
 
 SILENCE_SECONDS = 60

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import find_nights
-from ebbtide_agent.host.link import Login, World, ask, route
+from ebbtide_agent.host.link import World, ask, route
+from ebbtide_agent.host.login import Login, login_of
 from ebbtide_agent.host.push import Route
 from ebbtide_agent.host.restorable import AtHand, Restorable
 from ebbtide_agent.host.target import Receiver
@@ -63,12 +64,10 @@ class FromReceiver:
     @property
     def login(self) -> Login:
         """Wherever it is, it has to be the receiver by its pinned host key."""
-        there, config = self.target, self.config
-        port = (self.address and self.address.port) or there.port
-        elsewhere = self.address.name if self.address else ""
-        return Login(
-            there.name, port, config.user, config.key, config.known_hosts, self.sockets, elsewhere, config.compress
-        )
+        login = login_of(self.config, self.target, self.sockets)
+        if self.address is None:
+            return login
+        return replace(login, elsewhere=self.address.name, port=self.address.port or login.port)
 
     def at_hand(self) -> AtHand:
         """Raises what `ask` raises when the machine that was named does not answer."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ebbtide_agent.errors import Refused
+from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.shapes import decode, encode, field
 
@@ -50,10 +50,17 @@ def find_installed(paths: HostPaths) -> Installed | None:
         body = paths.installed.read_bytes()
     except FileNotFoundError:
         return None
-    values = decode(str(paths.installed), body)
-    marks = field(str(paths.installed), values, "marks", dict)
-    window = field(str(paths.installed), values, "window", str)
-    minute = field(str(paths.installed), values, "minute", (int, type(None)))
+    try:
+        return _decoded(str(paths.installed), body)
+    except PermanentError as error:
+        raise PermanentError(f"{error}; remove it, and have it written anew: ebbtide-agent install") from error
+
+
+def _decoded(what: str, body: bytes) -> Installed:
+    values = decode(what, body)
+    marks = field(what, values, "marks", dict)
+    window = field(what, values, "window", str)
+    minute = field(what, values, "minute", (int, type(None)))
     return Installed({str(name): str(mark) for name, mark in marks.items()}, window, minute)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ebbtide_agent import keys
 from ebbtide_agent.errors import ConfigError, Refused
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import identity, link, schedule, target
+from ebbtide_agent.host import identity, schedule, target
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.identity import Installed
 from ebbtide_agent.host.starting import starting
@@ -182,7 +182,7 @@ def _ssh(wish: Wish, config: Config, notes: list[str]) -> Iterator[Step]:
 
 
 def _key(wish: Wish, config: Config) -> Iterator[Step]:
-    key, following = config.key, link.next_key(config.key)
+    key, following = config.key, keys.next_of(config.key)
     if wish.new_identity:
         places = (key, keys.public_of(key), following, keys.public_of(following))
         yield from removals(places, OF_ANOTHER)

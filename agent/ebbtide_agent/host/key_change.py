@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
+from ebbtide_agent import keys
 from ebbtide_agent.errors import AgentError
-from ebbtide_agent.host import link
-from ebbtide_agent.host.link import Login
-from ebbtide_agent.keys import public_of
+from ebbtide_agent.host.login import Login
 
 
 def settle(login: Login, come_in: Callable[[Login], object], say: Callable[[str], None]) -> None:
@@ -19,7 +18,7 @@ def settle(login: Login, come_in: Callable[[Login], object], say: Callable[[str]
     `come_in` raises an AgentError when it is not let in. For just after a hello: so a connection that does not come
     about is not what failed.
     """
-    following = link.next_key(login.key)
+    following = keys.next_of(login.key)
     if not following.exists():
         return
     try:
@@ -40,4 +39,4 @@ def _promote(following: Path, key: Path) -> None:
     following.replace(key)
     # Nothing of ours reads it; whoever looks at it should not see the old one.
     with contextlib.suppress(FileNotFoundError):
-        public_of(following).replace(public_of(key))
+        keys.public_of(following).replace(keys.public_of(key))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import shlex
 import socket
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Callable, TypeVar
 
-from ebbtide_agent import procs
+from ebbtide_agent import keys, procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
-from ebbtide_agent.host import compression
+from ebbtide_agent.host import compression, connections
+from ebbtide_agent.host.login import Login
 from ebbtide_agent.moments import Clock
 
 FIRST_PAUSE_SECONDS = 2.0
@@ -26,10 +22,6 @@ SSH_FAILED = 255
 # Who does not answer is not there; a connection on which nothing comes back is given up after so many questions.
 CONNECT_SECONDS = 20
 ALIVE_SECONDS, ALIVE_TIMES = 15, 8
-# Whatever becomes of us, nothing of ours stays longer: two pushes have less between them.
-IDLE_SECONDS = 120
-# Of 107 bytes, ssh's own name for a far side takes 41, and 17 more while it makes the socket.
-_LONGEST_PLACE = 49
 
 Answer = TypeVar("Answer")
 
@@ -42,57 +34,6 @@ class World:
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
     say: Callable[[str], None] = lambda _: None
-
-
-@dataclass(frozen=True)
-class Login:
-    """Who is to be reached by ssh, as whom, with which key, and where the host keys are pinned.
-
-    `sockets` is a directory for the sockets of connections that go on to be used; without one each command has its own.
-    `elsewhere` is the address of a machine that stands in for the one of that name, and has its host key.
-    `compress` is what COMPRESS says.
-    """
-
-    name: str
-    port: int
-    user: str
-    key: Path
-    known_hosts: Path
-    sockets: Path | None = None
-    elsewhere: str = ""
-    compress: str = compression.AUTO
-
-
-@contextlib.contextmanager
-def connections(place: Path) -> Iterator[Path]:
-    """A directory of sockets for a block: all logins that are given it share one connection to their far side.
-
-    A handshake is dear. The first command makes the connection; one that breaks, or another address, makes another.
-    With the block all of them end, and before it those of a run that was killed.
-    """
-    with _short_enough(place) as directory:
-        _end_all_in(directory)
-        try:
-            yield directory
-        finally:
-            _end_all_in(directory)
-
-
-@contextlib.contextmanager
-def _short_enough(place: Path) -> Iterator[Path]:
-    """A socket's path has its limit. What a run that is killed leaves elsewhere is cleared away by nobody."""
-    if len(os.fsencode(place)) > _LONGEST_PLACE:
-        with tempfile.TemporaryDirectory(prefix="ebbtide-") as other:
-            yield Path(other)
-    else:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield place
-
-
-def _end_all_in(directory: Path) -> None:
-    for each in directory.iterdir():
-        procs.run(("ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "whoever"))
-        each.unlink(missing_ok=True)
 
 
 def pause_seconds(attempt: int, chance: float) -> float:
@@ -113,19 +54,15 @@ def look_up(login: Login, attempt: int = 0) -> str:
     return str(found[attempt % len(found)][4][0])
 
 
-def next_key(key: Path) -> Path:
-    """Where the key lies that is to follow this one; the far side may take either meanwhile."""
-    return key.with_name(f"{key.name}.next")
-
-
 def ssh(login: Login) -> tuple[str, ...]:
     """ssh to the far side, without the address: only our key, only the pinned host, never a question."""
-    following = next_key(login.key)
-    keys = (following, login.key) if following.exists() else (login.key,)
+    following = keys.next_of(login.key)
+    offered = (following, login.key) if following.exists() else (login.key,)
     options = (
         "IdentitiesOnly=yes",
+        *(f'IdentityFile="{key}"' for key in offered),
         "BatchMode=yes",
-        f"UserKnownHostsFile={login.known_hosts}",
+        f'UserKnownHostsFile="{login.known_hosts}"',
         "GlobalKnownHostsFile=/dev/null",
         f"HostKeyAlias={login.name}",
         "StrictHostKeyChecking=yes",
@@ -134,18 +71,10 @@ def ssh(login: Login) -> tuple[str, ...]:
         f"ServerAliveInterval={ALIVE_SECONDS}",
         f"ServerAliveCountMax={ALIVE_TIMES}",
         "LogLevel=ERROR",
-        *_sharing(login.sockets),
+        *connections.options(login.sockets),
     )
-    words = ["ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port)]
-    offered = (word for key in keys for word in ("-i", str(key)))
-    return (*words, *offered, *(word for option in options for word in ("-o", option)))
-
-
-def _sharing(sockets: Path | None) -> tuple[str, ...]:
-    """The path has a place for what tells one far side from another."""
-    if sockets is None:
-        return ()
-    return "ControlMaster=auto", f"ControlPath={sockets}/%C", f"ControlPersist={IDLE_SECONDS}"
+    words = ("ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port))
+    return (*words, *(word for option in options for word in ("-o", option)))
 
 
 def ssh_as_one_word(login: Login) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,17 @@ from ebbtide_agent.errors import Refused
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock for a block; the kernel lets go of it whatever ends us. Raises Refused."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make(path)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(f"another backup of this host is under way (it holds {path})") from None
         yield
+
+
+def _make(path: Path) -> None:
+    """Its time says when the last night began (`mark.note_begun`); a new lock, whoever makes it, that none has."""
+    with contextlib.suppress(FileExistsError):
+        path.touch(exist_ok=False)
+        os.utime(path, (0, 0))

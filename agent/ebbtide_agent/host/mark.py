@@ -74,9 +74,10 @@ def note_begun(lock: Path, started: datetime) -> None:
 def find_begun(lock: Path) -> datetime | None:
     """When the last run began, however it went; None before the first one."""
     try:
-        return datetime.fromtimestamp(int(lock.stat().st_mtime), timezone.utc)
+        seconds = int(lock.stat().st_mtime)
     except FileNotFoundError:
         return None
+    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None
 
 
 def _leave(path: Path, found: bytes | None) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent import keys
-from ebbtide_agent.host import link
 from ebbtide_agent.host.starting import no_longer_starting
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.site import Site
@@ -27,7 +26,7 @@ def removal(site: Site, purge: bool) -> Iterator[Step]:
 def written(paths: HostPaths) -> tuple[Path, ...]:
     """What install wrote for good, below `etc`."""
     key = paths.secrets / "key"
-    following = link.next_key(key)
+    following = keys.next_of(key)
     pairs = (key, keys.public_of(key), following, keys.public_of(following))
     return (paths.config, *pairs, paths.secrets / "known_hosts")
 

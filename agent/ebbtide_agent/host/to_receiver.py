@@ -11,7 +11,8 @@ from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.key_change import settle
-from ebbtide_agent.host.link import Login, World, ask, keep_asking, route
+from ebbtide_agent.host.link import World, ask, keep_asking, route
+from ebbtide_agent.host.login import Login, login_of
 from ebbtide_agent.host.push import Pass, passes_of
 from ebbtide_agent.host.resume import cleared, resumable
 from ebbtide_agent.host.survey import Survey
@@ -32,9 +33,7 @@ class ToReceiver:
 
     @property
     def login(self) -> Login:
-        there, config = self.target, self.config
-        keys = config.key, config.known_hosts
-        return Login(there.name, there.port, config.user, *keys, self.sockets, compress=config.compress)
+        return login_of(self.config, self.target, self.sockets)
 
     def hello(self, until: datetime) -> Hello:
         """Raises PermanentError when the key we hold is another host's."""

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.link import World, connections
+from ebbtide_agent.host.connections import connections
+from ebbtide_agent.host.far_place import FarPlace
+from ebbtide_agent.host.link import World
 from ebbtide_agent.host.push import Pass
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import BY_SSH, Directory, Receiver, Volume
@@ -55,7 +57,7 @@ def open_way(config: Config, paths: HostPaths, world: World) -> Iterator[Way]:
 
 
 def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None) -> Way:
-    """`sockets`: a directory for those of connections that are shared (`link.connections`), if that is wanted."""
+    """`sockets`: a directory for those of connections that are shared (`connections`), if that is wanted."""
     target = config.target
     if isinstance(target, Receiver):
         return ToReceiver(target, config, paths, world, sockets)
@@ -63,4 +65,4 @@ def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None 
         return ToDirectory(target, config, paths, world)
     if isinstance(target, Volume):
         return ToVolume(target, config, paths, world)
-    return ToRemote(target, config, paths, world, sockets)
+    return ToRemote(FarPlace(target, config, paths, world, sockets))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from ebbtide_agent import procs
 from ebbtide_agent.beside import beside
-from ebbtide_agent.errors import PermanentError, TransientError
+from ebbtide_agent.errors import ConfigError, PermanentError, TransientError
 
 
 def test_what_it_yields_arrives_in_order_and_was_made_elsewhere() -> None:
@@ -37,6 +38,45 @@ def test_what_it_raises_is_raised_here_after_what_came_before(before: int) -> No
             seen.append(item)
 
     assert seen == list(range(before))
+
+
+class _Twofold(Exception):
+    """Packed it says less than it takes to make it again."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+class _WithALock(Exception):
+    """It cannot be packed at all."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize("error", [_Twofold("a knot", "the tree"), _WithALock("a knot in the tree")], ids=repr)
+def test_an_error_that_cannot_travel_says_here_what_it_was(error: Exception) -> None:
+    def work() -> Iterator[int]:
+        yield 1
+        raise error
+
+    said = f"^{type(error).__name__}: a knot in the tree$"
+    with pytest.raises(PermanentError, match=said), beside("the scan", work) as items:
+        list(items)
+
+
+def test_the_faults_of_a_configuration_arrive_one_by_one() -> None:
+    faults = ("one fault", "another one")
+
+    def work() -> Iterator[int]:
+        raise ConfigError(faults)
+        yield
+
+    with pytest.raises(ConfigError, match=r"^one fault\nanother one$") as raised, beside("reading", work) as items:
+        list(items)
+
+    assert raised.value.faults == faults
 
 
 def test_somebody_who_ends_it_is_told_from_an_end() -> None:

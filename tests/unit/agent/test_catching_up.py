@@ -12,11 +12,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ebbtide_agent import moments
-from ebbtide_agent.errors import ConfigError
-from ebbtide_agent.host.catching_up import GIVEN_UP, look
+from ebbtide_agent.errors import ConfigError, PermanentError
+from ebbtide_agent.host import night
+from ebbtide_agent.host.catching_up import GIVEN_UP, Looked, look
 from ebbtide_agent.host.identity import Installed, encode_installed
-from ebbtide_agent.host.mark import marked, note_begun
-from ebbtide_agent.host.night import locked
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.lock import locked
+from ebbtide_agent.host.mark import find_begun, marked, note_begun
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import HostPaths
 
@@ -104,6 +106,14 @@ def test_while_a_night_is_under_way_there_is_no_other(host: Host) -> None:
         assert not host.has_a_night(MORNING)
 
 
+def test_a_lock_that_something_else_than_a_night_was_the_first_to_hold_says_of_none(host: Host) -> None:
+    with locked(host.paths.lock):
+        pass
+
+    assert find_begun(host.paths.lock) is None
+    assert host.has_a_night(datetime.now(UTC).astimezone(BERLIN))
+
+
 @pytest.mark.parametrize(("booted", "anew"), [(TONIGHT + timedelta(hours=1), True), (LAST_NIGHT, False)])
 def test_a_night_whose_mark_is_left_is_begun_anew_if_the_machine_went_down(
     host: Host, booted: datetime, anew: bool
@@ -162,11 +172,29 @@ def test_the_schedule_of_an_earlier_agent_starts_a_night_each_time(host: Host) -
     assert host.has_a_night(TONIGHT + timedelta(seconds=1))
 
 
-def test_where_install_never_was_it_says_so(host: Host) -> None:
+def test_where_what_install_wrote_down_is_lost_there_are_nights_all_the_same_and_that_is_told(host: Host) -> None:
     host.paths.installed.unlink()
+    host.begun(LAST_NIGHT)
 
-    with pytest.raises(ConfigError, match="ebbtide-agent install"):
-        host.has_a_night(TONIGHT)
+    before = look(host.paths, (TONIGHT - timedelta(minutes=31)).astimezone(UTC))
+    tonight = look(host.paths, TONIGHT.astimezone(UTC))
+    host.begun(TONIGHT)
+    later = look(host.paths, MORNING.astimezone(UTC))
+
+    assert (before, later) == (Looked(False), Looked(False))
+    assert tonight.is_due and str(host.paths.installed) in str(tonight.told)
+    assert "ebbtide-agent install --window" in str(tonight.told)
+
+
+def test_of_what_is_no_record_the_night_tells_and_not_each_hour(host: Host) -> None:
+    host.paths.installed.write_text("{")
+    host.begun(LAST_NIGHT)
+    assert host.has_a_night(TONIGHT)
+
+    with pytest.raises(PermanentError, match="remove it, and have it written anew: ebbtide-agent install"):
+        night.run(night.Night(host.paths, World(lambda: TONIGHT.astimezone(UTC)), {}))
+
+    assert not host.has_a_night(MORNING)
 
 
 def test_what_has_no_time_zone_keeps_utc(host: Host) -> None:

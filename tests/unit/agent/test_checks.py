@@ -259,6 +259,12 @@ def test_a_copy_of_the_host_is_a_fault(tmp_path: Path) -> None:
     assert level == "fault" and "not the machine that was enrolled as us0" in what and "--new-identity" in what
 
 
+def test_a_host_of_which_nobody_would_notice_a_copy_is_warned(tmp_path: Path) -> None:
+    ((level, what),) = found(past.is_the_same_machine, a_scene(tmp_path))
+
+    assert level == "warning" and "state/installed.json is not there" in what and "ebbtide-agent install" in what
+
+
 def test_there_has_to_be_room_for_the_next_index_and_the_next_dumps(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     put(scene.paths.scripts / "10-dump", "", 0o755)

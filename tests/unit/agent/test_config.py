@@ -10,6 +10,7 @@ from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
 from ebbtide_agent.paths import HostPaths
 
+FOR_SSH = 'an absolute path without %, $, \\ and ", which mean something to ssh'
 WHOLE = "HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n"
 
 
@@ -67,8 +68,18 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         "backup_config:8: ONE_FILE_SYSTEM is 'maybe', expected yes or no",
         "backup_config:1: HOST is 'us 0', expected a host name",
         "backup_config:3: KEEP is '0', expected a whole number from 1",
-        "backup_config:7: KEY is 'key', expected an absolute path",
+        f"backup_config:7: KEY is 'key', expected {FOR_SSH}",
     ]
+
+
+def test_a_path_that_ssh_would_read_as_another_is_a_fault(tmp_path: Path) -> None:
+    odd = 'KEY=/srv/100%/key\nKNOWN_HOSTS=/srv/"hosts"\n'
+
+    assert faults_of(tmp_path, WHOLE + odd) == [
+        f"backup_config:4: KEY is '/srv/100%/key', expected {FOR_SSH}",
+        f"backup_config:5: KNOWN_HOSTS is '/srv/\"hosts\"', expected {FOR_SSH}",
+    ]
+    assert loaded(tmp_path, f"{WHOLE}KEY=/srv/our keys/key\n").key == Path("/srv/our keys/key")
 
 
 def test_what_a_guard_is_told_is_a_percentage_or_no(tmp_path: Path) -> None:

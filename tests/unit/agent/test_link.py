@@ -7,7 +7,8 @@ import pytest
 
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.link import Login, World, pause_seconds, ssh, wait_or_give_up
+from ebbtide_agent.host.link import World, pause_seconds, ssh, wait_or_give_up
+from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.push import in_full, rsync
 from ebbtide_agent.paths import HostPaths
 

@@ -12,7 +12,8 @@ from ebbtide_agent.host.checks.keys import keys_in, pinned_keys
 from ebbtide_agent.host.checks.past import find_report
 from ebbtide_agent.host.checks.places import free_bytes
 from ebbtide_agent.host.claim import is_claimed
-from ebbtide_agent.host.link import Login, look_up
+from ebbtide_agent.host.link import look_up
+from ebbtide_agent.host.login import login_of
 from ebbtide_agent.host.target import Directory, Receiver, Volume
 from ebbtide_agent.paths import DirectoryPaths, device_name
 from ebbtide_agent.printable import size
@@ -31,9 +32,8 @@ def answers_as_it_should(scene: Scene) -> Iterator[Finding]:
     if isinstance(target, Volume):
         yield _volume(scene, target)
         return
-    login = Login(target.name, target.port, config.user, config.key, config.known_hosts)
     try:
-        address = look_up(login)
+        address = look_up(login_of(config, target))
     except TransientError as error:
         yield _not_up(scene, str(error))
         return

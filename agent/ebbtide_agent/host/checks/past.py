@@ -31,12 +31,16 @@ def find_report(paths: HostPaths) -> Report | None:
 
 
 def is_the_same_machine(scene: Scene) -> Iterator[Finding]:
-    """A copy of a server is refused, before it pushes itself over the original."""
+    """A copy of a server is refused, before it pushes itself over the original; if install has told them apart."""
     try:
         identity.check(scene.paths, scene.config.host)
     except AgentError as error:
         what, *to_do = str(error).splitlines()
         yield fault(what, "; ".join(to_do))
+        return
+    if not scene.paths.installed.exists():
+        what = f"{scene.paths.installed} is not there, so nobody would notice that this is a copy of the host"
+        yield warning(what, "ebbtide-agent install writes down which machine this is, and its window")
 
 
 def is_free(scene: Scene) -> Iterator[Finding]:
