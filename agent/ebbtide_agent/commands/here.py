@@ -33,7 +33,8 @@ EXITS = {
     0: "complete (files that vanished while they were read are warnings, and in the report); of `check` and `explain`: "
     "all is in order, all is backed up; of `restore`: all of it is back",
     1: "failed: nothing was pushed, or nobody is there to take it; the reason is on the last line; of `explain`: "
-    "something is not backed up; of `list` and `restore`: there is no such restore point, or nothing came of it",
+    "something is not backed up; of `list` and `restore`: there is no such restore point, or nothing came of it; of "
+    "`peer status`: a person should look, each line says why",
     2: "the command line was not understood",
     3: "partial: some of it is there, and tonight is no restore point; the report names what is missing; of `restore`: "
     "some of it is back, what is missing was named",
