@@ -366,6 +366,11 @@ class PeerPaths(GatePaths):
         return self.store
 
     @property
+    def program(self) -> Path:
+        """The agent as its gate is started."""
+        return self.run / "agent"
+
+    @property
     def told(self) -> Path:
         """Touched when a report was recorded, for whoever makes the snapshots."""
         return self.run / "told"

@@ -38,6 +38,13 @@ class Rotation:
         self.say(f"snapshot {self.store.snapshot(name)}")
         return name
 
+    def rename(self, names: Iterable[tuple[str, str]]) -> None:
+        """Give each its other name; the oldest first, so that their order is the same wherever it ends."""
+        for name, right in names:
+            self.store.snapshot(name).rename(self.store.snapshot(right))
+            _sync_names(self.store.path)
+            self.say(f"snapshot {name} is called {right} from now on: its time has not come yet")
+
     def let_go(self, names: Iterable[str], why: str) -> None:
         """A snapshot that goes loses its name first: half of one must never be taken for a whole."""
         for name in names:

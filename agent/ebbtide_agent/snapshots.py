@@ -31,6 +31,18 @@ def name_next(now: datetime, snapshots: tuple[str, ...]) -> str:
     return name
 
 
+def date_anew(snapshots: tuple[str, ...], latest: datetime, leeway: timedelta) -> tuple[tuple[str, str], ...]:
+    """Those dated further than `leeway` beyond `latest`, each with a name right before that moment, in their order."""
+    sound = tuple(name for name in snapshots if moment_of(name) <= latest + leeway)
+    wrong = snapshots[len(sound) :]
+    renamed: list[tuple[str, str]] = []
+    for number, name in enumerate(wrong):
+        right = name_next(latest - timedelta(seconds=len(wrong) - number), sound)
+        renamed.append((name, right))
+        sound = (*sound, right)
+    return tuple(renamed)
+
+
 def expire(snapshots: tuple[str, ...], keep: int) -> tuple[str, ...]:
     """Those that go when `keep` of them stay, the oldest first. The newest never goes."""
     return snapshots[: -max(keep, 1)]

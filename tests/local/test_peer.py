@@ -169,11 +169,10 @@ _KILLED = """
 import os, signal, sys
 from datetime import datetime, timezone
 from pathlib import Path
-from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.peer.keeping import Keeper
-from ebbtide_agent.peer.register import get_register
-places = HostPaths(Path(sys.argv[1]), Path(sys.argv[2]))
-register = get_register(places.peer)
+from ebbtide_agent.peer.machine import Peer
+peer = Peer(HostPaths(Path(sys.argv[1]), Path(sys.argv[2])), lambda: datetime.now(timezone.utc))
 left = 10
 def is_over():
     global left
@@ -181,8 +180,7 @@ def is_over():
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
     return False
-clock = lambda: datetime.now(timezone.utc)
-Keeper(PeerPaths(places.state, register.store), register.guests[0], clock, print, is_over).keep()
+Keeper(peer, peer.register.guests[0], print, is_over).keep()
 """
 
 
@@ -216,14 +214,11 @@ _FILLED = """
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.peer.keeping import Keeper
-from ebbtide_agent.peer.register import get_register
-places = HostPaths(Path(sys.argv[1]), Path(sys.argv[2]))
-register = get_register(places.peer)
-clock = lambda: datetime.now(timezone.utc)
-keeper = Keeper(PeerPaths(places.state, register.store), register.guests[0], clock, print)
-print(keeper.keep())
+from ebbtide_agent.peer.machine import Peer
+peer = Peer(HostPaths(Path(sys.argv[1]), Path(sys.argv[2])), lambda: datetime.now(timezone.utc))
+print(Keeper(peer, peer.register.guests[0], print).keep())
 """
 
 
@@ -263,7 +258,7 @@ def test_a_snapshot_that_does_not_fit_costs_no_other_and_the_tree_waits_for_it(p
     said, made, *left = ended.stdout.splitlines()
     assert "no snapshot of us0: " in said and "No space left on device" in said, ended.stdout + ended.stderr
     assert made == "False" and [Path(each).name for each in left] == [*kept]
-    assert standing.returncode == 1 and "one is due: " in standing.stdout
+    assert standing.returncode == 1 and "one is due; no snapshot could be made: " in standing.stdout
     assert waiting.returncode == 75 and b"No space left on device" in waiting.stderr
     assert eu0.await_snapshots(us0, 2)[0] == kept[0]
     assert eu0.peer("status").returncode == 0

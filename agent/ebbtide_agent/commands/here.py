@@ -33,19 +33,24 @@ EXITS = {
     0: "complete (files that vanished while they were read are warnings, and in the report); of `check` and `explain`: "
     "all is in order, all is backed up; of `restore`: all of it is back",
     1: "failed: nothing was pushed, or nobody is there to take it; the reason is on the last line; of `explain`: "
-    "something is not backed up; of `list` and `restore`: there is no such restore point, or nothing came of it",
+    "something is not backed up; of `list` and `restore`: there is no such restore point, or nothing came of it; of "
+    "`peer status`: a person should look, each line says why",
     2: "the command line was not understood",
     3: "partial: some of it is there, and tonight is no restore point; the report names what is missing; of `restore`: "
     "some of it is back, what is missing was named",
     4: "suspect: a guard found the host's data gone or rewritten; the report says what, and what to do if it is meant",
     75: "the target could not be reached in time; the next night tries again",
     77: "refused: another backup is under way, the receiver said no, another target than it was, or this is a copy; of "
-    "`restore`: something would change, and nobody has agreed to it",
+    "`restore` and `uninstall`: something would change, and nobody has agreed to it",
     78: "the configuration has faults, or `check` found some; all of them are listed",
     129: "its terminal or connection went away",
     130: "interrupted",
     143: "told to stop",
 }
+
+
+# For whoever is not root, and has it in places of their own.
+OWN_PLACES = "--etc ~/.config/ebbtide --state ~/.local/state/ebbtide"
 
 
 def _as_text(exits: Mapping[int, str]) -> str:

@@ -71,6 +71,7 @@ def _open(body: bytes, paths: MachinePaths, here: Here) -> None:
 
 
 def _station(paths: MachinePaths, here: Here) -> Station:
+    from ebbtide_agent.receiver import sshd
     from ebbtide_agent.receiver.sshd import Door
     from ebbtide_agent.receiver.station import Station
 
@@ -79,7 +80,9 @@ def _station(paths: MachinePaths, here: Here) -> Station:
     port = int(here.environment.get("EBBTIDE_SSH_PORT", "22"))
     is_ours = paths.root == Path("/")
     gate = (sys.executable, str(compiled(_this_program(), paths.program)), "gate")
-    door = Door(port, gate, inherited, as_root=os.geteuid() == 0, strict=is_ours, may_unlock=is_ours)
+    door = Door(
+        port, gate, inherited, as_root=os.geteuid() == 0, strict=is_ours, may_unlock=is_ours, knocking=sshd.CROWD
+    )
     return Station(instance, paths, cloud_of(instance), here.clock, door)
 
 

@@ -70,6 +70,13 @@ def _add_words(words: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--at", metavar="DIR", type=Path, help="the store: a directory, better a disk of its own")
     parser.add_argument("--keep", metavar="DAYS", type=int, help=f"how many days stay (default: {defaults.KEEP_DAYS})")
+    parser.add_argument(
+        "--alarm-after",
+        metavar="DAYS",
+        type=int,
+        help="after how many days without a complete night `peer status` says so"
+        f" (default: {defaults.ALARM_AFTER_DAYS})",
+    )
     parser.add_argument("--port", type=int, help=f"where sshd listens (default: {defaults.PORT})")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     add_places(parser)

@@ -8,20 +8,22 @@ import getpass
 import json
 import os
 import platform
-import pwd
 import signal
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 
 from ebbtide_agent import keys, moments, procs, steps
 from ebbtide_agent.commands.here import Here, paths_of
 from ebbtide_agent.commands.install import check_may_change, site_of, tell
-from ebbtide_agent.errors import Refused
+from ebbtide_agent.compiled import place_of
+from ebbtide_agent.errors import AgentError, Refused
 from ebbtide_agent.host import enrolment
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer import serve as serving
 from ebbtide_agent.peer import setup, standing
 from ebbtide_agent.peer.arrival import Arrival
+from ebbtide_agent.peer.ids import find_taken
+from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.register import as_object, find_register, get_register
 from ebbtide_agent.peer.sessions import end_guest, end_readers
 from ebbtide_agent.receiver import confine, gate, sshd, verbs
@@ -40,7 +42,15 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     register = find_register(paths.peer)
     known = register.find(options.name) if register else None
     host_id = options.id or (known.id if known else enrolment.suggested_id(options.name))
-    wish = setup.Wish(options.name, host_id, tuple(options.key), options.at, options.keep, options.port)
+    wish = setup.Wish(
+        options.name,
+        host_id,
+        tuple(options.key),
+        store=options.at,
+        keep=options.keep,
+        alarm_after=options.alarm_after,
+        port=options.port,
+    )
     plan = setup.plan_add(wish, here)
     _walk(plan, options.dry_run)
     guest = plan.register.find(options.name)
@@ -109,50 +119,52 @@ def list_guests(options: argparse.Namespace, here: Here) -> int:
 
 
 def show(options: argparse.Namespace, here: Here) -> int:
-    paths = paths_of(options)
-    register = get_register(paths.peer)
-    faults = standing.find_faults(register, paths)
-    store = PeerPaths(paths.state, register.store)
-    found = [standing.standing_of(guest, store, here.clock) for guest in register.guests if store.hosts.is_dir()]
+    peer = Peer(paths_of(options), here.clock)
+    faults, found = list(standing.find_faults(peer)), []
+    for guest in peer.register.guests if peer.paths.hosts.is_dir() else ():
+        try:
+            found.append(standing.standing_of(guest, peer))
+        except (OSError, AgentError) as error:
+            # One guest's place must not be in the way of another's.
+            faults.append(f"{guest.name}: {error}")
     for fault in faults:
         tell(fault)
     if options.json:
         print(json.dumps([each.as_object() for each in found], indent=2))
     else:
         print("".join(f"{each.as_line()}\n" for each in found), end="")
-    return NEEDS_A_PERSON if faults or any(each.trouble for each in found) else 0
+    return NEEDS_A_PERSON if faults or any(each.faults for each in found) else 0
 
 
 def serve(options: argparse.Namespace, here: Here) -> int:
-    paths = paths_of(options)
-    machine = _here(paths)
+    peer = Peer(paths_of(options), here.clock)
+    machine = _here(peer.places)
     environment = {"PATH": here.environment["PATH"]} if "PATH" in here.environment else {}
-    port, is_the_systems = get_register(paths.peer).port, machine.site.is_the_systems
-    door = sshd.Door(port, machine.gate, environment, machine.is_root, strict=is_the_systems, may_unlock=False)
-    return serving.serve(serving.Peer(paths, here.clock, door))
+    door = sshd.Door(
+        peer.register.port,
+        machine.gate,
+        environment,
+        as_root=machine.is_root,
+        strict=machine.site.is_the_systems,
+        may_unlock=False,
+        knocking=sshd.FEW,
+    )
+    return serving.serve(peer, door, machine.site.program)
 
 
 def answer(options: argparse.Namespace, here: Here) -> int:
-    paths = paths_of(options)
     # The alarm ends who still pushes or reads when the time is up.
     procs.stop_on(*gate.ENDING, signal.SIGALRM)
     verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
-    register = get_register(paths.peer)
-    guest = register.guest(options.host)
-    store = PeerPaths(paths.state, register.store)
-    return Arrival(store, register, guest, here.clock, paths.fstab).answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+    at_the_door = Arrival(Peer(paths_of(options), here.clock), options.host)
+    return at_the_door.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
 
 
 def _here(paths: HostPaths) -> setup.Here:
     site = site_of(paths)
-    gate = (sys.executable, str(site.program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
-    taken = setup.ranges_of((user.pw_uid for user in pwd.getpwall()), _subordinate(paths))
-    return setup.Here(site, os.geteuid(), gate, taken)
-
-
-def _subordinate(paths: HostPaths) -> Iterator[str]:
-    with contextlib.suppress(FileNotFoundError):
-        yield from (paths.etc / "subuid").read_text().splitlines()
+    program = place_of(site.program, PeerPaths(paths.state, Path("/")).program)
+    gate = (sys.executable, str(program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
+    return setup.Here(site, os.geteuid(), gate, find_taken(paths.etc))
 
 
 def _walk(plan: setup.Plan, dry_run: bool) -> None:

@@ -6,4 +6,5 @@ from datetime import timedelta
 
 PORT = 2222
 KEEP_DAYS = 7
+ALARM_AFTER_DAYS = 2
 LONGEST_OPENING = timedelta(days=1)

@@ -9,53 +9,67 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Callable
 
 from ebbtide_agent import snapshots
 from ebbtide_agent.errors import AgentError, TransientError
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.moments import Clock
-from ebbtide_agent.paths import PeerPaths
+from ebbtide_agent.paths import DirectoryPaths
 from ebbtide_agent.peer.copying import Copy, copy
+from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.night import find_night
+from ebbtide_agent.peer.past import Past, read_past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.shelf import Shelf
-from ebbtide_agent.receiver.lease import leased
-from ebbtide_agent.report import Report, parse_report
+from ebbtide_agent.report import Report
 from ebbtide_agent.rotation import Rotation, remove
 
-
-def shelf_of(paths: PeerPaths, guest: Guest) -> Shelf:
-    return Shelf(paths.archive(guest.id), paths.told)
+# A clock may be set back a little at any time, and then the next name is a second after the last.
+FAR_AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Keeper:
     """Makes the snapshots of one guest."""
 
-    paths: PeerPaths
+    peer: Peer
     guest: Guest
-    clock: Clock
-    say: Callable[[str], None]
+    say: Callable[[str], None] = lambda _: None
     is_over: Callable[[], bool] = lambda: False
 
     @property
+    def store(self) -> DirectoryPaths:
+        return self.peer.paths.snapshots(self.guest.id)
+
+    @property
     def rotation(self) -> Rotation:
-        return Rotation(self.paths.snapshots(self.guest.id), self.clock, self.say)
+        return Rotation(self.store, self.peer.clock, self.say)
+
+    @property
+    def shelf(self) -> Shelf:
+        return Shelf.of(self.peer.paths, self.guest.id)
+
+    def past(self) -> Past:
+        return read_past(self.store, self.rotation.complete())
+
+    def find_report(self) -> Report | None:
+        """Of the guest's last night."""
+        night = find_night(self.peer.paths.night(self.guest.id))
+        return self.shelf.find_report(night.run, self.guest.id) if night else None
 
     def find_due(self) -> Report | None:
         """The complete report of a tree that is in no snapshot yet."""
-        night = find_night(self.paths.night(self.guest.id))
-        report = night and shelf_of(self.paths, self.guest).find_report(night.run, self.guest.id)
-        if not report or not report.is_complete:
+        report = self.find_report()
+        if report is None or not report.is_complete:
             return None
-        newest = self.rotation.complete()[-1:]
-        return None if any(self._run_of(name) == report.run for name in newest) else report
+        newest = self.past().newest
+        return None if newest and newest.report.run == report.run else report
 
     def find_trouble(self) -> str | None:
         """Why the one that is due could not be made the last time it was tried."""
         try:
-            return self.paths.trouble(self.guest.id).read_text().strip()
+            return self.peer.paths.trouble(self.guest.id).read_text().strip()
         except FileNotFoundError:
             return None
 
@@ -67,52 +81,58 @@ class Keeper:
         if self.find_due() is None:
             return True
         try:
-            with leased(self.paths, self.guest.id):
-                self._make()
+            with self.peer.holding(self.guest.id) as guest:
+                if guest.reads_until(self.peer.clock()):
+                    # Nothing goes from below who reads. It can wait: until then nothing is pushed.
+                    return True
+                self._make(guest.keep)
         except TransientError:
             raise
         except (OSError, AgentError) as error:
-            remove(self.rotation.store.incomplete)
+            remove(self.store.incomplete)
             self.say(f"no snapshot of {self.guest.name}: {error}")
-            write_whole(self.paths.trouble(self.guest.id), str(error).encode())
+            write_whole(self.peer.paths.trouble(self.guest.id), str(error).encode())
             return False
-        self.paths.trouble(self.guest.id).unlink(missing_ok=True)
+        self.peer.paths.trouble(self.guest.id).unlink(missing_ok=True)
         return True
 
-    def _make(self) -> None:
-        report, rotation = self.find_due(), self.rotation
+    def _make(self, keep: int) -> None:
+        report, store = self.find_due(), self.store
         if report is None:
             return
+        self._date_anew(report)
         # KEEP may have become less: what goes by it makes room.
-        self._expire()
-        remove(rotation.store.expired)
-        remove(rotation.store.incomplete)
-        rotation.store.incomplete.mkdir()
+        self._expire(keep)
+        remove(store.expired)
+        remove(store.incomplete)
+        store.incomplete.mkdir()
         # What is kept is closed further up.
-        rotation.store.incomplete.chmod(0o711)
-        tree = Copy(self.paths.tree(self.guest.id), self.paths.manifest(self.guest.id))
-        copied = copy(tree, rotation.store.making, self._newest(), self.is_over)
-        os.link(tree.manifest, rotation.store.making_manifest)
-        rotation.seal(report)
+        store.incomplete.chmod(0o711)
+        tree = Copy(self.peer.paths.tree(self.guest.id), self.peer.paths.manifest(self.guest.id))
+        copied = copy(tree, store.making, self._newest(), self.is_over)
+        os.link(tree.manifest, store.making_manifest)
+        self.rotation.seal(report)
         self.say(f"of {self.guest.name}: {copied.linked} shared, {copied.written} written, {copied.bytes} bytes")
-        self._expire()
+        self._expire(keep)
+
+    def _date_anew(self, report: Report) -> None:
+        """Nothing would ever be newer, or old enough to go, than what a clock that was far ahead has left a name to.
+
+        It was when neither our clock nor the host's has got there: with ours far behind, what there is stays.
+        """
+        latest = max(self.peer.clock(), report.finished)
+        self.rotation.rename(snapshots.date_anew(self.rotation.complete(), latest, FAR_AHEAD))
 
     def _newest(self) -> Copy | None:
-        store = self.rotation.store
-        for name in self.rotation.complete()[-1:]:
-            return Copy(store.tree(name), store.manifest(name))
-        return None
+        newest = self.past().newest
+        return Copy(self.store.tree(newest.name), self.store.manifest(newest.name)) if newest else None
 
-    def _expire(self) -> None:
-        keep = self.guest.keep
-        gone = snapshots.expire_days(self.rotation.complete(), keep)
-        self.rotation.let_go(gone, f"the last {keep} days stay")
-        shelf_of(self.paths, self.guest).forget_manifests(self._runs())
+    def _expire(self, keep: int) -> None:
+        self.rotation.let_go(self.past().expired(keep), f"the last {keep} days stay")
+        self.shelf.keep_manifests(self._reports())
 
-    def _runs(self) -> Iterator[str]:
-        night = find_night(self.paths.night(self.guest.id))
-        yield from (night.run,) if night else ()
-        yield from map(self._run_of, self.rotation.complete())
-
-    def _run_of(self, name: str) -> str:
-        return parse_report(self.rotation.store.report(name).read_bytes()).run
+    def _reports(self) -> Iterator[Report]:
+        if report := self.find_report():
+            yield report
+        for snapshot in self.past().whole:
+            yield snapshot.report

@@ -10,6 +10,7 @@ from typing import Any
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.peer.defaults import ALARM_AFTER_DAYS, LONGEST_OPENING
 from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.shapes import decode, encode, field
 
@@ -18,7 +19,10 @@ WHAT = "peer.json"
 
 @dataclass(frozen=True)
 class Guest:
-    """A host that is backed up here. `uid` is what its tree belongs to; `open_until`: until then it may read back."""
+    """A host that is backed up here. `uid` is what its tree belongs to; `open_until`: until then it may read back.
+
+    `alarm_after` so many days without a complete night a person should look.
+    """
 
     name: str
     id: str
@@ -26,10 +30,13 @@ class Guest:
     keys: tuple[str, ...]
     keep: int
     open_until: datetime | None = None
+    alarm_after: int = ALARM_AFTER_DAYS
 
     def reads_until(self, now: datetime) -> datetime | None:
         """Until when it may read back what is kept of it; None when it may not."""
-        return self.open_until if self.open_until and now < self.open_until else None
+        until = self.open_until
+        # One of a day when the clock was ahead must not last until that day.
+        return until if until and now < until <= now + LONGEST_OPENING else None
 
     def as_briefed(self, nonce: str = "") -> BriefedHost:
         return BriefedHost(self.name, self.id, self.uid, self.keys, nonce)
@@ -101,4 +108,5 @@ def _guest(values: Mapping[str, Any]) -> Guest:
         keys=tuple(field(WHAT, values, "keys", list)),
         keep=field(WHAT, values, "keep", int),
         open_until=None if until is None else moments.read(until),
+        alarm_after=int(values.get("alarm_after", ALARM_AFTER_DAYS)),
     )

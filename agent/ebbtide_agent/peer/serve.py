@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent import procs
+from ebbtide_agent.compiled import compiled
 from ebbtide_agent.errors import AgentError, PermanentError, TransientError
-from ebbtide_agent.moments import Clock
-from ebbtide_agent.paths import HostPaths, PeerPaths
+from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer.keeping import Keeper
-from ebbtide_agent.peer.opened import shut
-from ebbtide_agent.peer.register import Register, get_register
-from ebbtide_agent.peer.sessions import PATIENCE_SECONDS, end_readers, serving_alone
-from ebbtide_agent.peer.store import check_store
+from ebbtide_agent.peer.machine import Peer
+from ebbtide_agent.peer.opened import shut_again
+from ebbtide_agent.peer.sessions import PATIENCE_SECONDS, end_readers, forget_readers, serving_alone
 from ebbtide_agent.receiver import sshd
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
@@ -29,37 +27,24 @@ LOOK_AGAIN_SECONDS = 300.0
 LARGEST_LOG = 4 << 20
 
 
-@dataclass(frozen=True)
-class Peer:
-    """This machine as it takes backups."""
+def serve(peer: Peer, door: Door, program: Path) -> int:
+    """Until it is told to stop; the gate is `program` as it is now.
 
-    places: HostPaths
-    clock: Clock
-    door: Door
-
-    @property
-    def register(self) -> Register:
-        return get_register(self.places.peer)
-
-    @property
-    def paths(self) -> PeerPaths:
-        return PeerPaths(self.places.state, self.register.store)
-
-
-def serve(peer: Peer) -> int:
-    """Until it is told to stop. Raises Refused when the store is not there, or somebody serves already."""
+    Raises Refused when the store is not there, or somebody serves already.
+    """
     stop = stopped_by_signals()
-    register, paths = peer.register, peer.paths
-    check_store(paths, register.mark, peer.places.fstab)
+    peer.check_store()
+    paths = peer.paths
     make_room(paths)
     with serving_alone(paths):
-        hosts = [guest.as_briefed() for guest in register.guests]
-        make_places(paths, hosts, peer.door.as_root)
-        say(choose_walls(paths, peer.door.as_root))
-        config = sshd.write_files(paths, hosts, peer.places.peer_key.read_text(), peer.door)
+        hosts = [guest.as_briefed() for guest in peer.register.guests]
+        make_places(paths, hosts, door.as_root)
+        compiled(program, paths.program)
+        say(choose_walls(paths, door.as_root))
+        config = sshd.write_files(paths, hosts, peer.places.peer_key.read_text(), door)
         _log(paths).unlink(missing_ok=True)
-        listener = sshd.start(paths, config, peer.door)
-        say(f"ready on port {peer.door.port}")
+        listener = sshd.start(paths, config, door)
+        say(f"ready on port {door.port}")
         try:
             _wait(peer, listener, stop)
         finally:
@@ -88,11 +73,11 @@ def _wait(peer: Peer, listener: procs.Child, stop: threading.Event) -> None:
 def _keep_all(peer: Peer, stop: threading.Event) -> bool:
     """False when somebody was busy, and one should look again at once."""
     nobody_is_busy = True
+    forget_readers(peer.paths)
     for guest in peer.register.guests:
         try:
-            if not guest.reads_until(peer.clock()):
-                shut(peer.paths, guest)
-            Keeper(peer.paths, guest, peer.clock, say, stop.is_set).keep()
+            shut_again(peer, guest)
+            Keeper(peer, guest, say, stop.is_set).keep()
         except TransientError:
             nobody_is_busy = False
         except (OSError, AgentError) as error:

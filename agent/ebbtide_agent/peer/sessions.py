@@ -25,6 +25,14 @@ def end_readers(paths: PeerPaths, guest: Guest) -> None:
     end_sessions(paths, [path.stem for path in paths.sessions.glob(f"{guest.id}.*.lock")], PATIENCE_SECONDS)
 
 
+def forget_readers(paths: PeerPaths) -> None:
+    """What is left of those that were killed. A process that is there may be about to hold its lease."""
+    for path in paths.sessions.glob("????.*.*"):
+        process_id = path.name.split(".")[1]
+        if process_id.isdecimal() and not _is_there(int(process_id)):
+            path.unlink(missing_ok=True)
+
+
 def end_guest(paths: PeerPaths, guest: Guest) -> None:
     """Whoever has its key pushes and reads no more. The snapshot that we may be making of it goes on."""
     end_readers(paths, guest)
@@ -57,3 +65,13 @@ def find_server(paths: PeerPaths) -> int | None:
     except FileNotFoundError:
         pass  # none ever has
     return None
+
+
+def _is_there(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True

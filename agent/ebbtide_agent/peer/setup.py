@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,8 @@ from pathlib import Path
 from ebbtide_agent.errors import ConfigError, Refused
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer import defaults, unit
-from ebbtide_agent.peer.places import MakePlace, choose_uid, closed_above
+from ebbtide_agent.peer.ids import choose_uid
+from ebbtide_agent.peer.places import MakePlace, closed_above
 from ebbtide_agent.peer.register import Guest, Register, encode_register, find_register
 from ebbtide_agent.peer.store import check_store, find_mark
 from ebbtide_agent.receiver import sshd
@@ -34,6 +35,7 @@ class Wish:
     keys: tuple[str, ...] = ()
     store: Path | None = None
     keep: int | None = None
+    alarm_after: int | None = None
     port: int | None = None
 
 
@@ -138,10 +140,19 @@ def _register(wish: Wish, here: Here) -> Register:
 
 
 def _guest(wish: Wish, earlier: Guest | None, here: Here) -> Guest:
-    if earlier:
-        return replace(earlier, keys=wish.keys or earlier.keys, keep=earlier.keep if wish.keep is None else wish.keep)
-    uid = choose_uid(wish.id, here.taken) if here.is_root and _ID.fullmatch(wish.id) else here.uid
-    return Guest(wish.name, wish.id, uid, wish.keys, defaults.KEEP_DAYS if wish.keep is None else wish.keep)
+    if earlier is None:
+        uid = choose_uid(wish.id, here.taken) if here.is_root and _ID.fullmatch(wish.id) else here.uid
+        earlier = Guest(wish.name, wish.id, uid, (), defaults.KEEP_DAYS)
+    return replace(
+        earlier,
+        keys=wish.keys or earlier.keys,
+        keep=_or_else(wish.keep, earlier.keep),
+        alarm_after=_or_else(wish.alarm_after, earlier.alarm_after),
+    )
+
+
+def _or_else(said: int | None, is_so: int) -> int:
+    return is_so if said is None else said
 
 
 def _check(wish: Wish, guest: Guest, register: Register, paths: PeerPaths, here: Here) -> None:
@@ -165,8 +176,9 @@ def _faults(wish: Wish, guest: Guest, register: Register, here: Here, paths: Pee
         yield f"{guest.name} has the id {guest.id} for ever, and peer add was told {wish.id}"
     if not guest.keys:
         yield f"{guest.name} needs --key 'ssh-ed25519 …', as ebbtide-agent install prints it there"
-    if guest.keep < 1:
-        yield f"--keep is {guest.keep}, expected 1 or more"
+    for word, days in (("--keep", guest.keep), ("--alarm-after", guest.alarm_after)):
+        if days < 1:
+            yield f"{word} is {days}, expected 1 or more"
     if not register.store.is_absolute():
         yield f"--at is {register.store}, expected an absolute path"
     for other in register.guests:
@@ -228,10 +240,3 @@ def lines_for_the_guest(guest: Guest, register: Register, here_is: str, host_key
             "",
         )
     )
-
-
-def ranges_of(ids: Iterable[int], subordinate: Iterable[str]) -> tuple[range, ...]:
-    """The user ids of this machine's users, and those that `/etc/subuid` gives to containers."""
-    fields = [line.strip().split(":") for line in subordinate]
-    given = [range(int(first), int(first) + int(count)) for _, first, count in (f for f in fields if len(f) == 3)]
-    return (*(range(uid, uid + 1) for uid in ids), *given)

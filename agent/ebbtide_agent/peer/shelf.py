@@ -11,8 +11,9 @@ from typing import Any
 from ebbtide_agent import procs
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import sha256_of
+from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.receiver.ledger import report_key
-from ebbtide_agent.report import Report, manifest_key, parse_report
+from ebbtide_agent.report import Report, parse_report
 
 _REPORTS = "reports"
 
@@ -23,6 +24,10 @@ class Shelf:
 
     place: Path
     told: Path
+
+    @classmethod
+    def of(cls, paths: PeerPaths, host_id: str) -> Shelf:
+        return cls(paths.archive(host_id), paths.told)
 
     def get(self, key: str) -> bytes:
         """Raises KeyError when absent."""
@@ -64,9 +69,9 @@ class Shelf:
         for path in self.place.glob(f"{_REPORTS}/*/*/*/*.json"):
             yield path.parent.relative_to(self.place / _REPORTS).as_posix()
 
-    def forget_manifests(self, kept_runs: Iterable[str]) -> None:
-        """Reports are small and stay; a manifest goes with the snapshot that it describes."""
-        kept = {manifest_key(self.place.parent.name, run) for run in kept_runs}
+    def keep_manifests(self, reports: Iterable[Report]) -> None:
+        """Reports are small and stay; of the manifests those do that these reports name."""
+        kept = {report.receiver.manifest.key for report in reports if report.receiver and report.receiver.manifest}
         for path in self.place.glob("manifests/*/*/*/*"):
             if path.relative_to(self.place).as_posix() not in kept:
                 path.unlink()

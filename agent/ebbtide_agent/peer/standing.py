@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
-from ebbtide_agent.moments import Clock
-from ebbtide_agent.paths import HostPaths, PeerPaths
-from ebbtide_agent.peer.keeping import Keeper, shelf_of
+from ebbtide_agent.peer.keeping import FAR_AHEAD, Keeper
+from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.night import find_night
-from ebbtide_agent.peer.register import Guest, Register
+from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.sessions import find_server
-from ebbtide_agent.peer.store import check_store
-from ebbtide_agent.report import Report
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One guest. `run` is its last night, `status` what came of it, none while nothing was reported."""
+    """One guest. `run` is its last night, `status` what came of it, none while nothing was reported.
+
+    `faults` are what a person should look at.
+    """
 
     name: str
     id: str
@@ -28,44 +29,65 @@ class Standing:
     finished: str | None
     snapshots: tuple[str, ...]
     is_due: bool
-    trouble: str | None
+    faults: tuple[str, ...]
 
     def as_line(self) -> str:
         night = f"{self.status or 'not reported'} in {self.run}" if self.run else "was never here"
         kept = f"{len(self.snapshots)} snapshots{f', the newest {self.snapshots[-1]}' if self.snapshots else ''}"
         due = "; one is due" if self.is_due else ""
-        return f"{self.name} ({self.id}): {night}; {kept}{due}{f': {self.trouble}' if self.trouble else ''}"
+        return f"{self.name} ({self.id}): {night}; {kept}{due}{''.join(f'; {fault}' for fault in self.faults)}"
 
     def as_object(self) -> Mapping[str, object]:
-        return {**vars(self), "snapshots": list(self.snapshots)}
+        return {**vars(self), "snapshots": list(self.snapshots), "faults": list(self.faults)}
 
 
-def find_faults(register: Register, places: HostPaths) -> tuple[str, ...]:
+def find_faults(peer: Peer) -> tuple[str, ...]:
     """What keeps everybody's backup from being taken."""
-    paths = PeerPaths(places.state, register.store)
-    faults = (
-        []
-        if find_server(paths) is not None
-        else ["nobody serves: systemctl start ebbtide-peer, or ebbtide-agent peer serve"]
-    )
+    faults = []
+    if find_server(peer.paths) is None:
+        faults.append("nobody serves: systemctl start ebbtide-peer, or ebbtide-agent peer serve")
     try:
-        check_store(paths, register.mark, places.fstab)
+        peer.check_store()
     except AgentError as error:
         faults.append(str(error))
     return tuple(faults)
 
 
-def standing_of(guest: Guest, paths: PeerPaths, clock: Clock) -> Standing:
-    keeper = Keeper(paths, guest, clock, lambda _: None)
-    night = find_night(paths.night(guest.id))
-    report: Report | None = shelf_of(paths, guest).find_report(night.run, guest.id) if night else None
+def standing_of(guest: Guest, peer: Peer) -> Standing:
+    keeper = Keeper(peer, guest)
+    night, report = find_night(peer.paths.night(guest.id)), keeper.find_report()
     return Standing(
         guest.name,
         guest.id,
         night.run if night else None,
         report.status if report else None,
         moments.write(report.finished) if report else None,
-        keeper.rotation.complete(),
+        tuple(snapshot.name for snapshot in keeper.past().whole),
         keeper.find_due() is not None,
-        keeper.find_trouble(),
+        tuple(_faults(guest, peer, keeper)),
     )
+
+
+def _faults(guest: Guest, peer: Peer, keeper: Keeper) -> Iterator[str]:
+    past = keeper.past()
+    if trouble := keeper.find_trouble():
+        yield f"no snapshot could be made: {trouble}"
+    for name in past.damaged:
+        yield f"{keeper.store.snapshot(name)} is damaged, and will go with its day"
+    added = datetime.fromtimestamp(peer.paths.owner(guest.id).stat().st_mtime, timezone.utc)
+    last = past.newest.at if past.newest else None
+    if silence := find_silence(last, added, peer.clock(), guest.alarm_after):
+        yield silence
+
+
+def find_silence(last: datetime | None, added: datetime, now: datetime, days: int) -> str | None:
+    """What is wrong with the moment of a guest's last complete night, if it may be `days` ago and no more.
+
+    A guest that had none yet has as long, from when it was added.
+    """
+    if last and last > now + FAR_AHEAD:
+        return f"the newest snapshot is dated {moments.write(last)}: this machine's clock was, or is, wrong"
+    if now - (last or added) <= timedelta(days=days):
+        return None
+    since = f"since {moments.write(last)}" if last else f"since it was added, {moments.write(added)}"
+    return f"no complete night {since}, and {days} days are the most there should be"

@@ -51,22 +51,28 @@ class Gate:
             outward.write(encode_offer(Offer(self.host.name, self.host.id, until=self.brief.deadline)))
             return 0
         if verb == HELLO:
+            return self.take(verb, inward, outward)
+        with leased(self.paths, self.host.id):
+            return self.take(verb, inward, outward)
+
+    def take(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
+        """A hello; and what the host brings, for whoever holds its lease."""
+        if verb == HELLO:
             outward.write(encode_hello(self._hello()))
             return 0
-        with leased(self.paths, self.host.id):
-            if verb == RSYNC:
-                return self._push()
-            body = self._read_report(inward)
-            # From here on nothing that the host or a release does may leave the record half made.
-            ignore_signals()
-            answer = self._record(body)
-            try:
-                outward.write(answer)
-                outward.flush()
-            finally:
-                # The receiver lets go once all have reported: not before the host has its answer, or is gone.
-                write_whole(self.paths.reported(self.host.id), b"")
-            return 0
+        if verb == RSYNC:
+            return self._push()
+        body = self._read_report(inward)
+        # From here on nothing that the host or a release does may leave the record half made.
+        ignore_signals()
+        answer = self._record(body)
+        try:
+            outward.write(answer)
+            outward.flush()
+        finally:
+            # The receiver lets go once all have reported: not before the host has its answer, or is gone.
+            write_whole(self.paths.reported(self.host.id), b"")
+        return 0
 
     def _check_volume(self) -> None:
         """Never write below a mount point that nothing is mounted on."""

@@ -17,6 +17,9 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.brief import Caller
 
+# A receiver lives for one night, in which all its hosts come at the same minute. A peer is somebody's server, of few
+# hosts, and everybody's scanners find its port: sshd's own default, a process each of some megabytes.
+CROWD, FEW = "1000", "10:30:100"
 LISTENING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
 # Compiled into sshd; it insists on it when it starts as root.
@@ -28,6 +31,7 @@ class Door:
     """What sshd is to be: its port, the command that runs the gate (a host's id follows), the gate's environment.
 
     `strict`: nobody else may be able to change what sshd reads. `may_unlock`: the machine is ours, its root as well.
+    `knocking`: how many may be there at once that have shown no key yet, as sshd's MaxStartups has it.
     """
 
     port: int
@@ -36,6 +40,7 @@ class Door:
     as_root: bool
     strict: bool
     may_unlock: bool
+    knocking: str
 
 
 def write_files(paths: GatePaths, hosts: Sequence[Caller], host_key: str, door: Door) -> Path:
@@ -57,7 +62,7 @@ def authorized_keys(hosts: Sequence[Caller], gate: Sequence[str]) -> str:
 
 
 def sshd_config(paths: GatePaths, login: str, door: Door) -> str:
-    """No password, no shell, no forwarding; up to a thousand hosts may knock at once."""
+    """No password, no shell, no forwarding."""
     run = paths.run
     settings = [
         f"Port {door.port}",
@@ -76,7 +81,7 @@ def sshd_config(paths: GatePaths, login: str, door: Door) -> str:
         "PermitTTY no",
         "PermitUserRC no",
         "PermitUserEnvironment no",
-        "MaxStartups 1000",
+        f"MaxStartups {door.knocking}",
         "MaxAuthTries 3",
         # A host asks one thing after the other through one connection; what has just ended may still count.
         "MaxSessions 2",

@@ -47,6 +47,17 @@ def test_a_newer_one_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     assert "COMMAND" in shown_by(tmp_path / "agent")
 
 
+def test_what_an_older_one_had_besides_is_gone(tmp_path: Path) -> None:
+    build(tmp_path / "agent.pyz")
+    module = compiled(tmp_path / "agent.pyz", tmp_path / "agent") / "ebbtide_agent/program/__init__.py"
+    module.parent.mkdir()
+    module.write_text("raise SystemExit('a package goes before a module')\n")
+
+    compiled(tmp_path / "agent.pyz", tmp_path / "agent")
+
+    assert "COMMAND" in shown_by(tmp_path / "agent")
+
+
 def test_also_one_that_is_unpacked_within_the_same_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpack = zipfile.ZipFile.extractall
 

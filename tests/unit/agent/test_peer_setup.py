@@ -1,5 +1,7 @@
 """What `peer add` and `peer remove` plan on a machine, and what they refuse to."""
 
+import grp
+import pwd
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,9 @@ from ebbtide_agent.errors import ConfigError, PermanentError, Refused
 from ebbtide_agent.host.config import load
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer import setup
-from ebbtide_agent.peer.places import choose_uid
+from ebbtide_agent.peer.ids import choose_uid, find_taken
 from ebbtide_agent.peer.register import Guest, find_register
-from ebbtide_agent.peer.setup import Here, Plan, Wish, lines_for_the_guest, plan_add, plan_remove, ranges_of
+from ebbtide_agent.peer.setup import Here, Plan, Wish, lines_for_the_guest, plan_add, plan_remove
 from ebbtide_agent.site import Site
 from ebbtide_agent.steps import WriteFile, walk
 
@@ -154,13 +156,21 @@ def test_what_is_kept_stays_unless_it_is_to_be_forgotten(machine: Machine) -> No
         plan_remove("us9", False, machine.here)
 
 
-def test_a_user_id_is_nobodys_here() -> None:
-    containers = ranges_of([0, 1000], ["root:1000000:1000000000", "# nothing"])
+@pytest.mark.parametrize("name", ["subuid", "subgid"])
+def test_a_user_id_is_no_containers_here(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("# containers\n\nroot:1000000:1000000000\nnobody knows:what:this is\n")
 
-    assert choose_uid("us0a", ()) == 2_435_978
-    assert choose_uid("us0a", containers) == 2_001_435_978
+    assert choose_uid("us0a", find_taken(tmp_path)) == 2_001_435_978
+
+
+def test_a_user_id_is_nobodys_here(tmp_path: Path) -> None:
+    taken = find_taken(tmp_path)
+
+    assert choose_uid("us0a", taken) == 2_435_978
+    assert all(any(each.gr_gid in ids for ids in taken) for each in grp.getgrall())
+    assert all(any(each.pw_uid in ids for ids in taken) for each in pwd.getpwall())
     with pytest.raises(PermanentError, match="somebody's"):
-        choose_uid("us0a", (*containers, range(2_001_435_978, 2_001_435_979)))
+        choose_uid("us0a", (range(1_000_000, 2_000_000_000), range(2_001_435_978, 2_001_435_979)))
 
 
 def test_the_other_side_is_told_what_to_write(machine: Machine) -> None:

@@ -2,13 +2,14 @@
 
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import BriefedHost
-from ebbtide_agent.receiver.sshd import Door, authorized_keys, sshd_config
+from ebbtide_agent.receiver.sshd import CROWD, FEW, Door, authorized_keys, sshd_config
 
 KEYS = ("ssh-ed25519 AAAA old@us0", "ssh-ed25519 BBBB new@us0")
 
 
-def a_door(**environment: str) -> Door:
-    return Door(22, ("/usr/bin/python3", "/opt/e.pyz", "gate"), environment, as_root=True, strict=True, may_unlock=True)
+def a_door(knocking: str = CROWD, **environment: str) -> Door:
+    gate = ("/usr/bin/python3", "/opt/e.pyz", "gate")
+    return Door(22, gate, environment, as_root=True, strict=True, may_unlock=True, knocking=knocking)
 
 
 def test_each_of_a_hosts_keys_is_restricted_to_its_gate() -> None:
@@ -37,3 +38,8 @@ def test_root_may_come_in_through_a_forced_command_only() -> None:
     assert {"PermitRootLogin forced-commands-only", "DisableForwarding yes", "PermitTTY no", "StrictModes yes"} <= {
         *lines
     }
+
+
+def test_a_thousand_may_knock_on_a_receiver_and_few_on_somebodys_server() -> None:
+    assert "MaxStartups 1000" in sshd_config(MachinePaths(), "root", a_door(CROWD)).splitlines()
+    assert "MaxStartups 10:30:100" in sshd_config(MachinePaths(), "root", a_door(FEW)).splitlines()

@@ -1,0 +1,92 @@
+"""A peer with one guest, whose nights are recorded as its gate records them; only the push itself is left out."""
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ebbtide_agent.paths import DirectoryPaths, HostPaths, PeerPaths
+from ebbtide_agent.peer.arrival import Arrival
+from ebbtide_agent.peer.keeping import Keeper
+from ebbtide_agent.peer.machine import Peer
+from ebbtide_agent.peer.night import Night, find_night
+from ebbtide_agent.peer.register import Guest, encode_register
+from ebbtide_agent.peer.setup import Here, Wish, plan_add
+from ebbtide_agent.peer.shelf import Shelf
+from ebbtide_agent.receiver.brief import Run
+from ebbtide_agent.receiver.lease import Session, write_session
+from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.places import make_room
+from ebbtide_agent.receiver.verbs import HELLO
+from ebbtide_agent.report import COMPLETE, Report, parse_hello
+from ebbtide_agent.site import Site
+from ebbtide_agent.steps import walk
+
+NOW = datetime(2026, 11, 26, 2, 10, tzinfo=UTC)
+
+
+class Taking:
+    """eu0 at a time of our choosing, which takes us0."""
+
+    def __init__(self, place: Path, keep: int = 7) -> None:
+        places = HostPaths(place / "etc", place / "state")
+        places.etc.mkdir()
+        site = Site(places, place / "ebbtide-agent", "eu0", is_the_systems=False, has_systemd=False)
+        wish = Wish("us0", "us0a", (f"ssh-ed25519 {'A' * 44}",), place / "store", keep=keep)
+        walk(plan_add(wish, Here(site, 1000, ("gate",))).steps, lambda _: None, dry_run=False)
+        self.now, self.said = NOW, list[str]()
+        self.peer = Peer(places, lambda: self.now)
+        make_room(self.paths)
+
+    @property
+    def paths(self) -> PeerPaths:
+        return self.peer.paths
+
+    @property
+    def guest(self) -> Guest:
+        return self.peer.register.guest("us0a")
+
+    @property
+    def keeper(self) -> Keeper:
+        return Keeper(self.peer, self.guest, self.said.append)
+
+    @property
+    def store(self) -> DirectoryPaths:
+        return self.paths.snapshots("us0a")
+
+    @property
+    def snapshots(self) -> tuple[str, ...]:
+        return self.keeper.rotation.complete()
+
+    def days_pass(self, days: int = 1) -> None:
+        self.now += timedelta(days=days)
+
+    def change(self, **fields: object) -> None:
+        """What the register says of the guest."""
+        register = self.peer.register.with_guest(replace(self.guest, **fields))  # type: ignore[arg-type]
+        self.peer.places.peer.write_bytes(encode_register(register))
+
+    def say_hello(self) -> Night:
+        answer = io.BytesIO()
+        Arrival(self.peer, "us0a").answer(HELLO, io.BytesIO(), answer)
+        night = find_night(self.paths.night("us0a"))
+        assert night and night.run == parse_hello(answer.getvalue()).run
+        return night
+
+    def report(self, night: Night, status: str = COMPLETE, host_clock: datetime | None = None) -> Report:
+        """What was pushed is recorded; the snapshot of it is due."""
+        write_session(self.paths, "us0a", Session(0, 1.0))
+        shelf = Shelf.of(self.paths, "us0a")
+        ledger = Ledger(self.paths, Run(night.run, "peer", night.deadline), shelf)
+        finished = host_clock or self.now
+        report = Report(night.run, "us0", "us0a", night.nonce, status, finished, finished, 0)
+        recorded = ledger.record(self.guest.as_briefed(night.nonce), report, self.now)
+        self.paths.reported("us0a").touch()
+        return recorded
+
+    def night(self, status: str = COMPLETE, host_clock: datetime | None = None) -> None:
+        """A whole one: its snapshot is made, if one is due."""
+        night = self.say_hello()
+        (self.paths.tree("us0a") / "file").write_text(night.run)
+        self.report(night, status, host_clock)
+        self.keeper.keep()

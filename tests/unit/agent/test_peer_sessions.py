@@ -1,0 +1,120 @@
+"""Who is at work on a peer while its operator says otherwise: the register counts as it is once one has a lease."""
+
+import io
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.errors import Refused, TransientError
+from ebbtide_agent.peer.arrival import Arrival
+from ebbtide_agent.peer.machine import Peer
+from ebbtide_agent.peer.opened import Opened, shut_again
+from ebbtide_agent.peer.register import encode_register
+from ebbtide_agent.peer.sessions import forget_readers
+from ebbtide_agent.receiver.verbs import HELLO, RSYNC
+from tests.unit.agent.guests import Taking
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def taking(tmp_path: Path) -> Taking:
+    return Taking(tmp_path)
+
+
+def remove(taking: Taking) -> None:
+    taking.peer.places.peer.write_bytes(encode_register(taking.peer.register.without("us0")))
+
+
+def is_shut(taking: Taking) -> bool:
+    return stat.S_IMODE(taking.store.path.stat().st_mode) == 0o700
+
+
+def test_who_was_let_in_before_it_was_closed_and_has_no_lease_yet_reads_nothing(taking: Taking) -> None:
+    until = taking.now + HOUR
+    reader = Opened(taking.peer, replace(taking.guest, open_until=until), until)
+
+    with pytest.raises(Refused, match="it was closed"):
+        reader.answer(RSYNC, io.BytesIO())
+    assert is_shut(taking)
+    assert list(taking.paths.sessions.iterdir()) == []
+
+
+def test_nor_does_who_was_let_in_before_it_was_removed(taking: Taking) -> None:
+    until = taking.now + HOUR
+    reader = Opened(taking.peer, replace(taking.guest, open_until=until), until)
+    remove(taking)
+
+    with pytest.raises(Refused, match="takes no backup of host us0a"):
+        reader.answer(RSYNC, io.BytesIO())
+
+
+def knocking(taking: Taking, meanwhile: Callable[[], None]) -> Arrival:
+    """A guest that is known, and of which its operator says something else before it has its lease."""
+    left = [meanwhile]
+
+    def clock() -> datetime:
+        if left:
+            left.pop()()
+        return taking.now
+
+    return Arrival(Peer(taking.peer.places, clock), "us0a")
+
+
+@pytest.mark.parametrize("verb", [HELLO, RSYNC])
+def test_whose_past_is_opened_while_it_knocks_brings_nothing(taking: Taking, verb: str) -> None:
+    taking.say_hello()
+    guest = knocking(taking, lambda: taking.change(open_until=taking.now + HOUR))
+
+    with pytest.raises(TransientError, match="opened just now"):
+        guest.answer(verb, io.BytesIO(), io.BytesIO())
+
+
+@pytest.mark.parametrize("verb", [HELLO, RSYNC])
+def test_who_is_removed_while_it_knocks_brings_nothing(taking: Taking, verb: str) -> None:
+    taking.say_hello()
+    guest = knocking(taking, lambda: remove(taking))
+
+    with pytest.raises(Refused, match="takes no backup of host us0a"):
+        guest.answer(verb, io.BytesIO(), io.BytesIO())
+
+
+def test_an_opening_made_while_the_clock_was_far_ahead_is_none(taking: Taking) -> None:
+    taking.change(open_until=taking.now + timedelta(days=1000))
+
+    assert taking.guest.reads_until(taking.now) is None
+    assert taking.guest.reads_until(taking.now + timedelta(days=1000, hours=-1))
+
+
+def test_the_way_is_shut_again_when_the_time_is_up_and_not_before(taking: Taking) -> None:
+    taking.store.path.chmod(0o711)
+    closed_as_it_was = taking.guest
+    taking.change(open_until=taking.now + HOUR)
+
+    shut_again(taking.peer, closed_as_it_was)
+    while_open = is_shut(taking)
+    taking.now += HOUR
+    shut_again(taking.peer, taking.guest)
+
+    assert not while_open and is_shut(taking)
+
+
+def test_what_readers_leave_that_were_killed_goes_and_nothing_else(taking: Taking) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = f"us0a.{os.getpid()}"
+    left = [f"us0a.{gone.pid}.lock", f"us0a.{gone.pid}.rsyncd.conf"]
+    stays = [f"{mine}.lock", f"{mine}.rsyncd.conf", "us0a.lock", "us0a.json", "us0a.rsyncd.conf", "us0a.reported"]
+    for name in (*left, *stays):
+        (taking.paths.sessions / name).touch()
+
+    forget_readers(taking.paths)
+
+    assert sorted(path.name for path in taking.paths.sessions.iterdir()) == sorted(stays)
