@@ -190,8 +190,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.peer.keeping import Keeper
-from ebbtide_agent.peer.machine import Peer
-peer = Peer(HostPaths(Path(sys.argv[1]), Path(sys.argv[2])), lambda: datetime.now(timezone.utc))
+from ebbtide_agent.peer.machine import peer_at
+peer = peer_at(HostPaths(Path(sys.argv[1]), Path(sys.argv[2])), lambda: datetime.now(timezone.utc))
 left = 10
 def is_over():
     global left
@@ -227,8 +227,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.peer.keeping import Keeper
-from ebbtide_agent.peer.machine import Peer
-peer = Peer(HostPaths(Path(sys.argv[1]), Path(sys.argv[2])), lambda: datetime.now(timezone.utc))
+from ebbtide_agent.peer.machine import peer_at
+peer = peer_at(HostPaths(Path(sys.argv[1]), Path(sys.argv[2])), lambda: datetime.now(timezone.utc))
 print(Keeper(peer, peer.register.guests[0], print).keep())
 """
 
