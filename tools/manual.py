@@ -14,6 +14,8 @@ from ebbtide_agent.program import parser
 # Two columns in a help text: what is meant, at least three blanks, what is said of it.
 _TWO_COLUMNS = re.compile(r"  (?P<term>\S+(?: \S+)*) {3,}(?P<text>\S.*)")
 _WIDTH = 76
+# What is typed as a path, though it is not taken for one over here.
+_PATHS = ("PATH", "TARGET")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -52,7 +54,7 @@ def completion(top: argparse.ArgumentParser, shell: str) -> str:
     _summarise(top)
     for command in commands_of(top).values():
         for action in command._actions:
-            if action.type is Path:
+            if action.type is Path or action.metavar in _PATHS:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return str(shtab.complete(top, shell))
 

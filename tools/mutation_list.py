@@ -938,8 +938,8 @@ MUTATIONS = (
     Mutation(
         "index: directories that lead there",
         f"{_HOST}/changes.py",
-        "above.union(paths)",
-        "paths",
+        "while path and path not in named:",
+        "if path and path not in named:",
         "that a directory which leads to what is pushed is named itself, so that its attributes pass the filters",
         _CHANGES,
     ),

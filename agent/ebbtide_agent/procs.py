@@ -24,6 +24,9 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 KEEP_BYTES = 1 << 20
 KILL_AFTER_SECONDS = 10.0
+# A program that is listened to and has said so much goes on, line by line; in bunches it does not wake us for each.
+_TALKATIVE_BYTES = 1 << 16
+_GATHER_SECONDS = 0.02
 # A program may leave a daemon behind that holds its output open; nobody waits for that one.
 LINGER_SECONDS = 2.0
 
@@ -57,10 +60,14 @@ class Kept:
         self._thread.start()
 
     def _read(self) -> None:
+        said = 0
         while chunk := os.read(self._stream.fileno(), 65536):
             self._tail += chunk
             del self._tail[: -self._keep]
             self._show(chunk)
+            said += len(chunk)
+            if self._listener and said > _TALKATIVE_BYTES:
+                time.sleep(_GATHER_SECONDS)
 
     def _show(self, chunk: bytes) -> None:
         """Whoever watches may go away, a terminal or a pipe; the program must not wait for them for ever."""

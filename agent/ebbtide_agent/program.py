@@ -10,8 +10,15 @@ from datetime import datetime, timezone
 from typing import Protocol
 
 from ebbtide_agent import VERSION
-from ebbtide_agent.commands.here import EXIT_CODES, Commands, Here
+from ebbtide_agent.commands.here import EXIT_CODES, OWN_PLACES, Commands, Here
 from ebbtide_agent.errors import AgentError
+
+DESCRIPTION = """\
+Ebbtide's agent: it backs this host up every night, and gets files back.
+
+First `install`, then `check`; from then on each night comes by itself. `status` says how the last one went, `restore`
+brings files back. Every command has a --help of its own.
+"""
 
 
 class Command(Protocol):
@@ -22,7 +29,11 @@ class Command(Protocol):
 
 def main(commands: Sequence[Command], arguments: Sequence[str] | None = None) -> int:
     """Parse, hand over, and turn every error of ours into one clear line and an exit code."""
-    options = parser(commands).parse_args(arguments)
+    top = parser(commands)
+    options = top.parse_args(arguments)
+    if options.act is None:
+        top.print_help(sys.stderr)
+        return 2
     try:
         return int(options.act(options, Here(os.environ, _now)))
     except AgentError as error:
@@ -30,7 +41,7 @@ def main(commands: Sequence[Command], arguments: Sequence[str] | None = None) ->
             print(f"ebbtide: {line}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"ebbtide: {error}", file=sys.stderr)
+        print(f"ebbtide: {_told(error)}", file=sys.stderr)
         return AgentError.exit_code
     except KeyboardInterrupt:
         print("ebbtide: interrupted", file=sys.stderr)
@@ -41,15 +52,31 @@ def parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
         prog="ebbtide-agent",
-        description="Ebbtide's agent. Every command has a --help of its own.",
+        description=DESCRIPTION,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_with_room,
     )
+    top.set_defaults(act=None)
     top.add_argument("--version", action="version", version=f"ebbtide-agent {VERSION}")
-    places = top.add_subparsers(metavar="COMMAND", required=True)
+    places = top.add_subparsers(metavar="COMMAND")
     for command in commands:
         command.add(places)
     return top
+
+
+def _with_room(prog: str) -> argparse.HelpFormatter:
+    """argparse measures the names of commands as if they were not indented, and breaks the line after the longest."""
+    formatter = argparse.RawDescriptionHelpFormatter(prog)
+    formatter._action_max_length = 14
+    return formatter
+
+
+def _told(error: OSError) -> str:
+    what = error.strerror or str(error)
+    told = f"{os.fsdecode(error.filename)}: {what}" if error.filename else what
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return f"{told}; that takes root, or places of your own: {OWN_PLACES}"
+    return told
 
 
 def _now() -> datetime:

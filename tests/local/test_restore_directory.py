@@ -360,5 +360,6 @@ def test_the_points_are_listed(host: Host, tmp_path: Path) -> None:
     ended = ask(host, "list", cwd=tmp_path)
 
     assert nothing.returncode == 1
+    assert nothing.stdout == f"{host.target} has no snapshot yet: the first complete night makes one\n"
     assert ended.returncode == 0
     assert [line.split()[0] for line in ended.stdout.splitlines()] == list(host.snapshots())

@@ -41,12 +41,16 @@ EXITS = {
     4: "suspect: a guard found the host's data gone or rewritten; the report says what, and what to do if it is meant",
     75: "the target could not be reached in time; the next night tries again",
     77: "refused: another backup is under way, the receiver said no, another target than it was, or this is a copy; of "
-    "`restore`: something would change, and nobody has agreed to it",
+    "`restore` and `uninstall`: something would change, and nobody has agreed to it",
     78: "the configuration has faults, or `check` found some; all of them are listed",
     129: "its terminal or connection went away",
     130: "interrupted",
     143: "told to stop",
 }
+
+
+# For whoever is not root, and has it in places of their own.
+OWN_PLACES = "--etc ~/.config/ebbtide --state ~/.local/state/ebbtide"
 
 
 def _as_text(exits: Mapping[int, str]) -> str:

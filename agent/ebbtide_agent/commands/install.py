@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ebbtide_agent import keys, steps
-from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.commands.here import OWN_PLACES, Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import enrolment, identity, installation, schedule
 from ebbtide_agent.host.config import Config
@@ -90,6 +90,7 @@ def install(options: argparse.Namespace, _: Here) -> int:
         tell("all is as it should be")
     for note in plan.notes:
         tell(note)
+    tell("what is still missing: ebbtide-agent check")
     print(_lines_for_the_far_side(plan.config, paths), end="")
     return 0
 
@@ -99,7 +100,7 @@ def check_may_change(paths: HostPaths, command: str) -> None:
     if _are_the_systems(paths) and os.geteuid() != 0:
         raise PermanentError(
             f"{command} changes {paths.etc} and {paths.state}, which takes root; as yourself, give it places of your"
-            " own: --etc ~/.config/ebbtide --state ~/.local/state/ebbtide"
+            f" own: {OWN_PLACES}"
         )
 
 

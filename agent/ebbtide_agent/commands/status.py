@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 from ebbtide_agent import moments
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
+from ebbtide_agent.host import schedule
+from ebbtide_agent.host.identity import Installed
 from ebbtide_agent.host.long_push import LongPush
 from ebbtide_agent.host.standing import IndexStanding, Standing, look
 from ebbtide_agent.printable import printable, size
@@ -48,6 +50,8 @@ def as_lines(standing: Standing, now: datetime) -> Iterator[tuple[str, str]]:
         yield "last night", "none was reported yet"
     if standing.long_push:
         yield "first push", _of_the_push(standing.long_push)
+    if standing.installed:
+        yield "nights", _of_the_nights(standing.installed)
     if standing.index:
         yield from _of_the_index(standing.index, now)
     else:
@@ -64,7 +68,7 @@ def _of_the_night(last: Report, now: datetime) -> Iterator[tuple[str, str]]:
     for each in last.health:
         if each.state == WARNING:
             yield "disk warning", f"{each.what}: {each.said}"
-    if last.receiver is None:
+    if last.receiver is None and last.nonce:
         yield "recorded", "no: the receiver did not answer to the report"
 
 
@@ -72,6 +76,12 @@ def _of_the_push(push: LongPush) -> str:
     nights = f"{push.nights} night{'s' if push.nights > 1 else ''}"
     so_far = f"{push.percent} % after {nights} ({size(push.sent)} of {size(push.total)})"
     return f"{so_far}; done on {push.done_by}, if nights go on like this" if push.done_by else so_far
+
+
+def _of_the_nights(installed: Installed) -> str:
+    if installed.minute is None:
+        return "as an earlier agent has scheduled them; ebbtide-agent install brings that up to date"
+    return f"begin at {schedule.clock(installed.minute)} by this host's clock, in the window {installed.window}"
 
 
 def _of_the_index(index: IndexStanding, now: datetime) -> Iterator[tuple[str, str]]:
@@ -82,12 +92,15 @@ def _of_the_index(index: IndexStanding, now: datetime) -> Iterator[tuple[str, st
 
 
 def _ago(age: timedelta) -> str:
-    hours = int(age.total_seconds() // 3600)
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 120:
+        return f"{minutes} minutes ago"
+    hours = minutes // 60
     return f"{hours // 24} days ago" if hours >= 48 else f"{hours} hours ago"
 
 
 def as_object(standing: Standing) -> dict[str, object]:
-    index, push = standing.index, standing.long_push
+    index, push, installed = standing.index, standing.long_push, standing.installed
     return {
         "under_way": standing.under_way,
         "cut_short": standing.cut_short,
@@ -100,6 +113,7 @@ def as_object(standing: Standing) -> dict[str, object]:
             "bytes_total": push.total,
             "done_by": push.done_by and push.done_by.isoformat(),
         },
+        "nights": installed and {"minute": installed.minute, "window": installed.window},
         "index": index
         and {
             "entries": index.header.entries,

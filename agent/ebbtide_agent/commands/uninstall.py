@@ -15,16 +15,18 @@ DESCRIPTION = """\
 Take the schedule off this host, and what the agent kept in /var/lib/ebbtide. With --purge also what install wrote:
 /etc/backup_config, the key, and the receiver's pinned host key.
 
-Without --yes it shows what it would remove. It never touches a backup, /etc/backup_include, /etc/backup_exclude or
-/etc/backupscripts, and it leaves the program itself where it is. The host's restore points stay as well, and so does
-its place in the policy, until somebody takes it out there.
+Without --yes it shows what it would remove, and what stays. It never touches a backup, /etc/backup_include,
+/etc/backup_exclude or /etc/backupscripts, and it leaves the program itself where it is. The host's restore points stay
+as well, and so does its place in the policy, until somebody takes it out there.
 """
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = add_command(commands, "uninstall", uninstall, "take schedule and state off this host", DESCRIPTION)
     parser.add_argument("--purge", action="store_true", help="remove configuration and key, too")
-    parser.add_argument("--yes", action="store_true", help="do it")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--yes", action="store_true", help="do it")
+    choice.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     add_places(parser)
 
 
@@ -35,10 +37,20 @@ def uninstall(options: argparse.Namespace, _: Here) -> int:
     if not planned:
         tell("nothing is installed here")
         return 0
+    stays = tuple(removal.staying(site_of(paths), options.purge))
     if not options.yes:
         steps.walk(planned, tell, dry_run=True)
+        _tell(stays, "would stay")
+        if options.dry_run:
+            return 0
         raise Refused("nothing was removed: say --yes to have it done")
     with locked(paths.lock):
         # Once more, because now there is a lock.
         steps.walk(tuple(removal.removal(site_of(paths), options.purge)), tell, dry_run=False)
+    _tell(stays, "stays")
     return 0
+
+
+def _tell(stays: tuple[str, ...], how: str) -> None:
+    for each in stays:
+        tell(f"{how}: {each}")

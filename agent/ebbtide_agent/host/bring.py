@@ -12,7 +12,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import rules
-from ebbtide_agent.host.outcome import VANISHED, Outcome, tell
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell
 from ebbtide_agent.host.past import WHOLE, Source, leading_to
 from ebbtide_agent.host.push import Listener
 from ebbtide_agent.printable import printable
@@ -25,7 +25,6 @@ _ONLY_THESE = ("--no-r", "--dirs", "--no-implied-dirs")
 _AND_WHAT_LEADS_THERE = ("--recursive",)
 WITH_ALL_BELOW = (*_AND_WHAT_LEADS_THERE, "--no-implied-dirs")
 _ASIDE = "--partial-dir=.ebbtide-partial"
-SOME_IS_MISSING = 23
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ebbtide_agent.host.index import STAT, Block, Entry, is_settled, walk_key
 # From here on a changed file is written in place: what a night dirties on the volume is what a snapshot costs.
 LARGE_BYTES = 16 << 20
 # Beyond this a full push is quicker, and rewrites less.
-MOST_CHANGES = 200_000
+MOST_CHANGES = 100_000
 
 # Names of files by device and inode.
 Names = Mapping[tuple[int, int], list[bytes]]
@@ -229,19 +229,20 @@ def _side_by_side(old: _Before, new: Iterable[Block]) -> _Pairs:
         old.take()
 
 
-def with_what_leads_to(paths: Iterable[bytes]) -> list[bytes]:
-    """The paths and every directory above them but the root, each before what is in it.
+def with_what_leads_to(paths: Iterable[bytes]) -> Iterator[bytes]:
+    """The paths and every directory above them but the root, each once and before what is in it.
 
     Named, a directory comes with the attributes that are to travel; rsync (3.5.0) sends all of them of one that is only
     implied, and over there the kernel's own ACL then takes the place of the one that a restore can read.
     """
-    above: set[bytes] = set()
+    named: set[bytes] = set()
     for path in paths:
-        directory = path.rpartition(b"/")[0]
-        while directory and directory not in above:
-            above.add(directory)
-            directory = directory.rpartition(b"/")[0]
-    return sorted(above.union(paths), key=walk_key)
+        leading = []
+        while path and path not in named:
+            named.add(path)
+            leading.append(path)
+            path = path.rpartition(b"/")[0]
+        yield from reversed(leading)
 
 
 def as_list(paths: Iterable[bytes]) -> bytes:

@@ -176,7 +176,7 @@ def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, s
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         if must_exist:
-            faults.append(f"{path} does not exist; it needs HOST=, TARGET= and KEEP=")
+            faults.append(f"{path} does not exist: ebbtide-agent install makes it, of HOST=, TARGET= and KEEP=")
         return []
     except OSError as error:
         faults.append(f"{path} cannot be read: {error.strerror}")

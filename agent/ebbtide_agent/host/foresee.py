@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass
 
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host.bring import SOME_IS_MISSING, WITH_ALL_BELOW, Wish
-from ebbtide_agent.host.outcome import VANISHED
+from ebbtide_agent.host.bring import WITH_ALL_BELOW, Wish
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED
 from ebbtide_agent.host.past import FORM, Item, Items, Source
 
 _DELETED = "*deleting"

@@ -33,7 +33,8 @@ class FromDirectory:
         """Raises Refused when it is not the directory that the backups of this host go to."""
         is_claimed(self.store, self.paths, self.config.host)
         names = snapshots.find(path.name for path in self.store.path.iterdir() if path.is_dir())
-        return AtHand(tuple(map(self._point, names)))
+        none = (f"{self.target} has no snapshot yet: the first complete night makes one",)
+        return AtHand(tuple(map(self._point, names)), notes=() if names else none)
 
     @contextmanager
     def reached(self, point: Restorable) -> Iterator[Route]:

@@ -25,6 +25,8 @@ ROOT = b""
 
 # mode, uid, gid, links, size, mtime, ctime, inode; times in nanoseconds.
 STAT = struct.Struct("<IIIIQqqQ")
+# Of the same: mode, links, size.
+LOOK = struct.Struct("<I8xIQ24x")
 _CTIME = slice(32, 40)
 # Instead of a change time so young that the next change could fall into the same tick of the clock.
 TOO_YOUNG = 0

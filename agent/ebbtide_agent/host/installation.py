@@ -63,7 +63,7 @@ def plan(wish: Wish, site: Site) -> Plan:
     installed = _installed(wish, site, config)
     window = wish.window or (installed.window if installed else "") or schedule.DEFAULT_WINDOW
     minute = schedule.minute_of(schedule.parse_window(window), config.host, marks.get("machine-id", ""))
-    notes: list[str] = []
+    notes = [f"each night begins at {schedule.clock(minute)} by this host's clock"]
     # Name and record together and after the key: whatever fails before or after them, install can go on from there.
     steps = [
         *directories(site.paths.state),
@@ -83,7 +83,7 @@ def _settings(wish: Wish, site: Site) -> tuple[str, Config]:
     paths = site.paths
     if not paths.config.exists():
         text = _new_config(wish, site)
-        return text, _said_by(text, paths)
+        return text, _said_by(text, paths, "what install was told")
     text = paths.config.read_bytes().decode("utf-8", "surrogateescape")
     config = configuration.load(paths)
     if not wish.new_identity:
@@ -91,7 +91,7 @@ def _settings(wish: Wish, site: Site) -> tuple[str, Config]:
         return text, config
     _check_agrees(replace(wish, host=None), config, paths)
     text = _renamed(text, config, wish)
-    return text, _said_by(text, paths)
+    return text, _said_by(text, paths, str(paths.config))
 
 
 def _new_config(wish: Wish, site: Site) -> str:
@@ -104,15 +104,16 @@ def _new_config(wish: Wish, site: Site) -> str:
     return text
 
 
-def _said_by(text: str, paths: HostPaths) -> Config:
-    """What a configuration that is not there yet would say. Raises ConfigError as if it were."""
+def _said_by(text: str, paths: HostPaths, origin: str) -> Config:
+    """What a configuration that is not there yet would say. Raises ConfigError, its faults as those of `origin`."""
     with tempfile.TemporaryDirectory() as place:
         drafted = HostPaths(etc=Path(place), state=paths.state)
         drafted.config.write_bytes(to_bytes(text))
         try:
             config = configuration.load(drafted)
         except ConfigError as error:
-            raise ConfigError(tuple(fault.replace(place, str(paths.etc)) for fault in error.faults)) from None
+            where = re.compile(rf"{re.escape(str(drafted.config))}(:\d+)?")
+            raise ConfigError(tuple(where.sub(lambda _: origin, fault) for fault in error.faults)) from None
     return config
 
 

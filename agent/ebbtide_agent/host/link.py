@@ -50,7 +50,7 @@ def look_up(login: Login, attempt: int = 0) -> str:
     try:
         found = socket.getaddrinfo(name, login.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise TransientError(f"{name} has no address: {error}") from error
+        raise TransientError(f"{name} has no address: {error.strerror}") from error
     return str(found[attempt % len(found)][4][0])
 
 

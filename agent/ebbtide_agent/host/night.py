@@ -24,8 +24,8 @@ from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
 from ebbtide_agent.host.push import Watch, push
-from ebbtide_agent.host.scan import Tally
 from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.tally import Tally
 from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (

@@ -10,7 +10,8 @@ from ebbtide_agent.host.progress import parse
 from ebbtide_agent.procs import Ended
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS, worst
 
-VANISHED = 24
+# Some of it could not be read, or is not there; and it was there when it was listed.
+SOME_IS_MISSING, VANISHED = 23, 24
 NO_CONNECTION = 10
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
 WORTH_ANOTHER_TRY = (5, NO_CONNECTION, 12, 30, 35, 255)

@@ -13,15 +13,13 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying
-from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
 from ebbtide_agent.printable import printable
 
 DIRECTORY, SYMLINK = "d", "L"
 # The whole tree, as rsync's lists have it.
 WHOLE = b"."
-# Some of what was named is not there, and that is what it said.
-_PARTIAL = 23
 _LISTED = ("--no-r", "--dirs", "--no-implied-dirs", "--from0", "--files-from=-")
 # `%i` has eleven letters, the second of which is the kind.
 _ITEM = re.compile(rb"(?P<code>[<>ch.*][fdLDS][^ ]{9}|\*deleting  ) (?P<name>.*)", re.DOTALL)
@@ -157,6 +155,6 @@ def _listed(source: Source, paths: Iterable[bytes]) -> list[Item]:
     with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
         words = ("-n", "-lD", *_LISTED, "--8-bit-output", FORM)
         ended = source.run(words, paths, Path(place) / "nowhere", items.feed)
-    if ended.exit_code not in (0, _PARTIAL):
+    if ended.exit_code not in (0, SOME_IS_MISSING):
         raise PermanentError(f"the tree cannot be looked at: {ended.why}")
     return items.found

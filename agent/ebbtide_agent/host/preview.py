@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import guards, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import Sample
@@ -18,7 +19,7 @@ from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.index import ROOT, find_index
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.night import counted
-from ebbtide_agent.host.outcome import Counts, parse_counts
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Counts, parse_counts
 from ebbtide_agent.host.push import in_full
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.paths import HostPaths
@@ -70,8 +71,10 @@ def _whole(config: Config, taken: Survey) -> Counts:
     # Only rsync can tell what travels.
     with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
         words = (config.rsync, "-n", "-aHAXS", "--stats", "--no-human-readable", *in_full(config).words)
-        said = procs.check((*words, f"{str(config.root).rstrip('/')}/", f"{place}/"))
-    return replace(parse_counts(said.decode("ascii", "replace")), bytes_sent=0)
+        ended = procs.run((*words, f"{str(config.root).rstrip('/')}/", f"{place}/"))
+    if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
+        raise PermanentError(f"rsync cannot tell what the tree amounts to: {ended.why}")
+    return replace(parse_counts(ended.out.decode("ascii", "replace")), bytes_sent=0)
 
 
 def _bytes_of(config: Config, paths: Iterable[bytes]) -> int:

@@ -1,13 +1,14 @@
-"""A fast scan of what travels: one lstat for each entry, in the order of a walk, and what it amounts to."""
+"""A fast scan of what travels: one lstat for each entry, in the order of a walk."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Generator, Iterator
-from dataclasses import dataclass, field
-from itertools import starmap
-from operator import attrgetter
-from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import compress, starmap
+from operator import attrgetter, itemgetter
+from stat import S_ISDIR
 from typing import Callable
 
 from ebbtide_agent.beside import beside
@@ -18,8 +19,6 @@ from ebbtide_agent.host.selection import Selection, Undecidable
 # A change in the same tick of the clock leaves no trace, and neither does one through a memory map until the kernel has
 # written the page back, half a minute later: what changed within a minute before the scan may look the same next time.
 YOUNG_NS = 60 * 10**9
-# The names of hard links are what the scan keeps in memory.
-MOST_LINKED_NAMES = 200_000
 
 # Where the kernel itself keeps a change time to be trusted. Elsewhere (network, FUSE) every push is a full one.
 _TRUSTED = (
@@ -30,56 +29,14 @@ _TRUSTED = (
 _ALWAYS_YOUNG = ("exfat", "msdos", "vfat")
 _FOR_EVER_NS = -(1 << 62)
 
-# A name in a directory, and what lstat says of it.
-_Found = tuple[bytes, os.stat_result]
-# Of that what the index packs, in its order; one of these is when the entry has changed.
+# Of what lstat says that which the index packs, in its order; one of these is when the entry has changed.
 _Row = tuple[int, ...]
 _AS_PACKED: Callable[[os.stat_result], _Row] = attrgetter(
     "st_mode", "st_uid", "st_gid", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"
 )
 _CHANGED = 6
-
-
-@dataclass
-class Tally:
-    """What a scan has met: counts, and for each file with several names those that travel."""
-
-    entries: int = 0
-    files: int = 0
-    size: int = 0
-    linked_names: int = 0
-    names: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
-
-    def add(self, prefix: bytes, found: Collection[_Found]) -> None:
-        """Count entries of one directory. Raises Undecidable when there are too many names to keep."""
-        self.entries += len(found)
-        for name, entry in found:
-            kind = S_IFMT(entry.st_mode)
-            if kind == S_IFDIR:
-                continue
-            if kind == S_IFREG:
-                self.files += 1
-                self.size += entry.st_size
-            elif kind == S_IFLNK:
-                self.size += entry.st_size
-            if entry.st_nlink > 1:
-                self._add_name(prefix + name, entry)
-
-    def _add_name(self, path: bytes, entry: os.stat_result) -> None:
-        self.linked_names += 1
-        if self.linked_names > MOST_LINKED_NAMES:
-            raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
-        self.names.setdefault((entry.st_dev, entry.st_ino), []).append(path)
-
-    def take_over(self, other: Tally) -> None:
-        """Be what another one is, whose names are none of this one's."""
-        self.names.update(other.names)
-        self.entries, self.files, self.size = other.entries, other.files, other.size
-        self.linked_names = other.linked_names
-
-    def groups(self) -> Iterator[list[bytes]]:
-        """The names of each file that has several of them in the tree."""
-        return (names for names in self.names.values() if len(names) > 1)
+_WHEN: Callable[[_Row], int] = itemgetter(_CHANGED)
+_DEVICE: Callable[[os.stat_result], int] = attrgetter("st_dev")
 
 
 @dataclass(frozen=True)
@@ -92,95 +49,83 @@ class Tree:
     young_ns: int
 
 
-def scan(tree: Tree, tally: Tally) -> Iterator[Block]:
+def scan(tree: Tree) -> Iterator[Block]:
     """Every entry that travels, the root first. What goes away meanwhile is not there.
 
-    Raises Undecidable when only a full push can tell what is in the tree.
+    Raises Undecidable when only a full push can tell what is in the tree. It goes into each directory, where names are
+    quicker to look up: for a process of its own.
     """
     # The root may be a link to the directory that is meant.
     top = os.lstat(tree.root + b"/.")
-    walk = _Walk(tree, tally, top.st_dev)
-    yield walk.block(ROOT, [(ROOT, top)])
+    walk = _Walk(tree, top.st_dev)
+    yield walk.block(ROOT, [ROOT], [top])
     while walk.pending:
         yield from walk.blocks_of(walk.pending.pop())
 
 
-def scan_beside(tree: Tree, tally: Tally) -> Generator[Block, None, None]:
-    """The same, by a process of its own; the tally is complete when the last block has come."""
-
-    def met() -> Iterator[Block | Tally]:
-        counted = Tally()
-        yield from scan(tree, counted)
-        yield counted
-
-    with beside("the scan", met) as found:
-        for each in found:
-            if isinstance(each, Tally):
-                tally.take_over(each)
-            else:
-                yield each
+def scan_beside(tree: Tree) -> AbstractContextManager[Iterator[Block]]:
+    """The same, by a process of its own."""
+    return beside("the scan", lambda: scan(tree))
 
 
 class _Walk:
     """Goes from directory to directory; those that are still to be visited are pending, the next one last."""
 
-    def __init__(self, tree: Tree, tally: Tally, top_device: int) -> None:
+    def __init__(self, tree: Tree, top_device: int) -> None:
         self.pending = [ROOT]
         self._tree = tree
-        self._tally = tally
         self._top_device = top_device
         self._ages = _Ages(tree.young_ns)
 
     def blocks_of(self, directory: bytes) -> Iterator[Block]:
         prefix = directory + b"/" if directory else b""
         within: list[bytes] = []
-        for names in _in_parts(_names(self._tree.root + b"/" + directory)):
-            found = self._find(directory, prefix, names)
-            if found:
-                yield self.block(directory, found)
-            within += [prefix + name for name, entry in found if self._is_to_be_visited(entry)]
+        for part in _in_parts(_go_into(self._tree.root + b"/" + directory)):
+            names, stats = self._look(directory, prefix, part)
+            if names:
+                yield self.block(directory, names, stats)
+            directories = [(name, entry) for name, entry in zip(names, stats) if S_ISDIR(entry.st_mode)]
+            within += [prefix + name for name, entry in directories if not self._is_outside(entry.st_dev)]
         within.reverse()
         self.pending += within
 
-    def _find(self, directory: bytes, prefix: bytes, names: list[bytes]) -> list[_Found]:
-        """Of these names those that are there and travel, each with what lstat says of it."""
-        start = self._tree.root + b"/" + prefix
+    def _look(self, directory: bytes, prefix: bytes, names: list[bytes]) -> tuple[list[bytes], list[os.stat_result]]:
+        """Of these names in the directory that we are in those that are there and travel; what lstat says of each."""
         try:
-            found = list(zip(names, map(os.lstat, [start + name for name in names])))
+            stats = list(map(os.lstat, names))
         except OSError:
-            found = list(self._find_one_by_one(prefix, names))
+            names, stats = self._look_at_each(prefix, names)
         if not self._tree.selection.speaks_of(directory):
-            return found
+            return names, stats
         takes = self._tree.selection.takes
-        return [each for each in found if takes(prefix + each[0], S_IFMT(each[1].st_mode) == S_IFDIR)]
+        travels = [takes(prefix + name, S_ISDIR(entry.st_mode)) for name, entry in zip(names, stats)]
+        return list(compress(names, travels)), list(compress(stats, travels))
 
-    def _find_one_by_one(self, prefix: bytes, names: list[bytes]) -> Iterator[_Found]:
-        root, takes = self._tree.root + b"/", self._tree.selection.takes
+    def _look_at_each(self, prefix: bytes, names: list[bytes]) -> tuple[list[bytes], list[os.stat_result]]:
+        there, stats = [], []
         for name in names:
-            path = prefix + name
             try:
-                yield name, os.lstat(root + path)
+                stats.append(os.lstat(name))
+                there.append(name)
             except FileNotFoundError:
                 continue
             except OSError as error:
+                path, takes = prefix + name, self._tree.selection.takes
                 if takes(path, True) or takes(path, False):
-                    raise Undecidable(f"{os.fsdecode(root + path)} cannot be looked at: {error.strerror}") from error
-
-    def _is_to_be_visited(self, entry: os.stat_result) -> bool:
-        return S_IFMT(entry.st_mode) == S_IFDIR and not self._is_outside(entry.st_dev)
+                    where = os.fsdecode(self._tree.root + b"/" + path)
+                    raise Undecidable(f"{where} cannot be looked at: {error.strerror}") from error
+        return there, stats
 
     def _is_outside(self, device: int) -> bool:
         return self._tree.one_file_system and device != self._top_device
 
-    def block(self, directory: bytes, found: list[_Found]) -> Block:
-        """What the index keeps of these entries, which are counted."""
+    def block(self, directory: bytes, names: list[bytes], stats: list[os.stat_result]) -> Block:
+        """What the index keeps of these entries."""
+        rows = list(map(_AS_PACKED, stats))
+        devices = list(map(_DEVICE, stats))
         prefix = directory + b"/" if directory else b""
-        self._tally.add(prefix, found)
-        names = [name for name, _ in found]
-        devices = [entry.st_dev for _, entry in found]
         young = {device: self._young_ns(device, prefix + name) for device, name in dict(zip(devices, names)).items()}
-        rows = [_AS_PACKED(entry) for _, entry in found]
-        settled = all(row[_CHANGED] < young[device] for row, device in zip(rows, devices))
+        settled = max(map(_WHEN, rows)) < min(young.values())
         if not settled:
             rows = [_unsettled_from(young[device], row) for row, device in zip(rows, devices)]
         return Block(
@@ -199,17 +144,18 @@ class _Walk:
 
 
 def _unsettled_from(young_ns: int, row: _Row) -> _Row:
-    return row if row[_CHANGED] < young_ns else (*row[:_CHANGED], TOO_YOUNG, *row[_CHANGED + 1 :])
+    return row if _WHEN(row) < young_ns else (*row[:_CHANGED], TOO_YOUNG, *row[_CHANGED + 1 :])
 
 
 def _in_parts(names: list[bytes]) -> Iterator[list[bytes]]:
     return (names[at : at + MOST_ENTRIES_OF_A_BLOCK] for at in range(0, len(names), MOST_ENTRIES_OF_A_BLOCK))
 
 
-def _names(where: bytes) -> list[bytes]:
-    """The names in a directory, in order."""
+def _go_into(where: bytes) -> list[bytes]:
+    """Make this the working directory, and have the names in it, in order; none if it is gone."""
     try:
-        return sorted(os.listdir(where))  # noqa: PTH208 - names are bytes, and no object for each
+        os.chdir(where)
+        return sorted(os.listdir(b"."))  # noqa: PTH208 - names are bytes, and no object for each
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -90,6 +90,11 @@ def minute_of(window: Window, host: str, machine: str) -> int:
     return (window.start + drawn % (window.minutes // 2)) % DAY_MINUTES
 
 
+def clock(minute: int) -> str:
+    """A minute of the day as a clock shows it."""
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
 def command(program: str, places: Sequence[str] = ()) -> str:
     """What is started, quiet but for faults."""
     return " ".join(map(shlex.quote, (program, "run", "--catch-up", "--progress", "none", *places)))

@@ -22,8 +22,9 @@ from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.host.scan import YOUNG_NS, Tally, Tree, scan_beside
+from ebbtide_agent.host.scan import YOUNG_NS, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
+from ebbtide_agent.host.tally import Tally
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
 
@@ -140,8 +141,8 @@ def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
     tally = Tally()
-    with contextlib.closing(scan_beside(tree, tally)) as met:
-        blocks = sample.watch(_written(met, Writer(aside)))
+    with scan_beside(tree) as met:
+        blocks = sample.watch(tally.watch(_written(met, Writer(aside))))
         if old is None:
             for _ in blocks:
                 pass

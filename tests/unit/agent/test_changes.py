@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from ebbtide_agent.host import changes
 from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects, with_what_leads_to
@@ -216,7 +217,10 @@ def test_what_is_to_be_written_anew_is_changed_in_place_no_more() -> None:
     assert both == Changes((b"x", b"link"), (b"new-link", b"large", b"link"), (b"log",))
 
 
-def test_every_directory_that_leads_to_a_path_comes_before_it() -> None:
-    paths = [b"a/b/c", b"a.b", b"a/b", b"z"]
+@given(some.lists(some.lists(some.sampled_from([b"a", b"a.b", b"c"]), min_size=1, max_size=4).map(b"/".join)))
+def test_every_directory_that_leads_to_a_path_comes_once_and_before_it(paths: list[bytes]) -> None:
+    listed = list(with_what_leads_to(paths))
 
-    assert with_what_leads_to(paths) == [b"a", b"a.b", b"z", b"a/b", b"a/b/c"]
+    above = {path[:at] for path in paths for at in range(len(path)) if path[at : at + 1] == b"/"}
+    assert sorted(listed) == sorted(above.union(paths))
+    assert all(path.rpartition(b"/")[0] in (b"", *listed[:at]) for at, path in enumerate(listed))

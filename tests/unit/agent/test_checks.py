@@ -379,6 +379,15 @@ def test_an_entry_of_cron_starts_the_agent(tmp_path: Path, where: str) -> None:
     assert found(schedule.is_started, scene) == [("ok", f"started by {tmp_path}/{where}; ".replace(f"{tmp_path}/", ""))]
 
 
+def test_a_line_of_ones_own_crontab_starts_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, crontab = a_scene(tmp_path), put(tmp_path / "bin/crontab", f"#!/bin/sh\necho '{ENTRY}'\n", 0o755)
+    monkeypatch.setenv("PATH", str(crontab.parent), prepend=":")
+
+    assert levels(schedule.is_started, scene) == ["ok"]
+    put(crontab, "#!/bin/sh\necho no crontab for you >&2; exit 1\n", 0o755)
+    assert levels(schedule.is_started, scene) == ["fault"]
+
+
 def test_a_timer_that_is_enabled_starts_the_agent(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     timer = put(tmp_path / "etc/systemd/system/ebbtide-agent.timer", "[Timer]\n")

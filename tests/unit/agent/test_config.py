@@ -100,7 +100,10 @@ def test_a_missing_file_is_one_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load(HostPaths(tmp_path, tmp_path))
 
-    assert raised.value.faults == (f"{tmp_path}/backup_config does not exist; it needs HOST=, TARGET= and KEEP=",)
+    (fault,) = raised.value.faults
+    assert (
+        fault == f"{tmp_path}/backup_config does not exist: ebbtide-agent install makes it, of HOST=, TARGET= and KEEP="
+    )
 
 
 def test_patterns_are_taken_line_by_line_as_they_are(tmp_path: Path) -> None:

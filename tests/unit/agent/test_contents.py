@@ -24,7 +24,7 @@ from ebbtide_agent.host.contents import (
     look,
 )
 from ebbtide_agent.host.index import STAT, Block, Entry
-from ebbtide_agent.host.scan import Tally, Tree, scan
+from ebbtide_agent.host.scan import Tree, scan_beside
 from ebbtide_agent.host.selection import Selection
 
 EVERY_NIGHT = Turn(1, 0)
@@ -35,8 +35,9 @@ NEVER_YOUNG = 1 << 62
 def sampled(tree: Path, turn: "Turn | None" = EVERY_NIGHT) -> list[Entry]:
     sample = Sample(turn)
     walked = Tree(os.fsencode(tree), Selection([]), one_file_system=False, young_ns=NEVER_YOUNG)
-    for _ in sample.watch(scan(walked, Tally())):
-        pass
+    with scan_beside(walked) as blocks:
+        for _ in sample.watch(blocks):
+            pass
     return sample.files
 
 

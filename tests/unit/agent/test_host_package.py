@@ -84,8 +84,17 @@ def test_man_shows_the_manual_and_finds_no_fault_with_it(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-@pytest.mark.parametrize(("words", "offered"), [(("",), "install"), (("install", "--win"), "--window")])
-def test_bash_completes_commands_and_options(words: tuple[str, ...], offered: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("",), "install"),
+        (("install", "--win"), "--window"),
+        (("install", "--target", "/etc/passw"), "/etc/passwd"),
+        (("explain", "/etc/passw"), "/etc/passwd"),
+        (("restore", "--yes", "/etc/passw"), "/etc/passwd"),
+    ],
+)
+def test_bash_completes_commands_options_and_paths(words: tuple[str, ...], offered: str, tmp_path: Path) -> None:
     (tmp_path / "completion").write_text(completion(command_line(), "bash"))
     script = """
     . "$1"; shift

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from ebbtide_agent import keys, steps
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
-from ebbtide_agent.host import enrolment, installation, starting
+from ebbtide_agent.host import enrolment, installation, schedule, starting
 from ebbtide_agent.host.identity import encode_installed
 from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host_main import main
@@ -22,6 +23,7 @@ from ebbtide_agent.site import Site
 needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh is not installed")
 RECEIVERS_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'B' * 43}"
 ANOTHER_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'C' * 43}"
+NOTHING_REMOVED = "ebbtide: nothing was removed: say --yes to have it done"
 TARGET = "receiver://backup.example.org"
 
 
@@ -90,6 +92,8 @@ def test_one_command_makes_a_key_a_configuration_and_a_pinned_receiver(host: Hos
 
     assert "make the key etc/ebbtide/key" in said
     assert "into your crontab: " in said
+    assert f"each night begins at {schedule.clock(host.recorded().minute or 0)} by this host's clock" in said
+    assert "ebbtide-agent check" in said.splitlines()[-1]
     assert stat.S_IMODE(host.key.stat().st_mode) == 0o600
     assert stat.S_IMODE(host.key.parent.stat().st_mode) == stat.S_IMODE(host.state.stat().st_mode) == 0o700
     assert (host.etc / "ebbtide/known_hosts").read_text() == f"backup.example.org {RECEIVERS_KEY}\n"
@@ -140,7 +144,9 @@ def test_what_makes_no_configuration_is_told_before_anything_is_done(host: Host)
     code, _, said = host.told("install", "--host", "us 0", "--target", "rsync://x", "--keep", "0")
 
     assert code == ConfigError.exit_code
-    assert all(f"etc/backup_config:{line}" in said for line in (2, 3, 4))
+    assert [line.partition(" is ")[0] for line in said.splitlines()] == [
+        f"ebbtide: what install was told: {key}" for key in ("TARGET", "HOST", "KEEP")
+    ]
     assert list(host.place.iterdir()) == []
 
 
@@ -295,6 +301,8 @@ def test_uninstall_shows_first_and_leaves_configuration_and_key(host: Host) -> N
     code, _, shown = host.told("uninstall")
     assert (code, host.files()) == (Refused.exit_code, before)
     assert "would remove state/installed.json" in shown
+    assert "would stay: etc/backup_config; --purge removes it, too" in shown
+    assert host.told("uninstall", "--dry-run") == (0, "", shown.replace(f"{NOTHING_REMOVED}\n", ""))
     host.told("uninstall", "--yes")
 
     assert not host.state.exists()
@@ -313,11 +321,27 @@ def test_purged_all_is_gone_but_what_others_made(host: Host) -> None:
     (host.state / "volume/tree").mkdir()
     (host.etc / "backup_exclude").write_text("/srv/cache\n")
 
-    host.told("uninstall", "--purge", "--yes")
+    _, _, said = host.told("uninstall", "--purge", "--yes")
 
+    stays = [line.removeprefix("ebbtide: stays: ") for line in said.splitlines() if "stays: " in line]
+    assert stays == [
+        "etc/backup_exclude, which is the operator's",
+        "state/my-backups, which is not the agent's",
+        "state/volume, which is not the agent's",
+        f"the program, {Path(sys.argv[0]).resolve()}",
+        f"the backups of us0 at {TARGET}, and its place in the policy, which is the operator's to end",
+    ]
     assert sorted(host.files()) == ["etc/backup_exclude", "state/my-backups/us0/file"]
     assert (host.state / "volume/tree").is_dir()
     assert not (host.state / "dumps").exists()
+
+
+def test_places_of_ones_own_are_gone_with_what_was_in_them(host: Host) -> None:
+    host.install("--host", "us0", "--target", str(host.place / "backup"))
+
+    host.told("uninstall", "--purge", "--yes")
+
+    assert list(host.place.iterdir()) == []
 
 
 @needs_ssh

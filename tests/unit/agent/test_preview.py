@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.commands.preview import SHOWN_PATHS
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.outcome import Counts
@@ -81,6 +82,27 @@ def test_what_only_rsync_can_select_is_counted_by_rsync(host: Host) -> None:
 
     assert found.whole == Counts(1, 3, 3)
     assert found.push is None and "only rsync can decide" in found.course.why
+
+
+@pytest.mark.parametrize("code", [23, 24])
+def test_what_rsync_may_not_read_or_has_just_gone_is_no_reason_to_show_nothing(host: Host, code: int) -> None:
+    host.config = replace(host.config, exclude=("[a]",), rsync=an_rsync(host, "Number of files: 3 (reg: 1)", code))
+
+    assert seen(host).whole.entries == 3
+
+
+def test_an_rsync_that_cannot_tell_is_told_in_a_line(host: Host) -> None:
+    host.config = replace(host.config, exclude=("[a]",), rsync=an_rsync(host, "rsync error: of syntax", 1))
+
+    with pytest.raises(PermanentError, match=r"^rsync cannot tell what the tree amounts to: rsync error: of syntax$"):
+        seen(host)
+
+
+def an_rsync(host: Host, says: str, code: int) -> str:
+    program = host.tree.parent / "rsync"
+    program.write_text(f"#!/bin/sh\necho '{says}'; exit {code}\n")
+    program.chmod(0o755)
+    return str(program)
 
 
 def test_nothing_is_changed_and_the_lock_is_not_needed(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,14 @@
 """Programs that the agent starts: nobody who watches can hold them up, nobody who hurries leaves one behind."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from ebbtide_agent import procs
 
@@ -43,6 +46,19 @@ def test_a_program_ends_also_when_whoever_watched_it_has_gone() -> None:
     ended = procs.run(LOUD, listener=watch, timeout=20)
 
     assert (ended.exit_code, ended.err, len(seen)) == (0, b"done\n", 1)
+
+
+def test_a_daemon_that_holds_the_output_open_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procs, "LINGER_SECONDS", 0.1)
+
+    ended = procs.run(("sh", "-c", "sleep 600 & echo $!"))
+
+    daemon = int(ended.out)
+    try:
+        assert ended.exit_code == 0
+        assert Path(f"/proc/{daemon}").exists()
+    finally:
+        os.kill(daemon, signal.SIGKILL)
 
 
 def test_a_second_signal_does_not_disturb_who_is_ending_what_the_first_one_told_it_to() -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as some
 
 from ebbtide_agent.host import scan as scanning
+from ebbtide_agent.host import tally as tallying
 from ebbtide_agent.host.filters import filters, rules
 from ebbtide_agent.host.index import ROOT, STAT, Entry, is_settled, walk_key
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.host.scan import Tally, Tree, scan
+from ebbtide_agent.host.scan import Tree, scan
 from ebbtide_agent.host.selection import Selection, Undecidable
+from ebbtide_agent.host.tally import Tally
 
 needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 NEVER_NS = 1 << 62
@@ -31,6 +33,14 @@ _PATTERNS = some.lists(
     min_size=1,
     max_size=5,
 ).map("".join)
+
+
+@pytest.fixture(autouse=True)
+def _back_where_we_were() -> Iterator[None]:
+    """A scan leaves its process in the directory that it was in last."""
+    here = Path.cwd()
+    yield
+    os.chdir(here)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +64,7 @@ def entries(
     root: Path, selection: Selection | None = None, tally: Tally | None = None, young_ns: int = NEVER_NS
 ) -> list[Entry]:
     tree = Tree(os.fsencode(root), selection or Selection([]), False, young_ns)
-    return [entry for block in scan(tree, tally or Tally()) for entry in block.entries()]
+    return [entry for block in (tally or Tally()).watch(scan(tree)) for entry in block.entries()]
 
 
 def taken_by_rsync(root: Path, include: Sequence[str], exclude: Sequence[str], whole: bool) -> set[bytes]:
@@ -113,7 +123,7 @@ def test_the_names_of_a_file_are_known_however_many_there_are(tree: Path, tmp_pa
 
 
 def test_too_many_linked_names_are_left_to_rsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "MOST_LINKED_NAMES", 1)
+    monkeypatch.setattr(tallying, "MOST_LINKED_NAMES", 1)
     (tmp_path / "a").touch()
     os.link(tmp_path / "a", tmp_path / "b")
 
@@ -176,7 +186,7 @@ def test_a_root_that_is_a_link_is_the_directory_it_leads_to(tree: Path, tmp_path
 def test_what_goes_away_meanwhile_is_not_there(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name / "inner").mkdir(parents=True)
-    blocks = scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally())
+    blocks = scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS))
 
     seen = [next(blocks), next(blocks), next(blocks)]
     shutil.rmtree(tmp_path / "a")
@@ -191,6 +201,6 @@ def test_a_directory_of_many_entries_has_several_blocks(tmp_path: Path, monkeypa
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
 
-    blocks = list(scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS), Tally()))
+    blocks = list(scan(Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS)))
 
     assert [(block.directory, block.names) for block in blocks] == [(b"", b""), (b"", b"a\0b"), (b"", b"c")]

@@ -11,6 +11,7 @@ import pytest
 
 from ebbtide_agent.commands.status import as_lines
 from ebbtide_agent.host.history import remember
+from ebbtide_agent.host.identity import Installed, encode_installed
 from ebbtide_agent.host.standing import look
 from ebbtide_agent.host_main import main
 from ebbtide_agent.report import PARTIAL, Health
@@ -54,9 +55,32 @@ def test_the_last_night_and_the_index_are_told(host: Host) -> None:
 
 
 def test_a_report_that_nobody_recorded_says_so(host: Host) -> None:
+    unrecorded = "recorded: no: the receiver did not answer to the report"
     remember(host.paths, replace(A_REPORT, receiver=None), host.said.append)
+    assert unrecorded in told(host)
 
-    assert "recorded: no: the receiver did not answer to the report" in told(host)
+    # Of a target where nobody answers there was none to expect.
+    remember(host.paths, replace(A_REPORT, receiver=None, nonce=""), host.said.append)
+
+    assert unrecorded not in told(host)
+
+
+@pytest.mark.parametrize(
+    ("minute", "said"),
+    [(150, "begin at 02:30 by this host's clock, in the window 02:00-06:00"), (None, "as an earlier agent has")],
+)
+def test_when_the_nights_begin_is_told(host: Host, minute: int | None, said: str) -> None:
+    host.paths.installed.write_bytes(encode_installed(Installed({}, "02:00-06:00", minute)))
+
+    (nights,) = (line for line in told(host) if line.startswith("nights: "))
+    assert nights.startswith(f"nights: {said}")
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(0, "0 minutes ago"), (119, "119 minutes ago"), (120, "2 hours ago")])
+def test_a_night_that_has_just_ended_is_told_in_minutes(host: Host, minutes: int, said: str) -> None:
+    remember(host.paths, A_REPORT, host.said.append)
+
+    assert said in told(host, WHEN + timedelta(minutes=minutes))[1]
 
 
 def test_a_first_push_that_was_cut_off_shows_how_far_it_is(host: Host) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from ebbtide_agent.host import survey as surveying
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.index import Block, find_index
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.host.scan import Tally, Tree
+from ebbtide_agent.host.scan import Tree
 from ebbtide_agent.host.survey import Survey, in_view_of, keep, scanned
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Report, parse_report
@@ -121,9 +122,8 @@ def test_a_rule_that_only_rsync_can_decide_means_full_pushes_and_is_told_once_a_
 
 
 def test_a_scan_that_somebody_ended_means_a_full_push(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(tree: Tree, tally: Tally) -> Iterator[Block]:
-        with beside("the scan", lambda: os.kill(os.getpid(), signal.SIGKILL)) as found:
-            yield from found
+    def killed(_: Tree) -> AbstractContextManager[Iterator[Block]]:
+        return beside("the scan", lambda: os.kill(os.getpid(), signal.SIGKILL))
 
     host.keep(host.take(None), 7)
     monkeypatch.setattr(surveying, "scan_beside", killed)

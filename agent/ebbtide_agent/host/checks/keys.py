@@ -24,7 +24,7 @@ def is_ours_alone(scene: Scene) -> Iterator[Finding]:
         found = key.stat()
     except OSError as error:
         yield fault(
-            f"KEY {key}: {error.strerror}", f"make it (ssh-keygen -t ed25519 -N '' -f {key}), and tell the far side"
+            f"KEY {key}: {error.strerror}", "ebbtide-agent install makes it, and prints what to tell the far side"
         )
         return
     problem = _problem_with(key, found)
@@ -50,7 +50,7 @@ def is_pinned(scene: Scene) -> Iterator[Finding]:
     target, known = scene.config.target, scene.config.known_hosts
     if not isinstance(target, BY_SSH):
         return
-    to_do = f"add a line to it: {target.name}, and the host key as the far side's operator tells it"
+    to_do = 'ebbtide-agent install --host-key "ssh-ed25519 AAAA…", as whoever runs the far side tells it'
     try:
         mode = known.stat().st_mode
     except OSError as error:

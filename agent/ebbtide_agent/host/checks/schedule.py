@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ebbtide_agent import procs
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
 
 _CRONS = ("etc/crontab", "etc/cron.d/*", "etc/cron.hourly/*", "etc/cron.daily/*", "var/spool/cron/crontabs/*")
@@ -23,11 +24,19 @@ def is_started(scene: Scene) -> Iterator[Finding]:
     entries = [path for pattern in _CRONS for path in sorted(scene.system.glob(pattern)) if _names_us(path)]
     problems = [problem for path in entries for problem in _problems_with(path)]
     if not timers and not entries:
-        yield fault("nothing starts the agent: no entry of cron's, no timer of systemd's", "ebbtide-agent install")
+        yield _by_own_crontab()
     elif problems and not timers:
         yield from problems
     else:
         yield ok(f"started by {', '.join(map(str, (*timers, *entries)))}")
+
+
+def _by_own_crontab() -> Finding:
+    """Only cron's own program may look there, wherever it keeps them."""
+    if _OURS.search(procs.run(("crontab", "-l")).out.decode("utf-8", "replace")):
+        return ok("started by our crontab (crontab -l)")
+    to_do = "ebbtide-agent install, which as somebody else than root prints the line for a crontab"
+    return fault("nothing starts the agent: no entry of cron's, no timer of systemd's", to_do)
 
 
 def _names_us(path: Path) -> bool:

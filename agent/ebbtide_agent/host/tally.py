@@ -1,0 +1,52 @@
+"""What a scan amounts to: counts, and for each file with several names those that travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+
+from ebbtide_agent.host.index import LOOK, STAT, Block
+from ebbtide_agent.host.selection import Undecidable
+
+# The names of hard links are what a scan keeps in memory.
+MOST_LINKED_NAMES = 200_000
+
+
+@dataclass
+class Tally:
+    """Complete when all blocks of a scan have gone by."""
+
+    entries: int = 0
+    files: int = 0
+    size: int = 0
+    linked_names: int = 0
+    names: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
+
+    def watch(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """The same blocks, counted. Raises Undecidable when there are too many names to keep."""
+        for block in blocks:
+            self._add(block)
+            yield block
+
+    def groups(self) -> Iterator[list[bytes]]:
+        """The names of each file that has several of them in the tree."""
+        return (names for names in self.names.values() if len(names) > 1)
+
+    def _add(self, block: Block) -> None:
+        found = [(S_IFMT(mode), links, size) for mode, links, size in LOOK.iter_unpack(block.stats)]
+        files = [size for kind, _, size in found if kind == S_IFREG]
+        self.entries += len(found)
+        self.files += len(files)
+        self.size += sum(files) + sum(size for kind, _, size in found if kind == S_IFLNK)
+        if any(links > 1 and kind != S_IFDIR for kind, links, _ in found):
+            self._add_names(block)
+
+    def _add_names(self, block: Block) -> None:
+        for path, stat, device in block.entries():
+            mode, _, _, links, _, _, _, inode = STAT.unpack(stat)
+            if links > 1 and S_IFMT(mode) != S_IFDIR:
+                self.linked_names += 1
+                self.names.setdefault((device, inode), []).append(path)
+        if self.linked_names > MOST_LINKED_NAMES:
+            raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
