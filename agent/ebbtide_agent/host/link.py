@@ -12,7 +12,7 @@ from typing import Callable, TypeVar
 
 from ebbtide_agent import keys, procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
-from ebbtide_agent.host import compression, connections
+from ebbtide_agent.host import ciphers, compression, connections
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.moments import Clock
 
@@ -71,6 +71,7 @@ def ssh(login: Login) -> tuple[str, ...]:
         f"ServerAliveInterval={ALIVE_SECONDS}",
         f"ServerAliveCountMax={ALIVE_TIMES}",
         "LogLevel=ERROR",
+        *ciphers.options(),
         *connections.options(login.sockets),
     )
     words = ("ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port))
