@@ -19,7 +19,7 @@ from ebbtide_agent.receiver.brief import Caller
 
 # A receiver lives for one night, in which all its hosts come at the same minute. A peer is somebody's server, of few
 # hosts, and everybody's scanners find its port: sshd's own default, a process each of some megabytes.
-CROWD, FEW = "1000", "10:30:100"
+CROWD, FEW = "100:30:300", "10:30:100"
 LISTENING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
 # Compiled into sshd; it insists on it when it starts as root.

@@ -40,6 +40,6 @@ def test_root_may_come_in_through_a_forced_command_only() -> None:
     }
 
 
-def test_a_thousand_may_knock_on_a_receiver_and_few_on_somebodys_server() -> None:
-    assert "MaxStartups 1000" in sshd_config(MachinePaths(), "root", a_door(CROWD)).splitlines()
+def test_hundreds_may_knock_on_a_receiver_and_few_on_somebodys_server() -> None:
+    assert "MaxStartups 100:30:300" in sshd_config(MachinePaths(), "root", a_door(CROWD)).splitlines()
     assert "MaxStartups 10:30:100" in sshd_config(MachinePaths(), "root", a_door(FEW)).splitlines()
