@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ DEFAULTS = {
 }
 
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
+_AT = re.compile(r"(?P<file>.*?)(?::(?P<line>[0-9]+))?: ")
 _NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _NICE = re.compile(r"1?[0-9]")
@@ -96,8 +98,14 @@ def load(paths: HostPaths) -> Config:
     for where, place in include.items():
         _check_include(where, place, config, faults)
     if faults:
-        raise ConfigError(tuple(faults))
+        raise ConfigError(tuple(sorted(faults, key=_where_it_stands)))
     return config
+
+
+def _where_it_stands(fault: str) -> tuple[str, int]:
+    """File after file, and line after line, as people mend them; what has no line comes after those of its file."""
+    found = _AT.match(fault)
+    return (found["file"], int(found["line"] or sys.maxsize)) if found else (fault, 0)
 
 
 def _backups(config: Config, paths: HostPaths) -> Iterator[Path]:
