@@ -52,6 +52,18 @@ def wait_until(happens: Callable[[], Any], what: str, patience: float = PATIENCE
     return found
 
 
+def below(pid: int) -> list[int]:
+    """The processes that one has started, and theirs."""
+    children = [
+        int(child) for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()
+    ]
+    return [*children, *(grandchild for child in children for grandchild in below(child))]
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 @dataclass(frozen=True)
 class Aws:
     """AWS's API on localhost, and what has arrived there."""
@@ -174,6 +186,16 @@ class Receiver:
         chosen = [word for option in fixed for word in ("-o", option)]
         key = str(self.hosts[host].private)
         return ["ssh", "-F", "none", "-l", self.user, "-p", str(self.port), "-i", key, *chosen, *options]
+
+    def tell_sshd(self, setting: str, instead: str) -> None:
+        """Change what sshd was told, and let it begin anew with that."""
+        config, log = (self.root / "run/ebbtide" / name for name in ("sshd_config", "sshd.log"))
+        before, text = log.read_text().count("Server listening"), config.read_text()
+        assert setting in text
+        config.write_text(text.replace(setting, instead))
+        sshd = next(process for process in below(self.process.pid) if name_of(process) == "sshd")
+        os.kill(sshd, signal.SIGHUP)
+        wait_until(lambda: log.read_text().count("Server listening") > before, "sshd")
 
     def rsync(self, host: str, *words: str) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(["rsync", "-e", shlex.join(self.ssh_argv(host)), *words], capture_output=True, timeout=60)
