@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CODE := app.py chalicelib agent ebbtide_console tools tests bench
+# The tests start Python some thousand times: what it has compiled is kept, whoever asks for a tidier tree.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help night clean-night setup check test databases long faults mutations bench package agent deb clean
 

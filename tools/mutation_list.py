@@ -1147,10 +1147,10 @@ MUTATIONS = (
         _COMPRESSION,
     ),
     Mutation(
-        "compiled: whatever its time",
+        "compiled: made anew",
         "agent/ebbtide_agent/compiled.py",
-        ", force=True)",
-        ")",
+        "        shutil.rmtree(into)\n",
+        "        pass\n",
         "that what was compiled of an older agent is not started for a newer one",
         _COMPILED,
     ),
@@ -1394,7 +1394,9 @@ MUTATIONS = (
         "return until if until and now < until <= now + LONGEST_OPENING else None",
         "return until or now.replace(year=now.year + 1)",
         "that a key alone does not read back the past",
-        ("tests/local/test_peer.py::test_a_host_reads_its_past_while_it_is_open_and_neither_before_nor_after",),
+        (
+            "tests/local/test_peer_sessions.py::test_a_host_reads_its_past_while_it_is_open_and_neither_before_nor_after",
+        ),
     ),
     Mutation(
         "peer: closed meanwhile",
@@ -1402,7 +1404,7 @@ MUTATIONS = (
         "                self._check_open()\n",
         "",
         "that who knocked before it was closed reads nothing after it",
-        ("tests/unit/agent/test_peer_sessions.py",),
+        ("tests/unit/agent/test_peer_leases.py",),
     ),
     Mutation(
         "peer: opened meanwhile",
@@ -1442,6 +1444,6 @@ MUTATIONS = (
         "            signal.setitimer(signal.ITIMER_REAL, max(1.0, left))\n",
         "",
         "that a push which never ends is ended with its night",
-        ("tests/local/test_peer.py::test_a_push_that_never_ends_ends_with_its_night",),
+        ("tests/local/test_peer_sessions.py::test_a_push_that_never_ends_ends_with_its_night",),
     ),
 )

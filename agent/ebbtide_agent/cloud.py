@@ -12,6 +12,8 @@ from typing import Any
 from ebbtide_agent.errors import PermanentError, TransientError
 
 CHUNK = 1 << 20
+# An event is a hint, and nobody should wait long for one that does not get through.
+ATTEMPTS, ATTEMPTS_AT_AN_EVENT = 6, 2
 
 
 class Cloud:
@@ -100,7 +102,9 @@ class Cloud:
         import boto3
         from botocore.config import Config
 
-        config = Config(retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=10, read_timeout=60)
+        attempts = ATTEMPTS_AT_AN_EVENT if service == "events" else ATTEMPTS
+        retries: Any = {"mode": "standard", "total_max_attempts": attempts}
+        config = Config(retries=retries, connect_timeout=10, read_timeout=60)
         make: Any = boto3.client
         client = make(service, region_name=self._region, config=config)
         client.meta.events.register("before-sign.s3.PutObject", _only_if_absent)

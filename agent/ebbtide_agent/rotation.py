@@ -26,7 +26,7 @@ class Rotation:
 
     def complete(self) -> tuple[str, ...]:
         """The names of those there are, the oldest first."""
-        return snapshots.find(path.name for path in self.store.path.iterdir() if path.is_dir())
+        return names_in(self.store)
 
     def seal(self, record: Report) -> str:
         """From here on what was made is a snapshot, whatever happens: durable first, then named. Returns its name."""
@@ -56,6 +56,11 @@ class Rotation:
                 self.say(f"snapshot {name} has expired: {why}")
             except (OSError, AgentError) as error:
                 self.say(f"snapshot {name} has expired and could not be removed: {error}")
+
+
+def names_in(store: DirectoryPaths) -> tuple[str, ...]:
+    """The snapshots of a directory, the oldest first."""
+    return snapshots.find(path.name for path in store.path.iterdir() if path.is_dir())
 
 
 def remove(path: Path) -> None:

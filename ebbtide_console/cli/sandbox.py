@@ -1,4 +1,7 @@
-"""`ebbtide sandbox …`: the real thing, smaller, on this machine."""
+"""`ebbtide sandbox …`: the real thing, smaller, on this machine.
+
+What serves AWS's wire protocol takes a second to load: only what serves it does.
+"""
 
 import argparse
 import os
@@ -12,9 +15,8 @@ from rich.console import Console
 
 from chalicelib.errors import ConfigError, Refused
 from ebbtide_console import procs
-from ebbtide_console.sandbox import background, enclosure, namespaces, night, probe, setup, table
+from ebbtide_console.sandbox import background, enclosure, namespaces, probe, setup, table
 from ebbtide_console.sandbox.claim import is_claimed
-from ebbtide_console.sandbox.cloud import Tell, running
 from ebbtide_console.sandbox.geography import FIRST
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
@@ -79,13 +81,15 @@ def _enclosed(act: Act) -> Act:
 
 
 def _night(options: argparse.Namespace, _: Environment) -> int:
+    from ebbtide_console.sandbox import night
+
     console = Console(highlight=False, soft_wrap=True, width=WIDTH)
     outcome = night.night(_state(options), options.tree, options.port, options.second_region, _teller(console))
     table.show(outcome.rows, console)
     return 0 if outcome.good else 1
 
 
-def _teller(console: Console) -> Tell:
+def _teller(console: Console) -> Callable[[str], None]:
     began = time.monotonic()
     lock = threading.Lock()
 
@@ -97,6 +101,8 @@ def _teller(console: Console) -> Tell:
 
 
 def _serve(options: argparse.Namespace, _: Environment) -> int:
+    from ebbtide_console.sandbox.cloud import running
+
     place = _state(options)
     with running(place, options.port, print) as cloud:
         background.serve(place, cloud.sandbox.endpoint)

@@ -19,7 +19,7 @@ from chalicelib.aws.clients import Clients
 REGION = "us-east-1"
 PREFIX = "ebbtide-test-"
 _SERVICES = create_loader()
-AN_IMAGE = "ami-12c6146b"  # one of moto's own; to ask for them takes more than a second
+AN_IMAGE = "ami-12c6146b"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ def an_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    # More than a thousand, and each has a volume and a snapshot: to make them takes longer than most tests.
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws(config={"lambda": {"use_docker": False}}):
         yield _furnished(a_session())
 

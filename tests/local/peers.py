@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent import snapshots
+from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.receiver import confine
+from ebbtide_console.sandbox import awkward
 from tests.local.receiver_machine import (
     PATIENCE_SECONDS,
     SITE_PACKAGES,
@@ -26,15 +28,21 @@ from tests.local.receiver_machine import (
 )
 from tools.build_agent import build_for_hosts
 
+STRONGEST = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
+
 
 @dataclass
 class Server:
-    """A host with a tree and a key, that also takes the backups of others."""
+    """A host with a tree and a key, that also takes the backups of others.
+
+    `agent` is the one file, as it is installed; as a host it starts `program`, the same compiled.
+    """
 
     name: str
     place: Path
     port: int
     agent: Path
+    program: Path
     become: list[str]
     login: str
     environment: dict[str, str]
@@ -128,16 +136,22 @@ class Server:
         (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
         words = ("run", "--etc", str(etc), "--state", str(self.place / "state"), "--log", str(self.place / "no-log"))
         return subprocess.run(
-            [sys.executable, str(self.agent), *words, "--progress", "lines"],
+            [sys.executable, str(self.program), *words, "--progress", "lines"],
             capture_output=True,
             text=True,
             timeout=180,
         )
 
+    def complete_night(self, other: "Server") -> tuple[str, ...]:
+        """One that goes well, until its snapshot is there. Returns all that are kept of this host."""
+        ended = self.back_up_to(other)
+        assert ended.returncode == 0, ended.stdout + ended.stderr + other.said()
+        return other.await_snapshots(self)
+
     def past(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """`ebbtide-agent list` or `restore`, of where the last night went."""
         places = ("--etc", str(self.place / "etc"), "--state", str(self.place / "state"))
-        argv = [sys.executable, str(self.agent), *words, *places]
+        argv = [sys.executable, str(self.program), *words, *places]
         return subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=self.place)
 
     def ssh(self, other: "Server", *words: str) -> "subprocess.CompletedProcess[bytes]":
@@ -154,19 +168,23 @@ class Server:
         """Those that are kept here."""
         return snapshots.find(path.name for path in self.store.snapshots(other.id).path.iterdir())
 
-    def await_snapshots(self, other: "Server", wanted: int) -> tuple[str, ...]:
+    def await_snapshots(self, other: "Server", wanted: int | None = None) -> tuple[str, ...]:
         """Until there is one of the last night, and so many in all."""
 
         def all_made() -> bool:
             names = self.snapshots_of(other)
-            report = self.store.snapshots(other.id).report(names[-1]) if names else None
-            night = json.loads(self.store.night(other.id).read_bytes())
-            return (
-                report is not None and json.loads(report.read_bytes())["run"] == night["run"] and len(names) == wanted
-            )
+            newest = run_of(self.store.snapshots(other.id).report(names[-1])) if names else None
+            return newest == run_of(self.store.night(other.id)) and wanted in (None, len(names))
 
-        wait_until(all_made, f"{wanted} snapshots of {other.name}: {self.snapshots_of(other)}, {self.said()}")
+        wait_until(all_made, f"the snapshots of {other.name}: {self.snapshots_of(other)}, {self.said()}")
         return self.snapshots_of(other)
+
+    def session(self, other: "Server") -> "subprocess.Popen[bytes]":
+        """One with rsync at the other that has begun, and does nothing."""
+        words = [*self.ssh_argv(other), "127.0.0.1", "rsync --server --daemon ."]
+        session = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert session.stdout and session.stdout.readline().startswith(b"@RSYNCD:")
+        return session
 
     def snapshot(self, other: "Server", name: str) -> Path:
         return self.store.snapshots(other.id).tree(name)
@@ -183,18 +201,39 @@ def servers(kind: str, *names: str) -> Iterator[tuple[Server, ...]]:
         top = Path(directory)
         top.chmod(0o755)
         build_for_hosts(top / "ebbtide-agent")
+        program = compiled(top / "ebbtide-agent", top / "compiled")
         made = []
         for name in names:
-            made.append(_a_server(name, top / name, kind, top / "ebbtide-agent"))
+            made.append(_a_server(name, top / name, kind, top / "ebbtide-agent", program))
             stack.callback(made[-1].stop)
         yield tuple(made)
 
 
-def _a_server(name: str, place: Path, kind: str, agent: Path) -> Server:
+Trio = tuple[Server, Server, Server]
+
+
+@contextmanager
+def a_peer_and_its_guests(kind: str) -> Iterator[Trio]:
+    """eu0, which takes the backups of us0, a tree of all sorts, and of us1, which has one file. us0 had a night."""
+    with servers(kind, "eu0", "us0", "us1") as (eu0, us0, us1):
+        for guest in (us0, us1):
+            eu0.take(guest)
+        grow(us0.tree)
+        (us1.tree / "file").write_text("us1")
+        eu0.serve()
+        us0.complete_night(eu0)
+        yield eu0, us0, us1
+
+
+def grow(tree: Path) -> None:
+    (awkward.grow if os.geteuid() == 0 else awkward.grow_plain)(tree)
+
+
+def _a_server(name: str, place: Path, kind: str, agent: Path, program: Path) -> Server:
     for new in (place / "machine/etc", place / "machine/state", place / "store", place / "tree"):
         new.mkdir(parents=True)
     environment = {"PATH": path_of(kind, place), "HOME": str(place / "machine"), "PYTHONPATH": SITE_PACKAGES}
     a_key(place / "key")
     become, user = as_whom(kind == confine.SEPARATE, place, place / "machine", place / "store")
     login = user or getpass.getuser()
-    return Server(name, place, a_free_port(), agent, become, login, environment)
+    return Server(name, place, a_free_port(), agent, program, become, login, environment)

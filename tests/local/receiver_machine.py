@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from moto.server import ThreadedMotoServer
 
 from chalicelib.core.tags import Role
 from chalicelib.core.userdata import render
+from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from tools.build_agent import build
@@ -50,12 +52,25 @@ def wait_until(happens: Callable[[], Any], what: str, patience: float = PATIENCE
     return found
 
 
+def below(pid: int) -> list[int]:
+    """The processes that one has started, and theirs."""
+    children = [
+        int(child) for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()
+    ]
+    return [*children, *(grandchild for child in children for grandchild in below(child))]
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 @dataclass(frozen=True)
 class Aws:
     """AWS's API on localhost, and what has arrived there."""
 
     endpoint: str
 
+    @cache  # noqa: B019 - to make one takes long, and some are asked again and again
     def client(self, service: str) -> Any:
         make: Any = boto3.client
         credentials = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
@@ -172,6 +187,16 @@ class Receiver:
         key = str(self.hosts[host].private)
         return ["ssh", "-F", "none", "-l", self.user, "-p", str(self.port), "-i", key, *chosen, *options]
 
+    def tell_sshd(self, setting: str, instead: str) -> None:
+        """Change what sshd was told, and let it begin anew with that."""
+        config, log = (self.root / "run/ebbtide" / name for name in ("sshd_config", "sshd.log"))
+        before, text = log.read_text().count("Server listening"), config.read_text()
+        assert setting in text
+        config.write_text(text.replace(setting, instead))
+        sshd = next(process for process in below(self.process.pid) if name_of(process) == "sshd")
+        os.kill(sshd, signal.SIGHUP)
+        wait_until(lambda: log.read_text().count("Server listening") > before, "sshd")
+
     def rsync(self, host: str, *words: str) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(["rsync", "-e", shlex.join(self.ssh_argv(host)), *words], capture_output=True, timeout=60)
 
@@ -223,8 +248,6 @@ def a_receiver(
     with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
         place = Path(directory)
         place.chmod(0o755)
-        agent = place / "ebbtide-agent.pyz"
-        build(agent)
         root, store = place / "machine", place / "store"
         keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
         device = root / "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
@@ -248,13 +271,13 @@ def a_receiver(
         }
         argv, user = as_whom(kind == confine.SEPARATE, place, root, store)
         log = root / "log"
-        words = [*argv, *(_user_data(aws, agent, root) if from_user_data else _started(agent, root))]
+        words = [*argv, *(_user_data(aws, place) if from_user_data else _started(root))]
 
         def start() -> "subprocess.Popen[bytes]":
             with log.open("wb") as output:
                 return subprocess.Popen(words, stdout=output, stderr=output, env=environment, start_new_session=True)
 
-        receiver = Receiver(root, store, port, user, aws, keys, start, start(), agent, kind)
+        receiver = Receiver(root, store, port, user, aws, keys, start, start(), unpacked(build), kind)
         try:
             receiver.wait_until_ready()
             yield receiver
@@ -295,18 +318,33 @@ def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN) -> dict[st
     }
 
 
-def _started(agent: Path, root: Path) -> list[str]:
+@cache
+def _a_place() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="ebbtide-agent-")
+
+
+@cache
+def unpacked(make: Callable[[Path], None]) -> Path:
+    """The agent that this makes, as a receiver starts it quickest: compiled, here once for all that start it."""
+    place = Path(_a_place().name)
+    place.chmod(0o755)
+    make(place / f"{make.__name__}.pyz")
+    return compiled(place / f"{make.__name__}.pyz", place / make.__name__)
+
+
+def _started(root: Path) -> list[str]:
     """The receiver's main command, for a machine whose user data has done the rest."""
     instance = {"role": "receiver", "id": RUN, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": "brief"}
     (root / "etc/ebbtide").mkdir(parents=True)
     (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
-    return [sys.executable, str(agent), "receiver", "boot"]
+    return [sys.executable, str(unpacked(build)), "receiver", "boot"]
 
 
-def _user_data(aws: Aws, agent: Path, root: Path) -> list[str]:
+def _user_data(aws: Aws, place: Path) -> list[str]:
     """The boot script itself, as the control plane renders it, with the agent in the bucket."""
-    aws.put("agent/ebbtide-agent.pyz", agent.read_bytes())
-    script = root / "user-data"
+    build(place / "ebbtide-agent.pyz")
+    aws.put("agent/ebbtide-agent.pyz", (place / "ebbtide-agent.pyz").read_bytes())
+    script = place / "machine/user-data"
     script.write_text(
         render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300, serves=True)
     )

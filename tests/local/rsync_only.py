@@ -68,12 +68,12 @@ class FarSide:
 
 
 @contextmanager
-def a_far_side(address: str = "localhost") -> Iterator[FarSide]:
-    """It listens at this address, and is known by it."""
+def a_far_side(address: str = "localhost", port: int | None = None) -> Iterator[FarSide]:
+    """It listens at this address, on a port that is free if no other is said, and is known by it."""
     with tempfile.TemporaryDirectory(prefix="ebbtide-far-") as directory:
         place = Path(directory)
         place.chmod(0o755)
-        far = FarSide(place, _a_free_port(), place / "key", place / "known_hosts")
+        far = FarSide(place, port or _a_free_port(), place / "key", place / "known_hosts")
         far.home.mkdir()
         if IS_ROOT:
             os.chown(far.home, UNPRIVILEGED, UNPRIVILEGED)

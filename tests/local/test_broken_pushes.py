@@ -9,21 +9,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ebbtide_agent.host.config import load
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.host import night
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.way import way_to
 from ebbtide_agent.receiver import confine
-from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, wait_until
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, below, name_of, wait_until
+from tests.local.rsync_only import a_far_side
 
 IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
-HOSTS = ("us0", "eu0", "us1")
+HOSTS = ("us0", "eu0", "us1", "us2", "eu1")
+ANOTHERS = "127.0.0.2"
 SIZE = 12_000_000
 ENOUGH = 3_000_000
 
@@ -46,11 +49,16 @@ def tree(tmp_path: Path) -> Path:
 
 def a_slow_push(receiver: Receiver, host: str, tree: Path, etc: Path) -> "subprocess.Popen[str]":
     """An agent in the middle of the large file."""
-    paths = receiver.configure(host, tree, etc, BANDWIDTH="4m")
-    words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
-    agent = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    agent = an_agent(receiver, host, tree, etc, BANDWIDTH="4m")
     wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
     return agent
+
+
+def an_agent(receiver: Receiver, host: str, tree: Path, etc: Path, **settings: str) -> "subprocess.Popen[str]":
+    paths = receiver.configure(host, tree, etc, **settings)
+    words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
+    words += ["--progress", "lines", "--log", str(etc / "no-log")]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def arrived(tree: Path) -> int:
@@ -58,16 +66,8 @@ def arrived(tree: Path) -> int:
     return max((path.stat().st_size for path in tree.glob("srv/.large.*")), default=0)
 
 
-def below(pid: int) -> list[int]:
-    """The processes that one has started, and theirs."""
-    children = [
-        int(child) for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()
-    ]
-    return [*children, *(grandchild for child in children for grandchild in below(child))]
-
-
 def is_ssh(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().strip() == "ssh"
+    return name_of(pid) == "ssh"
 
 
 @pytest.mark.fault("N3")
@@ -111,21 +111,54 @@ def test_an_agent_that_is_killed_reports_nothing_and_the_next_run_says_so(
     assert report["entries"] == report["receiver"]["manifest"]["entries"] == 3
 
 
-@pytest.mark.fault("N1")
-def test_a_name_that_still_points_elsewhere_is_looked_up_again(
-    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.fault("H7")
+def test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_away_by_the_receiver(
+    receiver: Receiver, tree: Path, tmp_path: Path
 ) -> None:
-    paths = receiver.configure("us1", tmp_path, tmp_path / "etc")
-    addresses = iter(["240.0.0.1", "127.0.0.1"])
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/of-the-copy").touch()
+    first = a_slow_push(receiver, "us2", tree, tmp_path / "etc")
+    at_work = below(first.pid)
+    for process in at_work:
+        os.kill(process, signal.SIGSTOP)
 
-    def as_of_now(name: str, port: int, **_: Any) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(addresses), port))]
+    second = receiver.back_up("us2", tree, tmp_path / "etc")
+    with an_agent(receiver, "us2", tmp_path / "copy", tmp_path / "etc-of-the-copy") as copy:
+        assert copy.stdout
+        turned_away = next(line for line in copy.stdout if "trying again" in line)
+        for process in at_work:
+            os.kill(process, signal.SIGCONT)
+        said, _ = first.communicate(timeout=180)
+        copy.kill()
+
+    report = receiver.report("us2")
+    assert (second.returncode, second.stdout) == (Refused.exit_code, "")
+    assert "another backup of this host is under way" in second.stderr
+    assert "push to receiver://localhost" in turned_away
+    assert report and report["status"] == "complete", said
+    assert not (receiver.tree("us2") / "of-the-copy").exists()
+    assert (receiver.tree("us2") / "srv/large").read_bytes() == (tree / "srv/large").read_bytes()
+
+
+@pytest.mark.fault("N1")
+def test_a_name_that_still_points_to_another_machine_is_looked_up_again_and_that_one_is_not_believed(
+    receiver: Receiver, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = receiver.configure("us1", tree, tmp_path / "etc", WHOLE_SYSTEM="no")
+    addresses = chain([ANOTHERS], repeat("127.0.0.1"))
+    found = socket.getaddrinfo
+
+    def as_of_now(name: str, port: int, *rest: Any, **more: Any) -> list[Any]:
+        return found(next(addresses) if name == "localhost" else name, port, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", as_of_now)
     said: list[str] = []
     world = World(lambda: datetime.now(UTC), sleep=lambda _: None, say=said.append)
+    receiver.tell_sshd(f"Port {receiver.port}", f"Port {receiver.port}\nListenAddress 127.0.0.1")
+    with a_far_side(ANOTHERS, receiver.port) as another:
+        report = night.run(night.Night(paths, world, os.environ))
 
-    hello = way_to(load(paths), paths, world).hello(datetime.now(UTC) + timedelta(minutes=5))
-
-    assert hello.host == "us1"
-    assert "240.0.0.1" in said[0] and "trying again" in said[0]
+        assert "Accepted" not in (another.place / "log").read_text()
+    assert "who answers is not the localhost of" in said[0] and "trying again" in said[0]
+    assert report.status == "complete"
+    assert (receiver.tree("us1") / "srv/large").read_bytes() == (tree / "srv/large").read_bytes()

@@ -23,6 +23,7 @@ from tests.local.test_index_push import IS_ROOT, Host, a_host, assert_same, stor
 
 # A million entries, and a sparse file of a terabyte, take longer than a run of all tests has.
 ENTRIES = int(os.environ.get("EBBTIDE_ENTRIES", "20000"))
+A_TERABYTE = 10**12
 SPARSE_GIB = float(os.environ.get("EBBTIDE_SPARSE_GIB", "0.125"))
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -138,6 +139,27 @@ def test_a_sparse_file_arrives_with_its_holes(host: Host) -> None:
     with (host.receiver.tree("us0") / "sparse").open("rb") as file:
         file.seek(size // 2)
         assert file.read(40) == b"in the middle of nothing".ljust(40, b"\0")
+
+
+@pytest.mark.fault("H13")
+def test_a_terabyte_that_is_there_already_is_read_by_nobody_in_full_or_by_the_index(host: Host) -> None:
+    sparse, kept = host.tree / "sparse", host.receiver.tree("us0") / "sparse"
+    sparse.write_bytes(b"at the beginning of nothing")
+    host.back_up()
+    mtime = sparse.stat().st_mtime_ns
+    for path in (sparse, kept):
+        os.truncate(path, A_TERABYTE)
+        os.utime(path, ns=(mtime, mtime))
+    host.generation = None
+
+    full, of_all = host.back_up()
+    by_index, of_what_changed = host.back_up()
+
+    assert (full.status, by_index.status) == (COMPLETE, COMPLETE)
+    assert (of_all.course.in_full, of_what_changed.course.in_full) == (True, False)
+    assert full.counts.bytes_sent + by_index.counts.bytes_sent < 1 << 16
+    assert full.counts.bytes_total > A_TERABYTE
+    assert kept.stat().st_size == A_TERABYTE and kept.stat().st_blocks * 512 < 1 << 20
 
 
 def test_a_tree_that_is_never_still_is_told_and_made_good_the_next_night(host: Host) -> None:

@@ -4,14 +4,26 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import ebbtide_agent
-from ebbtide_agent.host import guards
+from chalicelib import wire
+from chalicelib.core.model import HostStatus
+from ebbtide_agent.host import guards, night
+from ebbtide_agent.host.link import World
+from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
-from tests.local.own_nights import Host
+from tests.local.enclosed import in_an_enclosure
+from tests.local.own_nights import Host, differing, entries
+from tests.local.receiver_machine import MISSING as NO_RECEIVER
+from tests.local.receiver_machine import a_receiver, an_aws
+from tests.local.rsync_only import a_far_side
+from tests.local.test_content_check import mounted
+from tests.local.test_to_remote import MISSING as FAR_AWAY
+from tests.local.test_to_remote import Pushing, fetched
 
 MISSING = [name for name in ("rsync", "cp") if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -46,6 +58,34 @@ def test_half_of_a_tree_that_is_gone_is_suspect_until_it_is_said_to_be_meant(hos
     assert len(kept) == 1
     assert (accepted.status, after.status) == (COMPLETE, COMPLETE)
     assert len(list(host.newest().iterdir())) == 5
+
+
+@pytest.mark.fault("H14")
+@pytest.mark.skipif(bool(FAR_AWAY), reason=f"not installed: {', '.join(FAR_AWAY)}")
+@in_an_enclosure
+def test_a_disk_that_is_not_mounted_loses_nothing_over_there_and_is_pushed_again_once_it_is(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted/file").write_text("on a disk of its own")
+    subprocess.run(["mkfs.ext4", "-q", "-d", str(tmp_path / "planted"), str(disk), "16M"], check=True)
+    with a_far_side() as far:
+        host = Pushing(tmp_path, tmp_path / "unused")
+        host.reach(far)
+        (host.tree / "srv").mkdir()
+        (host.tree / "large").write_bytes(bytes(100_000))
+
+        with mounted(host.tree / "srv", "-o", "loop", str(disk)):
+            before = host.back_up()
+        without = host.back_up()
+        kept = (host.there / "tree/srv/file").read_text()
+        with mounted(host.tree / "srv", "-o", "loop", str(disk)):
+            after = host.back_up()
+            assert differing(entries(fetched(host)), entries(host.tree)) == {}
+
+        assert (before.status, without.status, after.status) == (COMPLETE, SUSPECT, COMPLETE)
+        (problem,) = without.problems
+        assert f"{host.tree}/srv is not mounted" in problem and "nothing was pushed" in problem
+        assert kept == "on a disk of its own"
 
 
 def test_losses_of_nights_that_were_not_complete_add_up(host: Host) -> None:
@@ -96,6 +136,29 @@ def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_
     assert "of 20 files of the last complete night 11 are gone or rewritten" in nights[1].problems[0]
     assert len(kept) == 1
     assert accepted.status == COMPLETE
+
+
+@pytest.mark.fault("H15")
+@pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
+def test_a_mass_that_is_rewritten_at_once_is_recorded_as_suspect_by_a_receiver(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
+    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
+        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no")
+        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ)
+
+        before = night.run(a_night)
+        receiver.next_night("main/2026-11-24/1")
+        rewrite(host.tree, 11)
+        night.run(a_night)
+
+        recorded = wire.parse_report(aws.body("reports/main/2026-11-24/1/us0a.json"))
+        assert before.status == COMPLETE
+        assert recorded.result.status is HostStatus.SUSPECT and not recorded.result.status.is_complete
+        assert "11 are gone or rewritten" in recorded.result.problems[0]
+        assert (receiver.tree("us0") / "file0").read_text() == "your files are encrypted"
 
 
 def test_files_that_only_change_owner_mode_or_place_on_the_disk_are_not_rewritten(

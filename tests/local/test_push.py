@@ -5,21 +5,30 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent.errors import Refused, TransientError
-from ebbtide_agent.host import link
-from ebbtide_agent.host.config import load
+from ebbtide_agent.host import link, night
 from ebbtide_agent.host.history import find_nights
-from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Aws, Receiver, a_receiver, an_aws, wait_until
+from tests.local.receiver_machine import (
+    MAY_MOUNT,
+    MISSING,
+    RUN,
+    Aws,
+    Receiver,
+    a_free_port,
+    a_receiver,
+    an_aws,
+    wait_until,
+)
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host needs root")
@@ -60,7 +69,7 @@ def a_tree(tmp_path: Path) -> Path:
 
 def a_small_tree(tmp_path: Path, size: int = 100) -> Path:
     tree = tmp_path / "small"
-    tree.mkdir()
+    tree.mkdir(exist_ok=True)
     (tree / "file").write_bytes(os.urandom(size))
     return tree
 
@@ -231,15 +240,22 @@ def test_a_host_that_claims_a_push_which_nobody_saw_has_failed(receiver: Receive
     assert report["problems"] == ["the receiver saw no push"]
 
 
+@pytest.mark.fault("H7")
 @each(CONFINED)
-def test_the_same_report_again_gets_the_same_answer_and_is_recorded_once(receiver: Receiver, tmp_path: Path) -> None:
+def test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_none(
+    receiver: Receiver, tmp_path: Path
+) -> None:
     receiver.rsync("us0", "-a", f"{a_small_tree(tmp_path)}/", "127.0.0.1::tree/")
 
     first = receiver.ssh("us0", "report", feed=a_report(receiver))
     second = receiver.ssh("us0", "report", feed=a_report(receiver, status="failed"))
+    of_a_copy = receiver.ssh("us0", "report", feed=a_report(receiver, started="2026-11-23T02:11:00Z"))
 
     assert json.loads(first.stdout)["status"] == "complete"
     assert second.stdout == first.stdout
+    assert json.loads(first.stdout) == receiver.report("us0")
+    assert (of_a_copy.returncode, of_a_copy.stdout) == (Refused.exit_code, b"")
+    assert b"us0a has reported in main/2026-11-23/1 already" in of_a_copy.stderr
 
 
 @pytest.mark.fault("X2")
@@ -340,15 +356,56 @@ def test_told_to_stop_it_ends_the_sessions_and_releases(receiver: Receiver, tmp_
     assert status["settled"] is False
 
 
-@pytest.mark.parametrize("kind", CONFINED)
-def test_at_the_deadline_it_releases_without_those_that_did_not_report(aws: Aws, kind: str) -> None:
-    with a_receiver(aws, kind, minutes=0.05) as receiver:
-        exit_code = receiver.process.wait(30)
+class WithoutEvents(Aws):
+    """AWS, with nobody where its machines look for EventBridge."""
 
-        released = aws.find(f"runs/{RUN}/released/1.json")
-        brief = json.loads(aws.body("brief"))
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "AWS_ENDPOINT_URL_EVENTBRIDGE": f"http://127.0.0.1:{a_free_port()}"}
+
+
+@pytest.mark.fault("N8")
+@pytest.mark.parametrize("kind", CONFINED[not IS_ROOT :][:1])
+def test_where_no_event_gets_through_the_archive_has_all_of_the_night(aws: Aws, kind: str, tmp_path: Path) -> None:
+    with a_receiver(WithoutEvents(aws.endpoint), kind, ("us0",)) as receiver:
+        ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
+        exit_code = receiver.process.wait(60)
+
+        report, released = receiver.report("us0"), aws.find(f"runs/{RUN}/released/1.json")
+        assert (ended.returncode, exit_code) == (0, 0), ended.stderr + receiver.log()
+        assert report and report["status"] == "complete"
+        assert released and released["clean"]
+        assert "event 'Ebbtide Receiver Released'" in receiver.log() and "the archive has it" in receiver.log()
+        assert aws.events() == []
+
+
+@pytest.mark.fault("H1")
+@pytest.mark.parametrize("kind", CONFINED[not IS_ROOT :][:1])
+def test_a_host_that_is_down_is_waited_for_until_the_deadline_and_costs_nobody_else(kind: str, tmp_path: Path) -> None:
+    # A machine that has a lot else to do takes longer to push.
+    assert any(eu0_comes_and_us0_is_missed(kind, minutes, tmp_path) for minutes in (0.15, 1, 5))
+
+
+def eu0_comes_and_us0_is_missed(kind: str, minutes: float, place: Path) -> bool:
+    """How it is with a deadline that eu0 makes, and whether it made this one."""
+    with an_aws() as aws, a_receiver(aws, kind, minutes=minutes) as receiver:
+        of_an_earlier_night = receiver.tree("us0") / "kept"
+        of_an_earlier_night.touch()
+
+        ended = receiver.back_up("eu0", a_small_tree(place), place / "etc")
+        exit_code = receiver.process.wait(400)
+
+        if ended.returncode != 0:
+            return False
+        released, reported = aws.find(f"runs/{RUN}/released/1.json"), receiver.report("eu0")
         assert exit_code == 0, receiver.log()
-        assert released and read(released["at"]) >= read(brief["deadline"])
+        assert (
+            released and released["clean"] and read(released["at"]) >= read(json.loads(aws.body("brief"))["deadline"])
+        )
+        assert reported and reported["status"] == "complete"
+        assert receiver.report("us0") is None
+        assert of_an_earlier_night.exists()
+        return True
 
 
 @pytest.mark.fault("H2")
@@ -375,8 +432,14 @@ def test_who_answers_with_another_key_than_the_pinned_one_is_told_nothing(receiv
     pinned = tmp_path / "known_hosts"
     pinned.write_text(f"localhost {receiver.hosts['eu0'].public}\n")
     paths = receiver.configure("us0", a_small_tree(tmp_path), tmp_path / "etc", KNOWN_HOSTS=str(pinned))
-    world = link.World(lambda: datetime.now(UTC))
-    way = way_to(load(paths), paths, world)
+    said: list[str] = []
+    # Every look at its clock is a quarter of a minute after the last one.
+    ticks = (datetime.now(UTC) + number * timedelta(seconds=15) for number in count())
+    world = link.World(lambda: next(ticks), sleep=lambda _: None, say=said.append)
 
     with pytest.raises(TransientError, match="nothing was sent"):
-        way.hello(until=world.clock())
+        night.run(night.Night(paths, world, os.environ))
+
+    assert any("nothing was sent; trying again" in line for line in said)
+    assert "Accepted" not in (receiver.root / "run/ebbtide/sshd.log").read_text()
+    assert [*receiver.tree("us0").iterdir()] == []

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,3 +57,16 @@ def test_a_tree_that_is_not_whole_is_restored_only_by_its_name(far_host: Host, t
     assert f"--at {point['name']} takes it all the same" in refused.stderr
     assert ended.returncode == 0, ended.stderr
     assert "which is not whole" in ended.stderr
+
+
+def test_why_nobody_answers_is_told_as_ssh_says_it(far_host: Host, tmp_path: Path) -> None:
+    target = dict(line.split("=", 1) for line in far_host.paths.config.read_text().splitlines())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        far_host.configure(**{**target, "TARGET": re.sub(r":\d+/", f":{port}/", target["TARGET"])})
+
+        ended = ask(far_host, "list", cwd=tmp_path)
+
+    said = f"ebbtide: rsync with localhost: ssh: connect to host 127.0.0.1 port {port}: Connection refused\n"
+    assert (ended.returncode, ended.stderr) == (75, said)

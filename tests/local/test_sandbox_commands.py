@@ -38,6 +38,18 @@ def processes_on(state: Path) -> list[str]:
     return [line for line in listed.splitlines() if str(state) in line]
 
 
+def test_a_command_loads_what_serves_aws_only_if_it_serves_it() -> None:
+    """Every `ebbtide …` would wait for it, and it takes longer than all the rest."""
+    look = "import sys, ebbtide_console.cli.main; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", look], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+
+    assert "ebbtide_console.cli.sandbox" in loaded
+    assert not {"moto", "samtranslator"} & set(loaded)
+
+
 def test_up_again_is_the_same_sandbox_and_down_stops_it(operator: Operator) -> None:
     first, second = operator.asks("up"), operator.asks("up")
     elsewhere, cleaned = operator.asks("up", "--port", "1"), operator.asks("clean")

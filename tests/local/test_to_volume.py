@@ -109,7 +109,7 @@ def test_it_is_left_alone_as_long_as_was_promised_and_pushed_to_by_the_index_the
     assert promise.quiet_until - report.finished.replace(microsecond=0) == timedelta(hours=12)
 
 
-@pytest.mark.fault("N8", lacks="a receiver's own outbox")
+@pytest.mark.fault("N8")
 def test_what_the_archive_does_not_take_is_sent_with_the_next_night(host: OwnVolume, aws: Aws) -> None:
     aws.client("s3").delete_bucket(Bucket=BUCKET)
 

@@ -30,6 +30,7 @@ def states(sim: Simulation) -> list[RunState]:
 
 
 @pytest.mark.fault("C2")
+@pytest.mark.fault("N8")
 def test_c2_with_every_event_lost_the_tick_takes_the_snapshot_and_closes_the_run_within_ten_minutes() -> None:
     sim = play(planned(events=(LOST,)))
 

@@ -209,6 +209,7 @@ def test_a_volume_that_was_not_released_is_labelled_crash_consistent() -> None:
     assert take == replace(TAKE_BOTH, consistency=tags.Consistency.CRASH)
 
 
+@pytest.mark.fault("H15")
 @pytest.mark.parametrize("status", [HostStatus.PARTIAL, HostStatus.FAILED, HostStatus.SUSPECT])
 def test_a_mixed_tree_is_not_tagged_complete(status: HostStatus) -> None:
     night = a_spent_night(results=(a_result("us0"), a_result("eu0", status=status)))

@@ -125,9 +125,9 @@ def serve(options: argparse.Namespace, here: Here) -> int:
 
 
 def answer(options: argparse.Namespace, here: Here) -> int:
-    from ebbtide_agent.commands import peering
+    from ebbtide_agent.commands import peer_gate
 
-    return peering.answer(options, here)
+    return peer_gate.answer(options, here)
 
 
 def _span(text: str) -> timedelta:

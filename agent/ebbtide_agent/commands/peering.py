@@ -1,4 +1,4 @@
-"""What the words of `ebbtide-agent peer` do. Apart from them, so that a host's nights do not import a gate."""
+"""What the words of `ebbtide-agent peer` do. Apart from them, so that neither a night nor a gate imports all of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import getpass
 import json
 import os
 import platform
-import signal
 import sys
 from pathlib import Path
 
-from ebbtide_agent import keys, moments, procs, steps
+from ebbtide_agent import keys, moments, steps
 from ebbtide_agent.commands.here import Here, paths_of
 from ebbtide_agent.commands.install import check_may_change, site_of, tell
 from ebbtide_agent.compiled import place_of
@@ -21,12 +20,12 @@ from ebbtide_agent.host import enrolment
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer import serve as serving
 from ebbtide_agent.peer import setup, standing
-from ebbtide_agent.peer.arrival import Arrival
 from ebbtide_agent.peer.ids import find_taken
-from ebbtide_agent.peer.machine import Peer
-from ebbtide_agent.peer.register import as_object, find_register, get_register
+from ebbtide_agent.peer.machine import peer_at
+from ebbtide_agent.peer.register import Guest, as_object, find_register, get_register
 from ebbtide_agent.peer.sessions import end_guest, end_readers
-from ebbtide_agent.receiver import confine, gate, sshd, verbs
+from ebbtide_agent.peer.wish import Machine, Wish
+from ebbtide_agent.receiver import confine, sshd
 from ebbtide_agent.receiver.lease import leased
 
 NEEDS_A_PERSON = 1
@@ -42,7 +41,7 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     register = find_register(paths.peer)
     known = register.find(options.name) if register else None
     host_id = options.id or (known.id if known else enrolment.suggested_id(options.name))
-    wish = setup.Wish(
+    wish = Wish(
         options.name,
         host_id,
         tuple(options.key),
@@ -53,10 +52,9 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     )
     plan = setup.plan_add(wish, here)
     _walk(plan, options.dry_run)
-    guest = plan.register.find(options.name)
-    if guest and paths.peer_key.exists():
-        key = keys.public(paths.peer_key)
-        print(setup.lines_for_the_guest(guest, plan.register, platform.node().lower(), key, getpass.getuser()), end="")
+    if paths.peer_key.exists():
+        key, here_is = keys.public(paths.peer_key), platform.node().lower()
+        print(setup.lines_for_the_guest(plan.guest, plan.register, here_is, key, getpass.getuser()), end="")
     return 0
 
 
@@ -67,16 +65,12 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
     if not options.yes:
         steps.walk(plan.steps, tell, dry_run=True)
         raise Refused("nothing was removed: say --yes to have it done")
-    register = get_register(paths.peer)
-    store = PeerPaths(paths.state, register.store)
-    guest = register.find(options.name)
+    store = PeerPaths(paths.state, plan.register.store)
     # Nobody's push goes on below what is removed, and no session keeps a key that is unwanted.
-    if guest:
-        end_guest(store, guest)
-    with leased(store, guest.id) if guest and store.sessions.is_dir() else contextlib.nullcontext():
+    end_guest(store, plan.guest)
+    with _held(store, plan.guest):
         _walk(plan, dry_run=False)
-    if guest:
-        end_readers(store, guest)
+    end_readers(store, plan.guest)
     return 0
 
 
@@ -85,10 +79,8 @@ def open_past(options: argparse.Namespace, here: Here) -> int:
     check_may_change(paths, "peer open")
     until = here.clock().replace(microsecond=0) + options.span
     plan = setup.plan_opening(options.name, until, _here(paths))
-    guest = plan.register.find(options.name)
-    store = PeerPaths(paths.state, plan.register.store)
     # Not in the middle of a push or a snapshot.
-    with leased(store, guest.id) if guest and store.sessions.is_dir() else contextlib.nullcontext():
+    with _held(PeerPaths(paths.state, plan.register.store), plan.guest):
         _walk(plan, dry_run=False)
     print(f"{options.name} may read its snapshots until {moments.write(until)}: ebbtide-agent list, and restore, there")
     return 0
@@ -100,9 +92,13 @@ def close_past(options: argparse.Namespace, _: Here) -> int:
     plan = setup.plan_opening(options.name, None, _here(paths))
     _walk(plan, dry_run=False)
     # Nobody begins to read from here on; who is reading is ended.
-    if guest := plan.register.find(options.name):
-        end_readers(PeerPaths(paths.state, plan.register.store), guest)
+    end_readers(PeerPaths(paths.state, plan.register.store), plan.guest)
     return 0
+
+
+def _held(store: PeerPaths, guest: Guest) -> contextlib.AbstractContextManager[None]:
+    """The guest's lease; where nobody has ever served there is none."""
+    return leased(store, guest.id) if store.sessions.is_dir() else contextlib.nullcontext()
 
 
 def list_guests(options: argparse.Namespace, here: Here) -> int:
@@ -119,7 +115,7 @@ def list_guests(options: argparse.Namespace, here: Here) -> int:
 
 
 def show(options: argparse.Namespace, here: Here) -> int:
-    peer = Peer(paths_of(options), here.clock)
+    peer = peer_at(paths_of(options), here.clock)
     faults, found = list(standing.find_faults(peer)), []
     for guest in peer.register.guests if peer.paths.hosts.is_dir() else ():
         try:
@@ -137,12 +133,12 @@ def show(options: argparse.Namespace, here: Here) -> int:
 
 
 def serve(options: argparse.Namespace, here: Here) -> int:
-    peer = Peer(paths_of(options), here.clock)
+    peer = peer_at(paths_of(options), here.clock)
     machine = _here(peer.places)
     environment = {"PATH": here.environment["PATH"]} if "PATH" in here.environment else {}
     door = sshd.Door(
         peer.register.port,
-        machine.gate,
+        _gate(peer.places, place_of(machine.site.program, peer.paths.program)),
         environment,
         as_root=machine.is_root,
         strict=machine.site.is_the_systems,
@@ -152,19 +148,16 @@ def serve(options: argparse.Namespace, here: Here) -> int:
     return serving.serve(peer, door, machine.site.program)
 
 
-def answer(options: argparse.Namespace, here: Here) -> int:
-    # The alarm ends who still pushes or reads when the time is up.
-    procs.stop_on(*gate.ENDING, signal.SIGALRM)
-    verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
-    at_the_door = Arrival(Peer(paths_of(options), here.clock), options.host)
-    return at_the_door.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
-
-
-def _here(paths: HostPaths) -> setup.Here:
+def _here(paths: HostPaths) -> Machine:
     site = site_of(paths)
-    program = place_of(site.program, PeerPaths(paths.state, Path("/")).program)
-    gate = (sys.executable, str(program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
-    return setup.Here(site, os.geteuid(), gate, find_taken(paths.etc))
+    # Until somebody has served here there is no other than the one file.
+    served = place_of(site.program, PeerPaths(paths.state, Path("/")).program)
+    gate = _gate(paths, served if served.exists() else site.program)
+    return Machine(site, os.geteuid(), gate, find_taken(paths.etc))
+
+
+def _gate(paths: HostPaths, program: Path) -> tuple[str, ...]:
+    return (sys.executable, str(program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
 
 
 def _walk(plan: setup.Plan, dry_run: bool) -> None:

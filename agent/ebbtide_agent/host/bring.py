@@ -12,7 +12,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import rules
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
 from ebbtide_agent.host.past import WHOLE, Source, leading_to
 from ebbtide_agent.host.push import Listener
 from ebbtide_agent.printable import printable
@@ -106,7 +106,7 @@ def _only(source: Source, wish: Wish, directories: Sequence[bytes]) -> None:
 
 def _checked(ended: procs.Ended) -> None:
     if ended.exit_code not in (0, SOME_IS_MISSING):
-        raise PermanentError(f"what leads there could not be made: {ended.why}")
+        raise PermanentError(f"what leads there could not be made: {why(ended)}")
 
 
 def within(root: Path, paths: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -10,7 +10,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying, route, warning_of_another
 from ebbtide_agent.host.login import Login
-from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY
+from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY, why
 
 SILENCE_SECONDS = 60
 # Nobody knows what lies over there; what we have put there is smaller than this.
@@ -58,9 +58,9 @@ class FarFiles:
         ended = procs.run((self.rsync, f"--timeout={SILENCE_SECONDS}", *words))
         if ended.exit_code == 0:
             return True
-        why = f"{words[-1]}: {ended.why}{warning_of_another(self.login, ended.err)}"
+        told = f"rsync with {self.login.name}: {why(ended)}{warning_of_another(self.login, ended.err)}"
         if ended.exit_code in WORTH_ANOTHER_TRY:
-            raise TransientError(f"rsync with {self.login.name}: {why}")
+            raise TransientError(told)
         if b"No such file or directory" in ended.err:
             return False
-        raise PermanentError(f"rsync with {self.login.name}: {why}")
+        raise PermanentError(told)

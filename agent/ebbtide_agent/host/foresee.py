@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.bring import WITH_ALL_BELOW, Wish
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, why
 from ebbtide_agent.host.past import FORM, Item, Items, Source
 
 _DELETED = "*deleting"
@@ -38,7 +38,7 @@ def preview(source: Source, wish: Wish) -> Changes:
     words = ("-n", *wish.words, *WITH_ALL_BELOW, "--8-bit-output", FORM)
     ended = source.run(words, wish.paths, wish.into, seen.feed)
     if ended.exit_code not in (0, VANISHED, SOME_IS_MISSING):
-        raise PermanentError(f"what would change cannot be told: {ended.why}")
+        raise PermanentError(f"what would change cannot be told: {why(ended)}")
     return Changes(tuple(seen.changes), seen.added)
 
 

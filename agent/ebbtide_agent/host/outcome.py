@@ -24,6 +24,9 @@ NOTHING_MOVED = (1, 2, 3, 4, 5, 6, 126, 127)
 # be half done. Anywhere else (mail, sessions, spools, homes) it is everyday life.
 STEADY = ("bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr")
 
+_SUMMARY = ("rsync error:", "rsync warning:")
+# That it ends, and that its connection did: why that is so was said before.
+_AT_THE_END = (*_SUMMARY, "rsync: connection unexpectedly closed")
 _VANISHED = re.compile(r'(?:file|directory) has vanished: "(?P<path>.*)"(?: \(in .*\))?$')
 _COUNT = re.compile(r"(?P<what>[A-Z][A-Za-z ]+): (?P<total>[0-9,]+)(?: bytes)?(?: \((?P<kinds>.*)\))?$")
 
@@ -108,7 +111,14 @@ def _is_missed(line: str, root: str) -> bool:
 
 
 def _is_summary(line: str) -> bool:
-    return line.startswith(("rsync error:", "rsync warning:"))
+    return line.startswith(_SUMMARY)
+
+
+def why(ended: Ended) -> str:
+    """Why an rsync failed, for a message: the last that it, or its ssh, has said before it said that it ends."""
+    said = ended.err.decode("utf-8", "replace").splitlines()
+    reasons = [line.strip() for line in said if line.strip() and not line.startswith(_AT_THE_END)]
+    return reasons[-1] if reasons else ended.why
 
 
 def parse_counts(out: str) -> Counts:

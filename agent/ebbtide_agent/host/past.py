@@ -13,7 +13,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, why
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
 from ebbtide_agent.printable import printable
 
@@ -46,7 +46,7 @@ class Source:
             leading = (self.rsync, f"--timeout={SILENCE_SECONDS}", *words, "--from0", "--files-from=-")
             ended = procs.run((*leading, *self.route(attempt), f"{into}/"), _as_list(paths), listener=listener)
             if ended.exit_code in WORTH_ANOTHER_TRY:
-                raise TransientError(f"rsync: {ended.why}")
+                raise TransientError(f"rsync: {why(ended)}")
             return ended
 
         return keep_trying(once, self.until, self.world)
@@ -156,5 +156,5 @@ def _listed(source: Source, paths: Iterable[bytes]) -> list[Item]:
         words = ("-n", "-lD", *_LISTED, "--8-bit-output", FORM)
         ended = source.run(words, paths, Path(place) / "nowhere", items.feed)
     if ended.exit_code not in (0, SOME_IS_MISSING):
-        raise PermanentError(f"the tree cannot be looked at: {ended.why}")
+        raise PermanentError(f"the tree cannot be looked at: {why(ended)}")
     return items.found

@@ -19,7 +19,7 @@ from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.index import ROOT, find_index
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.night import counted
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Counts, parse_counts
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Counts, parse_counts, why
 from ebbtide_agent.host.push import in_full
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.paths import HostPaths
@@ -73,7 +73,7 @@ def _whole(config: Config, taken: Survey) -> Counts:
         words = (config.rsync, "-n", "-aHAXS", "--stats", "--no-human-readable", *in_full(config).words)
         ended = procs.run((*words, f"{str(config.root).rstrip('/')}/", f"{place}/"))
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
-        raise PermanentError(f"rsync cannot tell what the tree amounts to: {ended.why}")
+        raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")
     return replace(parse_counts(ended.out.decode("ascii", "replace")), bytes_sent=0)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.filters import Rule
+from ebbtide_agent.host.outcome import why
 
 # What rsync would not print as it is, even if it is asked for bytes above 127 as they are.
 _ESCAPED = re.compile(rb"[\x00-\x08\x0a-\x1f]|\\(?=#[0-9]{3})")
@@ -54,7 +55,7 @@ class RsyncRules:
             words = (self._program, "-n", "-r", "--debug=FILTER", "--8-bit-output", *filters)
             ended = procs.run((*words, f"{tree}/", f"{place}/nowhere/"))
         if ended.exit_code != 0:
-            raise PermanentError(f"rsync cannot say what becomes of {path!r}: {ended.why}")
+            raise PermanentError(f"rsync cannot say what becomes of {path!r}: {why(ended)}")
         return ended.out.splitlines()
 
 

@@ -51,7 +51,7 @@ class Keeper:
         return Shelf.of(self.peer.paths, self.guest.id)
 
     def past(self) -> Past:
-        return read_past(self.store, self.rotation.complete())
+        return read_past(self.store)
 
     def find_report(self) -> Report | None:
         """Of the guest's last night."""

@@ -18,15 +18,13 @@ class Peer:
     """One machine, whose operator may change what it does at any time."""
 
     places: HostPaths
+    paths: PeerPaths
     clock: Clock
 
     @property
     def register(self) -> Register:
+        """As it is now."""
         return get_register(self.places.peer)
-
-    @property
-    def paths(self) -> PeerPaths:
-        return PeerPaths(self.places.state, self.register.store)
 
     def check_store(self) -> None:
         """Raises Refused unless the store is there, and is this machine's."""
@@ -40,3 +38,8 @@ class Peer:
         """
         with leased(self.paths, host_id):
             yield self.register.guest(host_id)
+
+
+def peer_at(places: HostPaths, clock: Clock) -> Peer:
+    """Raises PermanentError on a machine that takes nobody's backups."""
+    return Peer(places, PeerPaths(places.state, get_register(places.peer).store), clock)

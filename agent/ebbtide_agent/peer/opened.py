@@ -12,9 +12,8 @@ from typing import BinaryIO
 from ebbtide_agent import moments
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.paths import PeerPaths
-from ebbtide_agent.peer.keeping import Keeper
 from ebbtide_agent.peer.machine import Peer
-from ebbtide_agent.peer.past import Snapshot
+from ebbtide_agent.peer.past import read_past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.sessions import reader_name
 from ebbtide_agent.points import Offer, Point, encode_offer
@@ -58,11 +57,9 @@ class Opened:
             return self._read()
         raise TransientError(f"{self.guest.name} may read its past until {moments.write(self.until)}: nothing is taken")
 
-    def _snapshots(self) -> tuple[Snapshot, ...]:
-        return Keeper(self.peer, self.guest).past().whole
-
     def _offer(self) -> Offer:
-        points = tuple(Point(each.name, each.report.run, each.at, each.report.entries) for each in self._snapshots())
+        whole = read_past(self.peer.paths.snapshots(self.guest.id)).whole
+        points = tuple(Point(each.name, each.report.run, each.at, each.report.entries) for each in whole)
         return Offer(self.guest.name, self.guest.id, points, self.until)
 
     def _read(self) -> int:
@@ -71,11 +68,13 @@ class Opened:
         try:
             with leased(paths, reader):
                 self._check_open()
-                paths.snapshots(self.guest.id).path.chmod(_OPEN)
-                view = View(self.guest.uid, points=tuple(map(self._readable, self._snapshots())))
+                store = paths.snapshots(self.guest.id)
+                store.path.chmod(_OPEN)
+                whole = read_past(store).whole
+                points = tuple(Readable(each.name, store.tree(each.name).resolve(), each.munged) for each in whole)
                 kind = paths.confinement.read_text().strip()
                 signal.setitimer(signal.ITIMER_REAL, max(1.0, (self.until - self.peer.clock()).total_seconds()))
-                return confine.serve(kind, view, paths.rsync_config(reader))
+                return confine.serve(kind, View(self.guest.uid, points=points), paths.rsync_config(reader))
         finally:
             paths.lease(reader).unlink(missing_ok=True)
             paths.rsync_config(reader).unlink(missing_ok=True)
@@ -84,7 +83,3 @@ class Opened:
         """Who closes it ends those who have a lease, and we have had none until now. Raises Refused."""
         if not self.peer.register.guest(self.guest.id).reads_until(self.peer.clock()):
             raise Refused(f"{self.guest.name} may not read its past any more: it was closed")
-
-    def _readable(self, snapshot: Snapshot) -> Readable:
-        place = self.peer.paths.snapshots(self.guest.id).tree(snapshot.name)
-        return Readable(snapshot.name, place.resolve(), snapshot.munged)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +11,7 @@ from ebbtide_agent.errors import AgentError
 from ebbtide_agent.manifest_file import read_manifest
 from ebbtide_agent.paths import DirectoryPaths
 from ebbtide_agent.report import Report, parse_report
+from ebbtide_agent.rotation import names_in
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,8 @@ class Past:
         return tuple(name for name in names if name in snapshots.expire_days(tuple(sorted({*whole, name})), days))
 
 
-def read_past(store: DirectoryPaths, names: Iterable[str]) -> Past:
-    """Of these snapshots in the store."""
-    found = [(name, _find_whole(store, name)) for name in names]
+def read_past(store: DirectoryPaths) -> Past:
+    found = [(name, _find_whole(store, name)) for name in names_in(store)]
     return Past(
         tuple(snapshot for _, snapshot in found if snapshot),
         tuple(name for name, snapshot in found if not snapshot),

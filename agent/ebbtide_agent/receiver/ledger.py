@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Callable
 
 from ebbtide_agent import manifest, procs
 from ebbtide_agent.entry import Header
-from ebbtide_agent.errors import AgentError, PermanentError
+from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
@@ -29,7 +30,7 @@ from ebbtide_agent.report import (
     parse_report,
 )
 
-EVENT_PAUSES_SECONDS = (0.5, 2.0, 5.0)
+EVENT_PAUSES_SECONDS = (1.0,)
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
 MOST_MANIFESTS = 20
 
@@ -46,10 +47,13 @@ class Ledger:
     def record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """Record a host's report and return it as recorded. The same again returns what was recorded first.
 
-        Raises Refused when it is not this host's report of this run.
+        Raises Refused when it is not this host's report of this run, or another one is recorded.
         """
         check_identity(report, host, self.brief)
         recorded = self.find(host) or self._archive(host, report, now)
+        if recorded.started != report.started:
+            # A machine that has the host's key as well, such as a copy of it, would take this for its own.
+            raise Refused(f"{host.id} has reported in {self.brief.run} already, of another push than this")
         self._tell(recorded)
         return recorded
 
@@ -122,13 +126,17 @@ class Ledger:
 def tell(
     archive: Archive, source: str, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
 ) -> None:
-    """Send an event, a few times if need be; when none gets through that is logged and no more."""
+    """Send an event, twice if need be; when none gets through that is logged and no more.
+
+    The host waits for its answer meanwhile, and the machine for its end.
+    """
     for pause in (*EVENT_PAUSES_SECONDS, None):
         try:
             return archive.send_event(source, detail_type, detail)
         except AgentError as error:
             if pause is None:
-                print(f"ebbtide: {error}; not sent, the archive has it", flush=True)
+                # What a gate prints is its answer.
+                print(f"ebbtide: {error}; not sent, the archive has it", file=sys.stderr, flush=True)
             else:
                 sleep(pause)
     return None

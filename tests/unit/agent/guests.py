@@ -8,11 +8,12 @@ from pathlib import Path
 from ebbtide_agent.paths import DirectoryPaths, HostPaths, PeerPaths
 from ebbtide_agent.peer.arrival import Arrival
 from ebbtide_agent.peer.keeping import Keeper
-from ebbtide_agent.peer.machine import Peer
+from ebbtide_agent.peer.machine import peer_at
 from ebbtide_agent.peer.night import Night, find_night
 from ebbtide_agent.peer.register import Guest, encode_register
-from ebbtide_agent.peer.setup import Here, Wish, plan_add
+from ebbtide_agent.peer.setup import plan_add
 from ebbtide_agent.peer.shelf import Shelf
+from ebbtide_agent.peer.wish import Machine, Wish
 from ebbtide_agent.receiver.brief import Run
 from ebbtide_agent.receiver.lease import Session, write_session
 from ebbtide_agent.receiver.ledger import Ledger
@@ -33,9 +34,9 @@ class Taking:
         places.etc.mkdir()
         site = Site(places, place / "ebbtide-agent", "eu0", is_the_systems=False, has_systemd=False)
         wish = Wish("us0", "us0a", (f"ssh-ed25519 {'A' * 44}",), place / "store", keep=keep)
-        walk(plan_add(wish, Here(site, 1000, ("gate",))).steps, lambda _: None, dry_run=False)
+        walk(plan_add(wish, Machine(site, 1000, ("gate",))).steps, lambda _: None, dry_run=False)
         self.now, self.said = NOW, list[str]()
-        self.peer = Peer(places, lambda: self.now)
+        self.peer = peer_at(places, lambda: self.now)
         make_room(self.paths)
 
     @property

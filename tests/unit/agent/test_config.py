@@ -58,17 +58,17 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     config += "KEY=key\nONE_FILE_SYSTEM=maybe\nRSYNC='rsync\n"
 
     assert faults_of(tmp_path, config) == [
+        "backup_config:1: HOST is 'us 0', expected a host name",
+        f"backup_config:2: TARGET is 'rsync://x', expected {EXPECTED}",
+        "backup_config:3: KEEP is '0', expected a whole number from 1",
         "backup_config:4: HOST was given already at backup_config:1",
         "backup_config:5: NAME is not a key; expected one of HOST, TARGET, KEEP, USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, "
         "BANDWIDTH, COMPRESS, ONE_FILE_SYSTEM, WHOLE_SYSTEM, SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE, CHECK, "
         "NICE, IONICE",
         "backup_config:6: 'rm -rf /' is not KEY=value",
-        "backup_config:9: RSYNC opens a quote and does not close it",
-        f"backup_config:2: TARGET is 'rsync://x', expected {EXPECTED}",
-        "backup_config:8: ONE_FILE_SYSTEM is 'maybe', expected yes or no",
-        "backup_config:1: HOST is 'us 0', expected a host name",
-        "backup_config:3: KEEP is '0', expected a whole number from 1",
         f"backup_config:7: KEY is 'key', expected {FOR_SSH}",
+        "backup_config:8: ONE_FILE_SYSTEM is 'maybe', expected yes or no",
+        "backup_config:9: RSYNC opens a quote and does not close it",
     ]
 
 
@@ -117,8 +117,8 @@ def test_a_pattern_with_a_sign_is_a_fault_beside_those_of_the_other_file(tmp_pat
     faults = faults_of(tmp_path, WHOLE.replace("7", "x"), exclude="/ok\n- /var\n")
 
     assert faults == [
-        "backup_exclude:2: '- /var' starts with a sign; expected one bare rsync pattern a line",
         "backup_config:3: KEEP is 'x', expected a whole number from 1",
+        "backup_exclude:2: '- /var' starts with a sign; expected one bare rsync pattern a line",
     ]
 
 

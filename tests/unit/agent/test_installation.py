@@ -145,7 +145,7 @@ def test_what_makes_no_configuration_is_told_before_anything_is_done(host: Host)
 
     assert code == ConfigError.exit_code
     assert [line.partition(" is ")[0] for line in said.splitlines()] == [
-        f"ebbtide: what install was told: {key}" for key in ("TARGET", "HOST", "KEEP")
+        f"ebbtide: what install was told: {key}" for key in ("HOST", "TARGET", "KEEP")
     ]
     assert list(host.place.iterdir()) == []
 

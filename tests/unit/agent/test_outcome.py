@@ -2,7 +2,7 @@
 
 import pytest
 
-from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, parse_counts, tell, together
+from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, parse_counts, tell, together, why
 from ebbtide_agent.procs import Ended
 
 STATS = b"""
@@ -143,3 +143,23 @@ def test_without_remarks_an_outcome_stays_as_it_is() -> None:
     outcome = Outcome("partial", 23, Counts(), ("one", "two"))
 
     assert in_view_of((), outcome) == outcome
+
+
+@pytest.mark.parametrize(
+    ("err", "reason"),
+    [
+        (
+            "ssh: connect to host 127.0.0.1 port 22: Connection refused\r\n"
+            "rsync: connection unexpectedly closed (0 bytes received so far) [Receiver]\n"
+            "rsync error: unexplained error (code 255) at io.c(232) [Receiver=3.5.0]\n",
+            "ssh: connect to host 127.0.0.1 port 22: Connection refused",
+        ),
+        (
+            "rsync error: timeout in data send/receive (code 30)\n",
+            "rsync error: timeout in data send/receive (code 30)",
+        ),
+        ("", "exit code 12, and it said nothing"),
+    ],
+)
+def test_why_it_failed_is_what_was_said_before_it_said_that_it_ends(err: str, reason: str) -> None:
+    assert why(an_end(12, err)) == reason

@@ -10,10 +10,12 @@ import pytest
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
 from ebbtide_agent.host.config import load
 from ebbtide_agent.paths import HostPaths, PeerPaths
-from ebbtide_agent.peer import setup
+from ebbtide_agent.peer import wish
 from ebbtide_agent.peer.ids import choose_uid, find_taken
 from ebbtide_agent.peer.register import Guest, find_register
-from ebbtide_agent.peer.setup import Here, Plan, Wish, lines_for_the_guest, plan_add, plan_remove
+from ebbtide_agent.peer.setup import Plan, lines_for_the_guest, plan_add, plan_remove
+from ebbtide_agent.peer.wish import Machine as ThisMachine
+from ebbtide_agent.peer.wish import Wish
 from ebbtide_agent.site import Site
 from ebbtide_agent.steps import WriteFile, walk
 
@@ -28,7 +30,7 @@ class Machine:
         self.places.etc.mkdir()
         self.store = place / "store"
         site = Site(self.places, place / "ebbtide-agent", "eu0", is_the_systems=False, has_systemd=False)
-        self.here = Here(site, 1000, ("python3", "/opt/ebbtide-agent", "peer", "gate"))
+        self.here = ThisMachine(site, 1000, ("python3", "/opt/ebbtide-agent", "peer", "gate"))
         self.us0 = Wish("us0", "us0a", (KEY,), self.store)
 
     @property
@@ -183,7 +185,7 @@ def test_the_other_side_is_told_what_to_write(machine: Machine) -> None:
 
 
 def test_where_systemd_is_in_charge_it_starts_the_service(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "check_program", lambda program: None)
+    monkeypatch.setattr(wish, "check_program", lambda program: None)
     site = replace(machine.here.site, is_the_systems=True, has_systemd=True, program=Path("/usr/bin/ebbtide-agent"))
     here = replace(machine.here, site=site)
 

@@ -14,7 +14,6 @@ import pytest
 
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.peer.arrival import Arrival
-from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.opened import Opened, shut_again
 from ebbtide_agent.peer.register import encode_register
 from ebbtide_agent.peer.sessions import forget_readers
@@ -65,7 +64,7 @@ def knocking(taking: Taking, meanwhile: Callable[[], None]) -> Arrival:
             left.pop()()
         return taking.now
 
-    return Arrival(Peer(taking.peer.places, clock), "us0a")
+    return Arrival(replace(taking.peer, clock=clock), "us0a")
 
 
 @pytest.mark.parametrize("verb", [HELLO, RSYNC])

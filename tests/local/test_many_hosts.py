@@ -1,0 +1,43 @@
+"""Many hosts at once: a real sshd that turns most of them away, and the hello of each, which comes back until heard."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.host.config import load
+from ebbtide_agent.host.link import World
+from ebbtide_agent.host.way import way_to
+from ebbtide_agent.receiver import confine
+from ebbtide_agent.report import Hello
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
+
+IS_ROOT = os.geteuid() == 0
+# A thousand take longer than a run of all tests has. So many may shake hands at the same time.
+HOSTS = int(os.environ.get("EBBTIDE_HOSTS", "12"))
+AT_ONCE = int(os.environ.get("EBBTIDE_AT_ONCE", "3"))
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+def hello_of(receiver: Receiver, host: str, place: Path) -> Hello:
+    paths = receiver.configure(host, place, place / host)
+    way = way_to(load(paths), paths, World(lambda: datetime.now(UTC)))
+    return way.hello(datetime.now(UTC) + timedelta(minutes=30))
+
+
+@pytest.mark.fault("N6")
+def test_of_hosts_that_all_come_at_once_whoever_is_turned_away_comes_back_until_it_is_heard(tmp_path: Path) -> None:
+    hosts = [f"{number:03x}" for number in range(HOSTS)]
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE if IS_ROOT else confine.OWN, hosts) as receiver:
+        receiver.tell_sshd("MaxStartups 1000", f"MaxStartups {AT_ONCE}")
+
+        with ThreadPoolExecutor(HOSTS) as crowd:
+            heard = list(crowd.map(lambda host: hello_of(receiver, host, tmp_path), hosts))
+
+        said = (receiver.root / "run/ebbtide/sshd.log").read_text()
+        assert [hello.host for hello in heard] == hosts
+        assert "past MaxStartups" in said
+        assert said.count("Accepted publickey") == HOSTS

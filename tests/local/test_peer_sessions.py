@@ -1,0 +1,160 @@
+"""Who comes to a peer while its operator opens, closes and removes, and who never goes by himself."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ebbtide_agent import moments
+from ebbtide_agent.peer.night import LASTS, find_night, write_night
+from tests.local.own_nights import differing, entries
+from tests.local.peers import STRONGEST, Trio, a_peer_and_its_guests
+from tests.local.receiver_machine import MISSING, wait_until
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a user id for each host needs root")
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Trio]:
+    """The same for all: who is removed is taken again."""
+    with a_peer_and_its_guests(STRONGEST) as trio:
+        yield trio
+
+
+def test_a_guest_that_stopped_coming_is_told_with_an_exit_code(peer: Trio) -> None:
+    eu0, _, us1 = peer
+    days_ago = time.time() - 3 * 86_400
+    os.utime(eu0.store.owner(us1.id), (days_ago, days_ago))
+
+    told = eu0.peer("status")
+    given_longer = eu0.peer("add", "us1", "--alarm-after", "8")
+
+    assert told.returncode == 1 and "us1 (us1a): was never here; 0 snapshots; no complete night since" in told.stdout
+    assert given_longer.returncode == 0, given_longer.stderr
+    assert eu0.peer("status").returncode == 0
+
+
+def test_who_is_removed_gets_in_no_more_and_what_is_kept_goes_only_when_it_is_said(peer: Trio) -> None:
+    eu0, _, us1 = peer
+    us1.complete_night(eu0)
+
+    shown = eu0.peer("remove", "us1")
+    removed = eu0.peer("remove", "us1", "--yes")
+    refused = us1.ssh(eu0, "hello")
+    stays = eu0.snapshots_of(us1)
+    eu0.take(us1)
+    forgotten = eu0.peer("remove", "us1", "--forget", "--yes")
+    gone = not eu0.store.host(us1.id).exists()
+    eu0.take(us1)
+
+    assert shown.returncode == 77 and "say --yes" in shown.stderr
+    assert removed.returncode == 0, removed.stderr
+    assert refused.returncode == 255 and b"Permission denied" in refused.stderr
+    assert len(stays) == 1
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert gone and not eu0.ended()
+
+
+def test_a_host_reads_its_past_while_it_is_open_and_neither_before_nor_after(peer: Trio) -> None:
+    eu0, us0, us1 = peer
+    name = us0.complete_night(eu0)[-1]
+
+    before = us0.past("list")
+    opened = eu0.peer("open", "us0", "--for", "1h")
+    listed = us0.past("list")
+    of_another = us1.ssh(eu0, "list")
+    fetched = us0.past("restore", str(us0.tree / "a"), "--into", str(us0.place / "back"), "--yes")
+    pushed = us0.ssh(eu0, "hello")
+    writing = ["rsync", "-a", "-e", shlex.join(us0.ssh_argv(eu0)), f"{us0.tree}/a/file", f"127.0.0.1::{name}/evil"]
+    written = subprocess.run(writing, capture_output=True)
+    closed = eu0.peer("close", "us0")
+    after = us0.past("restore", str(us0.tree / "a"), "--into", str(us0.place / "late"), "--yes")
+
+    assert before.returncode == 1 and "peer open us0 --for 2h" in before.stdout
+    assert opened.returncode == 0, opened.stderr
+    assert listed.returncode == 0 and name in listed.stdout, listed.stderr
+    assert of_another.returncode == 0 and b'"points": []' in of_another.stdout
+    assert fetched.returncode == 0, fetched.stderr
+    assert differing(entries(us0.place / "back/a"), entries(us0.tree / "a")) == {}
+    assert pushed.returncode == 75 and b"may read its past" in pushed.stderr
+    assert written.returncode != 0 and not (eu0.snapshot(us0, name) / "evil").exists()
+    assert closed.returncode == 0, closed.stderr
+    assert after.returncode != 0 and not (us0.place / "late").exists()
+    us0.complete_night(eu0)
+
+
+@needs_root
+def test_who_still_reads_when_the_time_is_up_is_ended(peer: Trio) -> None:
+    eu0, us0, _ = peer
+    assert eu0.peer("open", "us0", "--for", "1h").returncode == 0
+    register = json.loads(eu0.places.peer.read_bytes())
+    register["guests"][0]["open_until"] = moments.write(datetime.now(UTC) + timedelta(seconds=4))
+    eu0.places.peer.write_text(json.dumps(register))
+
+    ended = us0.session(eu0).wait(60)
+
+    assert ended == 128 + signal.SIGALRM
+
+
+@pytest.mark.parametrize("words", [("close", "us0"), ("remove", "us0", "--yes")], ids=["closed", "removed"])
+def test_who_still_reads_when_it_is_closed_is_ended(peer: Trio, words: tuple[str, ...]) -> None:
+    eu0, us0, _ = peer
+    assert eu0.peer("open", "us0", "--for", "1h").returncode == 0
+    reading = us0.session(eu0)
+
+    closed = eu0.peer(*words)
+
+    assert closed.returncode == 0, closed.stderr
+    assert reading.wait(60) == 128 + signal.SIGTERM
+    eu0.take(us0)
+
+
+def test_what_a_reader_that_was_killed_leaves_is_gone_with_the_next_night(peer: Trio) -> None:
+    eu0, us0, _ = peer
+    assert eu0.peer("open", "us0", "--for", "1h").returncode == 0
+    reading = us0.session(eu0)
+    (lease,) = eu0.store.sessions.glob("us0a.*.lock")
+
+    os.kill(int(lease.read_text()), signal.SIGKILL)
+    reading.wait(60)
+    left_behind = lease.exists()
+    assert eu0.peer("close", "us0").returncode == 0
+    us0.complete_night(eu0)
+
+    assert left_behind
+    wait_until(lambda: not [*eu0.store.sessions.glob("us0a.*.lock")], "the peer to clear up")
+
+
+def test_a_session_that_never_ends_keeps_no_key_that_is_to_go(peer: Trio) -> None:
+    eu0, us0, _ = peer
+    assert us0.ssh(eu0, "hello").returncode == 0
+    pushing = us0.session(eu0)
+
+    removed = eu0.peer("remove", "us0", "--yes")
+
+    assert removed.returncode == 0, removed.stderr
+    assert pushing.wait(60) == 128 + signal.SIGTERM
+    assert b"Permission denied" in us0.ssh(eu0, "hello").stderr
+    assert not eu0.ended()
+    eu0.take(us0)
+
+
+def test_a_push_that_never_ends_ends_with_its_night(peer: Trio) -> None:
+    eu0, us0, _ = peer
+    assert us0.ssh(eu0, "hello").returncode == 0
+    night = find_night(eu0.store.night(us0.id))
+    assert night
+    write_night(eu0.store.night(us0.id), replace(night, opened=datetime.now(UTC) - LASTS + timedelta(seconds=4)))
+
+    ended = us0.session(eu0).wait(60)
+
+    assert ended == 128 + signal.SIGALRM
+    us0.complete_night(eu0)
