@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ebbtide_agent.host.scan import YOUNG_NS
 from tools.build_agent import build_for_hosts
 
 SIZES = (250_000, 1_000_000)
@@ -51,7 +52,7 @@ def nights(place: Path, files: int) -> Iterator[tuple[str, Peak]]:
     words = [sys.executable, str(agent), "run", "--etc", str(etc), "--state", str(place / "state")]
     yield "first, in full", watched(words)
     # What was made a moment ago is looked at again by every push: a night lies between.
-    age(tree)
+    age(made[-1])
     yield "second, the young ones again", watched(words)
     yield "nothing changed", watched(words)
     for path in made[::SHARE]:
@@ -70,12 +71,10 @@ def make(tree: Path, files: int) -> Iterator[Path]:
             yield path
 
 
-def age(tree: Path) -> None:
-    """Wait until the youngest is no longer so young that it may change without a trace."""
-    from ebbtide_agent.host.scan import YOUNG_NS
-
-    youngest = tree.stat().st_ctime_ns
-    time.sleep(max(0.0, (youngest + YOUNG_NS) / 1e9 + 2 - time.time()))
+def age(youngest: Path) -> None:
+    """Wait until the file that was made last is no longer so young that it may change without a trace."""
+    trusted = (youngest.stat().st_ctime_ns + YOUNG_NS) / 1e9
+    time.sleep(max(0.0, trusted + 2 - time.time()))
 
 
 def watched(words: list[str]) -> Peak:

@@ -2,8 +2,8 @@
 
 `PYTHONPATH=agent python -m bench.push TREE [TREE ...]` copies the trees (but for files above 2 MB) and pushes the copy
 twice: for host us0 as the agent does, for host eu0 by the plain rsync that everyone would use. Both go the same way to
-the same receiver, in turns, each round in the other order. The report is not sent: writing the manifest, with a hash
-for every file, comes on top of both. Needs root.
+the same receiver, with the same cipher, in turns, each round in the other order. The report is not sent: writing the
+manifest, with a hash for every file, comes on top of both. Needs root.
 """
 
 import os
@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host import survey
+from ebbtide_agent.host import ciphers, survey
 from ebbtide_agent.host.ahead import scanning
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
@@ -62,7 +62,8 @@ class Plain:
         empty(self.receiver.tree("eu0"))
 
     def push(self) -> bytes:
-        ssh = shlex.join(self.receiver.ssh_argv("eu0"))
+        same = [word for option in ciphers.options() for word in ("-o", option)]
+        ssh = shlex.join(self.receiver.ssh_argv("eu0", *same))
         words = ["rsync", "-aHAXS", "--numeric-ids", "--delete", "--stats", "--no-human-readable", "-e", ssh]
         return subprocess.run([*words, f"{self.tree}/", "127.0.0.1::tree/"], check=True, capture_output=True).stdout
 

@@ -1147,10 +1147,10 @@ MUTATIONS = (
         _COMPRESSION,
     ),
     Mutation(
-        "compiled: whatever its time",
+        "compiled: made anew",
         "agent/ebbtide_agent/compiled.py",
-        ", force=True)",
-        ")",
+        "        shutil.rmtree(into)\n",
+        "        pass\n",
         "that what was compiled of an older agent is not started for a newer one",
         _COMPILED,
     ),

@@ -21,10 +21,10 @@ def compiled(program: Path, into: Path) -> Path:
     """What is to be started instead of `program`, made anew in the directory `into`; a package stays what it is."""
     if place_of(program, into) == program:
         return program
-    # A module of the version before could be in the way of a package of this one.
-    shutil.rmtree(into, ignore_errors=True)
+    if into.exists():
+        # What is left of the version before could pass for this one's: by its time, or as a package before a module.
+        shutil.rmtree(into)
     with zipfile.ZipFile(program) as archive:
         archive.extractall(into)
-    # By their times alone one that was there before could pass for a new one's.
-    compileall.compile_dir(into, quiet=1, force=True)
+    compileall.compile_dir(into, quiet=1)
     return into

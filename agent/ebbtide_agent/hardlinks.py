@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from array import array
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
+
+from ebbtide_agent.twice import found_twice
 
 
 def digest_of(groups: Iterable[Iterable[bytes]]) -> str:
@@ -24,8 +24,7 @@ def find_groups(root: Path) -> Iterable[list[bytes]]:
 
     Reads the tree's directories twice, looks at no file, and keeps but eight bytes for each.
     """
-    inodes = sorted(array("Q", (inode for _, inode in _files(root))))
-    several = {inode for inode, following in zip(inodes, islice(inodes, 1, None)) if inode == following}
+    several = found_twice(inode for _, inode in _files(root))
     names: dict[int, list[bytes]] = {}
     for path, inode in _files(root):
         if inode in several:

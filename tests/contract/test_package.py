@@ -121,11 +121,13 @@ def test_cfn_lint_accepts_the_template(template: package.Template, tmp_path: Pat
 
 
 def test_cfn_lint_would_refuse_a_template_with_a_fault(template: package.Template, tmp_path: Path) -> None:
-    package.write(json.loads(json.dumps(template).replace("PAY_PER_REQUEST", "PAY_PER_NIGHT")), tmp_path)
+    tables = {name: each for name, each in template["Resources"].items() if each["Type"] == "AWS::DynamoDB::Table"}
+    faulty = json.dumps({**template, "Resources": tables}).replace("PAY_PER_REQUEST", "PAY_PER_NIGHT")
+    package.write(json.loads(faulty), tmp_path)
 
     matches = lint_file(tmp_path / "sam.json")
 
-    assert matches
+    assert [match for match in map(str, matches) if "PAY_PER_NIGHT" in match]
 
 
 def test_every_function_has_its_own_policy_file(template: package.Template) -> None:

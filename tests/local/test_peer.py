@@ -296,6 +296,7 @@ def test_a_host_whose_key_changes_has_one_night(peer: Trio) -> None:
     ended = us0.back_up_to(eu0)
 
     assert added.returncode == 0, added.stderr
+    assert f" {eu0.store.program} peer gate" in eu0.store.authorized_keys.read_text(), "it is compiled at each word"
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "takes the new key" in ended.stdout + ended.stderr
     assert eu0.await_snapshots(us0)

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from ebbtide_agent import moments
 from ebbtide_agent.peer.night import LASTS, find_night, write_night
 from tests.local.own_nights import differing, entries
 from tests.local.peers import STRONGEST, Trio, a_peer_and_its_guests
-from tests.local.receiver_machine import MISSING
+from tests.local.receiver_machine import MISSING, wait_until
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a user id for each host needs root")
@@ -26,6 +27,19 @@ def peer() -> Iterator[Trio]:
     """The same for all: who is removed is taken again."""
     with a_peer_and_its_guests(STRONGEST) as trio:
         yield trio
+
+
+def test_a_guest_that_stopped_coming_is_told_with_an_exit_code(peer: Trio) -> None:
+    eu0, _, us1 = peer
+    days_ago = time.time() - 3 * 86_400
+    os.utime(eu0.store.owner(us1.id), (days_ago, days_ago))
+
+    told = eu0.peer("status")
+    given_longer = eu0.peer("add", "us1", "--alarm-after", "8")
+
+    assert told.returncode == 1 and "us1 (us1a): was never here; 0 snapshots; no complete night since" in told.stdout
+    assert given_longer.returncode == 0, given_longer.stderr
+    assert eu0.peer("status").returncode == 0
 
 
 def test_who_is_removed_gets_in_no_more_and_what_is_kept_goes_only_when_it_is_said(peer: Trio) -> None:
@@ -101,6 +115,22 @@ def test_who_still_reads_when_it_is_closed_is_ended(peer: Trio, words: tuple[str
     assert closed.returncode == 0, closed.stderr
     assert reading.wait(60) == 128 + signal.SIGTERM
     eu0.take(us0)
+
+
+def test_what_a_reader_that_was_killed_leaves_is_gone_with_the_next_night(peer: Trio) -> None:
+    eu0, us0, _ = peer
+    assert eu0.peer("open", "us0", "--for", "1h").returncode == 0
+    reading = us0.session(eu0)
+    (lease,) = eu0.store.sessions.glob("us0a.*.lock")
+
+    os.kill(int(lease.read_text()), signal.SIGKILL)
+    reading.wait(60)
+    left_behind = lease.exists()
+    assert eu0.peer("close", "us0").returncode == 0
+    us0.complete_night(eu0)
+
+    assert left_behind
+    wait_until(lambda: not [*eu0.store.sessions.glob("us0a.*.lock")], "the peer to clear up")
 
 
 def test_a_session_that_never_ends_keeps_no_key_that_is_to_go(peer: Trio) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from ebbtide_agent.host.from_receiver import Address, parse_address
+from ebbtide_agent.host.address import Address, parse_address
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS

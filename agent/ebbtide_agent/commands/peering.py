@@ -138,7 +138,7 @@ def serve(options: argparse.Namespace, here: Here) -> int:
     environment = {"PATH": here.environment["PATH"]} if "PATH" in here.environment else {}
     door = sshd.Door(
         peer.register.port,
-        machine.gate,
+        _gate(peer.places, place_of(machine.site.program, peer.paths.program)),
         environment,
         as_root=machine.is_root,
         strict=machine.site.is_the_systems,
@@ -150,9 +150,14 @@ def serve(options: argparse.Namespace, here: Here) -> int:
 
 def _here(paths: HostPaths) -> Machine:
     site = site_of(paths)
-    program = place_of(site.program, PeerPaths(paths.state, Path("/")).program)
-    gate = (sys.executable, str(program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
+    # Until somebody has served here there is no other than the one file.
+    served = place_of(site.program, PeerPaths(paths.state, Path("/")).program)
+    gate = _gate(paths, served if served.exists() else site.program)
     return Machine(site, os.geteuid(), gate, find_taken(paths.etc))
+
+
+def _gate(paths: HostPaths, program: Path) -> tuple[str, ...]:
+    return (sys.executable, str(program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
 
 
 def _walk(plan: setup.Plan, dry_run: bool) -> None:

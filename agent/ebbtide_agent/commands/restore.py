@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import signal
-import stat
 import sys
 import tempfile
 from datetime import datetime, timedelta
@@ -24,8 +22,7 @@ from ebbtide_agent.commands.here import (
     exit_code_of,
     paths_of,
 )
-from ebbtide_agent.errors import Refused
-from ebbtide_agent.host import progress
+from ebbtide_agent.host import destination, progress
 from ebbtide_agent.host.back import way_back
 from ebbtide_agent.host.bring import Wish, bring, check_destination, protection, within
 from ebbtide_agent.host.config import Config, load
@@ -34,7 +31,6 @@ from ebbtide_agent.host.foresee import preview
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.past import Source, check_there
 from ebbtide_agent.host.restorable import NEWEST, Restorable, choose
-from ebbtide_agent.host.target import Directory
 from ebbtide_agent.printable import size
 from ebbtide_agent.report import COMPLETE
 
@@ -54,7 +50,6 @@ writes through a symbolic link. `ebbtide-agent list` says what there is to choos
 
 Without root owners, devices and set-user-id bits cannot be given back; it says so, and does the rest.
 """
-_UNFINISHED = ".unfinished"
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -112,7 +107,7 @@ def _restore(
     paths: tuple[bytes, ...],
     terminal: agreeing.Terminal,
 ) -> int:
-    into = _destination(options, config, point, paths)
+    into = destination.of(config, point, paths, options.into, options.in_place)
     as_root = os.geteuid() == 0
     is_new = not (options.in_place or options.into)
     wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new)
@@ -126,12 +121,12 @@ def _restore(
             return 0
         if not options.yes:
             agreeing.ask(changes, terminal)
-    _make(into, is_new)
+    destination.make(into, is_new)
     outcome = bring(source, wish, progress.Reader(_shown(options.progress)).feed)
     for problem in outcome.problems:
         terminal.say(problem)
     if is_new and outcome.status == COMPLETE:
-        into = _finished(into)
+        into = destination.finished(into)
     counts = f"{outcome.counts.files} files, {size(outcome.counts.bytes_total)}"
     terminal.say(f"{outcome.status}: {counts} of {point.name} are in {into}")
     return exit_code_of(outcome.status)
@@ -145,37 +140,6 @@ def _wanted(options: argparse.Namespace, config: Config) -> tuple[bytes, ...]:
         return within(config.root, map(os.fsencode, options.path))
     except ValueError as error:
         return tuple(options.usage_error(str(error)))
-
-
-def _destination(options: argparse.Namespace, config: Config, point: Restorable, paths: tuple[bytes, ...]) -> Path:
-    """Raises Refused for a place among the backups. What is unfinished is only gone on with for the same paths."""
-    if options.in_place:
-        return config.root
-    wished = hashlib.sha256(b"\0".join(sorted(paths))).hexdigest()[:8]
-    own = Path.cwd() / f"restored-{config.host}-{point.name}{_UNFINISHED}-{wished}"
-    into = Path(os.path.realpath(options.into)) if options.into else own
-    if isinstance(config.target, Directory):
-        store = Path(os.path.realpath(config.target.path))
-        if into == store or store in into.parents:
-            raise Refused(f"{into} is where the backups are; choose another place with --into DIR")
-    return into
-
-
-def _make(into: Path, is_new: bool) -> None:
-    """Raises Refused when a restore's own directory is somebody else's: in /tmp anybody may put one there."""
-    into.mkdir(mode=0o700, parents=not is_new, exist_ok=True)
-    seen = into.lstat()
-    is_ours = stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
-    if is_new and not is_ours:
-        raise Refused(f"{into} is not the directory of a restore that was cut off; take it away, or choose --into DIR")
-
-
-def _finished(into: Path) -> Path:
-    """The place under the name it gets when all is there: one that nothing has yet."""
-    name = into.name.rpartition(_UNFINISHED)[0]
-    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
-    free = next(into.with_name(each) for each in names if not os.path.lexists(into.with_name(each)))
-    return into.rename(free)
 
 
 def _until(config: Config, closes: datetime | None, now: datetime) -> datetime:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.host.address import Address
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.far_place import FarPlace
 from ebbtide_agent.host.from_directory import FromDirectory
-from ebbtide_agent.host.from_receiver import Address, FromReceiver
+from ebbtide_agent.host.from_receiver import FromReceiver
 from ebbtide_agent.host.from_remote import FromRemote
 from ebbtide_agent.host.from_volume import FromVolume
 from ebbtide_agent.host.link import World

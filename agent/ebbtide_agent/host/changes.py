@@ -7,14 +7,13 @@ empty one: what must go first, by its top; then everything new or changed, hard 
 from __future__ import annotations
 
 import stat
-from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Callable
 
 from ebbtide_agent.host.index import STAT, Block, Entry, is_settled, walk_key
+from ebbtide_agent.twice import found_twice
 
 # From here on a changed file is written in place: what a night dirties on the volume is what a snapshot costs.
 LARGE_BYTES = 16 << 20
@@ -89,7 +88,7 @@ def find_suspects(read: Callable[[], Iterable[Entry]], names: Names) -> Changes 
     A full push finds a file in order that has the size and time it should, and so leaves two names linked that here
     are two files, if those are the same in both. `read` reads the entries of the scan, twice.
     """
-    common = _found_twice(_look(entry) for entry in read() if _is_first_name(entry, names))
+    common = found_twice(_look(entry) for entry in read() if _is_first_name(entry, names))
     suspects = [entry for entry in read() if _look(entry) in common]
     if len(suspects) > MOST_CHANGES:
         return None
@@ -105,12 +104,7 @@ def _is_first_name(entry: Entry, names: Names) -> bool:
 
 def _look(entry: Entry) -> int:
     """A number that two files share if rsync takes them for the same."""
-    return hash(_size_and_time(entry))
-
-
-def _found_twice(numbers: Iterable[int]) -> frozenset[int]:
-    in_order = sorted(array("q", numbers))
-    return frozenset(one for one, other in zip(in_order, islice(in_order, 1, None)) if one == other)
+    return hash(_size_and_time(entry)) % 2**64
 
 
 class _Listing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import compression, target
 from ebbtide_agent.host.filters import hidden_by
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
+from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
 from ebbtide_agent.paths import HostPaths
 
@@ -35,8 +35,6 @@ DEFAULTS = {
     "IONICE": "best-effort",
 }
 
-_LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
-_AT = re.compile(r"(?P<file>.*?)(?::(?P<line>[0-9]+))?: ")
 _NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _NICE = re.compile(r"1?[0-9]")
@@ -80,32 +78,20 @@ class Config:
     compress: str = compression.AUTO
 
 
-@dataclass(frozen=True)
-class _Value:
-    text: str
-    where: str
-
-
 def load(paths: HostPaths) -> Config:
     """Read all files. Raises ConfigError with every fault in them, each with file and line."""
     faults: list[str] = []
-    values = _read_values(paths.config, faults)
-    include = _read_patterns(paths.include, faults)
-    exclude = _read_patterns(paths.exclude, faults)
+    values = read_values(paths.config, REQUIRED, DEFAULTS, faults)
+    include = read_patterns(paths.include, faults)
+    exclude = read_patterns(paths.exclude, faults)
     config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
     hidden = (pattern for place in _backups(config, paths) for pattern in Directory(place).hides(config.root))
     config = replace(config, exclude=(*config.exclude, *hidden))
     for where, place in include.items():
         _check_include(where, place, config, faults)
     if faults:
-        raise ConfigError(tuple(sorted(faults, key=_where_it_stands)))
+        raise ConfigError(in_order(faults))
     return config
-
-
-def _where_it_stands(fault: str) -> tuple[str, int]:
-    """File after file, and line after line, as people mend them; what has no line comes after those of its file."""
-    found = _AT.match(fault)
-    return (found["file"], int(found["line"] or sys.maxsize)) if found else (fault, 0)
 
 
 def _backups(config: Config, paths: HostPaths) -> Iterator[Path]:
@@ -115,55 +101,6 @@ def _backups(config: Config, paths: HostPaths) -> Iterator[Path]:
     store = find_store(paths.peer)
     if store:
         yield store
-
-
-def find_line(path: Path, pattern: str) -> str | None:
-    """Where a pattern stands: file and line of the first that decides; None if it does not come from that file."""
-    return next((where for where, line in _read_patterns(path, []).items() if line == pattern), None)
-
-
-def _read_values(path: Path, faults: list[str]) -> dict[str, _Value]:
-    values: dict[str, _Value] = {}
-    for number, line in _lines(path, faults, must_exist=True):
-        where = f"{path}:{number}"
-        match = _LINE.fullmatch(line.strip())
-        if not match:
-            faults.append(f"{where}: {line.strip()!r:.80} is not KEY=value")
-            continue
-        key = match["key"]
-        if key not in REQUIRED and key not in DEFAULTS:
-            faults.append(f"{where}: {key} is not a key; expected one of {', '.join((*REQUIRED, *DEFAULTS))}")
-        elif key in values:
-            faults.append(f"{where}: {key} was given already at {values[key].where}")
-        else:
-            values[key] = _Value(_unquoted(match["value"].strip(), where, key, faults), where)
-    for key in REQUIRED:
-        if key not in values and path.is_file():
-            faults.append(f"{path}: {key} is missing")
-    for key, default in DEFAULTS.items():
-        values.setdefault(key, _Value(default, f"{path}: {key}"))
-    return values
-
-
-def _unquoted(text: str, where: str, key: str, faults: list[str]) -> str:
-    """A value may stand in quotes, as in a shell; nothing in it is ever expanded."""
-    if text[:1] not in ("'", '"'):
-        return text
-    if len(text) < 2 or text[-1] != text[0]:
-        faults.append(f"{where}: {key} opens a quote and does not close it")
-        return text
-    return text[1:-1]
-
-
-def _read_patterns(path: Path, faults: list[str]) -> dict[str, str]:
-    """The patterns by where they stand."""
-    patterns = {}
-    for number, line in _lines(path, faults, must_exist=False):
-        if line.startswith(("+ ", "- ")):
-            faults.append(f"{path}:{number}: {line!r:.80} starts with a sign; expected one bare rsync pattern a line")
-        else:
-            patterns[f"{path}:{number}"] = line
-    return patterns
 
 
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:
@@ -178,23 +115,8 @@ def _check_include(where: str, place: str, config: Config, faults: list[str]) ->
         faults.append(f"{where}: {place!r:.80} lies in TARGET {backup}, which is where the backup goes")
 
 
-def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:
-    """The lines that say something, numbered from 1."""
-    try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-    except FileNotFoundError:
-        if must_exist:
-            faults.append(f"{path} does not exist: ebbtide-agent install makes it, of HOST=, TARGET= and KEEP=")
-        return []
-    except OSError as error:
-        faults.append(f"{path} cannot be read: {error.strerror}")
-        return []
-    numbered = ((number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1))
-    return [(number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")]
-
-
 def _checked(
-    values: Mapping[str, _Value], include: tuple[str, ...], exclude: tuple[str, ...], faults: list[str]
+    values: Mapping[str, Value], include: tuple[str, ...], exclude: tuple[str, ...], faults: list[str]
 ) -> Config:
     def fault(key: str, expected: str) -> None:
         value = values[key]

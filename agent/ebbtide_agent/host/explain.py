@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ebbtide_agent.host.config import Config, find_line
+from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import Origin, Rule, rules
 from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.rsync_rules import RsyncRules
 from ebbtide_agent.host.selection import Selection, Undecidable
+from ebbtide_agent.host.written import find_line
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable
 

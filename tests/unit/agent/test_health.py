@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbtide_agent.host import health
-from ebbtide_agent.host.health import Sources, arrays, disk, disks, file_systems, look
+from ebbtide_agent.host.arrays import arrays
+from ebbtide_agent.host.health import Sources, file_systems, look
+from ebbtide_agent.host.smart import disk, disks
 from ebbtide_agent.report import Health
 
 MDSTAT = """\

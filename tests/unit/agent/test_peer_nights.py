@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.peer.night import MOST_A_DAY, Night, night_of_hello
-from ebbtide_agent.snapshots import expire_days, find
+from ebbtide_agent.snapshots import date_anew, expire_days, find, moment_of
 
 NOW = datetime(2026, 11, 26, 2, 10, tzinfo=UTC)
 LAST = Night("peer/2026-11-26/1", "its nonce", NOW)
@@ -81,3 +81,21 @@ def test_the_newest_stays_and_what_stays_is_the_newest(snapshots: tuple[str, ...
     assert bool(stay) == bool(snapshots)
     assert len({name[:10] for name in stay}) <= max(days, 1)
     assert expire_days(stay, days) == ()
+
+
+@given(_SNAPSHOTS, _MOMENTS, some.integers(0, 48))
+def test_what_is_dated_anew_keeps_its_order_and_lies_in_the_past(
+    snapshots: tuple[str, ...], latest: datetime, leeway: int
+) -> None:
+    limit = latest + timedelta(hours=leeway)
+    renamed = dict(date_anew(snapshots, latest, timedelta(hours=leeway)))
+
+    after_it = [renamed.get(name, name) for name in snapshots]
+
+    assert after_it == sorted(set(after_it)) and len(after_it) == len(snapshots)
+    assert all(name in renamed for name in snapshots if moment_of(name) > limit)
+    assert all(moment_of(name) > limit and renamed[name] < name for name in renamed)
+    sound = [moment_of(name) for name in snapshots if name not in renamed]
+    assert all(
+        moment_of(right) < max([latest, *(at + timedelta(minutes=1) for at in sound)]) for right in renamed.values()
+    )

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.host.address import Address, parse_address
 from ebbtide_agent.host.bring import within
-from ebbtide_agent.host.from_receiver import Address, parse_address
 from ebbtide_agent.host.past import Item, Items, leading_to
 from ebbtide_agent.host.restorable import AtHand, Restorable, choose
 

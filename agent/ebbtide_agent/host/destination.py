@@ -1,0 +1,49 @@
+"""Where a restore puts things: where they were, below a directory that was named, or in a new one of its own.
+
+A new one says by its name that it is not finished, until all is there; a restore that was cut off goes on in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.restorable import Restorable
+from ebbtide_agent.host.target import Directory
+
+_UNFINISHED = ".unfinished"
+
+
+def of(config: Config, point: Restorable, paths: tuple[bytes, ...], named: Path | None, in_place: bool) -> Path:
+    """Raises Refused for a place among the backups. What is unfinished is only gone on with for the same paths."""
+    if in_place:
+        return config.root
+    wished = hashlib.sha256(b"\0".join(sorted(paths))).hexdigest()[:8]
+    own = Path.cwd() / f"restored-{config.host}-{point.name}{_UNFINISHED}-{wished}"
+    into = Path(os.path.realpath(named)) if named else own
+    if isinstance(config.target, Directory):
+        store = Path(os.path.realpath(config.target.path))
+        if into == store or store in into.parents:
+            raise Refused(f"{into} is where the backups are; choose another place with --into DIR")
+    return into
+
+
+def make(into: Path, is_new: bool) -> None:
+    """Raises Refused when a restore's own directory is somebody else's: in /tmp anybody may put one there."""
+    into.mkdir(mode=0o700, parents=not is_new, exist_ok=True)
+    seen = into.lstat()
+    is_ours = stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
+    if is_new and not is_ours:
+        raise Refused(f"{into} is not the directory of a restore that was cut off; take it away, or choose --into DIR")
+
+
+def finished(into: Path) -> Path:
+    """The place under the name it gets when all is there: one that nothing has yet."""
+    name = into.name.rpartition(_UNFINISHED)[0]
+    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    free = next(into.with_name(each) for each in names if not os.path.lexists(into.with_name(each)))
+    return into.rename(free)

@@ -1,0 +1,98 @@
+"""What an operator writes, line by line: KEY=value, and patterns. Each with where it stands; nothing is executed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
+_AT = re.compile(r"(?P<file>.*?)(?::(?P<line>[0-9]+))?: ")
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands behind a key, and where."""
+
+    text: str
+    where: str
+
+
+def read_values(
+    path: Path, required: Sequence[str], defaults: Mapping[str, str], faults: list[str]
+) -> dict[str, Value]:
+    """Each key's value, those that are not written by default. What is wrong with the lines is added to the faults."""
+    values: dict[str, Value] = {}
+    for number, line in _lines(path, faults, must_exist=True):
+        where = f"{path}:{number}"
+        match = _LINE.fullmatch(line.strip())
+        if not match:
+            faults.append(f"{where}: {line.strip()!r:.80} is not KEY=value")
+            continue
+        key = match["key"]
+        if key not in required and key not in defaults:
+            faults.append(f"{where}: {key} is not a key; expected one of {', '.join((*required, *defaults))}")
+        elif key in values:
+            faults.append(f"{where}: {key} was given already at {values[key].where}")
+        else:
+            values[key] = Value(_unquoted(match["value"].strip(), where, key, faults), where)
+    for key in required:
+        if key not in values and path.is_file():
+            faults.append(f"{path}: {key} is missing")
+    for key, default in defaults.items():
+        values.setdefault(key, Value(default, f"{path}: {key}"))
+    return values
+
+
+def _unquoted(text: str, where: str, key: str, faults: list[str]) -> str:
+    """A value may stand in quotes, as in a shell; nothing in it is ever expanded."""
+    if text[:1] not in ("'", '"'):
+        return text
+    if len(text) < 2 or text[-1] != text[0]:
+        faults.append(f"{where}: {key} opens a quote and does not close it")
+        return text
+    return text[1:-1]
+
+
+def read_patterns(path: Path, faults: list[str]) -> dict[str, str]:
+    """The patterns by where they stand."""
+    patterns = {}
+    for number, line in _lines(path, faults, must_exist=False):
+        if line.startswith(("+ ", "- ")):
+            faults.append(f"{path}:{number}: {line!r:.80} starts with a sign; expected one bare rsync pattern a line")
+        else:
+            patterns[f"{path}:{number}"] = line
+    return patterns
+
+
+def find_line(path: Path, pattern: str) -> str | None:
+    """Where a pattern stands: file and line of the first that decides; None if it does not come from that file."""
+    return next((where for where, line in read_patterns(path, []).items() if line == pattern), None)
+
+
+def in_order(faults: Iterable[str]) -> tuple[str, ...]:
+    """Faults that begin with where they stand, as people mend them."""
+    return tuple(sorted(faults, key=_where_it_stands))
+
+
+def _where_it_stands(fault: str) -> tuple[str, int]:
+    """File after file, and line after line; what has no line comes after those of its file."""
+    found = _AT.match(fault)
+    return (found["file"], int(found["line"] or sys.maxsize)) if found else (fault, 0)
+
+
+def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:
+    """The lines that say something, numbered from 1."""
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        if must_exist:
+            faults.append(f"{path} does not exist: ebbtide-agent install makes it, of HOST=, TARGET= and KEEP=")
+        return []
+    except OSError as error:
+        faults.append(f"{path} cannot be read: {error.strerror}")
+        return []
+    numbered = ((number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1))
+    return [(number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")]
