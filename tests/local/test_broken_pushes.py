@@ -129,7 +129,7 @@ def test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_
         for process in at_work:
             os.kill(process, signal.SIGCONT)
         said, _ = first.communicate(timeout=180)
-        copy.kill()
+        copy.terminate()
 
     report = receiver.report("us2")
     assert (second.returncode, second.stdout) == (Refused.exit_code, "")
