@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -192,7 +192,9 @@ def counted_apart(receiver: Receiver) -> Iterator[Callable[[], float]]:
         yield used
     finally:
         for process in (group / "cgroup.procs").read_text().split():
-            (group.parent / "cgroup.procs").write_text(process)
+            # One that ends meanwhile leaves it by itself.
+            with suppress(ProcessLookupError):
+                (group.parent / "cgroup.procs").write_text(process)
         group.rmdir()
 
 
