@@ -5,12 +5,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import ebbtide_agent
 from ebbtide_agent.host.connections import connections
 from ebbtide_agent.host.link import ssh
 from ebbtide_agent.host.login import Login
@@ -20,6 +22,15 @@ from tests.local.rsync_only import FarSide, a_far_side
 from tests.local.test_to_remote import MISSING
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from ebbtide_agent.host.connections import connections
+with connections(Path(sys.argv[2])):
+    os.kill(os.getpid(), 9)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +80,54 @@ def test_a_place_too_deep_for_a_socket_is_no_obstacle(far: FarSide, short: Path)
         come_and_go(far, sockets)
         assert len(list(sockets.iterdir())) == 1
 
-    assert not sockets.exists() and not deep.exists()
+    assert not sockets.exists() and list(deep.iterdir()) == []
+
+
+def a_killed_run(place: Path) -> Path:
+    """Where its sockets were."""
+    package = str(Path(ebbtide_agent.__file__).parents[1])
+    killed = subprocess.run([sys.executable, "-c", KILLED, package, str(place)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (leading,) = place.iterdir()
+    return leading.readlink()
+
+
+def test_what_is_left_of_a_killed_run_whose_place_was_too_deep_is_ended_by_the_next(far: FarSide, short: Path) -> None:
+    deep = short / ("d" * 60)
+    there = a_killed_run(deep)
+    come_and_go(far, there)
+    (master,) = there.iterdir()
+
+    with connections(deep) as sockets:
+        assert sockets != there and not there.exists()
+
+    ended = subprocess.run(["ssh", "-o", f"ControlPath={master}", "-O", "check", "whoever"], capture_output=True)
+    assert ended.returncode == 255
+
+
+@pytest.mark.parametrize("whose", ["open to others", "a link", "a file", "nobody's"])
+def test_what_somebody_else_has_put_where_a_killed_run_had_its_sockets_stays(short: Path, whose: str) -> None:
+    deep, others = short / ("d" * 60), short / "others"
+    there = a_killed_run(deep)
+    there.rmdir()
+    others.mkdir(mode=0o700)
+    (others / "file").touch()
+    if whose == "open to others":
+        others.chmod(0o755)
+        others.rename(there)
+    elif whose == "a link":
+        there.symlink_to(others)
+    elif whose == "a file":
+        there.touch()
+    before = [there.exists(), *sorted(there.rglob("*"))]
+
+    with connections(deep) as sockets:
+        assert sockets != there
+
+    assert [there.exists(), *sorted(there.rglob("*"))] == before
+    if there.is_dir() and not there.is_symlink():
+        shutil.rmtree(there)
+    there.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("odd", ["with spaces", "100%", "${HOME}", '"quoted"'])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ IDLE_SECONDS = 120
 _LONGEST_PLACE = 49
 # Whatever else may be in a path, ssh may take it for something to put in there.
 _PLAIN = re.compile(r"[A-Za-z0-9_./+,@:=-]*")
-# However long and odd TMPDIR is, this is short and plain.
-_ELSEWHERE = "/tmp"
+# Where the state directory is too long or too odd, and TMPDIR may be as well, this is short and plain.
+_ELSEWHERE = Path("/tmp")
+# In the place itself, and leads to the one elsewhere: that has a name which nobody can foresee, and the next run finds.
+_LEADS_THERE = "elsewhere"
 
 
 @contextlib.contextmanager
@@ -28,12 +31,12 @@ def connections(place: Path) -> Iterator[Path]:
     One that breaks, or another address, makes another. With the block all of them end, and before it those of a run
     that was killed.
     """
-    with _where_ssh_can_be(place) as directory:
-        _end_all_in(directory)
-        try:
-            yield directory
-        finally:
-            _end_all_in(directory)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _clear(place)
+    try:
+        yield place if _suits_ssh(place) else _made_elsewhere(place)
+    finally:
+        _clear(place)
 
 
 def options(sockets: Path | None) -> tuple[str, ...]:
@@ -43,18 +46,31 @@ def options(sockets: Path | None) -> tuple[str, ...]:
     return "ControlMaster=auto", f"ControlPath={sockets}/%C", f"ControlPersist={IDLE_SECONDS}"
 
 
-@contextlib.contextmanager
-def _where_ssh_can_be(place: Path) -> Iterator[Path]:
-    """The place, or one that ssh takes. What a run that is killed leaves there is cleared away by nobody."""
-    if len(os.fsencode(place)) <= _LONGEST_PLACE and _PLAIN.fullmatch(str(place)):
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield place
-    else:
-        with tempfile.TemporaryDirectory(prefix="ebbtide-", dir=_ELSEWHERE) as other:
-            yield Path(other)
+def _suits_ssh(place: Path) -> bool:
+    return len(os.fsencode(place)) <= _LONGEST_PLACE and bool(_PLAIN.fullmatch(str(place)))
 
 
-def _end_all_in(directory: Path) -> None:
-    for each in directory.iterdir():
-        procs.run(("ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "whoever"))
+def _made_elsewhere(place: Path) -> Path:
+    """Known before it is there: a run may be killed at any moment."""
+    other = _ELSEWHERE / f"ebbtide-{secrets.token_hex(8)}"
+    (place / _LEADS_THERE).symlink_to(other)
+    other.mkdir(mode=0o700)
+    return other
+
+
+def _clear(place: Path) -> None:
+    for each in place.iterdir():
+        if each.name == _LEADS_THERE:
+            _remove(each.readlink())
+        else:
+            procs.run(("ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "whoever"))
         each.unlink(missing_ok=True)
+
+
+def _remove(other: Path) -> None:
+    """Since a restart, which empties it, the name may be anybody's."""
+    with contextlib.suppress(FileNotFoundError):
+        found = other.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+            _clear(other)
+            other.rmdir()

@@ -1,4 +1,4 @@
-"""Where the processor knows AES, ssh is told to use it, in words that it takes."""
+"""Where the processor knows AES, ssh is told to use it, in words that it takes, and to refuse nothing for it."""
 
 import shutil
 import subprocess
@@ -6,10 +6,26 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.host import ciphers
 from ebbtide_agent.host.ciphers import options
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 
 X86 = "processor\t: 0\nflags\t\t: fpu vme pclmulqdq {} avx\nbugs\t\t: spectre_v1\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd {} pmull sha1\nCPU part\t: 0xd0c\n"
+
+
+def composed(*words: str) -> list[str]:
+    """The ciphers that ssh would offer."""
+    argv = ["ssh", "-F", "none", "-G", *words, "host"]
+    lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    return next(line for line in lines if line.startswith("ciphers ")).split()[1].split(",")
+
+
+@pytest.fixture
+def knowing(tmp_path: Path) -> Path:
+    (tmp_path / "cpuinfo").write_text(X86.format("aes"))
+    return tmp_path / "cpuinfo"
 
 
 @pytest.mark.parametrize("cpuinfo", [X86, ARM])
@@ -21,11 +37,18 @@ def test_a_processor_that_knows_aes_is_used_for_it(cpuinfo: str, tmp_path: Path)
     assert options(tmp_path / "nothing") == ()
 
 
-@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
-def test_ssh_takes_the_words(tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text(X86.format("aes"))
-    (words,) = options(tmp_path / "cpuinfo")
+def test_a_far_side_that_would_be_reached_unasked_is_reached(knowing: Path) -> None:
+    (words,) = options(knowing)
 
-    composed = subprocess.run(["ssh", "-F", "none", "-G", "-o", words, "host"], check=True, capture_output=True).stdout
+    offered = composed("-o", words)
 
-    assert f"ciphers {words.partition('=')[2]}" in composed.decode().splitlines()
+    assert offered[0].startswith("aes128-gcm")
+    assert set(offered) >= set(composed())
+
+
+def test_an_ssh_that_does_not_know_all_of_them_is_left_to_itself(
+    knowing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ciphers, "IN_ORDER", f"{ciphers.IN_ORDER},of-another-ssh")
+
+    assert options(knowing) == ()
