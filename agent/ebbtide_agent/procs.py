@@ -29,6 +29,7 @@ _TALKATIVE_BYTES = 1 << 16
 _GATHER_SECONDS = 0.02
 # A program may leave a daemon behind that holds its output open; nobody waits for that one.
 LINGER_SECONDS = 2.0
+_IMPATIENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,14 @@ def run(
     A program that is not there is exit code 127, one that cannot be executed 126.
     """
     started = time.monotonic()
-    try:
-        child = start(argv, subprocess.PIPE, subprocess.PIPE, subprocess.PIPE, environment)
-    except OSError as error:
-        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-        return Ended(tuple(argv), code, b"", f"{argv[0]}: {error.strerror}".encode(), 0.0)
-    assert child.stdin and child.stdout and child.stderr
-    with _group_of(child):
+    pipes = (subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
+    with contextlib.ExitStack() as until_its_end:
+        try:
+            child = until_its_end.enter_context(_group_of(lambda: start(argv, *pipes, environment)))
+        except OSError as error:
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            return Ended(tuple(argv), code, b"", f"{argv[0]}: {error.strerror}".encode(), 0.0)
+        assert child.stdin and child.stdout and child.stderr
         out, err = Kept(child.stdout, KEEP_BYTES, listener), Kept(child.stderr, KEEP_BYTES, None)
         threading.Thread(target=_feed, args=(child.stdin, feed), daemon=True).start()
         try:
@@ -122,8 +124,7 @@ def check(argv: Sequence[str], feed: bytes = b"", timeout: float | None = None) 
 
 def run_attached(argv: Sequence[str], files: Sequence[int] = ()) -> int:
     """Run a program on our own standard streams (and `files`) to its end; its exit code, 128 + N for signal N."""
-    child = subprocess.Popen(argv, pass_fds=tuple(files), start_new_session=True)
-    with _group_of(child):
+    with _group_of(lambda: subprocess.Popen(argv, pass_fds=tuple(files), start_new_session=True)) as child:
         return shell_code(child.wait())
 
 
@@ -163,16 +164,35 @@ def end_group(child: Child) -> None:
 @contextlib.contextmanager
 def _unhurried() -> Iterator[None]:
     """Whoever asks us a second time to stop must not make us leave something running. For the main thread."""
+    with _instead(signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Whoever asks us to stop is heard at the end: a program that is being started has nobody yet who would end it."""
+    heard: list[int] = []
+    try:
+        with _instead(lambda number, _: heard.append(number)):
+            yield
+    finally:
+        for number in heard:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _instead(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Handle the signals that end us in this way for a block, but those that are ignored. For the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    impatient = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.SIG_IGN) for number in impatient]
+    heard = [number for number in _IMPATIENT if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [signal.signal(number, handler) for number in heard]
     try:
         yield
     finally:
-        for number, handler in zip(impatient, before):
-            signal.signal(number, handler)
+        for number, handler_before in zip(heard, before):
+            signal.signal(number, handler_before)
 
 
 def stop_on(*numbers: signal.Signals) -> None:
@@ -198,13 +218,17 @@ def shell_code(code: int) -> int:
 
 
 @contextlib.contextmanager
-def _group_of(child: Child) -> Iterator[None]:
+def _group_of(begin: Callable[[], Child]) -> Iterator[Child]:
     """Whatever ends the caller's block early (Ctrl-C, SIGTERM made into an exception) ends the program too."""
-    try:
-        yield
-    except BaseException:
-        end_group(child)
-        raise
+    with contextlib.ExitStack() as not_yet:
+        not_yet.enter_context(_held_back())
+        child = begin()
+        try:
+            not_yet.close()
+            yield child
+        except BaseException:
+            end_group(child)
+            raise
 
 
 def _signal_group(child: Child, number: signal.Signals) -> None:

@@ -22,6 +22,21 @@ procs.stop_on(signal.SIGTERM, signal.SIGHUP)
 procs.run(("sh", "-c", "trap '' TERM; echo $$ >" + sys.argv[2] + "; while :; do sleep 0.1; done"))
 """
 
+# The machine is so busy that the program runs long before whoever has started it.
+WHILE_STARTING = """
+import signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from ebbtide_agent import procs
+procs.stop_on(signal.SIGTERM, signal.SIGHUP)
+at_once = procs.start
+def in_a_while(*words):
+    child = at_once(*words)
+    time.sleep(1)
+    return child
+procs.start = in_a_while
+procs.run(("sh", "-c", "echo $$ >" + sys.argv[2] + "; kill -TERM $PPID; exec sleep 600"))
+"""
+
 TOLD_TWICE = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
@@ -76,6 +91,15 @@ def test_being_told_twice_to_stop_leaves_nothing_running(tmp_path: Path) -> None
     for _ in range(4):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
+
+    assert process.wait(20) == 143
+    _wait_until(lambda: not Path("/proc", noted.read_text().strip()).exists())
+
+
+def test_being_told_to_stop_while_a_program_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    agent, noted = Path(procs.__file__).parents[1], tmp_path / "pid"
+
+    process = subprocess.Popen([sys.executable, "-c", WHILE_STARTING, str(agent), str(noted)])
 
     assert process.wait(20) == 143
     _wait_until(lambda: not Path("/proc", noted.read_text().strip()).exists())
