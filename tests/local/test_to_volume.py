@@ -156,8 +156,9 @@ def test_a_volume_that_is_not_this_hosts_is_left_as_it_was(
 
 
 def loops() -> bool:
-    found = subprocess.run(["losetup", "--find"], capture_output=True, check=False)
-    return os.geteuid() == 0 and found.returncode == 0 and shutil.which("mkfs.ext4") is not None
+    if os.geteuid() != 0 or not all(map(shutil.which, ("losetup", "mkfs.ext4"))):
+        return False
+    return subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode == 0
 
 
 def test_a_night_that_breaks_off_does_not_leave_the_volume_mounted(

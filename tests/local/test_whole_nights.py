@@ -38,7 +38,9 @@ def verdicts(said: str) -> list[str]:
 def traces_of(state: Path) -> list[str]:
     """Mounts, loop devices, processes and control groups of a sandbox."""
     name = sha256(bytes(state / "full")).hexdigest()[:12]
-    listed = (_output(argv) for argv in (("cat", "/proc/self/mounts"), ("losetup", "-a"), ("ps", "axo", "args")))
+    listed = [_output(argv) for argv in (("cat", "/proc/self/mounts"), ("ps", "axo", "args"))]
+    # Of a loop device; losetup is not for everyone to find.
+    listed += [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
     lines = [line for text in listed for line in text.splitlines() if str(state) in line]
     return lines + [str(group) for group in Path("/sys/fs/cgroup").rglob(f"ebbtide-{name}-*")]
 
