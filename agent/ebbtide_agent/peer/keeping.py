@@ -19,7 +19,7 @@ from ebbtide_agent.paths import DirectoryPaths
 from ebbtide_agent.peer.copying import Copy, copy
 from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.night import find_night
-from ebbtide_agent.peer.past import Past, read_past
+from ebbtide_agent.peer.past import Past, find_newest, read_past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.report import Report
@@ -63,7 +63,7 @@ class Keeper:
         report = self.find_report()
         if report is None or not report.is_complete:
             return None
-        newest = self.past().newest
+        newest = find_newest(self.store)
         return None if newest and newest.report.run == report.run else report
 
     def find_trouble(self) -> str | None:
@@ -124,7 +124,7 @@ class Keeper:
         self.rotation.rename(snapshots.date_anew(self.rotation.complete(), latest, FAR_AHEAD))
 
     def _newest(self) -> Copy | None:
-        newest = self.past().newest
+        newest = find_newest(self.store)
         return Copy(self.store.tree(newest.name), self.store.manifest(newest.name)) if newest else None
 
     def _expire(self, keep: int) -> None:

@@ -34,10 +34,6 @@ class Past:
     whole: tuple[Snapshot, ...]
     damaged: tuple[str, ...]
 
-    @property
-    def newest(self) -> Snapshot | None:
-        return self.whole[-1] if self.whole else None
-
     def expired(self, days: int) -> tuple[str, ...]:
         """Those that go when all of the last `days` days stay. What is damaged goes with its day, and lets none go."""
         whole = {snapshot.name for snapshot in self.whole}
@@ -51,6 +47,11 @@ def read_past(store: DirectoryPaths) -> Past:
         tuple(snapshot for _, snapshot in found if snapshot),
         tuple(name for name, snapshot in found if not snapshot),
     )
+
+
+def find_newest(store: DirectoryPaths) -> Snapshot | None:
+    """The newest of those that are whole; nothing is read of the older ones."""
+    return next(filter(None, (_find_whole(store, name) for name in reversed(names_in(store)))), None)
 
 
 def _find_whole(store: DirectoryPaths, name: str) -> Snapshot | None:

@@ -11,6 +11,7 @@ from ebbtide_agent.errors import AgentError
 from ebbtide_agent.peer.keeping import FAR_AHEAD, Keeper
 from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.night import find_night
+from ebbtide_agent.peer.past import Past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.sessions import find_server
 
@@ -55,6 +56,7 @@ def find_faults(peer: Peer) -> tuple[str, ...]:
 
 def standing_of(guest: Guest, peer: Peer) -> Standing:
     keeper = Keeper(peer, guest)
+    past = keeper.past()
     night, report = find_night(peer.paths.night(guest.id)), keeper.find_report()
     return Standing(
         guest.name,
@@ -62,20 +64,19 @@ def standing_of(guest: Guest, peer: Peer) -> Standing:
         night.run if night else None,
         report.status if report else None,
         moments.write(report.finished) if report else None,
-        tuple(snapshot.name for snapshot in keeper.past().whole),
+        tuple(snapshot.name for snapshot in past.whole),
         keeper.find_due() is not None,
-        tuple(_faults(guest, peer, keeper)),
+        tuple(_faults(guest, peer, keeper, past)),
     )
 
 
-def _faults(guest: Guest, peer: Peer, keeper: Keeper) -> Iterator[str]:
-    past = keeper.past()
+def _faults(guest: Guest, peer: Peer, keeper: Keeper, past: Past) -> Iterator[str]:
     if trouble := keeper.find_trouble():
         yield f"no snapshot could be made: {trouble}"
     for name in past.damaged:
         yield f"{keeper.store.snapshot(name)} is damaged, and will go with its day"
     added = datetime.fromtimestamp(peer.paths.owner(guest.id).stat().st_mtime, timezone.utc)
-    last = past.newest.at if past.newest else None
+    last = past.whole[-1].at if past.whole else None
     if silence := find_silence(last, added, peer.clock(), guest.alarm_after):
         yield silence
 
