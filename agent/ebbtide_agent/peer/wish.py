@@ -15,11 +15,11 @@ from ebbtide_agent.peer.ids import choose_uid
 from ebbtide_agent.peer.places import closed_above
 from ebbtide_agent.peer.register import Guest, Register, find_register
 from ebbtide_agent.peer.store import check_store, find_mark
+from ebbtide_agent.receiver.brief import HOST_ID
 from ebbtide_agent.shapes import decode
 from ebbtide_agent.site import Site, check_program
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-_ID = re.compile(r"[a-z0-9]{4}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def guest_for(wish: Wish, register: Register, machine: Machine) -> Guest:
     """As it is already but for what is wished; a new one with a user id that is nobody's."""
     earlier = register.find(wish.name)
     if earlier is None:
-        uid = choose_uid(wish.id, machine.taken) if machine.is_root and _ID.fullmatch(wish.id) else machine.uid
+        uid = choose_uid(wish.id, machine.taken) if machine.is_root and HOST_ID.fullmatch(wish.id) else machine.uid
         earlier = Guest(wish.name, wish.id, uid, (), defaults.KEEP_DAYS)
     return replace(
         earlier,
@@ -100,7 +100,7 @@ def check(wish: Wish, guest: Guest, register: Register, paths: PeerPaths, machin
 def _faults(wish: Wish, guest: Guest, register: Register, machine: Machine, paths: PeerPaths) -> Iterator[str]:
     if not _NAME.fullmatch(guest.name):
         yield f"{guest.name!r:.80} is no host's name; expected small letters, digits, dots and dashes"
-    if not _ID.fullmatch(wish.id):
+    if not HOST_ID.fullmatch(wish.id):
         yield f"--id is {wish.id!r:.40}, expected four of a-z and 0-9"
     elif guest.id != wish.id:
         yield f"{guest.name} has the id {guest.id} for ever, and peer add was told {wish.id}"

@@ -13,7 +13,7 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.shapes import decode, field
 
 WHAT = "the receiver's brief"
-_HOST_ID = re.compile(r"[a-z0-9]{4}")
+HOST_ID = re.compile(r"[a-z0-9]{4}")
 _KEY = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?")
 
 
@@ -95,7 +95,7 @@ def _host(values: Mapping[str, Any]) -> BriefedHost:
 
 def check_caller(what: str, host: Caller) -> None:
     """Raises PermanentError: a key or an id that is not what it should be would end up in sshd's own files."""
-    if not _HOST_ID.fullmatch(host.id):
+    if not HOST_ID.fullmatch(host.id):
         raise PermanentError(f"{what}: host id {host.id!r:.40} is not four of a-z, 0-9")
     if host.uid < 1000:
         raise PermanentError(f"{what}: host {host.id} has user id {host.uid}, which may be somebody of the system")
