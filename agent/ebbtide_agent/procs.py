@@ -29,7 +29,8 @@ _TALKATIVE_BYTES = 1 << 16
 _GATHER_SECONDS = 0.02
 # A program may leave a daemon behind that holds its output open; nobody waits for that one.
 LINGER_SECONDS = 2.0
-_IMPATIENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# With these somebody asks us to stop.
+ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _instead(handler: Callable[[int, FrameType | None], None] | signal.Handlers)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = [number for number in _IMPATIENT if signal.getsignal(number) is not signal.SIG_IGN]
+    heard = [number for number in ENDED_BY if signal.getsignal(number) is not signal.SIG_IGN]
     before = [signal.signal(number, handler) for number in heard]
     try:
         yield
