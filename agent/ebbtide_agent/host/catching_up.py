@@ -8,10 +8,10 @@ from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from ebbtide_agent.errors import ConfigError, PermanentError
+from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host.due import Past, Times, is_due, is_given_up
-from ebbtide_agent.host.identity import Installed, find_installed
+from ebbtide_agent.host.identity import Installed, find_legible
 from ebbtide_agent.host.mark import find_begun, find_unended, note_left
 from ebbtide_agent.host.schedule import DEFAULT_WINDOW, parse_window
 from ebbtide_agent.host.standing import holder_of
@@ -48,12 +48,8 @@ def look(paths: HostPaths, now: datetime) -> Looked:
 
 
 def _installed(paths: HostPaths) -> Installed:
-    """What install wrote down. Where that is lost the nights go on; of what cannot be read the night itself tells."""
-    try:
-        found = find_installed(paths)
-    except PermanentError:
-        found = None
-    return found or Installed({}, DEFAULT_WINDOW, parse_window(DEFAULT_WINDOW).start)
+    """What install wrote down. Where that is lost the nights go on."""
+    return find_legible(paths) or Installed({}, DEFAULT_WINDOW, parse_window(DEFAULT_WINDOW).start)
 
 
 def _lost(paths: HostPaths) -> str:

@@ -15,6 +15,7 @@ from ebbtide_agent.host.restorable import AtHand, Restorable
 from ebbtide_agent.host.target import Directory
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import parse_report
+from ebbtide_agent.rotation import names_in
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class FromDirectory:
     def at_hand(self) -> AtHand:
         """Raises Refused when it is not the directory that the backups of this host go to."""
         is_claimed(self.store, self.paths, self.config.host)
-        names = snapshots.find(path.name for path in self.store.path.iterdir() if path.is_dir())
+        names = names_in(self.store)
         none = (f"{self.target} has no snapshot yet: the first complete night makes one",)
         return AtHand(tuple(map(self._point, names)), notes=() if names else none)
 

@@ -56,6 +56,14 @@ def find_installed(paths: HostPaths) -> Installed | None:
         raise PermanentError(f"{error}; remove it, and have it written anew: ebbtide-agent install") from error
 
 
+def find_legible(paths: HostPaths) -> Installed | None:
+    """The same, and None also when it cannot be read: of that the night itself tells, and `check`."""
+    try:
+        return find_installed(paths)
+    except PermanentError:
+        return None
+
+
 def _decoded(what: str, body: bytes) -> Installed:
     values = decode(what, body)
     marks = field(what, values, "marks", dict)

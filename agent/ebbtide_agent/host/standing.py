@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.course import FULL_EVERY
 from ebbtide_agent.host.history import find_nights
-from ebbtide_agent.host.identity import Installed, find_installed
+from ebbtide_agent.host.identity import Installed, find_legible
 from ebbtide_agent.host.index import Header, find_index
 from ebbtide_agent.host.long_push import LongPush, find_long_push
 from ebbtide_agent.host.mark import find_mark
@@ -48,15 +47,7 @@ def look(paths: HostPaths) -> Standing:
     nights, under_way = find_nights(paths), holder_of(paths.lock)
     cut_short = None if under_way else find_mark(paths.running)
     last = nights[-1] if nights else None
-    return Standing(last, _index(paths.index), find_long_push(nights), under_way, cut_short, _installed(paths))
-
-
-def _installed(paths: HostPaths) -> Installed | None:
-    """What cannot be read, the night tells of, and `check`."""
-    try:
-        return find_installed(paths)
-    except PermanentError:
-        return None
+    return Standing(last, _index(paths.index), find_long_push(nights), under_way, cut_short, find_legible(paths))
 
 
 def _index(path: Path) -> IndexStanding | None:
