@@ -1,5 +1,6 @@
 """What the tests of restores share: the commands as a person types them, and trees to compare."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +28,12 @@ def ask_as(
 ) -> Ended:
     argv = [*within, *program, command, *words, "--etc", str(paths.etc), "--state", str(paths.state)]
     return subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+
+
+def given_back(root: Path, *names: str) -> dict[bytes, Entry]:
+    """What a restore gives back of these parts of a tree: all of it, but no set-id bits to whoever is not root."""
+    taken = 0 if os.geteuid() == 0 else 0o6000
+    return {path: replace(entry, mode=entry.mode & ~taken) for path, entry in below(root, *names).items()}
 
 
 def below(root: Path, *names: str) -> dict[bytes, Entry]:

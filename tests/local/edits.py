@@ -166,7 +166,9 @@ class Editor:
             os.removexattr(path, name)
 
     def set_acl(self, first: int, second: int) -> None:
-        whole = acl((OWNER, 6, NO_ID), (USER, 4, 1000 + second % 3), (OWNING_GROUP, 4, NO_ID), (GROUP, 5, 7),
+        # Without the 1 nobody but root could pass a directory of their own any more.
+        owner = 6 if IS_ROOT else 7
+        whole = acl((OWNER, owner, NO_ID), (USER, 4, 1000 + second % 3), (OWNING_GROUP, 4, NO_ID), (GROUP, 5, 7),
                     (MASK, 7, NO_ID), (OTHER, 0, NO_ID))  # fmt: skip
         path = self._any(first, lambda found: not stat.S_ISLNK(found.st_mode))
         os.setxattr(path, b"system.posix_acl_access", whole)

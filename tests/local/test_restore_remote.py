@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_console.sandbox import awkward
-from tests.local.bringing_back import ask, below
+from tests.local.bringing_back import ask, below, given_back
 from tests.local.own_nights import Host, differing
 from tests.local.receiver_machine import MISSING
 from tests.local.rsync_only import a_far_side
@@ -37,7 +37,7 @@ def test_the_tree_of_a_machine_that_has_only_rsync_comes_back(far_host: Host, tm
     assert point["whole"] is True
     assert point["run"].startswith("ssh/")
     assert ended.returncode == 0, ended.stderr
-    assert differing(below(tmp_path / "back", "srv"), below(far_host.tree, "srv")) == {}
+    assert differing(below(tmp_path / "back", "srv"), given_back(far_host.tree, "srv")) == {}
 
 
 def test_a_tree_that_is_not_whole_is_restored_only_by_its_name(far_host: Host, tmp_path: Path) -> None:
