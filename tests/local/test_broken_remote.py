@@ -3,24 +3,17 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.local.own_nights import agent, differing, entries
 from tests.local.receiver_machine import below, wait_until
-from tests.local.rsync_only import FarSide, a_far_side
+from tests.local.rsync_only import FarSide
 from tests.local.test_broken_pushes import ENOUGH, SIZE, arrived, is_ssh
 from tests.local.test_to_remote import MISSING, Pushing, fetched
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-
-
-@pytest.fixture(scope="module")
-def far() -> Iterator[FarSide]:
-    with a_far_side() as far:
-        yield far
 
 
 @pytest.fixture

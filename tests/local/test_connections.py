@@ -18,7 +18,7 @@ from ebbtide_agent.host.link import ssh
 from ebbtide_agent.host.login import Login
 from tests.local.own_nights import Host, agent
 from tests.local.receiver_machine import wait_until
-from tests.local.rsync_only import FarSide, a_far_side
+from tests.local.rsync_only import FarSide
 from tests.local.test_to_remote import MISSING
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -31,12 +31,6 @@ from ebbtide_agent.host.connections import connections
 with connections(Path(sys.argv[2])):
     os.kill(os.getpid(), 9)
 """
-
-
-@pytest.fixture(scope="module")
-def far() -> Iterator[FarSide]:
-    with a_far_side() as far:
-        yield far
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A script that hangs, and a dump that is cut short, in a whole night over ssh: told, no restore point, and pushed."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,17 +13,11 @@ from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, PARTIAL
 from tests.local.dumping import contents, edited, which
 from tests.local.enclosed import processes_with
-from tests.local.rsync_only import FarSide, a_far_side
+from tests.local.rsync_only import FarSide
 from tests.local.test_examples import CUT_SHORT, a_database, a_fake, dump_of
 from tests.local.test_to_remote import MISSING, Pushing
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-
-
-@pytest.fixture(scope="module")
-def far() -> Iterator[FarSide]:
-    with a_far_side() as far:
-        yield far
 
 
 @pytest.fixture

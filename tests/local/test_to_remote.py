@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,19 +18,13 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.host.way import way_to
 from tests.local.edits import plant
 from tests.local.own_nights import Host, agent, differing, entries
-from tests.local.rsync_only import FarSide, a_far_side
+from tests.local.rsync_only import FarSide
 
 NEEDED = ("rsync", "ssh", "ssh-keygen", "setpriv")
 MISSING = [name for name in NEEDED if shutil.which(name) is None] + [
     name for name in ("/usr/sbin/sshd",) if not Path(name).exists()
 ]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-
-
-@pytest.fixture(scope="module")
-def far() -> Iterator[FarSide]:
-    with a_far_side() as far:
-        yield far
 
 
 class Pushing(Host):
