@@ -1123,6 +1123,14 @@ MUTATIONS = (
         _AHEAD,
     ),
     Mutation(
+        "beside: with what it has begun",
+        "agent/ebbtide_agent/beside.py",
+        "procs.stop_on(*procs.ENDED_BY)",
+        "[signal.signal(number, signal.SIG_DFL) for number in procs.ENDED_BY]",
+        "that a scan which is ended leaves none behind that holds the lock of the night",
+        ("tests/unit/agent/test_beside.py",),
+    ),
+    Mutation(
         "survey: an index of another tree",
         f"{_HOST}/survey.py",
         "changes=survey.changes if course.by_index else None",

@@ -9,8 +9,8 @@ import signal
 from collections.abc import Iterable, Iterator
 from typing import IO, Callable, TypeVar
 
+from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.procs import ENDED_BY
 
 Item = TypeVar("Item")
 
@@ -31,7 +31,7 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
     """
     outward, inward = os.pipe()
     # Until the other process has let go of our handlers, a signal to it would be taken for one to us.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDED_BY)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)
     child = os.fork()
     if child == 0:
         os.close(outward)
@@ -63,9 +63,8 @@ def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
 def _give(work: Callable[[], Iterable[Item]], inward: int, mask: Iterable[int]) -> None:
     """The life of the other process. What waits in buffers of ours is not its to write: it leaves without a word."""
     try:
-        for number in ENDED_BY:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+        # As an exception, so that what the work itself has beside it ends too, and holds nothing of ours any more.
+        procs.stop_on(*procs.ENDED_BY)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with open(inward, "wb") as stream, contextlib.suppress(BrokenPipeError):
             _give_all(work, stream)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,25 @@ def test_whoever_leaves_early_leaves_no_process_behind() -> None:
 
     with pytest.raises(KeyError), beside("for ever", work) as items:
         process = next(items)
+        raise KeyError
+
+    assert not Path(f"/proc/{process}").exists()
+
+
+def test_whoever_leaves_early_leaves_none_behind_that_this_one_has_begun() -> None:
+    # So much, and then so many, that the first of it does not wait in a buffer.
+    ballast, many = bytes(1 << 12), 1000
+
+    def within() -> Iterator[tuple[int, bytes]]:
+        yield from ((os.getpid(), ballast) for _ in range(many))
+        time.sleep(30)
+
+    def work() -> Iterator[tuple[int, bytes]]:
+        with beside("within", within) as items:
+            yield from items
+
+    with pytest.raises(KeyError), beside("around", work) as items:
+        process, _ = next(items)
         raise KeyError
 
     assert not Path(f"/proc/{process}").exists()
