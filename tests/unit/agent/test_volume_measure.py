@@ -1,5 +1,6 @@
 """How full a disk is, as the receiver says it when it lets go; and a file system that fills a device grown larger."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,17 +15,12 @@ MIB = 1 << 20
 NEEDED = ("mkfs.ext4", "resize2fs", "losetup")
 
 
-def test_what_is_written_is_used_and_the_parts_are_the_whole(tmp_path: Path) -> None:
-    before = volume.measure(tmp_path)
-    (tmp_path / "file").write_bytes(b"x" * (64 * MIB))
+def test_the_parts_are_the_whole(tmp_path: Path) -> None:
+    measured = volume.measure(tmp_path)
 
-    after = volume.measure(tmp_path)
-
-    assert before is not None
-    assert after is not None
-    assert before.used < after.used
-    assert after.used + after.free <= after.size
-    assert 0 <= after.inodes_used <= after.inodes
+    assert measured is not None
+    assert 0 < measured.used < measured.used + measured.free <= measured.size
+    assert 0 <= measured.inodes_used <= measured.inodes
 
 
 def test_what_is_not_there_cannot_be_measured(tmp_path: Path) -> None:
@@ -71,38 +67,50 @@ def has_capability(number: int) -> bool:
 
 MAY_RESIZE = has_capability(24)  # CAP_SYS_RESOURCE: the kernel resizes what is mounted for nobody else
 
-needs_a_loop_device = [
-    pytest.mark.root,
-    pytest.mark.skipif(not Path("/dev/loop-control").exists(), reason="no loop devices here"),
-    pytest.mark.skipif(any(shutil.which(name) is None for name in NEEDED), reason=f"one of {NEEDED} is not installed"),
-]
-
 
 def a_disk_of(megabytes: int, image: Path) -> None:
     with image.open("ab") as file:
         file.truncate(megabytes * MIB)
 
 
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A file system on an image; skips where no loop device could carry it."""
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    if missing or not Path("/dev/loop-control").exists():
+        pytest.skip(f"not here: {', '.join(missing) or 'loop devices'}")
+    image = tmp_path / "image"
+    a_disk_of(64, image)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-I", "512", "-O", "ea_inode", str(image)], check=True)
+    return image
+
+
+@pytest.mark.root
+def test_what_is_written_is_used(tmp_path: Path, image: Path) -> None:
+    with a_loop_device(image) as device, mounted(device, tmp_path / "place"):
+        before = volume.measure(tmp_path / "place")
+        (tmp_path / "place/file").write_bytes(b"x" * (8 * MIB))
+        os.sync()
+        after = volume.measure(tmp_path / "place")
+
+    assert before is not None
+    assert after is not None
+    assert after.used - before.used >= 8 * MIB
+    assert after.inodes_used == before.inodes_used + 1
+
+
+@pytest.mark.root
 @pytest.mark.parametrize(
     "is_mounted",
     [
-        pytest.param(False, marks=needs_a_loop_device),
-        pytest.param(
-            True,
-            marks=[
-                *needs_a_loop_device,
-                pytest.mark.skipif(not MAY_RESIZE, reason="root lacks CAP_SYS_RESOURCE here"),
-            ],
-        ),
+        False,
+        pytest.param(True, marks=pytest.mark.skipif(not MAY_RESIZE, reason="root lacks CAP_SYS_RESOURCE here")),
     ],
     ids=["before it is mounted", "while it is mounted"],
 )
 def test_a_file_system_fills_the_device_that_became_larger_and_keeps_what_it_holds(
-    tmp_path: Path, is_mounted: bool
+    tmp_path: Path, image: Path, is_mounted: bool
 ) -> None:
-    image = tmp_path / "image"
-    a_disk_of(64, image)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-I", "512", "-O", "ea_inode", str(image)], check=True)
     with a_loop_device(image) as device:
         a_disk_of(256, image)
         subprocess.run(["losetup", "--set-capacity", str(device)], check=True)
