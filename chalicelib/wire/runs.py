@@ -20,7 +20,7 @@ from chalicelib.core.model import (
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, moment_text, read, read_disk, written
-from chalicelib.wire.shared import LONGEST_PROBLEM, MOST_PROBLEMS, bounded, owner_of
+from chalicelib.wire.shared import MOST_PROBLEMS, as_line, bounded, owner_of
 
 RUNS = "runs/"
 
@@ -155,7 +155,7 @@ def _warnings(fields: Fields) -> tuple[str, ...]:
     """What a host's disks warn of, each cut short. An older agent says nothing of them."""
     told = fields.parts("health")[:MOST_PROBLEMS] if "health" in fields.values else ()
     wrong = (each for each in told if each.text("state") == "warning")
-    return tuple(f"{each.text('what')}: {each.text('said')}"[:LONGEST_PROBLEM] for each in wrong)
+    return tuple(as_line(f"{each.text('what')}: {each.text('said')}") for each in wrong)
 
 
 def _archive_key(fields: Fields) -> str:
