@@ -19,6 +19,7 @@ import struct
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 OUTSIDE = json.loads(sys.argv[2])
 X86 = platform.machine() == "x86_64"
@@ -84,8 +85,7 @@ def read(path):
 
 
 def plant(directory):
-    with open(os.path.join(directory, OUTSIDE["planted"]), "w") as file:
-        file.write("by us0")
+    Path(directory, OUTSIDE["planted"]).write_text("by us0")
 
 
 def reach(family, address, kind=socket.SOCK_STREAM):
@@ -108,7 +108,7 @@ def ioctl_on_streams():
 def leave_the_chroot():
     """The classic: keep a directory open, change the root below it, and climb from the one that is open."""
     outside = os.open("/", os.O_RDONLY)
-    os.makedirs("/tree/root", exist_ok=True)
+    Path("/tree/root").mkdir(exist_ok=True)
     os.chroot("/tree/root")
     os.fchdir(outside)
     for _ in range(100):
@@ -177,13 +177,13 @@ ATTEMPTS = {
     INHERITED: find_descriptors,
     "passwd": lambda: read("/etc/passwd"),
     "shadow": lambda: read("/etc/shadow"),
-    "proc": lambda: os.listdir("/proc"),
-    "sys": lambda: os.listdir("/sys"),
-    "root's home": lambda: os.listdir("/root"),
-    "run": lambda: os.listdir("/run"),
+    "proc": lambda: list(Path("/proc").iterdir()),
+    "sys": lambda: list(Path("/sys").iterdir()),
+    "root's home": lambda: list(Path("/root").iterdir()),
+    "run": lambda: list(Path("/run").iterdir()),
     "another tree": lambda: read(OUTSIDE["secret"]),
     "own record": lambda: read(OUTSIDE["record"]),
-    "delete own record": lambda: os.unlink(OUTSIDE["record"]),
+    "delete own record": lambda: Path(OUTSIDE["record"]).unlink(),
     "climb": lambda: read("/tree/../../eu0a/tree/secret"),
     "chroot": leave_the_chroot,
     "write root": lambda: plant("/"),

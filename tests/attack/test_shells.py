@@ -27,7 +27,7 @@ COMMANDS = [
     tried("a command within a verb", ["$(id)", "`id`", "hello $(id)", "hello>x"], row="X2", outcome="refused"),
     tried("a verb in quotes", ["'hello'", '"hello"', "hel\\lo"], row="X2", outcome="refused"),
     tried("a verb with spaces", ["hello ", " hello", "hello\t", "hello\u00a0"], row="X2", outcome="refused"),
-    tried("a verb that only looks like one", ["h\u0435llo", "\uff48\uff45llo", "hello\u200b"], row="X2", outcome="refused"),
+    tried("what only looks like a verb", ["h\u0435llo", "\uff48\uff45llo", "hello\u200b"], row="X2", outcome="refused"),
     tried("a verb with an option", ["hello --help", "hello -v"], row="X2", outcome="refused"),
     tried("a verb for another host", ["hello eu0a", "report eu0a"], row="X2", outcome="refused"),
     tried("a verb with an environment", ["PATH=/tmp hello"], row="X2", outcome="refused"),
@@ -62,9 +62,7 @@ def test_there_is_no_subsystem(scene: Scene, name: str) -> None:
 
 @pytest.mark.attack("bring an environment along", row="X2", outcome="none of it arrives")
 @pytest.mark.fault("X2")
-def test_nothing_of_a_hosts_environment_arrives(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_of_a_hosts_environment_arrives(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text(f"open('/tmp/{PLANTED}', 'w')\n")
     tmp_path.chmod(0o755)
     brought = {"PYTHONPATH": str(tmp_path), "EBBTIDE_ROOT": str(tmp_path), "LC_ALL": "xx", "LD_PRELOAD": "/x"}

@@ -19,7 +19,7 @@ import pytest
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.receiver import confine, seccomp
 from tests.attack.marks import tried
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, as_whom, below, name_of, path_of, unpacked, wait_until
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, as_whom, below, path_of, unpacked, wait_until
 from tools.build_agent import build
 
 HERE = Path(__file__).parent
@@ -255,6 +255,7 @@ def test_whom_it_has_left_behind_ends_with_the_session(walls: Walls) -> None:
 
 
 @pytest.mark.attack("stay when the gate is killed, deaf to every signal", row="X9", outcome="killed with it")
+@pytest.mark.attack("share a namespace with the machine", row="X9", outcome="it has its own")
 @pytest.mark.attack("be spared when memory is short", row="X4", outcome="the first to go")
 @pytest.mark.fault("X9")
 @each
@@ -262,12 +263,20 @@ def test_when_the_gate_is_killed_nobody_stays_within_the_walls(walls: Walls) -> 
     with walls.start("stay", "{}") as gate:
         assert gate.stdout and gate.stdout.readline() == b"staying\n", gate.stderr and gate.stderr.read().decode()
         assert is_held(walls.tree / "held")
-        within = [process for process in below(gate.pid) if name_of(process) == "bwrap"]
-        spared = [Path(f"/proc/{process}/oom_score_adj").read_text().strip() for process in within]
+        within = [process for process in below(gate.pid) if not below(process)]
+        adjusted = [Path(f"/proc/{process}/oom_score_adj").read_text().strip() for process in within]
+        shared = [name for process in within for name in NAMESPACES if namespace(name, process) == namespace(name)]
         gate.send_signal(signal.SIGKILL)
 
         wait_until(lambda: not is_held(walls.tree / "held"), "whoever was within the walls to be gone")
-        assert spared and set(spared) == {"1000"}
+        assert (adjusted, shared) == (["1000"], [])
+
+
+NAMESPACES = ("ipc", "mnt", "net", "pid", "user", "uts")
+
+
+def namespace(name: str, process: int | str = "self") -> Path:
+    return Path(f"/proc/{process}/ns/{name}").readlink()
 
 
 def test_an_architecture_whose_system_calls_are_not_known_has_no_filter_and_says_so() -> None:

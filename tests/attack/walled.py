@@ -17,7 +17,7 @@ def main(kind: str, uid: str, tree: str, interpreter: str, program: str, *words:
     files = confine.open_files(kind, view, Path(os.devnull))
     walls = list(confine.command(kind, view, files))
     del walls[len(walls) - walls[::-1].index("--") :]
-    shut = walls.index("--remount-ro")
+    shut = walls.index("--ro-bind-data")
     prefix = str(Path(interpreter).parents[1])
     shown = ["--ro-bind", program, "/inside.py", "--ro-bind", interpreter, interpreter]
     shown += [] if prefix == "/usr" else ["--ro-bind", prefix, prefix]

@@ -104,7 +104,11 @@ class Ledger:
     def _write_manifest(self, host: BriefedHost, status: Status) -> manifest.ManifestSummary:
         path = self.paths.manifest(host.id)
         header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
-        summary = manifest.write(self.paths.tree(host.id), FAKE_SUPER, path if path.exists() else None, path, header)
+        previous = path if path.exists() else None
+        try:
+            summary = manifest.write(self.paths.tree(host.id), FAKE_SUPER, previous, path, header)
+        except ValueError as fault:
+            raise PermanentError(f"the tree of {host.id} is not one that rsync leaves: {fault}") from fault
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
         return summary
 
