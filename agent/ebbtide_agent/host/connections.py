@@ -32,11 +32,11 @@ def connections(place: Path) -> Iterator[Path]:
     that was killed.
     """
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _clear(place)
+    clear(place)
     try:
         yield place if _suits_ssh(place) else _made_elsewhere(place)
     finally:
-        _clear(place)
+        clear(place)
 
 
 def options(sockets: Path | None) -> tuple[str, ...]:
@@ -58,8 +58,9 @@ def _made_elsewhere(place: Path) -> Path:
     return other
 
 
-def _clear(place: Path) -> None:
-    for each in place.iterdir():
+def clear(place: Path) -> None:
+    """End whatever connections are left there. No such place is none."""
+    for each in place.iterdir() if place.is_dir() else ():
         if each.name == _LEADS_THERE:
             _remove(each.readlink())
         else:
@@ -72,5 +73,5 @@ def _remove(other: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         found = other.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
-            _clear(other)
+            clear(other)
             other.rmdir()
