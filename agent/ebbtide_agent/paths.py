@@ -397,6 +397,11 @@ class PeerPaths(GatePaths):
         return self.run / "serving"
 
     @property
+    def changing(self) -> Path:
+        """Locked by whoever changes the register."""
+        return self.run / "changing"
+
+    @property
     def authorized_keys(self) -> Path:
         return self.run / "authorized_keys"
 
