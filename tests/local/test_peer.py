@@ -306,6 +306,33 @@ def test_a_host_whose_key_changes_has_one_night(peer: Trio) -> None:
     assert eu0.await_snapshots(us0)
 
 
+FULL = """
+set -e
+mount -t tmpfs -o nr_inodes=40 tmpfs "$1"
+cp -a "$2/." "$1"
+while touch "$1/$((number += 1))" 2> /dev/null; do :; done
+shift 2
+exec "$@"
+"""
+
+
+@pytest.mark.skipif(not MAY_MOUNT, reason="a file system without inodes needs a mount namespace")
+@pytest.mark.parametrize("where", ["full", f"{'d' * 60}/where-sockets-must-be-elsewhere"])
+def test_a_host_whose_own_disk_has_no_inode_left_has_its_night(peer: Trio, where: str) -> None:
+    eu0, us0, _ = peer
+    full = us0.place / where
+    full.mkdir(parents=True)
+    run = [*us0.running(full), "--json"]
+
+    within = ["unshare", "--mount", "sh", "-c", FULL, "sh", str(full), str(us0.place / "state")]
+    ended = subprocess.run([*within, *run], capture_output=True, text=True, timeout=180)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "No space left on device" in ended.stderr
+    assert "connections are not shared" in ended.stderr
+    eu0.await_snapshots(us0)
+
+
 def test_of_two_changes_of_whom_it_takes_at_once_both_are_made() -> None:
     with servers(STRONGEST, "eu0", "us0") as (eu0, us0):
         eu0.take(us0)

@@ -88,7 +88,7 @@ def restore(options: argparse.Namespace, here: Here) -> int:
     terminal = agreeing.Terminal(_say, sys.stdin.isatty() and sys.stderr.isatty())
     world = World(here.clock, say=_say)
     # A place of their own: a night that is under way has its connections where the others are.
-    with scratch(paths) as place, connections(place / SOCKETS) as sockets:
+    with scratch(paths) as place, connections(place / SOCKETS, _say) as sockets:
         way = way_back(config, paths, world, options.source, sockets)
         at_hand = way.at_hand()
         point = choose(at_hand, options.at)
