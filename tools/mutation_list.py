@@ -1164,8 +1164,8 @@ MUTATIONS = (
     Mutation(
         "compiled: made anew",
         "agent/ebbtide_agent/compiled.py",
-        "        shutil.rmtree(into)\n",
-        "        pass\n",
+        "    for left in (making, before):\n",
+        "    for left in ():\n",
         "that what was compiled of an older agent is not started for a newer one",
         _COMPILED,
     ),

@@ -240,10 +240,11 @@ def a_receiver(
     minutes: float = 60,
     from_user_data: bool = False,
     disk: Path | None = None,
+    program: Sequence[str] | None = None,
 ) -> Iterator[Receiver]:
     """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root.
 
-    Its volume is the file system in the image `disk`, or a directory.
+    Its volume is the file system in the image `disk`, or a directory; `program` is what runs instead of the agent's.
     """
     with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
         place = Path(directory)
@@ -271,7 +272,7 @@ def a_receiver(
         }
         argv, user = as_whom(kind == confine.SEPARATE, place, root, store)
         log = root / "log"
-        words = [*argv, *(_user_data(aws, place) if from_user_data else _started(root))]
+        words = [*argv, *(_user_data(aws, place) if from_user_data else _started(root, program))]
 
         def start() -> "subprocess.Popen[bytes]":
             with log.open("wb") as output:
@@ -332,12 +333,12 @@ def unpacked(make: Callable[[Path], None]) -> Path:
     return compiled(place / f"{make.__name__}.pyz", place / make.__name__)
 
 
-def _started(root: Path) -> list[str]:
+def _started(root: Path, program: Sequence[str] | None) -> list[str]:
     """The receiver's main command, for a machine whose user data has done the rest."""
     instance = {"role": "receiver", "id": RUN, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": "brief"}
     (root / "etc/ebbtide").mkdir(parents=True)
     (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
-    return [sys.executable, str(unpacked(build)), "receiver", "boot"]
+    return [sys.executable, *(program or (str(unpacked(build)), "receiver", "boot"))]
 
 
 def _user_data(aws: Aws, place: Path) -> list[str]:
