@@ -1578,7 +1578,7 @@ MUTATIONS = (
     Mutation(
         "connections: ended with the block",
         f"{_HOST}/connections.py",
-        "    finally:\n        _clear(place)\n",
+        "    finally:\n        clear(place)\n",
         "    finally:\n        pass\n",
         "that no connection outlives its night",
         (f"{_CONNECTIONS}::test_all_that_is_asked_in_a_night_takes_one_handshake_and_leaves_no_socket",),
@@ -1586,8 +1586,8 @@ MUTATIONS = (
     Mutation(
         "connections: of a run that was killed",
         f"{_HOST}/connections.py",
-        "    _clear(place)\n    try:",
-        "    try:",
+        "    clear(place)\n    if not _suits_ssh",
+        "    if not _suits_ssh",
         "that connections of a run which was killed are ended by the next",
         (f"{_CONNECTIONS}::test_what_a_run_that_was_killed_has_left_is_ended_by_the_next",),
     ),
