@@ -120,7 +120,6 @@ FORGED = {
 
 
 @pytest.mark.attack("a report that brings the receiver's part along", row="X3", outcome="what was seen counts")
-@pytest.mark.attack("complete, without a push", row="X3", outcome="failed")
 @pytest.mark.fault("X3")
 def test_a_host_cannot_say_what_the_receiver_saw(scene: Scene) -> None:
     body = json.dumps(a_report(scene, "us1", receiver=FORGED)).encode()
