@@ -495,6 +495,8 @@ def test_the_stack_makes_rules_that_point_at_the_functions(deployed: Deployment,
     assert rules == RULES
 
 
+@pytest.mark.attack("ask the metadata service from within the container", row="X8", outcome="one hop, with a token")
+@pytest.mark.fault("X8")
 def test_a_machine_of_the_template_ends_with_its_power_and_keeps_its_credentials_to_itself(
     deployed: Deployment, endpoint: str
 ) -> None:
