@@ -57,6 +57,7 @@ missing_packages() {
         command -v systemd-nspawn >/dev/null || echo systemd-container
     fi
     command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+    command -v mkfs.btrfs >/dev/null || echo btrfs-progs
     command -v setpriv >/dev/null || echo util-linux
     command -v python3 >/dev/null || echo python3
     python3 -c 'import boto3' 2>/dev/null || echo python3-boto3

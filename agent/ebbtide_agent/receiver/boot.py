@@ -8,7 +8,7 @@ from ebbtide_agent import moments, power, procs, volume
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import sshd, station
+from ebbtide_agent.receiver import quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
@@ -16,7 +16,7 @@ from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, say
 from ebbtide_agent.shapes import decode, encode
 
-FILESYSTEMS = ("ext4",)
+FILESYSTEMS = (volume.EXT4, volume.BTRFS)
 _LOST_AND_FOUND = "lost+found"
 
 
@@ -52,19 +52,26 @@ def _night(receiver: Station, stop: threading.Event) -> int:
 def _open(brief: Brief, receiver: Station) -> procs.Child:
     """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
     paths, door = receiver.paths, receiver.door
-    open_volume(brief, paths)
-    make_places(paths, brief.hosts, door.as_root)
+    offered = open_volume(brief, paths)
+    make_places(paths, brief.hosts, door.as_root, offered.make_tree)
+    for sentence in quotas.sentences(quotas.keep_all(offered, paths, brief.hosts), brief.hosts):
+        say(sentence)
     say(choose_walls(paths, door.as_root))
     _recall_reports(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     return sshd.start(paths, config, door)
 
 
-def open_volume(brief: Brief, paths: MachinePaths) -> None:
-    """Have this receiver's volume in its place, new or known. Raises Refused when it is another's."""
+def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
+    """Have this receiver's volume in its place, new or known, and what it can keep hosts to their quotas by.
+
+    Raises Refused when it is another's.
+    """
     if brief.filesystem not in FILESYSTEMS:
-        raise PermanentError(f"file system {brief.filesystem} is not supported yet; expected {', '.join(FILESYSTEMS)}")
-    volume.mount(paths.device(brief.volume_id), paths.volume, brief.filesystem, station.VOLUME_PATIENCE_SECONDS)
+        raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
+    device = paths.device(brief.volume_id)
+    filesystem = volume.make_ready(device, brief.filesystem, station.VOLUME_PATIENCE_SECONDS)
+    offered = quotas.attach(device, paths.volume, filesystem, brief.hosts)
     if not paths.volume_owner.exists():
         if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
             raise Refused(
@@ -75,8 +82,9 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     if owner != brief.receiver:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     say(f"volume {brief.volume_id} is at {paths.volume}")
-    if why := volume.fill(paths.device(brief.volume_id)):
+    if why := volume.fill(device, paths.volume, filesystem):
         say(f"its file system is no larger than it was: {why}")
+    return offered
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Callable
 
@@ -16,8 +17,9 @@ from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
-from ebbtide_agent.receiver.judge import check_identity, judged
+from ebbtide_agent.receiver.judge import check_identity, explained, judged, says_full
 from ebbtide_agent.receiver.lease import Session, find_session
+from ebbtide_agent.receiver.quotas import Quotas
 from ebbtide_agent.receiver.status import Status, read_status, write_status
 from ebbtide_agent.report import (
     FAKE_SUPER,
@@ -43,6 +45,7 @@ class Ledger:
     brief: Run
     archive: Archive
     sleep: Callable[[float], None] = time.sleep
+    quotas: Quotas = field(default_factory=Quotas)
 
     def record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """Record a host's report and return it as recorded. The same again returns what was recorded first.
@@ -50,7 +53,7 @@ class Ledger:
         Raises Refused when it is not this host's report of this run, or another one is recorded.
         """
         check_identity(report, host, self.brief)
-        recorded = self.find(host) or self._archive(host, report, now)
+        recorded = self.find(host) or self._archive_for_sure(host, report, now)
         if recorded.started != report.started:
             # A machine that has the host's key as well, such as a copy of it, would take this for its own.
             raise Refused(f"{host.id} has reported in {self.brief.run} already, of another push than this")
@@ -64,11 +67,24 @@ class Ledger:
         except KeyError:
             return None
 
+    def _archive_for_sure(self, host: BriefedHost, report: Report, now: datetime) -> Report:
+        """On a full volume, too: then with what was put by for that."""
+        try:
+            return self._archive(host, report, now)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self.quotas.give_the_reserve(self.paths.volume):
+                raise
+        return self._archive(host, report, now)
+
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         seen = find_session(self.paths, host.id)
+        quota = self.quotas.of(host, self.paths.tree(host.id))
         believed = judged(report, seen)
+        if says_full(believed):
+            believed = explained(believed, quota, self.quotas.left(self.paths.volume))
         status = self._settled(host, seen)
-        recorded = replace(believed, receiver=self._received(host, believed, seen, status, now))
+        received = replace(self._received(host, believed, seen, status, now), quota=quota)
+        recorded = replace(believed, receiver=received)
         key, body = report_key(self.brief.run, host.id), encode_report(recorded)
         # A write whose answer was lost is tried again by the client, and finds itself there.
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
