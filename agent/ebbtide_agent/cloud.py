@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,17 @@ class Cloud:
                 return bytes(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
             except self._s3.exceptions.NoSuchKey:
                 raise KeyError(key) from None
+
+    def read_clock(self, key: str) -> datetime:
+        """What time it is where an object is, in whole seconds: S3 dates every answer, a refusal for our clock too."""
+        from botocore.exceptions import ClientError
+
+        with _told("the archive's clock"):
+            try:
+                answer = self._s3.head_object(Bucket=self._bucket, Key=key)
+            except ClientError as refusal:
+                answer = refusal.response
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
     def get_brief(self, key: str) -> bytes:
         """What this machine is for. Raises PermanentError when absent."""

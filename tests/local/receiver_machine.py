@@ -166,12 +166,13 @@ class Receiver:
     def tree(self, host: str) -> Path:
         return self.store / "hosts" / self.hosts[host].id / "tree"
 
-    def next_night(self, run: str) -> None:
+    def next_night(self, run: str, guarded: bool = True) -> None:
         """Once the volume was let go, be another machine with it, for another run."""
         self.process.wait(PATIENCE_SECONDS)
         shutil.rmtree(self.root / "run")
         self.run = run
-        self.aws.put("brief", json.dumps(a_brief(list(self.hosts.values()), 60, run, self.volume)).encode())
+        brief = a_brief(list(self.hosts.values()), 60, run, guarded, self.volume)
+        self.aws.put("brief", json.dumps(brief).encode())
         instance = self.root / "etc/ebbtide/instance.json"
         instance.write_text(json.dumps({**json.loads(instance.read_text()), "id": run}))
         self.process = self.start()
@@ -251,11 +252,13 @@ def a_receiver(
     minutes: float = 60,
     from_user_data: bool = False,
     disk: Path | None = None,
+    program: Sequence[str] | None = None,
     volume: Volume | None = None,
 ) -> Iterator[Receiver]:
     """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root.
 
-    Its volume is `volume`, or the file system in the image `disk`, or a directory.
+    Its volume is `volume`, or the file system in the image `disk`, or a directory; `program` is what runs instead of
+    the agent's.
     """
     with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
         place = Path(directory)
@@ -283,7 +286,7 @@ def a_receiver(
         }
         argv, user = as_whom(kind == confine.SEPARATE, place, root, store)
         log = root / "log"
-        words = [*argv, *(_user_data(aws, place) if from_user_data else _started(root))]
+        words = [*argv, *(_user_data(aws, place) if from_user_data else _started(root, program))]
 
         def start() -> "subprocess.Popen[bytes]":
             with log.open("wb") as output:
@@ -305,7 +308,9 @@ def a_receiver(
                     subprocess.run(["umount", str(mounted)], check=True)
 
 
-def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN, volume: Volume | None = None) -> dict[str, Any]:
+def a_brief(
+    hosts: Sequence[HostKey], minutes: float, run: str = RUN, guarded: bool = True, volume: Volume | None = None
+) -> dict[str, Any]:
     deadline = datetime.now(UTC) + timedelta(minutes=minutes)
     return {
         "schema": 1,
@@ -325,6 +330,7 @@ def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN, volume: Vo
                 "keys": [h.public],
                 "nonce": h.nonce,
                 "quota_gib": volume.quotas.get(h.name) if volume else None,
+                "guarded": guarded,
             }
             for h in hosts
         ],
@@ -345,12 +351,12 @@ def unpacked(make: Callable[[Path], None]) -> Path:
     return compiled(place / f"{make.__name__}.pyz", place / make.__name__)
 
 
-def _started(root: Path) -> list[str]:
+def _started(root: Path, program: Sequence[str] | None) -> list[str]:
     """The receiver's main command, for a machine whose user data has done the rest."""
     instance = {"role": "receiver", "id": RUN, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": "brief"}
     (root / "etc/ebbtide").mkdir(parents=True)
     (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
-    return [sys.executable, str(unpacked(build)), "receiver", "boot"]
+    return [sys.executable, *(program or (str(unpacked(build)), "receiver", "boot"))]
 
 
 def _user_data(aws: Aws, place: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The receiver's main process: brief, volume, walls, sshd, ready; wait until all have reported; release; power off."""
+"""The receiver's main process: clock, brief, volume, walls, sshd, ready; wait until all have reported; release; off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ebbtide_agent import moments, power, procs, volume
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import quotas, sshd, station
+from ebbtide_agent.receiver import clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
@@ -32,6 +32,8 @@ def boot(receiver: Station) -> int:
 def _night(receiver: Station, stop: threading.Event) -> int:
     paths, cloud = receiver.paths, receiver.cloud
     make_room(paths)
+    # S3 refuses whoever is a quarter of an hour off: nothing can be fetched before.
+    clock.await_right(cloud, receiver.instance.brief, receiver.now)
     body = cloud.get_brief(receiver.instance.brief)
     brief = parse_brief(body)
     write_whole(paths.brief, body)

@@ -30,9 +30,13 @@ class Caller:
 
 @dataclass(frozen=True)
 class BriefedHost(Caller):
-    """One expected host, the nonce its report must bring, and the bytes that its tree may hold at most."""
+    """One expected host, the nonce its report must bring, and whether its tree may not shrink or change at once.
+
+    `quota` are the bytes that its tree may hold at most.
+    """
 
     nonce: str
+    guarded: bool = False
     quota: int | None = None
 
 
@@ -90,6 +94,8 @@ def _host(values: Mapping[str, Any]) -> BriefedHost:
         uid=field(WHAT, values, "uid", int),
         keys=tuple(field(WHAT, values, "keys", list)),
         nonce=field(WHAT, values, "nonce", str),
+        # A brief of a version that knew no guard says nothing of it.
+        guarded=field(WHAT, {"guarded": True, **values}, "guarded", bool),
         quota=_quota(values),
     )
     check_caller(WHAT, host)
