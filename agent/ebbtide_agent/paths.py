@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# Where nobody can make anything: a dry run of rsync's takes it for an empty directory.
+NOWHERE = Path("/proc/nowhere")
+
 
 def device_name(volume_id: str) -> str:
     """The name under which EC2 shows an EBS volume: the serial number has no dash."""
@@ -76,7 +79,7 @@ class HostPaths:
     def kept(self) -> tuple[Path, ...]:
         """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
         of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
-        of_the_tree = (self.index, self.new_index, self.contents, self.nothing)
+        of_the_tree = (self.index, self.new_index, self.contents, self.nothing, self.scratch)
         return (*of_nights, *of_the_tree, self.installed, *self._of_targets)
 
     @property
@@ -139,6 +142,11 @@ class HostPaths:
     def nothing(self) -> Path:
         """An empty directory."""
         return self.state / "nothing"
+
+    @property
+    def scratch(self) -> Path:
+        """Directories of commands that go on now, or were killed."""
+        return self.state / "scratch"
 
     @property
     def target(self) -> Path:
@@ -312,7 +320,12 @@ class GatePaths:
         return self.host(host_id) / "tree"
 
     def manifest(self, host_id: str) -> Path:
+        """Of the tree as it was on the last complete night."""
         return self.host(host_id) / "manifest.jsonl.gz"
+
+    def next_manifest(self, host_id: str) -> Path:
+        """Of the tree as it landed, until it is known what to think of it."""
+        return self.host(host_id) / "next-manifest.jsonl.gz"
 
     def status(self, host_id: str) -> Path:
         return self.host(host_id) / "status.json"
@@ -387,6 +400,11 @@ class PeerPaths(GatePaths):
     def serving(self) -> Path:
         """Locked by the process that serves."""
         return self.run / "serving"
+
+    @property
+    def changing(self) -> Path:
+        """Locked by whoever changes the register."""
+        return self.run / "changing"
 
     @property
     def authorized_keys(self) -> Path:

@@ -47,8 +47,9 @@ ADVICE: Mapping[Kind, Advice] = {
         "(then nothing was pushed), or most files rewritten at once (then it was pushed, and is no restore point). "
         "Told after the first such night.",
         "Find out what happened on the host; every night is suspect until then. Restore from a point before this night "
-        "if it was an attack. If it is meant: `ebbtide-agent run --accept-shrink` or `--accept-rewrite` on the host, "
-        "once, while a receiver stands.",
+        "if it was an attack. If it is meant, do what the report's first problem says: `ebbtide-agent run "
+        "--accept-shrink` or `--accept-rewrite` on the host, once, while a receiver stands, or where the receiver saw "
+        'it, `guard = "off"` for the host in the policy, for one night.',
     ),
     Kind.STALE: Advice(
         "A host's newest restore point is more than `alarm_after` + 1 days old, or it has had none at all for so long, "

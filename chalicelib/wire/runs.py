@@ -101,6 +101,7 @@ def _briefed_host(host: ExpectedHost, policy: HostPolicy) -> dict[str, Any]:
         "keys": list(policy.keys),
         "nonce": host.nonce,
         "quota_gib": policy.quota_gib,
+        "guarded": policy.guard == "on",
     }
 
 

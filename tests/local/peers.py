@@ -134,13 +134,12 @@ class Server:
             **settings,
         }
         (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        words = ("run", "--etc", str(etc), "--state", str(self.place / "state"), "--log", str(self.place / "no-log"))
-        return subprocess.run(
-            [sys.executable, str(self.program), *words, "--progress", "lines"],
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        return subprocess.run(self.running(self.place / "state"), capture_output=True, text=True, timeout=180)
+
+    def running(self, state: Path) -> list[str]:
+        """`ebbtide-agent run`, as it was configured last."""
+        places = ("--etc", str(self.place / "etc"), "--state", str(state), "--log", str(self.place / "no-log"))
+        return [sys.executable, str(self.program), "run", *places, "--progress", "lines"]
 
     def complete_night(self, other: "Server") -> tuple[str, ...]:
         """One that goes well, until its snapshot is there. Returns all that are kept of this host."""

@@ -5,8 +5,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +16,13 @@ import pytest
 
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.fakesuper import read_fake
+from ebbtide_agent.peer.register import Guest, encode_register, get_register
+from ebbtide_agent.peer.sessions import changing_alone
 from ebbtide_agent.receiver import confine
 from tests.local.edits import take_the_place
 from tests.local.own_nights import differing, entries, hashed
 from tests.local.peers import STRONGEST, Server, Trio, a_peer_and_its_guests, grow, servers
-from tests.local.receiver_machine import MAY_MOUNT, MISSING
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, wait_until
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host needs root")
@@ -163,6 +167,21 @@ def everything_but(keeper: Server, guest: Server) -> dict[bytes, Entry]:
     return {path: each for path, each in found.items() if not path.startswith(its_own) and path not in changing}
 
 
+@needs_root
+def test_what_a_guest_brings_belongs_to_a_user_of_its_own(peer: Trio) -> None:
+    eu0, us0, us1 = peer
+
+    owners = {guest.id: {path.lstat().st_uid for path in below(eu0.store.tree(guest.id))} for guest in (us0, us1)}
+
+    assert owners == {guest.id: {1_000_000 + int(guest.id, 36)} for guest in (us0, us1)}
+
+
+def below(tree: Path) -> Iterator[Path]:
+    """What is in it, and the tree itself."""
+    yield tree
+    yield from tree.rglob("*")
+
+
 def test_a_night_that_did_not_end_well_makes_no_snapshot_and_lets_none_go(peer: Trio) -> None:
     eu0, us0, _ = peer
     kept = eu0.snapshots_of(us0)
@@ -300,3 +319,65 @@ def test_a_host_whose_key_changes_has_one_night(peer: Trio) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "takes the new key" in ended.stdout + ended.stderr
     assert eu0.await_snapshots(us0)
+
+
+FULL = """
+set -e
+mount -t tmpfs -o nr_inodes=40 tmpfs "$1"
+cp -a "$2/." "$1"
+while touch "$1/$((number += 1))" 2> /dev/null; do :; done
+shift 2
+exec "$@"
+"""
+
+
+@pytest.mark.skipif(not MAY_MOUNT, reason="a file system without inodes needs a mount namespace")
+@pytest.mark.parametrize("where", ["full", f"{'d' * 60}/where-sockets-must-be-elsewhere"])
+def test_a_host_whose_own_disk_has_no_inode_left_has_its_night(peer: Trio, where: str) -> None:
+    eu0, us0, _ = peer
+    full = us0.place / where
+    full.mkdir(parents=True)
+    run = [*us0.running(full), "--json"]
+
+    within = ["unshare", "--mount", "sh", "-c", FULL, "sh", str(full), str(us0.place / "state")]
+    ended = subprocess.run([*within, *run], capture_output=True, text=True, timeout=180)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "No space left on device" in ended.stderr
+    assert "connections are not shared" in ended.stderr
+    eu0.await_snapshots(us0)
+
+
+def test_of_two_changes_of_whom_it_takes_at_once_both_are_made() -> None:
+    with servers(STRONGEST, "eu0", "us0") as (eu0, us0):
+        eu0.take(us0)
+
+        for number, words in enumerate(("add us0 --keep 3", "open us0 --for 2h", "close us0", "remove us0 --yes")):
+            before = the_guests(eu0)
+            meanwhile = replace(before["us0"], name=f"us{number + 1}", id=f"us{number + 1}a", keys=())
+            ended = at_once(eu0, words.split(), meanwhile)
+
+            assert ended.returncode == 0, ended.stderr
+            after = the_guests(eu0)
+            assert after.pop(meanwhile.name) == meanwhile
+            assert after.get("us0") != before["us0"]
+
+
+def the_guests(peer: Server) -> dict[str, Guest]:
+    return {guest.name: guest for guest in get_register(peer.places.peer).guests}
+
+
+def at_once(peer: Server, words: Sequence[str], guest: Guest) -> "subprocess.CompletedProcess[str]":
+    """What becomes of a change while another one takes this guest as well."""
+    with ThreadPoolExecutor() as beside:
+        with changing_alone(peer.store):
+            before = get_register(peer.places.peer)
+            changing = beside.submit(peer.peer, *words)
+            wait_until(lambda: changing.done() or is_waited_for(peer.store.changing), "the other change")
+            peer.places.peer.write_bytes(encode_register(before.with_guest(guest)))
+        return changing.result()
+
+
+def is_waited_for(lock: Path) -> bool:
+    inode = lock.stat().st_ino
+    return any("->" in line and f":{inode} " in line for line in Path("/proc/locks").read_text().splitlines())

@@ -23,7 +23,7 @@ from ebbtide_agent.peer import setup, standing
 from ebbtide_agent.peer.ids import find_taken
 from ebbtide_agent.peer.machine import peer_at
 from ebbtide_agent.peer.register import Guest, as_object, find_register, get_register
-from ebbtide_agent.peer.sessions import end_guest, end_readers
+from ebbtide_agent.peer.sessions import changing_alone, end_guest, end_readers
 from ebbtide_agent.peer.wish import Machine, Wish
 from ebbtide_agent.receiver import confine, sshd
 from ebbtide_agent.receiver.lease import leased
@@ -38,39 +38,43 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     confine.choose(here.is_root)
     if here.is_root:
         sshd.check_account(may_unlock=False)
-    register = find_register(paths.peer)
-    known = register.find(options.name) if register else None
-    host_id = options.id or (known.id if known else enrolment.suggested_id(options.name))
-    wish = Wish(
-        options.name,
-        host_id,
-        tuple(options.key),
-        store=options.at,
-        keep=options.keep,
-        alarm_after=options.alarm_after,
-        port=options.port,
-    )
-    plan = setup.plan_add(wish, here)
-    _walk(plan, options.dry_run)
+    with contextlib.nullcontext() if options.dry_run else changing_alone(PeerPaths(paths.state, Path("/"))):
+        plan = setup.plan_add(_wish(options, paths), here)
+        _walk(plan, options.dry_run)
     if paths.peer_key.exists():
         key, here_is = keys.public(paths.peer_key), platform.node().lower()
         print(setup.lines_for_the_guest(plan.guest, plan.register, here_is, key, getpass.getuser()), end="")
     return 0
 
 
+def _wish(options: argparse.Namespace, paths: HostPaths) -> Wish:
+    register = find_register(paths.peer)
+    known = register.find(options.name) if register else None
+    return Wish(
+        options.name,
+        options.id or (known.id if known else enrolment.suggested_id(options.name)),
+        tuple(options.key),
+        store=options.at,
+        keep=options.keep,
+        alarm_after=options.alarm_after,
+        port=options.port,
+    )
+
+
 def remove_guest(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer remove")
-    plan = setup.plan_remove(options.name, options.forget, _here(paths))
     if not options.yes:
-        steps.walk(plan.steps, tell, dry_run=True)
+        steps.walk(setup.plan_remove(options.name, options.forget, _here(paths)).steps, tell, dry_run=True)
         raise Refused("nothing was removed: say --yes to have it done")
-    store = PeerPaths(paths.state, plan.register.store)
-    # Nobody's push goes on below what is removed, and no session keeps a key that is unwanted.
-    end_guest(store, plan.guest)
-    with _held(store, plan.guest):
-        _walk(plan, dry_run=False)
-    end_readers(store, plan.guest)
+    with _changing(paths):
+        plan = setup.plan_remove(options.name, options.forget, _here(paths))
+        store = PeerPaths(paths.state, plan.register.store)
+        # Nobody's push goes on below what is removed, and no session keeps a key that is unwanted.
+        end_guest(store, plan.guest)
+        with _held(store, plan.guest):
+            _walk(plan, dry_run=False)
+        end_readers(store, plan.guest)
     return 0
 
 
@@ -78,10 +82,11 @@ def open_past(options: argparse.Namespace, here: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer open")
     until = here.clock().replace(microsecond=0) + options.span
-    plan = setup.plan_opening(options.name, until, _here(paths))
-    # Not in the middle of a push or a snapshot.
-    with _held(PeerPaths(paths.state, plan.register.store), plan.guest):
-        _walk(plan, dry_run=False)
+    with _changing(paths):
+        plan = setup.plan_opening(options.name, until, _here(paths))
+        # Not in the middle of a push or a snapshot.
+        with _held(PeerPaths(paths.state, plan.register.store), plan.guest):
+            _walk(plan, dry_run=False)
     print(f"{options.name} may read its snapshots until {moments.write(until)}: ebbtide-agent list, and restore, there")
     return 0
 
@@ -89,11 +94,17 @@ def open_past(options: argparse.Namespace, here: Here) -> int:
 def close_past(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer close")
-    plan = setup.plan_opening(options.name, None, _here(paths))
-    _walk(plan, dry_run=False)
+    with _changing(paths):
+        plan = setup.plan_opening(options.name, None, _here(paths))
+        _walk(plan, dry_run=False)
     # Nobody begins to read from here on; who is reading is ended.
     end_readers(PeerPaths(paths.state, plan.register.store), plan.guest)
     return 0
+
+
+def _changing(paths: HostPaths) -> contextlib.AbstractContextManager[None]:
+    """From the look at the register to what is written over it. Raises PermanentError where there is none."""
+    return changing_alone(PeerPaths(paths.state, get_register(paths.peer).store))
 
 
 def _held(store: PeerPaths, guest: Guest) -> contextlib.AbstractContextManager[None]:

@@ -6,7 +6,6 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Callable
@@ -31,6 +30,7 @@ from ebbtide_agent.host.foresee import preview
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.past import Source, check_there
 from ebbtide_agent.host.restorable import NEWEST, Restorable, choose
+from ebbtide_agent.host.scratch import SOCKETS, scratch
 from ebbtide_agent.printable import size
 from ebbtide_agent.report import COMPLETE
 
@@ -88,7 +88,7 @@ def restore(options: argparse.Namespace, here: Here) -> int:
     terminal = agreeing.Terminal(_say, sys.stdin.isatty() and sys.stderr.isatty())
     world = World(here.clock, say=_say)
     # A place of their own: a night that is under way has its connections where the others are.
-    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place, connections(Path(place)) as sockets:
+    with scratch(paths) as place, connections(place / SOCKETS, _say) as sockets:
         way = way_back(config, paths, world, options.source, sockets)
         at_hand = way.at_hand()
         point = choose(at_hand, options.at)

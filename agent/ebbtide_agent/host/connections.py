@@ -9,6 +9,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 from ebbtide_agent import procs
 
@@ -22,21 +23,25 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./+,@:=-]*")
 _ELSEWHERE = Path("/tmp")
 # In the place itself, and leads to the one elsewhere: that has a name which nobody can foresee, and the next run finds.
 _LEADS_THERE = "elsewhere"
+_ROOM = "room"
 
 
 @contextlib.contextmanager
-def connections(place: Path) -> Iterator[Path]:
+def connections(place: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[Path | None]:
     """A directory of sockets for a block: all logins that are given it share one connection to their far side.
 
     One that breaks, or another address, makes another. With the block all of them end, and before it those of a run
-    that was killed.
+    that was killed. Where there is no room for a socket there is none, and each login makes a connection of its own.
     """
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _clear(place)
     try:
-        yield place if _suits_ssh(place) else _made_elsewhere(place)
+        sockets = _made(place)
+    except OSError as error:
+        say(f"connections are not shared, each command makes its own: {error}")
+        sockets = None
+    try:
+        yield sockets
     finally:
-        _clear(place)
+        clear(place)
 
 
 def options(sockets: Path | None) -> tuple[str, ...]:
@@ -44,6 +49,18 @@ def options(sockets: Path | None) -> tuple[str, ...]:
     if sockets is None:
         return ()
     return "ControlMaster=auto", f"ControlPath={sockets}/%C", f"ControlPersist={IDLE_SECONDS}"
+
+
+def _made(place: Path) -> Path:
+    """Raises OSError also when there is no room for a socket: ssh would end, and not do without."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clear(place)
+    if not _suits_ssh(place):
+        return _made_elsewhere(place)
+    room = place / _ROOM
+    room.touch()
+    room.unlink()
+    return place
 
 
 def _suits_ssh(place: Path) -> bool:
@@ -58,8 +75,9 @@ def _made_elsewhere(place: Path) -> Path:
     return other
 
 
-def _clear(place: Path) -> None:
-    for each in place.iterdir():
+def clear(place: Path) -> None:
+    """End whatever connections are left there. No such place is none."""
+    for each in place.iterdir() if place.is_dir() else ():
         if each.name == _LEADS_THERE:
             _remove(each.readlink())
         else:
@@ -72,5 +90,5 @@ def _remove(other: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         found = other.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
-            _clear(other)
+            clear(other)
             other.rmdir()

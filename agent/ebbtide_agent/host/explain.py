@@ -45,13 +45,13 @@ class Decider(Protocol):
         """None if no rule speaks of it: then it travels."""
 
 
-def decider_of(config: Config) -> Decider:
+def decider_of(config: Config, paths: HostPaths) -> Decider:
     """The scan's own, where it has one; else rsync itself is asked."""
     chosen = rules(config.include, config.exclude, config.whole_system)
     try:
         return Selection(chosen)
     except Undecidable:
-        return RsyncRules(config.rsync, chosen)
+        return RsyncRules(config.rsync, chosen, paths)
 
 
 class Explainer:
@@ -60,7 +60,7 @@ class Explainer:
     def __init__(self, config: Config, paths: HostPaths) -> None:
         self._config = config
         self._paths = paths
-        self._decider = decider_of(config)
+        self._decider = decider_of(config, paths)
         self._root = os.fsencode(config.root)
 
     def explain(self, path: bytes) -> Answer:

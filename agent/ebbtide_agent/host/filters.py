@@ -60,6 +60,7 @@ BUILT_IN_EXCLUDES = (
     # Our own: as large as a big file, new every night, and of no use on another machine.
     "/var/lib/ebbtide/index*",
     "/var/lib/ebbtide/contents/*",
+    "/var/lib/ebbtide/scratch/*",
     # Restored, it would speak of a run that came to its end.
     "/var/lib/ebbtide/running",
 )

@@ -13,7 +13,7 @@ from typing import Callable
 
 from ebbtide_agent import VERSION, procs
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host import guards, health, identity, progress, scripts, survey
+from ebbtide_agent.host import guards, health, identity, progress, scratch, scripts, survey
 from ebbtide_agent.host.ahead import scanning
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
@@ -82,6 +82,7 @@ def run(night: Night) -> Report:
     with locked(night.paths.lock):
         # Whatever becomes of it, this is the night's run: one that cannot begin says so once, and not each hour.
         note_begun(night.paths.lock, started)
+        scratch.clear(night.paths.scratch)
         config = configuration.load(night.paths)
         identity.check(night.paths, config.host)
         if night.gives_way:

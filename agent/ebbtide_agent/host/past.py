@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, why
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
+from ebbtide_agent.paths import NOWHERE
 from ebbtide_agent.printable import printable
 
 DIRECTORY, SYMLINK = "d", "L"
@@ -152,9 +152,7 @@ def _closest(name: bytes, names: Iterable[bytes]) -> list[bytes]:
 
 def _listed(source: Source, paths: Iterable[bytes]) -> list[Item]:
     items = Items()
-    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
-        words = ("-n", "-lD", *_LISTED, "--8-bit-output", FORM)
-        ended = source.run(words, paths, Path(place) / "nowhere", items.feed)
+    ended = source.run(("-n", "-lD", *_LISTED, "--8-bit-output", FORM), paths, NOWHERE, items.feed)
     if ended.exit_code not in (0, SOME_IS_MISSING):
         raise PermanentError(f"the tree cannot be looked at: {why(ended)}")
     return items.found

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
@@ -21,8 +19,9 @@ from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.night import counted
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Counts, parse_counts, why
 from ebbtide_agent.host.push import in_full
+from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.paths import NOWHERE, HostPaths
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class Preview:
 def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
     """The receiver's tree is taken to be the one that the index describes. Raises PermanentError without an rsync."""
     index = find_index(paths.index)
-    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
-        taken = survey.look(config, index, Path(place) / "index", now, Sample())
+    with scratch(paths) as place:
+        taken = survey.look(config, index, place / "index", now, Sample())
     whole = _whole(config, taken)
     found = _of_changes(config, taken, whole)
     before = guards.find_baseline(paths.baseline)
@@ -69,9 +68,8 @@ def _whole(config: Config, taken: Survey) -> Counts:
     if taken.tally is not None:
         return Counts(taken.tally.files, taken.tally.entries, taken.tally.size)
     # Only rsync can tell what travels.
-    with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
-        words = (config.rsync, "-n", "-aHAXS", "--stats", "--no-human-readable", *in_full(config).words)
-        ended = procs.run((*words, f"{str(config.root).rstrip('/')}/", f"{place}/"))
+    words = (config.rsync, "-n", "-aHAXS", "--stats", "--no-human-readable", *in_full(config).words)
+    ended = procs.run((*words, f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"))
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
         raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")
     return replace(parse_counts(ended.out.decode("ascii", "replace")), bytes_sent=0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.filters import Rule
 from ebbtide_agent.host.outcome import why
+from ebbtide_agent.host.scratch import scratch
+from ebbtide_agent.paths import NOWHERE, HostPaths
 
 # What rsync would not print as it is, even if it is asked for bytes above 127 as they are.
 _ESCAPED = re.compile(rb"[\x00-\x08\x0a-\x1f]|\\(?=#[0-9]{3})")
@@ -20,9 +20,10 @@ _ESCAPED = re.compile(rb"[\x00-\x08\x0a-\x1f]|\\(?=#[0-9]{3})")
 class RsyncRules:
     """Rules whose meaning only rsync knows; `find_rule` answers as a Selection's does."""
 
-    def __init__(self, program: str, rules: Sequence[Rule]) -> None:
+    def __init__(self, program: str, rules: Sequence[Rule], paths: HostPaths) -> None:
         self._program = program
         self._rules = rules
+        self._paths = paths
 
     def find_rule(self, path: bytes, is_directory: bool) -> Rule | None:
         """The rule that decides whether an entry travels, if the directory it is in does; None if none speaks of it.
@@ -45,15 +46,14 @@ class RsyncRules:
         raise PermanentError(f"rsync decides by {printed!r}, which is none of the rules it was given")
 
     def _ask(self, path: bytes, is_directory: bool) -> list[bytes]:
-        with tempfile.TemporaryDirectory(prefix="ebbtide-") as place:
-            tree = Path(place) / "tree"
+        with scratch(self._paths) as tree:
             made = os.fsencode(tree) + b"/" + path
-            os.makedirs(made if is_directory else os.path.dirname(made))  # noqa: PTH103,PTH120 - paths are bytes
+            os.makedirs(made if is_directory else os.path.dirname(made), exist_ok=True)  # noqa: PTH103,PTH120 - paths are bytes
             if not is_directory:
                 os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             filters = [f"--filter={rule}" for rule in self._rules]
             words = (self._program, "-n", "-r", "--debug=FILTER", "--8-bit-output", *filters)
-            ended = procs.run((*words, f"{tree}/", f"{place}/nowhere/"))
+            ended = procs.run((*words, f"{tree}/", f"{NOWHERE}/"))
         if ended.exit_code != 0:
             raise PermanentError(f"rsync cannot say what becomes of {path!r}: {why(ended)}")
         return ended.out.splitlines()

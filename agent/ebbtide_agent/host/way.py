@@ -47,7 +47,7 @@ class Way(Protocol):
 def open_way(config: Config, paths: HostPaths, world: World) -> Iterator[Way]:
     """The way for a block, which leaves nothing of it open: neither connections nor, whatever ends it, a volume."""
     if isinstance(config.target, BY_SSH):
-        with connections(paths.sockets) as sockets:
+        with connections(paths.sockets, world.say) as sockets:
             yield way_to(config, paths, world, sockets)
     elif isinstance(config.target, Volume):
         with unmounted_on_failure(paths.volume):

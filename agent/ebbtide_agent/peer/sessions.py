@@ -1,4 +1,4 @@
-"""Who is at work on a peer now: the process that serves, and the guests that push or read."""
+"""Who is at work on a peer now: the process that serves, the guests that push or read, and who changes which."""
 
 from __future__ import annotations
 
@@ -51,6 +51,16 @@ def serving_alone(paths: PeerPaths) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def changing_alone(paths: PeerPaths) -> Iterator[None]:
+    """Be the only one that changes the register, once whoever does so now has done it."""
+    for place in (paths.state, paths.run):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with paths.changing.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -85,11 +85,10 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
 
 
 def _forget_what_the_trees_are(brief: Brief, paths: MachinePaths) -> None:
-    """What fsck has taken out, or cut short, is missed only by who looks at everything, and hashes all of it anew."""
+    """What fsck has taken out, or cut short, is missed only by who looks at everything."""
     say("its file system had errors, which were mended: every host compares all that it has tonight")
     for host in brief.hosts:
         paths.status(host.id).unlink(missing_ok=True)
-        paths.manifest(host.id).unlink(missing_ok=True)
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:

@@ -1,6 +1,7 @@
 """The agent's one file, unpacked and compiled, is the same program, and starts without compiling anything again."""
 
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.compiled import compiled
+from ebbtide_agent.errors import PermanentError
 from tools.build_agent import PACKAGE, build
 
 
@@ -73,6 +75,50 @@ def test_also_one_that_is_unpacked_within_the_same_second(tmp_path: Path, monkey
         program = compiled(tmp_path / "agent.pyz", tmp_path / "agent")
 
     assert shown_by(program) == "newer\n"
+
+
+KILLED = """
+import os, sys, zipfile
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from ebbtide_agent.compiled import compiled
+def cut_short(archive, into):
+    archive.extract("ebbtide_agent/__main__.py", into)
+    (into / "of-an-older-one.py").touch()
+    os.kill(os.getpid(), 9)
+zipfile.ZipFile.extractall = cut_short
+compiled(Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_one_that_was_killed_on_the_way_leaves_what_was_there_or_nothing(tmp_path: Path) -> None:
+    program, place = tmp_path / "agent.pyz", tmp_path / "agent"
+    for is_there in (False, True):
+        build(program)
+        killed = subprocess.run([sys.executable, "-c", KILLED, str(PACKAGE.parent), str(program), str(place)])
+
+        assert killed.returncode == -signal.SIGKILL
+        assert place.exists() == is_there
+        (tmp_path / ".agent.before/left").mkdir(parents=True)
+        assert not is_there or "COMMAND" in shown_by(place)
+        compiled(program, place)
+        assert {path.name for path in tmp_path.iterdir()} == {"agent.pyz", "agent"}
+        assert not (place / "of-an-older-one.py").exists()
+
+
+def test_a_file_that_is_damaged_is_told_and_what_was_there_stays(tmp_path: Path) -> None:
+    program = tmp_path / "agent.pyz"
+    build(program)
+    place = compiled(program, tmp_path / "agent")
+    body = bytearray(program.read_bytes())
+    with zipfile.ZipFile(program) as archive:
+        body[archive.getinfo("ebbtide_agent/procs.py").header_offset + 200] ^= 0xFF
+    program.write_bytes(body)
+
+    with pytest.raises(PermanentError, match="is damaged"):
+        compiled(program, place)
+
+    assert "COMMAND" in shown_by(place)
 
 
 def test_a_package_is_started_as_it_is(tmp_path: Path) -> None:

@@ -266,5 +266,5 @@ def test_a_path_that_is_not_absolute_is_refused(capsys: pytest.CaptureFixture[st
 
 
 def test_rsync_is_asked_only_where_the_scan_cannot_tell() -> None:
-    assert isinstance(decider_of(replace(A_CONFIG, exclude=("*.[ab]",))), RsyncRules)
-    assert not isinstance(decider_of(replace(A_CONFIG, exclude=("*.b",))), RsyncRules)
+    assert isinstance(decider_of(replace(A_CONFIG, exclude=("*.[ab]",)), HostPaths()), RsyncRules)
+    assert not isinstance(decider_of(replace(A_CONFIG, exclude=("*.b",)), HostPaths()), RsyncRules)
