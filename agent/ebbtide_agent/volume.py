@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import time
@@ -26,12 +27,21 @@ _MIB = 1 << 20
 
 EXT4, BTRFS = "ext4", "btrfs"
 # Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
-# Of 100 blocks one is root's: no host's tree can take the room of manifests and status.
+# What ext4 finds damaged it is to leave alone from then on: it would go on writing otherwise. And of 100 blocks one is
+# root's: no host's tree can take the room of manifests and status.
 _MAKE = {
-    EXT4: ("mkfs.ext4", "-q", "-m", "1", "-I", "512", "-O", "ea_inode"),
+    EXT4: ("mkfs.ext4", "-q", "-m", "1", "-I", "512", "-e", "remount-ro", "-O", "ea_inode"),
     BTRFS: ("mkfs.btrfs", "-q", "-m", "single"),
 }
 _OPTIONS = {BTRFS: "nodiscard,ssd_spread,compress=zstd"}
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Which file system a device has, "" for a directory; and whether there was something to mend in it."""
+
+    filesystem: str
+    is_mended: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,32 +61,40 @@ def mount(
     filesystem: str | None = None,
     patience: float = PATIENCE_SECONDS,
     read_only: bool = False,
-) -> None:
+) -> bool:
     """Wait for `device` and have its files at `place`; of one that was let go cleanly, `read_only` changes no byte.
+
+    Returns whether there was something to mend in it, beyond the journal: then files may be gone or cut short.
 
     A directory is used as it is. A blank device gets a new `filesystem`, or is refused if that is None; any other is
     checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used.
     """
-    attach(device, place, make_ready(device, filesystem, patience, read_only), *(("ro",) if read_only else ()))
+    ready = make_ready(device, place, filesystem, patience, read_only)
+    attach(device, place, ready.filesystem, *(("ro",) if read_only else ()))
+    return ready.is_mended
 
 
 def make_ready(
-    device: Path, filesystem: str | None = None, patience: float = PATIENCE_SECONDS, read_only: bool = False
-) -> str:
-    """Wait for `device` and return which file system is on it, made or checked; "" for a directory."""
+    device: Path,
+    place: Path,
+    filesystem: str | None = None,
+    patience: float = PATIENCE_SECONDS,
+    read_only: bool = False,
+) -> Ready:
+    """Wait for `device` and have a file system on it that can be put in its place: what `mount` does first."""
     _await(device, patience)
     if device.is_dir():
-        return ""
+        return Ready("")
+    if place.is_mount():
+        raise PermanentError(f"{place} is mounted already")
     found = _find_filesystem(device)
     if found is not None:
         # fsck writes even if there is nothing to mend; and what it cannot mend may still be read.
-        if not read_only:
-            _mend(device, found)
-        return found
+        return Ready(found, is_mended=not read_only and _mend(device, found))
     if filesystem is None:
         raise PermanentError(f"{device} is blank: there is nothing on it to use")
     procs.check([*_MAKE[filesystem], str(device)])
-    return filesystem
+    return Ready(filesystem)
 
 
 def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
@@ -85,8 +103,6 @@ def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
     if device.is_dir():
         _point(place, device.resolve())
         return
-    if place.is_mount():
-        raise PermanentError(f"{place} is mounted already")
     place.mkdir(exist_ok=True)
     words = [*options, MOUNT_OPTIONS, *filter(None, [_OPTIONS.get(filesystem)])]
     ended = procs.run(["mount", "-o", ",".join(words), str(device), str(place)])
@@ -159,6 +175,18 @@ def measure(place: Path) -> Usage | None:
     )
 
 
+def has_turned_read_only(place: Path) -> bool:
+    """Whether nothing can be written there any more: what a file system does of itself once it has found an error.
+
+    Only trying shows it: Linux 6.13 and later go on calling such an ext4 writable.
+    """
+    try:
+        os.close(os.open(place, os.O_TMPFILE | os.O_WRONLY, 0o600))
+    except OSError as error:
+        return error.errno in (errno.EROFS, errno.EIO)
+    return False
+
+
 def _await(device: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     while not device.exists():
@@ -200,10 +228,14 @@ def _begins_with_zeros(device: Path) -> bool:
         raise PermanentError(f"{device} cannot be read: {error.strerror}") from error
 
 
-def _mend(device: Path, filesystem: str) -> None:
-    """What a boot would do. For btrfs that is nothing: it is as of its last commit, and mount replays its log."""
+def _mend(device: Path, filesystem: str) -> bool:
+    """What a boot would do, and whether there was anything to mend.
+
+    For btrfs that is nothing: it is as of its last commit, and mount replays its log.
+    """
     if filesystem == BTRFS:
-        return
+        return False
     ended = procs.run(["fsck", "-p", str(device)], timeout=_FSCK_SECONDS)
     if ended.exit_code > _MENDED:
         raise PermanentError(f"{device}: its file system needs a person: {ended.why}")
+    return ended.exit_code == _MENDED

@@ -145,7 +145,8 @@ def device(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 def attached(device: Path, place: Path) -> quotas.Quotas:
     """As a receiver has it at each boot."""
-    return quotas.attach(device, place, volume.make_ready(device, "btrfs"), ())
+    found = quotas.attach(device, place, volume.make_ready(device, place, "btrfs").filesystem, ())
+    return quotas.switched_on(found, place)
 
 
 def write(path: Path, mib: int) -> str:

@@ -71,9 +71,9 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     """
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
-    device = paths.device(brief.volume_id)
-    filesystem = volume.make_ready(device, brief.filesystem, station.VOLUME_PATIENCE_SECONDS)
-    offered = quotas.attach(device, paths.volume, filesystem, brief.hosts)
+    device, patience = paths.device(brief.volume_id), station.VOLUME_PATIENCE_SECONDS
+    ready = volume.make_ready(device, paths.volume, brief.filesystem, patience)
+    offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)
     if not paths.volume_owner.exists():
         if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
             raise Refused(
@@ -84,9 +84,18 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     if owner != brief.receiver:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     say(f"volume {brief.volume_id} is at {paths.volume}")
-    if why := volume.fill(device, paths.volume, filesystem):
+    if ready.is_mended:
+        _forget_what_the_trees_are(brief, paths)
+    if why := volume.fill(device, paths.volume, ready.filesystem):
         say(f"its file system is no larger than it was: {why}")
-    return offered
+    return quotas.switched_on(offered, paths.volume)
+
+
+def _forget_what_the_trees_are(brief: Brief, paths: MachinePaths) -> None:
+    """What fsck has taken out, or cut short, is missed only by who looks at everything."""
+    say("its file system had errors, which were mended: every host compares all that it has tonight")
+    for host in brief.hosts:
+        paths.status(host.id).unlink(missing_ok=True)
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Callable
 
-from ebbtide_agent import manifest, procs
+from ebbtide_agent import manifest, procs, volume
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.manifest import ManifestSummary
@@ -19,7 +19,7 @@ from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
-from ebbtide_agent.receiver.judge import check_identity, explained, judged, says_full
+from ebbtide_agent.receiver.judge import check_identity, explained, judged, lost, says_full
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.quotas import Quotas
 from ebbtide_agent.receiver.status import Status, read_status, write_status
@@ -80,18 +80,35 @@ class Ledger:
         return self._archive(host, report, now)
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
+        """What cannot be made durable, because nothing can be written any more, is recorded as that."""
         seen = find_session(self.paths, host.id)
+        try:
+            if not self._is_read_only(host):
+                return self._archive_durable(host, report, seen, now)
+        except (AgentError, OSError):
+            if not self._is_read_only(host):
+                raise
+        nothing = self._received(host, None, seen, Status(), now)
+        return self.find(host) or self._put(host, replace(lost(report), receiver=nothing))
+
+    def _is_read_only(self, host: BriefedHost) -> bool:
+        return volume.has_turned_read_only(self.paths.host(host.id))
+
+    def _archive_durable(self, host: BriefedHost, report: Report, seen: Session | None, now: datetime) -> Report:
         status = self._settled(host, seen)
         quota = self.quotas.of(host, self.paths.tree(host.id))
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
         believed, landed = self._seen_for_itself(host, self._judged(report, seen, quota), status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
-        recorded = replace(believed, receiver=received)
+        recorded = self._put(host, replace(believed, receiver=received))
+        write_status(self.paths.status(host.id), status)
+        return recorded
+
+    def _put(self, host: BriefedHost, recorded: Report) -> Report:
         key, body = report_key(self.brief.run, host.id), encode_report(recorded)
         # A write whose answer was lost is tried again by the client, and finds itself there.
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
-        write_status(self.paths.status(host.id), status)
         return recorded
 
     def _judged(self, report: Report, seen: Session | None, quota: Quota | None) -> Report:

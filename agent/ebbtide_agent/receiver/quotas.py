@@ -69,11 +69,16 @@ def attach(device: Path, place: Path, filesystem: str, hosts: Iterable[BriefedHo
     if filesystem == volume.EXT4 and any(host.quota for host in hosts):
         return _attach_with_projects(device, place)
     volume.attach(device, place, filesystem)
-    if filesystem != volume.BTRFS:
-        return Quotas(why="" if filesystem else "the volume is a directory")
-    if why := subvolumes.enable(place):
+    if filesystem == volume.BTRFS:
+        return Quotas(SUBVOLUMES, "")
+    return Quotas(why="" if filesystem else "the volume is a directory")
+
+
+def switched_on(quotas: Quotas, place: Path) -> Quotas:
+    """The same once the volume in this place is known for ours: what is there changes it for good."""
+    if quotas.kind == SUBVOLUMES and (why := subvolumes.enable(place)):
         return Quotas(why=why)
-    return Quotas(SUBVOLUMES, "")
+    return quotas
 
 
 def keep_all(quotas: Quotas, paths: GatePaths, hosts: Iterable[BriefedHost]) -> Quotas:

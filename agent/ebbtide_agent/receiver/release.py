@@ -28,7 +28,8 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     time.sleep(HEARING_SECONDS)
     end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)
     procs.end_group(sshd)
-    usage = _measured(paths)
+    is_read_only = volume.has_turned_read_only(paths.volume)
+    usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
     clean = _let_go(paths)
     key = f"runs/{instance.id}/released/{instance.attempt}.json"
     body: dict[str, object] = {
@@ -36,6 +37,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
         "attempt": instance.attempt,
         "at": moments.write(now()),
         "clean": clean,
+        "read_only": is_read_only,
     }
     body["disk"] = asdict(usage) if usage else None
     cloud.put_once(key, encode(body))
@@ -46,7 +48,12 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
 
 def _measured(paths: MachinePaths) -> volume.Usage | None:
     """How full the volume is for the hosts: what is in reserve is not free for them."""
-    usage, left = volume.measure(paths.volume), find_quotas(paths).left(paths.volume)
+    usage = volume.measure(paths.volume)
+    try:
+        left = find_quotas(paths).left(paths.volume)
+    except AgentError as error:
+        print(f"ebbtide: {error}; what is free may be more than hosts can have", flush=True)
+        return usage
     return usage if usage is None or left is None else replace(usage, free=min(usage.free, left))
 
 

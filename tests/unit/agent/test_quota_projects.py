@@ -26,7 +26,7 @@ def image(tmp_path: Path) -> Path:
     image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(32 * MIB)
-    assert volume.make_ready(image, "ext4") == "ext4"
+    assert volume.make_ready(image, tmp_path / "place", "ext4").filesystem == "ext4"
     return image
 
 
