@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 _AWS, _CORE, _FLOWS = "chalicelib/aws", "chalicelib/core", "chalicelib/flows"
-_HOST = "agent/ebbtide_agent/host"
+_HOST, _GATE = "agent/ebbtide_agent/host", "agent/ebbtide_agent/receiver"
 _CHANGES = ("tests/unit/agent/test_changes.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
@@ -22,6 +22,13 @@ _DOORS = ("tests/app/test_doors_night.py",)
 _AHEAD = ("tests/unit/agent/test_ahead.py",)
 _COMPRESSION = ("tests/unit/agent/test_compression.py",)
 _COMPILED = ("tests/unit/agent/test_compiled.py",)
+_CIPHERS = ("tests/unit/agent/test_ciphers.py",)
+_CONNECTIONS = "tests/local/test_connections.py"
+_A_NIGHT_OF_TWO = "tests/local/test_push.py::test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume"
+_TWO_AGENTS = (
+    "tests/local/test_broken_pushes.py::"
+    "test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_away_by_the_receiver"
+)
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
 _OWN_NIGHT = ("tests/unit/test_volume_night.py",)
@@ -299,7 +306,7 @@ MUTATIONS = (
         "    except PermanentError as fault:\n        return Rejected(key, str(fault))\n",
         "    except ZeroDivisionError as fault:\n        return Rejected(key, str(fault))\n",
         "that one host's poisoned report costs nobody else",
-        _DOORS,
+        ("tests/app/test_doors_night.py::test_nor_does_it_when_a_tick_reads_the_reports_of_all",),
     ),
     Mutation(
         "poison at the doors",
@@ -1453,5 +1460,217 @@ MUTATIONS = (
         "",
         "that a push which never ends is ended with its night",
         ("tests/local/test_peer_sessions.py::test_a_push_that_never_ends_ends_with_its_night",),
+    ),
+    # -- one at a time
+    Mutation(
+        "lock: one night of a host",
+        f"{_HOST}/lock.py",
+        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "that a host has one night at a time",
+        ("tests/unit/agent/test_mark.py::test_a_second_run_of_the_same_host_leaves_with_a_clear_message",),
+    ),
+    Mutation(
+        "lock: held by the night",
+        f"{_HOST}/night.py",
+        "    with locked(night.paths.lock):\n",
+        '    with locked(night.paths.lock.with_name(str(started))), night.paths.lock.open("a"):\n',
+        "that it is the night which has that lock",
+        (_TWO_AGENTS,),
+    ),
+    Mutation(
+        "lease: one session of a host",
+        f"{_GATE}/lease.py",
+        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "that a receiver takes one push of a host at a time",
+        ("tests/local/test_push.py::test_a_second_push_at_once_is_turned_away",),
+    ),
+    Mutation(
+        "lease: held by the gate",
+        f"{_GATE}/gate.py",
+        "        with leased(self.paths, self.host.id):\n            return",
+        "        if True:\n            return",
+        "that a copy of a host pushes nothing into the push of the original",
+        (_TWO_AGENTS,),
+    ),
+    Mutation(
+        "lease: a report of another push",
+        f"{_GATE}/ledger.py",
+        "if recorded.started != report.started:",
+        "if False:",
+        "that a copy of a host does not take the original's record for its own",
+        ("tests/local/test_push.py::test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_none",),
+    ),
+    # -- whom ssh believes, and how it comes
+    Mutation(
+        "link: the pinned key",
+        f"{_HOST}/link.py",
+        '"StrictHostKeyChecking=yes",',
+        '"StrictHostKeyChecking=no",',
+        "that nothing is sent to who has another key than the pinned one",
+        ("tests/local/test_to_remote.py::test_who_answers_with_another_key_than_the_pinned_one_gets_nothing",),
+    ),
+    Mutation(
+        "link: no other list of keys",
+        f"{_HOST}/link.py",
+        '        "GlobalKnownHostsFile=/dev/null",\n',
+        "",
+        "that nobody is believed whom only the machine's own list of host keys knows",
+        ("tests/unit/agent/test_link.py",),
+    ),
+    Mutation(
+        "link: tried again",
+        f"{_HOST}/link.py",
+        "if ended.exit_code in (SSH_FAILED, TransientError",
+        "if ended.exit_code in (TransientError",
+        "that whoever is turned away in the crowd comes back",
+        ("tests/local/test_many_hosts.py",),
+    ),
+    Mutation(
+        "ciphers: by every login",
+        f"{_HOST}/link.py",
+        "        *ciphers.options(),\n",
+        "",
+        "that logins use what the processor knows by itself",
+        _CIPHERS,
+    ),
+    Mutation(
+        "ciphers: a processor that knows AES",
+        f"{_HOST}/ciphers.py",
+        "return bool(_KNOWS_AES.search(cpuinfo.read_bytes()))",
+        "return bool(cpuinfo.read_bytes())",
+        "that a processor which does not know AES is left to what costs it less",
+        _CIPHERS,
+    ),
+    Mutation(
+        "ciphers: an ssh that refuses them",
+        f"{_HOST}/ciphers.py",
+        " and _is_taken(told)",
+        "",
+        "that an ssh which does not know all of them is told nothing",
+        _CIPHERS,
+    ),
+    Mutation(
+        "ciphers: all that ssh offers",
+        f"{_HOST}/ciphers.py",
+        ",chacha20-poly1305@openssh.com",
+        "",
+        "that no far side is shut out for the sake of speed",
+        _CIPHERS,
+    ),
+    Mutation(
+        "connections: another's directory",
+        f"{_HOST}/connections.py",
+        " and found.st_uid == os.geteuid()",
+        "",
+        "that nothing of another user's is removed where a killed run had its sockets",
+        (f"{_CONNECTIONS}::test_what_somebody_else_has_put_where_a_killed_run_had_its_sockets_stays",),
+    ),
+    Mutation(
+        "connections: open to others",
+        f"{_HOST}/connections.py",
+        " and not found.st_mode & 0o077",
+        "",
+        "that nothing is removed which others can change meanwhile",
+        (f"{_CONNECTIONS}::test_what_somebody_else_has_put_where_a_killed_run_had_its_sockets_stays",),
+    ),
+    Mutation(
+        "connections: ended with the block",
+        f"{_HOST}/connections.py",
+        "    finally:\n        clear(place)\n",
+        "    finally:\n        pass\n",
+        "that no connection outlives its night",
+        (f"{_CONNECTIONS}::test_all_that_is_asked_in_a_night_takes_one_handshake_and_leaves_no_socket",),
+    ),
+    Mutation(
+        "connections: of a run that was killed",
+        f"{_HOST}/connections.py",
+        "    clear(place)\n    if not _suits_ssh",
+        "    if not _suits_ssh",
+        "that connections of a run which was killed are ended by the next",
+        (f"{_CONNECTIONS}::test_what_a_run_that_was_killed_has_left_is_ended_by_the_next",),
+    ),
+    # -- the receiver's night, and what is written of it
+    Mutation(
+        "receiver: every host",
+        f"{_GATE}/boot.py",
+        "all(receiver.paths.reported(host.id).exists() for host in brief.hosts)",
+        "any(receiver.paths.reported(host.id).exists() for host in brief.hosts)",
+        "that a host which is late is waited for until the deadline",
+        ("tests/local/test_push.py::test_a_host_that_is_down_is_waited_for_until_the_deadline_and_costs_nobody_else",),
+    ),
+    Mutation(
+        "report: the agent's version",
+        f"{_HOST}/night.py",
+        "        agent=VERSION,\n",
+        '        agent="0.0",\n',
+        "that a report says which agent wrote it",
+        (_A_NIGHT_OF_TWO,),
+    ),
+    Mutation(
+        "report: rsync's version",
+        f"{_HOST}/night.py",
+        "rsync=rsync_version(config.rsync),",
+        'rsync=rsync_version("false"),',
+        "that a report says which rsync pushed",
+        (_A_NIGHT_OF_TWO,),
+    ),
+    Mutation(
+        "scripts: told in the night",
+        f"{_HOST}/night.py",
+        "(*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))",
+        "(*of_the_last_run, *remarks_on_clocks(hello, answered))",
+        "that what a script failed at is held against its night",
+        ("tests/local/test_scripts_of_a_night.py",),
+    ),
+    Mutation(
+        "scripts: ended with all it started",
+        "agent/ebbtide_agent/procs.py",
+        "        except subprocess.TimeoutExpired:\n            end_group(child)\n",
+        "        except subprocess.TimeoutExpired:\n            child.kill()\n            child.wait()\n",
+        "that nothing of a script which hangs goes on",
+        ("tests/unit/agent/test_scripts.py::test_one_that_hangs_is_killed_with_all_it_started",),
+    ),
+    Mutation(
+        "scripts: dumps are private",
+        f"{_HOST}/scripts.py",
+        "mode=0o700",
+        "mode=0o755",
+        "that nobody else reads what a database holds",
+        ("tests/unit/agent/test_scripts.py",),
+    ),
+    Mutation(
+        "dumps: whole",
+        "agent/examples/10-sqlite",
+        ' && $(sqlite "$part" "PRAGMA integrity_check") == ok',
+        "",
+        "that a copy which is damaged never replaces yesterday's",
+        ("tests/local/test_examples.py::test_a_copy_that_is_not_whole_never_replaces_yesterdays",),
+    ),
+    Mutation(
+        "peer: a user id for each",
+        "agent/ebbtide_agent/peer/wish.py",
+        "uid = choose_uid(wish.id, machine.taken) if",
+        "uid = 1_000_000 if",
+        "that guests do not share a user id",
+        ("tests/unit/agent/test_peer_setup.py",),
+    ),
+    Mutation(
+        "peer: the tree is its user's",
+        "agent/ebbtide_agent/peer/register.py",
+        "BriefedHost(self.name, self.id, self.uid,",
+        "BriefedHost(self.name, self.id, 1_000_000,",
+        "that what a guest brings belongs to its own user",
+        ("tests/local/test_peer.py::test_what_a_guest_brings_belongs_to_a_user_of_its_own",),
+    ),
+    Mutation(
+        "peer: the lease first",
+        "agent/ebbtide_agent/peer/machine.py",
+        "        with leased(self.paths, host_id):\n            yield self.register.guest(host_id)\n",
+        "        guest = self.register.guest(host_id)\n"
+        "        with leased(self.paths, host_id):\n            yield guest\n",
+        "that a guest is taken as its operator says once it has its lease, and not as he said before",
+        ("tests/unit/agent/test_peer_leases.py",),
     ),
 )

@@ -21,7 +21,8 @@ from tools.mutation_list import MUTATIONS, Mutation
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/mutations.md"
 AT_ONCE = 2
-A_LONG_TIME_S = "600"
+# For each test, or file of tests, that is named.
+A_LONG_TIME_S = 600
 SURVIVED = "SURVIVED"
 
 _NOT_THE_TREE = shutil.ignore_patterns(".git", ".venv", ".ebbtide", "build", "__pycache__", ".*_cache", ".hypothesis")
@@ -129,19 +130,25 @@ def _try(mutation: Mutation, tree: Path) -> Outcome:
         noticed_by = _first_failure(tree, mutation.tests)
     finally:
         path.write_text(whole)
-    return Outcome(mutation, noticed_by or SURVIVED, noticed_by is not None)
+    # One that was ended because it never came to its end has shown nothing.
+    return Outcome(mutation, noticed_by or SURVIVED, (noticed_by or "").startswith("tests/"))
 
 
 def _first_failure(tree: Path, tests: Sequence[str]) -> str | None:
     """The first test that fails, or what kept them from running; None when all of them pass."""
     pytest = (sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--rootdir", str(tree))
     paths = [str(tree / test) for test in tests]
-    command = ("env", "-C", str(tree), "timeout", A_LONG_TIME_S, *pytest, *paths)
+    command = ("env", "-C", str(tree), "timeout", str(A_LONG_TIME_S * len(tests)), *pytest, *paths)
     ended = capture(command)
     if ended.returncode == 0:
         return None
-    failed = re.search(r"^(?:FAILED|ERROR) (?P<test>.+?)(?: - |$)", ended.stdout, re.MULTILINE)
-    return failed["test"] if failed else f"exit code {ended.returncode}"
+    return first_named(ended.stdout) or f"exit code {ended.returncode}"
+
+
+def first_named(said: str) -> str | None:
+    """The first test that pytest's summary says of that it failed; what a test has logged may begin in the same way."""
+    failed = re.search(r"^(?:FAILED|ERROR) (?P<test>tests/[^\s\[]+(?:\[.*?\])?)(?: - |$)", said, re.MULTILINE)
+    return failed["test"] if failed else None
 
 
 if __name__ == "__main__":

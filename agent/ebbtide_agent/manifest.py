@@ -16,6 +16,16 @@ from ebbtide_agent.walk import walk
 
 
 @dataclass(frozen=True)
+class Before:
+    """What the manifest before held, counted likewise; `kept` of its files are still there with the same content."""
+
+    entries: int
+    files: int
+    size: int
+    kept: int
+
+
+@dataclass(frozen=True)
 class ManifestSummary:
     """What a manifest says in numbers. `entries` counts names, `size` the bytes of all regular files by name.
 
@@ -30,6 +40,7 @@ class ManifestSummary:
     carried: int
     unhashed: int
     links: str
+    before: Before
 
 
 def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Header) -> ManifestSummary:
@@ -40,7 +51,8 @@ def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Heade
     user may not open: that one stays without a hash, and counts as unhashed.
     """
     tally: Counter[str] = Counter()
-    hashes = _Hashes(_earlier(previous), tally)
+    earlier = _Earlier(_entries_of(previous))
+    hashes = _Hashes(earlier, tally)
     groups: dict[bytes, list[bytes]] = {}
     entries = _entries(tree, kind == "fake-super", header.munged, hashes, tally)
     write_manifest(out, header, _grouped(entries, groups))
@@ -53,6 +65,7 @@ def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Heade
         tally["carried"],
         tally["unhashed"],
         digest_of(groups.values()),
+        earlier.counted(tally["kept"]),
     )
 
 
@@ -77,29 +90,59 @@ def _entries(tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Count
         yield entry
 
 
+class _Earlier:
+    """The manifest before, looked up in the order of the paths; what it goes past is counted."""
+
+    def __init__(self, entries: Iterator[Entry]) -> None:
+        self._rest = entries
+        self._next = next(entries, None)
+        self._passed: Counter[str] = Counter()
+
+    def find(self, path: bytes) -> Entry | None:
+        while self._next is not None and self._next.path < path:
+            self._pass(self._next)
+        return self._next if self._next is not None and self._next.path == path else None
+
+    def counted(self, kept: int) -> Before:
+        """All of it, with what nobody has looked up."""
+        while self._next is not None:
+            self._pass(self._next)
+        return Before(self._passed["entries"], self._passed["files"], self._passed["size"], kept)
+
+    def _pass(self, entry: Entry) -> None:
+        self._passed["entries"] += 1
+        if entry.kind == "f":
+            self._passed["files"] += 1
+            self._passed["size"] += entry.size
+        self._next = next(self._rest, None)
+
+
 class _Hashes:
     """Finds the hash of each file with the least reading. To be asked in the order of the paths."""
 
-    def __init__(self, earlier: Iterator[Entry], tally: Counter[str]) -> None:
+    def __init__(self, earlier: _Earlier, tally: Counter[str]) -> None:
         self._earlier = earlier
-        self._next = next(earlier, None)
         self._tally = tally
         self._of_group: dict[bytes, str | None] = {}
 
     def of(self, entry: Entry, where: bytes) -> str | None:
+        earlier = self._earlier.find(entry.path)
+        digest = self._digest(entry, where, earlier)
+        self._tally["kept"] += earlier is not None and earlier.kind == "f" and earlier.sha256 == digest
+        return digest
+
+    def _digest(self, entry: Entry, where: bytes, earlier: Entry | None) -> str | None:
         if entry.group is None:
-            return self._carried(entry) or self._read(where)
+            return self._carried(entry, earlier) or self._read(where)
         if entry.group not in self._of_group:
-            self._of_group[entry.group] = self._carried(entry) or self._read(where)
+            self._of_group[entry.group] = self._carried(entry, earlier) or self._read(where)
         return self._of_group[entry.group]
 
-    def _carried(self, entry: Entry) -> str | None:
-        while self._next is not None and self._next.path < entry.path:
-            self._next = next(self._earlier, None)
-        if self._next is None or self._next.path != entry.path or not _same_content(self._next, entry):
+    def _carried(self, entry: Entry, earlier: Entry | None) -> str | None:
+        if earlier is None or not _same_content(earlier, entry):
             return None
-        self._tally["carried"] += self._next.sha256 is not None
-        return self._next.sha256
+        self._tally["carried"] += earlier.sha256 is not None
+        return earlier.sha256
 
     def _read(self, where: bytes) -> str | None:
         try:
@@ -115,7 +158,7 @@ def _same_content(earlier: Entry, entry: Entry) -> bool:
     return (earlier.store, earlier.size, earlier.mtime_ns) == (entry.store, entry.size, entry.mtime_ns)
 
 
-def _earlier(previous: Path | None) -> Iterator[Entry]:
+def _entries_of(previous: Path | None) -> Iterator[Entry]:
     """The entries of the manifest before; where it is missing or damaged it ends, and the rest is read again."""
     try:
         if previous is not None:

@@ -320,7 +320,12 @@ class GatePaths:
         return self.host(host_id) / "tree"
 
     def manifest(self, host_id: str) -> Path:
+        """Of the tree as it was on the last complete night."""
         return self.host(host_id) / "manifest.jsonl.gz"
+
+    def next_manifest(self, host_id: str) -> Path:
+        """Of the tree as it landed, until it is known what to think of it."""
+        return self.host(host_id) / "next-manifest.jsonl.gz"
 
     def status(self, host_id: str) -> Path:
         return self.host(host_id) / "status.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import time
@@ -25,8 +26,9 @@ _FILL_SECONDS = 600.0
 _MIB = 1 << 20
 
 # Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
+# What ext4 finds damaged it is to leave alone from then on: it would go on writing otherwise.
 _MAKE = {
-    "ext4": ("mkfs.ext4", "-q", "-m", "0", "-I", "512", "-O", "ea_inode"),
+    "ext4": ("mkfs.ext4", "-q", "-m", "0", "-I", "512", "-e", "remount-ro", "-O", "ea_inode"),
     "btrfs": ("mkfs.btrfs", "-q", "-m", "single"),
 }
 
@@ -48,8 +50,10 @@ def mount(
     filesystem: str | None = None,
     patience: float = PATIENCE_SECONDS,
     read_only: bool = False,
-) -> None:
+) -> bool:
     """Wait for `device` and have its files at `place`; of one that was let go cleanly, `read_only` changes no byte.
+
+    Returns whether there was something to mend in it, beyond the journal: then files may be gone or cut short.
 
     A directory is used as it is. A blank device gets a new `filesystem`, or is refused if that is None; any other is
     checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used.
@@ -58,13 +62,14 @@ def mount(
     place.parent.mkdir(parents=True, exist_ok=True)
     if device.is_dir():
         _point(place, device.resolve())
-        return
+        return False
+    is_mended = False
     if place.is_mount():
         raise PermanentError(f"{place} is mounted already")
     if not _is_blank(device):
         # fsck writes even if there is nothing to mend; and what it cannot mend may still be read.
         if not read_only:
-            _mend(device)
+            is_mended = _mend(device)
     elif filesystem is None:
         raise PermanentError(f"{device} is blank: there is nothing on it to use")
     else:
@@ -72,6 +77,7 @@ def mount(
     place.mkdir(exist_ok=True)
     options = f"ro,{MOUNT_OPTIONS}" if read_only else MOUNT_OPTIONS
     procs.check(["mount", "-o", options, str(device), str(place)])
+    return is_mended
 
 
 def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -127,6 +133,18 @@ def measure(place: Path) -> Usage | None:
     )
 
 
+def has_turned_read_only(place: Path) -> bool:
+    """Whether nothing can be written there any more: what a file system does of itself once it has found an error.
+
+    Only trying shows it: Linux 6.13 and later go on calling such an ext4 writable.
+    """
+    try:
+        os.close(os.open(place, os.O_TMPFILE | os.O_WRONLY, 0o600))
+    except OSError as error:
+        return error.errno in (errno.EROFS, errno.EIO)
+    return False
+
+
 def _await(device: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     while not device.exists():
@@ -165,7 +183,9 @@ def _begins_with_zeros(device: Path) -> bool:
         raise PermanentError(f"{device} cannot be read: {error.strerror}") from error
 
 
-def _mend(device: Path) -> None:
+def _mend(device: Path) -> bool:
+    """Whether there was anything to mend."""
     ended = procs.run(["fsck", "-p", str(device)], timeout=_FSCK_SECONDS)
     if ended.exit_code > _MENDED:
         raise PermanentError(f"{device}: its file system needs a person: {ended.why}")
+    return ended.exit_code == _MENDED

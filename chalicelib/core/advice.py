@@ -47,8 +47,9 @@ ADVICE: Mapping[Kind, Advice] = {
         "(then nothing was pushed), or most files rewritten at once (then it was pushed, and is no restore point). "
         "Told after the first such night.",
         "Find out what happened on the host; every night is suspect until then. Restore from a point before this night "
-        "if it was an attack. If it is meant: `ebbtide-agent run --accept-shrink` or `--accept-rewrite` on the host, "
-        "once, while a receiver stands.",
+        "if it was an attack. If it is meant, do what the report's first problem says: `ebbtide-agent run "
+        "--accept-shrink` or `--accept-rewrite` on the host, once, while a receiver stands, or where the receiver saw "
+        'it, `guard = "off"` for the host in the policy, for one night.',
     ),
     Kind.STALE: Advice(
         "A host's newest restore point is more than `alarm_after` + 1 days old, or it has had none at all for so long, "
@@ -60,7 +61,8 @@ ADVICE: Mapping[Kind, Advice] = {
         "A run closed without a single restore point. Every failed run is told, but for what a host with a volume of "
         "its own says of itself, which is counted as `missed`.",
         "What it says is what to mend; then `ebbtide run` gives the night another attempt. A host with a volume of its "
-        "own gives itself one with its next night.",
+        "own gives itself one with its next night. A volume that turned read-only is checked and mended by the next "
+        "receiver; if it does so again, restore from before that night, and give the receiver another volume.",
     ),
     Kind.PRUNE_REFUSED: Advice(
         "Retention would not delete anything, because a guard said no.",

@@ -41,6 +41,7 @@ class HostPolicy:
     probe: str | None = None
     quota_gib: int | None = None
     alarm_after: int = 2
+    guard: str = "on"
     target: str = "receiver"
     instance_id: str | None = None
     retention: Rules | None = None

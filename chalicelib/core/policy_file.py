@@ -93,6 +93,7 @@ def _host(name: str, table: _Table) -> HostPolicy:
         probe=table["probe"],
         quota_gib=table["quota"],
         alarm_after=table["alarm_after"],
+        guard=table["guard"],
         target=table["target"],
         instance_id=table["instance_id"],
         retention=table["retention"] and Rules(**table["retention"]),

@@ -77,6 +77,13 @@ HOST = Table(
         Key("quota", values.SIZE, "The most its tree may hold.", None, has_effect=False),
         Key("alarm_after", values.NIGHTS, "Nights missed in a row before an alarm.", 2),
         Key(
+            "guard",
+            values.one_of("on", "off"),
+            "Whether a night in which half of its tree went, or was rewritten, is suspect instead of a restore point, "
+            'as the receiver sees it. `"off"` says that it is meant: for one night.',
+            "on",
+        ),
+        Key(
             "target",
             values.one_of("receiver", "volume"),
             "Where it pushes to: a receiver, or an EBS volume of its own (see Hosts with a volume).",

@@ -170,6 +170,19 @@ def test_a_report_that_is_not_this_runs_own_costs_nobody_else(stage: Stage, forg
     assert (result.run, result.id, result.status) == (a_run_id(), "us0a", HostStatus.COMPLETE)
 
 
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_nor_does_it_when_a_tick_reads_the_reports_of_all(stage: Stage, forgery: str) -> None:
+    stage.tick()
+    stage.ready()
+    stage.report("eu0", **FORGERIES[forgery])
+    stage.report("us0")
+
+    stage.tick(a_moment(2, 15))
+
+    (result,) = stage.world.catalog.results.values()
+    assert (result.run, result.id, result.status) == (a_run_id(), "us0a", HostStatus.COMPLETE)
+
+
 def test_an_event_about_a_run_that_never_was_is_not_retried(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.report_event("us0", a_run_id(day=1))
 

@@ -155,12 +155,12 @@ class Receiver:
     def tree(self, host: str) -> Path:
         return self.store / "hosts" / self.hosts[host].id / "tree"
 
-    def next_night(self, run: str) -> None:
+    def next_night(self, run: str, guarded: bool = True) -> None:
         """Once the volume was let go, be another machine with it, for another run."""
         self.process.wait(PATIENCE_SECONDS)
         shutil.rmtree(self.root / "run")
         self.run = run
-        self.aws.put("brief", json.dumps(a_brief(list(self.hosts.values()), 60, run)).encode())
+        self.aws.put("brief", json.dumps(a_brief(list(self.hosts.values()), 60, run, guarded)).encode())
         instance = self.root / "etc/ebbtide/instance.json"
         instance.write_text(json.dumps({**json.loads(instance.read_text()), "id": run}))
         self.process = self.start()
@@ -293,7 +293,7 @@ def a_receiver(
                     subprocess.run(["umount", str(store)], check=True)
 
 
-def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN) -> dict[str, Any]:
+def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN, guarded: bool = True) -> dict[str, Any]:
     deadline = datetime.now(UTC) + timedelta(minutes=minutes)
     return {
         "schema": 1,
@@ -313,6 +313,7 @@ def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN) -> dict[st
                 "keys": [h.public],
                 "nonce": h.nonce,
                 "quota_gib": None,
+                "guarded": guarded,
             }
             for h in hosts
         ],

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from pathlib import Path
@@ -111,6 +112,19 @@ def test_an_agent_that_is_killed_reports_nothing_and_the_next_run_says_so(
     assert report["entries"] == report["receiver"]["manifest"]["entries"] == 3
 
 
+@contextmanager
+def stopped(processes: Sequence[int]) -> Iterator[None]:
+    """Whatever becomes of the block, they go on after it, and come to their end."""
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+
 @pytest.mark.fault("H7")
 def test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_away_by_the_receiver(
     receiver: Receiver, tree: Path, tmp_path: Path
@@ -118,18 +132,15 @@ def test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy/of-the-copy").touch()
     first = a_slow_push(receiver, "us2", tree, tmp_path / "etc")
-    at_work = below(first.pid)
-    for process in at_work:
-        os.kill(process, signal.SIGSTOP)
 
-    second = receiver.back_up("us2", tree, tmp_path / "etc")
-    with an_agent(receiver, "us2", tmp_path / "copy", tmp_path / "etc-of-the-copy") as copy:
+    with stopped(below(first.pid)):
+        second = receiver.back_up("us2", tree, tmp_path / "etc")
+        copy = an_agent(receiver, "us2", tmp_path / "copy", tmp_path / "etc-of-the-copy")
         assert copy.stdout
-        turned_away = next(line for line in copy.stdout if "trying again" in line)
-        for process in at_work:
-            os.kill(process, signal.SIGCONT)
-        said, _ = first.communicate(timeout=180)
-        copy.terminate()
+        turned_away = next((line for line in copy.stdout if "trying again" in line), "")
+    said, _ = first.communicate(timeout=180)
+    copy.terminate()
+    copy.communicate(timeout=180)
 
     report = receiver.report("us2")
     assert (second.returncode, second.stdout) == (Refused.exit_code, "")

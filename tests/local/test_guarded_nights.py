@@ -161,6 +161,33 @@ def test_a_mass_that_is_rewritten_at_once_is_recorded_as_suspect_by_a_receiver(
         assert (receiver.tree("us0") / "file0").read_text() == "your files are encrypted"
 
 
+@pytest.mark.fault("H15")
+@pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
+def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(host: Host) -> None:
+    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
+    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
+        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no", SHRINK="no", REWRITE="no")
+        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ, accept_shrink=True)
+
+        def another(number: int, guarded: bool = True) -> HostStatus:
+            run = f"main/2026-11-{number}/1"
+            receiver.next_night(run, guarded)
+            night.run(a_night)
+            recorded = wire.parse_report(aws.body(f"reports/{run}/us0a.json"))
+            said.append(" ".join(recorded.result.problems))
+            return recorded.result.status
+
+        said: list[str] = []
+        night.run(a_night)
+        for number in range(15):
+            (host.tree / f"file{number}").unlink()
+        statuses = [another(24), another(25), another(26, guarded=False), another(27)]
+
+        assert statuses == [HostStatus.SUSPECT, HostStatus.SUSPECT, HostStatus.COMPLETE, HostStatus.COMPLETE]
+        assert "of 21 entries of the last complete night 6 are left" in said[1]
+        assert 'guard = "off" for host us0' in said[1]
+
+
 def test_files_that_only_change_owner_mode_or_place_on_the_disk_are_not_rewritten(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

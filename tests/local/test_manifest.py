@@ -8,7 +8,7 @@ import pytest
 
 from ebbtide_agent.entry import Entry, Header, read_real
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.manifest import ManifestSummary, write
+from ebbtide_agent.manifest import Before, ManifestSummary, write
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_console.sandbox import awkward as trees
 
@@ -89,6 +89,19 @@ def test_a_file_under_several_names_is_read_once(tree: Path) -> None:
     hashes = {entry.sha256 for entry in entries_of(out) if entry.group == b"hard-1"}
     assert len(hashes) == 1
     assert summary.hashed == summary.files - 2
+
+
+def test_it_tells_how_much_of_the_one_before_is_left(tree: Path) -> None:
+    first, before = write_first(tree)
+    (tree / "hard-1").unlink()
+    (tree / "old").write_text("rewritten")
+    (tree / "empty").rename(tree / "empty under another name")
+    os.utime(tree / "z/hard-3")
+
+    after = write(tree, "real", first, tree.parent / "second.jsonl.gz", HEADER)
+
+    assert before.before == Before(0, 0, 0, 0)
+    assert after.before == Before(before.entries, before.files, before.size, before.files - 3)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,21 @@ def everything_but(keeper: Server, guest: Server) -> dict[bytes, Entry]:
     return {path: each for path, each in found.items() if not path.startswith(its_own) and path not in changing}
 
 
+@needs_root
+def test_what_a_guest_brings_belongs_to_a_user_of_its_own(peer: Trio) -> None:
+    eu0, us0, us1 = peer
+
+    owners = {guest.id: {path.lstat().st_uid for path in below(eu0.store.tree(guest.id))} for guest in (us0, us1)}
+
+    assert owners == {guest.id: {1_000_000 + int(guest.id, 36)} for guest in (us0, us1)}
+
+
+def below(tree: Path) -> Iterator[Path]:
+    """What is in it, and the tree itself."""
+    yield tree
+    yield from tree.rglob("*")
+
+
 def test_a_night_that_did_not_end_well_makes_no_snapshot_and_lets_none_go(peer: Trio) -> None:
     eu0, us0, _ = peer
     kept = eu0.snapshots_of(us0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import VERSION
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.host import link, night
 from ebbtide_agent.host.config import load
@@ -100,6 +101,7 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     assert exit_code == 0, receiver.log()
     report = receiver.report("us0")
     assert report and report["status"] == "complete" and report["receiver"]["exit_code"] == 0
+    assert (report["agent"], report["rsync"]) == (VERSION, version_of_rsync())
     manifest = report["receiver"]["manifest"]
     assert (manifest["entries"], manifest["unhashed"]) == (report["entries"], 0)
     assert manifest["key"] == f"manifests/us0a/{RUN}.jsonl.gz"
@@ -111,6 +113,10 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     released = receiver.aws.find(f"runs/{RUN}/released/1.json")
     assert released and released["clean"] is True
     assert released["disk"]["used"] + released["disk"]["free"] <= released["disk"]["size"]
+
+
+def version_of_rsync() -> str:
+    return subprocess.run(["rsync", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
 
 
 @each(KINDS)

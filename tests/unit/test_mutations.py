@@ -6,14 +6,15 @@ from collections import Counter
 import pytest
 
 from tools.mutation_list import MUTATIONS, Mutation
-from tools.mutations import ROOT, asked, occurrences
+from tools.mutations import ROOT, asked, first_named, occurrences
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_what_a_mutation_changes_is_there_once_and_becomes_something_else_that_is_python(mutation: Mutation) -> None:
     assert occurrences(mutation) == 1
     assert mutation.text != mutation.instead
-    ast.parse((ROOT / mutation.file).read_text().replace(mutation.text, mutation.instead))
+    if mutation.file.endswith(".py"):
+        ast.parse((ROOT / mutation.file).read_text().replace(mutation.text, mutation.instead))
     assert [test for test in mutation.tests if not is_there(test)] == []
 
 
@@ -46,3 +47,13 @@ def test_the_table_of_some_mutations_does_not_replace_that_of_all(capsys: pytest
         asked(["pages of", "--write"])
 
     assert "for all" in capsys.readouterr().err
+
+
+def test_who_noticed_is_a_test_and_nothing_that_one_has_logged() -> None:
+    logged = "ERROR    ebbtide:app.py:239 gave up - of a report\n"
+
+    assert (
+        first_named(f"{logged}FAILED tests/test_a.py::test_b[c - d] - assert 1\n") == "tests/test_a.py::test_b[c - d]"
+    )
+    assert first_named(f"{logged}ERROR tests/test_a.py\n") == "tests/test_a.py"
+    assert first_named(logged) is None

@@ -66,7 +66,8 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     """Have this receiver's volume in its place, new or known. Raises Refused when it is another's."""
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported yet; expected {', '.join(FILESYSTEMS)}")
-    volume.mount(paths.device(brief.volume_id), paths.volume, brief.filesystem, station.VOLUME_PATIENCE_SECONDS)
+    device, patience = paths.device(brief.volume_id), station.VOLUME_PATIENCE_SECONDS
+    is_mended = volume.mount(device, paths.volume, brief.filesystem, patience)
     if not paths.volume_owner.exists():
         if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
             raise Refused(
@@ -77,8 +78,17 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     if owner != brief.receiver:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     say(f"volume {brief.volume_id} is at {paths.volume}")
-    if why := volume.fill(paths.device(brief.volume_id)):
+    if is_mended:
+        _forget_what_the_trees_are(brief, paths)
+    if why := volume.fill(device):
         say(f"its file system is no larger than it was: {why}")
+
+
+def _forget_what_the_trees_are(brief: Brief, paths: MachinePaths) -> None:
+    """What fsck has taken out, or cut short, is missed only by who looks at everything."""
+    say("its file system had errors, which were mended: every host compares all that it has tonight")
+    for host in brief.hosts:
+        paths.status(host.id).unlink(missing_ok=True)
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:

@@ -29,9 +29,10 @@ class Caller:
 
 @dataclass(frozen=True)
 class BriefedHost(Caller):
-    """One expected host, and the nonce its report must bring."""
+    """One expected host, the nonce its report must bring, and whether its tree may not shrink or change at once."""
 
     nonce: str
+    guarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def _host(values: Mapping[str, Any]) -> BriefedHost:
         uid=field(WHAT, values, "uid", int),
         keys=tuple(field(WHAT, values, "keys", list)),
         nonce=field(WHAT, values, "nonce", str),
+        # A brief of a version that knew no guard says nothing of it.
+        guarded=field(WHAT, {"guarded": True, **values}, "guarded", bool),
     )
     check_caller(WHAT, host)
     return host

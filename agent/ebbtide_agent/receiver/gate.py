@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from ebbtide_agent import volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.files import write_whole
@@ -107,7 +108,10 @@ class Gate:
         """Run this host's rsync within its walls, and write down how it ended where the host cannot reach."""
         self._check_open()
         kind = self.paths.confinement.read_text().strip()
-        self._unsettle(munged=kind == confine.MUNGED)
+        # A tree that nothing can be written to stays what it was. rsync finds out and ends; turned away here, it would
+        # come back all night.
+        if not volume.has_turned_read_only(self.paths.host(self.host.id)):
+            self._unsettle(munged=kind == confine.MUNGED)
         earlier = find_session(self.paths, self.host.id)
         spent = earlier.seconds if earlier else 0.0
         write_session(self.paths, self.host.id, Session(None, spent))

@@ -21,6 +21,14 @@ def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
         raise Refused(f"the report of {host.id} does not carry the nonce of {brief.run}")
 
 
+READ_ONLY = "the receiver's volume turned read-only after a file system error"
+
+
+def lost(report: Report) -> Report:
+    """The report of a night whose volume takes no more: whatever was pushed, nobody can vouch for it."""
+    return replace(report, status=FAILED, problems=bounded((READ_ONLY, *report.problems)), receiver=None)
+
+
 def judged(report: Report, seen: Session | None) -> Report:
     """The report with the status it deserves: what was seen can make it worse, never better."""
     status, problem = _verdict(report.status, seen)

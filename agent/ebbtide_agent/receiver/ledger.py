@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Callable
 
-from ebbtide_agent import manifest, procs
+from ebbtide_agent import manifest, procs, volume
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
+from ebbtide_agent.manifest import ManifestSummary
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
-from ebbtide_agent.receiver.judge import check_identity, judged
+from ebbtide_agent.receiver.guard import guarded
+from ebbtide_agent.receiver.judge import check_identity, judged, lost
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.status import Status, read_status, write_status
 from ebbtide_agent.report import (
@@ -65,15 +67,33 @@ class Ledger:
             return None
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
+        """What cannot be made durable, because nothing can be written any more, is recorded as that."""
         seen = find_session(self.paths, host.id)
-        believed = judged(report, seen)
+        try:
+            if not self._is_read_only(host):
+                return self._archive_durable(host, report, seen, now)
+        except (AgentError, OSError):
+            if not self._is_read_only(host):
+                raise
+        nothing = self._received(host, None, seen, Status(), now)
+        return self.find(host) or self._put(host, replace(lost(report), receiver=nothing))
+
+    def _is_read_only(self, host: BriefedHost) -> bool:
+        return volume.has_turned_read_only(self.paths.host(host.id))
+
+    def _archive_durable(self, host: BriefedHost, report: Report, seen: Session | None, now: datetime) -> Report:
         status = self._settled(host, seen)
-        recorded = replace(believed, receiver=self._received(host, believed, seen, status, now))
+        procs.check(("sync", "-f", str(self.paths.host(host.id))))
+        believed, landed = self._seen_for_itself(host, judged(report, seen), status)
+        recorded = self._put(host, replace(believed, receiver=self._received(host, landed, seen, status, now)))
+        write_status(self.paths.status(host.id), status)
+        return recorded
+
+    def _put(self, host: BriefedHost, recorded: Report) -> Report:
         key, body = report_key(self.brief.run, host.id), encode_report(recorded)
         # A write whose answer was lost is tried again by the client, and finds itself there.
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
-        write_status(self.paths.status(host.id), status)
         return recorded
 
     def _settled(self, host: BriefedHost, seen: Session | None) -> Status:
@@ -83,32 +103,40 @@ class Ledger:
             return status
         return replace(status, generation=secrets.randbits(GENERATION_BITS), settled=True, run=self.brief.run)
 
-    def _received(
-        self, host: BriefedHost, report: Report, seen: Session | None, status: Status, now: datetime
-    ) -> Received:
+    def _seen_for_itself(
+        self, host: BriefedHost, report: Report, status: Status
+    ) -> tuple[Report, ManifestSummary | None]:
+        """The report in view of the tree it is of, and the tree's manifest; none of a night that is not complete."""
+        if not report.is_complete:
+            return report, None
+        known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
+        header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
+        landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
+        report = guarded(report, host, landed)
+        if not report.is_complete:
+            # What the next nights are compared with stays the last complete one.
+            next_one.unlink()
+            return report, None
+        next_one.replace(known)
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
-        written = self._write_manifest(host, status) if report.is_complete else None
-        archived = self._archive_manifest(host, written) if written else None
+        return report, landed
+
+    def _received(
+        self, host: BriefedHost, landed: ManifestSummary | None, seen: Session | None, status: Status, now: datetime
+    ) -> Received:
         return Received(
             received=now,
             exit_code=seen.exit_code if seen else None,
             seconds=seen.seconds if seen else 0.0,
-            entries=written.entries if written else 0,
-            bytes=written.size if written else 0,
+            entries=landed.entries if landed else 0,
+            bytes=landed.size if landed else 0,
             generation=status.generation,
             tree=FAKE_SUPER,
-            manifest=archived,
-            links=written.links if written else "",
+            manifest=self._archive_manifest(host, landed) if landed else None,
+            links=landed.links if landed else "",
         )
 
-    def _write_manifest(self, host: BriefedHost, status: Status) -> manifest.ManifestSummary:
-        path = self.paths.manifest(host.id)
-        header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
-        summary = manifest.write(self.paths.tree(host.id), FAKE_SUPER, path if path.exists() else None, path, header)
-        procs.check(("sync", "-f", str(self.paths.host(host.id))))
-        return summary
-
-    def _archive_manifest(self, host: BriefedHost, written: manifest.ManifestSummary) -> ArchivedManifest:
+    def _archive_manifest(self, host: BriefedHost, written: ManifestSummary) -> ArchivedManifest:
         for number in range(1, MOST_MANIFESTS + 1):
             key = manifest_key(host.id, self.brief.run, number)
             if self.archive.put_once(key, self.paths.manifest(host.id)) or self.archive.digest(key) == written.sha256:

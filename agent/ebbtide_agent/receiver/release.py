@@ -27,7 +27,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     time.sleep(HEARING_SECONDS)
     end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)
     procs.end_group(sshd)
-    usage = volume.measure(paths.volume)
+    usage, is_read_only = volume.measure(paths.volume), volume.has_turned_read_only(paths.volume)
     clean = _let_go(paths)
     key = f"runs/{instance.id}/released/{instance.attempt}.json"
     body: dict[str, object] = {
@@ -35,6 +35,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
         "attempt": instance.attempt,
         "at": moments.write(now()),
         "clean": clean,
+        "read_only": is_read_only,
     }
     body["disk"] = asdict(usage) if usage else None
     cloud.put_once(key, encode(body))

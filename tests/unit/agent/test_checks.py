@@ -3,9 +3,11 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +56,9 @@ def levels(look: Check, scene: Scene) -> list[str]:
     return [level for level, _ in found(look, scene)]
 
 
+PIN_IT = 'ebbtide-agent install --host-key "ssh-ed25519 AAAA…", as whoever runs the far side tells it'
+
+
 def a_key(path: Path, passphrase: str = "") -> Path:
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-C", "", "-N", passphrase, "-f", str(path)]
     subprocess.run(words, check=True)
@@ -80,12 +85,16 @@ def test_a_key_that_ssh_would_not_use_says_why(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     key = scene.config.key
 
-    assert "No such file" in found(keys.is_ours_alone, scene)[0][1]
+    to_do = "ebbtide-agent install makes it, and prints what to tell the far side"
+    assert found(keys.is_ours_alone, scene) == [("fault", f"KEY etc/key: No such file or directory; {to_do}")]
     key.mkdir()
     assert found(keys.is_ours_alone, scene) == [("fault", "KEY etc/key is no file; let KEY name a private key")]
     key.rmdir()
     a_key(key, passphrase="secret")
-    assert "incorrect passphrase" in found(keys.is_ours_alone, scene)[0][1]
+    ((level, said),) = found(keys.is_ours_alone, scene)
+    assert level == "fault" and said.startswith("KEY etc/key is no private key that can be used unattended: ")
+    assert said.endswith("incorrect passphrase supplied to decrypt private key; "
+                         "ssh-keygen -p -N '' -f etc/key, if it has a passphrase")  # fmt: skip
     key.chmod(0o640)
     assert found(keys.is_ours_alone, scene) == [("fault", "KEY etc/key is open to others (0640); chmod 600 etc/key")]
     put(key, "no key at all\n", 0o600)
@@ -103,21 +112,23 @@ def test_a_key_of_somebody_else_is_a_fault(tmp_path: Path) -> None:
 
 @needs_ssh
 @pytest.mark.parametrize(
-    ("lines", "level"),
+    ("lines", "is_pinned"),
     [
-        ("backup.example.org {key}\n", "ok"),
-        ("# comment\nother,backup.example.org {key}\n", "ok"),
-        ("elsewhere {key}\n", "fault"),
-        ("@revoked backup.example.org {key}\n", "fault"),
-        ("", "fault"),
+        ("backup.example.org {key}\n", True),
+        ("# comment\nother,backup.example.org {key}\n", True),
+        ("elsewhere {key}\n", False),
+        ("@revoked backup.example.org {key}\n", False),
+        ("", False),
     ],
 )
-def test_the_receivers_name_has_to_be_pinned(tmp_path: Path, lines: str, level: str) -> None:
+def test_the_receivers_name_has_to_be_pinned(tmp_path: Path, lines: str, is_pinned: bool) -> None:
     scene = a_scene(tmp_path)
     public = a_key(tmp_path / "host").with_suffix(".pub").read_text().strip()
     put(scene.config.known_hosts, lines.format(key=public))
 
-    assert levels(keys.is_pinned, scene) == [level]
+    pinned = ("ok", "KNOWN_HOSTS etc/known_hosts has the host key of backup.example.org; ")
+    lacking = ("fault", f"KNOWN_HOSTS etc/known_hosts has no key of backup.example.org; {PIN_IT}")
+    assert found(keys.is_pinned, scene) == [pinned if is_pinned else lacking]
 
 
 @needs_ssh
@@ -129,7 +140,11 @@ def test_a_hashed_name_is_found_and_a_file_that_others_may_write_is_a_fault(tmp_
     assert "backup.example.org" not in known.read_text()
     assert levels(keys.is_pinned, scene) == ["ok"]
     known.chmod(0o666)
-    assert "can be written by others" in found(keys.is_pinned, scene)[0][1]
+    said = "KNOWN_HOSTS etc/known_hosts can be written by others; chmod 644 etc/known_hosts, and see who is in it"
+    assert found(keys.is_pinned, scene) == [("fault", said)]
+    known.unlink()
+    gone = f"KNOWN_HOSTS etc/known_hosts: No such file or directory; {PIN_IT}"
+    assert found(keys.is_pinned, scene) == [("fault", gone)]
 
 
 @pytest.mark.parametrize("look", [keys.is_ours_alone, keys.is_pinned])
@@ -141,39 +156,83 @@ def test_the_right_directory_has_room_and_should_be_on_a_disk_of_its_own(tmp_pat
     scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
     (tmp_path / "backup").mkdir()
 
-    assert [level for level, _ in found(far_side.answers_as_it_should, scene)] == ["warning", "ok"]
+    apart, (level, said) = found(far_side.answers_as_it_should, scene)
+
+    assert apart == (
+        "warning",
+        "TARGET backup is on the file system that is backed up; "
+        "what takes the one takes the other: give it a disk of its own",
+    )
+    assert level == "ok" and re.fullmatch(r"TARGET backup is the right directory, \S+ \S+ are free; ", said)
     assert list((tmp_path / "backup").iterdir()) == []
 
 
-def test_a_volume_has_to_be_attached_and_needs_no_key(tmp_path: Path) -> None:
+def test_a_directory_or_a_dump_with_little_room_is_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
+    (tmp_path / "backup").mkdir()
+    put(scene.paths.scripts / "10-dump", "", 0o755)
+    for room in (places, far_side):
+        # No disk is so large.
+        monkeypatch.setattr(room, "_LITTLE_ROOM", 1 << 62)
+
+    room_for_dumps, directory = found(places.have_room, scene)[-1], found(far_side.answers_as_it_should, scene)[-1]
+
+    assert (room_for_dumps[0], directory[0]) == ("warning", "warning")
+    assert re.fullmatch(
+        r"state/dumps has only \S+ \S+ free; make room there before a dump is cut short", room_for_dumps[1]
+    )
+    assert re.fullmatch(r"TARGET backup has only \S+ \S+ free; make room there, or lower KEEP", directory[1])
+
+
+def test_a_volume_has_to_be_attached_and_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = a_scene(tmp_path, target=Volume("web1", "vol-0abc", "eu-west-1", "archive"))
     disks = tmp_path / "disks"
     scene = replace(scene, paths=replace(scene.paths, disks=disks))
-    assert "vol-0abc is not attached" in found(far_side.answers_as_it_should, scene)[0][1]
+    device = f"disks/{device_name('vol-0abc')}"
+    said = f"vol-0abc is not attached: {device} is not there; attach it to this instance"
+    assert found(far_side.answers_as_it_should, scene) == [("fault", said)]
     assert levels(keys.is_pinned, scene) == []
 
     put(disks / device_name("vol-0abc"), "")
 
     assert found(far_side.answers_as_it_should, scene) == [("ok", "vol-0abc is attached; ")]
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    said = f"TARGET {scene.config.target} needs boto3 to report; install python3-boto3"
+    assert found(far_side.answers_as_it_should, scene) == [("fault", said)]
 
 
 def test_a_directory_that_is_not_there_or_somebody_elses_is_a_fault(tmp_path: Path) -> None:
     target = Directory(tmp_path / "backup")
     scene = a_scene(tmp_path, target=target)
 
-    assert "is not a directory: mount what belongs there" in found(far_side.answers_as_it_should, scene)[0][1]
+    ((level, said),) = found(far_side.answers_as_it_should, scene)
+    assert level == "fault" and "is not a directory: mount what belongs there" in said
+    assert said.endswith("; nothing is written there until then")
     put(DirectoryPaths(target.path).mark, '{"schema": 1, "host": "eu0"}')
-    assert levels(far_side.answers_as_it_should, scene) == ["fault"]
+    ((level, said),) = found(far_side.answers_as_it_should, scene)
+    assert level == "fault" and "eu0" in said
 
 
 @pytest.mark.parametrize(
     ("said", "level", "why"),
     [
-        ("rsync  version 3.2.0  protocol version 31\n  ACLs, xattrs, hardlinks", "ok", "rsync 3.2.0"),
-        ("rsync  version v3.10.1  protocol version 32\n", "ok", "rsync 3.10.1"),
-        ("rsync  version 3.1.3  protocol version 31\n", "fault", "install rsync 3.2.0 or newer"),
-        ("rsync  version 3.2.7  protocol version 31\n hardlinks, no xattrs, ACLs\n", "fault", "without xattrs"),
-        ("openrsync: protocol version 29\n", "fault", "install rsync 3.2.0 or newer"),
+        ("rsync  version 3.2.0  protocol version 31\n  ACLs, xattrs, hardlinks", "ok", "rsync 3.2.0; "),
+        ("rsync  version v3.10.1  protocol version 32\n", "ok", "rsync 3.10.1; "),
+        (
+            "rsync  version 3.1.3  protocol version 31\n",
+            "fault",
+            "RSYNC rsync is rsync  version 3.1.3  protocol version 31; install rsync 3.2.0 or newer",
+        ),
+        (
+            "rsync  version 3.2.7  protocol version 31\n no hardlinks, no symlinks, no xattrs, no ACLs\n",
+            "fault",
+            "RSYNC rsync was built without hardlinks, symlinks, ACLs, xattrs; install the distribution's rsync",
+        ),
+        (
+            "openrsync: protocol version 29\n",
+            "fault",
+            "RSYNC rsync is openrsync: protocol version 29; install rsync 3.2.0 or newer",
+        ),
     ],
 )
 def test_an_rsync_that_is_too_old_or_lacks_something_is_a_fault(
@@ -182,16 +241,22 @@ def test_an_rsync_that_is_too_old_or_lacks_something_is_a_fault(
     program = put(tmp_path / "rsync", f"#!/bin/sh\necho '{said}'\n", 0o755)
     scene = a_scene(tmp_path, rsync=str(program), target=Directory(tmp_path / "backup"))
 
-    ((seen, text),) = found(programs.are_new_enough, scene)
-
-    assert seen == level and why in text
+    assert found(programs.are_new_enough, scene) == [(level, why)]
 
 
-def test_a_program_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
-    scene = a_scene(tmp_path, rsync="no-such-rsync", target=Directory(tmp_path / "backup"))
+def test_a_program_that_is_not_there_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert found(programs.are_new_enough, scene) == [
-        ("fault", "RSYNC no-such-rsync: no-such-rsync: No such file or directory; install rsync (apt install rsync)")
+    assert found(programs.are_new_enough, a_scene(tmp_path, rsync="no-such-rsync")) == [
+        ("fault", "RSYNC no-such-rsync: no-such-rsync: No such file or directory; install rsync (apt install rsync)"),
+        ("fault", "ssh: ssh: No such file or directory; install OpenSSH's client (apt install openssh-client)"),
+    ]
+
+
+@needs_ssh
+def test_an_ssh_that_is_there_is_named(tmp_path: Path) -> None:
+    assert "ok ssh: OpenSSH" in [
+        f"{level} {text}"[:15] for level, text in found(programs.are_new_enough, a_scene(tmp_path))
     ]
 
 
@@ -202,6 +267,19 @@ def test_scripts_that_can_run_are_counted(tmp_path: Path) -> None:
     put(scene.paths.scripts / "10-dump", "", 0o755)
     put(scene.paths.scripts / "README", "", 0o666)
     assert found(scripts.can_run, scene) == [("ok", "1 script in etc/backupscripts can run; ")]
+    put(scene.paths.scripts / "20-dump", "", 0o755)
+    assert found(scripts.can_run, scene) == [("ok", "2 scripts in etc/backupscripts can run; ")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_script_of_somebody_else_is_a_fault(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    os.chown(put(scene.paths.scripts / "10-dump", "", 0o755), 1234, 1234)
+
+    assert found(scripts.can_run, scene) == [
+        ("fault", "etc/backupscripts/10-dump belongs to the user 1234, and root would run it; "
+                  "chown root etc/backupscripts/10-dump"),
+    ]  # fmt: skip
 
 
 def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tmp_path: Path) -> None:
@@ -232,6 +310,7 @@ def test_a_place_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
                   "mount or restore it, or take it out of etc/backup_include"),
     ]  # fmt: skip
     assert found(places.are_there, a_scene(tmp_path)) == [("ok", "everything below root is there; ")]
+    assert found(places.are_there, a_scene(tmp_path, include=("/etc",))) == [("ok", "/etc below root is there; ")]
 
 
 def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(tmp_path: Path) -> None:
@@ -262,21 +341,30 @@ def test_a_copy_of_the_host_is_a_fault(tmp_path: Path) -> None:
 def test_a_host_of_which_nobody_would_notice_a_copy_is_warned(tmp_path: Path) -> None:
     ((level, what),) = found(past.is_the_same_machine, a_scene(tmp_path))
 
-    assert level == "warning" and "state/installed.json is not there" in what and "ebbtide-agent install" in what
+    assert level == "warning" and what == (
+        "state/installed.json is not there, so nobody would notice that this is a copy of the host; "
+        "ebbtide-agent install writes down which machine this is, and its window"
+    )
 
 
 def test_there_has_to_be_room_for_the_next_index_and_the_next_dumps(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     put(scene.paths.scripts / "10-dump", "", 0o755)
-    assert levels(places.have_room, scene) == ["ok", "ok"]
+    (index, room), (dumps, room_for_dumps) = found(places.have_room, scene)
+    assert (index, dumps) == ("ok", "ok")
+    assert re.fullmatch(r"state can be written, \S+ \S+ are free; ", room)
+    assert re.fullmatch(r"state/dumps has \S+ \S+ free for dumps of 0 \S+; ", room_for_dumps)
 
     for path in (scene.paths.index, put(scene.paths.dumps / "base.sql", "")):
         with path.open("wb") as file:
             # Larger than any disk, and nothing is written.
             file.truncate(1 << 43)
 
-    assert levels(places.have_room, scene) == ["fault", "fault"]
-    assert "the index may need 16384.0 GiB; make room there" in found(places.have_room, scene)[0][1]
+    (index, room), (dumps, room_for_dumps) = found(places.have_room, scene)
+    assert (index, dumps) == ("fault", "fault")
+    assert re.fullmatch(r"state has \S+ \S+ free, and the index may need 16384.0 GiB; make room there", room)
+    beside = r"the dumps there are 8192.0 GiB, to be written anew beside them; make room there"
+    assert re.fullmatch(rf"state/dumps has \S+ \S+ free, and {beside}", room_for_dumps)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -284,7 +372,9 @@ def test_a_state_directory_that_cannot_be_written_is_a_fault(tmp_path: Path) -> 
     scene = a_scene(tmp_path)
     scene.paths.state.chmod(0o500)
 
-    assert levels(places.have_room, scene) == ["fault"]
+    assert found(places.have_room, scene) == [
+        ("fault", "state cannot be written; run as root, and see that its file system is not read-only")
+    ]
 
 
 def test_a_backup_that_is_under_way_is_told_and_not_disturbed(tmp_path: Path) -> None:
@@ -296,7 +386,8 @@ def test_a_backup_that_is_under_way_is_told_and_not_disturbed(tmp_path: Path) ->
         fcntl.flock(file, fcntl.LOCK_EX)
         ((level, what),) = found(past.is_free, scene)
 
-    assert level == "warning" and what.startswith(f"a backup is under way (process {os.getpid()})")
+    assert level == "warning"
+    assert what == f"a backup is under way (process {os.getpid()}); nothing, if it is over before tonight"
 
 
 def test_a_run_that_did_not_come_to_its_end_is_told(tmp_path: Path) -> None:
@@ -305,7 +396,9 @@ def test_a_run_that_did_not_come_to_its_end_is_told(tmp_path: Path) -> None:
 
     ((level, what),) = found(past.is_free, scene)
 
-    assert level == "warning" and what.startswith("the run of 2026-11-24T02:10:00Z did not come to its end")
+    assert level == "warning" and what == (
+        "the run of 2026-11-24T02:10:00Z did not come to its end; see who stopped it, or why the machine went down"
+    )
 
 
 def a_report(finished: timedelta = timedelta(hours=9), told: timedelta = timedelta(), **changes: Any) -> Report:
@@ -316,42 +409,64 @@ def a_report(finished: timedelta = timedelta(hours=9), told: timedelta = timedel
 
 
 @pytest.mark.parametrize(
-    ("report", "level", "why"),
+    ("report", "level", "said"),
     [
-        (None, "warning", "no night of this host has been reported yet"),
-        (a_report(), "ok", "2026-11-24T03:00:00Z, complete; "),
-        (a_report(timedelta(hours=37)), "warning", "2026-11-22T23:00:00Z, complete, and none since"),
-        (a_report(status="partial", problems=("disk full", "more")), "warning", "partial: disk full; "),
-        (a_report(status="complete-with-warnings", problems=("a file vanished",)), "warning", "a file vanished; "),
+        (None, "warning", "no night of this host has been reported yet; ebbtide-agent run, once the rest is in order"),
+        (a_report(), "ok", "the last night ended 2026-11-24T03:00:00Z, complete; "),
+        (
+            a_report(timedelta(hours=37)),
+            "warning",
+            "the last night ended 2026-11-22T23:00:00Z, complete, and none since; "
+            "see why nothing starts the agent, or what its log says",
+        ),
+        (
+            a_report(status="partial", problems=("disk full", "more")),
+            "warning",
+            "the last night ended 2026-11-24T03:00:00Z, partial: disk full; "
+            "ebbtide-agent status says all there is to it",
+        ),
+        (
+            a_report(status="partial", problems=()),
+            "warning",
+            "the last night ended 2026-11-24T03:00:00Z, partial: it does not say why; "
+            "ebbtide-agent status says all there is to it",
+        ),
     ],
 )
-def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None", level: str, why: str) -> None:
+def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None", level: str, said: str) -> None:
     scene = a_scene(tmp_path)
     if report:
         scene.paths.last_report.write_bytes(encode_report(report))
 
-    ((seen, text),) = found(past.was_good, scene)
+    assert found(past.was_good, scene) == [(level, said)]
 
-    assert seen == level and why in text
+
+def the_clock(how: str) -> tuple[str, str]:
+    return "warning", f"the clock {how}; set the clock, and see that something keeps it (timedatectl)"
 
 
 @pytest.mark.parametrize(
     ("report", "said"),
     [
         (None, []),
-        (a_report(told=timedelta(seconds=30)), ["ok"]),
-        (a_report(told=timedelta(minutes=-3)), ["warning"]),
-        (a_report(told=timedelta(hours=1)), ["warning"]),
-        (a_report(timedelta(hours=-5), timedelta()), ["warning"]),
+        (a_report(told=timedelta(seconds=30)), [("ok", "the clock agreed with the receiver's at the last report; ")]),
+        (a_report(told=timedelta(minutes=-3)), [the_clock("was 0:03:00 ahead of the receiver's at the last report")]),
+        (a_report(told=timedelta(hours=1)), [the_clock("was up to 1:00:00 behind the receiver's at the last report")]),
+        (
+            a_report(timedelta(hours=-5), timedelta()),
+            [the_clock("is before 2026-11-24T17:00:00Z, when the receiver had the last report")],
+        ),
     ],
     ids=["no report", "in time", "ahead", "behind", "set back since"],
 )
-def test_the_clock_is_held_against_the_receivers(tmp_path: Path, report: "Report | None", said: Sequence[str]) -> None:
+def test_the_clock_is_held_against_the_receivers(
+    tmp_path: Path, report: "Report | None", said: Sequence[tuple[str, str]]
+) -> None:
     scene = a_scene(tmp_path)
     if report:
         scene.paths.last_report.write_bytes(encode_report(report))
 
-    assert levels(past.clock_is_right, scene) == said
+    assert found(past.clock_is_right, scene) == said
 
 
 def test_a_disk_that_fails_is_told_by_day_too(tmp_path: Path) -> None:
@@ -362,15 +477,28 @@ def test_a_disk_that_fails_is_told_by_day_too(tmp_path: Path) -> None:
     ((level, what),) = found(disks.are_well, scene)
 
     assert level == "warning" and what.startswith("array md0: degraded: 1 of 2 members are there, sdb1 failed")
+    assert what.endswith("; see to it while there is a backup")
     mdstat.write_text("")
-    assert levels(disks.are_well, scene) == ["ok"]
+    assert found(disks.are_well, scene) == [("ok", "disks, arrays and file systems warn of nothing; ")]
 
 
+NOT_STARTED = (
+    "fault",
+    "nothing starts the agent: no entry of cron's, no timer of systemd's; "
+    "ebbtide-agent install, which as somebody else than root prints the line for a crontab",
+)
 ENTRY = "10 2 * * * root ebbtide-agent run --progress none\n"
 
 
 @pytest.mark.parametrize(
-    "where", ["etc/crontab", "etc/cron.d/ebbtide", "etc/cron.daily/backup", "var/spool/cron/crontabs/root"]
+    "where",
+    [
+        "etc/crontab",
+        "etc/cron.d/ebbtide",
+        "etc/cron.daily/backup",
+        "etc/cron.hourly/backup",
+        "var/spool/cron/crontabs/an.operator",
+    ],
 )
 def test_an_entry_of_cron_starts_the_agent(tmp_path: Path, where: str) -> None:
     scene = a_scene(tmp_path)
@@ -383,40 +511,56 @@ def test_a_line_of_ones_own_crontab_starts_the_agent(tmp_path: Path, monkeypatch
     scene, crontab = a_scene(tmp_path), put(tmp_path / "bin/crontab", f"#!/bin/sh\necho '{ENTRY}'\n", 0o755)
     monkeypatch.setenv("PATH", str(crontab.parent), prepend=":")
 
-    assert levels(schedule.is_started, scene) == ["ok"]
+    assert found(schedule.is_started, scene) == [("ok", "started by our crontab (crontab -l); ")]
     put(crontab, "#!/bin/sh\necho no crontab for you >&2; exit 1\n", 0o755)
-    assert levels(schedule.is_started, scene) == ["fault"]
+    assert found(schedule.is_started, scene) == [NOT_STARTED]
 
 
-def test_a_timer_that_is_enabled_starts_the_agent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["etc/systemd/system", "usr/lib/systemd/system"])
+def test_a_timer_that_is_enabled_starts_the_agent(tmp_path: Path, where: str) -> None:
     scene = a_scene(tmp_path)
-    timer = put(tmp_path / "etc/systemd/system/ebbtide-agent.timer", "[Timer]\n")
+    timer = put(tmp_path / where / "ebbtide-agent.timer", "[Timer]\n")
     assert levels(schedule.is_started, scene) == ["fault"]
 
     (timer.parent / "timers.target.wants").mkdir()
     (timer.parent / "timers.target.wants/ebbtide-agent.timer").symlink_to(timer)
 
-    assert levels(schedule.is_started, scene) == ["ok"]
+    started = f"started by {where}/timers.target.wants/ebbtide-agent.timer; "
+    assert found(schedule.is_started, scene) == [("ok", started)]
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "mode", "why"),
+    ("name", "text", "mode", "said"),
     [
-        ("etc/cron.d/ebbtide", f"#{ENTRY}", 0o644, "nothing starts the agent"),
-        ("etc/cron.d/ebbtide.conf", ENTRY, 0o644, "reads no file with such a name"),
-        ("etc/cron.d/ebbtide", ENTRY, 0o664, "others than root can write"),
-        ("etc/cron.d/ebbtide", ENTRY.strip(), 0o644, "a last line without an end"),
+        ("etc/cron.d/ebbtide", f"#{ENTRY}", 0o644, NOT_STARTED[1]),
+        (
+            "etc/cron.d/ebbtide.conf",
+            ENTRY,
+            0o644,
+            "etc/cron.d/ebbtide.conf: cron reads no file with such a name; let it have letters, digits, _ and - only",
+        ),
+        (
+            "etc/cron.d/ebbtide",
+            ENTRY,
+            0o664,
+            "etc/cron.d/ebbtide: cron reads no file that others than root can write; "
+            "chown root etc/cron.d/ebbtide; chmod 644 etc/cron.d/ebbtide",
+        ),
+        (
+            "etc/cron.d/ebbtide",
+            ENTRY.strip(),
+            0o644,
+            "etc/cron.d/ebbtide: cron does not read a last line without an end; end it with a newline",
+        ),
     ],
 )
 def test_what_cron_would_pass_over_in_silence_is_a_fault(
-    tmp_path: Path, name: str, text: str, mode: int, why: str
+    tmp_path: Path, name: str, text: str, mode: int, said: str
 ) -> None:
     scene = a_scene(tmp_path)
     put(tmp_path / name, text, mode)
 
-    ((level, said),) = found(schedule.is_started, scene)
-
-    assert level == "fault" and why in said
+    assert found(schedule.is_started, scene) == [("fault", said)]
 
 
 @contextmanager
@@ -455,15 +599,24 @@ def test_who_answers_is_held_against_the_pinned_key(tmp_path: Path) -> None:
         remote = a_scene(tmp_path, target=Remote("us0", "localhost", port, "backup"))
 
         assert right == [("ok", "localhost (127.0.0.1) answers with the host key that is pinned; ")]
-        assert [level for level, _ in wrong] == ["warning"] and "another host key than is pinned" in wrong[0][1]
-        assert levels(far_side.answers_as_it_should, remote) == ["fault"]
+        another_answers = "localhost (127.0.0.1) answers with another host key than is pinned; nothing is sent to it"
+        in_its_window = "if that is so in its window too, correct etc/known_hosts"
+        assert wrong == [("warning", f"{another_answers}; {in_its_window}")]
+        ask = "ask its operator for the host key, and correct etc/known_hosts"
+        assert found(far_side.answers_as_it_should, remote) == [("fault", f"{another_answers}; {ask}")]
 
 
 # The second is no address at all, and no name server is asked for it.
 @needs_ssh
-@pytest.mark.parametrize("name", ["localhost", "fe80::1%no-such-interface"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("localhost", r"localhost \(127\.0\.0\.1\) does not answer on port \d+"),
+        ("fe80::1%no-such-interface", "fe80::1%no-such-interface has no address: .+"),
+    ],
+)
 def test_a_receiver_that_is_not_up_is_in_order_once_it_has_answered_and_another_machine_is_not(
-    tmp_path: Path, name: str
+    tmp_path: Path, name: str, how: str
 ) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -471,13 +624,18 @@ def test_a_receiver_that_is_not_up_is_in_order_once_it_has_answered_and_another_
         scene = a_scene(tmp_path, target=Receiver(name, port))
         remote = a_scene(tmp_path, target=Remote("us0", name, port, "backup"))
 
-        never = levels(far_side.answers_as_it_should, scene)
+        never, of_another = (found(far_side.answers_as_it_should, each)[0] for each in (scene, remote))
         scene.paths.last_report.write_bytes(encode_report(a_report()))
-        ((level, said),) = found(far_side.answers_as_it_should, scene)
+        (once,) = found(far_side.answers_as_it_should, scene)
 
-        assert never == ["warning"]
-        assert level == "ok" and f"the last time for the run {A_REPORT.run}" in said
-        assert levels(far_side.answers_as_it_should, remote) == ["fault"]
+        assert (never[0], once[0], of_another[0]) == ("warning", "ok", "fault")
+        to_do = (
+            "if that is so in its window too: compare TARGET with the policy's name, and this address with its allow"
+        )
+        assert re.fullmatch(f"{how}, and never has; {to_do}", never[1])
+        up = f"it is up for its window only, the last time for the run {A_REPORT.run}; "
+        assert re.fullmatch(f"{how}: {up}", once[1])
+        assert re.fullmatch(f"{how}; see that the machine is up, and that this host may reach it", of_another[1])
 
 
 def test_all_is_told_and_the_exit_code_is_the_configurations(
@@ -509,7 +667,8 @@ def test_what_cannot_be_looked_at_is_a_fault_and_the_rest_is_looked_at(
 
     lines = capsys.readouterr().out.splitlines()
     assert code == 78
-    assert [line for line in lines if line.startswith("fault ") and "gone" in line and "No such file" in line]
+    gone = [line for line in lines if line.startswith("fault ") and "gone" in line and "No such file" in line]
+    assert gone and gone[0].endswith("; mend it, and check again")
     assert lines[-1].startswith("warning  no night of this host")
 
 
@@ -524,6 +683,7 @@ def test_faults_of_the_configuration_are_told_alone_and_all_of_them(
     lines = capsys.readouterr().out.splitlines()
     assert code == 78
     assert len(lines) == 3 and all(line.startswith("fault    ") for line in lines)
+    assert all(line.endswith("; correct it, and check again") for line in lines)
 
 
 def test_no_check_changes_anything(tmp_path: Path) -> None:

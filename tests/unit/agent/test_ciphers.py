@@ -8,6 +8,8 @@ import pytest
 
 from ebbtide_agent.host import ciphers
 from ebbtide_agent.host.ciphers import options
+from ebbtide_agent.host.link import ssh
+from ebbtide_agent.host.login import Login
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 
@@ -44,6 +46,13 @@ def test_a_far_side_that_would_be_reached_unasked_is_reached(knowing: Path) -> N
 
     assert offered[0].startswith("aes128-gcm")
     assert set(offered) >= set(composed())
+
+
+def test_every_login_is_by_them(knowing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ciphers, "options", lambda: options(knowing))
+    login = Login("backup.example.org", 22, "root", Path("/key"), Path("/known"))
+
+    assert composed(*ssh(login)[1:])[0].startswith("aes128-gcm")
 
 
 def test_an_ssh_that_does_not_know_all_of_them_is_left_to_itself(

@@ -1,5 +1,7 @@
 """Trying again: pauses that grow and differ, and an end when the next attempt would come too late."""
 
+import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,3 +58,22 @@ def test_whoever_falls_silent_is_given_up_within_ten_minutes(tmp_path: Path) -> 
     alive = int(options["ServerAliveInterval"]) * int(options["ServerAliveCountMax"])
     assert 0 < alive <= 600 and 0 < int(options["ConnectTimeout"]) <= 600
     assert "--timeout=600" in rsync(config, ("there",), in_full(config))
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+def test_ssh_believes_nobody_but_who_is_pinned_under_the_name_and_asks_nobody() -> None:
+    words = ssh(Login("backup.example.org", 22, "root", Path("/key"), Path("/known")))
+
+    argv = [*words, "-G", "198.51.100.7"]
+    composed = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    assert {
+        "stricthostkeychecking true",
+        "userknownhostsfile /known",
+        "globalknownhostsfile /dev/null",
+        "hostkeyalias backup.example.org",
+        "updatehostkeys false",
+        "identitiesonly yes",
+        "identityfile /key",
+        "batchmode yes",
+    } <= {*composed}

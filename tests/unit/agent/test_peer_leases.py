@@ -17,6 +17,7 @@ from ebbtide_agent.peer.arrival import Arrival
 from ebbtide_agent.peer.opened import Opened, shut_again
 from ebbtide_agent.peer.register import encode_register
 from ebbtide_agent.peer.sessions import forget_readers
+from ebbtide_agent.receiver.lease import leased
 from ebbtide_agent.receiver.verbs import HELLO, RSYNC
 from tests.unit.agent.guests import Taking
 
@@ -83,6 +84,13 @@ def test_who_is_removed_while_it_knocks_brings_nothing(taking: Taking, verb: str
 
     with pytest.raises(Refused, match="takes no backup of host us0a"):
         guest.answer(verb, io.BytesIO(), io.BytesIO())
+
+
+def test_whom_a_peer_takes_is_looked_up_once_the_lease_is_held_and_not_before(taking: Taking) -> None:
+    remove(taking)
+
+    with leased(taking.paths, "us0a"), pytest.raises(TransientError, match="another session"):
+        taking.peer.holding("us0a").__enter__()
 
 
 def test_an_opening_made_while_the_clock_was_far_ahead_is_none(taking: Taking) -> None:

@@ -12,7 +12,7 @@ from ebbtide_agent.host.config import load
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer import wish
 from ebbtide_agent.peer.ids import choose_uid, find_taken
-from ebbtide_agent.peer.register import Guest, find_register
+from ebbtide_agent.peer.register import Guest, Register, find_register
 from ebbtide_agent.peer.setup import Plan, lines_for_the_guest, plan_add, plan_remove
 from ebbtide_agent.peer.wish import Machine as ThisMachine
 from ebbtide_agent.peer.wish import Wish
@@ -163,6 +163,18 @@ def test_a_user_id_is_no_containers_here(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("# containers\n\nroot:2100000000:10000000\nnobody knows:what:this is\n")
 
     assert choose_uid("us0a", find_taken(tmp_path)) == 2_121_435_978
+
+
+def test_each_guest_of_root_has_a_user_id_of_its_own_and_of_anybody_else_that_ones(machine: Machine) -> None:
+    register = Register(machine.store, 2222, "peer-0000")
+    guests = (machine.us0, Wish("us1", "us1a", (OTHER,)))
+
+    as_root, as_another = (
+        [wish.guest_for(each, register, replace(machine.here, uid=uid)).uid for each in guests] for uid in (0, 1000)
+    )
+
+    assert as_root == [choose_uid("us0a", ()), choose_uid("us1a", ())] and as_root[0] != as_root[1]
+    assert as_another == [1000, 1000]
 
 
 def test_a_user_id_is_nobodys_here(tmp_path: Path) -> None:

@@ -57,5 +57,5 @@ def _problems_with(path: Path) -> Iterator[Finding]:
         yield fault(
             f"{path}: cron reads no file that others than root can write", f"chown root {path}; chmod 644 {path}"
         )
-    if path.name != "crontab" and not _READ_BY_CRON.fullmatch(path.name):
+    if not _READ_BY_CRON.fullmatch(path.name):
         yield fault(f"{path}: cron reads no file with such a name", "let it have letters, digits, _ and - only")

@@ -1,0 +1,40 @@
+"""The receiver's own guard: a tree that lost half of itself in a night is no restore point, whatever its host says.
+
+The agent has the same guards, before it pushes, and its operator's word for them. This one is for a host whose root is
+somebody else: it compares what landed with the last complete night, and only the operator's policy switches it off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ebbtide_agent.manifest import ManifestSummary
+from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.report import SUSPECT, Report, bounded
+
+MOST_LOST_PERCENT = 50
+# A few files may all change in a night; from here on it is a mass of them.
+FEWEST_REWRITTEN = 1000
+
+
+def guarded(report: Report, host: BriefedHost, landed: ManifestSummary | None) -> Report:
+    """The report, suspect if what landed of it is a loss that nobody has said is meant."""
+    loss = _find_loss(landed) if landed and host.guarded else None
+    if loss is None:
+        return report
+    said = (
+        f"{loss}, more than {MOST_LOST_PERCENT} %, as the receiver saw it. The restore points before are kept."
+        f' If it is meant: guard = "off" for host {host.name} in the policy, for one night'
+    )
+    return replace(report, status=SUSPECT, problems=bounded((said, *report.problems)))
+
+
+def _find_loss(landed: ManifestSummary) -> str | None:
+    before = landed.before
+    for what, then, now in (("entries", before.entries, landed.entries), ("bytes", before.size, landed.size)):
+        if now * 100 < then * (100 - MOST_LOST_PERCENT):
+            return f"of {then} {what} of the last complete night {now} are left"
+    rewritten = before.files - before.kept
+    if rewritten >= FEWEST_REWRITTEN and rewritten * 100 > before.files * MOST_LOST_PERCENT:
+        return f"of {before.files} files of the last complete night {rewritten} are gone or have another content"
+    return None
