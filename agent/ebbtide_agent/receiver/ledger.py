@@ -59,7 +59,7 @@ class Ledger:
         recorded = self.find(host) or self._archive_for_sure(host, report, now)
         if recorded.started != report.started:
             # A machine that has the host's key as well, such as a copy of it, would take this for its own.
-            raise Refused(f"{host.id} has reported in {self.brief.run} already, of another push than this")
+            raise Refused(already(host, self.brief))
         self._tell(recorded)
         return recorded
 
@@ -168,6 +168,14 @@ class Ledger:
         """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
         tell(self.archive, event_source(self.brief), "Ebbtide Host Report", detail, self.sleep)
+
+
+def already(host: BriefedHost, brief: Run) -> str:
+    """What is said to whoever comes after a host's report."""
+    return (
+        f"{host.id} has reported in {brief.run} already; if it was another machine, one of the two is a copy of"
+        f" {host.name}, and has to be enrolled as a host of its own: ebbtide-agent install --new-identity --host NAME"
+    )
 
 
 def tell(
