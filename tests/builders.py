@@ -225,7 +225,13 @@ def a_word_without_a_volume(attempt: int = 1) -> bytes:
     return json.dumps(about).encode()
 
 
-def a_release(run_id: RunId | None = None, attempt: int = 1, clean: bool = True, disk: Disk | None = None) -> bytes:
+def a_release(
+    run_id: RunId | None = None,
+    attempt: int = 1,
+    clean: bool = True,
+    disk: Disk | None = None,
+    read_only: bool = False,
+) -> bytes:
     """A receiver's word that it has let go of its volume."""
     about = {"schema": 1, "run": str(run_id or a_run_id()), "attempt": attempt, "at": "2026-11-23T02:40:00Z"}
-    return json.dumps({**about, "clean": clean, "disk": vars(disk) if disk else None}).encode()
+    return json.dumps({**about, "clean": clean, "read_only": read_only, "disk": vars(disk) if disk else None}).encode()

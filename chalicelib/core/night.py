@@ -185,7 +185,7 @@ def _towards_the_snapshot(run: Run, world: NightWorld, now: datetime) -> tuple[A
         return adopted
     if not has_received(world):
         return close_without_snapshot(run, world, _why_nothing_was_received(run, world))
-    if why := why_no_other(world.snapshots):
+    if why := why_no_other(world.snapshots) or _why_none_must_be(world):
         return close_without_snapshot(run, world, why)
     if volume is None:
         return close_without_snapshot(run, world, "the data volume is gone")
@@ -213,13 +213,23 @@ def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
     return f"no receiver could be launched before the deadline{why}"
 
 
+def _why_none_must_be(world: NightWorld) -> str | None:
+    """A volume is made from the newest snapshot when the last one is lost: that must not be one of a broken tree."""
+    if not world.read_only:
+        return None
+    return (
+        f"volume {world.pushed_to or '?'} turned read-only after an error of its file system: nothing of this night "
+        "counts, and no snapshot is taken; the next receiver checks it and mends it"
+    )
+
+
 def _give_up(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     """What there is counts all the same: a snapshot that was taken is adopted, a quiet volume gets its one."""
     volume = volume_of_tonight(run, world)
     if adopted := adopt_what_is_there(world.snapshots):
         return adopted
     is_quiet = volume is not None and volume.state == "available" and not standing(world.machines)
-    if volume is not None and is_quiet and has_received(world) and run.snapshot_intended is None:
+    if volume is not None and is_quiet and has_received(world) and not (run.snapshot_intended or world.read_only):
         return take_once(run, _take(run, volume, world), now)
     why = f"it is {_minutes(GIVE_UP)} minutes past the deadline and no snapshot could be taken"
     return close_without_snapshot(run, world, why + _stuck(volume_of_tonight(run, world)))

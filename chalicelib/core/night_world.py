@@ -18,7 +18,7 @@ class NightWorld:
     are those the receivers' port should be open to, `open_to` those it is; it and `address`, what the receiver's name
     points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
     has measured, `growing` are the ids of volumes that EBS is still enlarging; `pushed_to` is the id of the volume that
-    a receiver of this run stood ready with, if one said so.
+    a receiver of this run stood ready with, if one said so; `read_only` whether it has turned read-only since.
     """
 
     receiver: ReceiverPolicy
@@ -38,6 +38,7 @@ class NightWorld:
     disk: Disk | None = None
     growing: frozenset[str] = frozenset()
     pushed_to: str | None = None
+    read_only: bool = False
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------

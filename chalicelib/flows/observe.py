@@ -57,6 +57,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         disk=notices[max(notices)].disk if notices else None,
         growing=frozenset(_growing(run, volumes, world)),
         pushed_to=_find_pushed_to(run.id, ready, briefed, world),
+        read_only=any(notice.read_only for notice in notices.values()),
     )
     if not has_received(night):
         night = replace(night, newest=_find_newest_snapshot(receiver.name, world))

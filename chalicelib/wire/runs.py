@@ -194,12 +194,13 @@ class Notice:
     clean: bool
     disk: Disk | None = None
     volume_id: str | None = None
+    read_only: bool = False
 
 
 def parse_notice(body: bytes) -> Notice:
     """Whoever stands ready has nothing to let go of, and is not clean.
 
-    An older receiver says nothing of its disk, or which volume it has.
+    An older receiver says nothing of its disk, or which volume it has, or whether that has turned read-only.
     """
     fields = read("receiver notice", body)
     is_clean = "clean" in fields.values and fields.flag("clean")
@@ -211,6 +212,7 @@ def parse_notice(body: bytes) -> Notice:
         clean=is_clean,
         disk=read_disk(fields.maybe_part("disk")),
         volume_id=volume.text("id") if volume else None,
+        read_only="read_only" in fields.values and fields.flag("read_only"),
     )
 
 

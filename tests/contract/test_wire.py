@@ -284,6 +284,14 @@ def test_a_release_says_how_full_the_disk_is_and_an_older_one_does_not() -> None
     assert (unsaid.disk, unsaid.clean) == (None, True)
 
 
+def test_a_release_says_whether_the_volume_turned_read_only_and_an_older_one_does_not() -> None:
+    said = the_object("released") | {"read_only": True}
+    older = {name: value for name, value in said.items() if name != "read_only"}
+
+    assert wire.parse_notice(json.dumps(said).encode()).read_only
+    assert not wire.parse_notice(json.dumps(older).encode()).read_only
+
+
 def test_who_stands_ready_says_with_which_volume_and_an_older_receiver_does_not() -> None:
     older = {name: value for name, value in the_object("ready").items() if name != "volume"}
 

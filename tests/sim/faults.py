@@ -90,6 +90,7 @@ class MachineLife:
     """One machine. `dies_after` counts from its start; one that `hangs` never powers itself off.
 
     One that does not let go of its volume says so when it releases; one that does not release says nothing.
+    `breaks_after`, from its start, its volume takes no more; it knows, and says so.
     """
 
     boots_in: timedelta = timedelta(minutes=2)
@@ -99,6 +100,7 @@ class MachineLife:
     releases: bool = True
     lets_go: bool = True
     sees_disks_in: timedelta = NO_TIME
+    breaks_after: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ class Visit:
         if status is None or not receiver.admits(self.host_id):
             return self.attempt()
         self.hosts.around.tell(f"{self.name} reports {status}")
+        status = receiver.record(self.host_id, status)
         self.hosts.truth.setdefault((receiver.run_id, self.host_id), status.value)
-        receiver.record(self.host_id, status)
         for _ in range(self.night.reports - 1):
             receiver.say_report(self.name, self.host_id, status)
         return None

@@ -48,6 +48,7 @@ class Receiver:
     box: Box
     around: Surroundings
     stands: bool = False
+    is_read_only: bool = False
     reported: set[str] = field(default_factory=set)
     run: Run = field(init=False)
     volume_id: str = field(init=False)
@@ -64,6 +65,8 @@ class Receiver:
         """EC2 says running. The power-off timer is armed before anything else."""
         if self.box.life.dies_after is not None:
             self.around.agenda.after(self.box.life.dies_after, self._die)
+        if self.box.life.breaks_after is not None:
+            self.around.agenda.after(self.box.life.breaks_after, self._break)
         self.around.agenda.after(self.box.life.boots_in, self._boot)
 
     def _boot(self) -> None:
@@ -105,10 +108,13 @@ class Receiver:
         return self.stands and is_expected and host_id not in self.reported
 
     def begin(self, host_id: str) -> None:
+        if self.is_read_only:
+            return
         self.around.volumes.content[self.volume_id][host_id] = MIXED
 
-    def record(self, host_id: str, status: HostStatus) -> None:
-        """The tree is durable first, then the archive knows, then the event goes out."""
+    def record(self, host_id: str, said: HostStatus) -> HostStatus:
+        """The tree is durable first, then the archive knows, then the event goes out. Returns what was recorded."""
+        status = HostStatus.FAILED if self.is_read_only else said
         if status.is_complete:
             self.around.volumes.content[self.volume_id][host_id] = str(self.run_id)
         host = next(host for host in self.run.hosts if host.id == host_id)
@@ -118,6 +124,7 @@ class Receiver:
         self.reported.add(host_id)
         self.say_report(host.name, host_id, status)
         self._release_when_all_have_reported()
+        return status
 
     def say_report(self, name: str, host_id: str, status: HostStatus) -> None:
         detail = {"schema": 1, "run": str(self.run_id), "host": name, "id": host_id, "status": status.value}
@@ -134,7 +141,8 @@ class Receiver:
             return
         self.stands = False
         if self.box.life.releases:
-            self._note("released", clean=self.box.life.lets_go, disk=vars(self.around.volumes.measure(self.volume_id)))
+            disk = vars(self.around.volumes.measure(self.volume_id))
+            self._note("released", clean=self.box.life.lets_go, disk=disk, read_only=self.is_read_only)
             detail = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt}
             self.around.emit(f"ebbtide.receiver.{self.run_id.receiver}", "Ebbtide Receiver Released", detail)
         if not self.box.life.hangs:
@@ -148,6 +156,9 @@ class Receiver:
         if self.is_alive:
             self.around.tell(f"{self.box.machine.id} is lost")
             self._power_off()
+
+    def _break(self) -> None:
+        self.is_read_only = True
 
     @property
     def _attempt(self) -> int:

@@ -261,6 +261,23 @@ def test_r2_a_receiver_that_is_never_ready_is_replaced_once_and_then_the_night_f
     assert sim.alarms.when("no receiver was ready")
 
 
+@pytest.mark.fault("R4")
+@pytest.mark.parametrize("minutes", [3, 8, 15], ids=["before any push", "in a push", "when one has reported"])
+def test_r4_of_a_volume_that_turns_read_only_no_snapshot_is_taken_and_the_next_night_goes_on_with_it(
+    minutes: int,
+) -> None:
+    breaks, slow = MachineLife(breaks_after=timedelta(minutes=minutes)), HostNight(takes=timedelta(minutes=20))
+
+    sim = play(Scenario(plan=FaultPlan(machines=(breaks,), hosts=(HostNight(), slow)), nights=2))
+
+    (volume,), (snapshot,) = sim.volumes.volumes, sim.volumes.snapshots.values()
+    states_by_day = {run.id.day: run.state for run in sim.runs()}
+    assert list(states_by_day.values()) == [RunState.DONE, RunState.FAILED]
+    assert (sim.volumes.taken, snapshot.volume_id) == (1, volume)
+    assert sim.alarms.when(f"volume {volume} turned read-only after an error of its file system")
+    assert {point.run.day for point in sim.catalog.find_points()} == {max(states_by_day)}
+
+
 @pytest.mark.fault("R7")
 def test_r7_a_receiver_lost_in_the_middle_of_a_push_is_replaced_and_the_hosts_push_again() -> None:
     lost = MachineLife(dies_after=timedelta(minutes=7))

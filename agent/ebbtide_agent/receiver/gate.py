@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from ebbtide_agent import volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.files import write_whole
@@ -16,7 +17,8 @@ from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
-from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.ledger import Ledger, already
+from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.receiver.status import read_status, write_status
 from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC
 from ebbtide_agent.receiver.view import View
@@ -30,7 +32,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 def arrive(paths: MachinePaths, cloud: Cloud, host_id: str, clock: Clock) -> Gate:
     """The gate for the host whose key it was. Raises Refused when tonight's run does not expect it."""
     brief = parse_brief(paths.brief.read_bytes())
-    return Gate(paths, brief, brief.host(host_id), Ledger(paths, brief, cloud), clock)
+    return Gate(paths, brief, brief.host(host_id), Ledger(paths, brief, cloud, quotas=find_quotas(paths)), clock)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Gate:
         if self.paths.closing.exists() or self.clock() >= self.brief.deadline:
             raise Refused(f"run {self.brief.run} is over")
         if self.paths.reported(self.host.id).exists():
-            raise Refused(f"{self.host.id} has reported in {self.brief.run} already")
+            raise Refused(already(self.host, self.brief))
 
     def _hello(self) -> Hello:
         self._check_open()
@@ -107,7 +109,10 @@ class Gate:
         """Run this host's rsync within its walls, and write down how it ended where the host cannot reach."""
         self._check_open()
         kind = self.paths.confinement.read_text().strip()
-        self._unsettle(munged=kind == confine.MUNGED)
+        # A tree that nothing can be written to stays what it was. rsync finds out and ends; turned away here, it would
+        # come back all night.
+        if not volume.has_turned_read_only(self.paths.host(self.host.id)):
+            self._unsettle(munged=kind == confine.MUNGED)
         earlier = find_session(self.paths, self.host.id)
         spent = earlier.seconds if earlier else 0.0
         write_session(self.paths, self.host.id, Session(None, spent))
