@@ -209,30 +209,19 @@ def _point(place: Path, directory: Path) -> None:
     place.symlink_to(directory)
 
 
-<<<<<<< HEAD
-def _is_blank(device: Path) -> bool:
-    """Whether nothing was ever written to it. Raises Damaged when something was and nobody knows what."""
-    ended = procs.run(["blkid", "--probe", str(device)])
-=======
 def _find_filesystem(device: Path) -> str | None:
     """What is on a device, by blkid; None when nothing was ever written to it.
 
-    Raises PermanentError when something was and nobody knows what.
+    Raises Damaged when something was and nobody knows what.
     """
     ended = procs.run(["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", str(device)])
->>>>>>> main
     if ended.exit_code not in (0, _NOTHING_FOUND):
         raise PermanentError(f"{device}: cannot tell what is on it: {ended.why}")
     if found := ended.out.decode().strip():
         return found
     if not _begins_with_zeros(device):
-<<<<<<< HEAD
         raise Damaged(f"{device}: no file system is found on it, but it is not new: it needs a person")
-    return True
-=======
-        raise PermanentError(f"{device}: no file system is found on it, but it is not new: it needs a person")
     return None
->>>>>>> main
 
 
 def _begins_with_zeros(device: Path) -> bool:
@@ -245,22 +234,16 @@ def _begins_with_zeros(device: Path) -> bool:
         raise PermanentError(f"{device} cannot be read: {error.strerror}") from error
 
 
-<<<<<<< HEAD
-def _mend(device: Path) -> bool:
-    """Whether there was anything to mend. Raises Damaged when that would take guesses.
+def _mend(device: Path, filesystem: str) -> bool:
+    """What a boot would do, and whether there was anything to mend. Raises Damaged when that would take guesses.
 
     Never with -y: it makes a file system consistent at any price, whole directories among it, and whoever compares
     with a backup afterwards finds files gone that nobody has deleted. There are snapshots for that.
-    """
-=======
-def _mend(device: Path, filesystem: str) -> bool:
-    """What a boot would do, and whether there was anything to mend.
 
-    For btrfs that is nothing: it is as of its last commit, and mount replays its log.
+    For btrfs nothing is done: it is as of its last commit, and mount replays its log.
     """
     if filesystem == BTRFS:
         return False
->>>>>>> main
     ended = procs.run(["fsck", "-p", str(device)], timeout=_FSCK_SECONDS)
     if ended.exit_code & ~(_MENDED | _REBOOT) == _DAMAGED:
         raise Damaged(f"{device}: its file system is damaged, and needs a person: {_why_not(ended)}")
