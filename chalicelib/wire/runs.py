@@ -175,18 +175,18 @@ def _status(fields: Fields) -> HostStatus:
     return status
 
 
-_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released)/(?P<attempt>[1-9][0-9]{0,8})\.json")
+_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released|damaged)/(?P<attempt>[1-9][0-9]{0,8})\.json")
 
 
 def notice_attempts(keys: Iterable[str], what: str) -> frozenset[int]:
-    """The attempts whose receiver said `what` ("ready" or "released"), from the archive's keys alone."""
+    """The attempts whose receiver said `what` ("ready", "released", "damaged"), from the archive's keys alone."""
     matches = (_NOTICE.fullmatch(key) for key in keys)
     return frozenset(int(match["attempt"]) for match in matches if match and match["what"] == what)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A receiver's word on itself: it stands ready, or it has let go of its volume."""
+    """A receiver's word: it stands ready, it has let go of its volume, or it has found that damaged."""
 
     run: RunId
     attempt: int
@@ -218,6 +218,10 @@ def parse_notice(body: bytes) -> Notice:
 
 def ready_key(run: RunId, attempt: int) -> str:
     return f"runs/{run}/ready/{attempt}.json"
+
+
+def damaged_key(run: RunId, attempt: int) -> str:
+    return f"runs/{run}/damaged/{attempt}.json"
 
 
 def released_key(run: RunId, attempt: int) -> str:
