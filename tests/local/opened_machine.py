@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ebbtide_agent.receiver import confine
+from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
     BUCKET,
     PATIENCE_SECONDS,
@@ -23,7 +24,6 @@ from tests.local.receiver_machine import (
     SITE_PACKAGES,
     VOLUME,
     Receiver,
-    a_free_port,
     as_whom,
     path_of,
     wait_until,

@@ -29,7 +29,7 @@ IS_ROOT = os.geteuid() == 0
 HOSTS = ("us0", "eu0", "us1", "us2", "eu1")
 ANOTHERS = "127.0.0.2"
 SIZE = 12_000_000
-ENOUGH = 3_000_000
+ENOUGH = 2_000_000
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
@@ -50,7 +50,7 @@ def tree(tmp_path: Path) -> Path:
 
 def a_slow_push(receiver: Receiver, host: str, tree: Path, etc: Path) -> "subprocess.Popen[str]":
     """An agent in the middle of the large file."""
-    agent = an_agent(receiver, host, tree, etc, BANDWIDTH="4m")
+    agent = an_agent(receiver, host, tree, etc, BANDWIDTH="2m")
     wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
     return agent
 
