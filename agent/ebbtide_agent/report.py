@@ -82,6 +82,15 @@ class ArchivedManifest:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What a host may hold, and holds, in bytes as they are stored; and why nothing keeps it to that, if so."""
+
+    most: int | None
+    used: int | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Received:
     """What the receiver saw for itself. No manifest when the night was not complete: a mixed tree proves nothing.
 
@@ -97,6 +106,7 @@ class Received:
     tree: str
     manifest: ArchivedManifest | None
     links: str = ""
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +254,15 @@ def _received(values: Any) -> Received:
         tree=field(what, values, "tree", str),
         manifest=None if manifest is None else _manifest(manifest),
         links=field(what, values, "links", str) if "links" in values else "",
+        quota=_quota(values["quota"]) if values.get("quota") is not None else None,
     )
+
+
+def _quota(values: Any) -> Quota:
+    what = "report: quota"
+    values = _object(what, values)
+    most, used = (None if values.get(name) is None else _count(what, values, name) for name in ("most", "used"))
+    return Quota(most, used, field(what, values, "why", str))
 
 
 def _manifest(values: Any) -> ArchivedManifest:

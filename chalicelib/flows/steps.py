@@ -138,6 +138,7 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
             agent_key=settings.agent,
             power_off_minutes=max(1, (end - action.since) // timedelta(minutes=1)),
             serves=True,
+            filesystem=night.observed.receiver.volume.filesystem,
         ),
         tags={
             tags.NAME: f"ebbtide {run.id}",

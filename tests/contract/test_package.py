@@ -544,6 +544,7 @@ def test_the_longest_user_data_fits() -> None:
         agent_key="agent/ebbtide-agent.pyz",
         power_off_minutes=24 * 60,
         serves=True,
+        filesystem="btrfs",
     )
 
     assert len(text.encode()) <= LARGEST_USER_DATA

@@ -14,7 +14,10 @@ import pytest
 from ebbtide_agent import VERSION
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.host import link, night
+from ebbtide_agent.host.config import load
 from ebbtide_agent.host.history import find_nights
+from ebbtide_agent.host.push import Watch, in_full, push
+from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
@@ -263,6 +266,23 @@ def test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_non
     assert json.loads(first.stdout) == receiver.report("us0")
     assert (of_a_copy.returncode, of_a_copy.stdout) == (Refused.exit_code, b"")
     assert b"us0a has reported in main/2026-11-23/1 already" in of_a_copy.stderr
+
+
+@pytest.mark.fault("H7")
+@each(CONFINED)
+def test_a_copy_that_pushes_after_the_original_has_reported_leaves_at_once(receiver: Receiver, tmp_path: Path) -> None:
+    tree = a_small_tree(tmp_path)
+    receiver.rsync("us0", "-a", f"{tree}/", "127.0.0.1::tree/")
+    assert receiver.ssh("us0", "report", feed=a_report(receiver)).returncode == 0
+    paths = receiver.configure("us0", tree, tmp_path / "etc")
+    config, now = load(paths), datetime.now(UTC)
+    world = link.World(lambda: now, sleep=lambda seconds: pytest.fail(f"it waits for {seconds} s"))
+    watch = Watch(now + timedelta(hours=1), world, os.environ, lambda _: None)
+
+    outcome = push(config, way_to(config, paths, world).route, iter([in_full(config)]), watch)
+
+    assert (outcome.status, outcome.exit_code) == ("failed", Refused.exit_code)
+    assert any("ebbtide-agent install --new-identity --host NAME" in problem for problem in outcome.problems)
 
 
 @pytest.mark.fault("X2")
