@@ -29,7 +29,7 @@ IS_ROOT = os.geteuid() == 0
 HOSTS = ("us0", "eu0", "us1", "us2", "eu1")
 ANOTHERS = "127.0.0.2"
 SIZE = 12_000_000
-ENOUGH = 2_000_000
+ENOUGH = 3_000_000
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
@@ -50,7 +50,7 @@ def tree(tmp_path: Path) -> Path:
 
 def a_slow_push(receiver: Receiver, host: str, tree: Path, etc: Path) -> "subprocess.Popen[str]":
     """An agent in the middle of the large file."""
-    agent = an_agent(receiver, host, tree, etc, BANDWIDTH="2m")
+    agent = an_agent(receiver, host, tree, etc, BANDWIDTH="4m")
     wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
     return agent
 
@@ -138,9 +138,9 @@ def test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_
         copy = an_agent(receiver, "us2", tmp_path / "copy", tmp_path / "etc-of-the-copy")
         assert copy.stdout
         turned_away = next((line for line in copy.stdout if "trying again" in line), "")
+        copy.terminate()
+        copy.communicate(timeout=180)
     said, _ = first.communicate(timeout=180)
-    copy.terminate()
-    copy.communicate(timeout=180)
 
     report = receiver.report("us2")
     assert (second.returncode, second.stdout) == (Refused.exit_code, "")

@@ -27,7 +27,7 @@ def host(far: FarSide, tmp_path: Path) -> Pushing:
 
 def a_slow_push(host: Pushing) -> "subprocess.Popen[bytes]":
     """An agent in the middle of the large file."""
-    host.configure(BANDWIDTH="2m")
+    host.configure(BANDWIDTH="4m")
     running = subprocess.Popen(agent(host), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     wait_until(lambda: arrived(host.there / "tree") > ENOUGH, "some of the large file")
     return running

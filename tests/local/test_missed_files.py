@@ -19,7 +19,7 @@ IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
 HOSTS = ("us0", "eu0", "us1", "eu1")
 SIZE = 12_000_000
-ENOUGH = 2_000_000
+ENOUGH = 3_000_000
 PARTIAL, UNREADABLE, VANISHED = 3, 23, 24
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -38,7 +38,7 @@ def a_night_in_which_it_vanishes(receiver: Receiver, host: str, name: str, place
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"here")
     (tree / "boot/large").write_bytes(os.urandom(SIZE))
-    paths = receiver.configure(host, tree, place / "etc", BANDWIDTH="2m")
+    paths = receiver.configure(host, tree, place / "etc", BANDWIDTH="4m")
     words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
         wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
