@@ -19,9 +19,10 @@ PATIENCE_SECONDS = 120.0
 _HURRY_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 _FSCK_SECONDS = 3600.0
-# blkid: nothing was found on the device. fsck: up to this, all errors that there were are mended.
+# blkid: nothing was found on the device. fsck, bit by bit: errors were mended; a reboot is due, which is meant for a
+# file system in use; errors are left that only a person, or a guess, could mend.
 _NOTHING_FOUND = 2
-_MENDED = 1
+_MENDED, _REBOOT, _DAMAGED = 1, 2, 4
 _FILL_SECONDS = 600.0
 _MIB = 1 << 20
 
@@ -42,6 +43,10 @@ class Ready:
 
     filesystem: str
     is_mended: bool = False
+
+
+class Damaged(PermanentError):
+    """What is on a device cannot be used as it is, and what it would take to make it usable may cost files."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def mount(
     Returns whether there was something to mend in it, beyond the journal: then files may be gone or cut short.
 
     A directory is used as it is. A blank device gets a new `filesystem`, or is refused if that is None; any other is
-    checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used.
+    checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used, and
+    Damaged when that is for what is on it.
     """
     ready = make_ready(device, place, filesystem, patience, read_only)
     attach(device, place, ready.filesystem, *(("ro",) if read_only else ()))
@@ -206,7 +212,7 @@ def _point(place: Path, directory: Path) -> None:
 def _find_filesystem(device: Path) -> str | None:
     """What is on a device, by blkid; None when nothing was ever written to it.
 
-    Raises PermanentError when something was and nobody knows what.
+    Raises Damaged when something was and nobody knows what.
     """
     ended = procs.run(["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", str(device)])
     if ended.exit_code not in (0, _NOTHING_FOUND):
@@ -214,7 +220,7 @@ def _find_filesystem(device: Path) -> str | None:
     if found := ended.out.decode().strip():
         return found
     if not _begins_with_zeros(device):
-        raise PermanentError(f"{device}: no file system is found on it, but it is not new: it needs a person")
+        raise Damaged(f"{device}: no file system is found on it, but it is not new: it needs a person")
     return None
 
 
@@ -229,13 +235,25 @@ def _begins_with_zeros(device: Path) -> bool:
 
 
 def _mend(device: Path, filesystem: str) -> bool:
-    """What a boot would do, and whether there was anything to mend.
+    """What a boot would do, and whether there was anything to mend. Raises Damaged when that would take guesses.
 
-    For btrfs that is nothing: it is as of its last commit, and mount replays its log.
+    Never with -y: it makes a file system consistent at any price, whole directories among it, and whoever compares
+    with a backup afterwards finds files gone that nobody has deleted. There are snapshots for that.
+
+    For btrfs nothing is done: it is as of its last commit, and mount replays its log.
     """
     if filesystem == BTRFS:
         return False
     ended = procs.run(["fsck", "-p", str(device)], timeout=_FSCK_SECONDS)
-    if ended.exit_code > _MENDED:
-        raise PermanentError(f"{device}: its file system needs a person: {ended.why}")
-    return ended.exit_code == _MENDED
+    if ended.exit_code & ~(_MENDED | _REBOOT) == _DAMAGED:
+        raise Damaged(f"{device}: its file system is damaged, and needs a person: {_why_not(ended)}")
+    if ended.exit_code & ~(_MENDED | _REBOOT):
+        raise PermanentError(f"{device}: its file system could not be checked: {ended.why}")
+    return ended.exit_code != 0
+
+
+def _why_not(ended: procs.Ended) -> str:
+    """The first thing that fsck would not decide by itself."""
+    lines = [line.strip() for line in ended.out.decode(errors="replace").splitlines() if line.strip()]
+    stops = next((number for number, line in enumerate(lines) if "UNEXPECTED INCONSISTENCY" in line), None)
+    return lines[stops - 1] if stops else ended.why

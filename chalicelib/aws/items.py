@@ -32,7 +32,7 @@ from chalicelib.core.naming import restored_name
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 from chalicelib.core.trouble import Trouble
-from chalicelib.fields import Fields, checked, moment_text, read_disk
+from chalicelib.fields import Fields, checked, moment_text, read_disk, read_quota
 
 Item = dict[str, Any]
 
@@ -73,6 +73,7 @@ def run_values(run: Run) -> Item:
         "why": run.why,
         "disk": asdict(run.disk) if run.disk else None,
         "growth_asked": _maybe(run.growth_asked),
+        "aside": list(run.aside),
         "version": run.version,
     }
 
@@ -97,6 +98,7 @@ def read_run(found: Mapping[str, Any]) -> Run:
         why=values.maybe_text("why"),
         disk=read_disk(values.maybe_part("disk")),
         growth_asked=values.maybe_moment("growth_asked"),
+        aside=values.texts("aside") if "aside" in values.values else (),
         version=values.number("version"),
     )
 
@@ -114,6 +116,7 @@ def result_values(result: HostResult) -> Item:
         "manifest": result.manifest,
         "problems": list(result.problems),
         "warnings": list(result.warnings),
+        "quota": asdict(result.quota) if result.quota else None,
     }
 
 
@@ -131,6 +134,7 @@ def read_result(found: Mapping[str, Any]) -> HostResult:
         manifest=values.maybe_text("manifest"),
         problems=values.texts("problems"),
         warnings=values.texts("warnings") if "warnings" in values.values else (),
+        quota=read_quota(values.maybe_part("quota")),
     )
 
 

@@ -69,6 +69,15 @@ class ExpectedHost:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What a host may hold on its receiver's volume, and held, in bytes; and why nothing keeps it to that, if so."""
+
+    most: int | None
+    used: int | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class HostResult:
     """What the receiver reported of one host in one run. `warnings` are of the host's own disks, and of no night."""
 
@@ -83,6 +92,7 @@ class HostResult:
     manifest: str | None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,8 @@ class Run:
 
     `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
     what ended it otherwise than done, or what stands in the way. `disk` is what its last
-    receiver measured; `growth_asked` is when its volume was to become larger.
+    receiver measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found
+    damaged, and are no receiver's any more.
     """
 
     id: RunId
@@ -121,6 +132,7 @@ class Run:
     why: str | None = None
     disk: Disk | None = None
     growth_asked: datetime | None = None
+    aside: tuple[str, ...] = ()
     version: int = 0
 
 

@@ -15,6 +15,7 @@ from chalicelib.core.holds import Target
 from chalicelib.core.model import (
     ExpectedHost,
     HostStatus,
+    Quota,
     Recovery,
     RecoveryId,
     RecoveryKind,
@@ -205,6 +206,14 @@ def test_a_report_gives_the_result_and_the_nonce() -> None:
     assert report.result.manifest == "manifests/us0a/main/2026-11-23/1.jsonl.gz"
     assert report.result.seconds == the_seconds_of(the_object("report"))
     assert report.nonce == the_object("report")["nonce"]
+    assert report.result.quota == Quota(32212254720, 301200000)
+
+
+def test_a_report_of_a_receiver_that_knew_no_quotas_says_nothing_of_one() -> None:
+    older = the_object("report")
+    del older["receiver"]["quota"]
+
+    assert wire.parse_report(json.dumps(older).encode()).result.quota is None
 
 
 def the_seconds_of(report: dict[str, Any]) -> float:
@@ -267,7 +276,7 @@ def test_a_run_is_closed_as_in_the_example() -> None:
     assert wire.parse_closed(the_example("closed")) == closed
 
 
-@pytest.mark.parametrize("name", ["ready", "released"])
+@pytest.mark.parametrize("name", ["ready", "released", "damaged"])
 def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
     notice = wire.parse_notice(the_example(name))
 
@@ -298,6 +307,7 @@ def test_who_stands_ready_says_with_which_volume_and_an_older_receiver_does_not(
     said, unsaid = wire.parse_notice(the_example("ready")), wire.parse_notice(json.dumps(older).encode())
 
     assert (said.volume_id, unsaid.volume_id) == ("vol-0123456789abcdef0", None)
+    assert wire.parse_notice(the_example("damaged")).volume_id == "vol-0123456789abcdef0"
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "1", True, None])
@@ -310,10 +320,12 @@ def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
 
 
 def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
-    keys = [f"runs/{RUN}/{name}" for name in ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
+    words = ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json", "damaged/3.json")
+    keys = [f"runs/{RUN}/{name}" for name in words]
 
     assert wire.notice_attempts(keys, "ready") == {1, 2}
     assert wire.notice_attempts(keys, "released") == {2}
+    assert wire.notice_attempts(keys, "damaged") == {3}
 
 
 def test_a_recovery_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:

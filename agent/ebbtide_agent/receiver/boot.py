@@ -39,6 +39,9 @@ def _night(receiver: Station, stop: threading.Event) -> int:
     write_whole(paths.brief, body)
     try:
         listener = _open(brief, receiver)
+    except volume.Damaged as damage:
+        _put_damaged(brief, receiver, damage)
+        raise
     except BaseException:
         volume.unmount(paths.volume)
         raise
@@ -111,14 +114,23 @@ def _recall_reports(brief: Brief, receiver: Station) -> None:
 def _put_ready(brief: Brief, receiver: Station) -> None:
     """From here on hosts push to this volume: it is the one to be snapshotted, whatever is forgotten of the run."""
     instance = receiver.instance
-    body = {
-        "run": instance.id,
-        "attempt": instance.attempt,
+    receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(_word(brief, receiver)))
+    say(f"ready on port {receiver.door.port}")
+
+
+def _put_damaged(brief: Brief, receiver: Station, damage: volume.Damaged) -> None:
+    """Nobody pushes to this volume any more: the night goes on with another, made from a snapshot."""
+    instance, body = receiver.instance, {**_word(brief, receiver), "why": str(damage)}
+    receiver.cloud.put_once(f"runs/{instance.id}/damaged/{instance.attempt}.json", encode(body))
+
+
+def _word(brief: Brief, receiver: Station) -> dict[str, object]:
+    return {
+        "run": receiver.instance.id,
+        "attempt": receiver.instance.attempt,
         "at": moments.write(receiver.now()),
         "volume": {"id": brief.volume_id},
     }
-    receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(body))
-    say(f"ready on port {receiver.door.port}")
 
 
 def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: threading.Event) -> None:

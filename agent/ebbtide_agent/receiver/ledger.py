@@ -130,7 +130,10 @@ class Ledger:
             return report, None
         known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
         header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
-        landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
+        try:
+            landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
+        except ValueError as fault:
+            raise PermanentError(f"the tree of {host.id} is not one that rsync leaves: {fault}") from fault
         report = guarded(report, host, landed)
         if not report.is_complete:
             # What the next nights are compared with stays the last complete one.
