@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from ebbtide_agent import VERSION
 from ebbtide_agent.errors import Refused, TransientError
@@ -340,11 +343,25 @@ def test_told_to_stop_it_ends_the_sessions_and_releases(receiver: Receiver, tmp_
 
 
 class WithoutEvents(Aws):
-    """AWS, with nobody where its machines look for EventBridge."""
+    """AWS, with nobody where its machines look for EventBridge, until somebody is."""
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**super().environment, "AWS_ENDPOINT_URL_EVENTBRIDGE": f"http://127.0.0.1:{a_free_port()}"}
+        return {**super().environment, "AWS_ENDPOINT_URL_EVENTBRIDGE": f"http://127.0.0.1:{self.port}"}
+
+    @property
+    @cache  # noqa: B019 - of the one test that has it
+    def port(self) -> int:
+        return a_free_port()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
+        server.start()
+        try:
+            yield
+        finally:
+            server.stop()
 
 
 @pytest.mark.fault("N8")
@@ -358,8 +375,30 @@ def test_where_no_event_gets_through_the_archive_has_all_of_the_night(aws: Aws, 
         assert (ended.returncode, exit_code) == (0, 0), ended.stderr + receiver.log()
         assert report and report["status"] == "complete"
         assert released and released["clean"]
-        assert "event 'Ebbtide Receiver Released'" in receiver.log() and "the archive has it" in receiver.log()
+        assert "2 events are not sent, the archive has it all" in receiver.log()
         assert aws.events() == []
+
+
+@pytest.mark.fault("N8")
+@pytest.mark.parametrize("kind", CONFINED[not IS_ROOT :][:1])
+def test_what_could_not_be_sent_is_sent_once_when_somebody_answers_again(aws: Aws, kind: str, tmp_path: Path) -> None:
+    far, tree = WithoutEvents(aws.endpoint), a_small_tree(tmp_path)
+    with a_receiver(far, kind) as receiver:
+        first = receiver.back_up("us0", tree, tmp_path / "etc")
+        wait_until(lambda: "trying again in 2 s" in receiver.log(), "the second attempt")
+        before = aws.events()
+        with far.answering():
+            wait_until(aws.events, "the event")
+            second = receiver.back_up("eu0", tree, tmp_path / "etc2")
+            receiver.process.wait(60)
+
+        told = [(event["detail-type"], event["detail"].get("host")) for event in aws.events()]
+        assert (first.returncode, second.returncode, before) == (0, 0, []), first.stderr + second.stderr
+        assert told == [
+            ("Ebbtide Host Report", "us0"),
+            ("Ebbtide Host Report", "eu0"),
+            ("Ebbtide Receiver Released", None),
+        ]
 
 
 @pytest.mark.fault("H1")
