@@ -25,13 +25,14 @@ from ebbtide_agent.moments import read
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
+from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
     MAY_MOUNT,
     MISSING,
+    PATIENCE_SECONDS,
     RUN,
     Aws,
     Receiver,
-    a_free_port,
     a_receiver,
     an_aws,
     wait_until,
@@ -99,7 +100,7 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
         assert ended.returncode == 0, ended.stderr + receiver.log()
         assert json.loads(ended.stdout) == receiver.report(host)
         assert "ebbtide: complete: " in ended.stderr
-    exit_code = receiver.process.wait(30)
+    exit_code = receiver.process.wait(PATIENCE_SECONDS)
 
     assert exit_code == 0, receiver.log()
     report = receiver.report("us0")
@@ -142,13 +143,13 @@ def test_the_second_night_goes_by_the_index_as_long_as_the_volume_is_the_same(
 ) -> None:
     tree, snapshot = a_tree(tmp_path), tmp_path / "snapshot"
     first = a_night_of_both(receiver, tree, tmp_path)
-    receiver.process.wait(30)
+    receiver.process.wait(PATIENCE_SECONDS)
     subprocess.run(["cp", "-a", f"{receiver.store}/.", str(snapshot)], check=True)
     (tree / "new").write_text("new")
 
     receiver.next_night("main/2026-11-24/1")
     second = a_night_of_both(receiver, tree, tmp_path)
-    receiver.process.wait(30)
+    receiver.process.wait(PATIENCE_SECONDS)
     subprocess.run(["rsync", "-aHAX", "--delete", f"{snapshot}/", f"{receiver.store}/"], check=True)
     receiver.next_night("main/2026-11-25/1")
     third = a_night_of_both(receiver, tree, tmp_path)
@@ -216,7 +217,7 @@ def test_a_second_push_sends_only_what_changed(receiver: Receiver, tmp_path: Pat
 def test_the_boot_script_alone_makes_a_receiver(aws: Aws, kind: str, tmp_path: Path) -> None:
     with a_receiver(aws, kind, hosts=("us0",), from_user_data=True) as receiver:
         ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
-        exit_code = receiver.process.wait(30)
+        exit_code = receiver.process.wait(PATIENCE_SECONDS)
 
         assert (ended.returncode, exit_code) == (0, 0), receiver.log()
         assert receiver.aws.find(f"runs/{RUN}/released/1.json")
@@ -331,8 +332,8 @@ def test_told_to_stop_it_ends_the_sessions_and_releases(receiver: Receiver, tmp_
         wait_until((receiver.root / "run/ebbtide/sessions/us0a.json").exists, "the push")
 
         receiver.process.send_signal(signal.SIGTERM)
-        exit_code = receiver.process.wait(30)
-        push_code = push.wait(30)
+        exit_code = receiver.process.wait(PATIENCE_SECONDS)
+        push_code = push.wait(PATIENCE_SECONDS)
 
     assert exit_code == 0, receiver.log()
     assert push_code != 0
@@ -368,7 +369,7 @@ class WithoutEvents(Aws):
 def test_where_no_event_gets_through_the_archive_has_all_of_the_night(aws: Aws, kind: str, tmp_path: Path) -> None:
     with a_receiver(WithoutEvents(aws.endpoint), kind, ("us0",)) as receiver:
         ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
-        exit_code = receiver.process.wait(60)
+        exit_code = receiver.process.wait(PATIENCE_SECONDS)
 
         report, released = receiver.report("us0"), aws.find(f"runs/{RUN}/released/1.json")
         assert (ended.returncode, exit_code) == (0, 0), ended.stderr + receiver.log()
