@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ DEBOOTSTRAP = ("debootstrap", "--variant=minbase")
 SERVER = "systemd-sysv,nginx-light,dbus"
 MACHINE = "systemd-sysv,dbus,ca-certificates"
 # What the user data would install; debootstrap knows neither security updates nor virtual packages, apt does.
-FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "bubblewrap", "rsync")
+FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "btrfs-progs", "bubblewrap", "rsync")
 DATABASES = ("postgresql", "mariadb-server", "slapd", "ldap-utils", "sqlite3")
 # A package starts its server as soon as it is installed; in a tree it must not.
 START_NOTHING = "#!/bin/sh\nexit 101\n"
@@ -39,7 +39,20 @@ def a_server() -> Path:
 
 def a_machine_image() -> Path:
     """Debian 13 with cloud-init and all that a receiver needs: what a machine of ours is launched from."""
-    return _kept("debian-receiver", _make_machine_image)
+    return _kept("debian-machine", _make_machine_image)
+
+
+def its_programs(names: Iterable[str], place: Path) -> Path:
+    """A directory for the PATH with programs of that image, which start here with the libraries that they know."""
+    image = a_machine_image()
+    loader = next(image.glob("usr/lib*/ld-linux-*.so.*"))
+    libraries = ":".join(map(str, image.glob("usr/lib/*-linux-gnu")))
+    place.mkdir()
+    for name in names:
+        program = next(image.glob(f"usr/*bin/{name}"))
+        (place / name).write_text(f'#!/bin/sh\nexec {loader} --library-path {libraries} {program} "$@"\n')
+        (place / name).chmod(0o755)
+    return place
 
 
 def a_database_server() -> Path | None:

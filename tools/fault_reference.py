@@ -3,17 +3,16 @@
 With `--play` the tests are played first, and what came of them is kept in tests/faults-played.json.
 """
 
-import ast
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.fault_play import play, played
 from tools.fault_rows import ROWS, Row
+from tools.marks import ROOT, find_marks
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/faults.md"
 START, END = "<!-- generated: python -m tools.fault_reference -->", "<!-- end of what is generated -->"
 
@@ -37,8 +36,7 @@ class Shown:
 
 def find_shown() -> list[Shown]:
     """Every mark of every test, in the order of files and lines."""
-    paths = sorted((ROOT / "tests").rglob("test_*.py"))
-    return [shown for path in paths for shown in _shown_in(path)]
+    return [Shown(each.values[0], each.path, each.test, each.words.get("lacks")) for each in find_marks("fault")]
 
 
 def reference() -> str:
@@ -55,15 +53,6 @@ def updated(document: str) -> str:
     before, rest = document.split(START)
     _, after = rest.split(END)
     return f"{before}{START}\n{reference()}\n{END}{after}"
-
-
-def _shown_in(path: Path) -> Iterator[Shown]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef):
-            for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
-                    lacks = {word.arg: ast.literal_eval(word.value) for word in mark.keywords}.get("lacks")
-                    yield Shown(ast.literal_eval(mark.args[0]), path.relative_to(ROOT), node.name, lacks)
 
 
 def _section(

@@ -130,7 +130,8 @@ def _try(mutation: Mutation, tree: Path) -> Outcome:
         noticed_by = _first_failure(tree, mutation.tests)
     finally:
         path.write_text(whole)
-    return Outcome(mutation, noticed_by or SURVIVED, noticed_by is not None)
+    # One that was ended because it never came to its end has shown nothing.
+    return Outcome(mutation, noticed_by or SURVIVED, (noticed_by or "").startswith("tests/"))
 
 
 def _first_failure(tree: Path, tests: Sequence[str]) -> str | None:

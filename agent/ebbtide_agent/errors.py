@@ -36,3 +36,7 @@ class Refused(AgentError):
     """A guard said no. Never retried."""
 
     exit_code = 77
+
+
+# How what a gate refuses begins, for whoever hears no more of it than what it says: rsync ends with a code of its own.
+REFUSAL = "refused: "

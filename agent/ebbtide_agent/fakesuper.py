@@ -19,6 +19,8 @@ DEFAULT_ACL = PREFIX + "%dacl"
 # What only root may write keeps its name behind the prefix; "user.rsync.note" is somebody's own.
 _STORED = tuple(PREFIX + namespace for namespace in ("security.", "system.", "trusted."))
 MUNGED = b"/rsyncd-munged/"
+# The kernel's own: whoever writes a tree past rsync may put anything there.
+_LARGEST = 0xFFFFFFFF
 _LONGEST_LINK = 4096 + len(MUNGED)
 
 # rsync's own form of an ACL: four u32 (a bit says "absent"), then (id, permissions and whether it is a user) pairs.
@@ -91,9 +93,12 @@ def parse_stat(value: bytes) -> Recorded:
         mode, rdev, owner = value.split()
         major, minor = rdev.split(b",")
         uid, gid = owner.split(b":")
-        return Recorded(int(mode, 8), (int(major), int(minor)), int(uid), int(gid))
+        recorded = Recorded(int(mode, 8), (int(major), int(minor)), int(uid), int(gid))
+        if not all(0 <= each <= _LARGEST for each in (recorded.mode, *recorded.rdev, recorded.uid, recorded.gid)):
+            raise ValueError
     except ValueError:
-        raise ValueError(f"not a %stat of rsync: {value!r}") from None
+        raise ValueError(f"not a %stat of rsync: {value!r:.80}") from None
+    return recorded
 
 
 def real_xattrs(stored: Mapping[str, bytes], mode: int) -> dict[str, bytes]:
@@ -120,7 +125,7 @@ def kernel_acl(value: bytes, mode: int | None = None) -> bytes:
     after a chmod rsync leaves the old mask in `%aacl`. Raises ValueError.
     """
     if len(value) < 16 or len(value) % 8:
-        raise ValueError(f"not an ACL of rsync: {value!r}")
+        raise ValueError(f"not an ACL of rsync: {value!r:.80}")
     owner, group, mask, other = struct.unpack_from("<4I", value)
     named = sorted(struct.iter_unpack("<II", value[16:]))
     users = [(_USER, perms & 7, who) for who, perms in named if perms & _IS_USER]

@@ -293,6 +293,11 @@ class GatePaths:
     def sessions(self) -> Path:
         return self.run / "sessions"
 
+    @property
+    def quotas(self) -> Path:
+        """By what hosts are kept to theirs tonight."""
+        return self.run / "quotas.json"
+
     def lease(self, host_id: str) -> Path:
         return self.sessions / f"{host_id}.lock"
 

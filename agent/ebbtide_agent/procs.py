@@ -90,17 +90,18 @@ def run(
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
     listener: Callable[[bytes], None] | None = None,
+    files: Sequence[int] = (),
 ) -> Ended:
     """Run a program in a process group of its own to its end; the group dies at the time-out or if we are stopped.
 
-    `listener` sees standard output as it comes (in another thread). Of each stream the last MiB is kept.
-    A program that is not there is exit code 127, one that cannot be executed 126.
+    It finds `files` open. `listener` sees standard output as it comes (in another thread). Of each stream the last MiB
+    is kept. A program that is not there is exit code 127, one that cannot be executed 126.
     """
     started = time.monotonic()
     pipes = (subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
     with contextlib.ExitStack() as until_its_end:
         try:
-            child = until_its_end.enter_context(_group_of(lambda: start(argv, *pipes, environment)))
+            child = until_its_end.enter_context(_group_of(lambda: start(argv, *pipes, environment, files)))
         except OSError as error:
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             return Ended(tuple(argv), code, b"", f"{argv[0]}: {error.strerror}".encode(), 0.0)
@@ -135,9 +136,18 @@ def start(
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
+    files: Sequence[int] = (),
 ) -> Child:
     """Start a program in a process group of its own and return it running. Raises OSError when it cannot start."""
-    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, start_new_session=True)
+    return subprocess.Popen(
+        argv,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=environment,
+        pass_fds=tuple(files),
+        start_new_session=True,
+    )
 
 
 def start_logged(argv: Sequence[str], log: Path) -> Child:

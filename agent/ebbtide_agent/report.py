@@ -9,6 +9,7 @@ from typing import Any
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.printable import printable
 from ebbtide_agent.shapes import decode, encode, field
 
 COMPLETE = "complete"
@@ -29,6 +30,8 @@ WARNING = "warning"
 UNKNOWN = "unknown"
 HEALTH_STATES = (WELL, WARNING, UNKNOWN)
 
+# Whole numbers beyond it are not exact in every reader of JSON.
+LARGEST = 1 << GENERATION_BITS
 MOST_PROBLEMS = 50
 LONGEST_PROBLEM = 500
 
@@ -82,6 +85,15 @@ class ArchivedManifest:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What a host may hold, and holds, in bytes as they are stored; and why nothing keeps it to that, if so."""
+
+    most: int | None
+    used: int | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Received:
     """What the receiver saw for itself. No manifest when the night was not complete: a mixed tree proves nothing.
 
@@ -97,6 +109,7 @@ class Received:
     tree: str
     manifest: ArchivedManifest | None
     links: str = ""
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)
@@ -153,8 +166,8 @@ def bounded_health(found: Iterable[Health]) -> tuple[Health, ...]:
 
 
 def _readable(text: str) -> str:
-    """A name that is no UTF-8 stands in it as halves of characters, which no reader of JSON has to take."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """One line that moves nobody's cursor. A name that is no UTF-8 stands in it as halves of characters."""
+    return printable(text.encode("utf-8", "backslashreplace"))
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -244,7 +257,15 @@ def _received(values: Any) -> Received:
         tree=field(what, values, "tree", str),
         manifest=None if manifest is None else _manifest(manifest),
         links=field(what, values, "links", str) if "links" in values else "",
+        quota=_quota(values["quota"]) if values.get("quota") is not None else None,
     )
+
+
+def _quota(values: Any) -> Quota:
+    what = "report: quota"
+    values = _object(what, values)
+    most, used = (None if values.get(name) is None else _count(what, values, name) for name in ("most", "used"))
+    return Quota(most, used, field(what, values, "why", str))
 
 
 def _manifest(values: Any) -> ArchivedManifest:
@@ -269,13 +290,16 @@ def _texts(what: str, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def _count(what: str, values: Mapping[str, Any], name: str) -> int:
     count = int(field(what, values, name, int))
-    if count < 0:
-        raise PermanentError(f"{what}: {name} is {count}, expected 0 or more")
+    if not 0 <= count <= LARGEST:
+        raise PermanentError(f"{what}: {name} is {count!r:.80}, expected 0 or more, and at most {LARGEST}")
     return count
 
 
 def _real(what: str, values: Mapping[str, Any], name: str) -> float:
-    return float(field(what, values, name, (int, float)))
+    value = field(what, values, name, (int, float))
+    if not -LARGEST <= value <= LARGEST:
+        raise PermanentError(f"{what}: {name} is {value!r:.80}, expected a number of at most {LARGEST}")
+    return float(value)
 
 
 def _moment(what: str, values: Mapping[str, Any], name: str) -> datetime:

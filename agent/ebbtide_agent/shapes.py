@@ -20,7 +20,7 @@ def decode(what: str, body: bytes) -> dict[str, Any]:
     """A JSON object of our schema. Raises PermanentError naming `what` it was meant to be."""
     try:
         values = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PermanentError(f"{what} is not JSON: {error}") from error
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise PermanentError(f"{what} is not an object of schema {SCHEMA}")

@@ -19,18 +19,34 @@ PATIENCE_SECONDS = 120.0
 _HURRY_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 _FSCK_SECONDS = 3600.0
-# blkid: nothing was found on the device. fsck: up to this, all errors that there were are mended.
+# blkid: nothing was found on the device. fsck, bit by bit: errors were mended; a reboot is due, which is meant for a
+# file system in use; errors are left that only a person, or a guess, could mend.
 _NOTHING_FOUND = 2
-_MENDED = 1
+_MENDED, _REBOOT, _DAMAGED = 1, 2, 4
 _FILL_SECONDS = 600.0
 _MIB = 1 << 20
 
+EXT4, BTRFS = "ext4", "btrfs"
 # Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
-# What ext4 finds damaged it is to leave alone from then on: it would go on writing otherwise.
+# What ext4 finds damaged it is to leave alone from then on: it would go on writing otherwise. And of 100 blocks one is
+# root's: no host's tree can take the room of manifests and status.
 _MAKE = {
-    "ext4": ("mkfs.ext4", "-q", "-m", "0", "-I", "512", "-e", "remount-ro", "-O", "ea_inode"),
-    "btrfs": ("mkfs.btrfs", "-q", "-m", "single"),
+    EXT4: ("mkfs.ext4", "-q", "-m", "1", "-I", "512", "-e", "remount-ro", "-O", "ea_inode"),
+    BTRFS: ("mkfs.btrfs", "-q", "-m", "single"),
 }
+_OPTIONS = {BTRFS: "nodiscard,ssd_spread,compress=zstd"}
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Which file system a device has, "" for a directory; and whether there was something to mend in it."""
+
+    filesystem: str
+    is_mended: bool = False
+
+
+class Damaged(PermanentError):
+    """What is on a device cannot be used as it is, and what it would take to make it usable may cost files."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +72,59 @@ def mount(
     Returns whether there was something to mend in it, beyond the journal: then files may be gone or cut short.
 
     A directory is used as it is. A blank device gets a new `filesystem`, or is refused if that is None; any other is
-    checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used.
+    checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used, and
+    Damaged when that is for what is on it.
     """
+    ready = make_ready(device, place, filesystem, patience, read_only)
+    attach(device, place, ready.filesystem, *(("ro",) if read_only else ()))
+    return ready.is_mended
+
+
+def make_ready(
+    device: Path,
+    place: Path,
+    filesystem: str | None = None,
+    patience: float = PATIENCE_SECONDS,
+    read_only: bool = False,
+) -> Ready:
+    """Wait for `device` and have a file system on it that can be put in its place: what `mount` does first."""
     _await(device, patience)
+    if device.is_dir():
+        return Ready("")
+    if place.is_mount():
+        raise PermanentError(f"{place} is mounted already")
+    found = _find_filesystem(device)
+    if found is not None:
+        # fsck writes even if there is nothing to mend; and what it cannot mend may still be read.
+        return Ready(found, is_mended=not read_only and _mend(device, found))
+    if filesystem is None:
+        raise PermanentError(f"{device} is blank: there is nothing on it to use")
+    procs.check([*_MAKE[filesystem], str(device)])
+    return Ready(filesystem)
+
+
+def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
+    """Have the files of a device that is ready at `place`, with these options beside those of its file system."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if device.is_dir():
         _point(place, device.resolve())
-        return False
-    is_mended = False
-    if place.is_mount():
-        raise PermanentError(f"{place} is mounted already")
-    if not _is_blank(device):
-        # fsck writes even if there is nothing to mend; and what it cannot mend may still be read.
-        if not read_only:
-            is_mended = _mend(device)
-    elif filesystem is None:
-        raise PermanentError(f"{device} is blank: there is nothing on it to use")
-    else:
-        procs.check([*_MAKE[filesystem], str(device)])
+        return
     place.mkdir(exist_ok=True)
-    options = f"ro,{MOUNT_OPTIONS}" if read_only else MOUNT_OPTIONS
-    procs.check(["mount", "-o", options, str(device), str(place)])
-    return is_mended
+    words = [*options, MOUNT_OPTIONS, *filter(None, [_OPTIONS.get(filesystem)])]
+    ended = procs.run(["mount", "-o", ",".join(words), str(device), str(place)])
+    if ended.exit_code == 0:
+        return
+    why = ended.err.decode("utf-8", "replace").partition("\n")[0]
+    if filesystem == BTRFS:
+        looked = procs.run(["btrfs", "check", "--readonly", str(device)], timeout=_FSCK_SECONDS)
+        raise PermanentError(f"{device}: its file system needs a person: {why}; btrfs check: {looked.why}")
+    raise PermanentError(f"{device} cannot be mounted with {','.join(words)}: {why}")
+
+
+def lift_limits(device: Path, place: Path) -> None:
+    """Let what is mounted take all the room there is: on btrfs a tree's limit is on the volume, and holds for root."""
+    if not device.is_dir() and _find_filesystem(device) == BTRFS:
+        procs.check(["btrfs", "quota", "disable", str(place)])
 
 
 def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -106,14 +153,15 @@ def unmounted_on_failure(place: Path) -> Iterator[None]:
         raise
 
 
-def fill(device: Path) -> str | None:
-    """Let a mounted ext4 reach to the end of a device that became larger; why it does not, if it does not.
+def fill(device: Path, place: Path, filesystem: str) -> str | None:
+    """Let a mounted file system reach to the end of a device that became larger; why it does not, if it does not.
 
     One that reaches it already stays as it is. A directory has no end.
     """
     if device.is_dir():
         return None
-    ended = procs.run(["resize2fs", str(device)], timeout=_FILL_SECONDS)
+    by_place = ["btrfs", "filesystem", "resize", "max", str(place)]
+    ended = procs.run(by_place if filesystem == BTRFS else ["resize2fs", str(device)], timeout=_FILL_SECONDS)
     return None if ended.exit_code == 0 else ended.why
 
 
@@ -161,16 +209,19 @@ def _point(place: Path, directory: Path) -> None:
     place.symlink_to(directory)
 
 
-def _is_blank(device: Path) -> bool:
-    """Whether nothing was ever written to it. Raises PermanentError when something was and nobody knows what."""
-    ended = procs.run(["blkid", "--probe", str(device)])
+def _find_filesystem(device: Path) -> str | None:
+    """What is on a device, by blkid; None when nothing was ever written to it.
+
+    Raises Damaged when something was and nobody knows what.
+    """
+    ended = procs.run(["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", str(device)])
     if ended.exit_code not in (0, _NOTHING_FOUND):
         raise PermanentError(f"{device}: cannot tell what is on it: {ended.why}")
-    if ended.exit_code == 0:
-        return False
+    if found := ended.out.decode().strip():
+        return found
     if not _begins_with_zeros(device):
-        raise PermanentError(f"{device}: no file system is found on it, but it is not new: it needs a person")
-    return True
+        raise Damaged(f"{device}: no file system is found on it, but it is not new: it needs a person")
+    return None
 
 
 def _begins_with_zeros(device: Path) -> bool:
@@ -183,9 +234,26 @@ def _begins_with_zeros(device: Path) -> bool:
         raise PermanentError(f"{device} cannot be read: {error.strerror}") from error
 
 
-def _mend(device: Path) -> bool:
-    """Whether there was anything to mend."""
+def _mend(device: Path, filesystem: str) -> bool:
+    """What a boot would do, and whether there was anything to mend. Raises Damaged when that would take guesses.
+
+    Never with -y: it makes a file system consistent at any price, whole directories among it, and whoever compares
+    with a backup afterwards finds files gone that nobody has deleted. There are snapshots for that.
+
+    For btrfs nothing is done: it is as of its last commit, and mount replays its log.
+    """
+    if filesystem == BTRFS:
+        return False
     ended = procs.run(["fsck", "-p", str(device)], timeout=_FSCK_SECONDS)
-    if ended.exit_code > _MENDED:
-        raise PermanentError(f"{device}: its file system needs a person: {ended.why}")
-    return ended.exit_code == _MENDED
+    if ended.exit_code & ~(_MENDED | _REBOOT) == _DAMAGED:
+        raise Damaged(f"{device}: its file system is damaged, and needs a person: {_why_not(ended)}")
+    if ended.exit_code & ~(_MENDED | _REBOOT):
+        raise PermanentError(f"{device}: its file system could not be checked: {ended.why}")
+    return ended.exit_code != 0
+
+
+def _why_not(ended: procs.Ended) -> str:
+    """The first thing that fsck would not decide by itself."""
+    lines = [line.strip() for line in ended.out.decode(errors="replace").splitlines() if line.strip()]
+    stops = next((number for number, line in enumerate(lines) if "UNEXPECTED INCONSISTENCY" in line), None)
+    return lines[stops - 1] if stops else ended.why

@@ -73,6 +73,7 @@ def run_values(run: Run) -> Item:
         "why": run.why,
         "disk": asdict(run.disk) if run.disk else None,
         "growth_asked": _maybe(run.growth_asked),
+        "aside": list(run.aside),
         "version": run.version,
     }
 
@@ -97,6 +98,7 @@ def read_run(found: Mapping[str, Any]) -> Run:
         why=values.maybe_text("why"),
         disk=read_disk(values.maybe_part("disk")),
         growth_asked=values.maybe_moment("growth_asked"),
+        aside=values.texts("aside") if "aside" in values.values else (),
         version=values.number("version"),
     )
 

@@ -13,6 +13,7 @@ BRIEF='${ebbtide_brief}'
 AGENT_KEY='${ebbtide_agent}'
 POWER_OFF_MINUTES='${ebbtide_power_off_minutes}'
 SERVES='${ebbtide_serves}'
+FILESYSTEM='${ebbtide_filesystem}'
 
 R="$${EBBTIDE_ROOT:-}"
 AGENT="$$R/opt/ebbtide/ebbtide-agent.pyz"
@@ -57,6 +58,7 @@ missing_packages() {
         command -v systemd-nspawn >/dev/null || echo systemd-container
     fi
     command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+    [ "$$FILESYSTEM" != btrfs ] || command -v mkfs.btrfs >/dev/null || echo btrfs-progs
     command -v setpriv >/dev/null || echo util-linux
     command -v python3 >/dev/null || echo python3
     python3 -c 'import boto3' 2>/dev/null || echo python3-boto3

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     COPY_FAILED = "copy failed"
     SNAPSHOT_GONE = "snapshot gone"
     DISK_FILLING = "disk filling"
+    VOLUME_DAMAGED = "volume damaged"
     DISK_WARNING = "disk warning"
     BUDGET = "budget"
     LAUNCH_REFUSED = "launch refused"
@@ -92,6 +93,15 @@ ADVICE: Mapping[Kind, Advice] = {
         "if it goes on as on its last nights. Fewer than three nights make no forecast.",
         "Make `volume.size` of the receiver larger and apply the policy: the volume grows before its next night. What "
         "does not fit is partial that night.",
+    ),
+    Kind.VOLUME_DAMAGED: Advice(
+        "A receiver found the file system of its volume damaged beyond what fsck mends without a guess. The volume was "
+        "set aside, and the night went on with another one, made from the newest snapshot that was sound: hosts pushed "
+        "what was missing. Told until the receiver's next night.",
+        "Restore points are what they were: they are in snapshots. If a night since the last snapshot is missed, "
+        "attach the volume to a machine of your own, read only, within 30 days; then it is deleted. A volume of "
+        "that night with the tag `ebbtide:made-from` says that the snapshot is damaged as well: prove the points in it "
+        "with `ebbtide drill` before you rely on one. What fsck said is in the archive, below `runs/`.",
     ),
     Kind.DISK_WARNING: Advice(
         "A host reported with its last night that a disk of its own is failing (SMART), that an array is degraded, or "

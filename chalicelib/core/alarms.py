@@ -89,6 +89,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_failed_drills(facts),
         *_failing_copies(facts, now),
         *_filling_disks(facts),
+        *_damaged_volumes(facts),
         *_warned_of_disks(facts),
         *_found_by_day(facts, now),
     )
@@ -100,7 +101,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     but gone."""
     hosts = [host.id for host in policy.hosts.values()]
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
-    of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers))
+    of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers), *map(_volume, policy.receivers))
     of_hosts = (*map(_host, hosts), *map(_drills, hosts), *map(_own_disks, hosts))
     own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places)}
     return own | subjects_of_preflight(policy)
@@ -112,6 +113,10 @@ def _receiver(name: str) -> str:
 
 def _disk(receiver: str) -> str:
     return f"disk/{receiver}"
+
+
+def _volume(receiver: str) -> str:
+    return f"volume/{receiver}"
 
 
 def _host(host_id: str) -> str:
@@ -352,6 +357,21 @@ def _filling_disks(facts: Facts) -> Iterator[Trouble]:
                 since=max(night.at for night in measured),
                 occurrence="almost full" if found.is_almost_full else "filling",
                 details=(*_figures(found), f"volume.size in the policy: {receiver.volume.size_gib} GiB"),
+            )
+
+
+def _damaged_volumes(facts: Facts) -> Iterator[Trouble]:
+    """By its last night: the next one is a night with a sound volume, or says so again."""
+    for name in facts.policy.receivers:
+        newest = next((night.run for night in facts.nights.get(name, ())), None)
+        if newest is not None and newest.aside:
+            yield Trouble(
+                about=_volume(name),
+                kind=Kind.VOLUME_DAMAGED,
+                name=f"the volume of receiver {name}",
+                what=f"the file system of receiver {name} was damaged: set aside is {', '.join(newest.aside)}",
+                since=newest.opened,
+                occurrence=str(newest.id),
             )
 
 

@@ -98,10 +98,11 @@ def trial_token(machine: str, at: str) -> str:
     return _token(f"trial of {machine} at {at}")
 
 
-def volume_token(run: RunId, zone: str) -> str:
+def volume_token(run: RunId, zone: str, damaged: int = 0) -> str:
     """CreateVolume's ClientToken for the data volume made for a run in a zone: the same for every try of the run, and
-    another for every run, because a lost volume's token is never asked for again."""
-    return _token(f"volume {run} in {zone}")
+    another for every run, because a lost volume's token is never asked for again; and another once so many volumes of
+    the run were found damaged."""
+    return _token(f"volume {run} in {zone}" + (f" after {damaged}" if damaged else ""))
 
 
 def recovery_volume_token(recovery: RecoveryId) -> str:

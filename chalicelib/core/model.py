@@ -103,7 +103,8 @@ class Run:
 
     `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
     what ended it otherwise than done, or what stands in the way. `disk` is what its last
-    receiver measured; `growth_asked` is when its volume was to become larger.
+    receiver measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found
+    damaged, and are no receiver's any more.
     """
 
     id: RunId
@@ -121,6 +122,7 @@ class Run:
     why: str | None = None
     disk: Disk | None = None
     growth_asked: datetime | None = None
+    aside: tuple[str, ...] = ()
     version: int = 0
 
 

@@ -18,6 +18,7 @@ from chalicelib.core.night_actions import (
     GrowVolume,
     LaunchReceiver,
     PointAddress,
+    SetAside,
     TakeSnapshot,
     TerminateReceiver,
 )
@@ -53,6 +54,8 @@ MACHINE_SETTLES = timedelta(minutes=2)
 # volume that is slow to leave the last machine. One such receiver is replaced, a second one ends the night.
 READY_WITHIN = timedelta(minutes=15)
 MOST_UNREADY = 2
+# Volumes in one night whose file system turns out to be damaged: the one that is there, and three from snapshots.
+MOST_DAMAGED = 4
 # Machines in one night, the first included; and the time below which another one is not worth its start.
 MOST_MACHINES = 3
 LEAST_TIME_LEFT = timedelta(minutes=10)
@@ -64,6 +67,8 @@ def plan(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this run, in order; empty when it is closed."""
     if run.state.is_final:
         return ()
+    if unsound := [volume.id for volume in world.volumes if volume.id in world.unsound]:
+        return tuple(map(SetAside, unsound))
     if has_one(run, world.snapshots):
         found = after_it(run, world.snapshots, now)
         return close_with(found, run, world) if isinstance(found, Snapshot) else (found,)
@@ -86,17 +91,21 @@ def _another_receiver_is_worth_it(run: Run, world: NightWorld, now: datetime) ->
     attempt = latest_attempt(run, world)
     if attempt in world.released or not missing_hosts(run, world.results):
         return False
+    # Whose volume was damaged says nothing against the next machine, which has another volume.
+    tried = attempt - len(world.damaged)
     if not is_spent(attempt, world):
         # It may have been asked for and never be shown.
-        return attempt <= MOST_MACHINES and now < run.deadline
-    unready = attempt - len(world.ready)
-    return attempt < MOST_MACHINES and unready < MOST_UNREADY and now + LEAST_TIME_LEFT <= run.deadline
+        return tried <= MOST_MACHINES and now < run.deadline
+    may_be_tried = tried < MOST_MACHINES and tried - len(world.ready) < MOST_UNREADY
+    return may_be_tried and len(world.unsound) < MOST_DAMAGED and now + LEAST_TIME_LEFT <= run.deadline
 
 
 def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     machines, volume = standing(world.machines), volume_of_tonight(run, world)
     if now >= run.deadline + GRACE:
         return _end(machines, "it outlived the deadline and its grace")
+    if machines and attempt_of(machines[-1]) in world.damaged:
+        return _end(machines, "it has found its volume damaged")
     if volume is None:
         return _make_volume(run, world)
     if volume.state == "creating":
@@ -113,7 +122,7 @@ def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Ac
 def _make_volume(run: Run, world: NightWorld) -> tuple[Action, ...]:
     """From the receiver's newest snapshot where there is one: another volume costs a load, not a full push."""
     if has_received(world):
-        return close_without_snapshot(run, world, "the data volume is gone")
+        return close_without_snapshot(run, world, _why_gone(world))
     if not can_be_made(run, world):
         return close_without_snapshot(run, world, _why_stranded(run, world))
     snapshot, wanted = world.newest, world.receiver.volume.size_gib
@@ -188,7 +197,7 @@ def _towards_the_snapshot(run: Run, world: NightWorld, now: datetime) -> tuple[A
     if why := why_no_other(world.snapshots) or _why_none_must_be(world):
         return close_without_snapshot(run, world, why)
     if volume is None:
-        return close_without_snapshot(run, world, "the data volume is gone")
+        return close_without_snapshot(run, world, _why_gone(world))
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
     return take_once(run, _take(run, volume, world), now)
@@ -206,11 +215,20 @@ def _take(run: Run, volume: Volume, world: NightWorld) -> TakeSnapshot:
 
 
 def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
+    if world.unsound:
+        return f"every volume that was tried is damaged: {', '.join(sorted(world.unsound))}"
     if world.machines:
         late = f"no receiver was ready within {_minutes(READY_WITHIN)} minutes, of {latest_attempt(run, world)}"
         return late + _stuck(volume_of_tonight(run, world))
     why = f": {run.why}" if run.why else ""
     return f"no receiver could be launched before the deadline{why}"
+
+
+def _why_gone(world: NightWorld) -> str:
+    """A host that has reported does not push again: no other volume would have what it is complete of."""
+    if world.pushed_to in world.unsound:
+        return f"volume {world.pushed_to} was found damaged after hosts had pushed to it"
+    return "the data volume is gone"
 
 
 def _why_none_must_be(world: NightWorld) -> str | None:

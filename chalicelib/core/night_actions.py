@@ -29,6 +29,13 @@ class GrowVolume:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """A damaged volume stays for a person to look at, and is no receiver's any more."""
+
+    volume_id: str
+
+
+@dataclass(frozen=True)
 class LaunchReceiver:
     """`since` is when this attempt was first asked for: a repeated request must be the same to the letter."""
 
@@ -100,6 +107,7 @@ Action = (
     RunAction
     | CreateVolume
     | GrowVolume
+    | SetAside
     | WriteBrief
     | LaunchReceiver
     | AttachVolume

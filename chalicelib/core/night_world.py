@@ -19,6 +19,8 @@ class NightWorld:
     points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
     has measured, `growing` are the ids of volumes that EBS is still enlarging; `pushed_to` is the id of the volume that
     a receiver of this run stood ready with, if one said so; `read_only` whether it has turned read-only since.
+    `damaged` are the attempts whose receiver found its volume damaged, `unsound` the ids of those volumes; `newest` is
+    then the last snapshot with restore points that none of them was made from tonight.
     """
 
     receiver: ReceiverPolicy
@@ -39,6 +41,8 @@ class NightWorld:
     growing: frozenset[str] = frozenset()
     pushed_to: str | None = None
     read_only: bool = False
+    damaged: frozenset[int] = frozenset()
+    unsound: frozenset[str] = frozenset()
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -52,7 +56,7 @@ def attempt_of(machine: Machine) -> int:
 
 def latest_attempt(run: Run, world: NightWorld) -> int:
     """What EC2 and the archive show counts as much as the record: a rebuilt run has forgotten its attempts."""
-    return max([run.machine_attempt, *world.ready, *world.released, *map(attempt_of, world.machines)])
+    return max([run.machine_attempt, *world.ready, *world.released, *world.damaged, *map(attempt_of, world.machines)])
 
 
 def is_spent(attempt: int, world: NightWorld) -> bool:

@@ -14,8 +14,8 @@ VOLUME = Table(
         ),
         Key(
             "filesystem",
-            values.one_of("ext4", note=" (btrfs is not supported yet)"),  # the receiver could not start
-            "File system made on a new volume.",
+            values.one_of("ext4", "btrfs"),
+            "File system made on a new volume; one that has one keeps it.",
             "ext4",
         ),
         Key(
@@ -74,7 +74,12 @@ HOST = Table(
         Key("id", values.HOST_ID_VALUE, "Given at enrolment, permanent, never used again for another host."),
         Key("keys", ListOf(values.KEY, most=2), "Its ssh public key; two while a key is being changed.", ()),
         Key("probe", values.PROBE, "What a drill asks of the booted image.", None),
-        Key("quota", values.SIZE, "The most its tree may hold.", None, has_effect=False),
+        Key(
+            "quota",
+            values.SIZE,
+            "The most its tree may take on a receiver's volume, as it is stored; at its quota the host fails alone.",
+            None,
+        ),
         Key("alarm_after", values.NIGHTS, "Nights missed in a row before an alarm.", 2),
         Key(
             "guard",

@@ -1,7 +1,7 @@
 """What outlived the run or recovery it was made for, decided: what is there and now in, what to remove and why out.
 
-Only machines and throw-away volumes are ever chosen: this room does not know snapshots, and passes data volumes by, as
-well as whatever is tagged as a host's own.
+Only machines, throw-away volumes and damaged ones whose time is up are ever chosen: this room does not know snapshots,
+and passes data volumes by, as well as whatever is tagged as a host's own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -71,7 +71,8 @@ def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datet
 
 
 def _why_delete(volume: Volume, owners: Mapping[str, datetime | None], now: datetime) -> str | None:
-    if volume.tags.get(tags.ROLE) == tags.Role.DATA or owner_of(volume.tags) is None:
+    is_aside = volume.tags.get(tags.ROLE) == tags.Role.ASIDE
+    if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not is_aside):
         return None
     if _is_a_hosts(volume.tags):
         return None

@@ -13,6 +13,7 @@ ROLE = "ebbtide:role"
 RECEIVER = "ebbtide:receiver"
 RUN = "ebbtide:run"
 MADE_FOR = "ebbtide:made-for"  # on a data volume, which outlives the run it was made for: no RUN, no EXPIRES
+MADE_FROM = "ebbtide:made-from"  # on a data volume: the snapshot whose content it began with
 HOST = "ebbtide:host"  # on a host's own volume, by its operator: the host's id
 RECOVERY = "ebbtide:recovery"
 ATTEMPT = "ebbtide:attempt"
@@ -37,11 +38,12 @@ MOST_HOSTS = _IDS_PER_TAG * _COMPLETE_TAGS
 
 
 class Role(StrEnum):
-    """What a tagged resource is to us: an instance, a data volume, a host's own volume, a recovery's own, a backup
-    snapshot, its copy."""
+    """What a tagged resource is to us: an instance, a data volume, one that was set aside, a host's own volume, a
+    recovery's own, a backup snapshot, its copy."""
 
     RECEIVER = "receiver"
     DATA = "data"
+    ASIDE = "aside"
     HOST = "host"
     RECOVERY = "recovery"
     BACKUP = "backup"

@@ -19,10 +19,12 @@ def render(
     agent_key: str,
     power_off_minutes: int,
     serves: bool,
+    filesystem: str = "ext4",
 ) -> str:
     """The script EC2 runs at the first boot; `owner` is the run or recovery id. At most 16 KiB, EC2's limit.
 
-    One that `serves` has hosts come to it over ssh; one that does not boots what it restored.
+    One that `serves` has hosts come to it over ssh; one that does not boots what it restored. `filesystem` is what its
+    volume has.
     """
     values = {
         "ebbtide_role": role.value,
@@ -34,6 +36,7 @@ def render(
         "ebbtide_agent": agent_key,
         "ebbtide_power_off_minutes": str(power_off_minutes),
         "ebbtide_serves": "yes" if serves else "no",
+        "ebbtide_filesystem": filesystem,
     }
     return Template(TEMPLATE.read_text()).substitute({name: _quotable(value) for name, value in values.items()})
 

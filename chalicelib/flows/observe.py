@@ -3,7 +3,7 @@
 Machines are looked at first: what they wrote before they went is then never missed.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from ipaddress import ip_network
@@ -34,8 +34,9 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     volumes = _find_data_volumes(receiver.name, world)
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
-    ready, released = (wire.notice_attempts(keys, what) for what in ("ready", "released"))
+    ready, released, damaged = (wire.notice_attempts(keys, what) for what in ("ready", "released", "damaged"))
     briefed = wire.briefed_volumes(keys)
+    unsound = find_unsound(run.id, keys, world)
     notices = {attempt: notice for attempt in released if (notice := find_release(run.id, attempt, world))}
     # Route 53 takes five questions a second of a whole account, and fifty nights begin at the same minute.
     is_reachable = any(machine.address for machine in machines)
@@ -58,9 +59,13 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         growing=frozenset(_growing(run, volumes, world)),
         pushed_to=_find_pushed_to(run.id, ready, briefed, world),
         read_only=any(notice.read_only for notice in notices.values()),
+        damaged=damaged - ready,
+        unsound=unsound,
     )
     if not has_received(night):
-        night = replace(night, newest=_find_newest_snapshot(receiver.name, world))
+        night = replace(
+            night, newest=_find_newest_snapshot(receiver.name, _tried(run.id, unsound, volumes, world), world)
+        )
     return Observation(night, received.rejected)
 
 
@@ -71,6 +76,22 @@ def _find_pushed_to(run_id: RunId, ready: Iterable[int], briefed: frozenset[str]
     """
     words = (find_notice(wire.ready_key(run_id, attempt), world) for attempt in sorted(ready))
     return next((word.volume_id for word in words if word and word.volume_id in briefed), None)
+
+
+def find_unsound(run_id: RunId, keys: Sequence[str], world: World) -> frozenset[str]:
+    """The volumes of this run that were found damaged, by whom did not stand ready; every machine may write words."""
+    damaged = wire.notice_attempts(keys, "damaged") - wire.notice_attempts(keys, "ready")
+    words = (find_notice(wire.damaged_key(run_id, attempt), world) for attempt in damaged)
+    return frozenset(word.volume_id for word in words if word and word.volume_id) & wire.briefed_volumes(keys)
+
+
+def _tried(run_id: RunId, unsound: frozenset[str], volumes: Iterable[Volume], world: World) -> frozenset[str]:
+    """The snapshots that tonight's damaged volumes were made from; one from before was pushed to, and says nothing."""
+    if not unsound:
+        return frozenset()
+    aside = world.volumes.find_volumes({tags.ROLE: tags.Role.ASIDE, tags.RECEIVER: run_id.receiver})
+    made = (each for each in (*volumes, *aside) if each.id in unsound and each.tags.get(tags.MADE_FOR) == str(run_id))
+    return frozenset(each.tags[tags.MADE_FROM] for each in made if tags.MADE_FROM in each.tags)
 
 
 def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
@@ -89,9 +110,12 @@ def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
     return tuple(volume for volume in found if volume.state not in ("deleting", "deleted", "error"))
 
 
-def _find_newest_snapshot(receiver: str, world: World) -> Snapshot | None:
+def _find_newest_snapshot(receiver: str, tried: frozenset[str], world: World) -> Snapshot | None:
+    """Once one was tried in vain, only of those that somebody could restore from."""
     found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: receiver})
-    completed = (snapshot for snapshot in found if snapshot.state == "completed")
+    completed = (snapshot for snapshot in found if snapshot.state == "completed" and snapshot.id not in tried)
+    if tried:
+        completed = (each for each in completed if any(name.startswith(tags.COMPLETE) for name in each.tags))
     return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
 
 

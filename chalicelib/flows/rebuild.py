@@ -6,6 +6,7 @@ Nothing is decided here. What was open stays open, and the next tick goes on wit
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from chalicelib import wire
@@ -14,7 +15,7 @@ from chalicelib.core.ids import parse_run
 from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
-from chalicelib.flows.observe import find_release
+from chalicelib.flows.observe import find_release, find_unsound
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
@@ -109,7 +110,13 @@ def read_run(run_id: RunId, world: World) -> Run | None:
     briefed = wire.parse_run_brief(brief)
     if briefed.id != run_id:
         raise PermanentError(f"its brief is that of run {briefed.id}")
-    run = replace(briefed, machine_attempt=_last_attempt(keys), disk=_disk(run_id, keys, world))
+    aside = find_unsound(run_id, keys, world)
+    run = replace(
+        briefed,
+        machine_attempt=_last_attempt(keys),
+        disk=_disk(run_id, keys, world),
+        aside=tuple(sorted(aside)),
+    )
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
 
@@ -119,7 +126,7 @@ def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
 
 
 def _last_attempt(keys: Sequence[str]) -> int:
-    return max(wire.notice_attempts(keys, "ready") | wire.notice_attempts(keys, "released"), default=1)
+    return max(chain(*(wire.notice_attempts(keys, what) for what in ("ready", "released", "damaged"))), default=1)
 
 
 def _disk(run_id: RunId, keys: Sequence[str], world: World) -> Disk | None:

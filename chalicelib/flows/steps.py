@@ -23,6 +23,9 @@ from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.flows.run_steps import Ground
 from chalicelib.ports import LaunchRequest, World
 
+# Long enough for a person to copy from a damaged volume what is in no snapshot.
+KEPT_ASIDE = timedelta(days=30)
+
 
 @dataclass(frozen=True)
 class Night:
@@ -44,6 +47,8 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
             return _grow_volume(action, run, night)
         case actions.WriteBrief(volume_id):
             _write_brief(volume_id, run, night)
+        case plan.SetAside(volume_id):
+            return _set_aside(volume_id, run, night)
         case plan.LaunchReceiver():
             return _launch(action, run, night)
         case actions.AttachVolume(volume_id, machine_id):
@@ -65,7 +70,7 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
 
 def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
     night.world.volumes.create_volume(
-        token=volume_token(run.id, action.zone),
+        token=volume_token(run.id, action.zone, len(night.observed.unsound)),
         zone=action.zone,
         size_gib=action.size_gib,
         kind=night.observed.receiver.volume.type,
@@ -75,6 +80,7 @@ def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
             tags.ROLE: tags.Role.DATA,
             tags.RECEIVER: run.id.receiver,
             tags.MADE_FOR: str(run.id),
+            **({tags.MADE_FROM: action.snapshot_id} if action.snapshot_id else {}),
         },
         snapshot_id=action.snapshot_id,
     )
@@ -86,6 +92,15 @@ def _grow_volume(action: plan.GrowVolume, run: Run, night: Night) -> Run | None:
     if claimed is not None:
         with suppress(TransientError, PermanentError):
             night.world.volumes.grow(action.volume_id, action.size_gib)
+    return claimed
+
+
+def _set_aside(volume_id: str, run: Run, night: Night) -> Run | None:
+    """Recorded first: once it is tagged, it is not found among the receiver's volumes any more."""
+    claimed = night.world.catalog.save_run(replace(run, aside=tuple(dict.fromkeys((*run.aside, volume_id)))))
+    if claimed is not None:
+        expires = (run.deadline + KEPT_ASIDE).isoformat()
+        night.world.volumes.tag(volume_id, {tags.ROLE: tags.Role.ASIDE, tags.EXPIRES: expires})
     return claimed
 
 
@@ -138,6 +153,7 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
             agent_key=settings.agent,
             power_off_minutes=max(1, (end - action.since) // timedelta(minutes=1)),
             serves=True,
+            filesystem=night.observed.receiver.volume.filesystem,
         ),
         tags={
             tags.NAME: f"ebbtide {run.id}",

@@ -20,7 +20,7 @@ from chalicelib.core.model import (
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, moment_text, read, read_disk, written
-from chalicelib.wire.shared import LONGEST_PROBLEM, MOST_PROBLEMS, bounded, owner_of
+from chalicelib.wire.shared import MOST_PROBLEMS, as_line, bounded, owner_of
 
 RUNS = "runs/"
 
@@ -156,7 +156,7 @@ def _warnings(fields: Fields) -> tuple[str, ...]:
     """What a host's disks warn of, each cut short. An older agent says nothing of them."""
     told = fields.parts("health")[:MOST_PROBLEMS] if "health" in fields.values else ()
     wrong = (each for each in told if each.text("state") == "warning")
-    return tuple(f"{each.text('what')}: {each.text('said')}"[:LONGEST_PROBLEM] for each in wrong)
+    return tuple(as_line(f"{each.text('what')}: {each.text('said')}") for each in wrong)
 
 
 def _archive_key(fields: Fields) -> str:
@@ -175,18 +175,18 @@ def _status(fields: Fields) -> HostStatus:
     return status
 
 
-_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released)/(?P<attempt>[1-9][0-9]{0,8})\.json")
+_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released|damaged)/(?P<attempt>[1-9][0-9]{0,8})\.json")
 
 
 def notice_attempts(keys: Iterable[str], what: str) -> frozenset[int]:
-    """The attempts whose receiver said `what` ("ready" or "released"), from the archive's keys alone."""
+    """The attempts whose receiver said `what` ("ready", "released", "damaged"), from the archive's keys alone."""
     matches = (_NOTICE.fullmatch(key) for key in keys)
     return frozenset(int(match["attempt"]) for match in matches if match and match["what"] == what)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A receiver's word on itself: it stands ready, or it has let go of its volume."""
+    """A receiver's word: it stands ready, it has let go of its volume, or it has found that damaged."""
 
     run: RunId
     attempt: int
@@ -218,6 +218,10 @@ def parse_notice(body: bytes) -> Notice:
 
 def ready_key(run: RunId, attempt: int) -> str:
     return f"runs/{run}/ready/{attempt}.json"
+
+
+def damaged_key(run: RunId, attempt: int) -> str:
+    return f"runs/{run}/damaged/{attempt}.json"
 
 
 def released_key(run: RunId, attempt: int) -> str:

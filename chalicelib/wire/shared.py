@@ -13,5 +13,12 @@ def owner_of(key: str) -> str:
 
 
 def bounded(fields: Fields, name: str) -> tuple[str, ...]:
-    """The first of a list of texts, each cut short."""
-    return tuple(text[:LONGEST_PROBLEM] for text in fields.texts(name)[:MOST_PROBLEMS])
+    """The first of a list of texts, each a line and cut short."""
+    return tuple(as_line(text) for text in fields.texts(name)[:MOST_PROBLEMS])
+
+
+def as_line(text: str) -> str:
+    """What a machine says, as one line of a message or a screen: no new lines of its own, no moving of the cursor."""
+    begun = text[:LONGEST_PROBLEM]
+    escaped = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in begun)
+    return "".join(escaped)[:LONGEST_PROBLEM]

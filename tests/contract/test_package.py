@@ -181,11 +181,39 @@ def machine_may(template: package.Template, action: str, key: str) -> bool:
     )
 
 
+@pytest.mark.attack("write a brief, a policy or the agent; delete a report", row="X6", outcome="its role may not")
+@pytest.mark.fault("X6", lacks="reports and manifests of one host kept from who has the machine of another")
 def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Template) -> None:
     refused = [asked for asked in MACHINES_ASK if not machine_may(template, *asked)]
     allowed = [asked for asked in MACHINES_MUST_NOT if machine_may(template, *asked)]
 
     assert (refused, allowed) == ([], [])
+
+
+@pytest.mark.attack("launch, delete or change a snapshot, read the catalogue", row="X6", outcome="its role may not")
+@pytest.mark.fault("X6")
+def test_a_machines_role_knows_the_archive_the_host_keys_and_its_own_events(template: package.Template) -> None:
+    statements = role_policy(template, "MachineRole")["Statement"]
+
+    actions = {action for statement in statements for action in as_list(statement["Action"])}
+    (events,) = (each for each in statements if "events:PutEvents" in as_list(each["Action"]))
+
+    assert actions == {"s3:GetObject", "s3:ListBucket", "s3:PutObject", "ssm:GetParameter", "events:PutEvents"}
+    assert events["Condition"] == {"StringLike": {"events:source": ["ebbtide.receiver.*", "ebbtide.recovery"]}}
+
+
+@pytest.mark.attack("leave the machine that an image is tried on", row="X8", outcome="let out to the archive alone")
+@pytest.mark.fault("X8", lacks="a role of its own for the machine, should the image break out of its container")
+def test_a_restored_image_gets_out_to_the_archive_and_nowhere_else(template: package.Template) -> None:
+    group = template["Resources"]["DrillGroup"]["Properties"]
+    condition, archive, nowhere = group["SecurityGroupEgress"][0]["Fn::If"]
+
+    assert [*group] == ["GroupDescription", "VpcId", "SecurityGroupEgress"]
+    assert len(group["SecurityGroupEgress"]) == 1
+    assert condition == "DrillReachesArchive"
+    assert (archive["FromPort"], archive["ToPort"], "CidrIp" in archive) == (443, 443, False)
+    assert archive["DestinationPrefixListId"] == {"Ref": "ArchivePrefixList"}
+    assert nowhere["CidrIp"] == "127.0.0.1/32"
 
 
 def test_a_hosts_own_volume_may_be_snapshotted_and_nothing_else(template: package.Template) -> None:
@@ -467,6 +495,8 @@ def test_the_stack_makes_rules_that_point_at_the_functions(deployed: Deployment,
     assert rules == RULES
 
 
+@pytest.mark.attack("ask the metadata service from within the container", row="X8", outcome="one hop, with a token")
+@pytest.mark.fault("X8")
 def test_a_machine_of_the_template_ends_with_its_power_and_keeps_its_credentials_to_itself(
     deployed: Deployment, endpoint: str
 ) -> None:
@@ -544,6 +574,7 @@ def test_the_longest_user_data_fits() -> None:
         agent_key="agent/ebbtide-agent.pyz",
         power_off_minutes=24 * 60,
         serves=True,
+        filesystem="btrfs",
     )
 
     assert len(text.encode()) <= LARGEST_USER_DATA

@@ -222,9 +222,11 @@ def refuse(account: Account, operation: str, code: str, status: int = 400) -> li
 
 def test_a_snapshot_is_tagged_on_creation_and_found_by_its_tags(cloud: Cloud) -> None:
     volumes = cloud.volumes
-    volume = volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 8, "gp3", OF_DATA)
+    zone = cloud.machines.zone_of(cloud.subnet)
+    volume, another = (volumes.create_volume(token * 64, zone, 8, "gp3", OF_DATA) for token in "vw")
 
     taken = volumes.create_snapshot(volume.id, "ebbtide main/2026-11-23/1", BACKUP)
+    volumes.create_snapshot(another.id, "by hand", {"Name": "by hand"})
 
     (found,) = volumes.find_snapshots(BACKUP)
     assert found.id == taken.id

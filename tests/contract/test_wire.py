@@ -267,7 +267,7 @@ def test_a_run_is_closed_as_in_the_example() -> None:
     assert wire.parse_closed(the_example("closed")) == closed
 
 
-@pytest.mark.parametrize("name", ["ready", "released"])
+@pytest.mark.parametrize("name", ["ready", "released", "damaged"])
 def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
     notice = wire.parse_notice(the_example(name))
 
@@ -298,6 +298,7 @@ def test_who_stands_ready_says_with_which_volume_and_an_older_receiver_does_not(
     said, unsaid = wire.parse_notice(the_example("ready")), wire.parse_notice(json.dumps(older).encode())
 
     assert (said.volume_id, unsaid.volume_id) == ("vol-0123456789abcdef0", None)
+    assert wire.parse_notice(the_example("damaged")).volume_id == "vol-0123456789abcdef0"
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "1", True, None])
@@ -310,10 +311,12 @@ def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
 
 
 def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
-    keys = [f"runs/{RUN}/{name}" for name in ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json")]
+    words = ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json", "damaged/3.json")
+    keys = [f"runs/{RUN}/{name}" for name in words]
 
     assert wire.notice_attempts(keys, "ready") == {1, 2}
     assert wire.notice_attempts(keys, "released") == {2}
+    assert wire.notice_attempts(keys, "damaged") == {3}
 
 
 def test_a_recovery_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:

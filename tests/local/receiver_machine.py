@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -136,6 +136,16 @@ class HostKey:
         return self.private.with_suffix(".pub").read_text().strip()
 
 
+@dataclass(frozen=True)
+class Volume:
+    """A device for the receiver to make a file system on, quotas in GiB by host, and programs beside the machine's."""
+
+    device: Path
+    filesystem: str
+    quotas: Mapping[str, float] = field(default_factory=dict)
+    programs: Path | None = None
+
+
 @dataclass
 class Receiver:
     """The machine: a root of its own, and one process that is its main one."""
@@ -150,6 +160,7 @@ class Receiver:
     process: "subprocess.Popen[bytes]"
     agent: Path
     kind: str
+    volume: Volume | None = None
     run: str = RUN
 
     def tree(self, host: str) -> Path:
@@ -160,7 +171,8 @@ class Receiver:
         self.process.wait(PATIENCE_SECONDS)
         shutil.rmtree(self.root / "run")
         self.run = run
-        self.aws.put("brief", json.dumps(a_brief(list(self.hosts.values()), 60, run, guarded)).encode())
+        brief = a_brief(list(self.hosts.values()), 60, run, guarded, self.volume)
+        self.aws.put("brief", json.dumps(brief).encode())
         instance = self.root / "etc/ebbtide/instance.json"
         instance.write_text(json.dumps({**json.loads(instance.read_text()), "id": run}))
         self.process = self.start()
@@ -241,10 +253,12 @@ def a_receiver(
     from_user_data: bool = False,
     disk: Path | None = None,
     program: Sequence[str] | None = None,
+    volume: Volume | None = None,
 ) -> Iterator[Receiver]:
     """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root.
 
-    Its volume is the file system in the image `disk`, or a directory; `program` is what runs instead of the agent's.
+    Its volume is `volume`, or the file system in the image `disk`, or a directory; `program` is what runs instead of
+    the agent's.
     """
     with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
         place = Path(directory)
@@ -254,20 +268,20 @@ def a_receiver(
         device = root / "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
         for new in (store, device.parent, root / "home"):
             new.mkdir(parents=True)
-        device.symlink_to(store)
+        device.symlink_to(volume.device if volume else store)
         if disk is not None:
             subprocess.run(["mount", "-o", "loop", str(disk), str(store)], check=True)
         host_key = a_key(place / "host-key")
         aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
         (root / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
-        aws.put("brief", json.dumps(a_brief(list(keys.values()), minutes)).encode())
+        aws.put("brief", json.dumps(a_brief(list(keys.values()), minutes, volume=volume)).encode())
         port = a_free_port()
         environment = {
             **aws.environment,
             "EBBTIDE_ROOT": str(root),
             "EBBTIDE_SSH_PORT": str(port),
             "HOME": str(root / "home"),
-            "PATH": path_of(kind, place),
+            "PATH": f"{volume.programs}:{path_of(kind, place)}" if volume else path_of(kind, place),
             "PYTHONPATH": SITE_PACKAGES,
         }
         argv, user = as_whom(kind == confine.SEPARATE, place, root, store)
@@ -278,7 +292,8 @@ def a_receiver(
             with log.open("wb") as output:
                 return subprocess.Popen(words, stdout=output, stderr=output, env=environment, start_new_session=True)
 
-        receiver = Receiver(root, store, port, user, aws, keys, start, start(), unpacked(build), kind)
+        mounted = root / "srv/ebbtide" if volume else store
+        receiver = Receiver(root, mounted, port, user, aws, keys, start, start(), unpacked(build), kind, volume)
         try:
             receiver.wait_until_ready()
             yield receiver
@@ -289,11 +304,13 @@ def a_receiver(
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(receiver.process.pid, signal.SIGKILL)
-                if disk is not None:
-                    subprocess.run(["umount", str(store)], check=True)
+                if disk is not None or mounted.is_mount():
+                    subprocess.run(["umount", str(mounted)], check=True)
 
 
-def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN, guarded: bool = True) -> dict[str, Any]:
+def a_brief(
+    hosts: Sequence[HostKey], minutes: float, run: str = RUN, guarded: bool = True, volume: Volume | None = None
+) -> dict[str, Any]:
     deadline = datetime.now(UTC) + timedelta(minutes=minutes)
     return {
         "schema": 1,
@@ -303,7 +320,7 @@ def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN, guarded: b
         "opened": "2026-11-23T02:00:00Z",
         "deadline": deadline.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "grace_minutes": 30,
-        "volume": {"id": VOLUME, "filesystem": "ext4"},
+        "volume": {"id": VOLUME, "filesystem": volume.filesystem if volume else "ext4"},
         "host_key_parameter": "/host-key",
         "hosts": [
             {
@@ -312,7 +329,7 @@ def a_brief(hosts: Sequence[HostKey], minutes: float, run: str = RUN, guarded: b
                 "uid": 1_000_000 + int(h.id, 36),
                 "keys": [h.public],
                 "nonce": h.nonce,
-                "quota_gib": None,
+                "quota_gib": volume.quotas.get(h.name) if volume else None,
                 "guarded": guarded,
             }
             for h in hosts

@@ -1,18 +1,44 @@
 """A receiver's volume with a file system that breaks: what is recorded of the night, and how the next one begins."""
 
+import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from chalicelib import wire
+from chalicelib.core.ids import parse_run
 from ebbtide_agent import volume
-from ebbtide_agent.receiver import confine
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.instance import Instance
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import boot, confine, sshd
+from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.judge import READ_ONLY
+from ebbtide_agent.receiver.places import make_places
+from ebbtide_agent.receiver.station import Station
+from ebbtide_agent.receiver.status import Status, read_status, write_status
 from tests.local.enclosed import in_an_enclosure
-from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, RUN, a_receiver, an_aws
+from tests.local.receiver_machine import (
+    BUCKET,
+    MISSING,
+    PATIENCE_SECONDS,
+    REGION,
+    RUN,
+    VOLUME,
+    a_brief,
+    a_free_port,
+    a_receiver,
+    an_aws,
+)
+
+EXAMPLES = Path(__file__).parents[1] / "contract/wire"
 
 pytestmark = [
     pytest.mark.root,
@@ -85,3 +111,75 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
         is_read_only, content = volume.has_turned_read_only(seen), (seen / "hosts/us0a/tree/file").read_text()
         volume.unmount(seen)
     assert (is_read_only, content) == (False, "content")
+
+
+def a_machine(root: Path, device: Path) -> MachinePaths:
+    paths = MachinePaths(root)
+    paths.device(VOLUME).parent.mkdir(parents=True)
+    paths.device(VOLUME).symlink_to(device)
+    return paths
+
+
+def a_briefing() -> Brief:
+    return replace(parse_brief((EXAMPLES / "brief-receiver.json").read_bytes()), volume_id=VOLUME)
+
+
+def wreck(disk: Path) -> None:
+    """Write over where the inodes of the root directory and of the journal are."""
+    told = subprocess.run(["dumpe2fs", str(disk)], check=True, capture_output=True, text=True).stdout
+    begin, size = re.search(r"Inode table at ([0-9]+)-", told), re.search(r"Block size: +([0-9]+)", told)
+    assert begin and size
+    with disk.open("r+b") as file:
+        file.seek(int(begin[1]) * int(size[1]))
+        file.write(b"\xa5" * 16384)
+
+
+def scratch(disk: Path, path: str) -> None:
+    """Have a file say that it has more names than it has, in a file system that knows that it had an error."""
+    for request in (f"set_inode_field {path} links_count 5", "set_super_value state 2"):
+        subprocess.run(["debugfs", "-w", "-R", request, str(disk)], check=True, capture_output=True)
+
+
+@pytest.mark.fault("R14")
+@in_an_enclosure
+def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = a_disk(tmp_path / "disk")
+    wreck(disk)
+    with an_aws() as aws, a_device(disk) as device:
+        for name, value in aws.environment.items():
+            monkeypatch.setenv(name, value)
+        aws.put("brief", json.dumps(a_brief([], 60)).encode())
+        paths = a_machine(tmp_path / "machine", device)
+        door = sshd.Door(a_free_port(), ("false",), {}, True, False, False, sshd.CROWD)
+        instance = Instance("receiver", RUN, 1, BUCKET, REGION, "brief")
+
+        with pytest.raises(volume.Damaged, match="needs a person"):
+            boot.boot(Station(instance, paths, Cloud(BUCKET, REGION), lambda: datetime.now(UTC), door))
+
+        body = aws.body(wire.damaged_key(parse_run(RUN), 1))
+        assert wire.parse_notice(body).volume_id == VOLUME
+        assert json.loads(body).keys() == json.loads((EXAMPLES / "damaged.json").read_bytes()).keys()
+        assert aws.find(f"runs/{RUN}/ready/1.json") is None
+        assert not paths.volume.is_mount() and not (paths.run / "sshd.log").exists()
+
+
+@pytest.mark.fault("R14")
+@in_an_enclosure
+def test_after_a_mending_no_host_goes_by_what_it_knew_of_its_tree(tmp_path: Path) -> None:
+    disk, brief = a_disk(tmp_path / "disk"), a_briefing()
+    known = []
+    with a_device(disk) as device:
+        paths = a_machine(tmp_path / "machine", device)
+        boot.open_volume(brief, paths)
+        make_places(paths, brief.hosts, as_root=True)
+        write_status(paths.status("us0a"), Status(7, settled=True))
+        for spoil in (lambda: None, lambda: scratch(device, "/receiver.json")):
+            volume.unmount(paths.volume)
+            spoil()
+            boot.open_volume(brief, paths)
+            known.append(read_status(paths.status("us0a")))
+        volume.unmount(paths.volume)
+
+    assert known == [Status(7, settled=True), Status()]

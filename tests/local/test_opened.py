@@ -90,6 +90,8 @@ def refusal(machine: Receiver, *words: str) -> bytes:
     pytest.fail("refused ten times without a word")
 
 
+@pytest.mark.attack("another host's key at a machine that was opened to one", row="X1", outcome="refused")
+@pytest.mark.attack("push to a restore point that was opened", row="X1", outcome="refused")
 @pytest.mark.fault("X1")
 @pytest.mark.parametrize("night", KINDS[:1], indirect=True)
 def test_nobody_else_reads_and_nobody_writes(night: Receiver, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.peer.register import Guest, encode_register, get_register
 from ebbtide_agent.peer.sessions import changing_alone
 from ebbtide_agent.receiver import confine
+from ebbtide_agent.receiver.lease import find_holder
 from tests.local.edits import take_the_place
 from tests.local.own_nights import differing, entries, hashed
 from tests.local.peers import STRONGEST, Server, Trio, a_peer_and_its_guests, grow, servers
@@ -47,13 +48,24 @@ def peer() -> Iterator[Trio]:
 
 @contextmanager
 def held_up(keeper: Server) -> Iterator[None]:
-    """Who serves there makes no snapshot meanwhile."""
+    """Who serves there makes no snapshot meanwhile, and is in nobody's way."""
     assert keeper.process
-    os.kill(keeper.process.pid, signal.SIGSTOP)
+    server = keeper.process.pid
+    wait_until(lambda: is_held_up(server, keeper), "the one who serves to be at nothing")
     try:
         yield
     finally:
-        os.kill(keeper.process.pid, signal.SIGCONT)
+        os.kill(server, signal.SIGCONT)
+
+
+def is_held_up(server: int, keeper: Server) -> bool:
+    """Stopped for good, if that was not in the middle of a guest's lease."""
+    os.kill(server, signal.SIGSTOP)
+    wait_until(lambda: "T (stopped)" in Path(f"/proc/{server}/status").read_text(), "the one who serves to stop")
+    if all(find_holder(keeper.store, guest) != server for guest in ("us0a", "us1a")):
+        return True
+    os.kill(server, signal.SIGCONT)
+    return False
 
 
 def as_the_host_was(tree: Path, munged: bool) -> dict[bytes, Entry]:

@@ -51,6 +51,14 @@ class NoRoom:
 
 
 @dataclass(frozen=True)
+class Rot:
+    """So long after the start every data volume that there is is damaged, and so many of the newest snapshots."""
+
+    after: timedelta
+    snapshots: int = 0
+
+
+@dataclass(frozen=True)
 class Fate:
     """What becomes of an event or an invocation on its way: how many arrive, and how late."""
 
@@ -158,6 +166,7 @@ class FaultPlan:
     own_hosts: tuple[OwnNight, ...] = ()
     machines: tuple[MachineLife, ...] = ()
     bad_snapshots: tuple[bool, ...] = ()
+    rots: tuple[Rot, ...] = ()
     no_room: tuple[NoRoom, ...] = ()
     pace: Pace = Pace()
     ticks_at_once: int = 1

@@ -181,8 +181,9 @@ class Invariants:
         return is_good and not any(self.sim.is_failure(run) for run in newest.values())
 
     def _data_volumes(self, receiver: str) -> list[str]:
-        """Those of every night: a run's and a recovery's own are not among them."""
-        volumes = [each for each in self.sim.volumes.volumes.values() if not _owner(each.tags)]
+        """Those of every night: a run's and a recovery's own, and what was set aside, are not among them."""
+        every = self.sim.volumes.volumes.values()
+        volumes = [each for each in every if not _owner(each.tags) and each.tags.get(tags.ROLE) != tags.Role.ASIDE]
         return [each.id for each in volumes if each.tags.get(tags.RECEIVER) == receiver]
 
     def _most_data_volumes(self, receiver: str) -> int:

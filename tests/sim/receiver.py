@@ -84,12 +84,18 @@ class Receiver:
         if not self.is_alive:
             return
         if self.around.volumes.has_device(self.volume_id, self.box.machine.id):
-            self._stand()
+            self._check()
         elif looks:
             self.around.agenda.after(A_MINUTE, lambda: self._find_volume(looks - 1))
         else:
             self.around.tell(f"{self.box.machine.id} has seen no volume")
             self._power_off()
+
+    def _check(self) -> None:
+        if self.volume_id not in self.around.volumes.damaged:
+            return self._stand()
+        self._note("damaged", volume={"id": self.volume_id})
+        return self._power_off()
 
     def _stand(self) -> None:
         """A second machine of the run does not wait for those that the first one has recorded."""

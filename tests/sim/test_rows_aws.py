@@ -4,17 +4,19 @@
 """
 
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
 
 from chalicelib.core import tags
-from chalicelib.core.model import RunState
-from chalicelib.core.night import GRACE, MOST_MACHINES, READY_WITHIN
+from chalicelib.core.model import RunState, Volume
+from chalicelib.core.night import GRACE, MOST_DAMAGED, MOST_MACHINES, READY_WITHIN
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
+from chalicelib.flows.steps import KEPT_ASIDE
 from tests.builders import a_moment
 from tests.sim.ending import the_end
-from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Says
+from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Rot, Says
 from tests.sim.night import A_DAY, A_TICK, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import SomePolicy
@@ -276,6 +278,88 @@ def test_r4_of_a_volume_that_turns_read_only_no_snapshot_is_taken_and_the_next_n
     assert (sim.volumes.taken, snapshot.volume_id) == (1, volume)
     assert sim.alarms.when(f"volume {volume} turned read-only after an error of its file system")
     assert {point.run.day for point in sim.catalog.find_points()} == {max(states_by_day)}
+
+
+A_ROT = 4 * A_DAY - AN_HOUR
+
+
+@pytest.mark.fault("R14")
+@pytest.mark.parametrize("snapshots", [0, 1, 2])
+def test_r14_a_night_with_a_damaged_volume_goes_on_from_the_newest_snapshot_that_is_sound(snapshots: int) -> None:
+    sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_ROT, snapshots),)), nights=5))
+
+    run, before = sim.runs()[0], sorted(sim.runs()[1:], key=lambda run: run.id, reverse=True)
+    volume, aside = the_volumes(sim)
+    assert run.state is RunState.DONE
+    assert volume.tags[tags.MADE_FROM] == before[snapshots].snapshot_id
+    assert set(run.aside) == {each.id for each in aside} == sim.volumes.damaged & sim.volumes.volumes.keys()
+    assert sim.volumes.snapshots[str(run.snapshot_id)].volume_id == volume.id
+    assert sim.alarms.when(f"the file system of receiver main was damaged: set aside is {', '.join(run.aside)}")
+
+
+@pytest.mark.fault("R14")
+def test_r14_when_the_only_snapshot_is_damaged_too_the_hosts_push_everything_again() -> None:
+    sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_DAY - AN_HOUR, 1),)), nights=2))
+
+    volume, aside = the_volumes(sim)
+    assert states(sim) == [RunState.DONE] * 2
+    assert tags.MADE_FROM not in volume.tags
+    assert len(aside) == 2
+
+
+@pytest.mark.fault("R14")
+def test_r14_after_so_many_damaged_volumes_the_night_fails_and_that_is_told() -> None:
+    sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_ROT, 9),)), nights=5))
+
+    assert sim.runs()[0].state is RunState.FAILED
+    assert len(sim.runs()[0].aside) == MOST_DAMAGED
+    assert sim.alarms.when("every volume that was tried is damaged")
+
+
+@pytest.mark.fault("R14")
+def test_r14_what_was_set_aside_goes_when_its_time_is_up() -> None:
+    sim = Simulation(Scenario(plan=FaultPlan(rots=(Rot(A_DAY - AN_HOUR),)), nights=2))
+    with sim.doors_open():
+        sim.apply_in_fair_weather()
+        sim.send_out_the_hosts()
+        for night in sim.nights:
+            sim.go_through(night)
+        _, aside = the_volumes(sim)
+        sim.pass_time(sim.nights[1].window.deadline + KEPT_ASIDE - A_DAY)
+        sim.bus.knock("sweep", sim.bus.doors.sweep)
+        sim.agenda.run_until(sim.agenda.now + AN_HOUR)
+        kept = the_volumes(sim)[1]
+        sim.pass_time(sim.agenda.now + 2 * A_DAY)
+        sim.bus.knock("sweep", sim.bus.doors.sweep)
+        sim.agenda.run_until(sim.agenda.now + AN_HOUR)
+
+    assert aside == kept != []
+    assert the_volumes(sim)[1] == []
+
+
+@pytest.mark.fault("R14")
+def test_r14_wherever_the_lambda_dies_the_night_goes_on_with_a_sound_volume() -> None:
+    # From the receiver's word to the new volume.
+    since = A_DAY + timedelta(minutes=7)
+    for at in count():
+        dies = CallFault("*", Says.DIES, skip=at, has_effect=True, since=since, until=since + timedelta(minutes=1))
+        sim = play(Scenario(plan=FaultPlan(calls=(dies,), rots=(Rot(A_DAY - AN_HOUR),)), nights=2))
+
+        volume, aside = the_volumes(sim)
+        assert states(sim) == [RunState.DONE] * 2, f"call {at}\n{sim.story}"
+        assert [each.id for each in aside] == list(sim.runs()[0].aside), f"call {at}\n{sim.story}"
+        assert volume.tags[tags.MADE_FROM] in sim.volumes.content, f"call {at}\n{sim.story}"
+        if not sim.weather.struck:
+            break
+
+    assert at > 30
+
+
+def the_volumes(sim: Simulation) -> tuple[Volume, list[Volume]]:
+    """The receiver's volume, of which there is one, and those that were set aside."""
+    volumes = sim.volumes.volumes.values()
+    (volume,) = [each for each in volumes if each.tags[tags.ROLE] == tags.Role.DATA]
+    return volume, [each for each in volumes if each.tags[tags.ROLE] == tags.Role.ASIDE]
 
 
 @pytest.mark.fault("R7")

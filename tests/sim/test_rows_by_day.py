@@ -95,7 +95,7 @@ def go_through_the_next(sim: Simulation) -> None:
         sim.pass_time(SECOND_NIGHT + A_DAY)
 
 
-@pytest.mark.fault("R5", lacks="the quota of each host")
+@pytest.mark.fault("R5", lacks="ext4's quotas on a kernel that has them")
 def test_r5_a_disk_that_is_almost_full_is_told_and_larger_the_next_night() -> None:
     sim = a_night_that_fills_the_disk(TWO_NIGHTS)
 
@@ -108,7 +108,7 @@ def test_r5_a_disk_that_is_almost_full_is_told_and_larger_the_next_night() -> No
     assert [run.state for run in sim.runs()] == [RunState.DONE] * 2
 
 
-@pytest.mark.fault("R5", lacks="the quota of each host")
+@pytest.mark.fault("R5", lacks="ext4's quotas on a kernel that has them")
 @pytest.mark.parametrize(
     "plan",
     [
@@ -129,7 +129,7 @@ def test_r5_a_volume_that_does_not_grow_costs_no_night_and_stays_told(plan: Faul
     assert sim.alarms.when("the volume of receiver main is well again") is None
 
 
-@pytest.mark.fault("R5", lacks="the quota of each host")
+@pytest.mark.fault("R5", lacks="ext4's quotas on a kernel that has them")
 def test_r5_wherever_the_lambda_dies_the_volume_is_asked_to_grow_once_at_most() -> None:
     since = SECOND_NIGHT - a_moment(1, 55)
     for at in count():

@@ -119,7 +119,7 @@ def test_the_trouble_names_the_receiver_its_figures_and_what_the_policy_says() -
     )
 
 
-@pytest.mark.fault("R5", lacks="the quota of each host")
+@pytest.mark.fault("R5", lacks="ext4's quotas on a kernel that has them")
 def test_r5_a_disk_that_is_almost_full_is_told_once_more() -> None:
     filling_up, almost = (find_troubles(some_nights(used), MORNING)[0] for used in (74, 76))
 

@@ -18,7 +18,9 @@ from chalicelib.core.night_actions import (
     IntendSnapshot,
     LaunchReceiver,
     RecordPoints,
+    SetAside,
     TakeSnapshot,
+    TerminateReceiver,
 )
 from chalicelib.core.night_world import NightWorld, held_volume, next_zone, volume_of_tonight
 from chalicelib.core.one_snapshot import GIVE_UP, SNAPSHOT_SETTLES
@@ -314,6 +316,53 @@ def test_whatever_is_observed_a_run_is_closed_when_its_time_is_up(run: Run, nigh
         actions = plan(replace(run, snapshot_intended=now), night, now)
 
     assert CloseRun in kinds(actions)
+
+
+# -- when a file system is damaged -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=500, deadline=None)
+@given(RUNS, NIGHTS, MOMENTS)
+def test_whatever_is_observed_nothing_is_done_with_a_damaged_volume_but_to_set_it_aside(
+    run: Run, night: NightWorld, now: datetime
+) -> None:
+    actions = plan(run, replace(night, damaged=frozenset({1}), unsound=frozenset({"vol-1"})), now)
+
+    about = [action for action in actions if "vol-1" in vars(action).values()]
+    is_there = any(volume.id == "vol-1" for volume in night.volumes)
+    assert about == ([SetAside("vol-1")] if is_there else [])
+
+
+def test_who_has_found_its_volume_damaged_gets_no_other() -> None:
+    night = a_night(machines=(a_receiver_machine(),), volumes=(), damaged=frozenset({1}), unsound=frozenset({"vol-1"}))
+
+    assert kinds(plan(a_launched_run(), night, a_moment(3))) == [TerminateReceiver]
+
+
+def test_a_damaged_volume_costs_no_machine_of_those_that_a_night_has() -> None:
+    gone = tuple(a_receiver_machine(attempt, "terminated") for attempt in (1, 2, 3))
+    night = a_night(
+        machines=gone, volumes=(a_volume_in("zone-a", "vol-4"),), briefed=frozenset({"vol-4"}), newest=LAST_NIGHTS
+    )
+    night = replace(night, damaged=frozenset({1, 2, 3}), unsound=frozenset({"vol-1", "vol-2", "vol-3"}))
+
+    assert kinds(plan(a_launched_run(3), night, a_moment(3))) == [LaunchReceiver]
+
+
+def test_what_hosts_have_pushed_to_and_is_damaged_ends_the_night() -> None:
+    """Who has reported does not push again."""
+    night = a_night(
+        machines=(a_receiver_machine(2, "terminated"),),
+        volumes=(),
+        ready=frozenset({1}),
+        pushed_to="vol-1",
+        damaged=frozenset({2}),
+        unsound=frozenset({"vol-1"}),
+    )
+
+    assert plan(a_launched_run(2), night, a_moment(3)) == (
+        CloseRun(RunState.FAILED, "volume vol-1 was found damaged after hosts had pushed to it"),
+    )
 
 
 # -- when a snapshot fails ---------------------------------------------------------------------------------------------

@@ -15,17 +15,22 @@ from ebbtide_agent.errors import Refused
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock for a block; the kernel lets go of it whatever ends us. Raises Refused."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _make(path)
+    is_new = _is_made(path)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(f"another backup of this host is under way (it holds {path})") from None
+        if is_new:
+            # Its time says when the last night began (`mark.note_begun`): none has. Who only made it does not say so.
+            os.utime(path, (0, 0))
         yield
 
 
-def _make(path: Path) -> None:
-    """Its time says when the last night began (`mark.note_begun`); a new lock, whoever makes it, that none has."""
-    with contextlib.suppress(FileExistsError):
+def _is_made(path: Path) -> bool:
+    """Whether we made it just now; of several that begin at once one does."""
+    try:
         path.touch(exist_ok=False)
-        os.utime(path, (0, 0))
+    except FileExistsError:
+        return False
+    return True

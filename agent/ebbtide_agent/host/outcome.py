@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ebbtide_agent.errors import REFUSAL, Refused
 from ebbtide_agent.host.progress import parse
 from ebbtide_agent.procs import Ended
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS, worst
@@ -17,8 +18,9 @@ NO_CONNECTION = 10
 WORTH_ANOTHER_TRY = (5, NO_CONNECTION, 12, 30, 35, 255)
 # Turned away at the door, or nobody there: nothing was begun that could have been left half done.
 NEVER_CAME_ABOUT = (5, NO_CONNECTION)
-# Usage, incompatible versions, selecting files, unsupported, refused by the far side: nothing has moved.
-NOTHING_MOVED = (1, 2, 3, 4, 5, 6, 126, 127)
+# Usage, incompatible versions, selecting files, unsupported, refused by the far side or by its gate: nothing has moved.
+NOTHING_MOVED = (1, 2, 3, 4, 5, 6, Refused.exit_code, 126, 127)
+_OF_A_GATE = f"ebbtide: {REFUSAL}"
 
 # Where nothing comes and goes by itself: what vanishes from here goes because somebody is changing the server, who may
 # be half done. Anywhere else (mail, sessions, spools, homes) it is everyday life.
@@ -69,6 +71,13 @@ def in_view_of(remarks: Sequence[Remark], outcome: Outcome) -> Outcome:
     leading = 0 if in_order and in_order[0].status == status else 1
     said = tuple(remark.problem for remark in in_order)
     return replace(outcome, status=status, problems=(*outcome.problems[:leading], *said, *outcome.problems[leading:]))
+
+
+def as_refused(ended: Ended) -> Ended:
+    """With the exit code of a gate that has said no: by rsync's own it could be a connection that broke."""
+    said = ended.err.decode("utf-8", "replace").splitlines()
+    is_refused = ended.exit_code in WORTH_ANOTHER_TRY and any(line.startswith(_OF_A_GATE) for line in said)
+    return replace(ended, exit_code=Refused.exit_code) if is_refused else ended
 
 
 def tell(ended: Ended, root: str = "/") -> Outcome:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, as_refused, why
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
 from ebbtide_agent.paths import NOWHERE
 from ebbtide_agent.printable import printable
@@ -44,7 +44,8 @@ class Source:
 
         def once(attempt: int) -> procs.Ended:
             leading = (self.rsync, f"--timeout={SILENCE_SECONDS}", *words, "--from0", "--files-from=-")
-            ended = procs.run((*leading, *self.route(attempt), f"{into}/"), _as_list(paths), listener=listener)
+            argv = (*leading, *self.route(attempt), f"{into}/")
+            ended = as_refused(procs.run(argv, _as_list(paths), listener=listener))
             if ended.exit_code in WORTH_ANOTHER_TRY:
                 raise TransientError(f"rsync: {why(ended)}")
             return ended

@@ -27,6 +27,7 @@ from ebbtide_agent.host.outcome import (
     WORTH_ANOTHER_TRY,
     Counts,
     Outcome,
+    as_refused,
     tell,
     together,
 )
@@ -162,7 +163,8 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
     except TransientError as error:
         return Outcome(PARTIAL, NO_CONNECTION, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
-    ended = procs.run(rsync(config, there, what), what.listed, environment=environment, listener=watch.listener)
+    argv = rsync(config, there, what)
+    ended = as_refused(procs.run(argv, what.listed, environment=environment, listener=watch.listener))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)

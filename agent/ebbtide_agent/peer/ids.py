@@ -10,20 +10,21 @@ from pathlib import Path
 
 from ebbtide_agent.errors import PermanentError
 
-# The first is what a receiver gives the same host; containers may have been given all of it.
-_FIRST = (1_000_000, 2_000_000_000)
+# Above what systemd gives to services and containers (https://systemd.io/UIDS-GIDS) and SSSD to the users of a domain;
+# below what systemd keeps for trees from elsewhere. From each on there is room for all ids that hosts may have.
+_FIRST = (2_100_000_000, 2_120_000_000)
 _SUBORDINATE = re.compile(r"[^:#]+:([0-9]+):([0-9]+)", re.ASCII)
 
 
 def choose_uid(host_id: str, taken: Sequence[range]) -> int:
     """One that is nobody's, the same wherever it can be. Raises PermanentError when there is none."""
-    for first in _FIRST:
-        uid = first + int(host_id, 36)
+    uids = [first + int(host_id, 36) for first in _FIRST]
+    for uid in uids:
         if not any(uid in each for each in taken):
             return uid
     raise PermanentError(
-        f"user id {uid} for {host_id} is somebody's in /etc/passwd or /etc/group, or a container's in /etc/subuid or"
-        " /etc/subgid: give another --id"
+        f"each of the user ids {' and '.join(map(str, uids))} for {host_id} is somebody's in /etc/passwd or /etc/group,"
+        " or a container's in /etc/subuid or /etc/subgid: give another --id"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -24,7 +23,6 @@ from ebbtide_agent.receiver.station import say, stopped_by_signals
 LOOK_SECONDS = 1.0
 # What could not be made is tried again, and a word that got lost costs no more than this.
 LOOK_AGAIN_SECONDS = 300.0
-LARGEST_LOG = 4 << 20
 
 
 def serve(peer: Peer, door: Door, program: Path) -> int:
@@ -42,7 +40,7 @@ def serve(peer: Peer, door: Door, program: Path) -> int:
         compiled(program, paths.program)
         say(choose_walls(paths, door.as_root))
         config = sshd.write_files(paths, hosts, peer.places.peer_key.read_text(), door)
-        _log(paths).unlink(missing_ok=True)
+        sshd.log_of(paths).unlink(missing_ok=True)
         listener = sshd.start(paths, config, door)
         say(f"ready on port {door.port}")
         try:
@@ -61,12 +59,12 @@ def _wait(peer: Peer, listener: procs.Child, stop: threading.Event) -> None:
     heard, look_again = -1, 0.0
     while not stop.wait(LOOK_SECONDS):
         if listener.poll() is not None:
-            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {_log(peer.paths)}")
+            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {sshd.log_of(peer.paths)}")
         word = _word(peer.paths)
         if word != heard or time.monotonic() >= look_again:
             look_again = time.monotonic() + LOOK_AGAIN_SECONDS
             heard = word if _keep_all(peer, stop) else -1
-            _shorten(_log(peer.paths))
+            sshd.shorten_log(peer.paths)
     say("told to stop")
 
 
@@ -91,13 +89,3 @@ def _word(paths: PeerPaths) -> int:
         return paths.told.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-def _log(paths: PeerPaths) -> Path:
-    return paths.run / "sshd.log"
-
-
-def _shorten(log: Path) -> None:
-    """Whoever scans the world's ports must not fill the disk; sshd goes on at the end of what there is."""
-    if log.stat().st_size > LARGEST_LOG:
-        os.truncate(log, 0)

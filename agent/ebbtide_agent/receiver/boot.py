@@ -8,7 +8,7 @@ from ebbtide_agent import moments, power, procs, volume
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import clock, sshd, station
+from ebbtide_agent.receiver import clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
@@ -16,7 +16,7 @@ from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, say
 from ebbtide_agent.shapes import decode, encode
 
-FILESYSTEMS = ("ext4",)
+FILESYSTEMS = (volume.EXT4, volume.BTRFS)
 _LOST_AND_FOUND = "lost+found"
 
 
@@ -39,6 +39,9 @@ def _night(receiver: Station, stop: threading.Event) -> int:
     write_whole(paths.brief, body)
     try:
         listener = _open(brief, receiver)
+    except volume.Damaged as damage:
+        _put_damaged(brief, receiver, damage)
+        raise
     except BaseException:
         volume.unmount(paths.volume)
         raise
@@ -54,20 +57,26 @@ def _night(receiver: Station, stop: threading.Event) -> int:
 def _open(brief: Brief, receiver: Station) -> procs.Child:
     """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
     paths, door = receiver.paths, receiver.door
-    open_volume(brief, paths)
-    make_places(paths, brief.hosts, door.as_root)
+    offered = open_volume(brief, paths)
+    make_places(paths, brief.hosts, door.as_root, offered.make_tree)
+    for sentence in quotas.sentences(quotas.keep_all(offered, paths, brief.hosts), brief.hosts):
+        say(sentence)
     say(choose_walls(paths, door.as_root))
     _recall_reports(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     return sshd.start(paths, config, door)
 
 
-def open_volume(brief: Brief, paths: MachinePaths) -> None:
-    """Have this receiver's volume in its place, new or known. Raises Refused when it is another's."""
+def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
+    """Have this receiver's volume in its place, new or known, and what it can keep hosts to their quotas by.
+
+    Raises Refused when it is another's.
+    """
     if brief.filesystem not in FILESYSTEMS:
-        raise PermanentError(f"file system {brief.filesystem} is not supported yet; expected {', '.join(FILESYSTEMS)}")
+        raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
     device, patience = paths.device(brief.volume_id), station.VOLUME_PATIENCE_SECONDS
-    is_mended = volume.mount(device, paths.volume, brief.filesystem, patience)
+    ready = volume.make_ready(device, paths.volume, brief.filesystem, patience)
+    offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)
     if not paths.volume_owner.exists():
         if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
             raise Refused(
@@ -78,10 +87,11 @@ def open_volume(brief: Brief, paths: MachinePaths) -> None:
     if owner != brief.receiver:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     say(f"volume {brief.volume_id} is at {paths.volume}")
-    if is_mended:
+    if ready.is_mended:
         _forget_what_the_trees_are(brief, paths)
-    if why := volume.fill(device):
+    if why := volume.fill(device, paths.volume, ready.filesystem):
         say(f"its file system is no larger than it was: {why}")
+    return quotas.switched_on(offered, paths.volume)
 
 
 def _forget_what_the_trees_are(brief: Brief, paths: MachinePaths) -> None:
@@ -104,14 +114,23 @@ def _recall_reports(brief: Brief, receiver: Station) -> None:
 def _put_ready(brief: Brief, receiver: Station) -> None:
     """From here on hosts push to this volume: it is the one to be snapshotted, whatever is forgotten of the run."""
     instance = receiver.instance
-    body = {
-        "run": instance.id,
-        "attempt": instance.attempt,
+    receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(_word(brief, receiver)))
+    say(f"ready on port {receiver.door.port}")
+
+
+def _put_damaged(brief: Brief, receiver: Station, damage: volume.Damaged) -> None:
+    """Nobody pushes to this volume any more: the night goes on with another, made from a snapshot."""
+    instance, body = receiver.instance, {**_word(brief, receiver), "why": str(damage)}
+    receiver.cloud.put_once(f"runs/{instance.id}/damaged/{instance.attempt}.json", encode(body))
+
+
+def _word(brief: Brief, receiver: Station) -> dict[str, object]:
+    return {
+        "run": receiver.instance.id,
+        "attempt": receiver.instance.attempt,
         "at": moments.write(receiver.now()),
         "volume": {"id": brief.volume_id},
     }
-    receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(body))
-    say(f"ready on port {receiver.door.port}")
 
 
 def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: threading.Event) -> None:

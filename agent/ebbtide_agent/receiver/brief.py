@@ -13,6 +13,7 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.shapes import decode, field
 
 WHAT = "the receiver's brief"
+GIB = 1 << 30
 HOST_ID = re.compile(r"[a-z0-9]{4}")
 _KEY = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?")
 
@@ -29,10 +30,14 @@ class Caller:
 
 @dataclass(frozen=True)
 class BriefedHost(Caller):
-    """One expected host, the nonce its report must bring, and whether its tree may not shrink or change at once."""
+    """One expected host, the nonce its report must bring, and whether its tree may not shrink or change at once.
+
+    `quota` are the bytes that its tree may hold at most.
+    """
 
     nonce: str
     guarded: bool = False
+    quota: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,17 @@ def _host(values: Mapping[str, Any]) -> BriefedHost:
         nonce=field(WHAT, values, "nonce", str),
         # A brief of a version that knew no guard says nothing of it.
         guarded=field(WHAT, {"guarded": True, **values}, "guarded", bool),
+        quota=_quota(values),
     )
     check_caller(WHAT, host)
     return host
+
+
+def _quota(values: Mapping[str, Any]) -> int | None:
+    """An older brief says nothing of it."""
+    if values.get("quota_gib") is None:
+        return None
+    return int(field(WHAT, values, "quota_gib", (int, float)) * GIB)
 
 
 def check_caller(what: str, host: Caller) -> None:

@@ -27,8 +27,19 @@ MUNGED = "munged"
 
 # 33 vulnerabilities ended with 3.5.0, one of them a way out of the module.
 OLDEST_RSYNC = (3, 5, 0)
+# What the walls are made of, beside the kernel's part.
+PROGRAMS = ("prlimit", "choom", "setpriv", "bwrap")
+# A fork bomb ends here. A session takes half a dozen, and a host that reads its past may have several at once.
+MOST_PROCESSES = 128
+MOST_OPEN_FILES = 256
+# Who tries whether the walls stand, before there is a host.
+_NOBODY = 65534
 LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/usr/local/lib")
 
+# No network, no processes, no environment; the chroot is what makes rsync's path look-ups cheap.
+_NAMESPACES = (
+    "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-add", "CAP_SYS_CHROOT",
+)  # fmt: skip
 _TREE_PLACE = Path("/tree")
 _ANY_MODULE = ("fake super = yes", "list = no")
 
@@ -40,22 +51,17 @@ class Files:
     config: Path
     descriptors: tuple[int, ...] = ()
 
-    @property
-    def filter(self) -> int | None:
-        return self.descriptors[1] if len(self.descriptors) > 1 else None
-
 
 def choose(as_root: bool) -> str:
     """The strongest kind that works on this machine. As root anything less than separate user ids is an error."""
     check_rsync()
+    kind = SEPARATE if as_root else OWN
+    why = _why_not(kind)
+    if why is None:
+        return kind
     if as_root:
-        missing = [program for program in ("setpriv", "bwrap") if not shutil.which(program)]
-        if missing:
-            raise PermanentError(f"{' and '.join(missing)} not installed: a host's rsync cannot be confined")
-        return SEPARATE
-    rsync = _program("rsync")
-    trial = procs.run((*_walls(None), *_libraries(), "--ro-bind", rsync, rsync, "--", rsync, "--version"))
-    return OWN if trial.exit_code == 0 else MUNGED
+        raise PermanentError(f"a host's rsync cannot be confined on this machine: {why}")
+    return MUNGED
 
 
 def sentence(kind: str) -> str:
@@ -103,11 +109,37 @@ def command(kind: str, view: View, files: Files) -> tuple[str, ...]:
     rsync = _program("rsync")
     if kind == MUNGED:
         return (rsync, "--server", "--daemon", f"--config={files.config}", ".")
-    inside = (*_walls(files.filter), *_libraries(), "--ro-bind", rsync, rsync, "--dev", "/dev")
-    configured = ("--ro-bind-data", str(files.descriptors[0]), "/rsyncd.conf", "--chdir", "/")
-    daemon = (rsync, "--server", "--daemon", "--config=/rsyncd.conf", ".")
+    return (*_walled(kind, view, files), rsync, "--server", "--daemon", "--config=/rsyncd.conf", ".")
+
+
+def _why_not(kind: str) -> str | None:
+    """What keeps walls of this kind from standing on this machine: they are put up around nothing, to see."""
+    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
+        return f"{' and '.join(missing)} not installed"
+    view = View(_NOBODY)
+    try:
+        files = open_files(kind, view, Path(os.devnull))
+    except PermanentError as error:
+        return str(error)
+    try:
+        trial = procs.run((*_walled(kind, view, files), _program("rsync"), "--version"), files=files.descriptors)
+    finally:
+        for descriptor in files.descriptors:
+            os.close(descriptor)
+    return None if trial.exit_code == 0 else trial.why
+
+
+def _walled(kind: str, view: View, files: Files) -> tuple[str, ...]:
+    """What a program is started with to have it run within the walls; its own words follow.
+
+    Nothing is there to write to but the tree: what a host could put elsewhere would be this machine's memory.
+    """
+    rsync = _program("rsync")
+    config, filtering = map(str, files.descriptors)
     become = _become(view.uid) if kind == SEPARATE else ()
-    return (*become, *inside, *_places(view), *configured, "--", *daemon)
+    walls = (_program("bwrap"), *_NAMESPACES, "--seccomp", filtering, *_libraries(), "--ro-bind", rsync, rsync)
+    inside = ("--dev-bind", os.devnull, os.devnull, *_places(view), "--ro-bind-data", config, "/rsyncd.conf")
+    return (*_limits(kind), *become, *walls, *inside, "--remount-ro", "/", "--chdir", "/", "--")
 
 
 def _places(view: View) -> tuple[str, ...]:
@@ -126,8 +158,7 @@ def open_files(kind: str, view: View, config: Path) -> Files:
     if kind == MUNGED:
         write_whole(config, text)
         return Files(config)
-    program = seccomp.program(platform.machine())
-    return Files(config, tuple(_nameless(body) for body in (text, program) if body is not None))
+    return Files(config, (_nameless(text), _nameless(seccomp.program(platform.machine()))))
 
 
 def _become(uid: int) -> tuple[str, ...]:
@@ -135,11 +166,15 @@ def _become(uid: int) -> tuple[str, ...]:
     return (_program("setpriv"), *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--")
 
 
-def _walls(filter_descriptor: int | None) -> tuple[str, ...]:
-    """No network, no processes, no environment; the chroot is what makes rsync's path look-ups cheap."""
-    filtered = () if filter_descriptor is None else ("--seccomp", str(filter_descriptor))
-    walls = ("--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-add", "CAP_SYS_CHROOT")
-    return (_program("bwrap"), *walls, *filtered)
+def _limits(kind: str) -> tuple[str, ...]:
+    """No dump of a core, few files, and when memory is short the first one to go.
+
+    Processes are counted for each user id: without one of its own a host's could not be told from everybody's.
+    """
+    limits = ["--core=0", f"--nofile={MOST_OPEN_FILES}"]
+    if kind == SEPARATE:
+        limits.append(f"--nproc={MOST_PROCESSES}")
+    return (_program("prlimit"), *limits, _program("choom"), "--adjust", "1000", "--")
 
 
 def _libraries() -> tuple[str, ...]:

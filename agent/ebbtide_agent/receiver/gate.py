@@ -17,7 +17,8 @@ from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
-from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.ledger import Ledger, already
+from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.receiver.status import read_status, write_status
 from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC
 from ebbtide_agent.receiver.view import View
@@ -31,7 +32,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 def arrive(paths: MachinePaths, cloud: Cloud, host_id: str, clock: Clock) -> Gate:
     """The gate for the host whose key it was. Raises Refused when tonight's run does not expect it."""
     brief = parse_brief(paths.brief.read_bytes())
-    return Gate(paths, brief, brief.host(host_id), Ledger(paths, brief, cloud), clock)
+    return Gate(paths, brief, brief.host(host_id), Ledger(paths, brief, cloud, quotas=find_quotas(paths)), clock)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Gate:
         if self.paths.closing.exists() or self.clock() >= self.brief.deadline:
             raise Refused(f"run {self.brief.run} is over")
         if self.paths.reported(self.host.id).exists():
-            raise Refused(f"{self.host.id} has reported in {self.brief.run} already")
+            raise Refused(already(self.host, self.brief))
 
     def _hello(self) -> Hello:
         self._check_open()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.receiver.brief import BriefedHost, Run
+from ebbtide_agent.receiver.brief import GIB, BriefedHost, Run
 from ebbtide_agent.receiver.lease import Session
-from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Report, bounded, worst
+from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Quota, Report, bounded, worst
 
 # What the daemon ends with when the host itself saw files vanish or go unread.
 SENDER_WARNED = (23, 24)
+_OVER_QUOTA, _NO_SPACE = "Disk quota exceeded", "No space left on device"
+# An attribute may be too large for any file system, however much of it is free.
+_ATTRIBUTE = "xattr"
 
 
 def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
@@ -34,6 +37,40 @@ def judged(report: Report, seen: Session | None) -> Report:
     status, problem = _verdict(report.status, seen)
     problems = bounded((problem, *report.problems)) if problem else bounded(report.problems)
     return replace(report, status=status, problems=problems, receiver=None)
+
+
+def says_full(report: Report) -> bool:
+    """Whether the host heard from our rsync that there was no room for it."""
+    return not report.is_complete and any(_find_full(problem) for problem in report.problems)
+
+
+def explained(report: Report, quota: Quota | None, left: int | None) -> Report:
+    """The report of one that says full, with which quota or volume it is and what helps as its first problem.
+
+    `left` is what all hosts together may still bring: where something keeps them from more it speaks of a quota, too.
+    """
+    found = {_find_full(problem) for problem in report.problems}
+    said = _full_quota(report.host, quota, left) if _OVER_QUOTA in found else None
+    return replace(report, problems=bounded((said or _FULL_VOLUME, *report.problems)))
+
+
+_FULL_VOLUME = "the volume that takes this backup is full: make it larger, a receiver's by volume.size in the policy"
+
+
+def _full_quota(host: str, quota: Quota | None, left: int | None) -> str | None:
+    if quota is None or quota.most is None or quota.used is None:
+        return None
+    if left is not None and left < quota.most - quota.used:
+        return None
+    most, used = quota.most / GIB, quota.used / GIB
+    remedy = f"raise the quota of host {host} in the policy, or let it exclude more"
+    return f"{host} is at its quota of {most:.4g} GiB, and holds {used:.4g} GiB: {remedy}"
+
+
+def _find_full(problem: str) -> str | None:
+    if _OVER_QUOTA in problem:
+        return _OVER_QUOTA
+    return _NO_SPACE if _NO_SPACE in problem and _ATTRIBUTE not in problem else None
 
 
 def _verdict(claimed: str, seen: Session | None) -> tuple[str, str | None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Callable
 
@@ -18,13 +19,15 @@ from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
-from ebbtide_agent.receiver.judge import check_identity, judged, lost
+from ebbtide_agent.receiver.judge import check_identity, explained, judged, lost, says_full
 from ebbtide_agent.receiver.lease import Session, find_session
+from ebbtide_agent.receiver.quotas import Quotas
 from ebbtide_agent.receiver.status import Status, read_status, write_status
 from ebbtide_agent.report import (
     FAKE_SUPER,
     GENERATION_BITS,
     ArchivedManifest,
+    Quota,
     Received,
     Report,
     encode_report,
@@ -45,6 +48,7 @@ class Ledger:
     brief: Run
     archive: Archive
     sleep: Callable[[float], None] = time.sleep
+    quotas: Quotas = field(default_factory=Quotas)
 
     def record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """Record a host's report and return it as recorded. The same again returns what was recorded first.
@@ -52,10 +56,10 @@ class Ledger:
         Raises Refused when it is not this host's report of this run, or another one is recorded.
         """
         check_identity(report, host, self.brief)
-        recorded = self.find(host) or self._archive(host, report, now)
+        recorded = self.find(host) or self._archive_for_sure(host, report, now)
         if recorded.started != report.started:
             # A machine that has the host's key as well, such as a copy of it, would take this for its own.
-            raise Refused(f"{host.id} has reported in {self.brief.run} already, of another push than this")
+            raise Refused(already(host, self.brief))
         self._tell(recorded)
         return recorded
 
@@ -65,6 +69,15 @@ class Ledger:
             return parse_report(self.archive.get(report_key(self.brief.run, host.id)))
         except KeyError:
             return None
+
+    def _archive_for_sure(self, host: BriefedHost, report: Report, now: datetime) -> Report:
+        """On a full volume, too: then with what was put by for that."""
+        try:
+            return self._archive(host, report, now)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self.quotas.give_the_reserve(self.paths.volume):
+                raise
+        return self._archive(host, report, now)
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """What cannot be made durable, because nothing can be written any more, is recorded as that."""
@@ -83,9 +96,11 @@ class Ledger:
 
     def _archive_durable(self, host: BriefedHost, report: Report, seen: Session | None, now: datetime) -> Report:
         status = self._settled(host, seen)
+        quota = self.quotas.of(host, self.paths.tree(host.id))
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
-        believed, landed = self._seen_for_itself(host, judged(report, seen), status)
-        recorded = self._put(host, replace(believed, receiver=self._received(host, landed, seen, status, now)))
+        believed, landed = self._seen_for_itself(host, self._judged(report, seen, quota), status)
+        received = replace(self._received(host, landed, seen, status, now), quota=quota)
+        recorded = self._put(host, replace(believed, receiver=received))
         write_status(self.paths.status(host.id), status)
         return recorded
 
@@ -95,6 +110,10 @@ class Ledger:
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
         return recorded
+
+    def _judged(self, report: Report, seen: Session | None, quota: Quota | None) -> Report:
+        believed = judged(report, seen)
+        return explained(believed, quota, self.quotas.left(self.paths.volume)) if says_full(believed) else believed
 
     def _settled(self, host: BriefedHost, seen: Session | None) -> Status:
         """The tree under a new generation, if anything was pushed at all."""
@@ -111,7 +130,10 @@ class Ledger:
             return report, None
         known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
         header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
-        landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
+        try:
+            landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
+        except ValueError as fault:
+            raise PermanentError(f"the tree of {host.id} is not one that rsync leaves: {fault}") from fault
         report = guarded(report, host, landed)
         if not report.is_complete:
             # What the next nights are compared with stays the last complete one.
@@ -149,6 +171,14 @@ class Ledger:
         """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
         tell(self.archive, event_source(self.brief), "Ebbtide Host Report", detail, self.sleep)
+
+
+def already(host: BriefedHost, brief: Run) -> str:
+    """What is said to whoever comes after a host's report."""
+    return (
+        f"{host.id} has reported in {brief.run} already; if it was another machine, one of the two is a copy of"
+        f" {host.name}, and has to be enrolled as a host of its own: ebbtide-agent install --new-identity --host NAME"
+    )
 
 
 def tell(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Callable
 
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import GatePaths
@@ -18,7 +20,16 @@ def make_room(paths: GatePaths) -> None:
     paths.closing.unlink(missing_ok=True)
 
 
-def make_places(paths: GatePaths, hosts: Iterable[BriefedHost], as_root: bool) -> None:
+def make_directory(tree: Path) -> None:
+    tree.mkdir(mode=0o700)
+
+
+def make_places(
+    paths: GatePaths,
+    hosts: Iterable[BriefedHost],
+    as_root: bool,
+    make_tree: Callable[[Path], None] = make_directory,
+) -> None:
     """A place for each host: the host's user may pass through it, and owns nothing but the tree within."""
     paths.hosts.mkdir(exist_ok=True)
     paths.hosts.chmod(0o711)
@@ -26,8 +37,10 @@ def make_places(paths: GatePaths, hosts: Iterable[BriefedHost], as_root: bool) -
         paths.host(host.id).mkdir(exist_ok=True)
         paths.host(host.id).chmod(0o711)
         tree = paths.tree(host.id)
-        tree.mkdir(exist_ok=True, mode=0o700)
+        if not tree.exists():
+            make_tree(tree)
         if as_root and tree.lstat().st_uid != host.uid:
+            tree.chmod(0o700)
             os.chown(tree, host.uid, host.uid, follow_symlinks=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from ebbtide_agent import moments, procs, volume
 from ebbtide_agent.cloud import Cloud
@@ -14,6 +14,7 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.ledger import event_source, tell
+from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.shapes import encode
 
 # The answer to the last report is on its way when we let go: a host that misses it asks in vain until the deadline.
@@ -27,7 +28,8 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     time.sleep(HEARING_SECONDS)
     end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)
     procs.end_group(sshd)
-    usage, is_read_only = volume.measure(paths.volume), volume.has_turned_read_only(paths.volume)
+    is_read_only = volume.has_turned_read_only(paths.volume)
+    usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
     clean = _let_go(paths)
     key = f"runs/{instance.id}/released/{instance.attempt}.json"
     body: dict[str, object] = {
@@ -42,6 +44,17 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     detail = {"run": instance.id, "attempt": instance.attempt}
     tell(cloud, event_source(brief), "Ebbtide Receiver Released", detail, time.sleep)
     return clean
+
+
+def _measured(paths: MachinePaths) -> volume.Usage | None:
+    """How full the volume is for the hosts: what is in reserve is not free for them."""
+    usage = volume.measure(paths.volume)
+    try:
+        left = find_quotas(paths).left(paths.volume)
+    except AgentError as error:
+        print(f"ebbtide: {error}; what is free may be more than hosts can have", flush=True)
+        return usage
+    return usage if usage is None or left is None else replace(usage, free=min(usage.free, left))
 
 
 def _let_go(paths: MachinePaths) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from ebbtide_agent.errors import PermanentError
+
 _ALLOW, _KILL_PROCESS, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
@@ -25,28 +27,30 @@ class _Machine:
     denied: tuple[int, ...]
 
 
-# The same on every architecture: io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, clone3, quotactl_fd.
-_COMMON = (425, 426, 427, 428, 429, 430, 431, 432, 443)
+# The same on every architecture: io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd,
+# mount_setattr, quotactl_fd, open_tree_attr.
+_COMMON = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 443, 467)
 _CLONE3 = 435
 _MACHINES = {
     # ptrace mount umount2 pivot_root acct swapon reboot init_module delete_module quotactl kexec_load add_key
     # request_key keyctl unshare perf_event_open open_by_handle_at setns process_vm_readv process_vm_writev finit_module
-    # kexec_file_load bpf userfaultfd
+    # kexec_file_load bpf userfaultfd; syslog; socket connect bind listen: vsock knows no network namespace
     "x86_64": _Machine(0xC000003E, 56, 16, (
         101, 165, 166, 155, 163, 167, 169, 175, 176, 179, 246, 248, 249, 250, 272, 298, 304, 308, 310, 311, 313, 320,
-        321, 323,
+        321, 323, 103, 41, 42, 49, 50,
     )),
     "aarch64": _Machine(0xC00000B7, 220, 29, (
         117, 40, 39, 41, 89, 224, 142, 105, 106, 60, 104, 217, 218, 219, 97, 241, 265, 268, 270, 271, 273, 294, 280,
-        282,
+        282, 116, 198, 203, 200, 201,
     )),
 }  # fmt: skip
 
 
-def program(machine: str) -> bytes | None:
-    """The filter for `platform.machine()`, or None for an architecture whose numbers we do not have."""
+def program(machine: str) -> bytes:
+    """The filter for `platform.machine()`. Raises PermanentError for an architecture whose numbers we do not have."""
     if machine not in _MACHINES:
-        return None
+        known = " and ".join(_MACHINES)
+        raise PermanentError(f"the numbers of system calls on {machine} are not known, only those on {known}")
     numbers = _MACHINES[machine]
     steps = [
         _step(_LOAD, _ARCHITECTURE),

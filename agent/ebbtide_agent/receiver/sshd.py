@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import shutil
 import time
@@ -20,6 +21,10 @@ from ebbtide_agent.receiver.brief import Caller
 # A receiver lives for one night, in which all its hosts come at the same minute. A peer is somebody's server, of few
 # hosts, and everybody's scanners find its port: sshd's own default, a process each of some megabytes.
 CROWD, FEW = "100:30:300", "10:30:100"
+# However many knock from one address, from another one somebody still comes in. Many hosts may be behind one.
+_OF_ONE_ADDRESS = 100
+_KNOWS_ADDRESSES = (8, 5)
+LARGEST_LOG = 4 << 20
 LISTENING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
 # Compiled into sshd; it insists on it when it starts as root.
@@ -48,7 +53,10 @@ def write_files(paths: GatePaths, hosts: Sequence[Caller], host_key: str, door: 
     login = pwd.getpwuid(os.geteuid()).pw_name
     write_whole(paths.run / "host_key", host_key.rstrip("\n").encode() + b"\n")
     write_whole(paths.run / "authorized_keys", authorized_keys(hosts, door.gate).encode())
-    write_whole(paths.run / "sshd_config", sshd_config(paths, login, door).encode())
+    config = sshd_config(paths, login, door)
+    if _version() >= _KNOWS_ADDRESSES:
+        config += f"PerSourceMaxStartups {_OF_ONE_ADDRESS}\n"
+    write_whole(paths.run / "sshd_config", config.encode())
     return paths.run / "sshd_config"
 
 
@@ -100,12 +108,12 @@ def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
 
     Raises PermanentError when its configuration, its keys, the port or the account will not do.
     """
-    program = shutil.which("sshd") or "/usr/sbin/sshd"
+    program = _program()
     if door.as_root:
         _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
         check_account(door.may_unlock)
     procs.check((program, "-t", "-f", str(config)))
-    log = paths.run / "sshd.log"
+    log = log_of(paths)
     child = procs.start_logged((program, "-D", "-e", "-f", str(config)), log)
     deadline = time.monotonic() + LISTENING_SECONDS
     while "Server listening" not in (said := log.read_text(errors="replace")):
@@ -128,6 +136,28 @@ def check_account(may_unlock: bool) -> None:
             " usermod --password '*' root unlocks it, without any password"
         )
     procs.check(("usermod", "--password", "*", "root"))
+
+
+def log_of(paths: GatePaths) -> Path:
+    return paths.run / "sshd.log"
+
+
+def shorten_log(paths: GatePaths) -> None:
+    """Whoever knocks all night long must not fill what the gate's notes are kept in; sshd goes on at the end."""
+    log = log_of(paths)
+    if log.stat().st_size > LARGEST_LOG:
+        os.truncate(log, 0)
+
+
+def _program() -> str:
+    return shutil.which("sshd") or "/usr/sbin/sshd"
+
+
+def _version() -> tuple[int, int]:
+    """Of this machine's sshd. An old one takes the question for a mistake, and answers it all the same."""
+    ended = procs.run((_program(), "-V"))
+    match = re.search(rb"OpenSSH_([0-9]+)\.([0-9]+)", ended.out + ended.err)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _quoted(text: object) -> str:

@@ -15,6 +15,7 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import sshd
 from ebbtide_agent.receiver.sshd import Door
 
 LOOK_SECONDS = 0.25
@@ -43,7 +44,8 @@ def wait(
         if station.now() >= until:
             return say("the deadline has come")
         if listener.poll() is not None:
-            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {station.paths.run}/sshd.log")
+            raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {sshd.log_of(station.paths)}")
+        sshd.shorten_log(station.paths)
     return say("told to stop")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ebbtide_agent.errors import Refused
+import contextlib
+from collections.abc import Iterator
+
+from ebbtide_agent.errors import REFUSAL, Refused
 
 HELLO = "hello"
 REPORT = "report"
@@ -10,6 +13,15 @@ LIST = "list"
 RSYNC = "rsync"
 # Exactly what rsync asks its remote shell for, pushing to ADDRESS::tree/ or fetching from ADDRESS::POINT/.
 _GRAMMAR = {HELLO: HELLO, REPORT: REPORT, LIST: LIST, "rsync --server --daemon .": RSYNC}
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What is refused in a block says so itself."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(f"{REFUSAL}{error}") from error
 
 
 def parse_command(text: str | None) -> str:

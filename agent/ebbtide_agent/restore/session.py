@@ -89,7 +89,9 @@ class _Recovery:
         """All steps in their order; the verdict."""
         self._paths.run.mkdir(parents=True, exist_ok=True)
         with self._timed("mount"):
-            volume.mount(self._paths.device(self._brief.volume), self._paths.volume)
+            device = self._paths.device(self._brief.volume)
+            volume.mount(device, self._paths.volume)
+            volume.lift_limits(device, self._paths.volume)
         expected = self._fetch_manifest()
         if not self._is_real and materialise.is_allowed():
             with self._timed("materialise"):

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -183,7 +184,7 @@ def test_a_directory_or_a_dump_with_little_room_is_warned(tmp_path: Path, monkey
     assert re.fullmatch(r"TARGET backup has only \S+ \S+ free; make room there, or lower KEEP", directory[1])
 
 
-def test_a_volume_has_to_be_attached_and_needs_no_key(tmp_path: Path) -> None:
+def test_a_volume_has_to_be_attached_and_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = a_scene(tmp_path, target=Volume("web1", "vol-0abc", "eu-west-1", "archive"))
     disks = tmp_path / "disks"
     scene = replace(scene, paths=replace(scene.paths, disks=disks))
@@ -195,6 +196,9 @@ def test_a_volume_has_to_be_attached_and_needs_no_key(tmp_path: Path) -> None:
     put(disks / device_name("vol-0abc"), "")
 
     assert found(far_side.answers_as_it_should, scene) == [("ok", "vol-0abc is attached; ")]
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    said = f"TARGET {scene.config.target} needs boto3 to report; install python3-boto3"
+    assert found(far_side.answers_as_it_should, scene) == [("fault", said)]
 
 
 def test_a_directory_that_is_not_there_or_somebody_elses_is_a_fault(tmp_path: Path) -> None:

@@ -211,6 +211,17 @@ def test_what_is_no_entry_of_the_tree_says_why(tmp_path: Path, capsys: pytest.Ca
     ]
 
 
+def test_what_would_lead_to_a_place_as_a_directory_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_root(tmp_path)
+
+    _, lines = explained(tmp_path, "/srv/new", capsys=capsys, include="/srv/new/x\n")
+
+    assert lines == [
+        "/srv/new: not there, would not be backed up; no line of backup_include asks for it; "
+        "a directory would be: it leads to backup_include:1: /srv/new/x"
+    ]
+
+
 def test_the_backup_is_no_part_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = a_root(tmp_path)
     config = f"HOST=us0\nTARGET={root}/srv/backup\nKEEP=7\nROOT={root}\n"

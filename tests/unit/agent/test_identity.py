@@ -47,7 +47,10 @@ def test_the_machine_it_was_installed_on_is_let_on(tmp_path: Path) -> None:
 def test_a_copy_is_refused_with_the_command_that_enrols_it(tmp_path: Path, machine_id: str, hardware: str) -> None:
     install(a_machine(tmp_path))
     copy = a_machine(tmp_path, machine_id, hardware)
-    copy.config.write_text("HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n")
+    for place in ("tree", "backup"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "tree/file").touch()
+    copy.config.write_text(f"HOST=us0\nTARGET={tmp_path}/backup\nKEEP=7\nROOT={tmp_path}/tree\n")
     (copy.scripts).mkdir()
     (copy.scripts / "01-dump").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     (copy.scripts / "01-dump").chmod(0o755)
@@ -59,6 +62,7 @@ def test_a_copy_is_refused_with_the_command_that_enrols_it(tmp_path: Path, machi
     assert "ebbtide-agent install --new-identity --host NAME" in str(refused.value)
     assert "ebbtide-agent install --same-host" in str(refused.value)
     assert not (tmp_path / "ran").exists() and not copy.running.exists()
+    assert list((tmp_path / "backup").iterdir()) == []
 
 
 def test_what_cannot_be_read_now_or_then_says_nothing(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.receiver.brief import parse_brief
-from ebbtide_agent.receiver.judge import check_identity, judged
+from ebbtide_agent.receiver.judge import check_identity, explained, judged, says_full
 from ebbtide_agent.receiver.lease import Session
-from ebbtide_agent.report import STATUSES, Report, parse_report
+from ebbtide_agent.report import STATUSES, Quota, Report, parse_report
 
 WIRE = Path(__file__).parents[2] / "contract/wire"
 BRIEF = parse_brief((WIRE / "brief-receiver.json").read_bytes())
@@ -47,6 +47,46 @@ def test_nothing_ever_becomes_better(claimed: str, seen: "Session | None") -> No
 
     assert STATUSES.index(believed.status) >= STATUSES.index(claimed)
     assert believed.receiver is None
+
+
+GIB = 2**30
+FULL_QUOTA = 'rsync: [receiver] write failed on "/var/big" (in tree): Disk quota exceeded (122)'
+FULL_VOLUME = 'rsync: [receiver] write failed on "/var/big" (in tree): No space left on device (28)'
+LARGE_ATTRIBUTE = 'rsync: [receiver] rsync_xal_set: lsetxattr("x","user.a") failed: No space left on device (28)'
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "says"),
+    [
+        ("partial", FULL_QUOTA, True),
+        ("failed", FULL_VOLUME, True),
+        ("partial", LARGE_ATTRIBUTE, False),
+        ("partial", "rsync: connection unexpectedly closed", False),
+        ("complete-with-warnings", FULL_QUOTA, False),
+    ],
+)
+def test_a_host_says_full_with_the_words_of_our_own_rsync(status: str, problem: str, says: bool) -> None:
+    assert says_full(replace(a_report(status), problems=("first", problem))) is says
+
+
+@pytest.mark.parametrize(
+    ("problem", "quota", "left", "begins"),
+    [
+        (FULL_QUOTA, Quota(30 * GIB, 29 * GIB), None, "us0 is at its quota of 30 GiB, and holds 29 GiB: raise"),
+        (FULL_QUOTA, Quota(30 * GIB, 29 * GIB), GIB, "us0 is at its quota of 30 GiB"),
+        (FULL_QUOTA, Quota(30 * GIB, 29 * GIB), GIB - 1, "the volume that takes this backup is full"),
+        (FULL_QUOTA, Quota(None, 29 * GIB), 0, "the volume that takes this backup is full"),
+        (FULL_QUOTA, None, None, "the volume that takes this backup is full"),
+        (FULL_VOLUME, Quota(30 * GIB, 29 * GIB), None, "the volume that takes this backup is full"),
+    ],
+)
+def test_what_is_full_comes_first_and_is_what_had_less_room_left(
+    problem: str, quota: "Quota | None", left: "int | None", begins: str
+) -> None:
+    told = explained(replace(a_report("partial"), problems=(problem,)), quota, left)
+
+    assert told.problems[0].startswith(begins)
+    assert told.problems[1:] == (problem,)
 
 
 @pytest.mark.parametrize("change", [{"nonce": "f" * 32}, {"run": "main/2026-11-22/1"}, {"id": "eu0a"}, {"host": "eu0"}])

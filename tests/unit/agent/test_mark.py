@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import ebbtide_agent
 from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.host.lock import locked
-from ebbtide_agent.host.mark import marked
+from ebbtide_agent.host.mark import find_begun, marked, note_begun
 
 LAST, TONIGHT = datetime(2026, 11, 22, 2, 10, tzinfo=UTC), datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 
@@ -63,3 +65,31 @@ def test_a_second_run_of_the_same_host_leaves_with_a_clear_message(tmp_path: Pat
         first.kill()
     with locked(tmp_path / "state/lock"):
         pass
+
+
+def test_of_two_that_begin_at_once_the_first_time_one_holds_the_lock_and_says_when_it_began(tmp_path: Path) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(100):
+            lock = tmp_path / str(number) / "lock"
+            both, over = (threading.Barrier(2, timeout=60) for _ in range(2))
+            with ThreadPoolExecutor(2) as at_once:
+                held = [at_once.submit(begin, lock, both, over) for _ in range(2)]
+            assert sorted(each.result() for each in held) == [False, True]
+            assert find_begun(lock) == LAST
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def begin(lock: Path, both: threading.Barrier, over: threading.Barrier) -> bool:
+    """Whether this one got it; who does goes on until the other one has tried."""
+    both.wait()
+    try:
+        with locked(lock):
+            note_begun(lock, LAST)
+            over.wait()
+            return True
+    except Refused:
+        over.wait()
+        return False

@@ -1,5 +1,6 @@
 """The passes of a push: what each rsync is told, and what becomes of the others when one ends badly."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.past import Source
 from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push, rsync
 from ebbtide_agent.host.resume import resumable
 from tests.unit.agent.test_course import A_CONFIG
@@ -46,16 +48,24 @@ def test_every_pass_keeps_what_a_full_one_keeps() -> None:
         assert kept < {*rsync(A_CONFIG, ROUTE, each)}
 
 
-def outcome_of(codes: list[int], what: list[Pass], tmp_path: Path, until: datetime = NOW) -> tuple[str, int, int]:
+def an_rsync(tmp_path: Path, does: Sequence[str]) -> str:
+    """One that does something else each time, and counts how often it ran."""
+    program = tmp_path / "rsync"
+    ends = "".join(f"  {number}) {each} ;;\n" for number, each in enumerate(does, 1))
+    program.write_text(f"#!/bin/sh\necho >> {tmp_path}/ran\ncase $(wc -l < {tmp_path}/ran) in\n{ends}esac\nexit 99\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def outcome_of(
+    codes: Sequence[int | str], what: list[Pass], tmp_path: Path, until: datetime = NOW
+) -> tuple[str, int, int]:
     """Status, exit code and the number of rsyncs, when these end with those codes.
 
     At first the deadline has come: a connection that fails is not tried again.
     """
-    program = tmp_path / "rsync"
-    ends = "".join(f"  {number}) exit {code} ;;\n" for number, code in enumerate(codes, 1))
-    program.write_text(f"#!/bin/sh\necho >> {tmp_path}/ran\ncase $(wc -l < {tmp_path}/ran) in\n{ends}esac\nexit 99\n")
-    program.chmod(0o755)
-    config: Config = replace(A_CONFIG, rsync=str(program))
+    words = [code if isinstance(code, str) else f"exit {code}" for code in codes]
+    config: Config = replace(A_CONFIG, rsync=an_rsync(tmp_path, words))
     watch = Watch(until, World(lambda: NOW, sleep=lambda _: None), {"PATH": "/usr/bin:/bin"}, lambda _: None)
 
     outcome = push(config, lambda _: ROUTE, iter(what), watch)
@@ -106,6 +116,21 @@ def test_after_a_connection_that_broke_everything_is_compared_once_more(
     later = NOW + timedelta(hours=1)
 
     assert outcome_of(codes, what, tmp_path, later) == ("complete", 0, ran)
+
+
+def test_a_push_that_a_gate_refuses_is_not_tried_again_whatever_rsync_makes_of_it(tmp_path: Path) -> None:
+    codes = ["echo 'ebbtide: refused: us0a has reported in main/2026-11-23/1 already' >&2; exit 12", "exit 0"]
+
+    assert outcome_of(codes, [in_full(A_CONFIG)], tmp_path, NOW + timedelta(hours=1)) == ("failed", 77, 1)
+
+
+def test_nor_is_a_restore_that_a_gate_refuses(tmp_path: Path) -> None:
+    program = an_rsync(tmp_path, ["echo 'ebbtide: refused: it was closed' >&2; exit 5", "exit 0"])
+    world = World(lambda: NOW, sleep=lambda _: None)
+
+    ended = Source(program, lambda _: ROUTE, NOW + timedelta(hours=1), world).run((), [b"etc"], tmp_path / "into")
+
+    assert (ended.exit_code, len((tmp_path / "ran").read_text())) == (77, 1)
 
 
 def test_what_is_kept_aside_is_protected_from_a_full_push_and_of_no_use_to_one_in_place() -> None:

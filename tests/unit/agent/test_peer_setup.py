@@ -160,9 +160,9 @@ def test_what_is_kept_stays_unless_it_is_to_be_forgotten(machine: Machine) -> No
 
 @pytest.mark.parametrize("name", ["subuid", "subgid"])
 def test_a_user_id_is_no_containers_here(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("# containers\n\nroot:1000000:1000000000\nnobody knows:what:this is\n")
+    (tmp_path / name).write_text("# containers\n\nroot:2100000000:10000000\nnobody knows:what:this is\n")
 
-    assert choose_uid("us0a", find_taken(tmp_path)) == 2_001_435_978
+    assert choose_uid("us0a", find_taken(tmp_path)) == 2_121_435_978
 
 
 def test_each_guest_of_root_has_a_user_id_of_its_own_and_of_anybody_else_that_ones(machine: Machine) -> None:
@@ -180,11 +180,24 @@ def test_each_guest_of_root_has_a_user_id_of_its_own_and_of_anybody_else_that_on
 def test_a_user_id_is_nobodys_here(tmp_path: Path) -> None:
     taken = find_taken(tmp_path)
 
-    assert choose_uid("us0a", taken) == 2_435_978
+    assert choose_uid("us0a", taken) == 2_101_435_978
     assert all(any(each.gr_gid in ids for ids in taken) for each in grp.getgrall())
     assert all(any(each.pw_uid in ids for ids in taken) for each in pwd.getpwall())
-    with pytest.raises(PermanentError, match="somebody's"):
-        choose_uid("us0a", (range(1_000_000, 2_000_000_000), range(2_001_435_978, 2_001_435_979)))
+    with pytest.raises(PermanentError, match=r"2101435978 and 2121435978 for us0a is somebody's.* give another --id"):
+        choose_uid("us0a", (range(2_100_000_000, 2_110_000_000), range(2_121_435_978, 2_121_435_979)))
+
+
+@pytest.mark.parametrize("host_id", ["0000", "zzzz"])
+def test_a_user_id_is_in_no_range_that_systemd_or_sssd_gives_to_others(host_id: str) -> None:
+    """https://systemd.io/UIDS-GIDS; sssd-ldap(5), ldap_idmap_range_max."""
+    services, containers, foreign = range(61184, 65520), range(524_288, 1_879_048_192), range(0x7FFE0000, 0x7FFF0000)
+    domain = range(200_000, 2_000_200_000)
+    first = choose_uid(host_id, ())
+    second = choose_uid(host_id, (range(first, first + 1),))
+
+    for uid in (first, second):
+        assert not any(uid in each for each in (services, containers, foreign, domain))
+        assert 65536 <= uid < 2**31 - 1
 
 
 def test_the_other_side_is_told_what_to_write(machine: Machine) -> None:

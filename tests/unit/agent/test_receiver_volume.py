@@ -71,8 +71,8 @@ def test_a_volume_with_files_and_no_id_is_refused_and_left_as_it_was(tmp_path: P
 
 
 def test_a_file_system_that_is_not_there_yet_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="btrfs is not supported yet"):
-        open_volume(a_brief(filesystem="btrfs"), a_machine(tmp_path)[0])
+    with pytest.raises(PermanentError, match="xfs is not supported"):
+        open_volume(a_brief(filesystem="xfs"), a_machine(tmp_path)[0])
 
 
 @pytest.mark.fault("R3")

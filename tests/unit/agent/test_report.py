@@ -52,7 +52,18 @@ def test_a_brief_is_read() -> None:
     brief = parse_brief((WIRE / "brief-receiver.json").read_bytes())
 
     assert (brief.run, brief.receiver, brief.volume_id) == ("main/2026-11-23/1", "main", "vol-0abc")
-    assert [(host.name, host.id) for host in brief.hosts] == [("us0", "us0a")]
+    assert [(host.name, host.id, host.quota) for host in brief.hosts] == [("us0", "us0a", 30 * 2**30)]
+
+
+def test_what_was_written_before_there_were_quotas_is_read_without() -> None:
+    brief, report = example("brief-receiver.json"), example("report.json")
+    del brief["hosts"][0]["quota_gib"]
+    del report["receiver"]["quota"]
+
+    received = parse_report(json.dumps(report).encode()).receiver
+
+    assert parse_brief(json.dumps(brief).encode()).hosts[0].quota is None
+    assert received and received.quota is None
 
 
 @pytest.mark.parametrize(

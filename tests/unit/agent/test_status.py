@@ -14,7 +14,7 @@ from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.identity import Installed, encode_installed
 from ebbtide_agent.host.standing import look
 from ebbtide_agent.host_main import main
-from ebbtide_agent.report import PARTIAL, Health
+from ebbtide_agent.report import PARTIAL, Health, encode_report
 from tests.unit.agent.test_survey import A_REPORT, Host
 
 WHEN = A_REPORT.finished
@@ -123,6 +123,39 @@ def test_the_exit_code_is_the_last_nights(
     assert told["index"]["entries"] == 3
     assert (told["first_push"] is not None) == (status == "partial")
     assert told["under_way"] is None
+
+
+def test_a_machine_is_told_all_that_a_person_is(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.now = WHEN
+    host.keep(host.take(None), 7)
+    os.utime(host.paths.index, (WHEN.timestamp(), WHEN.timestamp()))
+    host.paths.installed.write_bytes(encode_installed(Installed({}, "02:00-06:00", 150)))
+    host.paths.running.write_text("2026-11-24T02:10:00Z")
+    cut_off = replace(A_REPORT, status=PARTIAL, exit_code=12, bytes_total=10 << 30, bytes_sent=4 << 30)
+    remember(host.paths, cut_off, host.said.append)
+
+    main(["status", "--etc", str(host.paths.etc), "--state", str(host.paths.state), "--json"])
+
+    assert json.loads(capsys.readouterr().out) == {
+        "under_way": None,
+        "cut_short": "2026-11-24T02:10:00Z",
+        "last": json.loads(encode_report(cut_off)),
+        "first_push": {
+            "percent": 40,
+            "nights": 1,
+            "bytes_sent": 4 << 30,
+            "bytes_total": 10 << 30,
+            "done_by": "2026-11-25",
+        },
+        "nights": {"minute": 150, "window": "02:00-06:00"},
+        "index": {
+            "entries": 3,
+            "generation": 7,
+            "kept": "2026-11-23T02:12:30Z",
+            "full": "2026-11-23T02:12:30Z",
+            "full_by": "2026-11-29T14:12:30Z",
+        },
+    }
 
 
 def test_an_old_night_is_told_in_days(host: Host) -> None:

@@ -28,14 +28,14 @@ def test_what_is_not_there_cannot_be_measured(tmp_path: Path) -> None:
 
 
 def test_a_directory_has_no_end_to_be_filled_to(tmp_path: Path) -> None:
-    assert volume.fill(tmp_path) is None
+    assert volume.fill(tmp_path, tmp_path, "") is None
 
 
 def test_what_cannot_be_filled_says_why(tmp_path: Path) -> None:
     device = tmp_path / "device"
     device.write_bytes(b"no file system")
 
-    assert volume.fill(device)
+    assert volume.fill(device, tmp_path, "ext4")
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def image(tmp_path: Path) -> Path:
         pytest.skip(f"not here: {', '.join(missing) or 'loop devices'}")
     image = tmp_path / "image"
     a_disk_of(64, image)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-I", "512", "-O", "ea_inode", str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "1", "-I", "512", "-O", "ea_inode", str(image)], check=True)
     return image
 
 
@@ -118,9 +118,9 @@ def test_a_file_system_fills_the_device_that_became_larger_and_keeps_what_it_hol
         if is_mounted:
             with mounted(device, tmp_path / "first"):
                 (tmp_path / "first/file").write_text("kept")
-                filled = [volume.fill(device), volume.fill(device)]
+                filled = [volume.fill(device, tmp_path, "ext4") for _ in range(2)]
         else:
-            filled = [volume.fill(device), volume.fill(device)]
+            filled = [volume.fill(device, tmp_path, "ext4") for _ in range(2)]
 
         with mounted(device, tmp_path / "place"):
             measured = volume.measure(tmp_path / "place")

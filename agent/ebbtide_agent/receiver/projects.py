@@ -1,0 +1,117 @@
+"""Quotas on ext4: each host's tree is a project, by number, and what is made in it belongs to it as well."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError
+
+OPTION = "prjquota"
+# What mkfs.ext4 makes one inode for: whose share of the bytes is a tenth may have a tenth of the inodes.
+BYTES_FOR_AN_INODE = 16384
+
+# linux/fs.h: struct fsxattr is flags, two hints, the project, another hint, and padding.
+_FSXATTR = struct.Struct("=5I8x")
+_GET_FLAGS, _SET_FLAGS, _INHERITED = 0x801C581F, 0x401C5820, 0x200
+# linux/quota.h; the system call has this number on every architecture.
+_QUOTACTL_FD, _GET, _SET, _OF_A_PROJECT = 443, 0x800007, 0x800008, 2
+_BLOCK, _LIMITS = 1024, 0b101
+
+
+class _Quota(ctypes.Structure):
+    """struct if_dqblk: limits in blocks of a KiB and in inodes, 0 for none; what is used in bytes."""
+
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in ("most", "soft", "used", "most_inodes", "soft_inodes", "inodes")),
+        *((name, ctypes.c_uint64) for name in ("grace", "inode_grace")),
+        ("valid", ctypes.c_uint32),
+    )
+
+
+def enable(device: Path) -> str | None:
+    """Let a file system that is not mounted count by project; why it cannot, if it cannot. Once more is success."""
+    ended = procs.run(("tune2fs", "-O", "project,quota", "-Q", OPTION, str(device)))
+    return None if ended.exit_code == 0 else ended.why
+
+
+def disable(device: Path) -> None:
+    """So that a kernel without quotas mounts it, too."""
+    procs.check(("tune2fs", "-O", "^project,^quota", str(device)))
+
+
+def mark(tree: Path, project: int) -> None:
+    """Make a tree a project; its top at last, so that one which is marked is marked as a whole."""
+    if _project_of(tree) == project:
+        return
+    for path in _from_below(tree):
+        _set_project(path, project)
+
+
+def limit(place: Path, project: int, most: int | None) -> None:
+    """Let a project hold `most` bytes and its share of the inodes, or as much as there is. Raises PermanentError."""
+    blocks, inodes = (0, 0) if most is None else (most // _BLOCK, most // BYTES_FOR_AN_INODE)
+    _quotactl(_SET, place, project, _Quota(most=blocks, most_inodes=inodes, valid=_LIMITS))
+
+
+def used(place: Path, project: int) -> int:
+    """The bytes that a project holds. Raises PermanentError."""
+    quota = _Quota()
+    _quotactl(_GET, place, project, quota)
+    return int(quota.used)
+
+
+def _from_below(tree: Path) -> Iterator[Path]:
+    """Directories and files; what else a tree may have takes no blocks, and cannot be opened."""
+    for directory, _, files in os.walk(tree, topdown=False):
+        for name in files:
+            path = Path(directory, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path
+        yield Path(directory)
+
+
+def _project_of(path: Path) -> int:
+    return _attributes(path)[3]
+
+
+def _set_project(path: Path, project: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        flags, size, extents, _, cow = _read(descriptor)
+        inherited = _INHERITED if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0
+        fcntl.ioctl(descriptor, _SET_FLAGS, _FSXATTR.pack(flags | inherited, size, extents, project, cow))
+    except OSError as error:
+        raise PermanentError(f"{path} cannot be made part of project {project}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _attributes(path: Path) -> tuple[int, ...]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        return _read(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> tuple[int, ...]:
+    return _FSXATTR.unpack(fcntl.ioctl(descriptor, _GET_FLAGS, bytes(_FSXATTR.size)))
+
+
+def _quotactl(command: int, place: Path, project: int, quota: _Quota) -> None:
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        words = (_QUOTACTL_FD, descriptor, command << 8 | _OF_A_PROJECT, project)
+        call = ctypes.CDLL(None, use_errno=True).syscall
+        if call(*map(ctypes.c_long, words), ctypes.byref(quota)) != 0:
+            why = os.strerror(ctypes.get_errno())
+            raise PermanentError(f"the quota of project {project} on {place}: {why}")
+    finally:
+        os.close(descriptor)

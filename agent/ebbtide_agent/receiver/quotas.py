@@ -1,0 +1,137 @@
+"""What keeps each host to the quota that the policy gives it: what the volume's file system and the kernel can.
+
+Where they cannot, the night goes on without: a backup is better than none, and every report says that nothing holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable
+
+from ebbtide_agent import volume
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.paths import GatePaths
+from ebbtide_agent.receiver import projects, subvolumes
+from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.receiver.places import make_directory
+from ebbtide_agent.report import Quota
+from ebbtide_agent.shapes import decode, encode, field
+
+PROJECTS, SUBVOLUMES, NOTHING = "projects", "subvolumes", "nothing"
+_NOT_OURS = "whoever owns the volume keeps no host to a quota"
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """By what hosts are kept to their quotas; or why they are not, each of them or one by its id."""
+
+    kind: str = NOTHING
+    why: str = _NOT_OURS
+    unheld: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def make_tree(self) -> Callable[[Path], None]:
+        return subvolumes.make if self.kind == SUBVOLUMES else make_directory
+
+    def of(self, host: BriefedHost, tree: Path) -> Quota | None:
+        """What a host may hold, and holds; None when neither is known."""
+        why = self.why or dict(self.unheld).get(host.id, "")
+        held = self._held(host, tree) if not why else None
+        return None if host.quota is None and held is None else Quota(host.quota, held, why)
+
+    def left(self, place: Path) -> int | None:
+        """The bytes that all hosts together may still bring, where that is less than what is free."""
+        return subvolumes.left(place) if self.kind == SUBVOLUMES else None
+
+    def give_the_reserve(self, place: Path) -> bool:
+        """Make room for what is to be recorded; False when there is none to be had."""
+        return self.kind == SUBVOLUMES and subvolumes.give_the_reserve(place)
+
+    def keep(self, host: BriefedHost, tree: Path) -> None:
+        """Keep a host to its quota from now on. Raises PermanentError."""
+        if self.kind == SUBVOLUMES:
+            subvolumes.limit(tree, host.quota)
+        elif self.kind == PROJECTS:
+            projects.mark(tree, host.uid)
+            projects.limit(tree, host.uid, host.quota)
+
+    def _held(self, host: BriefedHost, tree: Path) -> int | None:
+        if self.kind == SUBVOLUMES:
+            return subvolumes.used(tree)
+        return projects.used(tree, host.uid) if self.kind == PROJECTS else None
+
+
+def attach(device: Path, place: Path, filesystem: str, hosts: Iterable[BriefedHost]) -> Quotas:
+    """Have a device that is ready in its place, and what can keep these hosts to their quotas."""
+    if filesystem == volume.EXT4 and any(host.quota for host in hosts):
+        return _attach_with_projects(device, place)
+    volume.attach(device, place, filesystem)
+    if filesystem == volume.BTRFS:
+        return Quotas(SUBVOLUMES, "")
+    return Quotas(why="" if filesystem else "the volume is a directory")
+
+
+def switched_on(quotas: Quotas, place: Path) -> Quotas:
+    """The same once the volume in this place is known for ours: what is there changes it for good."""
+    if quotas.kind == SUBVOLUMES and (why := subvolumes.enable(place)):
+        return Quotas(why=why)
+    return quotas
+
+
+def keep_all(quotas: Quotas, paths: GatePaths, hosts: Iterable[BriefedHost]) -> Quotas:
+    """Keep every host to its quota that can be, and write down for the gate what came of it.
+
+    They leave a reserve for what is to be recorded: on ext4 the blocks that are root's.
+    """
+    if quotas.kind == SUBVOLUMES:
+        subvolumes.keep_a_reserve(paths.volume)
+    unheld = []
+    for host in hosts:
+        try:
+            quotas.keep(host, paths.tree(host.id))
+        except (PermanentError, OSError) as error:
+            unheld.append((host.id, str(error)))
+    kept = replace(quotas, unheld=tuple(unheld))
+    write_whole(paths.quotas, encode({"kind": kept.kind, "why": kept.why, "unheld": dict(unheld)}))
+    return kept
+
+
+def find_quotas(paths: GatePaths) -> Quotas:
+    """As they were written down; a gate without quotas has nothing to read."""
+    what = str(paths.quotas)
+    try:
+        values = decode(what, paths.quotas.read_bytes())
+    except FileNotFoundError:
+        return Quotas()
+    unheld = field(what, values, "unheld", dict)
+    return Quotas(field(what, values, "kind", str), field(what, values, "why", str), tuple(unheld.items()))
+
+
+def sentences(quotas: Quotas, hosts: Iterable[BriefedHost]) -> Iterable[str]:
+    """What the receiver's log says of them, if any host has one."""
+    wanting = [host for host in hosts if host.quota is not None]
+    if wanting and quotas.why:
+        yield f"no quota holds tonight: {quotas.why}"
+    elif wanting:
+        yield f"{len(wanting)} hosts are kept to their quotas by {_BY[quotas.kind]}"
+    for host_id, why in quotas.unheld:
+        yield f"the quota of host {host_id} does not hold tonight: {why}"
+
+
+_BY = {PROJECTS: "ext4's project quotas", SUBVOLUMES: "btrfs' simple quotas", NOTHING: "nothing"}
+
+
+def _attach_with_projects(device: Path, place: Path) -> Quotas:
+    why = projects.enable(device)
+    if why is None:
+        try:
+            volume.attach(device, place, volume.EXT4, projects.OPTION)
+            return Quotas(PROJECTS, "")
+        except PermanentError as error:
+            why = f"this kernel does not mount ext4 with quotas: {error}"
+    projects.disable(device)
+    volume.attach(device, place, volume.EXT4)
+    return Quotas(why=why)

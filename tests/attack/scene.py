@@ -1,0 +1,85 @@
+"""Where attacks happen: a receiver with the key of us0 in an attacker's hands, and all that must stay as it is."""
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.local.receiver_machine import Receiver
+
+ATTACKER, NEIGHBOUR = "us0", "eu0"
+# Hosts whose keys are stolen as well, each for one report: after that they have no more say in this run.
+REPORTERS = tuple(f"us{number}" for number in range(1, 10))
+PLANTED = f"planted-by-us0-{os.getpid()}"
+ELSEWHERE = ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root", "/var/tmp")
+# What an attacker's own sessions write: its tree, and what the receiver notes of them.
+_OWN = re.compile(r"(^|/)\.?us[0-9]a(/|\.|$)")
+# What grows while anybody is served, and the notes on the neighbour's sessions.
+_GROWING = re.compile(r"machine/log|.*/sshd\.log|.*/sessions/\.?eu0a\..*")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A receiver, and a place for what the attacker prepares at home."""
+
+    receiver: Receiver
+    place: Path
+
+    @property
+    def tree(self) -> Path:
+        return self.receiver.tree(ATTACKER)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """One connection for most of what is tried: to shake hands costs more than the rest of it."""
+        socket = self.receiver.root.parent / f"{ATTACKER}a.socket"
+        return ("-o", "ControlMaster=auto", "-o", f"ControlPath={socket}", "-o", "ControlPersist=60")
+
+    def push(self, source: Path, *words: str, to: str = "tree/") -> "subprocess.CompletedProcess[bytes]":
+        shell = " ".join(self.receiver.ssh_argv(ATTACKER, *self.shared))
+        argv = ["rsync", "-a", "-e", shell, *words, f"{source}/", f"127.0.0.1::{to}"]
+        return subprocess.run(argv, capture_output=True, timeout=120)
+
+    def ask(self, *words: str, feed: bytes = b"", options: Sequence[str] = ()) -> "subprocess.CompletedProcess[bytes]":
+        """By the shared connection."""
+        return self.receiver.ssh(ATTACKER, *words, feed=feed, options=(*self.shared, *options))
+
+    def connect(self, *options: str, words: Sequence[str] = ()) -> "subprocess.CompletedProcess[bytes]":
+        """By one of its own."""
+        return self.receiver.ssh(ATTACKER, *words, options=options)
+
+    def disconnect(self) -> None:
+        self.ask(options=("-O", "exit"))
+
+    def neighbour_pushes(self, *options: str) -> "subprocess.CompletedProcess[bytes]":
+        """Another host's backup, the same again each time."""
+        shell = " ".join(self.receiver.ssh_argv(NEIGHBOUR, *options))
+        words = ["rsync", "-a", "--checksum", "-e", shell, f"{self.place}/neighbour/", "127.0.0.1::tree/"]
+        return subprocess.run(words, capture_output=True, timeout=120)
+
+    def outside(self) -> Mapping[str, str]:
+        """All that no attacker may change: the receiver's own files, the other trees, the archive, what was told."""
+        archive = self.receiver.aws.client("s3").list_objects_v2(Bucket="archive").get("Contents", [])
+        events = [str(event["detail"]) for event in self.receiver.aws.events()]
+        return {
+            **{name: said for name, said in self._files() if not _OWN.search(name) and not _GROWING.fullmatch(name)},
+            **{f"archive: {each['Key']}": each["ETag"] for each in archive if not _OWN.search(each["Key"])},
+            **{f"event {number}": said for number, said in enumerate(events) if "'us" not in said},
+            **{place: PLANTED for place in ELSEWHERE if (Path(place) / PLANTED).exists()},
+        }
+
+    def _files(self) -> list[tuple[str, str]]:
+        root = self.receiver.root.parent
+        return [(str(path.relative_to(root)), _described(path)) for path in sorted(root.rglob("*"))]
+
+
+def _described(path: Path) -> str:
+    """What would show that somebody was there; not when it was, which a push that changes nothing may touch."""
+    found = path.lstat()
+    said = f"{found.st_mode:o} {found.st_uid}:{found.st_gid} {found.st_nlink}"
+    if path.is_symlink():
+        return f"{said} {path.readlink()}"
+    return f"{said} {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else said

@@ -1,0 +1,96 @@
+"""A stolen key and very much of everything: names, attributes, connections, lines in a log."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.receiver import sshd
+from tests.attack.scene import Scene
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, wait_until
+
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    pytest.mark.skipif(os.geteuid() == 0 and not MAY_MOUNT, reason="a receiver's walls need mount namespaces"),
+]
+# So many may knock at once, and so many of them from one address: what is the case for hundreds is for a few as well.
+AT_ONCE, OF_ONE = 20, 10
+
+
+@pytest.mark.attack("three thousand files, in one directory and in each other", row="X4", outcome="hold nobody else up")
+@pytest.mark.fault("X4", lacks="a quota for each host")
+def test_very_many_files_hold_nobody_else_up(scene: Scene, tmp_path: Path) -> None:
+    deep = tmp_path / "/".join("d" * 30)
+    deep.mkdir(parents=True)
+    for number in range(3000):
+        (tmp_path / f"f{number}").touch()
+
+    ended = scene.push(tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert len([*scene.tree.glob("f*")]) == 3000
+    assert scene.neighbour_pushes().returncode == 0
+
+
+@pytest.mark.attack("more attributes than a file system holds", row="X4", outcome="that file alone fails")
+@pytest.mark.fault("X4")
+def test_more_attributes_than_there_is_room_for_cost_that_file_alone(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "other").write_text("y")
+    with suppress(OSError):  # as many as there is room for here; over there each file has some of the receiver's own
+        for number in range(60):
+            os.setxattr(tmp_path / "file", f"user.flood{number}", b"x" * 60)
+
+    ended = scene.push(tmp_path, "-X", "--delete")
+
+    assert ended.returncode in (0, 23), ended.stderr
+    assert (scene.tree / "other").read_text() == "y"
+    assert scene.neighbour_pushes().returncode == 0
+
+
+@contextmanager
+def fewer_may_knock(scene: Scene) -> Iterator[None]:
+    """A receiver with a smaller crowd before its door, until the end of the block."""
+    settings = (
+        (f"MaxStartups {sshd.CROWD}", f"MaxStartups {AT_ONCE}"),
+        ("MaxStartups 100\n", f"MaxStartups {OF_ONE}\n"),
+    )
+    for setting, instead in settings:
+        scene.receiver.tell_sshd(setting, instead)
+    try:
+        yield
+    finally:
+        for setting, instead in settings:
+            scene.receiver.tell_sshd(instead, setting)
+
+
+@pytest.mark.attack(
+    "a thousand connections that say nothing, in small", row="X4", outcome="others come in all the same"
+)
+@pytest.mark.fault("X4")
+def test_connections_that_say_nothing_do_not_lock_out_who_comes_from_elsewhere(scene: Scene) -> None:
+    log = scene.receiver.root / "run/ebbtide/sshd.log"
+    with fewer_may_knock(scene), ExitStack() as held:
+        before = log.read_text()
+        for _ in range(3 * AT_ONCE):
+            held.enter_context(socket.create_connection(("127.0.0.1", scene.receiver.port)))
+        wait_until(lambda: log.read_text().count("drop connection") >= 3 * AT_ONCE - OF_ONE, "the crowd turned away")
+
+        neighbour = scene.neighbour_pushes("-b", "127.0.0.2")
+
+    assert neighbour.returncode == 0, neighbour.stderr + log.read_bytes()[len(before) :]
+
+
+@pytest.mark.attack("fill the receiver's memory by the log of its sshd", row="X4", outcome="begun anew at 4 MiB")
+@pytest.mark.fault("X4")
+def test_a_log_that_somebody_fills_is_begun_anew(scene: Scene) -> None:
+    log = scene.receiver.root / "run/ebbtide/sshd.log"
+    with log.open("ab") as file:
+        file.write(b"x" * (sshd.LARGEST_LOG + 1))
+
+    wait_until(lambda: log.stat().st_size < sshd.LARGEST_LOG, "the log to be begun anew")
+
+    assert scene.ask("hello").returncode == 0

@@ -1,0 +1,157 @@
+"""A stolen key and rsync: every way that rsync has of naming a place, to write elsewhere or to read what is there."""
+
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.attack.marks import tried
+from tests.attack.scene import PLANTED, Scene
+from tests.local.receiver_machine import MAY_MOUNT, MISSING
+
+IS_ROOT = os.geteuid() == 0
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    pytest.mark.skipif(IS_ROOT and not MAY_MOUNT, reason="a receiver's walls need mount namespaces"),
+]
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root has devices to send")
+
+# {eu0} is the other host's tree, {planted} a name that must not appear anywhere but in one's own.
+PLACES = [
+    tried("push to a module and `..`", "tree/../../eu0a/tree/", row="X1", outcome="refused"),
+    tried("push to a module and an absolute path", "tree{eu0}/", row="X1", outcome="refused"),
+    tried("push to a module of another name", "eu0a/", row="X1", outcome="refused"),
+    tried("push to a module named by a path", "../eu0a/tree/", row="X1", outcome="refused"),
+    tried("push to a module without a name", "/", row="X1", outcome="refused"),
+]
+OPTIONS = [
+    tried("--log-file outside", ["-M--log-file=/{planted}"], row="X1", outcome="refused"),
+    tried("--partial-dir outside", ["--partial", "-M--partial-dir=/{planted}"], row="X1", outcome="its own tree"),
+    tried("--backup-dir in another's tree", ["-b", "-I", "-M--backup-dir={eu0}"], row="X1", outcome="its own tree"),
+    tried("--temp-dir in another's tree", ["-M--temp-dir={eu0}"], row="X1", outcome="refused"),
+    tried("--link-dest: another's file as a link", ["-M--link-dest={eu0}", "-I"], row="X1", outcome="its own tree"),
+    tried("--copy-dest: a copy of another's file", ["-M--copy-dest=../../eu0a/tree"], row="X1", outcome="its own tree"),
+    tried("--files-from a file of the receiver's", ["--files-from=:/etc/passwd"], row="X1", outcome="refused"),
+    tried("-s: options and paths that no shell sees", ["-s", "-M--log-file=/{planted}"], row="X1", outcome="refused"),
+    tried("--config: a daemon configured otherwise", ["-M--config=/{planted}"], row="X1", outcome="refused"),
+    tried("--dparam: a module elsewhere", ["-M--dparam=path=/"], row="X1", outcome="refused"),
+    tried("--write-batch outside", ["-M--write-batch=/{planted}"], row="X1", outcome="its own tree"),
+    tried("--super: owners and setuid as themselves", ["-M--super", "--chmod=u+s"], row="X1", outcome="its own tree"),
+    tried("--write-devices", ["-M--write-devices", "--inplace"], row="X1", outcome="refused"),
+    tried("--sender: to be sent what is there", ["-M--sender"], row="X1", outcome="refused"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / PLANTED).write_text("by us0")
+    (tmp_path / "source/secret").write_text("overwritten")
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def tree(scene: Scene) -> Path:
+    """The attacker's own, with nothing in it."""
+    subprocess.run(["find", str(scene.tree), "-mindepth", "1", "-delete"], check=True)
+    return scene.tree
+
+
+def spelled(word: str, scene: Scene) -> str:
+    return word.format(eu0=scene.receiver.tree("eu0"), planted=PLANTED)
+
+
+def planted(tree: Path) -> list[Path]:
+    return list(tree.rglob(PLANTED))
+
+
+@pytest.mark.fault("X1")
+@pytest.mark.parametrize("place", PLACES)
+def test_a_push_to_another_place_ends_in_its_own_tree_or_nowhere(
+    scene: Scene, tree: Path, source: Path, place: str, is_refused: bool
+) -> None:
+    ended = scene.push(source, to=spelled(place, scene))
+
+    assert (ended.returncode != 0, not planted(tree)) == (is_refused, is_refused), ended.stderr
+
+
+@pytest.mark.fault("X1")
+@pytest.mark.parametrize("words", OPTIONS)
+def test_no_option_of_rsyncs_leads_out_of_the_tree(
+    scene: Scene, tree: Path, source: Path, words: list[str], is_refused: bool
+) -> None:
+    ended = scene.push(source, *(spelled(word, scene) for word in words))
+
+    assert (ended.returncode != 0, not planted(tree)) == (is_refused, is_refused), ended.stderr
+    assert all(is_harmless(path) for path in tree.rglob("*"))
+
+
+def is_harmless(path: Path) -> bool:
+    """As fake super keeps everything: a file or a directory, and nobody's rights in it."""
+    mode = path.lstat().st_mode
+    return (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and not mode & (stat.S_ISUID | stat.S_ISGID)
+
+
+def a_symlink(place: Path, scene: Scene) -> None:
+    (place / "out").symlink_to(scene.receiver.tree("eu0"))
+    (place / "up").symlink_to("../../eu0a/tree")
+    (place / "file").symlink_to(scene.receiver.tree("eu0") / "secret")
+
+
+def a_hard_link(place: Path, _: Scene) -> None:
+    (place / "secret").write_text("of us0")
+    os.link(place / "secret", place / "again")
+
+
+def a_device(place: Path, _: Scene) -> None:
+    os.mknod(place / "disk", stat.S_IFBLK | 0o666, os.makedev(8, 0))
+    os.mknod(place / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+
+
+def a_setuid_program(place: Path, _: Scene) -> None:
+    (place / "sh").write_text("#!/bin/sh\n")
+    (place / "sh").chmod(0o6755)
+
+
+PLANTS = [
+    tried("plant a symlink, then push through it", a_symlink, row="X1", outcome="its own tree"),
+    tried("plant a hard link", a_hard_link, row="X1", outcome="its own tree"),
+    tried("plant devices", a_device, row="X1", outcome="kept as plain files", marks=(needs_root,)),
+    tried("plant a setuid program", a_setuid_program, row="X1", outcome="kept without its rights"),
+]
+
+
+@pytest.mark.fault("X1")
+@pytest.mark.parametrize("plant", PLANTS)
+def test_what_is_planted_is_kept_as_a_plain_file_and_nothing_goes_through_it(
+    scene: Scene, tree: Path, tmp_path: Path, plant: Callable[[Path, Scene], None]
+) -> None:
+    prepared, second = tmp_path / "prepared", tmp_path / "second"
+    for place in (prepared, second, second / "out", second / "up"):
+        place.mkdir()
+        (place / PLANTED).write_text("by us0")
+    plant(prepared, scene)
+    (second / "file").write_text("overwritten")
+
+    first = scene.push(prepared, "-HD", "--numeric-ids")
+    through = scene.push(second, "-K", "--inplace", "-I")
+
+    assert (first.returncode, through.returncode) in ((0, 0), (0, 23)), first.stderr + through.stderr
+    assert all(is_harmless(path) for path in tree.rglob("*"))
+
+
+@pytest.mark.attack("delete all there is, to lose its own history too", row="X1", outcome="its own tree alone is empty")
+@pytest.mark.fault("X1")
+def test_what_deletes_all_of_its_tree_deletes_none_of_its_history(scene: Scene, tree: Path, tmp_path: Path) -> None:
+    (tree / "old").write_text("of an earlier night")
+    (tmp_path / "nothing").mkdir()
+    status = (tree.parent / "status.json").read_bytes()
+
+    ended = scene.push(tmp_path / "nothing", "--delete", "--force", "--ignore-errors")
+
+    assert ended.returncode == 0, ended.stderr
+    assert [*tree.iterdir()] == []
+    assert (tree.parent / "status.json").read_bytes() == status

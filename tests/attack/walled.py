@@ -1,0 +1,29 @@
+"""Started in place of a gate: it puts the walls up around a program of ours instead of rsync, and adds what that needs.
+
+Its words: the kind of walls, a user id, the tree, then the interpreter, the program and the program's words.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from ebbtide_agent import procs
+from ebbtide_agent.receiver import confine
+from ebbtide_agent.receiver.view import View
+
+
+def main(kind: str, uid: str, tree: str, interpreter: str, program: str, *words: str) -> int:
+    view = View(int(uid), tree=Path(tree))
+    files = confine.open_files(kind, view, Path(os.devnull))
+    walls = list(confine.command(kind, view, files))
+    del walls[len(walls) - walls[::-1].index("--") :]
+    shut = walls.index("--ro-bind-data")
+    prefix = str(Path(interpreter).parents[1])
+    shown = ["--ro-bind", program, "/inside.py", "--ro-bind", interpreter, interpreter]
+    shown += [] if prefix == "/usr" else ["--ro-bind", prefix, prefix]
+    walls[shut:shut] = shown
+    return procs.run_attached((*walls, interpreter, "-I", "-B", "/inside.py", *words), files.descriptors)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,252 @@
+"""A host without room, by its quota or by the volume: in earnest, on a file system that a receiver has made."""
+
+import errno
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebbtide_agent import volume
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import confine, quotas, subvolumes
+from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.receiver.places import make_places
+from ebbtide_agent.report import Quota
+from tests.debian import its_programs
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, Volume, a_receiver, an_aws
+
+MIB = 1 << 20
+GIB = 1 << 30
+QUOTA = 20 * MIB
+PATIENCE_SECONDS = 60.0
+US0 = BriefedHost("us0", "us0a", 2435978, (), "n")
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a volume is mounted and a quota kept by root alone"),
+    pytest.mark.skipif(not MAY_MOUNT, reason="this machine may not mount"),
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+]
+
+
+@contextmanager
+def a_blank_device(image: Path, mib: int) -> Iterator[Path]:
+    with image.open("wb") as file:
+        file.truncate(mib * MIB)
+    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"this machine may not make loop devices: {made.stderr.strip()}")
+    try:
+        yield Path(made.stdout.strip())
+    finally:
+        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a receiver's own image has for btrfs: this machine's may be older than simple quotas."""
+    return its_programs(("mkfs.btrfs", "btrfs"), tmp_path_factory.mktemp("its") / "programs")
+
+
+@contextmanager
+def a_receiver_with(
+    place: Path, filesystem: str, mib: int, hosts: Sequence[str], kept: dict[str, float], programs: Path
+) -> Iterator[Receiver]:
+    with a_blank_device(place / "volume.img", mib) as device, an_aws() as aws:
+        blank = Volume(device, filesystem, kept, programs)
+        with a_receiver(aws, confine.SEPARATE, hosts, volume=blank) as receiver:
+            yield receiver
+
+
+def a_tree(place: Path, mib: int) -> Path:
+    """As large when compressed."""
+    place.mkdir()
+    for number in range(mib):
+        (place / f"file-{number}").write_bytes(os.urandom(MIB))
+    return place
+
+
+def reported(receiver: Receiver, host: str) -> dict[str, Any]:
+    report = receiver.report(host)
+    assert report is not None, receiver.log()
+    return report
+
+
+def push_alone(receiver: Receiver, host: str, tree: Path) -> None:
+    told = receiver.rsync(host, "-a", f"{tree}/", "127.0.0.1::tree/")
+    assert told.returncode == 0, told.stderr
+
+
+def report_alone(receiver: Receiver, host: str) -> None:
+    """Say that the push was complete, as the host's agent would."""
+    key = receiver.hosts[host]
+    times = {"started": "2026-11-23T02:10:00Z", "finished": "2026-11-23T02:12:30Z"}
+    counts = {"exit_code": 0, "files": 1, "entries": 2, "bytes_total": 100, "bytes_sent": 150}
+    about = {"agent": "0.1.0", "rsync": "3.5.0", "os": "Debian", "arch": "x86_64", "scripts": [], "problems": []}
+    whose = {"schema": 1, "run": RUN, "host": host, "id": key.id, "nonce": key.nonce, "status": "complete"}
+    told = receiver.ssh(host, "report", feed=json.dumps({**whose, **times, **counts, **about}).encode())
+    assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.fault("R5")
+@pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_recorded(
+    filesystem: str, tmp_path: Path, programs: Path
+) -> None:
+    trees = {host: a_tree(tmp_path / host, mib) for host, mib in (("us0", 30), ("eu0", 4), ("de0", 160))}
+    hosts, kept = tuple(trees), {"us0": QUOTA / GIB, "eu0": 1.0}
+    with a_receiver_with(tmp_path, filesystem, 160, hosts, kept, programs) as receiver:
+        receiver.back_up("us0", trees["us0"], tmp_path / "etc-us0")
+        push_alone(receiver, "eu0", trees["eu0"])
+        receiver.back_up("de0", trees["de0"], tmp_path / "etc-de0")
+        report_alone(receiver, "eu0")
+        exit_code = receiver.process.wait(PATIENCE_SECONDS)
+
+        us0, eu0, de0 = (reported(receiver, host) for host in hosts)
+        released = receiver.aws.find(f"runs/{RUN}/released/1.json")
+        log = receiver.log()
+    assert exit_code == 0, log
+    assert released and released["clean"] is True
+    assert released["disk"]["free"] < MIB
+    assert (eu0["status"], eu0["receiver"]["manifest"]["entries"]) == ("complete", 5)
+    assert de0["status"] == "partial"
+    assert de0["problems"][0] == (
+        "the volume that takes this backup is full: make it larger, a receiver's by volume.size in the policy"
+    )
+    if why := us0["receiver"]["quota"]["why"]:
+        assert us0["status"] == "complete"
+        assert f"no quota holds tonight: {why}" in log
+        pytest.skip(f"{filesystem} keeps no host to its quota here: {why}")
+    assert us0["status"] == "partial"
+    assert us0["problems"][0].startswith("us0 is at its quota of 0.01953 GiB, and holds 0.01")
+    assert (QUOTA - 2 * MIB) < us0["receiver"]["quota"]["used"] <= us0["receiver"]["quota"]["most"] == QUOTA
+    assert 4 * MIB < eu0["receiver"]["quota"]["used"] < 5 * MIB
+
+
+# -- what btrfs does differently --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def device(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A blank one, and the programs to make a btrfs on it."""
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with a_blank_device(tmp_path / "volume.img", 160) as device:
+        yield device
+        subprocess.run(["umount", "--quiet", str(tmp_path / "place")], check=False)
+
+
+def attached(device: Path, place: Path) -> quotas.Quotas:
+    """As a receiver has it at each boot."""
+    found = quotas.attach(device, place, volume.make_ready(device, place, "btrfs").filesystem, ())
+    return quotas.switched_on(found, place)
+
+
+def write(path: Path, mib: int) -> str:
+    """What is said when so much is written. On btrfs a limit is root's, too."""
+    words = ["dd", "if=/dev/urandom", f"of={path}", "bs=1M", f"count={mib}", "conv=fsync"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    return ended.stderr if ended.returncode else ""
+
+
+def a_kept_tree(found: quotas.Quotas, place: Path, quota: int | None) -> Path:
+    found.make_tree(place / "tree")
+    found.keep(replace(US0, quota=quota), place / "tree")
+    return place / "tree"
+
+
+def test_a_btrfs_is_there_the_next_night_with_what_it_held_and_reaches_to_the_end_of_a_larger_device(
+    tmp_path: Path, device: Path
+) -> None:
+    place = tmp_path / "place"
+    first = a_kept_tree(attached(device, place), place, 8 * MIB)
+    said = write(first / "first", 4)
+    options = Path("/proc/mounts").read_text().split(f" {place} btrfs ")[1].split()[0].split(",")
+    volume.unmount(place)
+    with (tmp_path / "volume.img").open("ab") as file:
+        file.truncate(400 * MIB)
+    subprocess.run(["losetup", "--set-capacity", str(device)], check=True)
+
+    found = attached(device, place)
+    filled = [volume.fill(device, place, "btrfs") for _ in range(2)]
+    too_much = write(first / "second", 6)
+
+    assert (said, filled, found.kind) == ("", [None, None], quotas.SUBVOLUMES)
+    assert {"noatime", "nosuid", "nodev", "noexec", "ssd_spread", "compress=zstd:3"} <= set(options)
+    assert "discard" not in ",".join(options)
+    assert (measured := volume.measure(place)) and measured.size == 400 * MIB
+    assert "Disk quota exceeded" in too_much
+    assert (first / "first").stat().st_size == 4 * MIB
+
+
+def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_for_no_tree(
+    tmp_path: Path, device: Path
+) -> None:
+    place = tmp_path / "place"
+    found = attached(device, place)
+    tree = a_kept_tree(found, place, None)
+    subvolumes.keep_a_reserve(place)
+    for number in range(3500):  # so that room is taken for records, too, as small files do it
+        (tree / f"small-{number}").write_bytes(os.urandom(2000))
+    with (place / "everything").open("wb") as file, suppress(OSError):
+        while True:
+            file.write(os.urandom(MIB))
+            file.flush()
+
+    with pytest.raises(OSError, match="No space left") as before:
+        write_whole(place / "manifest", os.urandom(MIB))
+    given = [found.give_the_reserve(place) for _ in range(2)]
+    write_whole(place / "manifest", os.urandom(MIB))
+
+    assert before.value.errno == errno.ENOSPC
+    assert given == [True, False]
+    assert "Disk quota exceeded" in write(tree / "file", 1)
+
+
+@pytest.mark.fault("R14")
+def test_a_btrfs_that_is_damaged_is_refused_with_what_btrfs_itself_says(tmp_path: Path, device: Path) -> None:
+    place = tmp_path / "place"
+    attached(device, place)
+    volume.unmount(place)
+    with device.open("r+b", buffering=0) as file:
+        file.seek(MIB)
+        file.write(bytes(32 * MIB))
+
+    with pytest.raises(PermanentError, match=r"its file system needs a person: .*; btrfs check: ERROR: "):
+        attached(device, place)
+
+    assert not place.is_mount()
+
+
+def test_what_is_restored_is_kept_to_no_quota(tmp_path: Path, device: Path) -> None:
+    place = tmp_path / "place"
+    tree = a_kept_tree(attached(device, place), place, 4 * MIB)
+    before = write(tree / "file", 6)
+
+    volume.lift_limits(device, place)
+
+    assert "Disk quota exceeded" in before
+    assert write(tree / "file", 6) == ""
+
+
+def test_a_tree_that_is_no_subvolume_is_kept_to_nothing_and_the_reports_say_so(tmp_path: Path, device: Path) -> None:
+    paths = MachinePaths(tmp_path / "machine")
+    place = paths.volume
+    found = attached(device, place)
+    try:
+        make_places(paths, [US0], as_root=True)
+        paths.run.mkdir(parents=True)
+
+        quotas.keep_all(found, paths, [replace(US0, quota=4 * MIB)])
+
+        told = quotas.find_quotas(paths).of(replace(US0, quota=4 * MIB), paths.tree("us0a"))
+        assert told == Quota(4 * MIB, None, f"{paths.tree('us0a')} is no subvolume")
+    finally:
+        volume.unmount(place)

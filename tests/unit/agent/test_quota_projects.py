@@ -1,0 +1,141 @@
+"""Quotas on ext4 are switched on in the file system itself, each tree is a project; the kernel has to know of them."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent import volume
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.receiver import projects, quotas
+from ebbtide_agent.receiver.brief import BriefedHost
+
+MIB = 1 << 20
+HOST = BriefedHost("us0", "us0a", 2435978, (), "n", quota=8 * MIB)
+MISSING = [name for name in ("mkfs.ext4", "tune2fs", "dumpe2fs") if shutil.which(name) is None]
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A file system as a receiver makes one."""
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(32 * MIB)
+    assert volume.make_ready(image, tmp_path / "place", "ext4").filesystem == "ext4"
+    return image
+
+
+def superblock(image: Path) -> dict[str, str]:
+    shown = subprocess.run(["dumpe2fs", "-h", str(image)], capture_output=True, text=True, check=True).stdout
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in shown.splitlines())}
+
+
+def features(image: Path) -> set[str]:
+    return {"project", "quota"} & set(superblock(image)["Filesystem features"].split())
+
+
+def test_a_file_system_counts_by_project_once_it_was_told_so_and_however_often(image: Path) -> None:
+    before = features(image)
+
+    told = [projects.enable(image) for _ in range(2)]
+
+    assert (before, told, features(image)) == (set(), [None, None], {"project", "quota"})
+    subprocess.run(["e2fsck", "-f", "-n", str(image)], check=True, capture_output=True)
+
+
+def test_a_file_system_that_is_not_to_count_is_one_that_any_kernel_mounts(image: Path) -> None:
+    projects.enable(image)
+
+    projects.disable(image)
+
+    assert features(image) == set()
+    subprocess.run(["e2fsck", "-f", "-n", str(image)], check=True, capture_output=True)
+
+
+def test_what_cannot_count_says_why(tmp_path: Path) -> None:
+    (tmp_path / "none").write_bytes(b"no file system")
+
+    assert projects.enable(tmp_path / "none")
+
+
+def test_a_hundredth_of_the_blocks_is_in_reserve_for_root(image: Path) -> None:
+    said = superblock(image)
+
+    assert int(said["Reserved block count"]) == int(said["Block count"]) // 100
+
+
+@pytest.fixture
+def attached(image: Path, tmp_path: Path) -> Iterator[tuple[quotas.Quotas, Path]]:
+    """The file system in its place, as a receiver has it there for hosts that have quotas."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"this machine may not make loop devices: {made.stderr.strip()}")
+    loop = made.stdout.strip()
+    try:
+        yield quotas.attach(Path(loop), tmp_path / "place", "ext4", [HOST]), tmp_path / "place"
+    finally:
+        subprocess.run(["umount", str(tmp_path / "place")], check=False)
+        subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+@pytest.mark.root
+def test_a_kernel_without_quotas_gets_a_file_system_without_and_the_night_goes_on(
+    attached: tuple[quotas.Quotas, Path], image: Path
+) -> None:
+    found, place = attached
+    if found.kind == quotas.PROJECTS:
+        pytest.skip("this kernel has project quotas: nothing is refused")
+
+    (place / "written").write_text("all the same")
+
+    assert found.why.startswith("this kernel does not mount ext4 with quotas: ")
+    assert list(quotas.sentences(found, [HOST])) == [f"no quota holds tonight: {found.why}"]
+    assert features(image) == set()
+
+
+@pytest.mark.root
+def test_a_project_holds_no_more_than_its_quota_and_its_neighbour_does_not_notice(
+    attached: tuple[quotas.Quotas, Path],
+) -> None:
+    found, place = attached
+    if found.kind != quotas.PROJECTS:
+        pytest.skip(f"ext4's project quotas cannot be shown here: {found.why}")
+    tree, other = place / "us0", place / "eu0"
+    for each in (tree, other):
+        each.mkdir()
+    (tree / "from-before").write_bytes(b"x" * MIB)
+    os.chown(tree / "from-before", HOST.uid, HOST.uid)
+    os.chown(tree, HOST.uid, HOST.uid)
+
+    found.keep(HOST, tree)
+    wrote = subprocess.run(
+        [
+            "setpriv",
+            f"--reuid={HOST.uid}",
+            "--clear-groups",
+            "dd",
+            "if=/dev/zero",
+            f"of={tree}/new",
+            "bs=1M",
+            "count=9",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "Disk quota exceeded" in wrote.stderr
+    assert 7 * MIB < projects.used(tree, HOST.uid) <= 8 * MIB
+    (other / "file").write_bytes(b"x" * 9 * MIB)
+
+
+def test_a_quota_that_the_kernel_does_not_take_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match=r"the quota of project 2435978 on .*: "):
+        projects.limit(tmp_path, HOST.uid, MIB)

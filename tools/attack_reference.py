@@ -1,0 +1,57 @@
+"""Write the table of attacks in docs/security.md from the tests that try them: `python -m tools.attack_reference`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.fault_rows import ATTACKER
+from tools.marks import ROOT, find_marks
+
+DOCUMENT = ROOT / "docs/security.md"
+START, END = "<!-- generated: python -m tools.attack_reference -->", "<!-- end of what is generated -->"
+
+_HEAD = "| tried | outcome | by |\n|---|---|---|\n"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One thing that is tried, as a part of a row of the table of faults, and what comes of it."""
+
+    row: str
+    what: str
+    outcome: str
+    path: Path
+    test: str
+
+
+def find_attacks() -> list[Attack]:
+    """In the order of files and lines."""
+    found = find_marks("attack", in_tables="tried")
+    return [Attack(each.words["row"], each.values[0], each.words["outcome"], each.path, each.test) for each in found]
+
+
+def reference() -> str:
+    """A table for each row of the attacker's, of all that is tried."""
+    attacks = find_attacks()
+    counted = f"\n{len(attacks)} attacks are tried.\n"
+    return counted + "".join(_section(row, attacks) for row in ATTACKER if any(each.row == row for each in attacks))
+
+
+def updated(document: str) -> str:
+    """The document with the tables as they should be now."""
+    before, rest = document.split(START)
+    _, after = rest.split(END)
+    return f"{before}{START}\n{reference()}\n{END}{after}"
+
+
+def _section(row: str, attacks: list[Attack]) -> str:
+    lines = "".join(_line(each) for each in attacks if each.row == row)
+    return f"\n### {row}: {ATTACKER[row].fault}\n\n{_HEAD}{lines}"
+
+
+def _line(attack: Attack) -> str:
+    what = attack.what.replace("|", "\\|")
+    return f"| {what} | {attack.outcome} | [{attack.path.stem}](../{attack.path}) |\n"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(updated(DOCUMENT.read_text()))
