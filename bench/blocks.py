@@ -1,11 +1,11 @@
 """What a night writes: the 512 KiB blocks of the volume that change, which are what EBS bills a snapshot for.
 
 `PYTHONPATH=agent python -m bench.blocks [--nights 14] [--filled PERCENT] [--json FILE] TREE [TREE ...]` copies the
-trees (but for files above 2 MB) beside a log of 200 MB, and backs the copy up night after night to a receiver of its own,
-with the built agent, reports and manifests: first onto ext4, then onto btrfs. Between two nights one file in a hundred is
-edited, written anew, made or deleted, and the log grows by 2 MB. After each night the volume was let go, and its blocks
-are compared with those of the night before. The floor is what the edits themselves wrote. With `--filled` the volume is
-so small that it is that full after the first night. Needs root.
+trees (but for files above 2 MB) beside a log of 200 MB, and backs the copy up night after night to a receiver of its
+own, with the built agent, reports and manifests: first onto ext4, then onto btrfs. Between two nights one file in a
+hundred is edited, written anew, made or deleted, and the log grows by 2 MB. After each night the volume was let go, and
+its blocks are compared with those of the night before. The floor is what the edits themselves wrote. With `--filled`
+a large file of the host fills the volume to that much first. Needs root.
 """
 
 import argparse
@@ -21,16 +21,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.paired import a_copy_of, size_of
+from bench.paired import a_copy_of, size_mib, size_of
 from ebbtide_agent.receiver import confine
+from tests.debian import its_programs
 from tests.local.receiver_machine import Receiver, Volume, a_receiver, an_aws
 
 BLOCK = 512 * 1024
 MIB = 1 << 20
 SHARE = 0.01
-LOG = "big.log"
+LOG, BALLAST = "big.log", "ballast"
 LOG_BYTES, LOG_GROWS = 200 * MIB, 2 * MIB
-SEVERAL_TIMES = 6
+SEVERAL_TIMES = 3
 GOALS = {"ext4": 12, "btrfs": 6}
 _NOTHING = hashlib.blake2b(bytes(BLOCK), digest_size=8).digest()
 
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trees", nargs="+", metavar="TREE")
     parser.add_argument("--nights", type=int, default=14)
-    parser.add_argument("--filled", type=int, metavar="PERCENT", help="how full the volume is after the first night")
+    parser.add_argument("--filled", type=int, metavar="PERCENT", help="how full the volume is to begin with")
     parser.add_argument("--filesystem", choices=tuple(GOALS), action="append", help="only this one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every night's figures there")
     options = parser.parse_args(arguments)
@@ -63,9 +64,9 @@ def main(arguments: list[str]) -> int:
             # Each begins with the same tree, and has the same edits.
             tree = place / f"tree-{filesystem}"
             subprocess.run(["cp", "-a", str(place / "tree"), str(tree)], check=True)
-            nights = list(told(backed_up(place, tree, filesystem, options.nights, options.filled)))
+            nights = list(printed(backed_up(place, tree, filesystem, options.nights, options.filled)))
             found += nights
-            summary(nights[1:])
+            summary(nights)
     if options.json:
         options.json.write_text(json.dumps([asdict(night) for night in found], indent=1) + "\n")
     return 0
@@ -74,12 +75,11 @@ def main(arguments: list[str]) -> int:
 HEAD = "| file system | night | floor MiB | changed MiB | times | stored MiB | full % |\n|---|---|---|---|---|---|---|"
 
 
-def told(nights: Iterator[Night]) -> Iterator[Night]:
+def printed(nights: Iterator[Night]) -> Iterator[Night]:
     for night in nights:
-        times = f"{night.changed / night.floor:.1f}" if night.floor else ""
-        cells = (night.filesystem, night.number, f"{night.floor:.1f}", f"{night.changed:.1f}", times,
-                 f"{night.stored:.0f}", f"{night.filled:.0f}")  # fmt: skip
-        print(f"| {' | '.join(map(str, cells))} |", flush=True)
+        told = (f"{night.floor:.1f}", f"{night.changed:.1f}", f"{night.changed / night.floor:.1f}",
+                f"{night.stored:.0f}", f"{night.filled:.0f}")  # fmt: skip
+        print(f"| {' | '.join((night.filesystem, str(night.number), *told))} |", flush=True)
         yield night
 
 
@@ -94,34 +94,45 @@ def summary(nights: list[Night]) -> None:
 
 def backed_up(place: Path, tree: Path, filesystem: str, many: int, filled: int | None) -> Iterator[Night]:
     image = place / f"{filesystem}.img"
-    used = int(subprocess.run(["du", "-sm", str(tree)], check=True, capture_output=True, text=True).stdout.split()[0])
-    size = used * SEVERAL_TIMES if filled is None else used * 100 // filled
     with image.open("wb") as file:
-        file.truncate(size * MIB)
+        file.truncate(size_mib(tree) * SEVERAL_TIMES * MIB)
     with a_loop_device(image) as device, an_aws() as aws:
-        volume = Volume(device, filesystem)
+        volume = Volume(device, filesystem, programs=its_programs(("mkfs.btrfs", "btrfs"), place / f"bin-{filesystem}"))
         with a_receiver(aws, confine.SEPARATE, ("us0",), minutes=60, volume=volume) as receiver:
-            before: list[bytes] = []
-            for number in range(many + 1):
-                floor = edit(tree, number) if number else 0
-                if number:
-                    receiver.next_night(f"main/2026-11-23/{number + 1}")
-                full = a_night(receiver, tree, place / f"etc-{filesystem}")
+            etc = place / f"etc-{filesystem}"
+            disk = a_night(receiver, tree, etc)
+            if filled is not None:
+                write_noise(tree / BALLAST, (disk["used"] + disk["free"]) * filled // 100 - disk["used"])
+                receiver.next_night("main/2026-11-23/2")
+                disk = a_night(receiver, tree, etc)
+            before = blocks(image)
+            for number in range(1, many + 1):
+                floor = edit(tree, number)
+                receiver.next_night(f"main/2026-11-24/{number}")
+                disk = a_night(receiver, tree, etc)
                 now = blocks(image)
-                changed = sum(one != other for one, other in zip(now, before or [_NOTHING] * len(now), strict=True))
-                stored = sum(one != _NOTHING for one in now)
-                yield Night(filesystem, number, floor / MIB, changed * BLOCK / MIB, stored * BLOCK / MIB, full)
+                changed = sum(one != other for one, other in zip(now, before, strict=True)) * BLOCK
+                stored = sum(one != _NOTHING for one in now) * BLOCK
+                full = 100 * disk["used"] / (disk["used"] + disk["free"])
+                yield Night(filesystem, number, floor / MIB, changed / MIB, stored / MIB, full)
                 before = now
 
 
-def a_night(receiver: Receiver, tree: Path, etc: Path) -> float:
-    """The night of the agent and of the receiver, until it has let go; how full its volume was, in percent."""
+def a_night(receiver: Receiver, tree: Path, etc: Path) -> dict[str, int]:
+    """The night of the agent and of the receiver until it has let go; what it measured of its volume, in bytes."""
     ended = receiver.back_up("us0", tree, etc)
     assert ended.returncode == 0, ended.stderr + receiver.log()
     receiver.process.wait(60)
-    disk = receiver.aws.find(f"runs/{receiver.run}/released/1.json")
-    assert disk and disk["clean"], disk
-    return 100 * float(disk["disk"]["used"]) / float(disk["disk"]["used"] + disk["disk"]["free"])
+    released = receiver.aws.find(f"runs/{receiver.run}/released/1.json")
+    assert released and released["clean"], released
+    return dict(released["disk"])
+
+
+def write_noise(path: Path, size: int) -> None:
+    chance = random.Random(0)
+    with path.open("wb") as file:
+        while (left := size - file.tell()) > 0:
+            file.write(chance.randbytes(min(left, MIB)))
 
 
 def blocks(image: Path) -> list[bytes]:
@@ -155,7 +166,7 @@ def log_lines(chance: random.Random) -> bytes:
 def edit(tree: Path, seed: int) -> int:
     """A day: small edits in place, files written anew, new ones, deletions, a log that grows. Returns bytes written."""
     chance = random.Random(seed)
-    files = sorted(path for path in tree.rglob("*") if is_plain(path) and path.name != LOG)
+    files = sorted(path for path in tree.rglob("*") if is_plain(path) and path.name not in (LOG, BALLAST))
     kinds: tuple[Callable[[Path, random.Random, int], int], ...] = (edited, edited, edited, anew, anew, anew, added,
                                                                    added, deleted, deleted)  # fmt: skip
     chosen = chance.sample(files, int(len(files) * SHARE))
