@@ -253,7 +253,7 @@ class Receiver:
             [*words, "--log", str(etc / "no-log"), "--progress", "lines", *options],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
 
 
