@@ -13,6 +13,7 @@ from chalicelib.core.model import (
     HostStatus,
     Lease,
     Pruning,
+    Quota,
     RecoveryState,
     RunState,
     Uncopied,
@@ -156,7 +157,8 @@ def test_what_is_absent_is_a_key_error(catalog: Catalog, what: str) -> None:
 
 
 def test_the_first_result_of_a_host_wins(catalog: Catalog) -> None:
-    first = replace(a_result("us0"), problems=("a", "b"), warnings=("disk /dev/sda: …",), seconds=0.1)
+    said = {"problems": ("a", "b"), "warnings": ("disk /dev/sda: …",), "quota": Quota(30, 20, "why")}
+    first = replace(a_result("us0"), **said, seconds=0.1)  # type: ignore[arg-type]
     catalog.record_result(a_result("eu0"))
 
     assert catalog.record_result(first)

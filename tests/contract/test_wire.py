@@ -15,6 +15,7 @@ from chalicelib.core.holds import Target
 from chalicelib.core.model import (
     ExpectedHost,
     HostStatus,
+    Quota,
     Recovery,
     RecoveryId,
     RecoveryKind,
@@ -205,6 +206,14 @@ def test_a_report_gives_the_result_and_the_nonce() -> None:
     assert report.result.manifest == "manifests/us0a/main/2026-11-23/1.jsonl.gz"
     assert report.result.seconds == the_seconds_of(the_object("report"))
     assert report.nonce == the_object("report")["nonce"]
+    assert report.result.quota == Quota(32212254720, 301200000)
+
+
+def test_a_report_of_a_receiver_that_knew_no_quotas_says_nothing_of_one() -> None:
+    older = the_object("report")
+    del older["receiver"]["quota"]
+
+    assert wire.parse_report(json.dumps(older).encode()).result.quota is None
 
 
 def the_seconds_of(report: dict[str, Any]) -> float:

@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,13 +28,14 @@ from chalicelib.core.userdata import render
 from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
+from tests.local.ports import a_free_port
 from tools.build_agent import build
 
 RUN = "main/2026-11-23/1"
 BUCKET, REGION, VOLUME = "archive", "us-east-1", "vol-0abc"
 LOG = "/events"
 UNPRIVILEGED = 1234567
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 SITE_PACKAGES = str(Path(boto3.__file__).parents[1])
 NEEDED = ("rsync", "ssh", "ssh-keygen", "bwrap", "setpriv")
 MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
@@ -421,9 +421,3 @@ def path_of(kind: str, place: Path) -> str:
 def a_key(path: Path) -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)], check=True)
     return path
-
-
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -96,6 +96,14 @@ def report_alone(receiver: Receiver, host: str) -> None:
     assert told.returncode == 0, told.stderr
 
 
+def take_what_is_left(receiver: Receiver, host: str) -> None:
+    """To the last block that the host's user gets."""
+    tree = receiver.tree(host)
+    words = ["setpriv", f"--reuid={tree.stat().st_uid}", "--clear-groups", "dd", "if=/dev/urandom", f"of={tree}/rest"]
+    ended = subprocess.run([*words, "bs=4k", "conv=fsync"], capture_output=True, text=True, check=False)
+    assert "Disk quota exceeded" in ended.stderr or "No space left" in ended.stderr, ended.stderr
+
+
 @pytest.mark.fault("R5")
 @pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
 def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_recorded(
@@ -107,6 +115,7 @@ def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_r
         receiver.back_up("us0", trees["us0"], tmp_path / "etc-us0")
         push_alone(receiver, "eu0", trees["eu0"])
         receiver.back_up("de0", trees["de0"], tmp_path / "etc-de0")
+        take_what_is_left(receiver, "de0")
         report_alone(receiver, "eu0")
         exit_code = receiver.process.wait(PATIENCE_SECONDS)
 

@@ -1,6 +1,7 @@
 """Files back from the snapshots of a directory: as they were, and nothing that is there changed unasked."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -50,6 +51,24 @@ def test_every_kind_of_entry_comes_back_below_its_whole_path(host: Host, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("restored")] == [restored.name]
     assert restored.stat().st_mode & 0o777 == 0o700
     assert differing(entries(host.tree), before) == {}
+
+
+def test_programs_are_told_what_would_come_back_and_what_did(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    point, asked = host.snapshots()[0], ("restore", in_tree(host, "etc"), "--json")
+    (host.tree / "etc/nginx/nginx.conf").write_text("changed since")
+
+    shown = ask(host, *asked, "--in-place", "--dry-run", cwd=tmp_path)
+    ended = ask(host, *asked, "--in-place", "--yes", cwd=tmp_path)
+    new = ask(host, *asked, cwd=tmp_path)
+
+    before, after, elsewhere = (json.loads(each.stdout) for each in (shown, ended, new))
+    assert (before["done"], before["status"], after["done"], after["status"]) == (False, None, True, "complete")
+    assert (after["point"], after["into"], after["added"]) == (point, str(host.tree), 0)
+    assert {"what": "replace", "path": in_tree(host, "etc/nginx/nginx.conf")} in before["changes"] == after["changes"]
+    assert (elsewhere["into"], elsewhere["changes"]) == (str(tmp_path / f"restored-us0-{point}"), None)
+    assert (elsewhere["files"], elsewhere["bytes_total"], elsewhere["problems"]) == (1, len("as it was"), [])
+    assert "complete: 1 files" in new.stderr
 
 
 @pytest.mark.parametrize("name", [b"bad\xff\n*", b"#no comment", b";", b"-n", b"us0:x", b" ", b"[a]", b"\\#012"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ def ask(changes: Changes, terminal: Terminal) -> None:
     print("ebbtide: change them? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("nothing was changed")
+
+
+def as_objects(changes: Changes, into: Path) -> list[dict[str, str]]:
+    """All of what is there that would change, or did."""
+    base = str(into).rstrip("/")
+    return [{"what": change.what, "path": f"{base}/{os.fsdecode(change.path)}"} for change in changes.of_what_is_there]
 
 
 def as_lines(changes: Changes, into: Path) -> Iterator[str]:

@@ -21,7 +21,8 @@ Say of each path whether it is backed up, and which line of which file decides t
   /srv/new: not there, would be backed up; /etc/backup_include:2: /srv asks for it
 
 A path that is not there may be asked for as well: it is meant as a file, with a slash at its end as a directory.
-What is decided here is what the push does; a pattern whose meaning only rsync knows is put to rsync.
+What is decided here is what the push does; a pattern whose meaning only rsync knows is put to rsync. Of what
+lies where only root may look nobody else is told anything: ask as root.
 """
 NOT_ALL = 1
 
@@ -54,10 +55,12 @@ def _absolute(text: str) -> str:
 
 def _as_line(answer: Answer) -> str:
     verdict = answer.verdict
-    if answer.is_there:
-        becomes = "backed up" if verdict.is_backed_up else "not backed up"
-    else:
+    if verdict.is_backed_up is None:
+        becomes = "cannot be told"
+    elif answer.is_there is False:
         becomes = f"not there, would {'' if verdict.is_backed_up else 'not '}be backed up"
+    else:
+        becomes = "backed up" if verdict.is_backed_up else "not backed up"
     return f"{printable(answer.path)}: {becomes}; {verdict.why}"
 
 

@@ -91,6 +91,13 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """For a command that changes something: what it told on the way goes on being told to people."""
+    parser.add_argument(
+        "--json", action="store_true", help="what was done, or would be, as one object on standard output"
+    )
+
+
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Where a machine is that was opened."""
     parser.add_argument(

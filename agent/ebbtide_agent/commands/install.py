@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
 from pathlib import Path
 
 from ebbtide_agent import keys, steps
-from ebbtide_agent.commands.here import OWN_PLACES, Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.commands.here import OWN_PLACES, Commands, Here, add_command, add_json, add_places, paths_of
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import enrolment, identity, installation, schedule
 from ebbtide_agent.host.config import Config
@@ -68,6 +69,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--same-host", action="store_true", help="this host has moved to another machine, and the other one is gone"
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    add_json(parser)
     add_places(parser)
 
 
@@ -91,8 +93,16 @@ def install(options: argparse.Namespace, _: Here) -> int:
     for note in plan.notes:
         tell(note)
     tell("what is still missing: ebbtide-agent check")
-    print(_lines_for_the_far_side(plan.config, paths), end="")
+    lines = _lines_for_the_far_side(plan.config, paths)
+    if options.json:
+        print(json.dumps(_as_object(plan, lines, done=not options.dry_run), indent=2))
+    else:
+        print(lines, end="")
     return 0
+
+
+def _as_object(plan: installation.Plan, lines: str, done: bool) -> dict[str, object]:
+    return {"done": done, "steps": [*map(str, plan.steps)], "notes": plan.notes, "lines": lines}
 
 
 def check_may_change(paths: HostPaths, command: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from ebbtide_agent.commands.here import (
     Commands,
     Here,
     add_command,
+    add_json,
     add_places,
     add_source,
     exit_code_of,
@@ -26,8 +28,9 @@ from ebbtide_agent.host.back import way_back
 from ebbtide_agent.host.bring import Wish, bring, check_destination, protection, within
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.connections import connections
-from ebbtide_agent.host.foresee import preview
+from ebbtide_agent.host.foresee import Changes, preview
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.host.past import Source, check_there
 from ebbtide_agent.host.restorable import NEWEST, Restorable, choose
 from ebbtide_agent.host.scratch import SOCKETS, scratch
@@ -76,6 +79,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         default="auto",
         help="auto: a bar on a terminal (default: auto)",
     )
+    add_json(parser)
     add_places(parser)
     parser.set_defaults(usage_error=parser.error)
 
@@ -114,10 +118,12 @@ def _restore(
     check_destination(wish)
     if not as_root:
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
+    changes = None
     if not is_new or options.dry_run:
         changes = preview(source, wish)
         agreeing.show(changes, into, terminal)
         if options.dry_run:
+            _print(options, _as_object(point, into, changes))
             return 0
         if not options.yes:
             agreeing.ask(changes, terminal)
@@ -129,7 +135,30 @@ def _restore(
         into = destination.finished(into)
     counts = f"{outcome.counts.files} files, {size(outcome.counts.bytes_total)}"
     terminal.say(f"{outcome.status}: {counts} of {point.name} are in {into}")
+    _print(options, _as_object(point, into, changes, outcome))
     return exit_code_of(outcome.status)
+
+
+def _print(options: argparse.Namespace, told: dict[str, object]) -> None:
+    if options.json:
+        print(json.dumps(told, indent=2))
+
+
+def _as_object(
+    point: Restorable, into: Path, changes: Changes | None, outcome: Outcome | None = None
+) -> dict[str, object]:
+    return {
+        "done": outcome is not None,
+        "point": point.name,
+        "run": point.run,
+        "into": str(into),
+        "changes": changes and agreeing.as_objects(changes, into),
+        "added": changes and changes.added,
+        "status": outcome and outcome.status,
+        "files": outcome and outcome.counts.files,
+        "bytes_total": outcome and outcome.counts.bytes_total,
+        "problems": outcome.problems if outcome else (),
+    }
 
 
 def _wanted(options: argparse.Namespace, config: Config) -> tuple[bytes, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
 
 from ebbtide_agent import steps
-from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_json, add_places, paths_of
 from ebbtide_agent.commands.install import check_may_change, site_of, tell
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import removal
@@ -27,6 +29,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--yes", action="store_true", help="do it")
     choice.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    add_json(parser)
     add_places(parser)
 
 
@@ -34,23 +37,24 @@ def uninstall(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "uninstall")
     planned = tuple(removal.removal(site_of(paths), options.purge))
+    stays = tuple(removal.staying(site_of(paths), options.purge)) if planned else ()
     if not planned:
         tell("nothing is installed here")
-        return 0
-    stays = tuple(removal.staying(site_of(paths), options.purge))
-    if not options.yes:
+    elif options.yes:
+        with locked(paths.lock):
+            # Once more, because now there is a lock.
+            planned = tuple(removal.removal(site_of(paths), options.purge))
+            steps.walk(planned, tell, dry_run=False)
+    else:
         steps.walk(planned, tell, dry_run=True)
-        _tell(stays, "would stay")
-        if options.dry_run:
-            return 0
+    for each in stays:
+        tell(f"{'stays' if options.yes else 'would stay'}: {each}")
+    if options.json:
+        print(json.dumps(_as_object(planned, stays, done=options.yes), indent=2))
+    if planned and not (options.yes or options.dry_run):
         raise Refused("nothing was removed: say --yes to have it done")
-    with locked(paths.lock):
-        # Once more, because now there is a lock.
-        steps.walk(tuple(removal.removal(site_of(paths), options.purge)), tell, dry_run=False)
-    _tell(stays, "stays")
     return 0
 
 
-def _tell(stays: tuple[str, ...], how: str) -> None:
-    for each in stays:
-        tell(f"{how}: {each}")
+def _as_object(planned: Sequence[steps.Step], stays: Sequence[str], done: bool) -> dict[str, object]:
+    return {"done": done, "steps": [*map(str, planned)], "stays": stays}

@@ -23,18 +23,18 @@ LONGEST_PATH_BYTES = 4095
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether something is backed up, and the reason as half a sentence."""
+    """Whether something is backed up, and the reason as half a sentence. None: it cannot be told."""
 
-    is_backed_up: bool
+    is_backed_up: bool | None
     why: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What becomes of a path tonight; of one that is not there, what would."""
+    """What becomes of a path tonight; of one that is not there, what would. None: nobody but root can see it."""
 
     path: bytes
-    is_there: bool
+    is_there: bool | None
     verdict: Verdict
 
 
@@ -62,6 +62,8 @@ class Explainer:
         self._paths = paths
         self._decider = decider_of(config, paths)
         self._root = os.fsencode(config.root)
+        # Whoever has the agent in places of his own has it run as himself.
+        self._runs_as_root = os.geteuid() == 0 or paths.etc == HostPaths.etc
 
     def explain(self, path: bytes) -> Answer:
         """The answer for an absolute path. One that is not there is a file's, or with a slash at its end a directory's.
@@ -75,11 +77,18 @@ class Explainer:
             return Answer(place, os.path.lexists(place), Verdict(False, why))
         if len(place) > LONGEST_PATH_BYTES:
             return Answer(place, False, Verdict(False, f"rsync takes no path of more than {LONGEST_PATH_BYTES} bytes"))
-        is_there = os.path.lexists(self._where(inside))
+        try:
+            return self._explain(inside, place, path)
+        except PermissionError:
+            closed = next((above for above in (ROOT, *_way_to(inside)) if not self._may(os.X_OK, above)), inside)
+            return Answer(place, None, Verdict(None, f"{self._shown(closed)} is closed to this user: ask as root"))
+
+    def _explain(self, inside: bytes, place: bytes, path: bytes) -> Answer:
+        is_there = self._is_there(inside)
         if is_there or path.endswith(b"/"):
             return Answer(place, is_there, self._follow(inside, as_directory=True))
         either = _either(self._follow(inside, as_directory=False), self._follow(inside, as_directory=True))
-        return Answer(place, False, either)
+        return Answer(place, is_there, either)
 
     def _inside(self, place: bytes) -> bytes | None:
         """The path within the tree."""
@@ -102,7 +111,7 @@ class Explainer:
             rule = self._decider.find_rule(path, is_directory)
             if rule and not rule.takes:
                 return Verdict(False, self._excluded(rule, None if is_last else self._shown(path)))
-            end = None if is_last or found is None else self._dead_end(path, found)
+            end = None if found is None else self._unread(path, found) if is_last else self._dead_end(path, found)
             if end:
                 return Verdict(False, end)
         return Verdict(True, self._included(rule))
@@ -113,8 +122,25 @@ class Explainer:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def _is_there(self, path: bytes) -> bool | None:
+        try:
+            return self._look(path) is not None
+        except PermissionError:
+            return None
+
+    def _may(self, what: int, path: bytes) -> bool:
+        return os.access(self._where(path), what, effective_ids=True)
+
+    def _unread(self, path: bytes, found: os.stat_result) -> str | None:
+        """Why this entry itself cannot be read."""
+        if self._runs_as_root or not stat.S_ISREG(found.st_mode) or self._may(os.R_OK, path):
+            return None
+        return "this user, who runs the backup, may not read it"
+
     def _dead_end(self, path: bytes, found: os.stat_result) -> str | None:
         """Why nothing below this entry is looked at, though it is backed up itself."""
+        if not self._runs_as_root and stat.S_ISDIR(found.st_mode) and not self._may(os.R_OK | os.X_OK, path):
+            return f"{self._shown(path)} is closed to this user, who runs the backup"
         if stat.S_ISLNK(found.st_mode):
             target = printable(os.readlink(self._where(path)))  # noqa: PTH115 - paths are bytes
             return f"{self._shown(path)} is a symbolic link to {target}, and what is there has a path of its own"

@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -266,6 +268,65 @@ def test_answers_are_given_as_json_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == [
         {"path": f"{root}/etc/\udcff\n", "is_there": False, "is_backed_up": True, "why": "nothing excludes it"}
     ]
+
+
+@contextmanager
+def somebody(root: int = 0o755) -> Iterator[Path]:
+    """Be an ordinary user, with a tree in which not all is his to read; `root` is the mode of its root."""
+    with TemporaryDirectory() as place:
+        tree = Path(place) / "tree"
+        for name in ("etc/passwd", "etc/shadow", "root/file", "passed/file"):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).touch()
+        (tree.parent / "backup_config").write_text(f"{WHOLE}ROOT={tree}\n")
+        user, modes = os.geteuid(), (("etc/shadow", 0), ("root", 0), ("passed", 0o311), ("..", 0o755), (".", root))
+        for name, mode in modes:
+            (tree / name).chmod(mode)
+        os.seteuid(user or 65534)
+        try:
+            yield tree
+        finally:
+            os.seteuid(user)
+            for name, _ in reversed(modes):
+                (tree / name).chmod(0o755)
+
+
+CLOSED = "is closed to this user, who runs the backup"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_there", "as_himself", "as_root"),
+    [
+        ("etc/passwd", True, (True, "nothing excludes it"), (True, "nothing excludes it")),
+        ("etc/shadow", True, (False, "this user, who runs the backup, may not read it"), (True, "nothing excludes it")),
+        ("root", True, (True, "nothing excludes it"), (True, "nothing excludes it")),
+        ("passed/file", True, (False, f"/passed {CLOSED}"), (True, "nothing excludes it")),
+        ("root/file", None, (False, f"/root {CLOSED}"), (None, "/root is closed to this user: ask as root")),
+    ],
+)
+def test_nobody_is_told_of_what_he_may_not_read_that_it_is_backed_up_unless_root_does_it(
+    path: str, is_there: bool | None, as_himself: tuple[bool, str], as_root: tuple[bool | None, str]
+) -> None:
+    with somebody() as tree:
+        config = replace(A_CONFIG, root=tree, whole_system=False)
+        for etc, expected in ((tree, as_himself), (HostPaths.etc, as_root)):
+            answer = Explainer(config, HostPaths(etc, tree)).explain(os.fsencode(tree / path))
+
+            assert answer.is_there is is_there
+            assert (answer.verdict.is_backed_up, answer.verdict.why.replace(str(tree), "")) == expected
+
+
+def test_what_cannot_be_told_is_said_so_and_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    with somebody(root=0) as tree:
+        words = ["explain", "--etc", str(tree.parent), f"{tree}/etc/passwd"]
+
+        codes = [main(words), main([*words, "--json"])]
+
+    line, told = capsys.readouterr().out.split("\n", 1)
+    (answer,) = json.loads(told)
+    assert codes == [1, 1]
+    assert line == f"{tree}/etc/passwd: cannot be told; {tree} is closed to this user: ask as root"
+    assert (answer["is_there"], answer["is_backed_up"]) == (None, None)
 
 
 def test_a_path_that_is_not_absolute_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

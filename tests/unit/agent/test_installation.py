@@ -1,5 +1,6 @@
 """Installing: every step told first, nothing of the operator's written over, and nothing left to do a second time."""
 
+import json
 import os
 import re
 import shutil
@@ -122,6 +123,39 @@ def test_a_dry_run_shows_every_step_and_takes_none(host: Host) -> None:
     assert "would make the key etc/ebbtide/key" in said
     assert "would write etc/backup_config" in said
     assert list(host.place.iterdir()) == []
+
+
+@needs_ssh
+def test_programs_are_told_the_same_as_people(host: Host) -> None:
+    words = ("install", "--host", "us0", "--target", TARGET)
+
+    *_, said = host.told(*words, "--dry-run")
+    _, before, _ = host.told(*words, "--dry-run", "--json")
+    _, told, _ = host.told(*words, "--json")
+    _, lines, _ = host.told("install")
+
+    shown, done = json.loads(before), json.loads(told)
+    assert [f"ebbtide: would {step}".replace(f"{host.place}/", "") for step in shown["steps"]] == said.splitlines()[
+        : -1 - len(shown["notes"])
+    ]
+    assert (shown["done"], shown["lines"], done["done"], done["lines"]) == (False, "", True, lines)
+    assert done["steps"] == shown["steps"] and any("no host key is pinned" in note for note in done["notes"])
+
+
+@needs_ssh
+def test_programs_are_told_what_is_removed_and_what_stays(host: Host) -> None:
+    host.install("--host", "us0", "--target", TARGET)
+
+    asked = host.told("uninstall", "--json")
+    removed = host.told("uninstall", "--yes", "--json")
+    nothing = host.told("uninstall", "--yes", "--json")
+
+    shown, done = json.loads(asked[1]), json.loads(removed[1])
+    assert (asked[0], removed[0], nothing[0]) == (Refused.exit_code, 0, 0)
+    assert (shown["done"], done["done"]) == (False, True)
+    assert f"remove {host.state}/installed.json" in shown["steps"] and {*shown["steps"]} <= {*done["steps"]}
+    assert f"{host.etc}/backup_config; --purge removes it, too" in done["stays"]
+    assert json.loads(nothing[1])["steps"] == []
 
 
 @needs_ssh
