@@ -52,6 +52,19 @@ def wait_until(happens: Callable[[], Any], what: str, patience: float = PATIENCE
     return found
 
 
+def wait_until_free(device: Path) -> None:
+    """A mount namespace made by a test beside this one may hold a copy of our mount for a moment."""
+    wait_until(lambda: not device.is_block_device() or _is_free(device), f"{device} to be free", 60)
+
+
+def _is_free(device: Path) -> bool:
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    except OSError:
+        return False
+    return True
+
+
 def below(pid: int) -> list[int]:
     """The processes that one has started, and theirs."""
     children = [
@@ -240,7 +253,7 @@ class Receiver:
             [*words, "--log", str(etc / "no-log"), "--progress", "lines", *options],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
 
 

@@ -13,20 +13,26 @@ from typing import Any
 import pytest
 
 from ebbtide_agent import volume
+from ebbtide_agent.entry import read_real
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import confine, quotas, subvolumes
 from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.receiver.places import make_places
 from ebbtide_agent.report import Quota
+from ebbtide_agent.restore.compare import compare
+from ebbtide_console.sandbox import awkward
 from tests.debian import its_programs
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, Volume, a_receiver, an_aws
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, Volume, a_receiver, an_aws, wait_until_free
 
 MIB = 1 << 20
 GIB = 1 << 30
 QUOTA = 20 * MIB
 PATIENCE_SECONDS = 60.0
+SECOND_RUN = "main/2026-11-24/1"
 US0 = BriefedHost("us0", "us0a", 2435978, (), "n")
 
 pytestmark = [
@@ -78,6 +84,11 @@ def reported(receiver: Receiver, host: str) -> dict[str, Any]:
     report = receiver.report(host)
     assert report is not None, receiver.log()
     return report
+
+
+def volume_of(receiver: Receiver) -> Path:
+    assert receiver.volume
+    return receiver.volume.device
 
 
 def push_alone(receiver: Receiver, host: str, tree: Path) -> None:
@@ -140,6 +151,39 @@ def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_r
     assert 4 * MIB < eu0["receiver"]["quota"]["used"] < 5 * MIB
 
 
+@pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+def test_every_kind_of_entry_is_there_after_two_nights_on_a_volume_that_was_let_go_in_between(
+    filesystem: str, tmp_path: Path, programs: Path
+) -> None:
+    tree, etc, seen = tmp_path / "source", tmp_path / "etc", tmp_path / "seen"
+    awkward.grow(tree)
+    with a_receiver_with(tmp_path, filesystem, 300, ("us0",), {}, programs) as receiver:
+        first = receiver.back_up("us0", tree, etc)
+        (tree / "hard-2").unlink()
+        (tree / "a").rename(tree / "renamed")
+        (tree / "large").write_bytes(os.urandom(20 * MIB))
+        receiver.process.wait(PATIENCE_SECONDS)
+        wait_until_free(volume_of(receiver))
+        receiver.next_night(SECOND_RUN)
+        second = receiver.back_up("us0", tree, etc)
+        receiver.process.wait(PATIENCE_SECONDS)
+        wait_until_free(volume_of(receiver))
+
+        assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr + receiver.log()
+        assert reported(receiver, "us0")["receiver"]["manifest"]["unhashed"] == 0
+        seen.mkdir()
+        subprocess.run(["mount", "-o", "ro", str(volume_of(receiver)), str(seen)], check=True)
+        try:
+            found = list(read_fake(seen / "hosts/us0a/tree", False, lambda where, _: sha256_of(where)))
+        finally:
+            subprocess.run(["umount", str(seen)], check=True)
+    # What is in the /dev of a host is its kernel's, and does not travel.
+    sent = (entry for entry in read_real(tree, lambda where, _: sha256_of(where)) if not entry.path.startswith(b"dev/"))
+    comparison = compare(sent, found)
+    assert comparison.findings == ()
+    assert comparison.entries > 50
+
+
 # -- what btrfs does differently --------------------------------------------------------------------------------------
 
 
@@ -179,6 +223,7 @@ def test_a_btrfs_is_there_the_next_night_with_what_it_held_and_reaches_to_the_en
     said = write(first / "first", 4)
     options = Path("/proc/mounts").read_text().split(f" {place} btrfs ")[1].split()[0].split(",")
     volume.unmount(place)
+    wait_until_free(device)
     with (tmp_path / "volume.img").open("ab") as file:
         file.truncate(400 * MIB)
     subprocess.run(["losetup", "--set-capacity", str(device)], check=True)
@@ -219,11 +264,25 @@ def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_f
     assert "Disk quota exceeded" in write(tree / "file", 1)
 
 
+@pytest.mark.fault("X4", lacks="a flood on ext4, on a kernel that has quotas for it")
+def test_a_quota_ends_a_flood_of_entries_that_hold_nothing(tmp_path: Path, device: Path) -> None:
+    place = tmp_path / "place"
+    tree = a_kept_tree(attached(device, place), place, 2 * MIB)
+
+    with pytest.raises(OSError, match="Disk quota exceeded"):
+        for number in range(100_000):
+            (tree / f"{number}").touch()
+
+    assert subvolumes.used(tree) <= 2 * MIB
+    assert write(place / "beside-it", 1) == ""
+
+
 @pytest.mark.fault("R14")
 def test_a_btrfs_that_is_damaged_is_refused_with_what_btrfs_itself_says(tmp_path: Path, device: Path) -> None:
     place = tmp_path / "place"
     attached(device, place)
     volume.unmount(place)
+    wait_until_free(device)
     with device.open("r+b", buffering=0) as file:
         file.seek(MIB)
         file.write(bytes(32 * MIB))
