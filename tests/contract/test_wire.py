@@ -242,6 +242,18 @@ def test_a_report_warns_of_what_is_wrong_with_the_hosts_disks_and_an_older_one_o
     assert [len(each) for each in said[2]] == [wire.LONGEST_PROBLEM] * wire.MOST_PROBLEMS
 
 
+@pytest.mark.attack("a host's own words in an operator's mail or terminal", row="X4", outcome="one escaped line each")
+@pytest.mark.fault("X4")
+def test_what_a_machine_says_becomes_one_line_that_moves_nobodys_cursor() -> None:
+    said = "all is well\r\nx: \x1b[2J\u202e"
+    speaking = the_object("report") | {"problems": [said], "health": [{"what": said, "state": "warning", "said": said}]}
+
+    result = wire.parse_report(json.dumps(speaking).encode()).result
+
+    assert result.problems == ("all is well\\r\\nx: \\x1b[2J\\u202e",)
+    assert all(warning.isprintable() for warning in result.warnings)
+
+
 @pytest.mark.parametrize("value", [7, "well", [7], [{"what": "a", "state": 7, "said": "b"}]])
 def test_a_report_of_other_health_than_that_is_refused(value: object) -> None:
     with pytest.raises(PermanentError, match="health"):

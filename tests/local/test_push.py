@@ -312,7 +312,6 @@ def test_a_second_push_at_once_is_turned_away(receiver: Receiver, tmp_path: Path
     assert neighbour.returncode == 0
 
 
-@pytest.mark.attack("read one's own tree back by night", row="X1", outcome="refused")
 @pytest.mark.fault("X1")
 @each(KINDS)
 def test_a_backup_cannot_be_read_back_with_the_key_that_wrote_it(receiver: Receiver, tmp_path: Path) -> None:

@@ -264,6 +264,19 @@ def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_f
     assert "Disk quota exceeded" in write(tree / "file", 1)
 
 
+@pytest.mark.fault("X4", lacks="a flood on ext4, on a kernel that has quotas for it")
+def test_a_quota_ends_a_flood_of_entries_that_hold_nothing(tmp_path: Path, device: Path) -> None:
+    place = tmp_path / "place"
+    tree = a_kept_tree(attached(device, place), place, 2 * MIB)
+
+    with pytest.raises(OSError, match="Disk quota exceeded"):
+        for number in range(100_000):
+            (tree / f"{number}").touch()
+
+    assert subvolumes.used(tree) <= 2 * MIB
+    assert write(place / "beside-it", 1) == ""
+
+
 @pytest.mark.fault("R14")
 def test_a_btrfs_that_is_damaged_is_refused_with_what_btrfs_itself_says(tmp_path: Path, device: Path) -> None:
     place = tmp_path / "place"
