@@ -1,5 +1,6 @@
 """A receiver on loopback for tests: the built agent, a real sshd, a real confined rsync, and AWS's API from moto."""
 
+import errno
 import getpass
 import json
 import os
@@ -159,6 +160,17 @@ class Volume:
     programs: Path | None = None
 
 
+def is_let_go(device: Path) -> bool:
+    """Whether nobody has it mounted: not even in a mount namespace that another test made meanwhile."""
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
+
+
 @dataclass
 class Receiver:
     """The machine: a root of its own, and one process that is its main one."""
@@ -182,6 +194,8 @@ class Receiver:
     def next_night(self, run: str, guarded: bool = True) -> None:
         """Once the volume was let go, be another machine with it, for another run."""
         self.process.wait(PATIENCE_SECONDS)
+        if volume := self.volume:
+            wait_until(lambda: is_let_go(volume.device), "whoever copied our mounts for a moment")
         shutil.rmtree(self.root / "run")
         self.run = run
         brief = a_brief(list(self.hosts.values()), 60, run, guarded, self.volume)
