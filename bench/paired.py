@@ -118,5 +118,8 @@ def forget(tree: Path, aside: Path) -> None:
 
 def size_of(tree: Path) -> str:
     entries = sum(len(found[1]) + len(found[2]) for found in os.walk(tree)) + 1
-    used = subprocess.run(["du", "-sm", str(tree)], check=True, capture_output=True, text=True).stdout.split()[0]
-    return f"{entries} entries, {used} MiB"
+    return f"{entries} entries, {size_mib(tree)} MiB"
+
+
+def size_mib(tree: Path) -> int:
+    return int(subprocess.run(["du", "-sm", str(tree)], check=True, capture_output=True, text=True).stdout.split()[0])

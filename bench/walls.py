@@ -19,7 +19,8 @@ from bench.paired import Cost, Far, a_copy_of, change, counted_apart, forget, me
 from bench.push import ByIndex, Plain, machine_of
 from ebbtide_agent.host import ciphers
 from ebbtide_agent.receiver import confine
-from tests.local.receiver_machine import Receiver, a_free_port, a_key, a_receiver, an_aws, wait_until
+from tests.local.ports import a_free_port
+from tests.local.receiver_machine import Receiver, a_key, a_receiver, an_aws, wait_until
 
 ROUNDS = 7
 FULL_ROUNDS = 5

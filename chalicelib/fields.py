@@ -8,9 +8,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from chalicelib.core.model import SCHEMA, Disk
+from chalicelib.core.model import SCHEMA, Disk, Quota
 from chalicelib.errors import PermanentError
 
+_LONGEST_WHY = 500
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 # Whole numbers beyond it are not exact in every reader of JSON (RFC 8259, 6), and DynamoDB keeps 38 digits at most.
@@ -124,6 +125,14 @@ def read_disk(fields: Fields | None) -> Disk | None:
         inodes=fields.count("inodes"),
         inodes_used=fields.count("inodes_used"),
     )
+
+
+def read_quota(fields: Fields | None) -> Quota | None:
+    """What a host holds of what it may, as the wire and the table both write it. Raises PermanentError."""
+    if fields is None:
+        return None
+    most, used = (None if fields.values.get(name) is None else fields.count(name) for name in ("most", "used"))
+    return Quota(most, used, fields.text("why")[:_LONGEST_WHY])
 
 
 def read(what: str, body: bytes | str | Mapping[str, Any]) -> Fields:

@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.loaders import create_loader
 
 from chalicelib.errors import PermanentError, TransientError
 
 PREFIX = "ebbtide-dev-"
 LONGEST_LAMBDA_SECONDS = 900
-# What boto3 knows of AWS's services: to read it takes a third of a second, and every session would do it again.
-_SERVICES = create_loader()
+# What boto3 knows of AWS's services: to read it takes a third of a second, and every session of this process, those of
+# the functions and of moto included, would do it again.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 def invoke(function: str, payload: Mapping[str, Any], region: str | None = None) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def invoke(function: str, payload: Mapping[str, Any], region: str | None = None)
     """
     config = Config(read_timeout=LONGEST_LAMBDA_SECONDS, retries={"total_max_attempts": 1})
     try:
-        client = _session(region_name=region).client("lambda", config=config)
+        client = boto3.Session(region_name=region).client("lambda", config=config)
         answer = client.invoke(FunctionName=PREFIX + function, Payload=json.dumps(payload).encode())
     except (BotoCoreError, ClientError) as error:
         raise TransientError(
@@ -40,11 +41,5 @@ def invoke(function: str, payload: Mapping[str, Any], region: str | None = None)
 
 def sandbox_client(service: str, endpoint: str, region: str) -> Any:
     """A client of the sandbox's own API. Any credentials do there; the operator's are never sent."""
-    here = _session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name=region)
+    here = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name=region)
     return here.client(service, endpoint_url=endpoint)  # type: ignore[call-overload]
-
-
-def _session(**settings: str | None) -> boto3.Session:
-    session = botocore.session.Session()
-    session.register_component("data_loader", _SERVICES)
-    return boto3.Session(botocore_session=session, **settings)

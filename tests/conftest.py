@@ -1,11 +1,47 @@
-"""How properties are tried: a machine that is slow, or busy, is no counterexample. How garbage is collected: seldom."""
+"""How properties are tried: a machine that is slow, or busy, is no counterexample. How garbage is collected: seldom.
+What boto3 knows of AWS's services is read once. The files that take longest begin first.
+"""
 
 import gc
+from functools import cache
 
-from hypothesis import settings
+import botocore.session
+import pytest
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("ebbtide", deadline=None)
+settings.register_profile("ebbtide", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ebbtide")
+
+# Before moto is loaded: to read it takes longer than most tests, and every session would do it again.
+botocore.session.create_loader = cache(botocore.session.create_loader)
+
+# In tests/, by how long they take; the rest follow as they are called.
+LONGEST = (
+    "local/test_whole_nights.py",
+    "local/test_second_region.py",
+    "local/test_push.py",
+    "local/test_peer.py",
+    "sim/test_every_call.py",
+    "local/test_index_push.py",
+    "local/test_opened.py",
+    "local/test_open_nights.py",
+    "local/test_receiver_on_debian.py",
+    "local/test_peer_sessions.py",
+    "local/test_black_holes.py",
+    "local/test_not_yet_up.py",
+    "local/test_package_on_debian.py",
+    "sim/test_own_hosts.py",
+    "local/test_bytes.py",
+    "local/test_broken_pushes.py",
+    "local/test_guarded_nights.py",
+    "sim/test_chance.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker that is left alone with a long file is waited for by all others."""
+    first = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.nodeid.partition("::")[0].removeprefix("tests/"), len(LONGEST)))
 
 
 def pytest_collection_finish() -> None:

@@ -1432,7 +1432,7 @@ MUTATIONS = (
     Mutation(
         "peer: a clock that was ahead",
         "agent/ebbtide_agent/peer/keeping.py",
-        "        self._date_anew(report)\n",
+        "        self.rotation.date_anew(max(self.peer.clock(), report.finished))\n",
         "",
         "that what is dated in the future hides nothing, and goes",
         ("tests/unit/agent/test_peer_keeping.py",),
@@ -1440,8 +1440,8 @@ MUTATIONS = (
     Mutation(
         "peer: a clock that is behind",
         "agent/ebbtide_agent/peer/keeping.py",
-        "latest = max(self.peer.clock(), report.finished)",
-        "latest = self.peer.clock()",
+        "date_anew(max(self.peer.clock(), report.finished))",
+        "date_anew(self.peer.clock())",
         "that a machine without a battery dates nothing anew",
         ("tests/unit/agent/test_peer_keeping.py",),
     ),

@@ -17,4 +17,6 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
 fi
 echo "making the virtual environment in $venv (once, a minute or two)"
 "$python" -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-dev.txt
+# What pip would compile one after the other is compiled by all processors.
+"$venv/bin/pip" install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt
+"$venv/bin/python" -m compileall -q -j 0 "$venv/lib"

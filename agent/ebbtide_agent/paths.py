@@ -360,6 +360,11 @@ class MachinePaths(GatePaths):
     def brief(self) -> Path:
         return self.run / "brief.json"
 
+    @property
+    def outbox(self) -> Path:
+        """Events that are still to be sent."""
+        return self.run / "outbox"
+
     def device(self, volume_id: str) -> Path:
         return self.root / "dev/disk/by-id" / device_name(volume_id)
 

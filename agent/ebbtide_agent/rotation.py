@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Callable
 
@@ -38,9 +39,12 @@ class Rotation:
         self.say(f"snapshot {self.store.snapshot(name)}")
         return name
 
-    def rename(self, names: Iterable[tuple[str, str]]) -> None:
-        """Give each its other name; the oldest first, so that their order is the same wherever it ends."""
-        for name, right in names:
+    def date_anew(self, latest: datetime) -> None:
+        """Nothing would ever be newer than what a clock that was far ahead has left a name to: none is after `latest`.
+
+        The oldest first, so that their order is the same wherever it ends.
+        """
+        for name, right in snapshots.date_anew(self.complete(), latest):
             self.store.snapshot(name).rename(self.store.snapshot(right))
             _sync_names(self.store.path)
             self.say(f"snapshot {name} is called {right} from now on: its time has not come yet")

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
+# A clock may be set back a little at any time, and then the next name is a second after the last.
+FAR_AHEAD = timedelta(days=1)
 _FORM = "%Y-%m-%dT%H-%M-%SZ"
 _NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z", re.ASCII)
 
@@ -31,7 +33,9 @@ def name_next(now: datetime, snapshots: tuple[str, ...]) -> str:
     return name
 
 
-def date_anew(snapshots: tuple[str, ...], latest: datetime, leeway: timedelta) -> tuple[tuple[str, str], ...]:
+def date_anew(
+    snapshots: tuple[str, ...], latest: datetime, leeway: timedelta = FAR_AHEAD
+) -> tuple[tuple[str, str], ...]:
     """Those dated further than `leeway` beyond `latest`, each with a name right before that moment, in their order."""
     sound = tuple(name for name in snapshots if moment_of(name) <= latest + leeway)
     wrong = snapshots[len(sound) :]

@@ -32,7 +32,7 @@ from chalicelib.core.naming import restored_name
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 from chalicelib.core.trouble import Trouble
-from chalicelib.fields import Fields, checked, moment_text, read_disk
+from chalicelib.fields import Fields, checked, moment_text, read_disk, read_quota
 
 Item = dict[str, Any]
 
@@ -116,6 +116,7 @@ def result_values(result: HostResult) -> Item:
         "manifest": result.manifest,
         "problems": list(result.problems),
         "warnings": list(result.warnings),
+        "quota": asdict(result.quota) if result.quota else None,
     }
 
 
@@ -133,6 +134,7 @@ def read_result(found: Mapping[str, Any]) -> HostResult:
         manifest=values.maybe_text("manifest"),
         problems=values.texts("problems"),
         warnings=values.texts("warnings") if "warnings" in values.values else (),
+        quota=read_quota(values.maybe_part("quota")),
     )
 
 

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     SNAPSHOT_GONE = "snapshot gone"
     DISK_FILLING = "disk filling"
     VOLUME_DAMAGED = "volume damaged"
+    HOST_QUOTA = "host quota"
     DISK_WARNING = "disk warning"
     BUDGET = "budget"
     LAUNCH_REFUSED = "launch refused"
@@ -102,6 +103,12 @@ ADVICE: Mapping[Kind, Advice] = {
         "attach the volume to a machine of your own, read only, within 30 days; then it is deleted. A volume of "
         "that night with the tag `ebbtide:made-from` says that the snapshot is damaged as well: prove the points in it "
         "with `ebbtide drill` before you rely on one. What fsck said is in the archive, below `runs/`.",
+    ),
+    Kind.HOST_QUOTA: Advice(
+        "A host holds 90 % of its quota on its receiver's volume (told again from 95 %), or will hold all of it within "
+        "14 days if it goes on as on its last nights; or nothing keeps it to its quota, and the reason is told.",
+        "Raise `quota` of the host and apply the policy, or let the host exclude more: at its quota it is partial each "
+        "night, and no other host notices. A quota that holds nothing leaves the volume to whoever fills it first.",
     ),
     Kind.DISK_WARNING: Advice(
         "A host reported with its last night that a disk of its own is failing (SMART), that an array is degraded, or "

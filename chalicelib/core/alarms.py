@@ -14,13 +14,14 @@ from itertools import groupby, takewhile
 
 from chalicelib.core.advice import Kind
 from chalicelib.core.copy_watch import is_unseen_for_long, laggards
-from chalicelib.core.disk import GIB, Filling, Measured, filling
+from chalicelib.core.disk import GIB, Filling, Measured, filling, how_full, of_quota
 from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import (
     Copying,
     HostResult,
     HostStatus,
     Pruning,
+    Quota,
     Recovery,
     RecoveryKind,
     RestorePoint,
@@ -89,6 +90,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_failed_drills(facts),
         *_failing_copies(facts, now),
         *_filling_disks(facts),
+        *_host_quotas(facts),
         *_damaged_volumes(facts),
         *_warned_of_disks(facts),
         *_found_by_day(facts, now),
@@ -102,7 +104,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     hosts = [host.id for host in policy.hosts.values()]
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
     of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers), *map(_volume, policy.receivers))
-    of_hosts = (*map(_host, hosts), *map(_drills, hosts), *map(_own_disks, hosts))
+    of_hosts = (*map(_host, hosts), *map(_drills, hosts), *map(_own_disks, hosts), *map(_quota, hosts))
     own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places)}
     return own | subjects_of_preflight(policy)
 
@@ -129,6 +131,10 @@ def _drills(host_id: str) -> str:
 
 def _own_disks(host_id: str) -> str:
     return f"disks/{host_id}"
+
+
+def _quota(host_id: str) -> str:
+    return f"quota/{host_id}"
 
 
 def _copies(place: str) -> str:
@@ -342,18 +348,14 @@ def _named(late: Sequence[Uncopied]) -> Iterator[str]:
 
 def _filling_disks(facts: Facts) -> Iterator[Trouble]:
     for name, receiver in facts.policy.receivers.items():
-        measured = [
-            Measured(night.run.closed, night.run.disk)
-            for night in facts.nights.get(name, ())
-            if night.run.closed and night.run.disk
-        ]
+        measured = measured_disks(facts, name)
         found = filling(measured)
         if found is not None and found.is_too_full:
             yield Trouble(
                 about=_disk(name),
                 kind=Kind.DISK_FILLING,
                 name=f"the volume of receiver {name}",
-                what=f"the volume of receiver {name} {_how_full(found)}",
+                what=f"the volume of receiver {name} {how_full(found)}",
                 since=max(night.at for night in measured),
                 occurrence="almost full" if found.is_almost_full else "filling",
                 details=(*_figures(found), f"volume.size in the policy: {receiver.volume.size_gib} GiB"),
@@ -373,6 +375,53 @@ def _damaged_volumes(facts: Facts) -> Iterator[Trouble]:
                 since=newest.opened,
                 occurrence=str(newest.id),
             )
+
+
+def measured_disks(facts: Facts, receiver: str) -> list[Measured]:
+    """What the nights of a receiver left of its volume."""
+    nights = facts.nights.get(receiver, ())
+    return [Measured(night.run.closed, night.run.disk) for night in nights if night.run.closed and night.run.disk]
+
+
+def measured_quotas(facts: Facts, host: HostPolicy) -> list[Measured]:
+    """What the nights of a host left of its quota."""
+    return [found for at, quota in _quotas(facts, host) if (found := of_quota(at, quota))]
+
+
+def _quotas(facts: Facts, host: HostPolicy) -> Iterator[tuple[datetime, Quota]]:
+    """The newest first."""
+    receiver = facts.policy.receiver_of(host.name)
+    for night in facts.nights.get(receiver.name, ()) if receiver else ():
+        for result in night.results:
+            if result.id == host.id and result.quota and night.run.closed:
+                yield night.run.closed, result.quota
+
+
+def _host_quotas(facts: Facts) -> Iterator[Trouble]:
+    """Of a host whose policy gives it one: that it fills up, or that nothing keeps the host to it."""
+    for host in facts.policy.hosts.values():
+        at, newest = next(_quotas(facts, host), (None, None))
+        if host.quota_gib is None or at is None or newest is None:
+            continue
+        measured = measured_quotas(facts, host)
+        found = filling(measured)
+        if newest.why:
+            yield _about_quota(host, at, "not kept", f"holds nothing: {_printable(newest.why)}", ())
+        elif found is not None and found.is_too_full:
+            how = "almost full" if found.is_almost_full else "filling"
+            yield _about_quota(host, at, how, how_full(found), tuple(_figures(found)))
+
+
+def _about_quota(host: HostPolicy, at: datetime, occurrence: str, how: str, details: tuple[str, ...]) -> Trouble:
+    return Trouble(
+        about=_quota(host.id),
+        kind=Kind.HOST_QUOTA,
+        name=f"the quota of host {host.name}",
+        what=f"the quota of host {host.name} {how}",
+        since=at,
+        occurrence=occurrence,
+        details=(*details, f"quota in the policy: {host.quota_gib} GiB"),
+    )
 
 
 def _warned_of_disks(facts: Facts) -> Iterator[Trouble]:
@@ -395,13 +444,6 @@ def _warned_of_disks(facts: Facts) -> Iterator[Trouble]:
                 occurrence=Kind.DISK_WARNING.value,
                 details=tuple(map(_printable, warned[0][1].warnings[:_MOST_DETAILS])),
             )
-
-
-def _how_full(found: Filling) -> str:
-    if found.inodes_full > found.full:
-        return f"has used {found.inodes_full:.0%} of its inodes"
-    soon = f", and may be full in {found.days_left:.0f} days" if found.days_left is not None else ""
-    return f"is {found.full:.0%} full{soon}"
 
 
 def _figures(found: Filling) -> Iterator[str]:

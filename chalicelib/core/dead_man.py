@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from chalicelib.core.alarms import Facts
+from chalicelib.core.alarms import Facts, measured_disks, measured_quotas
+from chalicelib.core.disk import filling, how_full
 from chalicelib.core.ids import OWN_VOLUMES
 from chalicelib.core.model import RestorePoint, Run, RunState
 from chalicelib.core.policy import Policy
@@ -82,6 +83,7 @@ def weekly(facts: Facts, troubles: tuple[Trouble, ...], known: Mapping[str, Told
     parts = [
         *_listed("what is wrong", wrong),
         *_listed("the last runs", _runs(facts)),
+        *_listed("how full it is", _fullness(facts)),
         *_listed("open to their hosts", _openings(facts)),
         *_listed("hosts", _hosts(facts)),
     ]
@@ -120,6 +122,15 @@ def _runs(facts: Facts) -> Iterator[str]:
             complete = sum(result.status.is_complete for result in results)
             sent = sum(result.bytes_sent for result in results)
             yield f"{run.id}: {run.state.value}, {complete} of {len(run.hosts)} hosts complete, {sent:,} bytes sent"
+
+
+def _fullness(facts: Facts) -> Iterator[str]:
+    for name in facts.policy.receivers:
+        if found := filling(measured_disks(facts, name)):
+            yield f"the volume of receiver {name} {how_full(found)}"
+    for host in facts.policy.hosts.values():
+        if found := filling(measured_quotas(facts, host)):
+            yield f"the quota of host {host.name} {how_full(found)}"
 
 
 def _openings(facts: Facts) -> Iterator[str]:

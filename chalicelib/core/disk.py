@@ -1,4 +1,4 @@
-"""Whether a receiver's volume fills up: what its last nights measured in, how full it is and will be out."""
+"""Whether a receiver's volume, or a host's quota on it, fills up: what its nights measured in, how full it is out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import combinations, pairwise
 from statistics import median
 
-from chalicelib.core.model import Disk
+from chalicelib.core.model import Disk, Quota
 
 # Told from here on, whatever the growth; and with the second of them once more.
 FULL, ALMOST_FULL = 0.90, 0.95
@@ -49,6 +49,20 @@ class Filling:
         return max(self.full, self.inodes_full) >= ALMOST_FULL
 
 
+def of_quota(at: datetime, quota: Quota | None) -> Measured | None:
+    """A quota is to its host what a volume is to a receiver. None where nobody measured it, or there is none."""
+    if quota is None or quota.most is None or quota.used is None:
+        return None
+    return Measured(at, Disk(quota.most, quota.used, max(quota.most - quota.used, 0), inodes=0, inodes_used=0))
+
+
+def how_full(found: Filling) -> str:
+    if found.inodes_full > found.full:
+        return f"has used {found.inodes_full:.0%} of its inodes"
+    soon = f", and may be full in {found.days_left:.0f} days" if found.days_left is not None else ""
+    return f"is {found.full:.0%} full{soon}"
+
+
 def filling(nights: Sequence[Measured]) -> Filling | None:
     """By the latest of these nights, in whatever order they come; None without any."""
     if not nights:
@@ -56,7 +70,8 @@ def filling(nights: Sequence[Measured]) -> Filling | None:
     disk = max(nights, key=lambda night: night.at).disk
     growth = growth_of(nights)
     left = disk.free / growth if growth is not None and growth > 0 else None
-    return Filling(disk, _part(disk.used, disk.size), _part(disk.inodes_used, disk.inodes), growth, left)
+    # What is in reserve is neither used nor free, and no room for a host.
+    return Filling(disk, _part(disk.used, disk.used + disk.free), _part(disk.inodes_used, disk.inodes), growth, left)
 
 
 def growth_of(nights: Sequence[Measured]) -> float | None:

@@ -69,6 +69,15 @@ class ExpectedHost:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What a host may hold on its receiver's volume, and held, in bytes; and why nothing keeps it to that, if so."""
+
+    most: int | None
+    used: int | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class HostResult:
     """What the receiver reported of one host in one run. `warnings` are of the host's own disks, and of no night."""
 
@@ -83,6 +92,7 @@ class HostResult:
     manifest: str | None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)

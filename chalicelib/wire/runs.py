@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy
 from chalicelib.errors import PermanentError
-from chalicelib.fields import Fields, moment_text, read, read_disk, written
+from chalicelib.fields import Fields, moment_text, read, read_disk, read_quota, written
 from chalicelib.wire.shared import MOST_PROBLEMS, as_line, bounded, owner_of
 
 RUNS = "runs/"
@@ -132,7 +132,7 @@ def parse_report(body: bytes) -> Report:
     fields = read("report", body)
     received = fields.part("receiver")
     result = host_result(fields, received.choice("tree", TreeKind), received.maybe_part("manifest"))
-    return Report(result, fields.text("nonce"))
+    return Report(replace(result, quota=read_quota(received.maybe_part("quota"))), fields.text("nonce"))
 
 
 def host_result(fields: Fields, tree: TreeKind, manifest: Fields | None) -> HostResult:

@@ -179,7 +179,7 @@ ATTEMPTS = {
     "shadow": lambda: read("/etc/shadow"),
     "proc": lambda: list(Path("/proc").iterdir()),
     "sys": lambda: list(Path("/sys").iterdir()),
-    "root's home": lambda: list(Path("/root").iterdir()),
+    "root's keys": lambda: list(Path("/root/.ssh").iterdir()),
     "run": lambda: list(Path("/run").iterdir()),
     "another tree": lambda: read(OUTSIDE["secret"]),
     "own record": lambda: read(OUTSIDE["record"]),

@@ -39,9 +39,14 @@ class Scene:
         return ("-o", "ControlMaster=auto", "-o", f"ControlPath={socket}", "-o", "ControlPersist=60")
 
     def push(self, source: Path, *words: str, to: str = "tree/") -> "subprocess.CompletedProcess[bytes]":
+        return self._rsync(*words, f"{source}/", f"127.0.0.1::{to}")
+
+    def pull(self, place: str, into: Path) -> "subprocess.CompletedProcess[bytes]":
+        return self._rsync(f"127.0.0.1::{place}", *([str(into)] if place else []))
+
+    def _rsync(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         shell = " ".join(self.receiver.ssh_argv(ATTACKER, *self.shared))
-        argv = ["rsync", "-a", "-e", shell, *words, f"{source}/", f"127.0.0.1::{to}"]
-        return subprocess.run(argv, capture_output=True, timeout=120)
+        return subprocess.run(["rsync", "-a", "-e", shell, *words], capture_output=True, timeout=120)
 
     def ask(self, *words: str, feed: bytes = b"", options: Sequence[str] = ()) -> "subprocess.CompletedProcess[bytes]":
         """By the shared connection."""

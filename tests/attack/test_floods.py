@@ -21,7 +21,7 @@ AT_ONCE, OF_ONE = 20, 10
 
 
 @pytest.mark.attack("three thousand files, in one directory and in each other", row="X4", outcome="hold nobody else up")
-@pytest.mark.fault("X4", lacks="a quota for each host")
+@pytest.mark.fault("X4")
 def test_very_many_files_hold_nobody_else_up(scene: Scene, tmp_path: Path) -> None:
     deep = tmp_path / "/".join("d" * 30)
     deep.mkdir(parents=True)

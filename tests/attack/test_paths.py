@@ -41,7 +41,6 @@ OPTIONS = [
     tried("--write-batch outside", ["-M--write-batch=/{planted}"], row="X1", outcome="its own tree"),
     tried("--super: owners and setuid as themselves", ["-M--super", "--chmod=u+s"], row="X1", outcome="its own tree"),
     tried("--write-devices", ["-M--write-devices", "--inplace"], row="X1", outcome="refused"),
-    tried("--sender: to be sent what is there", ["-M--sender"], row="X1", outcome="refused"),
 ]  # fmt: skip
 
 
@@ -87,6 +86,24 @@ def test_no_option_of_rsyncs_leads_out_of_the_tree(
 
     assert (ended.returncode != 0, not planted(tree)) == (is_refused, is_refused), ended.stderr
     assert all(is_harmless(path) for path in tree.rglob("*"))
+
+
+READS = [
+    tried("read one's own tree", "tree/", row="X1", outcome="refused"),
+    tried("read another's tree by `..`", "tree/../../eu0a/tree/", row="X1", outcome="refused"),
+    tried("read another's tree by its path", "tree{eu0}/", row="X1", outcome="refused"),
+    tried("read the receiver's own record of a tree", "tree/../status.json", row="X1", outcome="refused"),
+    tried("list the modules", "", row="X1", outcome="there is no list"),
+]
+
+
+@pytest.mark.fault("X1")
+@pytest.mark.parametrize("place", READS)
+def test_nothing_can_be_read(scene: Scene, tmp_path: Path, place: str) -> None:
+    ended = scene.pull(spelled(place, scene), tmp_path / "back")
+
+    assert not (tmp_path / "back").exists() or [*(tmp_path / "back").iterdir()] == [], ended.stderr
+    assert ended.stdout == b""
 
 
 def is_harmless(path: Path) -> bool:

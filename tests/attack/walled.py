@@ -3,7 +3,6 @@
 Its words: the kind of walls, a user id, the tree, then the interpreter, the program and the program's words.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ebbtide_agent.receiver.view import View
 
 def main(kind: str, uid: str, tree: str, interpreter: str, program: str, *words: str) -> int:
     view = View(int(uid), tree=Path(tree))
-    files = confine.open_files(kind, view, Path(os.devnull))
+    files = confine.open_files(kind, view, Path(tree).parent / "rsyncd.conf")
     walls = list(confine.command(kind, view, files))
     del walls[len(walls) - walls[::-1].index("--") :]
     shut = walls.index("--ro-bind-data")

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
-import botocore.session
 import pytest
-from botocore.loaders import create_loader
 from moto import mock_aws
 
 from chalicelib.aws.clients import Clients
 
 REGION = "us-east-1"
 PREFIX = "ebbtide-test-"
-_SERVICES = create_loader()
 AN_IMAGE = "ami-12c6146b"
 
 
@@ -45,14 +42,7 @@ def an_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     # More than a thousand, and each has a volume and a snapshot: to make them takes longer than most tests.
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws(config={"lambda": {"use_docker": False}}):
-        yield _furnished(a_session())
-
-
-def a_session() -> boto3.Session:
-    """One of its own, but for the descriptions of AWS's services: to read those takes longer than most tests."""
-    session = botocore.session.Session()
-    session.register_component("data_loader", _SERVICES)
-    return boto3.Session(botocore_session=session, region_name=REGION)
+        yield _furnished(boto3.Session(region_name=REGION))
 
 
 def _furnished(session: boto3.Session) -> Account:

@@ -13,6 +13,7 @@ from chalicelib.core.model import (
     HostStatus,
     Lease,
     Pruning,
+    Quota,
     RecoveryState,
     RunState,
     Uncopied,
@@ -39,7 +40,7 @@ def the_dynamos(account: Account) -> DynamoCatalog:
 
 def test_a_run_comes_back_as_it_was_opened(catalog: Catalog) -> None:
     run = replace(a_run(), machine_launched=a_moment(2, 1), why="because", snapshot_intended=a_moment(3))
-    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2))
+    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2), aside=("vol-8", "vol-9"))
 
     is_opened = catalog.open_run(run)
 
@@ -156,7 +157,8 @@ def test_what_is_absent_is_a_key_error(catalog: Catalog, what: str) -> None:
 
 
 def test_the_first_result_of_a_host_wins(catalog: Catalog) -> None:
-    first = replace(a_result("us0"), problems=("a", "b"), warnings=("disk /dev/sda: …",), seconds=0.1)
+    said = {"problems": ("a", "b"), "warnings": ("disk /dev/sda: …",), "quota": Quota(30, 20, "why")}
+    first = replace(a_result("us0"), **said, seconds=0.1)  # type: ignore[arg-type]
     catalog.record_result(a_result("eu0"))
 
     assert catalog.record_result(first)

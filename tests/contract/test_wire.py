@@ -15,6 +15,7 @@ from chalicelib.core.holds import Target
 from chalicelib.core.model import (
     ExpectedHost,
     HostStatus,
+    Quota,
     Recovery,
     RecoveryId,
     RecoveryKind,
@@ -205,6 +206,14 @@ def test_a_report_gives_the_result_and_the_nonce() -> None:
     assert report.result.manifest == "manifests/us0a/main/2026-11-23/1.jsonl.gz"
     assert report.result.seconds == the_seconds_of(the_object("report"))
     assert report.nonce == the_object("report")["nonce"]
+    assert report.result.quota == Quota(32212254720, 301200000)
+
+
+def test_a_report_of_a_receiver_that_knew_no_quotas_says_nothing_of_one() -> None:
+    older = the_object("report")
+    del older["receiver"]["quota"]
+
+    assert wire.parse_report(json.dumps(older).encode()).result.quota is None
 
 
 def the_seconds_of(report: dict[str, Any]) -> float:
@@ -231,6 +240,18 @@ def test_a_report_warns_of_what_is_wrong_with_the_hosts_disks_and_an_older_one_o
 
     assert said[:2] == [("array md0: degraded",), ()]
     assert [len(each) for each in said[2]] == [wire.LONGEST_PROBLEM] * wire.MOST_PROBLEMS
+
+
+@pytest.mark.attack("a host's own words in an operator's mail or terminal", row="X4", outcome="one escaped line each")
+@pytest.mark.fault("X4")
+def test_what_a_machine_says_becomes_one_line_that_moves_nobodys_cursor() -> None:
+    said = "all is well\r\nx: \x1b[2J\u202e"
+    speaking = the_object("report") | {"problems": [said], "health": [{"what": said, "state": "warning", "said": said}]}
+
+    result = wire.parse_report(json.dumps(speaking).encode()).result
+
+    assert result.problems == ("all is well\\r\\nx: \\x1b[2J\\u202e",)
+    assert all(warning.isprintable() for warning in result.warnings)
 
 
 @pytest.mark.parametrize("value", [7, "well", [7], [{"what": "a", "state": 7, "said": "b"}]])

@@ -19,7 +19,7 @@ from ebbtide_console.sandbox.enclosure import enclosed, enter_argv
 from ebbtide_console.sandbox.namespaces import Namespaces
 from ebbtide_console.sandbox.substrate import Substrate
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 # Without these root may neither mount nor make devices or networks: what many containers are.
 LESS = "-sys_admin,-net_admin,-mknod"
 POWERLESS = ("setpriv", f"--bounding-set={LESS}", f"--inh-caps={LESS}") if os.geteuid() == 0 else ()
@@ -92,7 +92,7 @@ def a_substrate(kind: str, state: Path) -> Iterator[Substrate]:
 
 
 def wait_until(condition: Callable[[], Any], what: str = "it") -> None:
-    """Return once the condition holds; fail when it does not within half a minute."""
+    """Return once the condition holds; fail when it does not within two minutes."""
     limit = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < limit, f"{what} did not happen within {PATIENCE_SECONDS:.0f} s"

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ebbtide_agent.receiver import confine
+from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
     BUCKET,
     PATIENCE_SECONDS,
@@ -22,13 +24,12 @@ from tests.local.receiver_machine import (
     SITE_PACKAGES,
     VOLUME,
     Receiver,
-    a_free_port,
     as_whom,
     path_of,
     wait_until,
 )
 
-RECOVERY = "us0a/2026-11-24/1"
+NUMBERS = count(1)
 POINT = "2026-11-23.1"
 
 
@@ -37,6 +38,7 @@ class Opened:
     """The machine: a root of its own, one process, and the night's receiver whose volume it serves."""
 
     receiver: Receiver
+    recovery: str
     root: Path
     port: int
     process: "subprocess.Popen[bytes]"
@@ -58,7 +60,7 @@ class Opened:
         return "-e", shlex.join(self._there().ssh_argv(host))
 
     def find(self, name: str) -> dict[str, Any] | None:
-        return self.receiver.aws.find(f"recoveries/{RECOVERY}/{name}.json")
+        return self.receiver.aws.find(f"recoveries/{self.recovery}/{name}.json")
 
     def _there(self) -> Receiver:
         """The same hosts and the same pinned key, at this machine's port."""
@@ -69,7 +71,7 @@ class Opened:
         )  # fmt: skip
 
 
-def an_opening(receiver: Receiver, host: str, minutes: float = 60, **changes: Any) -> dict[str, Any]:
+def an_opening(receiver: Receiver, recovery: str, host: str, minutes: float, **changes: Any) -> dict[str, Any]:
     """The brief, as the control plane writes it."""
     key = receiver.hosts[host]
     until = datetime.now(UTC) + timedelta(minutes=minutes)
@@ -81,7 +83,7 @@ def an_opening(receiver: Receiver, host: str, minutes: float = 60, **changes: An
         "filesystem": "ext4",
     }
     example = json.loads(Path("tests/contract/wire/brief-opening.json").read_text())
-    about = {"recovery": RECOVERY, "host": host, "id": key.id, "run": RUN, "volume": {"id": VOLUME}}
+    about = {"recovery": recovery, "host": host, "id": key.id, "run": RUN, "volume": {"id": VOLUME}}
     return {**example, **about, "serve": serve, **changes}
 
 
@@ -91,22 +93,22 @@ def opened(
 ) -> Iterator[Opened]:
     """Open the volume of a night that is over to one host, and wait until sshd answers or the machine is off.
 
-    Its walls are of the kind of the night's, if no other is said.
+    That may be done again and again: to read changes nothing. Its walls are of the night's kind, if no other is said.
     """
     receiver.process.wait(PATIENCE_SECONDS)
-    place = receiver.root.parent
-    root = place / "opened"
+    place, number = receiver.root.parent, next(NUMBERS)
+    recovery, root = f"us0a/2026-11-24/{number}", place / f"opened-{number}"
     device = root / "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
     for new in (device.parent, root / "home", root / "etc/ebbtide"):
         new.mkdir(parents=True)
     device.symlink_to(receiver.store)
-    brief = f"recoveries/{RECOVERY}/brief.json"
-    receiver.aws.put(brief, json.dumps(an_opening(receiver, host, minutes, **changes)).encode())
-    instance = {"role": "recovery", "id": RECOVERY, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": brief}
+    brief = f"recoveries/{recovery}/brief.json"
+    receiver.aws.put(brief, json.dumps(an_opening(receiver, recovery, host, minutes, **changes)).encode())
+    instance = {"role": "recovery", "id": recovery, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": brief}
     (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
     argv, _ = as_whom(receiver.kind == confine.SEPARATE, place, root)
     port = a_free_port()
-    machine = Opened(receiver, root, port, _started(argv, receiver, root, port, kind or receiver.kind))
+    machine = Opened(receiver, recovery, root, port, _started(argv, receiver, root, port, kind or receiver.kind))
     try:
         wait_until(lambda: machine.find("opened") or machine.process.poll() is not None, "the opened machine")
         yield machine

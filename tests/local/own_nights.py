@@ -25,6 +25,7 @@ class Host:
     keep: int = 7
     # By then nothing that a test has made is too young to be trusted, and the index has to prove itself.
     ahead: timedelta = timedelta(hours=1)
+    clock_is_kept: bool = False
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -52,7 +53,8 @@ class Host:
         """The next day's night."""
         self.configure(**settings)
         self.ahead += timedelta(days=1)
-        world = World(lambda: datetime.now(UTC) + self.ahead, say=self.said.append)
+        kept = self.clock_is_kept
+        world = World(lambda: datetime.now(UTC) + self.ahead, say=self.said.append, clock_is_kept=lambda: kept)
         meant = {"accept_shrink": accept_shrink, "accept_rewrite": accept_rewrite}
         return night.run(night.Night(self.paths, world, os.environ, **meant))
 

@@ -17,10 +17,10 @@ from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
+from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
     PATIENCE_SECONDS,
     SITE_PACKAGES,
-    a_free_port,
     a_key,
     as_whom,
     path_of,
@@ -180,10 +180,16 @@ class Server:
 
     def session(self, other: "Server") -> "subprocess.Popen[bytes]":
         """One with rsync at the other that has begun, and does nothing."""
+        begun = self.find_session(other)
+        assert begun
+        return begun
+
+    def find_session(self, other: "Server") -> "subprocess.Popen[bytes] | None":
+        """The same, unless it is refused."""
         words = [*self.ssh_argv(other), "127.0.0.1", "rsync --server --daemon ."]
         session = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert session.stdout and session.stdout.readline().startswith(b"@RSYNCD:")
-        return session
+        assert session.stdout
+        return session if session.stdout.readline().startswith(b"@RSYNCD:") else None
 
     def snapshot(self, other: "Server", name: str) -> Path:
         return self.store.snapshots(other.id).tree(name)

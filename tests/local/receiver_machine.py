@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,13 +28,14 @@ from chalicelib.core.userdata import render
 from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
+from tests.local.ports import a_free_port
 from tools.build_agent import build
 
 RUN = "main/2026-11-23/1"
 BUCKET, REGION, VOLUME = "archive", "us-east-1", "vol-0abc"
 LOG = "/events"
 UNPRIVILEGED = 1234567
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 SITE_PACKAGES = str(Path(boto3.__file__).parents[1])
 NEEDED = ("rsync", "ssh", "ssh-keygen", "bwrap", "setpriv")
 MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
@@ -50,6 +50,19 @@ def wait_until(happens: Callable[[], Any], what: str, patience: float = PATIENCE
             pytest.fail(f"waited {patience:.0f} s for {what}")
         time.sleep(0.05)
     return found
+
+
+def wait_until_free(device: Path) -> None:
+    """A mount namespace made by a test beside this one may hold a copy of our mount for a moment."""
+    wait_until(lambda: not device.is_block_device() or _is_free(device), f"{device} to be free", 60)
+
+
+def _is_free(device: Path) -> bool:
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    except OSError:
+        return False
+    return True
 
 
 def below(pid: int) -> list[int]:
@@ -240,7 +253,7 @@ class Receiver:
             [*words, "--log", str(etc / "no-log"), "--progress", "lines", *options],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
 
 
@@ -421,9 +434,3 @@ def path_of(kind: str, place: Path) -> str:
 def a_key(path: Path) -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)], check=True)
     return path
-
-
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 import getpass
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.local.ports import a_free_port
+
 IS_ROOT = os.geteuid() == 0
 # On the far side we are nobody special, or fake super would have nothing to do.
 UNPRIVILEGED = 1234567
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 _RSYNC_ONLY = """
 import os, shlex, sys
 home, user = sys.argv[1:]
@@ -73,7 +74,7 @@ def a_far_side(address: str = "localhost", port: int | None = None) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="ebbtide-far-") as directory:
         place = Path(directory)
         place.chmod(0o755)
-        far = FarSide(place, port or _a_free_port(), place / "key", place / "known_hosts")
+        far = FarSide(place, port or a_free_port(), place / "key", place / "known_hosts")
         far.home.mkdir()
         if IS_ROOT:
             os.chown(far.home, UNPRIVILEGED, UNPRIVILEGED)
@@ -108,9 +109,3 @@ def _wait_for(log: Path, words: str, process: "subprocess.Popen[bytes]") -> None
     while words not in log.read_text():
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
-
-
-def _a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -21,7 +21,7 @@ from ebbtide_console.sandbox.server import Sandbox, client_environment
 
 PREFIX = "ebbtide-test-"
 ZONE = f"{FIRST}a"
-WAIT = 20.0  # seconds a test is ready to wait for what takes a fraction of one
+WAIT = 120.0  # seconds a test is ready to wait for what takes a fraction of one
 
 
 class Paper:

@@ -138,9 +138,9 @@ def test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_
         copy = an_agent(receiver, "us2", tmp_path / "copy", tmp_path / "etc-of-the-copy")
         assert copy.stdout
         turned_away = next((line for line in copy.stdout if "trying again" in line), "")
+        copy.terminate()
+        copy.communicate(timeout=180)
     said, _ = first.communicate(timeout=180)
-    copy.terminate()
-    copy.communicate(timeout=180)
 
     report = receiver.report("us2")
     assert (second.returncode, second.stdout) == (Refused.exit_code, "")

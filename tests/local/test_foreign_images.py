@@ -14,7 +14,17 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.restore import session
 from ebbtide_agent.restore.recovery import parse_brief
-from tests.local.receiver_machine import BUCKET, MISSING, REGION, RUN, VOLUME, Receiver, a_receiver, an_aws
+from tests.local.receiver_machine import (
+    BUCKET,
+    MISSING,
+    PATIENCE_SECONDS,
+    REGION,
+    RUN,
+    VOLUME,
+    Receiver,
+    a_receiver,
+    an_aws,
+)
 from tests.unit.agent.test_architecture import AARCH64, X86_64, an_elf
 
 RECOVERY = "us0a/2026-11-24/1"
@@ -56,7 +66,7 @@ def test_an_image_that_recovery_cannot_run_is_known_from_its_night_and_told_by_i
             monkeypatch.setenv(variable, value)
 
         ended = receiver.back_up("us0", tmp_path / "tree", tmp_path / "etc")
-        receiver.process.wait(30)
+        receiver.process.wait(PATIENCE_SECONDS)
         recorded = receiver.report("us0")
         assert recorded, ended.stderr
         told = drill(receiver, recorded["receiver"]["manifest"]["key"], tmp_path)

@@ -3,7 +3,6 @@
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from ebbtide_agent.host import link
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.paths import HostPaths
+from tests.local.ports import a_free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 HELLO = Path(__file__).parents[1] / "contract/wire/hello.json"
@@ -70,7 +70,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
     keys.make(tmp_path / "host-key", "backup")
     keys.make(tmp_path / "key", "us0")
     keys.make(tmp_path / "key.next", "us0")
-    port = _a_free_port()
+    port = a_free_port()
     (tmp_path / "known_hosts").write_text(f"localhost {keys.public(tmp_path / 'host-key')}\n")
     (tmp_path / "sshd_config").write_text(SETTINGS.format(port=port, place=tmp_path))
     (tmp_path / "backup_config").write_text(
@@ -96,12 +96,6 @@ def _an_sshd(place: Path) -> Iterator[None]:
     finally:
         sshd.terminate()
         sshd.wait()
-
-
-def _a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_while_the_receiver_takes_only_the_old_key_it_is_used_and_stays(door: Door) -> None:

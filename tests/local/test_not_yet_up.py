@@ -10,7 +10,7 @@ import pytest
 
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.receiver import confine
-from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
+from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_receiver, an_aws
 
 IS_ROOT = os.geteuid() == 0
 
@@ -32,7 +32,7 @@ def test_whoever_finds_no_receiver_tries_again_until_one_comes_up_and_gives_up_a
     (tree / "srv/file").write_bytes(b"here")
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE if IS_ROOT else confine.OWN, ("us0", "eu0")) as receiver:
         receiver.process.send_signal(signal.SIGTERM)
-        receiver.process.wait(30)
+        receiver.process.wait(PATIENCE_SECONDS)
 
         with an_agent_at_work(receiver, tree, tmp_path / "impatient", "1") as impatient:
             said, told = impatient.communicate(timeout=120)

@@ -13,20 +13,26 @@ from typing import Any
 import pytest
 
 from ebbtide_agent import volume
+from ebbtide_agent.entry import read_real
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import confine, quotas, subvolumes
 from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.receiver.places import make_places
 from ebbtide_agent.report import Quota
+from ebbtide_agent.restore.compare import compare
+from ebbtide_console.sandbox import awkward
 from tests.debian import its_programs
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, Volume, a_receiver, an_aws
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, Volume, a_receiver, an_aws, wait_until_free
 
 MIB = 1 << 20
 GIB = 1 << 30
 QUOTA = 20 * MIB
 PATIENCE_SECONDS = 60.0
+SECOND_RUN = "main/2026-11-24/1"
 US0 = BriefedHost("us0", "us0a", 2435978, (), "n")
 
 pytestmark = [
@@ -80,6 +86,11 @@ def reported(receiver: Receiver, host: str) -> dict[str, Any]:
     return report
 
 
+def volume_of(receiver: Receiver) -> Path:
+    assert receiver.volume
+    return receiver.volume.device
+
+
 def push_alone(receiver: Receiver, host: str, tree: Path) -> None:
     told = receiver.rsync(host, "-a", f"{tree}/", "127.0.0.1::tree/")
     assert told.returncode == 0, told.stderr
@@ -96,6 +107,14 @@ def report_alone(receiver: Receiver, host: str) -> None:
     assert told.returncode == 0, told.stderr
 
 
+def take_what_is_left(receiver: Receiver, host: str) -> None:
+    """To the last block that the host's user gets."""
+    tree = receiver.tree(host)
+    words = ["setpriv", f"--reuid={tree.stat().st_uid}", "--clear-groups", "dd", "if=/dev/urandom", f"of={tree}/rest"]
+    ended = subprocess.run([*words, "bs=4k", "conv=fsync"], capture_output=True, text=True, check=False)
+    assert "Disk quota exceeded" in ended.stderr or "No space left" in ended.stderr, ended.stderr
+
+
 @pytest.mark.fault("R5")
 @pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
 def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_recorded(
@@ -107,6 +126,7 @@ def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_r
         receiver.back_up("us0", trees["us0"], tmp_path / "etc-us0")
         push_alone(receiver, "eu0", trees["eu0"])
         receiver.back_up("de0", trees["de0"], tmp_path / "etc-de0")
+        take_what_is_left(receiver, "de0")
         report_alone(receiver, "eu0")
         exit_code = receiver.process.wait(PATIENCE_SECONDS)
 
@@ -129,6 +149,39 @@ def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_r
     assert us0["problems"][0].startswith("us0 is at its quota of 0.01953 GiB, and holds 0.01")
     assert (QUOTA - 2 * MIB) < us0["receiver"]["quota"]["used"] <= us0["receiver"]["quota"]["most"] == QUOTA
     assert 4 * MIB < eu0["receiver"]["quota"]["used"] < 5 * MIB
+
+
+@pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+def test_every_kind_of_entry_is_there_after_two_nights_on_a_volume_that_was_let_go_in_between(
+    filesystem: str, tmp_path: Path, programs: Path
+) -> None:
+    tree, etc, seen = tmp_path / "source", tmp_path / "etc", tmp_path / "seen"
+    awkward.grow(tree)
+    with a_receiver_with(tmp_path, filesystem, 300, ("us0",), {}, programs) as receiver:
+        first = receiver.back_up("us0", tree, etc)
+        (tree / "hard-2").unlink()
+        (tree / "a").rename(tree / "renamed")
+        (tree / "large").write_bytes(os.urandom(20 * MIB))
+        receiver.process.wait(PATIENCE_SECONDS)
+        wait_until_free(volume_of(receiver))
+        receiver.next_night(SECOND_RUN)
+        second = receiver.back_up("us0", tree, etc)
+        receiver.process.wait(PATIENCE_SECONDS)
+        wait_until_free(volume_of(receiver))
+
+        assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr + receiver.log()
+        assert reported(receiver, "us0")["receiver"]["manifest"]["unhashed"] == 0
+        seen.mkdir()
+        subprocess.run(["mount", "-o", "ro", str(volume_of(receiver)), str(seen)], check=True)
+        try:
+            found = list(read_fake(seen / "hosts/us0a/tree", False, lambda where, _: sha256_of(where)))
+        finally:
+            subprocess.run(["umount", str(seen)], check=True)
+    # What is in the /dev of a host is its kernel's, and does not travel.
+    sent = (entry for entry in read_real(tree, lambda where, _: sha256_of(where)) if not entry.path.startswith(b"dev/"))
+    comparison = compare(sent, found)
+    assert comparison.findings == ()
+    assert comparison.entries > 50
 
 
 # -- what btrfs does differently --------------------------------------------------------------------------------------
@@ -170,6 +223,7 @@ def test_a_btrfs_is_there_the_next_night_with_what_it_held_and_reaches_to_the_en
     said = write(first / "first", 4)
     options = Path("/proc/mounts").read_text().split(f" {place} btrfs ")[1].split()[0].split(",")
     volume.unmount(place)
+    wait_until_free(device)
     with (tmp_path / "volume.img").open("ab") as file:
         file.truncate(400 * MIB)
     subprocess.run(["losetup", "--set-capacity", str(device)], check=True)
@@ -210,11 +264,25 @@ def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_f
     assert "Disk quota exceeded" in write(tree / "file", 1)
 
 
+@pytest.mark.fault("X4", lacks="a flood on ext4, on a kernel that has quotas for it")
+def test_a_quota_ends_a_flood_of_entries_that_hold_nothing(tmp_path: Path, device: Path) -> None:
+    place = tmp_path / "place"
+    tree = a_kept_tree(attached(device, place), place, 2 * MIB)
+
+    with pytest.raises(OSError, match="Disk quota exceeded"):
+        for number in range(100_000):
+            (tree / f"{number}").touch()
+
+    assert subvolumes.used(tree) <= 2 * MIB
+    assert write(place / "beside-it", 1) == ""
+
+
 @pytest.mark.fault("R14")
 def test_a_btrfs_that_is_damaged_is_refused_with_what_btrfs_itself_says(tmp_path: Path, device: Path) -> None:
     place = tmp_path / "place"
     attached(device, place)
     volume.unmount(place)
+    wait_until_free(device)
     with device.open("r+b", buffering=0) as file:
         file.seek(MIB)
         file.write(bytes(32 * MIB))

@@ -101,7 +101,7 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
         receiver = Receiver(place, place / "store", 22, "root", aws, keys, start, start(), agent, confine.SEPARATE)
         machine = Machine(receiver, root, device)
         try:
-            wait_until(lambda: machine.record("ready") or machine.is_off(), f"the receiver\n{receiver.log()}", 60)
+            wait_until(lambda: machine.record("ready") or machine.is_off(), f"the receiver\n{receiver.log()}")
             assert not machine.is_off(), receiver.log()
             yield machine
         finally:
@@ -169,7 +169,7 @@ def test_cloud_init_makes_a_receiver_whose_timer_powers_it_off_cleanly(image: Pa
         debians_own_sshd = machine.ask("systemctl", "show", "--value", "--property", "ActiveState", "ssh.service")
 
         machine.ask("systemctl", "start", "--no-block", timer["activates"])
-        wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}", 60)
+        wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}")
 
         assert abs(fires - datetime.now(UTC) - timedelta(minutes=POWER_OFF_MINUTES)) < timedelta(minutes=5)
         assert all(0 < moment < started for moment in earlier.values()), (earlier, started)
@@ -184,7 +184,7 @@ def test_a_receiver_powers_itself_off_once_all_have_reported(image: Path, tmp_pa
     with a_machine(image, tmp_path, "us0") as machine:
         back_up(machine, "us0", tmp_path)
 
-        wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}", 60)
+        wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}")
 
         assert (machine.record("released") or {}).get("clean") is True
         assert (machine.receiver.report("us0") or {}).get("status") == "complete"

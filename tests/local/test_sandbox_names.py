@@ -7,7 +7,7 @@ from typing import Any
 from dnslib import QTYPE, RCODE, DNSRecord
 
 from ebbtide_console.sandbox.server import Sandbox
-from tests.local.sandbox_parts import a_sandbox, client
+from tests.local.sandbox_parts import WAIT, a_sandbox, client
 
 
 def point(route53: Any, zone: str, name: str, address: str) -> None:
@@ -19,7 +19,7 @@ def point(route53: Any, zone: str, name: str, address: str) -> None:
 
 def ask(sandbox: Sandbox, name: str, kind: str = "A") -> DNSRecord:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(5)
+        asking.settimeout(WAIT)
         asking.sendto(DNSRecord.question(name, kind).pack(), sandbox.substrate.names.getsockname())
         return DNSRecord.parse(asking.recv(4096))
 

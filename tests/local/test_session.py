@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from ebbtide_agent.restore.materialise import is_allowed
 from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward as trees
 from tests.debian import a_server
+from tests.local.receiver_machine import wait_until_free
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
 RECOVERY, RUN, HOST, VOLUME = "us0a/2026-11-24/1", "main/2026-11-23/1", "us0a", "vol-0def"
@@ -105,18 +105,6 @@ def back_up(
         harm(tree)
     volume.unmount(paths.volume)
     wait_until_free(paths.device(VOLUME))
-
-
-def wait_until_free(device: Path) -> None:
-    """A mount namespace made by a test beside this one may hold a copy of our mount for a moment."""
-    deadline = time.monotonic() + 60
-    while device.is_block_device():
-        try:
-            os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"{device} stays in use"
-            time.sleep(0.05)
 
 
 def recover(paths: MachinePaths, cloud: Cloud, **changes: Any) -> dict[str, Any]:

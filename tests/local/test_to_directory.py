@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from hypothesis import strategies as some
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.report import encode_report
+from ebbtide_agent.snapshots import moment_of
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 from tests.local.edits import EDITS, NIGHTS, Edit, Editor, plant, take_the_place
@@ -141,6 +142,19 @@ def test_a_link_that_a_full_push_left_is_never_written_through_and_mended_in_a_w
     assert host.back_up().status == "complete"
     assert differing(entries(first), before) == {}
     assert differing(entries(host.newest()), entries(host.tree)) == {}
+
+
+def test_what_a_clock_that_was_far_ahead_has_dated_is_dated_anew_once_something_keeps_it_right(host: Host) -> None:
+    for number, (ahead, is_kept) in enumerate(((0, True), (400, False), (-400, False), (0, True))):
+        if is_kept:
+            in_the_future = [name for name in host.snapshots() if moment_of(name) > datetime.now(UTC) + host.ahead]
+        host.ahead, host.clock_is_kept = host.ahead + timedelta(days=ahead), is_kept
+        (host.tree / "night").write_text(str(number))
+        host.back_up()
+
+    assert len(in_the_future) == 2
+    assert all(moment_of(name) <= datetime.now(UTC) + host.ahead for name in host.snapshots())
+    assert [(host.store.tree(name) / "night").read_text() for name in host.snapshots()] == ["0", "1", "2", "3"]
 
 
 def test_the_newest_ones_are_kept_and_a_partial_night_rotates_nothing_out(host: Host) -> None:

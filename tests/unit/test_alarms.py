@@ -74,6 +74,17 @@ def test_a_host_that_warns_of_its_disks_is_told_though_its_night_was_complete() 
     assert trouble.since == a_night(23).run.opened
 
 
+def test_a_volume_that_was_set_aside_is_told_until_the_next_night() -> None:
+    night = a_night(22)
+    damaged = replace(night, run=replace(night.run, aside=("vol-1", "vol-2")))
+
+    trouble = the_trouble(some_facts(damaged))
+
+    assert (trouble.kind, trouble.about, trouble.since) == (Kind.VOLUME_DAMAGED, "volume/main", night.run.opened)
+    assert trouble.what == "the file system of receiver main was damaged: set aside is vol-1, vol-2"
+    assert find_troubles(some_facts(damaged, a_night(23)), MORNING) == ()
+
+
 def test_a_warning_stands_since_the_first_night_of_it_and_through_nights_that_were_missed() -> None:
     warned = [warning(night, "us0", DEGRADED) for night in us0(PARTIAL, COMPLETE)]
     missed = [replace(night, results=night.results[1:]) for night in us0(COMPLETE)]

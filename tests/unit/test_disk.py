@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.advice import Kind
-from chalicelib.core.alarms import Facts, find_troubles
+from chalicelib.core.alarms import Facts, find_troubles, subjects
+from chalicelib.core.dead_man import weekly
 from chalicelib.core.disk import Measured, filling, growth_of
-from chalicelib.core.model import Disk
+from chalicelib.core.model import Disk, Quota
 from tests.builders import a_disk, a_moment, a_night, some_facts
 
 GIB = 2**30
@@ -124,6 +125,82 @@ def test_r5_a_disk_that_is_almost_full_is_told_once_more() -> None:
     filling_up, almost = (find_troubles(some_nights(used), MORNING)[0] for used in (74, 76))
 
     assert (filling_up.occurrence, almost.occurrence) == ("filling", "almost full")
+
+
+def test_what_is_in_reserve_is_room_for_nobody() -> None:
+    disk = a_disk(78, 80)
+
+    found = filling([Measured(MORNING, replace(disk, free=0))])
+
+    assert found is not None
+    assert found.full == 1.0
+
+
+# -- the quota of a host ----------------------------------------------------------------------------------------------
+
+
+def nights_of_us0(*used_gib: float, quota_gib: int | None = 30, why: str = "") -> Facts:
+    """One a day, the last one on the 23rd; us0 alone has a quota."""
+    facts = some_nights(*(20.0 for _ in used_gib))
+    with_quotas = tuple(
+        replace(night, results=(replace(night.results[0], quota=a_quota(used, why)), *night.results[1:]))
+        for night, used in zip(facts.nights["main"], reversed(used_gib), strict=True)
+    )
+    us0 = replace(facts.policy.hosts["us0"], quota_gib=quota_gib)
+    policy = replace(facts.policy, hosts={**facts.policy.hosts, "us0": us0})
+    return replace(facts, policy=policy, nights={"main": with_quotas})
+
+
+def a_quota(used_gib: float, why: str = "") -> Quota:
+    return Quota(30 * GIB, None if why else int(used_gib * GIB), why)
+
+
+@pytest.mark.parametrize(
+    ("used", "told"),
+    [
+        ((26.9,), None),
+        ((27.0,), ("filling", "the quota of host us0 is 90% full")),
+        ((29.0,), ("almost full", "the quota of host us0 is 97% full")),
+        ((20.0, 21.0), None),
+        ((20.0, 21.0, 22.0), ("filling", "the quota of host us0 is 73% full, and may be full in 8 days")),
+        ((10.0, 10.1, 20.2, 20.3, 20.4), None),
+    ],
+)
+def test_a_host_is_told_of_before_it_is_at_its_quota(used: Sequence[float], told: tuple[str, str] | None) -> None:
+    found = find_troubles(nights_of_us0(*used), MORNING)
+
+    assert [(each.occurrence, each.what) for each in found] == ([told] if told else [])
+
+
+def test_the_trouble_of_a_quota_names_its_figures_and_what_the_policy_says() -> None:
+    (trouble,) = find_troubles(nights_of_us0(25, 26, 27), MORNING)
+
+    assert (trouble.kind, trouble.about, trouble.since) == (Kind.HOST_QUOTA, "quota/us0a", a_moment(3))
+    assert trouble.about in subjects(some_facts().policy)
+    assert trouble.details == (
+        "27.0 of 30.0 GiB used, 3.0 GiB free",
+        "growth: +1.00 GiB a day, by the median of its last nights",
+        "quota in the policy: 30 GiB",
+    )
+
+
+def test_a_quota_that_nothing_keeps_the_host_to_is_told_with_the_reason() -> None:
+    (trouble,) = find_troubles(nights_of_us0(20, why="this kernel\x1b[2J"), MORNING)
+
+    assert trouble.what == "the quota of host us0 holds nothing: this kernel?[2J"
+    assert trouble.occurrence == "not kept"
+
+
+def test_who_has_no_quota_in_the_policy_has_no_trouble_with_one() -> None:
+    assert find_troubles(nights_of_us0(29, quota_gib=None), MORNING) == ()
+
+
+def test_the_weekly_letter_says_how_full_volumes_and_quotas_are() -> None:
+    letter = weekly(nights_of_us0(10, 10, 10), (), {}, a_moment(12, day=23))
+
+    assert letter is not None
+    told = letter.body.partition("how full it is:\n")[2].splitlines()[:2]
+    assert told == ["  the volume of receiver main is 25% full", "  the quota of host us0 is 33% full"]
 
 
 def test_nights_whose_receiver_measured_nothing_say_nothing() -> None:

@@ -1,5 +1,6 @@
 """Losing the table loses nothing: what nights and drills have written is all found again."""
 
+import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -20,7 +21,7 @@ from chalicelib.flows.rebuild import Rebuilt, rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import recover
 from chalicelib.flows.run_now import run_now
-from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot, a_word_of_readiness
 from tests.fakes import Crash, FakeArchive, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
 from tests.past import a_world_with_a_past, an_open_drill, an_open_night
 
@@ -150,6 +151,22 @@ def test_a_receivers_attempts_are_counted_on() -> None:
     rebuild(after)
 
     assert after.catalog.get_run(run_id).machine_attempt == 2
+
+
+def test_what_a_run_has_set_aside_is_known_again() -> None:
+    world = a_world()
+    apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
+    run_id = an_open_night(world, 23)
+    (volume_id,) = wire.briefed_volumes(world.archive.list(wire.run_prefix(run_id)))
+    for attempt, named in ((2, volume_id), (3, "vol-of-somebody-else")):
+        word = {**json.loads(a_word_of_readiness(named, attempt)), "run": str(run_id)}
+        world.archive.put_once(wire.damaged_key(run_id, attempt), json.dumps(word).encode())
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    assert after.catalog.get_run(run_id).aside == (volume_id,)
+    assert after.catalog.get_run(run_id).machine_attempt == 3
 
 
 def test_an_open_drill_goes_on_where_it_was() -> None:

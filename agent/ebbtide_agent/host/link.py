@@ -12,7 +12,7 @@ from typing import Callable, TypeVar
 
 from ebbtide_agent import keys, procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
-from ebbtide_agent.host import ciphers, compression, connections
+from ebbtide_agent.host import ciphers, compression, connections, timekeeping
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.moments import Clock
 
@@ -34,6 +34,7 @@ class World:
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
     say: Callable[[str], None] = lambda _: None
+    clock_is_kept: Callable[[], bool] = timekeeping.is_kept
 
 
 def pause_seconds(attempt: int, chance: float) -> float:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from ebbtide_agent import procs
+from ebbtide_agent import letters, procs
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.files import write_whole
@@ -39,10 +38,9 @@ class Outbox:
         """What a night has left that never came to its report goes."""
         shutil.rmtree(self._making, ignore_errors=True)
 
-    def letters(self) -> Iterator[Path]:
+    def letters(self) -> list[Path]:
         """What is to be sent, the oldest first."""
-        if self.path.is_dir():
-            yield from sorted(path for path in self.path.iterdir() if path != self._making)
+        return letters.waiting(self.path)
 
     @property
     def _making(self) -> Path:

@@ -92,6 +92,9 @@ class ToDirectory:
             links = digest_of(find_groups(self.store.making))
             record = recorded(report, self.target.tree, links, self.world.clock())
             remove(self.store.before)
+            if self.world.clock_is_kept():
+                # There is no other clock to ask, and one that is far behind must date nothing anew.
+                self.rotation.date_anew(self.world.clock())
             self.rotation.seal(record)
         except (OSError, PermanentError) as error:
             return self._leave(replace(report, status=FAILED, problems=(str(error), *report.problems)))

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Callable
 
-from ebbtide_agent import snapshots
 from ebbtide_agent.errors import AgentError, TransientError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import DirectoryPaths
@@ -24,9 +22,6 @@ from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.report import Report
 from ebbtide_agent.rotation import Rotation, remove
-
-# A clock may be set back a little at any time, and then the next name is a second after the last.
-FAR_AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,8 @@ class Keeper:
         report, store = self.find_due(), self.store
         if report is None:
             return
-        self._date_anew(report)
+        # Dated in the future it was when neither our clock nor the host's has got there.
+        self.rotation.date_anew(max(self.peer.clock(), report.finished))
         # KEEP may have become less: what goes by it makes room.
         self._expire(keep)
         remove(store.expired)
@@ -114,14 +110,6 @@ class Keeper:
         self.rotation.seal(report)
         self.say(f"of {self.guest.name}: {copied.linked} shared, {copied.written} written, {copied.bytes} bytes")
         self._expire(keep)
-
-    def _date_anew(self, report: Report) -> None:
-        """Nothing would ever be newer, or old enough to go, than what a clock that was far ahead has left a name to.
-
-        It was when neither our clock nor the host's has got there: with ours far behind, what there is stays.
-        """
-        latest = max(self.peer.clock(), report.finished)
-        self.rotation.rename(snapshots.date_anew(self.rotation.complete(), latest, FAR_AHEAD))
 
     def _newest(self) -> Copy | None:
         newest = find_newest(self.store)

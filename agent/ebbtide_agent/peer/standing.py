@@ -8,12 +8,13 @@ from datetime import datetime, timedelta, timezone
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
-from ebbtide_agent.peer.keeping import FAR_AHEAD, Keeper
+from ebbtide_agent.peer.keeping import Keeper
 from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.night import find_night
 from ebbtide_agent.peer.past import Past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.sessions import find_server
+from ebbtide_agent.snapshots import FAR_AHEAD
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
+from ebbtide_agent.receiver.mail import Mail
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
+from ebbtide_agent.receiver.postman import Postman
 from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, say
 from ebbtide_agent.shapes import decode, encode
@@ -32,6 +34,7 @@ def boot(receiver: Station) -> int:
 def _night(receiver: Station, stop: threading.Event) -> int:
     paths, cloud = receiver.paths, receiver.cloud
     make_room(paths)
+    paths.outbox.mkdir(exist_ok=True, mode=0o700)
     # S3 refuses whoever is a quarter of an hour off: nothing can be fetched before.
     clock.await_right(cloud, receiver.instance.brief, receiver.now)
     body = cloud.get_brief(receiver.instance.brief)
@@ -138,4 +141,5 @@ def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: threadin
         have_reported = all(receiver.paths.reported(host.id).exists() for host in brief.hosts)
         return "every host has reported" if have_reported else None
 
-    station.wait(receiver, listener, stop, brief.deadline, find_end)
+    postman = Postman(Mail(receiver.paths.outbox), receiver.cloud)
+    station.wait(receiver, listener, stop, brief.deadline, find_end, postman.go)

@@ -118,7 +118,7 @@ def _why_not(kind: str) -> str | None:
         return f"{' and '.join(missing)} not installed"
     view = View(_NOBODY)
     try:
-        files = open_files(kind, view, Path(os.devnull))
+        files = _files_within(kind, view)
     except PermanentError as error:
         return str(error)
     try:
@@ -154,11 +154,16 @@ def _point_place(point: Readable) -> Path:
 
 def open_files(kind: str, view: View, config: Path) -> Files:
     """Write what the confined rsync reads: its configuration by name, or both into files that only we have open."""
-    text = rsyncd_conf(kind, view).encode()
     if kind == MUNGED:
-        write_whole(config, text)
+        write_whole(config, rsyncd_conf(kind, view).encode())
         return Files(config)
-    return Files(config, (_nameless(text), _nameless(seccomp.program(platform.machine()))))
+    return _files_within(kind, view)
+
+
+def _files_within(kind: str, view: View) -> Files:
+    """Both in memory, and nothing written anywhere."""
+    bodies = (rsyncd_conf(kind, view).encode(), seccomp.program(platform.machine()))
+    return Files(Path("/rsyncd.conf"), tuple(map(_nameless, bodies)))
 
 
 def _become(uid: int) -> tuple[str, ...]:

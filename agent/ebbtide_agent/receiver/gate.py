@@ -18,6 +18,7 @@ from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
 from ebbtide_agent.receiver.ledger import Ledger, already
+from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.receiver.status import read_status, write_status
 from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC
@@ -32,7 +33,8 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 def arrive(paths: MachinePaths, cloud: Cloud, host_id: str, clock: Clock) -> Gate:
     """The gate for the host whose key it was. Raises Refused when tonight's run does not expect it."""
     brief = parse_brief(paths.brief.read_bytes())
-    return Gate(paths, brief, brief.host(host_id), Ledger(paths, brief, cloud, quotas=find_quotas(paths)), clock)
+    archive = Mailing(cloud, Mail(paths.outbox))
+    return Gate(paths, brief, brief.host(host_id), Ledger(paths, brief, archive, quotas=find_quotas(paths)), clock)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief
 from ebbtide_agent.receiver.lease import end_sessions
-from ebbtide_agent.receiver.ledger import event_source, tell
+from ebbtide_agent.receiver.ledger import event_source
+from ebbtide_agent.receiver.mail import Mail
+from ebbtide_agent.receiver.postman import send_the_last
 from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.shapes import encode
 
@@ -42,7 +44,9 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     body["disk"] = asdict(usage) if usage else None
     cloud.put_once(key, encode(body))
     detail = {"run": instance.id, "attempt": instance.attempt}
-    tell(cloud, event_source(brief), "Ebbtide Receiver Released", detail, time.sleep)
+    mail = Mail(paths.outbox)
+    mail.leave(event_source(brief), "Ebbtide Receiver Released", detail)
+    send_the_last(mail, cloud)
     return clean
 
 

@@ -35,10 +35,16 @@ class Station:
 
 
 def wait(
-    station: Station, listener: procs.Child, stop: threading.Event, until: datetime, find_end: Callable[[], str | None]
+    station: Station,
+    listener: procs.Child,
+    stop: threading.Event,
+    until: datetime,
+    find_end: Callable[[], str | None],
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Until `find_end` says why it is over, time is up, or the order to stop. Raises PermanentError without sshd."""
     while not stop.wait(LOOK_SECONDS):
+        meanwhile()
         if why := find_end():
             return say(why)
         if station.now() >= until:

@@ -1,11 +1,14 @@
 """A host's clock beside its receiver's."""
 
+import ctypes
+import struct
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.host import timekeeping
 from ebbtide_agent.host.night import remarks_on_clocks
 from ebbtide_agent.report import parse_hello
 
@@ -32,3 +35,12 @@ def test_a_clock_that_is_off_is_a_warning(off: timedelta, said: list[str]) -> No
 
 def test_a_receiver_that_says_no_time_is_no_clock_to_compare_with() -> None:
     assert HELLO.now and remarks_on_clocks(replace(HELLO, now=None), HELLO.now) == ()
+
+
+def test_whether_the_clock_is_kept_right_is_what_the_kernel_has_been_told() -> None:
+    asked = ctypes.create_string_buffer(512)
+    assert ctypes.CDLL(None).adjtimex(asked) >= 0
+    # struct timex: the modes, four longs, and then the status; STA_UNSYNC and STA_CLOCKERR are among its bits.
+    (status,) = struct.unpack_from("i", asked, struct.calcsize("@I4l"))
+
+    assert timekeeping.is_kept() == (not status & (0x0040 | 0x1000))

@@ -12,6 +12,7 @@ import pytest
 
 from ebbtide_agent import procs
 
+PATIENCE_SECONDS = 120.0
 LOUD = ("sh", "-c", "yes | head -c 1000000; echo done >&2")
 STUBBORN = """
 import signal, sys
@@ -58,7 +59,7 @@ def test_a_program_ends_also_when_whoever_watched_it_has_gone() -> None:
         seen.append(chunk)
         raise BrokenPipeError
 
-    ended = procs.run(LOUD, listener=watch, timeout=20)
+    ended = procs.run(LOUD, listener=watch, timeout=PATIENCE_SECONDS)
 
     assert (ended.exit_code, ended.err, len(seen)) == (0, b"done\n", 1)
 
@@ -92,7 +93,7 @@ def test_being_told_twice_to_stop_leaves_nothing_running(tmp_path: Path) -> None
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
 
-    assert process.wait(20) == 143
+    assert process.wait(PATIENCE_SECONDS) == 143
     _wait_until(lambda: not Path("/proc", noted.read_text().strip()).exists())
 
 
@@ -101,12 +102,12 @@ def test_being_told_to_stop_while_a_program_starts_leaves_nothing_running(tmp_pa
 
     process = subprocess.Popen([sys.executable, "-c", WHILE_STARTING, str(agent), str(noted)])
 
-    assert process.wait(20) == 143
+    assert process.wait(PATIENCE_SECONDS) == 143
     _wait_until(lambda: not Path("/proc", noted.read_text().strip()).exists())
 
 
 def _wait_until(happens: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + PATIENCE_SECONDS
     while not happens():
         assert time.monotonic() < limit
         time.sleep(0.05)

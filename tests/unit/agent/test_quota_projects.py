@@ -12,6 +12,7 @@ from ebbtide_agent import volume
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.receiver import projects, quotas
 from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.report import Quota
 
 MIB = 1 << 20
 HOST = BriefedHost("us0", "us0a", 2435978, (), "n", quota=8 * MIB)
@@ -111,29 +112,17 @@ def test_a_project_holds_no_more_than_its_quota_and_its_neighbour_does_not_notic
     for each in (tree, other):
         each.mkdir()
     (tree / "from-before").write_bytes(b"x" * MIB)
-    os.chown(tree / "from-before", HOST.uid, HOST.uid)
-    os.chown(tree, HOST.uid, HOST.uid)
 
     found.keep(HOST, tree)
-    wrote = subprocess.run(
-        [
-            "setpriv",
-            f"--reuid={HOST.uid}",
-            "--clear-groups",
-            "dd",
-            "if=/dev/zero",
-            f"of={tree}/new",
-            "bs=1M",
-            "count=9",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["setpriv", f"--reuid={HOST.uid}", "--clear-groups", "dd", "if=/dev/zero", "bs=1M", "count=9"]
+    with (tree / "new").open("wb") as new:  # the way to here is root's alone
+        wrote = subprocess.run(words, stdout=new, stderr=subprocess.PIPE, text=True, check=False)
 
     assert "Disk quota exceeded" in wrote.stderr
     assert 7 * MIB < projects.used(tree, HOST.uid) <= 8 * MIB
-    (other / "file").write_bytes(b"x" * 9 * MIB)
+    assert found.of(HOST, tree) == Quota(8 * MIB, projects.used(tree, HOST.uid))
+    with (other / "new").open("wb") as new:
+        subprocess.run(words, stdout=new, stderr=subprocess.PIPE, check=True)
 
 
 def test_a_quota_that_the_kernel_does_not_take_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Events on their way out of a receiver: its gates leave them here for its main process, so that no host waits.
+
+What is still here when the machine goes is lost without harm: the archive is the truth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ebbtide_agent import letters
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.files import write_whole
+from ebbtide_agent.shapes import decode, encode, field
+
+_WHAT = "a letter of the outbox"
+
+
+@dataclass(frozen=True)
+class Mail:
+    """The outbox. An event that is left twice before it was sent is sent once."""
+
+    path: Path
+
+    def leave(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
+        body = encode({"source": source, "type": detail_type, "detail": dict(detail)})
+        name = sha256(body).hexdigest()
+        if not any(letter.name.endswith(name) for letter in letters.waiting(self.path)):
+            write_whole(self.path / f"{time.time_ns():020}-{name}", body)
+
+    def send(self, cloud: Cloud) -> None:
+        """All of them, in their order. Raises AgentError at the first that does not get through: it stays."""
+        for letter in letters.waiting(self.path):
+            values = decode(_WHAT, letter.read_bytes())
+            source, detail_type = field(_WHAT, values, "source", str), field(_WHAT, values, "type", str)
+            cloud.send_event(source, detail_type, field(_WHAT, values, "detail", dict))
+            letter.unlink()
+
+
+@dataclass(frozen=True)
+class Mailing:
+    """The archive as a receiver's gates use it: what is sent is left for the main process."""
+
+    cloud: Cloud
+    mail: Mail
+
+    def get(self, key: str) -> bytes:
+        return self.cloud.get(key)
+
+    def put_once(self, key: str, body: bytes | Path) -> bool:
+        return self.cloud.put_once(key, body)
+
+    def digest(self, key: str) -> str:
+        return self.cloud.digest(key)
+
+    def send_event(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
+        self.mail.leave(source, detail_type, detail)

@@ -1,0 +1,51 @@
+"""A receiver's events on their way out: in order, once each, and there until they are through."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebbtide_agent.errors import AgentError, TransientError
+from ebbtide_agent.receiver.mail import Mail
+
+
+class Bus:
+    """It takes so many events, and then none."""
+
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
+        self.taken: list[str] = []
+
+    def send_event(self, source: str, detail_type: str, detail: dict[str, Any]) -> None:
+        if len(self.taken) == self.takes:
+            raise TransientError("nobody answers")
+        self.taken.append(f"{source}: {detail_type} of {detail['host']}")
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Mail:
+    mail = Mail(tmp_path)
+    for host in ("us0", "eu0", "us0", "ap0"):
+        mail.leave("ebbtide.receiver.main", "Ebbtide Host Report", {"host": host})
+    return mail
+
+
+def sent(mail: Mail, takes: int) -> list[str]:
+    bus: Any = Bus(takes)
+    try:
+        mail.send(bus)
+    except AgentError as error:
+        return [*bus.taken, str(error)]
+    return list(bus.taken)
+
+
+@pytest.mark.fault("N8")
+def test_events_go_out_in_their_order_and_what_was_left_twice_once(mail: Mail) -> None:
+    assert sent(mail, 9) == [f"ebbtide.receiver.main: Ebbtide Host Report of {host}" for host in ("us0", "eu0", "ap0")]
+    assert sent(mail, 9) == []
+
+
+@pytest.mark.fault("N8")
+def test_what_does_not_get_through_stays_with_all_behind_it(mail: Mail) -> None:
+    assert sent(mail, 1) == ["ebbtide.receiver.main: Ebbtide Host Report of us0", "nobody answers"]
+    assert sent(mail, 9) == [f"ebbtide.receiver.main: Ebbtide Host Report of {host}" for host in ("eu0", "ap0")]
