@@ -1730,4 +1730,83 @@ MUTATIONS = (
         "that silent connections from one address lock out nobody else",
         ("tests/attack/test_floods.py",),
     ),
+    # -- file systems that break
+    Mutation(
+        "a volume turned read-only",
+        f"{_CORE}/night.py",
+        " or _why_none_must_be(world):",
+        ":",
+        "that no snapshot is taken of a volume that turned read-only",
+        (
+            "tests/sim/test_rows_aws.py::test_r4_of_a_volume_that_turns_read_only_no_snapshot_is_taken_and_the_next_night_"
+            "goes_on_with_it",
+        ),
+    ),
+    Mutation(
+        "a damaged volume's machine",
+        f"{_CORE}/night.py",
+        "attempt_of(machines[-1]) in world.damaged:",
+        "False:",
+        "that who has found its volume damaged gets no other",
+        (_VOLUMES,),
+    ),
+    Mutation(
+        "a damaged volume's attempt",
+        f"{_CORE}/night.py",
+        "tried = attempt - len(world.damaged)",
+        "tried = attempt",
+        "that a damaged volume costs no machine of those that a night has",
+        (_VOLUMES,),
+    ),
+    Mutation(
+        "most damaged volumes",
+        f"{_CORE}/night.py",
+        " and len(world.unsound) < MOST_DAMAGED",
+        "",
+        "that a night ends when so many volumes are damaged",
+        ("tests/sim/test_rows_aws.py::test_r14_after_so_many_damaged_volumes_the_night_fails_and_that_is_told",),
+    ),
+    Mutation(
+        "a damaged snapshot",
+        "chalicelib/flows/observe.py",
+        "    if not unsound:\n",
+        "    if True:\n",
+        "that no second volume is made from a snapshot that was damaged",
+        (
+            "tests/sim/test_rows_aws.py::test_r14_a_night_with_a_damaged_volume_goes_on_from_the_newest_snapshot_that_is_"
+            "sound",
+        ),
+    ),
+    Mutation(
+        "fsck's verdict",
+        "agent/ebbtide_agent/volume.py",
+        " == _DAMAGED:",
+        " == 99:",
+        "that a volume which fsck cannot mend is told from one that cannot be checked",
+        ("tests/local/test_broken_volumes.py",),
+    ),
+    Mutation(
+        "trees after a mending",
+        "agent/ebbtide_agent/receiver/boot.py",
+        "        _forget_what_the_trees_are(brief, paths)\n",
+        "        pass\n",
+        "that no host goes by its index into a tree that fsck has mended",
+        ("tests/local/test_broken_volumes.py::test_after_a_mending_no_host_goes_by_what_it_knew_of_its_tree",),
+    ),
+    Mutation(
+        "the receiver's clock",
+        "agent/ebbtide_agent/receiver/boot.py",
+        "    clock.await_right(cloud, receiver.instance.brief, receiver.now)\n",
+        "",
+        "that a receiver lets nobody in before its clock is right",
+        ("tests/local/test_wrong_clocks.py::test_a_receiver_lets_nobody_in_before_its_clock_is_right",),
+    ),
+    Mutation(
+        "a letter that was sent",
+        "agent/ebbtide_agent/receiver/mail.py",
+        "            letter.unlink()\n",
+        "",
+        "that an event is sent once",
+        ("tests/unit/agent/test_mail.py",),
+    ),
 )
