@@ -115,9 +115,9 @@ class Cloud:
         import boto3
         from botocore.config import Config
 
-        attempts = ATTEMPTS_AT_AN_EVENT if service == "events" else ATTEMPTS
-        retries: Any = {"mode": "standard", "total_max_attempts": attempts}
-        config = Config(retries=retries, connect_timeout=10, read_timeout=60)
+        is_hint = service == "events"
+        retries: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS_AT_AN_EVENT if is_hint else ATTEMPTS}
+        config = Config(retries=retries, connect_timeout=5 if is_hint else 10, read_timeout=10 if is_hint else 60)
         make: Any = boto3.client
         client = make(service, region_name=self._region, config=config)
         client.meta.events.register("before-sign.s3.PutObject", _only_if_absent)

@@ -34,7 +34,7 @@ _MAKE = {
     EXT4: ("mkfs.ext4", "-q", "-m", "1", "-I", "512", "-e", "remount-ro", "-O", "ea_inode"),
     BTRFS: ("mkfs.btrfs", "-q", "-m", "single"),
 }
-_OPTIONS = {BTRFS: "nodiscard,ssd_spread,compress=zstd"}
+_OPTIONS = {EXT4: "errors=remount-ro", BTRFS: "nodiscard,ssd_spread,compress=zstd"}
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ HOST = Table(
             "guard",
             values.one_of("on", "off"),
             "Whether a night in which half of its tree went, or was rewritten, is suspect instead of a restore point, "
-            'as the receiver sees it. `"off"` says that it is meant: for one night.',
+            'as the receiver sees it. `"off"` says that it is meant; set it back the next day.',
             "on",
         ),
         Key(

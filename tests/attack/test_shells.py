@@ -96,12 +96,14 @@ def test_what_is_forwarded_from_home_leads_nowhere_and_a_connection_that_asks_fo
     forwards = ("-L", f"{ports[0]}:127.0.0.1:{scene.receiver.port}", "-D", str(ports[1]))
     argv = [*scene.receiver.ssh_argv(ATTACKER, "-N", *forwards), "127.0.0.1"]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as idle:
-        wait_until(lambda: all(map(is_open, ports)), "the forwarded ports")
-        by_l = said_through(ports[0], b"")
-        by_d = said_through(ports[1], socks_to(scene.receiver.port))
-        neighbour = scene.neighbour_pushes()
-        still_there = idle.poll() is None
-        idle.terminate()
+        try:
+            wait_until(lambda: all(map(is_open, ports)), "the forwarded ports")
+            by_l = said_through(ports[0], b"")
+            by_d = said_through(ports[1], socks_to(scene.receiver.port))
+            neighbour = scene.neighbour_pushes()
+            still_there = idle.poll() is None
+        finally:
+            idle.terminate()
 
     assert b"SSH-2.0" not in by_l + by_d
     assert (neighbour.returncode, still_there) == (0, True), neighbour.stderr
@@ -182,11 +184,13 @@ def test_who_holds_its_session_and_says_nothing_holds_up_itself_alone(scene: Sce
     argv = [*scene.receiver.ssh_argv(ATTACKER), "127.0.0.1", verb]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as silent:
         lease = scene.receiver.root / "run/ebbtide/sessions/us0a.lock"
-        wait_until(lambda: lease.exists() and lease.read_text(), "the silent session")
+        try:
+            wait_until(lambda: lease.exists() and lease.read_text(), "the silent session")
 
-        neighbour = scene.neighbour_pushes()
-        again = scene.ask(verb, feed=b"{}")
-        silent.terminate()
+            neighbour = scene.neighbour_pushes()
+            again = scene.ask(verb, feed=b"{}")
+        finally:
+            silent.terminate()
     wait_until(lambda: lease.read_text() == "", "the end of it")
 
     assert neighbour.returncode == 0, neighbour.stderr

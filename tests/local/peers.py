@@ -70,7 +70,9 @@ class Server:
 
     def peer(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """`ebbtide-agent peer …`, as the user that the peer runs as."""
-        return subprocess.run(self._peer(*words), capture_output=True, text=True, env=self.environment, timeout=60)
+        return subprocess.run(
+            self._peer(*words), capture_output=True, text=True, env=self.environment, timeout=PATIENCE_SECONDS
+        )
 
     def _peer(self, *words: str) -> list[str]:
         places = ("--etc", str(self.places.etc), "--state", str(self.places.state))
@@ -151,11 +153,14 @@ class Server:
         """`ebbtide-agent list` or `restore`, of where the last night went."""
         places = ("--etc", str(self.place / "etc"), "--state", str(self.place / "state"))
         argv = [sys.executable, str(self.program), *words, *places]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=self.place)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_SECONDS, cwd=self.place)
 
     def ssh(self, other: "Server", *words: str) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
-            [*self.ssh_argv(other), "127.0.0.1", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+            [*self.ssh_argv(other), "127.0.0.1", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
         )
 
     def ssh_argv(self, other: "Server") -> list[str]:

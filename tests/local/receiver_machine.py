@@ -55,13 +55,15 @@ def wait_until(happens: Callable[[], Any], what: str, patience: float = PATIENCE
 
 def wait_until_free(device: Path) -> None:
     """A mount namespace made by a test beside this one may hold a copy of our mount for a moment."""
-    wait_until(lambda: not device.is_block_device() or _is_free(device), f"{device} to be free", 60)
+    wait_until(lambda: not device.is_block_device() or _is_free(device), f"{device} to be free")
 
 
 def _is_free(device: Path) -> bool:
     try:
         os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
         return False
     return True
 
@@ -160,17 +162,6 @@ class Volume:
     programs: Path | None = None
 
 
-def is_let_go(device: Path) -> bool:
-    """Whether nobody has it mounted: not even in a mount namespace that another test made meanwhile."""
-    try:
-        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        return False
-    return True
-
-
 @dataclass
 class Receiver:
     """The machine: a root of its own, and one process that is its main one."""
@@ -195,7 +186,7 @@ class Receiver:
         """Once the volume was let go, be another machine with it, for another run."""
         self.process.wait(PATIENCE_SECONDS)
         if volume := self.volume:
-            wait_until(lambda: is_let_go(volume.device), "whoever copied our mounts for a moment")
+            wait_until_free(volume.device)
         shutil.rmtree(self.root / "run")
         self.run = run
         brief = a_brief(list(self.hosts.values()), 60, run, guarded, self.volume)
@@ -216,7 +207,10 @@ class Receiver:
         self, host: str, *words: str, feed: bytes = b"", options: Sequence[str] = ()
     ) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
-            [*self.ssh_argv(host, *options), "127.0.0.1", *words], input=feed, capture_output=True, timeout=60
+            [*self.ssh_argv(host, *options), "127.0.0.1", *words],
+            input=feed,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
         )
 
     def ssh_argv(self, host: str, *options: str) -> list[str]:
@@ -237,7 +231,8 @@ class Receiver:
         wait_until(lambda: log.read_text().count("Server listening") > before, "sshd")
 
     def rsync(self, host: str, *words: str) -> "subprocess.CompletedProcess[bytes]":
-        return subprocess.run(["rsync", "-e", shlex.join(self.ssh_argv(host)), *words], capture_output=True, timeout=60)
+        argv = ["rsync", "-e", shlex.join(self.ssh_argv(host)), *words]
+        return subprocess.run(argv, capture_output=True, timeout=PATIENCE_SECONDS)
 
     def report(self, host: str) -> dict[str, Any] | None:
         return self.aws.find(f"reports/{self.run}/{self.hosts[host].id}.json")

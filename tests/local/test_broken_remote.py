@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.own_nights import agent, differing, entries
-from tests.local.receiver_machine import below, wait_until
+from tests.local.receiver_machine import PATIENCE_SECONDS, below, wait_until
 from tests.local.rsync_only import FarSide
 from tests.local.test_broken_pushes import ENOUGH, SIZE, arrived, is_ssh
 from tests.local.test_to_remote import MISSING, Pushing, fetched
@@ -60,7 +60,7 @@ def test_what_a_night_that_was_killed_has_sent_is_not_sent_again(host: Pushing) 
     running = a_slow_push(host)
     for process in (running.pid, *below(running.pid)):
         os.kill(process, signal.SIGKILL)
-    running.communicate(timeout=60)
+    running.communicate(timeout=PATIENCE_SECONDS)
     wait_until(lambda: kept_aside(host), "what arrived")
 
     report = host.back_up()
@@ -74,7 +74,7 @@ def test_what_was_kept_of_a_file_that_went_meanwhile_goes_as_well(host: Pushing)
     running = a_slow_push(host)
     for process in (running.pid, *below(running.pid)):
         os.kill(process, signal.SIGKILL)
-    running.communicate(timeout=60)
+    running.communicate(timeout=PATIENCE_SECONDS)
     wait_until(lambda: kept_aside(host), "what arrived")
     (host.tree / "srv/large").unlink()
     (host.tree / "srv/other").write_text("other")

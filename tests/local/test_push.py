@@ -389,7 +389,7 @@ def test_what_could_not_be_sent_is_sent_once_when_somebody_answers_again(aws: Aw
         with far.answering():
             wait_until(aws.events, "the event")
             second = receiver.back_up("eu0", tree, tmp_path / "etc2")
-            receiver.process.wait(60)
+            receiver.process.wait(PATIENCE_SECONDS)
 
         told = [(event["detail-type"], event["detail"].get("host")) for event in aws.events()]
         assert (first.returncode, second.returncode, before) == (0, 0, []), first.stderr + second.stderr

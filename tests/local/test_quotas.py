@@ -26,12 +26,21 @@ from ebbtide_agent.report import Quota
 from ebbtide_agent.restore.compare import compare
 from ebbtide_console.sandbox import awkward
 from tests.debian import its_programs
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, RUN, Receiver, Volume, a_receiver, an_aws, wait_until_free
+from tests.local.receiver_machine import (
+    MAY_MOUNT,
+    MISSING,
+    PATIENCE_SECONDS,
+    RUN,
+    Receiver,
+    Volume,
+    a_receiver,
+    an_aws,
+    wait_until_free,
+)
 
 MIB = 1 << 20
 GIB = 1 << 30
 QUOTA = 20 * MIB
-PATIENCE_SECONDS = 60.0
 SECOND_RUN = "main/2026-11-24/1"
 US0 = BriefedHost("us0", "us0a", 2435978, (), "n")
 

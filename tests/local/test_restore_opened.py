@@ -24,6 +24,7 @@ from tests.local.own_nights import differing
 from tests.local.receiver_machine import (
     MAY_MOUNT,
     MISSING,
+    PATIENCE_SECONDS,
     UNPRIVILEGED,
     Receiver,
     a_receiver,
@@ -165,7 +166,7 @@ def test_cut_off_in_a_file_it_goes_on_from_what_has_arrived(us0: Us0, tmp_path: 
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as restoring:
         wait_until(lambda: sum(path.stat().st_size for path in begun.glob(".large.*")) > 500_000, "half a file")
         restoring.send_signal(signal.SIGTERM)
-        restoring.wait(30)
+        restoring.wait(PATIENCE_SECONDS)
     kept = (begun / ".ebbtide-partial/large").stat().st_size
     again = us0.ask("restore", f"{us0.tree}/large", *us0.source, cwd=tmp_path)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import procs
-from ebbtide_agent.errors import TransientError
+from ebbtide_agent.errors import Refused, TransientError
 from ebbtide_agent.host.changes import Changes, as_list, with_what_leads_to
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
@@ -141,12 +141,17 @@ def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Out
     Each attempt goes on where the one before was cut off, so what they have sent adds up.
     """
     attempt, sent, breaks = 0, 0, False
+    before: Outcome | None = None
     while True:
         outcome = _push_once(config, route, what, attempt, watch)
         sent += outcome.counts.bytes_sent
         outcome = replace(outcome, counts=replace(outcome.counts, bytes_sent=sent))
+        if before and breaks and outcome.exit_code == Refused.exit_code:
+            # What an earlier attempt has moved was moved: the night ended in the middle of it.
+            return replace(before, problems=(*before.problems, *outcome.problems)), breaks
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
             return outcome, breaks
+        before = outcome
         breaks = breaks or outcome.exit_code not in NEVER_CAME_ABOUT
         try:
             error = TransientError(f"push to {config.target}: {outcome.problems[-1]}")

@@ -45,8 +45,8 @@ def _made(place: Path) -> Iterator[Path]:
         with _locked(place, fcntl.LOCK_EX):
             _clear(place)
             ours = Path(tempfile.mkdtemp(dir=place))
-            until_its_end.callback(_remove, ours)
             until_its_end.enter_context(_locked(ours, fcntl.LOCK_EX))
+            until_its_end.callback(_remove, ours)
         yield ours
 
 

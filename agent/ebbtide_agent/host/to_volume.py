@@ -110,8 +110,11 @@ class ToVolume:
     def _mount(self) -> None:
         volume.unmount(self.paths.volume)
         self.outbox.clear()
-        volume.mount(self.paths.disks / device_name(self.target.volume_id), self.paths.volume, _FILESYSTEM)
+        is_mended = volume.mount(self.paths.disks / device_name(self.target.volume_id), self.paths.volume, _FILESYSTEM)
         self._check_mark()
+        if is_mended:
+            # What fsck has taken out, or cut short, is missed only by who looks at everything.
+            self.store.report.unlink(missing_ok=True)
 
     def _check_mark(self) -> None:
         mark = self.store.mark

@@ -91,17 +91,17 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     say(f"volume {brief.volume_id} is at {paths.volume}")
     if ready.is_mended:
-        _forget_what_the_trees_are(brief, paths)
+        _forget_what_the_trees_are(paths)
     if why := volume.fill(device, paths.volume, ready.filesystem):
         say(f"its file system is no larger than it was: {why}")
     return quotas.switched_on(offered, paths.volume)
 
 
-def _forget_what_the_trees_are(brief: Brief, paths: MachinePaths) -> None:
+def _forget_what_the_trees_are(paths: MachinePaths) -> None:
     """What fsck has taken out, or cut short, is missed only by who looks at everything."""
     say("its file system had errors, which were mended: every host compares all that it has tonight")
-    for host in brief.hosts:
-        paths.status(host.id).unlink(missing_ok=True)
+    for home in paths.hosts.iterdir() if paths.hosts.is_dir() else ():
+        paths.status(home.name).unlink(missing_ok=True)
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:

@@ -61,7 +61,7 @@ def keep_a_reserve(place: Path) -> None:
     limit alone for what takes no contents.
     """
     whole = shutil.disk_usage(place).total
-    with (place / _RESERVE).open("ab") as file, contextlib.suppress(OSError):  # as much as there is
+    with contextlib.suppress(OSError), (place / _RESERVE).open("ab") as file:  # as much as there is
         os.posix_fallocate(file.fileno(), 0, whole // 100)
     chunk = min(_CHUNK_OF_A_SMALL_ONE if whole <= _SMALL else _CHUNK, whole // 10)
     free = shutil.disk_usage(place).free - chunk - max(_AHEAD, whole // 100)
