@@ -1,4 +1,4 @@
-"""One receiver for all attacks on it, and a look at everything else before and after each of them."""
+"""One receiver for each group of attacks, and a look at everything else before and after each of them."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.attack.scene import ATTACKER, NEIGHBOUR, REPORTERS, Scene
 from tests.local.receiver_machine import a_receiver, an_aws
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     place = tmp_path_factory.mktemp("attacker")
     hosts = (ATTACKER, NEIGHBOUR, *REPORTERS)

@@ -17,8 +17,8 @@ PLANTED = f"planted-by-us0-{os.getpid()}"
 ELSEWHERE = ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root", "/var/tmp")
 # What an attacker's own sessions write: its tree, and what the receiver notes of them.
 _OWN = re.compile(r"(^|/)\.?us[0-9]a(/|\.|$)")
-# What grows while anybody is served, and the notes on the neighbour's sessions.
-_GROWING = re.compile(r"machine/log|.*/sshd\.log|.*/sessions/\.?eu0a\..*")
+# What grows while anybody is served, the notes on the neighbour's sessions, and what is about to be told of reports.
+_GROWING = re.compile(r"machine/log|.*/sshd\.log|.*/sessions/\.?eu0a\..*|.*/outbox/.*")
 
 
 @dataclass(frozen=True)
