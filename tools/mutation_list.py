@@ -1788,7 +1788,7 @@ MUTATIONS = (
     Mutation(
         "trees after a mending",
         "agent/ebbtide_agent/receiver/boot.py",
-        "        _forget_what_the_trees_are(brief, paths)\n",
+        "        _forget_what_the_trees_are(paths)\n",
         "        pass\n",
         "that no host goes by its index into a tree that fsck has mended",
         ("tests/local/test_broken_volumes.py::test_after_a_mending_no_host_goes_by_what_it_knew_of_its_tree",),
@@ -1799,7 +1799,7 @@ MUTATIONS = (
         "    clock.await_right(cloud, receiver.instance.brief, receiver.now)\n",
         "",
         "that a receiver lets nobody in before its clock is right",
-        ("tests/local/test_wrong_clocks.py::test_a_receiver_lets_nobody_in_before_its_clock_is_right",),
+        ("tests/local/test_receiver_clock.py::test_a_receiver_lets_nobody_in_before_its_clock_is_right",),
     ),
     Mutation(
         "a letter that was sent",
