@@ -1138,6 +1138,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_beside.py",),
     ),
     Mutation(
+        "beside: a signal that comes meanwhile",
+        "agent/ebbtide_agent/beside.py",
+        "            signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)\n",
+        "            pass\n",
+        "that a scan which is told to stop while another of its own ends leaves none behind",
+        ("tests/unit/agent/test_beside.py",),
+    ),
+    Mutation(
         "survey: an index of another tree",
         f"{_HOST}/survey.py",
         "changes=survey.changes if course.by_index else None",

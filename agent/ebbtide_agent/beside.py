@@ -36,15 +36,21 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
     if child == 0:
         os.close(outward)
         _give(work, inward, mask)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    os.close(inward)
     try:
+        # A signal before this line would find nobody who ends the other process.
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(inward)
         with open(outward, "rb") as stream:
             yield _taken(what, stream)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
-        os.waitpid(child, 0)
+        try:
+            # And one from here on is heard once it has ended.
+            signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
@@ -63,11 +69,13 @@ def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
 def _give(work: Callable[[], Iterable[Item]], inward: int, mask: Iterable[int]) -> None:
     """The life of the other process. What waits in buffers of ours is not its to write: it leaves without a word."""
     try:
-        # As an exception, so that what the work itself has beside it ends too, and holds nothing of ours any more.
-        procs.stop_on(*procs.ENDED_BY)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        with open(inward, "wb") as stream, contextlib.suppress(BrokenPipeError):
-            _give_all(work, stream)
+        # As an exception, and one that is over before we leave, so that what the work itself has beside it ends too,
+        # wherever it is in that, and holds nothing of ours any more.
+        with contextlib.suppress(SystemExit):
+            procs.stop_on(*procs.ENDED_BY)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            with open(inward, "wb") as stream, contextlib.suppress(BrokenPipeError):
+                _give_all(work, stream)
     finally:
         os._exit(0)
 

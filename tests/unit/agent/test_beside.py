@@ -1,6 +1,8 @@
 """Work in a process of its own gives what it would have given here, and never outlives who asked for it."""
 
+import fcntl
 import os
+import random
 import signal
 import threading
 import time
@@ -118,6 +120,18 @@ def test_whoever_leaves_early_leaves_none_behind_that_this_one_has_begun() -> No
         raise KeyError
 
     assert not Path(f"/proc/{process}").exists()
+
+
+def test_whoever_leaves_at_any_moment_leaves_nobody_who_holds_what_was_ours(tmp_path: Path) -> None:
+    def work() -> Iterator[int]:
+        with beside("within", lambda: range(3)) as items:
+            yield from items
+
+    for _ in range(300):
+        with (tmp_path / "lock").open("w") as ours:
+            fcntl.flock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with beside("around", work):
+                time.sleep(random.random() * 0.006)
 
 
 def test_a_signal_before_it_has_begun_ends_it_and_runs_nothing_of_ours(
