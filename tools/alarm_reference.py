@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from chalicelib.core.advice import ADVICE
+from tools.generated import with_generated
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/alarms.md"
-START, END = "<!-- generated: python -m tools.alarm_reference -->", "<!-- end of what is generated -->"
 
 _HEAD = "| the subject begins with | what it means | what to do |\n|---|---|---|\n"
 
@@ -18,9 +18,7 @@ def reference() -> str:
 
 def updated(document: str) -> str:
     """The document with the table as it should be now."""
-    before, rest = document.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}\n\n{reference()}\n{END}{after}"
+    return with_generated(document, "alarm_reference", f"\n{reference()}")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.fault_rows import ATTACKER
+from tools.generated import with_generated
 from tools.marks import ROOT, find_marks
 
 DOCUMENT = ROOT / "docs/security.md"
-START, END = "<!-- generated: python -m tools.attack_reference -->", "<!-- end of what is generated -->"
 
 _HEAD = "| tried | outcome | by |\n|---|---|---|\n"
 
@@ -38,9 +38,7 @@ def reference() -> str:
 
 def updated(document: str) -> str:
     """The document with the tables as they should be now."""
-    before, rest = document.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}\n{reference()}\n{END}{after}"
+    return with_generated(document, "attack_reference", reference())
 
 
 def _section(row: str, attacks: list[Attack]) -> str:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from ebbtide_agent.commands.here import EXITS
+from tools.generated import with_generated
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/host.md"
-START, END = "<!-- generated: python -m tools.exit_reference -->", "<!-- end of what is generated -->"
 
 _HEAD = "| exit code | meaning |\n|---|---|\n"
 
@@ -17,9 +17,7 @@ def reference() -> str:
 
 def updated(document: str) -> str:
     """The document with the table as it should be now."""
-    before, rest = document.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}\n\n{reference()}\n{END}{after}"
+    return with_generated(document, "exit_reference", f"\n{reference()}")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tools.fault_play import play, played
 from tools.fault_rows import ROWS, Row
+from tools.generated import with_generated
 from tools.marks import ROOT, find_marks
 
 DOCUMENT = ROOT / "docs/faults.md"
-START, END = "<!-- generated: python -m tools.fault_reference -->", "<!-- end of what is generated -->"
 
 _HEAD = "| row | fault | required behaviour | shown by | result | lacks |\n|---|---|---|---|---|---|\n"
 
@@ -50,9 +50,7 @@ def reference() -> str:
 
 def updated(document: str) -> str:
     """The document with the tables as they should be now."""
-    before, rest = document.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}\n{reference()}\n{END}{after}"
+    return with_generated(document, "fault_reference", reference())
 
 
 def _section(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from chalicelib.core.checks import REQUIRED, Key, Named, Table
 from chalicelib.core.policy_keys import POLICY
+from tools.generated import with_generated
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/configuration.md"
-START, END = "<!-- generated: python -m tools.policy_reference -->", "<!-- end of what is generated -->"
 
 _HEAD = "| key | meaning | value | default |\n|---|---|---|---|\n"
 
@@ -23,9 +23,7 @@ def reference() -> str:
 
 def updated(document: str) -> str:
     """The document with the reference as it should be now."""
-    before, rest = document.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}\n{reference()}\n{END}{after}"
+    return with_generated(document, "policy_reference", reference())
 
 
 def _tables(path: str, table: Table) -> Iterator[tuple[str, Table]]:
