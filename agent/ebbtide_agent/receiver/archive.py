@@ -20,4 +20,4 @@ class Archive(Protocol):
         """The SHA-256 of an object, in hex. Raises KeyError when absent."""
 
     def send_event(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
-        """A hint, which may get lost. Raises AgentError when it did."""
+        """Leave a hint for whoever sends it on; it may get lost."""

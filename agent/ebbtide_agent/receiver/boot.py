@@ -34,7 +34,6 @@ def boot(receiver: Station) -> int:
 def _night(receiver: Station, stop: threading.Event) -> int:
     paths, cloud = receiver.paths, receiver.cloud
     make_room(paths)
-    paths.outbox.mkdir(exist_ok=True, mode=0o700)
     # S3 refuses whoever is a quarter of an hour off: nothing can be fetched before.
     clock.await_right(cloud, receiver.instance.brief, receiver.now)
     body = cloud.get_brief(receiver.instance.brief)

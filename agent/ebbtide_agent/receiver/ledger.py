@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import errno
 import secrets
-import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Callable
 
 from ebbtide_agent import manifest, procs, volume
 from ebbtide_agent.entry import Header
@@ -35,7 +31,6 @@ from ebbtide_agent.report import (
     parse_report,
 )
 
-EVENT_PAUSES_SECONDS = (1.0,)
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
 MOST_MANIFESTS = 20
 
@@ -47,7 +42,6 @@ class Ledger:
     paths: GatePaths
     brief: Run
     archive: Archive
-    sleep: Callable[[float], None] = time.sleep
     quotas: Quotas = field(default_factory=Quotas)
 
     def record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
@@ -170,7 +164,7 @@ class Ledger:
     def _tell(self, report: Report) -> None:
         """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
-        tell(self.archive, event_source(self.brief), "Ebbtide Host Report", detail, self.sleep)
+        self.archive.send_event(event_source(self.brief), "Ebbtide Host Report", detail)
 
 
 def already(host: BriefedHost, brief: Run) -> str:
@@ -179,25 +173,6 @@ def already(host: BriefedHost, brief: Run) -> str:
         f"{host.id} has reported in {brief.run} already; if it was another machine, one of the two is a copy of"
         f" {host.name}, and has to be enrolled as a host of its own: ebbtide-agent install --new-identity --host NAME"
     )
-
-
-def tell(
-    archive: Archive, source: str, detail_type: str, detail: Mapping[str, object], sleep: Callable[[float], None]
-) -> None:
-    """Send an event, twice if need be; when none gets through that is logged and no more.
-
-    The host waits for its answer meanwhile, and the machine for its end.
-    """
-    for pause in (*EVENT_PAUSES_SECONDS, None):
-        try:
-            return archive.send_event(source, detail_type, detail)
-        except AgentError as error:
-            if pause is None:
-                # What a gate prints is its answer.
-                print(f"ebbtide: {error}; not sent, the archive has it", file=sys.stderr, flush=True)
-            else:
-                sleep(pause)
-    return None
 
 
 def event_source(run: Run) -> str:

@@ -27,6 +27,7 @@ class Mail:
     path: Path
 
     def leave(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
+        self.path.mkdir(mode=0o700, exist_ok=True)
         body = encode({"source": source, "type": detail_type, "detail": dict(detail)})
         name = sha256(body).hexdigest()
         if not any(letter.name.endswith(name) for letter in letters.waiting(self.path)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,9 +13,10 @@ from ebbtide_agent.manifest_file import read_manifest
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import sshd, station
 from ebbtide_agent.receiver.lease import end_sessions
-from ebbtide_agent.receiver.ledger import tell
+from ebbtide_agent.receiver.mail import Mail
 from ebbtide_agent.receiver.opening import Opening, parse_opening
 from ebbtide_agent.receiver.places import choose_walls, make_room
+from ebbtide_agent.receiver.postman import send_now
 from ebbtide_agent.receiver.station import Station, say
 from ebbtide_agent.shapes import encode
 
@@ -88,6 +88,7 @@ def _listening(opening: Opening, machine: Station) -> Iterator[procs.Child]:
 def _tell(opening: Opening, machine: Station) -> None:
     body = {"recovery": opening.recovery, "opened": moments.write(machine.now())}
     machine.cloud.put_once(f"recoveries/{opening.recovery}/opened.json", encode(body))
-    detail = {"recovery": opening.recovery}
-    tell(machine.cloud, "ebbtide.recovery", "Ebbtide Recovery Report", detail, time.sleep)
+    mail = Mail(machine.paths.outbox)
+    mail.leave("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": opening.recovery})
+    send_now(mail, machine.cloud)
     say(f"{opening.point.name} of {opening.host.name} is open until {moments.write(opening.until)}")

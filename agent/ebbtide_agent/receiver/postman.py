@@ -36,8 +36,8 @@ class Postman:
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
 
-def send_the_last(mail: Mail, cloud: Cloud) -> None:
-    """Twice if need be, for the machine is about to end; what does not get through is logged, and no more."""
+def send_now(mail: Mail, cloud: Cloud) -> None:
+    """Twice if need be; what does not get through is logged, and no more: nobody waits for a hint."""
     for pause in (FIRST_PAUSE_SECONDS, None):
         try:
             return mail.send(cloud)

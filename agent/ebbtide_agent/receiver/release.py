@@ -15,7 +15,7 @@ from ebbtide_agent.receiver.brief import Brief
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.ledger import event_source
 from ebbtide_agent.receiver.mail import Mail
-from ebbtide_agent.receiver.postman import send_the_last
+from ebbtide_agent.receiver.postman import send_now
 from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.shapes import encode
 
@@ -40,13 +40,13 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
         "at": moments.write(now()),
         "clean": clean,
         "read_only": is_read_only,
+        "disk": asdict(usage) if usage else None,
     }
-    body["disk"] = asdict(usage) if usage else None
     cloud.put_once(key, encode(body))
     detail = {"run": instance.id, "attempt": instance.attempt}
     mail = Mail(paths.outbox)
     mail.leave(event_source(brief), "Ebbtide Receiver Released", detail)
-    send_the_last(mail, cloud)
+    send_now(mail, cloud)
     return clean
 
 
