@@ -16,7 +16,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from ebbtide_agent.host.night import run
 from ebbtide_agent.receiver import confine
 from tests.debian import its_programs
 from tests.local.receiver_machine import Receiver, Volume, a_receiver, an_aws
+from tests.loops import a_loop_device
 
 BLOCK = 512 * 1024
 MIB = 1 << 20
@@ -149,15 +149,6 @@ def blocks(image: Path) -> list[bytes]:
     os.sync()
     with image.open("rb", buffering=0) as file:
         return [hashlib.blake2b(block, digest_size=8).digest() for block in iter(lambda: file.read(BLOCK), b"")]
-
-
-@contextmanager
-def a_loop_device(image: Path) -> Iterator[Path]:
-    made = subprocess.run(["losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True)
-    try:
-        yield Path(made.stdout.strip())
-    finally:
-        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
 
 
 def write_log(path: Path) -> None:

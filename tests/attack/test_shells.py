@@ -11,7 +11,8 @@ import pytest
 from ebbtide_agent.errors import Refused
 from tests.attack.marks import tried
 from tests.attack.scene import ATTACKER, PLANTED, Scene
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, a_free_port, wait_until
+from tests.local.ports import a_free_port
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, wait_until
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +23,7 @@ from ebbtide_agent.receiver.places import make_places
 from ebbtide_agent.receiver.station import Station
 from ebbtide_agent.receiver.status import Status, read_status, write_status
 from tests.local.enclosed import in_an_enclosure
+from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
     BUCKET,
     MISSING,
@@ -33,10 +32,10 @@ from tests.local.receiver_machine import (
     RUN,
     VOLUME,
     a_brief,
-    a_free_port,
     a_receiver,
     an_aws,
 )
+from tests.loops import a_loop_device
 
 EXAMPLES = Path(__file__).parents[1] / "contract/wire"
 
@@ -48,22 +47,11 @@ pytestmark = [
 ]
 
 
-@contextmanager
-def a_device(image: Path) -> Iterator[Path]:
-    """A block device of what is in a file."""
-    shown = subprocess.run(["losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True)
-    device = Path(shown.stdout.strip())
-    try:
-        yield device
-    finally:
-        subprocess.run(["losetup", "--detach", str(device)], check=True)
-
-
 def a_disk(image: Path) -> Path:
     """With a file system as a receiver makes it."""
     image.touch()
     os.truncate(image, 64 << 20)
-    with a_device(image) as device:
+    with a_loop_device(image) as device:
         volume.mount(device, image.with_suffix(".made"), "ext4")
         volume.unmount(image.with_suffix(".made"))
     return image
@@ -106,7 +94,7 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
         assert told == ["complete", "failed", None]
 
     seen = tmp_path / "seen"
-    with a_device(disk) as device:
+    with a_loop_device(disk) as device:
         volume.mount(device, seen, "ext4")
         is_read_only, content = volume.has_turned_read_only(seen), (seen / "hosts/us0a/tree/file").read_text()
         volume.unmount(seen)
@@ -147,7 +135,7 @@ def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let
 ) -> None:
     disk = a_disk(tmp_path / "disk")
     wreck(disk)
-    with an_aws() as aws, a_device(disk) as device:
+    with an_aws() as aws, a_loop_device(disk) as device:
         for name, value in aws.environment.items():
             monkeypatch.setenv(name, value)
         aws.put("brief", json.dumps(a_brief([], 60)).encode())
@@ -170,7 +158,7 @@ def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let
 def test_after_a_mending_no_host_goes_by_what_it_knew_of_its_tree(tmp_path: Path) -> None:
     disk, brief = a_disk(tmp_path / "disk"), a_briefing()
     known = []
-    with a_device(disk) as device:
+    with a_loop_device(disk) as device:
         paths = a_machine(tmp_path / "machine", device)
         boot.open_volume(brief, paths)
         make_places(paths, brief.hosts, as_root=True)

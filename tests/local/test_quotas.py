@@ -37,6 +37,7 @@ from tests.local.receiver_machine import (
     an_aws,
     wait_until_free,
 )
+from tests.loops import a_loop_device
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -56,13 +57,8 @@ pytestmark = [
 def a_blank_device(image: Path, mib: int) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(mib * MIB)
-    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"this machine may not make loop devices: {made.stderr.strip()}")
-    try:
-        yield Path(made.stdout.strip())
-    finally:
-        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
+    with a_loop_device(image) as device:
+        yield device
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward as trees
 from tests.debian import a_server
 from tests.local.receiver_machine import wait_until_free
+from tests.loops import a_loop_device
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
 RECOVERY, RUN, HOST, VOLUME = "us0a/2026-11-24/1", "main/2026-11-23/1", "us0a", "vol-0def"
@@ -73,14 +74,10 @@ def attached(paths: MachinePaths, tmp_path: Path) -> Iterator[Path]:
     image = tmp_path / "volume.img"
     with open(image, "wb") as file:
         file.truncate(1 << 30)
-    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"this machine may not make loop devices: {made.stderr.strip()}")
-    loop = made.stdout.strip()
-    device.symlink_to(loop)
-    yield device
-    subprocess.run(["umount", "--quiet", str(paths.volume)], check=False)
-    subprocess.run(["losetup", "--detach", loop], check=True)
+    with a_loop_device(image) as loop:
+        device.symlink_to(loop)
+        yield device
+        subprocess.run(["umount", "--quiet", str(paths.volume)], check=False)
 
 
 Harm = Callable[[Path], None]

@@ -31,6 +31,7 @@ from tests.local.bringing_back import below
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import BUCKET, MISSING, REGION, Aws, an_aws
 from tests.local.test_session import wait_until_free
+from tests.loops import a_loop_device
 
 pytestmark = pytest.mark.skipif("rsync" in MISSING, reason="rsync is not installed")
 
@@ -181,9 +182,8 @@ def device(tmp_path: Path) -> Iterator[Path]:
     """A blank one. From this size on ext4 has blocks that are large enough for the longest symbolic link."""
     with (tmp_path / "image").open("wb") as file:
         file.truncate(600 << 20)
-    attached = subprocess.run(["losetup", "--find", "--show", file.name], capture_output=True, text=True, check=True)
-    yield Path(attached.stdout.strip())
-    subprocess.run(["losetup", "--detach", attached.stdout.strip()], check=True)
+    with a_loop_device(tmp_path / "image") as device:
+        yield device
 
 
 @pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")

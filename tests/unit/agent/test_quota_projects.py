@@ -13,6 +13,7 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.receiver import projects, quotas
 from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.report import Quota
+from tests.loops import a_loop_device
 
 MIB = 1 << 20
 HOST = BriefedHost("us0", "us0a", 2435978, (), "n", quota=8 * MIB)
@@ -75,15 +76,11 @@ def attached(image: Path, tmp_path: Path) -> Iterator[tuple[quotas.Quotas, Path]
     """The file system in its place, as a receiver has it there for hosts that have quotas."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"this machine may not make loop devices: {made.stderr.strip()}")
-    loop = made.stdout.strip()
-    try:
-        yield quotas.attach(Path(loop), tmp_path / "place", "ext4", [HOST]), tmp_path / "place"
-    finally:
-        subprocess.run(["umount", str(tmp_path / "place")], check=False)
-        subprocess.run(["losetup", "--detach", loop], check=True)
+    with a_loop_device(image) as device:
+        try:
+            yield quotas.attach(device, tmp_path / "place", "ext4", [HOST]), tmp_path / "place"
+        finally:
+            subprocess.run(["umount", str(tmp_path / "place")], check=False)
 
 
 @pytest.mark.root

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import volume
+from tests.loops import a_loop_device
 
 MIB = 1 << 20
 NEEDED = ("mkfs.ext4", "resize2fs", "losetup")
@@ -36,17 +37,6 @@ def test_what_cannot_be_filled_says_why(tmp_path: Path) -> None:
     device.write_bytes(b"no file system")
 
     assert volume.fill(device, tmp_path, "ext4")
-
-
-@contextmanager
-def a_loop_device(image: Path) -> Iterator[Path]:
-    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"no loop device here: {made.stderr.strip()}")
-    try:
-        yield Path(made.stdout.strip())
-    finally:
-        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
 
 
 @contextmanager
