@@ -152,7 +152,11 @@ def what_is_on(volume: Path, place: Path) -> Mapping[str, str]:
     store = place / "volume"
     store.mkdir()
     subprocess.run(["mount", "-o", "ro", str(volume), str(store)], check=True)
-    return {str(path.relative_to(store / "hosts")): path.read_text() for path in store.glob("hosts/*/tree/*")}
+    try:
+        return {str(path.relative_to(store / "hosts")): path.read_text() for path in store.glob("hosts/*/tree/*")}
+    finally:
+        # Its image lies in the file system that it would be mounted in: each would hold the other for ever.
+        subprocess.run(["umount", str(store)], check=True)
 
 
 @on_a_loopback_of_its_own
