@@ -11,6 +11,7 @@ from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Quota,
 
 # What the daemon ends with when the host itself saw files vanish or go unread.
 SENDER_WARNED = (23, 24)
+READ_ONLY = "the receiver's volume turned read-only after a file system error"
 _OVER_QUOTA, _NO_SPACE = "Disk quota exceeded", "No space left on device"
 # An attribute may be too large for any file system, however much of it is free.
 _ATTRIBUTE = "xattr"
@@ -22,9 +23,6 @@ def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
         raise Refused(f"the report is of {report.id} in {report.run}; this is {host.id} in {brief.run}")
     if report.nonce != host.nonce:
         raise Refused(f"the report of {host.id} does not carry the nonce of {brief.run}")
-
-
-READ_ONLY = "the receiver's volume turned read-only after a file system error"
 
 
 def lost(report: Report) -> Report:
