@@ -14,7 +14,7 @@ from chalicelib.core.ids import launch_token, volume_token
 from chalicelib.core.model import SCHEMA, Run
 from chalicelib.core.night import GRACE
 from chalicelib.core.night_actions import Action
-from chalicelib.core.night_world import NightWorld, next_zone
+from chalicelib.core.night_world import NightWorld, distrusts, find_source, next_zone
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
@@ -99,13 +99,17 @@ def _set_aside(volume_id: str, run: Run, night: Night) -> Run | None:
     """Recorded first: once it is tagged, it is not found among the receiver's volumes any more."""
     claimed = night.world.catalog.save_run(replace(run, aside=tuple(dict.fromkeys((*run.aside, volume_id)))))
     if claimed is not None:
+        # Before the volume's own tag, for the same reason.
+        if source := find_source(run, volume_id, night.observed):
+            night.world.volumes.tag(source, {tags.DAMAGED: str(run.id)})
         expires = (run.deadline + KEPT_ASIDE).isoformat()
         night.world.volumes.tag(volume_id, {tags.ROLE: tags.Role.ASIDE, tags.EXPIRES: expires})
     return claimed
 
 
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:
-    brief = wire.receiver_brief(run, night.observed.receiver, night.policy.hosts, volume_id, GRACE)
+    is_distrusted = distrusts(run, volume_id, night.observed)
+    brief = wire.receiver_brief(run, night.observed.receiver, night.policy.hosts, volume_id, GRACE, is_distrusted)
     night.world.archive.put_once(wire.brief_key(run.id, volume_id), brief)
 
 
