@@ -759,8 +759,8 @@ MUTATIONS = (
     Mutation(
         "sweep and data volumes",
         f"{_CORE}/sweep.py",
-        "if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not is_aside):",
-        "if owner_of(volume.tags) is None and not is_aside:",
+        "if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not _is_aside(volume)):",
+        "if owner_of(volume.tags) is None and not _is_aside(volume):",
         "that no data volume is ever swept",
         ("tests/unit/test_sweep.py::test_what_is_left_of_closed_runs_and_recoveries_is_removed",),
     ),
