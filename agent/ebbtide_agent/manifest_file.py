@@ -15,19 +15,20 @@ from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, en
 _LEVEL = 5
 
 
-def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> None:
-    """Write `out` atomically and durably. The same entries always give the same bytes."""
+def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
+    """Write `out` atomically and durably; the digest of the entries alone. The same always give the same bytes."""
     temporary = out.with_name(out.name + ".part")
     try:
         temporary.unlink(missing_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            _write_lines(file, header, entries)
+            content = _write_lines(file, header, entries)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(out.parent)
+    return content
 
 
 def read_manifest(file: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
@@ -47,11 +48,15 @@ def sha256_of(path: Path | bytes) -> str:
     return digest.hexdigest()
 
 
-def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> None:
+def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> str:
+    content = hashlib.sha256()
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
         packed.write(encode_header(header).encode() + b"\n")
         for entry in entries:
-            packed.write(encode(entry).encode() + b"\n")
+            line = encode(entry).encode() + b"\n"
+            content.update(line)
+            packed.write(line)
+    return content.hexdigest()
 
 
 def _sync_directory(directory: Path) -> None:
