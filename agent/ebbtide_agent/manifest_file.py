@@ -8,9 +8,9 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Callable
 
-from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header
+from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header, path_in, quoted
 
 _LEVEL = 5
 
@@ -36,6 +36,16 @@ def read_manifest(file: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
     lines = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
     header = decode_header(lines.readline())
     return header, (decode(line) for line in lines)
+
+
+def find_in_manifest(
+    file: IO[bytes], part: bytes, is_wanted: Callable[[bytes], bool]
+) -> tuple[Header, Iterator[Entry]]:
+    """As `read_manifest`, of the entries whose path is wanted alone. `part` is in each such path, which saves much."""
+    common = quoted(part)
+    lines = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
+    header = decode_header(lines.readline())
+    return header, (decode(line) for line in lines if common in line and is_wanted(path_in(line)))
 
 
 def sha256_of(path: Path | bytes) -> str:
