@@ -94,7 +94,7 @@ def test_a_receiver_is_briefed_as_in_the_example() -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDummyKeyOfUs0 root@us0"
     hosts = {"us0": HostPolicy("us0", "us0a", (key,), quota_gib=30)}
 
-    brief = wire.receiver_brief(the_run(), receiver, hosts, "vol-0abc", timedelta(minutes=30))
+    brief = wire.receiver_brief(the_run(), receiver, hosts, "vol-0abc", timedelta(minutes=30), is_distrusted=True)
 
     assert json.loads(brief) == the_object("brief-receiver")
 
