@@ -119,7 +119,7 @@ def is_made_for(run: Run, volume: Volume) -> bool:
 
 
 def find_source(run: Run, volume_id: str, world: NightWorld) -> str | None:
-    """The snapshot that holds what such a volume holds: one from an earlier night was pushed to since, and has none."""
+    """The snapshot that such a volume was made from tonight: one from an earlier night was pushed to since."""
     made = (volume for volume in world.volumes if volume.id == volume_id and is_made_for(run, volume))
     return next((volume.tags.get(tags.MADE_FROM) for volume in made), None)
 
