@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from chalicelib.core.model import (
     Copying,
@@ -154,6 +154,9 @@ class Archive(Protocol):
 
     def get(self, key: str) -> bytes:
         """Raises KeyError when absent."""
+
+    def copy_to(self, file: IO[bytes], key: str) -> None:
+        """Into a file, piece by piece, however large it is. Raises KeyError when absent."""
 
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""

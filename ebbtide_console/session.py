@@ -1,7 +1,8 @@
-"""The console's only boto3: how it reaches the functions of the control plane."""
+"""The console's only boto3: how it reaches the functions of the control plane, and reads what they have left."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -10,9 +11,16 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.aws.archive import S3Archive
+from chalicelib.aws.clients import Clients
+from chalicelib.aws.faults import told
+from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.errors import PermanentError, TransientError
+from chalicelib.ports import Archive, Volumes
 
 PREFIX = "ebbtide-dev-"
+# As the template names it, so that it is found without the stack, and without asking for more rights.
+ARCHIVE = PREFIX + "archive-{account}-{region}"
 LONGEST_LAMBDA_SECONDS = 900
 # What boto3 knows of AWS's services: to read it takes a third of a second, and every session of this process, those of
 # the functions and of moto included, would do it again.
@@ -37,6 +45,27 @@ def invoke(function: str, payload: Mapping[str, Any], region: str | None = None)
         message = result.get("errorMessage", result) if isinstance(result, dict) else result
         raise PermanentError(f"function {PREFIX + function} failed: {message}")
     return dict(result or {})
+
+
+@dataclass(frozen=True)
+class Account:
+    """What outlives the stack in one region, as the operator's own rights let it be read."""
+
+    region: str
+    bucket: str
+    archive: Archive
+    volumes: Volumes
+
+
+def the_account() -> Account:
+    """Of the profile's region. Raises an error of ours when AWS cannot be reached."""
+    with told("looking at the AWS account; check the profile, region and endpoint"):
+        session = boto3.Session()
+        account = session.client("sts").get_caller_identity()["Account"]
+        clients = Clients(session)
+        region = clients.ec2.meta.region_name
+    bucket = ARCHIVE.format(account=account, region=region)
+    return Account(region, bucket, S3Archive(clients, bucket), EbsVolumes(clients))
 
 
 def sandbox_client(service: str, endpoint: str, region: str) -> Any:

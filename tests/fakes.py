@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from chalicelib.core.model import (
     Copying,
@@ -311,6 +311,9 @@ class FakeArchive:
 
     def get(self, key: str) -> bytes:
         return self.objects[key]
+
+    def copy_to(self, file: IO[bytes], key: str) -> None:
+        file.write(self.objects[key])
 
     def put_once(self, key: str, body: bytes) -> bool:
         return put_if_absent(self.objects, key, body)

@@ -457,7 +457,7 @@ MUTATIONS = (
     Mutation(
         "ready in time",
         f"{_CORE}/night.py",
-        "if attempt_of(machine) not in world.ready and now >= machine.launched + READY_WITHIN:",
+        "if attempt_of(machine) not in world.ready and now >= machine.launched + patience:",
         "if False:",
         "that a receiver which is not ready in time is ended",
         _NIGHT,
@@ -492,6 +492,7 @@ MUTATIONS = (
             ("MACHINE_SETTLES", "timedelta(minutes=2)", "timedelta(minutes=1)"),
             ("SNAPSHOT_SETTLES", "timedelta(minutes=5)", "timedelta(minutes=4)"),
             ("READY_WITHIN", "timedelta(minutes=15)", "timedelta(minutes=16)"),
+            ("LOOKED_THROUGH_WITHIN", "timedelta(minutes=75)", "timedelta(minutes=76)"),
             ("MOST_UNREADY", "2", "3"),
             ("MOST_MACHINES", "3", "4"),
             ("LEAST_TIME_LEFT", "timedelta(minutes=10)", "timedelta(minutes=9)"),
@@ -764,8 +765,8 @@ MUTATIONS = (
     Mutation(
         "sweep and data volumes",
         f"{_CORE}/sweep.py",
-        "if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not is_aside):",
-        "if owner_of(volume.tags) is None and not is_aside:",
+        "if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not _is_aside(volume)):",
+        "if owner_of(volume.tags) is None and not _is_aside(volume):",
         "that no data volume is ever swept",
         ("tests/unit/test_sweep.py::test_what_is_left_of_closed_runs_and_recoveries_is_removed",),
     ),
@@ -1839,12 +1840,63 @@ MUTATIONS = (
     Mutation(
         "a damaged snapshot",
         "chalicelib/flows/observe.py",
-        "    if not unsound:\n",
-        "    if True:\n",
+        "    damaged = [snapshot for snapshot in found if tags.DAMAGED in snapshot.tags]\n",
+        "    damaged: list[Snapshot] = []\n",
         "that no second volume is made from a snapshot that was damaged",
         (
             "tests/sim/test_rows_aws.py::test_r14_a_night_with_a_damaged_volume_goes_on_from_the_newest_snapshot_that_is_"
             "sound",
+        ),
+    ),
+    Mutation(
+        "what a distrusted snapshot holds",
+        f"{_CORE}/night_world.py",
+        "    return world.is_distrusted and find_source",
+        "    return False and find_source",
+        "that what is made from a snapshot after damage is looked through before it is pushed to",
+        ("tests/sim/test_rows_aws.py::test_r14_damage_that_says_it_is_clean_costs_one_night_and_not_every_one",),
+    ),
+    Mutation(
+        "what holds nothing new",
+        "chalicelib/flows/steps.py",
+        "KEPT_WITH_NOTHING if is_as_made else KEPT_ASIDE",
+        "KEPT_ASIDE",
+        "that a damaged volume is not kept for what its snapshot has as well",
+        ("tests/sim/test_rows_aws.py::test_r14_what_was_set_aside_goes_when_its_time_is_up",),
+    ),
+    Mutation(
+        "most volumes aside",
+        f"{_CORE}/sweep.py",
+        " if volume.id in too_many else None",
+        " if False else None",
+        "that no more damaged volumes of a receiver are kept than the newest",
+        ("tests/unit/test_sweep.py",),
+    ),
+    Mutation(
+        "cost of what is set aside",
+        "chalicelib/flows/cost.py",
+        "aside_gib=_volumes(name, tags.Role.ASIDE, world)",
+        "aside_gib=()",
+        "that volumes which are set aside are counted",
+        ("tests/unit/test_cost.py",),
+    ),
+    Mutation(
+        "time to look through",
+        f"{_CORE}/night.py",
+        "LOOKED_THROUGH_WITHIN if distrusts(run, volume.id, world) else READY_WITHIN",
+        "READY_WITHIN",
+        "that a receiver has the time to look through what may be damaged",
+        ("tests/unit/test_night.py",),
+    ),
+    Mutation(
+        "a check of everything",
+        "agent/ebbtide_agent/volume.py",
+        'return filesystem == EXT4 and _checked(device, "-f")',
+        "return filesystem == EXT4 and _checked(device)",
+        "that such a check looks at more than what the file system says of itself",
+        (
+            "tests/local/test_broken_volumes.py::test_what_says_that_it_is_clean_is_looked_through_when_it_comes_from_a_"
+            "snapshot_that_may_not_be",
         ),
     ),
     Mutation(

@@ -29,6 +29,8 @@ KINDS = {
 # Printable ASCII stays readable; the rest, the escape itself, and what JSON would have to escape become %XX.
 _SAFE = "".join(chr(byte) for byte in range(0x21, 0x7F) if chr(byte) not in '%"\\')
 
+_BEGINNING = f'{{"v":{SCHEMA},"p":"'
+
 # Given an entry's place on this machine and its record so far, the sha256 of its content, or None if it has none.
 Hasher = Callable[[bytes, "Entry"], "str | None"]
 
@@ -167,6 +169,16 @@ def encode(entry: Entry) -> str:
     if entry.store is not None:
         record["store"] = entry.store
     return _line(record)
+
+
+def path_in(line: str) -> bytes:
+    """The path of one line of a manifest, without reading the rest: `encode` writes it first, and no quote is in it.
+
+    Raises ValueError as `decode` does.
+    """
+    if not line.startswith(_BEGINNING):
+        return decode(line).path
+    return unquote_to_bytes(line[len(_BEGINNING) : line.index('"', len(_BEGINNING))])
 
 
 def decode(line: str) -> Entry:

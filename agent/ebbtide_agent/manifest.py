@@ -29,10 +29,11 @@ class Before:
 class ManifestSummary:
     """What a manifest says in numbers. `entries` counts names, `size` the bytes of all regular files by name.
 
-    `links` is the digest of the hard links.
+    `content` is the digest of the entries alone, whatever the run, and `links` that of the hard links.
     """
 
     sha256: str
+    content: str
     entries: int
     files: int
     size: int
@@ -55,9 +56,10 @@ def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Heade
     hashes = _Hashes(earlier, tally)
     groups: dict[bytes, list[bytes]] = {}
     entries = _entries(tree, kind == "fake-super", header.munged, hashes, tally)
-    write_manifest(out, header, _grouped(entries, groups))
+    content = write_manifest(out, header, _grouped(entries, groups))
     return ManifestSummary(
         sha256_of(out),
+        content,
         tally["entries"],
         tally["files"],
         tally["size"],

@@ -8,26 +8,27 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Callable
 
-from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header
+from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header, path_in, quoted
 
 _LEVEL = 5
 
 
-def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> None:
-    """Write `out` atomically and durably. The same entries always give the same bytes."""
+def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
+    """Write `out` atomically and durably; the digest of the entries alone. The same always give the same bytes."""
     temporary = out.with_name(out.name + ".part")
     try:
         temporary.unlink(missing_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            _write_lines(file, header, entries)
+            content = _write_lines(file, header, entries)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(out.parent)
+    return content
 
 
 def read_manifest(file: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
@@ -35,6 +36,16 @@ def read_manifest(file: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
     lines = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
     header = decode_header(lines.readline())
     return header, (decode(line) for line in lines)
+
+
+def find_in_manifest(
+    file: IO[bytes], part: bytes, is_wanted: Callable[[bytes], bool]
+) -> tuple[Header, Iterator[Entry]]:
+    """As `read_manifest`, of the entries whose path is wanted alone. `part` is in each such path, which saves much."""
+    common = quoted(part)
+    lines = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
+    header = decode_header(lines.readline())
+    return header, (decode(line) for line in lines if common in line and is_wanted(path_in(line)))
 
 
 def sha256_of(path: Path | bytes) -> str:
@@ -47,11 +58,15 @@ def sha256_of(path: Path | bytes) -> str:
     return digest.hexdigest()
 
 
-def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> None:
+def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> str:
+    content = hashlib.sha256()
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
         packed.write(encode_header(header).encode() + b"\n")
         for entry in entries:
-            packed.write(encode(entry).encode() + b"\n")
+            line = encode(entry).encode() + b"\n"
+            content.update(line)
+            packed.write(line)
+    return content.hexdigest()
 
 
 def _sync_directory(directory: Path) -> None:

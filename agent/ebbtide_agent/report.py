@@ -82,12 +82,16 @@ class Health:
 
 @dataclass(frozen=True)
 class ArchivedManifest:
-    """Where the manifest is in the archive, and what it amounts to."""
+    """Where the manifest is in the archive, and what it amounts to.
+
+    `content` is the digest of its entries alone: as long as nothing changes it is the same from run to run.
+    """
 
     key: str
     sha256: str
     entries: int
     unhashed: int
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -298,6 +302,7 @@ def _manifest(values: Any) -> ArchivedManifest:
         **_texts(what, values, "key", "sha256"),
         entries=_count(what, values, "entries"),
         unhashed=_count(what, values, "unhashed"),
+        content=field(what, values, "content", str) if "content" in values else "",
     )
 
 

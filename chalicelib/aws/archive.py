@@ -1,5 +1,7 @@
 """The archive in S3: what is there is never written over."""
 
+from typing import IO
+
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import Clients
@@ -9,6 +11,7 @@ from chalicelib.errors import PermanentError
 # Hosts with volumes of their own write here themselves, and IAM knows no limit on size. What a function reads, a policy
 # or a report, is far smaller.
 LARGEST = 4 * 1024 * 1024
+_PIECE = 1024 * 1024
 
 
 class S3Archive:
@@ -29,6 +32,17 @@ class S3Archive:
                 answer["Body"].close()
                 raise PermanentError(f"{key} has {answer['ContentLength']} bytes: expected at most {LARGEST}")
             return answer["Body"].read()
+
+    def copy_to(self, file: IO[bytes], key: str) -> None:
+        with told(f"copying {key} from the archive"):
+            try:
+                body = self._clients.s3.get_object(Bucket=self._bucket, Key=key)["Body"]
+            except ClientError as error:
+                if code_of(error) == "NoSuchKey":
+                    raise KeyError(key) from None
+                raise
+            for piece in body.iter_chunks(_PIECE):
+                file.write(piece)
 
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""

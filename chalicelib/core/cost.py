@@ -15,7 +15,7 @@ from chalicelib.core import prices
 from chalicelib.core.advice import Kind
 from chalicelib.core.ids import said_of
 from chalicelib.core.model import Disk
-from chalicelib.core.policy import ReceiverPolicy, VolumePolicy
+from chalicelib.core.policy import ReceiverPolicy
 from chalicelib.core.trouble import Trouble
 
 ABOUT = "budget"
@@ -47,8 +47,8 @@ class Night:
 
 @dataclass(frozen=True)
 class Holding:
-    """What one receiver has, or one host with a volume of its own: `nights` the newest first, its volumes now, when its
-    snapshots and copies were taken.
+    """What one receiver has, or one host with a volume of its own: `nights` the newest first, its volumes now and
+    those that were set aside, when its snapshots and copies were taken.
 
     One that is no longer in the policy has its snapshots still, and no `policy`.
     """
@@ -58,6 +58,7 @@ class Holding:
     policy: ReceiverPolicy | None = None
     nights: tuple[Night, ...] = ()
     volumes_gib: tuple[int, ...] = ()
+    aside_gib: tuple[int, ...] = ()
     snapshots: tuple[datetime, ...] = ()
     copies: tuple[datetime, ...] = ()
     is_copied: bool = False
@@ -142,8 +143,16 @@ def _of_receiver(holding: Holding) -> Iterator[Part]:
     name = said_of(holding.name)
     if holding.policy is not None:
         yield from _of_machines(name, holding)
-        yield _of_volume(name, holding, holding.policy.volume)
+        yield _of_volume(name, holding, holding.policy)
+    if holding.aside_gib:
+        gib = sum(holding.aside_gib)
+        yield Part(f"{name}: volumes set aside", gib * _volume_price(holding.policy), f"{gib} GiB that were damaged")
     yield from _of_snapshots(name, holding)
+
+
+def _volume_price(policy: ReceiverPolicy | None) -> float:
+    """Of a GiB for a month; of one that is no longer in the policy as of the usual type."""
+    return prices.VOLUME_GIB_MONTH.get(policy.volume.type if policy else "", prices.VOLUME_GIB_MONTH["gp3"])
 
 
 def _of_machines(name: str, holding: Holding) -> Iterator[Part]:
@@ -156,9 +165,9 @@ def _of_machines(name: str, holding: Holding) -> Iterator[Part]:
         yield Part(f"{name}: public address", hours * prices.PUBLIC_ADDRESS_HOUR, f"at most {hours:.1f} hours")
 
 
-def _of_volume(name: str, holding: Holding, volume: VolumePolicy) -> Part:
+def _of_volume(name: str, holding: Holding, policy: ReceiverPolicy) -> Part:
     """One that is there is paid for all month; an ephemeral one while its run is open."""
-    price = prices.VOLUME_GIB_MONTH.get(volume.type, prices.VOLUME_GIB_MONTH["gp3"])
+    volume, price = policy.volume, _volume_price(policy)
     if volume.mode == "ephemeral" and not holding.volumes_gib:
         part_of_month = holding.hours_a_month / prices.HOURS_A_MONTH
         return Part(f"{name}: volume", volume.size_gib * price * part_of_month, f"{volume.size_gib} GiB, by night only")

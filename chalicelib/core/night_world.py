@@ -19,8 +19,9 @@ class NightWorld:
     points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
     has measured, `growing` are the ids of volumes that EBS is still enlarging; `pushed_to` is the id of the volume that
     a receiver of this run stood ready with, if one said so; `read_only` whether it has turned read-only since.
-    `damaged` are the attempts whose receiver found its volume damaged, `unsound` the ids of those volumes; `newest` is
-    then the last snapshot with restore points that none of them was made from tonight.
+    `damaged` are the attempts whose receiver found its volume damaged, `unsound` the ids of those volumes;
+    `is_distrusted` is what snapshots hold once there are any, tonight or before, and `newest` is then the last one with
+    restore points that was not found damaged itself.
     """
 
     receiver: ReceiverPolicy
@@ -43,6 +44,7 @@ class NightWorld:
     read_only: bool = False
     damaged: frozenset[int] = frozenset()
     unsound: frozenset[str] = frozenset()
+    is_distrusted: bool = False
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -114,6 +116,20 @@ def _by_night(volume: Volume) -> tuple[object, ...]:
 
 def is_made_for(run: Run, volume: Volume) -> bool:
     return volume.tags.get(tags.MADE_FOR) == str(run.id)
+
+
+def find_source(run: Run, volume_id: str, world: NightWorld) -> str | None:
+    """The snapshot that such a volume was made from tonight: one from an earlier night was pushed to since."""
+    made = (volume for volume in world.volumes if volume.id == volume_id and is_made_for(run, volume))
+    return next((volume.tags.get(tags.MADE_FROM) for volume in made), None)
+
+
+def distrusts(run: Run, volume_id: str, world: NightWorld) -> bool:
+    """Whether a volume is to be looked through before it is pushed to, though its file system says that it is clean.
+
+    A snapshot may hold the damage that another volume had: it would come to light in the night, and every night again.
+    """
+    return world.is_distrusted and find_source(run, volume_id, world) is not None
 
 
 def zones_in_order(run: Run, world: NightWorld) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ Only machines, throw-away volumes and damaged ones whose time is up are ever cho
 and passes data volumes by, as well as whatever is tagged as a host's own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +15,9 @@ from chalicelib.core.model import Machine, Volume
 # A machine of a run that has just closed may still be powering itself off, and one just launched may have lost the
 # race with whoever records it.
 GRACE = timedelta(minutes=15)
+
+# Of one receiver: whatever damages its volumes night for night does not fill the account with them.
+MOST_ASIDE = 2
 
 # DeleteVolume takes no other: an attached volume goes once its machine is gone.
 _FREE = ("available", "error")
@@ -44,10 +48,11 @@ def plan_sweep(
     the catalogue does not know may have been lost by it, so its resources stay until they expire.
     """
     staying = (machine for machine in machines if not (machine.is_gone or machine.is_leaving))
-    free = (volume for volume in volumes if volume.state in _FREE)
+    free = [volume for volume in volumes if volume.state in _FREE]
+    too_many = frozenset(each.id for each in _older_than_the_newest(MOST_ASIDE, filter(_is_aside, free)))
     return SweepPlan(
         machines=_removals((each.id, _why_end(each, owners, now)) for each in staying),
-        volumes=_removals((each.id, _why_delete(each, owners, now)) for each in free),
+        volumes=_removals((each.id, _why_delete(each, owners, too_many, now)) for each in free),
     )
 
 
@@ -70,13 +75,32 @@ def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datet
     return "it runs for no run and no recovery"
 
 
-def _why_delete(volume: Volume, owners: Mapping[str, datetime | None], now: datetime) -> str | None:
-    is_aside = volume.tags.get(tags.ROLE) == tags.Role.ASIDE
-    if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not is_aside):
+def _why_delete(
+    volume: Volume, owners: Mapping[str, datetime | None], too_many: frozenset[str], now: datetime
+) -> str | None:
+    if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not _is_aside(volume)):
         return None
     if _is_a_hosts(volume.tags):
         return None
-    return _why_outlived(volume.tags, owners, now)
+    if outlived := _why_outlived(volume.tags, owners, now):
+        return outlived
+    return f"{MOST_ASIDE} were set aside since" if volume.id in too_many else None
+
+
+def _is_aside(volume: Volume) -> bool:
+    """And nobody's any more."""
+    return volume.tags.get(tags.ROLE) == tags.Role.ASIDE and owner_of(volume.tags) is None
+
+
+def _older_than_the_newest(most: int, aside: Iterable[Volume]) -> Iterator[Volume]:
+    """Of each receiver, by when they were to go. One that does not say when stays: a person may have wanted that."""
+    of_receiver: dict[str | None, list[tuple[datetime, Volume]]] = defaultdict(list)
+    for volume in aside:
+        if (expiry := _expiry(volume.tags)) is not None:
+            of_receiver[volume.tags.get(tags.RECEIVER)].append((expiry, volume))
+    for found in of_receiver.values():
+        for _, volume in sorted(found, key=lambda each: (each[0], each[1].id))[:-most]:
+            yield volume
 
 
 def _is_a_hosts(tagged: Mapping[str, str]) -> bool:

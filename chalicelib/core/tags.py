@@ -14,6 +14,7 @@ RECEIVER = "ebbtide:receiver"
 RUN = "ebbtide:run"
 MADE_FOR = "ebbtide:made-for"  # on a data volume, which outlives the run it was made for: no RUN, no EXPIRES
 MADE_FROM = "ebbtide:made-from"  # on a data volume: the snapshot whose content it began with
+DAMAGED = "ebbtide:damaged"  # on a snapshot: the run in which what was made of it was found damaged
 HOST = "ebbtide:host"  # on a host's own volume, by its operator: the host's id
 RECOVERY = "ebbtide:recovery"
 ATTEMPT = "ebbtide:attempt"

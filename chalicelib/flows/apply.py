@@ -57,7 +57,7 @@ def _readable(version: str, world: World) -> Policy | None:
 
 
 def _next_version(world: World) -> str:
-    return f"{max(map(int, find_versions(world)), default=0) + 1:06d}"
+    return f"{max(map(int, find_versions(world.archive)), default=0) + 1:06d}"
 
 
 def _stale(current: str | None, expected: str | None) -> tuple[str, ...]:

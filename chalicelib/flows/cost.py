@@ -37,7 +37,8 @@ def estimate_cost(policy: Policy, world: World) -> Cost:
                 largest_snapshot_gib=max((each.size_gib for each in (*kept, *over_there)), default=0),
                 policy=receivers.get(name),
                 nights=_nights(name, world),
-                volumes_gib=_volumes(name, world),
+                volumes_gib=_volumes(name, tags.Role.DATA, world),
+                aside_gib=_volumes(name, tags.Role.ASIDE, world),
                 snapshots=tuple(each.started for each in kept),
                 copies=tuple(each.started for each in over_there),
                 is_copied=there is not None and name in receivers,
@@ -73,6 +74,6 @@ def _night(run: Run, world: World) -> Night:
     return Night(max(ended - began, timedelta(0)) / timedelta(hours=1), sent, run.disk)
 
 
-def _volumes(receiver: str, world: World) -> tuple[int, ...]:
-    found = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA, tags.RECEIVER: receiver})
+def _volumes(receiver: str, role: tags.Role, world: World) -> tuple[int, ...]:
+    found = world.volumes.find_volumes({tags.ROLE: role, tags.RECEIVER: receiver})
     return tuple(volume.size_gib for volume in found)

@@ -44,7 +44,7 @@ def _staying(stock: Iterable[Snapshot]) -> list[Snapshot]:
 
 def _follow_policy(world: World) -> None:
     """The newest version that has arrived."""
-    arrived, current = find_versions(world), world.catalog.policy_version()
+    arrived, current = find_versions(world.archive), world.catalog.policy_version()
     if arrived and arrived[-1] != current:
         world.catalog.set_policy_version(arrived[-1], current)
 

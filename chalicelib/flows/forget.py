@@ -59,7 +59,7 @@ def forgotten_under(policy: Policy | None, world: World) -> frozenset[str]:
 
 def _find_id(name: str, world: World) -> str:
     """What the newest policy with a host of that name calls it; a name that none has is taken for an id."""
-    for version in reversed(find_versions(world)):
+    for version in reversed(find_versions(world.archive)):
         named = ids_named_in(world.archive.get(policy_key(version)).decode(errors="replace"))
         if name in named:
             return named[name]

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Run, RunId, Snapshot, Volume
+from chalicelib.core.model import Run, RunId, Volume
 from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
 from chalicelib.errors import PermanentError, TransientError
@@ -61,11 +61,10 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         read_only=any(notice.read_only for notice in notices.values()),
         damaged=damaged - ready,
         unsound=unsound,
+        is_distrusted=bool(unsound),
     )
     if not has_received(night):
-        night = replace(
-            night, newest=_find_newest_snapshot(receiver.name, _tried(run.id, unsound, volumes, world), world)
-        )
+        night = _with_newest_snapshot(night, world)
     return Observation(night, received.rejected)
 
 
@@ -85,15 +84,6 @@ def find_unsound(run_id: RunId, keys: Sequence[str], world: World) -> frozenset[
     return frozenset(word.volume_id for word in words if word and word.volume_id) & wire.briefed_volumes(keys)
 
 
-def _tried(run_id: RunId, unsound: frozenset[str], volumes: Iterable[Volume], world: World) -> frozenset[str]:
-    """The snapshots that tonight's damaged volumes were made from; one from before was pushed to, and says nothing."""
-    if not unsound:
-        return frozenset()
-    aside = world.volumes.find_volumes({tags.ROLE: tags.Role.ASIDE, tags.RECEIVER: run_id.receiver})
-    made = (each for each in (*volumes, *aside) if each.id in unsound and each.tags.get(tags.MADE_FOR) == str(run_id))
-    return frozenset(each.tags[tags.MADE_FROM] for each in made if tags.MADE_FROM in each.tags)
-
-
 def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
     """What cannot be seen just now is not as it should be, and is set: if that fails, too, it does so as the last step.
 
@@ -110,13 +100,15 @@ def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
     return tuple(volume for volume in found if volume.state not in ("deleting", "deleted", "error"))
 
 
-def _find_newest_snapshot(receiver: str, tried: frozenset[str], world: World) -> Snapshot | None:
-    """Once one was tried in vain, only of those that somebody could restore from."""
-    found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: receiver})
-    completed = (snapshot for snapshot in found if snapshot.state == "completed" and snapshot.id not in tried)
-    if tried:
-        completed = (each for each in completed if any(name.startswith(tags.COMPLETE) for name in each.tags))
-    return max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
+def _with_newest_snapshot(night: NightWorld, world: World) -> NightWorld:
+    """Once one was found damaged, only of those that somebody could restore from."""
+    found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: night.receiver.name})
+    damaged = [snapshot for snapshot in found if tags.DAMAGED in snapshot.tags]
+    completed = [snapshot for snapshot in found if snapshot.state == "completed" and snapshot not in damaged]
+    if damaged:
+        completed = [each for each in completed if any(name.startswith(tags.COMPLETE) for name in each.tags)]
+    newest = max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
+    return replace(night, newest=newest, is_distrusted=night.is_distrusted or bool(damaged))
 
 
 def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from chalicelib.core.policy import Policy
 from chalicelib.core.policy_file import ids_named_in, parse
 from chalicelib.errors import PermanentError
-from chalicelib.ports import World
+from chalicelib.ports import Archive, World
 
 _PREFIX = "policies/"
 _KEY = re.compile(rf"{_PREFIX}([0-9]{{6}})\.toml")
@@ -19,15 +19,15 @@ def policy_key(version: str) -> str:
     return f"{_PREFIX}{version}.toml"
 
 
-def find_versions(world: World) -> list[str]:
+def find_versions(archive: Archive) -> list[str]:
     """Every archived version, the oldest first. What else lies beside them is not ours."""
-    return [match[1] for key in world.archive.list(_PREFIX) if (match := _KEY.fullmatch(key))]
+    return [match[1] for key in archive.list(_PREFIX) if (match := _KEY.fullmatch(key))]
 
 
 def find_owners(world: World) -> dict[str, str]:
     """The host that each id was first given to: it is its own for ever, also when it has left the policy."""
     owners: dict[str, str] = {}
-    for version in find_versions(world):
+    for version in find_versions(world.archive):
         for name, host_id in ids_named_in(world.archive.get(policy_key(version)).decode(errors="replace")).items():
             owners.setdefault(host_id, name)
     return owners

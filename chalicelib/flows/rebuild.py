@@ -91,7 +91,7 @@ def _tried(what: str, read: Callable[[], _Read], faults: list[str]) -> _Read | N
 def _rebuild_policy(world: World) -> str | None:
     """The highest version there is, unless the table knows which one is in force."""
     current = world.catalog.policy_version()
-    archived = find_versions(world)
+    archived = find_versions(world.archive)
     if current is not None or not archived:
         return current
     world.catalog.set_policy_version(archived[-1], expected=None)

@@ -14,7 +14,7 @@ from chalicelib.core.ids import launch_token, volume_token
 from chalicelib.core.model import SCHEMA, Run
 from chalicelib.core.night import GRACE
 from chalicelib.core.night_actions import Action
-from chalicelib.core.night_world import NightWorld, next_zone
+from chalicelib.core.night_world import NightWorld, distrusts, find_source, has_received, next_zone
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
@@ -23,8 +23,9 @@ from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.flows.run_steps import Ground
 from chalicelib.ports import LaunchRequest, World
 
-# Long enough for a person to copy from a damaged volume what is in no snapshot.
-KEPT_ASIDE = timedelta(days=30)
+# Long enough for a person to copy from a damaged volume what is in no snapshot; one that was made from a snapshot
+# tonight has nothing else.
+KEPT_ASIDE, KEPT_WITH_NOTHING = timedelta(days=30), timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,19 @@ def _set_aside(volume_id: str, run: Run, night: Night) -> Run | None:
     """Recorded first: once it is tagged, it is not found among the receiver's volumes any more."""
     claimed = night.world.catalog.save_run(replace(run, aside=tuple(dict.fromkeys((*run.aside, volume_id)))))
     if claimed is not None:
-        expires = (run.deadline + KEPT_ASIDE).isoformat()
+        source = find_source(run, volume_id, night.observed)
+        is_as_made = source is not None and not has_received(night.observed)
+        # Before the volume's own tag, for the same reason.
+        if source and is_as_made:
+            night.world.volumes.tag(source, {tags.DAMAGED: str(run.id)})
+        expires = (run.deadline + (KEPT_WITH_NOTHING if is_as_made else KEPT_ASIDE)).isoformat()
         night.world.volumes.tag(volume_id, {tags.ROLE: tags.Role.ASIDE, tags.EXPIRES: expires})
     return claimed
 
 
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:
-    brief = wire.receiver_brief(run, night.observed.receiver, night.policy.hosts, volume_id, GRACE)
+    is_distrusted = distrusts(run, volume_id, night.observed)
+    brief = wire.receiver_brief(run, night.observed.receiver, night.policy.hosts, volume_id, GRACE, is_distrusted)
     night.world.archive.put_once(wire.brief_key(run.id, volume_id), brief)
 
 

@@ -45,6 +45,7 @@ from chalicelib.wire.asked import (
     run_payload,
     telling_payload,
 )
+from chalicelib.wire.manifests import ReportedManifest, any_report_key, parse_reported_manifest
 from chalicelib.wire.offers import (
     Offer,
     offer_key,
@@ -132,7 +133,9 @@ __all__ = [
     "Offer",
     "PruneRequest",
     "Report",
+    "ReportedManifest",
     "Serving",
+    "any_report_key",
     "applied",
     "brief_key",
     "briefed_volumes",
@@ -184,6 +187,7 @@ __all__ = [
     "parse_recovery_request",
     "parse_release",
     "parse_report",
+    "parse_reported_manifest",
     "parse_run_brief",
     "parse_run_payload",
     "parse_snapshot_event",

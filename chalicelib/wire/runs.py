@@ -75,7 +75,12 @@ def host_key_parameter(receiver: str) -> str:
 
 
 def receiver_brief(
-    run: Run, receiver: ReceiverPolicy, hosts: Mapping[str, HostPolicy], volume_id: str, grace: timedelta
+    run: Run,
+    receiver: ReceiverPolicy,
+    hosts: Mapping[str, HostPolicy],
+    volume_id: str,
+    grace: timedelta,
+    is_distrusted: bool,
 ) -> bytes:
     """What a receiver has to know of its night, and all that `rebuild` needs to know of the run."""
     return written(
@@ -86,7 +91,7 @@ def receiver_brief(
             "opened": moment_text(run.opened),
             "deadline": moment_text(run.deadline),
             "grace_minutes": int(grace.total_seconds() // 60),
-            "volume": {"id": volume_id, "filesystem": receiver.volume.filesystem},
+            "volume": {"id": volume_id, "filesystem": receiver.volume.filesystem, "distrusted": is_distrusted},
             "host_key_parameter": host_key_parameter(receiver.name),
             "hosts": [_briefed_host(host, hosts[host.name]) for host in run.hosts],
         }

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import keep, openings, operate, retention, sandbox
+from ebbtide_console.cli import find, keep, openings, operate, retention, sandbox
 
 EXIT_CODES = """\
 exit codes:
   0    done, and everything is as it should be
   1    it could not be done, and the last line says why; or a night, a prune or the preflight is not as it should be
   2    the command line was not understood
+  3    find: nothing matches, and nothing is said
   130  interrupted; what was completed stays, and the next call goes on from there
 """
 
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     operate.add_to(commands)
+    find.add_to(commands)
     openings.add_to(commands)
     keep.add_to(commands)
     retention.add_to(commands)

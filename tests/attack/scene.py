@@ -18,7 +18,7 @@ ELSEWHERE = ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root", "/var/tmp")
 # What an attacker's own sessions write: its tree, and what the receiver notes of them.
 _OWN = re.compile(r"(^|/)\.?us[0-9]a(/|\.|$)")
 # What grows while anybody is served, the notes on the neighbour's sessions, and what is about to be told of reports.
-_GROWING = re.compile(r"machine/log|.*/sshd\.log|.*/sessions/\.?eu0a\..*|.*/outbox/.*")
+_GROWING = re.compile(r"machine/log|.*/sshd\.log|.*/sessions/\.?eu0a\..*|.*/outbox(/.*)?")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Scene:
 def _described(path: Path) -> str:
     """What would show that somebody was there; not when it was, which a push that changes nothing may touch."""
     found = path.lstat()
-    said = f"{found.st_mode:o} {found.st_uid}:{found.st_gid} {found.st_nlink}"
+    said = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
     if path.is_symlink():
         return f"{said} {path.readlink()}"
-    return f"{said} {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else said
+    return f"{said} {found.st_nlink} {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else said

@@ -1,5 +1,7 @@
 """The archive, on S3 and in the simulator: write-once, complete listings, and what is absent is a KeyError."""
 
+import io
+
 import pytest
 
 from chalicelib.aws.archive import LARGEST, S3Archive
@@ -28,6 +30,8 @@ def test_what_is_there_stays(archive: Archive) -> None:
 def test_an_absent_object_is_a_key_error(archive: Archive) -> None:
     with pytest.raises(KeyError):
         archive.get("runs/absent.json")
+    with pytest.raises(KeyError):
+        archive.copy_to(io.BytesIO(), "runs/absent.json")
 
 
 def test_a_listing_has_every_page_and_nothing_beside_its_prefix(archive: Archive) -> None:
@@ -56,6 +60,16 @@ def test_an_object_that_is_larger_than_anything_of_ours_is_not_read(account: Acc
     assert len(archive.get("host-reports/largest")) == LARGEST
     with pytest.raises(PermanentError, match="too-large has 4194305 bytes"):
         archive.get("host-reports/too-large")
+
+
+def test_a_file_takes_an_object_however_large_it_is(archive: Archive) -> None:
+    body = b"x" * (LARGEST + 1)
+    archive.put_once("manifests/large", body)
+    taken = io.BytesIO()
+
+    archive.copy_to(taken, "manifests/large")
+
+    assert taken.getvalue() == body
 
 
 def test_an_absent_bucket_is_told_with_the_key(account: Account) -> None:

@@ -94,7 +94,7 @@ def test_a_receiver_is_briefed_as_in_the_example() -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDummyKeyOfUs0 root@us0"
     hosts = {"us0": HostPolicy("us0", "us0a", (key,), quota_gib=30)}
 
-    brief = wire.receiver_brief(the_run(), receiver, hosts, "vol-0abc", timedelta(minutes=30))
+    brief = wire.receiver_brief(the_run(), receiver, hosts, "vol-0abc", timedelta(minutes=30), is_distrusted=True)
 
     assert json.loads(brief) == the_object("brief-receiver")
 
@@ -207,6 +207,24 @@ def test_a_report_gives_the_result_and_the_nonce() -> None:
     assert report.result.seconds == the_seconds_of(the_object("report"))
     assert report.nonce == the_object("report")["nonce"]
     assert report.result.quota == Quota(32212254720, 301200000)
+
+
+@pytest.mark.parametrize(("name", "run", "host_id"), [("report", RUN, "us0a"), ("host-report", OWN_RUN, "web1")])
+def test_a_report_tells_where_the_manifest_lies(name: str, run: RunId, host_id: str) -> None:
+    told = wire.parse_reported_manifest(run, host_id, the_example(name))
+
+    assert told is not None
+    assert told.key == f"manifests/{host_id}/{run}.jsonl.gz"
+    assert (told.sha256[:4], (told.content or "")[:4]) == ("9f86", "6dcd")
+
+
+def test_a_manifest_is_believed_of_the_run_and_host_asked_for_alone() -> None:
+    report = the_object("report")
+    stolen = {**report, "receiver": {**report["receiver"], "manifest": {"key": "manifests/eu0a/x", "sha256": ""}}}
+
+    for run, host_id, body in ((OWN_RUN, "us0a", report), (RUN, "eu0a", report), (RUN, "us0a", stolen)):
+        with pytest.raises(PermanentError, match=r"speaks of host us0a|expected one below manifests/us0a/"):
+            wire.parse_reported_manifest(run, host_id, json.dumps(body).encode())
 
 
 def test_a_report_of_a_receiver_that_knew_no_quotas_says_nothing_of_one() -> None:

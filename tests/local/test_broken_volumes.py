@@ -155,6 +155,29 @@ def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let
 
 @pytest.mark.fault("R14")
 @in_an_enclosure
+def test_what_says_that_it_is_clean_is_looked_through_when_it_comes_from_a_snapshot_that_may_not_be(
+    tmp_path: Path,
+) -> None:
+    disk, brief = a_disk(tmp_path / "disk"), a_briefing()
+    with a_loop_device(disk) as device:
+        paths = a_machine(tmp_path / "machine", device)
+        boot.open_volume(replace(brief, is_distrusted=False), paths)
+        make_places(paths, brief.hosts, as_root=True)
+        volume.unmount(paths.volume)
+        boot.open_volume(replace(brief, is_distrusted=True), paths)
+        volume.unmount(paths.volume)
+        # The names lead to a directory that is none any more.
+        subprocess.run(["debugfs", "-w", "-R", "clri /hosts/us0a", device], check=True, capture_output=True)
+
+        boot.open_volume(replace(brief, is_distrusted=False), paths)
+        volume.unmount(paths.volume)
+        with pytest.raises(volume.Damaged, match=r"needs a person: .* inode [0-9]+"):
+            boot.open_volume(replace(brief, is_distrusted=True), paths)
+        assert not paths.volume.is_mount()
+
+
+@pytest.mark.fault("R14")
+@in_an_enclosure
 def test_after_a_mending_no_host_goes_by_what_it_knew_of_its_tree(tmp_path: Path) -> None:
     disk, brief = a_disk(tmp_path / "disk"), a_briefing()
     known = []

@@ -53,6 +53,18 @@ def test_the_same_tree_gives_the_same_bytes(tree: Path) -> None:
     assert second.read_bytes() == first.read_bytes()
 
 
+def test_its_content_is_the_same_whatever_the_run_until_something_changes(tree: Path) -> None:
+    first, before = write_first(tree)
+    tomorrow = Header(HEADER.host, "main/2026-11-24/1", HEADER.tree)
+
+    unchanged = write(tree, "real", first, tree.parent / "second.jsonl.gz", tomorrow)
+    os.utime(tree / "old")
+    changed = write(tree, "real", first, tree.parent / "third.jsonl.gz", tomorrow)
+
+    assert (unchanged.content, unchanged.sha256 != before.sha256) == (before.content, True)
+    assert changed.content != before.content
+
+
 def test_it_tells_which_names_are_one_file(tree: Path) -> None:
     _, summary = write_first(tree)
 

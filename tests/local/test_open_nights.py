@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,9 @@ def test_a_host_gets_a_file_back_from_an_opened_point_while_a_night_goes_on_besi
         said = capsys.readouterr().out
         (address,) = re.findall(r"ebbtide-agent restore /etc/fstab --from (\S+)", said)
         beside = back_up(cloud, [host, stranger], tell)
+        capsys.readouterr()
+        searched = main(["find", wanted.name, "--host", "us0", "--json"])
+        versions = json.loads(capsys.readouterr().out)["versions"]
         fetched = on_the_host(cloud, host, "restore", str(wanted), "--from", address, "--in-place", "--yes")
         back = wanted.read_text()
         refused = on_the_host(cloud, stranger, "list", "--from", address)
@@ -78,6 +82,9 @@ def test_a_host_gets_a_file_back_from_an_opened_point_while_a_night_goes_on_besi
         quiet = cloud.sandbox.quiet()
 
         assert (opened, closed, quiet) == (0, 0, True), said
+        newer, older = versions
+        assert (searched, newer["first"]["run"]) == (0, str(beside.id))
+        assert older["sha256"] == sha256(WHAT_WAS_SAVED.encode()).hexdigest()
         assert fetched.returncode == 0, fetched.stdout + fetched.stderr
         assert back == WHAT_WAS_SAVED
         assert refused.returncode != 0

@@ -52,10 +52,14 @@ class NoRoom:
 
 @dataclass(frozen=True)
 class Rot:
-    """So long after the start every data volume that there is is damaged, and so many of the newest snapshots."""
+    """So long after the start every data volume that there is is damaged, and so many of the newest snapshots.
+
+    What `is_latent` comes to light when it is pushed to, or when all of a file system is looked at.
+    """
 
     after: timedelta
     snapshots: int = 0
+    is_latent: bool = False
 
 
 @dataclass(frozen=True)

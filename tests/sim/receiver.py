@@ -52,6 +52,7 @@ class Receiver:
     reported: set[str] = field(default_factory=set)
     run: Run = field(init=False)
     volume_id: str = field(init=False)
+    looks_through: bool = field(init=False)
 
     @property
     def run_id(self) -> RunId:
@@ -76,7 +77,8 @@ class Receiver:
             self.around.agenda.after(power_off_timer(self.box), self._power_off)
         body = self.around.archive.get(told_of(self.box, "BRIEF"))
         self.run = wire.parse_run_brief(body)
-        self.volume_id = json.loads(body)["volume"]["id"]
+        told = json.loads(body)["volume"]
+        self.volume_id, self.looks_through = told["id"], told["distrusted"]
         if self.box.life.gets_ready:
             self._find_volume(LOOKS_FOR_THE_VOLUME)
 
@@ -92,7 +94,9 @@ class Receiver:
             self._power_off()
 
     def _check(self) -> None:
-        if self.volume_id not in self.around.volumes.damaged:
+        volumes = self.around.volumes
+        is_missed = self.volume_id in volumes.latent and not self.looks_through
+        if self.volume_id not in volumes.damaged or is_missed:
             return self._stand()
         self._note("damaged", volume={"id": self.volume_id})
         return self._power_off()
@@ -114,6 +118,10 @@ class Receiver:
         return self.stands and is_expected and host_id not in self.reported
 
     def begin(self, host_id: str) -> None:
+        if self.volume_id in self.around.volumes.latent:
+            # What the kernel finds it writes down, for the next check.
+            self.around.volumes.latent.remove(self.volume_id)
+            self._break()
         if self.is_read_only:
             return
         self.around.volumes.content[self.volume_id][host_id] = MIXED

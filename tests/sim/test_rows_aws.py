@@ -298,6 +298,19 @@ def test_r14_a_night_with_a_damaged_volume_goes_on_from_the_newest_snapshot_that
 
 
 @pytest.mark.fault("R14")
+def test_r14_damage_that_says_it_is_clean_costs_one_night_and_not_every_one() -> None:
+    sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_ROT, 2, is_latent=True),)), nights=7))
+
+    last, next_one, broken, *before = sorted(sim.runs(), key=lambda run: run.id, reverse=True)
+    volume, _ = the_volumes(sim)
+    damaged = {each.id for each in sim.volumes.snapshots.values() if tags.DAMAGED in each.tags}
+    assert [broken.state, next_one.state, last.state] == [RunState.FAILED, RunState.DONE, RunState.DONE]
+    assert damaged == {before[0].snapshot_id, before[1].snapshot_id}
+    assert volume.tags[tags.MADE_FROM] == before[2].snapshot_id
+    assert len(next_one.aside) == 3
+
+
+@pytest.mark.fault("R14")
 def test_r14_when_the_only_snapshot_is_damaged_too_the_hosts_push_everything_again() -> None:
     sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_DAY - AN_HOUR, 1),)), nights=2))
 
@@ -318,13 +331,13 @@ def test_r14_after_so_many_damaged_volumes_the_night_fails_and_that_is_told() ->
 
 @pytest.mark.fault("R14")
 def test_r14_what_was_set_aside_goes_when_its_time_is_up() -> None:
-    sim = Simulation(Scenario(plan=FaultPlan(rots=(Rot(A_DAY - AN_HOUR),)), nights=2))
+    sim = Simulation(Scenario(plan=FaultPlan(rots=(Rot(A_DAY - AN_HOUR, 1),)), nights=2))
     with sim.doors_open():
         sim.apply_in_fair_weather()
         sim.send_out_the_hosts()
         for night in sim.nights:
             sim.go_through(night)
-        _, aside = the_volumes(sim)
+        _, (before, as_made) = the_volumes(sim)
         sim.pass_time(sim.nights[1].window.deadline + KEPT_ASIDE - A_DAY)
         sim.bus.knock("sweep", sim.bus.doors.sweep)
         sim.agenda.run_until(sim.agenda.now + AN_HOUR)
@@ -333,7 +346,8 @@ def test_r14_what_was_set_aside_goes_when_its_time_is_up() -> None:
         sim.bus.knock("sweep", sim.bus.doors.sweep)
         sim.agenda.run_until(sim.agenda.now + AN_HOUR)
 
-    assert aside == kept != []
+    assert (tags.MADE_FROM in before.tags, tags.MADE_FROM in as_made.tags) == (False, True)
+    assert kept == [before], "what is in a snapshot as well goes with the night"
     assert the_volumes(sim)[1] == []
 
 

@@ -29,7 +29,8 @@ MIXED = "mixed"
 class SimVolumes:
     """EBS. `content` is the truth of what a volume or snapshot holds: each host's id, and the run it is complete of.
 
-    What is among `damaged` has a file system that fsck cannot mend, and so has what is made from it.
+    What is among `damaged` has a file system that fsck cannot mend, and so has what is made from it; what is among
+    `latent` as well says that it is clean.
     """
 
     machines: SimMachines
@@ -47,6 +48,7 @@ class SimVolumes:
     images: dict[str, str] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
+    latent: set[str] = field(default_factory=set)
     used_gib: float = 20
     _asked: dict[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
     _shows: dict[str, datetime] = field(default_factory=dict)
@@ -58,12 +60,17 @@ class SimVolumes:
     def __post_init__(self) -> None:
         self.machines.on_ended.append(self._let_go)
         for each in self.plan.rots:
-            self.agenda.after(each.after, lambda rot=each: self._damage(rot.snapshots))
+            self.agenda.after(each.after, lambda rot=each: self._damage(rot.snapshots, rot.is_latent))
 
-    def _damage(self, snapshots: int) -> None:
+    def _damage(self, snapshots: int, is_latent: bool) -> None:
         newest = sorted(self.snapshots, reverse=True)[:snapshots]
         self.damaged |= {*self.volumes, *newest}
+        self.latent |= {*self.volumes, *newest} if is_latent else set()
         self.story.tell(f"damaged are {', '.join(sorted(self.damaged))}")
+
+    def _damage_alike(self, made: str, source: str | None) -> None:
+        for each in (self.damaged, self.latent):
+            each |= {made} if source in each else set()
 
     @property
     def taken(self) -> int:
@@ -86,7 +93,7 @@ class SimVolumes:
         volume = Volume(self._new_id("vol"), "creating", zone, size_gib, None, dict(tags))
         self.volumes[volume.id] = volume
         self.content[volume.id] = dict(self.content.get(snapshot_id or "", {}))
-        self.damaged |= {volume.id} if snapshot_id in self.damaged else set()
+        self._damage_alike(volume.id, snapshot_id)
         self._asked[token] = (wanted, volume.id)
         self._show_later(volume.id)
         self.story.tell(f"    EBS makes {volume.id} from {snapshot_id or 'nothing'}")
@@ -203,7 +210,7 @@ class SimVolumes:
         snapshot = Snapshot(self._new_id("snap"), "pending", now, volume.id, volume.size_gib, 0, dict(tags))
         self.snapshots[snapshot.id] = snapshot
         self.content[snapshot.id] = dict(content)
-        self.damaged |= {snapshot.id} if volume.id in self.damaged else set()
+        self._damage_alike(snapshot.id, volume.id)
         self._show_later(snapshot.id)
         self.story.tell(f"    EBS begins {snapshot.id} of {volume.id}")
         self.agenda.after(

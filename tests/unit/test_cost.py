@@ -20,7 +20,7 @@ from chalicelib.flows.preflight import preflight
 from chalicelib.ports import StackRole
 from ebbtide_console import session
 from ebbtide_console.cli.main import main
-from tests.builders import A_POLICY_TEXT, a_disk, a_moment, a_receiver, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_disk, a_moment, a_receiver, a_snapshot, a_volume
 from tests.fakes import FakeWorld, a_world
 from tests.past import a_night as a_whole_night
 
@@ -52,6 +52,13 @@ def test_machine_and_address_are_paid_for_by_the_hour_and_the_volume_by_the_mont
     assert of(cost, "machine").usd == pytest.approx(30.4 * 0.0168)
     assert of(cost, "public address").usd == pytest.approx(30.4 * 0.005)
     assert of(cost, ": volume").usd == pytest.approx(80 * 0.08)
+
+
+def test_what_was_set_aside_is_paid_for_as_long_as_it_is_there() -> None:
+    cost = estimate([a_holding(aside_gib=(80, 60)), a_holding(name="gone", policy=None, aside_gib=(10,))])
+
+    assert of(cost, "main: volumes set aside").usd == pytest.approx(140 * 0.08)
+    assert of(cost, "gone: volumes set aside").usd == pytest.approx(0.8)
 
 
 def test_the_snapshots_of_a_hosts_own_volume_are_called_by_the_host() -> None:
@@ -198,12 +205,15 @@ def a_world_with_two_nights(budget: str = "5 USD/year", copies: bool = False) ->
 
 def test_the_estimate_is_of_what_is_there_and_what_the_nights_did() -> None:
     world = a_world_with_two_nights()
+    aside = {tags.ROLE: tags.Role.ASIDE, tags.RECEIVER: "main"}
+    world.volumes.volumes["vol-9"] = replace(a_volume("vol-9"), size_gib=70, tags=aside)
 
     cost, budget = cost_of_a_month(world)
 
     assert budget == "5 USD/year"
     assert of(cost, "machine").how == f"at most {1.5 * 30.4:.1f} hours of a t4g.small"
     assert of(cost, ": volume").how == "80 GiB of gp3"
+    assert of(cost, ": volumes set aside").how == "70 GiB that were damaged"
     assert of(cost, "snapshots").how.startswith("about 20.")
     assert ": 2 of them, the first 20.0 GiB used" in of(cost, "snapshots").how
 

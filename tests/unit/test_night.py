@@ -1,13 +1,22 @@
 """The night, case by case: what is observed on the left, what follows on the right."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import HostStatus, Run, RunState, TreeKind
-from chalicelib.core.night import GRACE, LEAST_TIME_LEFT, MACHINE_SETTLES, MOST_MACHINES, READY_WITHIN, plan
+from chalicelib.core.night import (
+    GRACE,
+    LEAST_TIME_LEFT,
+    LOOKED_THROUGH_WITHIN,
+    MACHINE_SETTLES,
+    MOST_MACHINES,
+    READY_WITHIN,
+    plan,
+)
 from chalicelib.core.night_actions import (
     Action,
     AdoptSnapshot,
@@ -23,7 +32,7 @@ from chalicelib.core.night_actions import (
 )
 from chalicelib.core.night_world import NightWorld
 from chalicelib.core.one_snapshot import GIVE_UP, SNAPSHOT_SETTLES
-from tests.builders import a_moment, a_point, a_result, a_run, a_snapshot, a_volume
+from tests.builders import a_moment, a_point, a_result, a_run, a_run_id, a_snapshot, a_volume
 from tests.nights import (
     A_MINUTE,
     DEADLINE,
@@ -125,7 +134,7 @@ def test_a_receiver_that_was_never_ready_is_replaced_once() -> None:
     second = plan(a_launched_run(2), a_night(machines=never_ready), a_moment(3))
 
     assert first == (LaunchReceiver(2, a_moment(3), "vol-1", "zone-a"),)
-    assert second == (CloseRun(RunState.FAILED, "no receiver was ready within 15 minutes, of 2"),)
+    assert second == (CloseRun(RunState.FAILED, "no receiver was ready in time, of 2"),)
 
 
 def test_a_volume_that_no_receiver_could_get_is_told_with_who_holds_it() -> None:
@@ -157,6 +166,27 @@ def test_a_receiver_that_is_not_ready_in_time_is_ended() -> None:
     actions = plan(a_launched_run(), deaf, a_moment(2) + READY_WITHIN)
 
     assert kinds(actions) == [TerminateReceiver]
+
+
+@pytest.mark.parametrize(
+    ("made_from", "is_distrusted", "patience"),
+    [
+        ("snap-1", True, LOOKED_THROUGH_WITHIN),
+        ("snap-1", False, READY_WITHIN),
+        (None, True, READY_WITHIN),
+    ],
+)
+def test_a_receiver_has_the_time_to_look_through_what_is_made_from_a_distrusted_snapshot(
+    made_from: str | None, is_distrusted: bool, patience: timedelta
+) -> None:
+    source = {tags.MADE_FROM: made_from} if made_from else {}
+    volume = replace(a_volume(attached_to="i-1"), tags={tags.MADE_FOR: str(a_run_id()), **source})
+    deaf = a_serving_night(ready=frozenset(), volumes=(volume,), is_distrusted=is_distrusted)
+
+    before, then = (plan(a_launched_run(), deaf, a_moment(2) + after) for after in (patience - A_MINUTE, patience))
+
+    assert TerminateReceiver not in kinds(before)
+    assert kinds(then) == [TerminateReceiver]
 
 
 def test_no_receiver_outlives_deadline_and_grace() -> None:

@@ -9,7 +9,7 @@ def test_a_nights_times_and_counts_are_those_that_are_documented() -> None:
     minutes = {
         name: getattr(room, name) // timedelta(minutes=1)
         for room, names in (
-            (night, ("GRACE", "MACHINE_SETTLES", "READY_WITHIN", "LEAST_TIME_LEFT")),
+            (night, ("GRACE", "MACHINE_SETTLES", "READY_WITHIN", "LOOKED_THROUGH_WITHIN", "LEAST_TIME_LEFT")),
             (one_snapshot, ("SNAPSHOT_SETTLES", "GIVE_UP")),
         )
         for name in names
@@ -22,6 +22,7 @@ def test_a_nights_times_and_counts_are_those_that_are_documented() -> None:
         "MACHINE_SETTLES": 2,
         "SNAPSHOT_SETTLES": 5,
         "READY_WITHIN": 15,
+        "LOOKED_THROUGH_WITHIN": 75,
         "LEAST_TIME_LEFT": 10,
         "GIVE_UP": 12 * 60,
     }

@@ -102,6 +102,19 @@ def test_a_volume_without_an_owner_is_left_alone() -> None:
     assert swept(volume=a_volume(tags_of=tagged(owner=None, expires=NOW))).volumes == ()
 
 
+def test_of_one_receiver_no_more_stay_aside_than_the_newest_few() -> None:
+    def aside(volume_id: str, days: int, receiver: str = "main") -> Volume:
+        of = tagged(None, NOW + timedelta(days=days), **{tags.ROLE: tags.Role.ASIDE, tags.RECEIVER: receiver})
+        return replace(a_volume(tags_of=of), id=volume_id)
+
+    volumes = [*(aside(f"vol-{days}", days) for days in (9, 29, 28, 27)), aside("vol-other", 1, "other")]
+
+    plan = plan_sweep([], volumes, {}, NOW)
+
+    assert [each.id for each in plan.volumes] == ["vol-9", "vol-27"]
+    assert plan.volumes[0].why == "2 were set aside since"
+
+
 MOMENTS = some.none() | some.integers(-48, 48).map(lambda hours: NOW + timedelta(hours=hours))
 OWNERS = some.sampled_from([None, RUN, RECOVERY, "main/2026-11-22/1", "nonsense"])
 ROLES = some.sampled_from([None, *tags.Role]).map(lambda role: {tags.ROLE: str(role)} if role else {})

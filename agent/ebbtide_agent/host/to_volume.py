@@ -149,7 +149,7 @@ class ToVolume:
         earlier = store.manifest if store.manifest.exists() else None
         written = manifest.write(store.tree, self.target.tree, earlier, store.manifest, header)
         key = manifest_key(self.target.host_id, report.run)
-        archived = ArchivedManifest(key, written.sha256, written.entries, written.unhashed)
+        archived = ArchivedManifest(key, written.sha256, written.entries, written.unhashed, written.content)
         record = recorded(report, self.target.tree, written.links, self.world.clock(), archived)
         write_whole(store.report, encode_report(record))
         self.outbox.take_manifest(store.manifest)

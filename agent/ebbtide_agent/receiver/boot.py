@@ -78,6 +78,7 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
         raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
     device, patience = paths.device(brief.volume_id), station.VOLUME_PATIENCE_SECONDS
     ready = volume.make_ready(device, paths.volume, brief.filesystem, patience)
+    is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
     offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)
     if not paths.volume_owner.exists():
         if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
@@ -89,7 +90,7 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     if owner != brief.receiver:
         raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     say(f"volume {brief.volume_id} is at {paths.volume}")
-    if ready.is_mended:
+    if is_mended:
         _forget_what_the_trees_are(paths)
     if why := volume.fill(device, paths.volume, ready.filesystem):
         say(f"its file system is no larger than it was: {why}")

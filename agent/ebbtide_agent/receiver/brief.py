@@ -51,13 +51,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Brief(Run):
-    """One night of one receiver."""
+    """One night of one receiver.
+
+    `is_distrusted`: its volume was made from a snapshot after one was found damaged, and may be damaged itself.
+    """
 
     grace: timedelta
     volume_id: str
     filesystem: str
     host_key_parameter: str
     hosts: tuple[BriefedHost, ...]
+    is_distrusted: bool = False
 
     def host(self, host_id: str) -> BriefedHost:
         """Raises Refused when this run does not expect such a host."""
@@ -84,6 +88,8 @@ def parse_brief(body: bytes) -> Brief:
         filesystem=field(WHAT, volume, "filesystem", str),
         host_key_parameter=field(WHAT, values, "host_key_parameter", str),
         hosts=tuple(_host(host) for host in field(WHAT, values, "hosts", list)),
+        # A brief of a version that trusted every snapshot says nothing of it.
+        is_distrusted=field(WHAT, {"distrusted": False, **volume}, "distrusted", bool),
     )
 
 

@@ -156,7 +156,7 @@ class Ledger:
         for number in range(1, MOST_MANIFESTS + 1):
             key = manifest_key(host.id, self.brief.run, number)
             if self.archive.put_once(key, self.paths.manifest(host.id)) or self.archive.digest(key) == written.sha256:
-                return ArchivedManifest(key, written.sha256, written.entries, written.unhashed)
+                return ArchivedManifest(key, written.sha256, written.entries, written.unhashed, written.content)
         raise PermanentError(
             f"{MOST_MANIFESTS} different manifests of {host.id} in {self.brief.run} are archived already"
         )

@@ -16,7 +16,7 @@ REPORT = parse_report((WIRE / "report.json").read_bytes())
 
 
 def landed(entries: int, size: int, before: Before) -> ManifestSummary:
-    return ManifestSummary("", entries, entries, size, 0, 0, 0, "", before)
+    return ManifestSummary("", "", entries, entries, size, 0, 0, 0, "", before)
 
 
 @pytest.mark.parametrize(

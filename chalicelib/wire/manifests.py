@@ -1,0 +1,38 @@
+"""Where the manifest of a host's night lies: in the words of the report, the receiver's or the host's own."""
+
+from dataclasses import dataclass
+
+from chalicelib.core.ids import own_host
+from chalicelib.core.model import RunId
+from chalicelib.errors import PermanentError
+from chalicelib.fields import read
+from chalicelib.wire.own_volumes import host_report_key
+from chalicelib.wire.runs import report_key
+
+
+@dataclass(frozen=True)
+class ReportedManifest:
+    """`sha256` is of the object, `content` of the entries alone; an older agent does not tell the latter."""
+
+    key: str
+    sha256: str
+    content: str | None
+
+
+def any_report_key(run: RunId, host_id: str) -> str:
+    """Where the report of a host lies, whoever archived it."""
+    return report_key(run, host_id) if own_host(run) is None else host_report_key(run)
+
+
+def parse_reported_manifest(run: RunId, host_id: str, body: bytes) -> ReportedManifest | None:
+    """None for a night without one. Raises PermanentError for a report of another night, or another host's manifest."""
+    fields = read("report", body)
+    if (fields.text("run"), fields.text("id")) != (str(run), host_id):
+        raise PermanentError(f"the report speaks of host {fields.text('id')[:80]} in run {fields.text('run')[:80]}")
+    told = fields.part("receiver" if own_host(run) is None else "volume").maybe_part("manifest")
+    if told is None:
+        return None
+    key = told.text("key")
+    if not key.startswith(f"manifests/{host_id}/"):
+        raise PermanentError(f"the report's manifest is {key[:80]!r}, expected one below manifests/{host_id}/")
+    return ReportedManifest(key, told.text("sha256"), told.maybe_text("content"))

@@ -1,0 +1,38 @@
+"""Which paths an operator means, by find's rules: a name wherever it is, or a whole path."""
+
+import os
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What is looked for: a glob for the last part of a path, as with `find -name`; one that has a slash is for all of
+    it from `/` on, as with `find -path`, and there `*` goes beyond slashes.
+    """
+
+    glob: str
+    means: re.Pattern[str]
+
+    @property
+    def part(self) -> bytes:
+        """The longest text that is in every path of a manifest that is meant. Those do not begin with a slash."""
+        without_choices = re.sub(r"\[.*\]", "*", self.glob, flags=re.DOTALL)
+        return os.fsencode(max((text.lstrip("/") for text in re.split(r"[*?\[\]]", without_choices)), key=len))
+
+    def matches(self, path: bytes) -> bool:
+        """Whether a path of a manifest (`etc/fstab`, `.` for the root) is meant."""
+        if "/" not in self.glob:
+            return self.means.match(os.fsdecode(path.rpartition(b"/")[2])) is not None
+        return self.means.match("/" if path == b"." else "/" + os.fsdecode(path)) is not None
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Raises ValueError for one that no path can match."""
+    glob = text.rstrip("/") or text[:1]
+    if not glob:
+        raise ValueError("it is empty, expected a name like nginx.conf or a path like '/etc/nginx/*'")
+    if "/" in glob and not glob.startswith(("/", "*", "?", "[")):
+        raise ValueError(f"{text!r} has a slash and is for a whole path: expected '/{glob}' or '*/{glob}'")
+    return Pattern(glob, re.compile(translate(glob)))
