@@ -1881,6 +1881,22 @@ MUTATIONS = (
         ("tests/unit/test_cost.py",),
     ),
     Mutation(
+        "a btrfs that is damaged",
+        "agent/ebbtide_agent/volume.py",
+        "if looked.exit_code == _BTRFS_ERRORS:",
+        "if False:",
+        "that a damaged btrfs is set aside, so that the night goes on from a snapshot",
+        ("tests/local/test_quotas.py",),
+    ),
+    Mutation(
+        "a btrfs that cannot be read",
+        "agent/ebbtide_agent/receiver/boot.py",
+        "if brief.filesystem == volume.BTRFS and error.errno",
+        "if False and error.errno",
+        "that a btrfs which is mounted and cannot be read is set aside",
+        ("tests/local/test_quotas.py::test_a_btrfs_that_is_mounted_and_cannot_be_read_is_damaged",),
+    ),
+    Mutation(
         "time to look through",
         f"{_CORE}/night.py",
         "LOOKED_THROUGH_WITHIN if distrusts(run, volume.id, world) else READY_WITHIN",
