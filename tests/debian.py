@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,32 +14,22 @@ DATABASE_SERVER = "debian-databases"
 # It mounts /proc in the tree for a while: whoever branches off a mount namespace just then keeps that mount, and would
 # find this machine's processes in the finished tree. In a namespace of its own nobody sees it.
 APART = ("unshare", "--mount", "--propagation", "private")
-DEBOOTSTRAP = ("debootstrap", "--variant=minbase")
-SERVER = "systemd-sysv,nginx-light,dbus"
-MACHINE = "systemd-sysv,dbus,ca-certificates"
-# What the user data would install; debootstrap knows neither security updates nor virtual packages, apt does.
+MAKE = "mmdebstrap"
+SERVER = ("systemd-sysv", "nginx-light", "dbus")
+MACHINE = ("systemd-sysv", "dbus", "ca-certificates")
+# What the user data would install.
 FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "btrfs-progs", "bubblewrap", "rsync")
 DATABASES = ("postgresql", "mariadb-server", "slapd", "ldap-utils", "sqlite3")
-# A package starts its server as soon as it is installed; in a tree it must not.
-START_NOTHING = "#!/bin/sh\nexit 101\n"
-INSTALL = """
-set -eu
-sed -i 's/^deb \\([^ ]*\\) trixie main.*/&\\ndeb \\1-security trixie-security main/' /etc/apt/sources.list
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq -y --no-install-recommends install "$@"
-apt-get clean
-"""
 
 
 def a_server() -> Path:
     """Debian 12 with systemd and nginx: what a host may be."""
-    return _kept("debian-nginx", lambda tree: _bootstrap(SERVER, "bookworm", tree))
+    return _kept("debian-nginx", "bookworm", SERVER)
 
 
 def a_machine_image() -> Path:
     """Debian 13 with cloud-init and all that a receiver needs: what a machine of ours is launched from."""
-    return _kept("debian-machine", _make_machine_image)
+    return _kept("debian-machine", "trixie", MACHINE + FOR_A_RECEIVER)
 
 
 def its_programs(names: Iterable[str], place: Path) -> Path:
@@ -62,31 +52,13 @@ def a_database_server() -> Path | None:
 
 
 def make_a_database_server() -> Path:
-    return _kept(DATABASE_SERVER, _make_database_server)
+    return _kept(DATABASE_SERVER, "trixie", MACHINE + DATABASES)
 
 
-def _make_database_server(tree: Path) -> None:
-    _bootstrap(MACHINE, "trixie", tree)
-    starts = tree / "usr/sbin/policy-rc.d"
-    starts.write_text(START_NOTHING)
-    starts.chmod(0o755)
-    _install(tree, DATABASES)
-
-
-def _make_machine_image(tree: Path) -> None:
-    _bootstrap(MACHINE, "trixie", tree)
-    _install(tree, FOR_A_RECEIVER)
-
-
-def _install(tree: Path, packages: tuple[str, ...]) -> None:
-    shutil.copyfile("/etc/resolv.conf", tree / "etc/resolv.conf")
-    _run("chroot", str(tree), "sh", "-c", INSTALL, "sh", *packages)
-
-
-def _kept(name: str, make: Callable[[Path], None]) -> Path:
+def _kept(name: str, suite: str, packages: Iterable[str]) -> Path:
     """Made once, and kept until `make clean-night`; a test of any worker may ask."""
-    if shutil.which("debootstrap") is None:
-        pytest.skip("debootstrap is not installed")
+    if shutil.which(MAKE) is None:
+        pytest.skip(f"{MAKE} is not installed")
     KEPT.mkdir(parents=True, exist_ok=True)
     tree = KEPT / name
     with open(KEPT / f"{name}.lock", "w") as lock:
@@ -94,14 +66,15 @@ def _kept(name: str, make: Callable[[Path], None]) -> Path:
         if not tree.exists():
             half_made = KEPT / f"{name}.part"
             shutil.rmtree(half_made, ignore_errors=True)
-            make(half_made)
+            _make(half_made, suite, packages)
             half_made.rename(tree)
     return tree
 
 
-def _bootstrap(packages: str, suite: str, tree: Path) -> None:
+def _make(tree: Path, suite: str, packages: Iterable[str]) -> None:
     may_part = subprocess.run([*APART, "true"], capture_output=True, check=False).returncode == 0
-    _run(*(APART if may_part else ()), *DEBOOTSTRAP, f"--include={packages}", suite, str(tree))
+    chosen = ("--variant=minbase", f"--include={','.join(packages)}")
+    _run(*(APART if may_part else ()), MAKE, *chosen, suite, str(tree))
 
 
 def _run(*argv: str) -> None:

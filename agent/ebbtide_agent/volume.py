@@ -23,8 +23,12 @@ _FSCK_SECONDS = 3600.0
 # file system in use; errors are left that only a person, or a guess, could mend.
 _NOTHING_FOUND = 2
 _MENDED, _REBOOT, _DAMAGED = 1, 2, 4
+_BTRFS_ERRORS = 1
 _FILL_SECONDS = 600.0
 _MIB = 1 << 20
+
+# What a file system answers when it cannot make sense of what it has read.
+UNREADABLE = (errno.EIO, errno.EUCLEAN)
 
 EXT4, BTRFS = "ext4", "btrfs"
 # Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
@@ -112,7 +116,10 @@ def look_through(device: Path, filesystem: str) -> bool:
 
 
 def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
-    """Have the files of a device that is ready at `place`, with these options beside those of its file system."""
+    """Have the files of a device that is ready at `place`, with these options beside those of its file system.
+
+    Raises Damaged when they are what keeps it from that, PermanentError when it is something else.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     if device.is_dir():
         _point(place, device.resolve())
@@ -124,9 +131,15 @@ def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
         return
     why = ended.err.decode("utf-8", "replace").partition("\n")[0]
     if filesystem == BTRFS:
-        looked = procs.run(["btrfs", "check", "--readonly", str(device)], timeout=_FSCK_SECONDS)
-        raise PermanentError(f"{device}: its file system needs a person: {why}; btrfs check: {looked.why}")
+        _check_btrfs(device, why)
     raise PermanentError(f"{device} cannot be mounted with {','.join(words)}: {why}")
+
+
+def _check_btrfs(device: Path, why: str) -> None:
+    """Whether it is what is on the device that keeps it from being mounted. Raises Damaged if so."""
+    looked = procs.run(["btrfs", "check", "--readonly", str(device)], timeout=_FSCK_SECONDS)
+    if looked.exit_code == _BTRFS_ERRORS:
+        raise Damaged(f"{device}: its file system is damaged, and needs a person: {why}; btrfs check: {looked.why}")
 
 
 def lift_limits(device: Path, place: Path) -> None:

@@ -44,7 +44,7 @@ PROGRAMS = (
     Program("ip", "iproute2", full_only=True),
     Program("mkfs.ext4", "e2fsprogs", full_only=True),
     Program("mkfs.xfs", "xfsprogs", full_only=True),
-    Program("debootstrap", "debootstrap", full_only=True),
+    Program("mmdebstrap", "mmdebstrap", full_only=True),
     Program("systemd-nspawn", "systemd-container", full_only=True),
 )
 

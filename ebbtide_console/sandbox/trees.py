@@ -1,7 +1,6 @@
 """What the sandbox's hosts hold: real Debian servers, or parts of this machine where none can be made."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +56,9 @@ def _have_servers(cache: Path, say: Callable[[str], None]) -> bool:
     cache.mkdir(parents=True, exist_ok=True)
     first, second = (cache / host for host in HOSTS)
     if not first.exists():
-        say(f"making {first.name}, a Debian server ({SUITE} with systemd and nginx), once: about a minute")
+        say(f"making {first.name}, a Debian server ({SUITE} with systemd and nginx), once: half a minute")
         making = _afresh(first)
-        command = ("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(making))
+        command = ("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(making))
         made = procs.capture(command)
         if made.returncode != 0:
             reason = (made.stdout + made.stderr).strip().splitlines()[-1:] or ["no output"]
@@ -91,9 +90,6 @@ def _settle_in(root: Path, host: str) -> None:
     (root / "etc/hostname").write_text(host + "\n")
     (root / "etc/hosts").write_text(f"127.0.0.1 localhost {host}\n")
     (root / "var/www/html/index.html").write_text(f"<h1>{host} is up</h1>\n")
-    for package in (root / "var/cache/apt/archives").glob("*.deb"):
-        package.unlink()
-    shutil.rmtree(root / "var/lib/apt/lists", ignore_errors=True)
     corner = root / "srv/awkward"
     if corner.exists():
         procs.remove_tree(corner)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,8 +20,8 @@ from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import confine, quotas, subvolumes
-from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.receiver import boot, confine, quotas, subvolumes
+from ebbtide_agent.receiver.brief import BriefedHost, parse_brief
 from ebbtide_agent.receiver.places import make_places
 from ebbtide_agent.report import Quota
 from ebbtide_agent.restore.compare import compare
@@ -39,6 +40,7 @@ from tests.local.receiver_machine import (
 )
 from tests.loops import a_loop_device
 
+EXAMPLES = Path(__file__).parents[1] / "contract/wire"
 MIB = 1 << 20
 GIB = 1 << 30
 QUOTA = 20 * MIB
@@ -283,19 +285,62 @@ def test_a_quota_ends_a_flood_of_entries_that_hold_nothing(tmp_path: Path, devic
 
 
 @pytest.mark.fault("R14")
-def test_a_btrfs_that_is_damaged_is_refused_with_what_btrfs_itself_says(tmp_path: Path, device: Path) -> None:
+def test_a_btrfs_that_is_damaged_is_told_from_one_that_is_not_mounted_for_another_reason(
+    tmp_path: Path, device: Path
+) -> None:
     place = tmp_path / "place"
     attached(device, place)
     volume.unmount(place)
     wait_until_free(device)
+    with pytest.raises(PermanentError, match="cannot be mounted with no-such-option") as refused:
+        volume.attach(device, place, "btrfs", "no-such-option")
     with device.open("r+b", buffering=0) as file:
         file.seek(MIB)
         file.write(bytes(32 * MIB))
 
-    with pytest.raises(PermanentError, match=r"its file system needs a person: .*; btrfs check: ERROR: "):
+    with pytest.raises(
+        volume.Damaged, match=r"its file system is damaged, and needs a person: .*; btrfs check: ERROR: "
+    ):
         attached(device, place)
 
+    assert not isinstance(refused.value, volume.Damaged)
     assert not place.is_mount()
+
+
+@pytest.mark.fault("R14")
+@pytest.mark.parametrize(("filesystem", "told"), [("btrfs", volume.Damaged), ("ext4", OSError)])
+def test_a_btrfs_that_is_mounted_and_cannot_be_read_is_damaged(
+    tmp_path: Path, device: Path, filesystem: str, told: type[Exception]
+) -> None:
+    """An ext4 has it in its own records, where the next check finds it."""
+    paths, brief = MachinePaths(tmp_path / "machine"), parse_brief((EXAMPLES / "brief-receiver.json").read_bytes())
+    brief = replace(brief, filesystem=filesystem, is_distrusted=False)
+    paths.device(brief.volume_id).parent.mkdir(parents=True)
+    paths.device(brief.volume_id).symlink_to(device)
+    try:
+        boot.open_places(brief, paths, as_root=True)
+        volume.unmount(paths.volume)
+        wait_until_free(device)
+        spoil_the_tree(device, filesystem)
+
+        with pytest.raises(told, match=r"cannot be read|Structure needs cleaning"):
+            boot.open_places(brief, paths, as_root=True)
+    finally:
+        volume.unmount(paths.volume)
+
+
+def spoil_the_tree(device: Path, filesystem: str) -> None:
+    """What the host's place leads to is no directory any more, or not what its checksum says."""
+    if filesystem == "ext4":
+        subprocess.run(["debugfs", "-w", "-R", "clri /hosts/us0a", device], check=True, capture_output=True)
+        return
+    dump = ["btrfs", "inspect-internal", "dump-tree", str(device)]
+    told = subprocess.run(dump, check=True, capture_output=True, text=True).stdout
+    (leaf,) = re.findall(r"^leaf (\d+) .* owner 256$", told, re.MULTILINE)
+    with device.open("r+b", buffering=0) as file:
+        # Where the first chunk of records of a new volume lies it has the same number.
+        file.seek(int(leaf))
+        file.write(b"\xa5" * 4096)
 
 
 def test_what_is_restored_is_kept_to_no_quota(tmp_path: Path, device: Path) -> None:

@@ -67,8 +67,6 @@ def a_debian_host(place: Path) -> Host:
     root = place / "us0"
     subprocess.run(["cp", "-a", "--one-file-system", str(a_server()), str(root)], check=True)
     awkward.grow(root / "srv/awkward")
-    for package in (root / "var/cache/apt/archives").glob("*.deb"):  # the agent leaves them out
-        package.unlink()
     return Host(place / "hosts/us0", Source("us0", root, "Debian", probe=PROBE))
 
 

@@ -59,14 +59,29 @@ def _night(receiver: Station, stop: threading.Event) -> int:
 def _open(brief: Brief, receiver: Station) -> procs.Child:
     """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
     paths, door = receiver.paths, receiver.door
-    offered = open_volume(brief, paths)
-    make_places(paths, brief.hosts, door.as_root, offered.make_tree)
+    offered = open_places(brief, paths, door.as_root)
     for sentence in quotas.sentences(quotas.keep_all(offered, paths, brief.hosts), brief.hosts):
         say(sentence)
     say(choose_walls(paths, door.as_root))
     _recall_reports(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     return sshd.start(paths, config, door)
+
+
+def open_places(brief: Brief, paths: MachinePaths, as_root: bool) -> quotas.Quotas:
+    """The volume, and a place on it for each host. Raises Damaged where it turns out that it cannot be read.
+
+    Of an ext4 that is in its own records, and the next check mends it, or says so. A btrfs keeps no such record: it
+    would be met like this every night.
+    """
+    try:
+        offered = open_volume(brief, paths)
+        make_places(paths, brief.hosts, as_root, offered.make_tree)
+    except OSError as error:
+        if brief.filesystem == volume.BTRFS and error.errno in volume.UNREADABLE:
+            raise volume.Damaged(f"volume {brief.volume_id} cannot be read, and needs a person: {error}") from error
+        raise
+    return offered
 
 
 def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
