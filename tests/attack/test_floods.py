@@ -61,8 +61,8 @@ def test_more_attributes_than_there_is_room_for_cost_that_file_alone(scene: Scen
 
     ended = scene.push(tmp_path, "-X", "--delete")
 
-    *said, _ = ended.stderr.splitlines()
     assert ended.returncode == 23, ended.stderr
+    *said, _ = ended.stderr.splitlines()
     assert said and all(b"file" in line and b"No space left on device" in line for line in said), ended.stderr
     assert (scene.tree / "other").read_text() == "y"
     assert "user.rsync.%stat" in os.listxattr(scene.tree / "other")
