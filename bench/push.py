@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -82,10 +83,11 @@ class ByIndex:
         begun = time.monotonic()
         scan = scanning(self.config, self.paths, world.clock)
         with open_way(self.config, self.paths, world) as way, scan as scanned:
-            way.hello(until)
+            hello = way.hello(until)
             taken = survey.in_view_of(self.generation, scanned(), self.config, self.paths, world.say)
             known = time.monotonic()
-            outcome = push(self.config, way.route, way.passes(taken), Watch(until, world, os.environ, out.extend))
+            watch = Watch(until, world, os.environ, out.extend)
+            outcome = push(self.config, partial(way.route, hello), way.passes(taken), watch)
         self.parts.append((known - begun, time.monotonic() - known))
         assert outcome.status == COMPLETE, outcome.problems
         self.generation = (self.generation or 0) + 1

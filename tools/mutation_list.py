@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 _AWS, _CORE, _FLOWS = "chalicelib/aws", "chalicelib/core", "chalicelib/flows"
 _HOST, _GATE = "agent/ebbtide_agent/host", "agent/ebbtide_agent/receiver"
+_PEER = "agent/ebbtide_agent/peer"
 _CHANGES = ("tests/unit/agent/test_changes.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
@@ -29,6 +30,11 @@ _TWO_AGENTS = (
     "tests/local/test_broken_pushes.py::"
     "test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_away_by_the_receiver"
 )
+_A_COPY_IN_BETWEEN = (
+    "tests/local/test_broken_pushes.py::"
+    "test_a_copy_that_comes_between_a_push_and_its_report_is_refused_and_the_report_is_complete"
+)
+_PEER_MACHINES = "tests/unit/agent/test_peer_machines.py"
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
 _OWN_NIGHT = ("tests/unit/test_volume_night.py",)
@@ -1511,6 +1517,62 @@ MUTATIONS = (
         "that a copy of a host does not take the original's record for its own",
         ("tests/local/test_push.py::test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_none",),
     ),
+    Mutation(
+        "heard: a hello",
+        f"{_GATE}/gate.py",
+        "        self._hear(machine)\n        status =",
+        "        status =",
+        "that another machine's hello is refused while a run has its host",
+        (_A_COPY_IN_BETWEEN,),
+    ),
+    Mutation(
+        "heard: a push",
+        f"{_GATE}/gate.py",
+        "        self._hear(machine)\n        kind =",
+        "        kind =",
+        "that another machine pushes nothing into a host's tree in the same run",
+        (_A_COPY_IN_BETWEEN,),
+    ),
+    Mutation(
+        "heard: a report",
+        f"{_GATE}/gate.py",
+        "        self._hear(report.machine)\n",
+        "",
+        "that another machine does not report for a host in the same run",
+        (_A_COPY_IN_BETWEEN,),
+    ),
+    Mutation(
+        "heard: one at a time",
+        f"{_GATE}/heard.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX)",
+        "pass",
+        "that of two machines which say hello at once one is heard",
+        ("tests/unit/agent/test_heard.py::test_of_many_that_say_hello_at_once_one_is_heard",),
+    ),
+    Mutation(
+        "heard: an older agent after a machine",
+        f"{_GATE}/heard.py",
+        "elif first.machine != machine:",
+        "elif machine and first.machine != machine:",
+        "that who does not say where it is does not come between either",
+        (_A_COPY_IN_BETWEEN,),
+    ),
+    Mutation(
+        "heard: by a peer",
+        f"{_PEER}/arrival.py",
+        "if last and last.lasts(now) and keeper.find_report() is None:",
+        "if False:",
+        "that another machine begins no night on a peer beside the one that lasts",
+        (f"{_PEER_MACHINES}::test_between_a_hello_and_its_report_a_copy_begins_no_night",),
+    ),
+    Mutation(
+        "heard: by a peer, for a while",
+        f"{_PEER}/night.py",
+        "return abs(now - self.opened) < LASTS",
+        "return True",
+        "that a peer waits for a night which never ended no longer than it may last",
+        (f"{_PEER_MACHINES}::test_a_night_that_never_ended_is_waited_for_no_longer_than_it_lasts",),
+    ),
     # -- whom ssh believes, and how it comes
     Mutation(
         "link: the pinned key",
@@ -1824,7 +1886,21 @@ MUTATIONS = (
         "if looked.exit_code == _BTRFS_ERRORS:",
         "if False:",
         "that a damaged btrfs is set aside, so that the night goes on from a snapshot",
-        ("tests/local/test_quotas.py",),
+        (
+            "tests/local/test_quotas.py::test_a_btrfs_that_is_damaged_is_told_from_one_that_is_not_mounted_for_another_"
+            "reason",
+        ),
+    ),
+    Mutation(
+        "two hosts at a full btrfs",
+        "agent/ebbtide_agent/receiver/subvolumes.py",
+        "        fcntl.flock(directory, fcntl.LOCK_EX)\n",
+        "",
+        "that of two hosts which find a volume full both have room for what is recorded",
+        (
+            "tests/local/test_quotas.py::test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_for_no_"
+            "tree",
+        ),
     ),
     Mutation(
         "a btrfs that cannot be read",

@@ -335,6 +335,10 @@ class GatePaths:
     def status(self, host_id: str) -> Path:
         return self.host(host_id) / "status.json"
 
+    def heard(self, host_id: str) -> Path:
+        """Which machine the host was in its last run."""
+        return self.host(host_id) / "heard.json"
+
 
 @dataclass(frozen=True)
 class MachinePaths(GatePaths):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -25,6 +26,10 @@ REAL = "real"
 # A tree's generation is drawn anew with every recorded push. As many bits as JSON's numbers hold everywhere.
 GENERATION_BITS = 53
 
+# What tells a machine from its copies, as far as it goes into a name.
+MACHINE_DIGITS = 16
+_MACHINE = re.compile(f"([0-9a-f]{{{MACHINE_DIGITS}}})?")
+
 WELL = "well"
 WARNING = "warning"
 UNKNOWN = "unknown"
@@ -41,7 +46,7 @@ class Hello:
     """What the receiver answers to a hello: whose night it is, and the nonce that the report must bring back.
 
     `generation` names the tree as the last recorded push left it; none when something has touched it since. `now` is
-    the receiver's time, if it says that.
+    the receiver's time, if it says that. `machine` is which one it has heard, if any.
     """
 
     run: str
@@ -52,6 +57,7 @@ class Hello:
     deadline: datetime
     tree: str = FAKE_SUPER
     now: datetime | None = None
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,10 @@ class Received:
 
 @dataclass(frozen=True)
 class Report:
-    """One host's night. `files` are regular files, `entries` everything; `receiver` is there once it was recorded."""
+    """One host's night. `files` are regular files, `entries` everything; `receiver` is there once it was recorded.
+
+    `machine` is which one this was, if it has anything to be told by.
+    """
 
     run: str
     host: str
@@ -138,6 +147,7 @@ class Report:
     rsync: str = ""
     os: str = ""
     arch: str = ""
+    machine: str = ""
     health: tuple[Health, ...] = ()
     receiver: Received | None = None
 
@@ -174,6 +184,17 @@ def _readable(text: str) -> str:
     return printable(text.encode("utf-8", "backslashreplace"))
 
 
+def encode_greeting(machine: str) -> bytes:
+    """What a host says with its hello: which machine it is."""
+    return encode({"machine": machine})
+
+
+def parse_greeting(body: bytes) -> str:
+    """An older agent says nothing. Raises PermanentError when it is something else."""
+    what = "the host's hello"
+    return _machine(what, decode(what, body)) if body else ""
+
+
 def encode_hello(hello: Hello) -> bytes:
     now = None if hello.now is None else moments.write(hello.now)
     return encode({**asdict(hello), "deadline": moments.write(hello.deadline), "now": now})
@@ -189,6 +210,7 @@ def parse_hello(body: bytes) -> Hello:
         generation=None if generation is None else _count(what, values, "generation"),
         deadline=_moment(what, values, "deadline"),
         now=_moment(what, values, "now") if values.get("now") is not None else None,
+        machine=_machine(what, values),
     )
 
 
@@ -222,6 +244,7 @@ def parse_report(body: bytes) -> Report:
         bytes_sent=_count(what, values, "bytes_sent"),
         scripts=tuple(_script(script) for script in field(what, values, "scripts", list)),
         problems=tuple(str(problem) for problem in field(what, values, "problems", list)),
+        machine=_machine(what, values),
         health=tuple(_health(health) for health in field(what, values, "health", list)) if "health" in values else (),
         receiver=_received(values["receiver"]) if values.get("receiver") is not None else None,
     )
@@ -291,6 +314,16 @@ def _object(what: str, values: Any) -> Mapping[str, Any]:
 
 def _texts(what: str, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: field(what, values, name, str) for name in names}
+
+
+def _machine(what: str, values: Mapping[str, Any]) -> str:
+    """Empty where nobody says it."""
+    machine = str(field(what, {"machine": "", **values}, "machine", str))
+    if not _MACHINE.fullmatch(machine):
+        raise PermanentError(
+            f"{what}: machine is {machine!r:.80}, expected {MACHINE_DIGITS} of 0-9 and a-f, or nothing"
+        )
+    return machine
 
 
 def _count(what: str, values: Mapping[str, Any], name: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from ebbtide_agent.errors import AgentError, Refused
 from ebbtide_agent.receiver.brief import parse_brief
 from ebbtide_agent.receiver.judge import check_identity, judged
 from ebbtide_agent.receiver.lease import Session
-from ebbtide_agent.receiver.verbs import parse_command
+from ebbtide_agent.receiver.verbs import Asked, parse_command
 from ebbtide_agent.report import STATUSES, encode_report, parse_report
 
 WIRE = Path(__file__).parents[1] / "contract/wire"
 EXAMPLE: dict[str, Any] = json.loads((WIRE / "report.json").read_bytes())
 BRIEF = parse_brief((WIRE / "brief-receiver.json").read_bytes())
-VERBS = {"hello": "hello", "report": "report", "list": "list", "rsync --server --daemon .": "rsync"}
+VERBS = {
+    **{word: Asked(word) for word in ("hello", "report", "list")},
+    "rsync --server --daemon .": Asked("rsync"),
+    "rsync --machine=3f2a91c07d52e1aa --server --daemon .": Asked("rsync", "3f2a91c07d52e1aa"),
+}
+MACHINES = re.compile(r"rsync --machine=[0-9a-f]{16} --server --daemon \.")
 # So many inputs for each property; a number of one's own by EBBTIDE_FUZZ.
 INPUTS = int(os.environ.get("EBBTIDE_FUZZ", "500"))
 tried = settings(max_examples=INPUTS)
@@ -29,7 +35,7 @@ commands = st.one_of(
     st.text(),
     st.tuples(st.sampled_from([*VERBS]), st.text(max_size=3)).map("".join),
     st.tuples(st.text(max_size=3), st.sampled_from([*VERBS])).map("".join),
-    st.tuples(st.sampled_from([*VERBS]), st.integers(0, 30), st.characters()).map(
+    st.tuples(st.sampled_from([*VERBS]), st.integers(0, 60), st.characters()).map(
         lambda change: change[0][: change[1]] + change[2] + change[0][change[1] + 1 :]
     ),
 )
@@ -50,6 +56,9 @@ changes = st.dictionaries(fields, st.one_of(values, moments, st.sampled_from(STA
 def test_a_command_is_one_of_four_to_the_letter(asked: str) -> None:
     if asked in VERBS:
         assert parse_command(asked) == VERBS[asked]
+        return
+    if MACHINES.fullmatch(asked):
+        assert parse_command(asked).verb == "rsync"
         return
     with pytest.raises(Refused) as refused:
         parse_command(asked)

@@ -80,6 +80,7 @@ STRANGE = [
     tried("a path as a run", {"run": "../../policies"}, row="X3", outcome="refused"),
     tried("halves of characters in a name", {"host": "\ud800us0"}, row="X3", outcome="refused"),
     tried("a status that there is not", {"status": "proven"}, row="X3", outcome="refused"),
+    tried("a machine that is a path", {"machine": "../../status.json"}, row="X3", outcome="refused"),
 ]  # fmt: skip
 
 

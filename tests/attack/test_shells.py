@@ -31,6 +31,8 @@ COMMANDS = [
     tried("what only looks like a verb", ["h\u0435llo", "\uff48\uff45llo", "hello\u200b"], row="X2", outcome="refused"),
     tried("a verb with an option", ["hello --help", "hello -v"], row="X2", outcome="refused"),
     tried("a verb for another host", ["hello eu0a", "report eu0a"], row="X2", outcome="refused"),
+    tried("a command in a machine's name", ["rsync --machine=$(id) --server --daemon .",
+        "rsync --machine=3f2a91c07d52e1aa;id --server --daemon ."], row="X2", outcome="refused"),
     tried("a verb with an environment", ["PATH=/tmp hello"], row="X2", outcome="refused"),
     tried("a hundred thousand characters", ["hello" + "o" * 100_000], row="X2", outcome="refused"),
     tried("rsync without a daemon", ["rsync --server -logDtpre.iLsfxCIvu . /etc"], row="X2", outcome="refused"),

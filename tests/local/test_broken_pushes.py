@@ -3,6 +3,7 @@
 Every host of the one receiver has one night here.
 """
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from pathlib import Path
@@ -19,14 +21,17 @@ import pytest
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import night
+from ebbtide_agent.host.identity import machine_of
 from ebbtide_agent.host.link import World
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
-from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, below, name_of, wait_until
+from ebbtide_agent.report import encode_report, parse_report
+from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, below, name_of, wait_until
 from tests.local.rsync_only import a_far_side
 
 IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
-HOSTS = ("us0", "eu0", "us1", "us2", "eu1")
+HOSTS = ("us0", "eu0", "us1", "us2", "us3", "eu1")
 ANOTHERS = "127.0.0.2"
 SIZE = 12_000_000
 ENOUGH = 3_000_000
@@ -149,6 +154,52 @@ def test_of_two_agents_at_once_the_second_is_refused_and_a_copys_push_is_turned_
     assert report and report["status"] == "complete", said
     assert not (receiver.tree("us2") / "of-the-copy").exists()
     assert (receiver.tree("us2") / "srv/large").read_bytes() == (tree / "srv/large").read_bytes()
+
+
+def on_a_machine(paths: HostPaths, its_id: str) -> HostPaths:
+    """The same agent's places on a machine that has this id."""
+    (paths.etc / "machine-id").write_text(its_id)
+    return replace(paths, machine_id=paths.etc / "machine-id", hardware_id=paths.etc / "none")
+
+
+@pytest.mark.fault("H7")
+def test_a_copy_that_comes_between_a_push_and_its_report_is_refused_and_the_report_is_complete(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    for name in ("tree", "copy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"of-the-{name}").touch()
+    places = (receiver.configure("us3", tmp_path / name, tmp_path / f"etc-{name}") for name in ("tree", "copy"))
+    original, copy = (on_a_machine(paths, f"id {number}") for number, paths in enumerate(places))
+    refused: dict[str, bytes] = {}
+
+    def the_copy_comes(line: str) -> None:
+        if not line.startswith("push: "):
+            return
+        with pytest.raises(Refused) as error:
+            night.run(night.Night(copy, World(lambda: datetime.now(UTC)), os.environ))
+        refused["its agent"] = str(error.value).encode()
+        refused["an older agent"] = receiver.ssh("us3", "hello").stderr
+        program = f"--rsync-path=rsync --machine={machine_of(copy)}"
+        refused["its push"] = receiver.rsync("us3", "-a", program, f"{tmp_path}/copy/", "127.0.0.1::tree/").stderr
+        refused["its report"] = receiver.ssh("us3", "report", feed=a_report(receiver, "us3", machine_of(copy))).stderr
+
+    world = World(lambda: datetime.now(UTC), say=the_copy_comes)
+    recorded = night.run(night.Night(original, world, os.environ))
+
+    assert len(refused) == 4
+    for who, said in refused.items():
+        assert f"us3a is machine {machine_of(original)} in {RUN}".encode() in said, who
+        assert (machine_of(copy).encode() in said) == (who != "an older agent"), who
+    assert recorded.status == "complete" and json.loads(encode_report(recorded)) == receiver.report("us3")
+    assert recorded.machine == machine_of(original)
+    assert [path.name for path in receiver.tree("us3").iterdir()] == ["of-the-tree"]
+
+
+def a_report(receiver: Receiver, host: str, machine: str) -> bytes:
+    key = receiver.hosts[host]
+    example = parse_report((Path(__file__).parents[1] / "contract/wire/report.json").read_bytes())
+    return encode_report(replace(example, host=host, id=key.id, nonce=key.nonce, machine=machine, receiver=None))
 
 
 @pytest.mark.fault("N1")

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -76,11 +77,15 @@ class Host:
         world = World(lambda: datetime.now(UTC) + self.ahead, say=self.said.append)
         return Watch(datetime.now(UTC) + timedelta(hours=2), world, os.environ, lambda _: None)
 
+    @property
+    def hello(self) -> Hello:
+        return Hello("", "us0", "us0a", "", self.generation, self.watch.until)
+
     def back_up(self) -> tuple[Outcome, Survey]:
         """A night without hello and report: the receiver takes one a run."""
         watch = self.watch
         a_night = night.Night(self.paths, watch.world, os.environ)
-        hello = Hello("", "us0", "us0a", "", self.generation, watch.until)
+        hello = self.hello
         found = survey.scanned(self.config, self.paths, watch.world.clock())
         taken = survey.in_view_of(self.generation, found, self.config, self.paths, watch.world.say)
         outcome = night.push_tree(a_night, self.config, way_to(self.config, self.paths, watch.world), hello, taken)
@@ -97,7 +102,7 @@ class Host:
         """The tree as a full push into an empty place stores it."""
         config = self._config("eu0") if not (self.etc / "eu0").exists() else load(HostPaths(self.etc / "eu0"))
         empty(self.receiver.tree("eu0"))
-        route = way_to(config, self.paths, self.watch.world).route
+        route = partial(way_to(config, self.paths, self.watch.world).route, self.hello)
         assert push(config, route, iter([in_full(config)]), self.watch).status == COMPLETE
         return stored(self.receiver.tree("eu0"))
 

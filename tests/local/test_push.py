@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
+from ebbtide_agent.report import parse_hello
 from ebbtide_console.sandbox import awkward
 from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
@@ -43,6 +44,7 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host nee
 needs_mounts = pytest.mark.skipif(
     IS_ROOT and not MAY_MOUNT, reason="being another user for a while needs a mount namespace"
 )
+HELLO = parse_hello((Path(__file__).parents[1] / "contract/wire/hello.json").read_bytes())
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 CONFINED = [
     pytest.param(confine.SEPARATE, marks=needs_root),
@@ -287,7 +289,7 @@ def test_a_copy_that_pushes_after_the_original_has_reported_leaves_at_once(recei
     world = link.World(lambda: now, sleep=lambda seconds: pytest.fail(f"it waits for {seconds} s"))
     watch = Watch(now + timedelta(hours=1), world, os.environ, lambda _: None)
 
-    outcome = push(config, way_to(config, paths, world).route, iter([in_full(config)]), watch)
+    outcome = push(config, partial(way_to(config, paths, world).route, HELLO), iter([in_full(config)]), watch)
 
     assert (outcome.status, outcome.exit_code) == ("failed", Refused.exit_code)
     assert any("ebbtide-agent install --new-identity --host NAME" in problem for problem in outcome.problems)

@@ -25,10 +25,10 @@ def answer(options: argparse.Namespace, here: Here) -> int:
     paths = machine_at(here.environment)
     procs.stop_on(*gate.ENDING)
     with verbs.refusing():
-        verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
+        asked = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
         instance = read_instance(paths)
         if instance.role == RECOVERY:
             opened = opened_gate.arrive(paths, options.host, here.clock)
-            return opened.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+            return opened.answer(asked.verb, sys.stdin.buffer, sys.stdout.buffer)
         at_the_door = gate.arrive(paths, cloud_of(instance), options.host, here.clock)
-        return at_the_door.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+        return at_the_door.answer(asked, sys.stdin.buffer, sys.stdout.buffer)

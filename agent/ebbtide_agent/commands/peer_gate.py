@@ -17,6 +17,6 @@ def answer(options: argparse.Namespace, here: Here) -> int:
     # The alarm ends who still pushes or reads when the time is up.
     procs.stop_on(*gate.ENDING, signal.SIGALRM)
     with verbs.refusing():
-        verb = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
+        asked = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
         guest = Arrival(peer_at(paths_of(options), here.clock), options.host)
-        return guest.answer(verb, sys.stdin.buffer, sys.stdout.buffer)
+        return guest.answer(asked, sys.stdin.buffer, sys.stdout.buffer)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import MACHINE_DIGITS
 from ebbtide_agent.shapes import decode, encode, field
 
 _MARK = "ebbtide host "
@@ -36,6 +37,12 @@ def marks_of(paths: HostPaths) -> dict[str, str]:
     """
     read = {"machine-id": _read(paths.machine_id), "hardware": _read(paths.hardware_id)}
     return {name: sha256(f"{_MARK}{text}".encode()).hexdigest() for name, text in read.items() if text}
+
+
+def machine_of(paths: HostPaths) -> str:
+    """What a gate that takes this host's backup calls this machine: a digest of its marks, empty where it has none."""
+    marks = sorted(marks_of(paths).items())
+    return sha256(repr(marks).encode()).hexdigest()[:MACHINE_DIGITS] if marks else ""
 
 
 def find_instance(paths: HostPaths) -> str | None:

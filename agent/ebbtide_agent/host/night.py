@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -68,6 +69,7 @@ class Eve:
     """What there was to say of this host before the target was asked."""
 
     started: datetime
+    machine: str
     ran: tuple[ScriptResult, ...]
     health: tuple[Health, ...]
 
@@ -92,7 +94,8 @@ def run(night: Night) -> Report:
 
 def _run_whole(night: Night, config: Config, started: datetime) -> Report:
     with marked(night.paths.running, started) as of_the_last_run:
-        eve = Eve(started, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
+        machine = identity.machine_of(night.paths)
+        eve = Eve(started, machine, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
         scan = scanning(config, night.paths, night.world.clock)
         with open_way(config, night.paths, night.world) as way, scan as scanned:
             hello = way.hello(started + timedelta(seconds=config.wait_seconds))
@@ -173,7 +176,7 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
 
 def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> Outcome:
     watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
-    outcome = push(config, way.route, way.passes(taken), watch)
+    outcome = push(config, partial(way.route, hello), way.passes(taken), watch)
     if taken.tally and (not taken.course.in_full or not outcome.counts.entries):
         outcome = replace(outcome, counts=counts_of(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts
@@ -216,6 +219,7 @@ def compose(config: Config, hello: Hello, outcome: Outcome, eve: Eve, finished: 
         rsync=rsync_version(config.rsync),
         os=os_name(config.root),
         arch=platform.machine(),
+        machine=eve.machine,
         health=eve.health,
     )
 

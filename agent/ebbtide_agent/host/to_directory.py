@@ -81,7 +81,7 @@ class ToDirectory:
         full = in_full(self.config)
         yield replace(full, words=(*full.words, f"--link-dest={base}"))
 
-    def route(self, attempt: int) -> tuple[str, ...]:
+    def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         return (f"{self.store.making}/",)
 
     def deliver(self, hello: Hello, report: Report) -> Report:

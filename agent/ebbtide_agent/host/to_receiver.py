@@ -10,6 +10,7 @@ from pathlib import Path
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.identity import machine_of
 from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.link import World, ask, keep_asking, route
 from ebbtide_agent.host.login import Login, login_of
@@ -18,7 +19,7 @@ from ebbtide_agent.host.resume import cleared, resumable
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import Hello, Report, bounded, encode_report, parse_hello, parse_report
+from ebbtide_agent.report import Hello, Report, bounded, encode_greeting, encode_report, parse_hello, parse_report
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,13 @@ class ToReceiver:
 
     def hello(self, until: datetime) -> Hello:
         """Raises PermanentError when the key we hold is another host's."""
-        hello = parse_hello(keep_asking(self.login, "hello", until, self.world))
+        greeting = encode_greeting(machine_of(self.paths))
+        hello = parse_hello(keep_asking(self.login, "hello", until, self.world, greeting))
         if hello.host != self.config.host:
             key, host = self.config.key, self.config.host
             raise PermanentError(f"the receiver takes the key {key} for {hello.host}'s; HOST is {host}")
         self.world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
-        settle(self.login, lambda login: ask(login, "hello"), self.world.say)
+        settle(self.login, lambda login: ask(login, "hello", greeting), self.world.say)
         return hello
 
     def passes(self, taken: Survey) -> Iterator[Pass]:
@@ -50,8 +52,10 @@ class ToReceiver:
         if taken.course.in_full and not taken.course.by_index:
             yield cleared(self.config)
 
-    def route(self, attempt: int) -> tuple[str, ...]:
-        return route(self.login, attempt, "::tree/")
+    def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
+        there = route(self.login, attempt, "::tree/")
+        # An older gate has not heard which machine this is, and would not understand it here either.
+        return (f"--rsync-path=rsync --machine={hello.machine}", *there) if hello.machine else there
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded."""

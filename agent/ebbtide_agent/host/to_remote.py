@@ -50,7 +50,7 @@ class ToRemote:
         if not was_whole:
             yield in_full(config)
 
-    def route(self, attempt: int) -> tuple[str, ...]:
+    def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         return self.place.route(attempt)
 
     def deliver(self, hello: Hello, report: Report) -> Report:

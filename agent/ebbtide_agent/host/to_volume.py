@@ -83,7 +83,7 @@ class ToVolume:
         self.store.report.unlink(missing_ok=True)
         yield from passes_of(self.config, taken, self.paths.nothing)
 
-    def route(self, attempt: int) -> tuple[str, ...]:
+    def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         return (f"{self.store.tree}/",)
 
     def deliver(self, hello: Hello, report: Report) -> Report:

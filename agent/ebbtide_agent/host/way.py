@@ -36,7 +36,7 @@ class Way(Protocol):
     def passes(self, taken: Survey) -> Iterator[Pass]:
         """The rsyncs that make its tree equal to ours."""
 
-    def route(self, attempt: int) -> tuple[str, ...]:
+    def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         """What rsync is told to get there, the place last. Raises TransientError while nobody knows where that is."""
 
     def deliver(self, hello: Hello, report: Report) -> Report:

@@ -17,10 +17,11 @@ from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver.brief import Run
-from ebbtide_agent.receiver.gate import Gate
+from ebbtide_agent.receiver.gate import Gate, introduced
+from ebbtide_agent.receiver.heard import hear
 from ebbtide_agent.receiver.lease import find_session
 from ebbtide_agent.receiver.ledger import Ledger
-from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC
+from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC, Asked
 
 _NONCE_BYTES = 16
 
@@ -32,47 +33,50 @@ class Arrival:
     peer: Peer
     host_id: str
 
-    def answer(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
+    def answer(self, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         """As the gate does. Raises what it raises, and TransientError while a snapshot of the tree is due."""
         self.peer.check_store()
         guest = self.peer.register.guest(self.host_id)
         if until := guest.reads_until(self.peer.clock()):
-            return Opened(self.peer, guest, until).answer(verb, outward)
-        if verb == LIST:
+            return Opened(self.peer, guest, until).answer(asked.verb, outward)
+        if asked.verb == LIST:
             outward.write(encode_offer(Offer(guest.name, guest.id)))
             return 0
+        asked = introduced(asked, inward)
         with self.peer.holding(self.host_id) as guest:
-            return self._take(guest, verb, inward, outward)
+            return self._take(guest, asked, inward, outward)
 
-    def _take(self, guest: Guest, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
+    def _take(self, guest: Guest, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         """What it brings, with its lease held; nothing while it has been opened since it knocked."""
         if guest.reads_until(self.peer.clock()):
             raise TransientError(f"the past of {guest.name} was opened just now: nothing is taken")
-        if verb == HELLO:
-            self._begin(guest)
+        if asked.verb == HELLO:
+            self._begin(guest, asked.machine)
         night = find_night(self.peer.paths.night(guest.id))
         if night is None:
             raise Refused(f"{guest.id} has not said hello")
         self._recall(guest, night)
-        if verb == RSYNC:
+        if asked.verb == RSYNC:
             # Nobody else ends a push that never ends, and while it lasts there is no other night.
             left = (night.deadline - self.peer.clock()).total_seconds()
             signal.setitimer(signal.ITIMER_REAL, max(1.0, left))
-        return self._gate(guest, night).take(verb, inward, outward)
+        return self._gate(guest, night).take(asked, inward, outward)
 
-    def _begin(self, guest: Guest) -> None:
-        """Nothing begins before the last complete tree is safe in a snapshot."""
+    def _begin(self, guest: Guest, machine: str) -> None:
+        """Nothing begins before the last complete tree is safe in a snapshot, nor beside another machine's night."""
         paths = self.peer.paths
         shut(paths, guest)
         keeper = Keeper(self.peer, guest)
         if keeper.find_due():
             why = keeper.find_trouble()
             raise TransientError(f"the snapshot of the last night is not made yet{f': {why}' if why else ''}")
-        last = find_night(paths.night(guest.id))
+        last, now = find_night(paths.night(guest.id)), self.peer.clock()
+        if last and last.lasts(now) and keeper.find_report() is None:
+            hear(paths, guest.as_briefed(), _run(last), machine, now)
         reported, session = paths.reported(guest.id), paths.session(guest.id)
         touched = reported.exists() or find_session(paths, guest.id) is not None
         runs = Shelf.of(paths, guest.id).runs()
-        night = night_of_hello(last, touched, runs, self.peer.clock(), secrets.token_hex(_NONCE_BYTES))
+        night = night_of_hello(last, touched, runs, now, secrets.token_hex(_NONCE_BYTES))
         if night != last:
             write_night(paths.night(guest.id), night)
             session.unlink(missing_ok=True)
@@ -85,6 +89,10 @@ class Arrival:
             write_whole(paths.reported(guest.id), b"")
 
     def _gate(self, guest: Guest, night: Night) -> Gate:
-        paths, run = self.peer.paths, Run(night.run, "peer", night.deadline)
+        paths, run = self.peer.paths, _run(night)
         ledger = Ledger(paths, run, Shelf.of(paths, guest.id))
         return Gate(paths, run, guest.as_briefed(night.nonce), ledger, self.peer.clock)
+
+
+def _run(night: Night) -> Run:
+    return Run(night.run, "peer", night.deadline)

@@ -33,6 +33,10 @@ class Night:
     def deadline(self) -> datetime:
         return self.opened + LASTS
 
+    def lasts(self, now: datetime) -> bool:
+        """Whether it may go on; one of a day when the clock was ahead does not."""
+        return abs(now - self.opened) < LASTS
+
 
 def night_of_hello(last: Night | None, is_touched: bool, runs: Iterable[str], now: datetime, nonce: str) -> Night:
     """The night that a hello begins: always one of its own, unless the last hello led to nothing.

@@ -63,7 +63,15 @@ def plan_remove(name: str, forget: bool, machine: Machine) -> Plan:
     register = register.without(name)
     steps = [
         *_whom(register, paths, machine),
-        *removals((paths.night(guest.id), paths.trouble(guest.id), paths.session(guest.id), paths.reported(guest.id))),
+        *removals(
+            (
+                paths.night(guest.id),
+                paths.heard(guest.id),
+                paths.trouble(guest.id),
+                paths.session(guest.id),
+                paths.reported(guest.id),
+            )
+        ),
         *(removals((paths.host(guest.id),), f"all that is kept of {name}") if forget else ()),
         *(_no_longer_served(machine) if not register.guests else ()),
     ]

@@ -16,16 +16,18 @@ from ebbtide_agent.paths import GatePaths, MachinePaths
 from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
+from ebbtide_agent.receiver.heard import hear
 from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
 from ebbtide_agent.receiver.ledger import Ledger, already
 from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.receiver.status import read_status, write_status
-from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC
+from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC, Asked
 from ebbtide_agent.receiver.view import View
-from ebbtide_agent.report import FAKE_SUPER, Hello, encode_hello, encode_report, parse_report
+from ebbtide_agent.report import FAKE_SUPER, Hello, encode_hello, encode_report, parse_greeting, parse_report
 
 LONGEST_REPORT_BYTES = 1 << 20
+_LONGEST_GREETING_BYTES = 1 << 12
 # What ends a session: the receiver, and a connection that is lost.
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -47,25 +49,25 @@ class Gate:
     ledger: Ledger
     clock: Clock
 
-    def answer(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
+    def answer(self, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         """Do what was asked and return the exit code. Raises Refused, or TransientError while another session runs."""
         self._check_volume()
-        if verb == LIST:
+        if asked.verb == LIST:
             # A key that was stolen must not read back the past.
             outward.write(encode_offer(Offer(self.host.name, self.host.id, until=self.brief.deadline)))
             return 0
-        if verb == HELLO:
-            return self.take(verb, inward, outward)
+        if asked.verb == HELLO:
+            return self.take(introduced(asked, inward), inward, outward)
         with leased(self.paths, self.host.id):
-            return self.take(verb, inward, outward)
+            return self.take(asked, inward, outward)
 
-    def take(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
-        """A hello; and what the host brings, for whoever holds its lease."""
-        if verb == HELLO:
-            outward.write(encode_hello(self._hello()))
+    def take(self, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
+        """A hello that is `introduced`; and what the host brings, for whoever holds its lease."""
+        if asked.verb == HELLO:
+            outward.write(encode_hello(self._hello(asked.machine)))
             return 0
-        if verb == RSYNC:
-            return self._push()
+        if asked.verb == RSYNC:
+            return self._push(asked.machine)
         body = self._read_report(inward)
         # From here on nothing that the host or a release does may leave the record half made.
         ignore_signals()
@@ -93,8 +95,12 @@ class Gate:
         if self.paths.reported(self.host.id).exists():
             raise Refused(already(self.host, self.brief))
 
-    def _hello(self) -> Hello:
+    def _hear(self, machine: str) -> None:
+        hear(self.paths, self.host, self.brief, machine, self.clock())
+
+    def _hello(self, machine: str) -> Hello:
         self._check_open()
+        self._hear(machine)
         status = read_status(self.paths.status(self.host.id))
         return Hello(
             run=self.brief.run,
@@ -105,11 +111,13 @@ class Gate:
             deadline=self.brief.deadline,
             tree=FAKE_SUPER,
             now=self.clock(),
+            machine=machine,
         )
 
-    def _push(self) -> int:
+    def _push(self, machine: str) -> int:
         """Run this host's rsync within its walls, and write down how it ended where the host cannot reach."""
         self._check_open()
+        self._hear(machine)
         kind = self.paths.confinement.read_text().strip()
         # A tree that nothing can be written to stays what it was. rsync finds out and ends; turned away here, it would
         # come back all night.
@@ -136,7 +144,19 @@ class Gate:
         return body
 
     def _record(self, body: bytes) -> bytes:
-        return encode_report(self.ledger.record(self.host, parse_report(body), self.clock()))
+        report = parse_report(body)
+        self._hear(report.machine)
+        return encode_report(self.ledger.record(self.host, report, self.clock()))
+
+
+def introduced(asked: Asked, inward: BinaryIO) -> Asked:
+    """A hello with what it says of itself; anything else as it is."""
+    if asked.verb != HELLO:
+        return asked
+    body = inward.read(_LONGEST_GREETING_BYTES + 1)
+    if len(body) > _LONGEST_GREETING_BYTES:
+        raise Refused(f"a hello has at most {_LONGEST_GREETING_BYTES} bytes")
+    return replace(asked, machine=parse_greeting(body))
 
 
 def ignore_signals() -> None:

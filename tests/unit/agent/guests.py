@@ -18,8 +18,8 @@ from ebbtide_agent.receiver.brief import Run
 from ebbtide_agent.receiver.lease import Session, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.places import make_room
-from ebbtide_agent.receiver.verbs import HELLO
-from ebbtide_agent.report import COMPLETE, Report, parse_hello
+from ebbtide_agent.receiver.verbs import HELLO, Asked
+from ebbtide_agent.report import COMPLETE, Report, encode_greeting, parse_hello
 from ebbtide_agent.site import Site
 from ebbtide_agent.steps import walk
 
@@ -34,7 +34,8 @@ class Taking:
         places.etc.mkdir()
         site = Site(places, place / "ebbtide-agent", "eu0", is_the_systems=False, has_systemd=False)
         wish = Wish("us0", "us0a", (f"ssh-ed25519 {'A' * 44}",), place / "store", keep=keep)
-        walk(plan_add(wish, Machine(site, 1000, ("gate",))).steps, lambda _: None, dry_run=False)
+        self.machine = Machine(site, 1000, ("gate",))
+        walk(plan_add(wish, self.machine).steps, lambda _: None, dry_run=False)
         self.now, self.said = NOW, list[str]()
         self.peer = peer_at(places, lambda: self.now)
         make_room(self.paths)
@@ -67,9 +68,10 @@ class Taking:
         register = self.peer.register.with_guest(replace(self.guest, **fields))  # type: ignore[arg-type]
         self.peer.places.peer.write_bytes(encode_register(register))
 
-    def say_hello(self) -> Night:
-        answer = io.BytesIO()
-        Arrival(self.peer, "us0a").answer(HELLO, io.BytesIO(), answer)
+    def say_hello(self, machine: str = "") -> Night:
+        """As an agent does on a machine, or an older one, which does not say where it is."""
+        answer, greeting = io.BytesIO(), encode_greeting(machine) if machine else b""
+        Arrival(self.peer, "us0a").answer(Asked(HELLO), io.BytesIO(greeting), answer)
         night = find_night(self.paths.night("us0a"))
         assert night and night.run == parse_hello(answer.getvalue()).run
         return night

@@ -23,7 +23,7 @@ from ebbtide_agent.host.checks.everything import CHECKS
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
 from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.health import Sources
-from ebbtide_agent.host.identity import Installed, encode_installed, marks_of
+from ebbtide_agent.host.identity import Installed, encode_installed, machine_of, marks_of
 from ebbtide_agent.host.target import Directory, Receiver, Remote, Volume
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import DirectoryPaths, HostPaths, device_name
@@ -330,7 +330,9 @@ def test_a_copy_of_the_host_is_a_fault(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     put(scene.paths.machine_id, "0123456789abcdef\n")
     scene.paths.installed.write_bytes(encode_installed(Installed(marks_of(scene.paths), "")))
-    assert found(past.is_the_same_machine, scene) == []
+    assert found(past.is_the_same_machine, scene) == [
+        ("ok", f"this is machine {machine_of(scene.paths)}, by which a receiver tells it from a copy; ")
+    ]
     put(scene.paths.machine_id, "fedcba9876543210\n")
 
     ((level, what),) = found(past.is_the_same_machine, scene)
@@ -339,12 +341,24 @@ def test_a_copy_of_the_host_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_host_of_which_nobody_would_notice_a_copy_is_warned(tmp_path: Path) -> None:
-    ((level, what),) = found(past.is_the_same_machine, a_scene(tmp_path))
+    scene = a_scene(tmp_path)
+    put(scene.paths.machine_id, "0123456789abcdef\n")
+
+    (level, what), _ = found(past.is_the_same_machine, scene)
 
     assert level == "warning" and what == (
         "state/installed.json is not there, so nobody would notice that this is a copy of the host; "
         "ebbtide-agent install writes down which machine this is, and its window"
     )
+
+
+def test_so_is_one_that_nothing_tells_from_its_copies(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    scene.paths.installed.write_bytes(encode_installed(Installed({}, "")))
+
+    ((level, what),) = found(past.is_the_same_machine, scene)
+
+    assert level == "warning" and "systemd-machine-id-setup makes one" in what
 
 
 def test_there_has_to_be_room_for_the_next_index_and_the_next_dumps(tmp_path: Path) -> None:

@@ -12,17 +12,25 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import parse_brief
 from ebbtide_agent.receiver.gate import Gate
 from ebbtide_agent.receiver.ledger import Ledger
-from ebbtide_agent.receiver.verbs import parse_command
+from ebbtide_agent.receiver.verbs import Asked, parse_command
 
 BRIEF = parse_brief((Path(__file__).parents[2] / "contract/wire/brief-receiver.json").read_bytes())
 
 
 @pytest.mark.parametrize(
-    ("asked", "verb"),
-    [("hello", "hello"), ("report", "report"), ("list", "list"), ("rsync --server --daemon .", "rsync")],
+    ("command", "asked"),
+    [
+        ("hello", Asked("hello")),
+        ("report", Asked("report")),
+        ("list", Asked("list")),
+        ("rsync --server --daemon .", Asked("rsync")),
+        ("rsync --machine=3f2a91c07d52e1aa --server --daemon .", Asked("rsync", "3f2a91c07d52e1aa")),
+    ],
 )
-def test_four_commands_are_understood(asked: str, verb: str) -> None:
-    assert parse_command(asked) == verb
+def test_four_commands_are_understood_and_a_push_may_say_from_which_machine_it_comes(
+    command: str, asked: Asked
+) -> None:
+    assert parse_command(command) == asked
 
 
 @pytest.mark.parametrize(
@@ -40,6 +48,11 @@ def test_four_commands_are_understood(asked: str, verb: str) -> None:
         "rsync  --server --daemon .",
         "/usr/bin/rsync --server --daemon .",
         "rsync --server --sender -logDtpre.iLsfxCIvu . /",
+        "rsync --machine= --server --daemon .",
+        "rsync --machine=3F2A91C07D52E1AA --server --daemon .",
+        "rsync --machine=3f2a91c07d52e1aa3 --server --daemon .",
+        "rsync --machine=3f2a91c07d52e1aa --machine=3f2a91c07d52e1aa --server --daemon .",
+        "hello --machine=3f2a91c07d52e1aa",
     ],
 )
 def test_everything_else_is_refused(asked: "str | None") -> None:
@@ -62,4 +75,4 @@ def test_without_its_volume_it_takes_nothing_and_says_whether_another_night_may(
     gate = Gate(paths, BRIEF, BRIEF.hosts[0], ledger, lambda: datetime(2026, 11, 23, 5, tzinfo=UTC))
 
     with pytest.raises(error, match="volume"):
-        gate.answer(verb, io.BytesIO(), io.BytesIO())
+        gate.answer(Asked(verb), io.BytesIO(), io.BytesIO())

@@ -34,6 +34,7 @@ A_REPORT = Report(
     rsync="3.5.0",
     os="Debian GNU/Linux 12 (bookworm)",
     arch="x86_64",
+    machine="3f2a91c07d52e1aa",
     health=(Health("disk /dev/nvme0n1", "well", "passed"),),
 )
 

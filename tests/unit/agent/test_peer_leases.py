@@ -18,7 +18,7 @@ from ebbtide_agent.peer.opened import Opened, shut_again
 from ebbtide_agent.peer.register import encode_register
 from ebbtide_agent.peer.sessions import forget_readers
 from ebbtide_agent.receiver.lease import leased
-from ebbtide_agent.receiver.verbs import HELLO, RSYNC
+from ebbtide_agent.receiver.verbs import HELLO, RSYNC, Asked
 from tests.unit.agent.guests import Taking
 
 HOUR = timedelta(hours=1)
@@ -74,7 +74,7 @@ def test_whose_past_is_opened_while_it_knocks_brings_nothing(taking: Taking, ver
     guest = knocking(taking, lambda: taking.change(open_until=taking.now + HOUR))
 
     with pytest.raises(TransientError, match="opened just now"):
-        guest.answer(verb, io.BytesIO(), io.BytesIO())
+        guest.answer(Asked(verb), io.BytesIO(), io.BytesIO())
 
 
 @pytest.mark.parametrize("verb", [HELLO, RSYNC])
@@ -83,7 +83,7 @@ def test_who_is_removed_while_it_knocks_brings_nothing(taking: Taking, verb: str
     guest = knocking(taking, lambda: remove(taking))
 
     with pytest.raises(Refused, match="takes no backup of host us0a"):
-        guest.answer(verb, io.BytesIO(), io.BytesIO())
+        guest.answer(Asked(verb), io.BytesIO(), io.BytesIO())
 
 
 def test_whom_a_peer_takes_is_looked_up_once_the_lease_is_held_and_not_before(taking: Taking) -> None:

@@ -41,6 +41,12 @@ def is_the_same_machine(scene: Scene) -> Iterator[Finding]:
     if not scene.paths.installed.exists():
         what = f"{scene.paths.installed} is not there, so nobody would notice that this is a copy of the host"
         yield warning(what, "ebbtide-agent install writes down which machine this is, and its window")
+    machine = identity.machine_of(scene.paths)
+    if machine:
+        yield ok(f"this is machine {machine}, by which a receiver tells it from a copy")
+    else:
+        what = f"nothing tells this machine from a copy of it: there is no {scene.paths.machine_id}"
+        yield warning(what, "systemd-machine-id-setup makes one; then ebbtide-agent install writes it down")
 
 
 def is_free(scene: Scene) -> Iterator[Finding]:
