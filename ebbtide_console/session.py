@@ -51,21 +51,22 @@ def invoke(function: str, payload: Mapping[str, Any], region: str | None = None)
 class Account:
     """What outlives the stack in one region, as the operator's own rights let it be read."""
 
+    id: str
     region: str
     bucket: str
     archive: Archive
     volumes: Volumes
 
 
-def the_account() -> Account:
-    """Of the profile's region. Raises an error of ours when AWS cannot be reached."""
+def the_account(region: str | None = None) -> Account:
+    """In that region, by default the profile's. Raises an error of ours when AWS cannot be reached."""
     with told("looking at the AWS account; check the profile, region and endpoint"):
-        session = boto3.Session()
+        session = boto3.Session(region_name=region)
         account = session.client("sts").get_caller_identity()["Account"]
         clients = Clients(session)
-        region = clients.ec2.meta.region_name
-    bucket = ARCHIVE.format(account=account, region=region)
-    return Account(region, bucket, S3Archive(clients, bucket), EbsVolumes(clients))
+        here = clients.ec2.meta.region_name
+    bucket = ARCHIVE.format(account=account, region=here)
+    return Account(account, here, bucket, S3Archive(clients, bucket), EbsVolumes(clients))
 
 
 def sandbox_client(service: str, endpoint: str, region: str) -> Any:

@@ -1886,7 +1886,21 @@ MUTATIONS = (
         "if looked.exit_code == _BTRFS_ERRORS:",
         "if False:",
         "that a damaged btrfs is set aside, so that the night goes on from a snapshot",
-        ("tests/local/test_quotas.py",),
+        (
+            "tests/local/test_quotas.py::test_a_btrfs_that_is_damaged_is_told_from_one_that_is_not_mounted_for_another_"
+            "reason",
+        ),
+    ),
+    Mutation(
+        "two hosts at a full btrfs",
+        "agent/ebbtide_agent/receiver/subvolumes.py",
+        "        fcntl.flock(directory, fcntl.LOCK_EX)\n",
+        "",
+        "that of two hosts which find a volume full both have room for what is recorded",
+        (
+            "tests/local/test_quotas.py::test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_for_no_"
+            "tree",
+        ),
     ),
     Mutation(
         "a btrfs that cannot be read",

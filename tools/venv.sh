@@ -23,4 +23,4 @@ $pip install --quiet uv==0.13.9 &&
     "$venv/bin/uv" pip install --quiet --native-tls --python "$venv/bin/python" -r requirements-dev.txt ||
     $pip install --quiet --no-compile -r requirements-dev.txt
 # By all processors; what is big and seldom imported is compiled when it is.
-"$venv/bin/python" -m compileall -q -j 0 -x '/(sympy|networkx|mypy|pip|setuptools|pygments)/' "$venv/lib"
+"$venv/bin/python" -m compileall -q -j 0 -x '/(sympy|networkx|mypy|pip|setuptools|pygments|awscli)/' "$venv/lib"

@@ -45,7 +45,7 @@ from chalicelib.wire.asked import (
     run_payload,
     telling_payload,
 )
-from chalicelib.wire.manifests import ReportedManifest, any_report_key, parse_reported_manifest
+from chalicelib.wire.manifests import ReportedManifest, ReportedTree, any_report_key, parse_reported_tree
 from chalicelib.wire.offers import (
     Offer,
     offer_key,
@@ -134,6 +134,7 @@ __all__ = [
     "PruneRequest",
     "Report",
     "ReportedManifest",
+    "ReportedTree",
     "Serving",
     "any_report_key",
     "applied",
@@ -187,7 +188,7 @@ __all__ = [
     "parse_recovery_request",
     "parse_release",
     "parse_report",
-    "parse_reported_manifest",
+    "parse_reported_tree",
     "parse_run_brief",
     "parse_run_payload",
     "parse_snapshot_event",

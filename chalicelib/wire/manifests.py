@@ -1,11 +1,11 @@
-"""Where the manifest of a host's night lies: in the words of the report, the receiver's or the host's own."""
+"""What a report says of the tree that a night has left: where its manifest lies, and of what kind of machine it is."""
 
 from dataclasses import dataclass
 
 from chalicelib.core.ids import own_host
 from chalicelib.core.model import RunId
 from chalicelib.errors import PermanentError
-from chalicelib.fields import read
+from chalicelib.fields import Fields, read
 from chalicelib.wire.own_volumes import host_report_key
 from chalicelib.wire.runs import report_key
 
@@ -19,19 +19,29 @@ class ReportedManifest:
     content: str | None
 
 
+@dataclass(frozen=True)
+class ReportedTree:
+    """`architecture` is the host's, as `uname -m` says it; an older agent does not tell."""
+
+    architecture: str | None
+    manifest: ReportedManifest | None
+
+
 def any_report_key(run: RunId, host_id: str) -> str:
     """Where the report of a host lies, whoever archived it."""
     return report_key(run, host_id) if own_host(run) is None else host_report_key(run)
 
 
-def parse_reported_manifest(run: RunId, host_id: str, body: bytes) -> ReportedManifest | None:
-    """None for a night without one. Raises PermanentError for a report of another night, or another host's manifest."""
+def parse_reported_tree(run: RunId, host_id: str, body: bytes) -> ReportedTree:
+    """Raises PermanentError for a report of another night, or another host's manifest."""
     fields = read("report", body)
     if (fields.text("run"), fields.text("id")) != (str(run), host_id):
         raise PermanentError(f"the report speaks of host {fields.text('id')[:80]} in run {fields.text('run')[:80]}")
     told = fields.part("receiver" if own_host(run) is None else "volume").maybe_part("manifest")
-    if told is None:
-        return None
+    return ReportedTree(fields.maybe_text("arch"), _manifest(host_id, told) if told else None)
+
+
+def _manifest(host_id: str, told: Fields) -> ReportedManifest:
     key = told.text("key")
     if not key.startswith(f"manifests/{host_id}/"):
         raise PermanentError(f"the report's manifest is {key[:80]!r}, expected one below manifests/{host_id}/")

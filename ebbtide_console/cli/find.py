@@ -172,7 +172,7 @@ def as_object(version: Version) -> dict[str, Any]:
 
 
 def _point_object(point: Point) -> dict[str, str]:
-    return {"at": moment_text(point.at), "run": str(point.run), "snapshot": point.snapshot_id}
+    return {"at": moment_text(point.at), "run": str(point.run), "snapshot": point.snapshot.id}
 
 
 def _whole(entry: Entry) -> bytes:

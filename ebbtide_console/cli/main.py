@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import find, keep, openings, operate, retention, sandbox
+from ebbtide_console.cli import card, find, keep, openings, operate, retention, sandbox
 
 EXIT_CODES = """\
 exit codes:
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     operate.add_to(commands)
     find.add_to(commands)
+    card.add_to(commands)
     openings.add_to(commands)
     keep.add_to(commands)
     retention.add_to(commands)

@@ -7,7 +7,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.backups import points_in, without_extras
 from chalicelib.core.copying import as_taken
-from chalicelib.core.model import RestorePoint, RunId
+from chalicelib.core.model import RestorePoint, RunId, Snapshot, TreeKind
 from chalicelib.core.policy_file import ids_named_in
 from chalicelib.errors import PermanentError
 from chalicelib.flows.policies import find_versions, policy_key
@@ -22,7 +22,8 @@ class Point:
     host_id: str
     at: datetime
     run: RunId
-    snapshot_id: str
+    tree: TreeKind
+    snapshot: Snapshot
 
 
 def find_points(account: Account) -> tuple[list[Point], tuple[str, ...]]:
@@ -32,16 +33,17 @@ def find_points(account: Account) -> tuple[list[Point], tuple[str, ...]]:
     """
     found: list[RestorePoint] = []
     faults = []
-    for role in (tags.Role.BACKUP, tags.Role.COPY):
-        for snapshot in account.volumes.find_snapshots({tags.ROLE: role}):
-            try:
-                found += points_in(as_taken(snapshot))
-            except PermanentError as fault:
-                faults.append(f"snapshot {snapshot.id}: {fault}")
-    names = _names(account)
+    roles = (tags.Role.BACKUP, tags.Role.COPY)
+    snapshots = [each for role in roles for each in account.volumes.find_snapshots({tags.ROLE: role})]
+    for snapshot in snapshots:
+        try:
+            found += points_in(as_taken(snapshot))
+        except PermanentError as fault:
+            faults.append(f"snapshot {snapshot.id}: {fault}")
+    names, of_id = _names(account), {snapshot.id: snapshot for snapshot in snapshots}
     points = [
-        Point(names.get(each.host_id, each.host_id), each.host_id, each.at, each.run, each.snapshot_id)
-        for each in without_extras(found)
+        Point(names.get(it.host_id, it.host_id), it.host_id, it.at, it.run, it.tree, of_id[it.snapshot_id])
+        for it in without_extras(found)
     ]
     return sorted(points, key=lambda point: (point.host, point.host_id, point.at)), tuple(faults)
 
@@ -55,20 +57,21 @@ def of_host(points: list[Point], host: str) -> list[Point]:
     return chosen
 
 
-def find_manifest(point: Point, account: Account) -> wire.ReportedManifest:
-    """Where the manifest of a point lies. Raises PermanentError when the archive does not say."""
+def find_reported(point: Point, account: Account) -> wire.ReportedTree:
+    """What the report of a point says of its tree. Raises PermanentError when it is not in the archive."""
     key = wire.any_report_key(point.run, point.host_id)
     try:
-        manifest = wire.parse_reported_manifest(point.run, point.host_id, account.archive.get(key))
+        return wire.parse_reported_tree(point.run, point.host_id, account.archive.get(key))
     except KeyError:
         raise PermanentError(f"{key} is not in the archive") from None
-    if manifest is None:
-        raise PermanentError(f"{key} tells of no manifest")
-    return manifest
+
+
+def newest_policy(account: Account) -> str:
+    """The text of the newest policy that was archived; empty before the first."""
+    versions = find_versions(account.archive)
+    return account.archive.get(policy_key(versions[-1])).decode(errors="replace") if versions else ""
 
 
 def _names(account: Account) -> dict[str, str]:
     """What the newest policy calls each id."""
-    versions = find_versions(account.archive)
-    text = account.archive.get(policy_key(versions[-1])).decode(errors="replace") if versions else ""
-    return {host_id: name for name, host_id in ids_named_in(text).items()}
+    return {host_id: name for name, host_id in ids_named_in(newest_policy(account)).items()}

@@ -14,7 +14,7 @@ from chalicelib.wire import ReportedManifest
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.manifest_file import find_in_manifest
 from ebbtide_console.past.pattern import Pattern
-from ebbtide_console.past.points import Point, find_manifest
+from ebbtide_console.past.points import Point, find_reported
 from ebbtide_console.past.versions import Stretch, Version, newest_first, versions
 from ebbtide_console.session import Account
 
@@ -58,10 +58,13 @@ def _stretches(
 
 def _find(point: Point, account: Account, faults: list[str]) -> ReportedManifest | None:
     try:
-        return find_manifest(point, account)
+        manifest = find_reported(point, account).manifest
     except PermanentError as fault:
         faults.append(f"{point.host} in {point.run}: {fault}")
         return None
+    if manifest is None:
+        faults.append(f"{point.host} in {point.run}: its report tells of no manifest")
+    return manifest
 
 
 def _read(point: Point, manifest: ReportedManifest, pattern: Pattern, account: Account) -> tuple[Entry, ...]:

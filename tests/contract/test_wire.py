@@ -210,12 +210,15 @@ def test_a_report_gives_the_result_and_the_nonce() -> None:
 
 
 @pytest.mark.parametrize(("name", "run", "host_id"), [("report", RUN, "us0a"), ("host-report", OWN_RUN, "web1")])
-def test_a_report_tells_where_the_manifest_lies(name: str, run: RunId, host_id: str) -> None:
-    told = wire.parse_reported_manifest(run, host_id, the_example(name))
+def test_a_report_tells_where_the_manifest_lies_and_of_what_machine_the_tree_is(
+    name: str, run: RunId, host_id: str
+) -> None:
+    told = wire.parse_reported_tree(run, host_id, the_example(name))
 
-    assert told is not None
-    assert told.key == f"manifests/{host_id}/{run}.jsonl.gz"
-    assert (told.sha256[:4], (told.content or "")[:4]) == ("9f86", "6dcd")
+    assert told.architecture == "x86_64"
+    assert told.manifest is not None
+    assert told.manifest.key == f"manifests/{host_id}/{run}.jsonl.gz"
+    assert (told.manifest.sha256[:4], (told.manifest.content or "")[:4]) == ("9f86", "6dcd")
 
 
 def test_a_manifest_is_believed_of_the_run_and_host_asked_for_alone() -> None:
@@ -224,7 +227,7 @@ def test_a_manifest_is_believed_of_the_run_and_host_asked_for_alone() -> None:
 
     for run, host_id, body in ((OWN_RUN, "us0a", report), (RUN, "eu0a", report), (RUN, "us0a", stolen)):
         with pytest.raises(PermanentError, match=r"speaks of host us0a|expected one below manifests/us0a/"):
-            wire.parse_reported_manifest(run, host_id, json.dumps(body).encode())
+            wire.parse_reported_tree(run, host_id, json.dumps(body).encode())
 
 
 def test_a_report_of_a_receiver_that_knew_no_quotas_says_nothing_of_one() -> None:

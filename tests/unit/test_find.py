@@ -55,7 +55,7 @@ class Past:
     def __init__(self) -> None:
         self.archive = CountingArchive({"policies/000001.toml": POLICY})
         self.volumes = FakeVolumes(FakeMachines())
-        self.account = session.Account("us-east-1", "the-archive", self.archive, self.volumes)
+        self.account = session.Account("123456789012", "us-east-1", "the-archive", self.archive, self.volumes)
 
     def night(self, day: int, **trees: Tree) -> None:
         complete = tuple(f"{host}a" for host in trees)

@@ -5,10 +5,11 @@ Where they cannot, the night goes on without: a backup is better than none, and 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable
+from typing import Callable, TypeVar
 
 from ebbtide_agent import volume
 from ebbtide_agent.errors import PermanentError
@@ -19,6 +20,8 @@ from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.receiver.places import make_directory
 from ebbtide_agent.report import Quota
 from ebbtide_agent.shapes import decode, encode, field
+
+_Recorded = TypeVar("_Recorded")
 
 PROJECTS, SUBVOLUMES, NOTHING = "projects", "subvolumes", "nothing"
 _NOT_OURS = "whoever owns the volume keeps no host to a quota"
@@ -46,9 +49,15 @@ class Quotas:
         """The bytes that all hosts together may still bring, where that is less than what is free."""
         return subvolumes.left(place) if self.kind == SUBVOLUMES else None
 
-    def give_the_reserve(self, place: Path) -> bool:
-        """Make room for what is to be recorded; False when there is none to be had."""
-        return self.kind == SUBVOLUMES and subvolumes.give_the_reserve(place)
+    def with_room(self, place: Path, record: Callable[[], _Recorded]) -> _Recorded:
+        """Record something on a volume; should that be full once more, with what was put by for that."""
+        try:
+            return record()
+        except OSError as error:
+            if error.errno != errno.ENOSPC or self.kind != SUBVOLUMES:
+                raise
+        subvolumes.give_the_reserve(place)
+        return record()
 
     def keep(self, host: BriefedHost, tree: Path) -> None:
         """Keep a host to its quota from now on. Raises PermanentError."""

@@ -7,6 +7,7 @@ count what is stored, so compressed, and the records that lead to it; and only w
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -68,14 +69,20 @@ def keep_a_reserve(place: Path) -> None:
     _limit_all(place, int(_groups(place)[_ALL]["referenced"]) + max(free, 0))
 
 
-def give_the_reserve(place: Path) -> bool:
-    """Make room for what is to be recorded, and let no tree have it. False when there was none any more."""
-    if not (place / _RESERVE).exists():
-        return False
-    _limit_all(place, int(_groups(place)[_ALL]["referenced"]))
-    (place / _RESERVE).unlink(missing_ok=True)
-    procs.check(("btrfs", "filesystem", "sync", str(place)))
-    return True
+def give_the_reserve(place: Path) -> None:
+    """Make room for what is to be recorded, and let no tree have it.
+
+    Whoever comes while another one does so waits: only then is there room.
+    """
+    directory = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if (place / _RESERVE).exists():
+            _limit_all(place, int(_groups(place)[_ALL]["referenced"]))
+            (place / _RESERVE).unlink()
+            procs.check(("btrfs", "filesystem", "sync", str(place)))
+    finally:
+        os.close(directory)
 
 
 def left(place: Path) -> int:

@@ -1,0 +1,110 @@
+"""The recovery card: what is on it, what it says when something cannot be read, and that it is a page."""
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.model import TreeKind
+from chalicelib.errors import PermanentError, TransientError
+from ebbtide_console import session
+from ebbtide_console.cli.card import as_pdf
+from ebbtide_console.past.card import Facts, Region, Server, write_card
+from ebbtide_console.past.inventory import take_inventory
+from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
+from tests.fakes import FakeArchive, FakeMachines, FakeVolumes
+
+NOW = a_moment(9)
+WITH_COPIES = A_POLICY_TEXT + '[copy]\nregion = "eu-central-1"\n[copy.retention]\ndaily = 2\n'
+
+
+def an_account(region: str, policy: str = WITH_COPIES) -> session.Account:
+    """Two nights of us0 and eu0, of which eu0 missed the second; a report of us0's second night."""
+    volumes = FakeVolumes(FakeMachines())
+    for day, complete in ((21, ("us0a", "eu0a")), (22, ("us0a",))):
+        taken = replace(a_snapshot(f"snap-{region}-{day}", a_run_id(day), complete), key=f"key-of-{region}")
+        volumes.snapshots[taken.id] = taken
+    report = b'{"schema": 1, "run": "main/2026-11-22/1", "id": "us0a", "arch": "aarch64", "receiver": {}}'
+    objects = {"policies/000001.toml": policy.encode(), wire.report_key(a_run_id(22), "us0a"): report}
+    return session.Account("123456789012", region, f"archive-{region}", FakeArchive(objects), volumes)
+
+
+def no_region(region: str) -> session.Account:
+    raise TransientError("no answer from AWS")
+
+
+def test_it_names_each_servers_newest_point_in_both_regions_and_what_they_hang_on() -> None:
+    facts = take_inventory(an_account("us-east-1"), an_account, NOW)
+
+    assert [region.name for region in facts.regions] == ["us-east-1", "eu-central-1"]
+    assert [(each.name, each.snapshot, each.architecture) for each in facts.regions[1].servers] == [
+        ("eu0", "snap-eu-central-1-21", "amd64-or-arm64"),
+        ("us0", "snap-eu-central-1-22", "arm64"),
+    ]
+    card = write_card(facts)
+    assert "ID=us0a SNAPSHOT=snap-us-east-1-22 GIB=80 ARCH=arm64 TREE=fake-super  # us0 11-22 03:00\n" in card
+    assert "KMS key in eu-central-1: key-of-eu-central-1; " in card
+    assert "parameter /ebbtide/main/host-key" in card
+
+
+def test_a_copy_is_of_the_time_its_data_was_taken() -> None:
+    account = an_account("eu-central-1", policy=A_POLICY_TEXT)
+    assert isinstance(account.volumes, FakeVolumes)
+    copied = {tags.ROLE: tags.Role.COPY.value, tags.TAKEN: "2026-11-23T02:45:00Z"}
+    account.volumes.snapshots["snap-copy"] = a_snapshot("snap-copy", a_run_id(23), ("us0a",), extra=copied)
+
+    [region] = take_inventory(account, no_region, NOW).regions
+
+    assert [(each.snapshot, each.at) for each in region.servers if each.id == "us0a"] == [
+        ("snap-copy", a_moment(2, 45, day=23))
+    ]
+
+
+def test_what_could_not_be_read_is_on_it_and_the_rest_as_well() -> None:
+    account = an_account("us-east-1")
+    assert isinstance(account.volumes, FakeVolumes)
+    account.volumes.snapshots["snap-odd"] = a_snapshot("snap-odd", extra={tags.TREE: "a bonsai"})
+
+    card = write_card(take_inventory(account, no_region, NOW))
+
+    unread = [line.partition(": ")[2] for line in card.splitlines() if line.startswith("NOT READ ")]
+    assert unread == [
+        "snapshot snap-odd: 'a bonsai' is no kind of tree that this version knows",
+        "eu0 in main/2026-11-21/1: reports/main/2026-11-21/1/eu0a.json is not in the archive",
+        "region eu-central-1: no answer from AWS",
+    ]
+    assert "SNAPSHOT=snap-us-east-1-22" in card
+
+
+def test_a_policy_that_this_version_cannot_read_costs_what_it_says_alone() -> None:
+    facts = take_inventory(an_account("us-east-1", policy="schema = 99\n"), no_region, NOW)
+
+    assert facts.faults[0].startswith("the newest policy: ")
+    assert [each.name for each in facts.regions[0].servers] == ["eu0a", "us0a"]
+
+
+def test_with_nothing_to_bring_back_there_is_no_card() -> None:
+    account = an_account("us-east-1", policy=A_POLICY_TEXT)
+    assert isinstance(account.volumes, FakeVolumes)
+    account.volumes.snapshots.clear()
+
+    with pytest.raises(PermanentError, match="no restore point in us-east-1"):
+        take_inventory(account, no_region, NOW)
+
+
+def test_what_a_host_is_called_cannot_become_a_command() -> None:
+    evil = WITH_COPIES.replace("[host.us0]", '[host."us0\\nreboot"]').replace('"us0", "eu0"', '"eu0"')
+
+    card = write_card(take_inventory(an_account("us-east-1", policy=evil), an_account, NOW))
+
+    assert "reboot" not in card.partition("1. CHOOSE")[2]
+
+
+def test_it_is_one_page_for_some_servers_and_more_pages_for_many() -> None:
+    def pages(count: int) -> int:
+        one = Server("web1.example.org", "web1", NOW, "snap-0123456789abcdef0", 16384, "amd64", TreeKind.FAKE_SUPER)
+        region = Region("eu-west-1", "ebbtide-dev-archive-123456789012-eu-west-1", (one,) * count)
+        return as_pdf(write_card(Facts("123456789012", NOW, (region, region)))).count(b"/Type /Page\n")
+
+    assert (pages(3), pages(60)) == (1, 3)
