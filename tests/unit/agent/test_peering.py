@@ -1,6 +1,5 @@
 """The words of `ebbtide-agent peer` as they are typed, where nothing has been pushed."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -42,4 +41,5 @@ def test_what_cannot_be_added_leaves_nothing_behind(machine: Machine, capsys: py
     code = machine.add()
 
     assert code == 78 and "--key" in capsys.readouterr().err
-    assert os.listdir(machine.places.etc) == [] and not machine.places.state.exists() and not machine.store.exists()
+    assert [*machine.places.etc.iterdir()] == []
+    assert not machine.places.state.exists() and not machine.store.exists()
