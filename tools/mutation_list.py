@@ -1992,6 +1992,22 @@ MUTATIONS = (
         ("tests/unit/agent/test_receiver_guard.py",),
     ),
     Mutation(
+        "many hosts behind one address",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        '        config += "PerSourcePenalties no\\n"\n',
+        "        pass\n",
+        "that one host with a wrong key does not keep out all those behind its address",
+        ("tests/local/test_sshd_versions.py",),
+    ),
+    Mutation(
+        "what an older sshd knows",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        "if version >= _PUNISHES_ADDRESSES:",
+        "if True:",
+        "that an older sshd is told nothing that it does not know",
+        ("tests/local/test_sshd_versions.py",),
+    ),
+    Mutation(
         "time to look through",
         f"{_CORE}/night.py",
         "LOOKED_THROUGH_WITHIN if distrusts(run, volume.id, world) else READY_WITHIN",
