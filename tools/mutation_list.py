@@ -2008,6 +2008,14 @@ MUTATIONS = (
         ("tests/local/test_sshd_versions.py",),
     ),
     Mutation(
+        "an image without btrfs-progs",
+        "agent/ebbtide_agent/volume.py",
+        "if lifted.exit_code == procs.NOT_FOUND:",
+        "if False:",
+        "that a restore says which package its machine's image lacks",
+        ("tests/local/test_quotas.py::test_what_is_restored_is_kept_to_no_quota",),
+    ),
+    Mutation(
         "time to look through",
         f"{_CORE}/night.py",
         "LOOKED_THROUGH_WITHIN if distrusts(run, volume.id, world) else READY_WITHIN",
