@@ -1573,6 +1573,31 @@ MUTATIONS = (
         "that a peer waits for a night which never ended no longer than it may last",
         (f"{_PEER_MACHINES}::test_a_night_that_never_ended_is_waited_for_no_longer_than_it_lasts",),
     ),
+    # -- by which clock it is waited
+    Mutation(
+        "waiting: by a clock that nobody sets",
+        f"{_HOST}/link.py",
+        "if world.waiting() + timedelta(seconds=pause) >= until:",
+        "if world.clock() + timedelta(seconds=pause) >= until:",
+        "that a clock which is set neither ends nor prolongs a night's patience",
+        ("tests/unit/agent/test_link.py::test_how_long_it_waits_is_not_told_by_a_clock_that_somebody_sets",),
+    ),
+    Mutation(
+        "waiting: outside of tests",
+        f"{_HOST}/link.py",
+        "return cls(clock, say=say, steady=moments.steady(clock))",
+        "return cls(clock, say=say)",
+        "that a real night has such a clock",
+        ("tests/unit/agent/test_link.py::test_the_real_world_waits_by_a_clock_that_goes_on_when_the_other_one_is_set",),
+    ),
+    Mutation(
+        "waiting: the receiver's deadline",
+        f"{_HOST}/to_receiver.py",
+        "        if hello.now:\n",
+        "        if False:\n",
+        "that a host with a wrong clock tries as long as the receiver is there",
+        ("tests/local/test_wrong_clocks.py::test_how_much_time_is_left_is_the_receivers_to_say",),
+    ),
     # -- whom ssh believes, and how it comes
     Mutation(
         "link: the pinned key",

@@ -1,11 +1,23 @@
-"""Moments as the wire writes them: ISO 8601, UTC, whole seconds, with a Z."""
+"""Moments as the wire writes them (ISO 8601, UTC, whole seconds, with a Z), and clocks."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+import time
+from datetime import datetime, timedelta, timezone
 from typing import Callable
 
 Clock = Callable[[], datetime]
+
+
+def steady(clock: Clock) -> Clock:
+    """The time as a clock says it now, and from then on as if nobody ever set it."""
+    began, up = clock(), seconds_up()
+    return lambda: began + timedelta(seconds=seconds_up() - up)
+
+
+def seconds_up() -> float:
+    """Since this machine was started, also those in which it slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def write(moment: datetime) -> str:
