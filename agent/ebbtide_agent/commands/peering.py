@@ -43,10 +43,20 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     with contextlib.nullcontext() if options.dry_run else changing_alone(PeerPaths(paths.state, Path("/"))):
         plan = plan if options.dry_run else setup.plan_add(_wish(options, paths), here)
         _walk(plan, options.dry_run)
-    if paths.peer_key.exists():
-        key, here_is = keys.public(paths.peer_key), platform.node().lower()
-        print(setup.lines_for_the_guest(plan.guest, plan.register, here_is, key, getpass.getuser()), end="")
+    lines = _lines_for_the_guest(plan, paths)
+    if options.json:
+        _print(plan, done=not options.dry_run, lines=lines)
+    else:
+        print(lines, end="")
     return 0
+
+
+def _lines_for_the_guest(plan: setup.Plan, paths: HostPaths) -> str:
+    """Nothing while there is no key that it could pin."""
+    if not paths.peer_key.exists():
+        return ""
+    key, here_is = keys.public(paths.peer_key), platform.node().lower()
+    return setup.lines_for_the_guest(plan.guest, plan.register, here_is, key, getpass.getuser())
 
 
 def _wish(options: argparse.Namespace, paths: HostPaths) -> Wish:
@@ -67,7 +77,10 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer remove")
     if not options.yes:
-        steps.walk(setup.plan_remove(options.name, options.forget, _here(paths)).steps, tell, dry_run=True)
+        plan = setup.plan_remove(options.name, options.forget, _here(paths))
+        steps.walk(plan.steps, tell, dry_run=True)
+        if options.json:
+            _print(plan, done=False)
         raise Refused("nothing was removed: say --yes to have it done")
     with _changing(paths):
         plan = setup.plan_remove(options.name, options.forget, _here(paths))
@@ -77,6 +90,8 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
         with _held(store, plan.guest):
             _walk(plan, dry_run=False)
         end_readers(store, plan.guest)
+    if options.json:
+        _print(plan, done=True)
     return 0
 
 
@@ -89,7 +104,11 @@ def open_past(options: argparse.Namespace, here: Here) -> int:
         # Not in the middle of a push or a snapshot.
         with _held(PeerPaths(paths.state, plan.register.store), plan.guest):
             _walk(plan, dry_run=False)
-    print(f"{options.name} may read its snapshots until {moments.write(until)}: ebbtide-agent list, and restore, there")
+    if options.json:
+        _print(plan, done=True, until=moments.write(until))
+    else:
+        said = f"{options.name} may read its snapshots until {moments.write(until)}"
+        print(f"{said}: ebbtide-agent list, and restore, there")
     return 0
 
 
@@ -101,6 +120,8 @@ def close_past(options: argparse.Namespace, _: Here) -> int:
         _walk(plan, dry_run=False)
     # Nobody begins to read from here on; who is reading is ended.
     end_readers(PeerPaths(paths.state, plan.register.store), plan.guest)
+    if options.json:
+        _print(plan, done=True)
     return 0
 
 
@@ -171,6 +192,12 @@ def _here(paths: HostPaths) -> Machine:
 
 def _gate(paths: HostPaths, program: Path) -> tuple[str, ...]:
     return (sys.executable, str(program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
+
+
+def _print(plan: setup.Plan, done: bool, **more: str) -> None:
+    """For programs; people have been told on the way."""
+    told = {"done": done, "steps": [*map(str, plan.steps)], "notes": plan.notes, **more}
+    print(json.dumps(told, indent=2))
 
 
 def _walk(plan: setup.Plan, dry_run: bool) -> None:
