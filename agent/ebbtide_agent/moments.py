@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Callable
 
 Clock = Callable[[], datetime]
+
+_START = Path("/proc/sys/kernel/random/boot_id")
 
 
 def steady(clock: Clock) -> Clock:
@@ -18,6 +22,19 @@ def steady(clock: Clock) -> Clock:
 def seconds_up() -> float:
     """Since this machine was started, also those in which it slept."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class Up:
+    """So many seconds after this start of a machine: nobody sets that."""
+
+    start: str
+    seconds: float
+
+
+def up() -> Up:
+    """This machine, now."""
+    return Up(_START.read_text().strip(), seconds_up())
 
 
 def write(moment: datetime) -> str:

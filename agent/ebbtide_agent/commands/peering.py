@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ebbtide_agent import keys, moments, steps
@@ -98,9 +99,10 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
 def open_past(options: argparse.Namespace, here: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer open")
-    until = here.clock().replace(microsecond=0) + options.span
+    now, until = moments.up(), here.clock().replace(microsecond=0) + options.span
+    closes = replace(now, seconds=now.seconds + options.span.total_seconds())
     with _changing(paths):
-        plan = setup.plan_opening(options.name, until, _here(paths))
+        plan = setup.plan_opening(options.name, _here(paths), until, closes)
         # Not in the middle of a push or a snapshot.
         with _held(PeerPaths(paths.state, plan.register.store), plan.guest):
             _walk(plan, dry_run=False)
@@ -116,7 +118,7 @@ def close_past(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer close")
     with _changing(paths):
-        plan = setup.plan_opening(options.name, None, _here(paths))
+        plan = setup.plan_opening(options.name, _here(paths))
         _walk(plan, dry_run=False)
     # Nobody begins to read from here on; who is reading is ended.
     end_readers(PeerPaths(paths.state, plan.register.store), plan.guest)
@@ -135,14 +137,14 @@ def _held(store: PeerPaths, guest: Guest) -> contextlib.AbstractContextManager[N
     return leased(store, guest.id) if store.sessions.is_dir() else contextlib.nullcontext()
 
 
-def list_guests(options: argparse.Namespace, here: Here) -> int:
+def list_guests(options: argparse.Namespace, _: Here) -> int:
     register = get_register(paths_of(options).peer)
     if options.json:
         print(json.dumps([as_object(guest) for guest in register.guests], indent=2))
         return 0
     tell(f"store {register.store}, port {register.port}")
     for guest in register.guests:
-        until = guest.reads_until(here.clock())
+        until = guest.reads_until(moments.up())
         reads = f"; may read until {moments.write(until)}" if until else ""
         print(f"{guest.name} ({guest.id}): user id {guest.uid}, {len(guest.keys)} keys, {guest.keep} days{reads}")
     return 0
