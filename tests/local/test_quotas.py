@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -220,7 +221,7 @@ def write(path: Path, mib: int) -> str:
 
 def a_kept_tree(found: quotas.Quotas, place: Path, quota: int | None) -> Path:
     found.make_tree(place / "tree")
-    found.keep(replace(US0, quota=quota), place / "tree")
+    found.keep(replace(US0, quota=quota), place / "tree", time.monotonic() + 3600)
     return place / "tree"
 
 
@@ -354,6 +355,27 @@ def spoil_the_tree(device: Path, filesystem: str) -> None:
         # Where the first chunk of records of a new volume lies it has the same number.
         file.seek(int(leaf))
         file.write(b"\xa5" * 4096)
+
+
+def test_a_btrfs_that_does_not_count_any_more_costs_neither_a_night_nor_a_report(tmp_path: Path, device: Path) -> None:
+    paths, limited = MachinePaths(tmp_path / "machine"), replace(US0, quota=4 * MIB)
+    found = attached(device, paths.volume)
+    try:
+        make_places(paths, [US0], as_root=True, make_tree=found.make_tree)
+        paths.run.mkdir(parents=True)
+        quotas.keep_all(found, paths, [limited])
+        subprocess.run(["btrfs", "quota", "disable", str(paths.volume)], check=True)
+
+        in_the_night = found.of(limited, paths.tree("us0a")), found.left(paths.volume)
+        said = list(quotas.sentences(quotas.keep_all(found, paths, [limited]), [limited]))
+
+        told = quotas.find_quotas(paths).of(limited, paths.tree("us0a"))
+        assert in_the_night[0] and in_the_night[0].why.startswith("what it holds cannot be told: ")
+        assert in_the_night[1] is None
+        assert told and told.why.startswith("nothing could be put by for what is recorded: ")
+        assert said[0] == f"no quota holds tonight: {told.why}"
+    finally:
+        volume.unmount(paths.volume)
 
 
 def test_what_is_restored_is_kept_to_no_quota(tmp_path: Path, device: Path) -> None:
