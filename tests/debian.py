@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_console.sandbox.trees import bootstrap_argv
+
 KEPT = Path(__file__).parents[1] / ".ebbtide/trees-for-tests"
 DATABASE_SERVER = "debian-databases"
 # It mounts /proc in the tree for a while: whoever branches off a mount namespace just then keeps that mount, and would
 # find this machine's processes in the finished tree. In a namespace of its own nobody sees it.
 APART = ("unshare", "--mount", "--propagation", "private")
-MAKE = "mmdebstrap"
 SERVER = ("systemd-sysv", "nginx-light", "dbus")
 MACHINE = ("systemd-sysv", "dbus", "ca-certificates")
 # What the user data would install.
@@ -57,8 +58,8 @@ def make_a_database_server() -> Path:
 
 def _kept(name: str, suite: str, packages: Iterable[str]) -> Path:
     """Made once, and kept until `make clean-night`; a test of any worker may ask."""
-    if shutil.which(MAKE) is None:
-        pytest.skip(f"{MAKE} is not installed")
+    if shutil.which("mmdebstrap") is None:
+        pytest.skip("mmdebstrap is not installed")
     KEPT.mkdir(parents=True, exist_ok=True)
     tree = KEPT / name
     with open(KEPT / f"{name}.lock", "w") as lock:
@@ -73,8 +74,7 @@ def _kept(name: str, suite: str, packages: Iterable[str]) -> Path:
 
 def _make(tree: Path, suite: str, packages: Iterable[str]) -> None:
     may_part = subprocess.run([*APART, "true"], capture_output=True, check=False).returncode == 0
-    chosen = ("--variant=minbase", f"--include={','.join(packages)}")
-    _run(*(APART if may_part else ()), MAKE, *chosen, suite, str(tree))
+    _run(*(APART if may_part else ()), *bootstrap_argv(suite, packages, tree))
 
 
 def _run(*argv: str) -> None:

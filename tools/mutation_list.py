@@ -1886,7 +1886,78 @@ MUTATIONS = (
         "if looked.exit_code == _BTRFS_ERRORS:",
         "if False:",
         "that a damaged btrfs is set aside, so that the night goes on from a snapshot",
-        ("tests/local/test_quotas.py",),
+        (
+            "tests/local/test_quotas.py::test_a_btrfs_that_is_damaged_is_told_from_one_that_is_not_mounted_for_another_"
+            "reason",
+        ),
+    ),
+    Mutation(
+        "a reserve that cannot be put by",
+        "agent/ebbtide_agent/receiver/quotas.py",
+        "        except (AgentError, OSError) as error:\n            quotas = replace",
+        "        except ZeroDivisionError as error:\n            quotas = replace",
+        "that a night goes on though nothing can be put by for what is recorded",
+        ("tests/local/test_quotas.py::test_a_btrfs_that_does_not_count_any_more_costs_neither_a_night_nor_a_report",),
+    ),
+    Mutation(
+        "what a host holds",
+        "agent/ebbtide_agent/receiver/quotas.py",
+        "        except (AgentError, OSError) as error:\n            why =",
+        "        except ZeroDivisionError as error:\n            why =",
+        "that a report is recorded though what its host holds cannot be told",
+        ("tests/local/test_quotas.py::test_a_btrfs_that_does_not_count_any_more_costs_neither_a_night_nor_a_report",),
+    ),
+    Mutation(
+        "what is left",
+        "agent/ebbtide_agent/receiver/quotas.py",
+        "        except AgentError:\n            return None",
+        "        except ZeroDivisionError:\n            return None",
+        "that a report is recorded though what is left for all hosts cannot be told",
+        ("tests/local/test_quotas.py::test_a_btrfs_that_does_not_count_any_more_costs_neither_a_night_nor_a_report",),
+    ),
+    Mutation(
+        "time to mark",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "if time.monotonic() >= until:",
+        "if False:",
+        "that marking a large tree does not cost the night",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
+            "takes",
+        ),
+    ),
+    Mutation(
+        "what is marked already",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "elif _project_of(path) != project:",
+        "elif True:",
+        "that marking goes on where the night before has ended",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
+            "takes",
+        ),
+    ),
+    Mutation(
+        "a file system that goes on counting",
+        "agent/ebbtide_agent/receiver/projects.py",
+        'procs.run(("tune2fs", "-O", "^project,^quota", str(device)))',
+        'procs.Ended((), 0, procs.check(("tune2fs", "-O", "^project,^quota", str(device))), b"", 0.0)',
+        "that a night goes on though quotas cannot be switched off",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_a_file_system_that_cannot_be_told_to_count_is_mounted_all_the_"
+            "same",
+        ),
+    ),
+    Mutation(
+        "two hosts at a full btrfs",
+        "agent/ebbtide_agent/receiver/subvolumes.py",
+        "        fcntl.flock(directory, fcntl.LOCK_EX)\n",
+        "",
+        "that of two hosts which find a volume full both have room for what is recorded",
+        (
+            "tests/local/test_quotas.py::test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_for_no_"
+            "tree",
+        ),
     ),
     Mutation(
         "a btrfs that cannot be read",
@@ -1895,6 +1966,46 @@ MUTATIONS = (
         "if False and error.errno",
         "that a btrfs which is mounted and cannot be read is set aside",
         ("tests/local/test_quotas.py::test_a_btrfs_that_is_mounted_and_cannot_be_read_is_damaged",),
+    ),
+    Mutation(
+        "a guard that stays off",
+        "chalicelib/flows/preflight.py",
+        "unguarded=tuple(self._unguarded())",
+        "unguarded=()",
+        "that an operator is reminded of a guard that the policy has switched off",
+        ("tests/unit/test_preflight.py::test_the_hosts_whose_guard_the_policy_has_switched_off_are_found",),
+    ),
+    Mutation(
+        "the guard of a small tree",
+        "agent/ebbtide_agent/receiver/guard.py",
+        "if then - now >= fewest and ",
+        "if ",
+        "that a few files of a small tree may go",
+        ("tests/unit/agent/test_receiver_guard.py",),
+    ),
+    Mutation(
+        "the guard of an empty tree",
+        "agent/ebbtide_agent/receiver/guard.py",
+        "least = 1 if landed.entries <= _ONLY_THE_TOP else FEWEST_LOST_ENTRIES",
+        "least = FEWEST_LOST_ENTRIES",
+        "that a small tree which is gone as a whole is noticed",
+        ("tests/unit/agent/test_receiver_guard.py",),
+    ),
+    Mutation(
+        "many hosts behind one address",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        '        config += "PerSourcePenalties no\\n"\n',
+        "        pass\n",
+        "that one host with a wrong key does not keep out all those behind its address",
+        ("tests/local/test_sshd_versions.py",),
+    ),
+    Mutation(
+        "what an older sshd knows",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        "if version >= _PUNISHES_ADDRESSES:",
+        "if True:",
+        "that an older sshd is told nothing that it does not know",
+        ("tests/local/test_sshd_versions.py",),
     ),
     Mutation(
         "time to look through",

@@ -40,9 +40,9 @@ class Rotation:
         return name
 
     def date_anew(self, latest: datetime) -> None:
-        """Nothing would ever be newer than what a clock that was far ahead has left a name to: none is after `latest`.
+        """Nothing would ever be newer than what a clock that was far ahead has named: that is dated before `latest`.
 
-        The oldest first, so that their order is the same wherever it ends.
+        The oldest first, so that their order is the same wherever it ends. What is less than a day ahead stays.
         """
         for name, right in snapshots.date_anew(self.complete(), latest):
             self.store.snapshot(name).rename(self.store.snapshot(right))

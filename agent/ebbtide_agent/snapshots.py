@@ -33,11 +33,9 @@ def name_next(now: datetime, snapshots: tuple[str, ...]) -> str:
     return name
 
 
-def date_anew(
-    snapshots: tuple[str, ...], latest: datetime, leeway: timedelta = FAR_AHEAD
-) -> tuple[tuple[str, str], ...]:
-    """Those dated further than `leeway` beyond `latest`, each with a name right before that moment, in their order."""
-    sound = tuple(name for name in snapshots if moment_of(name) <= latest + leeway)
+def date_anew(snapshots: tuple[str, ...], latest: datetime) -> tuple[tuple[str, str], ...]:
+    """Those dated far ahead of `latest`, each with a name right before that moment, in their order."""
+    sound = tuple(name for name in snapshots if moment_of(name) <= latest + FAR_AHEAD)
     wrong = snapshots[len(sound) :]
     renamed: list[tuple[str, str]] = []
     for number, name in enumerate(wrong):

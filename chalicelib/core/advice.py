@@ -25,6 +25,7 @@ class Kind(StrEnum):
     KEY_UNUSABLE = "key unusable"
     QUOTA = "quota"
     MISSING_PART = "missing part"
+    GUARD_OFF = "guard off"
     PREFLIGHT_BLIND = "preflight blind"
     PREFLIGHT_SILENT = "preflight silent"
 
@@ -142,6 +143,11 @@ ADVICE: Mapping[Kind, Advice] = {
         "Something that a receiver fetches when it boots is not there: the agent's file in the archive, or its host "
         "key in the parameter store.",
         "Put it there again as in docs/deployment.md. A new host key must also be pinned by every host.",
+    ),
+    Kind.GUARD_OFF: Advice(
+        'The policy has `guard = "off"` for a host, which is meant for one night: whatever is gone from its tree, or '
+        "was rewritten in it, is a restore point like any other.",
+        "Once a night has taken what was meant, take `guard` out of the policy and apply it.",
     ),
     Kind.PREFLIGHT_BLIND: Advice(
         "The preflight could not look at something, so that nobody knows whether the next night has it.",

@@ -84,12 +84,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a preflight saw. `unseen` is what it could not look at, and why; a receiver without its key is `keyless`."""
+    """What a preflight saw. `unseen` is what it could not look at, and why; a receiver without its key is `keyless`,
+    and `unguarded` are the hosts whose guard the policy has switched off."""
 
     refusals: tuple[Refusal, ...] = ()
     keys: tuple[Key, ...] = ()
     quotas: tuple[Quota, ...] = ()
     keyless: tuple[str, ...] = ()
+    unguarded: tuple[str, ...] = ()
     agent_missing: str | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
     cost: Cost | None = None
@@ -109,6 +111,7 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
         *_unusable_keys(seen.keys, now),
         *_tight_quotas(seen.quotas, now),
         *_missing_parts(seen, now),
+        *_switched_off_guards(seen.unguarded, now),
         *_unseen(seen.unseen, now),
         *(over_budget(seen.cost, seen.budget, now) if seen.cost else ()),
     )
@@ -118,7 +121,17 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
 def subjects(policy: Policy) -> AbstractSet[str]:
     """Everything a preflight could find under this policy."""
     parts = {_launches(name) for name in (*policy.receivers, RESTORES)}
-    return {_SELF, _KEYS, _AGENT, _UNSEEN, BUDGET, *parts, *map(_host_key, policy.receivers), *map(_quota, QuotaName)}
+    return {
+        _SELF,
+        _KEYS,
+        _AGENT,
+        _GUARDS,
+        _UNSEEN,
+        BUDGET,
+        *parts,
+        *map(_host_key, policy.receivers),
+        *map(_quota, QuotaName),
+    }
 
 
 def nothing_was_looked_at(latest: Preflight | None, first_run: datetime | None, now: datetime) -> Trouble | None:
@@ -132,6 +145,7 @@ def nothing_was_looked_at(latest: Preflight | None, first_run: datetime | None, 
 
 _SELF = "preflight"
 _KEYS, _AGENT, _UNSEEN = "preflight/keys", "preflight/agent", "preflight/unseen"
+_GUARDS = "preflight/guards"
 
 
 def _launches(part: str) -> str:
@@ -234,6 +248,19 @@ def _missing_parts(seen: Seen, now: datetime) -> Iterator[Trouble]:
         name = f"the host key of receiver {receiver}"
         what = f"{name} is not in the parameter store: no host would find it"
         yield Trouble(_host_key(receiver), Kind.MISSING_PART, name, what, now, receiver)
+
+
+def _switched_off_guards(unguarded: Sequence[str], now: datetime) -> Iterator[Trouble]:
+    if unguarded:
+        hosts = ", ".join(unguarded)
+        yield Trouble(
+            about=_GUARDS,
+            kind=Kind.GUARD_OFF,
+            name="the receivers' guard",
+            what=f'the policy says guard = "off" for {hosts}: what is gone or rewritten there is not noticed',
+            since=now,
+            occurrence=hosts,
+        )
 
 
 def _unseen(unseen: Mapping[str, str], now: datetime) -> Iterator[Trouble]:

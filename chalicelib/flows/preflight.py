@@ -67,6 +67,7 @@ class _Look:
             keys=tuple(self._keys()),
             quotas=tuple(self._quotas()),
             keyless=tuple(self._keyless()),
+            unguarded=tuple(self._unguarded()),
             agent_missing=self._missing_agent(),
             cost=self._cost(),
             budget=self.policy.alarm.budget,
@@ -189,6 +190,10 @@ class _Look:
             parameter = wire.host_key_parameter(name)
             if self._tried(f"parameter {parameter}", self.world.account.has_parameter, parameter) is False:
                 yield name
+
+    def _unguarded(self) -> Iterator[str]:
+        for receiver in self._receivers:
+            yield from (name for name in receiver.hosts if self.policy.hosts[name].guard == "off")
 
     def _missing_agent(self) -> str | None:
         wanted = self.world.settings.agent

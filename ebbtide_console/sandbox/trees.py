@@ -1,7 +1,7 @@
 """What the sandbox's hosts hold: real Debian servers, or parts of this machine where none can be made."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from ebbtide_console.sandbox import awkward
 
 HOSTS = ("us0", "eu0")
 SUITE = "bookworm"
-PACKAGES = "systemd-sysv,nginx-light"
+PACKAGES = ("systemd-sysv", "nginx-light")
+# Otherwise apt takes the other one of the two packages that an essential one asks for, and with it all of Perl.
+MERGED = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
 PROBE = "http://127.0.0.1/"
 PARTS = {"us0": ("/etc", "/usr/sbin", "/usr/lib/systemd"), "eu0": ("/etc", "/usr/share/perl5")}
 
@@ -38,6 +40,12 @@ def prepare(cache: Path, tree: Path | None, may_bootstrap: bool, say: Callable[[
     return [_parts_of_this_machine(host) for host in HOSTS]
 
 
+def bootstrap_argv(suite: str, packages: Iterable[str], place: Path) -> tuple[str, ...]:
+    """What makes a small Debian server with these packages."""
+    chosen = ("--variant=minbase", f"--include={','.join(packages)}", f"--hook-dir={MERGED}")
+    return ("mmdebstrap", *chosen, suite, str(place))
+
+
 def change_since_last_night(source: Source, night: str) -> None:
     """What a day does to a server: a log grows, a file is new, one is gone. Only ever in trees that we made."""
     if not source.ours:
@@ -58,8 +66,7 @@ def _have_servers(cache: Path, say: Callable[[str], None]) -> bool:
     if not first.exists():
         say(f"making {first.name}, a Debian server ({SUITE} with systemd and nginx), once: half a minute")
         making = _afresh(first)
-        command = ("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(making))
-        made = procs.capture(command)
+        made = procs.capture(bootstrap_argv(SUITE, PACKAGES, making))
         if made.returncode != 0:
             reason = (made.stdout + made.stderr).strip().splitlines()[-1:] or ["no output"]
             say(f"no Debian server could be made ({reason[0]}): using parts of this machine")

@@ -14,6 +14,7 @@ ATTACKER, NEIGHBOUR = "us0", "eu0"
 # Hosts whose keys are stolen as well, each for one report: after that they have no more say in this run.
 REPORTERS = tuple(f"us{number}" for number in range(1, 10))
 PLANTED = f"planted-by-us0-{os.getpid()}"
+# Where an attacker might leave something, if he could.
 ELSEWHERE = ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root", "/var/tmp")
 # What an attacker's own sessions write: its tree, and what the receiver notes of them.
 _OWN = re.compile(r"(^|/)\.?us[0-9]a(/|\.|$)")
@@ -44,9 +45,16 @@ class Scene:
     def pull(self, place: str, into: Path) -> "subprocess.CompletedProcess[bytes]":
         return self._rsync(f"127.0.0.1::{place}", *([str(into)] if place else []))
 
+    def pushing(self, source: Path, *words: str) -> "subprocess.Popen[bytes]":
+        """A push that goes on."""
+        argv = self._argv(*words, f"{source}/", "127.0.0.1::tree/")
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
     def _rsync(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
-        shell = " ".join(self.receiver.ssh_argv(ATTACKER, *self.shared))
-        return subprocess.run(["rsync", "-a", "-e", shell, *words], capture_output=True, timeout=120)
+        return subprocess.run(self._argv(*words), capture_output=True, timeout=120)
+
+    def _argv(self, *words: str) -> list[str]:
+        return ["rsync", "-a", "-e", " ".join(self.receiver.ssh_argv(ATTACKER, *self.shared)), *words]
 
     def ask(self, *words: str, feed: bytes = b"", options: Sequence[str] = ()) -> "subprocess.CompletedProcess[bytes]":
         """By the shared connection."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.points import parse_offer
 from tests.attack.marks import tried
 from tests.attack.scene import PLANTED, Scene
 from tests.local.receiver_machine import MAY_MOUNT, MISSING
@@ -104,6 +105,15 @@ def test_nothing_can_be_read(scene: Scene, tmp_path: Path, place: str) -> None:
 
     assert not (tmp_path / "back").exists() or [*(tmp_path / "back").iterdir()] == [], ended.stderr
     assert ended.stdout == b""
+
+
+@pytest.mark.attack("list one's own restore points by night", row="X1", outcome="none is offered")
+@pytest.mark.fault("X1")
+def test_by_night_no_restore_point_is_offered(scene: Scene) -> None:
+    ended = scene.ask("list")
+
+    offer = parse_offer(ended.stdout)
+    assert (offer.id, offer.points) == ("us0a", ())
 
 
 def is_harmless(path: Path) -> bool:

@@ -18,6 +18,7 @@ import pytest
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.receiver import confine, seccomp
 from tests.attack.marks import tried
+from tests.attack.scene import ELSEWHERE, PLANTED
 from tests.local.receiver_machine import MAY_MOUNT, MISSING, as_whom, below, path_of, unpacked, wait_until
 from tools.build_agent import build
 
@@ -25,9 +26,6 @@ HERE = Path(__file__).parent
 IS_ROOT = os.geteuid() == 0
 # Processes are counted by user: not those of another run of these tests.
 UID = 1_000_001 + os.getpid()
-PLANTED = f"planted-by-us0-{os.getpid()}"
-# Where a program within the walls might leave something, if it could.
-ELSEWHERE = ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root")
 # A Python that everybody may start: the one of these tests may lie in root's own home.
 OF_THE_SYSTEM = Path("/usr/bin/python3")
 PYTHON = OF_THE_SYSTEM.resolve() if IS_ROOT or OF_THE_SYSTEM.exists() else Path(sys.executable).resolve()

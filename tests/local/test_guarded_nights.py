@@ -178,13 +178,15 @@ def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(h
             return recorded.result.status
 
         said: list[str] = []
+        for number in range(20, 160):
+            (host.tree / f"file{number}").touch()
         night.run(a_night)
-        for number in range(15):
+        for number in range(120):
             (host.tree / f"file{number}").unlink()
         statuses = [another(24), another(25), another(26, guarded=False), another(27)]
 
         assert statuses == [HostStatus.SUSPECT, HostStatus.SUSPECT, HostStatus.COMPLETE, HostStatus.COMPLETE]
-        assert "of 21 entries of the last complete night 6 are left" in said[1]
+        assert "of 161 entries of the last complete night 41 are left" in said[1]
         assert 'guard = "off" for host us0' in said[1]
 
 

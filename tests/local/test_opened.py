@@ -1,6 +1,5 @@
 """A machine opened to a host: it reads its own old tree, all of it and nothing else, and writes nothing."""
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -177,13 +176,3 @@ def test_what_keeps_it_from_opening_is_reported(night: Receiver, changes: dict[s
         assert machine.find("opened") is None
         assert report and report["verdict"] == "failed"
         assert finding in report["findings"][0]
-
-
-@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
-def test_by_night_nothing_is_offered(night: Receiver) -> None:
-    """The last one: the night that was over is followed by another."""
-    night.next_night("main/2026-11-24/1")
-
-    offer = json.loads(night.ssh("us0", "list").stdout)
-
-    assert offer["points"] == []

@@ -5,10 +5,13 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -218,7 +221,7 @@ def write(path: Path, mib: int) -> str:
 
 def a_kept_tree(found: quotas.Quotas, place: Path, quota: int | None) -> Path:
     found.make_tree(place / "tree")
-    found.keep(replace(US0, quota=quota), place / "tree")
+    found.keep(replace(US0, quota=quota), place / "tree", time.monotonic() + 3600)
     return place / "tree"
 
 
@@ -261,13 +264,24 @@ def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_f
             file.write(os.urandom(MIB))
             file.flush()
 
-    with pytest.raises(OSError, match="No space left") as before:
-        write_whole(place / "manifest", os.urandom(MIB))
-    given = [found.give_the_reserve(place) for _ in range(2)]
-    write_whole(place / "manifest", os.urandom(MIB))
+    # Two hosts report at once: one makes the room, and the other one has its part of it.
+    both_are_told = Barrier(2)
+    tries: list[int] = []
 
-    assert before.value.errno == errno.ENOSPC
-    assert given == [True, False]
+    def record(host: int) -> None:
+        tries.append(host)
+        try:
+            write_whole(place / f"manifest-{host}", os.urandom(MIB // 2))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            if tries.count(host) == 1:
+                both_are_told.wait(PATIENCE_SECONDS)
+            raise
+
+    with ThreadPoolExecutor(2) as hosts:
+        list(hosts.map(lambda host: found.with_room(place, lambda: record(host)), (1, 2)))
+
+    assert sorted(tries) == [1, 1, 2, 2]
     assert "Disk quota exceeded" in write(tree / "file", 1)
 
 
@@ -341,6 +355,27 @@ def spoil_the_tree(device: Path, filesystem: str) -> None:
         # Where the first chunk of records of a new volume lies it has the same number.
         file.seek(int(leaf))
         file.write(b"\xa5" * 4096)
+
+
+def test_a_btrfs_that_does_not_count_any_more_costs_neither_a_night_nor_a_report(tmp_path: Path, device: Path) -> None:
+    paths, limited = MachinePaths(tmp_path / "machine"), replace(US0, quota=4 * MIB)
+    found = attached(device, paths.volume)
+    try:
+        make_places(paths, [US0], as_root=True, make_tree=found.make_tree)
+        paths.run.mkdir(parents=True)
+        quotas.keep_all(found, paths, [limited])
+        subprocess.run(["btrfs", "quota", "disable", str(paths.volume)], check=True)
+
+        in_the_night = found.of(limited, paths.tree("us0a")), found.left(paths.volume)
+        said = list(quotas.sentences(quotas.keep_all(found, paths, [limited]), [limited]))
+
+        told = quotas.find_quotas(paths).of(limited, paths.tree("us0a"))
+        assert in_the_night[0] and in_the_night[0].why.startswith("what it holds cannot be told: ")
+        assert in_the_night[1] is None
+        assert told and told.why.startswith("nothing could be put by for what is recorded: ")
+        assert said[0] == f"no quota holds tonight: {told.why}"
+    finally:
+        volume.unmount(paths.volume)
 
 
 def test_what_is_restored_is_kept_to_no_quota(tmp_path: Path, device: Path) -> None:

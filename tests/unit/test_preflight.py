@@ -307,6 +307,17 @@ def test_a_missing_agent_and_a_missing_host_key_are_found() -> None:
     assert abouts(world) == ["preflight/agent", "preflight/host key/main"]
 
 
+def test_the_hosts_whose_guard_the_policy_has_switched_off_are_found() -> None:
+    text = A_POLICY_TEXT.replace("[host.us0]\n", '[host.us0]\nguard = "off"\n')
+
+    world = a_world_that_is_ready(text)
+
+    (trouble,) = preflight(world, NOON).troubles
+    assert trouble.about == "preflight/guards"
+    assert trouble.what == 'the policy says guard = "off" for us0: what is gone or rewritten there is not noticed'
+    assert abouts(replace(world, settings=replace(world.settings, role=StackRole.STANDBY))) == []
+
+
 @pytest.mark.parametrize("fault", [PermanentError("AccessDenied"), TransientError("Throttling")])
 def test_what_cannot_be_looked_at_is_found_and_hides_nothing_else(fault: PermanentError | TransientError) -> None:
     world = a_world_that_is_ready()

@@ -38,8 +38,10 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     confine.choose(here.is_root)
     if here.is_root:
         sshd.check_account(may_unlock=False)
+    plan = setup.plan_add(_wish(options, paths), here)
+    # What cannot be has been said by now, with nothing made.
     with contextlib.nullcontext() if options.dry_run else changing_alone(PeerPaths(paths.state, Path("/"))):
-        plan = setup.plan_add(_wish(options, paths), here)
+        plan = plan if options.dry_run else setup.plan_add(_wish(options, paths), here)
         _walk(plan, options.dry_run)
     if paths.peer_key.exists():
         key, here_is = keys.public(paths.peer_key), platform.node().lower()

@@ -13,6 +13,11 @@ from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.report import SUSPECT, Report, bounded
 
 MOST_LOST_PERCENT = 50
+# Two of three files, or a log that was rotated, are half of a small tree and no loss, and only the operator's policy
+# could say so, a day later. A server has thousands of entries, and a dump that is worth a tree of its own is larger.
+# When nothing is left that is a loss, however little it was.
+FEWEST_LOST_ENTRIES, FEWEST_LOST_BYTES = 100, 10 << 20
+_ONLY_THE_TOP = 1
 # A few files may all change in a night; from here on it is a mass of them.
 FEWEST_REWRITTEN = 1000
 
@@ -31,8 +36,13 @@ def guarded(report: Report, host: BriefedHost, landed: ManifestSummary | None) -
 
 def _find_loss(landed: ManifestSummary) -> str | None:
     before = landed.before
-    for what, then, now in (("entries", before.entries, landed.entries), ("bytes", before.size, landed.size)):
-        if now * 100 < then * (100 - MOST_LOST_PERCENT):
+    least = 1 if landed.entries <= _ONLY_THE_TOP else FEWEST_LOST_ENTRIES
+    counts = (
+        ("entries", before.entries, landed.entries, least),
+        ("bytes", before.size, landed.size, FEWEST_LOST_BYTES),
+    )
+    for what, then, now, fewest in counts:
+        if then - now >= fewest and now * 100 < then * (100 - MOST_LOST_PERCENT):
             return f"of {then} {what} of the last complete night {now} are left"
     rewritten = before.files - before.kept
     if rewritten >= FEWEST_REWRITTEN and rewritten * 100 > before.files * MOST_LOST_PERCENT:

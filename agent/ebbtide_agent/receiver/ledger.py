@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -50,7 +49,7 @@ class Ledger:
         Raises Refused when it is not this host's report of this run, or another one is recorded.
         """
         check_identity(report, host, self.brief)
-        recorded = self.find(host) or self._archive_for_sure(host, report, now)
+        recorded = self.find(host) or self.quotas.with_room(self.paths.volume, lambda: self._archive(host, report, now))
         if recorded.started != report.started:
             # A machine that has the host's key as well, such as a copy of it, would take this for its own.
             raise Refused(already(host, self.brief))
@@ -63,15 +62,6 @@ class Ledger:
             return parse_report(self.archive.get(report_key(self.brief.run, host.id)))
         except KeyError:
             return None
-
-    def _archive_for_sure(self, host: BriefedHost, report: Report, now: datetime) -> Report:
-        """On a full volume, too: then with what was put by for that."""
-        try:
-            return self._archive(host, report, now)
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not self.quotas.give_the_reserve(self.paths.volume):
-                raise
-        return self._archive(host, report, now)
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """What cannot be made durable, because nothing can be written any more, is recorded as that."""

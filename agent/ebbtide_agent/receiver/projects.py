@@ -7,11 +7,12 @@ import fcntl
 import os
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent import procs
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import PermanentError, TransientError
 
 OPTION = "prjquota"
 # What mkfs.ext4 makes one inode for: whose share of the bytes is a tenth may have a tenth of the inodes.
@@ -41,16 +42,20 @@ def enable(device: Path) -> str | None:
     return None if ended.exit_code == 0 else ended.why
 
 
-def disable(device: Path) -> None:
-    """So that a kernel without quotas mounts it, too."""
-    procs.check(("tune2fs", "-O", "^project,^quota", str(device)))
+def disable(device: Path) -> str | None:
+    """So that a kernel without quotas mounts it, too; why it cannot be, if it cannot."""
+    ended = procs.run(("tune2fs", "-O", "^project,^quota", str(device)))
+    return None if ended.exit_code == 0 else ended.why
 
 
-def mark(tree: Path, project: int) -> None:
-    """Make a tree a project; its top at last, so that one which is marked is marked as a whole."""
-    if _project_of(tree) == project:
-        return
-    for path in _from_below(tree):
+def mark(tree: Path, project: int, until: float) -> None:
+    """Make a tree a project, which the kernel keeps it from then on.
+
+    Raises TransientError when it is `until` on the monotonic clock: the next call goes on with the rest.
+    """
+    for path in _unmarked_from_below(tree, project):
+        if time.monotonic() >= until:
+            raise TransientError(f"{tree} is not counted as a whole yet: the next night goes on with the rest")
         _set_project(path, project)
 
 
@@ -67,14 +72,24 @@ def used(place: Path, project: int) -> int:
     return int(quota.used)
 
 
-def _from_below(tree: Path) -> Iterator[Path]:
-    """Directories and files; what else a tree may have takes no blocks, and cannot be opened."""
-    for directory, _, files in os.walk(tree, topdown=False):
-        for name in files:
-            path = Path(directory, name)
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield path
-        yield Path(directory)
+def _unmarked_from_below(tree: Path, project: int) -> Iterator[Path]:
+    """Directories and files, however deep; what else a tree may have takes no blocks, and cannot be opened.
+
+    A directory comes after all that is in it, so that one which is marked is marked as a whole.
+    """
+    pending = [(tree, False)]
+    while pending:
+        path, is_read = pending.pop()
+        if is_read:
+            yield path
+        elif _project_of(path) != project:
+            pending.append((path, True))
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((Path(entry.path), False))
+                    elif entry.is_file(follow_symlinks=False):
+                        yield Path(entry.path)
 
 
 def _project_of(path: Path) -> int:

@@ -5,13 +5,15 @@ Where they cannot, the night goes on without: a backup is better than none, and 
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable
+from typing import Callable, TypeVar
 
 from ebbtide_agent import volume
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver import projects, subvolumes
@@ -20,6 +22,10 @@ from ebbtide_agent.receiver.places import make_directory
 from ebbtide_agent.report import Quota
 from ebbtide_agent.shapes import decode, encode, field
 
+_Recorded = TypeVar("_Recorded")
+
+# A third of the time that a receiver has until it must be ready. What is not counted by then is on another night.
+MARKING_SECONDS = 300.0
 PROJECTS, SUBVOLUMES, NOTHING = "projects", "subvolumes", "nothing"
 _NOT_OURS = "whoever owns the volume keeps no host to a quota"
 
@@ -38,24 +44,39 @@ class Quotas:
 
     def of(self, host: BriefedHost, tree: Path) -> Quota | None:
         """What a host may hold, and holds; None when neither is known."""
-        why = self.why or dict(self.unheld).get(host.id, "")
-        held = self._held(host, tree) if not why else None
+        why, held = self.why or dict(self.unheld).get(host.id, ""), None
+        try:
+            held = self._held(host, tree) if not why else None
+        except (AgentError, OSError) as error:
+            why = f"what it holds cannot be told: {error}"
         return None if host.quota is None and held is None else Quota(host.quota, held, why)
 
     def left(self, place: Path) -> int | None:
-        """The bytes that all hosts together may still bring, where that is less than what is free."""
-        return subvolumes.left(place) if self.kind == SUBVOLUMES else None
+        """The bytes that all hosts together may still bring, where that is less than what is free and can be told."""
+        try:
+            return subvolumes.left(place) if self.kind == SUBVOLUMES else None
+        except AgentError:
+            return None
 
-    def give_the_reserve(self, place: Path) -> bool:
-        """Make room for what is to be recorded; False when there is none to be had."""
-        return self.kind == SUBVOLUMES and subvolumes.give_the_reserve(place)
+    def with_room(self, place: Path, record: Callable[[], _Recorded]) -> _Recorded:
+        """Record something on a volume; should that be full once more, with what was put by for that."""
+        try:
+            return record()
+        except OSError as error:
+            if error.errno != errno.ENOSPC or self.kind != SUBVOLUMES:
+                raise
+        subvolumes.give_the_reserve(place)
+        return record()
 
-    def keep(self, host: BriefedHost, tree: Path) -> None:
-        """Keep a host to its quota from now on. Raises PermanentError."""
+    def keep(self, host: BriefedHost, tree: Path, until: float) -> None:
+        """Keep a host to its quota from now on.
+
+        Raises PermanentError, or TransientError when that is not done `until` then, by the monotonic clock.
+        """
         if self.kind == SUBVOLUMES:
             subvolumes.limit(tree, host.quota)
         elif self.kind == PROJECTS:
-            projects.mark(tree, host.uid)
+            projects.mark(tree, host.uid, until)
             projects.limit(tree, host.uid, host.quota)
 
     def _held(self, host: BriefedHost, tree: Path) -> int | None:
@@ -76,9 +97,13 @@ def attach(device: Path, place: Path, filesystem: str, hosts: Iterable[BriefedHo
 
 def switched_on(quotas: Quotas, place: Path) -> Quotas:
     """The same once the volume in this place is known for ours: what is there changes it for good."""
-    if quotas.kind == SUBVOLUMES and (why := subvolumes.enable(place)):
-        return Quotas(why=why)
-    return quotas
+    if quotas.kind != SUBVOLUMES:
+        return quotas
+    try:
+        why = subvolumes.enable(place)
+    except AgentError as error:
+        why = str(error)
+    return Quotas(why=why) if why else quotas
 
 
 def keep_all(quotas: Quotas, paths: GatePaths, hosts: Iterable[BriefedHost]) -> Quotas:
@@ -87,12 +112,15 @@ def keep_all(quotas: Quotas, paths: GatePaths, hosts: Iterable[BriefedHost]) -> 
     They leave a reserve for what is to be recorded: on ext4 the blocks that are root's.
     """
     if quotas.kind == SUBVOLUMES:
-        subvolumes.keep_a_reserve(paths.volume)
-    unheld = []
+        try:
+            subvolumes.keep_a_reserve(paths.volume)
+        except (AgentError, OSError) as error:
+            quotas = replace(quotas, why=f"nothing could be put by for what is recorded: {error}")
+    unheld, until = [], time.monotonic() + MARKING_SECONDS
     for host in hosts:
         try:
-            quotas.keep(host, paths.tree(host.id))
-        except (PermanentError, OSError) as error:
+            quotas.keep(host, paths.tree(host.id), until)
+        except (AgentError, OSError) as error:
             unheld.append((host.id, str(error)))
     kept = replace(quotas, unheld=tuple(unheld))
     write_whole(paths.quotas, encode({"kind": kept.kind, "why": kept.why, "unheld": dict(unheld)}))
@@ -113,7 +141,7 @@ def find_quotas(paths: GatePaths) -> Quotas:
 def sentences(quotas: Quotas, hosts: Iterable[BriefedHost]) -> Iterable[str]:
     """What the receiver's log says of them, if any host has one."""
     wanting = [host for host in hosts if host.quota is not None]
-    if wanting and quotas.why:
+    if quotas.why and (wanting or quotas.kind == SUBVOLUMES):
         yield f"no quota holds tonight: {quotas.why}"
     elif wanting:
         yield f"{len(wanting)} hosts are kept to their quotas by {_BY[quotas.kind]}"
@@ -132,6 +160,7 @@ def _attach_with_projects(device: Path, place: Path) -> Quotas:
             return Quotas(PROJECTS, "")
         except PermanentError as error:
             why = f"this kernel does not mount ext4 with quotas: {error}"
-    projects.disable(device)
+    if stays := projects.disable(device):
+        why = f"{why}; and that stays so: {stays}"
     volume.attach(device, place, volume.EXT4)
     return Quotas(why=why)

@@ -24,6 +24,8 @@ CROWD, FEW = "100:30:300", "10:30:100"
 # However many knock from one address, from another one somebody still comes in. Many hosts may be behind one.
 _OF_ONE_ADDRESS = 100
 _KNOWS_ADDRESSES = (8, 5)
+# From here on sshd turns an address away for a while after one unknown key, and so every host behind it.
+_PUNISHES_ADDRESSES = (9, 8)
 LARGEST_LOG = 4 << 20
 LISTENING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
@@ -54,8 +56,10 @@ def write_files(paths: GatePaths, hosts: Sequence[Caller], host_key: str, door: 
     write_whole(paths.run / "host_key", host_key.rstrip("\n").encode() + b"\n")
     write_whole(paths.run / "authorized_keys", authorized_keys(hosts, door.gate).encode())
     config = sshd_config(paths, login, door)
-    if _version() >= _KNOWS_ADDRESSES:
+    if (version := _version()) >= _KNOWS_ADDRESSES:
         config += f"PerSourceMaxStartups {_OF_ONE_ADDRESS}\n"
+    if version >= _PUNISHES_ADDRESSES:
+        config += "PerSourcePenalties no\n"
     write_whole(paths.run / "sshd_config", config.encode())
     return paths.run / "sshd_config"
 

@@ -7,6 +7,7 @@ count what is stored, so compressed, and the records that lead to it; and only w
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -65,27 +66,39 @@ def keep_a_reserve(place: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, whole // 100)
     chunk = min(_CHUNK_OF_A_SMALL_ONE if whole <= _SMALL else _CHUNK, whole // 10)
     free = shutil.disk_usage(place).free - chunk - max(_AHEAD, whole // 100)
-    _limit_all(place, int(_groups(place)[_ALL]["referenced"]) + max(free, 0))
+    _limit_all(place, int(_group_of_all(place)["referenced"]) + max(free, 0))
 
 
-def give_the_reserve(place: Path) -> bool:
-    """Make room for what is to be recorded, and let no tree have it. False when there was none any more."""
-    if not (place / _RESERVE).exists():
-        return False
-    _limit_all(place, int(_groups(place)[_ALL]["referenced"]))
-    (place / _RESERVE).unlink(missing_ok=True)
-    procs.check(("btrfs", "filesystem", "sync", str(place)))
-    return True
+def give_the_reserve(place: Path) -> None:
+    """Make room for what is to be recorded, and let no tree have it.
+
+    Whoever comes while another one does so waits: only then is there room.
+    """
+    directory = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if (place / _RESERVE).exists():
+            _limit_all(place, int(_group_of_all(place)["referenced"]))
+            (place / _RESERVE).unlink()
+            procs.check(("btrfs", "filesystem", "sync", str(place)))
+    finally:
+        os.close(directory)
 
 
 def left(place: Path) -> int:
     """What all trees together may still take."""
-    group = _groups(place)[_ALL]
+    group = _group_of_all(place)
     return max(int(group["max_referenced"]) - int(group["referenced"]), 0)
 
 
 def _limit_all(place: Path, most: int) -> None:
     procs.check(("btrfs", "qgroup", "limit", str(most), _ALL, str(place)))
+
+
+def _group_of_all(place: Path) -> Mapping[str, Any]:
+    if _ALL not in (groups := _groups(place)):
+        raise PermanentError(f"{place} has no group {_ALL} of all trees, only {', '.join(groups)}")
+    return groups[_ALL]
 
 
 def _groups(place: Path, *which: str) -> Mapping[str, Mapping[str, Any]]:

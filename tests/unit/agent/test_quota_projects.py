@@ -3,13 +3,14 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent import volume
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.receiver import projects, quotas
 from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.report import Quota
@@ -99,6 +100,77 @@ def test_a_kernel_without_quotas_gets_a_file_system_without_and_the_night_goes_o
 
 
 @pytest.mark.root
+def test_a_file_system_that_cannot_be_told_to_count_is_mounted_all_the_same(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, place = tmp_path / "programs", tmp_path / "place"
+    programs.mkdir()
+    (programs / "tune2fs").write_text("#!/bin/sh\necho of no use >&2\nexit 1\n")
+    (programs / "tune2fs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    with a_loop_device(image) as device:
+        try:
+            found = quotas.attach(device, place, "ext4", [HOST])
+
+            assert place.is_mount()
+            assert found == quotas.Quotas(why="of no use; and that stays so: of no use")
+        finally:
+            subprocess.run(["umount", str(place)], check=False)
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> Iterator[Path]:
+    """A place where files have projects, whether this kernel has quotas or not: on XFS."""
+    if os.geteuid() != 0 or shutil.which("mkfs.xfs") is None:
+        pytest.skip("an XFS is made and mounted by root, with xfsprogs")
+    image, place = tmp_path / "xfs", tmp_path / "counting"
+    with image.open("wb") as file:
+        file.truncate(400 * MIB)
+    subprocess.run(["mkfs.xfs", "-q", str(image)], check=True)
+    place.mkdir()
+    with a_loop_device(image) as device:
+        if (mounted := subprocess.run(["mount", str(device), str(place)], capture_output=True, text=True)).returncode:
+            pytest.skip(f"no XFS can be mounted here: {mounted.stderr.strip()}")
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.root
+def test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_takes(counting: Path) -> None:
+    tree = counting / "tree"
+    done, deep = tree / "done", tree
+    done.mkdir(parents=True)
+    for _ in range(1200):
+        deep = deep / "d"
+        deep.mkdir()
+    (deep / "file").touch()
+    (tree / "link").symlink_to("/etc/passwd")
+    an_hour, no_time = time.monotonic() + 3600, time.monotonic()
+    projects.mark(done, HOST.uid, an_hour)
+    (done / "new").mkdir()
+    projects.mark(done / "new", 0, an_hour)
+
+    with pytest.raises(TransientError, match="the next night goes on with the rest"):
+        projects.mark(tree, HOST.uid, no_time)
+    before = projects_of(tree, deep / "file")
+    projects.mark(tree, HOST.uid, an_hour)
+
+    assert before == {0}
+    assert projects_of(tree, tree / "d", deep, deep / "file", done) == {HOST.uid}
+    assert projects_of(done / "new") == {0}, "what is below a directory that is marked is not looked at again"
+
+
+def projects_of(*paths: Path) -> set[int]:
+    """What these belong to, as e2fsprogs says."""
+    said = subprocess.run(["lsattr", "-dp", *paths], check=True, capture_output=True, text=True).stdout
+    return {int(line.split()[0]) for line in said.splitlines()}
+
+
+@pytest.mark.root
 def test_a_project_holds_no_more_than_its_quota_and_its_neighbour_does_not_notice(
     attached: tuple[quotas.Quotas, Path],
 ) -> None:
@@ -110,7 +182,7 @@ def test_a_project_holds_no_more_than_its_quota_and_its_neighbour_does_not_notic
         each.mkdir()
     (tree / "from-before").write_bytes(b"x" * MIB)
 
-    found.keep(HOST, tree)
+    found.keep(HOST, tree, time.monotonic() + 3600)
     words = ["setpriv", f"--reuid={HOST.uid}", "--clear-groups", "dd", "if=/dev/zero", "bs=1M", "count=9"]
     with (tree / "new").open("wb") as new:  # the way to here is root's alone
         wrote = subprocess.run(words, stdout=new, stderr=subprocess.PIPE, text=True, check=False)

@@ -11,6 +11,7 @@ from ebbtide_agent.receiver.guard import guarded
 from ebbtide_agent.report import parse_report
 
 WIRE = Path(__file__).parents[2] / "contract/wire"
+MIB = 1 << 20
 HOST = parse_brief((WIRE / "brief-receiver.json").read_bytes()).hosts[0]
 REPORT = parse_report((WIRE / "report.json").read_bytes())
 
@@ -23,9 +24,20 @@ def landed(entries: int, size: int, before: Before) -> ManifestSummary:
     ("entries", "size", "before", "loss"),
     [
         (10, 10, Before(0, 0, 0, 0), None),
-        (50, 50, Before(100, 100, 100, 50), None),
-        (49, 50, Before(100, 100, 100, 49), "of 100 entries of the last complete night 49 are left"),
-        (100, 49, Before(100, 100, 100, 100), "of 100 bytes of the last complete night 49 are left"),
+        (200, 50, Before(400, 50, 50, 50), None),
+        (199, 50, Before(400, 50, 50, 50), "of 400 entries of the last complete night 199 are left"),
+        (50, 50, Before(150, 50, 50, 50), "of 150 entries of the last complete night 50 are left"),
+        (51, 50, Before(150, 50, 50, 50), None),
+        (2, 50, Before(4, 3, 50, 1), None),
+        (1, 0, Before(3, 2, 50, 0), "of 3 entries of the last complete night 1 are left"),
+        (100, 10 * MIB, Before(100, 100, 20 * MIB, 100), None),
+        (
+            100,
+            5 * MIB,
+            Before(100, 100, 15 * MIB, 100),
+            f"of {15 * MIB} bytes of the last complete night {5 * MIB} are",
+        ),
+        (100, 5 * MIB + 1, Before(100, 100, 15 * MIB, 100), None),
         (2000, 2000, Before(2000, 2000, 2000, 1000), None),
         (2000, 2000, Before(2000, 2000, 2000, 999), "of 2000 files of the last complete night 1001 are gone or have"),
         (999, 999, Before(999, 999, 999, 0), None),
