@@ -34,6 +34,7 @@ _A_COPY_IN_BETWEEN = (
     "tests/local/test_broken_pushes.py::"
     "test_a_copy_that_comes_between_a_push_and_its_report_is_refused_and_the_report_is_complete"
 )
+_PEER_LEASES = "tests/unit/agent/test_peer_leases.py"
 _PEER_MACHINES = "tests/unit/agent/test_peer_machines.py"
 
 _OWN_RUNS = ("tests/unit/test_own_runs.py",)
@@ -1421,8 +1422,8 @@ MUTATIONS = (
     Mutation(
         "peer: closed",
         "agent/ebbtide_agent/peer/register.py",
-        "return until if until and now < until <= now + LONGEST_OPENING else None",
-        "return until or now.replace(year=now.year + 1)",
+        "return self.open_until if self.seconds_open(now) > 0 else None",
+        'return self.open_until or moments.read("2100-01-01T00:00:00Z")',
         "that a key alone does not read back the past",
         (
             "tests/local/test_peer_sessions.py::test_a_host_reads_its_past_while_it_is_open_and_neither_before_nor_after",
@@ -1439,7 +1440,7 @@ MUTATIONS = (
     Mutation(
         "peer: opened meanwhile",
         "agent/ebbtide_agent/peer/keeping.py",
-        "if guest.reads_until(self.peer.clock()):",
+        "if guest.reads_until(self.peer.up()):",
         "if False:",
         "that no snapshot goes from below who reads",
         ("tests/unit/agent/test_peer_keeping.py",),
@@ -1572,6 +1573,47 @@ MUTATIONS = (
         "return True",
         "that a peer waits for a night which never ended no longer than it may last",
         (f"{_PEER_MACHINES}::test_a_night_that_never_ended_is_waited_for_no_longer_than_it_lasts",),
+    ),
+    Mutation(
+        "peer: an opening and its time",
+        f"{_PEER}/register.py",
+        "return self.open_until if self.seconds_open(now) > 0 else None",
+        "return self.open_until",
+        "that a host reads its past as long as was said, whatever a peer's clock is set to",
+        (f"{_PEER_LEASES}::test_an_opening_lasts_as_long_as_it_was_said_whatever_the_clock_is_set_to",),
+    ),
+    Mutation(
+        "peer: an opening and a restart",
+        f"{_PEER}/register.py",
+        "if self.closes and self.closes.start == now.start else 0.0",
+        "if self.closes else 0.0",
+        "that what was open when a peer went down is closed when it is up again",
+        (f"{_PEER_LEASES}::test_what_was_open_when_the_machine_went_down_is_closed",),
+    ),
+    # -- by which clock it is waited
+    Mutation(
+        "waiting: by a clock that nobody sets",
+        f"{_HOST}/link.py",
+        "if world.waiting() + timedelta(seconds=pause) >= until:",
+        "if world.clock() + timedelta(seconds=pause) >= until:",
+        "that a clock which is set neither ends nor prolongs a night's patience",
+        ("tests/unit/agent/test_link.py::test_how_long_it_waits_is_not_told_by_a_clock_that_somebody_sets",),
+    ),
+    Mutation(
+        "waiting: outside of tests",
+        f"{_HOST}/link.py",
+        "return cls(clock, say=say, steady=moments.steady(clock))",
+        "return cls(clock, say=say)",
+        "that a real night has such a clock",
+        ("tests/unit/agent/test_link.py::test_the_real_world_waits_by_a_clock_that_goes_on_when_the_other_one_is_set",),
+    ),
+    Mutation(
+        "waiting: the receiver's deadline",
+        f"{_HOST}/to_receiver.py",
+        "        if hello.now:\n",
+        "        if False:\n",
+        "that a host with a wrong clock tries as long as the receiver is there",
+        ("tests/local/test_wrong_clocks.py::test_how_much_time_is_left_is_the_receivers_to_say",),
     ),
     # -- whom ssh believes, and how it comes
     Mutation(
@@ -2006,6 +2048,30 @@ MUTATIONS = (
         "if True:",
         "that an older sshd is told nothing that it does not know",
         ("tests/local/test_sshd_versions.py",),
+    ),
+    Mutation(
+        "an image without btrfs-progs",
+        "agent/ebbtide_agent/volume.py",
+        "if lifted.exit_code == procs.NOT_FOUND:",
+        "if False:",
+        "that a restore says which package its machine's image lacks",
+        ("tests/local/test_quotas.py::test_what_is_restored_is_kept_to_no_quota",),
+    ),
+    Mutation(
+        "ioctls that change a project",
+        "agent/ebbtide_agent/receiver/seccomp.py",
+        "for denied in _ATTRIBUTES:",
+        "for denied in ():",
+        "that nobody within the walls changes the project, and so the quota, that a tree counts for",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
+        "file_setattr",
+        "agent/ebbtide_agent/receiver/seccomp.py",
+        "443, 467, 469)",
+        "443, 467)",
+        "that nobody does so by the newer system call",
+        ("tests/attack/test_walls.py",),
     ),
     Mutation(
         "time to look through",

@@ -143,9 +143,17 @@ def _check_btrfs(device: Path, why: str) -> None:
 
 
 def lift_limits(device: Path, place: Path) -> None:
-    """Let what is mounted take all the room there is: on btrfs a tree's limit is on the volume, and holds for root."""
-    if not device.is_dir() and _find_filesystem(device) == BTRFS:
-        procs.check(["btrfs", "quota", "disable", str(place)])
+    """Let what is mounted take all the room there is: on btrfs a tree's limit is on the volume, and holds for root.
+
+    Raises PermanentError, which says so where a machine's image lacks what it takes: a restore cannot fetch it.
+    """
+    if device.is_dir() or _find_filesystem(device) != BTRFS:
+        return
+    lifted = procs.run(["btrfs", "quota", "disable", str(place)])
+    if lifted.exit_code == procs.NOT_FOUND:
+        raise PermanentError(f"{device} has a btrfs, and this machine's image lacks the package btrfs-progs")
+    if lifted.exit_code != 0:
+        raise PermanentError(f"the limits on {place} cannot be lifted: {lifted.why}")
 
 
 def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:

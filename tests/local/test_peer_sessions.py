@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ebbtide_agent import moments
+from ebbtide_agent.moments import seconds_up
 from ebbtide_agent.peer.night import LASTS, find_night, write_night
 from tests.local.own_nights import differing, entries
 from tests.local.peers import STRONGEST, Trio, a_peer_and_its_guests
@@ -112,7 +112,7 @@ def test_who_still_reads_when_the_time_is_up_is_ended(peer: Trio) -> None:
         assert eu0.peer("open", "us0", "--for", "1h").returncode == 0
         register = json.loads(eu0.places.peer.read_bytes())
         (guest,) = (each for each in register["guests"] if each["name"] == "us0")
-        guest["open_until"] = moments.write(datetime.now(UTC) + time)
+        guest["closes"]["seconds"] = seconds_up() + time.total_seconds()
         eu0.places.peer.write_text(json.dumps(register))
 
     assert ended_by_its_time(peer, open_for) == 128 + signal.SIGALRM

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -378,11 +379,19 @@ def test_a_btrfs_that_does_not_count_any_more_costs_neither_a_night_nor_a_report
         volume.unmount(paths.volume)
 
 
-def test_what_is_restored_is_kept_to_no_quota(tmp_path: Path, device: Path) -> None:
-    place = tmp_path / "place"
+def test_what_is_restored_is_kept_to_no_quota(tmp_path: Path, device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, without = tmp_path / "place", tmp_path / "without"
+    without.mkdir()
+    (without / "blkid").symlink_to(str(shutil.which("blkid")))
     tree = a_kept_tree(attached(device, place), place, 4 * MIB)
     before = write(tree / "file", 6)
 
+    with (
+        monkeypatch.context() as of_an_image,
+        pytest.raises(PermanentError, match="image lacks the package btrfs-progs"),
+    ):
+        of_an_image.setenv("PATH", str(without))
+        volume.lift_limits(device, place)
     volume.lift_limits(device, place)
 
     assert "Disk quota exceeded" in before

@@ -10,7 +10,9 @@ import pytest
 
 from chalicelib import wire
 from ebbtide_agent.host import night
+from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
 from ebbtide_agent.receiver import confine
 from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
@@ -67,3 +69,13 @@ def test_when_a_night_was_recorded_is_the_receivers_to_say(
     assert recorded["status"] in ("complete", "complete-with-warnings")
     assert wire.parse_report(body).result.status.is_complete
     assert (receiver.tree(host) / "file").read_text() == "content"
+
+
+@pytest.mark.fault("H8")
+def test_how_much_time_is_left_is_the_receivers_to_say(receiver: Receiver, tmp_path: Path) -> None:
+    paths, clock = receiver.configure("us3", tmp_path, tmp_path / "etc"), off_by(A_DAY)
+
+    hello = way_to(load(paths), paths, World(clock)).hello(clock() + timedelta(minutes=1))
+
+    # By the receiver's clock it is an hour at most.
+    assert clock() < hello.deadline <= clock() + timedelta(hours=1)

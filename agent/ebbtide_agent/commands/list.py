@@ -36,7 +36,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def list_points(options: argparse.Namespace, here: Here) -> int:
     paths = paths_of(options)
-    at_hand = way_back(load(paths), paths, World(here.clock), options.source).at_hand()
+    at_hand = way_back(load(paths), paths, World.around(here.clock), options.source).at_hand()
     print(json.dumps(_as_object(at_hand), indent=2) if options.json else "\n".join(_as_lines(at_hand)))
     return 0 if at_hand.points else NOTHING
 

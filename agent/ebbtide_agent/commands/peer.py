@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from ebbtide_agent.commands.here import EXIT_CODES, Commands, Here, add_command, add_places
+from ebbtide_agent.commands.here import EXIT_CODES, Commands, Here, add_command, add_json, add_places
 from ebbtide_agent.commands.install import public_key
 from ebbtide_agent.peer import defaults
 
@@ -52,6 +52,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     gate.add_argument("host", metavar="HOSTID", help="the four characters of the host whose key this is")
     for one in (listing, status):
         one.add_argument("--json", action="store_true", help="as a list of objects")
+    for one in (remove, opening, closing):
+        add_json(one)
     for one in (remove, opening, closing, listing, status, serve_, gate):
         add_places(one)
 
@@ -79,6 +81,7 @@ def _add_words(words: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--port", type=int, help=f"where sshd listens (default: {defaults.PORT})")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    add_json(parser)
     add_places(parser)
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ebbtide_agent import keys, moments, steps
@@ -43,10 +44,20 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     with contextlib.nullcontext() if options.dry_run else changing_alone(PeerPaths(paths.state, Path("/"))):
         plan = plan if options.dry_run else setup.plan_add(_wish(options, paths), here)
         _walk(plan, options.dry_run)
-    if paths.peer_key.exists():
-        key, here_is = keys.public(paths.peer_key), platform.node().lower()
-        print(setup.lines_for_the_guest(plan.guest, plan.register, here_is, key, getpass.getuser()), end="")
+    lines = _lines_for_the_guest(plan, paths)
+    if options.json:
+        _print(plan, done=not options.dry_run, lines=lines)
+    else:
+        print(lines, end="")
     return 0
+
+
+def _lines_for_the_guest(plan: setup.Plan, paths: HostPaths) -> str:
+    """Nothing while there is no key that it could pin."""
+    if not paths.peer_key.exists():
+        return ""
+    key, here_is = keys.public(paths.peer_key), platform.node().lower()
+    return setup.lines_for_the_guest(plan.guest, plan.register, here_is, key, getpass.getuser())
 
 
 def _wish(options: argparse.Namespace, paths: HostPaths) -> Wish:
@@ -67,7 +78,10 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer remove")
     if not options.yes:
-        steps.walk(setup.plan_remove(options.name, options.forget, _here(paths)).steps, tell, dry_run=True)
+        plan = setup.plan_remove(options.name, options.forget, _here(paths))
+        steps.walk(plan.steps, tell, dry_run=True)
+        if options.json:
+            _print(plan, done=False)
         raise Refused("nothing was removed: say --yes to have it done")
     with _changing(paths):
         plan = setup.plan_remove(options.name, options.forget, _here(paths))
@@ -77,19 +91,26 @@ def remove_guest(options: argparse.Namespace, _: Here) -> int:
         with _held(store, plan.guest):
             _walk(plan, dry_run=False)
         end_readers(store, plan.guest)
+    if options.json:
+        _print(plan, done=True)
     return 0
 
 
 def open_past(options: argparse.Namespace, here: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer open")
-    until = here.clock().replace(microsecond=0) + options.span
+    now, until = moments.up(), here.clock().replace(microsecond=0) + options.span
+    closes = replace(now, seconds=now.seconds + options.span.total_seconds())
     with _changing(paths):
-        plan = setup.plan_opening(options.name, until, _here(paths))
+        plan = setup.plan_opening(options.name, _here(paths), until, closes)
         # Not in the middle of a push or a snapshot.
         with _held(PeerPaths(paths.state, plan.register.store), plan.guest):
             _walk(plan, dry_run=False)
-    print(f"{options.name} may read its snapshots until {moments.write(until)}: ebbtide-agent list, and restore, there")
+    if options.json:
+        _print(plan, done=True, until=moments.write(until))
+    else:
+        said = f"{options.name} may read its snapshots until {moments.write(until)}"
+        print(f"{said}: ebbtide-agent list, and restore, there")
     return 0
 
 
@@ -97,10 +118,12 @@ def close_past(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "peer close")
     with _changing(paths):
-        plan = setup.plan_opening(options.name, None, _here(paths))
+        plan = setup.plan_opening(options.name, _here(paths))
         _walk(plan, dry_run=False)
     # Nobody begins to read from here on; who is reading is ended.
     end_readers(PeerPaths(paths.state, plan.register.store), plan.guest)
+    if options.json:
+        _print(plan, done=True)
     return 0
 
 
@@ -114,14 +137,14 @@ def _held(store: PeerPaths, guest: Guest) -> contextlib.AbstractContextManager[N
     return leased(store, guest.id) if store.sessions.is_dir() else contextlib.nullcontext()
 
 
-def list_guests(options: argparse.Namespace, here: Here) -> int:
+def list_guests(options: argparse.Namespace, _: Here) -> int:
     register = get_register(paths_of(options).peer)
     if options.json:
         print(json.dumps([as_object(guest) for guest in register.guests], indent=2))
         return 0
     tell(f"store {register.store}, port {register.port}")
     for guest in register.guests:
-        until = guest.reads_until(here.clock())
+        until = guest.reads_until(moments.up())
         reads = f"; may read until {moments.write(until)}" if until else ""
         print(f"{guest.name} ({guest.id}): user id {guest.uid}, {len(guest.keys)} keys, {guest.keep} days{reads}")
     return 0
@@ -171,6 +194,12 @@ def _here(paths: HostPaths) -> Machine:
 
 def _gate(paths: HostPaths, program: Path) -> tuple[str, ...]:
     return (sys.executable, str(program), "peer", "gate", "--etc", str(paths.etc), "--state", str(paths.state))
+
+
+def _print(plan: setup.Plan, done: bool, **more: str) -> None:
+    """For programs; people have been told on the way."""
+    told = {"done": done, "steps": [*map(str, plan.steps)], "notes": plan.notes, **more}
+    print(json.dumps(told, indent=2))
 
 
 def _walk(plan: setup.Plan, dry_run: bool) -> None:

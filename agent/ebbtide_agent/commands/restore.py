@@ -90,7 +90,7 @@ def restore(options: argparse.Namespace, here: Here) -> int:
     config = load(paths)
     wanted = _wanted(options, config)
     terminal = agreeing.Terminal(_say, sys.stdin.isatty() and sys.stderr.isatty())
-    world = World(here.clock, say=_say)
+    world = World.around(here.clock, _say)
     # A place of their own: a night that is under way has its connections where the others are.
     with scratch(paths) as place, connections(place / SOCKETS, _say) as sockets:
         way = way_back(config, paths, world, options.source, sockets)
@@ -98,7 +98,7 @@ def restore(options: argparse.Namespace, here: Here) -> int:
         point = choose(at_hand, options.at)
         _say(f"restore point {point.name}{'' if point.is_whole else ', which is not whole'}")
         with way.reached(point) as route:
-            source = Source(config.rsync, route, _until(config, at_hand.until, here.clock()), world)
+            source = Source(config.rsync, route, _until(config, at_hand.until, world.waiting()), world)
             check_there(source, wanted, point.name)
             return _restore(options, config, source, point, wanted, terminal)
 

@@ -101,7 +101,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
     tonight = night.Night(
         paths_of(options),
-        link.World(here.clock, say=say),
+        link.World.around(here.clock, say),
         here.environment,
         _shown_on(screen, how),
         gives_way=True,

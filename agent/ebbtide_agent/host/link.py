@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Callable, TypeVar
 
-from ebbtide_agent import keys, procs
+from ebbtide_agent import keys, moments, procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
 from ebbtide_agent.host import ciphers, compression, connections, timekeeping
 from ebbtide_agent.host.login import Login
@@ -28,13 +28,26 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class World:
-    """What an attempt needs from outside, so that a test can hold the clock."""
+    """What an attempt needs from outside, so that a test can hold the clock.
+
+    `steady` is a clock that nobody sets, if there is one.
+    """
 
     clock: Clock
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
     say: Callable[[str], None] = lambda _: None
     clock_is_kept: Callable[[], bool] = timekeeping.is_kept
+    steady: Clock | None = None
+
+    @classmethod
+    def around(cls, clock: Clock, say: Callable[[str], None] = lambda _: None) -> World:
+        """The real one."""
+        return cls(clock, say=say, steady=moments.steady(clock))
+
+    def waiting(self) -> datetime:
+        """The time for whoever waits: until when he does so is said by this, and told by this."""
+        return (self.steady or self.clock)()
 
 
 def pause_seconds(attempt: int, chance: float) -> float:
@@ -117,7 +130,10 @@ def warning_of_another(login: Login, said: bytes) -> str:
 
 
 def keep_asking(login: Login, verb: str, until: datetime, world: World, body: bytes = b"") -> bytes:
-    """Ask until it is answered or `until` is near. Raises what `ask` raises; TransientError only when time is up."""
+    """Ask until it is answered or `until` is near, by `World.waiting`.
+
+    Raises what `ask` raises; TransientError only when time is up.
+    """
     return keep_trying(lambda attempt: ask(login, verb, body, attempt), until, world)
 
 
@@ -135,7 +151,7 @@ def keep_trying(once: Callable[[int], Answer], until: datetime, world: World) ->
 def wait_or_give_up(attempt: int, until: datetime, world: World, error: AgentError) -> None:
     """Pause before the next attempt; raises the error instead when that attempt would come too late."""
     pause = pause_seconds(attempt, world.chance())
-    if world.clock() + timedelta(seconds=pause) >= until:
+    if world.waiting() + timedelta(seconds=pause) >= until:
         raise error
     world.say(f"{error}; trying again in {pause:.0f} s")
     world.sleep(pause)

@@ -93,12 +93,13 @@ def run(night: Night) -> Report:
 
 
 def _run_whole(night: Night, config: Config, started: datetime) -> Report:
+    until = night.world.waiting() + timedelta(seconds=config.wait_seconds)
     with marked(night.paths.running, started) as of_the_last_run:
         machine = identity.machine_of(night.paths)
         eve = Eve(started, machine, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
         scan = scanning(config, night.paths, night.world.clock)
         with open_way(config, night.paths, night.world) as way, scan as scanned:
-            hello = way.hello(started + timedelta(seconds=config.wait_seconds))
+            hello = way.hello(until)
             answered = night.world.clock()
             outcome, taken = push_if_all_is_well(night, config, way, hello, scanned)
             remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))

@@ -44,6 +44,9 @@ class ToReceiver:
             key, host = self.config.key, self.config.host
             raise PermanentError(f"the receiver takes the key {key} for {hello.host}'s; HOST is {host}")
         self.world.say(f"hello: run {hello.run}, until {moments.write(hello.deadline)}")
+        if hello.now:
+            # What is left until then, whatever the time is here.
+            hello = replace(hello, deadline=self.world.waiting() + (hello.deadline - hello.now))
         settle(self.login, lambda login: ask(login, "hello", greeting), self.world.say)
         return hello
 
@@ -59,6 +62,6 @@ class ToReceiver:
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded."""
-        until = max(hello.deadline, self.world.clock() + timedelta(minutes=1))
+        until = max(hello.deadline, self.world.waiting() + timedelta(minutes=1))
         recorded = parse_report(keep_asking(self.login, "report", until, self.world, encode_report(report)))
         return replace(recorded, problems=bounded(recorded.problems))

@@ -40,7 +40,7 @@ class ToRemote:
         was_whole = last is not None and last.receiver is not None
         said = ("the push has begun and did not come to its end",)
         begun = Report(run_of("ssh", now), config.host, "", "", PARTIAL, now, now, 0, problems=said)
-        self.place.put_report(begun, now + timedelta(seconds=config.wait_seconds))
+        self.place.put_report(begun, self.place.world.waiting() + timedelta(seconds=config.wait_seconds))
         passes = passes_of(config, taken, self.place.paths.nothing)
         if taken.course.by_index:
             # Little is left for a push in full by then, and it clears away what was kept aside.
@@ -57,8 +57,8 @@ class ToRemote:
         """Leave the report over there; if nothing was pushed, what it says there still holds."""
         if not report.bytes_sent:
             return report
-        now = self.place.world.clock()
+        world = self.place.world
         # Nobody can look at the hard links over there.
-        record = recorded(report, self.place.target.tree, "", now) if report.is_complete else report
-        self.place.put_report(record, max(hello.deadline, now + timedelta(minutes=1)))
+        record = recorded(report, self.place.target.tree, "", world.clock()) if report.is_complete else report
+        self.place.put_report(record, max(hello.deadline, world.waiting() + timedelta(minutes=1)))
         return record

@@ -95,7 +95,7 @@ class ToVolume:
         archived = record.receiver.manifest if record.receiver else None
         about = OwnVolume(self.target.volume_id, self.target.tree, unmounted, quiet_until, archived)
         self.outbox.add(record.run, encode_own_report(record, about))
-        self._send(self.world.clock() + timedelta(seconds=self.config.wait_seconds))
+        self._send(self.world.waiting() + timedelta(seconds=self.config.wait_seconds))
         return record
 
     def _keep_promise(self, now: datetime) -> None:
@@ -175,7 +175,7 @@ class ToVolume:
     def _send_what_is_left(self) -> None:
         """Of earlier nights; tonight does not wait for it."""
         try:
-            self._send(self.world.clock())
+            self._send(self.world.waiting())
         except AgentError as error:
             self.world.say(f"what is in {self.outbox.path} has still to be sent: {error}")
 

@@ -37,7 +37,7 @@ class Arrival:
         """As the gate does. Raises what it raises, and TransientError while a snapshot of the tree is due."""
         self.peer.check_store()
         guest = self.peer.register.guest(self.host_id)
-        if until := guest.reads_until(self.peer.clock()):
+        if until := guest.reads_until(self.peer.up()):
             return Opened(self.peer, guest, until).answer(asked.verb, outward)
         if asked.verb == LIST:
             outward.write(encode_offer(Offer(guest.name, guest.id)))
@@ -48,7 +48,7 @@ class Arrival:
 
     def _take(self, guest: Guest, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         """What it brings, with its lease held; nothing while it has been opened since it knocked."""
-        if guest.reads_until(self.peer.clock()):
+        if guest.reads_until(self.peer.up()):
             raise TransientError(f"the past of {guest.name} was opened just now: nothing is taken")
         if asked.verb == HELLO:
             self._begin(guest, asked.machine)

@@ -77,7 +77,7 @@ class Keeper:
             return True
         try:
             with self.peer.holding(self.guest.id) as guest:
-                if guest.reads_until(self.peer.clock()):
+                if guest.reads_until(self.peer.up()):
                     # Nothing goes from below who reads. It can wait: until then nothing is pushed.
                     return True
                 self._make(guest.keep)

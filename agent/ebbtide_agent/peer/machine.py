@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Callable
 
-from ebbtide_agent.moments import Clock
+from ebbtide_agent.moments import Clock, Up, up
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.peer.register import Guest, Register, get_register
 from ebbtide_agent.peer.store import check_store
@@ -20,6 +21,7 @@ class Peer:
     places: HostPaths
     paths: PeerPaths
     clock: Clock
+    up: Callable[[], Up] = up
 
     @property
     def register(self) -> Register:

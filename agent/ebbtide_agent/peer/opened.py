@@ -33,10 +33,10 @@ def shut(paths: PeerPaths, guest: Guest) -> None:
 def shut_again(peer: Peer, guest: Guest) -> None:
     """What was open and is no more. Raises TransientError while a session of the guest is under way."""
     way = peer.paths.snapshots(guest.id).path
-    if stat.S_IMODE(way.stat().st_mode) == _SHUT or guest.reads_until(peer.clock()):
+    if stat.S_IMODE(way.stat().st_mode) == _SHUT or guest.reads_until(peer.up()):
         return
     with peer.holding(guest.id) as now:
-        if not now.reads_until(peer.clock()):
+        if not now.reads_until(peer.up()):
             shut(peer.paths, now)
 
 
@@ -73,7 +73,7 @@ class Opened:
                 whole = read_past(store).whole
                 points = tuple(Readable(each.name, store.tree(each.name).resolve(), each.munged) for each in whole)
                 kind = paths.confinement.read_text().strip()
-                signal.setitimer(signal.ITIMER_REAL, max(1.0, (self.until - self.peer.clock()).total_seconds()))
+                signal.setitimer(signal.ITIMER_REAL, max(1.0, self.guest.seconds_open(self.peer.up())))
                 return confine.serve(kind, View(self.guest.uid, points=points), paths.rsync_config(reader))
         finally:
             paths.lease(reader).unlink(missing_ok=True)
@@ -81,5 +81,5 @@ class Opened:
 
     def _check_open(self) -> None:
         """Who closes it ends those who have a lease, and we have had none until now. Raises Refused."""
-        if not self.peer.register.guest(self.guest.id).reads_until(self.peer.clock()):
+        if not self.peer.register.guest(self.guest.id).reads_until(self.peer.up()):
             raise Refused(f"{self.guest.name} may not read its past any more: it was closed")

@@ -10,7 +10,8 @@ from typing import Any
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError, Refused
-from ebbtide_agent.peer.defaults import ALARM_AFTER_DAYS, LONGEST_OPENING
+from ebbtide_agent.moments import Up
+from ebbtide_agent.peer.defaults import ALARM_AFTER_DAYS
 from ebbtide_agent.receiver.brief import BriefedHost
 from ebbtide_agent.shapes import decode, encode, field
 
@@ -19,7 +20,8 @@ WHAT = "peer.json"
 
 @dataclass(frozen=True)
 class Guest:
-    """A host that is backed up here. `uid` is what its tree belongs to; `open_until`: until then it may read back.
+    """A host that is backed up here. `uid` is what its tree belongs to; It may read back what is
+    kept of it until `open_until`, as people are told; what counts is `closes`, which a clock that is set does not move.
 
     `alarm_after` so many days without a complete night a person should look.
     """
@@ -31,12 +33,15 @@ class Guest:
     keep: int
     open_until: datetime | None = None
     alarm_after: int = ALARM_AFTER_DAYS
+    closes: Up | None = None
 
-    def reads_until(self, now: datetime) -> datetime | None:
+    def reads_until(self, now: Up) -> datetime | None:
         """Until when it may read back what is kept of it; None when it may not."""
-        until = self.open_until
-        # One of a day when the clock was ahead must not last until that day.
-        return until if until and now < until <= now + LONGEST_OPENING else None
+        return self.open_until if self.seconds_open(now) > 0 else None
+
+    def seconds_open(self, now: Up) -> float:
+        """How long it may still read. What was open when the machine went down is not when it is up again."""
+        return max(0.0, self.closes.seconds - now.seconds) if self.closes and self.closes.start == now.start else 0.0
 
     def as_briefed(self, nonce: str = "") -> BriefedHost:
         return BriefedHost(self.name, self.id, self.uid, self.keys, nonce)
@@ -96,7 +101,8 @@ def encode_register(register: Register) -> bytes:
 
 def as_object(guest: Guest) -> Mapping[str, Any]:
     until = None if guest.open_until is None else moments.write(guest.open_until)
-    return {**vars(guest), "keys": list(guest.keys), "open_until": until}
+    closes = None if guest.closes is None else vars(guest.closes)
+    return {**vars(guest), "keys": list(guest.keys), "open_until": until, "closes": closes}
 
 
 def _guest(values: Mapping[str, Any]) -> Guest:
@@ -109,4 +115,10 @@ def _guest(values: Mapping[str, Any]) -> Guest:
         keep=field(WHAT, values, "keep", int),
         open_until=None if until is None else moments.read(until),
         alarm_after=int(values.get("alarm_after", ALARM_AFTER_DAYS)),
+        # An earlier agent wrote down a time alone, which counts for nothing.
+        closes=None if values.get("closes") is None else _up(values["closes"]),
     )
+
+
+def _up(values: Mapping[str, Any]) -> Up:
+    return Up(field(WHAT, values, "start", str), field(WHAT, values, "seconds", (int, float)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.moments import Up
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer import unit
 from ebbtide_agent.peer.places import MakePlace
@@ -79,10 +80,10 @@ def plan_remove(name: str, forget: bool, machine: Machine) -> Plan:
     return Plan(guest, tuple(steps), register, notes)
 
 
-def plan_opening(name: str, until: datetime | None, machine: Machine) -> Plan:
+def plan_opening(name: str, machine: Machine, until: datetime | None = None, closes: Up | None = None) -> Plan:
     """Let a host read what is kept of it until then, or no more. Raises ConfigError when it is none of ours."""
     register, guest = _known(name, machine)
-    register = register.with_guest(replace(guest, open_until=until))
+    register = register.with_guest(replace(guest, open_until=until, closes=closes))
     return Plan(guest, tuple(file(machine.site.paths.peer, encode_register(register).decode(), 0o600)), register)
 
 

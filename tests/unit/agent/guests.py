@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ebbtide_agent.moments import Up
 from ebbtide_agent.paths import DirectoryPaths, HostPaths, PeerPaths
 from ebbtide_agent.peer.arrival import Arrival
 from ebbtide_agent.peer.keeping import Keeper
@@ -14,11 +15,12 @@ from ebbtide_agent.peer.register import Guest, encode_register
 from ebbtide_agent.peer.setup import plan_add
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.peer.wish import Machine, Wish
+from ebbtide_agent.points import parse_offer
 from ebbtide_agent.receiver.brief import Run
 from ebbtide_agent.receiver.lease import Session, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.places import make_room
-from ebbtide_agent.receiver.verbs import HELLO, Asked
+from ebbtide_agent.receiver.verbs import HELLO, LIST, Asked
 from ebbtide_agent.report import COMPLETE, Report, encode_greeting, parse_hello
 from ebbtide_agent.site import Site
 from ebbtide_agent.steps import walk
@@ -37,7 +39,8 @@ class Taking:
         self.machine = Machine(site, 1000, ("gate",))
         walk(plan_add(wish, self.machine).steps, lambda _: None, dry_run=False)
         self.now, self.said = NOW, list[str]()
-        self.peer = peer_at(places, lambda: self.now)
+        self.start = "the first"
+        self.peer = replace(peer_at(places, lambda: self.now), up=self.up)
         make_room(self.paths)
 
     @property
@@ -59,6 +62,20 @@ class Taking:
     @property
     def snapshots(self) -> tuple[str, ...]:
         return self.keeper.rotation.complete()
+
+    def up(self) -> Up:
+        """As long as nobody sets its clock."""
+        return Up(self.start, (self.now - NOW).total_seconds())
+
+    def open_for(self, span: timedelta) -> None:
+        closes = replace(self.up(), seconds=self.up().seconds + span.total_seconds())
+        self.change(open_until=self.now + span, closes=closes)
+
+    def offered(self) -> tuple[str, ...]:
+        """What the guest may read, as it is told."""
+        answer = io.BytesIO()
+        Arrival(self.peer, "us0a").answer(Asked(LIST), io.BytesIO(), answer)
+        return tuple(point.name for point in parse_offer(answer.getvalue()).points)
 
     def days_pass(self, days: int = 1) -> None:
         self.now += timedelta(days=days)

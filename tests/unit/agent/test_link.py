@@ -48,6 +48,27 @@ def test_it_gives_up_with_the_reason_when_the_next_attempt_would_be_too_late() -
     assert slept == []
 
 
+@pytest.mark.fault("H8")
+@pytest.mark.parametrize("off", [timedelta(days=365), timedelta(days=-365)], ids=["ahead", "back"])
+def test_how_long_it_waits_is_not_told_by_a_clock_that_somebody_sets(off: timedelta) -> None:
+    elapsed = timedelta()
+    world = World(lambda: NOW + off, lambda _: None, lambda: 1.0, steady=lambda: NOW + elapsed)
+    until, error = NOW + timedelta(minutes=1), TransientError("no address")
+
+    wait_or_give_up(1, until, world, error)
+    elapsed = timedelta(minutes=1)
+    with pytest.raises(TransientError):
+        wait_or_give_up(1, until, world, error)
+
+
+@pytest.mark.fault("H8")
+def test_the_real_world_waits_by_a_clock_that_goes_on_when_the_other_one_is_set() -> None:
+    times = iter([NOW, NOW + timedelta(days=365)])
+    world = World.around(lambda: next(times))
+
+    assert world.clock() - world.waiting() > timedelta(days=364)
+
+
 @pytest.mark.fault("N4")
 def test_whoever_falls_silent_is_given_up_within_ten_minutes(tmp_path: Path) -> None:
     words = ssh(Login("backup.example.org", 22, "root", Path("/key"), Path("/known"), Path("/sockets")))

@@ -61,7 +61,7 @@ def test_while_one_reads_nothing_is_made_and_nothing_goes(taking: Taking) -> Non
     before = taking.snapshots
     taking.report(taking.say_hello())
     closed_as_it_looked = taking.keeper
-    taking.change(open_until=taking.now + timedelta(hours=2))
+    taking.open_for(timedelta(hours=2))
 
     assert closed_as_it_looked.keep() and taking.keeper.keep()
     while_open = taking.snapshots

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent.errors import Refused, TransientError
+from ebbtide_agent.moments import Up
 from ebbtide_agent.peer.arrival import Arrival
 from ebbtide_agent.peer.opened import Opened, shut_again
 from ebbtide_agent.peer.register import encode_register
@@ -60,18 +61,18 @@ def knocking(taking: Taking, meanwhile: Callable[[], None]) -> Arrival:
     """A guest that is known, and of which its operator says something else before it has its lease."""
     left = [meanwhile]
 
-    def clock() -> datetime:
+    def up() -> Up:
         if left:
             left.pop()()
-        return taking.now
+        return taking.up()
 
-    return Arrival(replace(taking.peer, clock=clock), "us0a")
+    return Arrival(replace(taking.peer, up=up), "us0a")
 
 
 @pytest.mark.parametrize("verb", [HELLO, RSYNC])
 def test_whose_past_is_opened_while_it_knocks_brings_nothing(taking: Taking, verb: str) -> None:
     taking.say_hello()
-    guest = knocking(taking, lambda: taking.change(open_until=taking.now + HOUR))
+    guest = knocking(taking, lambda: taking.open_for(HOUR))
 
     with pytest.raises(TransientError, match="opened just now"):
         guest.answer(Asked(verb), io.BytesIO(), io.BytesIO())
@@ -93,17 +94,38 @@ def test_whom_a_peer_takes_is_looked_up_once_the_lease_is_held_and_not_before(ta
         taking.peer.holding("us0a").__enter__()
 
 
-def test_an_opening_made_while_the_clock_was_far_ahead_is_none(taking: Taking) -> None:
-    taking.change(open_until=taking.now + timedelta(days=1000))
+@pytest.mark.parametrize("off", [timedelta(days=-1000), timedelta(minutes=-30), timedelta(days=1000)])
+def test_an_opening_lasts_as_long_as_it_was_said_whatever_the_clock_is_set_to(taking: Taking, off: timedelta) -> None:
+    taking.night()
+    taking.open_for(HOUR)
+    taking.peer = replace(taking.peer, clock=lambda: taking.now + off)
 
-    assert taking.guest.reads_until(taking.now) is None
-    assert taking.guest.reads_until(taking.now + timedelta(days=1000, hours=-1))
+    taking.now += HOUR - timedelta(seconds=1)
+    at_last = taking.offered()
+    taking.now += timedelta(seconds=1)
+
+    assert at_last == taking.snapshots and taking.offered() == ()
+
+
+def test_what_was_open_when_the_machine_went_down_is_closed(taking: Taking) -> None:
+    taking.open_for(HOUR)
+    before = taking.guest.reads_until(taking.peer.up())
+
+    taking.start = "the second"
+
+    assert before and taking.guest.reads_until(taking.peer.up()) is None
+
+
+def test_one_that_an_earlier_agent_wrote_down_is_none(taking: Taking) -> None:
+    taking.change(open_until=taking.now + HOUR)
+
+    assert taking.guest.reads_until(taking.peer.up()) is None
 
 
 def test_the_way_is_shut_again_when_the_time_is_up_and_not_before(taking: Taking) -> None:
     taking.store.path.chmod(0o711)
     closed_as_it_was = taking.guest
-    taking.change(open_until=taking.now + HOUR)
+    taking.open_for(HOUR)
 
     shut_again(taking.peer, closed_as_it_was)
     while_open = is_shut(taking)
