@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"ebbtide: {line}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who reads it has had enough, as `head` has
+        return 1
     except OSError as error:
         print(f"ebbtide: {error}", file=sys.stderr)
         return 1
