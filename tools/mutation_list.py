@@ -2058,6 +2058,22 @@ MUTATIONS = (
         ("tests/local/test_quotas.py::test_what_is_restored_is_kept_to_no_quota",),
     ),
     Mutation(
+        "ioctls that change a project",
+        "agent/ebbtide_agent/receiver/seccomp.py",
+        "for denied in _ATTRIBUTES:",
+        "for denied in ():",
+        "that nobody within the walls changes the project, and so the quota, that a tree counts for",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
+        "file_setattr",
+        "agent/ebbtide_agent/receiver/seccomp.py",
+        "443, 467, 469)",
+        "443, 467)",
+        "that nobody does so by the newer system call",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
         "time to look through",
         f"{_CORE}/night.py",
         "LOOKED_THROUGH_WITHIN if distrusts(run, volume.id, world) else READY_WITHIN",

@@ -32,6 +32,7 @@ CALLS = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "connect": (42, 203),
+    "file_setattr": (469, 469),
     "finit_module": (313, 273),
     "fsopen": (430, 430),
     "fspick": (433, 433),
@@ -61,6 +62,8 @@ CALLS = {
 }
 NEW_USER, NEW_NET = 0x10000000, 0x40000000
 SUBVOLUME_CREATE = 0x5000940E
+GET_PROJECT, SET_PROJECT, SET_FLAGS = 0x801C581F, 0x401C5820, 0x40086602
+AT_FDCWD = -100
 TIOCSTI = 0x5412
 NO_NEW_PRIVILEGES = 39
 MOST_CHILDREN = 2000
@@ -98,6 +101,17 @@ def connect_what_was_a_pair():
     """A pair of sockets can be had without asking for a socket."""
     one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     one.connect("\0" + OUTSIDE["abstract"])
+
+
+def change_project():
+    tree = os.open("/tree", os.O_RDONLY)
+    try:
+        flags, size, extents, _, cow = struct.unpack("=5I8x", fcntl.ioctl(tree, GET_PROJECT, bytes(28)))
+    except OSError as error:  # this file system knows of no projects
+        if error.errno != errno.ENOTTY:
+            raise
+        flags = size = extents = cow = 0
+    fcntl.ioctl(tree, SET_PROJECT, struct.pack("=5I8x", flags, size, extents, 1, cow))
 
 
 def ioctl_on_streams():
@@ -231,6 +245,9 @@ ATTEMPTS = {
     "acct": lambda: call("acct", b"/tree/acct"),
     "quotactl": lambda: call("quotactl", 0x800002, b"/tree"),
     "subvolume": lambda: call("ioctl", os.open("/tree", os.O_RDONLY), SUBVOLUME_CREATE, room),
+    "project": change_project,
+    "flags": lambda: fcntl.ioctl(os.open("/tree", os.O_RDONLY), SET_FLAGS, bytes(8)),
+    "attributes": lambda: call("file_setattr", AT_FDCWD, b"/tree", room, 24),
     "terminal": ioctl_on_streams,
     "controlling terminal": lambda: os.open("/dev/tty", os.O_RDWR),
     "block device": lambda: os.mknod("/tree/disk", stat.S_IFBLK | 0o666, os.makedev(8, 0)),

@@ -12,8 +12,10 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 # Every CLONE_NEW… flag: a namespace of one's own is the way to more capabilities.
 _NEW_NAMESPACE = 0x7E020080
-# btrfs ioctls (a subvolume of one's own escapes the quota).
-_BTRFS = 0x9400
+# What changes whose quota something counts for: all ioctls of btrfs (a subvolume of one's own), FS_IOC_FSSETXATTR (the
+# project), FS_IOC_SETFLAGS (whether what is made in a directory belongs to it). From within a user namespace the kernel
+# itself refuses the last two.
+_BTRFS, _ATTRIBUTES = 0x9400, (0x401C5820, 0x40086602)
 _X32 = 0x40000000
 
 
@@ -28,8 +30,8 @@ class _Machine:
 
 
 # The same on every architecture: io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd,
-# mount_setattr, quotactl_fd, open_tree_attr.
-_COMMON = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 443, 467)
+# mount_setattr, quotactl_fd, open_tree_attr, file_setattr.
+_COMMON = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 443, 467, 469)
 _CLONE3 = 435
 _MACHINES = {
     # ptrace mount umount2 pivot_root acct swapon reboot init_module delete_module quotactl kexec_load add_key
@@ -66,10 +68,17 @@ def program(machine: str) -> bytes:
     steps += [_step(_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ENOSYS)]
     steps += [_step(_EQUAL, numbers.clone, 0, 3), _step(_LOAD, _FIRST_ARGUMENT), _step(_ANY_BIT, _NEW_NAMESPACE, 0, 1)]
     steps += [_step(_RETURN, _EPERM), _step(_LOAD, _NUMBER)]
-    steps += [_step(_EQUAL, numbers.ioctl, 0, 4), _step(_LOAD, _SECOND_ARGUMENT), _step(_AND, 0xFF00)]
-    steps += [_step(_EQUAL, _BTRFS, 0, 1), _step(_RETURN, _EPERM)]
+    steps += _unless_it_changes_a_quota(numbers.ioctl)
     steps += [_step(_RETURN, _ALLOW)]
     return b"".join(steps)
+
+
+def _unless_it_changes_a_quota(ioctl: int) -> list[bytes]:
+    steps = [_step(_LOAD, _SECOND_ARGUMENT)]
+    for denied in _ATTRIBUTES:
+        steps += [_step(_EQUAL, denied, 0, 1), _step(_RETURN, _EPERM)]
+    steps += [_step(_AND, 0xFF00), _step(_EQUAL, _BTRFS, 0, 1), _step(_RETURN, _EPERM)]
+    return [_step(_EQUAL, ioctl, 0, len(steps)), *steps]
 
 
 def _step(code: int, value: int, when_true: int = 0, when_false: int = 0) -> bytes:
