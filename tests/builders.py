@@ -31,6 +31,7 @@ from chalicelib.core.retention import Rules
 A_DAY = date(2026, 11, 23)
 A_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43} root@us0"
 ANOTHER_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'B' * 43} root@eu0"
+A_READERS_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'C' * 43} ada@laptop"
 
 
 def a_moment(hour: int = 2, minute: int = 0, day: int = 23) -> datetime:

@@ -13,6 +13,8 @@ from typing import IO, Callable
 from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header, path_in, quoted
 
 _LEVEL = 5
+# A path and a link's target are some kilobytes; of the attributes ext4 lets each be 64 KiB.
+LONGEST_LINE = 16 << 20
 
 
 def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
@@ -33,19 +35,27 @@ def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
 
 def read_manifest(file: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
     """The header, and a stream of the entries. Both raise ValueError or OSError (EOFError) when it is damaged."""
-    lines = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
-    header = decode_header(lines.readline())
-    return header, (decode(line) for line in lines)
+    lines = _lines(file)
+    return decode_header(next(lines, "")), (decode(line) for line in lines)
 
 
 def find_in_manifest(
     file: IO[bytes], part: bytes, is_wanted: Callable[[bytes], bool]
 ) -> tuple[Header, Iterator[Entry]]:
     """As `read_manifest`, of the entries whose path is wanted alone. `part` is in each such path, which saves much."""
-    common = quoted(part)
-    lines = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
-    header = decode_header(lines.readline())
-    return header, (decode(line) for line in lines if common in line and is_wanted(path_in(line)))
+    common, lines = quoted(part), _lines(file)
+    return decode_header(next(lines, "")), (
+        decode(line) for line in lines if common in line and is_wanted(path_in(line))
+    )
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    """Whoever wrote it: no more of it is in memory than a line may have. Raises ValueError for a longer one."""
+    text = io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="ascii", newline="\n")
+    while line := text.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise ValueError(f"a line is longer than the {LONGEST_LINE} characters that one of a manifest has at most")
+        yield line
 
 
 def sha256_of(path: Path | bytes) -> str:

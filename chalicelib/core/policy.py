@@ -67,6 +67,7 @@ class VaultPolicy:
 class RestorePolicy:
     subnet: str | None
     instances: dict[str, str]
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -102,4 +102,6 @@ def _host(name: str, table: _Table) -> HostPolicy:
 
 def _restore(table: _Table) -> RestorePolicy:
     instances = table.get("instance") or {}
-    return RestorePolicy(table.get("subnet"), {arch: kind for arch, kind in instances.items() if kind})
+    return RestorePolicy(
+        table.get("subnet"), {arch: kind for arch, kind in instances.items() if kind}, tuple(table.get("readers", ()))
+    )

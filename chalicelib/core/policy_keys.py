@@ -127,6 +127,12 @@ RESTORE = Table(
     (
         Key("subnet", values.SUBNET, "Where restored machines are launched; otherwise where receivers are.", None),
         Key("instance", RESTORE_INSTANCES, "What restored machines run on, by architecture.", None),
+        Key(
+            "readers",
+            ListOf(values.KEY),
+            "Ssh public keys of operators: they may read whatever point is opened, beside its host (`ebbtide get`).",
+            (),
+        ),
     )
 )
 

@@ -4,7 +4,7 @@ What did not pass its own check is missing from the tables here, so nothing is f
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import time
 from typing import Any
 
@@ -28,6 +28,7 @@ def check_sense(policy: _Table, faults: Faults) -> None:
         _check_host(within("host", name), host, faults)
     _check_names_are_apart(receivers, faults)
     _check_hosts_are_apart(hosts, faults)
+    _check_keys_are_apart((policy.get("restore") or {}).get("readers", ()), hosts, faults)
     if "receiver" in policy and hosts:
         _check_they_know_each_other(receivers, hosts, faults)
     _check_rules("retention", policy.get("retention"), faults)
@@ -103,13 +104,22 @@ def _check_hosts_are_apart(hosts: _Table, faults: Faults) -> None:
     for path, value in ids:
         if value in hosts and path != within("host", value) + ".id":
             faults.wrong(path, value, f"an id that is not the name of another host: {within('host', value)}")
+
+
+def _check_keys_are_apart(readers: Sequence[str], hosts: _Table, faults: Faults) -> None:
+    """A key says who comes: that of another host, or of an operator, would open more."""
     keys = [
-        (f"{within('host', name)}.keys[{index}]", " ".join(key.split()[:2]))
+        (f"{within('host', name)}.keys[{index}]", _without_comment(key))
         for name, host in hosts.items()
         for index, key in enumerate(host.get("keys", ()))
     ]
+    keys += [(f"restore.readers[{index}]", _without_comment(key)) for index, key in enumerate(readers)]
     for path, other, value in _repeated(keys):
         faults.wrong(path, value, f"a key of its own, not that of {other}")
+
+
+def _without_comment(key: str) -> str:
+    return " ".join(key.split()[:2])
 
 
 def _repeated(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:

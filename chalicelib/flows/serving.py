@@ -26,10 +26,11 @@ def check_servable(wanted: Recovery, world: World) -> None:
 
 
 def serving(recovery: Recovery, world: World) -> wire.Serving:
-    """As the receiver that the host pushes to under that policy does by night."""
+    """As the receiver that the host pushes to under that policy does by night; and to the policy's readers as well."""
     policy = get_policy(str(recovery.policy_version), world)
     host, receiver = _parties(recovery, policy)
-    return wire.Serving(host.keys, wire.host_key_parameter(receiver.name), receiver.volume.filesystem)
+    keys = (*host.keys, *policy.restore.readers)
+    return wire.Serving(keys, wire.host_key_parameter(receiver.name), receiver.volume.filesystem)
 
 
 def shut_out(recovery: Recovery, world: World) -> tuple[str, ...]:

@@ -53,6 +53,11 @@ def recovery_opened_key(recovery: RecoveryId) -> str:
     return f"recoveries/{recovery}/opened.json"
 
 
+def parse_opened(body: bytes) -> str | None:
+    """The machine's public host key, for who has not pinned it; an older machine does not tell."""
+    return read("opened recovery", body).maybe_text("host_key")
+
+
 @dataclass(frozen=True)
 class Serving:
     """How the machine of an opening is what its host knows: who may log in, with which key it answers, and what file

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import card, find, keep, openings, operate, retention, sandbox
+from ebbtide_console.cli import card, find, get, keep, openings, operate, retention, sandbox
 
 EXIT_CODES = """\
 exit codes:
@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"ebbtide: {line}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who reads it has had enough, as `head` has
+        return 1
     except OSError as error:
         print(f"ebbtide: {error}", file=sys.stderr)
         return 1
@@ -47,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     find.add_to(commands)
     card.add_to(commands)
     openings.add_to(commands)
+    get.add_to(commands)
     keep.add_to(commands)
     retention.add_to(commands)
     sandbox.add_to(commands)

@@ -28,6 +28,16 @@ class Pattern:
         return self.means.match("/" if path == b"." else "/" + os.fsdecode(path)) is not None
 
 
+@dataclass(frozen=True)
+class Below:
+    """One path of a manifest, and all that is below it."""
+
+    part: bytes
+
+    def matches(self, path: bytes) -> bool:
+        return path == self.part or path.startswith(self.part + b"/")
+
+
 def parse_pattern(text: str) -> Pattern:
     """Raises ValueError for one that no path can match."""
     glob = text.rstrip("/") or text[:1]

@@ -13,7 +13,7 @@ from chalicelib.errors import PermanentError
 from chalicelib.wire import ReportedManifest
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.manifest_file import find_in_manifest
-from ebbtide_console.past.pattern import Pattern
+from ebbtide_console.past.pattern import Below, Pattern
 from ebbtide_console.past.points import Point, find_reported
 from ebbtide_console.past.versions import Stretch, Version, newest_first, versions
 from ebbtide_console.session import Account
@@ -49,7 +49,7 @@ def _stretches(
         points_of, manifests = zip(*same, strict=True)
         tell(f"{points_of[0].host}: {points_of[0].run}")
         try:
-            entries = _read(points_of[0], manifests[0], pattern, account)
+            entries = read_entries(points_of[0], manifests[0], pattern, account)
         except PermanentError as fault:
             faults.append(f"{points_of[0].host} in {points_of[0].run}: {fault}")
         else:
@@ -67,8 +67,13 @@ def _find(point: Point, account: Account, faults: list[str]) -> ReportedManifest
     return manifest
 
 
-def _read(point: Point, manifest: ReportedManifest, pattern: Pattern, account: Account) -> tuple[Entry, ...]:
-    """Raises PermanentError when it is not the one that the report tells of, or cannot be read."""
+def read_entries(
+    point: Point, manifest: ReportedManifest, wanted: Pattern | Below, account: Account
+) -> tuple[Entry, ...]:
+    """What is wanted of a manifest, in the order of the paths.
+
+    Raises PermanentError when it is not the one that the report tells of, or cannot be read.
+    """
     with tempfile.TemporaryFile() as file:
         try:
             account.archive.copy_to(file, manifest.key)
@@ -79,7 +84,7 @@ def _read(point: Point, manifest: ReportedManifest, pattern: Pattern, account: A
             raise PermanentError(f"{manifest.key} is not what its report tells of: its digest is another")
         file.seek(0)
         try:
-            header, entries = find_in_manifest(file, pattern.part, pattern.matches)
+            header, entries = find_in_manifest(file, wanted.part, wanted.matches)
             found = tuple(entries)
         except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as fault:
             raise PermanentError(f"{manifest.key} cannot be read: {fault}") from fault

@@ -29,7 +29,7 @@ def test_very_many_files_hold_nobody_else_up(scene: Scene, tmp_path: Path) -> No
     for number in range(3000):
         (tmp_path / f"f{number}").touch()
 
-    with scene.pushing(tmp_path, "--bwlimit=20") as flood:
+    with scene.pushing(tmp_path, "--bwlimit=50") as flood:
         wait_until(lambda: flood.poll() is not None or next(scene.tree.glob("f*"), None), "the first of the files")
         flood.send_signal(signal.SIGSTOP)
         try:

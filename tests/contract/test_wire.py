@@ -390,6 +390,7 @@ def test_a_machine_says_that_it_serves_below_its_own_recovery() -> None:
 
     assert wire.recovery_opened_key(RECOVERY) == f"recoveries/{said['recovery']}/opened.json"
     assert wire.recovery_opened_key(RECOVERY).startswith(wire.recovery_prefix(RECOVERY))
+    assert wire.parse_opened(the_example("opened-recovery")) == said["host_key"]
 
 
 def test_an_operator_is_told_how_an_opening_stands_as_in_the_example() -> None:

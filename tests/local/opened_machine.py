@@ -71,12 +71,14 @@ class Opened:
         )  # fmt: skip
 
 
-def an_opening(receiver: Receiver, recovery: str, host: str, minutes: float, **changes: Any) -> dict[str, Any]:
+def an_opening(
+    receiver: Receiver, recovery: str, host: str, minutes: float, readers: Sequence[str], **changes: Any
+) -> dict[str, Any]:
     """The brief, as the control plane writes it."""
     key = receiver.hosts[host]
     until = datetime.now(UTC) + timedelta(minutes=minutes)
     serve = {
-        "keys": [key.public],
+        "keys": [key.public, *readers],
         "uid": 1_000_000 + int(key.id, 36),
         "until": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "host_key_parameter": "/host-key",
@@ -89,7 +91,12 @@ def an_opening(receiver: Receiver, recovery: str, host: str, minutes: float, **c
 
 @contextmanager
 def opened(
-    receiver: Receiver, host: str = "us0", minutes: float = 60, kind: str | None = None, **changes: Any
+    receiver: Receiver,
+    host: str = "us0",
+    minutes: float = 60,
+    kind: str | None = None,
+    readers: Sequence[str] = (),
+    **changes: Any,
 ) -> Iterator[Opened]:
     """Open the volume of a night that is over to one host, and wait until sshd answers or the machine is off.
 
@@ -103,7 +110,7 @@ def opened(
         new.mkdir(parents=True)
     device.symlink_to(receiver.store)
     brief = f"recoveries/{recovery}/brief.json"
-    receiver.aws.put(brief, json.dumps(an_opening(receiver, recovery, host, minutes, **changes)).encode())
+    receiver.aws.put(brief, json.dumps(an_opening(receiver, recovery, host, minutes, readers, **changes)).encode())
     instance = {"role": "recovery", "id": recovery, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": brief}
     (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
     argv, _ = as_whom(receiver.kind == confine.SEPARATE, place, root)

@@ -1,15 +1,16 @@
 """The manifest says what landed, reads as little as it can, and is the same bytes for the same tree."""
 
 import gzip
+import io
 import os
 from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.entry import Entry, Header, read_real
+from ebbtide_agent.entry import Entry, Header, encode_header, read_real
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.manifest import Before, ManifestSummary, write
-from ebbtide_agent.manifest_file import read_manifest, sha256_of
+from ebbtide_agent.manifest_file import LONGEST_LINE, find_in_manifest, read_manifest, sha256_of
 from ebbtide_console.sandbox import awkward as trees
 
 HEADER = Header("us0a", "main/2026-11-23/1", "real")
@@ -130,6 +131,14 @@ def test_a_damaged_earlier_manifest_costs_reading_and_nothing_else(tree: Path, d
 
     assert (after.hashed, after.carried) == (before.hashed, 0)
     assert (tree.parent / "second.jsonl.gz").read_bytes() == expected
+
+
+def test_a_line_without_an_end_is_not_read_into_memory() -> None:
+    endless = gzip.compress(f"{encode_header(HEADER)}\n".encode() + b"x" * (LONGEST_LINE + 1))
+
+    for read in (read_manifest, lambda file: find_in_manifest(file, b"", lambda _: True)):
+        with pytest.raises(ValueError, match="a line is longer than"):
+            list(read(io.BytesIO(endless))[1])
 
 
 def test_a_truncated_earlier_manifest_carries_what_it_still_says(tree: Path) -> None:

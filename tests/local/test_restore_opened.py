@@ -1,4 +1,4 @@
-"""Files back from a machine that was opened: the agent as a person starts it, a real sshd, gate and confined rsync."""
+"""Files back from a machine that was opened, to its host and to an operator: a real sshd, gate and confined rsync."""
 
 import hashlib
 import json
@@ -9,24 +9,41 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from chalicelib.aws.archive import S3Archive
+from chalicelib.core.ids import parse_run
+from chalicelib.ports import Archive
+from ebbtide_agent.entry import read_real
+from ebbtide_agent.keys import public_of
+from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
+from ebbtide_agent.restore.compare import compare
+from ebbtide_console import session
+from ebbtide_console.cli import get
+from ebbtide_console.cli.main import main
 from ebbtide_console.sandbox import awkward
+from tests.builders import a_snapshot
+from tests.fakes import FakeArchive, FakeMachines, FakeVolumes
 from tests.local.bringing_back import Ended, ask_as, below, given_back
 from tests.local.opened_machine import POINT, Opened, opened
 from tests.local.own_nights import differing
 from tests.local.receiver_machine import (
+    BUCKET,
     MAY_MOUNT,
     MISSING,
     PATIENCE_SECONDS,
+    RUN,
     UNPRIVILEGED,
     Receiver,
+    a_key,
     a_receiver,
     an_aws,
     as_whom,
@@ -73,7 +90,7 @@ def us0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Us0]:
         for host in ("us0", "eu0"):
             ended = receiver.back_up(host, place / host, place / f"etc-{host}")
             assert ended.returncode == 0, ended.stderr + receiver.log()
-        with opened(receiver) as machine:
+        with opened(receiver, readers=[public_of(a_key(place / "operator")).read_text().strip()]) as machine:
             yield Us0(receiver, machine, place)
 
 
@@ -176,3 +193,159 @@ def test_cut_off_in_a_file_it_goes_on_from_what_has_arrived(us0: Us0, tmp_path: 
     restored = tmp_path / f"restored-us0-{POINT}"
     assert (restored / "large").read_bytes() == (us0.tree / "large").read_bytes()
     assert sorted(path.name for path in restored.iterdir()) == ["large"]
+
+
+# -- to an operator: `ebbtide get` -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Operator:
+    """Someone with a key that the opened machine takes. `asked` are the functions that were invoked for them.
+
+    `stood`: somebody had opened that point before.
+    """
+
+    key: Path
+    machine: Opened
+    tree: Path
+    asked: list[str]
+    stood: bool = False
+
+    def get(self, path: str, *words: str) -> int:
+        return main(["get", f"us0:{path}", "--key", str(self.key), *words])
+
+
+@pytest.fixture
+def operator(us0: Us0, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operator:
+    machine = us0.machine
+    operator = Operator(us0.place / "operator", machine, us0.tree, [])
+    standing = {
+        "recovery": machine.recovery, "host": "us0", "at": "2026-11-23T02:45:00Z", "until": "2099-01-01T00:00:00Z",
+        "state": "open", "verdict": None, "findings": [], "address": None, "waiting": [],
+    }  # fmt: skip
+
+    def invoke(function: str, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        operator.asked.append(function)
+        is_open = operator.stood or function != "open_host"
+        return {**standing, "verdict": "opened", "address": "127.0.0.1"} if is_open else standing
+
+    archive = S3Archive(SimpleNamespace(s3=machine.receiver.aws.client("s3")), BUCKET)  # type: ignore[arg-type]
+    monkeypatch.setattr(session, "invoke", invoke)
+    monkeypatch.setattr(session, "the_account", lambda: an_account(archive))
+    monkeypatch.setattr(get, "SSH_PORT", machine.port)
+    monkeypatch.setattr(get, "LOGIN", machine.receiver.user)
+    monkeypatch.chdir(tmp_path)
+    return operator
+
+
+def an_account(archive: Archive) -> session.Account:
+    volumes = FakeVolumes(FakeMachines())
+    volumes.snapshots["snap-1"] = a_snapshot("snap-1", parse_run(RUN), ("us0a",))
+    return session.Account("123456789012", "us-east-1", BUCKET, archive, volumes)
+
+
+def names_in(place: Path) -> list[str]:
+    return [path.name for path in place.iterdir()]
+
+
+def test_a_file_arrives_as_it_was_and_the_point_is_closed_again(
+    operator: Operator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = operator.get("/srv/setgid/file")
+
+    found, was = tmp_path / "file", operator.tree / "srv/setgid/file"
+    assert code == 0, capsys.readouterr().err
+    assert names_in(tmp_path) == ["file"]
+    assert (found.read_bytes(), found.stat().st_mode) == (was.read_bytes(), was.stat().st_mode)
+    assert (found.stat().st_mtime_ns, found.stat().st_uid) == (was.stat().st_mtime_ns, was.stat().st_uid)
+    assert operator.asked == ["open_host", "recover", "close_host"]
+    assert capsys.readouterr().out.splitlines()[-1] == f"{found}: 6 B, as backed up"
+
+
+def test_what_somebody_else_has_opened_stays_open(operator: Operator) -> None:
+    operator.stood = True
+
+    assert operator.get("/srv/old") == 0
+    assert operator.asked == ["open_host", "recover"]
+
+
+def test_a_directory_arrives_as_a_tar_that_has_all_of_it(
+    operator: Operator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = operator.get("/srv", "--to", "data.tar")
+    assert code == 0, capsys.readouterr().err
+    unpack = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", "data.tar"]
+    subprocess.run(unpack, check=True, stderr=subprocess.DEVNULL)
+
+    found = compare(
+        read_real(operator.tree / "srv", lambda where, _: sha256_of(where)),
+        read_real(tmp_path / "srv", lambda where, _: sha256_of(where)),
+    )
+    assert found.findings == (("socket: missing",) if IS_ROOT else ())
+    assert found.entries == len(list(read_real(tmp_path / "srv"))) + found.missing > 20
+
+
+def test_what_came_otherwise_than_it_was_backed_up_is_not_handed_over(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws = operator.machine.receiver.aws
+    report = json.loads(aws.body(f"reports/{RUN}/us0a.json"))
+    key = report["receiver"]["manifest"]["key"]
+    forged = subprocess.run(["gzip", "-dc"], input=aws.body(key), capture_output=True, check=True).stdout.replace(
+        sha256_of(operator.tree / "srv/old").encode(), b"0" * 64
+    )
+    packed = subprocess.run(["gzip"], input=forged, capture_output=True, check=True).stdout
+    (tmp_path / "forged").write_bytes(packed)
+    report["receiver"]["manifest"]["sha256"] = sha256_of(tmp_path / "forged")
+    (tmp_path / "forged").unlink()
+    opening = f"recoveries/{operator.machine.recovery}/opened.json"
+    objects = {f"reports/{RUN}/us0a.json": json.dumps(report).encode(), key: packed, opening: aws.body(opening)}
+    monkeypatch.setattr(session, "the_account", lambda: an_account(FakeArchive(objects)))
+
+    code = operator.get("/srv/old")
+
+    assert code == 1
+    assert "what came is not what was backed up: /srv/old has another content" in capsys.readouterr().err
+    assert names_in(tmp_path) == []
+    assert operator.asked[-1] == "close_host"
+
+
+def test_what_was_not_there_is_said_with_what_was_near_it(
+    operator: Operator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = operator.get("/srv/readonyl")
+
+    assert code == 1
+    assert "/srv/readonyl was not there at 2026-11-23.1; /srv held readonly" in capsys.readouterr().err
+
+
+def test_a_file_that_is_there_is_not_written_over_and_nothing_is_opened(
+    operator: Operator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").write_text("mine")
+
+    code = operator.get("/srv/old", "--to", "old")
+
+    assert (code, operator.asked) == (1, [])
+    assert "old is there already, and nothing is written over" in capsys.readouterr().err
+    assert (tmp_path / "old").read_text() == "mine"
+
+
+def test_nor_is_one_that_came_there_meanwhile(operator: Operator, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("mine")
+
+    code = operator.get("/srv/old")
+
+    assert (code, (tmp_path / "old").read_text(), names_in(tmp_path)) == (1, "mine", ["old"])
+
+
+def test_a_key_that_the_policy_does_not_name_is_told_what_it_takes(
+    operator: Operator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = replace(operator, key=a_key(tmp_path / "stranger"))
+
+    code = stranger.get("/srv/old")
+
+    assert code == 1
+    assert "Permission denied (publickey)" in (said := capsys.readouterr().err)
+    assert "your key among restore.readers" in said

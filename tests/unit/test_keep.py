@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -189,3 +192,19 @@ def test_neither_the_order_nor_the_offset_of_the_times_matters(
     shuffled = data.draw(st.permutations([at.astimezone(UTC) for at in times]))
 
     assert try_rules(shuffled, rules) == try_rules(times, rules)
+
+
+def test_a_reader_who_has_had_enough_is_no_fault_to_tell_of(tmp_path: Path) -> None:
+    times = tmp_path / "times"
+    times.write_text("2026-11-23\n" * 20_000)
+
+    with times.open() as lines:
+        told = subprocess.Popen(
+            [sys.executable, "-m", "ebbtide_console", "keep", "--last=-1"],
+            stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ".:agent"},
+        )  # fmt: skip
+        assert told.stdout is not None
+        told.stdout.close()
+        _, said = told.communicate(timeout=120)
+
+    assert (told.returncode, said) == (1, b"")

@@ -34,6 +34,7 @@ from chalicelib.flows.recover import recover
 from tests.builders import (
     A_KEY,
     A_POLICY_TEXT,
+    A_READERS_KEY,
     a_machine,
     a_moment,
     a_point,
@@ -70,6 +71,17 @@ def an_opening_that_stands(world: FakeWorld, request: OpeningRequest = US0) -> R
     recover(opening.id, world, NOW)
     the_machine_opens(world, opening.id)
     return recover(opening.id, world, NOW).recovery
+
+
+def test_it_lets_the_policys_readers_in_beside_its_host() -> None:
+    world = a_world_with_backups()
+    put_into_force(world, A_POLICY_TEXT + f'\n[restore]\nreaders = ["{A_READERS_KEY}"]\n')
+
+    open_to_host(US0, world, NOW)
+    recover(OPENING, world, NOW)
+
+    brief = json.loads(world.archive.get(wire.recovery_brief_key(OPENING)))
+    assert brief["serve"]["keys"] == [A_KEY, A_READERS_KEY]
 
 
 # -- coming up --------------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ def test_every_value_of_the_full_sample_arrives() -> None:
     text = sample("everything")
     first, second = tomllib.loads(text)["host"]["us0"]["keys"]
     (third,) = tomllib.loads(text)["host"]["eu0"]["keys"]
+    (fourth,) = tomllib.loads(text)["restore"]["readers"]
 
     policy = parse(text, "000042")
 
@@ -90,7 +91,7 @@ def test_every_value_of_the_full_sample_arrives() -> None:
         retention=Rules(daily=7, weekly=4, monthly=6),
         copy=CopyPolicy("eu-central-1", Rules(daily=2, weekly=4)),
         vault=VaultPolicy("210987654321", Rules(daily=7, monthly=6)),
-        restore=RestorePolicy("subnet-0123456789abcdef0", {"arm64": "t4g.medium", "x86_64": "t3a.medium"}),
+        restore=RestorePolicy("subnet-0123456789abcdef0", {"arm64": "t4g.medium", "x86_64": "t3a.medium"}, (fourth,)),
         drill_every_days=7,
         alarm=AlarmPolicy("ops", "https://watch.example.net/3f1c", "200 USD/year"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ebbtide_agent import moments, procs, volume
+from ebbtide_agent import keys, moments, procs, volume
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
@@ -86,7 +86,11 @@ def _listening(opening: Opening, machine: Station) -> Iterator[procs.Child]:
 
 
 def _tell(opening: Opening, machine: Station) -> None:
-    body = {"recovery": opening.recovery, "opened": moments.write(machine.now())}
+    body = {
+        "recovery": opening.recovery,
+        "opened": moments.write(machine.now()),
+        "host_key": keys.public(machine.paths.run / "host_key"),
+    }
     machine.cloud.put_once(f"recoveries/{opening.recovery}/opened.json", encode(body))
     mail = Mail(machine.paths.outbox)
     mail.leave("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": opening.recovery})
