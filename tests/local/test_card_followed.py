@@ -159,7 +159,7 @@ def a_volume(image: Path, source: Path, how: Sequence[str], kind: str, munged: b
     """What a night leaves on it: the host's tree, and the manifest beside it."""
     with image.open("wb") as file:
         file.truncate(256 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", "-I", "512", "-O", "ea_inode", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", "-I", "256", "-O", "ea_inode", image], check=True)
     place = image.with_name("volume")
     place.mkdir()
     with a_loop_device(image) as device:

@@ -27,7 +27,7 @@ pytestmark = [
 
 
 def a_disk(image: Path) -> Path:
-    subprocess.run(["mkfs.ext4", "-q", "-I", "512", str(image), "64M"], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-I", "256", str(image), "64M"], check=True)
     return image
 
 

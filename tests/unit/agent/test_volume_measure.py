@@ -71,7 +71,7 @@ def image(tmp_path: Path) -> Path:
         pytest.skip(f"not here: {', '.join(missing) or 'loop devices'}")
     image = tmp_path / "image"
     a_disk_of(64, image)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "1", "-I", "512", "-O", "ea_inode", str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "1", "-I", "256", "-O", "ea_inode", str(image)], check=True)
     return image
 
 
