@@ -2074,6 +2074,14 @@ MUTATIONS = (
         ("tests/attack/test_walls.py",),
     ),
     Mutation(
+        "a volume without a reserve",
+        "agent/ebbtide_agent/receiver/boot.py",
+        "if why := volume.keep_a_reserve(device, ready.filesystem):",
+        'if why := "":',
+        "that a full volume takes a record, though it was made without a reserve",
+        ("tests/local/test_quotas.py::test_an_ext4_that_was_made_without_a_reserve_has_one_from_its_next_night_on",),
+    ),
+    Mutation(
         "time to look through",
         f"{_CORE}/night.py",
         "LOOKED_THROUGH_WITHIN if distrusts(run, volume.id, world) else READY_WITHIN",

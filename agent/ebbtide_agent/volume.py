@@ -34,8 +34,9 @@ EXT4, BTRFS = "ext4", "btrfs"
 # Inodes of 512 bytes keep fake super's record and an ACL inline; ea_inode lets an attribute be larger than a block.
 # What ext4 finds damaged it is to leave alone from then on: it would go on writing otherwise. And of 100 blocks one is
 # root's: no host's tree can take the room of manifests and status.
+_RESERVED_PERCENT = "1"
 _MAKE = {
-    EXT4: ("mkfs.ext4", "-q", "-m", "1", "-I", "512", "-e", "remount-ro", "-O", "ea_inode"),
+    EXT4: ("mkfs.ext4", "-q", "-m", _RESERVED_PERCENT, "-I", "512", "-e", "remount-ro", "-O", "ea_inode"),
     BTRFS: ("mkfs.btrfs", "-q", "-m", "single"),
 }
 _OPTIONS = {EXT4: "errors=remount-ro", BTRFS: "nodiscard,ssd_spread,compress=zstd"}
@@ -113,6 +114,14 @@ def look_through(device: Path, filesystem: str) -> bool:
     Damage that was never met is in no record: `make_ready` passes by it. Raises Damaged, as that does.
     """
     return filesystem == EXT4 and _checked(device, "-f")
+
+
+def keep_a_reserve(device: Path, filesystem: str) -> str | None:
+    """Have blocks that are root's on a device which was made without; why not, if not. A btrfs knows no such thing."""
+    if filesystem != EXT4:
+        return None
+    ended = procs.run(["tune2fs", "-m", _RESERVED_PERCENT, str(device)])
+    return None if ended.exit_code == 0 else ended.why
 
 
 def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:

@@ -344,6 +344,20 @@ def test_a_btrfs_that_is_mounted_and_cannot_be_read_is_damaged(
         volume.unmount(paths.volume)
 
 
+def test_an_ext4_that_was_made_without_a_reserve_has_one_from_its_next_night_on(tmp_path: Path, device: Path) -> None:
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", device], check=True)
+    paths, brief = MachinePaths(tmp_path / "machine"), parse_brief((EXAMPLES / "brief-receiver.json").read_bytes())
+    paths.device(brief.volume_id).parent.mkdir(parents=True)
+    paths.device(brief.volume_id).symlink_to(device)
+
+    boot.open_places(brief, paths, as_root=True)
+    volume.unmount(paths.volume)
+
+    told = subprocess.run(["dumpe2fs", "-h", device], check=True, capture_output=True, text=True).stdout
+    blocks, reserved = (int(re.findall(f"^{what} count: +(.*)", told, re.M)[0]) for what in ("Block", "Reserved block"))
+    assert reserved == blocks // 100
+
+
 def spoil_the_tree(device: Path, filesystem: str) -> None:
     """What the host's place leads to is no directory any more, or not what its checksum says."""
     if filesystem == "ext4":

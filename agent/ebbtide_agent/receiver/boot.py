@@ -107,6 +107,8 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     say(f"volume {brief.volume_id} is at {paths.volume}")
     if is_mended:
         _forget_what_the_trees_are(paths)
+    if why := volume.keep_a_reserve(device, ready.filesystem):
+        say(f"nothing is put by for what is recorded: {why}")
     if why := volume.fill(device, paths.volume, ready.filesystem):
         say(f"its file system is no larger than it was: {why}")
     return quotas.switched_on(offered, paths.volume)
