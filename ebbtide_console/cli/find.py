@@ -31,7 +31,8 @@ _A_DAY = len("2026-11-23")
 _HEADINGS = ("host", "mode", "size", "changed (UTC)", "first point", "last point", "gone since", "path")
 
 DESCRIPTION = """\
-Say which versions of a file the restore points hold, a line each: what changed last is first, what is gone comes last.
+Say which versions of a file the restore points hold, a line each. First comes what the newest of them hold, and of that
+what changed last; then what they do not hold any more.
 
   $ ebbtide find invoice.txt                                  that name, wherever it is, on every host
   $ ebbtide find '/etc/nginx/*' --host us0                    all below a directory

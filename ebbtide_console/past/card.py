@@ -144,7 +144,7 @@ container with the machine's own network (open its ports in the group), or only 
 
 def _where_else(facts: Facts) -> Iterator[str]:
     yield from ("", "7. WHAT ELSE THERE IS, in the archive $ARCHIVE (S3), and beside it")
-    yield "policies/ what was backed up, and whom it is let in; manifests/ID/ each night's list of files; reports/."
+    yield "policies/: who is backed up, and whose keys may come in. manifests/ID/: each night's list of files."
     yield "Was a file there on a night, and when was it changed? KEY is one line of such a listing:"
     yield "    KEY=$(aws s3 ls --recursive s3://$ARCHIVE/manifests/$ID/ | awk '{print $4}' | tail -n 1)"
     yield """    aws s3 cp s3://$ARCHIVE/$KEY - | zcat | grep '"p":"etc/fstab"'"""

@@ -49,7 +49,7 @@ def versions(stretches: Iterable[Stretch]) -> Iterator[Version]:
 
 
 def newest_first(found: Iterable[Version]) -> list[Version]:
-    """What is still there before what is gone; of both, what changed last."""
+    """By the last point that holds each, the newest first; of several, first what changed last."""
     by_path = sorted(found, key=lambda version: (version.entry.path, version.first.host))
     return sorted(by_path, key=lambda version: (version.last.at, version.first.at), reverse=True)
 

@@ -26,6 +26,7 @@ from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.server import Sandbox
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
 from tests.local.aws_cli import the_aws_cli
+from tests.local.receiver_machine import wait_until_free
 from tests.local.sandbox_parts import a_sandbox, client
 from tests.loops import a_loop_device
 
@@ -173,6 +174,7 @@ def a_volume(image: Path, source: Path, how: Sequence[str], kind: str, munged: b
             )
         finally:
             subprocess.run(["umount", place], check=True)
+            wait_until_free(device)
 
 
 @pytest.mark.parametrize(
