@@ -1,0 +1,349 @@
+"""Whatever befalls a store or its manifest fails the drill, which names it and nothing else; what is sound passes."""
+
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from ebbtide_agent import manifest
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.entry import Header
+from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.report import manifest_key
+from ebbtide_agent.restore import session
+from ebbtide_agent.restore.compare import MOST_FINDINGS, shown
+from ebbtide_agent.restore.materialise import is_allowed
+from ebbtide_agent.restore.recovery import parse_brief
+from ebbtide_console.sandbox import awkward
+from tests.local import corpus
+from tests.local.corpus import Harm, Store, befalls, lose, of_kind, reattribute, rerecord, with_mode, without_acl
+
+UNPRIVILEGED = 61001
+HOST, RUN, VOLUME = "us0a", "main/2026-11-23/1", "vol-0def"
+NOW = datetime(2026, 11, 24, 9, 5, tzinfo=UTC)
+SEEDS = (1, 2)
+NUMBERS = itertools.count(1)
+RSYNC = ("rsync", "-aHAX", "--numeric-ids", "--modify-window=-1", "-M--fake-super")
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not is_allowed(), reason="owners, devices and trusted attributes need all of root"),
+    pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed"),
+]
+
+BEFALLEN = [
+    befalls("the tree is empty", corpus.remove_all, finds="{0}: missing"),
+    befalls("a file is missing", corpus.remove(of_kind("f")), finds="{0}: missing"),
+    befalls("a directory is missing, and what was in it", corpus.remove(of_kind("d")), finds="{0}: missing"),
+    befalls("a symlink is missing", corpus.remove(of_kind("l")), finds="{0}: missing"),
+    befalls("a further name of a file is missing", corpus.remove(corpus.is_linked), finds="{0}: missing"),
+    befalls("a file too many", corpus.add(Path.touch), finds="{0}: extra, not in the manifest"),
+    befalls("a directory too many", corpus.add(Path.mkdir), finds="{0}: extra, not in the manifest"),
+    befalls("a file has another name", corpus.rename, finds="{0}: missing\n{1}: extra, not in the manifest"),
+    befalls(
+        "a bit is flipped, size and time are as they were",
+        corpus.flip_a_bit,
+        finds="{0}: content: expected sha256 …, found …",
+    ),
+    befalls(
+        "a file's content is all zeros",
+        corpus.rewrite(of_kind("f"), lambda content: bytes(len(content))),
+        finds="{0}: content: expected sha256 …, found …",
+    ),
+    befalls(
+        "a file is cut short",
+        corpus.rewrite(of_kind("f"), lambda content: content[:-1]),
+        finds="{0}: size: expected …, found …\n{0}: content: expected sha256 …, found …",
+    ),
+    befalls(
+        "a file is emptied",
+        corpus.rewrite(of_kind("f"), lambda content: b""),
+        finds="{0}: size: expected …, found 0\n{0}: content: expected sha256 …, found …",
+    ),
+    befalls(
+        "a byte is appended",
+        corpus.rewrite(of_kind("f"), lambda content: content + b"\0"),
+        finds="{0}: size: expected …, found …\n{0}: content: expected sha256 …, found …",
+    ),
+    befalls(
+        "two files alike have each other's content",
+        corpus.swap_twins,
+        finds="{0}: content: expected sha256 …, found …",
+    ),
+    befalls(
+        "another owner",
+        rerecord(of_kind("fdlcbs"), lambda now: replace(now, uid=now.uid + 1)),
+        finds="{0}: owner: expected …, found …",
+    ),
+    befalls(
+        "another group",
+        rerecord(of_kind("fdlcbs"), lambda now: replace(now, gid=now.gid + 1)),
+        finds="{0}: owner: expected …, found …",
+    ),
+    befalls(
+        "another mode",
+        rerecord(without_acl("fdcbs"), lambda now: replace(now, mode=now.mode ^ 1)),
+        finds="{0}: mode: expected …, found …",
+    ),
+    befalls(
+        "setuid is lost",
+        rerecord(with_mode(0o4000, "f"), corpus.without_mode(0o4000)),
+        finds="{0}: mode: expected …, found …",
+    ),
+    befalls(
+        "setgid of a directory is lost",
+        rerecord(with_mode(0o2000, "d"), corpus.without_mode(0o2000)),
+        finds="{0}: mode: expected 2775, found 0775",
+    ),
+    befalls(
+        "the sticky bit is lost",
+        rerecord(with_mode(0o1000, "d"), corpus.without_mode(0o1000)),
+        finds="{0}: mode: expected 1777, found 0777",
+    ),
+    befalls("a file is a nanosecond younger", corpus.later("f", 1), finds="{0}: mtime: expected … ns, found … ns"),
+    befalls("a file is a second younger", corpus.later("f", 10**9), finds="{0}: mtime: expected … ns, found … ns"),
+    befalls("a symlink is a nanosecond older", corpus.later("l", -1), finds="{0}: mtime: expected … ns, found … ns"),
+    befalls(
+        "an attribute is lost",
+        lose("user.note"),
+        finds="{0}: attribute user.note: expected …, found none",
+    ),
+    befalls(
+        "an attribute is another",
+        reattribute("user.note", lambda value: value + b"!"),
+        finds="{0}: attribute user.note: expected …, found …",
+    ),
+    befalls(
+        "an attribute too many", corpus.add_an_attribute, finds="{0}: attribute user.added: expected none, found 78"
+    ),
+    befalls(
+        "a trusted attribute is lost",
+        lose("user.rsync.trusted.note"),
+        finds="{0}: attribute trusted.note: expected …, found none",
+    ),
+    befalls(
+        "a capability is lost",
+        lose("user.rsync.security.capability"),
+        finds="{0}: attribute security.capability: expected …, found none",
+    ),
+    befalls(
+        "an ACL gives another right",
+        reattribute(ACCESS_ACL, corpus.another_right),
+        finds="{0}: attribute system.posix_acl_access: expected …, found …",
+    ),
+    befalls(
+        "an ACL is lost",
+        lose(ACCESS_ACL),
+        finds="{0}: attribute system.posix_acl_access: expected …, found none",
+    ),
+    befalls(
+        "a directory's default ACL is lost",
+        lose(DEFAULT_ACL),
+        finds="{0}: attribute system.posix_acl_default: expected …, found none",
+    ),
+    befalls(
+        "a hard link is broken, the content is the same",
+        corpus.break_a_hard_link,
+        finds="{1}: hard link of: expected {0}, found none",
+    ),
+    befalls(
+        "two equal files are linked that were not",
+        corpus.link_equals,
+        finds="{0}: hard link of: expected none, found {0}\n{1}: hard link of: expected none, found {0}",
+    ),
+    befalls(
+        "a symlink leads elsewhere",
+        corpus.rewrite(of_kind("l"), lambda target: target[:-1] + b"?"),
+        finds="{0}: target: expected …, found …",
+    ),
+    befalls(
+        "a device has another number",
+        rerecord(of_kind("cb"), lambda now: replace(now, rdev=(now.rdev[0], now.rdev[1] + 1))),
+        finds="{0}: device: expected …, found …",
+    ),
+    befalls(
+        "a block device has become a character device",
+        rerecord(of_kind("b"), corpus.as_kind(stat.S_IFCHR)),
+        finds="{0}: kind: expected b, found c",
+    ),
+    befalls(
+        "a FIFO has become a file",
+        rerecord(lambda each: each.kind == "p", corpus.as_kind(stat.S_IFREG)),
+        finds="{0}: kind: expected p, found f",
+    ),
+    befalls(
+        "a socket has become a FIFO",
+        rerecord(of_kind("s"), corpus.as_kind(stat.S_IFIFO)),
+        finds="{0}: kind: expected s, found p",
+    ),
+    befalls("what is recorded of a file is lost", corpus.forget_the_record, finds="{0}: owner: expected …, found …"),
+    befalls(
+        "what is recorded of a file is spoiled",
+        corpus.spoil_the_record,
+        finds="could not finish: ValueError: not a %stat of rsync: …",
+        verdict="failed",
+    ),
+    befalls(
+        "the manifest is cut short",
+        corpus.of_manifest(lambda whole: whole[: len(whole) // 2]),
+        finds="could not finish: EOFError: …",
+        verdict="failed",
+    ),
+    befalls(
+        "a byte of the manifest is another",
+        corpus.of_manifest(lambda whole: whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:]),
+        finds="could not finish: BadGzipFile: …",
+        verdict="failed",
+    ),
+    befalls(
+        "the manifest is empty", corpus.of_manifest(lambda whole: b""), finds="could not finish: …", verdict="failed"
+    ),
+    befalls("the manifest's last lines are gone", corpus.unlist_some, finds="{0}: extra, not in the manifest"),
+    befalls("the manifest lists nothing", corpus.unlist_all, finds="{0}: extra, not in the manifest"),
+    befalls(
+        "the manifest lists an entry twice",
+        corpus.list_twice,
+        finds="could not finish: ValueError: out of order: … after …",
+        verdict="failed",
+    ),
+    befalls(
+        "the manifest is another host's",
+        corpus.of_header(b"us0a", b"eu0a"),
+        finds="could not finish: PermanentError: … is of eu0a in main/2026-11-23/1",
+        verdict="failed",
+    ),
+    befalls(
+        "the manifest is another night's",
+        corpus.of_header(b"2026-11-23", b"2026-11-22"),
+        finds="could not finish: PermanentError: … is of us0a in main/2026-11-22/1",
+        verdict="failed",
+    ),
+    befalls(
+        "the manifest is not in the archive",
+        corpus.briefed(manifest=f"manifests/{HOST}/never.jsonl.gz"),
+        finds="could not finish: KeyError: …",
+        verdict="failed",
+    ),
+    befalls(
+        "the point has no manifest",
+        corpus.briefed(manifest=None),
+        finds="there is no manifest of this restore point: nothing to compare with",
+        verdict="unproven",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="archive")
+        yield Cloud("archive", "us-east-1")
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that another user may enter, on a real file system."""
+    with tempfile.TemporaryDirectory(prefix="ebbtide-test-", dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def stored(place: Path) -> Store:
+    """The awkward tree as a receiver stores it, with files that are alike in all but content, and in all."""
+    source = place / "source"
+    awkward.grow(source)
+    (source / "sparse").unlink()
+    for directory, content in (("twins", "number {}"), ("equals", "all the same")):
+        (source / directory).mkdir()
+        for number in range(4):
+            path = source / directory / str(number)
+            path.write_text(content.format(number))
+            os.utime(path, ns=(0, 1700000000987654321))
+    return a_store(place, source)
+
+
+def a_store(place: Path, source: Path) -> Store:
+    """What a receiver, which is not root, makes of a source."""
+    tree = place / "stored" / "hosts" / HOST / "tree"
+    tree.mkdir(parents=True)
+    os.chown(tree, UNPRIVILEGED, UNPRIVILEGED)
+    shell = place / "shell"
+    drop = f"setpriv --reuid {UNPRIVILEGED} --regid {UNPRIVILEGED} --clear-groups --inh-caps=-all"
+    shell.write_text(f'#!/bin/sh\nshift\nexec {drop} "$@"\n')
+    shell.chmod(0o755)
+    subprocess.run([*RSYNC, "-e", str(shell), f"{source}/", f"receiver:{tree}/"], check=True, timeout=120)
+    manifest.write(tree, "fake-super", None, place / "manifest", Header(HOST, RUN, "fake-super"))
+    return Store(tree, place / "manifest", random.Random())
+
+
+def drilled(
+    stored: Store, harm: Harm, seed: int, cloud: Cloud, machine: Path
+) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+    """What a drill reports of a copy of the store that has come to harm, and where that was."""
+    paths, number = MachinePaths(machine), next(NUMBERS)
+    copy = Store(machine / "volume/hosts" / HOST / "tree", machine / "manifest", random.Random(seed))
+    copy.tree.parent.mkdir(parents=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", stored.tree, copy.tree], check=True, timeout=120)
+    shutil.copy(stored.manifest, copy.manifest)
+    with corpus.unseen(copy.tree):
+        harmed = harm(copy)
+
+    key = manifest_key(HOST, RUN, number)
+    cloud.put_once(key, copy.manifest)
+    paths.device(VOLUME).parent.mkdir(parents=True)
+    paths.device(VOLUME).symlink_to(machine / "volume")
+    brief = json.loads(Path("tests/contract/wire/brief-recovery.json").read_text())
+    brief |= {"recovery": f"{HOST}/2026-11-24/{number}", "run": RUN, "manifest": key, "probe": None} | copy.brief
+    session.prove(parse_brief(json.dumps(brief).encode()), paths, cloud, lambda: NOW)
+    return json.loads(cloud.get(f"recoveries/{brief['recovery']}/report.json")), harmed
+
+
+def expected(finds: str, harmed: tuple[bytes, ...]) -> list[str]:
+    """A pattern for each finding."""
+    paths, lines = [shown(path) for path in harmed], finds.splitlines()
+    if "{0}" in finds and "{1}" not in finds:
+        findings = [line.format(path) for path in paths for line in lines]
+    else:
+        findings = [line.format(*paths) for line in lines]
+    return [re.escape(finding).replace("…", ".*") for finding in findings[:MOST_FINDINGS]]
+
+
+@pytest.mark.fault("O8")
+@pytest.mark.parametrize("seed", SEEDS, ids="seed {}".format)
+@pytest.mark.parametrize(("harm", "finds", "verdict"), BEFALLEN)
+def test_what_befell_fails_the_drill_and_is_all_that_it_finds(
+    harm: Harm, finds: str, verdict: str, seed: int, stored: Store, cloud: Cloud, tmp_path: Path
+) -> None:
+    report, harmed = drilled(stored, harm, seed, cloud, tmp_path)
+
+    patterns = expected(finds, harmed)
+    assert report["verdict"] == verdict, report["findings"]
+    assert len(report["findings"]) == len(patterns), report["findings"]
+    for pattern, finding in zip(patterns, report["findings"], strict=True):
+        assert re.fullmatch(pattern, finding), report["findings"]
+
+
+def test_what_nothing_befell_passes_and_nothing_is_found(stored: Store, cloud: Cloud, tmp_path: Path) -> None:
+    report, _ = drilled(stored, lambda _: (), 0, cloud, tmp_path)
+
+    assert (report["verdict"], report["findings"]) == ("content only", [])
+    assert report["compared"]["entries"] == len(stored.entries(lambda _: True))
