@@ -31,9 +31,9 @@ _MIB = 1 << 20
 UNREADABLE = (errno.EIO, errno.EUCLEAN)
 
 EXT4, BTRFS = "ext4", "btrfs"
-# Inodes of 256 bytes keep fake super's record; in ones of 512 an ACL would have its place, too, but a table twice as long
-# is a quarter more that changes in a night, also where each file has a label of its own. ea_inode lets an attribute be
-# larger than a block.
+# Inodes of 256 bytes keep fake super's record; in ones of 512 an ACL would have its place, too, but a table twice as
+# long is a quarter more that changes in a night, also where each file has a label of its own. ea_inode lets an
+# attribute be larger than a block.
 # What ext4 finds damaged it is to leave alone from then on: it would go on writing otherwise. And of 100 blocks one is
 # root's: no host's tree can take the room of manifests and status.
 _RESERVED_PERCENT = "1"

@@ -100,11 +100,11 @@ ADVICE: Mapping[Kind, Advice] = {
         "A receiver found the file system of its volume damaged beyond what fsck mends without a guess. The volume was "
         "set aside, and the night went on with another one, made from the newest snapshot that was sound: hosts pushed "
         "what was missing. Told until the receiver's next night.",
-        "Restore points are what they were: they are in snapshots. If a night since the last snapshot is missed, "
+        "Restore points are in snapshots, and most are what they were. If a night since the last snapshot is missed, "
         "attach the volume to a machine of your own, read only, within 30 days; then it is deleted, or once two more "
-        "were set aside. A snapshot that has the tag `ebbtide:damaged` is damaged as well, and no volume is made from "
-        "it any more: prove the points in it with `ebbtide drill` before you rely on one. What fsck said is in the "
-        "archive, below `runs/`.",
+        "were set aside. A snapshot that has the tag `ebbtide:damaged` is damaged as well: no volume is made from it "
+        "any more and nothing in it counts as a restore point; it stays for 30 days at least, and is in the plan of "
+        "`ebbtide prune --dry-run`. What fsck said is in the archive, below `runs/`.",
     ),
     Kind.HOST_QUOTA: Advice(
         "A host holds 90 % of its quota on its receiver's volume (told again from 95 %), or will hold all of it within "

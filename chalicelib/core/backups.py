@@ -1,6 +1,6 @@
-"""What our snapshots tell of themselves: a run, the hosts that were complete, the day it was marked to go."""
+"""What our snapshots tell of themselves: a run, the hosts that were complete, the day it was marked to go, damage."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +13,15 @@ from chalicelib.errors import PermanentError
 
 @dataclass(frozen=True)
 class Backup:
-    """A snapshot whose tags were understood."""
+    """A snapshot whose tags were understood; `told` are the points they tell of, damaged or not."""
 
     snapshot: Snapshot
     run: RunId
-    points: tuple[RestorePoint, ...]
+    told: tuple[RestorePoint, ...]
+
+    @property
+    def points(self) -> tuple[RestorePoint, ...]:
+        return () if is_damaged(self.snapshot) else self.told
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,36 @@ def is_ours(snapshot: Snapshot) -> bool:
     return snapshot.tags.get(tags.ROLE) in (tags.Role.BACKUP, tags.Role.COPY)
 
 
+def is_damaged(snapshot: Snapshot) -> bool:
+    """Whether somebody found that no sound file system can be made of it: a receiver of ours, or a person by hand."""
+    return tags.DAMAGED in snapshot.tags
+
+
 def points_in(snapshot: Snapshot) -> tuple[RestorePoint, ...]:
-    """The restore points a completed backup snapshot tells of in its tags. Raises PermanentError."""
+    """The restore points of a completed backup snapshot: none when it is damaged. Raises PermanentError."""
+    told = points_told_in(snapshot)
+    return () if is_damaged(snapshot) else told
+
+
+def points_told_in(snapshot: Snapshot) -> tuple[RestorePoint, ...]:
+    """The restore points a completed backup snapshot tells of in its tags, damaged or not. Raises PermanentError."""
     run = parse_run(snapshot.tags.get(tags.RUN, ""))
     tree = _tree(snapshot)
+    host_ids = tags.unpack(snapshot.tags)
     if snapshot.state != "completed":
         return ()
-    return tuple(
-        RestorePoint(host_id, snapshot.started, snapshot.id, run, tree, manifest=None)
-        for host_id in tags.unpack(snapshot.tags)
-    )
+    return tuple(RestorePoint(host_id, snapshot.started, snapshot.id, run, tree, manifest=None) for host_id in host_ids)
+
+
+def find_next_source(snapshots: Collection[Snapshot]) -> Snapshot | None:
+    """What the next volume is made from, of one receiver's snapshots: the newest one.
+
+    Once one was found damaged, it is the newest of those that somebody could restore from.
+    """
+    completed = [each for each in snapshots if each.state == "completed" and not is_damaged(each)]
+    if any(map(is_damaged, snapshots)):
+        completed = [each for each in completed if any(name.startswith(tags.COMPLETE) for name in each.tags)]
+    return max(completed, key=_by_age, default=None)
 
 
 def without_extras(points: Iterable[RestorePoint], adopted: AbstractSet[str] = frozenset()) -> list[RestorePoint]:
@@ -74,11 +98,11 @@ def understand(snapshots: Iterable[Snapshot]) -> tuple[list[Backup], tuple[LeftA
             left_alone.append(LeftAlone(snapshot, why))
             continue
         try:
-            points = points_in(snapshot)
+            told = points_told_in(snapshot)
         except PermanentError as damaged:
             left_alone.append(LeftAlone(snapshot, f"its tags are damaged: {damaged}"))
         else:
-            backups.append(Backup(snapshot, parse_run(snapshot.tags[tags.RUN]), points))
+            backups.append(Backup(snapshot, parse_run(snapshot.tags[tags.RUN]), told))
     return backups, tuple(left_alone)
 
 

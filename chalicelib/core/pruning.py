@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core import tags
-from chalicelib.core.backups import Backup, LeftAlone, mark_of, understand, without_extras
+from chalicelib.core.backups import Backup, LeftAlone, find_next_source, is_damaged, mark_of, understand, without_extras
+from chalicelib.core.damage import find_look_until
 from chalicelib.core.holds import find_hold
 from chalicelib.core.ids import own_host
 from chalicelib.core.model import Pruning, RestorePoint, Snapshot
@@ -88,7 +89,8 @@ class PrunePlan:
 
     To mark is to set the tag `ebbtide:marked` to `tonight`, the moment of the plan; to unmark, to set it to the empty
     string. `missing` are the catalogue's points in snapshots that were not listed, though EC2 must show them by now;
-    `unrecorded` those of snapshots that stay, which the catalogue lacks: they are decided on like all others.
+    `unrecorded` those of snapshots that stay, which the catalogue lacks: they are decided on like all others;
+    `damaged` those that it has though nobody can restore from them, because their snapshot was found damaged.
     """
 
     tonight: datetime
@@ -100,6 +102,7 @@ class PrunePlan:
     refused: str | None = None
     missing: tuple[RestorePoint, ...] = ()
     unrecorded: tuple[RestorePoint, ...] = ()
+    damaged: tuple[RestorePoint, ...] = ()
 
     @property
     def fates(self) -> tuple[Fate, ...]:
@@ -116,7 +119,7 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
     """
     backups, left_alone = understand(stock.snapshots)
     points = _points_of(backups, stock)
-    verdicts = _judge(backups, points, stock.protected, rules_of, now)
+    verdicts = _judge(backups, points, stock, rules_of, now)
     unwanted = [verdict.snapshot for verdict in verdicts if not verdict.is_wanted]
     due = _ids(snapshot for snapshot in unwanted if _was_marked_a_night_ago(snapshot, now))
     most = default_cap(len(verdicts)) if cap is None else cap
@@ -132,6 +135,7 @@ def plan_prune(stock: Stock, rules_of: Callable[[str], Rules], now: datetime, ca
         refused=refused,
         missing=() if refused else _missing(stock, now),
         unrecorded=_unrecorded(points, verdicts, stock),
+        damaged=_damaged(stock),
     )
 
 
@@ -145,6 +149,11 @@ def _unrecorded(points: Iterable[RestorePoint], verdicts: Iterable[Verdict], sto
     staying = {verdict.snapshot.id for verdict in verdicts if verdict.is_wanted}
     lacking = (point for point in points if (point.host_id, point.snapshot_id) not in known)
     return tuple(point for point in lacking if point.snapshot_id in staying)
+
+
+def _damaged(stock: Stock) -> tuple[RestorePoint, ...]:
+    found = {snapshot.id for snapshot in stock.snapshots if is_damaged(snapshot)}
+    return tuple(point for point in stock.points if point.snapshot_id in found)
 
 
 def still_told(before: Pruning | None, gone: tuple[str, ...], now: datetime) -> tuple[tuple[str, ...], datetime | None]:
@@ -168,15 +177,16 @@ def _was_marked_a_night_ago(snapshot: Snapshot, now: datetime) -> bool:
 def _judge(
     backups: Sequence[Backup],
     points: Iterable[RestorePoint],
-    protected: Protections,
+    stock: Stock,
     rules_of: Callable[[str], Rules],
     now: datetime,
 ) -> tuple[Verdict, ...]:
     reasons: dict[str, list[Reason]] = defaultdict(list)
     for snapshot_id, reason in (
         *_held(backups),
-        *_protected(backups, protected),
+        *_protected(backups, stock.protected),
         *_newest_of_each_receiver(backups),
+        *_damaged_ones(backups, _points_of(backups, stock, also_damaged=True), rules_of, now),
         *_kept_for_hosts(points, rules_of, now),
     ):
         reasons[snapshot_id].append(reason)
@@ -197,21 +207,42 @@ def _protected(backups: Iterable[Backup], protected: Protections) -> Iterable[tu
 
 
 def _newest_of_each_receiver(backups: Iterable[Backup]) -> Iterable[tuple[str, Reason]]:
-    """Complete hosts or not: it is the latest state of the volume, and what the next one may be made from.
+    """Complete hosts or not: it is the latest state of the volume. And what the next one may be made from.
 
     A host's own volume is never made from one: there its points alone decide.
     """
-    ended = (each for each in backups if each.snapshot.state == "completed" and own_host(each.run) is None)
-    newest = {each.run.receiver: each.snapshot.id for each in ended}
-    for receiver, snapshot_id in newest.items():
-        yield snapshot_id, Reason(f"newest snapshot of {receiver}")
+    of_receiver: dict[str, list[Snapshot]] = defaultdict(list)
+    for each in backups:
+        if own_host(each.run) is None:
+            of_receiver[each.run.receiver].append(each.snapshot)
+    for receiver, snapshots in of_receiver.items():
+        completed = [each for each in snapshots if each.state == "completed"]
+        newest = {each.id for each in (*completed[-1:], find_next_source(snapshots)) if each is not None}
+        yield from ((snapshot_id, Reason(f"newest snapshot of {receiver}")) for snapshot_id in sorted(newest))
 
 
-def _points_of(backups: Iterable[Backup], stock: Stock) -> list[RestorePoint]:
+def _damaged_ones(
+    backups: Iterable[Backup], told: Iterable[RestorePoint], rules_of: Callable[[str], Rules], now: datetime
+) -> Iterable[tuple[str, Reason]]:
+    """Nothing goes sooner for being called damaged: whoever is root on a receiver can call it so."""
+    damaged = [each.snapshot for each in backups if is_damaged(each.snapshot)]
+    for each in damaged:
+        until = find_look_until(each)
+        if until is not None and now < until:
+            yield each.id, Reason(f"found damaged, kept until {until:%Y-%m-%d} to be looked at")
+    damaged_ids = _ids(damaged)
+    for snapshot_id, reason in _kept_for_hosts(told, rules_of, now):
+        if snapshot_id in damaged_ids:
+            yield snapshot_id, replace(reason, why=f"damaged; otherwise {reason.why}")
+
+
+def _points_of(backups: Iterable[Backup], stock: Stock, also_damaged: bool = False) -> list[RestorePoint]:
     """What the tags tell, and of each point what only the catalogue knows: that it is proven."""
     proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
     adopted = {point.snapshot_id for point in stock.points}
-    found = without_extras((point for each in backups for point in each.points), adopted)
+    found = without_extras(
+        (point for each in backups for point in (each.told if also_damaged else each.points)), adopted
+    )
     return [_with_its_proof(point, proven) for point in found if point.host_id not in stock.forgotten]
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.backups import find_next_source, is_damaged
 from chalicelib.core.model import Run, RunId, Volume
 from chalicelib.core.night_world import NightWorld, has_received
 from chalicelib.core.policy import Policy
@@ -101,14 +102,9 @@ def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
 
 
 def _with_newest_snapshot(night: NightWorld, world: World) -> NightWorld:
-    """Once one was found damaged, only of those that somebody could restore from."""
     found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: night.receiver.name})
-    damaged = [snapshot for snapshot in found if tags.DAMAGED in snapshot.tags]
-    completed = [snapshot for snapshot in found if snapshot.state == "completed" and snapshot not in damaged]
-    if damaged:
-        completed = [each for each in completed if any(name.startswith(tags.COMPLETE) for name in each.tags)]
-    newest = max(completed, key=lambda snapshot: (snapshot.started, snapshot.id), default=None)
-    return replace(night, newest=newest, is_distrusted=night.is_distrusted or bool(damaged))
+    is_distrusted = night.is_distrusted or any(map(is_damaged, found))
+    return replace(night, newest=find_next_source(found), is_distrusted=is_distrusted)
 
 
 def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib import wire
+from chalicelib.core import tags
+from chalicelib.core.backups import is_damaged
 from chalicelib.core.ids import HOST_ID
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint
 from chalicelib.core.naming import RecoveryRequest, check_name, restored_name
@@ -13,7 +15,7 @@ from chalicelib.core.recovery import LASTS, choose_point
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.serving import check_servable
-from chalicelib.flows.stock import find_snapshot
+from chalicelib.flows.stock import find_snapshot, find_stock
 from chalicelib.ports import World
 
 _BEFORE_A_STANDBYS_FIRST = 1000
@@ -95,14 +97,16 @@ def _find_host(name: str, world: World) -> _Host:
 
 
 def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
-    """The one to bring up. One whose snapshot somebody has deleted is none: the next pruning forgets and tells it."""
+    """The one to bring up. One whose snapshot is damaged, or was deleted by somebody, is none: pruning forgets it."""
     points = world.catalog.find_points(host.id)
     gone = []
     while (point := choose_point(points, at)) is not None:
-        if find_snapshot(point.snapshot_id, world) is not None:
+        snapshot = find_snapshot(point.snapshot_id, world)
+        if snapshot is not None and not is_damaged(snapshot):
             return point
         points.remove(point)
-        gone.append(point.snapshot_id)
+        gone += [point.snapshot_id] if snapshot is None else []
+    _refuse_damaged(host, at, world)
     if gone:
         raise Refused(
             f"host {host.name}: EC2 shows none of the snapshots that hold its restore points here: {', '.join(gone)}. "
@@ -111,6 +115,18 @@ def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
     if not points:
         raise Refused(f"host {host.name} has no restore point: give a known name or id, or `rebuild` a lost catalogue")
     raise Refused(f"host {host.name} has no restore point that old: its first is of {points[0].at.isoformat()}")
+
+
+def _refuse_damaged(host: _Host, at: datetime | None, world: World) -> None:
+    """Where nothing sound is left, what there is is named. Whether it is worth a try a person says, by its tags."""
+    held = (each for each in find_stock(world) if is_damaged(each) and host.id in tags.unpack(each.tags))
+    damaged = [each.id for each in held if at is None or each.started <= at]
+    if damaged:
+        raise Refused(
+            f"host {host.name} has no sound restore point that old: what holds it was found damaged: "
+            f"{', '.join(damaged)}. Look for a copy in another region or account; to try one all the same, take the "
+            f"tag `{tags.DAMAGED}` off it and `ebbtide rebuild`, or attach a volume made from it, read only"
+        )
 
 
 def _is_the_same(recovery: Recovery, wanted: Recovery) -> bool:

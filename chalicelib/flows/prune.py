@@ -41,6 +41,7 @@ def prune(
         planned = _plan(world, now, allow)
         if _record(planned.unrecorded, world):
             planned = _plan(world, now, allow)
+        _forget_damaged(planned.damaged, world)
         pruned = _apply(_without_those_that_wait(planned), world, lease)
         gone = _find_gone(pruned.missing, world)
         world.catalog.record_pruning(_recorded(pruned, gone, world, now))
@@ -110,6 +111,12 @@ def _record(points: Iterable[RestorePoint], world: World) -> bool:
     for run_id, of_run in late:
         record_points(run_id, of_run, world)
     return bool(late)
+
+
+def _forget_damaged(points: Iterable[RestorePoint], world: World) -> None:
+    """What alarms, drills and restores go by then is what can be restored. The tags keep saying what there was."""
+    for point in points:
+        world.catalog.forget_points(point.snapshot_id, [point.host_id])
 
 
 def _without_those_that_wait(plan: PrunePlan) -> PrunePlan:

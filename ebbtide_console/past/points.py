@@ -5,7 +5,7 @@ from datetime import datetime
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.backups import points_in, without_extras
+from chalicelib.core.backups import is_damaged, points_in, without_extras
 from chalicelib.core.copying import as_taken
 from chalicelib.core.model import RestorePoint, RunId, Snapshot, TreeKind
 from chalicelib.core.policy_file import ids_named_in
@@ -27,7 +27,7 @@ class Point:
 
 
 def find_points(account: Account) -> tuple[list[Point], tuple[str, ...]]:
-    """All of them, by host and the oldest first; and what is wrong with snapshots that could not be understood.
+    """All of them, by host and the oldest first; and what is wrong with snapshots: not understood, or damaged.
 
     In the region of a standby these are copies, each at the time its data was taken.
     """
@@ -36,6 +36,10 @@ def find_points(account: Account) -> tuple[list[Point], tuple[str, ...]]:
     roles = (tags.Role.BACKUP, tags.Role.COPY)
     snapshots = [each for role in roles for each in account.volumes.find_snapshots({tags.ROLE: role})]
     for snapshot in snapshots:
+        if is_damaged(snapshot):
+            faults.append(
+                f"snapshot {snapshot.id} of {snapshot.started:%Y-%m-%d} was found damaged: nothing in it counts"
+            )
         try:
             found += points_in(as_taken(snapshot))
         except PermanentError as fault:

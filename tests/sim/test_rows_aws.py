@@ -311,6 +311,21 @@ def test_r14_damage_that_says_it_is_clean_costs_one_night_and_not_every_one() ->
 
 
 @pytest.mark.fault("R14")
+def test_r14_no_restore_point_rests_on_a_damaged_snapshot_and_no_sound_one_goes_for_it() -> None:
+    two = SomePolicy(retention="last = 2")
+
+    sim = play(Scenario(two, FaultPlan(rots=(Rot(A_ROT, 1),)), nights=5))
+
+    tonight, broken, before, *_ = sorted(sim.runs(), key=lambda run: run.id, reverse=True)
+    there = sim.volumes.snapshots
+    assert {point.snapshot_id for point in sim.catalog.find_points()} == {tonight.snapshot_id, before.snapshot_id}
+    assert tags.DAMAGED in there[str(broken.snapshot_id)].tags
+    assert not {tonight.snapshot_id, before.snapshot_id, broken.snapshot_id} & {
+        each.id for each in there.values() if each.tags.get(tags.MARKED)
+    }
+
+
+@pytest.mark.fault("R14")
 def test_r14_when_the_only_snapshot_is_damaged_too_the_hosts_push_everything_again() -> None:
     sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_DAY - AN_HOUR, 1),)), nights=2))
 

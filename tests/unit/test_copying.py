@@ -94,6 +94,13 @@ def test_what_is_not_complete_or_holds_no_one_is_not_copied() -> None:
     assert uncopied(unfit, [], TWO_DAYS) == ()
 
 
+def test_what_was_found_damaged_is_not_copied_and_the_sound_one_before_it_is() -> None:
+    sound, broken = a_backup(22), a_backup(23)
+    broken = replace(broken, tags=broken.tags | {tags.DAMAGED: "main/2026-11-24/1"})
+
+    assert uncopied([a_backup(21), sound, broken], [], Rules(last=1)) == (sound,)
+
+
 def test_of_two_snapshots_of_one_run_the_adopted_one_is_copied() -> None:
     first = a_backup()
     second = replace(first, id="snap-extra", started=first.started + timedelta(minutes=1))

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import wire
+from chalicelib.core import tags
 from ebbtide_agent.entry import Entry, Header, encode, encode_header
 from ebbtide_agent.manifest_file import find_in_manifest
 from ebbtide_console import session
@@ -331,3 +332,15 @@ def test_where_there_is_nothing_to_search_it_is_said_why(
 
     assert ended == code
     assert said in capsys.readouterr().err
+
+
+def test_what_was_found_damaged_is_not_searched_and_that_is_said(
+    past: Past, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past.volumes.tag("snap-22", {tags.DAMAGED: "main/2026-11-23/1"})
+
+    assert main(["find", "fstab"]) == 0
+    err = capsys.readouterr().err
+
+    assert "snapshot snap-22 of 2026-11-22 was found damaged" in err
+    assert past.lives("fstab") == [("us0", a_file(b"etc/fstab"), 21, 21, None)]

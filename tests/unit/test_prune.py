@@ -681,3 +681,43 @@ def test_a_pruning_that_is_refused_forgets_nothing() -> None:
 
     assert prune(world, TONIGHT).refused
     assert world.catalog.find_points() == before
+
+
+# -- what was found damaged -------------------------------------------------------------------------------------------
+
+
+def find_damaged(world: FakeWorld, snapshot_id: str, run: str = "main/2026-11-23/1") -> None:
+    world.volumes.tag(snapshot_id, {tags.DAMAGED: run})
+
+
+def test_the_points_of_a_damaged_snapshot_leave_the_catalogue_and_older_ones_stay_in_their_place() -> None:
+    world = a_world_with_snapshots()
+    find_damaged(world, "snap-23")
+
+    prune(world, TONIGHT)
+
+    assert set(marks(world)) == {"snap-20"}
+    assert "snap-23" not in {point.snapshot_id for point in world.catalog.find_points()}
+    assert "snap-23" in world.volumes.snapshots
+
+
+def test_once_the_tag_is_taken_off_its_points_are_restore_points_again() -> None:
+    world = a_world_with_snapshots()
+    world.catalog.open_run(a_run(a_run_id(23), state=RunState.DONE))
+    find_damaged(world, "snap-23")
+    prune(world, TONIGHT)
+    del world.volumes.snapshots["snap-23"].tags[tags.DAMAGED]
+
+    prune(world, TONIGHT)
+
+    assert recorded(world, "snap-23") == ["eu0a", "us0a"]
+
+
+def test_a_dry_run_lets_the_catalogue_be() -> None:
+    world = a_world_with_snapshots()
+    find_damaged(world, "snap-23")
+    before = world.catalog.find_points()
+
+    prune(world, TONIGHT, dry_run=True)
+
+    assert world.catalog.find_points() == before

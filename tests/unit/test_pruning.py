@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chalicelib.core import tags
+from chalicelib.core.backups import find_next_source
 from chalicelib.core.model import RestorePoint, RunId, Snapshot, SnapshotLock, TreeKind
 from chalicelib.core.protections import Protections, protections, with_shared
 from chalicelib.core.pruning import MOST_MARKED, Fate, PrunePlan, Reason, Stock, may_still_go, plan_prune
@@ -440,3 +442,111 @@ def test_the_order_of_the_listing_does_not_matter(data: st.DataObject, snapshots
     shuffled = data.draw(st.permutations(snapshots))
 
     assert plan(shuffled, rules) == plan(snapshots, rules)
+
+
+# -- what was found damaged -------------------------------------------------------------------------------------------
+
+
+def damaged(snapshot: Snapshot, days_ago: int = 0, **also: str) -> Snapshot:
+    found = {tags.DAMAGED: f"main/{NOW.date() - timedelta(days=days_ago)}/1"}
+    return replace(snapshot, tags=snapshot.tags | found | {f"ebbtide:{word}": text for word, text in also.items()})
+
+
+def test_nobodys_newest_point_is_in_a_damaged_snapshot_so_the_sound_one_before_it_stays() -> None:
+    sound = a_snapshot(1)
+
+    planned = plan([a_snapshot(2), sound, damaged(a_snapshot(0))], Rules(last=1))
+
+    assert Reason("last snapshot", "us0a") in reasons(planned, sound)
+    assert planned.mark == ("snap-main-2-0",)
+
+
+def test_a_sound_snapshot_of_the_same_day_counts_for_it_and_not_the_damaged_one() -> None:
+    earlier, later = a_snapshot(1), damaged(a_snapshot(1, extra=1))
+
+    planned = plan([a_snapshot(0), earlier, later], Rules(daily=2))
+
+    assert Reason("daily snapshot", "us0a") in reasons(planned, earlier)
+
+
+@pytest.mark.parametrize(("days", "until"), [(0, "2026-12-24"), (29, "2026-11-25"), (30, None), (31, None)])
+def test_a_damaged_snapshot_stays_thirty_days_to_be_looked_at_and_then_goes_by_a_mark(
+    days: int, until: str | None
+) -> None:
+    looked_at = damaged(a_snapshot(2), days)
+
+    planned = plan([a_snapshot(0), looked_at])
+
+    why = (Reason(f"found damaged, kept until {until} to be looked at"),) if until else ()
+    assert reasons(planned, looked_at) == why
+    assert planned.mark == (() if until else (looked_at.id,))
+    assert plan([a_snapshot(0), damaged(a_snapshot(2), days, marked=YESTERDAY)]).delete == planned.mark
+
+
+def test_it_stays_beyond_that_while_the_rules_would_keep_it_if_it_were_sound() -> None:
+    broken = damaged(a_snapshot(2, ("us0a", "eu0a")), 60)
+
+    planned = plan([a_snapshot(0), a_snapshot(4, ("eu0a",)), broken])
+
+    assert reasons(planned, broken) == (Reason("damaged; otherwise last snapshot", "eu0a"),)
+
+
+def test_what_the_next_volume_is_made_from_stays_though_the_newest_is_damaged() -> None:
+    moved = a_snapshot(0, receiver="second")
+
+    planned = plan([moved, damaged(a_snapshot(1, ()), 60), a_snapshot(2), a_snapshot(3)], Rules(last=1))
+
+    assert planned.mark == ("snap-main-3-0",)
+
+
+def test_damage_is_no_good_backup_so_a_stock_of_it_deletes_nothing() -> None:
+    planned = plan([a_snapshot(4), a_snapshot(5, marked=YESTERDAY), damaged(a_snapshot(0))])
+
+    assert planned.refused is not None
+    assert "the newest good snapshot is 4 days old" in planned.refused
+
+
+def test_what_the_catalogue_still_has_of_a_damaged_snapshot_is_named_also_when_nothing_goes() -> None:
+    broken = damaged(a_snapshot(0))
+
+    planned = plan([broken, a_snapshot(9)], points=[known("snap-main-9-0"), known(broken.id)])
+
+    assert planned.refused
+    assert planned.damaged == (known(broken.id),)
+
+
+hurts = st.lists(st.sampled_from([f"main/{NOW.date() - timedelta(days=60)}/1", "main/2026-11-24/1", "", None]))
+
+
+def hurt_some(snapshots: list[Snapshot], found: list[str | None]) -> list[Snapshot]:
+    """Those that have a word beside them are called damaged by it."""
+    words = zip_longest(snapshots, found[: len(snapshots)])
+    return [each if word is None else replace(each, tags=each.tags | {tags.DAMAGED: word}) for each, word in words]
+
+
+@given(stocks, rule_sets, hurts)
+def test_sound_points_are_kept_as_if_there_were_no_damaged_snapshot(
+    snapshots: list[Snapshot], rules: Rules, found: list[str | None]
+) -> None:
+    hurt = hurt_some(snapshots, found)
+    sound = [each for each in hurt if tags.DAMAGED not in each.tags]
+
+    among_damage, alone = (plan(each, rules, cap=1000) for each in (hurt, sound))
+
+    for_hosts = {each.snapshot.id: {reason for reason in each.reasons if reason.host_id} for each in alone.verdicts}
+    of_sound = [each for each in among_damage.verdicts if tags.DAMAGED not in each.snapshot.tags]
+    assert {each.snapshot.id: {r for r in each.reasons if r.host_id} for each in of_sound} == for_hosts
+    source = find_next_source(hurt)
+    assert source is None or source.id not in {*among_damage.mark, *among_damage.delete}
+
+
+@given(stocks, rule_sets, drills, hurts)
+def test_nothing_goes_for_being_called_damaged_that_would_stay_otherwise(
+    snapshots: list[Snapshot], rules: Rules, points: list[RestorePoint], found: list[str | None]
+) -> None:
+    before, after = (
+        {verdict.snapshot.id for verdict in plan(each, rules, points).verdicts if verdict.is_wanted}
+        for each in (snapshots, hurt_some(snapshots, found))
+    )
+
+    assert before <= after

@@ -167,6 +167,28 @@ def test_a_host_whose_snapshots_are_all_gone_is_refused_and_they_are_named() -> 
         open_drill("us0", world, NOW)
 
 
+def test_a_damaged_snapshot_is_passed_over_though_the_catalogue_still_has_its_points() -> None:
+    world = a_world_with_backups(21, 22)
+    world.volumes.tag("snap-22", {tags.DAMAGED: "main/2026-11-23/1"})
+
+    recovery_id = open_drill("us0", world, NOW)
+
+    assert world.catalog.get_recovery(recovery_id).point.snapshot_id == "snap-21"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_host_of_which_nothing_sound_is_left_is_refused_and_what_is_damaged_is_named(is_known: bool) -> None:
+    world = a_world_with_backups(22)
+    world.volumes.tag("snap-22", {tags.DAMAGED: "main/2026-11-23/1"})
+    if not is_known:
+        world.catalog.forget_points("snap-22", ["us0a"])
+
+    with pytest.raises(
+        Refused, match=r"host us0 has no sound restore point .* found damaged: snap-22\. .*take the tag"
+    ):
+        open_restore(RecoveryRequest("us0"), world, NOW)
+
+
 def test_a_restore_to_before_the_first_point_is_refused_and_says_when_that_was() -> None:
     world = a_world_with_backups()
 
