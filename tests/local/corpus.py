@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import shutil
 import stat
 import struct
@@ -53,6 +54,49 @@ class Store:
     def rewrite(self, lines: list[bytes]) -> None:
         with gzip.open(self.manifest, "wb") as file:
             file.writelines(lines)
+
+
+def grow_by_chance(root: Path, chance: random.Random) -> None:
+    """A tree that nobody thought of: whatever names, owners, modes, times, contents, attributes and links come."""
+    directories, others = [root], []
+    root.mkdir()
+    for _ in range(40):
+        where = chance.choice(directories) / os.fsdecode(_a_name(chance))
+        kind = chance.choice("dddfffffllhpcb")
+        if os.path.lexists(where):
+            continue
+        if kind == "d":
+            where.mkdir()
+            directories.append(where)
+            continue
+        if kind == "h" and others:
+            os.link(chance.choice(others), where, follow_symlinks=False)
+            continue
+        if kind == "l":
+            where.symlink_to(os.fsdecode(_a_name(chance)))
+        elif kind in "pcb":
+            types = {"p": stat.S_IFIFO, "c": stat.S_IFCHR, "b": stat.S_IFBLK}
+            number = 0 if kind == "p" else os.makedev(chance.randrange(512), chance.randrange(1 << 18))
+            os.mknod(where, types[kind] | 0o600, number)
+        else:
+            where.write_bytes(chance.randbytes(chance.choice((0, 1, 100, 70_000))))
+        others.append(where)
+    for where in (*others, *reversed(directories)):
+        _settle(where, chance)
+
+
+def _a_name(chance: random.Random) -> bytes:
+    letters = [byte for byte in range(1, 256) if byte != ord("/")]
+    return b"n" + bytes(chance.choices(letters, k=chance.randrange(1, 30)))
+
+
+def _settle(where: Path, chance: random.Random) -> None:
+    os.chown(where, chance.randrange(1 << 31), chance.randrange(1 << 31), follow_symlinks=False)
+    if not where.is_symlink():
+        where.chmod(chance.randrange(0o10000))
+    if where.is_file() and not where.is_symlink():
+        os.setxattr(where, "user.chance", chance.randbytes(chance.randrange(1, 200)))
+    os.utime(where, ns=(0, chance.randrange(1 << 61)), follow_symlinks=False)
 
 
 # It happens to a store; the paths it happens to, in their order.
@@ -323,6 +367,14 @@ def _unlisted(store: Store, kept: int) -> tuple[bytes, ...]:
     before = store.entries(lambda _: True)
     store.rewrite(store.lines()[: 1 + kept])
     return tuple(each.path for each in before[kept:])
+
+
+def forget_a_digest(store: Store) -> tuple[bytes, ...]:
+    lines = store.lines()
+    at = store.chance.choice([number for number, line in enumerate(lines) if b',"sha256":' in line])
+    lines[at] = re.sub(b',"sha256":"[0-9a-f]*"', b"", lines[at])
+    store.rewrite(lines)
+    return ()
 
 
 def list_twice(store: Store) -> tuple[bytes, ...]:

@@ -8,10 +8,13 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,15 @@ from moto import mock_aws
 
 from ebbtide_agent import manifest
 from ebbtide_agent.cloud import Cloud
-from ebbtide_agent.entry import Header
+from ebbtide_agent.entry import Header, read_real
 from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.report import manifest_key
 from ebbtide_agent.restore import session
+from ebbtide_agent.restore.boot_image import Boot
 from ebbtide_agent.restore.compare import MOST_FINDINGS, shown
 from ebbtide_agent.restore.materialise import is_allowed
+from ebbtide_agent.restore.probe import probe
 from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward
 from tests.local import corpus
@@ -37,6 +42,7 @@ UNPRIVILEGED = 61001
 HOST, RUN, VOLUME = "us0a", "main/2026-11-23/1", "vol-0def"
 NOW = datetime(2026, 11, 24, 9, 5, tzinfo=UTC)
 SEEDS = (1, 2)
+CLEAN = range(6)
 NUMBERS = itertools.count(1)
 RSYNC = ("rsync", "-aHAX", "--numeric-ids", "--modify-window=-1", "-M--fake-super")
 
@@ -245,7 +251,57 @@ BEFALLEN = [
         finds="there is no manifest of this restore point: nothing to compare with",
         verdict="unproven",
     ),
+    befalls(
+        "the manifest has no digest of a file",
+        corpus.forget_a_digest,
+        finds="files that have no digest, so that their content is not compared: 1",
+        verdict="unproven",
+    ),
+    befalls(
+        "the image has no init",
+        corpus.briefed(probe="http://127.0.0.1/"),
+        finds="http://127.0.0.1/: not asked: the image has no init",
+        verdict="content only",
+    ),
 ]
+# The path of the address is the status that it is answered with.
+ASKED = [
+    befalls(
+        "the service does not answer",
+        corpus.briefed(probe="http://127.0.0.1:9/"),
+        finds="http://127.0.0.1:9/: no answer: [Errno 111] Connection refused",
+        verdict="content only",
+    ),
+    befalls(
+        "the service answers with an error",
+        corpus.briefed(probe="http://127.0.0.1:8080/500"),
+        finds="http://127.0.0.1:8080/500: 500 Internal Server Error",
+        verdict="content only",
+    ),
+    befalls(
+        "the service breaks off its answer",
+        corpus.briefed(probe="http://127.0.0.1:8080/0"),
+        finds="http://127.0.0.1:8080/0: no answer: Remote end closed connection without response",
+        verdict="content only",
+    ),
+]
+
+SERVE = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Status(BaseHTTPRequestHandler):
+    def do_GET(self):
+        status = int(self.path[1:])
+        if status:
+            self.send_response(status)
+            self.end_headers()
+
+
+server = HTTPServer(("127.0.0.1", 8080), Status)
+print("serving", flush=True)
+server.serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -347,3 +403,57 @@ def test_what_nothing_befell_passes_and_nothing_is_found(stored: Store, cloud: C
 
     assert (report["verdict"], report["findings"]) == ("content only", [])
     assert report["compared"]["entries"] == len(stored.entries(lambda _: True))
+
+
+@pytest.mark.parametrize("seed", CLEAN, ids="seed {}".format)
+def test_whatever_tree_chance_grows_passes_and_nothing_is_found(
+    seed: int, place: Path, cloud: Cloud, tmp_path: Path
+) -> None:
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        room = Path(name)
+        room.chmod(0o755)
+        corpus.grow_by_chance(room / "source", random.Random(seed))
+        report, _ = drilled(a_store(room, room / "source"), lambda _: (), seed, cloud, tmp_path)
+        grown = list(read_real(room / "source"))
+
+    assert (report["verdict"], report["findings"]) == ("content only", [])
+    assert report["compared"]["entries"] == len(grown)
+
+
+@pytest.fixture(scope="module")
+def leader(place: Path) -> Iterator[int]:
+    """A process in a network namespace of its own, that serves there: what a drill knows of an image that is up."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine may not make network namespaces")
+    (place / "serve").write_text(SERVE)
+    ready = ("sh", "-c", f"ip link set lo up && exec {sys.executable} {place}/serve")
+    with subprocess.Popen(["unshare", "--net", *ready], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"serving\n"
+        yield server.pid
+        server.kill()
+
+
+@pytest.fixture
+def an_image_that_is_up(leader: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How an image boots is another test's; here one has, and whoever asks it does so once."""
+    monkeypatch.setattr(session, "booted", lambda *_: nullcontext(Boot(leader, None, 0.0)))
+    monkeypatch.setattr(session, "probe", partial(probe, patience=0))
+
+
+@pytest.mark.fault("O8")
+@pytest.mark.parametrize(("harm", "finds", "verdict"), ASKED)
+def test_an_image_that_does_not_answer_well_fails_the_drill(
+    harm: Harm, finds: str, verdict: str, an_image_that_is_up: None, stored: Store, cloud: Cloud, tmp_path: Path
+) -> None:
+    report, _ = drilled(stored, harm, 0, cloud, tmp_path)
+
+    assert (report["verdict"], report["findings"]) == (verdict, [finds])
+
+
+def test_an_image_that_answers_well_is_proven(
+    an_image_that_is_up: None, stored: Store, cloud: Cloud, tmp_path: Path
+) -> None:
+    report, _ = drilled(stored, corpus.briefed(probe="http://127.0.0.1:8080/200"), 0, cloud, tmp_path)
+
+    assert (report["verdict"], report["findings"]) == ("proven", [])

@@ -137,7 +137,7 @@ def test_a_tree_without_an_init_comes_back_identical(
 
     report = recover(paths, cloud)
 
-    assert report["findings"] == []
+    assert report["findings"] == ["http://127.0.0.1/: not asked: the image has no init"]
     assert report["verdict"] == "content only"
     assert report["boot"] == {"state": "not booted", "why": "the image has no init", "seconds": 0.0}
     assert report["probe"] is None
@@ -173,7 +173,7 @@ def test_a_real_tree_comes_back_identical_without_being_made_real_again(
 
     report = recover(paths, cloud, tree="real")
 
-    assert report["findings"] == []
+    assert report["findings"] == ["http://127.0.0.1/: not asked: the image has no init"]
     assert report["verdict"] == "content only"
     assert "materialise" not in report["timings"]
     assert found_in(cloud, tmp_path) == list(read_real(tmp_path / "source", lambda where, _: sha256_of(where)))

@@ -103,6 +103,7 @@ class _Recovery:
                 self._comparison = _compared(expected, found)
         self._archive(found)
         self._boot_and_probe()
+        self._find_what_is_unproven()
         return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
 
     def fail(self, fault: Exception) -> str:
@@ -168,6 +169,17 @@ class _Recovery:
             if boot.leader is not None and self._brief.probe is not None:
                 with self._timed("probe"):
                     self._answer = probe(self._brief.probe, boot.leader)
+
+    def _find_what_is_unproven(self) -> None:
+        """What keeps an identical tree from being proven is told with the verdict, not only in the report."""
+        if self._comparison.unhashed:
+            self.find(f"files that have no digest, so that their content is not compared: {self._comparison.unhashed}")
+        if self._brief.probe is None or not self._is_real:
+            return
+        if self._answer is None:
+            self.find(f"{self._brief.probe}: not asked: {self._boot.why}")
+        elif not self._answer.ok:
+            self.find(f"{self._brief.probe}: {self._answer.answer}")
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
