@@ -80,6 +80,8 @@ def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
 
 def _reported_digest(point: RestorePoint, world: World) -> str | None:
     """The digest of a point's manifest as its night's report tells it: the archive could hold another by now."""
+    if point.manifest is None:
+        return None
     try:
         body = world.archive.get(wire.any_report_key(point.run, point.host_id))
     except KeyError:
