@@ -343,6 +343,9 @@ def test_r14_after_so_many_damaged_volumes_the_night_fails_and_that_is_told() ->
 
     assert sim.runs()[0].state is RunState.FAILED
     assert len(sim.runs()[0].aside) == MOST_DAMAGED
+    damaged = {each.id for each in sim.volumes.snapshots.values() if tags.DAMAGED in each.tags}
+    assert len(damaged) == MOST_DAMAGED - 1
+    assert damaged.isdisjoint(point.snapshot_id for point in sim.catalog.find_points())
     assert sim.alarms.when("every volume that was tried is damaged")
 
 
