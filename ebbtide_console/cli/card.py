@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from chalicelib.errors import PermanentError
 from chalicelib.wiring import the_time
 from ebbtide_console import session
 from ebbtide_console.past.card import write_card
@@ -11,7 +12,7 @@ from ebbtide_console.past.inventory import take_inventory
 
 Environment = Mapping[str, str]
 
-_MARGIN_MM, _POINTS, _LEADING_MM = 10, 8.2, 3.15
+_MARGIN_MM, _POINTS, _LEADING_MM = 10, 8.2, 3.0
 
 DESCRIPTION = """\
 Write one page that brings every server back with the AWS CLI and ssh alone: no Ebbtide, no function, no table.
@@ -42,11 +43,20 @@ def _card(options: argparse.Namespace, _: Environment) -> int:
     text = write_card(take_inventory(session.the_account(), session.the_account, the_time()))
     if options.to is None:
         print(text, end="")
-    elif options.to.suffix.lower() == ".pdf":
-        options.to.write_bytes(as_pdf(text))
     else:
-        options.to.write_text(text)
+        _write(options.to, as_pdf(text) if options.to.suffix.lower() == ".pdf" else text.encode())
     return 0
+
+
+def _write(target: Path, card: bytes) -> None:
+    """All of it or nothing: an older card stays until the new one is whole. Raises PermanentError."""
+    aside = target.with_name(f".{target.name}.new")
+    try:
+        aside.write_bytes(card)
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise PermanentError(f"the card cannot be written to {target}: {error.strerror}") from error
 
 
 def as_pdf(text: str) -> bytes:

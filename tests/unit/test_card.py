@@ -1,6 +1,9 @@
 """The recovery card: what is on it, what it says when something cannot be read, and that it is a page."""
 
+import resource
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,7 @@ from chalicelib.core.model import TreeKind
 from chalicelib.errors import PermanentError, TransientError
 from ebbtide_console import session
 from ebbtide_console.cli.card import as_pdf
+from ebbtide_console.cli.main import main
 from ebbtide_console.past.card import Facts, Region, Server, write_card
 from ebbtide_console.past.inventory import take_inventory
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
@@ -101,6 +105,25 @@ def test_what_a_host_is_called_cannot_become_a_command() -> None:
     assert "reboot" not in card.partition("1. CHOOSE")[2]
 
 
+def test_an_older_card_stays_until_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "card.txt"
+    target.write_text("the older one")
+    monkeypatch.setattr(session, "the_account", lambda *_: an_account("us-east-1"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        code = main(["card", "--to", str(target)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert code == 1
+    assert f"cannot be written to {target}: File too large" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("card.txt", "the older one")]
+
+
 def test_it_is_one_page_for_some_servers_and_more_pages_for_many() -> None:
     def pages(count: int) -> int:
         one = Server("web1.example.org", "web1", NOW, "snap-0123456789abcdef0", 16384, "amd64", TreeKind.FAKE_SUPER)
@@ -108,3 +131,9 @@ def test_it_is_one_page_for_some_servers_and_more_pages_for_many() -> None:
         return as_pdf(write_card(Facts("123456789012", NOW, (region, region)))).count(b"/Type /Page\n")
 
     assert (pages(3), pages(60)) == (1, 3)
+
+
+def test_no_command_is_wider_than_its_paper() -> None:
+    card = write_card(take_inventory(an_account("us-east-1"), an_account, NOW))
+
+    assert max(len(line) for line in card.splitlines() if line.startswith("    ")) <= 108
