@@ -1,8 +1,9 @@
 """`ebbtide card`: one page that brings every server back when nothing of ours is left to do it."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 
 from chalicelib.errors import PermanentError
 from chalicelib.wiring import the_time
@@ -12,7 +13,7 @@ from ebbtide_console.past.inventory import take_inventory
 
 Environment = Mapping[str, str]
 
-_MARGIN_MM, _POINTS, _LEADING_MM = 10, 8.2, 3.0
+_MARGIN_MM, _POINTS, _LEADING_MM, _COLUMNS = 10, 8.2, 3.0, 108
 
 DESCRIPTION = """\
 Write one page that brings every server back with the AWS CLI and ssh alone: no Ebbtide, no function, no table.
@@ -68,7 +69,7 @@ def as_pdf(text: str) -> bytes:
     pdf.set_margin(_MARGIN_MM)
     pdf.add_page()
     pdf.set_font("Courier", size=_POINTS)
-    for line in text.splitlines():
+    for line in _on_paper(text):
         pdf.cell(
             text=(line or " ").encode("latin-1", "replace").decode("latin-1"),
             h=_LEADING_MM,
@@ -76,3 +77,9 @@ def as_pdf(text: str) -> bytes:
             new_y="NEXT",
         )
     return bytes(pdf.output())
+
+
+def _on_paper(text: str) -> Iterator[str]:
+    """The commands are narrow enough, what AWS says of a fault may not be."""
+    for line in text.splitlines():
+        yield from [line] if line.startswith("    ") else wrap(line, _COLUMNS) or [""]

@@ -88,6 +88,41 @@ def test_a_policy_that_this_version_cannot_read_costs_what_it_says_alone() -> No
     assert [each.name for each in facts.regions[0].servers] == ["eu0a", "us0a"]
 
 
+class NoArchive(FakeArchive):
+    """As S3 answers for a bucket that is not there."""
+
+    def get(self, key: str) -> bytes:
+        raise PermanentError(f"reading {key} from the archive: NoSuchBucket")
+
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        raise PermanentError(f"listing {prefix} in the archive: NoSuchBucket")
+
+
+def without_archive(region: str) -> session.Account:
+    return replace(an_account(region), archive=NoArchive())
+
+
+def test_without_an_archive_there_is_a_card_of_ids_and_it_says_so() -> None:
+    facts = take_inventory(without_archive("us-east-1"), no_region, NOW)
+
+    assert [(each.name, each.snapshot) for each in facts.regions[0].servers] == [
+        ("eu0a", "snap-us-east-1-21"),
+        ("us0a", "snap-us-east-1-22"),
+    ]
+    assert facts.faults == (
+        "the newest policy in archive-us-east-1: listing policies/ in the archive: NoSuchBucket",
+        "eu0a in main/2026-11-21/1: reading reports/main/2026-11-21/1/eu0a.json from the archive: NoSuchBucket",
+        "us0a in main/2026-11-22/1: reading reports/main/2026-11-22/1/us0a.json from the archive: NoSuchBucket",
+    )
+
+
+def test_copies_are_on_it_where_their_region_has_no_archive() -> None:
+    facts = take_inventory(an_account("us-east-1"), without_archive, NOW)
+
+    assert [each.snapshot for each in facts.regions[1].servers] == ["snap-eu-central-1-21", "snap-eu-central-1-22"]
+    assert "the newest policy in archive-eu-central-1: " in "\n".join(facts.faults)
+
+
 def test_with_nothing_to_bring_back_there_is_no_card() -> None:
     account = an_account("us-east-1", policy=A_POLICY_TEXT)
     assert isinstance(account.volumes, FakeVolumes)
