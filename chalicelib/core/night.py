@@ -6,6 +6,7 @@ client tokens, by conditional writes, by looking once more.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib.core import tags
@@ -70,8 +71,11 @@ def plan(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this run, in order; empty when it is closed."""
     if run.state.is_final:
         return ()
-    if unsound := [volume.id for volume in world.volumes if volume.id in world.unsound]:
+    unsound = [volume.id for volume in world.volumes if volume.id in world.unsound]
+    if unsound and now < run.deadline + GIVE_UP:
         return tuple(map(SetAside, unsound))
+    # What could not be set aside by then is no part of how the run ends.
+    world = replace(world, volumes=tuple(volume for volume in world.volumes if volume.id not in unsound))
     if has_one(run, world.snapshots):
         found = after_it(run, world.snapshots, now)
         return close_with(found, run, world) if isinstance(found, Snapshot) else (found,)
@@ -219,13 +223,16 @@ def _take(run: Run, volume: Volume, world: NightWorld) -> TakeSnapshot:
 
 
 def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
-    if world.unsound:
-        return f"every volume that was tried is damaged: {', '.join(sorted(world.unsound))}"
-    if world.machines:
-        late = f"no receiver was ready in time, of {latest_attempt(run, world)}"
-        return late + _stuck(volume_of_tonight(run, world))
-    why = f": {run.why}" if run.why else ""
-    return f"no receiver could be launched before the deadline{why}"
+    attempt = latest_attempt(run, world)
+    if world.unsound and attempt in world.damaged:
+        return f"every volume that was tried is damaged: {', '.join(sorted(world.unsound))}{_in_the_way(run)}"
+    if any(attempt_of(machine) not in world.damaged for machine in world.machines):
+        return f"no receiver was ready in time, of {attempt}" + _stuck(volume_of_tonight(run, world))
+    return f"no receiver could be launched before the deadline{_in_the_way(run)}"
+
+
+def _in_the_way(run: Run) -> str:
+    return f": {run.why}" if run.why else ""
 
 
 def _why_gone(world: NightWorld) -> str:
@@ -254,7 +261,7 @@ def _give_up(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     if volume is not None and is_quiet and has_received(world) and not (run.snapshot_intended or world.read_only):
         return take_once(run, _take(run, volume, world), now)
     why = f"it is {_minutes(GIVE_UP)} minutes past the deadline and no snapshot could be taken"
-    return close_without_snapshot(run, world, why + _stuck(volume_of_tonight(run, world)))
+    return close_without_snapshot(run, world, why + _stuck(volume) + _in_the_way(run))
 
 
 def _stuck(volume: Volume | None) -> str:

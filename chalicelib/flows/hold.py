@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib.core.backups import is_ours
+from chalicelib.core.backups import is_damaged, is_ours
 from chalicelib.core.holds import Hold, Target, find_hold, hold_faults, hold_tags, release_tags
 from chalicelib.core.model import Snapshot
 from chalicelib.core.recovery import choose_point
 from chalicelib.errors import ConfigError, Refused
 from chalicelib.flows.policies import find_policy
+from chalicelib.flows.stock import find_snapshot
 from chalicelib.ports import World
 
 
@@ -60,12 +61,15 @@ def _get_backup(target: Target, world: World) -> Snapshot:
 
 
 def _snapshot_of_point(host: str, at: datetime | None, world: World) -> str:
+    """What is damaged is held by its own id only: whoever holds a host's point wants one to restore from."""
     policy = find_policy(world)
     known = policy.hosts.get(host) if policy else None
     points = world.catalog.find_points(known.id if known else host)
-    point = choose_point(points, at)
-    if point is not None:
-        return point.snapshot_id
+    while (point := choose_point(points, at)) is not None:
+        snapshot = find_snapshot(point.snapshot_id, world)
+        if snapshot is None or not is_damaged(snapshot):
+            return point.snapshot_id
+        points.remove(point)
     if not points:
         raise Refused(f"host {host} has no restore point: give a known name or id, or `rebuild` a lost catalogue")
     raise Refused(f"host {host} has no restore point that old: its first is of {points[0].at.isoformat()}")

@@ -65,7 +65,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         is_distrusted=bool(unsound),
     )
     if not has_received(night):
-        night = _with_newest_snapshot(night, world)
+        night = _with_newest_snapshot(night, run, world)
     return Observation(night, received.rejected)
 
 
@@ -101,10 +101,18 @@ def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
     return tuple(volume for volume in found if volume.state not in ("deleting", "deleted", "error"))
 
 
-def _with_newest_snapshot(night: NightWorld, world: World) -> NightWorld:
+def _with_newest_snapshot(night: NightWorld, run: Run, world: World) -> NightWorld:
+    """Nothing is made twice of what was damaged tonight, also where its mark was refused."""
     found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: night.receiver.name})
     is_distrusted = night.is_distrusted or any(map(is_damaged, found))
-    return replace(night, newest=find_next_source(found), is_distrusted=is_distrusted)
+    tried = _sources_of_what_is_aside(run, world) if run.aside else frozenset()
+    untried = [snapshot for snapshot in found if snapshot.id not in tried]
+    return replace(night, newest=find_next_source(untried), is_distrusted=is_distrusted)
+
+
+def _sources_of_what_is_aside(run: Run, world: World) -> frozenset[str]:
+    aside = world.volumes.find_volumes({tags.ROLE: tags.Role.ASIDE, tags.MADE_FOR: str(run.id)})
+    return frozenset(volume.tags[tags.MADE_FROM] for volume in aside if tags.MADE_FROM in volume.tags)
 
 
 def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:

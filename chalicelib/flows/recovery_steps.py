@@ -11,7 +11,7 @@ from chalicelib import wire
 from chalicelib.core import actions, tags
 from chalicelib.core import recovery_actions as plan
 from chalicelib.core.ids import launch_token, recovery_volume_token
-from chalicelib.core.model import SCHEMA, Recovery, RecoveryKind, RecoveryState
+from chalicelib.core.model import SCHEMA, Recovery, RecoveryKind, RecoveryState, RestorePoint
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery_actions import Action
 from chalicelib.core.userdata import render
@@ -71,8 +71,23 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
 
 
 def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
-    served = serving(recovery, world) if recovery.kind is RecoveryKind.OPENING else None
-    world.archive.put_once(wire.recovery_brief_key(recovery.id), wire.recovery_brief(recovery, volume_id, served))
+    if recovery.kind is RecoveryKind.OPENING:
+        brief = wire.recovery_brief(recovery, volume_id, serving=serving(recovery, world))
+    else:
+        brief = wire.recovery_brief(recovery, volume_id, manifest_sha256=_reported_digest(recovery.point, world))
+    world.archive.put_once(wire.recovery_brief_key(recovery.id), brief)
+
+
+def _reported_digest(point: RestorePoint, world: World) -> str | None:
+    """The digest of a point's manifest as its night's report tells it: the archive could hold another by now."""
+    if point.manifest is None:
+        return None
+    try:
+        body = world.archive.get(wire.any_report_key(point.run, point.host_id))
+    except KeyError:
+        return None
+    told = wire.parse_reported_tree(point.run, point.host_id, body).manifest
+    return told.sha256 if told is not None and told.key == point.manifest else None
 
 
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:

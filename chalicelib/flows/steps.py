@@ -3,6 +3,7 @@
 None means that someone else won the conditional write: whoever gets None stops. Those of every run are in `run_steps`.
 """
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -97,17 +98,36 @@ def _grow_volume(action: plan.GrowVolume, run: Run, night: Night) -> Run | None:
 
 
 def _set_aside(volume_id: str, run: Run, night: Night) -> Run | None:
-    """Recorded first: once it is tagged, it is not found among the receiver's volumes any more."""
+    """Recorded first: once it is tagged, it is not found among the receiver's volumes any more.
+
+    Raises what refused a mark once the others are set, so that the next look goes on without it.
+    """
     claimed = night.world.catalog.save_run(replace(run, aside=tuple(dict.fromkeys((*run.aside, volume_id)))))
-    if claimed is not None:
-        source = find_source(run, volume_id, night.observed)
-        is_as_made = source is not None and not has_received(night.observed)
-        # Before the volume's own tag, for the same reason.
-        if source and is_as_made:
-            night.world.volumes.tag(source, {tags.DAMAGED: str(run.id)})
-        expires = (run.deadline + (KEPT_WITH_NOTHING if is_as_made else KEPT_ASIDE)).isoformat()
-        night.world.volumes.tag(volume_id, {tags.ROLE: tags.Role.ASIDE, tags.EXPIRES: expires})
+    if claimed is None:
+        return None
+    refusals = list(_refusals(_marks(volume_id, run, night), night.world))
+    if refusals:
+        night.world.catalog.save_run(replace(claimed, why=str(refusals[0])))
+        raise refusals[0]
     return claimed
+
+
+def _marks(volume_id: str, run: Run, night: Night) -> Iterator[tuple[str, dict[str, str]]]:
+    """What is tagged with what. The volume last: without its tag it is set aside once more, and its source marked."""
+    source = find_source(run, volume_id, night.observed)
+    is_as_made = source is not None and not has_received(night.observed)
+    if source and is_as_made:
+        yield source, {tags.DAMAGED: str(run.id)}
+    expires = (run.deadline + (KEPT_WITH_NOTHING if is_as_made else KEPT_ASIDE)).isoformat()
+    yield volume_id, {tags.ROLE: tags.Role.ASIDE, tags.EXPIRES: expires}
+
+
+def _refusals(marks: Iterable[tuple[str, dict[str, str]]], world: World) -> Iterator[PermanentError]:
+    for resource_id, mark in marks:
+        try:
+            world.volumes.tag(resource_id, mark)
+        except PermanentError as refusal:
+            yield refusal
 
 
 def _write_brief(volume_id: str, run: Run, night: Night) -> None:

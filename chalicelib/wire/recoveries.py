@@ -68,7 +68,9 @@ class Serving:
     filesystem: str
 
 
-def recovery_brief(recovery: Recovery, volume_id: str, serving: Serving | None = None) -> bytes:
+def recovery_brief(
+    recovery: Recovery, volume_id: str, serving: Serving | None = None, manifest_sha256: str | None = None
+) -> bytes:
     """What a recovery's machine has to know, and all that `rebuild` needs to know of the recovery."""
     return written(
         {
@@ -87,6 +89,7 @@ def recovery_brief(recovery: Recovery, volume_id: str, serving: Serving | None =
             "policy": recovery.policy_version,
             "opened": moment_text(recovery.opened),
             "deadline": moment_text(recovery.deadline),
+            **({"manifest_sha256": manifest_sha256} if manifest_sha256 else {}),
             **({"serve": _serve(recovery, serving)} if serving else {}),
         }
     )

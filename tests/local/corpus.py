@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 
 from ebbtide_agent.entry import Entry
-from ebbtide_agent.fakesuper import STAT, Recorded, recorded_stat
+from ebbtide_agent.fakesuper import ACCESS_ACL, STAT, Recorded, recorded_stat
 from ebbtide_agent.manifest_file import read_manifest
+
+# The length of an ACL in the kernel's form that has owner, group, mask and others alone.
+_NOBODY_NAMED = 36
 
 
 @dataclass
@@ -301,10 +304,13 @@ def _storing(store: Store, name: str) -> Which:
     return lambda each: name in os.listxattr(store.where(each.path))
 
 
-def another_right(acl: bytes) -> bytes:
-    """rsync's form of an ACL: the last one that is named may write, or may not any more."""
+def give_another_right(store: Store) -> tuple[bytes, ...]:
+    """The last one whom an ACL names, in rsync's form of it, may write, or may not any more."""
+    path = store.pick(lambda each: len(each.xattrs.get("system.posix_acl_access", b"")) > _NOBODY_NAMED).path
+    acl = os.getxattr(store.where(path), ACCESS_ACL)
     (permissions,) = struct.unpack("<I", acl[-4:])
-    return acl[:-4] + struct.pack("<I", permissions ^ 2)
+    os.setxattr(store.where(path), ACCESS_ACL, acl[:-4] + struct.pack("<I", permissions ^ 2))
+    return (path,)
 
 
 def add_an_attribute(store: Store) -> tuple[bytes, ...]:

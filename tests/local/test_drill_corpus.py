@@ -149,7 +149,7 @@ BEFALLEN = [
     ),
     befalls(
         "an ACL gives another right",
-        reattribute(ACCESS_ACL, corpus.another_right),
+        corpus.give_another_right,
         finds="{0}: attribute system.posix_acl_access: expected …, found …",
     ),
     befalls(
@@ -243,6 +243,12 @@ BEFALLEN = [
         "the manifest is not in the archive",
         corpus.briefed(manifest=f"manifests/{HOST}/never.jsonl.gz"),
         finds="could not finish: KeyError: …",
+        verdict="failed",
+    ),
+    befalls(
+        "the manifest is another than its report tells of",
+        corpus.briefed(manifest_sha256="0" * 64),
+        finds="could not finish: PermanentError: manifests/… is not what its report tells of: its digest is another",
         verdict="failed",
     ),
     befalls(
@@ -368,7 +374,8 @@ def drilled(
     paths.device(VOLUME).parent.mkdir(parents=True)
     paths.device(VOLUME).symlink_to(machine / "volume")
     brief = json.loads(Path("tests/contract/wire/brief-recovery.json").read_text())
-    brief |= {"recovery": f"{HOST}/2026-11-24/{number}", "run": RUN, "manifest": key, "probe": None} | copy.brief
+    brief |= {"recovery": f"{HOST}/2026-11-24/{number}", "run": RUN, "probe": None}
+    brief |= {"manifest": key, "manifest_sha256": cloud.digest(key)} | copy.brief
     session.prove(parse_brief(json.dumps(brief).encode()), paths, cloud, lambda: NOW)
     return json.loads(cloud.get(f"recoveries/{brief['recovery']}/report.json")), harmed
 

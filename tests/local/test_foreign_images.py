@@ -5,6 +5,7 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ pytestmark = [
 ]
 
 
-def drill(receiver: Receiver, manifest: str, place: Path) -> bytes:
+def drill(receiver: Receiver, manifest: dict[str, Any], place: Path) -> bytes:
     """The report of a recovery machine that has been given the volume which the receiver has let go of."""
     paths, cloud = MachinePaths(place / "recovery"), Cloud(BUCKET, REGION)
     button, device = paths.root / "usr/local/sbin/poweroff", paths.device(VOLUME)
@@ -46,7 +47,8 @@ def drill(receiver: Receiver, manifest: str, place: Path) -> bytes:
     button.symlink_to("/bin/true")
     device.symlink_to(receiver.store)
     brief = json.loads(Path("tests/contract/wire/brief-recovery.json").read_text())
-    brief |= {"recovery": RECOVERY, "run": RUN, "manifest": manifest, "volume": {"id": VOLUME}}
+    brief |= {"recovery": RECOVERY, "run": RUN, "volume": {"id": VOLUME}}
+    brief |= {"manifest": manifest["key"], "manifest_sha256": manifest["sha256"]}
     receiver.aws.put(BRIEF, json.dumps(brief).encode())
     with session.powered_off(paths):
         session.prove(parse_brief(cloud.get_brief(BRIEF)), paths, cloud, lambda: datetime.now(UTC))
@@ -69,7 +71,7 @@ def test_an_image_that_recovery_cannot_run_is_known_from_its_night_and_told_by_i
         receiver.process.wait(PATIENCE_SECONDS)
         recorded = receiver.report("us0")
         assert recorded, ended.stderr
-        told = drill(receiver, recorded["receiver"]["manifest"]["key"], tmp_path)
+        told = drill(receiver, recorded["receiver"]["manifest"], tmp_path)
 
     assert (recorded["status"], recorded["os"]) == ("complete", "Plan 9 (Fourth Edition)")
     assert recorded["arch"] == platform.machine()

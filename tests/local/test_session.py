@@ -106,7 +106,8 @@ def back_up(
 
 def recover(paths: MachinePaths, cloud: Cloud, **changes: Any) -> dict[str, Any]:
     brief = json.loads(Path("tests/contract/wire/brief-recovery.json").read_text())
-    brief |= {"recovery": RECOVERY, "run": RUN, "manifest": MANIFEST, "volume": {"id": VOLUME}} | changes
+    brief |= {"recovery": RECOVERY, "run": RUN, "manifest": MANIFEST, "volume": {"id": VOLUME}}
+    brief |= {"manifest_sha256": cloud.digest(MANIFEST)} | changes
     cloud.put_once(BRIEF, json.dumps(brief).encode())
     be_the_machine(paths, cloud)
     report: dict[str, Any] = json.loads(cloud.get(f"recoveries/{RECOVERY}/report.json"))

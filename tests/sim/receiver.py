@@ -133,7 +133,9 @@ class Receiver:
             self.around.volumes.content[self.volume_id][host_id] = str(self.run_id)
         host = next(host for host in self.run.hosts if host.id == host_id)
         report = {**A_REPORT, "run": str(self.run_id), "host": host.name, "id": host.id, "nonce": host.nonce}
-        body = json.dumps({**report, "status": status.value}).encode()
+        manifest = {**A_REPORT["receiver"]["manifest"], "key": f"manifests/{host.id}/{self.run_id}.jsonl.gz"}
+        received = {**A_REPORT["receiver"], "manifest": manifest}
+        body = json.dumps({**report, "receiver": received, "status": status.value}).encode()
         self.around.archive.put_once(f"{wire.report_prefix(self.run_id)}{host_id}.json", body)
         self.reported.add(host_id)
         self.say_report(host.name, host_id, status)

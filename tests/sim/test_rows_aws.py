@@ -13,6 +13,7 @@ from chalicelib.core import tags
 from chalicelib.core.model import RunState, Volume
 from chalicelib.core.night import GRACE, MOST_DAMAGED, MOST_MACHINES, READY_WITHIN
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
+from chalicelib.errors import PermanentError
 from chalicelib.flows.steps import KEPT_ASIDE
 from tests.builders import a_moment
 from tests.sim.ending import the_end
@@ -20,6 +21,7 @@ from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife,
 from tests.sim.night import A_DAY, A_TICK, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import SomePolicy
+from tests.sim.volumes import SimVolumes
 
 FOREVER = 1_000_000
 NEVER = 10 * A_DAY
@@ -341,7 +343,33 @@ def test_r14_after_so_many_damaged_volumes_the_night_fails_and_that_is_told() ->
 
     assert sim.runs()[0].state is RunState.FAILED
     assert len(sim.runs()[0].aside) == MOST_DAMAGED
+    damaged = {each.id for each in sim.volumes.snapshots.values() if tags.DAMAGED in each.tags}
+    assert len(damaged) == MOST_DAMAGED - 1
+    assert damaged.isdisjoint(point.snapshot_id for point in sim.catalog.find_points())
     assert sim.alarms.when("every volume that was tried is damaged")
+
+
+@pytest.mark.fault("R14")
+@pytest.mark.parametrize(("rotten", "ended"), [(2, RunState.DONE), (9, RunState.FAILED)])
+def test_r14_a_mark_that_is_refused_stops_no_night_and_is_told_with_what_fails(
+    rotten: int, ended: RunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = SimVolumes.tag
+
+    def refuse(self: SimVolumes, resource_id: str, mark: dict[str, str]) -> None:
+        if tags.DAMAGED in mark:
+            raise PermanentError(f"tagging {resource_id}: UnauthorizedOperation")
+        tag(self, resource_id, mark)
+
+    monkeypatch.setattr(SimVolumes, "tag", refuse)
+
+    sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_ROT, rotten),)), nights=6))
+
+    after, broken, *before = sorted(sim.runs(), key=lambda run: run.id, reverse=True)
+    assert (after.state, broken.state, len(broken.aside)) == (ended, ended, 1 + min(rotten, 3))
+    assert f"gave up tagging {before[0].snapshot_id}: UnauthorizedOperation" in str(sim.story)
+    if ended is RunState.FAILED:
+        assert sim.alarms.when(f"tagging {before[2].snapshot_id}: UnauthorizedOperation")
 
 
 @pytest.mark.fault("R14")

@@ -60,6 +60,15 @@ def test_a_hosts_point_is_held_by_the_snapshot_it_is_in(
     assert held.snapshot.id == snapshot_id
 
 
+def test_a_damaged_snapshot_is_held_by_its_id_and_never_as_a_hosts_point(world: FakeWorld) -> None:
+    world.volumes.tag("snap-23", {tags.DAMAGED: "main/2026-11-23/1"})
+
+    of_host = hold(Target(host="us0"), "why", "ada", world, NOW)
+    by_id = hold(Target("snap-23"), "evidence", "ada", world, NOW)
+
+    assert (of_host.snapshot.id, by_id.snapshot.id) == ("snap-22", "snap-23")
+
+
 def test_showing_changes_nothing(world: FakeWorld) -> None:
     before = dict(world.volumes.snapshots)
 

@@ -263,6 +263,7 @@ NIGHTS = st.builds(
     released=st.sampled_from([frozenset(), frozenset({1})]),
     results=st.sampled_from([(), (a_result("us0"),), (a_result("us0"), a_result("eu0"))]),
     snapshots=SNAPSHOTS.map(tuple),
+    unsound=st.sampled_from([frozenset(), frozenset({"vol-1"})]),
 )
 RUNS = st.builds(
     a_launched_run,
@@ -330,7 +331,16 @@ def test_whatever_is_observed_nothing_is_done_with_a_damaged_volume_but_to_set_i
 
     about = [action for action in actions if "vol-1" in vars(action).values()]
     is_there = any(volume.id == "vol-1" for volume in night.volumes)
-    assert about == ([SetAside("vol-1")] if is_there else [])
+    assert about == ([SetAside("vol-1")] if is_there and now < DEADLINE + GIVE_UP else [])
+
+
+def test_a_damaged_volume_that_cannot_be_set_aside_does_not_keep_the_run_from_its_end() -> None:
+    night = a_night(damaged=frozenset({1}), unsound=frozenset({"vol-1"}))
+
+    (closing,) = plan(a_launched_run(why="tagging vol-1: denied"), night, DEADLINE + GIVE_UP)
+
+    assert isinstance(closing, CloseRun)
+    assert str(closing.why).endswith("no snapshot could be taken: tagging vol-1: denied")
 
 
 def test_who_has_found_its_volume_damaged_gets_no_other() -> None:

@@ -15,6 +15,7 @@ from chalicelib.core.model import Lease, Pruning, RunState, Snapshot, SnapshotLo
 from chalicelib.errors import TransientError, UnderWayError
 from chalicelib.flows.leases import LASTS
 from chalicelib.flows.prune import LEASE, NO_POLICY, prune
+from chalicelib.flows.tell import tell
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 
@@ -721,3 +722,18 @@ def test_a_dry_run_lets_the_catalogue_be() -> None:
     prune(world, TONIGHT, dry_run=True)
 
     assert world.catalog.find_points() == before
+
+
+def test_the_age_of_the_last_good_point_is_that_of_the_sound_one() -> None:
+    world = a_world_with_snapshots()
+    before = tell(world, TONIGHT)
+    for day in (21, 22, 23):
+        find_damaged(world, f"snap-{day}")
+
+    prune(world, TONIGHT)
+    after = tell(world, TONIGHT)
+
+    (newest,) = {point.at for point in world.catalog.find_points()}
+    assert before.sent == ()
+    assert "stale: host us0: its newest restore point is 3 days old" in after.sent
+    assert [each.newest for each in after.ages] == [TONIGHT - newest]

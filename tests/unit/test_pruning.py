@@ -462,7 +462,8 @@ def test_nobodys_newest_point_is_in_a_damaged_snapshot_so_the_sound_one_before_i
 
 
 def test_a_sound_snapshot_of_the_same_day_counts_for_it_and_not_the_damaged_one() -> None:
-    earlier, later = a_snapshot(1), damaged(a_snapshot(1, extra=1))
+    earlier = a_snapshot(1)
+    later = damaged(a_snapshot(1, extra=1, run=f"main/{YESTERDAY}/2"))
 
     planned = plan([a_snapshot(0), earlier, later], Rules(daily=2))
 

@@ -236,6 +236,29 @@ def test_the_brief_is_there_before_the_machine_is() -> None:
     assert brief == world.catalog.get_recovery(DRILL)
 
 
+def the_night_reported(world: FakeWorld, manifest: str) -> None:
+    """The report of the night of the newest point, whose receiver has archived this manifest."""
+    report = json.loads((A_REPORT.parent / "report.json").read_text()) | {"run": str(a_run_id(22)), "id": "us0a"}
+    report["receiver"]["manifest"] |= {"key": manifest, "sha256": "abc"}
+    world.archive.put_once(wire.any_report_key(a_run_id(22), "us0a"), json.dumps(report).encode())
+
+
+@pytest.mark.parametrize(
+    ("manifest", "digest"), [(str(a_point(run_id=a_run_id(22)).manifest), "abc"), ("manifests/us0a/another", None)]
+)
+def test_a_drill_is_told_the_digest_that_the_nights_report_has_of_the_points_manifest(
+    manifest: str, digest: str | None
+) -> None:
+    world = a_world_with_backups()
+    the_night_reported(world, manifest)
+    open_drill("us0", world, NOW)
+
+    recover(DRILL, world, NOW)
+
+    brief = json.loads(world.archive.get(wire.recovery_brief_key(DRILL)))
+    assert brief.get("manifest_sha256") == digest
+
+
 def test_a_proven_drill_marks_the_point_and_leaves_nothing_behind() -> None:
     world = a_world_with_backups()
     a_drill_awaiting_its_report(world)

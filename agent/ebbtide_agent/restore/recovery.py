@@ -21,7 +21,7 @@ DEFAULT_NAME = "restored"
 class Brief:
     """What to recover, from which volume, and what to ask of it. Without a manifest nothing can be proved.
 
-    `name` is what the image calls itself.
+    `name` is what the image calls itself, `manifest_sha256` the manifest's digest as the night's report tells it.
     """
 
     recovery: str
@@ -32,6 +32,7 @@ class Brief:
     volume: str
     tree: str
     manifest: str | None
+    manifest_sha256: str | None
     probe: str | None
 
 
@@ -69,6 +70,7 @@ def parse_brief(body: bytes) -> Brief:
         name=_perhaps(what, values, "name") or DEFAULT_NAME,
         volume=field(what, field(what, values, "volume", dict), "id", str),
         manifest=_perhaps(what, values, "manifest"),
+        manifest_sha256=_perhaps(what, values, "manifest_sha256"),
         probe=_perhaps(what, values, "probe"),
         **texts,
     )

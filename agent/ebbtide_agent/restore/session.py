@@ -136,6 +136,8 @@ class _Recovery:
             return None
         expected = self._paths.run / "expected.jsonl.gz"
         self._cloud.download(self._brief.manifest, expected)
+        if self._brief.manifest_sha256 not in (None, sha256_of(expected)):
+            raise PermanentError(f"{self._brief.manifest} is not what its report tells of: its digest is another")
         with open(expected, "rb") as file:
             header, _ = read_manifest(file)
         if (header.host, header.run) != (self._brief.id, self._brief.run):
@@ -172,6 +174,8 @@ class _Recovery:
 
     def _find_what_is_unproven(self) -> None:
         """What keeps an identical tree from being proven is told with the verdict, not only in the report."""
+        if not self._comparison.identical:
+            return
         if self._comparison.unhashed:
             self.find(f"files that have no digest, so that their content is not compared: {self._comparison.unhashed}")
         if self._brief.probe is None or not self._is_real:
