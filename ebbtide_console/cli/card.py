@@ -1,9 +1,11 @@
 """`ebbtide card`: one page that brings every server back when nothing of ours is left to do it."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 
+from chalicelib.errors import PermanentError
 from chalicelib.wiring import the_time
 from ebbtide_console import session
 from ebbtide_console.past.card import write_card
@@ -11,7 +13,7 @@ from ebbtide_console.past.inventory import take_inventory
 
 Environment = Mapping[str, str]
 
-_MARGIN_MM, _POINTS, _LEADING_MM = 10, 8.2, 3.15
+_MARGIN_MM, _POINTS, _LEADING_MM, _COLUMNS = 10, 8.2, 3.0, 108
 
 DESCRIPTION = """\
 Write one page that brings every server back with the AWS CLI and ssh alone: no Ebbtide, no function, no table.
@@ -42,11 +44,20 @@ def _card(options: argparse.Namespace, _: Environment) -> int:
     text = write_card(take_inventory(session.the_account(), session.the_account, the_time()))
     if options.to is None:
         print(text, end="")
-    elif options.to.suffix.lower() == ".pdf":
-        options.to.write_bytes(as_pdf(text))
     else:
-        options.to.write_text(text)
+        _write(options.to, as_pdf(text) if options.to.suffix.lower() == ".pdf" else text.encode())
     return 0
+
+
+def _write(target: Path, card: bytes) -> None:
+    """All of it or nothing: an older card stays until the new one is whole. Raises PermanentError."""
+    aside = target.with_name(f".{target.name}.new")
+    try:
+        aside.write_bytes(card)
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise PermanentError(f"the card cannot be written to {target}: {error.strerror}") from error
 
 
 def as_pdf(text: str) -> bytes:
@@ -58,7 +69,7 @@ def as_pdf(text: str) -> bytes:
     pdf.set_margin(_MARGIN_MM)
     pdf.add_page()
     pdf.set_font("Courier", size=_POINTS)
-    for line in text.splitlines():
+    for line in _on_paper(text):
         pdf.cell(
             text=(line or " ").encode("latin-1", "replace").decode("latin-1"),
             h=_LEADING_MM,
@@ -66,3 +77,9 @@ def as_pdf(text: str) -> bytes:
             new_y="NEXT",
         )
     return bytes(pdf.output())
+
+
+def _on_paper(text: str) -> Iterator[str]:
+    """The commands are narrow enough, what AWS says of a fault may not be."""
+    for line in text.splitlines():
+        yield from [line] if line.startswith("    ") else wrap(line, _COLUMNS) or [""]

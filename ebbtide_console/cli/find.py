@@ -117,7 +117,7 @@ def _between(options: argparse.Namespace) -> tuple[datetime, datetime]:
 
 def _chosen(points: list[Point], host: str | None, between: tuple[datetime, datetime]) -> list[Point]:
     of = of_host(points, host) if host else points
-    chosen = [point for point in of if between[0] <= point.at <= between[1]]
+    chosen = [point for point in of if _shown_at(point) >= between[0] and point.at <= between[1]]
     if not chosen:
         there = f", of {len(of)} from {_at(min(of, key=_time))} to {_at(max(of, key=_time))}" if of else ""
         raise PermanentError(f"there is no restore point to search{there}")
@@ -189,8 +189,12 @@ def _changed(entry: Entry) -> str:
 
 
 def _at(point: Point) -> str:
+    return moment_text(_shown_at(point))
+
+
+def _shown_at(point: Point) -> datetime:
     """The next whole second: `ebbtide open --at` looks for the point of that time or before."""
-    return moment_text((point.at + timedelta(microseconds=999_999)).replace(microsecond=0))
+    return (point.at + timedelta(microseconds=999_999)).replace(microsecond=0)
 
 
 def _time(point: Point) -> datetime:

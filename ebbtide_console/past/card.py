@@ -13,6 +13,8 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 TYPES = {"amd64": "t3a.medium", "arm64": "t4g.medium"}
 # What stands in a line to be mended first: EC2 then says what it expects.
 UNKNOWN = "amd64-or-arm64"
+# The hold that the card sets, and the only one that it takes off.
+HOLD = "recovery by hand"
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def _head(facts: Facts) -> Iterator[str]:
     yield f"EBBTIDE RECOVERY CARD    account {facts.account}, written {facts.written:%Y-%m-%d %H:%M} UTC"
     yield "Brings any server below back with the AWS CLI and ssh alone: no Ebbtide, no function, no table."
     yield "Keep it outside this account, and write it again when servers come or go: ebbtide card"
-    yield "Paste what is indented, section by section, into one shell (sh or bash) with credentials that may"
-    yield "use EC2, S3 and the snapshots' KMS key."
+    yield "Paste what is indented, section by section, into a shell (sh or bash; for each server one of its own)"
+    yield "with credentials that may use EC2, S3 and the snapshots' KMS key."
     yield from (f"NOT READ when this was written: {fault}" for fault in facts.faults)
 
 
@@ -85,26 +87,31 @@ def _commands(facts: Facts) -> Iterator[str]:
 2. IS THERE A NEWER ONE? The last line is the newest; then say SNAPSHOT=snap-...
     aws ec2 describe-snapshots --owner-ids self --output text \\
         --filters Name=tag:ebbtide:role,Values=backup,copy Name=status,Values=completed \\
-        --query "sort_by(Snapshots[?Tags[?starts_with(Key,'ebbtide:complete.') && contains(Value,'$ID')]],
-        &StartTime)[-3:].[SnapshotId,StartTime,Tags[?Key=='ebbtide:run']|[0].Value]"
+        --query "Snapshots[].[SnapshotId,(Tags[?Key=='ebbtide:taken'].Value|[0])||StartTime,
+        Tags[?Key=='ebbtide:run'].Value|[0],join(' ',Tags[?starts_with(Key,'ebbtide:complete.')].Value)]" |
+        grep -E "[[:space:]]([a-z0-9]{{4}})*$ID([a-z0-9]{{4}})*( |$)" | cut -f 1-3 | sort -k 2 | tail -n 3
 
 3. A VOLUME AND A MACHINE. First what keeps retention from the snapshot. Console: EC2, Snapshots, Create
 volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
     ME=203.0.113.9/32    # put your own address here: nobody else gets in
-    aws ec2 create-tags --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value=recovery by hand"
-    aws ec2 create-key-pair --key-name ebbtide-card --query KeyMaterial --output text >ebbtide-card.pem
-    chmod 600 ebbtide-card.pem
+    HELD=$(aws ec2 describe-tags --filters Name=resource-id,Values=$SNAPSHOT Name=key,Values=ebbtide:hold \\
+        --query "Tags[].Value" --output text) && if [ -z "$HELD" ]; then aws ec2 create-tags \\
+        --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value={HOLD}"; fi
+    if [ ! -e ebbtide-card-$ID.pem ]; then PEM=$(aws ec2 create-key-pair --key-name ebbtide-card-$ID \\
+        --query KeyMaterial --output text) && (umask 077; echo "$PEM" >ebbtide-card-$ID.pem); fi
     set -- $(aws ec2 describe-subnets --filters Name=map-public-ip-on-launch,Values=true --output text \\
         --query "Subnets[0].[SubnetId,AvailabilityZone,VpcId]") && SUBNET=$1 ZONE=$2 VPC=$3
-    GROUP=$(aws ec2 create-security-group --group-name ebbtide-card --description "recovery by hand" \\
-        --vpc-id $VPC --query GroupId --output text)
+    GROUP=$(aws ec2 create-security-group --group-name ebbtide-card-$ID --description "{HOLD}" \\
+        --vpc-id $VPC --query GroupId --output text || aws ec2 describe-security-groups --output text \\
+        --filters Name=vpc-id,Values=$VPC Name=group-name,Values=ebbtide-card-$ID \\
+        --query "SecurityGroups[0].GroupId")
     aws ec2 authorize-security-group-ingress --group-id $GROUP --protocol tcp --port 22 --cidr $ME
     VOLUME=$(aws ec2 create-volume --snapshot-id $SNAPSHOT --availability-zone $ZONE --volume-type gp3 \\
         --query VolumeId --output text)
     case $ARCH in amd64) TYPE={types["amd64"]} ;; *) TYPE={types["arm64"]} ;; esac
     MACHINE=$(aws ec2 run-instances --image-id resolve:ssm:/aws/service/debian/release/13/latest/$ARCH \\
-        --instance-type $TYPE --key-name ebbtide-card --security-group-ids $GROUP --subnet-id $SUBNET \\
-        --block-device-mappings "DeviceName=/dev/xvda,Ebs={{VolumeSize=$((GIB + 8)),VolumeType=gp3}}" \\
+        --instance-type $TYPE --key-name ebbtide-card-$ID --security-group-ids $GROUP --subnet-id $SUBNET \\
+        --block-device-mappings "DeviceName=/dev/xvda,Ebs={{VolumeSize=$((2 * GIB + 8)),VolumeType=gp3}}" \\
         --metadata-options HttpTokens=required --query "Instances[0].InstanceId" --output text)
     aws ec2 wait volume-available --volume-ids $VOLUME
     aws ec2 wait instance-running --instance-ids $MACHINE
@@ -112,7 +119,9 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
     ADDRESS=$(aws ec2 describe-instances --instance-ids $MACHINE --output text \\
         --query "Reservations[0].Instances[0].PublicIpAddress")
     echo "ID=$ID VOLUME=$VOLUME TREE=$TREE"    # to be pasted on the machine first
-    ssh -t -i ebbtide-card.pem admin@$ADDRESS sudo -i
+    IN="-i ebbtide-card-$ID.pem -o ConnectTimeout=9 -o UserKnownHostsFile=ebbtide-card-$ID.hosts"
+    until ssh -n $IN -o StrictHostKeyChecking=accept-new admin@$ADDRESS true; do sleep 5; done
+    ssh -t $IN admin@$ADDRESS sudo -i
 
 4. ON THE MACHINE. The first line of the manifest must name the server's id and the run of the snapshot; if
 it says "munged":true, say MUNGED=--munge-links before the copy. Who wants one file copies only that, by the
@@ -133,13 +142,13 @@ container with the machine's own network (open its ports in the group), or only 
     systemd-nspawn --boot --directory=/srv/restored --machine=restored
     chroot /srv/restored /bin/bash
 
-6. TAKE IT DOWN, in the first shell.
+6. TAKE IT DOWN, in the first shell. A hold that was there before section 3 stays.
     aws ec2 terminate-instances --instance-ids $MACHINE
     aws ec2 wait instance-terminated --instance-ids $MACHINE
     aws ec2 delete-volume --volume-id $VOLUME
     aws ec2 delete-security-group --group-id $GROUP
-    aws ec2 delete-key-pair --key-name ebbtide-card
-    aws ec2 delete-tags --resources $SNAPSHOT --tags Key=ebbtide:hold"""
+    aws ec2 delete-key-pair --key-name ebbtide-card-$ID && rm -f ebbtide-card-$ID.pem ebbtide-card-$ID.hosts
+    aws ec2 delete-tags --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value={HOLD}\""""
 
 
 def _where_else(facts: Facts) -> Iterator[str]:

@@ -39,17 +39,19 @@ def take_inventory(account: Account, reach: Reach, now: datetime) -> Facts:
         types={ARCHITECTURES.get(name, name): each for name, each in policy.restore.instances.items()}
         if policy
         else {},
-        faults=tuple(faults),
+        faults=tuple(dict.fromkeys(faults)),
     )
 
 
 def _policy(account: Account, faults: list[str]) -> Policy | None:
-    text = newest_policy(account)
     try:
+        text = newest_policy(account)
         return parse(text, "the newest") if text else None
     except ConfigError as error:
         faults.append(f"the newest policy: {error.faults[0]}")
-        return None
+    except EbbtideError as fault:
+        faults.append(f"the newest policy in {account.bucket}: {fault}")
+    return None
 
 
 def _region(account: Account, faults: list[str]) -> Region:
@@ -64,7 +66,7 @@ def _region(account: Account, faults: list[str]) -> Region:
 def _server(point: Point, account: Account, faults: list[str]) -> Server:
     try:
         said = find_reported(point, account).architecture or ""
-    except PermanentError as fault:
+    except EbbtideError as fault:
         said = ""
         faults.append(f"{point.host} in {point.run}: {fault}")
     return Server(

@@ -9,7 +9,7 @@ from chalicelib.core.backups import is_damaged, points_in, without_extras
 from chalicelib.core.copying import as_taken
 from chalicelib.core.model import RestorePoint, RunId, Snapshot, TreeKind
 from chalicelib.core.policy_file import ids_named_in
-from chalicelib.errors import PermanentError
+from chalicelib.errors import EbbtideError, PermanentError
 from chalicelib.flows.policies import find_versions, policy_key
 from ebbtide_console.session import Account
 
@@ -29,6 +29,8 @@ class Point:
 def find_points(account: Account) -> tuple[list[Point], tuple[str, ...]]:
     """All of them, by host and the oldest first; and what is wrong with snapshots: not understood, or damaged.
 
+    Where the archive cannot be read that is a fault as well, and the hosts go by their ids.
+
     In the region of a standby these are copies, each at the time its data was taken.
     """
     found: list[RestorePoint] = []
@@ -44,7 +46,7 @@ def find_points(account: Account) -> tuple[list[Point], tuple[str, ...]]:
             found += points_in(as_taken(snapshot))
         except PermanentError as fault:
             faults.append(f"snapshot {snapshot.id}: {fault}")
-    names, of_id = _names(account), {snapshot.id: snapshot for snapshot in snapshots}
+    names, of_id = _names(account, faults), {snapshot.id: snapshot for snapshot in snapshots}
     points = [
         Point(names.get(it.host_id, it.host_id), it.host_id, it.at, it.run, it.tree, of_id[it.snapshot_id])
         for it in without_extras(found)
@@ -76,6 +78,11 @@ def newest_policy(account: Account) -> str:
     return account.archive.get(policy_key(versions[-1])).decode(errors="replace") if versions else ""
 
 
-def _names(account: Account) -> dict[str, str]:
+def _names(account: Account, faults: list[str]) -> dict[str, str]:
     """What the newest policy calls each id."""
-    return {host_id: name for name, host_id in ids_named_in(newest_policy(account)).items()}
+    try:
+        text = newest_policy(account)
+    except EbbtideError as fault:
+        faults.append(f"the newest policy in {account.bucket}: {fault}")
+        return {}
+    return {host_id: name for name, host_id in ids_named_in(text).items()}

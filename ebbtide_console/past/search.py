@@ -45,15 +45,26 @@ def _stretches(
 ) -> Iterator[Stretch]:
     """Of one host, the oldest first. A point whose manifest is missing or damaged is left out."""
     known = [(point, manifest) for point in points if (manifest := _find(point, account, faults))]
-    for _, same in groupby(known, key=lambda each: each[1].content or each[1].sha256):
-        points_of, manifests = zip(*same, strict=True)
-        tell(f"{points_of[0].host}: {points_of[0].run}")
+    for _, group in groupby(known, key=lambda each: each[1].content or each[1].sha256):
+        same = list(group)
+        entries = _read_any(same, pattern, account, tell, faults)
+        if entries is not None:
+            yield Stretch(same[0][0], same[-1][0], entries)
+
+
+def _read_any(
+    same: list[tuple[Point, ReportedManifest]], pattern: Pattern, account: Account, tell: Tell, faults: list[str]
+) -> tuple[Entry, ...] | None:
+    """What is wanted of manifests with one content: the first that can be read speaks for all of them."""
+    unread = []
+    for point, manifest in same:
+        tell(f"{point.host}: {point.run}")
         try:
-            entries = read_entries(points_of[0], manifests[0], pattern, account)
+            return read_entries(point, manifest, pattern, account)
         except PermanentError as fault:
-            faults.append(f"{points_of[0].host} in {points_of[0].run}: {fault}")
-        else:
-            yield Stretch(points_of[0], points_of[-1], entries)
+            unread.append(f"{point.host} in {point.run}: {fault}")
+    faults += unread
+    return None
 
 
 def _find(point: Point, account: Account, faults: list[str]) -> ReportedManifest | None:

@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,54 @@ def chosen(card: str, host: str) -> str:
     return "\n".join((lines[0], next(line for line in lines if f"  # {host} " in line))) + "\n"
 
 
-def in_a_clean_shell(script: str, place: Path, more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    path = f"{place / 'cli'}:{os.environ['PATH']}"
-    return subprocess.run(
-        ["sh", "-eu", "-c", script],
-        cwd=place, env={"PATH": path, "HOME": str(place), **more}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Account:
+    """What somebody who follows the card has: an account with a night in it, the AWS CLI, and the card."""
+
+    ec2: Any
+    snapshot: str
+    card: str
+    place: Path
+    access: Mapping[str, str]
+
+    def paste(self, script: str) -> subprocess.CompletedProcess[str]:
+        path = f"{self.place}:{self.place / 'cli'}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["sh", "-eu", "-c", script],
+            cwd=self.place, env={"PATH": path, "HOME": str(self.place), **self.access},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def copy(self, taken: str, complete: Sequence[str] = ("eu0a", "us0a")) -> str:
+        """One more snapshot: a copy, made just now, of what was taken then."""
+        of_it = {tags.ROLE: tags.Role.COPY, tags.TAKEN: f"{taken}T03:00:00+00:00"}
+        return take(self.ec2, {**snapshot_tags(complete), tags.RUN: f"main/{taken}/1", **of_it})
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    pytest.importorskip("awscli", reason="the AWS CLI of requirements-dev.txt is not installed")
+    place = tmp_path_factory.mktemp("account")
+    with a_sandbox(place / "state") as sandbox, the_aws_cli(place / "cli"), pytest.MonkeyPatch.context() as patch:
+        access = {
+            "AWS_ENDPOINT_URL": sandbox.endpoint,
+            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": "sandbox",
+        }
+        for name, value in {**access, "AWS_DEFAULT_REGION": "eu-west-1"}.items():
+            patch.setenv(name, value)
+        snapshot = a_night(sandbox)
+        assert main(["card", "--to", str(place / "card.txt")]) == 0
+        a_machine_that_is_not_up_at_once(place)
+        yield Account(client("ec2", sandbox.endpoint), snapshot, (place / "card.txt").read_text(), place, access)
+
+
+def a_machine_that_is_not_up_at_once(place: Path) -> None:
+    """An `ssh` that gets in when it is tried a second time: no sandbox has Debian's image."""
+    (place / "ssh").write_text('#!/bin/sh\necho "$*" >>tried\n[ "$(grep -c -- "$3" tried)" -gt 1 ] && echo "in: $*"\n')
+    (place / "sleep").write_text("#!/bin/sh\n")
+    for name in ("ssh", "sleep"):
+        (place / name).chmod(0o755)
 
 
 def a_night(sandbox: Sandbox) -> str:
@@ -60,61 +103,107 @@ def a_night(sandbox: Sandbox) -> str:
     ec2, s3 = client("ec2", sandbox.endpoint), client("s3", sandbox.endpoint)
     bucket = session.ARCHIVE.format(account=ACCOUNT, region="eu-west-1")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    report = {"schema": 1, "run": str(RUN), "id": "us0a", "arch": "x86_64", "receiver": {"manifest": None}}
+    report = {"schema": 1, "run": str(RUN), "arch": "x86_64", "receiver": {"manifest": None}}
+    reports = {
+        wire.report_key(RUN, host_id): json.dumps({**report, "id": host_id}).encode() for host_id in ("eu0a", "us0a")
+    }
     for key, body in (
         ("policies/000001.toml", A_POLICY_TEXT.encode()),
-        (wire.report_key(RUN, "us0a"), json.dumps(report).encode()),
+        *reports.items(),
         (A_KEY, subprocess.run(["gzip"], input=b'{"v":1,"p":"etc/fstab","t":"f"}\n', stdout=-1, check=True).stdout),
     ):
         s3.put_object(Bucket=bucket, Key=key, Body=body)
+    snapshot = take(ec2, snapshot_tags(["eu0a", "us0a"]))
+    assert sandbox.quiet()
+    return snapshot
+
+
+def snapshot_tags(complete: Sequence[str]) -> dict[str, str]:
+    return tags.snapshot_tags(RUN, complete, TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
+
+
+def take(ec2: Any, tagged: Mapping[str, str]) -> str:
     volume = ec2.create_volume(AvailabilityZone="eu-west-1a", Size=80)["VolumeId"]
-    tagged = tags.snapshot_tags(RUN, ["eu0a", "us0a"], TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
     listed = [{"Key": key, "Value": value} for key, value in tagged.items()]
     taken = ec2.create_snapshot(VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": listed}])
-    assert sandbox.quiet()
     return str(taken["SnapshotId"])
 
 
-def test_its_aws_commands_bring_up_a_machine_with_the_newest_point_and_take_all_of_it_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("awscli", reason="the AWS CLI of requirements-dev.txt is not installed")
-    with a_sandbox(tmp_path / "state") as sandbox, the_aws_cli(tmp_path / "cli"):
-        access = {
-            "AWS_ENDPOINT_URL": sandbox.endpoint,
-            "AWS_ACCESS_KEY_ID": "sandbox",
-            "AWS_SECRET_ACCESS_KEY": "sandbox",
-        }
-        for name, value in {**access, "AWS_DEFAULT_REGION": "eu-west-1"}.items():
-            monkeypatch.setenv(name, value)
-        snapshot = a_night(sandbox)
-        ec2 = client("ec2", sandbox.endpoint)
-        assert main(["card", "--to", str(tmp_path / "card.txt")]) == 0
-        card = (tmp_path / "card.txt").read_text()
+def test_its_aws_commands_bring_up_one_server_beside_another_and_take_all_of_it_down(account: Account) -> None:
+    ec2, card = account.ec2, account.card
 
-        up = commands(card, 3)
-        up = "".join(line for line in up.splitlines(keepends=True) if not line.startswith("ssh "))
-        brought = in_a_clean_shell(f"{chosen(card, 'us0')}{commands(card, 2)}{up}set >variables\n", tmp_path, access)
-        [machine] = the_machines(ec2)
-        [volume] = ec2.describe_volumes(Filters=[{"Name": "snapshot-id", "Values": [snapshot]}])["Volumes"]
-        held = the_tags(ec2, snapshot)
-        taken = in_a_clean_shell(f"set -a\n. ./variables\n{commands(card, 7)}{commands(card, 6)}", tmp_path, access)
+    brought = {
+        host: account.paste(f"{chosen(card, host)}{commands(card, 3)}set >{host}.variables\n")
+        for host in ("us0", "eu0")
+    }
+    machines, held = the_machines(ec2), the_tags(ec2, account.snapshot)
+    keys = {path.name: path.read_text() for path in account.place.glob("*.pem")}
+    volumes = {
+        each["VolumeId"]: each
+        for each in ec2.describe_volumes(Filters=[{"Name": "snapshot-id", "Values": [account.snapshot]}])["Volumes"]
+    }
+    taken = [
+        account.paste(f"set -a\n. ./{host}.variables\n{commands(card, 7) if host == 'us0' else ''}{commands(card, 6)}")
+        for host in ("us0", "eu0")
+    ]
 
-        assert brought.returncode == 0, brought.stdout + brought.stderr
-        assert f"{snapshot}\t" in brought.stdout.splitlines()[0]
-        assert brought.stdout.splitlines()[-1] == f"ID=us0a VOLUME={volume['VolumeId']} TREE=fake-super"
-        assert (volume["Attachments"][0]["InstanceId"], machine["InstanceType"]) == (
-            machine["InstanceId"],
-            "t3a.medium",
-        )
-        assert held["ebbtide:hold"] == "recovery by hand"
-        assert taken.returncode == 0, taken.stdout + taken.stderr
-        assert '"p":"etc/fstab"' in taken.stdout
-        assert the_machines(ec2) == []
-        assert volume["VolumeId"] not in [each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]]
-        assert "ebbtide-card" not in [each["GroupName"] for each in ec2.describe_security_groups()["SecurityGroups"]]
-        assert ec2.describe_key_pairs()["KeyPairs"] == []
-        assert "ebbtide:hold" not in the_tags(ec2, snapshot)
+    for host, done in brought.items():
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"ID={host}a VOLUME=vol-" in done.stdout
+        assert done.stdout.splitlines()[-1].startswith(f"in: -t -i ebbtide-card-{host}a.pem ")
+    assert {machine["InstanceType"] for machine in machines} == {"t3a.medium"}
+    assert {each["Attachments"][0]["InstanceId"] for each in volumes.values()} == {
+        machine["InstanceId"] for machine in machines
+    }
+    assert sorted(keys) == ["ebbtide-card-eu0a.pem", "ebbtide-card-us0a.pem"]
+    assert all("PRIVATE KEY" in key for key in keys.values())
+    assert held["ebbtide:hold"] == "recovery by hand"
+    for done in taken:
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert '"p":"etc/fstab"' in taken[0].stdout
+    assert the_machines(ec2) == []
+    assert volumes.keys() & {each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]} == set()
+    groups = [each["GroupName"] for each in ec2.describe_security_groups()["SecurityGroups"]]
+    assert [name for name in groups if "ebbtide-card" in name] == []
+    assert ec2.describe_key_pairs()["KeyPairs"] == []
+    assert list(account.place.glob("*.pem")) == []
+    assert "ebbtide:hold" not in the_tags(ec2, account.snapshot)
+
+
+def test_the_newest_is_what_was_taken_last_of_that_very_server_whenever_it_was_copied(account: Account) -> None:
+    newer, older = account.copy("2026-12-02"), account.copy("2026-12-01")
+    account.copy("2026-12-03", complete=("aus0", "auzz"))
+
+    done = account.paste(chosen(account.card, "us0") + commands(account.card, 2))
+
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [(line[0], line[2]) for line in lines[-2:]] == [
+        (older, "main/2026-12-01/1"),
+        (newer, "main/2026-12-02/1"),
+    ], done.stderr
+
+
+def test_a_hold_that_somebody_else_has_set_stays_as_it_is(account: Account) -> None:
+    snapshot = account.copy("2026-11-20")
+    account.ec2.create_tags(Resources=[snapshot], Tags=[{"Key": "ebbtide:hold", "Value": "court case 4711"}])
+    holding = commands(account.card, 3).partition("if [ ! -e")[0]
+    letting_go = commands(account.card, 6).splitlines()[-1]
+
+    done = account.paste(f"{chosen(account.card, 'us0')}SNAPSHOT={snapshot}\n{holding}{letting_go}\n")
+
+    assert done.returncode == 0, done.stderr
+    assert the_tags(account.ec2, snapshot)["ebbtide:hold"] == "court case 4711"
+
+
+def test_no_key_is_written_over(account: Account) -> None:
+    key = account.place / "ebbtide-card-us0a.pem"
+    key.write_text("the only one")
+    making = commands(account.card, 3).partition("set -- ")[0]
+
+    account.paste(f"{chosen(account.card, 'us0')}{making}")
+
+    assert key.read_text() == "the only one"
+    key.unlink()
 
 
 def the_machines(ec2: Any) -> list[Any]:

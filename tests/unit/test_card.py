@@ -1,6 +1,9 @@
 """The recovery card: what is on it, what it says when something cannot be read, and that it is a page."""
 
+import resource
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,7 @@ from chalicelib.core.model import TreeKind
 from chalicelib.errors import PermanentError, TransientError
 from ebbtide_console import session
 from ebbtide_console.cli.card import as_pdf
+from ebbtide_console.cli.main import main
 from ebbtide_console.past.card import Facts, Region, Server, write_card
 from ebbtide_console.past.inventory import take_inventory
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
@@ -84,6 +88,41 @@ def test_a_policy_that_this_version_cannot_read_costs_what_it_says_alone() -> No
     assert [each.name for each in facts.regions[0].servers] == ["eu0a", "us0a"]
 
 
+class NoArchive(FakeArchive):
+    """As S3 answers for a bucket that is not there."""
+
+    def get(self, key: str) -> bytes:
+        raise PermanentError(f"reading {key} from the archive: NoSuchBucket")
+
+    def list(self, prefix: str, after: str = "") -> list[str]:
+        raise PermanentError(f"listing {prefix} in the archive: NoSuchBucket")
+
+
+def without_archive(region: str) -> session.Account:
+    return replace(an_account(region), archive=NoArchive())
+
+
+def test_without_an_archive_there_is_a_card_of_ids_and_it_says_so() -> None:
+    facts = take_inventory(without_archive("us-east-1"), no_region, NOW)
+
+    assert [(each.name, each.snapshot) for each in facts.regions[0].servers] == [
+        ("eu0a", "snap-us-east-1-21"),
+        ("us0a", "snap-us-east-1-22"),
+    ]
+    assert facts.faults == (
+        "the newest policy in archive-us-east-1: listing policies/ in the archive: NoSuchBucket",
+        "eu0a in main/2026-11-21/1: reading reports/main/2026-11-21/1/eu0a.json from the archive: NoSuchBucket",
+        "us0a in main/2026-11-22/1: reading reports/main/2026-11-22/1/us0a.json from the archive: NoSuchBucket",
+    )
+
+
+def test_copies_are_on_it_where_their_region_has_no_archive() -> None:
+    facts = take_inventory(an_account("us-east-1"), without_archive, NOW)
+
+    assert [each.snapshot for each in facts.regions[1].servers] == ["snap-eu-central-1-21", "snap-eu-central-1-22"]
+    assert "the newest policy in archive-eu-central-1: " in "\n".join(facts.faults)
+
+
 def test_with_nothing_to_bring_back_there_is_no_card() -> None:
     account = an_account("us-east-1", policy=A_POLICY_TEXT)
     assert isinstance(account.volumes, FakeVolumes)
@@ -101,6 +140,25 @@ def test_what_a_host_is_called_cannot_become_a_command() -> None:
     assert "reboot" not in card.partition("1. CHOOSE")[2]
 
 
+def test_an_older_card_stays_until_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "card.txt"
+    target.write_text("the older one")
+    monkeypatch.setattr(session, "the_account", lambda *_: an_account("us-east-1"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        code = main(["card", "--to", str(target)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert code == 1
+    assert f"cannot be written to {target}: File too large" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("card.txt", "the older one")]
+
+
 def test_it_is_one_page_for_some_servers_and_more_pages_for_many() -> None:
     def pages(count: int) -> int:
         one = Server("web1.example.org", "web1", NOW, "snap-0123456789abcdef0", 16384, "amd64", TreeKind.FAKE_SUPER)
@@ -108,3 +166,9 @@ def test_it_is_one_page_for_some_servers_and_more_pages_for_many() -> None:
         return as_pdf(write_card(Facts("123456789012", NOW, (region, region)))).count(b"/Type /Page\n")
 
     assert (pages(3), pages(60)) == (1, 3)
+
+
+def test_no_command_is_wider_than_its_paper() -> None:
+    card = write_card(take_inventory(an_account("us-east-1"), an_account, NOW))
+
+    assert max(len(line) for line in card.splitlines() if line.startswith("    ")) <= 108

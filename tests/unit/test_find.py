@@ -5,7 +5,7 @@ import hashlib
 import json
 import tracemalloc
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from io import BytesIO
 from typing import IO
@@ -216,6 +216,45 @@ def test_a_manifest_that_did_not_change_is_read_once(past: Past) -> None:
     past.lives("*")
 
     assert past.archive.copied == [manifest_key(21), manifest_key(22)]
+
+
+def test_of_manifests_that_are_the_same_any_that_is_whole_does(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    past.night(23, us0=a_tree(a_file(b"etc/fstab", 2, mtime=1_763_700_000)))
+    del past.archive.objects[manifest_key(22)]
+
+    found = past.lives("fstab")
+    del past.archive.objects[manifest_key(23)]
+    main(["find", "fstab"])
+
+    assert [life[2:] for life in found] == [(22, 23, None), (21, 21, None)]
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[2] for line in told] == ["us0 in main/2026-11-22/1", "us0 in main/2026-11-23/1"]
+
+
+def test_a_manifest_of_another_host_is_not_searched(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    past.night(23, eu0=a_tree(a_file(b"etc/fstab")))
+    theirs = past.archive.objects[manifest_key(23, "eu0a")]
+    report = json.loads(past.archive.objects[wire.report_key(a_run_id(22), "us0a")])
+    report["receiver"]["manifest"] |= {"sha256": hashlib.sha256(theirs).hexdigest()}
+    past.archive.objects[wire.report_key(a_run_id(22), "us0a")] = json.dumps(report).encode()
+    past.archive.objects[manifest_key(22)] = theirs
+
+    main(["find", "fstab", "--host", "us0"])
+
+    assert f"{manifest_key(22)} is of host eu0a" in capsys.readouterr().err
+
+
+def test_a_time_as_it_is_shown_is_found_again_and_opens_that_very_point(
+    past: Past, capsys: pytest.CaptureFixture[str]
+) -> None:
+    snapshot = past.volumes.snapshots["snap-22"]
+    past.volumes.snapshots["snap-22"] = replace(snapshot, started=snapshot.started.replace(microsecond=500_000))
+
+    main(["find", "fstab", "--between", "2026-11-22", "2026-11-22"])
+    shown = capsys.readouterr().out.splitlines()[1].split()[6]
+    again = main(["find", "fstab", "--between", shown, shown])
+
+    assert (shown, again) == ("2026-11-22T03:00:01Z", 0)
 
 
 def test_only_points_of_the_host_and_the_days_asked_for_are_read(past: Past) -> None:
