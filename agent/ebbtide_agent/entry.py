@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.printable import printable, size
 from ebbtide_agent.walk import Found, walk
 
 SCHEMA = 1
@@ -30,6 +32,9 @@ KINDS = {
 _SAFE = "".join(chr(byte) for byte in range(0x21, 0x7F) if chr(byte) not in '%"\\')
 
 _BEGINNING = f'{{"v":{SCHEMA},"p":"'
+
+# Of one entry, all values together. In base64, with the names (64 KiB by the kernel), they fit a manifest's line.
+MOST_ATTRIBUTES = 8 << 20
 
 # Given an entry's place on this machine and its record so far, the sha256 of its content, or None if it has none.
 Hasher = Callable[[bytes, "Entry"], "str | None"]
@@ -89,19 +94,29 @@ def real_entry(found: Found) -> Entry:
         gid=status.st_gid,
         size=size_of(kind, status.st_size, link),
         mtime_ns=status.st_mtime_ns,
-        xattrs=read_xattrs(found.where),
+        xattrs=read_xattrs(found),
         link=link,
         rdev=(os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in "cb" else None,
         group=found.group,
     )
 
 
-def read_xattrs(where: bytes) -> dict[str, bytes]:
-    """Every extended attribute of an entry, in the order of their names."""
-    return {
-        name: os.getxattr(where, name, follow_symlinks=False)
-        for name in sorted(os.listxattr(where, follow_symlinks=False))
-    }
+def read_xattrs(found: Found) -> dict[str, bytes]:
+    """Every extended attribute of an entry, in the order of their names.
+
+    Raises PermanentError when they are too large for a manifest, before more of them is in memory.
+    """
+    read: dict[str, bytes] = {}
+    room = MOST_ATTRIBUTES
+    for name in sorted(os.listxattr(found.where, follow_symlinks=False)):
+        read[name] = os.getxattr(found.where, name, follow_symlinks=False)
+        room -= len(read[name])
+        if room < 0:
+            raise PermanentError(
+                f"one entry's extended attributes are more than {size(MOST_ATTRIBUTES)} together, the most that is"
+                f" backed up: remove those that nobody needs, or exclude {printable(found.path)}"
+            )
+    return read
 
 
 def size_of(kind: str, length: int, link: bytes | None) -> int:

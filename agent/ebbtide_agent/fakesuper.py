@@ -54,7 +54,7 @@ def read_fake(root: Path, munged: bool = False, hasher: Hasher | None = None) ->
 
 def fake_entry(found: Found, munged: bool = False) -> Entry:
     """The entry that one stored file or directory stands for."""
-    stored = read_xattrs(found.where)
+    stored = read_xattrs(found)
     recorded = recorded_stat(found.stat, stored.get(STAT))
     kind = KINDS[stat.S_IFMT(recorded.mode)]
     link = _read_link(found, munged) if kind == "l" else None

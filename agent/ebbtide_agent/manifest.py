@@ -17,12 +17,16 @@ from ebbtide_agent.walk import walk
 
 @dataclass(frozen=True)
 class Before:
-    """What the manifest before held, counted likewise; `kept` of its files are still there with the same content."""
+    """What the manifest before held, counted likewise; `kept` of its files are still there with the same content.
+
+    `damage` says why no more of it could be read, if it is not whole.
+    """
 
     entries: int
     files: int
     size: int
     kept: int
+    damage: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,11 @@ def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Heade
 
     A file that the manifest `previous` knows with the same inode, change time, size and mtime keeps its hash; every
     other is read. The tree must be quiet. Raises OSError when something cannot be read, except for a file that this
-    user may not open: that one stays without a hash, and counts as unhashed.
+    user may not open: that one stays without a hash, and counts as unhashed; and PermanentError when an entry is too
+    large for a manifest.
     """
     tally: Counter[str] = Counter()
-    earlier = _Earlier(_entries_of(previous))
+    earlier = _Earlier(previous)
     hashes = _Hashes(earlier, tally)
     groups: dict[bytes, list[bytes]] = {}
     entries = _entries(tree, kind == "fake-super", header.munged, hashes, tally)
@@ -95,10 +100,11 @@ def _entries(tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Count
 class _Earlier:
     """The manifest before, looked up in the order of the paths; what it goes past is counted."""
 
-    def __init__(self, entries: Iterator[Entry]) -> None:
-        self._rest = entries
-        self._next = next(entries, None)
+    def __init__(self, previous: Path | None) -> None:
+        self._damage = ""
         self._passed: Counter[str] = Counter()
+        self._rest = self._entries_of(previous)
+        self._next = next(self._rest, None)
 
     def find(self, path: bytes) -> Entry | None:
         while self._next is not None and self._next.path < path:
@@ -109,7 +115,7 @@ class _Earlier:
         """All of it, with what nobody has looked up."""
         while self._next is not None:
             self._pass(self._next)
-        return Before(self._passed["entries"], self._passed["files"], self._passed["size"], kept)
+        return Before(self._passed["entries"], self._passed["files"], self._passed["size"], kept, self._damage)
 
     def _pass(self, entry: Entry) -> None:
         self._passed["entries"] += 1
@@ -117,6 +123,18 @@ class _Earlier:
             self._passed["files"] += 1
             self._passed["size"] += entry.size
         self._next = next(self._rest, None)
+
+    def _entries_of(self, previous: Path | None) -> Iterator[Entry]:
+        """Where it is missing there is nothing; where it is damaged it ends, and the rest of the tree is read again."""
+        if previous is None:
+            return
+        try:
+            with open(previous, "rb") as file:
+                yield from read_manifest(file)[1]
+        except FileNotFoundError:
+            return
+        except (OSError, EOFError, ValueError, zlib.error) as fault:
+            self._damage = str(fault)
 
 
 class _Hashes:
@@ -158,13 +176,3 @@ class _Hashes:
 def _same_content(earlier: Entry, entry: Entry) -> bool:
     """The change time is the kernel's own: nobody who could only write to the tree can have set it back."""
     return (earlier.store, earlier.size, earlier.mtime_ns) == (entry.store, entry.size, entry.mtime_ns)
-
-
-def _entries_of(previous: Path | None) -> Iterator[Entry]:
-    """The entries of the manifest before; where it is missing or damaged it ends, and the rest is read again."""
-    try:
-        if previous is not None:
-            with open(previous, "rb") as file:
-                yield from read_manifest(file)[1]
-    except (OSError, EOFError, ValueError, zlib.error):
-        return

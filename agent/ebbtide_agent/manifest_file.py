@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import IO, Callable
 
 from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header, path_in, quoted
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.printable import printable
 
 _LEVEL = 5
-# A path and a link's target are some kilobytes; of the attributes ext4 lets each be 64 KiB.
+# A path and a link's target are some kilobytes; the rest is for an entry's attributes.
 LONGEST_LINE = 16 << 20
 
 
 def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
-    """Write `out` atomically and durably; the digest of the entries alone. The same always give the same bytes."""
+    """Write `out` atomically and durably; the digest of the entries alone. The same always give the same bytes.
+
+    Raises PermanentError, and leaves no file, when an entry makes a line that nobody would read again.
+    """
     temporary = out.with_name(out.name + ".part")
     try:
         temporary.unlink(missing_ok=True)
@@ -74,6 +79,8 @@ def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> s
         packed.write(encode_header(header).encode() + b"\n")
         for entry in entries:
             line = encode(entry).encode() + b"\n"
+            if len(line) >= LONGEST_LINE:
+                raise PermanentError(f"too large for a line of a manifest: exclude {printable(entry.path)}")
             content.update(line)
             packed.write(line)
     return content.hexdigest()

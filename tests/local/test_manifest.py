@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.entry import Entry, Header, encode_header, read_real
+from ebbtide_agent import entry
+from ebbtide_agent.entry import MOST_ATTRIBUTES, Entry, Header, encode_header, read_real
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.manifest import Before, ManifestSummary, write
-from ebbtide_agent.manifest_file import LONGEST_LINE, find_in_manifest, read_manifest, sha256_of
+from ebbtide_agent.manifest_file import LONGEST_LINE, find_in_manifest, read_manifest, sha256_of, write_manifest
 from ebbtide_console.sandbox import awkward as trees
 
 HEADER = Header("us0a", "main/2026-11-23/1", "real")
@@ -130,6 +132,7 @@ def test_a_damaged_earlier_manifest_costs_reading_and_nothing_else(tree: Path, d
     after = write(tree, "real", first, tree.parent / "second.jsonl.gz", HEADER)
 
     assert (after.hashed, after.carried) == (before.hashed, 0)
+    assert after.before.damage
     assert (tree.parent / "second.jsonl.gz").read_bytes() == expected
 
 
@@ -141,6 +144,41 @@ def test_a_line_without_an_end_is_not_read_into_memory() -> None:
             list(read(io.BytesIO(endless))[1])
 
 
+def test_no_line_is_written_that_is_not_read_again(tmp_path: Path) -> None:
+    endless = Entry(b"srv/\n", "l", 0o777, 0, 0, 0, 0, link=b"x" * LONGEST_LINE)
+
+    with pytest.raises(PermanentError, match=r"exclude srv/\\n"):
+        write_manifest(tmp_path / "out", HEADER, [endless])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_most_that_an_entry_may_have_is_read_again(tmp_path: Path) -> None:
+    """Names of 255 bytes, 64 KiB in all, and paths of 4096: each byte of them is written as three."""
+    names = ["user." + chr(0x100 + number) * 125 for number in range(256)]
+    attributes = {name: bytes(MOST_ATTRIBUTES // len(names)) for name in names}
+    path = b"\xff" * 4096
+    largest = Entry(path, "l", 0o777, 1, 1, 1, 1, attributes, path, group=path, sha256="f" * 64, store=(1, 1))
+
+    write_manifest(tmp_path / "out", HEADER, [largest])
+
+    assert entries_of(tmp_path / "out") == [largest]
+
+
+@pytest.mark.parametrize("kind", ["real", "fake-super"])
+def test_an_entry_of_too_many_attributes_is_named(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "MOST_ATTRIBUTES", 1000)
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/flood").touch()
+    for number in range(3):
+        os.setxattr(tmp_path / "tree/flood", f"user.{number}", bytes(400))
+
+    with pytest.raises(PermanentError, match=r"more than 1000 B together.* or exclude flood"):
+        write(tmp_path / "tree", kind, None, tmp_path / "out", HEADER)
+
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_truncated_earlier_manifest_carries_what_it_still_says(tree: Path) -> None:
     first, _ = write_first(tree)
     first.write_bytes(first.read_bytes()[:-40])
@@ -148,12 +186,14 @@ def test_a_truncated_earlier_manifest_carries_what_it_still_says(tree: Path) -> 
     after = write(tree, "real", first, tree.parent / "second.jsonl.gz", HEADER)
 
     assert after.unhashed == 0
+    assert "ended before" in after.before.damage
 
 
 def test_a_missing_earlier_manifest_is_the_first_night(tree: Path) -> None:
     summary = write(tree, "real", tree.parent / "never.jsonl.gz", tree.parent / "second.jsonl.gz", HEADER)
 
     assert summary.carried == 0
+    assert summary.before == Before(0, 0, 0, 0)
 
 
 def test_a_manifest_replaces_the_one_before_whole(tree: Path) -> None:

@@ -139,7 +139,7 @@ class ToVolume:
         try:
             return self._witnessed(report)
         except (OSError, PermanentError) as error:
-            said = f"what was pushed could not be made durable: {error}"
+            said = f"what was pushed is not proven to be there: {error}"
             return replace(report, status=FAILED, problems=bounded((said, *report.problems)))
 
     def _witnessed(self, report: Report) -> Report:

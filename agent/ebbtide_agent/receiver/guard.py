@@ -23,15 +23,24 @@ FEWEST_REWRITTEN = 1000
 
 
 def guarded(report: Report, host: BriefedHost, landed: ManifestSummary | None) -> Report:
-    """The report, suspect if what landed of it is a loss that nobody has said is meant."""
-    loss = _find_loss(landed) if landed and host.guarded else None
-    if loss is None:
-        return report
-    said = (
+    """The report, suspect if what landed of it is a loss that nobody has said is meant, or if nobody can tell."""
+    doubt = _find_doubt(landed, host.name) if landed and host.guarded else None
+    return replace(report, status=SUSPECT, problems=bounded((doubt, *report.problems))) if doubt else report
+
+
+def _find_doubt(landed: ManifestSummary, host: str) -> str | None:
+    way_out = f'guard = "off" for host {host} in the policy, for one night'
+    if landed.before.damage:
+        return (
+            "the manifest of the last complete night cannot be read, so nobody knows what is gone since. The restore"
+            " points before are kept. Find out what has damaged the receiver's volume; if the host's data is all"
+            f" there: {way_out} ({landed.before.damage})"
+        )
+    loss = _find_loss(landed)
+    return loss and (
         f"{loss}, more than {MOST_LOST_PERCENT} %, as the receiver saw it. The restore points before are kept."
-        f' If it is meant: guard = "off" for host {host.name} in the policy, for one night'
+        f" If it is meant: {way_out}"
     )
-    return replace(report, status=SUSPECT, problems=bounded((said, *report.problems)))
 
 
 def _find_loss(landed: ManifestSummary) -> str | None:

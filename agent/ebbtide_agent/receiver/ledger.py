@@ -21,10 +21,12 @@ from ebbtide_agent.receiver.status import Status, read_status, write_status
 from ebbtide_agent.report import (
     FAKE_SUPER,
     GENERATION_BITS,
+    PARTIAL,
     ArchivedManifest,
     Quota,
     Received,
     Report,
+    bounded,
     encode_report,
     manifest_key,
     parse_report,
@@ -109,7 +111,10 @@ class Ledger:
     def _seen_for_itself(
         self, host: BriefedHost, report: Report, status: Status
     ) -> tuple[Report, ManifestSummary | None]:
-        """The report in view of the tree it is of, and the tree's manifest; none of a night that is not complete."""
+        """The report in view of the tree it is of, and the tree's manifest; none of a night that is not complete.
+
+        A tree with an entry of which no manifest can tell is no proven one, and the night is partial.
+        """
         if not report.is_complete:
             return report, None
         known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
@@ -118,6 +123,8 @@ class Ledger:
             landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
         except ValueError as fault:
             raise PermanentError(f"the tree of {host.id} is not one that rsync leaves: {fault}") from fault
+        except PermanentError as too_large:
+            return replace(report, status=PARTIAL, problems=bounded((str(too_large), *report.problems))), None
         report = guarded(report, host, landed)
         if not report.is_complete:
             # What the next nights are compared with stays the last complete one.

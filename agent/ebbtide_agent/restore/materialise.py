@@ -64,7 +64,7 @@ def materialise(tree: Path, munged: bool = False) -> Materialised:
 
 def _settle(entry: Entry, found: Found) -> None:
     """A file or directory stays what it is, and gets its owner, mode and attributes."""
-    before = read_xattrs(found.where)
+    before = read_xattrs(found)
     wanted = {name: value for name, value in entry.xattrs.items() if before.get(name) != value}
     _give(replace(entry, xattrs=wanted), found.where)
     for name in before:

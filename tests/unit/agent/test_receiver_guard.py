@@ -40,6 +40,7 @@ def landed(entries: int, size: int, before: Before) -> ManifestSummary:
         (100, 5 * MIB + 1, Before(100, 100, 15 * MIB, 100), None),
         (2000, 2000, Before(2000, 2000, 2000, 1000), None),
         (2000, 2000, Before(2000, 2000, 2000, 999), "of 2000 files of the last complete night 1001 are gone or have"),
+        (2, 50, Before(0, 0, 0, 0, "ended early"), "manifest of the last complete night cannot be read"),
         (999, 999, Before(999, 999, 999, 0), None),
         (1000, 1000, Before(1000, 1000, 1000, 0), "of 1000 files of the last complete night 1000 are gone or have"),
     ],
