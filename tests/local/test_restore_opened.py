@@ -322,19 +322,7 @@ def test_what_was_not_there_is_said_with_what_was_near_it(
     assert "/srv/readonyl was not there at 2026-11-23.1; /srv held readonly" in capsys.readouterr().err
 
 
-def test_a_file_that_is_there_is_not_written_over_and_nothing_is_opened(
-    operator: Operator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "old").write_text("mine")
-
-    code = operator.get("/srv/old", "--to", "old")
-
-    assert (code, operator.asked) == (1, [])
-    assert "old is there already, and nothing is written over" in capsys.readouterr().err
-    assert (tmp_path / "old").read_text() == "mine"
-
-
-def test_nor_is_one_that_came_there_meanwhile(operator: Operator, tmp_path: Path) -> None:
+def test_a_file_that_came_there_meanwhile_is_not_written_over(operator: Operator, tmp_path: Path) -> None:
     operator.meanwhile = lambda: (tmp_path / "old").write_text("mine")
 
     code = operator.get("/srv/old")
