@@ -8,7 +8,7 @@ volume goes when its own snapshot is complete; one whose night failed is what th
 from collections.abc import Iterable, Sequence
 
 from chalicelib.core import tags
-from chalicelib.core.model import HostResult, RestorePoint, Run, RunState, Snapshot
+from chalicelib.core.model import HostResult, RestorePoint, Run, RunState, Snapshot, Volume
 from chalicelib.core.night_actions import Action, CloseRun, DeleteVolume, RecordPoints, TerminateReceiver
 from chalicelib.core.night_world import (
     NightWorld,
@@ -29,15 +29,22 @@ def close_with(snapshot: Snapshot, run: Run, world: NightWorld) -> tuple[Action,
 
 
 def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Action, ...]:
-    """Nothing of ours keeps running. A volume stays, but for one made tonight beside another and never pushed to."""
+    """Nothing of ours keeps running. A volume stays, but for one made tonight and never pushed to that is beside
+    another, or has nothing but what the newest snapshot has: the next night makes one anew, and knows that it did.
+    """
     machines = (TerminateReceiver(machine.id, why) for machine in standing(world.machines))
     unused = (
         DeleteVolume(volume.id, "nothing was pushed to it")
         for volume in world.volumes
-        if is_made_for(run, volume) and volume.state == "available"
+        if is_made_for(run, volume)
+        and volume.state == "available"
+        and (held_volume(run, world) is not None or _is_in(world.newest, volume))
     )
-    spare = () if has_received(world) or held_volume(run, world) is None else tuple(unused)
-    return (*machines, *spare, CloseRun(RunState.FAILED, why))
+    return (*machines, *(() if has_received(world) else unused), CloseRun(RunState.FAILED, why))
+
+
+def _is_in(newest: Snapshot | None, volume: Volume) -> bool:
+    return newest is not None and volume.tags.get(tags.MADE_FROM) == newest.id
 
 
 def points_of(snapshot: Snapshot, run: Run, results: Iterable[HostResult]) -> tuple[RestorePoint, ...]:

@@ -13,7 +13,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.backups import find_next_source, is_damaged
 from chalicelib.core.model import Run, RunId, Volume
-from chalicelib.core.night_world import NightWorld, has_received
+from chalicelib.core.night_world import NightWorld, has_received, is_made_for
 from chalicelib.core.policy import Policy
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.policies import get_policy
@@ -103,16 +103,15 @@ def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:
 
 def _with_newest_snapshot(night: NightWorld, run: Run, world: World) -> NightWorld:
     """Nothing is made twice of what was damaged tonight, also where its mark was refused."""
-    found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RECEIVER: night.receiver.name})
-    is_distrusted = night.is_distrusted or any(map(is_damaged, found))
-    tried = _sources_of_what_is_aside(run, world) if run.aside else frozenset()
-    untried = [snapshot for snapshot in found if snapshot.id not in tried]
-    return replace(night, newest=find_next_source(untried), is_distrusted=is_distrusted)
-
-
-def _sources_of_what_is_aside(run: Run, world: World) -> frozenset[str]:
-    aside = world.volumes.find_volumes({tags.ROLE: tags.Role.ASIDE, tags.MADE_FOR: str(run.id)})
-    return frozenset(volume.tags[tags.MADE_FROM] for volume in aside if tags.MADE_FROM in volume.tags)
+    mine = {tags.RECEIVER: night.receiver.name}
+    found = world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, **mine})
+    aside = world.volumes.find_volumes({tags.ROLE: tags.Role.ASIDE, **mine})
+    tried = {each.tags.get(tags.MADE_FROM) for each in aside if is_made_for(run, each)}
+    return replace(
+        night,
+        newest=find_next_source([snapshot for snapshot in found if snapshot.id not in tried]),
+        is_distrusted=night.is_distrusted or bool(aside) or any(map(is_damaged, found)),
+    )
 
 
 def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:

@@ -16,6 +16,7 @@ from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from chalicelib.errors import PermanentError
 from chalicelib.flows.steps import KEPT_ASIDE
 from tests.builders import a_moment
+from tests.sim.chance import WHERE
 from tests.sim.ending import the_end
 from tests.sim.faults import CallFault, Fate, FaultPlan, HostNight, MachineLife, NoRoom, Pace, Rot, Says
 from tests.sim.night import A_DAY, A_TICK, AN_HOUR, Scenario, Simulation
@@ -310,6 +311,18 @@ def test_r14_damage_that_says_it_is_clean_costs_one_night_and_not_every_one() ->
     assert damaged == {before[0].snapshot_id, before[1].snapshot_id}
     assert volume.tags[tags.MADE_FROM] == before[2].snapshot_id
     assert len(next_one.aside) == 3
+
+
+@pytest.mark.fault("R14")
+def test_r14_a_volume_that_found_no_receiver_is_looked_through_by_the_next_nights() -> None:
+    full = tuple(NoRoom(where, 5 * A_DAY + timedelta(minutes=6), 5 * A_DAY + 6 * AN_HOUR) for where in WHERE)
+
+    sim = play(Scenario(plan=FaultPlan(rots=(Rot(A_ROT, 2, is_latent=True),), no_room=full), nights=7))
+
+    last, without_room, *_ = sorted(sim.runs(), key=lambda run: run.id, reverse=True)
+    assert (without_room.state, last.state) == (RunState.FAILED, RunState.DONE)
+    assert len(without_room.aside) == 1
+    assert str(without_room.why).startswith("no receiver could be launched before the deadline")
 
 
 @pytest.mark.fault("R14")

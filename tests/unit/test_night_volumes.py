@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -224,6 +225,35 @@ def test_a_volume_made_in_vain_beside_another_goes_and_the_other_stays() -> None
 
     assert kinds(actions) == [DeleteVolume, CloseRun]
     assert actions[0] == DeleteVolume("vol-2", "nothing was pushed to it")
+
+
+@pytest.mark.parametrize(
+    ("source", "ready", "goes"), [("snap-22", (), True), ("snap-21", (), False), ("snap-22", (1,), False)]
+)
+def test_a_volume_that_nobody_stood_ready_with_goes_if_the_newest_snapshot_has_all_of_it(
+    source: str, ready: tuple[int, ...], goes: bool
+) -> None:
+    """The next night makes another, and knows that nobody has checked it."""
+    volume = replace(a_volume(), tags={**TONIGHT, tags.MADE_FROM: source})
+    night = a_night(volumes=(volume,), newest=LAST_NIGHTS, ready=frozenset(ready), read_only=bool(ready))
+
+    actions = plan(a_run(), night, DEADLINE + GIVE_UP)
+
+    assert (DeleteVolume("vol-1", "nothing was pushed to it") in actions) == goes
+
+
+@pytest.mark.parametrize(
+    ("attempt", "why"),
+    [
+        (1, "every volume that was tried is damaged: vol-1: no room"),
+        (2, "no receiver could be launched before the deadline: no room"),
+    ],
+)
+def test_a_night_without_room_after_a_damaged_volume_says_what_it_lacked(attempt: int, why: str) -> None:
+    first = a_receiver_machine(1, "terminated")
+    night = a_night(machines=(first,), volumes=(), damaged=frozenset({1}), unsound=frozenset({"vol-1"}))
+
+    assert plan(a_launched_run(attempt, why="no room"), night, DEADLINE) == (CloseRun(RunState.FAILED, why),)
 
 
 def test_a_volume_that_is_attached_to_something_is_never_deleted() -> None:
