@@ -84,12 +84,14 @@ def _commands(facts: Facts) -> Iterator[str]:
     types = {**TYPES, **(facts.types or {})}
     masked = _wrapped(MASKED, "        ")
     yield f"""
-2. IS THERE A NEWER ONE? The last line is the newest; then say SNAPSHOT=snap-...
+2. IS THERE A NEWER ONE? The last that ends in None is the newest; then say SNAPSHOT=snap-... What ends in
+a run was found damaged in that run.
     aws ec2 describe-snapshots --owner-ids self --output text \\
         --filters Name=tag:ebbtide:role,Values=backup,copy Name=status,Values=completed \\
         --query "Snapshots[].[SnapshotId,(Tags[?Key=='ebbtide:taken'].Value|[0])||StartTime,
-        Tags[?Key=='ebbtide:run'].Value|[0],join(' ',Tags[?starts_with(Key,'ebbtide:complete.')].Value)]" |
-        grep -E "[[:space:]]([a-z0-9]{{4}})*$ID([a-z0-9]{{4}})*( |$)" | cut -f 1-3 | sort -k 2 | tail -n 3
+        Tags[?Key=='ebbtide:run'].Value|[0],Tags[?Key=='ebbtide:damaged'].Value|[0],
+        join(' ',Tags[?starts_with(Key,'ebbtide:complete.')].Value)]" |
+        grep -E "[[:space:]]([a-z0-9]{{4}})*$ID([a-z0-9]{{4}})*( |$)" | cut -f 1-4 | sort -k 2 | tail -n 3
 
 3. A VOLUME AND A MACHINE. First what keeps retention from the snapshot. Console: EC2, Snapshots, Create
 volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.

@@ -173,13 +173,14 @@ def test_its_aws_commands_bring_up_one_server_beside_another_and_take_all_of_it_
 def test_the_newest_is_what_was_taken_last_of_that_very_server_whenever_it_was_copied(account: Account) -> None:
     newer, older = account.copy("2026-12-02"), account.copy("2026-12-01")
     account.copy("2026-12-03", complete=("aus0", "auzz"))
+    account.ec2.create_tags(Resources=[older], Tags=[{"Key": tags.DAMAGED, "Value": "main/2026-12-02/2"}])
 
     done = account.paste(chosen(account.card, "us0") + commands(account.card, 2))
 
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [(line[0], line[2]) for line in lines[-2:]] == [
-        (older, "main/2026-12-01/1"),
-        (newer, "main/2026-12-02/1"),
+    assert [(line[0], *line[2:]) for line in lines[-2:]] == [
+        (older, "main/2026-12-01/1", "main/2026-12-02/2"),
+        (newer, "main/2026-12-02/1", "None"),
     ], done.stderr
 
 

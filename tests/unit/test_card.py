@@ -1,7 +1,6 @@
 """The recovery card: what is on it, what it says when something cannot be read, and that it is a page."""
 
 import resource
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,7 +146,6 @@ def test_an_older_card_stays_until_the_new_one_is_whole(
     target.write_text("the older one")
     monkeypatch.setattr(session, "the_account", lambda *_: an_account("us-east-1"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         code = main(["card", "--to", str(target)])
