@@ -1252,6 +1252,25 @@ MUTATIONS = (
     ),
     # -- a host that is installed
     Mutation(
+        "a machine of two names",
+        f"{_HOST}/identity.py",
+        "if not marks or find_closed(paths):",
+        "if not marks:",
+        "that a user who may not read a mark does not name another machine than root",
+        ("tests/unit/agent/test_identity.py",),
+    ),
+    Mutation(
+        "a machine that is asked twice",
+        f"{_HOST}/way.py",
+        "way_to(config, paths, world, sockets, machine)",
+        "way_to(config, paths, world, sockets)",
+        "that a receiver is told which machine the run began on",
+        (
+            "tests/local/test_broken_pushes.py::"
+            "test_a_copy_that_comes_between_a_push_and_its_report_is_refused_and_the_report_is_complete",
+        ),
+    ),
+    Mutation(
         "installed: a copy",
         f"{_HOST}/night.py",
         "        identity.check(night.paths, config.host)\n",

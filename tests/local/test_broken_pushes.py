@@ -172,6 +172,11 @@ def test_a_copy_that_comes_between_a_push_and_its_report_is_refused_and_the_repo
     places = (receiver.configure("us3", tmp_path / name, tmp_path / f"etc-{name}") for name in ("tree", "copy"))
     original, copy = (on_a_machine(paths, f"id {number}") for number, paths in enumerate(places))
     refused: dict[str, bytes] = {}
+    # Which machine it is was asked once, at the beginning.
+    machine = machine_of(original)
+    original.scripts.mkdir(exist_ok=True)
+    (original.scripts / "10-id").write_text(f"#!/bin/sh\necho another > {original.machine_id}\n")
+    (original.scripts / "10-id").chmod(0o755)
 
     def the_copy_comes(line: str) -> None:
         if not line.startswith("push: "):
@@ -189,10 +194,10 @@ def test_a_copy_that_comes_between_a_push_and_its_report_is_refused_and_the_repo
 
     assert len(refused) == 4
     for who, said in refused.items():
-        assert f"us3a is machine {machine_of(original)} in {RUN}".encode() in said, who
+        assert f"us3a is machine {machine} in {RUN}".encode() in said, who
         assert (machine_of(copy).encode() in said) == (who != "an older agent"), who
     assert recorded.status == "complete" and json.loads(encode_report(recorded)) == receiver.report("us3")
-    assert recorded.machine == machine_of(original)
+    assert recorded.machine == machine
     assert [path.name for path in receiver.tree("us3").iterdir()] == ["of-the-tree"]
 
 

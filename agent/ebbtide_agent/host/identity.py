@@ -40,9 +40,19 @@ def marks_of(paths: HostPaths) -> dict[str, str]:
 
 
 def machine_of(paths: HostPaths) -> str:
-    """What a gate that takes this host's backup calls this machine: a digest of its marks, empty where it has none."""
+    """What a gate that takes this host's backup calls this machine: a digest of its marks, empty where it has none.
+
+    And where this user may not read one: whoever may would say another name of the same machine.
+    """
     marks = sorted(marks_of(paths).items())
-    return sha256(repr(marks).encode()).hexdigest()[:MACHINE_DIGITS] if marks else ""
+    if not marks or find_closed(paths):
+        return ""
+    return sha256(repr(marks).encode()).hexdigest()[:MACHINE_DIGITS]
+
+
+def find_closed(paths: HostPaths) -> Path | None:
+    """A mark of this machine's that is there, and that this user may not read."""
+    return next((path for path in (paths.machine_id, paths.hardware_id) if _is_closed(path)), None)
 
 
 def find_instance(paths: HostPaths) -> str | None:
@@ -100,6 +110,16 @@ def check(paths: HostPaths, host: str) -> None:
             " NAME\n"
             f"if {host} has moved to this machine, and the other one is gone: ebbtide-agent install --same-host"
         )
+
+
+def _is_closed(path: Path) -> bool:
+    try:
+        with open(path, "rb"):
+            return False
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def _read(path: Path) -> str:

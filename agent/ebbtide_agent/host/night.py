@@ -98,7 +98,7 @@ def _run_whole(night: Night, config: Config, started: datetime) -> Report:
         machine = identity.machine_of(night.paths)
         eve = Eve(started, machine, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
         scan = scanning(config, night.paths, night.world.clock)
-        with open_way(config, night.paths, night.world) as way, scan as scanned:
+        with open_way(config, night.paths, night.world, machine) as way, scan as scanned:
             hello = way.hello(until)
             answered = night.world.clock()
             outcome, taken = push_if_all_is_well(night, config, way, hello, scanned)

@@ -10,7 +10,6 @@ from pathlib import Path
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.identity import machine_of
 from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.link import World, ask, keep_asking, route
 from ebbtide_agent.host.login import Login, login_of
@@ -24,13 +23,14 @@ from ebbtide_agent.report import Hello, Report, bounded, encode_greeting, encode
 
 @dataclass(frozen=True)
 class ToReceiver:
-    """One night's way to tonight's receiver."""
+    """One night's way to tonight's receiver. `machine` is where it begins, empty when nobody can tell."""
 
     target: Receiver
     config: Config
     paths: HostPaths
     world: World
     sockets: Path | None = None
+    machine: str = ""
 
     @property
     def login(self) -> Login:
@@ -38,7 +38,7 @@ class ToReceiver:
 
     def hello(self, until: datetime) -> Hello:
         """Raises PermanentError when the key we hold is another host's."""
-        greeting = encode_greeting(machine_of(self.paths))
+        greeting = encode_greeting(self.machine)
         hello = parse_hello(keep_asking(self.login, "hello", until, self.world, greeting))
         if hello.host != self.config.host:
             key, host = self.config.key, self.config.host

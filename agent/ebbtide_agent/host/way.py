@@ -44,11 +44,11 @@ class Way(Protocol):
 
 
 @contextlib.contextmanager
-def open_way(config: Config, paths: HostPaths, world: World) -> Iterator[Way]:
+def open_way(config: Config, paths: HostPaths, world: World, machine: str = "") -> Iterator[Way]:
     """The way for a block, which leaves nothing of it open: neither connections nor, whatever ends it, a volume."""
     if isinstance(config.target, BY_SSH):
         with connections(paths.sockets, world.say) as sockets:
-            yield way_to(config, paths, world, sockets)
+            yield way_to(config, paths, world, sockets, machine)
     elif isinstance(config.target, Volume):
         with unmounted_on_failure(paths.volume):
             yield way_to(config, paths, world)
@@ -56,11 +56,14 @@ def open_way(config: Config, paths: HostPaths, world: World) -> Iterator[Way]:
         yield way_to(config, paths, world)
 
 
-def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None) -> Way:
-    """`sockets`: a directory for those of connections that are shared (`connections`), if that is wanted."""
+def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None, machine: str = "") -> Way:
+    """`sockets`: a directory for those of connections that are shared (`connections`), if that is wanted.
+
+    `machine`: what a receiver is told of which machine this is.
+    """
     target = config.target
     if isinstance(target, Receiver):
-        return ToReceiver(target, config, paths, world, sockets)
+        return ToReceiver(target, config, paths, world, sockets, machine)
     if isinstance(target, Directory):
         return ToDirectory(target, config, paths, world)
     if isinstance(target, Volume):

@@ -62,7 +62,11 @@ def _keep(path: Path, heard: Heard) -> None:
 
 
 def _another(first: Heard, machine: str, host: BriefedHost, run: Run) -> str:
-    here = f"this is {machine}" if machine else "this one does not say which it is, as an older agent would not"
+    here = (
+        f"this is {machine}"
+        if machine
+        else "this one does not say which it is, as an older agent or one without root would not"
+    )
     return (
         f"{host.id} is machine {first.machine} in {run.run}, since {first.since}, and {here}; if it is a copy of"
         f" {host.name}, enrol it as a host of its own: ebbtide-agent install --new-identity --host NAME; if {host.name}"

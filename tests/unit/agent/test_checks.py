@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import DirectoryPaths, HostPaths, device_name
 from ebbtide_agent.report import Report, encode_report
 from tests.unit.agent.test_course import A_CONFIG
+from tests.unit.agent.test_identity import without_root
 from tests.unit.agent.test_preview import everything_below
 from tests.unit.agent.test_survey import A_REPORT
 
@@ -350,6 +352,20 @@ def test_a_host_of_which_nobody_would_notice_a_copy_is_warned(tmp_path: Path) ->
         "state/installed.json is not there, so nobody would notice that this is a copy of the host; "
         "ebbtide-agent install writes down which machine this is, and its window"
     )
+
+
+def test_so_is_a_user_who_may_not_read_which_machine_this_is() -> None:
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        scene = a_scene(Path(place))
+        put(scene.paths.machine_id, "0123456789abcdef\n")
+        scene.paths.machine_id.chmod(0)
+        scene.paths.installed.write_bytes(encode_installed(Installed({}, "")))
+
+        with without_root():
+            ((level, what),) = found(past.is_the_same_machine, scene)
+
+    assert level == "warning" and "so a receiver is not told which machine this is; run the agent as root" in what
 
 
 def test_so_is_one_that_nothing_tells_from_its_copies(tmp_path: Path) -> None:

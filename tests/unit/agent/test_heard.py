@@ -54,7 +54,7 @@ def test_who_is_refused_hears_of_both_machines_and_what_to_do(paths: MachinePath
 def test_an_older_agent_is_heard_until_a_machine_is_and_then_refused(paths: MachinePaths) -> None:
     assert [hears(paths, each) for each in (NONE, NONE, ORIGINAL, ORIGINAL, COPY)] == [True, True, True, True, False]
 
-    with pytest.raises(Refused, match="does not say which it is, as an older agent would not"):
+    with pytest.raises(Refused, match="does not say which it is, as an older agent or one without root"):
         hear(paths, US0, BRIEF, NONE, NOW)
 
 

@@ -1,5 +1,9 @@
 """The machine that the agent was installed on, and every other."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +16,16 @@ from ebbtide_agent.host.identity import (
     check,
     differs,
     encode_installed,
+    find_closed,
     find_installed,
     find_instance,
+    machine_of,
     marks_of,
 )
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import HostPaths
+
+NOBODY = 65534
 
 
 def a_machine(place: Path, machine_id: str = "0" * 32, hardware: str | None = "4c4c4544") -> HostPaths:
@@ -28,6 +36,18 @@ def a_machine(place: Path, machine_id: str = "0" * 32, hardware: str | None = "4
         (place / "product_uuid").write_text(f"{hardware}\n")
     (place / "state").mkdir(exist_ok=True)
     return HostPaths(place, place / "state", place / "machine-id", place / "product_uuid")
+
+
+@contextmanager
+def without_root() -> Iterator[None]:
+    """Somebody who may not read what is closed to others."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def install(paths: HostPaths) -> None:
@@ -71,6 +91,20 @@ def test_what_cannot_be_read_now_or_then_says_nothing(tmp_path: Path) -> None:
     check(a_machine(tmp_path, hardware="4c4c4545"), "us0")
     install(a_machine(tmp_path, hardware="4c4c4545"))
     check(a_machine(tmp_path, hardware=None), "us0")
+
+
+def test_a_user_who_may_not_read_a_mark_names_no_machine_instead_of_another(tmp_path: Path) -> None:
+    paths = replace(a_machine(tmp_path), machine_id=Path("/proc/version"))
+    known = machine_of(paths)
+    paths.hardware_id.chmod(0)
+
+    with without_root():
+        named, seen, closed = machine_of(paths), set(marks_of(paths)), find_closed(paths)
+
+    assert known and named == ""
+    assert (seen, closed) == ({"machine-id"}, paths.hardware_id)
+    paths.hardware_id.unlink()
+    assert machine_of(paths) not in ("", known)
 
 
 def test_a_machine_that_is_not_set_up_yet_has_no_id(tmp_path: Path) -> None:

@@ -44,6 +44,11 @@ def is_the_same_machine(scene: Scene) -> Iterator[Finding]:
     machine = identity.machine_of(scene.paths)
     if machine:
         yield ok(f"this is machine {machine}, by which a receiver tells it from a copy")
+    elif closed := identity.find_closed(scene.paths):
+        what = f"this user may not read {closed}, so a receiver is not told which machine this is"
+        yield warning(
+            what, "run the agent as root: it refuses whoever does not say, once the machine was heard in a run"
+        )
     else:
         what = f"nothing tells this machine from a copy of it: there is no {scene.paths.machine_id}"
         yield warning(what, "systemd-machine-id-setup makes one; then ebbtide-agent install writes it down")
