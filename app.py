@@ -180,7 +180,7 @@ def restore(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="open_host")
 def open_host(event: Payload, context: Any) -> dict[str, Any]:
-    return wire.standing(open_to_host(wire.parse_opening_request(event), the_world(), the_time()))
+    return wire.opening(*open_to_host(wire.parse_opening_request(event), the_world(), the_time()))
 
 
 @app.lambda_function(name="close_host")

@@ -2566,7 +2566,7 @@ MUTATIONS = (
         "os.link(made, target, follow_symlinks=False)",
         "os.replace(made, target)",
         "that nothing an operator has is written over",
-        ("tests/local/test_restore_opened.py::test_nor_is_one_that_came_there_meanwhile",),
+        ("tests/local/test_restore_opened.py::test_a_file_that_came_there_meanwhile_is_not_written_over",),
     ),
     Mutation(
         "a reader's own key",

@@ -23,7 +23,7 @@ _BEFORE_A_STANDBYS_FIRST = 1000
 
 def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
     """Prove the newest point of a host, given by its name or id. Raises Refused when there is nothing to prove."""
-    return _open(_wanted(RecoveryKind.DRILL, RecoveryRequest(host), world, now), world).id
+    return _open(_wanted(RecoveryKind.DRILL, RecoveryRequest(host), world, now), world)[0].id
 
 
 def open_restore(request: RecoveryRequest, world: World, now: datetime) -> RecoveryId:
@@ -32,11 +32,12 @@ def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recov
     Raises Refused when there is no such point, and for a name in production that was not said to be meant.
     """
     check_name(request, find_policy(world))
-    return _open(_wanted(RecoveryKind.RESTORE, request, world, now), world).id
+    return _open(_wanted(RecoveryKind.RESTORE, request, world, now), world)[0].id
 
 
-def open_to_host(request: OpeningRequest, world: World, now: datetime) -> Recovery:
-    """Let a host, given by its name or id, get files back for a while. What is open already stands as long as it does.
+def open_to_host(request: OpeningRequest, world: World, now: datetime) -> tuple[Recovery, bool]:
+    """Let a host, given by its name or id, get files back for a while; and whether this has begun it. What is open
+    already stands as long as it does.
 
     Raises Refused when there is no such point, or when its host could not log in to it.
     """
@@ -68,16 +69,17 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
     )
 
 
-def _open(wanted: Recovery, world: World) -> Recovery:
-    """Asked twice for the same, it is opened once: the one under way is woken instead."""
+def _open(wanted: Recovery, world: World) -> tuple[Recovery, bool]:
+    """Asked twice for the same, it is opened once: the one under way is woken instead. Whether it is a new one."""
     known = world.catalog.find_recoveries(wanted.id.host_id)
-    recovery = next((each for each in known if _is_the_same(each, wanted)), None)
+    under_way = next((each for each in known if _is_the_same(each, wanted)), None)
+    recovery = under_way
     if recovery is None:
         recovery = replace(wanted, id=_next_id(wanted.id, known, world))
         if not world.catalog.open_recovery(recovery):
             raise TransientError(f"recovery {recovery.id} was opened by someone else just now: ask again")
     world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
-    return recovery
+    return recovery, under_way is None
 
 
 def _find_host(name: str, world: World) -> _Host:

@@ -57,7 +57,7 @@ from chalicelib.wire.offers import (
     receipts_prefix,
     snapshots_named_by,
 )
-from chalicelib.wire.openings import closing, parse_closing, parse_opening_request, standing
+from chalicelib.wire.openings import closing, opening, parse_closing, parse_opening_request, standing
 from chalicelib.wire.own_volumes import (
     HOST_REPORTS,
     HostReport,
@@ -167,6 +167,7 @@ __all__ = [
     "offer_key",
     "offer_record",
     "offers_prefix",
+    "opening",
     "own_brief",
     "own_brief_key",
     "parse_apply",

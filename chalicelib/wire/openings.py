@@ -31,6 +31,11 @@ def closing(recoveries: Iterable[RecoveryId]) -> dict[str, Any]:
     return {"schema": SCHEMA, "recoveries": [str(recovery) for recovery in recoveries]}
 
 
+def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:
+    """How what was asked for stands: what was under way already is others' to close."""
+    return {**standing(recovery), "is_new": is_new}
+
+
 def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
     """How a recovery stands now, and what it waits for."""
     return {

@@ -82,11 +82,10 @@ def _get(options: argparse.Namespace, _: Environment) -> int:
     key = options.key.expanduser()
     if not key.exists():
         raise ConfigError((f"there is no ssh key {key}: name yours with --key",))
-    if options.to:
-        _check_free(options.to)
+    _check_place(path, options.to)
     asked = {"schema": 1, "host": host, "at": options.at, "minutes": int(USUAL.total_seconds()) // _A_MINUTE}
     standing: Standing = session.invoke("open_host", asked)
-    recovery, stood = standing["recovery"], standing["verdict"] == OPENED
+    recovery, is_ours = standing["recovery"], standing["is_new"]
     print(f"opening {recovery}: {standing['host']} as it was at {said(standing['at'])}")
     try:
         standing = watched(recovery, lambda now: is_over(now) or now["verdict"] == OPENED)
@@ -94,7 +93,7 @@ def _get(options: argparse.Namespace, _: Environment) -> int:
             raise PermanentError(f"opening {recovery} is over: {'; '.join(standing['findings']) or 'closed'}")
         print(_fetched(standing, path, options.to, key))
     finally:
-        if not stood:
+        if is_ours:
             session.invoke("close_host", {"schema": 1, "of": recovery})
     return 0
 
@@ -111,17 +110,17 @@ def _fetched(standing: Standing, path: bytes, to: Path | None, key: Path) -> str
         into.mkdir(mode=0o700)
         came = fetch(login, point, path, into, datetime.fromisoformat(standing["until"]), the_time)
         prove(expected, into, path)
-        name = path.rpartition(b"/")[2]
+        name, name_of_tar = _usual_names(path)
         if expected[0].kind != "d":
-            target = to or beside / os.fsdecode(name)
+            target = to or beside / name
             if expected[0].kind != "l":
                 came.chmod(mode_of(expected[0]))
-            _put(came, target)
+            put(came, target)
             return f"{_shown(target)}: {size(expected[0].size)}, {_proof(expected)}"
-        target, made = to or beside / os.fsdecode(name + b".tar"), Path(scratch, "tar")
+        target, made = to or beside / name_of_tar, Path(scratch, "tar")
         with made.open("xb") as file:
             sockets = write_tar(expected, into, file)
-        _put(made, target)
+        put(made, target)
         left_out = f", {sockets} sockets left out" if sockets else ""
         return f"{_shown(target)}: {len(expected)} entries, {_proof(expected)}{left_out}"
 
@@ -146,17 +145,46 @@ def _expected(standing: Standing, served: Served, path: bytes, account: session.
     return read_entries(point, manifest, Below(path), account)
 
 
+def _check_place(path: bytes, to: Path | None) -> None:
+    """Before a machine is started. Whether the path is a directory is not known yet: neither name may be taken."""
+    beside = to.parent if to else Path.cwd()
+    if not beside.is_dir():
+        raise ConfigError((f"--to: there is no directory {_shown(beside)}: make it, or say another",))
+    if to:
+        _check_free(to)
+        return
+    for name in _usual_names(path):
+        _check_free(beside / name)
+
+
+def _usual_names(path: bytes) -> tuple[str, str]:
+    """What a file is called here, and a directory's tar."""
+    name = os.fsdecode(path.rpartition(b"/")[2])
+    return name, f"{name}.tar"
+
+
 def _check_free(target: Path) -> None:
     if os.path.lexists(target):
         raise Refused(f"{_shown(target)} is there already, and nothing is written over: say another with --to")
 
 
-def _put(made: Path, target: Path) -> None:
-    """Under its name, unless there is one by now."""
+def put(made: Path, target: Path) -> None:
+    """Under its name, unless there is one by now. Where a file system has no hard links the name is taken first."""
+    try:
+        _name(made, target)
+    except FileExistsError:
+        _check_free(target)
+
+
+def _name(made: Path, target: Path) -> None:
+    """Raises FileExistsError."""
     try:
         os.link(made, target, follow_symlinks=False)
     except FileExistsError:
-        _check_free(target)
+        raise
+    except OSError:
+        target.touch(exist_ok=False)
+        made.replace(target)
 
 
 def _proof(expected: Sequence[Entry]) -> str:

@@ -289,6 +289,7 @@ def test_an_opening_is_asked_for_waited_for_and_closed(stage: Stage) -> None:
     a_whole_night(stage)
 
     asked = stage.call("open_host", host="us0", minutes=30)
+    again = stage.call("open_host", host="us0", minutes=30)
     coming = stage.call("recover", recovery=asked["recovery"])
     address = stage.world.machines.get("i-2").address
     stage.world.archive.put_once(f"recoveries/{asked['recovery']}/opened.json", b"{}")
@@ -297,6 +298,7 @@ def test_an_opening_is_asked_for_waited_for_and_closed(stage: Stage) -> None:
     gone = stage.call("recover", recovery=asked["recovery"])
 
     assert (asked["kind"], asked["state"], asked["verdict"]) == ("opening", "open", None)
+    assert (asked["is_new"], again["is_new"], again["recovery"]) == (True, False, asked["recovery"])
     assert coming["waiting"] == ["machine i-2 to open"]
     assert (standing["verdict"], standing["address"]) == ("opened", address)
     assert closing["recoveries"] == [asked["recovery"]]

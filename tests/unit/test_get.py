@@ -1,15 +1,17 @@
 """`ebbtide get`: what it is asked for, and what is compared of what came, by root and by anybody."""
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chalicelib.errors import PermanentError
+from chalicelib.errors import PermanentError, Refused
 from ebbtide_agent.entry import Entry, read_real
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_console import session
+from ebbtide_console.cli.get import put
 from ebbtide_console.cli.main import main
 from ebbtide_console.past.fetch import make_readable, mode_of, prove
 
@@ -79,6 +81,53 @@ def test_who_is_not_root_can_read_all_that_came(tmp_path: Path) -> None:
     make_readable(tmp_path)
 
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a/b", "a/b/file")] == [0o700, 0o600]
+
+
+@pytest.mark.parametrize(
+    ("there", "words", "said"),
+    [
+        ("invoice.txt", [], "invoice.txt is there already"),
+        ("invoice.txt.tar", [], "invoice.txt.tar is there already"),
+        ("mine", ["--to", "mine"], "mine is there already"),
+        ("mine", ["--to", "nowhere/it"], "there is no directory nowhere"),
+        ("mine", ["--to", "mine/it"], "there is no directory mine"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused_before_a_machine_is_started(
+    there: str,
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in (there, "key"):
+        (tmp_path / name).write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "invoke", lambda *_: pytest.fail("something was opened"))
+
+    code = main(["get", "us0:/srv/invoice.txt", "--key", "key", *words])
+
+    assert code != 0
+    assert said in capsys.readouterr().err
+
+
+def test_without_hard_links_it_gets_its_name_all_the_same_and_nothing_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kernel of a test machine need know a file system without them."""
+    (tmp_path / "made").write_text("restored")
+    (tmp_path / "taken").write_text("mine")
+
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(Refused, match="taken is there already"):
+        put(tmp_path / "made", tmp_path / "taken")
+    put(tmp_path / "made", tmp_path / "free")
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"taken": "mine", "free": "restored"}
 
 
 @pytest.mark.parametrize("what", ["us0", "us0:", "us0:etc", ":/etc", "us0:/", "us0:/etc/../root"])

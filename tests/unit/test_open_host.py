@@ -67,7 +67,7 @@ def the_machine_opens(world: FakeWorld, opening: RecoveryId = OPENING) -> None:
 
 
 def an_opening_that_stands(world: FakeWorld, request: OpeningRequest = US0) -> Recovery:
-    opening = open_to_host(request, world, NOW)
+    opening, _ = open_to_host(request, world, NOW)
     recover(opening.id, world, NOW)
     the_machine_opens(world, opening.id)
     return recover(opening.id, world, NOW).recovery
@@ -251,16 +251,24 @@ def test_asked_for_twice_it_is_opened_once_and_stands_as_long_as_was_said_first(
     world = a_world_with_backups()
     first = an_opening_that_stands(world)
 
-    again = open_to_host(replace(US0, lasts=LONGEST), world, NOW + timedelta(minutes=5))
+    again, is_new = open_to_host(replace(US0, lasts=LONGEST), world, NOW + timedelta(minutes=5))
 
-    assert again == first
+    assert (again, is_new) == (first, False)
     assert len(world.machines.requests) == 1
+
+
+def test_whoever_asks_for_what_is_still_coming_up_has_not_begun_it() -> None:
+    world = a_world_with_backups()
+
+    asked = [open_to_host(US0, world, NOW + timedelta(minutes=later)) for later in range(2)]
+
+    assert [is_new for _, is_new in asked] == [True, False]
 
 
 def test_another_point_is_another_opening_and_neither_is_a_drill() -> None:
     world = a_world_with_backups(20, 22)
 
-    newest, older = open_to_host(US0, world, NOW), open_to_host(replace(US0, at=a_moment(12, day=21)), world, NOW)
+    (newest, _), (older, _) = (open_to_host(replace(US0, at=at), world, NOW) for at in (None, a_moment(12, day=21)))
     drill = open_drill("us0", world, NOW)
 
     assert [each.point.snapshot_id for each in (newest, older)] == ["snap-22", "snap-20"]
@@ -269,9 +277,9 @@ def test_another_point_is_another_opening_and_neither_is_a_drill() -> None:
 
 def test_one_whose_time_is_over_is_not_the_one_that_is_asked_for() -> None:
     world = a_world_with_backups()
-    first = open_to_host(US0, world, NOW)
+    first, _ = open_to_host(US0, world, NOW)
 
-    second = open_to_host(US0, world, UNTIL)
+    second, _ = open_to_host(US0, world, UNTIL)
 
     assert (first.id.attempt, second.id.attempt) == (1, 2)
 
@@ -365,8 +373,8 @@ def test_what_ec2_does_not_show_yet_when_it_is_closed_is_taken_down_all_the_same
 def test_closing_all_of_a_host_leaves_those_of_others_and_its_drill() -> None:
     world = a_world_with_backups(20, 22)
     world.catalog.record_point(a_point("eu0a", "snap-22", a_run_id(22)))
-    mine = {open_to_host(US0, world, NOW).id, open_to_host(replace(US0, at=a_moment(12, day=21)), world, NOW).id}
-    other, drill = open_to_host(OpeningRequest("eu0"), world, NOW).id, open_drill("us0", world, NOW)
+    mine = {open_to_host(replace(US0, at=at), world, NOW)[0].id for at in (None, a_moment(12, day=21))}
+    other, drill = open_to_host(OpeningRequest("eu0"), world, NOW)[0].id, open_drill("us0", world, NOW)
 
     closed = close_openings("us0", world, NOW)
 
