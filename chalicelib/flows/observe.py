@@ -62,7 +62,6 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         read_only=any(notice.read_only for notice in notices.values()),
         damaged=damaged - ready,
         unsound=unsound,
-        is_distrusted=bool(unsound),
     )
     if not has_received(night):
         night = _with_newest_snapshot(night, run, world)
@@ -110,7 +109,7 @@ def _with_newest_snapshot(night: NightWorld, run: Run, world: World) -> NightWor
     return replace(
         night,
         newest=find_next_source([snapshot for snapshot in found if snapshot.id not in tried]),
-        is_distrusted=night.is_distrusted or bool(aside) or any(map(is_damaged, found)),
+        is_distrusted=bool(aside) or any(map(is_damaged, found)),
     )
 
 

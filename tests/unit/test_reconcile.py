@@ -1,5 +1,6 @@
 """Reconciling a run when AWS answers late, twice, wrongly or not at all, and when someone else is faster."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from chalicelib.core.night import MACHINE_SETTLES
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.reconcile import reconcile
+from chalicelib.flows.steps import KEPT_ASIDE
 from tests.builders import (
     A_POLICY_TEXT,
     a_moment,
@@ -360,6 +362,60 @@ def test_a_lost_volume_comes_back_from_the_newest_completed_snapshot() -> None:
     (volume,) = world.volumes.volumes.values()
     assert world.volumes.made_from[volume.id] == "snap-new"
     assert volume.size_gib == 120
+
+
+def a_world_with_a_volume_of_tonight() -> FakeWorld:
+    """Made of the newest snapshot; its first receiver has gone."""
+    world = a_world_with(a_run())
+    world.volumes.snapshots["snap-22"] = a_snapshot("snap-22", a_run_id(22))
+    reconcile(a_run_id(), world, OPENED)
+    world.machines.terminate("i-1")
+    return world
+
+
+def test_what_was_pushed_to_tonight_is_kept_for_a_person_and_its_snapshot_is_not_blamed() -> None:
+    world = a_world_with_a_volume_of_tonight()
+    world.archive.put_once(wire.ready_key(a_run_id(), 1), a_word_of_readiness("vol-1"))
+    world.archive.put_once(wire.damaged_key(a_run_id(), 2), a_word_of_readiness("vol-1", 2))
+
+    reconcile(a_run_id(), world, OPENED)
+
+    volume = world.volumes.volumes["vol-1"]
+    assert volume.tags[tags.ROLE] == tags.Role.ASIDE
+    assert volume.tags[tags.EXPIRES] == (a_run().deadline + KEPT_ASIDE).isoformat()
+    assert tags.DAMAGED not in world.volumes.snapshots["snap-22"].tags
+
+
+@dataclass
+class VolumesThatTagNoSnapshot(FakeVolumes):
+    def tag(self, resource_id: str, tags: Mapping[str, str]) -> None:
+        if resource_id in self.snapshots:
+            raise TransientError("no answer")
+        super().tag(resource_id, tags)
+
+
+def test_a_volume_is_set_aside_only_when_what_it_was_made_of_is_marked() -> None:
+    """Once it is aside nobody looks for its source any more."""
+    world = a_world_with_a_volume_of_tonight()
+    world.archive.put_once(wire.damaged_key(a_run_id(), 1), a_word_of_readiness("vol-1"))
+    failing = VolumesThatTagNoSnapshot(world.machines, volumes=world.volumes.volumes, snapshots=world.volumes.snapshots)
+
+    with pytest.raises(TransientError):
+        reconcile(a_run_id(), replace(world, volumes=failing), OPENED)
+
+    assert world.volumes.volumes["vol-1"].tags[tags.ROLE] == tags.Role.DATA
+
+
+def test_once_a_snapshot_was_found_damaged_what_is_made_of_another_is_looked_through() -> None:
+    world = a_world_with(a_run())
+    sound, damaged = a_snapshot("snap-21", a_run_id(21)), a_snapshot("snap-22", a_run_id(22))
+    damaged = replace(damaged, tags={**damaged.tags, tags.DAMAGED: str(a_run_id(22))})
+    world.volumes.snapshots.update({"snap-21": sound, "snap-22": damaged})
+
+    reconcile(a_run_id(), world, OPENED)
+
+    assert world.volumes.made_from == {"vol-1": "snap-21"}
+    assert json.loads(world.archive.get(wire.brief_key(a_run_id(), "vol-1")))["volume"]["distrusted"] is True
 
 
 def test_the_archive_knows_of_the_end_before_the_table_does() -> None:

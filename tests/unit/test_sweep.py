@@ -115,6 +115,19 @@ def test_of_one_receiver_no_more_stay_aside_than_the_newest_few() -> None:
     assert plan.volumes[0].why == "2 were set aside since"
 
 
+@pytest.mark.parametrize(("owner", "expires"), [(None, None), (RUN, NOW + timedelta(days=1))])
+def test_what_is_aside_without_an_end_or_for_an_open_run_stays_and_counts_for_none(
+    owner: str | None, expires: datetime | None
+) -> None:
+    def aside(number: int, owner: str | None, expires: datetime | None) -> Volume:
+        of = tagged(owner, expires, **{tags.ROLE: tags.Role.ASIDE, tags.RECEIVER: "main"})
+        return replace(a_volume(tags_of=of), id=f"vol-{number}")
+
+    volumes = [aside(1, owner, expires), *(aside(days, None, NOW + timedelta(days=days)) for days in (28, 29))]
+
+    assert plan_sweep([], volumes, {RUN: None}, NOW).volumes == ()
+
+
 MOMENTS = some.none() | some.integers(-48, 48).map(lambda hours: NOW + timedelta(hours=hours))
 OWNERS = some.sampled_from([None, RUN, RECOVERY, "main/2026-11-22/1", "nonsense"])
 ROLES = some.sampled_from([None, *tags.Role]).map(lambda role: {tags.ROLE: str(role)} if role else {})
