@@ -135,7 +135,12 @@ def test_a_scan_that_somebody_ended_means_a_full_push(host: Host, monkeypatch: p
 
 
 def test_what_was_mounted_when_the_scan_began_is_known(host: Host) -> None:
-    assert host.take(None).mounts == read_mounts()
+    before = read_mounts().items()
+    known = host.take(None).mounts.items()
+    after = read_mounts().items()
+
+    # Others on this machine mount and unmount meanwhile.
+    assert before & after <= known <= before | after
 
 
 def test_where_no_index_can_be_written_everything_is_pushed(host: Host, tmp_path: Path) -> None:
