@@ -127,7 +127,7 @@ def test_whoever_leaves_at_any_moment_leaves_nobody_who_holds_what_was_ours(tmp_
         with beside("within", lambda: range(3)) as items:
             yield from items
 
-    for _ in range(300):
+    for _ in range(100):
         with (tmp_path / "lock").open("w") as ours:
             fcntl.flock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with beside("around", work):
