@@ -10,14 +10,13 @@ from pathlib import Path
 from chalicelib import wire
 from chalicelib.core.ids import parse_recovery
 from chalicelib.core.opening import USUAL
-from chalicelib.core.verdicts import OPENED
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from chalicelib.wiring import the_time
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.points import Point as Served
 from ebbtide_agent.printable import printable, size
 from ebbtide_console import session
-from ebbtide_console.cli.openings import Standing, is_over, said, watched
+from ebbtide_console.cli.openings import Standing, begun, once_open
 from ebbtide_console.cli.retention import a_time
 from ebbtide_console.past.fetch import Gate, fetch, mode_of, prove, served_at
 from ebbtide_console.past.pattern import Below
@@ -83,18 +82,12 @@ def _get(options: argparse.Namespace, _: Environment) -> int:
     if not key.exists():
         raise ConfigError((f"there is no ssh key {key}: name yours with --key",))
     _check_place(path, options.to)
-    asked = {"schema": 1, "host": host, "at": options.at, "minutes": int(USUAL.total_seconds()) // _A_MINUTE}
-    standing: Standing = session.invoke("open_host", asked)
-    recovery, is_ours = standing["recovery"], standing["is_new"]
-    print(f"opening {recovery}: {standing['host']} as it was at {said(standing['at'])}")
+    opening = begun(host, options.at, int(USUAL.total_seconds()) // _A_MINUTE)
     try:
-        standing = watched(recovery, lambda now: is_over(now) or now["verdict"] == OPENED)
-        if is_over(standing):
-            raise PermanentError(f"opening {recovery} is over: {'; '.join(standing['findings']) or 'closed'}")
-        print(_fetched(standing, path, options.to, key))
+        print(_fetched(once_open(opening), path, options.to, key))
     finally:
-        if is_ours:
-            session.invoke("close_host", {"schema": 1, "of": recovery})
+        if opening["is_new"]:
+            session.invoke("close_host", {"schema": 1, "of": opening["recovery"]})
     return 0
 
 

@@ -57,16 +57,33 @@ def some_minutes(text: str) -> int:
 
 
 def _open(options: argparse.Namespace, _: Environment) -> int:
-    asked = {"schema": 1, "host": options.host, "at": options.at, "minutes": options.minutes}
-    standing: Standing = session.invoke("open_host", asked)
-    print(f"opening {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
-    if not options.no_wait:
-        standing = watched(standing["recovery"], lambda now: is_over(now) or now["verdict"] == OPENED)
-    if is_over(standing):
-        raise PermanentError(f"opening {standing['recovery']} is over: {'; '.join(standing['findings']) or 'closed'}")
+    standing = begun(options.host, options.at, options.minutes)
+    if options.no_wait:
+        _check_is_not_over(standing)
+    else:
+        standing = once_open(standing)
     for line in _what_to_do(standing):
         print(line)
     return 0
+
+
+def begun(host: str, at: str | None, minutes: int) -> Standing:
+    """Have a point opened, or find it under way, and say which one."""
+    standing: Standing = session.invoke("open_host", {"schema": 1, "host": host, "at": at, "minutes": minutes})
+    print(f"opening {standing['recovery']}: {standing['host']} as it was at {_said(standing['at'])}")
+    return standing
+
+
+def once_open(standing: Standing) -> Standing:
+    """How it stands when it can be read. Raises PermanentError when it is over before that."""
+    standing = _watched(standing["recovery"], lambda now: _is_over(now) or now["verdict"] == OPENED)
+    _check_is_not_over(standing)
+    return standing
+
+
+def _check_is_not_over(standing: Standing) -> None:
+    if _is_over(standing):
+        raise PermanentError(f"opening {standing['recovery']} is over: {'; '.join(standing['findings']) or 'closed'}")
 
 
 def _close(options: argparse.Namespace, _: Environment) -> int:
@@ -74,17 +91,17 @@ def _close(options: argparse.Namespace, _: Environment) -> int:
     print(f"closing {', '.join(closing)}")
     if not options.no_wait:
         for recovery in closing:
-            watched(recovery, is_over)
+            _watched(recovery, _is_over)
         print("closed: its machine and its volume are gone")
     return 0
 
 
-def is_over(standing: Standing) -> bool:
+def _is_over(standing: Standing) -> bool:
     return bool(standing["state"] != RecoveryState.OPEN)
 
 
 def _what_to_do(standing: Standing) -> Iterator[str]:
-    host, until = standing["host"], said(standing["until"])
+    host, until = standing["host"], _said(standing["until"])
     if standing["address"]:
         yield f"open, read-only, until {until}. On {host}, for instance:"
         yield f"  ebbtide-agent restore /etc/fstab --from {standing['address']}"
@@ -93,11 +110,11 @@ def _what_to_do(standing: Standing) -> Iterator[str]:
     yield f"`ebbtide close {host}` ends it before that"
 
 
-def said(moment: str) -> str:
+def _said(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
 
 
-def watched(recovery: str, is_enough: Callable[[Standing], bool]) -> Standing:
+def _watched(recovery: str, is_enough: Callable[[Standing], bool]) -> Standing:
     """What it waits for, told line by line, until it is as it should be. Every look also helps it on."""
     told: set[str] = set()
     while True:
