@@ -158,7 +158,11 @@ def _usual_names(path: bytes) -> tuple[str, str]:
 
 def _check_free(target: Path) -> None:
     if os.path.lexists(target):
-        raise Refused(f"{_shown(target)} is there already, and nothing is written over: say another with --to")
+        raise _taken(target)
+
+
+def _taken(target: Path) -> Refused:
+    return Refused(f"{_shown(target)} is there already, and nothing is written over: say another with --to")
 
 
 def put(made: Path, target: Path) -> None:
@@ -166,7 +170,7 @@ def put(made: Path, target: Path) -> None:
     try:
         _name(made, target)
     except FileExistsError:
-        _check_free(target)
+        raise _taken(target) from None
 
 
 def _name(made: Path, target: Path) -> None:

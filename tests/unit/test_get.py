@@ -130,6 +130,18 @@ def test_without_hard_links_it_gets_its_name_all_the_same_and_nothing_is_written
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"taken": "mine", "free": "restored"}
 
 
+def test_a_name_that_was_taken_and_is_free_again_is_not_called_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_just_then(*_: object, **__: object) -> None:
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(os, "link", taken_just_then)
+
+    with pytest.raises(Refused, match="target is there already"):
+        put(tmp_path / "made", tmp_path / "target")
+
+
 @pytest.mark.parametrize("what", ["us0", "us0:", "us0:etc", ":/etc", "us0:/", "us0:/etc/../root"])
 def test_what_names_no_path_of_a_host_is_refused_before_anything_is_opened(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -20,8 +20,8 @@ WHAT = "peer.json"
 
 @dataclass(frozen=True)
 class Guest:
-    """A host that is backed up here. `uid` is what its tree belongs to; It may read back what is
-    kept of it until `open_until`, as people are told; what counts is `closes`, which a clock that is set does not move.
+    """A host that is backed up here. `uid` is what its tree belongs to. It may read back what is kept
+    of it until `open_until`, as people are told; what counts is `closes`, which a clock that is set does not move.
 
     `alarm_after` so many days without a complete night a person should look.
     """
