@@ -1735,8 +1735,8 @@ MUTATIONS = (
     Mutation(
         "heard: one at a time",
         f"{_GATE}/heard.py",
-        "fcntl.flock(descriptor, fcntl.LOCK_EX)",
-        "pass",
+        "with locked(paths.host(host.id)):",
+        "with contextlib.nullcontext():",
         "that of two machines which say hello at once one is heard",
         ("tests/unit/agent/test_heard.py::test_of_many_that_say_hello_at_once_one_is_heard",),
     ),
@@ -2348,8 +2348,8 @@ MUTATIONS = (
     Mutation(
         "two hosts at a full btrfs",
         "agent/ebbtide_agent/receiver/subvolumes.py",
-        "        fcntl.flock(directory, fcntl.LOCK_EX)\n",
-        "",
+        "with locked(place):",
+        "with contextlib.nullcontext():",
         "that of two hosts which find a volume full both have room for what is recorded",
         (
             "tests/local/test_quotas.py::test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_for_no_"

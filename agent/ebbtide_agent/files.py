@@ -1,8 +1,11 @@
-"""Small files written whole or not at all."""
+"""Small files written whole or not at all; and a directory for one at a time."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -16,3 +19,17 @@ def write_whole(path: Path, body: bytes, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(file.fileno())
     making.replace(path)
+
+
+@contextlib.contextmanager
+def locked(directory: Path, how: int = fcntl.LOCK_EX, flags: int = 0) -> Iterator[None]:
+    """Hold a directory's lock, which the kernel lets go of whatever ends us. Raises OSError when it cannot be had.
+
+    `how` is as for flock, `flags` are more of those that the directory is opened with.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | flags)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

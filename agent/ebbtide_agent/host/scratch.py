@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ebbtide_agent.files import locked
 from ebbtide_agent.host import connections
 from ebbtide_agent.paths import HostPaths
 
@@ -33,7 +34,7 @@ def scratch(paths: HostPaths) -> Iterator[Path]:
 
 def clear(place: Path) -> None:
     """Remove what commands that were killed have left. What cannot be removed is in nobody's way."""
-    with contextlib.suppress(OSError), _locked(place, fcntl.LOCK_EX):
+    with contextlib.suppress(OSError), locked(place, flags=os.O_NOFOLLOW):
         _clear(place)
 
 
@@ -42,31 +43,20 @@ def _made(place: Path) -> Iterator[Path]:
     place.mkdir(mode=0o700, exist_ok=True)
     with contextlib.ExitStack() as until_its_end:
         # Held as a whole, so that nobody takes one that was made just now for one that was left.
-        with _locked(place, fcntl.LOCK_EX):
+        with locked(place, flags=os.O_NOFOLLOW):
             _clear(place)
             ours = Path(tempfile.mkdtemp(dir=place))
-            until_its_end.enter_context(_locked(ours, fcntl.LOCK_EX))
+            until_its_end.enter_context(locked(ours, flags=os.O_NOFOLLOW))
             until_its_end.callback(_remove, ours)
         yield ours
 
 
 def _clear(place: Path) -> None:
     for left in place.iterdir():
-        with contextlib.suppress(OSError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with contextlib.suppress(OSError), locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB, os.O_NOFOLLOW):
             _remove(left)
 
 
 def _remove(left: Path) -> None:
     connections.clear(left / SOCKETS)
     shutil.rmtree(left, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path, how: int) -> Iterator[None]:
-    """The kernel lets go of it, whatever ends us. Raises OSError when it cannot be had."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)

@@ -7,16 +7,13 @@ say of the mixture that it is complete.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError, Refused
-from ebbtide_agent.files import write_whole
+from ebbtide_agent.files import locked, write_whole
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.shapes import decode, encode, field
@@ -37,7 +34,8 @@ def hear(paths: GatePaths, host: BriefedHost, run: Run, machine: str, now: datet
     An agent that does not say where it is counts as long as none has said so in this run.
     """
     path = paths.heard(host.id)
-    with _alone(paths.host(host.id)):
+    # Of two that say hello at once one is the first.
+    with locked(paths.host(host.id)):
         first = find_heard(path)
         if first is None or first.run != run.run:
             if machine:
@@ -72,14 +70,3 @@ def _another(first: Heard, machine: str, host: BriefedHost, run: Run) -> str:
         f" {host.name}, enrol it as a host of its own: ebbtide-agent install --new-identity --host NAME; if {host.name}"
         " has moved to it, and the other machine is gone: ebbtide-agent install --same-host, and the next run takes it"
     )
-
-
-@contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Of two that say hello at once one is the first."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ count what is stored, so compressed, and the records that lead to it; and only w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import locked
 
 # The group of all trees. What it may not have is for manifests and status.
 _ALL = "1/0"
@@ -74,15 +74,11 @@ def give_the_reserve(place: Path) -> None:
 
     Whoever comes while another one does so waits: only then is there room.
     """
-    directory = os.open(place, os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with locked(place):
         if (place / _RESERVE).exists():
             _limit_all(place, int(_group_of_all(place)["referenced"]))
             (place / _RESERVE).unlink()
             procs.check(("btrfs", "filesystem", "sync", str(place)))
-    finally:
-        os.close(directory)
 
 
 def left(place: Path) -> int:
