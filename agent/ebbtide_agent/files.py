@@ -10,15 +10,22 @@ from pathlib import Path
 
 
 def write_whole(path: Path, body: bytes, mode: int = 0o600) -> None:
-    """Replace a file so that a reader, or a crash, sees the old content or the new, never a piece."""
+    """Replace a file so that a reader, or a crash, sees the old content or the new, never a piece.
+
+    Raises OSError, with nothing left of it, where it cannot be written.
+    """
     making = path.with_name(f".{path.name}.new")
     making.unlink(missing_ok=True)
-    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)
+    try:
+        with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        making.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            making.unlink()
+        raise
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from chalicelib.errors import PermanentError
 from chalicelib.wiring import the_time
+from ebbtide_agent.files import write_whole
 from ebbtide_console import session
 from ebbtide_console.past.card import write_card
 from ebbtide_console.past.inventory import take_inventory
@@ -51,12 +52,9 @@ def _card(options: argparse.Namespace, _: Environment) -> int:
 
 def _write(target: Path, card: bytes) -> None:
     """All of it or nothing: an older card stays until the new one is whole. Raises PermanentError."""
-    aside = target.with_name(f".{target.name}.new")
     try:
-        aside.write_bytes(card)
-        aside.replace(target)
+        write_whole(target, card, mode=0o666)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise PermanentError(f"the card cannot be written to {target}: {error.strerror}") from error
 
 
