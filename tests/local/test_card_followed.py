@@ -126,6 +126,7 @@ def take(ec2: Any, tagged: Mapping[str, str]) -> str:
     volume = ec2.create_volume(AvailabilityZone="eu-west-1a", Size=80)["VolumeId"]
     listed = [{"Key": key, "Value": value} for key, value in tagged.items()]
     taken = ec2.create_snapshot(VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": listed}])
+    ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[taken["SnapshotId"]], WaiterConfig={"Delay": 1})
     return str(taken["SnapshotId"])
 
 
