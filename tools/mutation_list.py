@@ -17,6 +17,7 @@ _RECONCILE = ("tests/unit/test_reconcile.py",)
 _WHOLE = "tests/unit/test_night_whole.py"
 _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
+_STANDBY = "tests/unit/test_standby.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
@@ -2127,6 +2128,48 @@ MUTATIONS = (
         "",
         "that the points of a damaged snapshot leave the catalogue, and with it the alarms",
         (f"{_PRUNE}::test_the_points_of_a_damaged_snapshot_leave_the_catalogue_and_older_ones_stay_in_their_place",),
+    ),
+    Mutation(
+        "damaged: told to copies",
+        f"{_FLOWS}/prune.py",
+        "        if not world.settings.is_standby:\n            tell_of_damage(",
+        "        if False:\n            tell_of_damage(",
+        "that whoever has a copy of what was found damaged learns it",
+        (
+            f"{_STANDBY}::test_a_copy_whose_source_is_found_damaged_counts_no_more_and_the_sound_one_before_it_is_restored",
+        ),
+    ),
+    Mutation(
+        "damaged: heeded",
+        f"{_FLOWS}/follow.py",
+        "    if adopted or unheeded:",
+        "    if adopted:",
+        "that a tick has the copies tagged of what was found damaged",
+        (_STANDBY,),
+    ),
+    Mutation(
+        "damaged: not adopted",
+        f"{_FLOWS}/follow.py",
+        " and copy.tags.get(tags.SOURCE) not in unheeded",
+        "",
+        "that no point is made of a copy that is about to be tagged as damaged",
+        (f"{_STANDBY}::test_no_point_is_made_of_a_copy_that_arrives_after_the_word_that_its_source_is_damaged",),
+    ),
+    Mutation(
+        "damaged: the last word",
+        f"{_FLOWS}/damage.py",
+        "told - wire.snapshots_named_by(world.archive.list(wire.HEEDED)) if told else told",
+        "told",
+        "that a tag which a person has taken off a copy stays off",
+        (f"{_STANDBY}::test_who_takes_the_tag_off_a_copy_has_the_last_word",),
+    ),
+    Mutation(
+        "damaged: another's word",
+        f"{_CORE}/damage.py",
+        "return str(parse_run(found))",
+        "return found",
+        "that no more of another account's word becomes a tag than a run's name",
+        (f"{_STANDBY}::test_a_word_that_dates_nothing_is_passed_on_all_the_same_and_prunes_on",),
     ),
     Mutation(
         "damaged: recovered",
