@@ -2172,6 +2172,25 @@ MUTATIONS = (
         (f"{_STANDBY}::test_a_word_that_dates_nothing_is_passed_on_all_the_same_and_prunes_on",),
     ),
     Mutation(
+        "damaged: its proof",
+        f"{_CORE}/pruning.py",
+        "{**stock.proofs, **recorded}",
+        "recorded",
+        "that what is proven is kept, and counts again as proven, whatever it was called in between",
+        (
+            f"{_PRUNE}::test_a_proof_outlasts_the_tag_of_damage",
+            f"{_PRUNE}::test_what_is_proven_is_kept_as_long_though_it_is_called_damaged",
+        ),
+    ),
+    Mutation(
+        "damaged: a copy's proof",
+        f"{_FLOWS}/follow.py",
+        "(with_its_proof(point, proofs) for point in points)",
+        "points",
+        "that a copy which counts again is as proven as it was",
+        (f"{_STANDBY}::test_a_proof_outlasts_the_tag_of_a_copy",),
+    ),
+    Mutation(
         "damaged: recovered",
         f"{_FLOWS}/open_recovery.py",
         "if snapshot is not None and not is_damaged(snapshot):",

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import RestorePoint, RunId, Snapshot
+from chalicelib.core.proofs import proofs_of, with_its_proof
 from chalicelib.errors import PermanentError
 from chalicelib.flows.damage import find_unheeded
 from chalicelib.flows.points import points_of_each_run, record_points
@@ -61,7 +62,8 @@ def _adopt(run_id: RunId, points: tuple[RestorePoint, ...], world: World, now: d
     is_whole = all(point.host_id in reported for point in points)
     if not is_whole and now < points[0].at + REPLICA_SETTLES:
         return False
-    record_points(run_id, points, world)
+    proofs = proofs_of(world.catalog.find_recoveries())
+    record_points(run_id, (with_its_proof(point, proofs) for point in points), world)
     return True
 
 

@@ -12,6 +12,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Pruning, RestorePoint, RunId, Snapshot
 from chalicelib.core.policy import Policy
+from chalicelib.core.proofs import proofs_of
 from chalicelib.core.protections import protections, with_shared
 from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune, still_told
 from chalicelib.flows.copy import find_uncopied
@@ -78,14 +79,15 @@ def _plan_under(policy: Policy | None, stock: Stock, world: World, now: datetime
 
 def _take_stock(policy: Policy | None, world: World) -> Stock:
     """All of it or none: a listing that breaks off raises, and then nothing is planned."""
-    snapshots = find_stock(world)
+    snapshots, recoveries = find_stock(world), world.catalog.find_recoveries()
     return Stock(
         snapshots=tuple(snapshots),
         points=tuple(world.catalog.find_points()),
+        proofs=proofs_of(recoveries),
         protected=protections(
             locks=world.volumes.find_locks(),
             images=world.volumes.find_images(),
-            recoveries=world.catalog.find_recoveries(),
+            recoveries=recoveries,
             uncopied=find_uncopied(snapshots, policy, world),
             unpulled=find_unpulled(snapshots, policy, world),
         ),

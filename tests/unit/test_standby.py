@@ -29,7 +29,7 @@ from chalicelib.flows.wake import on_snapshot
 from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
 from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world, some_settings
-from tests.past import a_night, an_open_drill
+from tests.past import a_drill, a_night, an_open_drill
 
 THERE = "eu-central-1"
 POLICY = f"""{A_POLICY_TEXT}
@@ -576,6 +576,25 @@ def test_who_takes_the_tag_off_a_copy_has_the_last_word() -> None:
 
     assert said_damaged(standby) == {}
     assert {at.day for _, at in hosts_restorable(standby)} == {22, 23}
+
+
+def test_a_proof_outlasts_the_tag_of_a_copy() -> None:
+    primary = a_primary(23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(12))
+    drill = standby.catalog.get_recovery(a_drill(standby, a_moment(12)))
+    find_damaged(primary, 23)
+    archive_arrives(primary, standby)
+    prune(standby, a_moment(10, day=24))
+    (copy_id,) = ids_of(standby, (23,))
+    forgotten = hosts_restorable(standby)
+    del standby.volumes.snapshots[copy_id].tags[tags.DAMAGED]
+
+    a_tick(standby, a_moment(11, day=24))
+
+    proofs = {point.host_id: point.proven for point in standby.catalog.find_points()}
+    assert forgotten == []
+    assert (proofs[drill.id.host_id], len(proofs)) == (drill.closed, 2)
 
 
 @pytest.mark.parametrize("found", ["ada: its fsck said so", "", "main/9999-12-31/1"])
