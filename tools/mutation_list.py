@@ -2228,6 +2228,14 @@ MUTATIONS = (
         ("tests/sim/test_rows_aws.py::test_r14_a_mark_that_is_refused_stops_no_night_and_is_told_with_what_fails",),
     ),
     Mutation(
+        "a mark that is refused: told",
+        f"{_CORE}/alarms.py",
+        'f"could not be tagged: {each}" for each in newest.untagged[:_MOST_DETAILS]',
+        "",
+        "that who is told of damage is told what could not be tagged so",
+        ("tests/sim/test_rows_aws.py::test_r14_a_mark_that_is_refused_stops_no_night_and_is_told_with_what_fails",),
+    ),
+    Mutation(
         "nothing twice of what is damaged",
         f"{_FLOWS}/observe.py",
         "if snapshot.id not in tried]",

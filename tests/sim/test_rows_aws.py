@@ -381,6 +381,9 @@ def test_r14_a_mark_that_is_refused_stops_no_night_and_is_told_with_what_fails(
     after, broken, *before = sorted(sim.runs(), key=lambda run: run.id, reverse=True)
     assert (after.state, broken.state, len(broken.aside)) == (ended, ended, 1 + min(rotten, 3))
     assert f"gave up tagging {before[0].snapshot_id}: UnauthorizedOperation" in str(sim.story)
+    letters = "".join(body for _, _, body in sim.alarms.heard)
+    for each in before[: min(rotten, 3)]:
+        assert f"could not be tagged: tagging {each.snapshot_id}: UnauthorizedOperation" in letters
     if ended is RunState.FAILED:
         assert sim.alarms.when(f"tagging {before[2].snapshot_id}: UnauthorizedOperation")
 
