@@ -18,6 +18,8 @@ _WHOLE = "tests/unit/test_night_whole.py"
 _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
 _STANDBY = "tests/unit/test_standby.py"
+_LETTING_GO = "tests/local/test_letting_go.py"
+_LEDGER = "tests/unit/agent/test_ledger.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
@@ -2481,6 +2483,92 @@ MUTATIONS = (
         "if False:",
         "that one entry's attributes fill neither the memory nor a manifest",
         ("tests/local/test_manifest.py", "tests/unit/agent/test_ledger.py"),
+    ),
+    Mutation(
+        "letting go: sessions",
+        f"{_GATE}/release.py",
+        "    end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)\n",
+        "",
+        "that whoever is at work on a volume is ended when it is let go",
+        (f"{_LETTING_GO}::test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly",),
+    ),
+    Mutation(
+        "letting go: tried again",
+        "agent/ebbtide_agent/volume.py",
+        "if ended.exit_code != 0 and time.monotonic() >= deadline:",
+        "if ended.exit_code != 0:",
+        "that a volume which is in use for a moment is let go all the same",
+        (f"{_LETTING_GO}::test_what_is_in_use_for_a_moment_is_tried_again",),
+    ),
+    Mutation(
+        "letting go: in vain",
+        f"{_GATE}/release.py",
+        '    except AgentError as error:\n        print(f"ebbtide: {error}; powering off',
+        '    except ZeroDivisionError as error:\n        print(f"ebbtide: {error}; powering off',
+        "that a volume which cannot be let go is said to be so",
+        (
+            f"{_LETTING_GO}::"
+            "test_of_a_volume_that_somebody_holds_it_is_said_that_it_was_not_let_go_and_the_machine_goes_with_it",
+        ),
+    ),
+    Mutation(
+        "a tree that cannot be read back",
+        "agent/ebbtide_agent/manifest.py",
+        "    except (OSError, ValueError) as fault:\n        raise Unreadable",
+        "    except ZeroDivisionError as fault:\n        raise Unreadable",
+        "that a night of a tree which cannot be read back has its report",
+        (f"{_LEDGER}::test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial",),
+    ),
+    Mutation(
+        "a tree deeper than a path",
+        "agent/ebbtide_agent/manifest.py",
+        "        yield from walk(tree)\n    except OSError as fault:",
+        "        yield from walk(tree)\n    except ZeroDivisionError as fault:",
+        "that a night of a tree which cannot be walked has its report",
+        (f"{_LEDGER}::test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial",),
+    ),
+    Mutation(
+        "lost notes",
+        f"{_GATE}/ledger.py",
+        "(self._mended(host, report) if report.exit_code == FILE_IO else report)",
+        "report",
+        "that a note of rsync's which the volume has lost costs one night and not every one",
+        (
+            "tests/local/test_guarded_nights.py::"
+            "test_what_the_volume_has_lost_of_a_note_of_rsyncs_costs_its_host_one_night_and_not_every_one",
+        ),
+    ),
+    Mutation(
+        "lost notes: links",
+        f"{_GATE}/mending.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+        "that the receiver touches nothing that a link in a tree leads to",
+        (f"{_LEDGER}::test_lost_notes_are_taken_off_and_nothing_is_touched_that_a_link_leads_to",),
+    ),
+    Mutation(
+        "a manifest that is missed",
+        f"{_GATE}/ledger.py",
+        "if not status.complete or known.exists():",
+        "if True:",
+        "that a night without the manifest of the last one is not taken for the first",
+        (f"{_LEDGER}::test_without_the_manifest_that_a_complete_night_has_left_the_next_one_is_no_first_night",),
+    ),
+    Mutation(
+        "a manifest that is missed: lost",
+        f"{_GATE}/status.py",
+        "return Status(complete=True)",
+        "return Status()",
+        "that a manifest is missed though what was known of its host is lost as well",
+        (f"{_LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
+    ),
+    Mutation(
+        "a manifest that is missed: mended",
+        f"{_GATE}/status.py",
+        "Status(complete=read_status(path).complete)",
+        "Status()",
+        "that a manifest is missed after a mending that made hosts compare everything",
+        (f"{_LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
     ),
     Mutation(
         "an entry that no manifest takes",
