@@ -445,7 +445,7 @@ def test_r7_a_receiver_lost_in_the_middle_of_a_push_is_replaced_and_the_hosts_pu
     assert states(sim) == [RunState.DONE]
 
 
-@pytest.mark.fault("R10", lacks="the receiver's own side: ending sessions, trying again")
+@pytest.mark.fault("R10")
 def test_r10_a_receiver_that_cannot_let_go_of_its_volume_costs_no_report() -> None:
     sim = play(planned(machines=(MachineLife(lets_go=False),)))
 
