@@ -109,7 +109,9 @@ def _walked(tree: Path) -> Iterator[Found]:
         yield from walk(tree)
     except OSError as fault:
         where = os.fsencode(fault.filename or "").removeprefix(os.fsencode(tree) + b"/")
-        raise Unreadable(f"what was pushed cannot be read back: {fault.strerror}: {printable(where)}") from fault
+        raise Unreadable(
+            f"what was pushed cannot be read back: {fault.strerror}: {printable(where or b'.')}"
+        ) from fault
 
 
 def _read_back(found: Found, fake: bool, munged: bool) -> Entry:
