@@ -23,6 +23,7 @@ _LEDGER = "tests/unit/agent/test_ledger.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
+_RESTORED_SERVER = ("tests/local/test_restored_server.py",)
 _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
 _AHEAD = ("tests/unit/agent/test_ahead.py",)
@@ -1046,10 +1047,59 @@ MUTATIONS = (
     Mutation(
         "opening: a drill stays shut",
         f"{_FLOWS}/recovery_steps.py",
-        "settings.receiver_group if is_opening else settings.drill_group",
-        "settings.receiver_group",
+        "return settings.drill_group",
+        "return settings.receiver_group",
         "that nobody comes in where a drill boots what it restored",
         ("tests/unit/test_recovery.py",),
+    ),
+    # -- a restored server is somebody's again
+    Mutation(
+        "restore: shut when it is over",
+        f"{_CORE}/entrances.py",
+        "recovery.state.is_final or recovery.verdict == FAILED or now >= recovery.deadline",
+        "False",
+        "that the ways in to a restored server are shut before it goes",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: nobody else",
+        f"{_AWS}/entrances.py",
+        "sorted(present - {*ways})",
+        "()",
+        "that a way in to restored servers which nobody wants any more is shut",
+        ("tests/contract/test_ports_ec2.py",),
+    ),
+    Mutation(
+        "restore: no role for the image",
+        f"{_RESTORE}/session.py",
+        "        recovery.give_the_network_away()\n",
+        "",
+        "that a restored server cannot ask for the credentials of its machine's role",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: no packets of its own",
+        f"{_RESTORE}/boot_image.py",
+        "--drop-capability=CAP_NET_RAW",
+        "--capability=CAP_NET_RAW",
+        "that a restored server cannot go past the routes of its machine",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: nothing is mounted",
+        f"{_RESTORE}/boot_image.py",
+        "_NOTHING_MOUNTED, ",
+        "",
+        "that a clone does not mount what the fstab of the original names",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: what it writes stays",
+        f"{_RESTORE}/boot_image.py",
+        'KEPT if stands else ""',
+        '""',
+        "that what a restored server has written is there after a reboot, beside its tree",
+        _RESTORED_SERVER,
     ),
     Mutation(
         "opening: a key of the host",

@@ -301,11 +301,20 @@ class RecoveryId:
         return f"{self.host_id}/{self.day.isoformat()}/{self.attempt}"
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Way:
+    """One way in: a TCP port, for a network."""
+
+    port: int
+    network: str
+
+
 @dataclass(frozen=True)
 class Recovery:
     """One drill, restore or opening, reconciled like a run, under the policy that was in force when it was opened.
 
-    `name` is what the restored image calls itself; `address` is where an opening that stands is reached.
+    `name` is what the restored image calls itself; `address` is where an opening that stands is reached. `ways` lead to
+    what was restored, and into nothing else.
     """
 
     id: RecoveryId
@@ -322,6 +331,7 @@ class Recovery:
     findings: tuple[str, ...] = ()
     machine_id: str | None = None
     address: str | None = None
+    ways: tuple[Way, ...] = ()
     closed: datetime | None = None
     version: int = 0
 

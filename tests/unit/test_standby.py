@@ -108,7 +108,7 @@ def test_a_host_is_restored_from_copies_archive_and_parameters_alone() -> None:
     standby = a_standby_of(primary)
     a_tick(standby, a_moment(12))
 
-    recovery_id = open_restore(RecoveryRequest("us0"), standby, a_moment(12))
+    recovery_id = open_restore(RecoveryRequest("us0"), standby, a_moment(12)).id
     outcome = recover(recovery_id, standby, a_moment(12))
 
     (volume,) = standby.volumes.find_volumes({tags.RECOVERY: str(recovery_id)})
@@ -138,7 +138,7 @@ def test_an_earlier_night_is_found_by_its_own_time_not_by_that_of_the_copy() -> 
     standby = a_standby_of(a_primary(22, 23))
     a_tick(standby, a_moment(12))
 
-    recovery_id = open_restore(RecoveryRequest("us0", a_moment(12, day=22)), standby, a_moment(12))
+    recovery_id = open_restore(RecoveryRequest("us0", a_moment(12, day=22)), standby, a_moment(12)).id
 
     assert standby.catalog.get_recovery(recovery_id).point.run == a_run_id(22)
 
@@ -151,7 +151,7 @@ def test_its_recoveries_are_never_those_that_replication_may_yet_bring() -> None
     theirs = an_open_drill(primary, a_moment(9))
     ours = an_open_drill(standby, a_moment(9))
     archive_arrives(primary, standby)
-    again = open_restore(RecoveryRequest("us0"), standby, a_moment(10))
+    again = open_restore(RecoveryRequest("us0"), standby, a_moment(10)).id
 
     assert (theirs.attempt, ours.attempt, again.attempt) == (1, 1001, 1002)
 
@@ -473,7 +473,7 @@ def test_a_crash_at_any_single_call_is_made_good_by_the_next_tick(after: bool) -
 def test_what_a_restore_there_leaves_is_swept_there() -> None:
     standby = a_standby_of(a_primary())
     a_tick(standby, a_moment(6))
-    recovery_id = open_restore(RecoveryRequest("us0"), standby, a_moment(6))
+    recovery_id = open_restore(RecoveryRequest("us0"), standby, a_moment(6)).id
     recover(recovery_id, standby, a_moment(6))
 
     early = sweep(standby, a_moment(12))
