@@ -542,11 +542,11 @@ def test_a_copy_whose_source_is_found_damaged_counts_no_more_and_the_sound_one_b
     woken = a_tick(standby, a_moment(10, day=24))
     prune(standby, a_moment(10, day=24))
 
-    recovery_id = open_restore(RecoveryRequest("us0"), standby, a_moment(10, day=24))
+    restore = open_restore(RecoveryRequest("us0"), standby, a_moment(10, day=24))
     assert "prune" in woken
     assert said_damaged(standby) == {str(a_run_id(23)): "main/2026-11-24/1"}
     assert {at.day for _, at in hosts_restorable(standby)} == {22}
-    assert standby.catalog.get_recovery(recovery_id).point.run == a_run_id(22)
+    assert restore.point.run == a_run_id(22)
     assert "prune" not in a_tick(standby, a_moment(11, day=24))
 
 
