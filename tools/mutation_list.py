@@ -2562,6 +2562,16 @@ MUTATIONS = (
         ("tests/local/test_quotas.py::test_where_nothing_can_be_put_by_the_quotas_hold_all_the_same_and_that_is_said",),
     ),
     Mutation(
+        "check: what is closed",
+        f"{_HOST}/checks/past.py",
+        "    except (FileNotFoundError, AgentError):\n        return None",
+        "    except (OSError, AgentError):\n        return None",
+        "that a report which whoever checks may not read is not called missing",
+        (
+            "tests/unit/agent/test_checks.py::test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing",
+        ),
+    ),
+    Mutation(
         "letting go: sessions",
         f"{_GATE}/release.py",
         "    end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)\n",
