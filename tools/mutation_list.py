@@ -7,6 +7,7 @@ _HOST, _GATE = "agent/ebbtide_agent/host", "agent/ebbtide_agent/receiver"
 _PEER = "agent/ebbtide_agent/peer"
 _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
+_REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
@@ -1022,6 +1023,23 @@ MUTATIONS = (
         "    if not comparison.entries:\n",
         "that content which was not compared proves nothing",
         _DRILLED,
+    ),
+    # -- a tree becomes real
+    Mutation(
+        "real tree: several names",
+        f"{_RESTORE}/materialise.py",
+        "            if found.st_nlink > 1:\n",
+        "            if False:\n",
+        "that an inode with several names is made real once, by one process",
+        _REAL,
+    ),
+    Mutation(
+        "real tree: setuid",
+        f"{_RESTORE}/materialise.py",
+        "    if mode & _SET_ID or mode",
+        "    if mode",
+        "that what a chown takes away is given back",
+        _REAL,
     ),
     # -- a restore point is opened to its host
     Mutation(
