@@ -36,7 +36,7 @@ from chalicelib.flows.hold import Held
 from chalicelib.flows.hold import hold as hold_snapshot
 from chalicelib.flows.hold import release as release_snapshot
 from chalicelib.flows.offer import offer_snapshots
-from chalicelib.flows.open_recovery import open_drill, open_restore, open_to_host
+from chalicelib.flows.open_recovery import open_drill, open_recovery, open_to_host
 from chalicelib.flows.preflight import preflight as look_ahead
 from chalicelib.flows.prune import prune as prune_snapshots
 from chalicelib.flows.rebuild import rebuild as rebuild_catalogue
@@ -175,7 +175,7 @@ def drill(event: Payload, context: Any) -> dict[str, Any]:
 @app.lambda_function(name="restore")
 def restore(event: Payload, context: Any) -> dict[str, Any]:
     request = wire.parse_recovery_request(event)
-    return wire.recovery_payload(open_restore(request, the_world(), the_time()))
+    return wire.standing(open_recovery(request, the_world(), the_time()))
 
 
 @app.lambda_function(name="open_host")

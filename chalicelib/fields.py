@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from chalicelib.core.model import SCHEMA, Disk, Quota
+from chalicelib.core.model import SCHEMA, Disk, Quota, Way
 from chalicelib.errors import PermanentError
 
 _LONGEST_WHY = 500
@@ -57,6 +57,12 @@ class Fields:
 
     def maybe_number(self, name: str) -> int | None:
         return None if self.values.get(name) is None else self.number(name)
+
+    def maybe_numbers(self, name: str) -> tuple[int, ...]:
+        """None is no number."""
+        if self.values.get(name) is None:
+            return ()
+        return tuple(Fields(self.what, {name: value}).number(name) for value in self._list(name))
 
     def real(self, name: str) -> float:
         value: Any = self.values.get(name)
@@ -133,6 +139,12 @@ def read_quota(fields: Fields | None) -> Quota | None:
         return None
     most, used = (None if fields.values.get(name) is None else fields.count(name) for name in ("most", "used"))
     return Quota(most, used, fields.text("why")[:_LONGEST_WHY])
+
+
+def read_ways(fields: Fields) -> tuple[Way, ...]:
+    """The ways in to what was restored, as the wire and the table both write them. Raises PermanentError."""
+    ways = fields.parts("ways") if fields.values.get("ways") is not None else ()
+    return tuple(Way(way.number("port"), way.text("network")) for way in ways)
 
 
 def read(what: str, body: bytes | str | Mapping[str, Any]) -> Fields:

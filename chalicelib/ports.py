@@ -1,6 +1,6 @@
 """What the flows need of the world. AWS implements each (`aws/`), and so does the simulator."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Any, Protocol
@@ -20,6 +20,7 @@ from chalicelib.core.model import (
     Snapshot,
     SnapshotLock,
     Volume,
+    Way,
 )
 from chalicelib.core.preflight import Key, Preflight, Quota, QuotaName
 from chalicelib.core.retention import Rules
@@ -147,6 +148,15 @@ class Address(Protocol):
 
     def admit(self, networks: Sequence[str]) -> None:
         """Open the receivers' port to these networks as well; whoever reaches it already still does."""
+
+
+class Entrances(Protocol):
+    """The ways in to restored machines, which share a security group."""
+
+    def ways(self) -> frozenset[Way]: ...
+
+    def set(self, ways: Collection[Way]) -> None:
+        """Let in on exactly these."""
 
 
 class Archive(Protocol):
@@ -303,6 +313,7 @@ class Settings:
 
     receiver_group: str
     drill_group: str
+    restore_group: str
     subnets: tuple[str, ...]
     bucket: str
     region: str
@@ -334,6 +345,7 @@ class World:
     volumes: Volumes
     copies: Copies
     address: Address
+    entrances: Entrances
     archive: Archive
     receipts: Archive
     catalog: Catalog

@@ -14,6 +14,7 @@ from chalicelib.aws.archive import S3Archive
 from chalicelib.aws.catalog import DynamoCatalog
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.copies import Ec2Copies
+from chalicelib.aws.entrances import Ec2Entrances
 from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
@@ -43,6 +44,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         volumes=EbsVolumes(clients),
         copies=Ec2Copies(clients, region),
         address=Route53Address(clients, setting("EBBTIDE_ZONE"), receiver_group),
+        entrances=Ec2Entrances(clients, setting("EBBTIDE_RESTORE_GROUP")),
         archive=S3Archive(clients, setting("EBBTIDE_BUCKET")),
         receipts=S3Archive(clients, setting("EBBTIDE_RECEIPTS")),
         catalog=DynamoCatalog(clients, setting("EBBTIDE_TABLE")),
@@ -53,6 +55,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         settings=Settings(
             receiver_group=receiver_group,
             drill_group=setting("EBBTIDE_DRILL_GROUP"),
+            restore_group=setting("EBBTIDE_RESTORE_GROUP"),
             subnets=tuple(setting("EBBTIDE_SUBNETS").split(",")),
             bucket=setting("EBBTIDE_BUCKET"),
             region=region,

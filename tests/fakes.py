@@ -1,6 +1,6 @@
 """The world in memory: each port in a few lines, with the semantics the flows rely on and nothing more."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import IO, Any, TypeVar
@@ -20,6 +20,7 @@ from chalicelib.core.model import (
     Snapshot,
     SnapshotLock,
     Volume,
+    Way,
 )
 from chalicelib.core.preflight import ENABLED, Preflight, Quota, QuotaName
 from chalicelib.core.preflight import Key as KmsKey
@@ -306,6 +307,17 @@ class FakeAddress:
 
 
 @dataclass
+class FakeEntrances:
+    open: frozenset[Way] = frozenset()
+
+    def ways(self) -> frozenset[Way]:
+        return self.open
+
+    def set(self, ways: Collection[Way]) -> None:
+        self.open = frozenset(ways)
+
+
+@dataclass
 class FakeArchive:
     objects: dict[str, bytes] = field(default_factory=dict)
 
@@ -504,6 +516,7 @@ class FakeWorld(World):
     volumes: FakeVolumes
     copies: FakeCopies
     address: FakeAddress
+    entrances: FakeEntrances
     archive: FakeArchive
     receipts: FakeArchive
     catalog: FakeCatalog
@@ -522,6 +535,7 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         volumes=FakeVolumes(machines),
         copies=FakeCopies(),
         address=FakeAddress(),
+        entrances=FakeEntrances(),
         archive=archive,
         receipts=archive,
         catalog=catalog or FakeCatalog(),
@@ -537,6 +551,7 @@ def some_settings() -> Settings:
     return Settings(
         receiver_group="sg-receiver",
         drill_group="sg-drill",
+        restore_group="sg-restore",
         subnets=("subnet-a", "subnet-b"),
         bucket="ebbtide-archive",
         region="us-east-1",
@@ -599,6 +614,7 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         volumes=Fused(world.volumes, fuse),
         copies=Fused(world.copies, fuse),
         address=Fused(world.address, fuse),
+        entrances=Fused(world.entrances, fuse),
         archive=Fused(world.archive, fuse),
         receipts=Fused(world.receipts, fuse),
         catalog=Fused(world.catalog, fuse),

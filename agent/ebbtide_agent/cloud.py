@@ -25,6 +25,16 @@ class Cloud:
         self._bucket = bucket
         self._region = region
         self._clients: dict[str, Any] = {}
+        self._session: Any = None
+
+    def keep_credentials(self) -> None:
+        """Go on with the credentials of now, as fresh as they can be had: there will be no others on this machine."""
+        import boto3
+
+        held: Any = boto3.Session().get_credentials()
+        frozen = held.get_frozen_credentials()
+        self._session = boto3.Session(frozen.access_key, frozen.secret_key, frozen.token)
+        self._clients.clear()
 
     def get(self, key: str) -> bytes:
         """An object of the archive. Raises KeyError when absent."""
@@ -118,7 +128,7 @@ class Cloud:
         is_hint = service == "events"
         retries: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS_AT_AN_EVENT if is_hint else ATTEMPTS}
         config = Config(retries=retries, connect_timeout=5 if is_hint else 10, read_timeout=10 if is_hint else 60)
-        make: Any = boto3.client
+        make: Any = (self._session or boto3).client
         client = make(service, region_name=self._region, config=config)
         client.meta.events.register("before-sign.s3.PutObject", _only_if_absent)
         return client

@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
-
-from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import Clients
-from chalicelib.aws.faults import code_of, told
-
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import IpPermissionTypeDef
+from chalicelib.aws.faults import told
+from chalicelib.aws.ingress import close_way, find_ways, open_way
+from chalicelib.core.model import Way
 
 # A host asks again at every attempt, and should then find the receiver of this night, not of the last.
 _TIME_TO_LIVE = 60
@@ -64,39 +60,15 @@ class Route53Address:
         with told(f"opening group {self._group} to {', '.join(sorted(wanted)) or 'no one'}"):
             present = self._open_to()
             for network in sorted(wanted - present):
-                self._open(network)
+                open_way(self._clients, self._group, Way(_SSH, network))
             for network in sorted(present - wanted):
-                self._close(network)
+                close_way(self._clients, self._group, Way(_SSH, network))
 
     def admit(self, networks: Sequence[str]) -> None:
         """Asks for all of them: one that is in already is refused as a duplicate, and that is that."""
         with told(f"opening group {self._group} to {', '.join(networks)}, too"):
             for network in networks:
-                self._open(str(ip_network(network)))
-
-    def _open(self, network: str) -> None:
-        try:
-            self._clients.ec2.authorize_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])
-        except ClientError as error:
-            if code_of(error) != "InvalidPermission.Duplicate":
-                raise
-
-    def _close(self, network: str) -> None:
-        try:
-            self._clients.ec2.revoke_security_group_ingress(GroupId=self._group, IpPermissions=[_rule(network)])
-        except ClientError as error:
-            if code_of(error) != "InvalidPermission.NotFound":
-                raise
+                open_way(self._clients, self._group, Way(_SSH, str(ip_network(network))))
 
     def _open_to(self) -> set[str]:
-        group = self._clients.ec2.describe_security_groups(GroupIds=[self._group])["SecurityGroups"][0]
-        rules = [rule for rule in group["IpPermissions"] if rule.get("FromPort") == rule.get("ToPort") == _SSH]
-        four = {entry["CidrIp"] for rule in rules for entry in rule.get("IpRanges", [])}
-        return four | {entry["CidrIpv6"] for rule in rules for entry in rule.get("Ipv6Ranges", [])}
-
-
-def _rule(network: str) -> "IpPermissionTypeDef":
-    rule: IpPermissionTypeDef = {"IpProtocol": "tcp", "FromPort": _SSH, "ToPort": _SSH}
-    if ip_network(network).version == 4:
-        return {**rule, "IpRanges": [{"CidrIp": network}]}
-    return {**rule, "Ipv6Ranges": [{"CidrIpv6": network}]}
+        return {way.network for way in find_ways(self._clients, self._group) if way.port == _SSH}

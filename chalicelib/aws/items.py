@@ -32,7 +32,7 @@ from chalicelib.core.naming import restored_name
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 from chalicelib.core.trouble import Trouble
-from chalicelib.fields import Fields, checked, moment_text, read_disk, read_quota
+from chalicelib.fields import Fields, checked, moment_text, read_disk, read_quota, read_ways
 
 Item = dict[str, Any]
 
@@ -74,6 +74,7 @@ def run_values(run: Run) -> Item:
         "disk": asdict(run.disk) if run.disk else None,
         "growth_asked": _maybe(run.growth_asked),
         "aside": list(run.aside),
+        "untagged": list(run.untagged),
         "version": run.version,
     }
 
@@ -99,6 +100,7 @@ def read_run(found: Mapping[str, Any]) -> Run:
         disk=read_disk(values.maybe_part("disk")),
         growth_asked=values.maybe_moment("growth_asked"),
         aside=values.texts("aside") if "aside" in values.values else (),
+        untagged=values.texts("untagged") if "untagged" in values.values else (),
         version=values.number("version"),
     )
 
@@ -182,6 +184,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "findings": list(recovery.findings),
         "machine": recovery.machine_id,
         "address": recovery.address,
+        "ways": [{"port": way.port, "network": way.network} for way in recovery.ways],
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -205,6 +208,7 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         findings=values.texts("findings"),
         machine_id=values.maybe_text("machine"),
         address=values.maybe_text("address"),
+        ways=read_ways(values),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )

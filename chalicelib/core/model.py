@@ -114,7 +114,7 @@ class Run:
     `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
     what ended it otherwise than done, or what stands in the way. `disk` is what its last
     receiver measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found
-    damaged, and are no receiver's any more.
+    damaged, and are no receiver's any more; `untagged` says which tags of that were refused, and why.
     """
 
     id: RunId
@@ -133,6 +133,7 @@ class Run:
     disk: Disk | None = None
     growth_asked: datetime | None = None
     aside: tuple[str, ...] = ()
+    untagged: tuple[str, ...] = ()
     version: int = 0
 
 
@@ -300,11 +301,20 @@ class RecoveryId:
         return f"{self.host_id}/{self.day.isoformat()}/{self.attempt}"
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Way:
+    """One way in: a TCP port, for a network."""
+
+    port: int
+    network: str
+
+
 @dataclass(frozen=True)
 class Recovery:
     """One drill, restore or opening, reconciled like a run, under the policy that was in force when it was opened.
 
-    `name` is what the restored image calls itself; `address` is where an opening that stands is reached.
+    `name` is what the restored image calls itself; `address` is where an opening that stands is reached. `ways` lead to
+    what was restored, and into nothing else.
     """
 
     id: RecoveryId
@@ -321,6 +331,7 @@ class Recovery:
     findings: tuple[str, ...] = ()
     machine_id: str | None = None
     address: str | None = None
+    ways: tuple[Way, ...] = ()
     closed: datetime | None = None
     version: int = 0
 

@@ -2,23 +2,36 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from chalicelib.core.ids import HOST_NAME
 from chalicelib.core.policy import Policy
 from chalicelib.errors import ConfigError, Refused
 
 
+class Mode(StrEnum):
+    """To have it back, or to prove that it could be."""
+
+    RESTORE = "restore"
+    DRILL = "drill"
+
+
 @dataclass(frozen=True)
 class RecoveryRequest:
-    """A host to bring up, as it was at `at` or before; at its newest when the operator did not say.
+    """A host to bring up, as it was at `at` or before, or in the `point` of a snapshot or run; else at its newest.
 
-    `name` is what it shall call itself; `is_meant` that this may be a name in production.
+    `name` is what it shall call itself; `is_meant` that this may be a name in production. `networks` may come in at
+    `ports`, and at that of ssh.
     """
 
     host: str
     at: datetime | None = None
+    point: str | None = None
+    mode: Mode = Mode.RESTORE
     name: str | None = None
     is_meant: bool = False
+    ports: tuple[int, ...] = ()
+    networks: tuple[str, ...] = ()
 
 
 def restored_name(host_id: str) -> str:

@@ -8,7 +8,7 @@ without harm, because acting is guarded elsewhere: by client tokens, by conditio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from chalicelib.core import opening
+from chalicelib.core import entrances, opening
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import (
     Machine,
@@ -29,6 +29,7 @@ from chalicelib.core.recovery_actions import (
     MarkProven,
     RecordVerdict,
     RecoveryWorld,
+    SetWays,
     TerminateMachine,
 )
 from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS
@@ -52,6 +53,8 @@ def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Actio
     """The next steps of this recovery, in order; empty when it is closed."""
     if recovery.state.is_final:
         return ()
+    if world.ways is not None:
+        return (SetWays(world.ways),)
     if recovery.verdict is None:
         return _towards_the_verdict(recovery, world, now)
     is_over = recovery.kind is RecoveryKind.DRILL or recovery.verdict == FAILED or now >= recovery.deadline
@@ -147,9 +150,21 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
 
 def _keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     """What was restored is the operator's until the deadline: the machine, and the volume even without it."""
+    until = f"until {recovery.deadline.isoformat()}"
+    return (Wait(f"{recovery.host} is restored ({recovery.verdict}): {_where(recovery, world)}, {until}"),)
+
+
+def _where(recovery: Recovery, world: RecoveryWorld) -> str:
+    """Where its operator finds it: as a server, or as a volume for a machine of theirs."""
     standing = next((machine for machine in world.machines if machine.state == "running"), None)
-    where = f"log in at {standing.address}" if standing else f"attach {world.volume.id if world.volume else 'nothing'}"
-    return (Wait(f"{recovery.host} is restored ({recovery.verdict}): {where}, before {recovery.deadline.isoformat()}"),)
+    boot = world.report.boot if world.report else None
+    if standing is not None and boot is not None and boot.booted:
+        return (
+            f"it runs as {recovery.name}; log in at {standing.address}, by ssh to its own users with their own keys or "
+            f"passwords, and it answers with its own host keys; open are {entrances.told(recovery.ways)}"
+        )
+    why = "its machine is off" if boot is None or boot.booted else f"it does not run ({boot.why})"
+    return f"{why}; attach {world.volume.id if world.volume else 'nothing'}"
 
 
 def _take_down(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
-from chalicelib.core.model import Machine, RecoveryReport, RecoveryState, Snapshot, Volume
+from chalicelib.core.model import Machine, RecoveryReport, RecoveryState, Snapshot, Volume, Way
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class RecoveryWorld:
     """Everything a recovery's next step depends on, observed just now: machines first, then the report.
 
     In that order a machine that has reported and gone is never mistaken for one that went without a word. `is_opened`
-    says that the machine of an opening serves, `shut_out` are the networks that should reach it and do not.
+    says that the machine of an opening serves, `shut_out` are the networks that should reach it and do not. `ways` are
+    those that should lead to restored machines, where it is others that do.
     """
 
     machines: tuple[Machine, ...]
@@ -25,6 +26,7 @@ class RecoveryWorld:
     unreadable: str | None = None
     is_opened: bool = False
     shut_out: tuple[str, ...] = ()
+    ways: frozenset[Way] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ class AdmitNetworks:
     """Let them in beside whoever the receivers' port is open to."""
 
     networks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SetWays:
+    """Let in to restored machines on exactly these."""
+
+    ways: frozenset[Way]
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ Action = (
     | LaunchMachine
     | AttachVolume
     | AdmitNetworks
+    | SetWays
     | RecordOpened
     | RecordVerdict
     | TerminateMachine

@@ -7,12 +7,15 @@ from datetime import datetime
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.backups import is_damaged
+from chalicelib.core.entrances import ways_to
 from chalicelib.core.ids import HOST_ID
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint
-from chalicelib.core.naming import RecoveryRequest, check_name, restored_name
+from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_name
 from chalicelib.core.opening import OpeningRequest
+from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import LASTS, choose_point
 from chalicelib.errors import PermanentError, Refused, TransientError
+from chalicelib.flows.observe import as_ec2_says
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.serving import check_servable
 from chalicelib.flows.stock import find_snapshot, find_stock
@@ -26,13 +29,40 @@ def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
     return _open(_wanted(RecoveryKind.DRILL, RecoveryRequest(host), world, now), world)[0].id
 
 
-def open_restore(request: RecoveryRequest, world: World, now: datetime) -> RecoveryId:
-    """Bring a host back as it was then, or at its newest.
+def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
+    """A restore or a drill, as the request has it, of whatever point it names. Raises Refused as these do."""
+    if request.mode is Mode.RESTORE:
+        return open_restore(request, world, now)
+    if request.name is not None or request.ports or request.networks:
+        raise Refused("a drill has no name of yours and lets nobody in: say neither name nor ports nor allow")
+    return _open(_wanted(RecoveryKind.DRILL, request, world, now), world)[0]
 
-    Raises Refused when there is no such point, and for a name in production that was not said to be meant.
+
+def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
+    """Bring a host back as it was then, or at its newest. Asked again with other ways in, what is under way has those.
+
+    Raises Refused when there is no such point, for a name in production that was not said to be meant, and when it is
+    not known who may come in.
     """
-    check_name(request, find_policy(world))
-    return _open(_wanted(RecoveryKind.RESTORE, request, world, now), world)[0].id
+    policy = find_policy(world)
+    check_name(request, policy)
+    wanted = _wanted(RecoveryKind.RESTORE, request, world, now)
+    ways = ways_to(request.ports, request.networks or _usual_networks(wanted.host, policy))
+    recovery, _ = _open(replace(wanted, ways=ways), world)
+    changed = recovery if recovery.ways == ways else world.catalog.save_recovery(replace(recovery, ways=ways))
+    if changed is None:
+        raise TransientError(f"recovery {recovery.id} has changed just now: ask again")
+    return changed
+
+
+def _usual_networks(host: str, policy: Policy | None) -> tuple[str, ...]:
+    """Those that this host's receiver is open to; of a host that has none, those that any is. Others nobody named."""
+    receivers = policy.receivers if policy else {}
+    own = [each for each in receivers.values() if host in each.hosts]
+    networks = {as_ec2_says(network) for each in own or receivers.values() for network in each.allow}
+    if not networks:
+        raise Refused(f'nobody has said who may come in to host {host}: say it, as "allow": ["198.51.100.0/24"]')
+    return tuple(networks)
 
 
 def open_to_host(request: OpeningRequest, world: World, now: datetime) -> tuple[Recovery, bool]:
@@ -61,7 +91,7 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         kind=kind,
         host=host.name,
         name=request.name or restored_name(host.id),
-        point=replace(_point_of(host, request.at, world), proven=None),
+        point=replace(_point_of(host, request, world), proven=None),
         probe=host.probe,
         policy_version=world.catalog.policy_version(),
         opened=now,
@@ -98,9 +128,14 @@ def _find_host(name: str, world: World) -> _Host:
     return _Host(name, name, None)
 
 
-def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
+def _point_of(host: _Host, request: RecoveryRequest, world: World) -> RestorePoint:
     """The one to bring up. One whose snapshot is damaged, or was deleted by somebody, is none: pruning forgets it."""
-    points = world.catalog.find_points(host.id)
+    at = request.at
+    points = [each for each in world.catalog.find_points(host.id) if _may_be(each, request.point)]
+    if request.point is not None and not points:
+        raise Refused(
+            f"host {host.name} has no restore point {request.point}: expected a snapshot or a run that has one"
+        )
     gone = []
     while (point := choose_point(points, at)) is not None:
         snapshot = find_snapshot(point.snapshot_id, world)
@@ -117,6 +152,10 @@ def _point_of(host: _Host, at: datetime | None, world: World) -> RestorePoint:
     if not points:
         raise Refused(f"host {host.name} has no restore point: give a known name or id, or `rebuild` a lost catalogue")
     raise Refused(f"host {host.name} has no restore point that old: its first is of {points[0].at.isoformat()}")
+
+
+def _may_be(point: RestorePoint, wanted: str | None) -> bool:
+    return wanted in (None, point.snapshot_id, str(point.run))
 
 
 def _refuse_damaged(host: _Host, at: datetime | None, world: World) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib import wire
-from chalicelib.core import tags
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport
+from chalicelib.core import entrances, tags
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, Way
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import Action, RecordVerdict, RecoveryWorld
 from chalicelib.core.verdicts import FAILED
@@ -37,7 +37,7 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
     settled = settle(
         f"recovery {recovery_id}",
         recovery,
-        lambda recovery: plan(recovery, observe(recovery, world), now) if not recovery.state.is_final else (),
+        lambda recovery: plan(recovery, observe(recovery, world, now), now) if not recovery.state.is_final else (),
         lambda step, recovery: _act_or_give_up(step, recovery, world, now),
     )
     return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken)
@@ -53,7 +53,7 @@ def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datet
         return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)
 
 
-def observe(recovery: Recovery, world: World) -> RecoveryWorld:
+def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     """Machines first: what they wrote before they went is then never missed."""
     ours = {tags.ROLE: tags.Role.RECOVERY, tags.RECOVERY: str(recovery.id)}
     machines = world.machines.find(ours)
@@ -70,7 +70,14 @@ def observe(recovery: Recovery, world: World) -> RecoveryWorld:
         unreadable=unreadable,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,
         shut_out=shut_out(recovery, world) if is_opening and machines else (),
+        ways=_other_ways(world, now) if recovery.kind is RecoveryKind.RESTORE else None,
     )
+
+
+def _other_ways(world: World, now: datetime) -> frozenset[Way] | None:
+    """Those that should lead to restored machines, if it is others that do."""
+    wanted = entrances.wanted(world.catalog.find_recoveries(), now)
+    return None if wanted == world.entrances.ways() else wanted
 
 
 def _read_report(recovery: Recovery, keys: Sequence[str], world: World) -> tuple[RecoveryReport | None, str | None]:

@@ -20,7 +20,7 @@ from chalicelib.errors import PermanentError
 from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.serving import serving
-from chalicelib.ports import LaunchRequest, World
+from chalicelib.ports import LaunchRequest, Settings, World
 
 # The launch template's image is an arm64 one.
 ARCHITECTURE = "arm64"
@@ -53,6 +53,8 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             world.volumes.attach(volume_id, machine_id)
         case plan.AdmitNetworks(networks):
             world.address.admit(networks)
+        case plan.SetWays(ways):
+            world.entrances.set(ways)
         case plan.RecordOpened(address):
             return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address))
         case plan.RecordVerdict(verdict, findings):
@@ -133,12 +135,12 @@ def _instances(recovery: Recovery, policy: Policy | None) -> tuple[str, ...]:
 
 def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: World) -> LaunchRequest:
     """The same to the letter for every try: EC2 refuses a token that comes with another request."""
-    settings, is_opening = world.settings, recovery.kind is RecoveryKind.OPENING
+    settings = world.settings
     return LaunchRequest(
         token=launch_token(recovery.id, _ONLY_ATTEMPT),
         instance_type=instance_type,
         subnet=subnet,
-        security_group=settings.receiver_group if is_opening else settings.drill_group,
+        security_group=_group(recovery, settings),
         user_data=render(
             role=tags.Role.RECOVERY,
             owner=str(recovery.id),
@@ -148,10 +150,21 @@ def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: 
             brief_key=wire.recovery_brief_key(recovery.id),
             agent_key=settings.agent,
             power_off_minutes=(_expiry(recovery) - recovery.opened) // timedelta(minutes=1),
-            serves=is_opening,
+            serves=recovery.kind is RecoveryKind.OPENING,
         ),
         tags={**_tags(recovery), tags.ATTEMPT: str(_ONLY_ATTEMPT)},
     )
+
+
+def _group(recovery: Recovery, settings: Settings) -> str:
+    """Whom its machine lets in, and where it gets to."""
+    match recovery.kind:
+        case RecoveryKind.DRILL:
+            return settings.drill_group
+        case RecoveryKind.RESTORE:
+            return settings.restore_group
+        case RecoveryKind.OPENING:
+            return settings.receiver_group
 
 
 def _tags(recovery: Recovery) -> dict[str, str]:

@@ -1,9 +1,11 @@
 """Events and payloads: who is woken and for what, what operators ask, and what they are answered."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any
 
 from chalicelib.core import tags
@@ -18,7 +20,7 @@ from chalicelib.core.model import (
     RunId,
     Snapshot,
 )
-from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.naming import Mode, RecoveryRequest
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.prices import AS_OF
 from chalicelib.core.pruning import Fate, PrunePlan, Verdict
@@ -28,6 +30,9 @@ from chalicelib.fields import Fields, checked, moment_text, read, written
 # A function's answer holds 6 MB (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html); the ids of
 # what is marked and deleted, and what is left alone, need their part of it.
 LARGEST_ANSWER = 3_000_000
+_LAST_PORT = 65535
+_NEWEST = "newest"
+_A_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def run_payload(run: RunId) -> dict[str, Any]:
@@ -291,12 +296,45 @@ def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ..
 
 def parse_recovery_request(payload: Mapping[str, Any]) -> RecoveryRequest:
     fields = checked("payload", payload)
+    at, point = _when(fields)
     return RecoveryRequest(
         host=fields.text("host"),
-        at=fields.maybe_moment("at"),
+        at=at,
+        point=point,
+        mode=fields.choice("mode", Mode) if fields.values.get("mode") is not None else Mode.RESTORE,
         name=fields.maybe_text("name"),
         is_meant="is_meant" in payload and fields.flag("is_meant"),
+        ports=_ports(fields),
+        networks=_networks(fields),
     )
+
+
+def _when(fields: Fields) -> tuple[datetime | None, str | None]:
+    """A time, a day (UTC) that counts to its end, or a restore point by its snapshot or its run."""
+    text = fields.maybe_text("at")
+    if text is None or text == _NEWEST:
+        return None, None
+    if text.startswith("snap-") or "/" in text:
+        return None, text
+    if _A_DAY.fullmatch(text):
+        return Fields(fields.what, {"at": f"{text}T23:59:59.999999Z"}).moment("at"), None
+    return fields.moment("at"), None
+
+
+def _ports(fields: Fields) -> tuple[int, ...]:
+    ports = fields.maybe_numbers("ports")
+    for port in ports:
+        if not 1 <= port <= _LAST_PORT:
+            raise PermanentError(f"{fields.what}: ports has {port}, expected TCP ports like [80, 443]")
+    return ports
+
+
+def _networks(fields: Fields) -> tuple[str, ...]:
+    networks = () if fields.values.get("allow") is None else fields.texts("allow")
+    try:
+        return tuple(str(ip_network(network)) for network in networks)
+    except ValueError as fault:
+        raise PermanentError(f"{fields.what}: allow: {fault}, expected networks like 198.51.100.0/24") from None
 
 
 def parse_instance_event(detail: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from chalicelib.core.model import (
     TreeKind,
 )
 from chalicelib.core.naming import restored_name
-from chalicelib.fields import moment_text, read, written
+from chalicelib.fields import moment_text, read, read_ways, written
 from chalicelib.wire.shared import bounded, owner_of
 
 RECOVERIES = "recoveries/"
@@ -91,6 +91,9 @@ def recovery_brief(
             "deadline": moment_text(recovery.deadline),
             **({"manifest_sha256": manifest_sha256} if manifest_sha256 else {}),
             **({"serve": _serve(recovery, serving)} if serving else {}),
+            **(
+                {"ways": [{"port": way.port, "network": way.network} for way in recovery.ways]} if recovery.ways else {}
+            ),
         }
     )
 
@@ -127,6 +130,7 @@ def parse_recovery_brief(body: bytes) -> Recovery:
         policy_version=fields.maybe_text("policy"),
         opened=fields.moment("opened"),
         deadline=fields.moment("deadline"),
+        ways=read_ways(fields),
     )
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import card, find, get, keep, openings, operate, retention, sandbox
+from ebbtide_console.cli import card, find, get, keep, openings, operate, restoring, retention, sandbox
 
 EXIT_CODES = """\
 exit codes:
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     find.add_to(commands)
     card.add_to(commands)
     openings.add_to(commands)
+    restoring.add_to(commands)
     get.add_to(commands)
     keep.add_to(commands)
     retention.add_to(commands)

@@ -34,9 +34,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _add_waiting(opening, "it is open")
     opening.set_defaults(act=_open)
 
-    closing = commands.add_parser("close", help="take down what `open` has opened, before its time is over")
+    closing = commands.add_parser("close", help="take down what `open` or `restore` made, before its time is over")
     closing.add_argument(
-        "of", metavar="HOST|ID", help="the host, with all that is open of it; or the id of one opening"
+        "of", metavar="HOST|ID", help="the host, with all that is open of it; or the id of one opening, or of a restore"
     )
     _add_waiting(closing, "nothing is left")
     closing.set_defaults(act=_close)
@@ -59,7 +59,7 @@ def some_minutes(text: str) -> int:
 def _open(options: argparse.Namespace, _: Environment) -> int:
     standing = begun(options.host, options.at, options.minutes)
     if options.no_wait:
-        _check_is_not_over(standing)
+        check_is_not_over(standing)
     else:
         standing = once_open(standing)
     for line in _what_to_do(standing):
@@ -70,20 +70,21 @@ def _open(options: argparse.Namespace, _: Environment) -> int:
 def begun(host: str, at: str | None, minutes: int) -> Standing:
     """Have a point opened, or find it under way, and say which one."""
     standing: Standing = session.invoke("open_host", {"schema": 1, "host": host, "at": at, "minutes": minutes})
-    print(f"opening {standing['recovery']}: {standing['host']} as it was at {_said(standing['at'])}")
+    print(f"opening {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
     return standing
 
 
 def once_open(standing: Standing) -> Standing:
     """How it stands when it can be read. Raises PermanentError when it is over before that."""
-    standing = _watched(standing["recovery"], lambda now: _is_over(now) or now["verdict"] == OPENED)
-    _check_is_not_over(standing)
+    standing = watched(standing["recovery"], lambda now: _is_over(now) or now["verdict"] == OPENED)
+    check_is_not_over(standing)
     return standing
 
 
-def _check_is_not_over(standing: Standing) -> None:
+def check_is_not_over(standing: Standing) -> None:
     if _is_over(standing):
-        raise PermanentError(f"opening {standing['recovery']} is over: {'; '.join(standing['findings']) or 'closed'}")
+        why = "; ".join(standing["findings"]) or "closed"
+        raise PermanentError(f"{standing['kind']} {standing['recovery']} is over: {why}")
 
 
 def _close(options: argparse.Namespace, _: Environment) -> int:
@@ -91,7 +92,7 @@ def _close(options: argparse.Namespace, _: Environment) -> int:
     print(f"closing {', '.join(closing)}")
     if not options.no_wait:
         for recovery in closing:
-            _watched(recovery, _is_over)
+            watched(recovery, _is_over)
         print("closed: its machine and its volume are gone")
     return 0
 
@@ -101,7 +102,7 @@ def _is_over(standing: Standing) -> bool:
 
 
 def _what_to_do(standing: Standing) -> Iterator[str]:
-    host, until = standing["host"], _said(standing["until"])
+    host, until = standing["host"], said(standing["until"])
     if standing["address"]:
         yield f"open, read-only, until {until}. On {host}, for instance:"
         yield f"  ebbtide-agent restore /etc/fstab --from {standing['address']}"
@@ -110,11 +111,11 @@ def _what_to_do(standing: Standing) -> Iterator[str]:
     yield f"`ebbtide close {host}` ends it before that"
 
 
-def _said(moment: str) -> str:
+def said(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
 
 
-def _watched(recovery: str, is_enough: Callable[[Standing], bool]) -> Standing:
+def watched(recovery: str, is_enough: Callable[[Standing], bool]) -> Standing:
     """What it waits for, told line by line, until it is as it should be. Every look also helps it on."""
     told: set[str] = set()
     while True:
@@ -138,5 +139,5 @@ def _look(recovery: str) -> tuple[Standing | None, tuple[str, ...]]:
     except PermanentError as fault:
         return None, (f"not yet: {fault}",)
     if not standing:
-        raise PermanentError(f"nothing is known of opening {recovery}: the log of the function `recover` says why")
+        raise PermanentError(f"nothing is known of {recovery}: the log of the function `recover` says why")
     return standing, tuple(standing["waiting"])

@@ -82,7 +82,7 @@ def _what_there_is(facts: Facts) -> Iterator[str]:
 
 def _commands(facts: Facts) -> Iterator[str]:
     types = {**TYPES, **(facts.types or {})}
-    masked = _wrapped(MASKED, "        ")
+    masked = _wrapped("    systemctl --root=/srv/restored mask", MASKED, "        ")
     yield f"""
 2. IS THERE A NEWER ONE? The last that ends in None is the newest; then say SNAPSHOT=snap-... What ends in
 a run was found damaged in that run.
@@ -139,9 +139,8 @@ same rsync of .../tree/etc/fstab to where it shall be.
 
 5. LET IT RUN, on the machine: without its timers, its mail and its backup, until you want them; then as a
 container with the machine's own network (open its ports in the group), or only a shell in it.
-    systemctl --root=/srv/restored mask \\
 {masked}
-    systemd-nspawn --boot --directory=/srv/restored --machine=restored
+    systemd-nspawn --boot --directory=/srv/restored --machine=restored fstab=no
     chroot /srv/restored /bin/bash
 
 6. TAKE IT DOWN, in the first shell. A hold that was there before section 3 stays.
@@ -166,10 +165,10 @@ def _where_else(facts: Facts) -> Iterator[str]:
             yield f"KMS key in {region.name}: {key}; disabled: enable it; deleted: these snapshots are lost"
 
 
-def _wrapped(words: tuple[str, ...], indent: str) -> str:
-    """A command's last arguments over several lines."""
-    lines = [indent + words[0]]
-    for word in words[1:]:
+def _wrapped(command: str, words: tuple[str, ...], indent: str) -> str:
+    """A command and its last arguments over several lines."""
+    lines = [command]
+    for word in words:
         if len(lines[-1]) + len(word) + 3 > WIDTH:
             lines.append(indent + word)
         else:

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 from chalicelib.aws.address import Route53Address
 from chalicelib.aws.copies import Ec2Copies
+from chalicelib.aws.entrances import Ec2Entrances
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
-from chalicelib.ports import Address, Copies, Machines, Volumes
+from chalicelib.ports import Address, Copies, Entrances, Machines, Volumes
 from tests.contract.aws import REGION, Account
-from tests.fakes import FakeAddress
+from tests.fakes import FakeAddress, FakeEntrances
 from tests.sim.night import Scenario, Simulation
 
 BOTH = ("moto", "simulator")
@@ -24,6 +25,7 @@ class Cloud:
     volumes: Volumes
     copies: Copies
     address: Address
+    entrances: Entrances
     subnet: str
     group: str
     settle: Callable[[], None]
@@ -35,6 +37,7 @@ def motos(account: Account) -> Cloud:
         volumes=EbsVolumes(account.clients),
         copies=Ec2Copies(account.clients, REGION),
         address=Route53Address(account.clients, account.zone, account.group),
+        entrances=Ec2Entrances(account.clients, account.group),
         subnet=account.subnet,
         group=account.group,
         settle=lambda: None,
@@ -50,6 +53,7 @@ def the_simulators() -> Cloud:
         volumes=sim.volumes,
         copies=sim.copies,
         address=FakeAddress(),
+        entrances=FakeEntrances(),
         subnet=sim.world.settings.subnet,
         group=sim.world.settings.receiver_group,
         settle=lambda: sim.agenda.run_until(sim.agenda.now + timedelta(minutes=5)),

@@ -276,12 +276,20 @@ def test_a_preflight_may_ask_for_what_a_night_and_a_restore_launch_and_for_nothi
 
 
 def test_who_opens_to_hosts_may_let_them_in_and_shut_out_nobody(template: package.Template) -> None:
-    """A night beside it opens the port for its own hosts: only that may close it."""
+    """A night beside it opens the port for its own hosts: only that may close it. Restored servers are its own."""
     role = functions_of(template)["recover"]["Role"]["Fn::GetAtt"][0]
-    may = {action for each in role_policy(template, role)["Statement"] for action in as_list(each["Action"])}
+    may = {
+        (action, re.findall(r"[a-zA-Z]+Group\b", json.dumps(each["Resource"]))[0])
+        for each in role_policy(template, role)["Statement"]
+        for action in as_list(each["Action"])
+        if action.endswith("SecurityGroupIngress")
+    }
 
-    assert "ec2:AuthorizeSecurityGroupIngress" in may
-    assert "ec2:RevokeSecurityGroupIngress" not in may
+    assert may == {
+        ("ec2:AuthorizeSecurityGroupIngress", "ReceiverGroup"),
+        ("ec2:AuthorizeSecurityGroupIngress", "RestoreGroup"),
+        ("ec2:RevokeSecurityGroupIngress", "RestoreGroup"),
+    }
 
 
 def _launches(template: package.Template, short: str) -> list[tuple[str, dict[str, Any]]]:
@@ -514,11 +522,11 @@ def test_a_machine_of_the_template_ends_with_its_power_and_keeps_its_credentials
 
 def test_nobody_may_enter_a_machine_before_a_run_opens_its_group(deployed: Deployment, endpoint: str) -> None:
     ec2 = sandbox_client("ec2", endpoint, REGION)
-    ids = [deployed.environment[name] for name in ("EBBTIDE_RECEIVER_GROUP", "EBBTIDE_DRILL_GROUP")]
+    ids = [deployed.environment[f"EBBTIDE_{name}_GROUP"] for name in ("RECEIVER", "DRILL", "RESTORE")]
 
     groups = ec2.describe_security_groups(GroupIds=ids)["SecurityGroups"]
 
-    assert [group["IpPermissions"] for group in groups] == [[], []]
+    assert [group["IpPermissions"] for group in groups] == [[], [], []]
 
 
 def test_a_host_key_is_made_once(endpoint: str) -> None:

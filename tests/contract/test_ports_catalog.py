@@ -17,6 +17,7 @@ from chalicelib.core.model import (
     RecoveryState,
     RunState,
     Uncopied,
+    Way,
 )
 from chalicelib.core.preflight import Preflight, Seen, judge
 from chalicelib.core.telling import Told
@@ -40,7 +41,7 @@ def the_dynamos(account: Account) -> DynamoCatalog:
 
 def test_a_run_comes_back_as_it_was_opened(catalog: Catalog) -> None:
     run = replace(a_run(), machine_launched=a_moment(2, 1), why="because", snapshot_intended=a_moment(3))
-    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2), aside=("vol-8", "vol-9"))
+    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2), aside=("vol-8", "vol-9"), untagged=("no",))
 
     is_opened = catalog.open_run(run)
 
@@ -252,6 +253,7 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catal
     assert catalog.open_recovery(recovery)
     assert not catalog.open_recovery(recovery)
     changed = replace(recovery, state=RecoveryState.DONE, verdict="opened", findings=("a",), address="203.0.113.9")
+    changed = replace(changed, ways=(Way(22, "198.51.100.0/24"), Way(80, "0.0.0.0/0")))
     saved = catalog.save_recovery(changed)
 
     assert catalog.save_recovery(recovery) is None

@@ -21,7 +21,7 @@ from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.core import tags
-from chalicelib.core.model import SnapshotLock
+from chalicelib.core.model import SnapshotLock, Way
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
 from tests.contract.aws import PREFIX, Account, deploy_functions
@@ -547,6 +547,19 @@ def test_a_network_that_is_admitted_shuts_out_nobody_and_may_be_admitted_again(a
     address.admit(["198.51.100.0/24"])
 
     assert address.open_to() == ("198.51.100.0/24", "2001:db8::/32", "203.0.113.7/32")
+
+
+def test_restored_machines_are_let_in_to_on_exactly_these_ways(cloud: Cloud) -> None:
+    entrances = cloud.entrances
+    home, anywhere, six = Way(22, "198.51.100.0/24"), Way(80, "0.0.0.0/0"), Way(443, "2001:db8::/32")
+    entrances.set({home, Way(80, "198.51.100.0/24"), six})
+
+    for _ in range(2):
+        entrances.set({home, anywhere, six})
+
+    assert entrances.ways() == {home, anywhere, six}
+    entrances.set(())
+    assert entrances.ways() == frozenset()
 
 
 def test_a_function_is_called_later_by_its_short_name(account: Account) -> None:

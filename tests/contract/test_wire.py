@@ -1,6 +1,7 @@
 """The examples both sides of every wire must meet: each one parses, and what we write equals the example."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,8 +26,9 @@ from chalicelib.core.model import (
     RunId,
     RunState,
     TreeKind,
+    Way,
 )
-from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.naming import Mode, RecoveryRequest
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
 from chalicelib.core.volume_night import OwnReport
@@ -380,6 +382,16 @@ def test_an_opening_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
     assert wire.parse_recovery_brief(the_example("brief-opening")) == opening
 
 
+def test_a_restore_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
+    ways = (Way(22, "198.51.100.0/24"), Way(80, "198.51.100.0/24"))
+    restore = replace(the_recovery(), kind=RecoveryKind.RESTORE, ways=ways)
+
+    brief = wire.recovery_brief(restore, "vol-0def")
+
+    assert json.loads(brief) == the_object("brief-restore")
+    assert wire.parse_recovery_brief(the_example("brief-restore")) == restore
+
+
 def test_who_logs_in_where_an_opening_stands_does_so_as_by_night() -> None:
     (by_night,) = the_object("brief-receiver")["hosts"]
     opened, night = the_object("brief-opening")["serve"], the_object("brief-receiver")
@@ -403,6 +415,25 @@ def test_an_operator_is_told_how_an_opening_stands_as_in_the_example() -> None:
     standing = wire.standing(opening, ("us0 is open at 203.0.113.9 until 2026-11-23T11:00:00+00:00",))
 
     assert standing == the_object("standing-opening")
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"ports": [0]}, "ports has 0"),
+        ({"ports": [70000]}, "ports has 70000"),
+        ({"ports": ["80"]}, "ports is '80'"),
+        ({"ports": 80}, "ports is 80"),
+        ({"allow": ["everyone"]}, "allow: 'everyone'"),
+        ({"allow": ["198.51.100.7/24"]}, "allow: 198.51.100.7/24 has host bits set"),
+        ({"mode": "opening"}, "mode is 'opening', expected one of restore, drill"),
+        ({"at": "yesterday"}, "at is 'yesterday'"),
+        ({"at": "2026-02-30"}, "at is '2026-02-30"),
+    ],
+)
+def test_a_restore_that_makes_no_sense_is_refused_and_says_what_does_not(asked: dict[str, Any], why: str) -> None:
+    with pytest.raises(PermanentError, match=re.escape(why)):
+        wire.parse_recovery_request({"schema": 1, "host": "us0", **asked})
 
 
 @pytest.mark.parametrize("minutes", [-1, 0, 14, 1441, "120", 20.5])
@@ -473,9 +504,17 @@ def test_what_the_operator_sends_is_read() -> None:
     assert wire.parse_receiver_name(the_object("payload-run-now")) == "main"
     assert wire.parse_recovery_request(the_object("payload-drill")) == RecoveryRequest("us0")
     assert wire.parse_recovery_request(the_object("payload-restore-named")) == RecoveryRequest(
-        "us0", a_moment(2, 45, day=22), name="us0", is_meant=True
+        "us0",
+        a_moment(2, 45, day=22),
+        name="us0",
+        is_meant=True,
+        ports=(80, 443),
+        networks=("198.51.100.0/24", "2001:db8::/32"),
     )
     assert wire.parse_recovery_request(the_object("payload-restore")).at == a_moment(0, day=22)
+    assert wire.parse_recovery_request(the_object("payload-restore-drill")) == RecoveryRequest(
+        "us0", point="snap-0abc", mode=Mode.DRILL
+    )
     assert wire.parse_opening_request(the_object("payload-open-host")) == OpeningRequest(
         "us0", a_moment(2, 45, day=22), timedelta(hours=4)
     )

@@ -30,6 +30,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "SUBNETS": account.subnet,
         "RECEIVER_GROUP": account.group,
         "DRILL_GROUP": account.group,
+        "RESTORE_GROUP": account.group,
         "ZONE": account.zone,
         "FUNCTION_PREFIX": PREFIX,
         "AGENT": "agent/ebbtide-agent.pyz",

@@ -76,12 +76,14 @@ def test_the_restored_image_boots_and_its_service_answers(restored: Path, image:
 
     with booted(restored, NAME, patience=120) as boot:
         while_it_is_up = what_is_there(restored)
+        networks = {Path(f"/proc/{whose}/ns/net").readlink() for whose in ("self", boot.leader)}
         answer = probe("http://127.0.0.1/", boot.leader or 0)
         refused = probe("tcp://127.0.0.1:9", boot.leader or 0, patience=0)
 
     assert boot.why is None
     assert boot.is_up
     assert (answer.answer, answer.ok) == ("200 OK", True)
+    assert len(networks) == 2
     assert not refused.ok
     assert list(read_real(restored, lambda where, _: sha256_of(where))) == tree
     assert tree == list(read_real(image, lambda where, _: sha256_of(where)))

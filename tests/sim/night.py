@@ -19,7 +19,7 @@ from chalicelib.core.windows import CATCH_UP, Window, window_on
 from chalicelib.flows.forget import find_forgotten, forgotten_under
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
-from tests.fakes import FakeAccount, FakeAddress, FakeCatalog, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeCatalog, FakeEntrances, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.copies import SimCopies
@@ -89,7 +89,7 @@ class Simulation:
             FakeAddress(),
         )
         self.archive.objects[some_settings().agent] = b"the agent"
-        self.account = FakeAccount()
+        self.account, self.entrances = FakeAccount(), FakeEntrances()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
         self.around = Surroundings(
             self.agenda, self.machines, self.volumes, self.archive, self.bus.emit, self.story.tell
@@ -117,6 +117,7 @@ class Simulation:
             "volumes": self.volumes,
             "copies": self.copies,
             "address": self.address,
+            "entrances": self.entrances,
             "archive": self.archive,
             "receipts": self.archive,
             "catalog": self.catalog,

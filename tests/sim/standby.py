@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.core import tags
 from chalicelib.ports import StackRole
-from tests.fakes import FakeAccount, FakeAddress, FakeArchive, FakeCatalog, FakeCopies, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeArchive, FakeCatalog, FakeCopies, FakeEntrances, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.doors import Doors
@@ -42,6 +42,7 @@ class Standby:
                 "volumes": self.volumes,
                 "copies": FakeCopies(),
                 "address": FakeAddress(),
+                "entrances": FakeEntrances(),
                 "archive": self.archive,
                 "receipts": self.archive,
                 "catalog": self.catalog,

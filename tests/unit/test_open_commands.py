@@ -112,7 +112,7 @@ def test_one_that_nothing_is_known_of_is_not_waited_for(
     answered(monkeypatch, wire.standing(COMING), {})
 
     assert main(["open", "us0"]) == 1
-    assert "nothing is known of opening us0a/2026-11-23/1" in capsys.readouterr().err
+    assert "nothing is known of us0a/2026-11-23/1" in capsys.readouterr().err
 
 
 def test_closing_waits_until_nothing_is_left(

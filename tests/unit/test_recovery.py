@@ -11,12 +11,12 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.actions import Wait
-from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState, Way
 from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.recovery import choose_point, plan
 from chalicelib.core.recovery_actions import CreateVolume, RecordVerdict, RecoveryWorld
 from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
-from chalicelib.flows.open_recovery import open_drill, open_restore
+from chalicelib.flows.open_recovery import open_drill, open_recovery, open_restore
 from chalicelib.flows.recover import Outcome, recover
 from chalicelib.flows.tick import tick
 from chalicelib.ports import LaunchRequest
@@ -200,7 +200,7 @@ def test_a_host_that_left_the_policy_is_restored_by_its_id() -> None:
     world = a_world_with_backups()
     world.catalog.record_point(a_point("old0", "snap-22", a_run_id(22)))
 
-    recovery_id = open_restore(RecoveryRequest("old0"), world, NOW)
+    recovery_id = open_restore(RecoveryRequest("old0"), world, NOW).id
 
     assert recovery_id.host_id == "old0"
 
@@ -429,7 +429,7 @@ def test_a_recovery_that_the_table_does_not_know_is_an_error_that_names_it() -> 
 
 def test_a_restored_machine_stays_until_its_deadline_and_says_where_to_log_in() -> None:
     world = a_world_with_backups(20, 22)
-    recovery_id = open_restore(RecoveryRequest("us0", a_moment(12, day=21)), world, NOW)
+    recovery_id = open_restore(RecoveryRequest("us0", a_moment(12, day=21)), world, NOW).id
     recover(recovery_id, world, NOW)
     the_machine_reports(world, recovery_id)
 
@@ -438,14 +438,15 @@ def test_a_restored_machine_stays_until_its_deadline_and_says_where_to_log_in() 
 
     assert kept.recovery.point.snapshot_id == "snap-20"
     assert kept.recovery.state is RecoveryState.OPEN
-    assert "log in at 10.0.0.1" in kept.waiting[0]
+    assert "runs as restored-us0a; log in at 10.0.0.1, by ssh to its own users" in kept.waiting[0]
+    assert "open are 22 from 198.51.100.0/24" in kept.waiting[0]
     assert over.recovery.state is RecoveryState.DONE
     assert is_taken_down(world)
 
 
 def test_the_restored_volume_stays_even_when_its_machine_goes() -> None:
     world = a_world_with_backups()
-    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW)
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
     recover(recovery_id, world, NOW)
     the_machine_reports(world, recovery_id)
     world.machines.terminate("i-1")
@@ -453,8 +454,158 @@ def test_the_restored_volume_stays_even_when_its_machine_goes() -> None:
     kept = recover(recovery_id, world, NOW)
 
     assert kept.recovery.state is RecoveryState.OPEN
-    assert "attach vol-1" in kept.waiting[0]
+    assert "its machine is off; attach vol-1" in kept.waiting[0]
     assert list(world.volumes.volumes) == ["vol-1"]
+
+
+def test_an_image_that_does_not_run_is_no_place_to_log_in_to() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    recover(recovery_id, world, NOW)
+    not_booted = {"state": "not booted", "why": "the image has no init", "seconds": 0.0}
+    the_machine_reports(world, recovery_id, verdict="content only", boot=not_booted)
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert "it does not run (the image has no init); attach vol-1" in kept.waiting[0]
+    assert "log in" not in kept.waiting[0]
+
+
+def a_restore(world: FakeWorld, *ports: int, host: str = "us0", networks: tuple[str, ...] = ()) -> RecoveryId:
+    """Asked for, and gone on with until there is something to wait for."""
+    recovery_id = open_restore(RecoveryRequest(host, ports=ports, networks=networks), world, NOW).id
+    recover(recovery_id, world, NOW)
+    return recovery_id
+
+
+def test_a_restored_server_is_let_in_to_by_ssh_and_where_it_is_said_by_whom_its_receiver_takes() -> None:
+    world = a_world_with_backups()
+
+    a_restore(world, 80, 443)
+
+    (request,) = world.machines.requests
+    assert request.security_group == "sg-restore"
+    assert world.entrances.ways() == {Way(port, "198.51.100.0/24") for port in (22, 80, 443)}
+    assert world.address.networks == ()
+
+
+def test_the_networks_that_are_named_come_in_and_no_others() -> None:
+    world = a_world_with_backups()
+
+    a_restore(world, networks=("203.0.113.7/32", "0.0.0.0/0"))
+
+    assert world.entrances.ways() == {Way(22, "203.0.113.7/32"), Way(22, "0.0.0.0/0")}
+
+
+def test_asked_again_with_another_port_what_is_under_way_has_that() -> None:
+    world = a_world_with_backups()
+    first = a_restore(world, 80)
+
+    again = a_restore(world, 443)
+
+    assert again == first
+    assert {way.port for way in world.entrances.ways()} == {22, 443}
+    assert len(world.machines.requests) == 1
+
+
+def test_two_restores_have_their_ways_and_the_one_that_ends_takes_its_own_along() -> None:
+    world = a_world_with_backups()
+    world.catalog.record_point(a_point("eu0a", "snap-22", a_run_id(22)))
+    us0, _ = a_restore(world, 80), a_restore(world, 25, host="eu0")
+    both = {way.port for way in world.entrances.ways()}
+    the_machine_reports(world, us0, verdict="failed")
+
+    recover(us0, world, NOW)
+
+    assert both == {22, 25, 80}
+    assert {way.port for way in world.entrances.ways()} == {22, 25}
+
+
+def test_a_restore_is_shut_before_its_machine_goes() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    the_machine_reports(world, recovery_id)
+    recover(recovery_id, world, NOW)
+
+    over = recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
+
+    assert over.steps[:2] == ("SetWays", "TerminateMachine")
+    assert world.entrances.ways() == frozenset()
+
+
+def test_a_drill_opens_nothing_and_shuts_nobody_out() -> None:
+    world = a_world_with_backups()
+    world.entrances.set({Way(22, "192.0.2.0/24")})
+
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world)
+    recover(DRILL, world, NOW)
+
+    assert world.entrances.ways() == {Way(22, "192.0.2.0/24")}
+    assert is_taken_down(world)
+
+
+def test_who_may_come_in_has_to_be_said_where_no_receiver_says_it() -> None:
+    world = a_world_with_backups()
+    world.catalog.version = None
+
+    with pytest.raises(Refused, match='nobody has said who may come in to host us0a: say it, as "allow"'):
+        open_restore(RecoveryRequest("us0a"), world, NOW)
+    open_restore(RecoveryRequest("us0a", networks=("192.0.2.0/24",)), world, NOW)
+
+
+def test_of_a_host_without_a_receiver_those_come_in_that_come_in_to_any() -> None:
+    world = a_world_with_backups()
+    world.catalog.record_point(a_point("old0", "snap-22", a_run_id(22)))
+
+    a_restore(world, host="old0")
+
+    assert world.entrances.ways() == {Way(22, "198.51.100.0/24")}
+
+
+def a_request(**values: Any) -> RecoveryRequest:
+    return wire.parse_recovery_request({"schema": 1, "host": "us0", **values})
+
+
+@pytest.mark.parametrize(
+    ("at", "snapshot"),
+    [
+        (None, "snap-22"),
+        ("newest", "snap-22"),
+        ("2026-11-21", "snap-21"),
+        ("2026-11-21T00:00:00Z", "snap-20"),
+        ("snap-20", "snap-20"),
+        ("main/2026-11-21/1", "snap-21"),
+    ],
+)
+@pytest.mark.parametrize("mode", [RecoveryKind.RESTORE, RecoveryKind.DRILL])
+def test_what_is_brought_up_is_the_point_of_a_time_a_day_a_snapshot_or_a_run(
+    at: str | None, snapshot: str, mode: RecoveryKind
+) -> None:
+    world = a_world_with_backups(20, 21, 22)
+
+    recovery = open_recovery(a_request(at=at, mode=mode.value), world, NOW)
+
+    assert (recovery.kind, recovery.point.snapshot_id) == (mode, snapshot)
+
+
+@pytest.mark.parametrize("unknown", ["snap-99", "main/2026-11-19/1"])
+def test_a_point_that_is_named_and_is_not_there_is_refused_by_its_name(unknown: str) -> None:
+    world = a_world_with_backups(21, 22)
+    world.volumes.tag("snap-22", {tags.DAMAGED: "main/2026-11-23/1"})
+
+    with pytest.raises(Refused, match=f"us0 has no restore point {unknown}"):
+        open_recovery(a_request(at=unknown), world, NOW)
+
+
+@pytest.mark.parametrize("more", [{"name": "us0-of-march"}, {"ports": [80]}, {"allow": ["0.0.0.0/0"]}])
+def test_a_drill_lets_nobody_in_and_says_so(more: dict[str, Any]) -> None:
+    world = a_world_with_backups()
+
+    with pytest.raises(Refused, match=r"a drill .* lets nobody in"):
+        open_recovery(a_request(mode="drill", **more), world, NOW)
+
+    assert world.catalog.recoveries == {}
 
 
 # -- patience ---------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def receive(_: argparse.Namespace, here: Here) -> int:
 
 
 def recover(_: argparse.Namespace, here: Here) -> int:
-    """A recovery's machine proves its restore point; one whose brief says so is opened to its host instead."""
+    """A recovery's machine proves its restore point, and stays if its brief says so; or it is opened to its host."""
     from ebbtide_agent.receiver import opening
     from ebbtide_agent.restore import session
     from ebbtide_agent.restore.recovery import parse_brief
@@ -52,8 +52,10 @@ def recover(_: argparse.Namespace, here: Here) -> int:
         body = cloud.get_brief(instance.brief)
         if opening.is_asked_for(body):
             _open(body, paths, here)
-        else:
-            session.prove(parse_brief(body), paths, cloud, here.clock)
+            return 0
+        brief = parse_brief(body)
+        task = session.stand if brief.stays else session.prove
+        task(brief, paths, cloud, here.clock)
     return 0
 
 

@@ -1,4 +1,8 @@
-"""Booting a restored tree with its own init, in a container that cannot change the tree and leaves nothing behind."""
+"""Booting a restored tree with its own init, in a container that cannot change the tree: to try it, or to have it back.
+
+What is tried has a network of nobody's, and leaves nothing behind. What is to be had again has this machine's, and what
+it writes is kept beside the tree.
+"""
 
 from __future__ import annotations
 
@@ -19,36 +23,57 @@ from ebbtide_agent.restore.architecture import why_not_here
 from ebbtide_agent.restore.compare import shown
 
 PATIENCE_SECONDS = 180.0
+# What an image that is to stand has written, beside its tree; never in it.
+KEPT = "restored"
+# nspawn's exit code when the image has asked for a reboot (EXIT_FORCE_RESTART).
+REBOOT = 133
 _INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
 
-# A clone must not do the original's work: no backups, no scheduled jobs, no mail. And nothing waits for a network.
+# A clone must not do the original's work: no backups, no scheduled jobs, no mail. Nor is it another new machine, which
+# cloud-init would give other host keys and users; and nothing waits for a network.
 MASKED = (
     "cron.service", "crond.service", "cronie.service", "fcron.service", "cron.target", "anacron.service", "atd.service",
     "postfix.service", "exim4.service", "sendmail.service", "ebbtide-agent.service", "ebbtide-agent.timer",
     "ebbtide-peer.service",
-    "cloud-init.service", "cloud-init-local.service", "systemd-networkd-wait-online.service",
-    "NetworkManager-wait-online.service",
+    "cloud-init.service", "cloud-init-local.service", "cloud-init-main.service",
+    "systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
 )  # fmt: skip
 
+# The network is this machine's own then: the image may not set it up, and the security group is its firewall.
+MASKED_WHERE_IT_STANDS = (
+    "networking.service", "systemd-networkd.service", "systemd-networkd.socket", "systemd-resolved.service",
+    "NetworkManager.service", "dhcpcd.service", "nftables.service", "netfilter-persistent.service", "ufw.service",
+    "firewalld.service",
+)  # fmt: skip
+# What fstab names are disks that are not here, and other servers' file systems, which are theirs to write to.
+_NOTHING_MOUNTED = "fstab=no"
+_TRIED = ("--private-network", "--resolv-conf=off")
+# Nor may it make packets of its own: they would get to where this machine asks for its role's credentials.
+_STANDING = ("--drop-capability=CAP_NET_RAW", "--resolv-conf=replace-host")
+
 # Runs in mount and PID namespaces of its own, so that all of it goes when they go. The tree lies below an overlay
-# whose upper layer is memory. /run is replaced, as nspawn keeps locks there that it cannot remove when it is killed.
+# whose upper layer is memory, or what is `kept` beside the tree. /run is replaced, as nspawn keeps locks there that it
+# cannot remove when it is killed.
 _STAGE = """
 set -eu
-tree=$1 group=$2 ready=$3 name=$4
-shift 4
+tree=$1 kept=$2 group=$3 ready=$4 name=$5
+shift 5
 cd "$tree"
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/ebbtide/lower /run/ebbtide/upper /run/ebbtide/work /run/ebbtide/restored
+mkdir -p /run/ebbtide/lower /run/ebbtide/room /run/ebbtide/restored
 mount --bind . /run/ebbtide/lower
+[ -z "$kept" ] || { mkdir -p "../$kept" && mount --bind "../$kept" /run/ebbtide/room; }
+mkdir -p /run/ebbtide/room/upper /run/ebbtide/room/work
 cd /
-mount -t overlay -o lowerdir=/run/ebbtide/lower,upperdir=/run/ebbtide/upper,workdir=/run/ebbtide/work \
+mount -t overlay \
+    -o lowerdir=/run/ebbtide/lower,upperdir=/run/ebbtide/room/upper,workdir=/run/ebbtide/room/work \
     overlay /run/ebbtide/restored
 [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$group
 mkdir "$group"
 echo 0 >"$group/cgroup.procs"
 exec env NOTIFY_SOCKET="$ready" systemd-nspawn --quiet --register=no --keep-unit --boot --notify-ready=yes \
-    --private-network --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
+    --timezone=off --link-journal=no --console=pipe \
     --machine=restored --hostname="$name" --directory=/run/ebbtide/restored "$@"
 """
 
@@ -77,18 +102,24 @@ class Boot:
     leader: int | None
     why: str | None
     seconds: float
+    container: procs.Child | None = None
 
     @property
     def is_up(self) -> bool:
         return self.leader is not None
 
+    def wait(self) -> int:
+        """Until the image ends by itself; `REBOOT` when it wants to begin again."""
+        return self.container.wait() if self.container is not None else 0
+
 
 @contextmanager
-def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS) -> Iterator[Boot]:
+def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS, stands: bool = False) -> Iterator[Boot]:
     """Boot `tree` under this name and keep it up within the block; then no process, mount or cgroup of it is left.
 
     The tree itself is never written to, /etc/hostname included: systemd is told its name as it is told the masks. What
-    keeps it from booting is the Boot's `why`, not an exception.
+    keeps it from booting is the Boot's `why`, not an exception. One that `stands` has this machine's network, and goes
+    on with what it wrote before.
     """
     reason = _obstacle(tree)
     if reason is not None:
@@ -97,18 +128,24 @@ def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS) -> Iterato
     group = f"ebbtide-boot-{os.getpid()}"
     with tempfile.TemporaryFile() as console, _readiness() as (listener, address):
         started = time.monotonic()
-        told = [f"systemd.hostname={name}", *(f"systemd.mask={unit}" for unit in MASKED)]
-        stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), group, address, name, *told]
+        stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), KEPT if stands else "", group, address, name]
+        stage += [*(_STANDING if stands else _TRIED), *_told(name, stands)]
         container = procs.start([*_CONTAINED, *stage], stdout=console, stderr=console)
         try:
             why = _await(listener, container, console, started + patience)
             leader = _leader(container.pid) if why is None else None
             if why is None and leader is None:
                 why = "it said that it was ready, and was gone"
-            yield Boot(leader, why, time.monotonic() - started)
+            yield Boot(leader, why, time.monotonic() - started, container)
         finally:
             _end(container)
             procs.run([*_PRIVATE, "/bin/sh", "-c", _CLEAR, "clear", group], timeout=30)
+
+
+def _told(name: str, stands: bool) -> list[str]:
+    """What the image's init is told, as by a kernel's command line: nothing in the image is changed for it."""
+    masked = (*MASKED, *MASKED_WHERE_IT_STANDS) if stands else MASKED
+    return [f"systemd.hostname={name}", _NOTHING_MOUNTED, *(f"systemd.mask={unit}" for unit in masked)]
 
 
 def _obstacle(tree: Path) -> str | None:

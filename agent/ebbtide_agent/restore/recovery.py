@@ -13,6 +13,7 @@ from ebbtide_agent.restore.probe import Answer
 from ebbtide_agent.shapes import decode, encode, field
 
 FAKE_SUPER = "fake-super"
+RESTORE = "restore"
 # What an image was called before briefs had a name.
 DEFAULT_NAME = "restored"
 
@@ -21,10 +22,12 @@ DEFAULT_NAME = "restored"
 class Brief:
     """What to recover, from which volume, and what to ask of it. Without a manifest nothing can be proved.
 
-    `name` is what the image calls itself, `manifest_sha256` the manifest's digest as the night's report tells it.
+    `name` is what the image calls itself, `manifest_sha256` the manifest's digest as the night's report tells it. What
+    `stays` is somebody's server again, until the machine is taken down; anything else is over once it has reported.
     """
 
     recovery: str
+    stays: bool
     host: str
     name: str
     id: str
@@ -67,6 +70,7 @@ def parse_brief(body: bytes) -> Brief:
     values = decode(what, body)
     texts = {name: field(what, values, name, str) for name in ("recovery", "host", "id", "run", "tree")}
     return Brief(
+        stays=_perhaps(what, values, "kind") == RESTORE,
         name=_perhaps(what, values, "name") or DEFAULT_NAME,
         volume=field(what, field(what, values, "volume", dict), "id", str),
         manifest=_perhaps(what, values, "manifest"),

@@ -1,14 +1,18 @@
-"""A recovery machine's task: restore a host's tree, compare it, boot it, ask it, report, and power off."""
+"""A recovery machine's task: restore a host's tree, compare it, boot it, ask it, report, and power off.
+
+What an operator wants back stays: it powers off only once the image has, or the machine's time is over.
+"""
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ebbtide_agent import power, volume
+from ebbtide_agent import power, procs, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header, read_real
 from ebbtide_agent.errors import PermanentError
@@ -17,7 +21,7 @@ from ebbtide_agent.manifest_file import read_manifest, sha256_of, write_manifest
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import materialise
-from ebbtide_agent.restore.boot_image import booted
+from ebbtide_agent.restore.boot_image import PATIENCE_SECONDS, REBOOT, Boot, booted
 from ebbtide_agent.restore.compare import Comparison, compare, shown
 from ebbtide_agent.restore.probe import Answer, probe
 from ebbtide_agent.restore.recovery import (
@@ -29,9 +33,13 @@ from ebbtide_agent.restore.recovery import (
     judge,
 )
 
+# How long an image may take to start that nobody has another one of.
+STANDING_PATIENCE_SECONDS = 900.0
+# Where EC2 gives this machine the credentials of its role, to whoever asks from here.
+_METADATA = "169.254.169.254/32"
 NOTHING_COMPARED = Comparison(0, 0, 0, 0, 0, ())
 NOT_TRIED = BootOutcome(is_up=False, why="it did not come to that", seconds=0.0)
-NOT_REAL = BootOutcome(is_up=False, why="only root can make the tree real, and boot it", seconds=0.0)
+NOT_REAL = Boot(None, "only root can make the tree real, and boot it", 0.0)
 
 
 @contextmanager
@@ -50,10 +58,31 @@ def prove(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
     """Recover and report; whatever goes wrong is in the report."""
     recovery = _Recovery(brief, paths, cloud)
     try:
-        verdict = recovery.prove()
+        recovery.look()
+        with recovery.tried():
+            pass
+        verdict = recovery.judge()
     except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
         verdict = recovery.fail(fault)
     _deliver(recovery.report(verdict, now), cloud)
+
+
+def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
+    """Recover, report, and be that server until it is powered off from within; whatever goes wrong is in the report."""
+    procs.stop_on(signal.SIGTERM)
+    recovery = _Recovery(brief, paths, cloud)
+    try:
+        recovery.look()
+        recovery.give_the_network_away()
+        with recovery.tried() as boot:
+            _deliver(recovery.report(recovery.judge(), now), cloud)
+            wants_more = boot.is_up and boot.wait() == REBOOT
+    except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
+        _deliver(recovery.report(recovery.fail(fault), now), cloud)
+        return
+    while wants_more:
+        with recovery.booted() as boot:
+            wants_more = boot.is_up and boot.wait() == REBOOT
 
 
 def report_failure(brief: Brief, paths: MachinePaths, fault: Exception, cloud: Cloud, now: Clock) -> None:
@@ -85,8 +114,8 @@ class _Recovery:
         self._found: str | None = None
         self._timings: dict[str, float] = {}
 
-    def prove(self) -> str:
-        """All steps in their order; the verdict."""
+    def look(self) -> None:
+        """Everything but the boot: the tree made real, and compared."""
         self._paths.run.mkdir(parents=True, exist_ok=True)
         with self._timed("mount"):
             device = self._paths.device(self._brief.volume)
@@ -102,7 +131,9 @@ class _Recovery:
             if expected is not None:
                 self._comparison = _compared(expected, found)
         self._archive(found)
-        self._boot_and_probe()
+
+    def judge(self) -> str:
+        """The verdict on all that was done."""
         self._find_what_is_unproven()
         return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
 
@@ -161,16 +192,33 @@ class _Recovery:
         self._cloud.put_once(key, found)
         self._found = key
 
-    def _boot_and_probe(self) -> None:
-        if not self._is_real:
-            self._boot = NOT_REAL
-            return
-        with booted(self._tree, self._brief.name) as boot:
+    def give_the_network_away(self) -> None:
+        """The image gets this machine's network, and not its role: from here on nobody is given credentials."""
+        if self._is_real:
+            self._cloud.keep_credentials()
+            procs.check(["ip", "route", "replace", "blackhole", _METADATA], timeout=10)
+
+    @contextmanager
+    def tried(self) -> Iterator[Boot]:
+        """The image up, if it comes up, and asked."""
+        with self.booted() as boot:
             self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
             self._timings["boot"] = boot.seconds
             if boot.leader is not None and self._brief.probe is not None:
                 with self._timed("probe"):
                     self._answer = probe(self._brief.probe, boot.leader)
+            yield boot
+
+    @contextmanager
+    def booted(self) -> Iterator[Boot]:
+        """As it shall be: to be tried, or to stand."""
+        if not self._is_real:
+            yield NOT_REAL
+            return
+        stands = self._brief.stays
+        patience = STANDING_PATIENCE_SECONDS if stands else PATIENCE_SECONDS
+        with booted(self._tree, self._brief.name, patience, stands) as boot:
+            yield boot
 
     def _find_what_is_unproven(self) -> None:
         """What keeps an identical tree from being proven is told with the verdict, not only in the report."""

@@ -1,0 +1,208 @@
+"""A server that is back: its users log in from elsewhere with their own keys, its service answers, its past stays.
+
+What was backed up is a Debian with an sshd, a web server and a user; it comes up on an instance by the agent that user
+data starts there. Who logs in is in another network, across a bridge.
+"""
+
+import functools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from enclosed import in_an_enclosure, wait_until
+
+from ebbtide_agent.restore.boot_image import KEPT
+from ebbtide_console.sandbox import kernel
+from tests.debian import a_machine_image
+from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, a_key, an_aws
+from tests.local.test_black_holes import HERE, another_network, ip
+
+RECOVERY = "us0a/2026-11-24/1"
+BRIEF, REPORT = f"recoveries/{RECOVERY}/brief.json", f"recoveries/{RECOVERY}/report.json"
+METADATA = "169.254.169.254"
+PATIENCE_SECONDS = 180
+
+WEB = f"""\
+[Service]
+ExecStart={shutil.which("python3", path="/usr/bin")} -m http.server --directory /srv/www 80
+[Install]
+WantedBy=multi-user.target
+"""
+A_JOB = "[Service]\nType=oneshot\nExecStart=/bin/touch /srv/cron-has-run\n"
+FSTAB = "10.0.0.9:/export /srv/export nfs defaults 0 0\nwork /srv/work tmpfs defaults 0 0\n"
+GET = "import sys, urllib.request as web; print(web.urlopen(sys.argv[1], timeout=9).read().decode())"
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.namespaces,
+    pytest.mark.skipif(os.geteuid() != 0, reason="booting an image needs root"),
+    pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
+]
+with_a_network_of_its_own = functools.partial(in_an_enclosure, within=("unshare", "--net"))
+
+
+@dataclass
+class Server:
+    """What was restored, as somebody sees it who is elsewhere: `within` is where they are."""
+
+    place: Path
+    aws: Aws
+    within: Sequence[str]
+    agent: "subprocess.Popen[bytes]"
+
+    @property
+    def tree(self) -> Path:
+        return self.place / "store/hosts/us0a/tree"
+
+    def ssh(self, who: str, command: str, check: bool = True) -> str:
+        """As a client that has known this server by its name before, and would take no other for it."""
+        known = ("-o", f"UserKnownHostsFile={self.place}/known_hosts", "-o", "HostKeyAlias=us0.example.org")
+        argv = [*self.within, "ssh", "-F", "none", "-i", str(self.place / who), "-o", "BatchMode=yes", *known]
+        ran = subprocess.run([*argv, f"{who}@{HERE}", command], capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0 or not check, ran.stderr
+        return ran.stdout.strip()
+
+    def get(self, url: str) -> str:
+        asked = [*self.within, sys.executable, "-c", GET, url]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    def log(self) -> str:
+        return (self.place / "log").read_text(errors="replace")
+
+    def is_off(self) -> bool:
+        return self.agent.poll() is not None
+
+    def fails(self, command: str) -> bool:
+        """Whether root of the server cannot do this."""
+        return self.ssh("root", f"({command}) >/dev/null 2>&1 || echo failed") == "failed"
+
+
+def grow(tree: Path, place: Path) -> None:
+    """What makes this image a server of somebody's: two who may log in, what they know it by, and what it does."""
+    for who, home in (("root", "root"), ("ada", "home/ada")):
+        ssh = tree / home / ".ssh"
+        ssh.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (ssh / "authorized_keys").write_text(a_key(place / who).with_suffix(".pub").read_text())
+    for path in ("home/ada", "home/ada/.ssh", "home/ada/.ssh/authorized_keys"):
+        os.chown(tree / path, 1000, 1000)
+    for name, line in (
+        ("passwd", "ada:x:1000:1000::/home/ada:/bin/sh"),
+        ("group", "ada:x:1000:"),
+        ("shadow", "ada:*:20000:0:99999:7:::"),
+    ):
+        with (tree / "etc" / name).open("a") as file:
+            file.write(f"{line}\n")
+    for old in (tree / "etc/ssh").glob("ssh_host_*"):
+        old.unlink()
+    host_key = a_key(tree / "etc/ssh/ssh_host_ed25519_key").with_suffix(".pub").read_text()
+    (place / "known_hosts").write_text(f"us0.example.org {host_key}")
+    (tree / "srv/www").mkdir()
+    (tree / "srv/www/index.html").write_text("here we are again")
+    (tree / "etc/fstab").write_text(FSTAB)
+    for name, unit in (("web", WEB), ("cron", A_JOB)):
+        service = tree / f"etc/systemd/system/{name}.service"
+        service.write_text(unit)
+        wants = tree / "etc/systemd/system/multi-user.target.wants"
+        (wants / service.name).unlink(missing_ok=True)
+        (wants / service.name).symlink_to(f"/etc/systemd/system/{service.name}")
+
+
+@contextmanager
+def metadata_at_hand(within: Sequence[str]) -> Iterator[None]:
+    """Somebody answers where an instance asks for its role's credentials."""
+    subprocess.run([*within, "ip", "address", "add", f"{METADATA}/32", "dev", "far-end"], check=True)
+    ip("route", "add", f"{METADATA}/32", "dev", "wire")
+    answering = subprocess.Popen(
+        [*within, sys.executable, "-m", "http.server", "--bind", METADATA, "80"], stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(is_told_credentials, "somebody to answer for the metadata service")
+        yield
+    finally:
+        answering.kill()
+        answering.wait()
+
+
+def is_told_credentials() -> bool:
+    with suppress(OSError), socket.create_connection((METADATA, 80), timeout=5):
+        return True
+    return False
+
+
+@contextmanager
+def restored(image: Path, place: Path) -> Iterator[Server]:
+    """Be an instance that has the server's volume, and its agent started; until the server is there, or it is over."""
+    for private in (place, Path("/run")):  # nspawn keeps its locks in /run
+        kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
+    tree, root = place / "store/hosts/us0a/tree", place / "instance"
+    device = root / "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
+    for new in (tree, place / "upper", place / "work", device.parent, root / "home", root / "etc/ebbtide"):
+        new.mkdir(parents=True)
+    kernel.mount("overlay", tree, "overlay", options=f"lowerdir={image},upperdir={place}/upper,workdir={place}/work")
+    grow(tree, place)
+    device.symlink_to(place / "store")
+    with another_network() as within, metadata_at_hand(within), an_aws() as aws:
+        brief = json.loads(Path("tests/contract/wire/brief-restore.json").read_text())
+        brief |= {"recovery": RECOVERY, "volume": {"id": VOLUME}, "tree": "real", "manifest": None}
+        aws.put(BRIEF, json.dumps(brief).encode())
+        instance = {"role": "recovery", "id": RECOVERY, "attempt": 1, "bucket": BUCKET, "region": REGION}
+        (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance, "brief": BRIEF}))
+        environment = {**os.environ, **aws.environment, "EBBTIDE_ROOT": str(root), "PYTHONPATH": "agent"}
+        with (place / "log").open("wb") as log:
+            agent = subprocess.Popen(
+                [sys.executable, "-m", "ebbtide_agent", "recovery", "boot"],
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        server = Server(place, aws, within, agent)
+        try:
+            wait_until(lambda: aws.find(REPORT) or server.is_off(), "the report")
+            report = aws.find(REPORT)
+            assert report and report["boot"]["state"] == "booted", f"{report}\n{server.log()}"
+            yield server
+        finally:
+            agent.terminate()
+            agent.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def image() -> Path:
+    """Made before the test is in a network of its own, where no mirror is."""
+    return a_machine_image()
+
+
+@pytest.mark.attack("ask the metadata service from a restored server", row="X8", outcome="there is no way to it")
+@pytest.mark.fault("X8")
+@pytest.mark.fault("O5")
+@with_a_network_of_its_own
+def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image: Path, tmp_path: Path) -> None:
+    ask_for_a_role = f"import socket; socket.create_connection(('{METADATA}', 80), 5)"
+    go_past_the_routes = "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)"
+    with restored(image, tmp_path) as server:
+        who, name = server.ssh("ada", "id -un; hostname; echo still here >note").split()
+        page = server.get(f"http://{HERE}/")
+        refused = [
+            server.fails(f'python3 -c "{ask_for_a_role}"'),
+            server.fails(f'python3 -c "{go_past_the_routes}"'),
+            server.fails(f"ip route del blackhole {METADATA}"),
+            server.fails("ls /srv/cron-has-run"),
+            server.fails("mountpoint /srv/work"),
+        ]
+
+        server.ssh("root", "touch /run/before; systemctl reboot", check=False)
+        wait_until(lambda: server.ssh("ada", "ls /run/before || cat note", check=False) == "still here", "the reboot")
+        server.ssh("root", "poweroff", check=False)
+        wait_until(server.is_off, "the instance to go off with its server")
+
+        assert (who, name, page) == ("ada", "restored-us0a", "here we are again")
+        assert refused == [True] * 5
+        assert server.agent.returncode == 0, server.log()
+        assert not (server.tree / "home/ada/note").exists()
+        assert (server.tree.parent / KEPT / "upper/home/ada/note").read_text() == "still here\n"

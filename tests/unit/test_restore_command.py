@@ -1,0 +1,60 @@
+"""`ebbtide restore`: what is asked, what is told while it comes, and where to log in then."""
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core.model import RecoveryKind, RecoveryState
+from ebbtide_console.cli.main import main
+from tests.builders import a_recovery, a_recovery_id
+from tests.unit.test_open_commands import answered
+
+COMING = a_recovery(RecoveryKind.RESTORE)
+STANDS = replace(COMING, verdict="proven")
+FAILED = replace(COMING, verdict="failed", findings=("snapshot snap-1 is gone",))
+WHERE = "us0 is restored (proven): it runs as restored-us0a; log in at 203.0.113.9"
+
+
+def test_it_is_waited_for_and_then_told_where_to_log_in_and_what_does_not_run_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pending, up = wire.standing(COMING, ("the report of machine i-1",)), wire.standing(STANDS, (WHERE,))
+    asked = answered(monkeypatch, wire.standing(COMING), pending, up)
+
+    code = main(["restore", "us0", "--at", "2026-11-23", "--port", "80", "--port", "443", "--allow", "192.0.2.0/24"])
+
+    ways = {"ports": [80, 443], "allow": ["192.0.2.0/24"]}
+    when = {"at": "2026-11-23T23:59:59Z", "name": None, "is_meant": False}
+    assert code == 0
+    assert asked[0] == ("restore", {"schema": 1, "host": "us0", **when, **ways})
+    assert asked[1:] == [("recover", {"schema": 1, "recovery": str(a_recovery_id())})] * 2
+    told = capsys.readouterr().out.splitlines()
+    assert told[:3] == [
+        "restoring us0a/2026-11-23/1: us0 as it was at 2026-11-23 03:00 UTC",
+        "  " + pending["waiting"][0],
+        WHERE,
+    ]
+    assert "cron.service" in " ".join(told[4:])
+    assert told[-1] == "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC"
+
+
+def test_whoever_does_not_wait_is_told_how_to_learn_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = answered(monkeypatch, wire.standing(COMING))
+
+    assert main(["restore", "us0", "--no-wait"]) == 0
+    assert asked[0][1]["allow"] is None
+    assert capsys.readouterr().out.splitlines()[1] == "the same command again says where to log in to it"
+
+
+@pytest.mark.parametrize("over", [FAILED, replace(FAILED, state=RecoveryState.FAILED)])
+def test_one_that_fails_says_why_and_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], over: object
+) -> None:
+    answered(monkeypatch, wire.standing(COMING), wire.standing(over))  # type: ignore[arg-type]
+
+    assert main(["restore", "us0"]) == 1
+    said = capsys.readouterr()
+    assert "snapshot snap-1 is gone" in said.out + said.err
