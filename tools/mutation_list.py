@@ -7,6 +7,7 @@ _HOST, _GATE = "agent/ebbtide_agent/host", "agent/ebbtide_agent/receiver"
 _PEER = "agent/ebbtide_agent/peer"
 _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
+_REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
@@ -1027,6 +1028,23 @@ MUTATIONS = (
         "that content which was not compared proves nothing",
         _DRILLED,
     ),
+    # -- a tree becomes real
+    Mutation(
+        "real tree: several names",
+        f"{_RESTORE}/materialise.py",
+        "            if found.st_nlink > 1:\n",
+        "            if False:\n",
+        "that an inode with several names is made real once, by one process",
+        _REAL,
+    ),
+    Mutation(
+        "real tree: setuid",
+        f"{_RESTORE}/materialise.py",
+        "    if mode & _SET_ID or mode",
+        "    if mode",
+        "that what a chown takes away is given back",
+        _REAL,
+    ),
     # -- a restore point is opened to its host
     Mutation(
         "opening: it proves nothing",
@@ -1375,16 +1393,16 @@ MUTATIONS = (
     Mutation(
         "beside: ended with its block",
         "agent/ebbtide_agent/beside.py",
-        "            os.kill(child, signal.SIGTERM)\n",
-        "            os.kill(child, 0)\n",
+        "        os.kill(child, signal.SIGTERM)\n",
+        "        os.kill(child, 0)\n",
         "that no scan goes on when nobody waits for it",
         _AHEAD,
     ),
     Mutation(
         "beside: with what it has begun",
         "agent/ebbtide_agent/beside.py",
-        "procs.stop_on(*procs.ENDED_BY)",
-        "[signal.signal(number, signal.SIG_DFL) for number in procs.ENDED_BY]",
+        "signal.signal(number, _leave)",
+        "signal.signal(number, signal.SIG_DFL)",
         "that a scan which is ended leaves none behind that holds the lock of the night",
         ("tests/unit/agent/test_beside.py",),
     ),
@@ -1393,7 +1411,7 @@ MUTATIONS = (
         "agent/ebbtide_agent/beside.py",
         "            signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)\n",
         "            pass\n",
-        "that a scan which is told to stop while another of its own ends leaves none behind",
+        "that whoever is told to stop while its scan is being ended leaves none behind",
         ("tests/unit/agent/test_beside.py",),
     ),
     Mutation(
