@@ -40,14 +40,18 @@ class Shell:
     def store(self) -> Path:
         return self.place / "plain"
 
+    @property
+    def ssh(self) -> str:
+        """What goes there, as a word for a shell; the host's name is still to be said."""
+        words = ["ssh", "-F", "none", "-l", "root", "-p", str(self.port), "-i", str(self.place / "key")]
+        known = ("BatchMode=yes", f"UserKnownHostsFile={self.place / 'known_hosts'}", *ciphers.options())
+        return shlex.join([*words, *(word for option in known for word in ("-o", option))])
+
     def forget(self) -> None:
         forget(self.store, self.place)
 
     def push(self) -> bytes:
-        words = ["ssh", "-F", "none", "-l", "root", "-p", str(self.port), "-i", str(self.place / "key")]
-        known = ("BatchMode=yes", f"UserKnownHostsFile={self.place / 'known_hosts'}", *ciphers.options())
-        ssh = shlex.join([*words, *(word for option in known for word in ("-o", option))])
-        argv = ["rsync", "-aHAXS", "--numeric-ids", "--delete", "--stats", "--no-human-readable", "-e", ssh]
+        argv = ["rsync", "-aHAXS", "--numeric-ids", "--delete", "--stats", "--no-human-readable", "-e", self.ssh]
         to = f"127.0.0.1:{self.store}/"
         return subprocess.run([*argv, f"{self.tree}/", to], check=True, capture_output=True).stdout
 
@@ -68,6 +72,7 @@ def a_shell(place: Path, tree: Path) -> Iterator[Shell]:
         "UsePAM no",
         "StrictModes no",
         "PidFile none",
+        "Subsystem sftp internal-sftp",
     )
     (place / "config").write_text("\n".join(settings) + "\n")
     log = place / "log"

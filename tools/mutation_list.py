@@ -7,6 +7,7 @@ _HOST, _GATE = "agent/ebbtide_agent/host", "agent/ebbtide_agent/receiver"
 _PEER = "agent/ebbtide_agent/peer"
 _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
+_REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
@@ -17,6 +18,9 @@ _RECONCILE = ("tests/unit/test_reconcile.py",)
 _WHOLE = "tests/unit/test_night_whole.py"
 _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
+_STANDBY = "tests/unit/test_standby.py"
+_LETTING_GO = "tests/local/test_letting_go.py"
+_LEDGER = "tests/unit/agent/test_ledger.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
@@ -1023,6 +1027,23 @@ MUTATIONS = (
         "    if not comparison.entries:\n",
         "that content which was not compared proves nothing",
         _DRILLED,
+    ),
+    # -- a tree becomes real
+    Mutation(
+        "real tree: several names",
+        f"{_RESTORE}/materialise.py",
+        "            if found.st_nlink > 1:\n",
+        "            if False:\n",
+        "that an inode with several names is made real once, by one process",
+        _REAL,
+    ),
+    Mutation(
+        "real tree: setuid",
+        f"{_RESTORE}/materialise.py",
+        "    if mode & _SET_ID or mode",
+        "    if mode",
+        "that what a chown takes away is given back",
+        _REAL,
     ),
     # -- a restore point is opened to its host
     Mutation(
@@ -2187,6 +2208,67 @@ MUTATIONS = (
         (f"{_PRUNE}::test_the_points_of_a_damaged_snapshot_leave_the_catalogue_and_older_ones_stay_in_their_place",),
     ),
     Mutation(
+        "damaged: told to copies",
+        f"{_FLOWS}/prune.py",
+        "        if not world.settings.is_standby:\n            tell_of_damage(",
+        "        if False:\n            tell_of_damage(",
+        "that whoever has a copy of what was found damaged learns it",
+        (
+            f"{_STANDBY}::test_a_copy_whose_source_is_found_damaged_counts_no_more_and_the_sound_one_before_it_is_restored",
+        ),
+    ),
+    Mutation(
+        "damaged: heeded",
+        f"{_FLOWS}/follow.py",
+        "    if adopted or unheeded:",
+        "    if adopted:",
+        "that a tick has the copies tagged of what was found damaged",
+        (_STANDBY,),
+    ),
+    Mutation(
+        "damaged: not adopted",
+        f"{_FLOWS}/follow.py",
+        " and copy.tags.get(tags.SOURCE) not in unheeded",
+        "",
+        "that no point is made of a copy that is about to be tagged as damaged",
+        (f"{_STANDBY}::test_no_point_is_made_of_a_copy_that_arrives_after_the_word_that_its_source_is_damaged",),
+    ),
+    Mutation(
+        "damaged: the last word",
+        f"{_FLOWS}/damage.py",
+        "told - wire.snapshots_named_by(world.archive.list(wire.HEEDED)) if told else told",
+        "told",
+        "that a tag which a person has taken off a copy stays off",
+        (f"{_STANDBY}::test_who_takes_the_tag_off_a_copy_has_the_last_word",),
+    ),
+    Mutation(
+        "damaged: another's word",
+        f"{_CORE}/damage.py",
+        "return str(parse_run(found))",
+        "return found",
+        "that no more of another account's word becomes a tag than a run's name",
+        (f"{_STANDBY}::test_a_word_that_dates_nothing_is_passed_on_all_the_same_and_prunes_on",),
+    ),
+    Mutation(
+        "damaged: its proof",
+        f"{_CORE}/pruning.py",
+        "{**stock.proofs, **recorded}",
+        "recorded",
+        "that what is proven is kept, and counts again as proven, whatever it was called in between",
+        (
+            f"{_PRUNE}::test_a_proof_outlasts_the_tag_of_damage",
+            f"{_PRUNE}::test_what_is_proven_is_kept_as_long_though_it_is_called_damaged",
+        ),
+    ),
+    Mutation(
+        "damaged: a copy's proof",
+        f"{_FLOWS}/follow.py",
+        "(with_its_proof(point, proofs) for point in points)",
+        "points",
+        "that a copy which counts again is as proven as it was",
+        (f"{_STANDBY}::test_a_proof_outlasts_the_tag_of_a_copy",),
+    ),
+    Mutation(
         "damaged: recovered",
         f"{_FLOWS}/open_recovery.py",
         "if snapshot is not None and not is_damaged(snapshot):",
@@ -2221,6 +2303,14 @@ MUTATIONS = (
         "        except PermanentError as refusal:\n            yield refusal",
         "        except ZeroDivisionError:\n            pass",
         "that a night goes on though the tag of a damaged snapshot is refused",
+        ("tests/sim/test_rows_aws.py::test_r14_a_mark_that_is_refused_stops_no_night_and_is_told_with_what_fails",),
+    ),
+    Mutation(
+        "a mark that is refused: told",
+        f"{_CORE}/alarms.py",
+        'f"could not be tagged: {each}" for each in newest.untagged[:_MOST_DETAILS]',
+        "",
+        "that who is told of damage is told what could not be tagged so",
         ("tests/sim/test_rows_aws.py::test_r14_a_mark_that_is_refused_stops_no_night_and_is_told_with_what_fails",),
     ),
     Mutation(
@@ -2469,6 +2559,92 @@ MUTATIONS = (
         "if False:",
         "that one entry's attributes fill neither the memory nor a manifest",
         ("tests/local/test_manifest.py", "tests/unit/agent/test_ledger.py"),
+    ),
+    Mutation(
+        "letting go: sessions",
+        f"{_GATE}/release.py",
+        "    end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)\n",
+        "",
+        "that whoever is at work on a volume is ended when it is let go",
+        (f"{_LETTING_GO}::test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly",),
+    ),
+    Mutation(
+        "letting go: tried again",
+        "agent/ebbtide_agent/volume.py",
+        "if ended.exit_code != 0 and time.monotonic() >= deadline:",
+        "if ended.exit_code != 0:",
+        "that a volume which is in use for a moment is let go all the same",
+        (f"{_LETTING_GO}::test_what_is_in_use_for_a_moment_is_tried_again",),
+    ),
+    Mutation(
+        "letting go: in vain",
+        f"{_GATE}/release.py",
+        '    except AgentError as error:\n        print(f"ebbtide: {error}; powering off',
+        '    except ZeroDivisionError as error:\n        print(f"ebbtide: {error}; powering off',
+        "that a volume which cannot be let go is said to be so",
+        (
+            f"{_LETTING_GO}::"
+            "test_of_a_volume_that_somebody_holds_it_is_said_that_it_was_not_let_go_and_the_machine_goes_with_it",
+        ),
+    ),
+    Mutation(
+        "a tree that cannot be read back",
+        "agent/ebbtide_agent/manifest.py",
+        "    except (OSError, ValueError) as fault:\n        raise Unreadable",
+        "    except ZeroDivisionError as fault:\n        raise Unreadable",
+        "that a night of a tree which cannot be read back has its report",
+        (f"{_LEDGER}::test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial",),
+    ),
+    Mutation(
+        "a tree deeper than a path",
+        "agent/ebbtide_agent/manifest.py",
+        "        yield from walk(tree)\n    except OSError as fault:",
+        "        yield from walk(tree)\n    except ZeroDivisionError as fault:",
+        "that a night of a tree which cannot be walked has its report",
+        (f"{_LEDGER}::test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial",),
+    ),
+    Mutation(
+        "lost notes",
+        f"{_GATE}/ledger.py",
+        "(self._mended(host, report) if report.exit_code == FILE_IO else report)",
+        "report",
+        "that a note of rsync's which the volume has lost costs one night and not every one",
+        (
+            "tests/local/test_guarded_nights.py::"
+            "test_what_the_volume_has_lost_of_a_note_of_rsyncs_costs_its_host_one_night_and_not_every_one",
+        ),
+    ),
+    Mutation(
+        "lost notes: links",
+        f"{_GATE}/mending.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+        "that the receiver touches nothing that a link in a tree leads to",
+        (f"{_LEDGER}::test_lost_notes_are_taken_off_and_nothing_is_touched_that_a_link_leads_to",),
+    ),
+    Mutation(
+        "a manifest that is missed",
+        f"{_GATE}/ledger.py",
+        "if not status.complete or known.exists():",
+        "if True:",
+        "that a night without the manifest of the last one is not taken for the first",
+        (f"{_LEDGER}::test_without_the_manifest_that_a_complete_night_has_left_the_next_one_is_no_first_night",),
+    ),
+    Mutation(
+        "a manifest that is missed: lost",
+        f"{_GATE}/status.py",
+        "return Status(complete=True)",
+        "return Status()",
+        "that a manifest is missed though what was known of its host is lost as well",
+        (f"{_LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
+    ),
+    Mutation(
+        "a manifest that is missed: mended",
+        f"{_GATE}/status.py",
+        "Status(complete=read_status(path).complete)",
+        "Status()",
+        "that a manifest is missed after a mending that made hosts compare everything",
+        (f"{_LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
     ),
     Mutation(
         "an entry that no manifest takes",

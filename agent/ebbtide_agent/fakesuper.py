@@ -7,6 +7,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ebbtide_agent.entry import KINDS, Entry, Hasher, read_xattrs, size_of, with_hash
@@ -57,7 +58,7 @@ def fake_entry(found: Found, munged: bool = False) -> Entry:
     stored = read_xattrs(found)
     recorded = recorded_stat(found.stat, stored.get(STAT))
     kind = KINDS[stat.S_IFMT(recorded.mode)]
-    link = _read_link(found, munged) if kind == "l" else None
+    link = read_link(found, munged) if kind == "l" else None
     return Entry(
         path=found.path,
         kind=kind,
@@ -87,6 +88,7 @@ def recorded_stat(status: os.stat_result, value: bytes | None) -> Recorded:
     return recorded
 
 
+@lru_cache(maxsize=1024)
 def parse_stat(value: bytes) -> Recorded:
     """`104755 0,0 1234:4321`: mode with type in octal, device numbers, owner and group. Raises ValueError."""
     try:
@@ -143,7 +145,8 @@ def _given(permissions: int, otherwise: int) -> int:
     return (otherwise if permissions & _ABSENT else permissions) & 7
 
 
-def _read_link(found: Found, munged: bool) -> bytes:
+def read_link(found: Found, munged: bool) -> bytes:
+    """A symlink's target, as a link or as the content of the file that stands for it."""
     if stat.S_ISLNK(found.stat.st_mode):
         return os.readlink(found.where)  # noqa: PTH115 - paths are bytes
     with open(found.where, "rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -9,10 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ebbtide_agent.entry import Entry, Header, real_entry
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import fake_entry
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.manifest_file import read_manifest, sha256_of, write_manifest
-from ebbtide_agent.walk import walk
+from ebbtide_agent.printable import printable
+from ebbtide_agent.walk import Found, walk
+
+
+class Unreadable(PermanentError):
+    """An entry that the store holds and cannot give back: the notes beside it are no rsync's, or the disk says no."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Heade
     A file that the manifest `previous` knows with the same inode, change time, size and mtime keeps its hash; every
     other is read. The tree must be quiet. Raises OSError when something cannot be read, except for a file that this
     user may not open: that one stays without a hash, and counts as unhashed; and PermanentError when an entry is too
-    large for a manifest.
+    large for a manifest, Unreadable when it cannot be read back for what it stands for.
     """
     tally: Counter[str] = Counter()
     earlier = _Earlier(previous)
@@ -85,8 +92,8 @@ def _grouped(entries: Iterator[Entry], groups: dict[bytes, list[bytes]]) -> Iter
 
 
 def _entries(tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Counter[str]) -> Iterator[Entry]:
-    for found in walk(tree):
-        entry = fake_entry(found, munged) if fake else real_entry(found)
+    for found in _walked(tree):
+        entry = _read_back(found, fake, munged)
         tally["entries"] += 1
         if entry.kind == "f":
             tally["files"] += 1
@@ -95,6 +102,23 @@ def _entries(tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Count
             entry = replace(entry, sha256=hashes.of(entry, found.where))
             tally["unhashed"] += entry.sha256 is None
         yield entry
+
+
+def _walked(tree: Path) -> Iterator[Found]:
+    try:
+        yield from walk(tree)
+    except OSError as fault:
+        where = os.fsencode(fault.filename or "").removeprefix(os.fsencode(tree) + b"/")
+        raise Unreadable(
+            f"what was pushed cannot be read back: {fault.strerror}: {printable(where or b'.')}"
+        ) from fault
+
+
+def _read_back(found: Found, fake: bool, munged: bool) -> Entry:
+    try:
+        return fake_entry(found, munged) if fake else real_entry(found)
+    except (OSError, ValueError) as fault:
+        raise Unreadable(f"{printable(found.path)} cannot be read back: {fault}") from fault
 
 
 class _Earlier:
@@ -153,9 +177,9 @@ class _Hashes:
 
     def _digest(self, entry: Entry, where: bytes, earlier: Entry | None) -> str | None:
         if entry.group is None:
-            return self._carried(entry, earlier) or self._read(where)
+            return self._carried(entry, earlier) or self._read(where, entry.path)
         if entry.group not in self._of_group:
-            self._of_group[entry.group] = self._carried(entry, earlier) or self._read(where)
+            self._of_group[entry.group] = self._carried(entry, earlier) or self._read(where, entry.path)
         return self._of_group[entry.group]
 
     def _carried(self, entry: Entry, earlier: Entry | None) -> str | None:
@@ -164,11 +188,13 @@ class _Hashes:
         self._tally["carried"] += earlier.sha256 is not None
         return earlier.sha256
 
-    def _read(self, where: bytes) -> str | None:
+    def _read(self, where: bytes, path: bytes) -> str | None:
         try:
             digest = sha256_of(where)
         except PermissionError:
             return None
+        except OSError as fault:
+            raise Unreadable(f"{printable(path)} cannot be read back: {fault}") from fault
         self._tally["hashed"] += 1
         return digest
 

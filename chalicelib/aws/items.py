@@ -74,6 +74,7 @@ def run_values(run: Run) -> Item:
         "disk": asdict(run.disk) if run.disk else None,
         "growth_asked": _maybe(run.growth_asked),
         "aside": list(run.aside),
+        "untagged": list(run.untagged),
         "version": run.version,
     }
 
@@ -99,6 +100,7 @@ def read_run(found: Mapping[str, Any]) -> Run:
         disk=read_disk(values.maybe_part("disk")),
         growth_asked=values.maybe_moment("growth_asked"),
         aside=values.texts("aside") if "aside" in values.values else (),
+        untagged=values.texts("untagged") if "untagged" in values.values else (),
         version=values.number("version"),
     )
 

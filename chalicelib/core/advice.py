@@ -104,7 +104,8 @@ ADVICE: Mapping[Kind, Advice] = {
         "attach the volume to a machine of your own, read only, within 30 days; then it is deleted, or once two more "
         "were set aside. A snapshot that has the tag `ebbtide:damaged` is damaged as well: no volume is made from it "
         "any more and nothing in it counts as a restore point; it stays for 30 days at least, and is in the plan of "
-        "`ebbtide prune --dry-run`. What fsck said is in the archive, below `runs/`.",
+        "`ebbtide prune --dry-run`. Where that tag was refused, the message says so: put it there by hand, for until "
+        "then what the snapshot holds counts. What fsck said is in the archive, below `runs/`.",
     ),
     Kind.HOST_QUOTA: Advice(
         "A host holds 90 % of its quota on its receiver's volume (told again from 95 %), or will hold all of it within "

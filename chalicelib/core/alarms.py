@@ -374,6 +374,7 @@ def _damaged_volumes(facts: Facts) -> Iterator[Trouble]:
                 what=f"the file system of receiver {name} was damaged: set aside is {', '.join(newest.aside)}",
                 since=newest.opened,
                 occurrence=str(newest.id),
+                details=tuple(f"could not be tagged: {each}" for each in newest.untagged[:_MOST_DETAILS]),
             )
 
 

@@ -18,6 +18,15 @@ def find_look_until(snapshot: Snapshot) -> datetime | None:
     """
     try:
         found = parse_run(snapshot.tags.get(tags.DAMAGED, ""))
-    except PermanentError:
+        return datetime.combine(found.day, time(), UTC) + KEPT_DAMAGED
+    except (PermanentError, OverflowError):
         return None
-    return datetime.combine(found.day, time(), UTC) + KEPT_DAMAGED
+
+
+def word_for_copies(found: str) -> str:
+    """What the tag of a copy says, of what that of its source does: a run's name, and of anything else nothing but that
+    it comes from there, because another account may have written it."""
+    try:
+        return str(parse_run(found))
+    except PermanentError:
+        return "as its source"

@@ -114,7 +114,7 @@ class Run:
     `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
     what ended it otherwise than done, or what stands in the way. `disk` is what its last
     receiver measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found
-    damaged, and are no receiver's any more.
+    damaged, and are no receiver's any more; `untagged` says which tags of that were refused, and why.
     """
 
     id: RunId
@@ -133,6 +133,7 @@ class Run:
     disk: Disk | None = None
     growth_asked: datetime | None = None
     aside: tuple[str, ...] = ()
+    untagged: tuple[str, ...] = ()
     version: int = 0
 
 

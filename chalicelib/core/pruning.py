@@ -5,7 +5,7 @@ earlier day: between the two nights an operator can put a hold on it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,6 +17,7 @@ from chalicelib.core.holds import find_hold
 from chalicelib.core.ids import own_host
 from chalicelib.core.model import Pruning, RestorePoint, Snapshot
 from chalicelib.core.prices import SNAPSHOT_GIB_MONTH
+from chalicelib.core.proofs import Proofs, with_its_proof
 from chalicelib.core.protections import Protections
 from chalicelib.core.refusals import default_cap, is_stale, why_refused, why_too_many
 from chalicelib.core.retention import Retention, Rules, retain
@@ -34,7 +35,8 @@ TOLD_FOR = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Stock:
-    """All there is to decide on: snapshots from all pages, the catalogue's points, what protects which snapshot.
+    """All there is to decide on: snapshots from all pages, the catalogue's points, what drills have proven, what
+    protects which snapshot.
 
     `forgotten` are the ids of the hosts whose points keep nothing any more, because an operator said so.
     """
@@ -43,6 +45,7 @@ class Stock:
     points: tuple[RestorePoint, ...] = ()
     protected: Protections = field(default_factory=dict)
     forgotten: frozenset[str] = frozenset()
+    proofs: Proofs = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -237,18 +240,18 @@ def _damaged_ones(
 
 
 def _points_of(backups: Iterable[Backup], stock: Stock, also_damaged: bool = False) -> list[RestorePoint]:
-    """What the tags tell, and of each point what only the catalogue knows: that it is proven."""
-    proven = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
+    """What the tags tell, and of each point what only the catalogue knows: that it is proven.
+
+    By its drills as well: a point that counts again, for its snapshot is not called damaged any more, is as proven as
+    it was.
+    """
+    recorded = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
+    proofs = {**stock.proofs, **recorded}
     adopted = {point.snapshot_id for point in stock.points}
     found = without_extras(
         (point for each in backups for point in (each.told if also_damaged else each.points)), adopted
     )
-    return [_with_its_proof(point, proven) for point in found if point.host_id not in stock.forgotten]
-
-
-def _with_its_proof(point: RestorePoint, proven: Mapping[tuple[str, str], datetime]) -> RestorePoint:
-    when = proven.get((point.host_id, point.snapshot_id))
-    return replace(point, proven=when) if when else point
+    return [with_its_proof(point, proofs) for point in found if point.host_id not in stock.forgotten]
 
 
 def _kept_for_hosts(

@@ -4,13 +4,15 @@ Copies come by EC2, the archive by replication, and neither waits for the other:
 reports of its hosts are here too, or without them when they are long overdue.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import RestorePoint, RunId, Snapshot
+from chalicelib.core.proofs import proofs_of, with_its_proof
 from chalicelib.errors import PermanentError
+from chalicelib.flows.damage import find_unheeded
 from chalicelib.flows.points import points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.rebuild import read_run
@@ -23,23 +25,29 @@ REPLICA_SETTLES = timedelta(days=1)
 
 
 def follow(world: World, now: datetime) -> tuple[RunId, ...]:
-    """The runs whose copies have become restore points just now; what the copies' rules then let go of is pruned."""
+    """The runs whose copies have become restore points just now; what the copies' rules then let go of is pruned.
+
+    So is what was found damaged in the other region, by the same door: no point of it is adopted meanwhile.
+    """
     _follow_policy(world)
+    stock = find_stock(world)
+    unheeded = find_unheeded(stock, world)
     known = {(point.host_id, point.snapshot_id) for point in world.catalog.find_points()}
     taken_up = {snapshot_id for _, snapshot_id in known}
     adopted = []
-    for run_id, points in points_of_each_run(_staying(find_stock(world)), taken_up, faults=[]).items():
+    for run_id, points in points_of_each_run(_staying(stock, unheeded), taken_up, faults=[]).items():
         is_new = any((point.host_id, point.snapshot_id) not in known for point in points)
         if is_new and _adopt(run_id, points, world, now):
             adopted.append(run_id)
-    if adopted:
+    if adopted or unheeded:
         world.lambdas.invoke_later("prune", wire.prune_payload())
     return tuple(adopted)
 
 
-def _staying(stock: Iterable[Snapshot]) -> list[Snapshot]:
-    """Without those that pruning has marked: it may be forgetting their points and deleting them at this moment."""
-    return [copy for copy in stock if not copy.tags.get(tags.MARKED)]
+def _staying(stock: Iterable[Snapshot], unheeded: Container[str]) -> list[Snapshot]:
+    """Without those that pruning has marked, or is about to tag as damaged: it may be forgetting their points and
+    deleting them at this moment."""
+    return [copy for copy in stock if not copy.tags.get(tags.MARKED) and copy.tags.get(tags.SOURCE) not in unheeded]
 
 
 def _follow_policy(world: World) -> None:
@@ -54,7 +62,8 @@ def _adopt(run_id: RunId, points: tuple[RestorePoint, ...], world: World, now: d
     is_whole = all(point.host_id in reported for point in points)
     if not is_whole and now < points[0].at + REPLICA_SETTLES:
         return False
-    record_points(run_id, points, world)
+    proofs = proofs_of(world.catalog.find_recoveries())
+    record_points(run_id, (with_its_proof(point, proofs) for point in points), world)
     return True
 
 

@@ -12,9 +12,11 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Pruning, RestorePoint, RunId, Snapshot
 from chalicelib.core.policy import Policy
+from chalicelib.core.proofs import proofs_of
 from chalicelib.core.protections import protections, with_shared
 from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune, still_told
 from chalicelib.flows.copy import find_uncopied
+from chalicelib.flows.damage import heed_damage, tell_of_damage
 from chalicelib.flows.forget import forgotten_under
 from chalicelib.flows.leases import Leased, leased
 from chalicelib.flows.offer import find_unpulled
@@ -38,10 +40,14 @@ def prune(
     if dry_run:
         return _plan(world, now, allow)
     with leased(LEASE, holder, world, now) as lease:
+        if world.settings.is_standby:
+            heed_damage(world)
         planned = _plan(world, now, allow)
         if _record(planned.unrecorded, world):
             planned = _plan(world, now, allow)
         _forget_damaged(planned.damaged, world)
+        if not world.settings.is_standby:
+            tell_of_damage((verdict.snapshot for verdict in planned.verdicts), world)
         pruned = _apply(_without_those_that_wait(planned), world, lease)
         gone = _find_gone(pruned.missing, world)
         world.catalog.record_pruning(_recorded(pruned, gone, world, now))
@@ -73,14 +79,15 @@ def _plan_under(policy: Policy | None, stock: Stock, world: World, now: datetime
 
 def _take_stock(policy: Policy | None, world: World) -> Stock:
     """All of it or none: a listing that breaks off raises, and then nothing is planned."""
-    snapshots = find_stock(world)
+    snapshots, recoveries = find_stock(world), world.catalog.find_recoveries()
     return Stock(
         snapshots=tuple(snapshots),
         points=tuple(world.catalog.find_points()),
+        proofs=proofs_of(recoveries),
         protected=protections(
             locks=world.volumes.find_locks(),
             images=world.volumes.find_images(),
-            recoveries=world.catalog.find_recoveries(),
+            recoveries=recoveries,
             uncopied=find_uncopied(snapshots, policy, world),
             unpulled=find_unpulled(snapshots, policy, world),
         ),

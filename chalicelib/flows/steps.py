@@ -107,7 +107,8 @@ def _set_aside(volume_id: str, run: Run, night: Night) -> Run | None:
         return None
     refusals = list(_refusals(_marks(volume_id, run, night), night.world))
     if refusals:
-        night.world.catalog.save_run(replace(claimed, why=str(refusals[0])))
+        untagged = tuple(dict.fromkeys((*claimed.untagged, *map(str, refusals))))
+        night.world.catalog.save_run(replace(claimed, why=str(refusals[0]), untagged=untagged))
         raise refusals[0]
     return claimed
 

@@ -45,6 +45,15 @@ from chalicelib.wire.asked import (
     run_payload,
     telling_payload,
 )
+from chalicelib.wire.damage import (
+    DAMAGED,
+    HEEDED,
+    damage_key,
+    damage_record,
+    heeded_key,
+    heeded_record,
+    parse_damage,
+)
 from chalicelib.wire.manifests import ReportedManifest, ReportedTree, any_report_key, parse_reported_tree
 from chalicelib.wire.offers import (
     Offer,
@@ -116,8 +125,10 @@ from chalicelib.wire.runs import (
 from chalicelib.wire.shared import LONGEST_PROBLEM, MOST_PROBLEMS
 
 __all__ = [
+    "DAMAGED",
     "ENROLLED",
     "FORGOTTEN",
+    "HEEDED",
     "HOST_REPORTS",
     "LONGEST_PROBLEM",
     "MOST_PROBLEMS",
@@ -147,6 +158,8 @@ __all__ = [
     "closed_recovery_record",
     "closing",
     "copy_payload",
+    "damage_key",
+    "damage_record",
     "damaged_key",
     "enrolled_key",
     "enrolled_record",
@@ -154,6 +167,8 @@ __all__ = [
     "forgot",
     "forgotten_key",
     "forgotten_record",
+    "heeded_key",
+    "heeded_record",
     "held",
     "host_key_parameter",
     "host_of_forgotten_key",
@@ -174,6 +189,7 @@ __all__ = [
     "parse_closed",
     "parse_closed_recovery",
     "parse_closing",
+    "parse_damage",
     "parse_enrolled",
     "parse_forget",
     "parse_hold",

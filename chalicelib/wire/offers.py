@@ -9,7 +9,7 @@ from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, moment_text, read, written
 
 _SNAPSHOT = r"snap-[A-Za-z0-9-]{1,60}"
-_KEY = re.compile(rf"(?:offers|receipts)/[0-9]{{12}}/(?P<snapshot>{_SNAPSHOT})\.json")
+_KEY = re.compile(rf"(?:(?:offers|receipts)/[0-9]{{12}}|damaged|heeded)/(?P<snapshot>{_SNAPSHOT})\.json")
 # It becomes a part of a host name.
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 
@@ -31,7 +31,7 @@ def receipt_key(account: str, snapshot_id: str) -> str:
 
 
 def snapshots_named_by(keys: Iterable[str]) -> frozenset[str]:
-    """The ids of the snapshots that these offers or receipts are of, from the archive's keys alone."""
+    """The ids of the snapshots that these objects are each of, from the archive's keys alone."""
     return frozenset(match["snapshot"] for key in keys if (match := _KEY.fullmatch(key)))
 
 

@@ -41,7 +41,7 @@ def the_dynamos(account: Account) -> DynamoCatalog:
 
 def test_a_run_comes_back_as_it_was_opened(catalog: Catalog) -> None:
     run = replace(a_run(), machine_launched=a_moment(2, 1), why="because", snapshot_intended=a_moment(3))
-    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2), aside=("vol-8", "vol-9"))
+    run = replace(run, disk=a_disk(), growth_asked=a_moment(2, 2), aside=("vol-8", "vol-9"), untagged=("no",))
 
     is_opened = catalog.open_run(run)
 

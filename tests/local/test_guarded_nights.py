@@ -161,6 +161,27 @@ def test_a_mass_that_is_rewritten_at_once_is_recorded_as_suspect_by_a_receiver(
         assert (receiver.tree("us0") / "file0").read_text() == "your files are encrypted"
 
 
+@pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
+def test_what_the_volume_has_lost_of_a_note_of_rsyncs_costs_its_host_one_night_and_not_every_one(host: Host) -> None:
+    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
+    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
+        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no")
+        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ)
+
+        def another(number: int) -> str:
+            receiver.next_night(f"main/2026-11-{number}/1")
+            return night.run(a_night).status
+
+        first = night.run(a_night).status
+        os.setxattr(receiver.tree("us0") / "file0", "user.rsync.%stat", b"1006\xe44 0,0 0:0")
+        statuses = [first, another(24), another(25)]
+
+        recorded = wire.parse_report(aws.body("reports/main/2026-11-24/1/us0a.json"))
+        assert statuses == [COMPLETE, PARTIAL, COMPLETE]
+        assert recorded.result.problems[0].startswith("what rsync had noted of owner and mode was lost of 1 entries")
+        assert "/file0" in " ".join(recorded.result.problems)
+
+
 @pytest.mark.fault("H15")
 @pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
 def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(host: Host) -> None:

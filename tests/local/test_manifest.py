@@ -11,7 +11,7 @@ from ebbtide_agent import entry
 from ebbtide_agent.entry import MOST_ATTRIBUTES, Entry, Header, encode_header, read_real
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.manifest import Before, ManifestSummary, write
+from ebbtide_agent.manifest import Before, ManifestSummary, Unreadable, write
 from ebbtide_agent.manifest_file import LONGEST_LINE, find_in_manifest, read_manifest, sha256_of, write_manifest
 from ebbtide_console.sandbox import awkward as trees
 
@@ -205,7 +205,7 @@ def test_a_manifest_replaces_the_one_before_whole(tree: Path) -> None:
 
 
 def test_a_tree_that_cannot_be_read_leaves_no_manifest(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Unreadable, match=r"No such file or directory: \.$"):
         write(tmp_path / "nowhere", "real", None, tmp_path / "out.jsonl.gz", HEADER)
 
     assert list(tmp_path.iterdir()) == []

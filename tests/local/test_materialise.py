@@ -112,6 +112,37 @@ def test_rsyncs_own_way_back_gives_the_same_tree(place: Path, store: Path) -> No
     assert compare(real(judge), real(store)).findings == ()
 
 
+def test_names_of_one_inode_stay_so_wherever_they_lie(source: Path, store: Path, push: Push) -> None:
+    names = [source / f"part-{number}" for number in range(10)]
+    for part in names:
+        (part / "within").mkdir(parents=True)
+        for name in ("setuid", "fifo", "link-outward", "dev/n0"):
+            os.link(source / name, part / "within" / Path(name).name, follow_symlinks=False)
+        os.utime(part / "within", ns=(0, 1234567890987654321))
+    push()
+
+    materialise(store, munged=is_munged(store))
+
+    assert compare(real(source), real(store)).findings == ()
+
+
+def test_a_setuid_bit_that_lies_in_the_store_itself_outlives_the_change_of_its_owner(source: Path, store: Path) -> None:
+    (store / "setuid").chmod(0o6755)
+
+    materialise(store, munged=is_munged(store))
+
+    assert compare(real(source), real(store)).findings == ()
+
+
+def test_a_tree_may_be_named_from_where_we_are(source: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(store.parent)
+
+    materialise(Path("tree"), munged=is_munged(store))
+
+    assert Path.cwd() == store.parent
+    assert compare(real(source), real(store)).findings == ()
+
+
 def test_a_mask_that_rsync_left_stale_is_not_believed(source: Path, store: Path, push: Push) -> None:
     (source / "acl").chmod(0o600)
     push()

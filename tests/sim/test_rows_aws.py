@@ -381,6 +381,9 @@ def test_r14_a_mark_that_is_refused_stops_no_night_and_is_told_with_what_fails(
     after, broken, *before = sorted(sim.runs(), key=lambda run: run.id, reverse=True)
     assert (after.state, broken.state, len(broken.aside)) == (ended, ended, 1 + min(rotten, 3))
     assert f"gave up tagging {before[0].snapshot_id}: UnauthorizedOperation" in str(sim.story)
+    letters = "".join(body for _, _, body in sim.alarms.heard)
+    for each in before[: min(rotten, 3)]:
+        assert f"could not be tagged: tagging {each.snapshot_id}: UnauthorizedOperation" in letters
     if ended is RunState.FAILED:
         assert sim.alarms.when(f"tagging {before[2].snapshot_id}: UnauthorizedOperation")
 
@@ -442,7 +445,7 @@ def test_r7_a_receiver_lost_in_the_middle_of_a_push_is_replaced_and_the_hosts_pu
     assert states(sim) == [RunState.DONE]
 
 
-@pytest.mark.fault("R10", lacks="the receiver's own side: ending sessions, trying again")
+@pytest.mark.fault("R10")
 def test_r10_a_receiver_that_cannot_let_go_of_its_volume_costs_no_report() -> None:
     sim = play(planned(machines=(MachineLife(lets_go=False),)))
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.model import Lease, Pruning, RunState, Snapshot, SnapshotLock
+from chalicelib.core.model import Lease, Pruning, RecoveryState, RunState, Snapshot, SnapshotLock
+from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import TransientError, UnderWayError
 from chalicelib.flows.leases import LASTS
 from chalicelib.flows.prune import LEASE, NO_POLICY, prune
@@ -712,6 +714,38 @@ def test_once_the_tag_is_taken_off_its_points_are_restore_points_again() -> None
     prune(world, TONIGHT)
 
     assert recorded(world, "snap-23") == ["eu0a", "us0a"]
+
+
+def test_a_proof_outlasts_the_tag_of_damage() -> None:
+    """What only the point in the catalogue said would be lost with it, and what is proven would go by the rules."""
+    world = a_world_with_snapshots()
+    world.catalog.open_run(a_run(a_run_id(20), state=RunState.DONE))
+    point, when = a_point("us0a", "snap-20", a_run_id(20)), a_moment(12, day=20)
+    drill = replace(a_recovery(), point=point, state=RecoveryState.DONE, verdict=PROVEN, closed=when)
+    world.catalog.open_recovery(drill)
+    find_damaged(world, "snap-20")
+    prune(world, TONIGHT)
+    del world.volumes.snapshots["snap-20"].tags[tags.DAMAGED]
+
+    for night in (TONIGHT, TOMORROW):
+        prune(world, night)
+
+    assert {*world.volumes.snapshots} == {"snap-20", "snap-22", "snap-23"}
+    assert [each.proven for each in world.catalog.find_points("us0a") if each.snapshot_id == "snap-20"] == [when]
+
+
+def test_what_is_proven_is_kept_as_long_though_it_is_called_damaged() -> None:
+    world = a_world_with_snapshots()
+    point = a_point("us0a", "snap-20", a_run_id(20))
+    world.catalog.open_recovery(
+        replace(a_recovery(), point=point, state=RecoveryState.DONE, verdict=PROVEN, closed=a_moment(12, day=20))
+    )
+    find_damaged(world, "snap-20", run="a person said so")
+
+    prune(world, TONIGHT)
+    prune(world, TONIGHT)
+
+    assert set(marks(world)) == {"snap-21"}
 
 
 def test_a_dry_run_lets_the_catalogue_be() -> None:

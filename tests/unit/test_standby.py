@@ -1,5 +1,6 @@
 """Two regions: the one that makes the backups, and the standby, which has nothing but what has reached it."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -28,7 +29,7 @@ from chalicelib.flows.wake import on_snapshot
 from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
 from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world, some_settings
-from tests.past import a_night, an_open_drill
+from tests.past import a_drill, a_night, an_open_drill
 
 THERE = "eu-central-1"
 POLICY = f"""{A_POLICY_TEXT}
@@ -512,3 +513,114 @@ def test_at_a_standby_pruning_makes_no_points() -> None:
     prune(standby, a_moment(6))
 
     assert late not in {point.snapshot_id for point in standby.catalog.find_points()}
+
+
+# -- what was found damaged after it was copied -----------------------------------------------------------------------
+
+
+def find_damaged(primary: FakeWorld, day: int, found: str = "main/2026-11-24/1") -> str:
+    """The snapshot of that night; the next pruning there passes it on."""
+    (snapshot,) = [each for each in primary.volumes.snapshots.values() if each.tags[tags.RUN] == str(a_run_id(day))]
+    primary.volumes.tag(snapshot.id, {tags.DAMAGED: found})
+    prune(primary, a_moment(9, day=24))
+    return snapshot.id
+
+
+def said_damaged(standby: FakeWorld) -> dict[str, str]:
+    """The nights whose copies are tagged, and the word."""
+    copies = standby.volumes.snapshots.values()
+    return {copy.tags[tags.RUN]: copy.tags[tags.DAMAGED] for copy in copies if tags.DAMAGED in copy.tags}
+
+
+def test_a_copy_whose_source_is_found_damaged_counts_no_more_and_the_sound_one_before_it_is_restored() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(12))
+    find_damaged(primary, 23)
+    archive_arrives(primary, standby)
+
+    woken = a_tick(standby, a_moment(10, day=24))
+    prune(standby, a_moment(10, day=24))
+
+    restore = open_restore(RecoveryRequest("us0"), standby, a_moment(10, day=24))
+    assert "prune" in woken
+    assert said_damaged(standby) == {str(a_run_id(23)): "main/2026-11-24/1"}
+    assert {at.day for _, at in hosts_restorable(standby)} == {22}
+    assert restore.point.run == a_run_id(22)
+    assert "prune" not in a_tick(standby, a_moment(11, day=24))
+
+
+def test_no_point_is_made_of_a_copy_that_arrives_after_the_word_that_its_source_is_damaged() -> None:
+    primary = a_primary(23)
+    find_damaged(primary, 23)
+    standby = a_standby_of(primary)
+
+    woken = a_tick(standby, a_moment(10, day=24))
+
+    assert "prune" in woken
+    assert hosts_restorable(standby) == []
+
+
+def test_who_takes_the_tag_off_a_copy_has_the_last_word() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(12))
+    find_damaged(primary, 23)
+    archive_arrives(primary, standby)
+    prune(standby, a_moment(10, day=24))
+    (copy_id,) = ids_of(standby, (23,))
+    del standby.volumes.snapshots[copy_id].tags[tags.DAMAGED]
+
+    a_tick(standby, a_moment(11, day=24))
+    prune(standby, a_moment(11, day=24))
+
+    assert said_damaged(standby) == {}
+    assert {at.day for _, at in hosts_restorable(standby)} == {22, 23}
+
+
+def test_a_proof_outlasts_the_tag_of_a_copy() -> None:
+    primary = a_primary(23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(12))
+    drill = standby.catalog.get_recovery(a_drill(standby, a_moment(12)))
+    find_damaged(primary, 23)
+    archive_arrives(primary, standby)
+    prune(standby, a_moment(10, day=24))
+    (copy_id,) = ids_of(standby, (23,))
+    forgotten = hosts_restorable(standby)
+    del standby.volumes.snapshots[copy_id].tags[tags.DAMAGED]
+
+    a_tick(standby, a_moment(11, day=24))
+
+    proofs = {point.host_id: point.proven for point in standby.catalog.find_points()}
+    assert forgotten == []
+    assert (proofs[drill.id.host_id], len(proofs)) == (drill.closed, 2)
+
+
+@pytest.mark.parametrize("found", ["ada: its fsck said so", "", "main/9999-12-31/1"])
+def test_a_word_that_dates_nothing_is_passed_on_all_the_same_and_prunes_on(found: str) -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    find_damaged(primary, 23, found)
+    archive_arrives(primary, standby)
+
+    prune(standby, a_moment(10, day=24))
+
+    assert said_damaged(standby) == {str(a_run_id(23)): found if "9999" in found else "as its source"}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_wherever_pruning_dies_every_copy_of_what_is_damaged_is_tagged_in_the_end(after: bool) -> None:
+    primary = a_primary(22, 23)
+    find_damaged(primary, 23)
+    for at in range(1, MOST_CALLS):
+        standby, fuse = a_standby_of(primary), Fuse(at, after, for_good=True)
+        with suppress(Crash):
+            prune(a_fused_world(standby, fuse), a_moment(10, day=24), holder="invocation-1")
+
+        prune(standby, a_moment(10, day=24), holder="invocation-1")
+
+        assert said_damaged(standby) == {str(a_run_id(23)): "main/2026-11-24/1"}, f"call {at}"
+        if not fuse.has_blown:
+            return
+    pytest.fail(f"a pruning takes more than {MOST_CALLS} calls")

@@ -33,7 +33,7 @@ HERE = "us-east-1"
 THEIRS, OURS = "123456789012", "210987654321"
 POLICY = f'{A_POLICY_TEXT}\n[vault]\naccount = "{OURS}"\nretention = {{ daily = 2 }}\n'
 # As infra/resources.yaml says.
-REPLICATED = ("policies/", "runs/", "reports/", "manifests/", "offers/", "host-reports/", "enrolled/")
+REPLICATED = ("policies/", "runs/", "reports/", "manifests/", "offers/", "host-reports/", "enrolled/", "damaged/")
 MOST_CALLS = 120
 
 
@@ -539,3 +539,28 @@ def test_wherever_either_side_dies_each_is_copied_once_and_every_receipt_arrives
         if not fuse.has_blown:
             return
     pytest.fail(f"four passes on both sides take more than {MOST_CALLS} calls")
+
+
+# -- what was found damaged after it was pulled -----------------------------------------------------------------------
+
+
+def test_what_the_other_account_calls_damaged_counts_no_more_and_not_one_copy_goes_for_it() -> None:
+    primary = a_primary()
+    vault = a_vault_of(primary)
+    for day in (21, 22, 23):
+        a_night(primary, day)
+        a_morning(primary, vault, day)
+    for snapshot in [*primary.volumes.snapshots.values()]:
+        if snapshot.tags[tags.RUN] != str(a_run_id(22)):
+            primary.volumes.tag(snapshot.id, {tags.DAMAGED: "main/2026-11-24/1"})
+    prune(primary, a_moment(9, day=24))
+    all_arrives(primary, vault)
+    before = sources_of(vault)
+
+    for hours in (0, 21, 42):
+        now = a_moment(10, day=24) + timedelta(hours=hours)
+        a_tick(vault, now)
+        prune(vault, now)
+
+    assert {at.day for _, at, _ in restorable(vault)} == {22}
+    assert sources_of(vault) == before

@@ -16,6 +16,7 @@ from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.postman import Postman
 from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, say
+from ebbtide_agent.receiver.status import forget_tree
 from ebbtide_agent.shapes import decode, encode
 
 FILESYSTEMS = (volume.EXT4, volume.BTRFS)
@@ -118,7 +119,7 @@ def _forget_what_the_trees_are(paths: MachinePaths) -> None:
     """What fsck has taken out, or cut short, is missed only by who looks at everything."""
     say("its file system had errors, which were mended: every host compares all that it has tonight")
     for home in paths.hosts.iterdir() if paths.hosts.is_dir() else ():
-        paths.status(home.name).unlink(missing_ok=True)
+        forget_tree(paths.status(home.name))
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
 from ebbtide_agent import manifest, procs, volume
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
-from ebbtide_agent.manifest import ManifestSummary
+from ebbtide_agent.manifest import ManifestSummary, Unreadable
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
 from ebbtide_agent.receiver.judge import check_identity, explained, judged, lost, says_full
 from ebbtide_agent.receiver.lease import Session, find_session
+from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.quotas import Quotas
 from ebbtide_agent.receiver.status import Status, read_status, write_status
 from ebbtide_agent.report import (
@@ -34,6 +36,8 @@ from ebbtide_agent.report import (
 
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
 MOST_MANIFESTS = 20
+# What rsync ends with at something that it cannot read in the tree, or write there.
+FILE_IO = 11
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Ledger:
         believed, landed = self._seen_for_itself(host, self._judged(report, seen, quota), status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
         recorded = self._put(host, replace(believed, receiver=received))
-        write_status(self.paths.status(host.id), status)
+        write_status(self.paths.status(host.id), replace(status, complete=status.complete or landed is not None))
         return recorded
 
     def _put(self, host: BriefedHost, recorded: Report) -> Report:
@@ -116,16 +120,17 @@ class Ledger:
         A tree with an entry of which no manifest can tell is no proven one, and the night is partial.
         """
         if not report.is_complete:
-            return report, None
+            return (self._mended(host, report) if report.exit_code == FILE_IO else report), None
         known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
         header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
         try:
             landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
-        except ValueError as fault:
-            raise PermanentError(f"the tree of {host.id} is not one that rsync leaves: {fault}") from fault
-        except PermanentError as too_large:
-            return replace(report, status=PARTIAL, problems=bounded((str(too_large), *report.problems))), None
-        report = guarded(report, host, landed)
+        except PermanentError as untold:
+            if self._is_read_only(host):
+                raise
+            partial = replace(report, status=PARTIAL, problems=bounded((str(untold), *report.problems)))
+            return (self._mended(host, partial) if isinstance(untold, Unreadable) else partial), None
+        report = guarded(report, host, _with_what_is_lost(landed, status, known))
         if not report.is_complete:
             # What the next nights are compared with stays the last complete one.
             next_one.unlink()
@@ -133,6 +138,12 @@ class Ledger:
         next_one.replace(known)
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
         return report, landed
+
+    def _mended(self, host: BriefedHost, report: Report) -> Report:
+        """A push ends at the first note that is none, and so would the next one."""
+        taken = take_off_lost_notes(self.paths.tree(host.id))
+        said = f"what rsync had noted of owner and mode was lost of {taken} entries: the next push writes it anew"
+        return replace(report, problems=bounded((said, *report.problems))) if taken else report
 
     def _received(
         self, host: BriefedHost, landed: ManifestSummary | None, seen: Session | None, status: Status, now: datetime
@@ -162,6 +173,13 @@ class Ledger:
         """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
         self.archive.send_event(event_source(self.brief), "Ebbtide Host Report", detail)
+
+
+def _with_what_is_lost(landed: ManifestSummary, status: Status, known: Path) -> ManifestSummary:
+    """A manifest that has to be there and is not is as one that cannot be read: this is no first night."""
+    if not status.complete or known.exists():
+        return landed
+    return replace(landed, before=replace(landed.before, damage=f"{known} is not there"))
 
 
 def already(host: BriefedHost, brief: Run) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.shapes import decode, encode, field
 
 
 @dataclass(frozen=True)
 class Status:
-    """`settled` is false from the moment a push begins until its report is recorded.
+    """`settled` is false from the moment a push begins until its report is recorded; `complete` is true once a
+    night was complete, and so there has to be a manifest of it.
 
     The generation is drawn, not counted: two volumes made from one snapshot must never come to the same one.
     """
@@ -20,21 +22,34 @@ class Status:
     settled: bool = False
     munged: bool = False
     run: str = ""
+    complete: bool = False
 
 
 def read_status(path: Path) -> Status:
-    """A host that was never here has generation 0, unsettled."""
+    """A host that was never here has generation 0, unsettled.
+
+    So has one of which the volume has lost what it knew, but for the doubt: there may have been complete nights.
+    """
     what = str(path)
     try:
         values = decode(what, path.read_bytes())
+        return Status(
+            field(what, values, "generation", int),
+            field(what, values, "settled", bool),
+            field(what, values, "munged", bool),
+            field(what, values, "run", str),
+            # An earlier agent did not write it down.
+            field(what, {"complete": False, **values}, "complete", bool),
+        )
     except FileNotFoundError:
         return Status()
-    return Status(
-        field(what, values, "generation", int),
-        field(what, values, "settled", bool),
-        field(what, values, "munged", bool),
-        field(what, values, "run", str),
-    )
+    except PermanentError:
+        return Status(complete=True)
+
+
+def forget_tree(path: Path) -> None:
+    """Of what the tree is nothing is known any more; that there were complete nights is."""
+    write_status(path, Status(complete=read_status(path).complete))
 
 
 def write_status(path: Path, status: Status) -> None:

@@ -5,26 +5,35 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from ebbtide_agent.entry import Entry, read_xattrs
-from ebbtide_agent.fakesuper import fake_entry
-from ebbtide_agent.walk import Found, walk
-
-_TYPES = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO, "s": stat.S_IFSOCK}
-
+from ebbtide_agent.beside import beside
+from ebbtide_agent.entry import read_xattrs
+from ebbtide_agent.fakesuper import STAT, Recorded, read_link, real_xattrs, recorded_stat
+from ebbtide_agent.walk import ROOT, Found
 
 # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP: bits of the kernel's capability mask.
 _NEEDED = sum(1 << capability for capability in (0, 1, 3, 4, 27, 31))
+# A chown may take them away.
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+# More than a small machine has cores: a volume that is new from its snapshot lets whoever reads it wait.
+_AT_ONCE = 4
+
+# The inode that several names may share, and one of them: its path within the tree.
+_Name = tuple[int, bytes]
 
 
 @dataclass(frozen=True)
-class Materialised:
-    """How many entries the tree has, and how many of them had to be made anew (symlinks, devices and the like)."""
+class _Directory:
+    """A directory as it was found, and what lies in it but for further directories."""
 
-    entries: int
-    remade: int
+    path: bytes
+    stat: os.stat_result
+    names: Sequence[bytes]
 
 
 def is_allowed() -> bool:
@@ -35,66 +44,143 @@ def is_allowed() -> bool:
     return held & _NEEDED == _NEEDED and own_ids == ["0", "0", "4294967295"]
 
 
-def materialise(tree: Path, munged: bool = False) -> Materialised:
+def materialise(tree: Path, munged: bool = False) -> None:
     """Make the tree real. Needs to be allowed to, and a tree that nobody else can write to meanwhile. Raises OSError.
 
-    What has to be made anew is made beside the tree, so that no name in it can be in the way. Directories get their
-    times last, once nothing below them changes any more.
+    Several processes do it, each in directories of its own. What has to be made anew is made beside the tree, so that
+    no name in it can be in the way. Names of one inode come when those are done, and the times of directories last,
+    once nothing below them changes any more.
     """
-    entries = remade = 0
-    directories: list[tuple[bytes, int, int]] = []
-    with tempfile.TemporaryDirectory(prefix=".ebbtide-", dir=tree.parent) as beside:
-        workshop = os.fsencode(beside) + b"/new"
-        base = os.fsencode(tree)
-        for found in walk(tree):
-            entries += 1
-            entry = fake_entry(found, munged)
-            if entry.kind == "d":
-                directories.append((found.where, found.stat.st_atime_ns, found.stat.st_mtime_ns))
-            if entry.kind in "fd":
-                if entry.group in (None, entry.path):
-                    _settle(entry, found)
-            elif stat.S_ISREG(found.stat.st_mode):  # a symlink that lies there as one is left alone, never followed
-                remade += 1
-                _remake(entry, found, base, workshop)
-    for where, atime_ns, mtime_ns in reversed(directories):
-        os.utime(where, ns=(atime_ns, mtime_ns))
-    return Materialised(entries, remade)
+    # Absolute, as the processes go where they work.
+    tree = tree.absolute()
+    base = os.fsencode(tree)
+    directories = list(_directories(base))
+    with tempfile.TemporaryDirectory(prefix=".ebbtide-", dir=tree.parent) as workshop:
+        with ExitStack() as at_work:
+            parts = [
+                at_work.enter_context(beside("making the tree real", partial(_make_real, base, share, maker)))
+                for share, maker in zip(
+                    _shares(directories), (_Maker(os.fsencode(f"{workshop}/{n}"), munged) for n in range(_AT_ONCE))
+                )
+            ]
+            linked = [name for part in parts for name in part]
+        _make_linked_real(base, linked, _Maker(os.fsencode(f"{workshop}/linked"), munged))
+    for each in directories:
+        os.utime(base + b"/" + each.path, ns=(each.stat.st_atime_ns, each.stat.st_mtime_ns))
 
 
-def _settle(entry: Entry, found: Found) -> None:
-    """A file or directory stays what it is, and gets its owner, mode and attributes."""
-    before = read_xattrs(found)
-    wanted = {name: value for name, value in entry.xattrs.items() if before.get(name) != value}
-    _give(replace(entry, xattrs=wanted), found.where)
-    for name in before:
-        if name not in entry.xattrs:
+def _directories(base: bytes) -> Iterator[_Directory]:
+    pending = [ROOT]
+    while pending:
+        path = pending.pop()
+        where = base + b"/" + path
+        found, names = os.lstat(where), []
+        with os.scandir(where) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(_within(path, entry.name))
+                else:
+                    names.append(entry.name)
+        yield _Directory(path, found, names)
+
+
+def _shares(directories: Sequence[_Directory]) -> list[list[_Directory]]:
+    """What each process has to do: directories that lie together, with as many names as the others, or nearly."""
+    shares: list[list[_Directory]] = [[] for _ in range(_AT_ONCE)]
+    all_names, before = sum(1 + len(each.names) for each in directories), 0
+    for each in directories:
+        shares[before * _AT_ONCE // all_names].append(each)
+        before += 1 + len(each.names)
+    return shares
+
+
+def _make_real(base: bytes, directories: Sequence[_Directory], maker: _Maker) -> Iterator[_Name]:
+    """Make these directories real and what is in them; the names of what has several, which is left as it is.
+
+    It goes into each directory, where names are quicker to look up: for a process of its own.
+    """
+    for directory in directories:
+        os.chdir(base + b"/" + directory.path)
+        for name in directory.names:
+            found = os.lstat(name)
+            if found.st_nlink > 1:
+                yield found.st_ino, _within(directory.path, name)
+            else:
+                maker.make_real(Found(_within(directory.path, name), name, found, None))
+        maker.make_real(Found(directory.path, ROOT, directory.stat, None))
+
+
+def _make_linked_real(base: bytes, linked: Sequence[_Name], maker: _Maker) -> None:
+    names: dict[int, list[bytes]] = {}
+    for inode, path in linked:
+        names.setdefault(inode, []).append(path)
+    for first, *others in names.values():
+        where = base + b"/" + first
+        if maker.make_real(Found(first, where, os.lstat(where), None)):
+            for other in others:
+                maker.link(where, base + b"/" + other)
+
+
+def _within(directory: bytes, name: bytes) -> bytes:
+    return name if directory == ROOT else directory + b"/" + name
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes one name after the other real; what it makes anew is called `workshop` at first."""
+
+    workshop: bytes
+    munged: bool
+
+    def make_real(self, found: Found) -> bool:
+        """Whether it had to be made anew. A symlink that lies there as one is left alone, never followed."""
+        stored = read_xattrs(found)
+        recorded = recorded_stat(found.stat, stored.get(STAT))
+        attributes = real_xattrs(stored, recorded.mode)
+        if stat.S_IFMT(recorded.mode) in (stat.S_IFREG, stat.S_IFDIR):
+            _settle(found, recorded, stored, attributes)
+            return False
+        if not stat.S_ISREG(found.stat.st_mode):
+            return False
+        self._make_anew(found, recorded, attributes)
+        return True
+
+    def link(self, first: bytes, other: bytes) -> None:
+        os.link(first, self.workshop, follow_symlinks=False)
+        os.rename(self.workshop, other)  # noqa: PTH104 - paths are bytes
+
+    def _make_anew(self, found: Found, recorded: Recorded, attributes: Mapping[str, bytes]) -> None:
+        """A plain file gives way to the symlink, device, FIFO or socket that it stands for."""
+        if stat.S_ISLNK(recorded.mode):
+            os.symlink(read_link(found, self.munged), self.workshop)  # noqa: PTH211 - paths are bytes
+        else:
+            os.mknod(self.workshop, stat.S_IFMT(recorded.mode) | 0o600, os.makedev(*recorded.rdev))
+        _own(self.workshop, recorded)
+        if not stat.S_ISLNK(recorded.mode):
+            os.chmod(self.workshop, stat.S_IMODE(recorded.mode))  # noqa: PTH101 - paths are bytes
+        for name, value in attributes.items():
+            os.setxattr(self.workshop, name, value, follow_symlinks=False)
+        times = (found.stat.st_atime_ns, found.stat.st_mtime_ns)
+        os.utime(self.workshop, ns=times, follow_symlinks=False)
+        os.rename(self.workshop, found.where)  # noqa: PTH104 - paths are bytes
+
+
+def _settle(found: Found, recorded: Recorded, stored: Mapping[str, bytes], attributes: Mapping[str, bytes]) -> None:
+    """A file or directory stays what it is, and gets its owner, mode and attributes; none of that changes its times.
+
+    Owner, then mode, then attributes: a chown takes setuid bits and capabilities away, an ACL needs its mode.
+    """
+    _own(found.where, recorded)
+    mode = stat.S_IMODE(recorded.mode)
+    if mode & _SET_ID or mode != stat.S_IMODE(found.stat.st_mode):
+        os.chmod(found.where, mode)  # noqa: PTH101 - paths are bytes
+    for name, value in attributes.items():
+        if stored.get(name) != value:
+            os.setxattr(found.where, name, value, follow_symlinks=False)
+    for name in stored:
+        if name not in attributes:
             os.removexattr(found.where, name, follow_symlinks=False)
-    os.utime(found.where, ns=(found.stat.st_atime_ns, found.stat.st_mtime_ns), follow_symlinks=False)
 
 
-def _remake(entry: Entry, found: Found, base: bytes, workshop: bytes) -> None:
-    """A plain file gives way to the symlink, device, FIFO or socket that it stands for."""
-    if entry.group is not None and entry.group != entry.path:
-        os.link(base + b"/" + entry.group, workshop, follow_symlinks=False)
-    else:
-        _make(entry, workshop)
-        _give(entry, workshop)
-        os.utime(workshop, ns=(found.stat.st_atime_ns, found.stat.st_mtime_ns), follow_symlinks=False)
-    os.rename(workshop, found.where)  # noqa: PTH104 - paths are bytes
-
-
-def _make(entry: Entry, where: bytes) -> None:
-    if entry.link is not None:
-        os.symlink(entry.link, where)  # noqa: PTH211 - paths are bytes
-    else:
-        os.mknod(where, _TYPES[entry.kind] | 0o600, os.makedev(*(entry.rdev or (0, 0))))
-
-
-def _give(entry: Entry, where: bytes) -> None:
-    """Owner, then mode, then attributes: a chown takes setuid bits and capabilities away, an ACL needs its mode."""
-    os.chown(where, entry.uid, entry.gid, follow_symlinks=False)
-    if entry.kind != "l":
-        os.chmod(where, entry.mode)  # noqa: PTH101 - paths are bytes
-    for name, value in entry.xattrs.items():
-        os.setxattr(where, name, value, follow_symlinks=False)
+def _own(where: bytes, recorded: Recorded) -> None:
+    os.chown(where, recorded.uid, recorded.gid, follow_symlinks=False)

@@ -93,14 +93,17 @@ class Taking:
         assert night and night.run == parse_hello(answer.getvalue()).run
         return night
 
-    def report(self, night: Night, status: str = COMPLETE, host_clock: datetime | None = None) -> Report:
-        """What was pushed is recorded; the snapshot of it is due."""
+    def report(
+        self, night: Night, status: str = COMPLETE, host_clock: datetime | None = None, guarded: bool = False
+    ) -> Report:
+        """What was pushed is recorded; the snapshot of it is due. A receiver's hosts are guarded, and no peer's."""
         write_session(self.paths, "us0a", Session(0, 1.0))
         shelf = Shelf.of(self.paths, "us0a")
         ledger = Ledger(self.paths, Run(night.run, "peer", night.deadline), shelf)
         finished = host_clock or self.now
         report = Report(night.run, "us0", "us0a", night.nonce, status, finished, finished, 0)
-        recorded = ledger.record(self.guest.as_briefed(night.nonce), report, self.now)
+        guest = replace(self.guest.as_briefed(night.nonce), guarded=guarded)
+        recorded = ledger.record(guest, report, self.now)
         self.paths.reported("us0a").touch()
         return recorded
 

@@ -1,12 +1,16 @@
 """What a gate records of a tree of which it cannot tell everything, and what the next nights are compared with then."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent import entry
-from ebbtide_agent.report import PARTIAL
+from ebbtide_agent.receiver import mending
+from ebbtide_agent.receiver.mending import take_off_lost_notes
+from ebbtide_agent.receiver.status import forget_tree
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
 from tests.unit.agent.guests import Taking
 
 
@@ -26,3 +30,107 @@ def test_a_night_with_an_entry_that_no_manifest_takes_is_partial_and_says_which(
     assert recorded.problems[0].endswith("exclude file")
     assert recorded.receiver and recorded.receiver.manifest is None
     assert there.paths.manifest("us0a").read_bytes() == before
+
+
+def stored_by_no_rsync(tree: Path) -> None:
+    os.setxattr(tree / "file", "user.rsync.%stat", b"not a stat")
+
+
+def with_an_acl_that_is_none(tree: Path) -> None:
+    os.setxattr(tree / "file", "user.rsync.%aacl", b"short")
+
+
+def deeper_than_a_path_can_say(tree: Path) -> None:
+    """Who has broken into rsync goes down step by step."""
+    descriptor = os.open(tree, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=descriptor)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (stored_by_no_rsync, "file cannot be read back: not a %stat of rsync"),
+        (with_an_acl_that_is_none, "file cannot be read back: not an ACL of rsync"),
+        (deeper_than_a_path_can_say, "what was pushed cannot be read back: File name too long: dddd"),
+    ],
+)
+def test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial(
+    tmp_path: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    there = Taking(tmp_path)
+    there.night()
+    before = there.paths.manifest("us0a").read_bytes()
+    harm(there.paths.tree("us0a"))
+
+    recorded = there.report(there.say_hello())
+
+    assert recorded.status == PARTIAL
+    assert said in "".join(recorded.problems)
+    assert recorded.receiver and recorded.receiver.manifest is None
+    assert there.paths.manifest("us0a").read_bytes() == before
+
+
+def test_lost_notes_are_taken_off_and_nothing_is_touched_that_a_link_leads_to(tmp_path: Path) -> None:
+    tree, beside = tmp_path / "tree", tmp_path / "beside"
+    for place in (tree / "directory", beside):
+        place.mkdir(parents=True)
+        (place / "file").touch()
+    for place in (tree / "directory", tree / "directory/file", beside, beside / "file"):
+        os.setxattr(place, "user.rsync.%stat", b"not a stat")
+        os.setxattr(place, "user.note", b"its own")
+    os.mkfifo(tree / "pipe")
+    (tree / "link").symlink_to(beside)
+
+    through_the_link = mending._take_off(os.fsencode(tree), b"link/file")
+    taken = take_off_lost_notes(tree)
+
+    kept = [os.listxattr(place) for place in (tree / "directory", tree / "directory/file")]
+    assert (taken, kept, through_the_link) == (2, [["user.note"]] * 2, False)
+    assert len(os.listxattr(beside)) == len(os.listxattr(beside / "file")) == 2
+
+
+def test_without_the_manifest_that_a_complete_night_has_left_the_next_one_is_no_first_night(tmp_path: Path) -> None:
+    there = Taking(tmp_path)
+    there.night(PARTIAL)
+    there.days_pass()
+    there.night()
+    first = there.keeper.find_report()
+    there.days_pass()
+    there.paths.manifest("us0a").unlink()
+
+    recorded = there.report(there.say_hello(), guarded=True)
+
+    assert first and (first.status, recorded.status) == (COMPLETE, SUSPECT)
+    assert recorded.problems[0].startswith("the manifest of the last complete night cannot be read")
+    assert recorded.problems[0].endswith("manifest.jsonl.gz is not there)")
+
+
+def test_what_the_volume_knew_of_a_host_may_be_lost_and_its_nights_go_on_in_full(tmp_path: Path) -> None:
+    there = Taking(tmp_path)
+    there.night()
+    there.days_pass()
+    there.paths.status("us0a").write_bytes(b"\0" * 80)
+
+    recorded = there.report(there.say_hello(), guarded=True)
+
+    assert recorded.status == COMPLETE
+
+
+@pytest.mark.parametrize("forget", [forget_tree, lambda path: path.write_bytes(b"{}")], ids=["mended", "lost"])
+def test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same(
+    tmp_path: Path, forget: Callable[[Path], object]
+) -> None:
+    there = Taking(tmp_path)
+    there.night()
+    there.days_pass()
+    forget(there.paths.status("us0a"))
+    there.paths.manifest("us0a").unlink()
+
+    recorded = there.report(there.say_hello(), guarded=True)
+
+    assert recorded.status == SUSPECT
