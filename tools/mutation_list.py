@@ -1104,6 +1104,14 @@ MUTATIONS = (
         _RESTORED_SERVER,
     ),
     Mutation(
+        "restore: no disk of the machine's",
+        f"{_RESTORE}/boot_image.py",
+        "DevicePolicy=closed",
+        "DevicePolicy=auto",
+        "that root of an image may open none of the disks of the machine that boots it",
+        ("tests/unit/agent/test_boot_walls.py", "tests/local/test_walled_images.py"),
+    ),
+    Mutation(
         "restore: nothing is mounted",
         f"{_RESTORE}/boot_image.py",
         "_NOTHING_MOUNTED, ",
