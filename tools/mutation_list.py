@@ -2561,6 +2561,43 @@ MUTATIONS = (
         ("tests/local/test_manifest.py", "tests/unit/agent/test_ledger.py"),
     ),
     Mutation(
+        "restore: how long a gate is open",
+        "agent/ebbtide_agent/commands/restore.py",
+        "at_hand.until if at_hand.left is None else now + at_hand.left",
+        "at_hand.until",
+        "that a clock which is off costs no restore its patience",
+        ("tests/unit/agent/test_restorable.py::test_a_restore_tries_as_long_as_somebody_is_there",),
+    ),
+    Mutation(
+        "peer list: what is shut",
+        "agent/ebbtide_agent/commands/peering.py",
+        "return guest if guest.reads_until(moments.up()) else replace(guest, open_until=None, closes=None)",
+        "return guest",
+        "that what a restart has shut is not listed as open",
+        (
+            "tests/unit/agent/test_peering.py::"
+            "test_what_was_open_when_the_machine_went_down_is_not_listed_as_open_by_any_time",
+        ),
+    ),
+    Mutation(
+        "quotas without a reserve",
+        f"{_GATE}/quotas.py",
+        "replace(quotas, unreserved=str(error))",
+        "replace(quotas, why=str(error))",
+        "that a quota which holds is not said to hold nothing",
+        ("tests/local/test_quotas.py::test_where_nothing_can_be_put_by_the_quotas_hold_all_the_same_and_that_is_said",),
+    ),
+    Mutation(
+        "check: what is closed",
+        f"{_HOST}/checks/past.py",
+        "    except (FileNotFoundError, AgentError):\n        return None",
+        "    except (OSError, AgentError):\n        return None",
+        "that a report which whoever checks may not read is not called missing",
+        (
+            "tests/unit/agent/test_checks.py::test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing",
+        ),
+    ),
+    Mutation(
         "letting go: sessions",
         f"{_GATE}/release.py",
         "    end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)\n",
