@@ -8,7 +8,7 @@ CODE := app.py chalicelib agent ebbtide_console tools tests bench
 # The tests start Python some thousand times: what it has compiled is kept, whoever asks for a tidier tree.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help night clean-night setup check test databases long faults mutations bench package agent deb clean
+.PHONY: help night clean-night setup check test databases long aging faults mutations bench package agent deb clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,9 +26,13 @@ databases: $(READY) ## the dump scripts in agent/examples against the databases 
 	@$(BIN)/python -m tests.debian
 	@$(BIN)/pytest -q tests/local/test_examples.py tests/local/test_examples_databases.py
 
-long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped (NIGHTS=1000, MINUTES=10, FIRST=0)
+long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped, then make aging (NIGHTS=1000, MINUTES=10, FIRST=0)
 	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf) \
 		$(if $(FIRST),--first-seed $(FIRST))
+	@$(MAKE) --no-print-directory aging
+
+aging: $(READY) ## ninety nights onto a volume that is 80 % full, ext4 and btrfs, into bench/aging.json (TREE=/usr/share); root only
+	@PYTHONPATH=agent $(BIN)/python -m bench.blocks --nights 90 --filled 80 --json bench/aging.json $(or $(TREE),/usr/share)
 
 faults: setup ## play every test of a fault, and write what came of it into docs/faults.md
 	@$(BIN)/python -m tools.fault_reference --play

@@ -1104,6 +1104,14 @@ MUTATIONS = (
         _RESTORED_SERVER,
     ),
     Mutation(
+        "restore: no disk of the machine's",
+        f"{_RESTORE}/boot_image.py",
+        "DevicePolicy=closed",
+        "DevicePolicy=auto",
+        "that root of an image may open none of the disks of the machine that boots it",
+        ("tests/unit/agent/test_boot_walls.py", "tests/local/test_walled_images.py"),
+    ),
+    Mutation(
         "restore: nothing is mounted",
         f"{_RESTORE}/boot_image.py",
         "_NOTHING_MOUNTED, ",
@@ -1393,16 +1401,16 @@ MUTATIONS = (
     Mutation(
         "beside: ended with its block",
         "agent/ebbtide_agent/beside.py",
-        "            os.kill(child, signal.SIGTERM)\n",
-        "            os.kill(child, 0)\n",
+        "        os.kill(child, signal.SIGTERM)\n",
+        "        os.kill(child, 0)\n",
         "that no scan goes on when nobody waits for it",
         _AHEAD,
     ),
     Mutation(
         "beside: with what it has begun",
         "agent/ebbtide_agent/beside.py",
-        "procs.stop_on(*procs.ENDED_BY)",
-        "[signal.signal(number, signal.SIG_DFL) for number in procs.ENDED_BY]",
+        "signal.signal(number, _leave)",
+        "signal.signal(number, signal.SIG_DFL)",
         "that a scan which is ended leaves none behind that holds the lock of the night",
         ("tests/unit/agent/test_beside.py",),
     ),
@@ -1411,7 +1419,7 @@ MUTATIONS = (
         "agent/ebbtide_agent/beside.py",
         "            signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)\n",
         "            pass\n",
-        "that a scan which is told to stop while another of its own ends leaves none behind",
+        "that whoever is told to stop while its scan is being ended leaves none behind",
         ("tests/unit/agent/test_beside.py",),
     ),
     Mutation(
@@ -2551,6 +2559,43 @@ MUTATIONS = (
         "if False:",
         "that one entry's attributes fill neither the memory nor a manifest",
         ("tests/local/test_manifest.py", "tests/unit/agent/test_ledger.py"),
+    ),
+    Mutation(
+        "restore: how long a gate is open",
+        "agent/ebbtide_agent/commands/restore.py",
+        "at_hand.until if at_hand.left is None else now + at_hand.left",
+        "at_hand.until",
+        "that a clock which is off costs no restore its patience",
+        ("tests/unit/agent/test_restorable.py::test_a_restore_tries_as_long_as_somebody_is_there",),
+    ),
+    Mutation(
+        "peer list: what is shut",
+        "agent/ebbtide_agent/commands/peering.py",
+        "return guest if guest.reads_until(moments.up()) else replace(guest, open_until=None, closes=None)",
+        "return guest",
+        "that what a restart has shut is not listed as open",
+        (
+            "tests/unit/agent/test_peering.py::"
+            "test_what_was_open_when_the_machine_went_down_is_not_listed_as_open_by_any_time",
+        ),
+    ),
+    Mutation(
+        "quotas without a reserve",
+        f"{_GATE}/quotas.py",
+        "replace(quotas, unreserved=str(error))",
+        "replace(quotas, why=str(error))",
+        "that a quota which holds is not said to hold nothing",
+        ("tests/local/test_quotas.py::test_where_nothing_can_be_put_by_the_quotas_hold_all_the_same_and_that_is_said",),
+    ),
+    Mutation(
+        "check: what is closed",
+        f"{_HOST}/checks/past.py",
+        "    except (FileNotFoundError, AgentError):\n        return None",
+        "    except (OSError, AgentError):\n        return None",
+        "that a report which whoever checks may not read is not called missing",
+        (
+            "tests/unit/agent/test_checks.py::test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing",
+        ),
     ),
     Mutation(
         "letting go: sessions",

@@ -17,6 +17,9 @@ Item = TypeVar("Item")
 _AT_ONCE = 64
 _MORE = True
 
+# The processes that this one has beside it, by their ids.
+_begun: set[int] = set()
+
 
 class Interfered(PermanentError):
     """Work that somebody else has ended: the kernel, when there was no more memory."""
@@ -35,7 +38,9 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
     child = os.fork()
     if child == 0:
         os.close(outward)
+        _begun.clear()
         _give(work, inward, mask)
+    _begun.add(child)
     try:
         # A signal before this line would find nobody who ends the other process.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -47,9 +52,8 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
             # And one from here on is heard once it has ended.
             signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGTERM)
-            os.waitpid(child, 0)
+            _end(child)
+            _begun.remove(child)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -69,15 +73,28 @@ def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
 def _give(work: Callable[[], Iterable[Item]], inward: int, mask: Iterable[int]) -> None:
     """The life of the other process. What waits in buffers of ours is not its to write: it leaves without a word."""
     try:
-        # As an exception, and one that is over before we leave, so that what the work itself has beside it ends too,
-        # wherever it is in that, and holds nothing of ours any more.
-        with contextlib.suppress(SystemExit):
-            procs.stop_on(*procs.ENDED_BY)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            with open(inward, "wb") as stream, contextlib.suppress(BrokenPipeError):
-                _give_all(work, stream)
+        for number in procs.ENDED_BY:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _leave)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        with open(inward, "wb") as stream:
+            _give_all(work, stream)
     finally:
-        os._exit(0)
+        _leave()
+
+
+def _leave(*_: object) -> None:
+    """End what the work itself has beside it, and then ourselves: at whatever moment, so not by an exception."""
+    for child in _begun:
+        _end(child)
+    os._exit(0)
+
+
+def _end(child: int) -> None:
+    # A second signal may have come while the first one was heard, and been quicker.
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
 
 
 def _give_all(work: Callable[[], Iterable[Item]], stream: IO[bytes]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ebbtide_agent import moments
@@ -31,12 +31,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Offer:
-    """All that a gate serves to one host, the oldest first; `until` is when it closes, if it does."""
+    """All that a gate serves to one host, the oldest first; `until` is when it closes, if it does, and `now` the time
+    there: an earlier gate does not say it."""
 
     host: str
     id: str
     points: tuple[Point, ...] = ()
     until: datetime | None = None
+    now: datetime | None = None
+
+    @property
+    def left(self) -> timedelta | None:
+        """How long until it closes, whatever the time is here."""
+        return self.until - self.now if self.until and self.now else None
 
 
 def point_name(run: str) -> str:
@@ -54,6 +61,7 @@ def encode_offer(offer: Offer) -> bytes:
             "id": offer.id,
             "points": [_as_object(point) for point in offer.points],
             "until": None if offer.until is None else moments.write(offer.until),
+            **({} if offer.now is None else {"now": moments.write(offer.now)}),
         }
     )
 
@@ -66,6 +74,7 @@ def parse_offer(body: bytes) -> Offer:
         id=field(WHAT, values, "id", str),
         points=tuple(_point(each) for each in field(WHAT, values, "points", list)),
         until=_perhaps_moment(values, "until"),
+        now=_perhaps_moment(values, "now"),
     )
 
 

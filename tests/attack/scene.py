@@ -14,8 +14,12 @@ ATTACKER, NEIGHBOUR = "us0", "eu0"
 # Hosts whose keys are stolen as well, each for one report: after that they have no more say in this run.
 REPORTERS = tuple(f"us{number}" for number in range(1, 10))
 PLANTED = f"planted-by-us0-{os.getpid()}"
-# Where an attacker might leave something, if he could.
-ELSEWHERE = ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root", "/var/tmp")
+# Where an attacker might leave something, if he could; not where whoever plays the receiver may not even look.
+ELSEWHERE = tuple(
+    place
+    for place in ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root", "/var/tmp")
+    if os.access(place, os.R_OK | os.X_OK)
+)
 # What an attacker's own sessions write: its tree, and what the receiver notes of them.
 _OWN = re.compile(r"(^|/)\.?us[0-9]a(/|\.|$)")
 # What grows while anybody is served, the notes on the neighbour's sessions, and what is about to be told of reports.

@@ -1,5 +1,6 @@
 """The template that would be deployed: accepted by cfn-lint, least privilege, and real enough for the sandbox."""
 
+import base64
 import json
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,22 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from chalicelib import wire
-from chalicelib.core import userdata
+from chalicelib.core import tags, userdata
 from chalicelib.core.ids import own_host, parse_run
 from chalicelib.core.measures import Name
+from chalicelib.core.model import RecoveryId, Way
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.tags import Role
 from chalicelib.errors import PermanentError
+from chalicelib.flows.open_recovery import open_drill, open_restore
+from chalicelib.flows.recover import recover
+from chalicelib.ports import World
+from chalicelib.wiring import world_of
 from ebbtide_console.sandbox.account import host_key, prepare
 from ebbtide_console.sandbox.deploy import PASSED_OVER, UNKNOWN_TYPES, Deployment, deploy
 from ebbtide_console.session import sandbox_client
+from tests.builders import A_POLICY_TEXT, a_point
+from tests.fakes import FakeLambdas
 from tools import package
 
 ROOT = Path(__file__).parents[2]
@@ -527,6 +538,62 @@ def test_nobody_may_enter_a_machine_before_a_run_opens_its_group(deployed: Deplo
     groups = ec2.describe_security_groups(GroupIds=ids)["SecurityGroups"]
 
     assert [group["IpPermissions"] for group in groups] == [[], [], []]
+
+
+@pytest.fixture
+def world(deployed: Deployment, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> World:
+    """What a function of the stack has before it, with a restore point of us0; nobody is woken."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    world = replace(world_of({**deployed.environment, "AWS_REGION": REGION}), lambdas=FakeLambdas())
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    zone = world.machines.zone_of(world.settings.subnet)
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    world.catalog.set_policy_version("000001", None)
+    world.catalog.record_point(a_point(snapshot_id=snapshot))
+    return world
+
+
+def launched_for(recovery: RecoveryId, world: World, endpoint: str, now: datetime) -> tuple[list[str], str]:
+    """The groups of the machine that a recovery has, and its user data."""
+    recover(recovery, world, now)
+    [machine] = world.machines.find({tags.RECOVERY: str(recovery)})
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    [instance] = ec2.describe_instances(InstanceIds=[machine.id])["Reservations"][0]["Instances"]
+    told = ec2.describe_instance_attribute(InstanceId=machine.id, Attribute="userData")["UserData"]["Value"]
+    return [group["GroupId"] for group in instance["SecurityGroups"]], base64.b64decode(told).decode()
+
+
+def test_a_drills_machine_lets_nobody_in_and_goes_off_by_itself(
+    deployed: Deployment, endpoint: str, world: World
+) -> None:
+    """Whom its group lets out to, which moto does not know, the template says (above, X8)."""
+    now = datetime.now(UTC)
+
+    groups, user_data = launched_for(open_drill("us0", world, now), world, endpoint, now)
+
+    [group] = sandbox_client("ec2", endpoint, REGION).describe_security_groups(GroupIds=groups)["SecurityGroups"]
+    assert groups == [deployed.environment["EBBTIDE_DRILL_GROUP"]]
+    assert group["IpPermissions"] == []
+    assert "POWER_OFF_MINUTES='135'" in user_data
+
+
+def test_a_restored_server_is_let_in_to_where_it_was_said_and_a_drill_beside_it_is_not(
+    deployed: Deployment, endpoint: str, world: World
+) -> None:
+    now = datetime.now(UTC)
+    request = RecoveryRequest("us0", ports=(80,), networks=("203.0.113.7/32",))
+
+    groups, _ = launched_for(open_restore(request, world, now).id, world, endpoint, now)
+
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    shut = ec2.describe_security_groups(GroupIds=[deployed.environment["EBBTIDE_DRILL_GROUP"]])["SecurityGroups"][0]
+    assert groups == [deployed.environment["EBBTIDE_RESTORE_GROUP"]]
+    assert world.entrances.ways() == {Way(22, "203.0.113.7/32"), Way(80, "203.0.113.7/32")}
+    assert shut["IpPermissions"] == []
 
 
 def test_a_host_key_is_made_once(endpoint: str) -> None:

@@ -52,6 +52,7 @@ def device(tmp_path: Path) -> Iterator[Path]:
     os.truncate(image, 64 << 20)
     with a_loop_device(image) as device:
         yield device
+        subprocess.run(["umount", "--quiet", str(tmp_path / "place")], check=False)
 
 
 @pytest.fixture

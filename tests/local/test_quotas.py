@@ -23,7 +23,7 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import sha256_of
-from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.paths import MachinePaths, PeerPaths
 from ebbtide_agent.receiver import boot, confine, quotas, subvolumes
 from ebbtide_agent.receiver.brief import BriefedHost, parse_brief
 from ebbtide_agent.receiver.places import make_places
@@ -213,6 +213,10 @@ def attached(device: Path, place: Path) -> quotas.Quotas:
     return quotas.switched_on(found, place)
 
 
+def made(*words: str) -> None:
+    subprocess.run(["btrfs", *words], check=True, capture_output=True)
+
+
 def write(path: Path, mib: int) -> str:
     """What is said when so much is written. On btrfs a limit is root's, too."""
     words = ["dd", "if=/dev/urandom", f"of={path}", "bs=1M", f"count={mib}", "conv=fsync"]
@@ -284,6 +288,27 @@ def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_f
 
     assert sorted(tries) == [1, 1, 2, 2]
     assert "Disk quota exceeded" in write(tree / "file", 1)
+
+
+def test_where_nothing_can_be_put_by_the_quotas_hold_all_the_same_and_that_is_said(
+    tmp_path: Path, device: Path
+) -> None:
+    """The group of all trees is gone, which leaves the reserve."""
+    paths, host = PeerPaths(tmp_path / "state", tmp_path / "place"), replace(US0, quota=2 * MIB)
+    found = quotas.attach(device, paths.volume, volume.make_ready(device, paths.volume, "btrfs").filesystem, ())
+    made("quota", "enable", "--simple", str(paths.volume))
+    make_places(paths, (host,), False, lambda tree: made("subvolume", "create", str(tree)))
+    paths.run.mkdir(parents=True)
+
+    kept = quotas.keep_all(found, paths, (host,))
+
+    tree = paths.tree(host.id)
+    assert "Disk quota exceeded" in write(tree / "file", 4)
+    assert kept.of(host, tree) == Quota(2 * MIB, subvolumes.used(tree), "")
+    assert [said.split(":")[0] for said in quotas.sentences(kept, (host,))] == [
+        "1 hosts are kept to their quotas by btrfs' simple quotas",
+        "nothing is put by for what is recorded, should the volume be full",
+    ]
 
 
 @pytest.mark.fault("X4", lacks="a flood on ext4, on a kernel that has quotas for it")

@@ -192,6 +192,7 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
             server.fails(f'python3 -c "{ask_for_a_role}"'),
             server.fails(f'python3 -c "{go_past_the_routes}"'),
             server.fails(f"ip route del blackhole {METADATA}"),
+            server.fails("mknod /root/disk b 7 0"),
             server.fails("ls /srv/cron-has-run"),
             server.fails("mountpoint /srv/work"),
         ]
@@ -202,7 +203,7 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
         wait_until(server.is_off, "the instance to go off with its server")
 
         assert (who, name, page) == ("ada", "restored-us0a", "here we are again")
-        assert refused == [True] * 5
+        assert refused == [True] * 6
         assert server.agent.returncode == 0, server.log()
         assert not (server.tree / "home/ada/note").exists()
         assert (server.tree.parent / KEPT / "upper/home/ada/note").read_text() == "still here\n"

@@ -140,7 +140,7 @@ def _held(store: PeerPaths, guest: Guest) -> contextlib.AbstractContextManager[N
 def list_guests(options: argparse.Namespace, _: Here) -> int:
     register = get_register(paths_of(options).peer)
     if options.json:
-        print(json.dumps([as_object(guest) for guest in register.guests], indent=2))
+        print(json.dumps([as_object(_as_it_is(guest)) for guest in register.guests], indent=2))
         return 0
     tell(f"store {register.store}, port {register.port}")
     for guest in register.guests:
@@ -148,6 +148,11 @@ def list_guests(options: argparse.Namespace, _: Here) -> int:
         reads = f"; may read until {moments.write(until)}" if until else ""
         print(f"{guest.name} ({guest.id}): user id {guest.uid}, {len(guest.keys)} keys, {guest.keep} days{reads}")
     return 0
+
+
+def _as_it_is(guest: Guest) -> Guest:
+    """What was open and is not any more, after the machine has started anew for one, is none that is open."""
+    return guest if guest.reads_until(moments.up()) else replace(guest, open_until=None, closes=None)
 
 
 def show(options: argparse.Namespace, here: Here) -> int:

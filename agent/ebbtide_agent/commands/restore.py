@@ -32,7 +32,7 @@ from ebbtide_agent.host.foresee import Changes, preview
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.host.past import Source, check_there
-from ebbtide_agent.host.restorable import NEWEST, Restorable, choose
+from ebbtide_agent.host.restorable import NEWEST, AtHand, Restorable, choose
 from ebbtide_agent.host.scratch import SOCKETS, scratch
 from ebbtide_agent.printable import size
 from ebbtide_agent.report import COMPLETE
@@ -98,7 +98,7 @@ def restore(options: argparse.Namespace, here: Here) -> int:
         point = choose(at_hand, options.at)
         _say(f"restore point {point.name}{'' if point.is_whole else ', which is not whole'}")
         with way.reached(point) as route:
-            source = Source(config.rsync, route, _until(config, at_hand.until, world.waiting()), world)
+            source = Source(config.rsync, route, _until(config, at_hand, world.waiting()), world)
             check_there(source, wanted, point.name)
             return _restore(options, config, source, point, wanted, terminal)
 
@@ -171,9 +171,10 @@ def _wanted(options: argparse.Namespace, config: Config) -> tuple[bytes, ...]:
         return tuple(options.usage_error(str(error)))
 
 
-def _until(config: Config, closes: datetime | None, now: datetime) -> datetime:
+def _until(config: Config, at_hand: AtHand, now: datetime) -> datetime:
     """As long as a night would try; not beyond the time at which nobody can be there any more."""
     patience = now + timedelta(seconds=config.wait_seconds)
+    closes = at_hand.until if at_hand.left is None else now + at_hand.left
     return min(patience, closes) if closes else patience
 
 

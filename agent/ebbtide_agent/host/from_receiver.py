@@ -67,7 +67,7 @@ class FromReceiver:
     def _offered(self, offer: Offer) -> AtHand:
         points = tuple(Restorable(point.name, point.run, point.at, point.entries) for point in offer.points)
         if points:
-            return AtHand(points, until=offer.until)
+            return AtHand(points, until=offer.until, left=offer.left)
         return AtHand(notes=(f"{self.target} serves no restore points by itself", *self._what_to_ask_for()))
 
     def _what_to_ask_for(self) -> Iterator[str]:

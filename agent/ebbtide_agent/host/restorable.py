@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ebbtide_agent.errors import PermanentError
 
@@ -24,11 +24,15 @@ class Restorable:
 
 @dataclass(frozen=True)
 class AtHand:
-    """What can be read now, the oldest first; and what there is to say, above all of what cannot."""
+    """What can be read now, the oldest first; and what there is to say, above all of what cannot.
+
+    `until` is what the clock there says when it closes, and `left` how long that is.
+    """
 
     points: tuple[Restorable, ...] = ()
     notes: tuple[str, ...] = ()
     until: datetime | None = None
+    left: timedelta | None = None
 
 
 def choose(at_hand: AtHand, wanted: str) -> Restorable:

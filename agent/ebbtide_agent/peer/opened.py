@@ -60,7 +60,7 @@ class Opened:
     def _offer(self) -> Offer:
         whole = read_past(self.peer.paths.snapshots(self.guest.id)).whole
         points = tuple(Point(each.name, each.report.run, each.at, each.report.entries) for each in whole)
-        return Offer(self.guest.name, self.guest.id, points, self.until)
+        return Offer(self.guest.name, self.guest.id, points, self.until, self.peer.clock())
 
     def _read(self) -> int:
         """Several may read at once; when the time is up, all of them end."""

@@ -54,7 +54,7 @@ class OpenedGate:
 
     def _offer(self) -> Offer:
         opening = self.opening
-        return Offer(opening.host.name, opening.host.id, (opening.point,), opening.until)
+        return Offer(opening.host.name, opening.host.id, (opening.point,), opening.until, self.clock())
 
     def _read(self, reader: str) -> int:
         host = self.opening.host

@@ -32,11 +32,15 @@ _NOT_OURS = "whoever owns the volume keeps no host to a quota"
 
 @dataclass(frozen=True)
 class Quotas:
-    """By what hosts are kept to their quotas; or why they are not, each of them or one by its id."""
+    """By what hosts are kept to their quotas; or why they are not, each of them or one by its id.
+
+    `unreserved` says why nothing could be put by for what is recorded, which takes no host its quota.
+    """
 
     kind: str = NOTHING
     why: str = _NOT_OURS
     unheld: tuple[tuple[str, str], ...] = ()
+    unreserved: str = ""
 
     @property
     def make_tree(self) -> Callable[[Path], None]:
@@ -115,7 +119,7 @@ def keep_all(quotas: Quotas, paths: GatePaths, hosts: Iterable[BriefedHost]) -> 
         try:
             subvolumes.keep_a_reserve(paths.volume)
         except (AgentError, OSError) as error:
-            quotas = replace(quotas, why=f"nothing could be put by for what is recorded: {error}")
+            quotas = replace(quotas, unreserved=str(error))
     unheld, until = [], time.monotonic() + MARKING_SECONDS
     for host in hosts:
         try:
@@ -145,6 +149,8 @@ def sentences(quotas: Quotas, hosts: Iterable[BriefedHost]) -> Iterable[str]:
         yield f"no quota holds tonight: {quotas.why}"
     elif wanting:
         yield f"{len(wanting)} hosts are kept to their quotas by {_BY[quotas.kind]}"
+    if quotas.unreserved:
+        yield f"nothing is put by for what is recorded, should the volume be full: {quotas.unreserved}"
     for host_id, why in quotas.unheld:
         yield f"the quota of host {host_id} does not hold tonight: {why}"
 

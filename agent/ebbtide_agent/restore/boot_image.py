@@ -73,7 +73,7 @@ group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$group
 mkdir "$group"
 echo 0 >"$group/cgroup.procs"
 exec env NOTIFY_SOCKET="$ready" systemd-nspawn --quiet --register=no --keep-unit --boot --notify-ready=yes \
-    --timezone=off --link-journal=no --console=pipe \
+    --drop-capability=CAP_MKNOD --timezone=off --link-journal=no --console=pipe \
     --machine=restored --hostname="$name" --directory=/run/ebbtide/restored "$@"
 """
 
@@ -90,6 +90,13 @@ while [ -d "$group" ]; do
     sleep 0.1
 done
 """
+# The image's root is root of this machine's devices, too: it could mount a file system of them all. What it may open is
+# in its control group, where systemd has told the kernel: what a container needs, and no disk.
+WALLED = (
+    "systemd-run", "--quiet", "--scope", "--collect", "--property=Delegate=yes", "--property=DevicePolicy=closed",
+    "--property=DeviceAllow=char-pts rw", "--",
+)  # fmt: skip
+_SYSTEMD = Path("/run/systemd/system")
 _PRIVATE = ("unshare", "--mount", "--propagation", "private")
 # Whatever ends this process takes the container along.
 _CONTAINED = ("setpriv", "--pdeathsig", "KILL", *_PRIVATE, "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc")
@@ -130,7 +137,7 @@ def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS, stands: bo
         started = time.monotonic()
         stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), KEPT if stands else "", group, address, name]
         stage += [*(_STANDING if stands else _TRIED), *_told(name, stands)]
-        container = procs.start([*_CONTAINED, *stage], stdout=console, stderr=console)
+        container = procs.start([*walls(), *_CONTAINED, *stage], stdout=console, stderr=console)
         try:
             why = _await(listener, container, console, started + patience)
             leader = _leader(container.pid) if why is None else None
@@ -140,6 +147,11 @@ def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS, stands: bo
         finally:
             _end(container)
             procs.run([*_PRIVATE, "/bin/sh", "-c", _CLEAR, "clear", group], timeout=30)
+
+
+def walls(systemd: Path = _SYSTEMD) -> tuple[str, ...]:
+    """What keeps the image from this machine's disks, where somebody can: on every machine that EC2 starts."""
+    return WALLED if systemd.is_dir() else ()
 
 
 def _told(name: str, stands: bool) -> list[str]:

@@ -134,6 +134,32 @@ def test_whoever_leaves_at_any_moment_leaves_nobody_who_holds_what_was_ours(tmp_
                 time.sleep(random.random() * 0.006)
 
 
+def test_a_signal_while_it_is_being_ended_is_heard_once_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    kill = os.kill
+
+    def signalled_and_kill(process: int, number: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        kill(process, number)
+
+    # A bunch that does not wait in a buffer, and that a pipe has room for.
+    ballast, many = bytes(1 << 14), 64
+
+    def work() -> Iterator[tuple[int, bytes]]:
+        yield from ((os.getpid(), ballast) for _ in range(many))
+        time.sleep(30)
+
+    before = signal.getsignal(signal.SIGTERM)
+    procs.stop_on(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit), beside("the scan", work) as items:
+            process, _ = next(items)
+            monkeypatch.setattr(os, "kill", signalled_and_kill)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert not Path(f"/proc/{process}").exists()
+
+
 def test_a_signal_before_it_has_begun_ends_it_and_runs_nothing_of_ours(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

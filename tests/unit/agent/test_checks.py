@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ebbtide_agent.host.checks import disks, far_side, keys, past, places, programs, schedule, scripts
-from ebbtide_agent.host.checks.everything import CHECKS
+from ebbtide_agent.host.checks.everything import CHECKS, find
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
 from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.health import Sources
@@ -366,6 +366,25 @@ def test_so_is_a_user_who_may_not_read_which_machine_this_is() -> None:
             ((level, what),) = found(past.is_the_same_machine, scene)
 
     assert level == "warning" and "so a receiver is not told which machine this is; run the agent as root" in what
+
+
+def test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing() -> None:
+    with TemporaryDirectory(prefix="ebbtide-checks-") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        scene = a_scene(place)
+        scene.paths.last_report.write_bytes(encode_report(A_REPORT))
+        scene.paths.state.chmod(0)
+
+        with without_root():
+            found = [*find((past.is_free, past.was_good, past.clock_is_right), scene)]
+
+        scene.paths.state.chmod(0o700)
+    to_do = "check as who runs the agent: as root, or with --etc and --state of that user's own"
+    assert found == [
+        Finding("fault", f"this user may not look at {path}", to_do)
+        for path in (scene.paths.running, scene.paths.last_report)
+    ]
 
 
 def test_so_is_one_that_nothing_tells_from_its_copies(tmp_path: Path) -> None:

@@ -80,3 +80,24 @@ def test_each_word_that_changes_something_says_to_programs_what_it_has_done(mach
     assert (asked["done"], refused) == (False, Refused.exit_code)
     assert (removed["done"], removed["steps"], machine.code) == (True, asked["steps"], 0)
     assert removed["notes"] == [f"what is kept of us0 stays in {machine.paths.host('us0a')}"]
+
+
+def test_what_was_open_when_the_machine_went_down_is_not_listed_as_open_by_any_time(machine: Machine) -> None:
+    machine.told("add", "us0", "--id", "us0a", "--at", str(machine.store), "--key", KEY)
+    machine.told("open", "us0", "--for", "1h")
+
+    def listed() -> tuple[dict[str, Any], str]:
+        codes = machine.peer("list", "--json"), machine.peer("list")
+        assert codes == (0, 0)
+        lines = machine.capture.readouterr().out
+        (guest,) = json.loads(lines[: lines.rindex("]") + 1])
+        return guest, lines
+
+    machine.capture.readouterr()
+    (before, told_before), register = listed(), json.loads(machine.places.peer.read_bytes())
+    register["guests"][0]["closes"]["start"] = "before it went down"
+    machine.places.peer.write_text(json.dumps(register))
+    after, told_after = listed()
+
+    assert (bool(before["open_until"]), "may read until" in told_before) == (True, True)
+    assert (after["open_until"], after["closes"], "may read until" in told_after) == (None, None, False)

@@ -1,7 +1,8 @@
 """What a gate answers to list, and the names of restore points: they become modules, directories and rsync's words."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ def test_an_answer_to_list_is_written_as_it_is_read() -> None:
     )
     assert offer.points[1].entries is None
     assert json.loads(encode_offer(offer)) == json.loads(EXAMPLE.read_bytes())
+
+
+def test_how_long_a_gate_is_open_is_told_by_its_own_clock_and_not_by_an_earlier_gate() -> None:
+    offer = parse_offer(EXAMPLE.read_bytes())
+
+    assert offer.left == timedelta(hours=1, minutes=59, seconds=48)
+    assert parse_offer(encode_offer(replace(offer, now=None))).left is None
 
 
 def test_a_night_offers_nothing() -> None:
@@ -54,7 +62,9 @@ def test_a_name_that_could_be_more_than_a_name_is_refused(name: str) -> None:
         parse_offer(json.dumps(offer).encode())
 
 
-@pytest.mark.parametrize("change", [{"until": "soon"}, {"points": [1]}, {"points": None}, {"schema": 2}])
+@pytest.mark.parametrize(
+    "change", [{"until": "soon"}, {"now": "soon"}, {"points": [1]}, {"points": None}, {"schema": 2}]
+)
 def test_an_answer_that_is_none_is_refused(change: "dict[str, object]") -> None:
     with pytest.raises(PermanentError):
         parse_offer(json.dumps({**json.loads(EXAMPLE.read_bytes()), **change}).encode())

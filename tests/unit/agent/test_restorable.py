@@ -1,15 +1,20 @@
 """Which restore point is meant, where an opened machine is, and how rsync's lists are read. Values in, values out."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.commands import restore
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.address import Address, parse_address
 from ebbtide_agent.host.bring import within
 from ebbtide_agent.host.past import Item, Items, leading_to
 from ebbtide_agent.host.restorable import AtHand, Restorable, choose
+from tests.unit.agent.test_course import A_CONFIG
 
+NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 POINTS = tuple(Restorable(name, "") for name in ("2026-11-22.1", "2026-11-23.1", "2026-11-23.2"))
 
 
@@ -111,3 +116,19 @@ def test_rsyncs_items_are_read_in_any_pieces() -> None:
 def test_what_leads_to_a_path() -> None:
     assert list(leading_to(b"etc/nginx/x")) == [b"etc", b"etc/nginx"]
     assert list(leading_to(b"etc")) == []
+
+
+@pytest.mark.parametrize(
+    ("at_hand", "patience"),
+    [
+        (AtHand(until=NOW - timedelta(days=1), left=timedelta(minutes=5)), timedelta(minutes=5)),
+        (AtHand(until=NOW + timedelta(days=1), left=timedelta(hours=1)), timedelta(minutes=30)),
+        (AtHand(until=NOW + timedelta(minutes=7)), timedelta(minutes=7)),
+        (AtHand(), timedelta(minutes=30)),
+    ],
+    ids=["whatever the time is here", "no longer than a night", "an earlier gate", "a place that does not close"],
+)
+def test_a_restore_tries_as_long_as_somebody_is_there(at_hand: AtHand, patience: timedelta) -> None:
+    config = replace(A_CONFIG, wait_seconds=1800.0)
+
+    assert restore._until(config, at_hand, NOW) == NOW + patience

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -38,14 +39,20 @@ def check(paths: HostPaths, now: datetime, system: Path) -> Iterator[Finding]:
         yield from (fault(each, "correct it, and check again") for each in error.faults)
         return
     yield ok(f"configuration: {config.host} is backed up to {config.target}")
-    scene = Scene(config, paths, now, system)
-    for look in CHECKS:
-        yield from _despite_errors(look, scene)
+    yield from find(CHECKS, Scene(config, paths, now, system))
+
+
+def find(looks: Iterable[Check], scene: Scene) -> Iterator[Finding]:
+    """What all of them find, each thing once."""
+    yield from dict.fromkeys(finding for look in looks for finding in _despite_errors(look, scene))
 
 
 def _despite_errors(look: Check, scene: Scene) -> Iterator[Finding]:
     """What cannot even be looked at will not work tonight, and the rest is still worth a look."""
     try:
         yield from look(scene)
+    except PermissionError as error:
+        what = f"this user may not look at {os.fsdecode(error.filename or '?')}"
+        yield fault(what, "check as who runs the agent: as root, or with --etc and --state of that user's own")
     except (OSError, AgentError) as error:
         yield fault(str(error), "mend it, and check again")

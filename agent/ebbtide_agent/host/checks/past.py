@@ -23,10 +23,10 @@ _CLOCK_AHEAD = timedelta(minutes=2)
 
 
 def find_report(paths: HostPaths) -> Report | None:
-    """The last night's report, or None when there is none that can be read."""
+    """The last night's report, or None when there is none, or none that makes sense. Raises OSError."""
     try:
         return parse_report(paths.last_report.read_bytes())
-    except (OSError, AgentError):
+    except (FileNotFoundError, AgentError):
         return None
 
 

@@ -1,0 +1,17 @@
+"""Where systemd is the first process of a machine, an image is booted within its walls; elsewhere there are none."""
+
+from pathlib import Path
+
+from ebbtide_agent.restore.boot_image import WALLED, walls
+
+
+def test_an_image_is_walled_in_where_systemd_can_do_it(tmp_path: Path) -> None:
+    assert walls(tmp_path) == WALLED
+    assert walls(tmp_path / "not-there") == ()
+
+
+def test_what_an_image_may_open_is_what_a_container_needs_and_the_scope_is_its_own_to_divide() -> None:
+    properties = [word.removeprefix("--property=") for word in WALLED if word.startswith("--property=")]
+
+    assert properties == ["Delegate=yes", "DevicePolicy=closed", "DeviceAllow=char-pts rw"]
+    assert (WALLED[0], WALLED[-1], "--scope" in WALLED) == ("systemd-run", "--", True)
