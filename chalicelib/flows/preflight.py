@@ -119,6 +119,7 @@ class _Look:
             security_group=group,
             user_data="#!/bin/sh\n",
             tags={tags.NAME: "ebbtide preflight", tags.SCHEMA: str(SCHEMA), tags.ROLE: _ROLE},
+            profile=self.world.settings.image_profile if group == self.world.settings.drill_group else None,
         )
         try:
             self.world.machines.would_launch(request)

@@ -235,6 +235,7 @@ def test_it_tries_every_machine_that_a_night_or_a_restore_may_ask_for_and_launch
     ]
     assert len({each.token for each in world.machines.tried}) == 5
     assert {each.tags[tags.ROLE] for each in world.machines.tried} == {"preflight"}
+    assert {each.profile for each in world.machines.tried if each.security_group != "sg-drill"} == {None}
     assert world.machines.by_id == {}
 
 
@@ -353,7 +354,9 @@ def test_a_standby_looks_at_restores_and_its_copies_only() -> None:
 
     (trouble,) = preflight(world, NOON).troubles
 
-    assert {each.security_group for each in world.machines.tried} == {"sg-drill"}
+    assert {(each.security_group, each.profile) for each in world.machines.tried} == {
+        ("sg-drill", world.settings.image_profile)
+    }
     assert trouble.what == "key key-of-copies in eu-central-1 is PendingDeletion"
 
 
