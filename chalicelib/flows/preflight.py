@@ -122,6 +122,7 @@ class _Look:
             security_group=group,
             user_data="#!/bin/sh\n",
             tags={tags.NAME: "ebbtide preflight", tags.SCHEMA: str(SCHEMA), tags.ROLE: _ROLE},
+            profile=None if group == self.world.settings.receiver_group else self.world.settings.image_profile,
         )
         try:
             self.world.machines.would_launch(request)

@@ -155,7 +155,7 @@ def policy_files() -> list[Path]:
     return sorted((ROOT / ".chalice").glob("policy-*.json"))
 
 
-# What a machine asks for, a key of each kind: boot, gate and ledger of the receiver, session of the recovery.
+# What a machine asks for, a key of each kind: boot, gate and ledger of the receiver, and the gate of an opened point.
 MACHINES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
     ("s3:GetObject", "runs/main/2026-11-23/1/brief.json"),
@@ -166,9 +166,15 @@ MACHINES_ASK = [
     ("s3:PutObject", "runs/main/2026-11-23/1/released/1.json"),
     ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
     ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
+]
+# And one that starts an image of a server's: the session of a drill or a restore.
+IMAGES_ASK = [
+    ("s3:GetObject", "agent/ebbtide-agent.pyz"),
+    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
+    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
-    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
 ]
 MACHINES_MUST_NOT = [
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
@@ -178,27 +184,50 @@ MACHINES_MUST_NOT = [
     ("s3:PutObject", "policies/000002.toml"),
     ("s3:PutObject", "agent/ebbtide-agent.pyz"),
     ("s3:DeleteObject", "reports/main/2026-11-23/1/us0a.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
 ]
 
 
-def machine_may(template: package.Template, action: str, key: str) -> bool:
+def may(template: package.Template, role: str, action: str, key: str) -> bool:
     return any(
         action in as_list(statement["Action"])
         and any(
             fnmatchcase(f"${{Archive.Arn}}/{key}", resource.get("Fn::Sub", ""))
             for resource in as_list(statement["Resource"])
         )
-        for statement in role_policy(template, "MachineRole")["Statement"]
+        for statement in role_policy(template, role)["Statement"]
     )
 
 
 @pytest.mark.attack("write a brief, a policy or the agent; delete a report", row="X6", outcome="its role may not")
 @pytest.mark.fault("X6", lacks="reports and manifests of one host kept from who has the machine of another")
 def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Template) -> None:
-    refused = [asked for asked in MACHINES_ASK if not machine_may(template, *asked)]
-    allowed = [asked for asked in MACHINES_MUST_NOT if machine_may(template, *asked)]
+    refused = [asked for asked in MACHINES_ASK if not may(template, "MachineRole", *asked)]
+    allowed = [asked for asked in MACHINES_MUST_NOT if may(template, "MachineRole", *asked)]
 
     assert (refused, allowed) == ([], [])
+
+
+@pytest.mark.attack(
+    "with the role of the machine that an image is tried on: read reports and host keys, forge a night, open a point",
+    row="X8",
+    outcome="its role may not",
+)
+@pytest.mark.fault("X8")
+def test_what_breaks_out_of_an_image_finds_a_role_that_proves_and_nothing_else(template: package.Template) -> None:
+    statements = role_policy(template, "ImageRole")["Statement"]
+    (events,) = (each for each in statements if "events:PutEvents" in as_list(each["Action"]))
+    # That of a receiver and of an opened point, but for what a report of a drill is made of.
+    of_others = [asked for asked in (*MACHINES_ASK, *MACHINES_MUST_NOT) if asked not in IMAGES_ASK]
+
+    refused = [asked for asked in IMAGES_ASK if not may(template, "ImageRole", *asked)]
+    allowed = [asked for asked in of_others if may(template, "ImageRole", *asked)]
+
+    assert (refused, allowed) == ([], [])
+    assert {action for each in statements for action in as_list(each["Action"])} == {
+        "s3:GetObject", "s3:ListBucket", "s3:PutObject", "events:PutEvents"
+    }  # fmt: skip
+    assert events["Condition"] == {"StringEquals": {"events:source": "ebbtide.recovery"}}
 
 
 @pytest.mark.attack("launch, delete or change a snapshot, read the catalogue", row="X6", outcome="its role may not")
@@ -214,7 +243,7 @@ def test_a_machines_role_knows_the_archive_the_host_keys_and_its_own_events(temp
 
 
 @pytest.mark.attack("leave the machine that an image is tried on", row="X8", outcome="let out to the archive alone")
-@pytest.mark.fault("X8", lacks="a role of its own for the machine, should the image break out of its container")
+@pytest.mark.fault("X8")
 def test_a_restored_image_gets_out_to_the_archive_and_nowhere_else(template: package.Template) -> None:
     group = template["Resources"]["DrillGroup"]["Properties"]
     condition, archive, nowhere = group["SecurityGroupEgress"][0]["Fn::If"]

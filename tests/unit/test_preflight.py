@@ -237,6 +237,7 @@ def test_it_tries_every_machine_that_a_night_or_a_restore_may_ask_for_and_launch
     ]
     assert len({each.token for each in world.machines.tried}) == 7
     assert {each.tags[tags.ROLE] for each in world.machines.tried} == {"preflight"}
+    assert {each.profile for each in world.machines.tried if each.security_group == "sg-receiver"} == {None}
     assert world.machines.by_id == {}
 
 
@@ -355,7 +356,9 @@ def test_a_standby_looks_at_restores_and_its_copies_only() -> None:
 
     (trouble,) = preflight(world, NOON).troubles
 
-    assert {each.security_group for each in world.machines.tried} == {"sg-drill", "sg-restore"}
+    assert {(each.security_group, each.profile) for each in world.machines.tried} == {
+        (group, world.settings.image_profile) for group in ("sg-drill", "sg-restore")
+    }
     assert trouble.what == "key key-of-copies in eu-central-1 is PendingDeletion"
 
 
