@@ -1112,6 +1112,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_boot_walls.py", "tests/local/test_walled_images.py"),
     ),
     Mutation(
+        "restore: who can be told",
+        f"{_RESTORE}/boot_image.py",
+        "if stands and not any(",
+        "if False and not any(",
+        "that nothing stands in the instance's network which could not be told to do none of the original's work",
+        ("tests/local/test_boot_image.py",),
+    ),
+    Mutation(
         "restore: nothing is mounted",
         f"{_RESTORE}/boot_image.py",
         "_NOTHING_MOUNTED, ",
