@@ -55,7 +55,7 @@ class Shell:
     def push(self) -> bytes:
         argv = ["rsync", "-aHAXS", "--numeric-ids", "--delete", "--stats", "--no-human-readable", "-e", self.ssh]
         to = f"127.0.0.1:{self.store}/"
-        return subprocess.run([*argv, f"{self.tree}/", to], check=True, capture_output=True).stdout
+        return subprocess.run([*argv, *self.options, f"{self.tree}/", to], check=True, capture_output=True).stdout
 
 
 @contextmanager
