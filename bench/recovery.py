@@ -43,6 +43,7 @@ from tests.local.receiver_machine import (
     Volume,
     a_receiver,
     an_aws,
+    wait_until_free,
 )
 from tests.loops import a_loop_device
 
@@ -148,6 +149,7 @@ class Ours:
 
     @contextmanager
     def _tree(self, root: Path, device: Path) -> Iterator[Path]:
+        wait_until_free(device)
         with mounted(device, root / "srv/ebbtide", "ro") as volume:
             yield volume / "hosts/us0a/tree"
 
