@@ -1055,6 +1055,14 @@ MUTATIONS = (
         _OPENINGS,
     ),
     Mutation(
+        "opening: its own place to say why not",
+        f"{_FLOWS}/recover.py",
+        "    if recovery.kind is RecoveryKind.OPENING:\n        return wire.recovery_unopened_key(recovery.id)\n",
+        "",
+        "that why a machine did not open is read where its role may write it",
+        _OPENINGS,
+    ),
+    Mutation(
         "opening: nobody is shut out",
         f"{_FLOWS}/recovery_steps.py",
         "world.address.admit(networks)",
