@@ -1250,6 +1250,14 @@ MUTATIONS = (
         _GUARDED,
     ),
     Mutation(
+        "guard: places are judged by rsync",
+        f"{_HOST}/asked_for.py",
+        "if place != EVERYTHING and not _travels(place, config):",
+        "if not (config.root / place.strip('/')).exists():",
+        "that a place behind a link or hidden by an exclude is not called backed up",
+        ("tests/unit/agent/test_asked_for.py",),
+    ),
+    Mutation(
         "guard: what was rewritten is suspect",
         f"{_HOST}/night.py",
         "if rewriting and not night.accept_rewrite:",

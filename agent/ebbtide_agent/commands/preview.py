@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ebbtide_agent.commands.here import Here, exit_code_of
+from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.host.preview import Preview, preview
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable, size
@@ -21,7 +21,7 @@ SHOWN_PATHS = 20
 def show(paths: HostPaths, here: Here, as_json: bool) -> int:
     """The exit code says whether tonight's push would begin at all."""
     config = load(paths)
-    missing = tuple(missing_places(config))
+    missing = tuple(missing_places(config, paths))
     if missing:
         print(json.dumps({"problems": missing}, indent=2) if as_json else "\n".join(missing))
         return exit_code_of(FAILED)

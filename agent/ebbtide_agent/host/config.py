@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -107,6 +108,8 @@ def _check_include(where: str, place: str, config: Config, faults: list[str]) ->
     """A place that nothing can match would empty the backup, and rsync would call that a success."""
     if not place.startswith("/"):
         faults.append(f"{where}: {place!r:.80} does not start with /; expected a place such as /etc, as seen from ROOT")
+    elif place.removesuffix("/") != (tidy := os.path.normpath("/" + place.lstrip("/"))).rstrip("/"):
+        faults.append(f"{where}: {place!r:.80} is spelled so that rsync finds nothing there; expected {tidy!r:.80}")
     hiding = hidden_by(place) if config.whole_system else None
     if hiding is not None:
         faults.append(f"{where}: {place!r:.80} lies in {hiding}, which is never backed up of a whole system")

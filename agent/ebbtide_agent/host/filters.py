@@ -40,6 +40,8 @@ class Rule:
         return f"{'+' if self.takes else '-'} {self.pattern}"
 
 
+_REST = Rule(False, "*", Origin.REST, "*")
+
 # Of a whole system. Only the contents: a restored server needs the directories themselves as mount points.
 BUILT_IN_EXCLUDES = (
     "/proc/*",
@@ -105,8 +107,15 @@ def rules(include: Iterable[str], exclude: Iterable[str], whole_system: bool = T
         chosen += [Rule(False, pattern, Origin.BUILT_IN, pattern) for pattern in BUILT_IN_EXCLUDES]
     if places and EVERYTHING not in places:
         chosen += [rule for place in places for rule in (*_way(place), *_whole(place))]
-        chosen.append(Rule(False, "*", Origin.REST, "*"))
+        chosen.append(_REST)
     return chosen
+
+
+def leading_to(place: str, include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[Rule]:
+    """By which as much travels as shows whether a place does: the place itself, as the first one that is taken."""
+    # What `**` stands for may lie in what another place takes.
+    rest = rules(include, (), whole_system=False) if "**" in place else [*_way(place), _REST]
+    return [*rules((), exclude, whole_system), _whole(place)[0], *rest]
 
 
 def _whole(place: str) -> list[Rule]:

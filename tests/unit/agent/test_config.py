@@ -6,7 +6,6 @@ import pytest
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
-from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
 from ebbtide_agent.paths import HostPaths
 
@@ -123,13 +122,19 @@ def test_a_pattern_with_a_sign_is_a_fault_beside_those_of_the_other_file(tmp_pat
 
 
 def test_an_include_that_nothing_can_match_is_a_fault_with_its_line(tmp_path: Path) -> None:
-    include = "/etc\r\n\n./etc\nsrv/data\n*.conf\n/tmp/data\n"
+    include = "/etc\r\n\n./etc\nsrv/data\n*.conf\n/tmp/data\n//\n/data//www\n//data/www\n/data/./www\n/data/www/..\n"
+    spelled = "is spelled so that rsync finds nothing there; expected"
 
     assert faults_of(tmp_path, WHOLE, include=include) == [
         "backup_include:3: './etc' does not start with /; expected a place such as /etc, as seen from ROOT",
         "backup_include:4: 'srv/data' does not start with /; expected a place such as /etc, as seen from ROOT",
         "backup_include:5: '*.conf' does not start with /; expected a place such as /etc, as seen from ROOT",
         "backup_include:6: '/tmp/data' lies in /tmp/*, which is never backed up of a whole system",
+        f"backup_include:7: '//' {spelled} '/'",
+        f"backup_include:8: '/data//www' {spelled} '/data/www'",
+        f"backup_include:9: '//data/www' {spelled} '/data/www'",
+        f"backup_include:10: '/data/./www' {spelled} '/data/www'",
+        f"backup_include:11: '/data/www/..' {spelled} '/data'",
     ]
 
 
@@ -163,20 +168,3 @@ def test_lines_may_end_as_they_do_elsewhere_and_any_place_of_a_directory_may_be_
     config = loaded(tmp_path, WHOLE + "WHOLE_SYSTEM=no\r\n", include="/etc\r\n/tmp/data\r\n")
 
     assert (config.include, config.whole_system) == (("/etc", "/tmp/data"), False)
-
-
-@pytest.mark.parametrize("include", ["/ect", "/etc ", "/srv/*/data"])
-def test_a_place_that_is_not_there_is_named_before_anything_is_pushed(tmp_path: Path, include: str) -> None:
-    (tmp_path / "root/etc").mkdir(parents=True)
-    config = loaded(tmp_path, f"{WHOLE}ROOT={tmp_path}/root\n", include=f"/etc\n{include}\n")
-
-    assert list(missing_places(config)) == [
-        f"{include}, which is to be backed up, is not there below {tmp_path}/root; nothing was pushed"
-    ]
-
-
-def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
-    (tmp_path / "root/srv/a/data").mkdir(parents=True)
-    config = loaded(tmp_path, f"{WHOLE}ROOT={tmp_path}/root\n", include="/\n/srv\n/srv/*/data\n/srv/\n")
-
-    assert list(missing_places(config)) == []
