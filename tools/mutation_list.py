@@ -1258,6 +1258,22 @@ MUTATIONS = (
         ("tests/unit/agent/test_asked_for.py",),
     ),
     Mutation(
+        "status: a run that left no report",
+        f"{_HOST}/standing.py",
+        "    unreported = None if under_way else find_unreported(paths.lock, last)\n",
+        "    unreported = None\n",
+        "that a night which never reported is not hidden by the one before",
+        ("tests/unit/agent/test_status.py",),
+    ),
+    Mutation(
+        "status: a last night of long ago",
+        f"{_HOST}/standing.py",
+        "self.last is not None and now - self.last.finished > LONG_AGO",
+        "False",
+        "that nights which do not begin any more are noticed",
+        ("tests/unit/agent/test_status.py",),
+    ),
+    Mutation(
         "guard: what was rewritten is suspect",
         f"{_HOST}/night.py",
         "if rewriting and not night.accept_rewrite:",

@@ -19,12 +19,14 @@ from typing import Any
 
 import pytest
 
+from ebbtide_agent import moments
 from ebbtide_agent.host.checks import disks, far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.everything import CHECKS, find
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
 from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.health import Sources
 from ebbtide_agent.host.identity import Installed, encode_installed, machine_of, marks_of
+from ebbtide_agent.host.mark import note_begun
 from ebbtide_agent.host.target import Directory, Receiver, Remote, Volume
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import DirectoryPaths, HostPaths, device_name
@@ -488,6 +490,22 @@ def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None
         scene.paths.last_report.write_bytes(encode_report(report))
 
     assert found(past.was_good, scene) == [(level, said)]
+
+
+def test_a_run_that_left_no_report_is_told(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    report = a_report()
+    scene.paths.last_report.write_bytes(encode_report(report))
+    scene.paths.lock.touch()
+    note_begun(scene.paths.lock, report.started)
+    assert levels(past.was_good, scene) == ["ok"]
+
+    note_begun(scene.paths.lock, NOW)
+
+    assert found(past.was_good, scene) == [
+        ("warning", f"the run that began {moments.write(NOW)} left no report; the last that did was complete; "
+                    "see what it said (journalctl -t ebbtide-agent, or cron's mail)"),
+    ]  # fmt: skip
 
 
 def the_clock(how: str) -> tuple[str, str]:
