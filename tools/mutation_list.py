@@ -1258,6 +1258,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_asked_for.py",),
     ),
     Mutation(
+        "index: contents are compared without one",
+        f"{_HOST}/course.py",
+        "Course(False, True, why, in_content=True)",
+        "Course(False, True, why)",
+        "that deleting the index has everything compared",
+        ("tests/unit/agent/test_course.py", "tests/local/test_to_directory.py"),
+    ),
+    Mutation(
         "status: a run that left no report",
         f"{_HOST}/standing.py",
         "    unreported = None if under_way else find_unreported(paths.lock, last)\n",

@@ -16,6 +16,7 @@ from ebbtide_agent.report import COMPLETE, FAILED, SUSPECT
 
 # Of each list so many paths are shown; --json has all of them.
 SHOWN_PATHS = 20
+_BY_RSYNC = "everything is compared"
 
 
 def show(paths: HostPaths, here: Here, as_json: bool) -> int:
@@ -40,7 +41,8 @@ def as_lines(found: Preview) -> Iterator[str]:
         yield f"to delete over there: {len(found.delete)}, with all that is in them"
         yield from _first(found.delete)
     if found.course.in_full:
-        yield f"everything is compared: {found.course.why}"
+        how = "everything is compared, contents too if the target has a tree" if found.course.in_content else _BY_RSYNC
+        yield f"{how}: {found.course.why}"
     if found.push is not None:
         yield "the index is what this is taken from; if it is not of the tree over there, everything is compared"
 
@@ -60,6 +62,7 @@ def as_object(found: Preview) -> dict[str, object]:
     return {
         "problems": _suspect(found),
         "in_full": found.course.in_full,
+        "in_content": found.course.in_content,
         "why": found.course.why,
         "entries": found.whole.entries,
         "files": found.whole.files,

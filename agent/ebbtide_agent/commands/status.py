@@ -72,7 +72,7 @@ def as_lines(standing: Standing, now: datetime) -> Iterator[tuple[str, str]]:
     if standing.index:
         yield from _of_the_index(standing.index, now)
     else:
-        yield "index", "none; the next push compares everything"
+        yield "index", "none; the next push compares everything, contents too"
 
 
 def _of_the_night(name: str, last: Report, now: datetime) -> Iterator[tuple[str, str]]:

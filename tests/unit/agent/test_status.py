@@ -35,7 +35,10 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_before_the_first_night_there_is_nothing_to_tell(host: Host) -> None:
-    assert told(host) == ["last night: none was reported yet", "index: none; the next push compares everything"]
+    assert told(host) == [
+        "last night: none was reported yet",
+        "index: none; the next push compares everything, contents too",
+    ]
 
 
 def test_the_last_night_and_the_index_are_told(host: Host) -> None:
