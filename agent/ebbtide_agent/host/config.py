@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import compression, target
-from ebbtide_agent.host.filters import hidden_by
+from ebbtide_agent.host.filters import OWN, hidden_by
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
@@ -87,7 +87,7 @@ def load(paths: HostPaths) -> Config:
     exclude = read_patterns(paths.exclude, faults)
     config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
     hidden = (pattern for place in _backups(config, paths) for pattern in Directory(place).hides(config.root))
-    config = replace(config, exclude=(*config.exclude, *hidden))
+    config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)))
     for where, place in include.items():
         _check_include(where, place, config, faults)
     if faults:
@@ -102,6 +102,13 @@ def _backups(config: Config, paths: HostPaths) -> Iterator[Path]:
     store = find_store(paths.peer)
     if store:
         yield store
+
+
+def _own(config: Config, paths: HostPaths) -> Iterator[str]:
+    """What the agent keeps for itself, if elsewhere than where it is never backed up of a whole system."""
+    if config.whole_system and paths.state != HostPaths.state:
+        for place in Directory(Path(os.path.abspath(paths.state))).seen_from(config.root):  # noqa: PTH100 - links stay
+            yield from (f"{place}/{each}" for each in OWN)
 
 
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:

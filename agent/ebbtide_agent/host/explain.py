@@ -164,7 +164,7 @@ class Explainer:
             return f"{line}, never backed up of a whole system, excludes{it_is_in}"
         where = find_line(self._paths.exclude, rule.line)
         if where is None:
-            return f"{line}, the backup itself (TARGET in {self._paths.config}), excludes{it_is_in}"
+            return f"{line}, the backup itself or what the agent keeps for itself, excludes{it_is_in}"
         return f"{where}: {line} excludes{it_is_in}"
 
     def _included(self, rule: Rule | None) -> str:

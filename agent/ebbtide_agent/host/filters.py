@@ -8,6 +8,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import REAL
 
 EVERYTHING = "/"
@@ -40,6 +41,10 @@ class Rule:
         return f"{'+' if self.takes else '-'} {self.pattern}"
 
 
+# Of what the agent keeps: as large as a big file, new every night, and of no use on another machine; and what would
+# speak there, restored, of a run that came to its end.
+OWN = ("index*", "contents/*", "scratch/*", "running*", "lock*")
+
 _REST = Rule(False, "*", Origin.REST, "*")
 
 # Of a whole system. Only the contents: a restored server needs the directories themselves as mount points.
@@ -59,12 +64,7 @@ BUILT_IN_EXCLUDES = (
     "/var/cache/apt/*.bin",
     "/root/.cache/*",
     "/home/*/.cache/*",
-    # Our own: as large as a big file, new every night, and of no use on another machine.
-    "/var/lib/ebbtide/index*",
-    "/var/lib/ebbtide/contents/*",
-    "/var/lib/ebbtide/scratch/*",
-    # Restored, it would speak of a run that came to its end.
-    "/var/lib/ebbtide/running",
+    *(f"{HostPaths.state}/{each}" for each in OWN),
 )
 
 
