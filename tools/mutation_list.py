@@ -1292,7 +1292,7 @@ MUTATIONS = (
     Mutation(
         "config: zero bytes",
         f"{_HOST}/written.py",
-        "if \"\\0\" in line]",
+        'if "\\0" in line]',
         "if False]",
         "that what a crash left of a configuration file is a fault with file and line",
         ("tests/unit/agent/test_config.py",),
