@@ -34,6 +34,7 @@ EXITS = {
     "all is in order, all is backed up; of `restore`: all of it is back",
     1: "failed: nothing was pushed, or nobody is there to take it; the reason is on the last line; of `explain`: "
     "something is not backed up; of `list` and `restore`: there is no such restore point, or nothing came of it; of "
+    "`status`: no run was reported, or not the last one, or none for 36 hours; of "
     "`peer status`: a person should look, each line says why",
     2: "the command line was not understood",
     3: "partial: some of it is there, and tonight is no restore point; the report names what is missing; of `restore`: "
