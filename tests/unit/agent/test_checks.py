@@ -333,7 +333,7 @@ def test_a_place_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
 
     assert found(places.are_there, scene) == [
         ("fault", "/srv, which is to be backed up, is not there below root; "
-                  "mount or restore it, or take it out of etc/backup_include"),
+                  "mount or restore it, mend what keeps it out, or take it out of etc/backup_include"),
     ]  # fmt: skip
     assert found(places.are_there, a_scene(tmp_path)) == [("ok", "everything below root is there; ")]
     assert found(places.are_there, a_scene(tmp_path, include=("/etc",))) == [("ok", "/etc below root is there; ")]

@@ -24,7 +24,8 @@ def are_there(scene: Scene) -> Iterator[Finding]:
     missing = list(missing_places(scene.config, scene.paths))
     for each in missing:
         yield fault(
-            each.replace("; nothing was pushed", ""), f"mount or restore it, or take it out of {scene.paths.include}"
+            each.replace("; nothing was pushed", ""),
+            f"mount or restore it, mend what keeps it out, or take it out of {scene.paths.include}",
         )
     if not missing:
         what = ", ".join(scene.config.include) or "everything"
