@@ -1104,11 +1104,27 @@ MUTATIONS = (
         _RESTORED_SERVER,
     ),
     Mutation(
+        "restore: a filter, whatever the routes",
+        f"{_RESTORE}/session.py",
+        "add rule inet ebbtide out ip daddr 169.254.169.254 reject\n",
+        "",
+        "that nothing leaves a restored server for the metadata service",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: the filter stays",
+        f"{_RESTORE}/boot_image.py",
+        '"--resolv-conf=replace-host")',
+        '"--resolv-conf=replace-host", "--capability=CAP_NET_ADMIN")',
+        "that a restored server cannot take out the packet filter of its machine",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
         "restore: no packets of its own",
         f"{_RESTORE}/boot_image.py",
         "--drop-capability=CAP_NET_RAW",
         "--capability=CAP_NET_RAW",
-        "that a restored server cannot go past the routes of its machine",
+        "that a restored server cannot go past the packet filter of its machine",
         _RESTORED_SERVER,
     ),
     Mutation(

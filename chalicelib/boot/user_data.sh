@@ -56,7 +56,7 @@ missing_packages() {
         [ -x /usr/sbin/sshd ] || echo openssh-server
     else
         command -v systemd-nspawn >/dev/null || echo systemd-container
-        command -v ip >/dev/null || echo iproute2
+        command -v nft >/dev/null || echo nftables
     fi
     command -v mkfs.ext4 >/dev/null || echo e2fsprogs
     [ "$$FILESYSTEM" != btrfs ] || command -v mkfs.btrfs >/dev/null || echo btrfs-progs

@@ -42,6 +42,7 @@ PROGRAMS = (
     Program("mount", "mount", full_only=True),
     Program("umount", "mount", full_only=True),
     Program("ip", "iproute2", full_only=True),
+    Program("nft", "nftables", full_only=True),
     Program("mkfs.ext4", "e2fsprogs", full_only=True),
     Program("mkfs.xfs", "xfsprogs", full_only=True),
     Program("mmdebstrap", "mmdebstrap", full_only=True),

@@ -35,8 +35,14 @@ from ebbtide_agent.restore.recovery import (
 
 # How long an image may take to start that nobody has another one of.
 STANDING_PATIENCE_SECONDS = 900.0
-# Where EC2 gives this machine the credentials of its role, to whoever asks from here.
-_METADATA = "169.254.169.254/32"
+# Where EC2 gives this machine the credentials of its role, to whoever asks from here. A filter and not a route: who binds
+# a socket to the interface is not asked for a route. Refused and not dropped: what asks by habit need not wait for long.
+_NO_METADATA = b"""
+add table inet ebbtide
+add chain inet ebbtide out { type filter hook output priority 0; }
+add rule inet ebbtide out ip daddr 169.254.169.254 reject
+add rule inet ebbtide out ip6 daddr fd00:ec2::254 reject
+"""
 NOTHING_COMPARED = Comparison(0, 0, 0, 0, 0, ())
 NOT_TRIED = BootOutcome(is_up=False, why="it did not come to that", seconds=0.0)
 NOT_REAL = Boot(None, "only root can make the tree real, and boot it", 0.0)
@@ -196,7 +202,7 @@ class _Recovery:
         """The image gets this machine's network, and not its role: from here on nobody is given credentials."""
         if self._is_real:
             self._cloud.keep_credentials()
-            procs.check(["ip", "route", "replace", "blackhole", _METADATA], timeout=10)
+            procs.check(["nft", "--file", "-"], feed=_NO_METADATA, timeout=60)
 
     @contextmanager
     def tried(self) -> Iterator[Boot]:
