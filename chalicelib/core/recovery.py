@@ -50,11 +50,20 @@ def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> 
 
 
 def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
-    """The next steps of this recovery, in order; empty when it is closed."""
+    """The next steps of this recovery, in order; empty when it is closed.
+
+    The ways are everybody's. They are set as soon as there is nothing of its own to do but to wait, or to close: what
+    is wrong with their group keeps no machine from coming up, and none from going.
+    """
     if recovery.state.is_final:
         return ()
-    if world.ways is not None:
+    steps = _own_steps(recovery, world, now)
+    if world.ways is not None and all(isinstance(step, Wait | CloseRecovery) for step in steps):
         return (SetWays(world.ways),)
+    return steps
+
+
+def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     if recovery.verdict is None:
         return _towards_the_verdict(recovery, world, now)
     is_over = recovery.kind is RecoveryKind.DRILL or recovery.verdict == FAILED or now >= recovery.deadline

@@ -1,7 +1,7 @@
 """A drill and a restore: which point, what comes up, what is left afterwards, and what interruptions do to it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -521,7 +521,7 @@ def test_two_restores_have_their_ways_and_the_one_that_ends_takes_its_own_along(
     assert {way.port for way in world.entrances.ways()} == {22, 25}
 
 
-def test_a_restore_is_shut_before_its_machine_goes() -> None:
+def test_a_restore_is_shut_before_it_is_closed() -> None:
     world = a_world_with_backups()
     recovery_id = a_restore(world)
     the_machine_reports(world, recovery_id)
@@ -529,8 +529,57 @@ def test_a_restore_is_shut_before_its_machine_goes() -> None:
 
     over = recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
 
-    assert over.steps[:2] == ("SetWays", "TerminateMachine")
+    assert over.steps == ("TerminateMachine", "DeleteVolume", "SetWays", "CloseRecovery")
     assert world.entrances.ways() == frozenset()
+
+
+def the_group_is_full(world: FakeWorld) -> None:
+    def refused(ways: Collection[Way]) -> None:
+        raise PermanentError("opening group sg-restore: RulesPerSecurityGroupLimitExceeded")
+
+    world.entrances.set = refused  # type: ignore[method-assign]
+
+
+def test_while_the_group_cannot_be_set_a_restore_comes_and_goes_all_the_same_and_each_time_says_so() -> None:
+    world = a_world_with_backups()
+    set_ways = world.entrances.set
+    the_group_is_full(world)
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+
+    def gone_on_with(now: datetime) -> None:
+        with pytest.raises(TransientError, match="opening group sg-restore: RulesPer"):
+            recover(recovery_id, world, now)
+
+    gone_on_with(NOW)
+    launched = len(world.machines.requests)
+    the_machine_reports(world, recovery_id)
+    gone_on_with(NOW)
+    stands = world.catalog.get_recovery(recovery_id)
+    world.entrances.open = frozenset({Way(22, "198.51.100.0/24")})
+    gone_on_with(stands.deadline)
+
+    assert launched == 1
+    assert (stands.state, stands.verdict) == (RecoveryState.OPEN, "proven")
+    assert is_taken_down(world)
+    world.entrances.set = set_ways  # type: ignore[method-assign]
+    assert recover(recovery_id, world, stands.deadline).recovery.state is RecoveryState.DONE
+    assert world.entrances.ways() == frozenset()
+
+
+def test_a_group_that_cannot_be_looked_at_keeps_no_machine_standing() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    the_machine_reports(world, recovery_id)
+
+    def refused() -> frozenset[Way]:
+        raise PermanentError("looking at group sg-restore: InvalidGroup.NotFound")
+
+    world.entrances.ways = refused  # type: ignore[method-assign]
+    the_group_is_full(world)
+    with pytest.raises(TransientError, match="opening group sg-restore"):
+        recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
+
+    assert is_taken_down(world)
 
 
 def test_a_drill_opens_nothing_and_shuts_nobody_out() -> None:
