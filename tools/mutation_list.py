@@ -1104,6 +1104,22 @@ MUTATIONS = (
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(
+        "restore: room in the group",
+        f"{_FLOWS}/open_recovery.py",
+        "if len(ways) > entrances.MOST_WAYS:",
+        "if False:",
+        "that no restore is opened whose ways in would not fit beside those of the others",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: as narrow afterwards",
+        f"{_FLOWS}/rebuild.py",
+        "if changes:",
+        "if False:",
+        "that a restored server which was narrowed is not wide open again after a rebuild",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "restore: everybody's ways",
         f"{_FLOWS}/recover.py",
         "if isinstance(action, SetWays):",

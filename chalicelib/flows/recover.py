@@ -80,7 +80,7 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
 
 
 def _other_ways(world: World, now: datetime) -> frozenset[Way] | None:
-    """Those that should lead to restored machines, if it is others that do, or nobody can say: setting them tells why."""
+    """Those that should lead to restored machines, if others do, or nobody can say which: setting them tells why."""
     wanted = entrances.wanted(world.catalog.find_recoveries(), now)
     try:
         return None if wanted == world.entrances.ways() else wanted

@@ -87,6 +87,7 @@ from chalicelib.wire.recoveries import (
     parse_opened,
     parse_recovery_brief,
     parse_recovery_report,
+    parse_recovery_ways,
     recoveries_prefix,
     recovery_brief,
     recovery_brief_key,
@@ -95,6 +96,9 @@ from chalicelib.wire.recoveries import (
     recovery_opened_key,
     recovery_prefix,
     recovery_report_key,
+    recovery_ways_key,
+    recovery_ways_record,
+    ways_among,
 )
 from chalicelib.wire.runs import (
     RUNS,
@@ -205,6 +209,7 @@ __all__ = [
     "parse_recovery_payload",
     "parse_recovery_report",
     "parse_recovery_request",
+    "parse_recovery_ways",
     "parse_release",
     "parse_report",
     "parse_reported_tree",
@@ -230,6 +235,8 @@ __all__ = [
     "recovery_payload",
     "recovery_prefix",
     "recovery_report_key",
+    "recovery_ways_key",
+    "recovery_ways_record",
     "refused_policy",
     "released_key",
     "report_key",
@@ -241,4 +248,5 @@ __all__ = [
     "snapshots_named_by",
     "standing",
     "telling_payload",
+    "ways_among",
 ]
