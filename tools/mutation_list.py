@@ -1098,8 +1098,8 @@ MUTATIONS = (
     Mutation(
         "restore: goes without its group",
         f"{_CORE}/recovery.py",
-        "if world.ways is not None and all(isinstance(step, Wait | CloseRecovery) for step in steps):",
-        "if world.ways is not None:",
+        "if not world.ways_are_set and all(isinstance(step, Wait | CloseRecovery) for step in steps):",
+        "if not world.ways_are_set:",
         "that no machine stands on because the group of all restored servers cannot be set",
         ("tests/unit/test_recovery.py",),
     ),
@@ -1117,6 +1117,22 @@ MUTATIONS = (
         "if changes:",
         "if False:",
         "that a restored server which was narrowed is not wide open again after a rebuild",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: saved, then woken",
+        f"{_FLOWS}/open_recovery.py",
+        "        recovery = _with_ways(wanted.ways, under_way, world)\n",
+        "        recovery = under_way\n",
+        "that a restore which is asked for again with other ways in has them when it is gone on with",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: the one that stands",
+        f"{_FLOWS}/open_recovery.py",
+        "of_its_point or (alike if of_any_point else [])",
+        "of_its_point",
+        "that the command for a server that stands brings up no second one of that name after the next night",
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(
@@ -1202,7 +1218,7 @@ MUTATIONS = (
     Mutation(
         "opening: what does not show yet",
         f"{_CORE}/recovery.py",
-        "if recovery.kind is RecoveryKind.OPENING and opening.may_yet_show(recovery, world, now):",
+        "if recovery.kind is not RecoveryKind.DRILL and opening.may_yet_show(recovery, world, now):",
         "if False:",
         "that what was asked for a moment before the end is taken down as well",
         _OPENINGS,

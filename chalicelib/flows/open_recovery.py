@@ -191,8 +191,8 @@ def _refuse_damaged(host: _Host, request: RecoveryRequest, world: World) -> None
     if damaged:
         raise Refused(
             f"host {host.name} has no sound restore point {request.point or 'that old'}: what holds it was found "
-            f"damaged: {', '.join(damaged)}. Look for a copy in another region or account; to try one all the same, take the "
-            f"tag `{tags.DAMAGED}` off it and `ebbtide rebuild`, or attach a volume made from it, read only"
+            f"damaged: {', '.join(damaged)}. Look for a copy in another region or account; to try one all the same, "
+            f"take the tag `{tags.DAMAGED}` off it and `ebbtide rebuild`, or attach a volume made from it, read only"
         )
 
 

@@ -65,7 +65,8 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     volumes = sorted(world.volumes.find_volumes(ours), key=lambda volume: volume.id)
     keys = world.archive.list(wire.recovery_prefix(recovery.id))
     report, unreadable = _read_report(recovery, keys, world)
-    is_opening = recovery.kind is RecoveryKind.OPENING
+    is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
+    ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
     return RecoveryWorld(
         machines=tuple(machines),
         volume=volumes[0] if volumes else None,
@@ -75,17 +76,17 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         unreadable=unreadable,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,
         shut_out=shut_out(recovery, world) if is_opening and machines else (),
-        ways=_other_ways(world, now) if recovery.kind is RecoveryKind.RESTORE else None,
+        ways=ways,
+        ways_are_set=not is_restore or _are_set(ways, world),
     )
 
 
-def _other_ways(world: World, now: datetime) -> frozenset[Way] | None:
-    """Those that should lead to restored machines, if others do, or nobody can say which: setting them tells why."""
-    wanted = entrances.wanted(world.catalog.find_recoveries(), now)
+def _are_set(ways: frozenset[Way], world: World) -> bool:
+    """Not so when nobody can say: setting them tells why."""
     try:
-        return None if wanted == world.entrances.ways() else wanted
+        return world.entrances.ways() == ways
     except PermanentError:
-        return wanted
+        return False
 
 
 def _read_report(recovery: Recovery, keys: Sequence[str], world: World) -> tuple[RecoveryReport | None, str | None]:

@@ -14,9 +14,11 @@ from chalicelib.core import tags
 from chalicelib.core.actions import Wait
 from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState, Way
 from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.opening import SETTLES
 from chalicelib.core.recovery import choose_point, plan
 from chalicelib.core.recovery_actions import CreateVolume, RecordVerdict, RecoveryWorld
 from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
+from chalicelib.flows.close_opening import close_openings
 from chalicelib.flows.open_recovery import open_drill, open_recovery, open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import Outcome, recover
@@ -598,6 +600,47 @@ def test_rebuilt_a_restore_has_the_ways_that_were_asked_for_last_and_can_have_ot
     assert a_restore(after, networks=("203.0.113.9/32",)) == recovery_id
     assert rebuild(replace(after, catalog=FakeCatalog())).faults == ()
     assert after.entrances.ways() == {Way(22, "203.0.113.9/32")}
+
+
+def test_what_is_open_on_it_is_told_whoever_asked_for_it() -> None:
+    world = a_world_with_backups()
+    world.catalog.record_point(a_point("eu0a", "snap-22", a_run_id(22)))
+    us0 = a_restore(world, 80)
+    a_restore(world, host="eu0", networks=("0.0.0.0/0",))
+    the_machine_reports(world, us0)
+
+    kept = recover(us0, world, NOW)
+
+    assert "open are 22 from 0.0.0.0/0; 22, 80 from 198.51.100.0/24" in kept.waiting[0]
+
+
+def test_one_that_is_closed_before_it_has_reported_says_that_it_was() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+
+    close_openings(str(recovery_id), world, NOW + timedelta(minutes=5))
+    over = recover(recovery_id, world, NOW + timedelta(minutes=5))
+
+    assert over.recovery.state is RecoveryState.FAILED
+    assert over.recovery.findings == ("it was closed before there was a report",)
+    assert is_taken_down(world)
+
+
+def test_what_ec2_does_not_show_yet_when_a_restore_is_closed_is_taken_down_all_the_same() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    shown = world.volumes.find_volumes
+    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    recover(recovery_id, world, NOW)
+    close_openings(str(recovery_id), world, NOW)
+    early = recover(recovery_id, world, NOW)
+    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+
+    late = recover(recovery_id, world, NOW + SETTLES)
+
+    assert early.waiting == ("EC2 to show what it may have been asked for just before",)
+    assert late.recovery.state is RecoveryState.FAILED
+    assert is_taken_down(world)
 
 
 def test_a_restore_is_shut_before_it_is_closed() -> None:
