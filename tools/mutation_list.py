@@ -2284,7 +2284,7 @@ MUTATIONS = (
     Mutation(
         "damaged: heeded",
         f"{_FLOWS}/follow.py",
-        "    if adopted or unheeded:",
+        "    if adopted or (unheeded and is_the_hours_first(now)):",
         "    if adopted:",
         "that a tick has the copies tagged of what was found damaged",
         (_STANDBY,),
@@ -2292,7 +2292,7 @@ MUTATIONS = (
     Mutation(
         "damaged: not adopted",
         f"{_FLOWS}/follow.py",
-        " and copy.tags.get(tags.SOURCE) not in unheeded",
+        " and copy.id not in unheeded",
         "",
         "that no point is made of a copy that is about to be tagged as damaged",
         (f"{_STANDBY}::test_no_point_is_made_of_a_copy_that_arrives_after_the_word_that_its_source_is_damaged",),
@@ -2300,8 +2300,8 @@ MUTATIONS = (
     Mutation(
         "damaged: the last word",
         f"{_FLOWS}/damage.py",
-        "told - wire.snapshots_named_by(world.archive.list(wire.HEEDED)) if told else told",
-        "told",
+        "if copy.id not in heeded]",
+        "]",
         "that a tag which a person has taken off a copy stays off",
         (f"{_STANDBY}::test_who_takes_the_tag_off_a_copy_has_the_last_word",),
     ),
