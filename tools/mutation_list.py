@@ -1592,6 +1592,14 @@ MUTATIONS = (
         _BACK,
     ),
     Mutation(
+        "back: by content",
+        f"{_HOST}/bring.py",
+        "by_content=is_there and not wish.is_own",
+        "by_content=False",
+        "that a restore mends what a disk has rotted, which size and time do not show",
+        _BACK,
+    ),
+    Mutation(
         "back: not through a link",
         f"{_HOST}/bring.py",
         "if not stat.S_ISDIR(mode):",

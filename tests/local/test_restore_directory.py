@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_console.sandbox import awkward
-from tests.local.bringing_back import ask, below, given_back
+from tests.local.bringing_back import ask, below, given_back, rot
 from tests.local.own_nights import Host, agent, differing, entries
 from tests.local.receiver_machine import MAY_MOUNT
 
@@ -115,6 +115,24 @@ def test_in_place_nothing_changes_unless_it_is_agreed(host: Host, tmp_path: Path
     assert differing(after, changed) == {}
     assert (host.tree / "etc/nginx/nginx.conf").read_text() == "as it was"
     assert (host.tree / "etc/nginx/mine").read_text() == "new since then"
+
+
+@pytest.mark.parametrize("where", [["--in-place"], ["--into", "back"]])
+def test_what_only_its_content_tells_from_what_it_was_is_shown_and_brought_back(
+    host: Host, tmp_path: Path, where: list[str]
+) -> None:
+    host.back_up()
+    asked = ("restore", in_tree(host, "etc"), *where, "--yes")
+    base = host.tree if where == ["--in-place"] else tmp_path / "back"
+    ask(host, *asked, cwd=tmp_path)
+    rot(base / "etc/nginx/nginx.conf")
+
+    shown = ask(host, *asked, "--dry-run", cwd=tmp_path)
+    ended = ask(host, *asked, cwd=tmp_path)
+
+    assert f"replace    {base}/etc/nginx/nginx.conf" in shown.stderr
+    assert ended.returncode == 0, ended.stderr
+    assert (base / "etc/nginx/nginx.conf").read_text() == "as it was"
 
 
 @pytest.mark.parametrize(

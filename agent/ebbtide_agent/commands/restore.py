@@ -25,7 +25,7 @@ from ebbtide_agent.commands.here import (
 )
 from ebbtide_agent.host import destination, progress
 from ebbtide_agent.host.back import way_back
-from ebbtide_agent.host.bring import Wish, bring, check_destination, protection, within
+from ebbtide_agent.host.bring import Wish, bring, check_destination, compared, protection, within
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.connections import connections
 from ebbtide_agent.host.foresee import Changes, preview
@@ -47,9 +47,9 @@ Bring files or directories back as they were, with owners, modes, ACLs, attribut
 
 It begins in ./restored-HOST-POINT.unfinished-…, keeps the whole path below it, and takes the end of that name away when
 all is there; cut off, the same command again goes on in it. With --in-place, or --into a directory that holds
-something, it shows what it would replace, change or delete of what is there, and asks; where nobody can answer it needs
---yes. Nothing that is there besides is deleted without --delete, and never what is not backed up at all. It never
-writes through a symbolic link. `ebbtide-agent list` says what there is to choose from.
+something, it compares contents, shows what it would replace, change or delete of what is there, and asks; where nobody
+can answer it needs --yes. Nothing that is there besides is deleted without --delete, and never what is not backed up at
+all. It never writes through a symbolic link. `ebbtide-agent list` says what there is to choose from.
 
 Without root owners, devices and set-user-id bits cannot be given back; it says so, and does the rest.
 """
@@ -114,10 +114,12 @@ def _restore(
     into = destination.of(config, point, paths, options.into, options.in_place)
     as_root = os.geteuid() == 0
     is_new = not (options.in_place or options.into)
-    wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new)
+    wish = compared(Wish(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new))
     check_destination(wish)
     if not as_root:
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
+    if wish.by_content:
+        terminal.say("comparing contents: what is asked for is read, here and in the backup")
     changes = None
     if not is_new or options.dry_run:
         changes = preview(source, wish)
