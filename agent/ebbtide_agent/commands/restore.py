@@ -62,7 +62,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--at",
         metavar="POINT",
         default=NEWEST,
-        help="a restore point as `list` names it, or how its name begins: a date (default: newest)",
+        help="a restore point as `list` names it, or how the name of whole ones begins: a date (default: newest)",
     )
     add_source(parser)
     where = parser.add_mutually_exclusive_group()
@@ -96,9 +96,9 @@ def restore(options: argparse.Namespace, here: Here) -> int:
         way = way_back(config, paths, world, options.source, sockets)
         at_hand = way.at_hand()
         point = choose(at_hand, options.at)
-        _say(f"restore point {point.name}{'' if point.is_whole else ', which is not whole'}")
+        _say(f"restore point {point}")
         with way.reached(point) as route:
-            source = Source(config.rsync, route, _until(config, at_hand, world.waiting()), world)
+            source = Source(config.rsync, route, _until(config, at_hand, world.waiting()), world, config.root)
             check_there(source, wanted, point.name)
             return _restore(options, config, source, point, wanted, terminal)
 
@@ -136,7 +136,7 @@ def _restore(
     if is_new and outcome.status == COMPLETE:
         into = destination.finished(into)
     counts = f"{outcome.counts.files} files, {size(outcome.counts.bytes_total)}"
-    terminal.say(f"{outcome.status}: {counts} of {point.name} are in {into}")
+    terminal.say(f"{outcome.status}: {counts} of {point}{'' if point.is_whole else ','} are in {into}")
     _print(options, _as_object(point, into, changes, outcome))
     return exit_code_of(outcome.status)
 

@@ -29,6 +29,12 @@ _ASIDE = f"--partial-dir={ASIDE}"
 # What a disk has rotted has the size and time that it had. While a large file is read for this, rsync says nothing, and
 # would take the far side for gone; ssh asks by itself whether it is still there.
 _BY_CONTENT = ("--checksum", "--timeout=0")
+# What rsync says of something that was no directory, where a directory is that it may not empty.
+IN_THE_WAY = "could not make way for new "
+TO_MAKE_WAY = (
+    "--delete takes away a directory that is in the way with what is in it, unless some of that is not backed up; else"
+    " take it away yourself, or restore --into DIR"
+)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,8 @@ def _brought(source: Source, wish: Wish, how: Sequence[str], listener: Listener)
     shown = ("--stats", "--no-human-readable", "--info=progress2")
     ended = source.run((*wish.words, *how, *shown), wish.paths, wish.into, listener)
     outcome = tell(ended)
+    if any(problem.startswith(IN_THE_WAY) for problem in outcome.problems):
+        outcome = replace(outcome, problems=(*outcome.problems, TO_MAKE_WAY))
     # Elsewhere it may be everyday life that a file vanishes; of a restore point some is missing then.
     return replace(outcome, status=PARTIAL) if ended.exit_code == VANISHED else outcome
 
