@@ -9,7 +9,6 @@ import signal
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.commands import agreeing
@@ -130,7 +129,8 @@ def _restore(
         if not options.yes:
             agreeing.ask(changes, terminal)
     destination.make(into, is_new)
-    outcome = bring(source, wish, progress.Reader(_shown(options.progress)).feed)
+    with progress.shown_on(sys.stderr, progress.how_to_show(options.progress, sys.stderr)) as show:
+        outcome = bring(source, wish, progress.Reader(show).feed)
     for problem in outcome.problems:
         terminal.say(problem)
     if is_new and outcome.status == COMPLETE:
@@ -178,12 +178,6 @@ def _until(config: Config, at_hand: AtHand, now: datetime) -> datetime:
     patience = now + timedelta(seconds=config.wait_seconds)
     closes = at_hand.until if at_hand.left is None else now + at_hand.left
     return min(patience, closes) if closes else patience
-
-
-def _shown(asked: str) -> Callable[[progress.Progress], None]:
-    if asked == "lines":
-        return progress.as_lines(sys.stderr)
-    return progress.as_bar(sys.stderr) if asked == "auto" and sys.stderr.isatty() else progress.nothing
 
 
 def _say(line: str) -> None:

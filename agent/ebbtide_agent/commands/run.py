@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
 
 from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
@@ -90,7 +89,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
     if options.dry_run:
         return preview.show(paths_of(options), here, options.json)
     screen = sys.stderr if options.json else sys.stdout
-    how = _how(options.progress, screen)
+    how = progress.how_to_show(options.progress, screen)
 
     def say(line: str) -> None:
         if how != "none":
@@ -99,18 +98,19 @@ def run(options: argparse.Namespace, here: Here) -> int:
     if options.catch_up and not _is_due(options, here):
         return 0
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
-    tonight = night.Night(
-        paths_of(options),
-        link.World.around(here.clock, say),
-        here.environment,
-        _shown_on(screen, how),
-        gives_way=True,
-        accept_shrink=options.accept_shrink,
-        accept_rewrite=options.accept_rewrite,
-    )
     log = open_log(options.log)
-    with telling(log, "backup"):
-        report = night.run(tonight)
+    with telling(log, "backup"), progress.shown_on(screen, how) as show:
+        report = night.run(
+            night.Night(
+                paths_of(options),
+                link.World.around(here.clock, say),
+                here.environment,
+                show,
+                gives_way=True,
+                accept_shrink=options.accept_shrink,
+                accept_rewrite=options.accept_rewrite,
+            )
+        )
     _log(log, report)
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:
@@ -155,16 +155,3 @@ def _to_be_told(report: Report, briefly: bool) -> tuple[str, ...]:
 def warnings_of(report: Report) -> tuple[str, ...]:
     """What the host's disks warn of: no part of the night, and not to be overlooked."""
     return tuple(f"disk warning: {each.what}: {each.said}" for each in report.health if each.state == WARNING)
-
-
-def _how(asked: str, screen: TextIO) -> str:
-    """Cron mails whatever is said, so where nobody looks on nothing is."""
-    if asked == "auto":
-        return "bar" if screen.isatty() else "none"
-    return asked
-
-
-def _shown_on(screen: TextIO, how: str) -> night.Show:
-    if how == "none":
-        return progress.nothing
-    return progress.as_bar(screen) if how == "bar" else progress.as_lines(screen)
