@@ -1600,6 +1600,24 @@ MUTATIONS = (
         _BACK,
     ),
     Mutation(
+        "the bar on one line",
+        f"{_HOST}/progress.py",
+        "self._line(progress, width_of(self._screen) - 1)",
+        "self._line(progress, 83)",
+        "that a bar which is drawn over itself stays on the line that it began on",
+        ("tests/unit/agent/test_progress.py",),
+    ),
+    Mutation(
+        "sshd ends with its parent",
+        f"{_GATE}/sshd.py",
+        '_WITH_ITS_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")',
+        "_WITH_ITS_PARENT = ()",
+        "that a peer which was killed leaves no sshd that takes nights nobody keeps",
+        (
+            "tests/local/test_peer_sessions.py::test_one_that_was_killed_leaves_no_sshd_behind_and_the_next_one_has_its_port",
+        ),
+    ),
+    Mutation(
         "back: not through a link",
         f"{_HOST}/bring.py",
         "if not stat.S_ISDIR(mode):",
