@@ -8,7 +8,7 @@ from pathlib import Path
 import shtab
 
 from ebbtide_agent import VERSION, host_main
-from ebbtide_agent.commands.here import EXIT_CODES
+from ebbtide_agent.commands.here import EXIT_CODES, place
 from ebbtide_agent.program import parser
 
 # Two columns in a help text: what is meant, at least three blanks, what is said of it.
@@ -54,7 +54,7 @@ def completion(top: argparse.ArgumentParser, shell: str) -> str:
     _summarise(top)
     for command in commands_of(top).values():
         for action in command._actions:
-            if action.type is Path or action.metavar in _PATHS:
+            if action.type in (Path, place) or action.metavar in _PATHS:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return str(shtab.complete(top, shell))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,10 +86,17 @@ def add_command(
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Where a host's files are; `paths_of` reads them back."""
-    parser.add_argument("--etc", type=Path, default=HostPaths.etc, help="where the four files are (default: /etc)")
+    parser.add_argument("--etc", type=place, default=HostPaths.etc, help="where the four files are (default: /etc)")
     parser.add_argument(
-        "--state", type=Path, default=HostPaths.state, help="what the agent keeps (default: /var/lib/ebbtide)"
+        "--state", type=place, default=HostPaths.state, help="what the agent keeps (default: /var/lib/ebbtide)"
     )
+
+
+def place(text: str) -> Path:
+    """A directory as it was typed, wherever one is when it is used."""
+    if re.search(r'[%$"\\\x00-\x1f]', text):
+        raise argparse.ArgumentTypeError(f'{text!r} has a %, $, \\ or " in it, which mean something to ssh and to cron')
+    return Path(text).absolute()
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
