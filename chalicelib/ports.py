@@ -29,7 +29,10 @@ from chalicelib.core.telling import Told
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """One machine, asked for once: the same token never makes a second one."""
+    """One machine, asked for once: the same token never makes a second one.
+
+    `profile` is the ARN of the instance profile that it has, where that is not the launch template's.
+    """
 
     token: str
     instance_type: str
@@ -37,6 +40,7 @@ class LaunchRequest:
     security_group: str
     user_data: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    profile: str | None = None
 
 
 class Machines(Protocol):
@@ -307,8 +311,10 @@ class StackRole(StrEnum):
 class Settings:
     """What the deployment decided: names and ids from the template's environment; the preferred subnet first.
 
-    `vault_account` is whom snapshots may be shared with. A vault knows `primary_account`, whose snapshots it copies,
-    and what it keeps at least, whatever the policy says, which comes from there.
+    `image_profile` is the ARN of the instance profile that a machine has on which an image of a server's is started; a
+    deployment without one has the launch template's there as well. `vault_account` is whom snapshots may be shared
+    with. A vault knows `primary_account`, whose snapshots it copies, and what it keeps at least, whatever the policy
+    says, which comes from there.
     """
 
     receiver_group: str
@@ -318,6 +324,7 @@ class Settings:
     bucket: str
     region: str
     agent: str
+    image_profile: str | None = None
     role: StackRole = StackRole.PRIMARY
     vault_account: str | None = None
     primary_account: str | None = None

@@ -555,6 +555,7 @@ def some_settings() -> Settings:
         subnets=("subnet-a", "subnet-b"),
         bucket="ebbtide-archive",
         region="us-east-1",
+        image_profile="arn:aws:iam::123456789012:instance-profile/image",
         agent="agent/ebbtide-agent.pyz",
     )
 

@@ -1112,6 +1112,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_boot_walls.py", "tests/local/test_walled_images.py"),
     ),
     Mutation(
+        "restore: who can be told",
+        f"{_RESTORE}/boot_image.py",
+        "if stands and not any(",
+        "if False and not any(",
+        "that nothing stands in the instance's network which could not be told to do none of the original's work",
+        ("tests/local/test_boot_image.py",),
+    ),
+    Mutation(
         "restore: nothing is mounted",
         f"{_RESTORE}/boot_image.py",
         "_NOTHING_MOUNTED, ",
@@ -2622,6 +2630,32 @@ MUTATIONS = (
         (
             "tests/unit/agent/test_checks.py::test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing",
         ),
+    ),
+    Mutation(
+        "a role for images: launched with",
+        f"{_FLOWS}/recovery_steps.py",
+        "profile=None if recovery.kind is RecoveryKind.OPENING else settings.image_profile",
+        "profile=None",
+        "that a machine on which an image is started has not the role of a receiver",
+        ("tests/unit/test_recovery.py::test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot",),
+    ),
+    Mutation(
+        "a role for images: asked for",
+        f"{_AWS}/machines.py",
+        "            **_with_profile(request),\n",
+        "",
+        "that EC2 gives a machine the profile that is asked for",
+        (f"{_EC2}::test_a_machine_has_the_profile_that_is_asked_for",),
+    ),
+    Mutation(
+        "a role for images: no host key",
+        "infra/resources.yaml",
+        "              - Sid: AddWhatWasFound\n                Effect: Allow\n",
+        "              - Sid: ReadTheHostKey\n                Effect: Allow\n                Action: ssm:GetParameter\n"
+        '                Resource: "*"\n'
+        "              - Sid: AddWhatWasFound\n                Effect: Allow\n",
+        "that what breaks out of an image finds no host key",
+        ("tests/contract/test_package.py::test_what_breaks_out_of_an_image_finds_a_role_that_proves_and_nothing_else",),
     ),
     Mutation(
         "letting go: sessions",

@@ -1,7 +1,7 @@
 """EC2 instances of ours, all launched from the deployment's launch template."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from botocore.exceptions import ClientError
 
@@ -13,7 +13,16 @@ from chalicelib.errors import TokenSpentError
 from chalicelib.ports import LaunchRequest
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import InstanceTypeDef, ReservationResponseTypeDef
+    from mypy_boto3_ec2.type_defs import (
+        IamInstanceProfileSpecificationTypeDef,
+        InstanceTypeDef,
+        ReservationResponseTypeDef,
+    )
+
+
+class _Profile(TypedDict, total=False):
+    IamInstanceProfile: "IamInstanceProfileSpecificationTypeDef"
+
 
 _WOULD_HAVE = "DryRunOperation"
 _ABSENT = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
@@ -79,6 +88,7 @@ class Ec2Machines:
             InstanceType=request.instance_type,  # type: ignore[arg-type]
             SubnetId=request.subnet,
             SecurityGroupIds=[request.security_group],
+            **_with_profile(request),
             UserData=request.user_data,
             ClientToken=request.token,
             TagSpecifications=[
@@ -104,6 +114,10 @@ class Ec2Machines:
                 found = self._clients.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]
             self._zones[subnet] = found["AvailabilityZone"]
         return self._zones[subnet]
+
+
+def _with_profile(request: LaunchRequest) -> _Profile:
+    return {"IamInstanceProfile": {"Arn": request.profile}} if request.profile else {}
 
 
 def _of_the_root_volume(tags: Mapping[str, str]) -> dict[str, str]:

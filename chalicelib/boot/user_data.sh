@@ -110,6 +110,7 @@ Description=Ebbtide $$ROLE $$ID
 Wants=network-online.target
 After=network-online.target local-fs.target
 Conflicts=ssh.service ssh.socket
+FailureAction=poweroff
 
 [Service]
 Type=exec

@@ -38,12 +38,12 @@ def preflight(world: World, now: datetime) -> Preflight:
 
 @dataclass(frozen=True)
 class _Part:
-    """What is launched for a receiver or a restore: its types, where, and in which group."""
+    """What is launched for a receiver or a restore: its types, where, and in which groups."""
 
     name: str
     instances: tuple[str, ...]
     subnets: tuple[str, ...]
-    group: str
+    groups: tuple[str, ...]
 
     @property
     def machines(self) -> list[tuple[str, str]]:
@@ -91,22 +91,25 @@ class _Look:
     def _parts(self) -> Iterator[_Part]:
         settings = self.world.settings
         for receiver in self._receivers:
-            yield _Part(receiver.name, receiver.instances, settings.subnets, settings.receiver_group)
+            yield _Part(receiver.name, receiver.instances, settings.subnets, (settings.receiver_group,))
         yield self._restores()
 
     def _restores(self) -> _Part:
-        """As the policy has them; where it says nothing there is a receiver, and they are launched as that is."""
+        """As the policy has them; where it says nothing there is a receiver, and they are launched as that is. A drill
+        and a server that is wanted back differ in their group alone."""
         settings, restore = self.world.settings, self.policy.restore
         own = () if settings.is_standby or restore.subnet is None else (restore.subnet,)
         chosen = restore.instances.get(ARCHITECTURE)
         instances = (chosen,) if chosen else next(iter(self.policy.receivers.values())).instances
-        return _Part(RESTORES, instances, own or (settings.subnet,), settings.drill_group)
+        groups = (settings.drill_group, settings.restore_group)
+        return _Part(RESTORES, instances, own or (settings.subnet,), groups)
 
     def _refusals(self) -> Iterator[Refusal]:
         for part in self._parts():
             for instance_type, subnet in part.machines:
                 machine = f"a {instance_type} in {subnet}"
-                why = self._tried(machine, self._why_not, instance_type, subnet, part.group)
+                tried = (self._tried(machine, self._why_not, instance_type, subnet, group) for group in part.groups)
+                why = next(filter(None, tried), None)
                 if why:
                     yield Refusal(part.name, machine, why)
 
@@ -119,6 +122,7 @@ class _Look:
             security_group=group,
             user_data="#!/bin/sh\n",
             tags={tags.NAME: "ebbtide preflight", tags.SCHEMA: str(SCHEMA), tags.ROLE: _ROLE},
+            profile=None if group == self.world.settings.receiver_group else self.world.settings.image_profile,
         )
         try:
             self.world.machines.would_launch(request)

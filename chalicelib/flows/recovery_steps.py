@@ -153,6 +153,7 @@ def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: 
             serves=recovery.kind is RecoveryKind.OPENING,
         ),
         tags={**_tags(recovery), tags.ATTEMPT: str(_ONLY_ATTEMPT)},
+        profile=None if recovery.kind is RecoveryKind.OPENING else settings.image_profile,
     )
 
 

@@ -68,6 +68,10 @@ def _where(standing: Standing) -> Iterator[str]:
     yield from standing["findings"]
     yield from standing["waiting"] or ["the same command again says where to log in to it"]
     if standing["verdict"] is not None:
-        yield "its fstab mounts nothing, and it does not start (docs/restore.md says how to have one all the same):"
-        yield from wrap(", ".join([*MASKED, *MASKED_WHERE_IT_STANDS]), 110, initial_indent="  ", subsequent_indent="  ")
+        yield "its fstab mounts nothing there, and these do not start (docs/restore.md says how one does all the same):"
+        yield from _listed(*MASKED, *MASKED_WHERE_IT_STANDS)
     yield f"`ebbtide close {standing['recovery']}` takes it down before {said(standing['until'])}"
+
+
+def _listed(*names: str) -> Iterator[str]:
+    yield from wrap(", ".join(names), 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)

@@ -95,24 +95,24 @@ a run was found damaged in that run.
 
 3. A VOLUME AND A MACHINE. First what keeps retention from the snapshot. Console: EC2, Snapshots, Create
 volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
-    ME=203.0.113.9/32    # put your own address here: nobody else gets in
+    NAME=ebbtide-card-$ID-$$ ME=203.0.113.9/32    # put your own address here: nobody else gets in
     HELD=$(aws ec2 describe-tags --filters Name=resource-id,Values=$SNAPSHOT Name=key,Values=ebbtide:hold \\
         --query "Tags[].Value" --output text) && if [ -z "$HELD" ]; then aws ec2 create-tags \\
         --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value={HOLD}"; fi
-    if [ ! -e ebbtide-card-$ID.pem ]; then PEM=$(aws ec2 create-key-pair --key-name ebbtide-card-$ID \\
-        --query KeyMaterial --output text) && (umask 077; echo "$PEM" >ebbtide-card-$ID.pem); fi
+    if [ ! -e $NAME.pem ]; then PEM=$(aws ec2 create-key-pair --key-name $NAME \\
+        --query KeyMaterial --output text) && (umask 077; echo "$PEM" >$NAME.pem); fi
     set -- $(aws ec2 describe-subnets --filters Name=map-public-ip-on-launch,Values=true --output text \\
         --query "Subnets[0].[SubnetId,AvailabilityZone,VpcId]") && SUBNET=$1 ZONE=$2 VPC=$3
-    GROUP=$(aws ec2 create-security-group --group-name ebbtide-card-$ID --description "{HOLD}" \\
+    GROUP=$(aws ec2 create-security-group --group-name $NAME --description "{HOLD}" \\
         --vpc-id $VPC --query GroupId --output text || aws ec2 describe-security-groups --output text \\
-        --filters Name=vpc-id,Values=$VPC Name=group-name,Values=ebbtide-card-$ID \\
+        --filters Name=vpc-id,Values=$VPC Name=group-name,Values=$NAME \\
         --query "SecurityGroups[0].GroupId")
     aws ec2 authorize-security-group-ingress --group-id $GROUP --protocol tcp --port 22 --cidr $ME
     VOLUME=$(aws ec2 create-volume --snapshot-id $SNAPSHOT --availability-zone $ZONE --volume-type gp3 \\
         --query VolumeId --output text)
     case $ARCH in amd64) TYPE={types["amd64"]} ;; *) TYPE={types["arm64"]} ;; esac
     MACHINE=$(aws ec2 run-instances --image-id resolve:ssm:/aws/service/debian/release/13/latest/$ARCH \\
-        --instance-type $TYPE --key-name ebbtide-card-$ID --security-group-ids $GROUP --subnet-id $SUBNET \\
+        --instance-type $TYPE --key-name $NAME --security-group-ids $GROUP --subnet-id $SUBNET \\
         --block-device-mappings "DeviceName=/dev/xvda,Ebs={{VolumeSize=$((2 * GIB + 8)),VolumeType=gp3}}" \\
         --metadata-options HttpTokens=required --query "Instances[0].InstanceId" --output text)
     aws ec2 wait volume-available --volume-ids $VOLUME
@@ -121,7 +121,7 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
     ADDRESS=$(aws ec2 describe-instances --instance-ids $MACHINE --output text \\
         --query "Reservations[0].Instances[0].PublicIpAddress")
     echo "ID=$ID VOLUME=$VOLUME TREE=$TREE"    # to be pasted on the machine first
-    IN="-i ebbtide-card-$ID.pem -o ConnectTimeout=9 -o UserKnownHostsFile=ebbtide-card-$ID.hosts"
+    IN="-i $NAME.pem -o ConnectTimeout=9 -o UserKnownHostsFile=$NAME.hosts"
     until ssh -n $IN -o StrictHostKeyChecking=accept-new admin@$ADDRESS true; do sleep 5; done
     ssh -t $IN admin@$ADDRESS sudo -i
 
@@ -148,7 +148,7 @@ container with the machine's own network (open its ports in the group), or only 
     aws ec2 wait instance-terminated --instance-ids $MACHINE
     aws ec2 delete-volume --volume-id $VOLUME
     aws ec2 delete-security-group --group-id $GROUP
-    aws ec2 delete-key-pair --key-name ebbtide-card-$ID && rm -f ebbtide-card-$ID.pem ebbtide-card-$ID.hosts
+    aws ec2 delete-key-pair --key-name $NAME && rm -f $NAME.pem $NAME.hosts
     aws ec2 delete-tags --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value={HOLD}\""""
 
 

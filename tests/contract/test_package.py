@@ -1,5 +1,6 @@
 """The template that would be deployed: accepted by cfn-lint, least privilege, and real enough for the sandbox."""
 
+import base64
 import json
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,22 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from chalicelib import wire
-from chalicelib.core import userdata
+from chalicelib.core import tags, userdata
 from chalicelib.core.ids import own_host, parse_run
 from chalicelib.core.measures import Name
+from chalicelib.core.model import RecoveryId, Way
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.tags import Role
 from chalicelib.errors import PermanentError
+from chalicelib.flows.open_recovery import open_drill, open_restore
+from chalicelib.flows.recover import recover
+from chalicelib.ports import World
+from chalicelib.wiring import world_of
 from ebbtide_console.sandbox.account import host_key, prepare
 from ebbtide_console.sandbox.deploy import PASSED_OVER, UNKNOWN_TYPES, Deployment, deploy
 from ebbtide_console.session import sandbox_client
+from tests.builders import A_POLICY_TEXT, a_point
+from tests.fakes import FakeLambdas
 from tools import package
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +155,7 @@ def policy_files() -> list[Path]:
     return sorted((ROOT / ".chalice").glob("policy-*.json"))
 
 
-# What a machine asks for, a key of each kind: boot, gate and ledger of the receiver, session of the recovery.
+# What a machine asks for, a key of each kind: boot, gate and ledger of the receiver, and the gate of an opened point.
 MACHINES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
     ("s3:GetObject", "runs/main/2026-11-23/1/brief.json"),
@@ -155,9 +166,15 @@ MACHINES_ASK = [
     ("s3:PutObject", "runs/main/2026-11-23/1/released/1.json"),
     ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
     ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
+]
+# And one that starts an image of a server's: the session of a drill or a restore.
+IMAGES_ASK = [
+    ("s3:GetObject", "agent/ebbtide-agent.pyz"),
+    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
+    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
-    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
 ]
 MACHINES_MUST_NOT = [
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
@@ -167,27 +184,50 @@ MACHINES_MUST_NOT = [
     ("s3:PutObject", "policies/000002.toml"),
     ("s3:PutObject", "agent/ebbtide-agent.pyz"),
     ("s3:DeleteObject", "reports/main/2026-11-23/1/us0a.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
 ]
 
 
-def machine_may(template: package.Template, action: str, key: str) -> bool:
+def may(template: package.Template, role: str, action: str, key: str) -> bool:
     return any(
         action in as_list(statement["Action"])
         and any(
             fnmatchcase(f"${{Archive.Arn}}/{key}", resource.get("Fn::Sub", ""))
             for resource in as_list(statement["Resource"])
         )
-        for statement in role_policy(template, "MachineRole")["Statement"]
+        for statement in role_policy(template, role)["Statement"]
     )
 
 
 @pytest.mark.attack("write a brief, a policy or the agent; delete a report", row="X6", outcome="its role may not")
 @pytest.mark.fault("X6", lacks="reports and manifests of one host kept from who has the machine of another")
 def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Template) -> None:
-    refused = [asked for asked in MACHINES_ASK if not machine_may(template, *asked)]
-    allowed = [asked for asked in MACHINES_MUST_NOT if machine_may(template, *asked)]
+    refused = [asked for asked in MACHINES_ASK if not may(template, "MachineRole", *asked)]
+    allowed = [asked for asked in MACHINES_MUST_NOT if may(template, "MachineRole", *asked)]
 
     assert (refused, allowed) == ([], [])
+
+
+@pytest.mark.attack(
+    "with the role of the machine that an image is tried on: read reports and host keys, forge a night, open a point",
+    row="X8",
+    outcome="its role may not",
+)
+@pytest.mark.fault("X8")
+def test_what_breaks_out_of_an_image_finds_a_role_that_proves_and_nothing_else(template: package.Template) -> None:
+    statements = role_policy(template, "ImageRole")["Statement"]
+    (events,) = (each for each in statements if "events:PutEvents" in as_list(each["Action"]))
+    # That of a receiver and of an opened point, but for what a report of a drill is made of.
+    of_others = [asked for asked in (*MACHINES_ASK, *MACHINES_MUST_NOT) if asked not in IMAGES_ASK]
+
+    refused = [asked for asked in IMAGES_ASK if not may(template, "ImageRole", *asked)]
+    allowed = [asked for asked in of_others if may(template, "ImageRole", *asked)]
+
+    assert (refused, allowed) == ([], [])
+    assert {action for each in statements for action in as_list(each["Action"])} == {
+        "s3:GetObject", "s3:ListBucket", "s3:PutObject", "events:PutEvents"
+    }  # fmt: skip
+    assert events["Condition"] == {"StringEquals": {"events:source": "ebbtide.recovery"}}
 
 
 @pytest.mark.attack("launch, delete or change a snapshot, read the catalogue", row="X6", outcome="its role may not")
@@ -203,7 +243,7 @@ def test_a_machines_role_knows_the_archive_the_host_keys_and_its_own_events(temp
 
 
 @pytest.mark.attack("leave the machine that an image is tried on", row="X8", outcome="let out to the archive alone")
-@pytest.mark.fault("X8", lacks="a role of its own for the machine, should the image break out of its container")
+@pytest.mark.fault("X8")
 def test_a_restored_image_gets_out_to_the_archive_and_nowhere_else(template: package.Template) -> None:
     group = template["Resources"]["DrillGroup"]["Properties"]
     condition, archive, nowhere = group["SecurityGroupEgress"][0]["Fn::If"]
@@ -527,6 +567,62 @@ def test_nobody_may_enter_a_machine_before_a_run_opens_its_group(deployed: Deplo
     groups = ec2.describe_security_groups(GroupIds=ids)["SecurityGroups"]
 
     assert [group["IpPermissions"] for group in groups] == [[], [], []]
+
+
+@pytest.fixture
+def world(deployed: Deployment, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> World:
+    """What a function of the stack has before it, with a restore point of us0; nobody is woken."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    world = replace(world_of({**deployed.environment, "AWS_REGION": REGION}), lambdas=FakeLambdas())
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    zone = world.machines.zone_of(world.settings.subnet)
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    world.catalog.set_policy_version("000001", None)
+    world.catalog.record_point(a_point(snapshot_id=snapshot))
+    return world
+
+
+def launched_for(recovery: RecoveryId, world: World, endpoint: str, now: datetime) -> tuple[list[str], str]:
+    """The groups of the machine that a recovery has, and its user data."""
+    recover(recovery, world, now)
+    [machine] = world.machines.find({tags.RECOVERY: str(recovery)})
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    [instance] = ec2.describe_instances(InstanceIds=[machine.id])["Reservations"][0]["Instances"]
+    told = ec2.describe_instance_attribute(InstanceId=machine.id, Attribute="userData")["UserData"]["Value"]
+    return [group["GroupId"] for group in instance["SecurityGroups"]], base64.b64decode(told).decode()
+
+
+def test_a_drills_machine_lets_nobody_in_and_goes_off_by_itself(
+    deployed: Deployment, endpoint: str, world: World
+) -> None:
+    """Whom its group lets out to, which moto does not know, the template says (above, X8)."""
+    now = datetime.now(UTC)
+
+    groups, user_data = launched_for(open_drill("us0", world, now), world, endpoint, now)
+
+    [group] = sandbox_client("ec2", endpoint, REGION).describe_security_groups(GroupIds=groups)["SecurityGroups"]
+    assert groups == [deployed.environment["EBBTIDE_DRILL_GROUP"]]
+    assert group["IpPermissions"] == []
+    assert "POWER_OFF_MINUTES='135'" in user_data
+
+
+def test_a_restored_server_is_let_in_to_where_it_was_said_and_a_drill_beside_it_is_not(
+    deployed: Deployment, endpoint: str, world: World
+) -> None:
+    now = datetime.now(UTC)
+    request = RecoveryRequest("us0", ports=(80,), networks=("203.0.113.7/32",))
+
+    groups, _ = launched_for(open_restore(request, world, now).id, world, endpoint, now)
+
+    ec2 = sandbox_client("ec2", endpoint, REGION)
+    shut = ec2.describe_security_groups(GroupIds=[deployed.environment["EBBTIDE_DRILL_GROUP"]])["SecurityGroups"][0]
+    assert groups == [deployed.environment["EBBTIDE_RESTORE_GROUP"]]
+    assert world.entrances.ways() == {Way(22, "203.0.113.7/32"), Way(80, "203.0.113.7/32")}
+    assert shut["IpPermissions"] == []
 
 
 def test_a_host_key_is_made_once(endpoint: str) -> None:

@@ -84,6 +84,15 @@ def test_the_token_is_sent_and_the_user_data_arrives(account: Account, machines:
     assert data["UserData"]["Value"] == "IyEvYmluL3NoCg=="
 
 
+def test_a_machine_has_the_profile_that_is_asked_for(account: Account, machines: Ec2Machines) -> None:
+    made = account.session.client("iam").create_instance_profile(InstanceProfileName="image")["InstanceProfile"]
+
+    launched = machines.launch(replace(a_request(account), profile=made["Arn"]))
+
+    (found,) = account.clients.ec2.describe_instances(InstanceIds=[launched.id])["Reservations"][0]["Instances"]
+    assert found["IamInstanceProfile"]["Arn"] == made["Arn"]
+
+
 def test_the_token_of_a_volume_is_sent(account: Account, volumes: EbsVolumes) -> None:
     sent: list[Mapping[str, Any]] = []
     account.clients.ec2.meta.events.register(

@@ -31,6 +31,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "RECEIVER_GROUP": account.group,
         "DRILL_GROUP": account.group,
         "RESTORE_GROUP": account.group,
+        "IMAGE_PROFILE": "arn:aws:iam::123456789012:instance-profile/images",
         "ZONE": account.zone,
         "FUNCTION_PREFIX": PREFIX,
         "AGENT": "agent/ebbtide-agent.pyz",

@@ -135,6 +135,17 @@ def test_a_tree_without_an_init_is_not_booted(tmp_path: Path) -> None:
         assert (boot.leader, boot.why) == (None, "the image has no init")
 
 
+def test_an_init_that_cannot_be_told_what_not_to_start_is_tried_and_never_stands(tmp_path: Path) -> None:
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "sbin/init").write_text("#!/bin/sh\n")
+
+    with booted(tmp_path, NAME, stands=True) as boot:
+        assert boot.leader is None
+        assert (boot.why or "").startswith("its init is not systemd")
+    with booted(tmp_path, NAME, patience=120) as boot:
+        assert (boot.why or "").startswith("its init ended")
+
+
 def test_an_init_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
     before = what_is_there(tmp_path)
     (tmp_path / "sbin").mkdir()

@@ -118,6 +118,10 @@ def a_night(sandbox: Sandbox) -> str:
     return snapshot
 
 
+# A second time while it is still there the first: from another shell, as for another server.
+BROUGHT = ("us0", "us0", "eu0")
+
+
 def snapshot_tags(complete: Sequence[str]) -> dict[str, str]:
     return tags.snapshot_tags(RUN, complete, TreeKind.FAKE_SUPER, tags.Consistency.RELEASED)
 
@@ -130,33 +134,35 @@ def take(ec2: Any, tagged: Mapping[str, str]) -> str:
     return str(taken["SnapshotId"])
 
 
-def test_its_aws_commands_bring_up_one_server_beside_another_and_take_all_of_it_down(account: Account) -> None:
+def test_its_aws_commands_bring_up_servers_and_one_of_them_twice_and_take_all_of_it_down(account: Account) -> None:
     ec2, card = account.ec2, account.card
 
-    brought = {
-        host: account.paste(f"{chosen(card, host)}{commands(card, 3)}set >{host}.variables\n")
-        for host in ("us0", "eu0")
-    }
+    brought = [
+        account.paste(f"{chosen(card, host)}{commands(card, 3)}set >{number}.variables\n")
+        for number, host in enumerate(BROUGHT)
+    ]
     machines, held = the_machines(ec2), the_tags(ec2, account.snapshot)
     keys = {path.name: path.read_text() for path in account.place.glob("*.pem")}
     volumes = {
         each["VolumeId"]: each
         for each in ec2.describe_volumes(Filters=[{"Name": "snapshot-id", "Values": [account.snapshot]}])["Volumes"]
     }
-    taken = [
-        account.paste(f"set -a\n. ./{host}.variables\n{commands(card, 7) if host == 'us0' else ''}{commands(card, 6)}")
-        for host in ("us0", "eu0")
-    ]
+    taken, left = [], []
+    for number in range(len(BROUGHT)):
+        after = "" if number else commands(card, 7)
+        taken.append(account.paste(f"set -a\n. ./{number}.variables\n{after}{commands(card, 6)}"))
+        left.append(len(list(account.place.glob("*.pem"))))
 
-    for host, done in brought.items():
+    for host, done in zip(BROUGHT, brought, strict=True):
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"ID={host}a VOLUME=vol-" in done.stdout
-        assert done.stdout.splitlines()[-1].startswith(f"in: -t -i ebbtide-card-{host}a.pem ")
+        assert done.stdout.splitlines()[-1].startswith(f"in: -t -i ebbtide-card-{host}a-")
     assert {machine["InstanceType"] for machine in machines} == {"t3a.medium"}
     assert {each["Attachments"][0]["InstanceId"] for each in volumes.values()} == {
         machine["InstanceId"] for machine in machines
     }
-    assert sorted(keys) == ["ebbtide-card-eu0a.pem", "ebbtide-card-us0a.pem"]
+    assert sorted(name.rpartition("-")[0] for name in keys) == [f"ebbtide-card-{host}a" for host in sorted(BROUGHT)]
+    assert left == [2, 1, 0]
     assert all("PRIVATE KEY" in key for key in keys.values())
     assert held["ebbtide:hold"] == "recovery by hand"
     for done in taken:
@@ -198,13 +204,13 @@ def test_a_hold_that_somebody_else_has_set_stays_as_it_is(account: Account) -> N
 
 
 def test_no_key_is_written_over(account: Account) -> None:
-    key = account.place / "ebbtide-card-us0a.pem"
-    key.write_text("the only one")
+    there = "echo the only one >ebbtide-card-us0a-$$.pem\n"
     making = commands(account.card, 3).partition("set -- ")[0]
 
-    account.paste(f"{chosen(account.card, 'us0')}{making}")
+    account.paste(f"{there}{chosen(account.card, 'us0')}{making}")
 
-    assert key.read_text() == "the only one"
+    [key] = account.place.glob("*.pem")
+    assert key.read_text() == "the only one\n"
     key.unlink()
 
 

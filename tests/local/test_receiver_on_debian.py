@@ -184,6 +184,16 @@ def test_cloud_init_makes_a_receiver_whose_timer_powers_it_off_cleanly(image: Pa
 
 
 @on_a_loopback_of_its_own
+def test_what_a_machine_is_for_takes_it_along_when_it_is_killed(image: Path, tmp_path: Path) -> None:
+    with a_machine(image, tmp_path, "us0") as machine:
+        machine.ask("systemctl", "kill", "--signal=KILL", "ebbtide.service")
+
+        wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}")
+
+        assert machine.record("released") is None
+
+
+@on_a_loopback_of_its_own
 def test_a_receiver_powers_itself_off_once_all_have_reported(image: Path, tmp_path: Path) -> None:
     with a_machine(image, tmp_path, "us0") as machine:
         back_up(machine, "us0", tmp_path)

@@ -95,6 +95,7 @@ def test_an_opening_brings_up_the_newest_point_where_its_host_can_reach_it() -> 
 
     (volume,) = world.volumes.volumes.values()
     (request,) = world.machines.requests
+    assert request.profile is None
     assert world.volumes.made_from[volume.id] == "snap-22"
     assert (request.security_group, request.subnet) == ("sg-receiver", "subnet-a")
     assert world.address.networks == ("198.51.100.0/24",)

@@ -231,10 +231,13 @@ def test_it_tries_every_machine_that_a_night_or_a_restore_may_ask_for_and_launch
         ("sg-receiver", "t4g.small", "subnet-b"),
         ("sg-receiver", "t4g.medium", "subnet-a"),
         ("sg-drill", "t4g.small", "subnet-a"),
+        ("sg-restore", "t4g.small", "subnet-a"),
         ("sg-drill", "t4g.medium", "subnet-a"),
+        ("sg-restore", "t4g.medium", "subnet-a"),
     ]
-    assert len({each.token for each in world.machines.tried}) == 5
+    assert len({each.token for each in world.machines.tried}) == 7
     assert {each.tags[tags.ROLE] for each in world.machines.tried} == {"preflight"}
+    assert {each.profile for each in world.machines.tried if each.security_group == "sg-receiver"} == {None}
     assert world.machines.by_id == {}
 
 
@@ -353,7 +356,9 @@ def test_a_standby_looks_at_restores_and_its_copies_only() -> None:
 
     (trouble,) = preflight(world, NOON).troubles
 
-    assert {each.security_group for each in world.machines.tried} == {"sg-drill"}
+    assert {(each.security_group, each.profile) for each in world.machines.tried} == {
+        (group, world.settings.image_profile) for group in ("sg-drill", "sg-restore")
+    }
     assert trouble.what == "key key-of-copies in eu-central-1 is PendingDeletion"
 
 
@@ -361,7 +366,8 @@ def test_where_every_host_has_a_volume_of_its_own_only_a_restore_is_tried() -> N
     world = a_world_that_is_ready(ONLY_OWN_VOLUMES.read_text())
 
     assert abouts(world) == []
-    assert [each.instance_type for each in world.machines.tried] == ["t4g.medium"]
+    tried = [(each.security_group, each.instance_type) for each in world.machines.tried]
+    assert tried == [("sg-drill", "t4g.medium"), ("sg-restore", "t4g.medium")]
 
 
 def test_without_a_policy_there_is_nothing_to_look_at() -> None:

@@ -217,7 +217,7 @@ def test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot() -> None:
     (request,) = world.machines.requests
     assert world.volumes.made_from[volume.id] == "snap-22"
     assert volume.attached_to == world.catalog.get_recovery(DRILL).machine_id
-    assert request.security_group == "sg-drill"
+    assert (request.security_group, request.profile) == ("sg-drill", world.settings.image_profile)
     for tagged in (volume.tags, request.tags):
         assert tagged[tags.ROLE] == "recovery"
         assert tagged[tags.RECOVERY] == str(DRILL)
@@ -484,7 +484,7 @@ def test_a_restored_server_is_let_in_to_by_ssh_and_where_it_is_said_by_whom_its_
     a_restore(world, 80, 443)
 
     (request,) = world.machines.requests
-    assert request.security_group == "sg-restore"
+    assert (request.security_group, request.profile) == ("sg-restore", world.settings.image_profile)
     assert world.entrances.ways() == {Way(port, "198.51.100.0/24") for port in (22, 80, 443)}
     assert world.address.networks == ()
 

@@ -46,9 +46,9 @@ def recover(_: argparse.Namespace, here: Here) -> int:
     from ebbtide_agent.restore.recovery import parse_brief
 
     paths = machine_at(here.environment)
-    instance = read_instance(paths)
-    cloud = cloud_of(instance)
     with session.powered_off(paths):
+        instance = read_instance(paths)
+        cloud = cloud_of(instance)
         body = cloud.get_brief(instance.brief)
         if opening.is_asked_for(body):
             _open(body, paths, here)

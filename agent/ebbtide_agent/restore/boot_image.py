@@ -27,7 +27,8 @@ PATIENCE_SECONDS = 180.0
 KEPT = "restored"
 # nspawn's exit code when the image has asked for a reboot (EXIT_FORCE_RESTART).
 REBOOT = 133
-_INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
+_SYSTEMDS = ("usr/lib/systemd/systemd", "lib/systemd/systemd")
+_INITS = (*_SYSTEMDS, "sbin/init")
 
 # A clone must not do the original's work: no backups, no scheduled jobs, no mail. Nor is it another new machine, which
 # cloud-init would give other host keys and users; and nothing waits for a network.
@@ -128,7 +129,7 @@ def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS, stands: bo
     keeps it from booting is the Boot's `why`, not an exception. One that `stands` has this machine's network, and goes
     on with what it wrote before.
     """
-    reason = _obstacle(tree)
+    reason = _obstacle(tree, stands)
     if reason is not None:
         yield Boot(None, reason, 0.0)
         return
@@ -160,10 +161,12 @@ def _told(name: str, stands: bool) -> list[str]:
     return [f"systemd.hostname={name}", _NOTHING_MOUNTED, *(f"systemd.mask={unit}" for unit in masked)]
 
 
-def _obstacle(tree: Path) -> str | None:
+def _obstacle(tree: Path, stands: bool) -> str | None:
     """Why there is no point in trying, or None."""
     if not any(os.path.lexists(tree / init) for init in _INITS):
         return "the image has no init"
+    if stands and not any(os.path.lexists(tree / init) for init in _SYSTEMDS):
+        return "its init is not systemd, which alone can be told to leave the original's jobs, mail and backups alone"
     # Not through a link: what is absolute leads out of the image.
     strange = next(filter(None, (why_not_here(tree / init) for init in _INITS if not (tree / init).is_symlink())), None)
     if strange is not None:
