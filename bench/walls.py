@@ -1,9 +1,10 @@
 """What a receiver costs: the same rsync into a plain directory, and through key, gate and walls; and the agent's push.
 
-`PYTHONPATH=agent python -m bench.walls TREE [TREE ...]` copies the trees (but for files above 2 MB) and pushes the copy
-in three ways, in turns, each round beginning with another, all with the same cipher: by `rsync -aHAXS --delete` as root
-over an ssh with a shell into a directory, with real owners; by the same rsync as host eu0 of a receiver, in namespaces,
-as a user of its own, with owners in extended attributes; and as the agent of host us0 does it. Needs root.
+`PYTHONPATH=agent python -m bench.walls TREE [TREE ...]` copies the trees (but for files above 2 MB) and pushes the
+copy in four ways, in turns, each round beginning with another, all with the same cipher: by `rsync -aHAXS --delete`
+as root over an ssh with a shell into a directory, with real owners; the same with owners in extended attributes
+(`--fake-super`), without which nobody but root could keep them; by the same rsync as host eu0 of a receiver, in
+namespaces, as a user of its own; and as the agent of host us0 does it. Needs root.
 """
 
 import shlex
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.paired import Cost, Far, a_copy_of, change, counted_apart, forget, medians, size_of
@@ -35,10 +36,11 @@ class Shell:
     port: int
     sshd: int
     tree: Path
+    options: tuple[str, ...] = ()
 
     @property
     def store(self) -> Path:
-        return self.place / "plain"
+        return self.place / "-".join(("plain", *self.options))
 
     @property
     def ssh(self) -> str:
@@ -53,7 +55,7 @@ class Shell:
     def push(self) -> bytes:
         argv = ["rsync", "-aHAXS", "--numeric-ids", "--delete", "--stats", "--no-human-readable", "-e", self.ssh]
         to = f"127.0.0.1:{self.store}/"
-        return subprocess.run([*argv, f"{self.tree}/", to], check=True, capture_output=True).stdout
+        return subprocess.run([*argv, *self.options, f"{self.tree}/", to], check=True, capture_output=True).stdout
 
 
 @contextmanager
@@ -62,7 +64,6 @@ def a_shell(place: Path, tree: Path) -> Iterator[Shell]:
     host_key = a_key(place / "host-key").with_suffix(".pub").read_text()
     (place / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}")
     (place / "authorized").write_text(a_key(place / "key").with_suffix(".pub").read_text())
-    (place / "plain").mkdir()
     settings = (
         f"Port {port}",
         "ListenAddress 127.0.0.1",
@@ -103,26 +104,32 @@ def main(arguments: list[str]) -> int:
 
 
 def compare(shell: Shell, receiver: Receiver, tree: Path, etc: Path, far: Far) -> None:
+    attributes = replace(shell, options=("-M--fake-super",))
     walled, agent = Plain(receiver, tree), ByIndex(receiver, tree, etc)
+    ways = (shell, attributes, walled, agent)
+    for plain in (shell, attributes):
+        plain.store.mkdir()
     print(f"{size_of(tree)}; medians of {FULL_ROUNDS} rounds in full, then of {ROUNDS}\n")
-    print("| wall s / CPU s / wire MiB | plain directory | walls | wall | CPU | the agent | wall | CPU |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| wall s / CPU s / wire MiB | plain | attributes | wall | CPU | walls | wall | CPU | the agent | wall | CPU |"
+    )
+    print(f"|{' --- |' * 11}")
 
     def forget_all(_: int) -> None:
-        for way in (shell, walled, agent):
+        for way in ways:
             way.forget()
 
     def show(what: str, many: int, edit: Callable[[int], None]) -> None:
-        row(what, *medians(many, far, (shell.push, walled.push, agent.push), edit))
+        row(what, *medians(many, far, [way.push for way in ways], edit))
 
     show("first push, in full", FULL_ROUNDS, forget_all)
     show("nothing changed", ROUNDS, lambda _: None)
     show("1 % changed", ROUNDS, lambda seed: change(tree, seed))
 
 
-def row(what: str, plain: Cost, walled: Cost, agent: Cost) -> None:
+def row(what: str, plain: Cost, attributes: Cost, walled: Cost, agent: Cost) -> None:
     cells = [what, str(plain)]
-    for cost in (walled, agent):
+    for cost in (attributes, walled, agent):
         cells += [str(cost), f"{cost.wall / plain.wall:.2f}", f"{cost.processor / plain.processor:.2f}"]
     print(f"| {' | '.join(cells)} |", flush=True)
     if (goal := GOALS[what]) and walled.wall / plain.wall > goal:

@@ -95,6 +95,7 @@ from chalicelib.wire.recoveries import (
     recovery_opened_key,
     recovery_prefix,
     recovery_report_key,
+    recovery_unopened_key,
 )
 from chalicelib.wire.runs import (
     RUNS,
@@ -230,6 +231,7 @@ __all__ = [
     "recovery_payload",
     "recovery_prefix",
     "recovery_report_key",
+    "recovery_unopened_key",
     "refused_policy",
     "released_key",
     "report_key",

@@ -53,6 +53,11 @@ def recovery_opened_key(recovery: RecoveryId) -> str:
     return f"recoveries/{recovery}/opened.json"
 
 
+def recovery_unopened_key(recovery: RecoveryId) -> str:
+    """Why its machine does not serve, as a report: never where one that proves is, which its role may not write."""
+    return f"recoveries/{recovery}/unopened.json"
+
+
 def parse_opened(body: bytes) -> str | None:
     """The machine's public host key, for who has not pinned it; an older machine does not tell."""
     return read("opened recovery", body).maybe_text("host_key")

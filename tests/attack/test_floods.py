@@ -50,7 +50,9 @@ def test_very_many_files_hold_nobody_else_up(scene: Scene, tmp_path: Path) -> No
 def test_more_attributes_than_there_is_room_for_cost_that_file_alone(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "other").write_text("y")
-    # As many as there is room for here; over there each file has some of the receiver's own.
+    # As many as there is room for here; over there each file has one of the receiver's own, for what no file there has.
+    for path in tmp_path.iterdir():
+        path.chmod(0o4755)
     try:
         for number in range(1000):
             os.setxattr(tmp_path / "file", f"user.flood{number}", b"x" * 60)

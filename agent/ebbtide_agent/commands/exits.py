@@ -38,6 +38,7 @@ MEANINGS = (
     Meaning(1, "failed: nothing was pushed, or nobody is there to take it; the reason is on the last line", _NIGHT),
     Meaning(1, "something is not backed up", ("explain",)),
     Meaning(1, "there is no such restore point, or nothing came of it", ("list", "restore")),
+    Meaning(1, "no run was reported, or not the last one, or none for 36 hours", ("status",)),
     Meaning(1, "a person should look, each line says why", ("peer status",)),
     Meaning(1, "it failed; the reason is on the last line", _ANY_OTHER),
     Meaning(2, "the command line was not understood"),

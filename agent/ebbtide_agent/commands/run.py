@@ -50,8 +50,8 @@ and /etc/backup_config may also say
 
 With --dry-run it shows what would be pushed and deleted now, and does nothing of it.
 
-What changed since the last complete push is found by an index below --state; without it, and once a week, rsync
-compares everything. To have that done tonight, delete /var/lib/ebbtide/index.
+What changed since the last complete push is found by an index below --state. Once a week rsync compares everything, by
+size and time; without the index it compares contents, too. To have that done tonight, delete /var/lib/ebbtide/index.
 """
 
 NONE_DUE = "no backup was begun: none is due, or one is under way; ebbtide-agent run begins one whatever is due"
