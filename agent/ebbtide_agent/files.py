@@ -22,10 +22,11 @@ def write_whole(path: Path, body: bytes, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         making.replace(path)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError):
             making.unlink()
-        raise
+        # A disk that is full is told without the file that found it so.
+        raise OSError(error.errno, error.strerror, str(error.filename or path)) from error
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def _are_set(ways: frozenset[Way], world: World) -> bool:
 
 def _read_report(recovery: Recovery, keys: Sequence[str], world: World) -> tuple[RecoveryReport | None, str | None]:
     """The report, or why what is there is none; neither while there is nothing."""
-    key = wire.recovery_report_key(recovery.id)
+    key = _report_key(recovery)
     if key not in keys:
         return None, None
     try:
@@ -101,3 +101,10 @@ def _read_report(recovery: Recovery, keys: Sequence[str], world: World) -> tuple
     if (report.recovery, report.host_id) != (recovery.id, recovery.id.host_id):
         return None, f"its report is that of recovery {report.recovery}, host {report.host_id}"
     return report, None
+
+
+def _report_key(recovery: Recovery) -> str:
+    """An opening's machine has another role than one that proves, and may not write where that one does."""
+    if recovery.kind is RecoveryKind.OPENING:
+        return wire.recovery_unopened_key(recovery.id)
+    return wire.recovery_report_key(recovery.id)

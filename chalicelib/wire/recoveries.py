@@ -57,6 +57,11 @@ def recovery_opened_key(recovery: RecoveryId) -> str:
     return f"recoveries/{recovery}/opened.json"
 
 
+def recovery_unopened_key(recovery: RecoveryId) -> str:
+    """Why its machine does not serve, as a report: never where one that proves is, which its role may not write."""
+    return f"recoveries/{recovery}/unopened.json"
+
+
 def recovery_ways_key(recovery: RecoveryId, number: int) -> str:
     """Its ways in were changed: the first time, the second."""
     return f"recoveries/{recovery}/ways-{number:06}.json"

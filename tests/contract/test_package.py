@@ -167,6 +167,7 @@ MACHINES_ASK = [
     ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
     ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/unopened.json"),
 ]
 # And one that starts an image of a server's: the session of a drill or a restore.
 IMAGES_ASK = [

@@ -240,6 +240,21 @@ def test_a_change_that_kept_size_and_time_arrives_the_next_night(host: Host, pla
         assert file.read(1) == b"?"
 
 
+def test_it_arrives_when_the_index_was_deleted_too(host: Host) -> None:
+    host.back_up()
+    path = host.tree / "d/two"
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"?")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    host.paths.index.unlink()
+
+    outcome, taken = host.back_up()
+
+    assert (outcome.status, taken.course.in_content) == (COMPLETE, True)
+    assert_same(stored(host.receiver.tree("us0")), host.expected())
+
+
 def test_a_large_file_is_changed_where_it_is(host: Host) -> None:
     host.back_up()
     before = (host.receiver.tree("us0") / "large").stat().st_ino

@@ -154,7 +154,7 @@ def two_read_until_it_closes(night: Receiver, minutes: float, place: Path) -> bo
         assert code == 0, machine.log()
         assert all(reader.wait(PATIENCE_SECONDS) != 0 for reader in readers)
         assert machine.find("opened")
-        assert machine.find("report") is None
+        assert machine.find("unopened") is None
         assert machine.ssh("us0", "list").returncode == 255
         return True
 
@@ -171,7 +171,7 @@ def two_read_until_it_closes(night: Receiver, minutes: float, place: Path) -> bo
 def test_what_keeps_it_from_opening_is_reported(night: Receiver, changes: dict[str, object], finding: str) -> None:
     with opened(night, **changes) as machine:
         machine.process.wait(PATIENCE_SECONDS)
-        report = machine.find("report")
+        report = machine.find("unopened")
 
         assert machine.find("opened") is None
         assert report and report["verdict"] == "failed"

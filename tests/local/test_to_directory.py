@@ -103,6 +103,7 @@ def test_what_changes_never_reaches_through_to_an_earlier_snapshot_and_what_does
     for name in ATTRIBUTES:
         (host.tree / name).write_text(name)
     (host.tree / "pointer").symlink_to("chmod")
+    (host.tree / "kept").write_text("size and time")
     for name in ("d/e/two", "d/e"):
         ATTRIBUTES["setfacl"](host.tree / name)
     host.back_up()
@@ -113,6 +114,9 @@ def test_what_changes_never_reaches_through_to_an_earlier_snapshot_and_what_does
     for name, change in ATTRIBUTES.items():
         change(host.tree / name)
     ATTRIBUTES["touch"](host.tree / "pointer")
+    looked = (host.tree / "kept").stat()
+    (host.tree / "kept").write_text("and not these")
+    os.utime(host.tree / "kept", ns=(looked.st_atime_ns, looked.st_mtime_ns))
     (host.tree / "d/e/new").touch()
     with (host.tree / "large").open("r+b") as file:
         file.write(b"changed")

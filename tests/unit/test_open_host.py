@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,10 @@ US0 = OpeningRequest("us0")
 def the_machine_opens(world: FakeWorld, opening: RecoveryId = OPENING) -> None:
     said = {"schema": 1, "recovery": str(opening), "opened": "2026-11-23T09:03:00Z"}
     world.archive.put_once(wire.recovery_opened_key(opening), json.dumps(said).encode())
+
+
+def the_machine_does_not_open(world: FakeWorld, **changes: Any) -> None:
+    world.archive.put_once(wire.recovery_unopened_key(OPENING), a_report(OPENING, **changes))
 
 
 def an_opening_that_stands(world: FakeWorld, request: OpeningRequest = US0) -> Recovery:
@@ -182,13 +187,21 @@ def test_it_proves_nothing_whatever_its_machine_says() -> None:
     world = a_world_with_backups()
     open_to_host(US0, world, NOW)
     recover(OPENING, world, NOW)
-    the_machine_reports(world, OPENING)
+    the_machine_does_not_open(world)
 
     outcome = recover(OPENING, world, NOW)
 
     assert (outcome.recovery.state, outcome.recovery.verdict) == (RecoveryState.FAILED, "failed")
     assert world.catalog.find_points("us0a")[0].proven is None
     assert is_taken_down(world)
+
+
+def test_what_is_where_a_drill_would_report_is_not_read_of_it() -> None:
+    world = a_world_with_backups()
+    opening = an_opening_that_stands(world)
+    the_machine_reports(world, OPENING)
+
+    assert recover(OPENING, world, NOW).recovery == opening
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["before it was open", "while it was open"])
@@ -199,7 +212,7 @@ def test_a_machine_that_cannot_serve_says_why_and_is_taken_down(is_open: bool) -
     if is_open:
         the_machine_opens(world)
         recover(OPENING, world, NOW)
-    the_machine_reports(world, OPENING, verdict="failed", findings=["no tree of us0a is on the volume"])
+    the_machine_does_not_open(world, verdict="failed", findings=["no tree of us0a is on the volume"])
 
     outcome = recover(OPENING, world, NOW)
 

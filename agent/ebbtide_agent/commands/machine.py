@@ -60,7 +60,7 @@ def recover(_: argparse.Namespace, here: Here) -> int:
 
 
 def _open(body: bytes, paths: MachinePaths, here: Here) -> None:
-    """Be opened; what kept the machine from that is in a report like every recovery's."""
+    """Be opened; what kept the machine from that is in a report of its own."""
     from ebbtide_agent.receiver import opened
     from ebbtide_agent.restore import session
     from ebbtide_agent.restore.recovery import parse_brief
@@ -69,7 +69,7 @@ def _open(body: bytes, paths: MachinePaths, here: Here) -> None:
     try:
         opened.serve(body, machine)
     except Exception as fault:  # noqa: BLE001 - the report is on everything that can go wrong
-        session.report_failure(parse_brief(body), paths, fault, machine.cloud, here.clock)
+        session.report_unopened(parse_brief(body), paths, fault, machine.cloud, here.clock)
 
 
 def _station(paths: MachinePaths, here: Here) -> Station:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ebbtide_agent.commands.here import Here, exit_code_of
+from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.host.preview import Preview, preview
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable, size
@@ -16,12 +16,13 @@ from ebbtide_agent.report import COMPLETE, FAILED, SUSPECT
 
 # Of each list so many paths are shown; --json has all of them.
 SHOWN_PATHS = 20
+_BY_RSYNC = "everything is compared"
 
 
 def show(paths: HostPaths, here: Here, as_json: bool) -> int:
     """The exit code says whether tonight's push would begin at all."""
     config = load(paths)
-    missing = tuple(missing_places(config))
+    missing = tuple(missing_places(config, paths))
     if missing:
         print(json.dumps({"problems": missing}, indent=2) if as_json else "\n".join(missing))
         return exit_code_of(FAILED)
@@ -40,7 +41,8 @@ def as_lines(found: Preview) -> Iterator[str]:
         yield f"to delete over there: {len(found.delete)}, with all that is in them"
         yield from _first(found.delete)
     if found.course.in_full:
-        yield f"everything is compared: {found.course.why}"
+        how = "everything is compared, contents too if the target has a tree" if found.course.in_content else _BY_RSYNC
+        yield f"{how}: {found.course.why}"
     if found.push is not None:
         yield "the index is what this is taken from; if it is not of the tree over there, everything is compared"
 
@@ -60,6 +62,7 @@ def as_object(found: Preview) -> dict[str, object]:
     return {
         "problems": _suspect(found),
         "in_full": found.course.in_full,
+        "in_content": found.course.in_content,
         "why": found.course.why,
         "entries": found.whole.entries,
         "files": found.whole.files,

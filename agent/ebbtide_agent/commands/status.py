@@ -12,15 +12,22 @@ from ebbtide_agent.commands.here import Commands, Here, add_command, add_places,
 from ebbtide_agent.host import schedule
 from ebbtide_agent.host.identity import Installed
 from ebbtide_agent.host.long_push import LongPush
-from ebbtide_agent.host.standing import IndexStanding, Standing, look
+from ebbtide_agent.host.standing import LONG_AGO, IndexStanding, Standing, look
 from ebbtide_agent.printable import printable, size
 from ebbtide_agent.report import WARNING, Report, encode_report
 
 DESCRIPTION = """\
 Say how the last night ended, what the index knows, and when everything is compared again. A first push that takes more
-than one night shows how far it is, and the night it will be done. The exit code is that of the last night.
+than one night shows how far it is, and the night it will be done.
+
+The exit code is that of the last night. It is 1 as well if a later run left no report, because it was refused, failed
+before it could or was killed, and if the last night ended more than 36 hours ago.
 """
-NEVER = 1
+# There is no last night that could be called good.
+NONE = 1
+
+_ENDED_EARLY = "it was refused, failed before it could, or was stopped (journalctl -t ebbtide-agent)"
+_AN_HOUR = timedelta(hours=1)
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -30,12 +37,18 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def status(options: argparse.Namespace, here: Here) -> int:
-    standing = look(paths_of(options))
+    standing, now = look(paths_of(options)), here.clock()
     if options.json:
-        print(json.dumps(as_object(standing), indent=2))
+        print(json.dumps(as_object(standing, now), indent=2))
     else:
-        print("\n".join(f"{name:<12} {text}" for name, text in as_lines(standing, here.clock())))
-    return exit_code_of(standing.last.status) if standing.last else NEVER
+        print("\n".join(f"{name:<12} {text}" for name, text in as_lines(standing, now)))
+    return _exit_code(standing, now)
+
+
+def _exit_code(standing: Standing, now: datetime) -> int:
+    if standing.last is None or standing.unreported:
+        return NONE
+    return exit_code_of(standing.last.status) or (NONE if standing.is_overdue(now) else 0)
 
 
 def as_lines(standing: Standing, now: datetime) -> Iterator[tuple[str, str]]:
@@ -44,8 +57,12 @@ def as_lines(standing: Standing, now: datetime) -> Iterator[tuple[str, str]]:
         yield "under way", f"a backup, process {standing.under_way}"
     if standing.cut_short:
         yield "cut short", f"the run of {standing.cut_short}: it was stopped or killed, or the machine went down"
+    elif standing.unreported:
+        yield "no report", f"of the run that began {moments.write(standing.unreported)}: {_ENDED_EARLY}"
+    if standing.is_overdue(now):
+        yield "overdue", f"no night has ended for {LONG_AGO // _AN_HOUR} hours: ebbtide-agent check says what starts it"
     if standing.last:
-        yield from _of_the_night(standing.last, now)
+        yield from _of_the_night("reported" if standing.unreported else "last night", standing.last, now)
     else:
         yield "last night", "none was reported yet"
     if standing.long_push:
@@ -55,12 +72,12 @@ def as_lines(standing: Standing, now: datetime) -> Iterator[tuple[str, str]]:
     if standing.index:
         yield from _of_the_index(standing.index, now)
     else:
-        yield "index", "none; the next push compares everything"
+        yield "index", "none; the next push compares everything, contents too"
 
 
-def _of_the_night(last: Report, now: datetime) -> Iterator[tuple[str, str]]:
+def _of_the_night(name: str, last: Report, now: datetime) -> Iterator[tuple[str, str]]:
     took = last.finished - last.started
-    yield "last night", f"{last.status}, run {last.run}"
+    yield name, f"{last.status}, run {last.run}"
     yield "ended", f"{moments.write(last.finished)}, {_ago(now - last.finished)}, after {took}"
     yield "files", f"{last.files}, {size(last.bytes_total)} in all; {size(last.bytes_sent)} sent"
     for problem in last.problems:
@@ -99,11 +116,13 @@ def _ago(age: timedelta) -> str:
     return f"{hours // 24} days ago" if hours >= 48 else f"{hours} hours ago"
 
 
-def as_object(standing: Standing) -> dict[str, object]:
+def as_object(standing: Standing, now: datetime) -> dict[str, object]:
     index, push, installed = standing.index, standing.long_push, standing.installed
     return {
         "under_way": standing.under_way,
         "cut_short": standing.cut_short,
+        "unreported": standing.unreported and moments.write(standing.unreported),
+        "overdue": standing.is_overdue(now),
         "last": json.loads(encode_report(standing.last)) if standing.last else None,
         "first_push": push
         and {

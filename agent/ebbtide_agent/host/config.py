@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import compression, target
-from ebbtide_agent.host.filters import hidden_by
+from ebbtide_agent.host.filters import OWN, hidden_by
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
@@ -86,7 +87,7 @@ def load(paths: HostPaths) -> Config:
     exclude = read_patterns(paths.exclude, faults)
     config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
     hidden = (pattern for place in _backups(config, paths) for pattern in Directory(place).hides(config.root))
-    config = replace(config, exclude=(*config.exclude, *hidden))
+    config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)))
     for where, place in include.items():
         _check_include(where, place, config, faults)
     if faults:
@@ -103,10 +104,19 @@ def _backups(config: Config, paths: HostPaths) -> Iterator[Path]:
         yield store
 
 
+def _own(config: Config, paths: HostPaths) -> Iterator[str]:
+    """What the agent keeps for itself, if elsewhere than where it is never backed up of a whole system."""
+    if config.whole_system and paths.state != HostPaths.state:
+        for place in Directory(Path(os.path.abspath(paths.state))).seen_from(config.root):  # noqa: PTH100 - links stay
+            yield from (f"{place}/{each}" for each in OWN)
+
+
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:
     """A place that nothing can match would empty the backup, and rsync would call that a success."""
     if not place.startswith("/"):
         faults.append(f"{where}: {place!r:.80} does not start with /; expected a place such as /etc, as seen from ROOT")
+    elif place.removesuffix("/") != (tidy := os.path.normpath("/" + place.lstrip("/"))).rstrip("/"):
+        faults.append(f"{where}: {place!r:.80} is spelled so that rsync finds nothing there; expected {tidy!r:.80}")
     hiding = hidden_by(place) if config.whole_system else None
     if hiding is not None:
         faults.append(f"{where}: {place!r:.80} lies in {hiding}, which is never backed up of a whole system")

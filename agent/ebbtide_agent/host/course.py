@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ebbtide_agent import VERSION
@@ -21,18 +21,19 @@ class Course:
     """`by_index`: the index tells what the receiver has. `why` says what a push in full is for.
 
     With both the index goes first: it knows changes that rsync does not see, for instance of a file that kept its
-    size and time.
+    size and time. `in_content` makes the push in full see those, by reading every file on both sides.
     """
 
     by_index: bool
     in_full: bool
     why: str = ""
+    in_content: bool = False
 
 
 def choose(header: Header | None, settings: str, now: datetime) -> Course:
     """The course for a host that holds this index, if its target holds the tree which that describes."""
     if header is None:
-        return Course(False, True, "no index of an earlier push is here")
+        return without_index("no index of an earlier push is here")
     if header.agent != VERSION:
         return Course(True, True, f"the index is of agent {header.agent}")
     if header.settings != settings:
@@ -42,8 +43,15 @@ def choose(header: Header | None, settings: str, now: datetime) -> Course:
     return Course(True, False)
 
 
+def without_index(why: str) -> Course:
+    """The course where what was pushed earlier is not known any more."""
+    return Course(False, True, why, in_content=True)
+
+
 def with_tree(course: Course, described: int | None, generation: int | None) -> Course:
     """The same in view of the tree that is there: of this generation, while the index describes that one."""
+    # Without a tree that a push has left whole there is nothing to compare contents with.
+    course = replace(course, in_content=course.in_content and generation is not None)
     if not course.by_index or described == generation:
         return course
     if generation is None:

@@ -109,7 +109,8 @@ class Explainer:
             found = self._look(path)
             is_directory = stat.S_ISDIR(found.st_mode) if found else as_directory or not is_last
             rule = self._decider.find_rule(path, is_directory)
-            if rule and not rule.takes:
+            # A link on the way to a place is not what the rules of that way take.
+            if rule and not rule.takes and (is_last or rule.origin is not Origin.REST or is_directory or not found):
                 return Verdict(False, self._excluded(rule, None if is_last else self._shown(path)))
             end = None if found is None else self._unread(path, found) if is_last else self._dead_end(path, found)
             if end:
@@ -163,7 +164,7 @@ class Explainer:
             return f"{line}, never backed up of a whole system, excludes{it_is_in}"
         where = find_line(self._paths.exclude, rule.line)
         if where is None:
-            return f"{line}, the backup itself (TARGET in {self._paths.config}), excludes{it_is_in}"
+            return f"{line}, the backup itself or what the agent keeps for itself, excludes{it_is_in}"
         return f"{where}: {line} excludes{it_is_in}"
 
     def _included(self, rule: Rule | None) -> str:

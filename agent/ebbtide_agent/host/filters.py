@@ -8,6 +8,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import REAL
 
 EVERYTHING = "/"
@@ -40,6 +41,12 @@ class Rule:
         return f"{'+' if self.takes else '-'} {self.pattern}"
 
 
+# Of what the agent keeps: as large as a big file, new every night, and of no use on another machine; and what would
+# speak there, restored, of a run that came to its end.
+OWN = ("index*", "contents/*", "scratch/*", "running*", "lock*")
+
+_REST = Rule(False, "*", Origin.REST, "*")
+
 # Of a whole system. Only the contents: a restored server needs the directories themselves as mount points.
 BUILT_IN_EXCLUDES = (
     "/proc/*",
@@ -57,12 +64,7 @@ BUILT_IN_EXCLUDES = (
     "/var/cache/apt/*.bin",
     "/root/.cache/*",
     "/home/*/.cache/*",
-    # Our own: as large as a big file, new every night, and of no use on another machine.
-    "/var/lib/ebbtide/index*",
-    "/var/lib/ebbtide/contents/*",
-    "/var/lib/ebbtide/scratch/*",
-    # Restored, it would speak of a run that came to its end.
-    "/var/lib/ebbtide/running",
+    *(f"{HostPaths.state}/{each}" for each in OWN),
 )
 
 
@@ -105,8 +107,15 @@ def rules(include: Iterable[str], exclude: Iterable[str], whole_system: bool = T
         chosen += [Rule(False, pattern, Origin.BUILT_IN, pattern) for pattern in BUILT_IN_EXCLUDES]
     if places and EVERYTHING not in places:
         chosen += [rule for place in places for rule in (*_way(place), *_whole(place))]
-        chosen.append(Rule(False, "*", Origin.REST, "*"))
+        chosen.append(_REST)
     return chosen
+
+
+def leading_to(place: str, include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[Rule]:
+    """By which as much travels as shows whether a place does: the place itself, as the first one that is taken."""
+    # What `**` stands for may lie in what another place takes.
+    rest = rules(include, (), whole_system=False) if "**" in place else [*_way(place), _REST]
+    return [*rules((), exclude, whole_system), _whole(place)[0], *rest]
 
 
 def _whole(place: str) -> list[Rule]:

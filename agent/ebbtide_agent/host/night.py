@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +15,7 @@ from ebbtide_agent import VERSION, procs
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scratch, scripts, survey
 from ebbtide_agent.host.ahead import scanning
+from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
@@ -145,7 +145,7 @@ def push_if_all_is_well(
 ) -> tuple[Outcome, Survey | None]:
     """What came of the push, and the survey that becomes the index once that is recorded."""
     before = guards.find_baseline(night.paths.baseline)
-    missing = tuple(missing_places(config))
+    missing = tuple(missing_places(config, night.paths))
     if missing:
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
     taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
@@ -188,16 +188,6 @@ def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Surve
 def counts_of(tally: Tally, bytes_sent: int) -> Counts:
     """What the tree amounts to, when rsync was shown no more than what changed, or did not come to its statistics."""
     return Counts(tally.files, tally.entries, tally.size, bytes_sent)
-
-
-def missing_places(config: Config) -> Iterator[str]:
-    """What should be backed up and is not there: pushed all the same, it would be deleted from the backup."""
-    if not config.root.is_dir() or not any(config.root.iterdir()):
-        yield f"ROOT {config.root} is not a directory with anything in it; nothing was pushed"
-        return
-    for place in config.include:
-        if next(glob.iglob(f"{glob.escape(str(config.root))}/{place.strip('/')}"), None) is None:  # noqa: PTH207
-            yield f"{place}, which is to be backed up, is not there below {config.root}; nothing was pushed"
 
 
 def compose(config: Config, hello: Hello, outcome: Outcome, eve: Eve, finished: datetime) -> Report:

@@ -36,6 +36,8 @@ from ebbtide_agent.report import FAILED, PARTIAL
 
 # A far side that says nothing for so long is gone, whatever the connection believes.
 SILENCE_SECONDS = 600
+# It says nothing while it reads a large file to compare it; a connection that breaks then is noticed by ssh.
+_READING_SECONDS = 6 * 3600
 
 # A listed path that is not there is deleted over there, whatever it is; a directory comes without what is in it.
 LISTED = ("--no-r", "--dirs", "--from0", "--files-from=-", "--delete-missing-args", "--force")
@@ -76,10 +78,16 @@ class Watch:
     listener: Listener
 
 
-def in_full(config: Config) -> Pass:
-    """The pass that makes the tree over there equal to ours, whatever it was."""
+def in_full(config: Config, in_content: bool = False) -> Pass:
+    """The pass that makes the tree over there equal to ours, whatever it was.
+
+    By size and time; `in_content` by what is in the files, which both sides read for it.
+    """
+    compared = ("--checksum", f"--timeout={_READING_SECONDS}") if in_content else ()
     words = ("--delete", "--delete-excluded", *(("--one-file-system",) if config.one_file_system else ()))
-    return Pass((*words, *filters(config.include, config.exclude, config.whole_system)), config.root, heals=True)
+    return Pass(
+        (*compared, *words, *filters(config.include, config.exclude, config.whole_system)), config.root, heals=True
+    )
 
 
 def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
@@ -101,7 +109,7 @@ def passes_of(config: Config, taken: Survey, nothing: Path) -> Iterator[Pass]:
         nothing.mkdir(exist_ok=True, mode=0o700)
         yield from by_index(config, taken.changes, nothing)
     if taken.course.in_full:
-        yield in_full(config)
+        yield in_full(config, taken.course.in_content)
 
 
 def rsync(config: Config, there: tuple[str, ...], what: Pass) -> tuple[str, ...]:

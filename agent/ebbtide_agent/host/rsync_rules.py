@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.filters import Rule
-from ebbtide_agent.host.outcome import why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, why
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.paths import NOWHERE, HostPaths
 
 # What rsync would not print as it is, even if it is asked for bytes above 127 as they are.
 _ESCAPED = re.compile(rb"[\x00-\x08\x0a-\x1f]|\\(?=#[0-9]{3})")
+
+_SHOWN = b"[sender] showing "
 
 
 class RsyncRules:
@@ -57,6 +60,34 @@ class RsyncRules:
         if ended.exit_code != 0:
             raise PermanentError(f"rsync cannot say what becomes of {path!r}: {why(ended)}")
         return ended.out.splitlines()
+
+
+def finds(program: str, root: Path, rules: Sequence[Rule], one_file_system: bool) -> bool:
+    """Whether rsync, with these rules, finds anything below the root that the first one which takes something takes.
+
+    Raises PermanentError when rsync does not tell.
+    """
+    taking = next(rule for rule in rules if rule.takes)
+    found = _Lines(b" because of pattern " + _as_printed(os.fsencode(taking.pattern)))
+    words = [program, "-n", "-a", "--debug=FILTER", "--8-bit-output", *(["-x"] if one_file_system else [])]
+    words += [f"--filter={rule}" for rule in rules]
+    ended = procs.run((*words, f"{str(root).rstrip('/')}/", f"{NOWHERE}/"), listener=found.feed)
+    if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
+        raise PermanentError(f"rsync cannot say whether {taking.line} is there: {why(ended)}")
+    return found.any
+
+
+class _Lines:
+    """Takes rsync's output as it comes, in any pieces; `any` line says that something is shown and ends like this."""
+
+    def __init__(self, end: bytes) -> None:
+        self.any = False
+        self._end = end
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self.any = self.any or any(line.startswith(_SHOWN) and line.endswith(self._end) for line in lines)
 
 
 def _as_printed(raw: bytes) -> bytes:

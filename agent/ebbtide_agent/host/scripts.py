@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
+import stat
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.host.outcome import Remark
+from ebbtide_agent.printable import printable
 from ebbtide_agent.report import PARTIAL, WITH_WARNINGS, ScriptResult
 
 KEPT_OUTPUT_BYTES = 4096
@@ -21,6 +24,10 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OPTIONAL = b"# ebbtide: optional"
 _TOP_LINES = 20
 _TOP_BYTES = 1 << 14
+# What the kernel takes without asking for a program that reads it.
+_PROGRAM = b"\x7fELF"
+_INTERPRETER = re.compile(rb"#![ \t]*([^ \t\n]+)")
+_ANY_MAY_EXECUTE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 def find(directory: Path) -> list[Path]:
@@ -36,6 +43,25 @@ def is_optional(path: Path) -> bool:
     except OSError:
         return False
     return any(line.strip() == OPTIONAL for line in top.splitlines()[:_TOP_LINES])
+
+
+def find_obstacle(path: Path) -> tuple[str, str] | None:
+    """Why a script cannot even start, and what to do; None if nothing shows."""
+    if not path.stat().st_mode & _ANY_MAY_EXECUTE:
+        return "is not executable", f"chmod u+x {path}, or let its name begin with a letter"
+    try:
+        with path.open("rb") as file:
+            top = file.read(_TOP_BYTES)
+    except OSError:
+        return None
+    if top.startswith(_PROGRAM):
+        return None
+    named = _INTERPRETER.match(top)
+    if named is None:
+        return "has no line #! at its top", "begin it with the program that is to read it, such as #!/bin/sh"
+    if not os.path.exists(named[1]):  # noqa: PTH110 - a path of bytes
+        return f"is to be read by {printable(named[1])}, which is not there", "install that, or correct its first line"
+    return None
 
 
 def environment_of(host: str, started: datetime, dumps: Path) -> Mapping[str, str]:
@@ -66,6 +92,9 @@ def run_one(path: Path, limit_seconds: float, environment: Mapping[str, str]) ->
     """Run a script; exit code 124 means that its time was up and that it was killed with all it had started."""
     ended = procs.run((str(path),), timeout=limit_seconds, environment=environment)
     output = (ended.out + ended.err)[-KEPT_OUTPUT_BYTES:].decode("utf-8", "replace")
+    if ended.exit_code in (procs.NOT_FOUND, procs.NOT_EXECUTABLE) and path.exists():
+        obstacle = find_obstacle(path)
+        output = f"it {obstacle[0]}: {obstacle[1]}" if obstacle else output
     return ScriptResult(path.name, ended.exit_code, round(ended.seconds, 1), output, not is_optional(path))
 
 
@@ -84,8 +113,6 @@ def _how_it_failed(result: ScriptResult, limit_seconds: float) -> str:
         return f"was killed after {limit_seconds:.0f} s"
     said = result.output.strip().splitlines()
     why = f": {said[-1][:200]}" if said else ""
-    if result.exit_code == procs.NOT_EXECUTABLE:
-        return f"cannot be executed (chmod +x it, or begin its name with a letter){why}"
     return f"ended with exit code {result.exit_code}{why}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from ebbtide_agent.host.course import FULL_EVERY
@@ -12,11 +12,13 @@ from ebbtide_agent.host.history import find_nights
 from ebbtide_agent.host.identity import Installed, find_legible
 from ebbtide_agent.host.index import Header, find_index
 from ebbtide_agent.host.long_push import LongPush, find_long_push
-from ebbtide_agent.host.mark import find_mark
+from ebbtide_agent.host.mark import find_begun, find_mark
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
 
 _LOCKS = Path("/proc/locks")
+# A night and a half: by then the next one should have ended.
+LONG_AGO = timedelta(hours=36)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class IndexStanding:
 class Standing:
     """No last night: none was ever reported. `under_way` is the process of a night that goes on now.
 
-    `cut_short` is when a later one began that did not come to its end.
+    `cut_short` is when a later one began that did not come to its end, `unreported` when one did that left no report
+    for whatever reason.
     """
 
     last: Report | None
@@ -40,14 +43,29 @@ class Standing:
     long_push: LongPush | None
     under_way: int | None
     cut_short: str | None
+    unreported: datetime | None
     installed: Installed | None
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether the last night that was reported is longer ago than nights are apart."""
+        return self.last is not None and now - self.last.finished > LONG_AGO
 
 
 def look(paths: HostPaths) -> Standing:
     nights, under_way = find_nights(paths), holder_of(paths.lock)
     cut_short = None if under_way else find_mark(paths.running)
     last = nights[-1] if nights else None
-    return Standing(last, _index(paths.index), find_long_push(nights), under_way, cut_short, find_legible(paths))
+    unreported = None if under_way else find_unreported(paths.lock, last)
+    index, long_push = _index(paths.index), find_long_push(nights)
+    return Standing(last, index, long_push, under_way, cut_short, unreported, find_legible(paths))
+
+
+def find_unreported(lock: Path, last: Report | None) -> datetime | None:
+    """When the last run began, if it is another one than was reported last; its clock may have been wrong."""
+    begun = find_begun(lock)
+    if begun is None or (last is not None and int(begun.timestamp()) == int(last.started.timestamp())):
+        return None
+    return begun
 
 
 def _index(path: Path) -> IndexStanding | None:

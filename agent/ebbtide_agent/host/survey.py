@@ -17,7 +17,7 @@ from ebbtide_agent.host import contents
 from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import Looked, Sample, Turn, find_known, find_turn, keep_known
-from ebbtide_agent.host.course import Course, choose, settings_of, with_tree
+from ebbtide_agent.host.course import Course, choose, settings_of, with_tree, without_index
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
@@ -133,7 +133,7 @@ def _scanned_despite_damage(
     try:
         return _scanned(config, aside, index, course, now, sample)
     except DamagedIndex as error:
-        return _scanned(config, aside, None, Course(False, True, f"the index is damaged: {error}"), now, sample)
+        return _scanned(config, aside, None, without_index(f"the index is damaged: {error}"), now, sample)
 
 
 def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now: datetime, sample: Sample) -> Survey:
@@ -170,5 +170,6 @@ def _sentence(survey: Survey) -> str:
     if survey.changes is not None and survey.tally is not None:
         gone, changed = len(survey.changes.gone), len(survey.changes.changed) + len(survey.changes.in_place)
         known = f"of {survey.tally.entries} entries {changed} to push, {gone} to delete first"
-    full = f"a full push: {survey.course.why}" if survey.course.in_full else ""
+    how = "a full push that compares contents" if survey.course.in_content else "a full push"
+    full = f"{how}: {survey.course.why}" if survey.course.in_full else ""
     return "; then ".join(filter(None, (known, full)))

@@ -57,10 +57,14 @@ class Directory:
 
     def hides(self, root: Path) -> tuple[str, ...]:
         """The rsync patterns, seen from `root`, that keep the backup out of itself: all that is in the directory."""
+        return tuple(f"{place}/*" for place in self.seen_from(root))
+
+    def seen_from(self, root: Path) -> tuple[str, ...]:
+        """The directory as patterns with a wildcard begin, if it is below `root`."""
         real = Path(os.path.realpath(root))
         places = dict.fromkeys((self.path, Path(os.path.realpath(self.path))))
         inside = [place.relative_to(above) for place in places for above in {root, real} if _is_below(place, above)]
-        return tuple(f"/{_literally(str(place))}/*" for place in inside)
+        return tuple(f"/{_literally(str(place))}" for place in inside)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class ToDirectory:
             if not taken.course.in_full:
                 return
             base = self.store.making.rename(self.store.before)
-        full = in_full(self.config)
+        full = in_full(self.config, taken.course.in_content)
         yield replace(full, words=(*full.words, f"--link-dest={base}"))
 
     def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:

@@ -94,5 +94,10 @@ def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, s
     except OSError as error:
         faults.append(f"{path} cannot be read: {error.strerror}")
         return []
-    numbered = ((number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1))
-    return [(number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")]
+    numbered = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1)]
+    zeros = [number for number, line in numbered if "\0" in line]
+    faults += [
+        f"{path}:{number}: there are zero bytes, as a crash leaves them; write this line anew" for number in zeros
+    ]
+    said = ((number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#"))
+    return [(number, line) for number, line in said if number not in zeros]

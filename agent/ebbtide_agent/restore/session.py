@@ -85,16 +85,16 @@ def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
             wants_more = boot.is_up and boot.wait() == REBOOT
 
 
-def report_failure(brief: Brief, paths: MachinePaths, fault: Exception, cloud: Cloud, now: Clock) -> None:
-    """Report of a recovery whose machine did not come to what it was for."""
+def report_unopened(brief: Brief, paths: MachinePaths, fault: Exception, cloud: Cloud, now: Clock) -> None:
+    """Report of an opening that did not come to be, or to its end: its machine may write none of what proves."""
     recovery = _Recovery(brief, paths, cloud)
     verdict = recovery.fail(fault)
-    _deliver(recovery.report(verdict, now), cloud)
+    _deliver(recovery.report(verdict, now), cloud, "unopened.json")
 
 
-def _deliver(report: RecoveryReport, cloud: Cloud) -> None:
+def _deliver(report: RecoveryReport, cloud: Cloud, name: str = "report.json") -> None:
     _say(f"{report.recovery}: {report.verdict}")
-    cloud.put_once(f"recoveries/{report.recovery}/report.json", encode_report(report))
+    cloud.put_once(f"recoveries/{report.recovery}/{name}", encode_report(report))
     cloud.send_event("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": report.recovery})
 
 

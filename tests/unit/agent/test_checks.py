@@ -19,12 +19,14 @@ from typing import Any
 
 import pytest
 
+from ebbtide_agent import moments
 from ebbtide_agent.host.checks import disks, far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.everything import CHECKS, find
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
 from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.health import Sources
 from ebbtide_agent.host.identity import Installed, encode_installed, machine_of, marks_of
+from ebbtide_agent.host.mark import note_begun
 from ebbtide_agent.host.target import Directory, Receiver, Remote, Volume
 from ebbtide_agent.host_main import main
 from ebbtide_agent.paths import DirectoryPaths, HostPaths, device_name
@@ -169,10 +171,25 @@ def test_the_right_directory_has_room_and_should_be_on_a_disk_of_its_own(tmp_pat
     assert list((tmp_path / "backup").iterdir()) == []
 
 
+def test_a_directory_that_cannot_be_written_is_a_fault() -> None:
+    with TemporaryDirectory(prefix="ebbtide-checks-") as place:
+        Path(place).chmod(0o755)
+        target = Directory(Path(place) / "backup")
+        target.path.mkdir(mode=0o555)
+        scene = a_scene(Path(place), target=target)
+
+        with without_root():
+            told = found(far_side.answers_as_it_should, scene)
+
+    assert told == [
+        ("fault", "TARGET backup cannot be written; run as root, and see that it is not mounted read-only"),
+    ]  # fmt: skip
+
+
 def test_a_directory_or_a_dump_with_little_room_is_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
     (tmp_path / "backup").mkdir()
-    put(scene.paths.scripts / "10-dump", "", 0o755)
+    put(scene.paths.scripts / "10-dump", "#!/bin/sh\n", 0o755)
     for room in (places, far_side):
         # No disk is so large.
         monkeypatch.setattr(room, "_LITTLE_ROOM", 1 << 62)
@@ -266,17 +283,17 @@ def test_scripts_that_can_run_are_counted(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
 
     assert found(scripts.can_run, scene) == [("ok", "no scripts in etc/backupscripts; ")]
-    put(scene.paths.scripts / "10-dump", "", 0o755)
+    put(scene.paths.scripts / "10-dump", "#!/bin/sh\n", 0o755)
     put(scene.paths.scripts / "README", "", 0o666)
     assert found(scripts.can_run, scene) == [("ok", "1 script in etc/backupscripts can run; ")]
-    put(scene.paths.scripts / "20-dump", "", 0o755)
+    put(scene.paths.scripts / "20-dump", "#!/bin/sh\n", 0o755)
     assert found(scripts.can_run, scene) == [("ok", "2 scripts in etc/backupscripts can run; ")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_script_of_somebody_else_is_a_fault(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
-    os.chown(put(scene.paths.scripts / "10-dump", "", 0o755), 1234, 1234)
+    os.chown(put(scene.paths.scripts / "10-dump", "#!/bin/sh\n", 0o755), 1234, 1234)
 
     assert found(scripts.can_run, scene) == [
         ("fault", "etc/backupscripts/10-dump belongs to the user 1234, and root would run it; "
@@ -286,10 +303,13 @@ def test_a_script_of_somebody_else_is_a_fault(tmp_path: Path) -> None:
 
 def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
-    put(scene.paths.scripts / "10-dump", "", 0o777)
+    put(scene.paths.scripts / "10-dump", "#!/bin/sh\n", 0o777)
     put(scene.paths.scripts / "20-dump", "", 0o644)
     put(scene.paths.scripts / "25-dump", "#!/bin/sh\n# ebbtide: optional\n", 0o644)
     (scene.paths.scripts / "30-dump").symlink_to("gone")
+    put(scene.paths.scripts / "40-dump", "#!/no/such/interpreter\n", 0o755)
+    put(scene.paths.scripts / "45-dump", "# ebbtide: optional\n", 0o755)
+    (scene.paths.scripts / "50-dump").symlink_to("/bin/true")
     scene.paths.scripts.chmod(0o775)
 
     assert found(scripts.can_run, scene) == [
@@ -301,6 +321,10 @@ def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tm
         ("warning", "etc/backupscripts/25-dump is not executable; "
                     "chmod u+x etc/backupscripts/25-dump, or let its name begin with a letter"),
         ("fault", "etc/backupscripts/30-dump: No such file or directory; rm etc/backupscripts/30-dump, or mend the link"),  # noqa: E501
+        ("fault", "etc/backupscripts/40-dump is to be read by /no/such/interpreter, which is not there; "
+                  "install that, or correct its first line"),
+        ("warning", "etc/backupscripts/45-dump has no line #! at its top; "
+                    "begin it with the program that is to read it, such as #!/bin/sh"),
     ]  # fmt: skip
 
 
@@ -309,7 +333,7 @@ def test_a_place_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
 
     assert found(places.are_there, scene) == [
         ("fault", "/srv, which is to be backed up, is not there below root; "
-                  "mount or restore it, or take it out of etc/backup_include"),
+                  "mount or restore it, mend what keeps it out, or take it out of etc/backup_include"),
     ]  # fmt: skip
     assert found(places.are_there, a_scene(tmp_path)) == [("ok", "everything below root is there; ")]
     assert found(places.are_there, a_scene(tmp_path, include=("/etc",))) == [("ok", "/etc below root is there; ")]
@@ -398,7 +422,7 @@ def test_so_is_one_that_nothing_tells_from_its_copies(tmp_path: Path) -> None:
 
 def test_there_has_to_be_room_for_the_next_index_and_the_next_dumps(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
-    put(scene.paths.scripts / "10-dump", "", 0o755)
+    put(scene.paths.scripts / "10-dump", "#!/bin/sh\n", 0o755)
     (index, room), (dumps, room_for_dumps) = found(places.have_room, scene)
     assert (index, dumps) == ("ok", "ok")
     assert re.fullmatch(r"state can be written, \S+ \S+ are free; ", room)
@@ -488,6 +512,22 @@ def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None
         scene.paths.last_report.write_bytes(encode_report(report))
 
     assert found(past.was_good, scene) == [(level, said)]
+
+
+def test_a_run_that_left_no_report_is_told(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    report = a_report()
+    scene.paths.last_report.write_bytes(encode_report(report))
+    scene.paths.lock.touch()
+    note_begun(scene.paths.lock, report.started)
+    assert levels(past.was_good, scene) == ["ok"]
+
+    note_begun(scene.paths.lock, NOW)
+
+    assert found(past.was_good, scene) == [
+        ("warning", f"the run that began {moments.write(NOW)} left no report; the last that did was complete; "
+                    "see what it said (journalctl -t ebbtide-agent, or cron's mail)"),
+    ]  # fmt: skip
 
 
 def the_clock(how: str) -> tuple[str, str]:
@@ -737,7 +777,7 @@ def test_faults_of_the_configuration_are_told_alone_and_all_of_them(
 
 def test_no_check_changes_anything(tmp_path: Path) -> None:
     scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
-    put(scene.paths.scripts / "10-dump", "", 0o755)
+    put(scene.paths.scripts / "10-dump", "#!/bin/sh\n", 0o755)
     before = everything_below(tmp_path)
 
     said = [found(look, scene) for look in CHECKS]

@@ -57,6 +57,17 @@ def test_an_index_of_another_tree_is_not(course: Course, generation: "int | None
     assert why in found.why
 
 
+@pytest.mark.parametrize(("generation", "in_content"), [(None, False), (8, True)])
+def test_contents_are_compared_without_an_index_if_there_is_a_tree(generation: "int | None", in_content: bool) -> None:
+    assert with_tree(choose(None, "the same", NOW), None, generation).in_content == in_content
+
+
+def test_and_not_once_a_week_nor_when_the_tree_is_another_one() -> None:
+    weekly = choose(replace(HEADER, full=NOW - timedelta(days=7)), "the same", NOW)
+
+    assert not with_tree(weekly, 7, 7).in_content and not with_tree(weekly, 7, 8).in_content
+
+
 @pytest.mark.parametrize("generation", [None, 8])
 def test_why_there_is_no_index_is_told_whatever_tree_is_there(generation: "int | None") -> None:
     assert with_tree(Course(False, True, "no index"), None, generation) == Course(False, True, "no index")

@@ -233,7 +233,7 @@ def test_the_backup_is_no_part_of_itself(tmp_path: Path, capsys: pytest.CaptureF
     assert code == 1
     assert lines == [
         "/srv/backup/2026/x: not there, would not be backed up; /srv/backup/*, the backup itself "
-        "(TARGET in backup_config), excludes /srv/backup/2026, which it is in",
+        "or what the agent keeps for itself, excludes /srv/backup/2026, which it is in",
         "/srv/backup: not there, would be backed up; nothing excludes it",
     ]
 

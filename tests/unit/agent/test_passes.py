@@ -48,6 +48,13 @@ def test_every_pass_keeps_what_a_full_one_keeps() -> None:
         assert kept < {*rsync(A_CONFIG, ROUTE, each)}
 
 
+def test_a_full_pass_may_compare_contents_and_leaves_the_far_side_time_to_read() -> None:
+    words = rsync(A_CONFIG, ROUTE, in_full(A_CONFIG, in_content=True))
+
+    assert "--checksum" in words and "--checksum" not in rsync(A_CONFIG, ROUTE, in_full(A_CONFIG))
+    assert [word for word in words if word.startswith("--timeout")] == ["--timeout=600", "--timeout=21600"]
+
+
 def an_rsync(tmp_path: Path, does: Sequence[str]) -> str:
     """One that does something else each time, and counts how often it ran."""
     program = tmp_path / "rsync"

@@ -120,7 +120,7 @@ def test_nothing_is_changed_and_the_lock_is_not_needed(host: Host, capsys: pytes
     assert capsys.readouterr().out.splitlines() == [
         "dry run: nothing is sent, nothing is changed, no script is run",
         "the tree: 3 entries, 1 of them files, 3 B",
-        "everything is compared: no index of an earlier push is here",
+        "everything is compared, contents too if the target has a tree: no index of an earlier push is here",
     ]
 
 

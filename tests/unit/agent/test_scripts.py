@@ -96,14 +96,36 @@ def test_one_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     assert not Path(f"/proc/{child}/cmdline").exists() or Path(f"/proc/{child}/cmdline").read_bytes() == b""
 
 
-@pytest.mark.parametrize("top", ["", "#!/no/such/interpreter\n"])
-def test_what_no_kernel_can_execute_is_a_failure_and_not_a_crash(tmp_path: Path, top: str) -> None:
+@pytest.mark.parametrize(
+    ("top", "why"),
+    [
+        ("", "126: it has no line #! at its top: begin it with the program that is to read it, such as #!/bin/sh"),
+        (
+            "#! /no/interpreter -e\n",
+            "127: it is to be read by /no/interpreter, which is not there: install that, or correct its first line",
+        ),
+        (
+            "#!/bin/sh\r\n",
+            "127: it is to be read by /bin/sh\\r, which is not there: install that, or correct its first line",
+        ),
+    ],
+)
+def test_what_no_kernel_can_execute_is_a_failure_that_says_why(tmp_path: Path, top: str, why: str) -> None:
     a_script(tmp_path, "10-a", top=top)
 
     (result,) = ran(tmp_path)
 
-    assert result.exit_code in (126, 127)
-    assert find_remark(result, LIMIT) is not None
+    said = f"script 10-a ended with exit code {why}; so this night is no restore point"
+    assert find_remark(result, LIMIT) == Remark("partial", said)
+
+
+def test_one_that_ends_like_that_by_itself_says_what_it_says(tmp_path: Path) -> None:
+    a_script(tmp_path, "10-a", "no-such-program")
+
+    (result,) = ran(tmp_path)
+
+    remark = find_remark(result, LIMIT)
+    assert remark and "exit code 127: " in remark.problem and "no-such-program" in remark.problem
 
 
 def test_one_that_was_never_made_executable_is_not_passed_over(tmp_path: Path) -> None:
@@ -112,7 +134,7 @@ def test_one_that_was_never_made_executable_is_not_passed_over(tmp_path: Path) -
 
     first, second = (find_remark(result, LIMIT) for result in ran(tmp_path))
 
-    assert first and first.status == "partial" and "10-a cannot be executed (chmod +x it" in first.problem
+    assert first and first.status == "partial" and "it is not executable: chmod u+x" in first.problem
     assert second and "No such file" in second.problem
 
 

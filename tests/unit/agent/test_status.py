@@ -6,15 +6,18 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ebbtide_agent import moments
 from ebbtide_agent.commands.status import as_lines
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.identity import Installed, encode_installed
+from ebbtide_agent.host.mark import note_begun
 from ebbtide_agent.host.standing import look
 from ebbtide_agent.host_main import main
-from ebbtide_agent.report import PARTIAL, Health, encode_report
+from ebbtide_agent.report import PARTIAL, Health, Report, encode_report
 from tests.unit.agent.test_survey import A_REPORT, Host
 
 WHEN = A_REPORT.finished
@@ -32,7 +35,10 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_before_the_first_night_there_is_nothing_to_tell(host: Host) -> None:
-    assert told(host) == ["last night: none was reported yet", "index: none; the next push compares everything"]
+    assert told(host) == [
+        "last night: none was reported yet",
+        "index: none; the next push compares everything, contents too",
+    ]
 
 
 def test_the_last_night_and_the_index_are_told(host: Host) -> None:
@@ -113,7 +119,7 @@ def test_the_exit_code_is_the_last_nights(
     words = ["status", "--etc", str(host.paths.etc), "--state", str(host.paths.state), "--json"]
     assert main(words) == 1
     host.keep(host.take(None), 7)
-    remember(host.paths, replace(A_REPORT, status=status, exit_code=12), host.said.append)
+    remember(host.paths, ended_now(status=status, exit_code=12), host.said.append)
     capsys.readouterr()
 
     assert main(words) == code
@@ -125,13 +131,61 @@ def test_the_exit_code_is_the_last_nights(
     assert told["under_way"] is None
 
 
+def ended_now(**changes: Any) -> Report:
+    now = datetime.now(UTC)
+    return replace(A_REPORT, started=now - timedelta(minutes=9), finished=now, **changes)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_that_left_no_report_is_no_complete_night(
+    host: Host, killed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = ended_now()
+    host.paths.lock.touch()
+    note_begun(host.paths.lock, last.started)
+    remember(host.paths, last, host.said.append)
+    words = ["status", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+    assert main(words) == 0
+    assert json.loads(told_as_json(words, capsys))["unreported"] is None
+
+    # A clock that was ahead, and is not now, is no excuse.
+    begun = last.started - timedelta(hours=3)
+    note_begun(host.paths.lock, begun)
+    if killed:
+        host.paths.running.write_text(moments.write(begun))
+
+    assert main(words) == 1
+    assert json.loads(told_as_json(words, capsys))["unreported"] == moments.write(begun)
+    said = told(host, datetime.now(UTC))
+    assert said[0].startswith(f"cut short: the run of {moments.write(begun)}: " if killed else "no report: of the run")
+    assert said[1] == f"reported: complete, run {A_REPORT.run}"
+
+
+def told_as_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    main([*words, "--json"])
+    return capsys.readouterr().out
+
+
+def test_nor_is_one_that_ended_long_ago(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime.now(UTC)
+    words = ["status", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+    remember(host.paths, replace(A_REPORT, finished=now - timedelta(hours=37)), host.said.append)
+
+    assert main(words) == 1
+    assert json.loads(told_as_json(words, capsys))["overdue"]
+    assert told(host, now)[0] == "overdue: no night has ended for 36 hours: ebbtide-agent check says what starts it"
+
+
 def test_a_machine_is_told_all_that_a_person_is(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.now = WHEN
     host.keep(host.take(None), 7)
     os.utime(host.paths.index, (WHEN.timestamp(), WHEN.timestamp()))
     host.paths.installed.write_bytes(encode_installed(Installed({}, "02:00-06:00", 150)))
     host.paths.running.write_text("2026-11-24T02:10:00Z")
-    cut_off = replace(A_REPORT, status=PARTIAL, exit_code=12, bytes_total=10 << 30, bytes_sent=4 << 30)
+    host.paths.lock.touch()
+    note_begun(host.paths.lock, moments.read("2026-11-24T02:10:00Z"))
+    cut_off = ended_now(status=PARTIAL, exit_code=12, bytes_total=10 << 30, bytes_sent=4 << 30)
     remember(host.paths, cut_off, host.said.append)
 
     main(["status", "--etc", str(host.paths.etc), "--state", str(host.paths.state), "--json"])
@@ -139,13 +193,15 @@ def test_a_machine_is_told_all_that_a_person_is(host: Host, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out) == {
         "under_way": None,
         "cut_short": "2026-11-24T02:10:00Z",
+        "unreported": "2026-11-24T02:10:00Z",
+        "overdue": False,
         "last": json.loads(encode_report(cut_off)),
         "first_push": {
             "percent": 40,
             "nights": 1,
             "bytes_sent": 4 << 30,
             "bytes_total": 10 << 30,
-            "done_by": "2026-11-25",
+            "done_by": (cut_off.finished + timedelta(days=2)).date().isoformat(),
         },
         "nights": {"minute": 150, "window": "02:00-06:00"},
         "index": {
@@ -161,4 +217,4 @@ def test_a_machine_is_told_all_that_a_person_is(host: Host, capsys: pytest.Captu
 def test_an_old_night_is_told_in_days(host: Host) -> None:
     remember(host.paths, A_REPORT, host.said.append)
 
-    assert "3 days ago" in told(host, datetime(2026, 11, 26, 3, 0, tzinfo=UTC))[1]
+    assert "3 days ago" in told(host, datetime(2026, 11, 26, 3, 0, tzinfo=UTC))[2]

@@ -103,8 +103,8 @@ def test_a_damaged_index_is_told_and_everything_is_pushed(host: Host) -> None:
     survey = host.take(7)
     host.keep(survey, 8)
 
-    assert survey.changes is None and survey.course.in_full
-    assert "the index is damaged" in host.said[-1]
+    assert survey.changes is None and survey.course.in_full and survey.course.in_content
+    assert "a full push that compares contents: the index is damaged" in host.said[-1]
     assert not host.take(8).course.in_full
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 
 from ebbtide_agent import procs
@@ -51,6 +52,10 @@ def _directory(scene: Scene, target: Directory) -> Iterator[Finding]:
         is_claimed(DirectoryPaths(target.path), scene.paths, scene.config.host)
     except AgentError as error:
         yield fault(str(error), "nothing is written there until then")
+        return
+    # Of root this is true of a file system that is mounted read-only, and of nothing else.
+    if not os.access(target.path, os.W_OK | os.X_OK, effective_ids=True):
+        yield fault(f"TARGET {target} cannot be written", "run as root, and see that it is not mounted read-only")
         return
     place = target.path.stat()
     if place.st_dev == scene.config.root.stat().st_dev:

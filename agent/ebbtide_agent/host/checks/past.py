@@ -10,13 +10,11 @@ from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host import identity
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.mark import find_mark
-from ebbtide_agent.host.standing import holder_of
+from ebbtide_agent.host.standing import LONG_AGO, find_unreported, holder_of
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, Report, parse_report
 
-# A night and a half.
-_LONG_AGO = timedelta(hours=36)
 # A report may be under way for a while; a clock that is ahead shows at once.
 _CLOCK_BEHIND = timedelta(minutes=15)
 _CLOCK_AHEAD = timedelta(minutes=2)
@@ -71,8 +69,13 @@ def was_good(scene: Scene) -> Iterator[Finding]:
     if last is None:
         yield warning("no night of this host has been reported yet", "ebbtide-agent run, once the rest is in order")
         return
+    unreported = None if holder_of(scene.paths.lock) else find_unreported(scene.paths.lock, last)
+    if unreported:
+        what = f"the run that began {moments.write(unreported)} left no report; the last that did was {last.status}"
+        yield warning(what, "see what it said (journalctl -t ebbtide-agent, or cron's mail)")
+        return
     when = f"the last night ended {moments.write(last.finished)}, {last.status}"
-    if scene.now - last.finished > _LONG_AGO:
+    if scene.now - last.finished > LONG_AGO:
         yield warning(f"{when}, and none since", "see why nothing starts the agent, or what its log says")
     elif last.status != COMPLETE:
         why = last.problems[0] if last.problems else "it does not say why"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent.host import guards
+from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.host.night import missing_places
 from ebbtide_agent.host.scripts import find
 from ebbtide_agent.printable import size
 
@@ -21,10 +21,11 @@ _LITTLE_ROOM = 1 << 30
 
 def are_there(scene: Scene) -> Iterator[Finding]:
     """A place that is not there would be deleted from the backup, so the night refuses to begin."""
-    missing = list(missing_places(scene.config))
+    missing = list(missing_places(scene.config, scene.paths))
     for each in missing:
         yield fault(
-            each.replace("; nothing was pushed", ""), f"mount or restore it, or take it out of {scene.paths.include}"
+            each.replace("; nothing was pushed", ""),
+            f"mount or restore it, mend what keeps it out, or take it out of {scene.paths.include}",
         )
     if not missing:
         what = ", ".join(scene.config.include) or "everything"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent.host.checks.finding import FAULT, WARNING, Finding, Scene, fault, ok
-from ebbtide_agent.host.scripts import find, is_optional
+from ebbtide_agent.host.scripts import find, find_obstacle, is_optional
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -33,6 +33,7 @@ def _problems_with(path: Path) -> Iterator[Finding]:
         yield fault(f"{path} belongs to the user {status.st_uid}, and root would run it", f"chown root {path}")
     if status.st_mode & _OTHERS_WRITE:
         yield fault(f"{path} can be written by others, and root would run it", f"chmod go-w {path}")
-    if stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IXUSR:
-        level = WARNING if is_optional(path) else FAULT
-        yield Finding(level, f"{path} is not executable", f"chmod u+x {path}, or let its name begin with a letter")
+    obstacle = find_obstacle(path) if stat.S_ISREG(status.st_mode) else None
+    if obstacle:
+        what, to_do = obstacle
+        yield Finding(WARNING if is_optional(path) else FAULT, f"{path} {what}", to_do)
