@@ -2436,8 +2436,8 @@ MUTATIONS = (
     Mutation(
         "damaged: named",
         f"{_FLOWS}/open_recovery.py",
-        "    _refuse_damaged(host, at, world)\n",
-        "",
+        "    _refuse_damaged(host, request, world)\n    if gone:\n",
+        "    if gone:\n",
         "that who asks for a recovery is told what there is that is damaged",
         (
             "tests/unit/test_recovery.py::test_a_host_of_which_nothing_sound_is_left_is_refused_and_what_is_damaged_is_named",
