@@ -1,8 +1,8 @@
-"""Write the exit codes into docs/host.md from what every --help prints: `python -m tools.exit_reference`."""
+"""Write the exit codes into docs/host.md from what the commands' help prints: `python -m tools.exit_reference`."""
 
 from pathlib import Path
 
-from ebbtide_agent.commands.here import EXITS
+from ebbtide_agent.commands.exits import EXITS
 from tools.generated import with_generated
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/host.md"

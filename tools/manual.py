@@ -8,7 +8,8 @@ from pathlib import Path
 import shtab
 
 from ebbtide_agent import VERSION, host_main
-from ebbtide_agent.commands.here import EXIT_CODES
+from ebbtide_agent.commands.exits import EXIT_CODES
+from ebbtide_agent.commands.here import place
 from ebbtide_agent.program import parser
 
 # Two columns in a help text: what is meant, at least three blanks, what is said of it.
@@ -54,7 +55,7 @@ def completion(top: argparse.ArgumentParser, shell: str) -> str:
     _summarise(top)
     for command in commands_of(top).values():
         for action in command._actions:
-            if action.type is Path or action.metavar in _PATHS:
+            if action.type in (Path, place) or action.metavar in _PATHS:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return str(shtab.complete(top, shell))
 
@@ -110,13 +111,16 @@ def _said_of(action: argparse.Action) -> str:
 
 
 def _text(text: str) -> Iterator[str]:
-    """A help text: what begins at the margin is filled, two columns are a list, what else is indented is left so."""
-    in_list = False
+    """A help text: what begins at the margin is filled, two columns are a list, what else is indented is left so.
+
+    So is all that follows a command that is shown, to the next empty line: it is what the command prints.
+    """
+    in_list = in_example = False
     for line in text.splitlines():
-        columns = _TWO_COLUMNS.fullmatch(line)
+        columns = None if in_example else _TWO_COLUMNS.fullmatch(line)
         if not line.strip():
             yield ".PP"
-            in_list = False
+            in_list = in_example = False
         elif columns:
             yield from (".TP", rf"\fB{_plain(columns['term'])}\fR", _plain(columns["text"]))
             in_list = True
@@ -124,6 +128,7 @@ def _text(text: str) -> Iterator[str]:
             yield _plain(line.strip())
         else:
             yield from (".EX", _plain(line), ".EE")
+            in_example = in_example or line.startswith("  $ ")
 
 
 def _plain(text: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from ebbtide_agent import VERSION
-from ebbtide_agent.commands.here import EXIT_CODES, OWN_PLACES, Commands, Here
+from ebbtide_agent.commands.exits import EXIT_CODES
+from ebbtide_agent.commands.here import OWN_PLACES, Commands, Here
 from ebbtide_agent.errors import AgentError
 
 DESCRIPTION = """\
@@ -19,6 +21,10 @@ Ebbtide's agent: it backs this host up every night, and gets files back.
 First `install`, then `check`; from then on each night comes by itself. `status` says how the last one went, `restore`
 brings files back. Every command has a --help of its own.
 """
+
+
+# As a shell tells the signal that ends other programs then, SIGPIPE.
+_NOBODY_READS = 141
 
 
 class Command(Protocol):
@@ -35,12 +41,18 @@ def main(commands: Sequence[Command], arguments: Sequence[str] | None = None) ->
         top.print_help(sys.stderr)
         return 2
     try:
-        return int(options.act(options, Here(os.environ, _now)))
+        code = int(options.act(options, Here(os.environ, _now)))
+        print(end="", flush=True)
+        return code
     except AgentError as error:
         for line in str(error).splitlines():
             print(f"ebbtide: {line}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads(sys.stdout):
+            # What is left to be written is not: Python would try it once more at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _NOBODY_READS
         print(f"ebbtide: {_told(error)}", file=sys.stderr)
         return AgentError.exit_code
     except KeyboardInterrupt:
@@ -69,6 +81,13 @@ def _with_room(prog: str) -> argparse.HelpFormatter:
     formatter = argparse.RawDescriptionHelpFormatter(prog)
     formatter._action_max_length = 14
     return formatter
+
+
+def _nobody_reads(stream: TextIO) -> bool:
+    """Whether it is a pipe whose other end was closed, by `head` for instance."""
+    looking = select.poll()
+    looking.register(stream, 0)
+    return any(seen & select.POLLERR for _, seen in looking.poll(0))
 
 
 def _told(error: OSError) -> str:

@@ -23,6 +23,11 @@ class Site:
     is_the_systems: bool
     has_systemd: bool
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What every command has to be told of them."""
+        return () if self.is_the_systems else ("--etc", str(self.paths.etc), "--state", str(self.paths.state))
+
 
 def check_program(program: Path) -> None:
     """Root will start it unattended, so nobody else may be able to change it. Raises PermanentError."""

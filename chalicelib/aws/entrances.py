@@ -21,10 +21,10 @@ class Ec2Entrances:
             return find_ways(self._clients, self._group)
 
     def set(self, ways: Collection[Way]) -> None:
-        """Open first, close then: a way that stays is never shut in between."""
+        """Close first, open then: a full group has room for what takes the place. What stays is not touched."""
         with told(f"opening group {self._group}: {said(ways) or 'to no one'}"):
             present = find_ways(self._clients, self._group)
-            for way in sorted({*ways} - present):
-                open_way(self._clients, self._group, way)
             for way in sorted(present - {*ways}):
                 close_way(self._clients, self._group, way)
+            for way in sorted({*ways} - present):
+                open_way(self._clients, self._group, way)

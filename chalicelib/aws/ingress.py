@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def find_ways(clients: Clients, group: str) -> frozenset[Way]:
-    """Those that lead to a single port each: we make no others."""
+    """Those that lead to a single TCP port each: we make no others, and none is ours to close."""
     rules = clients.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
     return frozenset(
         Way(rule["FromPort"], network)
         for rule in rules
-        if "FromPort" in rule and rule["FromPort"] == rule.get("ToPort")
+        if rule["IpProtocol"] == "tcp" and rule["FromPort"] == rule["ToPort"]
         for network in _networks(rule)
     )
 

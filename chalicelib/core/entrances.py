@@ -9,6 +9,9 @@ from chalicelib.core.verdicts import FAILED
 # Where a server is logged in to: whoever says no port wants this one, and whoever says some wants it as well.
 SSH = 22
 
+# As many rules as EC2 lets a security group have for networks of one kind (the quota L-0EA8095F).
+MOST_WAYS = 60
+
 
 def ways_to(ports: Iterable[int], networks: Iterable[str]) -> tuple[Way, ...]:
     """From each network to each port, and to ssh."""

@@ -313,8 +313,8 @@ class Way:
 class Recovery:
     """One drill, restore or opening, reconciled like a run, under the policy that was in force when it was opened.
 
-    `name` is what the restored image calls itself; `address` is where an opening that stands is reached. `ways` lead to
-    what was restored, and into nothing else.
+    `name` is what the restored image calls itself; `address` is where an opening that stands is reached. `ways` are
+    those in that it wants: they lead to whatever stands restored beside it as well, and into nothing else.
     """
 
     id: RecoveryId

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.core.actions import Wait
-from chalicelib.core.model import Machine, Recovery
+from chalicelib.core.model import Machine, Recovery, RecoveryKind
 from chalicelib.core.recovery_actions import Action, AdmitNetworks, RecordOpened, RecordVerdict, RecoveryWorld
 from chalicelib.core.verdicts import FAILED
 
@@ -49,7 +49,9 @@ def may_yet_show(recovery: Recovery, world: RecoveryWorld, now: datetime) -> boo
 
 
 def _last_call(recovery: Recovery) -> datetime:
-    """From then on nothing is brought up for it."""
+    """From then on nothing is brought up for it. A restore has until its end."""
+    if recovery.kind is RecoveryKind.RESTORE:
+        return recovery.deadline
     return min(recovery.deadline, recovery.opened + OPENS_WITHIN)
 
 

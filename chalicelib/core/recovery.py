@@ -50,11 +50,20 @@ def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> 
 
 
 def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
-    """The next steps of this recovery, in order; empty when it is closed."""
+    """The next steps of this recovery, in order; empty when it is closed.
+
+    The ways are everybody's. They are set as soon as there is nothing of its own to do but to wait, or to close: what
+    is wrong with their group keeps no machine from coming up, and none from going.
+    """
     if recovery.state.is_final:
         return ()
-    if world.ways is not None:
+    steps = _own_steps(recovery, world, now)
+    if not world.ways_are_set and all(isinstance(step, Wait | CloseRecovery) for step in steps):
         return (SetWays(world.ways),)
+    return steps
+
+
+def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     if recovery.verdict is None:
         return _towards_the_verdict(recovery, world, now)
     is_over = recovery.kind is RecoveryKind.DRILL or recovery.verdict == FAILED or now >= recovery.deadline
@@ -90,7 +99,9 @@ def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     if world.report is not None:
         return _conclude(world.report)
     if now >= recovery.deadline:
-        return (RecordVerdict(FAILED, ("there was no report before the deadline",)),)
+        was_closed = recovery.deadline < recovery.opened + LASTS[recovery.kind]
+        why = "it was closed before there was a report" if was_closed else "there was no report before the deadline"
+        return (RecordVerdict(FAILED, (why,)),)
     return ()
 
 
@@ -161,7 +172,7 @@ def _where(recovery: Recovery, world: RecoveryWorld) -> str:
     if standing is not None and boot is not None and boot.booted:
         return (
             f"it runs as {recovery.name}; log in at {standing.address}, by ssh to its own users with their own keys or "
-            f"passwords, and it answers with its own host keys; open are {entrances.told(recovery.ways)}"
+            f"passwords, and it answers with its own host keys; open are {entrances.told(world.ways)}"
         )
     why = "its machine is off" if boot is None or boot.booted else f"it does not run ({boot.why})"
     return f"{why}; attach {world.volume.id if world.volume else 'nothing'}"
@@ -173,7 +184,7 @@ def _take_down(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple
         return tuple(map(_end, staying))
     if world.volume is not None and world.volume.state != "deleting":
         return (_remove(world.volume),)
-    if recovery.kind is RecoveryKind.OPENING and opening.may_yet_show(recovery, world, now):
+    if recovery.kind is not RecoveryKind.DRILL and opening.may_yet_show(recovery, world, now):
         return (Wait("EC2 to show what it may have been asked for just before"),)
     return (CloseRecovery(RecoveryState.FAILED if recovery.verdict == FAILED else RecoveryState.DONE),)
 

@@ -15,7 +15,7 @@ class RecoveryWorld:
 
     In that order a machine that has reported and gone is never mistaken for one that went without a word. `is_opened`
     says that the machine of an opening serves, `shut_out` are the networks that should reach it and do not. `ways` are
-    those that should lead to restored machines, where it is others that do.
+    those that should lead to restored machines, and whether they do.
     """
 
     machines: tuple[Machine, ...]
@@ -26,7 +26,8 @@ class RecoveryWorld:
     unreadable: str | None = None
     is_opened: bool = False
     shut_out: tuple[str, ...] = ()
-    ways: frozenset[Way] | None = None
+    ways: frozenset[Way] = frozenset()
+    ways_are_set: bool = True
 
 
 @dataclass(frozen=True)

@@ -24,24 +24,20 @@ def tell_of_damage(snapshots: Iterable[Snapshot], world: World) -> None:
         world.archive.put_once(wire.damage_key(snapshot_id), wire.damage_record(damaged[snapshot_id]))
 
 
-def find_unheeded(copies: Iterable[Snapshot], world: World) -> dict[str, list[Snapshot]]:
-    """The copies that are not tagged yet though their source was found damaged, by the id of that source."""
+def find_unheeded(copies: Iterable[Snapshot], world: World) -> list[Snapshot]:
+    """The copies that have not been tagged yet though their source was found damaged."""
     told = wire.snapshots_named_by(world.archive.list(wire.DAMAGED))
-    unheeded = told - wire.snapshots_named_by(world.archive.list(wire.HEEDED)) if told else told
-    found: dict[str, list[Snapshot]] = {}
-    for copy in copies:
-        if (source := copy.tags.get(tags.SOURCE, "")) in unheeded:
-            found.setdefault(source, []).append(copy)
-    return found
+    damaged = [copy for copy in copies if copy.tags.get(tags.SOURCE) in told]
+    heeded = wire.snapshots_named_by(world.archive.list(wire.HEEDED)) if damaged else frozenset()
+    return [copy for copy in damaged if copy.id not in heeded]
 
 
 def heed_damage(world: World) -> None:
     """At whoever stands by. What another account says of a snapshot is no more than a word: its copy is tagged, which
     lets nothing go, and is taken off again by hand."""
-    for source, copies in find_unheeded(find_stock(world), world).items():
-        for copy in copies:
-            world.volumes.tag(copy.id, {tags.DAMAGED: _word(source, world)})
-        world.archive.put_once(wire.heeded_key(source), wire.heeded_record(source))
+    for copy in find_unheeded(find_stock(world), world):
+        world.volumes.tag(copy.id, {tags.DAMAGED: _word(copy.tags[tags.SOURCE], world)})
+        world.archive.put_once(wire.heeded_key(copy.id), wire.heeded_record(copy.id))
 
 
 def _word(source: str, world: World) -> str:

@@ -11,6 +11,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import RestorePoint, RunId, Snapshot
 from chalicelib.core.proofs import proofs_of, with_its_proof
+from chalicelib.core.ticks import is_the_hours_first
 from chalicelib.errors import PermanentError
 from chalicelib.flows.damage import find_unheeded
 from chalicelib.flows.points import points_of_each_run, record_points
@@ -27,11 +28,12 @@ REPLICA_SETTLES = timedelta(days=1)
 def follow(world: World, now: datetime) -> tuple[RunId, ...]:
     """The runs whose copies have become restore points just now; what the copies' rules then let go of is pruned.
 
-    So is what was found damaged in the other region, by the same door: no point of it is adopted meanwhile.
+    So is what was found damaged in the other region, by the same door, within the hour: no point of it is adopted
+    meanwhile, and a tag that is refused is tried again no more often.
     """
     _follow_policy(world)
     stock = find_stock(world)
-    unheeded = find_unheeded(stock, world)
+    unheeded = {copy.id for copy in find_unheeded(stock, world)}
     known = {(point.host_id, point.snapshot_id) for point in world.catalog.find_points()}
     taken_up = {snapshot_id for _, snapshot_id in known}
     adopted = []
@@ -39,7 +41,7 @@ def follow(world: World, now: datetime) -> tuple[RunId, ...]:
         is_new = any((point.host_id, point.snapshot_id) not in known for point in points)
         if is_new and _adopt(run_id, points, world, now):
             adopted.append(run_id)
-    if adopted or unheeded:
+    if adopted or (unheeded and is_the_hours_first(now)):
         world.lambdas.invoke_later("prune", wire.prune_payload())
     return tuple(adopted)
 
@@ -47,7 +49,7 @@ def follow(world: World, now: datetime) -> tuple[RunId, ...]:
 def _staying(stock: Iterable[Snapshot], unheeded: Container[str]) -> list[Snapshot]:
     """Without those that pruning has marked, or is about to tag as damaged: it may be forgetting their points and
     deleting them at this moment."""
-    return [copy for copy in stock if not copy.tags.get(tags.MARKED) and copy.tags.get(tags.SOURCE) not in unheeded]
+    return [copy for copy in stock if not copy.tags.get(tags.MARKED) and copy.id not in unheeded]
 
 
 def _follow_policy(world: World) -> None:

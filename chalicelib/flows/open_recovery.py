@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib import wire
-from chalicelib.core import tags
+from chalicelib.core import entrances, tags
 from chalicelib.core.backups import is_damaged
-from chalicelib.core.entrances import ways_to
 from chalicelib.core.ids import HOST_ID
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint, Snapshot, Way
 from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_name
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import LASTS, choose_point
+from chalicelib.core.verdicts import FAILED
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.observe import as_ec2_says
 from chalicelib.flows.policies import find_policy
@@ -39,20 +39,18 @@ def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Reco
 
 
 def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
-    """Bring a host back as it was then, or at its newest. Asked again with other ways in, what is under way has those.
+    """Bring a host back as it was then, or at its newest. Asked again with other ways in, what is under way has those:
+    when nothing was said of the point, whatever night it is of.
 
-    Raises Refused when there is no such point, for a name in production that was not said to be meant, and when it is
-    not known who may come in.
+    Raises Refused when there is no such point, for a name in production that was not said to be meant, when it is not
+    known who may come in, and when all that stand would have more ways in than their group takes.
     """
     policy = find_policy(world)
     check_name(request, policy)
     wanted = _wanted(RecoveryKind.RESTORE, request, world, now)
-    ways = ways_to(request.ports, request.networks or _usual_networks(wanted.host, policy))
-    recovery, _ = _open(replace(wanted, ways=ways), world)
-    changed = recovery if recovery.ways == ways else world.catalog.save_recovery(replace(recovery, ways=ways))
-    if changed is None:
-        raise TransientError(f"recovery {recovery.id} has changed just now: ask again")
-    return changed
+    ways = entrances.ways_to(request.ports, request.networks or _usual_networks(wanted.host, policy))
+    of_any_point = request.at is None and request.point is None
+    return _open(replace(wanted, ways=ways), world, of_any_point)[0]
 
 
 def _usual_networks(host: str, policy: Policy | None) -> tuple[str, ...]:
@@ -99,17 +97,44 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
     )
 
 
-def _open(wanted: Recovery, world: World) -> tuple[Recovery, bool]:
+def _open(wanted: Recovery, world: World, of_any_point: bool = False) -> tuple[Recovery, bool]:
     """Asked twice for the same, it is opened once: the one under way is woken instead. Whether it is a new one."""
     known = world.catalog.find_recoveries(wanted.id.host_id)
-    under_way = next((each for each in known if _is_the_same(each, wanted)), None)
-    recovery = under_way
-    if recovery is None:
+    under_way = _find_under_way(known, wanted, of_any_point)
+    _check_room(wanted, under_way, world)
+    if under_way is not None:
+        recovery = _with_ways(wanted.ways, under_way, world)
+    else:
         recovery = replace(wanted, id=_next_id(wanted.id, known, world))
         if not world.catalog.open_recovery(recovery):
             raise TransientError(f"recovery {recovery.id} was opened by someone else just now: ask again")
     world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
     return recovery, under_way is None
+
+
+def _check_room(wanted: Recovery, instead_of: Recovery | None, world: World) -> None:
+    if not wanted.ways:
+        return
+    others = (each for each in world.catalog.find_recoveries() if instead_of is None or each.id != instead_of.id)
+    ways = {*entrances.wanted(others, wanted.opened), *wanted.ways}
+    if len(ways) > entrances.MOST_WAYS:
+        raise Refused(
+            f"with host {wanted.host} there would be {len(ways)} ways in to what stands restored, and their security "
+            f"group takes at most {entrances.MOST_WAYS}: say fewer or wider networks (allow), fewer ports, or close one"
+        )
+
+
+def _with_ways(ways: tuple[Way, ...], recovery: Recovery, world: World) -> Recovery:
+    """The archive first, where `rebuild` finds the last word: the brief is written but once."""
+    if recovery.ways == ways:
+        return recovery
+    before = wire.ways_among(world.archive.list(wire.recovery_prefix(recovery.id)))
+    key = wire.recovery_ways_key(recovery.id, len(before) + 1)
+    is_first = world.archive.put_once(key, wire.recovery_ways_record(ways))
+    saved = world.catalog.save_recovery(replace(recovery, ways=ways)) if is_first else None
+    if saved is None:
+        raise TransientError(f"recovery {recovery.id} has changed just now: ask again")
+    return saved
 
 
 def _find_host(name: str, world: World) -> _Host:
@@ -133,6 +158,7 @@ def _point_of(host: _Host, request: RecoveryRequest, world: World) -> RestorePoi
     at = request.at
     points = [each for each in world.catalog.find_points(host.id) if _may_be(each, request.point)]
     if request.point is not None and not points:
+        _refuse_damaged(host, request, world)
         raise Refused(
             f"host {host.name} has no restore point {request.point}: expected a snapshot or a run that has one"
         )
@@ -143,7 +169,7 @@ def _point_of(host: _Host, request: RecoveryRequest, world: World) -> RestorePoi
             return point
         points.remove(point)
         gone += [point.snapshot_id] if snapshot is None else []
-    _refuse_damaged(host, at, world)
+    _refuse_damaged(host, request, world)
     if gone:
         raise Refused(
             f"host {host.name}: EC2 shows none of the snapshots that hold its restore points here: {', '.join(gone)}. "
@@ -158,23 +184,36 @@ def _may_be(point: RestorePoint, wanted: str | None) -> bool:
     return wanted in (None, point.snapshot_id, str(point.run))
 
 
-def _refuse_damaged(host: _Host, at: datetime | None, world: World) -> None:
+def _refuse_damaged(host: _Host, request: RecoveryRequest, world: World) -> None:
     """Where nothing sound is left, what there is is named. Whether it is worth a try a person says, by its tags."""
     held = (each for each in find_stock(world) if is_damaged(each) and host.id in tags.unpack(each.tags))
-    damaged = [each.id for each in held if at is None or each.started <= at]
+    damaged = [each.id for each in held if _might_hold(each, request)]
     if damaged:
         raise Refused(
-            f"host {host.name} has no sound restore point that old: what holds it was found damaged: "
-            f"{', '.join(damaged)}. Look for a copy in another region or account; to try one all the same, take the "
-            f"tag `{tags.DAMAGED}` off it and `ebbtide rebuild`, or attach a volume made from it, read only"
+            f"host {host.name} has no sound restore point {request.point or 'that old'}: what holds it was found "
+            f"damaged: {', '.join(damaged)}. Look for a copy in another region or account; to try one all the same, "
+            f"take the tag `{tags.DAMAGED}` off it and `ebbtide rebuild`, or attach a volume made from it, read only"
         )
 
 
-def _is_the_same(recovery: Recovery, wanted: Recovery) -> bool:
-    """One whose time is over is on its way out, and nobody's."""
-    is_under_way = not recovery.state.is_final and wanted.opened < recovery.deadline
-    is_of_that_point = recovery.point.snapshot_id == wanted.point.snapshot_id
-    return is_under_way and is_of_that_point and (recovery.kind, recovery.name) == (wanted.kind, wanted.name)
+def _might_hold(snapshot: Snapshot, request: RecoveryRequest) -> bool:
+    if request.point is not None:
+        return request.point in (snapshot.id, snapshot.tags.get(tags.RUN))
+    return request.at is None or snapshot.started <= request.at
+
+
+def _find_under_way(known: Iterable[Recovery], wanted: Recovery, of_any_point: bool) -> Recovery | None:
+    """That of its point, before the latest of any."""
+    alike = [each for each in known if _is_under_way(each, wanted)]
+    of_its_point = [each for each in alike if each.point.snapshot_id == wanted.point.snapshot_id]
+    meant = of_its_point or (alike if of_any_point else [])
+    return max(meant, key=lambda each: each.opened, default=None)
+
+
+def _is_under_way(recovery: Recovery, wanted: Recovery) -> bool:
+    """One that has failed, or whose time is over, is on its way out, and nobody's."""
+    is_over = recovery.state.is_final or recovery.verdict == FAILED or wanted.opened >= recovery.deadline
+    return not is_over and (recovery.kind, recovery.name) == (wanted.kind, wanted.name)
 
 
 def _next_id(wanted: RecoveryId, known: Iterable[Recovery], world: World) -> RecoveryId:

@@ -201,12 +201,15 @@ def _find_run_of(snapshot: Snapshot) -> Run | None:
 
 
 def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
-    """As it was briefed and closed; None when it never came to a brief."""
+    """As it was briefed and closed, with the ways in that it had last; None when it never came to a brief."""
     brief = _find(wire.recovery_brief_key(recovery_id), world)
     closing = _find(wire.recovery_closed_key(recovery_id), world)
     if brief is None:
         return None
     recovery = wire.parse_recovery_brief(brief)
+    changes = wire.ways_among(world.archive.list(wire.recovery_prefix(recovery_id)))
+    if changes:
+        recovery = replace(recovery, ways=wire.parse_recovery_ways(world.archive.get(changes[-1])))
     if closing is None:
         return recovery
     closed = wire.parse_closed_recovery(closing)

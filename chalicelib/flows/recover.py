@@ -8,9 +8,9 @@ from chalicelib import wire
 from chalicelib.core import entrances, tags
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, Way
 from chalicelib.core.recovery import plan
-from chalicelib.core.recovery_actions import Action, RecordVerdict, RecoveryWorld
+from chalicelib.core.recovery_actions import Action, RecordVerdict, RecoveryWorld, SetWays
 from chalicelib.core.verdicts import FAILED
-from chalicelib.errors import PermanentError
+from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.recovery_steps import act
 from chalicelib.flows.serving import shut_out
 from chalicelib.flows.settle import settle
@@ -44,10 +44,15 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
 
 
 def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    """What will not work the next time either is the verdict: it is taken down and told, instead of waited for."""
+    """What will not work the next time either is the verdict: it is taken down and told, instead of waited for.
+
+    But for the ways: they are everybody's, and may have to be set for another one.
+    """
     try:
         return act(action, recovery, world, now)
     except PermanentError as fault:
+        if isinstance(action, SetWays):
+            raise TransientError(str(fault)) from fault
         if recovery.verdict is not None:
             raise
         return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)
@@ -60,7 +65,8 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     volumes = sorted(world.volumes.find_volumes(ours), key=lambda volume: volume.id)
     keys = world.archive.list(wire.recovery_prefix(recovery.id))
     report, unreadable = _read_report(recovery, keys, world)
-    is_opening = recovery.kind is RecoveryKind.OPENING
+    is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
+    ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
     return RecoveryWorld(
         machines=tuple(machines),
         volume=volumes[0] if volumes else None,
@@ -70,14 +76,17 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         unreadable=unreadable,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,
         shut_out=shut_out(recovery, world) if is_opening and machines else (),
-        ways=_other_ways(world, now) if recovery.kind is RecoveryKind.RESTORE else None,
+        ways=ways,
+        ways_are_set=not is_restore or _are_set(ways, world),
     )
 
 
-def _other_ways(world: World, now: datetime) -> frozenset[Way] | None:
-    """Those that should lead to restored machines, if it is others that do."""
-    wanted = entrances.wanted(world.catalog.find_recoveries(), now)
-    return None if wanted == world.entrances.ways() else wanted
+def _are_set(ways: frozenset[Way], world: World) -> bool:
+    """Not so when nobody can say: setting them tells why."""
+    try:
+        return world.entrances.ways() == ways
+    except PermanentError:
+        return False
 
 
 def _read_report(recovery: Recovery, keys: Sequence[str], world: World) -> tuple[RecoveryReport | None, str | None]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from chalicelib import wire
 from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
+from chalicelib.core.ticks import is_the_hours_first
 from chalicelib.core.windows import due, nights_had
 from chalicelib.errors import PermanentError
 from chalicelib.flows.follow import follow
@@ -18,10 +19,6 @@ from chalicelib.flows.own_runs import Reported, find_own_runs
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.wanted_copies import find_places
 from chalicelib.ports import World
-
-# Minutes between ticks, so that one of an hour's twelve falls into its first minutes. Telling reads every restore
-# point: at 10,000 hosts that is too much for every tick, and a lost hint may cost an hour.
-_A_TICK = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,8 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
     if policy and find_places(policy, world):
         world.lambdas.invoke_later("copy", wire.copy_payload())
-    if now.minute < _A_TICK or any(told.told is None for told in world.catalog.find_told()):
+    # Telling reads every restore point: at 10,000 hosts too much for every tick. A lost hint may cost an hour.
+    if is_the_hours_first(now) or any(told.told is None for told in world.catalog.find_told()):
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     own = _wake_own_runs(policy, world, now)
     return Ticked(tuple(opened), (*open_runs, *own.runs), tuple(recoveries), (*faults, *own.faults))

@@ -87,6 +87,7 @@ from chalicelib.wire.recoveries import (
     parse_opened,
     parse_recovery_brief,
     parse_recovery_report,
+    parse_recovery_ways,
     recoveries_prefix,
     recovery_brief,
     recovery_brief_key,
@@ -96,6 +97,9 @@ from chalicelib.wire.recoveries import (
     recovery_prefix,
     recovery_report_key,
     recovery_unopened_key,
+    recovery_ways_key,
+    recovery_ways_record,
+    ways_among,
 )
 from chalicelib.wire.runs import (
     RUNS,
@@ -206,6 +210,7 @@ __all__ = [
     "parse_recovery_payload",
     "parse_recovery_report",
     "parse_recovery_request",
+    "parse_recovery_ways",
     "parse_release",
     "parse_report",
     "parse_reported_tree",
@@ -232,6 +237,8 @@ __all__ = [
     "recovery_prefix",
     "recovery_report_key",
     "recovery_unopened_key",
+    "recovery_ways_key",
+    "recovery_ways_record",
     "refused_policy",
     "released_key",
     "report_key",
@@ -243,4 +250,5 @@ __all__ = [
     "snapshots_named_by",
     "standing",
     "telling_payload",
+    "ways_among",
 ]

@@ -12,8 +12,8 @@ def damage_key(snapshot_id: str) -> str:
     return f"{DAMAGED}{snapshot_id}.json"
 
 
-def heeded_key(snapshot_id: str) -> str:
-    return f"{HEEDED}{snapshot_id}.json"
+def heeded_key(copy_id: str) -> str:
+    return f"{HEEDED}{copy_id}.json"
 
 
 def damage_record(snapshot: Snapshot) -> bytes:
@@ -21,8 +21,8 @@ def damage_record(snapshot: Snapshot) -> bytes:
     return written({"snapshot": snapshot.id, "found": snapshot.tags[FOUND_DAMAGED]})
 
 
-def heeded_record(snapshot_id: str) -> bytes:
-    return written({"snapshot": snapshot_id})
+def heeded_record(copy_id: str) -> bytes:
+    return written({"snapshot": copy_id})
 
 
 def parse_damage(body: bytes) -> str:

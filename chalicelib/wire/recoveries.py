@@ -1,5 +1,7 @@
 """A recovery: what its machine is told, what it found, how it closed."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -15,12 +17,14 @@ from chalicelib.core.model import (
     RecoveryState,
     RestorePoint,
     TreeKind,
+    Way,
 )
 from chalicelib.core.naming import restored_name
 from chalicelib.fields import moment_text, read, read_ways, written
 from chalicelib.wire.shared import bounded, owner_of
 
 RECOVERIES = "recoveries/"
+_CHANGED_WAYS = re.compile(r"/ways-\d{6}\.json$")
 
 
 def recoveries_prefix(host_id: str, day: date) -> str:
@@ -56,6 +60,28 @@ def recovery_opened_key(recovery: RecoveryId) -> str:
 def recovery_unopened_key(recovery: RecoveryId) -> str:
     """Why its machine does not serve, as a report: never where one that proves is, which its role may not write."""
     return f"recoveries/{recovery}/unopened.json"
+
+
+def recovery_ways_key(recovery: RecoveryId, number: int) -> str:
+    """Its ways in were changed: the first time, the second."""
+    return f"recoveries/{recovery}/ways-{number:06}.json"
+
+
+def ways_among(keys: Iterable[str]) -> list[str]:
+    """The keys of such changes, the last one last."""
+    return sorted(key for key in keys if _CHANGED_WAYS.search(key))
+
+
+def recovery_ways_record(ways: Iterable[Way]) -> bytes:
+    return written({"ways": _ways(ways)})
+
+
+def parse_recovery_ways(body: bytes) -> tuple[Way, ...]:
+    return read_ways(read("changed ways", body))
+
+
+def _ways(ways: Iterable[Way]) -> list[dict[str, Any]]:
+    return [{"port": way.port, "network": way.network} for way in ways]
 
 
 def parse_opened(body: bytes) -> str | None:
@@ -96,9 +122,7 @@ def recovery_brief(
             "deadline": moment_text(recovery.deadline),
             **({"manifest_sha256": manifest_sha256} if manifest_sha256 else {}),
             **({"serve": _serve(recovery, serving)} if serving else {}),
-            **(
-                {"ways": [{"port": way.port, "network": way.network} for way in recovery.ways]} if recovery.ways else {}
-            ),
+            **({"ways": _ways(recovery.ways)} if recovery.ways else {}),
         }
     )
 

@@ -21,6 +21,7 @@ from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.core import tags
+from chalicelib.core.entrances import MOST_WAYS
 from chalicelib.core.model import SnapshotLock, Way
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
@@ -569,6 +570,35 @@ def test_restored_machines_are_let_in_to_on_exactly_these_ways(cloud: Cloud) -> 
     assert entrances.ways() == {home, anywhere, six}
     entrances.set(())
     assert entrances.ways() == frozenset()
+
+
+def test_as_many_other_ways_as_a_group_may_have_fit_into_one_that_is_full(account: Account) -> None:
+    entrances = motos(account).entrances
+    entrances.set({Way(22, f"198.51.100.{number}/32") for number in range(MOST_WAYS)})
+    others = {Way(22, f"203.0.113.{number}/32") for number in range(MOST_WAYS)}
+
+    entrances.set(others)
+
+    assert entrances.ways() == others
+    with pytest.raises(PermanentError, match="RulesPerSecurityGroupLimitExceeded"):
+        entrances.set(others | {Way(80, "192.0.2.0/24")})
+
+
+@pytest.mark.parametrize("rule", [("udp", 53, 53), ("icmp", -1, -1), ("tcp", 8000, 8080), ("-1", None, None)])
+def test_a_rule_that_is_no_way_of_ours_is_left_to_whoever_made_it(
+    account: Account, rule: tuple[str, int | None, int | None]
+) -> None:
+    protocol, first, last = rule
+    ports: Any = {} if first is None else {"FromPort": first, "ToPort": last}
+    by_hand: Any = {"IpProtocol": protocol, **ports, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}
+    account.clients.ec2.authorize_security_group_ingress(GroupId=account.group, IpPermissions=[by_hand])
+    entrances = motos(account).entrances
+
+    entrances.set({Way(22, "198.51.100.0/24")})
+
+    assert entrances.ways() == {Way(22, "198.51.100.0/24")}
+    (group,) = account.clients.ec2.describe_security_groups(GroupIds=[account.group])["SecurityGroups"]
+    assert protocol in [each["IpProtocol"] for each in group["IpPermissions"] if each.get("FromPort") == first]
 
 
 def test_a_function_is_called_later_by_its_short_name(account: Account) -> None:

@@ -4,11 +4,14 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -172,3 +175,26 @@ def test_a_push_that_never_ends_ends_with_its_night(peer: Trio) -> None:
 
     assert ended_by_its_time(peer, leave_of_the_night) == 128 + signal.SIGALRM
     us0.complete_night(eu0)
+
+
+def test_one_that_was_killed_leaves_no_sshd_behind_and_the_next_one_has_its_port(peer: Trio) -> None:
+    eu0, us0, _ = peer
+
+    server = eu0.store.serving.read_text()
+    (listener,) = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+
+    os.kill(int(server), signal.SIGKILL)
+    wait_until(eu0.ended, "the peer's end")
+    try:
+        wait_until(lambda: nobody_listens(eu0.port), "the end of its sshd")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(int(listener), signal.SIGKILL)
+    eu0.serve()
+
+    us0.complete_night(eu0)
+
+
+def nobody_listens(port: int) -> bool:
+    with socket.socket() as trying:
+        return trying.connect_ex(("127.0.0.1", port)) != 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_console.sandbox import awkward
-from tests.local.bringing_back import ask, below, given_back
+from tests.local.bringing_back import ask, below, given_back, rot
 from tests.local.own_nights import Host, agent, differing, entries
 from tests.local.receiver_machine import MAY_MOUNT
 
@@ -117,6 +117,24 @@ def test_in_place_nothing_changes_unless_it_is_agreed(host: Host, tmp_path: Path
     assert (host.tree / "etc/nginx/mine").read_text() == "new since then"
 
 
+@pytest.mark.parametrize("where", [["--in-place"], ["--into", "back"]])
+def test_what_only_its_content_tells_from_what_it_was_is_shown_and_brought_back(
+    host: Host, tmp_path: Path, where: list[str]
+) -> None:
+    host.back_up()
+    asked = ("restore", in_tree(host, "etc"), *where, "--yes")
+    base = host.tree if where == ["--in-place"] else tmp_path / "back"
+    ask(host, *asked, cwd=tmp_path)
+    rot(base / "etc/nginx/nginx.conf")
+
+    shown = ask(host, *asked, "--dry-run", cwd=tmp_path)
+    ended = ask(host, *asked, cwd=tmp_path)
+
+    assert f"replace    {base}/etc/nginx/nginx.conf" in shown.stderr
+    assert ended.returncode == 0, ended.stderr
+    assert (base / "etc/nginx/nginx.conf").read_text() == "as it was"
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "content"), [("y", 0, "as it was"), ("n", 77, "broken"), ("", 77, "broken")]
 )
@@ -162,13 +180,15 @@ def test_a_directory_with_something_in_it_gives_way_to_a_file_only_if_deleting_w
     (host.tree / "etc/nginx/nginx.conf/mine").write_text("precious")
     words = ["restore", in_tree(host, "etc/nginx"), "--in-place"]
 
+    told = ask(host, *words, "--dry-run", cwd=tmp_path)
     left = ask(host, *words, "--yes", cwd=tmp_path)
     kept = (host.tree / "etc/nginx/nginx.conf/mine").exists()
     shown = ask(host, *words, "--delete", "--dry-run", cwd=tmp_path)
     gone = ask(host, *words, "--delete", "--yes", cwd=tmp_path)
 
     assert (left.returncode, kept) == (3, True)
-    assert "could not make way" in left.stderr
+    assert f"in the way {in_tree(host, 'etc/nginx/nginx.conf')}\n" in told.stderr
+    assert "could not make way" in left.stderr and "--delete takes away" in left.stderr.splitlines()[-2]
     assert f"delete     {in_tree(host, 'etc/nginx/nginx.conf/mine')}" in shown.stderr
     assert gone.returncode == 0, gone.stderr
     assert (host.tree / "etc/nginx/nginx.conf").read_text() == "as it was"
@@ -267,9 +287,13 @@ def test_a_link_below_what_is_restored_gives_way_and_is_not_followed(host: Host,
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("etc/nginx/ngnix.conf", "etc/nginx/ngnix.conf was not there at {point}; /etc/nginx held nginx.conf"),
-        ("opt/shop/x", "/opt/shop/x was not there at {point}; / held cache, etc, lib"),
-        ("lib/modules", "/lib was a symbolic link at {point}: ask for what lies where it leads"),
+        (
+            "etc/nginx/ngnix.conf",
+            "{tree}/etc/nginx/ngnix.conf was not there at {point}; {tree}/etc/nginx held nginx.conf",
+        ),
+        ("opt/shop/x", "{tree}/opt/shop/x was not there at {point}; {tree} held cache, etc, lib"),
+        ("lib/modules", "{tree}/lib was a symbolic link at {point}: ask for what lies where it leads"),
+        ("etc/nginx/nginx.conf/x", "{tree}/etc/nginx/nginx.conf was no directory at {point}, and had nothing below it"),
     ],
 )
 def test_a_path_that_was_not_there_is_told_with_what_was_near(host: Host, tmp_path: Path, path: str, said: str) -> None:
@@ -278,7 +302,7 @@ def test_a_path_that_was_not_there_is_told_with_what_was_near(host: Host, tmp_pa
     ended = ask(host, "restore", in_tree(host, path), cwd=tmp_path)
 
     assert ended.returncode == 1
-    assert said.format(point=host.snapshots()[0]) in ended.stderr
+    assert f"ebbtide: {said}".format(point=host.snapshots()[0], tree=host.tree) in ended.stderr
     assert [name for name in os.listdir(tmp_path) if name.startswith("restored")] == []  # noqa: PTH208
 
 

@@ -32,7 +32,7 @@ from ebbtide_console.cli.main import main
 from ebbtide_console.sandbox import awkward
 from tests.builders import a_snapshot
 from tests.fakes import FakeArchive, FakeMachines, FakeVolumes
-from tests.local.bringing_back import Ended, ask_as, below, given_back
+from tests.local.bringing_back import Ended, ask_as, below, given_back, rot
 from tests.local.opened_machine import POINT, Opened, opened
 from tests.local.own_nights import differing
 from tests.local.receiver_machine import (
@@ -108,6 +108,17 @@ def test_every_kind_of_entry_comes_back(us0: Us0, tmp_path: Path) -> None:
 
     assert ended.returncode == 0, ended.stderr
     assert differing(below(tmp_path / f"restored-us0-{POINT}", "srv"), given_back(us0.tree, "srv")) == {}
+
+
+def test_what_only_its_content_tells_from_what_it_was_is_brought_back(us0: Us0, tmp_path: Path) -> None:
+    asked = ("restore", f"{us0.tree}/large", *us0.source, "--into", "back", "--yes")
+    us0.ask(*asked, cwd=tmp_path)
+    rot(tmp_path / "back/large")
+
+    ended = us0.ask(*asked, cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "back/large").read_bytes() == (us0.tree / "large").read_bytes()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """A drill and a restore: which point, what comes up, what is left afterwards, and what interruptions do to it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from chalicelib.core import tags
 from chalicelib.core.actions import Wait
 from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState, Way
 from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.opening import SETTLES
 from chalicelib.core.recovery import choose_point, plan
 from chalicelib.core.recovery_actions import CreateVolume, RecordVerdict, RecoveryWorld
 from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
+from chalicelib.flows.close_opening import close_openings
 from chalicelib.flows.open_recovery import open_drill, open_recovery, open_restore
+from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import Outcome, recover
 from chalicelib.flows.tick import tick
 from chalicelib.ports import LaunchRequest
@@ -30,7 +34,7 @@ from tests.builders import (
     a_snapshot,
     a_volume,
 )
-from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
+from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
 
 NOW = a_moment(9)
 DRILL = RecoveryId("us0a", NOW.date(), 1)
@@ -521,7 +525,125 @@ def test_two_restores_have_their_ways_and_the_one_that_ends_takes_its_own_along(
     assert {way.port for way in world.entrances.ways()} == {22, 25}
 
 
-def test_a_restore_is_shut_before_its_machine_goes() -> None:
+def test_asked_again_after_another_night_what_stands_is_meant_unless_a_point_or_a_name_is_said() -> None:
+    world = a_world_with_backups(22)
+    first = a_restore(world)
+    world.volumes.snapshots["snap-23"] = a_snapshot("snap-23", a_run_id(23))
+    world.catalog.record_point(a_point(snapshot_id="snap-23", run_id=a_run_id(23)))
+
+    again = a_restore(world, 443)
+    newer = open_restore(RecoveryRequest("us0", point="snap-23"), world, NOW)
+    beside = open_restore(RecoveryRequest("us0", name="us0-beside"), world, NOW)
+
+    assert again == first
+    assert world.catalog.get_recovery(first).ways == (Way(22, "198.51.100.0/24"), Way(443, "198.51.100.0/24"))
+    assert len({first, newer.id, beside.id}) == 3
+    assert [each.point.snapshot_id for each in (newer, beside)] == ["snap-23", "snap-23"]
+
+
+def test_of_two_that_stand_the_one_of_the_point_that_would_be_chosen_is_meant() -> None:
+    world = a_world_with_backups(21, 22)
+    open_restore(RecoveryRequest("us0", point="snap-21"), world, NOW)
+    newest = open_restore(RecoveryRequest("us0", point="snap-22"), world, NOW)
+
+    assert open_restore(RecoveryRequest("us0"), world, NOW) == newest
+
+
+def test_one_that_has_failed_is_on_its_way_out_and_nobodys() -> None:
+    world = a_world_with_backups()
+    first = a_restore(world)
+    world.catalog.save_recovery(replace(world.catalog.get_recovery(first), verdict="failed"))
+
+    assert open_restore(RecoveryRequest("us0"), world, NOW).id != first
+
+
+def test_who_is_woken_finds_the_ways_that_were_asked_for() -> None:
+    world = a_world_with_backups()
+    a_restore(world, 80)
+    found: list[set[int]] = []
+    world.lambdas.invoke_later = lambda function, payload: found.append(  # type: ignore[method-assign]
+        {way.port for way in world.catalog.get_recovery(DRILL).ways}
+    )
+
+    open_restore(RecoveryRequest("us0", ports=(443,)), world, NOW)
+
+    assert found == [{22, 443}]
+
+
+def test_more_ways_than_a_group_may_have_are_refused_and_what_is_under_way_keeps_its_own() -> None:
+    world = a_world_with_backups()
+    world.catalog.record_point(a_point("eu0a", "snap-22", a_run_id(22)))
+    first = a_restore(world, *range(100, 130))
+
+    with pytest.raises(Refused, match=r"61 ways in .* at most 60: say .*networks .*ports"):
+        open_restore(RecoveryRequest("eu0", ports=tuple(range(200, 230))), world, NOW)
+    with pytest.raises(Refused, match=r"61 ways in"):
+        open_restore(RecoveryRequest("us0", ports=tuple(range(200, 260))), world, NOW)
+    other = a_restore(world, *range(200, 229), host="eu0")
+
+    assert set(world.catalog.recoveries) == {first, other}
+    assert len(world.entrances.ways()) == 60
+
+
+def test_rebuilt_a_restore_has_the_ways_that_were_asked_for_last_and_can_have_others() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world, 80, networks=("0.0.0.0/0",))
+    for network in ("203.0.113.7/32", "203.0.113.8/32"):
+        a_restore(world, networks=(network,))
+    after = replace(world, catalog=FakeCatalog())
+
+    rebuilt = rebuild(after)
+    recover(recovery_id, after, NOW)
+
+    assert (rebuilt.recoveries, rebuilt.faults) == (1, ())
+    assert after.entrances.ways() == {Way(22, "203.0.113.8/32")}
+    assert a_restore(after, networks=("203.0.113.9/32",)) == recovery_id
+    assert rebuild(replace(after, catalog=FakeCatalog())).faults == ()
+    assert after.entrances.ways() == {Way(22, "203.0.113.9/32")}
+
+
+def test_what_is_open_on_it_is_told_whoever_asked_for_it() -> None:
+    world = a_world_with_backups()
+    world.catalog.record_point(a_point("eu0a", "snap-22", a_run_id(22)))
+    us0 = a_restore(world, 80)
+    a_restore(world, host="eu0", networks=("0.0.0.0/0",))
+    the_machine_reports(world, us0)
+
+    kept = recover(us0, world, NOW)
+
+    assert "open are 22 from 0.0.0.0/0; 22, 80 from 198.51.100.0/24" in kept.waiting[0]
+
+
+def test_one_that_is_closed_before_it_has_reported_says_that_it_was() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+
+    close_openings(str(recovery_id), world, NOW + timedelta(minutes=5))
+    over = recover(recovery_id, world, NOW + timedelta(minutes=5))
+
+    assert over.recovery.state is RecoveryState.FAILED
+    assert over.recovery.findings == ("it was closed before there was a report",)
+    assert is_taken_down(world)
+
+
+def test_what_ec2_does_not_show_yet_when_a_restore_is_closed_is_taken_down_all_the_same() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    shown = world.volumes.find_volumes
+    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    recover(recovery_id, world, NOW)
+    close_openings(str(recovery_id), world, NOW)
+    early = recover(recovery_id, world, NOW)
+    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+
+    late = recover(recovery_id, world, NOW + SETTLES)
+
+    assert early.waiting == ("EC2 to show what it may have been asked for just before",)
+    assert late.recovery.state is RecoveryState.FAILED
+    assert is_taken_down(world)
+
+
+def test_a_restore_is_shut_before_it_is_closed() -> None:
     world = a_world_with_backups()
     recovery_id = a_restore(world)
     the_machine_reports(world, recovery_id)
@@ -529,8 +651,57 @@ def test_a_restore_is_shut_before_its_machine_goes() -> None:
 
     over = recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
 
-    assert over.steps[:2] == ("SetWays", "TerminateMachine")
+    assert over.steps == ("TerminateMachine", "DeleteVolume", "SetWays", "CloseRecovery")
     assert world.entrances.ways() == frozenset()
+
+
+def the_group_is_full(world: FakeWorld) -> None:
+    def refused(ways: Collection[Way]) -> None:
+        raise PermanentError("opening group sg-restore: RulesPerSecurityGroupLimitExceeded")
+
+    world.entrances.set = refused  # type: ignore[method-assign]
+
+
+def test_while_the_group_cannot_be_set_a_restore_comes_and_goes_all_the_same_and_each_time_says_so() -> None:
+    world = a_world_with_backups()
+    set_ways = world.entrances.set
+    the_group_is_full(world)
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+
+    def gone_on_with(now: datetime) -> None:
+        with pytest.raises(TransientError, match="opening group sg-restore: RulesPer"):
+            recover(recovery_id, world, now)
+
+    gone_on_with(NOW)
+    launched = len(world.machines.requests)
+    the_machine_reports(world, recovery_id)
+    gone_on_with(NOW)
+    stands = world.catalog.get_recovery(recovery_id)
+    world.entrances.open = frozenset({Way(22, "198.51.100.0/24")})
+    gone_on_with(stands.deadline)
+
+    assert launched == 1
+    assert (stands.state, stands.verdict) == (RecoveryState.OPEN, "proven")
+    assert is_taken_down(world)
+    world.entrances.set = set_ways  # type: ignore[method-assign]
+    assert recover(recovery_id, world, stands.deadline).recovery.state is RecoveryState.DONE
+    assert world.entrances.ways() == frozenset()
+
+
+def test_a_group_that_cannot_be_looked_at_keeps_no_machine_standing() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    the_machine_reports(world, recovery_id)
+
+    def refused() -> frozenset[Way]:
+        raise PermanentError("looking at group sg-restore: InvalidGroup.NotFound")
+
+    world.entrances.ways = refused  # type: ignore[method-assign]
+    the_group_is_full(world)
+    with pytest.raises(TransientError, match="opening group sg-restore"):
+        recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
+
+    assert is_taken_down(world)
 
 
 def test_a_drill_opens_nothing_and_shuts_nobody_out() -> None:
@@ -587,6 +758,21 @@ def test_what_is_brought_up_is_the_point_of_a_time_a_day_a_snapshot_or_a_run(
     recovery = open_recovery(a_request(at=at, mode=mode.value), world, NOW)
 
     assert (recovery.kind, recovery.point.snapshot_id) == (mode, snapshot)
+
+
+@pytest.mark.parametrize("point", ["snap-21", "main/2026-11-21/1"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_point_that_is_named_and_was_found_damaged_is_refused_as_that_and_no_other_is_told(
+    point: str, is_known: bool
+) -> None:
+    world = a_world_with_backups(20, 21, 22)
+    for snapshot_id in ("snap-20", "snap-21"):
+        world.volumes.tag(snapshot_id, {tags.DAMAGED: "main/2026-11-23/1"})
+    if not is_known:
+        world.catalog.forget_points("snap-21", ["us0a"])
+
+    with pytest.raises(Refused, match=f"no sound restore point {point}: .* found damaged: snap-21\\. "):
+        open_restore(RecoveryRequest("us0", point=point), world, NOW)
 
 
 @pytest.mark.parametrize("unknown", ["snap-99", "main/2026-11-19/1"])

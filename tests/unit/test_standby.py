@@ -561,6 +561,61 @@ def test_no_point_is_made_of_a_copy_that_arrives_after_the_word_that_its_source_
     assert hosts_restorable(standby) == []
 
 
+def another_copy(standby: FakeWorld, day: int) -> str:
+    """Of the same source as the one that is there already."""
+    (copy_id,) = ids_of(standby, (day,))
+    first = standby.volumes.snapshots[copy_id]
+    untagged = {name: value for name, value in first.tags.items() if name != tags.DAMAGED}
+    standby.volumes.snapshots["snap-again"] = replace(first, id="snap-again", tags=untagged)
+    return "snap-again"
+
+
+def test_another_copy_of_what_is_damaged_is_tagged_as_well_and_makes_no_point() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    find_damaged(primary, 23)
+    archive_arrives(primary, standby)
+    prune(standby, a_moment(10, day=24))
+    later = another_copy(standby, 23)
+
+    woken = a_tick(standby, a_moment(11, day=24))
+    prune(standby, a_moment(11, day=24))
+
+    assert "prune" in woken
+    assert standby.volumes.snapshots[later].tags[tags.DAMAGED] == "main/2026-11-24/1"
+    assert {at.day for _, at in hosts_restorable(standby)} == {22}
+
+
+def test_the_last_word_on_one_copy_is_none_on_another() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    find_damaged(primary, 23)
+    archive_arrives(primary, standby)
+    prune(standby, a_moment(10, day=24))
+    (looked_at,) = ids_of(standby, (23,))
+    del standby.volumes.snapshots[looked_at].tags[tags.DAMAGED]
+    later = another_copy(standby, 23)
+
+    a_tick(standby, a_moment(11, day=24))
+    prune(standby, a_moment(11, day=24))
+
+    damaged = {copy.id for copy in standby.volumes.snapshots.values() if tags.DAMAGED in copy.tags}
+    assert damaged == {later}
+
+
+def test_while_a_copy_cannot_be_tagged_pruning_is_woken_once_an_hour_and_not_by_every_tick() -> None:
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(12))
+    find_damaged(primary, 23)
+    archive_arrives(primary, standby)
+
+    woken = [minute for minute in range(0, 60, 5) if "prune" in a_tick(standby, a_moment(10, minute, day=24))]
+
+    assert woken == [0]
+    assert "prune" in a_tick(standby, a_moment(11, 2, day=24))
+
+
 def test_who_takes_the_tag_off_a_copy_has_the_last_word() -> None:
     primary = a_primary(22, 23)
     standby = a_standby_of(primary)

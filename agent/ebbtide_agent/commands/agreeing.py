@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent.errors import Refused
-from ebbtide_agent.host.foresee import Changes
+from ebbtide_agent.host.bring import TO_MAKE_WAY
+from ebbtide_agent.host.foresee import Change, Changes
 from ebbtide_agent.printable import printable
 
 SHOWN_CHANGES = 20
@@ -41,9 +42,10 @@ def ask(changes: Changes, terminal: Terminal) -> None:
 
 
 def as_objects(changes: Changes, into: Path) -> list[dict[str, str]]:
-    """All of what is there that would change, or did."""
+    """All of what is there that would change, or did, and what would be in the way."""
+    told = (*changes.of_what_is_there, *(Change("in the way", path) for path in changes.in_the_way))
     base = str(into).rstrip("/")
-    return [{"what": change.what, "path": f"{base}/{os.fsdecode(change.path)}"} for change in changes.of_what_is_there]
+    return [{"what": change.what, "path": f"{base}/{os.fsdecode(change.path)}"} for change in told]
 
 
 def as_lines(changes: Changes, into: Path) -> Iterator[str]:
@@ -54,4 +56,7 @@ def as_lines(changes: Changes, into: Path) -> Iterator[str]:
     yield from (f"  {change.what:<10} {base}/{printable(change.path)}" for change in there[:SHOWN_CHANGES])
     if len(there) > SHOWN_CHANGES:
         yield f"  and {len(there) - SHOWN_CHANGES} more"
+    yield from (f"  in the way {base}/{printable(path)}" for path in changes.in_the_way[:SHOWN_CHANGES])
+    if changes.in_the_way:
+        yield f"{len(changes.in_the_way)} would not come back, for what is in the way: {TO_MAKE_WAY}"
     yield f"{changes.added} would be added; all else stays as it is"

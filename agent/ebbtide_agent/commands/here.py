@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from ebbtide_agent.commands import exits
 from ebbtide_agent.host.address import Address, parse_address
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import HostPaths
@@ -28,40 +29,8 @@ class Here:
 # What a command does with its options; its exit code.
 Act = Callable[[argparse.Namespace, Here], int]
 
-# What every command may end with.
-EXITS = {
-    0: "complete (files that vanished while they were read are warnings, and in the report); of `check` and `explain`: "
-    "all is in order, all is backed up; of `restore`: all of it is back",
-    1: "failed: nothing was pushed, or nobody is there to take it; the reason is on the last line; of `explain`: "
-    "something is not backed up; of `list` and `restore`: there is no such restore point, or nothing came of it; of "
-    "`status`: no run was reported, or not the last one, or none for 36 hours; of "
-    "`peer status`: a person should look, each line says why",
-    2: "the command line was not understood",
-    3: "partial: some of it is there, and tonight is no restore point; the report names what is missing; of `restore`: "
-    "some of it is back, what is missing was named",
-    4: "suspect: a guard found the host's data gone or rewritten; the report says what, and what to do if it is meant",
-    75: "the target could not be reached in time; the next night tries again",
-    77: "refused: another backup is under way, the receiver said no, another target than it was, or this is a copy; of "
-    "`restore` and `uninstall`: something would change, and nobody has agreed to it",
-    78: "the configuration has faults, or `check` found some; all of them are listed",
-    129: "its terminal or connection went away",
-    130: "interrupted",
-    143: "told to stop",
-}
-
-
 # For whoever is not root, and has it in places of their own.
 OWN_PLACES = "--etc ~/.config/ebbtide --state ~/.local/state/ebbtide"
-
-
-def _as_text(exits: Mapping[int, str]) -> str:
-    wrapped = (
-        textwrap.wrap(f"{number:<4} {meaning}", 112, subsequent_indent=" " * 5) for number, meaning in exits.items()
-    )
-    return "exit codes:\n" + "".join(f"  {line}\n" for lines in wrapped for line in lines)
-
-
-EXIT_CODES = _as_text(EXITS)
 
 
 def exit_code_of(status: str) -> int:
@@ -77,19 +46,26 @@ def add_command(
         name,
         help=summary,
         description=description or summary,
-        epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.epilog = exits.of_command(parser.prog.partition(" ")[2])
     parser.set_defaults(act=act)
     return parser
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Where a host's files are; `paths_of` reads them back."""
-    parser.add_argument("--etc", type=Path, default=HostPaths.etc, help="where the four files are (default: /etc)")
+    parser.add_argument("--etc", type=place, default=HostPaths.etc, help="where the four files are (default: /etc)")
     parser.add_argument(
-        "--state", type=Path, default=HostPaths.state, help="what the agent keeps (default: /var/lib/ebbtide)"
+        "--state", type=place, default=HostPaths.state, help="what the agent keeps (default: /var/lib/ebbtide)"
     )
+
+
+def place(text: str) -> Path:
+    """A directory as it was typed, wherever one is when it is used."""
+    if re.search(r'[%$"\\\x00-\x1f]', text):
+        raise argparse.ArgumentTypeError(f'{text!r} has a %, $, \\ or " in it, which mean something to ssh and to cron')
+    return Path(text).absolute()
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

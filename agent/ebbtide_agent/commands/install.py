@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import sys
 from pathlib import Path
 
@@ -86,13 +87,14 @@ def install(options: argparse.Namespace, _: Here) -> int:
         new_identity=options.new_identity,
         same_host=options.same_host,
     )
-    plan = installation.plan(wish, site_of(paths))
+    site = site_of(paths)
+    plan = installation.plan(wish, site)
     steps.walk(plan.steps, tell, options.dry_run)
     if not plan.steps:
         tell("all is as it should be")
     for note in plan.notes:
         tell(note)
-    tell("what is still missing: ebbtide-agent check")
+    tell(f"what is still missing: {shlex.join(('ebbtide-agent', 'check', *site.places))}")
     lines = _lines_for_the_far_side(plan.config, paths)
     if options.json:
         print(json.dumps(_as_object(plan, lines, done=not options.dry_run), indent=2))

@@ -7,7 +7,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from ebbtide_agent.commands.here import EXIT_CODES, Commands, Here, add_command, add_json, add_places
+from ebbtide_agent.commands import exits
+from ebbtide_agent.commands.here import Commands, Here, add_command, add_json, add_places
 from ebbtide_agent.commands.install import public_key
 from ebbtide_agent.peer import defaults
 
@@ -29,7 +30,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "peer",
         help="take the backups of other servers of yours",
         description=DESCRIPTION,
-        epilog=EXIT_CODES,
+        epilog=exits.of_command("peer"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words = parser.add_subparsers(metavar="WHAT", required=True)

@@ -41,9 +41,16 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
         sshd.check_account(may_unlock=False)
     plan = setup.plan_add(_wish(options, paths), here)
     # What cannot be has been said by now, with nothing made.
-    with contextlib.nullcontext() if options.dry_run else changing_alone(PeerPaths(paths.state, Path("/"))):
-        plan = plan if options.dry_run else setup.plan_add(_wish(options, paths), here)
-        _walk(plan, options.dry_run)
+    if options.dry_run:
+        _walk(plan, dry_run=True)
+    else:
+        store = PeerPaths(paths.state, plan.register.store)
+        room = tuple(steps.directories(store.state, store.run))
+        steps.walk(room, tell, dry_run=False)
+        with changing_alone(store):
+            plan = setup.plan_add(_wish(options, paths), here)
+            _walk(plan, dry_run=False)
+        plan = replace(plan, steps=(*room, *plan.steps))
     lines = _lines_for_the_guest(plan, paths)
     if options.json:
         _print(plan, done=not options.dry_run, lines=lines)

@@ -9,7 +9,6 @@ import signal
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.commands import agreeing
@@ -25,7 +24,7 @@ from ebbtide_agent.commands.here import (
 )
 from ebbtide_agent.host import destination, progress
 from ebbtide_agent.host.back import way_back
-from ebbtide_agent.host.bring import Wish, bring, check_destination, protection, within
+from ebbtide_agent.host.bring import Wish, bring, check_destination, compared, protection, within
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.connections import connections
 from ebbtide_agent.host.foresee import Changes, preview
@@ -47,9 +46,9 @@ Bring files or directories back as they were, with owners, modes, ACLs, attribut
 
 It begins in ./restored-HOST-POINT.unfinished-…, keeps the whole path below it, and takes the end of that name away when
 all is there; cut off, the same command again goes on in it. With --in-place, or --into a directory that holds
-something, it shows what it would replace, change or delete of what is there, and asks; where nobody can answer it needs
---yes. Nothing that is there besides is deleted without --delete, and never what is not backed up at all. It never
-writes through a symbolic link. `ebbtide-agent list` says what there is to choose from.
+something, it compares contents, shows what it would replace, change or delete of what is there, and asks; where nobody
+can answer it needs --yes. Nothing that is there besides is deleted without --delete, and never what is not backed up at
+all. It never writes through a symbolic link. `ebbtide-agent list` says what there is to choose from.
 
 Without root owners, devices and set-user-id bits cannot be given back; it says so, and does the rest.
 """
@@ -62,7 +61,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--at",
         metavar="POINT",
         default=NEWEST,
-        help="a restore point as `list` names it, or how its name begins: a date (default: newest)",
+        help="a restore point as `list` names it, or how the name of whole ones begins: a date (default: newest)",
     )
     add_source(parser)
     where = parser.add_mutually_exclusive_group()
@@ -96,9 +95,9 @@ def restore(options: argparse.Namespace, here: Here) -> int:
         way = way_back(config, paths, world, options.source, sockets)
         at_hand = way.at_hand()
         point = choose(at_hand, options.at)
-        _say(f"restore point {point.name}{'' if point.is_whole else ', which is not whole'}")
+        _say(f"restore point {point}")
         with way.reached(point) as route:
-            source = Source(config.rsync, route, _until(config, at_hand, world.waiting()), world)
+            source = Source(config.rsync, route, _until(config, at_hand, world.waiting()), world, config.root)
             check_there(source, wanted, point.name)
             return _restore(options, config, source, point, wanted, terminal)
 
@@ -114,10 +113,12 @@ def _restore(
     into = destination.of(config, point, paths, options.into, options.in_place)
     as_root = os.geteuid() == 0
     is_new = not (options.in_place or options.into)
-    wish = Wish(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new)
+    wish = compared(Wish(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new))
     check_destination(wish)
     if not as_root:
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
+    if wish.by_content:
+        terminal.say("comparing contents: what is asked for is read, here and in the backup")
     changes = None
     if not is_new or options.dry_run:
         changes = preview(source, wish)
@@ -128,13 +129,14 @@ def _restore(
         if not options.yes:
             agreeing.ask(changes, terminal)
     destination.make(into, is_new)
-    outcome = bring(source, wish, progress.Reader(_shown(options.progress)).feed)
+    with progress.shown_on(sys.stderr, progress.how_to_show(options.progress, sys.stderr)) as show:
+        outcome = bring(source, wish, progress.Reader(show).feed)
     for problem in outcome.problems:
         terminal.say(problem)
     if is_new and outcome.status == COMPLETE:
         into = destination.finished(into)
     counts = f"{outcome.counts.files} files, {size(outcome.counts.bytes_total)}"
-    terminal.say(f"{outcome.status}: {counts} of {point.name} are in {into}")
+    terminal.say(f"{outcome.status}: {counts} of {point}{'' if point.is_whole else ','} are in {into}")
     _print(options, _as_object(point, into, changes, outcome))
     return exit_code_of(outcome.status)
 
@@ -176,12 +178,6 @@ def _until(config: Config, at_hand: AtHand, now: datetime) -> datetime:
     patience = now + timedelta(seconds=config.wait_seconds)
     closes = at_hand.until if at_hand.left is None else now + at_hand.left
     return min(patience, closes) if closes else patience
-
-
-def _shown(asked: str) -> Callable[[progress.Progress], None]:
-    if asked == "lines":
-        return progress.as_lines(sys.stderr)
-    return progress.as_bar(sys.stderr) if asked == "auto" and sys.stderr.isatty() else progress.nothing
 
 
 def _say(line: str) -> None:

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
 
 from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
@@ -25,20 +24,29 @@ Where nobody looks on it says nothing, unless something is wrong; so cron writes
 
 It reads four files, and never executes what is in the first three:
 
-  /etc/backup_config     HOST=us0  TARGET=receiver://backup.example.org  KEEP=7  (one KEY=value a line)
-                         TARGET may also be a directory such as /backup, where KEEP snapshots of the host stay, or
-                         ssh://user@host[:port]/path, a machine that needs no more than rsync, or of an EC2 host
-                         volume://ID@vol-0abc/region/archive, an EBS volume of its own
-                         and if need be USER, KEY, KNOWN_HOSTS, ROOT, RSYNC, BANDWIDTH, COMPRESS (yes, no),
-                         ONE_FILE_SYSTEM, WHOLE_SYSTEM (no: leave nothing out by itself, not even /proc),
-                         SCRIPT_MINUTES, WAIT_MINUTES, SHRINK, REWRITE (percent of the tree that may be lost or
-                         rewritten in a night, or no), CHECK (in so many nights every file is read once, or no),
-                         NICE, IONICE (idle, best-effort, no)
+  /etc/backup_config     one KEY=value a line: HOST=us0, TARGET=receiver://backup.example.org, KEEP=7, and what is below
   /etc/backup_include    what is backed up, one place such as /etc or /srv/*/data a line; without any, everything
   /etc/backup_exclude    rsync patterns, one a line, that do not travel
   /etc/backupscripts/    executables [0-9][0-9]*, run first, each with EBBTIDE_RUN, EBBTIDE_HOST and EBBTIDE_DUMPS, a
                          directory for what is to travel; when one fails the rest is pushed, and the night is partial,
                          or complete with a warning if a line at its top says "# ebbtide: optional"
+
+TARGET may also be
+
+  /backup                               a directory of this host, where KEEP snapshots of it stay
+  ssh://user@host[:port]/path           a machine that needs no more than rsync
+  volume://ID@vol-0abc/region/archive   of an EC2 host, an EBS volume of its own
+
+and /etc/backup_config may also say
+
+  USER, KEY, KNOWN_HOSTS         how the other side is reached by ssh
+  ROOT, ONE_FILE_SYSTEM          where the tree begins, and whether it stays on that file system
+  WHOLE_SYSTEM                   no: leave nothing out by itself, not even /proc
+  SCRIPT_MINUTES, WAIT_MINUTES   how long a script may take, and how long the target is tried
+  SHRINK, REWRITE                percent of the tree that may be lost or rewritten in a night, or no
+  CHECK                          in so many nights every file is read once, or no
+  NICE, IONICE                   0 to 19; idle, best-effort or no
+  BANDWIDTH, COMPRESS, RSYNC     a rate such as 800k; auto, yes or no; the program
 
 With --dry-run it shows what would be pushed and deleted now, and does nothing of it.
 
@@ -90,7 +98,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
     if options.dry_run:
         return preview.show(paths_of(options), here, options.json)
     screen = sys.stderr if options.json else sys.stdout
-    how = _how(options.progress, screen)
+    how = progress.how_to_show(options.progress, screen)
 
     def say(line: str) -> None:
         if how != "none":
@@ -99,18 +107,19 @@ def run(options: argparse.Namespace, here: Here) -> int:
     if options.catch_up and not _is_due(options, here):
         return 0
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
-    tonight = night.Night(
-        paths_of(options),
-        link.World.around(here.clock, say),
-        here.environment,
-        _shown_on(screen, how),
-        gives_way=True,
-        accept_shrink=options.accept_shrink,
-        accept_rewrite=options.accept_rewrite,
-    )
     log = open_log(options.log)
-    with telling(log, "backup"):
-        report = night.run(tonight)
+    with telling(log, "backup"), progress.shown_on(screen, how) as show:
+        report = night.run(
+            night.Night(
+                paths_of(options),
+                link.World.around(here.clock, say),
+                here.environment,
+                show,
+                gives_way=True,
+                accept_shrink=options.accept_shrink,
+                accept_rewrite=options.accept_rewrite,
+            )
+        )
     _log(log, report)
     say(f"{report.status}: {report.files} files, {report.bytes_sent} bytes sent, run {report.run}")
     if options.json:
@@ -155,16 +164,3 @@ def _to_be_told(report: Report, briefly: bool) -> tuple[str, ...]:
 def warnings_of(report: Report) -> tuple[str, ...]:
     """What the host's disks warn of: no part of the night, and not to be overlooked."""
     return tuple(f"disk warning: {each.what}: {each.said}" for each in report.health if each.state == WARNING)
-
-
-def _how(asked: str, screen: TextIO) -> str:
-    """Cron mails whatever is said, so where nobody looks on nothing is."""
-    if asked == "auto":
-        return "bar" if screen.isatty() else "none"
-    return asked
-
-
-def _shown_on(screen: TextIO, how: str) -> night.Show:
-    if how == "none":
-        return progress.nothing
-    return progress.as_bar(screen) if how == "bar" else progress.as_lines(screen)

@@ -15,6 +15,7 @@ from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
 from ebbtide_agent.host.past import WHOLE, Source, leading_to
 from ebbtide_agent.host.push import Listener
+from ebbtide_agent.host.resume import ASIDE
 from ebbtide_agent.printable import printable
 from ebbtide_agent.report import PARTIAL
 
@@ -24,7 +25,16 @@ AS_SOMEBODY = ("-rlptHAXS", "--specials", "--chmod=u-s,g-s", "--modify-window=-1
 _ONLY_THESE = ("--no-r", "--dirs", "--no-implied-dirs")
 _AND_WHAT_LEADS_THERE = ("--recursive",)
 WITH_ALL_BELOW = (*_AND_WHAT_LEADS_THERE, "--no-implied-dirs")
-_ASIDE = "--partial-dir=.ebbtide-partial"
+_ASIDE = f"--partial-dir={ASIDE}"
+# What a disk has rotted has the size and time that it had. While a large file is read for this, rsync says nothing, and
+# would take the far side for gone; ssh asks by itself whether it is still there.
+_BY_CONTENT = ("--checksum", "--timeout=0")
+# What rsync says of something that was no directory, where a directory is that it may not empty.
+IN_THE_WAY = "could not make way for new "
+TO_MAKE_WAY = (
+    "--delete takes away a directory that is in the way with what is in it, unless some of that is not backed up; else"
+    " take it away yourself, or restore --into DIR"
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Wish:
 
     `protect` is what is never deleted, as rsync's arguments; None: nothing is deleted at all. `is_own`: nobody else has
     anything in that directory, so that what leads to a path may come with it, and what arrived of a file wait there.
+    `by_content`: what is there is in order if its content is, and not by its size and time already.
     """
 
     paths: tuple[bytes, ...]
@@ -40,11 +51,13 @@ class Wish:
     as_root: bool
     protect: tuple[str, ...] | None = None
     is_own: bool = False
+    by_content: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
         delete = () if self.protect is None else ("--delete", "--one-file-system", *self.protect)
-        return (*(AS_ROOT if self.as_root else AS_SOMEBODY), *delete)
+        contents = _BY_CONTENT if self.by_content else ()
+        return (*(AS_ROOT if self.as_root else AS_SOMEBODY), *contents, *delete)
 
     @property
     def leading(self) -> list[bytes]:
@@ -61,6 +74,12 @@ def protection(config: Config) -> tuple[str, ...]:
     """What is not in the backup must not be deleted because it is not: rsync's filters for the receiving side."""
     chosen = rules(config.include, config.exclude, config.whole_system)
     return tuple(f"--filter={'R' if rule.takes else 'P'} {rule.pattern}" for rule in chosen)
+
+
+def compared(wish: Wish) -> Wish:
+    """By content, where some of it is there already; in a directory of our own only we have put it there."""
+    is_there = any(os.path.lexists(wish.place_of(path)) for path in wish.paths)
+    return replace(wish, by_content=is_there and not wish.is_own)
 
 
 def check_destination(wish: Wish) -> None:
@@ -94,6 +113,8 @@ def _brought(source: Source, wish: Wish, how: Sequence[str], listener: Listener)
     shown = ("--stats", "--no-human-readable", "--info=progress2")
     ended = source.run((*wish.words, *how, *shown), wish.paths, wish.into, listener)
     outcome = tell(ended)
+    if any(problem.startswith(IN_THE_WAY) for problem in outcome.problems):
+        outcome = replace(outcome, problems=(*outcome.problems, TO_MAKE_WAY))
     # Elsewhere it may be everyday life that a file vanishes; of a restore point some is missing then.
     return replace(outcome, status=PARTIAL) if ended.exit_code == VANISHED else outcome
 

@@ -6,14 +6,16 @@ To rsync a directory in the place of a file is a new directory; to whoever has t
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host.bring import WITH_ALL_BELOW, Wish
+from ebbtide_agent.host.bring import IN_THE_WAY, WITH_ALL_BELOW, Wish
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, why
-from ebbtide_agent.host.past import FORM, Item, Items, Source
+from ebbtide_agent.host.past import FORM, Item, Items, Source, unescaped
 
 _DELETED = "*deleting"
+_IN_THE_WAY = re.compile(rb"^%s[^:]+: (?P<path>.*)$" % IN_THE_WAY.encode(), re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a restore would do: change or delete what is there, and add so many entries."""
+    """What a restore would do: change or delete what is there, and add so many entries.
+
+    `in_the_way` are directories that would stay, because of what is in them, where something else was.
+    """
 
     of_what_is_there: tuple[Change, ...]
     added: int
+    in_the_way: tuple[bytes, ...] = ()
 
 
 def preview(source: Source, wish: Wish) -> Changes:
@@ -39,7 +45,8 @@ def preview(source: Source, wish: Wish) -> Changes:
     ended = source.run(words, wish.paths, wish.into, seen.feed)
     if ended.exit_code not in (0, VANISHED, SOME_IS_MISSING):
         raise PermanentError(f"what would change cannot be told: {why(ended)}")
-    return Changes(tuple(seen.changes), seen.added)
+    in_the_way = (unescaped(match["path"]) for match in _IN_THE_WAY.finditer(ended.err))
+    return Changes(tuple(seen.changes), seen.added, tuple(in_the_way))
 
 
 class _Seen(Items):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ebbtide_agent import keys
 from ebbtide_agent.errors import ConfigError, Refused
@@ -12,7 +14,6 @@ from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import identity, schedule, target
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.identity import Installed
-from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.starting import starting
 from ebbtide_agent.host.target import BY_SSH
 from ebbtide_agent.paths import HostPaths
@@ -105,8 +106,8 @@ def _new_config(wish: Wish, site: Site) -> str:
 
 def _said_by(text: str, paths: HostPaths, origin: str) -> Config:
     """What a configuration that is not there yet would say. Raises ConfigError, its faults as those of `origin`."""
-    with scratch(paths) as place:
-        drafted = HostPaths(etc=place, state=paths.state)
+    with TemporaryDirectory(prefix="ebbtide-") as place:
+        drafted = HostPaths(etc=Path(place), state=paths.state)
         drafted.config.write_bytes(to_bytes(text))
         try:
             config = configuration.load(drafted)

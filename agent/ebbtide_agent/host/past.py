@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,12 +31,17 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Source:
-    """Where a tree is read, for how long that is tried, and with which rsync."""
+    """Where a tree is read, for how long that is tried, and with which rsync; `root` is what its host calls its top."""
 
     rsync: str
     route: Route
     until: datetime
     world: World
+    root: Path = Path("/")
+
+    def shown(self, path: bytes) -> str:
+        """A path of the tree as it is asked for."""
+        return printable(os.path.normpath(os.path.join(os.fsencode(self.root), path)))  # noqa: PTH118 - paths are bytes
 
     def run(
         self, words: Iterable[str], paths: Iterable[bytes], into: Path, listener: Listener | None = None
@@ -129,20 +135,20 @@ def _why_not(source: Source, path: bytes, point: str) -> str:
         if kind is None:
             return _missing(source, path, nearest, point)
         if kind != DIRECTORY:
-            what = "a symbolic link" if kind == SYMLINK else "no directory"
-            return f"/{printable(step)} was {what} at {point}: ask for what lies where it leads"
+            if kind == SYMLINK:
+                return f"{source.shown(step)} was a symbolic link at {point}: ask for what lies where it leads"
+            return f"{source.shown(step)} was no directory at {point}, and had nothing below it: ask for it by itself"
         nearest = step
-    return f"/{printable(path)} cannot be read at {point}"
+    return f"{source.shown(path)} cannot be read at {point}"
 
 
 def _missing(source: Source, path: bytes, nearest: bytes, point: str) -> str:
-    shown = "/" if nearest == WHOLE else f"/{printable(nearest)}"
     names = names_in(source, nearest)
     missing = path if nearest == WHOLE else path[len(nearest) + 1 :]
     near = _closest(missing.split(b"/")[0], names) or names
     there = ", ".join(printable(name) for name in near[:_SHOWN]) or "nothing"
     more = f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
-    return f"/{printable(path)} was not there at {point}; {shown} held {there}{more}"
+    return f"{source.shown(path)} was not there at {point}; {source.shown(nearest)} held {there}{more}"
 
 
 def _closest(name: bytes, names: Iterable[bytes]) -> list[bytes]:

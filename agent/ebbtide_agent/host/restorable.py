@@ -21,6 +21,9 @@ class Restorable:
     entries: int | None = None
     is_whole: bool = True
 
+    def __str__(self) -> str:
+        return self.name if self.is_whole else f"{self.name}, which is not whole"
+
 
 @dataclass(frozen=True)
 class AtHand:
@@ -36,21 +39,20 @@ class AtHand:
 
 
 def choose(at_hand: AtHand, wanted: str) -> Restorable:
-    """The point of that name, or the newest whose name begins so: a date is enough. Raises PermanentError."""
+    """The point of that name, or the newest whole one whose name begins so: a date is enough. Raises PermanentError."""
     points = at_hand.points
     if not points:
         raise PermanentError(
             "\n".join(("there is no restore point that files can be brought back from now", *at_hand.notes))
         )
-    if wanted == NEWEST:
-        return _newest_whole(points)
-    found = [point for point in points if point.name == wanted] or [
-        point for point in points if point.name.startswith(wanted)
-    ]
+    named = [point for point in points if point.name == wanted]
+    if named:
+        return named[-1]
+    found = [point for point in points if wanted == NEWEST or point.name.startswith(wanted)]
     if not found:
         there = ", ".join(point.name for point in points)
         raise PermanentError("\n".join((f"there is no restore point {wanted}; there are: {there}", *at_hand.notes)))
-    return found[-1]
+    return _newest_whole(found)
 
 
 def _newest_whole(points: Sequence[Restorable]) -> Restorable:

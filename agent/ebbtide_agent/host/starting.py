@@ -20,8 +20,7 @@ def starting(site: Site, minute: int, notes: list[str]) -> Iterator[Step]:
     """The steps after which each of its nights is started, or a note on what is left to the operator."""
     paths = site.paths
     if not site.is_the_systems:
-        places = ("--etc", str(paths.etc), "--state", str(paths.state))
-        notes.append(f"into your crontab: {schedule.crontab_line(minute, str(site.program), places)}")
+        notes.append(f"into your crontab: {schedule.crontab_line(minute, str(site.program), site.places)}")
         return
     check_program(site.program)
     if site.has_systemd:

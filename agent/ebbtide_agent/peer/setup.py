@@ -127,8 +127,7 @@ def _no_longer_served(machine: Machine) -> Iterator[Step]:
 
 
 def _serve(site: Site) -> tuple[str, ...]:
-    places = () if site.is_the_systems else ("--etc", str(site.paths.etc), "--state", str(site.paths.state))
-    return (str(site.program), "peer", "serve", *places)
+    return (str(site.program), "peer", "serve", *site.places)
 
 
 def lines_for_the_guest(guest: Guest, register: Register, here_is: str, host_key: str, login: str) -> str:

@@ -21,7 +21,8 @@ from ebbtide_agent.snapshots import FAR_AHEAD
 class Standing:
     """One guest. `run` is its last night, `status` what came of it, none while nothing was reported.
 
-    `faults` are what a person should look at.
+    `open_until` then it may read its snapshots and its nights are refused; none when it may not. `faults` are what a
+    person should look at.
     """
 
     name: str
@@ -31,13 +32,15 @@ class Standing:
     finished: str | None
     snapshots: tuple[str, ...]
     is_due: bool
+    open_until: str | None
     faults: tuple[str, ...]
 
     def as_line(self) -> str:
         night = f"{self.status or 'not reported'} in {self.run}" if self.run else "was never here"
         kept = f"{len(self.snapshots)} snapshots{f', the newest {self.snapshots[-1]}' if self.snapshots else ''}"
         due = "; one is due" if self.is_due else ""
-        return f"{self.name} ({self.id}): {night}; {kept}{due}{''.join(f'; {fault}' for fault in self.faults)}"
+        reads = f"; open until {self.open_until}, and its nights are refused until then" if self.open_until else ""
+        return f"{self.name} ({self.id}): {night}; {kept}{due}{reads}{''.join(f'; {fault}' for fault in self.faults)}"
 
     def as_object(self) -> Mapping[str, object]:
         return {**vars(self), "snapshots": list(self.snapshots), "faults": list(self.faults)}
@@ -58,6 +61,7 @@ def find_faults(peer: Peer) -> tuple[str, ...]:
 def standing_of(guest: Guest, peer: Peer) -> Standing:
     keeper = Keeper(peer, guest)
     past = keeper.past()
+    until = guest.reads_until(peer.up())
     night, report = find_night(peer.paths.night(guest.id)), keeper.find_report()
     return Standing(
         guest.name,
@@ -67,6 +71,7 @@ def standing_of(guest: Guest, peer: Peer) -> Standing:
         moments.write(report.finished) if report else None,
         tuple(snapshot.name for snapshot in past.whole),
         keeper.find_due() is not None,
+        moments.write(until) if until else None,
         tuple(_faults(guest, peer, keeper, past)),
     )
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL, STAT, fake_entry
-from ebbtide_agent.walk import walk
+from ebbtide_agent.walk import Found, walk
 
 _NOTES = (STAT, ACCESS_ACL, DEFAULT_ACL)
 # Whatever lies there by now: no link is followed, and nothing waits for a pipe's other end.
@@ -20,11 +21,20 @@ def take_off_lost_notes(tree: Path) -> int:
     taken = 0
     with suppress(OSError):
         for found in walk(tree):
-            try:
-                fake_entry(found)
-            except ValueError:
+            if _is_lost(found):
                 taken += _take_off(os.fsencode(tree), found.path)
     return taken
+
+
+def _is_lost(found: Found) -> bool:
+    """What cannot be looked at, or is more than a manifest takes, ends no mending of the others."""
+    try:
+        fake_entry(found)
+    except ValueError:
+        return True
+    except (OSError, PermanentError):
+        return False
+    return False
 
 
 def _take_off(tree: bytes, path: bytes) -> bool:

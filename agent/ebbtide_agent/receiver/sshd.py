@@ -31,6 +31,8 @@ LISTENING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
 # Compiled into sshd; it insists on it when it starts as root.
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
+# Left alone by whoever started it, killed at once for instance, it would hold the port and take what nobody keeps.
+_WITH_ITS_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def sshd_config(paths: GatePaths, login: str, door: Door) -> str:
 
 
 def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
-    """Start sshd in the foreground and return it listening.
+    """Start sshd in the foreground and return it listening; it ends with the thread that has started it.
 
     Raises PermanentError when its configuration, its keys, the port or the account will not do.
     """
@@ -118,7 +120,7 @@ def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
         check_account(door.may_unlock)
     procs.check((program, "-t", "-f", str(config)))
     log = log_of(paths)
-    child = procs.start_logged((program, "-D", "-e", "-f", str(config)), log)
+    child = procs.start_logged((*_WITH_ITS_PARENT, program, "-D", "-e", "-f", str(config)), log)
     deadline = time.monotonic() + LISTENING_SECONDS
     while "Server listening" not in (said := log.read_text(errors="replace")):
         if child.poll() is not None or time.monotonic() >= deadline:

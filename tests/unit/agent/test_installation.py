@@ -122,7 +122,30 @@ def test_a_dry_run_shows_every_step_and_takes_none(host: Host) -> None:
 
     assert "would make the key etc/ebbtide/key" in said
     assert "would write etc/backup_config" in said
+    assert said.endswith("what is still missing: ebbtide-agent check --etc etc --state state\n")
     assert list(host.place.iterdir()) == []
+    host.state.mkdir()
+    host.install("--host", "us0", "--target", TARGET, "--dry-run")
+    assert list(host.state.iterdir()) == []
+
+
+@needs_ssh
+def test_places_that_are_told_from_where_one_stands_are_kept_whole(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(host.place)
+    host.places = ["--etc", "etc", "--state", "state"]
+
+    host.install("--host", "us0", "--target", TARGET)
+
+    assert f"KEY={host.key}\n" in (host.etc / "backup_config").read_text()
+
+
+@pytest.mark.parametrize("word", ["--etc", "--state"])
+def test_a_place_that_ssh_or_cron_would_read_as_something_else_is_refused_by_its_name(host: Host, word: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        host.told("install", "--target", TARGET, word, f"{host.place}/50%")
+
+    assert refused.value.code == 2
+    assert f"argument {word}: '{host.place}/50%' has a %" in host.capture.readouterr().err
 
 
 @needs_ssh

@@ -1,7 +1,8 @@
 """What a gate records of a tree of which it cannot tell everything, and what the next nights are compared with then."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,38 @@ def test_lost_notes_are_taken_off_and_nothing_is_touched_that_a_link_leads_to(tm
     kept = [os.listxattr(place) for place in (tree / "directory", tree / "directory/file")]
     assert (taken, kept, through_the_link) == (2, [["user.note"]] * 2, False)
     assert len(os.listxattr(beside)) == len(os.listxattr(beside / "file")) == 2
+
+
+def test_an_entry_that_cannot_be_looked_at_ends_no_mending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir(mode=0o777)
+    for name in ("a lost one", "b shut", "c attributes", "d lost one"):
+        (tree / name).touch()
+        os.setxattr(tree / name, "user.rsync.%stat", b"not a stat")
+    monkeypatch.setattr(entry, "MOST_ATTRIBUTES", 100)
+    os.setxattr(tree / "c attributes", "user.note", b"x" * 101)
+    for name in ("a lost one", "d lost one"):
+        (tree / name).chmod(0o666)
+    (tree / "b shut").chmod(0)
+    monkeypatch.chdir(tree)
+
+    with as_nobody():
+        taken = take_off_lost_notes(Path())
+
+    assert taken == 2
+    assert sorted(each.name for each in tree.iterdir() if os.listxattr(each)) == ["b shut", "c attributes"]
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Whoever is root reads everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def test_without_the_manifest_that_a_complete_night_has_left_the_next_one_is_no_first_night(tmp_path: Path) -> None:

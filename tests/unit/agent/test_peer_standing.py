@@ -85,3 +85,15 @@ def test_a_snapshot_that_is_damaged_is_named(taking: Taking) -> None:
     (fault,) = [each for each in standing(taking).faults if "damaged" in each]
 
     assert fault.startswith(str(taking.store.snapshot(*taking.snapshots)))
+
+
+def test_a_guest_that_may_read_is_told_to_be_refused_until_then_which_is_no_fault(taking: Taking) -> None:
+    taking.night()
+    shut = standing(taking)
+    taking.open_for(timedelta(hours=2))
+    opened = standing(taking)
+    taking.now += timedelta(hours=2)
+
+    assert "open until 2026-11-26T04:10:00Z, and its nights are refused until then" in opened.as_line()
+    assert (opened.as_object()["open_until"], opened.faults) == ("2026-11-26T04:10:00Z", ())
+    assert shut == standing(taking) and "open" not in shut.as_line()

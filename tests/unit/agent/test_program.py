@@ -42,3 +42,16 @@ def test_whoever_is_not_root_is_told_how_to_do_without(tmp_path: Path) -> None:
 
     assert ended.returncode == 1
     assert "history.jsonl: Permission denied; that takes root, or places of your own: --etc ~/" in ended.stderr
+
+
+def test_whom_nobody_reads_any_more_ends_as_other_programs_do(tmp_path: Path) -> None:
+    program = f"import sys; sys.path.insert(0, {str(Path(ebbtide_agent.__file__).parents[1])!r})"
+    program += "; from ebbtide_agent.host_main import main; sys.exit(main())"
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    words = ("status", "--etc", str(tmp_path), "--state", str(tmp_path))
+    ended = subprocess.run([sys.executable, "-c", program, *words], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -1,10 +1,12 @@
 """Progress out of rsync's output, however the pipe cuts it."""
 
 import io
+import os
+import termios
 
 import pytest
 
-from ebbtide_agent.host.progress import Progress, Reader, as_bar, as_lines
+from ebbtide_agent.host.progress import Progress, Reader, as_lines, shown_on
 
 SAID = (
     b"\r         32,768   0%    0.00kB/s    0:00:00  \r    20,971,520  45%   12.34MB/s    0:00:01 (xfr#7, ir-chk=1/9)\n"
@@ -42,12 +44,34 @@ def test_a_log_gets_a_line_for_every_tenth() -> None:
 
 def test_a_bar_shows_files_bytes_rate_and_the_time_left_over_and_over_on_one_line() -> None:
     screen = io.StringIO()
-    reader = Reader(as_bar(screen))
 
-    reader.feed(SAID)
-    reader.feed(b"\r    31,457,280  68%   12.34MB/s    0:00:04  \r")
+    with shown_on(screen, "bar") as show:
+        reader = Reader(show)
+        reader.feed(SAID)
+        reader.feed(b"\r    31,457,280  68%   12.34MB/s    0:00:04  \r")
+        reader.feed(b"\r    41,943,040 100%   12.34MB/s    0:00:05 (xfr#9, to-chk=0/9)\n" * 3)
 
-    first, _, last = screen.getvalue().lstrip("\r").split("\r")
-    assert first.split() == ["[" + "." * 30 + "]", "0%", "0", "files", "32", "KiB", "0.00kB/s", "0:00:00", "left"]
-    assert last.split()[2:] == ["7", "files", "30", "MiB", "12.34MB/s", "0:00:04", "left"]
-    assert "\n" not in screen.getvalue()
+    first, _, third, *_, last = screen.getvalue().lstrip("\r").split("\r")
+    assert first.split() == ["[" + "." * 29 + "]", "0%", "0", "files", "32", "KiB", "0.00kB/s", "0:00:00", "left"]
+    assert third.split()[2:] == ["7", "files", "30", "MiB", "12.34MB/s", "0:00:04", "left"]
+    assert screen.getvalue().count("\n") == 1 and last.endswith("\n")
+
+
+@pytest.mark.parametrize("width", [80, 60, 20, 0])
+def test_it_stays_within_the_width_of_its_terminal(width: int) -> None:
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, width))
+
+    said = b""
+    with open(theirs, "w") as screen:
+        with shown_on(screen, "bar") as show:
+            for percent, files, left in ((0, None, "0:00:00"), (99, 1234567, None), (100, None, "100:00:00")):
+                show(Progress(1023 << 30, percent, "999.99MB/s", files, left))
+        while not said.endswith(b"\n"):
+            said += os.read(ours, 4096)
+    os.close(ours)
+    drawn = said.decode().rstrip("\r\n").lstrip("\r").split("\r")
+
+    assert len(drawn) == 3
+    assert max(map(len, drawn)) < (width or 80)
+    assert ("[" in drawn[0]) is (width in (80, 0))

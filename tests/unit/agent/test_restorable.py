@@ -36,9 +36,11 @@ def test_what_is_not_whole_is_never_the_newest_and_can_be_named() -> None:
     mixed = Restorable("2026-11-24.1", "", is_whole=False)
 
     assert choose(AtHand((*POINTS, mixed)), "newest").name == "2026-11-23.2"
-    assert choose(AtHand((*POINTS, mixed)), "2026-11-24") == mixed
-    with pytest.raises(PermanentError, match=r"--at 2026-11-24\.1 takes it all the same"):
-        choose(AtHand((mixed,)), "newest")
+    assert choose(AtHand((*POINTS, mixed)), "2026-11").name == "2026-11-23.2"
+    assert choose(AtHand((*POINTS, mixed)), "2026-11-24.1") == mixed
+    for wanted in ("newest", "2026-11-24", "2"):
+        with pytest.raises(PermanentError, match=r"--at 2026-11-24\.1 takes it all the same"):
+            choose(AtHand((mixed,)), wanted)
 
 
 def test_a_point_that_is_not_there_is_told_with_those_that_are() -> None:
