@@ -1144,6 +1144,14 @@ MUTATIONS = (
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(
+        "restore: all that is open",
+        f"{_CORE}/recovery.py",
+        "entrances.told(world.ways)",
+        "entrances.told(recovery.ways)",
+        "that who has a restored server is told what other ones have opened to it",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "restore: everybody's ways",
         f"{_FLOWS}/recover.py",
         "if isinstance(action, SetWays):",
@@ -2846,6 +2854,14 @@ MUTATIONS = (
             "tests/local/test_guarded_nights.py::"
             "test_what_the_volume_has_lost_of_a_note_of_rsyncs_costs_its_host_one_night_and_not_every_one",
         ),
+    ),
+    Mutation(
+        "lost notes: the others",
+        f"{_GATE}/mending.py",
+        "(OSError, PermanentError)",
+        "PermanentError",
+        "that one entry which cannot be looked at does not keep lost notes on all the others",
+        ("tests/unit/agent/test_ledger.py",),
     ),
     Mutation(
         "lost notes: links",
