@@ -35,7 +35,7 @@ from ebbtide_agent.restore.recovery import (
 
 # How long an image may take to start that nobody has another one of.
 STANDING_PATIENCE_SECONDS = 900.0
-# Where EC2 gives this machine the credentials of its role, to whoever asks from here. A filter and not a route: a socket
+# Where EC2 gives this machine the credentials of its role, to whoever asks from here. A filter, not a route: a socket
 # that is bound to the interface needs none. Refused and not dropped: what asks by habit need not wait for long.
 _NO_METADATA = b"""
 add table inet ebbtide
