@@ -1168,6 +1168,14 @@ MUTATIONS = (
         _RESTORED_SERVER,
     ),
     Mutation(
+        "restore: no timer",
+        f"{_RESTORE}/boot_image.py",
+        '"timers.target", ',
+        "",
+        "that a clone starts none of the timers of the original",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
         "restore: a filter, whatever the routes",
         f"{_RESTORE}/session.py",
         "add rule inet ebbtide out ip daddr 169.254.169.254 reject\n",

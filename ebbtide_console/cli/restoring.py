@@ -20,8 +20,8 @@ Bring a server back: a machine of its own with the point's tree on it, booted wi
 
 Whoever could log in to the server then can do so here, by ssh at the address that is told when it is up: same users,
 same keys, same host keys. Port 22 is open, and the ports that are named, to the networks of the receiver's `allow`, or
-to those that are named. It sends no mail, runs no scheduled job and makes no backup. Its tree stays as it was restored:
-what it writes lies beside it, on the same volume.
+to those that are named. Cron, timers, mail servers and its backup are not started; what another unit wants by itself
+still runs. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
 """
 
 

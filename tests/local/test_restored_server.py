@@ -37,6 +37,7 @@ ExecStart={shutil.which("python3", path="/usr/bin")} -m http.server --directory 
 WantedBy=multi-user.target
 """
 A_JOB = "[Service]\nType=oneshot\nExecStart=/bin/touch /srv/cron-has-run\n"
+A_TIMER = "[Timer]\nOnActiveSec=1day\nUnit=web.service\n[Install]\nWantedBy=timers.target\n"
 FSTAB = "10.0.0.9:/export /srv/export nfs defaults 0 0\nwork /srv/work tmpfs defaults 0 0\n"
 # What `nft flush ruleset` says to the kernel: of this subsystem, delete all tables.
 TAKE_THE_FILTER_OUT = """
@@ -124,12 +125,16 @@ def grow(tree: Path, place: Path) -> None:
     (tree / "srv/www").mkdir()
     (tree / "srv/www/index.html").write_text("here we are again")
     (tree / "etc/fstab").write_text(FSTAB)
-    for name, unit in (("web", WEB), ("cron", A_JOB)):
-        service = tree / f"etc/systemd/system/{name}.service"
-        service.write_text(unit)
-        wants = tree / "etc/systemd/system/multi-user.target.wants"
-        (wants / service.name).unlink(missing_ok=True)
-        (wants / service.name).symlink_to(f"/etc/systemd/system/{service.name}")
+    for name, unit, wanted_by in (
+        ("web.service", WEB, "multi-user"),
+        ("cron.service", A_JOB, "multi-user"),
+        ("renewal.timer", A_TIMER, "timers"),
+    ):
+        (tree / "etc/systemd/system" / name).write_text(unit)
+        wants = tree / f"etc/systemd/system/{wanted_by}.target.wants"
+        wants.mkdir(exist_ok=True)
+        (wants / name).unlink(missing_ok=True)
+        (wants / name).symlink_to(f"/etc/systemd/system/{name}")
 
 
 @contextmanager
@@ -214,6 +219,7 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
             server.fails(f'python3 -c "{go_past_the_filter}"'),
             server.fails("mknod /root/disk b 7 0"),
             server.fails("ls /srv/cron-has-run"),
+            server.fails("systemctl is-active renewal.timer"),
             server.fails("mountpoint /srv/work"),
         ]
 
@@ -223,7 +229,7 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
         wait_until(server.is_off, "the instance to go off with its server")
 
         assert (who, name, page) == ("ada", "restored-us0a", "here we are again")
-        assert refused == [True] * 7
+        assert refused == [True] * 8
         assert server.agent.returncode == 0, server.log()
         assert not (server.tree / "home/ada/note").exists()
         assert (server.tree.parent / KEPT / "upper/home/ada/note").read_text() == "still here\n"

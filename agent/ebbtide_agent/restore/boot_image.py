@@ -30,12 +30,12 @@ REBOOT = 133
 _SYSTEMDS = ("usr/lib/systemd/systemd", "lib/systemd/systemd")
 _INITS = (*_SYSTEMDS, "sbin/init")
 
-# A clone must not do the original's work: no backups, no scheduled jobs, no mail. Nor is it another new machine, which
-# cloud-init would give other host keys and users; and nothing waits for a network.
+# A clone must not do the original's work: no backups, no scheduled jobs, no timers, no mail. Nor is it another new
+# machine, which cloud-init would give other host keys and users; and nothing waits for a network.
 MASKED = (
     "cron.service", "crond.service", "cronie.service", "fcron.service", "cron.target", "anacron.service", "atd.service",
-    "postfix.service", "exim4.service", "sendmail.service", "ebbtide-agent.service", "ebbtide-agent.timer",
-    "ebbtide-peer.service",
+    "timers.target", "nullmailer.service", "postfix.service", "exim4.service", "sendmail.service", "opensmtpd.service",
+    "ebbtide-agent.service", "ebbtide-agent.timer", "ebbtide-peer.service",
     "cloud-init.service", "cloud-init-local.service", "cloud-init-main.service",
     "systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
 )  # fmt: skip
