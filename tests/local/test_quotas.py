@@ -412,8 +412,9 @@ def test_a_btrfs_that_does_not_count_any_more_costs_neither_a_night_nor_a_report
         told = quotas.find_quotas(paths).of(limited, paths.tree("us0a"))
         assert in_the_night[0] and in_the_night[0].why.startswith("what it holds cannot be told: ")
         assert in_the_night[1] is None
-        assert told and told.why.startswith("nothing could be put by for what is recorded: ")
-        assert said[0] == f"no quota holds tonight: {told.why}"
+        assert told and "quota not enabled" in told.why
+        assert said[1:] == [f"the quota of host us0a does not hold tonight: {told.why}"]
+        assert said[0].startswith("nothing is put by for what is recorded, should the volume be full: ")
     finally:
         volume.unmount(paths.volume)
 

@@ -145,10 +145,11 @@ def find_quotas(paths: GatePaths) -> Quotas:
 def sentences(quotas: Quotas, hosts: Iterable[BriefedHost]) -> Iterable[str]:
     """What the receiver's log says of them, if any host has one."""
     wanting = [host for host in hosts if host.quota is not None]
+    held = [host for host in wanting if host.id not in dict(quotas.unheld)]
     if quotas.why and (wanting or quotas.kind == SUBVOLUMES):
         yield f"no quota holds tonight: {quotas.why}"
-    elif wanting:
-        yield f"{len(wanting)} hosts are kept to their quotas by {_BY[quotas.kind]}"
+    elif held:
+        yield f"{len(held)} hosts are kept to their quotas by {_BY[quotas.kind]}"
     if quotas.unreserved:
         yield f"nothing is put by for what is recorded, should the volume be full: {quotas.unreserved}"
     for host_id, why in quotas.unheld:
