@@ -1082,8 +1082,8 @@ MUTATIONS = (
     Mutation(
         "restore: shut when it is over",
         f"{_CORE}/entrances.py",
-        "recovery.state.is_final or recovery.verdict == FAILED or now >= recovery.deadline",
-        "False",
+        " and not is_on_its_way_out(recovery, now)",
+        "",
         "that the ways in to a restored server are shut when it goes",
         ("tests/unit/test_recovery.py",),
     ),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from chalicelib.core.model import Recovery, RecoveryKind, Way
-from chalicelib.core.verdicts import FAILED
+from chalicelib.core.verdicts import is_on_its_way_out
 
 # Where a server is logged in to: whoever says no port wants this one, and whoever says some wants it as well.
 SSH = 22
@@ -24,8 +24,7 @@ def wanted(recoveries: Iterable[Recovery], now: datetime) -> frozenset[Way]:
 
 
 def _may_be_entered(recovery: Recovery, now: datetime) -> bool:
-    is_over = recovery.state.is_final or recovery.verdict == FAILED or now >= recovery.deadline
-    return recovery.kind is RecoveryKind.RESTORE and not is_over
+    return recovery.kind is RecoveryKind.RESTORE and not is_on_its_way_out(recovery, now)
 
 
 def told(ways: Iterable[Way]) -> str:

@@ -32,7 +32,7 @@ from chalicelib.core.recovery_actions import (
     SetWays,
     TerminateMachine,
 )
-from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS
+from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
 # A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere; an
 # opening stands for as long as is asked for.
@@ -66,7 +66,7 @@ def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Actio
 def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     if recovery.verdict is None:
         return _towards_the_verdict(recovery, world, now)
-    is_over = recovery.kind is RecoveryKind.DRILL or recovery.verdict == FAILED or now >= recovery.deadline
+    is_over = recovery.kind is RecoveryKind.DRILL or is_on_its_way_out(recovery, now)
     if is_over:
         return _take_down(recovery, world, now)
     return opening.stand(recovery, world) if recovery.kind is RecoveryKind.OPENING else _keep(recovery, world)

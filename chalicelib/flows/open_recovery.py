@@ -13,7 +13,7 @@ from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_n
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import LASTS, choose_point
-from chalicelib.core.verdicts import FAILED
+from chalicelib.core.verdicts import is_on_its_way_out
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.observe import as_ec2_says
 from chalicelib.flows.policies import find_policy
@@ -211,9 +211,8 @@ def _find_under_way(known: Iterable[Recovery], wanted: Recovery, of_any_point: b
 
 
 def _is_under_way(recovery: Recovery, wanted: Recovery) -> bool:
-    """One that has failed, or whose time is over, is on its way out, and nobody's."""
-    is_over = recovery.state.is_final or recovery.verdict == FAILED or wanted.opened >= recovery.deadline
-    return not is_over and (recovery.kind, recovery.name) == (wanted.kind, wanted.name)
+    is_alike = (recovery.kind, recovery.name) == (wanted.kind, wanted.name)
+    return is_alike and not is_on_its_way_out(recovery, wanted.opened)
 
 
 def _next_id(wanted: RecoveryId, known: Iterable[Recovery], world: World) -> RecoveryId:

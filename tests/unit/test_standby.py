@@ -526,6 +526,16 @@ def find_damaged(primary: FakeWorld, day: int, found: str = "main/2026-11-24/1")
     return snapshot.id
 
 
+def a_standby_that_heard_of_damage(day: int) -> FakeWorld:
+    """Its copies of two nights count; the source of that day's is found damaged."""
+    primary = a_primary(22, 23)
+    standby = a_standby_of(primary)
+    a_tick(standby, a_moment(12))
+    find_damaged(primary, day)
+    archive_arrives(primary, standby)
+    return standby
+
+
 def said_damaged(standby: FakeWorld) -> dict[str, str]:
     """The nights whose copies are tagged, and the word."""
     copies = standby.volumes.snapshots.values()
@@ -533,11 +543,7 @@ def said_damaged(standby: FakeWorld) -> dict[str, str]:
 
 
 def test_a_copy_whose_source_is_found_damaged_counts_no_more_and_the_sound_one_before_it_is_restored() -> None:
-    primary = a_primary(22, 23)
-    standby = a_standby_of(primary)
-    a_tick(standby, a_moment(12))
-    find_damaged(primary, 23)
-    archive_arrives(primary, standby)
+    standby = a_standby_that_heard_of_damage(23)
 
     woken = a_tick(standby, a_moment(10, day=24))
     prune(standby, a_moment(10, day=24))
@@ -604,11 +610,7 @@ def test_the_last_word_on_one_copy_is_none_on_another() -> None:
 
 
 def test_while_a_copy_cannot_be_tagged_pruning_is_woken_once_an_hour_and_not_by_every_tick() -> None:
-    primary = a_primary(22, 23)
-    standby = a_standby_of(primary)
-    a_tick(standby, a_moment(12))
-    find_damaged(primary, 23)
-    archive_arrives(primary, standby)
+    standby = a_standby_that_heard_of_damage(23)
 
     woken = [minute for minute in range(0, 60, 5) if "prune" in a_tick(standby, a_moment(10, minute, day=24))]
 
@@ -617,11 +619,7 @@ def test_while_a_copy_cannot_be_tagged_pruning_is_woken_once_an_hour_and_not_by_
 
 
 def test_who_takes_the_tag_off_a_copy_has_the_last_word() -> None:
-    primary = a_primary(22, 23)
-    standby = a_standby_of(primary)
-    a_tick(standby, a_moment(12))
-    find_damaged(primary, 23)
-    archive_arrives(primary, standby)
+    standby = a_standby_that_heard_of_damage(23)
     prune(standby, a_moment(10, day=24))
     (copy_id,) = ids_of(standby, (23,))
     del standby.volumes.snapshots[copy_id].tags[tags.DAMAGED]
