@@ -111,7 +111,9 @@ def copy(event: Payload, context: Any) -> None:
         copied = copy_snapshots(the_world(), the_time())
         for failure in copied.failed:
             log.warning("copy failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
-        log.info("copied", asked=copied.asked, waiting=copied.waiting)
+        for why in copied.locked.failed:
+            log.warning("lock failed", why=why)
+        log.info("copied", asked=copied.asked, waiting=copied.waiting, locked=copied.locked.copies)
 
 
 @app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")

@@ -6,7 +6,7 @@ another account into its own.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from chalicelib.core import tags
@@ -16,6 +16,7 @@ from chalicelib.core.model import CopyIntent, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.errors import EbbtideError, PermanentError, TransientError
 from chalicelib.flows.forget import forgotten_under
+from chalicelib.flows.lock import Locked, lock_copies
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.pull import find_offers, send_receipts
 from chalicelib.flows.wanted_copies import Way, find_last_look, find_way
@@ -24,11 +25,12 @@ from chalicelib.ports import World
 
 @dataclass(frozen=True)
 class Copied:
-    """The snapshots a copy was asked of, what waits and why, and which copies have failed so far."""
+    """The snapshots a copy was asked of, what waits and why, which copies have failed so far, and what was locked."""
 
     asked: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     failed: tuple[CopyFailure, ...] = ()
+    locked: Locked = field(default_factory=Locked)
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,11 @@ def copy_snapshots(world: World, now: datetime) -> Copied:
     for intent in (*plan.served, *_elsewhere(intents, way)):
         world.catalog.forget_copy_intent(intent)
     asked = [each.source.id for each in plan.ask if _ask(each, way.region, mine, world, now)]
-    world.catalog.save_copying(seen(way.place, plan.wanted, plan.failed, before, now))
+    locked = lock_copies(look.copies, world)
+    world.catalog.save_copying(seen(way.place, plan.wanted, plan.failed, before, now, locked.failed))
     if policy.vault and world.settings.is_vault:
         send_receipts(settled(look.sources, look.copies, plan.wanted), policy.vault.account, world, now)
-    return Copied(tuple(asked), (*plan.waiting, *look.waiting), plan.failed)
+    return Copied(tuple(asked), (*plan.waiting, *look.waiting), plan.failed, locked)
 
 
 def find_uncopied(snapshots: Iterable[Snapshot], policy: Policy | None, world: World) -> frozenset[str]:
