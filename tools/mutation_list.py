@@ -1756,7 +1756,7 @@ MUTATIONS = (
     Mutation(
         "installed: the operator's file",
         f"{_HOST}/installation.py",
-        "    _check_agrees(wish, config, paths)\n",
+        "    _check_agrees(request, config, paths)\n",
         "",
         "that a configuration which says something else is left as it is, and told",
         ("tests/unit/agent/test_installation.py",),
@@ -1772,7 +1772,7 @@ MUTATIONS = (
     Mutation(
         "installed: the original",
         f"{_HOST}/installation.py",
-        "if installed and wish.new_identity and not",
+        "if installed and request.new_identity and not",
         "if installed and False and not",
         "that the original is not taken for a copy, and keeps its key",
         ("tests/unit/agent/test_installation.py",),
@@ -1804,8 +1804,8 @@ MUTATIONS = (
     # -- files back
     Mutation(
         "back: shown before it changes",
-        f"{_HOST}/foresee.py",
-        "if not os.path.lexists(self._wish.place_of(item.path)):",
+        f"{_HOST}/restore_preview.py",
+        "if not os.path.lexists(self._request.place_of(item.path)):",
         'if "+++" in item.code:',
         "that what takes the place of another kind of entry is shown as a change",
         _BACK,
@@ -1821,7 +1821,7 @@ MUTATIONS = (
     Mutation(
         "back: by content",
         f"{_HOST}/bring.py",
-        "by_content=is_there and not wish.is_own",
+        "by_content=is_there and not request.is_own",
         "by_content=False",
         "that a restore mends what a disk has rotted, which size and time do not show",
         _BACK,
@@ -2285,8 +2285,8 @@ MUTATIONS = (
     ),
     Mutation(
         "peer: a user id for each",
-        "agent/ebbtide_agent/peer/wish.py",
-        "uid = choose_uid(wish.id, machine.taken) if",
+        "agent/ebbtide_agent/peer/request.py",
+        "uid = choose_uid(request.id, machine.taken) if",
         "uid = 1_000_000 if",
         "that guests do not share a user id",
         ("tests/unit/agent/test_peer_setup.py",),
@@ -2842,9 +2842,9 @@ MUTATIONS = (
     ),
     Mutation(
         "check: what is closed",
-        f"{_HOST}/checks/past.py",
-        "    except (FileNotFoundError, AgentError):\n        return None",
-        "    except (OSError, AgentError):\n        return None",
+        f"{_HOST}/history.py",
+        "    except FileNotFoundError:\n",
+        "    except OSError:\n",
         "that a report which whoever checks may not read is not called missing",
         (
             "tests/unit/agent/test_checks.py::test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing",
