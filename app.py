@@ -28,7 +28,7 @@ from chalicelib.core import measures
 from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayError
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
-from chalicelib.flows.close_opening import close_openings
+from chalicelib.flows.close_recoveries import close_recoveries
 from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.cost import cost_of_a_month
 from chalicelib.flows.forget import forget_host as forget_the_host
@@ -187,7 +187,7 @@ def open_host(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="close_host")
 def close_host(event: Payload, context: Any) -> dict[str, Any]:
-    return wire.closing(close_openings(wire.parse_closing(event), the_world(), the_time()))
+    return wire.closing(close_recoveries(wire.parse_closing(event), the_world(), the_time()))
 
 
 @app.lambda_function(name="cost")
