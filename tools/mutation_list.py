@@ -19,6 +19,7 @@ _WHOLE = "tests/unit/test_night_whole.py"
 _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
 _STANDBY = "tests/unit/test_standby.py"
+_VAULT, _LOCKING = "tests/unit/test_vault.py", "tests/unit/test_locking.py"
 _LETTING_GO = "tests/local/test_letting_go.py"
 _LEDGER = "tests/unit/agent/test_ledger.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
@@ -752,6 +753,72 @@ MUTATIONS = (
         "    if False:\n",
         "that a copy builds on the last of its receiver",
         ("tests/unit/test_copying.py::test_one_of_a_receiver_is_copied_at_a_time_so_that_the_next_builds_on_it",),
+    ),
+    # -- locks
+    Mutation(
+        "locked: one a week",
+        f"{_CORE}/locking.py",
+        "locked is None or newest.at - locked.at >= A_WEEK",
+        "locked is None",
+        "that every week has a copy that EBS locks",
+        (f"{_LOCKING}::test_the_first_copy_is_locked_and_from_then_on_one_a_week",),
+    ),
+    Mutation(
+        "locked: half a day",
+        f"{_CORE}/locking.py",
+        "A_WEEK = timedelta(days=6, hours=12)",
+        "A_WEEK = timedelta(days=7)",
+        "that a night which is done a little earlier puts no week off by a day",
+        (f"{_LOCKING}::test_a_night_that_is_done_a_little_earlier_makes_it_no_day_later",),
+    ),
+    Mutation(
+        "locked: by hosts",
+        f"{_CORE}/locking.py",
+        "locked.get(each.host_id)",
+        "next(iter(locked.values()), None)",
+        "that it is every host which has a copy locked",
+        (f"{_LOCKING}::test_a_host_that_was_not_complete_that_night_has_the_next_one_locked_that_it_is_in",),
+    ),
+    Mutation(
+        "locked: for a vault",
+        f"{_FLOWS}/lock.py",
+        "if not (world.settings.is_vault and world.settings.lock_days):",
+        "if not world.settings.lock_days:",
+        "that nothing is locked but what a vault has pulled",
+        (f"{_VAULT}::test_unless_the_deployment_says_so_nothing_is_locked_and_only_at_a_vault",),
+    ),
+    Mutation(
+        "locked: time to cool off",
+        f"{_AWS}/volumes.py",
+        "                CoolOffPeriod=COOL_OFF // timedelta(hours=1),\n",
+        "",
+        "the time in which a lock can be taken back",
+        (
+            "tests/contract/test_ports_vault.py::"
+            "test_what_is_locked_can_be_taken_back_for_three_days_and_is_nobodys_to_delete_until_it_ends",
+        ),
+    ),
+    Mutation(
+        "locked: told before it is for good",
+        f"{_CORE}/locking.py",
+        "lock.state == COOLING_OFF and lock.days > longest",
+        "False",
+        "that somebody is told while the first lock can be taken back",
+        (
+            f"{_VAULT}::"
+            "test_before_the_first_lock_is_for_good_the_preflight_says_so_with_the_time_it_can_be_taken_back_until",
+        ),
+    ),
+    Mutation(
+        "locked: or told",
+        f"{_FLOWS}/copy.py",
+        "before, now, locked.failed)",
+        "before, now)",
+        "that a lock which EBS refuses is told",
+        (
+            f"{_VAULT}::"
+            "test_a_lock_that_is_refused_holds_up_nothing_is_tried_again_and_told_after_an_hour_until_it_is_there",
+        ),
     ),
     # -- what is left behind, and what counts as proof
     Mutation(
@@ -1833,7 +1900,7 @@ MUTATIONS = (
     Mutation(
         "installed: the operator's file",
         f"{_HOST}/installation.py",
-        "    _check_agrees(wish, config, paths)\n",
+        "    _check_agrees(request, config, paths)\n",
         "",
         "that a configuration which says something else is left as it is, and told",
         ("tests/unit/agent/test_installation.py",),
@@ -1849,7 +1916,7 @@ MUTATIONS = (
     Mutation(
         "installed: the original",
         f"{_HOST}/installation.py",
-        "if installed and wish.new_identity and not",
+        "if installed and request.new_identity and not",
         "if installed and False and not",
         "that the original is not taken for a copy, and keeps its key",
         ("tests/unit/agent/test_installation.py",),
@@ -1881,8 +1948,8 @@ MUTATIONS = (
     # -- files back
     Mutation(
         "back: shown before it changes",
-        f"{_HOST}/foresee.py",
-        "if not os.path.lexists(self._wish.place_of(item.path)):",
+        f"{_HOST}/restore_preview.py",
+        "if not os.path.lexists(self._request.place_of(item.path)):",
         'if "+++" in item.code:',
         "that what takes the place of another kind of entry is shown as a change",
         _BACK,
@@ -1898,7 +1965,7 @@ MUTATIONS = (
     Mutation(
         "back: by content",
         f"{_HOST}/bring.py",
-        "by_content=is_there and not wish.is_own",
+        "by_content=is_there and not request.is_own",
         "by_content=False",
         "that a restore mends what a disk has rotted, which size and time do not show",
         _BACK,
@@ -2362,8 +2429,8 @@ MUTATIONS = (
     ),
     Mutation(
         "peer: a user id for each",
-        "agent/ebbtide_agent/peer/wish.py",
-        "uid = choose_uid(wish.id, machine.taken) if",
+        "agent/ebbtide_agent/peer/request.py",
+        "uid = choose_uid(request.id, machine.taken) if",
         "uid = 1_000_000 if",
         "that guests do not share a user id",
         ("tests/unit/agent/test_peer_setup.py",),
@@ -2919,9 +2986,9 @@ MUTATIONS = (
     ),
     Mutation(
         "check: what is closed",
-        f"{_HOST}/checks/past.py",
-        "    except (FileNotFoundError, AgentError):\n        return None",
-        "    except (OSError, AgentError):\n        return None",
+        f"{_HOST}/history.py",
+        "    except FileNotFoundError:\n",
+        "    except OSError:\n",
         "that a report which whoever checks may not read is not called missing",
         (
             "tests/unit/agent/test_checks.py::test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing",

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     DRILL_FAILED = "drill failed"
     RESTORE_DOUBTFUL = "restore doubtful"
     COPY_FAILED = "copy failed"
+    LOCK_FAILED = "lock failed"
     SNAPSHOT_GONE = "snapshot gone"
     DISK_FILLING = "disk filling"
     VOLUME_DAMAGED = "volume damaged"
@@ -27,6 +28,7 @@ class Kind(StrEnum):
     QUOTA = "quota"
     MISSING_PART = "missing part"
     GUARD_OFF = "guard off"
+    LOCKS_BEGIN = "locks begin"
     PREFLIGHT_BLIND = "preflight blind"
     PREFLIGHT_SILENT = "preflight silent"
 
@@ -91,6 +93,11 @@ ADVICE: Mapping[Kind, Advice] = {
         "nobody could look for a day.",
         "Read the reasons, and the log of the function `copy`, the vault's for a vault: the encryption key, the quota "
         "of snapshots under way, the region itself. The sources stay until they are copied; what they cost adds up.",
+    ),
+    Kind.LOCK_FAILED: Advice(
+        "At a vault with `LockDays`: for an hour EBS has refused to lock copies, or to show what is locked.",
+        "Read the reasons: mostly a permission is missing, compare the role of the function `copy` with "
+        "`.chalice/policy-copy.json`. Every tick tries again; until then who rules in the vault can delete them.",
     ),
     Kind.SNAPSHOT_GONE: Advice(
         "A snapshot with restore points is not there any more, and retention did not delete it. Found by the pruning "
@@ -157,6 +164,12 @@ ADVICE: Mapping[Kind, Advice] = {
         'The policy has `guard = "off"` for a host, which is meant for one night: whatever is gone from its tree, or '
         "was rewritten in it, is a restore point like any other.",
         "Once a night has taken what was meant, take `guard` out of the policy and apply it.",
+    ),
+    Kind.LOCKS_BEGIN: Advice(
+        "At a vault with `LockDays`: EBS has locked copies for longer than any before, and soon nobody can take that "
+        "back. Told once, while it can be; later locks of the same length are not told.",
+        "If it is meant, nothing. If not, deploy the vault with `LockDays=0`, or the days that are meant, and then "
+        "`aws ec2 unlock-snapshot` each copy before the time it says; what is paid for afterwards is paid to the end.",
     ),
     Kind.PREFLIGHT_BLIND: Advice(
         "The preflight could not look at something, so that nobody knows whether the next night has it.",

@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import groupby, takewhile
 
 from chalicelib.core.advice import Kind
-from chalicelib.core.copy_watch import is_unseen_for_long, laggards
+from chalicelib.core.copy_watch import is_unlocked_for_long, is_unseen_for_long, laggards
 from chalicelib.core.disk import GIB, Filling, Measured, filling, how_full, of_quota
 from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import (
@@ -91,6 +91,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_failed_drills(facts),
         *_doubtful_restores(facts, now),
         *_failing_copies(facts, now),
+        *_failing_locks(facts, now),
         *_filling_disks(facts),
         *_host_quotas(facts),
         *_damaged_volumes(facts),
@@ -107,7 +108,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
     of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers), *map(_volume, policy.receivers))
     of_hosts = (word(host) for host in hosts for word in (_host, _drills, _restores, _own_disks, _quota))
-    own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places)}
+    own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places), *map(_locks, places)}
     return own | subjects_of_preflight(policy)
 
 
@@ -145,6 +146,10 @@ def _quota(host_id: str) -> str:
 
 def _copies(place: str) -> str:
     return f"copies/{place}"
+
+
+def _locks(place: str) -> str:
+    return f"locks/{place}"
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
@@ -373,6 +378,20 @@ def _named(late: Sequence[Uncopied]) -> Iterator[str]:
         yield f"snapshot {each.snapshot_id} of run {each.run}: wanted since {said(each.since)}{failed}"
     if len(late) > _MOST_DETAILS:
         yield f"and {len(late) - _MOST_DETAILS} more"
+
+
+def _failing_locks(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    for copying in facts.copying:
+        if copying.unlocked_since and is_unlocked_for_long(copying, now):
+            yield Trouble(
+                about=_locks(copying.place),
+                kind=Kind.LOCK_FAILED,
+                name=f"locking the copies in {copying.place}",
+                what=f"copies in {copying.place} are not locked that should be",
+                since=copying.unlocked_since,
+                occurrence=Kind.LOCK_FAILED.value,
+                details=tuple(map(_printable, copying.unlocked[:_MOST_DETAILS])),
+            )
 
 
 # -- disks ------------------------------------------------------------------------------------------------------------

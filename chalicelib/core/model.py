@@ -189,11 +189,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class SnapshotLock:
-    """EBS's own lock on a snapshot of ours. `state` is EC2's word: governance, compliance, expired, …"""
+    """EBS's own lock on a snapshot of ours. `state` is EC2's word: governance, compliance, expired, …
+
+    `days` is for how many it was asked for; until `cool_off` one in compliance mode can still be taken back.
+    """
 
     snapshot_id: str
     state: str
     until: datetime | None
+    days: int = 0
+    cool_off: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -247,12 +252,17 @@ class Uncopied:
 
 @dataclass(frozen=True)
 class Copying:
-    """What lacked its copy in one place when that was last seen; `blind` is why it could not be seen since."""
+    """What lacked its copy in one place when that was last seen; `blind` is why it could not be seen since.
+
+    `unlocked` says why copies that EBS was to lock are not, and since when that is so.
+    """
 
     place: str
     seen: datetime
     uncopied: tuple[Uncopied, ...] = ()
     blind: str | None = None
+    unlocked: tuple[str, ...] = ()
+    unlocked_since: datetime | None = None
     version: int = 0
 
 

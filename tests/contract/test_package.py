@@ -363,6 +363,29 @@ def test_snapshots_can_be_shared_with_the_vaults_account_and_nobody_else(templat
     }
 
 
+def test_copies_are_locked_by_one_function_for_as_long_as_a_vault_says_and_unlocked_by_none(
+    template: package.Template,
+) -> None:
+    roles = resources_of(template, "AWS::IAM::Role")
+    locking = [
+        (role, statement)
+        for role in roles
+        for statement in role_policy(template, role)["Statement"]
+        if {"ec2:LockSnapshot", "ec2:UnlockSnapshot", "ec2:*", "*"} & {*as_list(statement["Action"])}
+    ]
+
+    [(role, statement)] = locking
+    assert role == functions_of(template)["copy"]["Role"]["Fn::GetAtt"][0]
+    assert statement["Action"] == ["ec2:LockSnapshot"]
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/ebbtide:role": "copy"},
+        "NumericLessThanEquals": {
+            "ec2:SnapshotLockDuration": {"Fn::If": ["IsVault", {"Ref": "LockDays"}, "0"]},
+        },
+    }
+    assert template["Parameters"]["LockDays"]["Default"] == "0"
+
+
 def grants_to(parameter: str, template: package.Template) -> dict[str, Any]:
     """The archive's one statement for the account that this parameter names."""
     statements = template["Resources"]["ArchivePolicy"]["Properties"]["PolicyDocument"]["Statement"]

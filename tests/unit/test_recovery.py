@@ -18,7 +18,7 @@ from chalicelib.core.opening import SETTLES
 from chalicelib.core.recovery import choose_point, plan
 from chalicelib.core.recovery_actions import CreateVolume, RecordVerdict, RecoveryWorld
 from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
-from chalicelib.flows.close_opening import close_openings
+from chalicelib.flows.close_recoveries import close_recoveries
 from chalicelib.flows.open_recovery import open_drill, open_recovery, open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import Outcome, recover
@@ -543,7 +543,7 @@ def test_a_server_that_is_never_compared_is_no_failure_when_its_time_is_over(is_
     world = a_world_with_backups()
     recovery_id = a_server_that_is_back(world)
     if is_closed:
-        close_openings(str(recovery_id), world, NOW)
+        close_recoveries(str(recovery_id), world, NOW)
 
     over = recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
 
@@ -773,7 +773,7 @@ def test_one_that_is_closed_before_it_has_reported_says_that_it_was() -> None:
     world = a_world_with_backups()
     recovery_id = a_restore(world)
 
-    close_openings(str(recovery_id), world, NOW + timedelta(minutes=5))
+    close_recoveries(str(recovery_id), world, NOW + timedelta(minutes=5))
     over = recover(recovery_id, world, NOW + timedelta(minutes=5))
 
     assert over.recovery.state is RecoveryState.FAILED
@@ -787,7 +787,7 @@ def test_what_ec2_does_not_show_yet_when_a_restore_is_closed_is_taken_down_all_t
     shown = world.volumes.find_volumes
     world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
     recover(recovery_id, world, NOW)
-    close_openings(str(recovery_id), world, NOW)
+    close_recoveries(str(recovery_id), world, NOW)
     early = recover(recovery_id, world, NOW)
     world.volumes.find_volumes = shown  # type: ignore[method-assign]
 
