@@ -160,7 +160,7 @@ def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_
         assert drilled.verdict == "proven, identical"
         assert (recovery.verdict, recovery.state, recovery.point.snapshot_id) == ("proven", RecoveryState.OPEN, copy.id)
         assert is_identical(standby, host, recovery)
-        assert machine.id == recovery.machine_id
+        assert (machine.id, machine.address) == (recovery.machine_id, recovery.address)
 
 
 @without_powers
