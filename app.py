@@ -28,7 +28,7 @@ from chalicelib.core import measures
 from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayError
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
-from chalicelib.flows.close_opening import close_openings
+from chalicelib.flows.close_recoveries import close_recoveries
 from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.cost import cost_of_a_month
 from chalicelib.flows.forget import forget_host as forget_the_host
@@ -111,7 +111,9 @@ def copy(event: Payload, context: Any) -> None:
         copied = copy_snapshots(the_world(), the_time())
         for failure in copied.failed:
             log.warning("copy failed", snapshot=failure.snapshot_id, failures=failure.failures, why=failure.why)
-        log.info("copied", asked=copied.asked, waiting=copied.waiting)
+        for why in copied.locked.failed:
+            log.warning("lock failed", why=why)
+        log.info("copied", asked=copied.asked, waiting=copied.waiting, locked=copied.locked.copies)
 
 
 @app.on_cw_event({"source": [{"prefix": "ebbtide."}]}, name="on_report")
@@ -185,7 +187,7 @@ def open_host(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="close_host")
 def close_host(event: Payload, context: Any) -> dict[str, Any]:
-    return wire.closing(close_openings(wire.parse_closing(event), the_world(), the_time()))
+    return wire.closing(close_recoveries(wire.parse_closing(event), the_world(), the_time()))
 
 
 @app.lambda_function(name="cost")

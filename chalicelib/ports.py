@@ -98,6 +98,9 @@ class Volumes(Protocol):
     def find_locks(self) -> list[SnapshotLock]:
         """Every lock on a snapshot of our own account, from all pages."""
 
+    def lock(self, snapshot_id: str, days: int) -> None:
+        """In compliance mode: once the cool-off is over, nobody deletes it or takes that back until then."""
+
     def find_images(self) -> dict[str, str]:
         """Which image of our own account is made of a snapshot: image ids by snapshot id, from all pages."""
 
@@ -313,8 +316,8 @@ class Settings:
 
     `image_profile` is the ARN of the instance profile that a machine has on which an image of a server's is started; a
     deployment without one has the launch template's there as well. `vault_account` is whom snapshots may be shared
-    with. A vault knows `primary_account`, whose snapshots it copies, and what it keeps at least, whatever the policy
-    says, which comes from there.
+    with. A vault knows `primary_account`, whose snapshots it copies, what it keeps at least, whatever the policy says,
+    which comes from there, and for how many days EBS locks its copies; 0 for not at all.
     """
 
     receiver_group: str
@@ -329,6 +332,7 @@ class Settings:
     vault_account: str | None = None
     primary_account: str | None = None
     keep_at_least: Rules = field(default_factory=Rules)
+    lock_days: int = 0
 
     @property
     def is_standby(self) -> bool:

@@ -18,6 +18,7 @@ from chalicelib.aws.entrances import Ec2Entrances
 from chalicelib.aws.lambdas import AwsLambdas
 from chalicelib.aws.machines import Ec2Machines
 from chalicelib.aws.volumes import EbsVolumes
+from chalicelib.core.locking import LONGEST_LOCK
 from chalicelib.core.retention import Rules
 from chalicelib.errors import ConfigError
 from chalicelib.ports import Settings, StackRole, World
@@ -65,6 +66,7 @@ def world_of(environment: Mapping[str, str]) -> World:
             vault_account=_maybe(setting("EBBTIDE_VAULT_ACCOUNT")),
             primary_account=_primary_account(setting),
             keep_at_least=_rules("EBBTIDE_KEEP_AT_LEAST", setting("EBBTIDE_KEEP_AT_LEAST")),
+            lock_days=_lock_days("EBBTIDE_LOCK_DAYS", setting("EBBTIDE_LOCK_DAYS")),
         ),
     )
 
@@ -98,6 +100,12 @@ def _rules(name: str, text: str) -> Rules:
         return Rules(**{rule: int(count) for rule, _, count in counts})
     except (TypeError, ValueError):
         raise ConfigError((f"environment: {name} is {text!r}, expected rules like daily=7 weekly=4",)) from None
+
+
+def _lock_days(name: str, text: str) -> int:
+    if not (text.isdecimal() and int(text) <= LONGEST_LOCK):
+        raise ConfigError((f"environment: {name} is {text!r}, expected days, 0 to {LONGEST_LOCK}",))
+    return int(text)
 
 
 def _setting(environment: Mapping[str, str], name: str) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any, TypeVar
 
+from chalicelib.core.locking import COOL_OFF, COOLING_OFF
 from chalicelib.core.model import (
     Copying,
     CopyIntent,
@@ -24,6 +25,7 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.preflight import ENABLED, Preflight, Quota, QuotaName
 from chalicelib.core.preflight import Key as KmsKey
+from chalicelib.core.protections import EXPIRED
 from chalicelib.core.telling import Told
 from chalicelib.errors import CapacityError, EbbtideError, PermanentError, TokenSpentError, TokenTakenError
 from chalicelib.ports import LaunchRequest, Settings, World
@@ -117,6 +119,7 @@ class FakeVolumes:
     by_token: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, str | None] = field(default_factory=dict)
     locks: list[SnapshotLock] = field(default_factory=list)
+    lock_fault: EbbtideError | None = None
     images: dict[str, str] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
     unshareable: set[str] = field(default_factory=set)
@@ -174,6 +177,12 @@ class FakeVolumes:
     def find_locks(self) -> list[SnapshotLock]:
         return list(self.locks)
 
+    def lock(self, snapshot_id: str, days: int) -> None:
+        if self.lock_fault:
+            raise self.lock_fault
+        until, cool_off = self.now + timedelta(days=days), self.now + COOL_OFF
+        self.locks.append(SnapshotLock(snapshot_id, COOLING_OFF, until, days, cool_off))
+
     def find_images(self) -> dict[str, str]:
         return dict(self.images)
 
@@ -198,6 +207,8 @@ class FakeVolumes:
         self.snapshots[snapshot_id] = replace(self.snapshots[snapshot_id], state="completed", progress=100)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
+        if any(lock.snapshot_id == snapshot_id and lock.state != EXPIRED for lock in self.locks):
+            raise PermanentError(f"{snapshot_id} is locked")
         self.snapshots.pop(snapshot_id, None)
 
     def tag(self, resource_id: str, tags: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ _WHOLE = "tests/unit/test_night_whole.py"
 _PRUNING = "tests/unit/test_pruning.py"
 _PRUNE = "tests/unit/test_prune.py"
 _STANDBY = "tests/unit/test_standby.py"
+_VAULT, _LOCKING = "tests/unit/test_vault.py", "tests/unit/test_locking.py"
 _LETTING_GO = "tests/local/test_letting_go.py"
 _LEDGER = "tests/unit/agent/test_ledger.py"
 _GUARDS = ("tests/unit/agent/test_guards.py",)
@@ -753,6 +754,72 @@ MUTATIONS = (
         "that a copy builds on the last of its receiver",
         ("tests/unit/test_copying.py::test_one_of_a_receiver_is_copied_at_a_time_so_that_the_next_builds_on_it",),
     ),
+    # -- locks
+    Mutation(
+        "locked: one a week",
+        f"{_CORE}/locking.py",
+        "locked is None or newest.at - locked.at >= A_WEEK",
+        "locked is None",
+        "that every week has a copy that EBS locks",
+        (f"{_LOCKING}::test_the_first_copy_is_locked_and_from_then_on_one_a_week",),
+    ),
+    Mutation(
+        "locked: half a day",
+        f"{_CORE}/locking.py",
+        "A_WEEK = timedelta(days=6, hours=12)",
+        "A_WEEK = timedelta(days=7)",
+        "that a night which is done a little earlier puts no week off by a day",
+        (f"{_LOCKING}::test_a_night_that_is_done_a_little_earlier_makes_it_no_day_later",),
+    ),
+    Mutation(
+        "locked: by hosts",
+        f"{_CORE}/locking.py",
+        "locked.get(each.host_id)",
+        "next(iter(locked.values()), None)",
+        "that it is every host which has a copy locked",
+        (f"{_LOCKING}::test_a_host_that_was_not_complete_that_night_has_the_next_one_locked_that_it_is_in",),
+    ),
+    Mutation(
+        "locked: for a vault",
+        f"{_FLOWS}/lock.py",
+        "if not (world.settings.is_vault and world.settings.lock_days):",
+        "if not world.settings.lock_days:",
+        "that nothing is locked but what a vault has pulled",
+        (f"{_VAULT}::test_unless_the_deployment_says_so_nothing_is_locked_and_only_at_a_vault",),
+    ),
+    Mutation(
+        "locked: time to cool off",
+        f"{_AWS}/volumes.py",
+        "                CoolOffPeriod=COOL_OFF // timedelta(hours=1),\n",
+        "",
+        "the time in which a lock can be taken back",
+        (
+            "tests/contract/test_ports_vault.py::"
+            "test_what_is_locked_can_be_taken_back_for_three_days_and_is_nobodys_to_delete_until_it_ends",
+        ),
+    ),
+    Mutation(
+        "locked: told before it is for good",
+        f"{_CORE}/locking.py",
+        "lock.state == COOLING_OFF and lock.days > longest",
+        "False",
+        "that somebody is told while the first lock can be taken back",
+        (
+            f"{_VAULT}::"
+            "test_before_the_first_lock_is_for_good_the_preflight_says_so_with_the_time_it_can_be_taken_back_until",
+        ),
+    ),
+    Mutation(
+        "locked: or told",
+        f"{_FLOWS}/copy.py",
+        "before, now, locked.failed)",
+        "before, now)",
+        "that a lock which EBS refuses is told",
+        (
+            f"{_VAULT}::"
+            "test_a_lock_that_is_refused_holds_up_nothing_is_tried_again_and_told_after_an_hour_until_it_is_there",
+        ),
+    ),
     # -- what is left behind, and what counts as proof
     Mutation(
         "sweep's grace",
@@ -974,7 +1041,7 @@ MUTATIONS = (
     ),
     Mutation(
         "drill: another night",
-        f"{_RESTORE}/session.py",
+        f"{_RESTORE}/progress.py",
         "        if (header.host, header.run) != (self._brief.id, self._brief.run):\n",
         "        if False:\n",
         "that a drill takes no other host's or night's manifest",
@@ -982,7 +1049,7 @@ MUTATIONS = (
     ),
     Mutation(
         "drill: digest",
-        f"{_RESTORE}/session.py",
+        f"{_RESTORE}/progress.py",
         "        if self._brief.manifest_sha256 not in (None, sha256_of(expected)):\n",
         "        if False:\n",
         "that a drill believes only the manifest that the report tells of",
@@ -998,7 +1065,7 @@ MUTATIONS = (
     ),
     Mutation(
         "drill: unhashed",
-        f"{_RESTORE}/session.py",
+        f"{_RESTORE}/progress.py",
         "        if self._comparison.unhashed:\n",
         "        if False:\n",
         "that a drill tells of files nobody can vouch for",
@@ -1006,7 +1073,7 @@ MUTATIONS = (
     ),
     Mutation(
         "drill: not asked",
-        f"{_RESTORE}/session.py",
+        f"{_RESTORE}/progress.py",
         'self.find(f"{self._brief.probe}: not asked: {self._boot.why}")',
         "pass",
         "that a drill tells why an image was not asked",
@@ -1014,7 +1081,7 @@ MUTATIONS = (
     ),
     Mutation(
         "drill: not well",
-        f"{_RESTORE}/session.py",
+        f"{_RESTORE}/progress.py",
         "        elif not self._answer.ok:\n",
         "        elif False:\n",
         "that a drill tells what the service answered",
@@ -1145,7 +1212,7 @@ MUTATIONS = (
     ),
     Mutation(
         "restore: all that is open",
-        f"{_CORE}/recovery.py",
+        f"{_CORE}/restored.py",
         "entrances.told(world.ways)",
         "entrances.told(recovery.ways)",
         "that who has a restored server is told what other ones have opened to it",
@@ -1160,9 +1227,153 @@ MUTATIONS = (
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(
+        "restore: told before it is compared",
+        f"{_RESTORE}/session.py",
+        "        at_last(lambda: _deliver_standing(self._progress, self._cloud, self._now))\n",
+        "",
+        "that who waits for a restored server is told of it before it is compared",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: compared when it is off",
+        f"{_RESTORE}/session.py",
+        "            meanwhile.await_end()\n",
+        "",
+        "that a server which is powered off before it is compared is compared all the same",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: told that it is off",
+        f"{_RESTORE}/session.py",
+        "            at_last(self._say_that_it_is_off, pauses=())\n",
+        "",
+        "that nobody is told to log in to a server that is off and still being compared",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: our own mark",
+        "agent/ebbtide_agent/cloud.py",
+        "socket_options=marked",
+        "socket_options=[]",
+        "that the agent gets credentials for its report after the image was kept from them",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: no mark for the image",
+        f"{_RESTORE}/boot_image.py",
+        '_STANDING = ("--drop-capability=CAP_NET_RAW", ',
+        '_STANDING = ("--system-call-filter=bpf", ',
+        "that nobody in an image makes packets, or marks them",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: no comparison, no failure",
+        f"{_RESTORE}/session.py",
+        "verdict = self._progress.leave_unproven(fault)",
+        "verdict = self._progress.fail(fault)",
+        "that a server which stands has not failed when it cannot be compared",
+        ("tests/local/test_session.py",),
+    ),
+    Mutation(
+        "restore: an end that is none",
+        f"{_RESTORE}/comparing.py",
+        "    if code != 0:\n",
+        "    if False:\n",
+        "that a comparison which was ended is not taken for one",
+        ("tests/unit/agent/test_comparing.py",),
+    ),
+    Mutation(
+        "restore: told later",
+        f"{_RESTORE}/session.py",
+        "for pause in (0.0, *pauses):",
+        "for pause in (0.0,):",
+        "that what cannot be told of a server that stands is told later",
+        ("tests/unit/agent/test_comparing.py",),
+    ),
+    Mutation(
+        "restore: the server first",
+        f"{_RESTORE}/comparing.py",
+        '"nice", "-n", "19", ',
+        "",
+        "that the comparison gives way to the server that stands",
+        ("tests/unit/agent/test_comparing.py",),
+    ),
+    Mutation(
+        "restore: the server first, by its control group",
+        f"{_RESTORE}/boot_image.py",
+        '"--property=CPUWeight=10000", ',
+        "",
+        "that a server which stands comes before what else its machine does",
+        ("tests/unit/agent/test_boot_walls.py",),
+    ),
+    Mutation(
+        "restore: a server that is back stays",
+        f"{_CORE}/restored.py",
+        "FAILED if world.server is None else UNPROVEN",
+        "FAILED",
+        "that a server which somebody may be using is not taken down because it could not be compared",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: whatever its machine reports",
+        f"{_CORE}/recovery.py",
+        "    if report.verdict == FAILED:\n",
+        "    if False:\n",
+        "that a server which somebody may be using is not taken down by a late report of a failure",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: told at once",
+        f"{_FLOWS}/recovery_steps.py",
+        "if saved is not None and recovery.kind is RecoveryKind.RESTORE:",
+        "if False:",
+        "that operators are told at once what the comparison of a server that stands says",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: no drill stands",
+        f"{_FLOWS}/recover.py",
+        "keys if is_restore else []",
+        "keys",
+        "that no drill is taken for a server that stands",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: off is no address",
+        f"{_CORE}/restored.py",
+        " and not world.is_off",
+        "",
+        "that nobody is told to log in to a server that is off",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "restore: doubtful",
+        f"{_CORE}/alarms.py",
+        "    return restore.verdict in (DIFFERENT, UNPROVEN)\n",
+        "    return False\n",
+        "that operators are told of a server that stands and is not what was backed up",
+        ("tests/unit/test_alarms.py",),
+    ),
+    Mutation(
+        "restore: never compared",
+        f"{_CORE}/alarms.py",
+        "        return now >= restore.opened + COMPARED_WITHIN\n",
+        "        return False\n",
+        "that operators are told of a restore that comes to no verdict",
+        ("tests/unit/test_alarms.py",),
+    ),
+    Mutation(
+        "restore: different is an error",
+        "ebbtide_console/cli/restoring.py",
+        "in (FAILED, DIFFERENT)",
+        "in (FAILED,)",
+        "that whoever waits for a restore cannot miss that it is not what was backed up",
+        ("tests/unit/test_restore_command.py",),
+    ),
+    Mutation(
         "restore: no role for the image",
         f"{_RESTORE}/session.py",
-        "        recovery.give_the_network_away()\n",
+        "        progress.give_the_network_away()\n",
         "",
         "that a restored server cannot ask for the credentials of its machine's role",
         _RESTORED_SERVER,
@@ -1177,8 +1388,8 @@ MUTATIONS = (
     ),
     Mutation(
         "restore: a filter, whatever the routes",
-        f"{_RESTORE}/session.py",
-        "add rule inet ebbtide out ip daddr 169.254.169.254 reject\n",
+        f"{_RESTORE}/progress.py",
+        "add rule inet ebbtide out meta mark != {OUR_MARK} ip daddr 169.254.169.254 reject\n",
         "",
         "that nothing leaves a restored server for the metadata service",
         _RESTORED_SERVER,
@@ -1689,7 +1900,7 @@ MUTATIONS = (
     Mutation(
         "installed: the operator's file",
         f"{_HOST}/installation.py",
-        "    _check_agrees(wish, config, paths)\n",
+        "    _check_agrees(request, config, paths)\n",
         "",
         "that a configuration which says something else is left as it is, and told",
         ("tests/unit/agent/test_installation.py",),
@@ -1705,7 +1916,7 @@ MUTATIONS = (
     Mutation(
         "installed: the original",
         f"{_HOST}/installation.py",
-        "if installed and wish.new_identity and not",
+        "if installed and request.new_identity and not",
         "if installed and False and not",
         "that the original is not taken for a copy, and keeps its key",
         ("tests/unit/agent/test_installation.py",),
@@ -1737,8 +1948,8 @@ MUTATIONS = (
     # -- files back
     Mutation(
         "back: shown before it changes",
-        f"{_HOST}/foresee.py",
-        "if not os.path.lexists(self._wish.place_of(item.path)):",
+        f"{_HOST}/restore_preview.py",
+        "if not os.path.lexists(self._request.place_of(item.path)):",
         'if "+++" in item.code:',
         "that what takes the place of another kind of entry is shown as a change",
         _BACK,
@@ -1754,7 +1965,7 @@ MUTATIONS = (
     Mutation(
         "back: by content",
         f"{_HOST}/bring.py",
-        "by_content=is_there and not wish.is_own",
+        "by_content=is_there and not request.is_own",
         "by_content=False",
         "that a restore mends what a disk has rotted, which size and time do not show",
         _BACK,
@@ -2218,8 +2429,8 @@ MUTATIONS = (
     ),
     Mutation(
         "peer: a user id for each",
-        "agent/ebbtide_agent/peer/wish.py",
-        "uid = choose_uid(wish.id, machine.taken) if",
+        "agent/ebbtide_agent/peer/request.py",
+        "uid = choose_uid(request.id, machine.taken) if",
         "uid = 1_000_000 if",
         "that guests do not share a user id",
         ("tests/unit/agent/test_peer_setup.py",),
@@ -2775,9 +2986,9 @@ MUTATIONS = (
     ),
     Mutation(
         "check: what is closed",
-        f"{_HOST}/checks/past.py",
-        "    except (FileNotFoundError, AgentError):\n        return None",
-        "    except (OSError, AgentError):\n        return None",
+        f"{_HOST}/history.py",
+        "    except FileNotFoundError:\n",
+        "    except OSError:\n",
         "that a report which whoever checks may not read is not called missing",
         (
             "tests/unit/agent/test_checks.py::test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing",

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import told
 from chalicelib.aws.ingress import close_way, find_ways, open_way
-from chalicelib.core.entrances import told as said
+from chalicelib.core import entrances
 from chalicelib.core.model import Way
 
 
@@ -22,7 +22,7 @@ class Ec2Entrances:
 
     def set(self, ways: Collection[Way]) -> None:
         """Close first, open then: a full group has room for what takes the place. What stays is not touched."""
-        with told(f"opening group {self._group}: {said(ways) or 'to no one'}"):
+        with told(f"opening group {self._group}: {entrances.told(ways) or 'to no one'}"):
             present = find_ways(self._clients, self._group)
             for way in sorted(present - {*ways}):
                 close_way(self._clients, self._group, way)

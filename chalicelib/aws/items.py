@@ -252,6 +252,8 @@ def copying_values(copying: Copying) -> Item:
             for each in copying.uncopied
         ],
         "blind": copying.blind,
+        "unlocked": list(copying.unlocked),
+        "unlocked_since": _maybe(copying.unlocked_since),
         "version": copying.version,
     }
 
@@ -272,6 +274,8 @@ def read_copying(found: Mapping[str, Any]) -> Copying:
             for each in values.parts("uncopied")
         ),
         blind=values.maybe_text("blind"),
+        unlocked=values.texts("unlocked") if "unlocked" in values.values else (),
+        unlocked_since=values.maybe_moment("unlocked_since"),
         version=values.number("version"),
     )
 

@@ -1,6 +1,7 @@
 """EBS volumes and snapshots of ours: always our own account's, always from all pages."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -8,6 +9,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import tagging
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
+from chalicelib.core.locking import COOL_OFF
 from chalicelib.core.model import Snapshot, SnapshotLock, Volume
 from chalicelib.errors import PermanentError
 
@@ -124,6 +126,15 @@ class EbsVolumes:
         with told("looking for locked snapshots"):
             return [_lock(locked) for locked in self._locked()]
 
+    def lock(self, snapshot_id: str, days: int) -> None:
+        with told(f"locking snapshot {snapshot_id} for {days} days"):
+            self._clients.ec2.lock_snapshot(
+                SnapshotId=snapshot_id,
+                LockMode="compliance",
+                LockDuration=days,
+                CoolOffPeriod=COOL_OFF // timedelta(hours=1),
+            )
+
     def _locked(self) -> "Iterator[LockedSnapshotsInfoTypeDef]":
         """Page by page: botocore has no paginator for this call."""
         page = self._clients.ec2.describe_locked_snapshots()
@@ -238,4 +249,10 @@ def _snapshot(snapshot: "SnapshotTypeDef | SnapshotResponseTypeDef") -> Snapshot
 
 
 def _lock(locked: "LockedSnapshotsInfoTypeDef") -> SnapshotLock:
-    return SnapshotLock(locked["SnapshotId"], locked["LockState"], locked.get("LockExpiresOn"))
+    return SnapshotLock(
+        snapshot_id=locked["SnapshotId"],
+        state=locked["LockState"],
+        until=locked.get("LockExpiresOn"),
+        days=locked.get("LockDuration", 0),
+        cool_off=locked.get("CoolOffPeriodExpiresOn"),
+    )

@@ -14,7 +14,9 @@ class Kind(StrEnum):
     RUN_FAILED = "run failed"
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
+    RESTORE_DOUBTFUL = "restore doubtful"
     COPY_FAILED = "copy failed"
+    LOCK_FAILED = "lock failed"
     SNAPSHOT_GONE = "snapshot gone"
     DISK_FILLING = "disk filling"
     VOLUME_DAMAGED = "volume damaged"
@@ -26,6 +28,7 @@ class Kind(StrEnum):
     QUOTA = "quota"
     MISSING_PART = "missing part"
     GUARD_OFF = "guard off"
+    LOCKS_BEGIN = "locks begin"
     PREFLIGHT_BLIND = "preflight blind"
     PREFLIGHT_SILENT = "preflight silent"
 
@@ -77,12 +80,24 @@ ADVICE: Mapping[Kind, Advice] = {
         "Read the findings, mend what they say, and run `ebbtide drill` again. Until then do not rely on this host's "
         "newest point: restore an older one that was proven.",
     ),
+    Kind.RESTORE_DOUBTFUL: Advice(
+        "A server that stands restored is not what was backed up (`different`), or nobody could compare it "
+        "(`unproven`), or it has come to no verdict within a day. It answers before it is compared.",
+        "Read the findings, which `ebbtide restore` says again with its address: it goes on standing, and whoever uses "
+        "it should know. `ebbtide restore --at` brings back an older point beside it, and `ebbtide drill` proves one; "
+        "`ebbtide close` takes it down, and ends this.",
+    ),
     Kind.COPY_FAILED: Advice(
         "Snapshots lack the copies that the policy wants in another place: a copy or an offer has failed twice, or it "
         "is wanted for more than a day (no room, a region out of reach, a backlog, a vault that does not pull), or "
         "nobody could look for a day.",
         "Read the reasons, and the log of the function `copy`, the vault's for a vault: the encryption key, the quota "
         "of snapshots under way, the region itself. The sources stay until they are copied; what they cost adds up.",
+    ),
+    Kind.LOCK_FAILED: Advice(
+        "At a vault with `LockDays`: for an hour EBS has refused to lock copies, or to show what is locked.",
+        "Read the reasons: mostly a permission is missing, compare the role of the function `copy` with "
+        "`.chalice/policy-copy.json`. Every tick tries again; until then who rules in the vault can delete them.",
     ),
     Kind.SNAPSHOT_GONE: Advice(
         "A snapshot with restore points is not there any more, and retention did not delete it. Found by the pruning "
@@ -149,6 +164,12 @@ ADVICE: Mapping[Kind, Advice] = {
         'The policy has `guard = "off"` for a host, which is meant for one night: whatever is gone from its tree, or '
         "was rewritten in it, is a restore point like any other.",
         "Once a night has taken what was meant, take `guard` out of the policy and apply it.",
+    ),
+    Kind.LOCKS_BEGIN: Advice(
+        "At a vault with `LockDays`: EBS has locked copies for longer than any before, and soon nobody can take that "
+        "back. Told once, while it can be; later locks of the same length are not told.",
+        "If it is meant, nothing. If not, deploy the vault with `LockDays=0`, or the days that are meant, and then "
+        "`aws ec2 unlock-snapshot` each copy before the time it says; what is paid for afterwards is paid to the end.",
     ),
     Kind.PREFLIGHT_BLIND: Advice(
         "The preflight could not look at something, so that nobody knows whether the next night has it.",

@@ -16,22 +16,36 @@ FAILURES_TOLD = 2
 # the look itself (the region may be out of reach, or the function `copy`).
 OVERDUE = timedelta(days=1)
 
+# Every tick asks for a lock that was refused once more: what stands after an hour does not mend itself.
+UNLOCKED_FOR_LONG = timedelta(hours=1)
+
 # One record holds them all, and DynamoDB takes 400 KB. What is cut off is counted from when there is room again.
 MOST_REMEMBERED = 500
 _LONGEST_WHY = 300
 
 
 def seen(
-    place: str, wanted: Iterable[Snapshot], failed: Iterable[CopyFailure], before: Copying | None, now: datetime
+    place: str,
+    wanted: Iterable[Snapshot],
+    failed: Iterable[CopyFailure],
+    before: Copying | None,
+    now: datetime,
+    unlocked: Iterable[str] = (),
 ) -> Copying:
-    """What to remember of this look: each snapshot lacks its copy since the first look that saw it lacking."""
+    """What to remember of this look: each snapshot lacks its copy since the first look that saw it lacking.
+
+    `unlocked` is why copies are not locked that are to be.
+    """
     since = {each.snapshot_id: each.since for each in before.uncopied} if before else {}
     failures = {each.snapshot_id: each for each in failed}
     uncopied = [_uncopied(each, since.get(each.id, now), failures.get(each.id)) for each in wanted]
+    why_unlocked = tuple(why[:_LONGEST_WHY] for why in unlocked)[:MOST_REMEMBERED]
     return Copying(
         place=place,
         seen=now,
         uncopied=tuple(sorted(uncopied, key=_worst_first)[:MOST_REMEMBERED]),
+        unlocked=why_unlocked,
+        unlocked_since=(before and before.unlocked_since) or now if why_unlocked else None,
         version=before.version if before else 0,
     )
 
@@ -48,6 +62,10 @@ def laggards(copying: Copying, now: datetime) -> tuple[Uncopied, ...]:
 
 def is_unseen_for_long(copying: Copying, now: datetime) -> bool:
     return now - copying.seen > OVERDUE
+
+
+def is_unlocked_for_long(copying: Copying, now: datetime) -> bool:
+    return copying.unlocked_since is not None and now - copying.unlocked_since >= UNLOCKED_FOR_LONG
 
 
 def _uncopied(source: Snapshot, since: datetime, failure: CopyFailure | None) -> Uncopied:

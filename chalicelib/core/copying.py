@@ -140,8 +140,8 @@ def uncopied(
     is what only hosts that are `forgotten`, by their ids, have points in.
     """
     known = {source.id: source for source in sources}
-    here = _points_of(known.values())
-    there = _points_of(as_taken(copy) for copy in copies)
+    here = points_of(known.values())
+    there = points_of(as_taken(copy) for copy in copies)
     kept = _kept({**there, **here}.values(), rules, forgotten)
     wanted = {here[key].snapshot_id for key in here.keys() - there.keys() if here[key] in kept}
     return tuple(sorted((known[each] for each in wanted), key=lambda each: (each.started, each.id), reverse=True))
@@ -188,7 +188,7 @@ def copy_tags(source: Snapshot, region: str) -> dict[str, str]:
     }
 
 
-def _points_of(snapshots: Iterable[Snapshot]) -> dict[tuple[RunId, str], RestorePoint]:
+def points_of(snapshots: Iterable[Snapshot]) -> dict[tuple[RunId, str], RestorePoint]:
     """One point a run and host."""
     return {(point.run, point.host_id): point for point in without_extras(_all_points(snapshots))}
 

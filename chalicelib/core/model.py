@@ -189,11 +189,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class SnapshotLock:
-    """EBS's own lock on a snapshot of ours. `state` is EC2's word: governance, compliance, expired, …"""
+    """EBS's own lock on a snapshot of ours. `state` is EC2's word: governance, compliance, expired, …
+
+    `days` is for how many it was asked for; until `cool_off` one in compliance mode can still be taken back.
+    """
 
     snapshot_id: str
     state: str
     until: datetime | None
+    days: int = 0
+    cool_off: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -247,12 +252,17 @@ class Uncopied:
 
 @dataclass(frozen=True)
 class Copying:
-    """What lacked its copy in one place when that was last seen; `blind` is why it could not be seen since."""
+    """What lacked its copy in one place when that was last seen; `blind` is why it could not be seen since.
+
+    `unlocked` says why copies that EBS was to lock are not, and since when that is so.
+    """
 
     place: str
     seen: datetime
     uncopied: tuple[Uncopied, ...] = ()
     blind: str | None = None
+    unlocked: tuple[str, ...] = ()
+    unlocked_since: datetime | None = None
     version: int = 0
 
 
@@ -313,8 +323,9 @@ class Way:
 class Recovery:
     """One drill, restore or opening, reconciled like a run, under the policy that was in force when it was opened.
 
-    `name` is what the restored image calls itself; `address` is where an opening that stands is reached. `ways` are
-    those in that it wants: they lead to whatever stands restored beside it as well, and into nothing else.
+    `name` is what the restored image calls itself; `address` is where an opening that stands is reached, or a server
+    that is back. `ways` are those in that it wants: they lead to whatever stands restored beside it as well, and into
+    nothing else.
     """
 
     id: RecoveryId
@@ -352,6 +363,18 @@ class ProbeAnswer:
     target: str
     answer: str
     ok: bool
+
+
+@dataclass(frozen=True)
+class RestoredServer:
+    """What a restore's machine says of its server before it has compared it."""
+
+    recovery: RecoveryId
+    host_id: str
+    boot: Boot
+    probe: ProbeAnswer | None
+    timings: Mapping[str, float]
+    since: datetime
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from enum import StrEnum
 from chalicelib.core.advice import Kind
 from chalicelib.core.cost import ABOUT as BUDGET
 from chalicelib.core.cost import Cost, over_budget
+from chalicelib.core.locking import not_yet_for_good
+from chalicelib.core.model import SnapshotLock
 from chalicelib.core.policy import Policy
 from chalicelib.core.trouble import Trouble, said
 
@@ -85,13 +87,14 @@ class Refusal:
 @dataclass(frozen=True)
 class Seen:
     """What a preflight saw. `unseen` is what it could not look at, and why; a receiver without its key is `keyless`,
-    and `unguarded` are the hosts whose guard the policy has switched off."""
+    `unguarded` are the hosts whose guard the policy has switched off, and `locks` those on copies of ours."""
 
     refusals: tuple[Refusal, ...] = ()
     keys: tuple[Key, ...] = ()
     quotas: tuple[Quota, ...] = ()
     keyless: tuple[str, ...] = ()
     unguarded: tuple[str, ...] = ()
+    locks: tuple[SnapshotLock, ...] = ()
     agent_missing: str | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
     cost: Cost | None = None
@@ -112,6 +115,7 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
         *_tight_quotas(seen.quotas, now),
         *_missing_parts(seen, now),
         *_switched_off_guards(seen.unguarded, now),
+        *_locks_to_come(not_yet_for_good(seen.locks), now),
         *_unseen(seen.unseen, now),
         *(over_budget(seen.cost, seen.budget, now) if seen.cost else ()),
     )
@@ -126,6 +130,7 @@ def subjects(policy: Policy) -> AbstractSet[str]:
         _KEYS,
         _AGENT,
         _GUARDS,
+        _LOCKS,
         _UNSEEN,
         BUDGET,
         *parts,
@@ -145,7 +150,7 @@ def nothing_was_looked_at(latest: Preflight | None, first_run: datetime | None, 
 
 _SELF = "preflight"
 _KEYS, _AGENT, _UNSEEN = "preflight/keys", "preflight/agent", "preflight/unseen"
-_GUARDS = "preflight/guards"
+_GUARDS, _LOCKS = "preflight/guards", "preflight/locks"
 
 
 def _launches(part: str) -> str:
@@ -261,6 +266,24 @@ def _switched_off_guards(unguarded: Sequence[str], now: datetime) -> Iterator[Tr
             since=now,
             occurrence=hosts,
         )
+
+
+def _locks_to_come(locks: Sequence[SnapshotLock], now: datetime) -> Iterator[Trouble]:
+    if locks:
+        yield Trouble(
+            about=_LOCKS,
+            kind=Kind.LOCKS_BEGIN,
+            name="the locks of copies",
+            what=f"EBS locks copies for {locks[0].days} days, and soon nobody can take that back",
+            since=now,
+            occurrence=f"{locks[0].days} days",
+            details=tuple(map(_how_locked, locks)),
+        )
+
+
+def _how_locked(lock: SnapshotLock) -> str:
+    ends = f" until {said(lock.until)}" if lock.until else ""
+    return f"{lock.snapshot_id}{ends}" + (f", can be taken back until {said(lock.cool_off)}" if lock.cool_off else "")
 
 
 def _unseen(unseen: Mapping[str, str], now: datetime) -> Iterator[Trouble]:

@@ -6,7 +6,7 @@ another account into its own.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from chalicelib.core import tags
@@ -16,19 +16,21 @@ from chalicelib.core.model import CopyIntent, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.errors import EbbtideError, PermanentError, TransientError
 from chalicelib.flows.forget import forgotten_under
+from chalicelib.flows.lock import Locked, lock_copies
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.pull import find_offers, send_receipts
-from chalicelib.flows.wanted_copies import Way, find_last_look, find_way
+from chalicelib.flows.wanted_copies import Destination, find_destination, find_last_look
 from chalicelib.ports import World
 
 
 @dataclass(frozen=True)
 class Copied:
-    """The snapshots a copy was asked of, what waits and why, and which copies have failed so far."""
+    """The snapshots a copy was asked of, what waits and why, which copies have failed so far, and what was locked."""
 
     asked: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     failed: tuple[CopyFailure, ...] = ()
+    locked: Locked = field(default_factory=Locked)
 
 
 @dataclass(frozen=True)
@@ -46,53 +48,54 @@ def copy_snapshots(world: World, now: datetime) -> Copied:
     Each look is remembered, also one that failed: what is told of copies follows from that.
     """
     policy = find_policy(world)
-    way = find_way(policy, world)
-    if policy is None or way is None:
+    destination = find_destination(policy, world)
+    if policy is None or destination is None:
         return Copied()
-    before = find_last_look(way.place, world)
+    before = find_last_look(destination.place, world)
     try:
-        look = _look(way, policy, world)
+        look = _look(destination, policy, world)
     except EbbtideError as fault:
-        world.catalog.save_copying(unseen(way.place, str(fault), before, now))
+        world.catalog.save_copying(unseen(destination.place, str(fault), before, now))
         raise
     intents = world.catalog.find_copy_intents()
-    mine = [intent for intent in intents if intent.region == way.region]
-    plan = plan_copies(look.sources, look.copies, mine, way.rules, now, forgotten_under(policy, world))
-    for intent in (*plan.served, *_elsewhere(intents, way)):
+    mine = [intent for intent in intents if intent.region == destination.region]
+    plan = plan_copies(look.sources, look.copies, mine, destination.rules, now, forgotten_under(policy, world))
+    for intent in (*plan.served, *_elsewhere(intents, destination)):
         world.catalog.forget_copy_intent(intent)
-    asked = [each.source.id for each in plan.ask if _ask(each, way.region, mine, world, now)]
-    world.catalog.save_copying(seen(way.place, plan.wanted, plan.failed, before, now))
+    asked = [each.source.id for each in plan.ask if _ask(each, destination.region, mine, world, now)]
+    locked = lock_copies(look.copies, world)
+    world.catalog.save_copying(seen(destination.place, plan.wanted, plan.failed, before, now, locked.failed))
     if policy.vault and world.settings.is_vault:
         send_receipts(settled(look.sources, look.copies, plan.wanted), policy.vault.account, world, now)
-    return Copied(tuple(asked), (*plan.waiting, *look.waiting), plan.failed)
+    return Copied(tuple(asked), (*plan.waiting, *look.waiting), plan.failed, locked)
 
 
 def find_uncopied(snapshots: Iterable[Snapshot], policy: Policy | None, world: World) -> frozenset[str]:
     """The ids of those that are still to be copied to another region, and so must stay until they are."""
-    way = find_way(policy, world)
-    if policy is None or way is None or world.settings.is_standby:
+    destination = find_destination(policy, world)
+    if policy is None or destination is None or world.settings.is_standby:
         return frozenset()
-    copies, forgotten = _find_copies(way, world), forgotten_under(policy, world)
-    return frozenset(each.id for each in uncopied(snapshots, copies, way.rules, forgotten))
+    copies, forgotten = _find_copies(destination, world), forgotten_under(policy, world)
+    return frozenset(each.id for each in uncopied(snapshots, copies, destination.rules, forgotten))
 
 
-def _look(way: Way, policy: Policy, world: World) -> _Look:
-    copies = tuple(_find_copies(way, world))
+def _look(destination: Destination, policy: Policy, world: World) -> _Look:
+    copies = tuple(_find_copies(destination, world))
     if policy.vault and world.settings.is_vault:
         offers = find_offers(policy.vault.account, policy.version, world)
         return _Look(offers.snapshots, copies, offers.waiting)
     return _Look(tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP})), copies)
 
 
-def _find_copies(way: Way, world: World) -> list[Snapshot]:
+def _find_copies(destination: Destination, world: World) -> list[Snapshot]:
     """A region may hold copies of several regions' backups; a vault's are all its own."""
     of_ours = {} if world.settings.is_vault else {tags.SOURCE_REGION: world.settings.region}
-    return world.copies.find(way.region, {tags.ROLE: tags.Role.COPY, **of_ours})
+    return world.copies.find(destination.region, {tags.ROLE: tags.Role.COPY, **of_ours})
 
 
-def _elsewhere(intents: Iterable[CopyIntent], way: Way) -> list[CopyIntent]:
+def _elsewhere(intents: Iterable[CopyIntent], destination: Destination) -> list[CopyIntent]:
     """Of intents for another region than the policy's now nothing is expected: they have served."""
-    return [intent for intent in intents if intent.region != way.region]
+    return [intent for intent in intents if intent.region != destination.region]
 
 
 def _ask(ask: Ask, region: str, intents: Iterable[CopyIntent], world: World, now: datetime) -> bool:

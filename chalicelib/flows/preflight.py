@@ -9,7 +9,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.cost import Cost
 from chalicelib.core.ids import trial_token
-from chalicelib.core.model import SCHEMA
+from chalicelib.core.model import SCHEMA, SnapshotLock
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.preflight import RESTORES, Key, Preflight, Quota, QuotaName, Refusal, Seen, is_standard, judge
 from chalicelib.errors import EbbtideError, TransientError
@@ -17,6 +17,7 @@ from chalicelib.flows.cost import estimate_cost
 from chalicelib.flows.keys import find_keys_in_use
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.recovery_steps import ARCHITECTURE
+from chalicelib.flows.stock import find_stock
 from chalicelib.flows.wanted_copies import find_other_region
 from chalicelib.ports import LaunchRequest, World
 
@@ -68,6 +69,7 @@ class _Look:
             quotas=tuple(self._quotas()),
             keyless=tuple(self._keyless()),
             unguarded=tuple(self._unguarded()),
+            locks=tuple(self._locks()),
             agent_missing=self._missing_agent(),
             cost=self._cost(),
             budget=self.policy.alarm.budget,
@@ -140,6 +142,15 @@ class _Look:
             key = self._tried(f"key {key_id} in {region}", look, region, key_id)
             if key is not None:
                 yield replace(key, holds=holds)
+
+    # -- locks
+
+    def _locks(self) -> Iterator[SnapshotLock]:
+        """Of its copies, at a vault that has them locked."""
+        if self.world.settings.is_vault and self.world.settings.lock_days:
+            ours = {copy.id for copy in self._tried("copies", find_stock, self.world) or ()}
+            locks = self._tried("locks", self.world.volumes.find_locks) or ()
+            yield from (lock for lock in locks if lock.snapshot_id in ours)
 
     # -- quotas
 

@@ -11,24 +11,24 @@ THIS_VAULT = "this vault"
 
 
 @dataclass(frozen=True)
-class Way:
-    """The copies this stack makes: what people call the place they go to, its region, and the rules for them."""
+class Destination:
+    """Where the copies that this stack makes go: what people call it, its region, and the rules for them."""
 
     place: str
     region: str
     rules: Rules
 
 
-def find_way(policy: Policy | None, world: World) -> Way | None:
+def find_destination(policy: Policy | None, world: World) -> Destination | None:
     """A vault copies what it is offered into its own region; a standby copies nothing, it holds copies."""
     if policy is None:
         return None
     if world.settings.is_vault:
         rules = rules_of_copies(policy, world)
-        return None if rules.are_empty else Way(THIS_VAULT, world.settings.region, rules)
+        return None if rules.are_empty else Destination(THIS_VAULT, world.settings.region, rules)
     if policy.copy is None or world.settings.is_standby:
         return None
-    return Way(policy.copy.region, policy.copy.region, policy.copy.retention)
+    return Destination(policy.copy.region, policy.copy.region, policy.copy.retention)
 
 
 def find_other_region(policy: Policy, world: World) -> str | None:
@@ -46,9 +46,9 @@ def vault_place(vault: VaultPolicy) -> str:
 
 
 def find_places(policy: Policy, world: World) -> tuple[str, ...]:
-    """Everywhere that copies are wanted in, by whatever way."""
-    way, vault = find_way(policy, world), find_vault(policy, world)
-    return (*([way.place] if way else []), *([vault_place(vault)] if vault else []))
+    """Everywhere that copies are wanted in, whoever makes them."""
+    destination, vault = find_destination(policy, world), find_vault(policy, world)
+    return (*([destination.place] if destination else []), *([vault_place(vault)] if vault else []))
 
 
 def find_last_look(place: str, world: World) -> Copying | None:

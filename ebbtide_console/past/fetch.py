@@ -10,7 +10,7 @@ from pathlib import Path
 from chalicelib.errors import PermanentError
 from ebbtide_agent.entry import Entry, read_real
 from ebbtide_agent.errors import AgentError
-from ebbtide_agent.host.bring import Wish, bring
+from ebbtide_agent.host.bring import RestoreRequest, bring
 from ebbtide_agent.host.link import World, ask, route
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.past import Source, check_there
@@ -57,7 +57,7 @@ def fetch(login: Login, point: Served, path: bytes, into: Path, until: datetime,
     source = Source("rsync", lambda attempt: route(login, attempt, f"::{point.name}/"), until, world)
     try:
         check_there(source, [path], point.name)
-        outcome = bring(source, Wish((path,), into, os.geteuid() == 0, is_own=True), lambda _: None)
+        outcome = bring(source, RestoreRequest((path,), into, os.geteuid() == 0, is_own=True), lambda _: None)
     except AgentError as error:
         raise PermanentError(str(error)) from error
     if outcome.status != COMPLETE:

@@ -19,7 +19,6 @@ MOST_COPIES_AT_ONCE = 20  # to one region
 def install(overrides: Overrides) -> None:
     """Answer as EC2 does what is the same in every region."""
     overrides.replace(ElasticBlockStore, "describe_snapshots", describe_snapshots)
-    overrides.add(ElasticBlockStore, "describe_locked_snapshots", describe_locked_snapshots)
     overrides.replace(TaggedEC2Resource, "get_tags", tags_of)
     overrides.replace_property(Snapshot, "progress", lambda it: "100%" if it.status == "completed" else "0%")
 
@@ -67,11 +66,6 @@ def describe_snapshots(response: Any) -> Any:
     size = int(response._get_param("MaxResults") or len(found) or 1)
     more = start + size < len(found)
     return ActionResult({"Snapshots": found[start : start + size], "NextToken": str(start + size) if more else None})
-
-
-def describe_locked_snapshots(_: Any) -> Any:
-    """Nothing is ever locked here, and whoever prunes asks."""
-    return ActionResult({"Snapshots": []})
 
 
 def tags_of(resource: Any) -> list[dict[str, str]]:

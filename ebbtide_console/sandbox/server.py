@@ -17,6 +17,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from ebbtide_console.sandbox import ebs_rules, limits
 from ebbtide_console.sandbox.clock import Clock
 from ebbtide_console.sandbox.dns import NameServer
+from ebbtide_console.sandbox.ebs_locks import Locks
 from ebbtide_console.sandbox.environment import Environment
 from ebbtide_console.sandbox.geography import ACCOUNT, FIRST, SECOND
 from ebbtide_console.sandbox.lambdas import Handler, Runtime, app_handlers
@@ -72,6 +73,7 @@ class Sandbox:
         self._environment.set({**client_environment(self.endpoint), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"})
         BackendDict.reset()
         ebs_rules.install(self.overrides)
+        Locks(self.clock).install(self.overrides)
         limits.install(self.overrides)
         self.objects.install(self.overrides)
         for region in self._regions:

@@ -175,6 +175,8 @@ IMAGES_ASK = [
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
     ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/standing.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/off.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
 ]
 MACHINES_MUST_NOT = [
@@ -359,6 +361,29 @@ def test_snapshots_can_be_shared_with_the_vaults_account_and_nobody_else(templat
         "StringEquals": {"aws:ResourceTag/ebbtide:role": "backup", "ec2:Add/userId": {"Ref": "VaultAccount"}},
         "Null": {"ec2:Add/group": "true"},
     }
+
+
+def test_copies_are_locked_by_one_function_for_as_long_as_a_vault_says_and_unlocked_by_none(
+    template: package.Template,
+) -> None:
+    roles = resources_of(template, "AWS::IAM::Role")
+    locking = [
+        (role, statement)
+        for role in roles
+        for statement in role_policy(template, role)["Statement"]
+        if {"ec2:LockSnapshot", "ec2:UnlockSnapshot", "ec2:*", "*"} & {*as_list(statement["Action"])}
+    ]
+
+    [(role, statement)] = locking
+    assert role == functions_of(template)["copy"]["Role"]["Fn::GetAtt"][0]
+    assert statement["Action"] == ["ec2:LockSnapshot"]
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/ebbtide:role": "copy"},
+        "NumericLessThanEquals": {
+            "ec2:SnapshotLockDuration": {"Fn::If": ["IsVault", {"Ref": "LockDays"}, "0"]},
+        },
+    }
+    assert template["Parameters"]["LockDays"]["Default"] == "0"
 
 
 def grants_to(parameter: str, template: package.Template) -> dict[str, Any]:

@@ -306,7 +306,9 @@ def test_an_intent_to_copy_is_written_by_one_of_two_and_forgotten_once_it_has_se
 
 def test_a_look_at_copies_comes_back_and_of_two_written_at_once_one_is(catalog: Catalog) -> None:
     lacking = Uncopied("snap-1", "main/2026-11-23/1", a_moment(5), failures=2, why="no key")
-    look = Copying("eu-central-1", a_moment(6), (lacking, replace(lacking, why=None)), blind="no answer")
+    look = Copying(
+        "eu-central-1", a_moment(6), (lacking, replace(lacking, why=None)), "no answer", ("no",), a_moment(5)
+    )
 
     first, late = catalog.save_copying(look), catalog.save_copying(look)
     assert first is not None

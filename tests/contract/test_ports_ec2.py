@@ -354,14 +354,14 @@ def test_locks_are_found_on_every_page(monkeypatch: pytest.MonkeyPatch, volumes:
     until = datetime(2027, 11, 1, tzinfo=UTC)
     moto_knows_locks(
         monkeypatch,
-        [{"SnapshotId": "snap-1", "LockState": "compliance", "LockExpiresOn": until}],
+        [{"SnapshotId": "snap-1", "LockState": "compliance", "LockDuration": 365, "LockExpiresOn": until}],
         [{"SnapshotId": "snap-2", "LockState": "compliance-cooloff"}],
     )
 
     locks = volumes.find_locks()
 
     assert locks == [
-        SnapshotLock("snap-1", "compliance", until),
+        SnapshotLock("snap-1", "compliance", until, days=365),
         SnapshotLock("snap-2", "compliance-cooloff", None),
     ]
 

@@ -4,6 +4,9 @@ moto keeps each account's snapshots to itself and knows no keys: what EC2 shows 
 refuses, is answered here in its place.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -16,10 +19,17 @@ from chalicelib.aws.clients import Clients
 from chalicelib.aws.copies import Ec2Copies
 from chalicelib.aws.volumes import EbsVolumes
 from chalicelib.core import tags
-from chalicelib.core.model import Snapshot
+from chalicelib.core.locking import COOL_OFF
+from chalicelib.core.model import Snapshot, SnapshotLock
 from chalicelib.errors import PermanentError, TransientError
-from tests.builders import a_snapshot
+from chalicelib.flows.lock import Locked, lock_copies
+from chalicelib.ports import StackRole, World
+from ebbtide_console.sandbox.clock import Clock
+from ebbtide_console.sandbox.ebs_locks import Locks
+from ebbtide_console.sandbox.overrides import Overrides
+from tests.builders import a_moment, a_snapshot
 from tests.contract.aws import REGION, Account
+from tests.fakes import a_world, some_settings
 
 THEIRS, OURS = "123456789012", "210987654321"
 
@@ -43,6 +53,20 @@ def the_vaults(account: Account) -> Clients:
     return Clients(
         boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION)
     )
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """EBS's, which locks as the sandbox's does."""
+    clock, overrides = Clock(a_moment(6)), Overrides()
+    Locks(clock).install(overrides)
+    yield clock
+    overrides.undo()
+
+
+def a_vault_that_locks(volumes: EbsVolumes, days: int) -> World:
+    settings = replace(some_settings(), role=StackRole.VAULT, primary_account=THEIRS, lock_days=days)
+    return replace(a_world(), volumes=volumes, settings=settings)
 
 
 def refuse(clients: Clients, code: str, status: int = 400) -> None:
@@ -147,3 +171,32 @@ def test_moto_does_not_show_an_account_what_another_one_shares_with_it(
     volumes.share(backup.id, OURS)
 
     assert backup.id not in {each.id for each in Ec2Copies(the_vaults, REGION).find_shared(REGION, THEIRS)}
+
+
+@pytest.mark.fault("X7")
+def test_what_is_locked_can_be_taken_back_for_three_days_and_is_nobodys_to_delete_until_it_ends(
+    volumes: EbsVolumes, backup: Snapshot, clock: Clock
+) -> None:
+    world = a_vault_that_locks(volumes, days=30)
+
+    locked = lock_copies(volumes.find_snapshots({}), world)
+
+    ends = a_moment(6) + timedelta(days=30)
+    at_first = SnapshotLock(backup.id, "compliance-cooloff", ends, 30, a_moment(6) + COOL_OFF)
+    assert (locked, lock_copies(volumes.find_snapshots({}), world)) == (Locked((backup.id,)), Locked())
+    assert volumes.find_locks() == [at_first]
+    for _ in range(2):
+        with pytest.raises(PermanentError, match="locked"):
+            volumes.delete_snapshot(backup.id)
+        clock.advance(COOL_OFF)
+    assert volumes.find_locks() == [replace(at_first, state="compliance")]
+    clock.set(ends)
+    volumes.delete_snapshot(backup.id)
+    assert volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP}) == []
+
+
+def test_what_ebs_does_not_lock_is_told_by_its_name(account: Account, volumes: EbsVolumes, clock: Clock) -> None:
+    refused = lock_copies([a_snapshot("snap-12345678")], a_vault_that_locks(volumes, days=30))
+
+    assert refused.copies == ()
+    assert [why for why in refused.failed if why.startswith("locking snapshot snap-12345678 for 30 days: ")]

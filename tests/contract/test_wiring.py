@@ -40,6 +40,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "VAULT_ACCOUNT": "none",
         "PRIMARY_ACCOUNT": "none",
         "KEEP_AT_LEAST": "daily=7 weekly=4",
+        "LOCK_DAYS": "365",
         "TOPIC_PREFIX": "arn:aws:sns:us-east-1:123456789012:ebbtide-test-",
     }
     for name, value in environment.items():
@@ -88,7 +89,7 @@ def test_a_vault_knows_whose_backups_it_copies_where_its_receipts_go_and_what_it
 
     assert (vault.settings.is_vault, vault.settings.is_standby) == (True, True)
     assert (vault.settings.primary_account, vault.settings.vault_account) == ("210987654321", None)
-    assert vault.settings.keep_at_least == Rules(daily=7, weekly=4)
+    assert (vault.settings.keep_at_least, vault.settings.lock_days) == (Rules(daily=7, weekly=4), 365)
     assert (vault.receipts.list(""), vault.archive.list("receipts/")) == (["receipts/x.json"], [])
 
 
@@ -111,6 +112,15 @@ def test_rules_that_are_none_are_told(world: World, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("EBBTIDE_KEEP_AT_LEAST", text)
 
     with pytest.raises(ConfigError, match=f"EBBTIDE_KEEP_AT_LEAST is '{text}', expected rules like daily=7"):
+        the_world()
+
+
+@pytest.mark.parametrize("text", ["", "none", "-1", "36501", "30.5"])
+def test_days_that_ebs_locks_nothing_for_are_told(world: World, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    the_world.cache_clear()
+    monkeypatch.setenv("EBBTIDE_LOCK_DAYS", text)
+
+    with pytest.raises(ConfigError, match=f"EBBTIDE_LOCK_DAYS is '{text}', expected days, 0 to 36500"):
         the_world()
 
 

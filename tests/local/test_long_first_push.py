@@ -13,7 +13,7 @@ import pytest
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host import night
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.standing import Standing, look
+from ebbtide_agent.host.standing import Standing, standing_of
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, PARTIAL
@@ -55,7 +55,7 @@ def test_three_nights_make_one_first_push(receiver: Receiver, tmp_path: Path) ->
     assert pushes[0] and pushes[1] and 10 <= pushes[0].percent < pushes[1].percent <= 99
     assert third.status == COMPLETE
     assert third.bytes_sent < WHOLE - pushes[1].sent + 2 * ON_THE_WAY < WHOLE, "what was there already was sent again"
-    assert look(paths).long_push is None
+    assert standing_of(paths).long_push is None
     assert {path.name: path.read_bytes() for path in receiver.tree("us0").iterdir()} == {
         path.name: path.read_bytes() for path in tree.iterdir()
     }
@@ -70,7 +70,7 @@ def a_window_that_ends(receiver: Receiver, paths: HostPaths) -> Standing:
     with contextlib.suppress(AgentError):
         night.run(night.Night(paths, World(clock.now, sleep=lambda _: None), os.environ))
     ending.join()
-    return look(paths)
+    return standing_of(paths)
 
 
 def end_the_window(receiver: Receiver, at: int, clock: "Clock") -> None:

@@ -19,7 +19,7 @@ from chalicelib.core.ids import parse_run
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host import night
 from ebbtide_agent.host.back import WayBack, way_back
-from ebbtide_agent.host.bring import Wish, bring
+from ebbtide_agent.host.bring import RestoreRequest, bring
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
@@ -258,7 +258,7 @@ def brought_back(host: OwnVolume, into: Path) -> tuple[str, str]:
     (point,) = way.at_hand().points
     with way.reached(point) as route:
         source = Source("rsync", route, world.clock(), world)
-        return bring(source, Wish((b"srv",), into, as_root=True), lambda _: None).status, point.run
+        return bring(source, RestoreRequest((b"srv",), into, as_root=True), lambda _: None).status, point.run
 
 
 def hashed_whole(device: Path) -> str:

@@ -178,6 +178,9 @@ class SimVolumes:
     def find_locks(self) -> list[SnapshotLock]:
         return list(self.locks)
 
+    def lock(self, snapshot_id: str, days: int) -> None:
+        self.locks.append(SnapshotLock(snapshot_id, "compliance-cooloff", self.agenda.now + timedelta(days=days)))
+
     def find_images(self) -> dict[str, str]:
         return dict(self.images)
 

@@ -28,7 +28,7 @@ from chalicelib.core.recovery_actions import (
     TerminateMachine,
 )
 from chalicelib.errors import PermanentError, Refused, TransientError
-from chalicelib.flows.close_opening import close_openings
+from chalicelib.flows.close_recoveries import close_recoveries
 from chalicelib.flows.open_recovery import open_drill, open_to_host
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
@@ -346,7 +346,7 @@ def test_an_opening_is_closed_before_its_time_by_its_host_or_its_id(of: str) -> 
     an_opening_that_stands(world)
     world.lambdas.invoked.clear()
 
-    closed = close_openings(of, world, NOW + timedelta(minutes=5))
+    closed = close_recoveries(of, world, NOW + timedelta(minutes=5))
     outcome = recover(OPENING, world, NOW + timedelta(minutes=5))
 
     assert closed == (OPENING,)
@@ -360,7 +360,7 @@ def test_one_that_is_not_open_yet_is_closed_as_well() -> None:
     open_to_host(US0, world, NOW)
     recover(OPENING, world, NOW)
 
-    close_openings("us0", world, NOW)
+    close_recoveries("us0", world, NOW)
     outcome = recover(OPENING, world, NOW)
 
     assert (outcome.recovery.state, outcome.recovery.verdict) == (RecoveryState.FAILED, "failed")
@@ -373,7 +373,7 @@ def test_what_ec2_does_not_show_yet_when_it_is_closed_is_taken_down_all_the_same
     shown = world.volumes.find_volumes
     world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
     recover(OPENING, world, NOW)
-    close_openings("us0", world, NOW)
+    close_recoveries("us0", world, NOW)
     early = recover(OPENING, world, NOW)
     world.volumes.find_volumes = shown  # type: ignore[method-assign]
 
@@ -390,7 +390,7 @@ def test_closing_all_of_a_host_leaves_those_of_others_and_its_drill() -> None:
     mine = {open_to_host(replace(US0, at=at), world, NOW)[0].id for at in (None, a_moment(12, day=21))}
     other, drill = open_to_host(OpeningRequest("eu0"), world, NOW)[0].id, open_drill("us0", world, NOW)
 
-    closed = close_openings("us0", world, NOW)
+    closed = close_recoveries("us0", world, NOW)
 
     assert set(closed) == mine
     assert world.catalog.get_recovery(other).deadline == UNTIL
@@ -402,7 +402,7 @@ def test_what_is_not_open_cannot_be_closed() -> None:
     open_drill("us0", world, NOW)
 
     with pytest.raises(Refused, match="nothing of 'us0' is open"):
-        close_openings("us0", world, NOW)
+        close_recoveries("us0", world, NOW)
 
 
 def test_whoever_closes_what_has_just_changed_is_told_to_ask_again() -> None:
@@ -411,7 +411,7 @@ def test_whoever_closes_what_has_just_changed_is_told_to_ask_again() -> None:
     world.catalog.save_recovery = lambda recovery: None  # type: ignore[method-assign]
 
     with pytest.raises(TransientError, match="ask again"):
-        close_openings("us0", world, NOW)
+        close_recoveries("us0", world, NOW)
 
 
 # -- every state ------------------------------------------------------------------------------------------------------
@@ -524,7 +524,7 @@ def an_opening_with_one_crash(world: FakeWorld, fuse: Fuse) -> None:
     retried_once(lambda: recover(OPENING, fused, NOW))
     the_machine_opens(world)
     retried_once(lambda: recover(OPENING, fused, NOW))
-    retried_once(lambda: close_openings("us0", fused, NOW))
+    retried_once(lambda: close_recoveries("us0", fused, NOW))
     retried_once(lambda: recover(OPENING, fused, NOW))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -9,21 +10,24 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.advice import Kind
 from chalicelib.core.copying import COPY_SETTLES
-from chalicelib.core.model import Snapshot
+from chalicelib.core.model import Snapshot, SnapshotLock
 from chalicelib.core.protections import SHARED, UNPULLED
 from chalicelib.core.retention import Rules
-from chalicelib.errors import ConfigError, Refused, TransientError
+from chalicelib.errors import ConfigError, PermanentError, Refused, TransientError
 from chalicelib.flows.apply import apply_policy
 from chalicelib.flows.copy import Copied, copy_snapshots
 from chalicelib.flows.forget import forget_host
+from chalicelib.flows.lock import Locked, lock_copies
 from chalicelib.flows.offer import Offered, offer_snapshots
+from chalicelib.flows.preflight import preflight
 from chalicelib.flows.prune import prune
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.run_now import run_now
 from chalicelib.flows.tell import tell
 from chalicelib.flows.tick import tick
-from chalicelib.ports import StackRole
+from chalicelib.ports import Settings, StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world, some_settings
 from tests.own_volumes import DONE, OWN_HOST, its_volume, report
@@ -46,10 +50,14 @@ def a_primary(*days: int, policy: str = POLICY) -> FakeWorld:
     return primary
 
 
-def a_vault_of(primary: FakeWorld, keep_at_least: Rules | None = None) -> FakeWorld:
+def a_vault_of(primary: FakeWorld, keep_at_least: Rules | None = None, lock_days: int = 0) -> FakeWorld:
     """In the same region of another account; its receipts go to the other one's archive."""
     settings = replace(
-        some_settings(), role=StackRole.VAULT, primary_account=THEIRS, keep_at_least=keep_at_least or Rules(daily=2)
+        some_settings(),
+        role=StackRole.VAULT,
+        primary_account=THEIRS,
+        keep_at_least=keep_at_least or Rules(daily=2),
+        lock_days=lock_days,
     )
     vault = replace(a_world(), settings=settings, receipts=primary.archive)
     vault.copies.by_region[HERE] = vault.volumes.snapshots
@@ -67,7 +75,7 @@ def all_arrives(primary: FakeWorld, vault: FakeWorld, but: str = "nothing") -> N
 
 
 def a_tick(vault: FakeWorld, now: datetime) -> Copied:
-    vault.copies.now = now
+    vault.copies.now = vault.volumes.now = now
     tick(vault, now, new_nonce=lambda: "0" * 32)
     return copy_snapshots(vault, now)
 
@@ -352,7 +360,7 @@ def test_no_policy_of_the_other_account_makes_it_keep_less_than_its_own_deployme
     assert prune(vault, a_moment(6)).mark == ()
 
 
-@pytest.mark.fault("X7", lacks="copies locked by EBS in compliance mode, against who rules in the vault itself")
+@pytest.mark.fault("X7")
 def test_whoever_rules_in_the_other_account_can_make_the_vault_let_go_of_no_more_than_a_night_of_theirs_does() -> None:
     primary = a_primary()
     vault = a_vault_of(primary, Rules(daily=3))
@@ -368,6 +376,26 @@ def test_whoever_rules_in_the_other_account_can_make_the_vault_let_go_of_no_more
 
     assert {*runs(22, 23)} <= {*sources_of(vault)}
     assert {at.day for _, at, _ in restorable(vault)} >= {22, 23, 24}
+
+
+@pytest.mark.fault("X7")
+def test_whoever_rules_in_both_accounts_can_delete_no_copy_that_is_locked() -> None:
+    primary = a_primary()
+    vault = a_vault_of(primary, Rules(daily=30), lock_days=30)
+    for day in range(1, 17):
+        a_night(primary, day)
+        a_morning(primary, vault, day)
+
+    everything_is_tried_at(primary, vault, a_moment(5, day=17))
+    robbed = replace(vault, settings=replace(vault.settings, keep_at_least=Rules(last=1), lock_days=0))
+    for day in (17, 18):
+        a_tick(robbed, a_moment(6, day=day))
+        prune(robbed, a_moment(7, day=day))
+    for copy_id in [*vault.volumes.snapshots]:
+        with suppress(PermanentError):
+            vault.volumes.delete_snapshot(copy_id)
+
+    assert sources_of(vault) == runs(1, 8, 15)
 
 
 def everything_is_tried_at(primary: FakeWorld, vault: FakeWorld, now: datetime) -> None:
@@ -510,6 +538,80 @@ def test_the_vault_offers_nothing_makes_no_backups_and_takes_no_policy() -> None
         run_now("main", vault, a_moment(7), new_nonce=lambda: "0" * 32)
     with pytest.raises(ConfigError, match="standby"):
         apply_policy(POLICY, None, vault, a_moment(1))
+
+
+# -- what EBS locks ---------------------------------------------------------------------------------------------------
+
+
+def test_unless_the_deployment_says_so_nothing_is_locked_and_only_at_a_vault() -> None:
+    primary = a_primary(23)
+    vault = a_vault_of(primary)
+    a_morning(primary, vault, 23)
+
+    assert vault.volumes.locks == []
+    assert lock_copies(primary.volumes.snapshots.values(), replace(primary, settings=not_a_vault())) == Locked()
+    assert primary.volumes.locks == []
+
+
+def not_a_vault() -> Settings:
+    return replace(some_settings(), lock_days=30)
+
+
+def test_a_lock_that_is_refused_holds_up_nothing_is_tried_again_and_told_after_an_hour_until_it_is_there() -> None:
+    primary = a_primary(23)
+    vault = a_vault_of(primary, lock_days=30)
+    vault.volumes.lock_fault = PermanentError("locking snapshot snap-x for 30 days: UnauthorizedOperation")
+
+    a_morning(primary, vault, 23)
+    at_first = tell(vault, a_moment(5, 30))
+    a_tick(vault, a_moment(6))
+    tell(vault, a_moment(6))
+    vault.volumes.lock_fault = None
+    a_tick(vault, a_moment(7))
+    tell(vault, a_moment(7))
+
+    assert (receipts(primary), at_first.troubles) == (sorted(primary.volumes.snapshots), 0)
+    about_it = [(subject, body) for _, subject, body in vault.alarms.published if "lock" in subject]
+    assert [subject for subject, _ in about_it] == [
+        "lock failed: copies in this vault are not locked that should be",
+        "locking the copies in this vault is well again",
+    ]
+    assert "UnauthorizedOperation" in about_it[0][1]
+    assert [lock.days for lock in vault.volumes.locks] == [30]
+
+
+def test_locks_that_cannot_be_looked_at_are_told_and_hold_up_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    primary = a_primary(23)
+    vault = a_vault_of(primary, lock_days=30)
+    monkeypatch.setattr(vault.volumes, "find_locks", nobody_may_look)
+
+    a_morning(primary, vault, 23)
+    a_tick(vault, a_moment(6))
+    tell(vault, a_moment(6))
+
+    assert (receipts(primary), vault.volumes.locks) == (sorted(primary.volumes.snapshots), [])
+    assert "lock failed: copies in this vault are not locked that should be" in vault.alarms.subjects
+
+
+def nobody_may_look() -> list[SnapshotLock]:
+    raise PermanentError("looking for locked snapshots: UnauthorizedOperation")
+
+
+def test_before_the_first_lock_is_for_good_the_preflight_says_so_with_the_time_it_can_be_taken_back_until() -> None:
+    primary = a_primary(23)
+    vault = a_vault_of(primary, lock_days=3650)
+    a_morning(primary, vault, 23)
+
+    (told,) = [each for each in preflight(vault, a_moment(12)).troubles if each.kind is Kind.LOCKS_BEGIN]
+    (lock,) = vault.volumes.locks
+    vault.volumes.locks = [replace(lock, state="compliance")]
+    later = preflight(vault, a_moment(12, day=26)).troubles
+
+    assert told.what == "EBS locks copies for 3650 days, and soon nobody can take that back"
+    assert told.details == (
+        f"{lock.snapshot_id} until 2036-11-20 05:00 UTC, can be taken back until 2026-11-26 05:00 UTC",
+    )
+    assert [each for each in later if each.kind is Kind.LOCKS_BEGIN] == []
 
 
 # -- crashes ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Callable
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host.bring import TO_MAKE_WAY
-from ebbtide_agent.host.foresee import Change, Changes
+from ebbtide_agent.host.restore_preview import Change, RestorePreview
 from ebbtide_agent.printable import printable
 
 SHOWN_CHANGES = 20
@@ -25,12 +25,12 @@ class Terminal:
     can_answer: bool
 
 
-def show(changes: Changes, into: Path, terminal: Terminal) -> None:
+def show(changes: RestorePreview, into: Path, terminal: Terminal) -> None:
     for line in as_lines(changes, into):
         terminal.say(line)
 
 
-def ask(changes: Changes, terminal: Terminal) -> None:
+def ask(changes: RestorePreview, terminal: Terminal) -> None:
     """Raises Refused unless it is agreed that what is there changes."""
     if not changes.of_what_is_there:
         return
@@ -41,14 +41,14 @@ def ask(changes: Changes, terminal: Terminal) -> None:
         raise Refused("nothing was changed")
 
 
-def as_objects(changes: Changes, into: Path) -> list[dict[str, str]]:
+def as_objects(changes: RestorePreview, into: Path) -> list[dict[str, str]]:
     """All of what is there that would change, or did, and what would be in the way."""
     told = (*changes.of_what_is_there, *(Change("in the way", path) for path in changes.in_the_way))
     base = str(into).rstrip("/")
     return [{"what": change.what, "path": f"{base}/{os.fsdecode(change.path)}"} for change in told]
 
 
-def as_lines(changes: Changes, into: Path) -> Iterator[str]:
+def as_lines(changes: RestorePreview, into: Path) -> Iterator[str]:
     there = changes.of_what_is_there
     if there:
         yield f"of what is there, {len(there)} would change:"

@@ -15,7 +15,7 @@ from ebbtide_agent.commands.here import OWN_PLACES, Commands, Here, add_command,
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import enrolment, identity, installation, schedule
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.installation import Wish
+from ebbtide_agent.host.installation import InstallRequest
 from ebbtide_agent.host.target import Receiver, Remote, Volume
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.site import Site
@@ -77,7 +77,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def install(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     check_may_change(paths, "install")
-    wish = Wish(
+    request = InstallRequest(
         host=options.host,
         target=options.target,
         keep=options.keep,
@@ -88,7 +88,7 @@ def install(options: argparse.Namespace, _: Here) -> int:
         same_host=options.same_host,
     )
     site = site_of(paths)
-    plan = installation.plan(wish, site)
+    plan = installation.plan(request, site)
     steps.walk(plan.steps, tell, options.dry_run)
     if not plan.steps:
         tell("all is as it should be")

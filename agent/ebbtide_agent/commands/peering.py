@@ -24,8 +24,8 @@ from ebbtide_agent.peer import setup, standing
 from ebbtide_agent.peer.ids import find_taken
 from ebbtide_agent.peer.machine import peer_at
 from ebbtide_agent.peer.register import Guest, as_object, find_register, get_register
+from ebbtide_agent.peer.request import GuestRequest, Machine
 from ebbtide_agent.peer.sessions import changing_alone, end_guest, end_readers
-from ebbtide_agent.peer.wish import Machine, Wish
 from ebbtide_agent.receiver import confine, sshd
 from ebbtide_agent.receiver.lease import leased
 
@@ -39,7 +39,7 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
     confine.choose(here.is_root)
     if here.is_root:
         sshd.check_account(may_unlock=False)
-    plan = setup.plan_add(_wish(options, paths), here)
+    plan = setup.plan_add(_request(options, paths), here)
     # What cannot be has been said by now, with nothing made.
     if options.dry_run:
         _walk(plan, dry_run=True)
@@ -48,7 +48,7 @@ def add_guest(options: argparse.Namespace, _: Here) -> int:
         room = tuple(steps.directories(store.state, store.run))
         steps.walk(room, tell, dry_run=False)
         with changing_alone(store):
-            plan = setup.plan_add(_wish(options, paths), here)
+            plan = setup.plan_add(_request(options, paths), here)
             _walk(plan, dry_run=False)
         plan = replace(plan, steps=(*room, *plan.steps))
     lines = _lines_for_the_guest(plan, paths)
@@ -67,10 +67,10 @@ def _lines_for_the_guest(plan: setup.Plan, paths: HostPaths) -> str:
     return setup.lines_for_the_guest(plan.guest, plan.register, here_is, key, getpass.getuser())
 
 
-def _wish(options: argparse.Namespace, paths: HostPaths) -> Wish:
+def _request(options: argparse.Namespace, paths: HostPaths) -> GuestRequest:
     register = find_register(paths.peer)
     known = register.find(options.name) if register else None
-    return Wish(
+    return GuestRequest(
         options.name,
         options.id or (known.id if known else enrolment.suggested_id(options.name)),
         tuple(options.key),

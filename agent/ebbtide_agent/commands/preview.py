@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ebbtide_agent.commands.here import Here, exit_code_of
 from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.preview import Preview, preview
+from ebbtide_agent.host.push_preview import PushPreview, preview_push
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable, size
 from ebbtide_agent.report import COMPLETE, FAILED, SUSPECT
@@ -26,12 +26,12 @@ def show(paths: HostPaths, here: Here, as_json: bool) -> int:
     if missing:
         print(json.dumps({"problems": missing}, indent=2) if as_json else "\n".join(missing))
         return exit_code_of(FAILED)
-    found = preview(config, paths, here.clock())
+    found = preview_push(config, paths, here.clock())
     print(json.dumps(as_object(found), indent=2) if as_json else "\n".join(as_lines(found)))
     return exit_code_of(SUSPECT if _suspect(found) else COMPLETE)
 
 
-def as_lines(found: Preview) -> Iterator[str]:
+def as_lines(found: PushPreview) -> Iterator[str]:
     yield "dry run: nothing is sent, nothing is changed, no script is run"
     yield from (f"suspect: {line}" for line in _suspect(found))
     yield f"the tree: {found.whole.entries} entries, {found.whole.files} of them files, {size(found.whole.bytes_total)}"
@@ -47,7 +47,7 @@ def as_lines(found: Preview) -> Iterator[str]:
         yield "the index is what this is taken from; if it is not of the tree over there, everything is compared"
 
 
-def _suspect(found: Preview) -> tuple[str, ...]:
+def _suspect(found: PushPreview) -> tuple[str, ...]:
     return (*found.lost, *((found.rewritten,) if found.rewritten else ()))
 
 
@@ -57,7 +57,7 @@ def _first(paths: Sequence[bytes]) -> Iterator[str]:
         yield f"  and {len(paths) - SHOWN_PATHS} more"
 
 
-def as_object(found: Preview) -> dict[str, object]:
+def as_object(found: PushPreview) -> dict[str, object]:
     """Paths within the tree; what is no UTF-8 in them as lone surrogates, which Python's os.fsencode turns back."""
     return {
         "problems": _suspect(found),

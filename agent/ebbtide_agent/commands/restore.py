@@ -24,14 +24,14 @@ from ebbtide_agent.commands.here import (
 )
 from ebbtide_agent.host import destination, progress
 from ebbtide_agent.host.back import way_back
-from ebbtide_agent.host.bring import Wish, bring, check_destination, compared, protection, within
+from ebbtide_agent.host.bring import RestoreRequest, bring, check_destination, compared, protection, within
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.connections import connections
-from ebbtide_agent.host.foresee import Changes, preview
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.host.past import Source, check_there
 from ebbtide_agent.host.restorable import NEWEST, AtHand, Restorable, choose
+from ebbtide_agent.host.restore_preview import RestorePreview, preview_restore
 from ebbtide_agent.host.scratch import SOCKETS, scratch
 from ebbtide_agent.printable import size
 from ebbtide_agent.report import COMPLETE
@@ -113,15 +113,17 @@ def _restore(
     into = destination.of(config, point, paths, options.into, options.in_place)
     as_root = os.geteuid() == 0
     is_new = not (options.in_place or options.into)
-    wish = compared(Wish(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new))
-    check_destination(wish)
+    request = compared(
+        RestoreRequest(paths, into, as_root, protection(config) if options.delete else None, is_own=is_new)
+    )
+    check_destination(request)
     if not as_root:
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
-    if wish.by_content:
+    if request.by_content:
         terminal.say("comparing contents: what is asked for is read, here and in the backup")
     changes = None
     if not is_new or options.dry_run:
-        changes = preview(source, wish)
+        changes = preview_restore(source, request)
         agreeing.show(changes, into, terminal)
         if options.dry_run:
             _print(options, _as_object(point, into, changes))
@@ -130,7 +132,7 @@ def _restore(
             agreeing.ask(changes, terminal)
     destination.make(into, is_new)
     with progress.shown_on(sys.stderr, progress.how_to_show(options.progress, sys.stderr)) as show:
-        outcome = bring(source, wish, progress.Reader(show).feed)
+        outcome = bring(source, request, progress.Reader(show).feed)
     for problem in outcome.problems:
         terminal.say(problem)
     if is_new and outcome.status == COMPLETE:
@@ -147,7 +149,7 @@ def _print(options: argparse.Namespace, told: dict[str, object]) -> None:
 
 
 def _as_object(
-    point: Restorable, into: Path, changes: Changes | None, outcome: Outcome | None = None
+    point: Restorable, into: Path, changes: RestorePreview | None, outcome: Outcome | None = None
 ) -> dict[str, object]:
     return {
         "done": outcome is not None,

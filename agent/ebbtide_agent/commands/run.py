@@ -130,13 +130,13 @@ def run(options: argparse.Namespace, here: Here) -> int:
 
 
 def _is_due(options: argparse.Namespace, here: Here) -> bool:
-    looked = catching_up.look(paths_of(options), here.clock())
-    if looked.told:
-        open_log(options.log)(logging.ERROR, looked.told)
-        print(f"ebbtide: {looked.told}", file=sys.stderr)
-    elif not looked.is_due and _by_systemctl(here.environment):
+    decision = catching_up.decide(paths_of(options), here.clock())
+    if decision.told:
+        open_log(options.log)(logging.ERROR, decision.told)
+        print(f"ebbtide: {decision.told}", file=sys.stderr)
+    elif not decision.is_due and _by_systemctl(here.environment):
         open_log(options.log)(logging.INFO, NONE_DUE)
-    return looked.is_due
+    return decision.is_due
 
 
 def _by_systemctl(environment: Mapping[str, str]) -> bool:

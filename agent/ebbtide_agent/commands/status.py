@@ -12,7 +12,7 @@ from ebbtide_agent.commands.here import Commands, Here, add_command, add_places,
 from ebbtide_agent.host import schedule
 from ebbtide_agent.host.identity import Installed
 from ebbtide_agent.host.long_push import LongPush
-from ebbtide_agent.host.standing import LONG_AGO, IndexStanding, Standing, look
+from ebbtide_agent.host.standing import LONG_AGO, IndexStanding, Standing, standing_of
 from ebbtide_agent.printable import printable, size
 from ebbtide_agent.report import WARNING, Report, encode_report
 
@@ -37,7 +37,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def status(options: argparse.Namespace, here: Here) -> int:
-    standing, now = look(paths_of(options)), here.clock()
+    standing, now = standing_of(paths_of(options)), here.clock()
     if options.json:
         print(json.dumps(as_object(standing, now), indent=2))
     else:

@@ -38,7 +38,7 @@ TO_MAKE_WAY = (
 
 
 @dataclass(frozen=True)
-class Wish:
+class RestoreRequest:
     """Which paths of the tree are to be below which directory. `as_root`: with their owners.
 
     `protect` is what is never deleted, as rsync's arguments; None: nothing is deleted at all. `is_own`: nobody else has
@@ -76,16 +76,16 @@ def protection(config: Config) -> tuple[str, ...]:
     return tuple(f"--filter={'R' if rule.takes else 'P'} {rule.pattern}" for rule in chosen)
 
 
-def compared(wish: Wish) -> Wish:
+def compared(request: RestoreRequest) -> RestoreRequest:
     """By content, where some of it is there already; in a directory of our own only we have put it there."""
-    is_there = any(os.path.lexists(wish.place_of(path)) for path in wish.paths)
-    return replace(wish, by_content=is_there and not wish.is_own)
+    is_there = any(os.path.lexists(request.place_of(path)) for path in request.paths)
+    return replace(request, by_content=is_there and not request.is_own)
 
 
-def check_destination(wish: Wish) -> None:
+def check_destination(request: RestoreRequest) -> None:
     """Raises Refused when what leads to a path over here is a link: nothing is written to where it leads."""
-    for above in wish.leading:
-        where = wish.place_of(above)
+    for above in request.leading:
+        where = request.place_of(above)
         try:
             mode = os.lstat(where).st_mode
         except FileNotFoundError:
@@ -97,21 +97,21 @@ def check_destination(wish: Wish) -> None:
             )
 
 
-def bring(source: Source, wish: Wish, listener: Listener) -> Outcome:
+def bring(source: Source, request: RestoreRequest, listener: Listener) -> Outcome:
     """Bring it back, with what leads there as far as that is missing."""
-    if wish.is_own:
-        return _brought(source, wish, (*_AND_WHAT_LEADS_THERE, _ASIDE), listener)
-    missing = [above for above in wish.leading if not os.path.lexists(wish.place_of(above))]
+    if request.is_own:
+        return _brought(source, request, (*_AND_WHAT_LEADS_THERE, _ASIDE), listener)
+    missing = [above for above in request.leading if not os.path.lexists(request.place_of(above))]
     # First, for nobody to look in meanwhile; and again in the end, for their times.
-    _only(source, wish, missing)
-    outcome = _brought(source, wish, WITH_ALL_BELOW, listener)
-    _only(source, wish, missing)
+    _only(source, request, missing)
+    outcome = _brought(source, request, WITH_ALL_BELOW, listener)
+    _only(source, request, missing)
     return outcome
 
 
-def _brought(source: Source, wish: Wish, how: Sequence[str], listener: Listener) -> Outcome:
+def _brought(source: Source, request: RestoreRequest, how: Sequence[str], listener: Listener) -> Outcome:
     shown = ("--stats", "--no-human-readable", "--info=progress2")
-    ended = source.run((*wish.words, *how, *shown), wish.paths, wish.into, listener)
+    ended = source.run((*request.words, *how, *shown), request.paths, request.into, listener)
     outcome = tell(ended)
     if any(problem.startswith(IN_THE_WAY) for problem in outcome.problems):
         outcome = replace(outcome, problems=(*outcome.problems, TO_MAKE_WAY))
@@ -119,10 +119,10 @@ def _brought(source: Source, wish: Wish, how: Sequence[str], listener: Listener)
     return replace(outcome, status=PARTIAL) if ended.exit_code == VANISHED else outcome
 
 
-def _only(source: Source, wish: Wish, directories: Sequence[bytes]) -> None:
+def _only(source: Source, request: RestoreRequest, directories: Sequence[bytes]) -> None:
     if directories:
-        owners = AS_ROOT if wish.as_root else AS_SOMEBODY
-        _checked(source.run((*owners, *_ONLY_THESE), directories, wish.into))
+        owners = AS_ROOT if request.as_root else AS_SOMEBODY
+        _checked(source.run((*owners, *_ONLY_THESE), directories, request.into))
 
 
 def _checked(ended: procs.Ended) -> None:

@@ -25,26 +25,26 @@ GIVEN_UP = (
 
 
 @dataclass(frozen=True)
-class Looked:
+class Decision:
     """Whether a night is to begin, and what is to be told before it does, or if none does."""
 
     is_due: bool
     told: str | None = None
 
 
-def look(paths: HostPaths, now: datetime) -> Looked:
+def decide(paths: HostPaths, now: datetime) -> Decision:
     """None is due while one is under way. What is told is told once a night, and not each hour."""
     if holder_of(paths.lock):
-        return Looked(False)
+        return Decision(False)
     installed = _installed(paths)
     if installed.minute is None:
         # Of an agent whose schedule starts one run a night, and that one always is due.
-        return Looked(True)
+        return Decision(True)
     times = Times(_zone(paths.local_time), installed.minute, _end(paths, installed.window))
     past = _past(paths)
     if is_due(times, past, now):
-        return Looked(True, None if paths.installed.exists() else _lost(paths))
-    return Looked(False, GIVEN_UP if is_given_up(times, past, now) and note_left(paths.running) else None)
+        return Decision(True, None if paths.installed.exists() else _lost(paths))
+    return Decision(False, GIVEN_UP if is_given_up(times, past, now) and note_left(paths.running) else None)
 
 
 def _installed(paths: HostPaths) -> Installed:

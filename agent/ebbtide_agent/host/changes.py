@@ -88,8 +88,8 @@ def find_suspects(read: Callable[[], Iterable[Entry]], names: Names) -> Changes 
     A full push finds a file in order that has the size and time it should, and so leaves two names linked that here
     are two files, if those are the same in both. `read` reads the entries of the scan, twice.
     """
-    common = found_twice(_look(entry) for entry in read() if _is_first_name(entry, names))
-    suspects = [entry for entry in read() if _look(entry) in common]
+    common = found_twice(_likeness(entry) for entry in read() if _is_first_name(entry, names))
+    suspects = [entry for entry in read() if _likeness(entry) in common]
     if len(suspects) > MOST_CHANGES:
         return None
     gone = tuple(entry.path for entry in suspects if _read(entry).kind != stat.S_IFREG)
@@ -102,7 +102,7 @@ def _is_first_name(entry: Entry, names: Names) -> bool:
     return read.kind != stat.S_IFDIR and names.get(read.inode, [entry.path])[0] == entry.path
 
 
-def _look(entry: Entry) -> int:
+def _likeness(entry: Entry) -> int:
     """A number that two files share if rsync takes them for the same."""
     return hash(_size_and_time(entry)) % 2**64
 

@@ -38,11 +38,16 @@ DEFAULTS = {
 
 _NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,6}")
+_YES_OR_NO = re.compile(r"yes|no")
+_ANYTHING = re.compile(r".+", re.DOTALL)
+_ABSOLUTE = re.compile(r"/.*", re.DOTALL)
 _NICE = re.compile(r"1?[0-9]")
 _IONICE = re.compile(r"idle|best-effort|no")
 _COMPRESS = re.compile("|".join(compression.CHOICES))
 # ssh puts something in the place of what begins with % or $, and has no sign for either that every version knows.
 _FOR_SSH = re.compile(r'/[^%$"\\\x00-\x1f]*')
+_PATH_FOR_SSH = 'an absolute path without %, $, \\ and ", which mean something to ssh'
 _BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
 
 
@@ -69,14 +74,14 @@ class Config:
     whole_system: bool
     script_seconds: float
     wait_seconds: float
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    shrink: int | None = 50
-    rewrite: int | None = 50
-    check_days: int | None = 30
-    nice: int = 10
-    ionice: str = "best-effort"
-    compress: str = compression.AUTO
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    shrink: int | None
+    rewrite: int | None
+    check_days: int | None
+    nice: int
+    ionice: str
+    compress: str
 
 
 def load(paths: HostPaths) -> Config:
@@ -85,7 +90,7 @@ def load(paths: HostPaths) -> Config:
     values = read_values(paths.config, REQUIRED, DEFAULTS, faults)
     include = read_patterns(paths.include, faults)
     exclude = read_patterns(paths.exclude, faults)
-    config = _checked(values, tuple(include.values()), tuple(exclude.values()), faults)
+    config = _checked(_Values(values, faults), tuple(include.values()), tuple(exclude.values()))
     hidden = (pattern for place in _backups(config, paths) for pattern in Directory(place).hides(config.root))
     config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)))
     for where, place in include.items():
@@ -125,81 +130,78 @@ def _check_include(where: str, place: str, config: Config, faults: list[str]) ->
         faults.append(f"{where}: {place!r:.80} lies in TARGET {backup}, which is where the backup goes")
 
 
-def _checked(
-    values: Mapping[str, Value], include: tuple[str, ...], exclude: tuple[str, ...], faults: list[str]
-) -> Config:
-    def fault(key: str, expected: str) -> None:
-        value = values[key]
-        faults.append(f"{value.where}: {key} is {value.text!r:.80}, expected {expected}")
+@dataclass(frozen=True)
+class _Values:
+    """What is written, each checked as it is taken; `faults` gathers what is wrong. What is missing is one already."""
 
-    def matching(key: str, pattern: re.Pattern[str], expected: str) -> str:
-        if key in values and not pattern.fullmatch(values[key].text):
-            fault(key, expected)
-        return values[key].text if key in values else ""
+    written: Mapping[str, Value]
+    faults: list[str]
 
-    def number(key: str) -> int:
-        if key in values and not re.fullmatch(r"[1-9][0-9]{0,6}", values[key].text):
-            fault(key, "a whole number from 1")
-            return 1
-        return int(values[key].text) if key in values else 1
+    def text(self, key: str) -> str:
+        return self.written[key].text if key in self.written else ""
 
-    def number_or_no(key: str, most: int, expected: str) -> int | None:
-        text = values[key].text
+    def fault(self, key: str, expected: str) -> None:
+        if key in self.written:
+            value = self.written[key]
+            self.faults.append(f"{value.where}: {key} is {value.text!r:.80}, expected {expected}")
+
+    def matching(self, key: str, pattern: re.Pattern[str], expected: str) -> str:
+        if not pattern.fullmatch(self.text(key)):
+            self.fault(key, expected)
+        return self.text(key)
+
+    def number(self, key: str) -> int:
+        text = self.matching(key, _NUMBER, "a whole number from 1")
+        return int(text) if _NUMBER.fullmatch(text) else 1
+
+    def number_or_no(self, key: str, most: int, expected: str) -> int | None:
+        text = self.text(key)
         if text == "no":
             return None
-        if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > most:
-            fault(key, expected)
+        if not _NUMBER.fullmatch(text) or int(text) > most:
+            self.fault(key, expected)
             return None
         return int(text)
 
-    def niceness() -> int:
-        text = matching("NICE", _NICE, "a number from 0 to 19")
-        return int(text) if _NICE.fullmatch(text) else 0
+    def is_yes(self, key: str) -> bool:
+        return self.matching(key, _YES_OR_NO, "yes or no") == "yes"
 
-    def absolute(key: str) -> Path:
-        if not values[key].text.startswith("/"):
-            fault(key, "an absolute path")
-        return Path(values[key].text)
 
-    def for_ssh(key: str) -> Path:
-        return Path(matching(key, _FOR_SSH, 'an absolute path without %, $, \\ and ", which mean something to ssh'))
-
-    def where_to() -> Target:
-        try:
-            return target.parse(values["TARGET"].text if "TARGET" in values else "")
-        except ValueError as expected:
-            if "TARGET" in values:
-                fault("TARGET", str(expected))
-            return target.NOWHERE
-
-    chosen, root = where_to(), absolute("ROOT")
-    if isinstance(chosen, Directory) and chosen.path == root:
-        fault("TARGET", "another directory than ROOT")
-    for key in ("ONE_FILE_SYSTEM", "WHOLE_SYSTEM"):
-        if values[key].text not in ("yes", "no"):
-            fault(key, "yes or no")
-    if not values["RSYNC"].text:
-        fault("RSYNC", "the rsync program")
+def _checked(values: _Values, include: tuple[str, ...], exclude: tuple[str, ...]) -> Config:
+    root = Path(values.matching("ROOT", _ABSOLUTE, "an absolute path"))
+    chosen = _target(values, root)
+    nice = values.matching("NICE", _NICE, "a number from 0 to 19")
     return Config(
-        host=matching("HOST", _NAME, "a host name"),
+        host=values.matching("HOST", _NAME, "a host name"),
         target=chosen,
-        keep=number("KEEP"),
-        user=matching("USER", _USER, "a login name"),
-        key=for_ssh("KEY"),
-        known_hosts=for_ssh("KNOWN_HOSTS"),
+        keep=values.number("KEEP"),
+        user=values.matching("USER", _USER, "a login name"),
+        key=Path(values.matching("KEY", _FOR_SSH, _PATH_FOR_SSH)),
+        known_hosts=Path(values.matching("KNOWN_HOSTS", _FOR_SSH, _PATH_FOR_SSH)),
         root=root,
-        rsync=values["RSYNC"].text,
-        bandwidth=matching("BANDWIDTH", _BANDWIDTH, "nothing, or a rate such as 800k or 2.5m (bytes a second)"),
-        one_file_system=values["ONE_FILE_SYSTEM"].text == "yes",
-        whole_system=values["WHOLE_SYSTEM"].text == "yes",
-        script_seconds=number("SCRIPT_MINUTES") * 60.0,
-        wait_seconds=number("WAIT_MINUTES") * 60.0,
-        shrink=number_or_no("SHRINK", 99, "a percentage from 1 to 99, or no"),
-        rewrite=number_or_no("REWRITE", 99, "a percentage from 1 to 99, or no"),
-        check_days=number_or_no("CHECK", 999, "a number of days from 1 to 999, or no"),
-        nice=niceness(),
-        ionice=matching("IONICE", _IONICE, "idle, best-effort or no"),
-        compress=matching("COMPRESS", _COMPRESS, "auto, yes or no"),
+        rsync=values.matching("RSYNC", _ANYTHING, "the rsync program"),
+        bandwidth=values.matching("BANDWIDTH", _BANDWIDTH, "nothing, or a rate such as 800k or 2.5m (bytes a second)"),
+        one_file_system=values.is_yes("ONE_FILE_SYSTEM"),
+        whole_system=values.is_yes("WHOLE_SYSTEM"),
+        script_seconds=values.number("SCRIPT_MINUTES") * 60.0,
+        wait_seconds=values.number("WAIT_MINUTES") * 60.0,
         include=include,
         exclude=(*exclude, *(chosen.hides(root) if isinstance(chosen, Directory) else ())),
+        shrink=values.number_or_no("SHRINK", 99, "a percentage from 1 to 99, or no"),
+        rewrite=values.number_or_no("REWRITE", 99, "a percentage from 1 to 99, or no"),
+        check_days=values.number_or_no("CHECK", 999, "a number of days from 1 to 999, or no"),
+        nice=int(nice) if _NICE.fullmatch(nice) else 0,
+        ionice=values.matching("IONICE", _IONICE, "idle, best-effort or no"),
+        compress=values.matching("COMPRESS", _COMPRESS, "auto, yes or no"),
     )
+
+
+def _target(values: _Values, root: Path) -> Target:
+    try:
+        chosen = target.parse(values.text("TARGET"))
+    except ValueError as expected:
+        values.fault("TARGET", str(expected))
+        return target.NOWHERE
+    if isinstance(chosen, Directory) and chosen.path == root:
+        values.fault("TARGET", "another directory than ROOT")
+    return chosen

@@ -98,7 +98,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ContentCheck:
     """What came of a turn: files that are others than they look, and all that is known of its part now.
 
     `too_large` are the files of its part that are never read.
@@ -134,7 +134,7 @@ class Looked:
         return tuple(Remark(WITH_WARNINGS, f"/{printable(entry.path)} {what}") for entry in self.changed)
 
 
-def look(root: bytes, turn: Turn, files: Iterable[Entry], known: Mapping[bytes, Known]) -> Looked:
+def check_contents(root: bytes, turn: Turn, files: Iterable[Entry], known: Mapping[bytes, Known]) -> ContentCheck:
     """Read the files that have their turn. `known` is what was kept of this part the last time."""
     changed: list[Entry] = []
     now: dict[bytes, Known] = {}
@@ -150,7 +150,7 @@ def look(root: bytes, turn: Turn, files: Iterable[Entry], known: Mapping[bytes, 
         now[entry.path] = (entry.stat, digest)
         if before is not None and before[0] == entry.stat and before[1] != digest:
             changed.append(entry)
-    return Looked(turn, tuple(changed), now, bytes_read)
+    return ContentCheck(turn, tuple(changed), now, bytes_read)
 
 
 def find_known(directory: Path, turn: Turn) -> dict[bytes, Known]:
@@ -212,7 +212,7 @@ def _digest_of(where: bytes, how: bytes) -> bytes | None:
         digest = hashlib.sha256()
         while chunk := os.read(file, min(_CHUNK, STAT.unpack(how)[4] + 1)):
             digest.update(chunk)
-        return digest.digest()[:_DIGEST_BYTES] if _looks(os.fstat(file)) == STAT.unpack(how)[4:] else None
+        return digest.digest()[:_DIGEST_BYTES] if _stat_of(os.fstat(file)) == STAT.unpack(how)[4:] else None
     except OSError:
         return None
     finally:
@@ -227,5 +227,5 @@ def _open_quietly(where: bytes) -> int:
     return os.open(where, flags)
 
 
-def _looks(found: os.stat_result) -> tuple[int, int, int, int]:
+def _stat_of(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

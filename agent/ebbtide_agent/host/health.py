@@ -29,7 +29,7 @@ class Sources:
 THIS_HOST = Sources()
 
 
-def look(sources: Sources) -> Iterator[Health]:
+def read_health(sources: Sources) -> Iterator[Health]:
     """All there is to say, well or not."""
     yield from disks(sources.smartctl)
     yield from arrays(text_of(sources.mdstat), sources.blocks)

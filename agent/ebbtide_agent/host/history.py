@@ -32,6 +32,12 @@ def find_nights(paths: HostPaths) -> list[Report]:
     return [night for _, night in _read(paths)]
 
 
+def find_last(paths: HostPaths) -> Report | None:
+    """The report of the last night, or None when there is none that can be read. Raises OSError."""
+    nights = find_nights(paths)
+    return nights[-1] if nights else None
+
+
 def _are_one_night(one: Report, other: Report) -> bool:
     """A host has one night at a time; what it is called may not be known before it is recorded."""
     return moments.write(one.started) == moments.write(other.started)

@@ -32,7 +32,7 @@ KEEP={keep}
 
 
 @dataclass(frozen=True)
-class Wish:
+class InstallRequest:
     """What install was told. None: as it is already, or as it is by default."""
 
     host: str | None = None
@@ -54,22 +54,22 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(wish: Wish, site: Site) -> Plan:
+def plan(request: InstallRequest, site: Site) -> Plan:
     """Raises ConfigError with all that cannot be, and Refused when this is a copy of another host."""
-    text, config = _settings(wish, site)
+    text, config = _settings(request, site)
     if config.host != config.host.lower():
         raise ConfigError((f"HOST is {config.host}, expected small letters: the policy knows no others",))
     marks = identity.marks_of(site.paths)
-    installed = _installed(wish, site, config)
-    window = wish.window or (installed.window if installed else "") or schedule.DEFAULT_WINDOW
+    installed = _installed(request, site, config)
+    window = request.window or (installed.window if installed else "") or schedule.DEFAULT_WINDOW
     minute = schedule.minute_of(schedule.parse_window(window), config.host, marks.get("machine-id", ""))
     notes = [f"each night begins at {schedule.clock(minute)} by this host's clock"]
     # Name and record together and after the key: whatever fails before or after them, install can go on from there.
     steps = [
         *directories(site.paths.state),
-        *_ssh(wish, config, notes),
+        *_ssh(request, config, notes),
         *file(site.paths.config, text),
-        *_record(wish, site.paths, installed, Installed(marks, window, minute)),
+        *_record(request, site.paths, installed, Installed(marks, window, minute)),
         *starting(site, minute, notes),
     ]
     return Plan(tuple(steps), config, tuple(notes))
@@ -78,27 +78,27 @@ def plan(wish: Wish, site: Site) -> Plan:
 # -- the configuration -------------------------------------------------------------------------------------------------
 
 
-def _settings(wish: Wish, site: Site) -> tuple[str, Config]:
+def _settings(request: InstallRequest, site: Site) -> tuple[str, Config]:
     """The text of backup_config as it will be, and what it says."""
     paths = site.paths
     if not paths.config.exists():
-        text = _new_config(wish, site)
+        text = _new_config(request, site)
         return text, _said_by(text, paths, "what install was told")
     text = paths.config.read_bytes().decode("utf-8", "surrogateescape")
     config = configuration.load(paths)
-    if not wish.new_identity:
-        _check_agrees(wish, config, paths)
+    if not request.new_identity:
+        _check_agrees(request, config, paths)
         return text, config
-    _check_agrees(replace(wish, host=None), config, paths)
-    text = _renamed(text, config, wish)
+    _check_agrees(replace(request, host=None), config, paths)
+    text = _renamed(text, config, request)
     return text, _said_by(text, paths, str(paths.config))
 
 
-def _new_config(wish: Wish, site: Site) -> str:
-    if wish.target is None:
+def _new_config(request: InstallRequest, site: Site) -> str:
+    if request.target is None:
         raise ConfigError((f"{site.paths.config} does not exist yet: install needs --target",))
-    host = wish.host or site.name
-    text = _CONFIG.format(host=host, target=wish.target, keep=wish.keep or DEFAULT_KEEP)
+    host = request.host or site.name
+    text = _CONFIG.format(host=host, target=request.target, keep=request.keep or DEFAULT_KEEP)
     if not site.is_the_systems:
         text += f"KEY={site.paths.secrets / 'key'}\nKNOWN_HOSTS={site.paths.secrets / 'known_hosts'}\n"
     return text
@@ -117,18 +117,18 @@ def _said_by(text: str, paths: HostPaths, origin: str) -> Config:
     return config
 
 
-def _renamed(text: str, config: Config, wish: Wish) -> str:
-    if wish.host is None or wish.host == config.host:
+def _renamed(text: str, config: Config, request: InstallRequest) -> str:
+    if request.host is None or request.host == config.host:
         raise ConfigError((f"--new-identity needs --host with a name of its own, other than {config.host}",))
-    return re.sub(r"(?m)^[ \t]*HOST=.*$", f"HOST={wish.host}", text)
+    return re.sub(r"(?m)^[ \t]*HOST=.*$", f"HOST={request.host}", text)
 
 
-def _check_agrees(wish: Wish, config: Config, paths: HostPaths) -> None:
+def _check_agrees(request: InstallRequest, config: Config, paths: HostPaths) -> None:
     """Raises ConfigError when the file says something else; nobody's file is written over."""
     pairs = (
-        ("HOST", config.host, wish.host),
-        ("TARGET", str(config.target), _tidy(wish.target)),
-        ("KEEP", str(config.keep), wish.keep),
+        ("HOST", config.host, request.host),
+        ("TARGET", str(config.target), _tidy(request.target)),
+        ("KEEP", str(config.keep), request.keep),
     )
     faults = tuple(
         f"{paths.config}: {key} is {stands}, and install was told {told}; nothing was changed: edit the file, or leave"
@@ -151,21 +151,21 @@ def _tidy(told: str | None) -> str | None:
 # -- the machine -------------------------------------------------------------------------------------------------------
 
 
-def _installed(wish: Wish, site: Site, config: Config) -> Installed | None:
+def _installed(request: InstallRequest, site: Site, config: Config) -> Installed | None:
     """What an earlier install wrote down, if it was on this machine. Raises Refused when it was on another."""
     installed = identity.find_installed(site.paths)
-    if installed and wish.new_identity and not identity.differs(installed.marks, identity.marks_of(site.paths)):
+    if installed and request.new_identity and not identity.differs(installed.marks, identity.marks_of(site.paths)):
         raise Refused(f"this is the machine that was installed, and no copy of it: {site.paths.config} names its host")
-    if not (wish.new_identity or wish.same_host):
+    if not (request.new_identity or request.same_host):
         identity.check(site.paths, config.host)
     return installed
 
 
-def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Installed) -> Iterator[Step]:
-    keeps = earlier is not None and not (wish.new_identity or wish.same_host)
+def _record(request: InstallRequest, paths: HostPaths, earlier: Installed | None, now: Installed) -> Iterator[Step]:
+    keeps = earlier is not None and not (request.new_identity or request.same_host)
     # What could be read once and cannot be now is still true.
     marks = {**(earlier.marks if earlier and keeps else {}), **now.marks}
-    if wish.new_identity:
+    if request.new_identity:
         yield from removals((path for path in paths.kept if path != paths.installed), OF_ANOTHER)
     yield from file(paths.installed, identity.encode_installed(replace(now, marks=marks)).decode(), 0o600)
 
@@ -173,34 +173,34 @@ def _record(wish: Wish, paths: HostPaths, earlier: Installed | None, now: Instal
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
-def _ssh(wish: Wish, config: Config, notes: list[str]) -> Iterator[Step]:
+def _ssh(request: InstallRequest, config: Config, notes: list[str]) -> Iterator[Step]:
     """Nothing for a target that is not reached by ssh."""
     if not isinstance(config.target, BY_SSH):
         return
     yield from directories(config.key.parent, config.known_hosts.parent)
-    yield from _key(wish, config)
-    yield from _pin(wish, config, config.target.name, notes)
+    yield from _key(request, config)
+    yield from _pin(request, config, config.target.name, notes)
 
 
-def _key(wish: Wish, config: Config) -> Iterator[Step]:
+def _key(request: InstallRequest, config: Config) -> Iterator[Step]:
     key, following = config.key, keys.next_of(config.key)
-    if wish.new_identity:
+    if request.new_identity:
         places = (key, keys.public_of(key), following, keys.public_of(following))
         yield from removals(places, OF_ANOTHER)
-    if wish.new_identity or not key.exists():
+    if request.new_identity or not key.exists():
         yield MakeKey(key, config.host)
-    elif wish.rotate_key and not following.exists():
+    elif request.rotate_key and not following.exists():
         yield MakeKey(following, config.host)
 
 
-def _pin(wish: Wish, config: Config, name: str, notes: list[str]) -> Iterator[Step]:
+def _pin(request: InstallRequest, config: Config, name: str, notes: list[str]) -> Iterator[Step]:
     """The far side's host key, behind the name that ssh is told to look for, whatever its port and address."""
     try:
         text = config.known_hosts.read_text(errors="surrogateescape")
     except FileNotFoundError:
         text = ""
     pinned = set(_pinned(text, name))
-    wanted = [key for key in map(keys.checked_public, wish.host_keys) if key not in pinned]
+    wanted = [key for key in map(keys.checked_public, request.host_keys) if key not in pinned]
     if wanted and pinned:
         raise ConfigError(
             (

@@ -96,7 +96,9 @@ def _run_whole(night: Night, config: Config, started: datetime) -> Report:
     until = night.world.waiting() + timedelta(seconds=config.wait_seconds)
     with marked(night.paths.running, started) as of_the_last_run:
         machine = identity.machine_of(night.paths)
-        eve = Eve(started, machine, run_scripts(night, config, started), bounded_health(health.look(night.disks)))
+        eve = Eve(
+            started, machine, run_scripts(night, config, started), bounded_health(health.read_health(night.disks))
+        )
         scan = scanning(config, night.paths, night.world.clock)
         with open_way(config, night.paths, night.world, machine) as way, scan as scanned:
             hello = way.hello(until)
@@ -104,8 +106,8 @@ def _run_whole(night: Night, config: Config, started: datetime) -> Report:
             outcome, taken = push_if_all_is_well(night, config, way, hello, scanned)
             remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))
             outcome = in_view_of(remarks, outcome)
-            if taken and taken.looked:
-                eve = replace(eve, health=bounded_health((*eve.health, *taken.looked.health())))
+            if taken and taken.checked:
+                eve = replace(eve, health=bounded_health((*eve.health, *taken.checked.health())))
             report = compose(config, hello, outcome, eve, night.world.clock())
             remember(night.paths, report, night.world.say)
             recorded = way.deliver(hello, report)
@@ -157,7 +159,7 @@ def push_if_all_is_well(
     rewriting = guards.find_rewriting(config, before, taken.settings, counted(taken)) if before else None
     if rewriting and not night.accept_rewrite:
         outcome = in_view_of((Remark(SUSPECT, rewriting),), outcome)
-    return in_view_of(taken.looked.remarks() if taken.looked else (), outcome), taken
+    return in_view_of(taken.checked.remarks() if taken.checked else (), outcome), taken
 
 
 def counted(taken: Survey) -> guards.Counted | None:

@@ -97,7 +97,7 @@ def unescaped(name: bytes) -> bytes:
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), name)
 
 
-def look(source: Source, paths: Iterable[bytes], alone: bool = False) -> Mapping[bytes, str]:
+def kinds_of(source: Source, paths: Iterable[bytes], alone: bool = False) -> Mapping[bytes, str]:
     """The kind of each of these paths that is there, and if not `alone` of what leads to it. Raises PermanentError."""
     wanted = {each for path in paths for each in (*(() if alone else leading_to(path)), path)}
     return {item.path: item.kind for item in _listed(source, sorted(wanted))}
@@ -120,7 +120,7 @@ def leading_to(path: bytes) -> Iterator[bytes]:
 def check_there(source: Source, paths: Iterable[bytes], point: str) -> None:
     """Raises PermanentError for the first path that was not there, naming what was near it."""
     inside = [path for path in paths if path != WHOLE]
-    kinds = look(source, inside)
+    kinds = kinds_of(source, inside)
     for path in inside:
         is_led_to = all(kinds.get(above) == DIRECTORY for above in leading_to(path))
         if path not in kinds or not is_led_to:
@@ -131,7 +131,7 @@ def _why_not(source: Source, path: bytes, point: str) -> str:
     """Step by step from the top: rsync asked for all at once follows a link that leads out of the tree."""
     nearest = WHOLE
     for step in (*leading_to(path), path):
-        kind = look(source, [step], alone=True).get(step)
+        kind = kinds_of(source, [step], alone=True).get(step)
         if kind is None:
             return _missing(source, path, nearest, point)
         if kind != DIRECTORY:

@@ -51,7 +51,7 @@ class Standing:
         return self.last is not None and now - self.last.finished > LONG_AGO
 
 
-def look(paths: HostPaths) -> Standing:
+def standing_of(paths: HostPaths) -> Standing:
     nights, under_way = find_nights(paths), holder_of(paths.lock)
     cut_short = None if under_way else find_mark(paths.running)
     last = nights[-1] if nights else None

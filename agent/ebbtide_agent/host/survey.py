@@ -13,10 +13,9 @@ from typing import Callable
 from ebbtide_agent import VERSION
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host import contents
 from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.contents import Looked, Sample, Turn, find_known, find_turn, keep_known
+from ebbtide_agent.host.contents import ContentCheck, Sample, Turn, check_contents, find_known, find_turn, keep_known
 from ebbtide_agent.host.course import Course, choose, settings_of, with_tree, without_index
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline
@@ -38,7 +37,7 @@ class Survey:
     `at` is when the scan began, `mounts` what was mounted then, `full` when everything will last have been compared
     once this push is through. `described` is the generation of the tree that the index describes. `rewritten` are the
     files of the last complete push that are gone or have another size or time. `sample` is what the content check is to
-    read, and `looked` what it found, if it was done.
+    read, and `checked` what it found, if it was done.
     """
 
     course: Course
@@ -51,12 +50,12 @@ class Survey:
     described: int | None = None
     rewritten: int = 0
     sample: Sample = field(default_factory=Sample)
-    looked: Looked | None = None
+    checked: ContentCheck | None = None
 
 
 def scanned(config: Config, paths: HostPaths, now: datetime) -> Survey:
     """Scan the tree, and find what a push would have to do into the tree that the index describes."""
-    return look(config, find_index(paths.index), paths.new_index, now, Sample(_find_turn(config, paths)))
+    return take(config, find_index(paths.index), paths.new_index, now, Sample(_find_turn(config, paths)))
 
 
 def in_view_of(generation: int | None, survey: Survey, config: Config, paths: HostPaths, say: Say) -> Survey:
@@ -67,14 +66,14 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
     course = with_tree(survey.course, survey.described, generation)
     full = survey.at if course.in_full else survey.full
     survey = replace(survey, course=course, full=full, changes=survey.changes if course.by_index else None)
-    survey = _looked_into(survey, config, paths)
-    if survey.looked is not None:
-        say(str(survey.looked))
+    survey = _with_contents_checked(survey, config, paths)
+    if survey.checked is not None:
+        say(str(survey.checked))
     say(_sentence(survey))
     return survey
 
 
-def look(config: Config, index: Index | None, aside: Path, now: datetime, sample: Sample) -> Survey:
+def take(config: Config, index: Index | None, aside: Path, now: datetime, sample: Sample) -> Survey:
     """Scan the tree, write the next index `aside`, find what a push has to do, and gather files for the sample."""
     settings, mounts = settings_of(config, as_root=os.geteuid() == 0), read_mounts()
     course = choose(index.header if index else None, settings, now)
@@ -101,8 +100,8 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
     header = Header(VERSION, survey.settings, received.generation, survey.full, agree, survey.tally.entries)
     try:
         commit(paths.new_index, paths.index, header)
-        if survey.looked is not None:
-            keep_known(paths.contents, survey.looked.turn, survey.looked.known)
+        if survey.checked is not None:
+            keep_known(paths.contents, survey.checked.turn, survey.checked.known)
     except OSError as error:
         say(f"the index was not kept, the next push will be a full one: {error}")
 
@@ -115,16 +114,16 @@ def _find_turn(config: Config, paths: HostPaths) -> Turn | None:
     return find_turn(paths.contents, config.check_days, before.files, before.size)
 
 
-def _looked_into(survey: Survey, config: Config, paths: HostPaths) -> Survey:
+def _with_contents_checked(survey: Survey, config: Config, paths: HostPaths) -> Survey:
     """With what the content check found among what is to be pushed. A full push alone would not push it."""
     sample = survey.sample
     if sample.turn is None or survey.tally is None or survey.changes is None:
         return survey
     known = find_known(paths.contents, sample.turn)
-    looked = contents.look(os.fsencode(config.root), sample.turn, sample.files, known)
-    looked = replace(looked, too_large=sample.too_large)
-    changed = Changes((), looked.names_of_changed(survey.tally.names), ())
-    return replace(survey, looked=looked, changes=survey.changes.and_also(changed))
+    checked = check_contents(os.fsencode(config.root), sample.turn, sample.files, known)
+    checked = replace(checked, too_large=sample.too_large)
+    changed = Changes((), checked.names_of_changed(survey.tally.names), ())
+    return replace(survey, checked=checked, changes=survey.changes.and_also(changed))
 
 
 def _scanned_despite_damage(

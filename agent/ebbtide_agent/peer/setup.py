@@ -13,8 +13,8 @@ from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer import unit
 from ebbtide_agent.peer.places import MakePlace
 from ebbtide_agent.peer.register import Guest, Register, encode_register, find_register
+from ebbtide_agent.peer.request import GuestRequest, Machine, check, guest_for, register_for
 from ebbtide_agent.peer.store import check_store
-from ebbtide_agent.peer.wish import Machine, Wish, check, guest_for, register_for
 from ebbtide_agent.receiver import sshd
 from ebbtide_agent.shapes import encode
 from ebbtide_agent.site import Site
@@ -31,13 +31,13 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def plan_add(wish: Wish, machine: Machine) -> Plan:
+def plan_add(request: GuestRequest, machine: Machine) -> Plan:
     """Raises ConfigError with all that cannot be, and Refused when something else lies where the store should be."""
     places = machine.site.paths
-    register = register_for(wish, machine)
+    register = register_for(request, machine)
     paths = PeerPaths(places.state, register.store)
-    guest = guest_for(wish, register, machine)
-    check(wish, guest, register, paths, machine)
+    guest = guest_for(request, register, machine)
+    check(request, guest, register, paths, machine)
     register = register.with_guest(guest)
     notes: list[str] = []
     steps = [

@@ -12,9 +12,9 @@ from ebbtide_agent.peer.keeping import Keeper
 from ebbtide_agent.peer.machine import peer_at
 from ebbtide_agent.peer.night import Night, find_night
 from ebbtide_agent.peer.register import Guest, encode_register
+from ebbtide_agent.peer.request import GuestRequest, Machine
 from ebbtide_agent.peer.setup import plan_add
 from ebbtide_agent.peer.shelf import Shelf
-from ebbtide_agent.peer.wish import Machine, Wish
 from ebbtide_agent.points import parse_offer
 from ebbtide_agent.receiver.brief import Run
 from ebbtide_agent.receiver.lease import Session, write_session
@@ -35,9 +35,9 @@ class Taking:
         places = HostPaths(place / "etc", place / "state")
         places.etc.mkdir()
         site = Site(places, place / "ebbtide-agent", "eu0", is_the_systems=False, has_systemd=False)
-        wish = Wish("us0", "us0a", (f"ssh-ed25519 {'A' * 44}",), place / "store", keep=keep)
+        request = GuestRequest("us0", "us0a", (f"ssh-ed25519 {'A' * 44}",), place / "store", keep=keep)
         self.machine = Machine(site, 1000, ("gate",))
-        walk(plan_add(wish, self.machine).steps, lambda _: None, dry_run=False)
+        walk(plan_add(request, self.machine).steps, lambda _: None, dry_run=False)
         self.now, self.said = NOW, list[str]()
         self.start = "the first"
         self.peer = replace(peer_at(places, lambda: self.now), up=self.up)

@@ -14,7 +14,7 @@ import pytest
 from ebbtide_agent import moments
 from ebbtide_agent.errors import ConfigError, PermanentError
 from ebbtide_agent.host import night
-from ebbtide_agent.host.catching_up import GIVEN_UP, Looked, look
+from ebbtide_agent.host.catching_up import GIVEN_UP, Decision, decide
 from ebbtide_agent.host.identity import Installed, encode_installed
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
@@ -56,7 +56,7 @@ class Host:
             note_begun(self.paths.lock, when)
 
     def has_a_night(self, now: datetime) -> bool:
-        return look(self.paths, now.astimezone(UTC)).is_due
+        return decide(self.paths, now.astimezone(UTC)).is_due
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_night_that_went_down_each_time_is_left_and_that_is_told_once(host: Ho
             raise SystemExit
     host.booted(begun[-1] + timedelta(minutes=10))
 
-    told = [look(host.paths, (MORNING + timedelta(hours=hour)).astimezone(UTC)).told for hour in range(3)]
+    told = [decide(host.paths, (MORNING + timedelta(hours=hour)).astimezone(UTC)).told for hour in range(3)]
 
     assert told == [GIVEN_UP, None, None]
     assert not host.has_a_night(MORNING)
@@ -176,12 +176,12 @@ def test_where_what_install_wrote_down_is_lost_there_are_nights_all_the_same_and
     host.paths.installed.unlink()
     host.begun(LAST_NIGHT)
 
-    before = look(host.paths, (TONIGHT - timedelta(minutes=31)).astimezone(UTC))
-    tonight = look(host.paths, TONIGHT.astimezone(UTC))
+    before = decide(host.paths, (TONIGHT - timedelta(minutes=31)).astimezone(UTC))
+    tonight = decide(host.paths, TONIGHT.astimezone(UTC))
     host.begun(TONIGHT)
-    later = look(host.paths, MORNING.astimezone(UTC))
+    later = decide(host.paths, MORNING.astimezone(UTC))
 
-    assert (before, later) == (Looked(False), Looked(False))
+    assert (before, later) == (Decision(False), Decision(False))
     assert tonight.is_due and str(host.paths.installed) in str(tonight.told)
     assert "ebbtide-agent install --window" in str(tonight.told)
 
@@ -201,8 +201,8 @@ def test_what_has_no_time_zone_keeps_utc(host: Host) -> None:
     host.begun(LAST_NIGHT)
     paths = HostPaths(host.paths.etc, host.paths.state, local_time=Path("/no/such/file"), kernel=host.paths.kernel)
 
-    assert not look(paths, datetime(2026, 11, 22, 2, 0, tzinfo=UTC)).is_due
-    assert look(paths, datetime(2026, 11, 22, 2, 30, tzinfo=UTC)).is_due
+    assert not decide(paths, datetime(2026, 11, 22, 2, 0, tzinfo=UTC)).is_due
+    assert decide(paths, datetime(2026, 11, 22, 2, 30, tzinfo=UTC)).is_due
 
 
 def test_a_night_that_cannot_begin_is_told_once_and_not_every_hour(

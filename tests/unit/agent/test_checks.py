@@ -397,7 +397,7 @@ def test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing()
         place = Path(directory)
         place.chmod(0o755)
         scene = a_scene(place)
-        scene.paths.last_report.write_bytes(encode_report(A_REPORT))
+        scene.paths.history.write_bytes(encode_report(A_REPORT))
         scene.paths.state.chmod(0)
 
         with without_root():
@@ -407,7 +407,7 @@ def test_what_whoever_checks_may_not_look_at_is_said_so_and_not_called_missing()
     to_do = "check as who runs the agent: as root, or with --etc and --state of that user's own"
     assert found == [
         Finding("fault", f"this user may not look at {path}", to_do)
-        for path in (scene.paths.running, scene.paths.last_report)
+        for path in (scene.paths.running, scene.paths.history)
     ]
 
 
@@ -509,7 +509,7 @@ def a_report(finished: timedelta = timedelta(hours=9), told: timedelta = timedel
 def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None", level: str, said: str) -> None:
     scene = a_scene(tmp_path)
     if report:
-        scene.paths.last_report.write_bytes(encode_report(report))
+        scene.paths.history.write_bytes(encode_report(report))
 
     assert found(past.was_good, scene) == [(level, said)]
 
@@ -517,7 +517,7 @@ def test_how_the_last_night_ended_is_told(tmp_path: Path, report: "Report | None
 def test_a_run_that_left_no_report_is_told(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     report = a_report()
-    scene.paths.last_report.write_bytes(encode_report(report))
+    scene.paths.history.write_bytes(encode_report(report))
     scene.paths.lock.touch()
     note_begun(scene.paths.lock, report.started)
     assert levels(past.was_good, scene) == ["ok"]
@@ -553,7 +553,7 @@ def test_the_clock_is_held_against_the_receivers(
 ) -> None:
     scene = a_scene(tmp_path)
     if report:
-        scene.paths.last_report.write_bytes(encode_report(report))
+        scene.paths.history.write_bytes(encode_report(report))
 
     assert found(past.clock_is_right, scene) == said
 
@@ -714,7 +714,7 @@ def test_a_receiver_that_is_not_up_is_in_order_once_it_has_answered_and_another_
         remote = a_scene(tmp_path, target=Remote("us0", name, port, "backup"))
 
         never, of_another = (found(far_side.answers_as_it_should, each)[0] for each in (scene, remote))
-        scene.paths.last_report.write_bytes(encode_report(a_report()))
+        scene.paths.history.write_bytes(encode_report(a_report()))
         (once,) = found(far_side.answers_as_it_should, scene)
 
         assert (never[0], once[0], of_another[0]) == ("warning", "ok", "fault")

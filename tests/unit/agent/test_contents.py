@@ -14,14 +14,14 @@ from ebbtide_agent.host.contents import (
     LARGEST_BYTES,
     MOST_BYTES,
     MOST_FILES,
+    ContentCheck,
     Known,
-    Looked,
     Sample,
     Turn,
+    check_contents,
     find_known,
     find_turn,
     keep_known,
-    look,
 )
 from ebbtide_agent.host.index import STAT, Block, Entry
 from ebbtide_agent.host.scan import Tree, scan_beside
@@ -41,8 +41,8 @@ def sampled(tree: Path, turn: "Turn | None" = EVERY_NIGHT) -> list[Entry]:
     return sample.files
 
 
-def looked_at(tree: Path, known: "dict[bytes, Known] | None" = None) -> Looked:
-    return look(os.fsencode(tree), EVERY_NIGHT, sampled(tree), known or {})
+def checked(tree: Path, known: "dict[bytes, Known] | None" = None) -> ContentCheck:
+    return check_contents(os.fsencode(tree), EVERY_NIGHT, sampled(tree), known or {})
 
 
 def as_if_the_times_had_stayed(tree: Path, known: "dict[bytes, Known]") -> "dict[bytes, Known]":
@@ -68,38 +68,38 @@ def test_only_regular_files_with_something_in_them_are_read(tree: Path) -> None:
 
 @pytest.mark.fault("H9")
 def test_a_content_that_changed_while_everything_else_is_as_it_was_is_found(tree: Path) -> None:
-    known = dict(looked_at(tree).known)
+    known = dict(checked(tree).known)
     (tree / "d/b").write_text("CONTENT of d/b")
 
-    looked = looked_at(tree, as_if_the_times_had_stayed(tree, known))
+    check = checked(tree, as_if_the_times_had_stayed(tree, known))
 
-    assert [entry.path for entry in looked.changed] == [b"d/b"]
-    assert looked.names_of_changed({}) == (b"d/b",)
-    assert ["/d/b has another content" in remark.problem for remark in looked.remarks()] == [True]
-    assert looked.remarks()[0].status == "complete-with-warnings"
+    assert [entry.path for entry in check.changed] == [b"d/b"]
+    assert check.names_of_changed({}) == (b"d/b",)
+    assert ["/d/b has another content" in remark.problem for remark in check.remarks()] == [True]
+    assert check.remarks()[0].status == "complete-with-warnings"
 
 
 def test_an_ordinary_change_is_no_concern_and_is_known_from_then_on(tree: Path) -> None:
-    known = dict(looked_at(tree).known)
+    known = dict(checked(tree).known)
     (tree / "d/b").write_text("changed")
 
-    looked = looked_at(tree, known)
+    check = checked(tree, known)
 
-    assert looked.changed == ()
-    assert looked.known[b"d/b"] != known[b"d/b"]
-    assert looked.known[b"a"] == known[b"a"]
+    assert check.changed == ()
+    assert check.known[b"d/b"] != known[b"d/b"]
+    assert check.known[b"a"] == known[b"a"]
 
 
 def test_of_a_file_with_several_names_all_are_pushed(tree: Path) -> None:
     os.link(tree / "a", tree / "d/other")
-    known = dict(looked_at(tree).known)
+    known = dict(checked(tree).known)
     (tree / "a").write_text("CONTENT of a")
     found = (tree / "a").stat()
 
-    looked = looked_at(tree, as_if_the_times_had_stayed(tree, known))
+    check = checked(tree, as_if_the_times_had_stayed(tree, known))
 
     names = {(found.st_dev, found.st_ino): [b"a", b"d/other"]}
-    assert looked.names_of_changed(names) == (b"a", b"d/other")
+    assert check.names_of_changed(names) == (b"a", b"d/other")
 
 
 def test_what_changes_between_the_scan_and_the_reading_is_not_known(tree: Path) -> None:
@@ -107,15 +107,15 @@ def test_what_changes_between_the_scan_and_the_reading_is_not_known(tree: Path) 
     (tree / "a").write_text("since then")
     (tree / "d/b").unlink()
 
-    looked = look(os.fsencode(tree), EVERY_NIGHT, files, {})
+    check = check_contents(os.fsencode(tree), EVERY_NIGHT, files, {})
 
-    assert set(looked.known) == {b"d/c"}
+    assert set(check.known) == {b"d/c"}
 
 
 def test_reading_leaves_no_access_time(tree: Path) -> None:
     os.utime(tree / "a", (1, (tree / "a").stat().st_mtime))
 
-    looked_at(tree)
+    checked(tree)
 
     assert (tree / "a").stat().st_atime == 1
 
@@ -180,10 +180,10 @@ def test_what_would_take_a_night_alone_is_not_read() -> None:
 
 
 def test_what_is_never_read_is_said_to_be_unknown() -> None:
-    looked = Looked(Turn(30, 6), (), {}, 0, too_large=2)
+    check = ContentCheck(Turn(30, 6), (), {}, 0, too_large=2)
 
-    assert replace(looked, too_large=0).health() == ()
-    (told,) = looked.health()
+    assert replace(check, too_large=0).health() == ()
+    (told,) = check.health()
     assert (told.what, told.state) == ("contents", "unknown")
     assert told.said == "2 files in part 7 of 30 are larger than 2.0 GiB, and never read"
 

@@ -28,6 +28,14 @@ A_CONFIG = Config(
     True,
     1,
     1,
+    include=(),
+    exclude=(),
+    shrink=50,
+    rewrite=50,
+    check_days=30,
+    nice=10,
+    ionice="best-effort",
+    compress="auto",
 )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ebbtide_agent.host import health
 from ebbtide_agent.host.arrays import arrays
-from ebbtide_agent.host.health import Sources, file_systems, look
+from ebbtide_agent.host.health import Sources, file_systems, read_health
 from ebbtide_agent.host.smart import disk, disks
 from ebbtide_agent.report import Health
 
@@ -259,4 +259,4 @@ def test_a_file_system_is_told_once_when_it_is_as_full_as_that(tmp_path: Path, m
 
 
 def test_this_machine_can_be_looked_at() -> None:
-    assert all(each.state in ("well", "warning", "unknown") for each in look(Sources()))
+    assert all(each.state in ("well", "warning", "unknown") for each in read_health(Sources()))

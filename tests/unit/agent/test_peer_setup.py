@@ -10,12 +10,12 @@ import pytest
 from ebbtide_agent.errors import ConfigError, PermanentError, Refused
 from ebbtide_agent.host.config import load
 from ebbtide_agent.paths import HostPaths, PeerPaths
-from ebbtide_agent.peer import wish
+from ebbtide_agent.peer import request
 from ebbtide_agent.peer.ids import choose_uid, find_taken
 from ebbtide_agent.peer.register import Guest, Register, find_register
+from ebbtide_agent.peer.request import GuestRequest
+from ebbtide_agent.peer.request import Machine as ThisMachine
 from ebbtide_agent.peer.setup import Plan, lines_for_the_guest, plan_add, plan_remove
-from ebbtide_agent.peer.wish import Machine as ThisMachine
-from ebbtide_agent.peer.wish import Wish
 from ebbtide_agent.site import Site
 from ebbtide_agent.steps import WriteFile, walk
 
@@ -31,20 +31,20 @@ class Machine:
         self.store = place / "store"
         site = Site(self.places, place / "ebbtide-agent", "eu0", is_the_systems=False, has_systemd=False)
         self.here = ThisMachine(site, 1000, ("python3", "/opt/ebbtide-agent", "peer", "gate"))
-        self.us0 = Wish("us0", "us0a", (KEY,), self.store)
+        self.us0 = GuestRequest("us0", "us0a", (KEY,), self.store)
 
     @property
     def paths(self) -> PeerPaths:
         return PeerPaths(self.places.state, self.store)
 
-    def add(self, wish: Wish) -> Plan:
-        plan = plan_add(wish, self.here)
+    def add(self, request: GuestRequest) -> Plan:
+        plan = plan_add(request, self.here)
         walk(plan.steps, lambda _: None, dry_run=False)
         return plan
 
-    def refuses(self, wish: Wish, because: str) -> None:
+    def refuses(self, request: GuestRequest, because: str) -> None:
         with pytest.raises(ConfigError, match=because):
-            plan_add(wish, self.here)
+            plan_add(request, self.here)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_is_kept_of_others_is_not_in_this_machines_own_backup(machine: Mach
 def test_what_is_not_said_stays_as_it_is(machine: Machine) -> None:
     machine.add(replace(machine.us0, keep=3, port=2200))
 
-    changed = machine.add(Wish("us0", "us0a", (OTHER,)))
+    changed = machine.add(GuestRequest("us0", "us0a", (OTHER,)))
 
     assert changed.register.port == 2200
     assert changed.register.guests == (Guest("us0", "us0a", 1000, (OTHER,), 3),)
@@ -93,7 +93,9 @@ def test_what_is_not_said_stays_as_it_is(machine: Machine) -> None:
 
 
 def test_what_cannot_be_is_named_all_at_once(machine: Machine) -> None:
-    machine.refuses(Wish("US 0", "us0", (), machine.store, 0), "no host's name(.|\n)*--id is(.|\n)*--key(.|\n)*--keep")
+    machine.refuses(
+        GuestRequest("US 0", "us0", (), machine.store, 0), "no host's name(.|\n)*--id is(.|\n)*--key(.|\n)*--keep"
+    )
     machine.refuses(replace(machine.us0, store=None), "needs --at")
     machine.refuses(replace(machine.us0, store=Path("store")), "an absolute path")
     machine.add(machine.us0)
@@ -104,12 +106,12 @@ def test_what_cannot_be_is_named_all_at_once(machine: Machine) -> None:
 def test_an_id_and_a_key_are_one_hosts_for_ever(machine: Machine) -> None:
     machine.add(machine.us0)
 
-    machine.refuses(Wish("us1", "us0a", (OTHER,)), "us0 has that id or that key")
-    machine.refuses(Wish("us1", "us1a", (KEY,)), "us0 has that id or that key")
-    machine.refuses(Wish("us0", "us0b"), "has the id us0a for ever")
+    machine.refuses(GuestRequest("us1", "us0a", (OTHER,)), "us0 has that id or that key")
+    machine.refuses(GuestRequest("us1", "us1a", (KEY,)), "us0 has that id or that key")
+    machine.refuses(GuestRequest("us0", "us0b"), "has the id us0a for ever")
     walk(plan_remove("us0", False, machine.here).steps, lambda _: None, dry_run=False)
     with pytest.raises(Refused, match="holds the backups of us0"):
-        plan_add(Wish("us1", "us0a", (OTHER,)), machine.here)
+        plan_add(GuestRequest("us1", "us0a", (OTHER,)), machine.here)
 
 
 def test_a_directory_with_anything_else_in_it_is_no_store(machine: Machine) -> None:
@@ -167,10 +169,10 @@ def test_a_user_id_is_no_containers_here(tmp_path: Path, name: str) -> None:
 
 def test_each_guest_of_root_has_a_user_id_of_its_own_and_of_anybody_else_that_ones(machine: Machine) -> None:
     register = Register(machine.store, 2222, "peer-0000")
-    guests = (machine.us0, Wish("us1", "us1a", (OTHER,)))
+    guests = (machine.us0, GuestRequest("us1", "us1a", (OTHER,)))
 
     as_root, as_another = (
-        [wish.guest_for(each, register, replace(machine.here, uid=uid)).uid for each in guests] for uid in (0, 1000)
+        [request.guest_for(each, register, replace(machine.here, uid=uid)).uid for each in guests] for uid in (0, 1000)
     )
 
     assert as_root == [choose_uid("us0a", ()), choose_uid("us1a", ())] and as_root[0] != as_root[1]
@@ -210,7 +212,7 @@ def test_the_other_side_is_told_what_to_write(machine: Machine) -> None:
 
 
 def test_where_systemd_is_in_charge_it_starts_the_service(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wish, "check_program", lambda program: None)
+    monkeypatch.setattr(request, "check_program", lambda program: None)
     site = replace(machine.here.site, is_the_systems=True, has_systemd=True, program=Path("/usr/bin/ebbtide-agent"))
     here = replace(machine.here, site=site)
 

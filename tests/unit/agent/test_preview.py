@@ -12,7 +12,7 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.guards import keep_baseline
 from ebbtide_agent.host.outcome import Counts
-from ebbtide_agent.host.preview import Preview, preview
+from ebbtide_agent.host.push_preview import PushPreview, preview_push
 from ebbtide_agent.host_main import main
 from tests.unit.agent.test_scan import needs_rsync
 from tests.unit.agent.test_survey import Host, a_record
@@ -32,8 +32,8 @@ def configure(host: Host, **files: str) -> list[str]:
     return ["run", "--dry-run", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
 
 
-def seen(host: Host) -> Preview:
-    return preview(host.config, host.paths, host.now)
+def seen(host: Host) -> PushPreview:
+    return preview_push(host.config, host.paths, host.now)
 
 
 def everything_below(place: Path) -> dict[Path, tuple[int, int]]:

@@ -15,7 +15,7 @@ from ebbtide_agent.commands.status import as_lines
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.identity import Installed, encode_installed
 from ebbtide_agent.host.mark import note_begun
-from ebbtide_agent.host.standing import look
+from ebbtide_agent.host.standing import standing_of
 from ebbtide_agent.host_main import main
 from ebbtide_agent.report import PARTIAL, Health, Report, encode_report
 from tests.unit.agent.test_survey import A_REPORT, Host
@@ -24,7 +24,7 @@ WHEN = A_REPORT.finished
 
 
 def told(host: Host, now: datetime = WHEN + timedelta(hours=10)) -> list[str]:
-    return [f"{name}: {text}" for name, text in as_lines(look(host.paths), now)]
+    return [f"{name}: {text}" for name, text in as_lines(standing_of(host.paths), now)]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ebbtide_agent.report import WARNING
 
 
 def are_well(scene: Scene) -> Iterator[Finding]:
-    bad = [each for each in health.look(scene.disks) if each.state == WARNING]
+    bad = [each for each in health.read_health(scene.disks) if each.state == WARNING]
     for each in bad:
         yield warning(f"{each.what}: {each.said}", "see to it while there is a backup")
     if not bad:

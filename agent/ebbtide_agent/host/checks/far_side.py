@@ -10,9 +10,9 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, TransientError
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.checks.keys import keys_in, pinned_keys
-from ebbtide_agent.host.checks.past import find_report
 from ebbtide_agent.host.checks.places import free_bytes
 from ebbtide_agent.host.claim import is_claimed
+from ebbtide_agent.host.history import find_last
 from ebbtide_agent.host.link import look_up
 from ebbtide_agent.host.login import login_of
 from ebbtide_agent.host.target import Directory, Receiver, Volume
@@ -85,7 +85,7 @@ def _offered(address: str, port: int) -> frozenset[tuple[str, str]]:
 def _not_up(scene: Scene, what: str) -> Finding:
     if not isinstance(scene.config.target, Receiver):
         return fault(what, "see that the machine is up, and that this host may reach it")
-    last = find_report(scene.paths)
+    last = find_last(scene.paths)
     if last is None:
         to_do = (
             "if that is so in its window too: compare TARGET with the policy's name, and this address with its allow"

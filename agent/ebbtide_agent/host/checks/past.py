@@ -9,23 +9,15 @@ from ebbtide_agent import moments
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host import identity
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
+from ebbtide_agent.host.history import find_last
 from ebbtide_agent.host.mark import find_mark
 from ebbtide_agent.host.standing import LONG_AGO, find_unreported, holder_of
 from ebbtide_agent.host.target import Receiver
-from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import COMPLETE, Report, parse_report
+from ebbtide_agent.report import COMPLETE
 
 # A report may be under way for a while; a clock that is ahead shows at once.
 _CLOCK_BEHIND = timedelta(minutes=15)
 _CLOCK_AHEAD = timedelta(minutes=2)
-
-
-def find_report(paths: HostPaths) -> Report | None:
-    """The last night's report, or None when there is none, or none that makes sense. Raises OSError."""
-    try:
-        return parse_report(paths.last_report.read_bytes())
-    except (FileNotFoundError, AgentError):
-        return None
 
 
 def is_the_same_machine(scene: Scene) -> Iterator[Finding]:
@@ -65,7 +57,7 @@ def is_free(scene: Scene) -> Iterator[Finding]:
 
 
 def was_good(scene: Scene) -> Iterator[Finding]:
-    last = find_report(scene.paths)
+    last = find_last(scene.paths)
     if last is None:
         yield warning("no night of this host has been reported yet", "ebbtide-agent run, once the rest is in order")
         return
@@ -86,7 +78,7 @@ def was_good(scene: Scene) -> Iterator[Finding]:
 
 def clock_is_right(scene: Scene) -> Iterator[Finding]:
     """Against the last moment that another machine's clock told us; nothing is said where there is none."""
-    last = find_report(scene.paths)
+    last = find_last(scene.paths)
     if last is None or last.receiver is None or not isinstance(scene.config.target, Receiver):
         return
     told = last.receiver.received

@@ -25,7 +25,7 @@ from ebbtide_agent.paths import NOWHERE, HostPaths
 
 
 @dataclass(frozen=True)
-class Preview:
+class PushPreview:
     """What would be pushed, at most so many bytes, and what would be deleted over there; the tops of what goes.
 
     `whole` is what the tree amounts to. Paths are not known without an index: then everything is compared. `lost` is
@@ -41,11 +41,11 @@ class Preview:
     rewritten: str | None = None
 
 
-def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
+def preview_push(config: Config, paths: HostPaths, now: datetime) -> PushPreview:
     """The receiver's tree is taken to be the one that the index describes. Raises PermanentError without an rsync."""
     index = find_index(paths.index)
     with scratch(paths) as place:
-        taken = survey.look(config, index, place / "index", now, Sample())
+        taken = survey.take(config, index, place / "index", now, Sample())
     whole = _whole(config, taken)
     found = _of_changes(config, taken, whole)
     before = guards.find_baseline(paths.baseline)
@@ -55,13 +55,13 @@ def preview(config: Config, paths: HostPaths, now: datetime) -> Preview:
     return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.settings, counted(taken)))
 
 
-def _of_changes(config: Config, taken: Survey, whole: Counts) -> Preview:
+def _of_changes(config: Config, taken: Survey, whole: Counts) -> PushPreview:
     if taken.changes is None:
-        return Preview(taken.course, whole, None, whole.bytes_total, None)
+        return PushPreview(taken.course, whole, None, whole.bytes_total, None)
     pushed = tuple(path for path in (*taken.changes.changed, *taken.changes.in_place) if path != ROOT)
     known = frozenset(pushed)
     deleted = tuple(path for path in taken.changes.gone if path not in known)
-    return Preview(taken.course, whole, pushed, _bytes_of(config, pushed), deleted)
+    return PushPreview(taken.course, whole, pushed, _bytes_of(config, pushed), deleted)
 
 
 def _whole(config: Config, taken: Survey) -> Counts:

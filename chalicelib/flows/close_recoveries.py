@@ -9,22 +9,22 @@ from chalicelib.errors import Refused, TransientError
 from chalicelib.ports import World
 
 
-def close_openings(of: str, world: World, now: datetime) -> tuple[RecoveryId, ...]:
+def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, ...]:
     """Those of a host, by its name or id, or the one of this id, which alone may be a restored server. One whose time
     is over already is only woken.
 
     Raises Refused when none stands, and TransientError when someone has just written one of them: ask again.
     """
-    openings = [each for each in world.catalog.find_recoveries() if _is_meant(each, of)]
-    if not openings:
+    recoveries = [each for each in world.catalog.find_recoveries() if _is_meant(each, of)]
+    if not recoveries:
         raise Refused(
             f"nothing of {of!r} is open: give a host's name or id, or the id that `ebbtide open` or `restore` has told"
         )
-    for opening in openings:
-        if now < opening.deadline and world.catalog.save_recovery(replace(opening, deadline=now)) is None:
-            raise TransientError(f"recovery {opening.id} has changed just now: ask again")
-        world.lambdas.invoke_later("recover", wire.recovery_payload(opening.id))
-    return tuple(opening.id for opening in openings)
+    for recovery in recoveries:
+        if now < recovery.deadline and world.catalog.save_recovery(replace(recovery, deadline=now)) is None:
+            raise TransientError(f"recovery {recovery.id} has changed just now: ask again")
+        world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
+    return tuple(recovery.id for recovery in recoveries)
 
 
 def _is_meant(recovery: Recovery, of: str) -> bool:

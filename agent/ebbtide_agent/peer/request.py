@@ -1,4 +1,4 @@
-"""What the operator of a peer wishes, as it would stand in `peer.json`, and all that keeps it from being so."""
+"""What the operator of a peer asks for, as it would stand in `peer.json`, and all that keeps it from being so."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9]
 
 
 @dataclass(frozen=True)
-class Wish:
+class GuestRequest:
     """What `peer add` was told of a host. None: as it is already, or as it is by default."""
 
     name: str
@@ -49,34 +49,35 @@ class Machine:
         return self.uid == 0
 
 
-def register_for(wish: Wish, machine: Machine) -> Register:
+def register_for(request: GuestRequest, machine: Machine) -> Register:
     """As it is, or a new one for the store that is named. A store that a lost register belonged to is known again."""
     places = machine.site.paths
     register = find_register(places.peer)
     if register is None:
-        if wish.store is None:
+        if request.store is None:
             raise ConfigError(("the first `peer add` needs --at: the directory that holds the backups",))
-        found = find_mark(PeerPaths(places.state, wish.store), places.fstab)
-        return Register(wish.store, wish.port or defaults.PORT, found or f"peer-{secrets.token_hex(4)}")
-    if wish.store not in (None, register.store):
+        found = find_mark(PeerPaths(places.state, request.store), places.fstab)
+        return Register(request.store, request.port or defaults.PORT, found or f"peer-{secrets.token_hex(4)}")
+    if request.store not in (None, register.store):
         raise ConfigError((f"{places.peer} has its store at {register.store}, and there is one: leave --at out",))
-    if wish.port not in (None, register.port):
+    if request.port not in (None, register.port):
         raise ConfigError((f"{places.peer} has the port {register.port}, as hosts have in TARGET: leave --port out",))
     check_store(PeerPaths(places.state, register.store), register.mark, places.fstab)
     return register
 
 
-def guest_for(wish: Wish, register: Register, machine: Machine) -> Guest:
+def guest_for(request: GuestRequest, register: Register, machine: Machine) -> Guest:
     """As it is already but for what is wished; a new one with a user id that is nobody's."""
-    earlier = register.find(wish.name)
+    earlier = register.find(request.name)
     if earlier is None:
-        uid = choose_uid(wish.id, machine.taken) if machine.is_root and HOST_ID.fullmatch(wish.id) else machine.uid
-        earlier = Guest(wish.name, wish.id, uid, (), defaults.KEEP_DAYS)
+        is_an_id = HOST_ID.fullmatch(request.id) is not None
+        uid = choose_uid(request.id, machine.taken) if machine.is_root and is_an_id else machine.uid
+        earlier = Guest(request.name, request.id, uid, (), defaults.KEEP_DAYS)
     return replace(
         earlier,
-        keys=wish.keys or earlier.keys,
-        keep=_or_else(wish.keep, earlier.keep),
-        alarm_after=_or_else(wish.alarm_after, earlier.alarm_after),
+        keys=request.keys or earlier.keys,
+        keep=_or_else(request.keep, earlier.keep),
+        alarm_after=_or_else(request.alarm_after, earlier.alarm_after),
     )
 
 
@@ -84,11 +85,11 @@ def _or_else(said: int | None, is_so: int) -> int:
     return is_so if said is None else said
 
 
-def check(wish: Wish, guest: Guest, register: Register, paths: PeerPaths, machine: Machine) -> None:
+def check(request: GuestRequest, guest: Guest, register: Register, paths: PeerPaths, machine: Machine) -> None:
     """Raises ConfigError with all that cannot be, and Refused when the guest's place is another's."""
     if machine.site.is_the_systems:
         check_program(machine.site.program)
-    faults = tuple(_faults(wish, guest, register, machine, paths))
+    faults = tuple(_faults(request, guest, register, machine, paths))
     if faults:
         raise ConfigError(faults)
     owner = paths.owner(guest.id)
@@ -97,13 +98,15 @@ def check(wish: Wish, guest: Guest, register: Register, paths: PeerPaths, machin
         raise Refused(f"{owner.parent} holds the backups of {whose}: ids are never used again, give another --id")
 
 
-def _faults(wish: Wish, guest: Guest, register: Register, machine: Machine, paths: PeerPaths) -> Iterator[str]:
+def _faults(
+    request: GuestRequest, guest: Guest, register: Register, machine: Machine, paths: PeerPaths
+) -> Iterator[str]:
     if not _NAME.fullmatch(guest.name):
         yield f"{guest.name!r:.80} is no host's name; expected small letters, digits, dots and dashes"
-    if not HOST_ID.fullmatch(wish.id):
-        yield f"--id is {wish.id!r:.40}, expected four of a-z and 0-9"
-    elif guest.id != wish.id:
-        yield f"{guest.name} has the id {guest.id} for ever, and peer add was told {wish.id}"
+    if not HOST_ID.fullmatch(request.id):
+        yield f"--id is {request.id!r:.40}, expected four of a-z and 0-9"
+    elif guest.id != request.id:
+        yield f"{guest.name} has the id {guest.id} for ever, and peer add was told {request.id}"
     if not guest.keys:
         yield f"{guest.name} needs --key 'ssh-ed25519 …', as ebbtide-agent install prints it there"
     for word, days in (("--keep", guest.keep), ("--alarm-after", guest.alarm_after)):
