@@ -370,12 +370,11 @@ def test_one_that_is_not_open_yet_is_closed_as_well() -> None:
 def test_what_ec2_does_not_show_yet_when_it_is_closed_is_taken_down_all_the_same() -> None:
     world = a_world_with_backups()
     open_to_host(US0, world, NOW)
-    shown = world.volumes.find_volumes
-    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    world.volumes.unshown = True
     recover(OPENING, world, NOW)
     close_recoveries("us0", world, NOW)
     early = recover(OPENING, world, NOW)
-    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+    world.volumes.unshown = False
 
     late = recover(OPENING, world, NOW + SETTLES)
 
