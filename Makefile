@@ -20,7 +20,7 @@ clean-night: ## remove every trace of the nights
 	@if [ -x $(BIN)/python ]; then ./ebbtide sandbox clean; else rm -rf .ebbtide; fi
 
 test: setup ## every test that this machine can run; says which it skipped and why
-	@$(BIN)/pytest -q -n 4 --dist loadscope --no-loadscope-reorder
+	@$(BIN)/pytest -q -n 5 --dist loadscope --no-loadscope-reorder
 
 databases: $(READY) ## the dump scripts in agent/examples against the databases of Debian, in a tree that is made once
 	@$(BIN)/python -m tests.debian

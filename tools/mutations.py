@@ -1,7 +1,8 @@
 """Take one guard out at a time and see that a test goes red: `python -m tools.mutations [WORD…] [--write]`.
 
 Each mutation is applied to a copy of the tree, never to the checkout, and only the tests that should notice it are run.
-Words choose the mutations whose names hold one of them; `--write`, for all, puts the table into docs/mutations.md.
+Words choose the mutations whose names hold one of them; `--write` puts what came of them into docs/mutations.md, where
+the rest stay as they were last tried.
 """
 
 import argparse
@@ -48,23 +49,21 @@ def main(arguments: Sequence[str]) -> int:
         outcomes = _try_each(chosen, trees)
     print("\n" + table(outcomes))
     if writes:
-        DOCUMENT.write_text(document(outcomes))
+        DOCUMENT.write_text(document(outcomes, DOCUMENT.read_text()))
     unnoticed = [each for each in outcomes if not each.is_noticed]
     print(f"{len(outcomes)} mutations, {len(unnoticed)} of them unnoticed")
     return 1 if unnoticed else 0
 
 
 def asked(arguments: Sequence[str]) -> tuple[list[Mutation], bool]:
-    """Which mutations to try, and whether to write the table, which is of all of them or none. Raises SystemExit."""
+    """Which mutations to try, and whether to write what came of them. Raises SystemExit."""
     parser = argparse.ArgumentParser(prog="python -m tools.mutations", description=__doc__)
     parser.add_argument("words", nargs="*", metavar="WORD", help="only mutations whose names hold one of these")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/mutations.md")
+    parser.add_argument("--write", action="store_true", help="put what came of them into docs/mutations.md")
     options = parser.parse_args(arguments)
     chosen = [each for each in MUTATIONS if not options.words or any(word in each.name for word in options.words)]
     if not chosen:
         parser.error(f"no mutation's name holds {' or '.join(map(repr, options.words))}; see tools/mutation_list.py")
-    if options.write and len(chosen) < len(MUTATIONS):
-        parser.error("--write is for all mutations: the table of some would replace the whole one")
     return chosen, options.write
 
 
@@ -74,16 +73,22 @@ def occurrences(mutation: Mutation, tree: Path = ROOT) -> int:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    return _HEAD + "".join(
-        f"| {each.mutation.name} | {each.mutation.removes} | {each.noticed_by} |\n" for each in outcomes
-    )
+    return _HEAD + "".join(f"{beginning(each.mutation)}{each.noticed_by} |\n" for each in outcomes)
 
 
-def document(outcomes: Sequence[Outcome]) -> str:
+def beginning(mutation: Mutation) -> str:
+    """What its row in the table begins with; what follows is who noticed."""
+    return f"| {mutation.name} | {mutation.removes} | "
+
+
+def document(outcomes: Sequence[Outcome], before: str) -> str:
+    """The whole page, in the order of the list: what was tried now, and else the row of it that was there `before`."""
+    rows = [*table(outcomes).splitlines(keepends=True), *before.splitlines(keepends=True)]
+    last = [next((row for row in rows if row.startswith(beginning(each))), "") for each in MUTATIONS]
     return (
         "# Mutations: each guard taken out, and the test that goes red\n\n"
         "Written by `make mutations`. The list is `tools/mutation_list.py`: where, what is taken out, and which tests\n"
-        "should notice. What survives is a guard that no test holds, and fails the run.\n\n" + table(outcomes)
+        "should notice. What survives is a guard that no test holds, and fails the run.\n\n" + _HEAD + "".join(last)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,6 +17,7 @@ from ebbtide_agent.errors import PermanentError, TransientError
 CHUNK = 1 << 20
 # An event is a hint, and nobody should wait long for one that does not get through.
 ATTEMPTS, ATTEMPTS_AT_AN_EVENT = 6, 2
+_METADATA_TIMEOUT_SECONDS = 5
 
 
 class Cloud:
@@ -27,13 +29,21 @@ class Cloud:
         self._clients: dict[str, Any] = {}
         self._session: Any = None
 
-    def keep_credentials(self) -> None:
-        """Go on with the credentials of now, as fresh as they can be had: there will be no others on this machine."""
+    def ask_for_credentials_with(self, mark: int) -> None:
+        """From here on what asks this machine's metadata service for its role's credentials, now and whenever they run
+        out, carries this mark (SO_MARK): others may be refused. Needs CAP_NET_ADMIN once it asks.
+        """
         import boto3
+        import botocore.session
+        from botocore.httpsession import URLLib3Session
 
-        held: Any = boto3.Session().get_credentials()
-        frozen = held.get_frozen_credentials()
-        self._session = boto3.Session(frozen.access_key, frozen.secret_key, frozen.token)
+        asking: Any = botocore.session.get_session()
+        fetcher = asking.get_component("credential_provider").get_provider("iam-role")._role_fetcher
+        marked: list[Any] = [(socket.SOL_SOCKET, socket.SO_MARK, mark)]
+        # No option of botocore's says how its own questions travel.
+        fetcher._session = URLLib3Session(timeout=_METADATA_TIMEOUT_SECONDS, socket_options=marked)
+        fetcher._num_attempts = ATTEMPTS
+        self._session = boto3.Session(botocore_session=asking)
         self._clients.clear()
 
     def get(self, key: str) -> bytes:

@@ -62,7 +62,7 @@ missing_packages() {
     [ "$$FILESYSTEM" != btrfs ] || command -v mkfs.btrfs >/dev/null || echo btrfs-progs
     command -v setpriv >/dev/null || echo util-linux
     command -v python3 >/dev/null || echo python3
-    python3 -c 'import boto3' 2>/dev/null || echo python3-boto3
+    python3 -c 'from importlib.util import find_spec; exit(find_spec("boto3") is None)' 2>/dev/null || echo python3-boto3
 }
 
 install_missing() {

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     RUN_FAILED = "run failed"
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
+    RESTORE_DOUBTFUL = "restore doubtful"
     COPY_FAILED = "copy failed"
     LOCK_FAILED = "lock failed"
     SNAPSHOT_GONE = "snapshot gone"
@@ -78,6 +79,13 @@ ADVICE: Mapping[Kind, Advice] = {
         "identical content.",
         "Read the findings, mend what they say, and run `ebbtide drill` again. Until then do not rely on this host's "
         "newest point: restore an older one that was proven.",
+    ),
+    Kind.RESTORE_DOUBTFUL: Advice(
+        "A server that stands restored is not what was backed up (`different`), or nobody could compare it "
+        "(`unproven`), or it has come to no verdict within a day. It answers before it is compared.",
+        "Read the findings, which `ebbtide restore` says again with its address: it goes on standing, and whoever uses "
+        "it should know. `ebbtide restore --at` brings back an older point beside it, and `ebbtide drill` proves one; "
+        "`ebbtide close` takes it down, and ends this.",
     ),
     Kind.COPY_FAILED: Advice(
         "Snapshots lack the copies that the policy wants in another place: a copy or an offer has failed twice, or it "

@@ -33,9 +33,10 @@ from chalicelib.core.night_world import status_of
 from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.preflight import Preflight, nothing_was_looked_at
 from chalicelib.core.preflight import subjects as subjects_of_preflight
+from chalicelib.core.restored import COMPARED_WITHIN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
-from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, PROVEN
+from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, DIFFERENT, PROVEN, UNPROVEN, is_on_its_way_out
 
 _A_DAY = timedelta(days=1)
 _MOST_NAMED = 20
@@ -88,6 +89,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_refused_pruning(facts),
         *_gone_snapshots(facts),
         *_failed_drills(facts),
+        *_doubtful_restores(facts, now),
         *_failing_copies(facts, now),
         *_failing_locks(facts, now),
         *_filling_disks(facts),
@@ -105,7 +107,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     hosts = [host.id for host in policy.hosts.values()]
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
     of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers), *map(_volume, policy.receivers))
-    of_hosts = (*map(_host, hosts), *map(_drills, hosts), *map(_own_disks, hosts), *map(_quota, hosts))
+    of_hosts = (word(host) for host in hosts for word in (_host, _drills, _restores, _own_disks, _quota))
     own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places), *map(_locks, places)}
     return own | subjects_of_preflight(policy)
 
@@ -128,6 +130,10 @@ def _host(host_id: str) -> str:
 
 def _drills(host_id: str) -> str:
     return f"drills/{host_id}"
+
+
+def _restores(host_id: str) -> str:
+    return f"restores/{host_id}"
 
 
 def _own_disks(host_id: str) -> str:
@@ -258,7 +264,7 @@ def _about_host(host: HostPolicy, kind: Kind, what: str, since: datetime, detail
     return Trouble(_host(host.id), kind, f"host {host.name}", what, since, kind.value, tuple(map(str, details)))
 
 
-# -- retention and drills ---------------------------------------------------------------------------------------------
+# -- retention, drills and restores -----------------------------------------------------------------------------------
 
 
 def _refused_pruning(facts: Facts) -> Iterator[Trouble]:
@@ -302,6 +308,32 @@ def _failed_drills(facts: Facts) -> Iterator[Trouble]:
 def _latest_drills(recoveries: Iterable[Recovery]) -> dict[str, Recovery]:
     closed = (each for each in recoveries if each.kind is RecoveryKind.DRILL and each.state.is_final)
     return {drill.id.host_id: drill for drill in sorted(closed, key=lambda each: each.id)}
+
+
+def _doubtful_restores(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """While it stands: of each host the latest one. It may be one of a host that has left the policy."""
+    doubtful = (each for each in facts.recoveries if _is_doubtful(each, now))
+    latest = {restore.id.host_id: restore for restore in sorted(doubtful, key=lambda each: each.id)}
+    for restore in latest.values():
+        is_known = restore.verdict is not None
+        how = f"stands, and is {restore.verdict}" if is_known else "has come to no verdict in a day"
+        yield Trouble(
+            about=_restores(restore.id.host_id),
+            kind=Kind.RESTORE_DOUBTFUL,
+            name=f"restores of host {restore.host}",
+            what=f"restore {restore.id} of host {restore.host} {how}",
+            since=restore.opened,
+            occurrence=f"{restore.id} {restore.verdict}",
+            details=tuple(map(_printable, restore.findings[:_MOST_DETAILS])),
+        )
+
+
+def _is_doubtful(restore: Recovery, now: datetime) -> bool:
+    if restore.kind is not RecoveryKind.RESTORE or is_on_its_way_out(restore, now):
+        return False
+    if restore.verdict is None:
+        return now >= restore.opened + COMPARED_WITHIN
+    return restore.verdict in (DIFFERENT, UNPROVEN)
 
 
 def _is_satisfying(drill: Recovery) -> bool:

@@ -323,8 +323,9 @@ class Way:
 class Recovery:
     """One drill, restore or opening, reconciled like a run, under the policy that was in force when it was opened.
 
-    `name` is what the restored image calls itself; `address` is where an opening that stands is reached. `ways` are
-    those in that it wants: they lead to whatever stands restored beside it as well, and into nothing else.
+    `name` is what the restored image calls itself; `address` is where an opening that stands is reached, or a server
+    that is back. `ways` are those in that it wants: they lead to whatever stands restored beside it as well, and into
+    nothing else.
     """
 
     id: RecoveryId
@@ -362,6 +363,18 @@ class ProbeAnswer:
     target: str
     answer: str
     ok: bool
+
+
+@dataclass(frozen=True)
+class RestoredServer:
+    """What a restore's machine says of its server before it has compared it."""
+
+    recovery: RecoveryId
+    host_id: str
+    boot: Boot
+    probe: ProbeAnswer | None
+    timings: Mapping[str, float]
+    since: datetime
 
 
 @dataclass(frozen=True)

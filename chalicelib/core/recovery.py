@@ -1,14 +1,14 @@
 """One recovery, decided: which point it starts from, and what is known of it in, the next steps out.
 
 A drill takes everything down as soon as it knows; a restore keeps what it made until its deadline, and so does an
-opening, which has a room of its own (`opening.py`) for what is different about it. Every step may be planned twice
-without harm, because acting is guarded elsewhere: by client tokens, by conditional writes.
+opening. Each of these two has a room of its own (`restored.py`, `opening.py`) for what is different about it. Every
+step may be planned twice without harm, because acting is guarded elsewhere: by client tokens, by conditional writes.
 """
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from chalicelib.core import entrances, opening
+from chalicelib.core import opening, restored
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
 from chalicelib.core.model import (
     Machine,
@@ -32,6 +32,7 @@ from chalicelib.core.recovery_actions import (
     SetWays,
     TerminateMachine,
 )
+from chalicelib.core.restored import given_up
 from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
 # A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere; an
@@ -69,7 +70,7 @@ def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple
     is_over = recovery.kind is RecoveryKind.DRILL or is_on_its_way_out(recovery, now)
     if is_over:
         return _take_down(recovery, world, now)
-    return opening.stand(recovery, world) if recovery.kind is RecoveryKind.OPENING else _keep(recovery, world)
+    return opening.stand(recovery, world) if recovery.kind is RecoveryKind.OPENING else restored.keep(recovery, world)
 
 
 # -- until it knows ---------------------------------------------------------------------------------------------------
@@ -80,7 +81,9 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
         return known
     gone = next((machine for machine in world.machines if machine.is_gone), None)
     if gone is not None:
-        return (RecordVerdict(FAILED, (f"machine {gone.id} ended without a report",)),)
+        return (given_up(world, f"machine {gone.id} ended without a report"),)
+    if world.server is not None:
+        return restored.await_comparison(recovery, world)
     if world.volume is None:
         return _bring_up_volume(recovery, world.snapshot)
     if not world.briefed:
@@ -93,27 +96,29 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
 def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     """Nothing, while there is still something to wait for."""
     if world.unreadable is not None:
-        return (RecordVerdict(FAILED, (world.unreadable,)),)
+        return (given_up(world, world.unreadable),)
     if recovery.kind is RecoveryKind.OPENING:
         return opening.conclude(recovery, world, now)
     if world.report is not None:
-        return _conclude(world.report)
+        return _conclude(world.report, world)
     if now >= recovery.deadline:
         was_closed = recovery.deadline < recovery.opened + LASTS[recovery.kind]
         why = "it was closed before there was a report" if was_closed else "there was no report before the deadline"
-        return (RecordVerdict(FAILED, (why,)),)
+        return (given_up(world, why),)
     return ()
 
 
-def _conclude(report: RecoveryReport) -> tuple[Action, ...]:
+def _conclude(report: RecoveryReport, world: RecoveryWorld) -> tuple[Action, ...]:
     """The point is marked first: once the verdict is recorded, no one comes back to the report."""
     if report.verdict not in VERDICTS:
-        return (RecordVerdict(FAILED, (f"its report says {report.verdict!r:.80}, which is no verdict",)),)
+        return (given_up(world, f"its report says {report.verdict!r:.80}, which is no verdict"),)
+    if report.verdict == FAILED:
+        return (given_up(world, *report.findings),)
     if report.verdict != PROVEN:
         return (RecordVerdict(report.verdict, report.findings),)
     belied = _what_belies(report)
     if belied is not None:
-        return (RecordVerdict(FAILED, (f"it says {PROVEN}, but {belied}", *report.findings)),)
+        return (given_up(world, f"it says {PROVEN}, but {belied}", *report.findings),)
     return (MarkProven(report.finished), RecordVerdict(PROVEN, report.findings))
 
 
@@ -157,25 +162,6 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
 
 
 # -- once it knows ----------------------------------------------------------------------------------------------------
-
-
-def _keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
-    """What was restored is the operator's until the deadline: the machine, and the volume even without it."""
-    until = f"until {recovery.deadline.isoformat()}"
-    return (Wait(f"{recovery.host} is restored ({recovery.verdict}): {_where(recovery, world)}, {until}"),)
-
-
-def _where(recovery: Recovery, world: RecoveryWorld) -> str:
-    """Where its operator finds it: as a server, or as a volume for a machine of theirs."""
-    standing = next((machine for machine in world.machines if machine.state == "running"), None)
-    boot = world.report.boot if world.report else None
-    if standing is not None and boot is not None and boot.booted:
-        return (
-            f"it runs as {recovery.name}; log in at {standing.address}, by ssh to its own users with their own keys or "
-            f"passwords, and it answers with its own host keys; open are {entrances.told(world.ways)}"
-        )
-    why = "its machine is off" if boot is None or boot.booted else f"it does not run ({boot.why})"
-    return f"{why}; attach {world.volume.id if world.volume else 'nothing'}"
 
 
 def _take_down(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:

@@ -6,14 +6,24 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
-from chalicelib.core.model import Machine, RecoveryReport, RecoveryState, Snapshot, Volume, Way
+from chalicelib.core.model import (
+    Machine,
+    RecoveryReport,
+    RecoveryState,
+    RestoredServer,
+    Snapshot,
+    Volume,
+    Way,
+)
 
 
 @dataclass(frozen=True)
 class RecoveryWorld:
     """Everything a recovery's next step depends on, observed just now: machines first, then the report.
 
-    In that order a machine that has reported and gone is never mistaken for one that went without a word. `is_opened`
+    In that order a machine that has reported and gone is never mistaken for one that went without a word. `server` is
+    what that of a restore has said before it reports; `is_off` that it has ended since; `unreadable` is why one
+    of its words cannot be read. `is_opened`
     says that the machine of an opening serves, `shut_out` are the networks that should reach it and do not. `ways` are
     those that should lead to restored machines, and whether they do.
     """
@@ -24,6 +34,8 @@ class RecoveryWorld:
     briefed: bool
     report: RecoveryReport | None
     unreadable: str | None = None
+    server: RestoredServer | None = None
+    is_off: bool = False
     is_opened: bool = False
     shut_out: tuple[str, ...] = ()
     ways: frozenset[Way] = frozenset()
@@ -71,6 +83,13 @@ class RecordOpened:
 
 
 @dataclass(frozen=True)
+class RecordBack:
+    """A server is back, and not compared yet: where."""
+
+    address: str
+
+
+@dataclass(frozen=True)
 class TerminateMachine:
     machine_id: str
 
@@ -99,6 +118,7 @@ Action = (
     | AdmitNetworks
     | SetWays
     | RecordOpened
+    | RecordBack
     | RecordVerdict
     | TerminateMachine
     | DeleteVolume

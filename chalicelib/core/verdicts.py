@@ -8,8 +8,10 @@ from chalicelib.core.model import Recovery
 PROVEN = "proven"
 CONTENT_ONLY = "content only"
 AS_RECORDED = "as recorded"
+UNPROVEN = "unproven"
+DIFFERENT = "different"
 FAILED = "failed"
-VERDICTS = (PROVEN, CONTENT_ONLY, AS_RECORDED, "unproven", "different", FAILED)
+VERDICTS = (PROVEN, CONTENT_ONLY, AS_RECORDED, UNPROVEN, DIFFERENT, FAILED)
 
 # An opening: its machine serves, or has served. It proves nothing.
 OPENED = "opened"

@@ -1,12 +1,13 @@
 """Go on with a recovery that was opened: observe, plan, act, record, until there is only waiting left."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import entrances, tags
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, Way
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, RestoredServer, Way
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import Action, RecordVerdict, RecoveryWorld, SetWays
 from chalicelib.core.verdicts import FAILED
@@ -16,6 +17,8 @@ from chalicelib.flows.serving import shut_out
 from chalicelib.flows.settle import settle
 from chalicelib.flows.stock import find_snapshot
 from chalicelib.ports import World
+
+Said = TypeVar("Said", RecoveryReport, RestoredServer)
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,15 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
 def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """What will not work the next time either is the verdict: it is taken down and told, instead of waited for.
 
-    But for the ways: they are everybody's, and may have to be set for another one.
+    But for the ways: they are everybody's, and may have to be set for another one. Nor is a server that is back taken
+    down for it.
     """
     try:
         return act(action, recovery, world, now)
     except PermanentError as fault:
         if isinstance(action, SetWays):
             raise TransientError(str(fault)) from fault
-        if recovery.verdict is not None:
+        if recovery.verdict is not None or recovery.address is not None:
             raise
         return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)
 
@@ -64,8 +68,10 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     machines = world.machines.find(ours)
     volumes = sorted(world.volumes.find_volumes(ours), key=lambda volume: volume.id)
     keys = world.archive.list(wire.recovery_prefix(recovery.id))
-    report, unreadable = _read_report(recovery, keys, world)
     is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
+    report, no_report = _read(_report_key(recovery), "report", wire.parse_recovery_report, recovery, keys, world)
+    standing = wire.recovery_standing_key(recovery.id)
+    server, no_word = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
     ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
     return RecoveryWorld(
         machines=tuple(machines),
@@ -73,7 +79,9 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         snapshot=find_snapshot(recovery.point.snapshot_id, world),
         briefed=wire.recovery_brief_key(recovery.id) in keys,
         report=report,
-        unreadable=unreadable,
+        unreadable=no_report or no_word,
+        server=server,
+        is_off=wire.recovery_off_key(recovery.id) in keys,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,
         shut_out=shut_out(recovery, world) if is_opening and machines else (),
         ways=ways,
@@ -89,18 +97,19 @@ def _are_set(ways: frozenset[Way], world: World) -> bool:
         return False
 
 
-def _read_report(recovery: Recovery, keys: Sequence[str], world: World) -> tuple[RecoveryReport | None, str | None]:
-    """The report, or why what is there is none; neither while there is nothing."""
-    key = _report_key(recovery)
+def _read(
+    key: str, what: str, parse: Callable[[bytes], Said], recovery: Recovery, keys: Sequence[str], world: World
+) -> tuple[Said | None, str | None]:
+    """What its machine has said, or why what is there is none of that; neither while there is nothing."""
     if key not in keys:
         return None, None
     try:
-        report = wire.parse_recovery_report(world.archive.get(key))
+        said = parse(world.archive.get(key))
     except PermanentError as fault:
-        return None, f"its report cannot be read: {fault}"
-    if (report.recovery, report.host_id) != (recovery.id, recovery.id.host_id):
-        return None, f"its report is that of recovery {report.recovery}, host {report.host_id}"
-    return report, None
+        return None, f"its {what} cannot be read: {fault}"
+    if (said.recovery, said.host_id) != (recovery.id, recovery.id.host_id):
+        return None, f"its {what} is that of recovery {said.recovery}, host {said.host_id}"
+    return said, None
 
 
 def _report_key(recovery: Recovery) -> str:

@@ -57,8 +57,10 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             world.entrances.set(ways)
         case plan.RecordOpened(address):
             return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address))
+        case plan.RecordBack(address):
+            return world.catalog.save_recovery(replace(recovery, address=address))
         case plan.RecordVerdict(verdict, findings):
-            return world.catalog.save_recovery(replace(recovery, verdict=verdict, findings=findings))
+            return _record_verdict(replace(recovery, verdict=verdict, findings=findings), world)
         case plan.TerminateMachine(machine_id):
             world.machines.terminate(machine_id)
         case plan.DeleteVolume(volume_id):
@@ -180,6 +182,14 @@ def _tags(recovery: Recovery) -> dict[str, str]:
 
 def _expiry(recovery: Recovery) -> datetime:
     return recovery.deadline + _GRACE
+
+
+def _record_verdict(recovery: Recovery, world: World) -> Recovery | None:
+    """On a server that stands for days after it, and that somebody may be using already, it is told at once."""
+    saved = world.catalog.save_recovery(recovery)
+    if saved is not None and recovery.kind is RecoveryKind.RESTORE:
+        world.lambdas.invoke_later("tell_operators", wire.telling_payload())
+    return saved
 
 
 def _close(state: RecoveryState, recovery: Recovery, world: World, now: datetime) -> Recovery | None:

@@ -15,12 +15,13 @@ from chalicelib.core.model import (
     RecoveryKind,
     RecoveryReport,
     RecoveryState,
+    RestoredServer,
     RestorePoint,
     TreeKind,
     Way,
 )
 from chalicelib.core.naming import restored_name
-from chalicelib.fields import moment_text, read, read_ways, written
+from chalicelib.fields import Fields, moment_text, read, read_ways, written
 from chalicelib.wire.shared import bounded, owner_of
 
 RECOVERIES = "recoveries/"
@@ -46,6 +47,16 @@ def recovery_brief_key(recovery: RecoveryId) -> str:
 
 def recovery_report_key(recovery: RecoveryId) -> str:
     return f"recoveries/{recovery}/report.json"
+
+
+def recovery_standing_key(recovery: RecoveryId) -> str:
+    """A restored server, before it is compared."""
+    return f"recoveries/{recovery}/standing.json"
+
+
+def recovery_off_key(recovery: RecoveryId) -> str:
+    """A restored server has ended before it was compared: that this object is there says so."""
+    return f"recoveries/{recovery}/off.json"
 
 
 def recovery_closed_key(recovery: RecoveryId) -> str:
@@ -165,8 +176,7 @@ def parse_recovery_brief(body: bytes) -> Recovery:
 
 def parse_recovery_report(body: bytes) -> RecoveryReport:
     fields = read("recovery report", body)
-    compared, boot, probe = fields.part("compared"), fields.part("boot"), fields.maybe_part("probe")
-    timings = fields.part("timings")
+    compared = fields.part("compared")
     return RecoveryReport(
         recovery=parse_recovery(fields.text("recovery")),
         host_id=checked_host_id(fields.text("id")),
@@ -177,12 +187,39 @@ def parse_recovery_report(body: bytes) -> RecoveryReport:
         different=compared.number("different"),
         unhashed=compared.number("unhashed"),
         findings=bounded(fields, "findings"),
-        boot=Boot(boot.text("state") == "booted", boot.maybe_text("why"), boot.real("seconds")),
-        probe=ProbeAnswer(probe.text("target"), probe.text("answer"), probe.flag("ok")) if probe else None,
+        boot=_boot(fields),
+        probe=_answer(fields),
         found=fields.maybe_text("found"),
-        timings={name: timings.real(name) for name in timings.values},
+        timings=_timings(fields),
         finished=fields.moment("finished"),
     )
+
+
+def parse_restored_server(body: bytes) -> RestoredServer:
+    fields = read("restored server", body)
+    return RestoredServer(
+        recovery=parse_recovery(fields.text("recovery")),
+        host_id=checked_host_id(fields.text("id")),
+        boot=_boot(fields),
+        probe=_answer(fields),
+        timings=_timings(fields),
+        since=fields.moment("since"),
+    )
+
+
+def _boot(fields: Fields) -> Boot:
+    boot = fields.part("boot")
+    return Boot(boot.text("state") == "booted", boot.maybe_text("why"), boot.real("seconds"))
+
+
+def _answer(fields: Fields) -> ProbeAnswer | None:
+    probe = fields.maybe_part("probe")
+    return ProbeAnswer(probe.text("target"), probe.text("answer"), probe.flag("ok")) if probe else None
+
+
+def _timings(fields: Fields) -> dict[str, float]:
+    timings = fields.part("timings")
+    return {name: timings.real(name) for name in timings.values}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import argparse
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -115,9 +115,9 @@ def said(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
 
 
-def watched(recovery: str, is_enough: Callable[[Standing], bool]) -> Standing:
+def watched(recovery: str, is_enough: Callable[[Standing], bool], told_before: Iterable[str] = ()) -> Standing:
     """What it waits for, told line by line, until it is as it should be. Every look also helps it on."""
-    told: set[str] = set()
+    told = set(told_before)
     while True:
         standing, waiting = _look(recovery)
         if standing and is_enough(standing):

@@ -1,10 +1,10 @@
 """`ebbtide restore`: a server that is back on an instance of its own, and where to log in to it."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
-from chalicelib.core.verdicts import FAILED
+from chalicelib.core.verdicts import DIFFERENT, FAILED
 from ebbtide_agent.restore.boot_image import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
@@ -21,7 +21,13 @@ Whoever could log in to the server then can do so here, by ssh at the address th
 same keys, same host keys. Port 22 is open, and the ports that are named, to the networks of the receiver's `allow`, or
 to those that are named. Cron, timers, mail servers and its backup are not started; what another unit wants by itself
 still runs. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
+
+It answers before it is compared with its backup, and is told as soon as it does. The command goes on waiting for what
+the comparison says; to interrupt it then changes nothing. Exit code 1: it failed, or it is not what was backed up.
 """
+_COMPARING = """\
+it is being compared with its backup now, beside what it does there: that takes as long as to read all of it.
+Ctrl-C ends only this waiting. If it is not what was backed up, the policy's alarm says so too."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -33,7 +39,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     restore.add_argument("--allow", action="append", default=[], metavar="NETWORK", help="let in only from there")
     restore.add_argument("--name", help="what it calls itself (default: restored- and its id)")
     restore.add_argument("--is-meant", action="store_true", help="it may take a name that is in production")
-    restore.add_argument("--no-wait", action="store_true", help="do not wait until it is up")
+    restore.add_argument(
+        "--no-wait", action="store_true", help="do not wait until it answers, nor until it is compared"
+    )
     restore.set_defaults(act=_restore)
 
 
@@ -49,22 +57,51 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
     }
     standing: Standing = session.invoke("restore", payload)
     print(f"restoring {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
-    if not options.no_wait:
-        standing = watched(standing["recovery"], lambda now: now["verdict"] is not None)
-    for line in _where(standing):
-        print(line)
-    return 1 if standing["verdict"] == FAILED else 0
+    if options.no_wait:
+        _print(_where(standing))
+    else:
+        standing = _once_back(standing["recovery"])
+        if standing["verdict"] is None:
+            standing = _once_compared(standing)
+    return 1 if standing["verdict"] in (FAILED, DIFFERENT) else 0
+
+
+def _once_back(recovery: str) -> Standing:
+    """It answers, or it is known why not: then there is a verdict already, or will be."""
+    standing = watched(recovery, lambda now: now["address"] is not None or now["verdict"] is not None)
+    _print(_where(standing))
+    return standing
+
+
+def _once_compared(standing: Standing) -> Standing:
+    print(_COMPARING)
+    standing = watched(standing["recovery"], lambda now: now["verdict"] is not None, standing["waiting"])
+    _print(_how_it_stands(standing))
+    return standing
 
 
 def _where(standing: Standing) -> Iterator[str]:
     """Once it is known; and how to be rid of it."""
-    check_is_not_over(standing)
-    yield from standing["findings"]
-    yield from standing["waiting"] or ["the same command again says where to log in to it"]
-    if standing["verdict"] is not None:
+    yield from _how_it_stands(standing)
+    if not standing["waiting"]:
+        yield "the same command again says where to log in to it"
+    if standing["address"] is not None or standing["verdict"] is not None:
         yield "its fstab mounts nothing there, and these do not start (docs/restore.md says how one does all the same):"
         yield from _listed(*MASKED, *MASKED_WHERE_IT_STANDS)
     yield f"`ebbtide close {standing['recovery']}` takes it down before {said(standing['until'])}"
+
+
+def _how_it_stands(standing: Standing) -> Iterator[str]:
+    check_is_not_over(standing)
+    if standing["verdict"] == DIFFERENT:
+        yield f"{standing['host']} IS NOT WHAT WAS BACKED UP:"
+    yield from standing["findings"]
+    yield from standing["waiting"]
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 def _listed(*names: str) -> Iterator[str]:

@@ -451,6 +451,16 @@ def test_a_recovery_report_gives_verdict_and_timings() -> None:
     assert report.timings == example["timings"]
 
 
+def test_a_server_that_is_back_says_how_it_runs_and_where_is_its_recoverys() -> None:
+    example = the_object("recovery-standing")
+
+    server = wire.parse_restored_server(the_example("recovery-standing"))
+
+    assert wire.recovery_standing_key(RECOVERY) == f"recoveries/{example['recovery']}/standing.json"
+    assert (server.recovery, server.host_id, server.boot.booted) == (RECOVERY, "us0a", True)
+    assert (server.timings, server.since) == (example["timings"], a_moment(9, 3))
+
+
 def test_a_recovery_is_closed_as_in_the_example() -> None:
     closed = wire.ClosedRecovery(RECOVERY, RecoveryState.DONE, "proven", (), "i-0abc", a_moment(9, 12))
 

@@ -28,7 +28,7 @@ from ebbtide_agent.entry import Header, read_real
 from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.report import manifest_key
-from ebbtide_agent.restore import session
+from ebbtide_agent.restore import progress, session
 from ebbtide_agent.restore.boot_image import Boot
 from ebbtide_agent.restore.compare import MOST_FINDINGS, shown
 from ebbtide_agent.restore.materialise import is_allowed
@@ -444,8 +444,8 @@ def leader(place: Path) -> Iterator[int]:
 @pytest.fixture
 def an_image_that_is_up(leader: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """How an image boots is another test's; here one has, and whoever asks it does so once."""
-    monkeypatch.setattr(session, "booted", lambda *_: nullcontext(Boot(leader, None, 0.0)))
-    monkeypatch.setattr(session, "probe", partial(probe, patience=0))
+    monkeypatch.setattr(progress, "booted", lambda *_: nullcontext(Boot(leader, None, 0.0)))
+    monkeypatch.setattr(progress, "probe", partial(probe, patience=0))
 
 
 @pytest.mark.fault("O8")

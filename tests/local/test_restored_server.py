@@ -1,13 +1,15 @@
 """A server that is back: its users log in from elsewhere with their own keys, its service answers, its past stays.
 
 What was backed up is a Debian with an sshd, a web server and a user; it comes up on an instance by the agent that user
-data starts there. Who logs in is in another network, across a bridge.
+data starts there. Who logs in is in another network, across a bridge. It is compared while it stands: what it does to
+its own tree as it starts, and what is done to it then, are nothing to that.
 """
 
 import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,14 +21,20 @@ from pathlib import Path
 import pytest
 from enclosed import in_an_enclosure, wait_until
 
+from ebbtide_agent import manifest
+from ebbtide_agent.entry import Header
 from ebbtide_agent.restore.boot_image import KEPT
+from ebbtide_agent.restore.progress import OUR_MARK
 from ebbtide_console.sandbox import kernel
 from tests.debian import a_machine_image
-from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, a_key, an_aws
+from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, a_key, an_aws, below
 from tests.local.test_black_holes import HERE, another_network, ip
 
 RECOVERY = "us0a/2026-11-24/1"
 BRIEF, REPORT = f"recoveries/{RECOVERY}/brief.json", f"recoveries/{RECOVERY}/report.json"
+STANDING, OFF = f"recoveries/{RECOVERY}/standing.json", f"recoveries/{RECOVERY}/off.json"
+RUN = "main/2026-11-22/1"
+MANIFEST = f"manifests/us0a/{RUN}.jsonl.gz"
 METADATA = "169.254.169.254"
 PATIENCE_SECONDS = 180
 
@@ -37,6 +45,15 @@ ExecStart={shutil.which("python3", path="/usr/bin")} -m http.server --directory 
 WantedBy=multi-user.target
 """
 A_JOB = "[Service]\nType=oneshot\nExecStart=/bin/touch /srv/cron-has-run\n"
+# It is done by the time the image says that it is up.
+HARM = """\
+[Service]
+Type=oneshot
+WorkingDirectory=/srv/www
+ExecStart=/bin/sh -c 'echo other >page; rm gone; chmod 4777 mode; mv old new; ln index.html linked'
+[Install]
+WantedBy=multi-user.target
+"""
 A_TIMER = "[Timer]\nOnActiveSec=1day\nUnit=web.service\n[Install]\nWantedBy=timers.target\n"
 FSTAB = "10.0.0.9:/export /srv/export nfs defaults 0 0\nwork /srv/work tmpfs defaults 0 0\n"
 # What `nft flush ruleset` says to the kernel: of this subsystem, delete all tables.
@@ -55,6 +72,29 @@ asking = socket.socket()
 asking.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'wire')
 asking.settimeout(5)
 asking.connect(('{METADATA}', 80))
+"""
+# With that mark on it a packet passes for the agent's; a program in the kernel could mark those of any socket.
+MARK_A_PACKET = f"import socket; socket.socket().setsockopt(socket.SOL_SOCKET, socket.SO_MARK, {OUR_MARK})"
+LOAD_INTO_THE_KERNEL = """
+import ctypes, platform, struct
+number = {'x86_64': 321, 'aarch64': 280}[platform.machine()]
+a_map = struct.pack('IIII', 2, 4, 4, 1)
+exit(ctypes.CDLL(None).syscall(number, 0, a_map, len(a_map)) < 0)
+"""
+# What EC2's metadata service says, whoever asks; and that it was asked.
+ROLE = f"""
+import http.server, json
+class Metadata(http.server.BaseHTTPRequestHandler):
+    def do_PUT(self):
+        self.say('a token')
+    def do_GET(self):
+        keys = dict(AccessKeyId='testing', SecretAccessKey='testing', Token='t', Expiration='2099-01-01T00:00:00Z')
+        self.say(json.dumps(keys) if self.path.endswith('/a-role') else 'a-role')
+    def say(self, what):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(what.encode())
+http.server.HTTPServer(('{METADATA}', 80), Metadata).serve_forever()
 """
 GET = "import sys, urllib.request as web; print(web.urlopen(sys.argv[1], timeout=9).read().decode())"
 
@@ -98,9 +138,28 @@ class Server:
     def is_off(self) -> bool:
         return self.agent.poll() is not None
 
+    def comparing(self) -> list[int]:
+        """What compares it, while it does."""
+        return [pid for pid in below(self.agent.pid) if b"ebbtide_agent.restore.comparing" in command_of(pid)]
+
+    def signal_comparing(self, number: signal.Signals) -> None:
+        for pid in self.comparing():
+            os.kill(pid, number)
+
+    def asked_for_its_role(self) -> int:
+        """How often somebody was given its credentials."""
+        return (self.place / "asked").read_text().count("/a-role")
+
     def fails(self, command: str) -> bool:
         """Whether root of the server cannot do this."""
         return self.ssh("root", f"({command}) >/dev/null 2>&1 || echo failed") == "failed"
+
+
+def command_of(pid: int) -> bytes:
+    """Nothing, of one that has gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def grow(tree: Path, place: Path) -> None:
@@ -124,11 +183,14 @@ def grow(tree: Path, place: Path) -> None:
     (place / "known_hosts").write_text(f"us0.example.org {host_key}")
     (tree / "srv/www").mkdir()
     (tree / "srv/www/index.html").write_text("here we are again")
+    for name in ("page", "gone", "mode", "old"):
+        (tree / "srv/www" / name).write_text("as it was")
     (tree / "etc/fstab").write_text(FSTAB)
     for name, unit, wanted_by in (
         ("web.service", WEB, "multi-user"),
         ("cron.service", A_JOB, "multi-user"),
         ("renewal.timer", A_TIMER, "timers"),
+        ("harm.service", HARM, "multi-user"),
     ):
         (tree / "etc/systemd/system" / name).write_text(unit)
         wants = tree / f"etc/systemd/system/{wanted_by}.target.wants"
@@ -138,13 +200,12 @@ def grow(tree: Path, place: Path) -> None:
 
 
 @contextmanager
-def metadata_at_hand(within: Sequence[str]) -> Iterator[None]:
+def metadata_at_hand(within: Sequence[str], log: Path) -> Iterator[None]:
     """Somebody answers where an instance asks for its role's credentials."""
     subprocess.run([*within, "ip", "address", "add", f"{METADATA}/32", "dev", "far-end"], check=True)
     ip("route", "add", f"{METADATA}/32", "dev", "wire")
-    answering = subprocess.Popen(
-        [*within, sys.executable, "-m", "http.server", "--bind", METADATA, "80"], stderr=subprocess.DEVNULL
-    )
+    with log.open("wb") as asked:
+        answering = subprocess.Popen([*within, sys.executable, "-c", ROLE], stderr=asked)
     try:
         wait_until(is_told_credentials, "somebody to answer for the metadata service")
         yield
@@ -161,7 +222,8 @@ def is_told_credentials() -> bool:
 
 @contextmanager
 def restored(image: Path, place: Path) -> Iterator[Server]:
-    """Be an instance that has the server's volume, and its agent started; until the server is there, or it is over."""
+    """Be an instance that has the server's volume, and its agent started; until the server is there, and its comparison
+    held up, or it is over."""
     for private in (place, Path("/run")):  # nspawn keeps its locks in /run
         kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
     tree, root = place / "store/hosts/us0a/tree", place / "instance"
@@ -171,13 +233,17 @@ def restored(image: Path, place: Path) -> Iterator[Server]:
     kernel.mount("overlay", tree, "overlay", options=f"lowerdir={image},upperdir={place}/upper,workdir={place}/work")
     grow(tree, place)
     device.symlink_to(place / "store")
-    with another_network() as within, metadata_at_hand(within), an_aws() as aws:
+    manifest.write(tree, "real", None, place / "manifest", Header("us0a", RUN, "real"))
+    with another_network() as within, metadata_at_hand(within, place / "asked"), an_aws() as aws:
+        aws.put(MANIFEST, (place / "manifest").read_bytes())
         brief = json.loads(Path("tests/contract/wire/brief-restore.json").read_text())
-        brief |= {"recovery": RECOVERY, "volume": {"id": VOLUME}, "tree": "real", "manifest": None}
+        brief |= {"recovery": RECOVERY, "volume": {"id": VOLUME}, "tree": "real"}
         aws.put(BRIEF, json.dumps(brief).encode())
         instance = {"role": "recovery", "id": RECOVERY, "attempt": 1, "bucket": BUCKET, "region": REGION}
         (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance, "brief": BRIEF}))
         environment = {**os.environ, **aws.environment, "EBBTIDE_ROOT": str(root), "PYTHONPATH": "agent"}
+        # As on an instance: they are those of its role.
+        del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
         with (place / "log").open("wb") as log:
             agent = subprocess.Popen(
                 [sys.executable, "-m", "ebbtide_agent", "recovery", "boot"],
@@ -185,9 +251,11 @@ def restored(image: Path, place: Path) -> Iterator[Server]:
             )  # fmt: skip
         server = Server(place, aws, within, agent)
         try:
-            wait_until(lambda: aws.find(REPORT) or server.is_off(), "the report")
-            report = aws.find(REPORT)
-            assert report and report["boot"]["state"] == "booted", f"{report}\n{server.log()}"
+            wait_until(lambda: server.comparing() or server.is_off(), "the comparison")
+            server.signal_comparing(signal.SIGSTOP)
+            wait_until(lambda: aws.find(STANDING) or server.is_off(), "the word that it stands")
+            standing = aws.find(STANDING)
+            assert standing and standing["boot"]["state"] == "booted", f"{standing}\n{server.log()}"
             yield server
         finally:
             agent.terminate()
@@ -202,6 +270,8 @@ def image() -> Path:
 
 @pytest.mark.attack("ask the metadata service from a restored server", row="X8", outcome="there is no way to it")
 @pytest.mark.attack("ask it by the interface, past every route", row="X8", outcome="the packet filter refuses it")
+@pytest.mark.attack("mark a packet as the agent's", row="X8", outcome="that needs `CAP_NET_ADMIN` or `CAP_NET_RAW`")
+@pytest.mark.attack("have the kernel mark it, by a program of one's own", row="X8", outcome="`bpf` is refused")
 @pytest.mark.attack("take out the machine's packet filter", row="X8", outcome="that needs `CAP_NET_ADMIN`")
 @pytest.mark.fault("X8")
 @pytest.mark.fault("O5")
@@ -216,6 +286,8 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
             server.fails(f'python3 -c "{TAKE_THE_FILTER_OUT}"'),
             server.fails(f'python3 -c "{ask_for_a_role}"'),
             server.fails(f'python3 -c "{ASK_A_NEIGHBOUR}"'),
+            server.fails(f'python3 -c "{MARK_A_PACKET}"'),
+            server.fails(f'python3 -c "{LOAD_INTO_THE_KERNEL}"'),
             server.fails(f'python3 -c "{go_past_the_filter}"'),
             server.fails("mknod /root/disk b 7 0"),
             server.fails("ls /srv/cron-has-run"),
@@ -223,13 +295,26 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
             server.fails("mountpoint /srv/work"),
         ]
 
+        harmed = server.ssh("root", "cd /srv/www; echo * $(cat page)")
+        server.ssh("root", "echo >>/etc/passwd; rm -r /usr/share/doc; chown 7:7 /srv")
         server.ssh("root", "touch /run/before; systemctl reboot", check=False)
         wait_until(lambda: server.ssh("ada", "ls /run/before || cat note", check=False) == "still here", "the reboot")
+        asked_before = server.asked_for_its_role()
         server.ssh("root", "poweroff", check=False)
+        wait_until(lambda: server.aws.find(OFF), "it to be told that it is off")
+        is_compared_first = not server.is_off() and server.aws.find(REPORT) is None
+        server.signal_comparing(signal.SIGCONT)
         wait_until(server.is_off, "the instance to go off with its server")
 
+        report = server.aws.find(REPORT)
+        assert report and (report["verdict"], report["findings"]) == ("proven", []), f"{report}\n{server.log()}"
+        assert list(report["timings"]) == ["mount", "boot", "probe", "compare"]
+        assert is_compared_first
+        # Once before it had the filter, and once past it.
+        assert asked_before == 2
+        assert harmed == "index.html linked mode new page other"
         assert (who, name, page) == ("ada", "restored-us0a", "here we are again")
-        assert refused == [True] * 8
+        assert refused == [True] * 10
         assert server.agent.returncode == 0, server.log()
         assert not (server.tree / "home/ada/note").exists()
         assert (server.tree.parent / KEPT / "upper/home/ada/note").read_text() == "still here\n"

@@ -26,6 +26,7 @@ from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward as trees
 from tests.debian import a_server
 from tests.local.receiver_machine import wait_until_free
+from tests.local.test_black_holes import with_a_network_of_its_own
 from tests.loops import a_loop_device
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
@@ -205,6 +206,71 @@ def test_harm_done_to_a_real_tree_is_named(attached: Path, paths: MachinePaths, 
 
     assert report["verdict"] == "different"
     assert report["findings"][0].startswith("old: owner: expected ")
+
+
+def restore(paths: MachinePaths, cloud: Cloud, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is said of the server before it is compared, and what is reported of it then."""
+    brief = json.loads(Path("tests/contract/wire/brief-restore.json").read_text())
+    brief |= {"recovery": RECOVERY, "run": RUN, "manifest": MANIFEST, "volume": {"id": VOLUME}} | changes
+    with session.powered_off(paths):
+        session.stand(parse_brief(json.dumps(brief).encode()), paths, cloud, lambda: NOW)
+    said = (json.loads(cloud.get(f"recoveries/{RECOVERY}/{name}.json")) for name in ("standing", "report"))
+    return next(said), next(said)
+
+
+@needs_root
+@with_a_network_of_its_own
+def test_why_a_server_does_not_come_up_is_told_before_its_tree_is_compared(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    trees.grow(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud, flip_a_byte)
+
+    standing, report = restore(paths, cloud)
+
+    assert standing["boot"] == report["boot"] == {"state": "not booted", "why": "the image has no init", "seconds": 0.0}
+    assert list(standing["timings"]) == ["mount", "materialise", "boot"]
+    assert list(report["timings"]) == ["mount", "materialise", "boot", "compare"]
+    assert report["verdict"] == "different"
+    assert report["findings"][0].startswith("old: content: expected sha256 ")
+    assert report["compared"]["entries"] == len(found_in(cloud, tmp_path))
+    assert is_off(tmp_path)
+
+
+@needs_root
+@with_a_network_of_its_own
+def test_a_server_that_cannot_be_compared_has_not_failed_and_says_why(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    trees.grow(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud)
+    cut_short, cut = "manifests/cut-short.jsonl.gz", tmp_path / "cut"
+    cloud.download(MANIFEST, cut)
+    cut.write_bytes(cut.read_bytes()[:-20])
+    cloud.put_once(cut_short, cut)
+
+    _, report = restore(paths, cloud, manifest=cut_short)
+
+    assert report["verdict"] == "unproven"
+    assert report["findings"][0].startswith(
+        "could not be compared: PermanentError: the comparison ended with exit code 1"
+    )
+    assert report["found"] is None
+    assert is_off(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"run": "main/2026-11-20/1"}, {"manifest_sha256": "0" * 64}])
+def test_a_server_whose_manifest_is_not_its_own_is_not_started(
+    changes: dict[str, str], attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    trees.grow_plain(tmp_path / "source")
+    back_up(tmp_path / "source", paths, cloud)
+
+    with pytest.raises(KeyError, match="standing"):
+        restore(paths, cloud, **changes)
+
+    assert json.loads(cloud.get(f"recoveries/{RECOVERY}/report.json"))["verdict"] == "failed"
+    assert is_off(tmp_path)
 
 
 @pytest.mark.skipif(is_allowed(), reason="root compares the real thing, not records")

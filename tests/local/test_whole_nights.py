@@ -68,7 +68,9 @@ def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="takes capabilities away from root")
-def test_a_night_without_the_right_to_mount_says_so_and_is_identical_as_recorded(tmp_path: Path) -> None:
+def test_a_night_without_the_right_to_mount_goes_on_after_each_interruption_and_is_identical_as_recorded(
+    tmp_path: Path,
+) -> None:
     tree = tmp_path / "tree"
     awkward.grow_plain(tree)
     for name in ("tmp/draft", "dev/null.txt", "home/u/.cache/x", "swapfile", "proc/notes", "a[1].txt"):
@@ -77,16 +79,34 @@ def test_a_night_without_the_right_to_mount_says_so_and_is_identical_as_recorded
 
     with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as state:
         Path(state).chmod(0o755)  # each host's rsync has a user of its own, who must get through to its tree
-        told = night(Path(state), "--tree", os.path.relpath(tree, ROOT), through=POWERLESS)
+        words = ("--tree", os.path.relpath(tree, ROOT))
+        interrupted = [
+            a_night_until(moment, Path(state), *words) for moment in ("push: complete", ": reported complete")
+        ]
+        told = night(Path(state), *words, through=POWERLESS)
         (snapshot,) = Path(state).glob("degraded/disks/snap-*")
         landed = names_in(snapshot / "hosts/us0a/tree")
         kept_open = open_to_others(Path(state, "degraded"))
 
+    assert interrupted == [130, 130]
     assert told.returncode == 0, told.stdout + told.stderr
     assert " degraded: " in told.stdout.splitlines()[0]
     assert verdicts(told.stdout) == ["as recorded, identical, not booted"] * 2
     assert landed == names_in(tree)
     assert kept_open == []
+
+
+def a_night_until(moment: str, state: Path, *words: str) -> int:
+    """Its exit code, when Ctrl-C comes as soon as it says this."""
+    command = [*POWERLESS, sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(state), "night", *words]
+    begun = subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert begun.stdout is not None
+    next(line for line in begun.stdout if moment in line)
+    os.killpg(begun.pid, signal.SIGINT)
+    begun.communicate(timeout=LONGEST_SECONDS)
+    return begun.returncode
 
 
 def names_in(tree: Path) -> list[bytes]:
@@ -108,25 +128,3 @@ def test_a_tree_that_does_not_exist_is_one_clear_line_and_nothing_is_made(tmp_pa
         "ebbtide: tree /nowhere/at/all is not a directory; name one that exists: make night TREE=/some/path\n"
     )
     assert list((tmp_path / "state").rglob("*.img")) == []
-
-
-@pytest.mark.parametrize("moment", [": reported complete", "receiver released"])
-def test_a_night_that_was_interrupted_is_gone_on_with_from_what_was_completed(tmp_path: Path, moment: str) -> None:
-    awkward.grow_plain(tmp_path / "tree")
-    with tempfile.TemporaryDirectory(prefix="ebbtide-night-") as state:
-        Path(state).chmod(0o755)
-        words = ["sandbox", "--state", state, "night", "--tree", str(tmp_path / "tree")]
-        begun = subprocess.Popen(
-            [*POWERLESS, sys.executable, "-m", "ebbtide_console", *words],
-            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-        assert begun.stdout is not None
-        next(line for line in begun.stdout if moment in line)
-        os.killpg(begun.pid, signal.SIGINT)
-        begun.communicate(timeout=LONGEST_SECONDS)
-
-        told = night(Path(state), "--tree", str(tmp_path / "tree"), through=POWERLESS)
-
-    assert begun.returncode == 130
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert verdicts(told.stdout) == ["as recorded, identical, not booted"] * 2

@@ -1,4 +1,7 @@
-"""What the machine of a recovery does: boot, find its volume, compare and report, or serve; then wait for its end."""
+"""What the machine of a recovery does: boot, find its volume, compare and report, or serve; then wait for its end.
+
+A restored server is back before it is compared.
+"""
 
 import json
 from dataclasses import dataclass
@@ -13,9 +16,12 @@ from chalicelib.fields import moment_text
 from tests.sim.machines import Box
 from tests.sim.receiver import A_MINUTE, Surroundings, power_off_timer
 
-A_REPORT = json.loads((Path(__file__).parents[1] / "contract" / "wire" / "recovery-report.json").read_text())
+_EXAMPLES = Path(__file__).parents[1] / "contract" / "wire"
+A_REPORT = json.loads((_EXAMPLES / "recovery-report.json").read_text())
+A_WORD = json.loads((_EXAMPLES / "recovery-standing.json").read_text())
 TO_COMPARE = timedelta(minutes=4)
 TO_SERVE = timedelta(seconds=30)
+TO_BE_BACK = timedelta(minutes=1)
 LOOKS_FOR_THE_VOLUME = 10
 
 
@@ -39,8 +45,10 @@ class Restorer:
         if self.around.volumes.has_device(volume_id, self.box.machine.id):
             if "serve" in self._brief():
                 self.around.agenda.after(TO_SERVE, self._open)
-            else:
-                self.around.agenda.after(TO_COMPARE, self._report)
+                return
+            if self._brief()["kind"] == "restore":
+                self.around.agenda.after(TO_BE_BACK, self._be_back)
+            self.around.agenda.after(TO_COMPARE, self._report)
         elif looks:
             self.around.agenda.after(A_MINUTE, lambda: self._find_volume(looks - 1))
 
@@ -54,6 +62,15 @@ class Restorer:
         self._put(wire.recovery_opened_key(parse_recovery(brief["recovery"])), said)
         if not self.box.life.hangs:
             self.around.agenda.at(datetime.fromisoformat(brief["serve"]["until"]), self._power_off)
+
+    def _be_back(self) -> None:
+        if self.box.machine.state != "running":
+            return
+        brief = self._brief()
+        self.around.tell(f"{self.box.machine.id} is {brief['host']} again, and does not compare yet")
+        who = {"recovery": brief["recovery"], "host": brief["host"], "id": brief["id"]}
+        said = {**A_WORD, **who, "since": moment_text(self.around.agenda.now)}
+        self._put(wire.recovery_standing_key(parse_recovery(brief["recovery"])), said)
 
     def _report(self) -> None:
         """What it finds follows from what is really on the volume."""

@@ -289,6 +289,43 @@ def test_only_the_latest_closed_drill_counts_and_no_restore_or_opening() -> None
     assert found == [[], [], [], []]
 
 
+def a_standing_restore(verdict: str | None, attempt: int = 1) -> Recovery:
+    restore = a_recovery(RecoveryKind.RESTORE, a_recovery_id(attempt=attempt))
+    return replace(restore, deadline=restore.opened + timedelta(days=7), verdict=verdict, findings=("etc: missing",))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_told"),
+    [("different", True), ("unproven", True), ("proven", False), ("content only", False), ("failed", False)],
+)
+def test_a_server_that_stands_restored_and_is_not_what_was_backed_up_is_told(verdict: str, is_told: bool) -> None:
+    found = find_troubles(some_facts(a_night(), recoveries=(a_standing_restore(verdict),)), a_moment(10))
+
+    assert [trouble.kind for trouble in found] == [Kind.RESTORE_DOUBTFUL] * is_told
+
+
+def test_it_is_named_with_what_was_found_also_when_its_host_has_left_the_policy() -> None:
+    several = (a_standing_restore("proven"), a_standing_restore("different", 2), a_standing_restore("proven", 3))
+    facts = some_facts(a_night(), recoveries=several, policy=a_policy(hosts=("eu0",)))
+
+    (trouble,) = find_troubles(facts, a_moment(10))
+
+    assert (trouble.about, trouble.name) == ("restores/us0a", "restores of host us0")
+    assert trouble.what == "restore us0a/2026-11-23/2 of host us0 stands, and is different"
+    assert trouble.details == ("etc: missing",)
+
+
+def test_a_restore_without_a_verdict_is_told_after_a_day_and_none_that_is_closed() -> None:
+    restore = a_standing_restore(None)
+    facts = some_facts(a_night(), recoveries=(restore,))
+    over = some_facts(a_night(), recoveries=(replace(a_standing_restore("different"), state=RecoveryState.DONE),))
+
+    assert find_troubles(facts, restore.opened + timedelta(hours=23)) == ()
+    (trouble,) = find_troubles(facts, restore.opened + timedelta(hours=24))
+    assert trouble.what == "restore us0a/2026-11-23/1 of host us0 has come to no verdict in a day"
+    assert find_troubles(over, a_moment(10)) == ()
+
+
 def test_a_drill_of_a_host_that_left_the_policy_is_nobodys_trouble() -> None:
     facts = some_facts(a_night(), recoveries=(a_drill("failed"),), policy=a_policy(hosts=("eu0",)))
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tools.mutation_list import MUTATIONS, Mutation
-from tools.mutations import ROOT, asked, first_named, occurrences
+from tools.mutations import ROOT, Outcome, asked, document, first_named, occurrences
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
@@ -42,11 +42,14 @@ def test_a_word_that_no_name_holds_chooses_nothing_and_runs_nothing(capsys: pyte
     assert "'no such guard'" in capsys.readouterr().err
 
 
-def test_the_table_of_some_mutations_does_not_replace_that_of_all(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        asked(["pages of", "--write"])
+def test_what_some_mutations_came_to_is_written_into_the_table_of_all() -> None:
+    first, second, *_ = MUTATIONS
+    before = document([Outcome(first, "tests/test_a.py", True), Outcome(second, "tests/test_b.py", True)], "")
 
-    assert "for all" in capsys.readouterr().err
+    after = document([Outcome(second, "tests/test_c.py", True)], before)
+
+    assert after == before.replace("tests/test_b.py", "tests/test_c.py")
+    assert after.count("tests/test_c.py") == 1
 
 
 def test_who_noticed_is_a_test_and_nothing_that_one_has_logged() -> None:

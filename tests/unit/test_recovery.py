@@ -462,6 +462,161 @@ def test_the_restored_volume_stays_even_when_its_machine_goes() -> None:
     assert list(world.volumes.volumes) == ["vol-1"]
 
 
+def the_server_is_back(world: FakeWorld, recovery_id: RecoveryId, **changes: Any) -> None:
+    said = json.loads((A_REPORT.parent / "recovery-standing.json").read_text())
+    said |= {"recovery": str(recovery_id), "id": recovery_id.host_id, **changes}
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
+
+
+def a_server_that_is_back(world: FakeWorld, **changes: Any) -> RecoveryId:
+    recovery_id = a_restore(world)
+    the_server_is_back(world, recovery_id, **changes)
+    recover(recovery_id, world, NOW)
+    return recovery_id
+
+
+def test_a_server_is_told_where_it_is_as_soon_as_it_is_back_and_that_it_is_not_compared() -> None:
+    world = a_world_with_backups()
+
+    recovery_id = a_server_that_is_back(world)
+
+    back = recover(recovery_id, world, NOW)
+    assert (back.recovery.verdict, back.recovery.address) == (None, "10.0.0.1")
+    assert "us0 is back, and not compared with its backup yet: it runs as restored-us0a; log in at" in back.waiting[0]
+    assert "open are 22 from 198.51.100.0/24, until" in back.waiting[0]
+
+
+@pytest.mark.parametrize("verdict", ["proven", "content only", "unproven", "different", "failed"])
+def test_whatever_the_comparison_says_later_a_server_that_is_back_stands_and_it_is_told_at_once(verdict: str) -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    world.lambdas.invoked.clear()
+    the_machine_reports(world, recovery_id, verdict=verdict, findings=["etc/passwd: mode 644, recorded 600"])
+
+    kept = recover(recovery_id, world, NOW)
+
+    recorded = "unproven" if verdict == "failed" else verdict
+    assert (kept.recovery.verdict, kept.recovery.state) == (recorded, RecoveryState.OPEN)
+    assert f"us0 is restored ({recorded}): it runs as restored-us0a; log in at 10.0.0.1" in kept.waiting[0]
+    assert kept.recovery.findings == ("etc/passwd: mode 644, recorded 600",)
+    assert world.lambdas.invoked == [("tell_operators", {"schema": 1})]
+    assert not is_taken_down(world)
+
+
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        (b"{}", "its report cannot be read"),
+        (a_report(verdict="splendid"), "which is no verdict"),
+        (a_report(probe=None), "it says proven, but the booted image did not answer"),
+    ],
+)
+def test_a_report_that_is_none_takes_no_server_down_that_is_back(report: bytes, why: str) -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    world.archive.put_once(wire.recovery_report_key(recovery_id), report)
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert (kept.recovery.verdict, kept.recovery.state) == ("unproven", RecoveryState.OPEN)
+    assert why in kept.recovery.findings[0]
+    assert not is_taken_down(world)
+
+
+def test_of_a_server_that_went_before_it_was_compared_the_volume_stays_and_that_is_said() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    world.machines.terminate("i-1")
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert (kept.recovery.verdict, kept.recovery.state) == ("unproven", RecoveryState.OPEN)
+    assert kept.recovery.findings == ("machine i-1 ended without a report",)
+    assert "its machine is off; attach vol-1" in kept.waiting[0]
+
+
+@pytest.mark.parametrize(
+    ("is_closed", "why"),
+    [(True, "it was closed before there was a report"), (False, "there was no report before the deadline")],
+)
+def test_a_server_that_is_never_compared_is_no_failure_when_its_time_is_over(is_closed: bool, why: str) -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    if is_closed:
+        close_recoveries(str(recovery_id), world, NOW)
+
+    over = recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
+
+    assert (over.recovery.state, over.recovery.verdict) == (RecoveryState.DONE, "unproven")
+    assert over.recovery.findings == (why,)
+    assert is_taken_down(world)
+
+
+def test_an_image_that_does_not_come_up_is_told_before_its_tree_is_compared() -> None:
+    world = a_world_with_backups()
+
+    recovery_id = a_server_that_is_back(world, boot={"state": "not booted", "why": "no init", "seconds": 0.0})
+
+    kept = recover(recovery_id, world, NOW)
+    assert (kept.recovery.verdict, kept.recovery.address) == (None, None)
+    assert "not compared with its backup yet: it does not run (no init); attach vol-1" in kept.waiting[0]
+
+
+def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log_in_to() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    world.archive.put_once(wire.recovery_off_key(recovery_id), b"{}")
+
+    off = recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id)
+    compared = recover(recovery_id, world, NOW)
+
+    assert "yet: it has been powered off, and its machine goes off once it is compared; attach vol-1" in off.waiting[0]
+    assert "log in" not in compared.waiting[0]
+    assert compared.recovery.verdict == "proven"
+
+
+def test_a_server_that_is_back_is_found_again_by_a_rebuilt_catalogue() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    after = replace(world, catalog=FakeCatalog())
+
+    rebuild(after)
+
+    found = recover(recovery_id, after, NOW)
+    assert (found.recovery.address, found.recovery.verdict) == ("10.0.0.1", None)
+    assert len(world.machines.requests) == 1
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_a_crash_at_any_single_call_changes_nothing_about_a_server_that_is_back(after: bool) -> None:
+    for at in range(1, MOST_CALLS):
+        world, fuse = a_world_with_backups(), Fuse(at, after)
+        fused = a_fused_world(world, fuse)
+        recovery_id = a_restore(world)
+        the_server_is_back(world, recovery_id)
+        retried_once(lambda: recover(recovery_id, fused, NOW))  # noqa: B023
+        the_machine_reports(world, recovery_id)
+        retried_once(lambda: recover(recovery_id, fused, NOW))  # noqa: B023
+
+        kept = world.catalog.get_recovery(recovery_id)
+        assert (kept.address, kept.verdict, kept.state) == ("10.0.0.1", "proven", RecoveryState.OPEN), f"call {at}"
+        if not fuse.has_blown:
+            return
+    pytest.fail(f"a restore takes more than {MOST_CALLS} calls")
+
+
+def test_no_drill_is_taken_for_a_server_that_is_back() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_server_is_back(world, DRILL)
+
+    outcome = recover(DRILL, world, world.catalog.get_recovery(DRILL).deadline)
+
+    assert outcome.recovery.verdict == "failed"
+    assert is_taken_down(world)
+
+
 def test_an_image_that_does_not_run_is_no_place_to_log_in_to() -> None:
     world = a_world_with_backups()
     recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id

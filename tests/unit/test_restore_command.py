@@ -7,12 +7,14 @@ import pytest
 from chalicelib import wire
 from chalicelib.core.model import RecoveryKind, RecoveryState
 from ebbtide_agent.restore.boot_image import MASKED, MASKED_WHERE_IT_STANDS
+from ebbtide_console.cli import openings
 from ebbtide_console.cli.main import main
 from tests.builders import a_recovery, a_recovery_id
 from tests.unit.test_open_commands import answered
 
 COMING = a_recovery(RecoveryKind.RESTORE)
-STANDS = replace(COMING, verdict="proven")
+BACK = replace(COMING, address="203.0.113.9")
+STANDS = replace(BACK, verdict="proven")
 FAILED = replace(COMING, verdict="failed", findings=("snapshot snap-1 is gone",))
 WHERE = "us0 is restored (proven): it runs as restored-us0a; log in at 203.0.113.9"
 
@@ -38,6 +40,51 @@ def test_it_is_waited_for_and_then_told_where_to_log_in_and_what_does_not_run_th
     ]
     assert [unit for unit in (*MASKED, *MASKED_WHERE_IT_STANDS) if unit not in "\n".join(told[4:])] == []
     assert told[-1] == "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC"
+
+
+def test_where_it_is_is_told_once_it_is_back_and_what_the_comparison_says_after_that(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    back = "us0 is back, and not compared with its backup yet: it runs as restored-us0a; log in at 203.0.113.9"
+    is_back = wire.standing(BACK, (back,))
+    answered(monkeypatch, wire.standing(COMING), is_back, is_back, wire.standing(STANDS, (WHERE,)))
+
+    code = main(["restore", "us0"])
+
+    told = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert told[1] == back
+    assert told.index("`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC") == len(told) - 4
+    assert told[-3].startswith("it is being compared with its backup now")
+    assert told[-2].startswith("Ctrl-C ends only this waiting")
+    assert told[-1] == WHERE
+
+
+def test_one_that_is_not_what_was_backed_up_says_so_loudly_and_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    different = replace(BACK, verdict="different", findings=("etc/passwd: missing",))
+    answered(monkeypatch, wire.standing(COMING), wire.standing(BACK, ("back",)), wire.standing(different, (WHERE,)))
+
+    assert main(["restore", "us0"]) == 1
+    assert capsys.readouterr().out.splitlines()[-3:] == ["us0 IS NOT WHAT WAS BACKED UP:", "etc/passwd: missing", WHERE]
+
+
+def test_who_interrupts_the_waiting_has_been_told_where_it_is_and_asked_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = answered(monkeypatch, wire.standing(COMING), wire.standing(BACK, (WHERE,)), wire.standing(BACK, (WHERE,)))
+    monkeypatch.setattr(openings.time, "sleep", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        main(["restore", "us0"])
+
+    assert WHERE in capsys.readouterr().out
+    assert [function for function, _ in asked] == ["restore", "recover", "recover"]
+
+
+def interrupted(_: float) -> None:
+    raise KeyboardInterrupt
 
 
 def test_whoever_does_not_wait_is_told_how_to_learn_where(

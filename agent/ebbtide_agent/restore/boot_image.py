@@ -92,10 +92,11 @@ while [ -d "$group" ]; do
 done
 """
 # The image's root is root of this machine's devices, too: it could mount a file system of them all. What it may open is
-# in its control group, where systemd has told the kernel: what a container needs, and no disk.
+# in its control group, where systemd has told the kernel: what a container needs, and no disk. It comes before whatever
+# else this machine does, as somebody may be waiting for it.
 WALLED = (
     "systemd-run", "--quiet", "--scope", "--collect", "--property=Delegate=yes", "--property=DevicePolicy=closed",
-    "--property=DeviceAllow=char-pts rw", "--",
+    "--property=DeviceAllow=char-pts rw", "--property=CPUWeight=10000", "--property=IOWeight=10000", "--",
 )  # fmt: skip
 _SYSTEMD = Path("/run/systemd/system")
 _PRIVATE = ("unshare", "--mount", "--propagation", "private")

@@ -14,6 +14,7 @@ from ebbtide_agent.shapes import decode, encode, field
 
 FAKE_SUPER = "fake-super"
 RESTORE = "restore"
+UNPROVEN = "unproven"
 # What an image was called before briefs had a name.
 DEFAULT_NAME = "restored"
 
@@ -46,6 +47,19 @@ class BootOutcome:
     is_up: bool
     why: str | None
     seconds: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A restored server, before it is compared: whether it runs and answers, since when; `timings` are in seconds."""
+
+    recovery: str
+    host: str
+    id: str
+    boot: BootOutcome
+    probe: Answer | None
+    timings: Mapping[str, float]
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,6 @@ def encode_report(report: RecoveryReport) -> bytes:
     """The report as JSON."""
     compared = asdict(report.compared)
     findings = compared.pop("findings")
-    boot = {"state": "booted" if report.boot.is_up else "not booted", "why": report.boot.why}
     return encode(
         {
             "recovery": report.recovery,
@@ -97,13 +110,33 @@ def encode_report(report: RecoveryReport) -> bytes:
             "verdict": report.verdict,
             "compared": compared,
             "findings": list(findings),
-            "boot": {**boot, "seconds": round(report.boot.seconds, 2)},
-            "probe": None if report.probe is None else asdict(report.probe),
+            **_how_it_runs(report.boot, report.probe, report.timings),
             "found": report.found,
-            "timings": {name: round(seconds, 2) for name, seconds in report.timings.items()},
             "finished": moments.write(report.finished),
         }
     )
+
+
+def encode_standing(standing: Standing) -> bytes:
+    """The same of a server that stands and is not compared, as JSON."""
+    return encode(
+        {
+            "recovery": standing.recovery,
+            "host": standing.host,
+            "id": standing.id,
+            **_how_it_runs(standing.boot, standing.probe, standing.timings),
+            "since": moments.write(standing.since),
+        }
+    )
+
+
+def _how_it_runs(boot: BootOutcome, answer: Answer | None, timings: Mapping[str, float]) -> dict[str, Any]:
+    state = "booted" if boot.is_up else "not booted"
+    return {
+        "boot": {"state": state, "why": boot.why, "seconds": round(boot.seconds, 2)},
+        "probe": None if answer is None else asdict(answer),
+        "timings": {name: round(seconds, 2) for name, seconds in timings.items()},
+    }
 
 
 def judge(comparison: Comparison, as_recorded: bool, is_up: bool, answered: bool) -> str:
@@ -111,7 +144,7 @@ def judge(comparison: Comparison, as_recorded: bool, is_up: bool, answered: bool
     if not comparison.identical:
         return "different"
     if comparison.unhashed or not comparison.entries:
-        return "unproven"
+        return UNPROVEN
     if as_recorded:
         return "as recorded"
     return "proven" if is_up and answered else "content only"

@@ -13,5 +13,6 @@ def test_an_image_is_walled_in_where_systemd_can_do_it(tmp_path: Path) -> None:
 def test_what_an_image_may_open_is_what_a_container_needs_and_the_scope_is_its_own_to_divide() -> None:
     properties = [word.removeprefix("--property=") for word in WALLED if word.startswith("--property=")]
 
-    assert properties == ["Delegate=yes", "DevicePolicy=closed", "DeviceAllow=char-pts rw"]
+    confined = ["Delegate=yes", "DevicePolicy=closed", "DeviceAllow=char-pts rw"]
+    assert properties == [*confined, "CPUWeight=10000", "IOWeight=10000"]
     assert (WALLED[0], WALLED[-1], "--scope" in WALLED) == ("systemd-run", "--", True)

@@ -1,0 +1,223 @@
+"""How far a recovery has come: its steps, and what is known after each. One that fails leaves that standing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ebbtide_agent import procs, volume
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.manifest_file import read_manifest, sha256_of
+from ebbtide_agent.moments import Clock
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.restore import materialise
+from ebbtide_agent.restore.boot_image import PATIENCE_SECONDS, Boot, booted
+from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison, shown
+from ebbtide_agent.restore.comparing import NOTHING_COMPARED, Task, compared
+from ebbtide_agent.restore.probe import Answer, probe
+from ebbtide_agent.restore.recovery import FAKE_SUPER, UNPROVEN, BootOutcome, Brief, RecoveryReport, Standing, judge
+
+# How long an image may take to start that nobody has another one of.
+STANDING_PATIENCE_SECONDS = 900.0
+# What the agent's own questions to the metadata service carry. Nobody in an image can mark what it sends: that needs
+# CAP_NET_ADMIN or CAP_NET_RAW.
+OUR_MARK = 0xEBB71DE
+# Where EC2 gives this machine the credentials of its role, to whoever asks from here. A filter, not a route: a socket
+# that is bound to the interface needs none. Refused and not dropped: what asks by habit need not wait for long.
+_NO_METADATA = f"""
+add table inet ebbtide
+add chain inet ebbtide out {{ type filter hook output priority 0; }}
+add rule inet ebbtide out meta mark != {OUR_MARK} ip daddr 169.254.169.254 reject
+add rule inet ebbtide out meta mark != {OUR_MARK} ip6 daddr fd00:ec2::254 reject
+"""
+NOT_TRIED = BootOutcome(is_up=False, why="it did not come to that", seconds=0.0)
+NOT_REAL = Boot(None, "only root can make the tree real, and boot it", 0.0)
+
+
+class Progress:
+    """What is known so far. Whoever stands is compared in another thread than it is waited for."""
+
+    def __init__(self, brief: Brief, paths: MachinePaths, cloud: Cloud) -> None:
+        self._brief = brief
+        self._paths = paths
+        self._cloud = cloud
+        self._tree = paths.tree(brief.id)
+        self._is_real = brief.tree != FAKE_SUPER
+        self._munged = False
+        self._expected: Path | None = None
+        self._comparison, self._is_compared = NOTHING_COMPARED, False
+        self._boot = NOT_TRIED
+        self._answer: Answer | None = None
+        self._found: str | None = None
+        self._timings: dict[str, float] = {}
+
+    @property
+    def recovery(self) -> str:
+        return self._brief.recovery
+
+    def make_real(self) -> None:
+        """The volume here, and the tree on it as it was; its manifest at hand, and known for the right one."""
+        self._paths.run.mkdir(parents=True, exist_ok=True)
+        with self._timed("mount"):
+            device = self._paths.device(self._brief.volume)
+            volume.mount(device, self._paths.volume)
+            volume.lift_limits(device, self._paths.volume)
+        self._expected = self._fetch_manifest()
+        if not self._is_real and materialise.is_allowed():
+            with self._timed("materialise"):
+                materialise.materialise(self._tree, self._munged)
+            self._is_real = True
+
+    def compare(self) -> None:
+        with self._timed("compare"):
+            self.take(compared(self.comparison()))
+        self.archive_what_was_found()
+
+    def comparison(self) -> Task:
+        """What there is to compare."""
+        return Task(
+            tree=str(self._tree),
+            host_id=self._brief.id,
+            run=self._brief.run,
+            kind="real" if self._is_real else FAKE_SUPER,
+            munged=self._munged,
+            expected=None if self._expected is None else str(self._expected),
+            found=str(self._in_hand()),
+        )
+
+    def take(self, comparison: Comparison, seconds: float | None = None) -> None:
+        """What a comparison has come to, and how long that took elsewhere."""
+        if seconds is not None:
+            self._timings["compare"] = seconds
+        findings = (*self._comparison.findings, *comparison.findings)
+        self._comparison, self._is_compared = replace(comparison, findings=findings[:MOST_FINDINGS]), True
+
+    def archive_what_was_found(self) -> None:
+        """Nothing, while nothing was compared."""
+        if self._is_compared:
+            key = f"recoveries/{self._brief.recovery}/found.jsonl.gz"
+            self._cloud.put_once(key, self._in_hand())
+            self._found = key
+
+    def judge(self) -> str:
+        """The verdict on all that was done."""
+        self._find_what_is_unproven()
+        return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
+
+    def fail(self, fault: Exception) -> str:
+        """What kept it from coming to its end, added to the findings; the verdict."""
+        self.find(f"could not finish: {type(fault).__name__}: {fault}")
+        return "failed"
+
+    def leave_unproven(self, fault: Exception) -> str:
+        """What kept a server that stands from being compared, added to the findings; the verdict."""
+        self.find(f"could not be compared: {type(fault).__name__}: {fault}")
+        return UNPROVEN
+
+    def find(self, finding: str) -> None:
+        """Add what went wrong to the findings, the most important first."""
+        findings = (shown(finding.encode()), *self._comparison.findings)
+        self._comparison = replace(self._comparison, findings=findings[:MOST_FINDINGS])
+
+    def standing(self, now: Clock) -> Standing:
+        """What can be said of it before it is compared."""
+        return Standing(
+            recovery=self._brief.recovery,
+            host=self._brief.host,
+            id=self._brief.id,
+            boot=self._boot,
+            probe=self._answer,
+            timings=dict(self._timings),
+            since=now(),
+        )
+
+    def report(self, verdict: str, now: Clock) -> RecoveryReport:
+        return RecoveryReport(
+            recovery=self._brief.recovery,
+            host=self._brief.host,
+            id=self._brief.id,
+            verdict=verdict,
+            compared=self._comparison,
+            boot=self._boot,
+            probe=self._answer,
+            found=self._found,
+            timings=self._timings,
+            finished=now(),
+        )
+
+    def give_the_network_away(self) -> None:
+        """The image gets this machine's network, and not its role: credentials are given to us alone from here on."""
+        if self._is_real:
+            self._cloud.ask_for_credentials_with(OUR_MARK)
+            procs.check(["nft", "--file", "-"], feed=_NO_METADATA.encode(), timeout=60)
+
+    @contextmanager
+    def tried(self) -> Iterator[Boot]:
+        """The image up, if it comes up, and asked."""
+        with self.booted() as boot:
+            self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
+            self._timings["boot"] = boot.seconds
+            if boot.leader is not None and self._brief.probe is not None:
+                with self._timed("probe"):
+                    self._answer = probe(self._brief.probe, boot.leader)
+            yield boot
+
+    @contextmanager
+    def booted(self) -> Iterator[Boot]:
+        """As it shall be: to be tried, or to stand."""
+        if not self._is_real:
+            yield NOT_REAL
+            return
+        stands = self._brief.stays
+        patience = STANDING_PATIENCE_SECONDS if stands else PATIENCE_SECONDS
+        with booted(self._tree, self._brief.name, patience, stands) as boot:
+            yield boot
+
+    def _fetch_manifest(self) -> Path | None:
+        if self._brief.manifest is None:
+            self.find("there is no manifest of this restore point: nothing to compare with")
+            return None
+        expected = self._paths.run / "expected.jsonl.gz"
+        self._cloud.download(self._brief.manifest, expected)
+        if self._brief.manifest_sha256 not in (None, sha256_of(expected)):
+            raise PermanentError(f"{self._brief.manifest} is not what its report tells of: its digest is another")
+        with open(expected, "rb") as file:
+            header, _ = read_manifest(file)
+        if (header.host, header.run) != (self._brief.id, self._brief.run):
+            raise PermanentError(f"{self._brief.manifest} is of {header.host} in {header.run}")
+        self._munged = header.munged
+        return expected
+
+    def _in_hand(self) -> Path:
+        """What was found, as a manifest, before it is archived."""
+        return self._paths.run / "found.jsonl.gz"
+
+    def _find_what_is_unproven(self) -> None:
+        """What keeps an identical tree from being proven is told with the verdict, not only in the report."""
+        if not self._comparison.identical:
+            return
+        if self._comparison.unhashed:
+            self.find(f"files that have no digest, so that their content is not compared: {self._comparison.unhashed}")
+        if self._brief.probe is None or not self._is_real:
+            return
+        if self._answer is None:
+            self.find(f"{self._brief.probe}: not asked: {self._boot.why}")
+        elif not self._answer.ok:
+            self.find(f"{self._brief.probe}: {self._answer.answer}")
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        say(f"{self._brief.recovery}: {step}")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._timings[step] = time.monotonic() - started
+
+
+def say(line: str) -> None:
+    print(f"ebbtide: {line}", flush=True)

@@ -1,0 +1,70 @@
+"""One restore, decided: a server that is back before it is compared, and stays, whatever that says, until its time is
+over.
+
+Only what is different about it: how it comes up and how it is taken down is every recovery's (`recovery.py`).
+"""
+
+from datetime import timedelta
+
+from chalicelib.core import entrances
+from chalicelib.core.actions import Wait
+from chalicelib.core.model import Boot, Machine, Recovery
+from chalicelib.core.recovery_actions import Action, RecordBack, RecordVerdict, RecoveryWorld
+from chalicelib.core.verdicts import FAILED, UNPROVEN
+
+# After which somebody should look why it is not known yet. A gp3 volume of 10 TiB is read in a day, 125 MiB a second.
+COMPARED_WITHIN = timedelta(days=1)
+
+
+def given_up(world: RecoveryWorld, *why: str) -> RecordVerdict:
+    """Why nothing more will be known. What has failed is taken down; a server that is back is somebody's, and stays."""
+    return RecordVerdict(FAILED if world.server is None else UNPROVEN, why)
+
+
+def await_comparison(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
+    """It is back: whoever waits for it is told where before anything else."""
+    standing = _where_it_runs(world)
+    if recovery.address is None and standing is not None and standing.address is not None:
+        return (RecordBack(standing.address),)
+    return (Wait(f"{recovery.host} is back, and not compared with its backup yet: {_told(recovery, world)}"),)
+
+
+def keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
+    """What was restored is the operator's until the deadline: the machine, and the volume even without it."""
+    return (Wait(f"{recovery.host} is restored ({recovery.verdict}): {_told(recovery, world)}"),)
+
+
+def _told(recovery: Recovery, world: RecoveryWorld) -> str:
+    """Where its operator finds it: as a server, or as a volume for a machine of theirs; and how long."""
+    until = f"until {recovery.deadline.isoformat()}"
+    standing = _where_it_runs(world)
+    if standing is not None:
+        return (
+            f"it runs as {recovery.name}; log in at {standing.address}, by ssh to its own users with their own keys or "
+            f"passwords, and it answers with its own host keys; open are {entrances.told(world.ways)}, {until}"
+        )
+    return f"{_why_not(world)}; attach {world.volume.id if world.volume else 'nothing'}, {until}"
+
+
+def _why_not(world: RecoveryWorld) -> str:
+    boot = _boot(world)
+    if boot is not None and not boot.booted:
+        return f"it does not run ({boot.why})"
+    if _running(world) is not None:
+        return "it has been powered off, and its machine goes off once it is compared"
+    return "its machine is off"
+
+
+def _where_it_runs(world: RecoveryWorld) -> Machine | None:
+    """Its machine, when its image came up there and has not ended."""
+    boot = _boot(world)
+    return _running(world) if boot is not None and boot.booted and not world.is_off else None
+
+
+def _running(world: RecoveryWorld) -> Machine | None:
+    return next((machine for machine in world.machines if machine.state == "running"), None)
+
+
+def _boot(world: RecoveryWorld) -> Boot | None:
+    said = world.report or world.server
+    return said.boot if said else None
