@@ -431,7 +431,7 @@ TIMES = [NOW, NOW + OPENS_WITHIN, STANDING.deadline]
 def every_state() -> list[tuple[Recovery, RecoveryWorld, datetime]]:
     report = wire.parse_recovery_report(a_report(OPENING))
     seen = product(MACHINES, VOLUMES, [None, a_snapshot()], [False, True], [None, report], [False, True], [(), ("n",)])
-    worlds = [RecoveryWorld(m, v, s, b, r, None, o, n) for m, v, s, b, r, o, n in seen]
+    worlds = [RecoveryWorld(m, v, s, b, r, is_opened=o, shut_out=n) for m, v, s, b, r, o, n in seen]
     return [(recovery, world, now) for recovery, world, now in product(RECOVERIES, worlds, TIMES)]
 
 
