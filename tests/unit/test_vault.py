@@ -621,7 +621,7 @@ def test_before_the_first_lock_is_for_good_the_preflight_says_so_with_the_time_i
 def test_wherever_either_side_dies_each_is_copied_once_and_every_receipt_arrives(after: bool) -> None:
     for at in range(1, MOST_CALLS):
         primary, fuse = a_primary(22, 23), Fuse(at, after)
-        vault = a_vault_of(primary)
+        vault = a_vault_of(primary, lock_days=30)
 
         now = a_moment(5)
         for _ in range(4):
@@ -638,6 +638,7 @@ def test_wherever_either_side_dies_each_is_copied_once_and_every_receipt_arrives
         copy_snapshots(vault, now + timedelta(hours=1))
         assert sources_of(vault) == runs(22, 23), f"call {at}"
         assert receipts(primary) == sorted(primary.volumes.snapshots), f"call {at}"
+        assert [each.days for each in vault.volumes.locks] == [30], f"call {at}"
         if not fuse.has_blown:
             return
     pytest.fail(f"four passes on both sides take more than {MOST_CALLS} calls")
