@@ -258,9 +258,9 @@ def main(arguments: list[str]) -> int:
 
 
 def go_apart(arguments: list[str]) -> NoReturn:
-    """Be this once more, in a network of our own."""
+    """Be this once more, in a network of our own, and with mounts that no namespace of somebody else's holds on to."""
     again = (sys.executable, "-m", "bench.recovery", *arguments)
-    apart = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    apart = ("unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
     os.execvpe(apart[0], [*apart, *again], {**os.environ, _APART: "yes"})
 
 
