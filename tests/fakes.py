@@ -106,7 +106,8 @@ class FakeMachines:
 
 @dataclass
 class FakeVolumes:
-    """A volume is available at once; a snapshot stays pending until the test completes it.
+    """A volume is available at once, but `unshown` as long as a test says so; a snapshot stays pending until the test
+    completes it.
 
     `shared` are snapshots that some other account may use, `shared_with` says of others which; what is `unshareable` is
     encrypted under AWS's own key.
@@ -128,9 +129,11 @@ class FakeVolumes:
     growing: set[str] = field(default_factory=set)
     growth_fault: EbbtideError | None = None
     created: int = 0
+    unshown: bool = False
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
-        return [self._as_it_stands(volume) for volume in self.volumes.values() if carries(volume.tags, tags)]
+        shown = [] if self.unshown else self.volumes.values()
+        return [self._as_it_stands(volume) for volume in shown if carries(volume.tags, tags)]
 
     def _as_it_stands(self, volume: Volume) -> Volume:
         """Attached for as long as its machine stands, as EC2 detaches it when the machine ends."""

@@ -251,28 +251,16 @@ MUTATIONS = (
         (f"{_TABLE}::test_of_two_who_open_different_runs_at_once_one_wins",),
     ),
     Mutation(
-        "condition on a lease",
+        "condition on leases, intents and what was told",
         f"{_AWS}/catalog.py",
-        "is_saved = self._put_first_or_next(new, lease.version)",
+        "is_saved = self._put_next(new, value.version) if value.version else self._put(new, _ABSENT)",
         'is_saved = self._put(new, "attribute_not_exists(pk) OR attribute_exists(pk)")',
-        "that of two who take a lease one has it",
-        (f"{_TABLE}::test_a_lease_is_begun_by_one_and_moved_on_only_from_where_it_was_seen",),
-    ),
-    Mutation(
-        "condition on what was told",
-        f"{_AWS}/catalog.py",
-        "is_saved = self._put_first_or_next(new, told.version)",
-        'is_saved = self._put(new, "attribute_not_exists(pk) OR attribute_exists(pk)")',
-        "that of two who claim a message one tells it",
-        (f"{_TABLE}::test_of_two_who_claim_a_message_one_tells_it",),
-    ),
-    Mutation(
-        "condition on a copy's intent",
-        f"{_AWS}/catalog.py",
-        "is_saved = self._put_first_or_next(new, intent.version)",
-        'is_saved = self._put(new, "attribute_not_exists(pk) OR attribute_exists(pk)")',
-        "that of two who ask for a copy one does",
-        (f"{_TABLE}::test_an_intent_to_copy_is_written_by_one_of_two_and_forgotten_once_it_has_served",),
+        "that of two who take a lease, ask for a copy or tell of something one does",
+        (
+            f"{_TABLE}::test_a_lease_is_begun_by_one_and_moved_on_only_from_where_it_was_seen",
+            f"{_TABLE}::test_of_two_who_claim_a_message_one_tells_it",
+            f"{_TABLE}::test_an_intent_to_copy_is_written_by_one_of_two_and_forgotten_once_it_has_served",
+        ),
     ),
     Mutation(
         "first result wins",
@@ -807,6 +795,17 @@ MUTATIONS = (
         (
             f"{_VAULT}::"
             "test_before_the_first_lock_is_for_good_the_preflight_says_so_with_the_time_it_can_be_taken_back_until",
+        ),
+    ),
+    Mutation(
+        "locked: a key that can be deleted",
+        f"{_AWS}/account.py",
+        "is_ours=is_ours",
+        "is_ours=False",
+        "that a key is told which whoever rules in the vault can delete, and with it what locked copies hold",
+        (
+            "tests/contract/test_ports_account.py::"
+            "test_a_dry_use_of_a_key_of_our_own_asks_for_nothing_but_whether_it_would_work",
         ),
     ),
     Mutation(

@@ -29,6 +29,15 @@ def write_whole(path: Path, body: bytes, mode: int = 0o600) -> None:
         raise OSError(error.errno, error.strerror, str(error.filename or path)) from error
 
 
+def sync_directory(directory: Path) -> None:
+    """Have its names outlast a crash."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def locked(directory: Path, how: int = fcntl.LOCK_EX, flags: int = 0) -> Iterator[None]:
     """Hold a directory's lock, which the kernel lets go of whatever ends us. Raises OSError when it cannot be had.

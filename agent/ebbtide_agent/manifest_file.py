@@ -12,6 +12,7 @@ from typing import IO, Callable
 
 from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header, path_in, quoted
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import sync_directory
 from ebbtide_agent.printable import printable
 
 _LEVEL = 5
@@ -34,7 +35,7 @@ def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_directory(out.parent)
+    sync_directory(out.parent)
     return content
 
 
@@ -84,11 +85,3 @@ def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> s
             content.update(line)
             packed.write(line)
     return content.hexdigest()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.shapes import decode, encode, field
+from ebbtide_agent.shapes import decode, encode, field, maybe_moment
 
 WHAT = "the answer to list"
 # The module that the night's push writes to; each restore point is one of its own, read only.
@@ -73,8 +73,8 @@ def parse_offer(body: bytes) -> Offer:
         host=field(WHAT, values, "host", str),
         id=field(WHAT, values, "id", str),
         points=tuple(_point(each) for each in field(WHAT, values, "points", list)),
-        until=_perhaps_moment(values, "until"),
-        now=_perhaps_moment(values, "now"),
+        until=maybe_moment(WHAT, values, "until"),
+        now=maybe_moment(WHAT, values, "now"),
     )
 
 
@@ -91,16 +91,7 @@ def _point(values: Any) -> Point:
     if not _is_name(name):
         raise PermanentError(f"{WHAT}: {name!r:.80} is not the name of a restore point")
     entries = field(WHAT, values, "entries", int) if values.get("entries") is not None else None
-    return Point(name, field(WHAT, values, "run", str), _perhaps_moment(values, "at"), entries)
-
-
-def _perhaps_moment(values: Mapping[str, Any], name: str) -> datetime | None:
-    if values.get(name) is None:
-        return None
-    try:
-        return moments.read(field(WHAT, values, name, str))
-    except ValueError as error:
-        raise PermanentError(f"{WHAT}: {name}: {error}") from error
+    return Point(name, field(WHAT, values, "run", str), maybe_moment(WHAT, values, "at"), entries)
 
 
 def _is_name(name: str) -> bool:

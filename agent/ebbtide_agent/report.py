@@ -11,7 +11,7 @@ from typing import Any
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.printable import printable
-from ebbtide_agent.shapes import decode, encode, field
+from ebbtide_agent.shapes import decode, encode, field, maybe_moment, moment
 
 COMPLETE = "complete"
 WITH_WARNINGS = "complete-with-warnings"
@@ -208,8 +208,8 @@ def parse_hello(body: bytes) -> Hello:
     return Hello(
         **_texts(what, values, "run", "host", "id", "nonce", "tree"),
         generation=None if generation is None else _count(what, values, "generation"),
-        deadline=_moment(what, values, "deadline"),
-        now=_moment(what, values, "now") if values.get("now") is not None else None,
+        deadline=moment(what, values, "deadline"),
+        now=maybe_moment(what, values, "now"),
         machine=_machine(what, values),
     )
 
@@ -235,8 +235,8 @@ def parse_report(body: bytes) -> Report:
     return Report(
         **_texts(what, values, "run", "host", "id", "nonce", "agent", "rsync", "os", "arch"),
         status=status,
-        started=_moment(what, values, "started"),
-        finished=_moment(what, values, "finished"),
+        started=moment(what, values, "started"),
+        finished=moment(what, values, "finished"),
         exit_code=_count(what, values, "exit_code"),
         files=_count(what, values, "files"),
         entries=_count(what, values, "entries"),
@@ -275,7 +275,7 @@ def _received(values: Any) -> Received:
     exit_code = values.get("exit_code")
     manifest = values.get("manifest")
     return Received(
-        received=_moment(what, values, "received"),
+        received=moment(what, values, "received"),
         exit_code=None if exit_code is None else _count(what, values, "exit_code"),
         seconds=_real(what, values, "seconds"),
         entries=_count(what, values, "entries"),
@@ -338,10 +338,3 @@ def _real(what: str, values: Mapping[str, Any], name: str) -> float:
     if not -LARGEST <= value <= LARGEST:
         raise PermanentError(f"{what}: {name} is {value!r:.80}, expected a number of at most {LARGEST}")
     return float(value)
-
-
-def _moment(what: str, values: Mapping[str, Any], name: str) -> datetime:
-    try:
-        return moments.read(field(what, values, name, str))
-    except ValueError as error:
-        raise PermanentError(f"{what}: {name}: {error}") from error

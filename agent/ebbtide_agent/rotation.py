@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Callable
 
 from ebbtide_agent import procs, snapshots
 from ebbtide_agent.errors import AgentError
-from ebbtide_agent.files import write_whole
+from ebbtide_agent.files import sync_directory, write_whole
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import DirectoryPaths
 from ebbtide_agent.report import Report, encode_report
@@ -35,7 +34,7 @@ class Rotation:
         procs.check(("sync", "-f", str(self.store.incomplete)))
         name = snapshots.name_next(self.clock(), self.complete())
         self.store.incomplete.rename(self.store.snapshot(name))
-        _sync_names(self.store.path)
+        sync_directory(self.store.path)
         self.say(f"snapshot {self.store.snapshot(name)}")
         return name
 
@@ -46,7 +45,7 @@ class Rotation:
         """
         for name, right in snapshots.date_anew(self.complete(), latest):
             self.store.snapshot(name).rename(self.store.snapshot(right))
-            _sync_names(self.store.path)
+            sync_directory(self.store.path)
             self.say(f"snapshot {name} is called {right} from now on: its time has not come yet")
 
     def let_go(self, names: Iterable[str], why: str) -> None:
@@ -55,7 +54,7 @@ class Rotation:
             try:
                 self.store.expired.mkdir(exist_ok=True, mode=0o700)
                 self.store.snapshot(name).rename(self.store.expired / name)
-                _sync_names(self.store.path)
+                sync_directory(self.store.path)
                 remove(self.store.expired)
                 self.say(f"snapshot {name} has expired: {why}")
             except (OSError, AgentError) as error:
@@ -70,11 +69,3 @@ def names_in(store: DirectoryPaths) -> tuple[str, ...]:
 def remove(path: Path) -> None:
     """Not there is success. Raises PermanentError."""
     procs.check(("rm", "-rf", "--one-file-system", "--", str(path)))
-
-
-def _sync_names(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

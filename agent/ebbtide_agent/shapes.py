@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 
 SCHEMA = 1
@@ -33,3 +35,16 @@ def field(what: str, values: Mapping[str, Any], name: str, kind: type | tuple[ty
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise PermanentError(f"{what}: {name} is {value!r:.80}, which is not what it should be")
     return value
+
+
+def moment(what: str, values: Mapping[str, Any], name: str) -> datetime:
+    """One field of an object that is a moment. Raises PermanentError."""
+    try:
+        return moments.read(field(what, values, name, str))
+    except ValueError as error:
+        raise PermanentError(f"{what}: {name}: {error}") from error
+
+
+def maybe_moment(what: str, values: Mapping[str, Any], name: str) -> datetime | None:
+    """None when there is none. Raises PermanentError."""
+    return None if values.get(name) is None else moment(what, values, name)

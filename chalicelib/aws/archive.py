@@ -1,12 +1,15 @@
 """The archive in S3: what is there is never written over."""
 
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
 from chalicelib.errors import PermanentError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 # Hosts with volumes of their own write here themselves, and IAM knows no limit on size. What a function reads, a policy
 # or a report, is far smaller.
@@ -22,12 +25,7 @@ class S3Archive:
     def get(self, key: str) -> bytes:
         """Raises KeyError when absent, PermanentError when it is larger than anything that is read here."""
         with told(f"reading {key} from the archive"):
-            try:
-                answer = self._clients.s3.get_object(Bucket=self._bucket, Key=key)
-            except ClientError as error:
-                if code_of(error) == "NoSuchKey":
-                    raise KeyError(key) from None
-                raise
+            answer = self._get_object(key)
             if answer["ContentLength"] > LARGEST:
                 answer["Body"].close()
                 raise PermanentError(f"{key} has {answer['ContentLength']} bytes: expected at most {LARGEST}")
@@ -35,14 +33,17 @@ class S3Archive:
 
     def copy_to(self, file: IO[bytes], key: str) -> None:
         with told(f"copying {key} from the archive"):
-            try:
-                body = self._clients.s3.get_object(Bucket=self._bucket, Key=key)["Body"]
-            except ClientError as error:
-                if code_of(error) == "NoSuchKey":
-                    raise KeyError(key) from None
-                raise
-            for piece in body.iter_chunks(_PIECE):
+            for piece in self._get_object(key)["Body"].iter_chunks(_PIECE):
                 file.write(piece)
+
+    def _get_object(self, key: str) -> "GetObjectOutputTypeDef":
+        """Raises KeyError when absent."""
+        try:
+            return self._clients.s3.get_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if code_of(error) == "NoSuchKey":
+                raise KeyError(key) from None
+            raise
 
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""

@@ -21,9 +21,9 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 A restore point is some 300 bytes: a hundred hosts with twenty points each are one page of a query.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -48,6 +48,8 @@ from chalicelib.core.telling import Told
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
+
+_Versioned = TypeVar("_Versioned", CopyIntent, Copying, Lease, Told)
 
 _ABSENT = "attribute_not_exists(pk)"
 _NEWEST = "attribute_not_exists(pk) OR pruned <= :pruned"
@@ -158,10 +160,7 @@ class DynamoCatalog:
         return [items.read_copy_intent(found) for found in self._query("copies")]
 
     def save_copy_intent(self, intent: CopyIntent) -> CopyIntent | None:
-        saved = replace(intent, version=intent.version + 1)
-        new = items.item("copies", _copy_key(intent), items.copy_intent_values(saved))
-        is_saved = self._put_first_or_next(new, intent.version)
-        return saved if is_saved else None
+        return self._save(intent, "copies", _copy_key(intent), items.copy_intent_values)
 
     def forget_copy_intent(self, intent: CopyIntent) -> None:
         self._delete("copies", _copy_key(intent))
@@ -170,10 +169,7 @@ class DynamoCatalog:
         return [items.read_copying(found) for found in self._query("copying")]
 
     def save_copying(self, copying: Copying) -> Copying | None:
-        saved = replace(copying, version=copying.version + 1)
-        new = items.item("copying", copying.place, items.copying_values(saved))
-        is_saved = self._put_first_or_next(new, copying.version)
-        return saved if is_saved else None
+        return self._save(copying, "copying", copying.place, items.copying_values)
 
     # -- leases
 
@@ -182,10 +178,7 @@ class DynamoCatalog:
         return items.read_lease(found) if found else None
 
     def save_lease(self, lease: Lease) -> Lease | None:
-        saved = replace(lease, version=lease.version + 1)
-        new = items.item("leases", lease.name, items.lease_values(saved))
-        is_saved = self._put_first_or_next(new, lease.version)
-        return saved if is_saved else None
+        return self._save(lease, "leases", lease.name, items.lease_values)
 
     # -- alarms
 
@@ -209,10 +202,7 @@ class DynamoCatalog:
         return [items.read_told(found) for found in self._query("told")]
 
     def save_told(self, told: Told) -> Told | None:
-        saved = replace(told, version=told.version + 1)
-        new = items.item("told", told.about, items.told_values(saved))
-        is_saved = self._put_first_or_next(new, told.version)
-        return saved if is_saved else None
+        return self._save(told, "told", told.about, items.told_values)
 
     # -- the table
 
@@ -240,9 +230,14 @@ class DynamoCatalog:
     def _put_next(self, new: items.Item, version: int) -> bool:
         return self._put(new, _UNCHANGED, {":version": {"N": str(version)}})
 
-    def _put_first_or_next(self, new: items.Item, version: int) -> bool:
-        """Version 0 says that there was none."""
-        return self._put_next(new, version) if version else self._put(new, _ABSENT)
+    def _save(
+        self, value: _Versioned, pk: str, sk: str, as_item: Callable[[_Versioned], items.Item]
+    ) -> _Versioned | None:
+        """Write if the stored version is still the value's own, 0 being none; None if someone was faster."""
+        saved = replace(value, version=value.version + 1)
+        new = items.item(pk, sk, as_item(saved))
+        is_saved = self._put_next(new, value.version) if value.version else self._put(new, _ABSENT)
+        return saved if is_saved else None
 
     def _put(self, new: items.Item, condition: str, values: Mapping[str, Any] | None = None) -> bool:
         """Whether the condition held and the item is written."""

@@ -22,7 +22,7 @@ from chalicelib.flows.leases import Leased, leased
 from chalicelib.flows.offer import find_unpulled
 from chalicelib.flows.points import record_points
 from chalicelib.flows.policies import find_policy
-from chalicelib.flows.stock import find_stock, rules_of
+from chalicelib.flows.stock import find_snapshot, find_stock, rules_of
 from chalicelib.ports import World
 
 NO_POLICY = "no policy is in force: apply one, so that it is known what to keep"
@@ -144,7 +144,7 @@ def _is_over(run_id: RunId, world: World) -> bool:
 def _delete(listed: Snapshot, plan: PrunePlan, world: World, lease: Leased) -> bool:
     """Whether it is gone; looked at once more, because this cannot be undone."""
     lease.confirm()
-    snapshot = _find_snapshot(listed.id, world)
+    snapshot = find_snapshot(listed.id, world)
     if snapshot is not None and not may_still_go(snapshot, plan):
         return False
     # First the points: the catalogue never names a snapshot that is gone. All that there can be are in its tags.
@@ -159,7 +159,7 @@ def _find_gone(missing: Iterable[RestorePoint], world: World) -> dict[str, list[
     hosts: dict[str, list[str]] = defaultdict(list)
     for point in missing:
         hosts[point.snapshot_id].append(point.host_id)
-    return {each: host_ids for each, host_ids in hosts.items() if _find_snapshot(each, world) is None}
+    return {each: host_ids for each, host_ids in hosts.items() if find_snapshot(each, world) is None}
 
 
 def _recorded(pruned: PrunePlan, gone: Mapping[str, Iterable[str]], world: World, now: datetime) -> Pruning:
@@ -167,10 +167,3 @@ def _recorded(pruned: PrunePlan, gone: Mapping[str, Iterable[str]], world: World
     named = tuple(f"snapshot {each} with points of {', '.join(host_ids)}" for each, host_ids in gone.items())
     told, missed = still_told(world.catalog.find_pruning(), named, now)
     return Pruning(now, pruned.refused, told, missed)
-
-
-def _find_snapshot(snapshot_id: str, world: World) -> Snapshot | None:
-    try:
-        return world.volumes.get_snapshot(snapshot_id)
-    except KeyError:
-        return None

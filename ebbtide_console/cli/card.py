@@ -1,7 +1,7 @@
 """`ebbtide card`: one page that brings every server back when nothing of ours is left to do it."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
 
@@ -9,10 +9,9 @@ from chalicelib.errors import PermanentError
 from chalicelib.wiring import the_time
 from ebbtide_agent.files import write_whole
 from ebbtide_console import session
+from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.past.card import write_card
 from ebbtide_console.past.inventory import take_inventory
-
-Environment = Mapping[str, str]
 
 _MARGIN_MM, _POINTS, _LEADING_MM, _COLUMNS = 10, 8.2, 2.95, 108
 
@@ -29,14 +28,9 @@ servers come or go; that there are newer snapshots is no matter, its second step
 """
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `card`."""
-    card = commands.add_parser(
-        "card",
-        help="write the page that brings every server back without us",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    card = add_command(commands, "card", "write the page that brings every server back without us", DESCRIPTION)
     card.add_argument("--to", type=Path, metavar="FILE", help="into this file: PDF if it ends so, else text")
     card.set_defaults(act=_card)
 

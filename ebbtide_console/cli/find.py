@@ -4,7 +4,7 @@ import argparse
 import json
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,13 +16,12 @@ from ebbtide_agent.entry import KINDS, Entry, quoted
 from ebbtide_agent.printable import printable
 from ebbtide_agent.walk import ROOT
 from ebbtide_console import session
+from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.retention import a_time
 from ebbtide_console.past.pattern import Pattern, parse_pattern
 from ebbtide_console.past.points import Point, find_points, of_host
 from ebbtide_console.past.search import search
 from ebbtide_console.past.versions import Version
-
-Environment = Mapping[str, str]
 
 NOTHING_FOUND = 3
 _FORMATS = {letter: kind for kind, letter in KINDS.items()}
@@ -53,14 +52,9 @@ points there are in between --between. Exit code 3, and not a word, when nothing
 """
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `find`."""
-    find = commands.add_parser(
-        "find",
-        help="which versions of a file there are, and since when it is gone",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    find = add_command(commands, "find", "which versions of a file there are, and since when it is gone", DESCRIPTION)
     find.add_argument("pattern", type=a_pattern, metavar="PATTERN", help="a name like invoice.txt, or a path")
     find.add_argument("--host", help="its name in the newest policy, or its id (default: every host)")
     find.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ebbtide_agent.entry import Entry
 from ebbtide_agent.points import Point as Served
 from ebbtide_agent.printable import printable, size
 from ebbtide_console import session
+from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.openings import Standing, begun, once_open
 from ebbtide_console.cli.retention import a_time
 from ebbtide_console.past.fetch import Gate, fetch, mode_of, prove, served_at
@@ -23,8 +24,6 @@ from ebbtide_console.past.pattern import Below
 from ebbtide_console.past.points import Point, find_points, find_reported
 from ebbtide_console.past.search import read_entries
 from ebbtide_console.past.tar import write_tar
-
-Environment = Mapping[str, str]
 
 _A_MINUTE = 60
 SSH_PORT, LOGIN = 22, "root"
@@ -44,14 +43,9 @@ Your key has to be among restore.readers of the policy in force, and your networ
 """
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `get`."""
-    get = commands.add_parser(
-        "get",
-        help="fetch a file or a directory out of a restore point to here",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    get = add_command(commands, "get", "fetch a file or a directory out of a restore point to here", DESCRIPTION)
     get.add_argument(
         "what", type=a_place, metavar="HOST:/PATH", help="the host's name in the policy, and a path as `find` shows it"
     )

@@ -12,6 +12,7 @@ from chalicelib.core.retention import Rules
 from chalicelib.core.trial import Tried, parse_times, try_rules
 from chalicelib.errors import ConfigError
 from chalicelib.fields import moment_text
+from ebbtide_console.cli.command import Commands
 
 DESCRIPTION = """\
 Try retention rules before applying them. Reads times in ISO 8601 from standard input, one a line, in any order, and
@@ -30,7 +31,7 @@ MEANINGS = {
 }
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `keep`."""
     keep = commands.add_parser("keep", help="try retention rules on times from standard input", description=DESCRIPTION)
     for rule in fields(Rules):

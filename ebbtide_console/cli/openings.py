@@ -12,9 +12,9 @@ from chalicelib.core.opening import LONGEST, SHORTEST, USUAL
 from chalicelib.core.verdicts import OPENED
 from chalicelib.errors import PermanentError
 from ebbtide_console import session
+from ebbtide_console.cli.command import Commands, Environment
 from ebbtide_console.cli.retention import a_time
 
-Environment = Mapping[str, str]
 Standing = Mapping[str, Any]
 
 LOOK_EVERY_SECONDS = 5.0
@@ -22,7 +22,7 @@ _A_MINUTE = timedelta(minutes=1)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `open` and `close`."""
     opening = commands.add_parser(
         "open", help="let a host get files back: a restore point stands read-only for a while"

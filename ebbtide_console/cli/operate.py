@@ -9,11 +9,10 @@ from typing import Any
 from chalicelib.errors import ConfigError
 from ebbtide_console import session
 from ebbtide_console.cli import cost_table
+from ebbtide_console.cli.command import Commands, Environment
 
-Environment = Mapping[str, str]
 
-
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `apply`, `run`, `drill`, `preflight`, `cost` and `rebuild`."""
     apply = commands.add_parser("apply", help="validate a policy, show what changes, archive it and make it current")
     apply.add_argument("policy", type=Path, help="the policy file, TOML; docs/configuration.md lists every key")

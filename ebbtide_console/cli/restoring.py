@@ -1,16 +1,15 @@
 """`ebbtide restore`: a server that is back on an instance of its own, and where to log in to it."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from chalicelib.core.verdicts import DIFFERENT, FAILED
 from ebbtide_agent.restore.boot_image import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
+from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.openings import Standing, check_is_not_over, said, watched
 from ebbtide_console.cli.retention import a_time
-
-Environment = Mapping[str, str]
 
 DESCRIPTION = """\
 Bring a server back: a machine of its own with the point's tree on it, booted with its own init, for seven days.
@@ -31,14 +30,9 @@ it is being compared with its backup now, beside what it does there: that takes 
 Ctrl-C ends only this waiting. If it is not what was backed up, the policy's alarm says so too."""
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `restore`."""
-    restore = commands.add_parser(
-        "restore",
-        help="bring a whole server back, and say where to log in to it",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    restore = add_command(commands, "restore", "bring a whole server back, and say where to log in to it", DESCRIPTION)
     restore.add_argument("host", help="the host's name in the policy, for instance us0, or its id")
     restore.add_argument("--at", type=a_time, metavar="TIME", help="its point of this time or day (UTC), or before")
     restore.add_argument("--port", type=int, action="append", default=[], help="let in to this TCP port as well")

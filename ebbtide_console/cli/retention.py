@@ -14,14 +14,13 @@ from chalicelib.errors import Refused
 from chalicelib.fields import moment_text
 from ebbtide_console import session
 from ebbtide_console.cli import prune_table
-
-Environment = Mapping[str, str]
+from ebbtide_console.cli.command import Commands, Environment
 
 _A_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 WHAT = "the snapshot's id, or a host of the policy: then the snapshot that holds its point"
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `prune`, `hold`, `release` and `hosts forget`."""
     prune = commands.add_parser("prune", help="apply the retention rules (deletes a night after marking)")
     prune.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")

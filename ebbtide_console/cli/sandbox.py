@@ -8,13 +8,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from chalicelib.errors import ConfigError, Refused
 from ebbtide_console import procs
+from ebbtide_console.cli.command import Commands, Environment
 from ebbtide_console.sandbox import background, enclosure, namespaces, probe, setup, table
 from ebbtide_console.sandbox.claim import is_claimed
 from ebbtide_console.sandbox.geography import FIRST
@@ -22,11 +23,10 @@ from ebbtide_console.sandbox.geography import FIRST
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
 WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
 KINDS = ("full", "degraded")
-Environment = Mapping[str, str]
 Act = Callable[[argparse.Namespace, Environment], int]
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `sandbox` with its own commands."""
     top = commands.add_parser("sandbox", help="nights on this machine: AWS on localhost, with real parts")
     top.add_argument("--state", type=_absolute, default=STATE, help="where everything is kept (default: .ebbtide)")

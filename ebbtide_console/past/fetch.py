@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.points import Point as Served
 from ebbtide_agent.points import parse_offer
-from ebbtide_agent.printable import printable
 from ebbtide_agent.report import COMPLETE
+from ebbtide_agent.restore.compare import compare
 
 _ALIAS = "ebbtide-opened"
 _SHOWN = 10
@@ -90,31 +90,21 @@ def prove(expected: Sequence[Entry], into: Path, path: bytes) -> None:
     Owners, modes, attributes and devices are compared if we are root, who alone can have given them back.
     """
     as_root = os.geteuid() == 0
-    found = {
-        each.path: each
+    came = (
+        each
         for each in read_real(into, lambda where, _: sha256_of(where))
         if each.path == path or each.path.startswith(path + b"/")
-    }
-    differing = [*_differing(expected, found, as_root)]
-    if differing:
-        more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-        raise PermanentError(f"what came is not what was backed up: {'; '.join(differing[:_SHOWN])}{more}")
+    )
+    compared = compare(_comparable(expected, as_root), _comparable(came, as_root))
+    if not compared.identical:
+        more = f" and {len(compared.findings) - _SHOWN} more" if len(compared.findings) > _SHOWN else ""
+        raise PermanentError(f"what came is not what was backed up: {'; '.join(compared.findings[:_SHOWN])}{more}")
 
 
-def _differing(expected: Sequence[Entry], found: dict[bytes, Entry], as_root: bool) -> Iterator[str]:
-    for entry in expected:
-        came = found.pop(entry.path, None)
-        if came is None:
-            if as_root or entry.kind not in "cb":
-                yield f"/{printable(entry.path)} is missing"
-        elif entry.kind == "f" and entry.sha256 is not None and came.sha256 != entry.sha256:
-            yield f"/{printable(entry.path)} has another content"
-        elif _comparable(came, as_root) != _comparable(entry, as_root):
-            yield f"/{printable(entry.path)} is not as it was"
-    yield from (f"/{printable(path)} is in no manifest" for path in found)
-
-
-def _comparable(entry: Entry, as_root: bool) -> Entry:
-    """Without what depends on the place: its inode, and which of its other names came along."""
-    told = replace(entry, store=None, group=None, sha256=None)
-    return told if as_root else replace(told, mode=0, uid=0, gid=0, xattrs={}, rdev=None)
+def _comparable(entries: Iterable[Entry], as_root: bool) -> Iterator[Entry]:
+    """Without which of its other names came along, and without what root alone can give back."""
+    for entry in entries:
+        if as_root:
+            yield replace(entry, group=None)
+        elif entry.kind not in "cb":
+            yield replace(entry, group=None, mode=0, uid=0, gid=0, xattrs={})

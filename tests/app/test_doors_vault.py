@@ -44,7 +44,7 @@ def a_vault(primary: FakeWorld) -> FakeWorld:
 
 
 def the_vaults(settings: Settings) -> Settings:
-    return replace(settings, role=StackRole.VAULT, vault_account=None, primary_account=THEIRS)
+    return replace(settings, role=StackRole.VAULT, vault_account=None, primary_account=THEIRS, lock_days=30)
 
 
 def test_the_run_that_closes_has_its_snapshot_offered(stage: Stage) -> None:
@@ -54,7 +54,7 @@ def test_the_run_that_closes_has_its_snapshot_offered(stage: Stage) -> None:
     assert stage.world.archive.list(wire.offers_prefix(OURS)) == [wire.offer_key(OURS, snapshot_id)]
 
 
-def test_the_vaults_tick_pulls_it_makes_it_a_restore_point_and_sends_the_receipt(stage: Stage) -> None:
+def test_the_vaults_tick_pulls_it_has_it_locked_makes_it_a_restore_point_and_sends_the_receipt(stage: Stage) -> None:
     primary, snapshot_id = stage.world, stage.the_snapshot()
     stage.world = vault = a_vault(primary)
 
@@ -67,6 +67,7 @@ def test_the_vaults_tick_pulls_it_makes_it_a_restore_point_and_sends_the_receipt
     assert vault.copies.asked == [(HERE, snapshot_id)]
     assert copied.tags[tags.SOURCE] == snapshot_id
     assert {point.snapshot_id for point in vault.catalog.find_points()} == {copied.id}
+    assert [(each.snapshot_id, each.days) for each in vault.volumes.locks] == [(copied.id, 30)]
     assert primary.archive.list(wire.receipts_prefix(OURS)) == [wire.receipt_key(OURS, snapshot_id)]
 
 

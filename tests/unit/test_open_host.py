@@ -370,12 +370,11 @@ def test_one_that_is_not_open_yet_is_closed_as_well() -> None:
 def test_what_ec2_does_not_show_yet_when_it_is_closed_is_taken_down_all_the_same() -> None:
     world = a_world_with_backups()
     open_to_host(US0, world, NOW)
-    shown = world.volumes.find_volumes
-    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    world.volumes.unshown = True
     recover(OPENING, world, NOW)
     close_recoveries("us0", world, NOW)
     early = recover(OPENING, world, NOW)
-    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+    world.volumes.unshown = False
 
     late = recover(OPENING, world, NOW + SETTLES)
 
@@ -432,7 +431,7 @@ TIMES = [NOW, NOW + OPENS_WITHIN, STANDING.deadline]
 def every_state() -> list[tuple[Recovery, RecoveryWorld, datetime]]:
     report = wire.parse_recovery_report(a_report(OPENING))
     seen = product(MACHINES, VOLUMES, [None, a_snapshot()], [False, True], [None, report], [False, True], [(), ("n",)])
-    worlds = [RecoveryWorld(m, v, s, b, r, None, o, n) for m, v, s, b, r, o, n in seen]
+    worlds = [RecoveryWorld(m, v, s, b, r, is_opened=o, shut_out=n) for m, v, s, b, r, o, n in seen]
     return [(recovery, world, now) for recovery, world, now in product(RECOVERIES, worlds, TIMES)]
 
 

@@ -784,12 +784,11 @@ def test_one_that_is_closed_before_it_has_reported_says_that_it_was() -> None:
 def test_what_ec2_does_not_show_yet_when_a_restore_is_closed_is_taken_down_all_the_same() -> None:
     world = a_world_with_backups()
     recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
-    shown = world.volumes.find_volumes
-    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    world.volumes.unshown = True
     recover(recovery_id, world, NOW)
     close_recoveries(str(recovery_id), world, NOW)
     early = recover(recovery_id, world, NOW)
-    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+    world.volumes.unshown = False
 
     late = recover(recovery_id, world, NOW + SETTLES)
 
@@ -1004,7 +1003,7 @@ def test_a_late_report_changes_nothing_about_a_verdict() -> None:
 def test_a_volume_that_does_not_show_yet_is_asked_for_once_a_call() -> None:
     world = a_world_with_backups()
     open_drill("us0", world, NOW)
-    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    world.volumes.unshown = True
 
     outcome = recover(DRILL, world, NOW)
 
@@ -1069,11 +1068,10 @@ def test_with_every_call_repeated_a_drill_happens_once() -> None:
 def test_what_ec2_does_not_show_yet_is_not_made_a_second_time() -> None:
     world = a_world_with_backups()
     open_drill("us0", world, NOW)
-    shown = world.volumes.find_volumes
-    world.volumes.find_volumes = lambda tags: []  # type: ignore[method-assign]
+    world.volumes.unshown = True
     recover(DRILL, world, NOW)
     recover(DRILL, world, NOW)
-    world.volumes.find_volumes = shown  # type: ignore[method-assign]
+    world.volumes.unshown = False
     world.machines.find = lambda tags: []  # type: ignore[method-assign]
 
     forgotten = world.catalog.get_recovery(DRILL)

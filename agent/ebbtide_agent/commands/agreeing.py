@@ -25,14 +25,14 @@ class Terminal:
     can_answer: bool
 
 
-def show(changes: RestorePreview, into: Path, terminal: Terminal) -> None:
-    for line in as_lines(changes, into):
+def show(preview: RestorePreview, into: Path, terminal: Terminal) -> None:
+    for line in as_lines(preview, into):
         terminal.say(line)
 
 
-def ask(changes: RestorePreview, terminal: Terminal) -> None:
+def ask(preview: RestorePreview, terminal: Terminal) -> None:
     """Raises Refused unless it is agreed that what is there changes."""
-    if not changes.of_what_is_there:
+    if not preview.of_what_is_there:
         return
     if not terminal.can_answer:
         raise Refused("something that is there would change, and nobody can be asked: say --yes, or choose --into DIR")
@@ -41,22 +41,22 @@ def ask(changes: RestorePreview, terminal: Terminal) -> None:
         raise Refused("nothing was changed")
 
 
-def as_objects(changes: RestorePreview, into: Path) -> list[dict[str, str]]:
+def as_objects(preview: RestorePreview, into: Path) -> list[dict[str, str]]:
     """All of what is there that would change, or did, and what would be in the way."""
-    told = (*changes.of_what_is_there, *(Change("in the way", path) for path in changes.in_the_way))
+    told = (*preview.of_what_is_there, *(Change("in the way", path) for path in preview.in_the_way))
     base = str(into).rstrip("/")
     return [{"what": change.what, "path": f"{base}/{os.fsdecode(change.path)}"} for change in told]
 
 
-def as_lines(changes: RestorePreview, into: Path) -> Iterator[str]:
-    there = changes.of_what_is_there
+def as_lines(preview: RestorePreview, into: Path) -> Iterator[str]:
+    there = preview.of_what_is_there
     if there:
         yield f"of what is there, {len(there)} would change:"
     base = str(into).rstrip("/")
     yield from (f"  {change.what:<10} {base}/{printable(change.path)}" for change in there[:SHOWN_CHANGES])
     if len(there) > SHOWN_CHANGES:
         yield f"  and {len(there) - SHOWN_CHANGES} more"
-    yield from (f"  in the way {base}/{printable(path)}" for path in changes.in_the_way[:SHOWN_CHANGES])
-    if changes.in_the_way:
-        yield f"{len(changes.in_the_way)} would not come back, for what is in the way: {TO_MAKE_WAY}"
-    yield f"{changes.added} would be added; all else stays as it is"
+    yield from (f"  in the way {base}/{printable(path)}" for path in preview.in_the_way[:SHOWN_CHANGES])
+    if preview.in_the_way:
+        yield f"{len(preview.in_the_way)} would not come back, for what is in the way: {TO_MAKE_WAY}"
+    yield f"{preview.added} would be added; all else stays as it is"

@@ -121,15 +121,15 @@ def _restore(
         terminal.say("not root: owners, groups, device files and set-user-id bits are not given back")
     if request.by_content:
         terminal.say("comparing contents: what is asked for is read, here and in the backup")
-    changes = None
+    preview = None
     if not is_new or options.dry_run:
-        changes = preview_restore(source, request)
-        agreeing.show(changes, into, terminal)
+        preview = preview_restore(source, request)
+        agreeing.show(preview, into, terminal)
         if options.dry_run:
-            _print(options, _as_object(point, into, changes))
+            _print(options, _as_object(point, into, preview))
             return 0
         if not options.yes:
-            agreeing.ask(changes, terminal)
+            agreeing.ask(preview, terminal)
     destination.make(into, is_new)
     with progress.shown_on(sys.stderr, progress.how_to_show(options.progress, sys.stderr)) as show:
         outcome = bring(source, request, progress.Reader(show).feed)
@@ -139,7 +139,7 @@ def _restore(
         into = destination.finished(into)
     counts = f"{outcome.counts.files} files, {size(outcome.counts.bytes_total)}"
     terminal.say(f"{outcome.status}: {counts} of {point}{'' if point.is_whole else ','} are in {into}")
-    _print(options, _as_object(point, into, changes, outcome))
+    _print(options, _as_object(point, into, preview, outcome))
     return exit_code_of(outcome.status)
 
 
@@ -149,15 +149,15 @@ def _print(options: argparse.Namespace, told: dict[str, object]) -> None:
 
 
 def _as_object(
-    point: Restorable, into: Path, changes: RestorePreview | None, outcome: Outcome | None = None
+    point: Restorable, into: Path, preview: RestorePreview | None, outcome: Outcome | None = None
 ) -> dict[str, object]:
     return {
         "done": outcome is not None,
         "point": point.name,
         "run": point.run,
         "into": str(into),
-        "changes": changes and agreeing.as_objects(changes, into),
-        "added": changes and changes.added,
+        "changes": preview and agreeing.as_objects(preview, into),
+        "added": preview and preview.added,
         "status": outcome and outcome.status,
         "files": outcome and outcome.counts.files,
         "bytes_total": outcome and outcome.counts.bytes_total,

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.shapes import decode, encode, field
+from ebbtide_agent.shapes import decode, encode, field, moment
 
 ROOT = b""
 
@@ -220,7 +220,7 @@ def _parse_header(what: str, text: bytes) -> Header:
         agent=field(what, values, "agent", str),
         settings=field(what, values, "settings", str),
         generation=field(what, values, "generation", int),
-        full=moments.read(field(what, values, "full", str)),
+        full=moment(what, values, "full"),
         links_agree=field(what, values, "links_agree", bool),
         entries=field(what, values, "entries", int),
     )

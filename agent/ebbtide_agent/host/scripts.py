@@ -37,24 +37,24 @@ def find(directory: Path) -> list[Path]:
 
 def is_optional(path: Path) -> bool:
     """Whether a script says of itself that a night without it is good enough."""
+    top = _top_of(path) or b""
+    return any(line.strip() == OPTIONAL for line in top.splitlines()[:_TOP_LINES])
+
+
+def _top_of(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
-            top = file.read(_TOP_BYTES)
+            return file.read(_TOP_BYTES)
     except OSError:
-        return False
-    return any(line.strip() == OPTIONAL for line in top.splitlines()[:_TOP_LINES])
+        return None
 
 
 def find_obstacle(path: Path) -> tuple[str, str] | None:
     """Why a script cannot even start, and what to do; None if nothing shows."""
     if not path.stat().st_mode & _ANY_MAY_EXECUTE:
         return "is not executable", f"chmod u+x {path}, or let its name begin with a letter"
-    try:
-        with path.open("rb") as file:
-            top = file.read(_TOP_BYTES)
-    except OSError:
-        return None
-    if top.startswith(_PROGRAM):
+    top = _top_of(path)
+    if top is None or top.startswith(_PROGRAM):
         return None
     named = _INTERPRETER.match(top)
     if named is None:

@@ -42,7 +42,7 @@ from ebbtide_agent.report import (
     manifest_key,
     parse_report,
 )
-from ebbtide_agent.shapes import decode, encode, field
+from ebbtide_agent.shapes import decode, encode, field, moment
 
 _FILESYSTEM = "ext4"
 
@@ -103,7 +103,7 @@ class ToVolume:
             values = decode(str(self.paths.promise), self.paths.promise.read_bytes())
         except FileNotFoundError:
             return
-        until = moments.read(field(str(self.paths.promise), values, "quiet_until", str))
+        until = moment(str(self.paths.promise), values, "quiet_until")
         if now < until:
             raise Refused(f"{self.target} is left alone until {moments.write(until)}: a snapshot of it may be taken")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ebbtide_agent import moments
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.shapes import decode, encode, field
+from ebbtide_agent.shapes import decode, encode, field, moment
 
 LASTS = timedelta(hours=24)
 # A host whose key changes says hello twice, with nothing in between: both belong to one night.
@@ -65,7 +65,7 @@ def find_night(path: Path) -> Night | None:
         values = decode(what, path.read_bytes())
     except FileNotFoundError:
         return None
-    opened = moments.read(field(what, values, "opened", str))
+    opened = moment(what, values, "opened")
     return Night(field(what, values, "run", str), field(what, values, "nonce", str), opened)
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError, Refused
-from ebbtide_agent.shapes import decode, field
+from ebbtide_agent.shapes import decode, field, moment
 
 WHAT = "the receiver's brief"
 GIB = 1 << 30
@@ -75,14 +74,10 @@ def parse_brief(body: bytes) -> Brief:
     """Raises PermanentError: a key or an id that is not what it should be would end up in sshd's own files."""
     values = decode(WHAT, body)
     volume = field(WHAT, values, "volume", dict)
-    try:
-        deadline = moments.read(field(WHAT, values, "deadline", str))
-    except ValueError as error:
-        raise PermanentError(f"{WHAT}: deadline: {error}") from error
     return Brief(
         run=field(WHAT, values, "run", str),
         receiver=field(WHAT, values, "receiver", str),
-        deadline=deadline,
+        deadline=moment(WHAT, values, "deadline"),
         grace=timedelta(minutes=field(WHAT, values, "grace_minutes", int)),
         volume_id=field(WHAT, volume, "id", str),
         filesystem=field(WHAT, volume, "filesystem", str),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from ebbtide_agent import moments
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.points import Point, point_name
 from ebbtide_agent.receiver.brief import Caller, check_caller
 from ebbtide_agent.report import FAKE_SUPER
-from ebbtide_agent.shapes import decode, field
+from ebbtide_agent.shapes import decode, field, maybe_moment, moment
 
 WHAT = "the brief of an opened machine"
 
@@ -54,15 +51,8 @@ def parse_opening(body: bytes) -> Opening:
     return Opening(
         recovery=field(WHAT, values, "recovery", str),
         host=host,
-        point=Point(point_name(run), run, _moment(values, "at") if values.get("at") is not None else None),
+        point=Point(point_name(run), run, maybe_moment(WHAT, values, "at")),
         volume_id=field(WHAT, field(WHAT, values, "volume", dict), "id", str),
-        until=_moment(serve, "until"),
+        until=moment(WHAT, serve, "until"),
         host_key_parameter=field(WHAT, serve, "host_key_parameter", str),
     )
-
-
-def _moment(values: Mapping[str, Any], name: str) -> datetime:
-    try:
-        return moments.read(field(WHAT, values, name, str))
-    except ValueError as error:
-        raise PermanentError(f"{WHAT}: {name}: {error}") from error
