@@ -1306,6 +1306,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_boot_walls.py",),
     ),
     Mutation(
+        "restore: where it is, first",
+        f"{_CORE}/recovery.py",
+        "    if world.server is not None and (back := restored.come_back(recovery, world)):\n",
+        "    if back := ():\n",
+        "that who waits for a restored server is told where it is as soon as it is back",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "restore: a server that is back stays",
         f"{_CORE}/restored.py",
         "FAILED if world.server is None else UNPROVEN",
