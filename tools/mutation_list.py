@@ -1271,7 +1271,7 @@ MUTATIONS = (
         "verdict = self._progress.leave_unproven(fault)",
         "verdict = self._progress.fail(fault)",
         "that a server which stands has not failed when it cannot be compared",
-        ("tests/local/test_session.py",),
+        ("tests/local/test_session.py::test_a_server_that_cannot_be_compared_has_not_failed_and_says_why",),
     ),
     Mutation(
         "restore: an end that is none",
