@@ -1,4 +1,5 @@
-"""The memory of the agent on trees of up to some million files: `PYTHONPATH=agent python -m bench.memory [FILES ...]`.
+"""The memory of the agent on trees of up to some million files: `PYTHONPATH=agent python -m bench.memory [FILES ...]`;
+with `--of-a-directory 1000000`, all of a million files are in one.
 
 The one file that goes onto hosts backs a tree up to a directory of the same disk, as cron would run it: first in full,
 then unchanged, then with one file in a hundred changed. Of all its processes that are Python the proportional set size
@@ -6,6 +7,7 @@ is sampled twenty times a second; a page that several share counts once. rsync's
 trees below /var/tmp and removes them.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -17,8 +19,7 @@ from pathlib import Path
 from ebbtide_agent.host.scan import YOUNG_NS
 from tools.build_agent import build_for_hosts
 
-SIZES = (250_000, 1_000_000)
-FILES_OF_A_DIRECTORY = 100
+SIZES = [250_000, 1_000_000]
 SAMPLE_SECONDS = 0.05
 SHARE = 100
 
@@ -33,18 +34,22 @@ class Peak:
 
 
 def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.memory", description="how much memory a host's night takes")
+    parser.add_argument("files", nargs="*", type=int, default=SIZES, metavar="FILES")
+    parser.add_argument("--of-a-directory", type=int, default=100, metavar="N", help="how many files each one has")
+    options = parser.parse_args(arguments)
     print("| files | night | MiB of the agent | MiB of rsync | s |\n| --- | --- | --- | --- | --- |")
-    for files in map(int, arguments or SIZES):
+    for files in options.files:
         with tempfile.TemporaryDirectory(prefix="ebbtide-bench-", dir="/var/tmp") as directory:
-            for night, peak in nights(Path(directory), files):
+            for night, peak in nights(Path(directory), files, options.of_a_directory):
                 print(f"| {files:,} | {night} | {peak.agent:.0f} | {peak.rsync:.0f} | {peak.seconds:.0f} |", flush=True)
     return 0
 
 
-def nights(place: Path, files: int) -> Iterator[tuple[str, Peak]]:
+def nights(place: Path, files: int, of_a_directory: int) -> Iterator[tuple[str, Peak]]:
     agent, tree, etc = place / "ebbtide-agent", place / "tree", place / "etc"
     build_for_hosts(agent)
-    made = list(make(tree, files))
+    made = list(make(tree, files, of_a_directory))
     (place / "backup").mkdir()
     etc.mkdir()
     config = {"HOST": "us0", "TARGET": place / "backup", "KEEP": 2, "ROOT": tree, "WHOLE_SYSTEM": "no", "IONICE": "no"}
@@ -60,12 +65,12 @@ def nights(place: Path, files: int) -> Iterator[tuple[str, Peak]]:
     yield "1 % changed", watched(words)
 
 
-def make(tree: Path, files: int) -> Iterator[Path]:
-    """Directories of a hundred small files, and names as long as people's are."""
-    for number in range(files // FILES_OF_A_DIRECTORY):
+def make(tree: Path, files: int, of_a_directory: int) -> Iterator[Path]:
+    """Directories of so many small files, and names as long as people's are."""
+    for number in range(files // of_a_directory):
         directory = tree / f"projects-{number // 1000:03}" / f"some-project-{number:06}"
         directory.mkdir(parents=True)
-        for each in range(FILES_OF_A_DIRECTORY):
+        for each in range(of_a_directory):
             path = directory / f"chapter-{each:03}-draft.txt"
             path.write_bytes(b"x" * (each % 3))
             yield path

@@ -798,6 +798,17 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "locked: a key that can be deleted",
+        f"{_AWS}/account.py",
+        "is_ours=is_ours",
+        "is_ours=False",
+        "that a key is told which whoever rules in the vault can delete, and with it what locked copies hold",
+        (
+            "tests/contract/test_ports_account.py::"
+            "test_a_dry_use_of_a_key_of_our_own_asks_for_nothing_but_whether_it_would_work",
+        ),
+    ),
+    Mutation(
         "locked: or told",
         f"{_FLOWS}/copy.py",
         "before, now, locked.failed)",

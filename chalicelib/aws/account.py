@@ -50,7 +50,7 @@ class AwsAccount:
             found = kms.describe_key(KeyId=key_id)["KeyMetadata"]
         state, is_ours = found["KeyState"], found.get("KeyManager") == "CUSTOMER"
         refused = self._dry_use(kms, found["Arn"]) if is_ours and state == ENABLED else None
-        return Key(found["Arn"], region, state, found.get("DeletionDate"), refused)
+        return Key(found["Arn"], region, state, found.get("DeletionDate"), refused, is_ours=is_ours)
 
     def _dry_use(self, kms: Any, arn: str) -> str | None:
         """What KMS has against it. That we are not allowed to is no word on the key, and raised."""

@@ -65,7 +65,10 @@ class Quota:
 
 @dataclass(frozen=True)
 class Key:
-    """A KMS key. `state` is KMS's own word; `refused` says why a dry use of it failed, `holds` what it encrypts."""
+    """A KMS key. `state` is KMS's own word; `refused` says why a dry use of it failed, `holds` what it encrypts.
+
+    `is_ours`: it is the account's own, and so to delete by who rules there; keys of AWS's own are not.
+    """
 
     id: str
     region: str
@@ -73,6 +76,7 @@ class Key:
     deletion: datetime | None = None
     refused: str | None = None
     holds: tuple[str, ...] = ()
+    is_ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
         *_tight_quotas(seen.quotas, now),
         *_missing_parts(seen, now),
         *_switched_off_guards(seen.unguarded, now),
-        *_locks_to_come(not_yet_for_good(seen.locks), now),
+        *_locks_to_come(not_yet_for_good(seen.locks), seen.keys, now),
         *_unseen(seen.unseen, now),
         *(over_budget(seen.cost, seen.budget, now) if seen.cost else ()),
     )
@@ -268,8 +272,13 @@ def _switched_off_guards(unguarded: Sequence[str], now: datetime) -> Iterator[Tr
         )
 
 
-def _locks_to_come(locks: Sequence[SnapshotLock], now: datetime) -> Iterator[Trouble]:
+def _locks_to_come(locks: Sequence[SnapshotLock], keys: Iterable[Key], now: datetime) -> Iterator[Trouble]:
     if locks:
+        void_with = (
+            f"key {key.id} encrypts copies, and who rules here can delete it: then no lock helps"
+            for key in keys
+            if key.is_ours
+        )
         yield Trouble(
             about=_LOCKS,
             kind=Kind.LOCKS_BEGIN,
@@ -277,7 +286,7 @@ def _locks_to_come(locks: Sequence[SnapshotLock], now: datetime) -> Iterator[Tro
             what=f"EBS locks copies for {locks[0].days} days, and soon nobody can take that back",
             since=now,
             occurrence=f"{locks[0].days} days",
-            details=tuple(map(_how_locked, locks)),
+            details=(*map(_how_locked, locks), *void_with),
         )
 
 

@@ -77,6 +77,8 @@ def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple
 
 
 def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
+    if world.server is not None and (back := restored.come_back(recovery, world)):
+        return back
     if known := _what_is_known(recovery, world, now):
         return known
     gone = next((machine for machine in world.machines if machine.is_gone), None)

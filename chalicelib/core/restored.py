@@ -21,11 +21,15 @@ def given_up(world: RecoveryWorld, *why: str) -> RecordVerdict:
     return RecordVerdict(FAILED if world.server is None else UNPROVEN, why)
 
 
-def await_comparison(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
-    """It is back: whoever waits for it is told where before anything else."""
+def come_back(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
+    """Where it is, before anything else that is known of it; nothing while it is not, and once that is recorded."""
     standing = _where_it_runs(world)
     if recovery.address is None and standing is not None and standing.address is not None:
         return (RecordBack(standing.address),)
+    return ()
+
+
+def await_comparison(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     return (Wait(f"{recovery.host} is back, and not compared with its backup yet: {_told(recovery, world)}"),)
 
 

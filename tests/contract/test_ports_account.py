@@ -66,7 +66,7 @@ def test_a_dry_use_of_a_key_of_our_own_asks_for_nothing_but_whether_it_would_wor
 
     key = looked.look_at_key(REGION, arn)
 
-    assert (key.id, key.state, key.refused) == (arn, "Enabled", None)
+    assert (key.id, key.state, key.refused, key.is_ours) == (arn, "Enabled", None, True)
     (request,) = map(json.loads, asked)
     assert (request["DryRun"], request["EncryptionContext"]) == (True, {"ebbtide": "preflight"})
 
@@ -126,7 +126,7 @@ def test_a_key_of_aws_own_is_never_used(account: Account, looked: AwsAccount) ->
 
     key = looked.look_at_key(REGION, a_key(account))
 
-    assert (key.state, key.refused, asked) == ("Enabled", None, [])
+    assert (key.state, key.refused, key.is_ours, asked) == ("Enabled", None, False, [])
 
 
 def test_the_default_key_is_asked_for_in_its_region(looked: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> None:

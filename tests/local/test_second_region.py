@@ -211,7 +211,7 @@ def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_
         assert drilled.verdict == "proven, identical"
         assert (recovery.verdict, recovery.state, recovery.point.snapshot_id) == ("proven", RecoveryState.OPEN, copy.id)
         assert is_identical(standby, host, recovery)
-        assert machine.id == recovery.machine_id
+        assert (machine.id, machine.address) == (recovery.machine_id, recovery.address)
         assert find.splitlines()[-1].endswith("  /etc/hostname")
         assert f"export AWS_DEFAULT_REGION={SECOND} ARCHIVE={standby.world.settings.bucket}\n" in card
         assert f"ID=us0a SNAPSHOT={copy.id} " in card and FIRST not in card

@@ -102,7 +102,8 @@ class MachineLife:
     """One machine. `dies_after` counts from its start; one that `hangs` never powers itself off.
 
     One that does not let go of its volume says so when it releases; one that does not release says nothing.
-    `breaks_after`, from its start, its volume takes no more; it knows, and says so.
+    `breaks_after`, from its start, its volume takes no more; it knows, and says so. One that does not compare
+    what it has restored never reports.
     """
 
     boots_in: timedelta = timedelta(minutes=2)
@@ -113,6 +114,7 @@ class MachineLife:
     lets_go: bool = True
     sees_disks_in: timedelta = NO_TIME
     breaks_after: timedelta | None = None
+    compares: bool = True
 
 
 @dataclass(frozen=True)

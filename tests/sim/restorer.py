@@ -74,7 +74,7 @@ class Restorer:
 
     def _report(self) -> None:
         """What it finds follows from what is really on the volume."""
-        if self.box.machine.state != "running":
+        if self.box.machine.state != "running" or not self.box.life.compares:
             return
         brief = self._brief()
         is_good = self.around.volumes.content[brief["volume"]["id"]].get(brief["id"]) == brief["run"]

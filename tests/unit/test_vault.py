@@ -13,6 +13,7 @@ from chalicelib.core import tags
 from chalicelib.core.advice import Kind
 from chalicelib.core.copying import COPY_SETTLES
 from chalicelib.core.model import Snapshot, SnapshotLock
+from chalicelib.core.preflight import Key
 from chalicelib.core.protections import SHARED, UNPULLED
 from chalicelib.core.retention import Rules
 from chalicelib.errors import ConfigError, PermanentError, Refused, TransientError
@@ -601,6 +602,7 @@ def test_before_the_first_lock_is_for_good_the_preflight_says_so_with_the_time_i
     primary = a_primary(23)
     vault = a_vault_of(primary, lock_days=3650)
     a_morning(primary, vault, 23)
+    vault.account.keys["key-1"] = Key("key-1", HERE, "Enabled", is_ours=True)
 
     (told,) = [each for each in preflight(vault, a_moment(12)).troubles if each.kind is Kind.LOCKS_BEGIN]
     (lock,) = vault.volumes.locks
@@ -610,6 +612,7 @@ def test_before_the_first_lock_is_for_good_the_preflight_says_so_with_the_time_i
     assert told.what == "EBS locks copies for 3650 days, and soon nobody can take that back"
     assert told.details == (
         f"{lock.snapshot_id} until 2036-11-20 05:00 UTC, can be taken back until 2026-11-26 05:00 UTC",
+        "key key-1 encrypts copies, and who rules here can delete it: then no lock helps",
     )
     assert [each for each in later if each.kind is Kind.LOCKS_BEGIN] == []
 

@@ -158,6 +158,7 @@ class Progress:
     @contextmanager
     def tried(self) -> Iterator[Boot]:
         """The image up, if it comes up, and asked."""
+        say(f"{self._brief.recovery}: boot")
         with self.booted() as boot:
             self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
             self._timings["boot"] = boot.seconds
