@@ -1271,7 +1271,7 @@ MUTATIONS = (
         "verdict = self._progress.leave_unproven(fault)",
         "verdict = self._progress.fail(fault)",
         "that a server which stands has not failed when it cannot be compared",
-        ("tests/local/test_session.py",),
+        ("tests/local/test_session.py::test_a_server_that_cannot_be_compared_has_not_failed_and_says_why",),
     ),
     Mutation(
         "restore: an end that is none",
@@ -1304,6 +1304,14 @@ MUTATIONS = (
         "",
         "that a server which stands comes before what else its machine does",
         ("tests/unit/agent/test_boot_walls.py",),
+    ),
+    Mutation(
+        "restore: where it is, first",
+        f"{_CORE}/recovery.py",
+        "    if world.server is not None and (back := restored.come_back(recovery, world)):\n",
+        "    if back := ():\n",
+        "that who waits for a restored server is told where it is as soon as it is back",
+        ("tests/unit/test_recovery.py",),
     ),
     Mutation(
         "restore: a server that is back stays",
