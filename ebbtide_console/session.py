@@ -22,6 +22,9 @@ PREFIX = "ebbtide-dev-"
 # As the template names it, so that it is found without the stack, and without asking for more rights.
 ARCHIVE = PREFIX + "archive-{account}-{region}"
 LONGEST_LAMBDA_SECONDS = 900
+# Whoever sits before it wants to know within seconds that a region is out.
+ANSWERS_WITHIN_SECONDS = 10
+IF_IT_IS_OUT = "check the AWS profile, region and endpoint; where that region is out, docs/restore.md goes on"
 # What boto3 knows of AWS's services: to read it takes a third of a second, and every session of this process, those of
 # the functions and of moto included, would do it again.
 botocore.session.create_loader = cache(botocore.session.create_loader)
@@ -32,14 +35,14 @@ def invoke(function: str, payload: Mapping[str, Any], region: str | None = None)
 
     Raises TransientError when AWS cannot be reached, PermanentError when the function failed.
     """
-    config = Config(read_timeout=LONGEST_LAMBDA_SECONDS, retries={"total_max_attempts": 1})
+    config = Config(
+        connect_timeout=ANSWERS_WITHIN_SECONDS, read_timeout=LONGEST_LAMBDA_SECONDS, retries={"total_max_attempts": 1}
+    )
     try:
         client = boto3.Session(region_name=region).client("lambda", config=config)
         answer = client.invoke(FunctionName=PREFIX + function, Payload=json.dumps(payload).encode())
     except (BotoCoreError, ClientError) as error:
-        raise TransientError(
-            f"function {PREFIX + function} could not be invoked: {error}; check the AWS profile, region and endpoint"
-        ) from error
+        raise TransientError(f"function {PREFIX + function} could not be invoked: {error}; {IF_IT_IS_OUT}") from error
     result: Any = json.loads(answer["Payload"].read() or b"null")
     if "FunctionError" in answer:
         message = result.get("errorMessage", result) if isinstance(result, dict) else result
@@ -60,13 +63,23 @@ class Account:
 
 def the_account(region: str | None = None) -> Account:
     """In that region, by default the profile's. Raises an error of ours when AWS cannot be reached."""
-    with told("looking at the AWS account; check the profile, region and endpoint"):
+    with told("looking for the AWS profile"):
         session = boto3.Session(region_name=region)
-        account = session.client("sts").get_caller_identity()["Account"]
+    with told(f"asking AWS in {session.region_name or 'no region'} whose account this is; {IF_IT_IS_OUT}"):
+        account = session.client("sts", config=_soon()).get_caller_identity()["Account"]
         clients = Clients(session)
         here = clients.ec2.meta.region_name
     bucket = ARCHIVE.format(account=account, region=here)
     return Account(account, here, bucket, S3Archive(clients, bucket), EbsVolumes(clients))
+
+
+def _soon() -> Config:
+    """Asked twice, for one answer may get lost on the way."""
+    return Config(
+        connect_timeout=ANSWERS_WITHIN_SECONDS,
+        read_timeout=ANSWERS_WITHIN_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 2},
+    )
 
 
 def sandbox_client(service: str, endpoint: str, region: str) -> Any:

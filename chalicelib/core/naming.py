@@ -50,7 +50,7 @@ def check_name(request: RecoveryRequest, policy: Policy | None) -> None:
     if owner is not None and not request.is_meant:
         raise Refused(
             f"{name} is the name of {owner}, and two machines of one name do each other's work: "
-            "give the restored one another, or say that this is meant (is_meant)"
+            "give the restored one another, or say that this is meant (is_meant, or --is-meant)"
         )
 
 

@@ -76,13 +76,13 @@ def begun(host: str, at: str | None, minutes: int) -> Standing:
 
 def once_open(standing: Standing) -> Standing:
     """How it stands when it can be read. Raises PermanentError when it is over before that."""
-    standing = watched(standing["recovery"], lambda now: _is_over(now) or now["verdict"] == OPENED)
+    standing = watched(standing["recovery"], lambda now: is_over(now) or now["verdict"] == OPENED)
     check_is_not_over(standing)
     return standing
 
 
 def check_is_not_over(standing: Standing) -> None:
-    if _is_over(standing):
+    if is_over(standing):
         why = "; ".join(standing["findings"]) or "closed"
         raise PermanentError(f"{standing['kind']} {standing['recovery']} is over: {why}")
 
@@ -92,12 +92,13 @@ def _close(options: argparse.Namespace, _: Environment) -> int:
     print(f"closing {', '.join(closing)}")
     if not options.no_wait:
         for recovery in closing:
-            watched(recovery, _is_over)
+            watched(recovery, is_over)
         print("closed: its machine and its volume are gone")
     return 0
 
 
-def _is_over(standing: Standing) -> bool:
+def is_over(standing: Standing) -> bool:
+    """Whether nothing of it stands any more."""
     return bool(standing["state"] != RecoveryState.OPEN)
 
 

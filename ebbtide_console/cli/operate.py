@@ -13,7 +13,7 @@ from ebbtide_console.cli.command import Commands, Environment
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add `apply`, `run`, `drill`, `preflight`, `cost` and `rebuild`."""
+    """Add `apply`, `run`, `preflight`, `cost` and `rebuild`."""
     apply = commands.add_parser("apply", help="validate a policy, show what changes, archive it and make it current")
     apply.add_argument("policy", type=Path, help="the policy file, TOML; docs/configuration.md lists every key")
     apply.set_defaults(act=_apply)
@@ -21,10 +21,6 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     run = commands.add_parser("run", help="open a run now, outside the window (the next attempt of today)")
     run.add_argument("receiver", help="the receiver's name in the policy, for instance main")
     run.set_defaults(act=lambda options, _: _show(session.invoke("run_now", _payload(receiver=options.receiver))))
-
-    drill = commands.add_parser("drill", help="restore a host's newest point, compare it, boot it, take it down")
-    drill.add_argument("host", help="the host's name in the policy, for instance us0")
-    drill.set_defaults(act=lambda options, _: _show(session.invoke("drill", _payload(host=options.host))))
 
     preflight = commands.add_parser("preflight", help="look whether the next night has what it needs; changes nothing")
     preflight.set_defaults(act=_preflight)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -16,9 +17,10 @@ from rich.console import Console
 from chalicelib.errors import ConfigError, Refused
 from ebbtide_console import procs
 from ebbtide_console.cli.command import Commands, Environment
-from ebbtide_console.sandbox import background, enclosure, namespaces, probe, setup, table
+from ebbtide_console.sandbox import at_hand, background, enclosure, namespaces, probe, setup, table
 from ebbtide_console.sandbox.claim import is_claimed
-from ebbtide_console.sandbox.geography import FIRST
+from ebbtide_console.sandbox.environment import forget_the_operators_aws
+from ebbtide_console.sandbox.geography import FIRST, SECOND
 
 STATE = Path(__file__).resolve().parents[2] / ".ebbtide"
 WIDTH = 1000  # a host is one line, to grep and to cut, however long its words are; a terminal wraps by itself
@@ -41,12 +43,17 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     whole.set_defaults(act=_enclosed(_night))
 
     up = verbs.add_parser("up", help="start the sandbox in the background; print what the AWS CLI needs to use it")
-    up.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
+    _add_serving(up)
     up.set_defaults(act=_up)
 
     serve = verbs.add_parser("serve", help="the same in the foreground, until interrupted")
-    serve.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
+    _add_serving(serve)
     serve.set_defaults(act=_enclosed(_serve))
+
+    shell = verbs.add_parser("shell", help="a shell where `ebbtide` and `aws` mean the sandbox that is up")
+    shell.add_argument("--on", metavar="HOST", help="as on this host of the nights: with its own `ebbtide-agent`")
+    shell.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this there instead of a shell")
+    shell.set_defaults(act=_shell)
 
     verbs.add_parser("down", help="stop the sandbox that `up` started").set_defaults(act=_down)
     verbs.add_parser("clean", help="remove every trace of the nights: volumes, snapshots, trees").set_defaults(
@@ -55,6 +62,14 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     verbs.add_parser("setup", help="install the programs a night needs, or say which are missing").set_defaults(
         act=lambda *_: setup.install_missing(print)
     )
+
+
+def _add_serving(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--port", type=_port, default=0, help="port of AWS's wire protocol (default: a free one)")
+    verb.add_argument(
+        "--second-region", dest="region", action="store_const", const=SECOND, default=FIRST,
+        help=f"only {SECOND}, with the copies of earlier nights; {FIRST} is out and answers nothing",
+    )  # fmt: skip
 
 
 def _absolute(text: str) -> Path:
@@ -75,6 +90,7 @@ def _enclosed(act: Act) -> Act:
         if not enclosure.enclosed() and probe.probe().full:
             again = [sys.executable, "-m", "ebbtide_console", *sys.argv[1:]]
             os.execvp("unshare", enclosure.enter_argv(again))
+        forget_the_operators_aws()
         return act(options, environment)
 
     return enter
@@ -101,19 +117,34 @@ def _teller(console: Console) -> Callable[[str], None]:
 
 
 def _serve(options: argparse.Namespace, _: Environment) -> int:
-    from ebbtide_console.sandbox.cloud import running
+    from ebbtide_console.sandbox.cloud import outliving, running
 
     place = _state(options)
-    with running(place, options.port, print) as cloud:
-        background.serve(place, cloud.sandbox.endpoint)
+    with ExitStack() as running_now:
+        if options.region == SECOND:
+            sandbox = running_now.enter_context(outliving(place, options.port, print))
+        else:
+            sandbox = running_now.enter_context(running(place, options.port, print)).sandbox
+        access = background.Access(sandbox.endpoint, sandbox.substrate.machine_endpoint, options.region)
+        background.serve(place, access, sandbox.substrate.network)
     return 0
 
 
 def _up(options: argparse.Namespace, _: Environment) -> int:
-    endpoint = background.up(options.state, _state(options), options.port)
-    print(f"export AWS_ENDPOINT_URL={endpoint}")
-    print(f"export AWS_DEFAULT_REGION={FIRST} AWS_ACCESS_KEY_ID=sandbox AWS_SECRET_ACCESS_KEY=sandbox")
+    access = background.up(options.state, _state(options), options.port, options.region)
+    endpoint, *others = (f"{name}={value}" for name, value in access.variables().items())
+    print(f"export {endpoint}\nexport {' '.join(others)}")
     return 0
+
+
+def _shell(options: argparse.Namespace, environment: Environment) -> int:
+    """In this command's place: what is said to it is not said to us, and its exit code is its own."""
+    place = _state(options)
+    access = background.find(place)
+    words = options.command or [environment.get("SHELL", "/bin/sh")]
+    variables = at_hand.variables(access, place, options.on, environment)
+    background.enter(place)
+    os.execvpe(words[0], words, variables)
 
 
 def _down(options: argparse.Namespace, _: Environment) -> int:

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from chalicelib.errors import Refused
 from ebbtide_console import session
 from ebbtide_console.sandbox import account
+from ebbtide_console.sandbox.at_hand import AGENT
 from ebbtide_console.sandbox.claim import claimed
 from ebbtide_console.sandbox.deploy import STACK, Template
 from ebbtide_console.sandbox.enrol import RECEIVER
@@ -20,18 +22,20 @@ Tell = Callable[[str], None]
 
 NETWORK = "10.77.0.0/16"
 DOMAIN = "ebbtide.test"
+OPERATORS_KEY = "operator/key"
 LAST_WORDS_SECONDS = 10.0  # for functions that still run when a night is over
 
 
 @dataclass(frozen=True)
 class Cloud:
     """What a night needs of the sandbox: the thing itself, its stack and the one that stands by for it, if any, where
-    the agent is, the receiver's public host key."""
+    the agent is and the ssh key that an operator reads with, the receiver's public host key."""
 
     sandbox: Sandbox
     stack: Stack
     standby: Stack | None
     agent: Path
+    operators_key: Path
     host_key: str
 
     @property
@@ -52,13 +56,36 @@ class Cloud:
 @contextmanager
 def running(state: Path, port: int, tell: Tell, with_standby: bool = False) -> Iterator[Cloud]:
     """Start it on what an earlier one left in `state`; whatever happens, everything is let go of at the end."""
+    with _started(state, port, tell) as sandbox:
+        yield _furnished(sandbox, state, with_standby, tell)
+
+
+@contextmanager
+def outliving(state: Path, port: int, tell: Tell) -> Iterator[Sandbox]:
+    """The second region alone, with what earlier nights have left there: the first one is out from the beginning.
+
+    Raises Refused when no night has left anything there.
+    """
+    with _started(state, port, tell) as sandbox:
+        first, second = sandbox.first, sandbox.second
+        first.go_out()
+        standby = _deployed(sandbox, second, package.build_template(), Role="standby")
+        tell(f"AWS's wire protocol on {sandbox.endpoint}, region {second.name}; {first.name} is out")
+        tell(f"catalogue rebuilt from copies and replica: {standby.rebuild()}")
+        if not standby.world.catalog.find_points():
+            raise Refused(f"no copy is in {second.name}: `ebbtide sandbox night --second-region` makes one")
+        yield sandbox
+
+
+@contextmanager
+def _started(state: Path, port: int, tell: Tell) -> Iterator[Sandbox]:
     with claimed(state):
         substrate = choose(state)
         tell(substrate.sentence)
         sandbox = Sandbox(state, substrate, port)
         try:
             sandbox.start()
-            yield _furnished(sandbox, state, with_standby, tell)
+            yield sandbox
             sandbox.quiet(LAST_WORDS_SECONDS)
         finally:
             sandbox.stop()
@@ -79,7 +106,7 @@ def _furnished(sandbox: Sandbox, state: Path, with_standby: bool, tell: Tell) ->
         account.bring_host_key(sandbox.endpoint, RECEIVER, first.name, second.name)
         sandbox.replicate_older(stack.world.settings.bucket)
         tell(f"{second.name}: stack {STACK} stands by; catalogue rebuilt from copies and replica: {standby.rebuild()}")
-    return Cloud(sandbox, stack, standby, agent, host_key)
+    return Cloud(sandbox, stack, standby, agent, state / OPERATORS_KEY, host_key)
 
 
 def _deployed(sandbox: Sandbox, region: Region, template: Template, **parameters: str) -> Stack:
@@ -89,7 +116,7 @@ def _deployed(sandbox: Sandbox, region: Region, template: Template, **parameters
 
 
 def _put_agent(sandbox: Sandbox, stack: Stack, state: Path) -> Path:
-    agent = state / "ebbtide-agent.pyz"
+    agent = state / AGENT
     build_agent.build(agent)
     objects = session.sandbox_client("s3", sandbox.endpoint, stack.region.name)
     objects.upload_file(str(agent), stack.world.settings.bucket, stack.world.settings.agent)

@@ -37,6 +37,10 @@ class Directories:
         for half_made in self._disks.glob(".*"):
             procs.remove_tree(half_made)
 
+    @property
+    def network(self) -> None:
+        return None
+
     def listen(self, port: int = 0) -> list[socket.socket]:
         listening = ports.listening(LOOPBACK, port)
         self.machine_endpoint = ports.endpoint(listening)

@@ -47,6 +47,7 @@ class Machines:
         self._moto_defaults = overrides.replace(Instance, "setup_defaults", self._root_volume)
         self._moto_add_device = overrides.replace(Instance, "add_block_device", self._launch_volume)
         self._moto_run = overrides.replace(EC2Backend, "run_instances", self._run)
+        self._moto_associate = overrides.replace(EC2Backend, "associate_iam_instance_profile", self._associate)
         self._moto_terminate = overrides.replace(Instance, "terminate", self._terminate)
         overrides.replace(Instance, "stop", self._stop)
         overrides.replace(Instance, "start", _refuse)
@@ -109,6 +110,11 @@ class Machines:
             self._announce(instance, "pending")
             self._work.later(0, partial(self._boot, instance))
         return reservation
+
+    def _associate(self, backend: Any, instance_id: str, *args: Any, **kwargs: Any) -> Any:
+        """moto gives an instance its profile at every RunInstances, also at one that has launched nothing."""
+        known = backend.iam_instance_profile_associations.get(instance_id)
+        return known or self._moto_associate(backend, instance_id, *args, **kwargs)
 
     def _launched_before(self, token: str, asked: str) -> Any:
         before, reservation = self._launched[token]

@@ -41,6 +41,7 @@ monthly = 6
 
 [restore]
 instance = {{ arm64 = "t4g.medium", x86_64 = "t3a.medium" }}
+readers  = ["{reader}"]
 
 [drill]
 every = "1 day"
@@ -85,12 +86,8 @@ class Host:
 
     def make_key(self) -> str:
         """The host's public key; the pair is made at the first call."""
-        self.key.parent.mkdir(parents=True, exist_ok=True)
         self.state.mkdir(parents=True, exist_ok=True)
-        if not self.key.exists():
-            procs.check(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(self.key)))
-        algorithm, blob, *_ = self.key.with_suffix(".pub").read_text().split()
-        return f"{algorithm} {blob}"
+        return public_half(self.key)
 
     def configure(self, place: Place, login: str) -> None:
         """Write the four configuration files."""
@@ -128,6 +125,15 @@ class Host:
             script.chmod(0o755)
 
 
+def public_half(key: Path) -> str:
+    """Of an ssh key, as a policy has it; the pair is made at the first call."""
+    key.parent.mkdir(parents=True, exist_ok=True)
+    if not key.exists():
+        procs.check(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sandbox", "-f", str(key)))
+    algorithm, blob, *_ = key.with_suffix(".pub").read_text().split()
+    return f"{algorithm} {blob}"
+
+
 def _literally(path: str) -> str:
     """A path as an rsync pattern: with a wildcard in it a backslash escapes, without one it is a backslash."""
     if not any(sign in path for sign in "*?["):
@@ -135,8 +141,8 @@ def _literally(path: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in path)
 
 
-def policy(hosts: Sequence[Host], name: str, allow: str, size_gib: int, now: datetime) -> str:
-    """The policy's text: one receiver for all hosts, its window open from this minute."""
+def policy(hosts: Sequence[Host], name: str, allow: str, size_gib: int, reader: str, now: datetime) -> str:
+    """The policy's text: one receiver for all hosts, its window open from now on. `reader` is an operator's key."""
     return POLICY.format(
         receiver=RECEIVER,
         start=now,
@@ -144,6 +150,7 @@ def policy(hosts: Sequence[Host], name: str, allow: str, size_gib: int, now: dat
         name=name,
         allow=f'"{allow}"',
         size_gib=size_gib,
+        reader=reader,
         hosts=", ".join(f'"{host.name}"' for host in hosts),
         host_tables="".join(_host_table(host) for host in hosts),
     )

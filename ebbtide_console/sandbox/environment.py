@@ -6,6 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
+def forget_the_operators_aws() -> None:
+    """Take out of this process's environment whatever AWS's clients find there: their account is nothing to a sandbox,
+    and a profile that is not configured would be the end of it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+
+
 class Environment:
     """Variables of this process, put back as they were by restore().
 

@@ -63,11 +63,16 @@ def new_network() -> int:
     return _in_a_thread(leave)
 
 
+def enter_network(network: int) -> None:
+    """Move this thread, and what it starts, into a network namespace."""
+    _call(_libc.setns(network, CLONE_NEWNET), Path("/proc/self/ns/net"))
+
+
 def within_network(network: int, action: Callable[[], T]) -> T:
     """Do something inside a network namespace: a socket made there belongs to it for good."""
 
     def act() -> T:
-        _call(_libc.setns(network, CLONE_NEWNET), Path("/proc/self/ns/net"))
+        enter_network(network)
         return action()
 
     return _in_a_thread(act)

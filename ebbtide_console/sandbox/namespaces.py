@@ -48,6 +48,10 @@ class Namespaces:
         self._disks = Disks(self._state / "store.img", self._place / "store")
         self._network = network.Network()
 
+    @property
+    def network(self) -> int:
+        return self._network.namespace
+
     def listen(self, port: int = 0) -> list[socket.socket]:
         operators = ports.listening("127.0.0.1", port)
         machines = self._network.listen(port)

@@ -31,6 +31,11 @@ class Network:
             "link set vpc up",
         )
 
+    @property
+    def namespace(self) -> int:
+        """A descriptor of its namespace; what is in there reaches every machine."""
+        return self._namespace
+
     def assign_address(self) -> str:
         """An address that no machine of this sandbox has had before."""
         return next(self._addresses)

@@ -84,7 +84,8 @@ def _prove_there(cloud: Cloud, standby: Stack, hosts: Sequence[Host], run: Run, 
 
 
 def _apply_policy(cloud: Cloud, hosts: Sequence[Host], tell: Tell) -> None:
-    text = enrol.policy(hosts, cloud.receiver_name, cloud.allowed, VOLUME_GIB, cloud.sandbox.clock.now())
+    reader = enrol.public_half(cloud.operators_key)
+    text = enrol.policy(hosts, cloud.receiver_name, cloud.allowed, VOLUME_GIB, reader, cloud.sandbox.clock.now())
     if cloud.standby:
         text += enrol.COPY.format(region=cloud.standby.region.name)
     current = cloud.stack.world.catalog.policy_version()

@@ -26,6 +26,10 @@ class Substrate(Protocol):
     def machine_endpoint(self) -> str:
         """The AWS endpoint URL as machines and hosts reach it; known after listen()."""
 
+    @property
+    def network(self) -> int | None:
+        """A descriptor of the network namespace that machines are reached from; None where that is this process's."""
+
     def listen(self, port: int = 0) -> list[socket.socket]:
         """Listening TCP sockets for the API: the operator's on 127.0.0.1 first, then the machines' where it differs.
 

@@ -14,6 +14,15 @@ from ebbtide_console.cli.sandbox import KINDS
 from ebbtide_console.sandbox.claim import claimed
 from tests.local.test_whole_nights import ENVIRONMENT, ROOT
 
+# Its own API at its own address, and no region or credentials of whoever looks.
+WHAT_IS_WITHIN_REACH = """
+import os, shutil, socket, urllib.parse
+api = urllib.parse.urlsplit(os.environ["AWS_ENDPOINT_URL"])
+socket.create_connection((api.hostname, api.port)).close()
+names = [os.environ[name] for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE") if name in os.environ]
+print(names, shutil.which("ebbtide"))
+"""
+
 
 class Operator:
     """Someone at the command line, with a place of their own."""
@@ -23,7 +32,8 @@ class Operator:
 
     def asks(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(self.state), *words]
-        return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+        theirs = {**ENVIRONMENT, "AWS_PROFILE": "somebody", "AWS_DEFAULT_REGION": "us-east-1"}
+        return subprocess.run(command, cwd=ROOT, env=theirs, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -53,6 +63,8 @@ def test_a_command_loads_what_serves_aws_only_if_it_serves_it() -> None:
 def test_up_again_is_the_same_sandbox_and_down_stops_it(operator: Operator) -> None:
     first, second = operator.asks("up"), operator.asks("up")
     elsewhere, cleaned = operator.asks("up", "--port", "1"), operator.asks("clean")
+    in_the_other = operator.asks("up", "--second-region")
+    within = operator.asks("shell", sys.executable, "-c", WHAT_IS_WITHIN_REACH)
 
     stopped = operator.asks("down")
 
@@ -60,6 +72,8 @@ def test_up_again_is_the_same_sandbox_and_down_stops_it(operator: Operator) -> N
     assert re.match(r"export AWS_ENDPOINT_URL=http://127\.0\.0\.1:\d+\n", first.stdout)
     assert second.stdout == first.stdout
     assert "a sandbox is up on http://127.0.0.1:" in elsewhere.stderr
+    assert "a sandbox is up on http://127.0.0.1:" in in_the_other.stderr
+    assert within.stdout == f"['eu-west-1'] {ROOT / 'ebbtide'}\n", within.stderr
     assert (cleaned.returncode, "a sandbox is running" in cleaned.stderr) == (1, True)
     assert stopped.returncode == 0, stopped.stderr
     wait_until(lambda: not processes_on(operator.state), "the end of every process")

@@ -44,13 +44,15 @@ def test_a_launched_instance_runs_its_user_data_at_the_substrates_address(tmp_pa
 def test_the_same_client_token_never_launches_twice(tmp_path: Path) -> None:
     with a_sandbox(tmp_path) as sandbox:
         ec2 = client("ec2", sandbox.endpoint)
+        client("iam", sandbox.endpoint).create_instance_profile(InstanceProfileName="ours")
         template = a_template(ec2)
+        asked = {**a_launch(ec2, template, "token"), "IamInstanceProfile": {"Name": "ours"}}
 
-        first = launch(ec2, template, "token")
+        [launched] = ec2.run_instances(**asked)["Instances"]
         assert sandbox.quiet(WAIT)
-        [again] = ec2.run_instances(**a_launch(ec2, template, "token"))["Instances"]
+        [again] = ec2.run_instances(**asked)["Instances"]
 
-        assert again["InstanceId"] == first
+        assert again["InstanceId"] == launched["InstanceId"]
         assert len(ec2.describe_instances()["Reservations"]) == 1
         with pytest.raises(ClientError, match="IdempotentParameterMismatch"):
             launch(ec2, template, "token", user_data="something else")

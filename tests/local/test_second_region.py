@@ -2,6 +2,7 @@
 one is gone, with all that it held."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from enclosed import POWERLESS, in_an_enclosure, without_powers
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_recovery
-from chalicelib.core.model import Recovery, RecoveryState
+from chalicelib.core.model import Recovery, RecoveryKind, RecoveryState
 from ebbtide_console.sandbox import awkward
+from ebbtide_console.sandbox.background import Access
 from ebbtide_console.sandbox.cloud import Cloud, running
 from ebbtide_console.sandbox.drill import drill
 from ebbtide_console.sandbox.enrol import Host
@@ -35,6 +37,8 @@ from tests.debian import a_server
 from tests.local.sandbox_parts import client
 from tests.local.test_whole_nights import ENVIRONMENT, LONGEST_SECONDS, ROOT, traces_of
 
+GET = "import sys, urllib.request as web; sys.stdout.write(web.urlopen(sys.argv[1], timeout=9).read().decode())"
+PAGE = "us0 is up\n"
 ONCE = Config(retries={"total_max_attempts": 1})
 EVERY_SERVICE = {
     "ec2": "describe_snapshots",
@@ -67,6 +71,7 @@ def a_debian_host(place: Path) -> Host:
     root = place / "us0"
     subprocess.run(["cp", "-a", "--one-file-system", str(a_server()), str(root)], check=True)
     awkward.grow(root / "srv/awkward")
+    (root / "var/www/html/index.html").write_text(PAGE)
     return Host(place / "hosts/us0", Source("us0", root, "Debian", probe=PROBE))
 
 
@@ -137,6 +142,37 @@ def empty_the_table(standby: Stack) -> None:
         table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
 
 
+# One process for all that one operator does: to start it takes longer than any of it.
+AN_OPERATOR = """
+import shlex, sys
+from ebbtide_console.cli import openings
+from ebbtide_console.cli.main import main
+openings.LOOK_EVERY_SECONDS = 0.2
+for words in sys.argv[1:]:
+    print("$ ebbtide", words)
+    code = main(shlex.split(words))
+    assert code == 0, (words, code)
+"""
+OPENED = re.compile(r"ebbtide-agent restore /etc/fstab --from (\S+)")
+
+
+def on_us0(cloud: Cloud, *argv: str) -> str:
+    """What a program says that runs there, with an environment that knows the second region alone."""
+    access = Access("", cloud.sandbox.substrate.machine_endpoint, SECOND).variables(is_within=True)
+    environment = {**access, "PYTHONPATH": ENVIRONMENT["PYTHONPATH"]}
+    command = ["env", *(f"{name}={value}" for name, value in environment.items()), *argv]
+    ran = subprocess.run(cloud.sandbox.substrate.host_command("us0", command), capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def ebbtide(cloud: Cloud, *commands: str) -> dict[str, str]:
+    """What each of these commands of an operator says."""
+    said = on_us0(cloud, sys.executable, "-c", AN_OPERATOR, *commands)
+    _, *answers = said.split("$ ebbtide ")
+    return dict(answer.split("\n", 1) for answer in answers)
+
+
 @in_an_enclosure
 @pytest.mark.fault("A15")
 def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_real_server(tmp_path: Path) -> None:
@@ -153,14 +189,36 @@ def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_
         standby.region.schedule.fire("tick")
         followed = points(cloud, standby)
         drilled = drill(cloud, standby, host, tell)
-        recovery = restored(standby, host)
+        got, back = tmp_path / "hostname", tmp_path / "back"
+        said = ebbtide(
+            cloud,
+            "find /etc/hostname",
+            "card",
+            "restore us0 --port 80",
+            "open us0",
+            f"get us0:/etc/hostname --to {got} --key {cloud.operators_key}",
+        )
+        find, card, restore, opening, get = said.values()
+        (recovery,) = (each for each in standby.world.catalog.find_recoveries() if each.kind is RecoveryKind.RESTORE)
         (machine,) = standby.world.machines.find({tags.RECOVERY: str(recovery.id)})
+        page = on_us0(cloud, sys.executable, "-c", GET, f"http://{machine.address}/")
+        (address,) = OPENED.findall(opening)
+        own = ("--etc", str(host.etc), "--state", str(host.state))
+        agent = (sys.executable, str(cloud.agent), "restore", str(host.source.root / "etc/hostname"), *own)
+        on_us0(cloud, *agent, "--from", address, "--into", str(back))
 
         assert (left, followed) == (ONLY_WHAT_CROSSED_OVER, [copy.id])
         assert drilled.verdict == "proven, identical"
         assert (recovery.verdict, recovery.state, recovery.point.snapshot_id) == ("proven", RecoveryState.OPEN, copy.id)
         assert is_identical(standby, host, recovery)
         assert (machine.id, machine.address) == (recovery.machine_id, recovery.address)
+        assert find.splitlines()[-1].endswith("  /etc/hostname")
+        assert f"export AWS_DEFAULT_REGION={SECOND} ARCHIVE={standby.world.settings.bucket}\n" in card
+        assert f"ID=us0a SNAPSHOT={copy.id} " in card and FIRST not in card
+        assert f"log in at {machine.address}, " in restore
+        assert page == PAGE
+        assert (got.read_bytes(), "as backed up" in get) == ((host.source.root / "etc/hostname").read_bytes(), True)
+        assert (back / "etc/hostname").read_bytes() == got.read_bytes()
 
 
 @without_powers
@@ -195,7 +253,9 @@ def test_a17_with_the_copys_event_lost_and_the_archive_late_the_ticks_of_the_sec
         assert (cloud.sandbox.work.faults, standby.region.functions.dead_letters) == ([], [])
 
 
-def test_ctrl_c_in_the_outage_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_ctrl_c_in_the_outage_leaves_nothing_running_and_what_the_second_region_is_up_with_alone(
+    tmp_path: Path,
+) -> None:
     awkward.grow_plain(tmp_path / "tree")
     with a_place() as state:
         words = ["sandbox", "--state", str(state), "night", "--tree", str(tmp_path / "tree"), "--second-region"]
@@ -208,5 +268,19 @@ def test_ctrl_c_in_the_outage_leaves_nothing_behind(tmp_path: Path) -> None:
         os.killpg(begun.pid, signal.SIGINT)
         begun.communicate(timeout=LONGEST_SECONDS)
 
-        assert begun.returncode == 130
+        left = traces_of(state)
+        up = sandbox(state, "up", "--second-region")
+        told = sandbox(state, "shell", "sh", "-c", f"ebbtide find '/*'; AWS_DEFAULT_REGION={FIRST} ebbtide rebuild")
+        down = sandbox(state, "down")
+
+        assert (begun.returncode, left) == (130, [])
+        assert f"AWS_DEFAULT_REGION={SECOND} " in up.stdout, up.stderr
+        assert told.stdout.startswith("host  mode "), told.stderr
+        assert "could not be invoked" in told.stderr, told.stdout
+        assert down.returncode == 0, down.stderr
         assert traces_of(state) == []
+
+
+def sandbox(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*POWERLESS, sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(state), *words]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=LONGEST_SECONDS)

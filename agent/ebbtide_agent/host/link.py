@@ -115,7 +115,7 @@ def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
     ended = procs.run((*ssh(login), look_up(login, attempt), verb), body)
     if ended.exit_code == 0:
         return ended.out
-    why = f"{verb} to {login.name}: {ended.why}{warning_of_another(login, ended.err)}"
+    why = f"{verb} to {login.elsewhere or login.name}: {ended.why}{warning_of_another(login, ended.err)}"
     if ended.exit_code in (SSH_FAILED, TransientError.exit_code) or ended.exit_code > 128:
         raise TransientError(why)
     raise Refused(why) if ended.exit_code == Refused.exit_code else PermanentError(why)

@@ -9,7 +9,7 @@ import pytest
 
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.link import World, pause_seconds, ssh, wait_or_give_up
+from ebbtide_agent.host.link import World, ask, pause_seconds, ssh, wait_or_give_up
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.push import in_full, rsync
 from ebbtide_agent.paths import HostPaths
@@ -23,6 +23,14 @@ def test_pauses_double_up_to_two_minutes() -> None:
 
 def test_chance_takes_off_up_to_half() -> None:
     assert (pause_seconds(3, 0.0), pause_seconds(3, 0.5)) == (8, 12)
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+def test_a_machine_that_stands_in_for_another_is_told_by_its_address_when_it_does_not_answer(tmp_path: Path) -> None:
+    login = Login("backup.example.org", 1, "us0", tmp_path / "key", tmp_path / "known_hosts", elsewhere="127.0.0.1")
+
+    with pytest.raises(TransientError, match=r"^list to 127\.0\.0\.1: ssh: connect to host 127\.0\.0\.1 port 1"):
+        ask(login, "list")
 
 
 @pytest.mark.fault("N2")

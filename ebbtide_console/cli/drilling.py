@@ -1,0 +1,39 @@
+"""`ebbtide drill`: a host's newest point proved by restoring it, and what came of that."""
+
+import argparse
+
+from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, PROVEN
+from ebbtide_console import session
+from ebbtide_console.cli.command import Commands, Environment, add_command
+from ebbtide_console.cli.openings import is_over, said, watched
+
+IDENTICAL = (PROVEN, CONTENT_ONLY, AS_RECORDED)
+DESCRIPTION = """\
+Prove a host's newest restore point: restored, compared with its manifest, booted, its service asked, taken down again.
+
+  $ ebbtide drill us0
+
+It takes minutes, and ends with its verdict and every difference that was found; docs/restore.md says what each means.
+Exit code 1 when it is not identical.
+"""
+
+
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add `drill`."""
+    summary = "restore a host's newest point, compare it, boot it, take it down, and say what came of it"
+    drill = add_command(commands, "drill", summary, DESCRIPTION)
+    drill.add_argument("host", help="the host's name in the policy, for instance us0, or its id")
+    drill.add_argument("--no-wait", action="store_true", help="do not wait for its end; who is told of alarms is told")
+    drill.set_defaults(act=_drill)
+
+
+def _drill(options: argparse.Namespace, _: Environment) -> int:
+    recovery = session.invoke("drill", {"schema": 1, "host": options.host})["recovery"]
+    print(f"drilling {recovery}")
+    if options.no_wait:
+        return 0
+    over = watched(recovery, is_over)
+    for finding in over["findings"]:
+        print(f"  {finding}")
+    print(f"{over['host']} as it was at {said(over['at'])}: {over['verdict']}")
+    return 0 if over["verdict"] in IDENTICAL else 1

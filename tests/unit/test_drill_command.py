@@ -1,0 +1,55 @@
+"""`ebbtide drill`: it is waited for, and says what came of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core.model import RecoveryKind, RecoveryState
+from ebbtide_console.cli.main import main
+from tests.builders import a_recovery, a_recovery_id
+from tests.unit.test_open_commands import answered
+
+COMING = a_recovery(RecoveryKind.DRILL)
+KNOWN = replace(COMING, verdict="proven")
+PROVEN = replace(KNOWN, state=RecoveryState.DONE)
+BEGUN = wire.recovery_payload(a_recovery_id())
+
+
+def test_it_is_waited_for_until_it_is_taken_down_and_ends_with_its_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pending, known = wire.standing(COMING, ("the report of machine i-1",)), wire.standing(KNOWN, ("machine i-1 to go",))
+    asked = answered(monkeypatch, BEGUN, pending, known, wire.standing(PROVEN))
+
+    code = main(["drill", "us0"])
+
+    assert code == 0
+    assert asked == [("drill", {"schema": 1, "host": "us0"}), *[("recover", BEGUN)] * 3]
+    assert capsys.readouterr().out.splitlines() == [
+        "drilling us0a/2026-11-23/1",
+        "  the report of machine i-1",
+        "  machine i-1 to go",
+        "us0 as it was at 2026-11-23 03:00 UTC: proven",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [("content only", 0), ("as recorded", 0), ("unproven", 1), ("different", 1), ("failed", 1), (None, 1)],
+)
+def test_what_is_not_identical_is_an_error_and_every_finding_is_told(
+    verdict: str | None, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = replace(PROVEN, verdict=verdict, findings=("etc/fstab: missing",))
+    answered(monkeypatch, BEGUN, wire.standing(over))
+
+    assert main(["drill", "us0"]) == code
+    assert "  etc/fstab: missing" in capsys.readouterr().out.splitlines()
+
+
+def test_whoever_does_not_wait_gets_its_id(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    answered(monkeypatch, BEGUN)
+
+    assert main(["drill", "us0", "--no-wait"]) == 0
+    assert capsys.readouterr().out == "drilling us0a/2026-11-23/1\n"
