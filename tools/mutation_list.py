@@ -1112,6 +1112,14 @@ MUTATIONS = (
         "that what a chown takes away is given back",
         _REAL,
     ),
+    Mutation(
+        "real tree: an ACL that is none",
+        "agent/ebbtide_agent/fakesuper.py",
+        "            if len(acl) > _NO_MORE_THAN_A_MODE:\n",
+        "            if acl:\n",
+        "that what has lost its ACL is no difference to a drill",
+        _REAL,
+    ),
     # -- a restore point is opened to its host
     Mutation(
         "opening: it proves nothing",

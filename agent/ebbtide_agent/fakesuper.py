@@ -31,6 +31,8 @@ _IS_USER = 0x80000000
 _ACL_VERSION = 2
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _NO_ID = 0xFFFFFFFF
+# Of an ACL in that form that says no more than a mode does: a version, and an entry for each of its three parts.
+_NO_MORE_THAN_A_MODE = 4 + 3 * 8
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,17 @@ def parse_stat(value: bytes) -> Recorded:
 
 
 def real_xattrs(stored: Mapping[str, bytes], mode: int) -> dict[str, bytes]:
-    """The extended attributes that the stored ones stand for; those of the store itself are left out."""
+    """The extended attributes that the stored ones stand for; those of the store itself are left out.
+
+    So is an access ACL that says no more than the mode: rsync stores one of what had an ACL and has none any more,
+    and no kernel keeps it.
+    """
     real = {}
     for name, value in stored.items():
         if name == ACCESS_ACL:
-            real["system.posix_acl_access"] = kernel_acl(value, mode)
+            acl = kernel_acl(value, mode)
+            if len(acl) > _NO_MORE_THAN_A_MODE:
+                real["system.posix_acl_access"] = acl
         elif name == DEFAULT_ACL:
             real["system.posix_acl_default"] = kernel_acl(value)
         elif name.startswith(PREFIX + "%"):

@@ -152,6 +152,18 @@ def test_a_mask_that_rsync_left_stale_is_not_believed(source: Path, store: Path,
     assert compare(real(source), real(store)).findings == ()
 
 
+def test_an_acl_that_was_taken_away_is_none_in_the_store_and_none_when_it_is_real(
+    source: Path, store: Path, push: Push
+) -> None:
+    os.removexattr(source / "acl", "system.posix_acl_access")
+    push()
+    stored = compare(real(source), fake(store))
+
+    materialise(store, munged=is_munged(store))
+
+    assert (stored.findings, compare(real(source), real(store)).findings) == ((), ())
+
+
 def test_sparse_files_stay_sparse(store: Path) -> None:
     materialise(store, munged=is_munged(store))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbtide_agent.fakesuper import Recorded, kernel_acl, parse_stat, real_xattrs, recorded_stat
+from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL, Recorded, kernel_acl, parse_stat, real_xattrs, recorded_stat
 from ebbtide_console.sandbox.awkward import GROUP, MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 
 ABSENT = 0x80
@@ -74,6 +74,14 @@ def test_a_default_acl_keeps_its_own_mask() -> None:
     entries = kernel_acl(stored)
 
     assert (MASK, 3, NO_ID) in list(struct.iter_unpack("<HHI", entries[4:]))
+
+
+def test_an_access_acl_that_says_no_more_than_the_mode_is_none() -> None:
+    absent, masked = an_rsync_acl((ABSENT, ABSENT, ABSENT, ABSENT)), an_rsync_acl((ABSENT, ABSENT, 4, ABSENT))
+
+    assert real_xattrs({ACCESS_ACL: absent}, 0o751) == {}
+    assert [*real_xattrs({ACCESS_ACL: masked}, 0o751)] == ["system.posix_acl_access"]
+    assert [*real_xattrs({DEFAULT_ACL: absent}, 0o751)] == ["system.posix_acl_default"]
 
 
 @pytest.mark.parametrize("value", [b"", b"x" * 12, b"x" * 17])
