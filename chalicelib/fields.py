@@ -36,6 +36,9 @@ class Fields:
             self._encodable(name, self._expect(name, value, str, "a list of texts")) for value in self._list(name)
         )
 
+    def maybe_texts(self, name: str) -> tuple[str, ...]:
+        return () if self.values.get(name) is None else self.texts(name)
+
     def choice(self, name: str, kind: type[_Choice]) -> _Choice:
         text = self.text(name)
         try:

@@ -1,10 +1,12 @@
 """Real Debian trees for tests: a server to back up, restore and boot; the image that a receiver is launched from."""
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,29 @@ SERVER = ("systemd-sysv", "nginx-light", "dbus")
 MACHINE = ("systemd-sysv", "dbus", "ca-certificates")
 # What the user data would install.
 FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "btrfs-progs", "bubblewrap", "rsync")
+# Beside the server's tree, in which they lie, they are all that makes one with sysvinit and a cron of it.
+SYSVINIT = ("sysvinit-core", "initscripts", "sysv-rc", "startpar", "insserv", "cron", "cron-daemon-common")
+FETCH_SYSVINIT = f"""\
+mkdir "$1/srv/sysvinit" && cd "$1/srv/sysvinit" &&
+APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q download {" ".join(SYSVINIT)}
+"""
+CHANGE_INITS = """
+cd /srv/sysvinit && export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
+dpkg --purge --force-depends systemd-sysv && dpkg --install cron-daemon-* && dpkg --install --force-depends ./*.deb
+"""
+SEPARATE = "UUID=6a3f4c7e-5d35-4a9b-9d0c-0f6b8a1c2d3e /usr ext4 defaults 0 2\n"
+LABEL = b"system_u:object_r:usr_t:s0\0"
 DATABASES = ("postgresql", "mariadb-server", "slapd", "ldap-utils", "sqlite3")
 
 
 def a_server() -> Path:
-    """Debian 12 with systemd and nginx: what a host may be."""
-    return _kept("debian-nginx", "bookworm", SERVER)
+    """Debian 12 with systemd and nginx, SELinux's labels, and a /usr on a disk of its own: what a host may be."""
+    return _kept("debian-server", "bookworm", SERVER, FETCH_SYSVINIT, _settle_in)
+
+
+def give_it_sysvinit(server: Path) -> None:
+    """In place of systemd's init; systemd itself stays installed. The tree is this test's own."""
+    subprocess.run(["chroot", server, "sh", "-ec", CHANGE_INITS], capture_output=True, check=True, timeout=120)
 
 
 def a_machine_image() -> Path:
@@ -56,7 +75,21 @@ def make_a_database_server() -> Path:
     return _kept(DATABASE_SERVER, "trixie", MACHINE + DATABASES)
 
 
-def _kept(name: str, suite: str, packages: Iterable[str]) -> Path:
+def _settle_in(tree: Path) -> None:
+    (tree / "etc/fstab").write_text(SEPARATE)
+    with suppress(PermissionError):  # who may not mount may not do this either
+        for directory, below, files in os.walk(tree):
+            for name in (".", *below, *files):
+                os.setxattr(f"{directory}/{name}", "security.selinux", LABEL, follow_symlinks=False)
+
+
+def _kept(
+    name: str,
+    suite: str,
+    packages: Iterable[str],
+    hook: str = "true",
+    settle_in: Callable[[Path], None] = lambda _: None,
+) -> Path:
     """Made once, and kept until `make clean-night`; a test of any worker may ask."""
     if shutil.which("mmdebstrap") is None:
         pytest.skip("mmdebstrap is not installed")
@@ -67,14 +100,16 @@ def _kept(name: str, suite: str, packages: Iterable[str]) -> Path:
         if not tree.exists():
             half_made = KEPT / f"{name}.part"
             shutil.rmtree(half_made, ignore_errors=True)
-            _make(half_made, suite, packages)
+            _make(half_made, suite, packages, hook)
+            settle_in(half_made)
             half_made.rename(tree)
     return tree
 
 
-def _make(tree: Path, suite: str, packages: Iterable[str]) -> None:
+def _make(tree: Path, suite: str, packages: Iterable[str], hook: str) -> None:
     may_part = subprocess.run([*APART, "true"], capture_output=True, check=False).returncode == 0
-    _run(*(APART if may_part else ()), *bootstrap_argv(suite, packages, tree))
+    program, *words = bootstrap_argv(suite, packages, tree)
+    _run(*(APART if may_part else ()), program, f"--customize-hook={hook}", *words)
 
 
 def _run(*argv: str) -> None:

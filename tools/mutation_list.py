@@ -26,6 +26,7 @@ _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
 _RESTORED_SERVER = ("tests/local/test_restored_server.py",)
+_INITS = ("tests/unit/agent/test_inits.py",)
 _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
 _AHEAD = ("tests/unit/agent/test_ahead.py",)
@@ -1387,7 +1388,7 @@ MUTATIONS = (
     ),
     Mutation(
         "restore: no timer",
-        f"{_RESTORE}/boot_image.py",
+        f"{_RESTORE}/masked.py",
         '"timers.target", ',
         "",
         "that a clone starts none of the timers of the original",
@@ -1427,15 +1428,71 @@ MUTATIONS = (
     ),
     Mutation(
         "restore: who can be told",
-        f"{_RESTORE}/boot_image.py",
-        "if stands and not any(",
-        "if False and not any(",
-        "that nothing stands in the instance's network which could not be told to do none of the original's work",
-        ("tests/local/test_boot_image.py",),
+        f"{_RESTORE}/inits.py",
+        "if commands or init in (SYSTEMD, SYSVINIT):",
+        "if True:",
+        "that no init is started which could not be told to do none of the original's work",
+        _INITS,
+    ),
+    Mutation(
+        "restore: none of the links",
+        f"{_RESTORE}/inits.py",
+        'if starting and starting["script"] in left_out:',
+        "if False:",
+        "that a clone with sysvinit starts neither cron nor mail nor a network of its own",
+        _INITS,
+    ),
+    Mutation(
+        "restore: who goes by links",
+        f"{_RESTORE}/inits.py",
+        " and not os.path.lexists(tree / _LISTS)",
+        "",
+        "that an init which goes by lists is not started as if it went by links",
+        _INITS,
+    ),
+    Mutation(
+        "restore: sysvinit mounts nothing",
+        f"{_RESTORE}/inits.py",
+        '    yield "etc/fstab", _NO_FSTAB\n',
+        "",
+        "that a clone with sysvinit does not mount what the fstab of the original names",
+        _INITS,
+    ),
+    Mutation(
+        "restore: no link of an image",
+        f"{_RESTORE}/layer.py",
+        "_is(stat.S_ISDIR, tree / each) for each",
+        "(tree / each).is_dir() for each",
+        "that no link leads out of an image while its layer is made",
+        _INITS,
+    ),
+    Mutation(
+        "restore: every command",
+        f"{_RESTORE}/inits.py",
+        "len(self._ended(console)) == len(self.steps)",
+        "True",
+        "that an image is asked only once all its commands have run",
+        _INITS,
+    ),
+    Mutation(
+        "restore: a command that fails",
+        f"{_RESTORE}/inits.py",
+        "if code != 0",
+        "if False",
+        "that a command which fails is told",
+        _INITS,
+    ),
+    Mutation(
+        "restore: the policy's commands",
+        f"{_FLOWS}/open_recovery.py",
+        "start=host.start_list,",
+        "start=(),",
+        "that a recovery takes the commands of its host along",
+        ("tests/unit/test_recovery.py",),
     ),
     Mutation(
         "restore: nothing is mounted",
-        f"{_RESTORE}/boot_image.py",
+        f"{_RESTORE}/inits.py",
         "_NOTHING_MOUNTED, ",
         "",
         "that a clone does not mount what the fstab of the original names",
@@ -1690,6 +1747,14 @@ MUTATIONS = (
         "except BaseException:",
         "that the next run tells of one that was stopped",
         ("tests/unit/agent/test_mark.py",),
+    ),
+    Mutation(
+        "push: a directory's ACLs",
+        f"{_HOST}/filters.py",
+        ', *(f"-M--filter=-x_{acl}" for acl in _STORED_ACLS)',
+        "",
+        "that a directory's ACLs arrive where it has other attributes, too",
+        ("tests/local/test_index_push.py::test_a_directorys_acls_arrive_beside_an_attribute_that_is_new_or_another",),
     ),
     Mutation(
         "push: healed after a break",

@@ -185,6 +185,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "machine": recovery.machine_id,
         "address": recovery.address,
         "ways": [{"port": way.port, "network": way.network} for way in recovery.ways],
+        "start": list(recovery.start),
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -209,6 +210,7 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         machine_id=values.maybe_text("machine"),
         address=values.maybe_text("address"),
         ways=read_ways(values),
+        start=values.maybe_texts("start"),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )

@@ -325,7 +325,7 @@ class Recovery:
 
     `name` is what the restored image calls itself; `address` is where an opening that stands is reached, or a server
     that is back. `ways` are those in that it wants: they lead to whatever stands restored beside it as well, and into
-    nothing else.
+    nothing else. `start` are commands for an image that has no init that its machine knows.
     """
 
     id: RecoveryId
@@ -343,6 +343,7 @@ class Recovery:
     machine_id: str | None = None
     address: str | None = None
     ways: tuple[Way, ...] = ()
+    start: tuple[str, ...] = ()
     closed: datetime | None = None
     version: int = 0
 

@@ -39,6 +39,7 @@ class HostPolicy:
     id: str
     keys: tuple[str, ...]
     probe: str | None = None
+    start_list: tuple[str, ...] = ()
     quota_gib: int | None = None
     alarm_after: int = 2
     guard: str = "on"

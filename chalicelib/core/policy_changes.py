@@ -17,6 +17,7 @@ _WORDS = {
     "address_kind": ("address", ""),
     "size_gib": ("size", "GiB"),
     "quota_gib": ("quota", "GiB"),
+    "start_list": ("start", ""),
     "drill_every_days": ("drill.every", " days"),
 }
 

@@ -91,6 +91,7 @@ def _host(name: str, table: _Table) -> HostPolicy:
         id=table["id"],
         keys=table["keys"],
         probe=table["probe"],
+        start_list=table["start"],
         quota_gib=table["quota"],
         alarm_after=table["alarm_after"],
         guard=table["guard"],

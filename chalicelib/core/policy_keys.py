@@ -75,6 +75,13 @@ HOST = Table(
         Key("keys", ListOf(values.KEY, most=2), "Its ssh public key; two while a key is being changed.", ()),
         Key("probe", values.PROBE, "What a drill asks of the booted image.", None),
         Key(
+            "start",
+            ListOf(values.COMMAND),
+            "What starts its services, for an image that has neither systemd nor sysvinit: one command after the "
+            "other, by its own `/bin/sh`, each of which has to come to its end (see Servers without an init).",
+            (),
+        ),
+        Key(
             "quota",
             values.SIZE,
             "The most its tree may take on a receiver's volume, as it is stored; at its quota the host fails alone.",

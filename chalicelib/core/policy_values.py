@@ -113,6 +113,9 @@ NETWORK = Value('a network like "198.51.100.0/24"', lambda text: str(ipaddress.i
 SIZE = Value('a size like "80GiB" or "1TiB", at most 64TiB', _gib)
 KEY = Value('an ssh public key like "ssh-ed25519 AAAA... root@us0"', _public_key)
 PROBE = Value('a URL like "http://127.0.0.1/"', _url("http", "https"))
+COMMAND = Value(
+    'a command like "service nginx start", on one line', _accept(lambda text: text.strip() and text.isprintable())
+)
 PING = Value('a URL like "https://example.org/ping"', _url("https"))
 DAYS = Value('days like "7 days"', lambda text: int(_whole_match(_DAYS, text)[1]))
 BUDGET = _matching(r"[1-9][0-9]{0,6}(\.[0-9]{2})? USD/(month|year)", 'money like "200 USD/year" or "17.50 USD/month"')

@@ -79,6 +79,7 @@ class _Host:
     name: str
     id: str
     probe: str | None
+    start_list: tuple[str, ...] = ()
 
 
 def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: datetime) -> Recovery:
@@ -94,6 +95,7 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         policy_version=world.catalog.policy_version(),
         opened=now,
         deadline=now + LASTS[kind],
+        start=host.start_list,
     )
 
 
@@ -147,7 +149,7 @@ def _find_host(name: str, world: World) -> _Host:
     of_id = next((host for host in hosts.values() if host.id == name), None)
     host = hosts.get(name) or of_id
     if host is not None:
-        return _Host(host.name, host.id, host.probe)
+        return _Host(host.name, host.id, host.probe, host.start_list)
     if HOST_ID.fullmatch(name) is None:
         raise PermanentError(f"{name!r} is no host of the policy, and no host id either: four of a-z and 0-9, as us0a")
     return _Host(name, name, None)

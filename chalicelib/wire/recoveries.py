@@ -134,6 +134,7 @@ def recovery_brief(
             **({"manifest_sha256": manifest_sha256} if manifest_sha256 else {}),
             **({"serve": _serve(recovery, serving)} if serving else {}),
             **({"ways": _ways(recovery.ways)} if recovery.ways else {}),
+            **({"start": list(recovery.start)} if recovery.start else {}),
         }
     )
 
@@ -171,6 +172,7 @@ def parse_recovery_brief(body: bytes) -> Recovery:
         opened=fields.moment("opened"),
         deadline=fields.moment("deadline"),
         ways=read_ways(fields),
+        start=fields.maybe_texts("start"),
     )
 
 

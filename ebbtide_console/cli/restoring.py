@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from chalicelib.core.verdicts import DIFFERENT, FAILED
-from ebbtide_agent.restore.boot_image import MASKED, MASKED_WHERE_IT_STANDS
+from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.openings import Standing, check_is_not_over, said, watched
 from ebbtide_console.cli.retention import a_time
 
 DESCRIPTION = """\
-Bring a server back: a machine of its own with the point's tree on it, booted with its own init, for seven days.
+Bring a server back: a machine of its own with the point's tree on it, for seven days. It boots with its own init, if
+that is systemd or sysvinit, and else by the commands that the policy has for it (`start`).
 
   $ ebbtide restore us0 --port 80 --port 443
   $ ebbtide restore us0 --at 2026-11-21 --allow 203.0.113.7/32
@@ -86,7 +87,8 @@ def _where(standing: Standing) -> Iterator[str]:
     if not standing["waiting"]:
         yield "the same command again says where to log in to it"
     if standing["address"] is not None or standing["verdict"] is not None:
-        yield "its fstab mounts nothing there, and these do not start (docs/restore.md says how one does all the same):"
+        yield "its fstab mounts nothing there, and these do not start, nor what of sysvinit's is called like them"
+        yield "(docs/restore.md says how one does all the same):"
         yield from _listed(*MASKED, *MASKED_WHERE_IT_STANDS)
     yield f"`ebbtide close {standing['recovery']}` takes it down before {said(standing['until'])}"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.core.model import TreeKind
-from ebbtide_agent.restore.boot_image import MASKED
+from ebbtide_agent.restore.masked import MASKED
 
 WIDTH = 100
 # As Debian calls what `uname -m` does.
@@ -82,7 +82,8 @@ def _what_there_is(facts: Facts) -> Iterator[str]:
 
 def _commands(facts: Facts) -> Iterator[str]:
     types = {**TYPES, **(facts.types or {})}
-    masked = _wrapped("    systemctl --root=/srv/restored mask", MASKED, "        ")
+    units = tuple(unit.removesuffix(".service") for unit in MASKED)
+    masked = _wrapped("    systemctl --root=/srv/restored mask", units, "        ")
     yield f"""
 2. IS THERE A NEWER ONE? The last that ends in None is the newest; then say SNAPSHOT=snap-... What ends in
 a run was found damaged in that run.
@@ -137,11 +138,12 @@ same rsync of .../tree/etc/fstab to where it shall be.
     rsync -aHAXS --numeric-ids --modify-window=-1 $STORED $MUNGED \\
         /mnt/backup/hosts/$ID/tree/ /srv/restored/
 
-5. LET IT RUN, on the machine: without its timers, its mail and its backup, until you want them; then as a
-container with the machine's own network (open its ports in the group), or only a shell in it.
+5. LET IT RUN, without timers, mail and backup, in a container on the machine's network (its group's ports):
 {masked}
+    cd /srv/restored/etc && for EACH in $(find systemd -lname /dev/null -printf "%f "); do  # sysvinit's
+        rm -f rc?.d/S[0-9][0-9]${{EACH%.service}}; done; [ ! -e inittab ] || mv fstab fstab.original; cd /
     systemd-nspawn --boot --directory=/srv/restored --machine=restored fstab=no
-    chroot /srv/restored /bin/bash
+    chroot /srv/restored /bin/bash    # instead: only a shell in it
 
 6. TAKE IT DOWN, in the first shell. A hold that was there before section 3 stays.
     aws ec2 terminate-instances --instance-ids $MACHINE

@@ -248,7 +248,7 @@ def test_every_point_is_found_on_however_many_pages(catalog: Catalog) -> None:
 
 
 def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catalog) -> None:
-    recovery = a_recovery()
+    recovery = replace(a_recovery(), start=("service nginx start", "service ssh start"))
 
     assert catalog.open_recovery(recovery)
     assert not catalog.open_recovery(recovery)

@@ -384,7 +384,8 @@ def test_an_opening_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
 
 def test_a_restore_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
     ways = (Way(22, "198.51.100.0/24"), Way(80, "198.51.100.0/24"))
-    restore = replace(the_recovery(), kind=RecoveryKind.RESTORE, ways=ways)
+    start = ("service nginx start",)
+    restore = replace(the_recovery(), kind=RecoveryKind.RESTORE, ways=ways, start=start)
 
     brief = wire.recovery_brief(restore, "vol-0def")
 

@@ -18,8 +18,8 @@ from ebbtide_agent.entry import Entry, Header, read_real
 from ebbtide_agent.manifest import write as write_manifest
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.restore.boot_image import MASKED
 from ebbtide_agent.restore.compare import compare
+from ebbtide_agent.restore.masked import MASKED
 from ebbtide_console import session
 from ebbtide_console.cli.main import main
 from ebbtide_console.past.card import Facts, Region, Server, write_card
@@ -322,10 +322,15 @@ def test_a_server_that_it_lets_run_starts_neither_its_timers_nor_its_mail_nor_it
     tmp_path: Path, on_the_machine: Callable[[str], subprocess.CompletedProcess[str]]
 ) -> None:
     masking, _, _ = commands(CARD, 5).partition("systemd-nspawn")
-    (tmp_path / "srv/restored/etc").mkdir(parents=True)
+    restored = tmp_path / "srv/restored"
+    (restored / "etc/rc2.d").mkdir(parents=True)
+    for path in ("etc/inittab", "etc/fstab", "etc/rc2.d/S01cron", "etc/rc2.d/S01nginx"):
+        (restored / path).write_text("here")
 
     done = on_the_machine(masking)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    masked = (tmp_path / "srv/restored/etc/systemd/system").iterdir()
+    masked = (restored / "etc/systemd/system").iterdir()
     assert {path.name for path in masked if path.readlink() == Path("/dev/null")} == set(MASKED)
+    assert [path.name for path in (restored / "etc/rc2.d").iterdir()] == ["S01nginx"]
+    assert [path.name for path in (restored / "etc").glob("fstab*")] == ["fstab.original"]

@@ -266,7 +266,7 @@ BEFALLEN = [
     befalls(
         "the image has no init",
         corpus.briefed(probe="http://127.0.0.1/"),
-        finds="http://127.0.0.1/: not asked: the image has no init",
+        finds="http://127.0.0.1/: not asked: the image has no init, and the policy has no `start` for its host",
         verdict="content only",
     ),
 ]

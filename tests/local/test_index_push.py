@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 
+from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import night, survey
 from ebbtide_agent.host.changes import LARGE_BYTES
@@ -222,6 +223,26 @@ def test_what_no_attribute_may_be_named_does_not_travel_with_a_directory_on_the_
     host.back_up()
 
     assert not [name for name in os.listxattr(host.receiver.tree("us0") / "d") if "capability" in name]
+
+
+def test_a_directorys_acls_arrive_beside_an_attribute_that_is_new_or_another(host: Host) -> None:
+    acl = awkward.acl(*((kind, 7, awkward.NO_ID) for kind in (awkward.OWNER, awkward.OWNING_GROUP, awkward.OTHER)))
+    named = awkward.acl(
+        (awkward.OWNER, 7, awkward.NO_ID),
+        (awkward.USER, 7, 1003),
+        *((kind, 7, awkward.NO_ID) for kind in (awkward.OWNING_GROUP, awkward.MASK, awkward.OTHER)),
+    )
+    arrived = []
+
+    for note in (b"new", b"another"):
+        os.setxattr(host.tree / "d", "user.note", note)
+        os.setxattr(host.tree / "d", "system.posix_acl_access", named)
+        os.setxattr(host.tree / "d", "system.posix_acl_default", acl)
+        host.back_up()
+        names = os.listxattr(host.receiver.tree("us0") / "d")
+        arrived.append({ACCESS_ACL, DEFAULT_ACL, "user.note"} <= set(names))
+
+    assert arrived == [True, True]
 
 
 @pytest.mark.fault("H9")

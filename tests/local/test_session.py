@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
 RECOVERY, RUN, HOST, VOLUME = "us0a/2026-11-24/1", "main/2026-11-23/1", "us0a", "vol-0def"
 MANIFEST = f"manifests/{HOST}/{RUN}.jsonl.gz"
 BRIEF = f"recoveries/{RECOVERY}/brief.json"
+WITHOUT = "the image has no init, and the policy has no `start` for its host"
 NOW = datetime(2026, 11, 24, 9, 5, tzinfo=UTC)
 
 MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
@@ -85,7 +86,12 @@ Harm = Callable[[Path], None]
 
 
 def back_up(
-    source: Path, paths: MachinePaths, cloud: Cloud, harm: Harm | None = None, kind: str = "fake-super"
+    source: Path,
+    paths: MachinePaths,
+    cloud: Cloud,
+    harm: Harm | None = None,
+    kind: str = "fake-super",
+    without: Sequence[str] = (),
 ) -> None:
     """The receiver's night: the store on the volume and its manifest in the archive; then what befalls the store.
 
@@ -95,7 +101,8 @@ def back_up(
     tree = paths.tree(HOST)
     tree.mkdir(parents=True)
     remote = ["-M--fake-super"] if kind == "fake-super" else []
-    subprocess.run([*RSYNC, *remote, f"{source}/", f"{tree}/"], check=True, timeout=300)
+    left_out = [f"--exclude={path}" for path in without]
+    subprocess.run([*RSYNC, *remote, *left_out, f"{source}/", f"{tree}/"], check=True, timeout=300)
     out = paths.manifest(HOST)
     manifest.write(tree, kind, None, out, Header(HOST, RUN, kind))
     cloud.put_once(MANIFEST, out)
@@ -139,9 +146,9 @@ def test_a_tree_without_an_init_comes_back_identical(
 
     report = recover(paths, cloud)
 
-    assert report["findings"] == ["http://127.0.0.1/: not asked: the image has no init"]
+    assert report["findings"] == [f"http://127.0.0.1/: not asked: {WITHOUT}"]
     assert report["verdict"] == "content only"
-    assert report["boot"] == {"state": "not booted", "why": "the image has no init", "seconds": 0.0}
+    assert report["boot"] == {"state": "not booted", "why": WITHOUT, "seconds": 0.0}
     assert report["probe"] is None
     assert found_in(cloud, tmp_path) == list(read_real(tmp_path / "source", lambda where, _: sha256_of(where)))
     assert report["compared"]["entries"] == len(found_in(cloud, tmp_path))
@@ -175,7 +182,7 @@ def test_a_real_tree_comes_back_identical_without_being_made_real_again(
 
     report = recover(paths, cloud, tree="real")
 
-    assert report["findings"] == ["http://127.0.0.1/: not asked: the image has no init"]
+    assert report["findings"] == [f"http://127.0.0.1/: not asked: {WITHOUT}"]
     assert report["verdict"] == "content only"
     assert "materialise" not in report["timings"]
     assert found_in(cloud, tmp_path) == list(read_real(tmp_path / "source", lambda where, _: sha256_of(where)))
@@ -184,15 +191,17 @@ def test_a_real_tree_comes_back_identical_without_being_made_real_again(
 
 @needs_root
 @pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed")
-def test_a_server_that_comes_back_from_a_real_tree_is_proven(
+def test_a_server_without_an_init_that_answers_once_its_commands_have_run_is_proven(
     attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
 ) -> None:
-    back_up(a_server(), paths, cloud, kind="real")
+    back_up(a_server(), paths, cloud, kind="real", without=("/usr/sbin/init", "/usr/lib/systemd/systemd"))
 
-    report = recover(paths, cloud, tree="real")
+    report = recover(paths, cloud, tree="real", start=["no-such-command", "service nginx start"])
 
-    assert report["findings"] == []
+    [failed] = report["findings"]
+    assert failed.startswith("`no-such-command` ended with exit code 127: ")
     assert report["verdict"] == "proven"
+    assert report["probe"]["answer"] == "200 OK"
     assert list(report["timings"]) == ["mount", "compare", "boot", "probe"]
     assert is_off(tmp_path)
 

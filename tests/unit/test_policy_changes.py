@@ -29,10 +29,11 @@ def test_a_changed_value_is_told_with_what_it_was() -> None:
 def test_what_comes_and_what_goes_is_told_from_and_to_none() -> None:
     old = replace(a_policy(), drill_every_days=7)
     new = replace(a_policy(), retention=Rules(daily=14))
-    us0 = replace(new.hosts["us0"], quota_gib=30, guard="off", retention=Rules(last=1))
+    us0 = replace(new.hosts["us0"], quota_gib=30, guard="off", retention=Rules(last=1), start_list=("sshd", "nginx"))
     new = replace(new, hosts=new.hosts | {"us0": us0})
 
     assert describe_changes(old, new) == [
+        "host.us0.start: none → sshd, nginx",
         "host.us0.guard: on → off",
         "retention.daily: 7 → 14",
         "drill.every: 7 days → none",

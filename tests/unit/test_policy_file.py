@@ -83,7 +83,14 @@ def test_every_value_of_the_full_sample_arrives() -> None:
         },
         hosts={
             "us0": HostPolicy(
-                "us0", "us0a", (first, second), probe="http://127.0.0.1/", quota_gib=30, alarm_after=2, guard="off"
+                name="us0",
+                id="us0a",
+                keys=(first, second),
+                probe="http://127.0.0.1/",
+                start_list=("service nginx start", "service ssh start"),
+                quota_gib=30,
+                alarm_after=2,
+                guard="off",
             ),
             "eu0": HostPolicy("eu0", "eu0a", (third,), retention=Rules(last=1, yearly=-1)),
             "web1": HostPolicy("web1", "web1", (), target="volume", instance_id="i-0123456789abcdef0"),

@@ -41,12 +41,13 @@ DRILL = RecoveryId("us0a", NOW.date(), 1)
 A_REPORT = Path(__file__).parents[1] / "contract" / "wire" / "recovery-report.json"
 FINISHED = datetime(2026, 11, 23, 9, 10, tzinfo=UTC)
 MOST_CALLS = 200
+A_POLICY = A_POLICY_TEXT.replace("[host.eu0]", 'start = ["service nginx start"]\n[host.eu0]')
 
 
 def a_world_with_backups(*days: int) -> FakeWorld:
     """A policy in force, and for each day of November a completed snapshot in which us0 was complete."""
     world = a_world()
-    world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    world.archive.put_once("policies/000001.toml", A_POLICY.encode())
     world.catalog.set_policy_version("000001", None)
     for day in days or (22,):
         snapshot = a_snapshot(f"snap-{day}", a_run_id(day))
@@ -123,7 +124,7 @@ def test_a_drill_starts_from_the_newest_point_and_is_handed_on() -> None:
     recovery = world.catalog.get_recovery(recovery_id)
     assert recovery_id == DRILL
     assert (recovery.kind, recovery.point.snapshot_id) == (RecoveryKind.DRILL, "snap-22")
-    assert recovery.probe == "http://127.0.0.1/"
+    assert (recovery.probe, recovery.start) == ("http://127.0.0.1/", ("service nginx start",))
     assert world.lambdas.invoked == [("recover", {"schema": 1, "recovery": str(DRILL)})]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core.model import RecoveryKind, RecoveryState
-from ebbtide_agent.restore.boot_image import MASKED, MASKED_WHERE_IT_STANDS
+from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console.cli import openings
 from ebbtide_console.cli.main import main
 from tests.builders import a_recovery, a_recovery_id

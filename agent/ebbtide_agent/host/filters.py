@@ -72,16 +72,21 @@ BUILT_IN_EXCLUDES = (
 # root's own, a capability for instance. rsync's -A carries the ACLs, which are system.* here.
 NEVER_TRAVEL = ("user.rsync.*", "system.*")
 ONLY_ROOTS = ("security.*", "trusted.*")
+# What a store keeps ACLs in. No wildcard and no space: a far shell would get to see them.
+_STORED_ACLS = ("user.rsync.%aacl", "user.rsync.%dacl")
 
 
 def attribute_filters(as_root: bool, tree: str) -> list[str]:
     """rsync's arguments on extended attributes: for the sender alone, so that what is gone here goes there.
 
-    For both sides where the tree is a real one: there rsync would take an ACL, which it has set by itself, for an
-    attribute that is gone here, and remove it.
+    Over there rsync would take a directory's ACL, which it has set by itself, for an attribute that is gone here, and
+    remove it: a real tree's is for both sides, and a store's is told to the far side by name, for of filters a far side
+    hears only where it deletes.
     """
     names = NEVER_TRAVEL if as_root else (*NEVER_TRAVEL, *ONLY_ROOTS)
-    return [f"--filter=-x{'rs' if tree == REAL else 's'} {name}" for name in names]
+    if tree == REAL:
+        return [f"--filter=-xrs {name}" for name in names]
+    return [*(f"--filter=-xs {name}" for name in names), *(f"-M--filter=-x_{acl}" for acl in _STORED_ACLS)]
 
 
 def hidden_by(place: str) -> str | None:

@@ -16,7 +16,7 @@ DEFAULT_WINDOW = "02:00-06:00"
 SHORTEST_MINUTES = 30
 DAY_MINUTES = 24 * 60
 
-# A restored image must not start them: restore/boot_image.py masks both, and cron.
+# A restored image must not start them: restore/masked.py names both, and cron.
 SERVICE, TIMER = "ebbtide-agent.service", "ebbtide-agent.timer"
 
 _TIME = r"([01][0-9]|2[0-3]):([0-5][0-9])"

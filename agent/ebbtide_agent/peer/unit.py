@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-# A restored image must not start it: restore/boot_image.py masks it.
+# A restored image must not start it: restore/masked.py names it.
 SERVICE = "ebbtide-peer.service"
 
 _TEXT = """\

@@ -1,4 +1,5 @@
-"""Booting a restored tree with its own init, in a container that cannot change the tree: to try it, or to have it back.
+"""Starting a restored tree in a container that cannot change the tree, with its own init if it has one that we know:
+to try it, or to have it back.
 
 What is tried has a network of nobody's, and leaves nothing behind. What is to be had again has this machine's, and what
 it writes is kept beside the tree.
@@ -12,7 +13,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,61 +22,43 @@ from typing import IO
 from ebbtide_agent import procs
 from ebbtide_agent.restore.architecture import why_not_here
 from ebbtide_agent.restore.compare import shown
+from ebbtide_agent.restore.inits import INITS, Start, last_words, start_of, why_not_started
 
 PATIENCE_SECONDS = 180.0
 # What an image that is to stand has written, beside its tree; never in it.
 KEPT = "restored"
 # nspawn's exit code when the image has asked for a reboot (EXIT_FORCE_RESTART).
 REBOOT = 133
-_SYSTEMDS = ("usr/lib/systemd/systemd", "lib/systemd/systemd")
-_INITS = (*_SYSTEMDS, "sbin/init")
-
-# A clone must not do the original's work: no backups, no scheduled jobs, no timers, no mail. Nor is it another new
-# machine, which cloud-init would give other host keys and users; and nothing waits for a network.
-MASKED = (
-    "cron.service", "crond.service", "cronie.service", "fcron.service", "cron.target", "anacron.service", "atd.service",
-    "timers.target", "nullmailer.service", "postfix.service", "exim4.service", "sendmail.service", "opensmtpd.service",
-    "ebbtide-agent.service", "ebbtide-agent.timer", "ebbtide-peer.service",
-    "cloud-init.service", "cloud-init-local.service", "cloud-init-main.service",
-    "systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
-)  # fmt: skip
-
-# The network is this machine's own then: the image may not set it up, and the security group is its firewall.
-MASKED_WHERE_IT_STANDS = (
-    "networking.service", "systemd-networkd.service", "systemd-networkd.socket", "systemd-resolved.service",
-    "NetworkManager.service", "dhcpcd.service", "nftables.service", "netfilter-persistent.service", "ufw.service",
-    "firewalld.service",
-)  # fmt: skip
-# What fstab names are disks that are not here, and other servers' file systems, which are theirs to write to.
-_NOTHING_MOUNTED = "fstab=no"
 _TRIED = ("--private-network", "--resolv-conf=off")
 # Nor may it make packets of its own: they would get to where this machine asks for its role's credentials.
 _STANDING = ("--drop-capability=CAP_NET_RAW", "--resolv-conf=replace-host")
 
 # Runs in mount and PID namespaces of its own, so that all of it goes when they go. The tree lies below an overlay
-# whose upper layer is memory, or what is `kept` beside the tree. /run is replaced, as nspawn keeps locks there that it
-# cannot remove when it is killed.
+# whose upper layer is memory, or what is `kept` beside the tree; between them lies what its init shall find different,
+# which comes as a tar, anew at each boot: an index would miss the old one. /run is replaced, as nspawn keeps locks
+# there that it cannot remove when it is killed.
 _STAGE = """
 set -eu
 tree=$1 kept=$2 group=$3 ready=$4 name=$5
 shift 5
 cd "$tree"
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/ebbtide/lower /run/ebbtide/room /run/ebbtide/restored
+mkdir -p /run/ebbtide/lower /run/ebbtide/layer /run/ebbtide/room /run/ebbtide/restored
+tar --extract --directory=/run/ebbtide/layer
 mount --bind . /run/ebbtide/lower
 [ -z "$kept" ] || { mkdir -p "../$kept" && mount --bind "../$kept" /run/ebbtide/room; }
 mkdir -p /run/ebbtide/room/upper /run/ebbtide/room/work
 cd /
 mount -t overlay \
-    -o lowerdir=/run/ebbtide/lower,upperdir=/run/ebbtide/room/upper,workdir=/run/ebbtide/room/work \
-    overlay /run/ebbtide/restored
+    -o lowerdir=/run/ebbtide/layer:/run/ebbtide/lower,upperdir=/run/ebbtide/room/upper,workdir=/run/ebbtide/room/work \
+    -o index=off overlay /run/ebbtide/restored
 [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$group
 mkdir "$group"
 echo 0 >"$group/cgroup.procs"
-exec env NOTIFY_SOCKET="$ready" systemd-nspawn --quiet --register=no --keep-unit --boot --notify-ready=yes \
-    --drop-capability=CAP_MKNOD --timezone=off --link-journal=no --console=pipe \
-    --machine=restored --hostname="$name" --directory=/run/ebbtide/restored "$@"
+exec env NOTIFY_SOCKET="$ready" systemd-nspawn --quiet --register=no --keep-unit --notify-ready=yes \
+    --drop-capability=CAP_MKNOD --timezone=off --link-journal=no \
+    --machine=restored --hostname="$name" --directory=/run/ebbtide/restored "$@" </dev/null
 """
 
 # A cgroup outlives its processes and can be removed only once they are gone: this waits for both.
@@ -106,12 +89,16 @@ _CONTAINED = ("setpriv", "--pdeathsig", "KILL", *_PRIVATE, "--pid", "--fork", "-
 
 @dataclass(frozen=True)
 class Boot:
-    """How it went. `leader` is the image's init as this machine sees it, while it is up; `why` says why it is not."""
+    """How it went. `leader` is the image's init as this machine sees it, while it is up; `why` says why it is not.
+
+    `failures` are what has failed of it that did not keep it from being up.
+    """
 
     leader: int | None
     why: str | None
     seconds: float
     container: procs.Child | None = None
+    failures: tuple[str, ...] = ()
 
     @property
     def is_up(self) -> bool:
@@ -123,29 +110,39 @@ class Boot:
 
 
 @contextmanager
-def booted(tree: Path, name: str, patience: float = PATIENCE_SECONDS, stands: bool = False) -> Iterator[Boot]:
+def booted(
+    tree: Path,
+    name: str,
+    patience: float = PATIENCE_SECONDS,
+    stands: bool = False,
+    commands: Sequence[str] = (),
+) -> Iterator[Boot]:
     """Boot `tree` under this name and keep it up within the block; then no process, mount or cgroup of it is left.
 
-    The tree itself is never written to, /etc/hostname included: systemd is told its name as it is told the masks. What
-    keeps it from booting is the Boot's `why`, not an exception. One that `stands` has this machine's network, and goes
-    on with what it wrote before.
+    The tree itself is never written to, /etc/hostname included. `commands` start an image that has no init that we
+    know, in this order. What keeps it from booting is the Boot's `why`, not an exception. One that `stands` has this
+    machine's network, and goes on with what it wrote before.
     """
-    reason = _obstacle(tree, stands)
+    reason = why_not_started(tree, commands) or _obstacle(tree)
     if reason is not None:
         yield Boot(None, reason, 0.0)
         return
     group = f"ebbtide-boot-{os.getpid()}"
-    with tempfile.TemporaryFile() as console, _readiness() as (listener, address):
+    start = start_of(tree, name, stands, commands, mark=group)
+    with tempfile.TemporaryFile() as layer, tempfile.TemporaryFile() as console, _readiness() as (listener, address):
+        layer.write(start.layer)
+        layer.seek(0)
         started = time.monotonic()
         stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), KEPT if stands else "", group, address, name]
-        stage += [*(_STANDING if stands else _TRIED), *_told(name, stands)]
-        container = procs.start([*walls(), *_CONTAINED, *stage], stdout=console, stderr=console)
+        stage += [*start.options, *(_STANDING if stands else _TRIED), "--", *start.arguments]
+        container = procs.start([*walls(), *_CONTAINED, *stage], stdin=layer, stdout=console, stderr=console)
         try:
-            why = _await(listener, container, console, started + patience)
+            why = _await(start, listener, container, console, started + patience)
             leader = _leader(container.pid) if why is None else None
             if why is None and leader is None:
                 why = "it said that it was ready, and was gone"
-            yield Boot(leader, why, time.monotonic() - started, container)
+            failures = start.failures(_said(console))
+            yield Boot(leader, why, time.monotonic() - started, container, failures)
         finally:
             _end(container)
             procs.run([*_PRIVATE, "/bin/sh", "-c", _CLEAR, "clear", group], timeout=30)
@@ -156,20 +153,10 @@ def walls(systemd: Path = _SYSTEMD) -> tuple[str, ...]:
     return WALLED if systemd.is_dir() else ()
 
 
-def _told(name: str, stands: bool) -> list[str]:
-    """What the image's init is told, as by a kernel's command line: nothing in the image is changed for it."""
-    masked = (*MASKED, *MASKED_WHERE_IT_STANDS) if stands else MASKED
-    return [f"systemd.hostname={name}", _NOTHING_MOUNTED, *(f"systemd.mask={unit}" for unit in masked)]
-
-
-def _obstacle(tree: Path, stands: bool) -> str | None:
+def _obstacle(tree: Path) -> str | None:
     """Why there is no point in trying, or None."""
-    if not any(os.path.lexists(tree / init) for init in _INITS):
-        return "the image has no init"
-    if stands and not any(os.path.lexists(tree / init) for init in _SYSTEMDS):
-        return "its init is not systemd, which alone can be told to leave the original's jobs, mail and backups alone"
     # Not through a link: what is absolute leads out of the image.
-    strange = next(filter(None, (why_not_here(tree / init) for init in _INITS if not (tree / init).is_symlink())), None)
+    strange = next(filter(None, (why_not_here(tree / init) for init in INITS if not (tree / init).is_symlink())), None)
     if strange is not None:
         return strange
     if os.geteuid() != 0:
@@ -193,18 +180,25 @@ def _readiness() -> Iterator[tuple[socket.socket, str]]:
         yield listener, "@" + name
 
 
-def _await(listener: socket.socket, container: procs.Child, console: IO[bytes], deadline: float) -> str | None:
-    """None once the image says that it has started, else why it has not."""
+def _await(
+    start: Start, listener: socket.socket, container: procs.Child, console: IO[bytes], deadline: float
+) -> str | None:
+    """None once the image has started, else why it has not."""
     while time.monotonic() < deadline:
         if container.poll() is not None:
-            return f"its init ended: {_last_words(console)}"
-        try:
-            message = listener.recv(4096)
-        except socket.timeout:
-            continue
-        if b"READY=1" in message.split(b"\n"):
+            return f"it ended: {last_words(_said(console))}"
+        is_ready = _hears_ready(listener)
+        if start.is_done(_said(console)) if start.steps else is_ready:
             return None
-    return f"not started in time: {_last_words(console)}"
+    return f"not started in time: {start.last_words(_said(console))}"
+
+
+def _hears_ready(listener: socket.socket) -> bool:
+    """Whether the image's init has just said so; waits for a moment."""
+    try:
+        return b"READY=1" in listener.recv(4096).split(b"\n")
+    except socket.timeout:
+        return False
 
 
 def _end(container: procs.Child) -> None:
@@ -215,10 +209,9 @@ def _end(container: procs.Child) -> None:
     container.wait()
 
 
-def _last_words(console: IO[bytes]) -> str:
-    console.seek(max(0, console.seek(0, os.SEEK_END) - 4096))
-    lines = [line.strip() for line in console.read().splitlines() if line.strip()]
-    return shown(lines[-1]) if lines else "it said nothing"
+def _said(console: IO[bytes]) -> bytes:
+    """All of it; what is being written there goes on where it was."""
+    return os.pread(console.fileno(), os.fstat(console.fileno()).st_size, 0)
 
 
 def _leader(container: int) -> int | None:

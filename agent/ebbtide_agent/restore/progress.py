@@ -161,6 +161,8 @@ class Progress:
         say(f"{self._brief.recovery}: boot")
         with self.booted() as boot:
             self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
+            for failure in reversed(boot.failures):
+                self.find(failure)
             self._timings["boot"] = boot.seconds
             if boot.leader is not None and self._brief.probe is not None:
                 with self._timed("probe"):
@@ -175,7 +177,7 @@ class Progress:
             return
         stands = self._brief.stays
         patience = STANDING_PATIENCE_SECONDS if stands else PATIENCE_SECONDS
-        with booted(self._tree, self._brief.name, patience, stands) as boot:
+        with booted(self._tree, self._brief.name, patience, stands, self._brief.start) as boot:
             yield boot
 
     def _fetch_manifest(self) -> Path | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ebbtide_agent import moments
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.restore.compare import Comparison
 from ebbtide_agent.restore.probe import Answer
 from ebbtide_agent.shapes import decode, encode, field
@@ -25,6 +26,7 @@ class Brief:
 
     `name` is what the image calls itself, `manifest_sha256` the manifest's digest as the night's report tells it. What
     `stays` is somebody's server again, until the machine is taken down; anything else is over once it has reported.
+    `start` are commands for an image that has no init that we know.
     """
 
     recovery: str
@@ -38,6 +40,7 @@ class Brief:
     manifest: str | None
     manifest_sha256: str | None
     probe: str | None
+    start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,20 @@ def parse_brief(body: bytes) -> Brief:
         manifest=_perhaps(what, values, "manifest"),
         manifest_sha256=_perhaps(what, values, "manifest_sha256"),
         probe=_perhaps(what, values, "probe"),
+        start=_start(what, values),
         **texts,
     )
 
 
 def _perhaps(what: str, values: Mapping[str, Any], name: str) -> str | None:
     return None if values.get(name) is None else str(field(what, values, name, str))
+
+
+def _start(what: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    commands = field(what, {"start": [], **values}, "start", list)
+    if not all(isinstance(command, str) for command in commands):
+        raise PermanentError(f"{what}: start is {commands!r:.80}, which is not what it should be")
+    return tuple(commands)
 
 
 def encode_report(report: RecoveryReport) -> bytes:

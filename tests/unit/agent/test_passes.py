@@ -42,7 +42,8 @@ def test_when_nothing_but_the_root_changed_nothing_in_it_is_pushed(changed: tupl
 
 def test_every_pass_keeps_what_a_full_one_keeps() -> None:
     plain = rsync(A_CONFIG, ROUTE, in_full(A_CONFIG))
-    kept = {word for word in plain if word.startswith(("-aHAXS", "--numeric", "--modify", "--timeout", "--filter=-xs"))}
+    always = ("-aHAXS", "--numeric", "--modify", "--timeout", "--filter=-xs", "-M--filter=-x_")
+    kept = {word for word in plain if word.startswith(always)}
 
     for each in passes((b"old",), (b"new",), (b"log",)):
         assert kept < {*rsync(A_CONFIG, ROUTE, each)}

@@ -24,7 +24,7 @@ from ebbtide_agent.host.schedule import (
     service,
     timer,
 )
-from ebbtide_agent.restore.boot_image import MASKED
+from ebbtide_agent.restore.masked import MASKED
 
 names = st.text("us0-.é", max_size=9)
 minutes_of_a_day = st.integers(0, DAY_MINUTES - 1)

@@ -1,0 +1,138 @@
+"""What starts an image, and what it is told so that it comes up as a clone; nothing in its tree is changed.
+
+systemd takes all of it from its command line, as it would from a kernel's. sysvinit takes nothing: it finds a layer
+over its tree. What has neither is started by the commands that the policy has for its host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ebbtide_agent.restore.compare import shown
+from ebbtide_agent.restore.layer import is_file, is_within, layer_of
+from ebbtide_agent.restore.masked import masked, scripts
+
+SYSTEMD, SYSVINIT, ANOTHER = "systemd", "sysvinit", "another"
+INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
+*_SYSTEMDS, _INIT = INITS
+# What fstab names are disks that are not here, and other servers' file systems, which are theirs to write to.
+_NOTHING_MOUNTED = "fstab=no"
+_NO_FSTAB = b"# Nothing is mounted in a restored server.\n"
+# One that starts what the links of a runlevel lead to. OpenRC may be called like this too, and has lists of its own.
+_GOES_BY_LINKS = re.compile(rb"^\w+:\d*:wait:/etc/init\.d/rc [0-6]", re.MULTILINE)
+_LISTS = "etc/runlevels"
+_STARTING = re.compile(r"S\d\d(?P<script>.+?)(\.sh)?")
+_RUNLEVELS = tuple(f"etc/rc{level}.d" for level in "S0123456")
+_MOST_BYTES = 1 << 20
+
+# Beside an init of nspawn's that only reaps. A command that fails keeps no other from its turn.
+_ONE_AFTER_THE_OTHER = """
+mark=$1
+shift
+for command; do
+    /bin/sh -c "$command" </dev/null
+    echo "$mark $?"
+done
+while :; do sleep 86400; done
+"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How an image is started: the words that nspawn is given, and what lies over the tree (a tar).
+
+    An image whose `steps` are known says after each of them, on its console, its `mark` and an exit code. One that has
+    none says READY=1.
+    """
+
+    options: tuple[str, ...]
+    arguments: tuple[str, ...]
+    mark: str
+    steps: tuple[str, ...] = ()
+    layer: bytes = layer_of(Path(), {})
+
+    def is_done(self, console: bytes) -> bool:
+        """Whether every step has come to its end, well or not."""
+        return len(self._ended(console)) == len(self.steps)
+
+    def failures(self, console: bytes) -> tuple[str, ...]:
+        """Each step that has ended badly, and what was said last before it did."""
+        return tuple(
+            f"`{step}` ended with exit code {code}: {last_words(said)}"
+            for step, (said, code) in zip(self.steps, self._ended(console))
+            if code != 0
+        )
+
+    def last_words(self, console: bytes) -> str:
+        """Of the step that has not come to its end, or of an init."""
+        under_way = self.steps[len(self._ended(console)) :][:1]
+        return "".join(f"`{step}` has not come to its end: " for step in under_way) + last_words(console)
+
+    def _ended(self, console: bytes) -> list[tuple[bytes, int]]:
+        """What was said in each step that has ended, and its exit code."""
+        said = re.split(rb"%b (\d+)\r?\n" % re.escape(self.mark.encode()), console)
+        return [(before, int(code)) for before, code in zip(said[::2], said[1::2])]
+
+
+def init_of(tree: Path) -> str | None:
+    """SYSTEMD, SYSVINIT, ANOTHER; None when there is none at all."""
+    if is_file(tree / _INIT) and _GOES_BY_LINKS.search(_inittab(tree)) and not os.path.lexists(tree / _LISTS):
+        return SYSVINIT
+    if any(os.path.lexists(tree / each) for each in _SYSTEMDS):
+        return SYSTEMD
+    return ANOTHER if os.path.lexists(tree / _INIT) else None
+
+
+def why_not_started(tree: Path, commands: Sequence[str]) -> str | None:
+    """Why there is nothing that would start this image; None when there is."""
+    init = init_of(tree)
+    if commands or init in (SYSTEMD, SYSVINIT):
+        return None
+    found = "its init is neither systemd nor sysvinit" if init else "the image has no init"
+    return f"{found}, and the policy has no `start` for its host"
+
+
+def start_of(tree: Path, name: str, stands: bool, commands: Sequence[str], mark: str) -> Start:
+    """What starts this image under this name. `commands` are for one that has neither systemd nor sysvinit."""
+    init, units = init_of(tree), masked(stands)
+    if init == SYSTEMD:
+        told = (f"systemd.hostname={name}", _NOTHING_MOUNTED, *(f"systemd.mask={unit}" for unit in units))
+        return Start(("--boot", "--console=pipe"), told, mark)
+    if init == SYSVINIT:
+        over = dict(_over(tree, name, scripts(units), mark))
+        return Start(("--boot", "--console=read-only"), (), mark, ("/etc/init.d/rc",), layer_of(tree, over))
+    one_after_the_other = ("/bin/sh", "-c", _ONE_AFTER_THE_OTHER, "start", mark, *commands)
+    return Start(("--as-pid2", "--console=pipe"), one_after_the_other, mark, tuple(commands))
+
+
+def _over(tree: Path, name: str, left_out: frozenset[str], mark: str) -> Iterator[tuple[str, bytes | None]]:
+    """Paths, and what is there in place of what was; None for nothing."""
+    yield "etc/hostname", f"{name}\n".encode()
+    yield "etc/fstab", _NO_FSTAB
+    yield "etc/inittab", b"%b\neb:12345:once:/bin/echo %b 0 >/dev/console\n" % (_inittab(tree), mark.encode())
+    for runlevel in filter(lambda each: is_within(tree, each), _RUNLEVELS):
+        for link in sorted((tree / runlevel).iterdir()):
+            starting = _STARTING.fullmatch(link.name)
+            if starting and starting["script"] in left_out:
+                yield f"{runlevel}/{link.name}", None
+    for systemd in map(PurePosixPath, _SYSTEMDS):  # that nspawn would take for the image's init
+        if os.path.lexists(tree / systemd) and is_within(tree, systemd.parent):
+            yield str(systemd), None
+
+
+def _inittab(tree: Path) -> bytes:
+    where = tree / "etc/inittab"
+    if not (is_within(tree, "etc") and is_file(where)):
+        return b""
+    with where.open("rb") as file:
+        return file.read(_MOST_BYTES)
+
+
+def last_words(console: bytes) -> str:
+    """The last line that says something, made fit to be shown."""
+    lines = [line.strip() for line in console.splitlines() if line.strip()]
+    return shown(lines[-1]) if lines else "it said nothing"

@@ -1,0 +1,111 @@
+"""Servers that do not have systemd for their init: with sysvinit, and with none, by the commands of the policy."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from enclosed import on_a_loopback_of_its_own
+
+from ebbtide_agent.entry import read_real
+from ebbtide_agent.restore.boot_image import KEPT, REBOOT, Boot, booted
+from ebbtide_agent.restore.probe import probe
+from ebbtide_console.sandbox import kernel
+from tests.debian import LABEL, SEPARATE, a_server, give_it_sysvinit
+
+NAME = "restored-us0a"
+WELCOME = "http://127.0.0.1/"
+FSTAB = f"{SEPARATE}work /srv/work tmpfs defaults 0 0\n"
+# What `cat` says of the pid file that Debian's cron writes as soon as it runs.
+NO_CRON = "cat: /run/crond.pid: No such file or directory"
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.namespaces,
+    pytest.mark.skipif(os.geteuid() != 0, reason="booting an image needs root"),
+    pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
+]
+
+
+@pytest.fixture
+def image() -> Path:
+    """Made before the test is in a network of its own, where no mirror is."""
+    return a_server()
+
+
+@contextmanager
+def a_tree(image: Path, place: Path) -> Iterator[Path]:
+    """That server's, for this test to change."""
+    for private in (place, Path("/run")):  # nspawn keeps its locks in /run
+        kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
+    tree, upper, work = (place / name for name in ("tree", "upper", "work"))
+    for directory in (tree, upper, work):
+        directory.mkdir()
+    kernel.mount("overlay", tree, "overlay", options=f"lowerdir={image},upperdir={upper},workdir={work}")
+    (tree / "srv/work").mkdir()
+    (tree / "etc/fstab").write_text(FSTAB)
+    yield tree
+
+
+def inside(boot: Boot, command: str) -> str:
+    """What a shell of the image says, beside its own processes."""
+    enter = ["nsenter", "--target", str(boot.leader), "--mount", "--uts", "--pid", "--root", "--", "sh", "-c"]
+    ran = subprocess.run([*enter, f"exec 2>&1; {command}"], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    return ran.stdout.strip()
+
+
+@pytest.mark.fault("O6")
+@pytest.mark.fault("O9")
+@on_a_loopback_of_its_own
+def test_a_server_with_sysvinit_comes_up_by_it_without_its_cron_which_its_operator_can_have(
+    image: Path, tmp_path: Path
+) -> None:
+    with a_tree(image, tmp_path) as tree:
+        give_it_sysvinit(tree)
+        backed_up = list(read_real(tree))
+
+        with booted(tree, NAME, patience=120) as tried:
+            answer = probe(WELCOME, tried.leader or 0)
+            init = inside(tried, "cat /proc/1/comm; runlevel")
+            found = inside(tried, "hostname; cat /run/crond.pid; mountpoint /srv/work; cat /etc/hostname")
+            label = os.getxattr(f"/proc/{tried.leader}/root/etc/passwd", "security.selinux")
+        with booted(tree, NAME, patience=120, stands=True) as stands:
+            without_cron = inside(stands, "cat /run/crond.pid")
+            inside(stands, "service cron start && update-rc.d cron defaults && reboot")
+            ended = stands.wait()
+        with booted(tree, NAME, patience=120, stands=True) as again:
+            with_cron = inside(again, "cat /run/crond.pid")
+
+        assert (tried.why, stands.why, again.why) == (None, None, None)
+        assert (answer.answer, init) == ("200 OK", "init\nN 2")
+        assert found == f"{NAME}\n{NO_CRON}\n/srv/work is not a mountpoint\n{NAME}"
+        assert label == LABEL
+        assert (without_cron, ended) == (NO_CRON, REBOOT)
+        assert with_cron.isdigit()
+        assert list(read_real(tree)) == backed_up
+        assert not (tree.parent / KEPT / "upper/etc/inittab").exists()
+
+
+@pytest.mark.fault("O9")
+@on_a_loopback_of_its_own
+def test_a_server_without_an_init_comes_up_by_its_commands_and_those_that_fail_are_told(
+    image: Path, tmp_path: Path
+) -> None:
+    commands = ("no-such-command", "service nginx start", 'read -r word || echo "its name is $(hostname)" >/srv/name')
+    with a_tree(image, tmp_path) as tree:
+        for init in ("sbin/init", "usr/lib/systemd/systemd"):
+            (tree / init).unlink()
+        backed_up = list(read_real(tree))
+
+        with booted(tree, NAME, patience=120, stands=True, commands=commands) as boot:
+            networks = {Path(f"/proc/{whose}/ns/net").readlink() for whose in ("self", boot.leader)}
+            answer = probe(WELCOME, os.getpid())
+
+        assert boot.why is None
+        assert boot.failures == ("`no-such-command` ended with exit code 127: /bin/sh: 1: no-such-command: not found",)
+        assert (answer.answer, len(networks)) == ("200 OK", 1)
+        assert (tree.parent / KEPT / "upper/srv/name").read_text() == f"its name is {NAME}\n"
+        assert list(read_real(tree)) == backed_up
