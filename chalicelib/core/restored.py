@@ -48,7 +48,8 @@ def _told(recovery: Recovery, world: RecoveryWorld) -> str:
             f"it runs as {recovery.name}; log in at {standing.address}, by ssh to its own users with their own keys or "
             f"passwords, and it answers with its own host keys; open are {entrances.told(world.ways)}, {until}"
         )
-    return f"{_why_not(world)}; attach {world.volume.id if world.volume else 'nothing'}, {until}"
+    volume = world.volume.id if world.volume else "nothing"
+    return f"{_why_not(world)}; attach {volume}, or close it and restore again, {until}"
 
 
 def _why_not(world: RecoveryWorld) -> str:

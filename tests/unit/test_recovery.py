@@ -573,7 +573,8 @@ def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log
     the_machine_reports(world, recovery_id)
     compared = recover(recovery_id, world, NOW)
 
-    assert "yet: it has been powered off, and its machine goes off once it is compared; attach vol-1" in off.waiting[0]
+    powered_off = "it has been powered off, and its machine goes off once it is compared"
+    assert f"yet: {powered_off}; attach vol-1, or close it and restore again, until" in off.waiting[0]
     assert "log in" not in compared.waiting[0]
     assert compared.recovery.verdict == "proven"
 
