@@ -270,7 +270,8 @@ def test_ctrl_c_in_the_outage_leaves_nothing_running_and_what_the_second_region_
 
         left = traces_of(state)
         up = sandbox(state, "up", "--second-region")
-        told = sandbox(state, "shell", "sh", "-c", f"ebbtide find '/*'; AWS_DEFAULT_REGION={FIRST} ebbtide rebuild")
+        ebbtide = f"{sys.executable} -m ebbtide_console"
+        told = sandbox(state, "shell", "sh", "-c", f"{ebbtide} find '/*'; AWS_DEFAULT_REGION={FIRST} {ebbtide} rebuild")
         down = sandbox(state, "down")
 
         assert (begun.returncode, left) == (130, [])
