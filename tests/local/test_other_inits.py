@@ -47,6 +47,7 @@ def a_tree(image: Path, place: Path) -> Iterator[Path]:
     kernel.mount("overlay", tree, "overlay", options=f"lowerdir={image},upperdir={upper},workdir={work}")
     (tree / "srv/work").mkdir()
     (tree / "etc/fstab").write_text(FSTAB)
+    (tree / "etc/selinux/config").write_text("SELINUX=enforcing\nSELINUXTYPE=default\n")
     yield tree
 
 
