@@ -3356,7 +3356,7 @@ MUTATIONS = (
         'session.client("sts", config=_soon())',
         'session.client("sts")',
         "that an operator is told within seconds that a region does not answer",
-        ("tests/unit/test_session.py",),
+        ("tests/unit/test_console_session.py",),
     ),
     Mutation(
         "who does not answer",

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from chalicelib.wire import parse_recovery_report
+from chalicelib.wire import parse_recovery_report, parse_restored_server
 from ebbtide_agent import manifest, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Entry, Header, read_real
@@ -237,6 +237,8 @@ def test_why_a_server_does_not_come_up_is_told_before_its_tree_is_compared(
 
     standing, report = restore(paths, cloud)
 
+    server = parse_restored_server(json.dumps(standing).encode())
+    assert (str(server.recovery), server.boot.booted, server.since) == (RECOVERY, False, NOW)
     assert standing["boot"] == report["boot"] == {"state": "not booted", "why": "the image has no init", "seconds": 0.0}
     assert list(standing["timings"]) == ["mount", "materialise", "boot"]
     assert list(report["timings"]) == ["mount", "materialise", "boot", "compare"]
