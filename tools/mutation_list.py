@@ -3404,7 +3404,10 @@ MUTATIONS = (
         "        first.go_out()\n",
         "",
         "that a sandbox of the second region has nothing of the first one",
-        ("tests/local/test_second_region.py",),
+        (
+            "tests/local/test_second_region.py::"
+            "test_ctrl_c_in_the_outage_leaves_nothing_running_and_what_the_second_region_is_up_with_alone",
+        ),
     ),
     Mutation(
         "a launch that was had before",

@@ -10,6 +10,7 @@ from chalicelib.core import entrances
 from chalicelib.core.actions import Wait
 from chalicelib.core.model import Boot, Machine, Recovery
 from chalicelib.core.recovery_actions import Action, RecordBack, RecordVerdict, RecoveryWorld
+from chalicelib.core.trouble import said
 from chalicelib.core.verdicts import FAILED, UNPROVEN
 
 # After which somebody should look why it is not known yet. A gp3 volume of 10 TiB is read in a day, 125 MiB a second.
@@ -40,14 +41,15 @@ def keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
 
 def _told(recovery: Recovery, world: RecoveryWorld) -> str:
     """Where its operator finds it: as a server, or as a volume for a machine of theirs; and how long."""
-    until = f"until {recovery.deadline.isoformat()}"
+    until = f"until {said(recovery.deadline)}"
     standing = _where_it_runs(world)
     if standing is not None:
         return (
             f"it runs as {recovery.name}; log in at {standing.address}, by ssh to its own users with their own keys or "
             f"passwords, and it answers with its own host keys; open are {entrances.told(world.ways)}, {until}"
         )
-    return f"{_why_not(world)}; attach {world.volume.id if world.volume else 'nothing'}, {until}"
+    volume = world.volume.id if world.volume else "nothing"
+    return f"{_why_not(world)}; attach {volume}, or close it and restore again, {until}"
 
 
 def _why_not(world: RecoveryWorld) -> str:

@@ -86,7 +86,7 @@ def _where(standing: Standing) -> Iterator[str]:
     yield from _how_it_stands(standing)
     if not standing["waiting"]:
         yield "the same command again says where to log in to it"
-    if standing["address"] is not None or standing["verdict"] is not None:
+    if standing["address"] is not None:
         yield "its fstab mounts nothing there, and these do not start, nor what of sysvinit's is called like them"
         yield "(docs/restore.md says how one does all the same):"
         yield from _listed(*MASKED, *MASKED_WHERE_IT_STANDS)

@@ -239,7 +239,8 @@ def test_why_a_server_does_not_come_up_is_told_before_its_tree_is_compared(
 
     server = parse_restored_server(json.dumps(standing).encode())
     assert (str(server.recovery), server.boot.booted, server.since) == (RECOVERY, False, NOW)
-    assert standing["boot"] == report["boot"] == {"state": "not booted", "why": "the image has no init", "seconds": 0.0}
+    assert standing["boot"] == report["boot"]
+    assert str(server.boot.why).startswith("it ended: ")
     assert list(standing["timings"]) == ["mount", "materialise", "boot"]
     assert list(report["timings"]) == ["mount", "materialise", "boot", "compare"]
     assert report["verdict"] == "different"

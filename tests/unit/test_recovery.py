@@ -484,7 +484,8 @@ def test_a_server_is_told_where_it_is_as_soon_as_it_is_back_and_that_it_is_not_c
     back = recover(recovery_id, world, NOW)
     assert (back.recovery.verdict, back.recovery.address) == (None, "10.0.0.1")
     assert "us0 is back, and not compared with its backup yet: it runs as restored-us0a; log in at" in back.waiting[0]
-    assert "open are 22 from 198.51.100.0/24, until" in back.waiting[0]
+    until = f"{back.recovery.deadline:%Y-%m-%d %H:%M} UTC"
+    assert back.waiting[0].endswith(f"open are 22 from 198.51.100.0/24, until {until}")
 
 
 @pytest.mark.parametrize("verdict", ["proven", "content only", "unproven", "different", "failed"])
@@ -572,7 +573,8 @@ def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log
     the_machine_reports(world, recovery_id)
     compared = recover(recovery_id, world, NOW)
 
-    assert "yet: it has been powered off, and its machine goes off once it is compared; attach vol-1" in off.waiting[0]
+    powered_off = "it has been powered off, and its machine goes off once it is compared"
+    assert f"yet: {powered_off}; attach vol-1, or close it and restore again, until" in off.waiting[0]
     assert "log in" not in compared.waiting[0]
     assert compared.recovery.verdict == "proven"
 

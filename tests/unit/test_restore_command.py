@@ -42,6 +42,19 @@ def test_it_is_waited_for_and_then_told_where_to_log_in_and_what_does_not_run_th
     assert told[-1] == "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC"
 
 
+def test_of_one_that_does_not_run_nobody_is_told_what_does_not_start_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    off = "us0 is restored (proven): its machine is off; attach vol-1, or close it and restore again"
+    answered(monkeypatch, wire.standing(COMING), wire.standing(replace(STANDS, address=None), (off,)))
+
+    assert main(["restore", "us0"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        off,
+        "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC",
+    ]
+
+
 def test_where_it_is_is_told_once_it_is_back_and_what_the_comparison_says_after_that(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
