@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL, Recorded, kernel_acl, parse_stat, real_xattrs, recorded_stat
+from ebbtide_agent.fakesuper import (
+    ACCESS_ACL,
+    DEFAULT_ACL,
+    Recorded,
+    kernel_acl,
+    parse_stat,
+    real_xattrs,
+    recorded_stat,
+)
 from ebbtide_console.sandbox.awkward import GROUP, MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 
 ABSENT = 0x80
