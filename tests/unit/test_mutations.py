@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tools.mutation_list import MUTATIONS, Mutation
-from tools.mutations import ROOT, Outcome, asked, document, first_named, occurrences
+from tools.mutations import DOCUMENT, ROOT, Outcome, asked, beginning, document, first_named, occurrences
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
@@ -16,6 +16,13 @@ def test_what_a_mutation_changes_is_there_once_and_becomes_something_else_that_i
     if mutation.file.endswith(".py"):
         ast.parse((ROOT / mutation.file).read_text().replace(mutation.text, mutation.instead))
     assert [test for test in mutation.tests if not is_there(test)] == []
+
+
+def test_the_page_has_every_mutation_as_it_was_tried_and_no_other() -> None:
+    rows = [row for row in DOCUMENT.read_text().splitlines() if row.startswith("| ") and ".py" in row]
+
+    assert [each.name for each in MUTATIONS if not any(row.startswith(beginning(each)) for row in rows)] == []
+    assert len(rows) == len(MUTATIONS)
 
 
 def is_there(test: str) -> bool:
