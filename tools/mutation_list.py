@@ -1130,6 +1130,14 @@ MUTATIONS = (
         _OPENINGS,
     ),
     Mutation(
+        "a restored server's word that is none",
+        f"{_FLOWS}/recover.py",
+        "        unreadable=no_report,\n",
+        "        unreadable=no_report or _,\n",
+        "that no server that stands is taken down for what it has said of itself",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "opening: its own place to say why not",
         f"{_FLOWS}/recover.py",
         "    if recovery.kind is RecoveryKind.OPENING:\n        return wire.recovery_unopened_key(recovery.id)\n",
