@@ -3418,6 +3418,14 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "a way into the sandbox: gone again",
+        "ebbtide_console/sandbox/background.py",
+        "    with asking, suppress(ConnectionError):\n",
+        "    with asking:\n",
+        "that an operator who is interrupted on the way in does not end the sandbox",
+        ("tests/unit/test_at_hand.py",),
+    ),
+    Mutation(
         "a launch that was had before",
         "ebbtide_console/sandbox/ec2.py",
         "return known or self._moto_associate(",
