@@ -1130,6 +1130,14 @@ MUTATIONS = (
         _OPENINGS,
     ),
     Mutation(
+        "a restored server's word that is none",
+        f"{_FLOWS}/recover.py",
+        "        unreadable=no_report,\n",
+        "        unreadable=no_report or _,\n",
+        "that no server that stands is taken down for what it has said of itself",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "opening: its own place to say why not",
         f"{_FLOWS}/recover.py",
         "    if recovery.kind is RecoveryKind.OPENING:\n        return wire.recovery_unopened_key(recovery.id)\n",
@@ -3408,6 +3416,14 @@ MUTATIONS = (
             "tests/local/test_second_region.py::"
             "test_ctrl_c_in_the_outage_leaves_nothing_running_and_what_the_second_region_is_up_with_alone",
         ),
+    ),
+    Mutation(
+        "a way into the sandbox: gone again",
+        "ebbtide_console/sandbox/background.py",
+        "    with asking, suppress(ConnectionError):\n",
+        "    with asking:\n",
+        "that an operator who is interrupted on the way in does not end the sandbox",
+        ("tests/unit/test_at_hand.py",),
     ),
     Mutation(
         "a launch that was had before",

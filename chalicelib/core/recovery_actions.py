@@ -22,10 +22,9 @@ class RecoveryWorld:
     """Everything a recovery's next step depends on, observed just now: machines first, then the report.
 
     In that order a machine that has reported and gone is never mistaken for one that went without a word. `server` is
-    what that of a restore has said before it reports; `is_off` that it has ended since; `unreadable` is why one
-    of its words cannot be read. `is_opened`
-    says that the machine of an opening serves, `shut_out` are the networks that should reach it and do not. `ways` are
-    those that should lead to restored machines, and whether they do.
+    what that of a restore has said before it reports; `is_off` that it has ended since; `unreadable` is why its report
+    cannot be read. `is_opened` says that the machine of an opening serves, `shut_out` are the networks that should
+    reach it and do not. `ways` are those that should lead to restored machines, and whether they do.
     """
 
     machines: tuple[Machine, ...]

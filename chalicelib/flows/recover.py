@@ -71,7 +71,8 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
     report, no_report = _read(_report_key(recovery), "report", wire.parse_recovery_report, recovery, keys, world)
     standing = wire.recovery_standing_key(recovery.id)
-    server, no_word = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
+    # A word that cannot be read is none: nothing that may be somebody's by now is taken down for it. A report follows.
+    server, _ = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
     ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
     return RecoveryWorld(
         machines=tuple(machines),
@@ -79,7 +80,7 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         snapshot=find_snapshot(recovery.point.snapshot_id, world),
         briefed=wire.recovery_brief_key(recovery.id) in keys,
         report=report,
-        unreadable=no_report or no_word,
+        unreadable=no_report,
         server=server,
         is_off=wire.recovery_off_key(recovery.id) in keys,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +144,7 @@ def _at(place: Path) -> Iterator[str]:
 
 
 def _let_in(door: socket.socket, network: int | None) -> None:
+    """Whoever asks. They may be gone by now: they have been interrupted."""
     asking, _ = door.accept()
-    with asking:
+    with asking, suppress(ConnectionError):
         socket.send_fds(asking, [b"."], [] if network is None else [network])

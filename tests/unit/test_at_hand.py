@@ -1,6 +1,10 @@
 """A shell of the sandbox: it knows the sandbox's AWS and no other, and on a host that host's own agent."""
 
+import signal
+import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from chalicelib.errors import ConfigError, Refused
 from ebbtide_console.sandbox import background
 from ebbtide_console.sandbox.at_hand import AGENT, variables
+from ebbtide_console.sandbox.claim import ENDPOINT, STOP
 
 ACCESS = background.Access("http://127.0.0.1:1", "http://10.77.0.1:2", "eu-central-1")
 OUTSIDE = {"HOME": "/home/ada", "PATH": "/usr/bin:/bin", "AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "secret"}
@@ -47,3 +52,30 @@ def test_a_host_that_had_no_night_is_told_with_those_that_had_one(tmp_path: Path
 def test_there_is_no_way_into_a_sandbox_that_is_not_up(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no sandbox is up"):
         background.find(tmp_path)
+
+
+def test_somebody_who_asks_to_be_let_in_and_is_gone_again_is_not_the_end_of_a_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as outside:
+        asking = outside.submit(ask_and_go, tmp_path)
+        background.serve(tmp_path, ACCESS, None)
+        signal.signal(signal.SIGTERM, before)
+
+    assert asking.result() == "let in"
+
+
+def ask_and_go(place: Path) -> str:
+    try:
+        while not (place / ENDPOINT).exists():
+            time.sleep(0.01)
+        for _ in range(10):
+            with socket.socket(socket.AF_UNIX) as door:
+                door.connect("network")
+        background.enter(place)
+        return "let in"
+    finally:
+        (place / STOP).touch()

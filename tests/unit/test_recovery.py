@@ -463,10 +463,13 @@ def test_the_restored_volume_stays_even_when_its_machine_goes() -> None:
     assert list(world.volumes.volumes) == ["vol-1"]
 
 
+def a_word(**changes: Any) -> bytes:
+    return json.dumps(json.loads((A_REPORT.parent / "recovery-standing.json").read_text()) | changes).encode()
+
+
 def the_server_is_back(world: FakeWorld, recovery_id: RecoveryId, **changes: Any) -> None:
-    said = json.loads((A_REPORT.parent / "recovery-standing.json").read_text())
-    said |= {"recovery": str(recovery_id), "id": recovery_id.host_id, **changes}
-    world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
+    said = a_word(**{"recovery": str(recovery_id), "id": recovery_id.host_id, **changes})
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), said)
 
 
 def a_server_that_is_back(world: FakeWorld, **changes: Any) -> RecoveryId:
@@ -522,6 +525,22 @@ def test_a_report_that_is_none_takes_no_server_down_that_is_back(report: bytes, 
 
     assert (kept.recovery.verdict, kept.recovery.state) == ("unproven", RecoveryState.OPEN)
     assert why in kept.recovery.findings[0]
+    assert not is_taken_down(world)
+
+
+@pytest.mark.parametrize("word", [b"{}", a_word(recovery="eu0b/2026-11-23/1")], ids=["unreadable", "another's"])
+def test_a_word_that_is_none_takes_no_server_down_and_its_report_is_waited_for(word: bytes) -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), word)
+
+    before = recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id)
+    after = recover(recovery_id, world, NOW)
+
+    assert (before.recovery.verdict, before.recovery.state) == (None, RecoveryState.OPEN)
+    assert (after.recovery.verdict, after.recovery.state) == ("proven", RecoveryState.OPEN)
+    assert "log in at 10.0.0.1" in after.waiting[0]
     assert not is_taken_down(world)
 
 
