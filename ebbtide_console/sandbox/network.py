@@ -13,6 +13,9 @@ from ebbtide_console.sandbox import kernel, ports
 
 GATEWAY = "10.77.0.1"
 PREFIX = 16
+# A bridge without an address of its own takes one of those that are plugged in, and another when that one goes: whoever
+# remembers the first sends into nowhere for half a minute.
+GATEWAYS_OWN = "02:00:0a:4d:00:01"
 DNS_PORT = 53
 
 
@@ -26,7 +29,7 @@ class Network:
         self._configure(
             self._namespace,
             "link set lo up",
-            "link add vpc type bridge",
+            f"link add vpc address {GATEWAYS_OWN} type bridge",
             f"address add {GATEWAY}/{PREFIX} dev vpc",
             "link set vpc up",
         )

@@ -1,6 +1,7 @@
 """What only the full substrate can do: a network of its own, sshd on port 22, walls inside of a machine."""
 
 import functools
+import os
 import shlex
 import subprocess
 import threading
@@ -15,6 +16,7 @@ from enclosed import a_substrate, in_an_enclosure, wait_until
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.disks import Disks
 from ebbtide_console.sandbox.geography import FIRST
+from ebbtide_console.sandbox.network import Network
 from ebbtide_console.sandbox.substrate import Substrate
 
 a_full_substrate = functools.partial(a_substrate, "full")
@@ -111,6 +113,29 @@ def test_machines_and_hosts_reach_the_api_at_the_machine_endpoint(tmp_path: Path
         from_host = on(substrate, "us0", "/usr/bin/env", "python3", "-c", ask, host, port)
 
     assert from_host.stdout == "greetings\n", from_host.stderr
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="networks of one's own need root")
+def test_whoever_knows_the_gateway_still_does_when_machines_have_come_and_gone() -> None:
+    network = Network()
+    comes = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo there; exec sleep 60"], stdout=subprocess.PIPE)
+    try:
+        assert comes.stdout and comes.stdout.readline() == b"there\n"
+        before = known_as(network)
+        network.plug(comes.pid, network.assign_address())
+        assert known_as(network) == before
+    finally:
+        comes.kill()
+        comes.communicate()
+        network.close()
+
+
+def known_as(network: Network) -> str:
+    """The hardware address of the gateway, which whoever asked for it keeps for half a minute."""
+    within = ["nsenter", f"--net=/proc/self/fd/{network.namespace}", "ip", "-brief", "link", "show", "vpc"]
+    told = subprocess.run(within, pass_fds=[network.namespace], capture_output=True, text=True, check=True)
+    return told.stdout.split()[2]
 
 
 @in_an_enclosure
