@@ -1113,6 +1113,14 @@ MUTATIONS = (
         _REAL,
     ),
     Mutation(
+        "the choice that guards go by",
+        f"{_HOST}/course.py",
+        "_digest(config, attributes_that_travel(",
+        "_digest(config, attribute_filters(",
+        "that the first night of another agent is guarded as any other",
+        ("tests/unit/agent/test_course.py",),
+    ),
+    Mutation(
         "real tree: an ACL that is none",
         "agent/ebbtide_agent/fakesuper.py",
         "            if len(acl) > _NO_MORE_THAN_A_MODE:\n",
@@ -1767,8 +1775,8 @@ MUTATIONS = (
     Mutation(
         "push: a directory's ACLs",
         f"{_HOST}/filters.py",
-        ', *(f"-M--filter=-x_{acl}" for acl in _STORED_ACLS)',
-        "",
+        "[] if tree == REAL else",
+        "[] and",
         "that a directory's ACLs arrive where it has other attributes, too",
         ("tests/local/test_index_push.py::test_a_directorys_acls_arrive_beside_an_attribute_that_is_new_or_another",),
     ),

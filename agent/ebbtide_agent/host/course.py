@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ebbtide_agent import VERSION
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.filters import attribute_filters, rules
+from ebbtide_agent.host.filters import attribute_filters, attributes_that_travel, rules
 from ebbtide_agent.host.index import Header
 
 # An index never sees what went wrong over there. Half a day less than a week, so that it stays the same night.
@@ -60,7 +61,19 @@ def with_tree(course: Course, described: int | None, generation: int | None) -> 
 
 
 def settings_of(config: Config, as_root: bool) -> str:
-    """A digest of all that decides which entries travel, and what of them."""
+    """A digest of all that decides which entries travel, and what of them arrives."""
+    return _digest(config, attribute_filters(as_root, config.target.tree))
+
+
+def choice_of(config: Config, as_root: bool) -> str:
+    """A digest of what the operator has chosen to travel: a tree is as large as it was by the same choice.
+
+    It outlives an agent that only has it arrive in another way: the night of an update is guarded as any other.
+    """
+    return _digest(config, attributes_that_travel(as_root, config.target.tree))
+
+
+def _digest(config: Config, about_attributes: Iterable[str]) -> str:
     chosen = map(str, rules(config.include, config.exclude, config.whole_system))
-    words = (str(config.root), str(config.one_file_system), *attribute_filters(as_root, config.target.tree), *chosen)
+    words = (str(config.root), str(config.one_file_system), *about_attributes, *chosen)
     return hashlib.sha256(b"\0".join(os.fsencode(word) for word in words)).hexdigest()

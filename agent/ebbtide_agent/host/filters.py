@@ -77,16 +77,20 @@ _STORED_ACLS = ("user.rsync.%aacl", "user.rsync.%dacl")
 
 
 def attribute_filters(as_root: bool, tree: str) -> list[str]:
-    """rsync's arguments on extended attributes: for the sender alone, so that what is gone here goes there.
+    """rsync's arguments on extended attributes: which travel, and what the far side is to leave alone.
 
     Over there rsync would take a directory's ACL, which it has set by itself, for an attribute that is gone here, and
     remove it: a real tree's is for both sides, and a store's is told to the far side by name, for of filters a far side
     hears only where it deletes.
     """
+    left_alone = [] if tree == REAL else [f"-M--filter=-x_{acl}" for acl in _STORED_ACLS]
+    return [*attributes_that_travel(as_root, tree), *left_alone]
+
+
+def attributes_that_travel(as_root: bool, tree: str) -> list[str]:
+    """For the sender alone, so that what is gone here goes there; of a real tree for both sides."""
     names = NEVER_TRAVEL if as_root else (*NEVER_TRAVEL, *ONLY_ROOTS)
-    if tree == REAL:
-        return [f"--filter=-xrs {name}" for name in names]
-    return [*(f"--filter=-xs {name}" for name in names), *(f"-M--filter=-x_{acl}" for acl in _STORED_ACLS)]
+    return [f"--filter=-x{'rs' if tree == REAL else 's'} {name}" for name in names]
 
 
 def hidden_by(place: str) -> str | None:

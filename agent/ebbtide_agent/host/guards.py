@@ -29,7 +29,10 @@ _IF_MEANT = "; nothing was pushed. If it is meant: ebbtide-agent run --accept-sh
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the last complete night was of. `mounts` are the file systems that travelled: their kinds by mount point."""
+    """What the last complete night was of. `settings` are what the operator had chosen for it (`course.choice_of`).
+
+    `mounts` are the file systems that travelled: their kinds by mount point.
+    """
 
     settings: str
     entries: int

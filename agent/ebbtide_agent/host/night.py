@@ -152,11 +152,11 @@ def push_if_all_is_well(
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
     taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
     mounts = mounted_throughout(taken.mounts, read_mounts())
-    lost = guards.find_losses(config, before, taken.settings, counted(taken), mounts) if before else ()
+    lost = guards.find_losses(config, before, taken.choice, counted(taken), mounts) if before else ()
     if lost and not night.accept_shrink:
         return Outcome(SUSPECT, 1, Counts(), lost), None
     outcome = push_tree(night, config, way, hello, taken)
-    rewriting = guards.find_rewriting(config, before, taken.settings, counted(taken)) if before else None
+    rewriting = guards.find_rewriting(config, before, taken.choice, counted(taken)) if before else None
     if rewriting and not night.accept_rewrite:
         outcome = in_view_of((Remark(SUSPECT, rewriting),), outcome)
     return in_view_of(taken.checked.remarks() if taken.checked else (), outcome), taken
@@ -172,7 +172,7 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     if recorded.is_complete:
         mounts = guards.mounts_of(config, read_mounts())
         try:
-            guards.keep_baseline(night.paths.baseline, recorded, taken.settings, mounts)
+            guards.keep_baseline(night.paths.baseline, recorded, taken.choice, mounts)
         except OSError as error:
             night.world.say(f"what the guards compare with was not kept: {error}")
 

@@ -51,8 +51,8 @@ def preview_push(config: Config, paths: HostPaths, now: datetime) -> PushPreview
     before = guards.find_baseline(paths.baseline)
     if before is None:
         return found
-    lost = guards.find_losses(config, before, taken.settings, counted(taken), read_mounts())
-    return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.settings, counted(taken)))
+    lost = guards.find_losses(config, before, taken.choice, counted(taken), read_mounts())
+    return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.choice, counted(taken)))
 
 
 def _of_changes(config: Config, taken: Survey, whole: Counts) -> PushPreview:

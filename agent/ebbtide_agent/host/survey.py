@@ -16,7 +16,7 @@ from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import ContentCheck, Sample, Turn, check_contents, find_known, find_turn, keep_known
-from ebbtide_agent.host.course import Course, choose, settings_of, with_tree, without_index
+from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree, without_index
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
@@ -34,16 +34,18 @@ Say = Callable[[str], None]
 class Survey:
     """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known.
 
-    `at` is when the scan began, `mounts` what was mounted then, `full` when everything will last have been compared
-    once this push is through. `described` is the generation of the tree that the index describes. `rewritten` are the
-    files of the last complete push that are gone or have another size or time. `sample` is what the content check is to
-    read, and `checked` what it found, if it was done.
+    `settings` are those that an index is of, `choice` those that a guard goes by. `at` is when the scan began,
+    `mounts` what was mounted then, `full` when everything will last have been compared once this push is through.
+    `described` is the generation of the tree that the index describes. `rewritten` are the files of the last
+    complete push that are gone or have another size or time. `sample` is what the content check is to read, and
+    `checked` what it found, if it was done.
     """
 
     course: Course
     tally: Tally | None = None
     changes: Changes | None = None
     settings: str = ""
+    choice: str = ""
     at: datetime | None = None
     mounts: Mapping[bytes, str] = field(default_factory=dict)
     full: datetime | None = None
@@ -85,7 +87,8 @@ def take(config: Config, index: Index | None, aside: Path, now: datetime, sample
         survey = Survey(Course(False, True, f"there can be no index: {error}"))
     if index:
         survey = replace(survey, described=index.header.generation, full=index.header.full)
-    return replace(survey, settings=settings, at=now, mounts=mounts, sample=sample)
+    choice = choice_of(config, as_root=os.geteuid() == 0)
+    return replace(survey, settings=settings, choice=choice, at=now, mounts=mounts, sample=sample)
 
 
 def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say: Say) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from ebbtide_agent import VERSION
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.course import Course, choose, settings_of, with_tree
+from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree
+from ebbtide_agent.host.guards import Baseline, Counted, find_losses
 from ebbtide_agent.host.index import Header
 from ebbtide_agent.host.target import Receiver
 
@@ -109,10 +110,21 @@ def test_where_the_index_may_not_be_all_both_are_pushed(changed: Header, why: st
 )
 def test_whatever_decides_what_travels_is_in_the_settings(change: dict[str, object]) -> None:
     assert settings_of(replace(A_CONFIG, **change), True) != settings_of(A_CONFIG, True)
+    assert choice_of(replace(A_CONFIG, **change), True) != choice_of(A_CONFIG, True)
 
 
 def test_who_may_read_which_attributes_is_in_the_settings() -> None:
     assert settings_of(A_CONFIG, as_root=True) != settings_of(A_CONFIG, as_root=False)
+
+
+def test_an_agent_that_has_more_arrive_pushes_in_full_and_still_guards_by_what_the_one_before_kept() -> None:
+    kept = "ce421a293adabf8e18eebd8a668dde22d731863f461ae5b6c5037b18c0aa26a0"  # before it told a store of its ACLs
+    before = Baseline(kept, entries=1000, files=900, size=1 << 20, mounts={})
+
+    lost = find_losses(A_CONFIG, before, choice_of(A_CONFIG, as_root=True), Counted(3, 3, 0), {})
+
+    assert lost[0].startswith("of 1000 entries of the last complete night 3 are left")
+    assert choose(replace(HEADER, settings=kept), settings_of(A_CONFIG, as_root=True), NOW).in_full
 
 
 def test_how_fast_and_where_to_is_not() -> None:
