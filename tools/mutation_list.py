@@ -3418,6 +3418,14 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "locks that are no news any more",
+        f"{_CORE}/telling.py",
+        "    elif told.about == LOCKS:\n",
+        "    elif False:\n",
+        "that nobody takes a lock for gone that holds",
+        ("tests/unit/test_telling.py",),
+    ),
+    Mutation(
         "a way into the sandbox: gone again",
         "ebbtide_console/sandbox/background.py",
         "    with asking, suppress(ConnectionError):\n",

@@ -167,7 +167,7 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.LOCKS_BEGIN: Advice(
         "At a vault with `LockDays`: EBS has locked copies for longer than any before, and soon nobody can take that "
-        "back. Told once, while it can be; later locks of the same length are not told.",
+        "back. Told every day while it can be; later locks of the same length are not told.",
         "If it is meant, nothing. If not, deploy the vault with `LockDays=0`, or the days that are meant, and then "
         "`aws ec2 unlock-snapshot` each copy before the time it says; what is paid for afterwards is paid to the end.",
     ),

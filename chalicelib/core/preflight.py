@@ -17,6 +17,7 @@ from chalicelib.core.cost import Cost, over_budget
 from chalicelib.core.locking import not_yet_for_good
 from chalicelib.core.model import SnapshotLock
 from chalicelib.core.policy import Policy
+from chalicelib.core.telling import LOCKS
 from chalicelib.core.trouble import Trouble, said
 
 # One a day is expected; one that is late by another day has not come.
@@ -134,7 +135,7 @@ def subjects(policy: Policy) -> AbstractSet[str]:
         _KEYS,
         _AGENT,
         _GUARDS,
-        _LOCKS,
+        LOCKS,
         _UNSEEN,
         BUDGET,
         *parts,
@@ -154,7 +155,7 @@ def nothing_was_looked_at(latest: Preflight | None, first_run: datetime | None, 
 
 _SELF = "preflight"
 _KEYS, _AGENT, _UNSEEN = "preflight/keys", "preflight/agent", "preflight/unseen"
-_GUARDS, _LOCKS = "preflight/guards", "preflight/locks"
+_GUARDS = "preflight/guards"
 
 
 def _launches(part: str) -> str:
@@ -280,7 +281,7 @@ def _locks_to_come(locks: Sequence[SnapshotLock], keys: Iterable[Key], now: date
             if key.is_ours
         )
         yield Trouble(
-            about=_LOCKS,
+            about=LOCKS,
             kind=Kind.LOCKS_BEGIN,
             name="the locks of copies",
             what=f"EBS locks copies for {locks[0].days} days, and soon nobody can take that back",

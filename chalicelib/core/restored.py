@@ -31,7 +31,8 @@ def come_back(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
 
 
 def await_comparison(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
-    return (Wait(f"{recovery.host} is back, and not compared with its backup yet: {_told(recovery, world)}"),)
+    how = "back" if _where_it_runs(world) else "restored"
+    return (Wait(f"{recovery.host} is {how}, and not compared with its backup yet: {_told(recovery, world)}"),)
 
 
 def keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:

@@ -31,6 +31,8 @@ WEEKLY, GOOD_NIGHT = "weekly", "good night"
 REGULAR = (WEEKLY, GOOD_NIGHT)
 # What somebody has deleted does not come back: nobody is told that it is well again.
 LOST = "snapshots"
+# Nor of locks on copies, which are told while they can be taken back: when they cannot, they hold.
+LOCKS = "preflight/locks"
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ def _raised(trouble: Trouble, told: Told | None) -> Message:
 def _ended(told: Told, subjects: AbstractSet[str]) -> Message:
     if told.about == LOST:
         subject, body = "no more snapshots are gone", "those that are do not come back, and are told of no more"
+    elif told.about == LOCKS:
+        subject, body = "locks of copies are told of no more", "what nobody has taken back in time holds to its end"
     elif told.about in subjects:
         subject, body = f"{told.name} is well again", "nothing is left to do"
     else:

@@ -580,7 +580,9 @@ def test_an_image_that_does_not_come_up_is_told_before_its_tree_is_compared() ->
 
     kept = recover(recovery_id, world, NOW)
     assert (kept.recovery.verdict, kept.recovery.address) == (None, None)
-    assert "not compared with its backup yet: it does not run (no init); attach vol-1" in kept.waiting[0]
+    assert kept.waiting[0].startswith(
+        "us0 is restored, and not compared with its backup yet: it does not run (no init); attach vol-1"
+    )
 
 
 def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log_in_to() -> None:
@@ -593,7 +595,8 @@ def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log
     compared = recover(recovery_id, world, NOW)
 
     powered_off = "it has been powered off, and its machine goes off once it is compared"
-    assert f"yet: {powered_off}; attach vol-1, or close it and restore again, until" in off.waiting[0]
+    uncompared = f"us0 is restored, and not compared with its backup yet: {powered_off}"
+    assert f"{uncompared}; attach vol-1, or close it and restore again, until" in off.waiting[0]
     assert "log in" not in compared.waiting[0]
     assert compared.recovery.verdict == "proven"
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.core.advice import Kind
 from chalicelib.core.alarms import Trouble
 from chalicelib.core.telling import (
+    LOCKS,
     LOST,
     MOST_LETTERS,
     MOST_PER_LETTER,
@@ -82,6 +83,15 @@ def test_what_ends_is_told_once() -> None:
 
     assert [message.subject for message in ended] == ["host us0 is well again"]
     assert much_later == []
+
+
+def test_locks_that_cannot_be_taken_back_any_more_are_not_well_again() -> None:
+    known: dict[str, Told] = {}
+    tell(known, [a_trouble(LOCKS)], NOW)
+
+    (ended,) = tell(known, [], NOW + MOMENT)
+
+    assert ended.body.startswith("locks of copies are told of no more: what nobody has taken back in time holds")
 
 
 def test_what_is_lost_is_never_well_again() -> None:
