@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,16 @@ PLAYED = Path(__file__).resolve().parents[1] / "tests/faults-played.json"
 _WORST_FIRST = ("failed", "skipped", "passed")
 
 
-def play() -> int:
-    """Play every test with a mark, one at a time; pytest's exit code. What was interrupted replaces nothing."""
+def play(tests: Sequence[str] = ()) -> int:
+    """Play every test with a mark, or those of these files or names, one at a time; pytest's exit code.
+
+    What was not played stays as it was, if others were asked for; what was interrupted replaces nothing.
+    """
     kept = _Kept()
-    exit_code = pytest.main(["-q", "-m", "fault", "-p", "no:cacheprovider"], plugins=[kept])
+    exit_code = pytest.main(["-q", "-m", "fault", "-p", "no:cacheprovider", *tests], plugins=[kept])
     if exit_code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        PLAYED.write_text(json.dumps(kept.results(), indent=2, sort_keys=True) + "\n")
+        results = {**(played() if tests else {}), **kept.results()}
+        PLAYED.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     return int(exit_code)
 
 

@@ -1,8 +1,10 @@
 """Write the tables in docs/faults.md from the marks that tests carry: `python -m tools.fault_reference`.
 
-With `--play` the tests are played first, and what came of them is kept in tests/faults-played.json.
+With `--play` the tests are played first, all or those that are named, and what came of them is kept in
+tests/faults-played.json.
 """
 
+import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -69,6 +71,9 @@ def _row(name: str, row: Row, shown: Sequence[Shown], results: Mapping[str, str]
 
 
 if __name__ == "__main__":
-    exit_code = play() if "--play" in sys.argv[1:] else 0
+    parser = argparse.ArgumentParser(prog="python -m tools.fault_reference", description=__doc__)
+    parser.add_argument("--play", nargs="*", metavar="TEST", help="play the tests first: all, or these alone")
+    asked = parser.parse_args().play
+    exit_code = play(asked) if asked is not None else 0
     DOCUMENT.write_text(updated(DOCUMENT.read_text()))
     sys.exit(exit_code)
