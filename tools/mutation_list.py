@@ -1138,6 +1138,14 @@ MUTATIONS = (
         _OPENINGS,
     ),
     Mutation(
+        "why an image does not run, in a line",
+        "chalicelib/wire/recoveries.py",
+        "why and as_line(why)",
+        "why",
+        "that a machine writes nothing onto its operator's screen but a line",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "a restored server's word that is none",
         f"{_FLOWS}/recover.py",
         "        unreadable=no_report,\n",

@@ -22,7 +22,7 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.naming import restored_name
 from chalicelib.fields import Fields, moment_text, read, read_ways, written
-from chalicelib.wire.shared import bounded, owner_of
+from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
 _CHANGED_WAYS = re.compile(r"/ways-\d{6}\.json$")
@@ -211,12 +211,13 @@ def parse_restored_server(body: bytes) -> RestoredServer:
 
 def _boot(fields: Fields) -> Boot:
     boot = fields.part("boot")
-    return Boot(boot.text("state") == "booted", boot.maybe_text("why"), boot.real("seconds"))
+    why = boot.maybe_text("why")
+    return Boot(boot.text("state") == "booted", why and as_line(why), boot.real("seconds"))
 
 
 def _answer(fields: Fields) -> ProbeAnswer | None:
     probe = fields.maybe_part("probe")
-    return ProbeAnswer(probe.text("target"), probe.text("answer"), probe.flag("ok")) if probe else None
+    return ProbeAnswer(probe.text("target"), as_line(probe.text("answer")), probe.flag("ok")) if probe else None
 
 
 def _timings(fields: Fields) -> dict[str, float]:

@@ -585,6 +585,18 @@ def test_an_image_that_does_not_come_up_is_told_before_its_tree_is_compared() ->
     )
 
 
+def test_what_a_machine_says_of_its_image_is_one_line_and_moves_no_cursor() -> None:
+    world = a_world_with_backups()
+    why = "\x1b[2Jno init\n" + "x" * 1000
+
+    recovery_id = a_server_that_is_back(world, boot={"state": "not booted", "why": why, "seconds": 0.0})
+
+    (told,) = recover(recovery_id, world, NOW).waiting
+    assert told.isprintable()
+    assert r"it does not run (\x1b[2Jno init\nxxx" in told
+    assert len(told) < 1000
+
+
 def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log_in_to() -> None:
     world = a_world_with_backups()
     recovery_id = a_server_that_is_back(world)
