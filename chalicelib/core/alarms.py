@@ -8,7 +8,7 @@ decide.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from itertools import groupby, takewhile
 
@@ -36,9 +36,8 @@ from chalicelib.core.preflight import subjects as subjects_of_preflight
 from chalicelib.core.restored import COMPARED_WITHIN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
-from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, DIFFERENT, PROVEN, UNPROVEN, is_on_its_way_out
+from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, DIFFERENT, PROVEN, UNPROVEN, is_on_its_way_out, is_stale
 
-_A_DAY = timedelta(days=1)
 _MOST_NAMED = 20
 
 # The lines of a message that name one snapshot or finding each: more are not read at three in the morning.
@@ -251,7 +250,7 @@ def _stale(host: HostPolicy, facts: Facts, now: datetime) -> Trouble | None:
     """A host that never had a point counts from its enrolment; no run of it may ever have been opened."""
     point = facts.newest.get(host.id)
     since = point.at if point else facts.enrolled.get(host.id)
-    if since is None or now - since <= (host.alarm_after + 1) * _A_DAY:
+    if since is None or now - since <= host.stale_after:
         return None
     if point is None:
         what = f"host {host.name} was enrolled {(now - since).days} days ago and has no restore point"
@@ -298,11 +297,16 @@ def _failed_drills(facts: Facts) -> Iterator[Trouble]:
                 about=_drills(host.id),
                 kind=Kind.DRILL_FAILED,
                 name=f"drills of host {host.name}",
-                what=f"drill {drill.id} of host {host.name} ended as {drill.verdict or 'nothing'}",
+                what=f"drill {drill.id} of host {host.name} ended as {_how(drill)}",
                 since=drill.closed or drill.deadline,
                 occurrence=str(drill.id),
                 details=tuple(map(_printable, drill.findings[:_MOST_DETAILS])),
             )
+
+
+def _how(drill: Recovery) -> str:
+    verdict = drill.verdict or "nothing"
+    return f"{verdict}, of a stale point" if is_stale(drill.findings) else verdict
 
 
 def _latest_drills(recoveries: Iterable[Recovery]) -> dict[str, Recovery]:
@@ -337,7 +341,12 @@ def _is_doubtful(restore: Recovery, now: datetime) -> bool:
 
 
 def _is_satisfying(drill: Recovery) -> bool:
-    """Without a question to ask, identical content is all there is to prove; without root, so is what was recorded."""
+    """Without a question to ask, identical content is all there is to prove; without root, so is what was recorded.
+
+    What nobody has backed up for days satisfies nobody, however well it comes back.
+    """
+    if is_stale(drill.findings):
+        return False
     return drill.verdict in (PROVEN, AS_RECORDED) or (drill.verdict == CONTENT_ONLY and drill.probe is None)
 
 

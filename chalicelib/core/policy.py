@@ -1,7 +1,7 @@
 """The policy as values: everything an operator decides, after policy_file.py has validated it."""
 
 from dataclasses import dataclass, field
-from datetime import time
+from datetime import time, timedelta
 from functools import cached_property
 
 from chalicelib.core.retention import Rules
@@ -50,6 +50,11 @@ class HostPolicy:
     @property
     def has_own_volume(self) -> bool:
         return self.target == "volume"
+
+    @property
+    def stale_after(self) -> timedelta:
+        """How old its newest restore point may be: the nights that it may miss, and the one that is still to come."""
+        return timedelta(days=self.alarm_after + 1)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The words a recovery ends with, or stands by."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
-from chalicelib.core.model import Recovery
+from chalicelib.core.model import Recovery, RestorePoint
+from chalicelib.core.trouble import said
 
 # A drill or restore: booted and answered; identical; identical as far as could be told without root; and not.
 PROVEN = "proven"
@@ -15,6 +17,23 @@ VERDICTS = (PROVEN, CONTENT_ONLY, AS_RECORDED, UNPROVEN, DIFFERENT, FAILED)
 
 # An opening: its machine serves, or has served. It proves nothing.
 OPENED = "opened"
+
+# What the finding begins with that fails a drill whatever else it finds.
+_STALE = "stale: "
+
+
+def why_stale(newest: RestorePoint, stale_after: timedelta, now: datetime) -> tuple[str, ...]:
+    """A finding, when the newest point there is to drill is older than it may be."""
+    if now - newest.at <= stale_after:
+        return ()
+    return (
+        f"{_STALE}its newest restore point is of {said(newest.at)}, expected one of the last {stale_after.days} days",
+    )
+
+
+def is_stale(findings: Iterable[str]) -> bool:
+    """Whether these are those of a drill of too old a point."""
+    return any(finding.startswith(_STALE) for finding in findings)
 
 
 def is_on_its_way_out(recovery: Recovery, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_n
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import LASTS, choose_point
-from chalicelib.core.verdicts import is_on_its_way_out
+from chalicelib.core.verdicts import is_on_its_way_out, why_stale
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.observe import as_ec2_says
 from chalicelib.flows.policies import find_policy
@@ -26,7 +26,7 @@ _BEFORE_A_STANDBYS_FIRST = 1000
 
 def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
     """Prove the newest point of a host, given by its name or id. Raises Refused when there is nothing to prove."""
-    return _open(_wanted(RecoveryKind.DRILL, RecoveryRequest(host), world, now), world)[0].id
+    return open_recovery(RecoveryRequest(host, mode=Mode.DRILL), world, now).id
 
 
 def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
@@ -35,7 +35,17 @@ def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Reco
         return open_restore(request, world, now)
     if request.name is not None or request.ports or request.networks:
         raise Refused("a drill has no name of yours and lets nobody in: say neither name nor ports nor allow")
-    return _open(_wanted(RecoveryKind.DRILL, request, world, now), world)[0]
+    wanted = _wanted(RecoveryKind.DRILL, request, world, now)
+    if request.at is None and request.point is None:
+        wanted = replace(wanted, findings=_why_stale(wanted, world))
+    return _open(wanted, world)[0]
+
+
+def _why_stale(drill: Recovery, world: World) -> tuple[str, ...]:
+    """That a host which has left the policy has no newer point is as it should be."""
+    policy = find_policy(world)
+    host = policy.hosts.get(drill.host) if policy else None
+    return why_stale(drill.point, host.stale_after, drill.opened) if host else ()
 
 
 def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recovery:

@@ -60,7 +60,8 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case plan.RecordBack(address):
             return world.catalog.save_recovery(replace(recovery, address=address))
         case plan.RecordVerdict(verdict, findings):
-            return _record_verdict(replace(recovery, verdict=verdict, findings=findings), world)
+            found = (*recovery.findings, *findings)
+            return _record_verdict(replace(recovery, verdict=verdict, findings=found), world)
         case plan.TerminateMachine(machine_id):
             world.machines.terminate(machine_id)
         case plan.DeleteVolume(volume_id):

@@ -2,7 +2,7 @@
 
 import argparse
 
-from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, PROVEN
+from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, PROVEN, is_stale
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.openings import is_over, said, watched
@@ -14,7 +14,7 @@ Prove a host's newest restore point: restored, compared with its manifest, boote
   $ ebbtide drill us0
 
 It takes minutes, and ends with its verdict and every difference that was found; docs/restore.md says what each means.
-Exit code 1 when it is not identical.
+Exit code 1 when it is not identical, or when that point is older than the host's `alarm_after` allows.
 """
 
 
@@ -36,4 +36,4 @@ def _drill(options: argparse.Namespace, _: Environment) -> int:
     for finding in over["findings"]:
         print(f"  {finding}")
     print(f"{over['host']} as it was at {said(over['at'])}: {over['verdict']}")
-    return 0 if over["verdict"] in IDENTICAL else 1
+    return 0 if over["verdict"] in IDENTICAL and not is_stale(over["findings"]) else 1

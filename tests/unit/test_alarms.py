@@ -277,6 +277,16 @@ def test_a_failed_drill_is_named_with_what_it_found() -> None:
     assert trouble.details == ("it did not boot",)
 
 
+def test_a_drill_of_a_stale_point_is_told_however_well_it_ended() -> None:
+    drill = replace(a_drill("proven"), findings=("stale: its newest restore point is of 2026-11-19 02:45 UTC",))
+
+    trouble = the_trouble(some_facts(a_night(), recoveries=(drill,)))
+
+    assert trouble.kind is Kind.DRILL_FAILED
+    assert trouble.what == "drill us0a/2026-11-23/1 of host us0 ended as proven, of a stale point"
+    assert trouble.details == drill.findings
+
+
 def test_only_the_latest_closed_drill_counts_and_no_restore_or_opening() -> None:
     proven_since = (a_drill("different", day=22), a_drill("proven", day=23))
     another_under_way = (a_drill("proven", day=22), replace(a_drill("", state=RecoveryState.OPEN), verdict=None))

@@ -34,6 +34,15 @@ def test_it_is_waited_for_until_it_is_taken_down_and_ends_with_its_verdict(
     ]
 
 
+def test_of_a_stale_point_what_is_proven_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, BEGUN, wire.standing(replace(PROVEN, findings=("stale: its newest restore point is old",))))
+
+    assert main(["drill", "us0"]) == 1
+    assert "  stale: its newest restore point is old" in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize(
     ("verdict", "code"),
     [("content only", 0), ("as recorded", 0), ("unproven", 1), ("different", 1), ("failed", 1), (None, 1)],

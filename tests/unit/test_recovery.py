@@ -13,10 +13,11 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.actions import Wait
 from chalicelib.core.model import Machine, RecoveryId, RecoveryKind, RecoveryState, Way
-from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.naming import Mode, RecoveryRequest
 from chalicelib.core.opening import SETTLES
 from chalicelib.core.recovery import choose_point, plan
 from chalicelib.core.recovery_actions import CreateVolume, RecordVerdict, RecoveryWorld
+from chalicelib.core.trouble import said
 from chalicelib.errors import CapacityError, PermanentError, Refused, TransientError
 from chalicelib.flows.close_recoveries import close_recoveries
 from chalicelib.flows.open_recovery import open_drill, open_recovery, open_restore
@@ -276,6 +277,33 @@ def test_a_proven_drill_marks_the_point_and_leaves_nothing_behind() -> None:
     assert (recovery.state, recovery.verdict, recovery.closed) == (RecoveryState.DONE, "proven", a_moment(9, 12))
     assert point.proven == FINISHED
     assert is_taken_down(world)
+
+
+def test_a_drill_of_a_point_older_than_its_host_may_have_finds_it_stale_and_marks_it_all_the_same() -> None:
+    world = a_world_with_backups(20)
+    (newest,) = world.catalog.find_points("us0a")
+    too_late = newest.at + timedelta(days=3, minutes=1)
+    recovery_id = open_drill("us0", world, too_late)
+    the_machine_reports(world, recovery_id, findings=["`no-such-command` ended with exit code 127"])
+
+    recover(recovery_id, world, too_late)
+
+    recovery = world.catalog.get_recovery(recovery_id)
+    stale, other = recovery.findings
+    assert stale == f"stale: its newest restore point is of {said(newest.at)}, expected one of the last 3 days"
+    assert (recovery.verdict, other) == ("proven", "`no-such-command` ended with exit code 127")
+    assert world.catalog.find_points("us0a")[0].proven == FINISHED
+
+
+def test_neither_a_point_that_is_young_enough_nor_the_very_one_that_was_asked_for_is_stale() -> None:
+    world = a_world_with_backups(20)
+    (newest,) = world.catalog.find_points("us0a")
+    of_that_one = RecoveryRequest("us0", mode=Mode.DRILL, point=newest.snapshot_id)
+
+    old = open_recovery(of_that_one, world, newest.at + timedelta(days=30))
+    young = open_drill("us0", world, newest.at + timedelta(days=3))
+
+    assert old.findings == world.catalog.get_recovery(young).findings == ()
 
 
 @pytest.mark.parametrize("verdict", ["content only", "as recorded", "unproven", "different", "failed"])
