@@ -41,6 +41,12 @@ PINNED = {
     "ElasticBlockStore.create_snapshot": ["self"],
     "ElasticBlockStore.copy_snapshot": ["self"],
     "ElasticBlockStore.describe_snapshots": ["self"],
+    "EC2Backend.associate_iam_instance_profile": [
+        "self",
+        "instance_id",
+        "iam_instance_profile_name",
+        "iam_instance_profile_arn",
+    ],
     "EC2Backend.create_tags": ["self", "resource_ids", "tags"],
     "EC2Backend.delete_tags": ["self", "resource_ids", "tags"],
     "EC2Backend.delete_tag_keys": ["self", "resource_ids", "tag_keys"],
