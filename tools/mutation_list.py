@@ -3417,7 +3417,7 @@ MUTATIONS = (
     Mutation(
         "how old the newest point is",
         f"{_FLOWS}/open_recovery.py",
-        "return why_stale(drill.point, host.stale_after, drill.opened) if host else ()",
+        "return why_stale(point, host.stale_after, now) if is_of_the_newest and host.stale_after else ()",
         "return ()",
         "that a drill looks how old a host's newest point is",
         ("tests/unit/test_recovery.py",),
@@ -3425,8 +3425,8 @@ MUTATIONS = (
     Mutation(
         "an old point that was asked for",
         f"{_FLOWS}/open_recovery.py",
-        "    if request.at is None and request.point is None:\n        wanted = replace(wanted, findings",
-        "    if True:\n        wanted = replace(wanted, findings",
+        "kind is RecoveryKind.DRILL and request.at is None and request.point is None",
+        "kind is RecoveryKind.DRILL",
         "that the very point that was asked for may be as old as it is",
         ("tests/unit/test_recovery.py",),
     ),

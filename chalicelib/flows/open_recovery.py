@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chalicelib import wire
 from chalicelib.core import entrances, tags
@@ -35,17 +35,7 @@ def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Reco
         return open_restore(request, world, now)
     if request.name is not None or request.ports or request.networks:
         raise Refused("a drill has no name of yours and lets nobody in: say neither name nor ports nor allow")
-    wanted = _wanted(RecoveryKind.DRILL, request, world, now)
-    if request.at is None and request.point is None:
-        wanted = replace(wanted, findings=_why_stale(wanted, world))
-    return _open(wanted, world)[0]
-
-
-def _why_stale(drill: Recovery, world: World) -> tuple[str, ...]:
-    """That a host which has left the policy has no newer point is as it should be."""
-    policy = find_policy(world)
-    host = policy.hosts.get(drill.host) if policy else None
-    return why_stale(drill.point, host.stale_after, drill.opened) if host else ()
+    return _open(_wanted(RecoveryKind.DRILL, request, world, now), world)[0]
 
 
 def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
@@ -90,23 +80,34 @@ class _Host:
     id: str
     probe: str | None
     start_list: tuple[str, ...] = ()
+    stale_after: timedelta | None = None
 
 
 def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: datetime) -> Recovery:
     """As it would be, but for its attempt. Raises as opening it does."""
     host = _find_host(request.host, world)
+    point = replace(_point_of(host, request, world), proven=None)
     return Recovery(
         id=RecoveryId(host.id, now.date(), 0),
         kind=kind,
         host=host.name,
         name=request.name or restored_name(host.id),
-        point=replace(_point_of(host, request, world), proven=None),
+        point=point,
         probe=host.probe,
         policy_version=world.catalog.policy_version(),
         opened=now,
         deadline=now + LASTS[kind],
         start=host.start_list,
+        findings=_why_stale(kind, request, host, point, now),
     )
+
+
+def _why_stale(
+    kind: RecoveryKind, request: RecoveryRequest, host: _Host, point: RestorePoint, now: datetime
+) -> tuple[str, ...]:
+    """Of a drill of whatever is newest. That a host which has left the policy has no newer point is as it should be."""
+    is_of_the_newest = kind is RecoveryKind.DRILL and request.at is None and request.point is None
+    return why_stale(point, host.stale_after, now) if is_of_the_newest and host.stale_after else ()
 
 
 def _open(wanted: Recovery, world: World, of_any_point: bool = False) -> tuple[Recovery, bool]:
@@ -159,7 +160,7 @@ def _find_host(name: str, world: World) -> _Host:
     of_id = next((host for host in hosts.values() if host.id == name), None)
     host = hosts.get(name) or of_id
     if host is not None:
-        return _Host(host.name, host.id, host.probe, host.start_list)
+        return _Host(host.name, host.id, host.probe, host.start_list, host.stale_after)
     if HOST_ID.fullmatch(name) is None:
         raise PermanentError(f"{name!r} is no host of the policy, and no host id either: four of a-z and 0-9, as us0a")
     return _Host(name, name, None)
