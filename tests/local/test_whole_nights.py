@@ -24,10 +24,14 @@ LONGEST_SECONDS = 240
 
 
 def night(state: Path, *words: str, through: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    command = [*through, sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(state), "night", *words]
     return subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
-    )
+        a_nights_command(state, *words, through=through),
+        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False,
+    )  # fmt: skip
+
+
+def a_nights_command(state: Path, *words: str, through: Sequence[str]) -> list[str]:
+    return [*through, sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(state), "night", *words]
 
 
 def verdicts(said: str) -> list[str]:
@@ -98,7 +102,7 @@ def test_a_night_without_the_right_to_mount_goes_on_after_each_interruption_and_
 
 def a_night_until(moment: str, state: Path, *words: str) -> int:
     """Its exit code, when Ctrl-C comes as soon as it says this."""
-    command = [*POWERLESS, sys.executable, "-m", "ebbtide_console", "sandbox", "--state", str(state), "night", *words]
+    command = a_nights_command(state, *words, through=POWERLESS)
     begun = subprocess.Popen(
         command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -577,10 +577,7 @@ def another_copy(standby: FakeWorld, day: int) -> str:
 
 
 def test_another_copy_of_what_is_damaged_is_tagged_as_well_and_makes_no_point() -> None:
-    primary = a_primary(22, 23)
-    standby = a_standby_of(primary)
-    find_damaged(primary, 23)
-    archive_arrives(primary, standby)
+    standby = a_standby_that_heard_of_damage(23)
     prune(standby, a_moment(10, day=24))
     later = another_copy(standby, 23)
 
@@ -593,10 +590,7 @@ def test_another_copy_of_what_is_damaged_is_tagged_as_well_and_makes_no_point() 
 
 
 def test_the_last_word_on_one_copy_is_none_on_another() -> None:
-    primary = a_primary(22, 23)
-    standby = a_standby_of(primary)
-    find_damaged(primary, 23)
-    archive_arrives(primary, standby)
+    standby = a_standby_that_heard_of_damage(23)
     prune(standby, a_moment(10, day=24))
     (looked_at,) = ids_of(standby, (23,))
     del standby.volumes.snapshots[looked_at].tags[tags.DAMAGED]
