@@ -19,6 +19,8 @@ from ebbtide_console.sandbox.machine import NamespaceMachine, python
 
 OWN_NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 UNSHARE = ("unshare", *OWN_NAMESPACES, "--fork", "--kill-child=SIGKILL", "--propagation", "private", "--")
+# The caller is outside, so its number in there is 0: with another parent it has ended, and no signal will come.
+WITH_ITS_CALLER = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ "$PPID" = 0 ] && exec "$@"', "sh")
 SSH_PORT = 22
 CGROUP = "ebbtide-"
 EMPTYING_SECONDS = 2.0
@@ -124,7 +126,7 @@ class Namespaces:
                 self._hosts[host] = self._start_host(host)
             pid = self._hosts[host].pid
         environment = (f"HOME={self._host(host) / 'root'}", "LANG=C.UTF-8", f"PATH={':'.join(os.get_exec_path())}")
-        enter = ("nsenter", "--target", str(pid), *OWN_NAMESPACES, "--", "setpriv", "--pdeathsig", "KILL", "--")
+        enter = ("nsenter", "--target", str(pid), *OWN_NAMESPACES, "--", *WITH_ITS_CALLER)
         return [*enter, "env", "-i", *environment, *argv]
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from enclosed import a_substrate, in_an_enclosure, wait_until
 from chalicelib.errors import PermanentError
 from ebbtide_console.sandbox.disks import Disks
 from ebbtide_console.sandbox.geography import FIRST
+from ebbtide_console.sandbox.namespaces import WITH_ITS_CALLER
 from ebbtide_console.sandbox.network import Network
 from ebbtide_console.sandbox.substrate import Substrate
 
@@ -164,6 +165,12 @@ def test_a_host_command_hands_on_its_exit_code_and_dies_with_its_caller(tmp_path
         wait_until(lambda: "601.25" not in on(substrate, "us0", "ps", "ax").stdout)
 
     assert left.returncode == 23
+
+
+def test_a_host_command_whose_caller_ended_before_it_could_be_told_does_nothing(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    subprocess.run([*WITH_ITS_CALLER, "touch", begun], check=False)
+    assert not begun.exists()
 
 
 @in_an_enclosure
