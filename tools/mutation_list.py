@@ -1501,7 +1501,7 @@ MUTATIONS = (
     Mutation(
         "restore: every command",
         f"{_RESTORE}/inits.py",
-        "len(self._ended(console)) == len(self.steps)",
+        "len(self._ended) == len(self.steps)",
         "True",
         "that an image is asked only once all its commands have run",
         _INITS,
