@@ -172,7 +172,8 @@ ADVICE: Mapping[Kind, Advice] = {
         "`aws ec2 unlock-snapshot` each copy before the time it says; what is paid for afterwards is paid to the end.",
     ),
     Kind.PREFLIGHT_BLIND: Advice(
-        "The preflight could not look at something, so that nobody knows whether the next night has it.",
+        "The preflight could not look at something, so that nobody knows whether the next night has it. What was wrong "
+        "with it when that was last seen is not well again by this.",
         "Mostly a permission is missing: compare the function's role with `.chalice/policy-preflight.json`, and let "
         "the policy of a key of your own allow its account's roles to use it.",
     ),
