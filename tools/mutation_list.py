@@ -1395,6 +1395,22 @@ MUTATIONS = (
         ("tests/unit/test_alarms.py",),
     ),
     Mutation(
+        "restore: a failure is told",
+        f"{_CORE}/alarms.py",
+        "        elif _came_back(each):\n",
+        "        else:\n",
+        "that a restore which failed is told until its host has come back",
+        ("tests/unit/test_alarms.py",),
+    ),
+    Mutation(
+        "preflight: what is hidden",
+        f"{_CORE}/preflight.py",
+        "if about in seen.hidden",
+        "if about in ()",
+        "that what a preflight cannot look at is not well again by that",
+        ("tests/unit/test_preflight.py",),
+    ),
+    Mutation(
         "restore: never compared",
         f"{_CORE}/alarms.py",
         "        return now >= restore.opened + COMPARED_WITHIN\n",

@@ -107,7 +107,8 @@ def test_whoever_does_not_wait_is_told_how_to_learn_where(
 
     assert main(["restore", "us0", "--no-wait"]) == 0
     assert asked[0][1]["allow"] is None
-    assert capsys.readouterr().out.splitlines()[1] == "the same command again says where to log in to it"
+    again = "the same command again says where to log in to it; if it fails, the policy's alarm says so"
+    assert capsys.readouterr().out.splitlines()[1] == again
 
 
 @pytest.mark.parametrize("over", [FAILED, replace(FAILED, state=RecoveryState.FAILED)])
