@@ -924,7 +924,7 @@ MUTATIONS = (
         "if report.entries == 0:",
         "if False:",
         "that a drill which compared nothing is no proof",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_drills.py",),
     ),
     # -- a drill finds whatever befell
     Mutation(
@@ -1061,7 +1061,7 @@ MUTATIONS = (
         "manifest_sha256=_reported_digest(recovery.point, world)",
         "manifest_sha256=None",
         "that a drill is told the manifest's digest",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_drills.py",),
     ),
     Mutation(
         "drill: unhashed",
@@ -1143,7 +1143,7 @@ MUTATIONS = (
         "why and as_line(why)",
         "why",
         "that a machine writes nothing onto its operator's screen but a line",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "a restored server's word that is none",
@@ -1151,7 +1151,7 @@ MUTATIONS = (
         "        unreadable=no_report,\n",
         "        unreadable=no_report or _,\n",
         "that no server that stands is taken down for what it has said of itself",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "opening: its own place to say why not",
@@ -1175,7 +1175,7 @@ MUTATIONS = (
         "return settings.drill_group",
         "return settings.receiver_group",
         "that nobody comes in where a drill boots what it restored",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_drills.py",),
     ),
     # -- a restored server is somebody's again
     Mutation(
@@ -1184,7 +1184,7 @@ MUTATIONS = (
         " and not is_on_its_way_out(recovery, now)",
         "",
         "that the ways in to a restored server are shut when it goes",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: nobody else",
@@ -1208,7 +1208,7 @@ MUTATIONS = (
         "if not world.ways_are_set and all(isinstance(step, Wait | CloseRecovery) for step in steps):",
         "if not world.ways_are_set:",
         "that no machine stands on because the group of all restored servers cannot be set",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: room in the group",
@@ -1216,7 +1216,7 @@ MUTATIONS = (
         "if len(ways) > entrances.MOST_WAYS:",
         "if False:",
         "that no restore is opened whose ways in would not fit beside those of the others",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: as narrow afterwards",
@@ -1224,7 +1224,7 @@ MUTATIONS = (
         "if changes:",
         "if False:",
         "that a restored server which was narrowed is not wide open again after a rebuild",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: saved, then woken",
@@ -1232,7 +1232,7 @@ MUTATIONS = (
         "        recovery = _with_ways(wanted.ways, under_way, world)\n",
         "        recovery = under_way\n",
         "that a restore which is asked for again with other ways in has them when it is gone on with",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: the one that stands",
@@ -1240,7 +1240,7 @@ MUTATIONS = (
         "of_its_point or (alike if of_any_point else [])",
         "of_its_point",
         "that the command for a server that stands brings up no second one of that name after the next night",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: all that is open",
@@ -1248,7 +1248,7 @@ MUTATIONS = (
         "entrances.told(world.ways)",
         "entrances.told(recovery.ways)",
         "that who has a restored server is told what other ones have opened to it",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: everybody's ways",
@@ -1256,7 +1256,7 @@ MUTATIONS = (
         "if isinstance(action, SetWays):",
         "if False:",
         "that no restore fails for the ways in to another one",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: told before it is compared",
@@ -1344,7 +1344,7 @@ MUTATIONS = (
         "    if world.server is not None and (back := restored.come_back(recovery, world)):\n",
         "    if back := ():\n",
         "that who waits for a restored server is told where it is as soon as it is back",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: a server that is back stays",
@@ -1352,7 +1352,7 @@ MUTATIONS = (
         "FAILED if world.server is None else UNPROVEN",
         "FAILED",
         "that a server which somebody may be using is not taken down because it could not be compared",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: whatever its machine reports",
@@ -1360,7 +1360,7 @@ MUTATIONS = (
         "    if report.verdict == FAILED:\n",
         "    if False:\n",
         "that a server which somebody may be using is not taken down by a late report of a failure",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: told at once",
@@ -1368,7 +1368,7 @@ MUTATIONS = (
         "if saved is not None and recovery.kind is RecoveryKind.RESTORE:",
         "if False:",
         "that operators are told at once what the comparison of a server that stands says",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: no drill stands",
@@ -1376,7 +1376,7 @@ MUTATIONS = (
         "keys if is_restore else []",
         "keys",
         "that no drill is taken for a server that stands",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: off is no address",
@@ -1384,7 +1384,7 @@ MUTATIONS = (
         " and not world.is_off",
         "",
         "that nobody is told to log in to a server that is off",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "restore: doubtful",
@@ -1393,6 +1393,22 @@ MUTATIONS = (
         "    return False\n",
         "that operators are told of a server that stands and is not what was backed up",
         ("tests/unit/test_alarms.py",),
+    ),
+    Mutation(
+        "restore: a failure is told",
+        f"{_CORE}/alarms.py",
+        "        elif _came_back(each):\n",
+        "        else:\n",
+        "that a restore which failed is told until its host has come back",
+        ("tests/unit/test_alarms.py",),
+    ),
+    Mutation(
+        "preflight: what is hidden",
+        f"{_CORE}/preflight.py",
+        "if about in seen.hidden",
+        "if about in ()",
+        "that what a preflight cannot look at is not well again by that",
+        ("tests/unit/test_preflight.py",),
     ),
     Mutation(
         "restore: never compared",
@@ -1501,7 +1517,7 @@ MUTATIONS = (
     Mutation(
         "restore: every command",
         f"{_RESTORE}/inits.py",
-        "len(self._ended(console)) == len(self.steps)",
+        "len(self._ended) == len(self.steps)",
         "True",
         "that an image is asked only once all its commands have run",
         _INITS,
@@ -3104,7 +3120,7 @@ MUTATIONS = (
         "profile=None if recovery.kind is RecoveryKind.OPENING else settings.image_profile",
         "profile=None",
         "that a machine on which an image is started has not the role of a receiver",
-        ("tests/unit/test_recovery.py::test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot",),
+        ("tests/unit/test_drills.py::test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot",),
     ),
     Mutation(
         "a role for images: asked for",
@@ -3420,7 +3436,7 @@ MUTATIONS = (
         "return why_stale(point, host.stale_after, now) if is_of_the_newest and host.stale_after else ()",
         "return ()",
         "that a drill looks how old a host's newest point is",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_drills.py",),
     ),
     Mutation(
         "an old point that was asked for",
@@ -3428,7 +3444,7 @@ MUTATIONS = (
         "kind is RecoveryKind.DRILL and request.at is None and request.point is None",
         "kind is RecoveryKind.DRILL",
         "that the very point that was asked for may be as old as it is",
-        ("tests/unit/test_recovery.py",),
+        ("tests/unit/test_drills.py",),
     ),
     Mutation(
         "a sandbox's own AWS: a shell",

@@ -19,6 +19,8 @@ from ebbtide_agent.errors import PermanentError
 
 Child = subprocess.Popen[bytes]
 
+# For a program's output: to be read from here, and its errors with it.
+PIPE, WITH_OUTPUT = subprocess.PIPE, subprocess.STDOUT
 TIMED_OUT = 124
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     RUN_FAILED = "run failed"
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
+    RESTORE_FAILED = "restore failed"
     RESTORE_DOUBTFUL = "restore doubtful"
     COPY_FAILED = "copy failed"
     LOCK_FAILED = "lock failed"
@@ -80,12 +81,19 @@ ADVICE: Mapping[Kind, Advice] = {
         "Read the findings, mend what they say, and run `ebbtide drill` again. Until then do not rely on this host's "
         "newest point: restore an older one that was proven.",
     ),
+    Kind.RESTORE_FAILED: Advice(
+        "A server that somebody wanted back did not come back, and what there was of it has been taken down. Whoever "
+        "asked for it may not have waited. Not told of one that somebody has closed.",
+        "Read the findings, mend what they say, and run `ebbtide restore` again, with `--at` for an older point. This "
+        "ends once a restore of the host is back, or a drill of it has come to its end: `ebbtide drill` if nobody "
+        "wants the server any more.",
+    ),
     Kind.RESTORE_DOUBTFUL: Advice(
-        "A server that stands restored is not what was backed up (`different`), or nobody could compare it "
-        "(`unproven`), or it has come to no verdict within a day. It answers before it is compared.",
-        "Read the findings, which `ebbtide restore` says again with its address: it goes on standing, and whoever uses "
-        "it should know. `ebbtide restore --at` brings back an older point beside it, and `ebbtide drill` proves one; "
-        "`ebbtide close` takes it down, and ends this.",
+        "A restored server is not what was backed up (`different`), or nobody could compare it (`unproven`), or it has "
+        "come to no verdict within a day. It answers before it is compared, and may be in use, or off by now.",
+        "Read the findings, which `ebbtide restore` says again with its address: nobody takes it down for them, and "
+        "whoever uses it should know. `ebbtide restore --at` brings back an older point beside it, and `ebbtide drill` "
+        "proves one; `ebbtide close` takes it down, and ends this.",
     ),
     Kind.COPY_FAILED: Advice(
         "Snapshots lack the copies that the policy wants in another place: a copy or an offer has failed twice, or it "
@@ -172,7 +180,8 @@ ADVICE: Mapping[Kind, Advice] = {
         "`aws ec2 unlock-snapshot` each copy before the time it says; what is paid for afterwards is paid to the end.",
     ),
     Kind.PREFLIGHT_BLIND: Advice(
-        "The preflight could not look at something, so that nobody knows whether the next night has it.",
+        "The preflight could not look at something, so that nobody knows whether the next night has it. What was wrong "
+        "with it when that was last seen is not well again by this.",
         "Mostly a permission is missing: compare the function's role with `.chalice/policy-preflight.json`, and let "
         "the policy of a key of your own allow its account's roles to use it.",
     ),

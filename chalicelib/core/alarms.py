@@ -33,10 +33,20 @@ from chalicelib.core.night_world import status_of
 from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.preflight import Preflight, nothing_was_looked_at
 from chalicelib.core.preflight import subjects as subjects_of_preflight
+from chalicelib.core.recovery import was_ended_early
 from chalicelib.core.restored import COMPARED_WITHIN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
-from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, DIFFERENT, PROVEN, UNPROVEN, is_on_its_way_out, is_stale
+from chalicelib.core.verdicts import (
+    AS_RECORDED,
+    CONTENT_ONLY,
+    DIFFERENT,
+    FAILED,
+    PROVEN,
+    UNPROVEN,
+    is_on_its_way_out,
+    is_stale,
+)
 
 _MOST_NAMED = 20
 
@@ -88,7 +98,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_refused_pruning(facts),
         *_gone_snapshots(facts),
         *_failed_drills(facts),
-        *_doubtful_restores(facts, now),
+        *_restores_gone_wrong(facts, now),
         *_failing_copies(facts, now),
         *_failing_locks(facts, now),
         *_filling_disks(facts),
@@ -314,22 +324,45 @@ def _latest_drills(recoveries: Iterable[Recovery]) -> dict[str, Recovery]:
     return {drill.id.host_id: drill for drill in sorted(closed, key=lambda each: each.id)}
 
 
-def _doubtful_restores(facts: Facts, now: datetime) -> Iterator[Trouble]:
-    """While it stands: of each host the latest one. It may be one of a host that has left the policy."""
-    doubtful = (each for each in facts.recoveries if _is_doubtful(each, now))
-    latest = {restore.id.host_id: restore for restore in sorted(doubtful, key=lambda each: each.id)}
-    for restore in latest.values():
-        is_known = restore.verdict is not None
-        how = f"stands, and is {restore.verdict}" if is_known else "has come to no verdict in a day"
+def _restores_gone_wrong(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """Of each host the latest one. It may be one of a host that has left the policy."""
+    restores = sorted(facts.recoveries, key=lambda each: each.id)
+    doubtful = {each.id.host_id: each for each in restores if _is_doubtful(each, now)}
+    for restore in {**doubtful, **_failed_restores(restores)}.values():
+        kind, how = _how_wrong(restore)
         yield Trouble(
             about=_restores(restore.id.host_id),
-            kind=Kind.RESTORE_DOUBTFUL,
+            kind=kind,
             name=f"restores of host {restore.host}",
             what=f"restore {restore.id} of host {restore.host} {how}",
             since=restore.opened,
             occurrence=f"{restore.id} {restore.verdict}",
             details=tuple(map(_printable, restore.findings[:_MOST_DETAILS])),
         )
+
+
+def _how_wrong(restore: Recovery) -> tuple[Kind, str]:
+    """Not whether it runs: that is for `ebbtide restore` to see."""
+    if restore.verdict == FAILED:
+        return Kind.RESTORE_FAILED, "has failed"
+    how = "has come to no verdict in a day" if restore.verdict is None else f"is {restore.verdict}"
+    return Kind.RESTORE_DOUBTFUL, how
+
+
+def _failed_restores(in_order: Iterable[Recovery]) -> dict[str, Recovery]:
+    """Of each host the latest one, unless it has come back since. Whoever has ended one has no need to be told."""
+    failed: dict[str, Recovery] = {}
+    for each in in_order:
+        if each.kind is RecoveryKind.RESTORE and each.verdict == FAILED and not was_ended_early(each):
+            failed[each.id.host_id] = each
+        elif _came_back(each):
+            failed.pop(each.id.host_id, None)
+    return failed
+
+
+def _came_back(recovery: Recovery) -> bool:
+    is_up = recovery.address is not None or recovery.verdict not in (None, FAILED)
+    return recovery.kind is not RecoveryKind.OPENING and is_up
 
 
 def _is_doubtful(restore: Recovery, now: datetime) -> bool:

@@ -91,8 +91,9 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a preflight saw. `unseen` is what it could not look at, and why; a receiver without its key is `keyless`,
-    `unguarded` are the hosts whose guard the policy has switched off, and `locks` those on copies of ours."""
+    """What a preflight saw. A receiver without its key is `keyless`, `unguarded` are the hosts whose guard the policy
+    has switched off, and `locks` those on copies of ours. `unseen` is what it could not look at, and why; the subjects
+    that this may have to do with are `hidden`."""
 
     refusals: tuple[Refusal, ...] = ()
     keys: tuple[Key, ...] = ()
@@ -102,6 +103,7 @@ class Seen:
     locks: tuple[SnapshotLock, ...] = ()
     agent_missing: str | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
+    hidden: AbstractSet[str] = frozenset()
     cost: Cost | None = None
     budget: str | None = None
 
@@ -112,8 +114,11 @@ def is_standard(instance_type: str) -> bool:
 
 
 def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
-    """What is wrong now; what the preflight before has found already is wrong since then."""
-    since = {trouble.about: trouble.since for trouble in before.troubles} if before else {}
+    """What is wrong now; what the preflight before has found already is wrong since then.
+
+    Where nobody could look it goes on: it is not well again by that.
+    """
+    known = {trouble.about: trouble for trouble in before.troubles} if before else {}
     found = (
         *_refused_launches(seen.refusals, now),
         *_unusable_keys(seen.keys, now),
@@ -124,23 +129,25 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
         *_unseen(seen.unseen, now),
         *(over_budget(seen.cost, seen.budget, now) if seen.cost else ()),
     )
-    return Preflight(now, tuple(replace(each, since=since.get(each.about, now)) for each in found))
+    still = {about: trouble for about, trouble in known.items() if about in seen.hidden}
+    wrong = {**still, **{trouble.about: trouble for trouble in found}}
+    return Preflight(now, tuple(replace(each, since=known.get(about, each).since) for about, each in wrong.items()))
 
 
 def subjects(policy: Policy) -> AbstractSet[str]:
     """Everything a preflight could find under this policy."""
-    parts = {_launches(name) for name in (*policy.receivers, RESTORES)}
+    parts = {about_launches(name) for name in (*policy.receivers, RESTORES)}
     return {
         _SELF,
-        _KEYS,
-        _AGENT,
+        KEYS,
+        AGENT,
         _GUARDS,
         LOCKS,
         _UNSEEN,
         BUDGET,
         *parts,
-        *map(_host_key, policy.receivers),
-        *map(_quota, QuotaName),
+        *map(about_host_key, policy.receivers),
+        *map(about_quota, QuotaName),
     }
 
 
@@ -154,19 +161,19 @@ def nothing_was_looked_at(latest: Preflight | None, first_run: datetime | None, 
 
 
 _SELF = "preflight"
-_KEYS, _AGENT, _UNSEEN = "preflight/keys", "preflight/agent", "preflight/unseen"
+KEYS, AGENT, _UNSEEN = "preflight/keys", "preflight/agent", "preflight/unseen"
 _GUARDS = "preflight/guards"
 
 
-def _launches(part: str) -> str:
+def about_launches(part: str) -> str:
     return f"preflight/launch/{part}"
 
 
-def _host_key(receiver: str) -> str:
+def about_host_key(receiver: str) -> str:
     return f"preflight/host key/{receiver}"
 
 
-def _quota(name: QuotaName) -> str:
+def about_quota(name: QuotaName) -> str:
     return f"preflight/quota/{name.name.lower()}"
 
 
@@ -179,7 +186,7 @@ def _refused_launches(refusals: Sequence[Refusal], now: datetime) -> Iterator[Tr
         mine = [refusal for refusal in refusals if refusal.part == part]
         name = "restores" if part == RESTORES else f"receiver {part}"
         yield Trouble(
-            about=_launches(part),
+            about=about_launches(part),
             kind=Kind.LAUNCH_REFUSED,
             name=f"the launch of {name}",
             what=f"EC2 would not launch {mine[0].machine} for {name}: {_in_a_line(mine[0].why)}",
@@ -196,7 +203,7 @@ def _unusable_keys(keys: Iterable[Key], now: datetime) -> Iterator[Trouble]:
     bad = [key for key in keys if key.state != ENABLED or key.refused]
     if bad:
         yield Trouble(
-            about=_KEYS,
+            about=KEYS,
             kind=Kind.KEY_UNUSABLE,
             name="the encryption keys",
             what=f"key {bad[0].id} in {bad[0].region} {_how_bad(bad[0])}",
@@ -222,7 +229,7 @@ def _tight_quotas(quotas: Sequence[Quota], now: datetime) -> Iterator[Trouble]:
         tight = [quota for quota in quotas if quota.name is name and (_is_too_small(quota) or _is_nearly_used(quota))]
         if tight:
             yield Trouble(
-                about=_quota(name),
+                about=about_quota(name),
                 kind=Kind.QUOTA,
                 name=f"the quota of {name}",
                 what=_how_tight(tight[0]),
@@ -253,11 +260,11 @@ def _how_tight(quota: Quota) -> str:
 def _missing_parts(seen: Seen, now: datetime) -> Iterator[Trouble]:
     if seen.agent_missing:
         what = f"the archive holds no {seen.agent_missing}: no machine of ours can start its agent"
-        yield Trouble(_AGENT, Kind.MISSING_PART, "the agent's file", what, now, seen.agent_missing)
+        yield Trouble(AGENT, Kind.MISSING_PART, "the agent's file", what, now, seen.agent_missing)
     for receiver in seen.keyless:
         name = f"the host key of receiver {receiver}"
         what = f"{name} is not in the parameter store: no host would find it"
-        yield Trouble(_host_key(receiver), Kind.MISSING_PART, name, what, now, receiver)
+        yield Trouble(about_host_key(receiver), Kind.MISSING_PART, name, what, now, receiver)
 
 
 def _switched_off_guards(unguarded: Sequence[str], now: datetime) -> Iterator[Trouble]:

@@ -73,6 +73,11 @@ def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple
     return opening.stand(recovery, world) if recovery.kind is RecoveryKind.OPENING else restored.keep(recovery, world)
 
 
+def was_ended_early(recovery: Recovery) -> bool:
+    """Whether somebody has taken this drill or restore down before its time."""
+    return recovery.deadline < recovery.opened + LASTS[recovery.kind]
+
+
 # -- until it knows ---------------------------------------------------------------------------------------------------
 
 
@@ -104,7 +109,7 @@ def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     if world.report is not None:
         return _conclude(world.report, world)
     if now >= recovery.deadline:
-        was_closed = recovery.deadline < recovery.opened + LASTS[recovery.kind]
+        was_closed = was_ended_early(recovery)
         why = "it was closed before there was a report" if was_closed else "there was no report before the deadline"
         return (given_up(world, why),)
     return ()

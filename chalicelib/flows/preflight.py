@@ -3,15 +3,33 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.cost import ABOUT as BUDGET
 from chalicelib.core.cost import Cost
 from chalicelib.core.ids import trial_token
 from chalicelib.core.model import SCHEMA, SnapshotLock
 from chalicelib.core.policy import Policy, ReceiverPolicy
-from chalicelib.core.preflight import RESTORES, Key, Preflight, Quota, QuotaName, Refusal, Seen, is_standard, judge
+from chalicelib.core.preflight import (
+    AGENT,
+    KEYS,
+    RESTORES,
+    Key,
+    Preflight,
+    Quota,
+    QuotaName,
+    Refusal,
+    Seen,
+    about_host_key,
+    about_launches,
+    about_quota,
+    is_standard,
+    judge,
+)
+from chalicelib.core.telling import LOCKS
 from chalicelib.errors import EbbtideError, TransientError
 from chalicelib.flows.cost import estimate_cost
 from chalicelib.flows.keys import find_keys_in_use
@@ -61,6 +79,7 @@ class _Look:
     world: World
     now: datetime
     unseen: dict[str, str] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
 
     def around(self) -> Seen:
         return Seen(
@@ -74,13 +93,15 @@ class _Look:
             cost=self._cost(),
             budget=self.policy.alarm.budget,
             unseen=self.unseen,
+            hidden=self.hidden,
         )
 
-    def _tried(self, what: str, look: Callable[..., _Seen], *given: object) -> _Seen | None:
+    def _tried(self, about: str, what: str, look: Callable[..., _Seen], *given: object) -> _Seen | None:
         try:
             return look(*given)
         except EbbtideError as fault:
             self.unseen[what] = str(fault)
+            self.hidden.add(about)
             return None
 
     @property
@@ -110,8 +131,8 @@ class _Look:
         for part in self._parts():
             for instance_type, subnet in part.machines:
                 machine = f"a {instance_type} in {subnet}"
-                tried = (self._tried(machine, self._why_not, instance_type, subnet, group) for group in part.groups)
-                why = next(filter(None, tried), None)
+                asked = partial(self._tried, about_launches(part.name), machine, self._why_not, instance_type, subnet)
+                why = next(filter(None, map(asked, part.groups)), None)
                 if why:
                     yield Refusal(part.name, machine, why)
 
@@ -137,9 +158,9 @@ class _Look:
     # -- keys
 
     def _keys(self) -> Iterator[Key]:
-        look = self.world.account.look_at_key
-        for (region, key_id), holds in find_keys_in_use(self.policy, self.world, self._tried).items():
-            key = self._tried(f"key {key_id} in {region}", look, region, key_id)
+        look, tried = self.world.account.look_at_key, partial(self._tried, KEYS)
+        for (region, key_id), holds in find_keys_in_use(self.policy, self.world, tried).items():
+            key = tried(f"key {key_id} in {region}", look, region, key_id)
             if key is not None:
                 yield replace(key, holds=holds)
 
@@ -148,8 +169,8 @@ class _Look:
     def _locks(self) -> Iterator[SnapshotLock]:
         """Of its copies, at a vault that has them locked."""
         if self.world.settings.is_vault and self.world.settings.lock_days:
-            ours = {copy.id for copy in self._tried("copies", find_stock, self.world) or ()}
-            locks = self._tried("locks", self.world.volumes.find_locks) or ()
+            ours = {copy.id for copy in self._tried(LOCKS, "copies", find_stock, self.world) or ()}
+            locks = self._tried(LOCKS, "locks", self.world.volumes.find_locks) or ()
             yield from (lock for lock in locks if lock.snapshot_id in ours)
 
     # -- quotas
@@ -158,7 +179,7 @@ class _Look:
         for region, needs in self._needs().items():
             for name, needed in needs.items():
                 what = f"the quota of {name} in {region}"
-                quota = self._tried(what, self.world.account.find_quota, region, name)
+                quota = self._tried(about_quota(name), what, self.world.account.find_quota, region, name)
                 if quota is not None:
                     yield replace(quota, needed=needed)
 
@@ -166,10 +187,10 @@ class _Look:
         """What comes on top of what is there, by region: every receiver and a restore at once, for they may overlap."""
         nights = len(self._receivers)
         here: dict[QuotaName, float] = {QuotaName.SNAPSHOTS: nights}
-        vcpus = self._tried("instance types", self._vcpus)
+        vcpus = self._tried(about_quota(QuotaName.VCPUS), "instance types", self._vcpus)
         if vcpus:
             here[QuotaName.VCPUS] = vcpus
-        gib = self._tried("volumes", self._gib_to_be_made)
+        gib = self._tried(about_quota(QuotaName.GP3), "volumes", self._gib_to_be_made)
         if gib is not None:
             here[QuotaName.GP3] = gib
         there = find_other_region(self.policy, self.world)
@@ -195,7 +216,7 @@ class _Look:
         """Where nobody has set a budget, and at a standby, whose cost the first region's includes, nobody asks."""
         if self.policy.alarm.budget is None or self.world.settings.is_standby:
             return None
-        return self._tried("what it costs", estimate_cost, self.policy, self.world)
+        return self._tried(BUDGET, "what it costs", estimate_cost, self.policy, self.world)
 
     # -- parts
 
@@ -203,7 +224,8 @@ class _Look:
         """The receivers without a host key; a standby's are wanted when it becomes the first region."""
         for name in self.policy.receivers:
             parameter = wire.host_key_parameter(name)
-            if self._tried(f"parameter {parameter}", self.world.account.has_parameter, parameter) is False:
+            look = self.world.account.has_parameter
+            if self._tried(about_host_key(name), f"parameter {parameter}", look, parameter) is False:
                 yield name
 
     def _unguarded(self) -> Iterator[str]:
@@ -212,5 +234,5 @@ class _Look:
 
     def _missing_agent(self) -> str | None:
         wanted = self.world.settings.agent
-        listed = self._tried("the archive", self.world.archive.list, wanted)
+        listed = self._tried(AGENT, "the archive", self.world.archive.list, wanted)
         return wanted if listed is not None and wanted not in listed else None

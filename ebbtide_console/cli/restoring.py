@@ -85,7 +85,7 @@ def _where(standing: Standing) -> Iterator[str]:
     """Once it is known; and how to be rid of it."""
     yield from _how_it_stands(standing)
     if not standing["waiting"]:
-        yield "the same command again says where to log in to it"
+        yield "the same command again says where to log in to it; if it fails, the policy's alarm says so"
     if standing["address"] is not None:
         yield "its fstab mounts nothing there, and these do not start, nor what of sysvinit's is called like them"
         yield "(docs/restore.md says how one does all the same):"

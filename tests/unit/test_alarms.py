@@ -306,7 +306,7 @@ def a_standing_restore(verdict: str | None, attempt: int = 1) -> Recovery:
 
 @pytest.mark.parametrize(
     ("verdict", "is_told"),
-    [("different", True), ("unproven", True), ("proven", False), ("content only", False), ("failed", False)],
+    [("different", True), ("unproven", True), ("proven", False), ("content only", False)],
 )
 def test_a_server_that_stands_restored_and_is_not_what_was_backed_up_is_told(verdict: str, is_told: bool) -> None:
     found = find_troubles(some_facts(a_night(), recoveries=(a_standing_restore(verdict),)), a_moment(10))
@@ -321,7 +321,7 @@ def test_it_is_named_with_what_was_found_also_when_its_host_has_left_the_policy(
     (trouble,) = find_troubles(facts, a_moment(10))
 
     assert (trouble.about, trouble.name) == ("restores/us0a", "restores of host us0")
-    assert trouble.what == "restore us0a/2026-11-23/2 of host us0 stands, and is different"
+    assert trouble.what == "restore us0a/2026-11-23/2 of host us0 is different"
     assert trouble.details == ("etc: missing",)
 
 
@@ -334,6 +334,42 @@ def test_a_restore_without_a_verdict_is_told_after_a_day_and_none_that_is_closed
     (trouble,) = find_troubles(facts, restore.opened + timedelta(hours=24))
     assert trouble.what == "restore us0a/2026-11-23/1 of host us0 has come to no verdict in a day"
     assert find_troubles(over, a_moment(10)) == ()
+
+
+def test_a_restore_that_failed_is_told_with_the_reason_also_once_it_is_taken_down() -> None:
+    under_way = replace(a_standing_restore("failed"), findings=("snapshot snap-1 is gone",))
+    taken_down = replace(under_way, state=RecoveryState.FAILED)
+
+    first, later = (the_trouble(some_facts(a_night(), recoveries=(each,))) for each in (under_way, taken_down))
+
+    assert first == later
+    assert (first.kind, first.about) == (Kind.RESTORE_FAILED, "restores/us0a")
+    assert first.what == "restore us0a/2026-11-23/1 of host us0 has failed"
+    assert first.details == ("snapshot snap-1 is gone",)
+
+
+@pytest.mark.parametrize(
+    ("since", "is_told"),
+    [
+        (a_standing_restore(None, 2), True),
+        (replace(a_standing_restore(None, 2), address="203.0.113.9"), False),
+        (a_standing_restore("proven", 2), False),
+        (replace(a_standing_restore("proven", 2), kind=RecoveryKind.DRILL), False),
+        (replace(a_standing_restore("opened", 2), kind=RecoveryKind.OPENING, address="203.0.113.9"), True),
+    ],
+)
+def test_a_failed_restore_is_told_until_its_host_has_come_back(since: Recovery, is_told: bool) -> None:
+    facts = some_facts(a_night(), recoveries=(since, a_standing_restore("failed")))
+
+    found = find_troubles(facts, a_moment(10))
+
+    assert [trouble.kind for trouble in found] == [Kind.RESTORE_FAILED] * is_told
+
+
+def test_a_restore_that_somebody_ended_is_no_failure_to_tell_of() -> None:
+    closed = replace(a_standing_restore("failed"), deadline=a_moment(10))
+
+    assert kinds(some_facts(a_night(), recoveries=(closed,))) == []
 
 
 def test_a_drill_of_a_host_that_left_the_policy_is_nobodys_trouble() -> None:

@@ -45,7 +45,7 @@ from tests.builders import (
     a_volume,
 )
 from tests.fakes import FakeCatalog, FakeWorld, Fuse, a_fused_world
-from tests.unit.test_recovery import (
+from tests.recoveries import (
     MOST_CALLS,
     a_report,
     a_world_with_backups,

@@ -33,7 +33,7 @@ from chalicelib.flows.preflight import preflight
 from chalicelib.flows.tell import tell
 from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_night, a_policy, a_snapshot, a_volume, some_facts
-from tests.fakes import FakeWorld, a_world
+from tests.fakes import FakeAccount, FakeWorld, a_world
 from tests.past import a_world_with_a_past
 
 ONLY_OWN_VOLUMES = Path(__file__).parents[1] / "policies/valid/only-own-volumes.toml"
@@ -388,3 +388,35 @@ def test_what_was_mended_is_well_again_after_the_next_preflight() -> None:
         "key unusable: key key-1 in us-east-1 is Disabled",
         "the encryption keys is well again",
     ]
+
+
+@pytest.mark.parametrize(
+    ("unseen", "lasting"),
+    [
+        ("key-1", "preflight/keys"),
+        (QuotaName.GP3, "preflight/quota/gp3"),
+        ("/ebbtide/main/host-key", "preflight/host key/main"),
+        ("t4g.small", "preflight/launch/main"),
+    ],
+)
+def test_what_was_wrong_and_cannot_be_looked_at_is_not_well_again_by_that_and_all_else_is(
+    unseen: str, lasting: str
+) -> None:
+    world = a_world_that_is_ready()
+    world.account.keys["key-1"] = Key("key-1", HERE, "Disabled")
+    world.account.limits[HERE, QuotaName.GP3] = 1
+    world.account.missing_parameters.add("/ebbtide/main/host-key")
+    world.machines.against["t4g.small"] = PermanentError("Unsupported")
+    wrong = {trouble.about: trouble for trouble in preflight(world, NOON).troubles}
+    world, later = replace(world, account=FakeAccount()), NOON + timedelta(days=1)
+    world.account.unseen[unseen] = PermanentError("AccessDenied")
+    world.machines.against = {"t4g.small": TransientError("Throttling")} if unseen == "t4g.small" else {}
+
+    blind = {trouble.about: trouble for trouble in preflight(world, later).troubles}
+
+    assert blind.pop("preflight/unseen").since == later
+    assert blind.pop(lasting) == wrong[lasting]
+    assert blind.keys() <= {"preflight/launch/restores"}
+    world.account.unseen.clear()
+    world.machines.against.clear()
+    assert preflight(world, later).troubles == ()

@@ -1,15 +1,18 @@
 """`ebbtide restore`: what is asked, what is told while it comes, and where to log in then."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from chalicelib import wire
+from chalicelib.core import naming
 from chalicelib.core.model import RecoveryKind, RecoveryState
+from chalicelib.errors import Refused
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console.cli import openings
 from ebbtide_console.cli.main import main
-from tests.builders import a_recovery, a_recovery_id
+from tests.builders import a_policy, a_recovery, a_recovery_id
 from tests.unit.test_open_commands import answered
 
 COMING = a_recovery(RecoveryKind.RESTORE)
@@ -107,7 +110,22 @@ def test_whoever_does_not_wait_is_told_how_to_learn_where(
 
     assert main(["restore", "us0", "--no-wait"]) == 0
     assert asked[0][1]["allow"] is None
-    assert capsys.readouterr().out.splitlines()[1] == "the same command again says where to log in to it"
+    again = "the same command again says where to log in to it; if it fails, the policy's alarm says so"
+    assert capsys.readouterr().out.splitlines()[1] == again
+
+
+def test_a_name_in_production_is_asked_for_by_the_option_that_the_refusal_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = answered(monkeypatch, wire.standing(COMING))
+    named = naming.RecoveryRequest("us0", name="us0")
+
+    with pytest.raises(Refused, match="us0 is the name of host us0") as refused:
+        naming.check_name(named, a_policy())
+    (option,) = re.findall("--[a-z-]+", str(refused.value))
+    main(["restore", "us0", "--name", "us0", option, "--no-wait"])
+
+    assert (asked[0][1]["name"], asked[0][1]["is_meant"]) == ("us0", True)
 
 
 @pytest.mark.parametrize("over", [FAILED, replace(FAILED, state=RecoveryState.FAILED)])

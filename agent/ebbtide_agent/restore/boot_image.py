@@ -17,12 +17,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ebbtide_agent import procs
 from ebbtide_agent.restore.architecture import why_not_here
 from ebbtide_agent.restore.compare import shown
-from ebbtide_agent.restore.inits import INITS, Start, last_words, start_of, why_not_started
+from ebbtide_agent.restore.inits import INITS, Course, start_of, why_not_started
 
 PATIENCE_SECONDS = 180.0
 # What an image that is to stand has written, beside its tree; never in it.
@@ -82,6 +81,9 @@ WALLED = (
     "--property=DeviceAllow=char-pts rw", "--property=CPUWeight=10000", "--property=IOWeight=10000", "--",
 )  # fmt: skip
 _SYSTEMD = Path("/run/systemd/system")
+# systemd-run knows since version 254 how not to put variables into what it starts, and Debian 13's says that one day it
+# will put them in unless it is told. The commands of a policy have variables of their own.
+_AS_THEY_ARE = "--expand-environment=no"
 _PRIVATE = ("unshare", "--mount", "--propagation", "private")
 # Whatever ends this process takes the container along.
 _CONTAINED = ("setpriv", "--pdeathsig", "KILL", *_PRIVATE, "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc")
@@ -129,20 +131,22 @@ def booted(
         return
     group = f"ebbtide-boot-{os.getpid()}"
     start = start_of(tree, name, stands, commands, mark=group)
-    with tempfile.TemporaryFile() as layer, tempfile.TemporaryFile() as console, _readiness() as (listener, address):
+    course = Course(start)
+    with tempfile.TemporaryFile() as layer, _readiness() as (listener, address):
         layer.write(start.layer)
         layer.seek(0)
         started = time.monotonic()
         stage = ["/bin/sh", "-c", _STAGE, "stage", str(tree.resolve()), KEPT if stands else "", group, address, name]
         stage += [*start.options, *(_STANDING if stands else _TRIED), "--", *start.arguments]
-        container = procs.start([*walls(), *_CONTAINED, *stage], stdin=layer, stdout=console, stderr=console)
+        container = procs.start([*walls(), *_CONTAINED, *stage], layer, procs.PIPE, procs.WITH_OUTPUT)
+        assert container.stdout
+        console = procs.Kept(container.stdout, procs.KEEP_BYTES, course.hear)
         try:
-            why = _await(start, listener, container, console, started + patience)
+            why = _await(course, listener, container, console, started + patience)
             leader = _leader(container.pid) if why is None else None
             if why is None and leader is None:
                 why = "it said that it was ready, and was gone"
-            failures = start.failures(_said(console))
-            yield Boot(leader, why, time.monotonic() - started, container, failures)
+            yield Boot(leader, why, time.monotonic() - started, container, course.failures())
         finally:
             _end(container)
             procs.run([*_PRIVATE, "/bin/sh", "-c", _CLEAR, "clear", group], timeout=30)
@@ -150,7 +154,11 @@ def booted(
 
 def walls(systemd: Path = _SYSTEMD) -> tuple[str, ...]:
     """What keeps the image from this machine's disks, where somebody can: on every machine that EC2 starts."""
-    return WALLED if systemd.is_dir() else ()
+    if not systemd.is_dir():
+        return ()
+    program, *options = WALLED
+    known = procs.run([program, "--help"], timeout=30).out.decode()
+    return (program, *([_AS_THEY_ARE] if _AS_THEY_ARE.partition("=")[0] in known else []), *options)
 
 
 def _obstacle(tree: Path) -> str | None:
@@ -181,16 +189,17 @@ def _readiness() -> Iterator[tuple[socket.socket, str]]:
 
 
 def _await(
-    start: Start, listener: socket.socket, container: procs.Child, console: IO[bytes], deadline: float
+    course: Course, listener: socket.socket, container: procs.Child, console: procs.Kept, deadline: float
 ) -> str | None:
     """None once the image has started, else why it has not."""
     while time.monotonic() < deadline:
         if container.poll() is not None:
-            return f"it ended: {last_words(_said(console))}"
+            console.get()
+            return f"it ended: {course.last_words()}"
         is_ready = _hears_ready(listener)
-        if start.is_done(_said(console)) if start.steps else is_ready:
+        if course.is_done() if course.steps else is_ready:
             return None
-    return f"not started in time: {start.last_words(_said(console))}"
+    return f"not started in time: {course.last_words()}"
 
 
 def _hears_ready(listener: socket.socket) -> bool:
@@ -207,11 +216,6 @@ def _end(container: procs.Child) -> None:
         with suppress(ProcessLookupError):
             os.kill(nspawn, signal.SIGKILL)
     container.wait()
-
-
-def _said(console: IO[bytes]) -> bytes:
-    """All of it; what is being written there goes on where it was."""
-    return os.pread(console.fileno(), os.fstat(console.fileno()).st_size, 0)
 
 
 def _leader(container: int) -> int | None:

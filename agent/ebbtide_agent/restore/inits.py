@@ -28,6 +28,8 @@ _LISTS = "etc/runlevels"
 _STARTING = re.compile(r"S\d\d(?P<script>.+?)(\.sh)?")
 _RUNLEVELS = tuple(f"etc/rc{level}.d" for level in "S0123456")
 _MOST_BYTES = 1 << 20
+# Of what an image says on its console: more than the last line, and a mark that has come in two parts.
+_REMEMBERED = 1 << 13
 
 # Beside an init of nspawn's that only reaps. A command that fails keeps no other from its turn.
 _ONE_AFTER_THE_OTHER = """
@@ -55,27 +57,41 @@ class Start:
     steps: tuple[str, ...] = ()
     layer: bytes = layer_of(Path(), {})
 
-    def is_done(self, console: bytes) -> bool:
-        """Whether every step has come to its end, well or not."""
-        return len(self._ended(console)) == len(self.steps)
 
-    def failures(self, console: bytes) -> tuple[str, ...]:
+class Course:
+    """How far an image has come, by what it says on its console. However much that is, only its end is remembered."""
+
+    def __init__(self, start: Start) -> None:
+        self.steps = start.steps
+        # An exit code has three digits at most; what looks otherwise the image has made up.
+        self._mark = re.compile(rb"%b (\d{1,3})\r?\n" % re.escape(start.mark.encode()))
+        self._ended: tuple[tuple[str, int], ...] = ()
+        self._said = b""
+
+    def hear(self, said: bytes) -> None:
+        """What it says next. Marks beyond that of the last step mean nothing."""
+        before, *ended = self._mark.split(self._said + said)
+        for code, after in zip(ended[::2], ended[1::2]):
+            self._ended = (*self._ended, (last_words(before), int(code)))[: len(self.steps)]
+            before = after
+        self._said = before[-_REMEMBERED:]
+
+    def is_done(self) -> bool:
+        """Whether every step has come to its end, well or not."""
+        return len(self._ended) == len(self.steps)
+
+    def failures(self) -> tuple[str, ...]:
         """Each step that has ended badly, and what was said last before it did."""
         return tuple(
-            f"`{step}` ended with exit code {code}: {last_words(said)}"
-            for step, (said, code) in zip(self.steps, self._ended(console))
+            f"`{step}` ended with exit code {code}: {words}"
+            for step, (words, code) in zip(self.steps, self._ended)
             if code != 0
         )
 
-    def last_words(self, console: bytes) -> str:
+    def last_words(self) -> str:
         """Of the step that has not come to its end, or of an init."""
-        under_way = self.steps[len(self._ended(console)) :][:1]
-        return "".join(f"`{step}` has not come to its end: " for step in under_way) + last_words(console)
-
-    def _ended(self, console: bytes) -> list[tuple[bytes, int]]:
-        """What was said in each step that has ended, and its exit code."""
-        said = re.split(rb"%b (\d+)\r?\n" % re.escape(self.mark.encode()), console)
-        return [(before, int(code)) for before, code in zip(said[::2], said[1::2])]
+        under_way = self.steps[len(self._ended) :][:1]
+        return "".join(f"`{step}` has not come to its end: " for step in under_way) + last_words(self._said)
 
 
 def init_of(tree: Path) -> str | None:

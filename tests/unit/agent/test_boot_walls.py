@@ -2,11 +2,23 @@
 
 from pathlib import Path
 
+import pytest
+
 from ebbtide_agent.restore.boot_image import WALLED, walls
 
 
-def test_an_image_is_walled_in_where_systemd_can_do_it(tmp_path: Path) -> None:
-    assert walls(tmp_path) == WALLED
+@pytest.mark.parametrize(
+    ("known", "more"), [("--description=TEXT", ()), ("--expand-environment=BOOL", ("--expand-environment=no",))]
+)
+def test_an_image_is_walled_in_where_systemd_can_do_it_and_no_version_of_it_rewrites_what_starts_it(
+    known: str, more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "systemd-run"
+    program.write_text(f"#!/bin/sh\necho '  {known}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    assert walls(tmp_path) == (WALLED[0], *more, *WALLED[1:])
     assert walls(tmp_path / "not-there") == ()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.restore.inits import ANOTHER, SYSTEMD, SYSVINIT, Start, init_of, start_of, why_not_started
+from ebbtide_agent.restore.inits import ANOTHER, SYSTEMD, SYSVINIT, Course, Start, init_of, start_of, why_not_started
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS, scripts
 from ebbtide_agent.restore.recovery import parse_brief
 
@@ -124,12 +124,41 @@ def test_no_link_of_an_image_is_followed_or_lain_over(tmp_path: Path) -> None:
     assert init_of(linked) == ANOTHER
 
 
+def the_course(*said: bytes, steps: tuple[str, ...] = ("sshd", "nginx", "sleep 9")) -> Course:
+    course = Course(Start((), (), "MARK", steps))
+    for each in said:
+        course.hear(each)
+    return course
+
+
 def test_each_command_that_fails_is_told_and_the_one_that_does_not_come_to_its_end() -> None:
-    start = Start((), (), "MARK", ("sshd", "nginx", "sleep 9"))
     said = b"MARK 0\nnginx: configuration file is broken\r\nMARK 1\nsleeping\n"
 
-    assert start.failures(said) == ("`nginx` ended with exit code 1: nginx: configuration file is broken",)
-    assert start.last_words(said) == "`sleep 9` has not come to its end: sleeping"
-    assert not start.is_done(said)
-    assert start.is_done(said + b"MARK 0\r\n")
-    assert start.failures(b"MARK 127\n") == ("`sshd` ended with exit code 127: it said nothing",)
+    course, ended = the_course(said), the_course(said, b"MARK 0\r\n")
+
+    assert course.failures() == ("`nginx` ended with exit code 1: nginx: configuration file is broken",)
+    assert course.last_words() == "`sleep 9` has not come to its end: sleeping"
+    assert (course.is_done(), ended.is_done()) == (False, True)
+    assert the_course(b"MARK 127\n").failures() == ("`sshd` ended with exit code 127: it said nothing",)
+
+
+def test_what_is_said_is_understood_in_whatever_pieces_it_comes() -> None:
+    said = b"starting\nMARK 0\nfailing\r\nMARK 1\r\nslee"
+
+    course = the_course(*(said[at : at + 1] for at in range(len(said))))
+
+    assert course.failures() == ("`nginx` ended with exit code 1: failing",)
+    assert course.last_words() == "`sleep 9` has not come to its end: slee"
+
+
+@pytest.mark.attack(
+    "an image's console that never ends, or says what is no exit code", row="X8", outcome="it is passed over"
+)
+@pytest.mark.fault("X8")
+def test_an_image_that_talks_without_end_or_forges_marks_is_neither_kept_nor_believed() -> None:
+    talking = the_course(*[b"x" * (1 << 16)] * 20)
+    forged = the_course(b"MARK " + b"9" * 5000 + b"\nMARK 0\n" * 3, b"MARK 7\nMARK 8\n")
+
+    assert len(talking.last_words()) < 1 << 14
+    assert forged.is_done()
+    assert forged.failures() == ()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.host.bring import RestoreRequest, compared
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
@@ -146,3 +147,17 @@ def test_what_is_kept_aside_is_protected_from_a_full_push_and_of_no_use_to_one_i
 
     assert full.words[:2] == ("--partial-dir=/.ebbtide-partial", "--filter=P /.ebbtide-partial")
     assert resumable(in_place) == in_place
+
+
+def test_what_is_brought_back_by_its_content_has_all_the_time_that_reading_takes(tmp_path: Path) -> None:
+    """Of two that rsync is given the last one counts."""
+    (tmp_path / "etc").touch()
+    world = World(lambda: NOW, sleep=lambda _: None)
+    source = Source(an_rsync(tmp_path, ['echo "$@"; exit 0'] * 2), lambda _: ROUTE, NOW, world)
+    over, beside = (RestoreRequest((path,), tmp_path, as_root=True) for path in (b"etc", b"new"))
+
+    told = [source.run(compared(each).words, each.paths, each.into).out.decode().split() for each in (over, beside)]
+
+    assert ["--checksum" in words for words in told] == [True, False]
+    limits = [[word for word in words if word.startswith("--timeout")] for words in told]
+    assert limits == [["--timeout=600", "--timeout=0"], ["--timeout=600"]]
