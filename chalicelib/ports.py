@@ -74,8 +74,16 @@ class Volumes(Protocol):
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]: ...
 
     def create_volume(
-        self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
-    ) -> Volume: ...
+        self,
+        token: str,
+        zone: str,
+        size_gib: int,
+        kind: str,
+        tags: Mapping[str, str],
+        snapshot_id: str | None = None,
+        rate: int | None = None,
+    ) -> Volume:
+        """At a `rate`, in MiB a second, its blocks come out of the snapshot by themselves; else as they are read."""
 
     def grow(self, volume_id: str, size_gib: int) -> None:
         """Ask EBS to make it as large; it takes a while, and refuses for hours after the last time."""

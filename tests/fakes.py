@@ -119,6 +119,7 @@ class FakeVolumes:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     by_token: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, str | None] = field(default_factory=dict)
+    rates: dict[str, int | None] = field(default_factory=dict)
     locks: list[SnapshotLock] = field(default_factory=list)
     lock_fault: EbbtideError | None = None
     images: dict[str, str] = field(default_factory=dict)
@@ -143,7 +144,14 @@ class FakeVolumes:
         return volume
 
     def create_volume(
-        self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
+        self,
+        token: str,
+        zone: str,
+        size_gib: int,
+        kind: str,
+        tags: Mapping[str, str],
+        snapshot_id: str | None = None,
+        rate: int | None = None,
     ) -> Volume:
         if token in self.by_token:
             return self.volumes[self.by_token[token]]
@@ -151,6 +159,7 @@ class FakeVolumes:
         volume = Volume(f"vol-{self.created}", "available", zone, size_gib, None, dict(tags))
         self.by_token[token] = volume.id
         self.made_from[volume.id] = snapshot_id
+        self.rates[volume.id] = rate
         self.volumes[volume.id] = volume
         return volume
 

@@ -1395,6 +1395,14 @@ MUTATIONS = (
         ("tests/unit/test_alarms.py",),
     ),
     Mutation(
+        "restore: somebody waits",
+        f"{_CORE}/recovery.py",
+        ", _RATES.get(recovery.kind)),)",
+        ", None),)",
+        "that the volume of a server which is wanted back is filled as fast as EBS does",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "restore: a failure is told",
         f"{_CORE}/alarms.py",
         "        elif _came_back(each):\n",

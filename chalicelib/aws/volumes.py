@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -51,9 +51,18 @@ class EbsVolumes:
             ]
 
     def create_volume(
-        self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
+        self,
+        token: str,
+        zone: str,
+        size_gib: int,
+        kind: str,
+        tags: Mapping[str, str],
+        snapshot_id: str | None = None,
+        rate: int | None = None,
     ) -> Volume:
-        source = {"SnapshotId": snapshot_id} if snapshot_id else {}
+        source: dict[str, Any] = {"SnapshotId": snapshot_id} if snapshot_id else {}
+        if rate is not None:
+            source["VolumeInitializationRate"] = rate
         with told(f"creating volume {tags.get('Name', '')} from {snapshot_id or 'nothing'}"):
             return _volume(
                 self._clients.ec2.create_volume(
@@ -63,7 +72,7 @@ class EbsVolumes:
                     VolumeType=kind,  # type: ignore[arg-type]
                     Encrypted=True,
                     TagSpecifications=[tagging.on_create("volume", tags)],
-                    **source,  # type: ignore[arg-type]
+                    **source,
                 )
             )
 

@@ -30,7 +30,7 @@ _A_DAY = timedelta(days=1)
 # Of this application in CloudWatch, whatever the number of hosts: what is sent every hour, and the stack's alarms.
 _METRICS, _METRICS_A_RECEIVER, _ALARMS = 4, 3, 3
 NOT_COUNTED = (
-    "drills, restores, and what is open to its host: a machine, an address and a volume each, while it stands",
+    "drills, restores, and what is open to its host: a machine, an address and a volume each, and filling that one",
     "requests of Lambda, DynamoDB, S3, SNS and EventBridge, and the archive's bytes: cents, as a rule",
     "taxes, free tiers and discounts",
 )

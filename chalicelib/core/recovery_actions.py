@@ -43,10 +43,11 @@ class RecoveryWorld:
 
 @dataclass(frozen=True)
 class CreateVolume:
-    """A throw-away copy of the point's snapshot."""
+    """A throw-away copy of the point's snapshot, whose blocks come at a `rate` in MiB a second, or as they are read."""
 
     snapshot_id: str
     size_gib: int
+    rate: int | None
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) 
         kind=_VOLUME_TYPE,
         tags=_tags(recovery),
         snapshot_id=action.snapshot_id,
+        rate=action.rate,
     )
 
 

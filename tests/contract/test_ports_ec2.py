@@ -102,7 +102,19 @@ def test_the_token_of_a_volume_is_sent(account: Account, volumes: EbsVolumes) ->
 
     volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA)
 
-    assert [body["ClientToken"] for body in sent] == ["v" * 64]
+    assert [(body["ClientToken"], body.get("VolumeInitializationRate")) for body in sent] == [("v" * 64, None)]
+
+
+def test_the_rate_at_which_a_volume_is_filled_is_sent(account: Account, volumes: EbsVolumes) -> None:
+    sent: list[Mapping[str, Any]] = []
+    taken = volumes.create_snapshot(volumes.create_volume("v" * 64, "us-east-1a", 8, "gp3", OF_DATA).id, "one", BACKUP)
+    account.clients.ec2.meta.events.register(
+        "before-call.ec2.CreateVolume", lambda params, **_: sent.append(params["body"])
+    )
+
+    volumes.create_volume("w" * 64, "us-east-1a", 8, "gp3", OF_DATA, taken.id, rate=300)
+
+    assert [(body["SnapshotId"], body["VolumeInitializationRate"]) for body in sent] == [(taken.id, 300)]
 
 
 @pytest.mark.parametrize("state", ["shutting-down", "terminated"])

@@ -83,9 +83,16 @@ class SimVolumes:
         return [volume for volume in self.volumes.values() if self._is_shown(volume.id) and carries(volume.tags, tags)]
 
     def create_volume(
-        self, token: str, zone: str, size_gib: int, kind: str, tags: Mapping[str, str], snapshot_id: str | None = None
+        self,
+        token: str,
+        zone: str,
+        size_gib: int,
+        kind: str,
+        tags: Mapping[str, str],
+        snapshot_id: str | None = None,
+        rate: int | None = None,
     ) -> Volume:
-        wanted = (zone, size_gib, kind, tuple(sorted(tags.items())), snapshot_id)
+        wanted = (zone, size_gib, kind, tuple(sorted(tags.items())), snapshot_id, rate)
         if token in self._asked:
             return self._created_before(token, wanted)
         if snapshot_id is not None and snapshot_id not in self.snapshots:

@@ -249,7 +249,22 @@ def test_what_ec2_is_busy_with_is_waited_for(seen: RecoveryWorld) -> None:
 def test_a_volume_is_made_as_large_as_its_snapshot() -> None:
     seen = what_is_seen(machines=(), volume=None, briefed=False)
 
-    assert plan(a_recovery(), seen, NOW) == (CreateVolume("snap-1", 80),)
+    assert plan(a_recovery(), seen, NOW) == (CreateVolume("snap-1", 80, 100),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate"), [(RecoveryKind.DRILL, 100), (RecoveryKind.RESTORE, 300), (RecoveryKind.OPENING, None)]
+)
+def test_what_is_read_whole_comes_out_of_its_snapshot_at_a_rate_and_a_server_at_the_highest(
+    kind: RecoveryKind, rate: int | None
+) -> None:
+    world = a_world_with_backups()
+    opened = a_recovery(kind, point=a_point(snapshot_id="snap-22", run_id=a_run_id(22)))
+    world.catalog.open_recovery(opened)
+
+    recover(opened.id, world, NOW)
+
+    assert list(world.volumes.rates.values()) == [rate]
 
 
 def test_nothing_is_planned_for_a_closed_recovery() -> None:
