@@ -212,7 +212,8 @@ def test_who_holds_its_session_and_says_nothing_holds_up_itself_alone(scene: Sce
             silent.terminate()
     wait_until(lambda: lease.read_text() == "", "the end of it")
 
-    assert goes_first == "1000\n"
+    if os.geteuid() == 0:
+        assert goes_first == "1000\n"
     assert neighbour.returncode == 0, neighbour.stderr
     assert again.returncode == 75
     assert b"another session of host us0a is under way" in again.stderr
