@@ -57,10 +57,12 @@ def find_holder(paths: GatePaths, host_id: str) -> int | None:
 
 
 def end_sessions(paths: GatePaths, hosts: Sequence[str], patience: float) -> None:
-    """Ask every session to stop, and make it when our patience ends: a push ends at once, a record is finished."""
-    _signal_sessions(paths, hosts, signal.SIGTERM)
+    """Ask every session to stop, and make it when our patience ends: a push ends at once, a record is finished.
+
+    Again and again: through a connection that was there before another one may begin meanwhile.
+    """
     deadline = time.monotonic() + patience
-    while _holders(paths, hosts) and time.monotonic() < deadline:
+    while _signal_sessions(paths, hosts, signal.SIGTERM) and time.monotonic() < deadline:
         time.sleep(_PAUSE_SECONDS)
     _signal_sessions(paths, hosts, signal.SIGKILL)
 
@@ -82,10 +84,13 @@ def _holders(paths: GatePaths, hosts: Sequence[str]) -> list[int]:
     return [process_id for process_id in found if process_id is not None]
 
 
-def _signal_sessions(paths: GatePaths, hosts: Sequence[str], number: signal.Signals) -> None:
-    for process_id in _holders(paths, hosts):
+def _signal_sessions(paths: GatePaths, hosts: Sequence[str], number: signal.Signals) -> bool:
+    """Whether there were any."""
+    holders = _holders(paths, hosts)
+    for process_id in holders:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process_id, number)
+    return bool(holders)
 
 
 def _write_holder(file: IO[str], process_id: int | None) -> None:

@@ -1,0 +1,52 @@
+"""Whoever is at work when the gates close is asked to stop, by the lease that it holds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ebbtide_agent
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.lease import end_sessions
+from ebbtide_agent.receiver.places import make_room
+
+# Of the host us0a; when it is asked to stop, one of eu0a begins, which says whether it was asked as well.
+SESSIONS = """
+import os, signal, sys
+from pathlib import Path
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.lease import leased
+
+paths, asked = MachinePaths(Path(sys.argv[1])), []
+signal.signal(signal.SIGTERM, lambda *_: asked.append("asked"))
+
+with leased(paths, "us0a"):
+    print("here", flush=True)
+    signal.pause()
+    at_work, begun = os.pipe()
+    later = os.fork()
+    if later == 0:
+        asked.clear()
+        with leased(paths, "eu0a"):
+            os.write(begun, b"!")
+            while not asked:
+                signal.pause()
+        print("asked as well", flush=True)
+        os._exit(0)
+    os.read(at_work, 1)
+os.waitpid(later, 0)
+"""
+
+
+def test_who_begins_while_the_others_are_ended_is_asked_to_stop_as_well(tmp_path: Path) -> None:
+    """Not waited for until our patience ends, and then killed: it may say nothing until then."""
+    paths = MachinePaths(tmp_path)
+    make_room(paths)
+    words = [sys.executable, "-c", SESSIONS, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as sessions:
+        assert sessions.stdout and sessions.stdout.readline() == b"here\n"
+
+        end_sessions(paths, ["us0a", "eu0a"], patience=5)
+
+        assert sessions.stdout.readline() == b"asked as well\n"
