@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -136,9 +137,12 @@ class Gate:
         path = self.paths.status(self.host.id)
         known = read_status(path)
         unsettled = replace(known, settled=False, munged=munged)
-        # Of a host that was never here nothing has to be taken back, on a volume that takes no new file either.
-        if unsettled != known:
+        try:
             write_status(path, unsettled)
+        except OSError as error:
+            # A tree of which nothing is known needs nothing taken back, on a volume that takes no new file either.
+            if error.errno != errno.ENOSPC or unsettled != known:
+                raise
 
     def _read_report(self, inward: BinaryIO) -> bytes:
         body = inward.read(LONGEST_REPORT_BYTES + 1)
