@@ -118,6 +118,7 @@ ExecStart=$$(command -v python3) $$AGENT $$ROLE boot
 Environment=HOME=/root
 KillMode=mixed
 TimeoutStopSec=10min
+OOMPolicy=continue
 Restart=no
 StandardOutput=journal+console
 StandardError=journal+console

@@ -195,6 +195,7 @@ def test_a_users_name_is_in_the_log_but_not_to_the_letter(scene: Scene, tmp_path
 
 
 @pytest.mark.attack("hold its own session for ever, saying nothing", row="X4", outcome="holds nobody else up")
+@pytest.mark.attack("have the receiver end when memory is short", row="X4", outcome="a session goes first")
 @pytest.mark.fault("X4")
 @pytest.mark.parametrize("verb", ["rsync --server --daemon .", "report"])
 def test_who_holds_its_session_and_says_nothing_holds_up_itself_alone(scene: Scene, verb: str) -> None:
@@ -202,7 +203,8 @@ def test_who_holds_its_session_and_says_nothing_holds_up_itself_alone(scene: Sce
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as silent:
         lease = scene.receiver.root / "run/ebbtide/sessions/us0a.lock"
         try:
-            wait_until(lambda: lease.exists() and lease.read_text(), "the silent session")
+            gate = wait_until(lambda: lease.exists() and lease.read_text(), "the silent session")
+            goes_first = Path(f"/proc/{gate}/oom_score_adj").read_text()
 
             neighbour = scene.neighbour_pushes()
             again = scene.ask(verb, feed=b"{}")
@@ -210,6 +212,8 @@ def test_who_holds_its_session_and_says_nothing_holds_up_itself_alone(scene: Sce
             silent.terminate()
     wait_until(lambda: lease.read_text() == "", "the end of it")
 
+    if os.geteuid() == 0:
+        assert goes_first == "1000\n"
     assert neighbour.returncode == 0, neighbour.stderr
     assert again.returncode == 75
     assert b"another session of host us0a is under way" in again.stderr

@@ -126,6 +126,28 @@ def take_what_is_left(receiver: Receiver, host: str) -> None:
     assert "Disk quota exceeded" in ended.stderr or "No space left" in ended.stderr, ended.stderr
 
 
+def take_every_inode(tree: Path) -> None:
+    with suppress(OSError):
+        for number in range(1 << 20):
+            (tree / f"empty-{number}").touch()
+
+
+@pytest.mark.fault("R5")
+@pytest.mark.fault("X4")
+@pytest.mark.attack("take every inode of the volume, without a quota", row="X4", outcome="others are told why")
+def test_where_one_host_has_taken_every_inode_the_others_are_told_that_the_volume_is_full(
+    tmp_path: Path, programs: Path
+) -> None:
+    with a_receiver_with(tmp_path, "ext4", 32, ("us0", "eu0"), {}, programs) as receiver:
+        take_every_inode(receiver.tree("us0"))
+        told = receiver.back_up("eu0", a_tree(tmp_path / "eu0", 1), tmp_path / "etc-eu0")
+
+        eu0 = reported(receiver, "eu0")
+    assert told.returncode == 3, told.stderr
+    assert eu0["status"] == "partial"
+    assert eu0["problems"][0].startswith("the volume that takes this backup is full")
+
+
 @pytest.mark.fault("R5")
 @pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
 def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_recorded(

@@ -23,6 +23,7 @@ ExecStart={command}
 Restart=always
 RestartSec=60
 KillMode=mixed
+OOMPolicy=continue
 
 [Install]
 WantedBy=multi-user.target

@@ -134,8 +134,11 @@ class Gate:
 
     def _unsettle(self, munged: bool) -> None:
         path = self.paths.status(self.host.id)
-        status = read_status(path)
-        write_status(path, replace(status, settled=False, munged=munged))
+        known = read_status(path)
+        unsettled = replace(known, settled=False, munged=munged)
+        # Of a host that was never here nothing has to be taken back, on a volume that takes no new file either.
+        if unsettled != known:
+            write_status(path, unsettled)
 
     def _read_report(self, inward: BinaryIO) -> bytes:
         body = inward.read(LONGEST_REPORT_BYTES + 1)

@@ -30,6 +30,12 @@ def lost(report: Report) -> Report:
     return replace(report, status=FAILED, problems=bounded((READ_ONLY, *report.problems)), receiver=None)
 
 
+def without_room(report: Report) -> Report:
+    """The report of a night whose volume is so full that not even what it is can be written beside it."""
+    status = worst(report.status, PARTIAL)
+    return replace(report, status=status, problems=bounded((_FULL_VOLUME, *report.problems)), receiver=None)
+
+
 def judged(report: Report, seen: Session | None) -> Report:
     """The report with the status it deserves: what was seen can make it worse, never better."""
     status, problem = _verdict(report.status, seen)

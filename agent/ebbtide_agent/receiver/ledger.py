@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,7 +17,7 @@ from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
-from ebbtide_agent.receiver.judge import check_identity, explained, judged, lost, says_full
+from ebbtide_agent.receiver.judge import check_identity, explained, judged, lost, says_full, without_room
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.quotas import Quotas
@@ -55,7 +57,7 @@ class Ledger:
         Raises Refused when it is not this host's report of this run, or another one is recorded.
         """
         check_identity(report, host, self.brief)
-        recorded = self.find(host) or self.quotas.with_room(self.paths.volume, lambda: self._archive(host, report, now))
+        recorded = self.find(host) or self._make_record(host, report, now)
         if recorded.started != report.started:
             # A machine that has the host's key as well, such as a copy of it, would take this for its own.
             raise Refused(already(host, self.brief))
@@ -68,6 +70,17 @@ class Ledger:
             return parse_report(self.archive.get(report_key(self.brief.run, host.id)))
         except KeyError:
             return None
+
+    def _make_record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
+        """With what was put by for that, if something was; where no manifest has room at all the night is partial."""
+        try:
+            return self.quotas.with_room(self.paths.volume, lambda: self._archive(host, report, now))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+        seen = find_session(self.paths, host.id)
+        nothing = self._received(host, None, seen, Status(), now)
+        return self._put(host, replace(without_room(judged(report, seen)), receiver=nothing))
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """What cannot be made durable, because nothing can be written any more, is recorded as that."""
@@ -91,8 +104,16 @@ class Ledger:
         believed, landed = self._seen_for_itself(host, self._judged(report, seen, quota), status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
         recorded = self._put(host, replace(believed, receiver=received))
-        write_status(self.paths.status(host.id), replace(status, complete=status.complete or landed is not None))
+        self._write_status(host, replace(status, complete=status.complete or landed is not None))
         return recorded
+
+    def _write_status(self, host: BriefedHost, status: Status) -> None:
+        """The night is on record, whatever becomes of this: without it the tree is unsettled, and the next push full.
+
+        A host that were told of an error would push once more into the tree that is on record.
+        """
+        with contextlib.suppress(OSError):
+            write_status(self.paths.status(host.id), status)
 
     def _put(self, host: BriefedHost, recorded: Report) -> Report:
         key, body = report_key(self.brief.run, host.id), encode_report(recorded)

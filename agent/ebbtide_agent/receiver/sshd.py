@@ -33,6 +33,9 @@ _PAUSE_SECONDS = 0.05
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 # Left alone by whoever started it, killed at once for instance, it would hold the port and take what nobody keeps.
 _WITH_ITS_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
+# When memory is short a session goes first, and not who started sshd and lets go of the volume. An sshd of root's sees
+# to it that it is spared itself, and gives each connection back what it had at its start; another one cannot.
+_SESSIONS_GO_FIRST = ("choom", "--adjust", "1000", "--")
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ def start(paths: GatePaths, config: Path, door: Door) -> procs.Child:
         check_account(door.may_unlock)
     procs.check((program, "-t", "-f", str(config)))
     log = log_of(paths)
-    child = procs.start_logged((*_WITH_ITS_PARENT, program, "-D", "-e", "-f", str(config)), log)
+    ranked = _SESSIONS_GO_FIRST if door.as_root else ()
+    child = procs.start_logged((*_WITH_ITS_PARENT, *ranked, program, "-D", "-e", "-f", str(config)), log)
     deadline = time.monotonic() + LISTENING_SECONDS
     while "Server listening" not in (said := log.read_text(errors="replace")):
         if child.poll() is not None or time.monotonic() >= deadline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,4 +54,14 @@ def forget_tree(path: Path) -> None:
 
 
 def write_status(path: Path, status: Status) -> None:
-    write_whole(path, encode(vars(status)))
+    """Raises OSError. Where one host has taken every inode there is none for a new file: the old one is written over.
+
+    A crash in between leaves of it what cannot be read, and that is an unsettled tree.
+    """
+    body = encode(vars(status))
+    try:
+        write_whole(path, body)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or not path.exists():
+            raise
+        path.write_bytes(body)

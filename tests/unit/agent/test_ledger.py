@@ -1,5 +1,6 @@
 """What a gate records of a tree of which it cannot tell everything, and what the next nights are compared with then."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent import entry
-from ebbtide_agent.receiver import mending
+from ebbtide_agent import entry, manifest
+from ebbtide_agent.receiver import mending, status
 from ebbtide_agent.receiver.mending import take_off_lost_notes
-from ebbtide_agent.receiver.status import forget_tree
+from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
 from tests.unit.agent.guests import Taking
 
@@ -167,3 +168,49 @@ def test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same(
     recorded = there.report(there.say_hello(), guarded=True)
 
     assert recorded.status == SUSPECT
+
+
+def no_inode_is_left(path: Path, body: bytes) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_a_recorded_night_is_recorded_though_nothing_new_can_be_written_beside_its_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that heard of an error would push once more into a tree that is on record already."""
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    monkeypatch.setattr(status, "write_whole", no_inode_is_left)
+
+    recorded = there.report(night)
+
+    assert recorded.status == COMPLETE
+    assert there.keeper.find_report() == recorded
+    assert read_status(there.paths.status("us0a")) == Status()
+
+
+def test_without_an_inode_for_a_new_file_a_status_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "status.json"
+    write_status(path, Status(5, settled=True, run="main/2026-11-23/1", complete=True))
+    monkeypatch.setattr(status, "write_whole", no_inode_is_left)
+
+    write_status(path, Status(5, settled=False))
+
+    assert read_status(path) == Status(5, settled=False)
+
+
+def test_where_no_manifest_can_be_written_any_more_the_night_is_partial_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    monkeypatch.setattr(manifest, "write", lambda tree, kind, known, out, header: no_inode_is_left(out, b""))
+
+    recorded = there.report(night)
+
+    assert recorded.status == PARTIAL
+    assert recorded.problems[0].startswith("the volume that takes this backup is full")
+    assert recorded.receiver and (recorded.receiver.manifest, recorded.receiver.exit_code) == (None, 0)
+    assert there.keeper.find_report() == recorded
