@@ -14,6 +14,7 @@ class Kind(StrEnum):
     RUN_FAILED = "run failed"
     PRUNE_REFUSED = "prune refused"
     DRILL_FAILED = "drill failed"
+    PROOF_OLD = "proof old"
     RESTORE_FAILED = "restore failed"
     RESTORE_DOUBTFUL = "restore doubtful"
     COPY_FAILED = "copy failed"
@@ -80,6 +81,12 @@ ADVICE: Mapping[Kind, Advice] = {
         "identical content.",
         "Read the findings, mend what they say, and run `ebbtide drill` again. Until then do not rely on this host's "
         "newest point: restore an older one that was proven.",
+    ),
+    Kind.PROOF_OLD: Advice(
+        "Where the policy has `drill.every`: the last drill that proved a host's backup is twice that long ago, or the "
+        "host has had restore points for so long and no drill has proved one.",
+        "Look whether drills are begun at all, in the log of the function `tick`, which does it once an hour, and of "
+        "`drill`; then start `ebbtide drill`.",
     ),
     Kind.RESTORE_FAILED: Advice(
         "A server that somebody wanted back did not come back, and what there was of it has been taken down. Whoever "

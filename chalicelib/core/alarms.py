@@ -8,7 +8,7 @@ decide.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby, takewhile
 
@@ -97,7 +97,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_hosts(facts, now),
         *_refused_pruning(facts),
         *_gone_snapshots(facts),
-        *_failed_drills(facts),
+        *_drilled_in_vain(facts, now),
         *_restores_gone_wrong(facts, now),
         *_failing_copies(facts, now),
         *_failing_locks(facts, now),
@@ -298,11 +298,15 @@ def _gone_snapshots(facts: Facts) -> Iterator[Trouble]:
         )
 
 
-def _failed_drills(facts: Facts) -> Iterator[Trouble]:
+def _drilled_in_vain(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """Hosts whose latest drill did not prove what it could, or is too long ago for a policy that says how often."""
     latest = _latest_drills(facts.recoveries)
+    oldest = {point.host_id: point.at for point in reversed(facts.points)}
     for host in facts.policy.hosts.values():
         drill = latest.get(host.id)
-        if drill is not None and not _is_satisfying(drill):
+        if drill is None or _is_satisfying(drill):
+            yield from _old_proof(host, drill, oldest.get(host.id), facts.policy.drill_every_days, now)
+        else:
             yield Trouble(
                 about=_drills(host.id),
                 kind=Kind.DRILL_FAILED,
@@ -312,6 +316,24 @@ def _failed_drills(facts: Facts) -> Iterator[Trouble]:
                 occurrence=str(drill.id),
                 details=tuple(map(_printable, drill.findings[:_MOST_DETAILS])),
             )
+
+
+def _old_proof(
+    host: HostPolicy, drill: Recovery | None, first: datetime | None, every_days: int | None, now: datetime
+) -> Iterator[Trouble]:
+    """After twice the time that the policy allows."""
+    since = drill.closed or drill.deadline if drill else first
+    if every_days is not None and since is not None and now - since > 2 * timedelta(days=every_days):
+        last = f"the last drill that proved the backup of host {host.name} was {(now - since).days} days ago"
+        none = f"no drill has proved the backup of host {host.name}, which has restore points since {said(since)}"
+        yield Trouble(
+            about=_drills(host.id),
+            kind=Kind.PROOF_OLD,
+            name=f"drills of host {host.name}",
+            what=last if drill else none,
+            since=since,
+            occurrence=Kind.PROOF_OLD.value,
+        )
 
 
 def _how(drill: Recovery) -> str:

@@ -143,7 +143,7 @@ RESTORE = Table(
     )
 )
 
-DRILL = Table((Key("every", values.DAYS, "Each host is drilled at least this often.", has_effect=False),))
+DRILL = Table((Key("every", values.DAYS, "Each host is drilled at least this often."),))
 
 ALARM = Table(
     (
@@ -170,7 +170,7 @@ POLICY = Table(
         Key("copy", COPY, "Copies in another region.", None),
         Key("vault", VAULT, "Copies that another account pulls.", None),
         Key("restore", RESTORE, "How images are brought up.", None),
-        Key("drill", DRILL, "How often a restore is proved.", None, has_effect=False),
+        Key("drill", DRILL, "How often a restore is proved. Without it nobody drills but by hand.", None),
         Key("alarm", ALARM, "Who is told.", None),
     ),
     "a policy",

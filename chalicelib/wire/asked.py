@@ -294,6 +294,10 @@ def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ..
     return {"schema": SCHEMA, "policy": policy, **counts, "faults": list(faults)}
 
 
+def drill_payload(host_id: str) -> dict[str, Any]:
+    return {"schema": SCHEMA, "host": host_id}
+
+
 def parse_recovery_request(payload: Mapping[str, Any]) -> RecoveryRequest:
     fields = checked("payload", payload)
     at, point = _when(fields)

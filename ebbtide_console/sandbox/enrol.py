@@ -42,9 +42,6 @@ monthly = 6
 [restore]
 instance = {{ arm64 = "t4g.medium", x86_64 = "t3a.medium" }}
 readers  = ["{reader}"]
-
-[drill]
-every = "1 day"
 """
 
 COPY = """

@@ -219,6 +219,21 @@ def test_a_drill_starts_from_the_newest_point_and_wakes_its_recovery(stage: Stag
     assert len(stage.world.machines.by_id) == 2
 
 
+def test_where_the_policy_wants_drills_the_hours_first_tick_after_a_night_begins_one_and_then_another(
+    stage: Stage,
+) -> None:
+    stage.call("apply_policy", text=f'{A_POLICY_TEXT}\n[drill]\nevery = "7 days"\n', expected="000001")
+    a_whole_night(stage)
+
+    begun = []
+    for hour in (3, 4, 6, 7):
+        stage.tick(a_moment(hour, 1))
+        begun.append([str(each.id) for each in stage.world.catalog.find_recoveries()])
+
+    us0, eu0 = "us0a/2026-11-23/1", "eu0a/2026-11-23/1"
+    assert begun == [[us0], [us0], [us0], [eu0, us0]]
+
+
 def a_whole_night(stage: Stage) -> None:
     stage.tick()
     stage.ready()

@@ -287,6 +287,28 @@ def test_a_drill_of_a_stale_point_is_told_however_well_it_ended() -> None:
     assert trouble.details == drill.findings
 
 
+@pytest.mark.parametrize(
+    ("drills", "first", "what"),
+    [
+        ((a_drill("proven", day=8),), 1, "the last drill that proved the backup of host us0 was 15 days ago"),
+        ((a_drill("proven", day=10),), 1, None),
+        ((), 8, "no drill has proved the backup of host us0, which has restore points since 2026-11-08 03:00 UTC"),
+        ((), 10, None),
+    ],
+)
+def test_a_proof_that_is_twice_as_old_as_drills_are_wanted_is_told_where_they_are(
+    drills: tuple[Recovery, ...], first: int, what: str | None
+) -> None:
+    points = tuple(a_point("us0a", run_id=a_run_id(day)) for day in (first, 22))
+    weekly = replace(a_policy(), drill_every_days=7)
+    facts = some_facts(a_night(), recoveries=drills, points=points, policy=weekly)
+
+    found = [(each.kind, each.what) for each in find_troubles(facts, a_moment(10, 1))]
+
+    assert found == ([(Kind.PROOF_OLD, what)] if what else [])
+    assert find_troubles(replace(facts, policy=a_policy()), a_moment(10, 1)) == ()
+
+
 def test_only_the_latest_closed_drill_counts_and_no_restore_or_opening() -> None:
     proven_since = (a_drill("different", day=22), a_drill("proven", day=23))
     another_under_way = (a_drill("proven", day=22), replace(a_drill("", state=RecoveryState.OPEN), verdict=None))

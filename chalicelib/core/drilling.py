@@ -1,0 +1,34 @@
+"""Whose drill is due: every host's at least as often as the policy says, and as few at a time as that takes."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from chalicelib.core.model import Recovery, RecoveryKind
+from chalicelib.core.policy import HostPolicy, Policy
+from chalicelib.core.recovery import LASTS
+
+# Who looks for what is due looks once an hour.
+_AN_HOUR = timedelta(hours=1)
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def find_due(policy: Policy, recoveries: Iterable[Recovery], now: datetime) -> list[HostPolicy]:
+    """Those whose last drill was begun too long ago, however it ended; who has waited longest comes first."""
+    if policy.drill_every_days is None:
+        return []
+    by_then = now - timedelta(days=policy.drill_every_days) + _AN_HOUR
+    begun: dict[str, datetime] = {}
+    for each in recoveries:
+        if each.kind is RecoveryKind.DRILL:
+            begun[each.id.host_id] = max(each.opened, begun.get(each.id.host_id, _NEVER))
+    due = [host for host in policy.hosts.values() if begun.get(host.id, _NEVER) <= by_then]
+    return sorted(due, key=lambda host: begun.get(host.id, _NEVER))
+
+
+def room(policy: Policy, recoveries: Iterable[Recovery]) -> int:
+    """How many more may be begun now: with so many at a time every host has its turn, if each takes all its time."""
+    if policy.drill_every_days is None:
+        return 0
+    at_a_time = -(-len(policy.hosts) * LASTS[RecoveryKind.DRILL] // timedelta(days=policy.drill_every_days))
+    under_way = sum(each.kind is RecoveryKind.DRILL and not each.state.is_final for each in recoveries)
+    return max(0, at_a_time - under_way)
