@@ -12,6 +12,7 @@ REGION='${ebbtide_region}'
 BRIEF='${ebbtide_brief}'
 AGENT_KEY='${ebbtide_agent}'
 POWER_OFF_MINUTES='${ebbtide_power_off_minutes}'
+STOP_MINUTES='${ebbtide_stop_minutes}'
 SERVES='${ebbtide_serves}'
 FILESYSTEM='${ebbtide_filesystem}'
 
@@ -117,7 +118,7 @@ Type=exec
 ExecStart=$$(command -v python3) $$AGENT $$ROLE boot
 Environment=HOME=/root
 KillMode=mixed
-TimeoutStopSec=10min
+TimeoutStopSec=$${STOP_MINUTES}min
 OOMPolicy=continue
 Restart=no
 StandardOutput=journal+console

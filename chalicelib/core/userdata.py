@@ -18,11 +18,13 @@ def render(
     brief_key: str,
     agent_key: str,
     power_off_minutes: int,
+    stop_minutes: int,
     serves: bool,
     filesystem: str = "ext4",
 ) -> str:
     """The script EC2 runs at the first boot; `owner` is the run or recovery id. At most 16 KiB, EC2's limit.
 
+    It powers itself off after so many minutes, and what it does has others to come to an end when it is told to stop.
     One that `serves` has hosts come to it over ssh; one that does not boots what it restored. `filesystem` is what its
     volume has.
     """
@@ -35,6 +37,7 @@ def render(
         "ebbtide_brief": brief_key,
         "ebbtide_agent": agent_key,
         "ebbtide_power_off_minutes": str(power_off_minutes),
+        "ebbtide_stop_minutes": str(stop_minutes),
         "ebbtide_serves": "yes" if serves else "no",
         "ebbtide_filesystem": filesystem,
     }

@@ -154,6 +154,7 @@ def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: 
             brief_key=wire.recovery_brief_key(recovery.id),
             agent_key=settings.agent,
             power_off_minutes=(_expiry(recovery) - recovery.opened) // timedelta(minutes=1),
+            stop_minutes=_GRACE // timedelta(minutes=1),
             serves=recovery.kind is RecoveryKind.OPENING,
         ),
         tags={**_tags(recovery), tags.ATTEMPT: str(_ONLY_ATTEMPT)},

@@ -180,6 +180,7 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
             brief_key=wire.brief_key(run.id, action.volume_id),
             agent_key=settings.agent,
             power_off_minutes=max(1, (end - action.since) // timedelta(minutes=1)),
+            stop_minutes=GRACE // timedelta(minutes=1),
             serves=True,
             filesystem=night.observed.receiver.volume.filesystem,
         ),

@@ -9,7 +9,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,15 @@ from chalicelib.core.ids import own_host, parse_run
 from chalicelib.core.measures import Name
 from chalicelib.core.model import RecoveryId, Way
 from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.night import GRACE
 from chalicelib.core.tags import Role
 from chalicelib.errors import PermanentError
 from chalicelib.flows.open_recovery import open_drill, open_restore
 from chalicelib.flows.recover import recover
 from chalicelib.ports import World
 from chalicelib.wiring import world_of
+from ebbtide_agent import volume
+from ebbtide_agent.receiver import release
 from ebbtide_console.sandbox.account import host_key, prepare
 from ebbtide_console.sandbox.deploy import PASSED_OVER, UNKNOWN_TYPES, Deployment, deploy
 from ebbtide_console.session import sandbox_client
@@ -634,6 +637,7 @@ def test_a_drills_machine_lets_nobody_in_and_goes_off_by_itself(
     assert groups == [deployed.environment["EBBTIDE_DRILL_GROUP"]]
     assert group["IpPermissions"] == []
     assert "POWER_OFF_MINUTES='135'" in user_data
+    assert "STOP_MINUTES='15'" in user_data
 
 
 def test_a_restored_server_is_let_in_to_where_it_was_said_and_a_drill_beside_it_is_not(
@@ -691,6 +695,13 @@ def test_a_bundle_with_a_compiled_part_is_refused(tmp_path: Path) -> None:
         package.refuse_compiled(bundle)
 
 
+def test_systemd_lets_a_receiver_let_go_for_as_long_as_that_may_take() -> None:
+    records, volume_in_use = GRACE / 2, timedelta(seconds=volume.PATIENCE_SECONDS)
+
+    assert "TimeoutStopSec=$${STOP_MINUTES}min\n" in userdata.TEMPLATE.read_text()
+    assert records + volume_in_use + timedelta(seconds=release.HEARING_SECONDS) < GRACE
+
+
 def test_the_longest_user_data_fits() -> None:
     longest = "a" * 31 + "/2026-11-23/99"
 
@@ -703,6 +714,7 @@ def test_the_longest_user_data_fits() -> None:
         brief_key=f"runs/{longest}/vol-0123456789abcdef0/brief.json",
         agent_key="agent/ebbtide-agent.pyz",
         power_off_minutes=24 * 60,
+        stop_minutes=30,
         serves=True,
         filesystem="btrfs",
     )

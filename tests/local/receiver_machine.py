@@ -387,7 +387,7 @@ def _user_data(aws: Aws, place: Path) -> list[str]:
     aws.put("agent/ebbtide-agent.pyz", (place / "ebbtide-agent.pyz").read_bytes())
     script = place / "machine/user-data"
     script.write_text(
-        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300, serves=True)
+        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300, 30, serves=True)
     )
     return ["sh", str(script)]
 

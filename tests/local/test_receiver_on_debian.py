@@ -120,7 +120,7 @@ def _a_root(image: Path, place: Path, aws: Aws) -> Path:
     seed.mkdir(parents=True)
     (seed / "meta-data").write_text("instance-id: i-0a\n")
     (seed / "user-data").write_text(
-        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, serves=True)
+        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True)
     )
     (root / "etc/cloud/cloud.cfg.d/99-here.cfg").write_text(CLOUD_CONFIG)
     furnishing.write_aws_config(root / "root", aws.endpoint, REGION)

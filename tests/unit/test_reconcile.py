@@ -300,6 +300,7 @@ def test_without_room_for_any_type_it_is_tried_again_later_with_the_same_request
 
     (request,) = world.machines.requests
     assert "POWER_OFF_MINUTES='270'" in request.user_data
+    assert "STOP_MINUTES='30'" in request.user_data
     assert "FILESYSTEM='ext4'" in request.user_data
     assert request.tags[tags.ATTEMPT] == "1"
 
