@@ -301,6 +301,10 @@ class GatePaths:
     def lease(self, host_id: str) -> Path:
         return self.sessions / f"{host_id}.lock"
 
+    def seat(self, host_id: str, number: int) -> Path:
+        """Locked by one of the sessions that a host has now."""
+        return self.sessions / f"{host_id}.seat{number}"
+
     def session(self, host_id: str) -> Path:
         return self.sessions / f"{host_id}.json"
 
@@ -309,6 +313,10 @@ class GatePaths:
 
     def reported(self, host_id: str) -> Path:
         return self.sessions / f"{host_id}.reported"
+
+    def without_place(self, host_id: str) -> Path:
+        """It says why there is none for this host tonight."""
+        return self.sessions / f"{host_id}.without-place"
 
     @property
     def volume_owner(self) -> Path:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.receiver import sshd
-from tests.attack.scene import Scene
+from ebbtide_agent.receiver.lease import MOST_SESSIONS
+from tests.attack.scene import ATTACKER, Scene
 from tests.local.receiver_machine import MAY_MOUNT, MISSING, PATIENCE_SECONDS, wait_until
 
 pytestmark = [
@@ -102,6 +104,22 @@ def test_connections_that_say_nothing_do_not_lock_out_who_comes_from_elsewhere(s
         neighbour = scene.neighbour_pushes("-b", "127.0.0.2")
 
     assert neighbour.returncode == 0, neighbour.stderr + log.read_bytes()[len(before) :]
+
+
+@pytest.mark.attack("fill the receiver's memory with sessions that say nothing", row="X4", outcome="four, and no more")
+@pytest.mark.fault("X4")
+def test_who_says_nothing_says_it_in_a_few_sessions_and_no_more(scene: Scene) -> None:
+    silent = [*scene.receiver.ssh_argv(ATTACKER), "127.0.0.1", "hello"]
+    with ExitStack() as held:
+        for _ in range(MOST_SESSIONS):
+            session = held.enter_context(subprocess.Popen(silent, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL))
+            held.callback(session.terminate)
+
+        wait_until(lambda: scene.ask("hello").returncode == 75, "as many sessions as there may be")
+        one_more = scene.ask("hello")
+
+    assert (one_more.returncode, b"host us0a has 4 sessions already" in one_more.stderr) == (75, True)
+    wait_until(lambda: scene.ask("hello").returncode == 0, "the end of them")
 
 
 @pytest.mark.attack("fill the receiver's memory by the log of its sshd", row="X4", outcome="begun anew at 4 MiB")

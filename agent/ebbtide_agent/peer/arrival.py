@@ -19,7 +19,7 @@ from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver.brief import Run
 from ebbtide_agent.receiver.gate import Gate, introduced
 from ebbtide_agent.receiver.heard import hear
-from ebbtide_agent.receiver.lease import find_session
+from ebbtide_agent.receiver.lease import find_session, seated
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC, Asked
 
@@ -34,7 +34,8 @@ class Arrival:
     host_id: str
 
     def answer(self, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
-        """As the gate does. Raises what it raises, and TransientError while a snapshot of the tree is due."""
+        """As the gate does. Raises what it raises, and TransientError beside other sessions, or while a
+        snapshot of the tree is due."""
         self.peer.check_store()
         guest = self.peer.register.guest(self.host_id)
         if until := guest.reads_until(self.peer.up()):
@@ -42,9 +43,10 @@ class Arrival:
         if asked.verb == LIST:
             outward.write(encode_offer(Offer(guest.name, guest.id)))
             return 0
-        asked = introduced(asked, inward)
-        with self.peer.holding(self.host_id) as guest:
-            return self._take(guest, asked, inward, outward)
+        with seated(self.peer.paths, self.host_id):
+            asked = introduced(asked, inward)
+            with self.peer.holding(self.host_id) as guest:
+                return self._take(guest, asked, inward, outward)
 
     def _take(self, guest: Guest, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         """What it brings, with its lease held; nothing while it has been opened since it knocked."""

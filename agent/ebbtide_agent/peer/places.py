@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer.register import Guest
-from ebbtide_agent.receiver.places import make_places
+from ebbtide_agent.receiver.places import make_place
 
 _OTHERS_PASS = 0o001
 
@@ -26,7 +26,7 @@ class MakePlace:
         return f"make the directory {self.paths.tree(self.guest.id)}{whose}"
 
     def take(self) -> None:
-        make_places(self.paths, [self.guest.as_briefed()], self.as_root)
+        make_place(self.paths, self.guest.as_briefed(), self.as_root)
 
 
 def closed_above(store: Path) -> Iterator[Path]:

@@ -36,7 +36,8 @@ def serve(peer: Peer, door: Door, program: Path) -> int:
     make_room(paths)
     with serving_alone(paths):
         hosts = [guest.as_briefed() for guest in peer.register.guests]
-        make_places(paths, hosts, door.as_root)
+        for host_id, why in make_places(paths, hosts, door.as_root).items():
+            say(f"{host_id} has no place in the store, and is turned away: {why}")
         compiled(program, paths.program)
         say(choose_walls(paths, door.as_root))
         config = sshd.write_files(paths, hosts, peer.places.peer_key.read_text(), door)

@@ -77,11 +77,13 @@ def open_places(brief: Brief, paths: MachinePaths, as_root: bool) -> quotas.Quot
     """
     try:
         offered = open_volume(brief, paths)
-        make_places(paths, brief.hosts, as_root, offered.make_tree)
+        without = make_places(paths, brief.hosts, as_root, offered.make_tree)
     except OSError as error:
         if brief.filesystem == volume.BTRFS and error.errno in volume.UNREADABLE:
             raise volume.Damaged(f"volume {brief.volume_id} cannot be read, and needs a person: {error}") from error
         raise
+    for host_id, why in without.items():
+        say(f"{host_id} has no place on it tonight, and is turned away: {why}")
     return offered
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import BinaryIO
 
 from ebbtide_agent import volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
-from ebbtide_agent.files import write_whole
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import GatePaths, MachinePaths
 from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.heard import hear
-from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
+from ebbtide_agent.receiver.lease import Session, find_session, leased, seated, write_session
 from ebbtide_agent.receiver.ledger import Ledger, already
 from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.quotas import find_quotas
@@ -29,6 +31,8 @@ from ebbtide_agent.report import FAKE_SUPER, Hello, encode_hello, encode_report,
 
 LONGEST_REPORT_BYTES = 1 << 20
 _LONGEST_GREETING_BYTES = 1 << 12
+# An agent says its hello in one breath; who says nothing holds a process of ours.
+GREETING_SECONDS = 60.0
 # What ends a session: the receiver, and a connection that is lost.
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -51,8 +55,12 @@ class Gate:
     clock: Clock
 
     def answer(self, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
-        """Do what was asked and return the exit code. Raises Refused, or TransientError while another session runs."""
+        """Do what was asked and return the exit code. Raises Refused, or TransientError beside other sessions."""
         self._check_volume()
+        with seated(self.paths, self.host.id):
+            return self._answer(asked, inward, outward)
+
+    def _answer(self, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         if asked.verb == LIST:
             # A key that was stolen must not read back the past.
             outward.write(encode_offer(Offer(self.host.name, self.host.id, until=self.brief.deadline)))
@@ -72,13 +80,8 @@ class Gate:
         body = self._read_report(inward)
         # From here on nothing that the host or a release does may leave the record half made.
         ignore_signals()
-        answer = self._record(body)
-        try:
-            outward.write(answer)
-            outward.flush()
-        finally:
-            # The receiver lets go once all have reported: not before the host has its answer, or is gone.
-            write_whole(self.paths.reported(self.host.id), b"")
+        outward.write(self._record(body))
+        outward.flush()
         return 0
 
     def _check_volume(self) -> None:
@@ -96,11 +99,16 @@ class Gate:
         if self.paths.reported(self.host.id).exists():
             raise Refused(already(self.host, self.brief))
 
+    def _check_place(self) -> None:
+        if (without := self.paths.without_place(self.host.id)).exists():
+            raise Refused(f"{self.host.id} has no place on the receiver's volume tonight: {without.read_text()}")
+
     def _hear(self, machine: str) -> None:
         hear(self.paths, self.host, self.brief, machine, self.clock())
 
     def _hello(self, machine: str) -> Hello:
         self._check_open()
+        self._check_place()
         self._hear(machine)
         status = read_status(self.paths.status(self.host.id))
         return Hello(
@@ -118,6 +126,7 @@ class Gate:
     def _push(self, machine: str) -> int:
         """Run this host's rsync within its walls, and write down how it ended where the host cannot reach."""
         self._check_open()
+        self._check_place()
         self._hear(machine)
         kind = self.paths.confinement.read_text().strip()
         # A tree that nothing can be written to stays what it was. rsync finds out and ends; turned away here, it would
@@ -157,13 +166,28 @@ class Gate:
 
 
 def introduced(asked: Asked, inward: BinaryIO) -> Asked:
-    """A hello with what it says of itself; anything else as it is."""
+    """A hello with what it says of itself; anything else as it is. Raises TransientError when that takes too long."""
     if asked.verb != HELLO:
         return asked
-    body = inward.read(_LONGEST_GREETING_BYTES + 1)
+    with _in_time():
+        body = inward.read(_LONGEST_GREETING_BYTES + 1)
     if len(body) > _LONGEST_GREETING_BYTES:
         raise Refused(f"a hello has at most {_LONGEST_GREETING_BYTES} bytes")
     return replace(asked, machine=parse_greeting(body))
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    def end(number: int, _: FrameType | None) -> None:
+        raise TransientError(f"a hello that has not come to its end within {GREETING_SECONDS:.0f} s is not waited for")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, GREETING_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def ignore_signals() -> None:

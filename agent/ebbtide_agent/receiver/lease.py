@@ -16,6 +16,9 @@ from ebbtide_agent.errors import TransientError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import GatePaths
 
+# Each is a process of some megabytes, and a night takes one after the other: what has just ended may still be there,
+# and somebody at the host may look on meanwhile.
+MOST_SESSIONS = 4
 _PAUSE_SECONDS = 0.1
 
 
@@ -31,15 +34,23 @@ class Session:
 def leased(paths: GatePaths, host_id: str) -> Iterator[None]:
     """Hold this host's lease, with our process id in it. Raises TransientError while another session holds it."""
     with paths.lease(host_id).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TransientError(f"another session of host {host_id} is under way") from None
+        if not _is_had(file):
+            raise TransientError(f"another session of host {host_id} is under way")
         _write_holder(file, os.getpid())
         try:
             yield
         finally:
             _write_holder(file, None)
+
+
+@contextlib.contextmanager
+def seated(paths: GatePaths, host_id: str) -> Iterator[None]:
+    """Be one of the few sessions that a host may have at once. Raises TransientError when it has as many."""
+    with contextlib.ExitStack() as until_its_end:
+        seats = (paths.seat(host_id, number) for number in range(MOST_SESSIONS))
+        if not any(_is_had(until_its_end.enter_context(seat.open("a"))) for seat in seats):
+            raise TransientError(f"host {host_id} has {MOST_SESSIONS} sessions already, more it may not have at once")
+        yield
 
 
 def find_holder(paths: GatePaths, host_id: str) -> int | None:
@@ -77,6 +88,15 @@ def find_session(paths: GatePaths, host_id: str) -> Session | None:
         return Session(**json.loads(paths.session(host_id).read_bytes()))
     except FileNotFoundError:
         return None
+
+
+def _is_had(file: IO[str]) -> bool:
+    """Whether its lock is ours now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holders(paths: GatePaths, hosts: Sequence[str]) -> list[int]:

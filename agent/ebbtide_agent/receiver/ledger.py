@@ -58,6 +58,8 @@ class Ledger:
         """
         check_identity(report, host, self.brief)
         recorded = self.find(host) or self._make_record(host, report, now)
+        # Whoever put it there may have been killed before it could say so.
+        self._take_no_more(host)
         if recorded.started != report.started:
             # A machine that has the host's key as well, such as a copy of it, would take this for its own.
             raise Refused(already(host, self.brief))
@@ -120,7 +122,12 @@ class Ledger:
         # A write whose answer was lost is tried again by the client, and finds itself there.
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
+        self._take_no_more(host)
         return recorded
+
+    def _take_no_more(self, host: BriefedHost) -> None:
+        """A tree that is on record stays what its manifest says, whatever becomes of us; nobody waits for its host."""
+        self.paths.reported(host.id).touch()
 
     def _judged(self, report: Report, seen: Session | None, quota: Quota | None) -> Report:
         believed = judged(report, seen)
@@ -191,9 +198,13 @@ class Ledger:
         )
 
     def _tell(self, report: Report) -> None:
-        """Send the completion event; a hint, so its loss costs minutes: the archive is the truth."""
+        """Send the completion event; a hint, so its loss costs minutes: the archive is the truth.
+
+        A host that were told of an error would take its night for lost.
+        """
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
-        self.archive.send_event(event_source(self.brief), "Ebbtide Host Report", detail)
+        with contextlib.suppress(OSError):
+            self.archive.send_event(event_source(self.brief), "Ebbtide Host Report", detail)
 
 
 def _with_what_is_lost(landed: ManifestSummary, status: Status, known: Path) -> ManifestSummary:

@@ -1,17 +1,25 @@
-"""The grammar of every gate, to the letter; and that a night's writes nowhere but on the receiver's volume."""
+"""The grammar of every gate, to the letter; and whom a night's turns away before it has done anything."""
 
 import io
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
+from typing import BinaryIO
 
 import pytest
 
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
 from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import gate as gates
 from ebbtide_agent.receiver.brief import parse_brief
-from ebbtide_agent.receiver.gate import Gate
+from ebbtide_agent.receiver.gate import Gate, introduced
+from ebbtide_agent.receiver.lease import MOST_SESSIONS, seated
 from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.places import make_room
 from ebbtide_agent.receiver.verbs import Asked, parse_command
 
 BRIEF = parse_brief((Path(__file__).parents[2] / "contract/wire/brief-receiver.json").read_bytes())
@@ -71,8 +79,62 @@ def test_without_its_volume_it_takes_nothing_and_says_whether_another_night_may(
     paths.run.mkdir(parents=True)
     if is_releasing:
         paths.closing.touch()
-    ledger = Ledger(paths, BRIEF, Cloud("no-bucket", "no-region"))
-    gate = Gate(paths, BRIEF, BRIEF.hosts[0], ledger, lambda: datetime(2026, 11, 23, 5, tzinfo=UTC))
 
     with pytest.raises(error, match="volume"):
-        gate.answer(Asked(verb), io.BytesIO(), io.BytesIO())
+        a_gate(paths).answer(Asked(verb), io.BytesIO(), io.BytesIO())
+
+
+def a_gate(paths: MachinePaths) -> Gate:
+    """Of us0, an hour before the deadline."""
+    ledger = Ledger(paths, BRIEF, Cloud("no-bucket", "no-region"))
+    return Gate(paths, BRIEF, BRIEF.hosts[0], ledger, lambda: datetime(2026, 11, 23, 5, tzinfo=UTC))
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> MachinePaths:
+    """A receiver with its volume."""
+    paths = MachinePaths(tmp_path)
+    make_room(paths)
+    paths.volume.mkdir(parents=True)
+    paths.volume_owner.touch()
+    return paths
+
+
+@pytest.mark.fault("X4")
+@pytest.mark.parametrize("verb", ["hello", "list", "rsync", "report"])
+def test_who_has_as_many_sessions_as_it_may_is_to_come_again_whatever_it_wants(ready: MachinePaths, verb: str) -> None:
+    with ExitStack() as sessions:
+        for _ in range(MOST_SESSIONS):
+            sessions.enter_context(seated(ready, "us0a"))
+
+        with pytest.raises(TransientError, match="has 4 sessions already"):
+            a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
+
+
+@pytest.mark.parametrize("verb", ["hello", "rsync"])
+def test_who_has_no_place_tonight_is_told_why(ready: MachinePaths, verb: str) -> None:
+    ready.without_place("us0a").write_text("[Errno 28] No space left on device: 'us0a'")
+
+    with pytest.raises(Refused, match=r"us0a has no place on the receiver's volume tonight: .* No space left"):
+        a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
+
+
+@pytest.fixture
+def silent() -> Iterator[BinaryIO]:
+    """A host that says nothing, and is gone in the end."""
+    ours, theirs = os.pipe()
+    gone = Timer(5, os.close, (theirs,))
+    gone.start()
+    with os.fdopen(ours, "rb") as inward:
+        yield inward
+    if gone.is_alive():
+        gone.cancel()
+        os.close(theirs)
+
+
+@pytest.mark.fault("X4")
+def test_a_hello_that_says_nothing_is_not_waited_for(silent: BinaryIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "GREETING_SECONDS", 0.01)
+
+    with pytest.raises(TransientError, match="a hello that has not come to its end"):
+        introduced(Asked("hello"), silent)

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 import ebbtide_agent
+from ebbtide_agent.errors import TransientError
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver.lease import end_sessions
+from ebbtide_agent.receiver.lease import MOST_SESSIONS, end_sessions, seated
 from ebbtide_agent.receiver.places import make_room
 
 # Of the host us0a; when it is asked to stop, one of eu0a begins, which says whether it was asked as well.
@@ -36,6 +40,21 @@ with leased(paths, "us0a"):
     os.read(at_work, 1)
 os.waitpid(later, 0)
 """
+
+
+def test_a_host_has_a_few_sessions_at_once_and_the_next_one_is_to_come_again(tmp_path: Path) -> None:
+    paths = MachinePaths(tmp_path)
+    make_room(paths)
+
+    with ExitStack() as sessions:
+        for _ in range(MOST_SESSIONS):
+            sessions.enter_context(seated(paths, "us0a"))
+        with pytest.raises(TransientError, match="host us0a has 4 sessions already"):
+            sessions.enter_context(seated(paths, "us0a"))
+        sessions.enter_context(seated(paths, "eu0a"))
+
+    with seated(paths, "us0a"):
+        pass
 
 
 def test_who_begins_while_the_others_are_ended_is_asked_to_stop_as_well(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import entry, manifest
+from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.receiver import mending, status
+from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
@@ -187,6 +189,50 @@ def test_a_recorded_night_is_recorded_though_nothing_new_can_be_written_beside_i
     assert recorded.status == COMPLETE
     assert there.keeper.find_report() == recorded
     assert read_status(there.paths.status("us0a")) == Status()
+
+
+def gate_is_killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_host_whose_report_is_on_record_pushes_no_more_though_its_gate_is_killed_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tree would not be what its manifest says; and a receiver would wait for it until the deadline."""
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    monkeypatch.setattr(Ledger, "_write_status", gate_is_killed)
+
+    with pytest.raises(KeyboardInterrupt):
+        there.report(night)
+
+    assert there.keeper.find_report() and there.paths.reported("us0a").exists()
+
+
+def test_who_asks_again_because_its_gate_was_killed_at_once_has_its_answer_and_pushes_no_more(tmp_path: Path) -> None:
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    recorded = there.report(night)
+    for note in (there.paths.reported("us0a"), there.paths.told):
+        note.unlink()
+
+    again = there.report(night)
+
+    assert again == recorded
+    assert there.paths.reported("us0a").exists() and there.paths.told.exists()
+
+
+def test_a_recorded_night_is_recorded_though_there_is_no_room_for_its_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    monkeypatch.setattr(Shelf, "send_event", lambda shelf, *_: no_inode_is_left(shelf.told, b""))
+
+    recorded = there.report(night)
+
+    assert recorded.status == COMPLETE
+    assert there.keeper.find_report() == recorded
 
 
 def test_without_an_inode_for_a_new_file_a_status_is_written_over(
