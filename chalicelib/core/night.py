@@ -113,6 +113,8 @@ def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Ac
         return _end(machines, "it outlived the deadline and its grace")
     if machines and attempt_of(machines[-1]) in world.damaged:
         return _end(machines, "it has found its volume damaged")
+    if machines and (why := world.refused.get(attempt_of(machines[-1]))):
+        return _end(machines, f"it lets nobody in: {why}")
     if volume is None:
         return _make_volume(run, world)
     if volume.state == "creating":
@@ -227,8 +229,15 @@ def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
     if world.unsound and attempt in world.damaged:
         return f"every volume that was tried is damaged: {', '.join(sorted(world.unsound))}{_in_the_way(run)}"
     if any(attempt_of(machine) not in world.damaged for machine in world.machines):
-        return f"no receiver was ready in time, of {attempt}" + _stuck(volume_of_tonight(run, world))
-    return f"no receiver could be launched before the deadline{_in_the_way(run)}"
+        stuck = _stuck(volume_of_tonight(run, world))
+        return f"no receiver was ready in time, of {attempt}{stuck}{_own_words(world)}"
+    return f"no receiver could be launched before the deadline{_in_the_way(run)}{_own_words(world)}"
+
+
+def _own_words(world: NightWorld) -> str:
+    """What the last receiver that let nobody in says of why."""
+    last = max(world.refused.items(), default=None)
+    return f"; receiver {last[0]} says: {last[1]}" if last else ""
 
 
 def _in_the_way(run: Run) -> str:
