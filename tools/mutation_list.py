@@ -2699,7 +2699,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a refusal: told",
-        f"{_CORE}/night.py",
+        f"{_CORE}/night_end.py",
         "last = max(world.refused.items(), default=None)",
         "last: tuple[int, str] | None = None",
         "that operators are told why a receiver let nobody in",

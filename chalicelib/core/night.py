@@ -229,15 +229,8 @@ def _why_nothing_was_received(run: Run, world: NightWorld) -> str:
     if world.unsound and attempt in world.damaged:
         return f"every volume that was tried is damaged: {', '.join(sorted(world.unsound))}{_in_the_way(run)}"
     if any(attempt_of(machine) not in world.damaged for machine in world.machines):
-        stuck = _stuck(volume_of_tonight(run, world))
-        return f"no receiver was ready in time, of {attempt}{stuck}{_own_words(world)}"
-    return f"no receiver could be launched before the deadline{_in_the_way(run)}{_own_words(world)}"
-
-
-def _own_words(world: NightWorld) -> str:
-    """What the last receiver that let nobody in says of why."""
-    last = max(world.refused.items(), default=None)
-    return f"; receiver {last[0]} says: {last[1]}" if last else ""
+        return f"no receiver was ready in time, of {attempt}" + _stuck(volume_of_tonight(run, world))
+    return f"no receiver could be launched before the deadline{_in_the_way(run)}"
 
 
 def _in_the_way(run: Run) -> str:

@@ -168,6 +168,26 @@ def test_a_night_that_fails_says_what_the_last_receiver_said(machines: tuple[int
     assert closing.why.endswith("; receiver 2 says: volume vol-1 belongs to receiver 'other'")
 
 
+@pytest.mark.parametrize(
+    ("reported", "why"),
+    [
+        (("us0", "eu0"), None),
+        (("us0",), "not complete: eu0 missing; receiver 2 says: rsync is missing"),
+        ((), "not complete: us0 missing, eu0 missing; receiver 2 says: rsync is missing"),
+    ],
+)
+def test_hosts_that_found_no_receiver_any_more_are_told_of_with_what_it_said(
+    reported: tuple[str, ...], why: str | None
+) -> None:
+    results = tuple(map(a_result, reported))
+    night = a_spent_night(results=results, snapshots=(a_snapshot("snap-1"),), refused={2: "rsync is missing"})
+
+    *_, closing = plan(a_launched_run(2, snapshot_id="snap-1"), night, a_moment(4))
+
+    assert isinstance(closing, CloseRun)
+    assert closing.why == why
+
+
 def test_a_volume_that_no_receiver_could_get_is_told_with_who_holds_it() -> None:
     machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
     stuck = a_night(machines=machines, volumes=(a_volume(attached_to="i-9"),))
