@@ -68,9 +68,10 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.RUN_FAILED: Advice(
         "A run closed without a single restore point. Every failed run is told, but for what a host with a volume of "
         "its own says of itself, which is counted as `missed`.",
-        "What it says is what to mend; then `ebbtide run` gives the night another attempt. A host with a volume of its "
-        "own gives itself one with its next night. A volume that turned read-only is checked and mended by the next "
-        "receiver; if it does so again, restore from before that night, and give the receiver another volume.",
+        "What it says is what to mend; behind `receiver N says` are the words of a machine that let nobody in. Then "
+        "`ebbtide run` gives the night another attempt. A host with a volume of its own gives itself one with its "
+        "next night. A volume that turned read-only is checked and mended by the next receiver; if it does so again, "
+        "restore from before that night, and give the receiver another volume.",
     ),
     Kind.PRUNE_REFUSED: Advice(
         "Retention would not delete anything, because a guard said no.",

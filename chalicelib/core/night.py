@@ -113,6 +113,8 @@ def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Ac
         return _end(machines, "it outlived the deadline and its grace")
     if machines and attempt_of(machines[-1]) in world.damaged:
         return _end(machines, "it has found its volume damaged")
+    if machines and (why := world.refused.get(attempt_of(machines[-1]))):
+        return _end(machines, f"it lets nobody in: {why}")
     if volume is None:
         return _make_volume(run, world)
     if volume.state == "creating":

@@ -6,6 +6,7 @@ volume goes when its own snapshot is complete; one whose night failed is what th
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from chalicelib.core import tags
 from chalicelib.core.model import HostResult, RestorePoint, Run, RunState, Snapshot, Volume
@@ -24,7 +25,7 @@ from chalicelib.core.night_world import (
 def close_with(snapshot: Snapshot, run: Run, world: NightWorld) -> tuple[Action, ...]:
     """The end of a run whose snapshot is complete."""
     points = points_of(snapshot, run, world.results)
-    closing = closing_with(points, run, world.results)
+    closing = _with_their_words(closing_with(points, run, world.results), world)
     return (RecordPoints(points), *_let_volumes_go(snapshot, closing, world), closing)
 
 
@@ -40,7 +41,16 @@ def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Actio
         and volume.state == "available"
         and (held_volume(run, world) is not None or _is_in(world.newest, volume))
     )
-    return (*machines, *(() if has_received(world) else unused), CloseRun(RunState.FAILED, why))
+    closing = _with_their_words(CloseRun(RunState.FAILED, why), world)
+    return (*machines, *(() if has_received(world) else unused), closing)
+
+
+def _with_their_words(closing: CloseRun, world: NightWorld) -> CloseRun:
+    """Who reads why a night is not done reads what the last receiver that let nobody in said of that, too."""
+    last = max(world.refused.items(), default=None)
+    if closing.why is None or last is None:
+        return closing
+    return replace(closing, why=f"{closing.why}; receiver {last[0]} says: {last[1]}")
 
 
 def _is_in(newest: Snapshot | None, volume: Volume) -> bool:

@@ -1,7 +1,7 @@
 """What a night's next step depends on, observed just now, and what one may ask of it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from chalicelib.core import tags
 from chalicelib.core.model import Disk, HostResult, HostStatus, Machine, Run, Snapshot, Volume
@@ -19,7 +19,8 @@ class NightWorld:
     points to, are looked up only while a machine has an address of its own. `disk` is what the last one that released
     has measured, `growing` are the ids of volumes that EBS is still enlarging; `pushed_to` is the id of the volume that
     a receiver of this run stood ready with, if one said so; `read_only` whether it has turned read-only since.
-    `damaged` are the attempts whose receiver found its volume damaged, `unsound` the ids of those volumes;
+    `damaged` are the attempts whose receiver found its volume damaged, `unsound` the ids of those volumes; `refused`
+    is what receivers that let nobody in said of why, by the attempt;
     `is_distrusted` is what snapshots hold once there are any, tonight or before, and `newest` is then the last one with
     restore points that was not found damaged itself.
     """
@@ -45,6 +46,7 @@ class NightWorld:
     damaged: frozenset[int] = frozenset()
     unsound: frozenset[str] = frozenset()
     is_distrusted: bool = False
+    refused: Mapping[int, str] = field(default_factory=dict)
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from typing import TypeVar
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.backups import find_next_source, is_damaged
-from chalicelib.core.model import Run, RunId, Volume
-from chalicelib.core.night_world import NightWorld, has_received, is_made_for
+from chalicelib.core.model import Machine, Run, RunId, Volume
+from chalicelib.core.night_world import NightWorld, attempt_of, has_received, is_made_for
 from chalicelib.core.policy import Policy
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.policies import get_policy
@@ -62,6 +62,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         read_only=any(notice.read_only for notice in notices.values()),
         damaged=damaged - ready,
         unsound=unsound,
+        refused=_find_refused(run, machines, keys, world),
     )
     if not has_received(night):
         night = _with_newest_snapshot(night, run, world)
@@ -82,6 +83,14 @@ def find_unsound(run_id: RunId, keys: Sequence[str], world: World) -> frozenset[
     damaged = wire.notice_attempts(keys, "damaged") - wire.notice_attempts(keys, "ready")
     words = (find_notice(wire.damaged_key(run_id, attempt), world) for attempt in damaged)
     return frozenset(word.volume_id for word in words if word and word.volume_id) & wire.briefed_volumes(keys)
+
+
+def _find_refused(run: Run, machines: Iterable[Machine], keys: Sequence[str], world: World) -> dict[int, str]:
+    """Why who did not stand ready let nobody in, by the attempt; no more is read than there were machines."""
+    launched = max([run.machine_attempt, *map(attempt_of, machines)])
+    said = wire.notice_attempts(keys, "refused") - wire.notice_attempts(keys, "ready")
+    words = {each: find_notice(wire.refused_key(run.id, each), world) for each in said if each <= launched}
+    return {attempt: word.why for attempt, word in words.items() if word and word.why}
 
 
 def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:

@@ -180,18 +180,21 @@ def _status(fields: Fields) -> HostStatus:
     return status
 
 
-_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released|damaged)/(?P<attempt>[1-9][0-9]{0,8})\.json")
+_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released|damaged|refused)/(?P<attempt>[1-9][0-9]{0,8})\.json")
 
 
 def notice_attempts(keys: Iterable[str], what: str) -> frozenset[int]:
-    """The attempts whose receiver said `what` ("ready", "released", "damaged"), from the archive's keys alone."""
+    """The attempts whose receiver said `what` ("ready", "refused" and so on), from the archive's keys alone."""
     matches = (_NOTICE.fullmatch(key) for key in keys)
     return frozenset(int(match["attempt"]) for match in matches if match and match["what"] == what)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A receiver's word: it stands ready, it has let go of its volume, or it has found that damaged."""
+    """A receiver's word: it stands ready, it has let go of its volume, it has found that damaged, or it lets nobody in.
+
+    `why` is what the machine itself says of the last two, as one line.
+    """
 
     run: RunId
     attempt: int
@@ -200,6 +203,7 @@ class Notice:
     disk: Disk | None = None
     volume_id: str | None = None
     read_only: bool = False
+    why: str | None = None
 
 
 def parse_notice(body: bytes) -> Notice:
@@ -209,7 +213,7 @@ def parse_notice(body: bytes) -> Notice:
     """
     fields = read("receiver notice", body)
     is_clean = "clean" in fields.values and fields.flag("clean")
-    volume = fields.maybe_part("volume")
+    volume, why = fields.maybe_part("volume"), fields.maybe_text("why")
     return Notice(
         run=parse_run(fields.text("run")),
         attempt=fields.number("attempt"),
@@ -218,6 +222,7 @@ def parse_notice(body: bytes) -> Notice:
         disk=read_disk(fields.maybe_part("disk")),
         volume_id=volume.text("id") if volume else None,
         read_only="read_only" in fields.values and fields.flag("read_only"),
+        why=as_line(why) if why else None,
     )
 
 
@@ -227,6 +232,10 @@ def ready_key(run: RunId, attempt: int) -> str:
 
 def damaged_key(run: RunId, attempt: int) -> str:
     return f"runs/{run}/damaged/{attempt}.json"
+
+
+def refused_key(run: RunId, attempt: int) -> str:
+    return f"runs/{run}/refused/{attempt}.json"
 
 
 def released_key(run: RunId, attempt: int) -> str:

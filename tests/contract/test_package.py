@@ -167,6 +167,8 @@ MACHINES_ASK = [
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/ready/1.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/released/1.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/damaged/1.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/refused/1.json"),
     ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
     ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),

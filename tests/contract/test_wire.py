@@ -311,7 +311,7 @@ def test_a_run_is_closed_as_in_the_example() -> None:
     assert wire.parse_closed(the_example("closed")) == closed
 
 
-@pytest.mark.parametrize("name", ["ready", "released", "damaged"])
+@pytest.mark.parametrize("name", ["ready", "released", "damaged", "refused"])
 def test_a_receiver_notice_names_run_and_attempt(name: str) -> None:
     notice = wire.parse_notice(the_example(name))
 
@@ -345,6 +345,21 @@ def test_who_stands_ready_says_with_which_volume_and_an_older_receiver_does_not(
     assert wire.parse_notice(the_example("damaged")).volume_id == "vol-0123456789abcdef0"
 
 
+def test_who_lets_nobody_in_says_why_in_one_line_that_is_cut_short() -> None:
+    said = wire.parse_notice(the_example("refused"))
+    long = wire.parse_notice(json.dumps(the_object("refused") | {"why": "\x1b[2J\n" + "x" * 1000}).encode())
+
+    assert said.why == the_object("refused")["why"]
+    assert long.why is not None
+    assert (long.why[:10], len(long.why)) == (r"\x1b[2J\nx", 500)
+
+
+@pytest.mark.parametrize("value", [1, ["a line"], {"says": "no"}, "half a character: \ud800"])
+def test_a_reason_that_is_no_text_is_refused(value: object) -> None:
+    with pytest.raises(PermanentError, match="receiver notice: why"):
+        wire.parse_notice(json.dumps(the_object("refused") | {"why": value}).encode())
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "1", True, None])
 def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
     damaged = the_object("released")
@@ -355,12 +370,13 @@ def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
 
 
 def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
-    words = ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json", "damaged/3.json")
+    words = ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json", "damaged/3.json", "refused/4.json")
     keys = [f"runs/{RUN}/{name}" for name in words]
 
     assert wire.notice_attempts(keys, "ready") == {1, 2}
     assert wire.notice_attempts(keys, "released") == {2}
     assert wire.notice_attempts(keys, "damaged") == {3}
+    assert wire.notice_attempts(keys, "refused") == {4}
 
 
 def test_a_recovery_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:

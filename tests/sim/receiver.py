@@ -79,7 +79,10 @@ class Receiver:
         self.run = wire.parse_run_brief(body)
         told = json.loads(body)["volume"]
         self.volume_id, self.looks_through = told["id"], told["distrusted"]
-        if self.box.life.gets_ready:
+        if self.box.life.refuses:
+            self._note("refused", why=self.box.life.refuses)
+            self._power_off()
+        elif self.box.life.gets_ready:
             self._find_volume(LOOKS_FOR_THE_VOLUME)
 
     def _find_volume(self, looks: int) -> None:

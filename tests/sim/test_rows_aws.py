@@ -266,6 +266,17 @@ def test_r2_a_receiver_that_is_never_ready_is_replaced_once_and_then_the_night_f
     assert sim.alarms.when("no receiver was ready")
 
 
+@pytest.mark.fault("R3")
+def test_r3_why_a_receiver_lets_nobody_in_is_in_the_alarm_of_a_night_that_fails_at_once() -> None:
+    sim = play(planned(machines=(MachineLife(refuses="volume vol-1 belongs to receiver 'other'"),) * 9))
+
+    first, second = sim.machines.boxes.values()
+    assert second.ended is not None
+    assert second.ended - first.machine.launched < READY_WITHIN
+    assert states(sim) == [RunState.FAILED]
+    assert sim.alarms.when("receiver 2 says: volume vol-1 belongs to receiver 'other'")
+
+
 @pytest.mark.fault("R4")
 @pytest.mark.parametrize("minutes", [3, 8, 15], ids=["before any push", "in a push", "when one has reported"])
 def test_r4_of_a_volume_that_turns_read_only_no_snapshot_is_taken_and_the_next_night_goes_on_with_it(

@@ -137,6 +137,57 @@ def test_a_receiver_that_was_never_ready_is_replaced_once() -> None:
     assert second == (CloseRun(RunState.FAILED, "no receiver was ready in time, of 2"),)
 
 
+def test_a_receiver_that_lets_nobody_in_is_ended_at_once_with_its_words() -> None:
+    standing = a_serving_night(ready=frozenset(), refused={1: "rsync 3.2.7 is too old"})
+
+    assert plan(a_launched_run(), standing, a_moment(2, 3)) == (
+        TerminateReceiver("i-1", "it lets nobody in: rsync 3.2.7 is too old"),
+    )
+
+
+def test_a_receiver_is_not_ended_for_what_the_one_before_it_said() -> None:
+    machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2))
+    volumes = (a_volume(attached_to="i-2"),)
+    serving = a_serving_night(machines=machines, volumes=volumes, refused={1: "the clock is wrong"})
+
+    assert kinds(plan(a_launched_run(2), serving, a_moment(2, 10))) == [Wait]
+
+
+@pytest.mark.parametrize(
+    ("machines", "begins"), [((1, 2), "no receiver was ready in time, of 2"), ((), "no receiver could be launched")]
+)
+def test_a_night_that_fails_says_what_the_last_receiver_said(machines: tuple[int, ...], begins: str) -> None:
+    gone = tuple(a_receiver_machine(attempt, "terminated") for attempt in machines)
+    refused = {2: "volume vol-1 belongs to receiver 'other'", 1: "the clock is wrong"}
+
+    (closing,) = plan(a_launched_run(2), a_night(machines=gone, refused=refused), DEADLINE)
+
+    assert isinstance(closing, CloseRun)
+    assert closing.why is not None
+    assert closing.why.startswith(begins)
+    assert closing.why.endswith("; receiver 2 says: volume vol-1 belongs to receiver 'other'")
+
+
+@pytest.mark.parametrize(
+    ("reported", "why"),
+    [
+        (("us0", "eu0"), None),
+        (("us0",), "not complete: eu0 missing; receiver 2 says: rsync is missing"),
+        ((), "not complete: us0 missing, eu0 missing; receiver 2 says: rsync is missing"),
+    ],
+)
+def test_hosts_that_found_no_receiver_any_more_are_told_of_with_what_it_said(
+    reported: tuple[str, ...], why: str | None
+) -> None:
+    results = tuple(map(a_result, reported))
+    night = a_spent_night(results=results, snapshots=(a_snapshot("snap-1"),), refused={2: "rsync is missing"})
+
+    *_, closing = plan(a_launched_run(2, snapshot_id="snap-1"), night, a_moment(4))
+
+    assert isinstance(closing, CloseRun)
+    assert closing.why == why
+
+
 def test_a_volume_that_no_receiver_could_get_is_told_with_who_holds_it() -> None:
     machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
     stuck = a_night(machines=machines, volumes=(a_volume(attached_to="i-9"),))

@@ -407,6 +407,47 @@ def test_a_volume_is_set_aside_only_when_what_it_was_made_of_is_marked() -> None
     assert world.volumes.volumes["vol-1"].tags[tags.ROLE] == tags.Role.DATA
 
 
+def a_refusal(attempt: int, why: object) -> bytes:
+    return json.dumps({**json.loads(a_word_without_a_volume(attempt)), "why": why}).encode()
+
+
+@pytest.mark.fault("R3")
+def test_a_run_that_fails_says_in_their_own_words_why_its_receivers_let_nobody_in() -> None:
+    """Every machine may write words below every run, and of attempts that there never were."""
+    world = a_world_with(a_run())
+    world.archive.put_once(wire.refused_key(a_run_id(), 9), a_refusal(9, "says another"))
+    for attempt, why in ((1, "the clock is wrong"), (2, "rsync\n3.2.7 is too old")):
+        reconcile(a_run_id(), world, OPENED)
+        world.archive.put_once(wire.refused_key(a_run_id(), attempt), a_refusal(attempt, why))
+        reconcile(a_run_id(), world, OPENED)
+
+    run = world.catalog.get_run(a_run_id())
+    assert run.state is RunState.FAILED
+    assert run.why == r"no receiver was ready in time, of 2; receiver 2 says: rsync\n3.2.7 is too old"
+
+
+@pytest.mark.parametrize("why", [5, None, ""])
+def test_a_word_that_does_not_say_why_ends_no_machine(why: object) -> None:
+    world = a_world_with(a_run())
+    reconcile(a_run_id(), world, OPENED)
+    world.archive.put_once(wire.refused_key(a_run_id(), 1), a_refusal(1, why))
+
+    reconcile(a_run_id(), world, OPENED)
+
+    assert [machine.is_gone for machine in world.machines.by_id.values()] == [False]
+
+
+def test_who_stands_ready_is_not_ended_for_a_word_that_it_lets_nobody_in() -> None:
+    world = a_world_with(a_run())
+    reconcile(a_run_id(), world, OPENED)
+    world.archive.put_once(wire.ready_key(a_run_id(), 1), a_word_of_readiness("vol-1"))
+    world.archive.put_once(wire.refused_key(a_run_id(), 1), a_refusal(1, "says another"))
+
+    reconcile(a_run_id(), world, OPENED)
+
+    assert [machine.is_gone for machine in world.machines.by_id.values()] == [False]
+
+
 def test_once_a_snapshot_was_found_damaged_what_is_made_of_another_is_looked_through() -> None:
     world = a_world_with(a_run())
     sound, damaged = a_snapshot("snap-21", a_run_id(21)), a_snapshot("snap-22", a_run_id(22))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 
 from ebbtide_agent import moments, power, procs, volume
-from ebbtide_agent.errors import PermanentError, Refused
+from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.printable import printable
 from ebbtide_agent.receiver import clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
@@ -21,6 +22,8 @@ from ebbtide_agent.shapes import decode, encode
 
 FILESYSTEMS = (volume.EXT4, volume.BTRFS)
 _LOST_AND_FOUND = "lost+found"
+# The control plane keeps no more of a machine's words.
+_LONGEST_WHY = 500
 
 
 def boot(receiver: Station) -> int:
@@ -34,19 +37,13 @@ def boot(receiver: Station) -> int:
 
 def _night(receiver: Station, stop: threading.Event) -> int:
     paths, cloud = receiver.paths, receiver.cloud
-    make_room(paths)
-    # S3 refuses whoever is a quarter of an hour off: nothing can be fetched before.
-    clock.await_right(cloud, receiver.instance.brief, receiver.now)
-    body = cloud.get_brief(receiver.instance.brief)
-    brief = parse_brief(body)
-    write_whole(paths.brief, body)
     try:
-        listener = _open(brief, receiver)
-    except volume.Damaged as damage:
-        _put_damaged(brief, receiver, damage)
+        brief = _fetch_brief(receiver)
+        listener = _open_or_let_go(brief, receiver)
+    except volume.Damaged:
         raise
-    except BaseException:
-        volume.unmount(paths.volume)
+    except Exception as fault:
+        _put_refused(receiver, fault)
         raise
     try:
         _put_ready(brief, receiver)
@@ -55,6 +52,29 @@ def _night(receiver: Station, stop: threading.Event) -> int:
         clean = release(receiver.instance, brief, paths, cloud, receiver.now, listener)
         say(f"released {'cleanly' if clean else 'uncleanly'}")
     return 0 if clean else 1
+
+
+def _fetch_brief(receiver: Station) -> Brief:
+    """What this night is, once the clock is right: S3 refuses whoever is a quarter of an hour off."""
+    paths, cloud = receiver.paths, receiver.cloud
+    make_room(paths)
+    clock.await_right(cloud, receiver.instance.brief, receiver.now)
+    body = cloud.get_brief(receiver.instance.brief)
+    brief = parse_brief(body)
+    write_whole(paths.brief, body)
+    return brief
+
+
+def _open_or_let_go(brief: Brief, receiver: Station) -> procs.Child:
+    """The door, open; or the volume is not in its place any more, and the archive knows if it is damaged."""
+    try:
+        return _open(brief, receiver)
+    except volume.Damaged as damage:
+        _put_damaged(brief, receiver, damage)
+        raise
+    except BaseException:
+        volume.unmount(receiver.paths.volume)
+        raise
 
 
 def _open(brief: Brief, receiver: Station) -> procs.Child:
@@ -136,24 +156,32 @@ def _recall_reports(brief: Brief, receiver: Station) -> None:
 
 def _put_ready(brief: Brief, receiver: Station) -> None:
     """From here on hosts push to this volume: it is the one to be snapshotted, whatever is forgotten of the run."""
-    instance = receiver.instance
-    receiver.cloud.put_once(f"runs/{instance.id}/ready/{instance.attempt}.json", encode(_word(brief, receiver)))
+    _put_word("ready", receiver, volume={"id": brief.volume_id})
     say(f"ready on port {receiver.door.port}")
 
 
 def _put_damaged(brief: Brief, receiver: Station, damage: volume.Damaged) -> None:
     """Nobody pushes to this volume any more: the night goes on with another, made from a snapshot."""
-    instance, body = receiver.instance, {**_word(brief, receiver), "why": str(damage)}
-    receiver.cloud.put_once(f"runs/{instance.id}/damaged/{instance.attempt}.json", encode(body))
+    _put_word("damaged", receiver, volume={"id": brief.volume_id}, why=_as_line(damage))
 
 
-def _word(brief: Brief, receiver: Station) -> dict[str, object]:
-    return {
-        "run": receiver.instance.id,
-        "attempt": receiver.instance.attempt,
-        "at": moments.write(receiver.now()),
-        "volume": {"id": brief.volume_id},
-    }
+def _put_refused(receiver: Station, fault: Exception) -> None:
+    """Nobody is let in tonight: operators are told why. Where not even that gets through, what counts is the fault."""
+    try:
+        _put_word("refused", receiver, why=_as_line(fault))
+    except Exception as failure:  # noqa: BLE001 - whatever it is, the fault is what is raised
+        say(f"operators are not told why: {failure}")
+
+
+def _as_line(fault: Exception) -> str:
+    said = str(fault) if isinstance(fault, AgentError) else f"{type(fault).__name__}: {fault}"
+    return printable(said.encode("utf-8", "backslashreplace"))[:_LONGEST_WHY]
+
+
+def _put_word(what: str, receiver: Station, **more: object) -> None:
+    instance = receiver.instance
+    about = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(receiver.now())}
+    receiver.cloud.put_once(f"runs/{instance.id}/{what}/{instance.attempt}.json", encode({**about, **more}))
 
 
 def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: threading.Event) -> None:
