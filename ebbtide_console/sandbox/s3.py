@@ -53,10 +53,10 @@ class Objects:
     def lose(self, backend: Any, region: str) -> None:
         """The region's buckets are gone, with everything in them."""
         for bucket in [each for each in backend.buckets.values() if each.region_name == region]:
-            del backend.buckets[bucket.name]
             for name in list(bucket.keys):
                 self._store.forget_object(bucket.name, name)
-            self._store.forget_bucket(bucket.name)
+            bucket.keys.clear()
+            self._delete_bucket(backend, bucket.name)
 
     def _create_bucket(self, backend: Any, bucket_name: str, region_name: str, *args: Any, **kwargs: Any) -> Any:
         if bucket_name in self._unclaimed:

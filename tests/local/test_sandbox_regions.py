@@ -433,3 +433,4 @@ def test_nothing_of_a_region_that_is_lost_is_left(tmp_path: Path) -> None:
         assert {path.name for path in (tmp_path / "records").iterdir()} == {f"{copy}.json"}
         assert list((tmp_path / "parameters").iterdir()) == []
         assert [path.name for path in (tmp_path / "s3").iterdir()] == [THERE]
+        there.create_bucket(Bucket=HERE, CreateBucketConfiguration={"LocationConstraint": SECOND})  # the name is free

@@ -266,7 +266,7 @@ def test_ctrl_c_in_the_outage_leaves_nothing_running_and_what_the_second_region_
         assert begun.stdout is not None
         next(line for line in begun.stdout if f"{SECOND}: us0: drill: a volume" in line)
         os.killpg(begun.pid, signal.SIGINT)
-        begun.communicate(timeout=LONGEST_SECONDS)
+        went_on, _ = begun.communicate(timeout=LONGEST_SECONDS)
 
         left = traces_of(state)
         up = sandbox(state, "up", "--second-region")
@@ -274,7 +274,7 @@ def test_ctrl_c_in_the_outage_leaves_nothing_running_and_what_the_second_region_
         told = sandbox(state, "shell", "sh", "-c", f"{find}; AWS_DEFAULT_REGION={FIRST} {find}")
         down = sandbox(state, "down")
 
-        assert (begun.returncode, left) == (130, [])
+        assert (begun.returncode, left) == (130, []), went_on
         assert f"AWS_DEFAULT_REGION={SECOND} " in up.stdout, up.stderr
         assert told.stdout.startswith("host  mode "), told.stderr
         assert f"asking AWS in {FIRST} " in told.stderr, told.stdout
