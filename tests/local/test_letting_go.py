@@ -110,6 +110,7 @@ def test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly(receiver: Rece
 
     assert pushing.wait(PATIENCE_SECONDS) != 0
     assert (record["clean"], receiver.store.is_mount()) == (True, False), receiver.log()
+    assert receiver.report("us0") is None, "another receiver of this run may still take it"
 
 
 @pytest.mark.fault("R10")

@@ -433,6 +433,31 @@ def eu0_comes_and_us0_is_missed(kind: str, minutes: float, place: Path) -> bool:
         return True
 
 
+@needs_mounts
+def test_a_push_that_the_deadline_ends_is_on_record_as_partial(tmp_path: Path) -> None:
+    # A machine that has a lot else to do takes longer to begin.
+    assert any(the_deadline_ends_its_push(minutes, a_small_tree(tmp_path, 8 << 20)) for minutes in (0.15, 1, 5))
+
+
+def the_deadline_ends_its_push(minutes: float, tree: Path) -> bool:
+    """How it is with a deadline before which a push has begun, and whether it had before this one."""
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE if IS_ROOT else confine.OWN, minutes=minutes) as receiver:
+        slow = ["rsync", "-a", "--bwlimit=100", "-e", " ".join(receiver.ssh_argv("us0"))]
+        pushing = subprocess.Popen([*slow, f"{tree}/", "127.0.0.1::tree/"], stderr=subprocess.DEVNULL)
+        exit_code = receiver.process.wait(400)
+        pushing.wait(PATIENCE_SECONDS)
+
+        if not any(receiver.tree("us0").iterdir()):
+            return False
+        report, of_who_never_came = receiver.report("us0"), receiver.report("eu0")
+        assert exit_code == 0, receiver.log()
+        assert report and report["status"] == "partial" and report["receiver"]["manifest"] is None
+        assert report["problems"][0].startswith("the night was over before this host had reported: what arrived stays")
+        assert [event["detail"]["status"] for event in aws.events()[:1]] == ["partial"]
+        assert of_who_never_came is None
+        return True
+
+
 @pytest.mark.fault("H2")
 @each(CONFINED)
 def test_a_script_that_fails_makes_the_night_partial_and_the_rest_is_pushed(receiver: Receiver, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import locked, write_whole
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.brief import BriefedHost, Run
-from ebbtide_agent.shapes import decode, encode, field
+from ebbtide_agent.shapes import decode, encode, field, moment
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Heard:
 
     run: str
     machine: str
-    since: str
+    since: datetime
 
 
 def hear(paths: GatePaths, host: BriefedHost, run: Run, machine: str, now: datetime) -> None:
@@ -39,7 +39,7 @@ def hear(paths: GatePaths, host: BriefedHost, run: Run, machine: str, now: datet
         first = find_heard(path)
         if first is None or first.run != run.run:
             if machine:
-                _keep(path, Heard(run.run, machine, moments.write(now)))
+                _keep(path, Heard(run.run, machine, now))
         elif first.machine != machine:
             raise Refused(_another(first, machine, host, run))
 
@@ -47,8 +47,9 @@ def hear(paths: GatePaths, host: BriefedHost, run: Run, machine: str, now: datet
 def find_heard(path: Path) -> Heard | None:
     """What was kept last. What cannot be read any more must not keep a host from its nights."""
     try:
-        values = decode(str(path), path.read_bytes())
-        return Heard(*(field(str(path), values, name, str) for name in ("run", "machine", "since")))
+        what, values = str(path), decode(str(path), path.read_bytes())
+        run, machine = (field(what, values, name, str) for name in ("run", "machine"))
+        return Heard(run, machine, moment(what, values, "since"))
     except (FileNotFoundError, PermanentError):
         return None
 
@@ -56,7 +57,7 @@ def find_heard(path: Path) -> Heard | None:
 def _keep(path: Path, heard: Heard) -> None:
     # A volume that takes not even this takes no push: the night may go on, to say so in its report.
     with contextlib.suppress(OSError):
-        write_whole(path, encode(vars(heard)))
+        write_whole(path, encode({**vars(heard), "since": moments.write(heard.since)}))
 
 
 def _another(first: Heard, machine: str, host: BriefedHost, run: Run) -> str:
@@ -65,8 +66,9 @@ def _another(first: Heard, machine: str, host: BriefedHost, run: Run) -> str:
         if machine
         else "this one does not say which it is, as an older agent or one without root would not"
     )
+    since = moments.write(first.since)
     return (
-        f"{host.id} is machine {first.machine} in {run.run}, since {first.since}, and {here}; if it is a copy of"
+        f"{host.id} is machine {first.machine} in {run.run}, since {since}, and {here}; if it is a copy of"
         f" {host.name}, enrol it as a host of its own: ebbtide-agent install --new-identity --host NAME; if {host.name}"
         " has moved to it, and the other machine is gone: ebbtide-agent install --same-host, and the next run takes it"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.receiver.brief import GIB, BriefedHost, Run
@@ -11,6 +12,8 @@ from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Quota,
 
 # What the daemon ends with when the host itself saw files vanish or go unread.
 SENDER_WARNED = (23, 24)
+# As rsync ends when its own time is over.
+_OUT_OF_TIME = 30
 READ_ONLY = "the receiver's volume turned read-only after a file system error"
 _OVER_QUOTA, _NO_SPACE = "Disk quota exceeded", "No space left on device"
 # An attribute may be too large for any file system, however much of it is free.
@@ -23,6 +26,15 @@ def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
         raise Refused(f"the report is of {report.id} in {report.run}; this is {host.id} in {brief.run}")
     if report.nonce != host.nonce:
         raise Refused(f"the report of {host.id} does not carry the nonce of {brief.run}")
+
+
+def cut_off(host: BriefedHost, brief: Run, began: datetime, ended: datetime) -> Report:
+    """What a receiver says for a host that was not done when the night was over, and cannot say it any more."""
+    problem = (
+        "the night was over before this host had reported: what arrived stays, and its next push goes on from there"
+    )
+    who = (brief.run, host.name, host.id, host.nonce)
+    return Report(*who, PARTIAL, min(began, ended), ended, _OUT_OF_TIME, problems=(problem,))
 
 
 def lost(report: Report) -> Report:

@@ -17,7 +17,8 @@ from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
-from ebbtide_agent.receiver.judge import check_identity, explained, judged, lost, says_full, without_room
+from ebbtide_agent.receiver.heard import find_heard
+from ebbtide_agent.receiver.judge import check_identity, cut_off, explained, judged, lost, says_full, without_room
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.quotas import Quotas
@@ -72,6 +73,19 @@ class Ledger:
             return parse_report(self.archive.get(report_key(self.brief.run, host.id)))
         except KeyError:
             return None
+
+    def record_cut_off(self, host: BriefedHost, now: datetime) -> None:
+        """Record a host that has pushed and not reported as `partial`: its time is over, and nothing takes its report.
+
+        What arrived stays as it is, unsettled, and the next night goes on from there.
+        """
+        seen = find_session(self.paths, host.id)
+        if seen is None or self.find(host) is not None:
+            return
+        heard = find_heard(self.paths.heard(host.id))
+        began = heard.since if heard and heard.run == self.brief.run else now
+        received = self._received(host, None, seen, read_status(self.paths.status(host.id)), now)
+        self._tell(self._put(host, replace(cut_off(host, self.brief, began, now), receiver=received)))
 
     def _make_record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """With what was put by for that, if something was; where no manifest has room at all the night is partial."""

@@ -13,8 +13,8 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief
 from ebbtide_agent.receiver.lease import end_sessions
-from ebbtide_agent.receiver.ledger import event_source
-from ebbtide_agent.receiver.mail import Mail
+from ebbtide_agent.receiver.ledger import Ledger, event_source
+from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.postman import send_now
 from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.shapes import encode
@@ -30,6 +30,8 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     time.sleep(HEARING_SECONDS)
     end_sessions(paths, [host.id for host in brief.hosts], brief.grace.total_seconds() / 2)
     procs.end_group(sshd)
+    if now() >= brief.deadline:
+        _record_cut_off(brief, paths, cloud, now)
     is_read_only = volume.has_turned_read_only(paths.volume)
     usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
     clean = _let_go(paths)
@@ -48,6 +50,16 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     mail.leave(event_source(brief), "Ebbtide Receiver Released", detail)
     send_now(mail, cloud)
     return clean
+
+
+def _record_cut_off(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
+    """Before the deadline another receiver may take what is still to come. Without the record they are `missing`."""
+    ledger = Ledger(paths, brief, Mailing(cloud, Mail(paths.outbox)))
+    for host in brief.hosts:
+        try:
+            ledger.record_cut_off(host, now())
+        except (AgentError, OSError) as error:
+            print(f"ebbtide: that {host.id} was not done could not be recorded: {error}", flush=True)
 
 
 def _measured(paths: MachinePaths) -> volume.Usage | None:

@@ -98,12 +98,17 @@ class Taking:
     ) -> Report:
         """What was pushed is recorded; the snapshot of it is due. A receiver's hosts are guarded, and no peer's."""
         write_session(self.paths, "us0a", Session(0, 1.0))
-        shelf = Shelf.of(self.paths, "us0a")
-        ledger = Ledger(self.paths, Run(night.run, "peer", night.deadline), shelf)
         finished = host_clock or self.now
         report = Report(night.run, "us0", "us0a", night.nonce, status, finished, finished, 0)
         guest = replace(self.guest.as_briefed(night.nonce), guarded=guarded)
-        return ledger.record(guest, report, self.now)
+        return self._ledger(night).record(guest, report, self.now)
+
+    def cut_off(self, night: Night) -> None:
+        """As a receiver does whose deadline has come; a peer waits for its guest."""
+        self._ledger(night).record_cut_off(self.guest.as_briefed(night.nonce), self.now)
+
+    def _ledger(self, night: Night) -> Ledger:
+        return Ledger(self.paths, Run(night.run, "peer", night.deadline), Shelf.of(self.paths, "us0a"))
 
     def night(self, status: str = COMPLETE, host_clock: datetime | None = None) -> None:
         """A whole one: its snapshot is made, if one is due."""

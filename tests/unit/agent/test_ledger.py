@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from ebbtide_agent import entry, manifest
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.receiver import mending, status
+from ebbtide_agent.receiver.lease import Session, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
-from tests.unit.agent.guests import Taking
+from tests.unit.agent.guests import NOW, Taking
 
 
 def test_a_night_with_an_entry_that_no_manifest_takes_is_partial_and_says_which(
@@ -232,6 +234,34 @@ def test_a_recorded_night_is_recorded_though_there_is_no_room_for_its_event(
     recorded = there.report(night)
 
     assert recorded.status == COMPLETE
+    assert there.keeper.find_report() == recorded
+
+
+def test_who_has_pushed_and_not_reported_when_the_night_is_over_is_partial(tmp_path: Path) -> None:
+    there = Taking(tmp_path)
+    night = there.say_hello("0123456789abcdef")
+    there.now += timedelta(hours=5)
+    write_session(there.paths, "us0a", Session(None, 2.0))
+
+    there.cut_off(night)
+
+    recorded = there.keeper.find_report()
+    assert recorded and recorded.receiver
+    assert (recorded.status, recorded.started, recorded.finished) == (PARTIAL, NOW, there.now)
+    assert (recorded.receiver.exit_code, recorded.receiver.manifest) == (None, None)
+    assert there.paths.told.exists()
+
+
+def test_who_has_never_pushed_is_not_spoken_for_and_who_has_reported_said_it_all(tmp_path: Path) -> None:
+    there = Taking(tmp_path)
+    night = there.say_hello()
+
+    there.cut_off(night)
+    of_who_never_pushed = there.keeper.find_report()
+    recorded = there.report(night)
+    there.cut_off(night)
+
+    assert of_who_never_pushed is None
     assert there.keeper.find_report() == recorded
 
 
