@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.api import lint_file  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
@@ -126,12 +125,17 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def linted(template: Path) -> list[str]:
+    """What cfn-lint has against it. Its import takes seconds, of every worker that looks for tests in here."""
+    from cfnlint.api import lint_file  # type: ignore[import-untyped]
+
+    return [str(match) for match in lint_file(template)]
+
+
 def test_cfn_lint_accepts_the_template(template: package.Template, tmp_path: Path) -> None:
     package.write(template, tmp_path)
 
-    matches = lint_file(tmp_path / "sam.json")
-
-    assert [str(match) for match in matches] == []
+    assert linted(tmp_path / "sam.json") == []
 
 
 def test_cfn_lint_would_refuse_a_template_with_a_fault(template: package.Template, tmp_path: Path) -> None:
@@ -139,9 +143,7 @@ def test_cfn_lint_would_refuse_a_template_with_a_fault(template: package.Templat
     faulty = json.dumps({**template, "Resources": tables}).replace("PAY_PER_REQUEST", "PAY_PER_NIGHT")
     package.write(json.loads(faulty), tmp_path)
 
-    matches = lint_file(tmp_path / "sam.json")
-
-    assert [match for match in map(str, matches) if "PAY_PER_NIGHT" in match]
+    assert [match for match in linted(tmp_path / "sam.json") if "PAY_PER_NIGHT" in match]
 
 
 def test_every_function_has_its_own_policy_file(template: package.Template) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.sim.chance import a_scenario
 from tests.sim.play import play
 
-SCENARIOS = 60
-FEWEST_NIGHTS = 100
+SCENARIOS = 30
+FEWEST_NIGHTS = 50
 
 
 def test_whatever_happens_the_invariants_hold_after_every_night() -> None:
