@@ -69,10 +69,11 @@ def _is_free(device: Path) -> bool:
 
 
 def below(pid: int) -> list[int]:
-    """The processes that one has started, and theirs."""
-    children = [
-        int(child) for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()
-    ]
+    """The processes that one has started, and theirs; none of one that goes away meanwhile."""
+    children: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for started in Path(f"/proc/{pid}/task").glob("*/children"):
+            children += map(int, started.read_text().split())
     return [*children, *(grandchild for child in children for grandchild in below(child))]
 
 
