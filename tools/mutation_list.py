@@ -2812,7 +2812,7 @@ MUTATIONS = (
     Mutation(
         "a refusal: as the agent says it",
         f"{_GATE}/boot.py",
-        'return printable(said.encode("utf-8", "backslashreplace"))[:_LONGEST_WHY]',
+        "return readable(said)[:LONGEST_PROBLEM]",
         "return said",
         "that what an agent says of itself is one printable line, whatever is in it",
         ("tests/unit/agent/test_refusing.py",),

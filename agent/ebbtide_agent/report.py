@@ -168,7 +168,7 @@ def worst(*statuses: str) -> str:
 
 def bounded(problems: tuple[str, ...]) -> tuple[str, ...]:
     """A night can go wrong in ten thousand places; the report names the first fifty."""
-    kept = tuple(_readable(problem)[:LONGEST_PROBLEM] for problem in problems[:MOST_PROBLEMS])
+    kept = tuple(readable(problem)[:LONGEST_PROBLEM] for problem in problems[:MOST_PROBLEMS])
     left_out = len(problems) - len(kept)
     return (*kept[:-1], f"and {left_out + 1} more") if left_out else kept
 
@@ -176,10 +176,10 @@ def bounded(problems: tuple[str, ...]) -> tuple[str, ...]:
 def bounded_health(found: Iterable[Health]) -> tuple[Health, ...]:
     """What is wrong before what is not, and of many things the first."""
     in_order = sorted(found, key=lambda health: health.state != WARNING)[:MOST_PROBLEMS]
-    return tuple(Health(_readable(each.what)[:200], each.state, _readable(each.said)[:200]) for each in in_order)
+    return tuple(Health(readable(each.what)[:200], each.state, readable(each.said)[:200]) for each in in_order)
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """One line that moves nobody's cursor. A name that is no UTF-8 stands in it as halves of characters."""
     return printable(text.encode("utf-8", "backslashreplace"))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from ebbtide_agent import moments, power, procs, volume
+from ebbtide_agent import power, procs, volume
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.printable import printable
 from ebbtide_agent.receiver import clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import report_key
@@ -16,14 +15,13 @@ from ebbtide_agent.receiver.mail import Mail
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.postman import Postman
 from ebbtide_agent.receiver.release import release
-from ebbtide_agent.receiver.station import Station, say
+from ebbtide_agent.receiver.station import Station, put_word, say
 from ebbtide_agent.receiver.status import forget_tree
+from ebbtide_agent.report import LONGEST_PROBLEM, readable
 from ebbtide_agent.shapes import decode, encode
 
 FILESYSTEMS = (volume.EXT4, volume.BTRFS)
 _LOST_AND_FOUND = "lost+found"
-# The control plane keeps no more of a machine's words.
-_LONGEST_WHY = 500
 
 
 def boot(receiver: Station) -> int:
@@ -175,13 +173,11 @@ def _put_refused(receiver: Station, fault: Exception) -> None:
 
 def _as_line(fault: Exception) -> str:
     said = str(fault) if isinstance(fault, AgentError) else f"{type(fault).__name__}: {fault}"
-    return printable(said.encode("utf-8", "backslashreplace"))[:_LONGEST_WHY]
+    return readable(said)[:LONGEST_PROBLEM]
 
 
 def _put_word(what: str, receiver: Station, **more: object) -> None:
-    instance = receiver.instance
-    about = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(receiver.now())}
-    receiver.cloud.put_once(f"runs/{instance.id}/{what}/{instance.attempt}.json", encode({**about, **more}))
+    put_word(what, receiver.instance, receiver.cloud, receiver.now(), **more)
 
 
 def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: threading.Event) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 
-from ebbtide_agent import moments, procs, volume
+from ebbtide_agent import procs, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.instance import Instance
@@ -17,7 +17,7 @@ from ebbtide_agent.receiver.ledger import Ledger, event_source
 from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.postman import send_now
 from ebbtide_agent.receiver.quotas import find_quotas
-from ebbtide_agent.shapes import encode
+from ebbtide_agent.receiver.station import put_word
 
 # The answer to the last report is on its way when we let go: a host that misses it asks in vain until the deadline.
 HEARING_SECONDS = 2.0
@@ -35,16 +35,8 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     is_read_only = volume.has_turned_read_only(paths.volume)
     usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
     clean = _let_go(paths)
-    key = f"runs/{instance.id}/released/{instance.attempt}.json"
-    body: dict[str, object] = {
-        "run": instance.id,
-        "attempt": instance.attempt,
-        "at": moments.write(now()),
-        "clean": clean,
-        "read_only": is_read_only,
-        "disk": asdict(usage) if usage else None,
-    }
-    cloud.put_once(key, encode(body))
+    disk = asdict(usage) if usage else None
+    put_word("released", instance, cloud, now(), clean=clean, read_only=is_read_only, disk=disk)
     detail = {"run": instance.id, "attempt": instance.attempt}
     mail = Mail(paths.outbox)
     mail.leave(event_source(brief), "Ebbtide Receiver Released", detail)

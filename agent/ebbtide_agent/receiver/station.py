@@ -9,7 +9,7 @@ from datetime import datetime
 from types import FrameType
 from typing import Callable
 
-from ebbtide_agent import procs
+from ebbtide_agent import moments, procs
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.instance import Instance
@@ -17,6 +17,7 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import sshd
 from ebbtide_agent.receiver.sshd import Door
+from ebbtide_agent.shapes import encode
 
 LOOK_SECONDS = 0.25
 # The control plane attaches the volume after the launch, and EC2 takes its time.
@@ -65,6 +66,12 @@ def stopped_by_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, order)
     return stop
+
+
+def put_word(what: str, instance: Instance, cloud: Cloud, at: datetime, **more: object) -> None:
+    """Tell the control plane what has become of this attempt at a run. What was said of it first stays."""
+    about = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(at)}
+    cloud.put_once(f"runs/{instance.id}/{what}/{instance.attempt}.json", encode({**about, **more}))
 
 
 def say(line: str) -> None:
