@@ -80,7 +80,7 @@ class Ledger:
         What arrived stays as it is, unsettled, and the next night goes on from there.
         """
         seen = find_session(self.paths, host.id)
-        if seen is None or self.find(host) is not None:
+        if seen is None or self.paths.reported(host.id).exists() or self.find(host) is not None:
             return
         heard = find_heard(self.paths.heard(host.id))
         began = heard.since if heard and heard.run == self.brief.run else now
