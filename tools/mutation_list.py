@@ -2762,6 +2762,26 @@ MUTATIONS = (
         _NIGHT,
     ),
     Mutation(
+        "words: of no more attempts than a night has",
+        f"{_FLOWS}/observe.py",
+        " if attempt <= MOST_ATTEMPTS)",
+        ")",
+        "that a machine which writes words without end keeps no run waiting and has no machines launched without end",
+        _RECONCILE,
+    ),
+    Mutation(
+        "reports: of expected hosts",
+        f"{_FLOWS}/receive_report.py",
+        """        expected = _get_expected(run, host_id)
+        result = _own_result(run, expected, world.archive.get(key))
+""",
+        """        body = world.archive.get(key)
+        result = _own_result(run, _get_expected(run, host_id), body)
+""",
+        "that reports of hosts which nobody expects are not even read",
+        _RECONCILE,
+    ),
+    Mutation(
         "a refusal: of a machine that there is",
         f"{_FLOWS}/observe.py",
         " if each <= launched}",
@@ -2772,8 +2792,8 @@ MUTATIONS = (
     Mutation(
         "a refusal: of who stands ready",
         f"{_FLOWS}/observe.py",
-        ' = wire.notice_attempts(keys, "refused") - wire.notice_attempts(keys, "ready")',
-        ' = wire.notice_attempts(keys, "refused")',
+        ' = said(keys, "refused") - said(keys, "ready")',
+        ' = said(keys, "refused")',
         "that who stands ready is not ended by the word of another machine",
         _RECONCILE,
     ),

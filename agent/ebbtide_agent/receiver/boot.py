@@ -160,13 +160,18 @@ def _put_ready(brief: Brief, receiver: Station) -> None:
 
 def _put_damaged(brief: Brief, receiver: Station, damage: volume.Damaged) -> None:
     """Nobody pushes to this volume any more: the night goes on with another, made from a snapshot."""
-    _put_word("damaged", receiver, volume={"id": brief.volume_id}, why=_as_line(damage))
+    _put_why("damaged", receiver, damage, volume={"id": brief.volume_id})
 
 
 def _put_refused(receiver: Station, fault: Exception) -> None:
-    """Nobody is let in tonight: operators are told why. Where not even that gets through, what counts is the fault."""
+    """Nobody is let in tonight: operators are told why."""
+    _put_why("refused", receiver, fault)
+
+
+def _put_why(what: str, receiver: Station, fault: Exception, **more: object) -> None:
+    """Where not even that gets through, what counts is the fault."""
     try:
-        _put_word("refused", receiver, why=_as_line(fault))
+        _put_word(what, receiver, why=_as_line(fault), **more)
     except Exception as failure:  # noqa: BLE001 - whatever it is, the fault is what is raised
         say(f"operators are not told why: {failure}")
 
