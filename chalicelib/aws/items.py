@@ -186,6 +186,8 @@ def recovery_values(recovery: Recovery) -> Item:
         "address": recovery.address,
         "ways": [{"port": way.port, "network": way.network} for way in recovery.ways],
         "start": list(recovery.start),
+        "attempt": recovery.attempt,
+        "launched": _maybe(recovery.launched),
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -211,6 +213,8 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         address=values.maybe_text("address"),
         ways=read_ways(values),
         start=values.maybe_texts("start"),
+        attempt=values.maybe_number("attempt") or 1,
+        launched=values.maybe_moment("launched"),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )

@@ -105,9 +105,9 @@ def volume_token(run: RunId, zone: str, damaged: int = 0) -> str:
     return _token(f"volume {run} in {zone}" + (f" after {damaged}" if damaged else ""))
 
 
-def recovery_volume_token(recovery: RecoveryId) -> str:
-    """CreateVolume's ClientToken for the throw-away volume of a recovery."""
-    return _token(f"volume {recovery}")
+def recovery_volume_token(recovery: RecoveryId, attempt: int = 1) -> str:
+    """CreateVolume's ClientToken for the throw-away volume of a recovery's machine, each of which has its own."""
+    return _token(f"volume {recovery}" + (f"#{attempt}" if attempt > 1 else ""))
 
 
 def _token(text: str) -> str:

@@ -156,6 +156,10 @@ class Machine:
     def is_leaving(self) -> bool:
         return self.state == "shutting-down"
 
+    @property
+    def is_stopped(self) -> bool:
+        return self.state in ("stopping", "stopped")
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -325,7 +329,8 @@ class Recovery:
 
     `name` is what the restored image calls itself; `address` is where an opening that stands is reached, or a server
     that is back. `ways` are those in that it wants: they lead to whatever stands restored beside it as well, and into
-    nothing else. `start` are commands for an image that has no init that its machine knows.
+    nothing else. `start` are commands for an image that has no init that its machine knows. `attempt` counts its
+    machines, each with a volume of its own; the latest one was `launched` then.
     """
 
     id: RecoveryId
@@ -344,6 +349,8 @@ class Recovery:
     address: str | None = None
     ways: tuple[Way, ...] = ()
     start: tuple[str, ...] = ()
+    attempt: int = 1
+    launched: datetime | None = None
     closed: datetime | None = None
     version: int = 0
 

@@ -58,14 +58,16 @@ def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Actio
     """The next steps of this recovery, in order; empty when it is closed.
 
     The ways are everybody's. They are set as soon as there is nothing of its own to do but to wait, or to close: what
-    is wrong with their group keeps no machine from coming up, and none from going.
+    is wrong with their group keeps no machine from coming up, and none from going. So is what is left of a machine
+    that was replaced taken away.
     """
     if recovery.state.is_final:
         return ()
     steps = _own_steps(recovery, world, now)
-    if not world.ways_are_set and all(isinstance(step, Wait | CloseRecovery) for step in steps):
-        return (SetWays(world.ways),)
-    return steps
+    if not all(isinstance(step, Wait | CloseRecovery) for step in steps):
+        return steps
+    ways = () if world.ways_are_set else (SetWays(world.ways),)
+    return ways or _take_away(world.spent_machines, world.spent_volumes) or steps
 
 
 def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
@@ -90,6 +92,9 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
         return back
     if known := _what_is_known(recovery, world, now):
         return known
+    is_to_come_back = recovery.kind is RecoveryKind.RESTORE and world.server is None
+    if is_to_come_back and (another := restored.replace_or_end(recovery, world, now)):
+        return another
     gone = next((machine for machine in world.machines if machine.is_gone), None)
     if gone is not None:
         return (given_up(world, f"machine {gone.id} ended without a report"),)
@@ -111,7 +116,7 @@ def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     if recovery.kind is RecoveryKind.OPENING:
         return opening.conclude(recovery, world, now)
     if world.report is not None:
-        return _conclude(world.report, world)
+        return _conclude(world.report, recovery, world)
     if now >= recovery.deadline:
         was_closed = was_ended_early(recovery)
         why = "it was closed before there was a report" if was_closed else "there was no report before the deadline"
@@ -119,10 +124,12 @@ def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     return ()
 
 
-def _conclude(report: RecoveryReport, world: RecoveryWorld) -> tuple[Action, ...]:
+def _conclude(report: RecoveryReport, recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     """The point is marked first: once the verdict is recorded, no one comes back to the report."""
     if report.verdict not in VERDICTS:
         return (given_up(world, f"its report says {report.verdict!r:.80}, which is no verdict"),)
+    if report.verdict == FAILED and recovery.kind is RecoveryKind.RESTORE:
+        return (restored.failed(report, recovery, world),)
     if report.verdict == FAILED:
         return (given_up(world, *report.findings),)
     if report.verdict != PROVEN:
@@ -176,14 +183,22 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
 
 
 def _take_down(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
-    staying = tuple(machine for machine in world.machines if not machine.is_gone)
+    staying = tuple(machine for machine in (*world.machines, *world.spent_machines) if not machine.is_gone)
     if staying:
         return tuple(map(_end, staying))
-    if world.volume is not None and world.volume.state != "deleting":
-        return (_remove(world.volume),)
+    volumes = (*((world.volume,) if world.volume else ()), *world.spent_volumes)
+    if left := tuple(volume for volume in volumes if volume.state != "deleting"):
+        return tuple(map(_remove, left))
     if recovery.kind is not RecoveryKind.DRILL and opening.may_yet_show(recovery, world, now):
         return (Wait("EC2 to show what it may have been asked for just before"),)
     return (CloseRecovery(RecoveryState.FAILED if recovery.verdict == FAILED else RecoveryState.DONE),)
+
+
+def _take_away(machines: Iterable[Machine], volumes: Iterable[Volume]) -> tuple[Action, ...]:
+    """What can be taken away now, of what nobody waits for."""
+    ended = [_end(machine) for machine in machines if not machine.is_gone]
+    steps = (*ended, *(_remove(volume) for volume in volumes if volume.state != "deleting"))
+    return tuple(step for step in steps if not isinstance(step, Wait))
 
 
 def _end(machine: Machine) -> Action:

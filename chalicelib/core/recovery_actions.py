@@ -11,6 +11,7 @@ from chalicelib.core.model import (
     RecoveryReport,
     RecoveryState,
     RestoredServer,
+    RestorePoint,
     Snapshot,
     Volume,
     Way,
@@ -25,6 +26,9 @@ class RecoveryWorld:
     what that of a restore has said before it reports; `is_off` that it has ended since; `unreadable` is why its report
     cannot be read. `is_opened` says that the machine of an opening serves, `shut_out` are the networks that should
     reach it and do not. `ways` are those that should lead to restored machines, and whether they do.
+
+    `machines` and `volume` are of the latest attempt, and so is `has_begun`, its machine's first word; `spent_machines`
+    and `spent_volumes` are what is left of those before. `before` is the point before one that has failed.
     """
 
     machines: tuple[Machine, ...]
@@ -39,6 +43,10 @@ class RecoveryWorld:
     shut_out: tuple[str, ...] = ()
     ways: frozenset[Way] = frozenset()
     ways_are_set: bool = True
+    has_begun: bool = False
+    spent_machines: tuple[Machine, ...] = ()
+    spent_volumes: tuple[Volume, ...] = ()
+    before: RestorePoint | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,14 @@ class CreateVolume:
 
 @dataclass(frozen=True)
 class LaunchMachine:
-    """The one machine of this recovery: one that fails is a finding, not a reason for another."""
+    """The machine of this recovery: what one reports is a finding, and never a reason for another."""
+
+
+@dataclass(frozen=True)
+class ReplaceMachine:
+    """Another attempt, with a volume of its own, in place of a machine that has ended without a word, and why."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,7 @@ Action = (
     | CreateVolume
     | WriteBrief
     | LaunchMachine
+    | ReplaceMachine
     | AttachVolume
     | AdmitNetworks
     | SetWays

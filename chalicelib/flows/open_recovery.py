@@ -13,12 +13,12 @@ from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_n
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import LASTS, choose_point
-from chalicelib.core.verdicts import is_on_its_way_out, why_stale
+from chalicelib.core.verdicts import DIFFERENT, FAILED, is_on_its_way_out, why_stale
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.observe import as_ec2_says
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.serving import check_servable
-from chalicelib.flows.stock import find_snapshot, find_stock
+from chalicelib.flows.stock import find_snapshot, find_stock, point_before
 from chalicelib.ports import World
 
 _BEFORE_A_STANDBYS_FIRST = 1000
@@ -98,8 +98,30 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         opened=now,
         deadline=now + LASTS[kind],
         start=host.start_list,
-        findings=_why_stale(kind, request, host, point, now),
+        findings=_known_against(kind, request, host, point, world, now),
     )
+
+
+def _known_against(
+    kind: RecoveryKind, request: RecoveryRequest, host: _Host, point: RestorePoint, world: World, now: datetime
+) -> tuple[str, ...]:
+    """What is known against its point before it is begun: whoever asks is told, and says what is done."""
+    if kind is RecoveryKind.RESTORE:
+        return _what_its_drill_said(host, point, world)
+    return _why_stale(kind, request, host, point, now)
+
+
+def _what_its_drill_said(host: _Host, point: RestorePoint, world: World) -> tuple[str, ...]:
+    """That the newest drill of this point has not found it as it was backed up, and what to restore instead."""
+    known = world.catalog.find_recoveries(host.id)
+    drills = [each for each in known if each.kind is RecoveryKind.DRILL and each.point.run == point.run]
+    newest = max((each for each in drills if each.verdict), key=lambda each: each.opened, default=None)
+    if newest is None or newest.verdict not in (DIFFERENT, FAILED):
+        return ()
+    why = f": {newest.findings[0]}" if newest.findings else ""
+    before = point_before(point, world)
+    instead = f"; the point before it: `ebbtide restore {host.name} --at {before.snapshot_id}`" if before else ""
+    return (f"drill {newest.id} of this restore point was {newest.verdict}{why}{instead}",)
 
 
 def _why_stale(

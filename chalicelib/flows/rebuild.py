@@ -206,9 +206,9 @@ def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
     closing = _find(wire.recovery_closed_key(recovery_id), world)
     if brief is None:
         return None
-    recovery = wire.parse_recovery_brief(brief)
-    changes = wire.ways_among(world.archive.list(wire.recovery_prefix(recovery_id)))
-    if changes:
+    keys = world.archive.list(wire.recovery_prefix(recovery_id))
+    recovery = replace(wire.parse_recovery_brief(brief), attempt=wire.latest_attempt_among(keys))
+    if changes := wire.ways_among(keys):
         recovery = replace(recovery, ways=wire.parse_recovery_ways(world.archive.get(changes[-1])))
     if closing is None:
         return recovery

@@ -1,24 +1,43 @@
 """Go on with a recovery that was opened: observe, plan, act, record, until there is only waiting left."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import entrances, tags
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryReport, RestoredServer, Way
+from chalicelib.core.model import (
+    Machine,
+    Recovery,
+    RecoveryId,
+    RecoveryKind,
+    RecoveryReport,
+    RestoredServer,
+    Volume,
+    Way,
+)
 from chalicelib.core.recovery import plan
-from chalicelib.core.recovery_actions import Action, RecordVerdict, RecoveryWorld, SetWays
+from chalicelib.core.recovery_actions import (
+    Action,
+    DeleteVolume,
+    RecordVerdict,
+    RecoveryWorld,
+    SetWays,
+    TerminateMachine,
+)
 from chalicelib.core.verdicts import FAILED
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.recovery_steps import act
 from chalicelib.flows.serving import shut_out
 from chalicelib.flows.settle import settle
-from chalicelib.flows.stock import find_snapshot
+from chalicelib.flows.stock import find_snapshot, point_before
 from chalicelib.ports import World
 
+_TAKES_AWAY = (TerminateMachine, DeleteVolume)
 Said = TypeVar("Said", RecoveryReport, RestoredServer)
+Made = TypeVar("Made", Machine, Volume)
 
 
 @dataclass(frozen=True)
@@ -50,14 +69,14 @@ def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datet
     """What will not work the next time either is the verdict: it is taken down and told, instead of waited for.
 
     But for the ways: they are everybody's, and may have to be set for another one. Nor is a server that is back taken
-    down for it.
+    down for it, nor one that may come back for what could not be taken away.
     """
     try:
         return act(action, recovery, world, now)
     except PermanentError as fault:
         if isinstance(action, SetWays):
             raise TransientError(str(fault)) from fault
-        if recovery.verdict is not None or recovery.address is not None:
+        if recovery.verdict is not None or recovery.address is not None or isinstance(action, _TAKES_AWAY):
             raise
         return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)
 
@@ -65,8 +84,8 @@ def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datet
 def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     """Machines first: what they wrote before they went is then never missed."""
     ours = {tags.ROLE: tags.Role.RECOVERY, tags.RECOVERY: str(recovery.id)}
-    machines = world.machines.find(ours)
-    volumes = sorted(world.volumes.find_volumes(ours), key=lambda volume: volume.id)
+    machines, spent_machines = _by_attempt(world.machines.find(ours), recovery)
+    volumes, spent_volumes = _by_attempt(sorted(world.volumes.find_volumes(ours), key=attrgetter("id")), recovery)
     keys = world.archive.list(wire.recovery_prefix(recovery.id))
     is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
     report, no_report = _read(_report_key(recovery), "report", wire.parse_recovery_report, recovery, keys, world)
@@ -75,10 +94,10 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     server, _ = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
     ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
     return RecoveryWorld(
-        machines=tuple(machines),
+        machines=machines,
         volume=volumes[0] if volumes else None,
         snapshot=find_snapshot(recovery.point.snapshot_id, world),
-        briefed=wire.recovery_brief_key(recovery.id) in keys,
+        briefed=wire.recovery_brief_key(recovery.id, recovery.attempt) in keys,
         report=report,
         unreadable=no_report,
         server=server,
@@ -87,7 +106,21 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         shut_out=shut_out(recovery, world) if is_opening and machines else (),
         ways=ways,
         ways_are_set=not is_restore or _are_set(ways, world),
+        has_begun=wire.recovery_begun_key(recovery.id, recovery.attempt) in keys,
+        spent_machines=spent_machines,
+        spent_volumes=spent_volumes,
+        before=point_before(recovery.point, world) if report is not None and report.verdict == FAILED else None,
     )
+
+
+def _by_attempt(found: Iterable[Made], recovery: Recovery) -> tuple[tuple[Made, ...], tuple[Made, ...]]:
+    """Those of its latest attempt, and those of attempts before that."""
+    latest: list[Made] = []
+    spent: list[Made] = []
+    for each in found:
+        is_spent = int(each.tags.get(tags.ATTEMPT, "1")) < recovery.attempt
+        (spent if is_spent else latest).append(each)
+    return tuple(latest), tuple(spent)
 
 
 def _are_set(ways: frozenset[Way], world: World) -> bool:

@@ -24,7 +24,6 @@ from chalicelib.ports import LaunchRequest, Settings, World
 
 # The launch template's image is an arm64 one.
 ARCHITECTURE = "arm64"
-_ONLY_ATTEMPT = 1
 # A machine that is told its deadline may still be writing its report then.
 _GRACE = timedelta(minutes=15)
 _VOLUME_TYPE = "gp3"
@@ -48,7 +47,9 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case actions.WriteBrief(volume_id):
             _write_brief(volume_id, recovery, world)
         case plan.LaunchMachine():
-            return _launch(recovery, world)
+            return _launch(recovery, world, now)
+        case plan.ReplaceMachine(why):
+            return _replace(why, recovery, world)
         case actions.AttachVolume(volume_id, machine_id):
             world.volumes.attach(volume_id, machine_id)
         case plan.AdmitNetworks(networks):
@@ -80,7 +81,7 @@ def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
         brief = wire.recovery_brief(recovery, volume_id, serving=serving(recovery, world))
     else:
         brief = wire.recovery_brief(recovery, volume_id, manifest_sha256=_reported_digest(recovery.point, world))
-    world.archive.put_once(wire.recovery_brief_key(recovery.id), brief)
+    world.archive.put_once(wire.recovery_brief_key(recovery.id, recovery.attempt), brief)
 
 
 def _reported_digest(point: RestorePoint, world: World) -> str | None:
@@ -97,7 +98,7 @@ def _reported_digest(point: RestorePoint, world: World) -> str | None:
 
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:
     world.volumes.create_volume(
-        token=recovery_volume_token(recovery.id),
+        token=recovery_volume_token(recovery.id, recovery.attempt),
         zone=world.machines.zone_of(_place(recovery, world).subnet),
         size_gib=action.size_gib,
         kind=_VOLUME_TYPE,
@@ -107,11 +108,18 @@ def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) 
     )
 
 
-def _launch(recovery: Recovery, world: World) -> Recovery | None:
+def _launch(recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     place = _place(recovery, world)
     requests = [_launch_request(each, place.subnet, recovery, world) for each in place.instances]
     machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, world.machines)
-    return world.catalog.save_recovery(replace(recovery, machine_id=machine.id))
+    return world.catalog.save_recovery(replace(recovery, machine_id=machine.id, launched=now))
+
+
+def _replace(why: str, recovery: Recovery, world: World) -> Recovery | None:
+    """The next attempt, of which nothing was asked for yet: a brief and a volume of its own come first."""
+    findings = (*recovery.findings, why)
+    another = replace(recovery, attempt=recovery.attempt + 1, machine_id=None, launched=None, findings=findings)
+    return world.catalog.save_recovery(another)
 
 
 def _place(recovery: Recovery, world: World) -> Place:
@@ -141,23 +149,23 @@ def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: 
     """The same to the letter for every try: EC2 refuses a token that comes with another request."""
     settings = world.settings
     return LaunchRequest(
-        token=launch_token(recovery.id, _ONLY_ATTEMPT),
+        token=launch_token(recovery.id, recovery.attempt),
         instance_type=instance_type,
         subnet=subnet,
         security_group=_group(recovery, settings),
         user_data=render(
             role=tags.Role.RECOVERY,
             owner=str(recovery.id),
-            attempt=_ONLY_ATTEMPT,
+            attempt=recovery.attempt,
             bucket=settings.bucket,
             region=settings.region,
-            brief_key=wire.recovery_brief_key(recovery.id),
+            brief_key=wire.recovery_brief_key(recovery.id, recovery.attempt),
             agent_key=settings.agent,
             power_off_minutes=(_expiry(recovery) - recovery.opened) // timedelta(minutes=1),
             stop_minutes=_GRACE // timedelta(minutes=1),
             serves=recovery.kind is RecoveryKind.OPENING,
         ),
-        tags={**_tags(recovery), tags.ATTEMPT: str(_ONLY_ATTEMPT)},
+        tags=_tags(recovery),
         profile=None if recovery.kind is RecoveryKind.OPENING else settings.image_profile,
     )
 
@@ -179,6 +187,7 @@ def _tags(recovery: Recovery) -> dict[str, str]:
         tags.SCHEMA: str(SCHEMA),
         tags.ROLE: tags.Role.RECOVERY,
         tags.RECOVERY: str(recovery.id),
+        tags.ATTEMPT: str(recovery.attempt),
         tags.EXPIRES: _expiry(recovery).isoformat(),
     }
 

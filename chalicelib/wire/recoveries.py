@@ -25,6 +25,7 @@ from chalicelib.fields import Fields, moment_text, read, read_ways, written
 from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
+_LATER_BRIEF = re.compile(r"/([2-9])/brief\.json$")
 _CHANGED_WAYS = re.compile(r"/ways-\d{6}\.json$")
 
 
@@ -41,8 +42,19 @@ def recovery_of_key(key: str) -> RecoveryId:
     return parse_recovery(owner_of(key))
 
 
-def recovery_brief_key(recovery: RecoveryId) -> str:
-    return f"recoveries/{recovery}/brief.json"
+def recovery_brief_key(recovery: RecoveryId, attempt: int = 1) -> str:
+    """What its machine is told: another one has another volume, and a brief is written but once."""
+    return f"recoveries/{recovery}/{f'{attempt}/' if attempt > 1 else ''}brief.json"
+
+
+def latest_attempt_among(keys: Iterable[str]) -> int:
+    """Which of its machines was briefed last, by the keys of a recovery."""
+    return max([1, *(int(later[1]) for key in keys if (later := _LATER_BRIEF.search(key)))])
+
+
+def recovery_begun_key(recovery: RecoveryId, attempt: int = 1) -> str:
+    """Its machine is up and knows what it is for: that this object is there says so."""
+    return f"recoveries/{recovery}/begun/{attempt}.json"
 
 
 def recovery_report_key(recovery: RecoveryId) -> str:

@@ -17,6 +17,7 @@ that is systemd or sysvinit, and else by the commands that the policy has for it
 
   $ ebbtide restore us0 --port 80 --port 443
   $ ebbtide restore us0 --at 2026-11-21 --allow 203.0.113.7/32
+  $ ebbtide restore us0 --at main/2026-11-21/1             the point of that run; or of a snapshot, snap-…
 
 Whoever could log in to the server then can do so here, by ssh at the address that is told when it is up: same users,
 same keys, same host keys. Port 22 is open, and the ports that are named, to the networks of the receiver's `allow`, or
@@ -37,7 +38,12 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `restore`."""
     restore = add_command(commands, "restore", "bring a whole server back, and say where to log in to it", DESCRIPTION)
     restore.add_argument("host", help="the host's name in the policy, for instance us0, or its id")
-    restore.add_argument("--at", type=a_time, metavar="TIME", help="its point of this time or day (UTC), or before")
+    restore.add_argument(
+        "--at",
+        type=a_point_or_time,
+        metavar="TIME|POINT",
+        help="its point of this time or day (UTC), or before; or the one of this snapshot or run",
+    )
     restore.add_argument("--port", type=int, action="append", default=[], help="let in to this TCP port as well")
     restore.add_argument("--allow", action="append", default=[], metavar="NETWORK", help="let in only from there")
     restore.add_argument("--name", help="what it calls itself (default: restored- and its id)")
@@ -46,6 +52,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--no-wait", action="store_true", help="do not wait until it answers, nor until it is compared"
     )
     restore.set_defaults(act=_restore)
+
+
+def a_point_or_time(text: str) -> str:
+    """A restore point by its snapshot or its run, as it is; else a time. Raises ArgumentTypeError."""
+    return text if text.startswith("snap-") or "/" in text else a_time(text)
 
 
 def _restore(options: argparse.Namespace, _: Environment) -> int:
@@ -63,6 +74,7 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
     if options.no_wait:
         _print(_where(standing))
     else:
+        _print(f"  {finding}" for finding in standing["findings"])
         standing = _once_back(standing["recovery"])
         if standing["verdict"] is None:
             standing = _once_compared(standing)

@@ -180,7 +180,9 @@ MACHINES_ASK = [
 IMAGES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
+    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
     ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/standing.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/off.json"),
@@ -190,6 +192,7 @@ MACHINES_MUST_NOT = [
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/brief.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/closed.json"),
     ("s3:PutObject", "policies/000002.toml"),
     ("s3:PutObject", "agent/ebbtide-agent.pyz"),

@@ -13,7 +13,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from chalicelib.wire import parse_recovery_report, parse_restored_server
+from chalicelib.core.ids import parse_recovery
+from chalicelib.wire import parse_recovery_report, parse_restored_server, recovery_begun_key
 from ebbtide_agent import manifest, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Entry, Header, read_real
@@ -120,6 +121,15 @@ def recover(paths: MachinePaths, cloud: Cloud, **changes: Any) -> dict[str, Any]
     be_the_machine(paths, cloud)
     report: dict[str, Any] = json.loads(cloud.get(f"recoveries/{RECOVERY}/report.json"))
     return report
+
+
+def test_its_first_word_is_said_for_this_machine_alone_where_it_is_looked_for(cloud: Cloud) -> None:
+    brief = parse_brief(Path("tests/contract/wire/brief-recovery.json").read_bytes())
+
+    session.say_that_it_has_begun(brief, 2, cloud)
+
+    key = recovery_begun_key(parse_recovery(brief.recovery), 2)
+    assert json.loads(cloud.get(key)) == {"schema": 1, "recovery": brief.recovery, "attempt": 2}
 
 
 def be_the_machine(paths: MachinePaths, cloud: Cloud) -> None:

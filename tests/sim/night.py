@@ -11,7 +11,7 @@ from chalicelib.core import tags
 from chalicelib.core.backups import mark_of, points_in
 from chalicelib.core.copying import uncopied
 from chalicelib.core.ids import own_host, own_word
-from chalicelib.core.model import RecoveryKind, Run, RunState, Snapshot
+from chalicelib.core.model import Recovery, RecoveryKind, Run, RunState, Snapshot
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.policy_file import parse
 from chalicelib.core.pruning import A_NIGHT
@@ -170,8 +170,8 @@ class Simulation:
             self.agenda.run_until(self.agenda.now + A_TICK)
 
     def pass_time(self, end: datetime) -> None:
-        """What is late arrives. There are ticks while a run or an opening is open, for other recoveries and untold
-        failures one an hour.
+        """What is late arrives. There are ticks while a run or an opening is open, or a restore is not back; for other
+        recoveries and untold failures one an hour.
         """
         while self.agenda.now < end:
             pause = self._pause()
@@ -184,7 +184,7 @@ class Simulation:
             return A_TICK
         known = (*self.catalog.find_recoveries(), *self.standby.catalog.find_recoveries())
         recoveries = [each for each in known if not each.state.is_final]
-        if any(each.kind is RecoveryKind.OPENING for each in recoveries):
+        if any(map(_is_waited_for, recoveries)):
             return A_TICK
         if recoveries or self.untold() or self.uncopied() or self.unfollowed():
             return _to_the_full_hour(self.agenda.now)
@@ -351,6 +351,11 @@ def _memory_of(region: Simulation | Standby) -> tuple[object, ...]:
         dict(region.volumes.snapshots),
         {machine_id: box.machine for machine_id, box in region.machines.boxes.items()},
     )
+
+
+def _is_waited_for(recovery: Recovery) -> bool:
+    is_to_come_back = recovery.kind is RecoveryKind.RESTORE and recovery.verdict is None and recovery.address is None
+    return is_to_come_back or recovery.kind is RecoveryKind.OPENING
 
 
 def _to_the_full_hour(now: datetime) -> timedelta:

@@ -38,7 +38,16 @@ class Restorer:
         if not self.box.life.hangs:
             self.around.agenda.after(power_off_timer(self.box), self._power_off)
         if self.box.life.gets_ready:
-            self.around.agenda.after(self.box.life.boots_in, lambda: self._find_volume(LOOKS_FOR_THE_VOLUME))
+            self.around.agenda.after(self.box.life.boots_in, self._begin)
+
+    def _begin(self) -> None:
+        if self.box.machine.state != "running":
+            return
+        recovery_id, attempt = parse_recovery(self._brief()["recovery"]), self._attempt()
+        said = {"schema": 1, "recovery": str(recovery_id), "attempt": attempt}
+        if "serve" not in self._brief():
+            self.around.archive.put_once(wire.recovery_begun_key(recovery_id, attempt), json.dumps(said).encode())
+        self._find_volume(LOOKS_FOR_THE_VOLUME)
 
     def _find_volume(self, looks: int) -> None:
         volume_id = self._brief()["volume"]["id"]
@@ -91,7 +100,10 @@ class Restorer:
 
     def _brief(self) -> dict[str, Any]:
         recovery_id = parse_recovery(self.box.machine.tags[tags.RECOVERY])
-        return dict(json.loads(self.around.archive.get(wire.recovery_brief_key(recovery_id))))
+        return dict(json.loads(self.around.archive.get(wire.recovery_brief_key(recovery_id, self._attempt()))))
+
+    def _attempt(self) -> int:
+        return int(self.box.machine.tags[tags.ATTEMPT])
 
     def _power_off(self) -> None:
         self.around.machines.terminate(self.box.machine.id)

@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from tests.sim.ending import the_end
-from tests.sim.faults import NO_TIME, CallFault, Deed, Does, FaultPlan, Pace, Says
+from tests.sim.faults import NO_TIME, CallFault, Deed, Does, FaultPlan, MachineLife, Pace, Says
 from tests.sim.night import A_DAY, AN_HOUR, Scenario
 from tests.sim.play import play
 from tests.sim.policies import Receiving, SomePolicy
@@ -18,11 +18,18 @@ from tests.sim.policies import Receiving, SomePolicy
 SMALL = SomePolicy((Receiving(window="02:00-02:40", hosts=("us0",)),), "last = 1")
 AFTER_THE_NIGHT = AN_HOUR
 TO_STAND = timedelta(minutes=10)
+# The night's own does well; that of the restore does not begin.
+A_SILENT_SECOND = (MachineLife(), MachineLife(gets_ready=False))
 FEWEST_CALLS = {
     "tick, reconcile and prune": (Scenario(SMALL), NO_TIME, 100),
     "run_now": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RUN_NOW, "main"),))), AFTER_THE_NIGHT, 60),
     "drill": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.DRILL, "us0"),))), AFTER_THE_NIGHT, 30),
     "restore": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RESTORE, "us0"),))), AFTER_THE_NIGHT, 30),
+    "replace": (
+        Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RESTORE, "us0"),), machines=A_SILENT_SECOND)),
+        AFTER_THE_NIGHT,
+        50,
+    ),
     "open": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.OPEN, "us0"),))), AFTER_THE_NIGHT, 40),
     "close": (
         Scenario(
@@ -67,7 +74,7 @@ def test_c1_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_e
 
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("minutes", [0, 3], ids=["shown at once", "shown late"])
-@pytest.mark.parametrize("flow", ["tick, reconcile and prune", "drill", "restore", "open", "close"])
+@pytest.mark.parametrize("flow", ["tick, reconcile and prune", "drill", "restore", "replace", "open", "close"])
 def test_c3_another_invocation_between_any_two_calls_changes_nothing_about_the_end(flow: str, minutes: int) -> None:
     scenario, since, fewest = FEWEST_CALLS[flow]
     scenario = replace(scenario, plan=replace(scenario.plan, pace=Pace(to_show=timedelta(minutes=minutes))))

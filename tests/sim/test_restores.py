@@ -8,11 +8,12 @@ from chalicelib.core import tags
 from chalicelib.core.model import Recovery, RecoveryState
 from chalicelib.core.recovery import LASTS
 from tests.sim.faults import Deed, Does, Fate, FaultPlan, MachineLife
+from tests.sim.machines import Box
 from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 
 RESTORE = Deed(AN_HOUR, Does.RESTORE, "us0")
-DOUBTFUL = "restore doubtful"
+DOUBTFUL, FAILED = "restore doubtful", "restore failed"
 
 
 def the_restore(sim: Simulation) -> Recovery:
@@ -28,7 +29,7 @@ def is_gone(sim: Simulation) -> bool:
     """Of it there is nothing left, whatever nights have come since."""
     machines = [box.machine for box in sim.machines.boxes.values() if tags.RECOVERY in box.machine.tags]
     volumes = [volume for volume in sim.volumes.volumes.values() if tags.RECOVERY in volume.tags]
-    return [machine.state for machine in machines] == ["terminated"] and not volumes
+    return {machine.state for machine in machines} == {"terminated"} and not volumes
 
 
 def until_its_time_is_over(sim: Simulation) -> None:
@@ -81,8 +82,70 @@ def test_one_that_is_never_compared_stands_and_that_is_told_after_a_day() -> Non
     assert is_gone(sim)
 
 
-def test_one_that_dies_before_it_is_back_has_failed_and_leaves_nothing_behind() -> None:
-    sim = played(MachineLife(dies_after=timedelta(minutes=2)))
+@pytest.mark.fault("A7")
+def test_a7_one_whose_machines_both_end_before_it_is_back_has_failed_and_leaves_nothing_behind() -> None:
+    dies = MachineLife(dies_after=timedelta(minutes=2))
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), machines=(MachineLife(), dies, dies))))
 
     assert (the_restore(sim).state, the_restore(sim).address) == (RecoveryState.FAILED, None)
+    assert len(its_boxes(sim)) == 2
     assert is_gone(sim)
+
+
+# -- machines that never say a word ------------------------------------------------------------------------------------
+
+
+SILENT = MachineLife(gets_ready=False, hangs=True)
+
+
+def its_boxes(sim: Simulation) -> list[Box]:
+    return [box for box in sim.machines.boxes.values() if tags.RECOVERY in box.machine.tags]
+
+
+@pytest.mark.fault("R2")
+@pytest.mark.parametrize("lost", [False, True], ids=["events", "no events"])
+def test_r2_a_restores_machine_that_never_says_a_word_is_replaced_and_the_server_is_back(lost: bool) -> None:
+    lives = (MachineLife(), SILENT)
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), machines=lives, events=(Fate(copies=0 if lost else 1),))))
+
+    restore, (first, second) = the_restore(sim), its_boxes(sim)
+    assert (restore.state, restore.verdict) == (RecoveryState.OPEN, "proven")
+    assert restore.address == second.machine.address
+    assert second.machine.launched - first.machine.launched < timedelta(minutes=25)
+    assert (first.machine.state, len(sim.volumes.volumes)) == ("terminated", 2)
+    assert restore.findings[0].startswith(f"machine {first.machine.id} said nothing within 15 minutes of its launch")
+    assert sim.alarms.when(FAILED) is None
+    until_its_time_is_over(sim)
+    assert {box.machine.state for box in its_boxes(sim)} == {"terminated"}
+
+
+@pytest.mark.fault("R2")
+def test_r2_a_restore_of_which_two_machines_never_say_a_word_has_failed_within_the_hour_and_is_told() -> None:
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), machines=(MachineLife(), SILENT, SILENT))))
+
+    restore, boxes = the_restore(sim), its_boxes(sim)
+    assert (restore.state, restore.verdict, len(boxes)) == (RecoveryState.FAILED, "failed", 2)
+    assert restore.closed is not None
+    assert restore.closed - restore.opened < AN_HOUR
+    told = sim.alarms.when(FAILED)
+    assert told is not None
+    assert told - restore.opened < AN_HOUR
+    for box, finding in zip(boxes, restore.findings, strict=False):
+        assert f"machine {box.machine.id} said nothing within 15 minutes of its launch" in finding
+    assert f"aws ec2 get-console-output --instance-id {boxes[1].machine.id}" in restore.findings[-1]
+    assert {box.machine.state for box in boxes} == {"terminated"}
+    assert len(sim.volumes.volumes) == 1
+
+
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize("ends", [timedelta(seconds=10), timedelta(minutes=2, seconds=30)], ids=["before", "after"])
+def test_a7_a_restores_machine_that_is_ended_before_or_after_its_first_word_is_replaced_at_once(
+    ends: timedelta,
+) -> None:
+    sim = played(MachineLife(dies_after=ends))
+
+    restore, (first, second) = the_restore(sim), its_boxes(sim)
+    assert (restore.state, restore.verdict) == (RecoveryState.OPEN, "proven")
+    assert first.ended is not None
+    assert second.machine.launched - first.ended < timedelta(minutes=1)
+    assert len(sim.volumes.volumes) == 2

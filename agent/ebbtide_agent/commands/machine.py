@@ -54,6 +54,7 @@ def recover(_: argparse.Namespace, here: Here) -> int:
             _open(body, paths, here)
             return 0
         brief = parse_brief(body)
+        session.say_that_it_has_begun(brief, instance.attempt, cloud)
         task = session.stand if brief.stays else session.prove
         task(brief, paths, cloud, here.clock)
     return 0

@@ -1,0 +1,198 @@
+"""What a restore is told of its point, and how one ends whose machines come to nothing."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from chalicelib import wire
+from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.recovery import plan
+from chalicelib.core.recovery_actions import (
+    Action,
+    DeleteVolume,
+    RecordVerdict,
+    RecoveryWorld,
+    TerminateMachine,
+)
+from chalicelib.core.restored import BACK_WITHIN, BEGINS_WITHIN
+from chalicelib.flows.open_recovery import open_restore
+from chalicelib.flows.rebuild import rebuild
+from chalicelib.flows.recover import recover
+from ebbtide_console.cli.main import main
+from tests.builders import a_machine, a_recovery, a_snapshot, a_volume
+from tests.fakes import FakeWorld
+from tests.recoveries import (
+    DRILL,
+    NOW,
+    a_drill_awaiting_its_report,
+    a_world_with_backups,
+    is_taken_down,
+    the_machine_reports,
+)
+from tests.unit.test_open_commands import answered
+
+LAUNCHED = replace(a_recovery(RecoveryKind.RESTORE), machine_id="i-1", launched=NOW)
+DAMAGED = "could not finish: Damaged: /dev/disk/by-id/x: its file system is damaged, and needs a person"
+
+
+def seen(state: str = "running", has_begun: bool = False) -> RecoveryWorld:
+    machines = () if state == "unseen" else (a_machine(state=state),)
+    volume = a_volume(attached_to="i-1")
+    return RecoveryWorld(machines, volume, a_snapshot(), briefed=True, report=None, has_begun=has_begun)
+
+
+def names(actions: tuple[Action, ...]) -> list[str]:
+    return [type(action).__name__ for action in actions]
+
+
+@pytest.mark.parametrize(
+    ("state", "has_begun", "after", "step"),
+    [
+        ("running", False, BEGINS_WITHIN - timedelta(seconds=1), "Wait"),
+        ("running", False, BEGINS_WITHIN, "TerminateMachine"),
+        ("pending", False, BEGINS_WITHIN, "TerminateMachine"),
+        ("shutting-down", False, BEGINS_WITHIN, "Wait"),
+        ("terminated", False, BEGINS_WITHIN, "ReplaceMachine"),
+        ("unseen", False, BEGINS_WITHIN - timedelta(seconds=1), "Wait"),
+        ("unseen", False, BEGINS_WITHIN, "ReplaceMachine"),
+        ("running", True, BACK_WITHIN - timedelta(seconds=1), "Wait"),
+        ("running", True, BACK_WITHIN, "RecordVerdict"),
+        ("terminated", True, timedelta(minutes=1), "ReplaceMachine"),
+        ("stopped", True, timedelta(minutes=1), "TerminateMachine"),
+        ("stopping", False, timedelta(minutes=1), "TerminateMachine"),
+    ],
+)
+def test_a_machine_is_given_up_when_it_has_not_begun_in_time_or_is_gone_and_is_replaced_once_it_has_ended(
+    state: str, has_begun: bool, after: timedelta, step: str
+) -> None:
+    long = replace(LAUNCHED, deadline=NOW + timedelta(days=7))
+
+    assert names(plan(long, seen(state, has_begun), NOW + after)) == [step]
+
+
+def test_a_second_one_that_has_not_begun_ends_it_and_says_where_to_look() -> None:
+    (verdict,) = plan(replace(LAUNCHED, attempt=2), seen(), NOW + BEGINS_WITHIN)
+
+    assert isinstance(verdict, RecordVerdict)
+    assert verdict.verdict == "failed"
+    assert verdict.findings[0] == "machine i-1 said nothing within 15 minutes of its launch"
+    assert "aws ec2 get-console-output --instance-id i-1" in verdict.findings[1]
+
+
+def test_a_drills_machine_is_not_replaced() -> None:
+    drill = replace(LAUNCHED, kind=RecoveryKind.DRILL)
+
+    assert names(plan(drill, seen(), NOW + BEGINS_WITHIN)) == ["Wait"]
+    assert names(plan(drill, seen("terminated"), NOW)) == ["RecordVerdict"]
+
+
+def test_what_was_replaced_is_taken_away_once_there_is_only_waiting_left() -> None:
+    old = {"spent_machines": (a_machine("i-0"),), "spent_volumes": (a_volume("vol-0"), a_volume("vol-9", "i-0"))}
+
+    steps = plan(replace(LAUNCHED, attempt=2), replace(seen(), **old), NOW)  # type: ignore[arg-type]
+
+    assert steps == (TerminateMachine("i-0"), DeleteVolume("vol-0"))
+
+
+def a_replaced_restore(world: FakeWorld) -> RecoveryId:
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    recover(recovery_id, world, NOW)
+    for machine_id in world.machines.by_id:
+        world.machines.terminate(machine_id)
+    recover(recovery_id, world, NOW)
+    return recovery_id
+
+
+def test_another_machine_has_a_volume_a_brief_and_a_token_of_its_own() -> None:
+    world = a_world_with_backups()
+
+    recovery_id = a_replaced_restore(world)
+
+    first, second = world.machines.requests
+    assert first.token != second.token
+    assert f"{recovery_id}/brief.json" in first.user_data
+    assert f"{recovery_id}/2/brief.json" in second.user_data
+    assert world.catalog.get_recovery(recovery_id).attempt == 2
+    assert len(world.volumes.volumes) == 1
+
+
+def test_a_rebuilt_catalogue_knows_which_machine_is_the_latest() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_replaced_restore(world)
+    after = replace(world, catalog=type(world.catalog)())
+
+    rebuild(after)
+
+    assert after.catalog.get_recovery(recovery_id).attempt == 2
+
+
+# -- another point -----------------------------------------------------------------------------------------------------
+
+
+def test_a_restore_from_a_damaged_snapshot_names_it_and_how_to_take_the_point_before() -> None:
+    world = a_world_with_backups(20, 21, 22)
+    del world.volumes.snapshots["snap-21"]
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id, verdict="failed", findings=[DAMAGED])
+
+    over = recover(recovery_id, world, NOW).recovery
+
+    assert (over.state, over.findings[0]) == (RecoveryState.FAILED, DAMAGED)
+    assert over.findings[1] == (
+        "this was snapshot snap-22, of 2026-11-22 03:00 UTC; the restore point before it is of 2026-11-20 03:00 UTC: "
+        "`ebbtide restore us0 --at snap-20`"
+    )
+    assert is_taken_down(world)
+
+
+def test_where_there_is_no_point_before_it_that_is_said() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    the_machine_reports(world, recovery_id, verdict="failed", findings=[DAMAGED])
+
+    over = recover(recovery_id, world, NOW).recovery
+
+    assert over.findings[1].endswith("us0 has no restore point before it")
+
+
+@pytest.mark.parametrize(("verdict", "is_told"), [("different", True), ("failed", True), ("content only", False)])
+def test_what_the_newest_drill_had_against_a_point_is_told_to_who_restores_it(verdict: str, is_told: bool) -> None:
+    world = a_world_with_backups(21, 22)
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, DRILL, verdict=verdict, findings=["etc/passwd: missing"])
+    recover(DRILL, world, NOW)
+
+    newest = open_restore(RecoveryRequest("us0"), world, NOW)
+    older = open_restore(RecoveryRequest("us0", point="snap-21"), world, NOW)
+
+    told = (
+        f"drill {DRILL} of this restore point was {verdict}: etc/passwd: missing; the point before it: "
+        "`ebbtide restore us0 --at snap-21`"
+    )
+    assert newest.point.snapshot_id == "snap-22"
+    assert newest.findings == ((told,) if is_told else ())
+    assert older.findings == ()
+
+
+def test_what_is_known_against_its_point_is_printed_before_the_waiting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doubted = replace(a_recovery(RecoveryKind.RESTORE), findings=("drill 1 was different",))
+    stands = replace(doubted, address="203.0.113.9", verdict="proven")
+    answered(monkeypatch, wire.standing(doubted), wire.standing(doubted, ("coming",)), wire.standing(stands, ("up",)))
+
+    main(["restore", "us0"])
+
+    assert capsys.readouterr().out.splitlines()[1:3] == ["  drill 1 was different", "  coming"]
+
+
+@pytest.mark.parametrize("point", ["snap-0123456789abcdef0", "main/2026-11-21/1"])
+def test_a_point_is_named_by_its_snapshot_or_its_run(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    asked = answered(monkeypatch, wire.standing(a_recovery(RecoveryKind.RESTORE)))
+
+    main(["restore", "us0", "--at", point, "--no-wait"])
+
+    assert asked[0][1]["at"] == point
