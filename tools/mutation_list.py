@@ -1454,9 +1454,25 @@ MUTATIONS = (
     Mutation(
         "restore: different is an error",
         "ebbtide_console/cli/restoring.py",
-        "in (FAILED, DIFFERENT)",
-        "in (FAILED,)",
+        "return 0 if _is_as_it_should_be(standing) else 1",
+        "return 0",
         "that whoever waits for a restore cannot miss that it is not what was backed up",
+        ("tests/unit/test_restore_command.py",),
+    ),
+    Mutation(
+        "restore: off is an error",
+        "ebbtide_console/cli/restoring.py",
+        'standing["address"] is not None and ',
+        "",
+        "that a script does not take a restored server for one that runs",
+        ("tests/unit/test_restore_command.py",),
+    ),
+    Mutation(
+        "restore: no answer is an error",
+        f"{_CORE}/verdicts.py",
+        "(verdict == CONTENT_ONLY and probe is None)",
+        "verdict == CONTENT_ONLY",
+        "that a script does not take a server whose service is silent for a proven one",
         ("tests/unit/test_restore_command.py",),
     ),
     Mutation(
@@ -3646,7 +3662,7 @@ MUTATIONS = (
     Mutation(
         "a drill that found something",
         "ebbtide_console/cli/drilling.py",
-        'return 0 if over["verdict"] in IDENTICAL and not is_stale(over["findings"]) else 1',
+        "return 0 if is_proven else 1",
         "return 0",
         "that a drill which did not find its point identical is an error",
         ("tests/unit/test_drill_command.py",),
@@ -3654,7 +3670,7 @@ MUTATIONS = (
     Mutation(
         "a drill of a stale point",
         f"{_CORE}/alarms.py",
-        "    if is_stale(drill.findings):\n        return False\n",
+        " and not is_stale(drill.findings)",
         "",
         "that a drill fails whose point is too old, however well it came back",
         ("tests/unit/test_alarms.py",),
