@@ -9,6 +9,7 @@ _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
 _REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
+_SCAN = ("tests/unit/agent/test_scan.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
 _ARCHIVE = ("tests/contract/test_ports_archive.py",)
@@ -1691,6 +1692,30 @@ MUTATIONS = (
         "",
         "that a directory with something too young in it is looked at entry by entry",
         _CHANGES,
+    ),
+    Mutation(
+        "index: contents with their directory",
+        f"{_HOST}/scan.py",
+        "if awaited and awaited[0] == place:",
+        "if True:",
+        "that contents are no part of an index without their directory, which another walk looks at",
+        _SCAN,
+    ),
+    Mutation(
+        "index: the way to a share",
+        f"{_HOST}/scan.py",
+        "if names and ours:",
+        "if names:",
+        "that of two walks only one has what is in a directory",
+        _SCAN,
+    ),
+    Mutation(
+        "index: below what is not ours",
+        f"{_HOST}/scan.py",
+        'return directory.count(b"/") + 1 < _SHARED_DEPTH or self.has(directory)',
+        "return self.has(directory)",
+        "that a walk goes through directories of the other one's share to those of its own",
+        _SCAN,
     ),
     Mutation(
         "index: directories that lead there",
