@@ -2429,10 +2429,20 @@ MUTATIONS = (
     Mutation(
         "places: turned away",
         f"{_GATE}/gate.py",
-        "if (without := self.paths.without_place(self.host.id)).exists():",
-        "if (without := self.paths.without_place(self.host.id)).exists() and False:",
+        "if why := find_why_turned_away(self.paths, self.host.id):",
+        "if (why := find_why_turned_away(self.paths, self.host.id)) and False:",
         "that a host without a place is told so",
         ("tests/unit/agent/test_gate.py::test_who_has_no_place_tonight_is_told_why",),
+    ),
+    Mutation(
+        "places: on record",
+        f"{_GATE}/boot.py",
+        "        _record_turned_away(brief, receiver)\n",
+        "",
+        "that a host without a place is on record with the reason, and nobody waits for it",
+        (
+            "tests/local/test_broken_volumes.py::test_who_has_no_place_on_the_volume_is_on_record_with_the_reason_and_nobody_waits_for_it",
+        ),
     ),
     Mutation(
         "walls: no special files",
