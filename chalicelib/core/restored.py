@@ -56,7 +56,7 @@ def replace_or_end(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     It is ended first: what is gone says nothing any more, so that no word is taken for its successor's.
     """
     machine = next(iter(world.machines), None)
-    launched = recovery.launched or (machine and machine.launched)
+    launched = recovery.launched or (machine.launched if machine else None)
     if launched is None:
         return ()
     called = machine.id if machine else str(recovery.machine_id)
