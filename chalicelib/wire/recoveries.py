@@ -25,7 +25,7 @@ from chalicelib.fields import Fields, moment_text, read, read_ways, written
 from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
-_LATER_BRIEF = re.compile(r"/([2-9])/brief\.json$")
+_LATER_BRIEF = re.compile(r"recoveries(?:/[^/]+){3}/([2-9])/brief\.json")
 _CHANGED_WAYS = re.compile(r"/ways-\d{6}\.json$")
 
 
@@ -49,7 +49,7 @@ def recovery_brief_key(recovery: RecoveryId, attempt: int = 1) -> str:
 
 def latest_attempt_among(keys: Iterable[str]) -> int:
     """Which of its machines was briefed last, by the keys of a recovery."""
-    return max([1, *(int(later[1]) for key in keys if (later := _LATER_BRIEF.search(key)))])
+    return max([1, *(int(later[1]) for key in keys if (later := _LATER_BRIEF.fullmatch(key)))])
 
 
 def recovery_begun_key(recovery: RecoveryId, attempt: int = 1) -> str:
