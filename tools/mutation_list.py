@@ -9,6 +9,7 @@ _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
 _REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
+_SCAN = ("tests/unit/agent/test_scan.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
 _ARCHIVE = ("tests/contract/test_ports_archive.py",)
@@ -1397,9 +1398,26 @@ MUTATIONS = (
     Mutation(
         "drills by the clock",
         f"{_FLOWS}/tick.py",
-        "        _begin_drills(policy, known, world, now)\n",
+        '        world.lambdas.invoke_later("begin_drills", wire.drills_payload())\n',
         "        pass\n",
         "that drills are begun that nobody asks for",
+        ("tests/unit/test_drilling.py",),
+    ),
+    Mutation(
+        "drills: whoever has nothing sound",
+        f"{_FLOWS}/begin_drills.py",
+        "        except (Refused, PermanentError) as fault:\n",
+        "        except PermanentError as fault:\n",
+        "that a host which has nothing sound to restore keeps no other from its drill, and is no dead letter each hour",
+        ("tests/unit/test_drilling.py",),
+    ),
+    Mutation(
+        "drills: one question for points",
+        f"{_FLOWS}/begin_drills.py",
+        "    with_points = {point.host_id for point in world.catalog.find_points()}\n"
+        "    return _begin((host for host in due if host.id in with_points), most, world, now)\n",
+        "    return _begin((host for host in due if world.catalog.find_points(host.id)), most, world, now)\n",
+        "that thousands of hosts without a restore point are not thousands of questions",
         ("tests/unit/test_drilling.py",),
     ),
     Mutation(
@@ -1674,6 +1692,30 @@ MUTATIONS = (
         "",
         "that a directory with something too young in it is looked at entry by entry",
         _CHANGES,
+    ),
+    Mutation(
+        "index: contents with their directory",
+        f"{_HOST}/scan.py",
+        "if awaited and awaited[0] == place:",
+        "if True:",
+        "that contents are no part of an index without their directory, which another walk looks at",
+        _SCAN,
+    ),
+    Mutation(
+        "index: the way to a share",
+        f"{_HOST}/scan.py",
+        "if names and ours:",
+        "if names:",
+        "that of two walks only one has what is in a directory",
+        _SCAN,
+    ),
+    Mutation(
+        "index: below what is not ours",
+        f"{_HOST}/scan.py",
+        'return directory.count(b"/") + 1 < _SHARED_DEPTH or self.has(directory)',
+        "return self.has(directory)",
+        "that a walk goes through directories of the other one's share to those of its own",
+        _SCAN,
     ),
     Mutation(
         "index: directories that lead there",
@@ -2387,10 +2429,20 @@ MUTATIONS = (
     Mutation(
         "places: turned away",
         f"{_GATE}/gate.py",
-        "if (without := self.paths.without_place(self.host.id)).exists():",
-        "if (without := self.paths.without_place(self.host.id)).exists() and False:",
+        "if why := find_why_turned_away(self.paths, self.host.id):",
+        "if (why := find_why_turned_away(self.paths, self.host.id)) and False:",
         "that a host without a place is told so",
         ("tests/unit/agent/test_gate.py::test_who_has_no_place_tonight_is_told_why",),
+    ),
+    Mutation(
+        "places: on record",
+        f"{_GATE}/boot.py",
+        "        _record_turned_away(brief, receiver)\n",
+        "",
+        "that a host without a place is on record with the reason, and nobody waits for it",
+        (
+            "tests/local/test_broken_volumes.py::test_who_has_no_place_on_the_volume_is_on_record_with_the_reason_and_nobody_waits_for_it",
+        ),
     ),
     Mutation(
         "walls: no special files",

@@ -41,7 +41,13 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
         fcntl.fcntl(inward, _F_SETPIPE_SZ, _WAITING_BYTES)
     # Until the other process has let go of our handlers, a signal to it would be taken for one to us.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(outward)
+        os.close(inward)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
     if child == 0:
         os.close(outward)
         _begun.clear()

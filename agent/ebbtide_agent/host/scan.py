@@ -1,10 +1,10 @@
-"""A fast scan of what travels: one lstat for each entry, in the order of a walk."""
+"""A fast scan of what travels: an lstat for each entry, in the order of a walk."""
 
 from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Callable
 from zlib import crc32
 
 from ebbtide_agent.beside import beside
-from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block
+from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block, place_in_walk
 from ebbtide_agent.host.mounts import kind_at, read_mounts
 from ebbtide_agent.host.selection import Selection, Undecidable
 
@@ -104,7 +104,25 @@ def scan_beside(tree: Tree) -> Iterator[Iterator[Block]]:
             under_way.enter_context(beside("the scan", partial(scan, tree, Share(number, walks))))
             for number in range(walks)
         ]
-        yield heapq.merge(*parts, key=attrgetter("key"))
+        yield as_one(parts)
+
+
+def as_one(shares: Iterable[Iterator[Block]]) -> Iterator[Block]:
+    """Shares of one tree as a single walk would have it: no directory's contents without the directory before them.
+
+    A directory's own entry is of the share that has its parent; what is in it may be of another, which looked a moment
+    earlier or later. Contents of what was no directory, or not there, when its entry was due are left to the next
+    night. An index that had them would say that they are over there, though they went with what is deleted tonight.
+    """
+    awaited = [place_in_walk(ROOT)]
+    for block in heapq.merge(*shares, key=attrgetter("key")):
+        place = place_in_walk(block.directory)
+        while awaited and awaited[0] < place:
+            heapq.heappop(awaited)
+        if awaited and awaited[0] == place:
+            for directory in block.leads_to:
+                heapq.heappush(awaited, place_in_walk(directory))
+            yield block
 
 
 class _Walk:
@@ -126,10 +144,10 @@ class _Walk:
         ours = self._share.has(directory)
         for part in _in_parts(_go_into(self._tree.root + b"/" + directory, _names if ours else _directories)):
             names, stats = self._look(directory, prefix, part)
-            if names and ours:
-                yield self.block(directory, names, stats)
             directories = [(name, entry) for name, entry in zip(names, stats) if S_ISDIR(entry.st_mode)]
             inside = [prefix + name for name, entry in directories if not self._is_outside(entry.st_dev)]
+            if names and ours:
+                yield self.block(directory, names, stats, inside)
             within += filter(self._share.leads_to, inside)
         within.reverse()
         self.pending += within
@@ -164,8 +182,10 @@ class _Walk:
     def _is_outside(self, device: int) -> bool:
         return self._tree.one_file_system and device != self._top_device
 
-    def block(self, directory: bytes, names: list[bytes], stats: list[os.stat_result]) -> Block:
-        """What the index keeps of these entries."""
+    def block(
+        self, directory: bytes, names: list[bytes], stats: list[os.stat_result], leads_to: Iterable[bytes] = ()
+    ) -> Block:
+        """What the index keeps of these entries, and where the walk goes from them."""
         rows = list(map(_AS_PACKED, stats))
         devices = list(map(_DEVICE, stats))
         prefix = directory + b"/" if directory else b""
@@ -179,6 +199,7 @@ class _Walk:
             stats=b"".join(starmap(STAT.pack, rows)),
             devices=b"".join(map(DEVICE.pack, young if len(young) == 1 else devices)),
             settled=settled,
+            leads_to=tuple(leads_to),
         )
 
     def _young_ns(self, device: int, path: bytes) -> int:
@@ -209,7 +230,9 @@ def _go_into(where: bytes, read: Callable[[], list[bytes]]) -> list[bytes]:
     """Make this the working directory, and have the names that are read there, in order; none if it is gone."""
     try:
         os.chdir(where)
-        return sorted(read())
+        names = read()
+        names.sort()
+        return names
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

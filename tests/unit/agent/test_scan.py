@@ -6,7 +6,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from unittest import mock
@@ -20,7 +20,7 @@ from ebbtide_agent.host import tally as tallying
 from ebbtide_agent.host.filters import filters, rules
 from ebbtide_agent.host.index import ROOT, STAT, Entry, is_settled, walk_key
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.host.scan import Share, Tree, scan, scan_beside
+from ebbtide_agent.host.scan import Share, Tree, as_one, scan, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.tally import Tally
 
@@ -119,7 +119,7 @@ def test_the_shares_of_a_scan_have_each_directory_once(tree: Path, exclude: Sequ
         shares = [list(scan(walked, Share(number, of))) for number in range(of)]
 
     assert all(blocks == sorted(blocks, key=lambda block: block.key) for blocks in shares)
-    assert sorted(chain(*shares), key=lambda block: block.key) == list(scan(walked))
+    assert list(as_one(map(iter, shares))) == list(scan(walked))
 
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
@@ -133,6 +133,40 @@ def test_however_many_cores_there_are_a_scan_beside_us_is_the_same(
         found = list(blocks)
 
     assert found == list(scan(walked))
+
+
+def _away(place: Path) -> None:
+    place.rename(place.parent / f"{place.name}-away")
+
+
+def _as_a_link(place: Path) -> None:
+    _away(place)
+    place.symlink_to(f"{place.name}-away")
+
+
+def _anew(place: Path) -> None:
+    (place.parent / f"{place.name}-new/inner").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("edit", [_away, _as_a_link, _anew])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_directory_that_comes_or_goes_between_the_walks_has_no_contents_without_its_entry(
+    tmp_path: Path, edit: Callable[[Path], None], first: int
+) -> None:
+    """Contents in an index whose directory is not there would never be pushed again: their directory is deleted."""
+    for name in "abcdefgh":
+        (tmp_path / name / "inner/deeper").mkdir(parents=True)
+    walked = Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS)
+
+    earlier = list(scan(walked, Share(first, 2)))
+    for name in "abcdefgh":
+        edit(tmp_path / name)
+    later = list(scan(walked, Share(1 - first, 2)))
+
+    directories = {ROOT}
+    for block in as_one([iter(earlier), iter(later)]):
+        assert block.directory in directories
+        directories |= {entry.path for entry in block.entries() if stat.S_ISDIR(STAT.unpack(entry.stat)[0])}
 
 
 def test_no_share_leaves_the_file_system() -> None:
