@@ -9,6 +9,7 @@ _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
 _REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
+_SCAN = ("tests/unit/agent/test_scan.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
 _ARCHIVE = ("tests/contract/test_ports_archive.py",)
@@ -1453,9 +1454,25 @@ MUTATIONS = (
     Mutation(
         "restore: different is an error",
         "ebbtide_console/cli/restoring.py",
-        "in (FAILED, DIFFERENT)",
-        "in (FAILED,)",
+        "return 0 if _is_as_it_should_be(standing) else 1",
+        "return 0",
         "that whoever waits for a restore cannot miss that it is not what was backed up",
+        ("tests/unit/test_restore_command.py",),
+    ),
+    Mutation(
+        "restore: off is an error",
+        "ebbtide_console/cli/restoring.py",
+        'standing["address"] is not None and ',
+        "",
+        "that a script does not take a restored server for one that runs",
+        ("tests/unit/test_restore_command.py",),
+    ),
+    Mutation(
+        "restore: no answer is an error",
+        f"{_CORE}/verdicts.py",
+        "(verdict == CONTENT_ONLY and probe is None)",
+        "verdict == CONTENT_ONLY",
+        "that a script does not take a server whose service is silent for a proven one",
         ("tests/unit/test_restore_command.py",),
     ),
     Mutation(
@@ -1658,6 +1675,30 @@ MUTATIONS = (
         "",
         "that a directory with something too young in it is looked at entry by entry",
         _CHANGES,
+    ),
+    Mutation(
+        "index: contents with their directory",
+        f"{_HOST}/scan.py",
+        "if awaited and awaited[0] == place:",
+        "if True:",
+        "that contents are no part of an index without their directory, which another walk looks at",
+        _SCAN,
+    ),
+    Mutation(
+        "index: the way to a share",
+        f"{_HOST}/scan.py",
+        "if names and ours:",
+        "if names:",
+        "that of two walks only one has what is in a directory",
+        _SCAN,
+    ),
+    Mutation(
+        "index: below what is not ours",
+        f"{_HOST}/scan.py",
+        'return directory.count(b"/") + 1 < _SHARED_DEPTH or self.has(directory)',
+        "return self.has(directory)",
+        "that a walk goes through directories of the other one's share to those of its own",
+        _SCAN,
     ),
     Mutation(
         "index: directories that lead there",
@@ -2371,10 +2412,20 @@ MUTATIONS = (
     Mutation(
         "places: turned away",
         f"{_GATE}/gate.py",
-        "if (without := self.paths.without_place(self.host.id)).exists():",
-        "if (without := self.paths.without_place(self.host.id)).exists() and False:",
+        "if why := find_why_turned_away(self.paths, self.host.id):",
+        "if (why := find_why_turned_away(self.paths, self.host.id)) and False:",
         "that a host without a place is told so",
         ("tests/unit/agent/test_gate.py::test_who_has_no_place_tonight_is_told_why",),
+    ),
+    Mutation(
+        "places: on record",
+        f"{_GATE}/boot.py",
+        "        _record_turned_away(brief, receiver)\n",
+        "",
+        "that a host without a place is on record with the reason, and nobody waits for it",
+        (
+            "tests/local/test_broken_volumes.py::test_who_has_no_place_on_the_volume_is_on_record_with_the_reason_and_nobody_waits_for_it",
+        ),
     ),
     Mutation(
         "walls: no special files",
@@ -2762,6 +2813,26 @@ MUTATIONS = (
         _NIGHT,
     ),
     Mutation(
+        "words: of no more attempts than a night has",
+        f"{_FLOWS}/observe.py",
+        " if attempt <= MOST_ATTEMPTS)",
+        ")",
+        "that a machine which writes words without end keeps no run waiting and has no machines launched without end",
+        _RECONCILE,
+    ),
+    Mutation(
+        "reports: of expected hosts",
+        f"{_FLOWS}/receive_report.py",
+        """        expected = _get_expected(run, host_id)
+        result = _own_result(run, expected, world.archive.get(key))
+""",
+        """        body = world.archive.get(key)
+        result = _own_result(run, _get_expected(run, host_id), body)
+""",
+        "that reports of hosts which nobody expects are not even read",
+        _RECONCILE,
+    ),
+    Mutation(
         "a refusal: of a machine that there is",
         f"{_FLOWS}/observe.py",
         " if each <= launched}",
@@ -2772,8 +2843,8 @@ MUTATIONS = (
     Mutation(
         "a refusal: of who stands ready",
         f"{_FLOWS}/observe.py",
-        ' = wire.notice_attempts(keys, "refused") - wire.notice_attempts(keys, "ready")',
-        ' = wire.notice_attempts(keys, "refused")',
+        ' = said(keys, "refused") - said(keys, "ready")',
+        ' = said(keys, "refused")',
         "that who stands ready is not ended by the word of another machine",
         _RECONCILE,
     ),
@@ -3601,7 +3672,7 @@ MUTATIONS = (
     Mutation(
         "a drill that found something",
         "ebbtide_console/cli/drilling.py",
-        'return 0 if over["verdict"] in IDENTICAL and not is_stale(over["findings"]) else 1',
+        "return 0 if is_proven else 1",
         "return 0",
         "that a drill which did not find its point identical is an error",
         ("tests/unit/test_drill_command.py",),
@@ -3609,7 +3680,7 @@ MUTATIONS = (
     Mutation(
         "a drill of a stale point",
         f"{_CORE}/alarms.py",
-        "    if is_stale(drill.findings):\n        return False\n",
+        " and not is_stale(drill.findings)",
         "",
         "that a drill fails whose point is too old, however well it came back",
         ("tests/unit/test_alarms.py",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import signal
@@ -15,6 +16,9 @@ from ebbtide_agent.errors import PermanentError
 Item = TypeVar("Item")
 
 _AT_ONCE = 64
+# As much as the kernel lets anybody have. The work goes on while what it has yielded waits to be read.
+_WAITING_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031  # of fcntl from Python 3.10 on
 _MORE = True
 
 # The processes that this one has beside it, by their ids.
@@ -33,9 +37,17 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
     was ended by somebody else.
     """
     outward, inward = os.pipe()
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(inward, _F_SETPIPE_SZ, _WAITING_BYTES)
     # Until the other process has let go of our handlers, a signal to it would be taken for one to us.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(outward)
+        os.close(inward)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
     if child == 0:
         os.close(outward)
         _begun.clear()

@@ -38,12 +38,10 @@ from chalicelib.core.restored import COMPARED_WITHIN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
 from chalicelib.core.verdicts import (
-    AS_RECORDED,
-    CONTENT_ONLY,
     DIFFERENT,
     FAILED,
-    PROVEN,
     UNPROVEN,
+    is_all_there_is_to_prove,
     is_on_its_way_out,
     is_stale,
 )
@@ -396,13 +394,8 @@ def _is_doubtful(restore: Recovery, now: datetime) -> bool:
 
 
 def _is_satisfying(drill: Recovery) -> bool:
-    """Without a question to ask, identical content is all there is to prove; without root, so is what was recorded.
-
-    What nobody has backed up for days satisfies nobody, however well it comes back.
-    """
-    if is_stale(drill.findings):
-        return False
-    return drill.verdict in (PROVEN, AS_RECORDED) or (drill.verdict == CONTENT_ONLY and drill.probe is None)
+    """What nobody has backed up for days satisfies nobody, however well it comes back."""
+    return is_all_there_is_to_prove(drill.verdict, drill.probe) and not is_stale(drill.findings)
 
 
 # -- copies -----------------------------------------------------------------------------------------------------------

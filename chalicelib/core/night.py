@@ -62,6 +62,8 @@ MOST_UNREADY = 2
 MOST_DAMAGED = 4
 # Machines in one night, the first included; and the time below which another one is not worth its start.
 MOST_MACHINES = 3
+# So many may be launched in all: who has found its volume damaged counts for nothing.
+MOST_ATTEMPTS = MOST_MACHINES + MOST_DAMAGED
 LEAST_TIME_LEFT = timedelta(minutes=10)
 # A volume is larger within seconds as a rule; the night goes on without, and the next one fills what came of it.
 GROWS_WITHIN = timedelta(minutes=10)

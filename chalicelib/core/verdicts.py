@@ -22,6 +22,11 @@ OPENED = "opened"
 _STALE = "stale: "
 
 
+def is_all_there_is_to_prove(verdict: str | None, probe: str | None) -> bool:
+    """Without a question to ask, that is identical content; without root, what was recorded."""
+    return verdict in (PROVEN, AS_RECORDED) or (verdict == CONTENT_ONLY and probe is None)
+
+
 def why_stale(newest: RestorePoint, stale_after: timedelta, now: datetime) -> tuple[str, ...]:
     """A finding, when the newest point there is to drill is older than it may be."""
     if now - newest.at <= stale_after:

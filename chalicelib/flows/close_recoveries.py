@@ -15,11 +15,10 @@ def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, 
 
     Raises Refused when none stands, and TransientError when someone has just written one of them: ask again.
     """
-    recoveries = [each for each in world.catalog.find_recoveries() if _is_meant(each, of)]
+    standing = [each for each in world.catalog.find_recoveries() if not each.state.is_final]
+    recoveries = [each for each in standing if _is_meant(each, of)]
     if not recoveries:
-        raise Refused(
-            f"nothing of {of!r} is open: give a host's name or id, or the id that `ebbtide open` or `restore` has told"
-        )
+        raise Refused(f"nothing of {of!r} is open: {_what_to_give(of, standing)}")
     for recovery in recoveries:
         if now < recovery.deadline and world.catalog.save_recovery(replace(recovery, deadline=now)) is None:
             raise TransientError(f"recovery {recovery.id} has changed just now: ask again")
@@ -33,4 +32,12 @@ def _is_meant(recovery: Recovery, of: str) -> bool:
         RecoveryKind.RESTORE: (str(recovery.id),),
         RecoveryKind.DRILL: (),
     }
-    return not recovery.state.is_final and of in names[recovery.kind]
+    return of in names[recovery.kind]
+
+
+def _what_to_give(of: str, standing: list[Recovery]) -> str:
+    restored = [each for each in standing if each.kind is RecoveryKind.RESTORE]
+    ids = [str(each.id) for each in restored if of in (each.host, each.id.host_id)]
+    if ids:
+        return f"a restored server is closed by its own id alone: {', '.join(ids)}"
+    return "give a host's name or id, or the id that `ebbtide open` or `restore` has told"

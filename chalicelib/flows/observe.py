@@ -13,6 +13,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.backups import find_next_source, is_damaged
 from chalicelib.core.model import Machine, Run, RunId, Volume
+from chalicelib.core.night import MOST_ATTEMPTS
 from chalicelib.core.night_world import NightWorld, attempt_of, has_received, is_made_for
 from chalicelib.core.policy import Policy
 from chalicelib.errors import PermanentError, TransientError
@@ -35,7 +36,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     volumes = _find_data_volumes(receiver.name, world)
     received = receive_reports(run, world)
     keys = world.archive.list(wire.run_prefix(run.id))
-    ready, released, damaged = (wire.notice_attempts(keys, what) for what in ("ready", "released", "damaged"))
+    ready, released, damaged = (said(keys, what) for what in ("ready", "released", "damaged"))
     briefed = wire.briefed_volumes(keys)
     unsound = find_unsound(run.id, keys, world)
     notices = {attempt: notice for attempt in released if (notice := find_release(run.id, attempt, world))}
@@ -69,10 +70,19 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     return Observation(night, received.rejected)
 
 
+def said(keys: Iterable[str], what: str) -> frozenset[int]:
+    """The attempts whose receiver said so, from the archive's keys alone.
+
+    Every machine may write words below every run: those of more attempts than a night can have are neither read nor
+    counted.
+    """
+    return frozenset(attempt for attempt in wire.notice_attempts(keys, what) if attempt <= MOST_ATTEMPTS)
+
+
 def _find_pushed_to(run_id: RunId, ready: Iterable[int], briefed: frozenset[str], world: World) -> str | None:
     """The volume of the first word that names one of this run's briefs, which no machine can write.
 
-    Once a receiver stood ready, no other has another volume. Every machine may write words below every run.
+    Once a receiver stood ready, no other has another volume.
     """
     words = (find_notice(wire.ready_key(run_id, attempt), world) for attempt in sorted(ready))
     return next((word.volume_id for word in words if word and word.volume_id in briefed), None)
@@ -80,7 +90,7 @@ def _find_pushed_to(run_id: RunId, ready: Iterable[int], briefed: frozenset[str]
 
 def find_unsound(run_id: RunId, keys: Sequence[str], world: World) -> frozenset[str]:
     """The volumes of this run that were found damaged, by whom did not stand ready; every machine may write words."""
-    damaged = wire.notice_attempts(keys, "damaged") - wire.notice_attempts(keys, "ready")
+    damaged = said(keys, "damaged") - said(keys, "ready")
     words = (find_notice(wire.damaged_key(run_id, attempt), world) for attempt in damaged)
     return frozenset(word.volume_id for word in words if word and word.volume_id) & wire.briefed_volumes(keys)
 
@@ -88,8 +98,8 @@ def find_unsound(run_id: RunId, keys: Sequence[str], world: World) -> frozenset[
 def _find_refused(run: Run, machines: Iterable[Machine], keys: Sequence[str], world: World) -> dict[int, str]:
     """Why who did not stand ready let nobody in, by the attempt; no more is read than there were machines."""
     launched = max([run.machine_attempt, *map(attempt_of, machines)])
-    said = wire.notice_attempts(keys, "refused") - wire.notice_attempts(keys, "ready")
-    words = {each: find_notice(wire.refused_key(run.id, each), world) for each in said if each <= launched}
+    refused = said(keys, "refused") - said(keys, "ready")
+    words = {each: find_notice(wire.refused_key(run.id, each), world) for each in refused if each <= launched}
     return {attempt: word.why for attempt, word in words.items() if word and word.why}
 
 

@@ -15,7 +15,7 @@ from chalicelib.core.ids import parse_run
 from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
-from chalicelib.flows.observe import find_release, find_unsound
+from chalicelib.flows.observe import find_release, find_unsound, said
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
@@ -126,12 +126,12 @@ def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
 
 
 def _last_attempt(keys: Sequence[str]) -> int:
-    return max(chain(*(wire.notice_attempts(keys, what) for what in ("ready", "released", "damaged"))), default=1)
+    return max(chain(*(said(keys, what) for what in ("ready", "released", "damaged"))), default=1)
 
 
 def _disk(run_id: RunId, keys: Sequence[str], world: World) -> Disk | None:
     """What the last receiver that released has measured."""
-    attempt = max(wire.notice_attempts(keys, "released"), default=None)
+    attempt = max(said(keys, "released"), default=None)
     notice = find_release(run_id, attempt, world) if attempt else None
     return notice.disk if notice else None
 

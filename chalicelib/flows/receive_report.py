@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib import wire
 from chalicelib.core.ids import own_host
-from chalicelib.core.model import HostResult, Run
+from chalicelib.core.model import ExpectedHost, HostResult, Run
 from chalicelib.errors import PermanentError
 from chalicelib.ports import World
 
@@ -46,7 +46,8 @@ def receive_report(run: Run, host_id: str, world: World) -> tuple[Rejected, ...]
 def _record(run: Run, host_id: str, key: str, world: World) -> Rejected | None:
     """Why it does not count, if it does not."""
     try:
-        result = _own_result(run, host_id, world.archive.get(key))
+        expected = _get_expected(run, host_id)
+        result = _own_result(run, expected, world.archive.get(key))
     except KeyError:
         return Rejected(key, "it was told of and is not in the archive")
     except PermanentError as fault:
@@ -67,20 +68,25 @@ def _host_id(key: str) -> str:
     return key.rsplit("/", 1)[-1].removesuffix(".json")
 
 
-def _own_result(run: Run, host_id: str, body: bytes) -> HostResult:
+def _get_expected(run: Run, host_id: str) -> ExpectedHost:
+    """Raises PermanentError: what every machine may write there of others is not even read."""
+    expected = next((host for host in run.hosts if host.id == host_id), None)
+    if expected is None:
+        raise PermanentError(f"run {run.id} does not expect a host {host_id}")
+    return expected
+
+
+def _own_result(run: Run, expected: ExpectedHost, body: bytes) -> HostResult:
     """The result a report carries, if run, host and nonce are those frozen into this run. Raises PermanentError.
 
     A host's own report has no nonce: only the host itself may write below its id (see `wire/own_volumes.py`). What it
     calls itself beside that id means nothing.
     """
-    expected = next((host for host in run.hosts if host.id == host_id), None)
-    if expected is None:
-        raise PermanentError(f"run {run.id} does not expect a host {host_id}")
     if own_host(run.id) is not None:
         return replace(wire.parse_host_report(run.id, body).result, name=expected.name)
     report = wire.parse_report(body)
     if (report.result.run, report.result.id, report.result.name) != (run.id, expected.id, expected.name):
         raise PermanentError(f"it speaks of host {report.result.id} in run {report.result.run}")
     if report.nonce != expected.nonce:
-        raise PermanentError(f"its nonce is not the one given to host {host_id} for run {run.id}")
+        raise PermanentError(f"its nonce is not the one given to host {expected.id} for run {run.id}")
     return report.result

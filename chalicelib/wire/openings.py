@@ -45,6 +45,7 @@ def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
         "host": recovery.host,
         "at": moment_text(recovery.point.at),
         "state": recovery.state.value,
+        "probe": recovery.probe,
         "verdict": recovery.verdict,
         "findings": list(recovery.findings),
         "address": recovery.address,

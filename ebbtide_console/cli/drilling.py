@@ -2,19 +2,19 @@
 
 import argparse
 
-from chalicelib.core.verdicts import AS_RECORDED, CONTENT_ONLY, PROVEN, is_stale
+from chalicelib.core.verdicts import is_all_there_is_to_prove, is_stale
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.openings import is_over, said, watched
 
-IDENTICAL = (PROVEN, CONTENT_ONLY, AS_RECORDED)
 DESCRIPTION = """\
 Prove a host's newest restore point: restored, compared with its manifest, booted, its service asked, taken down again.
 
   $ ebbtide drill us0
 
 It takes minutes, and ends with its verdict and every difference that was found; docs/restore.md says what each means.
-Exit code 1 when it is not identical, or when that point is older than the host's `alarm_after` allows.
+Exit code 1 when it is not identical, when it did not answer the policy's `probe`, or when that point is older than the
+host's `alarm_after` allows: when it is told as `drill failed`.
 """
 
 
@@ -36,4 +36,5 @@ def _drill(options: argparse.Namespace, _: Environment) -> int:
     for finding in over["findings"]:
         print(f"  {finding}")
     print(f"{over['host']} as it was at {said(over['at'])}: {over['verdict']}")
-    return 0 if over["verdict"] in IDENTICAL and not is_stale(over["findings"]) else 1
+    is_proven = is_all_there_is_to_prove(over["verdict"], over["probe"]) and not is_stale(over["findings"])
+    return 0 if is_proven else 1

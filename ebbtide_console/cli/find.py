@@ -79,12 +79,14 @@ def _find(options: argparse.Namespace, _: Environment) -> int:
     between = _between(options)
     account = session.the_account()
     points, faults = find_points(account)
+    _tell(faults)
+    if not points:
+        raise PermanentError(f"there is no restore point in {account.region}: is that the region of the backups?")
     chosen = _chosen(points, options.host, between)
     with Console(stderr=True).status("reading") as status:
         searched = search(chosen, options.pattern, account, status.update)
+    _tell(searched.faults)
     found, unread = searched.versions, (*faults, *searched.faults)
-    for fault in unread:
-        print(f"ebbtide: not searched: {fault}", file=sys.stderr)
     if options.json:
         print(json.dumps({"versions": [as_object(each) for each in found], "not_searched": unread}, indent=2))
     elif found:
@@ -92,6 +94,11 @@ def _find(options: argparse.Namespace, _: Environment) -> int:
     if unread and not found:
         raise PermanentError("nothing matches in what could be searched, which is not all")
     return 0 if found else NOTHING_FOUND
+
+
+def _tell(faults: Sequence[str]) -> None:
+    for fault in faults:
+        print(f"ebbtide: not searched: {fault}", file=sys.stderr)
 
 
 def _between(options: argparse.Namespace) -> tuple[datetime, datetime]:
@@ -113,8 +120,8 @@ def _chosen(points: list[Point], host: str | None, between: tuple[datetime, date
     of = of_host(points, host) if host else points
     chosen = [point for point in of if _shown_at(point) >= between[0] and point.at <= between[1]]
     if not chosen:
-        there = f", of {len(of)} from {_at(min(of, key=_time))} to {_at(max(of, key=_time))}" if of else ""
-        raise PermanentError(f"there is no restore point to search{there}")
+        of_all = f"{len(of)} from {_at(min(of, key=_time))} to {_at(max(of, key=_time))}"
+        raise PermanentError(f"there is no restore point to search, of {of_all}")
     return chosen
 
 

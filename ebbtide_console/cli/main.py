@@ -12,7 +12,7 @@ from ebbtide_console.cli import card, drilling, find, get, keep, openings, opera
 EXIT_CODES = """\
 exit codes:
   0    done, and everything is as it should be
-  1    it could not be done, and the last line says why; or a night, a prune or the preflight is not as it should be
+  1    it could not be done, and the last line says why; or what came of it is not as it should be
   2    the command line was not understood
   3    find: nothing matches, and nothing is said
   130  interrupted; what was completed stays, and the next call goes on from there

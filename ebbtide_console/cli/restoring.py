@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
-from chalicelib.core.verdicts import DIFFERENT, FAILED
+from chalicelib.core.verdicts import DIFFERENT, is_all_there_is_to_prove
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
@@ -24,7 +24,9 @@ to those that are named. Cron, timers, mail servers and its backup are not start
 still runs. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
 
 It answers before it is compared with its backup, and is told as soon as it does. The command goes on waiting for what
-the comparison says; to interrupt it then changes nothing. Exit code 1: it failed, or it is not what was backed up.
+the comparison says; to interrupt it then changes nothing. Exit code 0: it runs, is what was backed up, and has answered
+if the policy has a `probe` for it. Exit code 1: anything else, and the findings say what. It stands all the same, if
+it has not failed. With --no-wait: 0 as well while that is not known.
 """
 _COMPARING = """\
 it is being compared with its backup now, beside what it does there: that takes as long as to read all of it.
@@ -64,7 +66,14 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
         standing = _once_back(standing["recovery"])
         if standing["verdict"] is None:
             standing = _once_compared(standing)
-    return 1 if standing["verdict"] in (FAILED, DIFFERENT) else 0
+    return 0 if _is_as_it_should_be(standing) else 1
+
+
+def _is_as_it_should_be(standing: Standing) -> bool:
+    """It runs and is what was backed up, as far as that can be told; or, for whoever does not wait, it is under way."""
+    if standing["verdict"] is None:
+        return True
+    return standing["address"] is not None and is_all_there_is_to_prove(standing["verdict"], standing["probe"])
 
 
 def _once_back(recovery: str) -> Standing:

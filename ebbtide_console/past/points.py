@@ -55,10 +55,10 @@ def find_points(account: Account) -> tuple[list[Point], tuple[str, ...]]:
 
 
 def of_host(points: list[Point], host: str) -> list[Point]:
-    """Those of one host, by its name or id. Raises PermanentError when there are none."""
+    """Those of one host, by its name or id, of some. Raises PermanentError when there are none of it."""
     chosen = [point for point in points if host in (point.host, point.host_id)]
     if not chosen:
-        known = ", ".join(dict.fromkeys(point.host for point in points)) or "no host"
+        known = ", ".join(dict.fromkeys(point.host for point in points))
         raise PermanentError(f"there is no restore point of {host}; there are some of {known}")
     return chosen
 

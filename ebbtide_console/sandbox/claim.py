@@ -21,7 +21,9 @@ def claimed(state: Path) -> Iterator[None]:
     state.mkdir(parents=True, exist_ok=True)
     with _open_lock(state) as lock:
         if not _lock(lock):
-            raise Refused(f"another sandbox is running on {state}: stop it, or choose another directory")
+            raise Refused(
+                f"another sandbox is running on {state}: `ebbtide sandbox down` ends it; or choose another with --state"
+            )
         state.chmod(0o711)  # hosts' own users pass through to their trees; nobody else has anything to read here
         for note in (ENDPOINT, STOP):
             (state / note).unlink(missing_ok=True)

@@ -44,13 +44,22 @@ def test_of_a_stale_point_what_is_proven_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("verdict", "code"),
-    [("content only", 0), ("as recorded", 0), ("unproven", 1), ("different", 1), ("failed", 1), (None, 1)],
+    ("verdict", "probe", "code"),
+    [
+        ("content only", None, 0),
+        ("content only", "http://127.0.0.1/", 1),
+        ("as recorded", "http://127.0.0.1/", 0),
+        *((verdict, None, 1) for verdict in ("unproven", "different", "failed", None)),
+    ],
 )
-def test_what_is_not_identical_is_an_error_and_every_finding_is_told(
-    verdict: str | None, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_does_not_prove_all_that_it_could_is_an_error_and_every_finding_is_told(
+    verdict: str | None,
+    probe: str | None,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    over = replace(PROVEN, verdict=verdict, findings=("etc/fstab: missing",))
+    over = replace(PROVEN, verdict=verdict, probe=probe, findings=("etc/fstab: missing",))
     answered(monkeypatch, BEGUN, wire.standing(over))
 
     assert main(["drill", "us0"]) == code

@@ -373,6 +373,16 @@ def test_where_there_is_nothing_to_search_it_is_said_why(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [[], ["--host", "us0"]])
+def test_where_there_is_no_point_at_all_it_is_said_of_which_region(
+    words: list[str], past: Past, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past.volumes.snapshots.clear()
+
+    assert main(["find", "fstab", *words]) == 1
+    assert "there is no restore point in us-east-1: is that the region" in capsys.readouterr().err
+
+
 def test_what_was_found_damaged_is_not_searched_and_that_is_said(
     past: Past, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -383,3 +393,11 @@ def test_what_was_found_damaged_is_not_searched_and_that_is_said(
 
     assert "snapshot snap-22 of 2026-11-22 was found damaged" in err
     assert past.lives("fstab") == [("us0", a_file(b"etc/fstab"), 21, 21, None)]
+
+
+def test_where_all_is_damaged_that_is_why_there_is_nothing(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    for snapshot in ("snap-21", "snap-22"):
+        past.volumes.tag(snapshot, {tags.DAMAGED: "main/2026-11-23/1"})
+
+    assert main(["find", "fstab"]) == 1
+    assert capsys.readouterr().err.count("was found damaged") == 2

@@ -13,6 +13,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.actions import AttachVolume, Wait
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RecoveryState, TreeKind
+from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.opening import LONGEST, OPENS_WITHIN, SETTLES, USUAL, OpeningRequest
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import (
@@ -29,7 +30,7 @@ from chalicelib.core.recovery_actions import (
 )
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.close_recoveries import close_recoveries
-from chalicelib.flows.open_recovery import open_drill, open_to_host
+from chalicelib.flows.open_recovery import open_drill, open_restore, open_to_host
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from tests.builders import (
@@ -402,6 +403,17 @@ def test_what_is_not_open_cannot_be_closed() -> None:
 
     with pytest.raises(Refused, match="nothing of 'us0' is open"):
         close_recoveries("us0", world, NOW)
+
+
+def test_whoever_closes_a_host_of_which_only_a_restored_server_stands_is_told_by_which_id() -> None:
+    world = a_world_with_backups()
+    restored = open_restore(RecoveryRequest("us0"), world, NOW).id
+
+    for of in ("us0", "us0a"):
+        with pytest.raises(Refused, match=f"nothing of '{of}' is open.* restored server .*: {restored}$"):
+            close_recoveries(of, world, NOW)
+    with pytest.raises(Refused, match="give a host's name"):
+        close_recoveries("eu0", world, NOW)
 
 
 def test_whoever_closes_what_has_just_changed_is_told_to_ask_again() -> None:

@@ -146,6 +146,7 @@ def test_a_receivers_attempts_are_counted_on() -> None:
     apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
     run_id = an_open_night(world, 23)
     world.archive.put_once(f"runs/{run_id}/ready/2.json", b"{}")
+    world.archive.put_once(f"runs/{run_id}/ready/999999999.json", b"{}")
     after = without_its_table(world)
 
     rebuild(after)

@@ -10,7 +10,7 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Snapshot
-from chalicelib.core.night import MACHINE_SETTLES
+from chalicelib.core.night import MACHINE_SETTLES, MOST_ATTEMPTS, MOST_MACHINES
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.reconcile import reconcile
@@ -415,7 +415,7 @@ def a_refusal(attempt: int, why: object) -> bytes:
 def test_a_run_that_fails_says_in_their_own_words_why_its_receivers_let_nobody_in() -> None:
     """Every machine may write words below every run, and of attempts that there never were."""
     world = a_world_with(a_run())
-    world.archive.put_once(wire.refused_key(a_run_id(), 9), a_refusal(9, "says another"))
+    world.archive.put_once(wire.refused_key(a_run_id(), 3), a_refusal(3, "says another"))
     for attempt, why in ((1, "the clock is wrong"), (2, "rsync\n3.2.7 is too old")):
         reconcile(a_run_id(), world, OPENED)
         world.archive.put_once(wire.refused_key(a_run_id(), attempt), a_refusal(attempt, why))
@@ -424,6 +424,53 @@ def test_a_run_that_fails_says_in_their_own_words_why_its_receivers_let_nobody_i
     run = world.catalog.get_run(a_run_id())
     assert run.state is RunState.FAILED
     assert run.why == r"no receiver was ready in time, of 2; receiver 2 says: rsync\n3.2.7 is too old"
+
+
+@dataclass
+class ArchiveThatCounts(FakeArchive):
+    read: list[str] = field(default_factory=list)
+
+    def get(self, key: str) -> bytes:
+        self.read.append(key)
+        return super().get(key)
+
+
+@pytest.mark.parametrize("what", ["ready", "released", "damaged", "refused"])
+def test_a_machine_that_writes_words_without_end_keeps_no_run_waiting(what: str) -> None:
+    """Every machine may write words below every run, and of attempts that there never were."""
+    world = a_world_with(a_run())
+    archive = ArchiveThatCounts(world.archive.objects)
+    for attempt in range(1, 1001):
+        archive.put_once(f"{wire.run_prefix(a_run_id())}{what}/{attempt}.json", a_word_of_readiness("vol-9", attempt))
+
+    reconcile(a_run_id(), replace(world, archive=archive), OPENED)
+
+    assert {key for key in archive.read if f"/{what}/" in key} <= {
+        f"{wire.run_prefix(a_run_id())}{what}/{attempt}.json" for attempt in range(1, MOST_ATTEMPTS + 1)
+    }
+
+
+def test_words_of_damage_without_end_launch_no_machines_without_end() -> None:
+    """Who has found its volume damaged costs no machine of those that a night has."""
+    world = a_world_with(a_run())
+    for passed in range(0, 240, 5):
+        launched, world.machines.now = len(world.machines.by_id), OPENED + timedelta(minutes=passed)
+        world.archive.put_once(wire.damaged_key(a_run_id(), launched), a_word_of_readiness("vol-9", launched))
+        reconcile(a_run_id(), world, world.machines.now)
+
+    assert len(world.machines.by_id) <= MOST_ATTEMPTS + MOST_MACHINES
+
+
+def test_reports_of_hosts_that_nobody_expects_are_not_even_read() -> None:
+    world = a_world_with(a_run())
+    archive = ArchiveThatCounts(world.archive.objects)
+    for number in range(1000):
+        archive.put_once(wire.report_key(a_run_id(), f"x{number:03}"), b"{}")
+
+    outcome = reconcile(a_run_id(), replace(world, archive=archive), OPENED)
+
+    assert len(outcome.rejected) == 1000
+    assert not [key for key in archive.read if key.startswith("reports/")]
 
 
 @pytest.mark.parametrize("why", [5, None, ""])

@@ -51,7 +51,7 @@ def test_of_one_that_does_not_run_nobody_is_told_what_does_not_start_in_it(
     off = "us0 is restored (proven): its machine is off; attach vol-1, or close it and restore again"
     answered(monkeypatch, wire.standing(COMING), wire.standing(replace(STANDS, address=None), (off,)))
 
-    assert main(["restore", "us0"]) == 0
+    assert main(["restore", "us0"]) == 1
     assert capsys.readouterr().out.splitlines()[1:] == [
         off,
         "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC",
@@ -84,6 +84,25 @@ def test_one_that_is_not_what_was_backed_up_says_so_loudly_and_is_an_error(
 
     assert main(["restore", "us0"]) == 1
     assert capsys.readouterr().out.splitlines()[-3:] == ["us0 IS NOT WHAT WAS BACKED UP:", "etc/passwd: missing", WHERE]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "probe", "code"),
+    [
+        ("content only", None, 0),
+        ("content only", "http://127.0.0.1/", 1),
+        ("as recorded", "http://127.0.0.1/", 0),
+        ("unproven", "http://127.0.0.1/", 1),
+    ],
+)
+@pytest.mark.parametrize("words", [[], ["--no-wait"]])
+def test_one_that_runs_is_no_success_until_all_that_could_be_proven_is(
+    words: list[str], verdict: str, probe: str | None, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = wire.standing(replace(STANDS, verdict=verdict, probe=probe), (WHERE,))
+    answered(monkeypatch, *[known] * 2)
+
+    assert main(["restore", "us0", *words]) == code
 
 
 def test_who_interrupts_the_waiting_has_been_told_where_it_is_and_asked_for_nothing_else(

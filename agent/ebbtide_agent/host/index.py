@@ -32,7 +32,7 @@ _CTIME = slice(32, 40)
 TOO_YOUNG = 0
 _TOO_YOUNG = struct.pack("<q", TOO_YOUNG)
 
-MOST_ENTRIES_OF_A_BLOCK = 4096
+MOST_ENTRIES_OF_A_BLOCK = 512
 
 # How many entries a block has, and how many bytes its directory, its names and its devices.
 _FRONT = struct.Struct("<IIII")
@@ -58,6 +58,7 @@ class Block(NamedTuple):
 
     `names` have a NUL between them, `stats` follow each other, `devices` is one for all or one for each entry: a device
     has another number after some reboots, so that the stats alone tell what changed. `settled`: no entry is too young.
+    `leads_to` are the directories among them that a scan goes into; an index does not keep them.
     """
 
     directory: bytes
@@ -65,6 +66,7 @@ class Block(NamedTuple):
     stats: bytes
     devices: bytes
     settled: bool = True
+    leads_to: tuple[bytes, ...] = ()
 
     def is_as(self, before: Block) -> bool:
         """Whether every entry is what it was."""
@@ -81,7 +83,7 @@ class Block(NamedTuple):
     @property
     def key(self) -> tuple[bytes, bytes]:
         """Blocks and entries in order have ascending keys; a block's is its first entry's."""
-        return self.directory.translate(_AS_WALKED), self.names.partition(b"\0")[0]
+        return place_in_walk(self.directory), self.names.partition(b"\0")[0]
 
 
 class DamagedIndex(Exception):
@@ -180,7 +182,12 @@ def commit(written: Path, path: Path, header: Header) -> None:
 def walk_key(path: bytes) -> tuple[bytes, bytes]:
     """Two paths compare by this key as their entries follow each other."""
     directory, _, name = path.rpartition(b"/")
-    return directory.translate(_AS_WALKED), name
+    return place_in_walk(directory), name
+
+
+def place_in_walk(directory: bytes) -> bytes:
+    """Two directories compare by it as a walk meets them."""
+    return directory.translate(_AS_WALKED)
 
 
 def is_settled(stat: bytes) -> bool:

@@ -29,6 +29,21 @@ def test_work_that_yields_nothing_comes_to_its_end() -> None:
         assert list(items) == []
 
 
+def test_a_process_that_cannot_be_made_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError("too many processes")
+
+    monkeypatch.setattr(os, "fork", fork)
+    descriptors = Path("/proc/self/fd")
+    open_before, mask = set(descriptors.iterdir()), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    with pytest.raises(BlockingIOError), beside("nothing", lambda: ()):
+        raise AssertionError
+
+    assert set(descriptors.iterdir()) == open_before
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+
+
 @pytest.mark.parametrize("before", [0, 1, 64, 100])
 def test_what_it_raises_is_raised_here_after_what_came_before(before: int) -> None:
     def work() -> Iterator[int]:

@@ -128,6 +128,22 @@ def test_what_cannot_be_told_hides_nothing(tmp_path: Path) -> None:
         boot.boot(receiver)
 
 
+def test_damage_that_cannot_be_told_is_not_hidden_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_places(*_: object) -> None:
+        raise volume.Damaged("it needs a person")
+
+    monkeypatch.setattr(boot, "open_places", open_places)
+    archive = Archive()
+    archive.is_in_reach = False
+
+    with pytest.raises(volume.Damaged, match="it needs a person"):
+        boot.boot(a_receiver(tmp_path, archive))
+
+    assert "operators are not told why: no answer" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("fault", "key", "why"),
     [

@@ -5,8 +5,11 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -17,7 +20,7 @@ from ebbtide_agent.host import tally as tallying
 from ebbtide_agent.host.filters import filters, rules
 from ebbtide_agent.host.index import ROOT, STAT, Entry, is_settled, walk_key
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.host.scan import Tree, scan
+from ebbtide_agent.host.scan import Share, Tree, as_one, scan, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.tally import Tally
 
@@ -100,6 +103,82 @@ def test_what_is_scanned_is_what_rsync_takes(
 
     assert set(paths) == taken_by_rsync(tree, include, exclude, whole)
     assert paths == sorted(set(paths), key=walk_key)
+
+
+@settings(max_examples=50, deadline=None)
+@given(exclude=some.lists(_PATTERNS, max_size=3), of=some.integers(2, 5), depth=some.integers(1, 4))
+@example(exclude=["/b/"], of=2, depth=1)
+@example(exclude=[], of=2, depth=2)
+def test_the_shares_of_a_scan_have_each_directory_once(tree: Path, exclude: Sequence[str], of: int, depth: int) -> None:
+    try:
+        walked = Tree(os.fsencode(tree), Selection(rules([], exclude, whole_system=False)), False, NEVER_NS)
+    except Undecidable:
+        assume(False)
+
+    with mock.patch.object(scanning, "_SHARED_DEPTH", depth):
+        shares = [list(scan(walked, Share(number, of))) for number in range(of)]
+
+    assert all(blocks == sorted(blocks, key=lambda block: block.key) for blocks in shares)
+    assert list(as_one(map(iter, shares))) == list(scan(walked))
+
+
+@pytest.mark.parametrize("cores", [1, 2, 64])
+def test_however_many_cores_there_are_a_scan_beside_us_is_the_same(
+    tree: Path, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning.os, "sched_getaffinity", lambda _: set(range(cores)))
+    walked = Tree(os.fsencode(tree), Selection([]), False, NEVER_NS)
+
+    with scan_beside(walked) as blocks:
+        found = list(blocks)
+
+    assert found == list(scan(walked))
+
+
+def _away(place: Path) -> None:
+    place.rename(place.parent / f"{place.name}-away")
+
+
+def _as_a_link(place: Path) -> None:
+    _away(place)
+    place.symlink_to(f"{place.name}-away")
+
+
+def _anew(place: Path) -> None:
+    (place.parent / f"{place.name}-new/inner").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("edit", [_away, _as_a_link, _anew])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_directory_that_comes_or_goes_between_the_walks_has_no_contents_without_its_entry(
+    tmp_path: Path, edit: Callable[[Path], None], first: int
+) -> None:
+    """Contents in an index whose directory is not there would never be pushed again: their directory is deleted."""
+    for name in "abcdefgh":
+        (tmp_path / name / "inner/deeper").mkdir(parents=True)
+    walked = Tree(os.fsencode(tmp_path), Selection([]), False, NEVER_NS)
+
+    earlier = list(scan(walked, Share(first, 2)))
+    for name in "abcdefgh":
+        edit(tmp_path / name)
+    later = list(scan(walked, Share(1 - first, 2)))
+
+    directories = {ROOT}
+    for block in as_one([iter(earlier), iter(later)]):
+        assert block.directory in directories
+        directories |= {entry.path for entry in block.entries() if stat.S_ISDIR(STAT.unpack(entry.stat)[0])}
+
+
+def test_no_share_leaves_the_file_system() -> None:
+    walked = Tree(b"/dev", Selection([]), True, NEVER_NS)
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm"):
+        shares = [
+            [entry.path for block in scan(walked, Share(number, 2)) for entry in block.entries()] for number in (0, 1)
+        ]
+
+    assert b"shm" in chain(*shares)
+    assert not [path for path in chain(*shares) if path.startswith(b"shm/")]
 
 
 @pytest.mark.parametrize("pattern", ["[ab]", "a\\*", "a/***", "a//b", "/", "a//", "./a", "a/../b"])
