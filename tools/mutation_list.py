@@ -1398,9 +1398,26 @@ MUTATIONS = (
     Mutation(
         "drills by the clock",
         f"{_FLOWS}/tick.py",
-        "        _begin_drills(policy, known, world, now)\n",
+        '        world.lambdas.invoke_later("begin_drills", wire.drills_payload())\n',
         "        pass\n",
         "that drills are begun that nobody asks for",
+        ("tests/unit/test_drilling.py",),
+    ),
+    Mutation(
+        "drills: whoever has nothing sound",
+        f"{_FLOWS}/begin_drills.py",
+        "        except (Refused, PermanentError) as fault:\n",
+        "        except PermanentError as fault:\n",
+        "that a host which has nothing sound to restore keeps no other from its drill, and is no dead letter each hour",
+        ("tests/unit/test_drilling.py",),
+    ),
+    Mutation(
+        "drills: one question for points",
+        f"{_FLOWS}/begin_drills.py",
+        "    with_points = {point.host_id for point in world.catalog.find_points()}\n"
+        "    return _begin((host for host in due if host.id in with_points), most, world, now)\n",
+        "    return _begin((host for host in due if world.catalog.find_points(host.id)), most, world, now)\n",
+        "that thousands of hosts without a restore point are not thousands of questions",
         ("tests/unit/test_drilling.py",),
     ),
     Mutation(

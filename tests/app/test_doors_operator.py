@@ -9,7 +9,7 @@ import app
 from chalicelib.core.model import RunState
 from chalicelib.errors import ConfigError, PermanentError, Refused
 from tests.app.stage import Stage
-from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
+from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_run_id
 
 
 @pytest.fixture
@@ -226,12 +226,27 @@ def test_where_the_policy_wants_drills_the_hours_first_tick_after_a_night_begins
     a_whole_night(stage)
 
     begun = []
-    for hour in (3, 4, 6, 7):
+    for hour in (3, 4):
         stage.tick(a_moment(hour, 1))
         begun.append([str(each.id) for each in stage.world.catalog.find_recoveries()])
 
     us0, eu0 = "us0a/2026-11-23/1", "eu0a/2026-11-23/1"
-    assert begun == [[us0], [us0], [us0], [eu0, us0]]
+    assert begun == [[us0], [eu0, us0]]
+
+
+def test_a_due_drill_that_is_refused_is_logged_and_raises_nothing(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.call("apply_policy", text=f'{A_POLICY_TEXT}\n[drill]\nevery = "7 days"\n', expected="000001")
+    stage.world.catalog.record_point(a_point("us0a", "snap-gone"))
+
+    stage.tick(a_moment(12))
+
+    assert [record.why for record in caplog.records if record.message == "not drilled"] == [  # type: ignore[attr-defined]
+        "host us0: EC2 shows none of the snapshots that hold its restore points here: snap-gone. "
+        "Ask again in some minutes, then look for copies of them in another region or account"
+    ]
+    assert stage.world.catalog.find_recoveries() == []
 
 
 def a_whole_night(stage: Stage) -> None:
