@@ -3411,6 +3411,22 @@ MUTATIONS = (
         ("tests/unit/test_drills.py::test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot",),
     ),
     Mutation(
+        "an image of the other architecture: launched from",
+        f"{_FLOWS}/recovery_steps.py",
+        "template=settings.other_template if place.footing.is_other else None",
+        "template=None",
+        "that a server is brought up from an image of its own architecture",
+        ("tests/unit/test_architectures.py::test_a_recovery_is_launched_as_the_report_of_its_night_says",),
+    ),
+    Mutation(
+        "an image of the other architecture: what nothing runs",
+        f"{_CORE}/architectures.py",
+        "    if machine not in _RUN_BY:",
+        "    if False:",
+        "that what nothing at EC2 runs is told before anything is made",
+        ("tests/unit/test_architectures.py::test_what_nothing_runs_fails_at_once_and_says_why_and_nothing_is_made",),
+    ),
+    Mutation(
         "a role for images: asked for",
         f"{_AWS}/machines.py",
         "            **_with_profile(request),\n",
