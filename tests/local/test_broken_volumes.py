@@ -12,6 +12,7 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core.ids import parse_run
+from chalicelib.core.model import HostStatus
 from ebbtide_agent import volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.instance import Instance
@@ -99,6 +100,36 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
         is_read_only, content = volume.has_turned_read_only(seen), (seen / "hosts/us0a/tree/file").read_text()
         volume.unmount(seen)
     assert (is_read_only, content) == (False, "content")
+
+
+@in_an_enclosure
+def test_who_has_no_place_on_the_volume_is_on_record_with_the_reason_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_text("content")
+    disk = a_disk(tmp_path / "disk")
+    with a_loop_device(disk) as device:
+        volume.mount(device, tmp_path / "made", "ext4")
+        (tmp_path / "made/receiver.json").write_text('{"schema": 1, "receiver": "main"}')
+        (tmp_path / "made/hosts").mkdir()
+        (tmp_path / "made/hosts/us0a").write_text("in the way")
+        volume.unmount(tmp_path / "made")
+
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
+        turned_away = receiver.back_up("us0", tmp_path / "tree", tmp_path / "etc")
+        let_in = receiver.back_up("eu0", tmp_path / "tree", tmp_path / "etc2")
+        exit_code = receiver.process.wait(PATIENCE_SECONDS)
+
+        reported = receiver.report("us0")
+        assert (let_in.returncode, exit_code) == (0, 0), let_in.stderr + receiver.log()
+        assert "every host has reported" in receiver.log()
+        assert turned_away.returncode != 0
+        assert "us0a has no place on the receiver's volume tonight" in turned_away.stdout + turned_away.stderr
+        assert reported
+        result = wire.parse_report(json.dumps(reported).encode()).result
+        assert (result.status, result.manifest) == (HostStatus.FAILED, None)
+        assert result.problems[0].startswith("us0a has no place on the receiver's volume tonight: [Errno 17]")
+        told = [event["detail"].get("status") for event in aws.events()]
+        assert told == ["failed", "complete", None]
 
 
 def a_machine(root: Path, device: Path) -> MachinePaths:

@@ -10,9 +10,9 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
-from ebbtide_agent.receiver.ledger import report_key
-from ebbtide_agent.receiver.mail import Mail
-from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
+from ebbtide_agent.receiver.ledger import Ledger, report_key
+from ebbtide_agent.receiver.mail import Mail, Mailing
+from ebbtide_agent.receiver.places import choose_walls, find_why_turned_away, make_places, make_room
 from ebbtide_agent.receiver.postman import Postman
 from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, put_word, say
@@ -45,6 +45,7 @@ def _night(receiver: Station, stop: threading.Event) -> int:
         raise
     try:
         _put_ready(brief, receiver)
+        _record_turned_away(brief, receiver)
         _wait(brief, receiver, listener, stop)
     finally:
         clean = release(receiver.instance, brief, paths, cloud, receiver.now, listener)
@@ -156,6 +157,17 @@ def _put_ready(brief: Brief, receiver: Station) -> None:
     """From here on hosts push to this volume: it is the one to be snapshotted, whatever is forgotten of the run."""
     _put_word("ready", receiver, volume={"id": brief.volume_id})
     say(f"ready on port {receiver.door.port}")
+
+
+def _record_turned_away(brief: Brief, receiver: Station) -> None:
+    """Only now: to who reads it a report says that a volume may have been pushed to. Without the record they wait."""
+    ledger = Ledger(receiver.paths, brief, Mailing(receiver.cloud, Mail(receiver.paths.outbox)))
+    for host in brief.hosts:
+        if why := find_why_turned_away(receiver.paths, host.id):
+            try:
+                ledger.record_turned_away(host, why, receiver.now())
+            except (AgentError, OSError) as error:
+                say(f"that {host.id} has no place could not be recorded: {error}")
 
 
 def _put_damaged(brief: Brief, receiver: Station, damage: volume.Damaged) -> None:

@@ -23,6 +23,7 @@ from ebbtide_agent.receiver.heard import hear
 from ebbtide_agent.receiver.lease import Session, find_session, leased, seated, write_session
 from ebbtide_agent.receiver.ledger import Ledger, already
 from ebbtide_agent.receiver.mail import Mail, Mailing
+from ebbtide_agent.receiver.places import find_why_turned_away
 from ebbtide_agent.receiver.quotas import find_quotas
 from ebbtide_agent.receiver.status import read_status, write_status
 from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC, Asked
@@ -94,21 +95,19 @@ class Gate:
         raise PermanentError("the receiver's volume is not there")
 
     def _check_open(self) -> None:
+        # Who has no place is on record as that: it was no other machine that has reported.
+        if why := find_why_turned_away(self.paths, self.host.id):
+            raise Refused(why)
         if self.paths.closing.exists() or self.clock() >= self.brief.deadline:
             raise Refused(f"run {self.brief.run} is over")
         if self.paths.reported(self.host.id).exists():
             raise Refused(already(self.host, self.brief))
-
-    def _check_place(self) -> None:
-        if (without := self.paths.without_place(self.host.id)).exists():
-            raise Refused(f"{self.host.id} has no place on the receiver's volume tonight: {without.read_text()}")
 
     def _hear(self, machine: str) -> None:
         hear(self.paths, self.host, self.brief, machine, self.clock())
 
     def _hello(self, machine: str) -> Hello:
         self._check_open()
-        self._check_place()
         self._hear(machine)
         status = read_status(self.paths.status(self.host.id))
         return Hello(
@@ -126,7 +125,6 @@ class Gate:
     def _push(self, machine: str) -> int:
         """Run this host's rsync within its walls, and write down how it ended where the host cannot reach."""
         self._check_open()
-        self._check_place()
         self._hear(machine)
         kind = self.paths.confinement.read_text().strip()
         # A tree that nothing can be written to stays what it was. rsync finds out and ends; turned away here, it would

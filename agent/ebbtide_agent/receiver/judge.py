@@ -12,6 +12,8 @@ from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Quota,
 
 # What the daemon ends with when the host itself saw files vanish or go unread.
 SENDER_WARNED = (23, 24)
+# What rsync ends with at something that it cannot read in the tree, or write there.
+FILE_IO = 11
 # As rsync ends when its own time is over.
 _OUT_OF_TIME = 30
 READ_ONLY = "the receiver's volume turned read-only after a file system error"
@@ -35,6 +37,12 @@ def cut_off(host: BriefedHost, brief: Run, began: datetime, ended: datetime) -> 
     )
     who = (brief.run, host.name, host.id, host.nonce)
     return Report(*who, PARTIAL, min(began, ended), ended, _OUT_OF_TIME, problems=(problem,))
+
+
+def turned_away(host: BriefedHost, brief: Run, why: str, now: datetime) -> Report:
+    """What a receiver says for a host that it cannot let in."""
+    who = (brief.run, host.name, host.id, host.nonce)
+    return Report(*who, FAILED, now, now, FILE_IO, problems=bounded((why,)))
 
 
 def lost(report: Report) -> Report:

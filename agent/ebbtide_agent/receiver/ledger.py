@@ -18,7 +18,17 @@ from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
 from ebbtide_agent.receiver.heard import find_heard
-from ebbtide_agent.receiver.judge import check_identity, cut_off, explained, judged, lost, says_full, without_room
+from ebbtide_agent.receiver.judge import (
+    FILE_IO,
+    check_identity,
+    cut_off,
+    explained,
+    judged,
+    lost,
+    says_full,
+    turned_away,
+    without_room,
+)
 from ebbtide_agent.receiver.lease import Session, find_session
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.quotas import Quotas
@@ -39,8 +49,6 @@ from ebbtide_agent.report import (
 
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
 MOST_MANIFESTS = 20
-# What rsync ends with at something that it cannot read in the tree, or write there.
-FILE_IO = 11
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,15 @@ class Ledger:
         began = heard.since if heard and heard.run == self.brief.run else now
         received = self._received(host, None, seen, read_status(self.paths.status(host.id)), now)
         self._tell(self._put(host, replace(cut_off(host, self.brief, began, now), receiver=received)))
+
+    def record_turned_away(self, host: BriefedHost, why: str, now: datetime) -> None:
+        """Record a host that has no place as `failed`: it cannot come, nobody waits for it, and operators are told why.
+
+        What an earlier machine of the run has recorded of it stays.
+        """
+        if not self.paths.reported(host.id).exists():
+            nothing = self._received(host, None, None, Status(), now)
+            self._tell(self._put(host, replace(turned_away(host, self.brief, why, now), receiver=nothing)))
 
     def _make_record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """With what was put by for that, if something was; where no manifest has room at all the night is partial."""

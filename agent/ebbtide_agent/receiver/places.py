@@ -69,6 +69,14 @@ def make_place(
     paths.without_place(host.id).unlink(missing_ok=True)
 
 
+def find_why_turned_away(paths: GatePaths, host_id: str) -> str | None:
+    """What is said of a host that has no place tonight; None when it has one."""
+    without = paths.without_place(host_id)
+    if not without.exists():
+        return None
+    return f"{host_id} has no place on the receiver's volume tonight: {without.read_text()}"
+
+
 def choose_walls(paths: GatePaths, as_root: bool) -> str:
     """Choose the walls around each host's rsync, write them down for the gate, and say which they are."""
     kind = confine.choose(as_root)

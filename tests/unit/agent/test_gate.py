@@ -114,6 +114,7 @@ def test_who_has_as_many_sessions_as_it_may_is_to_come_again_whatever_it_wants(r
 @pytest.mark.parametrize("verb", ["hello", "rsync"])
 def test_who_has_no_place_tonight_is_told_why(ready: MachinePaths, verb: str) -> None:
     ready.without_place("us0a").write_text("[Errno 28] No space left on device: 'us0a'")
+    ready.reported("us0a").touch()
 
     with pytest.raises(Refused, match=r"us0a has no place on the receiver's volume tonight: .* No space left"):
         a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
