@@ -1485,6 +1485,34 @@ MUTATIONS = (
         ("tests/unit/test_restore_command.py",),
     ),
     Mutation(
+        "drill: a command's powers",
+        "agent/ebbtide_agent/restore/within.py",
+        "    for number in frozenset(range(last + 1)) - POWERS:",
+        "    for number in frozenset[int]():",
+        "that a program of a restored image cannot mount, trace or make devices when a drill runs it",
+        (
+            "tests/local/test_boot_image.py::test_a_command_asks_in_all_of_the_image_and_may_do_there_less_than_its_init",
+        ),
+    ),
+    Mutation(
+        "drill: a command's namespaces",
+        "agent/ebbtide_agent/restore/within.py",
+        '.samefile("/proc/self/ns/pid"):',
+        '.samefile("/proc/self/ns/mnt"):',
+        "that no command of a policy is run by a process that is not of an image",
+        (
+            "tests/local/test_boot_image.py::test_a_command_asks_in_all_of_the_image_and_may_do_there_less_than_its_init",
+        ),
+    ),
+    Mutation(
+        "drill: a command that fails",
+        "agent/ebbtide_agent/restore/probe.py",
+        "ok=ended.exit_code == 0)",
+        "ok=True)",
+        "that a host is not proven whose own command says that it does not work",
+        ("tests/local/test_drill_corpus.py",),
+    ),
+    Mutation(
         "restore: no answer is an error",
         f"{_CORE}/verdicts.py",
         "(verdict == CONTENT_ONLY and probe is None)",
@@ -3409,6 +3437,22 @@ MUTATIONS = (
         "profile=None",
         "that a machine on which an image is started has not the role of a receiver",
         ("tests/unit/test_drills.py::test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot",),
+    ),
+    Mutation(
+        "an image of the other architecture: launched from",
+        f"{_FLOWS}/recovery_steps.py",
+        "template=settings.other_template if place.footing.is_other else None",
+        "template=None",
+        "that a server is brought up from an image of its own architecture",
+        ("tests/unit/test_architectures.py::test_a_recovery_is_launched_as_the_report_of_its_night_says",),
+    ),
+    Mutation(
+        "an image of the other architecture: what nothing runs",
+        f"{_CORE}/architectures.py",
+        "    if machine not in _RUN_BY:",
+        "    if False:",
+        "that what nothing at EC2 runs is told before anything is made",
+        ("tests/unit/test_architectures.py::test_what_nothing_runs_fails_at_once_and_says_why_and_nothing_is_made",),
     ),
     Mutation(
         "a role for images: asked for",
