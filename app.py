@@ -28,6 +28,7 @@ from chalicelib.core import measures
 from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayError
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
+from chalicelib.flows.begin_drills import begin_drills as begin_due_drills
 from chalicelib.flows.close_recoveries import close_recoveries
 from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.cost import cost_of_a_month
@@ -137,6 +138,15 @@ def on_snapshot_state(event: CloudWatchEvent) -> None:
     detail = EventBridgeEvent(event.to_dict()).detail
     with final_faults_logged(detail):
         tell(wake.on_snapshot(wire.parse_snapshot_event(detail), the_world(), the_time()))
+
+
+@app.lambda_function(name="begin_drills")
+def begin_drills(event: Payload, context: Any) -> None:
+    with final_faults_logged(event):
+        begun = begin_due_drills(the_world(), the_time())
+        for why in begun.faults:
+            log.warning("not drilled", why=why)
+        log.info("drills begun", drills=_texts(begun.drills))
 
 
 @app.lambda_function(name="tell_operators")

@@ -31,7 +31,8 @@ from chalicelib.core.telling import Told
 class LaunchRequest:
     """One machine, asked for once: the same token never makes a second one.
 
-    `profile` is the ARN of the instance profile that it has, where that is not the launch template's.
+    `profile` is the ARN of the instance profile that it has, where that is not the launch template's; `template` is
+    the id of that, where it is not the receivers'.
     """
 
     token: str
@@ -41,6 +42,7 @@ class LaunchRequest:
     user_data: str
     tags: Mapping[str, str] = field(default_factory=dict)
     profile: str | None = None
+    template: str | None = None
 
 
 class Machines(Protocol):
@@ -323,7 +325,8 @@ class Settings:
     """What the deployment decided: names and ids from the template's environment; the preferred subnet first.
 
     `image_profile` is the ARN of the instance profile that a machine has on which an image of a server's is started; a
-    deployment without one has the launch template's there as well. `vault_account` is whom snapshots may be shared
+    deployment without one has the launch template's there as well. `other_template` is the launch template for machines
+    of the architecture that receivers do not have. `vault_account` is whom snapshots may be shared
     with. A vault knows `primary_account`, whose snapshots it copies, what it keeps at least, whatever the policy says,
     which comes from there, and for how many days EBS locks its copies; 0 for not at all.
     """
@@ -335,6 +338,7 @@ class Settings:
     bucket: str
     region: str
     agent: str
+    other_template: str
     image_profile: str | None = None
     role: StackRole = StackRole.PRIMARY
     vault_account: str | None = None

@@ -61,6 +61,7 @@ def world_of(environment: Mapping[str, str]) -> World:
             bucket=setting("EBBTIDE_BUCKET"),
             region=region,
             agent=setting("EBBTIDE_AGENT"),
+            other_template=setting("EBBTIDE_OTHER_LAUNCH_TEMPLATE"),
             image_profile=setting("EBBTIDE_IMAGE_PROFILE"),
             role=_role(setting("EBBTIDE_ROLE")),
             vault_account=_maybe(setting("EBBTIDE_VAULT_ACCOUNT")),

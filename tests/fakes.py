@@ -578,6 +578,7 @@ def some_settings() -> Settings:
         subnets=("subnet-a", "subnet-b"),
         bucket="ebbtide-archive",
         region="us-east-1",
+        other_template="lt-other",
         image_profile="arn:aws:iam::123456789012:instance-profile/image",
         agent="agent/ebbtide-agent.pyz",
     )

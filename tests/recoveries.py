@@ -23,7 +23,7 @@ A_POLICY = A_POLICY_TEXT.replace("[host.eu0]", 'start = ["service nginx start"]\
 
 
 def a_world_with_backups(*days: int) -> FakeWorld:
-    """A policy in force, and for each day of November a completed snapshot in which us0 was complete."""
+    """A policy in force, and for each day of November a completed snapshot in which us0 was complete and reported."""
     world = a_world()
     world.archive.put_once("policies/000001.toml", A_POLICY.encode())
     world.catalog.set_policy_version("000001", None)
@@ -31,7 +31,14 @@ def a_world_with_backups(*days: int) -> FakeWorld:
         snapshot = a_snapshot(f"snap-{day}", a_run_id(day))
         world.volumes.snapshots[snapshot.id] = snapshot
         world.catalog.record_point(a_point(snapshot_id=snapshot.id, run_id=a_run_id(day)))
+        the_night_reports(world, day)
     return world
+
+
+def the_night_reports(world: FakeWorld, day: int, machine: str | None = "aarch64") -> None:
+    """That us0 is such a machine, and nothing of its manifest."""
+    said = {"schema": 1, "run": str(a_run_id(day)), "id": "us0a", "arch": machine, "receiver": {"manifest": None}}
+    world.archive.objects[wire.any_report_key(a_run_id(day), "us0a")] = json.dumps(said).encode()
 
 
 def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:

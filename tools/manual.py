@@ -21,7 +21,7 @@ _PATHS = ("PATH", "TARGET")
 
 def command_line() -> argparse.ArgumentParser:
     """The host's."""
-    return parser(host_main.COMMANDS)
+    return parser(host_main.all_commands())
 
 
 def page(top: argparse.ArgumentParser) -> str:

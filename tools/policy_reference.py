@@ -41,8 +41,7 @@ def _section(title: str, table: Table) -> str:
 
 
 def _row(key: Key) -> str:
-    meaning = key.meaning if key.has_effect else f"{key.meaning} *No effect yet.*"
-    cells = (f"`{key.name}`", meaning, key.shape.expected, _default(key))
+    cells = (f"`{key.name}`", key.meaning, key.shape.expected, _default(key))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

@@ -16,12 +16,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _commands(words: Sequence[str]) -> tuple[program.Command, ...]:
     """A gate is started for every word of every host: what it does not need is not even imported."""
-    if words[:1] == [gate.NAME]:
+    first = words[0] if words else ""
+    if first == gate.NAME:
         return (gate,)
-    from ebbtide_agent import host_main
     from ebbtide_agent.commands import machine
 
-    return (*host_main.COMMANDS, machine, gate)
+    if first in machine.NAMES:
+        return (machine,)
+    from ebbtide_agent import host_main
+
+    return (*host_main.commands_for(words), machine, gate)
 
 
 if __name__ == "__main__":

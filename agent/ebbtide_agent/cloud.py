@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +55,8 @@ class Cloud:
 
     def read_clock(self, key: str) -> datetime:
         """What time it is where an object is, in whole seconds: S3 dates every answer, a refusal for our clock too."""
+        from email.utils import parsedate_to_datetime
+
         from botocore.exceptions import ClientError
 
         with _told("the archive's clock"):

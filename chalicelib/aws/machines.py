@@ -1,4 +1,4 @@
-"""EC2 instances of ours, all launched from the deployment's launch template."""
+"""EC2 instances of ours, all launched from the deployment's launch templates."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
@@ -84,7 +84,7 @@ class Ec2Machines:
     def _run(self, request: LaunchRequest, dry: bool) -> "ReservationResponseTypeDef":
         return self._clients.ec2.run_instances(
             DryRun=dry,
-            LaunchTemplate={"LaunchTemplateId": self._launch_template, "Version": "$Latest"},
+            LaunchTemplate={"LaunchTemplateId": request.template or self._launch_template, "Version": "$Latest"},
             InstanceType=request.instance_type,  # type: ignore[arg-type]
             SubnetId=request.subnet,
             SecurityGroupIds=[request.security_group],

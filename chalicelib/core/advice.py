@@ -85,9 +85,11 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.PROOF_OLD: Advice(
         "Where the policy has `drill.every`: the last drill that proved a host's backup is twice that long ago, or the "
-        "host has had restore points for so long and no drill has proved one.",
-        "Look whether drills are begun at all, in the log of the function `tick`, which does it once an hour, and of "
-        "`drill`; then start `ebbtide drill`.",
+        "host has had restore points for so long and no drill has proved one. So it is told at once where "
+        "`drill.every` is new and the points are not.",
+        "Where `drill.every` is new, wait: it ends with the first drill of each host, for all within about that time. "
+        "Otherwise look whether drills are begun at all, in the log of the function `begin_drills`, which does it once "
+        "an hour; then start `ebbtide drill`.",
     ),
     Kind.RESTORE_FAILED: Advice(
         "A server that somebody wanted back did not come back, and what there was of it has been taken down. Whoever "

@@ -110,13 +110,12 @@ REQUIRED = object()
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a table: what it may hold, what it means, what it is when it is left out, whether it works yet."""
+    """One key of a table: what it may hold, what it means, what it is when it is left out."""
 
     name: str
     shape: Shape
     meaning: str
     default: Any = REQUIRED
-    has_effect: bool = True
 
 
 @dataclass(frozen=True)

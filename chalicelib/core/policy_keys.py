@@ -124,8 +124,19 @@ VAULT = Table(
 
 RESTORE_INSTANCES = Table(
     (
-        Key("arm64", values.INSTANCE_TYPE, "The instance type for images of ARM machines.", None),
-        Key("x86_64", values.INSTANCE_TYPE, "The same for Intel and AMD machines.", None, has_effect=False),
+        Key(
+            "arm64",
+            values.INSTANCE_TYPE,
+            "The instance type for images of ARM machines. Without it that of the host's receiver, if that is an ARM "
+            "type, else `t4g.medium`.",
+            None,
+        ),
+        Key(
+            "x86_64",
+            values.INSTANCE_TYPE,
+            "The same for Intel and AMD machines: without it that of the host's receiver, else `t3a.medium`.",
+            None,
+        ),
     ),
     'a table like { arm64 = "t4g.medium" }',
 )
@@ -133,7 +144,7 @@ RESTORE_INSTANCES = Table(
 RESTORE = Table(
     (
         Key("subnet", values.SUBNET, "Where restored machines are launched; otherwise where receivers are.", None),
-        Key("instance", RESTORE_INSTANCES, "What restored machines run on, by architecture.", None),
+        Key("instance", RESTORE_INSTANCES, "What restored machines run on, by the architecture of the host.", None),
         Key(
             "readers",
             ListOf(values.KEY),

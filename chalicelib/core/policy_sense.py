@@ -10,13 +10,11 @@ from typing import Any
 
 from chalicelib.core.checks import Faults, within
 from chalicelib.core.policy_keys import RETENTION
-from chalicelib.core.policy_values import is_arm
+from chalicelib.core.policy_values import architecture_of
 from chalicelib.core.tags import MOST_HOSTS
 from chalicelib.core.windows import LONGEST, SHORTEST, length_of
 
 _Table = Mapping[str, Any]
-
-_ARM, _X86 = "arm64", "x86_64"
 
 
 def check_sense(policy: _Table, faults: Faults) -> None:
@@ -35,7 +33,6 @@ def check_sense(policy: _Table, faults: Faults) -> None:
     _check_rules("copy.retention", (policy.get("copy") or {}).get("retention"), faults)
     _check_rules("vault.retention", (policy.get("vault") or {}).get("retention"), faults)
     _check_restore((policy.get("restore") or {}).get("instance") or {}, faults)
-    _check_hosts_on_volumes_are_restored_on_something(policy, hosts, faults)
 
 
 def _check_receiver(path: str, receiver: _Table, faults: Faults) -> None:
@@ -44,7 +41,7 @@ def _check_receiver(path: str, receiver: _Table, faults: Faults) -> None:
     if len(receiver.get("hosts", ())) > MOST_HOSTS:
         faults.add(f"{path}.hosts", f" has {len(receiver['hosts'])} entries: expected at most {MOST_HOSTS}")
     instances = receiver.get("instance", ())
-    if len({_architecture(instance) for instance in instances}) > 1:
+    if len({architecture_of(instance) for instance in instances}) > 1:
         faults.wrong(f"{path}.instance", instances, "types of one architecture, because they boot one image")
 
 
@@ -137,28 +134,5 @@ def _check_rules(path: str, rules: _Table | None, faults: Faults) -> None:
 
 def _check_restore(instances: _Table, faults: Faults) -> None:
     for architecture, instance in instances.items():
-        if instance is not None and _architecture(instance) != architecture:
+        if instance is not None and architecture_of(instance) != architecture:
             faults.wrong(f"restore.instance.{architecture}", instance, f"an instance type of {architecture}")
-
-
-def _check_hosts_on_volumes_are_restored_on_something(policy: _Table, hosts: _Table, faults: Faults) -> None:
-    """Without a word on restores a host is restored on what its receiver stands on, and these have none."""
-    on_volumes = [within("host", name) for name, host in hosts.items() if host.get("target") == "volume"]
-    if on_volumes and _is_left_out(policy, "restore", "instance", _ARM):
-        expected = f"expected what {', '.join(on_volumes)} is restored on, which has no receiver"
-        faults.add(f"restore.instance.{_ARM}", f" is missing: {expected}")
-
-
-def _is_left_out(table: _Table, *path: str) -> bool:
-    """Whether nothing stands there, which is not the same as something invalid."""
-    for name in path:
-        if name not in table:
-            return False
-        if table[name] is None:
-            return True
-        table = table[name]
-    return False
-
-
-def _architecture(instance_type: str) -> str:
-    return _ARM if is_arm(instance_type) else _X86

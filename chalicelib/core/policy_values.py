@@ -132,7 +132,10 @@ KEEP_COUNT = Value("a count from 0 up, or -1 to keep all", _accept(lambda count:
 NIGHTS = Value("a number of nights from 1 up", _accept(lambda nights: nights >= 1), takes=int)
 
 
-def is_arm(instance_type: str) -> bool:
-    """Whether this is one of AWS's own ARM processors: a `g` among the letters after the generation's digit."""
+ARM, X86 = "arm64", "x86_64"
+
+
+def architecture_of(instance_type: str) -> str:
+    """AWS's own ARM processors have a `g` among the letters after the generation's digit."""
     family = instance_type.partition(".")[0]
-    return family == "a1" or re.match(r"[a-z]+[0-9]+[a-z]*g", family) is not None
+    return ARM if family == "a1" or re.match(r"[a-z]+[0-9]+[a-z]*g", family) else X86

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
+from chalicelib.core.architectures import named_footings
 from chalicelib.core.cost import ABOUT as BUDGET
 from chalicelib.core.cost import Cost
 from chalicelib.core.ids import trial_token
@@ -34,7 +35,6 @@ from chalicelib.errors import EbbtideError, TransientError
 from chalicelib.flows.cost import estimate_cost
 from chalicelib.flows.keys import find_keys_in_use
 from chalicelib.flows.policies import find_policy
-from chalicelib.flows.recovery_steps import ARCHITECTURE
 from chalicelib.flows.stock import find_stock
 from chalicelib.flows.wanted_copies import find_other_region
 from chalicelib.ports import LaunchRequest, World
@@ -63,6 +63,7 @@ class _Part:
     instances: tuple[str, ...]
     subnets: tuple[str, ...]
     groups: tuple[str, ...]
+    template: str | None = None
 
     @property
     def machines(self) -> list[tuple[str, str]]:
@@ -115,28 +116,30 @@ class _Look:
         settings = self.world.settings
         for receiver in self._receivers:
             yield _Part(receiver.name, receiver.instances, settings.subnets, (settings.receiver_group,))
-        yield self._restores()
+        yield from self._restores()
 
-    def _restores(self) -> _Part:
-        """As the policy has them; where it says nothing there is a receiver, and they are launched as that is. A drill
-        and a server that is wanted back differ in their group alone."""
+    def _restores(self) -> Iterator[_Part]:
+        """As the policy has them; of the receivers' architecture at least. A drill and a server that is wanted back
+        differ in their group alone."""
         settings, restore = self.world.settings, self.policy.restore
         own = () if settings.is_standby or restore.subnet is None else (restore.subnet,)
-        chosen = restore.instances.get(ARCHITECTURE)
-        instances = (chosen,) if chosen else next(iter(self.policy.receivers.values())).instances
         groups = (settings.drill_group, settings.restore_group)
-        return _Part(RESTORES, instances, own or (settings.subnet,), groups)
+        for each in named_footings(self.policy):
+            template = settings.other_template if each.is_other else None
+            yield _Part(RESTORES, each.instances, own or (settings.subnet,), groups, template)
 
     def _refusals(self) -> Iterator[Refusal]:
         for part in self._parts():
             for instance_type, subnet in part.machines:
                 machine = f"a {instance_type} in {subnet}"
-                asked = partial(self._tried, about_launches(part.name), machine, self._why_not, instance_type, subnet)
+                asked = partial(
+                    self._tried, about_launches(part.name), machine, self._why_not, part, instance_type, subnet
+                )
                 why = next(filter(None, map(asked, part.groups)), None)
                 if why:
                     yield Refusal(part.name, machine, why)
 
-    def _why_not(self, instance_type: str, subnet: str, group: str) -> str:
+    def _why_not(self, part: _Part, instance_type: str, subnet: str, group: str) -> str:
         """What EC2 has against it; nothing when it would launch it."""
         request = LaunchRequest(
             token=trial_token(f"{instance_type} {subnet} {group}", self.now.isoformat()),
@@ -146,6 +149,7 @@ class _Look:
             user_data="#!/bin/sh\n",
             tags={tags.NAME: "ebbtide preflight", tags.SCHEMA: str(SCHEMA), tags.ROLE: _ROLE},
             profile=None if group == self.world.settings.receiver_group else self.world.settings.image_profile,
+            template=part.template,
         )
         try:
             self.world.machines.would_launch(request)
@@ -198,9 +202,11 @@ class _Look:
         return {self.world.settings.region: here, **({there: needed_there} if there else {})}
 
     def _vcpus(self) -> float:
-        types = [part.instances[0] for part in self._parts() if is_standard(part.instances[0])]
-        vcpus = self.world.account.vcpus_of(types)
-        return float(sum(vcpus.get(each, 0) for each in types))
+        """Of every receiver's first type, and of the largest that a restore is on."""
+        nightly = [receiver.instances[0] for receiver in self._receivers]
+        restores = [part.instances[0] for part in self._restores()]
+        vcpus = self.world.account.vcpus_of(filter(is_standard, (*nightly, *restores)))
+        return float(sum(vcpus.get(each, 0) for each in nightly) + max(vcpus.get(each, 0) for each in restores))
 
     def _gib_to_be_made(self) -> float:
         """The volume of a restore, those that are not there yet, and what the policy wants others to be larger by."""

@@ -10,20 +10,17 @@ from typing import assert_never
 from chalicelib import wire
 from chalicelib.core import actions, tags
 from chalicelib.core import recovery_actions as plan
+from chalicelib.core.architectures import Footing, footing
 from chalicelib.core.ids import launch_token, recovery_volume_token
 from chalicelib.core.model import SCHEMA, Recovery, RecoveryKind, RecoveryState, RestorePoint
-from chalicelib.core.policy import Policy
 from chalicelib.core.recovery_actions import Action
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
-from chalicelib.errors import PermanentError
 from chalicelib.flows.launching import launch_where_there_is_room
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.serving import serving
 from chalicelib.ports import LaunchRequest, Settings, World
 
-# The launch template's image is an arm64 one.
-ARCHITECTURE = "arm64"
 _ONLY_ATTEMPT = 1
 # A machine that is told its deadline may still be writing its report then.
 _GRACE = timedelta(minutes=15)
@@ -32,10 +29,11 @@ _VOLUME_TYPE = "gp3"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a recovery's machine may stand: a subnet, and the instance types to try in order."""
+    """Where a recovery's machine may stand, and on what: for a host that is such a `machine`, if anything says so."""
 
     subnet: str
-    instances: tuple[str, ...]
+    machine: str | None
+    footing: Footing
 
 
 def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
@@ -85,14 +83,26 @@ def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
 
 def _reported_digest(point: RestorePoint, world: World) -> str | None:
     """The digest of a point's manifest as its night's report tells it: the archive could hold another by now."""
-    if point.manifest is None:
+    report = _find_report(point, world)
+    told = report.manifest if report else None
+    return told.sha256 if told is not None and told.key == point.manifest else None
+
+
+def _reported_machine(recovery: Recovery, world: World) -> str | None:
+    """What its host is by its night's report, as `uname -m` says it. An opening boots nothing of it."""
+    if recovery.kind is RecoveryKind.OPENING:
         return None
+    report = _find_report(recovery.point, world)
+    return report.architecture if report else None
+
+
+def _find_report(point: RestorePoint, world: World) -> wire.ReportedTree | None:
+    """Of the night that the point is of, as the archive has it."""
     try:
         body = world.archive.get(wire.any_report_key(point.run, point.host_id))
     except KeyError:
         return None
-    told = wire.parse_reported_tree(point.run, point.host_id, body).manifest
-    return told.sha256 if told is not None and told.key == point.manifest else None
+    return wire.parse_reported_tree(point.run, point.host_id, body)
 
 
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:
@@ -109,41 +119,40 @@ def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) 
 
 def _launch(recovery: Recovery, world: World) -> Recovery | None:
     place = _place(recovery, world)
-    requests = [_launch_request(each, place.subnet, recovery, world) for each in place.instances]
+    requests = [_launch_request(each, place, recovery, world) for each in place.footing.instances]
     machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, world.machines)
-    return world.catalog.save_recovery(replace(recovery, machine_id=machine.id))
+    found = (*recovery.findings, *_what_nobody_said(recovery, place))
+    return world.catalog.save_recovery(replace(recovery, machine_id=machine.id, findings=found))
+
+
+def _what_nobody_said(recovery: Recovery, place: Place) -> tuple[str, ...]:
+    """A finding, of an image that may turn out not to run where it is brought up."""
+    if place.machine is not None or recovery.kind is RecoveryKind.OPENING:
+        return ()
+    return ("no report of its night says what machine its host is: it is brought up on what receivers stand on",)
 
 
 def _place(recovery: Recovery, world: World) -> Place:
-    """As the policy it was opened under has it; without a word on restores, where and on what its receiver stands, and
-    an opening stands there always, because its host has to reach it.
+    """As the policy it was opened under has it; without a word on restores, where its receiver stands, and an opening
+    stands there always, because its host has to reach it.
 
-    The policy's subnet is one of the region that makes the backups; a standby has only its own.
+    The policy's subnet is one of the region that makes the backups; a standby has only its own. Raises PermanentError
+    when nothing at EC2 runs what its host does.
     """
     policy = get_policy(recovery.policy_version, world) if recovery.policy_version else None
     is_elsewhere = world.settings.is_standby or recovery.kind is RecoveryKind.OPENING
     subnet = policy.restore.subnet if policy and not is_elsewhere else None
-    return Place(subnet or world.settings.subnet, _instances(recovery, policy))
+    machine = _reported_machine(recovery, world)
+    return Place(subnet or world.settings.subnet, machine, footing(machine, policy, recovery.point.run.receiver))
 
 
-def _instances(recovery: Recovery, policy: Policy | None) -> tuple[str, ...]:
-    if policy and ARCHITECTURE in policy.restore.instances:
-        return (policy.restore.instances[ARCHITECTURE],)
-    receiver = policy.receivers.get(recovery.point.run.receiver) if policy else None
-    if receiver is None:
-        raise PermanentError(
-            f"recovery {recovery.id}: no policy says on what to restore: apply one with [restore] instance"
-        )
-    return receiver.instances
-
-
-def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: World) -> LaunchRequest:
+def _launch_request(instance_type: str, place: Place, recovery: Recovery, world: World) -> LaunchRequest:
     """The same to the letter for every try: EC2 refuses a token that comes with another request."""
     settings = world.settings
     return LaunchRequest(
         token=launch_token(recovery.id, _ONLY_ATTEMPT),
         instance_type=instance_type,
-        subnet=subnet,
+        subnet=place.subnet,
         security_group=_group(recovery, settings),
         user_data=render(
             role=tags.Role.RECOVERY,
@@ -159,6 +168,7 @@ def _launch_request(instance_type: str, subnet: str, recovery: Recovery, world: 
         ),
         tags={**_tags(recovery), tags.ATTEMPT: str(_ONLY_ATTEMPT)},
         profile=None if recovery.kind is RecoveryKind.OPENING else settings.image_profile,
+        template=settings.other_template if place.footing.is_other else None,
     )
 
 

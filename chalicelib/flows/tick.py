@@ -1,17 +1,15 @@
 """Every five minutes: open the runs that are due, and wake whoever has something to do in an invocation of its own:
-every open run and recovery, hourly the drills that are due, and hourly who tells of what is wrong, or at once
-while something could not be told. A report of a host with a volume of its own is only found here: it opens its run in
-that run's own invocation.
+every open run and recovery, hourly who begins the drills that are due, and hourly who tells of what is wrong, or at
+once while something could not be told. A report of a host with a volume of its own is only found here: it opens its run
+in that run's own invocation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 
 from chalicelib import wire
-from chalicelib.core.drilling import find_due, room
-from chalicelib.core.model import Recovery, RecoveryId, Run, RunId
+from chalicelib.core.model import RecoveryId, Run, RunId
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.ticks import is_the_hours_first
 from chalicelib.core.windows import due, nights_had
@@ -53,14 +51,13 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
             faults.append(f"receiver {receiver.name}: {fault}")
         else:
             open_runs += [run.id for run in runs if not run.state.is_final]
-    known = world.catalog.find_recoveries()
-    recoveries = [recovery.id for recovery in known if not recovery.state.is_final]
+    recoveries = [recovery.id for recovery in world.catalog.find_recoveries() if not recovery.state.is_final]
     for run_id in open_runs:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
     for recovery_id in recoveries:
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
-    if policy and is_the_hours_first(now) and not world.settings.is_standby:
-        _begin_drills(policy, known, world, now)
+    if policy and policy.drill_every_days and is_the_hours_first(now) and not world.settings.is_standby:
+        world.lambdas.invoke_later("begin_drills", wire.drills_payload())
     if policy and find_places(policy, world):
         world.lambdas.invoke_later("copy", wire.copy_payload())
     # Telling reads every restore point: at 10,000 hosts too much for every tick. A lost hint may cost an hour.
@@ -68,13 +65,6 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     own = _wake_own_runs(policy, world, now)
     return Ticked(tuple(opened), (*open_runs, *own.runs), tuple(recoveries), (*faults, *own.faults))
-
-
-def _begin_drills(policy: Policy, recoveries: Sequence[Recovery], world: World, now: datetime) -> None:
-    """A host without a restore point has nothing to prove yet."""
-    drillable = (host for host in find_due(policy, recoveries, now) if world.catalog.find_points(host.id))
-    for host in islice(drillable, room(policy, recoveries)):
-        world.lambdas.invoke_later("drill", wire.drill_payload(host.id))
 
 
 def _wake_own_runs(policy: Policy | None, world: World, now: datetime) -> Reported:

@@ -117,6 +117,11 @@ def copy_payload() -> dict[str, Any]:
     return {"schema": SCHEMA}
 
 
+def drills_payload() -> dict[str, Any]:
+    """Nothing but the schema: whose turn it is follows from when they were last drilled."""
+    return {"schema": SCHEMA}
+
+
 def telling_payload() -> dict[str, Any]:
     """Nothing but the schema: what to tell follows from what is known."""
     return {"schema": SCHEMA}
@@ -292,10 +297,6 @@ def forgot(host_id: str, points: Iterable[RestorePoint], already: bool) -> dict[
 def rebuilt(policy: str | None, counts: Mapping[str, int], faults: tuple[str, ...]) -> dict[str, Any]:
     """What the catalogue holds again, and what could not be read."""
     return {"schema": SCHEMA, "policy": policy, **counts, "faults": list(faults)}
-
-
-def drill_payload(host_id: str) -> dict[str, Any]:
-    return {"schema": SCHEMA, "host": host_id}
 
 
 def parse_recovery_request(payload: Mapping[str, Any]) -> RecoveryRequest:

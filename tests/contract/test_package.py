@@ -310,18 +310,15 @@ def test_no_policy_allows_everything_without_a_written_reason(template: package.
 def test_a_preflight_may_ask_for_what_a_night_and_a_restore_launch_and_for_nothing_more(
     template: package.Template,
 ) -> None:
-    """The same resources and the same template; but what it launched would be nobody's, and swept."""
+    """The same resources and the same templates; but what it launched would be nobody's, and swept."""
     launched = [asked for role in ("reconcile_run", "recover") for asked in _launches(template, role)]
 
     tried = _launches(template, "preflight")
 
     assert {resource for resource, _ in tried} == {resource for resource, _ in launched}
-    assert all(
-        condition.get("ArnEquals") == of_launch.get("ArnEquals")
-        for resource, condition in tried
-        for of_resource, of_launch in launched
-        if resource == of_resource
-    )
+    assert {(resource, arn) for resource, on in tried for arn in _arns(on)} == {
+        (resource, arn) for resource, on in launched for arn in _arns(on)
+    }
     assert [c["StringEquals"] for r, c in tried if "instance/*" in r] == [{"aws:RequestTag/ebbtide:role": "preflight"}]
 
 
@@ -340,6 +337,10 @@ def test_who_opens_to_hosts_may_let_them_in_and_shut_out_nobody(template: packag
         ("ec2:AuthorizeSecurityGroupIngress", "RestoreGroup"),
         ("ec2:RevokeSecurityGroupIngress", "RestoreGroup"),
     }
+
+
+def _arns(condition: dict[str, Any]) -> list[str]:
+    return [json.dumps(arn) for arns in condition.get("ArnEquals", {}).values() for arn in as_list(arns)]
 
 
 def _launches(template: package.Template, short: str) -> list[tuple[str, dict[str, Any]]]:
@@ -582,15 +583,18 @@ def test_a_machine_of_the_template_ends_with_its_power_and_keeps_its_credentials
     deployed: Deployment, endpoint: str
 ) -> None:
     ec2 = sandbox_client("ec2", endpoint, REGION)
-    template_id = deployed.environment["EBBTIDE_LAUNCH_TEMPLATE"]
+    ids = [deployed.environment[f"EBBTIDE_{which}LAUNCH_TEMPLATE"] for which in ("", "OTHER_")]
 
-    [version] = ec2.describe_launch_template_versions(LaunchTemplateId=template_id)["LaunchTemplateVersions"]
+    versions = [ec2.describe_launch_template_versions(LaunchTemplateId=each)["LaunchTemplateVersions"] for each in ids]
 
-    machine = version["LaunchTemplateData"]
+    machine, other = (version["LaunchTemplateData"] for [version] in versions)
     assert machine["InstanceInitiatedShutdownBehavior"] == "terminate"
     assert machine["MetadataOptions"]["HttpTokens"] == "required"
     assert machine["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
-    assert machine["ImageId"].startswith("resolve:ssm:/aws/service/debian/")
+    images = [each.pop("ImageId").rpartition("/") for each in (machine, other)]
+    assert [arch for *_, arch in images] == ["arm64", "amd64"]
+    assert {where for where, *_ in images} == {"resolve:ssm:/aws/service/debian/release/13/latest"}
+    assert other == machine
 
 
 def test_nobody_may_enter_a_machine_before_a_run_opens_its_group(deployed: Deployment, endpoint: str) -> None:

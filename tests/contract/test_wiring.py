@@ -27,6 +27,7 @@ def world(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "TABLE": account.table,
         "BUCKET": account.bucket,
         "LAUNCH_TEMPLATE": account.launch_template,
+        "OTHER_LAUNCH_TEMPLATE": account.launch_template,
         "SUBNETS": account.subnet,
         "RECEIVER_GROUP": account.group,
         "DRILL_GROUP": account.group,

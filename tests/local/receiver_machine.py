@@ -30,6 +30,7 @@ from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from tests.local.ports import a_free_port
+from tests.local.programs import a_place, a_quick_sshd
 from tools.build_agent import build
 
 RUN = "main/2026-11-23/1"
@@ -361,15 +362,9 @@ def a_brief(
 
 
 @cache
-def _a_place() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="ebbtide-agent-")
-
-
-@cache
 def unpacked(make: Callable[[Path], None]) -> Path:
     """The agent that this makes, as a receiver starts it quickest: compiled, here once for all that start it."""
-    place = Path(_a_place().name)
-    place.chmod(0o755)
+    place = Path(a_place().name)
     make(place / f"{make.__name__}.pyz")
     return compiled(place / f"{make.__name__}.pyz", place / make.__name__)
 
@@ -431,7 +426,7 @@ def _opening(directory: Path, place: Path) -> str:
 
 def path_of(kind: str, place: Path) -> str:
     """The PATH of a machine; where namespaces shall not work, with a bwrap that says so."""
-    usual = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    usual = f"{a_quick_sshd().parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     if kind != confine.MUNGED:
         return usual
     broken = place / "broken/bwrap"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.local.ports import a_free_port
+from tests.local.programs import a_quick_sshd
 
 IS_ROOT = os.geteuid() == 0
 # On the far side we are nobody special, or fake super would have nothing to do.
@@ -90,11 +91,11 @@ def a_far_side(address: str = "localhost", port: int | None = None) -> Iterator[
         (place / "authorized").write_text(f'restrict,command="{quoted}" {far.key.with_suffix(".pub").read_text()}')
         settings = ["AuthenticationMethods publickey", "UsePAM no", "StrictModes no", "PidFile none",
                     f"PermitRootLogin {'forced-commands-only' if IS_ROOT else 'no'}", f"Port {far.port}",
-                    f"ListenAddress {address}", f"HostKey {place}/host-key",
+                    f"ListenAddress {address}", f"HostKey {place}/host-key", f"SetEnv HOME={far.home}",
                     f"AuthorizedKeysFile {place}/authorized"]  # fmt: skip
         (place / "config").write_text("\n".join(settings) + "\n")
         with (place / "log").open("wb") as log:
-            argv = ["/usr/sbin/sshd", "-D", "-e", "-f", str(place / "config")]
+            argv = [str(a_quick_sshd()), "-D", "-e", "-f", str(place / "config")]
             sshd = subprocess.Popen(argv, stdout=log, stderr=log)
         try:
             _wait_for(place / "log", "Server listening", sshd)

@@ -200,7 +200,7 @@ def restless(tree: Path) -> Iterator[None]:
 def keep_changing(tree: Path, stop: Event) -> None:
     chance = random.Random(7)
     while not stop.is_set():
-        one, other = (tree / f"{chance.choice(['d', 'd/e', 'g'])}/busy-{chance.randrange(40)}" for _ in range(2))
+        one, other = (tree / f"{chance.choice(['d', 'd/e', 'g'])}/{chance.randrange(40)}.lock" for _ in range(2))
         with contextlib.suppress(OSError):
             deed = chance.randrange(4)
             if deed == 0:

@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from chalicelib.core import tags
 from chalicelib.core.drilling import find_due, room
 from chalicelib.core.model import Recovery, RecoveryKind, RecoveryState
 from chalicelib.core.policy import Policy
+from chalicelib.flows.begin_drills import Begun, begin_drills
 from chalicelib.flows.tick import tick
 from chalicelib.ports import StackRole
-from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_policy, a_recovery, a_recovery_id
+from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_policy, a_recovery, a_recovery_id, a_snapshot
 from tests.fakes import FakeWorld, a_world
 
 NOON = a_moment(12)
@@ -65,32 +67,81 @@ def test_as_few_at_a_time_as_let_every_host_have_its_turn(hosts: int, at_a_time:
 
 
 def a_world_with(*points: str, role: StackRole = StackRole.PRIMARY) -> FakeWorld:
+    """Drills are wanted weekly. Each point is the only one of its host, in a snapshot of its own."""
     world = a_world()
     world.archive.put_once("policies/000001.toml", f'{A_POLICY_TEXT}\n[drill]\nevery = "7 days"\n'.encode())
     world.catalog.set_policy_version("000001", None)
     for host_id in points:
-        world.catalog.record_point(a_point(host_id))
+        world.catalog.record_point(a_point(host_id, f"snap-{host_id}"))
+        world.volumes.snapshots[f"snap-{host_id}"] = a_snapshot(f"snap-{host_id}", complete=(host_id,))
     return replace(world, settings=replace(world.settings, role=role))
 
 
-def drills_asked_for(world: FakeWorld, now: datetime) -> list[object]:
+def is_asked_for(world: FakeWorld, now: datetime) -> bool:
     world.lambdas.invoked.clear()
     tick(world, now, lambda: "0" * 32)
-    return [payload["host"] for function, payload in world.lambdas.invoked if function == "drill"]
+    return ("begin_drills", {"schema": 1}) in world.lambdas.invoked
 
 
-def test_the_hours_first_tick_begins_one_of_a_host_with_a_restore_point() -> None:
+def begun(world: FakeWorld) -> list[str]:
+    return [drill.host_id for drill in begin_drills(world, NOON).drills]
+
+
+def test_the_hours_first_tick_has_drills_begun_where_the_policy_wants_them() -> None:
+    by_hand = a_world()
+    by_hand.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    by_hand.catalog.set_policy_version("000001", None)
+
+    assert is_asked_for(a_world_with(), NOON)
+    assert not is_asked_for(a_world_with(), a_moment(12, 5))
+    assert not is_asked_for(a_world_with(role=StackRole.STANDBY), NOON)
+    assert not is_asked_for(by_hand, NOON)
+
+
+def test_one_is_begun_of_a_host_with_a_restore_point_and_while_it_is_under_way_no_other() -> None:
     world = a_world_with("eu0a", "us0a")
 
-    assert drills_asked_for(world, a_moment(12, 5)) == []
-    assert drills_asked_for(world, NOON) == ["us0a"]
-    assert drills_asked_for(a_world_with("eu0a"), NOON) == ["eu0a"]
-    assert drills_asked_for(a_world_with(), NOON) == []
-    assert drills_asked_for(a_world_with("us0a", role=StackRole.STANDBY), NOON) == []
+    assert begun(world) == ["us0a"]
+    assert begun(world) == []
+    assert [(each.id.host_id, each.kind) for each in world.catalog.find_recoveries()] == [("us0a", RecoveryKind.DRILL)]
+    assert begun(a_world_with("eu0a")) == ["eu0a"]
+    assert begun(a_world_with()) == begun(a_world()) == []
 
 
-def test_while_one_is_under_way_no_other_one_is_begun() -> None:
-    world = a_world_with("eu0a", "us0a")
-    world.catalog.open_recovery(a_drill("us0a", NOON, RecoveryState.OPEN))
+def test_however_many_have_no_restore_point_the_table_is_asked_for_points_once() -> None:
+    world = a_world_with()
+    asked = []
+    find_points = world.catalog.find_points
+    world.catalog.find_points = lambda of=None: (asked.append(of), find_points(of))[1]  # type: ignore[method-assign]
 
-    assert drills_asked_for(world, NOON) == []
+    tick(world, NOON, lambda: "0" * 32)
+    none = begin_drills(world, NOON)
+
+    assert none == Begun()
+    assert asked == [None]
+
+
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["lost", "damaged"])
+def test_one_who_has_nothing_sound_to_restore_takes_nobodys_turn_and_that_is_no_dead_letter(is_damaged: bool) -> None:
+    world = a_world_with("us0a", "eu0a")
+    if is_damaged:
+        world.volumes.tag("snap-us0a", {tags.DAMAGED: "main/2026-11-23/1"})
+    else:
+        del world.volumes.snapshots["snap-us0a"]
+
+    first = begin_drills(world, NOON)
+    later = begin_drills(world, NOON + timedelta(hours=1))
+
+    assert [drill.host_id for drill in first.drills] == ["eu0a"]
+    assert [fault.startswith("host us0") and "snap-us0a" in fault for fault in first.faults] == [True]
+    assert later == Begun()
+
+
+def test_where_many_have_nothing_sound_not_all_of_them_are_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = a_world_with("us0a", "eu0a")
+    world.volumes.snapshots.clear()
+    monkeypatch.setattr("chalicelib.flows.begin_drills.MOST_FAULTS", 1)
+
+    in_vain = begin_drills(world, NOON)
+
+    assert (in_vain.drills, len(in_vain.faults)) == ((), 1)

@@ -62,7 +62,7 @@ def the_night_reported(world: FakeWorld, manifest: str) -> None:
     """The report of the night of the newest point, whose receiver has archived this manifest."""
     report = json.loads((A_REPORT.parent / "report.json").read_text()) | {"run": str(a_run_id(22)), "id": "us0a"}
     report["receiver"]["manifest"] |= {"key": manifest, "sha256": "abc"}
-    world.archive.put_once(wire.any_report_key(a_run_id(22), "us0a"), json.dumps(report).encode())
+    world.archive.objects[wire.any_report_key(a_run_id(22), "us0a")] = json.dumps(report).encode()
 
 
 @pytest.mark.parametrize(

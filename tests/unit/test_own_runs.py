@@ -526,7 +526,7 @@ def test_a_standby_makes_a_copy_of_an_own_volume_its_restore_point_when_the_arch
     assert (point.tree, point.manifest) == (TreeKind.REAL, f"manifests/web1/{RUN}.jsonl.gz")
     recovery_id = open_drill("web1", standby, SOON + A_MINUTE)
     recover(recovery_id, standby, SOON + A_MINUTE)
-    assert [request.instance_type for request in standby.machines.requests] == ["t4g.medium"]
+    assert [request.instance_type for request in standby.machines.requests] == ["t3a.medium"]
 
 
 def a_standby() -> FakeWorld:
@@ -566,7 +566,7 @@ def test_a_drill_of_an_own_volume_is_briefed_about_a_real_tree() -> None:
 
     briefed = wire.parse_recovery_brief(world.archive.get(wire.recovery_brief_key(recovery_id)))
     assert (briefed.point.tree, briefed.point.run) == (TreeKind.REAL, RUN)
-    assert [request.instance_type for request in world.machines.requests] == ["t4g.medium"]
+    assert [request.instance_type for request in world.machines.requests] == ["t3a.medium"]
 
 
 # -- alarms ------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from chalicelib.core.policy import (
     VolumePolicy,
 )
 from chalicelib.core.policy_file import parse
-from chalicelib.core.policy_values import is_arm
+from chalicelib.core.policy_values import ARM, X86, architecture_of
 from chalicelib.core.retention import Rules
 from chalicelib.errors import ConfigError
 
@@ -171,7 +171,7 @@ def test_a_receiver_has_no_more_hosts_than_a_snapshots_tags_hold() -> None:
      ("u-6tb1.56xlarge", False), ("gr6.4xlarge", False)],
 )  # fmt: skip
 def test_the_architecture_is_read_from_the_instance_type(instance_type: str, arm: bool) -> None:
-    assert is_arm(instance_type) is arm
+    assert architecture_of(instance_type) == (ARM if arm else X86)
 
 
 @given(st.data())

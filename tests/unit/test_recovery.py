@@ -29,6 +29,7 @@ from tests.recoveries import (
     put_into_force,
     retried_once,
     the_machine_reports,
+    the_night_reports,
 )
 
 # -- which point ------------------------------------------------------------------------------------------------------
@@ -413,13 +414,13 @@ def test_a_crash_at_any_single_call_is_made_good_by_trying_again(after: bool) ->
 
 def test_what_will_never_work_is_the_verdict_and_everything_is_taken_down() -> None:
     world = a_world_with_backups()
-    put_into_force(world, A_POLICY_TEXT.replace("[receiver.main]", "[receiver.other]"))
+    the_night_reports(world, 22, "riscv64")
     recovery_id = open_drill("us0", world, NOW)
 
     outcome = recover(recovery_id, world, NOW)
 
     assert (outcome.recovery.state, outcome.recovery.verdict) == (RecoveryState.FAILED, "failed")
-    assert "no policy says on what to restore" in outcome.recovery.findings[0]
+    assert "EC2 has none that runs its image" in outcome.recovery.findings[0]
     assert world.volumes.volumes == {}
 
 

@@ -116,7 +116,7 @@ def test_a_host_is_restored_from_copies_archive_and_parameters_alone() -> None:
     briefed = wire.parse_recovery_brief(standby.archive.get(wire.recovery_brief_key(recovery_id)))
     assert standby.volumes.made_from[volume.id] == newest.id
     assert [(request.subnet, request.instance_type) for request in standby.machines.requests] == [
-        ("subnet-dr", "t4g.small")
+        ("subnet-dr", "t3a.medium")
     ]
     assert briefed.point.manifest == "manifests/us0a/main/2026-11-23/1.jsonl.gz"
     assert outcome.waiting == ("the report of machine i-1",)

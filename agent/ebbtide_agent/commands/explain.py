@@ -9,6 +9,7 @@ import os
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.explain import Answer, Explainer
+from ebbtide_agent.host.filters import BUILT_IN_EXCLUDES
 from ebbtide_agent.printable import printable
 
 DESCRIPTION = """\
@@ -23,7 +24,10 @@ Say of each path whether it is backed up, and which line of which file decides t
 A path that is not there may be asked for as well: it is meant as a file, with a slash at its end as a directory.
 What is decided here is what the push does; a pattern whose meaning only rsync knows is put to rsync. Of what
 lies where only root may look nobody else is told anything: ask as root.
-"""
+
+Of a whole system (WHOLE_SYSTEM) never backed up is
+
+""" + "".join(f"  {pattern}\n" for pattern in BUILT_IN_EXCLUDES)
 NOT_ALL = 1
 
 

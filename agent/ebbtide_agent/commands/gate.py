@@ -20,7 +20,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def answer(options: argparse.Namespace, here: Here) -> int:
-    from ebbtide_agent.receiver import gate, opened_gate, verbs
+    from ebbtide_agent.receiver import gate, verbs
 
     paths = machine_at(here.environment)
     procs.stop_on(*gate.ENDING)
@@ -28,6 +28,8 @@ def answer(options: argparse.Namespace, here: Here) -> int:
         asked = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
         instance = read_instance(paths)
         if instance.role == RECOVERY:
+            from ebbtide_agent.receiver import opened_gate
+
             opened = opened_gate.arrive(paths, options.host, here.clock)
             return opened.answer(asked.verb, sys.stdin.buffer, sys.stdout.buffer)
         at_the_door = gate.arrive(paths, cloud_of(instance), options.host, here.clock)

@@ -16,6 +16,7 @@ from ebbtide_agent.paths import MachinePaths
 if TYPE_CHECKING:
     from ebbtide_agent.receiver.station import Station
 
+NAMES = ("receiver", "recovery")
 # What the receiver's gate inherits from its machine's boot: how to reach AWS, and where everything is.
 _INHERITED_PREFIXES = ("AWS_", "EBBTIDE_")
 _INHERITED = ("HOME", "PATH", "PYTHONPATH", "TMPDIR")

@@ -13,10 +13,11 @@ from ebbtide_agent import procs
 from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
 from ebbtide_agent.host import catching_up, link, night, progress
+from ebbtide_agent.host.config_keys import DEFAULTS, KEYS
 from ebbtide_agent.report import COMPLETE, WARNING, WITH_WARNINGS, Report, encode_report
 from ebbtide_agent.syslog import Log, open_log, telling
 
-DESCRIPTION = """\
+_DESCRIPTION = """\
 Back this host up, once: run /etc/backupscripts in order, say hello to the receiver, push with rsync, report.
 `ebbtide-agent install` has it started every night, in the receiver's window.
 
@@ -37,22 +38,22 @@ TARGET may also be
   ssh://user@host[:port]/path           a machine that needs no more than rsync
   volume://ID@vol-0abc/region/archive   of an EC2 host, an EBS volume of its own
 
-and /etc/backup_config may also say
+and /etc/backup_config may also say, by default
 
-  USER, KEY, KNOWN_HOSTS         how the other side is reached by ssh
-  ROOT, ONE_FILE_SYSTEM          where the tree begins, and whether it stays on that file system
-  WHOLE_SYSTEM                   no: leave nothing out by itself, not even /proc
-  SCRIPT_MINUTES, WAIT_MINUTES   how long a script may take, and how long the target is tried
-  SHRINK, REWRITE                percent of the tree that may be lost or rewritten in a night, or no
-  CHECK                          in so many nights every file is read once, or no
-  NICE, IONICE                   0 to 19; idle, best-effort or no
-  BANDWIDTH, COMPRESS, RSYNC     a rate such as 800k; auto, yes or no; the program
+{keys}
 
 With --dry-run it shows what would be pushed and deleted now, and does nothing of it.
 
 What changed since the last complete push is found by an index below --state. Once a week rsync compares everything, by
 size and time; without the index it compares contents, too. To have that done tonight, delete /var/lib/ebbtide/index.
 """
+
+_LONGEST = max(len(f"{key}={default}") for key, default in DEFAULTS.items())
+DESCRIPTION = _DESCRIPTION.format(
+    keys="\n".join(
+        f"  {f'{key.name}={key.default}':{_LONGEST}}   {key.meaning}" for key in KEYS if key.name in DEFAULTS
+    )
+)
 
 NONE_DUE = "no backup was begun: none is due, or one is under way; ebbtide-agent run begins one whatever is due"
 

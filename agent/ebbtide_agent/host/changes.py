@@ -10,6 +10,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Callable
 
 from ebbtide_agent.host.index import STAT, Block, Entry, is_settled, walk_key
@@ -89,7 +90,7 @@ def find_suspects(read: Callable[[], Iterable[Entry]], names: Names) -> Changes 
     are two files, if those are the same in both. `read` reads the entries of the scan, twice.
     """
     common = found_twice(_likeness(entry) for entry in read() if _is_first_name(entry, names))
-    suspects = [entry for entry in read() if _likeness(entry) in common]
+    suspects = list(islice((entry for entry in read() if _likeness(entry) in common), MOST_CHANGES + 1))
     if len(suspects) > MOST_CHANGES:
         return None
     gone = tuple(entry.path for entry in suspects if _read(entry).kind != stat.S_IFREG)

@@ -10,31 +10,12 @@ from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import compression, target
+from ebbtide_agent.host.config_keys import DEFAULTS, REQUIRED
 from ebbtide_agent.host.filters import OWN, hidden_by
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
 from ebbtide_agent.paths import HostPaths
-
-REQUIRED = ("HOST", "TARGET", "KEEP")
-DEFAULTS = {
-    "USER": "root",
-    "KEY": "/etc/ebbtide/key",
-    "KNOWN_HOSTS": "/etc/ebbtide/known_hosts",
-    "ROOT": "/",
-    "RSYNC": "rsync",
-    "BANDWIDTH": "",
-    "COMPRESS": compression.AUTO,
-    "ONE_FILE_SYSTEM": "no",
-    "WHOLE_SYSTEM": "yes",
-    "SCRIPT_MINUTES": "60",
-    "WAIT_MINUTES": "120",
-    "SHRINK": "50",
-    "REWRITE": "50",
-    "CHECK": "30",
-    "NICE": "10",
-    "IONICE": "best-effort",
-}
 
 _NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ebbtide_agent.errors import REFUSAL, Refused
 from ebbtide_agent.host.progress import parse
+from ebbtide_agent.host.volatile import comes_and_goes
 from ebbtide_agent.procs import Ended
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS, worst
 
@@ -22,14 +23,11 @@ NEVER_CAME_ABOUT = (5, NO_CONNECTION)
 NOTHING_MOVED = (1, 2, 3, 4, 5, 6, Refused.exit_code, 126, 127)
 _OF_A_GATE = f"ebbtide: {REFUSAL}"
 
-# Where nothing comes and goes by itself: what vanishes from here goes because somebody is changing the server, who may
-# be half done. Anywhere else (mail, sessions, spools, homes) it is everyday life.
-STEADY = ("bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr")
-
 _SUMMARY = ("rsync error:", "rsync warning:")
 # That it ends, and that its connection did: why that is so was said before.
 _AT_THE_END = (*_SUMMARY, "rsync: connection unexpectedly closed")
-_VANISHED = re.compile(r'(?:file|directory) has vanished: "(?P<path>.*)"(?: \(in .*\))?$')
+_OF_VANISHED = " has vanished: "
+_VANISHED = re.compile(rf'(?:file|directory){_OF_VANISHED}"(?P<path>.*)"(?: \(in .*\))?$')
 _COUNT = re.compile(r"(?P<what>[A-Z][A-Za-z ]+): (?P<total>[0-9,]+)(?: bytes)?(?: \((?P<kinds>.*)\))?$")
 
 
@@ -105,18 +103,19 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(status, gravest.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
 
 
-def _status(exit_code: int, said: list[str], root: str) -> str:
+def _status(exit_code: int, said: Sequence[str], root: str) -> str:
     if exit_code == VANISHED:
-        return PARTIAL if any(_is_missed(line, root) for line in said) else WITH_WARNINGS
+        vanished = [line for line in said if _OF_VANISHED in line]
+        return WITH_WARNINGS if vanished and all(_is_everyday(line, root) for line in vanished) else PARTIAL
     return FAILED if exit_code in NOTHING_MOVED else PARTIAL
 
 
-def _is_missed(line: str, root: str) -> bool:
+def _is_everyday(line: str, root: str) -> bool:
     vanished = _VANISHED.search(line)
-    inside = f"{root.rstrip('/')}/"
-    if vanished is None or not vanished["path"].startswith(inside):
+    above = root.rstrip("/")
+    if vanished is None or not vanished["path"].startswith(f"{above}/"):
         return False
-    return vanished["path"][len(inside) :].split("/")[0] in STEADY
+    return comes_and_goes(vanished["path"][len(above) :])
 
 
 def _is_summary(line: str) -> bool:

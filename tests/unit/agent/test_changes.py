@@ -1,7 +1,7 @@
 """The lists of a push: given to an rsync that does to a model what rsync does, they make the old tree the new one."""
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -176,6 +176,22 @@ def suspects(tree: Tree) -> Changes:
     found = find_suspects(lambda: entries(tree), names_of(tree))
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(("alike", "is_listed"), [(3, True), (4, False), (9, False)])
+def test_too_many_suspects_are_no_list_and_no_more_of_them_are_read_than_show_that(
+    alike: int, is_listed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "MOST_CHANGES", 3)
+    tree = {b"": TOP, **{b"%d" % number: Inode(number, FILE, 5, 1) for number in range(1, alike + 1)}}
+    left: list[Iterator[Entry]] = []
+
+    def read() -> Iterator[Entry]:
+        left.append(iter(entries(tree)))
+        return left[-1]
+
+    assert (find_suspects(read, names_of(tree)) is not None) is is_listed
+    assert len(list(left[-1])) == max(0, alike - 4)
 
 
 def test_two_files_that_rsync_takes_for_one_are_suspect_with_all_their_names() -> None:

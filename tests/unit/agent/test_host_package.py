@@ -81,7 +81,7 @@ def test_man_shows_the_manual_and_finds_no_fault_with_it(tmp_path: Path) -> None
     assert shown.stderr == ""
     assert "ebbtide-agent - back this host up" in shown.stdout
     assert re.search(r"\$ ebbtide-agent check\n +ok +configuration: .*\n +fault +KEY .*\n +\.\.\.\n", shown.stdout)
-    assert re.search(r"(?m)^ +SHRINK, REWRITE\n +percent of the tree", shown.stdout)
+    assert re.search(r"(?m)^ +SHRINK=50\n +hold a night back", shown.stdout)
     assert '  ebbtide-agent install --target receiver://backup.example.org --host-key "' in shown.stdout
 
 

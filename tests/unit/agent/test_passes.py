@@ -19,6 +19,9 @@ from tests.unit.agent.test_course import A_CONFIG
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 NOTHING = Path("/var/lib/ebbtide/nothing")
 ROUTE = ("-e", "ssh", "192.0.2.1::tree/")
+A_MAIL_WENT, A_FILE_WENT = (
+    f"echo 'file has vanished: \"{path}\"' >&2; exit 24" for path in ("/var/mail/ada", "/srv/shop/orders")
+)
 
 
 def passes(gone: tuple[bytes, ...] = (), changed: tuple[bytes, ...] = (), large: tuple[bytes, ...] = ()) -> list[Pass]:
@@ -87,7 +90,8 @@ def outcome_of(
     [
         ([0, 0, 0], "complete", 0, 3),
         ([24, 0, 0], "complete", 0, 3),
-        ([0, 24, 0], "complete-with-warnings", 24, 3),
+        ([0, A_MAIL_WENT, 0], "complete-with-warnings", 24, 3),
+        ([0, A_FILE_WENT, 0], "partial", 24, 3),
         ([23, 0, 0], "partial", 23, 3),
         ([0, 12], "partial", 12, 2),
         ([0, 2], "partial", 2, 2),
@@ -96,7 +100,8 @@ def outcome_of(
     ids=[
         "all well",
         "what leads to what must go was never there",
-        "something vanished",
+        "something vanished that comes and goes",
+        "something vanished that does not",
         "something could not be deleted",
         "the connection broke",
         "the far side is of another version",
@@ -104,7 +109,7 @@ def outcome_of(
     ],
 )
 def test_a_push_goes_on_until_a_pass_cannot_get_through(
-    codes: list[int], status: str, exit_code: int, ran: int, tmp_path: Path
+    codes: list[int | str], status: str, exit_code: int, ran: int, tmp_path: Path
 ) -> None:
     assert outcome_of(codes, passes((b"old",), (b"new",), (b"log",)), tmp_path) == (status, exit_code, ran)
 
@@ -116,8 +121,17 @@ def test_a_push_goes_on_until_a_pass_cannot_get_through(
         ([10, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
         ([5, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
         ([255, 0], [in_full(A_CONFIG)], 2),
+        ([30, 0], [in_full(A_CONFIG)], 2),
+        ([35, 0], [in_full(A_CONFIG)], 2),
     ],
-    ids=["a connection broke", "nobody was there", "another session was still there", "it was a full push itself"],
+    ids=[
+        "a connection broke",
+        "nobody was there",
+        "another session was still there",
+        "it was a full push itself",
+        "the far side fell silent",
+        "the far side's daemon did not answer",
+    ],
 )
 def test_after_a_connection_that_broke_everything_is_compared_once_more(
     codes: list[int], what: list[Pass], ran: int, tmp_path: Path

@@ -22,6 +22,19 @@ def test_without_a_word_it_shows_every_command(capsys: pytest.CaptureFixture[str
     assert "First `install`, then `check`" in err and "    uninstall " in err
 
 
+@pytest.mark.parametrize("words", [["run"], ["peer", "gate"]], ids=" ".join)
+def test_what_is_started_by_itself_imports_no_command_but_its_own(words: list[str]) -> None:
+    program = f"import sys; sys.path.insert(0, {str(Path(ebbtide_agent.__file__).parents[1])!r})"
+    program += f"; from ebbtide_agent.host_main import commands_for; commands_for({words}); print(*sys.modules)"
+
+    imported = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert f"ebbtide_agent.commands.{words[0]}" in imported
+    assert not {"ebbtide_agent.commands.restore", "ebbtide_agent.commands.check"} & {*imported}
+
+
 def test_what_the_system_refuses_is_told_without_its_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state").write_text("no directory\n")
 
