@@ -1569,6 +1569,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_boot_walls.py", "tests/local/test_walled_images.py"),
     ),
     Mutation(
+        "restore: no image without its walls",
+        f"{_RESTORE}/boot_image.py",
+        "[*walls(), *_CONTAINED, *stage]",
+        "[*_CONTAINED, *stage]",
+        "that what is booted is within the walls, and not only that there are some",
+        ("tests/local/test_recovery_on_debian.py",),
+    ),
+    Mutation(
         "restore: who can be told",
         f"{_RESTORE}/inits.py",
         "if commands or init in (SYSTEMD, SYSVINIT):",
