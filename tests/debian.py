@@ -22,6 +22,7 @@ SERVER = ("systemd-sysv", "nginx-light", "dbus")
 MACHINE = ("systemd-sysv", "dbus", "ca-certificates")
 # What the user data would install.
 FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "btrfs-progs", "bubblewrap", "rsync")
+FOR_A_RECOVERY = ("systemd-container", "nftables")
 # Beside the server's tree, in which they lie, they are all that makes one with sysvinit and a cron of it.
 SYSVINIT = ("sysvinit-core", "initscripts", "sysv-rc", "startpar", "insserv", "cron", "cron-daemon-common")
 FETCH_SYSVINIT = f"""\
@@ -48,8 +49,8 @@ def give_it_sysvinit(server: Path) -> None:
 
 
 def a_machine_image() -> Path:
-    """Debian 13 with cloud-init and all that a receiver needs: what a machine of ours is launched from."""
-    return _kept("debian-machine", "trixie", MACHINE + FOR_A_RECEIVER)
+    """Debian 13 with cloud-init and all that ours need: what a receiver and a recovery's machine are launched from."""
+    return _kept("debian-instance", "trixie", MACHINE + FOR_A_RECEIVER + FOR_A_RECOVERY)
 
 
 def its_programs(names: Iterable[str], place: Path) -> Path:

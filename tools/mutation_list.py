@@ -1517,6 +1517,34 @@ MUTATIONS = (
         ("tests/unit/test_restore_command.py",),
     ),
     Mutation(
+        "drill: a command's powers",
+        "agent/ebbtide_agent/restore/within.py",
+        "    for number in frozenset(range(last + 1)) - POWERS:",
+        "    for number in frozenset[int]():",
+        "that a program of a restored image cannot mount, trace or make devices when a drill runs it",
+        (
+            "tests/local/test_boot_image.py::test_a_command_asks_in_all_of_the_image_and_may_do_there_less_than_its_init",
+        ),
+    ),
+    Mutation(
+        "drill: a command's namespaces",
+        "agent/ebbtide_agent/restore/within.py",
+        '.samefile("/proc/self/ns/pid"):',
+        '.samefile("/proc/self/ns/mnt"):',
+        "that no command of a policy is run by a process that is not of an image",
+        (
+            "tests/local/test_boot_image.py::test_a_command_asks_in_all_of_the_image_and_may_do_there_less_than_its_init",
+        ),
+    ),
+    Mutation(
+        "drill: a command that fails",
+        "agent/ebbtide_agent/restore/probe.py",
+        "ok=ended.exit_code == 0)",
+        "ok=True)",
+        "that a host is not proven whose own command says that it does not work",
+        ("tests/local/test_drill_corpus.py",),
+    ),
+    Mutation(
         "restore: no answer is an error",
         f"{_CORE}/verdicts.py",
         "(verdict == CONTENT_ONLY and probe is None)",
@@ -1571,6 +1599,14 @@ MUTATIONS = (
         "DevicePolicy=auto",
         "that root of an image may open none of the disks of the machine that boots it",
         ("tests/unit/agent/test_boot_walls.py", "tests/local/test_walled_images.py"),
+    ),
+    Mutation(
+        "restore: no image without its walls",
+        f"{_RESTORE}/boot_image.py",
+        "[*walls(), *_CONTAINED, *stage]",
+        "[*_CONTAINED, *stage]",
+        "that what is booted is within the walls, and not only that there are some",
+        ("tests/local/test_recovery_on_debian.py",),
     ),
     Mutation(
         "restore: who can be told",

@@ -73,7 +73,7 @@ HOST = Table(
     (
         Key("id", values.HOST_ID_VALUE, "Given at enrolment, permanent, never used again for another host."),
         Key("keys", ListOf(values.KEY, most=2), "Its ssh public key; two while a key is being changed.", ()),
-        Key("probe", values.PROBE, "What a drill asks of the booted image.", None),
+        Key("probe", values.PROBE, "What a drill asks of the booted image (see What a drill asks).", None),
         Key(
             "start",
             ListOf(values.COMMAND),

@@ -3,6 +3,7 @@
 import base64
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable
 from datetime import time
 from typing import Any
@@ -18,6 +19,9 @@ _SIZE = re.compile(r"([1-9][0-9]{0,5})(GiB|TiB)")
 _DAYS = re.compile(r"([1-9][0-9]{0,3}) days?")
 _KEY = re.compile(r"(?P<kind>[a-z0-9-]+) (?P<blob>[A-Za-z0-9+/]+=*)( [ -~]*)?")
 _KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+
+# Before what a drill runs in the image, in place of an address to ask.
+_ASKING = "command:"
 
 # EBS: a gp3 volume has at most 64 TiB.
 _LARGEST_VOLUME_GIB = 64 * 1024
@@ -102,6 +106,31 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return convert
 
 
+_http_url, _tcp_url = _url("http", "https"), _url("tcp")
+
+
+def _probe(text: str) -> str:
+    if text.startswith(_ASKING):
+        return _asking_command(text)
+    return _tcp_address(text) if text.startswith("tcp:") else _http_url(text)
+
+
+def _tcp_address(text: str) -> str:
+    """A port and no path."""
+    parts = urlsplit(_tcp_url(text))
+    if parts.port is None or parts.geturl() != f"tcp://{parts.netloc}":
+        raise ValueError(text)
+    return text
+
+
+def _asking_command(text: str) -> str:
+    """The words of a program and what it is told, as the agent will split them. Raises ValueError."""
+    words = shlex.split(text.removeprefix(_ASKING))
+    if not text.isprintable() or not words or not words[0]:
+        raise ValueError(text)
+    return text
+
+
 RECEIVER = _matching(RECEIVER_NAME, "a lower-case letter, then at most 30 letters, digits or hyphens")
 HOST = _matching(HOST_NAME, 'a host name like "us0" or "us0.example.org"')
 HOST_ID_VALUE = _matching(HOST_ID, 'four of a-z and 0-9, like "us0a"')
@@ -112,7 +141,10 @@ ZONE = Value('a time zone like "Europe/London"', _zone)
 NETWORK = Value('a network like "198.51.100.0/24"', lambda text: str(ipaddress.ip_network(text)))
 SIZE = Value('a size like "80GiB" or "1TiB", at most 64TiB', _gib)
 KEY = Value('an ssh public key like "ssh-ed25519 AAAA... root@us0"', _public_key)
-PROBE = Value('a URL like "http://127.0.0.1/"', _url("http", "https"))
+PROBE = Value(
+    'an address like "http://127.0.0.1/" or "tcp://127.0.0.1:25", or a command like "command: pg_isready --quiet"',
+    _probe,
+)
 COMMAND = Value(
     'a command like "service nginx start", on one line', _accept(lambda text: text.strip() and text.isprintable())
 )

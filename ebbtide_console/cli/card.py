@@ -13,7 +13,7 @@ from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.past.card import write_card
 from ebbtide_console.past.inventory import take_inventory
 
-_MARGIN_MM, _POINTS, _LEADING_MM, _COLUMNS = 10, 8.2, 2.95, 108
+_MARGIN_MM, _POINTS, _LEADING_MM, _COLUMNS = 10, 8.2, 2.92, 108
 
 DESCRIPTION = """\
 Write one page that brings every server back with the AWS CLI and ssh alone: no Ebbtide, no function, no table.

@@ -96,7 +96,7 @@ a run was found damaged in that run.
 
 3. A VOLUME AND A MACHINE. First what keeps retention from the snapshot. Console: EC2, Snapshots, Create
 volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
-    NAME=ebbtide-card-$ID-$$ ME=203.0.113.9/32    # put your own address here: nobody else gets in
+    NAME=ebbtide-card-$ID-$$; ME=203.0.113.9/32; WHO=$ME    # your own address: who logs in, who is served
     HELD=$(aws ec2 describe-tags --filters Name=resource-id,Values=$SNAPSHOT Name=key,Values=ebbtide:hold \\
         --query "Tags[].Value" --output text) && if [ -z "$HELD" ]; then aws ec2 create-tags \\
         --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value={HOLD}"; fi
@@ -108,7 +108,8 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
         --vpc-id $VPC --query GroupId --output text || aws ec2 describe-security-groups --output text \\
         --filters Name=vpc-id,Values=$VPC Name=group-name,Values=$NAME \\
         --query "SecurityGroups[0].GroupId")
-    aws ec2 authorize-security-group-ingress --group-id $GROUP --protocol tcp --port 22 --cidr $ME
+    for PORT in "22 --cidr $ME" "80 --cidr $WHO" "443 --cidr $WHO"; do eval "aws ec2 \\
+        authorize-security-group-ingress --group-id $GROUP --protocol tcp --port $PORT"; done
     VOLUME=$(aws ec2 create-volume --snapshot-id $SNAPSHOT --availability-zone $ZONE --volume-type gp3 \\
         --query VolumeId --output text)
     case $ARCH in amd64) TYPE={types["amd64"]} ;; *) TYPE={types["arm64"]} ;; esac
@@ -138,7 +139,7 @@ same rsync of .../tree/etc/fstab to where it shall be.
     rsync -aHAXS --numeric-ids --modify-window=-1 $STORED $MUNGED \\
         /mnt/backup/hosts/$ID/tree/ /srv/restored/
 
-5. LET IT RUN, without timers, mail and backup, in a container on the machine's network (its group's ports):
+5. LET IT RUN, without timers, mail and backup, in a container on the machine's network (ports 80, 443):
 {masked}
     cd /srv/restored/etc && for EACH in $(find systemd -lname /dev/null -printf "%f "); do  # sysvinit's
         rm -f rc?.d/S[0-9][0-9]${{EACH%.service}}; done; [ ! -e inittab ] || mv fstab fstab.original; cd /

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from enclosed import wait_until
 
-from ebbtide_console.sandbox import kernel
+from ebbtide_console.sandbox import furnishing, kernel
+from tests.local.receiver_machine import REGION, VOLUME, Aws
+
+CLOUD_CONFIG = "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
+# The outermost machine may tell the kernel about control groups, as one of EC2's may.
+AS_A_MACHINE = ("--capability=all", "--system-call-filter=bpf")
 
 # The machine is let in to this test's control group hierarchy, as a group that it may divide as it likes.
 _BOOT = """
@@ -18,6 +23,26 @@ shift
 exec systemd-nspawn --quiet --register=no --keep-unit --boot --resolv-conf=off --timezone=off --link-journal=no \
     --console=read-only "$@"
 """
+
+
+def an_instance_root(image: Path, place: Path, aws: Aws, user_data: str) -> Path:
+    """The image, written over in memory only, with what EC2 would give its instance: user data and a way to AWS."""
+    root, upper, work = (place / name for name in ("root", "upper", "work"))
+    for directory in (root, upper, work):
+        directory.mkdir()
+    kernel.mount("overlay", root, "overlay", options=f"lowerdir={image},upperdir={upper},workdir={work}")
+    seed = root / "var/lib/cloud/seed/nocloud"
+    seed.mkdir(parents=True)
+    (seed / "meta-data").write_text("instance-id: i-0a\n")
+    (seed / "user-data").write_text(user_data)
+    (root / "etc/cloud/cloud.cfg.d/99-here.cfg").write_text(CLOUD_CONFIG)
+    furnishing.write_aws_config(root / "root", aws.endpoint, REGION)
+    return root
+
+
+def as_its_volume(device: Path) -> str:
+    """What has a machine see a device where EC2 would show it its volume."""
+    return f"--bind={device}:/{furnishing.BY_ID}/{furnishing.by_id_name(VOLUME)}"
 
 
 def boot_argv(group: Path, name: str, root: Path, *words: str) -> list[str]:

@@ -16,6 +16,7 @@ from ebbtide_agent.report import FAKE_SUPER
 from ebbtide_agent.restore.boot_image import Boot, booted
 from ebbtide_agent.restore.materialise import materialise
 from ebbtide_agent.restore.probe import probe
+from ebbtide_agent.restore.within import POWERS, run_within
 from tests.debian import a_server
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1", *attribute_filters(True, FAKE_SUPER)]
@@ -107,6 +108,59 @@ def test_a_restored_clone_starts_its_services_under_another_name_and_neither_cro
 
     assert ran == ["witness.service"]
     assert name == NAME
+
+
+# What it is that it runs beside the image's init, and what it may do there.
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+WHERE = f"cd /proc/$$; for each in {' '.join(NAMESPACES)}; do readlink ns/$each; done; grep -h ^0:: cgroup ../1/cgroup"
+ITS_POWERS = "grep ^Cap /proc/self/status; env; mount -t tmpfs tmpfs /mnt; mknod /mnt/disk b 8 0; unshare --net true"
+
+
+def test_a_command_asks_in_all_of_the_image_and_may_do_there_less_than_its_init(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "of this machine's")
+    with booted(image, NAME, patience=120) as boot:
+        leader = boot.leader or 0
+        asked = [
+            probe(f"command: {command}", leader, patience=0, command_seconds=seconds)
+            for command, seconds in (
+                ("systemctl is-active nginx.service", 30),
+                ("systemctl is-active none.service", 30),
+                ("sh -c 'kill -9 $$'", 30),
+                (r"printf 'first\n\033[2J\tlast'", 30),
+                ("sh -c 'yes | head -c 9000000 | tr \\\\n x >&2; exit 1'", 30),
+                ("sh -c 'trap : TERM; echo waiting; setsid sleep 1000 & while :; do :; done'", 1),
+            )
+        ]
+        *there, its_group, inits_group = run_within(leader, ["sh", "-c", WHERE], 30).out.decode().split()
+        here, inits = (
+            [str(Path(f"/proc/{each}/ns/{name}").readlink()) for name in NAMESPACES] for each in ("self", leader)
+        )
+        may = run_within(leader, ["sh", "-c", ITS_POWERS], 30)
+    not_an_image = probe(f"command: touch {tmp_path}/outside", os.getpid(), patience=0)
+
+    assert boot.why is None
+    assert [(answer.answer[:44], answer.ok) for answer in asked] == [
+        ("exit code 0: active", True),
+        ("exit code 3: inactive", False),
+        ("exit code 137: it said nothing", False),
+        ("exit code 0: \\x1b[2J\\tlast", True),
+        (f"exit code 1: y{'xy' * 15}", False),
+        ("not over after 1 s: waiting", False),
+    ]
+    assert max(len(answer.answer) for answer in asked) < 250
+    assert (there, its_group) == (inits, inits_group)
+    assert not set(there) & set(here)
+    powers = dict(line.split(":\t") for line in may.out.decode().splitlines() if line.startswith("Cap"))
+    assert int(powers["CapInh"], 16) == int(powers["CapAmb"], 16) == 0
+    most = sum(1 << power for power in POWERS)
+    assert [int(powers[each], 16) & ~most for each in ("CapEff", "CapPrm", "CapBnd")] == [0, 0, 0]
+    assert b"A_SECRET" not in may.out
+    assert may.exit_code != 0
+    assert len(may.err.splitlines()) >= 3
+    assert "is none of an image's" in not_an_image.answer
+    assert not (tmp_path / "outside").exists()
 
 
 def enable(tree: Path, unit: str) -> None:

@@ -141,6 +141,7 @@ def test_its_aws_commands_bring_up_servers_and_one_of_them_twice_and_take_all_of
         account.paste(f"{chosen(card, host)}{commands(card, 3)}set >{number}.variables\n")
         for number, host in enumerate(BROUGHT)
     ]
+    opened = [the_ways_in(ec2, machine) for machine in the_machines(ec2)]
     machines, held = the_machines(ec2), the_tags(ec2, account.snapshot)
     keys = {path.name: path.read_text() for path in account.place.glob("*.pem")}
     volumes = {
@@ -163,6 +164,7 @@ def test_its_aws_commands_bring_up_servers_and_one_of_them_twice_and_take_all_of
     }
     assert sorted(name.rpartition("-")[0] for name in keys) == [f"ebbtide-card-{host}a" for host in sorted(BROUGHT)]
     assert left == [2, 1, 0]
+    assert opened == [{(port, "203.0.113.9/32") for port in (22, 80, 443)}] * len(BROUGHT)
     assert all("PRIVATE KEY" in key for key in keys.values())
     assert held["ebbtide:hold"] == "recovery by hand"
     for done in taken:
@@ -217,6 +219,27 @@ def test_no_key_is_written_over(account: Account) -> None:
 def the_machines(ec2: Any) -> list[Any]:
     all_of_them = [each for found in ec2.describe_instances()["Reservations"] for each in found["Instances"]]
     return [machine for machine in all_of_them if machine["State"]["Name"] != "terminated"]
+
+
+def the_ways_in(ec2: Any, machine: Any) -> set[tuple[int, str]]:
+    """Ports, and from where each is reached."""
+    [group] = ec2.describe_security_groups(GroupIds=[each["GroupId"] for each in machine["SecurityGroups"]])[
+        "SecurityGroups"
+    ]
+    return {(way["FromPort"], each["CidrIp"]) for way in group["IpPermissions"] for each in way["IpRanges"]}
+
+
+def test_what_it_serves_is_for_everybody_once_its_reader_says_so_and_to_log_in_is_not(account: Account) -> None:
+    said = commands(account.card, 3)
+    ways = said[said.index("for PORT") : said.index("VOLUME=")]
+    group = account.ec2.create_security_group(GroupName="for-all", Description="a test's")["GroupId"]
+
+    done = account.paste(f"{chosen(account.card, 'us0')}GROUP={group} ME=203.0.113.9/32 WHO=0.0.0.0/0\n{ways}")
+
+    assert done.returncode == 0, done.stderr
+    ways_in = the_ways_in(account.ec2, {"SecurityGroups": [{"GroupId": group}]})
+    assert ways_in == {(22, "203.0.113.9/32"), (80, "0.0.0.0/0"), (443, "0.0.0.0/0")}
+    account.ec2.delete_security_group(GroupId=group)
 
 
 def the_tags(ec2: Any, snapshot: str) -> dict[str, str]:

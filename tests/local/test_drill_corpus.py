@@ -290,9 +290,34 @@ ASKED = [
         finds="http://127.0.0.1:8080/0: no answer: Remote end closed connection without response",
         verdict="content only",
     ),
+    befalls(
+        "the service's TCP port is closed",
+        corpus.briefed(probe="tcp://127.0.0.1:9"),
+        finds="tcp://127.0.0.1:9: no answer: [Errno 111] Connection refused",
+        verdict="content only",
+    ),
+    befalls(
+        "the command that asks fails",
+        corpus.briefed(probe="command: sh -c 'echo no database; exit 3'"),
+        finds="command: sh -c 'echo no database; exit 3': exit code 3: no database",
+        verdict="content only",
+    ),
+    befalls(
+        "the command that asks hangs",
+        corpus.briefed(probe="command: sleep 1000"),
+        finds="command: sleep 1000: not over after 1 s: it said nothing",
+        verdict="content only",
+    ),
+    befalls(
+        "the command that asks is not in the image",
+        corpus.briefed(probe="command: no-such-command"),
+        finds="command: no-such-command: exit code 127: no-such-command: not found in the image",
+        verdict="content only",
+    ),
 ]
 
 SERVE = """
+import os
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
@@ -305,7 +330,7 @@ class Status(BaseHTTPRequestHandler):
 
 
 server = HTTPServer(("127.0.0.1", 8080), Status)
-print("serving", flush=True)
+print(os.readlink("/proc/self"), flush=True)
 server.serve_forever()
 """
 
@@ -429,15 +454,15 @@ def test_whatever_tree_chance_grows_passes_and_nothing_is_found(
 
 @pytest.fixture(scope="module")
 def leader(place: Path) -> Iterator[int]:
-    """A process in a network namespace of its own, that serves there: what a drill knows of an image that is up."""
-    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine may not make network namespaces")
+    """The first process of namespaces of its own, that serves there: what a drill knows of an image that is up."""
+    apart = ("unshare", "--net", "--pid", "--fork", "--kill-child=SIGKILL")
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine may not make namespaces of networks and processes")
     (place / "serve").write_text(SERVE)
     ready = ("sh", "-c", f"ip link set lo up && exec {sys.executable} {place}/serve")
-    with subprocess.Popen(["unshare", "--net", *ready], stdout=subprocess.PIPE) as server:
+    with subprocess.Popen([*apart, *ready], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
-        assert server.stdout.readline() == b"serving\n"
-        yield server.pid
+        yield int(server.stdout.readline())
         server.kill()
 
 
@@ -445,7 +470,7 @@ def leader(place: Path) -> Iterator[int]:
 def an_image_that_is_up(leader: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """How an image boots is another test's; here one has, and whoever asks it does so once."""
     monkeypatch.setattr(progress, "booted", lambda *_: nullcontext(Boot(leader, None, 0.0)))
-    monkeypatch.setattr(progress, "probe", partial(probe, patience=0))
+    monkeypatch.setattr(progress, "probe", partial(probe, patience=0, command_seconds=1))
 
 
 @pytest.mark.fault("O8")
@@ -458,9 +483,10 @@ def test_an_image_that_does_not_answer_well_fails_the_drill(
     assert (report["verdict"], report["findings"]) == (verdict, [finds])
 
 
+@pytest.mark.parametrize("asked", ["http://127.0.0.1:8080/200", "tcp://127.0.0.1:8080", "command: test -r /etc/passwd"])
 def test_an_image_that_answers_well_is_proven(
-    an_image_that_is_up: None, stored: Store, cloud: Cloud, tmp_path: Path
+    asked: str, an_image_that_is_up: None, stored: Store, cloud: Cloud, tmp_path: Path
 ) -> None:
-    report, _ = drilled(stored, corpus.briefed(probe="http://127.0.0.1:8080/200"), 0, cloud, tmp_path)
+    report, _ = drilled(stored, corpus.briefed(probe=asked), 0, cloud, tmp_path)
 
     assert (report["verdict"], report["findings"]) == ("proven", [])

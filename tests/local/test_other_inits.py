@@ -104,9 +104,11 @@ def test_a_server_without_an_init_comes_up_by_its_commands_and_those_that_fail_a
         with booted(tree, NAME, patience=120, stands=True, commands=commands) as boot:
             networks = {Path(f"/proc/{whose}/ns/net").readlink() for whose in ("self", boot.leader)}
             answer = probe(WELCOME, os.getpid())
+            asked = probe("command: sh -c 'cat /srv/name; pidof nginx'", boot.leader or 0)
 
         assert boot.why is None
         assert boot.failures == ("`no-such-command` ended with exit code 127: /bin/sh: 1: no-such-command: not found",)
         assert (answer.answer, len(networks)) == ("200 OK", 1)
+        assert asked.ok, asked.answer
         assert (tree.parent / KEPT / "upper/srv/name").read_text() == f"its name is {NAME}\n"
         assert list(read_real(tree)) == backed_up

@@ -188,6 +188,16 @@ def test_what_a_guest_brings_belongs_to_a_user_of_its_own(peer: Trio) -> None:
     assert len({os.geteuid(), of_us0, of_us1}) == 3
 
 
+def test_a_session_does_not_begin_with_what_the_users_shell_begins_with(peer: Trio) -> None:
+    """sshd's bash reads ~/.bashrc, also for a forced command; what that says would come before the gate's words."""
+    run = peer[0].store.run
+
+    [environment] = [line for line in (run / "sshd_config").read_text().splitlines() if line.startswith("SetEnv")]
+
+    assert f'"HOME={run}"' in environment
+    assert not list(run.glob(".*"))
+
+
 def below(tree: Path) -> Iterator[Path]:
     """What is in it, and the tree itself."""
     yield tree

@@ -17,15 +17,13 @@ from chalicelib.core.tags import Role
 from chalicelib.core.userdata import render
 from ebbtide_agent.peer import unit
 from ebbtide_agent.receiver import confine
-from ebbtide_console.sandbox import furnishing, kernel
+from ebbtide_console.sandbox import kernel
 from tests.debian import a_machine_image
-from tests.local.booting import a_control_group, asked, boot_argv
+from tests.local.booting import a_control_group, an_instance_root, as_its_volume, asked, boot_argv
 from tests.local.receiver_machine import (
     BUCKET,
     REGION,
     RUN,
-    VOLUME,
-    Aws,
     HostKey,
     Receiver,
     a_brief,
@@ -43,7 +41,6 @@ pytestmark = [
 
 AGENT_KEY = "agent/ebbtide-agent.pyz"
 POWER_OFF_MINUTES = 300
-CLOUD_CONFIG = "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
 
 
 @dataclass
@@ -89,11 +86,13 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
         aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
         keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
         aws.put("brief", json.dumps(a_brief(list(keys.values()), 60)).encode())
-        root = _a_root(image, place, aws)
+        user_data = render(
+            Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True
+        )
+        root = an_instance_root(image, place, aws, user_data)
         number, attached = kernel.attach_loop(_a_blank_disk(place))
         device = Path(f"/dev/loop{number}")
-        seen_as = f"/{furnishing.BY_ID}/{furnishing.by_id_name(VOLUME)}"
-        argv = boot_argv(group, "receiver", root, f"--bind={device}:{seen_as}")
+        argv = boot_argv(group, "receiver", root, as_its_volume(device))
 
         def start() -> "subprocess.Popen[bytes]":
             with (place / "log").open("ab") as console:
@@ -109,23 +108,6 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
             receiver.process.kill()
             receiver.process.wait()
             os.close(attached)
-
-
-def _a_root(image: Path, place: Path, aws: Aws) -> Path:
-    """The image, written over in memory only, with what EC2 would give its instance: user data and a way to AWS."""
-    root, upper, work = (place / name for name in ("root", "upper", "work"))
-    for directory in (root, upper, work):
-        directory.mkdir()
-    kernel.mount("overlay", root, "overlay", options=f"lowerdir={image},upperdir={upper},workdir={work}")
-    seed = root / "var/lib/cloud/seed/nocloud"
-    seed.mkdir(parents=True)
-    (seed / "meta-data").write_text("instance-id: i-0a\n")
-    (seed / "user-data").write_text(
-        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True)
-    )
-    (root / "etc/cloud/cloud.cfg.d/99-here.cfg").write_text(CLOUD_CONFIG)
-    furnishing.write_aws_config(root / "root", aws.endpoint, REGION)
-    return root
 
 
 def _a_blank_disk(place: Path) -> Path:

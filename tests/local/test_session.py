@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from ebbtide_agent.entry import Entry, Header, read_real
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.restore import session
+from ebbtide_agent.restore import progress, session
 from ebbtide_agent.restore.materialise import is_allowed
+from ebbtide_agent.restore.probe import probe
 from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward as trees
 from tests.debian import a_server
@@ -180,6 +182,23 @@ def test_a_server_that_comes_back_starts_and_answers_is_proven(
     assert report["probe"] == {"target": "http://127.0.0.1/", "answer": "200 OK", "ok": True}
     assert list(report["timings"]) == ["mount", "materialise", "compare", "boot", "probe"]
     assert not paths.volume.is_mount()
+    assert is_off(tmp_path)
+
+
+@pytest.mark.fault("O8")
+@needs_root
+@pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed")
+def test_a_server_that_comes_back_and_starts_and_whose_service_is_silent_is_not_proven(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "probe", partial(probe, patience=0))
+    back_up(a_server(), paths, cloud, kind="real", without=("/etc/nginx/nginx.conf",))
+
+    report = recover(paths, cloud, tree="real")
+
+    assert report["boot"]["state"] == "booted"
+    assert report["findings"] == ["http://127.0.0.1/: no answer: [Errno 111] Connection refused"]
+    assert report["verdict"] == "content only"
     assert is_off(tmp_path)
 
 

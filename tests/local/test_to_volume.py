@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import boto3
 import pytest
 
 from chalicelib import wire
@@ -91,6 +92,32 @@ def test_a_night_is_on_the_volume_and_in_the_archive_and_the_volume_is_let_go_of
     (event,) = aws.events()
     assert (event["source"], event["detail"]["run"]) == ("ebbtide.host.web1", report.run)
     assert not host.paths.volume.exists(), "the volume is still mounted"
+
+
+@pytest.mark.parametrize("profile", [None, "backup"])
+def test_who_the_host_is_may_be_told_by_a_program_that_its_aws_configuration_names(
+    host: OwnVolume, aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str | None
+) -> None:
+    given = {"Version": 1, "AccessKeyId": "AKIAOFAPROGRAM", "SecretAccessKey": "s", "SessionToken": "t"}
+    program = tmp_path / "signing-helper"
+    program.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\necho '{json.dumps(given)}'\n")
+    program.chmod(0o755)
+    section = f"profile {profile}" if profile else "default"
+    (tmp_path / "aws").write_text(f"[{section}]\ncredential_process = {program}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
+    if profile:
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    # As in a program that has only begun: boto3 keeps what it has found.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+    report = host.back_up()
+
+    assert report.status == "complete"
+    assert (tmp_path / "asked").exists()
+    assert [key.split("/")[0] for key in archived(aws)] == ["host-reports", "manifests"]
+    assert [event["source"] for event in aws.events()] == ["ebbtide.host.web1"]
 
 
 def test_it_is_left_alone_as_long_as_was_promised_and_pushed_to_by_the_index_then(host: OwnVolume, aws: Aws) -> None:

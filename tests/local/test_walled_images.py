@@ -17,10 +17,8 @@ from enclosed import on_a_loopback_of_its_own, wait_until
 from ebbtide_agent.restore.boot_image import WALLED
 from ebbtide_console.sandbox import kernel
 from tests.debian import a_machine_image
-from tests.local.booting import a_control_group, asked, boot_argv, init_of
+from tests.local.booting import AS_A_MACHINE, a_control_group, asked, boot_argv, init_of
 
-# The outermost machine may tell the kernel about control groups, as one of EC2's may.
-AS_A_MACHINE = ("--capability=all", "--system-call-filter=bpf")
 SECRET = "the machine's own"
 READ = f"head --bytes={len(SECRET)}"
 ATTACKS = {

@@ -158,6 +158,44 @@ def test_a_value_that_almost_fits_is_one_fault_that_shows_it(good: str, bad: str
     assert f"= {bad}: expected" in faults[0] or f'= "{bad}": expected' in faults[0]
 
 
+@pytest.mark.parametrize(
+    "probe",
+    [
+        "http://127.0.0.1/",
+        "https://localhost:8443/health?deep=1",
+        "tcp://127.0.0.1:22",
+        "tcp://[::1]:5432",
+        "command: pg_isready --quiet",
+        "command: sh -c 'redis-cli ping | grep PONG'",
+    ],
+)
+def test_a_drill_asks_by_http_by_tcp_or_by_a_command_within_the_image(probe: str) -> None:
+    assert parse(sample("smallest") + f'probe = "{probe}"\n', "000001").hosts["us0"].probe == probe
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1:22/ssh",
+        "tcp://:22",
+        "udp://127.0.0.1:53",
+        "pg_isready",
+        "command:",
+        "command: ",
+        "command: ''",
+        "command: sh -c 'echo",
+        "command: true\\nfalse",
+    ],
+)
+def test_a_question_that_nobody_could_ask_is_a_fault(probe: str) -> None:
+    [fault] = faults_in(sample("smallest") + f'probe = "{probe}"\n')
+
+    assert fault.startswith("policy.toml: host.us0.probe = ")
+
+
 def test_a_receiver_has_no_more_hosts_than_a_snapshots_tags_hold() -> None:
     text = sample("smallest").replace('hosts    = ["us0"]', f"hosts = {[f'h{n}' for n in range(513)]}")
 

@@ -183,7 +183,10 @@ def show(options: argparse.Namespace, here: Here) -> int:
 def serve(options: argparse.Namespace, here: Here) -> int:
     peer = peer_at(paths_of(options), here.clock)
     machine = _here(peer.places)
-    environment = {"PATH": here.environment["PATH"]} if "PATH" in here.environment else {}
+    # A home without a .bashrc: sshd's bash would read the user's own, and what that says is no part of a session.
+    environment = {"HOME": str(peer.paths.run)}
+    if "PATH" in here.environment:
+        environment["PATH"] = here.environment["PATH"]
     door = sshd.Door(
         peer.register.port,
         _gate(peer.places, place_of(machine.site.program, peer.paths.program)),

@@ -1,9 +1,10 @@
-"""Asking a booted image's service a question, from inside the image's own network namespace."""
+"""Asking a booted image's service a question, from inside the image's own network namespace, or by its own programs."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import socket
 import ssl
 import sys
@@ -14,25 +15,35 @@ from urllib.parse import urlsplit
 
 from ebbtide_agent import procs
 from ebbtide_agent.restore.compare import shown
+from ebbtide_agent.restore.inits import last_words
+from ebbtide_agent.restore.within import run_within
 
 PATIENCE_SECONDS = 30.0
+COMMAND_SECONDS = 30.0
 _TIMEOUT_SECONDS = 5.0
+_COMMAND = "command:"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said. HTTP is well below 400; for TCP a connection is enough."""
+    """What a service said. HTTP is well below 400; for TCP a connection is enough, for a command exit code 0."""
 
     target: str
     answer: str
     ok: bool
 
 
-def probe(target: str, leader: int, patience: float = PATIENCE_SECONDS) -> Answer:
-    """Ask `target` (http, https or tcp URL) until it is well or `patience` seconds are over; the last answer."""
+def probe(
+    target: str, leader: int, patience: float = PATIENCE_SECONDS, command_seconds: float = COMMAND_SECONDS
+) -> Answer:
+    """Ask `target` until it is well or `patience` seconds are over; the last answer.
+
+    It is an http, https or tcp URL, or `command:` and a command, which may take so long each time.
+    """
     deadline = time.monotonic() + patience
     while True:
-        answer = _ask_inside(target, leader)
+        by_command = target.startswith(_COMMAND)
+        answer = _run_inside(target, leader, command_seconds) if by_command else _ask_inside(target, leader)
         if answer.ok or time.monotonic() >= deadline:
             return answer
         time.sleep(0.5)
@@ -91,6 +102,18 @@ def _ask_inside(target: str, leader: int) -> Answer:
     if asked.exit_code != 0:
         return Answer(target, f"cannot ask: {shown(asked.why.encode())}", ok=False)
     return Answer(**json.loads(asked.out))
+
+
+def _run_inside(target: str, leader: int, limit: float) -> Answer:
+    """Its words are split as a shell would, which is all that a shell has to do with it."""
+    try:
+        words = shlex.split(target.partition(_COMMAND)[2])
+    except ValueError as fault:
+        return Answer(target, f"cannot be run: {fault}", ok=False)
+    ended = run_within(leader, words, limit)
+    is_over = ended.exit_code != procs.TIMED_OUT or ended.seconds < limit
+    how = f"exit code {ended.exit_code}" if is_over else f"not over after {limit:g} s"
+    return Answer(target, f"{how}: {last_words(ended.err or ended.out)}", ok=ended.exit_code == 0)
 
 
 if __name__ == "__main__":
