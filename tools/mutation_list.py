@@ -1989,8 +1989,8 @@ MUTATIONS = (
     Mutation(
         "vanished: every path",
         f"{_HOST}/outcome.py",
-        "if vanished and all(",
-        "if vanished and any(",
+        "if is_all_known and all(",
+        "if is_all_known and any(",
         "that one path which does not come and go by itself is enough for a night that is no restore point",
         ("tests/unit/agent/test_outcome.py",),
     ),

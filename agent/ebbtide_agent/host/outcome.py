@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ebbtide_agent.errors import REFUSAL, Refused
 from ebbtide_agent.host.progress import parse
 from ebbtide_agent.host.volatile import comes_and_goes
-from ebbtide_agent.procs import Ended
+from ebbtide_agent.procs import KEEP_BYTES, Ended
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNINGS, worst
 
 # Some of it could not be read, or is not there; and it was there when it was listed.
@@ -87,7 +87,7 @@ def tell(ended: Ended, root: str = "/") -> Outcome:
     problems = tuple(line for line in said if line.strip() and not _is_summary(line))
     if not problems:
         problems = (f"rsync ended with exit code {ended.exit_code}",)
-    return Outcome(_status(ended.exit_code, said, root), ended.exit_code, counts, problems)
+    return Outcome(_status(ended, said, root), ended.exit_code, counts, problems)
 
 
 def together(outcomes: Sequence[Outcome]) -> Outcome:
@@ -103,11 +103,13 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(status, gravest.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
 
 
-def _status(exit_code: int, said: Sequence[str], root: str) -> str:
-    if exit_code == VANISHED:
+def _status(ended: Ended, said: Sequence[str], root: str) -> str:
+    if ended.exit_code == VANISHED:
         vanished = [line for line in said if _OF_VANISHED in line]
-        return WITH_WARNINGS if vanished and all(_is_everyday(line, root) for line in vanished) else PARTIAL
-    return FAILED if exit_code in NOTHING_MOVED else PARTIAL
+        # Of so many lines only the last are known.
+        is_all_known = bool(vanished) and len(ended.err) < KEEP_BYTES
+        return WITH_WARNINGS if is_all_known and all(_is_everyday(line, root) for line in vanished) else PARTIAL
+    return FAILED if ended.exit_code in NOTHING_MOVED else PARTIAL
 
 
 def _is_everyday(line: str, root: str) -> bool:

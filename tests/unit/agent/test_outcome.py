@@ -3,7 +3,7 @@
 import pytest
 
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, parse_counts, tell, together, why
-from ebbtide_agent.procs import Ended
+from ebbtide_agent.procs import KEEP_BYTES, Ended
 
 STATS = b"""
 Number of files: 54 (reg: 33, dir: 9, link: 8, dev: 2, special: 2)
@@ -79,6 +79,14 @@ def test_one_that_counts_is_enough_and_what_else_is_said_is_not() -> None:
 
 
 @pytest.mark.fault("H5")
+def test_where_not_all_that_rsync_said_was_kept_something_else_may_have_vanished() -> None:
+    line = b'file has vanished: "/var/log/old"\n'
+    kept = (line * (KEEP_BYTES // len(line) + 1))[-KEEP_BYTES:]
+
+    assert tell(Ended(("rsync",), 24, b"", line, 0.0)).status == "complete-with-warnings"
+    assert tell(Ended(("rsync",), 24, b"", kept, 0.0)).status == "partial"
+
+
 def test_what_could_not_be_read_makes_the_night_partial_and_is_named() -> None:
     refused = 'rsync: [sender] send_files failed to open "/root/key": Permission denied (13)'
 
