@@ -78,7 +78,6 @@ def test_one_that_counts_is_enough_and_what_else_is_said_is_not() -> None:
     assert tell(an_end(24, f'{mail}\nfile has vanished: "/srv/shop/orders"\n')).status == "partial"
 
 
-@pytest.mark.fault("H5")
 def test_where_not_all_that_rsync_said_was_kept_something_else_may_have_vanished() -> None:
     line = b'file has vanished: "/var/log/old"\n'
     kept = (line * (KEEP_BYTES // len(line) + 1))[-KEEP_BYTES:]
@@ -87,6 +86,7 @@ def test_where_not_all_that_rsync_said_was_kept_something_else_may_have_vanished
     assert tell(Ended(("rsync",), 24, b"", kept, 0.0)).status == "partial"
 
 
+@pytest.mark.fault("H5")
 def test_what_could_not_be_read_makes_the_night_partial_and_is_named() -> None:
     refused = 'rsync: [sender] send_files failed to open "/root/key": Permission denied (13)'
 
