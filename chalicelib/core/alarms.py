@@ -41,9 +41,9 @@ from chalicelib.core.verdicts import (
     DIFFERENT,
     FAILED,
     UNPROVEN,
-    is_all_there_is_to_prove,
     is_on_its_way_out,
     is_stale,
+    satisfies,
 )
 
 _MOST_NAMED = 20
@@ -302,7 +302,7 @@ def _drilled_in_vain(facts: Facts, now: datetime) -> Iterator[Trouble]:
     oldest = {point.host_id: point.at for point in reversed(facts.points)}
     for host in facts.policy.hosts.values():
         drill = latest.get(host.id)
-        if drill is None or _is_satisfying(drill):
+        if drill is None or satisfies(drill.verdict, drill.probe, drill.findings):
             yield from _old_proof(host, drill, oldest.get(host.id), facts.policy.drill_every_days, now)
         else:
             yield Trouble(
@@ -391,11 +391,6 @@ def _is_doubtful(restore: Recovery, now: datetime) -> bool:
     if restore.verdict is None:
         return now >= restore.opened + COMPARED_WITHIN
     return restore.verdict in (DIFFERENT, UNPROVEN)
-
-
-def _is_satisfying(drill: Recovery) -> bool:
-    """What nobody has backed up for days satisfies nobody, however well it comes back."""
-    return is_all_there_is_to_prove(drill.verdict, drill.probe) and not is_stale(drill.findings)
 
 
 # -- copies -----------------------------------------------------------------------------------------------------------

@@ -52,9 +52,9 @@ class NightWorld:
 # -- machines ----------------------------------------------------------------------------------------------------------
 
 
-def attempt_of(machine: Machine) -> int:
-    """The attempt a machine was launched for; 0 when its tag does not say."""
-    text = machine.tags.get(tags.ATTEMPT, "")
+def attempt_of(made: Machine | Volume) -> int:
+    """The attempt that this was made for; 0 when its tag does not say."""
+    text = made.tags.get(tags.ATTEMPT, "")
     return int(text) if text.isdecimal() else 0
 
 

@@ -27,6 +27,11 @@ def is_all_there_is_to_prove(verdict: str | None, probe: str | None) -> bool:
     return verdict in (PROVEN, AS_RECORDED) or (verdict == CONTENT_ONLY and probe is None)
 
 
+def satisfies(verdict: str | None, probe: str | None, findings: Iterable[str]) -> bool:
+    """Whether a drill does. What nobody has backed up for days satisfies nobody, however well it comes back."""
+    return is_all_there_is_to_prove(verdict, probe) and not is_stale(findings)
+
+
 def why_stale(newest: RestorePoint, stale_after: timedelta, now: datetime) -> tuple[str, ...]:
     """A finding, when the newest point there is to drill is older than it may be."""
     if now - newest.at <= stale_after:

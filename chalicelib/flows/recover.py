@@ -18,6 +18,7 @@ from chalicelib.core.model import (
     Volume,
     Way,
 )
+from chalicelib.core.night_world import attempt_of
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import (
     Action,
@@ -109,17 +110,16 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         has_begun=wire.recovery_begun_key(recovery.id, recovery.attempt) in keys,
         spent_machines=spent_machines,
         spent_volumes=spent_volumes,
-        before=point_before(recovery.point, world) if report is not None and report.verdict == FAILED else None,
+        before=point_before(recovery.point, world) if is_restore and report and report.verdict == FAILED else None,
     )
 
 
 def _by_attempt(found: Iterable[Made], recovery: Recovery) -> tuple[tuple[Made, ...], tuple[Made, ...]]:
-    """Those of its latest attempt, and those of attempts before that."""
+    """Those of its latest attempt, and those of attempts before that; what does not say is of the first."""
     latest: list[Made] = []
     spent: list[Made] = []
     for each in found:
-        is_spent = int(each.tags.get(tags.ATTEMPT, "1")) < recovery.attempt
-        (spent if is_spent else latest).append(each)
+        (spent if max(1, attempt_of(each)) < recovery.attempt else latest).append(each)
     return tuple(latest), tuple(spent)
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from chalicelib.core.verdicts import is_all_there_is_to_prove, is_stale
+from chalicelib.core.verdicts import satisfies
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.openings import is_over, said, watched
@@ -36,5 +36,4 @@ def _drill(options: argparse.Namespace, _: Environment) -> int:
     for finding in over["findings"]:
         print(f"  {finding}")
     print(f"{over['host']} as it was at {said(over['at'])}: {over['verdict']}")
-    is_proven = is_all_there_is_to_prove(over["verdict"], over["probe"]) and not is_stale(over["findings"])
-    return 0 if is_proven else 1
+    return 0 if satisfies(over["verdict"], over["probe"], over["findings"]) else 1

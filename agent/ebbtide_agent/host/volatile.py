@@ -1,7 +1,7 @@
 """What comes and goes by itself on a server that nobody touches: if it vanishes while it is pushed, nothing is lost.
 
 Anything else that vanishes was somebody's, and may have been moved to where rsync had looked before: a database's file,
-a mail's folder, a program that is being replaced. Pure.
+somebody's papers, a program that is being replaced. A mail that is read meanwhile may be, too; it comes and goes. Pure.
 """
 
 from __future__ import annotations
