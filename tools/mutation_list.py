@@ -2088,6 +2088,14 @@ MUTATIONS = (
         _AHEAD,
     ),
     Mutation(
+        "orders: given once and for all",
+        "agent/ebbtide_agent/orders.py",
+        "            self.give()\n",
+        "            pass\n",
+        "that who asks again is told again",
+        ("tests/unit/agent/test_orders.py",),
+    ),
+    Mutation(
         "beside: ended with its block",
         "agent/ebbtide_agent/beside.py",
         "        os.kill(child, signal.SIGTERM)\n",

@@ -5,7 +5,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,13 +43,13 @@ class Access:
 def serve(place: Path, access: Access, network: int | None) -> None:
     """Say where the sandbox that holds `place` answers, let its operator into its network, and return once it is told
     to stop."""
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     with _a_way_in(place) as asked:
         making = place / f".{ENDPOINT}"
         making.write_text("\n".join(vars(access).values()))
         making.rename(place / ENDPOINT)
-        while not (told.is_set() or (place / STOP).exists()):
+        while not (told or (place / STOP).exists()):
             if select.select([asked], [], [], _PAUSE_SECONDS)[0]:
                 _let_in(asked, network)
         (place / ENDPOINT).unlink()

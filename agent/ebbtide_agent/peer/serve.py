@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.compiled import compiled
 from ebbtide_agent.errors import AgentError, PermanentError, TransientError
+from ebbtide_agent.orders import Order, stopped_by_signals
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.peer.keeping import Keeper
 from ebbtide_agent.peer.machine import Peer
@@ -18,7 +18,7 @@ from ebbtide_agent.receiver import sshd
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.sshd import Door
-from ebbtide_agent.receiver.station import say, stopped_by_signals
+from ebbtide_agent.receiver.station import say
 
 LOOK_SECONDS = 1.0
 # What could not be made is tried again, and a word that got lost costs no more than this.
@@ -55,7 +55,7 @@ def serve(peer: Peer, door: Door, program: Path) -> int:
     return 0
 
 
-def _wait(peer: Peer, listener: procs.Child, stop: threading.Event) -> None:
+def _wait(peer: Peer, listener: procs.Child, stop: Order) -> None:
     """Make snapshots whenever there is word of a report, and look now and then without."""
     heard, look_again = -1, 0.0
     while not stop.wait(LOOK_SECONDS):
@@ -69,14 +69,14 @@ def _wait(peer: Peer, listener: procs.Child, stop: threading.Event) -> None:
     say("told to stop")
 
 
-def _keep_all(peer: Peer, stop: threading.Event) -> bool:
+def _keep_all(peer: Peer, stop: Order) -> bool:
     """False when somebody was busy, and one should look again at once."""
     nobody_is_busy = True
     forget_readers(peer.paths)
     for guest in peer.register.guests:
         try:
             shut_again(peer, guest)
-            Keeper(peer, guest, say, stop.is_set).keep()
+            Keeper(peer, guest, say, stop.is_given).keep()
         except TransientError:
             nobody_is_busy = False
         except (OSError, AgentError) as error:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 from ebbtide_agent import power, procs, volume
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.orders import Order, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
@@ -26,14 +25,14 @@ _LOST_AND_FOUND = "lost+found"
 
 def boot(receiver: Station) -> int:
     """Be the receiver until its night is over; 0 when the volume was let go cleanly. The machine powers off, always."""
-    stop = station.stopped_by_signals()
+    stop = stopped_by_signals()
     try:
         return _night(receiver, stop)
     finally:
         power.off(receiver.paths.root)
 
 
-def _night(receiver: Station, stop: threading.Event) -> int:
+def _night(receiver: Station, stop: Order) -> int:
     paths, cloud = receiver.paths, receiver.cloud
     try:
         brief = _fetch_brief(receiver)
@@ -197,7 +196,7 @@ def _put_word(what: str, receiver: Station, **more: object) -> None:
     put_word(what, receiver.instance, receiver.cloud, receiver.now(), **more)
 
 
-def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: threading.Event) -> None:
+def _wait(brief: Brief, receiver: Station, listener: procs.Child, stop: Order) -> None:
     def find_end() -> str | None:
         have_reported = all(receiver.paths.reported(host.id).exists() for host in brief.hosts)
         return "every host has reported" if have_reported else None

@@ -10,6 +10,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import read_manifest
+from ebbtide_agent.orders import stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import sshd, station
 from ebbtide_agent.receiver.lease import end_sessions
@@ -26,7 +27,7 @@ PATIENCE_SECONDS = 5.0
 
 def serve(body: bytes, machine: Station) -> None:
     """Open up by this brief and close again when the time is up. Raises what keeps it from that."""
-    stop = station.stopped_by_signals()
+    stop = stopped_by_signals()
     opening = parse_opening(body)
     make_room(machine.paths)
     write_whole(machine.paths.brief, body)

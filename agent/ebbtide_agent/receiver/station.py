@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import dataclass
 from datetime import datetime
-from types import FrameType
 from typing import Callable
 
 from ebbtide_agent import moments, procs
@@ -14,6 +11,7 @@ from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
+from ebbtide_agent.orders import Order
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import sshd
 from ebbtide_agent.receiver.sshd import Door
@@ -38,7 +36,7 @@ class Station:
 def wait(
     station: Station,
     listener: procs.Child,
-    stop: threading.Event,
+    stop: Order,
     until: datetime,
     find_end: Callable[[], str | None],
     meanwhile: Callable[[], None] = lambda: None,
@@ -54,18 +52,6 @@ def wait(
             raise PermanentError(f"sshd ended with exit code {listener.returncode}: see {sshd.log_of(station.paths)}")
         sshd.shorten_log(station.paths)
     return say("told to stop")
-
-
-def stopped_by_signals() -> threading.Event:
-    """What is set when this process is told to stop."""
-    stop = threading.Event()
-
-    def order(number: int, _: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, order)
-    return stop
 
 
 def put_word(what: str, instance: Instance, cloud: Cloud, at: datetime, **more: object) -> None:

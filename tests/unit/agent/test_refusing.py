@@ -1,7 +1,6 @@
 """A receiver that lets nobody in: why is in the archive, if that can be reached, and is raised all the same."""
 
 import json
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +12,9 @@ from ebbtide_agent import volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.instance import Instance
+from ebbtide_agent.orders import Order
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import boot, clock, sshd, station
+from ebbtide_agent.receiver import boot, clock, sshd
 from ebbtide_agent.receiver.brief import parse_brief
 from ebbtide_agent.receiver.station import Station
 
@@ -64,7 +64,7 @@ def now() -> datetime:
 
 @pytest.fixture(autouse=True)
 def no_signal_and_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(station, "stopped_by_signals", threading.Event)
+    monkeypatch.setattr(boot, "stopped_by_signals", Order)
     monkeypatch.setattr(clock, "PATIENCE_SECONDS", 0.0)
 
 
