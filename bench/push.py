@@ -87,7 +87,7 @@ class ByIndex:
             taken = survey.in_view_of(self.generation, scanned(), self.config, self.paths, world.say)
             known = time.monotonic()
             watch = Watch(until, world, os.environ, out.extend)
-            outcome = push(self.config, partial(way.route, hello), way.passes(taken), watch)
+            outcome = push(self.config, partial(way.route, hello), way.passes(hello, taken), watch)
         self.parts.append((known - begun, time.monotonic() - known))
         assert outcome.status == COMPLETE, outcome.problems
         self.generation = (self.generation or 0) + 1
@@ -126,15 +126,19 @@ def compare(receiver: Receiver, tree: Path, etc: Path, far: Far) -> None:
         plain.forget()
         by_index.forget()
 
-    def show(what: str, many: int, edit: Callable[[int], None]) -> None:
+    def show(what: str, many: int, edit: Callable[[int], None]) -> Cost:
         by_index.parts.clear()
-        row(what, by_index, *medians(many, far, (plain.push, by_index.push), edit))
+        plain_cost, our_cost = medians(many, far, (plain.push, by_index.push), edit)
+        row(what, by_index, plain_cost, our_cost)
+        return our_cost
 
     show("first push, in full", FULL_ROUNDS, forget_both)
-    show("nothing changed", ROUNDS, lambda _: None)
+    unchanged = show("nothing changed", ROUNDS, lambda _: None)
     show("1 % changed", ROUNDS, lambda seed: change(tree, seed))
-    print(f"\nfloors: find -printf {seconds_of(lambda: find(tree)):.2f} s, "
-          f"an ssh that says hello {seconds_of(lambda: receiver.ssh('us0', 'hello')):.2f} s")  # fmt: skip
+    print("\nfloors, and how many of them a push of nothing is:")
+    for floor, act in (("find -printf", lambda: find(tree)), ("an ssh's hello", lambda: receiver.ssh("us0", "hello"))):
+        seconds = median(seconds_of(act) for _ in range(FULL_ROUNDS))
+        print(f"{floor} {seconds:.2f} s, {unchanged.wall / seconds:.1f}")
     print("\n".join(by_index.said[-2:]))
 
 

@@ -2018,6 +2018,30 @@ MUTATIONS = (
         "that what arrived of a file is not deleted before it is gone on from",
         ("tests/unit/agent/test_passes.py",),
     ),
+    Mutation(
+        "push: what was kept aside tonight",
+        f"{_HOST}/push.py",
+        "went_well and not broke and",
+        "went_well and",
+        "that what a break has left aside is cleared away from a tree that was empty, too",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "push: a break while rsync wrote",
+        f"{_HOST}/outcome.py",
+        "NEVER_CAME_ABOUT = (5,)",
+        "NEVER_CAME_ABOUT = (5, NO_CONNECTION)",
+        "that a connection which broke while rsync wrote counts as broken",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "hello: an empty tree",
+        "agent/ebbtide_agent/receiver/gate.py",
+        "return next(entries, None) is None",
+        "return True",
+        "that a receiver knows whether an earlier night may have left something",
+        ("tests/unit/agent/test_gate.py",),
+    ),
     # -- a host that is installed
     Mutation(
         "a machine of two names",
