@@ -1447,9 +1447,17 @@ MUTATIONS = (
         "drills: one question for points",
         f"{_FLOWS}/begin_drills.py",
         "    with_points = {point.host_id for point in world.catalog.find_points()}\n"
-        "    return _begin((host for host in due if host.id in with_points), most, world, now)\n",
-        "    return _begin((host for host in due if world.catalog.find_points(host.id)), most, world, now)\n",
+        "    provable = [host for host in due if host.id in with_points]\n",
+        "    provable = [host for host in due if world.catalog.find_points(host.id)]\n",
         "that thousands of hosts without a restore point are not thousands of questions",
+        ("tests/unit/test_drilling.py",),
+    ),
+    Mutation(
+        "drills: everybody's turn",
+        f"{_CORE}/drilling.py",
+        "[*first, *others[passed:], *others[:passed]]",
+        "[*first, *others]",
+        "that those who can never be drilled keep nobody from a drill for good",
         ("tests/unit/test_drilling.py",),
     ),
     Mutation(
