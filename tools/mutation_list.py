@@ -420,7 +420,7 @@ MUTATIONS = (
     ),
     Mutation(
         "where its machine is",
-        "chalicelib/core/recovery.py",
+        f"{_CORE}/recovery.py",
         "    zone = machine.zone if machine else recovery.zone\n",
         "    zone = recovery.zone\n",
         "that a recovery's volume is made where its machine is seen, whatever is recorded",
@@ -428,7 +428,7 @@ MUTATIONS = (
     ),
     Mutation(
         "where its volume is",
-        "chalicelib/core/recovery.py",
+        f"{_CORE}/recovery.py",
         "return (LaunchMachine(volume.zone),)",
         "return (LaunchMachine(None),)",
         "that what a version has begun which made the volume first goes on in its zone",
@@ -444,7 +444,7 @@ MUTATIONS = (
     ),
     Mutation(
         "its volume may yet show",
-        "chalicelib/core/opening.py",
+        f"{_CORE}/opening.py",
         "is_all_seen = world.briefed and bool(world.machines)",
         "is_all_seen = bool(world.machines)",
         "that a volume which EC2 does not show yet is waited for though its machine shows",
@@ -1487,9 +1487,17 @@ MUTATIONS = (
         "drills: one question for points",
         f"{_FLOWS}/begin_drills.py",
         "    with_points = {point.host_id for point in world.catalog.find_points()}\n"
-        "    return _begin((host for host in due if host.id in with_points), most, world, now)\n",
-        "    return _begin((host for host in due if world.catalog.find_points(host.id)), most, world, now)\n",
+        "    provable = [host for host in due if host.id in with_points]\n",
+        "    provable = [host for host in due if world.catalog.find_points(host.id)]\n",
         "that thousands of hosts without a restore point are not thousands of questions",
+        ("tests/unit/test_drilling.py",),
+    ),
+    Mutation(
+        "drills: everybody's turn",
+        f"{_CORE}/drilling.py",
+        "[*first, *others[passed:], *others[:passed]]",
+        "[*first, *others]",
+        "that those who can never be drilled keep nobody from a drill for good",
         ("tests/unit/test_drilling.py",),
     ),
     Mutation(
@@ -2057,6 +2065,30 @@ MUTATIONS = (
         "",
         "that what arrived of a file is not deleted before it is gone on from",
         ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "push: what was kept aside tonight",
+        f"{_HOST}/push.py",
+        "went_well and not broke and",
+        "went_well and",
+        "that what a break has left aside is cleared away from a tree that was empty, too",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "push: a break while rsync wrote",
+        f"{_HOST}/outcome.py",
+        "NEVER_CAME_ABOUT = (5,)",
+        "NEVER_CAME_ABOUT = (5, NO_CONNECTION)",
+        "that a connection which broke while rsync wrote counts as broken",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "hello: an empty tree",
+        "agent/ebbtide_agent/receiver/gate.py",
+        "return next(entries, None) is None",
+        "return True",
+        "that a receiver knows whether an earlier night may have left something",
+        ("tests/unit/agent/test_gate.py",),
     ),
     # -- a host that is installed
     Mutation(

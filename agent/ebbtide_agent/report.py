@@ -46,7 +46,7 @@ class Hello:
     """What the receiver answers to a hello: whose night it is, and the nonce that the report must bring back.
 
     `generation` names the tree as the last recorded push left it; none when something has touched it since. `now` is
-    the receiver's time, if it says that. `machine` is which one it has heard, if any.
+    the receiver's time, if it says that. `machine` is which one it has heard, if any. `empty`: in its tree is nothing.
     """
 
     run: str
@@ -58,6 +58,7 @@ class Hello:
     tree: str = FAKE_SUPER
     now: datetime | None = None
     machine: str = ""
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,8 @@ def parse_hello(body: bytes) -> Hello:
         deadline=moment(what, values, "deadline"),
         now=maybe_moment(what, values, "now"),
         machine=_machine(what, values),
+        # An earlier receiver does not say it.
+        empty=field(what, {"empty": False, **values}, "empty", bool),
     )
 
 

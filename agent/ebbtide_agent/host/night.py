@@ -179,7 +179,7 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
 
 def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> Outcome:
     watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
-    outcome = push(config, partial(way.route, hello), way.passes(taken), watch)
+    outcome = push(config, partial(way.route, hello), way.passes(hello, taken), watch)
     if taken.tally and (not taken.course.in_full or not outcome.counts.entries):
         outcome = replace(outcome, counts=counts_of(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts

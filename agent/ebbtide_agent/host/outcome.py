@@ -17,8 +17,9 @@ SOME_IS_MISSING, VANISHED = 23, 24
 NO_CONNECTION = 10
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
 WORTH_ANOTHER_TRY = (5, NO_CONNECTION, 12, 30, 35, 255)
-# Turned away at the door, or nobody there: nothing was begun that could have been left half done.
-NEVER_CAME_ABOUT = (5, NO_CONNECTION)
+# Turned away at the door: nothing was begun that could have been left half done. A socket that fails (10) is not among
+# them: so rsync ends, too, when ssh goes while it writes.
+NEVER_CAME_ABOUT = (5,)
 # Usage, incompatible versions, selecting files, unsupported, refused by the far side or by its gate: nothing has moved.
 NOTHING_MOVED = (1, 2, 3, 4, 5, 6, Refused.exit_code, 126, 127)
 _OF_A_GATE = f"ebbtide: {REFUSAL}"

@@ -58,7 +58,8 @@ class Pass:
     """One rsync: what it is told beyond what all are told, where it looks, and the list it reads.
 
     `from_nothing`: it looks into an empty directory, to have deleted what is listed. `heals`: it looks at everything
-    over there, so that it does not matter what another one has left behind.
+    over there, so that it does not matter what another one has left behind. `after_trouble`: it is for what another one
+    may have left behind, and for nothing where all went well.
     """
 
     words: tuple[str, ...]
@@ -66,6 +67,7 @@ class Pass:
     listed: bytes = b""
     from_nothing: bool = False
     heals: bool = False
+    after_trouble: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,12 @@ def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> 
     A connection that breaks may leave a stray file behind, or it was the receiver that broke, and has forgotten what
     it was sent: then everything is compared once more.
     """
-    outcomes, is_broken = [], False
+    outcomes, is_broken, went_well = [], False, True
     for what in passes:
+        if what.after_trouble and went_well:
+            continue
         outcome, broke = _insist(config, route, what, watch)
+        went_well = went_well and not broke and outcome.exit_code == 0
         outcomes.append(outcome)
         if outcome.status == FAILED or outcome.exit_code in WORTH_ANOTHER_TRY:
             return together(outcomes)

@@ -31,6 +31,9 @@ def resumable(what: Pass, aside: str = AT_THE_TOP) -> Pass:
     return replace(what, words=words, heals=what.heals and aside == AT_THE_TOP)
 
 
-def cleared(config: Config) -> Pass:
-    """The pass that clears away what was kept of files that went meanwhile, and mends the root's times after it."""
-    return Pass(LISTED, config.root, as_list([ASIDE.encode()]))
+def cleared(config: Config, was_empty: bool) -> Pass:
+    """The pass that clears away what was kept of files that went meanwhile, and mends the root's times after it.
+
+    In a tree that was empty only one of tonight's passes can have kept any.
+    """
+    return Pass(LISTED, config.root, as_list([ASIDE.encode()]), after_trouble=was_empty)

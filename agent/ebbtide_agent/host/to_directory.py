@@ -64,7 +64,7 @@ class ToDirectory:
         # There is no connection that could break: nothing is tried again.
         return Hello(run_of("local", now), self.config.host, "", "", generation, deadline=now, tree=self.target.tree)
 
-    def passes(self, taken: Survey) -> Iterator[Pass]:
+    def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         self.store.incomplete.mkdir(mode=0o700, exist_ok=True)
         complete = self.rotation.complete()
         if not complete:

@@ -50,10 +50,10 @@ class ToReceiver:
         settle(self.login, lambda login: ask(login, "hello", greeting), self.world.say)
         return hello
 
-    def passes(self, taken: Survey) -> Iterator[Pass]:
+    def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         yield from map(resumable, passes_of(self.config, taken, self.paths.nothing))
         if taken.course.in_full and not taken.course.by_index:
-            yield cleared(self.config)
+            yield cleared(self.config, hello.empty)
 
     def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         there = route(self.login, attempt, "::tree/")

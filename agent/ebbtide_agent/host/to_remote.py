@@ -35,7 +35,7 @@ class ToRemote:
         world.say(f"target: {target}, until {moments.write(until)}")
         return Hello(run_of("ssh", world.clock()), host, "", "", generation, deadline=until, tree=target.tree)
 
-    def passes(self, taken: Survey) -> Iterator[Pass]:
+    def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         config, now, last = self.place.config, self.place.world.clock(), self.place.found_report()
         was_whole = last is not None and last.receiver is not None
         said = ("the push has begun and did not come to its end",)

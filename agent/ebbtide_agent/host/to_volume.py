@@ -78,7 +78,7 @@ class ToVolume:
             run_of("volume", now), self.config.host, self.target.host_id, "", generation, now, self.target.tree
         )
 
-    def passes(self, taken: Survey) -> Iterator[Pass]:
+    def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         self.store.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store.report.unlink(missing_ok=True)
         yield from passes_of(self.config, taken, self.paths.nothing)

@@ -33,7 +33,7 @@ class Way(Protocol):
         Raises Refused, TransientError when nobody was there by `until`, or PermanentError.
         """
 
-    def passes(self, taken: Survey) -> Iterator[Pass]:
+    def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         """The rsyncs that make its tree equal to ours."""
 
     def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
@@ -120,6 +122,7 @@ class Gate:
             tree=FAKE_SUPER,
             now=self.clock(),
             machine=machine,
+            empty=_is_empty(self.paths.tree(self.host.id)),
         )
 
     def _push(self, machine: str) -> int:
@@ -161,6 +164,11 @@ class Gate:
         report = parse_report(body)
         self._hear(report.machine)
         return encode_report(self.ledger.record(self.host, report, self.clock()))
+
+
+def _is_empty(directory: Path) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is None
 
 
 def introduced(asked: Asked, inward: BinaryIO) -> Asked:

@@ -21,6 +21,7 @@ from ebbtide_agent.receiver.lease import MOST_SESSIONS, seated
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.places import make_room
 from ebbtide_agent.receiver.verbs import Asked, parse_command
+from ebbtide_agent.report import parse_hello
 
 BRIEF = parse_brief((Path(__file__).parents[2] / "contract/wire/brief-receiver.json").read_bytes())
 
@@ -118,6 +119,21 @@ def test_who_has_no_place_tonight_is_told_why(ready: MachinePaths, verb: str) ->
 
     with pytest.raises(Refused, match=r"us0a has no place on the receiver's volume tonight: .* No space left"):
         a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
+
+
+def test_a_hello_says_whether_the_tree_is_empty(ready: MachinePaths) -> None:
+    tree = ready.tree("us0a")
+    tree.mkdir(parents=True)
+
+    def is_empty() -> bool:
+        said = io.BytesIO()
+        a_gate(ready).answer(Asked("hello"), io.BytesIO(), said)
+        return parse_hello(said.getvalue()).empty
+
+    before = is_empty()
+    (tree / ".ebbtide-partial").mkdir()
+
+    assert (before, is_empty()) == (True, False)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.past import Source
 from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push, rsync
-from ebbtide_agent.host.resume import resumable
+from ebbtide_agent.host.resume import cleared, resumable
 from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
@@ -118,7 +118,7 @@ def test_a_push_goes_on_until_a_pass_cannot_get_through(
     ("codes", "what", "ran"),
     [
         ([12, 0, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 5),
-        ([10, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
+        ([10, 0, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 5),
         ([5, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
         ([255, 0], [in_full(A_CONFIG)], 2),
         ([30, 0], [in_full(A_CONFIG)], 2),
@@ -126,7 +126,7 @@ def test_a_push_goes_on_until_a_pass_cannot_get_through(
     ],
     ids=[
         "a connection broke",
-        "nobody was there",
+        "it broke while rsync wrote",
         "another session was still there",
         "it was a full push itself",
         "the far side fell silent",
@@ -139,6 +139,24 @@ def test_after_a_connection_that_broke_everything_is_compared_once_more(
     later = NOW + timedelta(hours=1)
 
     assert outcome_of(codes, what, tmp_path, later) == ("complete", 0, ran)
+
+
+@pytest.mark.parametrize(
+    ("was_empty", "codes", "ran"),
+    [
+        (True, [0], 1),
+        (True, [12, 0, 0], 3),
+        (True, [A_MAIL_WENT, 0], 2),
+        (False, [0, 0], 2),
+    ],
+    ids=["into nothing", "a connection broke", "a file went meanwhile", "an earlier night may have left something"],
+)
+def test_what_was_kept_aside_is_cleared_away_where_anything_can_have_been(
+    was_empty: bool, codes: list[int | str], ran: int, tmp_path: Path
+) -> None:
+    what = [resumable(in_full(A_CONFIG)), cleared(A_CONFIG, was_empty)]
+
+    assert outcome_of(codes, what, tmp_path, NOW + timedelta(hours=1))[2] == ran
 
 
 def test_a_push_that_a_gate_refuses_is_not_tried_again_whatever_rsync_makes_of_it(tmp_path: Path) -> None:
