@@ -122,7 +122,7 @@ def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) 
 
 
 def _launch(zone: str | None, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    """Every zone is tried, in order; `full` is a finding, in case there is no room until its time is over."""
+    """In this zone, or in the first one with room. That there is none is a finding: there may be none to the end."""
     place, machines = _place(recovery, world), world.machines
     subnets = [each for each in place.subnets if zone in (None, machines.zone_of(each))]
     requests = [
@@ -168,9 +168,10 @@ def _place(recovery: Recovery, world: World) -> Place:
 
     Raises PermanentError when nothing at EC2 runs what its host does.
     """
-    policy, settings = get_policy(recovery.policy_version, world) if recovery.policy_version else None, world.settings
-    is_opening, machine = recovery.kind is RecoveryKind.OPENING, _reported_machine(recovery, world)
-    subnets = settings.subnets if is_opening else subnets_of_restores(policy, settings)
+    policy = get_policy(recovery.policy_version, world) if recovery.policy_version else None
+    is_opening = recovery.kind is RecoveryKind.OPENING
+    subnets = world.settings.subnets if is_opening else subnets_of_restores(policy, world.settings)
+    machine = _reported_machine(recovery, world)
     return Place(subnets, machine, footing(machine, policy, recovery.point.run.receiver))
 
 
