@@ -2973,6 +2973,22 @@ MUTATIONS = (
         "that silent connections from one address lock out nobody else",
         ("tests/attack/test_floods.py",),
     ),
+    Mutation(
+        "door: connections that ask for nothing",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        "if version >= _KNOWS_UNUSED:",
+        "if False:",
+        "that a connection which asks for nothing is ended",
+        ("tests/local/test_sshd_versions.py", "tests/attack/test_floods.py"),
+    ),
+    Mutation(
+        "door: a host's own connection",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        "UNUSED_SECONDS = 180",
+        "UNUSED_SECONDS = 90",
+        "that a receiver does not end the connection that a night goes on to use",
+        ("tests/unit/agent/test_sshd_files.py",),
+    ),
     # -- file systems that break
     Mutation(
         "a volume turned read-only",
