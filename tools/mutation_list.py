@@ -2083,6 +2083,22 @@ MUTATIONS = (
         ("tests/unit/agent/test_passes.py",),
     ),
     Mutation(
+        "gate: while the volume is let go of",
+        "agent/ebbtide_agent/receiver/gate.py",
+        "self.paths.closing.exists() or self.clock() >= ",
+        "self.clock() >= ",
+        "that nobody begins a push into a tree which is about to be unmounted",
+        ("tests/unit/agent/test_gate.py",),
+    ),
+    Mutation(
+        "walls: open files",
+        "agent/ebbtide_agent/receiver/confine.py",
+        '["--core=0", f"--nofile={MOST_OPEN_FILES}"]',
+        '["--core=0"]',
+        "that a push holds no more files open than rsync needs",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
         "hello: an empty tree",
         "agent/ebbtide_agent/receiver/gate.py",
         "return next(entries, None) is None",
