@@ -363,6 +363,25 @@ MUTATIONS = (
         _RECONCILE,
     ),
     Mutation(
+        "power-off timer before anything else",
+        "chalicelib/boot/user_data.sh",
+        "arm_power_off\nallow_no_second_boot\ninstall_missing\nwrite_instance\nfetch_agent\n",
+        "allow_no_second_boot\ninstall_missing\nwrite_instance\nfetch_agent\narm_power_off\n",
+        "that a machine whose preparations hang powers itself off",
+        ("tests/unit/test_boot_script.py",),
+    ),
+    Mutation(
+        "no second boot",
+        "chalicelib/boot/user_data.sh",
+        "allow_no_second_boot\ninstall_missing\n",
+        "install_missing\n",
+        "that a machine which was booted again, without timer and agent, powers itself off",
+        (
+            "tests/local/test_receiver_on_debian.py::"
+            "test_a_receiver_powers_itself_off_once_all_have_reported_and_whenever_it_is_booted_again",
+        ),
+    ),
+    Mutation(
         "clean or crash",
         f"{_CORE}/night.py",
         "tags.Consistency.RELEASED if is_clean else tags.Consistency.CRASH",
