@@ -3009,6 +3009,14 @@ MUTATIONS = (
         ("tests/attack/test_floods.py",),
     ),
     Mutation(
+        "outbox: what was sent already",
+        "agent/ebbtide_agent/receiver/mail.py",
+        "not self._sent(name).exists() and ",
+        "",
+        "that a host which reports the same again and again wakes no Lambda each time",
+        ("tests/unit/agent/test_mail.py",),
+    ),
+    Mutation(
         "door: connections that ask for nothing",
         "agent/ebbtide_agent/receiver/sshd.py",
         "if version >= _KNOWS_UNUSED:",
