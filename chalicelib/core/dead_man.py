@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from chalicelib.core.alarms import Facts, measured_disks, measured_quotas
+from chalicelib.core.cost import sent_by
 from chalicelib.core.disk import filling, how_full
 from chalicelib.core.ids import OWN_VOLUMES
 from chalicelib.core.model import RestorePoint, Run, RunState
@@ -120,7 +121,7 @@ def _runs(facts: Facts) -> Iterator[str]:
         for night in nights[:1]:
             run, results = night.run, night.results
             complete = sum(result.status.is_complete for result in results)
-            sent = sum(result.bytes_sent for result in results)
+            sent = sent_by(results, run)
             yield f"{run.id}: {run.state.value}, {complete} of {len(run.hosts)} hosts complete, {sent:,} bytes sent"
 
 
