@@ -13,6 +13,7 @@ from chalicelib.core.model import (
     RestoredServer,
     RestorePoint,
     Snapshot,
+    Times,
     Volume,
     Way,
 )
@@ -79,6 +80,7 @@ class ReplaceMachine:
 class RecordVerdict:
     verdict: str
     findings: tuple[str, ...]
+    times: Times | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class RecordBack:
     """A server is back, and not compared yet: where."""
 
     address: str
+    times: Times | None = None
 
 
 @dataclass(frozen=True)
