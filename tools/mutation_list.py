@@ -2083,6 +2083,22 @@ MUTATIONS = (
         ("tests/unit/agent/test_passes.py",),
     ),
     Mutation(
+        "gate: while the volume is let go of",
+        "agent/ebbtide_agent/receiver/gate.py",
+        "self.paths.closing.exists() or self.clock() >= ",
+        "self.clock() >= ",
+        "that nobody begins a push into a tree which is about to be unmounted",
+        ("tests/unit/agent/test_gate.py",),
+    ),
+    Mutation(
+        "walls: open files",
+        "agent/ebbtide_agent/receiver/confine.py",
+        '["--core=0", f"--nofile={MOST_OPEN_FILES}"]',
+        '["--core=0"]',
+        "that a push holds no more files open than rsync needs",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
         "hello: an empty tree",
         "agent/ebbtide_agent/receiver/gate.py",
         "return next(entries, None) is None",
@@ -2972,6 +2988,22 @@ MUTATIONS = (
         "_KNOWS_ADDRESSES = (99, 0)",
         "that silent connections from one address lock out nobody else",
         ("tests/attack/test_floods.py",),
+    ),
+    Mutation(
+        "door: connections that ask for nothing",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        "if version >= _KNOWS_UNUSED:",
+        "if False:",
+        "that a connection which asks for nothing is ended",
+        ("tests/local/test_sshd_versions.py", "tests/attack/test_floods.py"),
+    ),
+    Mutation(
+        "door: a host's own connection",
+        "agent/ebbtide_agent/receiver/sshd.py",
+        "UNUSED_SECONDS = 180",
+        "UNUSED_SECONDS = 90",
+        "that a receiver does not end the connection that a night goes on to use",
+        ("tests/unit/agent/test_sshd_files.py",),
     ),
     # -- file systems that break
     Mutation(
