@@ -4030,6 +4030,22 @@ MUTATIONS = (
         ("tests/unit/test_recovery_times.py",),
     ),
     Mutation(
+        "recovery: a step that cannot be told",
+        "agent/ebbtide_agent/restore/progress.py",
+        '        except AgentError as fault:\n            say(f"not told: {fault}")\n',
+        "        finally:\n            pass\n",
+        "that no restore fails for what could not be told of its progress",
+        ("tests/unit/agent/test_recovery_progress.py",),
+    ),
+    Mutation(
+        "recovery: the step of its present machine",
+        "chalicelib/wire/recoveries.py",
+        '/begun/{attempt}/")',
+        '/begun/2/")',
+        "that the steps of another machine are not taken for those of this one",
+        ("tests/unit/test_recovery_times.py",),
+    ),
+    Mutation(
         "a card's names",
         "ebbtide_console/past/inventory.py",
         "point.host if HOST_NAME.fullmatch(point.host) else point.host_id",

@@ -33,7 +33,7 @@ from chalicelib.core.recovery_actions import (
     SetWays,
     TerminateMachine,
 )
-from chalicelib.core.recovery_times import times_of
+from chalicelib.core.recovery_times import times_of, told_step
 from chalicelib.core.restored import given_up
 from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
@@ -190,7 +190,8 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
     if volume.attached_to == machine.id:
         if recovery.kind is RecoveryKind.OPENING:
             return opening.await_word(machine, world)
-        return (Wait(f"the report of machine {machine.id}"),)
+        step = f", which is at: {told_step(world.step)}" if world.step else ""
+        return (Wait(f"the report of machine {machine.id}{step}"),)
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
     return (AttachVolume(volume.id, machine.id),)

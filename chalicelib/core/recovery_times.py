@@ -58,6 +58,11 @@ def told_of(recovery: Recovery) -> tuple[str, ...]:
     return told(rto(recovery), rpo(recovery), recovery.times.steps) if recovery.times else ()
 
 
+def told_step(step: str) -> str:
+    """A step as it is told, by what its machine calls it."""
+    return _TOLD.get(step, step)
+
+
 def spoken(seconds: float) -> str:
     """A length in the two units that matter."""
     if seconds < 60:

@@ -58,6 +58,16 @@ def recovery_begun_key(recovery: RecoveryId, attempt: int = 1) -> str:
     return f"recoveries/{recovery}/begun/{attempt}.json"
 
 
+# In the order in which they begin: what stands is compared beside it, and has no word for that.
+_STEPS = ("mount", "materialise", "compare", "boot", "probe")
+
+
+def step_among(recovery: RecoveryId, attempt: int, keys: Iterable[str]) -> str | None:
+    """The last step that this machine has said it begins, by the keys of the recovery."""
+    said = {key.removeprefix(f"recoveries/{recovery}/begun/{attempt}/") for key in keys}
+    return next((step for step in reversed(_STEPS) if f"{step}.json" in said), None)
+
+
 def recovery_report_key(recovery: RecoveryId) -> str:
     return f"recoveries/{recovery}/report.json"
 

@@ -78,6 +78,18 @@ def test_what_a_drill_took_is_in_the_catalogue_and_in_the_archive() -> None:
     assert lost.catalog.get_recovery(DRILL).times == times
 
 
+def test_who_waits_is_told_the_step_that_its_present_machine_is_at() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    said = [f"recoveries/{DRILL}/begun/1/{step}.json" for step in ("mount", "materialise", "compare", "boot")]
+
+    for key in (*said, f"recoveries/{DRILL}/begun/2/probe.json"):
+        world.archive.put_once(key, b"{}")
+
+    (waiting,) = recover(DRILL, world, NOW).waiting
+    assert waiting.startswith("the report of machine ") and waiting.endswith(", which is at: image boot")
+
+
 def test_the_letter_of_a_drill_that_failed_says_what_it_took() -> None:
     drill = replace(
         a_recovery(),

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent import instance, procs, volume
+from ebbtide_agent import instance, moments, procs, volume
 from ebbtide_agent.cloud import Cloud
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
@@ -30,6 +30,7 @@ from ebbtide_agent.restore.recovery import (
     Times,
     judge,
 )
+from ebbtide_agent.shapes import encode
 
 # How long an image may take to start that nobody has another one of.
 STANDING_PATIENCE_SECONDS = 900.0
@@ -171,7 +172,7 @@ class Progress:
     @contextmanager
     def tried(self) -> Iterator[Boot]:
         """The image up, if it comes up, and asked."""
-        say(f"{self._brief.recovery}: boot")
+        self._tell("boot")
         with self.booted() as boot:
             self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
             for failure in reversed(boot.failures):
@@ -234,9 +235,19 @@ class Progress:
         elif not self._answer.ok:
             self.find(f"{self._brief.probe}: {self._answer.answer}")
 
+    def _tell(self, step: str) -> None:
+        """Which step begins, for who watches. No event: a drill's machine reaches nothing but the archive."""
+        recovery = self._brief.recovery
+        say(f"{recovery}: {step}")
+        try:
+            body = encode({"recovery": recovery, "step": step, "begun": moments.write(self._now())})
+            self._cloud.put_once(f"recoveries/{recovery}/begun/{self._brief.attempt}/{step}.json", body)
+        except AgentError as fault:
+            say(f"not told: {fault}")
+
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
-        say(f"{self._brief.recovery}: {step}")
+        self._tell(step)
         started = time.monotonic()
         try:
             yield

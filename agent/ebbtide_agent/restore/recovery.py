@@ -26,7 +26,7 @@ class Brief:
 
     `name` is what the image calls itself, `manifest_sha256` the manifest's digest as the night's report tells it. What
     `stays` is somebody's server again, until the machine is taken down; anything else is over once it has reported.
-    `start` are commands for an image that has no init that we know.
+    `start` are commands for an image that has no init that we know, `attempt` says which of its machines this is.
     """
 
     recovery: str
@@ -41,6 +41,7 @@ class Brief:
     manifest_sha256: str | None
     probe: str | None
     start: tuple[str, ...] = ()
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class RecoveryReport:
     finished: datetime
 
 
-def parse_brief(body: bytes) -> Brief:
+def parse_brief(body: bytes, attempt: int = 1) -> Brief:
     """Raises PermanentError when a field is missing."""
     what = "recovery brief"
     values = decode(what, body)
@@ -104,6 +105,7 @@ def parse_brief(body: bytes) -> Brief:
         manifest_sha256=_perhaps(what, values, "manifest_sha256"),
         probe=_perhaps(what, values, "probe"),
         start=_start(what, values),
+        attempt=attempt,
         **texts,
     )
 

@@ -37,10 +37,10 @@ def powered_off(paths: MachinePaths) -> Iterator[None]:
             power.off(paths.root)
 
 
-def say_that_it_has_begun(brief: Brief, attempt: int, cloud: Cloud) -> None:
+def say_that_it_has_begun(brief: Brief, cloud: Cloud) -> None:
     """The first word, before anything that takes its time: a machine of which nobody hears that is replaced."""
-    body = encode({"recovery": brief.recovery, "attempt": attempt})
-    cloud.put_once(f"recoveries/{brief.recovery}/begun/{attempt}.json", body)
+    body = encode({"recovery": brief.recovery, "attempt": brief.attempt})
+    cloud.put_once(f"recoveries/{brief.recovery}/begun/{brief.attempt}.json", body)
 
 
 def prove(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:

@@ -1,14 +1,15 @@
-"""When a restored image has answered: what RTO is measured by."""
+"""When a restored image has answered, which is what RTO is measured by; and which step it is at meanwhile."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import TransientError
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import progress as rooms
 from ebbtide_agent.restore.boot_image import Boot
@@ -40,7 +41,8 @@ def test_an_image_has_answered_once_its_probe_is_well_or_once_it_is_up_if_it_has
 ) -> None:
     monkeypatch.setattr(rooms, "probe", lambda target, _: Answer(target, "said", ok))
     moments = iter(MOMENTS)
-    progress = _Booted(_brief(probe), MachinePaths(tmp_path), cast(Cloud, None), lambda: next(moments))
+    progress = _Booted(_brief(probe), MachinePaths(tmp_path), _Archive(), lambda: next(moments))
+    monkeypatch.setattr(progress, "_tell", lambda step: None)
     progress.boot = Boot(leader, None if leader else "no init", 1.0)
 
     with progress.tried():
@@ -50,10 +52,46 @@ def test_an_image_has_answered_once_its_probe_is_well_or_once_it_is_up_if_it_has
     assert (times.began, times.answered) == (MOMENTS[0], answered)
 
 
+def test_each_step_is_told_as_it_begins_by_the_attempt_that_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "probe", lambda target, _: Answer(target, "said", True))
+    archive = _Archive()
+    progress = _Booted(replace(_brief(URL), attempt=2), MachinePaths(tmp_path), archive, lambda: MOMENTS[0])
+
+    with progress.tried():
+        pass
+
+    assert archive.keys == [f"recoveries/us0a/2026-11-23/1/begun/2/{step}.json" for step in ("boot", "probe")]
+
+
+def test_a_step_that_cannot_be_told_is_taken_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "probe", lambda target, _: Answer(target, "said", True))
+    progress = _Booted(_brief(URL), MachinePaths(tmp_path), _Archive(is_out=True), lambda: MOMENTS[0])
+
+    with progress.tried():
+        pass
+
+    assert progress.standing().times.answered == MOMENTS[0]
+
+
+class _Archive(Cloud):
+    def __init__(self, is_out: bool = False) -> None:
+        super().__init__("archive", "eu-west-1")
+        self.is_out = is_out
+        self.keys: list[str] = []
+
+    def put_once(self, key: str, body: bytes | Path) -> bool:
+        if self.is_out:
+            raise TransientError("the archive is out")
+        self.keys.append(key)
+        return True
+
+
 class _Booted(Progress):
     """Whose image is up, or is not, at once."""
 
-    boot: Boot
+    boot = Boot(42, None, 1.0)
 
     @contextmanager
     def booted(self) -> Iterator[Boot]:
