@@ -2,8 +2,8 @@
 
 `PYTHONPATH=agent python -m bench.push TREE [TREE ...]` copies the trees (but for files above 2 MB) and pushes the copy
 twice: for host us0 as the agent does, for host eu0 by the plain rsync that everyone would use. Both go the same way to
-the same receiver, with the same cipher, in turns, each round in the other order. The report is not sent: writing the
-manifest, with a hash for every file, comes on top of both. Needs root.
+the same receiver, with the same cipher, in turns, each round in the other order. The report is not sent: the manifest
+that a receiver writes of it, with a hash for every file, comes on top of both and is counted apart. Needs root.
 """
 
 import os
@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import median
 
 from bench.paired import Cost, Far, a_copy_of, change, counted_apart, forget, medians, size_of
+from ebbtide_agent import manifest
+from ebbtide_agent.entry import Header
 from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import ciphers, survey
 from ebbtide_agent.host.ahead import scanning
@@ -139,6 +141,8 @@ def compare(receiver: Receiver, tree: Path, etc: Path, far: Far) -> None:
     for floor, act in (("find -printf", lambda: find(tree)), ("an ssh's hello", lambda: receiver.ssh("us0", "hello"))):
         seconds = median(seconds_of(act) for _ in range(FULL_ROUNDS))
         print(f"{floor} {seconds:.2f} s, {unchanged.wall / seconds:.1f}")
+    anew, again = (seconds_of(lambda: write_manifest(receiver, etc)) for _ in range(2))
+    print(f"\nthe manifest, apart: of a tree never seen {anew:.2f} s, of one that is known {again:.2f} s")
     print("\n".join(by_index.said[-2:]))
 
 
@@ -148,6 +152,13 @@ def row(what: str, by_index: ByIndex, plain: Cost, ours: Cost) -> None:
     if ratio > goal:
         until_known, pushing = (median(part) for part in zip(*by_index.parts, strict=True))
         print(f"the goal is {goal}: of ours {until_known:.2f} s hello and scan, {pushing:.2f} s the push itself")
+
+
+def write_manifest(receiver: Receiver, place: Path) -> None:
+    """As the receiver does once a push is reported; what the last one knows it need not read."""
+    last, new = place / "manifest", place / "new-manifest"
+    manifest.write(receiver.tree("us0"), FAKE_SUPER, last, new, Header("us0a", receiver.run, FAKE_SUPER))
+    new.replace(last)
 
 
 def find(tree: Path) -> None:

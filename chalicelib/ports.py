@@ -355,10 +355,6 @@ class Settings:
     def is_vault(self) -> bool:
         return self.role is StackRole.VAULT
 
-    @property
-    def subnet(self) -> str:
-        return self.subnets[0]
-
 
 @dataclass(frozen=True)
 class World:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,6 +18,7 @@ CHUNK = 1 << 20
 # An event is a hint, and nobody should wait long for one that does not get through.
 ATTEMPTS, ATTEMPTS_AT_AN_EVENT = 6, 2
 _METADATA_TIMEOUT_SECONDS = 5
+PAUSE_SECONDS = 1.0
 
 
 class Cloud:
@@ -66,12 +68,17 @@ class Cloud:
                 answer = refusal.response
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
-    def get_brief(self, key: str) -> bytes:
-        """What this machine is for. Raises PermanentError when absent."""
-        try:
-            return self.get(key)
-        except KeyError:
-            raise PermanentError(f"brief {key} is not in the archive: nobody knows what this machine is for") from None
+    def get_brief(self, key: str, patience: float = 0.0) -> bytes:
+        """What this machine is for, once that is there. Raises PermanentError when it is not after so many seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self.get(key)
+            except KeyError:
+                if time.monotonic() >= deadline:
+                    why = "nobody knows what this machine is for"
+                    raise PermanentError(f"brief {key} is not in the archive: {why}") from None
+            time.sleep(PAUSE_SECONDS)
 
     def download(self, key: str, path: Path) -> None:
         """An object of the archive into a file. Raises KeyError when absent."""

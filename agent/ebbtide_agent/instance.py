@@ -13,6 +13,10 @@ from ebbtide_agent.shapes import decode, field
 
 RECOVERY = "recovery"
 
+# The control plane briefs a recovery's machine, and attaches anybody's volume, after the launch: at the next tick, if
+# it is interrupted in between. EC2 takes its time, too.
+PATIENCE_SECONDS = 600.0
+
 
 @dataclass(frozen=True)
 class Instance:

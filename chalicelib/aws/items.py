@@ -188,6 +188,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "start": list(recovery.start),
         "attempt": recovery.attempt,
         "launched": _maybe(recovery.launched),
+        "zone": recovery.zone,
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -215,6 +216,7 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         start=values.maybe_texts("start"),
         attempt=values.maybe_number("attempt") or 1,
         launched=values.maybe_moment("launched"),
+        zone=values.maybe_text("zone"),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )

@@ -1,6 +1,6 @@
 """Whose drill is due: every host's at least as often as the policy says, and as few at a time as that takes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from chalicelib.core.model import Recovery, RecoveryKind
@@ -23,6 +23,15 @@ def find_due(policy: Policy, recoveries: Iterable[Recovery], now: datetime) -> l
             begun[each.id.host_id] = max(each.opened, begun.get(each.id.host_id, _NEVER))
     due = [host for host in policy.hosts.values() if begun.get(host.id, _NEVER) <= by_then]
     return sorted(due, key=lambda host: begun.get(host.id, _NEVER))
+
+
+def in_turn(due: Sequence[HostPolicy], at_once: int, now: datetime) -> list[HostPolicy]:
+    """The first `at_once` keep their place. The others go round, as many an hour: nobody waits for good behind those
+    that can never be drilled.
+    """
+    first, others = due[:at_once], due[at_once:]
+    passed = int(now.timestamp()) // int(_AN_HOUR.total_seconds()) * at_once % max(1, len(others))
+    return [*first, *others[passed:], *others[:passed]]
 
 
 def room(policy: Policy, recoveries: Iterable[Recovery]) -> int:

@@ -330,7 +330,7 @@ class Recovery:
     `name` is what the restored image calls itself; `address` is where an opening that stands is reached, or a server
     that is back. `ways` are those in that it wants: they lead to whatever stands restored beside it as well, and into
     nothing else. `start` are commands for an image that has no init that its machine knows. `attempt` counts its
-    machines, each with a volume of its own; the latest one was `launched` then.
+    machines, each with a volume of its own; the latest one was `launched` then, in this `zone`.
     """
 
     id: RecoveryId
@@ -351,6 +351,7 @@ class Recovery:
     start: tuple[str, ...] = ()
     attempt: int = 1
     launched: datetime | None = None
+    zone: str | None = None
     closed: datetime | None = None
     version: int = 0
 

@@ -45,7 +45,8 @@ def conclude(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[A
 
 def may_yet_show(recovery: Recovery, world: RecoveryWorld, now: datetime) -> bool:
     """Whether a machine, or a volume, may have been asked for just before it was given up, and is not seen yet."""
-    return not world.machines and _last_call(recovery) <= now < _last_call(recovery) + SETTLES
+    is_all_seen = world.briefed and bool(world.machines)
+    return not is_all_seen and _last_call(recovery) <= now < _last_call(recovery) + SETTLES
 
 
 def _last_call(recovery: Recovery) -> datetime:

@@ -143,7 +143,12 @@ RESTORE_INSTANCES = Table(
 
 RESTORE = Table(
     (
-        Key("subnet", values.SUBNET, "Where restored machines are launched; otherwise where receivers are.", None),
+        Key(
+            "subnet",
+            values.SUBNET,
+            "Where restored machines are launched, and nowhere else; otherwise where receivers may be.",
+            None,
+        ),
         Key("instance", RESTORE_INSTANCES, "What restored machines run on, by the architecture of the host.", None),
         Key(
             "readers",

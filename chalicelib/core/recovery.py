@@ -17,7 +17,6 @@ from chalicelib.core.model import (
     RecoveryReport,
     RecoveryState,
     RestorePoint,
-    Snapshot,
     Volume,
 )
 from chalicelib.core.recovery_actions import (
@@ -100,13 +99,7 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
         return (given_up(world, f"machine {gone.id} ended without a report"),)
     if world.server is not None:
         return restored.await_comparison(recovery, world)
-    if world.volume is None:
-        return _bring_up_volume(recovery, world.snapshot)
-    if not world.briefed:
-        return (WriteBrief(world.volume.id),)
-    if not world.machines:
-        return _bring_up_machine(recovery)
-    return _serve(recovery, world.machines[0], world.volume, world)
+    return _bring_up(recovery, world)
 
 
 def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
@@ -153,23 +146,36 @@ def _what_belies(report: RecoveryReport) -> str | None:
     return None
 
 
-def _bring_up_volume(recovery: Recovery, snapshot: Snapshot | None) -> tuple[Action, ...]:
-    if recovery.machine_id is not None:
-        return (Wait("the volume to show again"),)
-    if snapshot is None:
-        return (RecordVerdict(FAILED, (f"snapshot {recovery.point.snapshot_id} is gone",)),)
-    return (CreateVolume(snapshot.id, snapshot.size_gib, _RATES.get(recovery.kind)),)
-
-
-def _bring_up_machine(recovery: Recovery) -> tuple[Action, ...]:
-    if recovery.machine_id is not None:
+def _bring_up(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
+    """The machine first, wherever there is room; then its volume, in the zone which that turned out to be; then its
+    brief, which it waits for."""
+    machine, volume = next(iter(world.machines), None), world.volume
+    if volume is None:
+        return _make_volume(recovery, machine, world)
+    if machine is None and recovery.machine_id is None:
+        # One that was begun by a version which made the volume first.
+        return (LaunchMachine(volume.zone),)
+    if not world.briefed:
+        return (WriteBrief(volume.id),)
+    if machine is None:
         return (Wait(f"machine {recovery.machine_id} was launched and does not show yet"),)
-    return (LaunchMachine(),)
+    return _serve(recovery, machine, volume, world)
+
+
+def _make_volume(recovery: Recovery, machine: Machine | None, world: RecoveryWorld) -> tuple[Action, ...]:
+    if world.briefed:
+        return (Wait("the volume to show again"),)
+    if world.snapshot is None:
+        return (RecordVerdict(FAILED, (f"snapshot {recovery.point.snapshot_id} is gone",)),)
+    zone = machine.zone if machine else recovery.zone
+    if zone is None:
+        return (LaunchMachine(None),)
+    return (CreateVolume(zone, world.snapshot.id, world.snapshot.size_gib, _RATES.get(recovery.kind)),)
 
 
 def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: RecoveryWorld) -> tuple[Action, ...]:
     if machine.state != "running":
-        return (Wait(f"machine {machine.id} is {machine.state}"),)
+        return (Wait(f"machine {machine.id} is {machine.state}, in {machine.zone}"),)
     if volume.attached_to == machine.id:
         if recovery.kind is RecoveryKind.OPENING:
             return opening.await_word(machine, world)

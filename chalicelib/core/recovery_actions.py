@@ -51,8 +51,10 @@ class RecoveryWorld:
 
 @dataclass(frozen=True)
 class CreateVolume:
-    """A throw-away copy of the point's snapshot, whose blocks come at a `rate` in MiB a second, or as they are read."""
+    """A throw-away copy of the point's snapshot where its machine stands, whose blocks come at a `rate` in MiB a
+    second, or as they are read."""
 
+    zone: str
     snapshot_id: str
     size_gib: int
     rate: int | None
@@ -60,7 +62,10 @@ class CreateVolume:
 
 @dataclass(frozen=True)
 class LaunchMachine:
-    """The machine of this recovery: what one reports is a finding, and never a reason for another."""
+    """The machine of this recovery, in this zone or in the first one with room: what one reports is a finding, and
+    never a reason for another."""
+
+    zone: str | None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib.core.drilling import find_due, room
+from chalicelib.core.drilling import find_due, in_turn, room
 from chalicelib.core.model import RecoveryId
 from chalicelib.core.policy import HostPolicy
 from chalicelib.errors import PermanentError, Refused
@@ -29,7 +29,7 @@ class Begun:
 
 def begin_drills(world: World, now: datetime) -> Begun:
     """A host without a restore point has nothing to prove yet. Nor has one whose points are all lost or damaged, which
-    is for other alarms to tell: its turn is the next one's.
+    is for other alarms to tell: its turn is the next one's, and however many there are, everybody has a turn some hour.
     """
     policy = find_policy(world)
     if policy is None:
@@ -39,7 +39,8 @@ def begin_drills(world: World, now: datetime) -> Begun:
     if not (due and most):
         return Begun()
     with_points = {point.host_id for point in world.catalog.find_points()}
-    return _begin((host for host in due if host.id in with_points), most, world, now)
+    provable = [host for host in due if host.id in with_points]
+    return _begin(in_turn(provable, MOST_FAULTS // 2, now), most, world, now)
 
 
 def _begin(hosts: Iterable[HostPolicy], most: int, world: World, now: datetime) -> Begun:

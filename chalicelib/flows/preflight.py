@@ -34,6 +34,7 @@ from chalicelib.core.telling import LOCKS
 from chalicelib.errors import EbbtideError, TransientError
 from chalicelib.flows.cost import estimate_cost
 from chalicelib.flows.keys import find_keys_in_use
+from chalicelib.flows.launching import subnets_of_restores
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock
 from chalicelib.flows.wanted_copies import find_other_region
@@ -121,12 +122,12 @@ class _Look:
     def _restores(self) -> Iterator[_Part]:
         """As the policy has them; of the receivers' architecture at least. A drill and a server that is wanted back
         differ in their group alone."""
-        settings, restore = self.world.settings, self.policy.restore
-        own = () if settings.is_standby or restore.subnet is None else (restore.subnet,)
+        settings = self.world.settings
+        subnets = subnets_of_restores(self.policy, settings)
         groups = (settings.drill_group, settings.restore_group)
         for each in named_footings(self.policy):
             template = settings.other_template if each.is_other else None
-            yield _Part(RESTORES, each.instances, own or (settings.subnet,), groups, template)
+            yield _Part(RESTORES, each.instances, subnets, groups, template)
 
     def _refusals(self) -> Iterator[Refusal]:
         for part in self._parts():

@@ -5,6 +5,7 @@ None means that someone else won the conditional write: whoever gets None stops.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import assert_never
 
 from chalicelib import wire
@@ -12,11 +13,12 @@ from chalicelib.core import actions, tags
 from chalicelib.core import recovery_actions as plan
 from chalicelib.core.architectures import Footing, footing
 from chalicelib.core.ids import launch_token, recovery_volume_token
-from chalicelib.core.model import SCHEMA, Recovery, RecoveryKind, RecoveryState, RestorePoint
+from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryKind, RecoveryState, RestorePoint
 from chalicelib.core.recovery_actions import Action
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
-from chalicelib.flows.launching import launch_where_there_is_room
+from chalicelib.errors import CapacityError
+from chalicelib.flows.launching import launch_where_there_is_room, subnets_of_restores
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.serving import serving
 from chalicelib.ports import LaunchRequest, Settings, World
@@ -28,9 +30,10 @@ _VOLUME_TYPE = "gp3"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a recovery's machine may stand, and on what: for a host that is such a `machine`, if anything says so."""
+    """Where a recovery's machine may stand, the preferred subnet first, and on what: for a host that is such a
+    `machine`, if anything says so."""
 
-    subnet: str
+    subnets: tuple[str, ...]
     machine: str | None
     footing: Footing
 
@@ -44,8 +47,8 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             _create_volume(action, recovery, world)
         case actions.WriteBrief(volume_id):
             _write_brief(volume_id, recovery, world)
-        case plan.LaunchMachine():
-            return _launch(recovery, world, now)
+        case plan.LaunchMachine(zone):
+            return _launch(zone, recovery, world, now)
         case plan.ReplaceMachine(why):
             return _replace(why, recovery, world)
         case actions.AttachVolume(volume_id, machine_id):
@@ -109,7 +112,7 @@ def _find_report(point: RestorePoint, world: World) -> wire.ReportedTree | None:
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:
     world.volumes.create_volume(
         token=recovery_volume_token(recovery.id, recovery.attempt),
-        zone=world.machines.zone_of(_place(recovery, world).subnet),
+        zone=action.zone,
         size_gib=action.size_gib,
         kind=_VOLUME_TYPE,
         tags=_tags(recovery),
@@ -118,19 +121,39 @@ def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) 
     )
 
 
-def _launch(recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    place = _place(recovery, world)
-    requests = [_launch_request(each, place, recovery, world) for each in place.footing.instances]
-    machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, world.machines)
-    found = tuple(dict.fromkeys((*recovery.findings, *_what_nobody_said(recovery, place))))
-    return world.catalog.save_recovery(replace(recovery, machine_id=machine.id, launched=now, findings=found))
+def _launch(zone: str | None, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
+    """In this zone, or in the first one with room. That there is none is a finding: there may be none to the end."""
+    place, machines = _place(recovery, world), world.machines
+    subnets = [each for each in place.subnets if zone in (None, machines.zone_of(each))]
+    requests = [
+        _launch_request(each, subnet, place, recovery, world) for subnet in subnets for each in place.footing.instances
+    ]
+    try:
+        machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, machines)
+    except CapacityError as full:
+        if str(full) not in recovery.findings:
+            world.catalog.save_recovery(_finding(recovery, str(full)))
+        raise
+    known = _finding(recovery, *_what_nobody_said(recovery, place), *_moved(machine, place, world))
+    return world.catalog.save_recovery(replace(known, machine_id=machine.id, launched=now, zone=machine.zone))
+
+
+def _finding(recovery: Recovery, *findings: str) -> Recovery:
+    """With these, each of them once."""
+    return replace(recovery, findings=tuple(dict.fromkeys((*recovery.findings, *findings))))
+
+
+def _moved(machine: Machine, place: Place, world: World) -> tuple[str, ...]:
+    """A finding, of a machine that stands elsewhere than it was to."""
+    before = takewhile(lambda zone: zone != machine.zone, map(world.machines.zone_of, place.subnets))
+    full = ", ".join(dict.fromkeys(before))
+    return (f"there was no room for it in {full}: it is brought up in {machine.zone}",) if full else ()
 
 
 def _replace(why: str, recovery: Recovery, world: World) -> Recovery | None:
-    """The next attempt, of which nothing was asked for yet: a brief and a volume of its own come first."""
-    findings = (*recovery.findings, why)
-    another = replace(recovery, attempt=recovery.attempt + 1, machine_id=None, launched=None, findings=findings)
-    return world.catalog.save_recovery(another)
+    """The next attempt, of which nothing was asked for yet: it has a volume and a brief of its own."""
+    another = replace(recovery, attempt=recovery.attempt + 1, machine_id=None, launched=None, zone=None)
+    return world.catalog.save_recovery(_finding(another, why))
 
 
 def _what_nobody_said(recovery: Recovery, place: Place) -> tuple[str, ...]:
@@ -141,26 +164,24 @@ def _what_nobody_said(recovery: Recovery, place: Place) -> tuple[str, ...]:
 
 
 def _place(recovery: Recovery, world: World) -> Place:
-    """As the policy it was opened under has it; without a word on restores, where its receiver stands, and an opening
-    stands there always, because its host has to reach it.
+    """As the policy it was opened under has it; an opening stands where receivers do, because its host has to reach it.
 
-    The policy's subnet is one of the region that makes the backups; a standby has only its own. Raises PermanentError
-    when nothing at EC2 runs what its host does.
+    Raises PermanentError when nothing at EC2 runs what its host does.
     """
     policy = get_policy(recovery.policy_version, world) if recovery.policy_version else None
-    is_elsewhere = world.settings.is_standby or recovery.kind is RecoveryKind.OPENING
-    subnet = policy.restore.subnet if policy and not is_elsewhere else None
+    is_opening = recovery.kind is RecoveryKind.OPENING
+    subnets = world.settings.subnets if is_opening else subnets_of_restores(policy, world.settings)
     machine = _reported_machine(recovery, world)
-    return Place(subnet or world.settings.subnet, machine, footing(machine, policy, recovery.point.run.receiver))
+    return Place(subnets, machine, footing(machine, policy, recovery.point.run.receiver))
 
 
-def _launch_request(instance_type: str, place: Place, recovery: Recovery, world: World) -> LaunchRequest:
+def _launch_request(instance_type: str, subnet: str, place: Place, recovery: Recovery, world: World) -> LaunchRequest:
     """The same to the letter for every try: EC2 refuses a token that comes with another request."""
     settings = world.settings
     return LaunchRequest(
         token=launch_token(recovery.id, recovery.attempt),
         instance_type=instance_type,
-        subnet=place.subnet,
+        subnet=subnet,
         security_group=_group(recovery, settings),
         user_data=render(
             role=tags.Role.RECOVERY,

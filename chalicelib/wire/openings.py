@@ -49,6 +49,7 @@ def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
         "verdict": recovery.verdict,
         "findings": list(recovery.findings),
         "address": recovery.address,
+        "zone": recovery.zone,
         "until": moment_text(recovery.deadline),
         "waiting": list(waiting),
     }

@@ -54,7 +54,7 @@ def the_simulators() -> Cloud:
         copies=sim.copies,
         address=FakeAddress(),
         entrances=FakeEntrances(),
-        subnet=sim.world.settings.subnet,
+        subnet=sim.world.settings.subnets[0],
         group=sim.world.settings.receiver_group,
         settle=lambda: sim.agenda.run_until(sim.agenda.now + timedelta(minutes=5)),
     )

@@ -617,7 +617,7 @@ def world(deployed: Deployment, endpoint: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     world = replace(world_of({**deployed.environment, "AWS_REGION": REGION}), lambdas=FakeLambdas())
     ec2 = sandbox_client("ec2", endpoint, REGION)
-    zone = world.machines.zone_of(world.settings.subnet)
+    zone = world.machines.zone_of(world.settings.subnets[0])
     volume = ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
     snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())

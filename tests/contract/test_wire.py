@@ -427,7 +427,8 @@ def test_a_machine_says_that_it_serves_below_its_own_recovery() -> None:
 
 
 def test_an_operator_is_told_how_an_opening_stands_as_in_the_example() -> None:
-    opening = replace(the_recovery(), kind=RecoveryKind.OPENING, verdict="opened", address="203.0.113.9")
+    opened = replace(the_recovery(), kind=RecoveryKind.OPENING, verdict="opened", address="203.0.113.9")
+    opening = replace(opened, zone="eu-west-1b")
 
     standing = wire.standing(opening, ("us0 is open at 203.0.113.9 until 2026-11-23T11:00:00+00:00",))
 

@@ -6,6 +6,7 @@ A restored server is back before it is compared.
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ A_WORD = json.loads((_EXAMPLES / "recovery-standing.json").read_text())
 TO_COMPARE = timedelta(minutes=4)
 TO_SERVE = timedelta(seconds=30)
 TO_BE_BACK = timedelta(minutes=1)
-LOOKS_FOR_THE_VOLUME = 10
+LOOKS_FOR_THE_BRIEF = LOOKS_FOR_THE_VOLUME = 10
 
 
 @dataclass
@@ -38,10 +39,14 @@ class Restorer:
         if not self.box.life.hangs:
             self.around.agenda.after(power_off_timer(self.box), self._power_off)
         if self.box.life.gets_ready:
-            self.around.agenda.after(self.box.life.boots_in, self._begin)
+            self.around.agenda.after(self.box.life.boots_in, partial(self._begin, LOOKS_FOR_THE_BRIEF))
 
-    def _begin(self) -> None:
+    def _begin(self, looks: int) -> None:
         if self.box.machine.state != "running":
+            return
+        if not self.around.archive.list(self._brief_key()):
+            next_look = partial(self._begin, looks - 1) if looks else self._power_off
+            self.around.agenda.after(A_MINUTE, next_look)
             return
         recovery_id, attempt = parse_recovery(self._brief()["recovery"]), self._attempt()
         said = {"schema": 1, "recovery": str(recovery_id), "attempt": attempt}
@@ -99,8 +104,10 @@ class Restorer:
         self.around.emit("ebbtide.recovery", "Ebbtide Recovery Report", detail)
 
     def _brief(self) -> dict[str, Any]:
-        recovery_id = parse_recovery(self.box.machine.tags[tags.RECOVERY])
-        return dict(json.loads(self.around.archive.get(wire.recovery_brief_key(recovery_id, self._attempt()))))
+        return dict(json.loads(self.around.archive.get(self._brief_key())))
+
+    def _brief_key(self) -> str:
+        return wire.recovery_brief_key(parse_recovery(self.box.machine.tags[tags.RECOVERY]), self._attempt())
 
     def _attempt(self) -> int:
         return int(self.box.machine.tags[tags.ATTEMPT])

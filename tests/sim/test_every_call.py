@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from tests.sim.ending import the_end
-from tests.sim.faults import NO_TIME, CallFault, Deed, Does, FaultPlan, MachineLife, Pace, Says
+from tests.sim.faults import NO_TIME, CallFault, Deed, Does, FaultPlan, MachineLife, NoRoom, Pace, Says
 from tests.sim.night import A_DAY, AN_HOUR, Scenario
 from tests.sim.play import play
 from tests.sim.policies import Receiving, SomePolicy
@@ -18,15 +18,21 @@ from tests.sim.policies import Receiving, SomePolicy
 SMALL = SomePolicy((Receiving(window="02:00-02:40", hosts=("us0",)),), "last = 1")
 AFTER_THE_NIGHT = AN_HOUR
 TO_STAND = timedelta(minutes=10)
-# The night's own does well; that of the restore does not begin.
+# The night's own does well; that of the restore does not begin. Both of that are in another zone than it was.
 A_SILENT_SECOND = (MachineLife(), MachineLife(gets_ready=False))
+A_FULL_ZONE = (NoRoom("zone-a", AFTER_THE_NIGHT),)
 FEWEST_CALLS = {
     "tick, reconcile and prune": (Scenario(SMALL), NO_TIME, 100),
     "run_now": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RUN_NOW, "main"),))), AFTER_THE_NIGHT, 60),
     "drill": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.DRILL, "us0"),))), AFTER_THE_NIGHT, 30),
     "restore": (Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RESTORE, "us0"),))), AFTER_THE_NIGHT, 30),
     "replace": (
-        Scenario(SMALL, FaultPlan(deeds=(Deed(AFTER_THE_NIGHT, Does.RESTORE, "us0"),), machines=A_SILENT_SECOND)),
+        Scenario(
+            SMALL,
+            FaultPlan(
+                deeds=(Deed(AFTER_THE_NIGHT, Does.RESTORE, "us0"),), machines=A_SILENT_SECOND, no_room=A_FULL_ZONE
+            ),
+        ),
         AFTER_THE_NIGHT,
         50,
     ),

@@ -1,5 +1,6 @@
 """Servers that stand restored, in simulated worlds: back first, compared then, whatever becomes of their machines."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from chalicelib.core import tags
 from chalicelib.core.model import Recovery, RecoveryState
 from chalicelib.core.recovery import LASTS
-from tests.sim.faults import Deed, Does, Fate, FaultPlan, MachineLife
+from tests.sim.faults import Deed, Does, Fate, FaultPlan, MachineLife, NoRoom
 from tests.sim.machines import Box
 from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
@@ -149,3 +150,48 @@ def test_a7_a_restores_machine_that_is_ended_before_or_after_its_first_word_is_r
     assert first.ended is not None
     assert second.machine.launched - first.ended < timedelta(minutes=1)
     assert len(sim.volumes.volumes) == 2
+
+
+# -- zones without room ------------------------------------------------------------------------------------------------
+
+
+FULL = NoRoom("zone-a", AN_HOUR - timedelta(minutes=1), 2 * AN_HOUR)
+
+
+def its_zones(sim: Simulation) -> tuple[set[str], set[str]]:
+    """Where its machines stand or stood, and where volumes are that are no receiver's."""
+    volumes = {volume.zone for volume in sim.volumes.volumes.values() if tags.RECOVERY in volume.tags}
+    return {box.machine.zone for box in its_boxes(sim)}, volumes
+
+
+@pytest.mark.fault("R1")
+def test_r1_a_restore_whose_zone_has_no_room_is_back_from_another_and_says_so() -> None:
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), no_room=(FULL,))))
+
+    restore = the_restore(sim)
+    assert (restore.state, restore.verdict, restore.zone) == (RecoveryState.OPEN, "proven", "zone-b")
+    assert restore.findings == ("there was no room for it in zone-a: it is brought up in zone-b",)
+    assert its_zones(sim) == ({"zone-b"}, {"zone-b"})
+    assert str(sim.story).count("EBS makes") == 2
+    until_its_time_is_over(sim)
+    assert is_gone(sim)
+
+
+@pytest.mark.fault("R1")
+@pytest.mark.parametrize("does", [Does.DRILL, Does.OPEN])
+def test_r1_a_drill_and_an_opening_go_to_another_zone_as_a_restore_does(does: Does) -> None:
+    sim = play(Scenario(plan=FaultPlan(deeds=(Deed(AN_HOUR, does, "us0"),), no_room=(FULL,))))
+
+    assert (the_restore(sim).state, its_zones(sim)) == (RecoveryState.DONE, ({"zone-b"}, set()))
+
+
+@pytest.mark.fault("R1")
+def test_r1_a_restore_without_any_room_makes_nothing_and_is_back_when_there_is_some_again() -> None:
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), no_room=(FULL, replace(FULL, where="zone-b")))))
+
+    restore = the_restore(sim)
+    assert (restore.verdict, restore.zone) == ("proven", "zone-a")
+    assert restore.launched is not None
+    assert timedelta(0) <= restore.launched - restore.opened - AN_HOUR < timedelta(minutes=10)
+    assert restore.findings[0].endswith("no capacity for any of t3a.medium in zone-a, zone-b")
+    assert str(sim.story).count("EBS makes") == 2

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from chalicelib.core import tags
-from chalicelib.core.drilling import find_due, room
+from chalicelib.core.drilling import find_due, in_turn, room
 from chalicelib.core.model import Recovery, RecoveryKind, RecoveryState
 from chalicelib.core.policy import Policy
 from chalicelib.flows.begin_drills import Begun, begin_drills
 from chalicelib.flows.tick import tick
 from chalicelib.ports import StackRole
-from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_policy, a_recovery, a_recovery_id, a_snapshot
+from tests.builders import A_KEY, A_POLICY_TEXT, a_moment, a_point, a_policy, a_recovery, a_recovery_id, a_snapshot
 from tests.fakes import FakeWorld, a_world
 
 NOON = a_moment(12)
@@ -64,6 +64,16 @@ def test_as_few_at_a_time_as_let_every_host_have_its_turn(hosts: int, at_a_time:
 
     assert room(policy, ()) == at_a_time
     assert room(policy, (under_way, a_drill("us0a", NOON))) == at_a_time - 1
+
+
+@pytest.mark.parametrize("many", [1, 5, 6, 10, 23])
+def test_behind_any_number_that_can_never_be_drilled_everybody_has_a_turn_some_hour(many: int) -> None:
+    waiting = [replace(a_policy().hosts["us0"], id=f"host{number}") for number in range(many)]
+
+    hours = [in_turn(waiting, 5, NOON + timedelta(hours=hour)) for hour in range(-(-many // 5))]
+
+    assert all(sorted(turns, key=waiting.index) == waiting and turns[:5] == waiting[:5] for turns in hours)
+    assert {host.id for turns in hours for host in turns[:10]} == {host.id for host in waiting}
 
 
 def a_world_with(*points: str, role: StackRole = StackRole.PRIMARY) -> FakeWorld:
@@ -135,6 +145,20 @@ def test_one_who_has_nothing_sound_to_restore_takes_nobodys_turn_and_that_is_no_
     assert [drill.host_id for drill in first.drills] == ["eu0a"]
     assert [fault.startswith("host us0") and "snap-us0a" in fault for fault in first.faults] == [True]
     assert later == Begun()
+
+
+def test_behind_those_that_have_nothing_sound_another_is_begun_within_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = a_world_with("us0a", "eu0a", "ap0a")
+    more = f'[host.ap0]\nid = "ap0a"\nkeys = ["{A_KEY.replace("A" * 43, "C" * 43)}"]\n'
+    text = world.archive.get("policies/000001.toml").decode().replace('"eu0"]', '"eu0", "ap0"]')
+    world.archive.put_once("policies/000002.toml", f"{text}\n{more}".encode())
+    world.catalog.set_policy_version("000002", "000001")
+    del world.volumes.snapshots["snap-us0a"], world.volumes.snapshots["snap-eu0a"]
+    monkeypatch.setattr("chalicelib.flows.begin_drills.MOST_FAULTS", 2)
+
+    drills = [begin_drills(world, NOON + timedelta(hours=hour)).drills for hour in range(2)]
+
+    assert [drill.host_id for each in drills for drill in each] == ["ap0a"]
 
 
 def test_where_many_have_nothing_sound_not_all_of_them_are_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:

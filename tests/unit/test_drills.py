@@ -46,18 +46,6 @@ def test_a_drill_brings_up_a_machine_with_a_copy_of_the_snapshot() -> None:
         assert datetime.fromisoformat(tagged[tags.EXPIRES]) > world.catalog.get_recovery(DRILL).deadline
 
 
-def test_the_brief_is_there_before_the_machine_is() -> None:
-    world = a_world_with_backups()
-    world.machines.no_capacity_for = {"t4g.small", "t4g.medium"}
-    open_drill("us0", world, NOW)
-
-    with pytest.raises(CapacityError):
-        recover(DRILL, world, NOW)
-
-    brief = wire.parse_recovery_brief(world.archive.get(wire.recovery_brief_key(DRILL)))
-    assert brief == world.catalog.get_recovery(DRILL)
-
-
 def the_night_reported(world: FakeWorld, manifest: str) -> None:
     """The report of the night of the newest point, whose receiver has archived this manifest."""
     report = json.loads((A_REPORT.parent / "report.json").read_text()) | {"run": str(a_run_id(22)), "id": "us0a"}

@@ -56,6 +56,18 @@ def test_a_token_of_some_other_request_is_not_taken_for_a_lack_of_room() -> None
         launch_where_there_is_room("run main", BOTH, machines)
 
 
+def test_the_machine_of_a_lost_answer_is_found_in_its_subnet_though_the_one_before_it_has_room_again() -> None:
+    requests = [*BOTH, *(replace(each, subnet="subnet-b") for each in BOTH)]
+    machines = MachinesThatLoseAnAnswer(no_capacity_for={"zone-a"})
+    with pytest.raises(TransientError, match="no answer"):
+        launch_where_there_is_room("recovery us0a", requests, machines)
+    machines.no_capacity_for = set()
+
+    launched = launch_where_there_is_room("recovery us0a", requests, machines)
+
+    assert (list(machines.by_id), launched.zone) == ([launched.id], "zone-b")
+
+
 def test_without_any_room_it_is_told_what_was_tried_and_where() -> None:
     machines = FakeMachines(no_capacity_for={"zone-a"})
 

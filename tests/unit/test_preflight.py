@@ -232,10 +232,12 @@ def test_it_tries_every_machine_that_a_night_or_a_restore_may_ask_for_and_launch
         ("sg-receiver", "t4g.medium", "subnet-a"),
         ("sg-drill", "t4g.small", "subnet-a"),
         ("sg-restore", "t4g.small", "subnet-a"),
+        ("sg-drill", "t4g.small", "subnet-b"),
+        ("sg-restore", "t4g.small", "subnet-b"),
         ("sg-drill", "t4g.medium", "subnet-a"),
         ("sg-restore", "t4g.medium", "subnet-a"),
     ]
-    assert len({each.token for each in world.machines.tried}) == 7
+    assert len({each.token for each in world.machines.tried}) == 9
     assert {each.tags[tags.ROLE] for each in world.machines.tried} == {"preflight"}
     assert {each.profile for each in world.machines.tried if each.security_group == "sg-receiver"} == {None}
     assert world.machines.by_id == {}
@@ -267,7 +269,7 @@ def test_what_ec2_would_not_launch_is_found() -> None:
     world = a_world_that_is_ready()
     world.machines.against["subnet-b"] = PermanentError("InvalidSubnetID.NotFound")
 
-    assert abouts(world) == ["preflight/launch/main"]
+    assert abouts(world) == ["preflight/launch/main", "preflight/launch/restores"]
 
 
 def test_the_keys_of_volumes_old_snapshots_and_what_is_made_next_are_all_looked_at() -> None:
@@ -366,8 +368,8 @@ def test_where_every_host_has_a_volume_of_its_own_only_a_restore_is_tried() -> N
     world = a_world_that_is_ready(ONLY_OWN_VOLUMES.read_text())
 
     assert abouts(world) == []
-    tried = [(each.security_group, each.instance_type) for each in world.machines.tried]
-    assert tried == [("sg-drill", "t4g.medium"), ("sg-restore", "t4g.medium")]
+    tried = {(each.security_group, each.instance_type) for each in world.machines.tried}
+    assert tried == {("sg-drill", "t4g.medium"), ("sg-restore", "t4g.medium")}
 
 
 def test_without_a_policy_there_is_nothing_to_look_at() -> None:

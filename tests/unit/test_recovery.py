@@ -248,9 +248,9 @@ def test_what_ec2_is_busy_with_is_waited_for(seen: RecoveryWorld) -> None:
 
 
 def test_a_volume_is_made_as_large_as_its_snapshot() -> None:
-    seen = what_is_seen(machines=(), volume=None, briefed=False)
+    seen = what_is_seen(volume=None, briefed=False)
 
-    assert plan(a_recovery(), seen, NOW) == (CreateVolume("snap-1", 80, 100),)
+    assert plan(a_recovery(), seen, NOW) == (CreateVolume("zone-a", "snap-1", 80, 100),)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_volume_that_does_not_show_yet_is_asked_for_once_a_call() -> None:
 
     outcome = recover(DRILL, world, NOW)
 
-    assert outcome.steps == ("CreateVolume",)
+    assert outcome.steps == ("LaunchMachine", "CreateVolume")
     assert len(world.volumes.volumes) == 1
 
 

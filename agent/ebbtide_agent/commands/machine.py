@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ebbtide_agent.commands.here import Commands, Here, add_command
 from ebbtide_agent.compiled import compiled
-from ebbtide_agent.instance import cloud_of, machine_at, read_instance
+from ebbtide_agent.instance import PATIENCE_SECONDS, cloud_of, machine_at, read_instance
 from ebbtide_agent.paths import MachinePaths
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def recover(_: argparse.Namespace, here: Here) -> int:
     with session.powered_off(paths):
         instance = read_instance(paths)
         cloud = cloud_of(instance)
-        body = cloud.get_brief(instance.brief)
+        body = cloud.get_brief(instance.brief, PATIENCE_SECONDS)
         if opening.is_asked_for(body):
             _open(body, paths, here)
             return 0

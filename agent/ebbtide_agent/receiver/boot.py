@@ -5,6 +5,7 @@ from __future__ import annotations
 from ebbtide_agent import power, procs, volume
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.files import write_whole
+from ebbtide_agent.instance import PATIENCE_SECONDS
 from ebbtide_agent.orders import Order, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import clock, quotas, sshd, station
@@ -112,8 +113,8 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     """
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
-    device, patience = paths.device(brief.volume_id), station.VOLUME_PATIENCE_SECONDS
-    ready = volume.make_ready(device, paths.volume, brief.filesystem, patience)
+    device = paths.device(brief.volume_id)
+    ready = volume.make_ready(device, paths.volume, brief.filesystem, PATIENCE_SECONDS)
     is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
     offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)
     if not paths.volume_owner.exists():

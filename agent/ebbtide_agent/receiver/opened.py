@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ebbtide_agent import keys, moments, procs, volume
+from ebbtide_agent import instance, keys, moments, procs, volume
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
@@ -64,7 +64,7 @@ def _readers(opening: Opening, paths: MachinePaths) -> list[str]:
 
 def _have_the_point(opening: Opening, paths: MachinePaths) -> None:
     device = paths.device(opening.volume_id)
-    volume.mount(device, paths.volume, patience=station.VOLUME_PATIENCE_SECONDS, read_only=True)
+    volume.mount(device, paths.volume, patience=instance.PATIENCE_SECONDS, read_only=True)
     header_of(opening, paths)
     if not paths.tree(opening.host.id).is_dir():
         raise PermanentError(f"volume {opening.volume_id} has no tree of {opening.host.id}")

@@ -18,8 +18,6 @@ from ebbtide_agent.receiver.sshd import Door
 from ebbtide_agent.shapes import encode
 
 LOOK_SECONDS = 0.25
-# The control plane attaches the volume after the launch, and EC2 takes its time.
-VOLUME_PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ebbtide_agent import procs, volume
+from ebbtide_agent import instance, procs, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
@@ -64,7 +64,7 @@ class Progress:
         self._paths.run.mkdir(parents=True, exist_ok=True)
         with self._timed("mount"):
             device = self._paths.device(self._brief.volume)
-            volume.mount(device, self._paths.volume)
+            volume.mount(device, self._paths.volume, patience=instance.PATIENCE_SECONDS)
             volume.lift_limits(device, self._paths.volume)
         self._expected = self._fetch_manifest()
         if not self._is_real and materialise.is_allowed():

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -15,10 +16,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as some
 
+from ebbtide_agent.beside import Interfered
 from ebbtide_agent.host import scan as scanning
 from ebbtide_agent.host import tally as tallying
 from ebbtide_agent.host.filters import filters, rules
-from ebbtide_agent.host.index import ROOT, STAT, Entry, is_settled, walk_key
+from ebbtide_agent.host.index import ROOT, STAT, Block, Entry, is_settled, walk_key
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import Share, Tree, as_one, scan, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
@@ -146,6 +148,25 @@ def _as_a_link(place: Path) -> None:
 
 def _anew(place: Path) -> None:
     (place.parent / f"{place.name}-new/inner").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_of_two_walks_none_may_be_ended_by_somebody_else(
+    tree: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_at_last(walked: Tree, share: Share) -> Iterator[Block]:
+        yield from scan(walked, share)
+        if share.number == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(scanning.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(scanning, "scan", ended_at_last)
+
+    with (
+        scan_beside(Tree(os.fsencode(tree), Selection([]), False, NEVER_NS)) as blocks,
+        pytest.raises(Interfered, match="is there enough memory"),
+    ):
+        list(blocks)
 
 
 @pytest.mark.parametrize("edit", [_away, _as_a_link, _anew])
