@@ -13,6 +13,7 @@ from chalicelib.core.disk import filling, how_full
 from chalicelib.core.ids import OWN_VOLUMES
 from chalicelib.core.model import RestorePoint, Run, RunState
 from chalicelib.core.policy import Policy
+from chalicelib.core.recovery_times import rpo, rto, spoken
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
 from chalicelib.core.trouble import Trouble, said
 from chalicelib.core.verdicts import OPENED
@@ -148,8 +149,21 @@ def _hosts(facts: Facts) -> list[str]:
     for host in sorted(protected, key=lambda host: newest[host.id].at):
         point = proven.get(host.id)
         proof = f"proven {said(point.proven)}" if point and point.proven else "never proven"
-        lines.append(f"{host.name}: newest point {said(newest[host.id].at)}, {proof}")
+        lines.append(f"{host.name}: newest point {said(newest[host.id].at)}, {proof}{_measured(host.id, facts)}")
     return lines
+
+
+def _measured(host_id: str, facts: Facts) -> str:
+    """By its latest drill or restore that answered."""
+    measured = [
+        (each.opened, after, rpo(each))
+        for each in facts.recoveries
+        if each.id.host_id == host_id and (after := rto(each)) is not None
+    ]
+    if not measured:
+        return ""
+    when, after, lost = max(measured)
+    return f", RTO {spoken(after.total_seconds())}, RPO {spoken(lost.total_seconds())} (measured {said(when)})"
 
 
 # -- after a good night -----------------------------------------------------------------------------------------------
