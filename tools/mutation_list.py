@@ -3927,7 +3927,7 @@ MUTATIONS = (
     Mutation(
         "a letter that was sent",
         "agent/ebbtide_agent/receiver/mail.py",
-        "            letter.unlink()\n",
+        "            letter.replace(self._sent(_name_of(letter)))\n",
         "",
         "that an event is sent once",
         ("tests/unit/agent/test_mail.py",),
