@@ -1,6 +1,7 @@
 """Open a recovery: choose the point it starts from, write it down, and wake whoever goes on with it."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -137,14 +138,33 @@ def _open(wanted: Recovery, world: World, of_any_point: bool = False) -> tuple[R
     known = world.catalog.find_recoveries(wanted.id.host_id)
     under_way = _find_under_way(known, wanted, of_any_point)
     _check_room(wanted, under_way, world)
-    if under_way is not None:
-        recovery = _with_ways(wanted.ways, under_way, world)
-    else:
-        recovery = replace(wanted, id=_next_id(wanted.id, known, world))
-        if not world.catalog.open_recovery(recovery):
-            raise TransientError(f"recovery {recovery.id} was opened by someone else just now: ask again")
+    recovery = _with_ways(wanted.ways, under_way, world) if under_way else _begin(wanted, known, world)
     world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
     return recovery, under_way is None
+
+
+def _begin(wanted: Recovery, known: Iterable[Recovery], world: World) -> Recovery:
+    """The archive first, where `rebuild` finds it however long it waits for room. What was cut short between archive
+    and table is the same when it is asked for again."""
+    archived = world.archive.list(wire.recoveries_prefix(wanted.id.host_id, wanted.id.day))
+    cut_short = _find_cut_short(wanted, known, archived, world)
+    recovery = cut_short or replace(wanted, id=_next_id(wanted.id, known, archived, world))
+    is_ours = cut_short or world.archive.put_once(wire.recovery_asked_key(recovery.id), wire.recovery_asked(recovery))
+    if not (is_ours and world.catalog.open_recovery(recovery)):
+        raise TransientError(f"recovery {recovery.id} was opened by someone else just now: ask again")
+    return _with_ways(wanted.ways, recovery, world)
+
+
+def _find_cut_short(
+    wanted: Recovery, known: Iterable[Recovery], archived: Sequence[str], world: World
+) -> Recovery | None:
+    """The same, of which today's archive says that it was asked for and nothing more, and the table nothing."""
+    said = Counter(map(wire.recovery_of_key, archived))
+    asked = [each for each in said if said[each] == 1 and wire.recovery_asked_key(each) in archived]
+    unknown = {*asked} - {recovery.id for recovery in known}
+    bodies = (world.archive.get(wire.recovery_asked_key(each)) for each in sorted(unknown))
+    found = _find_under_way(map(wire.parse_recovery_asked, bodies), wanted, of_any_point=False)
+    return replace(found, findings=wanted.findings) if found else None
 
 
 def _check_room(wanted: Recovery, instead_of: Recovery | None, world: World) -> None:
@@ -250,12 +270,11 @@ def _is_under_way(recovery: Recovery, wanted: Recovery) -> bool:
     return is_alike and not is_on_its_way_out(recovery, wanted.opened)
 
 
-def _next_id(wanted: RecoveryId, known: Iterable[Recovery], world: World) -> RecoveryId:
+def _next_id(wanted: RecoveryId, known: Iterable[Recovery], archived: Iterable[str], world: World) -> RecoveryId:
     """The day's next attempt: never one that the archive has seen, even if the table has lost it.
 
     A standby counts from far above: its archive may yet be brought the other region's recoveries of today.
     """
-    archived = world.archive.list(wire.recoveries_prefix(wanted.host_id, wanted.day))
     used = {recovery.id for recovery in known} | {wire.recovery_of_key(key) for key in archived}
     before = _BEFORE_A_STANDBYS_FIRST if world.settings.is_standby else 0
     attempts = (each.attempt for each in used if each.day == wanted.day)

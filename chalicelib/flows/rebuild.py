@@ -201,13 +201,14 @@ def _find_run_of(snapshot: Snapshot) -> Run | None:
 
 
 def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
-    """As it was briefed and closed, with the ways in that it had last; None when it never came to a brief."""
-    brief = _find(wire.recovery_brief_key(recovery_id), world)
+    """As it was briefed, or else asked for, and as it closed, with the ways in that it had last; None of one that an
+    older version never came to brief."""
+    asked = _find_asked(recovery_id, world)
     closing = _find(wire.recovery_closed_key(recovery_id), world)
-    if brief is None:
+    if asked is None:
         return None
     keys = world.archive.list(wire.recovery_prefix(recovery_id))
-    recovery = replace(wire.parse_recovery_brief(brief), attempt=wire.latest_attempt_among(keys))
+    recovery = replace(asked, attempt=wire.latest_attempt_among(keys))
     if changes := wire.ways_among(keys):
         recovery = replace(recovery, ways=wire.parse_recovery_ways(world.archive.get(changes[-1])))
     if closing is None:
@@ -222,6 +223,13 @@ def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
         times=closed.times,
         closed=closed.closed,
     )
+
+
+def _find_asked(recovery_id: RecoveryId, world: World) -> Recovery | None:
+    if brief := _find(wire.recovery_brief_key(recovery_id), world):
+        return wire.parse_recovery_brief(brief)
+    asked = _find(wire.recovery_asked_key(recovery_id), world)
+    return wire.parse_recovery_asked(asked) if asked else None
 
 
 def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) -> list[Recovery]:

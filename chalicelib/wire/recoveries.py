@@ -43,6 +43,11 @@ def recovery_of_key(key: str) -> RecoveryId:
     return parse_recovery(owner_of(key))
 
 
+def recovery_asked_key(recovery: RecoveryId) -> str:
+    """What was asked for: the first word of a recovery, before anything is launched."""
+    return f"recoveries/{recovery}/asked.json"
+
+
 def recovery_brief_key(recovery: RecoveryId, attempt: int = 1) -> str:
     """What its machine is told: another one has another volume, and a brief is written but once."""
     return f"recoveries/{recovery}/{f'{attempt}/' if attempt > 1 else ''}brief.json"
@@ -133,33 +138,44 @@ class Serving:
     filesystem: str
 
 
+def recovery_asked(recovery: Recovery) -> bytes:
+    """All that `rebuild` needs to know of a recovery that has no machine yet."""
+    return written(_asked(recovery))
+
+
 def recovery_brief(
     recovery: Recovery, volume_id: str, serving: Serving | None = None, manifest_sha256: str | None = None
 ) -> bytes:
-    """What a recovery's machine has to know, and all that `rebuild` needs to know of the recovery."""
+    """What was asked for, and what a recovery's machine has to know besides."""
     return written(
         {
-            "recovery": str(recovery.id),
-            "kind": recovery.kind.value,
-            "host": recovery.host,
-            "name": recovery.name,
-            "id": recovery.id.host_id,
-            "run": str(recovery.point.run),
-            "snapshot": recovery.point.snapshot_id,
-            "at": moment_text(recovery.point.at),
+            **_asked(recovery),
             "volume": {"id": volume_id},
-            "tree": recovery.point.tree.value,
-            "manifest": recovery.point.manifest,
-            "probe": recovery.probe,
-            "policy": recovery.policy_version,
-            "opened": moment_text(recovery.opened),
-            "deadline": moment_text(recovery.deadline),
             **({"manifest_sha256": manifest_sha256} if manifest_sha256 else {}),
             **({"serve": _serve(recovery, serving)} if serving else {}),
-            **({"ways": _ways(recovery.ways)} if recovery.ways else {}),
-            **({"start": list(recovery.start)} if recovery.start else {}),
         }
     )
+
+
+def _asked(recovery: Recovery) -> dict[str, Any]:
+    return {
+        "recovery": str(recovery.id),
+        "kind": recovery.kind.value,
+        "host": recovery.host,
+        "name": recovery.name,
+        "id": recovery.id.host_id,
+        "run": str(recovery.point.run),
+        "snapshot": recovery.point.snapshot_id,
+        "at": moment_text(recovery.point.at),
+        "tree": recovery.point.tree.value,
+        "manifest": recovery.point.manifest,
+        "probe": recovery.probe,
+        "policy": recovery.policy_version,
+        "opened": moment_text(recovery.opened),
+        "deadline": moment_text(recovery.deadline),
+        **({"ways": _ways(recovery.ways)} if recovery.ways else {}),
+        **({"start": list(recovery.start)} if recovery.start else {}),
+    }
 
 
 def _serve(recovery: Recovery, serving: Serving) -> dict[str, Any]:
@@ -173,9 +189,17 @@ def _serve(recovery: Recovery, serving: Serving) -> dict[str, Any]:
     }
 
 
+def parse_recovery_asked(body: bytes) -> Recovery:
+    """The recovery as it was when it was asked for."""
+    return _read_asked(read("asked recovery", body))
+
+
 def parse_recovery_brief(body: bytes) -> Recovery:
     """The recovery as it was when it was briefed."""
-    fields = read("recovery brief", body)
+    return _read_asked(read("recovery brief", body))
+
+
+def _read_asked(fields: Fields) -> Recovery:
     recovery_id = parse_recovery(fields.text("recovery"))
     return Recovery(
         id=recovery_id,

@@ -190,6 +190,7 @@ IMAGES_ASK = [
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
 ]
 MACHINES_MUST_NOT = [
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/asked.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/brief.json"),

@@ -412,6 +412,13 @@ def test_a_restore_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
     assert wire.parse_recovery_brief(the_example("brief-restore")) == restore
 
 
+def test_what_was_asked_for_is_written_as_in_the_example_and_rebuilt_from_it() -> None:
+    asked = wire.recovery_asked(the_recovery())
+
+    assert json.loads(asked) == the_object("asked-recovery")
+    assert wire.parse_recovery_asked(the_example("asked-recovery")) == the_recovery()
+
+
 def test_who_logs_in_where_an_opening_stands_does_so_as_by_night() -> None:
     (by_night,) = the_object("brief-receiver")["hosts"]
     opened, night = the_object("brief-opening")["serve"], the_object("brief-receiver")

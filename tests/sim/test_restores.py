@@ -155,6 +155,7 @@ def test_a7_a_restores_machine_that_is_ended_before_or_after_its_first_word_is_r
 # -- zones without room ------------------------------------------------------------------------------------------------
 
 
+HALF_AN_HOUR = AN_HOUR / 2
 FULL = NoRoom("zone-a", AN_HOUR - timedelta(minutes=1), 2 * AN_HOUR)
 
 
@@ -186,8 +187,14 @@ def test_r1_a_drill_and_an_opening_go_to_another_zone_as_a_restore_does(does: Do
 
 
 @pytest.mark.fault("R1")
-def test_r1_a_restore_without_any_room_makes_nothing_and_is_back_when_there_is_some_again() -> None:
-    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), no_room=(FULL, replace(FULL, where="zone-b")))))
+@pytest.mark.parametrize(
+    "meanwhile", [(), (Deed(AN_HOUR + HALF_AN_HOUR, Does.LOSE_THE_TABLE),)], ids=["", "table lost"]
+)
+def test_r1_a_restore_without_any_room_makes_nothing_and_is_back_when_there_is_some_again(
+    meanwhile: tuple[Deed, ...],
+) -> None:
+    full = (FULL, replace(FULL, where="zone-b"))
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE, *meanwhile), no_room=full)))
 
     restore = the_restore(sim)
     assert (restore.verdict, restore.zone) == ("proven", "zone-a")

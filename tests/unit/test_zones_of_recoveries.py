@@ -1,6 +1,7 @@
 """Where a recovery is brought up: in the first zone with room for its machine, and its volume is made there."""
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -9,15 +10,16 @@ from hypothesis import strategies as st
 from chalicelib import wire
 from chalicelib.aws import items
 from chalicelib.core.model import Machine, Recovery, RecoveryKind
-from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.naming import Mode, RecoveryRequest
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import CreateVolume, LaunchMachine, RecoveryWorld
 from chalicelib.errors import CapacityError
 from chalicelib.flows.open_recovery import open_drill, open_recovery
+from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from chalicelib.ports import LaunchRequest
 from tests.builders import A_POLICY_TEXT, a_machine, a_recovery, a_snapshot, a_volume
-from tests.fakes import FakeMachines, FakeWorld, Fuse, a_fused_world
+from tests.fakes import FakeCatalog, FakeMachines, FakeWorld, Fuse, a_fused_world
 from tests.recoveries import (
     DRILL,
     MOST_CALLS,
@@ -173,6 +175,108 @@ def test_a_crash_at_any_single_call_on_the_way_to_another_zone_is_made_good_by_t
         if not fuse.has_blown:
             return
     pytest.fail(f"a drill takes more than {MOST_CALLS} calls")
+
+
+# -- the table is lost while it waits ----------------------------------------------------------------------------------
+
+
+def that_waits_for_room(request: RecoveryRequest) -> tuple[FakeWorld, Recovery]:
+    world = a_world_that_is_full_in("zone-a", "zone-b")
+    recovery_id = open_recovery(request, world, NOW).id
+    with pytest.raises(CapacityError):
+        recover(recovery_id, world, NOW)
+    return world, world.catalog.get_recovery(recovery_id)
+
+
+def without_its_recoveries(world: FakeWorld) -> FakeWorld:
+    """The points are there already: as after a rebuild by a version that found no recovery without a brief."""
+    catalog = FakeCatalog(points=world.catalog.points, version=world.catalog.version)
+    return replace(world, catalog=catalog)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_what_waits_for_room_is_found_again_after_the_table_is_lost_and_comes_up(mode: Mode) -> None:
+    networks = ("198.51.100.0/24",) if mode is Mode.RESTORE else ()
+    world, waiting = that_waits_for_room(RecoveryRequest("us0", networks=networks, mode=mode))
+    after = replace(world, catalog=FakeCatalog())
+
+    rebuilt = rebuild(after)
+    found = after.catalog.get_recovery(waiting.id)
+    after.machines.no_capacity_for.clear()
+    recover(waiting.id, after, NOW)
+
+    assert (rebuilt.recoveries, rebuilt.faults) == (1, ())
+    assert found == replace(waiting, findings=(), version=0)
+    assert where(after) == (["zone-a"], ["zone-a"])
+
+
+def test_what_was_launched_and_not_yet_briefed_goes_on_with_its_machine_after_the_table_is_lost() -> None:
+    world = a_world_with_backups()
+    open_drill("us0", world, NOW)
+    recover(DRILL, world, NOW)
+    for made in (world.volumes.volumes, world.volumes.by_token):
+        made.clear()
+    del world.archive.objects[wire.recovery_brief_key(DRILL)]
+    after = replace(world, catalog=FakeCatalog())
+
+    rebuild(after)
+    recover(DRILL, after, NOW)
+
+    assert where(after) == (["zone-a"], ["zone-a"])
+    assert wire.recovery_brief_key(DRILL) in after.archive.objects
+
+
+def test_that_it_failed_for_lack_of_room_is_known_after_the_table_is_lost() -> None:
+    world, waiting = that_waits_for_room(RecoveryRequest("us0", mode=Mode.DRILL))
+    over = recover(waiting.id, world, waiting.deadline).recovery
+    after = replace(world, catalog=FakeCatalog())
+
+    rebuild(after)
+
+    assert after.catalog.get_recovery(waiting.id) == replace(over, version=0)
+
+
+def test_of_what_an_older_version_asked_for_and_never_briefed_nothing_is_made_up() -> None:
+    world, waiting = that_waits_for_room(RecoveryRequest("us0", mode=Mode.DRILL))
+    recover(waiting.id, world, waiting.deadline)
+    del world.archive.objects[wire.recovery_asked_key(waiting.id)]
+
+    rebuilt = rebuild(replace(world, catalog=FakeCatalog()))
+
+    assert (rebuilt.recoveries, rebuilt.faults) == (0, ())
+
+
+def test_an_id_that_waits_for_room_is_not_given_out_again_after_the_table_is_lost() -> None:
+    world, drill = that_waits_for_room(RecoveryRequest("us0", mode=Mode.DRILL))
+
+    restore = open_recovery(RecoveryRequest("us0"), without_its_recoveries(world), NOW)
+
+    assert (drill.id.attempt, restore.id.attempt) == (1, 2)
+
+
+def test_the_same_that_is_asked_for_again_before_the_table_has_it_goes_on_as_it_was_asked_for() -> None:
+    world, first = that_waits_for_room(RecoveryRequest("us0"))
+    after = without_its_recoveries(world)
+
+    again = open_recovery(RecoveryRequest("us0", networks=("203.0.113.0/24",)), after, NOW + timedelta(hours=1))
+
+    assert (again.id, again.opened, again.deadline) == (first.id, first.opened, first.deadline)
+    assert {way.network for way in after.catalog.get_recovery(first.id).ways} == {"203.0.113.0/24"}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_a_crash_at_any_single_call_of_opening_opens_it_once_when_it_is_asked_for_again(after: bool) -> None:
+    for at in range(1, MOST_CALLS):
+        world, fuse = a_world_with_backups(), Fuse(at, after)
+        fused = a_fused_world(world, fuse)
+        retried_once(lambda: open_drill("us0", fused, NOW))  # noqa: B023
+        rebuilt = rebuild(replace(world, catalog=FakeCatalog()))
+
+        assert [*world.catalog.recoveries] == [DRILL], f"call {at}"
+        assert rebuilt.recoveries == 1, f"call {at}"
+        if not fuse.has_blown:
+            return
+    pytest.fail(f"opening a drill takes more than {MOST_CALLS} calls")
 
 
 # -- whatever is seen --------------------------------------------------------------------------------------------------
