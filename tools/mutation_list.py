@@ -4105,6 +4105,14 @@ MUTATIONS = (
         ("tests/unit/test_recovery_times.py",),
     ),
     Mutation(
+        "RTO: no longer than a step can take",
+        "chalicelib/core/recovery_times.py",
+        "round(min(max(0.0, seconds), _LONGEST), 2)",
+        "seconds",
+        "that no machine can silence every alarm by what it says a step took, nor have its verdict never be kept",
+        ("tests/unit/test_recovery_times.py",),
+    ),
+    Mutation(
         "recovery: a step that cannot be told",
         "agent/ebbtide_agent/restore/progress.py",
         '        except AgentError as fault:\n            say(f"not told: {fault}")\n',
