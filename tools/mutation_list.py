@@ -4113,6 +4113,22 @@ MUTATIONS = (
         ("tests/unit/test_recovery_times.py",),
     ),
     Mutation(
+        "RPO: of the newest point",
+        "chalicelib/core/dead_man.py",
+        "each.kind is RecoveryKind.DRILL and ",
+        "",
+        "that a restore of an old point is not told as what a host would lose",
+        ("tests/unit/test_dead_man.py",),
+    ),
+    Mutation(
+        "RPO: measured of the newest point",
+        "chalicelib/core/measures.py",
+        " if recovery.kind is RecoveryKind.DRILL else ()",
+        "",
+        "that a restore of an old point is not measured as what a host would lose",
+        ("tests/unit/test_measures.py",),
+    ),
+    Mutation(
         "recovery: a step that cannot be told",
         "agent/ebbtide_agent/restore/progress.py",
         '        except AgentError as fault:\n            say(f"not told: {fault}")\n',
