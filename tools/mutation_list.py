@@ -2104,10 +2104,18 @@ MUTATIONS = (
     Mutation(
         "vanished: guarded once more",
         f"{_HOST}/night.py",
-        "if has_shrunk(night, config, taken, again):",
-        "if False:",
+        "any(find_losses(night, config, each, again) for each in baselines)",
+        "False",
         "that a tree which goes while it is pushed is not deleted over there by the second push",
         ("tests/local/test_to_directory.py::test_of_a_tree_that_is_half_gone_by_then_nothing_more_is_pushed",),
+    ),
+    Mutation(
+        "vanished: counted once more",
+        f"{_HOST}/night.py",
+        "if pushed.tally and not again.tally:",
+        "if False:",
+        "that a tree which cannot be counted a second time is not pushed past the guards",
+        ("tests/local/test_to_directory.py",),
     ),
     Mutation(
         "vanished: of another tree",
