@@ -2152,8 +2152,8 @@ MUTATIONS = (
     Mutation(
         "push: a break while rsync wrote",
         f"{_HOST}/outcome.py",
-        "NEVER_CAME_ABOUT = (5,)",
-        "NEVER_CAME_ABOUT = (5, NO_CONNECTION)",
+        "NEVER_CAME_ABOUT = (NO_ADDRESS, 5)",
+        "NEVER_CAME_ABOUT = (NO_ADDRESS, 5, 10)",
         "that a connection which broke while rsync wrote counts as broken",
         ("tests/unit/agent/test_passes.py",),
     ),
