@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib import wire
+from chalicelib.aws.items import item, recovery_values
 from chalicelib.core.alarms import find_troubles
 from chalicelib.core.model import RecoveryKind, RecoveryState, Times
 from chalicelib.core.recovery_times import rpo, rto, spoken, told_of
@@ -76,6 +77,22 @@ def test_what_a_drill_took_is_in_the_catalogue_and_in_the_archive() -> None:
     lost = replace(world, catalog=FakeCatalog())
     rebuild(lost)
     assert lost.catalog.get_recovery(DRILL).times == times
+
+
+@pytest.mark.parametrize("said", [-(2**53), 1e-320, 2**53])
+def test_whatever_a_machine_says_a_step_took_its_verdict_is_kept_and_every_alarm_still_told(said: float) -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, answered="2026-11-23T09:02:58Z", timings={"compare": said})
+
+    drill = recover(DRILL, world, NOW + 10 * A_MINUTE).recovery
+
+    assert drill.times and 0 <= drill.times.steps["compare"] <= timedelta(days=7).total_seconds()
+    assert item("RECOVERY", str(DRILL), recovery_values(drill))
+    assert wire.standing(drill)["rto"] in (0.0, 178.0)
+    different = replace(drill, verdict="different")
+    (trouble,) = find_troubles(some_facts(a_night(), recoveries=(different,)), a_moment(10))
+    assert trouble.details == told_of(drill)
 
 
 def test_who_waits_is_told_the_step_that_its_present_machine_is_at() -> None:
