@@ -424,10 +424,26 @@ MUTATIONS = (
     Mutation(
         "next type",
         f"{_FLOWS}/launching.py",
-        "        except CapacityError:\n            continue\n",
-        "        except CapacityError:\n            raise\n",
+        "        except CapacityError:\n            full",
+        "        except CapacityError:\n            raise\n            full",
         "that the next instance type is tried",
         ("tests/unit/test_launching.py",),
+    ),
+    Mutation(
+        "refused in one subnet",
+        f"{_FLOWS}/launching.py",
+        "        except PermanentError as fault:\n            refused",
+        "        except PermanentError as fault:\n            raise\n            refused",
+        "that a subnet which is gone costs no launch while another one has room",
+        ("tests/unit/test_launching.py",),
+    ),
+    Mutation(
+        "asked of no subnet",
+        f"{_FLOWS}/recovery_steps.py",
+        "    places = (place_of(subnet, world.machines) for",
+        "    places = (world.machines.zone_of(subnet) for",
+        "that a machine which stands behind a subnet that is gone is no failure",
+        ("tests/unit/test_zones_of_recoveries.py",),
     ),
     Mutation(
         "next zone of a recovery",
