@@ -286,7 +286,10 @@ def measure(outcome: wake.Outcome) -> None:
     if isinstance(outcome, Outcome):
         if "CloseRun" in outcome.steps:
             emit(measures.of_run(outcome.run, the_world().catalog.find_results(outcome.run.id)))
-    elif "CloseRecovery" in outcome.steps:
+        return
+    if "RecordVerdict" in outcome.steps:
+        emit(measures.of_verdict(outcome.recovery))
+    if "CloseRecovery" in outcome.steps:
         emit(measures.of_recovery(outcome.recovery))
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from chalicelib.core.model import SCHEMA, Disk, Quota, Way
+from chalicelib.core.model import SCHEMA, Disk, Quota, Times, Way
 from chalicelib.errors import PermanentError
 
 _LONGEST_WHY = 500
@@ -148,6 +148,19 @@ def read_ways(fields: Fields) -> tuple[Way, ...]:
     """The ways in to what was restored, as the wire and the table both write them. Raises PermanentError."""
     ways = fields.parts("ways") if fields.values.get("ways") is not None else ()
     return tuple(Way(way.number("port"), way.text("network")) for way in ways)
+
+
+def read_times(fields: Fields | None) -> Times | None:
+    """What a recovery took, as the wire and the table both write it; older ones did not. Raises PermanentError."""
+    if fields is None:
+        return None
+    steps = fields.part("steps")
+    return Times(fields.maybe_moment("answered"), {name: steps.real(name) for name in steps.values})
+
+
+def times_values(times: Times) -> dict[str, Any]:
+    answered = None if times.answered is None else moment_text(times.answered)
+    return {"answered": answered, "steps": dict(times.steps)}
 
 
 def read(what: str, body: bytes | str | Mapping[str, Any]) -> Fields:

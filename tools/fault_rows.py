@@ -15,7 +15,10 @@ HOST = {
     ),
     "H2": Row("a script before the backup fails or hangs", "killed at its timeout, never complete"),
     "H3": Row("a dump is empty or cut short, and its program says nothing", "the check of the dump fails the night"),
-    "H4": Row("a file vanishes while it is read", "partial; a warning where files come and go by themselves"),
+    "H4": Row(
+        "a file vanishes while it is read",
+        "scanned and pushed once more; partial if it goes on; a warning where files come and go by themselves",
+    ),
     "H5": Row("a file cannot be read", "partial, with the list of paths"),
     "H6": Row("the agent is killed in the middle", "no completion; a restore takes the earlier snapshot"),
     "H7": Row("two agents at once", "the second one is refused"),

@@ -25,6 +25,7 @@ from chalicelib.core.model import (
     RestorePoint,
     Run,
     RunState,
+    Times,
     TreeKind,
     Uncopied,
 )
@@ -32,7 +33,7 @@ from chalicelib.core.naming import restored_name
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 from chalicelib.core.trouble import Trouble
-from chalicelib.fields import Fields, checked, moment_text, read_disk, read_quota, read_ways
+from chalicelib.fields import Fields, checked, moment_text, read_disk, read_quota, read_times, read_ways, times_values
 
 Item = dict[str, Any]
 
@@ -189,6 +190,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "attempt": recovery.attempt,
         "launched": _maybe(recovery.launched),
         "zone": recovery.zone,
+        "times": _times(recovery.times),
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -217,9 +219,17 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         attempt=values.maybe_number("attempt") or 1,
         launched=values.maybe_moment("launched"),
         zone=values.maybe_text("zone"),
+        times=read_times(values.maybe_part("times")),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )
+
+
+def _times(times: Times | None) -> Item | None:
+    """DynamoDB has no binary fractions."""
+    if times is None:
+        return None
+    return {**times_values(times), "steps": {name: Decimal(str(took)) for name, took in times.steps.items()}}
 
 
 def copy_intent_values(intent: CopyIntent) -> Item:

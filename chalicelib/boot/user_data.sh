@@ -34,6 +34,23 @@ arm_power_off() {
     fi
 }
 
+# A boot after this one has neither timer nor agent, for user data runs once: whoever needs this machine launches another.
+allow_no_second_boot() {
+    has_systemd || return 0
+    cat >/etc/systemd/system/ebbtide-second-boot.service <<UNIT
+[Unit]
+Description=Power off what was booted again: Ebbtide has launched this machine for its first boot
+
+[Service]
+Type=oneshot
+ExecStart=systemctl poweroff
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+    systemctl --quiet enable ebbtide-second-boot.service || fail "a second boot could not be ruled out"
+}
+
 # Below another root only a power button of that root's own is pressed, never the machine's.
 power_off() {
     if [ -z "$$R" ]; then
@@ -134,6 +151,7 @@ receiver | recovery) ;;
 esac
 
 arm_power_off
+allow_no_second_boot
 install_missing
 write_instance
 fetch_agent

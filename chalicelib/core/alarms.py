@@ -34,6 +34,7 @@ from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.preflight import Preflight, nothing_was_looked_at
 from chalicelib.core.preflight import subjects as subjects_of_preflight
 from chalicelib.core.recovery import was_ended_early
+from chalicelib.core.recovery_times import told_of
 from chalicelib.core.restored import COMPARED_WITHIN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
@@ -312,7 +313,7 @@ def _drilled_in_vain(facts: Facts, now: datetime) -> Iterator[Trouble]:
                 what=f"drill {drill.id} of host {host.name} ended as {_how(drill)}",
                 since=drill.closed or drill.deadline,
                 occurrence=str(drill.id),
-                details=tuple(map(_printable, drill.findings[:_MOST_DETAILS])),
+                details=(*map(_printable, drill.findings[:_MOST_DETAILS]), *told_of(drill)),
             )
 
 
@@ -357,7 +358,7 @@ def _restores_gone_wrong(facts: Facts, now: datetime) -> Iterator[Trouble]:
             what=f"restore {restore.id} of host {restore.host} {how}",
             since=restore.opened,
             occurrence=f"{restore.id} {restore.verdict}",
-            details=tuple(map(_printable, restore.findings[:_MOST_DETAILS])),
+            details=(*map(_printable, restore.findings[:_MOST_DETAILS]), *told_of(restore)),
         )
 
 

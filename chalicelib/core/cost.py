@@ -2,10 +2,10 @@
 
 What AWS does not tell is guessed from above: a snapshot's billed size is the blocks that no earlier one holds, and
 DescribeSnapshots does not say how many. The first one counts as all that is used on the volume, every later one as what
-its hosts have sent since the one before.
+its hosts say they have sent since the one before: within what their receiver measured, for a host may say anything.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -14,7 +14,7 @@ from statistics import mean
 from chalicelib.core import prices
 from chalicelib.core.advice import Kind
 from chalicelib.core.ids import said_of
-from chalicelib.core.model import Disk
+from chalicelib.core.model import Disk, HostResult, Run
 from chalicelib.core.policy import ReceiverPolicy
 from chalicelib.core.trouble import Trouble
 
@@ -77,9 +77,22 @@ class Holding:
         return next((night.disk.used / _GIB for night in self.nights if night.disk), None)
 
     @property
+    def whole_gib(self) -> float:
+        return float(self.largest_snapshot_gib) if self.measured_gib is None else self.measured_gib
+
+    @property
     def changed_gib_a_night(self) -> float:
-        sent = [max(LEAST_GIB_A_NIGHT, night.bytes_sent / _GIB) for night in self.nights]
-        return mean(sent) if sent else LEAST_GIB_A_NIGHT
+        """Never more than there is, nor less than the volume has grown by, whatever its hosts say."""
+        if not self.nights:
+            return LEAST_GIB_A_NIGHT
+        sent = [max(LEAST_GIB_A_NIGHT, min(self.whole_gib, night.bytes_sent / _GIB)) for night in self.nights]
+        return max(mean(sent), self.grown_gib / len(self.nights))
+
+    @property
+    def grown_gib(self) -> float:
+        """From one night that measured to the next one; what went again in between came all the same."""
+        used = [night.disk.used for night in self.nights if night.disk]
+        return sum(max(0, later - earlier) for later, earlier in pairwise(used)) / _GIB
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,12 @@ class Cost:
     @property
     def usd_a_month(self) -> float:
         return sum(part.usd for part in self.parts)
+
+
+def sent_by(results: Iterable[HostResult], run: Run) -> int:
+    """What a night's hosts say they have sent: each no more than was found of it, all no more than the volume holds."""
+    sent = sum(min(result.bytes_sent, _found_of(result)) for result in results)
+    return min(sent, run.disk.used) if run.disk else sent
 
 
 def estimate(holdings: Sequence[Holding]) -> Cost:
@@ -134,6 +153,12 @@ def over_budget(cost: Cost, budget: str | None, now: datetime) -> Iterator[Troub
         occurrence=budget,
         details=tuple(f"{part.what}: {part.usd:.2f} USD ({part.how})" for part in cost.parts[:MOST_PARTS_TOLD]),
     )
+
+
+def _found_of(result: HostResult) -> int:
+    """Where that was not measured it may be as much as it says."""
+    used = result.quota.used if result.quota else None
+    return result.bytes_sent if used is None else used
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -176,9 +201,9 @@ def _of_volume(name: str, holding: Holding, policy: ReceiverPolicy) -> Part:
 
 
 def _of_snapshots(name: str, holding: Holding) -> Iterator[Part]:
-    measured = holding.measured_gib
-    whole = measured if measured is not None else float(holding.largest_snapshot_gib)
-    first = f"{whole:.1f} GiB used" if measured is not None else f"at most {whole:.0f} GiB, the whole volume"
+    whole = holding.whole_gib
+    is_measured = holding.measured_gib is not None
+    first = f"{whole:.1f} GiB used" if is_measured else f"at most {whole:.0f} GiB, the whole volume"
     changed = holding.changed_gib_a_night
     for what, taken in (("snapshots", holding.snapshots), ("copies", holding.copies)):
         if taken:

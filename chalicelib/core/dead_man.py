@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from chalicelib.core.alarms import Facts, measured_disks, measured_quotas
+from chalicelib.core.cost import sent_by
 from chalicelib.core.disk import filling, how_full
 from chalicelib.core.ids import OWN_VOLUMES
 from chalicelib.core.model import RestorePoint, Run, RunState
 from chalicelib.core.policy import Policy
+from chalicelib.core.recovery_times import rpo, rto, spoken
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
 from chalicelib.core.trouble import Trouble, said
 from chalicelib.core.verdicts import OPENED
@@ -120,7 +122,7 @@ def _runs(facts: Facts) -> Iterator[str]:
         for night in nights[:1]:
             run, results = night.run, night.results
             complete = sum(result.status.is_complete for result in results)
-            sent = sum(result.bytes_sent for result in results)
+            sent = sent_by(results, run)
             yield f"{run.id}: {run.state.value}, {complete} of {len(run.hosts)} hosts complete, {sent:,} bytes sent"
 
 
@@ -147,8 +149,21 @@ def _hosts(facts: Facts) -> list[str]:
     for host in sorted(protected, key=lambda host: newest[host.id].at):
         point = proven.get(host.id)
         proof = f"proven {said(point.proven)}" if point and point.proven else "never proven"
-        lines.append(f"{host.name}: newest point {said(newest[host.id].at)}, {proof}")
+        lines.append(f"{host.name}: newest point {said(newest[host.id].at)}, {proof}{_measured(host.id, facts)}")
     return lines
+
+
+def _measured(host_id: str, facts: Facts) -> str:
+    """By its latest drill or restore that answered."""
+    measured = [
+        (each.opened, after, rpo(each))
+        for each in facts.recoveries
+        if each.id.host_id == host_id and (after := rto(each)) is not None
+    ]
+    if not measured:
+        return ""
+    when, after, lost = max(measured)
+    return f", RTO {spoken(after.total_seconds())}, RPO {spoken(lost.total_seconds())} (measured {said(when)})"
 
 
 # -- after a good night -----------------------------------------------------------------------------------------------

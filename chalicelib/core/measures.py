@@ -13,9 +13,10 @@ from enum import StrEnum
 
 from chalicelib.core.dead_man import Ages
 from chalicelib.core.ids import OWN_VOLUMES, own_host
-from chalicelib.core.model import HostResult, Recovery, Run
+from chalicelib.core.model import HostResult, Recovery, RecoveryKind, Run
 from chalicelib.core.night_world import complete_results
 from chalicelib.core.pruning import PrunePlan
+from chalicelib.core.recovery_times import rpo, rto
 
 
 class Name(StrEnum):
@@ -27,6 +28,8 @@ class Name(StrEnum):
     HOSTS_NOT_COMPLETE = "HostsNotComplete"
     BYTES_SENT = "BytesSent"
     RECOVERY_DURATION = "RecoveryDuration"
+    RTO = "RTO"
+    RPO = "RPO"
     SNAPSHOTS_KEPT = "SnapshotsKept"
     SNAPSHOTS_MARKED = "SnapshotsMarked"
     SNAPSHOTS_DELETED = "SnapshotsDeleted"
@@ -78,6 +81,16 @@ def of_recovery(recovery: Recovery) -> tuple[Measure, ...]:
     took = (recovery.closed or recovery.deadline) - recovery.opened
     ended = {"kind": recovery.kind.value, "verdict": str(recovery.verdict)}
     return (_lasted(Name.RECOVERY_DURATION, took, ended),)
+
+
+def of_verdict(recovery: Recovery) -> tuple[Measure, ...]:
+    """Of a drill or restore whose verdict was recorded; one that never answered has no RTO, an opening neither."""
+    if recovery.kind is RecoveryKind.OPENING:
+        return ()
+    kind = {"kind": recovery.kind.value}
+    after = rto(recovery)
+    lost = _lasted(Name.RPO, rpo(recovery), kind)
+    return (lost,) if after is None else (_lasted(Name.RTO, after, kind), lost)
 
 
 def of_pruning(plan: PrunePlan) -> tuple[Measure, ...]:

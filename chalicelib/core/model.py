@@ -324,6 +324,14 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Times:
+    """When the image of a recovery had answered, None while it has not; and what each step took, in seconds."""
+
+    answered: datetime | None
+    steps: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Recovery:
     """One drill, restore or opening, reconciled like a run, under the policy that was in force when it was opened.
 
@@ -352,6 +360,7 @@ class Recovery:
     attempt: int = 1
     launched: datetime | None = None
     zone: str | None = None
+    times: Times | None = None
     closed: datetime | None = None
     version: int = 0
 
@@ -384,6 +393,8 @@ class RestoredServer:
     probe: ProbeAnswer | None
     timings: Mapping[str, float]
     since: datetime
+    began: datetime | None = None
+    answered: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -404,3 +415,5 @@ class RecoveryReport:
     found: str | None
     timings: Mapping[str, float]
     finished: datetime
+    began: datetime | None = None
+    answered: datetime | None = None

@@ -6,6 +6,7 @@ step may be planned twice without harm, because acting is guarded elsewhere: by 
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib.core import opening, restored
@@ -26,11 +27,13 @@ from chalicelib.core.recovery_actions import (
     DeleteVolume,
     LaunchMachine,
     MarkProven,
+    RecordBack,
     RecordVerdict,
     RecoveryWorld,
     SetWays,
     TerminateMachine,
 )
+from chalicelib.core.recovery_times import times_of, told_step
 from chalicelib.core.restored import given_up
 from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
@@ -62,7 +65,7 @@ def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Actio
     """
     if recovery.state.is_final:
         return ()
-    steps = _own_steps(recovery, world, now)
+    steps = tuple(_timed(step, recovery, world) for step in _own_steps(recovery, world, now))
     if not all(isinstance(step, Wait | CloseRecovery) for step in steps):
         return steps
     ways = () if world.ways_are_set else (SetWays(world.ways),)
@@ -76,6 +79,14 @@ def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple
     if is_over:
         return _take_down(recovery, world, now)
     return opening.stand(recovery, world) if recovery.kind is RecoveryKind.OPENING else restored.keep(recovery, world)
+
+
+def _timed(step: Action, recovery: Recovery, world: RecoveryWorld) -> Action:
+    """With what it took so far, where its machine has said that."""
+    said = world.report or world.server
+    if said is None or not isinstance(step, RecordBack | RecordVerdict):
+        return step
+    return replace(step, times=times_of(recovery, said))
 
 
 def was_ended_early(recovery: Recovery) -> bool:
@@ -179,7 +190,8 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
     if volume.attached_to == machine.id:
         if recovery.kind is RecoveryKind.OPENING:
             return opening.await_word(machine, world)
-        return (Wait(f"the report of machine {machine.id}"),)
+        step = f", which is at: {told_step(world.step)}" if world.step else ""
+        return (Wait(f"the report of machine {machine.id}{step}"),)
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
     return (AttachVolume(volume.id, machine.id),)

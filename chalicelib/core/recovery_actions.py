@@ -13,6 +13,7 @@ from chalicelib.core.model import (
     RestoredServer,
     RestorePoint,
     Snapshot,
+    Times,
     Volume,
     Way,
 )
@@ -27,8 +28,9 @@ class RecoveryWorld:
     cannot be read. `is_opened` says that the machine of an opening serves, `shut_out` are the networks that should
     reach it and do not. `ways` are those that should lead to restored machines, and whether they do.
 
-    `machines` and `volume` are of the latest attempt, and so is `has_begun`, its machine's first word; `spent_machines`
-    and `spent_volumes` are what is left of those before. `before` is the point before one that has failed.
+    `machines` and `volume` are of the latest attempt, and so are `has_begun`, its machine's first word, and `step`, the
+    last that it has begun; `spent_machines` and `spent_volumes` are what is left of those before. `before` is the point
+    before one that has failed.
     """
 
     machines: tuple[Machine, ...]
@@ -44,6 +46,7 @@ class RecoveryWorld:
     ways: frozenset[Way] = frozenset()
     ways_are_set: bool = True
     has_begun: bool = False
+    step: str | None = None
     spent_machines: tuple[Machine, ...] = ()
     spent_volumes: tuple[Volume, ...] = ()
     before: RestorePoint | None = None
@@ -79,6 +82,7 @@ class ReplaceMachine:
 class RecordVerdict:
     verdict: str
     findings: tuple[str, ...]
+    times: Times | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class RecordBack:
     """A server is back, and not compared yet: where."""
 
     address: str
+    times: Times | None = None
 
 
 @dataclass(frozen=True)

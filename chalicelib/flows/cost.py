@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from chalicelib.core import tags
 from chalicelib.core.copying import as_taken
-from chalicelib.core.cost import Cost, Holding, Night, estimate
+from chalicelib.core.cost import Cost, Holding, Night, estimate, sent_by
 from chalicelib.core.model import Run, Snapshot
 from chalicelib.core.policy import Policy
 from chalicelib.errors import Refused
@@ -70,7 +70,7 @@ def _nights(receiver: str, world: World) -> tuple[Night, ...]:
 
 def _night(run: Run, world: World) -> Night:
     began, ended = run.machine_launched or run.opened, run.closed or run.deadline
-    sent = sum(result.bytes_sent for result in world.catalog.find_results(run.id))
+    sent = sent_by(world.catalog.find_results(run.id), run)
     return Night(max(ended - began, timedelta(0)) / timedelta(hours=1), sent, run.disk)
 
 

@@ -219,6 +219,7 @@ def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
         verdict=closed.verdict,
         findings=closed.findings,
         machine_id=closed.machine_id,
+        times=closed.times,
         closed=closed.closed,
     )
 

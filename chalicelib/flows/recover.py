@@ -108,6 +108,7 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         ways=ways,
         ways_are_set=not is_restore or _are_set(ways, world),
         has_begun=wire.recovery_begun_key(recovery.id, recovery.attempt) in keys,
+        step=wire.step_among(recovery.id, recovery.attempt, keys),
         spent_machines=spent_machines,
         spent_volumes=spent_volumes,
         before=point_before(recovery.point, world) if is_restore and report and report.verdict == FAILED else None,

@@ -59,11 +59,12 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             world.entrances.set(ways)
         case plan.RecordOpened(address):
             return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address))
-        case plan.RecordBack(address):
-            return world.catalog.save_recovery(replace(recovery, address=address))
-        case plan.RecordVerdict(verdict, findings):
+        case plan.RecordBack(address, times):
+            return world.catalog.save_recovery(replace(recovery, address=address, times=times))
+        case plan.RecordVerdict(verdict, findings, times):
             found = (*recovery.findings, *findings)
-            return _record_verdict(replace(recovery, verdict=verdict, findings=found), world)
+            known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times)
+            return _record_verdict(known, world)
         case plan.TerminateMachine(machine_id):
             world.machines.terminate(machine_id)
         case plan.DeleteVolume(volume_id):
@@ -237,7 +238,9 @@ def _record_verdict(recovery: Recovery, world: World) -> Recovery | None:
 
 def _close(state: RecoveryState, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """The archive first, and what it says holds: a closing cut short is finished as it was begun."""
-    record = wire.ClosedRecovery(recovery.id, state, recovery.verdict, recovery.findings, recovery.machine_id, now)
+    record = wire.ClosedRecovery(
+        recovery.id, state, recovery.verdict, recovery.findings, recovery.machine_id, now, recovery.times
+    )
     key = wire.recovery_closed_key(recovery.id)
     world.archive.put_once(key, wire.closed_recovery_record(record))
     closed = wire.parse_closed_recovery(world.archive.get(key)).closed

@@ -105,6 +105,7 @@ from chalicelib.wire.recoveries import (
     recovery_unopened_key,
     recovery_ways_key,
     recovery_ways_record,
+    step_among,
     ways_among,
 )
 from chalicelib.wire.runs import (
@@ -263,6 +264,7 @@ __all__ = [
     "run_prefix",
     "snapshots_named_by",
     "standing",
+    "step_among",
     "telling_payload",
     "ways_among",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from chalicelib.core.model import SCHEMA, Recovery, RecoveryId
 from chalicelib.core.opening import LONGEST, SHORTEST, USUAL, OpeningRequest
+from chalicelib.core.recovery_times import rpo, rto
 from chalicelib.errors import PermanentError
 from chalicelib.fields import checked, moment_text
 
@@ -37,7 +38,8 @@ def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:
 
 
 def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
-    """How a recovery stands now, and what it waits for."""
+    """How a recovery stands now, and what it waits for; RTO, RPO and its steps in seconds."""
+    after = rto(recovery)
     return {
         "schema": SCHEMA,
         "recovery": str(recovery.id),
@@ -52,4 +54,7 @@ def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
         "zone": recovery.zone,
         "until": moment_text(recovery.deadline),
         "waiting": list(waiting),
+        "rto": None if after is None else after.total_seconds(),
+        "rpo": rpo(recovery).total_seconds(),
+        "steps": dict(recovery.times.steps) if recovery.times else {},
     }

@@ -17,11 +17,12 @@ from chalicelib.core.model import (
     RecoveryState,
     RestoredServer,
     RestorePoint,
+    Times,
     TreeKind,
     Way,
 )
 from chalicelib.core.naming import restored_name
-from chalicelib.fields import Fields, moment_text, read, read_ways, written
+from chalicelib.fields import Fields, moment_text, read, read_times, read_ways, times_values, written
 from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
@@ -55,6 +56,16 @@ def latest_attempt_among(keys: Iterable[str]) -> int:
 def recovery_begun_key(recovery: RecoveryId, attempt: int = 1) -> str:
     """Its machine is up and knows what it is for: that this object is there says so."""
     return f"recoveries/{recovery}/begun/{attempt}.json"
+
+
+# In the order in which they begin: what stands is compared beside it, and has no word for that.
+_STEPS = ("mount", "materialise", "compare", "boot", "probe")
+
+
+def step_among(recovery: RecoveryId, attempt: int, keys: Iterable[str]) -> str | None:
+    """The last step that this machine has said it begins, by the keys of the recovery."""
+    said = {key.removeprefix(f"recoveries/{recovery}/begun/{attempt}/") for key in keys}
+    return next((step for step in reversed(_STEPS) if f"{step}.json" in said), None)
 
 
 def recovery_report_key(recovery: RecoveryId) -> str:
@@ -206,6 +217,8 @@ def parse_recovery_report(body: bytes) -> RecoveryReport:
         found=fields.maybe_text("found"),
         timings=_timings(fields),
         finished=fields.moment("finished"),
+        began=fields.maybe_moment("began"),
+        answered=fields.maybe_moment("answered"),
     )
 
 
@@ -218,6 +231,8 @@ def parse_restored_server(body: bytes) -> RestoredServer:
         probe=_answer(fields),
         timings=_timings(fields),
         since=fields.moment("since"),
+        began=fields.maybe_moment("began"),
+        answered=fields.maybe_moment("answered"),
     )
 
 
@@ -247,6 +262,7 @@ class ClosedRecovery:
     findings: tuple[str, ...]
     machine_id: str | None
     closed: datetime
+    times: Times | None = None
 
 
 def closed_recovery_record(closed: ClosedRecovery) -> bytes:
@@ -258,6 +274,7 @@ def closed_recovery_record(closed: ClosedRecovery) -> bytes:
             "findings": list(closed.findings),
             "machine": closed.machine_id,
             "closed": moment_text(closed.closed),
+            **({"times": times_values(closed.times)} if closed.times else {}),
         }
     )
 
@@ -271,4 +288,5 @@ def parse_closed_recovery(body: bytes) -> ClosedRecovery:
         findings=fields.texts("findings"),
         machine_id=fields.maybe_text("machine"),
         closed=fields.moment("closed"),
+        times=read_times(fields.maybe_part("times")),
     )

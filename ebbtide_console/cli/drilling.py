@@ -5,7 +5,7 @@ import argparse
 from chalicelib.core.verdicts import satisfies
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
-from ebbtide_console.cli.openings import is_over, said, watched
+from ebbtide_console.cli.openings import is_over, said, times_told, watched
 
 DESCRIPTION = """\
 Prove a host's newest restore point: restored, compared with its manifest, booted, its service asked, taken down again.
@@ -36,4 +36,6 @@ def _drill(options: argparse.Namespace, _: Environment) -> int:
     for finding in over["findings"]:
         print(f"  {finding}")
     print(f"{over['host']} as it was at {said(over['at'])}: {over['verdict']}")
+    for line in times_told(over):
+        print(f"  {line}")
     return 0 if satisfies(over["verdict"], over["probe"], over["findings"]) else 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from chalicelib.core.model import RecoveryState
 from chalicelib.core.opening import LONGEST, SHORTEST, USUAL
+from chalicelib.core.recovery_times import told
 from chalicelib.core.verdicts import OPENED
 from chalicelib.errors import PermanentError
 from ebbtide_console import session
@@ -114,6 +115,14 @@ def _what_to_do(standing: Standing) -> Iterator[str]:
 
 def said(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
+
+
+def times_told(standing: Standing) -> tuple[str, ...]:
+    """Nothing, while its machine has not said how far it came."""
+    if not standing["steps"]:
+        return ()
+    after = None if standing["rto"] is None else timedelta(seconds=standing["rto"])
+    return told(after, timedelta(seconds=standing["rpo"]), standing["steps"])
 
 
 def watched(recovery: str, is_enough: Callable[[Standing], bool], told_before: Iterable[str] = ()) -> Standing:

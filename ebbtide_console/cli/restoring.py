@@ -8,7 +8,7 @@ from chalicelib.core.verdicts import DIFFERENT, is_all_there_is_to_prove
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
-from ebbtide_console.cli.openings import Standing, check_is_not_over, said, watched
+from ebbtide_console.cli.openings import Standing, check_is_not_over, said, times_told, watched
 from ebbtide_console.cli.retention import a_time
 
 DESCRIPTION = """\
@@ -120,6 +120,7 @@ def _how_it_stands(standing: Standing) -> Iterator[str]:
         yield f"{standing['host']} IS NOT WHAT WAS BACKED UP:"
     yield from standing["findings"]
     yield from standing["waiting"]
+    yield from (f"  {line}" for line in times_told(standing))
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -106,6 +106,23 @@ def test_connections_that_say_nothing_do_not_lock_out_who_comes_from_elsewhere(s
     assert neighbour.returncode == 0, neighbour.stderr + log.read_bytes()[len(before) :]
 
 
+@pytest.mark.attack(
+    "hold connections for ever that ask for nothing, each a process of sshd's",
+    row="X4",
+    outcome="ended after three minutes",
+)
+@pytest.mark.fault("X4")
+def test_a_connection_that_asks_for_nothing_is_ended(scene: Scene) -> None:
+    argv = [*scene.receiver.ssh_argv(ATTACKER, "-N"), "127.0.0.1"]
+    scene.receiver.tell_sshd(f"UnusedConnectionTimeout {sshd.UNUSED_SECONDS}\n", "UnusedConnectionTimeout 1\n")
+    try:
+        idle = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_SECONDS)
+    finally:
+        scene.receiver.tell_sshd("UnusedConnectionTimeout 1\n", f"UnusedConnectionTimeout {sshd.UNUSED_SECONDS}\n")
+
+    assert (idle.returncode, b"closed by remote host" in idle.stderr) == (255, True), idle.stderr
+
+
 @pytest.mark.attack("fill the receiver's memory with sessions that say nothing", row="X4", outcome="four, and no more")
 @pytest.mark.fault("X4")
 def test_who_says_nothing_says_it_in_a_few_sessions_and_no_more(scene: Scene) -> None:

@@ -107,6 +107,33 @@ def test_nothing_can_be_read(scene: Scene, tmp_path: Path, place: str) -> None:
     assert ended.stdout == b""
 
 
+@pytest.mark.attack(
+    "the names in one's own tree, by a push in show", row="X1", outcome="told: they are rsync's to compare"
+)
+@pytest.mark.fault("X1")
+def test_a_push_in_show_tells_the_names_of_what_it_would_delete(scene: Scene, tree: Path, tmp_path: Path) -> None:
+    (tree / "pin").write_text("4711")
+    (tmp_path / "nothing").mkdir()
+
+    ended = scene.push(tmp_path / "nothing", "-n", "-i", "--delete")
+
+    assert b"deleting   pin" in ended.stdout and b"4711" not in ended.stdout
+    assert (tree / "pin").exists()
+
+
+@pytest.mark.attack("what is in a file, by guesses of it", row="X1", outcome="told: which guess is right")
+@pytest.mark.fault("X1")
+def test_a_push_in_show_tells_a_right_guess_from_a_wrong_one(scene: Scene, tree: Path, tmp_path: Path) -> None:
+    (tree / "pin").write_text("4711")
+    told = {}
+    for guess in ("4710", "4711"):
+        (tmp_path / guess).mkdir()
+        (tmp_path / guess / "pin").write_text(guess)
+        told[guess] = scene.push(tmp_path / guess, "-n", "-i", "-c").stdout
+
+    assert b"<fc" in told["4710"] and b"<fc" not in told["4711"], told
+
+
 @pytest.mark.attack("list one's own restore points by night", row="X1", outcome="none is offered")
 @pytest.mark.fault("X1")
 def test_by_night_no_restore_point_is_offered(scene: Scene) -> None:

@@ -123,6 +123,7 @@ ATTEMPTS = [
     tried("gain by a setuid program", "setuid", "EPERM", row="X9", outcome="no new privileges"),
     tried("hold more than the right to chroot", "capabilities", "EPERM", row="X9", outcome="no privilege"),
     tried("raise one's limits", "limits", "EPERM", row="X9", outcome="no privilege"),
+    tried("hold a thousand files open", "files", "EMFILE", row="X9", outcome="no more than 256"),
     tried("rename the machine", "host name", "EPERM", row="X9", outcome="no privilege"),
     tried("set the clock", "clock", "EPERM", row="X9", outcome="no privilege"),
     tried("system calls of i386, past the filter", "i386", "SIGSYS", row="X9", outcome="killed"),

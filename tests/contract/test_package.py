@@ -183,6 +183,7 @@ IMAGES_ASK = [
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
     ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2.json"),
+    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2/mount.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/standing.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/off.json"),

@@ -16,6 +16,7 @@ from chalicelib.core.model import (
     Quota,
     RecoveryState,
     RunState,
+    Times,
     Uncopied,
     Way,
 )
@@ -252,7 +253,8 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catal
 
     assert catalog.open_recovery(recovery)
     assert not catalog.open_recovery(recovery)
-    opened = replace(recovery, verdict="opened", findings=("a",), address="203.0.113.9", zone="zone-b")
+    times = Times(a_moment(9, 5), {"mount": 0.25, "image boot": 12.4})
+    opened = replace(recovery, verdict="opened", findings=("a",), address="203.0.113.9", zone="zone-b", times=times)
     changed = replace(opened, state=RecoveryState.DONE)
     changed = replace(changed, ways=(Way(22, "198.51.100.0/24"), Way(80, "0.0.0.0/0")))
     saved = catalog.save_recovery(changed)

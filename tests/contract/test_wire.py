@@ -20,11 +20,14 @@ from chalicelib.core.model import (
     Recovery,
     RecoveryId,
     RecoveryKind,
+    RecoveryReport,
     RecoveryState,
+    RestoredServer,
     RestorePoint,
     Run,
     RunId,
     RunState,
+    Times,
     TreeKind,
     Way,
 )
@@ -480,10 +483,35 @@ def test_a_server_that_is_back_says_how_it_runs_and_where_is_its_recoverys() -> 
 
 
 def test_a_recovery_is_closed_as_in_the_example() -> None:
-    closed = wire.ClosedRecovery(RECOVERY, RecoveryState.DONE, "proven", (), "i-0abc", a_moment(9, 12))
+    times = Times(a_moment(9, 2) + timedelta(seconds=58), {"launch": 4.0, "machine": 86.0, "image boot": 12.4})
+    closed = wire.ClosedRecovery(RECOVERY, RecoveryState.DONE, "proven", (), "i-0abc", a_moment(9, 12), times)
 
     assert json.loads(wire.closed_recovery_record(closed)) == the_object("closed-recovery")
     assert wire.parse_closed_recovery(the_example("closed-recovery")) == closed
+
+
+@pytest.mark.parametrize(
+    ("example", "parse"),
+    [
+        ("recovery-report", wire.parse_recovery_report),
+        ("recovery-standing", wire.parse_restored_server),
+    ],
+)
+def test_what_a_machine_said_before_it_told_when_it_answered_is_read(
+    example: str, parse: Callable[[bytes], RecoveryReport | RestoredServer]
+) -> None:
+    before = {name: said for name, said in the_object(example).items() if name not in ("began", "answered")}
+
+    now, old = parse(the_example(example)), parse(json.dumps(before).encode())
+
+    assert (now.began, now.answered) == (a_moment(9, 1) + timedelta(seconds=30), a_moment(9, 2) + timedelta(seconds=58))
+    assert old == replace(now, began=None, answered=None)
+
+
+def test_a_recovery_that_was_closed_before_times_were_kept_is_read() -> None:
+    before = {name: said for name, said in the_object("closed-recovery").items() if name != "times"}
+
+    assert wire.parse_closed_recovery(json.dumps(before).encode()).times is None
 
 
 @pytest.mark.parametrize("name", ["event-host-report", "event-receiver-released"])

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
-from ebbtide_agent.report import COMPLETE, FAKE_SUPER, PARTIAL, Hello, Received, Report, parse_report
+from ebbtide_agent.report import COMPLETE, FAKE_SUPER, PARTIAL, WITH_WARNINGS, Hello, Received, Report, parse_report
 from ebbtide_agent.walk import walk
 from ebbtide_console.sandbox import awkward
 from tests.local.edits import EDITS, NIGHTS, Edit, Editor, plant, take_the_place
@@ -89,7 +89,8 @@ class Host:
         hello = self.hello
         found = survey.scanned(self.config, self.paths, watch.world.clock())
         taken = survey.in_view_of(self.generation, found, self.config, self.paths, watch.world.say)
-        outcome = night.push_tree(a_night, self.config, way_to(self.config, self.paths, watch.world), hello, taken)
+        way = way_to(self.config, self.paths, watch.world)
+        outcome, taken = night.push_all_there_is(a_night, self.config, way, hello, taken)
         self.generation = (self.generation or 0) + 1
         survey.keep(taken, self.config, self.paths, self._recorded(outcome), watch.world.say)
         return outcome, taken
@@ -319,30 +320,63 @@ def kill_the_push_in_place(stored_file: Path) -> None:
             os.kill(int(child), signal.SIGKILL)
 
 
-def test_what_goes_away_between_the_scan_and_the_push_goes_over_there(
+@pytest.mark.fault("H4")
+@pytest.mark.parametrize("days", [0, 7], ids=["by the index", "and in full"])
+def test_what_is_renamed_or_deleted_between_the_scan_and_the_push_is_so_in_a_complete_nights_tree(
+    host: Host, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    host.back_up()
+    tree, store = host.tree, host.receiver.tree("us0")
+    (tree / "d/e/moved").mkdir()
+    for name in ("d/e/f/one", "d/e/moved/one", "g/one", "d/e/one", "h\n\udcff/one"):
+        (tree / name).write_text(name, errors="surrogateescape")
+    host.ahead += timedelta(days=days)
+
+    scan_once_and_then(monkeypatch, lambda: (
+        shutil.rmtree(tree / "d/e/f"),
+        (tree / "d/e/moved").rename(tree / "a place"),
+        (tree / "g/one").unlink(),
+        (tree / "h\n\udcff/one").rename(tree / "another \udcff name"),
+        (tree / "d/e/one").rename(tree / "d/e/one.1"),
+        (tree / "d/e/one").write_text("what came after it"),
+    ))  # fmt: skip
+    outcome, taken = host.back_up()
+
+    assert (outcome.status, taken.course.in_full) == (WITH_WARNINGS, bool(days)), outcome.problems
+    assert "what was renamed is there" in outcome.problems[0]
+    assert any("d/e/f" in problem and "has vanished" in problem for problem in outcome.problems[1:])
+    assert_same(stored(store), host.expected())
+    outcome, taken = host.back_up()
+    assert (outcome.status, taken.course.in_full) == (COMPLETE, False)
+    assert_same(stored(store), host.expected())
+
+
+def test_what_lies_where_another_file_has_come_is_looked_for_without_a_word(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.back_up()
-    (host.tree / "d/e/f/one").write_text("changed")
-    (host.tree / "g/one").write_text("changed")
+    log = host.tree / "d/two"
+    log.write_text("all that was logged")
+
+    scan_once_and_then(monkeypatch, lambda: (log.rename(host.tree / "d/two.1"), log.write_text("begun anew")))
+    outcome, _ = host.back_up()
+
+    assert (outcome.status, outcome.problems) == (COMPLETE, ())
+    assert (host.receiver.tree("us0") / "d/two.1").read_text() == "all that was logged"
+    assert_same(stored(host.receiver.tree("us0")), host.expected())
+
+
+def scan_once_and_then(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen between the next scan and its push."""
     scanned = survey.scanned
 
-    def scan_and_lose(*arguments: Any) -> Survey:
+    def scan_and_then(*arguments: Any) -> Survey:
+        monkeypatch.undo()
         taken = scanned(*arguments)
-        shutil.rmtree(host.tree / "d/e/f")
-        (host.tree / "g/one").unlink()
+        happens()
         return taken
 
-    monkeypatch.setattr(survey, "scanned", scan_and_lose)
-    outcome, _ = host.back_up()
-
-    # A directory that was to be named is a path that vanished; a file that was is deleted without a word.
-    assert outcome.status == PARTIAL
-    assert len(outcome.problems) == 1 and "d/e/f" in outcome.problems[0]
-    monkeypatch.undo()
-    outcome, _ = host.back_up()
-    assert outcome.status == COMPLETE
-    assert_same(stored(host.receiver.tree("us0")), host.expected())
+    monkeypatch.setattr(survey, "scanned", scan_and_then)
 
 
 def test_the_counts_are_the_trees_and_not_the_lists(host: Host) -> None:

@@ -32,8 +32,13 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def a_night_in_which_it_vanishes(receiver: Receiver, host: str, name: str, place: Path) -> tuple[int, str]:
-    """The agent's exit code, and all it said. rsync has listed the file, and is busy with one that comes before it."""
+def a_night_in_which_it_vanishes(
+    receiver: Receiver, host: str, name: str, place: Path, becomes: str | None = None
+) -> tuple[int, str]:
+    """The agent's exit code, and all it said. rsync has listed the file, and is busy with one that comes before it.
+
+    It is deleted then, or `becomes` another name.
+    """
     tree = place / "tree"
     for file in (tree / "boot/large", tree / name, tree / "var/stays"):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +48,7 @@ def a_night_in_which_it_vanishes(receiver: Receiver, host: str, name: str, place
     words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
         wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
-        (tree / name).unlink()
+        (tree / name).unlink() if becomes is None else (tree / name).rename(tree / becomes)
         said, _ = agent.communicate(timeout=120)
     return agent.returncode, said
 
@@ -72,13 +77,18 @@ def test_a_file_that_vanishes_where_files_come_and_go_is_a_warning(receiver: Rec
 
 
 @pytest.mark.fault("H4")
-def test_a_file_that_vanishes_elsewhere_makes_the_night_partial(receiver: Receiver, tmp_path: Path) -> None:
-    exit_code, said = a_night_in_which_it_vanishes(receiver, "eu0", A_DATABASE, tmp_path)
+def test_a_file_that_vanishes_elsewhere_is_looked_for_once_more_in_the_same_night(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    exit_code, said = a_night_in_which_it_vanishes(receiver, "eu0", A_DATABASE, tmp_path, becomes="boot/orders")
 
     report = what_is_recorded(receiver, "eu0")
-    assert (report["status"], report["exit_code"], exit_code) == ("partial", VANISHED, PARTIAL), said
-    assert "has vanished" in report["problems"][0] and A_DATABASE in report["problems"][0]
-    assert (receiver.tree("eu0") / "var/stays").read_bytes() == b"here"
+    assert (report["status"], report["exit_code"], exit_code) == ("complete-with-warnings", VANISHED, 0), said
+    why, which = report["problems"]
+    assert why.startswith("1 path vanished") and "has vanished" in which and A_DATABASE in which
+    assert (receiver.tree("eu0") / "boot/orders").read_bytes() == b"here"
+    assert not (receiver.tree("eu0") / A_DATABASE).exists()
+    assert report["receiver"]["entries"] == report["entries"]
 
 
 @pytest.mark.fault("H5")

@@ -59,6 +59,9 @@ class Machine:
         """When something last happened to a unit, in microseconds since the boot; 0 if it never did."""
         return int(self.ask("systemctl", "show", "--value", "--property", f"{what}TimestampMonotonic", unit))
 
+    def boot_again(self) -> None:
+        self.receiver.process = self.receiver.start()
+
     def is_off(self) -> bool:
         return self.receiver.process.poll() is not None
 
@@ -184,12 +187,17 @@ def test_what_a_machine_is_for_takes_it_along_when_it_is_killed(image: Path, tmp
 
 
 @on_a_loopback_of_its_own
-def test_a_receiver_powers_itself_off_once_all_have_reported(image: Path, tmp_path: Path) -> None:
+def test_a_receiver_powers_itself_off_once_all_have_reported_and_whenever_it_is_booted_again(
+    image: Path, tmp_path: Path
+) -> None:
     with a_machine(image, tmp_path, "us0") as machine:
         back_up(machine, "us0", tmp_path)
 
         wait_until(machine.is_off, f"the machine to power itself off\n{machine.receiver.log()}")
+        machine.boot_again()
+        wait_until(machine.is_off, f"the machine to power itself off at once\n{machine.receiver.log()}")
 
+        assert machine.receiver.process.returncode == 0
         assert (machine.record("released") or {}).get("clean") is True
         assert (machine.receiver.report("us0") or {}).get("status") == "complete"
         assert what_is_on(machine.volume, tmp_path) == {"us0a/tree/file": "of us0\n"}

@@ -126,9 +126,9 @@ def recover(paths: MachinePaths, cloud: Cloud, **changes: Any) -> dict[str, Any]
 
 
 def test_its_first_word_is_said_for_this_machine_alone_where_it_is_looked_for(cloud: Cloud) -> None:
-    brief = parse_brief(Path("tests/contract/wire/brief-recovery.json").read_bytes())
+    brief = parse_brief(Path("tests/contract/wire/brief-recovery.json").read_bytes(), attempt=2)
 
-    session.say_that_it_has_begun(brief, 2, cloud)
+    session.say_that_it_has_begun(brief, cloud)
 
     key = recovery_begun_key(parse_recovery(brief.recovery), 2)
     assert json.loads(cloud.get(key)) == {"schema": 1, "recovery": brief.recovery, "attempt": 2}

@@ -38,3 +38,25 @@ def test_no_address_is_turned_away_for_what_one_host_behind_it_has_done(
     punishing = set(re.findall("^persourcepenalties .*$", told.stdout, re.MULTILINE))
     assert punishing <= {"persourcepenalties no"}
     assert punishing or not of_the_image
+    unused = re.findall("^unusedconnectiontimeout .*$", told.stdout, re.MULTILINE)
+    assert set(unused) <= {f"unusedconnectiontimeout {sshd.UNUSED_SECONDS}"}
+    assert unused or not of_the_image
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("OpenSSH_9.1p1", False), ("OpenSSH_9.2p1 Debian-2", True), ("OpenSSH_10.0p2", True)]
+)
+def test_an_sshd_is_told_to_end_unused_connections_only_where_it_knows_how_to(
+    version: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "sshd"
+    asked.write_text(f"#!/bin/sh\necho {version} >&2\n")
+    asked.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    paths = MachinePaths(tmp_path / "machine")
+    paths.run.mkdir(parents=True)
+    door = sshd.Door(22, ("false",), {}, as_root=False, strict=True, may_unlock=False, knocking=sshd.FEW)
+
+    config = sshd.write_files(paths, (), "a key", door)
+
+    assert ("UnusedConnectionTimeout" in config.read_text()) is told

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -17,6 +18,8 @@ from hypothesis import strategies as some
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
+from ebbtide_agent.host import night
+from ebbtide_agent.host.outcome import Counts, Outcome, together
 from ebbtide_agent.report import encode_report
 from ebbtide_agent.snapshots import moment_of
 from ebbtide_console.sandbox import awkward
@@ -183,6 +186,60 @@ def an_rsync_that_ends_with(host: Host, code: int) -> Path:
     program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\nrsync "$@"; exit {code}\n')
     program.chmod(0o755)
     return program
+
+
+@pytest.mark.fault("H4")
+@pytest.mark.parametrize("days", [None, 0, 7], ids=["the first", "by the index", "and in full"])
+@pytest.mark.parametrize(("times", "status"), [(2, "complete-with-warnings"), (9, "partial")])
+def test_a_night_from_under_which_files_go_looks_twice_more(
+    host: Host, monkeypatch: pytest.MonkeyPatch, days: int | None, times: int, status: str
+) -> None:
+    if days is not None:
+        host.back_up()
+        host.ahead += timedelta(days=days)
+    kept = [(host.store.tree(name), entries(host.store.tree(name))) for name in host.snapshots()]
+    (host.tree / "d/two").chmod(0o600)
+    from_under_each_push(monkeypatch, *[lambda: (host.tree / "d/came meanwhile").write_text("new")] * times)
+
+    report = host.back_up()
+
+    assert (report.status, report.exit_code, report.problems[-1]) == (status, 24, "d/two has vanished")
+    assert len([each for each in host.said if "once more" in each]) == min(times, 2)
+    assert [differing(entries(tree), before) for tree, before in kept] == [{}] * len(kept)
+    if status == "complete-with-warnings":
+        assert differing(entries(host.newest()), entries(host.tree)) == {}
+        assert report.entries == len(entries(host.tree))
+    assert len(host.snapshots()) == len(kept) + (status != "partial")
+    monkeypatch.undo()
+    assert host.back_up().status == "complete"
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+
+
+def from_under_each_push(monkeypatch: pytest.MonkeyPatch, *happens: Callable[[], object]) -> None:
+    """Have a file vanish from under each of so many pushes of a night, and something happen then."""
+    push_tree, left = night.push_tree, list(happens)
+
+    def push(*arguments: Any) -> Outcome:
+        outcome = push_tree(*arguments)
+        if not left:
+            return outcome
+        left.pop(0)()
+        return together([outcome, Outcome("partial", 24, Counts(), ("d/two has vanished",), (b"d/two",))])
+
+    monkeypatch.setattr(night, "push_tree", push)
+
+
+def test_of_a_tree_that_is_half_gone_by_then_nothing_more_is_pushed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.back_up()
+    from_under_each_push(monkeypatch, lambda: (shutil.rmtree(host.tree / "d"), shutil.rmtree(host.tree / "g")))
+
+    report = host.back_up()
+
+    assert (report.status, len(host.snapshots())) == ("partial", 1)
+    assert any(each.startswith("not once more") for each in host.said)
+    assert host.back_up().status == "suspect"
 
 
 @pytest.mark.fault("H6")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from chalicelib import wire
 from chalicelib.core import prices, tags
 from chalicelib.core.advice import Kind
-from chalicelib.core.cost import Cost, Holding, Night, Part, budget_a_month, estimate, over_budget, stored_gib
-from chalicelib.core.model import Snapshot
+from chalicelib.core.cost import Cost, Holding, Night, Part, budget_a_month, estimate, over_budget, sent_by, stored_gib
+from chalicelib.core.model import Quota, Snapshot
 from chalicelib.core.policy import VolumePolicy
 from chalicelib.errors import Refused
 from chalicelib.flows.cost import cost_of_a_month, estimate_cost
@@ -20,7 +20,7 @@ from chalicelib.flows.preflight import preflight
 from chalicelib.ports import StackRole
 from ebbtide_console import session
 from ebbtide_console.cli.main import main
-from tests.builders import A_POLICY_TEXT, a_disk, a_moment, a_receiver, a_snapshot, a_volume
+from tests.builders import A_POLICY_TEXT, a_disk, a_moment, a_receiver, a_result, a_run, a_snapshot, a_volume
 from tests.fakes import FakeWorld, a_world
 from tests.past import a_night as a_whole_night
 
@@ -87,6 +87,40 @@ def test_a_night_that_sent_next_to_nothing_costs_what_ebs_sees_of_one() -> None:
     idle = a_holding(nights=(Night(1.0, 0, a_disk(20)),), snapshots=daily(2))
 
     assert of(estimate([idle]), "snapshots").usd == pytest.approx((20 + 74 / 1024) * 0.05)
+
+
+def test_whatever_its_hosts_say_a_night_has_changed_no_more_than_there_is() -> None:
+    lying = Night(1.0, 10**30, a_disk(20))
+    honest = a_holding().nights[:6]
+
+    cost = estimate([a_holding(nights=(lying, *honest), snapshots=daily(2), copies=daily(2), is_copied=True)])
+
+    a_night = (20 + 6) / 7
+    assert of(cost, "snapshots").usd == pytest.approx((20 + a_night) * 0.05)
+    assert of(cost, "other region").usd == pytest.approx(a_night * 30.4 * 0.02)
+
+
+def test_whatever_its_hosts_say_a_night_has_changed_no_less_than_the_volume_has_grown_by() -> None:
+    silent = (Night(1.0, 0, a_disk(26)), Night(1.0, 0, None), Night(1.0, 0, a_disk(20)))
+
+    assert a_holding(nights=silent).changed_gib_a_night == pytest.approx(2.0)
+
+
+def test_the_largest_snapshot_bounds_what_the_host_of_a_volume_of_its_own_says() -> None:
+    own = a_holding(policy=None, nights=(Night(1.0, 10**30, None),), snapshots=daily(2))
+
+    assert of(estimate([own]), "snapshots").usd == pytest.approx(2 * 80 * 0.05)
+
+
+def test_a_host_has_sent_no_more_than_its_receiver_found_of_it_and_all_no_more_than_the_volume_holds() -> None:
+    run = replace(a_run(), disk=a_disk(20))
+    lying = replace(a_result("us0"), bytes_sent=10**30)
+    found = replace(lying, quota=Quota(None, 3 * GIB))
+    unfound = replace(lying, quota=Quota(30 * GIB, None, "without root"))
+
+    assert sent_by([found, a_result("eu0")], run) == 3 * GIB + 1000
+    assert [sent_by([each], run) for each in (lying, unfound)] == [20 * GIB] * 2
+    assert sent_by([lying], replace(run, disk=None)) == 10**30
 
 
 def test_copies_cost_as_snapshots_do_and_the_way_there_as_well() -> None:

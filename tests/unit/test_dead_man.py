@@ -8,9 +8,20 @@ import pytest
 from chalicelib.core.advice import Kind
 from chalicelib.core.alarms import Facts, Trouble
 from chalicelib.core.dead_man import Ages, ages, good_night, weekly
-from chalicelib.core.model import HostStatus, RecoveryKind, RecoveryState, RunState
+from chalicelib.core.model import HostStatus, RecoveryKind, RecoveryState, RunState, Times
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Told, claim
-from tests.builders import a_moment, a_night, a_point, a_policy, a_receiver, a_recovery, a_run_id, some_facts
+from tests.builders import (
+    a_disk,
+    a_moment,
+    a_night,
+    a_point,
+    a_policy,
+    a_receiver,
+    a_recovery,
+    a_recovery_id,
+    a_run_id,
+    some_facts,
+)
 
 MONDAY = a_moment(8, day=23)
 PROVEN = a_point("us0a", run_id=a_run_id(22), proven=a_moment(12, day=22))
@@ -41,6 +52,28 @@ def test_the_weekly_letter_tells_what_was_backed_up_and_what_was_proven() -> Non
         "  us0: newest point 2026-11-23 03:00 UTC, proven 2026-11-22 12:00 UTC",
         "  eu0: newest point 2026-11-23 03:00 UTC, never proven",
     ]
+
+
+def test_the_weekly_letter_believes_no_host_that_it_has_sent_more_than_there_is() -> None:
+    (night,) = WELL.nights["main"]
+    lying = tuple(replace(result, bytes_sent=10**30) for result in night.results)
+    measured = replace(night, run=replace(night.run, disk=a_disk(20)), results=lying)
+
+    message = weekly(replace(WELL, nights={"main": (measured,)}), (), {}, MONDAY)
+
+    assert message is not None
+    assert f"2 of 2 hosts complete, {20 * 2**30:,} bytes sent" in message.body
+
+
+def test_the_weekly_letter_tells_what_the_latest_drill_measured() -> None:
+    drill = replace(a_recovery(), times=Times(a_moment(9, 3), {"compare": 4.0}))
+    silent = replace(drill, id=a_recovery_id(attempt=2), opened=a_moment(15), times=None)
+
+    message = weekly(replace(WELL, recoveries=(drill, silent)), (), {}, MONDAY)
+
+    assert message is not None
+    us0 = next(line for line in message.body.splitlines() if line.startswith("  us0: newest"))
+    assert us0.endswith(", RTO 2 min 56 s, RPO 6 h 0 min (measured 2026-11-23 09:00 UTC)")
 
 
 def test_the_weekly_letter_tells_what_stands_open_and_nothing_of_what_is_over_or_coming() -> None:

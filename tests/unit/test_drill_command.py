@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from chalicelib import wire
-from chalicelib.core.model import RecoveryKind, RecoveryState
+from chalicelib.core.model import RecoveryKind, RecoveryState, Times
 from ebbtide_console.cli.main import main
-from tests.builders import a_recovery, a_recovery_id
+from tests.builders import a_moment, a_recovery, a_recovery_id
 from tests.unit.test_open_commands import answered
 
 COMING = a_recovery(RecoveryKind.DRILL)
@@ -31,6 +31,22 @@ def test_it_is_waited_for_until_it_is_taken_down_and_ends_with_its_verdict(
         "  the report of machine i-1",
         "  machine i-1 to go",
         "us0 as it was at 2026-11-23 03:00 UTC: proven",
+    ]
+
+
+def test_it_ends_with_rto_rpo_and_where_the_time_went(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = Times(a_moment(9, 3), {"launch": 2.0, "machine": 95.0, "mount": 0.5, "image boot": 12.4, "compare": 4.0})
+    answered(monkeypatch, BEGUN, wire.standing(replace(PROVEN, times=times)))
+
+    main(["drill", "us0"])
+
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "us0 as it was at 2026-11-23 03:00 UTC: proven",
+        "  RTO    2 min 56 s   from when it was asked for until it answered",
+        "  RPO    6 h 0 min    from its restore point until it was asked for",
+        "  steps  launch 2.0 s, machine 1 min 35 s, mount 0.5 s, image boot 12.4 s, compare 4.0 s",
     ]
 
 

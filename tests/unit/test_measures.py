@@ -7,8 +7,18 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from chalicelib.core.alarms import Facts
 from chalicelib.core.dead_man import Ages, ages
-from chalicelib.core.measures import TICKED, Measure, Name, Unit, of_pruning, of_recovery, of_run, of_telling
-from chalicelib.core.model import HostStatus, RunState
+from chalicelib.core.measures import (
+    TICKED,
+    Measure,
+    Name,
+    Unit,
+    of_pruning,
+    of_recovery,
+    of_run,
+    of_telling,
+    of_verdict,
+)
+from chalicelib.core.model import HostStatus, RecoveryKind, RunState, Times
 from chalicelib.core.pruning import Stock, plan_prune
 from chalicelib.core.retention import Rules
 from tests.builders import a_moment, a_night, a_point, a_recovery, a_run_id, a_snapshot
@@ -52,6 +62,19 @@ def test_a_recovery_says_how_long_it_took_and_how_it_ended() -> None:
     )
 
 
+def test_a_verdict_says_how_soon_it_answered_and_how_old_that_was() -> None:
+    answered = replace(a_recovery(RecoveryKind.RESTORE), times=Times(a_moment(9, 5), {}))
+    never = replace(answered, times=None)
+    kind = {"kind": "restore"}
+
+    assert of_verdict(answered) == (
+        Measure(Name.RTO, 300.0, Unit.SECONDS, kind),
+        Measure(Name.RPO, 21600.0, Unit.SECONDS, kind),
+    )
+    assert by_name(of_verdict(never)) == {"RPO": 21600.0}
+    assert of_verdict(a_recovery(RecoveryKind.OPENING)) == ()
+
+
 def test_a_pruning_says_what_stays_and_what_goes() -> None:
     assert by_name(of_pruning(A_PLAN)) == {
         "SnapshotsKept": 1,
@@ -74,6 +97,7 @@ def test_every_metric_there_is_is_measured_in_a_unit_of_cloudwatchs_and_by_no_ho
         *TICKED,
         *of_run(A_NIGHT.run, A_NIGHT.results),
         *of_recovery(a_recovery()),
+        *of_verdict(replace(a_recovery(), times=Times(a_moment(9, 5), {}))),
         *of_pruning(A_PLAN),
         *of_telling(1, 2, 3, [Ages("main", day, day, 0)]),
     )

@@ -30,7 +30,7 @@ class Meaning:
 
 
 MEANINGS = (
-    Meaning(0, "complete (warnings, of a lock file that vanished for instance, are in the report)", _NIGHT),
+    Meaning(0, "complete (warnings, of what vanished while it was pushed for instance, are in the report)", _NIGHT),
     Meaning(0, "all is in order", ("check",)),
     Meaning(0, "all is backed up", ("explain",)),
     Meaning(0, "all of it is back", ("restore",)),

@@ -54,8 +54,8 @@ def recover(_: argparse.Namespace, here: Here) -> int:
         if opening.is_asked_for(body):
             _open(body, paths, here)
             return 0
-        brief = parse_brief(body)
-        session.say_that_it_has_begun(brief, instance.attempt, cloud)
+        brief = parse_brief(body, instance.attempt)
+        session.say_that_it_has_begun(brief, cloud)
         task = session.stand if brief.stays else session.prove
         task(brief, paths, cloud, here.clock)
     return 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Callable
 
@@ -31,18 +31,21 @@ class Changes:
     """Paths within the tree, the root's empty, each list without doubles.
 
     `gone` is deleted first: what is no more, what became another kind, and what is no regular file and would
-    otherwise stay linked. `in_place` are large files with one name, before and now.
+    otherwise stay linked. `in_place` are large files with one name, before and now. `inodes` are those that the scan
+    found at the paths of these two.
     """
 
     gone: tuple[bytes, ...]
     changed: tuple[bytes, ...]
     in_place: tuple[bytes, ...]
+    inodes: Mapping[bytes, int] = field(default_factory=dict, compare=False)
 
     def and_also(self, more: Changes) -> Changes:
         """Both, where all of `more` is there before and after, and is to be written anew."""
         known, changed = set(self.changed), dict.fromkeys((*self.changed, *more.changed))
         gone = (*self.gone, *(path for path in more.gone if path not in known))
-        return Changes(gone, tuple(changed), tuple(path for path in self.in_place if path not in changed))
+        in_place = tuple(path for path in self.in_place if path not in changed)
+        return Changes(gone, tuple(changed), in_place, {**self.inodes, **more.inodes})
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,33 @@ def find_changes(
     return listing.get() if total <= MOST_CHANGES else None
 
 
+def distrusted(blocks: Iterable[Block], paths: Collection[bytes]) -> Iterator[Block]:
+    """The same blocks, in which these paths, and all below them, look like nothing that can be there.
+
+    So they are pushed anew, and never in place: a name that is still linked over there would change with them.
+    """
+    parents = {path.rpartition(b"/")[0] for path in paths}
+    for block in blocks:
+        is_below = _is_one_or_below(block.directory, paths)
+        if is_below or block.directory in parents:
+            stats = (_unlinked(each.stat) if is_below or each.path in paths else each.stat for each in block.entries())
+            yield block._replace(stats=b"".join(stats))
+        else:
+            yield block
+
+
+def _is_one_or_below(directory: bytes, paths: Collection[bytes]) -> bool:
+    while directory and directory not in paths:
+        directory = directory.rpartition(b"/")[0]
+    return bool(directory)
+
+
+def _unlinked(packed: bytes) -> bytes:
+    """What is there has at least one name."""
+    mode, uid, gid, _, *rest = STAT.unpack(packed)
+    return STAT.pack(mode, uid, gid, 0, *rest)
+
+
 def find_suspects(read: Callable[[], Iterable[Entry]], names: Names) -> Changes | None:
     """What may be linked over there and is not here, to be pushed anew; None when it is too much to list.
 
@@ -113,8 +143,8 @@ class _Listing:
 
     def __init__(self, links_agree: bool) -> None:
         self.gone: dict[bytes, None] = {}
-        self.changed: dict[bytes, None] = {}
-        self.in_place: dict[bytes, None] = {}
+        self.changed: dict[bytes, int] = {}
+        self.in_place: dict[bytes, int] = {}
         self._links_agree = links_agree
         self._groups: dict[tuple[int, int], int] = {}
         self._gone_directories: set[bytes] = set()
@@ -127,9 +157,9 @@ class _Listing:
             return
         path = after.path
         if self._links_agree and old and _may_change_in_place(old, new):
-            self.in_place[path] = None
+            self.in_place[path] = new.inode[1]
             return
-        self.changed[path] = None
+        self.changed[path] = new.inode[1]
         if new.links > 1 and new.kind != stat.S_IFDIR:
             self._groups[new.inode] = new.kind
 
@@ -140,10 +170,11 @@ class _Listing:
                 if path not in self.changed and kind != stat.S_IFREG:
                     self.gone[path] = None
                 self.in_place.pop(path, None)
-                self.changed[path] = None
+                self.changed[path] = inode[1]
 
     def get(self) -> Changes:
-        return Changes(tuple(self.gone), tuple(self.changed), tuple(self.in_place))
+        inodes = {**self.changed, **self.in_place}
+        return Changes(tuple(self.gone), tuple(self.changed), tuple(self.in_place), inodes)
 
     def _delete(self, path: bytes, old: _Stat) -> None:
         """Of a subtree only its top: rsync fails over a member that went with it."""

@@ -67,6 +67,12 @@ def keep_baseline(path: Path, recorded: Report, settings: str, mounts: Mapping[s
     write_whole(path, encode(asdict(baseline)))
 
 
+def baseline_of(config: Config, settings: str, counted: Counted | None, mounts: Mapping[bytes, str]) -> Baseline:
+    """What a scan of tonight found, for a later one to be compared with."""
+    entries, size = (counted.entries, counted.size) if counted else (0, 0)
+    return Baseline(settings, entries, 0, size, mounts_of(config, mounts))
+
+
 def mounts_of(config: Config, mounts: Mapping[bytes, str]) -> dict[str, str]:
     """The file systems in the tree that travel, and that nobody but an operator unmounts."""
     root = _root_of(config)

@@ -23,13 +23,14 @@ from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
-from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of
+from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mended
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.tally import Tally
 from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
+    COMPLETE,
     FAILED,
     SUSPECT,
     WITH_WARNINGS,
@@ -43,6 +44,10 @@ from ebbtide_agent.report import (
 
 # Between two clocks that are kept right there is less than this, however long the answer to a hello takes.
 MOST_OFF_SECONDS = 60
+
+# Little has changed since the last push, so the next one is soon done, and less vanishes from under it. What vanishes
+# from the third as well would do so from any.
+MOST_TIMES_MORE = 2
 
 Show = Callable[[progress.Progress], None]
 
@@ -151,15 +156,59 @@ def push_if_all_is_well(
     if missing:
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
     taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
-    mounts = mounted_throughout(taken.mounts, read_mounts())
-    lost = guards.find_losses(config, before, taken.choice, counted(taken), mounts) if before else ()
-    if lost and not night.accept_shrink:
+    lost = find_losses(night, config, before, taken)
+    if lost:
         return Outcome(SUSPECT, 1, Counts(), lost), None
-    outcome = push_tree(night, config, way, hello, taken)
+    outcome, taken = push_all_there_is(night, config, way, hello, taken)
     rewriting = guards.find_rewriting(config, before, taken.choice, counted(taken)) if before else None
     if rewriting and not night.accept_rewrite:
         outcome = in_view_of((Remark(SUSPECT, rewriting),), outcome)
     return in_view_of(taken.checked.remarks() if taken.checked else (), outcome), taken
+
+
+def find_losses(night: Night, config: Config, before: guards.Baseline | None, taken: Survey) -> tuple[str, ...]:
+    """What a guard holds the push of a survey back for, unless that is meant."""
+    if before is None or night.accept_shrink:
+        return ()
+    mounts = mounted_throughout(taken.mounts, read_mounts())
+    return guards.find_losses(config, before, taken.choice, counted(taken), mounts)
+
+
+def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> tuple[Outcome, Survey]:
+    """Push; and where something vanished meanwhile, or another file took its name, scan again and push the difference.
+
+    It may have a name now that no list of this push had. The survey is the one of the last push.
+    """
+    outcome = push_tree(night, config, way, hello, taken)
+    is_overtaken = outcome.status in (COMPLETE, WITH_WARNINGS) and survey.is_overtaken(taken, config)
+    for _ in range(MOST_TIMES_MORE):
+        if not (outcome.lacks_what_vanished or is_overtaken) or is_over(hello, night.world):
+            break
+        night.world.say("what was to be pushed was renamed or deleted meanwhile: scanning and pushing once more")
+        again = survey.once_more(taken, outcome.vanished, config, night.paths, night.world.clock())
+        if has_shrunk(night, config, taken, again):
+            night.world.say("not once more: so much is gone that the next night's guards are to judge it")
+            # What is kept of the newer scan is no index of what was pushed.
+            return outcome, replace(taken, tally=None)
+        night.world.say(str(again))
+        outcome = mended(outcome, push_tree(night, config, way, hello, again))
+        # Some programs replace a file every second: that alone is looked after once.
+        taken, is_overtaken = again, False
+    return outcome, taken
+
+
+def has_shrunk(night: Night, config: Config, pushed: Survey, again: Survey) -> bool:
+    """Whether a guard would hold back what was scanned again, by the last complete night or by what was pushed."""
+    earlier = guards.baseline_of(config, pushed.choice, counted(pushed), pushed.mounts)
+    baselines = (guards.find_baseline(night.paths.baseline), earlier)
+    return any(missing_places(config, night.paths)) or any(
+        find_losses(night, config, baseline, again) for baseline in baselines
+    )
+
+
+def is_over(hello: Hello, world: World) -> bool:
+    """Whether the run's time is up; where nobody tells the time there is none."""
+    return hello.now is not None and world.waiting() >= hello.deadline
 
 
 def counted(taken: Survey) -> guards.Counted | None:
@@ -180,7 +229,7 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
 def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> Outcome:
     watch = Watch(hello.deadline, night.world, night.environment, progress.Reader(night.show).feed)
     outcome = push(config, partial(way.route, hello), way.passes(hello, taken), watch)
-    if taken.tally and (not taken.course.in_full or not outcome.counts.entries):
+    if taken.tally and (taken.course.by_index or not outcome.counts.entries):
         outcome = replace(outcome, counts=counts_of(taken.tally, outcome.counts.bytes_sent))
     counts = outcome.counts
     night.world.say(f"push: {outcome.status}, {counts.files} files, {counts.bytes_sent} bytes sent")
@@ -188,7 +237,7 @@ def push_tree(night: Night, config: Config, way: Way, hello: Hello, taken: Surve
 
 
 def counts_of(tally: Tally, bytes_sent: int) -> Counts:
-    """What the tree amounts to, when rsync was shown no more than what changed, or did not come to its statistics."""
+    """What the tree amounts to, when rsync was shown lists of what changed, or did not come to its statistics."""
     return Counts(tally.files, tally.entries, tally.size, bytes_sent)
 
 

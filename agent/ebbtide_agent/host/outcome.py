@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,13 @@ _SUMMARY = ("rsync error:", "rsync warning:")
 _AT_THE_END = (*_SUMMARY, "rsync: connection unexpectedly closed")
 _OF_VANISHED = " has vanished: "
 _VANISHED = re.compile(rf'(?:file|directory){_OF_VANISHED}"(?P<path>.*)"(?: \(in .*\))?$')
+# So rsync says it of a path that it was given in a list, and then ends as if it could not read it.
+_NOT_THERE = re.compile(
+    rb'^rsync: \[sender\] link_stat "(.*)" failed: (?:No such file or directory|Not a directory) \([0-9]+\)$',
+    re.MULTILINE,
+)
+_ASIDE = "WARNING: "
+_ESCAPE = re.compile(rb"\\#([0-7]{3})")
 _COUNT = re.compile(r"(?P<what>[A-Z][A-Za-z ]+): (?P<total>[0-9,]+)(?: bytes)?(?: \((?P<kinds>.*)\))?$")
 
 
@@ -44,12 +52,22 @@ class Counts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A push as the host saw it."""
+    """A push as the host saw it.
+
+    `vanished` are the paths, as seen from ROOT, that rsync knew of and did not find any more; none where it was more
+    than that, or not all of them are known.
+    """
 
     status: str
     exit_code: int
     counts: Counts
     problems: tuple[str, ...]
+    vanished: tuple[bytes, ...] = ()
+
+    @property
+    def lacks_what_vanished(self) -> bool:
+        """Whether the tree is as good as it can be but for what vanished, which may be there under another name."""
+        return self.status == PARTIAL and bool(self.vanished)
 
 
 @dataclass(frozen=True)
@@ -79,16 +97,25 @@ def as_refused(ended: Ended) -> Ended:
     return replace(ended, exit_code=Refused.exit_code) if is_refused else ended
 
 
+def as_vanished(ended: Ended) -> Ended:
+    """As rsync tells what vanished, if some of its list was not there any more, and nothing else was wrong."""
+    told = replace(ended, exit_code=VANISHED, err=_NOT_THERE.sub(rb'file has vanished: "\1"', ended.err))
+    lines = [line for line in _said(told) if line.strip() and not line.startswith((*_SUMMARY, _ASIDE))]
+    is_all_known = bool(lines) and len(ended.err) < KEEP_BYTES
+    return told if ended.exit_code == SOME_IS_MISSING and is_all_known and all(map(_VANISHED.search, lines)) else ended
+
+
 def tell(ended: Ended, root: str = "/") -> Outcome:
     """The outcome of one rsync. `root` is the tree's root as rsync was given it."""
-    said = ended.err.decode("utf-8", "backslashreplace").splitlines()
+    said = _said(ended)
     counts = parse_counts(ended.out.decode("utf-8", "replace"))
     if ended.exit_code == 0:
         return Outcome(COMPLETE, 0, counts, ())
     problems = tuple(line for line in said if line.strip() and not _is_summary(line))
     if not problems:
         problems = (f"rsync ended with exit code {ended.exit_code}",)
-    return Outcome(_status(ended, said, root), ended.exit_code, counts, problems)
+    vanished = _vanished(ended, said, root)
+    return Outcome(_status(ended, vanished), ended.exit_code, counts, problems, vanished)
 
 
 def together(outcomes: Sequence[Outcome]) -> Outcome:
@@ -97,32 +124,61 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     The counts are of the one that looked at most, but for what was sent.
     """
     gravest = max(outcomes, key=lambda outcome: STATUSES.index(outcome.status))
+    lacking = [outcome for outcome in outcomes if outcome.status != COMPLETE]
+    is_all_known = all(outcome.vanished for outcome in lacking)
+    vanished = tuple(path for outcome in lacking for path in outcome.vanished) if is_all_known else ()
     # Nothing moved in the one that failed; before it something did.
     status = PARTIAL if gravest.status == FAILED and len(outcomes) > 1 else gravest.status
     seen = max((outcome.counts for outcome in outcomes), key=lambda counts: counts.entries)
     counts = replace(seen, bytes_sent=sum(outcome.counts.bytes_sent for outcome in outcomes))
-    return Outcome(status, gravest.exit_code, counts, tuple(each for outcome in outcomes for each in outcome.problems))
+    problems = tuple(each for outcome in outcomes for each in outcome.problems)
+    return Outcome(status, gravest.exit_code, counts, problems, vanished)
 
 
-def _status(ended: Ended, said: Sequence[str], root: str) -> str:
+def mended(earlier: Outcome, last: Outcome) -> Outcome:
+    """The outcome of a push, and of one that sent what was found to be missing from it."""
+    both = together((last, earlier))
+    both = replace(both, counts=replace(last.counts, bytes_sent=both.counts.bytes_sent), vanished=last.vanished)
+    if not earlier.lacks_what_vanished or last.status not in (COMPLETE, WITH_WARNINGS):
+        return both
+    count = len(set(earlier.vanished))
+    said = (
+        f"{count} path{'' if count == 1 else 's'} vanished while the tree was pushed, so it was scanned and pushed once"
+        " more: what was renamed is there, and what was deleted is not"
+    )
+    return replace(both, status=WITH_WARNINGS, exit_code=VANISHED, problems=(said, *both.problems), vanished=())
+
+
+def _said(ended: Ended) -> Sequence[str]:
+    return ended.err.decode("utf-8", "backslashreplace").splitlines()
+
+
+def _status(ended: Ended, vanished: Sequence[bytes]) -> str:
     if ended.exit_code == VANISHED:
-        vanished = [line for line in said if _OF_VANISHED in line]
-        # Of so many lines only the last are known.
-        is_all_known = bool(vanished) and len(ended.err) < KEEP_BYTES
-        return WITH_WARNINGS if is_all_known and all(_is_everyday(line, root) for line in vanished) else PARTIAL
+        is_everyday = all(comes_and_goes(f"/{os.fsdecode(path)}") for path in vanished)
+        return WITH_WARNINGS if vanished and is_everyday else PARTIAL
     return FAILED if ended.exit_code in NOTHING_MOVED else PARTIAL
 
 
-def _is_everyday(line: str, root: str) -> bool:
-    vanished = _VANISHED.search(line)
-    above = root.rstrip("/")
-    if vanished is None or not vanished["path"].startswith(f"{above}/"):
-        return False
-    return comes_and_goes(vanished["path"][len(above) :])
+def _vanished(ended: Ended, said: Sequence[str], root: str) -> tuple[bytes, ...]:
+    """The paths that vanished, as seen from the root; none if one of them is not known."""
+    # Of so many lines only the last are known.
+    if ended.exit_code != VANISHED or len(ended.err) >= KEEP_BYTES:
+        return ()
+    above = os.fsencode(f"{root.rstrip('/')}/")
+    found = [_VANISHED.search(line) for line in said if _OF_VANISHED in line]
+    named = [unescaped(match["path"].encode()) for match in found if match]
+    paths = tuple(path[len(above) :] for path in named if path.startswith(above))
+    return paths if all(paths) and len(paths) == len(found) else ()
 
 
 def _is_summary(line: str) -> bool:
     return line.startswith(_SUMMARY)
+
+
+def unescaped(name: bytes) -> bytes:
+    """A name that rsync printed."""
+    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), name)
 
 
 def why(ended: Ended) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, as_refused, why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, as_refused, unescaped, why
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
 from ebbtide_agent.paths import NOWHERE
 from ebbtide_agent.printable import printable
@@ -24,7 +24,6 @@ WHOLE = b"."
 _LISTED = ("--no-r", "--dirs", "--no-implied-dirs", "--from0", "--files-from=-")
 # `%i` has eleven letters, the second of which is the kind.
 _ITEM = re.compile(rb"(?P<code>[<>ch.*][fdLDS][^ ]{9}|\*deleting  ) (?P<name>.*)", re.DOTALL)
-_ESCAPE = re.compile(rb"\\#([0-7]{3})")
 FORM = "--out-format=%i %n"
 _SHOWN = 10
 
@@ -90,11 +89,6 @@ class Items:
 
     def take(self, item: Item) -> None:
         self.found.append(item)
-
-
-def unescaped(name: bytes) -> bytes:
-    """A name as rsync prints it with --8-bit-output."""
-    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), name)
 
 
 def kinds_of(source: Source, paths: Iterable[bytes], alone: bool = False) -> Mapping[bytes, str]:

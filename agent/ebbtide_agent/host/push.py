@@ -28,6 +28,7 @@ from ebbtide_agent.host.outcome import (
     Counts,
     Outcome,
     as_refused,
+    as_vanished,
     tell,
     together,
 )
@@ -39,10 +40,12 @@ SILENCE_SECONDS = 600
 # It says nothing while it reads a large file to compare it; a connection that breaks then is noticed by ssh.
 _READING_SECONDS = 6 * 3600
 
-# A listed path that is not there is deleted over there, whatever it is; a directory comes without what is in it.
-LISTED = ("--no-r", "--dirs", "--from0", "--files-from=-", "--delete-missing-args", "--force")
+# Of a list: whatever is in its way goes, and a directory comes without what is in it.
+_LISTED = ("--no-r", "--dirs", "--from0", "--files-from=-", "--force")
+# A listed path that is not there is deleted over there.
+DELETED = (*_LISTED, "--delete-missing-args")
 # Size and time may be what they were. Written anew, a file leaves names behind that are its own no more.
-_ANEW = (*LISTED, "--ignore-times")
+_ANEW = (*_LISTED, "--ignore-times")
 IN_PLACE = "--inplace"
 # The root and nothing in it: named in a list, "." would bring along whatever is in it.
 _ROOT_ALONE = ("--no-r", "--dirs", "--filter=- *")
@@ -98,7 +101,7 @@ def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
     There is always one that mends the root, so that a receiver sees a push.
     """
     if changes.gone:
-        yield Pass((*LISTED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
+        yield Pass((*DELETED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
     changed = [path for path in changes.changed if path != ROOT]
     yield Pass(_ANEW, config.root, as_list(with_what_leads_to(changed))) if changed else Pass(_ROOT_ALONE, config.root)
     if changes.in_place:
@@ -182,7 +185,7 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
         return Outcome(PARTIAL, NO_CONNECTION, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
     argv = rsync(config, there, what)
-    ended = as_refused(procs.run(argv, what.listed, environment=environment, listener=watch.listener))
+    ended = as_vanished(as_refused(procs.run(argv, what.listed, environment=environment, listener=watch.listener)))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ebbtide_agent.host.changes import as_list
 from ebbtide_agent.host.config import Config
-from ebbtide_agent.host.push import IN_PLACE, LISTED, Pass
+from ebbtide_agent.host.push import DELETED, IN_PLACE, Pass
 
 ASIDE = ".ebbtide-partial"
 # One for the whole tree, at its top, where it is found again to be cleared away. A name that is not the right file's is
@@ -36,4 +36,4 @@ def cleared(config: Config, was_empty: bool) -> Pass:
 
     In a tree that was empty only one of tonight's passes can have kept any.
     """
-    return Pass(LISTED, config.root, as_list([ASIDE.encode()]), after_trouble=was_empty)
+    return Pass(DELETED, config.root, as_list([ASIDE.encode()]), after_trouble=was_empty)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Callable
 from ebbtide_agent import VERSION
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host.changes import Changes, Turnover, find_changes, find_suspects
+from ebbtide_agent.host.changes import Changes, Turnover, distrusted, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import ContentCheck, Sample, Turn, check_contents, find_known, find_turn, keep_known
 from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree, without_index
@@ -29,6 +29,8 @@ from ebbtide_agent.report import Report
 
 Say = Callable[[str], None]
 
+_TOO_MUCH = "too much has changed to list it"
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -36,9 +38,9 @@ class Survey:
 
     `settings` are those that an index is of, `choice` those that a guard goes by. `at` is when the scan began,
     `mounts` what was mounted then, `full` when everything will last have been compared once this push is through.
-    `described` is the generation of the tree that the index describes. `rewritten` are the files of the last
-    complete push that are gone or have another size or time. `sample` is what the content check is to read, and
-    `checked` what it found, if it was done.
+    `described` is the generation of the tree that the index describes, `links_agree` says that it has
+    the hard links of this index. `rewritten` are the files of the last complete push that are gone or have another size
+    or time. `sample` is what the content check is to read, and `checked` what it found, if it was done.
     """
 
     course: Course
@@ -50,9 +52,19 @@ class Survey:
     mounts: Mapping[bytes, str] = field(default_factory=dict)
     full: datetime | None = None
     described: int | None = None
+    links_agree: bool = False
     rewritten: int = 0
     sample: Sample = field(default_factory=Sample)
     checked: ContentCheck | None = None
+
+    def __str__(self) -> str:
+        known = ""
+        if self.changes is not None and self.tally is not None:
+            gone, changed = len(self.changes.gone), len(self.changes.changed) + len(self.changes.in_place)
+            known = f"of {self.tally.entries} entries {changed} to push, {gone} to delete first"
+        how = "a full push that compares contents" if self.course.in_content else "a full push"
+        full = f"{how}: {self.course.why}" if self.course.in_full else ""
+        return "; then ".join(filter(None, (known, full)))
 
 
 def scanned(config: Config, paths: HostPaths, now: datetime) -> Survey:
@@ -67,12 +79,56 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
     """
     course = with_tree(survey.course, survey.described, generation)
     full = survey.at if course.in_full else survey.full
-    survey = replace(survey, course=course, full=full, changes=survey.changes if course.by_index else None)
+    changes, links_agree = (survey.changes, survey.links_agree) if course.by_index else (None, False)
+    survey = replace(survey, course=course, full=full, changes=changes, links_agree=links_agree)
     survey = _with_contents_checked(survey, config, paths)
     if survey.checked is not None:
         say(str(survey.checked))
-    say(_sentence(survey))
+    say(str(survey))
     return survey
+
+
+def is_overtaken(pushed: Survey, config: Config) -> bool:
+    """Whether at a path of the lists there is another file by now: the one of the scan may be where no list leads."""
+    if pushed.changes is None or pushed.course.in_full:
+        return False
+    root = os.fsencode(config.root)
+    return any(_inode_at(root + b"/" + path) not in (None, inode) for path, inode in pushed.changes.inodes.items())
+
+
+def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths: HostPaths, now: datetime) -> Survey:
+    """Scan again after a push, and find what is to be pushed after it.
+
+    The tree over there is as the last scan found it, but for what vanished: that may be there as it was before, or not
+    at all, and here it may be back. What was checked or counted as rewritten stays so.
+    """
+    if pushed.tally is None:
+        return pushed
+    earlier, mounts = paths.pushed_index, read_mounts()
+    header = Header(VERSION, pushed.settings, 0, now, pushed.links_agree, pushed.tally.entries)
+    try:
+        paths.new_index.replace(earlier)
+        before = distrusted(Index(earlier, header).blocks(), frozenset(vanished))
+        tally, changes, rewritten = _compared(config, paths.new_index, before, pushed.links_agree, now, Sample())
+    except (Undecidable, Interfered, DamagedIndex, OSError) as error:
+        with contextlib.suppress(OSError):
+            paths.new_index.unlink(missing_ok=True)
+        return replace(pushed, course=_in_full_because(error), tally=None, changes=None, at=now, mounts=mounts)
+    finally:
+        with contextlib.suppress(OSError):
+            earlier.unlink(missing_ok=True)
+    in_full = pushed.course.in_full or changes is None
+    return replace(
+        pushed,
+        course=Course(changes is not None, in_full, pushed.course.why or _TOO_MUCH),
+        tally=tally,
+        changes=changes,
+        at=now,
+        mounts=mounts,
+        full=now if in_full else pushed.full,
+        links_agree=pushed.links_agree and changes is not None,
+        rewritten=pushed.rewritten + rewritten,
+    )
 
 
 def take(config: Config, index: Index | None, aside: Path, now: datetime, sample: Sample) -> Survey:
@@ -84,9 +140,10 @@ def take(config: Config, index: Index | None, aside: Path, now: datetime, sample
     except (Undecidable, Interfered, OSError) as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        survey = Survey(Course(False, True, f"there can be no index: {error}"))
+        survey = Survey(_in_full_because(error))
     if index:
-        survey = replace(survey, described=index.header.generation, full=index.header.full)
+        was = index.header
+        survey = replace(survey, described=was.generation, full=was.full, links_agree=was.links_agree)
     choice = choice_of(config, as_root=os.geteuid() == 0)
     return replace(survey, settings=settings, choice=choice, at=now, mounts=mounts, sample=sample)
 
@@ -139,25 +196,51 @@ def _scanned_despite_damage(
 
 
 def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now: datetime, sample: Sample) -> Survey:
-    selection = Selection(rules(config.include, config.exclude, config.whole_system))
-    young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
-    tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
-    tally = Tally()
-    with scan_beside(tree) as met:
-        blocks = sample.watch(tally.watch(_written(met, Writer(aside))))
-        if old is None:
+    if old is None:
+        tally = Tally()
+        with _scanning(config, aside, tally, now, sample) as blocks:
             for _ in blocks:
                 pass
-            return Survey(course, tally)
-        turnover = Turnover()
-        changes = find_changes(old.blocks(), blocks, tally.names, old.header.links_agree, turnover)
+        return Survey(course, tally)
+    tally, changes, rewritten = _compared(config, aside, old.blocks(), old.header.links_agree, now, sample)
     if changes is not None and course.in_full and not old.header.links_agree:
         written = Index(aside, replace(old.header, entries=tally.entries))
         suspects = find_suspects(written.entries, tally.names)
         changes = changes.and_also(suspects) if suspects else changes
     if changes is None:
-        return Survey(Course(False, True, "too much has changed to list it"), tally, rewritten=turnover.files)
-    return Survey(course, tally, changes, rewritten=turnover.files)
+        return Survey(Course(False, True, _TOO_MUCH), tally, rewritten=rewritten)
+    return Survey(course, tally, changes, rewritten=rewritten)
+
+
+def _compared(
+    config: Config, aside: Path, before: Iterator[Block], links_agree: bool, now: datetime, sample: Sample
+) -> tuple[Tally, Changes | None, int]:
+    """What is there now, what changed since, and how many files are gone or rewritten."""
+    tally, turnover = Tally(), Turnover()
+    with _scanning(config, aside, tally, now, sample) as blocks:
+        changes = find_changes(before, blocks, tally.names, links_agree, turnover)
+    return tally, changes, turnover.files
+
+
+@contextlib.contextmanager
+def _scanning(config: Config, aside: Path, tally: Tally, now: datetime, sample: Sample) -> Iterator[Iterator[Block]]:
+    """The blocks of a scan, which are counted, written `aside` and shown to the sample while they go by."""
+    selection = Selection(rules(config.include, config.exclude, config.whole_system))
+    young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
+    tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
+    with scan_beside(tree) as met:
+        yield sample.watch(tally.watch(_written(met, Writer(aside))))
+
+
+def _inode_at(where: bytes) -> int | None:
+    try:
+        return os.lstat(where).st_ino
+    except OSError:
+        return None
+
+
+def _in_full_because(error: Exception) -> Course:
+    return Course(False, True, f"there can be no index: {error}")
 
 
 def _written(blocks: Iterator[Block], writer: Writer) -> Iterator[Block]:
@@ -165,13 +248,3 @@ def _written(blocks: Iterator[Block], writer: Writer) -> Iterator[Block]:
         writer.add(block)
         yield block
     writer.close()
-
-
-def _sentence(survey: Survey) -> str:
-    known = ""
-    if survey.changes is not None and survey.tally is not None:
-        gone, changed = len(survey.changes.gone), len(survey.changes.changed) + len(survey.changes.in_place)
-        known = f"of {survey.tally.entries} entries {changed} to push, {gone} to delete first"
-    how = "a full push that compares contents" if survey.course.in_content else "a full push"
-    full = f"{how}: {survey.course.why}" if survey.course.in_full else ""
-    return "; then ".join(filter(None, (known, full)))

@@ -22,7 +22,7 @@ from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.claim import claim
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.push import Pass, by_index, in_full
+from ebbtide_agent.host.push import Pass, by_index, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
@@ -69,14 +69,17 @@ class ToDirectory:
         complete = self.rotation.complete()
         if not complete:
             # What an earlier night has left of it is nobody else's: go on from there.
-            yield in_full(self.config)
+            yield from passes_of(self.config, taken, self.paths.nothing)
             return
         base = self.store.tree(complete[-1])
-        if taken.changes is not None and self._copy_links(base):
-            self.paths.nothing.mkdir(exist_ok=True, mode=0o700)
-            yield from by_index(self.config, _written_anew(taken.changes), self.paths.nothing)
+        # Tonight's tree is there already if this is asked for once more.
+        if self.store.making.exists() or (taken.changes is not None and self._copy_links(base)):
+            if taken.changes is not None:
+                self.paths.nothing.mkdir(exist_ok=True, mode=0o700)
+                yield from by_index(self.config, _written_anew(taken.changes), self.paths.nothing)
             if not taken.course.in_full:
                 return
+            remove(self.store.before)
             base = self.store.making.rename(self.store.before)
         full = in_full(self.config, taken.course.in_content)
         yield replace(full, words=(*full.words, f"--link-dest={base}"))

@@ -34,7 +34,7 @@ class Way(Protocol):
         """
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
-        """The rsyncs that make its tree equal to ours."""
+        """The rsyncs that make its tree equal to ours; again after others of tonight for what they have left over."""
 
     def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         """What rsync is told to get there, the place last. Raises TransientError while nobody knows where that is."""

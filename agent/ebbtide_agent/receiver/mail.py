@@ -22,7 +22,7 @@ _WHAT = "a letter of the outbox"
 
 @dataclass(frozen=True)
 class Mail:
-    """The outbox. An event that is left twice before it was sent is sent once."""
+    """The outbox. An event that is left again is sent once all the same: a host may report as often as it likes."""
 
     path: Path
 
@@ -30,7 +30,7 @@ class Mail:
         self.path.mkdir(mode=0o700, exist_ok=True)
         body = encode({"source": source, "type": detail_type, "detail": dict(detail)})
         name = sha256(body).hexdigest()
-        if not any(letter.name.endswith(name) for letter in letters.waiting(self.path)):
+        if not self._sent(name).exists() and not any(_name_of(letter) == name for letter in letters.waiting(self.path)):
             write_whole(self.path / f"{time.time_ns():020}-{name}", body)
 
     def send(self, cloud: Cloud) -> None:
@@ -39,7 +39,16 @@ class Mail:
             values = decode(_WHAT, letter.read_bytes())
             source, detail_type = field(_WHAT, values, "source", str), field(_WHAT, values, "type", str)
             cloud.send_event(source, detail_type, field(_WHAT, values, "detail", dict))
-            letter.unlink()
+            letter.replace(self._sent(_name_of(letter)))
+
+    def _sent(self, name: str) -> Path:
+        """Where a letter stays, beside those that wait, so that the same one is known when it comes again."""
+        return self.path / f".sent-{name}"
+
+
+def _name_of(letter: Path) -> str:
+    """Behind the moment at which it was left."""
+    return letter.name.partition("-")[2]
 
 
 @dataclass(frozen=True)

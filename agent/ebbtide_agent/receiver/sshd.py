@@ -24,6 +24,10 @@ CROWD, FEW = "100:30:300", "10:30:100"
 # However many knock from one address, from another one somebody still comes in. Many hosts may be behind one.
 _OF_ONE_ADDRESS = 100
 _KNOWS_ADDRESSES = (8, 5)
+# A connection that asks for nothing costs a process of some megabytes, and whoever has a key may hold hundreds. A host
+# lets go of its own after two minutes, and sooner than this: nobody's next question meets a connection just closed.
+UNUSED_SECONDS = 180
+_KNOWS_UNUSED = (9, 2)
 # From here on sshd turns an address away for a while after one unknown key, and so every host behind it.
 _PUNISHES_ADDRESSES = (9, 8)
 LARGEST_LOG = 4 << 20
@@ -63,6 +67,8 @@ def write_files(paths: GatePaths, hosts: Sequence[Caller], host_key: str, door: 
     config = sshd_config(paths, login, door)
     if (version := _version()) >= _KNOWS_ADDRESSES:
         config += f"PerSourceMaxStartups {_OF_ONE_ADDRESS}\n"
+    if version >= _KNOWS_UNUSED:
+        config += f"UnusedConnectionTimeout {UNUSED_SECONDS}\n"
     if version >= _PUNISHES_ADDRESSES:
         config += "PerSourcePenalties no\n"
     write_whole(paths.run / "sshd_config", config.encode())

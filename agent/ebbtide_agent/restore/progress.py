@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent import instance, procs, volume
+from ebbtide_agent import instance, moments, procs, volume
 from ebbtide_agent.cloud import Cloud
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
@@ -19,7 +20,17 @@ from ebbtide_agent.restore.boot_image import PATIENCE_SECONDS, Boot, booted
 from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison, shown
 from ebbtide_agent.restore.comparing import NOTHING_COMPARED, Task, compared
 from ebbtide_agent.restore.probe import Answer, probe
-from ebbtide_agent.restore.recovery import FAKE_SUPER, UNPROVEN, BootOutcome, Brief, RecoveryReport, Standing, judge
+from ebbtide_agent.restore.recovery import (
+    FAKE_SUPER,
+    UNPROVEN,
+    BootOutcome,
+    Brief,
+    RecoveryReport,
+    Standing,
+    Times,
+    judge,
+)
+from ebbtide_agent.shapes import encode
 
 # How long an image may take to start that nobody has another one of.
 STANDING_PATIENCE_SECONDS = 900.0
@@ -41,10 +52,13 @@ NOT_REAL = Boot(None, "only root can make the tree real, and boot it", 0.0)
 class Progress:
     """What is known so far. Whoever stands is compared in another thread than it is waited for."""
 
-    def __init__(self, brief: Brief, paths: MachinePaths, cloud: Cloud) -> None:
+    def __init__(self, brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
         self._brief = brief
         self._paths = paths
         self._cloud = cloud
+        self._now = now
+        self._began = now()
+        self._answered: datetime | None = None
         self._tree = paths.tree(brief.id)
         self._is_real = brief.tree != FAKE_SUPER
         self._munged = False
@@ -123,7 +137,7 @@ class Progress:
         findings = (shown(finding.encode()), *self._comparison.findings)
         self._comparison = replace(self._comparison, findings=findings[:MOST_FINDINGS])
 
-    def standing(self, now: Clock) -> Standing:
+    def standing(self) -> Standing:
         """What can be said of it before it is compared."""
         return Standing(
             recovery=self._brief.recovery,
@@ -131,11 +145,11 @@ class Progress:
             id=self._brief.id,
             boot=self._boot,
             probe=self._answer,
-            timings=dict(self._timings),
-            since=now(),
+            times=self._times(),
+            since=self._now(),
         )
 
-    def report(self, verdict: str, now: Clock) -> RecoveryReport:
+    def report(self, verdict: str) -> RecoveryReport:
         return RecoveryReport(
             recovery=self._brief.recovery,
             host=self._brief.host,
@@ -145,8 +159,8 @@ class Progress:
             boot=self._boot,
             probe=self._answer,
             found=self._found,
-            timings=self._timings,
-            finished=now(),
+            times=self._times(),
+            finished=self._now(),
         )
 
     def give_the_network_away(self) -> None:
@@ -158,7 +172,7 @@ class Progress:
     @contextmanager
     def tried(self) -> Iterator[Boot]:
         """The image up, if it comes up, and asked."""
-        say(f"{self._brief.recovery}: boot")
+        self._tell("boot")
         with self.booted() as boot:
             self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
             for failure in reversed(boot.failures):
@@ -167,6 +181,7 @@ class Progress:
             if boot.leader is not None and self._brief.probe is not None:
                 with self._timed("probe"):
                     self._answer = probe(self._brief.probe, boot.leader)
+            self._note_that_it_answered()
             yield boot
 
     @contextmanager
@@ -179,6 +194,14 @@ class Progress:
         patience = STANDING_PATIENCE_SECONDS if stands else PATIENCE_SECONDS
         with booted(self._tree, self._brief.name, patience, stands, self._brief.start) as boot:
             yield boot
+
+    def _note_that_it_answered(self) -> None:
+        """Nobody asks an image without a probe: it is enough that it is up."""
+        if self._boot.is_up and (self._brief.probe is None or (self._answer is not None and self._answer.ok)):
+            self._answered = self._now()
+
+    def _times(self) -> Times:
+        return Times(self._began, self._answered, dict(self._timings))
 
     def _fetch_manifest(self) -> Path | None:
         if self._brief.manifest is None:
@@ -212,9 +235,19 @@ class Progress:
         elif not self._answer.ok:
             self.find(f"{self._brief.probe}: {self._answer.answer}")
 
+    def _tell(self, step: str) -> None:
+        """Which step begins, for who watches. No event: a drill's machine reaches nothing but the archive."""
+        recovery = self._brief.recovery
+        say(f"{recovery}: {step}")
+        try:
+            body = encode({"recovery": recovery, "step": step, "begun": moments.write(self._now())})
+            self._cloud.put_once(f"recoveries/{recovery}/begun/{self._brief.attempt}/{step}.json", body)
+        except AgentError as fault:
+            say(f"not told: {fault}")
+
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
-        say(f"{self._brief.recovery}: {step}")
+        self._tell(step)
         started = time.monotonic()
         try:
             yield

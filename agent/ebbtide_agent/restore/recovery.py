@@ -26,7 +26,7 @@ class Brief:
 
     `name` is what the image calls itself, `manifest_sha256` the manifest's digest as the night's report tells it. What
     `stays` is somebody's server again, until the machine is taken down; anything else is over once it has reported.
-    `start` are commands for an image that has no init that we know.
+    `start` are commands for an image that has no init that we know, `attempt` says which of its machines this is.
     """
 
     recovery: str
@@ -41,6 +41,7 @@ class Brief:
     manifest_sha256: str | None
     probe: str | None
     start: tuple[str, ...] = ()
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,31 @@ class BootOutcome:
 
 
 @dataclass(frozen=True)
+class Times:
+    """When its machine knew what it is for, when its image had answered, if it did, and what each step took, in
+    seconds."""
+
+    began: datetime
+    answered: datetime | None
+    steps: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Standing:
-    """A restored server, before it is compared: whether it runs and answers, since when; `timings` are in seconds."""
+    """A restored server, before it is compared: whether it runs and answers, since when."""
 
     recovery: str
     host: str
     id: str
     boot: BootOutcome
     probe: Answer | None
-    timings: Mapping[str, float]
+    times: Times
     since: datetime
 
 
 @dataclass(frozen=True)
 class RecoveryReport:
-    """What came of it. `found` is the archive's key of everything that was found; `timings` are in seconds."""
+    """What came of it. `found` is the archive's key of everything that was found."""
 
     recovery: str
     host: str
@@ -77,11 +88,11 @@ class RecoveryReport:
     boot: BootOutcome
     probe: Answer | None
     found: str | None
-    timings: Mapping[str, float]
+    times: Times
     finished: datetime
 
 
-def parse_brief(body: bytes) -> Brief:
+def parse_brief(body: bytes, attempt: int = 1) -> Brief:
     """Raises PermanentError when a field is missing."""
     what = "recovery brief"
     values = decode(what, body)
@@ -94,6 +105,7 @@ def parse_brief(body: bytes) -> Brief:
         manifest_sha256=_perhaps(what, values, "manifest_sha256"),
         probe=_perhaps(what, values, "probe"),
         start=_start(what, values),
+        attempt=attempt,
         **texts,
     )
 
@@ -121,7 +133,7 @@ def encode_report(report: RecoveryReport) -> bytes:
             "verdict": report.verdict,
             "compared": compared,
             "findings": list(findings),
-            **_how_it_runs(report.boot, report.probe, report.timings),
+            **_how_it_runs(report.boot, report.probe, report.times),
             "found": report.found,
             "finished": moments.write(report.finished),
         }
@@ -135,18 +147,20 @@ def encode_standing(standing: Standing) -> bytes:
             "recovery": standing.recovery,
             "host": standing.host,
             "id": standing.id,
-            **_how_it_runs(standing.boot, standing.probe, standing.timings),
+            **_how_it_runs(standing.boot, standing.probe, standing.times),
             "since": moments.write(standing.since),
         }
     )
 
 
-def _how_it_runs(boot: BootOutcome, answer: Answer | None, timings: Mapping[str, float]) -> dict[str, Any]:
+def _how_it_runs(boot: BootOutcome, answer: Answer | None, times: Times) -> dict[str, Any]:
     state = "booted" if boot.is_up else "not booted"
     return {
         "boot": {"state": state, "why": boot.why, "seconds": round(boot.seconds, 2)},
         "probe": None if answer is None else asdict(answer),
-        "timings": {name: round(seconds, 2) for name, seconds in timings.items()},
+        "timings": {name: round(seconds, 2) for name, seconds in times.steps.items()},
+        "began": moments.write(times.began),
+        "answered": None if times.answered is None else moments.write(times.answered),
     }
 
 

@@ -37,15 +37,15 @@ def powered_off(paths: MachinePaths) -> Iterator[None]:
             power.off(paths.root)
 
 
-def say_that_it_has_begun(brief: Brief, attempt: int, cloud: Cloud) -> None:
+def say_that_it_has_begun(brief: Brief, cloud: Cloud) -> None:
     """The first word, before anything that takes its time: a machine of which nobody hears that is replaced."""
-    body = encode({"recovery": brief.recovery, "attempt": attempt})
-    cloud.put_once(f"recoveries/{brief.recovery}/begun/{attempt}.json", body)
+    body = encode({"recovery": brief.recovery, "attempt": brief.attempt})
+    cloud.put_once(f"recoveries/{brief.recovery}/begun/{brief.attempt}.json", body)
 
 
 def prove(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
     """Recover and report; whatever goes wrong is in the report."""
-    progress = Progress(brief, paths, cloud)
+    progress = Progress(brief, paths, cloud, now)
     try:
         progress.make_real()
         progress.compare()
@@ -54,7 +54,7 @@ def prove(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
         verdict = progress.judge()
     except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
         verdict = progress.fail(fault)
-    _deliver(progress.report(verdict, now), cloud)
+    _deliver(progress.report(verdict), cloud)
 
 
 def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
@@ -63,11 +63,11 @@ def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
     Nothing that stands can change what is compared: it writes into a layer of its own.
     """
     procs.stop_on(signal.SIGTERM)
-    progress = Progress(brief, paths, cloud)
+    progress = Progress(brief, paths, cloud, now)
     try:
         progress.make_real()
         progress.give_the_network_away()
-        with closing(_Meanwhile(progress, cloud, now)) as meanwhile:
+        with closing(_Meanwhile(progress, cloud)) as meanwhile:
             with progress.tried() as boot:
                 meanwhile.begin()
                 wants_more = boot.is_up and boot.wait() == REBOOT
@@ -76,23 +76,22 @@ def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
                     wants_more = boot.is_up and boot.wait() == REBOOT
             meanwhile.await_end()
     except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
-        _deliver(progress.report(progress.fail(fault), now), cloud)
+        _deliver(progress.report(progress.fail(fault)), cloud)
 
 
 def report_unopened(brief: Brief, paths: MachinePaths, fault: Exception, cloud: Cloud, now: Clock) -> None:
     """Report of an opening that did not come to be, or to its end: its machine may write none of what proves."""
-    progress = Progress(brief, paths, cloud)
+    progress = Progress(brief, paths, cloud, now)
     verdict = progress.fail(fault)
-    _deliver(progress.report(verdict, now), cloud, "unopened.json")
+    _deliver(progress.report(verdict), cloud, "unopened.json")
 
 
 class _Meanwhile:
     """What is done while a server stands: it is told that it does, and how it compares once that is known."""
 
-    def __init__(self, progress: Progress, cloud: Cloud, now: Clock) -> None:
+    def __init__(self, progress: Progress, cloud: Cloud) -> None:
         self._progress = progress
         self._cloud = cloud
-        self._now = now
         self._comparing: procs.Child | None = None
         self._telling: threading.Thread | None = None
 
@@ -115,7 +114,7 @@ class _Meanwhile:
 
     def _tell(self, child: procs.Child, task: comparing.Task) -> None:
         began = time.monotonic()
-        at_last(lambda: _deliver_standing(self._progress, self._cloud, self._now))
+        at_last(lambda: _deliver_standing(self._progress, self._cloud))
         try:
             self._progress.take(comparing.outcome(child, task), time.monotonic() - began)
             verdict = self._progress.judge()
@@ -131,7 +130,7 @@ class _Meanwhile:
 
     def _report(self, verdict: str) -> None:
         self._progress.archive_what_was_found()
-        _deliver(self._progress.report(verdict, self._now), self._cloud)
+        _deliver(self._progress.report(verdict), self._cloud)
 
 
 def at_last(deed: Callable[[], None], pauses: Iterable[float] = _PAUSES) -> None:
@@ -145,8 +144,8 @@ def at_last(deed: Callable[[], None], pauses: Iterable[float] = _PAUSES) -> None
     return None
 
 
-def _deliver_standing(progress: Progress, cloud: Cloud, now: Clock) -> None:
-    standing = progress.standing(now)
+def _deliver_standing(progress: Progress, cloud: Cloud) -> None:
+    standing = progress.standing()
     say(f"{standing.recovery}: {'stands' if standing.boot.is_up else standing.boot.why}, and is being compared")
     cloud.put_once(f"recoveries/{standing.recovery}/standing.json", encode_standing(standing))
     _hint(standing.recovery, cloud)

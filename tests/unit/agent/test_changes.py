@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from ebbtide_agent.host import changes
-from ebbtide_agent.host.changes import LARGE_BYTES, Changes, as_list, find_changes, find_suspects, with_what_leads_to
+from ebbtide_agent.host.changes import (
+    LARGE_BYTES,
+    Changes,
+    as_list,
+    distrusted,
+    find_changes,
+    find_suspects,
+    with_what_leads_to,
+)
 from ebbtide_agent.host.index import STAT, TOO_YOUNG, Entry
 from tests.unit.agent.trees import DIRECTORY, FILE, LINK, Inode, Tree, a_block, blocks, names_of, trees
 
@@ -22,8 +30,8 @@ class Store:
         cells = {inode: [inode] for inode in tree.values()}
         self.names = {path: cells[inode] for path, inode in tree.items()}
 
-    def delete(self, path: bytes) -> None:
-        assert path in self.names, f"{path!r} is not there: rsync would end with 23 or 24"
+    def delete(self, path: bytes, may_be_gone: bool = False) -> None:
+        assert may_be_gone or path in self.names, f"{path!r} is not there: rsync would end with 23 or 24"
         for each in [each for each in self.names if each == path or each.startswith(path + b"/")]:
             del self.names[each]
 
@@ -74,6 +82,39 @@ def test_a_push_of_the_changes_makes_the_store_of_the_old_tree_the_new_one(old: 
     store.push_in_place(changes.in_place, new)
 
     assert store.as_tree() == Store(new).as_tree()
+
+
+@settings(deadline=None)
+@given(old=trees(), pushed=trees(), new=trees(), numbers=some.sets(some.integers(0, 9)))
+def test_after_a_push_that_missed_what_vanished_the_store_becomes_what_is_found_then(
+    old: Tree, pushed: Tree, new: Tree, numbers: set[int]
+) -> None:
+    store, changes = Store(old), found(old, pushed)
+    listed = [path for path in (*changes.changed, *changes.in_place) if path]
+    vanished = {listed[number] for number in numbers if number < len(listed)}
+    missed = {path for path in listed if any((path + b"/").startswith(each + b"/") for each in vanished)}
+
+    for path in changes.gone:
+        store.delete(path)
+    store.push((path for path in changes.changed if path not in missed), pushed)
+    store.push_in_place((path for path in changes.in_place if path not in missed), pushed)
+    again = find_changes(distrusted(blocks(pushed), missed), blocks(new), names_of(new), links_agree=True)
+
+    assert again is not None
+    for path in again.gone:
+        store.delete(path, may_be_gone=True)
+    store.push(again.changed, new)
+    store.push_in_place(again.in_place, new)
+    assert store.as_tree() == Store(new).as_tree()
+
+
+def test_what_may_have_come_or_gone_meanwhile_is_not_trusted_and_neither_is_what_is_below_it() -> None:
+    file, directory = Inode(1, FILE, LARGE_BYTES, 1), Inode(101, DIRECTORY, 0, 1)
+    tree = a_tree(a=directory, a_x=file, ab=Inode(2, FILE, LARGE_BYTES, 1), c=Inode(3, FILE, LARGE_BYTES, 1))
+
+    again = find_changes(distrusted(blocks(tree), {b"a", b"c"}), blocks(tree), names_of(tree), links_agree=True)
+
+    assert again == Changes((), (b"a", b"c", b"a/x"), ())
 
 
 @given(old=trees(), new=trees())

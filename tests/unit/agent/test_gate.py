@@ -113,6 +113,15 @@ def test_who_has_as_many_sessions_as_it_may_is_to_come_again_whatever_it_wants(r
 
 
 @pytest.mark.parametrize("verb", ["hello", "rsync"])
+def test_while_the_volume_is_let_go_of_nobody_begins(ready: MachinePaths, verb: str) -> None:
+    ready.tree("us0a").mkdir(parents=True)
+    ready.closing.touch()
+
+    with pytest.raises(Refused, match=f"run {BRIEF.run} is over"):
+        a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
+
+
+@pytest.mark.parametrize("verb", ["hello", "rsync"])
 def test_who_has_no_place_tonight_is_told_why(ready: MachinePaths, verb: str) -> None:
     ready.without_place("us0a").write_text("[Errno 28] No space left on device: 'us0a'")
     ready.reported("us0a").touch()

@@ -45,6 +45,17 @@ def test_events_go_out_in_their_order_and_what_was_left_twice_once(mail: Mail) -
     assert sent(mail, 9) == []
 
 
+@pytest.mark.attack("report the same twenty times, each an event", row="X4", outcome="told once")
+@pytest.mark.fault("X4")
+def test_what_was_sent_already_is_not_sent_when_it_is_left_again(mail: Mail) -> None:
+    sent(mail, 9)
+
+    for _ in range(20):
+        mail.leave("ebbtide.receiver.main", "Ebbtide Host Report", {"host": "us0"})
+
+    assert sent(mail, 9) == []
+
+
 @pytest.mark.fault("N8")
 def test_what_does_not_get_through_stays_with_all_behind_it(mail: Mail) -> None:
     assert sent(mail, 1) == ["ebbtide.receiver.main: Ebbtide Host Report of us0", "nobody answers"]

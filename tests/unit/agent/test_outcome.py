@@ -2,7 +2,18 @@
 
 import pytest
 
-from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, parse_counts, tell, together, why
+from ebbtide_agent.host.outcome import (
+    Counts,
+    Outcome,
+    Remark,
+    as_vanished,
+    in_view_of,
+    mended,
+    parse_counts,
+    tell,
+    together,
+    why,
+)
 from ebbtide_agent.procs import KEEP_BYTES, Ended
 
 STATS = b"""
@@ -57,6 +68,7 @@ def test_files_that_vanished_are_warnings() -> None:
         ("/", 'file has vanished: "/tmp/"quoted""', "complete-with-warnings"),
         ("/", 'file has vanished: "/home/ada/"quoted""', "partial"),
         ("/srv/image/", 'file has vanished: "/srv/image/var/mail/ada"', "complete-with-warnings"),
+        ("/srv/é", 'file has vanished: "/srv/\\#303\\#251/var/mail/ada"', "complete-with-warnings"),
         ("/srv/image/", 'file has vanished: "/srv/image/etc/passwd"', "partial"),
         ("/srv/image/", 'file has vanished: "/tmp/of-another-tree"', "partial"),
         ("/tmp/tree", 'file has vanished: "/tmp/tree/etc/passwd"', "partial"),
@@ -84,6 +96,88 @@ def test_where_not_all_that_rsync_said_was_kept_something_else_may_have_vanished
 
     assert tell(Ended(("rsync",), 24, b"", line, 0.0)).status == "complete-with-warnings"
     assert tell(Ended(("rsync",), 24, b"", kept, 0.0)).status == "partial"
+
+
+@pytest.mark.fault("H4")
+def test_a_listed_path_that_is_not_there_has_vanished_whatever_its_name_is() -> None:
+    missing = (
+        'rsync: [sender] link_stat "/srv/\\#303\\#251 "x"\\#012" failed: No such file or directory (2)\n'
+        'rsync: [sender] link_stat "/srv/shop/orders" failed: Not a directory (20)\n'
+        'file has vanished: "/srv/later"\nWARNING: log failed verification -- update discarded (will try again).\n'
+        "rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1394)\n"
+    )
+
+    outcome = tell(as_vanished(an_end(23, missing)))
+
+    assert (outcome.status, outcome.exit_code, outcome.lacks_what_vanished) == ("partial", 24, True)
+    assert outcome.vanished == ('srv/é "x"\n'.encode(), b"srv/shop/orders", b"srv/later")
+    assert outcome.problems[1] == 'file has vanished: "/srv/shop/orders"'
+
+
+@pytest.mark.fault("H5")
+@pytest.mark.parametrize(
+    "also",
+    [
+        'rsync: [sender] send_files failed to open "/srv/key": Permission denied (13)',
+        'rsync: [generator] recv_generator: mkdir "/srv/x" (in tree) failed: No space left on device (28)',
+        "ERROR: log failed verification -- update discarded.",
+        'rsync: [receiver] link_stat "/srv/x" failed: No such file or directory (2)',
+        "x" * KEEP_BYTES,
+    ],
+)
+def test_where_anything_else_is_wrong_more_than_what_vanished_is_missing(also: str) -> None:
+    gone = 'rsync: [sender] link_stat "/srv/shop/orders" failed: No such file or directory (2)\n'
+
+    outcome = tell(as_vanished(an_end(23, f"{gone}{also}\n")))
+
+    assert (outcome.status, outcome.exit_code, outcome.lacks_what_vanished) == ("partial", 23, False)
+
+
+@pytest.mark.fault("H4")
+@pytest.mark.parametrize(
+    ("others", "lacks"),
+    [
+        ([], True),
+        ([Outcome("complete", 0, Counts(), ())], True),
+        ([Outcome("complete-with-warnings", 24, Counts(), ("mail",), (b"var/mail/ada",))], True),
+        ([Outcome("partial", 23, Counts(), ("unreadable",))], False),
+        ([Outcome("partial", 12, Counts(), ("broke",))], False),
+        ([Outcome("failed", 5, Counts(), ("refused",))], False),
+    ],
+)
+def test_only_a_push_that_went_well_but_for_what_vanished_lacks_nothing_else(
+    others: list[Outcome], lacks: bool
+) -> None:
+    vanished = Outcome("partial", 24, Counts(), ("orders",), (b"srv/orders",))
+
+    assert together([vanished, *others]).lacks_what_vanished is lacks
+    assert together([*others, vanished]).lacks_what_vanished is lacks
+
+
+@pytest.mark.fault("H4")
+@pytest.mark.parametrize(
+    ("last", "status", "exit_code", "lacks"),
+    [
+        (Outcome("complete", 0, Counts(entries=2, bytes_sent=3), ()), "complete-with-warnings", 24, False),
+        (Outcome("complete-with-warnings", 24, Counts(entries=2, bytes_sent=3), ("m",), (b"tmp/x",)),
+         "complete-with-warnings", 24, False),
+        (Outcome("partial", 24, Counts(entries=2, bytes_sent=3), ("again",), (b"srv/new",)), "partial", 24, True),
+        (Outcome("partial", 23, Counts(entries=2, bytes_sent=3), ("unreadable",)), "partial", 23, False),
+        (Outcome("failed", 77, Counts(entries=2, bytes_sent=3), ("over",)), "partial", 77, False),
+    ],
+)  # fmt: skip
+def test_what_vanished_costs_nothing_if_the_next_push_is_whole(
+    last: Outcome, status: str, exit_code: int, lacks: bool
+) -> None:
+    earlier = Outcome("partial", 24, Counts(entries=9, bytes_sent=4), ("orders",), (b"srv/orders",))
+
+    both = mended(earlier, last)
+
+    assert (both.status, both.exit_code, both.lacks_what_vanished) == (status, exit_code, lacks)
+    assert both.counts == Counts(entries=2, bytes_sent=7)
+    assert both.problems[-1] == "orders"
+    assert both.problems[0].startswith("1 path vanished") or both.problems[0] == last.problems[0]
+    assert mended(Outcome("complete", 0, Counts(), ()), last).status == together([last, last]).status
 
 
 @pytest.mark.fault("H5")

@@ -1,8 +1,9 @@
 """What sshd is told: each key starts the gate of its own host and nothing else."""
 
+from ebbtide_agent.host.connections import IDLE_SECONDS
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import BriefedHost
-from ebbtide_agent.receiver.sshd import CROWD, FEW, Door, authorized_keys, sshd_config
+from ebbtide_agent.receiver.sshd import CROWD, FEW, UNUSED_SECONDS, Door, authorized_keys, sshd_config
 
 KEYS = ("ssh-ed25519 AAAA old@us0", "ssh-ed25519 BBBB new@us0")
 
@@ -43,3 +44,7 @@ def test_root_may_come_in_through_a_forced_command_only() -> None:
 def test_hundreds_may_knock_on_a_receiver_and_few_on_somebodys_server() -> None:
     assert "MaxStartups 100:30:300" in sshd_config(MachinePaths(), "root", a_door(CROWD)).splitlines()
     assert "MaxStartups 10:30:100" in sshd_config(MachinePaths(), "root", a_door(FEW)).splitlines()
+
+
+def test_a_host_has_let_go_of_its_own_connection_before_the_receiver_would() -> None:
+    assert UNUSED_SECONDS >= IDLE_SECONDS + 30

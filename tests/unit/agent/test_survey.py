@@ -17,7 +17,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.index import Block, find_index
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import Tree
-from ebbtide_agent.host.survey import Survey, in_view_of, keep, scanned
+from ebbtide_agent.host.survey import Survey, in_view_of, is_overtaken, keep, once_more, scanned
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, WITH_WARNINGS, Report, parse_report
 from tests.unit.agent.test_course import A_CONFIG
@@ -66,6 +66,58 @@ def test_what_was_recorded_as_complete_is_the_next_nights_index(host: Host, stat
     assert survey.course.by_index and not survey.course.in_full
     assert survey.changes and survey.changes.changed == (b"etc", b"etc/new")
     assert host.said[-1] == "of 4 entries 2 to push, 0 to delete first"
+
+
+@pytest.mark.fault("H4")
+def test_a_listed_path_that_another_file_has_taken_is_noticed_and_one_that_was_written_to_or_went_is_not(
+    host: Host,
+) -> None:
+    log = host.tree / "etc/log"
+    host.keep(host.take(None), 7)
+    log.write_text("all that was logged")
+    pushed = host.take(7)
+    log.write_text("and more")
+    assert not is_overtaken(pushed, host.config)
+
+    log.rename(host.tree / "etc/log.1")
+    assert not is_overtaken(pushed, host.config), "what was not there any more rsync has told"
+    log.touch()
+
+    assert is_overtaken(pushed, host.config)
+    in_full = replace(pushed, course=replace(pushed.course, in_full=True))
+    assert not is_overtaken(in_full, host.config), "a full push looks at every name"
+
+
+def test_a_second_scan_finds_what_changed_since_the_first_and_what_vanished_whether_it_is_back_or_not(
+    host: Host,
+) -> None:
+    (host.tree / "srv").mkdir()
+    for name in ("back", "gone", "same"):
+        (host.tree / "srv" / name).touch()
+    pushed = host.take(None)
+    (host.tree / "srv/gone").unlink()
+    (host.tree / "srv/new").touch()
+
+    again = once_more(pushed, (b"srv/back",), host.config, host.paths, host.now)
+
+    assert again.changes and again.tally
+    assert again.changes.gone == (b"srv/gone",)
+    assert set(again.changes.changed) == {b"srv", b"srv/back", b"srv/new"}
+    assert (again.course.by_index, again.course.in_full, again.tally.entries) == (True, True, 7)
+    host.keep(again, 7)
+    kept = find_index(host.paths.index)
+    assert kept and {entry.path for entry in kept.entries()} >= {b"srv/new", b"srv/back"}
+    assert not host.paths.pushed_index.exists()
+
+
+def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: Host) -> None:
+    pushed = host.take(None)
+    host.paths.new_index.write_bytes(b"damaged")
+
+    again = once_more(pushed, (b"etc",), host.config, host.paths, host.now)
+
+    assert (again.course.by_index, again.course.in_full, again.changes, again.tally) == (False, True, None, None)
+    assert not host.paths.new_index.exists()
 
 
 def test_what_was_found_by_the_index_of_another_tree_is_dropped(host: Host) -> None:

@@ -1,0 +1,103 @@
+"""When a restored image has answered, which is what RTO is measured by; and which step it is at meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.errors import TransientError
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.restore import progress as rooms
+from ebbtide_agent.restore.boot_image import Boot
+from ebbtide_agent.restore.probe import Answer
+from ebbtide_agent.restore.progress import Progress
+from ebbtide_agent.restore.recovery import Brief
+
+MOMENTS = [datetime(2026, 11, 23, 9, minute, tzinfo=UTC) for minute in range(4)]
+URL = "http://127.0.0.1/"
+
+
+@pytest.mark.parametrize(
+    ("probe", "ok", "leader", "answered"),
+    [
+        (URL, True, 42, MOMENTS[1]),
+        (URL, False, 42, None),
+        (None, True, 42, MOMENTS[1]),
+        (None, True, None, None),
+    ],
+    ids=["it answers", "it answers wrongly", "nobody asks", "it is not up"],
+)
+def test_an_image_has_answered_once_its_probe_is_well_or_once_it_is_up_if_it_has_none(
+    probe: str | None,
+    ok: bool,
+    leader: int | None,
+    answered: datetime | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rooms, "probe", lambda target, _: Answer(target, "said", ok))
+    moments = iter(MOMENTS)
+    progress = _Booted(_brief(probe), MachinePaths(tmp_path), _Archive(), lambda: next(moments))
+    monkeypatch.setattr(progress, "_tell", lambda step: None)
+    progress.boot = Boot(leader, None if leader else "no init", 1.0)
+
+    with progress.tried():
+        pass
+
+    times = progress.standing().times
+    assert (times.began, times.answered) == (MOMENTS[0], answered)
+
+
+def test_each_step_is_told_as_it_begins_by_the_attempt_that_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "probe", lambda target, _: Answer(target, "said", True))
+    archive = _Archive()
+    progress = _Booted(replace(_brief(URL), attempt=2), MachinePaths(tmp_path), archive, lambda: MOMENTS[0])
+
+    with progress.tried():
+        pass
+
+    assert archive.keys == [f"recoveries/us0a/2026-11-23/1/begun/2/{step}.json" for step in ("boot", "probe")]
+
+
+def test_a_step_that_cannot_be_told_is_taken_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "probe", lambda target, _: Answer(target, "said", True))
+    progress = _Booted(_brief(URL), MachinePaths(tmp_path), _Archive(is_out=True), lambda: MOMENTS[0])
+
+    with progress.tried():
+        pass
+
+    assert progress.standing().times.answered == MOMENTS[0]
+
+
+class _Archive(Cloud):
+    def __init__(self, is_out: bool = False) -> None:
+        super().__init__("archive", "eu-west-1")
+        self.is_out = is_out
+        self.keys: list[str] = []
+
+    def put_once(self, key: str, body: bytes | Path) -> bool:
+        if self.is_out:
+            raise TransientError("the archive is out")
+        self.keys.append(key)
+        return True
+
+
+class _Booted(Progress):
+    """Whose image is up, or is not, at once."""
+
+    boot = Boot(42, None, 1.0)
+
+    @contextmanager
+    def booted(self) -> Iterator[Boot]:
+        yield self.boot
+
+
+def _brief(probe: str | None) -> Brief:
+    run = "main/2026-11-23/1"
+    return Brief("us0a/2026-11-23/1", False, "us0", "us0", "us0a", run, "vol-1", "real", None, None, probe)
