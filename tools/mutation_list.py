@@ -32,6 +32,7 @@ _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
 _AHEAD = ("tests/unit/agent/test_ahead.py",)
 _COMPRESSION = ("tests/unit/agent/test_compression.py",)
+_CGROUPS = ("tests/unit/agent/test_cgroups.py",)
 _COMPILED = ("tests/unit/agent/test_compiled.py",)
 _CIPHERS = ("tests/unit/agent/test_ciphers.py",)
 _CONNECTIONS = "tests/local/test_connections.py"
@@ -3065,6 +3066,54 @@ MUTATIONS = (
         ("tests/attack/test_walls.py",),
     ),
     Mutation(
+        "memory: a host's share",
+        f"{_GATE}/cgroups.py",
+        '(group / "memory.max").write_text(str(_share(service, root)))',
+        "pass",
+        "that a host's sessions have half of the memory and no more",
+        _CGROUPS,
+    ),
+    Mutation(
+        "memory: who is full ends whole",
+        f"{_GATE}/cgroups.py",
+        '(group / "memory.oom.group").write_text("1")',
+        "pass",
+        "that all sessions of a host end when one has filled its memory",
+        _CGROUPS,
+    ),
+    Mutation(
+        "memory: only what is ours",
+        f"{_GATE}/cgroups.py",
+        'if _words(service / "cgroup.procs") != [str(os.getpid())]:',
+        "if False:",
+        "that a group with others in it is not divided",
+        _CGROUPS,
+    ),
+    Mutation(
+        "memory: a gate enters",
+        "agent/ebbtide_agent/commands/gate.py",
+        "cgroups.enter(options.host)",
+        "pass",
+        "that a receiver's gate is in its host's group before it hears a word",
+        _CGROUPS,
+    ),
+    Mutation(
+        "memory: a peer's gate enters",
+        "agent/ebbtide_agent/commands/peer_gate.py",
+        "cgroups.enter(options.host)",
+        "pass",
+        "that a peer's gate is in its guest's group before it hears a word",
+        _CGROUPS,
+    ),
+    Mutation(
+        "memory: none without a process",
+        f"{_GATE}/seccomp.py",
+        " 319, 29, 68, 64,",
+        "",
+        "that nobody within the walls has memory that no process has mapped",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
         "walls: tried before anybody comes",
         "agent/ebbtide_agent/receiver/confine.py",
         "return None if trial.exit_code == 0 else trial.why",
@@ -3948,8 +3997,8 @@ MUTATIONS = (
     Mutation(
         "file_setattr",
         "agent/ebbtide_agent/receiver/seccomp.py",
-        "443, 467, 469)",
-        "443, 467)",
+        "447, 467, 469)",
+        "447, 467)",
         "that nobody does so by the newer system call",
         ("tests/attack/test_walls.py",),
     ),

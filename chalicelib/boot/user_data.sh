@@ -140,6 +140,7 @@ Environment=HOME=/root
 KillMode=mixed
 TimeoutStopSec=$${STOP_MINUTES}min
 OOMPolicy=continue
+Delegate=memory
 Restart=no
 StandardOutput=journal+console
 StandardError=journal+console
