@@ -52,7 +52,8 @@ def put_if_absent(shelf: dict[Key, Value], key: Key, value: Value) -> bool:
 class FakeMachines:
     """A machine runs as soon as it is launched. `no_capacity_for` names types and zones EC2 is out of.
 
-    `against` is what EC2 has against types, subnets and groups, whether it is `tried` or launched.
+    `against` is what EC2 has against types, subnets and groups, whether it is `tried` or launched; `gone` are
+    subnets that it does not know any more.
     """
 
     now: datetime = A_MOMENT
@@ -61,6 +62,7 @@ class FakeMachines:
     requests: list[LaunchRequest] = field(default_factory=list)
     no_capacity_for: set[str] = field(default_factory=set)
     against: dict[str, EbbtideError] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
     tried: list[LaunchRequest] = field(default_factory=list)
 
     def find(self, tags: Mapping[str, str]) -> list[Machine]:
@@ -72,6 +74,7 @@ class FakeMachines:
     def launch(self, request: LaunchRequest) -> Machine:
         if request.token in self.by_token:
             return self._launched_before(request)
+        self._check(request)
         zone = self.zone_of(request.subnet)
         if self.no_capacity_for & {request.instance_type, zone}:
             raise CapacityError(f"no {request.instance_type} here")
@@ -92,6 +95,9 @@ class FakeMachines:
 
     def would_launch(self, request: LaunchRequest) -> None:
         self.tried.append(request)
+        self._check(request)
+
+    def _check(self, request: LaunchRequest) -> None:
         for what in (request.instance_type, request.subnet, request.security_group):
             if what in self.against:
                 raise self.against[what]
@@ -101,6 +107,8 @@ class FakeMachines:
             self.by_id[machine_id] = replace(self.by_id[machine_id], state="terminated", address=None)
 
     def zone_of(self, subnet: str) -> str:
+        if subnet in self.gone:
+            raise PermanentError(f"InvalidSubnetID.NotFound: {subnet}")
         return subnet.replace("subnet", "zone")
 
 
@@ -353,8 +361,8 @@ class FakeArchive:
     def put_once(self, key: str, body: bytes) -> bool:
         return put_if_absent(self.objects, key, body)
 
-    def list(self, prefix: str, after: str = "") -> list[str]:
-        return sorted([key for key in self.objects if key.startswith(prefix) and key > after])
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
+        return sorted([key for key in self.objects if key.startswith(prefix) and key > after])[:most]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from chalicelib.core.alarms import Facts, measured_disks, measured_quotas
 from chalicelib.core.cost import sent_by
 from chalicelib.core.disk import filling, how_full
 from chalicelib.core.ids import OWN_VOLUMES
-from chalicelib.core.model import RestorePoint, Run, RunState
+from chalicelib.core.model import RecoveryKind, RestorePoint, Run, RunState
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery_times import rpo, rto, spoken
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
@@ -154,11 +154,11 @@ def _hosts(facts: Facts) -> list[str]:
 
 
 def _measured(host_id: str, facts: Facts) -> str:
-    """By its latest drill or restore that answered."""
+    """By its latest drill that answered: a restore may be of any point, however old."""
     measured = [
         (each.opened, after, rpo(each))
         for each in facts.recoveries
-        if each.id.host_id == host_id and (after := rto(each)) is not None
+        if each.id.host_id == host_id and each.kind is RecoveryKind.DRILL and (after := rto(each)) is not None
     ]
     if not measured:
         return ""

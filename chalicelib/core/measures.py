@@ -84,13 +84,16 @@ def of_recovery(recovery: Recovery) -> tuple[Measure, ...]:
 
 
 def of_verdict(recovery: Recovery) -> tuple[Measure, ...]:
-    """Of a drill or restore whose verdict was recorded; one that never answered has no RTO, an opening neither."""
+    """Of one whose verdict was recorded: RTO of a drill or restore that answered, and RPO of a drill alone, whose point
+    is always the newest: a restore may be of any.
+    """
     if recovery.kind is RecoveryKind.OPENING:
         return ()
     kind = {"kind": recovery.kind.value}
     after = rto(recovery)
-    lost = _lasted(Name.RPO, rpo(recovery), kind)
-    return (lost,) if after is None else (_lasted(Name.RTO, after, kind), lost)
+    answered = () if after is None else (_lasted(Name.RTO, after, kind),)
+    lost = (_lasted(Name.RPO, rpo(recovery), kind),) if recovery.kind is RecoveryKind.DRILL else ()
+    return (*answered, *lost)
 
 
 def of_pruning(plan: PrunePlan) -> tuple[Measure, ...]:

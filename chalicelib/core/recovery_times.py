@@ -8,6 +8,8 @@ from chalicelib.core.model import Recovery, RecoveryKind, RecoveryReport, Restor
 # What a machine calls its steps, and how they are told; `launch` and `machine` come before it can say anything.
 _TOLD = {"mount": "mount", "materialise": "materialise", "boot": "image boot", "probe": "probe", "compare": "compare"}
 _COMPARE = "compare"
+# No drill or restore lasts longer.
+_LONGEST = 7 * 86400.0
 
 
 def rto(recovery: Recovery) -> timedelta | None:
@@ -31,14 +33,15 @@ def rpo(recovery: Recovery) -> timedelta:
 
 def times_of(recovery: Recovery, said: RecoveryReport | RestoredServer) -> Times:
     """What its machine has said of its steps, after what it took until that could say anything. Only steps that are
-    known: what a machine says is kept for good."""
+    known, and within what they can take: what a machine says is kept for good.
+    """
     launched = recovery.launched
     before = {
         "launch": _seconds(recovery.opened, launched),
         "machine": _seconds(launched or recovery.opened, said.began),
     }
     steps = {told: said.timings.get(name) for name, told in _TOLD.items()}
-    return Times(said.answered, {name: took for name, took in {**before, **steps}.items() if took is not None})
+    return Times(said.answered, {name: _within(took) for name, took in {**before, **steps}.items() if took is not None})
 
 
 def told(answered_after: timedelta | None, lost: timedelta, steps: Mapping[str, float]) -> tuple[str, ...]:
@@ -74,4 +77,9 @@ def spoken(seconds: float) -> str:
 
 
 def _seconds(since: datetime, until: datetime | None) -> float | None:
-    return None if until is None else max(0.0, (until - since).total_seconds())
+    return None if until is None else (until - since).total_seconds()
+
+
+def _within(seconds: float) -> float:
+    """To the hundredth: a machine may name a number that is too small for DynamoDB."""
+    return round(min(max(0.0, seconds), _LONGEST), 2)

@@ -18,7 +18,7 @@ from chalicelib.core.recovery_actions import Action
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
 from chalicelib.errors import CapacityError
-from chalicelib.flows.launching import launch_where_there_is_room, subnets_of_restores
+from chalicelib.flows.launching import launch_where_there_is_room, place_of, subnets_of_restores
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.serving import serving
 from chalicelib.ports import LaunchRequest, Settings, World
@@ -125,7 +125,7 @@ def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) 
 def _launch(zone: str | None, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """In this zone, or in the first one with room. That there is none is a finding: there may be none to the end."""
     place, machines = _place(recovery, world), world.machines
-    subnets = [each for each in place.subnets if zone in (None, machines.zone_of(each))]
+    subnets = [each for each in place.subnets if zone is None or zone == place_of(each, machines)]
     requests = [
         _launch_request(each, subnet, place, recovery, world) for subnet in subnets for each in place.footing.instances
     ]
@@ -146,9 +146,9 @@ def _finding(recovery: Recovery, *findings: str) -> Recovery:
 
 def _moved(machine: Machine, place: Place, world: World) -> tuple[str, ...]:
     """A finding, of a machine that stands elsewhere than it was to."""
-    before = takewhile(lambda zone: zone != machine.zone, map(world.machines.zone_of, place.subnets))
-    full = ", ".join(dict.fromkeys(before))
-    return (f"there was no room for it in {full}: it is brought up in {machine.zone}",) if full else ()
+    places = (place_of(subnet, world.machines) for subnet in place.subnets)
+    before = ", ".join(dict.fromkeys(takewhile(lambda each: each != machine.zone, places)))
+    return (f"EC2 gave it no machine in {before}: it is brought up in {machine.zone}",) if before else ()
 
 
 def _replace(why: str, recovery: Recovery, world: World) -> Recovery | None:

@@ -10,15 +10,16 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as some
 
+from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
-from ebbtide_agent.host import night
+from ebbtide_agent.host import guards, night, survey
 from ebbtide_agent.host.outcome import Counts, Outcome, together
 from ebbtide_agent.report import encode_report
 from ebbtide_agent.snapshots import moment_of
@@ -238,8 +239,26 @@ def test_of_a_tree_that_is_half_gone_by_then_nothing_more_is_pushed(
     report = host.back_up()
 
     assert (report.status, len(host.snapshots())) == ("partial", 1)
-    assert any(each.startswith("not once more") for each in host.said)
+    assert "so much is gone that the next night's guards are to judge it" in report.problems[0]
     assert host.back_up().status == "suspect"
+
+
+def test_what_cannot_be_scanned_again_is_not_pushed_and_the_night_is_judged_by_the_scan_before(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interfered(*_: object) -> NoReturn:
+        raise Interfered("the scan was ended from outside")
+
+    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 1)
+    host.back_up(REWRITE="1")
+    (host.tree / "d/one").write_text("your files are encrypted")
+    from_under_each_push(monkeypatch, lambda: monkeypatch.setattr(survey, "_compared", interfered))
+
+    report = host.back_up(REWRITE="1")
+
+    assert (report.status, len(host.snapshots())) == ("suspect", 1)
+    assert any("not looked after: there can be no index: the scan was ended" in each for each in report.problems)
+    assert any("are gone or rewritten" in each for each in report.problems)
 
 
 @pytest.mark.fault("H6")

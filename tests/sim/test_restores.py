@@ -171,7 +171,7 @@ def test_r1_a_restore_whose_zone_has_no_room_is_back_from_another_and_says_so() 
 
     restore = the_restore(sim)
     assert (restore.state, restore.verdict, restore.zone) == (RecoveryState.OPEN, "proven", "zone-b")
-    assert restore.findings == ("there was no room for it in zone-a: it is brought up in zone-b",)
+    assert restore.findings == ("EC2 gave it no machine in zone-a: it is brought up in zone-b",)
     assert its_zones(sim) == ({"zone-b"}, {"zone-b"})
     assert str(sim.story).count("EBS makes") == 2
     until_its_time_is_over(sim)

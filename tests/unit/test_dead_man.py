@@ -68,8 +68,9 @@ def test_the_weekly_letter_believes_no_host_that_it_has_sent_more_than_there_is(
 def test_the_weekly_letter_tells_what_the_latest_drill_measured() -> None:
     drill = replace(a_recovery(), times=Times(a_moment(9, 3), {"compare": 4.0}))
     silent = replace(drill, id=a_recovery_id(attempt=2), opened=a_moment(15), times=None)
+    of_old = replace(drill, id=a_recovery_id(attempt=3), kind=RecoveryKind.RESTORE, opened=a_moment(16))
 
-    message = weekly(replace(WELL, recoveries=(drill, silent)), (), {}, MONDAY)
+    message = weekly(replace(WELL, recoveries=(drill, silent, of_old)), (), {}, MONDAY)
 
     assert message is not None
     us0 = next(line for line in message.body.splitlines() if line.startswith("  us0: newest"))

@@ -63,15 +63,17 @@ def test_a_recovery_says_how_long_it_took_and_how_it_ended() -> None:
 
 
 def test_a_verdict_says_how_soon_it_answered_and_how_old_that_was() -> None:
-    answered = replace(a_recovery(RecoveryKind.RESTORE), times=Times(a_moment(9, 5), {}))
+    answered = replace(a_recovery(), times=Times(a_moment(9, 5), {}))
     never = replace(answered, times=None)
-    kind = {"kind": "restore"}
+    restored = replace(answered, kind=RecoveryKind.RESTORE)
+    kind = {"kind": "drill"}
 
     assert of_verdict(answered) == (
         Measure(Name.RTO, 300.0, Unit.SECONDS, kind),
         Measure(Name.RPO, 21600.0, Unit.SECONDS, kind),
     )
     assert by_name(of_verdict(never)) == {"RPO": 21600.0}
+    assert by_name(of_verdict(restored)) == {"RTO": 300.0}
     assert of_verdict(a_recovery(RecoveryKind.OPENING)) == ()
 
 

@@ -6,9 +6,11 @@ from datetime import timedelta
 import pytest
 
 from chalicelib import wire
+from chalicelib.aws.items import item, recovery_values
 from chalicelib.core.alarms import find_troubles
 from chalicelib.core.model import RecoveryKind, RecoveryState, Times
 from chalicelib.core.recovery_times import rpo, rto, spoken, told_of
+from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from tests.builders import a_moment, a_night, a_recovery, some_facts
@@ -60,7 +62,8 @@ def test_a_length_is_told_in_the_units_that_matter(seconds: float, text: str) ->
 
 def test_what_a_drill_took_is_in_the_catalogue_and_in_the_archive() -> None:
     world = a_world_with_backups()
-    a_drill_awaiting_its_report(world)
+    open_drill("us0", world, NOW)
+    recover(DRILL, world, NOW + A_MINUTE)
     timings = {"mount": 0.1, "boot": 12.4, "compare": 3.9, "<made up>": 1.0}
     said = {"began": "2026-11-23T09:01:30Z", "answered": "2026-11-23T09:02:58Z", "timings": timings}
     the_machine_reports(world, **said)
@@ -70,12 +73,28 @@ def test_what_a_drill_took_is_in_the_catalogue_and_in_the_archive() -> None:
     times = world.catalog.get_recovery(DRILL).times
     assert times == Times(
         a_moment(9, 2) + timedelta(seconds=58),
-        {"launch": 0.0, "machine": 90.0, "mount": 0.1, "image boot": 12.4, "compare": 3.9},
+        {"launch": 60.0, "machine": 30.0, "mount": 0.1, "image boot": 12.4, "compare": 3.9},
     )
     assert wire.parse_closed_recovery(world.archive.get(wire.recovery_closed_key(DRILL))).times == times
     lost = replace(world, catalog=FakeCatalog())
     rebuild(lost)
     assert lost.catalog.get_recovery(DRILL).times == times
+
+
+@pytest.mark.parametrize("said", [-(2**53), 1e-320, 2**53])
+def test_whatever_a_machine_says_a_step_took_its_verdict_is_kept_and_every_alarm_still_told(said: float) -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, answered="2026-11-23T09:02:58Z", timings={"compare": said})
+
+    drill = recover(DRILL, world, NOW + 10 * A_MINUTE).recovery
+
+    assert drill.times and 0 <= drill.times.steps["compare"] <= timedelta(days=7).total_seconds()
+    assert item("RECOVERY", str(DRILL), recovery_values(drill))
+    assert wire.standing(drill)["rto"] in (0.0, 178.0)
+    different = replace(drill, verdict="different")
+    (trouble,) = find_troubles(some_facts(a_night(), recoveries=(different,)), a_moment(10))
+    assert trouble.details == told_of(drill)
 
 
 def test_who_waits_is_told_the_step_that_its_present_machine_is_at() -> None:

@@ -68,7 +68,7 @@ def test_its_machine_and_its_volume_are_in_the_first_zone_with_room_and_that_is_
     assert where(world) == (["zone-b"], ["zone-b"])
     told = wire.standing(recovery)
     assert told["zone"] == "zone-b"
-    assert told["findings"] == ["there was no room for it in zone-a: it is brought up in zone-b"]
+    assert told["findings"] == ["EC2 gave it no machine in zone-a: it is brought up in zone-b"]
 
 
 def test_where_it_was_to_stand_nothing_is_told_of_zones() -> None:
@@ -78,6 +78,40 @@ def test_where_it_was_to_stand_nothing_is_told_of_zones() -> None:
     recovery = recover(DRILL, world, NOW).recovery
 
     assert (recovery.zone, recovery.findings) == ("zone-a", ())
+
+
+def test_a_fallback_subnet_that_is_gone_costs_nothing_while_there_is_room_before_it() -> None:
+    world = a_world_with_backups()
+    world.machines.gone = {"subnet-b"}
+    open_drill("us0", world, NOW)
+
+    recovery = recover(DRILL, world, NOW).recovery
+
+    assert (recovery.zone, recovery.verdict, recovery.findings) == ("zone-a", None, ())
+
+
+def test_where_the_first_subnet_is_gone_it_is_in_the_next_one_and_that_is_told() -> None:
+    world = a_world_with_backups()
+    world.machines.gone = {"subnet-a"}
+    open_drill("us0", world, NOW)
+
+    recovery = recover(DRILL, world, NOW).recovery
+
+    assert (recovery.zone, recovery.verdict) == ("zone-b", None)
+    assert recovery.findings == ("EC2 gave it no machine in subnet-a: it is brought up in zone-b",)
+
+
+def test_with_one_zone_full_and_the_other_subnet_gone_it_is_waited_for() -> None:
+    world = a_world_that_is_full_in("zone-a")
+    world.machines.gone = {"subnet-b"}
+    open_drill("us0", world, NOW)
+    with pytest.raises(CapacityError, match="in zone-a; EC2 refuses it in subnet-b"):
+        recover(DRILL, world, NOW)
+    world.machines.no_capacity_for = set()
+
+    recovery = recover(DRILL, world, NOW).recovery
+
+    assert (recovery.zone, recovery.verdict) == ("zone-a", None)
 
 
 def test_every_zone_and_type_is_tried_once_before_any_again() -> None:

@@ -43,11 +43,10 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a scan amounts to, and how many of the earlier files are gone or have another size or time."""
+    """What a scan amounts to."""
 
     entries: int
     size: int
-    rewritten: int
 
 
 def find_baseline(path: Path) -> Baseline | None:
@@ -97,14 +96,14 @@ def find_losses(
     return tuple(f"{loss}{_IF_MEANT}" for loss in lost)
 
 
-def find_rewriting(config: Config, before: Baseline, settings: str, now: Counted | None) -> str | None:
+def find_rewriting(config: Config, before: Baseline, settings: str, rewritten: int) -> str | None:
     """What it is called when most files are gone or changed at once, whatever has come in their place."""
-    if config.rewrite is None or now is None or before.settings != settings or now.rewritten < FEWEST_REWRITTEN:
+    if config.rewrite is None or before.settings != settings or rewritten < FEWEST_REWRITTEN:
         return None
-    if now.rewritten * 100 <= before.files * config.rewrite:
+    if rewritten * 100 <= before.files * config.rewrite:
         return None
     return (
-        f"of {before.files} files of the last complete night {now.rewritten} are gone or rewritten, more than REWRITE="
+        f"of {before.files} files of the last complete night {rewritten} are gone or rewritten, more than REWRITE="
         f"{config.rewrite} %. The nights before are kept. If it is meant: ebbtide-agent run --accept-rewrite"
     )
 

@@ -32,6 +32,7 @@ from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
     COMPLETE,
     FAILED,
+    PARTIAL,
     SUSPECT,
     WITH_WARNINGS,
     Health,
@@ -160,7 +161,7 @@ def push_if_all_is_well(
     if lost:
         return Outcome(SUSPECT, 1, Counts(), lost), None
     outcome, taken = push_all_there_is(night, config, way, hello, taken)
-    rewriting = guards.find_rewriting(config, before, taken.choice, counted(taken)) if before else None
+    rewriting = guards.find_rewriting(config, before, taken.choice, taken.rewritten) if before else None
     if rewriting and not night.accept_rewrite:
         outcome = in_view_of((Remark(SUSPECT, rewriting),), outcome)
     return in_view_of(taken.checked.remarks() if taken.checked else (), outcome), taken
@@ -177,7 +178,8 @@ def find_losses(night: Night, config: Config, before: guards.Baseline | None, ta
 def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> tuple[Outcome, Survey]:
     """Push; and where something vanished meanwhile, or another file took its name, scan again and push the difference.
 
-    It may have a name now that no list of this push had. The survey is the one of the last push.
+    It may have a name now that no list of this push had. The survey is the one of the last push. Where that difference
+    must not go over unseen the night is partial.
     """
     outcome = push_tree(night, config, way, hello, taken)
     is_overtaken = outcome.status in (COMPLETE, WITH_WARNINGS) and survey.is_overtaken(taken, config)
@@ -186,10 +188,10 @@ def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, take
             break
         night.world.say("what was to be pushed was renamed or deleted meanwhile: scanning and pushing once more")
         again = survey.once_more(taken, outcome.vanished, config, night.paths, night.world.clock())
-        if has_shrunk(night, config, taken, again):
-            night.world.say("not once more: so much is gone that the next night's guards are to judge it")
+        if objection := find_objection(night, config, taken, again):
+            said = f"what was renamed or deleted while the tree was pushed was not looked after: {objection}"
             # What is kept of the newer scan is no index of what was pushed.
-            return outcome, replace(taken, tally=None)
+            return in_view_of((Remark(PARTIAL, said),), outcome), replace(taken, tally=None)
         night.world.say(str(again))
         outcome = mended(outcome, push_tree(night, config, way, hello, again))
         # Some programs replace a file every second: that alone is looked after once.
@@ -197,13 +199,16 @@ def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, take
     return outcome, taken
 
 
-def has_shrunk(night: Night, config: Config, pushed: Survey, again: Survey) -> bool:
-    """Whether a guard would hold back what was scanned again, by the last complete night or by what was pushed."""
+def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) -> str | None:
+    """Why what was scanned again must not be pushed: a guard would hold it back, by the last complete night or by what
+    was pushed, or nobody could count it, and there was a count before."""
+    if pushed.tally and not again.tally:
+        return again.course.why
     earlier = guards.baseline_of(config, pushed.choice, counted(pushed), pushed.mounts)
     baselines = (guards.find_baseline(night.paths.baseline), earlier)
-    return any(missing_places(config, night.paths)) or any(
-        find_losses(night, config, baseline, again) for baseline in baselines
-    )
+    if any(missing_places(config, night.paths)) or any(find_losses(night, config, each, again) for each in baselines):
+        return "so much is gone that the next night's guards are to judge it"
+    return None
 
 
 def is_over(hello: Hello, world: World) -> bool:
@@ -212,7 +217,7 @@ def is_over(hello: Hello, world: World) -> bool:
 
 
 def counted(taken: Survey) -> guards.Counted | None:
-    return guards.Counted(taken.tally.entries, taken.tally.size, taken.rewritten) if taken.tally else None
+    return guards.Counted(taken.tally.entries, taken.tally.size) if taken.tally else None
 
 
 def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ebbtide_agent.errors import REFUSAL, Refused
+from ebbtide_agent.errors import REFUSAL, Refused, TransientError
 from ebbtide_agent.host.progress import parse
 from ebbtide_agent.host.volatile import comes_and_goes
 from ebbtide_agent.procs import KEEP_BYTES, Ended
@@ -15,12 +15,12 @@ from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNI
 
 # Some of it could not be read, or is not there; and it was there when it was listed.
 SOME_IS_MISSING, VANISHED = 23, 24
-NO_CONNECTION = 10
+NO_ADDRESS = TransientError.exit_code
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
-WORTH_ANOTHER_TRY = (5, NO_CONNECTION, 12, 30, 35, 255)
-# Turned away at the door: nothing was begun that could have been left half done. A socket that fails (10) is not among
-# them: so rsync ends, too, when ssh goes while it writes.
-NEVER_CAME_ABOUT = (5,)
+WORTH_ANOTHER_TRY = (NO_ADDRESS, 5, 10, 12, 30, 35, 255)
+# Nobody knew where, or turned away at the door: nothing was begun that could have been left half done. A socket that
+# fails (10) is not among them: so rsync ends, too, when ssh goes while it writes.
+NEVER_CAME_ABOUT = (NO_ADDRESS, 5)
 # Usage, incompatible versions, selecting files, unsupported, refused by the far side or by its gate: nothing has moved.
 NOTHING_MOVED = (1, 2, 3, 4, 5, 6, Refused.exit_code, 126, 127)
 _OF_A_GATE = f"ebbtide: {REFUSAL}"

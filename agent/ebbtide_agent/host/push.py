@@ -22,7 +22,7 @@ from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.link import World, wait_or_give_up
 from ebbtide_agent.host.outcome import (
     NEVER_CAME_ABOUT,
-    NO_CONNECTION,
+    NO_ADDRESS,
     VANISHED,
     WORTH_ANOTHER_TRY,
     Counts,
@@ -182,7 +182,7 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
     try:
         there = route(attempt)
     except TransientError as error:
-        return Outcome(PARTIAL, NO_CONNECTION, Counts(), (str(error),))
+        return Outcome(PARTIAL, NO_ADDRESS, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
     argv = rsync(config, there, what)
     ended = as_vanished(as_refused(procs.run(argv, what.listed, environment=environment, listener=watch.listener)))

@@ -52,7 +52,7 @@ def preview_push(config: Config, paths: HostPaths, now: datetime) -> PushPreview
     if before is None:
         return found
     lost = guards.find_losses(config, before, taken.choice, counted(taken), read_mounts())
-    return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.choice, counted(taken)))
+    return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.choice, taken.rewritten))
 
 
 def _of_changes(config: Config, taken: Survey, whole: Counts) -> PushPreview:

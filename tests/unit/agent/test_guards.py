@@ -29,7 +29,7 @@ from tests.unit.agent.test_course import A_CONFIG, NOW
 
 A_REPORT = parse_report((Path(__file__).parents[2] / "contract/wire/report.json").read_bytes())
 BEFORE = Baseline("settings", 10_000, 9_000, 1_000_000, {})
-AS_BEFORE = Counted(10_000, 1_000_000, 0)
+AS_BEFORE = Counted(10_000, 1_000_000)
 
 MOUNTINFO = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 23 22 0:5 / /dev rw - devtmpfs udev rw
@@ -52,21 +52,21 @@ def mounts(tmp_path: Path) -> dict[bytes, str]:
 
 def test_a_night_like_the_one_before_is_nobodys_concern() -> None:
     assert find_losses(A_CONFIG, BEFORE, "settings", AS_BEFORE, {}) == ()
-    assert find_rewriting(A_CONFIG, BEFORE, "settings", AS_BEFORE) is None
+    assert find_rewriting(A_CONFIG, BEFORE, "settings", 0) is None
 
 
 @pytest.mark.fault("H14")
 @pytest.mark.parametrize(
     ("now", "shrink", "lost"),
     [
-        (Counted(5_000, 1_000_000, 0), 50, 0),
-        (Counted(4_999, 1_000_000, 0), 50, 1),
-        (Counted(10_000, 499_999, 0), 50, 1),
-        (Counted(0, 0, 0), 50, 2),
-        (Counted(4_999, 1_000_000, 0), 60, 0),
-        (Counted(8_999, 1_000_000, 0), 10, 1),
-        (Counted(0, 0, 0), None, 0),
-        (Counted(100_000, 10_000_000, 0), 50, 0),
+        (Counted(5_000, 1_000_000), 50, 0),
+        (Counted(4_999, 1_000_000), 50, 1),
+        (Counted(10_000, 499_999), 50, 1),
+        (Counted(0, 0), 50, 2),
+        (Counted(4_999, 1_000_000), 60, 0),
+        (Counted(8_999, 1_000_000), 10, 1),
+        (Counted(0, 0), None, 0),
+        (Counted(100_000, 10_000_000), 50, 0),
     ],
 )
 def test_what_fell_below_what_is_left_by_the_permitted_loss_is_told(now: Counted, shrink: int, lost: int) -> None:
@@ -77,8 +77,8 @@ def test_what_fell_below_what_is_left_by_the_permitted_loss_is_told(now: Counted
 
 
 def test_another_choice_of_what_is_backed_up_is_no_loss() -> None:
-    assert find_losses(A_CONFIG, BEFORE, "other settings", Counted(1, 1, 9_000), {}) == ()
-    assert find_rewriting(A_CONFIG, BEFORE, "other settings", Counted(1, 1, 9_000)) is None
+    assert find_losses(A_CONFIG, BEFORE, "other settings", Counted(1, 1), {}) == ()
+    assert find_rewriting(A_CONFIG, BEFORE, "other settings", 9_000) is None
 
 
 @pytest.mark.fault("H15")
@@ -87,7 +87,7 @@ def test_another_choice_of_what_is_backed_up_is_no_loss() -> None:
     [(4_500, 50, False), (4_501, 50, True), (9_000, None, False), (4_501, 51, False), (1_000, 10, True)],
 )
 def test_more_rewritten_files_than_permitted_are_told(rewritten: int, rewrite: int, is_told: bool) -> None:
-    found = find_rewriting(replace(A_CONFIG, rewrite=rewrite), BEFORE, "settings", Counted(10_000, 1, rewritten))
+    found = find_rewriting(replace(A_CONFIG, rewrite=rewrite), BEFORE, "settings", rewritten)
 
     assert (found is not None) == is_told
 
@@ -95,7 +95,7 @@ def test_more_rewritten_files_than_permitted_are_told(rewritten: int, rewrite: i
 def test_a_few_files_are_no_mass_however_few_there_are() -> None:
     few = replace(BEFORE, files=999)
 
-    assert find_rewriting(A_CONFIG, few, "settings", Counted(1_000, 1, 999)) is None
+    assert find_rewriting(A_CONFIG, few, "settings", 999) is None
 
 
 def test_what_travels_and_stays_mounted_is_remembered(mounts: dict[bytes, str]) -> None:

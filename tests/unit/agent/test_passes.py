@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host.bring import RestoreRequest, compared
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.config import Config
@@ -157,6 +158,22 @@ def test_what_was_kept_aside_is_cleared_away_where_anything_can_have_been(
     what = [resumable(in_full(A_CONFIG)), cleared(A_CONFIG, was_empty)]
 
     assert outcome_of(codes, what, tmp_path, NOW + timedelta(hours=1))[2] == ran
+
+
+def test_an_address_that_nobody_knew_at_first_is_no_connection_that_broke(tmp_path: Path) -> None:
+    config = replace(A_CONFIG, rsync=an_rsync(tmp_path, ["exit 0", "exit 0"]))
+    world = World(lambda: NOW, sleep=lambda _: None)
+    watch = Watch(NOW + timedelta(hours=1), world, {"PATH": "/usr/bin:/bin"}, lambda _: None)
+    found = iter([TransientError("nobody knows backup.example.org"), ROUTE])
+
+    def route(_: int) -> tuple[str, ...]:
+        if isinstance(way := next(found), TransientError):
+            raise way
+        return way
+
+    outcome = push(config, route, iter(passes(changed=(b"new",))), watch)
+
+    assert (outcome.status, len((tmp_path / "ran").read_text())) == ("complete", 1)
 
 
 def test_a_push_that_a_gate_refuses_is_not_tried_again_whatever_rsync_makes_of_it(tmp_path: Path) -> None:
