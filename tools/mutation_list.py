@@ -438,6 +438,14 @@ MUTATIONS = (
         ("tests/unit/test_launching.py",),
     ),
     Mutation(
+        "why comes first",
+        f"{_FLOWS}/recovery_steps.py",
+        "found = (*findings, *recovery.findings)",
+        "found = (*recovery.findings, *findings)",
+        "that what a drill found is told as why, and not where it stood",
+        ("tests/unit/test_restore_limits.py",),
+    ),
+    Mutation(
         "asked of no subnet",
         f"{_FLOWS}/recovery_steps.py",
         "    places = (place_of(subnet, world.machines) for",

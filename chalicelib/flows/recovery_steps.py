@@ -62,7 +62,7 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case plan.RecordBack(address, times):
             return world.catalog.save_recovery(replace(recovery, address=address, times=times))
         case plan.RecordVerdict(verdict, findings, times):
-            found = (*recovery.findings, *findings)
+            found = (*findings, *recovery.findings)  # the first one is why
             known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times)
             return _record_verdict(known, world)
         case plan.TerminateMachine(machine_id):

@@ -177,6 +177,19 @@ def test_what_the_newest_drill_had_against_a_point_is_told_to_who_restores_it(ve
     assert older.findings == ()
 
 
+def test_what_is_told_of_a_bad_drill_is_what_it_found_and_not_where_it_stood() -> None:
+    world = a_world_with_backups(21, 22)
+    world.machines.no_capacity_for = {"zone-a"}
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, DRILL, verdict="different", findings=["etc/shadow: content"])
+    drill = recover(DRILL, world, NOW).recovery
+
+    restore = open_restore(RecoveryRequest("us0"), world, NOW)
+
+    assert drill.findings == ("etc/shadow: content", "EC2 gave it no machine in zone-a: it is brought up in zone-b")
+    assert restore.findings[0].startswith(f"drill {DRILL} of this restore point was different: etc/shadow: content; ")
+
+
 def test_what_is_known_against_its_point_is_printed_before_the_waiting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
