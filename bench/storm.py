@@ -157,7 +157,7 @@ class _Night:
 def _let_go(runs: list[Run], books: Books) -> None:
     for run in runs:
         about = {"schema": 1, "run": str(run.id), "attempt": 1, "at": "2026-11-23T04:00:00Z", "clean": True}
-        books.parts.archive.put_once(f"{wire.run_prefix(run.id)}released/1.json", json.dumps(about).encode())
+        books.parts.archive.put_once(wire.word_key(run, "released", 1), json.dumps(about).encode())
     for machine_id in books.parts.machines.by_id:
         books.parts.machines.terminate(machine_id)
 
@@ -208,7 +208,8 @@ def _opened(books: Books) -> list[Run]:
     for run_id in ticked.opened:
         reconcile(run_id, books.world, OPENED)
         about = {"schema": 1, "run": str(run_id), "attempt": 1, "at": "2026-11-23T02:05:00Z"}
-        books.parts.archive.put_once(f"{wire.run_prefix(run_id)}ready/1.json", json.dumps(about).encode())
+        run = books.world.catalog.get_run(run_id)
+        books.parts.archive.put_once(wire.word_key(run, "ready", 1), json.dumps(about).encode())
     return [books.world.catalog.get_run(run_id) for run_id in ticked.opened]
 
 

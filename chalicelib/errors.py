@@ -40,5 +40,9 @@ class PermanentError(EbbtideError):
     """It will not work next time either: record it, tell someone, do not retry."""
 
 
+class TooLargeError(PermanentError):
+    """It is there, and larger than anything that is read here: whoever wrote it has said nothing."""
+
+
 class Refused(EbbtideError):
     """A guard said no. Loud, and never retried."""

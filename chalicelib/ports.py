@@ -188,8 +188,10 @@ class Archive(Protocol):
     def put_once(self, key: str, body: bytes) -> bool:
         """False when the key was there already; what was there stays."""
 
-    def list(self, prefix: str, after: str = "") -> list[str]:
-        """Every key under the prefix that sorts after `after`, from all pages, sorted."""
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
+        """Every key under the prefix that sorts after `after`, from all pages, sorted; only the first of them, if there
+        are more than `most`.
+        """
 
 
 class Catalog(Protocol):

@@ -364,8 +364,8 @@ class FakeArchive:
     def put_once(self, key: str, body: bytes) -> bool:
         return put_if_absent(self.objects, key, body)
 
-    def list(self, prefix: str, after: str = "") -> list[str]:
-        return sorted([key for key in self.objects if key.startswith(prefix) and key > after])
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
+        return sorted([key for key in self.objects if key.startswith(prefix) and key > after])[:most]
 
 
 @dataclass

@@ -40,7 +40,7 @@ def a_night(
         told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
         report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
         world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
-    world.archive.put_once(f"runs/{run_id}/released/1.json", a_release(run_id, disk=disk))
+    world.archive.put_once(wire.word_key(run, "released", 1), a_release(run_id, disk=disk))
     stand_down(world)
     reconcile(run_id, world, a_moment(3, day=day))
     for snapshot_id in world.volumes.snapshots:
@@ -55,8 +55,8 @@ def an_open_night(world: FakeWorld, day: int) -> RunId:
     world.machines.now = world.volumes.now = now
     run_id = run_now("main", world, now, new_nonce=lambda: f"{day:032}")
     reconcile(run_id, world, now)
-    attempt = world.catalog.get_run(run_id).machine_attempt
-    world.archive.put_once(f"runs/{run_id}/ready/{attempt}.json", b"{}")
+    run = world.catalog.get_run(run_id)
+    world.archive.put_once(wire.word_key(run, "ready", run.machine_attempt), b"{}")
     reconcile(run_id, world, now)
     return run_id
 

@@ -20,7 +20,11 @@ PATIENCE_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Instance:
-    """One machine of one run (role "receiver") or one recovery (role "recovery"); `brief` is a key of the archive."""
+    """One machine of one run (role "receiver") or one recovery (role "recovery"); `brief` is a key of the archive.
+
+    `nonce` stands in the keys of what it says of its run; empty where the control plane of an earlier version launched
+    it, and for a recovery.
+    """
 
     role: str
     id: str
@@ -28,6 +32,7 @@ class Instance:
     bucket: str
     region: str
     brief: str
+    nonce: str = ""
 
 
 def parse_instance(body: bytes) -> Instance:
@@ -35,7 +40,8 @@ def parse_instance(body: bytes) -> Instance:
     what = "instance.json"
     values = decode(what, body)
     texts = {name: field(what, values, name, str) for name in ("role", "id", "bucket", "region", "brief")}
-    return Instance(attempt=field(what, values, "attempt", int), **texts)
+    nonce = field(what, {"nonce": "", **values}, "nonce", str)
+    return Instance(attempt=field(what, values, "attempt", int), nonce=nonce, **texts)
 
 
 def machine_at(environment: Mapping[str, str]) -> MachinePaths:

@@ -1,12 +1,13 @@
 """The archive in S3: what is there is never written over."""
 
+from itertools import islice
 from typing import IO, TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.faults import code_of, told
-from chalicelib.errors import PermanentError
+from chalicelib.errors import TooLargeError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
@@ -23,12 +24,12 @@ class S3Archive:
         self._bucket = bucket
 
     def get(self, key: str) -> bytes:
-        """Raises KeyError when absent, PermanentError when it is larger than anything that is read here."""
+        """Raises KeyError when absent, TooLargeError when it is larger than anything that is read here."""
         with told(f"reading {key} from the archive"):
             answer = self._get_object(key)
             if answer["ContentLength"] > LARGEST:
                 answer["Body"].close()
-                raise PermanentError(f"{key} has {answer['ContentLength']} bytes: expected at most {LARGEST}")
+                raise TooLargeError(f"{key} has {answer['ContentLength']} bytes: expected at most {LARGEST}")
             return answer["Body"].read()
 
     def copy_to(self, file: IO[bytes], key: str) -> None:
@@ -56,13 +57,16 @@ class S3Archive:
                 raise
         return True
 
-    def list(self, prefix: str, after: str = "") -> list[str]:
-        """Every key under the prefix that sorts after `after`, from all pages, sorted."""
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
+        """Every key under the prefix that sorts after `after`, from all pages, sorted; only the first of them, if there
+        are more than `most`: S3 lists in that order.
+        """
         pages = self._clients.s3.get_paginator("list_objects_v2")
         start = {"StartAfter": after} if after else {}
         with told(f"listing {prefix} in the archive"):
-            return sorted(
+            keys = (
                 entry["Key"]
                 for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **start)  # type: ignore[arg-type]
                 for entry in page.get("Contents", [])
             )
+            return sorted(islice(keys, most))

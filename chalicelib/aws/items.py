@@ -76,6 +76,7 @@ def run_values(run: Run) -> Item:
         "growth_asked": _maybe(run.growth_asked),
         "aside": list(run.aside),
         "untagged": list(run.untagged),
+        "nonce": run.nonce,
         "version": run.version,
     }
 
@@ -102,6 +103,7 @@ def read_run(found: Mapping[str, Any]) -> Run:
         growth_asked=values.maybe_moment("growth_asked"),
         aside=values.texts("aside") if "aside" in values.values else (),
         untagged=values.texts("untagged") if "untagged" in values.values else (),
+        nonce=values.maybe_text("nonce") or "",
         version=values.number("version"),
     )
 

@@ -14,6 +14,7 @@ AGENT_KEY='${ebbtide_agent}'
 POWER_OFF_MINUTES='${ebbtide_power_off_minutes}'
 STOP_MINUTES='${ebbtide_stop_minutes}'
 SERVES='${ebbtide_serves}'
+NONCE='${ebbtide_nonce}'
 FILESYSTEM='${ebbtide_filesystem}'
 
 R="$${EBBTIDE_ROOT:-}"
@@ -94,11 +95,13 @@ install_missing() {
     fi
 }
 
+# Whoever knows the nonce could say a word before this machine does: it is for root alone.
 write_instance() {
     mkdir -p "$$R/etc/ebbtide" "$$R/opt/ebbtide"
-    cat >"$$R/etc/ebbtide/instance.json" <<JSON
-{"schema": 1, "role": "$$ROLE", "id": "$$ID", "attempt": $$ATTEMPT, "bucket": "$$BUCKET", "region": "$$REGION", "brief": "$$BRIEF"}
+    (umask 077 && cat >"$$R/etc/ebbtide/instance.json" <<JSON
+{"schema": 1, "role": "$$ROLE", "id": "$$ID", "attempt": $$ATTEMPT, "bucket": "$$BUCKET", "region": "$$REGION", "brief": "$$BRIEF", "nonce": "$$NONCE"}
 JSON
+    )
 }
 
 download_agent() {
@@ -137,6 +140,7 @@ Environment=HOME=/root
 KillMode=mixed
 TimeoutStopSec=$${STOP_MINUTES}min
 OOMPolicy=continue
+Delegate=memory
 Restart=no
 StandardOutput=journal+console
 StandardError=journal+console

@@ -114,7 +114,9 @@ class Run:
     `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
     what ended it otherwise than done, or what stands in the way. `disk` is what its last
     receiver measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found
-    damaged, and are no receiver's any more; `untagged` says which tags of that were refused, and why.
+    damaged, and are no receiver's any more; `untagged` says which tags of that were refused, and why. `nonce` stands in
+    the keys of what its machines write (see `wire.word_key`): empty in a run that an earlier version opened, and in one
+    of a host's own volume.
     """
 
     id: RunId
@@ -134,6 +136,7 @@ class Run:
     growth_asked: datetime | None = None
     aside: tuple[str, ...] = ()
     untagged: tuple[str, ...] = ()
+    nonce: str = ""
     version: int = 0
 
 

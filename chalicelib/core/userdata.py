@@ -20,13 +20,14 @@ def render(
     power_off_minutes: int,
     stop_minutes: int,
     serves: bool,
+    nonce: str = "",
     filesystem: str = "ext4",
 ) -> str:
     """The script EC2 runs at the first boot; `owner` is the run or recovery id. At most 16 KiB, EC2's limit.
 
     It powers itself off after so many minutes, and what it does has others to come to an end when it is told to stop.
-    One that `serves` has hosts come to it over ssh; one that does not boots what it restored. `filesystem` is what its
-    volume has.
+    One that `serves` has hosts come to it over ssh; one that does not boots what it restored. `nonce` is what the keys
+    of its words bear, `filesystem` what its volume has.
     """
     values = {
         "ebbtide_role": role.value,
@@ -39,6 +40,7 @@ def render(
         "ebbtide_power_off_minutes": str(power_off_minutes),
         "ebbtide_stop_minutes": str(stop_minutes),
         "ebbtide_serves": "yes" if serves else "no",
+        "ebbtide_nonce": nonce,
         "ebbtide_filesystem": filesystem,
     }
     return Template(TEMPLATE.read_text()).substitute({name: _quotable(value) for name, value in values.items()})

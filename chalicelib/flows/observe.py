@@ -3,22 +3,22 @@
 Machines are looked at first: what they wrote before they went is then never missed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from ipaddress import ip_network
 from typing import TypeVar
 
-from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.backups import find_next_source, is_damaged
-from chalicelib.core.model import Machine, Run, RunId, Volume
+from chalicelib.core.model import Run, Volume
 from chalicelib.core.night import MOST_ATTEMPTS
 from chalicelib.core.night_world import NightWorld, attempt_of, has_received, is_made_for
 from chalicelib.core.policy import Policy
-from chalicelib.errors import PermanentError, TransientError
+from chalicelib.errors import TransientError
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.receive_report import Rejected, receive_reports
+from chalicelib.flows.words import Words, find_briefed, hear, volumes_of
 from chalicelib.ports import World
 
 _Seen = TypeVar("_Seen")
@@ -35,11 +35,11 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     machines = world.machines.find({tags.ROLE: tags.Role.RECEIVER, tags.RUN: str(run.id)})
     volumes = _find_data_volumes(receiver.name, world)
     received = receive_reports(run, world)
-    keys = world.archive.list(wire.run_prefix(run.id))
-    ready, released, damaged = (said(keys, what) for what in ("ready", "released", "damaged"))
-    briefed = wire.briefed_volumes(keys)
-    unsound = find_unsound(run.id, keys, world)
-    notices = {attempt: notice for attempt in released if (notice := find_release(run.id, attempt, world))}
+    launched = max([run.machine_attempt, *map(attempt_of, machines)])
+    words = hear(run, range(1, min(launched, MOST_ATTEMPTS) + 1), world)
+    ready_with, damaged = volumes_of(words.ready), volumes_of(words.damaged)
+    briefed = find_briefed(run.id, [*ready_with, *damaged, *(volume.id for volume in volumes)], world)
+    notices = {attempt: notice for attempt, notice in words.released.items() if notice}
     # Route 53 takes five questions a second of a whole account, and fifty nights begin at the same minute.
     is_reachable = any(machine.address for machine in machines)
     night = NightWorld(
@@ -50,8 +50,8 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         newest=None,
         briefed=briefed,
         machines=tuple(machines),
-        ready=ready,
-        released=released,
+        ready=frozenset(words.ready),
+        released=frozenset(words.released),
         clean=frozenset(attempt for attempt, notice in notices.items() if notice.clean),
         address=_asked(partial(world.address.current, receiver.address_name), None) if is_reachable else None,
         open_to=_asked(world.address.open_to, ()) if is_reachable else (),
@@ -59,48 +59,20 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         snapshots=tuple(world.volumes.find_snapshots({tags.ROLE: tags.Role.BACKUP, tags.RUN: str(run.id)})),
         disk=notices[max(notices)].disk if notices else None,
         growing=frozenset(_growing(run, volumes, world)),
-        pushed_to=_find_pushed_to(run.id, ready, briefed, world),
+        # Once a receiver stood ready, no other has another volume.
+        pushed_to=next((volume_id for volume_id in ready_with if volume_id in briefed), None),
         read_only=any(notice.read_only for notice in notices.values()),
-        damaged=damaged - ready,
-        unsound=unsound,
-        refused=_find_refused(run, machines, keys, world),
+        damaged=frozenset(words.damaged),
+        unsound=briefed.intersection(damaged),
+        refused=_why_refused(words),
     )
     if not has_received(night):
         night = _with_newest_snapshot(night, run, world)
     return Observation(night, received.rejected)
 
 
-def said(keys: Iterable[str], what: str) -> frozenset[int]:
-    """The attempts whose receiver said so, from the archive's keys alone.
-
-    Every machine may write words below every run: those of more attempts than a night can have are neither read nor
-    counted.
-    """
-    return frozenset(attempt for attempt in wire.notice_attempts(keys, what) if attempt <= MOST_ATTEMPTS)
-
-
-def _find_pushed_to(run_id: RunId, ready: Iterable[int], briefed: frozenset[str], world: World) -> str | None:
-    """The volume of the first word that names one of this run's briefs, which no machine can write.
-
-    Once a receiver stood ready, no other has another volume.
-    """
-    words = (find_notice(wire.ready_key(run_id, attempt), world) for attempt in sorted(ready))
-    return next((word.volume_id for word in words if word and word.volume_id in briefed), None)
-
-
-def find_unsound(run_id: RunId, keys: Sequence[str], world: World) -> frozenset[str]:
-    """The volumes of this run that were found damaged, by whom did not stand ready; every machine may write words."""
-    damaged = said(keys, "damaged") - said(keys, "ready")
-    words = (find_notice(wire.damaged_key(run_id, attempt), world) for attempt in damaged)
-    return frozenset(word.volume_id for word in words if word and word.volume_id) & wire.briefed_volumes(keys)
-
-
-def _find_refused(run: Run, machines: Iterable[Machine], keys: Sequence[str], world: World) -> dict[int, str]:
-    """Why who did not stand ready let nobody in, by the attempt; no more is read than there were machines."""
-    launched = max([run.machine_attempt, *map(attempt_of, machines)])
-    refused = said(keys, "refused") - said(keys, "ready")
-    words = {each: find_notice(wire.refused_key(run.id, each), world) for each in refused if each <= launched}
-    return {attempt: word.why for attempt, word in words.items() if word and word.why}
+def _why_refused(words: Words) -> dict[int, str]:
+    return {attempt: word.why for attempt, word in words.refused.items() if word and word.why}
 
 
 def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
@@ -130,20 +102,6 @@ def _with_newest_snapshot(night: NightWorld, run: Run, world: World) -> NightWor
         newest=find_next_source([snapshot for snapshot in found if snapshot.id not in tried]),
         is_distrusted=bool(aside) or any(map(is_damaged, found)),
     )
-
-
-def find_release(run_id: RunId, attempt: int, world: World) -> wire.Notice | None:
-    """What a receiver said when it let go of its volume."""
-    return find_notice(wire.released_key(run_id, attempt), world)
-
-
-def find_notice(key: str, world: World) -> wire.Notice | None:
-    """A receiver's word that is in the archive; one that makes no sense is none. Raises when it cannot be had now."""
-    body = world.archive.get(key)
-    try:
-        return wire.parse_notice(body)
-    except PermanentError:
-        return None
 
 
 def _growing(run: Run, volumes: Iterable[Volume], world: World) -> Iterator[str]:

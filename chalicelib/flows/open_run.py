@@ -1,4 +1,4 @@
-"""Open a run: freeze its hosts, their nonces and the policy's version. Whoever wins the write has opened it."""
+"""Open a run: freeze its hosts, its nonces and the policy's version. Whoever wins the write has opened it."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,5 +25,6 @@ def open_run(
         opened=window.opens,
         deadline=window.deadline,
         hosts=tuple(ExpectedHost(host.name, host.id, new_nonce()) for host in hosts if not host.has_own_volume),
+        nonce=new_nonce(),
     )
     return run if world.catalog.open_run(run) else None

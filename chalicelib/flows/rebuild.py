@@ -3,28 +3,30 @@
 Nothing is decided here. What was open stays open, and the next tick goes on with it as if nothing had happened.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import TypeVar
 
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_run
 from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
+from chalicelib.core.night import MOST_ATTEMPTS
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
-from chalicelib.flows.observe import find_release, find_unsound, said
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
 from chalicelib.flows.stock import find_stock
+from chalicelib.flows.words import Words, find_briefed, hear, volumes_of
 from chalicelib.ports import World
 
 _Id = TypeVar("_Id", RunId, RecoveryId)
 _Whole = TypeVar("_Whole", Run, Recovery)
 _Read = TypeVar("_Read")
+
+_OF_A_VOLUME = ("ready", "released", "damaged")
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,13 @@ def read_run(run_id: RunId, world: World) -> Run | None:
     briefed = wire.parse_run_brief(brief)
     if briefed.id != run_id:
         raise PermanentError(f"its brief is that of run {briefed.id}")
-    aside = find_unsound(run_id, keys, world)
+    attempt = _last_attempt(briefed, frozenset(keys))
+    words = hear(briefed, range(1, attempt + 1), world)
     run = replace(
         briefed,
-        machine_attempt=_last_attempt(keys),
-        disk=_disk(run_id, keys, world),
-        aside=tuple(sorted(aside)),
+        machine_attempt=attempt,
+        disk=_disk(words),
+        aside=tuple(sorted(find_briefed(run_id, volumes_of(words.damaged), world))),
     )
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
 
@@ -125,15 +128,17 @@ def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
     return next((world.archive.get(key) for key in wire.briefs_among(keys)), None)
 
 
-def _last_attempt(keys: Sequence[str]) -> int:
-    return max(chain(*(said(keys, what) for what in ("ready", "released", "damaged"))), default=1)
+def _last_attempt(run: Run, keys: frozenset[str]) -> int:
+    """The last of those that a night can have which said a word that is among these keys."""
+    attempts = range(MOST_ATTEMPTS, 1, -1)
+    said = (each for each in attempts for what in _OF_A_VOLUME if wire.word_key(run, what, each) in keys)
+    return next(said, 1)
 
 
-def _disk(run_id: RunId, keys: Sequence[str], world: World) -> Disk | None:
+def _disk(words: Words) -> Disk | None:
     """What the last receiver that released has measured."""
-    attempt = max(said(keys, "released"), default=None)
-    notice = find_release(run_id, attempt, world) if attempt else None
-    return notice.disk if notice else None
+    last = words.released[max(words.released)] if words.released else None
+    return last.disk if last else None
 
 
 def _as_closed(run: Run, closed: wire.Closed) -> Run:

@@ -9,6 +9,7 @@ from chalicelib import wire
 from chalicelib.core.ids import own_host
 from chalicelib.core.model import ExpectedHost, HostResult, Run
 from chalicelib.errors import PermanentError
+from chalicelib.flows.own_keys import find_own_keys
 from chalicelib.ports import World
 
 
@@ -57,15 +58,13 @@ def _record(run: Run, host_id: str, key: str, world: World) -> Rejected | None:
 
 
 def _find_reports(run: Run, world: World) -> list[tuple[str, str]]:
-    """The host each is of, and its key."""
+    """The host each is of, and its key. Every machine may write there, also of hosts that the run does not expect."""
     own = own_host(run.id)
     if own is not None:
         return [(own, key) for key in world.archive.list(wire.host_report_key(run.id))]
-    return [(_host_id(key), key) for key in world.archive.list(wire.report_prefix(run.id))]
-
-
-def _host_id(key: str) -> str:
-    return key.rsplit("/", 1)[-1].removesuffix(".json")
+    hosts = {wire.report_key(run.id, host.id): host.id for host in run.hosts}
+    there = find_own_keys(wire.report_prefix(run.id), hosts, world.archive)
+    return [(hosts[key], key) for key in sorted(there)]
 
 
 def _get_expected(run: Run, host_id: str) -> ExpectedHost:

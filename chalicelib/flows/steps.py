@@ -182,6 +182,7 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
             power_off_minutes=max(1, (end - action.since) // timedelta(minutes=1)),
             stop_minutes=GRACE // timedelta(minutes=1),
             serves=True,
+            nonce=run.nonce,
             filesystem=night.observed.receiver.volume.filesystem,
         ),
         tags={

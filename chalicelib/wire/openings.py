@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from chalicelib.core.model import SCHEMA, Recovery, RecoveryId
+from chalicelib.core.model import SCHEMA, Recovery, RecoveryId, RecoveryKind
 from chalicelib.core.opening import LONGEST, SHORTEST, USUAL, OpeningRequest
 from chalicelib.core.recovery_times import rpo, rto
 from chalicelib.errors import PermanentError
@@ -38,7 +38,7 @@ def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:
 
 
 def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
-    """How a recovery stands now, and what it waits for; RTO, RPO and its steps in seconds."""
+    """How a recovery stands now, and what it waits for; RTO, RPO and its steps in seconds, of what is no opening."""
     after = rto(recovery)
     return {
         "schema": SCHEMA,
@@ -55,6 +55,6 @@ def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
         "until": moment_text(recovery.deadline),
         "waiting": list(waiting),
         "rto": None if after is None else after.total_seconds(),
-        "rpo": rpo(recovery).total_seconds(),
+        "rpo": None if recovery.kind is RecoveryKind.OPENING else rpo(recovery).total_seconds(),
         "steps": dict(recovery.times.steps) if recovery.times else {},
     }

@@ -93,6 +93,7 @@ def receiver_brief(
             "grace_minutes": int(grace.total_seconds() // 60),
             "volume": {"id": volume_id, "filesystem": receiver.volume.filesystem, "distrusted": is_distrusted},
             "host_key_parameter": host_key_parameter(receiver.name),
+            "nonce": run.nonce,
             "hosts": [_briefed_host(host, hosts[host.name]) for host in run.hosts],
         }
     )
@@ -122,6 +123,7 @@ def parse_run_brief(body: bytes) -> Run:
             ExpectedHost(host.text("name"), checked_host_id(host.text("id")), host.text("nonce"))
             for host in fields.parts("hosts")
         ),
+        nonce=fields.maybe_text("nonce") or "",
     )
 
 
@@ -180,15 +182,6 @@ def _status(fields: Fields) -> HostStatus:
     return status
 
 
-_NOTICE = re.compile(r"runs(/[^/]+){3}/(?P<what>ready|released|damaged|refused)/(?P<attempt>[1-9][0-9]{0,8})\.json")
-
-
-def notice_attempts(keys: Iterable[str], what: str) -> frozenset[int]:
-    """The attempts whose receiver said `what` ("ready", "refused" and so on), from the archive's keys alone."""
-    matches = (_NOTICE.fullmatch(key) for key in keys)
-    return frozenset(int(match["attempt"]) for match in matches if match and match["what"] == what)
-
-
 @dataclass(frozen=True)
 class Notice:
     """A receiver's word: it stands ready, it has let go of its volume, it has found that damaged, or it lets nobody in.
@@ -226,20 +219,20 @@ def parse_notice(body: bytes) -> Notice:
     )
 
 
-def ready_key(run: RunId, attempt: int) -> str:
-    return f"runs/{run}/ready/{attempt}.json"
+def words_prefix(run: Run) -> str:
+    return f"{run_prefix(run.id)}{_secret(run)}"
 
 
-def damaged_key(run: RunId, attempt: int) -> str:
-    return f"runs/{run}/damaged/{attempt}.json"
+def word_key(run: Run, what: str, attempt: int) -> str:
+    """Where the receiver of this attempt says `what`: "ready", "released", "damaged" or "refused"."""
+    return f"{words_prefix(run)}{what}/{attempt}.json"
 
 
-def refused_key(run: RunId, attempt: int) -> str:
-    return f"runs/{run}/refused/{attempt}.json"
-
-
-def released_key(run: RunId, attempt: int) -> str:
-    return f"runs/{run}/released/{attempt}.json"
+def _secret(run: Run) -> str:
+    """In every key that a machine writes of a run: what is there is never written over, and every machine may write
+    there. So it is what nobody knows before the run is open.
+    """
+    return f"{run.nonce}/" if run.nonce else ""
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ def said(moment: str) -> str:
 
 
 def times_told(standing: Standing) -> tuple[str, ...]:
-    """Nothing, while its machine has not said how far it came."""
-    if not standing["steps"]:
+    """Nothing, while its machine has not said how far it came, nor of a deployment that does not measure it yet."""
+    if not standing.get("steps"):
         return ()
     after = None if standing["rto"] is None else timedelta(seconds=standing["rto"])
     return told(after, timedelta(seconds=standing["rpo"]), standing["steps"])
@@ -127,14 +127,14 @@ def times_told(standing: Standing) -> tuple[str, ...]:
 
 def watched(recovery: str, is_enough: Callable[[Standing], bool], told_before: Iterable[str] = ()) -> Standing:
     """What it waits for, told line by line, until it is as it should be. Every look also helps it on."""
-    told = set(told_before)
+    known = set(told_before)
     while True:
         standing, waiting = _look(recovery)
         if standing and is_enough(standing):
             return standing
         for line in waiting:
-            if line not in told:
-                told.add(line)
+            if line not in known:
+                known.add(line)
                 print(f"  {line}")
         time.sleep(LOOK_EVERY_SECONDS)
 

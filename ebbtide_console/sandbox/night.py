@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chalicelib import wire
 from chalicelib.core.ids import parse_run
 from chalicelib.core.model import HostResult, RestorePoint, Run, RunId
 from chalicelib.errors import ConfigError
+from chalicelib.flows.words import hear
 from chalicelib.ports import World
 from ebbtide_console.sandbox import enrol, trees
 from ebbtide_console.sandbox.cloud import Cloud, Tell, running
@@ -130,7 +130,7 @@ def _await_close(world: World, run_id: RunId, tell: Tell) -> Run:
         run = world.catalog.get_run(run_id)
         for result in world.catalog.find_results(run_id):
             tell_once(f"{result.name}: reported {result.status}, {result.files:,} files")
-        if world.archive.list(wire.run_prefix(run_id) + "released/"):
+        if hear(run, (run.machine_attempt,), world).released:
             tell_once("receiver released its volume and powered itself off")
         if run.snapshot_id:
             tell_once(f"snapshot {run.snapshot_id} taken of the quiet volume")

@@ -10,6 +10,7 @@ from chalicelib.core import tags
 from chalicelib.core.model import RunId
 from chalicelib.core.night_world import attempt_of
 from chalicelib.errors import PermanentError
+from chalicelib.flows.words import hear
 from chalicelib.ports import World
 from ebbtide_console import procs
 from ebbtide_console.sandbox import trees
@@ -50,10 +51,10 @@ def _await_receiver(world: World, run: RunId, tell: Tell) -> str:
     """The id of the receiver that is ready for hosts: not only one that was, before it was interrupted."""
 
     def ready() -> str | None:
-        attempts = wire.notice_attempts(world.archive.list(wire.run_prefix(run)), "ready")
         machines = world.machines.find({tags.RUN: str(run), tags.ROLE: tags.Role.RECEIVER})
         running = [machine for machine in machines if machine.state == "running"]
-        return next((machine.id for machine in running if attempt_of(machine) in attempts), None)
+        words = hear(world.catalog.get_run(run), map(attempt_of, running), world)
+        return next((machine.id for machine in running if attempt_of(machine) in words.ready), None)
 
     machine = wait_for(f"the receiver of {run} to be ready", ready)
     tell(f"receiver {machine} is ready")

@@ -88,7 +88,7 @@ class Stage:
         run = self.the_run()
         notice = {"schema": 1, "run": str(run.id), "attempt": run.machine_attempt, "at": "2026-11-23T02:30:00Z"}
         notice |= {"clean": True} if what == "released" else {}
-        key = f"{wire.run_prefix(run.id)}{what}/{run.machine_attempt}.json"
+        key = wire.word_key(run, what, run.machine_attempt)
         self.world.archive.put_once(key, json.dumps(notice).encode())
 
     def instance_event(self, state: str = "terminated", instance_id: str = "i-1") -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib.core.model import RecoveryId
 from tests.app.stage import Stage
 from tests.builders import a_moment
+from tests.recoveries import the_machine_reports
 
 
 def measured(said: str) -> dict[str, list[dict[str, Any]]]:
@@ -78,6 +80,26 @@ def test_the_age_of_the_newest_point_is_measured_by_receiver_once_an_hour(
 
     (age,) = measured(capsys.readouterr().out)["NewestPointAge"]
     assert (age["receiver"], age["NewestPointAge"]) == ("main", [7200.0])
+
+
+def test_a_drills_verdict_is_measured_once_with_how_soon_it_answered_and_how_old_that_was(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.snapshot_event(stage.the_snapshot())
+    stage.set_clock(a_moment(9))
+    drill = RecoveryId("us0a", a_moment(9).date(), 1)
+    stage.call("drill", host="us0")
+    stage.deliver()
+    the_machine_reports(stage.world, drill, answered="2026-11-23T09:02:58Z", timings={"compare": 60.0})
+    before = measured(capsys.readouterr().out)
+
+    stage.call("recover", recovery=str(drill))
+    stage.call("recover", recovery=str(drill))
+
+    found = measured(capsys.readouterr().out)
+    told = [(name, each["kind"], each[name]) for name in ("RTO", "RPO") for each in found[name]]
+    assert told == [("RTO", "drill", [118.0]), ("RPO", "drill", [25140.0])]
+    assert not {"RTO", "RPO"} & set(before)
 
 
 def test_a_pruning_is_measured_and_a_dry_run_is_not(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.receiver import sshd
+from ebbtide_agent.receiver import confine, sshd
 from ebbtide_agent.receiver.lease import MOST_SESSIONS
 from tests.attack.scene import ATTACKER, Scene
 from tests.local.receiver_machine import MAY_MOUNT, MISSING, PATIENCE_SECONDS, wait_until
@@ -149,3 +149,8 @@ def test_a_log_that_somebody_fills_is_begun_anew(scene: Scene) -> None:
     wait_until(lambda: log.stat().st_size < sshd.LARGEST_LOG, "the log to be begun anew")
 
     assert scene.ask("hello").returncode == 0
+
+
+def test_where_nothing_divides_the_memory_the_receiver_says_so_once(scene: Scene) -> None:
+    assert scene.receiver.log().count(confine.sentence(scene.receiver.kind)) == 1
+    assert scene.receiver.log().count("nothing keeps a host's sessions from filling this machine's memory: there ") == 1

@@ -40,6 +40,8 @@ def test_a_listing_has_every_page_and_nothing_beside_its_prefix(archive: Archive
         archive.put_once(key, b"")
 
     assert archive.list("reports/") == keys
+    assert archive.list("reports/", most=2) == keys[:2]
+    assert archive.list("reports/", most=1005) == archive.list("reports/", most=1006) == keys
 
 
 def test_a_listing_may_begin_behind_a_key(archive: Archive) -> None:

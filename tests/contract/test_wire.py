@@ -36,9 +36,12 @@ from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
 from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
+from ebbtide_agent.instance import parse_instance
+from ebbtide_agent.receiver.station import word_key
 
 EXAMPLES = Path(__file__).parent / "wire"
 RUN = RunId("main", date(2026, 11, 23), 1)
+NONCE = "00112233445566778899aabbccddeeff"
 OWN_RUN = RunId("host.web1", date(2026, 11, 23), 7951)
 RECOVERY = RecoveryId("us0a", date(2026, 11, 23), 1)
 
@@ -58,7 +61,7 @@ def a_moment(hour: int, minute: int = 0, day: int = 23) -> datetime:
 
 def the_run() -> Run:
     host = ExpectedHost("us0", "us0a", "0123456789abcdef0123456789abcdef")
-    return Run(RUN, "000001", opened=a_moment(2), deadline=a_moment(6), hosts=(host,))
+    return Run(RUN, "000001", opened=a_moment(2), deadline=a_moment(6), hosts=(host,), nonce=NONCE)
 
 
 def the_recovery() -> Recovery:
@@ -108,6 +111,21 @@ def test_a_run_is_rebuilt_from_its_brief() -> None:
     run = wire.parse_run_brief(the_example("brief-receiver"))
 
     assert run == the_run()
+
+
+def test_a_run_that_was_briefed_before_keys_bore_a_nonce_has_its_words_where_they_were() -> None:
+    older = {name: value for name, value in the_object("brief-receiver").items() if name != "nonce"}
+
+    run = wire.parse_run_brief(json.dumps(older).encode())
+
+    assert wire.word_key(run, "ready", 1) == f"runs/{RUN}/ready/1.json"
+
+
+def test_a_receivers_words_are_looked_for_where_it_says_them() -> None:
+    machine = parse_instance((EXAMPLES / "instance.json").read_bytes())
+
+    assert wire.word_key(the_run(), "released", 1) == word_key("released", machine)
+    assert NONCE in word_key("released", machine)
 
 
 def test_a_host_with_a_volume_of_its_own_reports_its_run_its_volume_and_its_promise() -> None:
@@ -370,16 +388,6 @@ def test_a_disk_of_other_than_counts_is_refused(value: object) -> None:
 
     with pytest.raises(PermanentError, match="receiver notice, disk: used"):
         wire.parse_notice(json.dumps(damaged).encode())
-
-
-def test_the_archive_keys_say_which_attempts_were_ready_and_released() -> None:
-    words = ("vol-1/brief.json", "ready/1.json", "ready/2.json", "released/2.json", "damaged/3.json", "refused/4.json")
-    keys = [f"runs/{RUN}/{name}" for name in words]
-
-    assert wire.notice_attempts(keys, "ready") == {1, 2}
-    assert wire.notice_attempts(keys, "released") == {2}
-    assert wire.notice_attempts(keys, "damaged") == {3}
-    assert wire.notice_attempts(keys, "refused") == {4}
 
 
 def test_a_recovery_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:

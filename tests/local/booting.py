@@ -1,14 +1,12 @@
 """Booting a Debian under its own systemd, for a test that is alone with its mounts."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from enclosed import wait_until
-
 from ebbtide_console.sandbox import furnishing, kernel
+from tests.groups import a_group_in
 from tests.local.receiver_machine import REGION, VOLUME, Aws
 
 CLOUD_CONFIG = "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
@@ -63,19 +61,7 @@ def asked(nspawn: int, *argv: str, check: bool = True) -> str:
 
 @contextmanager
 def a_control_group() -> Iterator[Path]:
-    group = Path(f"/sys/fs/cgroup/test-of-ebbtide-{os.urandom(8).hex()}")
-    kernel.mount("cgroup2", group.parent, "cgroup2")
-    group.mkdir()
-    try:
+    hierarchy = Path("/sys/fs/cgroup")
+    kernel.mount("cgroup2", hierarchy, "cgroup2")
+    with a_group_in(hierarchy) as group:
         yield group
-    finally:
-        wait_until(lambda: _removed(group), f"{group} to be empty")
-
-
-def _removed(group: Path) -> bool:
-    for directory, _, _ in os.walk(group, topdown=False):
-        try:
-            Path(directory).rmdir()
-        except OSError:
-            return False  # its last processes are still going
-    return True

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from chalicelib import wire
-from chalicelib.core.ids import parse_run
 from chalicelib.core.model import HostStatus
 from ebbtide_agent import volume
 from ebbtide_agent.cloud import Cloud
@@ -177,7 +176,7 @@ def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let
         with pytest.raises(volume.Damaged, match="needs a person"):
             boot.boot(Station(instance, paths, Cloud(BUCKET, REGION), lambda: datetime.now(UTC), door))
 
-        body = aws.body(wire.damaged_key(parse_run(RUN), 1))
+        body = aws.body(f"runs/{RUN}/damaged/1.json")
         assert wire.parse_notice(body).volume_id == VOLUME
         assert json.loads(body).keys() == json.loads((EXAMPLES / "damaged.json").read_bytes()).keys()
         assert aws.find(f"runs/{RUN}/ready/1.json") is None

@@ -32,6 +32,12 @@ def peer() -> Iterator[Trio]:
         yield trio
 
 
+def test_where_nothing_divides_the_memory_a_peer_says_so_once(peer: Trio) -> None:
+    eu0, *_ = peer
+
+    assert eu0.said().count("nothing keeps a host's sessions from filling this machine's memory: there ") == 1
+
+
 def test_a_guest_that_stopped_coming_is_told_with_an_exit_code(peer: Trio) -> None:
     eu0, _, us1 = peer
     assert eu0.peer("remove", "us1", "--forget", "--yes").returncode == 0

@@ -182,6 +182,8 @@ class FaultPlan:
     deeds: tuple[Deed, ...] = ()
     # What befalls the second region: its machines, snapshots, which are copies, calls, events and ticks.
     there: "FaultPlan | None" = None
+    # Objects of the archive that who stole a receiver's role has written before the first night.
+    forged: tuple[tuple[str, bytes], ...] = ()
 
 
 QUIET = FaultPlan()

@@ -88,7 +88,7 @@ class Simulation:
             FakeCatalog(),
             FakeAddress(),
         )
-        self.archive.objects[some_settings().agent] = b"the agent"
+        self.archive.objects.update({some_settings().agent: b"the agent", **dict(plan.forged)})
         self.account, self.entrances = FakeAccount(), FakeEntrances()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
         self.around = Surroundings(

@@ -6,7 +6,7 @@ The real one is `agent/ebbtide_agent/receiver/`; what it writes is what `tests/c
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,8 @@ class Receiver:
     def _note(self, what: str, **more: object) -> None:
         self.around.tell(f"{self.box.machine.id} is {what}")
         notice = {"schema": 1, "run": str(self.run_id), "attempt": self._attempt, "at": self._now(), **more}
-        key = f"{wire.run_prefix(self.run_id)}{what}/{self._attempt}.json"
+        said = told_of(self.box, "NONCE")
+        key = wire.word_key(replace(self.run, nonce=said), what, self._attempt)
         self.around.archive.put_once(key, json.dumps(notice).encode())
 
     def _now(self) -> str:

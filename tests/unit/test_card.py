@@ -93,7 +93,7 @@ class NoArchive(FakeArchive):
     def get(self, key: str) -> bytes:
         raise PermanentError(f"reading {key} from the archive: NoSuchBucket")
 
-    def list(self, prefix: str, after: str = "") -> list[str]:
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
         raise PermanentError(f"listing {prefix} in the archive: NoSuchBucket")
 
 

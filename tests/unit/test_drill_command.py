@@ -50,6 +50,16 @@ def test_it_ends_with_rto_rpo_and_where_the_time_went(
     ]
 
 
+def test_a_deployment_that_measures_nothing_yet_is_understood_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = {name: value for name, value in wire.standing(PROVEN).items() if name not in ("rto", "rpo", "steps")}
+    answered(monkeypatch, BEGUN, older)
+
+    assert main(["drill", "us0"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "us0 as it was at 2026-11-23 03:00 UTC: proven"
+
+
 def test_of_a_stale_point_what_is_proven_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

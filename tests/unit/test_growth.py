@@ -149,11 +149,12 @@ def test_what_the_receiver_measured_stays_with_its_run_and_comes_back_when_the_t
 def test_of_two_receivers_of_a_night_the_last_ones_measure_counts() -> None:
     world = a_world_under_a_policy()
     run_id = an_open_night(world, 23)
+    run = replace(world.catalog.get_run(run_id), machine_attempt=2)
     for attempt, disk in ((2, MEASURED), (1, a_disk(1))):
-        world.archive.put_once(wire.released_key(run_id, attempt), a_release(run_id, attempt, disk=disk))
+        world.archive.put_once(wire.word_key(run, "released", attempt), a_release(run_id, attempt, disk=disk))
     policy = get_policy("000001", world)
 
-    observed = observe(world.catalog.get_run(run_id), policy, world)
+    observed = observe(run, policy, world)
     rebuilt = read_run(run_id, world)
 
     assert observed.night.disk == MEASURED

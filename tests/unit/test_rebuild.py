@@ -145,8 +145,8 @@ def test_a_receivers_attempts_are_counted_on() -> None:
     world = a_world()
     apply_policy(A_POLICY_TEXT, None, world, a_moment(1))
     run_id = an_open_night(world, 23)
-    world.archive.put_once(f"runs/{run_id}/ready/2.json", b"{}")
-    world.archive.put_once(f"runs/{run_id}/ready/999999999.json", b"{}")
+    for attempt in (2, 999999999):
+        world.archive.put_once(wire.word_key(world.catalog.get_run(run_id), "ready", attempt), b"{}")
     after = without_its_table(world)
 
     rebuild(after)
@@ -161,7 +161,9 @@ def test_what_a_run_has_set_aside_is_known_again() -> None:
     (volume_id,) = wire.briefed_volumes(world.archive.list(wire.run_prefix(run_id)))
     for attempt, named in ((2, volume_id), (3, "vol-of-somebody-else")):
         word = {**json.loads(a_word_of_readiness(named, attempt)), "run": str(run_id)}
-        world.archive.put_once(wire.damaged_key(run_id, attempt), json.dumps(word).encode())
+        world.archive.put_once(
+            wire.word_key(world.catalog.get_run(run_id), "damaged", attempt), json.dumps(word).encode()
+        )
     after = without_its_table(world)
 
     rebuild(after)

@@ -12,7 +12,9 @@ from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Snapshot
 from chalicelib.core.night import MACHINE_SETTLES, MOST_ATTEMPTS, MOST_MACHINES
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
-from chalicelib.errors import CapacityError, PermanentError, TransientError
+from chalicelib.errors import CapacityError, PermanentError, TooLargeError, TransientError
+from chalicelib.flows.observe import observe
+from chalicelib.flows.policies import get_policy
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.steps import KEPT_ASIDE
 from tests.builders import (
@@ -29,6 +31,7 @@ from tests.builders import (
 from tests.fakes import FakeArchive, FakeCatalog, FakeVolumes, FakeWorld, a_world
 
 OPENED = a_moment(2)
+LARGE = b"larger than anything that is read"
 
 
 def a_world_with(run: Run, catalog: FakeCatalog | None = None) -> FakeWorld:
@@ -142,7 +145,7 @@ def a_world_with_two_volumes() -> FakeWorld:
     left = {**other.tags, tags.MADE_FOR: str(a_run_id(22))}
     world.volumes.volumes["vol-0"] = replace(other, id="vol-0", tags=left, state="available", attached_to=None)
     world.archive.put_once(wire.brief_key(a_run_id(), "vol-0"), b"{}")
-    world.archive.put_once(wire.ready_key(a_run_id(), 1), a_word_of_readiness("vol-0"))
+    world.archive.put_once(wire.word_key(a_run(), "ready", 1), a_word_of_readiness("vol-0"))
     return world
 
 
@@ -179,7 +182,7 @@ def test_a_word_that_cannot_be_had_just_now_is_no_leave_to_guess() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [wire.ready_key(a_run_id(), 2), f"{wire.run_prefix(a_run_id())}ready/deeper/ready/7.json"],
+    [wire.word_key(a_run(), "ready", 2), f"{wire.run_prefix(a_run_id())}ready/deeper/ready/7.json"],
     ids=["an older agent's", "one that lies deeper"],
 )
 def test_no_other_word_silences_the_first_that_names_a_volume(key: str) -> None:
@@ -376,8 +379,8 @@ def a_world_with_a_volume_of_tonight() -> FakeWorld:
 
 def test_what_was_pushed_to_tonight_is_kept_for_a_person_and_its_snapshot_is_not_blamed() -> None:
     world = a_world_with_a_volume_of_tonight()
-    world.archive.put_once(wire.ready_key(a_run_id(), 1), a_word_of_readiness("vol-1"))
-    world.archive.put_once(wire.damaged_key(a_run_id(), 2), a_word_of_readiness("vol-1", 2))
+    world.archive.put_once(wire.word_key(a_run(), "ready", 1), a_word_of_readiness("vol-1"))
+    world.archive.put_once(wire.word_key(a_run(), "damaged", 2), a_word_of_readiness("vol-1", 2))
 
     reconcile(a_run_id(), world, OPENED)
 
@@ -398,7 +401,7 @@ class VolumesThatTagNoSnapshot(FakeVolumes):
 def test_a_volume_is_set_aside_only_when_what_it_was_made_of_is_marked() -> None:
     """Once it is aside nobody looks for its source any more."""
     world = a_world_with_a_volume_of_tonight()
-    world.archive.put_once(wire.damaged_key(a_run_id(), 1), a_word_of_readiness("vol-1"))
+    world.archive.put_once(wire.word_key(a_run(), "damaged", 1), a_word_of_readiness("vol-1"))
     failing = VolumesThatTagNoSnapshot(world.machines, volumes=world.volumes.volumes, snapshots=world.volumes.snapshots)
 
     with pytest.raises(TransientError):
@@ -415,10 +418,10 @@ def a_refusal(attempt: int, why: object) -> bytes:
 def test_a_run_that_fails_says_in_their_own_words_why_its_receivers_let_nobody_in() -> None:
     """Every machine may write words below every run, and of attempts that there never were."""
     world = a_world_with(a_run())
-    world.archive.put_once(wire.refused_key(a_run_id(), 3), a_refusal(3, "says another"))
+    world.archive.put_once(wire.word_key(a_run(), "refused", 3), a_refusal(3, "says another"))
     for attempt, why in ((1, "the clock is wrong"), (2, "rsync\n3.2.7 is too old")):
         reconcile(a_run_id(), world, OPENED)
-        world.archive.put_once(wire.refused_key(a_run_id(), attempt), a_refusal(attempt, why))
+        world.archive.put_once(wire.word_key(a_run(), "refused", attempt), a_refusal(attempt, why))
         reconcile(a_run_id(), world, OPENED)
 
     run = world.catalog.get_run(a_run_id())
@@ -455,10 +458,59 @@ def test_words_of_damage_without_end_launch_no_machines_without_end() -> None:
     world = a_world_with(a_run())
     for passed in range(0, 240, 5):
         launched, world.machines.now = len(world.machines.by_id), OPENED + timedelta(minutes=passed)
-        world.archive.put_once(wire.damaged_key(a_run_id(), launched), a_word_of_readiness("vol-9", launched))
+        world.archive.put_once(wire.word_key(a_run(), "damaged", launched), a_word_of_readiness("vol-9", launched))
         reconcile(a_run_id(), world, world.machines.now)
 
     assert len(world.machines.by_id) <= MOST_ATTEMPTS + MOST_MACHINES
+
+
+@dataclass
+class ArchiveThatShowsLittle(FakeArchive):
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
+        assert most is not None, f"{prefix} is listed to its end"
+        return super().list(prefix, after, most)
+
+
+def test_names_without_end_beside_a_word_hide_it_from_no_look_and_make_none_longer() -> None:
+    world = a_world_after_the_pushes()
+    for number in range(1000):
+        world.archive.put_once(f"{wire.run_prefix(a_run_id())}forged/{number}.json", b"{}")
+        world.archive.put_once(f"{wire.report_prefix(a_run_id())}0{number}.json", b"{}")
+
+    observed = observe(a_run(), get_policy("000001", world), without_end(world))
+
+    assert observed.night.clean == {1}
+    assert [result.name for result in observed.night.results] == ["eu0", "us0"]
+
+
+def without_end(world: FakeWorld) -> FakeWorld:
+    return replace(world, archive=ArchiveThatShowsLittle(world.archive.objects))
+
+
+@dataclass
+class ArchiveOfLargeWords(FakeArchive):
+    """What S3Archive says of one that is larger than anything that is read."""
+
+    def get(self, key: str) -> bytes:
+        if super().get(key) == LARGE:
+            raise TooLargeError(key)
+        return super().get(key)
+
+
+@pytest.mark.parametrize("what", ["ready", "released", "damaged", "refused"])
+def test_a_word_that_is_too_large_to_be_read_keeps_no_run_open(what: str) -> None:
+    world = a_world_with(a_run())
+    world = replace(world, archive=ArchiveOfLargeWords(world.archive.objects))
+    reconcile(a_run_id(), world, OPENED)
+    world.archive.put_once(wire.word_key(a_run(), what, 1), LARGE)
+    world.machines.terminate("i-1")
+
+    reconcile(a_run_id(), world, a_moment(7))
+    for snapshot_id in world.volumes.snapshots:
+        world.volumes.complete(snapshot_id)
+    reconcile(a_run_id(), world, a_moment(7, 30))
+
+    assert world.catalog.get_run(a_run_id()).state is RunState.FAILED
 
 
 def test_reports_of_hosts_that_nobody_expects_are_not_even_read() -> None:
@@ -469,7 +521,7 @@ def test_reports_of_hosts_that_nobody_expects_are_not_even_read() -> None:
 
     outcome = reconcile(a_run_id(), replace(world, archive=archive), OPENED)
 
-    assert len(outcome.rejected) == 1000
+    assert outcome.rejected == ()
     assert not [key for key in archive.read if key.startswith("reports/")]
 
 
@@ -477,7 +529,7 @@ def test_reports_of_hosts_that_nobody_expects_are_not_even_read() -> None:
 def test_a_word_that_does_not_say_why_ends_no_machine(why: object) -> None:
     world = a_world_with(a_run())
     reconcile(a_run_id(), world, OPENED)
-    world.archive.put_once(wire.refused_key(a_run_id(), 1), a_refusal(1, why))
+    world.archive.put_once(wire.word_key(a_run(), "refused", 1), a_refusal(1, why))
 
     reconcile(a_run_id(), world, OPENED)
 
@@ -487,8 +539,8 @@ def test_a_word_that_does_not_say_why_ends_no_machine(why: object) -> None:
 def test_who_stands_ready_is_not_ended_for_a_word_that_it_lets_nobody_in() -> None:
     world = a_world_with(a_run())
     reconcile(a_run_id(), world, OPENED)
-    world.archive.put_once(wire.ready_key(a_run_id(), 1), a_word_of_readiness("vol-1"))
-    world.archive.put_once(wire.refused_key(a_run_id(), 1), a_refusal(1, "says another"))
+    world.archive.put_once(wire.word_key(a_run(), "ready", 1), a_word_of_readiness("vol-1"))
+    world.archive.put_once(wire.word_key(a_run(), "refused", 1), a_refusal(1, "says another"))
 
     reconcile(a_run_id(), world, OPENED)
 

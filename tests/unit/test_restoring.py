@@ -92,6 +92,18 @@ def test_a_server_is_told_where_it_is_as_soon_as_it_is_back_and_that_it_is_not_c
     assert back.waiting[0].endswith(f"open are 22 from 198.51.100.0/24, until {until}")
 
 
+def test_what_it_took_to_be_back_is_known_then_and_stays_known_when_its_word_is_lost() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    back = recover(recovery_id, world, NOW).recovery
+
+    del world.archive.objects[wire.recovery_standing_key(recovery_id)]
+    over = recover(recovery_id, world, back.deadline).recovery
+
+    assert back.times is not None and back.times.answered == a_moment(9, 2) + timedelta(seconds=58)
+    assert (over.verdict, over.times) == ("failed", back.times)
+
+
 @pytest.mark.parametrize("verdict", ["proven", "content only", "unproven", "different", "failed"])
 def test_whatever_the_comparison_says_later_a_server_that_is_back_stands_and_it_is_told_at_once(verdict: str) -> None:
     world = a_world_with_backups()

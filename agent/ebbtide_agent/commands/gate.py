@@ -20,10 +20,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def answer(options: argparse.Namespace, here: Here) -> int:
-    from ebbtide_agent.receiver import gate, verbs
+    from ebbtide_agent.receiver import cgroups, gate, verbs
 
     paths = machine_at(here.environment)
     procs.stop_on(*gate.ENDING)
+    cgroups.enter(options.host)
     with verbs.refusing():
         asked = verbs.parse_command(here.environment.get("SSH_ORIGINAL_COMMAND"))
         instance = read_instance(paths)

@@ -14,7 +14,7 @@ from ebbtide_agent.peer.keeping import Keeper
 from ebbtide_agent.peer.machine import Peer
 from ebbtide_agent.peer.opened import shut_again
 from ebbtide_agent.peer.sessions import PATIENCE_SECONDS, end_readers, forget_readers, serving_alone
-from ebbtide_agent.receiver import sshd
+from ebbtide_agent.receiver import cgroups, sshd
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.sshd import Door
@@ -40,6 +40,7 @@ def serve(peer: Peer, door: Door, program: Path) -> int:
             say(f"{host_id} has no place in the store, and is turned away: {why}")
         compiled(program, paths.program)
         say(choose_walls(paths, door.as_root))
+        say(cgroups.divide())
         config = sshd.write_files(paths, hosts, peer.places.peer_key.read_text(), door)
         sshd.log_of(paths).unlink(missing_ok=True)
         listener = sshd.start(paths, config, door)

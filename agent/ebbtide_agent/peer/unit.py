@@ -24,6 +24,7 @@ Restart=always
 RestartSec=60
 KillMode=mixed
 OOMPolicy=continue
+Delegate=memory
 
 [Install]
 WantedBy=multi-user.target

@@ -8,7 +8,7 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.instance import PATIENCE_SECONDS
 from ebbtide_agent.orders import Order, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import clock, quotas, sshd, station
+from ebbtide_agent.receiver import cgroups, clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import Ledger, report_key
 from ebbtide_agent.receiver.mail import Mail, Mailing
@@ -83,6 +83,7 @@ def _open(brief: Brief, receiver: Station) -> procs.Child:
     for sentence in quotas.sentences(quotas.keep_all(offered, paths, brief.hosts), brief.hosts):
         say(sentence)
     say(choose_walls(paths, door.as_root))
+    say(cgroups.divide())
     _recall_reports(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     return sshd.start(paths, config, door)

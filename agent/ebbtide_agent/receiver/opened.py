@@ -12,7 +12,7 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import read_manifest
 from ebbtide_agent.orders import stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver import sshd, station
+from ebbtide_agent.receiver import cgroups, sshd, station
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.mail import Mail
 from ebbtide_agent.receiver.opening import Opening, parse_opening
@@ -33,6 +33,7 @@ def serve(body: bytes, machine: Station) -> None:
     write_whole(machine.paths.brief, body)
     _have_the_point(opening, machine.paths)
     say(choose_walls(machine.paths, machine.door.as_root))
+    say(cgroups.divide())
     with _listening(opening, machine) as listener:
         _tell(opening, machine)
         station.wait(machine, listener, stop, opening.until, lambda: None)

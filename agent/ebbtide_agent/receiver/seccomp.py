@@ -30,21 +30,22 @@ class _Machine:
 
 
 # The same on every architecture: io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd,
-# mount_setattr, quotactl_fd, open_tree_attr, file_setattr.
-_COMMON = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 443, 467, 469)
+# mount_setattr, quotactl_fd, memfd_secret, open_tree_attr, file_setattr.
+_COMMON = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 443, 447, 467, 469)
 _CLONE3 = 435
 _MACHINES = {
     # ptrace mount umount2 pivot_root acct swapon reboot init_module delete_module quotactl kexec_load add_key
     # request_key keyctl unshare perf_event_open open_by_handle_at setns process_vm_readv process_vm_writev finit_module
     # kexec_file_load bpf userfaultfd; syslog; socket connect bind listen: vsock knows no network namespace;
-    # mknodat mknod: what fake super keeps of a device, a pipe or a socket is a plain file
+    # mknodat mknod: what fake super keeps of a device, a pipe or a socket is a plain file; memfd_create shmget msgget
+    # semget: memory that stays when nobody has it mapped
     "x86_64": _Machine(0xC000003E, 56, 16, (
         101, 165, 166, 155, 163, 167, 169, 175, 176, 179, 246, 248, 249, 250, 272, 298, 304, 308, 310, 311, 313, 320,
-        321, 323, 103, 41, 42, 49, 50, 259, 133,
+        321, 323, 103, 41, 42, 49, 50, 259, 133, 319, 29, 68, 64,
     )),
     "aarch64": _Machine(0xC00000B7, 220, 29, (
         117, 40, 39, 41, 89, 224, 142, 105, 106, 60, 104, 217, 218, 219, 97, 241, 265, 268, 270, 271, 273, 294, 280,
-        282, 116, 198, 203, 200, 201, 33,
+        282, 116, 198, 203, 200, 201, 33, 279, 194, 186, 190,
     )),
 }  # fmt: skip
 

@@ -55,7 +55,13 @@ def wait(
 def put_word(what: str, instance: Instance, cloud: Cloud, at: datetime, **more: object) -> None:
     """Tell the control plane what has become of this attempt at a run. What was said of it first stays."""
     about = {"run": instance.id, "attempt": instance.attempt, "at": moments.write(at)}
-    cloud.put_once(f"runs/{instance.id}/{what}/{instance.attempt}.json", encode({**about, **more}))
+    cloud.put_once(word_key(what, instance), encode({**about, **more}))
+
+
+def word_key(what: str, instance: Instance) -> str:
+    """Nobody can name it before the run is open, who would say the word first."""
+    below = f"{instance.id}/{instance.nonce}" if instance.nonce else instance.id
+    return f"runs/{below}/{what}/{instance.attempt}.json"
 
 
 def say(line: str) -> None:

@@ -19,6 +19,7 @@ from ebbtide_agent.report import (
 )
 
 WIRE = Path(__file__).parents[2] / "contract/wire"
+NONCE = "00112233445566778899aabbccddeeff"
 
 
 def example(name: str) -> dict[str, Any]:
@@ -45,7 +46,13 @@ def test_an_instance_is_read() -> None:
     instance = parse_instance((WIRE / "instance.json").read_bytes())
 
     brief = "runs/main/2026-11-23/1/vol-0abc/brief.json"
-    assert instance == Instance("receiver", "main/2026-11-23/1", 1, "ebbtide-archive", "us-east-1", brief)
+    assert instance == Instance("receiver", "main/2026-11-23/1", 1, "ebbtide-archive", "us-east-1", brief, NONCE)
+
+
+def test_an_instance_of_an_earlier_control_plane_has_no_nonce() -> None:
+    older = {name: value for name, value in example("instance.json").items() if name != "nonce"}
+
+    assert parse_instance(json.dumps(older).encode()).nonce == ""
 
 
 def test_a_brief_is_read() -> None:
