@@ -21,7 +21,7 @@ class TransientError(EbbtideError):
 
 
 class CapacityError(TransientError):
-    """AWS has no machine of this type here now; another type or zone may do."""
+    """AWS has no room for a machine or a volume of this type here now; another type or zone may do."""
 
 
 class TokenSpentError(TransientError):

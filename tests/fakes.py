@@ -118,7 +118,7 @@ class FakeVolumes:
     completes it.
 
     `shared` are snapshots that some other account may use, `shared_with` says of others which; what is `unshareable` is
-    encrypted under AWS's own key.
+    encrypted under AWS's own key. `no_capacity_for` names zones EBS is out of.
     """
 
     machines: FakeMachines
@@ -139,6 +139,7 @@ class FakeVolumes:
     growth_fault: EbbtideError | None = None
     created: int = 0
     unshown: bool = False
+    no_capacity_for: set[str] = field(default_factory=set)
 
     def find_volumes(self, tags: Mapping[str, str]) -> list[Volume]:
         shown = [] if self.unshown else self.volumes.values()
@@ -163,6 +164,8 @@ class FakeVolumes:
     ) -> Volume:
         if token in self.by_token:
             return self.volumes[self.by_token[token]]
+        if zone in self.no_capacity_for:
+            raise CapacityError(f"InsufficientVolumeCapacity: no {kind} in {zone}")
         self.created += 1
         volume = Volume(f"vol-{self.created}", "available", zone, size_gib, None, dict(tags))
         self.by_token[token] = volume.id

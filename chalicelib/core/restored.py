@@ -23,8 +23,9 @@ from chalicelib.core.verdicts import FAILED, UNPROVEN
 # After which somebody should look why it is not known yet. A gp3 volume of 10 TiB is read in a day, 125 MiB a second.
 COMPARED_WITHIN = timedelta(days=1)
 
-# Its machine's first word comes before it looks at its volume, however large that is: EC2 has minutes to start it, and
-# the agent is tried for one. One that has not said it by then never will: it is replaced, and a second one ends it.
+# Its machine's first word comes before it looks at its volume, however large that is, but not before its brief, which
+# is written once that volume shows. EC2 has minutes to start it, and the agent is tried for one: one that has a brief
+# and has not said a word by then never will. It is replaced, and a second one ends it.
 BEGINS_WITHIN = timedelta(minutes=15)
 # After that word it may have to check its file system, for an hour, and then reads of every file what EBS has to fetch
 # from the snapshot first. That takes no day, and nobody waits longer for it.
@@ -66,7 +67,7 @@ def replace_or_end(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     if why is None:
         return ()
     if recovery.attempt >= MOST_MACHINES:
-        return (given_up(world, why, f"no further machine is tried: {_where_to_look(called)}"),)
+        return (given_up(world, why, f"no further machine is tried: {_what_to_do(called, world)}"),)
     if machine is None or machine.is_gone:
         return (ReplaceMachine(f"{why}; another one was launched"),)
     return (Wait(f"machine {called} is {machine.state}") if machine.is_leaving else TerminateMachine(called),)
@@ -75,12 +76,17 @@ def replace_or_end(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
 def _why_lost(
     machine: Machine | None, called: str, launched: datetime, world: RecoveryWorld, now: datetime
 ) -> str | None:
-    if not world.has_begun and now >= launched + BEGINS_WITHIN:
+    if world.briefed and not world.has_begun and now >= launched + BEGINS_WITHIN:
         minutes = BEGINS_WITHIN // timedelta(minutes=1)
         return f"machine {called} said nothing within {minutes} minutes of its launch"
     if machine is None or not (machine.is_gone or machine.is_stopped):
         return None
-    return f"machine {called} {'ended' if machine.is_gone else 'was stopped'} without a report"
+    lacks = "a report" if world.briefed else "its brief, which is written once its volume shows"
+    return f"machine {called} {'ended' if machine.is_gone else 'was stopped'} without {lacks}"
+
+
+def _what_to_do(machine: str, world: RecoveryWorld) -> str:
+    return _where_to_look(machine) if world.briefed else "see what its volume lacked, and ask for the restore again"
 
 
 def _where_to_look(machine: str) -> str:

@@ -3,6 +3,8 @@
 None means that someone else won the conditional write: whoever gets None stops.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -62,7 +64,7 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case plan.RecordBack(address, times):
             return world.catalog.save_recovery(replace(recovery, address=address, times=times))
         case plan.RecordVerdict(verdict, findings, times):
-            found = (*recovery.findings, *findings)
+            found = (*findings, *recovery.findings)  # the first one is why
             known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times)
             return _record_verdict(known, world)
         case plan.TerminateMachine(machine_id):
@@ -111,32 +113,40 @@ def _find_report(point: RestorePoint, world: World) -> wire.ReportedTree | None:
 
 
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:
-    world.volumes.create_volume(
-        token=recovery_volume_token(recovery.id, recovery.attempt),
-        zone=action.zone,
-        size_gib=action.size_gib,
-        kind=_VOLUME_TYPE,
-        tags=_tags(recovery),
-        snapshot_id=action.snapshot_id,
-        rate=action.rate,
-    )
+    with _lack_of_room_recorded(recovery, world):
+        world.volumes.create_volume(
+            token=recovery_volume_token(recovery.id, recovery.attempt),
+            zone=action.zone,
+            size_gib=action.size_gib,
+            kind=_VOLUME_TYPE,
+            tags=_tags(recovery),
+            snapshot_id=action.snapshot_id,
+            rate=action.rate,
+        )
 
 
 def _launch(zone: str | None, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    """In this zone, or in the first one with room. That there is none is a finding: there may be none to the end."""
+    """In this zone, or in the first one with room."""
     place, machines = _place(recovery, world), world.machines
     subnets = [each for each in place.subnets if zone is None or zone == place_of(each, machines)]
     requests = [
         _launch_request(each, subnet, place, recovery, world) for subnet in subnets for each in place.footing.instances
     ]
-    try:
+    with _lack_of_room_recorded(recovery, world):
         machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, machines)
+    known = _finding(recovery, *_what_nobody_said(recovery, place), *_moved(machine, place, world))
+    return world.catalog.save_recovery(replace(known, machine_id=machine.id, launched=now, zone=machine.zone))
+
+
+@contextmanager
+def _lack_of_room_recorded(recovery: Recovery, world: World) -> Iterator[None]:
+    """As a finding: there may be none to the end."""
+    try:
+        yield
     except CapacityError as full:
         if str(full) not in recovery.findings:
             world.catalog.save_recovery(_finding(recovery, str(full)))
         raise
-    known = _finding(recovery, *_what_nobody_said(recovery, place), *_moved(machine, place, world))
-    return world.catalog.save_recovery(replace(known, machine_id=machine.id, launched=now, zone=machine.zone))
 
 
 def _finding(recovery: Recovery, *findings: str) -> Recovery:

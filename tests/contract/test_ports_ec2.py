@@ -500,7 +500,7 @@ def test_a_tag_is_added_to_what_is_there(cloud: Cloud) -> None:
         ("InsufficientInstanceCapacity", CapacityError),
         ("IdempotentInstanceTerminated", TokenSpentError),
         ("IdempotentParameterMismatch", TokenTakenError),
-        ("InsufficientVolumeCapacity", TransientError),
+        ("InsufficientVolumeCapacity", CapacityError),
         ("RequestLimitExceeded", TransientError),
         ("ConcurrentSnapshotLimitExceeded", TransientError),
         ("ConditionalRequestConflict", TransientError),

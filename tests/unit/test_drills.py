@@ -93,7 +93,7 @@ def test_a_drill_of_a_point_older_than_its_host_may_have_finds_it_stale_and_mark
     recover(recovery_id, world, too_late)
 
     recovery = world.catalog.get_recovery(recovery_id)
-    stale, other = recovery.findings
+    other, stale = recovery.findings
     assert stale == f"stale: its newest restore point is of {said(newest.at)}, expected one of the last 3 days"
     assert (recovery.verdict, other) == ("proven", "`no-such-command` ended with exit code 127")
     assert world.catalog.find_points("us0a")[0].proven == FINISHED

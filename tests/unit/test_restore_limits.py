@@ -17,6 +17,7 @@ from chalicelib.core.recovery_actions import (
     TerminateMachine,
 )
 from chalicelib.core.restored import BACK_WITHIN, BEGINS_WITHIN
+from chalicelib.errors import CapacityError
 from chalicelib.flows.open_recovery import open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
@@ -79,6 +80,51 @@ def test_a_second_one_that_has_not_begun_ends_it_and_says_where_to_look() -> Non
     assert verdict.verdict == "failed"
     assert verdict.findings[0] == "machine i-1 said nothing within 15 minutes of its launch"
     assert "aws ec2 get-console-output --instance-id i-1" in verdict.findings[1]
+
+
+@pytest.mark.parametrize(("state", "step"), [("running", "CreateVolume"), ("terminated", "ReplaceMachine")])
+def test_a_machine_without_its_brief_is_not_silent_and_is_replaced_once_it_has_ended(state: str, step: str) -> None:
+    unbriefed = replace(seen(state), volume=None, briefed=False)
+
+    assert names(plan(LAUNCHED, unbriefed, NOW + BEGINS_WITHIN)) == [step]
+
+
+def test_a_restore_for_whose_volume_ebs_has_no_room_says_that_and_not_that_its_machines_were_silent() -> None:
+    world = a_world_with_backups()
+    world.volumes.no_capacity_for = {"zone-a"}
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    for _ in range(2):
+        for _ in range(2):
+            with pytest.raises(CapacityError):
+                recover(recovery_id, world, NOW)
+        waiting = world.catalog.get_recovery(recovery_id)
+        world.machines.terminate(str(waiting.machine_id))
+
+    over = recover(recovery_id, world, NOW).recovery
+
+    full = "InsufficientVolumeCapacity: no gp3 in zone-a"
+    without = "ended without its brief, which is written once its volume shows"
+    assert waiting.findings == (full, f"machine i-1 {without}; another one was launched")
+    assert over.state is RecoveryState.FAILED
+    assert over.findings == (
+        f"machine i-2 {without}",
+        "no further machine is tried: see what its volume lacked, and ask for the restore again",
+        *waiting.findings,
+    )
+    assert is_taken_down(world)
+
+
+def test_another_machine_is_launched_wherever_there_is_room_and_not_where_the_first_one_stood() -> None:
+    world = a_world_with_backups()
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    recover(recovery_id, world, NOW)
+    world.machines.terminate("i-1")
+    world.machines.no_capacity_for = {"zone-a"}
+
+    recovery = recover(recovery_id, world, NOW).recovery
+
+    (volume,) = world.volumes.volumes.values()
+    assert (recovery.attempt, recovery.zone, volume.zone) == (2, "zone-b", "zone-b")
 
 
 def test_a_drills_machine_is_not_replaced() -> None:
@@ -175,6 +221,19 @@ def test_what_the_newest_drill_had_against_a_point_is_told_to_who_restores_it(ve
     assert newest.point.snapshot_id == "snap-22"
     assert newest.findings == ((told,) if is_told else ())
     assert older.findings == ()
+
+
+def test_what_is_told_of_a_bad_drill_is_what_it_found_and_not_where_it_stood() -> None:
+    world = a_world_with_backups(21, 22)
+    world.machines.no_capacity_for = {"zone-a"}
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world, DRILL, verdict="different", findings=["etc/shadow: content"])
+    drill = recover(DRILL, world, NOW).recovery
+
+    restore = open_restore(RecoveryRequest("us0"), world, NOW)
+
+    assert drill.findings == ("etc/shadow: content", "EC2 gave it no machine in zone-a: it is brought up in zone-b")
+    assert restore.findings[0].startswith(f"drill {DRILL} of this restore point was different: etc/shadow: content; ")
 
 
 def test_what_is_known_against_its_point_is_printed_before_the_waiting(

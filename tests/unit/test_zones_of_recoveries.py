@@ -140,7 +140,7 @@ def test_without_any_room_nothing_is_made_and_a_drill_says_in_the_end_what_it_la
 
     full = f"recovery {DRILL}: no capacity for any of t4g.small, t4g.medium in zone-a, zone-b"
     assert (waiting.findings, waiting.version) == ((full,), 1)
-    assert over.findings == (full, "there was no report before the deadline")
+    assert over.findings == ("there was no report before the deadline", full)
     assert (where(world), world.volumes.created) == (([], []), 0)
 
 
