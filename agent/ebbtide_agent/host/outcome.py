@@ -98,11 +98,16 @@ def as_refused(ended: Ended) -> Ended:
 
 
 def as_vanished(ended: Ended) -> Ended:
-    """As rsync tells what vanished, if some of its list was not there any more, and nothing else was wrong."""
-    told = replace(ended, exit_code=VANISHED, err=_NOT_THERE.sub(rb'file has vanished: "\1"', ended.err))
+    """As rsync tells what vanished, if some of its list was not there any more, and nothing else was wrong.
+
+    Where a file vanished from under it as well, rsync itself ends with 24.
+    """
+    told = replace(ended, err=_NOT_THERE.sub(rb'file has vanished: "\1"', ended.err))
+    if ended.exit_code == VANISHED:
+        return told
     lines = [line for line in _said(told) if line.strip() and not line.startswith((*_SUMMARY, _ASIDE))]
-    is_all_known = bool(lines) and len(ended.err) < KEEP_BYTES
-    return told if ended.exit_code == SOME_IS_MISSING and is_all_known and all(map(_VANISHED.search, lines)) else ended
+    is_all_known = bool(lines) and len(ended.err) < KEEP_BYTES and all(map(_VANISHED.search, lines))
+    return replace(told, exit_code=VANISHED) if ended.exit_code == SOME_IS_MISSING and is_all_known else ended
 
 
 def tell(ended: Ended, root: str = "/") -> Outcome:

@@ -99,6 +99,15 @@ def test_where_not_all_that_rsync_said_was_kept_something_else_may_have_vanished
 
 
 @pytest.mark.fault("H4")
+def test_a_listed_path_that_is_not_there_counts_beside_a_file_that_vanished() -> None:
+    listed = 'rsync: [sender] link_stat "/srv/shop/orders" failed: No such file or directory (2)\n'
+    ended = an_end(24, f'{listed}file has vanished: "/run/x.lock"\n')
+
+    outcome = tell(as_vanished(ended))
+
+    assert (outcome.status, outcome.vanished) == ("partial", (b"srv/shop/orders", b"run/x.lock"))
+
+
 def test_a_listed_path_that_is_not_there_has_vanished_whatever_its_name_is() -> None:
     missing = (
         'rsync: [sender] link_stat "/srv/\\#303\\#251 "x"\\#012" failed: No such file or directory (2)\n'
