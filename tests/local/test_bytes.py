@@ -177,12 +177,11 @@ def test_a_tree_that_is_never_still_is_told_and_made_good_the_next_night(host: H
     with restless(host.tree):
         outcome, _ = host.back_up()
 
-    # rsync does not call it vanished what goes between its first look and that at attributes.
-    others = [problem for problem in outcome.problems if "vanished" not in problem]
-    assert outcome.status in (COMPLETE, WITH_WARNINGS) or others
-    assert all(".lock" in problem and "No such file" in problem for problem in others), others
-    outcome, taken = host.back_up()
-    assert (outcome.status, taken.course.in_full) == (COMPLETE, bool(others))
+    # rsync may give up over such a tree: then the night is no restore point, and the next one compares everything.
+    assert outcome.status in (COMPLETE, WITH_WARNINGS, PARTIAL)
+    assert outcome.status == PARTIAL or all("vanished" in problem for problem in outcome.problems)
+    after, taken = host.back_up()
+    assert (after.status, taken.course.in_full) == (COMPLETE, outcome.status == PARTIAL)
     assert_same(stored(host.receiver.tree("us0")), host.expected())
 
 
