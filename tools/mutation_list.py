@@ -2143,6 +2143,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_outcome.py",),
     ),
     Mutation(
+        "vanished: more than was heard",
+        f"{_HOST}/outcome.py",
+        "(SOME_IS_MISSING, VANISHED) or len(ended.err) >= KEEP_BYTES:",
+        "(SOME_IS_MISSING, VANISHED):",
+        "that where rsync named more than is kept nobody takes the rest for what comes and goes",
+        ("tests/unit/agent/test_outcome.py",),
+    ),
+    Mutation(
         "vanished: pushed once more",
         f"{_HOST}/night.py",
         "if not (outcome.lacks_what_vanished or is_overtaken)",

@@ -102,12 +102,13 @@ def as_vanished(ended: Ended) -> Ended:
 
     Where a file vanished from under it as well, rsync itself ends with 24.
     """
-    told = replace(ended, err=_NOT_THERE.sub(rb'file has vanished: "\1"', ended.err))
-    if ended.exit_code == VANISHED:
-        return told
+    # Of so many lines only the last are known.
+    if ended.exit_code not in (SOME_IS_MISSING, VANISHED) or len(ended.err) >= KEEP_BYTES:
+        return ended
+    told = replace(ended, exit_code=VANISHED, err=_NOT_THERE.sub(rb'file has vanished: "\1"', ended.err))
     lines = [line for line in _said(told) if line.strip() and not line.startswith((*_SUMMARY, _ASIDE))]
-    is_all_known = bool(lines) and len(ended.err) < KEEP_BYTES and all(map(_VANISHED.search, lines))
-    return replace(told, exit_code=VANISHED) if ended.exit_code == SOME_IS_MISSING and is_all_known else ended
+    is_nothing_else = bool(lines) and all(map(_VANISHED.search, lines))
+    return told if ended.exit_code == VANISHED or is_nothing_else else ended
 
 
 def tell(ended: Ended, root: str = "/") -> Outcome:

@@ -108,6 +108,15 @@ def test_a_listed_path_that_is_not_there_counts_beside_a_file_that_vanished() ->
     assert (outcome.status, outcome.vanished) == ("partial", (b"srv/shop/orders", b"run/x.lock"))
 
 
+@pytest.mark.fault("H4")
+def test_of_listed_paths_that_are_not_there_more_may_be_missing_than_rsync_was_heard_to_name() -> None:
+    listed = 'rsync: [sender] link_stat "/run/x.lock" failed: No such file or directory (2)\n'
+
+    assert tell(as_vanished(an_end(24, listed))).status == "complete-with-warnings"
+    assert tell(as_vanished(an_end(24, (listed * KEEP_BYTES)[-KEEP_BYTES:]))).status == "partial"
+
+
+@pytest.mark.fault("H4")
 def test_a_listed_path_that_is_not_there_has_vanished_whatever_its_name_is() -> None:
     missing = (
         'rsync: [sender] link_stat "/srv/\\#303\\#251 "x"\\#012" failed: No such file or directory (2)\n'
