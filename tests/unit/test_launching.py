@@ -38,15 +38,20 @@ def test_the_first_type_that_has_room_is_launched() -> None:
     assert list(machines.by_id) == [launched.id]
 
 
-def test_the_machine_of_a_lost_answer_is_found_behind_a_type_that_has_room_again() -> None:
-    machines = MachinesThatLoseAnAnswer(no_capacity_for={"t4g.small"})
+@pytest.mark.parametrize(
+    ("requests", "full", "zone"), [(BOTH, "t4g.small", "zone-a"), (IN_TWO_SUBNETS, "zone-a", "zone-b")]
+)
+def test_the_machine_of_a_lost_answer_is_found_though_what_was_tried_before_it_has_room_again(
+    requests: list[LaunchRequest], full: str, zone: str
+) -> None:
+    machines = MachinesThatLoseAnAnswer(no_capacity_for={full})
     with pytest.raises(TransientError, match="no answer"):
-        launch_where_there_is_room("run main", BOTH, machines)
+        launch_where_there_is_room("run main", requests, machines)
     machines.no_capacity_for = set()
 
-    launched = launch_where_there_is_room("run main", BOTH, machines)
+    launched = launch_where_there_is_room("run main", requests, machines)
 
-    assert list(machines.by_id) == [launched.id]
+    assert (list(machines.by_id), launched.zone) == ([launched.id], zone)
 
 
 def test_a_token_of_some_other_request_is_not_taken_for_a_lack_of_room() -> None:
@@ -55,17 +60,6 @@ def test_a_token_of_some_other_request_is_not_taken_for_a_lack_of_room() -> None
 
     with pytest.raises(TokenTakenError):
         launch_where_there_is_room("run main", BOTH, machines)
-
-
-def test_the_machine_of_a_lost_answer_is_found_in_its_subnet_though_the_one_before_it_has_room_again() -> None:
-    machines = MachinesThatLoseAnAnswer(no_capacity_for={"zone-a"})
-    with pytest.raises(TransientError, match="no answer"):
-        launch_where_there_is_room("recovery us0a", IN_TWO_SUBNETS, machines)
-    machines.no_capacity_for = set()
-
-    launched = launch_where_there_is_room("recovery us0a", IN_TWO_SUBNETS, machines)
-
-    assert (list(machines.by_id), launched.zone) == ([launched.id], "zone-b")
 
 
 def test_without_any_room_it_is_told_what_was_tried_and_where() -> None:
