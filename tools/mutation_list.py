@@ -1384,6 +1384,22 @@ MUTATIONS = (
         ("tests/contract/test_ports_bus.py",),
     ),
     Mutation(
+        "drills: the last one",
+        "ebbtide_console/past/drills.py",
+        "sorted(_ended(keys, faults), reverse=True)",
+        "sorted(_ended(keys, faults))",
+        "that what is told of a host's proof is its last drill",
+        ("tests/unit/test_drills_command.py",),
+    ),
+    Mutation(
+        "drills: no restore",
+        "ebbtide_console/past/drills.py",
+        "if recovery is not None and recovery.kind is RecoveryKind.DRILL:",
+        "if recovery is not None:",
+        "that a restore that has ended is no drill",
+        ("tests/unit/test_drills_command.py",),
+    ),
+    Mutation(
         "as JSON: nothing beside it",
         "ebbtide_console/cli/command.py",
         "redirect_stdout(sys.stderr if is_json else sys.stdout)",
