@@ -449,8 +449,8 @@ MUTATIONS = (
     Mutation(
         "another zone for another machine",
         f"{_FLOWS}/recovery_steps.py",
-        "machine_id=None, launched=None, zone=None)",
-        "machine_id=None, launched=None)",
+        "launched=None, zone=None, instance_type=None)",
+        "launched=None, instance_type=None)",
         "that a machine which replaces another one is launched wherever there is room",
         ("tests/unit/test_restore_limits.py",),
     ),

@@ -135,7 +135,8 @@ def _launch(zone: str | None, recovery: Recovery, world: World, now: datetime) -
     with _lack_of_room_recorded(recovery, world):
         machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, machines)
     known = _finding(recovery, *_what_nobody_said(recovery, place), *_moved(machine, place, world))
-    return world.catalog.save_recovery(replace(known, machine_id=machine.id, launched=now, zone=machine.zone))
+    stands = replace(known, machine_id=machine.id, launched=now, zone=machine.zone, instance_type=machine.instance_type)
+    return world.catalog.save_recovery(stands)
 
 
 @contextmanager
@@ -163,7 +164,8 @@ def _moved(machine: Machine, place: Place, world: World) -> tuple[str, ...]:
 
 def _replace(why: str, recovery: Recovery, world: World) -> Recovery | None:
     """The next attempt, of which nothing was asked for yet: it has a volume and a brief of its own."""
-    another = replace(recovery, attempt=recovery.attempt + 1, machine_id=None, launched=None, zone=None)
+    attempt = recovery.attempt + 1
+    another = replace(recovery, attempt=attempt, machine_id=None, launched=None, zone=None, instance_type=None)
     return world.catalog.save_recovery(_finding(another, why))
 
 
