@@ -1,7 +1,4 @@
-"""The rows T… and O… of the table of faults, and H1: calendars, silent hosts, and what an operator does.
-
-`lacks` says which part of a row is not there yet.
-"""
+"""The rows T… and O… of the table of faults, and H1: calendars, silent hosts, and what an operator does."""
 
 from datetime import date, timedelta
 from typing import Any
