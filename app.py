@@ -210,8 +210,7 @@ def close_host(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="cost")
 def cost(event: Payload, context: Any) -> dict[str, Any]:
-    estimated, budget = cost_of_a_month(the_world())
-    return wire.priced(estimated, budget)
+    return wire.priced(*cost_of_a_month(the_world(), the_time()))
 
 
 @app.lambda_function(name="prune")

@@ -79,7 +79,8 @@ class FakeMachines:
         if self.no_capacity_for & {request.instance_type, zone}:
             raise CapacityError(f"no {request.instance_type} here")
         number = len(self.by_id) + 1
-        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", zone, self.now, dict(request.tags))
+        address, tagged = f"10.0.0.{number}", dict(request.tags)
+        machine = Machine(f"i-{number}", "running", address, zone, self.now, tagged, request.instance_type)
         self.requests.append(request)
         self.by_token[request.token] = machine.id
         self.by_id[machine.id] = machine

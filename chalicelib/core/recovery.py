@@ -49,7 +49,7 @@ LASTS = {
 # At which its volume is filled from the snapshot: 100 to 300 MiB a second, and each GiB costs the more for it. Somebody
 # waits for a server, nobody for a drill, and of what is opened only what is asked for is read.
 # https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
-_RATES = {RecoveryKind.RESTORE: 300, RecoveryKind.DRILL: 100}
+RATES = {RecoveryKind.RESTORE: 300, RecoveryKind.DRILL: 100}
 
 
 def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> RestorePoint | None:
@@ -185,7 +185,7 @@ def _make_volume(recovery: Recovery, machine: Machine | None, world: RecoveryWor
     zone = machine.zone if machine else recovery.zone
     if zone is None:
         return (LaunchMachine(None),)
-    return (CreateVolume(zone, world.snapshot.id, world.snapshot.size_gib, _RATES.get(recovery.kind)),)
+    return (CreateVolume(zone, world.snapshot.id, world.snapshot.size_gib, RATES.get(recovery.kind)),)
 
 
 def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: RecoveryWorld) -> tuple[Action, ...]:

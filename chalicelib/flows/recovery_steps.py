@@ -153,8 +153,8 @@ def _launch(zone: str | None, recovery: Recovery, world: World, now: datetime) -
     with _lack_of_room_recorded(recovery, world):
         machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, machines)
     known = _finding(recovery, *_what_nobody_said(recovery, place), *_moved(machine, place, world))
-    launched = replace(known, machine_id=machine.id, launched=now, zone=machine.zone)
-    return world.catalog.save_recovery(advanced(launched, Step(MACHINE, now)))
+    stands = replace(known, machine_id=machine.id, launched=now, zone=machine.zone, instance_type=machine.instance_type)
+    return world.catalog.save_recovery(advanced(stands, Step(MACHINE, now)))
 
 
 @contextmanager
@@ -182,8 +182,8 @@ def _moved(machine: Machine, place: Place, world: World) -> tuple[str, ...]:
 
 def _replace(why: str, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """The next attempt, of which nothing was asked for yet: it has a volume and a brief of its own."""
-    begins, attempt = Step(LAUNCH, now), recovery.attempt + 1
-    another = replace(recovery, attempt=attempt, machine_id=None, launched=None, zone=None, step=begins)
+    unasked = replace(recovery, machine_id=None, launched=None, zone=None, instance_type=None)
+    another = replace(unasked, attempt=recovery.attempt + 1, step=Step(LAUNCH, now))
     return world.catalog.save_recovery(_finding(another, why))
 
 
