@@ -543,6 +543,19 @@ class FakeWatch:
         self.pinged.append(url)
 
 
+@dataclass
+class FakeBus:
+    """Keeps what was sent. `fault` is raised instead, for as long as it is set."""
+
+    sent: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    fault: EbbtideError | None = None
+
+    def send(self, detail_type: str, detail: Mapping[str, Any]) -> None:
+        if self.fault:
+            raise self.fault
+        self.sent.append((detail_type, detail))
+
+
 @dataclass(frozen=True)
 class FakeWorld(World):
     """A world whose ports a test may look into."""
@@ -559,6 +572,7 @@ class FakeWorld(World):
     lambdas: FakeLambdas
     alarms: FakeAlarms
     watch: FakeWatch
+    bus: FakeBus
 
 
 def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = None) -> FakeWorld:
@@ -578,6 +592,7 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         lambdas=FakeLambdas(),
         alarms=FakeAlarms(),
         watch=FakeWatch(),
+        bus=FakeBus(),
         settings=some_settings(),
     )
 
@@ -659,5 +674,6 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         lambdas=Fused(world.lambdas, fuse),
         alarms=Fused(world.alarms, fuse),
         watch=Fused(world.watch, fuse),
+        bus=Fused(world.bus, fuse),
         settings=world.settings,
     )
