@@ -60,7 +60,7 @@ def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -
     serving = reconcile(RUN.id, world, RUN.opened)
     for host in RUN.hosts:
         report = REPORT | {"run": str(RUN.id), "host": host.name, "id": host.id, "nonce": host.nonce}
-        world.archive.put_once(f"{wire.report_prefix(RUN.id)}{host.id}.json", json.dumps(report).encode())
+        world.archive.put_once(wire.report_key(RUN, host.id), json.dumps(report).encode())
     for machine in world.machines.find({tags.RUN: str(RUN.id)}):
         world.machines.terminate(machine.id)
     (volume,) = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA})

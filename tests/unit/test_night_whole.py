@@ -52,10 +52,10 @@ def a_night(world: FakeWorld, through: World, hosts: tuple[str, ...] = ("us0", "
     """From the opening to the end; the ticks' distance lets EC2 show what it was asked for."""
     retried(lambda: reconcile(a_run_id(), through, a_moment(2)))
     retried(lambda: reconcile(a_run_id(), through, a_moment(2) + MACHINE_SETTLES))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}ready/1.json", b"{}")
+    world.archive.put_once(wire.word_key(a_run(), "ready", 1), b"{}")
     for host in hosts:
         world.catalog.record_result(a_result(host))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", a_release())
+    world.archive.put_once(wire.word_key(a_run(), "released", 1), a_release())
     world.machines.terminate("i-1")
     retried(lambda: reconcile(a_run_id(), through, a_moment(3)))
     retried(lambda: reconcile(a_run_id(), through, a_moment(3) + SNAPSHOT_SETTLES))
@@ -266,7 +266,7 @@ def test_a_report_after_the_end_is_on_record_and_changes_nothing(state: RunState
     a_night(world, world, hosts=("us0", "eu0") if state is RunState.DONE else ("us0",))
     closed, points = world.catalog.get_run(a_run_id()), world.catalog.find_points()
     world.catalog.results.pop((a_run_id(), "eu0a"), None)
-    world.archive.put_once(f"{wire.report_prefix(a_run_id())}eu0a.json", a_late_report())
+    world.archive.put_once(wire.report_key(a_run(), "eu0a"), a_late_report())
 
     reconcile(a_run_id(), world, a_moment(9))
 

@@ -25,7 +25,7 @@ def a_report_of(host: ExpectedHost, run: Run, world: World) -> dict[str, Any]:
     """In the archive; and the event that tells of it."""
     about = {"run": str(run.id), "host": host.name, "id": host.id}
     world.archive.put_once(
-        wire.report_key(run.id, host.id), json.dumps({**A_REPORT, **about, "nonce": host.nonce}).encode()
+        wire.report_key(run, host.id), json.dumps({**A_REPORT, **about, "nonce": host.nonce}).encode()
     )
     return {"schema": 1, **about, "status": "complete"}
 
@@ -56,7 +56,7 @@ def test_a_report_that_is_told_of_and_not_there_is_rejected() -> None:
     outcome = on_report(SOURCE, event, a_world_with(run), NOW)
 
     assert outcome is not None
-    assert [each.key for each in outcome.rejected] == [wire.report_key(run.id, "us0a")]  # type: ignore[union-attr]
+    assert [each.key for each in outcome.rejected] == [wire.report_key(run, "us0a")]  # type: ignore[union-attr]
 
 
 def test_a_report_of_a_closed_run_is_on_record_and_changes_nothing() -> None:
