@@ -12,7 +12,7 @@ from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Snapshot, Volume
 from chalicelib.core.night import MACHINE_SETTLES
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
-from chalicelib.errors import TransientError
+from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
@@ -93,11 +93,34 @@ def an_ephemeral_night_without_room() -> FakeWorld:
     return world
 
 
+def a_night_without_its_subnet() -> FakeWorld:
+    world = a_persistent_night()
+    world.machines.gone = {"subnet-a"}
+    return world
+
+
+def a_night_whose_subnet_was_there_a_moment_ago() -> FakeWorld:
+    world = a_persistent_night()
+    world.machines.against = {"subnet-a": PermanentError("InvalidSubnetID.NotFound")}
+    return world
+
+
+def an_ephemeral_night_without_room_for_its_volume() -> FakeWorld:
+    world = an_ephemeral_night()
+    world.volumes.no_capacity_for = {"zone-a"}
+    return world
+
+
 NIGHTS = {
     "persistent": Night(a_persistent_night, made_from=None, left_in="zone-a"),
     "ephemeral": Night(an_ephemeral_night, made_from="snap-22", left_in=None),
     "in another zone": Night(a_night_without_room, made_from="snap-22", left_in="zone-b"),
     "ephemeral, in another zone": Night(an_ephemeral_night_without_room, made_from="snap-22", left_in=None),
+    "behind no subnet": Night(a_night_without_its_subnet, made_from="snap-22", left_in="zone-b"),
+    "refused in its subnet": Night(a_night_whose_subnet_was_there_a_moment_ago, made_from="snap-22", left_in="zone-b"),
+    "without room for a volume": Night(
+        an_ephemeral_night_without_room_for_its_volume, made_from="snap-22", left_in=None
+    ),
 }
 
 
