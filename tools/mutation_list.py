@@ -3390,6 +3390,14 @@ MUTATIONS = (
         ("tests/unit/test_find.py", "tests/unit/test_drills.py"),
     ),
     Mutation(
+        "recoveries: names that are none",
+        "chalicelib/wire/recoveries.py",
+        "/[1-9][0-9]{0,3})/.+",
+        "/[1-9][0-9]{0,8})/.+",
+        "that a name which a stolen role wrote ahead keeps no host from a recovery",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
         "rebuild: of recoveries that were asked for",
         f"{_FLOWS}/rebuild.py",
         "asked = wire.asked_among(world.archive.list(wire.RECOVERIES))",
@@ -3431,7 +3439,7 @@ MUTATIONS = (
         result = _own_result(run, _get_expected(run, host_id), body)
 """,
         "that reports of hosts which nobody expects are not even read",
-        _RECONCILE,
+        ("tests/unit/test_reports.py",),
     ),
     Mutation(
         "a refusal: of a machine that there is",

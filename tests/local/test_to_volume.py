@@ -96,9 +96,9 @@ def test_a_night_is_on_the_volume_and_in_the_archive_and_the_volume_is_let_go_of
 
 
 def test_a_manifest_that_was_written_ahead_is_not_taken_for_this_nights(host: OwnVolume, aws: Aws) -> None:
-    now = datetime.now(UTC)
+    tonight = datetime.now(UTC) + host.ahead + timedelta(days=1)
     for second in range(120):
-        run = own_run("web1", now + timedelta(seconds=second))
+        run = own_run("web1", tonight + timedelta(seconds=second))
         aws.put(f"manifests/web1/{run}.jsonl.gz", b"written ahead")
 
     report = host.back_up()

@@ -1,7 +1,7 @@
 """A host's report, told of by an event: it is recorded, and nothing else is asked for, however many come at once."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from chalicelib.errors import PermanentError
 from chalicelib.flows.wake import on_report
 from tests.builders import a_moment, a_run
 from tests.fakes import FakeWorld as World
-from tests.fakes import Fuse, a_fused_world, a_world
+from tests.fakes import FakeArchive, Fuse, a_fused_world, a_world
 
 A_REPORT = json.loads((Path(__file__).parents[1] / "contract/wire/report.json").read_text())
 NOW = a_moment(3)
@@ -57,6 +57,23 @@ def test_a_report_that_is_told_of_and_not_there_is_rejected() -> None:
 
     assert outcome is not None
     assert [each.key for each in outcome.rejected] == [wire.report_key(run, "us0a")]  # type: ignore[union-attr]
+
+
+@dataclass
+class ArchiveThatIsNotRead(FakeArchive):
+    def get(self, key: str) -> bytes:
+        raise AssertionError(f"{key} is read")
+
+
+def test_of_a_host_that_nobody_expects_nothing_is_read_whoever_tells_of_it() -> None:
+    run = a_run()
+    world = replace(a_world_with(run), archive=ArchiveThatIsNotRead({wire.report_key(run, "web1"): b"{}"}))
+    event = {"schema": 1, "run": str(run.id), "host": "web1", "id": "web1", "status": "complete"}
+
+    outcome = on_report(SOURCE, event, world, NOW)
+
+    assert outcome is not None
+    assert [each.why for each in outcome.rejected] == [f"run {run.id} does not expect a host web1"]  # type: ignore[union-attr]
 
 
 def test_a_report_of_a_closed_run_is_on_record_and_changes_nothing() -> None:
