@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib import wire
 from chalicelib.core.model import RecoveryId
+from chalicelib.fields import moment_text
 from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.recover import recover
 from chalicelib.flows.tick import tick
@@ -17,6 +18,7 @@ from tests.fakes import Crash, FakeWorld, a_world
 NOW = a_moment(9)
 DRILL = RecoveryId("us0a", NOW.date(), 1)
 A_REPORT = Path(__file__).parent / "contract" / "wire" / "recovery-report.json"
+A_WORD = A_REPORT.with_name("recovery-standing.json")
 FINISHED = datetime(2026, 11, 23, 9, 10, tzinfo=UTC)
 MOST_CALLS = 200
 A_POLICY = A_POLICY_TEXT.replace("[host.eu0]", 'start = ["service nginx start"]\n[host.eu0]')
@@ -61,6 +63,20 @@ def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:
 
 def the_machine_reports(world: FakeWorld, recovery_id: RecoveryId = DRILL, **changes: Any) -> None:
     world.archive.put_once(wire.recovery_report_key(recovery_id), a_report(recovery_id, **changes))
+
+
+def the_machine_says(
+    world: FakeWorld, step: str, since: datetime, recovery_id: RecoveryId = DRILL, attempt: int = 1
+) -> None:
+    """That it begins a step."""
+    said = {"schema": 1, "recovery": str(recovery_id), "step": step, "begun": moment_text(since)}
+    world.archive.put_once(wire.recovery_step_key(recovery_id, attempt, step), json.dumps(said).encode())
+
+
+def the_server_stands(world: FakeWorld, recovery_id: RecoveryId) -> None:
+    """It is back, and being compared from now on."""
+    said = {**json.loads(A_WORD.read_text()), "recovery": str(recovery_id), "id": recovery_id.host_id}
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
 
 
 def is_taken_down(world: FakeWorld) -> bool:

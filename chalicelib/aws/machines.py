@@ -142,4 +142,5 @@ def _machine(instance: "InstanceTypeDef") -> Machine:
         zone=instance.get("Placement", {}).get("AvailabilityZone", ""),
         launched=instance["LaunchTime"],
         tags=tagging.read(instance.get("Tags", [])),
+        instance_type=instance.get("InstanceType", ""),
     )

@@ -28,13 +28,15 @@ from chalicelib.core.recovery_actions import (
     LaunchMachine,
     MarkProven,
     RecordBack,
+    RecordStep,
     RecordVerdict,
     RecoveryWorld,
     SetWays,
     TerminateMachine,
 )
-from chalicelib.core.recovery_times import times_of, told_step
+from chalicelib.core.recovery_times import times_of
 from chalicelib.core.restored import given_up
+from chalicelib.core.steps import reached, said_step
 from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
 # A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere; an
@@ -47,7 +49,7 @@ LASTS = {
 # At which its volume is filled from the snapshot: 100 to 300 MiB a second, and each GiB costs the more for it. Somebody
 # waits for a server, nobody for a drill, and of what is opened only what is asked for is read.
 # https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
-_RATES = {RecoveryKind.RESTORE: 300, RecoveryKind.DRILL: 100}
+RATES = {RecoveryKind.RESTORE: 300, RecoveryKind.DRILL: 100}
 
 
 def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> RestorePoint | None:
@@ -59,12 +61,14 @@ def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> 
 def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this recovery, in order; empty when it is closed.
 
-    The ways are everybody's. They are set as soon as there is nothing of its own to do but to wait, or to close: what
-    is wrong with their group keeps no machine from coming up, and none from going. So is what is left of a machine
-    that was replaced taken away.
+    How far it has come is written down before anything that follows from it. The ways are everybody's. They are set as
+    soon as there is nothing of its own to do but to wait, or to close: what is wrong with their group keeps no machine
+    from coming up, and none from going. So is what is left of a machine that was replaced taken away.
     """
     if recovery.state.is_final:
         return ()
+    if come_to := reached(recovery, world.said, now):
+        return tuple(map(RecordStep, come_to))
     steps = tuple(_timed(step, recovery, world) for step in _own_steps(recovery, world, now))
     if not all(isinstance(step, Wait | CloseRecovery) for step in steps):
         return steps
@@ -181,7 +185,7 @@ def _make_volume(recovery: Recovery, machine: Machine | None, world: RecoveryWor
     zone = machine.zone if machine else recovery.zone
     if zone is None:
         return (LaunchMachine(None),)
-    return (CreateVolume(zone, world.snapshot.id, world.snapshot.size_gib, _RATES.get(recovery.kind)),)
+    return (CreateVolume(zone, world.snapshot.id, world.snapshot.size_gib, RATES.get(recovery.kind)),)
 
 
 def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: RecoveryWorld) -> tuple[Action, ...]:
@@ -190,8 +194,8 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
     if volume.attached_to == machine.id:
         if recovery.kind is RecoveryKind.OPENING:
             return opening.await_word(machine, world)
-        step = f", which is at: {told_step(world.step)}" if world.step else ""
-        return (Wait(f"the report of machine {machine.id}{step}"),)
+        step = said_step(recovery)
+        return (Wait(f"the report of machine {machine.id}{f', which is at: {step}' if step else ''}"),)
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
     return (AttachVolume(volume.id, machine.id),)

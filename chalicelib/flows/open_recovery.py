@@ -9,11 +9,12 @@ from chalicelib import wire
 from chalicelib.core import entrances, tags
 from chalicelib.core.backups import is_damaged
 from chalicelib.core.ids import HOST_ID
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint, Snapshot, Way
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint, Snapshot, Step, Way
 from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_name
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import LASTS, choose_point
+from chalicelib.core.steps import LAUNCH
 from chalicelib.core.verdicts import DIFFERENT, FAILED, is_on_its_way_out, why_stale
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.observe import as_ec2_says
@@ -99,6 +100,7 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         opened=now,
         deadline=now + LASTS[kind],
         start=host.start_list,
+        step=Step(LAUNCH, now),
         findings=_known_against(kind, request, host, point, world, now),
     )
 

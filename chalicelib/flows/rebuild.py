@@ -15,6 +15,7 @@ from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run,
 from chalicelib.core.night import MOST_ATTEMPTS
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
+from chalicelib.flows.archived_recoveries import find_object, read_recovery
 from chalicelib.flows.briefed import find_briefed_run
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
@@ -104,7 +105,7 @@ def _rebuild_policy(world: World) -> str | None:
 
 def read_run(run_id: RunId, world: World) -> Run | None:
     """As it was briefed and closed; without a brief nothing was launched, and only the closing remembers it."""
-    briefed, closed = find_briefed_run(run_id, world.archive), _find(wire.closed_key(run_id), world)
+    briefed, closed = find_briefed_run(run_id, world.archive), find_object(wire.closed_key(run_id), world.archive)
     if briefed is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
     words = hear(briefed, range(1, MOST_ATTEMPTS + 1), world)
@@ -188,35 +189,7 @@ def _find_run_of(snapshot: Snapshot) -> Run | None:
 
 
 def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
-    """As it was briefed, or else asked for, and as it closed, with the ways in that it had last; None of one that an
-    older version never came to brief."""
-    asked = _find_asked(recovery_id, world)
-    closing = _find(wire.recovery_closed_key(recovery_id), world)
-    if asked is None:
-        return None
-    keys = world.archive.list(wire.recovery_prefix(recovery_id))
-    recovery = replace(asked, attempt=wire.latest_attempt_among(keys))
-    if changes := wire.ways_among(keys):
-        recovery = replace(recovery, ways=wire.parse_recovery_ways(world.archive.get(changes[-1])))
-    if closing is None:
-        return recovery
-    closed = wire.parse_closed_recovery(closing)
-    return replace(
-        recovery,
-        state=closed.state,
-        verdict=closed.verdict,
-        findings=closed.findings,
-        machine_id=closed.machine_id,
-        times=closed.times,
-        closed=closed.closed,
-    )
-
-
-def _find_asked(recovery_id: RecoveryId, world: World) -> Recovery | None:
-    if brief := _find(wire.recovery_brief_key(recovery_id), world):
-        return wire.parse_recovery_brief(brief)
-    asked = _find(wire.recovery_asked_key(recovery_id), world)
-    return wire.parse_recovery_asked(asked) if asked else None
+    return read_recovery(recovery_id, world.archive)
 
 
 def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) -> list[Recovery]:
@@ -229,14 +202,8 @@ def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) ->
 
 def _rebuild_recovery(recovery: Recovery, world: World, faults: list[str]) -> None:
     world.catalog.open_recovery(recovery)
-    body = _find(wire.recovery_report_key(recovery.id), world) if recovery.verdict == PROVEN else None
+    key = wire.recovery_report_key(recovery.id)
+    body = find_object(key, world.archive) if recovery.verdict == PROVEN else None
     report = _tried(str(recovery.id), partial(wire.parse_recovery_report, body), faults) if body else None
     if report is not None:
         world.catalog.mark_proven(replace(recovery.point, proven=report.finished))
-
-
-def _find(key: str, world: World) -> bytes | None:
-    try:
-        return world.archive.get(key)
-    except KeyError:
-        return None

@@ -210,7 +210,7 @@ def test_a_drill_starts_from_the_newest_point_and_wakes_its_recovery(stage: Stag
     answer = stage.call("drill", host="us0")
 
     assert answer == {"schema": 1, "recovery": "us0a/2026-11-23/1"}
-    assert stage.deliver() == ["recover"]
+    assert stage.deliver() == ["recover", "tell_progress"]
     assert len(stage.world.machines.by_id) == 2
 
 

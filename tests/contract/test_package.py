@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from chalicelib import wire
+from chalicelib.aws.bus import SOURCE
 from chalicelib.core import tags, userdata
 from chalicelib.core.ids import own_host, parse_run
 from chalicelib.core.measures import Name
@@ -493,16 +494,46 @@ def test_what_cannot_be_rebuilt_outlives_the_stack(template: package.Template) -
     assert policies == [("Retain", "Retain")] * 2
 
 
-def test_whoever_may_end_something_may_wake_who_tells(template: package.Template) -> None:
+def statements_of_functions(template: package.Template) -> list[tuple[str, dict[str, Any]]]:
+    """Each with the function that it is of."""
     roles = {short: f["Role"]["Fn::GetAtt"][0] for short, f in functions_of(template).items()}
-    may = {
+    return [(short, each) for short, role in roles.items() for each in role_policy(template, role)["Statement"]]
+
+
+def who_may_call_later(template: package.Template, function: str) -> set[str]:
+    return {
         short
-        for short, role in roles.items()
-        for statement in role_policy(template, role)["Statement"]
-        if statement["Sid"] == "CallLater" and "-tell_operators" in json.dumps(statement["Resource"])
+        for short, statement in statements_of_functions(template)
+        if statement["Sid"] == "CallLater" and f"-{function}" in json.dumps(statement["Resource"])
     }
 
-    assert may == {*RULES, "reconcile_run", "recover", "prune"} - {"sweep"}
+
+def test_whoever_may_end_something_may_wake_who_tells(template: package.Template) -> None:
+    assert who_may_call_later(template, "tell_operators") == {*RULES, "reconcile_run", "recover", "prune"} - {"sweep"}
+
+
+def test_whoever_goes_on_with_a_recovery_may_wake_who_tells_how_far_it_is(template: package.Template) -> None:
+    woken = {"on_report", "on_instance_state", "on_snapshot_state", "recover"}
+
+    assert who_may_call_later(template, "tell_progress") == woken
+
+
+def test_one_function_sends_events_and_from_a_source_that_no_machine_or_host_has(template: package.Template) -> None:
+    sending = [
+        (short, statement)
+        for short, statement in statements_of_functions(template)
+        if "events:PutEvents" in as_list(statement["Action"])
+    ]
+
+    ((short, statement),) = sending
+    assert short == "tell_progress"
+    assert statement["Condition"] == {"StringEquals": {"events:source": SOURCE}}
+    for role in ("MachineRole", "ImageRole"):
+        (theirs,) = (
+            each for each in role_policy(template, role)["Statement"] if "events:PutEvents" in as_list(each["Action"])
+        )
+        patterns = [source for named in theirs["Condition"].values() for source in as_list(named["events:source"])]
+        assert not [pattern for pattern in patterns if fnmatchcase(SOURCE, pattern)]
 
 
 def test_what_cloudwatch_watches_goes_to_the_topic_and_what_it_watches_is_sent(template: package.Template) -> None:

@@ -66,7 +66,7 @@ def test_a_launched_machine_carries_its_tags_from_the_first_moment(cloud: Cloud)
 
     assert [machine.id for machine in found] == [launched.id]
     assert OF_THE_RUN.items() <= found[0].tags.items()
-    assert found[0].state == "running"
+    assert (found[0].state, found[0].instance_type) == ("running", "t4g.small")
     assert found[0].address
     assert machines.get(launched.id) == found[0]
     assert machines.find({**OF_THE_RUN, tags.RUN: "main/2026-11-23/2"}) == []

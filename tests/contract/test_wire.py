@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chalicelib import wire
+from chalicelib.aws.bus import SOURCE
 from chalicelib.core import tags
 from chalicelib.core.holds import Target
 from chalicelib.core.model import (
@@ -27,6 +28,7 @@ from chalicelib.core.model import (
     Run,
     RunId,
     RunState,
+    Step,
     Times,
     TreeKind,
     Way,
@@ -34,6 +36,7 @@ from chalicelib.core.model import (
 from chalicelib.core.naming import Mode, RecoveryRequest
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
+from chalicelib.core.steps import LAUNCH
 from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
 from ebbtide_agent.instance import parse_instance
@@ -86,6 +89,7 @@ def the_recovery() -> Recovery:
         "000001",
         opened=a_moment(9),
         deadline=a_moment(11),
+        step=Step(LAUNCH, a_moment(9)),
     )
 
 
@@ -457,7 +461,7 @@ def test_a_machine_says_that_it_serves_below_its_own_recovery() -> None:
 
 
 def test_an_operator_is_told_how_an_opening_stands_as_in_the_example() -> None:
-    opened = replace(the_recovery(), kind=RecoveryKind.OPENING, verdict="opened", address="203.0.113.9")
+    opened = replace(the_recovery(), kind=RecoveryKind.OPENING, verdict="opened", address="203.0.113.9", step=None)
     opening = replace(opened, zone="eu-west-1b")
 
     standing = wire.standing(opening, ("us0 is open at 203.0.113.9 until 2026-11-23T11:00:00+00:00",))
@@ -507,6 +511,32 @@ def test_a_server_that_is_back_says_how_it_runs_and_where_is_its_recoverys() -> 
     assert wire.recovery_standing_key(RECOVERY) == f"recoveries/{example['recovery']}/standing.json"
     assert (server.recovery, server.host_id, server.boot.booted) == (RECOVERY, "us0a", True)
     assert (server.timings, server.since) == (example["timings"], a_moment(9, 3))
+
+
+def test_a_step_that_a_machine_begins_is_read_from_where_it_says_it() -> None:
+    example = the_object("recovery-step")
+
+    step = wire.parse_step(the_example("recovery-step"))
+
+    assert (step.name, step.since) == (example["step"], a_moment(9, 1) + timedelta(seconds=31))
+    assert wire.recovery_step_key(RECOVERY, 2, step.name) == f"recoveries/{RECOVERY}/begun/2/materialise.json"
+
+
+def test_whoever_follows_a_recovery_is_told_as_in_the_example() -> None:
+    event = the_object("event-recovery-progress")
+    step = wire.parse_step(the_example("recovery-step"))
+
+    detail = wire.recovery_progress(replace(the_recovery(), step=step))
+
+    assert (event["source"], event["detail-type"]) == (SOURCE, wire.RECOVERY_PROGRESS)
+    assert detail == event["detail"]
+    assert wire.parse_recovery_progress(detail) == detail
+
+
+@pytest.mark.parametrize("payload", [{}, {"schema": 1}, {"schema": 1, "recovery": "us0a"}])
+def test_what_is_no_progress_of_a_recovery_is_refused(payload: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError):
+        wire.parse_recovery_progress(payload)
 
 
 def test_a_recovery_is_closed_as_in_the_example() -> None:

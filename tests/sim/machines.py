@@ -72,7 +72,8 @@ class SimMachines:
         zone, now = self.zone_of(request.subnet), self.agenda.now
         if self._lacks_room(zone) or self._lacks_room(request.instance_type):
             raise CapacityError(f"InsufficientInstanceCapacity: no {request.instance_type} in {zone}")
-        machine = Machine(f"i-{self.place}{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
+        name, address, tagged = f"i-{self.place}{number}", f"10.0.0.{number}", dict(request.tags)
+        machine = Machine(name, "pending", address, zone, now, tagged, request.instance_type)
         life = of_list(self.plan.machines, number - 1, MachineLife())
         box = Box(machine, request, life, shows=now + self.plan.pace.to_show)
         self.boxes[machine.id], self.by_token[request.token] = box, machine.id

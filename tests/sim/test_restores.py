@@ -153,6 +153,21 @@ def test_a7_a_restores_machine_that_is_ended_before_or_after_its_first_word_is_r
     assert len(sim.volumes.volumes) == 2
 
 
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize(("step", "limit"), [("mount", 5 * AN_HOUR), ("boot", 2 * AN_HOUR)])
+def test_a7_a_restores_machine_that_goes_no_further_is_replaced_and_the_server_is_back(
+    step: str, limit: timedelta
+) -> None:
+    sim = played(MachineLife(sticks_at=step, hangs=True))
+
+    restore, (first, second) = the_restore(sim), its_boxes(sim)
+    assert (restore.state, restore.verdict, restore.attempt) == (RecoveryState.OPEN, "proven", 2)
+    assert restore.address == second.machine.address
+    assert first.machine.state == "terminated"
+    assert second.machine.launched - first.machine.launched < limit + timedelta(minutes=15)
+    assert f"was at {'image boot' if step == 'boot' else step} for" in restore.findings[0]
+
+
 # -- zones without room ------------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,10 @@ def what_is_known(catalog: FakeCatalog) -> Known:
         runs=[replace(run, version=0, machine_launched=None, snapshot_intended=None) for run in runs],
         results=[result for run in runs for result in catalog.find_results(run.id)],
         points=catalog.find_points(),
-        recoveries=[replace(recovery, version=0, launched=None, zone=None) for recovery in catalog.find_recoveries()],
+        recoveries=[
+            replace(recovery, version=0, launched=None, zone=None, instance_type=None)
+            for recovery in catalog.find_recoveries()
+        ],
     )
 
 

@@ -319,7 +319,7 @@ def test_when_it_closes_whoever_tells_is_woken_once() -> None:
         recover(DRILL, world, NOW)
 
     assert world.catalog.get_recovery(DRILL).state is RecoveryState.DONE
-    assert world.lambdas.invoked == [("tell_operators", {"schema": 1})]
+    assert [payload for function, payload in world.lambdas.invoked if function == "tell_operators"] == [{"schema": 1}]
 
 
 # -- interruptions ----------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from chalicelib.core.model import ExpectedHost, Run, RunState
 from chalicelib.errors import PermanentError
 from chalicelib.flows.wake import on_report
 from tests.builders import a_moment, a_run
-from tests.fakes import FakeWorld as World
 from tests.fakes import FakeArchive, Fuse, a_fused_world, a_world
+from tests.fakes import FakeWorld as World
 
 A_REPORT = json.loads((Path(__file__).parents[1] / "contract/wire/report.json").read_text())
 NOW = a_moment(3)

@@ -6,21 +6,25 @@ from datetime import timedelta
 import pytest
 
 from chalicelib import wire
-from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState, Step
 from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import (
     Action,
     DeleteVolume,
+    RecordStep,
     RecordVerdict,
     RecoveryWorld,
     TerminateMachine,
 )
-from chalicelib.core.restored import BACK_WITHIN, BEGINS_WITHIN
+from chalicelib.core.restored import BACK_WITHIN, BEGINS_WITHIN, still_within
 from chalicelib.errors import CapacityError
 from chalicelib.flows.open_recovery import open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
+from ebbtide_agent import instance, volume
+from ebbtide_agent.restore import probe, session
+from ebbtide_agent.restore.progress import STANDING_PATIENCE_SECONDS
 from ebbtide_console.cli.main import main
 from tests.builders import a_machine, a_recovery, a_snapshot, a_volume
 from tests.fakes import FakeWorld
@@ -71,6 +75,66 @@ def test_a_machine_is_given_up_when_it_has_not_begun_in_time_or_is_gone_and_is_r
     long = replace(LAUNCHED, deadline=NOW + timedelta(days=7))
 
     assert names(plan(long, seen(state, has_begun), NOW + after)) == [step]
+
+
+A_SECOND, AN_HOUR = timedelta(seconds=1), timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("step", "size_gib", "within"),
+    [
+        ("machine", 30, 3 * AN_HOUR),
+        ("mount", 30, 3 * AN_HOUR),
+        ("materialise", 80, 4 * AN_HOUR + timedelta(minutes=40)),
+        ("materialise", 600, 22 * AN_HOUR),
+        ("boot", 30, 2 * AN_HOUR),
+        ("probe", 16_000, 2 * AN_HOUR),
+    ],
+)
+def test_a_machine_that_goes_no_further_than_a_step_is_replaced_after_what_that_takes_at_its_size(
+    step: str, size_gib: int, within: timedelta
+) -> None:
+    at_it = replace(LAUNCHED, deadline=NOW + timedelta(days=7), step=Step(step, NOW + AN_HOUR))
+    world = replace(seen(has_begun=True), volume=replace(a_volume(attached_to="i-1"), size_gib=size_gib))
+    over = NOW + AN_HOUR + within
+    gone = replace(world, machines=(a_machine(state="terminated"),))
+
+    assert names(plan(at_it, world, over - A_SECOND)) == ["Wait"]
+    assert names(plan(at_it, world, over)) == ["TerminateMachine"]
+    assert names(plan(at_it, gone, over)) == ["ReplaceMachine"]
+
+
+def test_one_that_has_moved_on_has_its_time_again() -> None:
+    long_ago, now = Step("mount", NOW), NOW + 5 * AN_HOUR
+    restore = replace(LAUNCHED, deadline=NOW + timedelta(days=7), step=long_ago)
+    world = replace(seen(has_begun=True), said=(Step("materialise", now - A_SECOND),))
+
+    (moved,) = plan(restore, world, now)
+
+    assert moved == RecordStep(Step("materialise", now - A_SECOND))
+
+
+@pytest.mark.parametrize("size_gib", [1, 80, 16_000])
+def test_no_limit_ends_what_a_machine_limits_itself(size_gib: int) -> None:
+    """It waits for its volume, has that checked, and makes the tree real as fast as a slow disk lets it; or it has its
+    image started and asked, and tries to tell that it stands."""
+    to_the_tree = volume._FSCK_SECONDS + instance.PATIENCE_SECONDS + size_gib * 65536 / 1000
+    to_the_word = STANDING_PATIENCE_SECONDS + probe.PATIENCE_SECONDS + probe.COMMAND_SECONDS + sum(session._PAUSES)
+    a_clock_that_s3_takes = 15 * 60
+
+    assert still_within("mount", size_gib).total_seconds() > to_the_tree + a_clock_that_s3_takes
+    assert still_within("boot", size_gib).total_seconds() > to_the_word + a_clock_that_s3_takes
+
+
+def test_a_second_one_that_goes_no_further_ends_it_and_says_where_it_was() -> None:
+    second = replace(LAUNCHED, attempt=2, deadline=NOW + timedelta(days=7), step=Step("boot", NOW))
+
+    (verdict,) = plan(second, seen(has_begun=True), NOW + 2 * AN_HOUR)
+
+    assert isinstance(verdict, RecordVerdict)
+    assert verdict.verdict == "failed"
+    assert verdict.findings[0] == "machine i-1 was at image boot for 2 h 0 min, and went no further"
+    assert "aws ec2 get-console-output --instance-id i-1" in verdict.findings[1]
 
 
 def test_a_second_one_that_has_not_begun_ends_it_and_says_where_to_look() -> None:

@@ -21,12 +21,13 @@ from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.link import World, wait_or_give_up
 from ebbtide_agent.host.outcome import (
-    NEVER_CAME_ABOUT,
     NO_ADDRESS,
+    NOTHING_HALF_DONE,
     VANISHED,
     WORTH_ANOTHER_TRY,
     Counts,
     Outcome,
+    as_out_of_step,
     as_refused,
     as_vanished,
     tell,
@@ -168,7 +169,7 @@ def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Out
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
             return outcome, breaks
         before = outcome
-        breaks = breaks or outcome.exit_code not in NEVER_CAME_ABOUT
+        breaks = breaks or outcome.exit_code not in NOTHING_HALF_DONE
         try:
             error = TransientError(f"push to {config.target}: {outcome.problems[-1]}")
             wait_or_give_up(attempt, watch.until, watch.world, error)
@@ -185,7 +186,8 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
         return Outcome(PARTIAL, NO_ADDRESS, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
     argv = rsync(config, there, what)
-    ended = as_vanished(as_refused(procs.run(argv, what.listed, environment=environment, listener=watch.listener)))
+    ended = procs.run(argv, what.listed, environment=environment, listener=watch.listener)
+    ended = as_vanished(as_out_of_step(as_refused(ended)))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)

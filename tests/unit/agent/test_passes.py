@@ -24,6 +24,8 @@ A_MAIL_WENT, A_FILE_WENT = (
     f"echo 'file has vanished: \"{path}\"' >&2; exit 24" for path in ("/var/mail/ada", "/srv/shop/orders")
 )
 
+ASKED_TOO_LATE = "echo 'Invalid packet at end of run (6) [sender]' >&2; exit 2"
+
 
 def passes(gone: tuple[bytes, ...] = (), changed: tuple[bytes, ...] = (), large: tuple[bytes, ...] = ()) -> list[Pass]:
     return list(by_index(A_CONFIG, Changes(gone, changed, large), NOTHING))
@@ -121,6 +123,7 @@ def test_a_push_goes_on_until_a_pass_cannot_get_through(
         ([12, 0, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 5),
         ([10, 0, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 5),
         ([5, 0, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
+        ([0, ASKED_TOO_LATE, 0, 0], passes((b"old",), (b"new",), (b"log",)), 4),
         ([255, 0], [in_full(A_CONFIG)], 2),
         ([30, 0], [in_full(A_CONFIG)], 2),
         ([35, 0], [in_full(A_CONFIG)], 2),
@@ -129,13 +132,14 @@ def test_a_push_goes_on_until_a_pass_cannot_get_through(
         "a connection broke",
         "it broke while rsync wrote",
         "another session was still there",
+        "all was sent, and more asked for",
         "it was a full push itself",
         "the far side fell silent",
         "the far side's daemon did not answer",
     ],
 )
 def test_after_a_connection_that_broke_everything_is_compared_once_more(
-    codes: list[int], what: list[Pass], ran: int, tmp_path: Path
+    codes: list[int | str], what: list[Pass], ran: int, tmp_path: Path
 ) -> None:
     later = NOW + timedelta(hours=1)
 
