@@ -82,6 +82,7 @@ def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven") -> Recover
 
 
 def an_open_drill(world: FakeWorld, now: datetime) -> RecoveryId:
+    world.machines.now = now
     recovery_id = open_drill("us0", world, now)
     recover(recovery_id, world, now)
     return recovery_id

@@ -27,6 +27,7 @@ A_POLICY = A_POLICY_TEXT.replace("[host.eu0]", 'start = ["service nginx start"]\
 def a_world_with_backups(*days: int) -> FakeWorld:
     """A policy in force, and for each day of November a completed snapshot in which us0 was complete and reported."""
     world = a_world()
+    world.machines.now = NOW
     world.archive.put_once("policies/000001.toml", A_POLICY.encode())
     world.catalog.set_policy_version("000001", None)
     for day in days or (22,):

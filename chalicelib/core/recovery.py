@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.core import opening, restored
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
+from chalicelib.core.lost_machines import STILL_WITHIN_A_GIB, replace_or_end
 from chalicelib.core.model import (
     Machine,
     Recovery,
@@ -39,8 +40,8 @@ from chalicelib.core.restored import given_up
 from chalicelib.core.steps import reached, said_step
 from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
-# A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere; an
-# opening stands for as long as is asked for.
+# A drill that has found nothing by then, and by what its size takes, will not; a restored machine stands until someone
+# has moved in elsewhere; an opening stands for as long as is asked for.
 LASTS = {
     RecoveryKind.DRILL: timedelta(hours=2),
     RecoveryKind.RESTORE: timedelta(days=7),
@@ -56,6 +57,12 @@ def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> 
     """The newest point, or the newest that was taken at `at` or before; None when there is none."""
     candidates = [point for point in points if at is None or point.at <= at]
     return max(candidates, key=lambda point: (point.at, point.snapshot_id), default=None)
+
+
+def lasts(kind: RecoveryKind, size_gib: int) -> timedelta:
+    """How long one may, whose volume is so large: a drill reads all of it."""
+    by_size = STILL_WITHIN_A_GIB * size_gib if kind is RecoveryKind.DRILL else timedelta(0)
+    return min(LASTS[kind] + by_size, LASTS[RecoveryKind.RESTORE])
 
 
 def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
@@ -106,9 +113,9 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
         return back
     if known := _what_is_known(recovery, world, now):
         return known
-    is_to_come_back = recovery.kind is RecoveryKind.RESTORE and world.server is None
-    if is_to_come_back and (another := restored.replace_or_end(recovery, world, now)):
-        return another
+    is_to_come = recovery.kind is not RecoveryKind.OPENING and world.server is None
+    if is_to_come and (lost := replace_or_end(recovery, world, now)):
+        return lost
     gone = next((machine for machine in world.machines if machine.is_gone), None)
     if gone is not None:
         return (given_up(world, f"machine {gone.id} ended without a report"),)
@@ -128,7 +135,8 @@ def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     if now >= recovery.deadline:
         was_closed = was_ended_early(recovery)
         why = "it was closed before there was a report" if was_closed else "there was no report before the deadline"
-        return (given_up(world, why),)
+        step = said_step(recovery)
+        return (given_up(world, f"{why}; its machine was at: {step}" if step else why),)
     return ()
 
 

@@ -694,7 +694,7 @@ def test_a_drills_machine_lets_nobody_in_and_goes_off_by_itself(
     [group] = sandbox_client("ec2", endpoint, REGION).describe_security_groups(GroupIds=groups)["SecurityGroups"]
     assert groups == [deployed.environment["EBBTIDE_DRILL_GROUP"]]
     assert group["IpPermissions"] == []
-    assert "POWER_OFF_MINUTES='135'" in user_data
+    assert "POWER_OFF_MINUTES='137'" in user_data  # its volume has 1 GiB
     assert "STOP_MINUTES='15'" in user_data
 
 

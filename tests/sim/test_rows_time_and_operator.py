@@ -273,7 +273,7 @@ def test_o7_a_drill_that_nobody_can_end_is_told_the_next_noon_and_is_well_again_
 
     sim = play(planned(deeds=(drill,), machines=(MachineLife(), hangs), calls=(denied,)))
 
-    told = sim.alarms.when("i-2 should be gone and stands: it expired at 2026-11-23T05:10")
+    told = sim.alarms.when("i-2 should be gone and stands: it expired at 2026-11-23T07:50")
     assert told == a_moment(12) + timedelta(seconds=1)
     assert sim.alarms.when("the sweep is well again")
     assert all(box.machine.state == "terminated" for box in sim.machines.boxes.values())
@@ -281,7 +281,7 @@ def test_o7_a_drill_that_nobody_can_end_is_told_the_next_noon_and_is_well_again_
 
 @pytest.mark.fault("O7")
 @pytest.mark.parametrize(
-    ("life", "is_told"), [(MachineLife(hangs=True, gets_ready=False), True), (MachineLife(), False)]
+    ("life", "is_told"), [(MachineLife(hangs=True, sticks_at="compare"), True), (MachineLife(), False)]
 )
 def test_o7_drills_that_take_more_than_their_budget_are_told_by_themselves(life: MachineLife, is_told: bool) -> None:
     sim = play(planned(deeds=(Deed(AN_HOUR, Does.DRILL, "us0"),), machines=(MachineLife(), life)))

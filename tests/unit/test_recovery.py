@@ -1,5 +1,6 @@
 """A recovery of any kind: which point, how it is opened, what it waits for, and what interruptions do to it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -254,7 +255,7 @@ def what_is_seen(**changes: Any) -> RecoveryWorld:
     ],
 )
 def test_what_ec2_is_busy_with_is_waited_for(seen: RecoveryWorld) -> None:
-    (action,) = plan(a_recovery(), seen, NOW)
+    (action,) = plan(replace(a_recovery(), launched=NOW), seen, NOW)
 
     assert isinstance(action, Wait)
 

@@ -182,7 +182,7 @@ def test_a_server_that_is_never_compared_is_no_failure_when_its_time_is_over(is_
     over = recover(recovery_id, world, world.catalog.get_recovery(recovery_id).deadline)
 
     assert (over.recovery.state, over.recovery.verdict) == (RecoveryState.DONE, "unproven")
-    assert over.recovery.findings == (why,)
+    assert over.recovery.findings == (f"{why}; its machine was at: compare",)
     assert is_taken_down(world)
 
 
