@@ -67,7 +67,7 @@ class Machines(Protocol):
         """Absent is success."""
 
     def zone_of(self, subnet: str) -> str:
-        """The availability zone a subnet is in."""
+        """The availability zone a subnet is in. Raises KeyError when EC2 knows no such subnet."""
 
 
 class Volumes(Protocol):

@@ -99,6 +99,8 @@ class FakeMachines:
         self._check(request)
 
     def _check(self, request: LaunchRequest) -> None:
+        if request.subnet in self.gone:
+            raise PermanentError(f"InvalidSubnetID.NotFound: {request.subnet}")
         for what in (request.instance_type, request.subnet, request.security_group):
             if what in self.against:
                 raise self.against[what]
@@ -109,7 +111,7 @@ class FakeMachines:
 
     def zone_of(self, subnet: str) -> str:
         if subnet in self.gone:
-            raise PermanentError(f"InvalidSubnetID.NotFound: {subnet}")
+            raise KeyError(subnet)
         return subnet.replace("subnet", "zone")
 
 

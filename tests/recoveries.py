@@ -12,7 +12,7 @@ from chalicelib.fields import moment_text
 from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.recover import recover
 from chalicelib.flows.tick import tick
-from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_run, a_run_id, a_snapshot, what_was_briefed
 from tests.fakes import Crash, FakeWorld, a_world
 
 NOW = a_moment(9)
@@ -40,8 +40,9 @@ def a_world_with_backups(*days: int) -> FakeWorld:
 
 def the_night_reports(world: FakeWorld, day: int, machine: str | None = "aarch64") -> None:
     """That us0 is such a machine, and nothing of its manifest."""
-    said = {"schema": 1, "run": str(a_run_id(day)), "id": "us0a", "arch": machine, "receiver": {"manifest": None}}
-    world.archive.objects[wire.any_report_key(a_run_id(day), "us0a")] = json.dumps(said).encode()
+    run, report = a_run(a_run_id(day)), json.loads((A_REPORT.parent / "report.json").read_text())
+    said = {**report, "run": str(run.id), "arch": machine, "receiver": {**report["receiver"], "manifest": None}}
+    world.archive.objects.update({**what_was_briefed(run), wire.report_key(run, "us0a"): json.dumps(said).encode()})
 
 
 def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:

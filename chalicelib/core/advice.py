@@ -140,7 +140,7 @@ ADVICE: Mapping[Kind, Advice] = {
         "were set aside. A snapshot that has the tag `ebbtide:damaged` is damaged as well: no volume is made from it "
         "any more and nothing in it counts as a restore point; it stays for 30 days at least, and is in the plan of "
         "`ebbtide prune --dry-run`. Where that tag was refused, the message says so: put it there by hand, for until "
-        "then what the snapshot holds counts. What fsck said is in the archive, below `runs/`.",
+        "then what the snapshot holds counts. What fsck said is in the archive, below `reports/`.",
     ),
     Kind.HOST_QUOTA: Advice(
         "A host holds 90 % of its quota on its receiver's volume (told again from 95 %), or will hold all of it within "

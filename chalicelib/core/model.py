@@ -111,11 +111,11 @@ class Run:
     """One receiver's night, or that of a host with a volume of its own: then it is opened when the host was done, and
     its deadline is the end of the host's promise to leave the volume alone.
 
-    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
-    what ended it otherwise than done, or what stands in the way. `disk` is what its last
-    receiver measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found
-    damaged, and are no receiver's any more; `untagged` says which tags of that were refused, and why. `nonce` stands in
-    the keys of what its machines write (see `wire.word_key`): empty in a run that an earlier version opened, and in one
+    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver, or took
+    none; `why` is what ended it otherwise than done, or what stands in the way. `disk` is what its last receiver
+    measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found damaged,
+    and are no receiver's any more; `untagged` says which tags of that were refused, and why. `nonce` stands in the keys
+    of what its machines write (see `wire.word_key`): empty in a run that an earlier version opened, and in one
     of a host's own volume.
     """
 

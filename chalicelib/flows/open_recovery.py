@@ -162,7 +162,7 @@ def _find_cut_short(
     wanted: Recovery, known: Iterable[Recovery], archived: Sequence[str], world: World
 ) -> Recovery | None:
     """The same, of which today's archive says that it was asked for and nothing more, and the table nothing."""
-    said = Counter(map(wire.recovery_of_key, archived))
+    said = Counter(wire.recoveries_among(archived))
     asked = [each for each in said if said[each] == 1 and wire.recovery_asked_key(each) in archived]
     unknown = {*asked} - {recovery.id for recovery in known}
     bodies = (world.archive.get(wire.recovery_asked_key(each)) for each in sorted(unknown))
@@ -279,7 +279,7 @@ def _next_id(wanted: RecoveryId, known: Iterable[Recovery], archived: Iterable[s
 
     A standby counts from far above: its archive may yet be brought the other region's recoveries of today.
     """
-    used = {recovery.id for recovery in known} | {wire.recovery_of_key(key) for key in archived}
+    used = {recovery.id for recovery in known} | set(wire.recoveries_among(archived))
     before = _BEFORE_A_STANDBYS_FIRST if world.settings.is_standby else 0
     attempts = (each.attempt for each in used if each.day == wanted.day)
     return replace(wanted, attempt=1 + max([before, *attempts]))

@@ -16,6 +16,7 @@ from chalicelib.core.night import MOST_ATTEMPTS
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
 from chalicelib.flows.archived_recoveries import find_object, read_recovery
+from chalicelib.flows.briefed import find_briefed_run
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
@@ -26,8 +27,6 @@ from chalicelib.ports import World
 _Id = TypeVar("_Id", RunId, RecoveryId)
 _Whole = TypeVar("_Whole", Run, Recovery)
 _Read = TypeVar("_Read")
-
-_OF_A_VOLUME = ("ready", "released", "damaged")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def rebuild(world: World) -> Rebuilt:
     """
     faults: list[str] = []
     policy = _rebuild_policy(world)
-    archived = _read_each(wire.RUNS, wire.run_of_key, read_run, world, faults)
+    archived = _read_each(world.archive.list(wire.RUNS), wire.run_of_key, read_run, world, faults)
     unfinished = {str(run.id) for run in archived if world.settings.is_standby and not run.state.is_final}
     runs = [run for run in archived if str(run.id) not in unfinished]
     results = sum(_rebuild_run(run, world, faults) for run in runs)
@@ -59,8 +58,8 @@ def rebuild(world: World) -> Rebuilt:
     finished = [snapshot for snapshot in stock if snapshot.tags.get(tags.RUN) not in unfinished]
     points = _rebuild_points(finished, runs, world, faults)
     lost = _rebuild_lost_runs(finished, runs, world)
-    archived_recoveries = _read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults)
-    recoveries = _own(archived_recoveries, stock, world)
+    asked = wire.asked_among(world.archive.list(wire.RECOVERIES))
+    recoveries = _own(_read_each(asked, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
     world.lambdas.invoke_later("preflight", wire.preflight_payload())
@@ -68,14 +67,13 @@ def rebuild(world: World) -> Rebuilt:
 
 
 def _read_each(
-    prefix: str,
+    keys: Iterable[str],
     id_of: Callable[[str], _Id],
     read: Callable[[_Id, World], _Whole | None],
     world: World,
     faults: list[str],
 ) -> list[_Whole]:
-    """Everything below the prefix, in the order of the ids. What is damaged costs itself, not the rebuild."""
-    keys = world.archive.list(prefix)
+    """Whatever these are keys of, in the order of the ids. What is damaged costs itself, not the rebuild."""
     ids = {found for key in keys if (found := _tried(key, partial(id_of, key), faults)) is not None}
     wholes = (_tried(str(each), partial(read, each, world), faults) for each in sorted(ids))
     return [whole for whole in wholes if whole is not None]
@@ -107,34 +105,17 @@ def _rebuild_policy(world: World) -> str | None:
 
 def read_run(run_id: RunId, world: World) -> Run | None:
     """As it was briefed and closed; without a brief nothing was launched, and only the closing remembers it."""
-    keys = world.archive.list(wire.run_prefix(run_id))
-    brief, closed = _find_brief(keys, world), find_object(wire.closed_key(run_id), world.archive)
-    if brief is None:
+    briefed, closed = find_briefed_run(run_id, world.archive), find_object(wire.closed_key(run_id), world.archive)
+    if briefed is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    briefed = wire.parse_run_brief(brief)
-    if briefed.id != run_id:
-        raise PermanentError(f"its brief is that of run {briefed.id}")
-    attempt = _last_attempt(briefed, frozenset(keys))
-    words = hear(briefed, range(1, attempt + 1), world)
+    words = hear(briefed, range(1, MOST_ATTEMPTS + 1), world)
     run = replace(
         briefed,
-        machine_attempt=attempt,
+        machine_attempt=max((1, *words.ready, *words.released, *words.damaged)),
         disk=_disk(words),
         aside=tuple(sorted(find_briefed(run_id, volumes_of(words.damaged), world))),
     )
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
-
-
-def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
-    """Any of them: they differ in the volume only."""
-    return next((world.archive.get(key) for key in wire.briefs_among(keys)), None)
-
-
-def _last_attempt(run: Run, keys: frozenset[str]) -> int:
-    """The last of those that a night can have which said a word that is among these keys."""
-    attempts = range(MOST_ATTEMPTS, 1, -1)
-    said = (each for each in attempts for what in _OF_A_VOLUME if wire.word_key(run, what, each) in keys)
-    return next(said, 1)
 
 
 def _disk(words: Words) -> Disk | None:

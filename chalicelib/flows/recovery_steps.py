@@ -21,6 +21,7 @@ from chalicelib.core.steps import LAUNCH, MACHINE, advanced, has_moved
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
 from chalicelib.errors import CapacityError, PermanentError, TransientError
+from chalicelib.flows.briefed import get_reported_tree
 from chalicelib.flows.launching import launch_where_there_is_room, place_of, subnets_of_restores
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.serving import serving
@@ -124,10 +125,9 @@ def _reported_machine(recovery: Recovery, world: World) -> str | None:
 def _find_report(point: RestorePoint, world: World) -> wire.ReportedTree | None:
     """Of the night that the point is of, as the archive has it."""
     try:
-        body = world.archive.get(wire.any_report_key(point.run, point.host_id))
+        return get_reported_tree(point.run, point.host_id, world.archive)
     except KeyError:
         return None
-    return wire.parse_reported_tree(point.run, point.host_id, body)
 
 
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:

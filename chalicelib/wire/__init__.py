@@ -55,7 +55,7 @@ from chalicelib.wire.damage import (
     heeded_record,
     parse_damage,
 )
-from chalicelib.wire.manifests import ReportedManifest, ReportedTree, any_report_key, parse_reported_tree
+from chalicelib.wire.manifests import ReportedManifest, ReportedTree, parse_reported_tree
 from chalicelib.wire.offers import (
     Offer,
     offer_key,
@@ -84,6 +84,7 @@ from chalicelib.wire.recoveries import (
     RECOVERY_PROGRESS,
     ClosedRecovery,
     Serving,
+    asked_among,
     closed_recovery_record,
     latest_attempt_among,
     parse_closed_recovery,
@@ -95,6 +96,7 @@ from chalicelib.wire.recoveries import (
     parse_recovery_ways,
     parse_restored_server,
     parse_step,
+    recoveries_among,
     recoveries_prefix,
     recovery_asked,
     recovery_asked_key,
@@ -166,8 +168,8 @@ __all__ = [
     "ReportedManifest",
     "ReportedTree",
     "Serving",
-    "any_report_key",
     "applied",
+    "asked_among",
     "brief_key",
     "briefed_volumes",
     "briefs_among",
@@ -243,6 +245,7 @@ __all__ = [
     "receipt_record",
     "receipts_prefix",
     "receiver_brief",
+    "recoveries_among",
     "recoveries_prefix",
     "recovery_asked",
     "recovery_asked_key",

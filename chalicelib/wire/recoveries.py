@@ -29,6 +29,9 @@ from chalicelib.fields import Fields, checked, moment_text, read, read_times, re
 from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
+_ASKED = re.compile(r"recoveries/[a-z0-9]{4}/[0-9-]{10}/[0-9]+/(asked|brief)\.json")
+# Of a number that is never given out: a host has a few recoveries a day, and a standby counts from a thousand.
+_OF_ONE = re.compile(r"recoveries/(?P<id>[a-z0-9]{4}/[0-9-]{10}/[1-9][0-9]{0,3})/.+")
 _LATER_BRIEF = re.compile(r"recoveries(?:/[^/]+){3}/([2-9])/brief\.json")
 _CHANGED_WAYS = re.compile(r"/ways-\d{6}\.json$")
 
@@ -46,9 +49,19 @@ def recovery_of_key(key: str) -> RecoveryId:
     return parse_recovery(owner_of(key))
 
 
+def recoveries_among(keys: Iterable[str]) -> list[RecoveryId]:
+    """Of each key the recovery that it belongs to. Machines may write below every name there, also of none."""
+    return [parse_recovery(match["id"]) for key in keys if (match := _OF_ONE.fullmatch(key))]
+
+
 def recovery_asked_key(recovery: RecoveryId) -> str:
     """What was asked for: the first word of a recovery, before anything is launched."""
     return f"recoveries/{recovery}/asked.json"
+
+
+def asked_among(keys: Iterable[str]) -> list[str]:
+    """The keys by which a recovery is known. Beside them machines write, also of recoveries that there never were."""
+    return [key for key in keys if _ASKED.fullmatch(key)]
 
 
 def recovery_brief_key(recovery: RecoveryId, attempt: int = 1) -> str:

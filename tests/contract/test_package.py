@@ -38,7 +38,7 @@ from ebbtide_agent.receiver import release
 from ebbtide_console.sandbox.account import host_key, prepare
 from ebbtide_console.sandbox.deploy import PASSED_OVER, UNKNOWN_TYPES, Deployment, deploy
 from ebbtide_console.session import sandbox_client
-from tests.builders import A_POLICY_TEXT, a_point
+from tests.builders import A_NONCE, A_POLICY_TEXT, a_point
 from tests.fakes import FakeLambdas
 from tools import package
 
@@ -165,15 +165,12 @@ def policy_files() -> list[Path]:
 MACHINES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
     ("s3:GetObject", "runs/main/2026-11-23/1/brief.json"),
-    ("s3:GetObject", "reports/main/2026-11-23/1/us0a.json"),
-    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
+    ("s3:GetObject", f"reports/main/2026-11-23/1/{A_NONCE}/hosts/us0a.json"),
+    ("s3:GetObject", f"manifests/us0a/main/2026-11-23/1/{A_NONCE}.jsonl.gz"),
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/ready/1.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/released/1.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/damaged/1.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/refused/1.json"),
-    ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
-    ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
+    ("s3:PutObject", f"reports/main/2026-11-23/1/{A_NONCE}/words/ready/1.json"),
+    ("s3:PutObject", f"reports/main/2026-11-23/1/{A_NONCE}/hosts/us0a.json"),
+    ("s3:PutObject", f"manifests/us0a/main/2026-11-23/1/{A_NONCE}.2.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/unopened.json"),
 ]
@@ -182,7 +179,7 @@ IMAGES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
-    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
+    ("s3:GetObject", f"manifests/us0a/main/2026-11-23/1/{A_NONCE}.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2/mount.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
@@ -194,6 +191,7 @@ MACHINES_MUST_NOT = [
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/asked.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/ready/1.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/brief.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/closed.json"),
@@ -222,6 +220,22 @@ def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Tem
     allowed = [asked for asked in MACHINES_MUST_NOT if may(template, "MachineRole", *asked)]
 
     assert (refused, allowed) == ([], [])
+
+
+def test_where_runs_are_listed_to_the_end_no_machine_may_write(template: package.Template) -> None:
+    written = [
+        resource["Fn::Sub"]
+        for role in ("MachineRole", "ImageRole")
+        for statement in role_policy(template, role)["Statement"]
+        if "s3:PutObject" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+
+    assert {key.removeprefix("${Archive.Arn}/").partition("/")[0] for key in written} == {
+        "manifests",
+        "recoveries",
+        "reports",
+    }
 
 
 @pytest.mark.attack(

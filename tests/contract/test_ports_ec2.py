@@ -160,6 +160,15 @@ def test_a_volume_is_made_in_the_zone_of_the_subnet_and_attached_once(cloud: Clo
     assert found.tags == OF_DATA
 
 
+def test_a_subnet_that_is_gone_is_a_key_error_and_takes_no_machine(cloud: Cloud) -> None:
+    gone = "subnet-00000000000000000"
+
+    with pytest.raises(KeyError):
+        cloud.machines.zone_of(gone)
+    with pytest.raises(PermanentError, match=r"InvalidSubnetID\.NotFound"):
+        cloud.machines.launch(replace(a_request(cloud), subnet=gone))
+
+
 def test_a_volume_grows_and_says_when_it_is_done(cloud: Cloud) -> None:
     volumes = cloud.volumes
     volume = volumes.create_volume("v" * 64, cloud.machines.zone_of(cloud.subnet), 80, "gp3", OF_DATA)

@@ -40,7 +40,10 @@ from chalicelib.core.steps import LAUNCH
 from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
 from ebbtide_agent.instance import parse_instance
+from ebbtide_agent.receiver.brief import parse_brief
+from ebbtide_agent.receiver.ledger import report_key
 from ebbtide_agent.receiver.station import word_key
+from ebbtide_agent.report import manifest_key
 
 EXAMPLES = Path(__file__).parent / "wire"
 RUN = RunId("main", date(2026, 11, 23), 1)
@@ -117,12 +120,13 @@ def test_a_run_is_rebuilt_from_its_brief() -> None:
     assert run == the_run()
 
 
-def test_a_run_that_was_briefed_before_keys_bore_a_nonce_has_its_words_where_they_were() -> None:
+def test_a_run_that_was_briefed_before_keys_bore_a_nonce_has_words_and_reports_where_they_were() -> None:
     older = {name: value for name, value in the_object("brief-receiver").items() if name != "nonce"}
 
     run = wire.parse_run_brief(json.dumps(older).encode())
 
     assert wire.word_key(run, "ready", 1) == f"runs/{RUN}/ready/1.json"
+    assert wire.report_key(run, "us0a") == f"reports/{RUN}/us0a.json"
 
 
 def test_a_receivers_words_are_looked_for_where_it_says_them() -> None:
@@ -130,6 +134,14 @@ def test_a_receivers_words_are_looked_for_where_it_says_them() -> None:
 
     assert wire.word_key(the_run(), "released", 1) == word_key("released", machine)
     assert NONCE in word_key("released", machine)
+
+
+def test_a_hosts_report_is_looked_for_where_its_receiver_puts_it() -> None:
+    brief = parse_brief(the_example("brief-receiver"))
+
+    assert wire.report_key(the_run(), "us0a") == report_key(brief.run, brief.nonce, "us0a")
+    assert NONCE in report_key(brief.run, brief.nonce, "us0a")
+    assert NONCE in manifest_key("us0a", brief.run, brief.nonce)
 
 
 def test_a_host_with_a_volume_of_its_own_reports_its_run_its_volume_and_its_promise() -> None:

@@ -25,7 +25,7 @@ from ebbtide_console.cli.main import main
 from ebbtide_console.past.card import Facts, Region, Server, write_card
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.server import Sandbox
-from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
+from tests.builders import A_POLICY_TEXT, a_moment, a_run, a_run_id, what_was_briefed
 from tests.local.aws_cli import the_aws_cli
 from tests.local.receiver_machine import wait_until_free
 from tests.local.sandbox_parts import a_sandbox, client
@@ -104,11 +104,13 @@ def a_night(sandbox: Sandbox) -> str:
     bucket = session.ARCHIVE.format(account=ACCOUNT, region="eu-west-1")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     report = {"schema": 1, "run": str(RUN), "arch": "x86_64", "receiver": {"manifest": None}}
+    run = a_run(RUN)
     reports = {
-        wire.report_key(RUN, host_id): json.dumps({**report, "id": host_id}).encode() for host_id in ("eu0a", "us0a")
+        wire.report_key(run, host_id): json.dumps({**report, "id": host_id}).encode() for host_id in ("eu0a", "us0a")
     }
     for key, body in (
         ("policies/000001.toml", A_POLICY_TEXT.encode()),
+        *what_was_briefed(run).items(),
         *reports.items(),
         (A_KEY, subprocess.run(["gzip"], input=b'{"v":1,"p":"etc/fstab","t":"f"}\n', stdout=-1, check=True).stdout),
     ):

@@ -22,6 +22,7 @@ from tests.debian import a_machine_image
 from tests.local.booting import a_control_group, an_instance_root, as_its_volume, asked, boot_argv
 from tests.local.receiver_machine import (
     BUCKET,
+    NONCE,
     REGION,
     RUN,
     HostKey,
@@ -66,7 +67,7 @@ class Machine:
         return self.receiver.process.poll() is not None
 
     def record(self, what: str) -> dict[str, object] | None:
-        return self.receiver.aws.find(f"runs/{RUN}/{what}/1.json")
+        return self.receiver.word(what)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
         keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
         aws.put("brief", json.dumps(a_brief(list(keys.values()), 60)).encode())
         user_data = render(
-            Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True
+            Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True, nonce=NONCE
         )
         root = an_instance_root(image, place, aws, user_data)
         number, attached = kernel.attach_loop(_a_blank_disk(place))

@@ -15,7 +15,7 @@ from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.open_recovery import open_drill, open_recovery
 from chalicelib.flows.recover import recover
 from chalicelib.ports import LaunchRequest
-from tests.builders import a_moment, a_point, a_run_id
+from tests.builders import a_moment, a_point, a_run, a_run_id
 from tests.fakes import FakeWorld
 from tests.recoveries import (
     A_REPORT,
@@ -51,7 +51,7 @@ def the_night_reported(world: FakeWorld, manifest: str) -> None:
     """The report of the night of the newest point, whose receiver has archived this manifest."""
     report = json.loads((A_REPORT.parent / "report.json").read_text()) | {"run": str(a_run_id(22)), "id": "us0a"}
     report["receiver"]["manifest"] |= {"key": manifest, "sha256": "abc"}
-    world.archive.objects[wire.any_report_key(a_run_id(22), "us0a")] = json.dumps(report).encode()
+    world.archive.objects[wire.report_key(a_run(a_run_id(22)), "us0a")] = json.dumps(report).encode()
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,18 @@ def test_an_id_that_the_archive_has_seen_is_never_used_again() -> None:
     assert recovery_id.attempt == 4
 
 
+@pytest.mark.parametrize("name", ["x", "0", "10000", "999999999", "9" * 900, "1/2"])
+def test_names_that_a_stolen_role_has_written_ahead_keep_no_host_from_a_recovery(name: str) -> None:
+    world = a_world_with_backups()
+    world.archive.put_once(f"recoveries/us0a/{NOW.date()}/{name}/opened.json", b"{}")
+
+    recovery_id = open_drill("us0", world, NOW)
+    recover(recovery_id, world, NOW)
+
+    assert recovery_id.attempt in (1, 2)
+    assert len(world.machines.requests) == 1
+
+
 def test_a_host_without_points_is_refused() -> None:
     world = a_world_with_backups()
 

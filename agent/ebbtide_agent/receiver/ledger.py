@@ -78,9 +78,12 @@ class Ledger:
     def find(self, host: BriefedHost) -> Report | None:
         """What the archive holds of this host's night, or None."""
         try:
-            return parse_report(self.archive.get(report_key(self.brief.run, host.id)))
+            return parse_report(self.archive.get(self._key(host)))
         except KeyError:
             return None
+
+    def _key(self, host: BriefedHost) -> str:
+        return report_key(self.brief.run, self.brief.nonce, host.id)
 
     def record_cut_off(self, host: BriefedHost, now: datetime) -> None:
         """Record a host that has pushed and not reported as `partial`: its time is over, and nothing takes its report.
@@ -149,7 +152,7 @@ class Ledger:
             write_status(self.paths.status(host.id), status)
 
     def _put(self, host: BriefedHost, recorded: Report) -> Report:
-        key, body = report_key(self.brief.run, host.id), encode_report(recorded)
+        key, body = self._key(host), encode_report(recorded)
         # A write whose answer was lost is tried again by the client, and finds itself there.
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
@@ -221,7 +224,7 @@ class Ledger:
 
     def _archive_manifest(self, host: BriefedHost, written: ManifestSummary) -> ArchivedManifest:
         for number in range(1, MOST_MANIFESTS + 1):
-            key = manifest_key(host.id, self.brief.run, number)
+            key = manifest_key(host.id, self.brief.run, self.brief.nonce, number)
             if self.archive.put_once(key, self.paths.manifest(host.id)) or self.archive.digest(key) == written.sha256:
                 return ArchivedManifest(key, written.sha256, written.entries, written.unhashed, written.content)
         raise PermanentError(
@@ -257,5 +260,7 @@ def event_source(run: Run) -> str:
     return f"ebbtide.receiver.{run.receiver}"
 
 
-def report_key(run: str, host_id: str) -> str:
-    return f"reports/{run}/{host_id}.json"
+def report_key(run: str, nonce: str, host_id: str) -> str:
+    """Nobody can name it before the run is open, who would report first. A peer's night has no nonce: it has no archive
+    that others write into."""
+    return f"reports/{run}/{nonce}/hosts/{host_id}.json" if nonce else f"reports/{run}/{host_id}.json"
