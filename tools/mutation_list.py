@@ -2899,6 +2899,32 @@ MUTATIONS = (
         (_TWO_AGENTS,),
     ),
     Mutation(
+        "lock: of a directory, too",
+        f"{_HOST}/way.py",
+        "with held(DirectoryPaths(config.target.path), paths, config.host):",
+        "with contextlib.nullcontext():",
+        "that a directory has one night at a time, whatever the state of its agent",
+        (
+            "tests/local/test_to_directory.py::test_of_two_agents_with_one_directory_and_a_state_each_the_second_is_refused_and_harms_nothing",
+        ),
+    ),
+    Mutation(
+        "rotation: whole snapshots alone",
+        "agent/ebbtide_agent/rotation.py",
+        "        return whole_in(self.store)\n",
+        "        return names_in(self.store)\n",
+        "that what lacks its tree or its report is no base, and lets no other one go",
+        ("tests/local/test_to_directory.py::test_a_dated_directory_without_its_tree_or_its_report_is_no_snapshot",),
+    ),
+    Mutation(
+        "directory: the tree of this night",
+        f"{_HOST}/to_directory.py",
+        "            self._check_ours()\n",
+        "",
+        "that only what this night has pushed becomes its snapshot",
+        ("tests/local/test_to_directory.py::test_what_this_night_did_not_push_becomes_no_snapshot_and_lets_none_go",),
+    ),
+    Mutation(
         "lease: one session of a host",
         f"{_GATE}/lease.py",
         "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
