@@ -35,7 +35,8 @@ def in_turn(due: Sequence[HostPolicy], at_once: int, now: datetime) -> list[Host
 
 
 def room(policy: Policy, recoveries: Iterable[Recovery]) -> int:
-    """How many more may be begun now: with so many at a time every host has its turn, if each takes all its time."""
+    """How many more may be begun now: with so many at a time every host has its turn, if each takes all the time that
+    a small one has."""
     if policy.drill.every_days is None:
         return 0
     at_a_time = -(-len(policy.hosts) * LASTS[RecoveryKind.DRILL] // timedelta(days=policy.drill.every_days))

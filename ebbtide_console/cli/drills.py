@@ -66,7 +66,15 @@ def is_proved(proof: Proof) -> bool:
 def show(proofs: Iterable[Proof], now: datetime) -> None:
     """A line for each host."""
     table = Table(
-        "host", "newest point", "last drill", "of the point of", "verdict", "RTO", "why", box=None, pad_edge=False
+        "host",
+        "newest point (UTC)",
+        "last drill (UTC)",
+        "of the point of",
+        "verdict",
+        "RTO",
+        "why",
+        box=None,
+        pad_edge=False,
     )
     for proof in proofs:
         table.add_row(proof.newest.host, _aged(proof.newest.at, now), *_of_drill(proof, now))
