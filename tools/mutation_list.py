@@ -2129,9 +2129,17 @@ MUTATIONS = (
     Mutation(
         "guard: places are judged by rsync",
         f"{_HOST}/asked_for.py",
-        "if place != EVERYTHING and not _travels(place, config):",
+        "if not _travels(place, config):",
         "if not (config.root / place.strip('/')).exists():",
         "that a place behind a link or hidden by an exclude is not called backed up",
+        ("tests/unit/agent/test_asked_for.py",),
+    ),
+    Mutation(
+        "guard: everything is a place too",
+        f"{_HOST}/asked_for.py",
+        "in config.include or (EVERYTHING,):",
+        "in config.include:",
+        "that one line which excludes everything does not empty the backup",
         ("tests/unit/agent/test_asked_for.py",),
     ),
     Mutation(

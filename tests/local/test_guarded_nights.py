@@ -120,6 +120,19 @@ def test_an_empty_root_is_suspect_once_there_was_a_complete_night(host: Host) ->
     assert len(host.snapshots()) == 1
 
 
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize("line", ["*", "/*", "**", "/**"])
+def test_a_line_that_excludes_everything_empties_no_backup(host: Host, line: str) -> None:
+    assert host.back_up().status == COMPLETE
+    host.paths.exclude.write_text(f"{line}\n")
+
+    emptied = host.back_up(accept_shrink=True)
+
+    assert emptied.status == SUSPECT
+    assert f"{host.paths.exclude}:1: {line} excludes it" in emptied.problems[0]
+    assert len(host.snapshots()) == 1
+
+
 @pytest.mark.fault("H15")
 def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_before_stay(
     host: Host, monkeypatch: pytest.MonkeyPatch
