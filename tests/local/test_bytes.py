@@ -4,7 +4,7 @@ import contextlib
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +18,8 @@ from ebbtide_agent.host.explain import LONGEST_PATH_BYTES, Explainer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS
 from ebbtide_agent.walk import walk
-from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, wait_until
+from tests.local.edits import a_file_whose_names_vanish
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
 from tests.local.test_index_push import IS_ROOT, Host, a_host, assert_same, stored
 
 # A million entries, and a sparse file of a terabyte, take longer than a run of all tests has.
@@ -181,13 +182,9 @@ def test_a_tree_that_is_never_still_is_told_and_made_good_the_next_night(host: H
 
 @pytest.mark.fault("H4")
 def test_a_file_whose_names_all_vanish_while_it_is_pushed_is_waited_for_by_nobody(host: Host) -> None:
-    names = [host.tree / f"g/name {number}" for number in range(8)]
     back_up_slowly(host)
-    names[0].write_text("in the list of what changed")
-    for name in names[1:]:
-        name.hardlink_to(names[0])
 
-    with once(lambda: any(host.receiver.tree("us0").glob(".slow.*")), lambda: [name.unlink() for name in names]):
+    with a_file_whose_names_vanish(host.tree, lambda: any(host.receiver.tree("us0").glob(".slow.*"))):
         outcome, _ = host.back_up()
 
     assert outcome.status == WITH_WARNINGS
@@ -204,15 +201,6 @@ def back_up_slowly(host: Host) -> None:
     host.back_up()
     host.config = replace(host.config, bandwidth="2m")
     (host.tree / "slow").write_bytes(os.urandom(4_000_000))
-
-
-@contextmanager
-def once(is_so: Callable[[], bool], deed: Callable[[], object]) -> Iterator[None]:
-    """The deed is done while the block goes on, as soon as it is so."""
-    watch = Thread(target=lambda: (wait_until(is_so, "the moment"), deed()))
-    watch.start()
-    yield
-    watch.join()
 
 
 @contextmanager

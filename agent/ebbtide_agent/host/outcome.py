@@ -20,10 +20,10 @@ NO_ADDRESS = TransientError.exit_code
 # it does not understand.
 OUT_OF_STEP, _INCOMPATIBLE = 76, 2
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
-WORTH_ANOTHER_TRY = (NO_ADDRESS, OUT_OF_STEP, 5, 10, 12, 30, 35, 255)
-# Nobody knew where, or turned away at the door, or all was sent: nothing can have been left half done. A socket that
+WORTH_ANOTHER_TRY = (NO_ADDRESS, 5, 10, 12, 30, 35, 255)
+# Nobody knew where, or turned away at the door: nothing was begun that could have been left half done. A socket that
 # fails (10) is not among them: so rsync ends, too, when ssh goes while it writes.
-NOTHING_HALF_DONE = (NO_ADDRESS, OUT_OF_STEP, 5)
+NEVER_CAME_ABOUT = (NO_ADDRESS, 5)
 # Usage, incompatible versions, selecting files, unsupported, refused by the far side or by its gate: nothing has moved.
 NOTHING_MOVED = (1, 2, 3, 4, 5, 6, Refused.exit_code, 126, 127)
 _OF_A_GATE = f"ebbtide: {REFUSAL}"

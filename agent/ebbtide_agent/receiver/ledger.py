@@ -14,6 +14,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.manifest import ManifestSummary, Unreadable
 from ebbtide_agent.paths import GatePaths
+from ebbtide_agent.receiver import cgroups
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
@@ -96,7 +97,8 @@ class Ledger:
         heard = find_heard(self.paths.heard(host.id))
         began = heard.since if heard and heard.run == self.brief.run else now
         received = self._received(host, None, seen, read_status(self.paths.status(host.id)), now)
-        self._tell(self._put(host, replace(cut_off(host, self.brief, began, now), receiver=received)))
+        record = cut_off(host, self.brief, began, now, _is_out_of_memory(host, seen))
+        self._tell(self._put(host, replace(record, receiver=received)))
 
     def record_turned_away(self, host: BriefedHost, why: str, now: datetime) -> None:
         """Record a host that has no place as `failed`: it cannot come, nobody waits for it, and operators are told why.
@@ -116,7 +118,7 @@ class Ledger:
                 raise
         seen = find_session(self.paths, host.id)
         nothing = self._received(host, None, seen, Status(), now)
-        return self._put(host, replace(without_room(judged(report, seen)), receiver=nothing))
+        return self._put(host, replace(without_room(self._believed(host, report, seen)), receiver=nothing))
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """What cannot be made durable, because nothing can be written any more, is recorded as that."""
@@ -137,7 +139,7 @@ class Ledger:
         status = self._settled(host, seen)
         quota = self.quotas.of(host, self.paths.tree(host.id))
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
-        believed, landed = self._seen_for_itself(host, self._judged(report, seen, quota), status)
+        believed, landed = self._seen_for_itself(host, self._judged(host, report, seen, quota), status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
         recorded = self._put(host, replace(believed, receiver=received))
         self._write_status(host, replace(status, complete=status.complete or landed is not None))
@@ -163,8 +165,11 @@ class Ledger:
         """A tree that is on record stays what its manifest says, whatever becomes of us; nobody waits for its host."""
         self.paths.reported(host.id).touch()
 
-    def _judged(self, report: Report, seen: Session | None, quota: Quota | None) -> Report:
-        believed = judged(report, seen)
+    def _believed(self, host: BriefedHost, report: Report, seen: Session | None) -> Report:
+        return judged(report, seen, _is_out_of_memory(host, seen))
+
+    def _judged(self, host: BriefedHost, report: Report, seen: Session | None, quota: Quota | None) -> Report:
+        believed = self._believed(host, report, seen)
         return explained(believed, quota, self.quotas.left(self.paths.volume)) if says_full(believed) else believed
 
     def _settled(self, host: BriefedHost, seen: Session | None) -> Status:
@@ -239,6 +244,11 @@ class Ledger:
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
         with contextlib.suppress(OSError):
             self.archive.send_event(event_source(self.brief), "Ebbtide Host Report", detail)
+
+
+def _is_out_of_memory(host: BriefedHost, seen: Session | None) -> bool:
+    """Whether the last push has not come to its end, and the kernel has ended sessions of this host since it began."""
+    return seen is not None and seen.exit_code != 0 and cgroups.kills(host.id) > seen.kills
 
 
 def _with_what_is_lost(landed: ManifestSummary, status: Status, known: Path) -> ManifestSummary:
