@@ -7,7 +7,8 @@ A host's report is recorded, no more: thousands come within minutes, and nothing
 When a run closes, `copy` sends its snapshot to the DR region and offers it to the vault, and `prune` applies retention;
 a `drill`, a `restore` or an `open_host` opens a recovery, which is reconciled likewise. Every hour `sweep` removes what
 outlived its run or recovery, and every noon `preflight` looks whether the next night has what it needs. Whatever ends
-wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour.
+wakes `tell_operators`, which tells what is wrong and was not told yet; so does the tick, once an hour. Each step of a
+recovery wakes `tell_progress`, which puts it on EventBridge for whoever follows it.
 
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
@@ -160,6 +161,13 @@ def tell_operators(event: Payload, context: Any) -> None:
     emit(measures.of_telling(telling.troubles, len(telling.sent), len(telling.unsent), telling.ages))
 
 
+@app.lambda_function(name="tell_progress")
+def tell_progress(event: Payload, context: Any) -> None:
+    """Whoever listens to EventBridge, how far a recovery is."""
+    with final_faults_logged(event):
+        the_world().bus.send(wire.RECOVERY_PROGRESS, wire.parse_recovery_progress(event))
+
+
 # -- what an operator asks for ----------------------------------------------------------------------------------------
 
 
@@ -202,8 +210,7 @@ def close_host(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="cost")
 def cost(event: Payload, context: Any) -> dict[str, Any]:
-    estimated, budget = cost_of_a_month(the_world())
-    return wire.priced(estimated, budget)
+    return wire.priced(*cost_of_a_month(the_world(), the_time()))
 
 
 @app.lambda_function(name="prune")

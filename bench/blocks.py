@@ -127,7 +127,7 @@ def a_night(receiver: Receiver, tree: Path, etc: Path) -> dict[str, int]:
     reported = run(HostsNight(receiver.configure("us0", tree, etc), World(a_little_later), os.environ))
     assert reported.is_complete, (*reported.problems, receiver.log())
     receiver.process.wait(60)
-    released = receiver.aws.find(f"runs/{receiver.run}/released/1.json")
+    released = receiver.word("released")
     assert released and released["clean"], released
     return dict(released["disk"])
 

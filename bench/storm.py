@@ -179,7 +179,7 @@ def over_the_wire(hosts: int = 1_200) -> None:
         run = _a_large_run(hosts)
         world.catalog.open_run(run)
         for host in run.hosts:
-            world.archive.put_once(f"{wire.report_prefix(run.id)}{host.id}.json", _body(run, host))
+            world.archive.put_once(wire.report_key(run, host.id), _body(run, host))
         for host in run.hosts:
             world.catalog.record_point(a_point(host.id, run_id=run.id))
         calls.clear()
@@ -220,7 +220,7 @@ def _nonces() -> Callable[[], str]:
 
 def _report(run: Run, host: ExpectedHost, books: Books) -> None:
     """What the receiver archives before it tells anyone; its own put is not ours to count."""
-    books.parts.archive.put_once(f"{wire.report_prefix(run.id)}{host.id}.json", _body(run, host))
+    books.parts.archive.put_once(wire.report_key(run, host.id), _body(run, host))
 
 
 def _body(run: Run, host: ExpectedHost) -> bytes:

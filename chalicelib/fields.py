@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from chalicelib.core.model import SCHEMA, Disk, Quota, Times, Way
+from chalicelib.core.model import SCHEMA, Disk, Quota, Step, Times, Way
 from chalicelib.errors import PermanentError
 
 _LONGEST_WHY = 500
@@ -161,6 +161,15 @@ def read_times(fields: Fields | None) -> Times | None:
 def times_values(times: Times) -> dict[str, Any]:
     answered = None if times.answered is None else moment_text(times.answered)
     return {"answered": answered, "steps": dict(times.steps)}
+
+
+def read_step(fields: Fields | None) -> Step | None:
+    """Raises PermanentError."""
+    return None if fields is None else Step(fields.text("name"), fields.moment("since"))
+
+
+def step_values(step: Step | None) -> dict[str, Any] | None:
+    return None if step is None else {"name": step.name, "since": moment_text(step.since)}
 
 
 def read(what: str, body: bytes | str | Mapping[str, Any]) -> Fields:

@@ -67,7 +67,7 @@ class Machines(Protocol):
         """Absent is success."""
 
     def zone_of(self, subnet: str) -> str:
-        """The availability zone a subnet is in."""
+        """The availability zone a subnet is in. Raises KeyError when EC2 knows no such subnet."""
 
 
 class Volumes(Protocol):
@@ -313,6 +313,13 @@ class Watch(Protocol):
         """Raises TransientError when it was not answered with a success."""
 
 
+class Bus(Protocol):
+    """Whoever in this account listens to what becomes of things: events, each of which may be lost, or come twice."""
+
+    def send(self, detail_type: str, detail: Mapping[str, Any]) -> None:
+        """Raises TransientError when it was not taken."""
+
+
 class StackRole(StrEnum):
     """What this deployment is: the one that makes backups, one that stands by with copies that were made for it in
     another region, or one that does with copies that it pulls into another account."""
@@ -374,4 +381,5 @@ class World:
     lambdas: Lambdas
     alarms: Alarms
     watch: Watch
+    bus: Bus
     settings: Settings

@@ -11,6 +11,7 @@ from chalicelib.aws.account import AwsAccount
 from chalicelib.aws.address import Route53Address
 from chalicelib.aws.alarms import SnsAlarms
 from chalicelib.aws.archive import S3Archive
+from chalicelib.aws.bus import EventBus
 from chalicelib.aws.catalog import DynamoCatalog
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.copies import Ec2Copies
@@ -53,6 +54,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         lambdas=AwsLambdas(clients, setting("EBBTIDE_FUNCTION_PREFIX")),
         alarms=SnsAlarms(clients, setting("EBBTIDE_TOPIC_PREFIX")),
         watch=HttpsWatch(),
+        bus=EventBus(clients),
         settings=Settings(
             receiver_group=receiver_group,
             drill_group=setting("EBBTIDE_DRILL_GROUP"),

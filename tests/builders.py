@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
+from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.alarms import Facts, Night
 from chalicelib.core.model import (
@@ -29,6 +31,7 @@ from chalicelib.core.preflight import Preflight
 from chalicelib.core.retention import Rules
 
 A_DAY = date(2026, 11, 23)
+A_NONCE = "5eed" * 8
 A_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43} root@us0"
 ANOTHER_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'B' * 43} root@eu0"
 A_READERS_KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'C' * 43} ada@laptop"
@@ -69,7 +72,14 @@ def a_run(
         state=state,
         snapshot_id=snapshot_id,
         closed=opened + timedelta(hours=1) if state.is_final else None,
+        nonce=A_NONCE,
     )
+
+
+def what_was_briefed(run: Run) -> dict[str, bytes]:
+    """Its brief, as the archive has it."""
+    brief = json.loads((Path(__file__).parent / "contract/wire/brief-receiver.json").read_text())
+    return {wire.brief_key(run.id, "vol-1"): json.dumps({**brief, "run": str(run.id), "nonce": run.nonce}).encode()}
 
 
 def a_disk(used_gib: float = 20, size_gib: float = 80) -> Disk:

@@ -28,6 +28,8 @@ FOR_A_RECOVERY = ("systemd-container", "nftables")
 OUR_TESTS = Path("opt/tests")
 # Beside the server's tree, in which they lie, they are all that makes one with sysvinit and a cron of it.
 SYSVINIT = ("sysvinit-core", "initscripts", "sysv-rc", "startpar", "insserv", "cron", "cron-daemon-common")
+# As it was released, and not what its security updates have brought since.
+OLDER_RSYNC = ("rsync/bookworm",)
 FETCH_SYSVINIT = f"""\
 mkdir "$1/srv/sysvinit" && cd "$1/srv/sysvinit" &&
 APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q download {" ".join(SYSVINIT)}
@@ -43,7 +45,7 @@ DATABASES = ("postgresql", "mariadb-server", "slapd", "ldap-utils", "sqlite3")
 
 def a_server() -> Path:
     """Debian 12 with systemd and nginx, SELinux's labels, and a /usr on a disk of its own: what a host may be."""
-    return _kept("debian-server", "bookworm", SERVER, FETCH_SYSVINIT, _settle_in)
+    return _kept("debian-server", "bookworm", SERVER, f"--customize-hook={FETCH_SYSVINIT}", settle_in=_settle_in)
 
 
 def give_it_sysvinit(server: Path) -> None:
@@ -64,7 +66,15 @@ def a_whole_machine() -> Path:
 
 def its_programs(names: Iterable[str], place: Path) -> Path:
     """A directory for the PATH with programs of that image, which start here with the libraries that they know."""
-    image = a_machine_image()
+    return _programs(a_machine_image(), names, place)
+
+
+def an_older_rsync(place: Path) -> Path:
+    """The program of Debian 12, 3.2.7 with its patches; it is written to `place`, a new directory."""
+    return _programs(_kept("debian-rsync", "bookworm", OLDER_RSYNC, "--variant=extract"), ("rsync",), place) / "rsync"
+
+
+def _programs(image: Path, names: Iterable[str], place: Path) -> Path:
     loader = next(image.glob("usr/lib*/ld-linux-*.so.*"))
     libraries = ":".join(map(str, image.glob("usr/lib/*-linux-gnu")))
     place.mkdir()
@@ -106,7 +116,7 @@ def _kept(
     name: str,
     suite: str,
     packages: Iterable[str],
-    hook: str = "true",
+    *options: str,
     settle_in: Callable[[Path], None] = lambda _: None,
 ) -> Path:
     """Made once, and kept until `make clean-night`; a test of any worker may ask."""
@@ -117,18 +127,18 @@ def _kept(
         if not tree.exists():
             half_made = KEPT / f"{name}.part"
             shutil.rmtree(half_made, ignore_errors=True)
-            _make(half_made, suite, packages, hook)
+            _make(half_made, suite, packages, options)
             settle_in(half_made)
             half_made.rename(tree)
     return tree
 
 
-def _make(tree: Path, suite: str, packages: Iterable[str], hook: str) -> None:
+def _make(tree: Path, suite: str, packages: Iterable[str], options: Iterable[str]) -> None:
     if shutil.which("mmdebstrap") is None:
         pytest.skip("mmdebstrap is not installed")
     may_part = subprocess.run([*APART, "true"], capture_output=True, check=False).returncode == 0
-    program, *words = bootstrap_argv(suite, packages, tree)
-    _run(*(APART if may_part else ()), program, f"--customize-hook={hook}", *words)
+    *words, named, place = bootstrap_argv(suite, packages, tree)
+    _run(*(APART if may_part else ()), *words, *options, named, place)
 
 
 def _run(*argv: str) -> None:

@@ -79,7 +79,8 @@ class FakeMachines:
         if self.no_capacity_for & {request.instance_type, zone}:
             raise CapacityError(f"no {request.instance_type} here")
         number = len(self.by_id) + 1
-        machine = Machine(f"i-{number}", "running", f"10.0.0.{number}", zone, self.now, dict(request.tags))
+        address, tagged = f"10.0.0.{number}", dict(request.tags)
+        machine = Machine(f"i-{number}", "running", address, zone, self.now, tagged, request.instance_type)
         self.requests.append(request)
         self.by_token[request.token] = machine.id
         self.by_id[machine.id] = machine
@@ -98,6 +99,8 @@ class FakeMachines:
         self._check(request)
 
     def _check(self, request: LaunchRequest) -> None:
+        if request.subnet in self.gone:
+            raise PermanentError(f"InvalidSubnetID.NotFound: {request.subnet}")
         for what in (request.instance_type, request.subnet, request.security_group):
             if what in self.against:
                 raise self.against[what]
@@ -108,7 +111,7 @@ class FakeMachines:
 
     def zone_of(self, subnet: str) -> str:
         if subnet in self.gone:
-            raise PermanentError(f"InvalidSubnetID.NotFound: {subnet}")
+            raise KeyError(subnet)
         return subnet.replace("subnet", "zone")
 
 
@@ -542,6 +545,19 @@ class FakeWatch:
         self.pinged.append(url)
 
 
+@dataclass
+class FakeBus:
+    """Keeps what was sent. `fault` is raised instead, for as long as it is set."""
+
+    sent: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    fault: EbbtideError | None = None
+
+    def send(self, detail_type: str, detail: Mapping[str, Any]) -> None:
+        if self.fault:
+            raise self.fault
+        self.sent.append((detail_type, detail))
+
+
 @dataclass(frozen=True)
 class FakeWorld(World):
     """A world whose ports a test may look into."""
@@ -558,6 +574,7 @@ class FakeWorld(World):
     lambdas: FakeLambdas
     alarms: FakeAlarms
     watch: FakeWatch
+    bus: FakeBus
 
 
 def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = None) -> FakeWorld:
@@ -577,6 +594,7 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         lambdas=FakeLambdas(),
         alarms=FakeAlarms(),
         watch=FakeWatch(),
+        bus=FakeBus(),
         settings=some_settings(),
     )
 
@@ -658,5 +676,6 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         lambdas=Fused(world.lambdas, fuse),
         alarms=Fused(world.alarms, fuse),
         watch=Fused(world.watch, fuse),
+        bus=Fused(world.bus, fuse),
         settings=world.settings,
     )

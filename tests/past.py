@@ -39,7 +39,7 @@ def a_night(
         report = json.loads((WIRE / "report.json").read_text())
         told = {"run": str(run_id), "host": host.name, "id": host.id, "nonce": host.nonce, "status": status}
         report["receiver"]["manifest"]["key"] = f"manifests/{host.id}/{run_id}.jsonl.gz"
-        world.archive.put_once(f"reports/{run_id}/{host.id}.json", json.dumps({**report, **told}).encode())
+        world.archive.put_once(wire.report_key(run, host.id), json.dumps({**report, **told}).encode())
     world.archive.put_once(wire.word_key(run, "released", 1), a_release(run_id, disk=disk))
     stand_down(world)
     reconcile(run_id, world, a_moment(3, day=day))
@@ -82,6 +82,7 @@ def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven") -> Recover
 
 
 def an_open_drill(world: FakeWorld, now: datetime) -> RecoveryId:
+    world.machines.now = now
     recovery_id = open_drill("us0", world, now)
     recover(recovery_id, world, now)
     return recovery_id

@@ -8,15 +8,17 @@ from typing import Any
 
 from chalicelib import wire
 from chalicelib.core.model import RecoveryId
+from chalicelib.fields import moment_text
 from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.recover import recover
 from chalicelib.flows.tick import tick
-from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_run_id, a_snapshot
+from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_run, a_run_id, a_snapshot, what_was_briefed
 from tests.fakes import Crash, FakeWorld, a_world
 
 NOW = a_moment(9)
 DRILL = RecoveryId("us0a", NOW.date(), 1)
 A_REPORT = Path(__file__).parent / "contract" / "wire" / "recovery-report.json"
+A_WORD = A_REPORT.with_name("recovery-standing.json")
 FINISHED = datetime(2026, 11, 23, 9, 10, tzinfo=UTC)
 MOST_CALLS = 200
 A_POLICY = A_POLICY_TEXT.replace("[host.eu0]", 'start = ["service nginx start"]\n[host.eu0]')
@@ -25,6 +27,7 @@ A_POLICY = A_POLICY_TEXT.replace("[host.eu0]", 'start = ["service nginx start"]\
 def a_world_with_backups(*days: int) -> FakeWorld:
     """A policy in force, and for each day of November a completed snapshot in which us0 was complete and reported."""
     world = a_world()
+    world.machines.now = NOW
     world.archive.put_once("policies/000001.toml", A_POLICY.encode())
     world.catalog.set_policy_version("000001", None)
     for day in days or (22,):
@@ -37,8 +40,9 @@ def a_world_with_backups(*days: int) -> FakeWorld:
 
 def the_night_reports(world: FakeWorld, day: int, machine: str | None = "aarch64") -> None:
     """That us0 is such a machine, and nothing of its manifest."""
-    said = {"schema": 1, "run": str(a_run_id(day)), "id": "us0a", "arch": machine, "receiver": {"manifest": None}}
-    world.archive.objects[wire.any_report_key(a_run_id(day), "us0a")] = json.dumps(said).encode()
+    run, report = a_run(a_run_id(day)), json.loads((A_REPORT.parent / "report.json").read_text())
+    said = {**report, "run": str(run.id), "arch": machine, "receiver": {**report["receiver"], "manifest": None}}
+    world.archive.objects.update({**what_was_briefed(run), wire.report_key(run, "us0a"): json.dumps(said).encode()})
 
 
 def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:
@@ -60,6 +64,20 @@ def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:
 
 def the_machine_reports(world: FakeWorld, recovery_id: RecoveryId = DRILL, **changes: Any) -> None:
     world.archive.put_once(wire.recovery_report_key(recovery_id), a_report(recovery_id, **changes))
+
+
+def the_machine_says(
+    world: FakeWorld, step: str, since: datetime, recovery_id: RecoveryId = DRILL, attempt: int = 1
+) -> None:
+    """That it begins a step."""
+    said = {"schema": 1, "recovery": str(recovery_id), "step": step, "begun": moment_text(since)}
+    world.archive.put_once(wire.recovery_step_key(recovery_id, attempt, step), json.dumps(said).encode())
+
+
+def the_server_stands(world: FakeWorld, recovery_id: RecoveryId) -> None:
+    """It is back, and being compared from now on."""
+    said = {**json.loads(A_WORD.read_text()), "recovery": str(recovery_id), "id": recovery_id.host_id}
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
 
 
 def is_taken_down(world: FakeWorld) -> bool:

@@ -88,7 +88,7 @@ OPERATOR = {
     "O3": Row("retention is cut by mistake", "capped, until confirmed"),
     "O5": Row("a restore aims at production", "refused; a new name by default"),
     "O6": Row("a restored clone backs itself up", "the agent is masked there"),
-    "O7": Row("a drill leaves something behind", "swept; an alarm of its cost"),
+    "O7": Row("a drill leaves something behind", "swept, or told; told too when drills cost more than they may"),
     "O8": Row("a drill compares nothing", "no proof"),
     "O9": Row("services do not start in a chroot", "a container, or their own commands"),
 }

@@ -158,9 +158,10 @@ class Report:
         return self.status in (COMPLETE, WITH_WARNINGS)
 
 
-def manifest_key(host_id: str, run: str, number: int = 1) -> str:
-    """Where the archive keeps a manifest; the first of a run has no number."""
-    return f"manifests/{host_id}/{run}.jsonl.gz" if number == 1 else f"manifests/{host_id}/{run}.{number}.jsonl.gz"
+def manifest_key(host_id: str, run: str, nonce: str, number: int = 1) -> str:
+    """Where the archive keeps a manifest; the first of a run has no number. A peer's has no nonce."""
+    name = f"{run}/{nonce}" if nonce else run
+    return f"manifests/{host_id}/{name}.jsonl.gz" if number == 1 else f"manifests/{host_id}/{name}.{number}.jsonl.gz"
 
 
 def worst(*statuses: str) -> str:

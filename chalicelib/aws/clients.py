@@ -9,6 +9,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_route53 import Route53Client
     from mypy_boto3_s3 import S3Client
@@ -70,6 +71,10 @@ class Clients:
     @cached_property
     def sns(self) -> "SNSClient":
         return self._session.client("sns", config=_PATIENT)
+
+    @cached_property
+    def events(self) -> "EventBridgeClient":
+        return self._session.client("events", config=_PATIENT)
 
     @cached_property
     def functions(self) -> "LambdaClient":

@@ -33,7 +33,18 @@ from chalicelib.core.naming import restored_name
 from chalicelib.core.preflight import Preflight
 from chalicelib.core.telling import Told
 from chalicelib.core.trouble import Trouble
-from chalicelib.fields import Fields, checked, moment_text, read_disk, read_quota, read_times, read_ways, times_values
+from chalicelib.fields import (
+    Fields,
+    checked,
+    moment_text,
+    read_disk,
+    read_quota,
+    read_step,
+    read_times,
+    read_ways,
+    step_values,
+    times_values,
+)
 
 Item = dict[str, Any]
 
@@ -192,6 +203,8 @@ def recovery_values(recovery: Recovery) -> Item:
         "attempt": recovery.attempt,
         "launched": _maybe(recovery.launched),
         "zone": recovery.zone,
+        "instance_type": recovery.instance_type,
+        "step": step_values(recovery.step),
         "times": _times(recovery.times),
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
@@ -221,6 +234,8 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         attempt=values.maybe_number("attempt") or 1,
         launched=values.maybe_moment("launched"),
         zone=values.maybe_text("zone"),
+        instance_type=values.maybe_text("instance_type"),
+        step=read_step(values.maybe_part("step")),
         times=read_times(values.maybe_part("times")),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),

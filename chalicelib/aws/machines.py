@@ -25,6 +25,7 @@ class _Profile(TypedDict, total=False):
 
 
 _WOULD_HAVE = "DryRunOperation"
+_NO_SUBNET = "InvalidSubnetID.NotFound"
 _ABSENT = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
 
 
@@ -108,12 +109,20 @@ class Ec2Machines:
                     raise
 
     def zone_of(self, subnet: str) -> str:
-        """Asked for once: it never changes."""
+        """Asked for once: it never changes. Raises KeyError when EC2 knows no such subnet."""
         if subnet not in self._zones:
-            with told(f"looking up the zone of subnet {subnet}"):
-                found = self._clients.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]
-            self._zones[subnet] = found["AvailabilityZone"]
+            self._zones[subnet] = self._look_up_zone(subnet)
         return self._zones[subnet]
+
+    def _look_up_zone(self, subnet: str) -> str:
+        with told(f"looking up the zone of subnet {subnet}"):
+            try:
+                (found,) = self._clients.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
+            except ClientError as error:
+                if code_of(error) == _NO_SUBNET:
+                    raise KeyError(subnet) from None
+                raise
+        return found["AvailabilityZone"]
 
 
 def _with_profile(request: LaunchRequest) -> _Profile:
@@ -133,4 +142,5 @@ def _machine(instance: "InstanceTypeDef") -> Machine:
         zone=instance.get("Placement", {}).get("AvailabilityZone", ""),
         launched=instance["LaunchTime"],
         tags=tagging.read(instance.get("Tags", [])),
+        instance_type=instance.get("InstanceType", ""),
     )

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     HOST_QUOTA = "host quota"
     DISK_WARNING = "disk warning"
     BUDGET = "budget"
+    DRILL_BUDGET = "drill budget"
+    LEFT_STANDING = "left standing"
     LAUNCH_REFUSED = "launch refused"
     KEY_UNUSABLE = "key unusable"
     QUOTA = "quota"
@@ -138,7 +140,7 @@ ADVICE: Mapping[Kind, Advice] = {
         "were set aside. A snapshot that has the tag `ebbtide:damaged` is damaged as well: no volume is made from it "
         "any more and nothing in it counts as a restore point; it stays for 30 days at least, and is in the plan of "
         "`ebbtide prune --dry-run`. Where that tag was refused, the message says so: put it there by hand, for until "
-        "then what the snapshot holds counts. What fsck said is in the archive, below `runs/`.",
+        "then what the snapshot holds counts. What fsck said is in the archive, below `reports/`.",
     ),
     Kind.HOST_QUOTA: Advice(
         "A host holds 90 % of its quota on its receiver's volume (told again from 95 %), or will hold all of it within "
@@ -157,6 +159,20 @@ ADVICE: Mapping[Kind, Advice] = {
         "estimate: snapshots count by what hosts have sent.",
         "`ebbtide cost` shows every part and how it came about. Keep fewer points, copy fewer, or raise the budget; "
         "what it really costs is in AWS's bill.",
+    ),
+    Kind.DRILL_BUDGET: Advice(
+        "By list prices and the drills of the last weeks a month of them costs more than a month of `budget` in "
+        "`[drill]`: they have become more, take longer, or stand on larger machines and volumes.",
+        "`ebbtide cost` shows the drills of each receiver: how many a month, for how long, on what. Look at those that "
+        "took long, and whether somebody begins them by hand; then drill less often (`drill.every`), on a smaller "
+        "`restore.instance`, or raise the budget.",
+    ),
+    Kind.LEFT_STANDING: Advice(
+        "A machine or volume has outlived the run, drill, restore or opening that it was made for, and two hours later "
+        "is still there, although the sweep removes such things every hour. It costs until it is gone.",
+        "Read the log of the function `sweep`: mostly a permission is missing, or somebody has attached the volume "
+        "elsewhere. Look at what its tag `Name` says, then end the machine or delete the volume by hand. It is no data "
+        "volume of a receiver, and no restore point is lost with it.",
     ),
     Kind.LAUNCH_REFUSED: Advice(
         "The daily preflight asked EC2, without launching anything, whether it would launch a machine that a night or "

@@ -304,7 +304,7 @@ def _drilled_in_vain(facts: Facts, now: datetime) -> Iterator[Trouble]:
     for host in facts.policy.hosts.values():
         drill = latest.get(host.id)
         if drill is None or satisfies(drill.verdict, drill.probe, drill.findings):
-            yield from _old_proof(host, drill, oldest.get(host.id), facts.policy.drill_every_days, now)
+            yield from _old_proof(host, drill, oldest.get(host.id), facts.policy.drill.every_days, now)
         else:
             yield Trouble(
                 about=_drills(host.id),

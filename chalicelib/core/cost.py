@@ -12,14 +12,11 @@ from itertools import pairwise
 from statistics import mean
 
 from chalicelib.core import prices
-from chalicelib.core.advice import Kind
+from chalicelib.core.bill import Cost, Part
+from chalicelib.core.drill_cost import Drills, part_of_drills
 from chalicelib.core.ids import said_of
 from chalicelib.core.model import Disk, HostResult, Run
 from chalicelib.core.policy import ReceiverPolicy
-from chalicelib.core.trouble import Trouble
-
-ABOUT = "budget"
-MOST_PARTS_TOLD = 3
 
 # An ordinary night of a small server on ext4 dirtied 74 MiB of EBS's blocks of 512 KiB when it was measured, although
 # 5 MiB had changed: less than that no night counts as.
@@ -30,7 +27,8 @@ _A_DAY = timedelta(days=1)
 # Of this application in CloudWatch, whatever the number of hosts: what is sent every hour, and the stack's alarms.
 _METRICS, _METRICS_A_RECEIVER, _ALARMS = 4, 3, 3
 NOT_COUNTED = (
-    "drills, restores, and what is open to its host: a machine, an address and a volume each, and filling that one",
+    "restores, and what is open to its host: a machine, an address and a volume each, and filling that one",
+    "what stands longer than it may, which is told by itself",
     "requests of Lambda, DynamoDB, S3, SNS and EventBridge, and the archive's bytes: cents, as a rule",
     "taxes, free tiers and discounts",
 )
@@ -62,6 +60,7 @@ class Holding:
     snapshots: tuple[datetime, ...] = ()
     copies: tuple[datetime, ...] = ()
     is_copied: bool = False
+    drills: Drills = field(default_factory=Drills)
 
     @property
     def instance(self) -> str | None:
@@ -95,27 +94,6 @@ class Holding:
         return sum(max(0, later - earlier) for later, earlier in pairwise(used)) / _GIB
 
 
-@dataclass(frozen=True)
-class Part:
-    """One item of a month's bill, and how it came about."""
-
-    what: str
-    usd: float
-    how: str
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A month, the largest part first, and what is not in it."""
-
-    parts: tuple[Part, ...]
-    not_counted: tuple[str, ...] = field(default=NOT_COUNTED)
-
-    @property
-    def usd_a_month(self) -> float:
-        return sum(part.usd for part in self.parts)
-
-
 def sent_by(results: Iterable[HostResult], run: Run) -> int:
     """What a night's hosts say they have sent: each no more than was found of it, all no more than the volume holds."""
     sent = sum(min(result.bytes_sent, _found_of(result)) for result in results)
@@ -125,34 +103,15 @@ def sent_by(results: Iterable[HostResult], run: Run) -> int:
 def estimate(holdings: Sequence[Holding]) -> Cost:
     """What all of this costs a month."""
     parts = [part for holding in holdings for part in _of_receiver(holding)] + list(_of_the_stack(holdings))
-    unknown = tuple(
-        f"the machine of receiver {holding.name}: {holding.instance} has no price here"
-        for holding in holdings
-        if holding.instance and holding.instance not in prices.MACHINE_HOUR
-    )
-    return Cost(tuple(sorted(parts, key=lambda part: -part.usd)), (*unknown, *NOT_COUNTED))
+    unknown = (f"{what}: {each} has no price here" for holding in holdings for what, each in _unpriced(holding))
+    return Cost(tuple(sorted(parts, key=lambda part: -part.usd)), (*dict.fromkeys(unknown), *NOT_COUNTED))
 
 
-def budget_a_month(text: str) -> float:
-    """A policy's budget, such as `200 USD/year`, in USD a month."""
-    amount, _, period = text.partition(" USD/")
-    return float(amount) / (12 if period == "year" else 1)
-
-
-def over_budget(cost: Cost, budget: str | None, now: datetime) -> Iterator[Trouble]:
-    """Told when a month's estimate is more than a month of the budget."""
-    if budget is None or cost.usd_a_month <= budget_a_month(budget):
-        return
-    yield Trouble(
-        about=ABOUT,
-        kind=Kind.BUDGET,
-        name="the budget",
-        what=f"it costs about {cost.usd_a_month:.2f} USD a month, {12 * cost.usd_a_month:.0f} a year; "
-        f"the budget is {budget}",
-        since=now,
-        occurrence=budget,
-        details=tuple(f"{part.what}: {part.usd:.2f} USD ({part.how})" for part in cost.parts[:MOST_PARTS_TOLD]),
-    )
+def _unpriced(holding: Holding) -> Iterator[tuple[str, str]]:
+    """Whose machine is of what type."""
+    machines = [(f"the machine of receiver {holding.name}", holding.instance)] if holding.instance else []
+    machines += [("the machine of a drill", each) for each in holding.drills.instance_types]
+    yield from (each for each in machines if each[1] not in prices.MACHINE_HOUR)
 
 
 def _found_of(result: HostResult) -> int:
@@ -173,6 +132,7 @@ def _of_receiver(holding: Holding) -> Iterator[Part]:
         gib = sum(holding.aside_gib)
         yield Part(f"{name}: volumes set aside", gib * _volume_price(holding.policy), f"{gib} GiB that were damaged")
     yield from _of_snapshots(name, holding)
+    yield from part_of_drills(name, holding.drills, holding.largest_snapshot_gib, holding.whole_gib)
 
 
 def _volume_price(policy: ReceiverPolicy | None) -> float:

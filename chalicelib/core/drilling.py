@@ -14,9 +14,9 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 def find_due(policy: Policy, recoveries: Iterable[Recovery], now: datetime) -> list[HostPolicy]:
     """Those whose last drill was begun too long ago, however it ended; who has waited longest comes first."""
-    if policy.drill_every_days is None:
+    if policy.drill.every_days is None:
         return []
-    by_then = now - timedelta(days=policy.drill_every_days) + _AN_HOUR
+    by_then = now - timedelta(days=policy.drill.every_days) + _AN_HOUR
     begun: dict[str, datetime] = {}
     for each in recoveries:
         if each.kind is RecoveryKind.DRILL:
@@ -35,9 +35,10 @@ def in_turn(due: Sequence[HostPolicy], at_once: int, now: datetime) -> list[Host
 
 
 def room(policy: Policy, recoveries: Iterable[Recovery]) -> int:
-    """How many more may be begun now: with so many at a time every host has its turn, if each takes all its time."""
-    if policy.drill_every_days is None:
+    """How many more may be begun now: with so many at a time every host has its turn, if each takes all the time that
+    a small one has."""
+    if policy.drill.every_days is None:
         return 0
-    at_a_time = -(-len(policy.hosts) * LASTS[RecoveryKind.DRILL] // timedelta(days=policy.drill_every_days))
+    at_a_time = -(-len(policy.hosts) * LASTS[RecoveryKind.DRILL] // timedelta(days=policy.drill.every_days))
     under_way = sum(each.kind is RecoveryKind.DRILL and not each.state.is_final for each in recoveries)
     return max(0, at_a_time - under_way)

@@ -111,11 +111,11 @@ class Run:
     """One receiver's night, or that of a host with a volume of its own: then it is opened when the host was done, and
     its deadline is the end of the host's promise to leave the volume alone.
 
-    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver; `why` is
-    what ended it otherwise than done, or what stands in the way. `disk` is what its last
-    receiver measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found
-    damaged, and are no receiver's any more; `untagged` says which tags of that were refused, and why. `nonce` stands in
-    the keys of what its machines write (see `wire.word_key`): empty in a run that an earlier version opened, and in one
+    `version` is the fencing number of the last conditional write; `full_zones` had no room for its receiver, or took
+    none; `why` is what ended it otherwise than done, or what stands in the way. `disk` is what its last receiver
+    measured; `growth_asked` is when its volume was to become larger; `aside` are the volumes that were found damaged,
+    and are no receiver's any more; `untagged` says which tags of that were refused, and why. `nonce` stands in the keys
+    of what its machines write (see `wire.word_key`): empty in a run that an earlier version opened, and in one
     of a host's own volume.
     """
 
@@ -150,6 +150,7 @@ class Machine:
     zone: str
     launched: datetime
     tags: Mapping[str, str] = field(default_factory=dict)
+    instance_type: str = ""
 
     @property
     def is_gone(self) -> bool:
@@ -326,6 +327,14 @@ class Way:
     network: str
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a recovery, as its machine calls it, and since when it is at that."""
+
+    name: str
+    since: datetime
+
+
 @dataclass(frozen=True)
 class Times:
     """When the image of a recovery had answered, None while it has not; and what each step took, in seconds."""
@@ -341,7 +350,9 @@ class Recovery:
     `name` is what the restored image calls itself; `address` is where an opening that stands is reached, or a server
     that is back. `ways` are those in that it wants: they lead to whatever stands restored beside it as well, and into
     nothing else. `start` are commands for an image that has no init that its machine knows. `attempt` counts its
-    machines, each with a volume of its own; the latest one was `launched` then, in this `zone`.
+    machines, each with a volume of its own; the latest one was `launched` then, in this `zone`, of
+    this `instance_type`: what nobody knows of one that an earlier version has launched, or that was rebuilt. `step` is
+    the last that it has come to, until its verdict is known; an earlier version wrote none down.
     """
 
     id: RecoveryId
@@ -363,6 +374,8 @@ class Recovery:
     attempt: int = 1
     launched: datetime | None = None
     zone: str | None = None
+    instance_type: str | None = None
+    step: Step | None = None
     times: Times | None = None
     closed: datetime | None = None
     version: int = 0

@@ -68,6 +68,8 @@ LEAST_TIME_LEFT = timedelta(minutes=10)
 # A volume is larger within seconds as a rule; the night goes on without, and the next one fills what came of it.
 GROWS_WITHIN = timedelta(minutes=10)
 
+_WITHOUT_SUBNET = "EC2 knows none of the deployment's subnets: deploy with one that there is, and then `ebbtide run`"
+
 
 def plan(run: Run, world: NightWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this run, in order; empty when it is closed."""
@@ -97,8 +99,11 @@ def _is_over(run: Run, world: NightWorld, now: datetime) -> bool:
 
 
 def _another_receiver_is_worth_it(run: Run, world: NightWorld, now: datetime) -> bool:
-    attempt = latest_attempt(run, world)
+    attempt, volume = latest_attempt(run, world), volume_of_tonight(run, world)
     if attempt in world.released or not missing_hosts(run, world.results):
+        return False
+    if volume is not None and volume.zone not in world.zones:
+        # It was pushed to, and no machine can stand beside it any more: what it has is snapshotted.
         return False
     # Whose volume was damaged says nothing against the next machine, which has another volume.
     tried = attempt - len(world.damaged)
@@ -134,11 +139,14 @@ def _make_volume(run: Run, world: NightWorld) -> tuple[Action, ...]:
     """From the receiver's newest snapshot where there is one: another volume costs a load, not a full push."""
     if has_received(world):
         return close_without_snapshot(run, world, _why_gone(world))
+    zone = zone_of_tonight(run, world)
+    if zone is None:
+        return close_without_snapshot(run, world, _WITHOUT_SUBNET)
     if not can_be_made(run, world):
         return close_without_snapshot(run, world, _why_stranded(run, world))
     snapshot, wanted = world.newest, world.receiver.volume.size_gib
     size = max(wanted, snapshot.size_gib if snapshot else 0)
-    return (CreateVolume(zone_of_tonight(run, world), size, snapshot.id if snapshot else None),)
+    return (CreateVolume(zone, size, snapshot.id if snapshot else None),)
 
 
 def _growth(run: Run, volume: Volume, world: NightWorld, now: datetime) -> tuple[Action, ...]:

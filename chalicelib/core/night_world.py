@@ -10,7 +10,8 @@ from chalicelib.core.policy import ReceiverPolicy
 
 @dataclass(frozen=True)
 class NightWorld:
-    """`zones` are those the deployment has subnets in, the preferred one first; `briefed` are ids of volumes.
+    """`zones` are those of the deployment's subnets that there are, the preferred one first; `briefed` are ids of
+    volumes.
 
     `volumes` are the receiver's own in whatever zone; `newest` is its last completed snapshot, which is looked up only
     until a receiver has received anything: afterwards no volume is made from it any more. `ready`, `released` and
@@ -141,12 +142,15 @@ def zones_in_order(run: Run, world: NightWorld) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*at_the_volume, *world.zones)))
 
 
-def zone_of_tonight(run: Run, world: NightWorld) -> str:
-    """The first zone that has room, and never back behind one that this run has made a volume in.
+def zone_of_tonight(run: Run, world: NightWorld) -> str | None:
+    """The first zone that has room, and never back behind one that this run has made a volume in; None when none of
+    the deployment's subnets is left.
 
     A run that was rebuilt has forgotten which zones are full.
     """
     zones = zones_in_order(run, world)
+    if not zones:
+        return None
     made = {volume.zone for volume in world.volumes if is_made_for(run, volume)}
     reached = max((index for index, zone in enumerate(zones) if zone in made), default=0)
     return next((zone for zone in zones[reached:] if zone not in run.full_zones), zones[-1])
@@ -176,4 +180,4 @@ def next_zone(run: Run, world: NightWorld) -> str | None:
     complete in a later snapshot (see `night.plan`).
     """
     zone = zone_of_tonight(run, world)
-    return zone if zone not in run.full_zones and can_be_made(run, world) else None
+    return zone if zone is not None and zone not in run.full_zones and can_be_made(run, world) else None

@@ -77,6 +77,14 @@ class RestorePolicy:
 
 
 @dataclass(frozen=True)
+class DrillPolicy:
+    """How often each host is drilled, and what drills may cost; without `every_days` nobody drills but by hand."""
+
+    every_days: int | None = None
+    budget: str | None = None
+
+
+@dataclass(frozen=True)
 class AlarmPolicy:
     topic: str = "alarms"
     ping: str | None = None
@@ -94,7 +102,7 @@ class Policy:
     copy: CopyPolicy | None = None
     vault: VaultPolicy | None = None
     restore: RestorePolicy = field(default_factory=lambda: RestorePolicy(None, {}))
-    drill_every_days: int | None = None
+    drill: DrillPolicy = field(default_factory=DrillPolicy)
     alarm: AlarmPolicy = field(default_factory=AlarmPolicy)
 
     def own_volume_hosts(self) -> tuple[HostPolicy, ...]:

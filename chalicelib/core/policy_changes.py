@@ -18,7 +18,7 @@ _WORDS = {
     "size_gib": ("size", "GiB"),
     "quota_gib": ("quota", "GiB"),
     "start_list": ("start", ""),
-    "drill_every_days": ("drill.every", " days"),
+    "every_days": ("every", " days"),
 }
 
 # The version is given by us, a name stands in the path already, and a window is told as a whole.

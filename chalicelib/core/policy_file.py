@@ -9,6 +9,7 @@ from chalicelib.core.checks import Faults
 from chalicelib.core.policy import (
     AlarmPolicy,
     CopyPolicy,
+    DrillPolicy,
     HostPolicy,
     Policy,
     ReceiverPolicy,
@@ -60,7 +61,7 @@ def _policy(version: str, table: _Table) -> Policy:
         copy=table["copy"] and CopyPolicy(table["copy"]["region"], Rules(**table["copy"]["retention"])),
         vault=table["vault"] and VaultPolicy(table["vault"]["account"], Rules(**table["vault"]["retention"])),
         restore=_restore(table["restore"] or {}),
-        drill_every_days=table["drill"] and table["drill"]["every"],
+        drill=_drill(table["drill"] or {}),
         alarm=AlarmPolicy(**(table["alarm"] or {})),
     )
 
@@ -99,6 +100,10 @@ def _host(name: str, table: _Table) -> HostPolicy:
         instance_id=table["instance_id"],
         retention=table["retention"] and Rules(**table["retention"]),
     )
+
+
+def _drill(table: _Table) -> DrillPolicy:
+    return DrillPolicy(table.get("every"), table.get("budget"))
 
 
 def _restore(table: _Table) -> RestorePolicy:

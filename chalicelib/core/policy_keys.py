@@ -159,7 +159,12 @@ RESTORE = Table(
     )
 )
 
-DRILL = Table((Key("every", values.DAYS, "Each host is drilled at least this often."),))
+DRILL = Table(
+    (
+        Key("every", values.DAYS, "Each host is drilled at least this often."),
+        Key("budget", values.BUDGET, "What drills may cost, by an estimate, before an alarm of their own.", None),
+    )
+)
 
 ALARM = Table(
     (

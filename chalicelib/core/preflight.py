@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core.advice import Kind
-from chalicelib.core.cost import ABOUT as BUDGET
-from chalicelib.core.cost import Cost, over_budget
+from chalicelib.core.bill import ABOUT as BUDGET
+from chalicelib.core.bill import ABOUT_DRILLS as DRILL_BUDGET
+from chalicelib.core.bill import Budget, over_budget
 from chalicelib.core.locking import not_yet_for_good
 from chalicelib.core.model import SnapshotLock
 from chalicelib.core.policy import Policy
+from chalicelib.core.sweep import Removal
 from chalicelib.core.telling import LOCKS
 from chalicelib.core.trouble import Trouble, said
 
@@ -27,6 +29,7 @@ MOST_USED = 0.8
 
 RESTORES = "restores"
 _LONGEST_WHY = 500
+_MOST_NAMED = 20
 ENABLED = "Enabled"
 
 # The families that the quota of standard on-demand instances counts (A, C, D, H, I, M, R, T, Z); others have their own.
@@ -92,8 +95,8 @@ class Refusal:
 @dataclass(frozen=True)
 class Seen:
     """What a preflight saw. A receiver without its key is `keyless`, `unguarded` are the hosts whose guard the policy
-    has switched off, and `locks` those on copies of ours. `unseen` is what it could not look at, and why; the subjects
-    that this may have to do with are `hidden`."""
+    has switched off, `locks` those on copies of ours; `left` is what no sweep has removed. `unseen` is what it could
+    not look at, and why; the subjects that this may have to do with are `hidden`."""
 
     refusals: tuple[Refusal, ...] = ()
     keys: tuple[Key, ...] = ()
@@ -101,11 +104,11 @@ class Seen:
     keyless: tuple[str, ...] = ()
     unguarded: tuple[str, ...] = ()
     locks: tuple[SnapshotLock, ...] = ()
+    left: tuple[Removal, ...] = ()
     agent_missing: str | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
     hidden: AbstractSet[str] = frozenset()
-    cost: Cost | None = None
-    budget: str | None = None
+    budgets: tuple[Budget, ...] = ()
 
 
 def is_standard(instance_type: str) -> bool:
@@ -126,8 +129,9 @@ def judge(seen: Seen, before: Preflight | None, now: datetime) -> Preflight:
         *_missing_parts(seen, now),
         *_switched_off_guards(seen.unguarded, now),
         *_locks_to_come(not_yet_for_good(seen.locks), seen.keys, now),
+        *_left_standing(seen.left, now),
         *_unseen(seen.unseen, now),
-        *(over_budget(seen.cost, seen.budget, now) if seen.cost else ()),
+        *over_budget(seen.budgets, now),
     )
     still = {about: trouble for about, trouble in known.items() if about in seen.hidden}
     wrong = {**still, **{trouble.about: trouble for trouble in found}}
@@ -142,9 +146,11 @@ def subjects(policy: Policy) -> AbstractSet[str]:
         KEYS,
         AGENT,
         _GUARDS,
+        LEFT,
         LOCKS,
         _UNSEEN,
         BUDGET,
+        DRILL_BUDGET,
         *parts,
         *map(about_host_key, policy.receivers),
         *map(about_quota, QuotaName),
@@ -161,7 +167,7 @@ def nothing_was_looked_at(latest: Preflight | None, first_run: datetime | None, 
 
 
 _SELF = "preflight"
-KEYS, AGENT, _UNSEEN = "preflight/keys", "preflight/agent", "preflight/unseen"
+KEYS, AGENT, LEFT, _UNSEEN = "preflight/keys", "preflight/agent", "preflight/left", "preflight/unseen"
 _GUARDS = "preflight/guards"
 
 
@@ -301,6 +307,20 @@ def _locks_to_come(locks: Sequence[SnapshotLock], keys: Iterable[Key], now: date
 def _how_locked(lock: SnapshotLock) -> str:
     ends = f" until {said(lock.until)}" if lock.until else ""
     return f"{lock.snapshot_id}{ends}" + (f", can be taken back until {said(lock.cool_off)}" if lock.cool_off else "")
+
+
+def _left_standing(left: Sequence[Removal], now: datetime) -> Iterator[Trouble]:
+    named = left[:_MOST_NAMED]
+    if named:
+        yield Trouble(
+            about=LEFT,
+            kind=Kind.LEFT_STANDING,
+            name="the sweep",
+            what=f"{named[0].id} should be gone and stands: {named[0].why}",
+            since=now,
+            occurrence=", ".join(each.id for each in named),
+            details=tuple(f"{each.id}: {each.why}" for each in named[1:]),
+        )
 
 
 def _unseen(unseen: Mapping[str, str], now: datetime) -> Iterator[Trouble]:

@@ -11,6 +11,8 @@ DAYS_A_MONTH = 30.4
 
 VOLUME_GIB_MONTH = {"gp3": 0.08, "gp2": 0.10}
 SNAPSHOT_GIB_MONTH = 0.05
+# Of what a snapshot holds, for each MiB a second at which a volume is filled from it: 0.0012 at the lowest rate, 100.
+FILLED_GIB_AT_A_MIB_A_SECOND = 0.0012 / 100
 # Out of a region into another one.
 TRANSFER_GIB = 0.02
 PUBLIC_ADDRESS_HOUR = 0.005

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.core import opening, restored
 from chalicelib.core.actions import AttachVolume, Wait, WriteBrief
+from chalicelib.core.lost_machines import STILL_WITHIN_A_GIB, replace_or_end
 from chalicelib.core.model import (
     Machine,
     Recovery,
@@ -28,17 +29,19 @@ from chalicelib.core.recovery_actions import (
     LaunchMachine,
     MarkProven,
     RecordBack,
+    RecordStep,
     RecordVerdict,
     RecoveryWorld,
     SetWays,
     TerminateMachine,
 )
-from chalicelib.core.recovery_times import times_of, told_step
+from chalicelib.core.recovery_times import times_of
 from chalicelib.core.restored import given_up
+from chalicelib.core.steps import reached, said_step
 from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
-# A drill that has found nothing by then will not; a restored machine stands until someone has moved in elsewhere; an
-# opening stands for as long as is asked for.
+# A drill that has found nothing by then, and by what its size takes, will not; a restored machine stands until someone
+# has moved in elsewhere; an opening stands for as long as is asked for.
 LASTS = {
     RecoveryKind.DRILL: timedelta(hours=2),
     RecoveryKind.RESTORE: timedelta(days=7),
@@ -47,7 +50,7 @@ LASTS = {
 # At which its volume is filled from the snapshot: 100 to 300 MiB a second, and each GiB costs the more for it. Somebody
 # waits for a server, nobody for a drill, and of what is opened only what is asked for is read.
 # https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
-_RATES = {RecoveryKind.RESTORE: 300, RecoveryKind.DRILL: 100}
+RATES = {RecoveryKind.RESTORE: 300, RecoveryKind.DRILL: 100}
 
 
 def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> RestorePoint | None:
@@ -56,15 +59,23 @@ def choose_point(points: Iterable[RestorePoint], at: datetime | None = None) -> 
     return max(candidates, key=lambda point: (point.at, point.snapshot_id), default=None)
 
 
+def lasts(kind: RecoveryKind, size_gib: int) -> timedelta:
+    """How long one may, whose volume is so large: a drill reads all of it."""
+    by_size = STILL_WITHIN_A_GIB * size_gib if kind is RecoveryKind.DRILL else timedelta(0)
+    return min(LASTS[kind] + by_size, LASTS[RecoveryKind.RESTORE])
+
+
 def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     """The next steps of this recovery, in order; empty when it is closed.
 
-    The ways are everybody's. They are set as soon as there is nothing of its own to do but to wait, or to close: what
-    is wrong with their group keeps no machine from coming up, and none from going. So is what is left of a machine
-    that was replaced taken away.
+    How far it has come is written down before anything that follows from it. The ways are everybody's. They are set as
+    soon as there is nothing of its own to do but to wait, or to close: what is wrong with their group keeps no machine
+    from coming up, and none from going. So is what is left of a machine that was replaced taken away.
     """
     if recovery.state.is_final:
         return ()
+    if come_to := reached(recovery, world.said, now):
+        return tuple(map(RecordStep, come_to))
     steps = tuple(_timed(step, recovery, world) for step in _own_steps(recovery, world, now))
     if not all(isinstance(step, Wait | CloseRecovery) for step in steps):
         return steps
@@ -102,9 +113,9 @@ def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime
         return back
     if known := _what_is_known(recovery, world, now):
         return known
-    is_to_come_back = recovery.kind is RecoveryKind.RESTORE and world.server is None
-    if is_to_come_back and (another := restored.replace_or_end(recovery, world, now)):
-        return another
+    is_to_come = recovery.kind is not RecoveryKind.OPENING and world.server is None
+    if is_to_come and (lost := replace_or_end(recovery, world, now)):
+        return lost
     gone = next((machine for machine in world.machines if machine.is_gone), None)
     if gone is not None:
         return (given_up(world, f"machine {gone.id} ended without a report"),)
@@ -124,7 +135,8 @@ def _what_is_known(recovery: Recovery, world: RecoveryWorld, now: datetime) -> t
     if now >= recovery.deadline:
         was_closed = was_ended_early(recovery)
         why = "it was closed before there was a report" if was_closed else "there was no report before the deadline"
-        return (given_up(world, why),)
+        step = said_step(recovery)
+        return (given_up(world, f"{why}; its machine was at: {step}" if step else why),)
     return ()
 
 
@@ -181,7 +193,7 @@ def _make_volume(recovery: Recovery, machine: Machine | None, world: RecoveryWor
     zone = machine.zone if machine else recovery.zone
     if zone is None:
         return (LaunchMachine(None),)
-    return (CreateVolume(zone, world.snapshot.id, world.snapshot.size_gib, _RATES.get(recovery.kind)),)
+    return (CreateVolume(zone, world.snapshot.id, world.snapshot.size_gib, RATES.get(recovery.kind)),)
 
 
 def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: RecoveryWorld) -> tuple[Action, ...]:
@@ -190,8 +202,8 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
     if volume.attached_to == machine.id:
         if recovery.kind is RecoveryKind.OPENING:
             return opening.await_word(machine, world)
-        step = f", which is at: {told_step(world.step)}" if world.step else ""
-        return (Wait(f"the report of machine {machine.id}{step}"),)
+        step = said_step(recovery)
+        return (Wait(f"the report of machine {machine.id}{f', which is at: {step}' if step else ''}"),)
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
     return (AttachVolume(volume.id, machine.id),)

@@ -13,6 +13,7 @@ from chalicelib.core.model import (
     RestoredServer,
     RestorePoint,
     Snapshot,
+    Step,
     Times,
     Volume,
     Way,
@@ -28,9 +29,9 @@ class RecoveryWorld:
     cannot be read. `is_opened` says that the machine of an opening serves, `shut_out` are the networks that should
     reach it and do not. `ways` are those that should lead to restored machines, and whether they do.
 
-    `machines` and `volume` are of the latest attempt, and so are `has_begun`, its machine's first word, and `step`, the
-    last that it has begun; `spent_machines` and `spent_volumes` are what is left of those before. `before` is the point
-    before one that has failed.
+    `machines` and `volume` are of the latest attempt, and so are `has_begun`, its machine's first word, and `said`, the
+    steps that it has said it begins, of those that the catalogue does not have yet; `spent_machines` and
+    `spent_volumes` are what is left of those before. `before` is the point before one that has failed.
     """
 
     machines: tuple[Machine, ...]
@@ -46,7 +47,7 @@ class RecoveryWorld:
     ways: frozenset[Way] = frozenset()
     ways_are_set: bool = True
     has_begun: bool = False
-    step: str | None = None
+    said: tuple[Step, ...] = ()
     spent_machines: tuple[Machine, ...] = ()
     spent_volumes: tuple[Volume, ...] = ()
     before: RestorePoint | None = None
@@ -76,6 +77,13 @@ class ReplaceMachine:
     """Another attempt, with a volume of its own, in place of a machine that has ended without a word, and why."""
 
     why: str
+
+
+@dataclass(frozen=True)
+class RecordStep:
+    """Its machine has come to this one."""
+
+    step: Step
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,7 @@ Action = (
     | AdmitNetworks
     | SetWays
     | RecordOpened
+    | RecordStep
     | RecordBack
     | RecordVerdict
     | TerminateMachine

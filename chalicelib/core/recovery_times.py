@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from chalicelib.core.model import Recovery, RecoveryKind, RecoveryReport, RestoredServer, Times
+from chalicelib.core.steps import COMPARE, LAUNCH, MACHINE, told_step
 
-# What a machine calls its steps, and how they are told; `launch` and `machine` come before it can say anything.
-_TOLD = {"mount": "mount", "materialise": "materialise", "boot": "image boot", "probe": "probe", "compare": "compare"}
-_COMPARE = "compare"
+# What a machine times; `launch` and `machine` come before it can say anything.
+_TIMED = ("mount", "materialise", "boot", "probe", COMPARE)
 # No drill or restore lasts longer.
 _LONGEST = 7 * 86400.0
 
@@ -20,7 +20,7 @@ def rto(recovery: Recovery) -> timedelta | None:
     if times is None or times.answered is None:
         return None
     waited = (times.answered - recovery.opened).total_seconds()
-    before = times.steps.get(_COMPARE, 0.0) if recovery.kind is RecoveryKind.DRILL else 0.0
+    before = times.steps.get(COMPARE, 0.0) if recovery.kind is RecoveryKind.DRILL else 0.0
     return timedelta(seconds=max(0.0, waited - before))
 
 
@@ -37,10 +37,10 @@ def times_of(recovery: Recovery, said: RecoveryReport | RestoredServer) -> Times
     """
     launched = recovery.launched
     before = {
-        "launch": _seconds(recovery.opened, launched),
-        "machine": _seconds(launched or recovery.opened, said.began),
+        LAUNCH: _seconds(recovery.opened, launched),
+        MACHINE: _seconds(launched or recovery.opened, said.began),
     }
-    steps = {told: said.timings.get(name) for name, told in _TOLD.items()}
+    steps = {told_step(name): said.timings.get(name) for name in _TIMED}
     return Times(said.answered, {name: _within(took) for name, took in {**before, **steps}.items() if took is not None})
 
 
@@ -59,11 +59,6 @@ def told(answered_after: timedelta | None, lost: timedelta, steps: Mapping[str, 
 def told_of(recovery: Recovery) -> tuple[str, ...]:
     """Nothing of one whose machine has not said how far it came."""
     return told(rto(recovery), rpo(recovery), recovery.times.steps) if recovery.times else ()
-
-
-def told_step(step: str) -> str:
-    """A step as it is told, by what its machine calls it."""
-    return _TOLD.get(step, step)
 
 
 def spoken(seconds: float) -> str:

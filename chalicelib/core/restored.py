@@ -4,7 +4,7 @@ over.
 Only what is different about it: how it comes up and how it is taken down is every recovery's (`recovery.py`).
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from chalicelib.core import entrances
 from chalicelib.core.actions import Wait
@@ -14,23 +14,12 @@ from chalicelib.core.recovery_actions import (
     RecordBack,
     RecordVerdict,
     RecoveryWorld,
-    ReplaceMachine,
-    TerminateMachine,
 )
 from chalicelib.core.trouble import said
 from chalicelib.core.verdicts import FAILED, UNPROVEN
 
 # After which somebody should look why it is not known yet. A gp3 volume of 10 TiB is read in a day, 125 MiB a second.
 COMPARED_WITHIN = timedelta(days=1)
-
-# Its machine's first word comes before it looks at its volume, however large that is, but not before its brief, which
-# is written once that volume shows. EC2 has minutes to start it, and the agent is tried for one: one that has a brief
-# and has not said a word by then never will. It is replaced, and a second one ends it.
-BEGINS_WITHIN = timedelta(minutes=15)
-# After that word it may have to check its file system, for an hour, and then reads of every file what EBS has to fetch
-# from the snapshot first. That takes no day, and nobody waits longer for it.
-BACK_WITHIN = timedelta(days=1)
-MOST_MACHINES = 2
 
 
 def given_up(world: RecoveryWorld, *why: str) -> RecordVerdict:
@@ -49,51 +38,6 @@ def _instead(recovery: Recovery, world: RecoveryWorld) -> tuple[str, ...]:
         return (f"{this}; {recovery.host} has no restore point before it",)
     other = f"`ebbtide restore {recovery.host} --at {world.before.snapshot_id}`"
     return (f"{this}; the restore point before it is of {said(world.before.at)}: {other}",)
-
-
-def replace_or_end(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
-    """Another machine for one that will not bring the server back, once; nothing, while it may.
-
-    It is ended first: what is gone says nothing any more, so that no word is taken for its successor's.
-    """
-    machine = next(iter(world.machines), None)
-    launched = recovery.launched or (machine.launched if machine else None)
-    if launched is None:
-        return ()
-    called = machine.id if machine else str(recovery.machine_id)
-    if world.has_begun and now >= launched + BACK_WITHIN:
-        return (given_up(world, f"machine {called} had begun, and was not back within a day", _where_to_look(called)),)
-    why = _why_lost(machine, called, launched, world, now)
-    if why is None:
-        return ()
-    if recovery.attempt >= MOST_MACHINES:
-        return (given_up(world, why, f"no further machine is tried: {_what_to_do(called, world)}"),)
-    if machine is None or machine.is_gone:
-        return (ReplaceMachine(f"{why}; another one was launched"),)
-    return (Wait(f"machine {called} is {machine.state}") if machine.is_leaving else TerminateMachine(called),)
-
-
-def _why_lost(
-    machine: Machine | None, called: str, launched: datetime, world: RecoveryWorld, now: datetime
-) -> str | None:
-    if world.briefed and not world.has_begun and now >= launched + BEGINS_WITHIN:
-        minutes = BEGINS_WITHIN // timedelta(minutes=1)
-        return f"machine {called} said nothing within {minutes} minutes of its launch"
-    if machine is None or not (machine.is_gone or machine.is_stopped):
-        return None
-    lacks = "a report" if world.briefed else "its brief, which is written once its volume shows"
-    return f"machine {called} {'ended' if machine.is_gone else 'was stopped'} without {lacks}"
-
-
-def _what_to_do(machine: str, world: RecoveryWorld) -> str:
-    return _where_to_look(machine) if world.briefed else "see what its volume lacked, and ask for the restore again"
-
-
-def _where_to_look(machine: str) -> str:
-    return (
-        f"`aws ec2 get-console-output --instance-id {machine}` shows for about an hour how far it came; see that the "
-        "launch template's image boots, and that the archive can be reached from its subnet"
-    )
 
 
 def come_back(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:

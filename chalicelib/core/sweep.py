@@ -16,6 +16,9 @@ from chalicelib.core.model import Machine, Volume
 # race with whoever records it.
 GRACE = timedelta(minutes=15)
 
+# By then two sweeps have passed by what should have gone.
+OVERDUE = timedelta(hours=2)
+
 # Of one receiver: whatever damages its volumes night for night does not fill the account with them.
 MOST_ASIDE = 2
 
@@ -47,13 +50,30 @@ def plan_sweep(
     `owners` says of every run and recovery that the catalogue knows when it was closed; None while it is open. What
     the catalogue does not know may have been lost by it, so its resources stay until they expire.
     """
-    staying = (machine for machine in machines if not (machine.is_gone or machine.is_leaving))
     free = [volume for volume in volumes if volume.state in _FREE]
     too_many = frozenset(each.id for each in _older_than_the_newest(MOST_ASIDE, filter(_is_aside, free)))
     return SweepPlan(
-        machines=_removals((each.id, _why_end(each, owners, now)) for each in staying),
+        machines=_removals((each.id, _why_end(each, owners, now)) for each in _staying(machines)),
         volumes=_removals((each.id, _why_delete(each, owners, too_many, now)) for each in free),
     )
+
+
+def find_overdue(
+    machines: Iterable[Machine], volumes: Iterable[Volume], owners: Mapping[str, datetime | None], now: datetime
+) -> tuple[Removal, ...]:
+    """What should have gone long ago and is there: nobody sweeps, or whoever does cannot remove it, such as a volume
+    that is in use, which no plan has. `owners` are as above.
+    """
+    then = now - OVERDUE
+    standing = [volume for volume in volumes if volume.state != "deleting"]
+    return (
+        *_removals((each.id, _why_end(each, owners, then)) for each in _staying(machines)),
+        *_removals((each.id, _why_delete(each, owners, frozenset(), then)) for each in standing),
+    )
+
+
+def _staying(machines: Iterable[Machine]) -> Iterator[Machine]:
+    return (machine for machine in machines if not (machine.is_gone or machine.is_leaving))
 
 
 def owner_of(tagged: Mapping[str, str]) -> str | None:

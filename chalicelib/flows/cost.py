@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from chalicelib.core import tags
+from chalicelib.core.bill import Budget, Cost, budgets
 from chalicelib.core.copying import as_taken
-from chalicelib.core.cost import Cost, Holding, Night, estimate, sent_by
+from chalicelib.core.cost import Holding, Night, estimate, sent_by
+from chalicelib.core.drill_cost import Drills, drills_of
 from chalicelib.core.model import Run, Snapshot
-from chalicelib.core.policy import Policy
+from chalicelib.core.policy import DrillPolicy, Policy
 from chalicelib.errors import Refused
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock
@@ -19,8 +22,8 @@ from chalicelib.ports import World
 MOST_NIGHTS = 14
 
 
-def estimate_cost(policy: Policy, world: World) -> Cost:
-    """Of this region's receivers and snapshots, and of what they send to and keep in the region of the copies.
+def estimate_cost(policy: Policy, world: World, now: datetime) -> Cost:
+    """Of this region's receivers, snapshots and drills, and of what is sent to and kept in the region of the copies.
 
     At a standby it is what its copies cost, which the first region's estimate counts as well.
     """
@@ -28,8 +31,9 @@ def estimate_cost(policy: Policy, world: World) -> Cost:
     copied = world.copies.find(there, {tags.ROLE: tags.Role.COPY}) if there else []
     snapshots, copies = _by_receiver(find_stock(world)), _by_receiver(as_taken(copy) for copy in copied)
     receivers = {} if world.settings.is_standby else policy.receivers
+    drills = _drills(policy, world, now)
     holdings = []
-    for name in sorted({*receivers, *snapshots, *copies}):
+    for name in sorted({*receivers, *snapshots, *copies, *drills}):
         kept, over_there = snapshots.get(name, []), copies.get(name, [])
         holdings.append(
             Holding(
@@ -42,17 +46,19 @@ def estimate_cost(policy: Policy, world: World) -> Cost:
                 snapshots=tuple(each.started for each in kept),
                 copies=tuple(each.started for each in over_there),
                 is_copied=there is not None and name in receivers,
+                drills=drills.get(name, Drills()),
             )
         )
     return estimate(holdings)
 
 
-def cost_of_a_month(world: World) -> tuple[Cost, str | None]:
-    """The estimate under the policy in force, and its budget. Raises Refused without a policy."""
+def cost_of_a_month(world: World, now: datetime) -> tuple[Budget, Budget]:
+    """The estimate under the policy in force beside its budgets, of the whole and of drills. Raises Refused without a
+    policy."""
     policy = find_policy(world)
     if policy is None:
         raise Refused("no policy is in force: apply one, so that there is something that costs")
-    return estimate_cost(policy, world), policy.alarm.budget
+    return budgets(estimate_cost(policy, world, now), policy)
 
 
 def _by_receiver(snapshots: Iterable[Snapshot]) -> Mapping[str, list[Snapshot]]:
@@ -72,6 +78,12 @@ def _night(run: Run, world: World) -> Night:
     began, ended = run.machine_launched or run.opened, run.closed or run.deadline
     sent = sent_by(world.catalog.find_results(run.id), run)
     return Night(max(ended - began, timedelta(0)) / timedelta(hours=1), sent, run.disk)
+
+
+def _drills(policy: Policy, world: World, now: datetime) -> Mapping[str, Drills]:
+    """A standby drills by hand alone, whatever the policy wants."""
+    wanted = replace(policy, drill=DrillPolicy()) if world.settings.is_standby else policy
+    return drills_of(world.catalog.find_recoveries(), wanted, now)
 
 
 def _volumes(receiver: str, role: tags.Role, world: World) -> tuple[int, ...]:

@@ -39,7 +39,7 @@ def launch_where_there_is_room(what: str, requests: Sequence[LaunchRequest], mac
     if refused and not full:
         raise next(iter(refused.values()))
     types = ", ".join(dict.fromkeys(request.instance_type for request in full))
-    zones = ", ".join(dict.fromkeys(machines.zone_of(request.subnet) for request in full))
+    zones = ", ".join(dict.fromkeys(place_of(request.subnet, machines) for request in full))
     besides = f"; EC2 refuses it in {', '.join(refused)}, and `ebbtide preflight` says why" if refused else ""
     raise CapacityError(f"{what}: no capacity for any of {types} in {zones}{besides}")
 
@@ -48,5 +48,5 @@ def place_of(subnet: str, machines: Machines) -> str:
     """Its zone; its own name, when EC2 does not know it any more."""
     try:
         return machines.zone_of(subnet)
-    except PermanentError:
+    except KeyError:
         return subnet

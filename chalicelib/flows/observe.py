@@ -4,6 +4,7 @@ Machines are looked at first: what they wrote before they went is then never mis
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from ipaddress import ip_network
@@ -45,7 +46,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
     night = NightWorld(
         receiver=receiver,
         networks=_networks(policy, world),
-        zones=tuple(world.machines.zone_of(subnet) for subnet in world.settings.subnets),
+        zones=tuple(_zones(world)),
         volumes=volumes,
         newest=None,
         briefed=briefed,
@@ -84,6 +85,13 @@ def _asked(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
         return look()
     except TransientError:
         return otherwise
+
+
+def _zones(world: World) -> Iterator[str]:
+    """Of the subnets that there are. Of one that is gone the preflight tells by day, and no night needs it."""
+    for subnet in world.settings.subnets:
+        with suppress(KeyError):
+            yield world.machines.zone_of(subnet)
 
 
 def _find_data_volumes(receiver: str, world: World) -> tuple[Volume, ...]:

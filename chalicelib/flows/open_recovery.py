@@ -9,11 +9,12 @@ from chalicelib import wire
 from chalicelib.core import entrances, tags
 from chalicelib.core.backups import is_damaged
 from chalicelib.core.ids import HOST_ID
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint, Snapshot, Way
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint, Snapshot, Step, Way
 from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_name
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
-from chalicelib.core.recovery import LASTS, choose_point
+from chalicelib.core.recovery import choose_point, lasts
+from chalicelib.core.steps import LAUNCH
 from chalicelib.core.verdicts import DIFFERENT, FAILED, is_on_its_way_out, why_stale
 from chalicelib.errors import PermanentError, Refused, TransientError
 from chalicelib.flows.observe import as_ec2_says
@@ -87,7 +88,8 @@ class _Host:
 def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: datetime) -> Recovery:
     """As it would be, but for its attempt. Raises as opening it does."""
     host = _find_host(request.host, world)
-    point = replace(_point_of(host, request, world), proven=None)
+    chosen, snapshot = _source_of(host, request, world)
+    point = replace(chosen, proven=None)
     return Recovery(
         id=RecoveryId(host.id, now.date(), 0),
         kind=kind,
@@ -97,8 +99,9 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         probe=host.probe,
         policy_version=world.catalog.policy_version(),
         opened=now,
-        deadline=now + LASTS[kind],
+        deadline=now + lasts(kind, snapshot.size_gib),
         start=host.start_list,
+        step=Step(LAUNCH, now),
         findings=_known_against(kind, request, host, point, world, now),
     )
 
@@ -159,7 +162,7 @@ def _find_cut_short(
     wanted: Recovery, known: Iterable[Recovery], archived: Sequence[str], world: World
 ) -> Recovery | None:
     """The same, of which today's archive says that it was asked for and nothing more, and the table nothing."""
-    said = Counter(map(wire.recovery_of_key, archived))
+    said = Counter(wire.recoveries_among(archived))
     asked = [each for each in said if said[each] == 1 and wire.recovery_asked_key(each) in archived]
     unknown = {*asked} - {recovery.id for recovery in known}
     bodies = (world.archive.get(wire.recovery_asked_key(each)) for each in sorted(unknown))
@@ -208,8 +211,9 @@ def _find_host(name: str, world: World) -> _Host:
     return _Host(name, name, None)
 
 
-def _point_of(host: _Host, request: RecoveryRequest, world: World) -> RestorePoint:
-    """The one to bring up. One whose snapshot is damaged, or was deleted by somebody, is none: pruning forgets it."""
+def _source_of(host: _Host, request: RecoveryRequest, world: World) -> tuple[RestorePoint, Snapshot]:
+    """The point to bring up, and its snapshot. One whose snapshot is damaged, or was deleted by somebody, is none:
+    pruning forgets it."""
     at = request.at
     points = [each for each in world.catalog.find_points(host.id) if _may_be(each, request.point)]
     if request.point is not None and not points:
@@ -221,7 +225,7 @@ def _point_of(host: _Host, request: RecoveryRequest, world: World) -> RestorePoi
     while (point := choose_point(points, at)) is not None:
         snapshot = find_snapshot(point.snapshot_id, world)
         if snapshot is not None and not is_damaged(snapshot):
-            return point
+            return point, snapshot
         points.remove(point)
         gone += [point.snapshot_id] if snapshot is None else []
     _refuse_damaged(host, request, world)
@@ -275,7 +279,7 @@ def _next_id(wanted: RecoveryId, known: Iterable[Recovery], archived: Iterable[s
 
     A standby counts from far above: its archive may yet be brought the other region's recoveries of today.
     """
-    used = {recovery.id for recovery in known} | {wire.recovery_of_key(key) for key in archived}
+    used = {recovery.id for recovery in known} | set(wire.recoveries_among(archived))
     before = _BEFORE_A_STANDBYS_FIRST if world.settings.is_standby else 0
     attempts = (each.attempt for each in used if each.day == wanted.day)
     return replace(wanted, attempt=1 + max([before, *attempts]))

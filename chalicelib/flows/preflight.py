@@ -9,14 +9,16 @@ from typing import TypeVar
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.architectures import named_footings
-from chalicelib.core.cost import ABOUT as BUDGET
-from chalicelib.core.cost import Cost
+from chalicelib.core.bill import ABOUT as BUDGET
+from chalicelib.core.bill import ABOUT_DRILLS as DRILL_BUDGET
+from chalicelib.core.bill import Budget, budgets
 from chalicelib.core.ids import trial_token
 from chalicelib.core.model import SCHEMA, SnapshotLock
 from chalicelib.core.policy import Policy, ReceiverPolicy
 from chalicelib.core.preflight import (
     AGENT,
     KEYS,
+    LEFT,
     RESTORES,
     Key,
     Preflight,
@@ -37,6 +39,7 @@ from chalicelib.flows.keys import find_keys_in_use
 from chalicelib.flows.launching import subnets_of_restores
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.stock import find_stock
+from chalicelib.flows.sweep import find_left_standing
 from chalicelib.flows.wanted_copies import find_other_region
 from chalicelib.ports import LaunchRequest, World
 
@@ -91,9 +94,9 @@ class _Look:
             keyless=tuple(self._keyless()),
             unguarded=tuple(self._unguarded()),
             locks=tuple(self._locks()),
+            left=self._tried(LEFT, "what stands", find_left_standing, self.world, self.now) or (),
             agent_missing=self._missing_agent(),
-            cost=self._cost(),
-            budget=self.policy.alarm.budget,
+            budgets=self._budgets(),
             unseen=self.unseen,
             hidden=self.hidden,
         )
@@ -219,11 +222,16 @@ class _Look:
 
     # -- what it costs
 
-    def _cost(self) -> Cost | None:
-        """Where nobody has set a budget, and at a standby, whose cost the first region's includes, nobody asks."""
-        if self.policy.alarm.budget is None or self.world.settings.is_standby:
-            return None
-        return self._tried(BUDGET, "what it costs", estimate_cost, self.policy, self.world)
+    def _budgets(self) -> tuple[Budget, ...]:
+        """Where nobody has set one, and at a standby, whose cost the first region's includes, nobody asks."""
+        has_any = self.policy.alarm.budget or self.policy.drill.budget
+        if not has_any or self.world.settings.is_standby:
+            return ()
+        cost = self._tried(BUDGET, "what it costs", estimate_cost, self.policy, self.world, self.now)
+        if cost is None:
+            self.hidden.add(DRILL_BUDGET)
+            return ()
+        return budgets(cost, self.policy)
 
     # -- parts
 

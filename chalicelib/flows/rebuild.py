@@ -15,6 +15,8 @@ from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run,
 from chalicelib.core.night import MOST_ATTEMPTS
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
+from chalicelib.flows.archived_recoveries import find_object, read_recovery
+from chalicelib.flows.briefed import find_briefed_run
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
@@ -25,8 +27,6 @@ from chalicelib.ports import World
 _Id = TypeVar("_Id", RunId, RecoveryId)
 _Whole = TypeVar("_Whole", Run, Recovery)
 _Read = TypeVar("_Read")
-
-_OF_A_VOLUME = ("ready", "released", "damaged")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def rebuild(world: World) -> Rebuilt:
     """
     faults: list[str] = []
     policy = _rebuild_policy(world)
-    archived = _read_each(wire.RUNS, wire.run_of_key, read_run, world, faults)
+    archived = _read_each(world.archive.list(wire.RUNS), wire.run_of_key, read_run, world, faults)
     unfinished = {str(run.id) for run in archived if world.settings.is_standby and not run.state.is_final}
     runs = [run for run in archived if str(run.id) not in unfinished]
     results = sum(_rebuild_run(run, world, faults) for run in runs)
@@ -58,7 +58,8 @@ def rebuild(world: World) -> Rebuilt:
     finished = [snapshot for snapshot in stock if snapshot.tags.get(tags.RUN) not in unfinished]
     points = _rebuild_points(finished, runs, world, faults)
     lost = _rebuild_lost_runs(finished, runs, world)
-    recoveries = _own(_read_each(wire.RECOVERIES, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
+    asked = wire.asked_among(world.archive.list(wire.RECOVERIES))
+    recoveries = _own(_read_each(asked, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
     world.lambdas.invoke_later("preflight", wire.preflight_payload())
@@ -66,14 +67,13 @@ def rebuild(world: World) -> Rebuilt:
 
 
 def _read_each(
-    prefix: str,
+    keys: Iterable[str],
     id_of: Callable[[str], _Id],
     read: Callable[[_Id, World], _Whole | None],
     world: World,
     faults: list[str],
 ) -> list[_Whole]:
-    """Everything below the prefix, in the order of the ids. What is damaged costs itself, not the rebuild."""
-    keys = world.archive.list(prefix)
+    """Whatever these are keys of, in the order of the ids. What is damaged costs itself, not the rebuild."""
     ids = {found for key in keys if (found := _tried(key, partial(id_of, key), faults)) is not None}
     wholes = (_tried(str(each), partial(read, each, world), faults) for each in sorted(ids))
     return [whole for whole in wholes if whole is not None]
@@ -105,34 +105,17 @@ def _rebuild_policy(world: World) -> str | None:
 
 def read_run(run_id: RunId, world: World) -> Run | None:
     """As it was briefed and closed; without a brief nothing was launched, and only the closing remembers it."""
-    keys = world.archive.list(wire.run_prefix(run_id))
-    brief, closed = _find_brief(keys, world), _find(wire.closed_key(run_id), world)
-    if brief is None:
+    briefed, closed = find_briefed_run(run_id, world.archive), find_object(wire.closed_key(run_id), world.archive)
+    if briefed is None:
         return _closed_unbriefed(wire.parse_closed(closed)) if closed else None
-    briefed = wire.parse_run_brief(brief)
-    if briefed.id != run_id:
-        raise PermanentError(f"its brief is that of run {briefed.id}")
-    attempt = _last_attempt(briefed, frozenset(keys))
-    words = hear(briefed, range(1, attempt + 1), world)
+    words = hear(briefed, range(1, MOST_ATTEMPTS + 1), world)
     run = replace(
         briefed,
-        machine_attempt=attempt,
+        machine_attempt=max((1, *words.ready, *words.released, *words.damaged)),
         disk=_disk(words),
         aside=tuple(sorted(find_briefed(run_id, volumes_of(words.damaged), world))),
     )
     return _as_closed(run, wire.parse_closed(closed)) if closed else run
-
-
-def _find_brief(keys: Iterable[str], world: World) -> bytes | None:
-    """Any of them: they differ in the volume only."""
-    return next((world.archive.get(key) for key in wire.briefs_among(keys)), None)
-
-
-def _last_attempt(run: Run, keys: frozenset[str]) -> int:
-    """The last of those that a night can have which said a word that is among these keys."""
-    attempts = range(MOST_ATTEMPTS, 1, -1)
-    said = (each for each in attempts for what in _OF_A_VOLUME if wire.word_key(run, what, each) in keys)
-    return next(said, 1)
 
 
 def _disk(words: Words) -> Disk | None:
@@ -206,35 +189,7 @@ def _find_run_of(snapshot: Snapshot) -> Run | None:
 
 
 def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
-    """As it was briefed, or else asked for, and as it closed, with the ways in that it had last; None of one that an
-    older version never came to brief."""
-    asked = _find_asked(recovery_id, world)
-    closing = _find(wire.recovery_closed_key(recovery_id), world)
-    if asked is None:
-        return None
-    keys = world.archive.list(wire.recovery_prefix(recovery_id))
-    recovery = replace(asked, attempt=wire.latest_attempt_among(keys))
-    if changes := wire.ways_among(keys):
-        recovery = replace(recovery, ways=wire.parse_recovery_ways(world.archive.get(changes[-1])))
-    if closing is None:
-        return recovery
-    closed = wire.parse_closed_recovery(closing)
-    return replace(
-        recovery,
-        state=closed.state,
-        verdict=closed.verdict,
-        findings=closed.findings,
-        machine_id=closed.machine_id,
-        times=closed.times,
-        closed=closed.closed,
-    )
-
-
-def _find_asked(recovery_id: RecoveryId, world: World) -> Recovery | None:
-    if brief := _find(wire.recovery_brief_key(recovery_id), world):
-        return wire.parse_recovery_brief(brief)
-    asked = _find(wire.recovery_asked_key(recovery_id), world)
-    return wire.parse_recovery_asked(asked) if asked else None
+    return read_recovery(recovery_id, world.archive)
 
 
 def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) -> list[Recovery]:
@@ -247,14 +202,8 @@ def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) ->
 
 def _rebuild_recovery(recovery: Recovery, world: World, faults: list[str]) -> None:
     world.catalog.open_recovery(recovery)
-    body = _find(wire.recovery_report_key(recovery.id), world) if recovery.verdict == PROVEN else None
+    key = wire.recovery_report_key(recovery.id)
+    body = find_object(key, world.archive) if recovery.verdict == PROVEN else None
     report = _tried(str(recovery.id), partial(wire.parse_recovery_report, body), faults) if body else None
     if report is not None:
         world.catalog.mark_proven(replace(recovery.point, proven=report.finished))
-
-
-def _find(key: str, world: World) -> bytes | None:
-    try:
-        return world.archive.get(key)
-    except KeyError:
-        return None

@@ -40,7 +40,7 @@ def receive_reports(run: Run, world: World) -> Received:
 
 def receive_report(run: Run, host_id: str, world: World) -> tuple[Rejected, ...]:
     """Record this one host's report, and look at no other: what a thousand hosts send at once costs each its own."""
-    rejected = _record(run, host_id, wire.report_key(run.id, host_id), world)
+    rejected = _record(run, host_id, wire.report_key(run, host_id), world)
     return (rejected,) if rejected else ()
 
 
@@ -62,8 +62,8 @@ def _find_reports(run: Run, world: World) -> list[tuple[str, str]]:
     own = own_host(run.id)
     if own is not None:
         return [(own, key) for key in world.archive.list(wire.host_report_key(run.id))]
-    hosts = {wire.report_key(run.id, host.id): host.id for host in run.hosts}
-    there = find_own_keys(wire.report_prefix(run.id), hosts, world.archive)
+    hosts = {wire.report_key(run, host.id): host.id for host in run.hosts}
+    there = find_own_keys(wire.report_prefix(run), hosts, world.archive)
     return [(hosts[key], key) for key in sorted(there)]
 
 

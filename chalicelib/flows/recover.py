@@ -15,6 +15,7 @@ from chalicelib.core.model import (
     RecoveryKind,
     RecoveryReport,
     RestoredServer,
+    Step,
     Volume,
     Way,
 )
@@ -28,6 +29,7 @@ from chalicelib.core.recovery_actions import (
     SetWays,
     TerminateMachine,
 )
+from chalicelib.core.steps import COMPARE, ahead_of
 from chalicelib.core.verdicts import FAILED
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.recovery_steps import act
@@ -108,7 +110,7 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         ways=ways,
         ways_are_set=not is_restore or _are_set(ways, world),
         has_begun=wire.recovery_begun_key(recovery.id, recovery.attempt) in keys,
-        step=wire.step_among(recovery.id, recovery.attempt, keys),
+        said=_said(recovery, server, keys, world),
         spent_machines=spent_machines,
         spent_volumes=spent_volumes,
         before=point_before(recovery.point, world) if is_restore and report and report.verdict == FAILED else None,
@@ -145,6 +147,22 @@ def _read(
     if (said.recovery, said.host_id) != (recovery.id, recovery.id.host_id):
         return None, f"its {what} is that of recovery {said.recovery}, host {said.host_id}"
     return said, None
+
+
+def _said(recovery: Recovery, server: RestoredServer | None, keys: Sequence[str], world: World) -> tuple[Step, ...]:
+    """The steps that its latest machine has said it begins, but for those it has gone beyond. A word that cannot be
+    read is none; what stands is being compared since it said that."""
+    words = [wire.recovery_step_key(recovery.id, recovery.attempt, name) for name in ahead_of(recovery)]
+    said = [_find_step(key, world) for key in words if key in keys]
+    compared = [Step(COMPARE, server.since)] if server is not None else []
+    return (*filter(None, said), *compared)
+
+
+def _find_step(key: str, world: World) -> Step | None:
+    try:
+        return wire.parse_step(world.archive.get(key))
+    except PermanentError:
+        return None
 
 
 def _report_key(recovery: Recovery) -> str:

@@ -15,11 +15,13 @@ from chalicelib.core import actions, tags
 from chalicelib.core import recovery_actions as plan
 from chalicelib.core.architectures import Footing, footing
 from chalicelib.core.ids import launch_token, recovery_volume_token
-from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryKind, RecoveryState, RestorePoint
+from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryKind, RecoveryState, RestorePoint, Step
 from chalicelib.core.recovery_actions import Action
+from chalicelib.core.steps import LAUNCH, MACHINE, advanced, has_moved
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
-from chalicelib.errors import CapacityError
+from chalicelib.errors import CapacityError, PermanentError, TransientError
+from chalicelib.flows.briefed import get_reported_tree
 from chalicelib.flows.launching import launch_where_there_is_room, place_of, subnets_of_restores
 from chalicelib.flows.policies import get_policy
 from chalicelib.flows.serving import serving
@@ -41,7 +43,22 @@ class Place:
 
 
 def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    """The recovery after the step; None when someone else won the write."""
+    """The recovery after the step; None when someone else won the write. Who has won it tells what is new of it."""
+    after = _done(action, recovery, world, now)
+    if after is not None and has_moved(recovery, after):
+        _tell_progress(after, world)
+    return after
+
+
+def _tell_progress(recovery: Recovery, world: World) -> None:
+    """In an invocation of its own: it waits for nobody who listens. Whatever is wrong with that is no verdict."""
+    try:
+        world.lambdas.invoke_later("tell_progress", wire.recovery_progress(recovery))
+    except PermanentError as fault:
+        raise TransientError(str(fault)) from fault
+
+
+def _done(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     match action:
         case actions.Wait():
             pass
@@ -52,7 +69,7 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case plan.LaunchMachine(zone):
             return _launch(zone, recovery, world, now)
         case plan.ReplaceMachine(why):
-            return _replace(why, recovery, world)
+            return _replace(why, recovery, world, now)
         case actions.AttachVolume(volume_id, machine_id):
             world.volumes.attach(volume_id, machine_id)
         case plan.AdmitNetworks(networks):
@@ -60,12 +77,14 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case plan.SetWays(ways):
             world.entrances.set(ways)
         case plan.RecordOpened(address):
-            return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address))
+            return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address, step=None))
+        case plan.RecordStep(step):
+            return world.catalog.save_recovery(advanced(recovery, step))
         case plan.RecordBack(address, times):
             return world.catalog.save_recovery(replace(recovery, address=address, times=times))
         case plan.RecordVerdict(verdict, findings, times):
             found = (*findings, *recovery.findings)  # the first one is why
-            known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times)
+            known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times, step=None)
             return _record_verdict(known, world)
         case plan.TerminateMachine(machine_id):
             world.machines.terminate(machine_id)
@@ -106,10 +125,9 @@ def _reported_machine(recovery: Recovery, world: World) -> str | None:
 def _find_report(point: RestorePoint, world: World) -> wire.ReportedTree | None:
     """Of the night that the point is of, as the archive has it."""
     try:
-        body = world.archive.get(wire.any_report_key(point.run, point.host_id))
+        return get_reported_tree(point.run, point.host_id, world.archive)
     except KeyError:
         return None
-    return wire.parse_reported_tree(point.run, point.host_id, body)
 
 
 def _create_volume(action: plan.CreateVolume, recovery: Recovery, world: World) -> None:
@@ -135,7 +153,8 @@ def _launch(zone: str | None, recovery: Recovery, world: World, now: datetime) -
     with _lack_of_room_recorded(recovery, world):
         machine = launch_where_there_is_room(f"recovery {recovery.id}", requests, machines)
     known = _finding(recovery, *_what_nobody_said(recovery, place), *_moved(machine, place, world))
-    return world.catalog.save_recovery(replace(known, machine_id=machine.id, launched=now, zone=machine.zone))
+    stands = replace(known, machine_id=machine.id, launched=now, zone=machine.zone, instance_type=machine.instance_type)
+    return world.catalog.save_recovery(advanced(stands, Step(MACHINE, now)))
 
 
 @contextmanager
@@ -161,9 +180,10 @@ def _moved(machine: Machine, place: Place, world: World) -> tuple[str, ...]:
     return (f"EC2 gave it no machine in {before}: it is brought up in {machine.zone}",) if before else ()
 
 
-def _replace(why: str, recovery: Recovery, world: World) -> Recovery | None:
+def _replace(why: str, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """The next attempt, of which nothing was asked for yet: it has a volume and a brief of its own."""
-    another = replace(recovery, attempt=recovery.attempt + 1, machine_id=None, launched=None, zone=None)
+    unasked = replace(recovery, machine_id=None, launched=None, zone=None, instance_type=None)
+    another = replace(unasked, attempt=recovery.attempt + 1, step=Step(LAUNCH, now))
     return world.catalog.save_recovery(_finding(another, why))
 
 

@@ -20,7 +20,7 @@ from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
 from chalicelib.flows import run_steps
-from chalicelib.flows.launching import launch_where_there_is_room
+from chalicelib.flows.launching import launch_where_there_is_room, place_of
 from chalicelib.flows.run_steps import Ground
 from chalicelib.ports import LaunchRequest, World
 
@@ -44,7 +44,7 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
     world = night.world
     match action:
         case plan.CreateVolume():
-            _create_volume(action, run, night)
+            return _create_volume(action, run, night)
         case plan.GrowVolume():
             return _grow_volume(action, run, night)
         case actions.WriteBrief(volume_id):
@@ -70,7 +70,15 @@ def act(action: Action, run: Run, night: Night) -> Run | None:
     return run
 
 
-def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
+def _create_volume(action: plan.CreateVolume, run: Run, night: Night) -> Run | None:
+    try:
+        _ask_for_volume(action, run, night)
+    except CapacityError as full:
+        return _leave_zone(action.zone, full, run, night)
+    return run
+
+
+def _ask_for_volume(action: plan.CreateVolume, run: Run, night: Night) -> None:
     night.world.volumes.create_volume(
         token=volume_token(run.id, action.zone, len(night.observed.unsound)),
         zone=action.zone,
@@ -138,28 +146,30 @@ def _write_brief(volume_id: str, run: Run, night: Night) -> None:
 
 
 def _launch(action: plan.LaunchReceiver, run: Run, night: Night) -> Run | None:
-    """Claim the attempt, then ask. A token whose machine is gone costs the attempt, not the night."""
+    """Claim the attempt, then ask. A token whose machine is gone costs the attempt, not the night; nor does a zone that
+    has no room, or whose subnet is gone or takes no machine of ours.
+    """
     claimed = night.world.catalog.save_run(replace(run, machine_attempt=action.attempt, machine_launched=action.since))
     if claimed is None:
         return None
+    requests = [_launch_request(each, claimed, action, night) for each in night.observed.receiver.instances]
     try:
-        requests = [_launch_request(each, claimed, action, night) for each in night.observed.receiver.instances]
         launch_where_there_is_room(f"run {run.id}", requests, night.world.machines)
     except TokenSpentError:
         spent = replace(claimed, machine_attempt=action.attempt + 1, machine_launched=night.now)
         return night.world.catalog.save_run(spent)
-    except CapacityError as full:
-        return _leave_zone(action.zone, full, claimed, night)
+    except (CapacityError, PermanentError) as fault:
+        return _leave_zone(action.zone, fault, claimed, night)
     return claimed
 
 
-def _leave_zone(zone: str, full: CapacityError, run: Run, night: Night) -> Run | None:
-    """On to the next zone; raises `full` when there is none, and the next tick tries this one again."""
-    left = replace(run, full_zones=(*run.full_zones, zone), machine_launched=None, why=str(full))
+def _leave_zone(zone: str, fault: CapacityError | PermanentError, run: Run, night: Night) -> Run | None:
+    """On to the next zone; raises the fault when there is none, and the next tick tries this one again."""
+    left = replace(run, full_zones=(*run.full_zones, zone), machine_launched=None, why=str(fault))
     if next_zone(left, night.observed) is not None:
         return night.world.catalog.save_run(left)
-    night.world.catalog.save_run(replace(run, why=str(full)))
-    raise full
+    night.world.catalog.save_run(replace(run, why=str(fault)))
+    raise fault
 
 
 def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, night: Night) -> LaunchRequest:
@@ -169,7 +179,7 @@ def _launch_request(instance_type: str, run: Run, action: plan.LaunchReceiver, n
     return LaunchRequest(
         token=launch_token(run.id, action.attempt),
         instance_type=instance_type,
-        subnet=next(subnet for subnet in settings.subnets if machines.zone_of(subnet) == action.zone),
+        subnet=next(subnet for subnet in settings.subnets if place_of(subnet, machines) == action.zone),
         security_group=settings.receiver_group,
         user_data=render(
             role=tags.Role.RECEIVER,

@@ -1,4 +1,7 @@
-"""Remove what outlived its run or recovery: look at everything of ours, plan, and remove each thing by itself."""
+"""Remove what outlived its run or recovery: look at everything of ours, plan, and remove each thing by itself.
+
+The preflight looks at the same once a day, for what is there in spite of that.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,8 +9,8 @@ from datetime import datetime
 
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_recovery, parse_run
-from chalicelib.core.model import SCHEMA, Recovery, Run
-from chalicelib.core.sweep import Removal, owner_of, plan_sweep
+from chalicelib.core.model import SCHEMA, Machine, Recovery, Run, Volume
+from chalicelib.core.sweep import Removal, find_overdue, owner_of, plan_sweep
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.ports import World
 
@@ -23,10 +26,7 @@ class Swept:
 
 
 def sweep(world: World, now: datetime) -> Swept:
-    """The resources are looked at before their owners: whoever made one was recorded before it was there."""
-    machines = world.machines.find(_OURS)
-    volumes = world.volumes.find_volumes(_OURS)
-    owners = _owners([*(each.tags for each in machines), *(each.tags for each in volumes)], world)
+    machines, volumes, owners = _look(world)
     plan = plan_sweep(machines, volumes, owners, now)
     faults: list[str] = []
     removed = (
@@ -34,6 +34,18 @@ def sweep(world: World, now: datetime) -> Swept:
         *_remove_each(plan.volumes, world.volumes.delete_volume, faults),
     )
     return Swept(removed, tuple(faults))
+
+
+def find_left_standing(world: World, now: datetime) -> tuple[Removal, ...]:
+    """What sweeps should have removed and have not, and why it should be gone."""
+    return find_overdue(*_look(world), now)
+
+
+def _look(world: World) -> tuple[list[Machine], list[Volume], dict[str, datetime | None]]:
+    """The resources are looked at before their owners: whoever made one was recorded before it was there."""
+    machines = world.machines.find(_OURS)
+    volumes = world.volumes.find_volumes(_OURS)
+    return machines, volumes, _owners([*(each.tags for each in machines), *(each.tags for each in volumes)], world)
 
 
 def _owners(tagged: Iterable[Mapping[str, str]], world: World) -> dict[str, datetime | None]:

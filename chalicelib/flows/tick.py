@@ -56,7 +56,7 @@ def tick(world: World, now: datetime, new_nonce: Callable[[], str]) -> Ticked:
         world.lambdas.invoke_later("reconcile_run", wire.run_payload(run_id))
     for recovery_id in recoveries:
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery_id))
-    if policy and policy.drill_every_days and is_the_hours_first(now) and not world.settings.is_standby:
+    if policy and policy.drill.every_days and is_the_hours_first(now) and not world.settings.is_standby:
         world.lambdas.invoke_later("begin_drills", wire.drills_payload())
     if policy and find_places(policy, world):
         world.lambdas.invoke_later("copy", wire.copy_payload())

@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib.core import tags
 from chalicelib.core.advice import ADVICE
-from chalicelib.core.cost import Cost, budget_a_month
+from chalicelib.core.bill import Budget
 from chalicelib.core.holds import Hold, Target
 from chalicelib.core.ids import checked_host_id, parse_recovery, parse_run
 from chalicelib.core.model import (
@@ -142,16 +142,25 @@ def looked(preflight: Preflight) -> dict[str, Any]:
     return {"schema": SCHEMA, "at": moment_text(preflight.at), "found": found}
 
 
-def priced(cost: Cost, budget: str | None) -> dict[str, Any]:
-    """A month by its parts, the largest first, and what the policy says it may cost."""
+def priced(whole: Budget, drills: Budget) -> dict[str, Any]:
+    """A month by its parts, the largest first, and what the policy says that it and its drills may cost."""
+    parts = whole.cost.parts
     return {
         "schema": SCHEMA,
-        "parts": [{"what": part.what, "usd_a_month": round(part.usd, 2), "how": part.how} for part in cost.parts],
-        "usd_a_month": round(cost.usd_a_month, 2),
-        "budget": budget,
-        "budget_usd_a_month": None if budget is None else round(budget_a_month(budget), 2),
-        "not_counted": list(cost.not_counted),
+        "parts": [{"what": part.what, "usd_a_month": round(part.usd, 2), "how": part.how} for part in parts],
+        **_beside_its_budget(whole),
+        "drills": _beside_its_budget(drills),
+        "not_counted": list(whole.cost.not_counted),
         "prices": AS_OF,
+    }
+
+
+def _beside_its_budget(budget: Budget) -> dict[str, Any]:
+    may_cost = budget.usd_a_month
+    return {
+        "usd_a_month": round(budget.cost.usd_a_month, 2),
+        "budget": budget.limit,
+        "budget_usd_a_month": None if may_cost is None else round(may_cost, 2),
     }
 
 

@@ -6,8 +6,6 @@ from chalicelib.core.ids import own_host
 from chalicelib.core.model import RunId
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, read
-from chalicelib.wire.own_volumes import host_report_key
-from chalicelib.wire.runs import report_key
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,6 @@ class ReportedTree:
 
     architecture: str | None
     manifest: ReportedManifest | None
-
-
-def any_report_key(run: RunId, host_id: str) -> str:
-    """Where the report of a host lies, whoever archived it."""
-    return report_key(run, host_id) if own_host(run) is None else host_report_key(run)
 
 
 def parse_reported_tree(run: RunId, host_id: str, body: bytes) -> ReportedTree:

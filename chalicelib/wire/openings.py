@@ -7,6 +7,7 @@ from typing import Any
 from chalicelib.core.model import SCHEMA, Recovery, RecoveryId, RecoveryKind
 from chalicelib.core.opening import LONGEST, SHORTEST, USUAL, OpeningRequest
 from chalicelib.core.recovery_times import rpo, rto
+from chalicelib.core.steps import told_step
 from chalicelib.errors import PermanentError
 from chalicelib.fields import checked, moment_text
 
@@ -38,7 +39,8 @@ def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:
 
 
 def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
-    """How a recovery stands now, and what it waits for; RTO, RPO and its steps in seconds, of what is no opening."""
+    """How a recovery stands now, and what it waits for; the step that it is at, since when, until its verdict is known;
+    RTO, RPO and its steps in seconds, of what is no opening."""
     after = rto(recovery)
     return {
         "schema": SCHEMA,
@@ -54,6 +56,8 @@ def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
         "zone": recovery.zone,
         "until": moment_text(recovery.deadline),
         "waiting": list(waiting),
+        "step": told_step(recovery.step.name) if recovery.step else None,
+        "since": moment_text(recovery.step.since) if recovery.step else None,
         "rto": None if after is None else after.total_seconds(),
         "rpo": None if recovery.kind is RecoveryKind.OPENING else rpo(recovery).total_seconds(),
         "steps": dict(recovery.times.steps) if recovery.times else {},

@@ -1,13 +1,14 @@
 """A recovery: what its machine is told, what it found, how it closed."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from chalicelib.core.ids import checked_host_id, host_uid, parse_recovery, parse_run
 from chalicelib.core.model import (
+    SCHEMA,
     Boot,
     ProbeAnswer,
     Recovery,
@@ -17,15 +18,20 @@ from chalicelib.core.model import (
     RecoveryState,
     RestoredServer,
     RestorePoint,
+    Step,
     Times,
     TreeKind,
     Way,
 )
 from chalicelib.core.naming import restored_name
-from chalicelib.fields import Fields, moment_text, read, read_times, read_ways, times_values, written
+from chalicelib.core.steps import LAUNCH, told_step
+from chalicelib.fields import Fields, checked, moment_text, read, read_times, read_ways, times_values, written
 from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
+_ASKED = re.compile(r"recoveries/[a-z0-9]{4}/[0-9-]{10}/[0-9]+/(asked|brief)\.json")
+# Of a number that is never given out: a host has a few recoveries a day, and a standby counts from a thousand.
+_OF_ONE = re.compile(r"recoveries/(?P<id>[a-z0-9]{4}/[0-9-]{10}/[1-9][0-9]{0,3})/.+")
 _LATER_BRIEF = re.compile(r"recoveries(?:/[^/]+){3}/([2-9])/brief\.json")
 _CHANGED_WAYS = re.compile(r"/ways-\d{6}\.json$")
 
@@ -43,9 +49,19 @@ def recovery_of_key(key: str) -> RecoveryId:
     return parse_recovery(owner_of(key))
 
 
+def recoveries_among(keys: Iterable[str]) -> list[RecoveryId]:
+    """Of each key the recovery that it belongs to. Machines may write below every name there, also of none."""
+    return [parse_recovery(match["id"]) for key in keys if (match := _OF_ONE.fullmatch(key))]
+
+
 def recovery_asked_key(recovery: RecoveryId) -> str:
     """What was asked for: the first word of a recovery, before anything is launched."""
     return f"recoveries/{recovery}/asked.json"
+
+
+def asked_among(keys: Iterable[str]) -> list[str]:
+    """The keys by which a recovery is known. Beside them machines write, also of recoveries that there never were."""
+    return [key for key in keys if _ASKED.fullmatch(key)]
 
 
 def recovery_brief_key(recovery: RecoveryId, attempt: int = 1) -> str:
@@ -63,14 +79,15 @@ def recovery_begun_key(recovery: RecoveryId, attempt: int = 1) -> str:
     return f"recoveries/{recovery}/begun/{attempt}.json"
 
 
-# In the order in which they begin: what stands is compared beside it, and has no word for that.
-_STEPS = ("mount", "materialise", "compare", "boot", "probe")
+def recovery_step_key(recovery: RecoveryId, attempt: int, step: str) -> str:
+    """This machine begins a step. What stands is compared beside it, and has no word for that."""
+    return f"recoveries/{recovery}/begun/{attempt}/{step}.json"
 
 
-def step_among(recovery: RecoveryId, attempt: int, keys: Iterable[str]) -> str | None:
-    """The last step that this machine has said it begins, by the keys of the recovery."""
-    said = {key.removeprefix(f"recoveries/{recovery}/begun/{attempt}/") for key in keys}
-    return next((step for step in reversed(_STEPS) if f"{step}.json" in said), None)
+def parse_step(body: bytes) -> Step:
+    """A step that a machine begins, in its own words. Raises PermanentError."""
+    fields = read("step of a recovery", body)
+    return Step(fields.text("step"), fields.moment("begun"))
 
 
 def recovery_report_key(recovery: RecoveryId) -> str:
@@ -218,6 +235,7 @@ def _read_asked(fields: Fields) -> Recovery:
         policy_version=fields.maybe_text("policy"),
         opened=fields.moment("opened"),
         deadline=fields.moment("deadline"),
+        step=Step(LAUNCH, fields.moment("opened")),
         ways=read_ways(fields),
         start=fields.maybe_texts("start"),
     )
@@ -274,6 +292,34 @@ def _answer(fields: Fields) -> ProbeAnswer | None:
 def _timings(fields: Fields) -> dict[str, float]:
     timings = fields.part("timings")
     return {name: timings.real(name) for name in timings.values}
+
+
+# What an event of such a detail is called on the bus.
+RECOVERY_PROGRESS = "Ebbtide Recovery Progress"
+
+
+def recovery_progress(recovery: Recovery) -> dict[str, Any]:
+    """For whoever follows it: how far it is and since when, where it stands, what came of it. The same is the same."""
+    step = recovery.step
+    return {
+        "schema": SCHEMA,
+        "recovery": str(recovery.id),
+        "kind": recovery.kind.value,
+        "host": recovery.host,
+        "id": recovery.id.host_id,
+        "attempt": recovery.attempt,
+        "step": told_step(step.name) if step else None,
+        "since": moment_text(step.since) if step else None,
+        "address": recovery.address,
+        "verdict": recovery.verdict,
+        "state": recovery.state.value,
+    }
+
+
+def parse_recovery_progress(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The detail of the event. Raises PermanentError for what is none."""
+    parse_recovery(checked("payload", payload).text("recovery"))
+    return payload
 
 
 @dataclass(frozen=True)

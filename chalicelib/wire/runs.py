@@ -38,7 +38,7 @@ def brief_key(run: RunId, volume_id: str) -> str:
     return f"runs/{run}/{volume_id}/brief.json"
 
 
-# Exactly so: deeper below a run, where it says that it is ready, a machine may write whatever it likes.
+# Exactly so: deeper below a run machines of an earlier version could write whatever they liked.
 _BRIEF = re.compile(r"runs(/[^/]+){3}/((?P<volume>vol-[^/]+)/)?brief\.json")
 
 
@@ -59,14 +59,6 @@ def closed_key(run: RunId) -> str:
 
 def run_prefix(run: RunId) -> str:
     return f"runs/{run}/"
-
-
-def report_prefix(run: RunId) -> str:
-    return f"reports/{run}/"
-
-
-def report_key(run: RunId, host_id: str) -> str:
-    return f"{report_prefix(run)}{host_id}.json"
 
 
 def host_key_parameter(receiver: str) -> str:
@@ -219,20 +211,25 @@ def parse_notice(body: bytes) -> Notice:
     )
 
 
+# Every machine may write below `reports/`, and what is there is never written over. So every key that one writes of a
+# run holds the run's nonce, which nobody knows before it is open. A run of an earlier version has none.
+
+
+def report_prefix(run: Run) -> str:
+    return f"reports/{run.id}/{run.nonce}/hosts/" if run.nonce else f"reports/{run.id}/"
+
+
+def report_key(run: Run, host_id: str) -> str:
+    return f"{report_prefix(run)}{host_id}.json"
+
+
 def words_prefix(run: Run) -> str:
-    return f"{run_prefix(run.id)}{_secret(run)}"
+    return f"reports/{run.id}/{run.nonce}/words/" if run.nonce else run_prefix(run.id)
 
 
 def word_key(run: Run, what: str, attempt: int) -> str:
     """Where the receiver of this attempt says `what`: "ready", "released", "damaged" or "refused"."""
     return f"{words_prefix(run)}{what}/{attempt}.json"
-
-
-def _secret(run: Run) -> str:
-    """In every key that a machine writes of a run: what is there is never written over, and every machine may write
-    there. So it is what nobody knows before the run is open.
-    """
-    return f"{run.nonce}/" if run.nonce else ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""About what a month costs, as a table: every part, how it came about, the sum, and the budget."""
+"""About what a month costs, as a table: every part, how it came about, the sum, and the budgets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,10 +24,21 @@ def show(answer: Mapping[str, Any], width: int = WIDTH) -> int:
 
 
 def _after(answer: Mapping[str, Any]) -> list[str]:
-    budget = answer["budget"]
-    over = "over it" if budget and answer["usd_a_month"] > answer["budget_usd_a_month"] else "within it"
     return [
-        f"budget: {budget}, {over}" if budget else "budget: the policy sets none",
+        _budget(answer),
+        *_of_drills(answer.get("drills")),
         *(f"not counted: {each}" for each in answer["not_counted"]),
         f"an estimate by {answer['prices']}; the truth is in AWS's bill",
     ]
+
+
+def _of_drills(drills: Mapping[str, Any] | None) -> list[str]:
+    """Nothing of a deployment that does not tell them apart yet."""
+    return [f"drills: {drills['usd_a_month']:.2f} USD of that a month; {_budget(drills)}"] if drills else []
+
+
+def _budget(costs: Mapping[str, Any]) -> str:
+    if not costs["budget"]:
+        return "budget: the policy sets none"
+    over = "over it" if costs["usd_a_month"] > costs["budget_usd_a_month"] else "within it"
+    return f"budget: {costs['budget']}, {over}"

@@ -7,7 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import card, drilling, find, get, keep, openings, operate, restoring, retention, sandbox
+from ebbtide_console.cli import (
+    card,
+    drilling,
+    drills,
+    find,
+    get,
+    keep,
+    openings,
+    operate,
+    restoring,
+    retention,
+    sandbox,
+)
 
 EXIT_CODES = """\
 exit codes:
@@ -52,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     openings.add_to(commands)
     restoring.add_to(commands)
     drilling.add_to(commands)
+    drills.add_to(commands)
     get.add_to(commands)
     keep.add_to(commands)
     retention.add_to(commands)

@@ -1,7 +1,6 @@
 """The commands that act on a control plane, wherever it runs: each invokes one function and prints its answer."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from chalicelib.errors import ConfigError
 from ebbtide_console import session
 from ebbtide_console.cli import cost_table
-from ebbtide_console.cli.command import Commands, Environment
+from ebbtide_console.cli.command import Commands, Environment, print_json
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -60,5 +59,5 @@ def _preflight(_: argparse.Namespace, __: Environment) -> int:
 
 
 def _show(answer: Mapping[str, Any]) -> int:
-    print(json.dumps(answer, indent=2))
+    print_json(answer)
     return 0

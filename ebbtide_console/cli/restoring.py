@@ -7,8 +7,8 @@ from textwrap import wrap
 from chalicelib.core.verdicts import DIFFERENT, is_all_there_is_to_prove
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
-from ebbtide_console.cli.command import Commands, Environment, add_command
-from ebbtide_console.cli.openings import Standing, check_is_not_over, said, times_told, watched
+from ebbtide_console.cli.command import Commands, Environment, add_command, add_json, print_json, told_beside
+from ebbtide_console.cli.openings import Standing, check_is_not_over, is_over, said, times_told, watched
 from ebbtide_console.cli.retention import a_time
 
 DESCRIPTION = """\
@@ -28,6 +28,10 @@ It answers before it is compared with its backup, and is told as soon as it does
 the comparison says; to interrupt it then changes nothing. Exit code 0: it runs, is what was backed up, and has answered
 if the policy has a `probe` for it. Exit code 1: anything else, and the findings say what. It stands all the same, if
 it has not failed. With --no-wait: 0 as well while that is not known.
+
+With --json standard output has one object when it ends: recovery, host, at, state, verdict, findings, until, waiting
+(where to log in, in words), address, zone, and rto, rpo and each of its steps in seconds, as the function `recover`
+answers. While its verdict is not known it has the step that it is at, too, and since when.
 """
 _COMPARING = """\
 it is being compared with its backup now, beside what it does there: that takes as long as to read all of it.
@@ -51,6 +55,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     restore.add_argument(
         "--no-wait", action="store_true", help="do not wait until it answers, nor until it is compared"
     )
+    add_json(restore)
     restore.set_defaults(act=_restore)
 
 
@@ -69,15 +74,19 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
         "ports": options.port,
         "allow": options.allow or None,
     }
-    standing: Standing = session.invoke("restore", payload)
-    print(f"restoring {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
-    if options.no_wait:
-        _print(_where(standing))
-    else:
-        _print(f"  {finding}" for finding in standing["findings"])
-        standing = _once_back(standing["recovery"])
-        if standing["verdict"] is None:
-            standing = _once_compared(standing)
+    with told_beside(options.json):
+        standing: Standing = session.invoke("restore", payload)
+        print(f"restoring {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
+        if options.no_wait:
+            _print(_where(standing))
+        else:
+            _print(f"  {finding}" for finding in standing["findings"])
+            standing = _once_back(standing["recovery"])
+            if standing["verdict"] is None:
+                standing = _once_compared(standing)
+    if options.json:
+        print_json(standing)
+    check_is_not_over(standing)
     return 0 if _is_as_it_should_be(standing) else 1
 
 
@@ -103,7 +112,9 @@ def _once_compared(standing: Standing) -> Standing:
 
 
 def _where(standing: Standing) -> Iterator[str]:
-    """Once it is known; and how to be rid of it."""
+    """Once it is known; and how to be rid of it. Nothing of one that is over."""
+    if is_over(standing):
+        return
     yield from _how_it_stands(standing)
     if not standing["waiting"]:
         yield "the same command again says where to log in to it; if it fails, the policy's alarm says so"
@@ -115,7 +126,8 @@ def _where(standing: Standing) -> Iterator[str]:
 
 
 def _how_it_stands(standing: Standing) -> Iterator[str]:
-    check_is_not_over(standing)
+    if is_over(standing):
+        return
     if standing["verdict"] == DIFFERENT:
         yield f"{standing['host']} IS NOT WHAT WAS BACKED UP:"
     yield from standing["findings"]

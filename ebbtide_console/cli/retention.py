@@ -2,7 +2,6 @@
 
 import argparse
 import getpass
-import json
 import re
 import socket
 import sys
@@ -14,7 +13,7 @@ from chalicelib.errors import Refused
 from chalicelib.fields import moment_text
 from ebbtide_console import session
 from ebbtide_console.cli import prune_table
-from ebbtide_console.cli.command import Commands, Environment
+from ebbtide_console.cli.command import Commands, Environment, print_json
 
 _A_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 WHAT = "the snapshot's id, or a host of the policy: then the snapshot that holds its point"
@@ -82,7 +81,7 @@ def _prune(options: argparse.Namespace, _: Environment) -> int:
     payload = {"schema": 1, "dry_run": options.dry_run, "allow": options.allow}
     answer = session.invoke("prune", payload)
     if options.json:
-        print(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         prune_table.show(answer, options.dry_run)
     return 1 if answer["refused"] else 0

@@ -10,6 +10,7 @@ from chalicelib.core.copying import as_taken
 from chalicelib.core.model import RestorePoint, RunId, Snapshot, TreeKind
 from chalicelib.core.policy_file import ids_named_in
 from chalicelib.errors import EbbtideError, PermanentError
+from chalicelib.flows.briefed import get_reported_tree
 from chalicelib.flows.policies import find_versions, policy_key
 from ebbtide_console.session import Account
 
@@ -65,11 +66,10 @@ def of_host(points: list[Point], host: str) -> list[Point]:
 
 def find_reported(point: Point, account: Account) -> wire.ReportedTree:
     """What the report of a point says of its tree. Raises PermanentError when it is not in the archive."""
-    key = wire.any_report_key(point.run, point.host_id)
     try:
-        return wire.parse_reported_tree(point.run, point.host_id, account.archive.get(key))
-    except KeyError:
-        raise PermanentError(f"{key} is not in the archive") from None
+        return get_reported_tree(point.run, point.host_id, account.archive)
+    except KeyError as missing:
+        raise PermanentError(f"{missing.args[0]} is not in the archive") from None
 
 
 def newest_policy(account: Account) -> str:

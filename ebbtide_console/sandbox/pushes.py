@@ -41,10 +41,11 @@ def push_all(cloud: Cloud, world: World, hosts: Sequence[Host], run: RunId, tell
         raise PermanentError(f"{', '.join(silent)}: the agent ended without a report; its last lines say why")
 
 
-def _without_report(world: World, hosts: Sequence[Host], run: RunId) -> list[Host]:
+def _without_report(world: World, hosts: Sequence[Host], run_id: RunId) -> list[Host]:
     """The archive knows before the catalogue does."""
+    run = world.catalog.get_run(run_id)
     reported = set(world.archive.list(wire.report_prefix(run)))
-    return [host for host in hosts if f"{wire.report_prefix(run)}{host.id}.json" not in reported]
+    return [host for host in hosts if wire.report_key(run, host.id) not in reported]
 
 
 def _await_receiver(world: World, run: RunId, tell: Tell) -> str:

@@ -69,7 +69,7 @@ class Stage:
         expected = next(each for each in run.hosts if each.name == name)
         report = json.loads((WIRE / "report.json").read_text())
         report |= {"run": str(run.id), "host": name, "id": expected.id, "nonce": expected.nonce, **changed}
-        self.world.archive.put_once(f"{wire.report_prefix(run.id)}{expected.id}.json", json.dumps(report).encode())
+        self.world.archive.put_once(wire.report_key(run, expected.id), json.dumps(report).encode())
 
     def report_event(self, host: str, run_id: RunId | None = None) -> None:
         detail = {"schema": 1, "run": str(run_id or self.the_run().id), "host": host, "id": f"{host}a"}

@@ -210,7 +210,7 @@ def test_a_drill_starts_from_the_newest_point_and_wakes_its_recovery(stage: Stag
     answer = stage.call("drill", host="us0")
 
     assert answer == {"schema": 1, "recovery": "us0a/2026-11-23/1"}
-    assert stage.deliver() == ["recover"]
+    assert stage.deliver() == ["recover", "tell_progress"]
     assert len(stage.world.machines.by_id) == 2
 
 
@@ -221,7 +221,7 @@ def test_where_the_policy_wants_drills_the_hours_first_tick_after_a_night_begins
     a_whole_night(stage)
 
     begun = []
-    for hour in (3, 4):
+    for hour in (2, 3):
         stage.tick(a_moment(hour, 1))
         begun.append([str(each.id) for each in stage.world.catalog.find_recoveries()])
 

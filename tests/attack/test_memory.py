@@ -23,6 +23,7 @@ from tests.local.receiver_machine import (
     unpacked,
     wait_until,
 )
+from tests.local.test_push import a_report
 from tools.build_agent import build
 
 HIERARCHY = Path("/sys/fs/cgroup")
@@ -81,8 +82,11 @@ def test_who_fills_the_memory_ends_alone(tmp_path: Path) -> None:
                 with pushing(receiver, NEIGHBOUR, tmp_path) as neighbour:
                     code = filled_beside(its_rsync)
                     codes = [push.wait(PATIENCE_SECONDS) for push in (attacker, neighbour)]
+            receiver.ssh(ATTACKER, "report", feed=a_report(receiver, ATTACKER, status="partial"))
+            said = receiver.report(ATTACKER)
             is_there, log = receiver.process.poll() is None, receiver.log()
 
     assert code == -signal.SIGKILL
     assert codes[0] != 0 and codes[1] == 0, (codes, log)
     assert is_there and "they alone end" in log, log
+    assert said and "a larger instance" in said["problems"][0], said

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from chalicelib import wire
+from chalicelib.aws.bus import SOURCE
 from chalicelib.core import tags, userdata
 from chalicelib.core.ids import own_host, parse_run
 from chalicelib.core.measures import Name
@@ -37,7 +38,7 @@ from ebbtide_agent.receiver import release
 from ebbtide_console.sandbox.account import host_key, prepare
 from ebbtide_console.sandbox.deploy import PASSED_OVER, UNKNOWN_TYPES, Deployment, deploy
 from ebbtide_console.session import sandbox_client
-from tests.builders import A_POLICY_TEXT, a_point
+from tests.builders import A_NONCE, A_POLICY_TEXT, a_point
 from tests.fakes import FakeLambdas
 from tools import package
 
@@ -164,15 +165,12 @@ def policy_files() -> list[Path]:
 MACHINES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
     ("s3:GetObject", "runs/main/2026-11-23/1/brief.json"),
-    ("s3:GetObject", "reports/main/2026-11-23/1/us0a.json"),
-    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
+    ("s3:GetObject", f"reports/main/2026-11-23/1/{A_NONCE}/hosts/us0a.json"),
+    ("s3:GetObject", f"manifests/us0a/main/2026-11-23/1/{A_NONCE}.jsonl.gz"),
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/ready/1.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/released/1.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/damaged/1.json"),
-    ("s3:PutObject", "runs/main/2026-11-23/1/refused/1.json"),
-    ("s3:PutObject", "reports/main/2026-11-23/1/us0a.json"),
-    ("s3:PutObject", "manifests/us0a/main/2026-11-23/1.2.jsonl.gz"),
+    ("s3:PutObject", f"reports/main/2026-11-23/1/{A_NONCE}/words/ready/1.json"),
+    ("s3:PutObject", f"reports/main/2026-11-23/1/{A_NONCE}/hosts/us0a.json"),
+    ("s3:PutObject", f"manifests/us0a/main/2026-11-23/1/{A_NONCE}.2.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/opened.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/unopened.json"),
 ]
@@ -181,7 +179,7 @@ IMAGES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
     ("s3:GetObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
-    ("s3:GetObject", "manifests/us0a/main/2026-11-23/1.jsonl.gz"),
+    ("s3:GetObject", f"manifests/us0a/main/2026-11-23/1/{A_NONCE}.jsonl.gz"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2/mount.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
@@ -193,6 +191,7 @@ MACHINES_MUST_NOT = [
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/asked.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
+    ("s3:PutObject", "runs/main/2026-11-23/1/ready/1.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/brief.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/closed.json"),
@@ -221,6 +220,22 @@ def test_a_machine_may_what_its_agent_asks_for_and_no_more(template: package.Tem
     allowed = [asked for asked in MACHINES_MUST_NOT if may(template, "MachineRole", *asked)]
 
     assert (refused, allowed) == ([], [])
+
+
+def test_where_runs_are_listed_to_the_end_no_machine_may_write(template: package.Template) -> None:
+    written = [
+        resource["Fn::Sub"]
+        for role in ("MachineRole", "ImageRole")
+        for statement in role_policy(template, role)["Statement"]
+        if "s3:PutObject" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+
+    assert {key.removeprefix("${Archive.Arn}/").partition("/")[0] for key in written} == {
+        "manifests",
+        "recoveries",
+        "reports",
+    }
 
 
 @pytest.mark.attack(
@@ -479,16 +494,46 @@ def test_what_cannot_be_rebuilt_outlives_the_stack(template: package.Template) -
     assert policies == [("Retain", "Retain")] * 2
 
 
-def test_whoever_may_end_something_may_wake_who_tells(template: package.Template) -> None:
+def statements_of_functions(template: package.Template) -> list[tuple[str, dict[str, Any]]]:
+    """Each with the function that it is of."""
     roles = {short: f["Role"]["Fn::GetAtt"][0] for short, f in functions_of(template).items()}
-    may = {
+    return [(short, each) for short, role in roles.items() for each in role_policy(template, role)["Statement"]]
+
+
+def who_may_call_later(template: package.Template, function: str) -> set[str]:
+    return {
         short
-        for short, role in roles.items()
-        for statement in role_policy(template, role)["Statement"]
-        if statement["Sid"] == "CallLater" and "-tell_operators" in json.dumps(statement["Resource"])
+        for short, statement in statements_of_functions(template)
+        if statement["Sid"] == "CallLater" and f"-{function}" in json.dumps(statement["Resource"])
     }
 
-    assert may == {*RULES, "reconcile_run", "recover", "prune"} - {"sweep"}
+
+def test_whoever_may_end_something_may_wake_who_tells(template: package.Template) -> None:
+    assert who_may_call_later(template, "tell_operators") == {*RULES, "reconcile_run", "recover", "prune"} - {"sweep"}
+
+
+def test_whoever_goes_on_with_a_recovery_may_wake_who_tells_how_far_it_is(template: package.Template) -> None:
+    woken = {"on_report", "on_instance_state", "on_snapshot_state", "recover"}
+
+    assert who_may_call_later(template, "tell_progress") == woken
+
+
+def test_one_function_sends_events_and_from_a_source_that_no_machine_or_host_has(template: package.Template) -> None:
+    sending = [
+        (short, statement)
+        for short, statement in statements_of_functions(template)
+        if "events:PutEvents" in as_list(statement["Action"])
+    ]
+
+    ((short, statement),) = sending
+    assert short == "tell_progress"
+    assert statement["Condition"] == {"StringEquals": {"events:source": SOURCE}}
+    for role in ("MachineRole", "ImageRole"):
+        (theirs,) = (
+            each for each in role_policy(template, role)["Statement"] if "events:PutEvents" in as_list(each["Action"])
+        )
+        patterns = [source for named in theirs["Condition"].values() for source in as_list(named["events:source"])]
+        assert not [pattern for pattern in patterns if fnmatchcase(SOURCE, pattern)]
 
 
 def test_what_cloudwatch_watches_goes_to_the_topic_and_what_it_watches_is_sent(template: package.Template) -> None:
@@ -649,7 +694,7 @@ def test_a_drills_machine_lets_nobody_in_and_goes_off_by_itself(
     [group] = sandbox_client("ec2", endpoint, REGION).describe_security_groups(GroupIds=groups)["SecurityGroups"]
     assert groups == [deployed.environment["EBBTIDE_DRILL_GROUP"]]
     assert group["IpPermissions"] == []
-    assert "POWER_OFF_MINUTES='135'" in user_data
+    assert "POWER_OFF_MINUTES='137'" in user_data  # its volume has 1 GiB
     assert "STOP_MINUTES='15'" in user_data
 
 

@@ -254,8 +254,8 @@ def test_a_recovery_is_opened_once_saved_by_one_and_found_by_host(catalog: Catal
     assert catalog.open_recovery(recovery)
     assert not catalog.open_recovery(recovery)
     times = Times(a_moment(9, 5), {"mount": 0.25, "image boot": 12.4})
-    opened = replace(recovery, verdict="opened", findings=("a",), address="203.0.113.9", zone="zone-b", times=times)
-    changed = replace(opened, state=RecoveryState.DONE)
+    stands = replace(recovery, address="203.0.113.9", zone="zone-b", instance_type="t4g.small")
+    changed = replace(stands, verdict="opened", findings=("a",), times=times, state=RecoveryState.DONE)
     changed = replace(changed, ways=(Way(22, "198.51.100.0/24"), Way(80, "0.0.0.0/0")))
     saved = catalog.save_recovery(changed)
 

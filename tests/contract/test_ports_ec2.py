@@ -66,7 +66,7 @@ def test_a_launched_machine_carries_its_tags_from_the_first_moment(cloud: Cloud)
 
     assert [machine.id for machine in found] == [launched.id]
     assert OF_THE_RUN.items() <= found[0].tags.items()
-    assert found[0].state == "running"
+    assert (found[0].state, found[0].instance_type) == ("running", "t4g.small")
     assert found[0].address
     assert machines.get(launched.id) == found[0]
     assert machines.find({**OF_THE_RUN, tags.RUN: "main/2026-11-23/2"}) == []
@@ -158,6 +158,15 @@ def test_a_volume_is_made_in_the_zone_of_the_subnet_and_attached_once(cloud: Clo
     (found,) = volumes.find_volumes(OF_DATA)
     assert (found.id, found.attached_to, found.size_gib, found.zone) == (volume.id, machine.id, 80, machine.zone)
     assert found.tags == OF_DATA
+
+
+def test_a_subnet_that_is_gone_is_a_key_error_and_takes_no_machine(cloud: Cloud) -> None:
+    gone = "subnet-00000000000000000"
+
+    with pytest.raises(KeyError):
+        cloud.machines.zone_of(gone)
+    with pytest.raises(PermanentError, match=r"InvalidSubnetID\.NotFound"):
+        cloud.machines.launch(replace(a_request(cloud), subnet=gone))
 
 
 def test_a_volume_grows_and_says_when_it_is_done(cloud: Cloud) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chalicelib import wire
+from chalicelib.aws.bus import SOURCE
 from chalicelib.core import tags
 from chalicelib.core.holds import Target
 from chalicelib.core.model import (
@@ -27,6 +28,7 @@ from chalicelib.core.model import (
     Run,
     RunId,
     RunState,
+    Step,
     Times,
     TreeKind,
     Way,
@@ -34,10 +36,14 @@ from chalicelib.core.model import (
 from chalicelib.core.naming import Mode, RecoveryRequest
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import HostPolicy, ReceiverPolicy, VolumePolicy
+from chalicelib.core.steps import LAUNCH
 from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
 from ebbtide_agent.instance import parse_instance
+from ebbtide_agent.receiver.brief import parse_brief
+from ebbtide_agent.receiver.ledger import report_key
 from ebbtide_agent.receiver.station import word_key
+from ebbtide_agent.report import manifest_key
 
 EXAMPLES = Path(__file__).parent / "wire"
 RUN = RunId("main", date(2026, 11, 23), 1)
@@ -83,6 +89,7 @@ def the_recovery() -> Recovery:
         "000001",
         opened=a_moment(9),
         deadline=a_moment(11),
+        step=Step(LAUNCH, a_moment(9)),
     )
 
 
@@ -113,12 +120,13 @@ def test_a_run_is_rebuilt_from_its_brief() -> None:
     assert run == the_run()
 
 
-def test_a_run_that_was_briefed_before_keys_bore_a_nonce_has_its_words_where_they_were() -> None:
+def test_a_run_that_was_briefed_before_keys_bore_a_nonce_has_words_and_reports_where_they_were() -> None:
     older = {name: value for name, value in the_object("brief-receiver").items() if name != "nonce"}
 
     run = wire.parse_run_brief(json.dumps(older).encode())
 
     assert wire.word_key(run, "ready", 1) == f"runs/{RUN}/ready/1.json"
+    assert wire.report_key(run, "us0a") == f"reports/{RUN}/us0a.json"
 
 
 def test_a_receivers_words_are_looked_for_where_it_says_them() -> None:
@@ -126,6 +134,14 @@ def test_a_receivers_words_are_looked_for_where_it_says_them() -> None:
 
     assert wire.word_key(the_run(), "released", 1) == word_key("released", machine)
     assert NONCE in word_key("released", machine)
+
+
+def test_a_hosts_report_is_looked_for_where_its_receiver_puts_it() -> None:
+    brief = parse_brief(the_example("brief-receiver"))
+
+    assert wire.report_key(the_run(), "us0a") == report_key(brief.run, brief.nonce, "us0a")
+    assert NONCE in report_key(brief.run, brief.nonce, "us0a")
+    assert NONCE in manifest_key("us0a", brief.run, brief.nonce)
 
 
 def test_a_host_with_a_volume_of_its_own_reports_its_run_its_volume_and_its_promise() -> None:
@@ -445,7 +461,7 @@ def test_a_machine_says_that_it_serves_below_its_own_recovery() -> None:
 
 
 def test_an_operator_is_told_how_an_opening_stands_as_in_the_example() -> None:
-    opened = replace(the_recovery(), kind=RecoveryKind.OPENING, verdict="opened", address="203.0.113.9")
+    opened = replace(the_recovery(), kind=RecoveryKind.OPENING, verdict="opened", address="203.0.113.9", step=None)
     opening = replace(opened, zone="eu-west-1b")
 
     standing = wire.standing(opening, ("us0 is open at 203.0.113.9 until 2026-11-23T11:00:00+00:00",))
@@ -495,6 +511,32 @@ def test_a_server_that_is_back_says_how_it_runs_and_where_is_its_recoverys() -> 
     assert wire.recovery_standing_key(RECOVERY) == f"recoveries/{example['recovery']}/standing.json"
     assert (server.recovery, server.host_id, server.boot.booted) == (RECOVERY, "us0a", True)
     assert (server.timings, server.since) == (example["timings"], a_moment(9, 3))
+
+
+def test_a_step_that_a_machine_begins_is_read_from_where_it_says_it() -> None:
+    example = the_object("recovery-step")
+
+    step = wire.parse_step(the_example("recovery-step"))
+
+    assert (step.name, step.since) == (example["step"], a_moment(9, 1) + timedelta(seconds=31))
+    assert wire.recovery_step_key(RECOVERY, 2, step.name) == f"recoveries/{RECOVERY}/begun/2/materialise.json"
+
+
+def test_whoever_follows_a_recovery_is_told_as_in_the_example() -> None:
+    event = the_object("event-recovery-progress")
+    step = wire.parse_step(the_example("recovery-step"))
+
+    detail = wire.recovery_progress(replace(the_recovery(), step=step))
+
+    assert (event["source"], event["detail-type"]) == (SOURCE, wire.RECOVERY_PROGRESS)
+    assert detail == event["detail"]
+    assert wire.parse_recovery_progress(detail) == detail
+
+
+@pytest.mark.parametrize("payload", [{}, {"schema": 1}, {"schema": 1, "recovery": "us0a"}])
+def test_what_is_no_progress_of_a_recovery_is_refused(payload: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError):
+        wire.parse_recovery_progress(payload)
 
 
 def test_a_recovery_is_closed_as_in_the_example() -> None:

@@ -60,7 +60,7 @@ def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -
     serving = reconcile(RUN.id, world, RUN.opened)
     for host in RUN.hosts:
         report = REPORT | {"run": str(RUN.id), "host": host.name, "id": host.id, "nonce": host.nonce}
-        world.archive.put_once(f"{wire.report_prefix(RUN.id)}{host.id}.json", json.dumps(report).encode())
+        world.archive.put_once(wire.report_key(RUN, host.id), json.dumps(report).encode())
     for machine in world.machines.find({tags.RUN: str(RUN.id)}):
         world.machines.terminate(machine.id)
     (volume,) = world.volumes.find_volumes({tags.ROLE: tags.Role.DATA})
@@ -74,6 +74,23 @@ def test_a_whole_night_runs_on_the_wired_world(account: Account, world: World) -
     assert tags.unpack(snapshot.tags) == ("eu0a", "us0a")
     assert {point.snapshot_id for point in world.catalog.find_points()} == {snapshot.id}
     assert wire.parse_run_brief(world.archive.get(wire.brief_key(RUN.id, volume.id))) == RUN
+
+
+def test_a_night_whose_first_subnet_was_deleted_stands_in_the_next_one(
+    account: Account, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, left = (each["SubnetId"] for each in account.clients.ec2.describe_subnets()["Subnets"][:2])
+    account.clients.ec2.delete_subnet(SubnetId=gone)
+    monkeypatch.setenv("EBBTIDE_SUBNETS", f"{gone},{left}")
+    the_world.cache_clear()
+    world.archive.put_once("policies/000001.toml", A_POLICY_TEXT.encode())
+    world.catalog.open_run(RUN)
+
+    serving = reconcile(RUN.id, the_world(), RUN.opened)
+
+    (machine,) = world.machines.find({tags.RUN: str(RUN.id)})
+    assert serving.waiting == ("reports of us0, eu0",)
+    assert machine.zone == world.machines.zone_of(left)
 
 
 def test_a_vault_knows_whose_backups_it_copies_where_its_receipts_go_and_what_it_keeps_at_least(

@@ -10,7 +10,7 @@ from chalicelib.core.tags import Role
 from chalicelib.core.userdata import render
 from ebbtide_console.sandbox import furnishing, kernel
 from tests.groups import a_group_in
-from tests.local.receiver_machine import BUCKET, REGION, RUN, VOLUME, Aws, HostKey, a_brief, a_key
+from tests.local.receiver_machine import BUCKET, NONCE, REGION, RUN, VOLUME, Aws, HostKey, a_brief, a_key
 from tools.build_agent import build
 
 AGENT_KEY = "agent/ebbtide-agent.pyz"
@@ -40,7 +40,9 @@ def a_receivers_parts(aws: Aws, place: Path, *hosts: str) -> tuple[Path, Mapping
     aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
     keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
     aws.put("brief", json.dumps(a_brief(list(keys.values()), 60)).encode())
-    user_data = render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True)
+    user_data = render(
+        Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True, nonce=NONCE
+    )
     return agent, keys, user_data
 
 

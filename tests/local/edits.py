@@ -7,14 +7,16 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 from hypothesis import strategies as some
 
 from ebbtide_agent.host.changes import LARGE_BYTES
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import GROUP, MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
+from tests.local.receiver_machine import wait_until
 
 IS_ROOT = os.geteuid() == 0
 ODD_NAMES = [b"new", b"line\nbreak", b"\xff\xfe", b"-dash", b"*", b"a.b", b" "]
@@ -42,6 +44,19 @@ def plant(root: Path) -> None:
     if IS_ROOT:
         os.mknod(base + b"/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         os.link(base + b"/null", base + b"/d/null")
+
+
+@contextlib.contextmanager
+def a_file_whose_names_vanish(root: Path, arriving: Callable[[], bool]) -> Iterator[None]:
+    """It is new, has eight names, and loses all of them in the course of the block: once something else arrives."""
+    names = [root / f"g/name {number}" for number in range(8)]
+    names[0].write_text("in the list of what changed")
+    for name in names[1:]:
+        name.hardlink_to(names[0])
+    vanishing = Thread(target=lambda: (wait_until(arriving, "what comes first"), [name.unlink() for name in names]))
+    vanishing.start()
+    yield
+    vanishing.join()
 
 
 class Editor:

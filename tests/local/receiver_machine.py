@@ -35,6 +35,7 @@ from tools.build_agent import build
 
 RUN = "main/2026-11-23/1"
 BUCKET, REGION, VOLUME = "archive", "us-east-1", "vol-0abc"
+NONCE = "c0de" * 8
 LOG = "/events"
 UNPRIVILEGED = 1234567
 PATIENCE_SECONDS = 120.0
@@ -140,6 +141,14 @@ def an_aws() -> Iterator[Aws]:
         server.stop()
 
 
+def report_key(host_id: str, run: str = RUN) -> str:
+    return f"reports/{run}/{NONCE}/hosts/{host_id}.json"
+
+
+def word_key(what: str, attempt: int = 1, run: str = RUN) -> str:
+    return f"reports/{run}/{NONCE}/words/{what}/{attempt}.json"
+
+
 @dataclass(frozen=True)
 class HostKey:
     """A host of the run and its key."""
@@ -240,7 +249,11 @@ class Receiver:
         return subprocess.run(argv, capture_output=True, timeout=PATIENCE_SECONDS)
 
     def report(self, host: str) -> dict[str, Any] | None:
-        return self.aws.find(f"reports/{self.run}/{self.hosts[host].id}.json")
+        return self.aws.find(report_key(self.hosts[host].id, self.run))
+
+    def word(self, what: str, attempt: int = 1) -> dict[str, Any] | None:
+        """What its machine of this attempt has said of itself."""
+        return self.aws.find(word_key(what, attempt, self.run))
 
     def configure(self, host: str, tree: Path, etc: Path, **settings: str) -> HostPaths:
         """Write a host's configuration below `etc`."""
@@ -349,6 +362,7 @@ def a_brief(
         "grace_minutes": 30,
         "volume": {"id": VOLUME, "filesystem": volume.filesystem if volume else "ext4"},
         "host_key_parameter": "/host-key",
+        "nonce": NONCE,
         "hosts": [
             {
                 "name": h.name,
@@ -376,7 +390,7 @@ def _started(root: Path, program: Sequence[str] | None) -> list[str]:
     """The receiver's main command, for a machine whose user data has done the rest."""
     instance = {"role": "receiver", "id": RUN, "attempt": 1, "bucket": BUCKET, "region": REGION, "brief": "brief"}
     (root / "etc/ebbtide").mkdir(parents=True)
-    (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance}))
+    (root / "etc/ebbtide/instance.json").write_text(json.dumps({"schema": 1, **instance, "nonce": NONCE}))
     return [sys.executable, *(program or (str(unpacked(build)), "receiver", "boot"))]
 
 
@@ -386,7 +400,9 @@ def _user_data(aws: Aws, place: Path) -> list[str]:
     aws.put("agent/ebbtide-agent.pyz", (place / "ebbtide-agent.pyz").read_bytes())
     script = place / "machine/user-data"
     script.write_text(
-        render(Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300, 30, serves=True)
+        render(
+            Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", "agent/ebbtide-agent.pyz", 300, 30, serves=True, nonce=NONCE
+        )
     )
     return ["sh", str(script)]
 

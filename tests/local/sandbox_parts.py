@@ -168,6 +168,21 @@ def a_sandbox(
             sandbox.stop()
 
 
+def followed(endpoint: str, region: str = FIRST) -> Callable[[], list[dict[str, Any]]]:
+    """Have somebody listen to what we say of ourselves; what they have heard, the details of the events."""
+    logs, events = client("logs", endpoint, region), client("events", endpoint, region)
+    logs.create_log_group(logGroupName="/follower")
+    events.put_rule(Name="follower", EventPattern=json.dumps({"source": ["ebbtide"]}))
+    arn = f"arn:aws:logs:{region}:123456789012:log-group:/follower"
+    events.put_targets(Rule="follower", Targets=[{"Id": "log", "Arn": arn}])
+
+    def heard() -> list[dict[str, Any]]:
+        found = logs.filter_log_events(logGroupName="/follower")["events"]
+        return [json.loads(event["message"])["detail"] for event in found]
+
+    return heard
+
+
 def client(service: str, endpoint: str, region: str = FIRST) -> Any:
     settings = client_environment(endpoint, region)
     return boto3.client(

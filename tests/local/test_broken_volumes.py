@@ -27,6 +27,7 @@ from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
     BUCKET,
     MISSING,
+    NONCE,
     PATIENCE_SECONDS,
     REGION,
     RUN,
@@ -34,6 +35,7 @@ from tests.local.receiver_machine import (
     a_brief,
     a_receiver,
     an_aws,
+    word_key,
 )
 from tests.loops import a_loop_device
 
@@ -81,7 +83,7 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
         reported, failed, released = (
             receiver.report("us0"),
             receiver.report("eu0"),
-            aws.find(f"runs/{RUN}/released/1.json"),
+            receiver.word("released"),
         )
         assert (before.returncode, after.returncode, exit_code) == (0, 1, 0), after.stderr + receiver.log()
         assert READ_ONLY in after.stdout + after.stderr
@@ -171,15 +173,15 @@ def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let
         aws.put("brief", json.dumps(a_brief([], 60)).encode())
         paths = a_machine(tmp_path / "machine", device)
         door = sshd.Door(a_free_port(), ("false",), {}, True, False, False, sshd.CROWD)
-        instance = Instance("receiver", RUN, 1, BUCKET, REGION, "brief")
+        instance = Instance("receiver", RUN, 1, BUCKET, REGION, "brief", NONCE)
 
         with pytest.raises(volume.Damaged, match="needs a person"):
             boot.boot(Station(instance, paths, Cloud(BUCKET, REGION), lambda: datetime.now(UTC), door))
 
-        body = aws.body(f"runs/{RUN}/damaged/1.json")
+        body = aws.body(word_key("damaged"))
         assert wire.parse_notice(body).volume_id == VOLUME
         assert json.loads(body).keys() == json.loads((EXAMPLES / "damaged.json").read_bytes()).keys()
-        assert aws.find(f"runs/{RUN}/ready/1.json") is None
+        assert aws.find(word_key("ready")) is None
         assert not paths.volume.is_mount() and not (paths.run / "sshd.log").exists()
 
 

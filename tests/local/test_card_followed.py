@@ -23,7 +23,7 @@ from ebbtide_console import session
 from ebbtide_console.cli.main import main
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.server import Sandbox
-from tests.builders import A_POLICY_TEXT
+from tests.builders import A_POLICY_TEXT, a_run, what_was_briefed
 from tests.local.aws_cli import the_aws_cli
 from tests.local.card import ACCOUNT, CARD, DEVICE, PACKAGES, RUN, a_volume, commands
 from tests.local.sandbox_parts import a_sandbox, client
@@ -94,11 +94,13 @@ def a_night(sandbox: Sandbox) -> str:
     bucket = session.ARCHIVE.format(account=ACCOUNT, region="eu-west-1")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     report = {"schema": 1, "run": str(RUN), "arch": "x86_64", "receiver": {"manifest": None}}
+    run = a_run(RUN)
     reports = {
-        wire.report_key(RUN, host_id): json.dumps({**report, "id": host_id}).encode() for host_id in ("eu0a", "us0a")
+        wire.report_key(run, host_id): json.dumps({**report, "id": host_id}).encode() for host_id in ("eu0a", "us0a")
     }
     for key, body in (
         ("policies/000001.toml", A_POLICY_TEXT.encode()),
+        *what_was_briefed(run).items(),
         *reports.items(),
         (A_KEY, subprocess.run(["gzip"], input=b'{"v":1,"p":"etc/fstab","t":"f"}\n', stdout=-1, check=True).stdout),
     ):

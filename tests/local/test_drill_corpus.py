@@ -394,7 +394,7 @@ def drilled(
     with corpus.unseen(copy.tree):
         harmed = harm(copy)
 
-    key = manifest_key(HOST, RUN, number)
+    key = manifest_key(HOST, RUN, "", number)
     cloud.put_once(key, copy.manifest)
     paths.device(VOLUME).parent.mkdir(parents=True)
     paths.device(VOLUME).symlink_to(machine / "volume")

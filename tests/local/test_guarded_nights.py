@@ -19,7 +19,7 @@ from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
 from tests.local.enclosed import in_an_enclosure
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import MISSING as NO_RECEIVER
-from tests.local.receiver_machine import a_receiver, an_aws
+from tests.local.receiver_machine import a_receiver, an_aws, report_key
 from tests.local.rsync_only import a_far_side
 from tests.local.test_content_check import mounted
 from tests.local.test_to_remote import MISSING as FAR_AWAY
@@ -120,6 +120,19 @@ def test_an_empty_root_is_suspect_once_there_was_a_complete_night(host: Host) ->
     assert len(host.snapshots()) == 1
 
 
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize("line", ["*", "/*", "**", "/**"])
+def test_a_line_that_excludes_everything_empties_no_backup(host: Host, line: str) -> None:
+    assert host.back_up().status == COMPLETE
+    host.paths.exclude.write_text(f"{line}\n")
+
+    emptied = host.back_up(accept_shrink=True)
+
+    assert emptied.status == SUSPECT
+    assert f"{host.paths.exclude}:1: {line} excludes it" in emptied.problems[0]
+    assert len(host.snapshots()) == 1
+
+
 @pytest.mark.fault("H15")
 def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_before_stay(
     host: Host, monkeypatch: pytest.MonkeyPatch
@@ -154,7 +167,7 @@ def test_a_mass_that_is_rewritten_at_once_is_recorded_as_suspect_by_a_receiver(
         rewrite(host.tree, 11)
         night.run(a_night)
 
-        recorded = wire.parse_report(aws.body("reports/main/2026-11-24/1/us0a.json"))
+        recorded = wire.parse_report(aws.body(report_key("us0a", "main/2026-11-24/1")))
         assert before.status == COMPLETE
         assert recorded.result.status is HostStatus.SUSPECT and not recorded.result.status.is_complete
         assert "11 are gone or rewritten" in recorded.result.problems[0]
@@ -176,7 +189,7 @@ def test_what_the_volume_has_lost_of_a_note_of_rsyncs_costs_its_host_one_night_a
         os.setxattr(receiver.tree("us0") / "file0", "user.rsync.%stat", b"1006\xe44 0,0 0:0")
         statuses = [first, another(24), another(25)]
 
-        recorded = wire.parse_report(aws.body("reports/main/2026-11-24/1/us0a.json"))
+        recorded = wire.parse_report(aws.body(report_key("us0a", "main/2026-11-24/1")))
         assert statuses == [COMPLETE, PARTIAL, COMPLETE]
         assert recorded.result.problems[0].startswith("what rsync had noted of owner and mode was lost of 1 entries")
         assert "/file0" in " ".join(recorded.result.problems)
@@ -194,7 +207,7 @@ def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(h
             run = f"main/2026-11-{number}/1"
             receiver.next_night(run, guarded)
             night.run(a_night)
-            recorded = wire.parse_report(aws.body(f"reports/{run}/us0a.json"))
+            recorded = wire.parse_report(aws.body(report_key("us0a", run)))
             said.append(" ".join(recorded.result.problems))
             return recorded.result.status
 

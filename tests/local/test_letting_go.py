@@ -14,7 +14,6 @@ from tests.local.receiver_machine import (
     MAY_MOUNT,
     MISSING,
     PATIENCE_SECONDS,
-    RUN,
     Receiver,
     Volume,
     a_receiver,
@@ -71,7 +70,7 @@ def receiver(tmp_path: Path, device: Path) -> Iterator[Receiver]:
 def released(receiver: Receiver) -> dict[str, Any]:
     """What is on record once its main process has ended."""
     receiver.process.wait(PATIENCE_SECONDS)
-    record = receiver.aws.find(f"runs/{RUN}/released/1.json")
+    record = receiver.word("released")
     assert record and (receiver.root / "off").exists(), receiver.log()
     return record
 

@@ -30,12 +30,14 @@ from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
     MAY_MOUNT,
     MISSING,
+    NONCE,
     PATIENCE_SECONDS,
     RUN,
     Aws,
     Receiver,
     a_receiver,
     an_aws,
+    report_key,
     wait_until,
 )
 
@@ -110,13 +112,13 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     assert (report["agent"], report["rsync"]) == (VERSION, version_of_rsync())
     manifest = report["receiver"]["manifest"]
     assert (manifest["entries"], manifest["unhashed"]) == (report["entries"], 0)
-    assert manifest["key"] == f"manifests/us0a/{RUN}.jsonl.gz"
+    assert manifest["key"] == f"manifests/us0a/{RUN}/{NONCE}.jsonl.gz"
     assert receiver.aws.body(manifest["key"])[:2] == b"\x1f\x8b"
     kinds = [(event["detail-type"], event["detail"].get("host")) for event in receiver.aws.events()]
     reported = [("Ebbtide Host Report", "us0"), ("Ebbtide Host Report", "eu0")]
     assert kinds == [*reported, ("Ebbtide Receiver Released", None)]
-    assert receiver.aws.find(f"runs/{RUN}/ready/1.json")
-    released = receiver.aws.find(f"runs/{RUN}/released/1.json")
+    assert receiver.word("ready")
+    released = receiver.word("released")
     assert released and released["clean"] is True
     assert released["disk"]["used"] + released["disk"]["free"] <= released["disk"]["size"]
 
@@ -163,7 +165,7 @@ def test_the_second_night_goes_by_the_index_as_long_as_the_volume_is_the_same(
     generations = {
         report["receiver"]["generation"]
         for run in (RUN, "main/2026-11-24/1", "main/2026-11-25/1")
-        if (report := receiver.aws.find(f"reports/{run}/us0a.json"))
+        if (report := receiver.aws.find(report_key("us0a", run)))
     }
     assert len(generations) == 3
     kept = find_nights(HostPaths(tmp_path / "etc-us0", tmp_path / "etc-us0/state"))
@@ -222,7 +224,7 @@ def test_the_boot_script_alone_makes_a_receiver(aws: Aws, kind: str, tmp_path: P
         exit_code = receiver.process.wait(PATIENCE_SECONDS)
 
         assert (ended.returncode, exit_code) == (0, 0), receiver.log()
-        assert receiver.aws.find(f"runs/{RUN}/released/1.json")
+        assert receiver.word("released")
 
 
 @pytest.mark.attack("a nonce of one's own", row="X3", outcome="refused, nothing is archived")
@@ -338,7 +340,7 @@ def test_told_to_stop_it_ends_the_sessions_and_releases(receiver: Receiver, tmp_
 
     assert exit_code == 0, receiver.log()
     assert push_code != 0
-    assert receiver.aws.find(f"runs/{RUN}/released/1.json")
+    assert receiver.word("released")
     status = json.loads((receiver.store / "hosts/us0a/status.json").read_bytes())
     assert status["settled"] is False
 
@@ -372,7 +374,7 @@ def test_where_no_event_gets_through_the_archive_has_all_of_the_night(aws: Aws, 
         ended = receiver.back_up("us0", a_small_tree(tmp_path), tmp_path / "etc")
         exit_code = receiver.process.wait(PATIENCE_SECONDS)
 
-        report, released = receiver.report("us0"), aws.find(f"runs/{RUN}/released/1.json")
+        report, released = receiver.report("us0"), receiver.word("released")
         assert (ended.returncode, exit_code) == (0, 0), ended.stderr + receiver.log()
         assert report and report["status"] == "complete"
         assert released and released["clean"]
@@ -423,7 +425,7 @@ def eu0_comes_and_us0_is_missed(kind: str, minutes: float, place: Path) -> bool:
 
         if ended.returncode != 0 or left < timedelta(seconds=1):
             return False
-        released, reported = aws.find(f"runs/{RUN}/released/1.json"), receiver.report("eu0")
+        released, reported = receiver.word("released"), receiver.report("eu0")
         assert exit_code == 0, receiver.log()
         assert "the deadline has come" in receiver.log()
         assert released and released["clean"] and read(released["at"]) >= deadline

@@ -58,7 +58,7 @@ def test_a_receiver_lets_nobody_in_before_its_clock_is_right(tmp_path: Path) -> 
         assert receiver.process.wait(PATIENCE_SECONDS) == 1
         assert "s ahead of the archive's, and did not become right" in receiver.log()
         assert "Traceback" not in receiver.log()
-        assert aws.find(f"runs/{receiver.run}/ready/2.json") is None
-        refused = aws.find(f"runs/{receiver.run}/refused/2.json")
+        assert receiver.word("ready", 2) is None
+        refused = receiver.word("refused", 2)
         assert refused and "s ahead of the archive's, and did not become right" in refused["why"]
         assert not (receiver.root / "run/ebbtide/sshd.log").exists()

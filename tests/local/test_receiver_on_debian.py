@@ -26,7 +26,7 @@ from tests.local.booting import (
     asked,
     boot_argv,
 )
-from tests.local.receiver_machine import RUN, Receiver, an_aws, wait_until
+from tests.local.receiver_machine import Receiver, an_aws, wait_until
 
 pytestmark = [
     pytest.mark.root,
@@ -58,7 +58,7 @@ class Machine:
         return self.receiver.process.poll() is not None
 
     def record(self, what: str) -> dict[str, object] | None:
-        return self.receiver.aws.find(f"runs/{RUN}/{what}/1.json")
+        return self.receiver.word(what)
 
 
 @pytest.fixture

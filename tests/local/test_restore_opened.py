@@ -42,14 +42,17 @@ from tests.local.receiver_machine import (
     PATIENCE_SECONDS,
     RUN,
     UNPRIVILEGED,
+    VOLUME,
     Receiver,
     a_key,
     a_receiver,
     an_aws,
     as_whom,
+    report_key,
     wait_until,
 )
 
+BRIEF = f"runs/{RUN}/{VOLUME}/brief.json"
 IS_ROOT = os.geteuid() == 0
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
@@ -243,6 +246,7 @@ def operator(us0: Us0, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opera
         operator.meanwhile()
         return {**standing, "verdict": "opened", "address": "127.0.0.1"}
 
+    machine.receiver.aws.put(BRIEF, machine.receiver.aws.body("brief"))
     archive = S3Archive(SimpleNamespace(s3=machine.receiver.aws.client("s3")), BUCKET)  # type: ignore[arg-type]
     monkeypatch.setattr(session, "invoke", invoke)
     monkeypatch.setattr(session, "the_account", lambda: an_account(archive))
@@ -303,7 +307,7 @@ def test_what_came_otherwise_than_it_was_backed_up_is_not_handed_over(
     operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws = operator.machine.receiver.aws
-    report = json.loads(aws.body(f"reports/{RUN}/us0a.json"))
+    report = json.loads(aws.body(report_key("us0a")))
     key = report["receiver"]["manifest"]["key"]
     forged = subprocess.run(["gzip", "-dc"], input=aws.body(key), capture_output=True, check=True).stdout.replace(
         sha256_of(operator.tree / "srv/old").encode(), b"0" * 64
@@ -313,7 +317,12 @@ def test_what_came_otherwise_than_it_was_backed_up_is_not_handed_over(
     report["receiver"]["manifest"]["sha256"] = sha256_of(tmp_path / "forged")
     (tmp_path / "forged").unlink()
     opening = f"recoveries/{operator.machine.recovery}/opened.json"
-    objects = {f"reports/{RUN}/us0a.json": json.dumps(report).encode(), key: packed, opening: aws.body(opening)}
+    objects = {
+        BRIEF: aws.body(BRIEF),
+        report_key("us0a"): json.dumps(report).encode(),
+        key: packed,
+        opening: aws.body(opening),
+    }
     monkeypatch.setattr(session, "the_account", lambda: an_account(FakeArchive(objects)))
 
     code = operator.get("/srv/old")

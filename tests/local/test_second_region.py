@@ -34,11 +34,12 @@ from ebbtide_console.sandbox.stack import Stack
 from ebbtide_console.sandbox.trees import PROBE, Source
 from ebbtide_console.sandbox.waiting import wait_for
 from tests.debian import a_server
-from tests.local.sandbox_parts import client
+from tests.local.sandbox_parts import client, followed
 from tests.local.test_whole_nights import ENVIRONMENT, LONGEST_SECONDS, ROOT, traces_of
 
 GET = "import sys, urllib.request as web; sys.stdout.write(web.urlopen(sys.argv[1], timeout=9).read().decode())"
 PAGE = "us0 is up\n"
+ALL_STEPS = ["compare", "image boot", "machine", "materialise", "mount", "probe"]
 ONCE = Config(retries={"total_max_attempts": 1})
 EVERY_SERVICE = {
     "ec2": "describe_snapshots",
@@ -187,7 +188,8 @@ def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_
         empty_the_table(standby)
         left = what_is_there(cloud)
         standby.region.schedule.fire("tick")
-        followed = points(cloud, standby)
+        points_there = points(cloud, standby)
+        heard = followed(cloud.sandbox.endpoint, SECOND)
         drilled = drill(cloud, standby, host, tell)
         got, back = tmp_path / "hostname", tmp_path / "back"
         said = ebbtide(
@@ -207,10 +209,13 @@ def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_
         agent = (sys.executable, str(cloud.agent), "restore", str(host.source.root / "etc/hostname"), *own)
         on_us0(cloud, *agent, "--from", address, "--into", str(back))
 
-        assert (left, followed) == (ONLY_WHAT_CROSSED_OVER, [copy.id])
+        assert (left, points_there) == (ONLY_WHAT_CROSSED_OVER, [copy.id])
         assert drilled.verdict == "proven, identical"
         assert (recovery.verdict, recovery.state, recovery.point.snapshot_id) == ("proven", RecoveryState.OPEN, copy.id)
         assert is_identical(standby, host, recovery)
+        of_it = [each for each in heard() if each["recovery"] == str(recovery.id)]
+        assert sorted(each["step"] for each in of_it if each["step"] and not each["address"]) == ALL_STEPS
+        assert (recovery.address, "proven") in [(each["address"], each["verdict"]) for each in of_it]
         assert (machine.id, machine.address) == (recovery.machine_id, recovery.address)
         assert find.splitlines()[-1].endswith("  /etc/hostname")
         assert f"export AWS_DEFAULT_REGION={SECOND} ARCHIVE={standby.world.settings.bucket}\n" in card

@@ -25,7 +25,7 @@ from ebbtide_agent.report import encode_report
 from ebbtide_agent.snapshots import moment_of
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
-from tests.local.edits import EDITS, NIGHTS, Edit, Editor, plant, take_the_place
+from tests.local.edits import EDITS, NIGHTS, Edit, Editor, a_file_whose_names_vanish, plant, take_the_place
 from tests.local.own_nights import Host, agent, differing, entries
 
 EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "2"))
@@ -213,6 +213,21 @@ def test_a_night_from_under_which_files_go_looks_twice_more(
     assert len(host.snapshots()) == len(kept) + (status != "partial")
     monkeypatch.undo()
     assert host.back_up().status == "complete"
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+
+
+@pytest.mark.fault("H4")
+def test_a_file_whose_names_all_vanish_costs_no_snapshot(host: Host) -> None:
+    for large in ("large", "g/large", "d/e/large"):
+        (host.tree / large).unlink()
+    host.back_up()
+    (host.tree / "slow").write_bytes(os.urandom(4_000_000))
+
+    with a_file_whose_names_vanish(host.tree, lambda: any(host.store.making.glob(".slow.*"))):
+        report = host.back_up(BANDWIDTH="2m")
+
+    assert report.status == "complete-with-warnings"
+    assert len(host.snapshots()) == 2
     assert differing(entries(host.newest()), entries(host.tree)) == {}
 
 

@@ -24,6 +24,7 @@ from ebbtide_agent.host.bring import RestoreRequest, bring
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
+from ebbtide_agent.host.own_report import own_run
 from ebbtide_agent.host.past import Source
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
@@ -92,6 +93,18 @@ def test_a_night_is_on_the_volume_and_in_the_archive_and_the_volume_is_let_go_of
     (event,) = aws.events()
     assert (event["source"], event["detail"]["run"]) == ("ebbtide.host.web1", report.run)
     assert not host.paths.volume.exists(), "the volume is still mounted"
+
+
+def test_a_manifest_that_was_written_ahead_is_not_taken_for_this_nights(host: OwnVolume, aws: Aws) -> None:
+    tonight = datetime.now(UTC) + host.ahead + timedelta(days=1)
+    for second in range(120):
+        run = own_run("web1", tonight + timedelta(seconds=second))
+        aws.put(f"manifests/web1/{run}.jsonl.gz", b"written ahead")
+
+    report = host.back_up()
+
+    assert report.receiver and report.receiver.manifest
+    assert aws.body(report.receiver.manifest.key) == host.on_volume.manifest.read_bytes()
 
 
 @pytest.mark.parametrize("profile", [None, "backup"])

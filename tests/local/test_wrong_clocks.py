@@ -15,7 +15,7 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.moments import read
 from ebbtide_agent.receiver import confine
-from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, report_key
 
 IS_ROOT = os.geteuid() == 0
 A_DAY = timedelta(days=1)
@@ -62,7 +62,7 @@ def test_when_a_night_was_recorded_is_the_receivers_to_say(
 
     night.run(night.Night(paths, World(clock), os.environ))
 
-    body = receiver.aws.body(f"reports/{receiver.run}/{receiver.hosts[host].id}.json")
+    body = receiver.aws.body(report_key(receiver.hosts[host].id))
     recorded = json.loads(body)
     assert before <= read(recorded["receiver"]["received"]) <= datetime.now(UTC)
     assert warned in " ".join(recorded["problems"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ebbtide_console.sandbox import furnishing
 from tests.local.booting import a_receivers_parts
-from tests.local.receiver_machine import REGION, RUN, an_aws, wait_until
+from tests.local.receiver_machine import REGION, an_aws, wait_until, word_key
 from tests.machine.virtual import MEMORY_MIB, OURS, PATIENCE_SECONDS, TO_A_VOLUME, a_disk, a_machine, as_a_disk
 
 SERVICE = "/sys/fs/cgroup/system.slice/ebbtide.service"
@@ -41,8 +41,7 @@ def test_who_fills_a_hosts_share_ends_and_neither_the_receiver_nor_another_host_
         with a_machine(tree, tmp_path, *disks, restricted=False) as machine:
             machine.run(TO_A_VOLUME)
             machine.run(BOOT)
-            ready = f"runs/{RUN}/ready/1.json"
-            wait_until(lambda: aws.find(ready) or machine.is_off(), "the receiver", PATIENCE_SECONDS)
+            wait_until(lambda: aws.find(word_key("ready")) or machine.is_off(), "the receiver", PATIENCE_SECONDS)
             machine.run(HELLO.format(host="us0"))
 
             share = int(machine.run(f"cat {SERVICE}/host-us0a/memory.max"))

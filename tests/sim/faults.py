@@ -103,7 +103,7 @@ class MachineLife:
 
     One that does not let go of its volume says so when it releases; one that does not release says nothing.
     `breaks_after`, from its start, its volume takes no more; it knows, and says so. One that does not compare
-    what it has restored never reports. With `refuses` it lets nobody in, and says why.
+    what it has restored never reports. With `refuses` it lets nobody in, and says why. A restore's `sticks_at` a step.
     """
 
     boots_in: timedelta = timedelta(minutes=2)
@@ -116,6 +116,7 @@ class MachineLife:
     breaks_after: timedelta | None = None
     compares: bool = True
     refuses: str = ""
+    sticks_at: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from chalicelib import wire
 from chalicelib.core.model import RunId
+from chalicelib.flows.briefed import find_briefed_run
 from tests.fakes import FakeAddress
 from tests.sim.faults import HostNight
 from tests.sim.receiver import A_MINUTE, A_REPORT, Receiver, Surroundings, stood
@@ -67,8 +68,11 @@ class Visit:
 
     def impersonate(self) -> None:
         """Someone writes a report in this host's name, and cannot know its nonce."""
-        for run in dict.fromkeys(each.run_id for each in self.hosts.receivers if each.is_alive):
-            report = {**A_REPORT, "run": str(run), "host": self.name, "id": self.host_id, "nonce": "0" * 32}
-            key = f"{wire.report_prefix(run)}{self.host_id}.json"
-            if self.hosts.around.archive.put_once(key, json.dumps(report).encode()):
+        archive = self.hosts.around.archive
+        for run_id in dict.fromkeys(each.run_id for each in self.hosts.receivers if each.is_alive):
+            run = find_briefed_run(run_id, archive)
+            assert run, "there is no receiver without a brief"
+            report = {**A_REPORT, "run": str(run_id), "host": self.name, "id": self.host_id, "nonce": "0" * 32}
+            key = wire.report_key(run, self.host_id)
+            if archive.put_once(key, json.dumps(report).encode()):
                 self.hosts.around.tell(f"someone forges {key}")

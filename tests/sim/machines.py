@@ -68,10 +68,12 @@ class SimMachines:
         if request.token in self.by_token:
             return self._launched_before(request)
         number = len(self.boxes) + 1
+        self.would_launch(request)
         zone, now = self.zone_of(request.subnet), self.agenda.now
         if self._lacks_room(zone) or self._lacks_room(request.instance_type):
             raise CapacityError(f"InsufficientInstanceCapacity: no {request.instance_type} in {zone}")
-        machine = Machine(f"i-{self.place}{number}", "pending", f"10.0.0.{number}", zone, now, dict(request.tags))
+        name, address, tagged = f"i-{self.place}{number}", f"10.0.0.{number}", dict(request.tags)
+        machine = Machine(name, "pending", address, zone, now, tagged, request.instance_type)
         life = of_list(self.plan.machines, number - 1, MachineLife())
         box = Box(machine, request, life, shows=now + self.plan.pace.to_show)
         self.boxes[machine.id], self.by_token[request.token] = box, machine.id
@@ -86,7 +88,8 @@ class SimMachines:
 
     def would_launch(self, request: LaunchRequest) -> None:
         """A subnet that is not there is refused; a type or a zone without room is not, for a dry run reserves none."""
-        self.zone_of(request.subnet)
+        if request.subnet not in ZONES:
+            raise PermanentError(f"InvalidSubnetID.NotFound: {request.subnet}")
 
     def _launched_before(self, request: LaunchRequest) -> Machine:
         """IdempotentParameterMismatch and IdempotentInstanceTerminated, as EC2 has them."""
@@ -127,6 +130,4 @@ class SimMachines:
         self.emit("aws.ec2", "EC2 Instance State-change Notification", detail)
 
     def zone_of(self, subnet: str) -> str:
-        if subnet not in ZONES:
-            raise PermanentError(f"InvalidSubnetID.NotFound: {subnet}")
         return ZONES[subnet]

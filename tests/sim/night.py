@@ -19,7 +19,7 @@ from chalicelib.core.windows import CATCH_UP, Window, window_on
 from chalicelib.flows.forget import find_forgotten, forgotten_under
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
-from tests.fakes import FakeAccount, FakeAddress, FakeCatalog, FakeEntrances, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeBus, FakeCatalog, FakeEntrances, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.copies import SimCopies
@@ -91,6 +91,7 @@ class Simulation:
         self.archive.objects.update({some_settings().agent: b"the agent", **dict(plan.forged)})
         self.account, self.entrances = FakeAccount(), FakeEntrances()
         self.alarms, self.watch = SimAlarms(self.agenda, self.story), SimWatch(self.agenda, self.story)
+        self.listeners = FakeBus()
         self.around = Surroundings(
             self.agenda, self.machines, self.volumes, self.archive, self.bus.emit, self.story.tell
         )
@@ -125,6 +126,7 @@ class Simulation:
             "lambdas": self.bus,
             "alarms": self.alarms,
             "watch": self.watch,
+            "bus": self.listeners,
         }
 
     def _start(self, box: Box) -> None:

@@ -106,7 +106,7 @@ class Receiver:
 
     def _stand(self) -> None:
         """A second machine of the run does not wait for those that the first one has recorded."""
-        listed = self.around.archive.list(wire.report_prefix(self.run_id))
+        listed = self.around.archive.list(wire.report_prefix(self.run))
         self.reported = {key.rsplit("/", 1)[-1].removesuffix(".json") for key in listed}
         self.stands = True
         self._note("ready", volume={"id": self.volume_id})
@@ -136,10 +136,13 @@ class Receiver:
             self.around.volumes.content[self.volume_id][host_id] = str(self.run_id)
         host = next(host for host in self.run.hosts if host.id == host_id)
         report = {**A_REPORT, "run": str(self.run_id), "host": host.name, "id": host.id, "nonce": host.nonce}
-        manifest = {**A_REPORT["receiver"]["manifest"], "key": f"manifests/{host.id}/{self.run_id}.jsonl.gz"}
+        manifest = {
+            **A_REPORT["receiver"]["manifest"],
+            "key": f"manifests/{host.id}/{self.run_id}/{self.run.nonce}.jsonl.gz",
+        }
         received = {**A_REPORT["receiver"], "manifest": manifest}
         body = json.dumps({**report, "receiver": received, "status": status.value}).encode()
-        self.around.archive.put_once(f"{wire.report_prefix(self.run_id)}{host_id}.json", body)
+        self.around.archive.put_once(wire.report_key(self.run, host_id), body)
         self.reported.add(host_id)
         self.say_report(host.name, host_id, status)
         self._release_when_all_have_reported()

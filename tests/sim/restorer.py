@@ -20,9 +20,20 @@ from tests.sim.receiver import A_MINUTE, Surroundings, power_off_timer
 _EXAMPLES = Path(__file__).parents[1] / "contract" / "wire"
 A_REPORT = json.loads((_EXAMPLES / "recovery-report.json").read_text())
 A_WORD = json.loads((_EXAMPLES / "recovery-standing.json").read_text())
+A_STEP = json.loads((_EXAMPLES / "recovery-step.json").read_text())
 TO_COMPARE = timedelta(minutes=4)
 TO_SERVE = timedelta(seconds=30)
 TO_BE_BACK = timedelta(minutes=1)
+# When it begins its steps, once it has its volume.
+_A_MOMENT = timedelta(seconds=10)
+TO_STAND = {step: each * _A_MOMENT for each, step in enumerate(("mount", "materialise", "boot", "probe"))}
+TO_PROVE = {
+    "mount": 0 * _A_MOMENT,
+    "materialise": _A_MOMENT,
+    "compare": 2 * _A_MOMENT,
+    "boot": TO_COMPARE - 2 * _A_MOMENT,
+    "probe": TO_COMPARE - _A_MOMENT,
+}
 LOOKS_FOR_THE_BRIEF = LOOKS_FOR_THE_VOLUME = 10
 
 
@@ -60,11 +71,28 @@ class Restorer:
             if "serve" in self._brief():
                 self.around.agenda.after(TO_SERVE, self._open)
                 return
-            if self._brief()["kind"] == "restore":
-                self.around.agenda.after(TO_BE_BACK, self._be_back)
-            self.around.agenda.after(TO_COMPARE, self._report)
+            self._restore(is_to_stay=self._brief()["kind"] == "restore")
         elif looks:
             self.around.agenda.after(A_MINUTE, lambda: self._find_volume(looks - 1))
+
+    def _restore(self, is_to_stay: bool) -> None:
+        after = self.around.agenda.after
+        for step, begins in (TO_STAND if is_to_stay else TO_PROVE).items():
+            after(begins, partial(self._say, step))
+            if step == self.box.life.sticks_at:
+                return
+        if is_to_stay:
+            after(TO_BE_BACK, self._be_back)
+        after(TO_COMPARE, self._report)
+
+    def _say(self, step: str) -> None:
+        """That it begins this; no event."""
+        if self.box.machine.state != "running":
+            return
+        recovery_id = parse_recovery(self._brief()["recovery"])
+        said = {**A_STEP, "recovery": str(recovery_id), "step": step, "begun": moment_text(self.around.agenda.now)}
+        key = wire.recovery_step_key(recovery_id, self._attempt(), step)
+        self.around.archive.put_once(key, json.dumps(said).encode())
 
     def _open(self) -> None:
         """Read-only, until its time is over."""

@@ -7,7 +7,16 @@ from typing import Any
 
 from chalicelib.core import tags
 from chalicelib.ports import StackRole
-from tests.fakes import FakeAccount, FakeAddress, FakeArchive, FakeCatalog, FakeCopies, FakeEntrances, some_settings
+from tests.fakes import (
+    FakeAccount,
+    FakeAddress,
+    FakeArchive,
+    FakeBus,
+    FakeCatalog,
+    FakeCopies,
+    FakeEntrances,
+    some_settings,
+)
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.doors import Doors
@@ -50,6 +59,7 @@ class Standby:
                 "lambdas": self.bus,
                 "alarms": self.alarms,
                 "watch": self.watch,
+                "bus": FakeBus(),
             },
             replace(some_settings(), region=THERE, role=StackRole.STANDBY),
             self.weather,

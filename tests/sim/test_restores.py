@@ -153,6 +153,47 @@ def test_a7_a_restores_machine_that_is_ended_before_or_after_its_first_word_is_r
     assert len(sim.volumes.volumes) == 2
 
 
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize(("step", "limit"), [("mount", 5 * AN_HOUR), ("boot", 2 * AN_HOUR)])
+def test_a7_a_restores_machine_that_goes_no_further_is_replaced_and_the_server_is_back(
+    step: str, limit: timedelta
+) -> None:
+    sim = played(MachineLife(sticks_at=step, hangs=True))
+
+    restore, (first, second) = the_restore(sim), its_boxes(sim)
+    assert (restore.state, restore.verdict, restore.attempt) == (RecoveryState.OPEN, "proven", 2)
+    assert restore.address == second.machine.address
+    assert first.machine.state == "terminated"
+    assert second.machine.launched - first.machine.launched < limit + timedelta(minutes=15)
+    assert f"was at {'image boot' if step == 'boot' else step} for" in restore.findings[0]
+
+
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize(
+    ("life", "within", "why"),
+    [
+        (SILENT, 2 * AN_HOUR, "said nothing within 15 minutes of its launch"),
+        (
+            MachineLife(sticks_at="compare", hangs=True),
+            7 * AN_HOUR,
+            "no report before the deadline; its machine was at: compare",
+        ),
+    ],
+    ids=["silent", "hangs"],
+)
+def test_a7_a_drill_whose_machine_says_nothing_or_no_more_has_failed_and_leaves_nothing_behind(
+    life: MachineLife, within: timedelta, why: str
+) -> None:
+    sim = play(Scenario(plan=FaultPlan(deeds=(Deed(AN_HOUR, Does.DRILL, "us0"),), machines=(MachineLife(), life))))
+
+    drill = the_restore(sim)
+    assert (drill.state, drill.verdict, len(its_boxes(sim))) == (RecoveryState.FAILED, "failed", 1)
+    assert why in drill.findings[0]
+    assert drill.closed is not None
+    assert drill.closed - drill.opened < within
+    assert is_gone(sim)
+
+
 # -- zones without room ------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,4 @@
-"""The rows T… and O… of the table of faults, and H1: calendars, silent hosts, and what an operator does.
-
-`lacks` says which part of a row is not there yet.
-"""
+"""The rows T… and O… of the table of faults, and H1: calendars, silent hosts, and what an operator does."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -15,7 +12,7 @@ from chalicelib.ports import LaunchRequest
 from tests.builders import a_moment
 from tests.sim import restorer
 from tests.sim.ending import the_end
-from tests.sim.faults import Deed, Does, FaultPlan, HostNight, MachineLife
+from tests.sim.faults import CallFault, Deed, Does, FaultPlan, HostNight, MachineLife, Says
 from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 from tests.sim.policies import Receiving, SomePolicy
@@ -240,7 +237,7 @@ def test_o3_what_the_cap_has_stopped_is_deleted_once_the_number_is_confirmed() -
     assert sum(not each.tags.get(tags.MARKED) for each in sim.volumes.snapshots.values()) == 3
 
 
-@pytest.mark.fault("O7", lacks="its own cost alarm")
+@pytest.mark.fault("O7")
 @pytest.mark.parametrize("life", [MachineLife(hangs=True), MachineLife(gets_ready=False, hangs=True)])
 def test_o7_a_drill_leaves_nothing_behind_whatever_its_machine_does(life: MachineLife) -> None:
     drill = Deed(AN_HOUR, Does.DRILL, "us0")
@@ -252,7 +249,7 @@ def test_o7_a_drill_leaves_nothing_behind_whatever_its_machine_does(life: Machin
     assert {volume.tags[tags.ROLE] for volume in sim.volumes.volumes.values()} == {tags.Role.DATA}
 
 
-@pytest.mark.fault("O7", lacks="its own cost alarm")
+@pytest.mark.fault("O7")
 def test_o7_what_a_drill_has_left_behind_all_the_same_is_swept_within_the_hour() -> None:
     sim = play(planned(deeds=(Deed(AN_HOUR, Does.DRILL, "us0"),)))
     (recovery,) = sim.catalog.find_recoveries()
@@ -267,6 +264,36 @@ def test_o7_what_a_drill_has_left_behind_all_the_same_is_swept_within_the_hour()
 
     assert sim.machines.boxes[machine.id].machine.state == "terminated"
     assert volume.id not in sim.volumes.volumes
+
+
+@pytest.mark.fault("O7")
+def test_o7_a_drill_that_nobody_can_end_is_told_the_next_noon_and_is_well_again_when_it_is_gone() -> None:
+    drill, hangs = Deed(AN_HOUR, Does.DRILL, "us0"), MachineLife(hangs=True)
+    denied = CallFault("machines.terminate", Says.DENIED, times=1_000_000, until=timedelta(hours=12))
+
+    sim = play(planned(deeds=(drill,), machines=(MachineLife(), hangs), calls=(denied,)))
+
+    told = sim.alarms.when("i-2 should be gone and stands: it expired at 2026-11-23T07:50")
+    assert told == a_moment(12) + timedelta(seconds=1)
+    assert sim.alarms.when("the sweep is well again")
+    assert all(box.machine.state == "terminated" for box in sim.machines.boxes.values())
+
+
+@pytest.mark.fault("O7")
+@pytest.mark.parametrize(
+    ("life", "is_told"), [(MachineLife(hangs=True, sticks_at="compare"), True), (MachineLife(), False)]
+)
+def test_o7_drills_that_take_more_than_their_budget_are_told_by_themselves(life: MachineLife, is_told: bool) -> None:
+    sim = play(planned(deeds=(Deed(AN_HOUR, Does.DRILL, "us0"),), machines=(MachineLife(), life)))
+    with sim.doors_open():
+        sim.apply(f'{sim.scenario.policy.text}\n[drill]\nevery = "30 days"\nbudget = "2 USD/year"\n')
+        sim.call("preflight")
+        costs = sim.call("cost")
+        sim.pass_time(sim.agenda.now + AN_HOUR)
+
+    assert (costs["drills"]["usd_a_month"] > costs["drills"]["budget_usd_a_month"]) == is_told
+    assert bool(sim.alarms.when("drill budget: drills cost about")) == is_told
+    assert sim.alarms.when("budget: it costs") is None
 
 
 @pytest.mark.fault("O8")

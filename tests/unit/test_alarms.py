@@ -20,6 +20,7 @@ from chalicelib.core.model import (
     RunState,
     Uncopied,
 )
+from chalicelib.core.policy import DrillPolicy
 from tests.builders import (
     a_moment,
     a_night,
@@ -300,7 +301,7 @@ def test_a_proof_that_is_twice_as_old_as_drills_are_wanted_is_told_where_they_ar
     drills: tuple[Recovery, ...], first: int, what: str | None
 ) -> None:
     points = tuple(a_point("us0a", run_id=a_run_id(day)) for day in (first, 22))
-    weekly = replace(a_policy(), drill_every_days=7)
+    weekly = replace(a_policy(), drill=DrillPolicy(7))
     facts = some_facts(a_night(), recoveries=drills, points=points, policy=weekly)
 
     found = [(each.kind, each.what) for each in find_troubles(facts, a_moment(10, 1))]

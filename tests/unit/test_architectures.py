@@ -17,7 +17,7 @@ from chalicelib.flows.open_recovery import open_drill, open_restore, open_to_hos
 from chalicelib.flows.preflight import preflight
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
-from tests.builders import A_POLICY_TEXT, a_run_id
+from tests.builders import A_POLICY_TEXT, a_run, a_run_id
 from tests.fakes import FakeCatalog, FakeWorld
 from tests.recoveries import NOW, a_world_with_backups, put_into_force, the_night_reports
 
@@ -105,7 +105,7 @@ def test_a_recovery_is_launched_as_the_report_of_its_night_says(
 def test_without_a_word_it_is_brought_up_as_receivers_are_and_that_is_a_finding(is_there: bool) -> None:
     world = a_world_with_a_host_that_is(None)
     if not is_there:
-        del world.archive.objects[wire.any_report_key(a_run_id(22), "us0a")]
+        del world.archive.objects[wire.report_key(a_run(a_run_id(22)), "us0a")]
 
     recovery = world.catalog.get_recovery(brought_up(world))
 

@@ -15,7 +15,7 @@ from ebbtide_console.cli.card import as_pdf
 from ebbtide_console.cli.main import main
 from ebbtide_console.past.card import Facts, Region, Server, write_card
 from ebbtide_console.past.inventory import take_inventory
-from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot
+from tests.builders import A_NONCE, A_POLICY_TEXT, a_moment, a_run, a_run_id, a_snapshot, what_was_briefed
 from tests.fakes import FakeArchive, FakeMachines, FakeVolumes
 
 NOW = a_moment(9)
@@ -29,7 +29,9 @@ def an_account(region: str, policy: str = WITH_COPIES) -> session.Account:
         taken = replace(a_snapshot(f"snap-{region}-{day}", a_run_id(day), complete), key=f"key-of-{region}")
         volumes.snapshots[taken.id] = taken
     report = b'{"schema": 1, "run": "main/2026-11-22/1", "id": "us0a", "arch": "aarch64", "receiver": {}}'
-    objects = {"policies/000001.toml": policy.encode(), wire.report_key(a_run_id(22), "us0a"): report}
+    objects = {"policies/000001.toml": policy.encode(), wire.report_key(a_run(a_run_id(22)), "us0a"): report}
+    for day in (21, 22):
+        objects.update(what_was_briefed(a_run(a_run_id(day))))
     return session.Account("123456789012", region, f"archive-{region}", FakeArchive(objects), volumes)
 
 
@@ -74,7 +76,7 @@ def test_what_could_not_be_read_is_on_it_and_the_rest_as_well() -> None:
     unread = [line.partition(": ")[2] for line in card.splitlines() if line.startswith("NOT READ ")]
     assert unread == [
         "snapshot snap-odd: 'a bonsai' is no kind of tree that this version knows",
-        "eu0 in main/2026-11-21/1: reports/main/2026-11-21/1/eu0a.json is not in the archive",
+        f"eu0 in main/2026-11-21/1: reports/main/2026-11-21/1/{A_NONCE}/hosts/eu0a.json is not in the archive",
         "region eu-central-1: no answer from AWS",
     ]
     assert "SNAPSHOT=snap-us-east-1-22" in card
@@ -110,8 +112,8 @@ def test_without_an_archive_there_is_a_card_of_ids_and_it_says_so() -> None:
     ]
     assert facts.faults == (
         "the newest policy in archive-us-east-1: listing policies/ in the archive: NoSuchBucket",
-        "eu0a in main/2026-11-21/1: reading reports/main/2026-11-21/1/eu0a.json from the archive: NoSuchBucket",
-        "us0a in main/2026-11-22/1: reading reports/main/2026-11-22/1/us0a.json from the archive: NoSuchBucket",
+        "eu0a in main/2026-11-21/1: listing runs/main/2026-11-21/1/ in the archive: NoSuchBucket",
+        "us0a in main/2026-11-22/1: listing runs/main/2026-11-22/1/ in the archive: NoSuchBucket",
     )
 
 

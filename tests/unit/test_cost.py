@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from chalicelib import wire
 from chalicelib.core import prices, tags
 from chalicelib.core.advice import Kind
-from chalicelib.core.cost import Cost, Holding, Night, Part, budget_a_month, estimate, over_budget, sent_by, stored_gib
+from chalicelib.core.bill import Cost, Part, a_month_of, budgets, over_budget
+from chalicelib.core.cost import Holding, Night, estimate, sent_by, stored_gib
 from chalicelib.core.model import Quota, Snapshot
-from chalicelib.core.policy import VolumePolicy
+from chalicelib.core.policy import AlarmPolicy, DrillPolicy, Policy, VolumePolicy
 from chalicelib.errors import Refused
 from chalicelib.flows.cost import cost_of_a_month, estimate_cost
 from chalicelib.flows.policies import get_policy
@@ -20,7 +21,17 @@ from chalicelib.flows.preflight import preflight
 from chalicelib.ports import StackRole
 from ebbtide_console import session
 from ebbtide_console.cli.main import main
-from tests.builders import A_POLICY_TEXT, a_disk, a_moment, a_receiver, a_result, a_run, a_snapshot, a_volume
+from tests.builders import (
+    A_POLICY_TEXT,
+    a_disk,
+    a_moment,
+    a_policy,
+    a_receiver,
+    a_result,
+    a_run,
+    a_snapshot,
+    a_volume,
+)
 from tests.fakes import FakeWorld, a_world
 from tests.past import a_night as a_whole_night
 
@@ -195,13 +206,17 @@ def test_the_parts_are_the_whole_and_the_largest_comes_first() -> None:
 
 @pytest.mark.parametrize(("text", "usd"), [("200 USD/year", 200 / 12), ("17.50 USD/month", 17.5)])
 def test_a_budget_is_what_it_says_a_month(text: str, usd: float) -> None:
-    assert budget_a_month(text) == pytest.approx(usd)
+    assert a_month_of(text) == pytest.approx(usd)
+
+
+def within(whole: str | None = None, drills: str | None = None) -> Policy:
+    return replace(a_policy(), alarm=AlarmPolicy(budget=whole), drill=DrillPolicy(7, drills))
 
 
 def test_more_than_the_budget_is_told_with_the_three_largest_parts() -> None:
     cost = estimate([a_holding(snapshots=daily(7))])
 
-    (trouble,) = over_budget(cost, "100 USD/year", NOON)
+    (trouble,) = over_budget(budgets(cost, within("100 USD/year")), NOON)
 
     assert trouble.kind is Kind.BUDGET
     assert trouble.what == (
@@ -217,9 +232,34 @@ def test_more_than_the_budget_is_told_with_the_three_largest_parts() -> None:
 
 @pytest.mark.parametrize("budget", [None, "500 USD/year", "11.71 USD/month"])
 def test_within_the_budget_or_without_one_nothing_is_told(budget: str | None) -> None:
-    cost = Cost((Part("all of it", 11.71, ""),))
+    cost = Cost((Part("all of it", 11.71, "", is_of_drills=True),))
 
-    assert list(over_budget(cost, budget, NOON)) == []
+    assert list(over_budget(budgets(cost, within(budget, budget)), NOON)) == []
+
+
+def test_drills_over_their_budget_are_told_by_themselves_with_the_parts_that_they_have() -> None:
+    cost = Cost((Part("volume", 90.0, ""), Part("drills", 5.0, "about 8.7", is_of_drills=True)))
+
+    (trouble,) = over_budget(budgets(cost, within("2000 USD/year", "24 USD/year")), NOON)
+
+    assert (trouble.about, trouble.kind) == ("budget/drills", Kind.DRILL_BUDGET)
+    assert trouble.what == "drills cost about 5.00 USD a month, 60 a year; the budget of drills is 24 USD/year"
+    assert trouble.details == ("drills: 5.00 USD (about 8.7)",)
+
+
+PARTS = st.lists(st.builds(Part, st.just("part"), st.floats(0, 1000), st.just(""), st.booleans()), max_size=5)
+LIMITS = st.one_of(st.none(), st.integers(1, 10_000).map("{} USD/month".format))
+
+
+@given(PARTS, LIMITS, LIMITS)
+def test_each_budget_is_told_by_its_own_parts_alone(parts: list[Part], whole: str | None, drills: str | None) -> None:
+    cost = Cost(tuple(parts))
+
+    told = {trouble.kind for trouble in over_budget(budgets(cost, within(whole, drills)), NOON)}
+
+    usd, of_drills = sum(each.usd for each in parts), sum(each.usd for each in parts if each.is_of_drills)
+    assert (Kind.BUDGET in told) == (whole is not None and usd > a_month_of(whole))
+    assert (Kind.DRILL_BUDGET in told) == (drills is not None and of_drills > a_month_of(drills))
 
 
 # -- looked at --------------------------------------------------------------------------------------------------------
@@ -242,9 +282,10 @@ def test_the_estimate_is_of_what_is_there_and_what_the_nights_did() -> None:
     aside = {tags.ROLE: tags.Role.ASIDE, tags.RECEIVER: "main"}
     world.volumes.volumes["vol-9"] = replace(a_volume("vol-9"), size_gib=70, tags=aside)
 
-    cost, budget = cost_of_a_month(world)
+    whole, drills = cost_of_a_month(world, NOON)
+    cost = whole.cost
 
-    assert budget == "5 USD/year"
+    assert (whole.limit, drills.limit) == ("5 USD/year", None)
     assert of(cost, "machine").how == f"at most {1.5 * 30.4:.1f} hours of a t4g.small"
     assert of(cost, ": volume").how == "80 GiB of gp3"
     assert of(cost, ": volumes set aside").how == "70 GiB that were damaged"
@@ -259,7 +300,7 @@ def test_copies_over_there_count_and_so_do_snapshots_of_receivers_that_left() ->
     left = {**a_snapshot().tags, tags.RECEIVER: "gone"}
     world.volumes.snapshots["snap-left"] = replace(a_snapshot("snap-left"), size_gib=500, tags=left)
 
-    cost, _ = cost_of_a_month(world)
+    cost = cost_of_a_month(world, NOON)[0].cost
 
     assert of(cost, "main: copies").usd == pytest.approx(1.0)
     assert of(cost, "gone: snapshots").usd == pytest.approx(25.0)
@@ -278,7 +319,7 @@ def test_a_standby_costs_its_copies_and_tells_no_budget() -> None:
     for snapshot in world.volumes.snapshots.values():
         snapshot.tags[tags.ROLE] = tags.Role.COPY  # type: ignore[index]
 
-    cost = estimate_cost(get_policy("000001", world), standing_by)
+    cost = estimate_cost(get_policy("000001", world), standing_by, NOON)
 
     assert [part.what for part in cost.parts if part.what.startswith("receiver")] == ["receiver main: snapshots"]
     assert preflight(standing_by, NOON).troubles == ()
@@ -286,7 +327,7 @@ def test_a_standby_costs_its_copies_and_tells_no_budget() -> None:
 
 def test_without_a_policy_nothing_costs() -> None:
     with pytest.raises(Refused, match="no policy is in force"):
-        cost_of_a_month(a_world())
+        cost_of_a_month(a_world(), NOON)
 
 
 # -- shown ------------------------------------------------------------------------------------------------------------
@@ -295,18 +336,35 @@ def test_without_a_policy_nothing_costs() -> None:
 def test_the_command_shows_every_part_the_sum_the_budget_and_what_is_not_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer = wire.priced(Cost((Part("receiver main: volume", 6.4, "80 GiB of gp3"),)), "5 USD/month")
+    parts = (
+        Part("receiver main: volume", 6.4, "80 GiB of gp3"),
+        Part("receiver main: drills", 1.25, "about 8.7", is_of_drills=True),
+    )
+    answer = wire.priced(*budgets(Cost(parts, ("restores",)), within("5 USD/month", "24 USD/year")))
     monkeypatch.setattr(session, "invoke", lambda function, payload: {"cost": answer}[function])
 
     code = main(["cost"])
 
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert code == 0
-    assert lines[:4] == [
+    assert lines[:6] == [
         "part USD a month how it came about",
         "receiver main: volume 6.40 80 GiB of gp3",
-        "together 6.40 about 77 USD a year",
+        "receiver main: drills 1.25 about 8.7",
+        "together 7.65 about 92 USD a year",
         "budget: 5 USD/month, over it",
+        "drills: 1.25 USD of that a month; budget: 24 USD/year, within it",
     ]
-    assert any(line.startswith("not counted: drills, restores, and what is open") for line in lines)
+    assert "not counted: restores" in lines
     assert lines[-1] == f"an estimate by {prices.AS_OF}; the truth is in AWS's bill"
+
+
+def test_of_a_deployment_that_does_not_tell_drills_apart_the_command_shows_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = wire.priced(*budgets(Cost(()), within()))
+    del answer["drills"]
+    monkeypatch.setattr(session, "invoke", lambda function, payload: {"cost": answer}[function])
+
+    assert main(["cost"]) == 0
+    assert "drills" not in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """`ebbtide drill`: it is waited for, and says what came of it."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,34 @@ def test_what_does_not_prove_all_that_it_could_is_an_error_and_every_finding_is_
 
     assert main(["drill", "us0"]) == code
     assert "  etc/fstab: missing" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("proven", 0), ("different", 1)])
+def test_as_json_it_is_one_object_on_standard_output_and_everything_else_beside_it(
+    verdict: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = wire.standing(replace(PROVEN, verdict=verdict, findings=("etc/fstab: mode",)))
+    answered(monkeypatch, BEGUN, wire.standing(COMING, ("the report of machine i-1",)), over)
+
+    assert main(["drill", "us0", "--json"]) == code
+
+    said = capsys.readouterr()
+    assert json.loads(said.out) == over
+    assert said.err.splitlines() == [
+        "drilling us0a/2026-11-23/1",
+        "  the report of machine i-1",
+        "  etc/fstab: mode",
+        f"us0 as it was at 2026-11-23 03:00 UTC: {verdict}",
+    ]
+
+
+def test_as_json_whoever_does_not_wait_gets_its_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, BEGUN)
+
+    assert main(["drill", "us0", "--no-wait", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == BEGUN
 
 
 def test_whoever_does_not_wait_gets_its_id(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.core import tags
 from chalicelib.core.drilling import find_due, in_turn, room
 from chalicelib.core.model import Recovery, RecoveryKind, RecoveryState
-from chalicelib.core.policy import Policy
+from chalicelib.core.policy import DrillPolicy, Policy
 from chalicelib.flows.begin_drills import Begun, begin_drills
 from chalicelib.flows.tick import tick
 from chalicelib.ports import StackRole
@@ -16,7 +16,7 @@ from tests.builders import A_KEY, A_POLICY_TEXT, a_moment, a_point, a_policy, a_
 from tests.fakes import FakeWorld, a_world
 
 NOON = a_moment(12)
-WEEKLY = replace(a_policy(), drill_every_days=7)
+WEEKLY = replace(a_policy(), drill=DrillPolicy(7))
 A_WEEK = timedelta(days=7)
 
 

@@ -15,7 +15,7 @@ from chalicelib.errors import CapacityError, PermanentError, TransientError
 from chalicelib.flows.open_recovery import open_drill, open_recovery
 from chalicelib.flows.recover import recover
 from chalicelib.ports import LaunchRequest
-from tests.builders import a_moment, a_point, a_run_id
+from tests.builders import a_moment, a_point, a_run, a_run_id
 from tests.fakes import FakeWorld
 from tests.recoveries import (
     A_REPORT,
@@ -27,6 +27,7 @@ from tests.recoveries import (
     a_world_with_backups,
     is_taken_down,
     the_machine_reports,
+    the_machine_says,
 )
 
 
@@ -50,7 +51,7 @@ def the_night_reported(world: FakeWorld, manifest: str) -> None:
     """The report of the night of the newest point, whose receiver has archived this manifest."""
     report = json.loads((A_REPORT.parent / "report.json").read_text()) | {"run": str(a_run_id(22)), "id": "us0a"}
     report["receiver"]["manifest"] |= {"key": manifest, "sha256": "abc"}
-    world.archive.objects[wire.any_report_key(a_run_id(22), "us0a")] = json.dumps(report).encode()
+    world.archive.objects[wire.report_key(a_run(a_run_id(22)), "us0a")] = json.dumps(report).encode()
 
 
 @pytest.mark.parametrize(
@@ -167,13 +168,14 @@ def test_a_drill_without_a_report_fails_at_its_deadline_and_leaves_nothing_behin
     world = a_world_with_backups()
     a_drill_awaiting_its_report(world)
     deadline = world.catalog.get_recovery(DRILL).deadline
+    the_machine_says(world, "compare", deadline - timedelta(hours=1))
 
     early = recover(DRILL, world, deadline - timedelta(seconds=1))
     late = recover(DRILL, world, deadline)
 
     assert early.recovery.state is RecoveryState.OPEN
     assert (late.recovery.state, late.recovery.verdict) == (RecoveryState.FAILED, "failed")
-    assert late.recovery.findings == ("there was no report before the deadline",)
+    assert late.recovery.findings == ("there was no report before the deadline; its machine was at: compare",)
     assert is_taken_down(world)
 
 
@@ -184,7 +186,8 @@ def test_a_machine_that_ends_without_a_report_fails_the_drill_at_once() -> None:
 
     outcome = recover(DRILL, world, NOW)
 
-    assert outcome.recovery.findings == ("machine i-1 ended without a report",)
+    assert outcome.recovery.findings[0] == "machine i-1 ended without a report"
+    assert "`aws ec2 get-console-output --instance-id i-1`" in outcome.recovery.findings[1]
     assert is_taken_down(world)
 
 

@@ -23,7 +23,7 @@ from ebbtide_console.cli.main import main
 from ebbtide_console.past.pattern import parse_pattern
 from ebbtide_console.past.points import find_points
 from ebbtide_console.past.search import search
-from tests.builders import a_run_id, a_snapshot
+from tests.builders import a_run, a_run_id, a_snapshot, what_was_briefed
 from tests.fakes import FakeArchive, FakeMachines, FakeVolumes
 
 Tree = Mapping[bytes, Entry]
@@ -65,15 +65,16 @@ class Past:
             self._archive(day, host_id, tree)
 
     def _archive(self, day: int, host_id: str, tree: Tree) -> None:
-        run, content = a_run_id(day), "".join(encode(tree[path]) + "\n" for path in sorted(tree))
-        body = gzip.compress(f"{encode_header(Header(host_id, str(run), 'real'))}\n{content}".encode())
+        run, content = a_run(a_run_id(day)), "".join(encode(tree[path]) + "\n" for path in sorted(tree))
+        body = gzip.compress(f"{encode_header(Header(host_id, str(run.id), 'real'))}\n{content}".encode())
         digests = {
             "sha256": hashlib.sha256(body).hexdigest(),
             "content": hashlib.sha256(content.encode()).hexdigest(),
         }
         manifest = {"key": manifest_key(day, host_id), **digests}
-        report = {"schema": 1, "run": str(run), "id": host_id, "receiver": {"manifest": manifest}}
+        report = {"schema": 1, "run": str(run.id), "id": host_id, "receiver": {"manifest": manifest}}
         self.archive.objects[manifest_key(day, host_id)] = body
+        self.archive.objects.update(what_was_briefed(run))
         self.archive.objects[wire.report_key(run, host_id)] = json.dumps(report).encode()
 
     def lives(self, pattern: str) -> list[tuple[str, Entry, int, int, int | None]]:
@@ -234,9 +235,9 @@ def test_of_manifests_that_are_the_same_any_that_is_whole_does(past: Past, capsy
 def test_a_manifest_of_another_host_is_not_searched(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
     past.night(23, eu0=a_tree(a_file(b"etc/fstab")))
     theirs = past.archive.objects[manifest_key(23, "eu0a")]
-    report = json.loads(past.archive.objects[wire.report_key(a_run_id(22), "us0a")])
+    report = json.loads(past.archive.objects[wire.report_key(a_run(a_run_id(22)), "us0a")])
     report["receiver"]["manifest"] |= {"sha256": hashlib.sha256(theirs).hexdigest()}
-    past.archive.objects[wire.report_key(a_run_id(22), "us0a")] = json.dumps(report).encode()
+    past.archive.objects[wire.report_key(a_run(a_run_id(22)), "us0a")] = json.dumps(report).encode()
     past.archive.objects[manifest_key(22)] = theirs
 
     main(["find", "fstab", "--host", "us0"])
@@ -326,7 +327,8 @@ def test_nothing_is_an_exit_code_of_its_own_and_not_a_word(past: Past, capsys: p
 
 Harm = Mapping[str, bytes | None]
 HARM: Mapping[str, tuple[Harm, str]] = {
-    "no report": ({f"reports/{a_run_id(21)}/us0a.json": None}, "reports/main/2026-11-21/1/us0a.json is not in"),
+    "no report": ({wire.report_key(a_run(a_run_id(21)), "us0a"): None}, "/hosts/us0a.json is not in the archive"),
+    "no brief": ({wire.brief_key(a_run_id(21), "vol-1"): None}, "runs/main/2026-11-21/1/…/brief.json is not in the"),
     "no manifest": ({manifest_key(21): None}, "manifests/us0a/main/2026-11-21/1.jsonl.gz is not in the archive"),
     "another manifest": ({manifest_key(21): b"x"}, "is not what its report tells of"),
 }

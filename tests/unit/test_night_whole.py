@@ -12,7 +12,7 @@ from chalicelib.core import tags
 from chalicelib.core.model import Run, RunState, Snapshot, Volume
 from chalicelib.core.night import MACHINE_SETTLES
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
-from chalicelib.errors import TransientError
+from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.ports import World
@@ -52,10 +52,10 @@ def a_night(world: FakeWorld, through: World, hosts: tuple[str, ...] = ("us0", "
     """From the opening to the end; the ticks' distance lets EC2 show what it was asked for."""
     retried(lambda: reconcile(a_run_id(), through, a_moment(2)))
     retried(lambda: reconcile(a_run_id(), through, a_moment(2) + MACHINE_SETTLES))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}ready/1.json", b"{}")
+    world.archive.put_once(wire.word_key(a_run(), "ready", 1), b"{}")
     for host in hosts:
         world.catalog.record_result(a_result(host))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", a_release())
+    world.archive.put_once(wire.word_key(a_run(), "released", 1), a_release())
     world.machines.terminate("i-1")
     retried(lambda: reconcile(a_run_id(), through, a_moment(3)))
     retried(lambda: reconcile(a_run_id(), through, a_moment(3) + SNAPSHOT_SETTLES))
@@ -93,11 +93,34 @@ def an_ephemeral_night_without_room() -> FakeWorld:
     return world
 
 
+def a_night_without_its_subnet() -> FakeWorld:
+    world = a_persistent_night()
+    world.machines.gone = {"subnet-a"}
+    return world
+
+
+def a_night_whose_subnet_was_there_a_moment_ago() -> FakeWorld:
+    world = a_persistent_night()
+    world.machines.against = {"subnet-a": PermanentError("InvalidSubnetID.NotFound")}
+    return world
+
+
+def an_ephemeral_night_without_room_for_its_volume() -> FakeWorld:
+    world = an_ephemeral_night()
+    world.volumes.no_capacity_for = {"zone-a"}
+    return world
+
+
 NIGHTS = {
     "persistent": Night(a_persistent_night, made_from=None, left_in="zone-a"),
     "ephemeral": Night(an_ephemeral_night, made_from="snap-22", left_in=None),
     "in another zone": Night(a_night_without_room, made_from="snap-22", left_in="zone-b"),
     "ephemeral, in another zone": Night(an_ephemeral_night_without_room, made_from="snap-22", left_in=None),
+    "behind no subnet": Night(a_night_without_its_subnet, made_from="snap-22", left_in="zone-b"),
+    "refused in its subnet": Night(a_night_whose_subnet_was_there_a_moment_ago, made_from="snap-22", left_in="zone-b"),
+    "without room for a volume": Night(
+        an_ephemeral_night_without_room_for_its_volume, made_from="snap-22", left_in=None
+    ),
 }
 
 
@@ -266,7 +289,7 @@ def test_a_report_after_the_end_is_on_record_and_changes_nothing(state: RunState
     a_night(world, world, hosts=("us0", "eu0") if state is RunState.DONE else ("us0",))
     closed, points = world.catalog.get_run(a_run_id()), world.catalog.find_points()
     world.catalog.results.pop((a_run_id(), "eu0a"), None)
-    world.archive.put_once(f"{wire.report_prefix(a_run_id())}eu0a.json", a_late_report())
+    world.archive.put_once(wire.report_key(a_run(), "eu0a"), a_late_report())
 
     reconcile(a_run_id(), world, a_moment(9))
 

@@ -175,7 +175,7 @@ def test_a_receiver_has_no_word_in_the_night_of_a_host_with_its_own_volume() -> 
     report(world, status="partial")
     open_own_run(RUN, world, SOON)
     mine = json.loads(world.archive.get(wire.host_report_key(RUN)))
-    world.archive.put_once(wire.report_key(RUN, "web1"), json.dumps({**mine, "status": "complete"}).encode())
+    world.archive.put_once(f"reports/{RUN}/web1.json", json.dumps({**mine, "status": "complete"}).encode())
 
     with pytest.raises(PermanentError, match=r"ebbtide\.receiver\.main.*only its host"):
         on_report("ebbtide.receiver.main", {**the_detail(), "id": "web1"}, world, SOON)

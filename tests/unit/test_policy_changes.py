@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import time
 
-from chalicelib.core.policy import HostPolicy, Policy
+from chalicelib.core.policy import DrillPolicy, HostPolicy, Policy
 from chalicelib.core.policy_changes import describe_changes
 from chalicelib.core.retention import Rules
 from tests.builders import A_KEY, a_policy, a_receiver
@@ -27,7 +27,7 @@ def test_a_changed_value_is_told_with_what_it_was() -> None:
 
 
 def test_what_comes_and_what_goes_is_told_from_and_to_none() -> None:
-    old = replace(a_policy(), drill_every_days=7)
+    old = replace(a_policy(), drill=DrillPolicy(7))
     new = replace(a_policy(), retention=Rules(daily=14))
     us0 = replace(new.hosts["us0"], quota_gib=30, guard="off", retention=Rules(last=1), start_list=("sshd", "nginx"))
     new = replace(new, hosts=new.hosts | {"us0": us0})

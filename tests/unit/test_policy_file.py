@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.core.policy import (
     AlarmPolicy,
     CopyPolicy,
+    DrillPolicy,
     HostPolicy,
     Policy,
     ReceiverPolicy,
@@ -99,7 +100,7 @@ def test_every_value_of_the_full_sample_arrives() -> None:
         copy=CopyPolicy("eu-central-1", Rules(daily=2, weekly=4)),
         vault=VaultPolicy("210987654321", Rules(daily=7, monthly=6)),
         restore=RestorePolicy("subnet-0123456789abcdef0", {"arm64": "t4g.medium", "x86_64": "t3a.medium"}, (fourth,)),
-        drill_every_days=7,
+        drill=DrillPolicy(7, "24 USD/year"),
         alarm=AlarmPolicy("ops", "https://watch.example.net/3f1c", "200 USD/year"),
     )
 
@@ -108,7 +109,7 @@ def test_what_the_smallest_policy_leaves_out_keeps_everything_and_alarms_nobody(
     policy = parse(sample("smallest"), "000001")
 
     assert policy.retention == Rules()
-    assert (policy.copy, policy.drill_every_days, policy.alarm) == (None, None, AlarmPolicy())
+    assert (policy.copy, policy.drill, policy.alarm) == (None, DrillPolicy(), AlarmPolicy())
     assert policy.receivers["main"].volume == VolumePolicy(80)
 
 

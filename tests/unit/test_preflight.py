@@ -13,6 +13,9 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.advice import Kind
 from chalicelib.core.alarms import find_troubles
+from chalicelib.core.bill import Cost, Part, budgets
+from chalicelib.core.model import Volume
+from chalicelib.core.policy import AlarmPolicy, DrillPolicy
 from chalicelib.core.preflight import (
     MOST_USED,
     SILENT_AFTER,
@@ -26,6 +29,7 @@ from chalicelib.core.preflight import (
     judge,
     subjects,
 )
+from chalicelib.core.sweep import OVERDUE, Removal
 from chalicelib.core.trouble import Trouble
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.apply import apply_policy
@@ -123,6 +127,18 @@ def test_a_refused_launch_is_one_trouble_of_its_receiver_with_every_machine_of_i
     assert restores.name == "the launch of restores"
 
 
+def test_what_is_left_standing_is_one_trouble_with_why_each_should_be_gone_and_more_of_it_is_news() -> None:
+    left = tuple(Removal(f"vol-{number}", "it expired") for number in range(30))
+
+    (one,), (all_of_them,) = found(Seen(left=left[:1])), found(Seen(left=left))
+
+    assert (one.kind, one.what) == (Kind.LEFT_STANDING, "vol-0 should be gone and stands: it expired")
+    assert one.details == ()
+    assert all_of_them.details[0] == "vol-1: it expired"
+    assert len(all_of_them.details) == 19
+    assert one.occurrence != all_of_them.occurrence
+
+
 def test_a_page_that_aws_answered_with_is_told_in_a_line() -> None:
     page = "<html>\n\n<h1>500</h1>\n" + "x" * 10_000
 
@@ -132,6 +148,7 @@ def test_a_page_that_aws_answered_with_is_told_in_a_line() -> None:
     assert len(unseen.details[0]) < 600
 
 
+OF_CENTS = replace(a_policy(), alarm=AlarmPolicy(budget="1 USD/year"), drill=DrillPolicy(7, "1 USD/year"))
 SOME_SEEN = st.builds(
     Seen,
     refusals=st.lists(st.builds(Refusal, st.sampled_from(["main", "restores"]), st.text(), st.text())).map(tuple),
@@ -142,6 +159,8 @@ SOME_SEEN = st.builds(
     keyless=st.sampled_from([(), ("main",)]),
     agent_missing=st.none() | st.just("agent/ebbtide-agent.pyz"),
     unseen=st.dictionaries(st.text(), st.text()),
+    left=st.lists(st.builds(Removal, st.text(), st.text())).map(tuple),
+    budgets=st.sampled_from([(), budgets(Cost((Part("drills", 9.0, "", True),)), OF_CENTS)]),
 )
 
 
@@ -321,6 +340,20 @@ def test_the_hosts_whose_guard_the_policy_has_switched_off_are_found() -> None:
     assert trouble.about == "preflight/guards"
     assert trouble.what == 'the policy says guard = "off" for us0: what is gone or rewritten there is not noticed'
     assert abouts(replace(world, settings=replace(world.settings, role=StackRole.STANDBY))) == []
+
+
+def test_what_no_sweep_has_removed_is_found_and_stays_so_while_nobody_can_look() -> None:
+    world = a_world_that_is_ready()
+    expired = {tags.SCHEMA: "1", tags.RECOVERY: "us0a/2026-11-22/1", tags.EXPIRES: (NOON - OVERDUE).isoformat()}
+    world.volumes.volumes["vol-1"] = replace(a_volume(attached_to="i-9"), tags=expired)
+
+    assert abouts(world) == ["preflight/left"]
+    world.volumes.find_volumes = lambda tags: refuse()  # type: ignore[method-assign]
+    assert "preflight/left" in abouts(world)
+
+
+def refuse() -> list[Volume]:
+    raise PermanentError("AccessDenied")
 
 
 @pytest.mark.parametrize("fault", [PermanentError("AccessDenied"), TransientError("Throttling")])

@@ -50,7 +50,10 @@ def what_is_known(catalog: FakeCatalog) -> Known:
         runs=[replace(run, version=0, machine_launched=None, snapshot_intended=None) for run in runs],
         results=[result for run in runs for result in catalog.find_results(run.id)],
         points=catalog.find_points(),
-        recoveries=[replace(recovery, version=0, launched=None, zone=None) for recovery in catalog.find_recoveries()],
+        recoveries=[
+            replace(recovery, version=0, launched=None, zone=None, instance_type=None)
+            for recovery in catalog.find_recoveries()
+        ],
     )
 
 
@@ -308,6 +311,53 @@ def test_what_a_machine_writes_where_it_says_that_it_is_ready_is_no_brief() -> N
 
     assert what_is_known(after.catalog) == what_is_known(world.catalog)
     assert wire.briefed_volumes(world.archive.list(f"runs/{a_run_id(24)}/")) == frozenset()
+
+
+@dataclass
+class ArchiveThatCounts(FakeArchive):
+    """How often it was asked, and how many keys it has shown of what machines may write of runs."""
+
+    asked: int = 0
+    shown: int = 0
+
+    def get(self, key: str) -> bytes:
+        self.asked += 1
+        return super().get(key)
+
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
+        listed = super().list(prefix, after, most)
+        self.asked += 1
+        self.shown += sum(key.startswith("reports/") for key in listed)
+        return listed
+
+
+def forged_by_a_stolen_role(number: int) -> list[str]:
+    """Keys of nights that there were, under their nonces, which a listing tells, and of what there never was."""
+    past = f"reports/{a_run_id(22)}/{22:032}"
+    opening = f"recoveries/us0a/2027-01-01/{number + 1}"
+    return [
+        f"{past}/hosts/{number}.json",
+        f"{past}/words/a{number}/1.json",
+        f"reports/main/2027-01-01/{number + 1}/us0a.json",
+        f"manifests/us0a/{number}",
+        f"{opening}/opened.json",
+        f"{opening}/begun/1/brief.json",
+    ]
+
+
+def test_whatever_a_stolen_role_has_written_is_neither_read_nor_asked_for() -> None:
+    world = a_world_with_a_past()
+    counted = []
+    for names in (100, 1000):
+        forged = {key: b"{}" for number in range(names) for key in forged_by_a_stolen_role(number)}
+        archive = ArchiveThatCounts({**world.archive.objects, **forged})
+        after = replace(without_its_table(world), archive=archive)
+
+        rebuilt = rebuild(after)
+
+        assert (what_is_known(after.catalog), rebuilt.faults) == (what_is_known(world.catalog), ())
+        counted.append((archive.asked, archive.shown))
+    assert counted[0] == counted[1]
 
 
 def test_a_brief_of_another_run_is_named_and_costs_only_itself() -> None:

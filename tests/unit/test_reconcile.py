@@ -47,7 +47,7 @@ def a_world_after_the_pushes(catalog: FakeCatalog | None = None) -> FakeWorld:
     reconcile(a_run_id(), world, OPENED)
     for host in ("us0", "eu0"):
         world.catalog.record_result(a_result(host))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", a_release())
+    world.archive.put_once(wire.word_key(a_run(), "released", 1), a_release())
     world.machines.terminate("i-1")
     return world
 
@@ -96,7 +96,7 @@ class ArchiveThatDoesNotAnswer(FakeArchive):
 def test_a_report_that_could_not_be_read_just_now_is_asked_for_again_and_not_rejected() -> None:
     world = a_world_with(a_run())
     reconcile(a_run_id(), world, OPENED)
-    world.archive.put_once(f"{wire.report_prefix(a_run_id())}us0a.json", b"{}")
+    world.archive.put_once(wire.report_key(a_run(), "us0a"), b"{}")
     broken = replace(world, archive=ArchiveThatDoesNotAnswer(world.archive.objects))
 
     with pytest.raises(TransientError, match="broke off"):
@@ -129,7 +129,7 @@ def test_a_receivers_own_word_says_whether_its_volume_was_let_go_of(clean: bool)
     world = a_world_with(a_run())
     reconcile(a_run_id(), world, OPENED)
     world.catalog.record_result(a_result("us0"))
-    world.archive.put_once(f"{wire.run_prefix(a_run_id())}released/1.json", a_release(clean=clean))
+    world.archive.put_once(wire.word_key(a_run(), "released", 1), a_release(clean=clean))
     world.machines.terminate("i-1")
 
     reconcile(a_run_id(), world, a_moment(3))
@@ -182,7 +182,7 @@ def test_a_word_that_cannot_be_had_just_now_is_no_leave_to_guess() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [wire.word_key(a_run(), "ready", 2), f"{wire.run_prefix(a_run_id())}ready/deeper/ready/7.json"],
+    [wire.word_key(a_run(), "ready", 2), f"{wire.words_prefix(a_run())}ready/deeper/ready/7.json"],
     ids=["an older agent's", "one that lies deeper"],
 )
 def test_no_other_word_silences_the_first_that_names_a_volume(key: str) -> None:
@@ -207,7 +207,7 @@ def test_a_word_of_a_volume_that_was_never_briefed_is_not_believed() -> None:
 def test_a_word_that_is_not_where_a_receivers_word_belongs_stops_no_run() -> None:
     world = a_world_after_the_pushes()
     for what in ("ready", "released"):
-        world.archive.put_once(f"{wire.run_prefix(a_run_id())}ready/deeper/{what}/7.json", b"{}")
+        world.archive.put_once(f"{wire.words_prefix(a_run())}ready/deeper/{what}/7.json", b"{}")
 
     reconcile(a_run_id(), world, a_moment(3))
 
@@ -444,12 +444,12 @@ def test_a_machine_that_writes_words_without_end_keeps_no_run_waiting(what: str)
     world = a_world_with(a_run())
     archive = ArchiveThatCounts(world.archive.objects)
     for attempt in range(1, 1001):
-        archive.put_once(f"{wire.run_prefix(a_run_id())}{what}/{attempt}.json", a_word_of_readiness("vol-9", attempt))
+        archive.put_once(wire.word_key(a_run(), what, attempt), a_word_of_readiness("vol-9", attempt))
 
     reconcile(a_run_id(), replace(world, archive=archive), OPENED)
 
     assert {key for key in archive.read if f"/{what}/" in key} <= {
-        f"{wire.run_prefix(a_run_id())}{what}/{attempt}.json" for attempt in range(1, MOST_ATTEMPTS + 1)
+        wire.word_key(a_run(), what, attempt) for attempt in range(1, MOST_ATTEMPTS + 1)
     }
 
 
@@ -474,8 +474,8 @@ class ArchiveThatShowsLittle(FakeArchive):
 def test_names_without_end_beside_a_word_hide_it_from_no_look_and_make_none_longer() -> None:
     world = a_world_after_the_pushes()
     for number in range(1000):
-        world.archive.put_once(f"{wire.run_prefix(a_run_id())}forged/{number}.json", b"{}")
-        world.archive.put_once(f"{wire.report_prefix(a_run_id())}0{number}.json", b"{}")
+        world.archive.put_once(f"{wire.words_prefix(a_run())}forged/{number}.json", b"{}")
+        world.archive.put_once(f"{wire.report_prefix(a_run())}0{number}.json", b"{}")
 
     observed = observe(a_run(), get_policy("000001", world), without_end(world))
 
@@ -517,7 +517,7 @@ def test_reports_of_hosts_that_nobody_expects_are_not_even_read() -> None:
     world = a_world_with(a_run())
     archive = ArchiveThatCounts(world.archive.objects)
     for number in range(1000):
-        archive.put_once(wire.report_key(a_run_id(), f"x{number:03}"), b"{}")
+        archive.put_once(wire.report_key(a_run(), f"x{number:03}"), b"{}")
 
     outcome = reconcile(a_run_id(), replace(world, archive=archive), OPENED)
 

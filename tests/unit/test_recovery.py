@@ -1,5 +1,6 @@
 """A recovery of any kind: which point, how it is opened, what it waits for, and what interruptions do to it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_an_id_that_the_archive_has_seen_is_never_used_again() -> None:
     recovery_id = open_drill("us0", world, NOW)
 
     assert recovery_id.attempt == 4
+
+
+@pytest.mark.parametrize("name", ["x", "0", "10000", "999999999", "9" * 900, "1/2"])
+def test_names_that_a_stolen_role_has_written_ahead_keep_no_host_from_a_recovery(name: str) -> None:
+    world = a_world_with_backups()
+    world.archive.put_once(f"recoveries/us0a/{NOW.date()}/{name}/opened.json", b"{}")
+
+    recovery_id = open_drill("us0", world, NOW)
+    recover(recovery_id, world, NOW)
+
+    assert recovery_id.attempt in (1, 2)
+    assert len(world.machines.requests) == 1
 
 
 def test_a_host_without_points_is_refused() -> None:
@@ -242,7 +255,7 @@ def what_is_seen(**changes: Any) -> RecoveryWorld:
     ],
 )
 def test_what_ec2_is_busy_with_is_waited_for(seen: RecoveryWorld) -> None:
-    (action,) = plan(a_recovery(), seen, NOW)
+    (action,) = plan(replace(a_recovery(), launched=NOW), seen, NOW)
 
     assert isinstance(action, Wait)
 
@@ -307,7 +320,7 @@ def test_when_it_closes_whoever_tells_is_woken_once() -> None:
         recover(DRILL, world, NOW)
 
     assert world.catalog.get_recovery(DRILL).state is RecoveryState.DONE
-    assert world.lambdas.invoked == [("tell_operators", {"schema": 1})]
+    assert [payload for function, payload in world.lambdas.invoked if function == "tell_operators"] == [{"schema": 1}]
 
 
 # -- interruptions ----------------------------------------------------------------------------------------------------

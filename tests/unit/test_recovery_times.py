@@ -15,7 +15,14 @@ from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from tests.builders import a_moment, a_night, a_recovery, some_facts
 from tests.fakes import FakeCatalog
-from tests.recoveries import DRILL, NOW, a_drill_awaiting_its_report, a_world_with_backups, the_machine_reports
+from tests.recoveries import (
+    DRILL,
+    NOW,
+    a_drill_awaiting_its_report,
+    a_world_with_backups,
+    the_machine_reports,
+    the_machine_says,
+)
 
 A_MINUTE = timedelta(minutes=1)
 TIMES = Times(a_moment(9, 5), {"mount": 1.0, "compare": 60.0})
@@ -100,10 +107,10 @@ def test_whatever_a_machine_says_a_step_took_its_verdict_is_kept_and_every_alarm
 def test_who_waits_is_told_the_step_that_its_present_machine_is_at() -> None:
     world = a_world_with_backups()
     a_drill_awaiting_its_report(world)
-    said = [f"recoveries/{DRILL}/begun/1/{step}.json" for step in ("mount", "materialise", "compare", "boot")]
 
-    for key in (*said, f"recoveries/{DRILL}/begun/2/probe.json"):
-        world.archive.put_once(key, b"{}")
+    for step in ("mount", "materialise", "compare", "boot"):
+        the_machine_says(world, step, NOW)
+    the_machine_says(world, "probe", NOW, attempt=2)
 
     (waiting,) = recover(DRILL, world, NOW).waiting
     assert waiting.startswith("the report of machine ") and waiting.endswith(", which is at: image boot")

@@ -1,7 +1,7 @@
 """A host's report, told of by an event: it is recorded, and nothing else is asked for, however many come at once."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from chalicelib.core.model import ExpectedHost, Run, RunState
 from chalicelib.errors import PermanentError
 from chalicelib.flows.wake import on_report
 from tests.builders import a_moment, a_run
+from tests.fakes import FakeArchive, Fuse, a_fused_world, a_world
 from tests.fakes import FakeWorld as World
-from tests.fakes import Fuse, a_fused_world, a_world
 
 A_REPORT = json.loads((Path(__file__).parents[1] / "contract/wire/report.json").read_text())
 NOW = a_moment(3)
@@ -25,7 +25,7 @@ def a_report_of(host: ExpectedHost, run: Run, world: World) -> dict[str, Any]:
     """In the archive; and the event that tells of it."""
     about = {"run": str(run.id), "host": host.name, "id": host.id}
     world.archive.put_once(
-        wire.report_key(run.id, host.id), json.dumps({**A_REPORT, **about, "nonce": host.nonce}).encode()
+        wire.report_key(run, host.id), json.dumps({**A_REPORT, **about, "nonce": host.nonce}).encode()
     )
     return {"schema": 1, **about, "status": "complete"}
 
@@ -56,7 +56,24 @@ def test_a_report_that_is_told_of_and_not_there_is_rejected() -> None:
     outcome = on_report(SOURCE, event, a_world_with(run), NOW)
 
     assert outcome is not None
-    assert [each.key for each in outcome.rejected] == [wire.report_key(run.id, "us0a")]  # type: ignore[union-attr]
+    assert [each.key for each in outcome.rejected] == [wire.report_key(run, "us0a")]  # type: ignore[union-attr]
+
+
+@dataclass
+class ArchiveThatIsNotRead(FakeArchive):
+    def get(self, key: str) -> bytes:
+        raise AssertionError(f"{key} is read")
+
+
+def test_of_a_host_that_nobody_expects_nothing_is_read_whoever_tells_of_it() -> None:
+    run = a_run()
+    world = replace(a_world_with(run), archive=ArchiveThatIsNotRead({wire.report_key(run, "web1"): b"{}"}))
+    event = {"schema": 1, "run": str(run.id), "host": "web1", "id": "web1", "status": "complete"}
+
+    outcome = on_report(SOURCE, event, world, NOW)
+
+    assert outcome is not None
+    assert [each.why for each in outcome.rejected] == [f"run {run.id} does not expect a host web1"]  # type: ignore[union-attr]
 
 
 def test_a_report_of_a_closed_run_is_on_record_and_changes_nothing() -> None:

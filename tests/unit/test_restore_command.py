@@ -1,5 +1,6 @@
 """`ebbtide restore`: what is asked, what is told while it comes, and where to log in then."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core import naming
-from chalicelib.core.model import RecoveryKind, RecoveryState
+from chalicelib.core.model import RecoveryKind, RecoveryState, Step
 from chalicelib.errors import Refused
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console.cli import openings
@@ -120,6 +121,44 @@ def test_who_interrupts_the_waiting_has_been_told_where_it_is_and_asked_for_noth
 
 def interrupted(_: float) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("proven", 0), ("different", 1)])
+def test_as_json_it_is_one_object_on_standard_output_and_where_to_log_in_is_told_beside_it_at_once(
+    verdict: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stands = wire.standing(replace(STANDS, verdict=verdict), (WHERE,))
+    answered(monkeypatch, wire.standing(COMING), wire.standing(BACK, ("us0 is back",)), stands)
+
+    assert main(["restore", "us0", "--json"]) == code
+
+    said = capsys.readouterr()
+    assert json.loads(said.out) == stands
+    assert said.err.splitlines()[1] == "us0 is back"
+    assert said.err.splitlines()[-1] == WHERE
+
+
+def test_as_json_one_that_has_failed_is_an_object_as_well_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = wire.standing(replace(FAILED, state=RecoveryState.FAILED))
+    answered(monkeypatch, wire.standing(COMING), over)
+
+    assert main(["restore", "us0", "--json"]) == 1
+
+    said = capsys.readouterr()
+    assert json.loads(said.out) == over
+    assert said.err.splitlines()[-1] == "ebbtide: restore us0a/2026-11-23/1 is over: snapshot snap-1 is gone"
+
+
+def test_as_json_whoever_does_not_wait_gets_how_it_stands_and_the_step_that_it_is_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, wire.standing(replace(COMING, step=Step("boot", COMING.opened))))
+
+    assert main(["restore", "us0", "--no-wait", "--json"]) == 0
+    standing = json.loads(capsys.readouterr().out)
+    assert (standing["state"], standing["step"], standing["since"]) == ("open", "image boot", "2026-11-23T09:00:00Z")
 
 
 def test_whoever_does_not_wait_is_told_how_to_learn_where(

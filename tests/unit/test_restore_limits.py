@@ -6,21 +6,25 @@ from datetime import timedelta
 import pytest
 
 from chalicelib import wire
-from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState
+from chalicelib.core.lost_machines import BACK_WITHIN, BEGINS_WITHIN, still_within
+from chalicelib.core.model import RecoveryId, RecoveryKind, RecoveryState, Step
 from chalicelib.core.naming import RecoveryRequest
-from chalicelib.core.recovery import plan
+from chalicelib.core.recovery import lasts, plan
 from chalicelib.core.recovery_actions import (
     Action,
     DeleteVolume,
+    RecordStep,
     RecordVerdict,
     RecoveryWorld,
     TerminateMachine,
 )
-from chalicelib.core.restored import BACK_WITHIN, BEGINS_WITHIN
 from chalicelib.errors import CapacityError
-from chalicelib.flows.open_recovery import open_restore
+from chalicelib.flows.open_recovery import open_drill, open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
+from ebbtide_agent import instance, volume
+from ebbtide_agent.restore import probe, session
+from ebbtide_agent.restore.progress import STANDING_PATIENCE_SECONDS
 from ebbtide_console.cli.main import main
 from tests.builders import a_machine, a_recovery, a_snapshot, a_volume
 from tests.fakes import FakeWorld
@@ -35,6 +39,7 @@ from tests.recoveries import (
 from tests.unit.test_open_commands import answered
 
 LAUNCHED = replace(a_recovery(RecoveryKind.RESTORE), machine_id="i-1", launched=NOW)
+A_SECOND, AN_HOUR = timedelta(seconds=1), timedelta(hours=1)
 DAMAGED = "could not finish: Damaged: /dev/disk/by-id/x: its file system is damaged, and needs a person"
 
 
@@ -73,6 +78,64 @@ def test_a_machine_is_given_up_when_it_has_not_begun_in_time_or_is_gone_and_is_r
     assert names(plan(long, seen(state, has_begun), NOW + after)) == [step]
 
 
+@pytest.mark.parametrize(
+    ("step", "size_gib", "within"),
+    [
+        ("machine", 30, 3 * AN_HOUR),
+        ("mount", 30, 3 * AN_HOUR),
+        ("materialise", 80, 4 * AN_HOUR + timedelta(minutes=40)),
+        ("materialise", 600, 22 * AN_HOUR),
+        ("compare", 600, 22 * AN_HOUR),
+        ("boot", 30, 2 * AN_HOUR),
+        ("probe", 16_000, 2 * AN_HOUR),
+    ],
+)
+def test_a_machine_that_goes_no_further_than_a_step_is_replaced_after_what_that_takes_at_its_size(
+    step: str, size_gib: int, within: timedelta
+) -> None:
+    at_it = replace(LAUNCHED, deadline=NOW + timedelta(days=7), step=Step(step, NOW + AN_HOUR))
+    world = replace(seen(has_begun=True), volume=replace(a_volume(attached_to="i-1"), size_gib=size_gib))
+    over = NOW + AN_HOUR + within
+    gone = replace(world, machines=(a_machine(state="terminated"),))
+
+    assert names(plan(at_it, world, over - A_SECOND)) == ["Wait"]
+    assert names(plan(at_it, world, over)) == ["TerminateMachine"]
+    assert names(plan(at_it, gone, over)) == ["ReplaceMachine"]
+
+
+def test_one_that_has_moved_on_has_its_time_again() -> None:
+    long_ago, now = Step("mount", NOW), NOW + 5 * AN_HOUR
+    restore = replace(LAUNCHED, deadline=NOW + timedelta(days=7), step=long_ago)
+    world = replace(seen(has_begun=True), said=(Step("materialise", now - A_SECOND),))
+
+    (moved,) = plan(restore, world, now)
+
+    assert moved == RecordStep(Step("materialise", now - A_SECOND))
+
+
+@pytest.mark.parametrize("size_gib", [1, 80, 16_000])
+def test_no_limit_ends_what_a_machine_limits_itself(size_gib: int) -> None:
+    """It waits for its volume, has that checked, and makes the tree real as fast as a slow disk lets it; or it has its
+    image started and asked, and tries to tell that it stands."""
+    to_the_tree = volume._FSCK_SECONDS + instance.PATIENCE_SECONDS + size_gib * 65536 / 1000
+    to_the_word = STANDING_PATIENCE_SECONDS + probe.PATIENCE_SECONDS + probe.COMMAND_SECONDS + sum(session._PAUSES)
+    a_clock_that_s3_takes = 15 * 60
+
+    assert still_within("mount", size_gib).total_seconds() > to_the_tree + a_clock_that_s3_takes
+    assert still_within("boot", size_gib).total_seconds() > to_the_word + a_clock_that_s3_takes
+
+
+def test_a_second_one_that_goes_no_further_ends_it_and_says_where_it_was() -> None:
+    second = replace(LAUNCHED, attempt=2, deadline=NOW + timedelta(days=7), step=Step("boot", NOW))
+
+    (verdict,) = plan(second, seen(has_begun=True), NOW + 2 * AN_HOUR)
+
+    assert isinstance(verdict, RecordVerdict)
+    assert verdict.verdict == "failed"
+    assert verdict.findings[0] == "machine i-1 was at image boot for 2 h 0 min, and went no further"
+    assert "aws ec2 get-console-output --instance-id i-1" in verdict.findings[1]
+
+
 def test_a_second_one_that_has_not_begun_ends_it_and_says_where_to_look() -> None:
     (verdict,) = plan(replace(LAUNCHED, attempt=2), seen(), NOW + BEGINS_WITHIN)
 
@@ -108,7 +171,7 @@ def test_a_restore_for_whose_volume_ebs_has_no_room_says_that_and_not_that_its_m
     assert over.state is RecoveryState.FAILED
     assert over.findings == (
         f"machine i-2 {without}",
-        "no further machine is tried: see what its volume lacked, and ask for the restore again",
+        "no further machine is tried: see what its volume lacked, and ask for the same again",
         *waiting.findings,
     )
     assert is_taken_down(world)
@@ -127,11 +190,42 @@ def test_another_machine_is_launched_wherever_there_is_room_and_not_where_the_fi
     assert (recovery.attempt, recovery.zone, volume.zone) == (2, "zone-b", "zone-b")
 
 
-def test_a_drills_machine_is_not_replaced() -> None:
-    drill = replace(LAUNCHED, kind=RecoveryKind.DRILL)
+@pytest.mark.parametrize(
+    ("state", "step", "after", "why"),
+    [
+        ("running", "machine", BEGINS_WITHIN, "said nothing within 15 minutes of its launch"),
+        ("terminated", "compare", timedelta(minutes=1), "ended without a report"),
+        ("stopped", "compare", timedelta(minutes=1), "was stopped without a report"),
+        ("running", "compare", 3 * AN_HOUR, "was at compare for 3 h 0 min, and went no further"),
+        ("running", "probe", 2 * AN_HOUR, "was at probe for 2 h 0 min, and went no further"),
+    ],
+)
+def test_a_drills_machine_that_comes_to_nothing_is_not_replaced_and_a_finding(
+    state: str, step: str, after: timedelta, why: str
+) -> None:
+    drill = replace(LAUNCHED, kind=RecoveryKind.DRILL, deadline=NOW + timedelta(days=7), step=Step(step, NOW))
+    world = replace(seen(state), volume=replace(a_volume(attached_to="i-1"), size_gib=30))
 
-    assert names(plan(drill, seen(), NOW + BEGINS_WITHIN)) == ["Wait"]
-    assert names(plan(drill, seen("terminated"), NOW)) == ["RecordVerdict"]
+    (verdict,) = plan(drill, world, NOW + after)
+
+    assert isinstance(verdict, RecordVerdict)
+    assert (verdict.verdict, verdict.findings[0]) == ("failed", f"machine i-1 {why}")
+    assert "no further machine is tried: `aws ec2 get-console-output --instance-id i-1`" in verdict.findings[1]
+    assert names(plan(drill, replace(world, machines=seen().machines), NOW + after - A_SECOND)) == ["Wait"]
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "lasts_for"), [(8, timedelta(hours=2, minutes=16)), (80, timedelta(hours=4, minutes=40)),
+                                (16_384, timedelta(days=7))]
+)  # fmt: skip
+def test_a_drill_has_the_time_that_its_size_takes(size_gib: int, lasts_for: timedelta) -> None:
+    world = a_world_with_backups()
+    world.volumes.snapshots["snap-22"] = replace(world.volumes.snapshots["snap-22"], size_gib=size_gib)
+
+    drill = world.catalog.get_recovery(open_drill("us0", world, NOW))
+
+    assert drill.deadline - drill.opened == lasts_for
+    assert lasts(RecoveryKind.RESTORE, size_gib) == timedelta(days=7)
 
 
 def test_what_was_replaced_is_taken_away_once_there_is_only_waiting_left() -> None:

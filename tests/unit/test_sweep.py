@@ -10,12 +10,12 @@ from hypothesis import strategies as some
 
 from chalicelib.core import tags
 from chalicelib.core.model import Machine, RecoveryState, RunState, Volume
-from chalicelib.core.sweep import GRACE, SweepPlan, plan_sweep
+from chalicelib.core.sweep import GRACE, OVERDUE, SweepPlan, find_overdue, plan_sweep
 from chalicelib.errors import TransientError
 from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import recover
-from chalicelib.flows.sweep import sweep
+from chalicelib.flows.sweep import find_left_standing, sweep
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_snapshot
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 from tests.past import a_world_with_a_past
@@ -211,6 +211,78 @@ def test_a_second_sweep_finds_nothing_more(
     assert plan_sweep(after, left, owners, NOW) == SweepPlan((), ())
 
 
+# -- what is there all the same ---------------------------------------------------------------------------------------
+
+
+def left(
+    *these: Machine | Volume, owners: Mapping[str, datetime | None] | None = None, now: datetime = NOW
+) -> list[tuple[str, str]]:
+    machines = [each for each in these if isinstance(each, Machine)]
+    volumes = [each for each in these if isinstance(each, Volume)]
+    return [(each.id, each.why) for each in find_overdue(machines, volumes, owners or {}, now)]
+
+
+def test_what_has_expired_is_overdue_when_two_sweeps_have_passed_it_by() -> None:
+    late = tagged(expires=NOW)
+    machine, volume = a_machine(**late), a_volume(tags_of=late)
+
+    just_before = left(machine, volume, now=NOW + OVERDUE - timedelta(seconds=1))
+
+    assert just_before == []
+    assert left(machine, volume, now=NOW + OVERDUE) == [
+        ("i-1", "it expired at 2026-11-23T12:00:00+00:00"),
+        ("vol-1", "it expired at 2026-11-23T12:00:00+00:00"),
+    ]
+
+
+def test_what_a_closed_drill_has_left_is_overdue_before_it_expires() -> None:
+    closed = {RECOVERY: NOW - GRACE - OVERDUE}
+
+    assert left(a_machine(**tagged(RECOVERY)), owners=closed) == [
+        ("i-1", f"{RECOVERY} was closed at 2026-11-23T09:45:00+00:00")
+    ]
+    assert left(a_machine(**tagged(RECOVERY)), owners={RECOVERY: None}) == []
+
+
+@pytest.mark.parametrize(("state", "stands"), [("in-use", True), ("creating", True), ("deleting", False)])
+def test_a_volume_that_no_sweep_can_delete_is_overdue_all_the_same(state: str, stands: bool) -> None:
+    assert bool(left(a_volume(state, tagged(expires=NOW - OVERDUE)))) == stands
+
+
+def test_a_damaged_volume_is_not_overdue_for_being_one_too_many() -> None:
+    """That is so since the last one was set aside, and no sweep need have come since."""
+    aside = [
+        replace(a_volume(tags_of={**tagged(None, NOW + timedelta(days=days)), tags.ROLE: "aside"}), id=f"vol-{days}")
+        for days in range(1, 5)
+    ]
+
+    assert plan_sweep([], aside, {}, NOW).volumes
+    assert left(*aside) == []
+
+
+@given(MANY_MACHINES, MANY_VOLUMES, KNOWN)
+def test_overdue_is_nothing_but_what_a_sweep_removes_as_soon_as_it_can(
+    machines: list[Machine], volumes: list[Volume], owners: dict[str, datetime | None]
+) -> None:
+    overdue = find_overdue(machines, volumes, owners, NOW)
+
+    free = [replace(volume, state="available") for volume in volumes]
+    plan = plan_sweep(machines, free, owners, NOW)
+    assert {each.id for each in overdue} <= {each.id for each in (*plan.machines, *plan.volumes)}
+
+
+@given(MANY_MACHINES, MANY_VOLUMES, KNOWN)
+def test_what_a_sweep_would_have_ended_two_hours_ago_is_overdue(
+    machines: list[Machine], volumes: list[Volume], owners: dict[str, datetime | None]
+) -> None:
+    none_aside = [each for each in volumes if each.tags.get(tags.ROLE) != tags.Role.ASIDE]
+
+    then = plan_sweep(machines, none_aside, owners, NOW - OVERDUE)
+
+    overdue = {each.id for each in find_overdue(machines, none_aside, owners, NOW)}
+    assert {each.id for each in (*then.machines, *then.volumes)} <= overdue
+
+
 # -- what is done -----------------------------------------------------------------------------------------------------
 
 
@@ -244,7 +316,7 @@ def test_what_is_left_of_closed_runs_and_recoveries_is_removed() -> None:
 
     assert what_is_left(world) == CLEAN
     assert [each.id for each in done.removed] == ["i-1", "i-2", "vol-1", "vol-2"]
-    assert sweep(world, NOW).removed == ()
+    assert sweep(world, NOW).removed == find_left_standing(world, NOW) == ()
 
 
 def test_one_that_cannot_be_removed_does_not_keep_the_others() -> None:
@@ -262,6 +334,7 @@ def test_one_that_cannot_be_removed_does_not_keep_the_others() -> None:
 
     assert done.faults == ("volume vol-1 is in use",)
     assert set(world.volumes.volumes) == {"vol-1", "vol-data"}
+    assert [each.id for each in find_left_standing(world, NOW)] == ["vol-1"]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])

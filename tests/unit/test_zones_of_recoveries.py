@@ -80,6 +80,13 @@ def test_where_it_was_to_stand_nothing_is_told_of_zones() -> None:
     assert (recovery.zone, recovery.findings) == ("zone-a", ())
 
 
+def test_a_drill_remembers_the_type_that_there_was_room_for() -> None:
+    world = a_world_that_is_full_in("t4g.small")
+    open_drill("us0", world, NOW)
+
+    assert recover(DRILL, world, NOW).recovery.instance_type == "t4g.medium"
+
+
 def test_a_fallback_subnet_that_is_gone_costs_nothing_while_there_is_room_before_it() -> None:
     world = a_world_with_backups()
     world.machines.gone = {"subnet-b"}

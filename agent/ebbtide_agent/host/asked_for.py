@@ -11,6 +11,7 @@ from ebbtide_agent.host.explain import Explainer
 from ebbtide_agent.host.filters import EVERYTHING, leading_to
 from ebbtide_agent.host.rsync_rules import finds
 from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.printable import printable
 
 _WILD = re.compile(r"[*?\[\\]")
 
@@ -23,8 +24,8 @@ def missing_places(config: Config, paths: HostPaths) -> Iterator[str]:
     if not config.root.is_dir() or not any(config.root.iterdir()):
         yield f"ROOT {config.root} is not a directory with anything in it; nothing was pushed"
         return
-    for place in config.include:
-        if place != EVERYTHING and not _travels(place, config):
+    for place in config.include or (EVERYTHING,):
+        if not _travels(place, config):
             yield f"{place}, which is to be backed up, {_why_not(place, config, paths)}; nothing was pushed"
 
 
@@ -35,6 +36,10 @@ def _travels(place: str, config: Config) -> bool:
 
 
 def _why_not(place: str, config: Config, paths: HostPaths) -> str:
+    if place == EVERYTHING:
+        first = os.fsencode(min(config.root.iterdir()))
+        why = Explainer(config, paths).explain(first).verdict.why
+        return f"is not: nothing in it travels ({printable(first)}: {why})"
     if _WILD.search(place):
         return f"is not there below {config.root}: nothing that travels matches it"
     answer = Explainer(config, paths).explain(os.fsencode(f"{config.root}/{place.rstrip('/')}"))

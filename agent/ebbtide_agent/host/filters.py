@@ -128,7 +128,7 @@ def leading_to(place: str, include: Iterable[str], exclude: Iterable[str], whole
 
 
 def _whole(place: str) -> list[Rule]:
-    pattern = place.rstrip("/")
+    pattern = "/*" if place == EVERYTHING else place.rstrip("/")
     return [Rule(True, each, Origin.PLACE, place) for each in (pattern, f"{pattern}/**")]
 
 

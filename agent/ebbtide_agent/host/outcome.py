@@ -16,6 +16,9 @@ from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, STATUSES, WITH_WARNI
 # Some of it could not be read, or is not there; and it was there when it was listed.
 SOME_IS_MISSING, VANISHED = 23, 24
 NO_ADDRESS = TransientError.exit_code
+# Both sides were at their end and did not agree on it (EX_PROTOCOL in sysexits.h); rsync ends as with a version that
+# it does not understand.
+OUT_OF_STEP, _INCOMPATIBLE = 76, 2
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
 WORTH_ANOTHER_TRY = (NO_ADDRESS, 5, 10, 12, 30, 35, 255)
 # Nobody knew where, or turned away at the door: nothing was begun that could have been left half done. A socket that
@@ -36,6 +39,8 @@ _NOT_THERE = re.compile(
     re.MULTILINE,
 )
 _ASIDE = "WARNING: "
+# What the sender says of a request that comes after the last one.
+_TOO_LATE = ("Invalid packet at end of run", "got transfer request in phase 2")
 _ESCAPE = re.compile(rb"\\#([0-7]{3})")
 _COUNT = re.compile(r"(?P<what>[A-Z][A-Za-z ]+): (?P<total>[0-9,]+)(?: bytes)?(?: \((?P<kinds>.*)\))?$")
 
@@ -95,6 +100,16 @@ def as_refused(ended: Ended) -> Ended:
     said = ended.err.decode("utf-8", "replace").splitlines()
     is_refused = ended.exit_code in WORTH_ANOTHER_TRY and any(line.startswith(_OF_A_GATE) for line in said)
     return replace(ended, exit_code=Refused.exit_code) if is_refused else ended
+
+
+def as_out_of_step(ended: Ended) -> Ended:
+    """With an exit code of its own where rsync was asked for more after its end.
+
+    The receiving rsync (3.5.0) asks for another name of a hard link when one has vanished; from a list, whose end it
+    has told by then, three of them are one too many.
+    """
+    is_late = ended.exit_code == _INCOMPATIBLE and any(line.startswith(_TOO_LATE) for line in _said(ended))
+    return replace(ended, exit_code=OUT_OF_STEP) if is_late else ended
 
 
 def as_vanished(ended: Ended) -> Ended:

@@ -23,10 +23,12 @@ from ebbtide_agent.host.link import World, wait_or_give_up
 from ebbtide_agent.host.outcome import (
     NEVER_CAME_ABOUT,
     NO_ADDRESS,
+    OUT_OF_STEP,
     VANISHED,
     WORTH_ANOTHER_TRY,
     Counts,
     Outcome,
+    as_out_of_step,
     as_refused,
     as_vanished,
     tell,
@@ -39,6 +41,9 @@ from ebbtide_agent.report import FAILED, PARTIAL
 SILENCE_SECONDS = 600
 # It says nothing while it reads a large file to compare it; a connection that breaks then is noticed by ssh.
 _READING_SECONDS = 6 * 3600
+
+# What vanished meanwhile is not there the second time; what vanishes from that as well, not the third.
+_MOST_TIMES_OUT_OF_STEP = 2
 
 # Of a list: whatever is in its way goes, and a directory comes without what is in it.
 _LISTED = ("--no-r", "--dirs", "--from0", "--files-from=-", "--force")
@@ -154,9 +159,10 @@ def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> 
 def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Outcome, bool]:
     """Push, again and again while the connection is what fails; how the last attempt went, and whether one broke.
 
-    Each attempt goes on where the one before was cut off, so what they have sent adds up.
+    Each attempt goes on where the one before was cut off, so what they have sent adds up. Where the two sides got out
+    of step nothing broke, and there is nothing to wait for.
     """
-    attempt, sent, breaks = 0, 0, False
+    attempt, sent, breaks, times_out_of_step = 0, 0, False, 0
     before: Outcome | None = None
     while True:
         outcome = _push_once(config, route, what, attempt, watch)
@@ -165,6 +171,9 @@ def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Out
         if before and breaks and outcome.exit_code == Refused.exit_code:
             # What an earlier attempt has moved was moved: the night ended in the middle of it.
             return replace(before, problems=(*before.problems, *outcome.problems)), breaks
+        if outcome.exit_code == OUT_OF_STEP and times_out_of_step < _MOST_TIMES_OUT_OF_STEP:
+            times_out_of_step += 1
+            continue
         if outcome.exit_code not in WORTH_ANOTHER_TRY:
             return outcome, breaks
         before = outcome
@@ -185,7 +194,8 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
         return Outcome(PARTIAL, NO_ADDRESS, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
     argv = rsync(config, there, what)
-    ended = as_vanished(as_refused(procs.run(argv, what.listed, environment=environment, listener=watch.listener)))
+    ended = procs.run(argv, what.listed, environment=environment, listener=watch.listener)
+    ended = as_vanished(as_out_of_step(as_refused(ended)))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)

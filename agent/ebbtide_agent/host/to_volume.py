@@ -7,6 +7,7 @@ credentials boto3 finds. While the control plane may snapshot the volume, nobody
 from __future__ import annotations
 
 import importlib.util
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -45,6 +46,7 @@ from ebbtide_agent.report import (
 from ebbtide_agent.shapes import decode, encode, field, moment
 
 _FILESYSTEM = "ext4"
+_NONCE_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ class ToVolume:
         header = Header(self.target.host_id, report.run, self.target.tree)
         earlier = store.manifest if store.manifest.exists() else None
         written = manifest.write(store.tree, self.target.tree, earlier, store.manifest, header)
-        key = manifest_key(self.target.host_id, report.run)
+        # Receivers may write there as well, and whoever has taken one over would be there first.
+        key = manifest_key(self.target.host_id, report.run, secrets.token_hex(_NONCE_BYTES))
         archived = ArchivedManifest(key, written.sha256, written.entries, written.unhashed, written.content)
         record = recorded(report, self.target.tree, written.links, self.world.clock(), archived)
         write_whole(store.report, encode_report(record))

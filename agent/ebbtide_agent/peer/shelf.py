@@ -60,7 +60,7 @@ class Shelf:
 
     def find_report(self, run: str, host_id: str) -> Report | None:
         try:
-            return parse_report(self.get(report_key(run, host_id)))
+            return parse_report(self.get(report_key(run, "", host_id)))
         except KeyError:
             return None
 

@@ -148,7 +148,7 @@ def _recall_reports(brief: Brief, receiver: Station) -> None:
     """A second machine of the same run does not wait for those that the first one has recorded."""
     for host in brief.hosts:
         try:
-            receiver.cloud.get(report_key(brief.run, host.id))
+            receiver.cloud.get(report_key(brief.run, brief.nonce, host.id))
         except KeyError:
             continue
         write_whole(receiver.paths.reported(host.id), b"")

@@ -41,11 +41,15 @@ class BriefedHost(Caller):
 
 @dataclass(frozen=True)
 class Run:
-    """One night, as a gate has to know it: what it is called, who receives, and when it is over."""
+    """One night, as a gate has to know it: what it is called, who receives, and when it is over.
+
+    `nonce` stands in the keys of what is recorded of it; empty on a peer, and in a brief of an earlier version.
+    """
 
     run: str
     receiver: str
     deadline: datetime
+    nonce: str
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def parse_brief(body: bytes) -> Brief:
         run=field(WHAT, values, "run", str),
         receiver=field(WHAT, values, "receiver", str),
         deadline=moment(WHAT, values, "deadline"),
+        nonce=field(WHAT, {"nonce": "", **values}, "nonce", str),
         grace=timedelta(minutes=field(WHAT, values, "grace_minutes", int)),
         volume_id=field(WHAT, volume, "id", str),
         filesystem=field(WHAT, volume, "filesystem", str),

@@ -43,6 +43,21 @@ def enter(host_id: str, root: Path = Path("/")) -> None:
     _join(group)
 
 
+def kills(host_id: str, root: Path = Path("/")) -> int:
+    """How many processes of this host's sessions the kernel has ended for want of memory, as long as there is the
+    group; none where memory is not divided. A gate may ask, and who has divided it."""
+    try:
+        return kills_among((_group(root).parent / f"host-{host_id}/memory.events").read_text())
+    except FileNotFoundError:
+        return 0
+
+
+def kills_among(events: str) -> int:
+    """By what a group's memory.events says."""
+    counts = dict(line.split() for line in events.splitlines())
+    return int(counts.get("oom_kill", 0))
+
+
 def _undivided(why: str) -> str:
     return f"nothing keeps a host's sessions from filling this machine's memory: {why}"
 

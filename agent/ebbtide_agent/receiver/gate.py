@@ -19,7 +19,7 @@ from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import GatePaths, MachinePaths
 from ebbtide_agent.points import Offer, encode_offer
-from ebbtide_agent.receiver import confine
+from ebbtide_agent.receiver import cgroups, confine
 from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.heard import hear
 from ebbtide_agent.receiver.lease import Session, find_session, leased, seated, write_session
@@ -136,11 +136,12 @@ class Gate:
             self._unsettle(munged=kind == confine.MUNGED)
         earlier = find_session(self.paths, self.host.id)
         spent = earlier.seconds if earlier else 0.0
-        write_session(self.paths, self.host.id, Session(None, spent))
+        kills = cgroups.kills(self.host.id)
+        write_session(self.paths, self.host.id, Session(None, spent, kills))
         view = View(self.host.uid, tree=self.paths.tree(self.host.id).resolve())
         started = time.monotonic()
         code = confine.serve(kind, view, self.paths.rsync_config(self.host.id))
-        write_session(self.paths, self.host.id, Session(code, round(spent + time.monotonic() - started, 1)))
+        write_session(self.paths, self.host.id, Session(code, round(spent + time.monotonic() - started, 1), kills))
         return code
 
     def _unsettle(self, munged: bool) -> None:

@@ -30,13 +30,14 @@ def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
         raise Refused(f"the report of {host.id} does not carry the nonce of {brief.run}")
 
 
-def cut_off(host: BriefedHost, brief: Run, began: datetime, ended: datetime) -> Report:
+def cut_off(host: BriefedHost, brief: Run, began: datetime, ended: datetime, is_out_of_memory: bool) -> Report:
     """What a receiver says for a host that was not done when the night was over, and cannot say it any more."""
     problem = (
         "the night was over before this host had reported: what arrived stays, and its next push goes on from there"
     )
     who = (brief.run, host.name, host.id, host.nonce)
-    return Report(*who, PARTIAL, min(began, ended), ended, _OUT_OF_TIME, problems=(problem,))
+    problems = (_OUT_OF_MEMORY, problem) if is_out_of_memory else (problem,)
+    return Report(*who, PARTIAL, min(began, ended), ended, _OUT_OF_TIME, problems=problems)
 
 
 def turned_away(host: BriefedHost, brief: Run, why: str, now: datetime) -> Report:
@@ -56,9 +57,13 @@ def without_room(report: Report) -> Report:
     return replace(report, status=status, problems=bounded((_FULL_VOLUME, *report.problems)), receiver=None)
 
 
-def judged(report: Report, seen: Session | None) -> Report:
-    """The report with the status it deserves: what was seen can make it worse, never better."""
+def judged(report: Report, seen: Session | None, is_out_of_memory: bool) -> Report:
+    """The report with the status it deserves: what was seen can make it worse, never better.
+
+    `is_out_of_memory`: that is why the push did not come to its end, whatever the host could know of it.
+    """
     status, problem = _verdict(report.status, seen)
+    problem = _OUT_OF_MEMORY if is_out_of_memory else problem
     problems = bounded((problem, *report.problems)) if problem else bounded(report.problems)
     return replace(report, status=status, problems=problems, receiver=None)
 
@@ -78,6 +83,10 @@ def explained(report: Report, quota: Quota | None, left: int | None) -> Report:
     return replace(report, problems=bounded((said or _FULL_VOLUME, *report.problems)))
 
 
+_OUT_OF_MEMORY = (
+    "the push took all the memory that one host's sessions may have on the machine that takes this backup, and was"
+    " ended for it: that needs a larger instance, or fewer files in each directory"
+)
 _FULL_VOLUME = "the volume that takes this backup is full: make it larger, a receiver's by volume.size in the policy"
 
 

@@ -24,10 +24,14 @@ _PAUSE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Session:
-    """The last rsync as the receiver saw it, and the seconds of all. No exit code: it never came to its end."""
+    """The last rsync as the receiver saw it, and the seconds of all. No exit code: it never came to its end.
+
+    `kills` is how many processes of the host the kernel had ended for want of memory when it began.
+    """
 
     exit_code: int | None
     seconds: float
+    kills: int = 0
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.manifest import ManifestSummary, Unreadable
 from ebbtide_agent.paths import GatePaths
+from ebbtide_agent.receiver import cgroups
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
@@ -78,9 +79,12 @@ class Ledger:
     def find(self, host: BriefedHost) -> Report | None:
         """What the archive holds of this host's night, or None."""
         try:
-            return parse_report(self.archive.get(report_key(self.brief.run, host.id)))
+            return parse_report(self.archive.get(self._key(host)))
         except KeyError:
             return None
+
+    def _key(self, host: BriefedHost) -> str:
+        return report_key(self.brief.run, self.brief.nonce, host.id)
 
     def record_cut_off(self, host: BriefedHost, now: datetime) -> None:
         """Record a host that has pushed and not reported as `partial`: its time is over, and nothing takes its report.
@@ -93,7 +97,8 @@ class Ledger:
         heard = find_heard(self.paths.heard(host.id))
         began = heard.since if heard and heard.run == self.brief.run else now
         received = self._received(host, None, seen, read_status(self.paths.status(host.id)), now)
-        self._tell(self._put(host, replace(cut_off(host, self.brief, began, now), receiver=received)))
+        record = cut_off(host, self.brief, began, now, _is_out_of_memory(host, seen))
+        self._tell(self._put(host, replace(record, receiver=received)))
 
     def record_turned_away(self, host: BriefedHost, why: str, now: datetime) -> None:
         """Record a host that has no place as `failed`: it cannot come, nobody waits for it, and operators are told why.
@@ -113,7 +118,7 @@ class Ledger:
                 raise
         seen = find_session(self.paths, host.id)
         nothing = self._received(host, None, seen, Status(), now)
-        return self._put(host, replace(without_room(judged(report, seen)), receiver=nothing))
+        return self._put(host, replace(without_room(self._believed(host, report, seen)), receiver=nothing))
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """What cannot be made durable, because nothing can be written any more, is recorded as that."""
@@ -134,7 +139,7 @@ class Ledger:
         status = self._settled(host, seen)
         quota = self.quotas.of(host, self.paths.tree(host.id))
         procs.check(("sync", "-f", str(self.paths.host(host.id))))
-        believed, landed = self._seen_for_itself(host, self._judged(report, seen, quota), status)
+        believed, landed = self._seen_for_itself(host, self._judged(host, report, seen, quota), status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
         recorded = self._put(host, replace(believed, receiver=received))
         self._write_status(host, replace(status, complete=status.complete or landed is not None))
@@ -149,7 +154,7 @@ class Ledger:
             write_status(self.paths.status(host.id), status)
 
     def _put(self, host: BriefedHost, recorded: Report) -> Report:
-        key, body = report_key(self.brief.run, host.id), encode_report(recorded)
+        key, body = self._key(host), encode_report(recorded)
         # A write whose answer was lost is tried again by the client, and finds itself there.
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
@@ -160,8 +165,11 @@ class Ledger:
         """A tree that is on record stays what its manifest says, whatever becomes of us; nobody waits for its host."""
         self.paths.reported(host.id).touch()
 
-    def _judged(self, report: Report, seen: Session | None, quota: Quota | None) -> Report:
-        believed = judged(report, seen)
+    def _believed(self, host: BriefedHost, report: Report, seen: Session | None) -> Report:
+        return judged(report, seen, _is_out_of_memory(host, seen))
+
+    def _judged(self, host: BriefedHost, report: Report, seen: Session | None, quota: Quota | None) -> Report:
+        believed = self._believed(host, report, seen)
         return explained(believed, quota, self.quotas.left(self.paths.volume)) if says_full(believed) else believed
 
     def _settled(self, host: BriefedHost, seen: Session | None) -> Status:
@@ -221,7 +229,7 @@ class Ledger:
 
     def _archive_manifest(self, host: BriefedHost, written: ManifestSummary) -> ArchivedManifest:
         for number in range(1, MOST_MANIFESTS + 1):
-            key = manifest_key(host.id, self.brief.run, number)
+            key = manifest_key(host.id, self.brief.run, self.brief.nonce, number)
             if self.archive.put_once(key, self.paths.manifest(host.id)) or self.archive.digest(key) == written.sha256:
                 return ArchivedManifest(key, written.sha256, written.entries, written.unhashed, written.content)
         raise PermanentError(
@@ -236,6 +244,11 @@ class Ledger:
         detail = {"run": report.run, "host": report.host, "id": report.id, "status": report.status}
         with contextlib.suppress(OSError):
             self.archive.send_event(event_source(self.brief), "Ebbtide Host Report", detail)
+
+
+def _is_out_of_memory(host: BriefedHost, seen: Session | None) -> bool:
+    """Whether the last push has not come to its end, and the kernel has ended sessions of this host since it began."""
+    return seen is not None and seen.exit_code != 0 and cgroups.kills(host.id) > seen.kills
 
 
 def _with_what_is_lost(landed: ManifestSummary, status: Status, known: Path) -> ManifestSummary:
@@ -257,5 +270,7 @@ def event_source(run: Run) -> str:
     return f"ebbtide.receiver.{run.receiver}"
 
 
-def report_key(run: str, host_id: str) -> str:
-    return f"reports/{run}/{host_id}.json"
+def report_key(run: str, nonce: str, host_id: str) -> str:
+    """Nobody can name it before the run is open, who would report first. A peer's night has no nonce: it has no archive
+    that others write into."""
+    return f"reports/{run}/{nonce}/hosts/{host_id}.json" if nonce else f"reports/{run}/{host_id}.json"

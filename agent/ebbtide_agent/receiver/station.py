@@ -60,8 +60,8 @@ def put_word(what: str, instance: Instance, cloud: Cloud, at: datetime, **more: 
 
 def word_key(what: str, instance: Instance) -> str:
     """Nobody can name it before the run is open, who would say the word first."""
-    below = f"{instance.id}/{instance.nonce}" if instance.nonce else instance.id
-    return f"runs/{below}/{what}/{instance.attempt}.json"
+    below = f"reports/{instance.id}/{instance.nonce}/words" if instance.nonce else f"runs/{instance.id}"
+    return f"{below}/{what}/{instance.attempt}.json"
 
 
 def say(line: str) -> None:

@@ -108,7 +108,7 @@ class Taking:
         self._ledger(night).record_cut_off(self.guest.as_briefed(night.nonce), self.now)
 
     def _ledger(self, night: Night) -> Ledger:
-        return Ledger(self.paths, Run(night.run, "peer", night.deadline), Shelf.of(self.paths, "us0a"))
+        return Ledger(self.paths, Run(night.run, "peer", night.deadline, nonce=""), Shelf.of(self.paths, "us0a"))
 
     def night(self, status: str = COMPLETE, host_clock: datetime | None = None) -> None:
         """A whole one: its snapshot is made, if one is due."""

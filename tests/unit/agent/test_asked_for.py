@@ -11,6 +11,7 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.filters import EVERYTHING
+from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.paths import HostPaths
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_explain import _BEYOND, _SIMPLE, includes, patterns, tree
@@ -73,11 +74,24 @@ def test_a_place_that_is_there_and_would_not_travel_says_why(
     ]
 
 
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize("pattern", ["*", "/*", "**", "/**", "[a-z]*"])
+@pytest.mark.parametrize("include", [(), ("/",), ("/", "/data")])
+def test_a_line_that_keeps_everything_out_leaves_nothing_of_what_is_everything(
+    tmp_path: Path, pattern: str, include: Sequence[str]
+) -> None:
+    assert missing(tmp_path, include, f"*.o\n{pattern}\n")[0] == (
+        f"/, which is to be backed up, is not: nothing in it travels (/root/data: /backup_exclude:2: {pattern} excludes"
+        " it); nothing was pushed"
+    )
+
+
 def test_what_travels_is_not_missing(tmp_path: Path) -> None:
     every = ("/", "/data", "/data/", "/srv/*/b", "/srv/**/data", "/srv/a\\[1\\]", "/srv/b\\*c", "/only/*", "/var/www2")
 
     assert missing(tmp_path, every) == []
     assert missing(tmp_path, every[1:], config="ONE_FILE_SYSTEM=yes\n") == []
+    assert missing(tmp_path, (), "/[a-r]*\n/var/*\n") == []
 
 
 def test_an_rsync_that_does_not_tell_is_no_place_that_is_missing(tmp_path: Path) -> None:
@@ -90,6 +104,8 @@ def test_an_rsync_that_does_not_tell_is_no_place_that_is_missing(tmp_path: Path)
 @settings(max_examples=50, deadline=None)
 @given(include=includes([*_SIMPLE, *_BEYOND], 5), exclude=patterns([*_SIMPLE, *_BEYOND], 4))
 @example(include=["/a**b/b", "/a"], exclude="c")
+@example(include=[], exclude="/*")
+@example(include=["/b", "/"], exclude="**")
 @example(include=["/**/b", "/"], exclude="a")
 @example(include=["/b/\\[ab]", "/b/a\\*"], exclude="c")
 def test_whatever_is_asked_for_it_is_missing_if_rsync_takes_nothing_of_it(
@@ -100,6 +116,9 @@ def test_whatever_is_asked_for_it_is_missing_if_rsync_takes_nothing_of_it(
 
     missed = {each.partition(", which is to be backed up, ")[0] for each in missing_places(config, paths)}
 
+    assert (EVERYTHING in missed) == (
+        (not include or EVERYTHING in include) and taken_by_rsync(tree, include, (exclude,), True) <= {ROOT}
+    )
     for place in set(include) - {EVERYTHING}:
         # What is excluded if the place itself is excluded, too, is what travels of it.
         without = taken_by_rsync(tree, include, (place.rstrip("/"), exclude), True)

@@ -106,6 +106,27 @@ def test_what_the_kernel_refuses_is_said(tmp_path: Path) -> None:
     assert "from filling this machine's memory: [Errno 17] File exists" in cgroups.divide(tmp_path)
 
 
+EVENTS = "low 0\nhigh 0\nmax 77\noom 2\noom_kill 3\noom_group_kill 1\n"
+
+
+@pytest.mark.parametrize(("events", "kills"), [(EVENTS, 3), ("low 0\noom 0\noom_kill 0\n", 0), ("low 0\n", 0), ("", 0)])
+def test_the_kernel_says_how_many_processes_it_has_ended_for_want_of_memory(events: str, kills: int) -> None:
+    assert cgroups.kills_among(events) == kills
+
+
+@pytest.mark.parametrize("who", [cgroups.KEEPERS, "host-eu0a"])
+def test_of_a_hosts_sessions_a_gate_may_ask_and_who_has_divided_the_memory(tmp_path: Path, who: str) -> None:
+    service = at_the_door(tmp_path)
+    (tmp_path / "proc/self/cgroup").write_text(f"0::/{SERVICE}/{who}\n")
+    (service / "host-us0a/memory.events").write_text(EVENTS)
+
+    assert (cgroups.kills("us0a", tmp_path), cgroups.kills("eu0a", tmp_path)) == (3, 0)
+
+
+def test_where_no_memory_is_divided_nobody_was_ended_for_it(tmp_path: Path) -> None:
+    assert cgroups.kills("us0a", tmp_path) == 0
+
+
 @pytest.mark.parametrize("elsewhere", [SERVICE, "user.slice/session-1.scope"])
 def test_where_nobody_has_divided_it_a_gate_stays_where_it_is(tmp_path: Path, elsewhere: str) -> None:
     service = at_the_door(tmp_path)

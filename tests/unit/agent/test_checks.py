@@ -337,6 +337,11 @@ def test_a_place_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found(places.are_there, a_scene(tmp_path)) == [("ok", "everything below root is there; ")]
     assert found(places.are_there, a_scene(tmp_path, include=("/etc",))) == [("ok", "/etc below root is there; ")]
+    put(tmp_path / "etc/backup_exclude", "*\n")
+    assert found(places.are_there, a_scene(tmp_path, exclude=("*",))) == [
+        ("fault", "/, which is to be backed up, is not: nothing in it travels (root/etc: etc/backup_exclude:1: *"
+                  " excludes it); mount or restore it, mend what keeps it out, or take it out of etc/backup_include"),
+    ]  # fmt: skip
 
 
 def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(tmp_path: Path) -> None:

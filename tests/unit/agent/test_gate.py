@@ -14,10 +14,11 @@ import pytest
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
 from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import cgroups, confine
 from ebbtide_agent.receiver import gate as gates
 from ebbtide_agent.receiver.brief import parse_brief
 from ebbtide_agent.receiver.gate import Gate, introduced
-from ebbtide_agent.receiver.lease import MOST_SESSIONS, seated
+from ebbtide_agent.receiver.lease import MOST_SESSIONS, Session, find_session, seated
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.places import make_room
 from ebbtide_agent.receiver.verbs import Asked, parse_command
@@ -99,6 +100,22 @@ def ready(tmp_path: Path) -> MachinePaths:
     paths.volume.mkdir(parents=True)
     paths.volume_owner.touch()
     return paths
+
+
+def test_a_push_knows_how_many_had_been_ended_for_want_of_memory_before_it(
+    ready: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready.host("us0a").mkdir(parents=True)
+    ready.confinement.write_text(confine.OWN)
+    counts, during = iter([2, 5]), []
+    monkeypatch.setattr(cgroups, "kills", lambda host_id: next(counts))
+    monkeypatch.setattr(confine, "serve", lambda *_: during.append(find_session(ready, "us0a")) or 12)
+
+    a_gate(ready).answer(Asked("rsync"), io.BytesIO(), io.BytesIO())
+
+    after = find_session(ready, "us0a")
+    assert during == [Session(None, 0.0, 2)]
+    assert after and (after.exit_code, after.kills) == (12, 2)
 
 
 @pytest.mark.fault("X4")

@@ -14,7 +14,7 @@ from ebbtide_agent.receiver.heard import hear
 
 BRIEF = parse_brief((Path(__file__).parents[2] / "contract/wire/brief-receiver.json").read_bytes())
 US0 = BRIEF.hosts[0]
-THE_NEXT = Run("main/2026-11-24/1", "main", BRIEF.deadline)
+THE_NEXT = Run("main/2026-11-24/1", "main", BRIEF.deadline, BRIEF.nonce)
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 ORIGINAL, COPY, NONE = "3f2a91c07d52e1aa", "91c07d52e1aa3f2a", ""
 

@@ -37,16 +37,28 @@ def a_report(status: str = "complete") -> Report:
     ],
 )
 def test_what_is_believed(claimed: str, seen: "Session | None", believed: str) -> None:
-    assert judged(a_report(claimed), seen).status == believed
+    assert judged(a_report(claimed), seen, is_out_of_memory=False).status == believed
 
 
 @pytest.mark.parametrize("claimed", STATUSES)
 @pytest.mark.parametrize("seen", [None, Session(None, 0.0), *(Session(code, 1.0) for code in (0, 11, 12, 23, 24, 137))])
-def test_nothing_ever_becomes_better(claimed: str, seen: "Session | None") -> None:
-    believed = judged(a_report(claimed), seen)
+@pytest.mark.parametrize("is_out_of_memory", [False, True])
+def test_nothing_ever_becomes_better(claimed: str, seen: "Session | None", is_out_of_memory: bool) -> None:
+    believed = judged(a_report(claimed), seen, is_out_of_memory)
 
     assert STATUSES.index(believed.status) >= STATUSES.index(claimed)
     assert believed.receiver is None
+
+
+@pytest.mark.parametrize("claimed", STATUSES)
+@pytest.mark.parametrize("seen", [Session(None, 1.0), Session(-9, 1.0), Session(12, 1.0)])
+def test_whose_push_was_ended_for_want_of_memory_is_told_that_first_whatever_it_says(
+    claimed: str, seen: Session
+) -> None:
+    believed = judged(a_report(claimed), seen, is_out_of_memory=True)
+
+    assert "a larger instance" in believed.problems[0]
+    assert believed.status == judged(a_report(claimed), seen, is_out_of_memory=False).status
 
 
 GIB = 2**30

@@ -11,7 +11,7 @@ import pytest
 
 from ebbtide_agent import entry, manifest
 from ebbtide_agent.peer.shelf import Shelf
-from ebbtide_agent.receiver import mending, status
+from ebbtide_agent.receiver import cgroups, mending, status
 from ebbtide_agent.receiver.lease import Session, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.mending import take_off_lost_notes
@@ -250,6 +250,24 @@ def test_who_has_pushed_and_not_reported_when_the_night_is_over_is_partial(tmp_p
     assert (recorded.status, recorded.started, recorded.finished) == (PARTIAL, NOW, there.now)
     assert (recorded.receiver.exit_code, recorded.receiver.manifest) == (None, None)
     assert there.paths.told.exists()
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "kills", "is_told"), [(None, 5, True), (12, 5, True), (None, 2, False), (0, 5, False)]
+)
+def test_who_was_ended_for_want_of_memory_during_its_last_push_is_on_record_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_code: "int | None", kills: int, is_told: bool
+) -> None:
+    """What had been ended before that push began says nothing of it."""
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    monkeypatch.setattr(cgroups, "kills", lambda host_id: kills if host_id == "us0a" else 0)
+    write_session(there.paths, "us0a", Session(exit_code, 2.0, kills=2))
+
+    there.cut_off(night)
+
+    recorded = there.keeper.find_report()
+    assert recorded and ("a larger instance" in recorded.problems[0]) == is_told
 
 
 def test_who_has_never_pushed_is_not_spoken_for_and_who_has_reported_said_it_all(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ A_MAIL_WENT, A_FILE_WENT = (
     f"echo 'file has vanished: \"{path}\"' >&2; exit 24" for path in ("/var/mail/ada", "/srv/shop/orders")
 )
 
+ASKED_TOO_LATE = "echo 'Invalid packet at end of run (6) [sender]' >&2; exit 2"
+
 
 def passes(gone: tuple[bytes, ...] = (), changed: tuple[bytes, ...] = (), large: tuple[bytes, ...] = ()) -> list[Pass]:
     return list(by_index(A_CONFIG, Changes(gone, changed, large), NOTHING))
@@ -97,6 +99,9 @@ def outcome_of(
         ([0, 12], "partial", 12, 2),
         ([0, 2], "partial", 2, 2),
         ([5], "failed", 5, 1),
+        ([0, ASKED_TOO_LATE, ASKED_TOO_LATE, 0, 0], "complete", 0, 5),
+        ([0, ASKED_TOO_LATE, A_MAIL_WENT, 0], "complete-with-warnings", 24, 4),
+        ([0, ASKED_TOO_LATE, ASKED_TOO_LATE, ASKED_TOO_LATE, 0], "partial", 76, 5),
     ],
     ids=[
         "all well",
@@ -107,6 +112,9 @@ def outcome_of(
         "the connection broke",
         "the far side is of another version",
         "turned away",
+        "all was sent, and more asked for",
+        "so, and then what vanished was not there",
+        "so again and again",
     ],
 )
 def test_a_push_goes_on_until_a_pass_cannot_get_through(

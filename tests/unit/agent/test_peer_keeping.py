@@ -108,13 +108,13 @@ def test_the_newest_that_does_not_say_what_it_is_is_made_again(taking: Taking) -
 def test_of_a_run_that_was_described_twice_the_manifest_stays_that_the_report_names(taking: Taking) -> None:
     night = taking.say_hello()
     shelf = taking.keeper.shelf
-    shelf.put_once(manifest_key("us0a", night.run), b"of a push whose record was cut short")
+    shelf.put_once(manifest_key("us0a", night.run, ""), b"of a push whose record was cut short")
 
     recorded = taking.report(night)
     taking.keeper.keep()
 
     assert recorded.receiver and recorded.receiver.manifest
-    assert recorded.receiver.manifest.key == manifest_key("us0a", night.run, 2)
+    assert recorded.receiver.manifest.key == manifest_key("us0a", night.run, "", 2)
     assert shelf.digest(recorded.receiver.manifest.key) == recorded.receiver.manifest.sha256
     with pytest.raises(KeyError):
-        shelf.digest(manifest_key("us0a", night.run))
+        shelf.digest(manifest_key("us0a", night.run, ""))

@@ -1,5 +1,6 @@
 """When a restored image has answered, which is what RTO is measured by; and which step it is at meanwhile."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import moments
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.paths import MachinePaths
@@ -62,7 +64,19 @@ def test_each_step_is_told_as_it_begins_by_the_attempt_that_it_is_of(
     with progress.tried():
         pass
 
-    assert archive.keys == [f"recoveries/us0a/2026-11-23/1/begun/2/{step}.json" for step in ("boot", "probe")]
+    assert [*archive.objects] == [f"recoveries/us0a/2026-11-23/1/begun/2/{step}.json" for step in ("boot", "probe")]
+
+
+def test_a_step_is_told_as_in_the_example(tmp_path: Path) -> None:
+    example = json.loads(Path("tests/contract/wire/recovery-step.json").read_text())
+    archive = _Archive()
+    begun = moments.read(example["begun"])
+    progress = Progress(_brief(URL), MachinePaths(tmp_path), archive, lambda: begun)
+
+    progress._tell("materialise")
+
+    (body,) = archive.objects.values()
+    assert json.loads(body) == example
 
 
 def test_a_step_that_cannot_be_told_is_taken_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,12 +93,13 @@ class _Archive(Cloud):
     def __init__(self, is_out: bool = False) -> None:
         super().__init__("archive", "eu-west-1")
         self.is_out = is_out
-        self.keys: list[str] = []
+        self.objects: dict[str, bytes] = {}
 
     def put_once(self, key: str, body: bytes | Path) -> bool:
         if self.is_out:
             raise TransientError("the archive is out")
-        self.keys.append(key)
+        assert isinstance(body, bytes)
+        self.objects[key] = body
         return True
 
 

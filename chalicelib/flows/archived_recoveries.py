@@ -1,0 +1,47 @@
+"""A recovery as the archive has it: what was asked for, and how it closed."""
+
+from dataclasses import replace
+
+from chalicelib import wire
+from chalicelib.core.model import Recovery, RecoveryId
+from chalicelib.ports import Archive
+
+
+def read_recovery(recovery_id: RecoveryId, archive: Archive) -> Recovery | None:
+    """As it was briefed, or else asked for, and as it closed, with the ways in that it had last; None of one that an
+    older version never came to brief. Raises PermanentError for what cannot be read."""
+    asked = _find_asked(recovery_id, archive)
+    closing = find_object(wire.recovery_closed_key(recovery_id), archive)
+    if asked is None:
+        return None
+    keys = archive.list(wire.recovery_prefix(recovery_id))
+    recovery = replace(asked, attempt=wire.latest_attempt_among(keys))
+    if changes := wire.ways_among(keys):
+        recovery = replace(recovery, ways=wire.parse_recovery_ways(archive.get(changes[-1])))
+    if closing is None:
+        return recovery
+    closed = wire.parse_closed_recovery(closing)
+    return replace(
+        recovery,
+        state=closed.state,
+        verdict=closed.verdict,
+        findings=closed.findings,
+        machine_id=closed.machine_id,
+        step=None,
+        times=closed.times,
+        closed=closed.closed,
+    )
+
+
+def find_object(key: str, archive: Archive) -> bytes | None:
+    try:
+        return archive.get(key)
+    except KeyError:
+        return None
+
+
+def _find_asked(recovery_id: RecoveryId, archive: Archive) -> Recovery | None:
+    if brief := find_object(wire.recovery_brief_key(recovery_id), archive):
+        return wire.parse_recovery_brief(brief)
+    asked = find_object(wire.recovery_asked_key(recovery_id), archive)
+    return wire.parse_recovery_asked(asked) if asked else None
