@@ -88,6 +88,53 @@ def test_a_disk_that_is_not_mounted_loses_nothing_over_there_and_is_pushed_again
         assert kept == "on a disk of its own"
 
 
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize("instead", ["a tmpfs", "an empty disk"])
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="not installed: mkfs.ext4")
+@in_an_enclosure
+def test_what_is_mounted_in_the_place_of_a_disk_empties_no_backup(tmp_path: Path, instead: str) -> None:
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted/file").write_text("on a disk of its own")
+    for name, planted in (("disk", ["-d", str(tmp_path / "planted")]), ("empty", [])):
+        subprocess.run(["mkfs.ext4", "-q", *planted, str(tmp_path / name), "16M"], check=True)
+    words = ("-t", "tmpfs", "none") if instead == "a tmpfs" else ("-o", "loop", str(tmp_path / "empty"))
+    host = Host(tmp_path, tmp_path / "backup")
+    (host.tree / "srv").mkdir()
+    (host.tree / "large").write_bytes(bytes(100_000))
+    for number in range(20):
+        (host.tree / f"file{number}").touch()
+
+    with mounted(host.tree / "srv", "-o", "loop", str(tmp_path / "disk")):
+        statuses = [host.back_up().status, host.back_up().status]
+    with mounted(host.tree / "srv", *words):
+        emptied = host.back_up()
+        meant = host.back_up(accept_shrink=True)
+        after = host.back_up()
+
+    assert (statuses, emptied.status) == ([COMPLETE, COMPLETE], SUSPECT)
+    said = {
+        "a tmpfs": "srv was ext4 at the last complete night, and what is mounted there now is tmpfs",
+        "an empty disk": f"of 1 files on {host.tree}/srv at the last complete night none is left",
+    }
+    assert said[instead] in emptied.problems[0]
+    assert (meant.status, after.status) == (COMPLETE, COMPLETE)
+
+
+@pytest.mark.fault("H14")
+def test_a_pattern_that_leaves_hardly_anything_is_asked_about_once(host: Host) -> None:
+    assert host.back_up().status == COMPLETE
+    host.paths.exclude.write_text("/file*\n")
+    (host.tree / "directory").mkdir()
+
+    held_back = host.back_up()
+    meant = host.back_up(accept_shrink=True)
+    after = host.back_up()
+
+    assert held_back.status == SUSPECT
+    assert "of 20 files of the last complete night 0 are left since what is backed up was" in held_back.problems[0]
+    assert (meant.status, after.status) == (COMPLETE, COMPLETE)
+
+
 def test_losses_of_nights_that_were_not_complete_add_up(host: Host) -> None:
     assert host.back_up().status == COMPLETE
     host.paths.scripts.mkdir()

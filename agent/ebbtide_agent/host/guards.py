@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import Rule, rules
-from ebbtide_agent.host.mounts import ON_A_DISK, ON_THE_NETWORK
+from ebbtide_agent.host.mounts import AUTOMOUNT, ON_A_DISK, ON_THE_NETWORK
 from ebbtide_agent.host.selection import Selection, Undecidable
+from ebbtide_agent.host.tally import Counted
 from ebbtide_agent.report import Report
-from ebbtide_agent.shapes import decode, encode, field
+from ebbtide_agent.shapes import decode, encode
+from ebbtide_agent.shapes import field as field_of
 
 # A few files may all change in a night; from here on it is a mass of them.
 FEWEST_REWRITTEN = 1000
+# In percent of the files: who means to leave out more than that is asked once.
+MOST_CHOSEN_AWAY = 99
 # Some name in a directory, to ask whether what is in it travels.
 _SOMETHING = b"something"
 _IF_MEANT = "; nothing was pushed. If it is meant: ebbtide-agent run --accept-shrink"
@@ -31,7 +35,8 @@ _IF_MEANT = "; nothing was pushed. If it is meant: ebbtide-agent run --accept-sh
 class Baseline:
     """What the last complete night was of. `settings` are what the operator had chosen for it (`course.choice_of`).
 
-    `mounts` are the file systems that travelled: their kinds by mount point.
+    `mounts` are the file systems that travelled: their kinds by mount point. `files_on` are the files on each, as far
+    as somebody could count them.
     """
 
     settings: str
@@ -39,42 +44,48 @@ class Baseline:
     files: int
     size: int
     mounts: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What a scan amounts to."""
-
-    entries: int
-    size: int
+    files_on: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_baseline(path: Path) -> Baseline | None:
     """The last complete night's, or None when there is none that this program can read."""
     try:
         values = decode(str(path), path.read_bytes())
-        counts = {name: field(str(path), values, name, int) for name in ("entries", "files", "size")}
-        mounts = field(str(path), values, "mounts", dict)
-        return Baseline(field(str(path), values, "settings", str), mounts=mounts, **counts)
+        counts = {name: field_of(str(path), values, name, int) for name in ("entries", "files", "size")}
+        # Of what was mounted earlier agents kept the kinds alone.
+        by_mount = {
+            name: field_of(str(path), {"files_on": {}, **values}, name, dict) for name in ("mounts", "files_on")
+        }
+        return Baseline(field_of(str(path), values, "settings", str), **counts, **by_mount)
     except (OSError, PermanentError):
         return None
 
 
-def keep_baseline(path: Path, recorded: Report, settings: str, mounts: Mapping[str, str]) -> None:
+def keep_baseline(
+    path: Path, recorded: Report, settings: str, mounts: Mapping[str, str], files_on: Mapping[str, int]
+) -> None:
     """Remember a night that was complete."""
-    baseline = Baseline(settings, recorded.entries, recorded.files, recorded.bytes_total, mounts)
+    baseline = Baseline(settings, recorded.entries, recorded.files, recorded.bytes_total, mounts, files_on)
     write_whole(path, encode(asdict(baseline)))
 
 
 def baseline_of(config: Config, settings: str, counted: Counted | None, mounts: Mapping[bytes, str]) -> Baseline:
     """What a scan of tonight found, for a later one to be compared with."""
-    entries, size = (counted.entries, counted.size) if counted else (0, 0)
-    return Baseline(settings, entries, 0, size, mounts_of(config, mounts))
+    counted = counted or Counted(0, 0, 0)
+    travelled = mounts_of(config, mounts)
+    files_on = files_of(travelled, counted)
+    return Baseline(settings, counted.entries, counted.files, counted.size, travelled, files_on)
+
+
+def files_of(mounts: Mapping[str, str], counted: Counted) -> dict[str, int]:
+    """The files on each of these file systems, as far as they were counted."""
+    on = counted.files_on
+    return {point: on[where] for point in mounts if (where := os.fsencode(point)) in on}
 
 
 def mounts_of(config: Config, mounts: Mapping[bytes, str]) -> dict[str, str]:
     """The file systems in the tree that travel, and that nobody but an operator unmounts."""
-    root = _root_of(config)
+    root = root_of(config)
     selection = _selection_of(config)
     return {
         os.fsdecode(point): kind
@@ -88,11 +99,9 @@ def find_losses(
     config: Config, before: Baseline, settings: str, now: Counted | None, mounts: Mapping[bytes, str]
 ) -> tuple[str, ...]:
     """What is there no more and should not simply go from the backup. `now` is None when nobody could count."""
-    lost = list(_unmounted(config, before, mounts))
-    # With other settings the operator has chosen another tree.
-    if config.shrink is not None and now is not None and before.settings == settings:
-        lost += _shrunk("entries", before.entries, now.entries, config.shrink)
-        lost += _shrunk("bytes", before.size, now.size, config.shrink)
+    lost = list(_not_mounted_as_it_was(config, before, mounts))
+    if config.shrink is not None and now is not None:
+        lost += _shrunk(before, now, config.shrink) if before.settings == settings else _chosen_away(before, now)
     return tuple(f"{loss}{_IF_MEANT}" for loss in lost)
 
 
@@ -108,24 +117,44 @@ def find_rewriting(config: Config, before: Baseline, settings: str, rewritten: i
     )
 
 
-def _unmounted(config: Config, before: Baseline, mounts: Mapping[bytes, str]) -> Iterator[str]:
-    root = _root_of(config)
+def _not_mounted_as_it_was(config: Config, before: Baseline, mounts: Mapping[bytes, str]) -> Iterator[str]:
+    root = root_of(config)
     selection = _selection_of(config)
     for point, kind in before.mounts.items():
         where = os.fsencode(point)
-        if where in mounts or not _travels(where[len(root) + 1 :], config, selection):
+        if mounts.get(where) in (kind, AUTOMOUNT) or not _travels(where[len(root) + 1 :], config, selection):
             continue
+        if where in mounts:
+            yield f"{point} was {kind} at the last complete night, and what is mounted there now is {mounts[where]}"
         # A mount point that is gone as well was taken away by somebody.
-        if os.path.isdir(where):  # noqa: PTH112 - a path of bytes
+        elif os.path.isdir(where):  # noqa: PTH112 - a path of bytes
             yield f"{point} is not mounted; at the last complete night it was ({kind})"
 
 
-def _shrunk(what: str, before: int, now: int, percent: int) -> Iterator[str]:
-    if now * 100 < before * (100 - percent):
-        yield f"of {before} {what} of the last complete night {now} are left, a loss of more than SHRINK={percent} %"
+def _shrunk(before: Baseline, now: Counted, percent: int) -> Iterator[str]:
+    for what, were, are in (("entries", before.entries, now.entries), ("bytes", before.size, now.size)):
+        if _is_lost(were, are, percent):
+            yield f"of {were} {what} of the last complete night {are} are left, a loss of more than SHRINK={percent} %"
+    for point, were in before.files_on.items():
+        if were and now.files_on.get(os.fsencode(point)) == 0:
+            yield f"of {were} files on {point} at the last complete night none is left"
 
 
-def _root_of(config: Config) -> bytes:
+def _chosen_away(before: Baseline, now: Counted) -> Iterator[str]:
+    """With other settings the operator has chosen another tree, but hardly none."""
+    if _is_lost(before.files, now.files, MOST_CHOSEN_AWAY):
+        yield (
+            f"of {before.files} files of the last complete night {now.files} are left since what is backed up was"
+            " chosen anew"
+        )
+
+
+def _is_lost(before: int, now: int, percent: int) -> bool:
+    return now * 100 < before * (100 - percent)
+
+
+def root_of(config: Config) -> bytes:
+    """Without links in it, and without a slash at its end."""
     return os.fsencode(os.path.realpath(config.root)).rstrip(b"/")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -10,6 +10,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 # File systems of this host's own disks: what people put their data on, and what stays mounted.
 ON_A_DISK = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "reiserfs", "xfs", "zfs")
 ON_THE_NETWORK = ("ceph", "cifs", "nfs", "nfs4", "smb3")
+# In place of what is mounted there as soon as somebody looks.
+AUTOMOUNT = "autofs"
 
 
 def read_mounts(table: Path = MOUNTS) -> dict[bytes, str]:
@@ -25,11 +27,16 @@ def read_mounts(table: Path = MOUNTS) -> dict[bytes, str]:
 
 def mounted_throughout(before: Mapping[bytes, str], after: Mapping[bytes, str]) -> dict[bytes, str]:
     """What was mounted before and is mounted after: what was mounted in between, a scan may have found empty."""
-    return {point: kind for point, kind in after.items() if point in before}
+    return {point: kind for point, kind in after.items() if before.get(point) in (kind, AUTOMOUNT)}
+
+
+def point_of(where: bytes, mounts: Container[bytes]) -> bytes:
+    """Where the file system is mounted that a path, without links in it, is on."""
+    while where not in mounts and where != b"/":
+        where = where[: where.rindex(b"/")] or b"/"
+    return where
 
 
 def kind_at(where: bytes, mounts: dict[bytes, str]) -> str:
     """The kind of file system that a path, without links in it, is on."""
-    while where not in mounts and where != b"/":
-        where = where[: where.rindex(b"/")] or b"/"
-    return mounts.get(where, "an unknown file system")
+    return mounts.get(point_of(where, mounts), "an unknown file system")

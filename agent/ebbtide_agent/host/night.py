@@ -26,7 +26,7 @@ from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mended
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.tally import Tally
+from ebbtide_agent.host.tally import Counted, Tally
 from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
@@ -216,8 +216,8 @@ def is_over(hello: Hello, world: World) -> bool:
     return hello.now is not None and world.waiting() >= hello.deadline
 
 
-def counted(taken: Survey) -> guards.Counted | None:
-    return guards.Counted(taken.tally.entries, taken.tally.size) if taken.tally else None
+def counted(taken: Survey) -> Counted | None:
+    return taken.tally.counted() if taken.tally else None
 
 
 def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
@@ -225,8 +225,9 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     survey.keep(taken, config, night.paths, recorded, night.world.say)
     if recorded.is_complete:
         mounts = guards.mounts_of(config, read_mounts())
+        files_on = guards.files_of(mounts, taken.tally.counted()) if taken.tally else {}
         try:
-            guards.keep_baseline(night.paths.baseline, recorded, taken.choice, mounts)
+            guards.keep_baseline(night.paths.baseline, recorded, taken.choice, mounts, files_on)
         except OSError as error:
             night.world.say(f"what the guards compare with was not kept: {error}")
 

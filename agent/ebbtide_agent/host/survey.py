@@ -18,7 +18,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import ContentCheck, Sample, Turn, check_contents, find_known, find_turn, keep_known
 from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree, without_index
 from ebbtide_agent.host.filters import rules
-from ebbtide_agent.host.guards import find_baseline
+from ebbtide_agent.host.guards import find_baseline, root_of
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import YOUNG_NS, Tree, scan_beside
@@ -197,7 +197,7 @@ def _scanned_despite_damage(
 
 def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now: datetime, sample: Sample) -> Survey:
     if old is None:
-        tally = Tally()
+        tally = _new_tally(config)
         with _scanning(config, aside, tally, now, sample) as blocks:
             for _ in blocks:
                 pass
@@ -216,10 +216,14 @@ def _compared(
     config: Config, aside: Path, before: Iterator[Block], links_agree: bool, now: datetime, sample: Sample
 ) -> tuple[Tally, Changes | None, int]:
     """What is there now, what changed since, and how many files are gone or rewritten."""
-    tally, turnover = Tally(), Turnover()
+    tally, turnover = _new_tally(config), Turnover()
     with _scanning(config, aside, tally, now, sample) as blocks:
         changes = find_changes(before, blocks, tally.names, links_agree, turnover)
     return tally, changes, turnover.files
+
+
+def _new_tally(config: Config) -> Tally:
+    return Tally(root_of(config), dict.fromkeys(read_mounts(), 0))
 
 
 @contextlib.contextmanager

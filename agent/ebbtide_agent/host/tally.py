@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from ebbtide_agent.host.index import LOOK, STAT, Block
+from ebbtide_agent.host.mounts import point_of
 from ebbtide_agent.host.selection import Undecidable
 
 # The names of hard links are what a scan keeps in memory.
 MOST_LINKED_NAMES = 200_000
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What a tree amounts to. `files_on` are the files by mount point; none where nobody could tell them apart."""
+
+    entries: int
+    files: int
+    size: int
+    files_on: Mapping[bytes, int] = field(default_factory=dict)
+
+
 @dataclass
 class Tally:
-    """Complete when all blocks of a scan have gone by."""
+    """Complete when all blocks of a scan of `root`, a path without links in it, have gone by.
 
+    `files_on` has a count for every file system that is mounted: give it zeros.
+    """
+
+    root: bytes = b""
+    files_on: dict[bytes, int] = field(default_factory=dict)
     entries: int = 0
     files: int = 0
     size: int = 0
@@ -29,6 +45,9 @@ class Tally:
             self._add(block)
             yield block
 
+    def counted(self) -> Counted:
+        return Counted(self.entries, self.files, self.size, self.files_on)
+
     def groups(self) -> Iterator[list[bytes]]:
         """The names of each file that has several of them in the tree."""
         return (names for names in self.names.values() if len(names) > 1)
@@ -38,6 +57,8 @@ class Tally:
         files = [size for kind, _, size in found if kind == S_IFREG]
         self.entries += len(found)
         self.files += len(files)
+        if files and self.files_on:
+            self.files_on[point_of(self.root + b"/" + block.directory, self.files_on)] += len(files)
         self.size += sum(files) + sum(size for kind, _, size in found if kind == S_IFLNK)
         if any(links > 1 and kind != S_IFDIR for kind, links, _ in found):
             self._add_names(block)

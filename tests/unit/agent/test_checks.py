@@ -349,7 +349,7 @@ def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(t
     assert found(places.are_mounted, scene) == []
     (tmp_path / "root/srv").mkdir()
     mounts = {f"{os.path.realpath(tmp_path)}/root/srv": "ext4"}
-    keep_baseline(scene.paths.baseline, a_report(), "", mounts)
+    keep_baseline(scene.paths.baseline, a_report(), "", mounts, {})
 
     assert found(places.are_mounted, scene) == [
         ("fault", "root/srv is not mounted; at the last complete night it was (ext4); "

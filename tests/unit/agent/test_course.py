@@ -9,8 +9,9 @@ import pytest
 from ebbtide_agent import VERSION
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree
-from ebbtide_agent.host.guards import Baseline, Counted, find_losses
+from ebbtide_agent.host.guards import Baseline, find_losses
 from ebbtide_agent.host.index import Header
+from ebbtide_agent.host.tally import Counted
 from ebbtide_agent.host.target import Receiver
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
@@ -121,7 +122,7 @@ def test_an_agent_that_has_more_arrive_pushes_in_full_and_still_guards_by_what_t
     kept = "ce421a293adabf8e18eebd8a668dde22d731863f461ae5b6c5037b18c0aa26a0"  # before it told a store of its ACLs
     before = Baseline(kept, entries=1000, files=900, size=1 << 20, mounts={})
 
-    lost = find_losses(A_CONFIG, before, choice_of(A_CONFIG, as_root=True), Counted(3, 3), {})
+    lost = find_losses(A_CONFIG, before, choice_of(A_CONFIG, as_root=True), Counted(3, 3, 3), {})
 
     assert lost[0].startswith("of 1000 entries of the last complete night 3 are left")
     assert choose(replace(HEADER, settings=kept), settings_of(A_CONFIG, as_root=True), NOW).in_full

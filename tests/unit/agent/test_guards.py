@@ -11,7 +11,6 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.guards import (
     Baseline,
-    Counted,
     find_baseline,
     find_losses,
     find_rewriting,
@@ -19,8 +18,9 @@ from ebbtide_agent.host.guards import (
     mounts_of,
 )
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
 from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.tally import Counted
 from ebbtide_agent.host.way import Way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import SUSPECT, Hello, parse_report
@@ -29,7 +29,7 @@ from tests.unit.agent.test_course import A_CONFIG, NOW
 
 A_REPORT = parse_report((Path(__file__).parents[2] / "contract/wire/report.json").read_bytes())
 BEFORE = Baseline("settings", 10_000, 9_000, 1_000_000, {})
-AS_BEFORE = Counted(10_000, 1_000_000)
+AS_BEFORE = Counted(10_000, 10_000, 1_000_000)
 
 MOUNTINFO = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 23 22 0:5 / /dev rw - devtmpfs udev rw
@@ -59,14 +59,14 @@ def test_a_night_like_the_one_before_is_nobodys_concern() -> None:
 @pytest.mark.parametrize(
     ("now", "shrink", "lost"),
     [
-        (Counted(5_000, 1_000_000), 50, 0),
-        (Counted(4_999, 1_000_000), 50, 1),
-        (Counted(10_000, 499_999), 50, 1),
-        (Counted(0, 0), 50, 2),
-        (Counted(4_999, 1_000_000), 60, 0),
-        (Counted(8_999, 1_000_000), 10, 1),
-        (Counted(0, 0), None, 0),
-        (Counted(100_000, 10_000_000), 50, 0),
+        (Counted(5_000, 5_000, 1_000_000), 50, 0),
+        (Counted(4_999, 4_999, 1_000_000), 50, 1),
+        (Counted(10_000, 10_000, 499_999), 50, 1),
+        (Counted(0, 0, 0), 50, 2),
+        (Counted(4_999, 4_999, 1_000_000), 60, 0),
+        (Counted(8_999, 8_999, 1_000_000), 10, 1),
+        (Counted(0, 0, 0), None, 0),
+        (Counted(100_000, 100_000, 10_000_000), 50, 0),
     ],
 )
 def test_what_fell_below_what_is_left_by_the_permitted_loss_is_told(now: Counted, shrink: int, lost: int) -> None:
@@ -76,8 +76,15 @@ def test_what_fell_below_what_is_left_by_the_permitted_loss_is_told(now: Counted
     assert all("nothing was pushed" in line and "--accept-shrink" in line for line in found)
 
 
-def test_another_choice_of_what_is_backed_up_is_no_loss() -> None:
-    assert find_losses(A_CONFIG, BEFORE, "other settings", Counted(1, 1), {}) == ()
+@pytest.mark.fault("H14")
+def test_another_choice_of_what_is_backed_up_is_no_loss_unless_hardly_anything_is_left() -> None:
+    of_another = [find_losses(A_CONFIG, BEFORE, "other settings", Counted(1, files, 1), {}) for files in (90, 89, 0)]
+
+    assert [len(lost) for lost in of_another] == [0, 1, 1]
+    assert of_another[1][0].startswith(
+        "of 9000 files of the last complete night 89 are left since what is backed up was"
+    )
+    assert find_losses(replace(A_CONFIG, shrink=None), BEFORE, "other settings", Counted(0, 0, 0), {}) == ()
     assert find_rewriting(A_CONFIG, BEFORE, "other settings", 9_000) is None
 
 
@@ -139,6 +146,50 @@ def test_a_file_system_that_was_mounted_and_is_not_is_told_as_long_as_its_place_
 
 
 @pytest.mark.fault("H14")
+def test_another_kind_of_file_system_in_its_place_is_told(tmp_path: Path) -> None:
+    place = tmp_path / "srv"
+    place.mkdir()
+    config = replace(A_CONFIG, root=tmp_path, whole_system=False)
+    before = replace(BEFORE, mounts={str(place): "nfs4"})
+
+    found = {
+        kind: find_losses(config, before, "settings", None, {bytes(place): kind})
+        for kind in ("nfs4", "autofs", "tmpfs")
+    }
+
+    assert [kind for kind, lost in found.items() if lost] == ["tmpfs"]
+    assert found["tmpfs"][0].startswith(
+        f"{place} was nfs4 at the last complete night, and what is mounted there now is tmpfs; nothing was pushed"
+    )
+
+
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize(
+    ("files_on", "is_told"), [({b"/srv": 0, b"/": 9_000}, True), ({b"/srv": 1, b"/": 9_000}, False), ({}, False)]
+)
+def test_a_file_system_of_which_no_file_is_left_is_told_however_small_it_is(
+    files_on: dict[bytes, int], is_told: bool
+) -> None:
+    before = replace(BEFORE, mounts={"/srv": "ext4", "/": "ext4"}, files_on={"/srv": 12, "/": 8_988})
+    mounts = {b"/srv": "ext4", b"/": "ext4"}
+
+    lost = find_losses(A_CONFIG, before, "settings", replace(AS_BEFORE, files_on=files_on), mounts)
+
+    assert [each.partition(";")[0] for each in lost] == (
+        ["of 12 files on /srv at the last complete night none is left"] if is_told else []
+    )
+
+
+def test_what_is_mounted_instead_while_the_tree_is_scanned_is_not_what_the_scan_found() -> None:
+    before = {b"/": "ext4", b"/srv": "tmpfs", b"/mnt": "autofs", b"/gone": "xfs"}
+
+    assert mounted_throughout(before, {b"/": "ext4", b"/srv": "ext4", b"/mnt": "nfs4", b"/new": "xfs"}) == {
+        b"/": "ext4",
+        b"/mnt": "nfs4",
+    }
+
+
+@pytest.mark.fault("H14")
 def test_what_was_mounted_while_the_tree_was_scanned_was_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,9 +214,18 @@ def test_a_baseline_comes_back_as_it_was_kept_and_a_damaged_one_is_none(tmp_path
     path = tmp_path / "baseline"
     assert find_baseline(path) is None
 
-    keep_baseline(path, A_REPORT, "settings", {"/srv/\udcff": "xfs"})
+    keep_baseline(path, A_REPORT, "settings", {"/srv/\udcff": "xfs"}, {"/srv/\udcff": 7})
     kept = find_baseline(path)
     path.write_bytes(path.read_bytes()[:40])
 
-    assert kept == Baseline("settings", A_REPORT.entries, A_REPORT.files, A_REPORT.bytes_total, {"/srv/\udcff": "xfs"})
+    amounts = (A_REPORT.entries, A_REPORT.files, A_REPORT.bytes_total)
+    assert kept == Baseline("settings", *amounts, {"/srv/\udcff": "xfs"}, {"/srv/\udcff": 7})
     assert find_baseline(path) is None
+
+
+def test_a_baseline_of_an_agent_that_did_not_count_by_mount_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "baseline"
+    earlier = {name: value for name, value in asdict(BEFORE).items() if name != "files_on"}
+    path.write_bytes(encode(earlier))
+
+    assert find_baseline(path) == BEFORE

@@ -146,7 +146,7 @@ def test_what_a_guard_would_hold_back_is_told(host: Host, capsys: pytest.Capture
     host.config = load(host.paths)
     survey = host.take(None)
     host.keep(survey, 7)
-    keep_baseline(host.paths.baseline, replace(a_record(7), entries=900, bytes_total=3), survey.choice, {})
+    keep_baseline(host.paths.baseline, replace(a_record(7), entries=900, bytes_total=3), survey.choice, {}, {})
 
     code = main(words)
 

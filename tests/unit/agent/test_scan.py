@@ -24,7 +24,7 @@ from ebbtide_agent.host.index import ROOT, STAT, Block, Entry, is_settled, walk_
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import Share, Tree, as_one, scan, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
-from ebbtide_agent.host.tally import Tally
+from ebbtide_agent.host.tally import Counted, Tally
 
 needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 NEVER_NS = 1 << 62
@@ -220,6 +220,20 @@ def test_the_names_of_a_file_are_known_however_many_there_are(tree: Path, tmp_pa
     assert STAT.unpack(stats[b"ab"])[3] == 3
     assert tally.entries == len(stats)
     assert tally.files == sum(path.is_file() and not path.is_symlink() for path in (tmp_path / "copy").rglob("*"))
+
+
+def test_files_are_counted_for_the_mount_that_they_are_on(tmp_path: Path) -> None:
+    for name in ("top", "srv/a", "srv/b/c", "srv/b/d/e", "mnt/only-a-directory/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "mnt/only-a-directory/x").unlink()
+    root = bytes(tmp_path)
+    tally = Tally(root, dict.fromkeys((b"/", root + b"/srv", root + b"/srv/b", root + b"/mnt", b"/elsewhere"), 0))
+
+    entries(tmp_path, tally=tally)
+
+    on = {b"/": 1, root + b"/srv": 1, root + b"/srv/b": 2, root + b"/mnt": 0, b"/elsewhere": 0}
+    assert tally.counted() == Counted(tally.entries, 4, 0, on)
 
 
 def test_too_many_linked_names_are_left_to_rsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
