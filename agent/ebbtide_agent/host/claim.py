@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 from ebbtide_agent import snapshots
 from ebbtide_agent.errors import Refused
@@ -19,11 +20,17 @@ from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.shapes import decode, encode, field
 
 
-def claim(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
+def claim(store: DirectoryPaths, paths: HostPaths, host: str, say: Callable[[str], None]) -> None:
     """Leave our mark on a directory, or find it. Raises Refused, having written nothing."""
     if not is_claimed(store, paths, host):
         write_whole(store.mark, encode({"host": host}))
-    write_whole(paths.target, encode({"target": str(store.path)}))
+    if _find(paths.target, "target") == str(store.path):
+        return
+    try:
+        write_whole(paths.target, encode({"target": str(store.path)}))
+    except OSError as error:
+        # A full disk is no reason to have no backup.
+        say(f"which directory this went to was not kept: {error}")
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ class ToDirectory:
 
     def hello(self, until: datetime) -> Hello:
         """Raises Refused when it is not the directory that the backups of this host go to."""
-        claim(self.store, self.paths, self.config.host)
+        claim(self.store, self.paths, self.config.host, self.world.say)
         complete = self.rotation.complete()
         remove(self.store.expired)
         if complete:
