@@ -2989,6 +2989,16 @@ MUTATIONS = (
         ("tests/unit/agent/test_claim.py::test_a_full_state_is_no_reason_to_have_no_backup",),
     ),
     Mutation(
+        "restore: a whole tree is closed off",
+        f"{_HOST}/destination.py",
+        "    new = own / _TREE if WHOLE in paths else own\n",
+        "    new = own\n",
+        "that nobody else gets to what a restore of the whole tree makes",
+        (
+            "tests/local/test_restore_directory.py::test_a_whole_tree_comes_back_with_its_roots_mode_where_nobody_else_gets_to",
+        ),
+    ),
+    Mutation(
         "lease: one session of a host",
         f"{_GATE}/lease.py",
         "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
