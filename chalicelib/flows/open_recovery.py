@@ -41,8 +41,8 @@ def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Reco
 
 
 def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
-    """Bring a host back as it was then, or at its newest. Asked again with other ways in, what is under way has those:
-    when nothing was said of the point, whatever night it is of.
+    """Bring a host back as it was then, or at its newest. Asked again with other ways in, what is under way has those,
+    and with none it keeps what it has: when nothing was said of the point, whatever night it is of.
 
     Raises Refused when there is no such point, for a name in production that was not said to be meant, when it is not
     known who may come in, and when all that stand would have more ways in than their group takes.
@@ -52,7 +52,8 @@ def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recov
     wanted = _wanted(RecoveryKind.RESTORE, request, world, now)
     ways = entrances.ways_to(request.ports, request.networks or _usual_networks(wanted.host, policy))
     of_any_point = request.at is None and request.point is None
-    return _open(replace(wanted, ways=ways), world, of_any_point)[0]
+    keeps_ways = not (request.ports or request.networks)
+    return _open(replace(wanted, ways=ways), world, of_any_point, keeps_ways)[0]
 
 
 def _usual_networks(host: str, policy: Policy | None) -> tuple[str, ...]:
@@ -136,10 +137,14 @@ def _why_stale(
     return why_stale(point, host.stale_after, now) if is_of_the_newest and host.stale_after else ()
 
 
-def _open(wanted: Recovery, world: World, of_any_point: bool = False) -> tuple[Recovery, bool]:
+def _open(
+    wanted: Recovery, world: World, of_any_point: bool = False, keeps_ways: bool = False
+) -> tuple[Recovery, bool]:
     """Asked twice for the same, it is opened once: the one under way is woken instead. Whether it is a new one."""
     known = world.catalog.find_recoveries(wanted.id.host_id)
     under_way = _find_under_way(known, wanted, of_any_point)
+    if under_way and keeps_ways:
+        wanted = replace(wanted, ways=under_way.ways)
     _check_room(wanted, under_way, world)
     recovery = _with_ways(wanted.ways, under_way, world) if under_way else _begin(wanted, known, world)
     world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))

@@ -129,7 +129,7 @@ def watched(recovery: str, is_enough: Callable[[Standing], bool], told_before: I
     """What it waits for, told line by line, until it is as it should be. Every look also helps it on."""
     known = set(told_before)
     while True:
-        standing, waiting = _look(recovery)
+        standing, waiting = look(recovery)
         if standing and is_enough(standing):
             return standing
         for line in waiting:
@@ -139,7 +139,7 @@ def watched(recovery: str, is_enough: Callable[[Standing], bool], told_before: I
         time.sleep(LOOK_EVERY_SECONDS)
 
 
-def _look(recovery: str) -> tuple[Standing | None, tuple[str, ...]]:
+def look(recovery: str) -> tuple[Standing | None, tuple[str, ...]]:
     """How it stands, and what it waits for. What failed just now, say for want of room, is tried again there.
 
     Raises PermanentError for one that is not known any more.

@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from textwrap import wrap
 
 from chalicelib.core.verdicts import DIFFERENT, is_all_there_is_to_prove
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command, add_json, print_json, told_beside
-from ebbtide_console.cli.openings import Standing, check_is_not_over, is_over, said, times_told, watched
+from ebbtide_console.cli.openings import Standing, check_is_not_over, is_over, look, said, times_told, watched
 from ebbtide_console.cli.retention import a_time
 
 DESCRIPTION = """\
@@ -78,16 +79,29 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
         standing: Standing = session.invoke("restore", payload)
         print(f"restoring {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
         if options.no_wait:
+            # Only who looks after it knows where it stands by now.
+            standing = look(standing["recovery"])[0] or standing
             _print(_where(standing))
         else:
             _print(f"  {finding}" for finding in standing["findings"])
-            standing = _once_back(standing["recovery"])
-            if standing["verdict"] is None:
-                standing = _once_compared(standing)
+            with _told_to_go_on(standing["recovery"]):
+                standing = _once_back(standing["recovery"])
+                if standing["verdict"] is None:
+                    standing = _once_compared(standing)
     if options.json:
         print_json(standing)
     check_is_not_over(standing)
     return 0 if _is_as_it_should_be(standing) else 1
+
+
+@contextmanager
+def _told_to_go_on(recovery: str) -> Iterator[None]:
+    """Whoever interrupts the block learns what that has not ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{recovery} goes on: the same command waits for it again, `ebbtide close {recovery}` ends it")
+        raise
 
 
 def _is_as_it_should_be(standing: Standing) -> bool:

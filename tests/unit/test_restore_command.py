@@ -115,7 +115,9 @@ def test_who_interrupts_the_waiting_has_been_told_where_it_is_and_asked_for_noth
     with pytest.raises(KeyboardInterrupt):
         main(["restore", "us0"])
 
-    assert WHERE in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert WHERE in told
+    assert "us0a/2026-11-23/1 goes on: the same command waits for it again" in told
     assert [function for function, _ in asked] == ["restore", "recover", "recover"]
 
 
@@ -154,7 +156,7 @@ def test_as_json_one_that_has_failed_is_an_object_as_well_and_says_why(
 def test_as_json_whoever_does_not_wait_gets_how_it_stands_and_the_step_that_it_is_at(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answered(monkeypatch, wire.standing(replace(COMING, step=Step("boot", COMING.opened))))
+    answered(monkeypatch, wire.standing(COMING), wire.standing(replace(COMING, step=Step("boot", COMING.opened))))
 
     assert main(["restore", "us0", "--no-wait", "--json"]) == 0
     standing = json.loads(capsys.readouterr().out)
@@ -164,7 +166,7 @@ def test_as_json_whoever_does_not_wait_gets_how_it_stands_and_the_step_that_it_i
 def test_whoever_does_not_wait_is_told_how_to_learn_where(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = answered(monkeypatch, wire.standing(COMING))
+    asked = answered(monkeypatch, *[wire.standing(COMING)] * 2)
 
     assert main(["restore", "us0", "--no-wait"]) == 0
     assert asked[0][1]["allow"] is None
@@ -172,10 +174,19 @@ def test_whoever_does_not_wait_is_told_how_to_learn_where(
     assert capsys.readouterr().out.splitlines()[1] == again
 
 
+def test_whoever_asks_again_without_waiting_is_told_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, wire.standing(STANDS), wire.standing(STANDS, (WHERE,)))
+
+    assert main(["restore", "us0", "--no-wait"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == WHERE
+
+
 def test_a_name_in_production_is_asked_for_by_the_option_that_the_refusal_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = answered(monkeypatch, wire.standing(COMING))
+    asked = answered(monkeypatch, *[wire.standing(COMING)] * 2)
     named = naming.RecoveryRequest("us0", name="us0")
 
     with pytest.raises(Refused, match="us0 is the name of host us0") as refused:

@@ -317,6 +317,16 @@ def test_asked_again_with_another_port_what_is_under_way_has_that() -> None:
     assert len(world.machines.requests) == 1
 
 
+def test_asked_again_without_a_word_of_ways_in_what_is_under_way_keeps_them() -> None:
+    world = a_world_with_backups()
+    first = a_restore(world, 80, networks=("203.0.113.7/32",))
+
+    again = a_restore(world)
+
+    assert again == first
+    assert world.entrances.ways() == {Way(22, "203.0.113.7/32"), Way(80, "203.0.113.7/32")}
+
+
 def test_two_restores_have_their_ways_and_the_one_that_ends_takes_its_own_along() -> None:
     world = a_world_with_backups()
     world.catalog.record_point(a_point("eu0a", "snap-22", a_run_id(22)))

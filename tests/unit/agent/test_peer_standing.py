@@ -80,11 +80,12 @@ def test_a_newest_snapshot_from_the_future_does_not_pass_for_one_of_last_night(t
 
 def test_a_snapshot_that_is_damaged_is_named(taking: Taking) -> None:
     taking.night()
-    taking.store.report(*taking.snapshots).unlink()
+    (snapshot,) = taking.snapshots
+    taking.store.report(snapshot).unlink()
 
     (fault,) = [each for each in standing(taking).faults if "damaged" in each]
 
-    assert fault.startswith(str(taking.store.snapshot(*taking.snapshots)))
+    assert fault.startswith(str(taking.store.snapshot(snapshot)))
 
 
 def test_a_guest_that_may_read_is_told_to_be_refused_until_then_which_is_no_fault(taking: Taking) -> None:
