@@ -8,7 +8,7 @@ CODE := app.py chalicelib agent ebbtide_console tools tests bench
 # The tests start Python some thousand times: what it has compiled is kept, whoever asks for a tidier tree.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help night clean-night setup check test databases long aging faults mutations bench package agent deb clean
+.PHONY: help night clean-night setup check test databases machine long aging faults mutations bench package agent deb clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: setup ## every test that this machine can run; says which it skipped and w
 databases: $(READY) ## the dump scripts in agent/examples against the databases of Debian, in a tree that is made once
 	@$(BIN)/python -m tests.debian
 	@$(BIN)/pytest -q tests/local/test_examples.py tests/local/test_examples_databases.py
+
+machine: $(READY) ## a Debian with a kernel of its own (qemu; minutes): the share of memory, and the card to its end
+	@$(BIN)/pytest -q tests/machine
 
 long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped, then make aging (NIGHTS=1000, MINUTES=10, FIRST=0)
 	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf) \

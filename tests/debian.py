@@ -13,7 +13,8 @@ import pytest
 
 from ebbtide_console.sandbox.trees import bootstrap_argv
 
-KEPT = Path(__file__).parents[1] / ".ebbtide/trees-for-tests"
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / ".ebbtide/trees-for-tests"
 DATABASE_SERVER = "debian-databases"
 # It mounts /proc in the tree for a while: whoever branches off a mount namespace just then keeps that mount, and would
 # find this machine's processes in the finished tree. In a namespace of its own nobody sees it.
@@ -23,6 +24,8 @@ MACHINE = ("systemd-sysv", "dbus", "ca-certificates")
 # What the user data would install.
 FOR_A_RECEIVER = ("cloud-init", "python3-boto3", "openssh-server", "e2fsprogs", "btrfs-progs", "bubblewrap", "rsync")
 FOR_A_RECOVERY = ("systemd-container", "nftables")
+# Where a tree has the packages that our tests run on.
+OUR_TESTS = Path("opt/tests")
 # Beside the server's tree, in which they lie, they are all that makes one with sysvinit and a cron of it.
 SYSVINIT = ("sysvinit-core", "initscripts", "sysv-rc", "startpar", "insserv", "cron", "cron-daemon-common")
 # As it was released, and not what its security updates have brought since.
@@ -53,6 +56,12 @@ def give_it_sysvinit(server: Path) -> None:
 def a_machine_image() -> Path:
     """Debian 13 with cloud-init and all that ours need: what a receiver and a recovery's machine are launched from."""
     return _kept("debian-instance", "trixie", MACHINE + FOR_A_RECEIVER + FOR_A_RECOVERY)
+
+
+def a_whole_machine() -> Path:
+    """The same with a kernel, and with what our tests run on: it boots by itself, in a virtual machine."""
+    packages = (*MACHINE, *FOR_A_RECEIVER, *FOR_A_RECOVERY, "linux-image-cloud-amd64")
+    return _kept("debian-whole", "trixie", packages, settle_in=_bring_what_our_tests_run_on)
 
 
 def its_programs(names: Iterable[str], place: Path) -> Path:
@@ -94,6 +103,15 @@ def _settle_in(tree: Path) -> None:
                 os.setxattr(f"{directory}/{name}", "security.selinux", LABEL, follow_symlinks=False)
 
 
+def _bring_what_our_tests_run_on(tree: Path) -> None:
+    """For the Python there, from where this one has it."""
+    python = (tree / "usr/bin/python3").readlink().name
+    words = ("--quiet", "--no-compile", "--only-binary=:all:", f"--python-version={python.removeprefix('python')}")
+    place, wanted = str(tree / OUR_TESTS), str(ROOT / "requirements-dev.txt")
+    _run(sys.executable, "-m", "pip", "install", *words, "--target", place, "--requirement", wanted)
+    _run("chroot", str(tree), python, "-m", "compileall", "-q", "-j", "0", f"/{OUR_TESTS}")
+
+
 def _kept(
     name: str,
     suite: str,
@@ -102,8 +120,6 @@ def _kept(
     settle_in: Callable[[Path], None] = lambda _: None,
 ) -> Path:
     """Made once, and kept until `make clean-night`; a test of any worker may ask."""
-    if shutil.which("mmdebstrap") is None:
-        pytest.skip("mmdebstrap is not installed")
     KEPT.mkdir(parents=True, exist_ok=True)
     tree = KEPT / name
     with open(KEPT / f"{name}.lock", "w") as lock:
@@ -118,6 +134,8 @@ def _kept(
 
 
 def _make(tree: Path, suite: str, packages: Iterable[str], options: Iterable[str]) -> None:
+    if shutil.which("mmdebstrap") is None:
+        pytest.skip("mmdebstrap is not installed")
     may_part = subprocess.run([*APART, "true"], capture_output=True, check=False).returncode == 0
     *words, named, place = bootstrap_argv(suite, packages, tree)
     _run(*(APART if may_part else ()), *words, *options, named, place)

@@ -32,7 +32,7 @@ HAS_MEMORY = DIVIDED.exists() and "memory" in DIVIDED.read_text().split()
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-    pytest.mark.skipif(not HAS_MEMORY, reason=f"no memory controller of cgroup v2 in {HIERARCHY}"),
+    pytest.mark.skipif(not HAS_MEMORY, reason=f"no memory controller of cgroup v2 in {HIERARCHY}; `make machine`"),
 ]
 # The whole machine's, so to speak: the receiver, its gates, and what an attacker can fill.
 MEMORY = 384 << 20

@@ -1,14 +1,20 @@
 """Booting a Debian under its own systemd, for a test that is alone with its mounts."""
 
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from chalicelib.core.tags import Role
+from chalicelib.core.userdata import render
 from ebbtide_console.sandbox import furnishing, kernel
 from tests.groups import a_group_in
-from tests.local.receiver_machine import REGION, VOLUME, Aws
+from tests.local.receiver_machine import BUCKET, NONCE, REGION, RUN, VOLUME, Aws, HostKey, a_brief, a_key
+from tools.build_agent import build
 
+AGENT_KEY = "agent/ebbtide-agent.pyz"
+POWER_OFF_MINUTES = 300
 CLOUD_CONFIG = "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
 # The outermost machine may tell the kernel about control groups, as one of EC2's may.
 AS_A_MACHINE = ("--capability=all", "--system-call-filter=bpf")
@@ -21,6 +27,23 @@ shift
 exec systemd-nspawn --quiet --register=no --keep-unit --boot --resolv-conf=off --timezone=off --link-journal=no \
     --console=read-only "$@"
 """
+
+
+def a_receivers_parts(aws: Aws, place: Path, *hosts: str) -> tuple[Path, Mapping[str, HostKey], str]:
+    """What a receiver for these hosts is launched with: the agent, which lies where it fetches it as all else does, the
+    hosts' keys, and the user data. Who it is, `known_hosts` says."""
+    agent = place / "ebbtide-agent.pyz"
+    build(agent)
+    aws.put(AGENT_KEY, agent.read_bytes())
+    host_key = a_key(place / "host-key")
+    (place / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
+    aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
+    keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
+    aws.put("brief", json.dumps(a_brief(list(keys.values()), 60)).encode())
+    user_data = render(
+        Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True, nonce=NONCE
+    )
+    return agent, keys, user_data
 
 
 def an_instance_root(image: Path, place: Path, aws: Aws, user_data: str) -> Path:

@@ -14,32 +14,22 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import TreeKind
-from ebbtide_agent.entry import Entry, Header, read_real
-from ebbtide_agent.manifest import write as write_manifest
+from ebbtide_agent.entry import Entry, read_real
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore.compare import compare
 from ebbtide_agent.restore.masked import MASKED
 from ebbtide_console import session
 from ebbtide_console.cli.main import main
-from ebbtide_console.past.card import Facts, Region, Server, write_card
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.server import Sandbox
-from tests.builders import A_POLICY_TEXT, a_moment, a_run, a_run_id, what_was_briefed
+from tests.builders import A_POLICY_TEXT, a_run, what_was_briefed
 from tests.local.aws_cli import the_aws_cli
-from tests.local.receiver_machine import wait_until_free
+from tests.local.card import ACCOUNT, CARD, DEVICE, PACKAGES, RUN, a_volume, commands
 from tests.local.sandbox_parts import a_sandbox, client
 from tests.loops import a_loop_device
 
-ACCOUNT, RUN = "123456789012", a_run_id()
 A_KEY = f"manifests/us0a/{RUN}.jsonl.gz"
-
-
-def commands(card: str, section: int) -> str:
-    """What is indented by four in a section, as it stands there."""
-    _, _, rest = card.partition(f"\n{section}. ")
-    text, _, _ = rest.partition(f"\n{section + 1}. ")
-    return "\n".join(line[4:] for line in text.splitlines() if line.startswith("    ")) + "\n"
 
 
 def chosen(card: str, host: str) -> str:
@@ -251,16 +241,6 @@ def the_tags(ec2: Any, snapshot: str) -> dict[str, str]:
 
 # -- on the machine ---------------------------------------------------------------------------------------------------
 
-CARD = write_card(
-    Facts(
-        ACCOUNT,
-        a_moment(),
-        (Region("eu-west-1", "archive", (Server("us0", "us0a", a_moment(), "snap-1", 8, "amd64", TreeKind.REAL),)),),
-    )
-)
-DEVICE = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol${VOLUME#vol-}"
-BACK_UP = ("rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1")
-
 
 @pytest.fixture
 def on_the_machine(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
@@ -276,27 +256,6 @@ def on_the_machine(tmp_path: Path) -> Callable[[str], subprocess.CompletedProces
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return run
-
-
-def a_volume(image: Path, source: Path, how: Sequence[str], kind: str, munged: bool) -> None:
-    """What a night leaves on it: the host's tree, and the manifest beside it."""
-    with image.open("wb") as file:
-        file.truncate(256 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", "-I", "256", "-O", "ea_inode", image], check=True)
-    place = image.with_name("volume")
-    place.mkdir()
-    with a_loop_device(image) as device:
-        subprocess.run(["mount", device, place], check=True)
-        try:
-            home = place / "hosts/us0a"
-            home.mkdir(parents=True)
-            subprocess.run([*BACK_UP, *how, f"{source}/", f"{home}/tree/"], check=True)
-            write_manifest(
-                home / "tree", kind, None, home / "manifest.jsonl.gz", Header("us0a", str(RUN), kind, munged)
-            )
-        finally:
-            subprocess.run(["umount", place], check=True)
-            wait_until_free(device)
 
 
 @pytest.mark.parametrize(
@@ -318,8 +277,8 @@ def test_what_it_says_for_the_machine_gives_the_tree_back_identical(
     awkward.grow(source)
     a_volume(tmp_path / "image", source, how, kind, munged)
     said = commands(CARD, 4)
-    assert said.count("apt-get update && apt-get install -y rsync systemd-container\n") == said.count(DEVICE) == 1
-    script = said.replace("apt-get update && apt-get install -y rsync systemd-container\n", "")
+    assert said.count(PACKAGES) == said.count(DEVICE) == 1
+    script = said.replace(PACKAGES, "")
     pasted = f"ID=us0a VOLUME=vol-0abc TREE={kind}\n" + ("MUNGED=--munge-links\n" if munged else "")
 
     with a_loop_device(tmp_path / "image") as device:

@@ -13,35 +13,26 @@ from pathlib import Path
 import pytest
 from enclosed import on_a_loopback_of_its_own
 
-from chalicelib.core.tags import Role
-from chalicelib.core.userdata import render
 from ebbtide_agent.peer import unit
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import kernel
 from tests.debian import a_machine_image
-from tests.local.booting import a_control_group, an_instance_root, as_its_volume, asked, boot_argv
-from tests.local.receiver_machine import (
-    BUCKET,
-    NONCE,
-    REGION,
-    RUN,
-    HostKey,
-    Receiver,
-    a_brief,
-    a_key,
-    an_aws,
-    wait_until,
+from tests.local.booting import (
+    POWER_OFF_MINUTES,
+    a_control_group,
+    a_receivers_parts,
+    an_instance_root,
+    as_its_volume,
+    asked,
+    boot_argv,
 )
-from tools.build_agent import build
+from tests.local.receiver_machine import Receiver, an_aws, wait_until
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.namespaces,
     pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
 ]
-
-AGENT_KEY = "agent/ebbtide-agent.pyz"
-POWER_OFF_MINUTES = 300
 
 
 @dataclass
@@ -82,17 +73,7 @@ def a_machine(image: Path, place: Path, *hosts: str) -> Iterator[Machine]:
     for private in (place, Path("/run")):  # nspawn keeps its locks in /run
         kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
     with an_aws() as aws, a_control_group() as group:
-        agent = place / "ebbtide-agent.pyz"
-        build(agent)
-        aws.put(AGENT_KEY, agent.read_bytes())
-        host_key = a_key(place / "host-key")
-        (place / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
-        aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
-        keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
-        aws.put("brief", json.dumps(a_brief(list(keys.values()), 60)).encode())
-        user_data = render(
-            Role.RECEIVER, RUN, 1, BUCKET, REGION, "brief", AGENT_KEY, POWER_OFF_MINUTES, 30, serves=True, nonce=NONCE
-        )
+        agent, keys, user_data = a_receivers_parts(aws, place, *hosts)
         root = an_instance_root(image, place, aws, user_data)
         number, attached = kernel.attach_loop(_a_blank_disk(place))
         device = Path(f"/dev/loop{number}")
