@@ -234,6 +234,11 @@ class DirectoryPaths:
         """It says whose snapshots these are."""
         return self.path / "ebbtide.json"
 
+    @property
+    def lock(self) -> Path:
+        """Locked by the night that writes here. Never removed: the next one would lock another."""
+        return self.path / ".lock"
+
     def snapshot(self, name: str) -> Path:
         return self.path / name
 
@@ -254,6 +259,11 @@ class DirectoryPaths:
     @property
     def making(self) -> Path:
         return self.incomplete / "tree"
+
+    @property
+    def making_night(self) -> Path:
+        """By which night it is made."""
+        return self.incomplete / "night"
 
     @property
     def making_report(self) -> Path:

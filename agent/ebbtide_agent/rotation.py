@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import procs, snapshots
-from ebbtide_agent.errors import AgentError
+from ebbtide_agent.errors import AgentError, PermanentError
 from ebbtide_agent.files import sync_directory, write_whole
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import DirectoryPaths
@@ -25,14 +25,19 @@ class Rotation:
     say: Callable[[str], None]
 
     def complete(self) -> tuple[str, ...]:
-        """The names of those there are, the oldest first."""
-        return names_in(self.store)
+        """The names of those that are whole, the oldest first."""
+        return whole_in(self.store)
 
     def seal(self, record: Report) -> str:
-        """From here on what was made is a snapshot, whatever happens: durable first, then named. Returns its name."""
+        """From here on what was made is a snapshot, whatever happens: durable first, then named. Returns its name.
+
+        Raises PermanentError when no tree was made.
+        """
+        if not self.store.making.is_dir():
+            raise PermanentError(f"{self.store.making} is not there: somebody else has taken it away")
         write_whole(self.store.making_report, encode_report(record))
         procs.check(("sync", "-f", str(self.store.incomplete)))
-        name = snapshots.name_next(self.clock(), self.complete())
+        name = snapshots.name_next(self.clock(), names_in(self.store))
         self.store.incomplete.rename(self.store.snapshot(name))
         sync_directory(self.store.path)
         self.say(f"snapshot {self.store.snapshot(name)}")
@@ -43,7 +48,7 @@ class Rotation:
 
         The oldest first, so that their order is the same wherever it ends. What is less than a day ahead stays.
         """
-        for name, right in snapshots.date_anew(self.complete(), latest):
+        for name, right in snapshots.date_anew(names_in(self.store), latest):
             self.store.snapshot(name).rename(self.store.snapshot(right))
             sync_directory(self.store.path)
             self.say(f"snapshot {name} is called {right} from now on: its time has not come yet")
@@ -62,8 +67,19 @@ class Rotation:
 
 
 def names_in(store: DirectoryPaths) -> tuple[str, ...]:
-    """The snapshots of a directory, the oldest first."""
+    """The names of snapshots that a directory has, whole or not, the oldest first."""
     return snapshots.find(path.name for path in store.path.iterdir() if path.is_dir())
+
+
+def whole_in(store: DirectoryPaths) -> tuple[str, ...]:
+    """Those of a directory's snapshots that have their tree and their report, the oldest first."""
+    return tuple(name for name in names_in(store) if store.tree(name).is_dir() and store.report(name).is_file())
+
+
+def broken_in(store: DirectoryPaths) -> tuple[str, ...]:
+    """Those that lack the one or the other: none of them is anything to restore from."""
+    whole = whole_in(store)
+    return tuple(name for name in names_in(store) if name not in whole)
 
 
 def remove(path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -51,6 +52,20 @@ def test_every_kind_of_entry_comes_back_below_its_whole_path(host: Host, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("restored")] == [restored.name]
     assert restored.stat().st_mode & 0o777 == 0o700
     assert differing(entries(host.tree), before) == {}
+
+
+def test_a_whole_tree_comes_back_with_its_roots_mode_where_nobody_else_gets_to(host: Host, tmp_path: Path) -> None:
+    host.tree.chmod(0o755)
+    host.back_up()
+
+    shown = ask(host, "restore", str(host.tree), "--dry-run", cwd=tmp_path)
+    ended = ask(host, "restore", str(host.tree), cwd=tmp_path)
+
+    restored = tmp_path / f"restored-us0-{host.snapshots()[0]}"
+    assert (shown.returncode, ended.returncode) == (0, 0), shown.stderr + ended.stderr
+    assert stat.S_IMODE(restored.stat().st_mode) == 0o700
+    assert differing(entries(restored / "tree"), entries(host.tree)) == {}
+    assert f"are in {restored}/tree" in ended.stderr
 
 
 def test_programs_are_told_what_would_come_back_and_what_did(host: Host, tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.host import guards, night, survey
+from ebbtide_agent.host.config import load
+from ebbtide_agent.host.from_directory import FromDirectory
 from ebbtide_agent.host.outcome import Counts, Outcome, together
+from ebbtide_agent.host.target import Directory
 from ebbtide_agent.report import encode_report
 from ebbtide_agent.snapshots import moment_of
 from ebbtide_console.sandbox import awkward
@@ -178,15 +181,12 @@ def test_the_newest_ones_are_kept_and_a_partial_night_rotates_nothing_out(host: 
     assert host.snapshots() == kept
     assert host.back_up().status == "complete"
     assert len(host.snapshots()) == 2 and host.snapshots()[0] == kept[1]
-    assert {path.name for path in host.target.iterdir()} == {*host.snapshots(), "ebbtide.json"}
+    assert {path.name for path in host.target.iterdir()} == {*host.snapshots(), "ebbtide.json", ".lock"}
 
 
 def an_rsync_that_ends_with(host: Host, code: int) -> Path:
     """One that does its work, and says then that it could not do all of it."""
-    program = host.place / "rsync"
-    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\nrsync "$@"; exit {code}\n')
-    program.chmod(0o755)
-    return program
+    return an_rsync(host, f'rsync "$@"; exit {code}')
 
 
 @pytest.mark.fault("H4")
@@ -298,13 +298,88 @@ def test_a_night_that_was_killed_leaves_nothing_that_is_taken_for_a_snapshot(hos
     assert len(host.snapshots()) == earlier + 1
 
 
+@pytest.mark.fault("H7")
+def test_of_two_agents_with_one_directory_and_a_state_each_the_second_is_refused_and_harms_nothing(host: Host) -> None:
+    host.keep = 2
+    host.back_up()
+    second = Host(host.place / "second", host.target)
+    plant(second.tree)
+    began, go = (host.place / name for name in ("began", "go"))
+    for pipe in (began, go):
+        os.mkfifo(pipe)
+    waiting = an_rsync(host, f'[ ! -e {began} ] || {{ echo > {began}; rm {began}; cat {go}; }}; exec rsync "$@"')
+    host.configure(RSYNC=str(waiting))
+    with subprocess.Popen(agent(host)) as first:
+        began.read_text()
+
+        try:
+            with pytest.raises(Refused, match=r"another backup of this host is under way .*backup/\.lock"):
+                second.back_up()
+            assert at_hand(second) == host.snapshots(), "who only reads is in nobody's way"
+        finally:
+            go.write_text("")
+
+    assert first.returncode == 0 and len(host.snapshots()) == 2
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+    assert second.back_up().status == "complete", "the kernel has let go of the lock"
+
+
+@pytest.mark.fault("H7")
+@pytest.mark.parametrize("left", ["", "mkdir -p {0}/tree", "mkdir -p {0}/tree; echo another > {0}/night"])
+def test_what_this_night_did_not_push_becomes_no_snapshot_and_lets_none_go(host: Host, left: str) -> None:
+    host.keep = 1
+    host.back_up()
+    kept, before = host.snapshots(), entries(host.newest())
+    store = host.store.incomplete
+
+    report = host.back_up(RSYNC=str(an_rsync(host, f'rsync "$@"; rm -rf {store}; {left.format(store)}')))
+
+    assert report.status == "failed" and "is not what was pushed: somebody else has written there" in report.problems[0]
+    assert host.snapshots() == kept and differing(entries(host.newest()), before) == {}
+
+
+@pytest.mark.fault("H7")
+@pytest.mark.parametrize("lacks", ["tree", "report.json"])
+def test_a_dated_directory_without_its_tree_or_its_report_is_no_snapshot(host: Host, lacks: str) -> None:
+    host.keep = 2
+    for _ in range(2):
+        host.back_up()
+    sound, broken = host.snapshots()
+    (host.store.snapshot(broken) / lacks).rename(host.place / "taken away")
+
+    assert at_hand(host) == (sound,)
+    assert host.back_up().status == "complete"
+
+    *earlier, newest = host.snapshots()
+    assert earlier == [sound, broken], "it counts for KEEP, or is taken for nobody's"
+    assert at_hand(host) == (sound, newest)
+    assert (host.newest() / "d/two").samefile(host.store.tree(sound) / "d/two"), "what is whole is not the base"
+    assert any(f"{broken} lacks its tree or its report" in line for line in host.said)
+
+
+def at_hand(host: Host) -> tuple[str, ...]:
+    """What `list` offers."""
+    host.configure()
+    config = load(host.paths)
+    assert isinstance(config.target, Directory)
+    return tuple(point.name for point in FromDirectory(config.target, config, host.paths).at_hand().points)
+
+
+def an_rsync(host: Host, does: str) -> Path:
+    program = host.place / "rsync"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\n{does}\n')
+    program.chmod(0o755)
+    return program
+
+
 @needs_mounts
 def test_a_full_disk_fails_the_night_and_costs_no_earlier_snapshot(tmp_path: Path) -> None:
     host = Host(tmp_path, tmp_path / "backup", keep=1)
     (host.tree / "file").write_bytes(os.urandom(1 << 20))
     host.configure()
     more = f"head -c 3M /dev/urandom > {host.tree}/more"
-    seen = f"find {host.target} -mindepth 1 -maxdepth 1 -name '[.2]*'; cat {host.target}/2*/tree/file | wc -c"
+    seen = f"find {host.target} -mindepth 1 -maxdepth 1 -name '[.2]*' ! -name .lock"
+    seen += f"; cat {host.target}/2*/tree/file | wc -c"
     night = shlex.join(agent(host))
     script = f"mount -t tmpfs -o size=3M tmpfs {host.target} && {night} && {more} && ! {night} && {seen}"
 

@@ -6,21 +6,43 @@ leaves the operator without one. So the directory carries our mark, and a mark t
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 from ebbtide_agent import snapshots
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.fstab import not_mounted
+from ebbtide_agent.host.lock import locked
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.shapes import decode, encode, field
 
 
-def claim(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
+def claim(store: DirectoryPaths, paths: HostPaths, host: str, say: Callable[[str], None]) -> None:
     """Leave our mark on a directory, or find it. Raises Refused, having written nothing."""
     if not is_claimed(store, paths, host):
         write_whole(store.mark, encode({"host": host}))
-    write_whole(paths.target, encode({"target": str(store.path)}))
+    if _find(paths.target, "target") == str(store.path):
+        return
+    try:
+        write_whole(paths.target, encode({"target": str(store.path)}))
+    except OSError as error:
+        # A full disk is no reason to have no backup.
+        say(f"which directory this went to was not kept: {error}")
+
+
+@contextlib.contextmanager
+def held(store: DirectoryPaths, paths: HostPaths, host: str) -> Iterator[None]:
+    """Be the only one who writes to a directory, for a block; whoever reads there is in nobody's way.
+
+    The lock lies there, and not with our state: what runs with another state, or on another machine, meets it too.
+    Raises Refused as `is_claimed` does, having written nothing, and while another one holds it.
+    """
+    is_claimed(store, paths, host)
+    with locked(store.lock):
+        yield
 
 
 def is_claimed(store: DirectoryPaths, paths: HostPaths, host: str) -> bool:

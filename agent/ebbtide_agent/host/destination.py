@@ -1,6 +1,7 @@
 """Where a restore puts things: where they were, below a directory that was named, or in a new one of its own.
 
-A new one says by its name that it is not finished, until all is there; a restore that was cut off goes on in it.
+A new one says by its name that it is not finished, until all is there; a restore that was cut off goes on in it. It is
+closed to everybody else. A whole tree has its root's mode and owner, so that lies one below, in `tree`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from pathlib import Path
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.past import WHOLE
 from ebbtide_agent.host.restorable import Restorable
 from ebbtide_agent.host.target import Directory
 
 _UNFINISHED = ".unfinished"
+_TREE = "tree"
 
 
 def of(config: Config, point: Restorable, paths: tuple[bytes, ...], named: Path | None, in_place: bool) -> Path:
@@ -24,7 +27,8 @@ def of(config: Config, point: Restorable, paths: tuple[bytes, ...], named: Path 
         return config.root
     wished = hashlib.sha256(b"\0".join(sorted(paths))).hexdigest()[:8]
     own = Path.cwd() / f"restored-{config.host}-{point.name}{_UNFINISHED}-{wished}"
-    into = Path(os.path.realpath(named)) if named else own
+    new = own / _TREE if WHOLE in paths else own
+    into = Path(os.path.realpath(named)) if named else new
     if isinstance(config.target, Directory):
         store = Path(os.path.realpath(config.target.path))
         if into == store or store in into.parents:
@@ -34,16 +38,29 @@ def of(config: Config, point: Restorable, paths: tuple[bytes, ...], named: Path 
 
 def make(into: Path, is_new: bool) -> None:
     """Raises Refused when a restore's own directory is somebody else's: in /tmp anybody may put one there."""
+    if is_new:
+        _make_own(_closed_of(into))
     into.mkdir(mode=0o700, parents=not is_new, exist_ok=True)
-    seen = into.lstat()
-    is_ours = stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
-    if is_new and not is_ours:
-        raise Refused(f"{into} is not the directory of a restore that was cut off; take it away, or choose --into DIR")
+
+
+def _make_own(closed: Path) -> None:
+    closed.mkdir(mode=0o700, exist_ok=True)
+    seen = closed.lstat()
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
+        raise Refused(
+            f"{closed} is not the directory of a restore that was cut off; take it away, or choose --into DIR"
+        )
+
+
+def _closed_of(into: Path) -> Path:
+    """The directory that nobody else gets into."""
+    return into.parent if into.name == _TREE else into
 
 
 def finished(into: Path) -> Path:
     """The place under the name it gets when all is there: one that nothing has yet."""
-    name = into.name.rpartition(_UNFINISHED)[0]
+    closed = _closed_of(into)
+    name = closed.name.rpartition(_UNFINISHED)[0]
     names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
-    free = next(into.with_name(each) for each in names if not os.path.lexists(into.with_name(each)))
-    return into.rename(free)
+    free = next(closed.with_name(each) for each in names if not os.path.lexists(closed.with_name(each)))
+    return closed.rename(free) / into.relative_to(closed)

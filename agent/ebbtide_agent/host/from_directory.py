@@ -15,7 +15,7 @@ from ebbtide_agent.host.restorable import AtHand, Restorable
 from ebbtide_agent.host.target import Directory
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import parse_report
-from ebbtide_agent.rotation import names_in
+from ebbtide_agent.rotation import broken_in, whole_in
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,12 @@ class FromDirectory:
     def at_hand(self) -> AtHand:
         """Raises Refused when it is not the directory that the backups of this host go to."""
         is_claimed(self.store, self.paths, self.config.host)
-        names = names_in(self.store)
-        none = (f"{self.target} has no snapshot yet: the first complete night makes one",)
-        return AtHand(tuple(map(self._point, names)), notes=() if names else none)
+        names = whole_in(self.store)
+        broken = [
+            f"{self.store.snapshot(name)} lacks its tree or its report: it is none" for name in broken_in(self.store)
+        ]
+        none = () if names else (f"{self.target} has no snapshot yet: the first complete night makes one",)
+        return AtHand(tuple(map(self._point, names)), notes=(*broken, *none))
 
     @contextmanager
     def reached(self, point: Restorable) -> Iterator[Route]:
@@ -46,6 +49,6 @@ class FromDirectory:
         try:
             report = parse_report(self.store.report(name).read_bytes())
         except (OSError, PermanentError):
-            # The name says that it is complete; the report only adds to it.
+            # What cannot be read of it only adds to what the name says: that it is complete.
             return Restorable(name, "", at)
         return Restorable(name, report.run, at, report.entries)

@@ -8,12 +8,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ebbtide_agent.errors import Refused
+from ebbtide_agent.errors import PermanentError, Refused
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock for a block; the kernel lets go of it whatever ends us. Raises Refused."""
+    """Hold the lock for a block; the kernel lets go of it whatever ends us.
+
+    Raises Refused while another one holds it, PermanentError where the file system has no locks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     is_new = _is_made(path)
     with path.open("a") as file:
@@ -21,6 +24,9 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(f"another backup of this host is under way (it holds {path})") from None
+        except OSError as error:
+            why = f"{path} cannot be locked ({error.strerror}), and without that two backups at once could mix"
+            raise PermanentError(f"{why}: mount its file system with locks, or choose another TARGET") from error
         if is_new:
             # Its time says when the last night began (`mark.note_begun`): none has. Who only made it does not say so.
             os.utime(path, (0, 0))

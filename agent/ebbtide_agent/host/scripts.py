@@ -17,6 +17,8 @@ from ebbtide_agent.printable import printable
 from ebbtide_agent.report import PARTIAL, WITH_WARNINGS, ScriptResult
 
 KEPT_OUTPUT_BYTES = 4096
+# Of its last line: why a program failed stands at the end.
+_QUOTED = 200
 # Cron's own PATH has no sbin, where half of what looks at a system is.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -42,7 +44,10 @@ def is_optional(path: Path) -> bool:
 
 
 def _top_of(path: Path) -> bytes | None:
+    """None of what cannot be read: a pipe, for one, would keep whoever opens it waiting for ever."""
     try:
+        if not path.is_file():
+            return None
         with path.open("rb") as file:
             return file.read(_TOP_BYTES)
     except OSError:
@@ -51,6 +56,8 @@ def _top_of(path: Path) -> bytes | None:
 
 def find_obstacle(path: Path) -> tuple[str, str] | None:
     """Why a script cannot even start, and what to do; None if nothing shows."""
+    if not path.is_file():
+        return "is no regular file", f"rm {path}, and put a script there"
     if not path.stat().st_mode & _ANY_MAY_EXECUTE:
         return "is not executable", f"chmod u+x {path}, or let its name begin with a letter"
     top = _top_of(path)
@@ -91,7 +98,9 @@ def run_all(directory: Path, limit_seconds: float, environment: Mapping[str, str
 def run_one(path: Path, limit_seconds: float, environment: Mapping[str, str]) -> ScriptResult:
     """Run a script; exit code 124 means that its time was up and that it was killed with all it had started."""
     ended = procs.run((str(path),), timeout=limit_seconds, environment=environment)
-    output = (ended.out + ended.err)[-KEPT_OUTPUT_BYTES:].decode("utf-8", "replace")
+    # What was said on each may begin in the middle of a line of the other one's.
+    between = b"\n" if ended.err and ended.out and not ended.out.endswith(b"\n") else b""
+    output = (ended.out + between + ended.err)[-KEPT_OUTPUT_BYTES:].decode("utf-8", "replace")
     if ended.exit_code in (procs.NOT_FOUND, procs.NOT_EXECUTABLE) and path.exists():
         obstacle = find_obstacle(path)
         output = f"it {obstacle[0]}: {obstacle[1]}" if obstacle else output
@@ -112,7 +121,7 @@ def _how_it_failed(result: ScriptResult, limit_seconds: float) -> str:
     if result.exit_code == procs.TIMED_OUT:
         return f"was killed after {limit_seconds:.0f} s"
     said = result.output.strip().splitlines()
-    why = f": {said[-1][:200]}" if said else ""
+    why = f": {said[-1][-_QUOTED:]}" if said else ""
     return f"ended with exit code {result.exit_code}{why}"
 
 

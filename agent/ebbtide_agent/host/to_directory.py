@@ -10,13 +10,15 @@ an empty tree and links what is as it should be in the one before (`--link-dest`
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import procs, snapshots
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import write_whole
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.claim import claim
@@ -28,19 +30,20 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import FAILED, Hello, Report, parse_report
-from ebbtide_agent.rotation import Rotation, remove
+from ebbtide_agent.rotation import Rotation, broken_in, remove
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
 
 @dataclass(frozen=True)
 class ToDirectory:
-    """One night's way to a directory."""
+    """One night's way to a directory that is held for it. `night` tells it from every other one."""
 
     target: Directory
     config: Config
     paths: HostPaths
     world: World
+    night: str = field(default_factory=secrets.token_hex)
 
     @property
     def store(self) -> DirectoryPaths:
@@ -52,12 +55,16 @@ class ToDirectory:
 
     def hello(self, until: datetime) -> Hello:
         """Raises Refused when it is not the directory that the backups of this host go to."""
-        claim(self.store, self.paths, self.config.host)
+        claim(self.store, self.paths, self.config.host, self.world.say)
         complete = self.rotation.complete()
         remove(self.store.expired)
         if complete:
             # Some of it is linked to the newest one, and an rsync that went on there would change both.
             remove(self.store.incomplete)
+        self.store.incomplete.mkdir(mode=0o700, exist_ok=True)
+        write_whole(self.store.making_night, self.night.encode())
+        for broken in broken_in(self.store):
+            self.world.say(f"{self.store.snapshot(broken)} lacks its tree or its report and counts for nothing")
         now = self.world.clock()
         self.world.say(f"target: {self.target}, snapshots: {len(complete)}, the newest: {(complete or ('none',))[-1]}")
         generation = self._generation_of(complete[-1]) if complete else None
@@ -65,7 +72,6 @@ class ToDirectory:
         return Hello(run_of("local", now), self.config.host, "", "", generation, deadline=now, tree=self.target.tree)
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
-        self.store.incomplete.mkdir(mode=0o700, exist_ok=True)
         complete = self.rotation.complete()
         if not complete:
             # What an earlier night has left of it is nobody else's: go on from there.
@@ -92,9 +98,11 @@ class ToDirectory:
         if not report.is_complete:
             return self._leave(report)
         try:
+            self._check_ours()
             links = digest_of(find_groups(self.store.making))
             record = recorded(report, self.target.tree, links, self.world.clock())
             remove(self.store.before)
+            self.store.making_night.unlink()
             if self.world.clock_is_kept():
                 # There is no other clock to ask, and one that is far behind must date nothing anew.
                 self.rotation.date_anew(self.world.clock())
@@ -104,6 +112,12 @@ class ToDirectory:
         keep = self.config.keep
         self.rotation.let_go(snapshots.expire(self.rotation.complete(), keep), f"KEEP is {keep}")
         return record
+
+    def _check_ours(self) -> None:
+        """Whoever does not know of the lock, or puts another disk here, leaves a tree that this night did not push."""
+        made_by = self.store.making_night.read_bytes() if self.store.making_night.exists() else b""
+        if made_by != self.night.encode():
+            raise PermanentError(f"{self.store.making} is not what was pushed: somebody else has written there")
 
     def _generation_of(self, name: str) -> int | None:
         """None when nobody can tell: the push is a full one then."""

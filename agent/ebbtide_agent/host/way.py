@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from ebbtide_agent.host.claim import held
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.connections import connections
 from ebbtide_agent.host.far_place import FarPlace
@@ -19,7 +20,7 @@ from ebbtide_agent.host.to_directory import ToDirectory
 from ebbtide_agent.host.to_receiver import ToReceiver
 from ebbtide_agent.host.to_remote import ToRemote
 from ebbtide_agent.host.to_volume import ToVolume
-from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Hello, Report
 from ebbtide_agent.volume import unmounted_on_failure
 
@@ -45,7 +46,10 @@ class Way(Protocol):
 
 @contextlib.contextmanager
 def open_way(config: Config, paths: HostPaths, world: World, machine: str = "") -> Iterator[Way]:
-    """The way for a block, which leaves nothing of it open: neither connections nor, whatever ends it, a volume."""
+    """The way for a block, which leaves nothing of it open: neither connections nor, whatever ends it, a volume.
+
+    A directory is held for as long. Raises Refused when it is not the right one, or another night has it.
+    """
     if isinstance(config.target, BY_SSH):
         with connections(paths.sockets, world.say) as sockets:
             yield way_to(config, paths, world, sockets, machine)
@@ -53,7 +57,8 @@ def open_way(config: Config, paths: HostPaths, world: World, machine: str = "") 
         with unmounted_on_failure(paths.volume):
             yield way_to(config, paths, world)
     else:
-        yield way_to(config, paths, world)
+        with held(DirectoryPaths(config.target.path), paths, config.host):
+            yield way_to(config, paths, world)
 
 
 def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None, machine: str = "") -> Way:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Of the largest list of patterns that a program may have made.
+MOST_BYTES = 16 << 20
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 _AT = re.compile(r"(?P<file>.*?)(?::(?P<line>[0-9]+))?: ")
 
@@ -83,16 +86,30 @@ def _where_it_stands(fault: str) -> tuple[str, int]:
     return (found["file"], int(found["line"] or sys.maxsize)) if found else (fault, 0)
 
 
+def _read(path: Path) -> bytes:
+    """Raises ValueError for what would keep us reading for ever; OSError."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file; expected lines of text in one, or a link to one")
+    with path.open("rb") as file:
+        body = file.read(MOST_BYTES + 1)
+    if len(body) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB; expected lines that somebody has written")
+    return body
+
+
 def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:
     """The lines that say something, numbered from 1."""
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = _read(path).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         if must_exist:
             faults.append(f"{path} does not exist: ebbtide-agent install makes it, of HOST=, TARGET= and KEEP=")
         return []
     except OSError as error:
         faults.append(f"{path} cannot be read: {error.strerror}")
+        return []
+    except ValueError as expected:
+        faults.append(f"{path}: {expected}")
         return []
     numbered = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1)]
     zeros = [number for number, line in numbered if "\0" in line]

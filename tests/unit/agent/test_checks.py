@@ -310,6 +310,7 @@ def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tm
     put(scene.paths.scripts / "40-dump", "#!/no/such/interpreter\n", 0o755)
     put(scene.paths.scripts / "45-dump", "# ebbtide: optional\n", 0o755)
     (scene.paths.scripts / "50-dump").symlink_to("/bin/true")
+    os.mkfifo(scene.paths.scripts / "60-dump", 0o600)
     scene.paths.scripts.chmod(0o775)
 
     assert found(scripts.can_run, scene) == [
@@ -325,6 +326,7 @@ def test_a_script_that_somebody_else_can_change_or_that_cannot_run_is_a_fault(tm
                   "install that, or correct its first line"),
         ("warning", "etc/backupscripts/45-dump has no line #! at its top; "
                     "begin it with the program that is to read it, such as #!/bin/sh"),
+        ("fault", "etc/backupscripts/60-dump is no regular file; rm etc/backupscripts/60-dump, and put a script there"),
     ]  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """A directory is written to only if it is the one that the backups of this host go to, as far as anyone can tell."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent.errors import Refused
+from ebbtide_agent.host import claim as claiming
 from ebbtide_agent.host.claim import claim
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 
@@ -16,11 +18,12 @@ class Host:
     def __init__(self, place: Path) -> None:
         self.paths = HostPaths(place / "etc", place / "state")
         self.target = place / "backup"
+        self.said: list[str] = []
         for directory in (self.paths.etc, self.paths.state, self.target):
             directory.mkdir()
 
     def claim(self, name: str = "us0") -> None:
-        claim(DirectoryPaths(self.target), self.paths, name)
+        claim(DirectoryPaths(self.target), self.paths, name, self.said.append)
 
     def refused(self, because: str, name: str = "us0") -> None:
         with pytest.raises(Refused, match=because):
@@ -37,6 +40,30 @@ def test_a_new_directory_is_marked_and_known_the_next_time(host: Host) -> None:
     host.claim()
 
     assert json.loads((host.target / "ebbtide.json").read_bytes()) == {"schema": 1, "host": "us0"}
+
+
+def test_a_full_state_is_no_reason_to_have_no_backup(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_but_for_the_target(path: Path, body: bytes) -> None:
+        if path.parent == host.paths.state:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        path.write_bytes(body)
+
+    monkeypatch.setattr(claiming, "write_whole", full_but_for_the_target)
+
+    host.claim()
+
+    (said,) = host.said
+    assert said.startswith("which directory this went to was not kept: ") and "No space left on device" in said
+    assert (host.target / "ebbtide.json").exists()
+
+
+def test_what_is_known_of_a_directory_already_is_not_written_anew(host: Host) -> None:
+    host.claim()
+    before = host.paths.target.stat().st_ino
+
+    host.claim()
+
+    assert host.paths.target.stat().st_ino == before and host.said == []
 
 
 def test_a_directory_that_is_not_there_is_not_made(host: Host) -> None:

@@ -1,5 +1,7 @@
 """The four files of a host: read as they are, never executed, every fault told at once with file and line."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,9 @@ import pytest
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
+from ebbtide_agent.host.written import MOST_BYTES
 from ebbtide_agent.paths import HostPaths
+from tests.unit.agent.pipes import a_pipe
 
 FOR_SSH = 'an absolute path without %, $, \\ and ", which mean something to ssh'
 WHOLE = "HOST=us0\nTARGET=receiver://backup.example.org\nKEEP=7\n"
@@ -131,6 +135,27 @@ def test_zero_bytes_that_a_crash_left_are_a_fault_with_file_and_line(tmp_path: P
     faults = faults_of(tmp_path, f"{WHOLE}RSYNC=rsync\0\n", include="/etc\n\0\0", exclude="*.o\0\n")
 
     assert faults == [f"backup_config:4: {zeros}", f"backup_exclude:1: {zeros}", f"backup_include:2: {zeros}"]
+
+
+@pytest.mark.parametrize("name", ["backup_config", "backup_include", "backup_exclude"])
+@pytest.mark.parametrize("what", ["a pipe", "a device", "a directory", "too much"])
+def test_only_a_regular_file_of_bounded_size_is_read(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / "backup_config").write_text(WHOLE)
+    place = tmp_path / name
+    place.unlink(missing_ok=True)
+    if what == "a device":
+        place.symlink_to("/dev/null")
+    elif what == "a directory":
+        place.mkdir()
+    elif what == "too much":
+        place.touch()
+        os.truncate(place, MOST_BYTES + 1)
+
+    with a_pipe(place, "") if what == "a pipe" else nullcontext(), pytest.raises(ConfigError) as raised:
+        load(HostPaths(tmp_path, tmp_path / "state"))
+
+    expected = "it is larger than 16 MiB" if what == "too much" else "it is no regular file; expected lines of text"
+    assert any(fault.startswith(f"{place}: {expected}") for fault in raised.value.faults)
 
 
 def test_what_the_agent_keeps_for_itself_is_left_out_where_it_is_kept(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What a run leaves behind that did not come to its end, and what the next one makes of it."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ebbtide_agent
-from ebbtide_agent.errors import Refused, TransientError
+from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.mark import find_begun, marked, note_begun
 
@@ -64,6 +66,21 @@ def test_a_second_run_of_the_same_host_leaves_with_a_clear_message(tmp_path: Pat
 
         first.kill()
     with locked(tmp_path / "state/lock"):
+        pass
+
+
+def test_a_file_system_that_has_no_locks_is_no_place_for_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+
+    with (
+        pytest.raises(PermanentError, match=r"lock cannot be locked \(No locks available\)"),
+        locked(tmp_path / "lock"),
+    ):
         pass
 
 

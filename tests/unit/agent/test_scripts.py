@@ -8,6 +8,7 @@ import pytest
 from ebbtide_agent.host.outcome import Remark
 from ebbtide_agent.host.scripts import environment_of, find, find_remark, run_all
 from ebbtide_agent.report import ScriptResult
+from tests.unit.agent.pipes import a_pipe
 
 LIMIT = 60.0
 NOTHING: dict[str, str] = {}
@@ -62,6 +63,24 @@ def test_one_that_fails_makes_the_night_partial_and_holds_no_other_up(tmp_path: 
     why = "script 10-a ended with exit code 3: no such database; so this night is no restore point"
     assert remarks == [Remark("partial", why), None]
     assert (tmp_path / "reached").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("printf '%0300d' 0; echo no such database >&2; exit 3", "no such database"),
+        ("printf '%0300d, and so no dump' 0 >&2; exit 3", "0" * 184 + ", and so no dump"),
+        ("echo no dump; echo >&2; exit 3", "no dump"),
+    ],
+    ids=["a bar on standard output", "a long line", "nothing on standard error"],
+)
+def test_what_is_quoted_of_one_that_fails_is_why(tmp_path: Path, body: str, why: str) -> None:
+    a_script(tmp_path, "10-a", body)
+
+    (result,) = ran(tmp_path)
+
+    remark = find_remark(result, LIMIT)
+    assert remark and remark.problem == f"script 10-a ended with exit code 3: {why}; so this night is no restore point"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +155,17 @@ def test_one_that_was_never_made_executable_is_not_passed_over(tmp_path: Path) -
 
     assert first and first.status == "partial" and "it is not executable: chmod u+x" in first.problem
     assert second and "No such file" in second.problem
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o755])
+def test_a_pipe_among_the_scripts_holds_nobody_up(tmp_path: Path, mode: int) -> None:
+    with a_pipe(tmp_path / "10-a", "# ebbtide: optional\n"):
+        (tmp_path / "10-a").chmod(mode)
+
+        (result,) = ran(tmp_path)
+
+    remark = find_remark(result, LIMIT)
+    assert remark and remark.status == "partial" and "it is no regular file: rm " in remark.problem
 
 
 def test_each_knows_the_run_the_host_and_where_dumps_go_and_nothing_else_of_ours(tmp_path: Path) -> None:

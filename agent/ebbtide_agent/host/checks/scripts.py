@@ -33,7 +33,7 @@ def _problems_with(path: Path) -> Iterator[Finding]:
         yield fault(f"{path} belongs to the user {status.st_uid}, and root would run it", f"chown root {path}")
     if status.st_mode & _OTHERS_WRITE:
         yield fault(f"{path} can be written by others, and root would run it", f"chmod go-w {path}")
-    obstacle = find_obstacle(path) if stat.S_ISREG(status.st_mode) else None
+    obstacle = None if stat.S_ISDIR(status.st_mode) else find_obstacle(path)
     if obstacle:
         what, to_do = obstacle
         yield Finding(WARNING if is_optional(path) else FAULT, f"{path} {what}", to_do)
