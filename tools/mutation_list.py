@@ -2247,6 +2247,22 @@ MUTATIONS = (
         _GUARDS,
     ),
     Mutation(
+        "guard: what only rsync can count",
+        f"{_HOST}/night.py",
+        "return replace(taken, by_rsync=count(config))",
+        "return taken",
+        "that a tree which the agent cannot scan is guarded as any other",
+        _GUARDED,
+    ),
+    Mutation(
+        "check: why there is no index",
+        f"{_HOST}/obstacles.py",
+        "if not is_trusted(kind):",
+        "if False:",
+        "that the mount is named which keeps a host from having an index",
+        ("tests/unit/agent/test_obstacles.py",),
+    ),
+    Mutation(
         "guard: hardly anything by choice",
         f"{_HOST}/guards.py",
         "if _is_lost(before.files, now.files, MOST_CHOSEN_AWAY):",

@@ -135,6 +135,33 @@ def test_a_pattern_that_leaves_hardly_anything_is_asked_about_once(host: Host) -
     assert (meant.status, after.status) == (COMPLETE, COMPLETE)
 
 
+@pytest.mark.fault("H14")
+def test_a_tree_that_only_rsync_can_count_is_guarded_as_any_other(host: Host) -> None:
+    host.paths.exclude.write_text("[x]y\n")
+    assert [host.back_up().status, host.back_up().status] == [COMPLETE, COMPLETE]
+    for number in range(15):
+        (host.tree / f"file{number}").unlink()
+
+    nights = [host.back_up() for _ in range(3)]
+    kept = host.snapshots()
+    accepted = host.back_up(accept_shrink=True)
+    after = host.back_up()
+
+    assert [night.status for night in nights] == [SUSPECT] * 3
+    assert "of 21 entries of the last complete night 6 are left" in nights[0].problems[0]
+    assert len(kept) == 2
+    assert (accepted.status, after.status) == (COMPLETE, COMPLETE)
+
+
+@pytest.mark.fault("H14")
+def test_a_pattern_of_rsyncs_own_that_leaves_hardly_anything_is_asked_about(host: Host) -> None:
+    assert host.back_up().status == COMPLETE
+    host.paths.exclude.write_text("[a-y]*\n")
+    (host.tree / "zero").mkdir()
+
+    assert "of 20 files of the last complete night 0 are left" in host.back_up().problems[0]
+
+
 def test_losses_of_nights_that_were_not_complete_add_up(host: Host) -> None:
     assert host.back_up().status == COMPLETE
     host.paths.scripts.mkdir()

@@ -245,9 +245,11 @@ def from_under_each_push(monkeypatch: pytest.MonkeyPatch, *happens: Callable[[],
     monkeypatch.setattr(night, "push_tree", push)
 
 
+@pytest.mark.parametrize("exclude", ["", "[x]y\n"], ids=["counted by the agent", "counted by rsync"])
 def test_of_a_tree_that_is_half_gone_by_then_nothing_more_is_pushed(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: Host, monkeypatch: pytest.MonkeyPatch, exclude: str
 ) -> None:
+    host.paths.exclude.write_text(exclude)
     host.back_up()
     from_under_each_push(monkeypatch, lambda: (shutil.rmtree(host.tree / "d"), shutil.rmtree(host.tree / "g")))
 

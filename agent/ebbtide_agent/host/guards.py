@@ -86,7 +86,7 @@ def files_of(mounts: Mapping[str, str], counted: Counted) -> dict[str, int]:
 def mounts_of(config: Config, mounts: Mapping[bytes, str]) -> dict[str, str]:
     """The file systems in the tree that travel, and that nobody but an operator unmounts."""
     root = root_of(config)
-    selection = _selection_of(config)
+    selection = decidable_of(config)
     return {
         os.fsdecode(point): kind
         for point, kind in mounts.items()
@@ -119,7 +119,7 @@ def find_rewriting(config: Config, before: Baseline, settings: str, rewritten: i
 
 def _not_mounted_as_it_was(config: Config, before: Baseline, mounts: Mapping[bytes, str]) -> Iterator[str]:
     root = root_of(config)
-    selection = _selection_of(config)
+    selection = decidable_of(config)
     for point, kind in before.mounts.items():
         where = os.fsencode(point)
         if mounts.get(where) in (kind, AUTOMOUNT) or not _travels(where[len(root) + 1 :], config, selection):
@@ -162,19 +162,24 @@ def _travels(path: bytes, config: Config, selection: Selection) -> bool:
     """Whether what is in a directory, given as seen from the root, travels."""
     if config.one_file_system and path:
         return False
+    inside = b"/".join((path, _SOMETHING)) if path else _SOMETHING
+    return is_reached(path, selection) and selection.takes(inside, False)
+
+
+def is_reached(path: bytes, selection: Selection) -> bool:
+    """Whether a directory itself, given as seen from the root, travels."""
     names = path.split(b"/") if path else []
-    leading = [b"/".join(names[: depth + 1]) for depth in range(len(names))]
-    inside = b"/".join((*names, _SOMETHING))
-    return all(selection.takes(each, True) for each in leading) and selection.takes(inside, False)
+    return all(selection.takes(b"/".join(names[: depth + 1]), True) for depth in range(len(names)))
 
 
-def _selection_of(config: Config) -> Selection:
+def decidable_of(config: Config) -> Selection:
     """By all rules but those that only rsync can decide."""
     every = rules(config.include, config.exclude, config.whole_system)
-    return Selection([rule for rule in every if _is_decidable(rule)])
+    return Selection([rule for rule in every if is_decidable(rule)])
 
 
-def _is_decidable(rule: Rule) -> bool:
+def is_decidable(rule: Rule) -> bool:
+    """Whether rsync need not be asked what it means."""
     try:
         Selection([rule])
     except Undecidable:

@@ -37,6 +37,6 @@ def point_of(where: bytes, mounts: Container[bytes]) -> bytes:
     return where
 
 
-def kind_at(where: bytes, mounts: dict[bytes, str]) -> str:
+def kind_at(where: bytes, mounts: Mapping[bytes, str]) -> str:
     """The kind of file system that a path, without links in it, is on."""
     return mounts.get(point_of(where, mounts), "an unknown file system")

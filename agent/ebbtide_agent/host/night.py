@@ -25,8 +25,9 @@ from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mended
 from ebbtide_agent.host.push import Watch, push
+from ebbtide_agent.host.rsync_count import count
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.tally import Counted, Tally
+from ebbtide_agent.host.tally import Tally
 from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
@@ -157,6 +158,7 @@ def push_if_all_is_well(
     if missing:
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
     taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
+    taken = counted_somehow(night, config, before, taken)
     lost = find_losses(night, config, before, taken)
     if lost:
         return Outcome(SUSPECT, 1, Counts(), lost), None
@@ -167,12 +169,19 @@ def push_if_all_is_well(
     return in_view_of(taken.checked.remarks() if taken.checked else (), outcome), taken
 
 
+def counted_somehow(night: Night, config: Config, before: guards.Baseline | None, taken: Survey) -> Survey:
+    """The survey, of which rsync is asked what a guard needs to know and the agent could not count."""
+    if taken.tally or before is None or night.accept_shrink or config.shrink is None:
+        return taken
+    return replace(taken, by_rsync=count(config))
+
+
 def find_losses(night: Night, config: Config, before: guards.Baseline | None, taken: Survey) -> tuple[str, ...]:
     """What a guard holds the push of a survey back for, unless that is meant."""
     if before is None or night.accept_shrink:
         return ()
     mounts = mounted_throughout(taken.mounts, read_mounts())
-    return guards.find_losses(config, before, taken.choice, counted(taken), mounts)
+    return guards.find_losses(config, before, taken.choice, taken.counted, mounts)
 
 
 def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> tuple[Outcome, Survey]:
@@ -204,8 +213,10 @@ def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) 
     was pushed, or nobody could count it, and there was a count before."""
     if pushed.tally and not again.tally:
         return again.course.why
-    earlier = guards.baseline_of(config, pushed.choice, counted(pushed), pushed.mounts)
-    baselines = (guards.find_baseline(night.paths.baseline), earlier)
+    before = guards.find_baseline(night.paths.baseline)
+    again = counted_somehow(night, config, before, again)
+    earlier = guards.baseline_of(config, pushed.choice, pushed.counted, pushed.mounts)
+    baselines = (before, earlier)
     if any(missing_places(config, night.paths)) or any(find_losses(night, config, each, again) for each in baselines):
         return "so much is gone that the next night's guards are to judge it"
     return None
@@ -214,10 +225,6 @@ def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) 
 def is_over(hello: Hello, world: World) -> bool:
     """Whether the run's time is up; where nobody tells the time there is none."""
     return hello.now is not None and world.waiting() >= hello.deadline
-
-
-def counted(taken: Survey) -> Counted | None:
-    return taken.tally.counted() if taken.tally else None
 
 
 def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:

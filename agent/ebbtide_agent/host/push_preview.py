@@ -8,20 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ebbtide_agent import procs
-from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import guards, survey
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import Sample
 from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.index import ROOT, find_index
 from ebbtide_agent.host.mounts import read_mounts
-from ebbtide_agent.host.night import counted
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Counts, parse_counts, why
-from ebbtide_agent.host.push import in_full
+from ebbtide_agent.host.outcome import Counts
+from ebbtide_agent.host.rsync_count import count
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.paths import NOWHERE, HostPaths
+from ebbtide_agent.paths import HostPaths
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,13 @@ def preview_push(config: Config, paths: HostPaths, now: datetime) -> PushPreview
     index = find_index(paths.index)
     with scratch(paths) as place:
         taken = survey.take(config, index, place / "index", now, Sample())
-    whole = _whole(config, taken)
+    counted = taken.counted or count(config)
+    whole = Counts(counted.files, counted.entries, counted.size)
     found = _of_changes(config, taken, whole)
     before = guards.find_baseline(paths.baseline)
     if before is None:
         return found
-    lost = guards.find_losses(config, before, taken.choice, counted(taken), read_mounts())
+    lost = guards.find_losses(config, before, taken.choice, counted, read_mounts())
     return replace(found, lost=lost, rewritten=guards.find_rewriting(config, before, taken.choice, taken.rewritten))
 
 
@@ -62,17 +60,6 @@ def _of_changes(config: Config, taken: Survey, whole: Counts) -> PushPreview:
     known = frozenset(pushed)
     deleted = tuple(path for path in taken.changes.gone if path not in known)
     return PushPreview(taken.course, whole, pushed, _bytes_of(config, pushed), deleted)
-
-
-def _whole(config: Config, taken: Survey) -> Counts:
-    if taken.tally is not None:
-        return Counts(taken.tally.files, taken.tally.entries, taken.tally.size)
-    # Only rsync can tell what travels.
-    words = (config.rsync, "-n", "-aHAXS", "--stats", "--no-human-readable", *in_full(config).words)
-    ended = procs.run((*words, f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"))
-    if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
-        raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")
-    return replace(parse_counts(ended.out.decode("ascii", "replace")), bytes_sent=0)
 
 
 def _bytes_of(config: Config, paths: Iterable[bytes]) -> int:

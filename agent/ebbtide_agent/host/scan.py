@@ -209,6 +209,11 @@ class _Walk:
         return self._ages.young_ns(device, self._tree.root + b"/" + path)
 
 
+def is_trusted(kind: str) -> bool:
+    """Whether a file system of this kind can be scanned."""
+    return kind in (*_TRUSTED, *_ALWAYS_YOUNG)
+
+
 def _unsettled_from(young_ns: int, row: _Row) -> _Row:
     return row if _WHEN(row) < young_ns else (*row[:_CHANGED], TOO_YOUNG, *row[_CHANGED + 1 :])
 
@@ -257,6 +262,6 @@ class _Ages:
         kind = kind_at(where, self._mounts)
         if kind in _ALWAYS_YOUNG:
             return _FOR_EVER_NS
-        if kind not in _TRUSTED:
+        if not is_trusted(kind):
             raise Undecidable(f"{os.fsdecode(where)} is on {kind}, whose change times are not to be trusted")
         return self._young_ns

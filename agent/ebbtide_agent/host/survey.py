@@ -23,7 +23,7 @@ from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer,
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import YOUNG_NS, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
-from ebbtide_agent.host.tally import Tally
+from ebbtide_agent.host.tally import Counted, Tally
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
 
@@ -34,7 +34,8 @@ _TOO_MUCH = "too much has changed to list it"
 
 @dataclass(frozen=True)
 class Survey:
-    """What a push starts from. No tally: there is no next index, only a full push. No changes: they are not known.
+    """What a push starts from. No tally: there is no next index, only a full push, and if a guard has to know what the
+    tree amounts to it is counted `by_rsync`. No changes: they are not known.
 
     `settings` are those that an index is of, `choice` those that a guard goes by. `at` is when the scan began,
     `mounts` what was mounted then, `full` when everything will last have been compared once this push is through.
@@ -56,6 +57,11 @@ class Survey:
     rewritten: int = 0
     sample: Sample = field(default_factory=Sample)
     checked: ContentCheck | None = None
+    by_rsync: Counted | None = None
+
+    @property
+    def counted(self) -> Counted | None:
+        return self.tally.counted() if self.tally else self.by_rsync
 
     def __str__(self) -> str:
         known = ""

@@ -359,6 +359,17 @@ def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(t
     ]  # fmt: skip
 
 
+@pytest.mark.fault("H14")
+def test_a_host_that_can_have_no_index_is_warned_and_told_why(tmp_path: Path) -> None:
+    put(tmp_path / "etc/backup_exclude", "[x]y\n")
+
+    assert found(places.can_be_scanned, a_scene(tmp_path, exclude=("[x]y",)))[0] == (
+        "warning", "etc/backup_exclude:1: only rsync can decide [x]y: there can be no index, every push is a full one,"
+                   " and neither REWRITE nor CHECK sees anything; write the line without brackets and backslashes, or"
+                   " exclude the mount point itself, if you can",
+    )  # fmt: skip
+
+
 def test_a_copy_of_the_host_is_a_fault(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     put(scene.paths.machine_id, "0123456789abcdef\n")

@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     scripts.can_run,
     places.are_there,
     places.are_mounted,
+    places.can_be_scanned,
     places.have_room,
     keys.is_ours_alone,
     keys.is_pinned,

@@ -10,6 +10,7 @@ from ebbtide_agent.host import guards
 from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.obstacles import find_obstacles
 from ebbtide_agent.host.scripts import find
 from ebbtide_agent.printable import size
 
@@ -40,6 +41,18 @@ def are_mounted(scene: Scene) -> Iterator[Finding]:
     for each in guards.find_losses(scene.config, before, before.settings, None, read_mounts()):
         what, _, to_do = each.partition("; nothing was pushed. ")
         yield fault(what, f"mount it. {to_do}")
+
+
+def can_be_scanned(scene: Scene) -> Iterator[Finding]:
+    """Where they cannot, there is no index, and rsync walks the tree twice in every night."""
+    obstacles = list(find_obstacles(scene.config, scene.paths, read_mounts()))
+    for each in obstacles:
+        yield warning(
+            f"{each}: there can be no index, every push is a full one, and neither REWRITE nor CHECK sees anything",
+            "write the line without brackets and backslashes, or exclude the mount point itself, if you can",
+        )
+    if not obstacles:
+        yield ok("the agent can scan what is to be backed up")
 
 
 def have_room(scene: Scene) -> Iterator[Finding]:
