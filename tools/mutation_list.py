@@ -1370,7 +1370,7 @@ MUTATIONS = (
     Mutation(
         "restore: a machine that goes no further",
         f"{_CORE}/lost_machines.py",
-        "    if now < step.since + within:\n",
+        "    if now < max(step.since, launched) + within:\n",
         "    if True:\n",
         "that a restore does not wait for a day for a machine that hangs after its first word",
         ("tests/sim/test_restores.py",),
@@ -2217,7 +2217,7 @@ MUTATIONS = (
     Mutation(
         "guard: mounts",
         f"{_HOST}/guards.py",
-        "if mounts.get(where) in (kind, AUTOMOUNT) or not",
+        "if now == AUTOMOUNT or _family(now) == _family(kind) or not",
         "if True or not",
         "that a file system which is not mounted is told",
         _GUARDS,
@@ -2225,7 +2225,7 @@ MUTATIONS = (
     Mutation(
         "guard: another kind of mount",
         f"{_HOST}/guards.py",
-        "if mounts.get(where) in (kind, AUTOMOUNT) or not",
+        "if now == AUTOMOUNT or _family(now) == _family(kind) or not",
         "if where in mounts or not",
         "that a tmpfs in the place of a disk is not taken for it",
         _GUARDS,
@@ -2241,8 +2241,8 @@ MUTATIONS = (
     Mutation(
         "guard: a mount that came during the scan",
         f"{_HOST}/mounts.py",
-        "if before.get(point) in (kind, AUTOMOUNT)}",
-        "if point in before}",
+        "        if point in before and (before[point] == kind or AUTOMOUNT in (before[point], kind))\n",
+        "        if point in before\n",
         "that a disk which is mounted while the tree is scanned is not taken for what the scan saw",
         _GUARDS,
     ),

@@ -62,10 +62,10 @@ def _why_silent(recovery: Recovery, called: str, launched: datetime, world: Reco
         minutes = BEGINS_WITHIN // timedelta(minutes=1)
         return f"machine {called} said nothing within {minutes} minutes of its launch"
     step = recovery.step
-    if not has_begun or step is None:
+    if not has_begun or step is None or (step.name in _BY_SIZE and world.volume is None):
         return None
     within = still_within(step.name, world.volume.size_gib if world.volume else 0)
-    if now < step.since + within:
+    if now < max(step.since, launched) + within:
         return None
     return f"machine {called} was at {told_step(step.name)} for {spoken(within.total_seconds())}, and went no further"
 

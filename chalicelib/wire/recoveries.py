@@ -33,7 +33,8 @@ _ASKED = re.compile(r"recoveries/[a-z0-9]{4}/[0-9-]{10}/[0-9]+/(asked|brief)\.js
 # Of a number that is never given out: a host has a few recoveries a day, and a standby counts from a thousand.
 _OF_ONE = re.compile(r"recoveries/(?P<id>[a-z0-9]{4}/[0-9-]{10}/[1-9][0-9]{0,3})/.+")
 _LATER_BRIEF = re.compile(r"recoveries(?:/[^/]+){3}/([2-9])/brief\.json")
-_CHANGED_WAYS = re.compile(r"/ways-\d{6}\.json$")
+# No machine may write there.
+_CHANGED_WAYS = re.compile(r"recoveries(?:/[^/]+){3}/ways-\d{6}\.json")
 
 
 def recoveries_prefix(host_id: str, day: date) -> str:
@@ -125,7 +126,7 @@ def recovery_ways_key(recovery: RecoveryId, number: int) -> str:
 
 def ways_among(keys: Iterable[str]) -> list[str]:
     """The keys of such changes, the last one last."""
-    return sorted(key for key in keys if _CHANGED_WAYS.search(key))
+    return sorted(key for key in keys if _CHANGED_WAYS.fullmatch(key))
 
 
 def recovery_ways_record(ways: Iterable[Way]) -> bytes:

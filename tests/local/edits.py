@@ -55,8 +55,10 @@ def a_file_whose_names_vanish(root: Path, arriving: Callable[[], bool]) -> Itera
         name.hardlink_to(names[0])
     vanishing = Thread(target=lambda: (wait_until(arriving, "what comes first"), [name.unlink() for name in names]))
     vanishing.start()
-    yield
-    vanishing.join()
+    try:
+        yield
+    finally:
+        vanishing.join()
 
 
 class Editor:

@@ -357,6 +357,23 @@ def test_a_dated_directory_without_its_tree_or_its_report_is_no_snapshot(host: H
     assert any(f"{broken} lacks its tree or its report" in line for line in host.said)
 
 
+def test_what_a_night_left_is_not_gone_on_with_once_it_is_linked_to_a_snapshot(host: Host) -> None:
+    host.back_up()
+    (script := host.paths.scripts / "10-fails").parent.mkdir()
+    script.write_text("#!/bin/sh\nexit 1\n")
+    script.chmod(0o755)
+    assert host.back_up().status == "partial"
+    script.unlink()
+    (snapshot,) = host.snapshots()
+    kept = entries(host.store.tree(snapshot))
+    host.store.report(snapshot).unlink()
+    (host.tree / "d/two").chmod(0o600)
+
+    assert host.back_up().status == "complete"
+
+    assert differing(entries(host.store.tree(snapshot)), kept) == {}
+
+
 def at_hand(host: Host) -> tuple[str, ...]:
     """What `list` offers."""
     host.configure()

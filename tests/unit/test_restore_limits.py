@@ -125,6 +125,19 @@ def test_no_limit_ends_what_a_machine_limits_itself(size_gib: int) -> None:
     assert still_within("boot", size_gib).total_seconds() > to_the_word + a_clock_that_s3_takes
 
 
+def test_what_goes_by_the_size_of_a_volume_is_not_judged_while_that_is_not_shown() -> None:
+    at_work = replace(LAUNCHED, deadline=NOW + timedelta(days=7), step=Step("materialise", NOW))
+    unseen = replace(seen(has_begun=True), volume=None)
+
+    assert "TerminateMachine" not in names(plan(at_work, unseen, NOW + 3 * AN_HOUR))
+
+
+def test_a_step_that_is_not_known_is_counted_from_the_launch() -> None:
+    rebuilt = replace(LAUNCHED, deadline=NOW + timedelta(days=7), step=Step("launch", NOW - 3 * AN_HOUR))
+
+    assert names(plan(rebuilt, seen(has_begun=True), NOW + AN_HOUR)) == ["Wait"]
+
+
 def test_a_second_one_that_goes_no_further_ends_it_and_says_where_it_was() -> None:
     second = replace(LAUNCHED, attempt=2, deadline=NOW + timedelta(days=7), step=Step("boot", NOW))
 
@@ -344,7 +357,7 @@ def test_what_is_known_against_its_point_is_printed_before_the_waiting(
 
 @pytest.mark.parametrize("point", ["snap-0123456789abcdef0", "main/2026-11-21/1"])
 def test_a_point_is_named_by_its_snapshot_or_its_run(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
-    asked = answered(monkeypatch, wire.standing(a_recovery(RecoveryKind.RESTORE)))
+    asked = answered(monkeypatch, *[wire.standing(a_recovery(RecoveryKind.RESTORE))] * 2)
 
     main(["restore", "us0", "--at", point, "--no-wait"])
 

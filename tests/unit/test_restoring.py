@@ -417,6 +417,18 @@ def test_rebuilt_a_restore_has_the_ways_that_were_asked_for_last_and_can_have_ot
     assert after.entrances.ways() == {Way(22, "203.0.113.9/32")}
 
 
+def test_what_a_machine_writes_of_its_steps_opens_nothing_on_a_rebuild() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    forged = wire.recovery_ways_key(recovery_id, 1).replace("/ways-", "/begun/ways-")
+    world.archive.put_once(forged, b'{"schema":1,"ways":[[22,"0.0.0.0/0"]]}')
+
+    after = replace(world, catalog=FakeCatalog())
+    rebuild(after)
+
+    assert after.catalog.get_recovery(recovery_id).ways == (Way(22, "198.51.100.0/24"),)
+
+
 def test_what_is_open_on_it_is_told_whoever_asked_for_it() -> None:
     world = a_world_with_backups()
     world.catalog.record_point(a_point("eu0a", "snap-22", a_run_id(22)))

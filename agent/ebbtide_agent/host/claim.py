@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import snapshots
-from ebbtide_agent.errors import Refused
+from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.fstab import not_mounted
 from ebbtide_agent.host.lock import locked
@@ -24,8 +24,11 @@ def claim(store: DirectoryPaths, paths: HostPaths, host: str, say: Callable[[str
     """Leave our mark on a directory, or find it. Raises Refused, having written nothing."""
     if not is_claimed(store, paths, host):
         write_whole(store.mark, encode({"host": host}))
-    if _find(paths.target, "target") == str(store.path):
-        return
+    try:
+        if _find(paths.target, "target") == str(store.path):
+            return
+    except PermanentError as error:
+        say(f"which directory the last one went to is not known any more: {error}")
     try:
         write_whole(paths.target, encode({"target": str(store.path)}))
     except OSError as error:

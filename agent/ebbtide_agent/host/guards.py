@@ -122,13 +122,19 @@ def _not_mounted_as_it_was(config: Config, before: Baseline, mounts: Mapping[byt
     selection = decidable_of(config)
     for point, kind in before.mounts.items():
         where = os.fsencode(point)
-        if mounts.get(where) in (kind, AUTOMOUNT) or not _travels(where[len(root) + 1 :], config, selection):
+        now = mounts.get(where)
+        if now == AUTOMOUNT or _family(now) == _family(kind) or not _travels(where[len(root) + 1 :], config, selection):
             continue
-        if where in mounts:
-            yield f"{point} was {kind} at the last complete night, and what is mounted there now is {mounts[where]}"
+        if now is not None:
+            yield f"{point} was {kind} at the last complete night, and what is mounted there now is {now}"
         # A mount point that is gone as well was taken away by somebody.
         elif os.path.isdir(where):  # noqa: PTH112 - a path of bytes
             yield f"{point} is not mounted; at the last complete night it was ({kind})"
+
+
+def _family(kind: str | None) -> str | None:
+    """nfs and nfs4 are one: which of them it is, client and server agree on each time."""
+    return kind.rstrip("0123456789") if kind else None
 
 
 def _shrunk(before: Baseline, now: Counted, percent: int) -> Iterator[str]:

@@ -26,8 +26,15 @@ def read_mounts(table: Path = MOUNTS) -> dict[bytes, str]:
 
 
 def mounted_throughout(before: Mapping[bytes, str], after: Mapping[bytes, str]) -> dict[bytes, str]:
-    """What was mounted before and is mounted after: what was mounted in between, a scan may have found empty."""
-    return {point: kind for point, kind in after.items() if before.get(point) in (kind, AUTOMOUNT)}
+    """What was mounted before and is mounted after: what was mounted in between, a scan may have found empty.
+
+    What an automounter mounts comes and goes by itself meanwhile.
+    """
+    return {
+        point: kind
+        for point, kind in after.items()
+        if point in before and (before[point] == kind or AUTOMOUNT in (before[point], kind))
+    }
 
 
 def point_of(where: bytes, mounts: Container[bytes]) -> bytes:

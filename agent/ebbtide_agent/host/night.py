@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION, procs
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scratch, scripts, survey
 from ebbtide_agent.host.ahead import scanning
@@ -214,7 +215,10 @@ def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) 
     if pushed.tally and not again.tally:
         return again.course.why
     before = guards.find_baseline(night.paths.baseline)
-    again = counted_somehow(night, config, before, again)
+    try:
+        again = counted_somehow(night, config, before, again)
+    except PermanentError as error:
+        return str(error)
     earlier = guards.baseline_of(config, pushed.choice, pushed.counted, pushed.mounts)
     baselines = (before, earlier)
     if any(missing_places(config, night.paths)) or any(find_losses(night, config, each, again) for each in baselines):

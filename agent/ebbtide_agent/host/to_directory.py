@@ -30,7 +30,7 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import FAILED, Hello, Report, parse_report
-from ebbtide_agent.rotation import Rotation, broken_in, remove
+from ebbtide_agent.rotation import Rotation, broken_in, names_in, remove
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
@@ -58,8 +58,8 @@ class ToDirectory:
         claim(self.store, self.paths, self.config.host, self.world.say)
         complete = self.rotation.complete()
         remove(self.store.expired)
-        if complete:
-            # Some of it is linked to the newest one, and an rsync that went on there would change both.
+        if names_in(self.store):
+            # Some of it is linked to one of them, and an rsync that went on there would change both.
             remove(self.store.incomplete)
         self.store.incomplete.mkdir(mode=0o700, exist_ok=True)
         write_whole(self.store.making_night, self.night.encode())

@@ -66,6 +66,16 @@ def test_what_is_known_of_a_directory_already_is_not_written_anew(host: Host) ->
     assert host.paths.target.stat().st_ino == before and host.said == []
 
 
+def test_what_is_known_of_a_directory_and_damaged_is_written_anew(host: Host) -> None:
+    host.claim()
+    host.paths.target.write_bytes(b"")
+
+    host.claim()
+
+    assert json.loads(host.paths.target.read_bytes())["target"] == str(host.target)
+    assert any("is not known any more" in line for line in host.said)
+
+
 def test_a_directory_that_is_not_there_is_not_made(host: Host) -> None:
     host.target.rmdir()
 

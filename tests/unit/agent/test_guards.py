@@ -181,12 +181,18 @@ def test_a_file_system_of_which_no_file_is_left_is_told_however_small_it_is(
 
 
 def test_what_is_mounted_instead_while_the_tree_is_scanned_is_not_what_the_scan_found() -> None:
-    before = {b"/": "ext4", b"/srv": "tmpfs", b"/mnt": "autofs", b"/gone": "xfs"}
+    before = {b"/": "ext4", b"/srv": "tmpfs", b"/mnt": "autofs", b"/idle": "nfs4", b"/gone": "xfs"}
+    after = {b"/": "ext4", b"/srv": "ext4", b"/mnt": "nfs4", b"/idle": "autofs", b"/new": "xfs"}
 
-    assert mounted_throughout(before, {b"/": "ext4", b"/srv": "ext4", b"/mnt": "nfs4", b"/new": "xfs"}) == {
-        b"/": "ext4",
-        b"/mnt": "nfs4",
-    }
+    assert mounted_throughout(before, after) == {b"/": "ext4", b"/mnt": "nfs4", b"/idle": "autofs"}
+
+
+@pytest.mark.fault("H14")
+def test_which_nfs_it_is_client_and_server_agree_on_each_time() -> None:
+    before = replace(BEFORE, mounts={"/srv": "nfs4"})
+
+    assert find_losses(A_CONFIG, before, "settings", AS_BEFORE, {b"/srv": "nfs"}) == ()
+    assert find_losses(A_CONFIG, before, "settings", AS_BEFORE, {b"/srv": "tmpfs"}) != ()
 
 
 @pytest.mark.fault("H14")
