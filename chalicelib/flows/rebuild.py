@@ -50,7 +50,7 @@ def rebuild(world: World) -> Rebuilt:
     """
     faults: list[str] = []
     policy = _rebuild_policy(world)
-    archived = _read_each(world.archive.list(wire.RUNS), wire.run_of_key, read_run, world, faults)
+    archived = _read_each(world.archive.list(wire.RUNS), wire.run_of_key, partial(read_run, world=world), faults)
     unfinished = {str(run.id) for run in archived if world.settings.is_standby and not run.state.is_final}
     runs = [run for run in archived if str(run.id) not in unfinished]
     results = sum(_rebuild_run(run, world, faults) for run in runs)
@@ -59,7 +59,8 @@ def rebuild(world: World) -> Rebuilt:
     points = _rebuild_points(finished, runs, world, faults)
     lost = _rebuild_lost_runs(finished, runs, world)
     asked = wire.asked_among(world.archive.list(wire.RECOVERIES))
-    recoveries = _own(_read_each(asked, wire.recovery_of_key, _read_recovery, world, faults), stock, world)
+    as_archived = partial(read_recovery, archive=world.archive)
+    recoveries = _own(_read_each(asked, wire.recovery_of_key, as_archived, faults), stock, world)
     for recovery in recoveries:
         _rebuild_recovery(recovery, world, faults)
     world.lambdas.invoke_later("preflight", wire.preflight_payload())
@@ -69,13 +70,12 @@ def rebuild(world: World) -> Rebuilt:
 def _read_each(
     keys: Iterable[str],
     id_of: Callable[[str], _Id],
-    read: Callable[[_Id, World], _Whole | None],
-    world: World,
+    read: Callable[[_Id], _Whole | None],
     faults: list[str],
 ) -> list[_Whole]:
     """Whatever these are keys of, in the order of the ids. What is damaged costs itself, not the rebuild."""
     ids = {found for key in keys if (found := _tried(key, partial(id_of, key), faults)) is not None}
-    wholes = (_tried(str(each), partial(read, each, world), faults) for each in sorted(ids))
+    wholes = (_tried(str(each), partial(read, each), faults) for each in sorted(ids))
     return [whole for whole in wholes if whole is not None]
 
 
@@ -186,10 +186,6 @@ def _find_run_of(snapshot: Snapshot) -> Run | None:
 
 
 # -- recoveries -------------------------------------------------------------------------------------------------------
-
-
-def _read_recovery(recovery_id: RecoveryId, world: World) -> Recovery | None:
-    return read_recovery(recovery_id, world.archive)
 
 
 def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) -> list[Recovery]:

@@ -50,12 +50,10 @@ class Baseline:
 def find_baseline(path: Path) -> Baseline | None:
     """The last complete night's, or None when there is none that this program can read."""
     try:
-        values = decode(str(path), path.read_bytes())
-        counts = {name: field_of(str(path), values, name, int) for name in ("entries", "files", "size")}
         # Of what was mounted earlier agents kept the kinds alone.
-        by_mount = {
-            name: field_of(str(path), {"files_on": {}, **values}, name, dict) for name in ("mounts", "files_on")
-        }
+        values = {"files_on": {}, **decode(str(path), path.read_bytes())}
+        counts = {name: field_of(str(path), values, name, int) for name in ("entries", "files", "size")}
+        by_mount = {name: field_of(str(path), values, name, dict) for name in ("mounts", "files_on")}
         return Baseline(field_of(str(path), values, "settings", str), **counts, **by_mount)
     except (OSError, PermanentError):
         return None
