@@ -2233,10 +2233,26 @@ MUTATIONS = (
     Mutation(
         "guard: another mount of the same kind",
         f"{_HOST}/guards.py",
-        "if were and now.files_on.get(os.fsencode(point)) == 0:",
+        "if were and is_empty and not (were < A_MASS and _is_the_same(point, before, now)):",
         "if False:",
         "that an empty disk in the place of a full one is not taken for it",
         _GUARDS,
+    ),
+    Mutation(
+        "guard: which file system it is",
+        f"{_HOST}/guards.py",
+        "return identity is not None and identity == now.identities.get(os.fsencode(point))",
+        "return True",
+        "that an empty disk in the place of one with few files is not taken for it",
+        _GUARDS,
+    ),
+    Mutation(
+        "guard: the last file of a small disk",
+        f"{_HOST}/guards.py",
+        "return identity is not None and identity == now.identities.get(os.fsencode(point))",
+        "return False",
+        "that the last of a few files may go from a disk which is certainly the one it was",
+        (f"{_GUARDED[0]}::test_the_last_file_of_a_small_disk_may_go",),
     ),
     Mutation(
         "guard: a mount that came during the scan",

@@ -23,7 +23,7 @@ from ebbtide_agent import moments
 from ebbtide_agent.host.checks import disks, far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.everything import CHECKS, find
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
-from ebbtide_agent.host.guards import keep_baseline
+from ebbtide_agent.host.guards import Baseline, keep_baseline
 from ebbtide_agent.host.health import Sources
 from ebbtide_agent.host.identity import Installed, encode_installed, machine_of, marks_of
 from ebbtide_agent.host.mark import note_begun
@@ -351,7 +351,7 @@ def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(t
     assert found(places.are_mounted, scene) == []
     (tmp_path / "root/srv").mkdir()
     mounts = {f"{os.path.realpath(tmp_path)}/root/srv": "ext4"}
-    keep_baseline(scene.paths.baseline, a_report(), "", mounts, {})
+    keep_baseline(scene.paths.baseline, Baseline("", 1, 1, 1, mounts))
 
     assert found(places.are_mounted, scene) == [
         ("fault", "root/srv is not mounted; at the last complete night it was (ext4); "

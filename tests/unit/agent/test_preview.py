@@ -10,12 +10,12 @@ import pytest
 from ebbtide_agent.commands.preview import SHOWN_PATHS
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.guards import keep_baseline
+from ebbtide_agent.host.guards import Baseline, keep_baseline
 from ebbtide_agent.host.outcome import Counts
 from ebbtide_agent.host.push_preview import PushPreview, preview_push
 from ebbtide_agent.host_main import main
 from tests.unit.agent.test_scan import needs_rsync
-from tests.unit.agent.test_survey import Host, a_record
+from tests.unit.agent.test_survey import Host
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_what_a_guard_would_hold_back_is_told(host: Host, capsys: pytest.Capture
     host.config = load(host.paths)
     survey = host.take(None)
     host.keep(survey, 7)
-    keep_baseline(host.paths.baseline, replace(a_record(7), entries=900, bytes_total=3), survey.choice, {}, {})
+    keep_baseline(host.paths.baseline, Baseline(survey.choice, 900, 1, 3, {}))
 
     code = main(words)
 
