@@ -98,7 +98,8 @@ def find_losses(
     """What is there no more and should not simply go from the backup. `now` is None when nobody could count."""
     lost = list(_not_mounted_as_it_was(config, before, mounts))
     if config.shrink is not None and now is not None:
-        lost += _shrunk(before, now, config.shrink) if before.settings == settings else _chosen_away(before, now)
+        fewer = _shrunk(before, now, config.shrink) if before.settings == settings else _chosen_away(before, now)
+        lost += [f"{loss}{_unread(now)}" for loss in fewer]
     return tuple(f"{loss}{_IF_MEANT}" for loss in lost)
 
 
@@ -157,6 +158,15 @@ def _chosen_away(before: Baseline, now: Counted) -> Iterator[str]:
             f"of {before.files} files of the last complete night {now.files} are left since what is backed up was"
             " chosen anew"
         )
+
+
+def _unread(now: Counted) -> str:
+    """What may be no loss at all, and is mended in another way."""
+    if not now.unread:
+        return ""
+    first, *others = now.unread
+    more = f", and {len(others)} more" if others else ""
+    return f", and not all of it could be read: {first}{more}"
 
 
 def _is_lost(before: int, now: int, percent: int) -> bool:

@@ -19,7 +19,8 @@ class Counted:
     """What a tree amounts to.
 
     `files_on` are the files by mount point; none where nobody could tell them apart. `identities` are the file systems'
-    own (`read_identities`), of those that were the same from the beginning to the end.
+    own (`read_identities`), of those that were the same from the beginning to the end. `unread` is what could not be
+    read and so is not among them, each as rsync says it.
     """
 
     entries: int
@@ -27,6 +28,7 @@ class Counted:
     size: int
     files_on: Mapping[bytes, int] = field(default_factory=dict)
     identities: Mapping[bytes, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 @dataclass

@@ -204,6 +204,19 @@ def test_a_few_files_may_go_from_a_file_system_that_is_certainly_the_one_it_was(
     assert bool(lost) == is_told
 
 
+def test_a_loss_names_what_could_not_be_read() -> None:
+    unread = ('rsync: [sender] opendir "/srv" failed: Stale file handle (116)', "another")
+
+    named, first, none = (
+        find_losses(A_CONFIG, BEFORE, "settings", Counted(10, 10, 1_000_000, unread=unread[:most]), {})[0]
+        for most in (2, 1, 0)
+    )
+
+    assert f", and not all of it could be read: {unread[0]}, and 1 more; nothing was pushed" in named
+    assert f"{unread[0]}; nothing was pushed" in first
+    assert "read" not in none
+
+
 def test_what_is_mounted_instead_while_the_tree_is_scanned_is_not_what_the_scan_found() -> None:
     before = {b"/": "ext4", b"/srv": "tmpfs", b"/mnt": "autofs", b"/idle": "nfs4", b"/gone": "xfs"}
     after = {b"/": "ext4", b"/srv": "ext4", b"/mnt": "nfs4", b"/idle": "autofs", b"/new": "xfs"}
