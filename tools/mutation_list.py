@@ -2167,6 +2167,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_checks.py",),
     ),
     Mutation(
+        "check: a lock that cannot be had",
+        f"{_HOST}/checks/far_side.py",
+        "            try_lock(store.lock)\n",
+        "            pass\n",
+        "that a directory which no night can have for itself is not called the right one",
+        ("tests/unit/agent/test_checks.py",),
+    ),
+    Mutation(
         "config: zero bytes",
         f"{_HOST}/written.py",
         'if "\\0" in line]',
@@ -2949,7 +2957,7 @@ MUTATIONS = (
     Mutation(
         "lock: one night of a host",
         f"{_HOST}/lock.py",
-        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(file, how | fcntl.LOCK_NB)",
         "pass",
         "that a host has one night at a time",
         ("tests/unit/agent/test_mark.py::test_a_second_run_of_the_same_host_leaves_with_a_clear_message",),
