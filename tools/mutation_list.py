@@ -3039,6 +3039,17 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "restore: what was begun is closed",
+        f"{_HOST}/destination.py",
+        "        os.fchmod(descriptor, 0o700)\n",
+        "",
+        "that nobody else gets to what a restore goes on with that an earlier agent has begun",
+        (
+            "tests/local/test_restore_directory.py::"
+            "test_a_whole_tree_that_an_earlier_agent_has_begun_is_closed_before_more_comes_back",
+        ),
+    ),
+    Mutation(
         "lease: one session of a host",
         f"{_GATE}/lease.py",
         "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
