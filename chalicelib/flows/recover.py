@@ -30,7 +30,7 @@ from chalicelib.core.recovery_actions import (
     TerminateMachine,
 )
 from chalicelib.core.steps import COMPARE, ahead_of
-from chalicelib.core.verdicts import FAILED
+from chalicelib.core.verdicts import FAILED, is_unheard
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.recovery_steps import act
 from chalicelib.flows.serving import shut_out
@@ -71,15 +71,16 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
 def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """What will not work the next time either is the verdict: it is taken down and told, instead of waited for.
 
-    But for the ways: they are everybody's, and may have to be set for another one. Nor is a server that is back taken
-    down for it, nor one that may come back for what could not be taken away.
+    But for the ways: they are everybody's, and may have to be set for another one. Nor is a server that may be back
+    taken down for it, nor one that may come back for what could not be taken away.
     """
     try:
         return act(action, recovery, world, now)
     except PermanentError as fault:
         if isinstance(action, SetWays):
             raise TransientError(str(fault)) from fault
-        if recovery.verdict is not None or recovery.address is not None or isinstance(action, _TAKES_AWAY):
+        may_be_back = recovery.address is not None or is_unheard(recovery.findings)
+        if recovery.verdict is not None or may_be_back or isinstance(action, _TAKES_AWAY):
             raise
         return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)
 
@@ -93,8 +94,8 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
     report, no_report = _read(_report_key(recovery), "report", wire.parse_recovery_report, recovery, keys, world)
     standing = wire.recovery_standing_key(recovery.id)
-    # A word that cannot be read is none: nothing that may be somebody's by now is taken down for it. A report follows.
-    server, _ = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
+    # One that cannot be read is still one: nothing that may be somebody's by now is taken down. A report follows.
+    server, unheard = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
     ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
     return RecoveryWorld(
         machines=machines,
@@ -104,6 +105,7 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         report=report,
         unreadable=no_report,
         server=server,
+        unheard=unheard,
         is_off=wire.recovery_off_key(recovery.id) in keys,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,
         shut_out=shut_out(recovery, world) if is_opening and machines else (),

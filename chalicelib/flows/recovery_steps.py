@@ -82,6 +82,8 @@ def _done(action: Action, recovery: Recovery, world: World, now: datetime) -> Re
             return world.catalog.save_recovery(advanced(recovery, step))
         case plan.RecordBack(address, times):
             return world.catalog.save_recovery(replace(recovery, address=address, times=times))
+        case plan.RecordUnheard(finding):
+            return _record_unheard(finding, recovery, world)
         case plan.RecordVerdict(verdict, findings, times):
             found = (*findings, *recovery.findings)  # the first one is why
             known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times, step=None)
@@ -258,10 +260,21 @@ def _expiry(recovery: Recovery) -> datetime:
     return recovery.deadline + _GRACE
 
 
+def _record_unheard(finding: str, recovery: Recovery, world: World) -> Recovery | None:
+    """Somebody waits for this server, and may have it: it is told at once."""
+    return _saved_and_told(_finding(recovery, finding), world)
+
+
 def _record_verdict(recovery: Recovery, world: World) -> Recovery | None:
     """On a server that stands for days after it, and that somebody may be using already, it is told at once."""
+    if recovery.kind is RecoveryKind.RESTORE:
+        return _saved_and_told(recovery, world)
+    return world.catalog.save_recovery(recovery)
+
+
+def _saved_and_told(recovery: Recovery, world: World) -> Recovery | None:
     saved = world.catalog.save_recovery(recovery)
-    if saved is not None and recovery.kind is RecoveryKind.RESTORE:
+    if saved is not None:
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return saved
 
@@ -274,7 +287,4 @@ def _close(state: RecoveryState, recovery: Recovery, world: World, now: datetime
     key = wire.recovery_closed_key(recovery.id)
     world.archive.put_once(key, wire.closed_recovery_record(record))
     closed = wire.parse_closed_recovery(world.archive.get(key)).closed
-    saved = world.catalog.save_recovery(replace(recovery, state=state, closed=closed))
-    if saved is not None:
-        world.lambdas.invoke_later("tell_operators", wire.telling_payload())
-    return saved
+    return _saved_and_told(replace(recovery, state=state, closed=closed), world)
