@@ -1425,7 +1425,7 @@ MUTATIONS = (
     ),
     Mutation(
         "progress: only what is news",
-        f"{_FLOWS}/recovery_steps.py",
+        f"{_FLOWS}/recover.py",
         "if after is not None and has_moved(recovery, after):",
         "if after is not None:",
         "that whoever follows a recovery is told each step once",
@@ -1433,10 +1433,10 @@ MUTATIONS = (
     ),
     Mutation(
         "progress: no verdict",
-        f"{_FLOWS}/recovery_steps.py",
-        "    except PermanentError as fault:\n        raise TransientError(str(fault)) from fault\n",
-        "    except ZeroDivisionError:\n        pass\n",
-        "that what keeps a step from being told ends no recovery",
+        f"{_FLOWS}/recover.py",
+        "except (PermanentError, TransientError) as fault:",
+        "except PermanentError as fault:",
+        "that what keeps a step from being told holds no recovery up",
         ("tests/unit/test_recovery_steps.py",),
     ),
     Mutation(

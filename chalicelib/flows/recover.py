@@ -29,7 +29,7 @@ from chalicelib.core.recovery_actions import (
     SetWays,
     TerminateMachine,
 )
-from chalicelib.core.steps import COMPARE, ahead_of
+from chalicelib.core.steps import COMPARE, ahead_of, has_moved
 from chalicelib.core.verdicts import FAILED, is_unheard
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.recovery_steps import act
@@ -45,12 +45,14 @@ Made = TypeVar("Made", Machine, Volume)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call did, and what it waits for now; `overtaken` when someone else won a write."""
+    """What one call did, and what it waits for now; `overtaken` when someone else won a write. `untold` is why whoever
+    follows it was not told what is new."""
 
     recovery: Recovery
     steps: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     overtaken: bool = False
+    untold: tuple[str, ...] = ()
 
 
 def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
@@ -59,13 +61,28 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
         recovery = world.catalog.get_recovery(recovery_id)
     except KeyError:
         raise PermanentError(f"there is no recovery {recovery_id}: `rebuild` finds what the table has lost") from None
+    untold: list[str] = []
     settled = settle(
         f"recovery {recovery_id}",
         recovery,
         lambda recovery: plan(recovery, observe(recovery, world, now), now) if not recovery.state.is_final else (),
-        lambda step, recovery: _act_or_give_up(step, recovery, world, now),
+        lambda step, recovery: _act_and_tell(step, recovery, world, now, untold),
     )
-    return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken)
+    return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken, tuple(untold))
+
+
+def _act_and_tell(
+    action: Action, recovery: Recovery, world: World, now: datetime, untold: list[str]
+) -> Recovery | None:
+    """Who has won the write tells what is new of it, in an invocation of its own: it waits for nobody who listens. Nor
+    does it wait where that is refused, for an event is a hint."""
+    after = _act_or_give_up(action, recovery, world, now)
+    if after is not None and has_moved(recovery, after):
+        try:
+            world.lambdas.invoke_later("tell_progress", wire.recovery_progress(after))
+        except (PermanentError, TransientError) as fault:
+            untold.append(str(fault))
+    return after
 
 
 def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:

@@ -17,10 +17,10 @@ from chalicelib.core.architectures import Footing, footing
 from chalicelib.core.ids import launch_token, recovery_volume_token
 from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryKind, RecoveryState, RestorePoint, Step
 from chalicelib.core.recovery_actions import Action
-from chalicelib.core.steps import LAUNCH, MACHINE, advanced, has_moved
+from chalicelib.core.steps import LAUNCH, MACHINE, advanced
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
-from chalicelib.errors import CapacityError, PermanentError, TransientError
+from chalicelib.errors import CapacityError
 from chalicelib.flows.briefed import get_reported_tree
 from chalicelib.flows.launching import launch_where_there_is_room, place_of, subnets_of_restores
 from chalicelib.flows.policies import get_policy
@@ -43,22 +43,7 @@ class Place:
 
 
 def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    """The recovery after the step; None when someone else won the write. Who has won it tells what is new of it."""
-    after = _done(action, recovery, world, now)
-    if after is not None and has_moved(recovery, after):
-        _tell_progress(after, world)
-    return after
-
-
-def _tell_progress(recovery: Recovery, world: World) -> None:
-    """In an invocation of its own: it waits for nobody who listens. Whatever is wrong with that is no verdict."""
-    try:
-        world.lambdas.invoke_later("tell_progress", wire.recovery_progress(recovery))
-    except PermanentError as fault:
-        raise TransientError(str(fault)) from fault
-
-
-def _done(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
+    """The recovery after the step; None when someone else won the write."""
     match action:
         case actions.Wait():
             pass
