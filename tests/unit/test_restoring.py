@@ -628,6 +628,17 @@ def test_who_may_come_in_has_to_be_said_where_no_receiver_says_it() -> None:
     open_restore(RecoveryRequest("us0a", networks=("192.0.2.0/24",)), world, NOW)
 
 
+def test_asked_again_nobody_has_to_say_who_may_come_in_where_no_receiver_says_it() -> None:
+    world = a_world_with_backups()
+    world.catalog.version = None
+    first = a_restore(world, host="us0a", networks=("192.0.2.0/24",))
+
+    again = a_restore(world, host="us0a")
+
+    assert again == first
+    assert world.entrances.ways() == {Way(22, "192.0.2.0/24")}
+
+
 def test_of_a_host_without_a_receiver_those_come_in_that_come_in_to_any() -> None:
     world = a_world_with_backups()
     world.catalog.record_point(a_point("old0", "snap-22", a_run_id(22)))
