@@ -259,6 +259,21 @@ def test_each_step_of_a_drill_is_told_once_in_order_and_then_its_verdict_and_its
     assert told(world) == [*begun, (None, None, "proven", "open"), (None, None, "proven", "done")]
 
 
+def test_of_two_events_the_later_one_has_the_higher_version() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    for minute, step in enumerate(("mount", "materialise"), start=1):
+        the_machine_says(world, step, a_moment(9, minute))
+
+    recover(DRILL, world, LATER)
+
+    details = [payload for function, payload in world.lambdas.invoked if function == "tell_progress"]
+    versions = [each["version"] for each in details]
+    assert len(versions) == 3
+    assert versions == sorted({*versions})
+    assert versions[-1] == world.catalog.get_recovery(DRILL).version
+
+
 def test_whoever_follows_a_restore_is_told_where_to_log_in_and_of_its_second_machine() -> None:
     world = a_world_with_backups()
     restore = open_restore(RecoveryRequest("us0"), world, NOW).id
