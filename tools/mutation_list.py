@@ -1306,8 +1306,16 @@ MUTATIONS = (
         "a restored server's word that is none",
         f"{_FLOWS}/recover.py",
         "        unreadable=no_report,\n",
-        "        unreadable=no_report or _,\n",
+        "        unreadable=no_report or unheard,\n",
         "that no server that stands is taken down for what it has said of itself",
+        ("tests/unit/test_restoring.py",),
+    ),
+    Mutation(
+        "a restored server's word that cannot be read",
+        f"{_CORE}/recovery_actions.py",
+        "self.server is not None or self.unheard is not None",
+        "self.server is not None",
+        "that no limit ends the machine of a server which may be back",
         ("tests/unit/test_restoring.py",),
     ),
     Mutation(
@@ -1417,7 +1425,7 @@ MUTATIONS = (
     ),
     Mutation(
         "progress: only what is news",
-        f"{_FLOWS}/recovery_steps.py",
+        f"{_FLOWS}/recover.py",
         "if after is not None and has_moved(recovery, after):",
         "if after is not None:",
         "that whoever follows a recovery is told each step once",
@@ -1425,10 +1433,10 @@ MUTATIONS = (
     ),
     Mutation(
         "progress: no verdict",
-        f"{_FLOWS}/recovery_steps.py",
-        "    except PermanentError as fault:\n        raise TransientError(str(fault)) from fault\n",
-        "    except ZeroDivisionError:\n        pass\n",
-        "that what keeps a step from being told ends no recovery",
+        f"{_FLOWS}/recover.py",
+        "except (PermanentError, TransientError) as fault:",
+        "except PermanentError as fault:",
+        "that what keeps a step from being told holds no recovery up",
         ("tests/unit/test_recovery_steps.py",),
     ),
     Mutation(
@@ -1490,7 +1498,7 @@ MUTATIONS = (
     Mutation(
         "restore: what to restore instead",
         f"{_CORE}/restored.py",
-        "*_instead(recovery, world) if world.server is None else ()",
+        "*() if world.may_be_back else _instead(recovery, world)",
         "",
         "that a restore which has failed says which restore point comes before its own",
         ("tests/unit/test_restore_limits.py",),
@@ -1666,7 +1674,7 @@ MUTATIONS = (
     Mutation(
         "restore: a server that is back stays",
         f"{_CORE}/restored.py",
-        "FAILED if world.server is None else UNPROVEN",
+        "UNPROVEN if world.may_be_back else FAILED",
         "FAILED",
         "that a server which somebody may be using is not taken down because it could not be compared",
         ("tests/unit/test_restoring.py",),
@@ -1682,8 +1690,8 @@ MUTATIONS = (
     Mutation(
         "restore: told at once",
         f"{_FLOWS}/recovery_steps.py",
-        "if saved is not None and recovery.kind is RecoveryKind.RESTORE:",
-        "if False:",
+        "    if recovery.kind is RecoveryKind.RESTORE:\n        return _saved_and_told",
+        "    if False:\n        return _saved_and_told",
         "that operators are told at once what the comparison of a server that stands says",
         ("tests/unit/test_restoring.py",),
     ),
@@ -1787,8 +1795,8 @@ MUTATIONS = (
     Mutation(
         "restore: never compared",
         f"{_CORE}/alarms.py",
-        "        return now >= restore.opened + COMPARED_WITHIN\n",
-        "        return False\n",
+        "is_unheard(restore.findings) or now >= restore.opened + COMPARED_WITHIN",
+        "is_unheard(restore.findings)",
         "that operators are told of a restore that comes to no verdict",
         ("tests/unit/test_alarms.py",),
     ),
