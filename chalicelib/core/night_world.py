@@ -65,8 +65,8 @@ def latest_attempt(run: Run, world: NightWorld) -> int:
 
 
 def is_spent(attempt: int, world: NightWorld) -> bool:
-    """Whether the machine of this attempt has come and gone, as far as EC2 still shows it."""
-    return any(attempt_of(machine) >= attempt for machine in world.machines)
+    """Whether the machine of this attempt has come and gone: as far as EC2 still shows it, or it has said so itself."""
+    return attempt in world.released or any(attempt_of(machine) >= attempt for machine in world.machines)
 
 
 def standing(machines: Iterable[Machine]) -> tuple[Machine, ...]:
