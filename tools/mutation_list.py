@@ -2439,6 +2439,16 @@ MUTATIONS = (
         ("tests/local/test_to_directory.py",),
     ),
     Mutation(
+        "vanished: counted by rsync once more",
+        f"{_HOST}/night.py",
+        "    except PermanentError as error:\n        return str(error)\n",
+        "    except PermanentError:\n        pass\n",
+        "that a tree which rsync cannot count a second time is not pushed past the guards",
+        (
+            "tests/local/test_to_directory.py::test_what_rsync_cannot_count_again_is_not_pushed_and_costs_no_more_than_that",
+        ),
+    ),
+    Mutation(
         "vanished: of another tree",
         f"{_HOST}/outcome.py",
         "path[len(above) :] for path",
@@ -2999,10 +3009,37 @@ MUTATIONS = (
     Mutation(
         "directory: the tree of this night",
         f"{_HOST}/to_directory.py",
-        "            self._check_ours()\n",
-        "",
+        "            self._check_ours()\n            links",
+        "            links",
         "that only what this night has pushed becomes its snapshot",
         ("tests/local/test_to_directory.py::test_what_this_night_did_not_push_becomes_no_snapshot_and_lets_none_go",),
+    ),
+    Mutation(
+        "directory: the tree of this night to the end",
+        f"{_HOST}/to_directory.py",
+        "            # To look at a whole tree takes a while.\n            self._check_ours()\n",
+        "",
+        "that what takes the tree's place while it is looked at does not become a snapshot in its stead",
+        (
+            "tests/local/test_to_directory.py::"
+            "test_what_took_the_place_of_tonights_tree_while_that_was_looked_at_becomes_no_snapshot",
+        ),
+    ),
+    Mutation(
+        "rotation: a tree there is",
+        "agent/ebbtide_agent/rotation.py",
+        "        if not self.store.making.is_dir():\n",
+        "        if False:\n",
+        "that what has no tree becomes no snapshot",
+        ("tests/unit/agent/test_rotation.py",),
+    ),
+    Mutation(
+        "claim: another mark",
+        f"{_HOST}/claim.py",
+        "    if not _is_marked(store, host):\n",
+        "    if not store.mark.exists():\n",
+        "that the mark which another host has left meanwhile is seen",
+        ("tests/unit/agent/test_claim.py::test_a_mark_that_another_host_has_left_before_we_held_the_directory_stays",),
     ),
     Mutation(
         "configuration: regular files alone",
