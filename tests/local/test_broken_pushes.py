@@ -31,7 +31,7 @@ from tests.local.rsync_only import a_far_side
 
 IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
-HOSTS = ("us0", "eu0", "us1", "us2", "us3", "eu1")
+HOSTS = ("us0", "eu0", "us1", "us2", "us3", "us4", "eu1")
 ANOTHERS = "127.0.0.2"
 SIZE = 12_000_000
 ENOUGH = 3_000_000
@@ -68,8 +68,10 @@ def an_agent(receiver: Receiver, host: str, tree: Path, etc: Path, **settings: s
 
 
 def arrived(tree: Path) -> int:
-    """How much of the large file is there under a name of its own for the time being."""
-    return max((path.stat().st_size for path in tree.glob("srv/.large.*")), default=0)
+    """How much of the large file is there: in a tree that was empty under its name, else under another for a while."""
+    return max(
+        (path.stat().st_size for path in (tree / "srv/large", *tree.glob("srv/.large.*")) if path.exists()), default=0
+    )
 
 
 def is_ssh(pid: int) -> bool:
@@ -80,6 +82,7 @@ def is_ssh(pid: int) -> bool:
 def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of_it(
     receiver: Receiver, tree: Path, tmp_path: Path
 ) -> None:
+    (receiver.tree("us0") / "of-the-night-before").touch()
     agent = a_slow_push(receiver, "us0", tree, tmp_path / "etc")
 
     (link,) = filter(is_ssh, below(agent.pid))
@@ -95,6 +98,25 @@ def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of
     assert report["entries"] == report["receiver"]["manifest"]["entries"] == 3
     assert (receiver.tree("us0") / "srv/large").read_bytes() == (tree / "srv/large").read_bytes()
     assert receiver.tree("us0").stat().st_mtime_ns == tree.stat().st_mtime_ns
+
+
+@pytest.mark.fault("N3")
+def test_what_a_first_push_has_sent_of_a_file_when_its_link_drops_is_not_sent_again(
+    receiver: Receiver, tree: Path, tmp_path: Path
+) -> None:
+    os.utime(tree / "srv/large", (0, 0))
+    agent = a_slow_push(receiver, "us4", tree, tmp_path / "etc")
+
+    (link,) = filter(is_ssh, below(agent.pid))
+    os.kill(link, signal.SIGKILL)
+    said, _ = agent.communicate(timeout=180)
+
+    report = receiver.report("us4")
+    assert report and report["status"] == "complete", said
+    assert report["bytes_sent"] < SIZE - ENOUGH / 2
+    assert report["entries"] == report["receiver"]["manifest"]["entries"] == 3
+    assert (receiver.tree("us4") / "srv/large").read_bytes() == (tree / "srv/large").read_bytes()
+    assert (receiver.tree("us4") / "srv/large").stat().st_mtime_ns == 0
 
 
 @pytest.mark.fault("H6")
