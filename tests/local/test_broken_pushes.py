@@ -26,7 +26,7 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import encode_report, parse_report
-from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, below, name_of, wait_until
+from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, arrived, below, name_of, wait_until
 from tests.local.rsync_only import a_far_side
 
 IS_ROOT = os.geteuid() == 0
@@ -56,7 +56,7 @@ def tree(tmp_path: Path) -> Path:
 def a_slow_push(receiver: Receiver, host: str, tree: Path, etc: Path) -> "subprocess.Popen[str]":
     """An agent in the middle of the large file."""
     agent = an_agent(receiver, host, tree, etc, BANDWIDTH="4m")
-    wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
+    wait_until(lambda: arrived(receiver.tree(host) / "srv/large") > ENOUGH, "some of the large file")
     return agent
 
 
@@ -65,13 +65,6 @@ def an_agent(receiver: Receiver, host: str, tree: Path, etc: Path, **settings: s
     words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
     words += ["--progress", "lines", "--log", str(etc / "no-log")]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def arrived(tree: Path) -> int:
-    """How much of the large file is there: in a tree that was empty under its name, else under another for a while."""
-    return max(
-        (path.stat().st_size for path in (tree / "srv/large", *tree.glob("srv/.large.*")) if path.exists()), default=0
-    )
 
 
 def is_ssh(pid: int) -> bool:

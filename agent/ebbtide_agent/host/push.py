@@ -67,8 +67,8 @@ class Pass:
 
     `from_nothing`: it looks into an empty directory, to have deleted what is listed. `heals`: it looks at everything
     over there, so that it does not matter what another one has left behind. `after_trouble`: it is for what another one
-    may have left behind, and for nothing where all went well. `again`: the one that goes on where this one breaks, if it
-    must not itself.
+    may have left behind, and for nothing where all went well. `again`: the one that goes on where this one breaks, if
+    it must not itself.
     """
 
     words: tuple[str, ...]
