@@ -274,7 +274,7 @@ def final_faults_logged(about: Payload) -> Iterator[None]:
 
 
 def tell(outcome: wake.Outcome | None) -> None:
-    """One line for what was done, and one for every report that does not count."""
+    """One line for what was done, and one for every report that does not count, and for all that could not be told."""
     if outcome is None:
         return
     if isinstance(outcome, Outcome):
@@ -282,6 +282,8 @@ def tell(outcome: wake.Outcome | None) -> None:
             log.warning("report rejected", report=rejected.key, why=rejected.why)
         about = {"run": str(outcome.run.id), "state": outcome.run.state.value, "rejected": len(outcome.rejected)}
     else:
+        for why in outcome.untold:
+            log.warning("progress not told", why=why)
         about = {"recovery": str(outcome.recovery.id), "state": outcome.recovery.state.value}
     done = {"steps": outcome.steps, "waiting": outcome.waiting, "overtaken": outcome.overtaken}
     log.info("reconciled", extra={**about, **done})

@@ -1306,8 +1306,16 @@ MUTATIONS = (
         "a restored server's word that is none",
         f"{_FLOWS}/recover.py",
         "        unreadable=no_report,\n",
-        "        unreadable=no_report or _,\n",
+        "        unreadable=no_report or unheard,\n",
         "that no server that stands is taken down for what it has said of itself",
+        ("tests/unit/test_restoring.py",),
+    ),
+    Mutation(
+        "a restored server's word that cannot be read",
+        f"{_CORE}/recovery_actions.py",
+        "self.server is not None or self.unheard is not None",
+        "self.server is not None",
+        "that no limit ends the machine of a server which may be back",
         ("tests/unit/test_restoring.py",),
     ),
     Mutation(
@@ -1417,7 +1425,7 @@ MUTATIONS = (
     ),
     Mutation(
         "progress: only what is news",
-        f"{_FLOWS}/recovery_steps.py",
+        f"{_FLOWS}/recover.py",
         "if after is not None and has_moved(recovery, after):",
         "if after is not None:",
         "that whoever follows a recovery is told each step once",
@@ -1425,10 +1433,10 @@ MUTATIONS = (
     ),
     Mutation(
         "progress: no verdict",
-        f"{_FLOWS}/recovery_steps.py",
-        "    except PermanentError as fault:\n        raise TransientError(str(fault)) from fault\n",
-        "    except ZeroDivisionError:\n        pass\n",
-        "that what keeps a step from being told ends no recovery",
+        f"{_FLOWS}/recover.py",
+        "except (PermanentError, TransientError) as fault:",
+        "except PermanentError as fault:",
+        "that what keeps a step from being told holds no recovery up",
         ("tests/unit/test_recovery_steps.py",),
     ),
     Mutation(
@@ -1490,7 +1498,7 @@ MUTATIONS = (
     Mutation(
         "restore: what to restore instead",
         f"{_CORE}/restored.py",
-        "*_instead(recovery, world) if world.server is None else ()",
+        "*() if world.may_be_back else _instead(recovery, world)",
         "",
         "that a restore which has failed says which restore point comes before its own",
         ("tests/unit/test_restore_limits.py",),
@@ -1666,7 +1674,7 @@ MUTATIONS = (
     Mutation(
         "restore: a server that is back stays",
         f"{_CORE}/restored.py",
-        "FAILED if world.server is None else UNPROVEN",
+        "UNPROVEN if world.may_be_back else FAILED",
         "FAILED",
         "that a server which somebody may be using is not taken down because it could not be compared",
         ("tests/unit/test_restoring.py",),
@@ -1682,8 +1690,8 @@ MUTATIONS = (
     Mutation(
         "restore: told at once",
         f"{_FLOWS}/recovery_steps.py",
-        "if saved is not None and recovery.kind is RecoveryKind.RESTORE:",
-        "if False:",
+        "    if recovery.kind is RecoveryKind.RESTORE:\n        return _saved_and_told",
+        "    if False:\n        return _saved_and_told",
         "that operators are told at once what the comparison of a server that stands says",
         ("tests/unit/test_restoring.py",),
     ),
@@ -1787,8 +1795,8 @@ MUTATIONS = (
     Mutation(
         "restore: never compared",
         f"{_CORE}/alarms.py",
-        "        return now >= restore.opened + COMPARED_WITHIN\n",
-        "        return False\n",
+        "is_unheard(restore.findings) or now >= restore.opened + COMPARED_WITHIN",
+        "is_unheard(restore.findings)",
         "that operators are told of a restore that comes to no verdict",
         ("tests/unit/test_alarms.py",),
     ),
@@ -2167,6 +2175,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_checks.py",),
     ),
     Mutation(
+        "check: a lock that cannot be had",
+        f"{_HOST}/checks/far_side.py",
+        "            try_lock(store.lock)\n",
+        "            pass\n",
+        "that a directory which no night can have for itself is not called the right one",
+        ("tests/unit/agent/test_checks.py",),
+    ),
+    Mutation(
         "config: zero bytes",
         f"{_HOST}/written.py",
         'if "\\0" in line]',
@@ -2233,10 +2249,26 @@ MUTATIONS = (
     Mutation(
         "guard: another mount of the same kind",
         f"{_HOST}/guards.py",
-        "if were and now.files_on.get(os.fsencode(point)) == 0:",
+        "if were and is_empty and not (were < A_MASS and _is_the_same(point, before, now)):",
         "if False:",
         "that an empty disk in the place of a full one is not taken for it",
         _GUARDS,
+    ),
+    Mutation(
+        "guard: which file system it is",
+        f"{_HOST}/guards.py",
+        "return identity is not None and identity == now.identities.get(os.fsencode(point))",
+        "return True",
+        "that an empty disk in the place of one with few files is not taken for it",
+        _GUARDS,
+    ),
+    Mutation(
+        "guard: the last file of a small disk",
+        f"{_HOST}/guards.py",
+        "return identity is not None and identity == now.identities.get(os.fsencode(point))",
+        "return False",
+        "that the last of a few files may go from a disk which is certainly the one it was",
+        (f"{_GUARDED[0]}::test_the_last_file_of_a_small_disk_may_go",),
     ),
     Mutation(
         "guard: a mount that came during the scan",
@@ -2941,7 +2973,7 @@ MUTATIONS = (
     Mutation(
         "lock: one night of a host",
         f"{_HOST}/lock.py",
-        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(file, how | fcntl.LOCK_NB)",
         "pass",
         "that a host has one night at a time",
         ("tests/unit/agent/test_mark.py::test_a_second_run_of_the_same_host_leaves_with_a_clear_message",),
@@ -3020,6 +3052,17 @@ MUTATIONS = (
         "that nobody else gets to what a restore of the whole tree makes",
         (
             "tests/local/test_restore_directory.py::test_a_whole_tree_comes_back_with_its_roots_mode_where_nobody_else_gets_to",
+        ),
+    ),
+    Mutation(
+        "restore: what was begun is closed",
+        f"{_HOST}/destination.py",
+        "        os.fchmod(descriptor, 0o700)\n",
+        "",
+        "that nobody else gets to what a restore goes on with that an earlier agent has begun",
+        (
+            "tests/local/test_restore_directory.py::"
+            "test_a_whole_tree_that_an_earlier_agent_has_begun_is_closed_before_more_comes_back",
         ),
     ),
     Mutation(

@@ -44,6 +44,7 @@ from chalicelib.core.verdicts import (
     UNPROVEN,
     is_on_its_way_out,
     is_stale,
+    is_unheard,
     satisfies,
 )
 
@@ -366,8 +367,10 @@ def _how_wrong(restore: Recovery) -> tuple[Kind, str]:
     """Not whether it runs: that is for `ebbtide restore` to see."""
     if restore.verdict == FAILED:
         return Kind.RESTORE_FAILED, "has failed"
-    how = "has come to no verdict in a day" if restore.verdict is None else f"is {restore.verdict}"
-    return Kind.RESTORE_DOUBTFUL, how
+    if restore.verdict is not None:
+        return Kind.RESTORE_DOUBTFUL, f"is {restore.verdict}"
+    unheard = "may be back, and what its machine said of it cannot be read"
+    return Kind.RESTORE_DOUBTFUL, unheard if is_unheard(restore.findings) else "has come to no verdict in a day"
 
 
 def _failed_restores(in_order: Iterable[Recovery]) -> dict[str, Recovery]:
@@ -390,7 +393,7 @@ def _is_doubtful(restore: Recovery, now: datetime) -> bool:
     if restore.kind is not RecoveryKind.RESTORE or is_on_its_way_out(restore, now):
         return False
     if restore.verdict is None:
-        return now >= restore.opened + COMPARED_WITHIN
+        return is_unheard(restore.findings) or now >= restore.opened + COMPARED_WITHIN
     return restore.verdict in (DIFFERENT, UNPROVEN)
 
 

@@ -111,9 +111,11 @@ def was_ended_early(recovery: Recovery) -> bool:
 def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     if world.server is not None and (back := restored.come_back(recovery, world)):
         return back
+    if unheard := restored.heard(recovery, world):
+        return unheard
     if known := _what_is_known(recovery, world, now):
         return known
-    is_to_come = recovery.kind is not RecoveryKind.OPENING and world.server is None
+    is_to_come = recovery.kind is not RecoveryKind.OPENING and not world.may_be_back
     if is_to_come and (lost := replace_or_end(recovery, world, now)):
         return lost
     gone = next((machine for machine in world.machines if machine.is_gone), None)
@@ -203,7 +205,9 @@ def _serve(recovery: Recovery, machine: Machine, volume: Volume, world: Recovery
         if recovery.kind is RecoveryKind.OPENING:
             return opening.await_word(machine, world)
         step = said_step(recovery)
-        return (Wait(f"the report of machine {machine.id}{f', which is at: {step}' if step else ''}"),)
+        at = f", which is at: {step}" if step else ""
+        back = f"; {recovery.host} may be back at {machine.address}" if world.unheard is not None else ""
+        return (Wait(f"the report of machine {machine.id}{at}{back}"),)
     if volume.state != "available":
         return (Wait(f"volume {volume.id} is {volume.state}"),)
     return (AttachVolume(volume.id, machine.id),)

@@ -25,9 +25,10 @@ class RecoveryWorld:
     """Everything a recovery's next step depends on, observed just now: machines first, then the report.
 
     In that order a machine that has reported and gone is never mistaken for one that went without a word. `server` is
-    what that of a restore has said before it reports; `is_off` that it has ended since; `unreadable` is why its report
-    cannot be read. `is_opened` says that the machine of an opening serves, `shut_out` are the networks that should
-    reach it and do not. `ways` are those that should lead to restored machines, and whether they do.
+    what that of a restore has said before it reports; `is_off` that it has ended since; `unheard` and `unreadable` are
+    why that word and its report cannot be read. `is_opened` says that the machine of an opening serves, `shut_out` are
+    the networks that should reach it and do not. `ways` are those that should lead to restored machines, and whether
+    they do.
 
     `machines` and `volume` are of the latest attempt, and so are `has_begun`, its machine's first word, and `said`, the
     steps that it has said it begins, of those that the catalogue does not have yet; `spent_machines` and
@@ -41,6 +42,7 @@ class RecoveryWorld:
     report: RecoveryReport | None
     unreadable: str | None = None
     server: RestoredServer | None = None
+    unheard: str | None = None
     is_off: bool = False
     is_opened: bool = False
     shut_out: tuple[str, ...] = ()
@@ -51,6 +53,11 @@ class RecoveryWorld:
     spent_machines: tuple[Machine, ...] = ()
     spent_volumes: tuple[Volume, ...] = ()
     before: RestorePoint | None = None
+
+    @property
+    def may_be_back(self) -> bool:
+        """Whether its machine has said that its server stands, in whatever words: it may be somebody's by now."""
+        return self.server is not None or self.unheard is not None
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,13 @@ class RecordStep:
     """Its machine has come to this one."""
 
     step: Step
+
+
+@dataclass(frozen=True)
+class RecordUnheard:
+    """Its server may be back, and this is why that is not known."""
+
+    finding: str
 
 
 @dataclass(frozen=True)
@@ -154,6 +168,7 @@ Action = (
     | RecordOpened
     | RecordStep
     | RecordBack
+    | RecordUnheard
     | RecordVerdict
     | TerminateMachine
     | DeleteVolume

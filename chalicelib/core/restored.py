@@ -12,24 +12,26 @@ from chalicelib.core.model import Boot, Machine, Recovery, RecoveryReport
 from chalicelib.core.recovery_actions import (
     Action,
     RecordBack,
+    RecordUnheard,
     RecordVerdict,
     RecoveryWorld,
 )
 from chalicelib.core.trouble import said
-from chalicelib.core.verdicts import FAILED, UNPROVEN
+from chalicelib.core.verdicts import FAILED, UNPROVEN, is_unheard, why_unheard
 
 # After which somebody should look why it is not known yet. A gp3 volume of 10 TiB is read in a day, 125 MiB a second.
 COMPARED_WITHIN = timedelta(days=1)
 
 
 def given_up(world: RecoveryWorld, *why: str) -> RecordVerdict:
-    """Why nothing more will be known. What has failed is taken down; a server that is back is somebody's, and stays."""
-    return RecordVerdict(FAILED if world.server is None else UNPROVEN, why)
+    """Why nothing more will be known. What has failed is taken down; a server that may be back is somebody's, and
+    stays."""
+    return RecordVerdict(UNPROVEN if world.may_be_back else FAILED, why)
 
 
 def failed(report: RecoveryReport, recovery: Recovery, world: RecoveryWorld) -> RecordVerdict:
     """With what it would be restored from otherwise: a person says whether it shall be."""
-    return given_up(world, *report.findings, *_instead(recovery, world) if world.server is None else ())
+    return given_up(world, *report.findings, *() if world.may_be_back else _instead(recovery, world))
 
 
 def _instead(recovery: Recovery, world: RecoveryWorld) -> tuple[str, ...]:
@@ -46,6 +48,14 @@ def come_back(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     if recovery.address is None and standing is not None and standing.address is not None:
         return (RecordBack(standing.address),)
     return ()
+
+
+def heard(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
+    """Once, that what its machine has said of its server cannot be read; nothing otherwise."""
+    if world.unheard is None or is_unheard(recovery.findings):
+        return ()
+    running = _running(world)
+    return (RecordUnheard(why_unheard(world.unheard, running.address if running else None)),)
 
 
 def await_comparison(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:

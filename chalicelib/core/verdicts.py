@@ -20,6 +20,8 @@ OPENED = "opened"
 
 # What the finding begins with that fails a drill whatever else it finds.
 _STALE = "stale: "
+# And of a restore whose server may be back: its machine has said something of that which cannot be read.
+_UNHEARD = "unheard: "
 
 
 def is_all_there_is_to_prove(verdict: str | None, probe: str | None) -> bool:
@@ -44,6 +46,17 @@ def why_stale(newest: RestorePoint, stale_after: timedelta, now: datetime) -> tu
 def is_stale(findings: Iterable[str]) -> bool:
     """Whether these are those of a drill of too old a point."""
     return any(finding.startswith(_STALE) for finding in findings)
+
+
+def why_unheard(why: str, address: str | None) -> str:
+    """The finding: where it may be found, and that nobody but a person will say whether it is."""
+    where = f" at {address}" if address else ""
+    return f"{_UNHEARD}{why}; its server may be back{where}: look, and close it if it is not"
+
+
+def is_unheard(findings: Iterable[str]) -> bool:
+    """Whether these are those of a restore whose server may be back."""
+    return any(finding.startswith(_UNHEARD) for finding in findings)
 
 
 def is_on_its_way_out(recovery: Recovery, now: datetime) -> bool:

@@ -37,7 +37,7 @@ def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Reco
         return open_restore(request, world, now)
     if request.name is not None or request.ports or request.networks:
         raise Refused("a drill has no name of yours and lets nobody in: say neither name nor ports nor allow")
-    return _open(_wanted(RecoveryKind.DRILL, request, world, now), world)[0]
+    return _open_or_wake(_wanted(RecoveryKind.DRILL, request, world, now), world)[0]
 
 
 def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
@@ -50,10 +50,19 @@ def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recov
     policy = find_policy(world)
     check_name(request, policy)
     wanted = _wanted(RecoveryKind.RESTORE, request, world, now)
-    ways = entrances.ways_to(request.ports, request.networks or _usual_networks(wanted.host, policy))
-    of_any_point = request.at is None and request.point is None
-    keeps_ways = not (request.ports or request.networks)
-    return _open(replace(wanted, ways=ways), world, of_any_point, keeps_ways)[0]
+    known = world.catalog.find_recoveries(wanted.id.host_id)
+    under_way = _find_under_way(known, wanted, of_any_point=request.at is None and request.point is None)
+    ways = _wanted_ways(request, wanted.host, under_way, policy)
+    return _open(replace(wanted, ways=ways), under_way, known, world)[0]
+
+
+def _wanted_ways(
+    request: RecoveryRequest, host: str, under_way: Recovery | None, policy: Policy | None
+) -> tuple[Way, ...]:
+    """Those that it has, if none were said; who may come in has to be known only where that is not so."""
+    if under_way is not None and not (request.ports or request.networks):
+        return under_way.ways
+    return entrances.ways_to(request.ports, request.networks or _usual_networks(host, policy))
 
 
 def _usual_networks(host: str, policy: Policy | None) -> tuple[str, ...]:
@@ -74,7 +83,7 @@ def open_to_host(request: OpeningRequest, world: World, now: datetime) -> tuple[
     """
     wanted = _wanted(RecoveryKind.OPENING, RecoveryRequest(request.host, request.at), world, now)
     check_servable(wanted, world)
-    return _open(replace(wanted, deadline=now + request.lasts), world)
+    return _open_or_wake(replace(wanted, deadline=now + request.lasts), world)
 
 
 @dataclass(frozen=True)
@@ -137,14 +146,15 @@ def _why_stale(
     return why_stale(point, host.stale_after, now) if is_of_the_newest and host.stale_after else ()
 
 
+def _open_or_wake(wanted: Recovery, world: World) -> tuple[Recovery, bool]:
+    known = world.catalog.find_recoveries(wanted.id.host_id)
+    return _open(wanted, _find_under_way(known, wanted), known, world)
+
+
 def _open(
-    wanted: Recovery, world: World, of_any_point: bool = False, keeps_ways: bool = False
+    wanted: Recovery, under_way: Recovery | None, known: Iterable[Recovery], world: World
 ) -> tuple[Recovery, bool]:
     """Asked twice for the same, it is opened once: the one under way is woken instead. Whether it is a new one."""
-    known = world.catalog.find_recoveries(wanted.id.host_id)
-    under_way = _find_under_way(known, wanted, of_any_point)
-    if under_way and keeps_ways:
-        wanted = replace(wanted, ways=under_way.ways)
     _check_room(wanted, under_way, world)
     recovery = _with_ways(wanted.ways, under_way, world) if under_way else _begin(wanted, known, world)
     world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
@@ -171,7 +181,7 @@ def _find_cut_short(
     asked = [each for each in said if said[each] == 1 and wire.recovery_asked_key(each) in archived]
     unknown = {*asked} - {recovery.id for recovery in known}
     bodies = (world.archive.get(wire.recovery_asked_key(each)) for each in sorted(unknown))
-    found = _find_under_way(map(wire.parse_recovery_asked, bodies), wanted, of_any_point=False)
+    found = _find_under_way(map(wire.parse_recovery_asked, bodies), wanted)
     return replace(found, findings=wanted.findings) if found else None
 
 
@@ -266,7 +276,7 @@ def _might_hold(snapshot: Snapshot, request: RecoveryRequest) -> bool:
     return request.at is None or snapshot.started <= request.at
 
 
-def _find_under_way(known: Iterable[Recovery], wanted: Recovery, of_any_point: bool) -> Recovery | None:
+def _find_under_way(known: Iterable[Recovery], wanted: Recovery, of_any_point: bool = False) -> Recovery | None:
     """That of its point, before the latest of any."""
     alike = [each for each in known if _is_under_way(each, wanted)]
     of_its_point = [each for each in alike if each.point.snapshot_id == wanted.point.snapshot_id]

@@ -29,8 +29,8 @@ from chalicelib.core.recovery_actions import (
     SetWays,
     TerminateMachine,
 )
-from chalicelib.core.steps import COMPARE, ahead_of
-from chalicelib.core.verdicts import FAILED
+from chalicelib.core.steps import COMPARE, ahead_of, has_moved
+from chalicelib.core.verdicts import FAILED, is_unheard
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.recovery_steps import act
 from chalicelib.flows.serving import shut_out
@@ -45,12 +45,14 @@ Made = TypeVar("Made", Machine, Volume)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call did, and what it waits for now; `overtaken` when someone else won a write."""
+    """What one call did, and what it waits for now; `overtaken` when someone else won a write. `untold` is why whoever
+    follows it was not told what is new."""
 
     recovery: Recovery
     steps: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     overtaken: bool = False
+    untold: tuple[str, ...] = ()
 
 
 def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
@@ -59,27 +61,43 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
         recovery = world.catalog.get_recovery(recovery_id)
     except KeyError:
         raise PermanentError(f"there is no recovery {recovery_id}: `rebuild` finds what the table has lost") from None
+    untold: list[str] = []
     settled = settle(
         f"recovery {recovery_id}",
         recovery,
         lambda recovery: plan(recovery, observe(recovery, world, now), now) if not recovery.state.is_final else (),
-        lambda step, recovery: _act_or_give_up(step, recovery, world, now),
+        lambda step, recovery: _act_and_tell(step, recovery, world, now, untold),
     )
-    return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken)
+    return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken, tuple(untold))
+
+
+def _act_and_tell(
+    action: Action, recovery: Recovery, world: World, now: datetime, untold: list[str]
+) -> Recovery | None:
+    """Who has won the write tells what is new of it, in an invocation of its own: it waits for nobody who listens. Nor
+    does it wait where that is refused, for an event is a hint."""
+    after = _act_or_give_up(action, recovery, world, now)
+    if after is not None and has_moved(recovery, after):
+        try:
+            world.lambdas.invoke_later("tell_progress", wire.recovery_progress(after))
+        except (PermanentError, TransientError) as fault:
+            untold.append(str(fault))
+    return after
 
 
 def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """What will not work the next time either is the verdict: it is taken down and told, instead of waited for.
 
-    But for the ways: they are everybody's, and may have to be set for another one. Nor is a server that is back taken
-    down for it, nor one that may come back for what could not be taken away.
+    But for the ways: they are everybody's, and may have to be set for another one. Nor is a server that may be back
+    taken down for it, nor one that may come back for what could not be taken away.
     """
     try:
         return act(action, recovery, world, now)
     except PermanentError as fault:
         if isinstance(action, SetWays):
             raise TransientError(str(fault)) from fault
-        if recovery.verdict is not None or recovery.address is not None or isinstance(action, _TAKES_AWAY):
+        may_be_back = recovery.address is not None or is_unheard(recovery.findings)
+        if recovery.verdict is not None or may_be_back or isinstance(action, _TAKES_AWAY):
             raise
         return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)
 
@@ -93,8 +111,8 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
     report, no_report = _read(_report_key(recovery), "report", wire.parse_recovery_report, recovery, keys, world)
     standing = wire.recovery_standing_key(recovery.id)
-    # A word that cannot be read is none: nothing that may be somebody's by now is taken down for it. A report follows.
-    server, _ = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
+    # One that cannot be read is still one: nothing that may be somebody's by now is taken down. A report follows.
+    server, unheard = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
     ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
     return RecoveryWorld(
         machines=machines,
@@ -104,6 +122,7 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         report=report,
         unreadable=no_report,
         server=server,
+        unheard=unheard,
         is_off=wire.recovery_off_key(recovery.id) in keys,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,
         shut_out=shut_out(recovery, world) if is_opening and machines else (),

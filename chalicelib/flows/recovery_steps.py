@@ -17,10 +17,10 @@ from chalicelib.core.architectures import Footing, footing
 from chalicelib.core.ids import launch_token, recovery_volume_token
 from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryKind, RecoveryState, RestorePoint, Step
 from chalicelib.core.recovery_actions import Action
-from chalicelib.core.steps import LAUNCH, MACHINE, advanced, has_moved
+from chalicelib.core.steps import LAUNCH, MACHINE, advanced
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
-from chalicelib.errors import CapacityError, PermanentError, TransientError
+from chalicelib.errors import CapacityError
 from chalicelib.flows.briefed import get_reported_tree
 from chalicelib.flows.launching import launch_where_there_is_room, place_of, subnets_of_restores
 from chalicelib.flows.policies import get_policy
@@ -43,22 +43,7 @@ class Place:
 
 
 def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    """The recovery after the step; None when someone else won the write. Who has won it tells what is new of it."""
-    after = _done(action, recovery, world, now)
-    if after is not None and has_moved(recovery, after):
-        _tell_progress(after, world)
-    return after
-
-
-def _tell_progress(recovery: Recovery, world: World) -> None:
-    """In an invocation of its own: it waits for nobody who listens. Whatever is wrong with that is no verdict."""
-    try:
-        world.lambdas.invoke_later("tell_progress", wire.recovery_progress(recovery))
-    except PermanentError as fault:
-        raise TransientError(str(fault)) from fault
-
-
-def _done(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
+    """The recovery after the step; None when someone else won the write."""
     match action:
         case actions.Wait():
             pass
@@ -82,6 +67,8 @@ def _done(action: Action, recovery: Recovery, world: World, now: datetime) -> Re
             return world.catalog.save_recovery(advanced(recovery, step))
         case plan.RecordBack(address, times):
             return world.catalog.save_recovery(replace(recovery, address=address, times=times))
+        case plan.RecordUnheard(finding):
+            return _record_unheard(finding, recovery, world)
         case plan.RecordVerdict(verdict, findings, times):
             found = (*findings, *recovery.findings)  # the first one is why
             known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times, step=None)
@@ -258,10 +245,21 @@ def _expiry(recovery: Recovery) -> datetime:
     return recovery.deadline + _GRACE
 
 
+def _record_unheard(finding: str, recovery: Recovery, world: World) -> Recovery | None:
+    """Somebody waits for this server, and may have it: it is told at once."""
+    return _saved_and_told(_finding(recovery, finding), world)
+
+
 def _record_verdict(recovery: Recovery, world: World) -> Recovery | None:
     """On a server that stands for days after it, and that somebody may be using already, it is told at once."""
+    if recovery.kind is RecoveryKind.RESTORE:
+        return _saved_and_told(recovery, world)
+    return world.catalog.save_recovery(recovery)
+
+
+def _saved_and_told(recovery: Recovery, world: World) -> Recovery | None:
     saved = world.catalog.save_recovery(recovery)
-    if saved is not None and recovery.kind is RecoveryKind.RESTORE:
+    if saved is not None:
         world.lambdas.invoke_later("tell_operators", wire.telling_payload())
     return saved
 
@@ -274,7 +272,4 @@ def _close(state: RecoveryState, recovery: Recovery, world: World, now: datetime
     key = wire.recovery_closed_key(recovery.id)
     world.archive.put_once(key, wire.closed_recovery_record(record))
     closed = wire.parse_closed_recovery(world.archive.get(key)).closed
-    saved = world.catalog.save_recovery(replace(recovery, state=state, closed=closed))
-    if saved is not None:
-        world.lambdas.invoke_later("tell_operators", wire.telling_payload())
-    return saved
+    return _saved_and_told(replace(recovery, state=state, closed=closed), world)

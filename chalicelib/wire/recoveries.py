@@ -300,7 +300,8 @@ RECOVERY_PROGRESS = "Ebbtide Recovery Progress"
 
 
 def recovery_progress(recovery: Recovery) -> dict[str, Any]:
-    """For whoever follows it: how far it is and since when, where it stands, what came of it. The same is the same."""
+    """For whoever follows it: how far it is and since when, where it stands, what came of it, and by the catalogue's
+    version which of two is the later. The same is the same."""
     step = recovery.step
     return {
         "schema": SCHEMA,
@@ -308,6 +309,7 @@ def recovery_progress(recovery: Recovery) -> dict[str, Any]:
         "kind": recovery.kind.value,
         "host": recovery.host,
         "id": recovery.id.host_id,
+        "version": recovery.version,
         "attempt": recovery.attempt,
         "step": told_step(step.name) if step else None,
         "since": moment_text(step.since) if step else None,

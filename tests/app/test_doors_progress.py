@@ -30,6 +30,21 @@ def test_a_step_is_an_event_of_ours(stage: Stage) -> None:
     assert (detail_type, detail["step"], detail["state"]) == ("Ebbtide Recovery Progress", "machine", "open")
 
 
+def test_a_step_that_lambda_refuses_to_have_told_is_logged_and_the_recovery_goes_on(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(function: str, _: object) -> None:
+        raise TransientError(f"{function}: TooManyRequestsException")
+
+    recovery_id = stage.call("drill", host="us0")["recovery"]
+    monkeypatch.setattr(stage.world.lambdas, "invoke_later", refuse)
+
+    answer = stage.call("recover", recovery=recovery_id)
+
+    assert answer["waiting"] == ["the report of machine i-1"]
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == ["progress not told"]
+
+
 def test_what_was_not_taken_is_for_the_platform_to_try_again(stage: Stage) -> None:
     stage.world.bus.fault = TransientError("EventBridge does not answer")
 

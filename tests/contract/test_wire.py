@@ -526,7 +526,7 @@ def test_whoever_follows_a_recovery_is_told_as_in_the_example() -> None:
     event = the_object("event-recovery-progress")
     step = wire.parse_step(the_example("recovery-step"))
 
-    detail = wire.recovery_progress(replace(the_recovery(), step=step))
+    detail = wire.recovery_progress(replace(the_recovery(), step=step, version=3))
 
     assert (event["source"], event["detail-type"]) == (SOURCE, wire.RECOVERY_PROGRESS)
     assert detail == event["detail"]

@@ -266,7 +266,7 @@ def test_what_cannot_be_scanned_again_is_not_pushed_and_the_night_is_judged_by_t
     def interfered(*_: object) -> NoReturn:
         raise Interfered("the scan was ended from outside")
 
-    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 1)
+    monkeypatch.setattr(guards, "A_MASS", 1)
     host.back_up(REWRITE="1")
     (host.tree / "d/one").write_text("your files are encrypted")
     from_under_each_push(monkeypatch, lambda: monkeypatch.setattr(survey, "_compared", interfered))

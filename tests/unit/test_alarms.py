@@ -21,6 +21,7 @@ from chalicelib.core.model import (
     Uncopied,
 )
 from chalicelib.core.policy import DrillPolicy
+from chalicelib.core.verdicts import why_unheard
 from tests.builders import (
     a_moment,
     a_night,
@@ -357,6 +358,16 @@ def test_a_restore_without_a_verdict_is_told_after_a_day_and_none_that_is_closed
     (trouble,) = find_troubles(facts, restore.opened + timedelta(hours=24))
     assert trouble.what == "restore us0a/2026-11-23/1 of host us0 has come to no verdict in a day"
     assert find_troubles(over, a_moment(10)) == ()
+
+
+def test_a_restore_that_may_be_back_and_cannot_say_so_is_told_at_once() -> None:
+    restore = replace(a_standing_restore(None), findings=(why_unheard("its word cannot be read", "10.0.0.1"),))
+
+    (trouble,) = find_troubles(some_facts(a_night(), recoveries=(restore,)), restore.opened)
+
+    assert trouble.kind is Kind.RESTORE_DOUBTFUL
+    assert trouble.what.endswith("of host us0 may be back, and what its machine said of it cannot be read")
+    assert trouble.details == restore.findings
 
 
 def test_a_restore_that_failed_is_told_with_the_reason_also_once_it_is_taken_down() -> None:

@@ -12,7 +12,7 @@ from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import RecordStep, RecoveryWorld
 from chalicelib.core.steps import advanced, has_moved, reached
-from chalicelib.errors import PermanentError, TransientError
+from chalicelib.errors import EbbtideError, PermanentError, TransientError
 from chalicelib.flows.open_recovery import open_drill, open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
@@ -259,6 +259,21 @@ def test_each_step_of_a_drill_is_told_once_in_order_and_then_its_verdict_and_its
     assert told(world) == [*begun, (None, None, "proven", "open"), (None, None, "proven", "done")]
 
 
+def test_of_two_events_the_later_one_has_the_higher_version() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    for minute, step in enumerate(("mount", "materialise"), start=1):
+        the_machine_says(world, step, a_moment(9, minute))
+
+    recover(DRILL, world, LATER)
+
+    details = [payload for function, payload in world.lambdas.invoked if function == "tell_progress"]
+    versions = [each["version"] for each in details]
+    assert len(versions) == 3
+    assert versions == sorted({*versions})
+    assert versions[-1] == world.catalog.get_recovery(DRILL).version
+
+
 def test_whoever_follows_a_restore_is_told_where_to_log_in_and_of_its_second_machine() -> None:
     world = a_world_with_backups()
     restore = open_restore(RecoveryRequest("us0"), world, NOW).id
@@ -292,20 +307,23 @@ def test_who_has_lost_the_write_tells_nothing() -> None:
     assert told(world) == []
 
 
-def test_what_keeps_it_from_being_told_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [PermanentError, TransientError])
+def test_what_keeps_it_from_being_told_is_no_verdict_and_holds_nothing_up(
+    kind: type[EbbtideError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(function: str, _: object) -> None:
+        raise kind(f"{function} is refused")
+
     world = a_world_with_backups()
     open_drill("us0", world, NOW)
-    monkeypatch.setattr(world.lambdas, "invoke_later", not_there)
+    monkeypatch.setattr(world.lambdas, "invoke_later", refuse)
 
-    with pytest.raises(TransientError, match="tell_progress is not there"):
-        recover(DRILL, world, NOW)
+    outcome = recover(DRILL, world, NOW)
 
-    drill = recover(DRILL, world, NOW).recovery
+    drill = outcome.recovery
     assert (drill.verdict, drill.machine_id, drill.step) == (None, "i-1", at("machine"))
-
-
-def not_there(function: str, _: object) -> None:
-    raise PermanentError(f"{function} is not there")
+    assert outcome.waiting == ("the report of machine i-1",)
+    assert outcome.untold == ("tell_progress is refused",)
 
 
 def test_the_time_of_a_step_is_told_in_utc() -> None:

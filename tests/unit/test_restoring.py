@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chalicelib import wire
-from chalicelib.core.model import RecoveryId, RecoveryState, Way
+from chalicelib.core.lost_machines import BACK_WITHIN, still_within
+from chalicelib.core.model import RecoveryId, RecoveryState, RestorePoint, Way
 from chalicelib.core.naming import RecoveryRequest
 from chalicelib.core.opening import SETTLES
 from chalicelib.errors import PermanentError, Refused, TransientError
@@ -30,6 +31,7 @@ from tests.recoveries import (
     is_taken_down,
     retried_once,
     the_machine_reports,
+    the_machine_says,
 )
 
 
@@ -155,6 +157,81 @@ def test_a_word_that_is_none_takes_no_server_down_and_its_report_is_waited_for(w
     assert (after.recovery.verdict, after.recovery.state) == ("proven", RecoveryState.OPEN)
     assert "log in at 10.0.0.1" in after.waiting[0]
     assert not is_taken_down(world)
+
+
+def one_whose_word_cannot_be_read(world: FakeWorld) -> RecoveryId:
+    recovery_id = a_restore(world)
+    the_machine_says(world, "probe", NOW, recovery_id)
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), b"{}")
+    return recovery_id
+
+
+@pytest.mark.parametrize("after", [still_within("probe", 0), BACK_WITHIN])
+def test_no_limit_ends_a_machine_whose_word_that_its_server_stands_cannot_be_read(after: timedelta) -> None:
+    world = a_world_with_backups()
+    recovery_id = one_whose_word_cannot_be_read(world)
+
+    kept = recover(recovery_id, world, NOW + after)
+
+    assert (kept.recovery.verdict, kept.recovery.state) == (None, RecoveryState.OPEN)
+    assert kept.recovery.attempt == 1
+    assert not is_taken_down(world)
+
+
+def test_of_one_whose_word_cannot_be_read_that_is_told_at_once_and_only_once() -> None:
+    world = a_world_with_backups()
+    recovery_id = one_whose_word_cannot_be_read(world)
+    world.lambdas.invoked.clear()
+
+    recover(recovery_id, world, NOW)
+    kept = recover(recovery_id, world, NOW)
+
+    (finding,) = kept.recovery.findings
+    assert finding.startswith("unheard: its word cannot be read: restored server: schema is None")
+    assert finding.endswith("; its server may be back at 10.0.0.1: look, and close it if it is not")
+    assert kept.waiting == ("the report of machine i-1, which is at: probe; us0 may be back at 10.0.0.1",)
+    assert [payload for function, payload in world.lambdas.invoked if function == "tell_operators"] == [{"schema": 1}]
+
+
+def test_of_one_whose_word_cannot_be_read_the_volume_stays_when_its_machine_goes() -> None:
+    world = a_world_with_backups()
+    recovery_id = one_whose_word_cannot_be_read(world)
+    world.machines.terminate("i-1")
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert (kept.recovery.verdict, kept.recovery.state) == ("unproven", RecoveryState.OPEN)
+    assert kept.recovery.findings[0] == "machine i-1 ended without a report"
+    assert list(world.volumes.volumes) == ["vol-1"]
+
+
+def test_of_one_whose_word_cannot_be_read_nothing_is_taken_down_for_a_report_of_a_failure() -> None:
+    world = a_world_with_backups()
+    recovery_id = one_whose_word_cannot_be_read(world)
+    the_machine_reports(world, recovery_id, verdict="failed", findings=["could not finish: EOFError"])
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert (kept.recovery.verdict, kept.recovery.findings[0]) == ("unproven", "could not finish: EOFError")
+    assert not is_taken_down(world)
+
+
+def test_of_one_whose_word_cannot_be_read_nothing_is_taken_down_for_what_could_not_be_done() -> None:
+    world = a_world_with_backups()
+    recovery_id = one_whose_word_cannot_be_read(world)
+    recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id)
+    world.catalog.record_point(a_point(snapshot_id="snap-22", run_id=a_run_id(22)))
+    world.catalog.mark_proven = _refused  # type: ignore[method-assign]
+
+    with pytest.raises(PermanentError):
+        recover(recovery_id, world, NOW)
+
+    assert not is_taken_down(world)
+
+
+def _refused(point: RestorePoint) -> None:
+    raise PermanentError("AccessDeniedException: not authorized to perform dynamodb:UpdateItem")
 
 
 def test_of_a_server_that_went_before_it_was_compared_the_volume_stays_and_that_is_said() -> None:
@@ -549,6 +626,17 @@ def test_who_may_come_in_has_to_be_said_where_no_receiver_says_it() -> None:
     with pytest.raises(Refused, match='nobody has said who may come in to host us0a: say it, as "allow"'):
         open_restore(RecoveryRequest("us0a"), world, NOW)
     open_restore(RecoveryRequest("us0a", networks=("192.0.2.0/24",)), world, NOW)
+
+
+def test_asked_again_nobody_has_to_say_who_may_come_in_where_no_receiver_says_it() -> None:
+    world = a_world_with_backups()
+    world.catalog.version = None
+    first = a_restore(world, host="us0a", networks=("192.0.2.0/24",))
+
+    again = a_restore(world, host="us0a")
+
+    assert again == first
+    assert world.entrances.ways() == {Way(22, "192.0.2.0/24")}
 
 
 def test_of_a_host_without_a_receiver_those_come_in_that_come_in_to_any() -> None:

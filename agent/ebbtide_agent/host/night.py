@@ -28,7 +28,7 @@ from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mend
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.rsync_count import count
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.tally import Tally
+from ebbtide_agent.host.tally import Counted, Tally
 from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
@@ -235,10 +235,11 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     """Remember a night that was recorded as complete: as the next one's index, and as what its guards compare with."""
     survey.keep(taken, config, night.paths, recorded, night.world.say)
     if recorded.is_complete:
-        mounts = guards.mounts_of(config, read_mounts())
-        files_on = guards.files_of(mounts, taken.tally.counted()) if taken.tally else {}
+        found = taken.tally.counted() if taken.tally else Counted(0, 0, 0)
+        counted = replace(found, entries=recorded.entries, files=recorded.files, size=recorded.bytes_total)
+        baseline = guards.baseline_of(config, taken.choice, counted, read_mounts())
         try:
-            guards.keep_baseline(night.paths.baseline, recorded, taken.choice, mounts, files_on)
+            guards.keep_baseline(night.paths.baseline, baseline)
         except OSError as error:
             night.world.say(f"what the guards compare with was not kept: {error}")
 
