@@ -2473,6 +2473,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_passes.py",),
     ),
     Mutation(
+        "push: into what is no longer empty",
+        f"{_HOST}/push.py",
+        "what = what.again or what",
+        "pass",
+        "that only the first attempt of a first push writes in place",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
         "push: what was kept aside tonight",
         f"{_HOST}/push.py",
         "went_well and not broke and",
