@@ -1458,8 +1458,8 @@ MUTATIONS = (
     Mutation(
         "drills: the last one",
         "ebbtide_console/past/drills.py",
-        "sorted(_ended(keys, faults), reverse=True)",
-        "sorted(_ended(keys, faults))",
+        "sorted(wire.closed_among(keys), reverse=True)",
+        "sorted(wire.closed_among(keys))",
         "that what is told of a host's proof is its last drill",
         ("tests/unit/test_drills_command.py",),
     ),

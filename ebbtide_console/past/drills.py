@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chalicelib import wire
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind
+from chalicelib.core.model import Recovery, RecoveryKind
 from chalicelib.errors import PermanentError
 from chalicelib.flows.archived_recoveries import read_recovery
 from chalicelib.ports import Archive
@@ -29,7 +29,7 @@ def find_proofs(points: Iterable[Point], archive: Archive) -> tuple[list[Proof],
 def _last_drill(host_id: str, archive: Archive, faults: list[str]) -> Recovery | None:
     """A drill that cannot be read is told, and the one before it stands in for it."""
     keys = archive.list(f"{wire.RECOVERIES}{host_id}/")
-    for recovery_id in sorted(_ended(keys, faults), reverse=True):
+    for recovery_id in sorted(wire.closed_among(keys), reverse=True):
         try:
             recovery = read_recovery(recovery_id, archive)
         except PermanentError as fault:
@@ -38,16 +38,3 @@ def _last_drill(host_id: str, archive: Archive, faults: list[str]) -> Recovery |
         if recovery is not None and recovery.kind is RecoveryKind.DRILL:
             return recovery
     return None
-
-
-def _ended(keys: Iterable[str], faults: list[str]) -> set[RecoveryId]:
-    ended = set()
-    for key in keys:
-        try:
-            recovery_id = wire.recovery_of_key(key)
-        except PermanentError as fault:
-            faults.append(f"{key}: {fault}")
-            continue
-        if key == wire.recovery_closed_key(recovery_id):
-            ended.add(recovery_id)
-    return ended
