@@ -2239,6 +2239,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_checks.py",),
     ),
     Mutation(
+        "check: a lock that cannot be had",
+        f"{_HOST}/checks/far_side.py",
+        "            try_lock(store.lock)\n",
+        "            pass\n",
+        "that a directory which no night can have for itself is not called the right one",
+        ("tests/unit/agent/test_checks.py",),
+    ),
+    Mutation(
         "config: zero bytes",
         f"{_HOST}/written.py",
         'if "\\0" in line]',
@@ -2305,10 +2313,26 @@ MUTATIONS = (
     Mutation(
         "guard: another mount of the same kind",
         f"{_HOST}/guards.py",
-        "if were and now.files_on.get(os.fsencode(point)) == 0:",
+        "if were and is_empty and not (were < A_MASS and _is_the_same(point, before, now)):",
         "if False:",
         "that an empty disk in the place of a full one is not taken for it",
         _GUARDS,
+    ),
+    Mutation(
+        "guard: which file system it is",
+        f"{_HOST}/guards.py",
+        "return identity is not None and identity == now.identities.get(os.fsencode(point))",
+        "return True",
+        "that an empty disk in the place of one with few files is not taken for it",
+        _GUARDS,
+    ),
+    Mutation(
+        "guard: the last file of a small disk",
+        f"{_HOST}/guards.py",
+        "return identity is not None and identity == now.identities.get(os.fsencode(point))",
+        "return False",
+        "that the last of a few files may go from a disk which is certainly the one it was",
+        (f"{_GUARDED[0]}::test_the_last_file_of_a_small_disk_may_go",),
     ),
     Mutation(
         "guard: a mount that came during the scan",
@@ -2479,6 +2503,16 @@ MUTATIONS = (
         ("tests/local/test_to_directory.py",),
     ),
     Mutation(
+        "vanished: counted by rsync once more",
+        f"{_HOST}/night.py",
+        "    except PermanentError as error:\n        return str(error)\n",
+        "    except PermanentError:\n        pass\n",
+        "that a tree which rsync cannot count a second time is not pushed past the guards",
+        (
+            "tests/local/test_to_directory.py::test_what_rsync_cannot_count_again_is_not_pushed_and_costs_no_more_than_that",
+        ),
+    ),
+    Mutation(
         "vanished: of another tree",
         f"{_HOST}/outcome.py",
         "path[len(above) :] for path",
@@ -2500,6 +2534,14 @@ MUTATIONS = (
         'f"--filter=P {aside}", ',
         "",
         "that what arrived of a file is not deleted before it is gone on from",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "push: into what is no longer empty",
+        f"{_HOST}/push.py",
+        "what = what.again or what",
+        "pass",
+        "that only the first attempt of a first push writes in place",
         ("tests/unit/agent/test_passes.py",),
     ),
     Mutation(
@@ -3005,7 +3047,7 @@ MUTATIONS = (
     Mutation(
         "lock: one night of a host",
         f"{_HOST}/lock.py",
-        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(file, how | fcntl.LOCK_NB)",
         "pass",
         "that a host has one night at a time",
         ("tests/unit/agent/test_mark.py::test_a_second_run_of_the_same_host_leaves_with_a_clear_message",),
@@ -3039,10 +3081,37 @@ MUTATIONS = (
     Mutation(
         "directory: the tree of this night",
         f"{_HOST}/to_directory.py",
-        "            self._check_ours()\n",
-        "",
+        "            self._check_ours()\n            links",
+        "            links",
         "that only what this night has pushed becomes its snapshot",
         ("tests/local/test_to_directory.py::test_what_this_night_did_not_push_becomes_no_snapshot_and_lets_none_go",),
+    ),
+    Mutation(
+        "directory: the tree of this night to the end",
+        f"{_HOST}/to_directory.py",
+        "            # To look at a whole tree takes a while.\n            self._check_ours()\n",
+        "",
+        "that what takes the tree's place while it is looked at does not become a snapshot in its stead",
+        (
+            "tests/local/test_to_directory.py::"
+            "test_what_took_the_place_of_tonights_tree_while_that_was_looked_at_becomes_no_snapshot",
+        ),
+    ),
+    Mutation(
+        "rotation: a tree there is",
+        "agent/ebbtide_agent/rotation.py",
+        "        if not self.store.making.is_dir():\n",
+        "        if False:\n",
+        "that what has no tree becomes no snapshot",
+        ("tests/unit/agent/test_rotation.py",),
+    ),
+    Mutation(
+        "claim: another mark",
+        f"{_HOST}/claim.py",
+        "    if not _is_marked(store, host):\n",
+        "    if not store.mark.exists():\n",
+        "that the mark which another host has left meanwhile is seen",
+        ("tests/unit/agent/test_claim.py::test_a_mark_that_another_host_has_left_before_we_held_the_directory_stays",),
     ),
     Mutation(
         "configuration: regular files alone",
@@ -3084,6 +3153,17 @@ MUTATIONS = (
         "that nobody else gets to what a restore of the whole tree makes",
         (
             "tests/local/test_restore_directory.py::test_a_whole_tree_comes_back_with_its_roots_mode_where_nobody_else_gets_to",
+        ),
+    ),
+    Mutation(
+        "restore: what was begun is closed",
+        f"{_HOST}/destination.py",
+        "        os.fchmod(descriptor, 0o700)\n",
+        "",
+        "that nobody else gets to what a restore goes on with that an earlier agent has begun",
+        (
+            "tests/local/test_restore_directory.py::"
+            "test_a_whole_tree_that_an_earlier_agent_has_begun_is_closed_before_more_comes_back",
         ),
     ),
     Mutation(

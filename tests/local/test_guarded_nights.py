@@ -120,6 +120,25 @@ def test_what_is_mounted_in_the_place_of_a_disk_empties_no_backup(tmp_path: Path
     assert (meant.status, after.status) == (COMPLETE, COMPLETE)
 
 
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="not installed: mkfs.ext4")
+@in_an_enclosure
+def test_the_last_file_of_a_small_disk_may_go(tmp_path: Path) -> None:
+    subprocess.run(["mkfs.ext4", "-q", str(tmp_path / "disk"), "16M"], check=True)
+    host = Host(tmp_path, tmp_path / "backup")
+    (host.tree / "spool").mkdir()
+    for number in range(20):
+        (host.tree / f"file{number}").touch()
+
+    with mounted(host.tree / "spool", "-o", "loop", str(tmp_path / "disk")):
+        (host.tree / "spool/letter").touch()
+        full = host.back_up()
+        (host.tree / "spool/letter").unlink()
+    with mounted(host.tree / "spool", "-o", "loop", str(tmp_path / "disk")):
+        emptied = host.back_up()
+
+    assert (full.status, emptied.status) == (COMPLETE, COMPLETE), emptied.problems
+
+
 @pytest.mark.fault("H14")
 def test_a_pattern_that_leaves_hardly_anything_is_asked_about_once(host: Host) -> None:
     assert host.back_up().status == COMPLETE
@@ -211,7 +230,7 @@ def test_a_line_that_excludes_everything_empties_no_backup(host: Host, line: str
 def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_before_stay(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    monkeypatch.setattr(guards, "A_MASS", 5)
     assert host.back_up().status == COMPLETE
     rewrite(host.tree, 11)
 
@@ -230,7 +249,7 @@ def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_
 def test_a_mass_that_is_rewritten_at_once_is_recorded_as_suspect_by_a_receiver(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    monkeypatch.setattr(guards, "A_MASS", 5)
     kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
     with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
         paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no")
@@ -301,7 +320,7 @@ def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(h
 def test_files_that_only_change_owner_mode_or_place_on_the_disk_are_not_rewritten(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    monkeypatch.setattr(guards, "A_MASS", 5)
     host.back_up()
     aside = host.place / "aside"
     shutil.copytree(host.tree, aside)
@@ -314,7 +333,7 @@ def test_files_that_only_change_owner_mode_or_place_on_the_disk_are_not_rewritte
 
 
 def test_both_guards_can_be_switched_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "FEWEST_REWRITTEN", 5)
+    monkeypatch.setattr(guards, "A_MASS", 5)
     host.back_up()
     rewrite(host.tree, 20)
     for number in range(15):

@@ -68,6 +68,25 @@ def test_a_whole_tree_comes_back_with_its_roots_mode_where_nobody_else_gets_to(h
     assert f"are in {restored}/tree" in ended.stderr
 
 
+def test_a_whole_tree_that_an_earlier_agent_has_begun_is_closed_before_more_comes_back(
+    host: Host, tmp_path: Path
+) -> None:
+    host.back_up()
+    begun = tmp_path / f"restored-us0-{host.snapshots()[0]}.unfinished-{hashlib.sha256(b'.').hexdigest()[:8]}"
+    begun.mkdir(mode=0o755)
+    seen = tmp_path / "seen"
+    looking = tmp_path / "rsync"
+    looking.write_text(f'#!/bin/sh\nstat -c %a {begun} >> {seen}\nexec rsync "$@"\n')
+    looking.chmod(0o755)
+    host.configure(RSYNC=str(looking))
+
+    ended = ask(host, "restore", str(host.tree), cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert seen.read_text().splitlines()[-1] == "700"
+    assert stat.S_IMODE((tmp_path / f"restored-us0-{host.snapshots()[0]}").stat().st_mode) == 0o700
+
+
 def test_programs_are_told_what_would_come_back_and_what_did(host: Host, tmp_path: Path) -> None:
     host.back_up()
     point, asked = host.snapshots()[0], ("restore", in_tree(host, "etc"), "--json")

@@ -6,9 +6,9 @@ closed to everybody else. A whole tree has its root's mode and owner, so that li
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import stat
 from pathlib import Path
 
 from ebbtide_agent.errors import Refused
@@ -44,12 +44,24 @@ def make(into: Path, is_new: bool) -> None:
 
 
 def _make_own(closed: Path) -> None:
-    closed.mkdir(mode=0o700, exist_ok=True)
-    seen = closed.lstat()
-    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
-        raise Refused(
-            f"{closed} is not the directory of a restore that was cut off; take it away, or choose --into DIR"
-        )
+    """Closed before anything is written into it: an earlier agent left it with the mode of what it brought back."""
+    with contextlib.suppress(FileExistsError):
+        closed.mkdir(mode=0o700)
+    try:
+        descriptor = os.open(closed, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        raise _refusal(closed) from None
+    try:
+        seen = os.fstat(descriptor)
+        if seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
+            raise _refusal(closed)
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(closed: Path) -> Refused:
+    return Refused(f"{closed} is not the directory of a restore that was cut off; take it away, or choose --into DIR")
 
 
 def _closed_of(into: Path) -> Path:

@@ -7,10 +7,12 @@ What was rewritten is pushed, because the snapshots keep what was before; but it
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from ebbtide_agent import shapes
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host.config import Config
@@ -18,12 +20,9 @@ from ebbtide_agent.host.filters import Rule, rules
 from ebbtide_agent.host.mounts import AUTOMOUNT, ON_A_DISK, ON_THE_NETWORK
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.tally import Counted
-from ebbtide_agent.report import Report
-from ebbtide_agent.shapes import decode, encode
-from ebbtide_agent.shapes import field as field_of
 
-# A few files may all change in a night; from here on it is a mass of them.
-FEWEST_REWRITTEN = 1000
+# A few files may all change in a night, or go; from here on it is a mass of them.
+A_MASS = 1000
 # In percent of the files: who means to leave out more than that is asked once.
 MOST_CHOSEN_AWAY = 99
 # Some name in a directory, to ask whether what is in it travels.
@@ -31,12 +30,15 @@ _SOMETHING = b"something"
 _IF_MEANT = "; nothing was pushed. If it is meant: ebbtide-agent run --accept-shrink"
 
 
+Known = TypeVar("Known")
+
+
 @dataclass(frozen=True)
 class Baseline:
     """What the last complete night was of. `settings` are what the operator had chosen for it (`course.choice_of`).
 
     `mounts` are the file systems that travelled: their kinds by mount point. `files_on` are the files on each, as far
-    as somebody could count them.
+    as somebody could count them, `identities` what tells each from any other, as far as it has that.
     """
 
     settings: str
@@ -45,40 +47,37 @@ class Baseline:
     size: int
     mounts: Mapping[str, str]
     files_on: Mapping[str, int] = field(default_factory=dict)
+    identities: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_baseline(path: Path) -> Baseline | None:
     """The last complete night's, or None when there is none that this program can read."""
     try:
         # Of what was mounted earlier agents kept the kinds alone.
-        values = {"files_on": {}, **decode(str(path), path.read_bytes())}
-        counts = {name: field_of(str(path), values, name, int) for name in ("entries", "files", "size")}
-        by_mount = {name: field_of(str(path), values, name, dict) for name in ("mounts", "files_on")}
-        return Baseline(field_of(str(path), values, "settings", str), **counts, **by_mount)
+        values = {"files_on": {}, "identities": {}, **shapes.decode(str(path), path.read_bytes())}
+        counts = {name: shapes.field(str(path), values, name, int) for name in ("entries", "files", "size")}
+        by_mount = {name: shapes.field(str(path), values, name, dict) for name in ("mounts", "files_on", "identities")}
+        return Baseline(shapes.field(str(path), values, "settings", str), **counts, **by_mount)
     except (OSError, PermanentError):
         return None
 
 
-def keep_baseline(
-    path: Path, recorded: Report, settings: str, mounts: Mapping[str, str], files_on: Mapping[str, int]
-) -> None:
+def keep_baseline(path: Path, baseline: Baseline) -> None:
     """Remember a night that was complete."""
-    baseline = Baseline(settings, recorded.entries, recorded.files, recorded.bytes_total, mounts, files_on)
-    write_whole(path, encode(asdict(baseline)))
+    write_whole(path, shapes.encode(asdict(baseline)))
 
 
 def baseline_of(config: Config, settings: str, counted: Counted | None, mounts: Mapping[bytes, str]) -> Baseline:
-    """What a scan of tonight found, for a later one to be compared with."""
+    """What was found tonight, for a later night, or a later look, to be compared with."""
     counted = counted or Counted(0, 0, 0)
     travelled = mounts_of(config, mounts)
-    files_on = files_of(travelled, counted)
-    return Baseline(settings, counted.entries, counted.files, counted.size, travelled, files_on)
+    files_on, identities = _of(travelled, counted.files_on), _of(travelled, counted.identities)
+    return Baseline(settings, counted.entries, counted.files, counted.size, travelled, files_on, identities)
 
 
-def files_of(mounts: Mapping[str, str], counted: Counted) -> dict[str, int]:
-    """The files on each of these file systems, as far as they were counted."""
-    on = counted.files_on
-    return {point: on[where] for point in mounts if (where := os.fsencode(point)) in on}
+def _of(mounts: Iterable[str], known: Mapping[bytes, Known]) -> dict[str, Known]:
+    """What is known of each of these file systems, if it is."""
+    return {point: known[where] for point in mounts if (where := os.fsencode(point)) in known}
 
 
 def mounts_of(config: Config, mounts: Mapping[bytes, str]) -> dict[str, str]:
@@ -99,13 +98,14 @@ def find_losses(
     """What is there no more and should not simply go from the backup. `now` is None when nobody could count."""
     lost = list(_not_mounted_as_it_was(config, before, mounts))
     if config.shrink is not None and now is not None:
-        lost += _shrunk(before, now, config.shrink) if before.settings == settings else _chosen_away(before, now)
+        fewer = _shrunk(before, now, config.shrink) if before.settings == settings else _chosen_away(before, now)
+        lost += [f"{loss}{_unread(now)}" for loss in fewer]
     return tuple(f"{loss}{_IF_MEANT}" for loss in lost)
 
 
 def find_rewriting(config: Config, before: Baseline, settings: str, rewritten: int) -> str | None:
     """What it is called when most files are gone or changed at once, whatever has come in their place."""
-    if config.rewrite is None or before.settings != settings or rewritten < FEWEST_REWRITTEN:
+    if config.rewrite is None or before.settings != settings or rewritten < A_MASS:
         return None
     if rewritten * 100 <= before.files * config.rewrite:
         return None
@@ -140,8 +140,15 @@ def _shrunk(before: Baseline, now: Counted, percent: int) -> Iterator[str]:
         if _is_lost(were, are, percent):
             yield f"of {were} {what} of the last complete night {are} are left, a loss of more than SHRINK={percent} %"
     for point, were in before.files_on.items():
-        if were and now.files_on.get(os.fsencode(point)) == 0:
+        is_empty = now.files_on.get(os.fsencode(point)) == 0
+        if were and is_empty and not (were < A_MASS and _is_the_same(point, before, now)):
             yield f"of {were} files on {point} at the last complete night none is left"
+
+
+def _is_the_same(point: str, before: Baseline, now: Counted) -> bool:
+    """Whether it is certainly the file system that was mounted there at the last complete night."""
+    identity = before.identities.get(point)
+    return identity is not None and identity == now.identities.get(os.fsencode(point))
 
 
 def _chosen_away(before: Baseline, now: Counted) -> Iterator[str]:
@@ -151,6 +158,15 @@ def _chosen_away(before: Baseline, now: Counted) -> Iterator[str]:
             f"of {before.files} files of the last complete night {now.files} are left since what is backed up was"
             " chosen anew"
         )
+
+
+def _unread(now: Counted) -> str:
+    """What may be no loss at all, and is mended in another way."""
+    if not now.unread:
+        return ""
+    first, *others = now.unread
+    more = f", and {len(others)} more" if others else ""
+    return f", and not all of it could be read: {first}{more}"
 
 
 def _is_lost(before: int, now: int, percent: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Container, Mapping
 from pathlib import Path
 
@@ -10,6 +12,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 # File systems of this host's own disks: what people put their data on, and what stays mounted.
 ON_A_DISK = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "reiserfs", "xfs", "zfs")
 ON_THE_NETWORK = ("ceph", "cifs", "nfs", "nfs4", "smb3")
+# Of these the kernel's id is made of what is written on the file system; of others of a device's number, or of nothing.
+_WITH_AN_ID = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "zfs")
 # In place of what is mounted there as soon as somebody looks.
 AUTOMOUNT = "autofs"
 
@@ -23,6 +27,16 @@ def read_mounts(table: Path = MOUNTS) -> dict[bytes, str]:
             point = fields.split()[4].decode("unicode_escape").encode("latin-1")
             mounts[point] = rest.split()[0].decode()
     return mounts
+
+
+def read_identities(mounts: Mapping[bytes, str]) -> dict[bytes, str]:
+    """By mount point what tells a file system, and which directory of it is mounted, from others; if it has that."""
+    found = {}
+    for point, kind in mounts.items():
+        if kind in _WITH_AN_ID:
+            with contextlib.suppress(OSError):
+                found[point] = f"{os.statvfs(point).f_fsid:x}/{os.stat(point).st_ino}"  # noqa: PTH116 - a path of bytes
+    return found
 
 
 def mounted_throughout(before: Mapping[bytes, str], after: Mapping[bytes, str]) -> dict[bytes, str]:

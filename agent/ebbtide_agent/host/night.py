@@ -28,7 +28,7 @@ from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mend
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.rsync_count import count
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.tally import Tally
+from ebbtide_agent.host.tally import Counted, Tally
 from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
@@ -159,7 +159,7 @@ def push_if_all_is_well(
     if missing:
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
     taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
-    taken = counted_somehow(night, config, before, taken)
+    taken = counted_for_the_guards(night, config, before, taken)
     lost = find_losses(night, config, before, taken)
     if lost:
         return Outcome(SUSPECT, 1, Counts(), lost), None
@@ -170,7 +170,7 @@ def push_if_all_is_well(
     return in_view_of(taken.checked.remarks() if taken.checked else (), outcome), taken
 
 
-def counted_somehow(night: Night, config: Config, before: guards.Baseline | None, taken: Survey) -> Survey:
+def counted_for_the_guards(night: Night, config: Config, before: guards.Baseline | None, taken: Survey) -> Survey:
     """The survey, of which rsync is asked what a guard needs to know and the agent could not count."""
     if taken.tally or before is None or night.accept_shrink or config.shrink is None:
         return taken
@@ -216,7 +216,7 @@ def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) 
         return again.course.why
     before = guards.find_baseline(night.paths.baseline)
     try:
-        again = counted_somehow(night, config, before, again)
+        again = counted_for_the_guards(night, config, before, again)
     except PermanentError as error:
         return str(error)
     earlier = guards.baseline_of(config, pushed.choice, pushed.counted, pushed.mounts)
@@ -235,10 +235,11 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     """Remember a night that was recorded as complete: as the next one's index, and as what its guards compare with."""
     survey.keep(taken, config, night.paths, recorded, night.world.say)
     if recorded.is_complete:
-        mounts = guards.mounts_of(config, read_mounts())
-        files_on = guards.files_of(mounts, taken.tally.counted()) if taken.tally else {}
+        found = taken.tally.counted() if taken.tally else Counted(0, 0, 0)
+        counted = replace(found, entries=recorded.entries, files=recorded.files, size=recorded.bytes_total)
+        baseline = guards.baseline_of(config, taken.choice, counted, read_mounts())
         try:
-            guards.keep_baseline(night.paths.baseline, recorded, taken.choice, mounts, files_on)
+            guards.keep_baseline(night.paths.baseline, baseline)
         except OSError as error:
             night.world.say(f"what the guards compare with was not kept: {error}")
 

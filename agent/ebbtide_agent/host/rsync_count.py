@@ -6,7 +6,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import filters
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, parse_counts, why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, tell, why
 from ebbtide_agent.host.tally import Counted
 from ebbtide_agent.paths import NOWHERE
 
@@ -19,5 +19,6 @@ def count(config: Config) -> Counted:
     ended = procs.run((*words, f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"))
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
         raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")
-    counts = parse_counts(ended.out.decode("ascii", "replace"))
-    return Counted(counts.entries, counts.files, counts.bytes_total)
+    told = tell(ended)
+    unread = told.problems if ended.exit_code == SOME_IS_MISSING else ()
+    return Counted(told.counts.entries, told.counts.files, told.counts.bytes_total, unread=unread)

@@ -20,7 +20,7 @@ from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, wi
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline, root_of
 from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
-from ebbtide_agent.host.mounts import read_mounts
+from ebbtide_agent.host.mounts import read_identities, read_mounts
 from ebbtide_agent.host.scan import YOUNG_NS, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.tally import Counted, Tally
@@ -238,8 +238,11 @@ def _scanning(config: Config, aside: Path, tally: Tally, now: datetime, sample: 
     selection = Selection(rules(config.include, config.exclude, config.whole_system))
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
+    before = read_identities(read_mounts())
     with scan_beside(tree) as met:
         yield sample.watch(tally.watch(_written(met, Writer(aside))))
+    after = read_identities(read_mounts())
+    tally.identities = {point: each for point, each in after.items() if before.get(point) == each}
 
 
 def _inode_at(where: bytes) -> int | None:

@@ -16,12 +16,19 @@ MOST_LINKED_NAMES = 200_000
 
 @dataclass(frozen=True)
 class Counted:
-    """What a tree amounts to. `files_on` are the files by mount point; none where nobody could tell them apart."""
+    """What a tree amounts to.
+
+    `files_on` are the files by mount point; none where nobody could tell them apart. `identities` are the file systems'
+    own (`read_identities`), of those that were the same from the beginning to the end. `unread` is what could not be
+    read and so is not among them, each as rsync says it.
+    """
 
     entries: int
     files: int
     size: int
     files_on: Mapping[bytes, int] = field(default_factory=dict)
+    identities: Mapping[bytes, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 @dataclass
@@ -33,6 +40,7 @@ class Tally:
 
     root: bytes = b""
     files_on: dict[bytes, int] = field(default_factory=dict)
+    identities: dict[bytes, str] = field(default_factory=dict)
     entries: int = 0
     files: int = 0
     size: int = 0
@@ -46,7 +54,7 @@ class Tally:
             yield block
 
     def counted(self) -> Counted:
-        return Counted(self.entries, self.files, self.size, self.files_on)
+        return Counted(self.entries, self.files, self.size, self.files_on, self.identities)
 
     def groups(self) -> Iterator[list[bytes]]:
         """The names of each file that has several of them in the tree."""

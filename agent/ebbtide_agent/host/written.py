@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 # Of the largest list of patterns that a program may have made.
 MOST_BYTES = 16 << 20
+# /dev/null, which people put in the place of a list: every other device might keep us reading.
+_NOTHING = os.makedev(1, 3)
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 _AT = re.compile(r"(?P<file>.*?)(?::(?P<line>[0-9]+))?: ")
 
@@ -61,6 +64,8 @@ def _unquoted(text: str, where: str, key: str, faults: list[str]) -> str:
 
 def read_patterns(path: Path, faults: list[str]) -> dict[str, str]:
     """The patterns by where they stand."""
+    if _is_nothing(path):
+        return {}
     patterns = {}
     for number, line in _lines(path, faults, must_exist=False):
         if line.startswith(("+ ", "- ")):
@@ -84,6 +89,14 @@ def _where_it_stands(fault: str) -> tuple[str, int]:
     """File after file, and line after line; what has no line comes after those of its file."""
     found = _AT.match(fault)
     return (found["file"], int(found["line"] or sys.maxsize)) if found else (fault, 0)
+
+
+def _is_nothing(path: Path) -> bool:
+    try:
+        seen = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISCHR(seen.st_mode) and seen.st_rdev == _NOTHING
 
 
 def _read(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """What will fail tonight is found by day, one thing at a time, and told with what to do; what is in order says so."""
 
+import errno
 import fcntl
 import json
 import os
@@ -23,9 +24,10 @@ from ebbtide_agent import moments
 from ebbtide_agent.host.checks import disks, far_side, keys, past, places, programs, schedule, scripts
 from ebbtide_agent.host.checks.everything import CHECKS, find
 from ebbtide_agent.host.checks.finding import Check, Finding, Scene
-from ebbtide_agent.host.guards import keep_baseline
+from ebbtide_agent.host.guards import Baseline, keep_baseline
 from ebbtide_agent.host.health import Sources
 from ebbtide_agent.host.identity import Installed, encode_installed, machine_of, marks_of
+from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.mark import note_begun
 from ebbtide_agent.host.target import Directory, Receiver, Remote, Volume
 from ebbtide_agent.host_main import main
@@ -184,6 +186,44 @@ def test_a_directory_that_cannot_be_written_is_a_fault() -> None:
     assert told == [
         ("fault", "TARGET backup cannot be written; run as root, and see that it is not mounted read-only"),
     ]  # fmt: skip
+
+
+def test_a_directory_that_another_agent_writes_to_is_warned_and_its_lock_stays_as_it_is(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
+    lock = DirectoryPaths(tmp_path / "backup").lock
+    with locked(lock):
+        before = everything_below(lock.parent)
+
+        while_held = found(far_side.answers_as_it_should, scene)
+        with locked(scene.paths.lock):
+            by_our_own_night = found(far_side.answers_as_it_should, scene)
+    afterwards = found(far_side.answers_as_it_should, scene)
+
+    said = "another backup of this host is under way (it holds backup/.lock); nothing, if it is over before tonight"
+    assert while_held[0] == ("warning", said)
+    assert not any("under way" in what for _, what in (*by_our_own_night, *afterwards))
+    assert everything_below(lock.parent) == before
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_directory_without_locks_is_a_fault_and_nothing_is_left_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    def without_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    scene = a_scene(tmp_path, target=Directory(tmp_path / "backup"))
+    (tmp_path / "backup").mkdir()
+    if is_there:
+        (tmp_path / "backup/.lock").touch()
+    before = set((tmp_path / "backup").iterdir())
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+
+    (finding,) = find([far_side.answers_as_it_should], scene)
+
+    assert finding.level == "fault" and "backup/.lock cannot be locked (No locks available)" in finding.what
+    assert "mount its file system with locks, or choose another TARGET" in finding.what
+    assert set((tmp_path / "backup").iterdir()) == before
 
 
 def test_a_directory_or_a_dump_with_little_room_is_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +391,7 @@ def test_what_was_mounted_at_the_last_complete_night_and_is_not_now_is_a_fault(t
     assert found(places.are_mounted, scene) == []
     (tmp_path / "root/srv").mkdir()
     mounts = {f"{os.path.realpath(tmp_path)}/root/srv": "ext4"}
-    keep_baseline(scene.paths.baseline, a_report(), "", mounts, {})
+    keep_baseline(scene.paths.baseline, Baseline("", 1, 1, 1, mounts))
 
     assert found(places.are_mounted, scene) == [
         ("fault", "root/srv is not mounted; at the last complete night it was (ext4); "
@@ -365,8 +405,8 @@ def test_a_host_that_can_have_no_index_is_warned_and_told_why(tmp_path: Path) ->
 
     assert found(places.can_be_scanned, a_scene(tmp_path, exclude=("[x]y",)))[0] == (
         "warning", "etc/backup_exclude:1: only rsync can decide [x]y: there can be no index, every push is a full one,"
-                   " and neither REWRITE nor CHECK sees anything; write the line without brackets and backslashes, or"
-                   " exclude the mount point itself, if you can",
+                   " and neither REWRITE nor CHECK sees anything; if you can, write the line without [, \\, ***, //,"
+                   " /./ and /../; or exclude the mount point itself",
     )  # fmt: skip
 
 

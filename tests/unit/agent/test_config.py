@@ -144,7 +144,7 @@ def test_only_a_regular_file_of_bounded_size_is_read(tmp_path: Path, name: str, 
     place = tmp_path / name
     place.unlink(missing_ok=True)
     if what == "a device":
-        place.symlink_to("/dev/null")
+        place.symlink_to("/dev/null" if name == "backup_config" else "/dev/zero")
     elif what == "a directory":
         place.mkdir()
     elif what == "too much":
@@ -156,6 +156,15 @@ def test_only_a_regular_file_of_bounded_size_is_read(tmp_path: Path, name: str, 
 
     expected = "it is larger than 16 MiB" if what == "too much" else "it is no regular file; expected lines of text"
     assert any(fault.startswith(f"{place}: {expected}") for fault in raised.value.faults)
+
+
+def test_a_list_that_is_dev_null_says_nothing(tmp_path: Path) -> None:
+    for name in ("backup_include", "backup_exclude"):
+        (tmp_path / name).symlink_to("/dev/null")
+
+    config = loaded(tmp_path, f"{WHOLE}WHOLE_SYSTEM=no\n")
+
+    assert (config.include, config.exclude) == ((), ())
 
 
 def test_what_the_agent_keeps_for_itself_is_left_out_where_it_is_kept(tmp_path: Path) -> None:

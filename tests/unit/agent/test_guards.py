@@ -23,11 +23,10 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.tally import Counted
 from ebbtide_agent.host.way import Way
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import SUSPECT, Hello, parse_report
+from ebbtide_agent.report import SUSPECT, Hello
 from ebbtide_agent.shapes import encode
 from tests.unit.agent.test_course import A_CONFIG, NOW
 
-A_REPORT = parse_report((Path(__file__).parents[2] / "contract/wire/report.json").read_bytes())
 BEFORE = Baseline("settings", 10_000, 9_000, 1_000_000, {})
 AS_BEFORE = Counted(10_000, 10_000, 1_000_000)
 
@@ -180,6 +179,44 @@ def test_a_file_system_of_which_no_file_is_left_is_told_however_small_it_is(
     )
 
 
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize(
+    ("were", "at_the_time", "now", "is_told"),
+    [
+        (1, "this disk", "this disk", False),
+        (999, "this disk", "this disk", False),
+        (1000, "this disk", "this disk", True),
+        (1, "this disk", "another", True),
+        (1, "this disk", None, True),
+        (1, None, "this disk", True),
+        (1, None, None, True),
+    ],
+)
+def test_a_few_files_may_go_from_a_file_system_that_is_certainly_the_one_it_was(
+    were: int, at_the_time: str | None, now: str | None, is_told: bool
+) -> None:
+    identities = {"/srv": at_the_time} if at_the_time else {}
+    before = replace(BEFORE, mounts={"/srv": "ext4"}, files_on={"/srv": were}, identities=identities)
+    emptied = replace(AS_BEFORE, files_on={b"/srv": 0}, identities={b"/srv": now} if now else {})
+
+    lost = find_losses(A_CONFIG, before, "settings", emptied, {b"/srv": "ext4"})
+
+    assert bool(lost) == is_told
+
+
+def test_a_loss_names_what_could_not_be_read() -> None:
+    unread = ('rsync: [sender] opendir "/srv" failed: Stale file handle (116)', "another")
+
+    named, first, none = (
+        find_losses(A_CONFIG, BEFORE, "settings", Counted(10, 10, 1_000_000, unread=unread[:most]), {})[0]
+        for most in (2, 1, 0)
+    )
+
+    assert f", and not all of it could be read: {unread[0]}, and 1 more; nothing was pushed" in named
+    assert f"{unread[0]}; nothing was pushed" in first
+    assert "read" not in none
+
+
 def test_what_is_mounted_instead_while_the_tree_is_scanned_is_not_what_the_scan_found() -> None:
     before = {b"/": "ext4", b"/srv": "tmpfs", b"/mnt": "autofs", b"/idle": "nfs4", b"/gone": "xfs"}
     after = {b"/": "ext4", b"/srv": "ext4", b"/mnt": "nfs4", b"/idle": "autofs", b"/new": "xfs"}
@@ -220,18 +257,19 @@ def test_a_baseline_comes_back_as_it_was_kept_and_a_damaged_one_is_none(tmp_path
     path = tmp_path / "baseline"
     assert find_baseline(path) is None
 
-    keep_baseline(path, A_REPORT, "settings", {"/srv/\udcff": "xfs"}, {"/srv/\udcff": 7})
+    where = "/srv/\udcff"
+    baseline = replace(BEFORE, mounts={where: "ext4"}, files_on={where: 7}, identities={where: "an ext4"})
+    keep_baseline(path, baseline)
     kept = find_baseline(path)
     path.write_bytes(path.read_bytes()[:40])
 
-    amounts = (A_REPORT.entries, A_REPORT.files, A_REPORT.bytes_total)
-    assert kept == Baseline("settings", *amounts, {"/srv/\udcff": "xfs"}, {"/srv/\udcff": 7})
+    assert kept == baseline
     assert find_baseline(path) is None
 
 
 def test_a_baseline_of_an_agent_that_did_not_count_by_mount_is_read(tmp_path: Path) -> None:
     path = tmp_path / "baseline"
-    earlier = {name: value for name, value in asdict(BEFORE).items() if name != "files_on"}
+    earlier = {name: value for name, value in asdict(BEFORE).items() if name not in ("files_on", "identities")}
     path.write_bytes(encode(earlier))
 
     assert find_baseline(path) == BEFORE

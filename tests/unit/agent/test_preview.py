@@ -10,12 +10,13 @@ import pytest
 from ebbtide_agent.commands.preview import SHOWN_PATHS
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.guards import keep_baseline
+from ebbtide_agent.host.course import choice_of
+from ebbtide_agent.host.guards import Baseline, keep_baseline
 from ebbtide_agent.host.outcome import Counts
 from ebbtide_agent.host.push_preview import PushPreview, preview_push
 from ebbtide_agent.host_main import main
 from tests.unit.agent.test_scan import needs_rsync
-from tests.unit.agent.test_survey import Host, a_record
+from tests.unit.agent.test_survey import Host
 
 
 @pytest.fixture
@@ -98,9 +99,9 @@ def test_an_rsync_that_cannot_tell_is_told_in_a_line(host: Host) -> None:
         seen(host)
 
 
-def an_rsync(host: Host, says: str, code: int) -> str:
+def an_rsync(host: Host, says: str, code: int, complains: str = "") -> str:
     program = host.tree.parent / "rsync"
-    program.write_text(f"#!/bin/sh\necho '{says}'; exit {code}\n")
+    program.write_text(f"#!/bin/sh\necho '{says}'; echo '{complains}' >&2; exit {code}\n")
     program.chmod(0o755)
     return str(program)
 
@@ -146,12 +147,24 @@ def test_what_a_guard_would_hold_back_is_told(host: Host, capsys: pytest.Capture
     host.config = load(host.paths)
     survey = host.take(None)
     host.keep(survey, 7)
-    keep_baseline(host.paths.baseline, replace(a_record(7), entries=900, bytes_total=3), survey.choice, {}, {})
+    keep_baseline(host.paths.baseline, Baseline(survey.choice, 900, 1, 3, {}))
 
     code = main(words)
 
     assert code == 4
     assert "suspect: of 900 entries of the last complete night 3 are left" in capsys.readouterr().out
+
+
+def test_what_rsync_may_not_read_is_named_where_a_guard_would_take_it_for_a_loss(host: Host) -> None:
+    rsync = an_rsync(host, "Number of files: 3 (reg: 1)", 23, "rsync: [sender] opendir /srv failed: Stale file handle")
+    host.config = replace(host.config, exclude=("[a]",), rsync=rsync)
+    host.paths.state.mkdir(exist_ok=True)
+    choice = choice_of(host.config, as_root=os.geteuid() == 0)
+    keep_baseline(host.paths.baseline, Baseline(choice, 900, 1, 0, {}))
+
+    (lost,) = seen(host).lost
+
+    assert "could be read: rsync: [sender] opendir /srv failed: Stale file handle; nothing was pushed" in lost
 
 
 def test_a_place_that_is_not_there_is_a_night_that_fails(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,6 +195,17 @@ def test_what_was_mounted_when_the_scan_began_is_known(host: Host) -> None:
     assert before & after <= known <= before | after
 
 
+def test_a_file_system_that_was_another_one_when_the_scan_ended_is_not_known(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = iter([{b"/": "a disk", b"/srv": "another", b"/mnt": "gone"}, {b"/": "a disk", b"/srv": "a third"}])
+    monkeypatch.setattr(surveying, "read_identities", lambda _: next(seen))
+
+    tally = host.take(None).tally
+
+    assert tally and tally.counted().identities == {b"/": "a disk"}
+
+
 def test_where_no_index_can_be_written_everything_is_pushed(host: Host, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     host.paths = HostPaths(tmp_path, tmp_path / "file/state")

@@ -7,14 +7,16 @@ import os
 from collections.abc import Iterator
 
 from ebbtide_agent import procs
-from ebbtide_agent.errors import AgentError, TransientError
+from ebbtide_agent.errors import AgentError, Refused, TransientError
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.checks.keys import keys_in, pinned_keys
 from ebbtide_agent.host.checks.places import free_bytes
-from ebbtide_agent.host.claim import is_claimed
+from ebbtide_agent.host.claim import check_place
 from ebbtide_agent.host.history import find_last
 from ebbtide_agent.host.link import look_up
+from ebbtide_agent.host.lock import try_lock
 from ebbtide_agent.host.login import login_of
+from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.host.target import Directory, Receiver, Volume
 from ebbtide_agent.paths import DirectoryPaths, device_name
 from ebbtide_agent.printable import size
@@ -48,8 +50,9 @@ def answers_as_it_should(scene: Scene) -> Iterator[Finding]:
 
 
 def _directory(scene: Scene, target: Directory) -> Iterator[Finding]:
+    store = DirectoryPaths(target.path)
     try:
-        is_claimed(DirectoryPaths(target.path), scene.paths, scene.config.host)
+        check_place(store, scene.paths, scene.config.host)
     except AgentError as error:
         yield fault(str(error), "nothing is written there until then")
         return
@@ -57,6 +60,12 @@ def _directory(scene: Scene, target: Directory) -> Iterator[Finding]:
     if not os.access(target.path, os.W_OK | os.X_OK, effective_ids=True):
         yield fault(f"TARGET {target} cannot be written", "run as root, and see that it is not mounted read-only")
         return
+    # A night that is under way has it; and one that begins now has more to do before it asks for it.
+    if holder_of(scene.paths.lock) is None:
+        try:
+            try_lock(store.lock)
+        except Refused as error:
+            yield warning(str(error), "nothing, if it is over before tonight")
     place = target.path.stat()
     if place.st_dev == scene.config.root.stat().st_dev:
         what = f"TARGET {target} is on the file system that is backed up"
