@@ -1255,7 +1255,7 @@ MUTATIONS = (
     Mutation(
         "drill: digest told",
         f"{_FLOWS}/recovery_steps.py",
-        "manifest_sha256=_reported_digest(recovery.point, world)",
+        "manifest_sha256=_reported_digest(recovery, world)",
         "manifest_sha256=None",
         "that a drill is told the manifest's digest",
         ("tests/unit/test_drills.py",),
@@ -3796,7 +3796,7 @@ MUTATIONS = (
     Mutation(
         "reports: by the nonce of a brief",
         f"{_FLOWS}/briefed.py",
-        "key = wire.host_report_key(run_id) if own_host(run_id) else _report_key(run_id, host_id, archive)",
+        "key = wire.host_report_key(run_id) if own_host(run_id) else _report_key(run_id, host_id, archive, known)",
         'key = wire.host_report_key(run_id) if own_host(run_id) else f"reports/{run_id}/{host_id}.json"',
         "that who looks back finds a report by its run and host",
         ("tests/unit/test_find.py", "tests/unit/test_drills.py"),
