@@ -1512,6 +1512,22 @@ MUTATIONS = (
         ("tests/unit/test_drills_command.py",),
     ),
     Mutation(
+        "drills: an older point",
+        f"{_CORE}/drilling.py",
+        "return min(drill.point.at, newest or _NEVER), drill.id",
+        "return newest or _NEVER, drill.id",
+        "that a drill of an older point says nothing of a newer one, to whoever asks and to whoever is told",
+        ("tests/unit/test_alarms.py", "tests/unit/test_drills_command.py"),
+    ),
+    Mutation(
+        "drills: an older point's turn",
+        f"{_CORE}/drilling.py",
+        "before is None or drill.point.at >= before.point.at or drill.opened >= before.opened + apart",
+        "True",
+        "that a drill of an older point puts off no drill of the newest",
+        ("tests/unit/test_drilling.py",),
+    ),
+    Mutation(
         "as JSON: nothing beside it",
         "ebbtide_console/cli/command.py",
         "redirect_stdout(sys.stderr if is_json else sys.stdout)",
