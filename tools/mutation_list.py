@@ -3092,10 +3092,39 @@ MUTATIONS = (
     Mutation(
         "a record: nothing more is taken",
         f"{_GATE}/ledger.py",
-        "        self._take_no_more(host)\n        return recorded",
+        "        self._take_no_more(host, recorded)\n        return recorded",
         "        return recorded",
         "that a tree which is on record stays what it was, whatever becomes of its gate",
         (f"{_LEDGER}::test_a_host_whose_report_is_on_record_pushes_no_more_though_its_gate_is_killed_then",),
+    ),
+    Mutation(
+        "a record: what the next nights are compared with",
+        f"{_GATE}/ledger.py",
+        "        return report, landed\n",
+        "        known.write_bytes(next_one.read_bytes())\n        return report, landed\n",
+        "that a host is compared with no push of which there is no record",
+        (f"{_LEDGER}::test_losses_of_pushes_that_were_never_recorded_add_up",),
+    ),
+    Mutation(
+        "a record: its manifest, later",
+        "agent/ebbtide_agent/peer/keeping.py",
+        "        keep_manifest(self.peer.paths, report)\n",
+        "",
+        "that a peer's snapshot is described by its own manifest, though a gate was killed before it was in its place",
+        (
+            f"{_LEDGER}::test_a_night_is_what_the_next_ones_are_compared_with_though_its_gate_was_killed_when_it_was_on_record",
+        ),
+    ),
+    Mutation(
+        "a record: its manifest, on an opened machine",
+        f"{_GATE}/opened.py",
+        "next_one if next_one.exists() else paths.manifest(opening.host.id)",
+        "paths.manifest(opening.host.id)",
+        "that a point can be opened whose gate was killed right after the record",
+        (
+            "tests/unit/agent/test_opening.py::"
+            "test_what_the_tree_is_says_the_manifest_of_its_night_though_its_gate_was_killed_when_that_was_on_record",
+        ),
     ),
     Mutation(
         "a record: without its event",
