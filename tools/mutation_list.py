@@ -3135,6 +3135,14 @@ MUTATIONS = (
         (f"{_LEDGER}::test_a_recorded_night_is_recorded_though_there_is_no_room_for_its_event",),
     ),
     Mutation(
+        "volume: what a first write has left",
+        "agent/ebbtide_agent/files.py",
+        "ours = (_LOST_AND_FOUND, _making(first).name)",
+        "ours = (_LOST_AND_FOUND,)",
+        "that a volume whose first receiver was killed at once is taken by the next one",
+        ("tests/unit/agent/test_receiver_volume.py",),
+    ),
+    Mutation(
         "places: each for itself",
         f"{_GATE}/places.py",
         "if len(without) == len(hosts) or",
