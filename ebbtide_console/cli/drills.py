@@ -24,7 +24,8 @@ WIDTH = 1000  # a host is one line, to grep and to cut; a terminal wraps by itse
 
 DESCRIPTION = """\
 Say of each host how old its newest restore point is, and when its last drill was, of which point, and what came of it:
-its verdict (docs/restore.md says what each means), its RTO, and why, if that is not all there was to prove.
+its verdict (docs/restore.md says what each means), its RTO, and why, if that is not all there was to prove. A drill of
+an older point does not take the place of one of a newer point.
 
   $ ebbtide drills
 

@@ -55,6 +55,13 @@ def wait_until(happens: Callable[[], Any], what: str, patience: float = PATIENCE
     return found
 
 
+def arrived(file: Path) -> int:
+    """How much is there of a file that is being pushed: under its name in a tree that was empty, else beside it."""
+    return max(
+        (each.stat().st_size for each in (file, *file.parent.glob(f".{file.name}.*")) if each.exists()), default=0
+    )
+
+
 def wait_until_free(device: Path) -> None:
     """A mount namespace made by a test beside this one may hold a copy of our mount for a moment."""
     wait_until(lambda: not device.is_block_device() or _is_free(device), f"{device} to be free")

@@ -18,8 +18,9 @@ from enclosed import in_an_enclosure, wait_until
 
 import ebbtide_agent
 from tests.local.own_nights import Host
+from tests.local.receiver_machine import arrived
 from tests.local.rsync_only import FarSide, a_far_side
-from tests.local.test_broken_pushes import ENOUGH, SIZE, arrived
+from tests.local.test_broken_pushes import ENOUGH, SIZE
 from tests.local.test_to_remote import MISSING
 
 HERE, THERE = "10.255.77.1", "10.255.77.2"
@@ -120,7 +121,7 @@ def test_whoever_pushes_into_a_black_hole_ends_by_itself(
         running = begin_a_night(host, within, alive, silence)
         try:
             tree = far.home / "us0/tree"
-            wait_until(lambda: arrived(tree) > ENOUGH, "some of the large file")
+            wait_until(lambda: arrived(tree / "srv/large") > ENOUGH, "some of the large file")
 
             ip("link", "set", "wire", "down")
             out, _ = running.communicate(timeout=PATIENCE_SECONDS)
@@ -141,7 +142,7 @@ def test_a_link_that_comes_back_meanwhile_is_used(tmp_path: Path) -> None:
         assert running.stdout
         try:
             tree = far.home / "us0/tree"
-            wait_until(lambda: arrived(tree) > ENOUGH, "some of the large file")
+            wait_until(lambda: arrived(tree / "srv/large") > ENOUGH, "some of the large file")
 
             ip("link", "set", "wire", "down")
             said = next(line for line in running.stdout if "push to" in line and "trying again" in line)

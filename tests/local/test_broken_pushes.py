@@ -26,12 +26,12 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import encode_report, parse_report
-from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, below, name_of, wait_until
+from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, arrived, below, name_of, wait_until
 from tests.local.rsync_only import a_far_side
 
 IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
-HOSTS = ("us0", "eu0", "us1", "us2", "us3", "eu1")
+HOSTS = ("us0", "eu0", "us1", "us2", "us3", "us4", "eu1")
 ANOTHERS = "127.0.0.2"
 SIZE = 12_000_000
 ENOUGH = 3_000_000
@@ -56,7 +56,7 @@ def tree(tmp_path: Path) -> Path:
 def a_slow_push(receiver: Receiver, host: str, tree: Path, etc: Path) -> "subprocess.Popen[str]":
     """An agent in the middle of the large file."""
     agent = an_agent(receiver, host, tree, etc, BANDWIDTH="4m")
-    wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
+    wait_until(lambda: arrived(receiver.tree(host) / "srv/large") > ENOUGH, "some of the large file")
     return agent
 
 
@@ -67,11 +67,6 @@ def an_agent(receiver: Receiver, host: str, tree: Path, etc: Path, **settings: s
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def arrived(tree: Path) -> int:
-    """How much of the large file is there under a name of its own for the time being."""
-    return max((path.stat().st_size for path in tree.glob("srv/.large.*")), default=0)
-
-
 def is_ssh(pid: int) -> bool:
     return name_of(pid) == "ssh"
 
@@ -80,6 +75,7 @@ def is_ssh(pid: int) -> bool:
 def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of_it(
     receiver: Receiver, tree: Path, tmp_path: Path
 ) -> None:
+    (receiver.tree("us0") / "of-the-night-before").touch()
     agent = a_slow_push(receiver, "us0", tree, tmp_path / "etc")
 
     (link,) = filter(is_ssh, below(agent.pid))
@@ -95,6 +91,25 @@ def test_a_link_that_drops_inside_a_file_is_gone_on_from_and_nobody_sees_half_of
     assert report["entries"] == report["receiver"]["manifest"]["entries"] == 3
     assert (receiver.tree("us0") / "srv/large").read_bytes() == (tree / "srv/large").read_bytes()
     assert receiver.tree("us0").stat().st_mtime_ns == tree.stat().st_mtime_ns
+
+
+@pytest.mark.fault("N3")
+def test_what_a_first_push_has_sent_of_a_file_when_its_link_drops_is_not_sent_again(
+    receiver: Receiver, tree: Path, tmp_path: Path
+) -> None:
+    os.utime(tree / "srv/large", (0, 0))
+    agent = a_slow_push(receiver, "us4", tree, tmp_path / "etc")
+
+    (link,) = filter(is_ssh, below(agent.pid))
+    os.kill(link, signal.SIGKILL)
+    said, _ = agent.communicate(timeout=180)
+
+    report = receiver.report("us4")
+    assert report and report["status"] == "complete", said
+    assert report["bytes_sent"] < SIZE - ENOUGH / 2
+    assert report["entries"] == report["receiver"]["manifest"]["entries"] == 3
+    assert (receiver.tree("us4") / "srv/large").read_bytes() == (tree / "srv/large").read_bytes()
+    assert (receiver.tree("us4") / "srv/large").stat().st_mtime_ns == 0
 
 
 @pytest.mark.fault("H6")

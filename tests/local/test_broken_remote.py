@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.local.own_nights import agent, differing, entries
-from tests.local.receiver_machine import PATIENCE_SECONDS, below, wait_until
+from tests.local.receiver_machine import PATIENCE_SECONDS, arrived, below, wait_until
 from tests.local.rsync_only import FarSide
-from tests.local.test_broken_pushes import ENOUGH, SIZE, arrived, is_ssh
+from tests.local.test_broken_pushes import ENOUGH, SIZE, is_ssh
 from tests.local.test_to_remote import MISSING, Pushing, fetched
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -29,7 +29,7 @@ def a_slow_push(host: Pushing) -> "subprocess.Popen[bytes]":
     """An agent in the middle of the large file."""
     host.configure(BANDWIDTH="4m")
     running = subprocess.Popen(agent(host), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    wait_until(lambda: arrived(host.there / "tree") > ENOUGH, "some of the large file")
+    wait_until(lambda: arrived(host.there / "tree/srv/large") > ENOUGH, "some of the large file")
     return running
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ebbtide_agent.receiver import confine
-from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, as_whom, wait_until
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, arrived, as_whom, wait_until
 
 IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
@@ -47,15 +47,10 @@ def a_night_in_which_it_vanishes(
     paths = receiver.configure(host, tree, place / "etc", BANDWIDTH="4m")
     words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
-        wait_until(lambda: arrived(receiver.tree(host)) > ENOUGH, "some of the large file")
+        wait_until(lambda: arrived(receiver.tree(host) / "boot/large") > ENOUGH, "some of the large file")
         (tree / name).unlink() if becomes is None else (tree / name).rename(tree / becomes)
         said, _ = agent.communicate(timeout=120)
     return agent.returncode, said
-
-
-def arrived(tree: Path) -> int:
-    """How much of the large file is there under a name of its own for the time being."""
-    return max((path.stat().st_size for path in tree.glob("boot/.large.*")), default=0)
 
 
 def what_is_recorded(receiver: Receiver, host: str) -> dict[str, Any]:

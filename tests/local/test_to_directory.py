@@ -2,12 +2,14 @@
 
 import json
 import os
+import select
 import shlex
 import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,10 +19,10 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as some
 
 from ebbtide_agent.beside import Interfered
-from ebbtide_agent.errors import Refused
+from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
-from ebbtide_agent.host import guards, night, survey
-from ebbtide_agent.host.config import load
+from ebbtide_agent.host import guards, night, survey, to_directory
+from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.from_directory import FromDirectory
 from ebbtide_agent.host.outcome import Counts, Outcome, together
 from ebbtide_agent.host.target import Directory
@@ -278,6 +280,22 @@ def test_what_cannot_be_scanned_again_is_not_pushed_and_the_night_is_judged_by_t
     assert any("are gone or rewritten" in each for each in report.problems)
 
 
+def test_what_rsync_cannot_count_again_is_not_pushed_and_costs_no_more_than_that(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_tell(_: Config) -> NoReturn:
+        raise PermanentError("rsync cannot tell what the tree amounts to: exit code 1")
+
+    host.paths.exclude.write_text("[x]y\n")
+    host.back_up()
+    from_under_each_push(monkeypatch, lambda: monkeypatch.setattr(night, "count", cannot_tell))
+
+    report = host.back_up()
+
+    assert (report.status, len(host.snapshots())) == ("partial", 1)
+    assert "was not looked after: rsync cannot tell what the tree amounts to: exit code 1" in report.problems[0]
+
+
 @pytest.mark.fault("H6")
 @pytest.mark.parametrize("earlier", [0, 1])
 def test_a_night_that_was_killed_leaves_nothing_that_is_taken_for_a_snapshot(host: Host, earlier: int) -> None:
@@ -305,23 +323,33 @@ def test_of_two_agents_with_one_directory_and_a_state_each_the_second_is_refused
     second = Host(host.place / "second", host.target)
     plant(second.tree)
     began, go = (host.place / name for name in ("began", "go"))
-    for pipe in (began, go):
-        os.mkfifo(pipe)
-    waiting = an_rsync(host, f'[ ! -e {began} ] || {{ echo > {began}; rm {began}; cat {go}; }}; exec rsync "$@"')
+    waiting = an_rsync(
+        host, f'[ ! -e {began} ] || {{ echo > {began}; rm {began}; read -r _ < {go}; }}; exec rsync "$@"'
+    )
     host.configure(RSYNC=str(waiting))
-    with subprocess.Popen(agent(host)) as first:
-        began.read_text()
-
+    with an_open_pipe(began) as told, an_open_pipe(go) as answer, subprocess.Popen(agent(host)) as first:
         try:
+            assert select.select([told], [], [], 60)[0], "it has not begun"
             with pytest.raises(Refused, match=r"another backup of this host is under way .*backup/\.lock"):
                 second.back_up()
             assert at_hand(second) == host.snapshots(), "who only reads is in nobody's way"
         finally:
-            go.write_text("")
+            os.write(answer, b"\n")
 
     assert first.returncode == 0 and len(host.snapshots()) == 2
     assert differing(entries(host.newest()), entries(host.tree)) == {}
     assert second.back_up().status == "complete", "the kernel has let go of the lock"
+
+
+@contextmanager
+def an_open_pipe(place: Path) -> Iterator[int]:
+    """Open at both ends, so that nobody waits for the other one to come."""
+    os.mkfifo(place)
+    descriptor = os.open(place, os.O_RDWR)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @pytest.mark.fault("H7")
@@ -336,6 +364,22 @@ def test_what_this_night_did_not_push_becomes_no_snapshot_and_lets_none_go(host:
 
     assert report.status == "failed" and "is not what was pushed: somebody else has written there" in report.problems[0]
     assert host.snapshots() == kept and differing(entries(host.newest()), before) == {}
+
+
+@pytest.mark.fault("H7")
+def test_what_took_the_place_of_tonights_tree_while_that_was_looked_at_becomes_no_snapshot(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked_at(tree: Path) -> list[list[bytes]]:
+        (tree.parent / "night").write_text("another")
+        return []
+
+    monkeypatch.setattr(to_directory, "find_groups", looked_at)
+
+    report = host.back_up()
+
+    assert report.status == "failed" and "is not what was pushed: somebody else has written there" in report.problems[0]
+    assert host.snapshots() == () and host.store.making_night.read_text() == "another"
 
 
 @pytest.mark.fault("H7")

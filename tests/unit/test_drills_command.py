@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from ebbtide_console.cli import drills
 from ebbtide_console.cli.main import main
 from tests.builders import a_moment
 from tests.fakes import FakeWorld
-from tests.past import a_drill, a_world_with_a_past, an_open_drill
+from tests.past import a_drill, a_night, a_world_with_a_past, an_open_drill
 
 NOW = a_moment(16)
 
@@ -63,6 +64,27 @@ def test_all_is_well_once_the_last_drill_of_each_host_proved_all_that_it_could(
 
     assert main(["drills"]) == 0
     assert told(capsys)["us0"][4] == "proven"
+
+
+def test_a_drill_of_an_older_point_does_not_stand_for_the_newest(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_drill(world, NOW, verdict="different")
+    before = said(capsys)["us0"]
+    a_drill(world, NOW + timedelta(hours=1), point="main/2026-11-22/1")
+
+    assert said(capsys)["us0"] == before
+    assert (before["drill"]["verdict"], before["proved"]) == ("different", False)
+
+
+def test_a_drill_that_was_begun_later_of_an_older_point_stands_for_nothing_newer(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_night(world, 24)
+    a_drill(world, a_moment(9, day=25), verdict="different", point="main/2026-11-22/1")
+    a_drill(world, a_moment(9, day=26), point="main/2026-11-22/1")
+
+    assert said(capsys)["us0"]["drill"]["recovery"] == "us0a/2026-11-23/2"
 
 
 def test_neither_a_restore_that_has_ended_nor_a_drill_that_is_under_way_is_one(

@@ -21,8 +21,11 @@ from ebbtide_agent.shapes import decode, encode, field
 
 
 def claim(store: DirectoryPaths, paths: HostPaths, host: str, say: Callable[[str], None]) -> None:
-    """Leave our mark on a directory, or find it. Raises Refused, having written nothing."""
-    if not is_claimed(store, paths, host):
+    """Leave our mark on a directory that is held, or find it.
+
+    Raises Refused when another host has left its own before we held it.
+    """
+    if not _is_marked(store, host):
         write_whole(store.mark, encode({"host": host}))
     try:
         if _find(paths.target, "target") == str(store.path):
@@ -41,29 +44,35 @@ def held(store: DirectoryPaths, paths: HostPaths, host: str) -> Iterator[None]:
     """Be the only one who writes to a directory, for a block; whoever reads there is in nobody's way.
 
     The lock lies there, and not with our state: what runs with another state, or on another machine, meets it too.
-    Raises Refused as `is_claimed` does, having written nothing, and while another one holds it.
+    Raises Refused as `check_place` does, having written nothing, and while another one holds it.
     """
-    is_claimed(store, paths, host)
+    check_place(store, paths, host)
     with locked(store.lock):
         yield
 
 
-def is_claimed(store: DirectoryPaths, paths: HostPaths, host: str) -> bool:
-    """Whether a directory carries our mark, or may be given it. Raises Refused when neither is so."""
+def check_place(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
+    """Raises Refused for a directory that does not carry our mark and must not be given it."""
     if not store.path.is_dir():
         raise Refused(f"TARGET {store.path} is not a directory: mount what belongs there, or make it")
     for point in not_mounted(store.path, paths.fstab):
         raise Refused(f"TARGET {store.path}: {paths.fstab} has a file system for {point}, and it is not mounted")
-    owner = _find(store.mark, "host")
-    if owner is None and _find(paths.target, "target") == str(store.path):
+    if _is_marked(store, host):
+        return
+    if _find(paths.target, "target") == str(store.path):
         raise Refused(
             f"TARGET {store.path} is not what it was at the last backup: {store.mark.name} is missing there. Mount the"
             f" right disk; or, to begin anew on this one, delete {paths.target}"
         )
+    if snapshots.find(path.name for path in store.path.iterdir()):
+        raise Refused(f"TARGET {store.path} holds dated snapshots and no {store.mark.name} that says whose they are")
+
+
+def _is_marked(store: DirectoryPaths, host: str) -> bool:
+    """Whether our mark is there. Raises Refused for another host's."""
+    owner = _find(store.mark, "host")
     if owner not in (None, host):
         raise Refused(f"TARGET {store.path} holds the backups of {owner}; HOST is {host}. Give each host its own")
-    if owner is None and snapshots.find(path.name for path in store.path.iterdir()):
-        raise Refused(f"TARGET {store.path} holds dated snapshots and no {store.mark.name} that says whose they are")
     return owner is not None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ebbtide_agent import snapshots
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host.claim import is_claimed
+from ebbtide_agent.host.claim import check_place
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.push import Route
 from ebbtide_agent.host.restorable import AtHand, Restorable
@@ -32,7 +32,7 @@ class FromDirectory:
 
     def at_hand(self) -> AtHand:
         """Raises Refused when it is not the directory that the backups of this host go to."""
-        is_claimed(self.store, self.paths, self.config.host)
+        check_place(self.store, self.paths, self.config.host)
         names = whole_in(self.store)
         broken = [
             f"{self.store.snapshot(name)} lacks its tree or its report: it is none" for name in broken_in(self.store)

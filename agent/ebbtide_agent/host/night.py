@@ -159,7 +159,7 @@ def push_if_all_is_well(
     if missing:
         return Outcome(SUSPECT if before else FAILED, 1, Counts(), missing), None
     taken = survey.in_view_of(hello.generation, scanned(), config, night.paths, night.world.say)
-    taken = counted_somehow(night, config, before, taken)
+    taken = counted_for_the_guards(night, config, before, taken)
     lost = find_losses(night, config, before, taken)
     if lost:
         return Outcome(SUSPECT, 1, Counts(), lost), None
@@ -170,7 +170,7 @@ def push_if_all_is_well(
     return in_view_of(taken.checked.remarks() if taken.checked else (), outcome), taken
 
 
-def counted_somehow(night: Night, config: Config, before: guards.Baseline | None, taken: Survey) -> Survey:
+def counted_for_the_guards(night: Night, config: Config, before: guards.Baseline | None, taken: Survey) -> Survey:
     """The survey, of which rsync is asked what a guard needs to know and the agent could not count."""
     if taken.tally or before is None or night.accept_shrink or config.shrink is None:
         return taken
@@ -216,7 +216,7 @@ def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) 
         return again.course.why
     before = guards.find_baseline(night.paths.baseline)
     try:
-        again = counted_somehow(night, config, before, again)
+        again = counted_for_the_guards(night, config, before, again)
     except PermanentError as error:
         return str(error)
     earlier = guards.baseline_of(config, pushed.choice, pushed.counted, pushed.mounts)

@@ -67,7 +67,8 @@ class Pass:
 
     `from_nothing`: it looks into an empty directory, to have deleted what is listed. `heals`: it looks at everything
     over there, so that it does not matter what another one has left behind. `after_trouble`: it is for what another one
-    may have left behind, and for nothing where all went well.
+    may have left behind, and for nothing where all went well. `again`: the one that goes on where this one breaks, if
+    it must not itself.
     """
 
     words: tuple[str, ...]
@@ -76,6 +77,7 @@ class Pass:
     from_nothing: bool = False
     heals: bool = False
     after_trouble: bool = False
+    again: Pass | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Out
     before: Outcome | None = None
     while True:
         outcome = _push_once(config, route, what, attempt, watch)
+        what = what.again or what
         sent += outcome.counts.bytes_sent
         outcome = replace(outcome, counts=replace(outcome.counts, bytes_sent=sent))
         if before and breaks and outcome.exit_code == Refused.exit_code:

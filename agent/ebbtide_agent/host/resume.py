@@ -1,6 +1,7 @@
 """A push that breaks inside a file: what arrived of it is kept aside over there, gone on from, and cleared away.
 
-Nobody sees half a file under its name, and a large one that does not fit into one window gets through in two.
+Nobody sees half a file under its name, but in a tree that was empty and is not whole yet; and a large one that does not
+fit into one window gets through in two.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ def resumable(what: Pass, aside: str = AT_THE_TOP) -> Pass:
     # Protected before any other rule: extraneous as it is, a full push would delete it first.
     words = (f"--partial-dir={aside}", f"--filter=P {aside}", *what.words)
     return replace(what, words=words, heals=what.heals and aside == AT_THE_TOP)
+
+
+def into_nothing(what: Pass) -> Pass:
+    """The pass, filling an empty tree: each file is written under its own name at once, which saves a rename for each.
+
+    A break leaves half a file, which differs from ours in size or time, in a tree that is no restore point. What goes
+    on from there no longer writes in place: a name over there may have become another one's link.
+    """
+    return replace(what, words=(IN_PLACE, *what.words), again=resumable(what))
 
 
 def cleared(config: Config, was_empty: bool) -> Pass:

@@ -54,7 +54,7 @@ class ToDirectory:
         return Rotation(self.store, self.world.clock, self.world.say)
 
     def hello(self, until: datetime) -> Hello:
-        """Raises Refused when it is not the directory that the backups of this host go to."""
+        """Raises Refused when another host's backups go to the directory."""
         claim(self.store, self.paths, self.config.host, self.world.say)
         complete = self.rotation.complete()
         remove(self.store.expired)
@@ -102,6 +102,8 @@ class ToDirectory:
             links = digest_of(find_groups(self.store.making))
             record = recorded(report, self.target.tree, links, self.world.clock())
             remove(self.store.before)
+            # To look at a whole tree takes a while.
+            self._check_ours()
             self.store.making_night.unlink()
             if self.world.clock_is_kept():
                 # There is no other clock to ask, and one that is far behind must date nothing anew.

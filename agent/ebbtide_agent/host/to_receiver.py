@@ -14,7 +14,7 @@ from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.link import World, ask, keep_asking, route
 from ebbtide_agent.host.login import Login, login_of
 from ebbtide_agent.host.push import Pass, passes_of
-from ebbtide_agent.host.resume import cleared, resumable
+from ebbtide_agent.host.resume import cleared, into_nothing, resumable
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Receiver
 from ebbtide_agent.paths import HostPaths
@@ -51,7 +51,8 @@ class ToReceiver:
         return hello
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
-        yield from map(resumable, passes_of(self.config, taken, self.paths.nothing))
+        passes = passes_of(self.config, taken, self.paths.nothing)
+        yield from map(into_nothing if hello.empty else resumable, passes)
         if taken.course.in_full and not taken.course.by_index:
             yield cleared(self.config, hello.empty)
 

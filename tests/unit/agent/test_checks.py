@@ -405,8 +405,8 @@ def test_a_host_that_can_have_no_index_is_warned_and_told_why(tmp_path: Path) ->
 
     assert found(places.can_be_scanned, a_scene(tmp_path, exclude=("[x]y",)))[0] == (
         "warning", "etc/backup_exclude:1: only rsync can decide [x]y: there can be no index, every push is a full one,"
-                   " and neither REWRITE nor CHECK sees anything; write the line without brackets and backslashes, or"
-                   " exclude the mount point itself, if you can",
+                   " and neither REWRITE nor CHECK sees anything; if you can, write the line without [, \\, ***, //,"
+                   " /./ and /../; or exclude the mount point itself",
     )  # fmt: skip
 
 

@@ -2,13 +2,14 @@
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import claim as claiming
-from ebbtide_agent.host.claim import claim
+from ebbtide_agent.host.claim import claim, held
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 
 
@@ -23,7 +24,9 @@ class Host:
             directory.mkdir()
 
     def claim(self, name: str = "us0") -> None:
-        claim(DirectoryPaths(self.target), self.paths, name, self.said.append)
+        store = DirectoryPaths(self.target)
+        with held(store, self.paths, name):
+            claim(store, self.paths, name, self.said.append)
 
     def refused(self, because: str, name: str = "us0") -> None:
         with pytest.raises(Refused, match=because):
@@ -108,7 +111,8 @@ def test_other_lines_of_fstab_do_not_matter(host: Host, line: str) -> None:
 
 def test_a_directory_that_has_lost_its_mark_is_not_written_to(host: Host) -> None:
     host.claim()
-    (host.target / "ebbtide.json").unlink()
+    shutil.rmtree(host.target)
+    host.target.mkdir()
 
     host.refused("is not what it was at the last backup.*delete .*target.json")
 
@@ -143,6 +147,19 @@ def test_the_directory_of_another_host_is_not_written_to(host: Host) -> None:
     host.claim("eu0")
 
     host.refused("holds the backups of eu0; HOST is us0")
+
+
+def test_a_mark_that_another_host_has_left_before_we_held_the_directory_stays(host: Host) -> None:
+    store = DirectoryPaths(host.target)
+    with held(store, host.paths, "us0"):
+        host_of_the_other = HostPaths(host.paths.etc, host.paths.state / "other")
+        host_of_the_other.state.mkdir()
+        claim(store, host_of_the_other, "eu0", host.said.append)
+
+        with pytest.raises(Refused, match="holds the backups of eu0; HOST is us0"):
+            claim(store, host.paths, "us0", host.said.append)
+
+    assert json.loads(store.mark.read_bytes())["host"] == "eu0"
 
 
 def test_snapshots_that_nobody_has_marked_are_nobodys_to_expire(host: Host) -> None:

@@ -14,7 +14,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.past import Source
 from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push, rsync
-from ebbtide_agent.host.resume import cleared, resumable
+from ebbtide_agent.host.resume import cleared, into_nothing, resumable
 from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
@@ -204,6 +204,22 @@ def test_what_is_kept_aside_is_protected_from_a_full_push_and_of_no_use_to_one_i
 
     assert full.words[:2] == ("--partial-dir=/.ebbtide-partial", "--filter=P /.ebbtide-partial")
     assert resumable(in_place) == in_place
+
+
+def test_only_the_first_attempt_to_fill_an_empty_tree_writes_in_place(tmp_path: Path) -> None:
+    codes = [f'echo "$@" > {tmp_path}/words-{number}; exit {code}' for number, code in enumerate((12, 12, 0))]
+
+    assert outcome_of(codes, [into_nothing(in_full(A_CONFIG))], tmp_path, NOW + timedelta(hours=1)) == (
+        "complete",
+        0,
+        3,
+    )
+    words = [(tmp_path / f"words-{number}").read_text().split() for number in range(3)]
+    assert [("--inplace" in said, "--partial-dir=/.ebbtide-partial" in said) for said in words] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
 
 
 def test_what_is_brought_back_by_its_content_has_all_the_time_that_reading_takes(tmp_path: Path) -> None:

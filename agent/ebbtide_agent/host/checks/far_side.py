@@ -11,7 +11,7 @@ from ebbtide_agent.errors import AgentError, Refused, TransientError
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
 from ebbtide_agent.host.checks.keys import keys_in, pinned_keys
 from ebbtide_agent.host.checks.places import free_bytes
-from ebbtide_agent.host.claim import is_claimed
+from ebbtide_agent.host.claim import check_place
 from ebbtide_agent.host.history import find_last
 from ebbtide_agent.host.link import look_up
 from ebbtide_agent.host.lock import try_lock
@@ -52,7 +52,7 @@ def answers_as_it_should(scene: Scene) -> Iterator[Finding]:
 def _directory(scene: Scene, target: Directory) -> Iterator[Finding]:
     store = DirectoryPaths(target.path)
     try:
-        is_claimed(store, scene.paths, scene.config.host)
+        check_place(store, scene.paths, scene.config.host)
     except AgentError as error:
         yield fault(str(error), "nothing is written there until then")
         return

@@ -44,12 +44,12 @@ def are_mounted(scene: Scene) -> Iterator[Finding]:
 
 
 def can_be_scanned(scene: Scene) -> Iterator[Finding]:
-    """Where they cannot, there is no index, and rsync walks the tree twice in every night."""
+    """Where they cannot, there is no index: every push is a full one, before which rsync walks the tree to count it."""
     obstacles = list(find_obstacles(scene.config, scene.paths, read_mounts()))
     for each in obstacles:
         yield warning(
             f"{each}: there can be no index, every push is a full one, and neither REWRITE nor CHECK sees anything",
-            "write the line without brackets and backslashes, or exclude the mount point itself, if you can",
+            "if you can, write the line without [, \\, ***, //, /./ and /../; or exclude the mount point itself",
         )
     if not obstacles:
         yield ok("the agent can scan what is to be backed up")
