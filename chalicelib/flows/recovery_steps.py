@@ -80,6 +80,8 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             world.volumes.delete_volume(volume_id)
         case plan.MarkProven(at):
             world.catalog.mark_proven(replace(recovery.point, proven=at))
+        case plan.MarkDisproven():
+            world.catalog.mark_proven(replace(recovery.point, proven=None))
         case plan.CloseRecovery(state):
             return _close(state, recovery, world, now)
         case _:
