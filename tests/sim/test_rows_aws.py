@@ -254,6 +254,18 @@ def test_r1_a_night_without_any_room_fails_leaves_no_half_instance_and_is_told()
     assert sim.alarms.when("main/2026-11-23/1 failed")
 
 
+@pytest.mark.fault("R1")
+def test_r1_a_first_night_without_any_room_leaves_no_volume_and_the_next_one_goes_where_there_is_room() -> None:
+    full = (NoRoom("zone-a", until=A_DAY - AN_HOUR), NoRoom("zone-b"))
+
+    sim = play(Scenario(plan=FaultPlan(no_room=full), nights=2))
+
+    (box,) = sim.machines.boxes.values()
+    (volume,) = sim.volumes.volumes.values()
+    assert states(sim) == [RunState.DONE, RunState.FAILED]
+    assert (box.machine.zone, volume.zone) == ("zone-a", "zone-a")
+
+
 @pytest.mark.fault("R2")
 def test_r2_a_receiver_that_is_never_ready_is_replaced_once_and_then_the_night_fails_and_that_is_told() -> None:
     sim = play(planned(machines=(MachineLife(gets_ready=False),) * 9))
