@@ -1730,9 +1730,17 @@ MUTATIONS = (
     Mutation(
         "restore: doubtful",
         f"{_CORE}/alarms.py",
-        "    return restore.verdict in (DIFFERENT, UNPROVEN)\n",
-        "    return False\n",
-        "that operators are told of a server that stands and is not what was backed up",
+        "not is_all_there_is_to_prove(restore.verdict, restore.probe)",
+        "False",
+        "that operators are told of a server that stands and is not what was backed up, or does not answer",
+        ("tests/unit/test_alarms.py",),
+    ),
+    Mutation(
+        "restore: doubtful that it runs",
+        f"{_CORE}/alarms.py",
+        "return restore.address is None or not",
+        "return not",
+        "that operators are told of a restored server that nobody has seen run",
         ("tests/unit/test_alarms.py",),
     ),
     Mutation(
