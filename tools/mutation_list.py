@@ -1682,7 +1682,7 @@ MUTATIONS = (
     Mutation(
         "restore: where it is, first",
         f"{_CORE}/recovery.py",
-        "    if world.server is not None and (back := restored.come_back(recovery, world)):\n",
+        "    if recovery.kind is RecoveryKind.RESTORE and (back := restored.come_back(recovery, world)):\n",
         "    if back := ():\n",
         "that who waits for a restored server is told where it is as soon as it is back",
         ("tests/unit/test_restoring.py",),
@@ -1725,6 +1725,14 @@ MUTATIONS = (
         " and not world.is_off",
         "",
         "that nobody is told to log in to a server that is off",
+        ("tests/unit/test_restoring.py",),
+    ),
+    Mutation(
+        "restore: runs now",
+        f"{_FLOWS}/recover.py",
+        "restored.runs(seen[-1]) if seen and recovery.kind is RecoveryKind.RESTORE else None",
+        "recovery.address is not None",
+        "that whether a server runs is seen, and not remembered",
         ("tests/unit/test_restoring.py",),
     ),
     Mutation(
@@ -1835,9 +1843,9 @@ MUTATIONS = (
     Mutation(
         "restore: off is an error",
         "ebbtide_console/cli/restoring.py",
-        'standing["address"] is not None and ',
+        'bool(standing["runs"]) and ',
         "",
-        "that a script does not take a restored server for one that runs",
+        "that a script takes no restored server for one that runs which is off, or off by now",
         ("tests/unit/test_restore_command.py",),
     ),
     Mutation(
