@@ -102,7 +102,7 @@ def _timed(step: Action, recovery: Recovery, world: RecoveryWorld) -> Action:
 
 
 def was_ended_early(recovery: Recovery) -> bool:
-    """Whether somebody has taken this drill or restore down before its time."""
+    """Whether somebody has closed this restore before its time. A drill is closed by nobody."""
     return recovery.deadline < recovery.opened + LASTS[recovery.kind]
 
 
