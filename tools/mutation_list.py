@@ -1824,6 +1824,25 @@ MUTATIONS = (
         ("tests/unit/test_restoring.py",),
     ),
     Mutation(
+        "restore: a receiver's first name",
+        f"{_CORE}/naming.py",
+        "known = (*hosts, *receivers)",
+        "known = (*hosts,)",
+        "that no restored server is called what a receiver is, be it by the first part of its name",
+        (
+            "tests/app/test_doors_operator.py::"
+            "test_a_restore_takes_a_name_in_production_only_when_that_is_meant[backup]",
+        ),
+    ),
+    Mutation(
+        "card: one page",
+        "ebbtide_console/cli/card.py",
+        "return min(of_one_page, _LARGEST_PT) if of_one_page >= _SMALLEST_PT else _LARGEST_PT",
+        "return _LARGEST_PT",
+        "that the card is one page where that can still be read",
+        ("tests/unit/test_card.py",),
+    ),
+    Mutation(
         "restore: doubtful",
         f"{_CORE}/alarms.py",
         "not is_all_there_is_to_prove(restore.verdict, restore.probe)",
