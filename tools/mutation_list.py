@@ -1829,10 +1829,7 @@ MUTATIONS = (
         "known = (*hosts, *receivers)",
         "known = (*hosts,)",
         "that no restored server is called what a receiver is, be it by the first part of its name",
-        (
-            "tests/app/test_doors_operator.py::"
-            "test_a_restore_takes_a_name_in_production_only_when_that_is_meant[backup]",
-        ),
+        ("tests/app/test_doors_operator.py::test_a_restore_takes_a_name_in_production_only_when_that_is_meant",),
     ),
     Mutation(
         "card: one page",
