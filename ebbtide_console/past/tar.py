@@ -19,6 +19,18 @@ _TYPES = {
 }
 
 
+class _Keyword(str):
+    """One of a pax header, of whatever bytes an attribute's name is: tarfile would have it be UTF-8."""
+
+    @classmethod
+    def of(cls, attribute: str) -> "_Keyword":
+        """As GNU tar writes it: what comes after the first `=` is the value."""
+        return cls("SCHILY.xattr." + attribute.replace("%", "%25").replace("=", "%3D"))
+
+    def encode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> bytes:
+        return super().encode(encoding, errors)
+
+
 def write_tar(entries: Sequence[Entry], into: Path, file: IO[bytes]) -> int:
     """Pax, as GNU tar reads it, below the last part of the first path; how many sockets were left out, for no tar has
     any. `into` is where the contents are, below their whole paths."""
@@ -50,7 +62,7 @@ def _member(entry: Entry, name: str, first_names: dict[bytes, str]) -> tarfile.T
     member.mode, member.uid, member.gid = entry.mode, entry.uid, entry.gid
     member.pax_headers = {
         "mtime": f"{Decimal(entry.mtime_ns) / 10**9:f}",
-        **{f"SCHILY.xattr.{key}": os.fsdecode(value) for key, value in entry.xattrs.items()},
+        **{_Keyword.of(name): os.fsdecode(value) for name, value in entry.xattrs.items()},
     }
     if entry.group is not None and entry.group in first_names:
         member.type, member.linkname = tarfile.LNKTYPE, first_names[entry.group]
