@@ -3,11 +3,11 @@
 import os
 import tarfile
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import IO
 
 from ebbtide_agent.entry import Entry
+from ebbtide_agent.pax import pax_headers
 
 _TYPES = {
     "f": tarfile.REGTYPE,
@@ -17,18 +17,6 @@ _TYPES = {
     "b": tarfile.BLKTYPE,
     "p": tarfile.FIFOTYPE,
 }
-
-
-class _Keyword(str):
-    """One of a pax header, of whatever bytes an attribute's name is: tarfile would have it be UTF-8."""
-
-    @classmethod
-    def of(cls, attribute: str) -> "_Keyword":
-        """As GNU tar writes it: what comes after the first `=` is the value."""
-        return cls("SCHILY.xattr." + attribute.replace("%", "%25").replace("=", "%3D"))
-
-    def encode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> bytes:
-        return super().encode(encoding, errors)
 
 
 def write_tar(entries: Sequence[Entry], into: Path, file: IO[bytes]) -> int:
@@ -60,10 +48,7 @@ def _place(entry: Entry) -> list[bytes]:
 def _member(entry: Entry, name: str, first_names: dict[bytes, str]) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.mode, member.uid, member.gid = entry.mode, entry.uid, entry.gid
-    member.pax_headers = {
-        "mtime": f"{Decimal(entry.mtime_ns) / 10**9:f}",
-        **{_Keyword.of(name): os.fsdecode(value) for name, value in entry.xattrs.items()},
-    }
+    member.pax_headers = pax_headers(entry.mtime_ns, entry.xattrs)
     if entry.group is not None and entry.group in first_names:
         member.type, member.linkname = tarfile.LNKTYPE, first_names[entry.group]
         return member
