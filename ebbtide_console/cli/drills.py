@@ -72,7 +72,7 @@ def show(proofs: Iterable[Proof], now: datetime) -> None:
         "of the point of",
         "verdict",
         "RTO",
-        "why",
+        "finding",
         box=None,
         pad_edge=False,
     )
@@ -85,8 +85,8 @@ def _of_drill(proof: Proof, now: datetime) -> tuple[str, ...]:
     drill = proof.drill
     if drill is None:
         return ("never", "", "", "", "`ebbtide drill` proves it")
-    why = "" if is_proved(proof) else next(iter(drill.findings), "")
-    return (_aged(drill.opened, now), _at(drill.point.at), drill.verdict or "none", _took(drill), why)
+    first = next(iter(drill.findings), "")
+    return (_aged(drill.opened, now), _at(drill.point.at), drill.verdict or "none", _took(drill), first)
 
 
 def as_object(proof: Proof) -> dict[str, Any]:

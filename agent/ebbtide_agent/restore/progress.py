@@ -121,6 +121,8 @@ class Progress:
     def judge(self) -> str:
         """The verdict on all that was done."""
         self._find_what_is_unproven()
+        if self._boot.is_up and self._comparison.unseen is not None:
+            self.find(self._comparison.unseen)
         return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
 
     def fail(self, fault: Exception) -> str:
