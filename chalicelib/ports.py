@@ -227,7 +227,8 @@ class Catalog(Protocol):
     def forget_points(self, snapshot_id: str, host_ids: Iterable[str]) -> None:
         """Those of these hosts in the snapshot. Absent is success."""
 
-    def mark_proven(self, point: RestorePoint) -> None: ...
+    def mark_proven(self, point: RestorePoint) -> None:
+        """Since `point.proven`, or not at all; nothing of one that is not recorded."""
 
     def open_recovery(self, recovery: Recovery) -> bool: ...
 

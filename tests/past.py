@@ -7,8 +7,9 @@ from pathlib import Path
 
 from chalicelib import wire
 from chalicelib.core.model import Disk, RecoveryId, RunId
+from chalicelib.core.naming import Mode, RecoveryRequest
 from chalicelib.flows.apply import apply_policy
-from chalicelib.flows.open_recovery import open_drill
+from chalicelib.flows.open_recovery import open_recovery
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import recover
 from chalicelib.flows.run_now import run_now
@@ -67,8 +68,9 @@ def stand_down(world: FakeWorld) -> None:
         world.machines.terminate(machine_id)
 
 
-def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven") -> RecoveryId:
-    recovery_id = an_open_drill(world, now)
+def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven", point: str | None = None) -> RecoveryId:
+    """Of its newest point, or of the one of this run."""
+    recovery_id = an_open_drill(world, now, point)
     report = json.loads((WIRE / "recovery-report.json").read_text())
     compared = {"entries": 120, "missing": 0, "extra": 0, "different": 0, "unhashed": 0}
     told = {"recovery": str(recovery_id), "id": recovery_id.host_id, "verdict": verdict, "compared": compared}
@@ -81,8 +83,8 @@ def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven") -> Recover
     return recovery_id
 
 
-def an_open_drill(world: FakeWorld, now: datetime) -> RecoveryId:
+def an_open_drill(world: FakeWorld, now: datetime, point: str | None = None) -> RecoveryId:
     world.machines.now = now
-    recovery_id = open_drill("us0", world, now)
+    recovery_id = open_recovery(RecoveryRequest("us0", point=point, mode=Mode.DRILL), world, now).id
     recover(recovery_id, world, now)
     return recovery_id

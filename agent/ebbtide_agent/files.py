@@ -8,13 +8,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+_LOST_AND_FOUND = "lost+found"
+
 
 def write_whole(path: Path, body: bytes, mode: int = 0o600) -> None:
     """Replace a file so that a reader, or a crash, sees the old content or the new, never a piece.
 
     Raises OSError, with nothing left of it, where it cannot be written.
     """
-    making = path.with_name(f".{path.name}.new")
+    making = _making(path)
     making.unlink(missing_ok=True)
     try:
         with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -27,6 +29,17 @@ def write_whole(path: Path, body: bytes, mode: int = 0o600) -> None:
             making.unlink()
         # A disk that is full is told without the file that found it so.
         raise OSError(error.errno, error.strerror, str(error.filename or path)) from error
+
+
+def is_blank(file_system: Path, first: Path) -> bool:
+    """Whether it is as it was made, but for what a crash may have left of `first`, which is written before all else."""
+    ours = (_LOST_AND_FOUND, _making(first).name)
+    return all(entry.name in ours for entry in file_system.iterdir())
+
+
+def _making(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(f".{path.name}.new")
 
 
 def sync_directory(directory: Path) -> None:

@@ -348,11 +348,11 @@ class GatePaths:
         return self.host(host_id) / "tree"
 
     def manifest(self, host_id: str) -> Path:
-        """Of the tree as it was on the last complete night."""
+        """Of the tree as it was on the last complete night that is on record."""
         return self.host(host_id) / "manifest.jsonl.gz"
 
     def next_manifest(self, host_id: str) -> Path:
-        """Of the tree as it landed, until it is known what to think of it."""
+        """Of the tree as it landed, until the night is on record."""
         return self.host(host_id) / "next-manifest.jsonl.gz"
 
     def status(self, host_id: str) -> Path:

@@ -15,6 +15,7 @@ from itertools import groupby, takewhile
 from chalicelib.core.advice import Kind
 from chalicelib.core.copy_watch import is_unlocked_for_long, is_unseen_for_long, laggards
 from chalicelib.core.disk import GIB, Filling, Measured, filling, how_full, of_quota
+from chalicelib.core.drilling import precedence
 from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import (
     Copying,
@@ -300,7 +301,7 @@ def _gone_snapshots(facts: Facts) -> Iterator[Trouble]:
 
 def _drilled_in_vain(facts: Facts, now: datetime) -> Iterator[Trouble]:
     """Hosts whose latest drill did not prove what it could, or is too long ago for a policy that says how often."""
-    latest = _latest_drills(facts.recoveries)
+    latest = _latest_drills(facts)
     oldest = {point.host_id: point.at for point in reversed(facts.points)}
     for host in facts.policy.hosts.values():
         drill = latest.get(host.id)
@@ -341,9 +342,11 @@ def _how(drill: Recovery) -> str:
     return f"{verdict}, of a stale point" if is_stale(drill.findings) else verdict
 
 
-def _latest_drills(recoveries: Iterable[Recovery]) -> dict[str, Recovery]:
-    closed = (each for each in recoveries if each.kind is RecoveryKind.DRILL and each.state.is_final)
-    return {drill.id.host_id: drill for drill in sorted(closed, key=lambda each: each.id)}
+def _latest_drills(facts: Facts) -> dict[str, Recovery]:
+    newest = {host_id: point.at for host_id, point in facts.newest.items()}
+    closed = (each for each in facts.recoveries if each.kind is RecoveryKind.DRILL and each.state.is_final)
+    in_order = sorted(closed, key=lambda each: precedence(each, newest.get(each.id.host_id)))
+    return {drill.id.host_id: drill for drill in in_order}
 
 
 def _restores_gone_wrong(facts: Facts, now: datetime) -> Iterator[Trouble]:

@@ -1,28 +1,48 @@
-"""Whose drill is due: every host's at least as often as the policy says, and as few at a time as that takes."""
+"""Whose drill is due: every host's at least as often as the policy says, and as few at a time as that takes. And which
+drill says how a host's backup stands.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import ceil
+from operator import attrgetter
 
-from chalicelib.core.model import Recovery, RecoveryKind
+from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind
 from chalicelib.core.policy import HostPolicy, Policy
-from chalicelib.core.recovery import LASTS
+from chalicelib.core.recovery import lasts
 
 # Who looks for what is due looks once an hour.
 _AN_HOUR = timedelta(hours=1)
+# All the time that a small server's may take: nobody knows beforehand how large the others are.
+_A_DRILL = lasts(RecoveryKind.DRILL, size_gib=0)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def find_due(policy: Policy, recoveries: Iterable[Recovery], now: datetime) -> list[HostPolicy]:
-    """Those whose last drill was begun too long ago, however it ended; who has waited longest comes first."""
+    """Those whose last turn was too long ago, however it ended; who has waited longest comes first."""
     if policy.drill.every_days is None:
         return []
-    by_then = now - timedelta(days=policy.drill.every_days) + _AN_HOUR
-    begun: dict[str, datetime] = {}
-    for each in recoveries:
-        if each.kind is RecoveryKind.DRILL:
-            begun[each.id.host_id] = max(each.opened, begun.get(each.id.host_id, _NEVER))
-    due = [host for host in policy.hosts.values() if begun.get(host.id, _NEVER) <= by_then]
+    apart = timedelta(days=policy.drill.every_days) - _AN_HOUR
+    begun = _last_turns((each for each in recoveries if each.kind is RecoveryKind.DRILL), apart)
+    due = [host for host in policy.hosts.values() if begun.get(host.id, _NEVER) <= now - apart]
     return sorted(due, key=lambda host: begun.get(host.id, _NEVER))
+
+
+def _last_turns(drills: Iterable[Recovery], apart: timedelta) -> dict[str, datetime]:
+    """When each host's was begun. A drill of an older point than that of the turn before it is none, unless it was time
+    for one: then that is the newest there is left."""
+    turns: dict[str, Recovery] = {}
+    for drill in sorted(drills, key=attrgetter("opened")):
+        before = turns.get(drill.id.host_id)
+        if before is None or drill.point.at >= before.point.at or drill.opened >= before.opened + apart:
+            turns[drill.id.host_id] = drill
+    return {host_id: drill.opened for host_id, drill in turns.items()}
+
+
+def precedence(drill: Recovery, newest: datetime | None) -> tuple[datetime, RecoveryId]:
+    """By which the last one says how the backup of a host stands, whose newest restore point is of `newest`: none of an
+    older point takes the place of one of a newer point, unless that is there no more."""
+    return min(drill.point.at, newest or _NEVER), drill.id
 
 
 def in_turn(due: Sequence[HostPolicy], at_once: int, now: datetime) -> list[HostPolicy]:
@@ -35,10 +55,9 @@ def in_turn(due: Sequence[HostPolicy], at_once: int, now: datetime) -> list[Host
 
 
 def room(policy: Policy, recoveries: Iterable[Recovery]) -> int:
-    """How many more may be begun now: with so many at a time every host has its turn, if each takes all the time that
-    a small one has."""
+    """How many more may be begun now: with so many at a time every host has its turn, if each takes all of its time."""
     if policy.drill.every_days is None:
         return 0
-    at_a_time = -(-len(policy.hosts) * LASTS[RecoveryKind.DRILL] // timedelta(days=policy.drill.every_days))
+    at_a_time = ceil(len(policy.hosts) * _A_DRILL / timedelta(days=policy.drill.every_days))
     under_way = sum(each.kind is RecoveryKind.DRILL and not each.state.is_final for each in recoveries)
     return max(0, at_a_time - under_way)

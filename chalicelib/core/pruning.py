@@ -17,10 +17,10 @@ from chalicelib.core.holds import find_hold
 from chalicelib.core.ids import own_host
 from chalicelib.core.model import Pruning, RestorePoint, Snapshot
 from chalicelib.core.prices import SNAPSHOT_GIB_MONTH
-from chalicelib.core.proofs import Proofs, with_its_proof
+from chalicelib.core.proofs import Doubts, Proofs, newest_undoubted, with_its_proof
 from chalicelib.core.protections import Protections
 from chalicelib.core.refusals import default_cap, is_stale, why_refused, why_too_many
-from chalicelib.core.retention import Retention, Rules, retain
+from chalicelib.core.retention import NEWEST_PROVEN, Retention, Rules, retain
 
 # Two calls each, to see who may use it and to mark it, out of EC2's bucket of some 100 and 5 more a second
 # (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html): what is left over is marked another night.
@@ -35,8 +35,8 @@ TOLD_FOR = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Stock:
-    """All there is to decide on: snapshots from all pages, the catalogue's points, what drills have proven, what
-    protects which snapshot.
+    """All there is to decide on: snapshots from all pages, the catalogue's points, what drills have proven, what of
+    that the last drill did not, what protects which snapshot.
 
     `forgotten` are the ids of the hosts whose points keep nothing any more, because an operator said so.
     """
@@ -46,6 +46,7 @@ class Stock:
     protected: Protections = field(default_factory=dict)
     forgotten: frozenset[str] = frozenset()
     proofs: Proofs = field(default_factory=dict)
+    doubted: Doubts = frozenset()
 
 
 @dataclass(frozen=True)
@@ -191,9 +192,10 @@ def _judge(
         *_newest_of_each_receiver(backups),
         *_damaged_ones(backups, _points_of(backups, stock, also_damaged=True), rules_of, now),
         *_kept_for_hosts(points, rules_of, now),
+        *_surely_proven(points, stock.doubted),
     ):
         reasons[snapshot_id].append(reason)
-    return tuple(Verdict(each.snapshot, tuple(reasons[each.snapshot.id])) for each in backups)
+    return tuple(Verdict(each.snapshot, tuple(dict.fromkeys(reasons[each.snapshot.id]))) for each in backups)
 
 
 def _held(backups: Iterable[Backup]) -> Iterable[tuple[str, Reason]]:
@@ -242,11 +244,11 @@ def _damaged_ones(
 def _points_of(backups: Iterable[Backup], stock: Stock, also_damaged: bool = False) -> list[RestorePoint]:
     """What the tags tell, and of each point what only the catalogue knows: that it is proven.
 
-    By its drills as well: a point that counts again, for its snapshot is not called damaged any more, is as proven as
+    By its drills above all: a point that counts again, for its snapshot is not called damaged any more, is as proven as
     it was.
     """
     recorded = {(point.host_id, point.snapshot_id): point.proven for point in stock.points if point.proven}
-    proofs = {**stock.proofs, **recorded}
+    proofs = {**recorded, **stock.proofs}
     adopted = {point.snapshot_id for point in stock.points}
     found = without_extras(
         (point for each in backups for point in (each.told if also_damaged else each.points)), adopted
@@ -266,6 +268,12 @@ def _kept_for_hosts(
             for why in kept.reasons:
                 yield kept.point.snapshot_id, Reason(why, host_id)
         yield from _kept_while_stale(host_id, retention, now)
+
+
+def _surely_proven(points: Iterable[RestorePoint], doubted: Doubts) -> Iterable[tuple[str, Reason]]:
+    """Beside the newest proven point of a host, the one before it while a later drill of that came to nothing."""
+    for point in newest_undoubted(points, doubted):
+        yield point.snapshot_id, Reason(NEWEST_PROVEN, point.host_id)
 
 
 def _kept_while_stale(host_id: str, retention: Retention, now: datetime) -> Iterable[tuple[str, Reason]]:

@@ -27,6 +27,7 @@ from chalicelib.core.recovery_actions import (
     CreateVolume,
     DeleteVolume,
     LaunchMachine,
+    MarkDisproven,
     MarkProven,
     RecordBack,
     RecordStep,
@@ -38,7 +39,7 @@ from chalicelib.core.recovery_actions import (
 from chalicelib.core.recovery_times import times_of
 from chalicelib.core.restored import given_up
 from chalicelib.core.steps import reached, said_step
-from chalicelib.core.verdicts import FAILED, PROVEN, VERDICTS, is_on_its_way_out
+from chalicelib.core.verdicts import DIFFERENT, FAILED, PROVEN, VERDICTS, is_on_its_way_out
 
 # A drill that has found nothing by then, and by what its size takes, will not; a restored machine stands until someone
 # has moved in elsewhere; an opening stands for as long as is asked for.
@@ -101,7 +102,7 @@ def _timed(step: Action, recovery: Recovery, world: RecoveryWorld) -> Action:
 
 
 def was_ended_early(recovery: Recovery) -> bool:
-    """Whether somebody has taken this drill or restore down before its time."""
+    """Whether somebody has closed this restore before its time. A drill is closed by nobody."""
     return recovery.deadline < recovery.opened + LASTS[recovery.kind]
 
 
@@ -150,6 +151,8 @@ def _conclude(report: RecoveryReport, recovery: Recovery, world: RecoveryWorld) 
         return (restored.failed(report, recovery, world),)
     if report.verdict == FAILED:
         return (given_up(world, *report.findings),)
+    if report.verdict == DIFFERENT:
+        return (MarkDisproven(), RecordVerdict(DIFFERENT, report.findings))
     if report.verdict != PROVEN:
         return (RecordVerdict(report.verdict, report.findings),)
     belied = _what_belies(report)

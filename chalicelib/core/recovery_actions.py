@@ -152,6 +152,11 @@ class MarkProven:
 
 
 @dataclass(frozen=True)
+class MarkDisproven:
+    """Whatever an earlier drill or restore has proven of its point."""
+
+
+@dataclass(frozen=True)
 class CloseRecovery:
     state: RecoveryState
 
@@ -173,5 +178,6 @@ Action = (
     | TerminateMachine
     | DeleteVolume
     | MarkProven
+    | MarkDisproven
     | CloseRecovery
 )

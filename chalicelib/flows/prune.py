@@ -12,7 +12,7 @@ from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import Pruning, RestorePoint, RunId, Snapshot
 from chalicelib.core.policy import Policy
-from chalicelib.core.proofs import proofs_of
+from chalicelib.core.proofs import doubts_of, proofs_of
 from chalicelib.core.protections import protections, with_shared
 from chalicelib.core.pruning import PrunePlan, Stock, may_still_go, plan_prune, still_told
 from chalicelib.flows.copy import find_uncopied
@@ -84,6 +84,7 @@ def _take_stock(policy: Policy | None, world: World) -> Stock:
         snapshots=tuple(snapshots),
         points=tuple(world.catalog.find_points()),
         proofs=proofs_of(recoveries),
+        doubted=doubts_of(recoveries),
         protected=protections(
             locks=world.volumes.find_locks(),
             images=world.volumes.find_images(),

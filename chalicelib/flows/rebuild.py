@@ -13,10 +13,12 @@ from chalicelib.core import tags
 from chalicelib.core.ids import parse_run
 from chalicelib.core.model import Disk, ExpectedHost, Recovery, RecoveryId, Run, RunId, RunState, Snapshot
 from chalicelib.core.night import MOST_ATTEMPTS
+from chalicelib.core.proofs import Proofs, proofs_of, with_its_proof
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
-from chalicelib.flows.archived_recoveries import find_object, read_recovery
+from chalicelib.flows.archived_recoveries import read_recovery
 from chalicelib.flows.briefed import find_briefed_run
+from chalicelib.flows.objects import find_object
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports
@@ -61,8 +63,9 @@ def rebuild(world: World) -> Rebuilt:
     asked = wire.asked_among(world.archive.list(wire.RECOVERIES))
     as_archived = partial(read_recovery, archive=world.archive)
     recoveries = _own(_read_each(asked, wire.recovery_of_key, as_archived, faults), stock, world)
+    proofs = proofs_of(recoveries)
     for recovery in recoveries:
-        _rebuild_recovery(recovery, world, faults)
+        _rebuild_recovery(recovery, proofs, world, faults)
     world.lambdas.invoke_later("preflight", wire.preflight_payload())
     return Rebuilt(policy, len(runs) + lost, results, points, len(recoveries), tuple(faults))
 
@@ -196,10 +199,11 @@ def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) ->
     return [recovery for recovery in recoveries if recovery.point.snapshot_id in copies]
 
 
-def _rebuild_recovery(recovery: Recovery, world: World, faults: list[str]) -> None:
+def _rebuild_recovery(recovery: Recovery, proofs: Proofs, world: World, faults: list[str]) -> None:
     world.catalog.open_recovery(recovery)
     key = wire.recovery_report_key(recovery.id)
-    body = find_object(key, world.archive) if recovery.verdict == PROVEN else None
+    is_proof = recovery.verdict == PROVEN and with_its_proof(recovery.point, proofs).proven is not None
+    body = find_object(key, world.archive) if is_proof else None
     report = _tried(str(recovery.id), partial(wire.parse_recovery_report, body), faults) if body else None
     if report is not None:
         world.catalog.mark_proven(replace(recovery.point, proven=report.finished))

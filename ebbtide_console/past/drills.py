@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chalicelib import wire
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind
+from chalicelib.core.drilling import precedence
+from chalicelib.core.model import Recovery, RecoveryKind
 from chalicelib.errors import PermanentError
 from chalicelib.flows.archived_recoveries import read_recovery
 from chalicelib.ports import Archive
@@ -13,7 +14,8 @@ from ebbtide_console.past.points import Point
 
 @dataclass(frozen=True)
 class Proof:
-    """The newest restore point of a host, and the last of its drills that has ended; none, if none has."""
+    """The newest restore point of a host, and the last drill that has ended, of that point or of the newest that was
+    drilled; none, if none has."""
 
     newest: Point
     drill: Recovery | None
@@ -23,31 +25,22 @@ def find_proofs(points: Iterable[Point], archive: Archive) -> tuple[list[Proof],
     """One for each host that has a point, in the order of the points; and what could not be read."""
     newest = {point.host_id: point for point in points}
     faults: list[str] = []
-    return [Proof(point, _last_drill(host_id, archive, faults)) for host_id, point in newest.items()], tuple(faults)
+    return [Proof(point, _last_drill(point, archive, faults)) for point in newest.values()], tuple(faults)
 
 
-def _last_drill(host_id: str, archive: Archive, faults: list[str]) -> Recovery | None:
-    """A drill that cannot be read is told, and the one before it stands in for it."""
-    keys = archive.list(f"{wire.RECOVERIES}{host_id}/")
-    for recovery_id in sorted(_ended(keys, faults), reverse=True):
+def _last_drill(newest: Point, archive: Archive, faults: list[str]) -> Recovery | None:
+    """A drill that cannot be read is told, and the one before it stands in for it. None is read that was begun before
+    there was the point of one that was."""
+    last: Recovery | None = None
+    keys = archive.list(f"{wire.RECOVERIES}{newest.host_id}/")
+    for recovery_id in sorted(wire.closed_among(keys), reverse=True):
+        if last is not None and (last.point.at >= newest.at or recovery_id.day < last.point.at.date()):
+            break
         try:
             recovery = read_recovery(recovery_id, archive)
         except PermanentError as fault:
             faults.append(f"recovery {recovery_id}: {fault}")
             continue
         if recovery is not None and recovery.kind is RecoveryKind.DRILL:
-            return recovery
-    return None
-
-
-def _ended(keys: Iterable[str], faults: list[str]) -> set[RecoveryId]:
-    ended = set()
-    for key in keys:
-        try:
-            recovery_id = wire.recovery_of_key(key)
-        except PermanentError as fault:
-            faults.append(f"{key}: {fault}")
-            continue
-        if key == wire.recovery_closed_key(recovery_id):
-            ended.add(recovery_id)
-    return ended
+            last = max(filter(None, (last, recovery)), key=lambda each: precedence(each, newest.at))
+    return last

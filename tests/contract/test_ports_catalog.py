@@ -234,6 +234,14 @@ def test_recording_a_point_again_keeps_its_proof(catalog: Catalog) -> None:
     assert catalog.find_points() == [proven]
 
 
+def test_a_proof_is_taken_back(catalog: Catalog) -> None:
+    catalog.record_point(a_point(proven=a_moment(9)))
+
+    catalog.mark_proven(a_point(proven=None))
+
+    assert catalog.find_points() == [a_point()]
+
+
 def test_a_point_that_was_forgotten_is_not_brought_back_by_its_proof(catalog: Catalog) -> None:
     catalog.mark_proven(a_point(proven=a_moment(9)))
 

@@ -323,6 +323,28 @@ def test_only_the_latest_closed_drill_counts_and_no_restore_or_opening() -> None
     assert found == [[], [], [], []]
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "points", "is_told"),
+    [
+        pytest.param(22, 21, (21, 22), True, id="a drill of an older point ends nothing"),
+        pytest.param(21, 22, (21, 22), False, id="one of a newer point does"),
+        pytest.param(22, 22, (21, 22), False, id="and so does another one of it"),
+        pytest.param(22, 21, (21,), False, id="of what is newest once the point itself is gone"),
+        pytest.param(22, 21, (), False, id="or no point is left"),
+    ],
+)
+def test_a_failed_drill_is_told_until_one_of_the_same_or_a_newer_point_has_proven_it(
+    first: int, later: int, points: tuple[int, ...], is_told: bool
+) -> None:
+    different = replace(a_drill("different", day=23), point=a_point(run_id=a_run_id(first)))
+    proven = replace(a_drill("proven", day=24), point=a_point(run_id=a_run_id(later)))
+    there = tuple(a_point(run_id=a_run_id(day)) for day in points)
+
+    facts = some_facts(a_night(), recoveries=(different, proven), points=there)
+
+    assert (kinds(facts) == [Kind.DRILL_FAILED]) == is_told
+
+
 def a_standing_restore(verdict: str | None, attempt: int = 1) -> Recovery:
     restore = a_recovery(RecoveryKind.RESTORE, a_recovery_id(attempt=attempt))
     return replace(restore, deadline=restore.opened + timedelta(days=7), verdict=verdict, findings=("etc: missing",))

@@ -49,6 +49,29 @@ def test_a_drill_is_due_before_the_time_is_over_and_whatever_came_of_the_last_on
     assert ("us0" in due(failed, longer_ago)) == is_due
 
 
+@pytest.mark.parametrize(
+    ("of_days", "is_due"),
+    [
+        pytest.param((22, 21), True, id="an older point"),
+        pytest.param((22, 22), False, id="the same point"),
+        pytest.param((21, 22), False, id="a newer point"),
+    ],
+)
+def test_a_drill_of_an_older_point_takes_no_turn_of_the_newest(of_days: tuple[int, int], is_due: bool) -> None:
+    its_turn, by_hand = (replace(a_point(), at=a_moment(3, day=day)) for day in of_days)
+    weekly = replace(a_drill("us0a", NOON - A_WEEK), point=its_turn)
+    since = replace(a_drill("us0a", NOON - timedelta(days=3)), point=by_hand)
+
+    assert ("us0" in due(since, weekly)) == is_due
+
+
+def test_where_nothing_newer_is_left_to_drill_it_is_not_drilled_each_hour() -> None:
+    lost = replace(a_drill("us0a", NOON - timedelta(days=8)), point=replace(a_point(), at=a_moment(3, day=15)))
+    older = replace(a_drill("us0a", NOON - timedelta(hours=1)), point=replace(a_point(), at=a_moment(3, day=14)))
+
+    assert "us0" not in due(lost, older)
+
+
 def test_a_restore_or_an_opening_is_no_drill_and_without_the_key_none_is_due() -> None:
     others = [replace(a_drill("us0a", NOON), kind=kind) for kind in (RecoveryKind.RESTORE, RecoveryKind.OPENING)]
 

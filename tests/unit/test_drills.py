@@ -111,6 +111,21 @@ def test_neither_a_point_that_is_young_enough_nor_the_very_one_that_was_asked_fo
     assert old.findings == world.catalog.get_recovery(young).findings == ()
 
 
+def test_a_proof_that_a_later_drill_contradicts_is_none_any_more() -> None:
+    world = a_world_with_backups()
+    a_drill_awaiting_its_report(world)
+    the_machine_reports(world)
+    recover(DRILL, world, NOW)
+    again = open_drill("us0", world, NOW + timedelta(hours=1))
+    recover(again, world, NOW + timedelta(hours=1))
+    the_machine_reports(world, again, verdict="different", findings=["etc/passwd: missing"])
+
+    before = world.catalog.find_points("us0a")[0].proven
+    recover(again, world, NOW + timedelta(hours=2))
+
+    assert (before, world.catalog.find_points("us0a")[0].proven) == (FINISHED, None)
+
+
 @pytest.mark.parametrize("verdict", ["content only", "as recorded", "unproven", "different", "failed"])
 def test_any_other_verdict_is_kept_with_its_findings_and_proves_nothing(verdict: str) -> None:
     world = a_world_with_backups()

@@ -18,7 +18,16 @@ from chalicelib.errors import TransientError, UnderWayError
 from chalicelib.flows.leases import LASTS
 from chalicelib.flows.prune import LEASE, NO_POLICY, prune
 from chalicelib.flows.tell import tell
-from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_run_id, a_snapshot
+from tests.builders import (
+    A_POLICY_TEXT,
+    a_moment,
+    a_point,
+    a_recovery,
+    a_recovery_id,
+    a_run,
+    a_run_id,
+    a_snapshot,
+)
 from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
 
 KEEP_ONE = A_POLICY_TEXT.replace("daily = 7", "last = 1")
@@ -746,6 +755,20 @@ def test_what_is_proven_is_kept_as_long_though_it_is_called_damaged() -> None:
     prune(world, TONIGHT)
 
     assert set(marks(world)) == {"snap-21"}
+
+
+@pytest.mark.parametrize(("verdict", "staying"), [("different", {"snap-20"}), ("failed", {"snap-20", "snap-21"})])
+def test_a_proof_that_did_not_hold_lets_no_older_one_go(verdict: str, staying: set[str]) -> None:
+    world = a_world_with_snapshots()
+    for attempt, (day, found) in enumerate([(20, PROVEN), (21, PROVEN), (21, verdict)], start=1):
+        drill = a_recovery(
+            recovery_id=a_recovery_id(attempt=attempt), point=a_point("us0a", f"snap-{day}", a_run_id(day))
+        )
+        world.catalog.open_recovery(replace(drill, state=RecoveryState.DONE, verdict=found, closed=a_moment(12)))
+
+    prune(world, TONIGHT)
+
+    assert {"snap-20", "snap-21"} - set(marks(world)) == staying
 
 
 def test_a_dry_run_lets_the_catalogue_be() -> None:

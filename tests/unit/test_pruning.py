@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import zip_longest
+from itertools import count, zip_longest
 
 import pytest
 from hypothesis import assume, given
@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from chalicelib.core import tags
 from chalicelib.core.backups import find_next_source
-from chalicelib.core.model import RestorePoint, RunId, Snapshot, SnapshotLock, TreeKind
+from chalicelib.core.model import Recovery, RestorePoint, RunId, Snapshot, SnapshotLock, TreeKind
+from chalicelib.core.proofs import doubts_of, proofs_of
 from chalicelib.core.protections import Protections, protections, with_shared
 from chalicelib.core.pruning import MOST_MARKED, Fate, PrunePlan, Reason, Stock, may_still_go, plan_prune
 from chalicelib.core.refusals import default_cap
 from chalicelib.core.retention import NEWEST_PROVEN, Rules
-from tests.builders import a_recovery
+from chalicelib.core.verdicts import PROVEN, VERDICTS
+from tests.builders import a_recovery, a_recovery_id
 
 NOW = datetime(2026, 11, 24, 7, tzinfo=UTC)
 YESTERDAY, TONIGHT = "2026-11-23", "2026-11-24"
@@ -50,8 +52,9 @@ def plan(
     points: Sequence[RestorePoint] = (known(),),
     protected: Protections | None = None,
     cap: int | None = None,
+    drills: Sequence[Recovery] = (),
 ) -> PrunePlan:
-    stock = Stock(tuple(snapshots), tuple(points), protected or {})
+    stock = Stock(tuple(snapshots), tuple(points), protected or {}, proofs=proofs_of(drills), doubted=doubts_of(drills))
     return plan_prune(stock, lambda host_id: rules or Rules(last=1), NOW, cap)
 
 
@@ -165,6 +168,44 @@ def test_the_newest_point_that_a_drill_has_proven_stays() -> None:
 
     assert planned.mark == (older.id,)
     assert reasons(planned, newer) == (Reason(NEWEST_PROVEN, "us0a"),)
+
+
+def drilled(*verdicts: tuple[int, str]) -> list[Recovery]:
+    """One drill after the other, each of the point of a night so long ago."""
+    points = (replace(known(f"snap-main-{nights}-0"), proven=None) for nights, _ in verdicts)
+    numbers = count(1)
+    return [
+        replace(a_recovery(recovery_id=a_recovery_id(attempt=next(numbers)), point=point), verdict=verdict, closed=NOW)
+        for point, (_, verdict) in zip(points, verdicts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("is_marked", [True, False], ids=["its mark is in the catalogue", "its mark was taken off"])
+def test_a_proof_that_a_later_drill_contradicts_keeps_nothing_and_the_one_before_does(is_marked: bool) -> None:
+    newest, contradicted, good, other = (a_snapshot(nights) for nights in (0, 1, 2, 3))
+    points = [known(contradicted.id, proven=is_marked), known(good.id, proven=True), known(other.id)]
+
+    planned = plan(
+        [newest, contradicted, good, other],
+        points=points,
+        drills=drilled((2, "proven"), (1, "proven"), (1, "different")),
+    )
+
+    assert planned.mark == (other.id, contradicted.id)
+    assert reasons(planned, good) == (Reason(NEWEST_PROVEN, "us0a"),)
+
+
+@pytest.mark.parametrize("verdict", ["failed", "unproven", "content only", "as recorded"])
+def test_a_proof_whose_point_came_to_nothing_later_keeps_its_snapshot_and_so_does_the_one_before(verdict: str) -> None:
+    newest, doubted, good, other = (a_snapshot(nights) for nights in (0, 1, 2, 3))
+    points = [known(doubted.id, proven=True), known(good.id, proven=True), known(other.id)]
+
+    planned = plan(
+        [newest, doubted, good, other], points=points, drills=drilled((2, "proven"), (1, "proven"), (1, verdict))
+    )
+
+    assert planned.mark == (other.id,)
+    assert reasons(planned, doubted) == reasons(planned, good) == (Reason(NEWEST_PROVEN, "us0a"),)
 
 
 def test_nothing_of_a_host_goes_while_its_backups_fail() -> None:
@@ -409,6 +450,24 @@ def test_the_newest_proven_point_of_a_host_is_never_deleted(
         there = [s for s in snapshots if s.id in proven and s.state == "completed" and host_id in tags.unpack(s.tags)]
         if there:
             assert max(there, key=lambda snapshot: snapshot.started).id not in going
+
+
+verdicts = st.lists(st.tuples(st.integers(0, 60), st.sampled_from(VERDICTS)), max_size=12)
+
+
+@given(stocks, rule_sets, verdicts)
+def test_the_newest_point_whose_newest_verdict_is_proven_is_never_deleted(
+    snapshots: list[Snapshot], rules: Rules, told: list[tuple[int, str]]
+) -> None:
+    ever_proven = [known(f"snap-main-{nights}-0", proven=True) for nights, verdict in told if verdict == PROVEN]
+
+    planned = plan(snapshots, rules, [known(), *ever_proven], cap=1000, drills=drilled(*told))
+
+    newest_verdict = {f"snap-main-{nights}-0": verdict for nights, verdict in told}
+    there = [each for each in snapshots if each.state == "completed" and "us0a" in tags.unpack(each.tags)]
+    proven = [each for each in there if newest_verdict.get(each.id) == PROVEN]
+    if proven:
+        assert max(proven, key=lambda snapshot: snapshot.started).id not in {*planned.delete, *planned.mark}
 
 
 @given(stocks, rule_sets, st.sampled_from(["last", "daily", "weekly"]), st.integers(-1, 9))

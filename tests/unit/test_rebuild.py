@@ -23,7 +23,7 @@ from chalicelib.flows.recover import recover
 from chalicelib.flows.run_now import run_now
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id, a_snapshot, a_word_of_readiness
 from tests.fakes import Crash, FakeArchive, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
-from tests.past import a_world_with_a_past, an_open_drill, an_open_night
+from tests.past import a_drill, a_world_with_a_past, an_open_drill, an_open_night
 
 MOST_CALLS = 200
 
@@ -77,6 +77,18 @@ def test_losing_the_table_loses_nothing(last_night: tuple[str, str]) -> None:
     assert len(known.results) == 4
     assert [point.proven is not None for point in known.points if point.host_id == "us0a"] == [False, True]
     assert [recovery.verdict for recovery in known.recoveries] == ["proven", "content only"]
+
+
+def test_a_proof_that_a_later_drill_contradicts_does_not_come_back() -> None:
+    world = a_world_with_a_past()
+    a_drill(world, a_moment(16), verdict="different")
+    after = without_its_table(world)
+
+    rebuild(after)
+
+    known = what_is_known(after.catalog)
+    assert known == what_is_known(world.catalog)
+    assert [point.proven for point in known.points if point.host_id == "us0a"] == [None, None]
 
 
 def test_it_has_the_next_night_looked_at_anew() -> None:
@@ -369,7 +381,8 @@ def test_a_brief_of_another_run_is_named_and_costs_only_itself() -> None:
 
     rebuilt = rebuild(after)
 
-    assert rebuilt.faults == (f"{a_run_id(22)}: its brief is that of run {a_run_id(23)}",)
+    brief = wire.brief_key(a_run_id(22), "vol-1")
+    assert rebuilt.faults == (f"{a_run_id(22)}: {brief}: its brief is that of run {a_run_id(23)}",)
     assert rebuilt.runs == 2
 
 

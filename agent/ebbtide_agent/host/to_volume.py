@@ -17,7 +17,7 @@ from ebbtide_agent import manifest, moments, procs, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
-from ebbtide_agent.files import write_whole
+from ebbtide_agent.files import is_blank, write_whole
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World, keep_trying
 from ebbtide_agent.host.outbox import Outbox, send
@@ -122,7 +122,7 @@ class ToVolume:
         mark = self.store.mark
         if mark.exists():
             check_owner(mark, self.target)
-        elif any(path.name != "lost+found" for path in self.paths.volume.iterdir()):
+        elif not is_blank(self.paths.volume, mark):
             raise Refused(f"{self.target.volume_id} has files on it and no {mark.name} that says whose it is")
         else:
             write_whole(mark, encode({"host": self.target.host_id}))

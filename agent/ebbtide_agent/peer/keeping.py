@@ -20,6 +20,7 @@ from ebbtide_agent.peer.night import find_night
 from ebbtide_agent.peer.past import Past, find_newest, read_past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.shelf import Shelf
+from ebbtide_agent.receiver.baseline import keep_manifest
 from ebbtide_agent.report import Report
 from ebbtide_agent.rotation import Rotation, remove
 
@@ -104,6 +105,8 @@ class Keeper:
         store.incomplete.mkdir()
         # What is kept is closed further up.
         store.incomplete.chmod(0o711)
+        # The gate may have been killed before it could.
+        keep_manifest(self.peer.paths, report)
         tree = Copy(self.peer.paths.tree(self.guest.id), self.peer.paths.manifest(self.guest.id))
         copied = copy(tree, store.making, self._newest(), self.is_over)
         os.link(tree.manifest, store.making_manifest)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ebbtide_agent.errors import Refused
+from ebbtide_agent.files import is_blank
 from ebbtide_agent.fstab import not_mounted
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.shapes import decode
-
-_LOST_AND_FOUND = "lost+found"
 
 
 def check_store(paths: PeerPaths, mark: str, fstab: Path) -> None:
@@ -27,7 +26,7 @@ def find_mark(paths: PeerPaths, fstab: Path) -> str | None:
         raise Refused(f"{paths.store}: {fstab} has a file system for {point}, and it is not mounted")
     if paths.volume_owner.is_file():
         return str(decode(str(paths.volume_owner), paths.volume_owner.read_bytes()).get("receiver"))
-    if paths.store.is_dir() and any(entry.name != _LOST_AND_FOUND for entry in paths.store.iterdir()):
+    if paths.store.is_dir() and not is_blank(paths.store, paths.volume_owner):
         raise Refused(
             f"{paths.store} holds files and no {paths.volume_owner.name}: it is not a store of Ebbtide's. Mount the"
             " file system that is, or name an empty directory"

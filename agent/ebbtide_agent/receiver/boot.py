@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ebbtide_agent import power, procs, volume
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
-from ebbtide_agent.files import write_whole
+from ebbtide_agent.files import is_blank, write_whole
 from ebbtide_agent.instance import PATIENCE_SECONDS
 from ebbtide_agent.orders import Order, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
@@ -21,7 +21,6 @@ from ebbtide_agent.report import LONGEST_PROBLEM, readable
 from ebbtide_agent.shapes import decode, encode
 
 FILESYSTEMS = (volume.EXT4, volume.BTRFS)
-_LOST_AND_FOUND = "lost+found"
 
 
 def boot(receiver: Station) -> int:
@@ -119,7 +118,7 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
     offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)
     if not paths.volume_owner.exists():
-        if any(entry.name != _LOST_AND_FOUND for entry in paths.volume.iterdir()):
+        if not is_blank(paths.volume, paths.volume_owner):
             raise Refused(
                 f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's"
             )

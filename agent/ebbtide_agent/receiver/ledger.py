@@ -16,6 +16,7 @@ from ebbtide_agent.manifest import ManifestSummary, Unreadable
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver import cgroups
 from ebbtide_agent.receiver.archive import Archive
+from ebbtide_agent.receiver.baseline import keep_manifest
 from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.guard import guarded
 from ebbtide_agent.receiver.heard import find_heard
@@ -69,7 +70,7 @@ class Ledger:
         check_identity(report, host, self.brief)
         recorded = self.find(host) or self._make_record(host, report, now)
         # Whoever put it there may have been killed before it could say so.
-        self._take_no_more(host)
+        self._take_no_more(host, recorded)
         if recorded.started != report.started:
             # A machine that has the host's key as well, such as a copy of it, would take this for its own.
             raise Refused(already(host, self.brief))
@@ -92,7 +93,10 @@ class Ledger:
         What arrived stays as it is, unsettled, and the next night goes on from there.
         """
         seen = find_session(self.paths, host.id)
-        if seen is None or self.paths.reported(host.id).exists() or self.find(host) is not None:
+        if seen is None or self.paths.reported(host.id).exists():
+            return
+        if recorded := self.find(host):
+            self._take_no_more(host, recorded)
             return
         heard = find_heard(self.paths.heard(host.id))
         began = heard.since if heard and heard.run == self.brief.run else now
@@ -158,12 +162,17 @@ class Ledger:
         # A write whose answer was lost is tried again by the client, and finds itself there.
         if not self.archive.put_once(key, body) and self.archive.get(key) != body:
             raise PermanentError(f"another report of {host.id} in {self.brief.run} appeared in the archive meanwhile")
-        self._take_no_more(host)
+        self._take_no_more(host, recorded)
         return recorded
 
-    def _take_no_more(self, host: BriefedHost) -> None:
-        """A tree that is on record stays what its manifest says, whatever becomes of us; nobody waits for its host."""
+    def _take_no_more(self, host: BriefedHost, recorded: Report) -> None:
+        """A tree that is on record stays what its manifest says, whatever becomes of us; nobody waits for its host.
+
+        A manifest that cannot be put in its place then costs nobody the record.
+        """
         self.paths.reported(host.id).touch()
+        with contextlib.suppress(OSError):
+            keep_manifest(self.paths, recorded)
 
     def _believed(self, host: BriefedHost, report: Report, seen: Session | None) -> Report:
         return judged(report, seen, _is_out_of_memory(host, seen))
@@ -202,8 +211,6 @@ class Ledger:
             # What the next nights are compared with stays the last complete one.
             next_one.unlink()
             return report, None
-        next_one.replace(known)
-        procs.check(("sync", "-f", str(self.paths.host(host.id))))
         return report, landed
 
     def _mended(self, host: BriefedHost, report: Report) -> Report:
@@ -230,7 +237,10 @@ class Ledger:
     def _archive_manifest(self, host: BriefedHost, written: ManifestSummary) -> ArchivedManifest:
         for number in range(1, MOST_MANIFESTS + 1):
             key = manifest_key(host.id, self.brief.run, self.brief.nonce, number)
-            if self.archive.put_once(key, self.paths.manifest(host.id)) or self.archive.digest(key) == written.sha256:
+            if (
+                self.archive.put_once(key, self.paths.next_manifest(host.id))
+                or self.archive.digest(key) == written.sha256
+            ):
                 return ArchivedManifest(key, written.sha256, written.entries, written.unhashed, written.content)
         raise PermanentError(
             f"{MOST_MANIFESTS} different manifests of {host.id} in {self.brief.run} are archived already"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import entry, manifest
+from ebbtide_agent.manifest_file import sha256_of
+from ebbtide_agent.peer.night import Night
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.receiver import cgroups, mending, status
 from ebbtide_agent.receiver.lease import Session, write_session
@@ -209,6 +211,66 @@ def test_a_host_whose_report_is_on_record_pushes_no_more_though_its_gate_is_kill
         there.report(night)
 
     assert there.keeper.find_report() and there.paths.reported("us0a").exists()
+
+
+def its_gate_is_killed_at_the_report(shelf: Shelf, key: str, body: "bytes | Path") -> bool:
+    return put_once(shelf, key, body) if key.startswith("manifests/") else gate_is_killed()
+
+
+put_once = Shelf.put_once
+
+
+def keep_only(tree: Path, files: int) -> None:
+    for number in range(files, 1000):
+        (tree / f"{number}").unlink(missing_ok=True)
+
+
+@pytest.mark.fault("H14")
+def test_losses_of_pushes_that_were_never_recorded_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone is none, beside what the push before it has left."""
+    there = Taking(tmp_path)
+    tree = there.paths.tree("us0a")
+    for number in range(1000):
+        (tree / f"{number}").touch()
+    there.night()
+    there.days_pass()
+    night = there.say_hello()
+    for files in (510, 260, 140, 80):
+        keep_only(tree, files)
+        with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+            killed.setattr(Shelf, "put_once", its_gate_is_killed_at_the_report)
+            there.report(night, guarded=True)
+
+    keep_only(tree, 50)
+    recorded = there.report(night, guarded=True)
+
+    assert recorded.status == SUSPECT
+    assert recorded.problems[0].startswith("of 1002 entries of the last complete night 52 are left")
+
+
+def keeps(there: Taking, _: Night) -> None:
+    there.keeper.keep()
+
+
+@pytest.mark.parametrize("whoever_finds_it", [Taking.report, Taking.cut_off, keeps])
+def test_a_night_is_what_the_next_ones_are_compared_with_though_its_gate_was_killed_when_it_was_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whoever_finds_it: Callable[[Taking, Night], object]
+) -> None:
+    there = Taking(tmp_path)
+    there.night()
+    there.days_pass()
+    night = there.say_hello()
+    (there.paths.tree("us0a") / "another").touch()
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Ledger, "_take_no_more", gate_is_killed)
+        there.report(night)
+
+    whoever_finds_it(there, night)
+
+    recorded = there.keeper.find_report()
+    assert recorded and recorded.receiver and recorded.receiver.manifest
+    assert sha256_of(there.paths.manifest("us0a")) == recorded.receiver.manifest.sha256
+    assert not there.paths.next_manifest("us0a").exists()
 
 
 def test_who_asks_again_because_its_gate_was_killed_at_once_has_its_answer_and_pushes_no_more(tmp_path: Path) -> None:

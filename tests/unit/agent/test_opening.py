@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.manifest_file import write_manifest
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.opened import header_of
 from ebbtide_agent.receiver.opening import is_asked_for, parse_opening
 
 WIRE = Path("tests/contract/wire")
@@ -44,3 +48,15 @@ def test_what_cannot_be_is_refused(change: "dict[str, object]", said: str) -> No
 def test_a_tree_that_only_root_can_read_is_not_served() -> None:
     with pytest.raises(PermanentError, match="give the host a volume made from the snapshot"):
         parse_opening(json.dumps({**EXAMPLE, "tree": "real"}).encode())
+
+
+def test_what_the_tree_is_says_the_manifest_of_its_night_though_its_gate_was_killed_when_that_was_on_record(
+    tmp_path: Path,
+) -> None:
+    """So it lies beside the one of the night before."""
+    opening, paths = parse_opening(json.dumps(EXAMPLE).encode()), MachinePaths(tmp_path)
+    paths.host("us0a").mkdir(parents=True)
+    write_manifest(paths.manifest("us0a"), Header("us0a", "main/2026-11-21/1", "fake-super", munged=False), ())
+    write_manifest(paths.next_manifest("us0a"), Header("us0a", "main/2026-11-22/1", "fake-super", munged=True), ())
+
+    assert header_of(opening, paths).munged

@@ -117,6 +117,7 @@ def test_an_id_and_a_key_are_one_hosts_for_ever(machine: Machine) -> None:
 def test_a_directory_with_anything_else_in_it_is_no_store(machine: Machine) -> None:
     machine.store.mkdir()
     (machine.store / "lost+found").mkdir()
+    (machine.store / ".receiver.json.new").touch()
     plan_add(machine.us0, machine.here)
     (machine.store / "mail").mkdir()
 

@@ -138,6 +138,18 @@ def test_another_receivers_volume_is_refused(tmp_path: Path) -> None:
         open_volume(a_brief("main"), paths)
 
 
+@pytest.mark.fault("R7")
+def test_a_new_volume_whose_first_receiver_was_killed_at_once_is_taken_by_the_next_one(tmp_path: Path) -> None:
+    paths, store = a_machine(tmp_path)
+    (store / "lost+found").mkdir()
+    (store / ".receiver.json.new").write_text('{"schema": 1, "recei')
+
+    open_volume(a_brief(), paths)
+
+    assert json.loads((store / "receiver.json").read_bytes())["receiver"] == "main"
+    assert not (store / ".receiver.json.new").exists()
+
+
 @pytest.mark.fault("R3")
 def test_a_volume_with_files_and_no_id_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     paths, store = a_machine(tmp_path)
