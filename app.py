@@ -98,7 +98,7 @@ def recover(event: Payload, context: Any) -> dict[str, Any] | None:
     with final_faults_logged(event):
         outcome = recover_host(wire.parse_recovery_payload(event), the_world(), the_time())
         tell(outcome)
-        return wire.standing(outcome.recovery, outcome.waiting)
+        return wire.standing(outcome.recovery, outcome.waiting, outcome.runs)
     return None
 
 

@@ -38,9 +38,10 @@ def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:
     return {**standing(recovery), "is_new": is_new}
 
 
-def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
-    """How a recovery stands now, and what it waits for; the step that it is at, since when, until its verdict is known;
-    RTO, RPO and its steps in seconds, of what is no opening."""
+def standing(recovery: Recovery, waiting: Iterable[str] = (), runs: bool | None = None) -> dict[str, Any]:
+    """How a recovery stands now, what it waits for, and whether a restored server runs, None where nobody has looked;
+    the step that it is at, since when, until its verdict is known; RTO, RPO and its steps in seconds, of what is no
+    opening."""
     after = rto(recovery)
     return {
         "schema": SCHEMA,
@@ -53,6 +54,7 @@ def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
         "verdict": recovery.verdict,
         "findings": list(recovery.findings),
         "address": recovery.address,
+        "runs": runs,
         "zone": recovery.zone,
         "until": moment_text(recovery.deadline),
         "waiting": list(waiting),

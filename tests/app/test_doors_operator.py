@@ -261,7 +261,7 @@ def test_without_a_point_there_is_nothing_to_restore(stage: Stage) -> None:
 
 
 @pytest.mark.fault("O5")
-@pytest.mark.parametrize("taken", ["us0", "eu0", "us0.example.org", "backup.example.org"])
+@pytest.mark.parametrize("taken", ["us0", "eu0", "us0.example.org", "backup.example.org", "backup"])
 def test_a_restore_takes_a_name_in_production_only_when_that_is_meant(stage: Stage, taken: str) -> None:
     a_whole_night(stage)
     settled = stage.memory()
