@@ -110,7 +110,7 @@ def was_ended_early(recovery: Recovery) -> bool:
 
 
 def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
-    if world.server is not None and (back := restored.come_back(recovery, world)):
+    if recovery.kind is RecoveryKind.RESTORE and (back := restored.come_back(recovery, world)):
         return back
     if unheard := restored.heard(recovery, world):
         return unheard
