@@ -30,6 +30,7 @@ _RESTORED_SERVER = ("tests/local/test_restored_server.py",)
 _INITS = ("tests/unit/agent/test_inits.py",)
 _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
+_LOST_RECEIVERS = "tests/local/test_lost_receivers.py"
 _AHEAD = ("tests/unit/agent/test_ahead.py",)
 _COMPRESSION = ("tests/unit/agent/test_compression.py",)
 _CGROUPS = ("tests/unit/agent/test_cgroups.py",)
@@ -3579,8 +3580,8 @@ MUTATIONS = (
     Mutation(
         "scripts: told in the night",
         f"{_HOST}/night.py",
-        "(*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))",
-        "(*of_the_last_run, *remarks_on_clocks(hello, answered))",
+        "(*of_the_last_run, *remarks_on(ran, config))",
+        "of_the_last_run",
         "that what a script failed at is held against its night",
         ("tests/local/test_scripts_of_a_night.py",),
     ),
@@ -4650,6 +4651,49 @@ MUTATIONS = (
         "Status()",
         "that a manifest is missed after a mending that made hosts compare everything",
         (f"{_LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
+    ),
+    Mutation(
+        "unseen: asked",
+        f"{_GATE}/ledger.py",
+        "            check_seen(report, find_session(self.paths, host.id))\n",
+        "",
+        "that a receiver which is lost between a push and its record costs the host no night",
+        (f"{_LOST_RECEIVERS}::test_a_receiver_that_is_lost_between_a_push_and_its_record_costs_the_host_no_night",),
+    ),
+    Mutation(
+        "unseen: of complete alone",
+        f"{_GATE}/judge.py",
+        "    if report.is_complete and seen is None:\n",
+        "    if seen is None:\n",
+        "that a host which never came to push is on record with why, and not asked again",
+        (
+            "tests/unit/agent/test_ledger.py",
+            "tests/attack/test_protocol.py::test_a_host_cannot_say_what_the_receiver_saw",
+        ),
+    ),
+    Mutation(
+        "unseen: heard",
+        f"{_HOST}/link.py",
+        "for kind in (Refused, Unseen)}",
+        "for kind in (Refused,)}",
+        "that a host hears that it has to push once more",
+        (f"{_LOST_RECEIVERS}::test_a_receiver_that_is_lost_between_a_push_and_its_record_costs_the_host_no_night",),
+    ),
+    Mutation(
+        "unseen: from the hello on",
+        f"{_HOST}/night.py",
+        "            except Unseen as unseen:\n",
+        "            except KeyboardInterrupt as unseen:\n",
+        "that a host whose push was not seen pushes once more",
+        (f"{_LOST_RECEIVERS}::test_a_receiver_that_is_lost_between_a_push_and_its_record_costs_the_host_no_night",),
+    ),
+    Mutation(
+        "ahead: had already",
+        f"{_HOST}/ahead.py",
+        "contextlib.suppress(Interfered, StopIteration)",
+        "contextlib.suppress(Interfered)",
+        "that who pushes once more within two minutes has a scan to push by",
+        _AHEAD,
     ),
     Mutation(
         "cut off: recorded",
