@@ -1327,6 +1327,51 @@ MUTATIONS = (
         _REAL,
     ),
     Mutation(
+        "real tree: half made",
+        f"{_RESTORE}/materialise.py",
+        "made.mkdir(mode=0o700)",
+        "made.mkdir(mode=0o700, exist_ok=True)",
+        "that a tree of which something was in hand when it was left is not taken for a whole one",
+        _REAL,
+    ),
+    Mutation(
+        "real tree: room for attributes",
+        f"{_RESTORE}/materialise.py",
+        "    for name in stored:\n",
+        "    for name, value in attributes.items():\n"
+        "        os.setxattr(found.where, name, value, follow_symlinks=False)\n"
+        "    for name in stored:\n",
+        "that no file which fills its attributes to the brim ends the restore of its server",
+        _REAL,
+    ),
+    Mutation(
+        "drill: what the image does not see",
+        f"{_RESTORE}/progress.py",
+        "if self._boot.is_up and self._comparison.unseen is not None:",
+        "if False:",
+        "that a proof says what of the tree nobody could see where it runs",
+        _DRILLED,
+    ),
+    Mutation(
+        "drill: did not boot",
+        f"{_RESTORE}/progress.py",
+        "if not self._boot.is_up and is_to_start(self._tree, self._brief.start):",
+        "if False:",
+        "that a server without a probe which does not boot is told of",
+        (
+            "tests/local/test_session.py::"
+            "test_that_a_server_does_not_boot_is_found_also_where_there_is_nothing_to_ask_it",
+        ),
+    ),
+    Mutation(
+        "a tar's keyword",
+        "agent/ebbtide_agent/pax.py",
+        '.replace("%", "%25").replace("=", "%3D")',
+        "",
+        "that an attribute comes back under its own name, whatever is in that",
+        ("tests/unit/test_past_tar.py",),
+    ),
+    Mutation(
         "real tree: setuid",
         f"{_RESTORE}/materialise.py",
         "    if mode & _SET_ID or mode",
@@ -2245,6 +2290,22 @@ MUTATIONS = (
         "if False:",
         "that an index which was cut off says nothing",
         ("tests/unit/agent/test_index.py",),
+    ),
+    Mutation(
+        "index: an ACL and another group",
+        f"{_HOST}/changes.py",
+        "    return bool((was ^ mode) & stat.S_IRWXG)\n",
+        "    return False\n",
+        "that a chmod of what has an ACL is known, which rsync stores as another right of the owning group",
+        ("tests/unit/agent/test_survey.py",),
+    ),
+    Mutation(
+        "index: an ACL compared once more",
+        f"{_HOST}/push.py",
+        "    if config.target.tree != REAL:\n        yield from with_acls_mended",
+        "    if False:\n        yield from with_acls_mended",
+        "that a restore gives a group no right that it did not have",
+        ("tests/unit/agent/test_passes.py",),
     ),
     Mutation(
         "index: recorded as complete",

@@ -25,8 +25,8 @@ WIDTH = 1000  # a host is one line, to grep and to cut; a terminal wraps by itse
 
 DESCRIPTION = """\
 Say of each host how old its newest restore point is, and when its last drill was, of which point, and what came of it:
-its verdict (docs/restore.md says what each means), its RTO, and why, if that is not all there was to prove. A drill of
-an older point does not take the place of one of a newer point.
+its verdict (docs/restore.md says what each means), its RTO, and the first of its findings. A drill of an older point
+does not take the place of one of a newer point.
 
   $ ebbtide drills
 
@@ -74,7 +74,7 @@ def show(proofs: Iterable[Proof], now: datetime) -> None:
         "of the point of",
         "verdict",
         "RTO",
-        "why",
+        "finding",
         box=None,
         pad_edge=False,
     )
@@ -88,8 +88,8 @@ def _of_drill(proof: Proof, now: datetime) -> tuple[str, ...]:
     drill = proof.drill
     if drill is None:
         return ("never", "", "", "", "`ebbtide drill` proves it")
-    why = "" if is_proved(proof) else next(iter(drill.findings), "")
-    return (_aged(drill.opened, now), _at(drill.point.at), drill.verdict or "none", _took(drill), why)
+    first = next(iter(drill.findings), "")
+    return (_aged(drill.opened, now), _at(drill.point.at), drill.verdict or "none", _took(drill), first)
 
 
 def as_object(proof: Proof) -> dict[str, Any]:

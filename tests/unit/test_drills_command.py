@@ -66,6 +66,17 @@ def test_all_is_well_once_the_last_drill_of_each_host_proved_all_that_it_could(
     assert told(capsys)["us0"][4] == "proven"
 
 
+def test_what_was_found_of_one_that_satisfies_is_said_too(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    drill = a_drill(world, NOW)
+    key = f"recoveries/{drill}/closed.json"
+    closed = json.loads(world.archive.objects[key])
+    world.archive.objects[key] = json.dumps({**closed, "findings": ["did not boot: it ended"]}).encode()
+
+    main(["drills"])
+
+    assert told(capsys)["us0"][4:] == ["proven", "0.0 s", "did not boot: it ended"]
+
+
 def test_a_drill_of_an_older_point_does_not_stand_for_the_newest(
     world: FakeWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
