@@ -2705,8 +2705,8 @@ MUTATIONS = (
     Mutation(
         "gate: while the volume is let go of",
         "agent/ebbtide_agent/receiver/gate.py",
-        "self.paths.closing.exists() or self.clock() >= ",
-        "self.clock() >= ",
+        "        if self.paths.closing.exists():\n            # It was",
+        "        if False:\n            # It was",
         "that nobody begins a push into a tree which is about to be unmounted",
         ("tests/unit/agent/test_gate.py",),
     ),
@@ -4712,6 +4712,14 @@ MUTATIONS = (
         "Status()",
         "that a manifest is missed after a mending that made hosts compare everything",
         (f"{_LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
+    ),
+    Mutation(
+        "stopped: a push is gone on with",
+        f"{_HOST}/outcome.py",
+        "12, 30, 35, _GATE_ENDED, 255)",
+        "12, 30, 35, 255)",
+        "that a push which is cut off because its receiver was stopped goes on at the next one",
+        ("tests/unit/agent/test_attempts.py",),
     ),
     Mutation(
         "unseen: asked",
