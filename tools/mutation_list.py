@@ -2551,8 +2551,8 @@ MUTATIONS = (
     Mutation(
         "push: a daemon that does not answer",
         f"{_HOST}/outcome.py",
-        "12, 30, 35, 255)",
-        "12, 30, 255)",
+        "12, 30, 35, _GATE_ENDED, 255)",
+        "12, 30, _GATE_ENDED, 255)",
         "that a push whose far side's daemon does not answer in time is tried again",
         ("tests/unit/agent/test_passes.py",),
     ),
