@@ -4454,6 +4454,22 @@ MUTATIONS = (
         (f"{_LETTING_GO}::test_what_is_in_use_for_a_moment_is_tried_again",),
     ),
     Mutation(
+        "letting go: mounted elsewhere",
+        "agent/ebbtide_agent/volume.py",
+        "os.O_RDONLY | os.O_EXCL",
+        "os.O_RDONLY",
+        "that a volume which a session keeps mounted is said to be so",
+        (f"{_LETTING_GO}::test_a_volume_that_stays_mounted_in_a_session_which_does_not_end_was_not_let_go",),
+    ),
+    Mutation(
+        "letting go: mounted elsewhere, a host's own",
+        "agent/ebbtide_agent/host/to_volume.py",
+        "volume.let_go(self._device, self.paths.volume)",
+        "volume.unmount(self.paths.volume)",
+        "that the same is said of a host's own volume",
+        ("tests/local/test_to_volume.py::test_a_volume_that_is_mounted_elsewhere_still_was_not_let_go",),
+    ),
+    Mutation(
         "letting go: in vain",
         f"{_GATE}/release.py",
         '    except AgentError as error:\n        print(f"ebbtide: {error}; powering off',

@@ -10,6 +10,7 @@ import pytest
 
 from ebbtide_agent import procs, volume
 from ebbtide_agent.receiver import confine
+from tests.local.enclosed import a_copy_of_all_mounts
 from tests.local.receiver_machine import (
     MAY_MOUNT,
     MISSING,
@@ -31,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
 ]
 
-# The agent's own main process, which soon loses patience with what is in use.
+# The agent's own main process, with a patience of ours.
 A_MACHINE = """
 import sys
 
@@ -39,7 +40,7 @@ sys.argv = sys.argv[1:]
 sys.path.insert(0, sys.argv[0])
 from ebbtide_agent import __main__ as agent, volume
 
-volume.unmount.__defaults__ = (1.0,)
+volume.let_go.__defaults__ = (float(sys.argv.pop()),)
 sys.exit(agent.main(["receiver", "boot"]))
 """
 
@@ -55,10 +56,10 @@ def device(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def receiver(tmp_path: Path, device: Path) -> Iterator[Receiver]:
+def receiver(request: pytest.FixtureRequest, tmp_path: Path, device: Path) -> Iterator[Receiver]:
     driver, blank = tmp_path / "machine.py", Volume(device, "ext4")
     driver.write_text(A_MACHINE)
-    program = (str(driver), str(unpacked(build)))
+    program = (str(driver), str(unpacked(build)), str(getattr(request, "param", 1.0)))
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE, volume=blank, program=program) as receiver:
         button = receiver.root / "usr/local/sbin/poweroff"
         button.parent.mkdir(parents=True)
@@ -99,6 +100,21 @@ def test_of_a_volume_that_somebody_holds_it_is_said_that_it_was_not_let_go_and_t
 
 
 @pytest.mark.fault("R10")
+def test_a_volume_that_stays_mounted_in_a_session_which_does_not_end_was_not_let_go(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    tree = a_tree(tmp_path / "tree")
+    with a_copy_of_all_mounts():
+        ended = [receiver.back_up(host, tree, tmp_path / host) for host in ("us0", "eu0")]
+        record = released(receiver)
+
+        assert [each.returncode for each in ended] == [0, 0], receiver.log()
+        assert (record["clean"], receiver.store.is_mount()) == (False, False)
+        assert "is mounted still, where it cannot be unmounted; powering off with it" in receiver.log()
+
+
+@pytest.mark.fault("R10")
+@pytest.mark.parametrize("receiver", [PATIENCE_SECONDS], indirect=True)
 def test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly(receiver: Receiver, tmp_path: Path) -> None:
     slow = ["rsync", "-a", "--bwlimit=500", "-e", " ".join(receiver.ssh_argv("us0"))]
     pushing = subprocess.Popen([*slow, f"{a_tree(tmp_path / 'tree')}/", "127.0.0.1::tree/"], stderr=subprocess.DEVNULL)
