@@ -7,6 +7,14 @@ import signal
 from queue import Empty, SimpleQueue
 from types import FrameType
 
+from ebbtide_agent.errors import AgentError
+
+
+class Stopped(AgentError):
+    """The order came while there was nothing yet to let go of."""
+
+    exit_code = 128 + signal.SIGTERM
+
 
 class Order:
     """Given or not.
@@ -30,6 +38,16 @@ class Order:
             self._given.get(timeout=seconds)
             self.give()
         return self.is_given()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long. Raises Stopped when it is given by then."""
+        self.wait(seconds)
+        self.check()
+
+    def check(self) -> None:
+        """Raises Stopped when it is given."""
+        if self.is_given():
+            raise Stopped("told to stop before anybody was let in")
 
 
 def stopped_by_signals() -> Order:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
@@ -82,20 +83,23 @@ def mount(
     checked first. Raises TransientError when the device does not appear, PermanentError when it cannot be used, and
     Damaged when that is for what is on it.
     """
-    ready = make_ready(device, place, filesystem, patience, read_only)
+    await_device(device, patience)
+    ready = make_ready(device, place, filesystem, read_only)
     attach(device, place, ready.filesystem, *(("ro",) if read_only else ()))
     return ready.is_mended
 
 
-def make_ready(
-    device: Path,
-    place: Path,
-    filesystem: str | None = None,
-    patience: float = PATIENCE_SECONDS,
-    read_only: bool = False,
-) -> Ready:
-    """Wait for `device` and have a file system on it that can be put in its place: what `mount` does first."""
-    _await(device, patience)
+def await_device(device: Path, patience: float, pause: Callable[[float], None] = time.sleep) -> None:
+    """Wait for `device` to be there. Raises TransientError when it does not appear, and what `pause` raises."""
+    deadline = time.monotonic() + patience
+    while not device.exists():
+        if time.monotonic() >= deadline:
+            raise TransientError(f"{device} did not appear within {patience:.0f} s: is the volume attached?")
+        pause(_PAUSE_SECONDS)
+
+
+def make_ready(device: Path, place: Path, filesystem: str | None = None, read_only: bool = False) -> Ready:
+    """Have a file system on `device` that can be put in its place: what `mount` does first."""
     if device.is_dir():
         return Ready("")
     if place.is_mount():
@@ -256,14 +260,6 @@ def has_turned_read_only(place: Path) -> bool:
     except OSError as error:
         return error.errno in (errno.EROFS, errno.EIO)
     return False
-
-
-def _await(device: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while not device.exists():
-        if time.monotonic() >= deadline:
-            raise TransientError(f"{device} did not appear within {patience:.0f} s: is the volume attached?")
-        time.sleep(_PAUSE_SECONDS)
 
 
 def _point(place: Path, directory: Path) -> None:

@@ -40,9 +40,8 @@ from chalicelib.core.restored import COMPARED_WITHIN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
 from chalicelib.core.verdicts import (
-    DIFFERENT,
     FAILED,
-    UNPROVEN,
+    is_all_there_is_to_prove,
     is_on_its_way_out,
     is_stale,
     is_unheard,
@@ -371,7 +370,8 @@ def _how_wrong(restore: Recovery) -> tuple[Kind, str]:
     if restore.verdict == FAILED:
         return Kind.RESTORE_FAILED, "has failed"
     if restore.verdict is not None:
-        return Kind.RESTORE_DOUBTFUL, f"is {restore.verdict}"
+        unseen = "" if restore.address else ", and nobody has seen it run"
+        return Kind.RESTORE_DOUBTFUL, f"is {restore.verdict}{unseen}"
     unheard = "may be back, and what its machine said of it cannot be read"
     return Kind.RESTORE_DOUBTFUL, unheard if is_unheard(restore.findings) else "has come to no verdict in a day"
 
@@ -388,16 +388,18 @@ def _failed_restores(in_order: Iterable[Recovery]) -> dict[str, Recovery]:
 
 
 def _came_back(recovery: Recovery) -> bool:
-    is_up = recovery.address is not None or recovery.verdict not in (None, FAILED)
-    return recovery.kind is not RecoveryKind.OPENING and is_up
+    if recovery.kind is RecoveryKind.DRILL:
+        return recovery.verdict not in (None, FAILED)
+    return recovery.kind is RecoveryKind.RESTORE and recovery.address is not None
 
 
 def _is_doubtful(restore: Recovery, now: datetime) -> bool:
+    """Whether somebody who did not wait for it would take it for better than it is."""
     if restore.kind is not RecoveryKind.RESTORE or is_on_its_way_out(restore, now):
         return False
     if restore.verdict is None:
         return is_unheard(restore.findings) or now >= restore.opened + COMPARED_WITHIN
-    return restore.verdict in (DIFFERENT, UNPROVEN)
+    return restore.address is None or not is_all_there_is_to_prove(restore.verdict, restore.probe)
 
 
 # -- copies -----------------------------------------------------------------------------------------------------------

@@ -4,14 +4,17 @@ drill says how a host's backup stands.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from operator import attrgetter
 
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind
 from chalicelib.core.policy import HostPolicy, Policy
-from chalicelib.core.recovery import LASTS
+from chalicelib.core.recovery import lasts
 
 # Who looks for what is due looks once an hour.
 _AN_HOUR = timedelta(hours=1)
+# All the time that a small server's may take: nobody knows beforehand how large the others are.
+_A_DRILL = lasts(RecoveryKind.DRILL, size_gib=0)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -52,10 +55,9 @@ def in_turn(due: Sequence[HostPolicy], at_once: int, now: datetime) -> list[Host
 
 
 def room(policy: Policy, recoveries: Iterable[Recovery]) -> int:
-    """How many more may be begun now: with so many at a time every host has its turn, if each takes all the time that
-    a small one has."""
+    """How many more may be begun now: with so many at a time every host has its turn, if each takes all of its time."""
     if policy.drill.every_days is None:
         return 0
-    at_a_time = -(-len(policy.hosts) * LASTS[RecoveryKind.DRILL] // timedelta(days=policy.drill.every_days))
+    at_a_time = ceil(len(policy.hosts) * _A_DRILL / timedelta(days=policy.drill.every_days))
     under_way = sum(each.kind is RecoveryKind.DRILL and not each.state.is_final for each in recoveries)
     return max(0, at_a_time - under_way)

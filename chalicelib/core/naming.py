@@ -55,14 +55,13 @@ def check_name(request: RecoveryRequest, policy: Policy | None) -> None:
 
 
 def _owner_of(name: str, policy: Policy | None) -> str | None:
-    """Whoever in production is called so; a host also by the first part of its name alone."""
+    """Whoever in production is called so, be it by the first part of its name alone."""
     if policy is None:
         return None
-    for host in policy.hosts:
-        if _first_part(name) == _first_part(host):
-            return f"host {host}"
-    addresses = {receiver.address_name: receiver.name for receiver in policy.receivers.values()}
-    return f"receiver {addresses[name]}" if name in addresses else None
+    hosts = ((host, f"host {host}") for host in policy.hosts)
+    receivers = ((receiver.address_name, f"receiver {receiver.name}") for receiver in policy.receivers.values())
+    known = (*hosts, *receivers)
+    return next((owner for called, owner in known if _first_part(called) == _first_part(name)), None)
 
 
 def _first_part(name: str) -> str:

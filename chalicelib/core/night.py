@@ -100,7 +100,7 @@ def _is_over(run: Run, world: NightWorld, now: datetime) -> bool:
 
 def _another_receiver_is_worth_it(run: Run, world: NightWorld, now: datetime) -> bool:
     attempt, volume = latest_attempt(run, world), volume_of_tonight(run, world)
-    if attempt in world.released or not missing_hosts(run, world.results):
+    if not missing_hosts(run, world.results) or world.read_only:
         return False
     if volume is not None and volume.zone not in world.zones:
         # It was pushed to, and no machine can stand beside it any more: what it has is snapshotted.
@@ -118,6 +118,8 @@ def _towards_the_reports(run: Run, world: NightWorld, now: datetime) -> tuple[Ac
     machines, volume = standing(world.machines), volume_of_tonight(run, world)
     if now >= run.deadline + GRACE:
         return _end(machines, "it outlived the deadline and its grace")
+    if machines and machines[-1].state == "stopped":
+        return _end(machines, "it was stopped, and is no receiver any more when it is started again")
     if machines and attempt_of(machines[-1]) in world.damaged:
         return _end(machines, "it has found its volume damaged")
     if machines and (why := world.refused.get(attempt_of(machines[-1]))):

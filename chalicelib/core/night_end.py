@@ -17,6 +17,7 @@ from chalicelib.core.night_world import (
     has_received,
     held_volume,
     is_made_for,
+    latest_attempt,
     standing,
     status_of,
 )
@@ -31,7 +32,8 @@ def close_with(snapshot: Snapshot, run: Run, world: NightWorld) -> tuple[Action,
 
 def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Action, ...]:
     """Nothing of ours keeps running. A volume stays, but for one made tonight and never pushed to that is beside
-    another, or has nothing but what the newest snapshot has: the next night makes one anew, and knows that it did.
+    another, or has nothing but what the newest snapshot has, or never had a machine: the next night makes one anew, and
+    knows that it did.
     """
     machines = (TerminateReceiver(machine.id, why) for machine in standing(world.machines))
     unused = (
@@ -39,7 +41,7 @@ def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Actio
         for volume in world.volumes
         if is_made_for(run, volume)
         and volume.state == "available"
-        and (held_volume(run, world) is not None or _is_in(world.newest, volume))
+        and (held_volume(run, world) is not None or _is_in(world.newest, volume) or _had_no_machine(volume, run, world))
     )
     closing = _with_their_words(CloseRun(RunState.FAILED, why), world)
     return (*machines, *(() if has_received(world) else unused), closing)
@@ -55,6 +57,13 @@ def _with_their_words(closing: CloseRun, world: NightWorld) -> CloseRun:
 
 def _is_in(newest: Snapshot | None, volume: Volume) -> bool:
     return newest is not None and volume.tags.get(tags.MADE_FROM) == newest.id
+
+
+def _had_no_machine(volume: Volume, run: Run, world: NightWorld) -> bool:
+    """Whether EC2 has refused every receiver that was asked for where it is: it is as empty as it was made. The first
+    night leaves one in each zone like this, and the next one would be held to one of them, with room there or not.
+    """
+    return volume.zone in run.full_zones and latest_attempt(run, world) == 1 and not world.machines
 
 
 def points_of(snapshot: Snapshot, run: Run, results: Iterable[HostResult]) -> tuple[RestorePoint, ...]:

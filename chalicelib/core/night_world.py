@@ -65,8 +65,8 @@ def latest_attempt(run: Run, world: NightWorld) -> int:
 
 
 def is_spent(attempt: int, world: NightWorld) -> bool:
-    """Whether the machine of this attempt has come and gone, as far as EC2 still shows it."""
-    return any(attempt_of(machine) >= attempt for machine in world.machines)
+    """Whether the machine of this attempt has come and gone: as far as EC2 still shows it, or it has said so itself."""
+    return attempt in world.released or any(attempt_of(machine) >= attempt for machine in world.machines)
 
 
 def standing(machines: Iterable[Machine]) -> tuple[Machine, ...]:
@@ -106,15 +106,17 @@ def status_of(host_id: str, results: Iterable[HostResult]) -> HostStatus:
 
 
 def held_volume(run: Run, world: NightWorld) -> Volume | None:
-    """The one an earlier night has left: of several the latest made, because it holds the latest push."""
+    """The one an earlier night has left: of several the latest made, because it holds the latest push; and of several
+    made for one night that which was snapshotted last."""
+    snapshotted = world.newest.volume_id if world.newest else None
     held = (volume for volume in world.volumes if not is_made_for(run, volume))
-    return max(held, key=_by_night, default=None)
+    return max(held, key=lambda each: (*_by_night(each), each.id == snapshotted, each.id), default=None)
 
 
-def _by_night(volume: Volume) -> tuple[object, ...]:
+def _by_night(volume: Volume) -> tuple[str, int]:
     """The date, then the attempt on it as a number; one that does not say is older than all that do."""
     day, _, attempt = volume.tags.get(tags.MADE_FOR, "").rpartition("/")
-    return day, int(attempt) if attempt.isdecimal() else 0, volume.id
+    return day, int(attempt) if attempt.isdecimal() else 0
 
 
 def is_made_for(run: Run, volume: Volume) -> bool:

@@ -102,7 +102,7 @@ def _timed(step: Action, recovery: Recovery, world: RecoveryWorld) -> Action:
 
 
 def was_ended_early(recovery: Recovery) -> bool:
-    """Whether somebody has taken this drill or restore down before its time."""
+    """Whether somebody has closed this restore before its time. A drill is closed by nobody."""
     return recovery.deadline < recovery.opened + LASTS[recovery.kind]
 
 
@@ -110,7 +110,7 @@ def was_ended_early(recovery: Recovery) -> bool:
 
 
 def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
-    if world.server is not None and (back := restored.come_back(recovery, world)):
+    if recovery.kind is RecoveryKind.RESTORE and (back := restored.come_back(recovery, world)):
         return back
     if unheard := restored.heard(recovery, world):
         return unheard

@@ -59,13 +59,18 @@ def heard(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
 
 
 def await_comparison(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
-    how = "back" if _where_it_runs(world) else "restored"
+    how = "back" if runs(world) else "restored"
     return (Wait(f"{recovery.host} is {how}, and not compared with its backup yet: {_told(recovery, world)}"),)
 
 
 def keep(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     """What was restored is the operator's until the deadline: the machine, and the volume even without it."""
     return (Wait(f"{recovery.host} is restored ({recovery.verdict}): {_told(recovery, world)}"),)
+
+
+def runs(world: RecoveryWorld) -> bool:
+    """Whether its server does now, by what its machine has said and EC2 shows."""
+    return _where_it_runs(world) is not None
 
 
 def _told(recovery: Recovery, world: RecoveryWorld) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from chalicelib import wire
 from chalicelib.core.model import Recovery, RecoveryId
+from chalicelib.flows.objects import find_object
 from chalicelib.ports import Archive
 
 
@@ -31,13 +32,6 @@ def read_recovery(recovery_id: RecoveryId, archive: Archive) -> Recovery | None:
         times=closed.times,
         closed=closed.closed,
     )
-
-
-def find_object(key: str, archive: Archive) -> bytes | None:
-    try:
-        return archive.get(key)
-    except KeyError:
-        return None
 
 
 def _find_asked(recovery_id: RecoveryId, archive: Archive) -> Recovery | None:

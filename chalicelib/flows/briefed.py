@@ -11,30 +11,44 @@ from chalicelib.ports import Archive
 
 
 def find_briefed_run(run_id: RunId, archive: Archive) -> Run | None:
-    """By any of its briefs: they differ in the volume only. None of a run that never had one: it launched nothing.
+    """By the first of its briefs that makes sense: they differ in the volume only. None of a run that never had one: it
+    launched nothing.
 
-    Raises PermanentError when that makes no sense.
+    Raises PermanentError, which names them, when none makes sense.
     """
-    briefs = wire.briefs_among(archive.list(wire.run_prefix(run_id)))
-    if not briefs:
-        return None
-    run = wire.parse_run_brief(archive.get(briefs[0]))
+    faults = []
+    for key in wire.briefs_among(archive.list(wire.run_prefix(run_id))):
+        try:
+            return _read_brief(key, run_id, archive)
+        except PermanentError as fault:
+            faults.append(f"{key}: {fault}")
+    if faults:
+        raise PermanentError("; ".join(faults))
+    return None
+
+
+def _read_brief(key: str, run_id: RunId, archive: Archive) -> Run:
+    run = wire.parse_run_brief(archive.get(key))
     if run.id != run_id:
         raise PermanentError(f"its brief is that of run {run.id}")
     return run
 
 
-def get_reported_tree(run_id: RunId, host_id: str, archive: Archive) -> wire.ReportedTree:
-    """What the report of a host says of its tree, whoever archived it.
+def get_reported_tree(run_id: RunId, host_id: str, archive: Archive, known: Run | None = None) -> wire.ReportedTree:
+    """What the report of a host says of its tree, whoever archived it; of a run that is `known` without its brief.
 
-    Raises KeyError with what the archive lacks, and PermanentError when what it has makes no sense.
+    Raises KeyError with what the archive lacks, and PermanentError, which names it, when what it has makes no sense.
     """
-    key = wire.host_report_key(run_id) if own_host(run_id) else _report_key(run_id, host_id, archive)
-    return wire.parse_reported_tree(run_id, host_id, archive.get(key))
+    key = wire.host_report_key(run_id) if own_host(run_id) else _report_key(run_id, host_id, archive, known)
+    body = archive.get(key)
+    try:
+        return wire.parse_reported_tree(run_id, host_id, body)
+    except PermanentError as fault:
+        raise PermanentError(f"{key}: {fault}") from fault
 
 
-def _report_key(run_id: RunId, host_id: str, archive: Archive) -> str:
-    run = find_briefed_run(run_id, archive)
+def _report_key(run_id: RunId, host_id: str, archive: Archive, known: Run | None) -> str:
+    run = known or find_briefed_run(run_id, archive)
     if run is None:
         raise KeyError(f"{wire.run_prefix(run_id)}…/brief.json")
     return wire.report_key(run, host_id)

@@ -16,8 +16,9 @@ from chalicelib.core.night import MOST_ATTEMPTS
 from chalicelib.core.proofs import Proofs, proofs_of, with_its_proof
 from chalicelib.core.verdicts import PROVEN
 from chalicelib.errors import PermanentError
-from chalicelib.flows.archived_recoveries import find_object, read_recovery
+from chalicelib.flows.archived_recoveries import read_recovery
 from chalicelib.flows.briefed import find_briefed_run
+from chalicelib.flows.objects import find_object
 from chalicelib.flows.points import origin_of, points_of_each_run, record_points
 from chalicelib.flows.policies import find_versions
 from chalicelib.flows.receive_report import receive_reports

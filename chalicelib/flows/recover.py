@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from chalicelib import wire
-from chalicelib.core import entrances, tags
+from chalicelib.core import entrances, restored, tags
 from chalicelib.core.model import (
     Machine,
     Recovery,
@@ -46,13 +46,14 @@ Made = TypeVar("Made", Machine, Volume)
 @dataclass(frozen=True)
 class Outcome:
     """What one call did, and what it waits for now; `overtaken` when someone else won a write. `untold` is why whoever
-    follows it was not told what is new."""
+    follows it was not told what is new. `runs` says whether a restored server does, None of what is none or is over."""
 
     recovery: Recovery
     steps: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     overtaken: bool = False
     untold: tuple[str, ...] = ()
+    runs: bool | None = None
 
 
 def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
@@ -62,13 +63,22 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
     except KeyError:
         raise PermanentError(f"there is no recovery {recovery_id}: `rebuild` finds what the table has lost") from None
     untold: list[str] = []
+    seen: list[RecoveryWorld] = []
     settled = settle(
         f"recovery {recovery_id}",
         recovery,
-        lambda recovery: plan(recovery, observe(recovery, world, now), now) if not recovery.state.is_final else (),
+        lambda recovery: _next_steps(recovery, world, now, seen),
         lambda step, recovery: _act_and_tell(step, recovery, world, now, untold),
     )
-    return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken, tuple(untold))
+    runs = restored.runs(seen[-1]) if seen and recovery.kind is RecoveryKind.RESTORE else None
+    return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken, tuple(untold), runs)
+
+
+def _next_steps(recovery: Recovery, world: World, now: datetime, seen: list[RecoveryWorld]) -> tuple[Action, ...]:
+    if recovery.state.is_final:
+        return ()
+    seen.append(observe(recovery, world, now))
+    return plan(recovery, seen[-1], now)
 
 
 def _act_and_tell(

@@ -15,12 +15,12 @@ from chalicelib.core import actions, tags
 from chalicelib.core import recovery_actions as plan
 from chalicelib.core.architectures import Footing, footing
 from chalicelib.core.ids import launch_token, recovery_volume_token
-from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryKind, RecoveryState, RestorePoint, Step
+from chalicelib.core.model import SCHEMA, Machine, Recovery, RecoveryKind, RecoveryState, Run, RunId, Step
 from chalicelib.core.recovery_actions import Action
 from chalicelib.core.steps import LAUNCH, MACHINE, advanced
 from chalicelib.core.userdata import render
 from chalicelib.core.verdicts import OPENED
-from chalicelib.errors import CapacityError
+from chalicelib.errors import CapacityError, PermanentError
 from chalicelib.flows.briefed import get_reported_tree
 from chalicelib.flows.launching import launch_where_there_is_room, place_of, subnets_of_restores
 from chalicelib.flows.policies import get_policy
@@ -35,11 +35,12 @@ _VOLUME_TYPE = "gp3"
 @dataclass(frozen=True)
 class Place:
     """Where a recovery's machine may stand, the preferred subnet first, and on what: for a host that is such a
-    `machine`, if anything says so."""
+    `machine`, if anything says so; `unread` is why its report does not, where that cannot be read."""
 
     subnets: tuple[str, ...]
     machine: str | None
     footing: Footing
+    unread: str | None = None
 
 
 def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
@@ -92,29 +93,38 @@ def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
     if recovery.kind is RecoveryKind.OPENING:
         brief = wire.recovery_brief(recovery, volume_id, serving=serving(recovery, world))
     else:
-        brief = wire.recovery_brief(recovery, volume_id, manifest_sha256=_reported_digest(recovery.point, world))
+        brief = wire.recovery_brief(recovery, volume_id, manifest_sha256=_reported_digest(recovery, world))
     world.archive.put_once(wire.recovery_brief_key(recovery.id, recovery.attempt), brief)
 
 
-def _reported_digest(point: RestorePoint, world: World) -> str | None:
-    """The digest of a point's manifest as its night's report tells it: the archive could hold another by now."""
-    report = _find_report(point, world)
+def _reported_digest(recovery: Recovery, world: World) -> str | None:
+    """The digest of its point's manifest as its night's report tells it: the archive could hold another by now."""
+    report, _ = _read_report(recovery, world)
     told = report.manifest if report else None
-    return told.sha256 if told is not None and told.key == point.manifest else None
+    return told.sha256 if told is not None and told.key == recovery.point.manifest else None
 
 
-def _reported_machine(recovery: Recovery, world: World) -> str | None:
-    """What its host is by its night's report, as `uname -m` says it. An opening boots nothing of it."""
-    if recovery.kind is RecoveryKind.OPENING:
-        return None
-    report = _find_report(recovery.point, world)
-    return report.architecture if report else None
+def _read_report(recovery: Recovery, world: World) -> tuple[wire.ReportedTree | None, str | None]:
+    """Of the night that its point is of, as the archive has it; or why it cannot be read, which costs nobody a server
+    that is wanted back: without it that is brought up as one which nothing is known of.
 
-
-def _find_report(point: RestorePoint, world: World) -> wire.ReportedTree | None:
-    """Of the night that the point is of, as the archive has it."""
+    Raises PermanentError where it is a drill, which is to find just that.
+    """
+    point = recovery.point
     try:
-        return get_reported_tree(point.run, point.host_id, world.archive)
+        return get_reported_tree(point.run, point.host_id, world.archive, _find_run(point.run, world)), None
+    except KeyError:
+        return None, None
+    except PermanentError as fault:
+        unread = f"the report of its night cannot be read ({fault}): the archive keeps what was there before"
+        if recovery.kind is RecoveryKind.DRILL:
+            raise PermanentError(f"{unread}; a restore does without") from fault
+        return None, unread
+
+
+def _find_run(run_id: RunId, world: World) -> Run | None:
+    try:
+        return world.catalog.get_run(run_id)
     except KeyError:
         return None
 
@@ -180,6 +190,8 @@ def _what_nobody_said(recovery: Recovery, place: Place) -> tuple[str, ...]:
     """A finding, of an image that may turn out not to run where it is brought up."""
     if place.machine is not None or recovery.kind is RecoveryKind.OPENING:
         return ()
+    if place.unread is not None:
+        return (f"{place.unread}; it is brought up on what receivers stand on, its manifest taken as it is",)
     return ("no report of its night says what machine its host is: it is brought up on what receivers stand on",)
 
 
@@ -191,8 +203,10 @@ def _place(recovery: Recovery, world: World) -> Place:
     policy = get_policy(recovery.policy_version, world) if recovery.policy_version else None
     is_opening = recovery.kind is RecoveryKind.OPENING
     subnets = world.settings.subnets if is_opening else subnets_of_restores(policy, world.settings)
-    machine = _reported_machine(recovery, world)
-    return Place(subnets, machine, footing(machine, policy, recovery.point.run.receiver))
+    # An opening boots nothing of it.
+    report, unread = (None, None) if is_opening else _read_report(recovery, world)
+    machine = report.architecture if report else None
+    return Place(subnets, machine, footing(machine, policy, recovery.point.run.receiver), unread)
 
 
 def _launch_request(instance_type: str, subnet: str, place: Place, recovery: Recovery, world: World) -> LaunchRequest:

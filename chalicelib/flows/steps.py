@@ -15,7 +15,7 @@ from chalicelib.core.ids import launch_token, volume_token
 from chalicelib.core.model import SCHEMA, Run
 from chalicelib.core.night import GRACE
 from chalicelib.core.night_actions import Action
-from chalicelib.core.night_world import NightWorld, distrusts, find_source, has_received, next_zone
+from chalicelib.core.night_world import NightWorld, can_be_made, distrusts, find_source, has_received, next_zone
 from chalicelib.core.policy import Policy
 from chalicelib.core.userdata import render
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TransientError
@@ -146,10 +146,12 @@ def _write_brief(volume_id: str, run: Run, night: Night) -> None:
 
 
 def _launch(action: plan.LaunchReceiver, run: Run, night: Night) -> Run | None:
-    """Claim the attempt, then ask. A token whose machine is gone costs the attempt, not the night; nor does a zone that
-    has no room, or whose subnet is gone or takes no machine of ours.
+    """Claim the attempt, then ask; that the zone was full counts only if it is so again. A token whose machine is gone
+    costs the attempt, not the night; nor does a zone that has no room, or whose subnet is gone or takes no machine.
     """
-    claimed = night.world.catalog.save_run(replace(run, machine_attempt=action.attempt, machine_launched=action.since))
+    others = tuple(zone for zone in run.full_zones if zone != action.zone)
+    asking = replace(run, machine_attempt=action.attempt, machine_launched=action.since, full_zones=others)
+    claimed = night.world.catalog.save_run(asking)
     if claimed is None:
         return None
     requests = [_launch_request(each, claimed, action, night) for each in night.observed.receiver.instances]
@@ -164,11 +166,16 @@ def _launch(action: plan.LaunchReceiver, run: Run, night: Night) -> Run | None:
 
 
 def _leave_zone(zone: str, fault: CapacityError | PermanentError, run: Run, night: Night) -> Run | None:
-    """On to the next zone; raises the fault when there is none, and the next tick tries this one again."""
-    left = replace(run, full_zones=(*run.full_zones, zone), machine_launched=None, why=str(fault))
+    """On to the next zone; raises the fault when there is none, and the next tick tries this one again.
+
+    A zone that a volume holds the run to is never written down as full: the run would be stranded beside it.
+    """
+    full = tuple(dict.fromkeys((*run.full_zones, zone)))
+    left = replace(run, full_zones=full, machine_launched=None, why=str(fault))
     if next_zone(left, night.observed) is not None:
         return night.world.catalog.save_run(left)
-    night.world.catalog.save_run(replace(run, why=str(fault)))
+    is_held = not can_be_made(run, night.observed)
+    night.world.catalog.save_run(replace(run, full_zones=run.full_zones if is_held else full, why=str(fault)))
     raise fault
 
 

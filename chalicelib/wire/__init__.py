@@ -67,7 +67,7 @@ from chalicelib.wire.offers import (
     receipts_prefix,
     snapshots_named_by,
 )
-from chalicelib.wire.openings import closing, opening, parse_closing, parse_opening_request, standing
+from chalicelib.wire.openings import all_standing, closing, opening, parse_closing, parse_opening_request, standing
 from chalicelib.wire.own_volumes import (
     HOST_REPORTS,
     HostReport,
@@ -85,6 +85,7 @@ from chalicelib.wire.recoveries import (
     ClosedRecovery,
     Serving,
     asked_among,
+    closed_among,
     closed_recovery_record,
     latest_attempt_among,
     parse_closed_recovery,
@@ -168,11 +169,13 @@ __all__ = [
     "ReportedManifest",
     "ReportedTree",
     "Serving",
+    "all_standing",
     "applied",
     "asked_among",
     "brief_key",
     "briefed_volumes",
     "briefs_among",
+    "closed_among",
     "closed_key",
     "closed_record",
     "closed_recovery_record",

@@ -24,13 +24,18 @@ def parse_opening_request(payload: Mapping[str, Any]) -> OpeningRequest:
     return OpeningRequest(fields.text("host"), fields.maybe_moment("at"), lasts)
 
 
-def parse_closing(payload: Mapping[str, Any]) -> str:
-    """A host by its name or id, or one opening by its id."""
-    return checked("payload", payload).text("of")
+def parse_closing(payload: Mapping[str, Any]) -> str | None:
+    """A host by its name or id, or one opening or restore by its id; None of whoever only asks what stands."""
+    return checked("payload", payload).maybe_text("of")
 
 
 def closing(recoveries: Iterable[RecoveryId]) -> dict[str, Any]:
     return {"schema": SCHEMA, "recoveries": [str(recovery) for recovery in recoveries]}
+
+
+def all_standing(recoveries: Iterable[Recovery]) -> dict[str, Any]:
+    """Each as it is written down: nobody has looked."""
+    return {"schema": SCHEMA, "standing": [standing(recovery) for recovery in recoveries]}
 
 
 def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:
@@ -38,9 +43,10 @@ def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:
     return {**standing(recovery), "is_new": is_new}
 
 
-def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
-    """How a recovery stands now, and what it waits for; the step that it is at, since when, until its verdict is known;
-    RTO, RPO and its steps in seconds, of what is no opening."""
+def standing(recovery: Recovery, waiting: Iterable[str] = (), runs: bool | None = None) -> dict[str, Any]:
+    """How a recovery stands now, what it waits for, and whether a restored server runs, None where nobody has looked;
+    the step that it is at, since when, until its verdict is known; RTO, RPO and its steps in seconds, of what is no
+    opening."""
     after = rto(recovery)
     return {
         "schema": SCHEMA,
@@ -53,6 +59,7 @@ def standing(recovery: Recovery, waiting: Iterable[str] = ()) -> dict[str, Any]:
         "verdict": recovery.verdict,
         "findings": list(recovery.findings),
         "address": recovery.address,
+        "runs": runs,
         "zone": recovery.zone,
         "until": moment_text(recovery.deadline),
         "waiting": list(waiting),

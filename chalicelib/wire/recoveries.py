@@ -25,6 +25,7 @@ from chalicelib.core.model import (
 )
 from chalicelib.core.naming import restored_name
 from chalicelib.core.steps import LAUNCH, told_step
+from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, read, read_times, read_ways, times_values, written
 from chalicelib.wire.shared import as_line, bounded, owner_of
 
@@ -58,6 +59,19 @@ def recoveries_among(keys: Iterable[str]) -> list[RecoveryId]:
 def recovery_asked_key(recovery: RecoveryId) -> str:
     """What was asked for: the first word of a recovery, before anything is launched."""
     return f"recoveries/{recovery}/asked.json"
+
+
+def closed_among(keys: Iterable[str]) -> list[RecoveryId]:
+    """The recoveries that are known as closed. Machines write beside that, also below names that are those of none."""
+    return [recovery for key in keys if (recovery := _closed_by(key)) is not None]
+
+
+def _closed_by(key: str) -> RecoveryId | None:
+    try:
+        recovery = recovery_of_key(key)
+    except PermanentError:
+        return None
+    return recovery if key == recovery_closed_key(recovery) else None
 
 
 def asked_among(keys: Iterable[str]) -> list[str]:

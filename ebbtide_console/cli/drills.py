@@ -14,6 +14,7 @@ from chalicelib.core.recovery_times import rto, spoken
 from chalicelib.core.verdicts import satisfies
 from chalicelib.errors import PermanentError
 from chalicelib.fields import moment_text
+from chalicelib.wire.shared import as_line
 from chalicelib.wiring import the_time
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command, print_json
@@ -24,8 +25,8 @@ WIDTH = 1000  # a host is one line, to grep and to cut; a terminal wraps by itse
 
 DESCRIPTION = """\
 Say of each host how old its newest restore point is, and when its last drill was, of which point, and what came of it:
-its verdict (docs/restore.md says what each means), its RTO, and why, if that is not all there was to prove. A drill of
-an older point does not take the place of one of a newer point.
+its verdict (docs/restore.md says what each means), its RTO, and the first of its findings. A drill of an older point
+does not take the place of one of a newer point.
 
   $ ebbtide drills
 
@@ -50,7 +51,7 @@ def _drills(options: argparse.Namespace, _: Environment) -> int:
     proofs, unread = find_proofs(points, account.archive)
     faults = (*damaged, *unread)
     for fault in faults:
-        print(f"ebbtide: not read: {fault}", file=sys.stderr)
+        print(f"ebbtide: not read: {as_line(fault)}", file=sys.stderr)
     if options.json:
         print_json({"hosts": [as_object(proof) for proof in proofs], "not_read": faults})
     else:
@@ -65,7 +66,7 @@ def is_proved(proof: Proof) -> bool:
 
 
 def show(proofs: Iterable[Proof], now: datetime) -> None:
-    """A line for each host."""
+    """A line for each host. Whoever can write to the archive moves nobody's cursor."""
     table = Table(
         "host",
         "newest point (UTC)",
@@ -73,12 +74,13 @@ def show(proofs: Iterable[Proof], now: datetime) -> None:
         "of the point of",
         "verdict",
         "RTO",
-        "why",
+        "finding",
         box=None,
         pad_edge=False,
     )
     for proof in proofs:
-        table.add_row(proof.newest.host, _aged(proof.newest.at, now), *_of_drill(proof, now))
+        cells = (proof.newest.host, _aged(proof.newest.at, now), *_of_drill(proof, now))
+        table.add_row(*map(as_line, cells))
     Console(width=WIDTH, markup=False, highlight=False).print(table)
 
 
@@ -86,8 +88,8 @@ def _of_drill(proof: Proof, now: datetime) -> tuple[str, ...]:
     drill = proof.drill
     if drill is None:
         return ("never", "", "", "", "`ebbtide drill` proves it")
-    why = "" if is_proved(proof) else next(iter(drill.findings), "")
-    return (_aged(drill.opened, now), _at(drill.point.at), drill.verdict or "none", _took(drill), why)
+    first = next(iter(drill.findings), "")
+    return (_aged(drill.opened, now), _at(drill.point.at), drill.verdict or "none", _took(drill), first)
 
 
 def as_object(proof: Proof) -> dict[str, Any]:

@@ -31,8 +31,8 @@ if the policy has a `probe` for it. Exit code 1: anything else, and the findings
 it has not failed. With --no-wait: 0 as well while that is not known.
 
 With --json standard output has one object when it ends: recovery, host, at, state, verdict, findings, until, waiting
-(where to log in, in words), address, zone, and rto, rpo and each of its steps in seconds, as the function `recover`
-answers. While its verdict is not known it has the step that it is at, too, and since when.
+(where to log in, in words), address, runs (whether it does, now), zone, and rto, rpo and each of its steps in seconds,
+as the function `recover` answers. While its verdict is not known it has the step that it is at, too, and since when.
 """
 _COMPARING = """\
 it is being compared with its backup now, beside what it does there: that takes as long as to read all of it.
@@ -77,7 +77,7 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
     }
     with told_beside(options.json):
         standing: Standing = session.invoke("restore", payload)
-        print(f"restoring {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
+        print(f"{_begun_or_there(standing)}: {standing['host']} as it was at {said(standing['at'])}")
         if options.no_wait:
             # Only who looks after it knows where it stands by now.
             standing = look(standing["recovery"])[0] or standing
@@ -94,6 +94,15 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
     return 0 if _is_as_it_should_be(standing) else 1
 
 
+def _begun_or_there(standing: Standing) -> str:
+    return f"{standing['recovery']} stands already" if _is_there(standing) else f"restoring {standing['recovery']}"
+
+
+def _is_there(standing: Standing) -> bool:
+    """It has answered, or it is known why not."""
+    return standing["address"] is not None or standing["verdict"] is not None
+
+
 @contextmanager
 def _told_to_go_on(recovery: str) -> Iterator[None]:
     """Whoever interrupts the block learns what that has not ended."""
@@ -108,12 +117,12 @@ def _is_as_it_should_be(standing: Standing) -> bool:
     """It runs and is what was backed up, as far as that can be told; or, for whoever does not wait, it is under way."""
     if standing["verdict"] is None:
         return True
-    return standing["address"] is not None and is_all_there_is_to_prove(standing["verdict"], standing["probe"])
+    return bool(standing["runs"]) and is_all_there_is_to_prove(standing["verdict"], standing["probe"])
 
 
 def _once_back(recovery: str) -> Standing:
-    """It answers, or it is known why not: then there is a verdict already, or will be."""
-    standing = watched(recovery, lambda now: now["address"] is not None or now["verdict"] is not None)
+    """There is a verdict already, or will be."""
+    standing = watched(recovery, _is_there)
     _print(_where(standing))
     return standing
 
@@ -132,7 +141,7 @@ def _where(standing: Standing) -> Iterator[str]:
     yield from _how_it_stands(standing)
     if not standing["waiting"]:
         yield "the same command again says where to log in to it; if it fails, the policy's alarm says so"
-    if standing["address"] is not None:
+    if standing["runs"]:
         yield "its fstab mounts nothing there, and these do not start, nor what of sysvinit's is called like them"
         yield "(docs/restore.md says how one does all the same):"
         yield from _listed(*MASKED, *MASKED_WHERE_IT_STANDS)
@@ -142,6 +151,8 @@ def _where(standing: Standing) -> Iterator[str]:
 def _how_it_stands(standing: Standing) -> Iterator[str]:
     if is_over(standing):
         return
+    if standing["runs"] is False and _is_there(standing):
+        yield f"{standing['host']} {'HAS NOT COME UP' if standing['address'] is None else 'IS OFF'}:"
     if standing["verdict"] == DIFFERENT:
         yield f"{standing['host']} IS NOT WHAT WAS BACKED UP:"
     yield from standing["findings"]

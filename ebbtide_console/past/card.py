@@ -158,8 +158,9 @@ same rsync of .../tree/etc/fstab to where it shall be.
 def _where_else(facts: Facts) -> Iterator[str]:
     yield from ("", "7. WHAT ELSE THERE IS, in the archive $ARCHIVE (S3), and beside it")
     yield "policies/: who is backed up, and whose keys may come in. manifests/ID/: each night's list of files."
-    yield "Was a file there on a night, and when was it changed? KEY is one line of such a listing:"
-    yield "    KEY=$(aws s3 ls --recursive s3://$ARCHIVE/manifests/$ID/ | awk '{print $4}' | tail -n 1)"
+    yield "Was a file there on a night, and when was it changed? KEY is one of these lists, here the newest:"
+    # By when it was written: a night's second list is called NONCE.2, its tenth run 10, and both sort before others.
+    yield "    KEY=$(aws s3 ls --recursive s3://$ARCHIVE/manifests/$ID/ | sort | tail -n 1 | awk '{print $4}')"
     yield """    aws s3 cp s3://$ARCHIVE/$KEY - | zcat | grep '"p":"etc/fstab"'"""
     for name in facts.receivers:
         yield f"ssh host key of receiver {name}: parameter /ebbtide/{name}/host-key (SSM, with decryption)"

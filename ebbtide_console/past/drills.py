@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from chalicelib import wire
 from chalicelib.core.drilling import precedence
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind
+from chalicelib.core.model import Recovery, RecoveryKind
 from chalicelib.errors import PermanentError
 from chalicelib.flows.archived_recoveries import read_recovery
 from chalicelib.ports import Archive
@@ -33,7 +33,7 @@ def _last_drill(newest: Point, archive: Archive, faults: list[str]) -> Recovery 
     there was the point of one that was."""
     last: Recovery | None = None
     keys = archive.list(f"{wire.RECOVERIES}{newest.host_id}/")
-    for recovery_id in sorted(_ended(keys, faults), reverse=True):
+    for recovery_id in sorted(wire.closed_among(keys), reverse=True):
         if last is not None and (last.point.at >= newest.at or recovery_id.day < last.point.at.date()):
             break
         try:
@@ -44,16 +44,3 @@ def _last_drill(newest: Point, archive: Archive, faults: list[str]) -> Recovery 
         if recovery is not None and recovery.kind is RecoveryKind.DRILL:
             last = max(filter(None, (last, recovery)), key=lambda each: precedence(each, newest.at))
     return last
-
-
-def _ended(keys: Iterable[str], faults: list[str]) -> set[RecoveryId]:
-    ended = set()
-    for key in keys:
-        try:
-            recovery_id = wire.recovery_of_key(key)
-        except PermanentError as fault:
-            faults.append(f"{key}: {fault}")
-            continue
-        if key == wire.recovery_closed_key(recovery_id):
-            ended.add(recovery_id)
-    return ended

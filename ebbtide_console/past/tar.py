@@ -3,11 +3,11 @@
 import os
 import tarfile
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import IO
 
 from ebbtide_agent.entry import Entry
+from ebbtide_agent.pax import pax_headers
 
 _TYPES = {
     "f": tarfile.REGTYPE,
@@ -48,10 +48,7 @@ def _place(entry: Entry) -> list[bytes]:
 def _member(entry: Entry, name: str, first_names: dict[bytes, str]) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.mode, member.uid, member.gid = entry.mode, entry.uid, entry.gid
-    member.pax_headers = {
-        "mtime": f"{Decimal(entry.mtime_ns) / 10**9:f}",
-        **{f"SCHILY.xattr.{key}": os.fsdecode(value) for key, value in entry.xattrs.items()},
-    }
+    member.pax_headers = pax_headers(entry.mtime_ns, entry.xattrs)
     if entry.group is not None and entry.group in first_names:
         member.type, member.linkname = tarfile.LNKTYPE, first_names[entry.group]
         return member

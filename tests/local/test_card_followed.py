@@ -185,6 +185,28 @@ def test_the_newest_is_what_was_taken_last_of_that_very_server_whenever_it_was_c
     ], done.stderr
 
 
+def test_the_newest_list_of_files_is_the_one_that_was_written_last_whatever_it_is_called() -> None:
+    second, tenth = "main/2026-11-22/1/4f2a.2.jsonl.gz", "main/2026-11-23/10/9b1c.jsonl.gz"
+    listed = [
+        f"2026-11-22 03:10:07       1834 manifests/us0a/{second}",
+        "2026-11-22 02:45:11       1790 manifests/us0a/main/2026-11-22/1/4f2a.jsonl.gz",
+        f"2026-11-23 04:02:53        912 manifests/us0a/{tenth}",
+        "2026-11-23 02:45:09       1795 manifests/us0a/main/2026-11-23/2/77de.jsonl.gz",
+    ]
+
+    assert the_newest_of(listed) == f"manifests/us0a/{tenth}"
+    assert the_newest_of(listed[:2]) == f"manifests/us0a/{second}"
+
+
+def the_newest_of(listed: Sequence[str]) -> str:
+    """By the card's own line, of what `aws s3 ls --recursive` lists."""
+    finding = next(line for line in commands(CARD, 7).splitlines() if "KEY=" in line)
+    listing = "\n".join(listed)
+    script = f"aws() {{ echo '{listing}'; }}\n{finding}\necho $KEY"
+    return subprocess.run(["sh", "-eu", "-c", script], env={"PATH": os.environ["PATH"], "ARCHIVE": "a", "ID": "us0a"},
+        capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+
+
 def test_a_hold_that_somebody_else_has_set_stays_as_it_is(account: Account) -> None:
     snapshot = account.copy("2026-11-20")
     account.ec2.create_tags(Resources=[snapshot], Tags=[{"Key": "ebbtide:hold", "Value": "court case 4711"}])

@@ -483,10 +483,32 @@ def test_an_image_that_does_not_answer_well_fails_the_drill(
     assert (report["verdict"], report["findings"]) == (verdict, [finds])
 
 
-@pytest.mark.parametrize("asked", ["http://127.0.0.1:8080/200", "tcp://127.0.0.1:8080", "command: test -r /etc/passwd"])
+ANSWERS = "http://127.0.0.1:8080/200"
+
+
+@pytest.mark.parametrize("asked", [ANSWERS, "tcp://127.0.0.1:8080", "command: test -r /etc/passwd"])
 def test_an_image_that_answers_well_is_proven(
     asked: str, an_image_that_is_up: None, stored: Store, cloud: Cloud, tmp_path: Path
 ) -> None:
     report, _ = drilled(stored, corpus.briefed(probe=asked), 0, cloud, tmp_path)
 
     assert (report["verdict"], report["findings"]) == ("proven", [])
+
+
+def test_what_an_image_does_not_see_of_its_tree_is_told_of_a_proven_one_too(
+    an_image_that_is_up: None, place: Path, cloud: Cloud, tmp_path: Path
+) -> None:
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        room = Path(name)
+        room.chmod(0o755)
+        opaque = room / "source/docker/opaque"
+        opaque.mkdir(parents=True)
+        os.setxattr(opaque, "trusted.overlay.opaque", b"y")
+        os.mknod(opaque / "deleted", stat.S_IFCHR, os.makedev(0, 0))
+        os.mknod(opaque / "null", stat.S_IFCHR, os.makedev(1, 3))
+
+        report, _ = drilled(a_store(room, room / "source"), corpus.briefed(probe=ANSWERS), 0, cloud, tmp_path)
+
+    (finding,) = report["findings"]
+    assert report["verdict"] == "proven"
+    assert "2 devices 0,0 or bearers of trusted.overlay" in finding and finding.endswith("docker/opaque")

@@ -3,6 +3,7 @@
 Real sshd, gate and confined rsync. Needs the programs of a receiver, and a mount namespace where it is run as root.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -18,10 +19,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as some
 
-from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL
+from ebbtide_agent.fakesuper import ACCESS_ACL, DEFAULT_ACL, STAT, real_xattrs, recorded_stat
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host import night, survey
+from ebbtide_agent.host import changes, night, survey
 from ebbtide_agent.host.changes import LARGE_BYTES
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.link import World
@@ -124,15 +126,23 @@ def a_host(receiver: Receiver, place: Path) -> Host:
 def empty(tree: Path) -> None:
     for path in tree.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name in os.listxattr(tree):
+        os.removexattr(tree, name)
 
 
 def stored(tree: Path) -> dict[bytes, object]:
-    """All that a store keeps of each name: kind, mode, mtime, every attribute, content, and whom it is linked to."""
+    """All that a store keeps of each name: kind, mode, mtime, every attribute, content, and whom it is linked to.
+
+    But for access ACLs, of which it is what they stand for.
+    """
     return {found.path: _stored(found.where, found.stat, found.group) for found in walk(tree)}
 
 
 def _stored(where: bytes, found: os.stat_result, group: bytes | None) -> object:
     attributes = {name: os.getxattr(where, name) for name in sorted(os.listxattr(where))}
+    # rsync leaves one that says the same in other words.
+    said = {ACCESS_ACL: attributes.pop(ACCESS_ACL)} if ACCESS_ACL in attributes else {}
+    attributes.update(real_xattrs(said, recorded_stat(found, attributes.get(STAT)).mode))
     content = b""
     if stat.S_ISREG(found.st_mode):
         with open(where, "rb") as file:
@@ -179,6 +189,57 @@ def test_after_a_push_by_the_index_the_store_is_what_a_full_one_makes_of_an_empt
             assert (outcome.status, outcome.problems) == (COMPLETE, ())
             assert taken.course.by_index and not taken.course.in_full
             assert_same(stored(receiver.tree("us0")), host.expected())
+    finally:
+        shutil.rmtree(place)
+
+
+# Of an ACL with a named user: what its owning group has, and its mask, which is what a chmod changes. None: no ACL.
+PERMISSIONS = some.sampled_from((4, 5, 7))
+ACLS = some.dictionaries(
+    some.sampled_from(("", "d", "d/e/one", "large")), some.none() | some.tuples(PERMISSIONS, PERMISSIONS)
+)
+
+
+def set_acl(path: Path, permissions: tuple[int, int] | None) -> None:
+    if permissions is None:
+        with contextlib.suppress(OSError):
+            os.removexattr(path, "system.posix_acl_access")
+        return
+    group, mask = permissions
+    parts = (awkward.OWNER, 7, awkward.NO_ID), (awkward.USER, 4, 1000), (awkward.OWNING_GROUP, group, awkward.NO_ID)
+    whole = awkward.acl(*parts, (awkward.MASK, mask, awkward.NO_ID), (awkward.OTHER, 0, awkward.NO_ID))
+    os.setxattr(path, "system.posix_acl_access", whole)
+
+
+@pytest.mark.parametrize("way", ["by the index", "the index lost", "too much to list"])
+@settings(max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+@given(nights=some.lists(ACLS, min_size=2, max_size=4))
+@example(nights=[{"d": (5, 5)}, {"d": (5, 7)}])
+@example(nights=[{"large": (5, 5)}, {"large": (5, 7)}])
+@example(nights=[{"": (5, 5)}, {"": (5, 7)}])
+def test_a_stored_acl_gives_the_group_what_it_has_here(
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
+    way: str,
+    nights: list[dict[str, tuple[int, int] | None]],
+) -> None:
+    place = tmp_path_factory.mktemp("acls")
+    host = a_host(receiver, place)
+    host.back_up()
+
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            if way == "too much to list":
+                patched.setattr(changes, "MOST_CHANGES", 0)
+            for edits in nights:
+                for path, permissions in edits.items():
+                    set_acl(host.tree / path, permissions)
+                if way == "the index lost":
+                    host.paths.index.unlink()
+                outcome, _ = host.back_up()
+
+                assert (outcome.status, outcome.problems) == (COMPLETE, ())
+                assert_same(stored(receiver.tree("us0")), host.expected())
     finally:
         shutil.rmtree(place)
 

@@ -1,8 +1,11 @@
 """A fake-super store made by the real rsync becomes the tree it was made from; rsync's own way back is the judge."""
 
+import contextlib
+import errno
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.entry import Entry, read_real
-from ebbtide_agent.fakesuper import read_fake
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.fakesuper import ACCESS_ACL, STAT, read_fake
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.restore.compare import compare
 from ebbtide_agent.restore.materialise import materialise
 from ebbtide_console.sandbox import awkward as trees
+from tests.loops import a_loop_device
 
 UNPRIVILEGED = 61001
 # Without the modify window rsync takes two times within one second for equal, and keeps the wrong nanoseconds.
@@ -189,3 +194,57 @@ def test_a_symlink_planted_in_the_store_is_not_followed(place: Path, store: Path
 
     assert canary.stat() == before
     assert stat.S_ISLNK((store / "planted").lstat().st_mode)
+
+
+@pytest.fixture
+def volume(place: Path) -> Iterator[Path]:
+    """A file system as a receiver makes it: all that is small of an entry's attributes shares one block."""
+    image, mounted = place / "image", place / "volume"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(1 << 30)
+    run(["mkfs.ext4", "-q", "-b", "4096", "-I", "256", "-O", "ea_inode", str(image)])
+    with a_loop_device(image) as device:
+        run(["mount", str(device), str(mounted)])
+        try:
+            yield mounted
+        finally:
+            run(["umount", str(mounted)])
+
+
+def test_what_fills_its_attributes_to_the_brim_in_the_store_does_not_keep_the_tree_from_being_made_real(
+    volume: Path,
+) -> None:
+    tree = volume / "tree"
+    tree.mkdir()
+    full = tree / "full"
+    full.touch()
+    os.setxattr(full, STAT, b"100640 0,0 1234:4321")
+    os.setxattr(full, ACCESS_ACL, struct.pack("<6I", *4 * [0x80], 1000, 0x80000004))
+    fill(full)
+
+    materialise(tree)
+
+    (_, entry) = real(tree)
+    assert (entry.mode, entry.uid, entry.gid) == (0o640, 1234, 4321)
+    assert "system.posix_acl_access" in entry.xattrs and len(entry.xattrs) > 10
+
+
+def fill(path: Path) -> None:
+    for number, length in enumerate((*15 * [232], *range(250, 3, -1))):
+        with contextlib.suppress(OSError):
+            os.setxattr(path, f"user.{number:03}".ljust(5 + length, "a"), b"")
+
+
+def test_a_tree_that_was_half_made_real_is_not_gone_on_with(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "setxattr", no_room)
+    with pytest.raises(OSError, match="No space"):
+        materialise(store, munged=is_munged(store))
+    monkeypatch.undo()
+
+    with pytest.raises(PermanentError, match="did not come to its end"):
+        materialise(store, munged=is_munged(store))
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ import pytest
 from enclosed import on_a_loopback_of_its_own
 
 from ebbtide_agent.entry import read_real
+from ebbtide_agent.fakesuper import kernel_acl
 from ebbtide_agent.restore.boot_image import KEPT, REBOOT, Boot, booted
+from ebbtide_agent.restore.compare import differences
 from ebbtide_agent.restore.probe import probe
 from ebbtide_console.sandbox import kernel
 from tests.debian import LABEL, SEPARATE, a_server, give_it_sysvinit
@@ -58,6 +61,15 @@ def inside(boot: Boot, command: str) -> str:
     return ran.stdout.strip()
 
 
+def decorate(directory: Path) -> None:
+    """With what a directory may have beside its mode."""
+    os.setxattr(directory, "user.note=50%", b"its own")
+    os.setxattr(
+        directory, "system.posix_acl_access", kernel_acl(struct.pack("<6I", *4 * [0x80], 1000, 0x80000004), 0o750)
+    )
+    os.utime(directory, ns=(0, 1234567890987654321))
+
+
 @pytest.mark.fault("O6")
 @pytest.mark.fault("O9")
 @on_a_loopback_of_its_own
@@ -66,10 +78,12 @@ def test_a_server_with_sysvinit_comes_up_by_it_without_its_cron_which_its_operat
 ) -> None:
     with a_tree(image, tmp_path) as tree:
         give_it_sysvinit(tree)
+        decorate(tree / "etc/rc2.d")
         backed_up = list(read_real(tree))
 
         with booted(tree, NAME, patience=120) as tried:
             answer = probe(WELCOME, tried.leader or 0)
+            (runlevel, *_) = read_real(Path(f"/proc/{tried.leader}/root/etc/rc2.d"))
             init = inside(tried, "cat /proc/1/comm; runlevel")
             found = inside(tried, "hostname; cat /run/crond.pid; mountpoint /srv/work; cat /etc/hostname")
             label = os.getxattr(f"/proc/{tried.leader}/root/etc/passwd", "security.selinux")
@@ -84,6 +98,7 @@ def test_a_server_with_sysvinit_comes_up_by_it_without_its_cron_which_its_operat
         assert (answer.answer, init) == ("200 OK", "init\nN 2")
         assert found == f"{NAME}\n{NO_CRON}\n/srv/work is not a mountpoint\n{NAME}"
         assert label == LABEL
+        assert list(differences(next(read_real(tree / "etc/rc2.d")), runlevel)) == []
         assert (without_cron, ended) == (NO_CRON, REBOOT)
         assert with_cron.isdigit()
         assert list(read_real(tree)) == backed_up

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.receiver import confine
-from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, a_receiver, an_aws, unpacked
+from tests.local.receiver_machine import (
+    MISSING,
+    PATIENCE_SECONDS,
+    Receiver,
+    a_receiver,
+    an_aws,
+    unpacked,
+    wait_until,
+)
 from tools.build_agent import build
 
 IS_ROOT = os.geteuid() == 0
@@ -34,6 +42,11 @@ sys.exit(agent.main(["receiver", "boot"]))
 """
 
 
+def be_attempt(number: int, receiver: Receiver) -> None:
+    instance = receiver.root / "etc/ebbtide/instance.json"
+    instance.write_text(json.dumps({**json.loads(instance.read_text()), "attempt": number}))
+
+
 @pytest.mark.fault("R12")
 def test_a_receiver_lets_nobody_in_before_its_clock_is_right(tmp_path: Path) -> None:
     driver, off = tmp_path / "machine.py", tmp_path / "off"
@@ -49,8 +62,7 @@ def test_a_receiver_lets_nobody_in_before_its_clock_is_right(tmp_path: Path) -> 
         assert waited < ready
         assert hello.returncode == 0, hello.stderr
 
-        instance = receiver.root / "etc/ebbtide/instance.json"
-        instance.write_text(json.dumps({**json.loads(instance.read_text()), "attempt": 2}))
+        be_attempt(2, receiver)
         (receiver.root / "run/ebbtide/sshd.log").unlink()
         off.write_text("1 3600")
         receiver.process = receiver.start()
@@ -62,3 +74,24 @@ def test_a_receiver_lets_nobody_in_before_its_clock_is_right(tmp_path: Path) -> 
         refused = receiver.word("refused", 2)
         assert refused and "s ahead of the archive's, and did not become right" in refused["why"]
         assert not (receiver.root / "run/ebbtide/sshd.log").exists()
+
+
+@pytest.mark.fault("R12")
+def test_a_receiver_that_is_told_to_stop_meanwhile_goes_at_once_and_says_no_word(tmp_path: Path) -> None:
+    driver, off = tmp_path / "machine.py", tmp_path / "off"
+    driver.write_text(A_MACHINE)
+    off.write_text(f"{PATIENCE_SECONDS} 0")
+    program, kind = (str(driver), str(unpacked(build)), str(off)), confine.SEPARATE if IS_ROOT else confine.OWN
+    with an_aws() as aws, a_receiver(aws, kind, ("us0",), program=program) as receiver:
+        receiver.process.terminate()
+        receiver.process.wait(PATIENCE_SECONDS)
+        be_attempt(2, receiver)
+        off.write_text(f"{PATIENCE_SECONDS} 3600")
+        receiver.process = receiver.start()
+        wait_until(lambda: "waiting for the time service" in receiver.log(), "its look at the clock")
+
+        receiver.process.terminate()
+
+        assert receiver.process.wait(PATIENCE_SECONDS / 2) == 143
+        assert "ebbtide: told to stop before anybody was let in" in receiver.log()
+        assert [receiver.word(what, 2) for what in ("ready", "refused", "released")] == [None] * 3

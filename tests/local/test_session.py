@@ -168,6 +168,21 @@ def test_a_tree_without_an_init_comes_back_identical(
     assert is_off(tmp_path)
 
 
+@pytest.mark.fault("O8")
+@needs_root
+def test_that_a_server_does_not_boot_is_found_also_where_there_is_nothing_to_ask_it(
+    attached: Path, paths: MachinePaths, cloud: Cloud, tmp_path: Path
+) -> None:
+    (tmp_path / "source/sbin").mkdir(parents=True)
+    (tmp_path / "source/sbin/init").write_text("#!/bin/sh")
+    back_up(tmp_path / "source", paths, cloud)
+
+    report = recover(paths, cloud, probe=None)
+
+    why = "its init is neither systemd nor sysvinit, and the policy has no `start` for its host"
+    assert (report["verdict"], report["findings"]) == ("content only", [f"did not boot: {why}"])
+
+
 @needs_root
 @pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed")
 def test_a_server_that_comes_back_starts_and_answers_is_proven(

@@ -178,6 +178,7 @@ def a_life(lot: Random) -> MachineLife:
         releases=lot.random() < 0.8,
         lets_go=lot.random() < 0.9,
         sees_disks_in=minutes(lot, 0, 0, 0, 1, 60),
+        stopped_after=lot.choice((None, None, None, minutes(lot, 1, 7, 20, 200))),
     )
 
 

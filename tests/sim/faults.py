@@ -104,11 +104,13 @@ class MachineLife:
     One that does not let go of its volume says so when it releases; one that does not release says nothing.
     `breaks_after`, from its start, its volume takes no more; it knows, and says so. One that does not compare
     what it has restored never reports. With `refuses` it lets nobody in, and says why. A restore's `sticks_at` a step.
+    A receiver that is told to stop, `stopped_after` its start, lets go of what it stands ready with.
     """
 
     boots_in: timedelta = timedelta(minutes=2)
     gets_ready: bool = True
     dies_after: timedelta | None = None
+    stopped_after: timedelta | None = None
     hangs: bool = False
     releases: bool = True
     lets_go: bool = True

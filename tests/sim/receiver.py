@@ -66,6 +66,8 @@ class Receiver:
         """EC2 says running. The power-off timer is armed before anything else."""
         if self.box.life.dies_after is not None:
             self.around.agenda.after(self.box.life.dies_after, self._die)
+        if self.box.life.stopped_after is not None:
+            self.around.agenda.after(self.box.life.stopped_after, self._stop)
         if self.box.life.breaks_after is not None:
             self.around.agenda.after(self.box.life.breaks_after, self._break)
         self.around.agenda.after(self.box.life.boots_in, self._boot)
@@ -178,6 +180,12 @@ class Receiver:
         if self.is_alive:
             self.around.tell(f"{self.box.machine.id} is lost")
             self._power_off()
+
+    def _stop(self) -> None:
+        """Before it stands ready there is nothing to let go of, and nothing to say."""
+        if self.stands:
+            return self._release()
+        return self._power_off()
 
     def _break(self) -> None:
         self.is_read_only = True

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.core import tags
 from chalicelib.core.model import RunState, Volume
-from chalicelib.core.night import GRACE, MOST_DAMAGED, MOST_MACHINES, READY_WITHIN
+from chalicelib.core.night import GRACE, LEAST_TIME_LEFT, MOST_DAMAGED, MOST_MACHINES, READY_WITHIN
 from chalicelib.core.one_snapshot import SNAPSHOT_SETTLES
 from chalicelib.errors import PermanentError
 from chalicelib.flows.steps import KEPT_ASIDE
@@ -254,6 +254,18 @@ def test_r1_a_night_without_any_room_fails_leaves_no_half_instance_and_is_told()
     assert sim.alarms.when("main/2026-11-23/1 failed")
 
 
+@pytest.mark.fault("R1")
+def test_r1_a_first_night_without_any_room_leaves_no_volume_and_the_next_one_goes_where_there_is_room() -> None:
+    full = (NoRoom("zone-a", until=A_DAY - AN_HOUR), NoRoom("zone-b"))
+
+    sim = play(Scenario(plan=FaultPlan(no_room=full), nights=2))
+
+    (box,) = sim.machines.boxes.values()
+    (volume,) = sim.volumes.volumes.values()
+    assert states(sim) == [RunState.DONE, RunState.FAILED]
+    assert (box.machine.zone, volume.zone) == ("zone-a", "zone-a")
+
+
 @pytest.mark.fault("R2")
 def test_r2_a_receiver_that_is_never_ready_is_replaced_once_and_then_the_night_fails_and_that_is_told() -> None:
     sim = play(planned(machines=(MachineLife(gets_ready=False),) * 9))
@@ -454,6 +466,42 @@ def test_r7_a_receiver_lost_in_the_middle_of_a_push_is_replaced_and_the_hosts_pu
 
     assert [attempt for attempt, _ in requests(sim)] == ["1", "2"]
     assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("R7")
+@pytest.mark.parametrize("minutes", [1, 7, 25], ids=["before it is ready", "while both push", "when one has reported"])
+def test_r7_a_receiver_that_is_stopped_is_replaced_and_the_snapshot_is_of_what_its_successor_took(minutes: int) -> None:
+    stopped = MachineLife(stopped_after=timedelta(minutes=minutes))
+
+    sim = play(planned(machines=(stopped,), hosts=(HostNight(), HostNight(takes=timedelta(minutes=60)))))
+
+    (snapshot,) = sim.volumes.snapshots.values()
+    assert [attempt for attempt, _ in requests(sim)] == ["1", "2"]
+    assert snapshot.tags[tags.CONSISTENCY] == tags.Consistency.RELEASED
+    assert states(sim) == [RunState.DONE]
+
+
+@pytest.mark.fault("R7")
+def test_r7_a_receiver_that_is_stopped_in_the_last_minutes_has_no_successor() -> None:
+    until = a_moment(6) - LEAST_TIME_LEFT + timedelta(minutes=1)
+    stopped = MachineLife(stopped_after=until - a_moment(2))
+
+    sim = play(planned(machines=(stopped,), hosts=(HostNight(says=None),)))
+
+    assert [attempt for attempt, _ in requests(sim)] == ["1"]
+    assert len(sim.volumes.snapshots) == 1
+
+
+@pytest.mark.fault("R7")
+def test_r7_however_often_receivers_are_stopped_the_night_ends_with_what_it_has() -> None:
+    stopped = MachineLife(stopped_after=timedelta(minutes=30))
+
+    sim = play(planned(machines=(stopped,) * 9, hosts=(HostNight(), HostNight(takes=timedelta(minutes=60)))))
+
+    (snapshot,) = sim.volumes.snapshots.values()
+    assert [attempt for attempt, _ in requests(sim)] == ["1", "2", "3"]
+    assert snapshot.tags[tags.CONSISTENCY] == tags.Consistency.RELEASED
+    assert states(sim) == [RunState.DEGRADED]
 
 
 @pytest.mark.fault("R10")

@@ -345,19 +345,46 @@ def test_a_failed_drill_is_told_until_one_of_the_same_or_a_newer_point_has_prove
     assert (kinds(facts) == [Kind.DRILL_FAILED]) == is_told
 
 
-def a_standing_restore(verdict: str | None, attempt: int = 1) -> Recovery:
+def a_standing_restore(verdict: str | None, attempt: int = 1, address: str | None = "203.0.113.9") -> Recovery:
     restore = a_recovery(RecoveryKind.RESTORE, a_recovery_id(attempt=attempt))
-    return replace(restore, deadline=restore.opened + timedelta(days=7), verdict=verdict, findings=("etc: missing",))
+    lasts = {"deadline": restore.opened + timedelta(days=7), "findings": ("etc: missing",)}
+    return replace(restore, verdict=verdict, address=address, **lasts)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("verdict", "is_told"),
-    [("different", True), ("unproven", True), ("proven", False), ("content only", False)],
+    ("verdict", "probe", "is_told"),
+    [
+        ("different", None, True),
+        ("unproven", None, True),
+        ("content only", "http://127.0.0.1/", True),
+        ("content only", None, False),
+        ("as recorded", "http://127.0.0.1/", False),
+        ("proven", "http://127.0.0.1/", False),
+    ],
 )
-def test_a_server_that_stands_restored_and_is_not_what_was_backed_up_is_told(verdict: str, is_told: bool) -> None:
-    found = find_troubles(some_facts(a_night(), recoveries=(a_standing_restore(verdict),)), a_moment(10))
+def test_a_server_that_stands_restored_and_of_which_not_all_was_proven_is_told(
+    verdict: str, probe: str | None, is_told: bool
+) -> None:
+    restore = replace(a_standing_restore(verdict), probe=probe)
+
+    found = find_troubles(some_facts(a_night(), recoveries=(restore,)), a_moment(10))
 
     assert [trouble.kind for trouble in found] == [Kind.RESTORE_DOUBTFUL] * is_told
+
+
+@pytest.mark.parametrize("hours", [1, 25, 144])
+@pytest.mark.parametrize("verdict", ["content only", "as recorded", "proven"])
+@pytest.mark.parametrize("probe", [None, "http://127.0.0.1/"])
+def test_one_that_nobody_has_seen_run_is_told_whatever_is_proven_of_it(
+    probe: str | None, verdict: str, hours: int
+) -> None:
+    restore = replace(a_standing_restore(verdict, address=None), probe=probe)
+
+    found = find_troubles(some_facts(recoveries=(restore,)), restore.opened + timedelta(hours=hours))
+
+    (trouble,) = [each for each in found if each.about == "restores/us0a"]
+    assert trouble.kind is Kind.RESTORE_DOUBTFUL
+    assert trouble.what == f"restore us0a/2026-11-23/1 of host us0 is {verdict}, and nobody has seen it run"
 
 
 def test_it_is_named_with_what_was_found_also_when_its_host_has_left_the_policy() -> None:
@@ -407,9 +434,10 @@ def test_a_restore_that_failed_is_told_with_the_reason_also_once_it_is_taken_dow
 @pytest.mark.parametrize(
     ("since", "is_told"),
     [
-        (a_standing_restore(None, 2), True),
-        (replace(a_standing_restore(None, 2), address="203.0.113.9"), False),
+        (a_standing_restore(None, 2, address=None), True),
+        (a_standing_restore(None, 2), False),
         (a_standing_restore("proven", 2), False),
+        (replace(a_standing_restore("content only", 2, address=None), state=RecoveryState.DONE), True),
         (replace(a_standing_restore("proven", 2), kind=RecoveryKind.DRILL), False),
         (replace(a_standing_restore("opened", 2), kind=RecoveryKind.OPENING, address="203.0.113.9"), True),
     ],

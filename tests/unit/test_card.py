@@ -3,14 +3,17 @@
 import resource
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fpdf import FPDF
 
 from chalicelib import wire
 from chalicelib.core import tags
 from chalicelib.core.model import TreeKind
 from chalicelib.errors import PermanentError, TransientError
 from ebbtide_console import session
+from ebbtide_console.cli import card
 from ebbtide_console.cli.card import as_pdf
 from ebbtide_console.cli.main import main
 from ebbtide_console.past.card import Facts, Region, Server, write_card
@@ -159,13 +162,51 @@ def test_an_older_card_stays_until_the_new_one_is_whole(
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("card.txt", "the older one")]
 
 
-def test_it_is_one_page_for_some_servers_and_more_pages_for_many() -> None:
-    def pages(count: int) -> int:
-        one = Server("web1.example.org", "web1", NOW, "snap-0123456789abcdef0", 16384, "amd64", TreeKind.FAKE_SUPER)
-        region = Region("eu-west-1", "ebbtide-dev-archive-123456789012-eu-west-1", (one,) * count)
-        return as_pdf(write_card(Facts("123456789012", NOW, (region, region)))).count(b"/Type /Page\n")
+def a_card_of(servers: int) -> str:
+    """So many servers in two regions, whose snapshots are encrypted, and a receiver."""
+    one = Server("web1.example.org", "web1", NOW, "snap-0123456789abcdef0", 16384, "amd64", TreeKind.FAKE_SUPER)
+    key = "arn:aws:kms:eu-west-1:123456789012:key/0123abcd-0123-4567-89ab-0123456789ab"
+    region = Region("eu-west-1", "ebbtide-dev-archive-123456789012-eu-west-1", (one,) * servers, (key,))
+    return write_card(Facts("123456789012", NOW, (region, region), ("main",)))
 
-    assert (pages(3), pages(60)) == (1, 3)
+
+@pytest.mark.parametrize(("servers", "pages"), [(1, 1), (2, 1), (3, 1), (10, 1), (12, 1), (20, 2), (60, 3)])
+def test_it_is_one_page_for_some_servers_and_more_pages_for_many(servers: int, pages: int) -> None:
+    pdf, told = as_pdf(a_card_of(servers))
+
+    assert (pdf.count(b"/Type /Page\n"), told) == (pages, pages)
+
+
+@pytest.mark.parametrize("servers", [1, 2, 13, 14, 15, 33])
+def test_it_is_never_too_small_to_be_read_nor_smaller_than_one_page_takes(
+    servers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: set[float] = set()
+    set_font = FPDF.set_font
+
+    def seen(pdf: FPDF, name: str, style: Any = "", size: float = 0) -> None:
+        sizes.add(size)
+        set_font(pdf, name, style, size)
+
+    monkeypatch.setattr(FPDF, "set_font", seen)
+    _, pages = as_pdf(a_card_of(servers))
+
+    (size,) = sizes
+    assert 6.5 <= size <= 8.2
+    assert size == 8.2 or pages == 1
+
+
+def test_whoever_prints_it_is_told_when_it_is_more_than_one_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session, "the_account", lambda *_: an_account("us-east-1"))
+    said = []
+    for servers in (3, 20):
+        monkeypatch.setattr(card, "write_card", lambda _, servers=servers: a_card_of(servers))
+        main(["card", "--to", str(tmp_path / "card.pdf")])
+        said.append(capsys.readouterr().out)
+
+    assert said == ["", f"{tmp_path / 'card.pdf'}: 2 pages\n"]
 
 
 def test_no_command_is_wider_than_its_paper() -> None:

@@ -66,6 +66,17 @@ def test_all_is_well_once_the_last_drill_of_each_host_proved_all_that_it_could(
     assert told(capsys)["us0"][4] == "proven"
 
 
+def test_what_was_found_of_one_that_satisfies_is_said_too(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    drill = a_drill(world, NOW)
+    key = f"recoveries/{drill}/closed.json"
+    closed = json.loads(world.archive.objects[key])
+    world.archive.objects[key] = json.dumps({**closed, "findings": ["did not boot: it ended"]}).encode()
+
+    main(["drills"])
+
+    assert told(capsys)["us0"][4:] == ["proven", "0.0 s", "did not boot: it ended"]
+
+
 def test_a_drill_of_an_older_point_does_not_stand_for_the_newest(
     world: FakeWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,14 +124,48 @@ def test_a_drill_that_cannot_be_read_is_told_and_the_one_before_it_stands_in_for
     world: FakeWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.archive.objects["recoveries/us0a/2026-11-23/2/closed.json"] = b"{}"
-    world.archive.objects["recoveries/us0a/yesterday/closed.json"] = b"{}"
 
     main(["drills"])
 
     out, err = capsys.readouterr()
     assert "2026-11-23 09:00, 7 h 0 min ago" in out
     assert "not read: recovery us0a/2026-11-23/2: " in err
-    assert "not read: recoveries/us0a/yesterday/closed.json: " in err
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "recoveries/us0a/\x1b[2Jforged/1/begun/1.json",
+        "recoveries/us0a/yesterday/closed.json",
+        "recoveries/us0a/2026-11-99/3/closed.json",
+        "recoveries/us0a/2026-11-23/3/begun/closed.json",
+    ],
+)
+def test_what_is_no_recovery_that_is_known_as_closed_is_neither_read_nor_named(
+    world: FakeWorld, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["drills"])
+    before = capsys.readouterr()
+    world.archive.objects[key] = b"{}"
+
+    main(["drills"])
+
+    assert capsys.readouterr() == before
+
+
+def test_what_somebody_has_written_into_the_archive_moves_no_cursor(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "recoveries/us0a/2026-11-23/2/closed.json"
+    closed = json.loads(world.archive.objects[key])
+    forged = {"verdict": "proven\x1b[1A", "findings": ["\x1b[2Jall is well\r\n"]}
+
+    world.archive.objects[key] = json.dumps(closed | forged).encode()
+    main(["drills"])
+
+    out, err = capsys.readouterr()
+    assert all(each.isprintable() for each in (*out.splitlines(), *err.splitlines()))
+    assert r"\x1b[2Jall is well\r\n" in out
 
 
 def test_where_there_is_no_point_there_is_nothing_to_prove(

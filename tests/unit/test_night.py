@@ -127,6 +127,45 @@ def test_a_receiver_lost_before_the_deadline_is_replaced() -> None:
     assert plan(a_launched_run(), lost, a_moment(3)) == (LaunchReceiver(2, a_moment(3), "vol-1", "zone-a"),)
 
 
+@pytest.mark.parametrize("shown", [("terminated",), ()], ids=["EC2 shows it", "EC2 has forgotten it"])
+def test_a_receiver_that_was_stopped_before_the_deadline_is_replaced(shown: tuple[str, ...]) -> None:
+    machines = tuple(a_receiver_machine(state=state) for state in shown)
+    stopped = a_spent_night(machines=machines, results=(a_result("us0"),))
+
+    assert plan(a_launched_run(), stopped, a_moment(3)) == (LaunchReceiver(2, a_moment(3), "vol-1", "zone-a"),)
+
+
+def test_a_receiver_that_ec2_has_stopped_is_ended_and_one_that_it_stops_may_let_go_first() -> None:
+    stopping, stopped = (
+        a_serving_night(machines=(a_receiver_machine(state=state),)) for state in ("stopping", "stopped")
+    )
+
+    assert kinds(plan(a_launched_run(), stopping, a_moment(3))) == [Wait]
+    assert kinds(plan(a_launched_run(), stopped, a_moment(3))) == [TerminateReceiver]
+
+
+def test_a_receiver_that_lets_go_stands_until_ec2_says_that_it_is_gone() -> None:
+    letting_go = a_serving_night(released=frozenset({1}))
+
+    assert kinds(plan(a_launched_run(), letting_go, a_moment(3))) == [Wait]
+
+
+def test_the_snapshot_is_of_what_the_last_receiver_has_left() -> None:
+    machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
+    first_let_go, second_was_lost = a_spent_night(machines=machines, ready=frozenset({1, 2})), a_launched_run(2)
+
+    (_, take) = plan(second_was_lost, first_let_go, a_moment(3))
+
+    assert take == replace(TAKE_BOTH, consistency=tags.Consistency.CRASH)
+
+
+def test_no_other_receiver_is_tried_with_a_volume_that_takes_no_more() -> None:
+    (closing,) = plan(a_launched_run(), a_spent_night(results=(), read_only=True), a_moment(3))
+
+    assert isinstance(closing, CloseRun)
+    assert "turned read-only" in str(closing.why)
+
+
 def test_a_receiver_that_was_never_ready_is_replaced_once() -> None:
     never_ready = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
 
@@ -253,7 +292,6 @@ def test_a_receiver_may_use_its_grace() -> None:
 
 
 NO_REPLACEMENT: dict[str, tuple[Run, NightWorld]] = {
-    "it let go by itself": (a_launched_run(), a_spent_night(results=())),
     "every host has reported": (a_launched_run(), a_spent_night(released=frozenset(), clean=frozenset())),
     "it was the last one": (
         a_launched_run(attempt=MOST_MACHINES),
@@ -261,6 +299,15 @@ NO_REPLACEMENT: dict[str, tuple[Run, NightWorld]] = {
             machines=(a_receiver_machine(MOST_MACHINES, "terminated"),),
             ready=frozenset(range(1, MOST_MACHINES + 1)),
             released=frozenset(),
+            results=(),
+        ),
+    ),
+    "each of them was stopped": (
+        a_launched_run(attempt=MOST_MACHINES),
+        a_spent_night(
+            machines=(),
+            ready=frozenset(range(1, MOST_MACHINES + 1)),
+            released=frozenset(range(1, MOST_MACHINES + 1)),
             results=(),
         ),
     ),
@@ -274,8 +321,9 @@ def test_a_receiver_is_not_replaced_when(case: str) -> None:
     assert kinds(plan(run, night, a_moment(3))) == [IntendSnapshot, TakeSnapshot]
 
 
-def test_a_receiver_is_not_replaced_when_no_time_is_left() -> None:
-    lost = a_spent_night(released=frozenset(), results=())
+@pytest.mark.parametrize("released", [frozenset(), frozenset({1})], ids=["lost", "stopped"])
+def test_a_receiver_is_not_replaced_when_no_time_is_left(released: frozenset[int]) -> None:
+    lost = a_spent_night(released=released, results=())
 
     assert kinds(plan(a_launched_run(), lost, DEADLINE - LEAST_TIME_LEFT + A_MINUTE)) == [IntendSnapshot, TakeSnapshot]
 
@@ -302,11 +350,9 @@ def test_a_mixed_tree_is_not_tagged_complete(status: HostStatus) -> None:
 
 def test_a_run_that_was_rebuilt_learns_its_attempts_from_what_is_there() -> None:
     machines = (a_receiver_machine(1, "terminated"), a_receiver_machine(2, "terminated"))
-    night = a_spent_night(machines=machines, released=frozenset({2}), clean=frozenset({2}), results=(a_result("us0"),))
+    night = a_spent_night(machines=machines, released=frozenset({2}), clean=frozenset({2}))
 
-    actions = plan(a_run(), night, a_moment(3))
-
-    assert actions == (IntendSnapshot(), replace(TAKE_BOTH, complete=("us0a",)))
+    assert plan(a_run(), night, a_moment(3)) == (IntendSnapshot(), TAKE_BOTH)
 
 
 def test_a_volume_that_is_still_attached_is_waited_for() -> None:

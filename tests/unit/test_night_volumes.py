@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chalicelib.core import tags
 from chalicelib.core.actions import Wait, WriteBrief
-from chalicelib.core.model import Run, RunState, Volume
+from chalicelib.core.model import Machine, Run, RunState, Volume
 from chalicelib.core.night import plan
 from chalicelib.core.night_actions import (
     AdoptSnapshot,
@@ -128,7 +128,7 @@ def test_there_is_no_next_zone_after_the_last() -> None:
 
 def test_what_was_pushed_to_is_the_volume_whatever_a_rebuilt_run_has_forgotten() -> None:
     left = (a_volume_in("zone-a", "vol-1", str(a_run_id(22))), a_volume_in("zone-b", "vol-2", str(a_run_id(22))))
-    night = a_night(volumes=left, zones=("zone-b", "zone-a"), newest=LAST_NIGHTS)
+    night = a_night(volumes=left, zones=("zone-b", "zone-a"), newest=replace(LAST_NIGHTS, volume_id="vol-2"))
 
     assert volume_of_tonight(a_run(), night) == left[1]
     assert volume_of_tonight(a_run(), replace(night, pushed_to="vol-1")) == left[0]
@@ -158,6 +158,15 @@ def test_of_several_volumes_the_latest_nights_is_gone_on_with() -> None:
     )
 
     assert held_volume(a_run(), a_night(volumes=volumes)) == volumes[2]
+
+
+@pytest.mark.parametrize("snapshotted", [0, 1])
+def test_of_two_volumes_of_one_night_that_is_gone_on_with_which_was_snapshotted(snapshotted: int) -> None:
+    night = str(a_run_id(22))
+    volumes = (a_volume_in("zone-a", "vol-1", night), a_volume_in("zone-b", "vol-2", night))
+    newest = replace(LAST_NIGHTS, volume_id=volumes[snapshotted].id)
+
+    assert held_volume(a_run(), a_night(volumes=volumes, newest=newest)) == volumes[snapshotted]
 
 
 # -- when a volume goes ------------------------------------------------------------------------------------------------
@@ -240,6 +249,28 @@ def test_a_volume_that_nobody_stood_ready_with_goes_if_the_newest_snapshot_has_a
     actions = plan(a_run(), night, DEADLINE + GIVE_UP)
 
     assert (DeleteVolume("vol-1", "nothing was pushed to it") in actions) == goes
+
+
+@pytest.mark.parametrize(
+    ("full", "attempt", "machines", "goes"),
+    [
+        (("zone-a", "zone-b"), 1, (), ["vol-2", "vol-3"]),
+        (("zone-b",), 1, (), ["vol-3"]),
+        ((), 1, (), []),
+        (("zone-a", "zone-b"), 2, (), []),
+        (("zone-a", "zone-b"), 1, (a_receiver_machine(1, "terminated"),), []),
+    ],
+    ids=["refused everywhere", "asked in the other", "forgotten by a rebuild", "another machine", "one that is gone"],
+)
+def test_on_the_first_night_only_a_volume_goes_where_every_machine_was_refused(
+    full: tuple[str, ...], attempt: int, machines: tuple[Machine, ...], goes: list[str]
+) -> None:
+    volumes = (made_tonight("zone-a"), made_tonight("zone-b", "vol-3"))
+    night = a_night(volumes=volumes, newest=None, machines=machines)
+
+    actions = plan(a_launched_run(attempt, full_zones=full), night, DEADLINE + GIVE_UP)
+
+    assert [action.volume_id for action in actions if isinstance(action, DeleteVolume)] == goes
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,8 @@ def test_a_brief_of_another_run_is_named_and_costs_only_itself() -> None:
 
     rebuilt = rebuild(after)
 
-    assert rebuilt.faults == (f"{a_run_id(22)}: its brief is that of run {a_run_id(23)}",)
+    brief = wire.brief_key(a_run_id(22), "vol-1")
+    assert rebuilt.faults == (f"{a_run_id(22)}: {brief}: its brief is that of run {a_run_id(23)}",)
     assert rebuilt.runs == 2
 
 

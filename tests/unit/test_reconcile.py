@@ -41,13 +41,13 @@ def a_world_with(run: Run, catalog: FakeCatalog | None = None) -> FakeWorld:
     return world
 
 
-def a_world_after_the_pushes(catalog: FakeCatalog | None = None) -> FakeWorld:
+def a_world_after_the_pushes(catalog: FakeCatalog | None = None, clean: bool = True) -> FakeWorld:
     """Both hosts are complete, and the receiver is gone."""
     world = a_world_with(a_run(), catalog)
     reconcile(a_run_id(), world, OPENED)
     for host in ("us0", "eu0"):
         world.catalog.record_result(a_result(host))
-    world.archive.put_once(wire.word_key(a_run(), "released", 1), a_release())
+    world.archive.put_once(wire.word_key(a_run(), "released", 1), a_release(clean=clean))
     world.machines.terminate("i-1")
     return world
 
@@ -126,11 +126,7 @@ def test_a_snapshot_that_shows_minutes_later_is_still_the_only_one() -> None:
 
 @pytest.mark.parametrize("clean", [True, False])
 def test_a_receivers_own_word_says_whether_its_volume_was_let_go_of(clean: bool) -> None:
-    world = a_world_with(a_run())
-    reconcile(a_run_id(), world, OPENED)
-    world.catalog.record_result(a_result("us0"))
-    world.archive.put_once(wire.word_key(a_run(), "released", 1), a_release(clean=clean))
-    world.machines.terminate("i-1")
+    world = a_world_after_the_pushes(clean=clean)
 
     reconcile(a_run_id(), world, a_moment(3))
 

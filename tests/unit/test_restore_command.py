@@ -3,12 +3,13 @@
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chalicelib import wire
 from chalicelib.core import naming
-from chalicelib.core.model import RecoveryKind, RecoveryState, Step
+from chalicelib.core.model import Recovery, RecoveryKind, RecoveryState, Step
 from chalicelib.errors import Refused
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console.cli import openings
@@ -21,12 +22,23 @@ BACK = replace(COMING, address="203.0.113.9")
 STANDS = replace(BACK, verdict="proven")
 FAILED = replace(COMING, verdict="failed", findings=("snapshot snap-1 is gone",))
 WHERE = "us0 is restored (proven): it runs as restored-us0a; log in at 203.0.113.9"
+OFF = "us0 is restored (proven): its machine is off; attach vol-1, or close it and restore again"
+CLOSING = "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC"
+
+
+def running(recovery: Recovery, *waiting: str) -> dict[str, Any]:
+    """The answer of somebody who has looked."""
+    return wire.standing(recovery, waiting, runs=True)
+
+
+def off(recovery: Recovery, *waiting: str) -> dict[str, Any]:
+    return wire.standing(recovery, waiting, runs=False)
 
 
 def test_it_is_waited_for_and_then_told_where_to_log_in_and_what_does_not_run_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pending, up = wire.standing(COMING, ("the report of machine i-1",)), wire.standing(STANDS, (WHERE,))
+    pending, up = wire.standing(COMING, ("the report of machine i-1",)), running(STANDS, WHERE)
     asked = answered(monkeypatch, wire.standing(COMING), pending, up)
 
     code = main(["restore", "us0", "--at", "2026-11-23", "--port", "80", "--port", "443", "--allow", "192.0.2.0/24"])
@@ -43,35 +55,48 @@ def test_it_is_waited_for_and_then_told_where_to_log_in_and_what_does_not_run_th
         WHERE,
     ]
     assert [unit for unit in (*MASKED, *MASKED_WHERE_IT_STANDS) if unit not in "\n".join(told[4:])] == []
-    assert told[-1] == "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC"
+    assert told[-1] == CLOSING
 
 
-def test_of_one_that_does_not_run_nobody_is_told_what_does_not_start_in_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("before", "first", "headline"),
+    [
+        (replace(STANDS, address=None), "us0a/2026-11-23/1 stands already", "us0 HAS NOT COME UP:"),
+        (STANDS, "us0a/2026-11-23/1 stands already", "us0 IS OFF:"),
+        (replace(BACK, address=None), "restoring us0a/2026-11-23/1", "us0 IS OFF:"),
+    ],
+    ids=["it never did", "it was back", "it went off meanwhile"],
+)
+@pytest.mark.parametrize("words", [[], ["--no-wait"]])
+def test_one_that_does_not_run_is_no_success_and_nobody_is_told_what_does_not_start_in_it(
+    words: list[str],
+    before: Recovery,
+    first: str,
+    headline: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    off = "us0 is restored (proven): its machine is off; attach vol-1, or close it and restore again"
-    answered(monkeypatch, wire.standing(COMING), wire.standing(replace(STANDS, address=None), (off,)))
+    now = replace(STANDS, address=STANDS.address if "OFF" in headline else None)
+    answered(monkeypatch, wire.standing(before), off(now, OFF))
 
-    assert main(["restore", "us0"]) == 1
-    assert capsys.readouterr().out.splitlines()[1:] == [
-        off,
-        "`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC",
-    ]
+    assert main(["restore", "us0", *words]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told == [f"{first}: us0 as it was at 2026-11-23 03:00 UTC", headline, OFF, CLOSING]
 
 
 def test_where_it_is_is_told_once_it_is_back_and_what_the_comparison_says_after_that(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     back = "us0 is back, and not compared with its backup yet: it runs as restored-us0a; log in at 203.0.113.9"
-    is_back = wire.standing(BACK, (back,))
-    answered(monkeypatch, wire.standing(COMING), is_back, is_back, wire.standing(STANDS, (WHERE,)))
+    is_back = running(BACK, back)
+    answered(monkeypatch, wire.standing(COMING), is_back, is_back, running(STANDS, WHERE))
 
     code = main(["restore", "us0"])
 
     told = capsys.readouterr().out.splitlines()
     assert code == 0
     assert told[1] == back
-    assert told.index("`ebbtide close us0a/2026-11-23/1` takes it down before 2026-11-23 11:00 UTC") == len(told) - 4
+    assert told.index(CLOSING) == len(told) - 4
     assert told[-3].startswith("it is being compared with its backup now")
     assert told[-2].startswith("Ctrl-C ends only this waiting")
     assert told[-1] == WHERE
@@ -81,7 +106,7 @@ def test_one_that_is_not_what_was_backed_up_says_so_loudly_and_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     different = replace(BACK, verdict="different", findings=("etc/passwd: missing",))
-    answered(monkeypatch, wire.standing(COMING), wire.standing(BACK, ("back",)), wire.standing(different, (WHERE,)))
+    answered(monkeypatch, wire.standing(COMING), running(BACK, "back"), running(different, WHERE))
 
     assert main(["restore", "us0"]) == 1
     assert capsys.readouterr().out.splitlines()[-3:] == ["us0 IS NOT WHAT WAS BACKED UP:", "etc/passwd: missing", WHERE]
@@ -100,7 +125,7 @@ def test_one_that_is_not_what_was_backed_up_says_so_loudly_and_is_an_error(
 def test_one_that_runs_is_no_success_until_all_that_could_be_proven_is(
     words: list[str], verdict: str, probe: str | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = wire.standing(replace(STANDS, verdict=verdict, probe=probe), (WHERE,))
+    known = running(replace(STANDS, verdict=verdict, probe=probe), WHERE)
     answered(monkeypatch, *[known] * 2)
 
     assert main(["restore", "us0", *words]) == code
@@ -129,8 +154,8 @@ def interrupted(_: float) -> None:
 def test_as_json_it_is_one_object_on_standard_output_and_where_to_log_in_is_told_beside_it_at_once(
     verdict: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stands = wire.standing(replace(STANDS, verdict=verdict), (WHERE,))
-    answered(monkeypatch, wire.standing(COMING), wire.standing(BACK, ("us0 is back",)), stands)
+    stands = running(replace(STANDS, verdict=verdict), WHERE)
+    answered(monkeypatch, wire.standing(COMING), running(BACK, "us0 is back"), stands)
 
     assert main(["restore", "us0", "--json"]) == code
 
@@ -177,10 +202,13 @@ def test_whoever_does_not_wait_is_told_how_to_learn_where(
 def test_whoever_asks_again_without_waiting_is_told_where_it_stands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answered(monkeypatch, wire.standing(STANDS), wire.standing(STANDS, (WHERE,)))
+    answered(monkeypatch, wire.standing(STANDS), running(STANDS, WHERE))
 
     assert main(["restore", "us0", "--no-wait"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == WHERE
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "us0a/2026-11-23/1 stands already: us0 as it was at 2026-11-23 03:00 UTC",
+        WHERE,
+    ]
 
 
 def test_a_name_in_production_is_asked_for_by_the_option_that_the_refusal_names(

@@ -303,6 +303,35 @@ def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log
     assert compared.recovery.verdict == "proven"
 
 
+def test_the_answer_says_whether_it_runs_now_and_not_whether_it_ever_did() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    coming = recover(recovery_id, world, NOW)
+    the_server_is_back(world, recovery_id)
+    back = recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id)
+    proven = recover(recovery_id, world, NOW)
+    world.machines.terminate("i-1")
+
+    off = recover(recovery_id, world, NOW)
+
+    assert [each.runs for each in (coming, back, proven, off)] == [False, True, True, False]
+    assert (off.recovery.address, off.recovery.verdict) == ("10.0.0.1", "proven")
+    assert recover(recovery_id, world, off.recovery.deadline).runs is False
+    assert recover(recovery_id, world, off.recovery.deadline).runs is None
+
+
+def test_a_server_whose_report_alone_can_be_read_is_back_where_that_says_it_runs() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), b"{")
+    the_machine_reports(world, recovery_id)
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert (kept.recovery.verdict, kept.recovery.address, kept.runs) == ("proven", "10.0.0.1", True)
+
+
 def test_a_server_that_is_back_is_found_again_by_a_rebuilt_catalogue() -> None:
     world = a_world_with_backups()
     recovery_id = a_server_that_is_back(world)

@@ -98,6 +98,54 @@ def test_what_ec2_refuses_everywhere_is_told_with_the_run() -> None:
     assert list(world.volumes.volumes) == ["vol-22"]
 
 
+def a_world_before_its_first_night() -> FakeWorld:
+    world = a_world_with_a_past()
+    world.volumes.snapshots.clear()
+    world.volumes.volumes.clear()
+    return world
+
+
+def test_the_first_night_that_ec2_refuses_everywhere_leaves_no_volume() -> None:
+    world = a_world_before_its_first_night()
+    world.machines.against = {"subnet-a": DENIED, "subnet-b": DENIED}
+    with pytest.raises(PermanentError, match="UnauthorizedOperation"):
+        reconcile(a_run_id(), world, a_moment(2))
+    made = [volume.zone for volume in world.volumes.volumes.values()]
+
+    run = reconcile(a_run_id(), world, a_moment(6)).run
+
+    assert made == ["zone-a", "zone-b"]
+    assert run.why == "no receiver could be launched before the deadline: UnauthorizedOperation"
+    assert list(world.volumes.volumes) == []
+
+
+def test_a_zone_that_takes_a_machine_after_all_is_full_no_more() -> None:
+    world = a_world_before_its_first_night()
+    world.machines.against = {"subnet-a": DENIED, "subnet-b": DENIED}
+    with pytest.raises(PermanentError, match="UnauthorizedOperation"):
+        reconcile(a_run_id(), world, a_moment(2))
+    world.machines.against = {}
+
+    run = reconcile(a_run_id(), world, a_moment(2, 5)).run
+
+    assert subnets(world)[-1] == "subnet-b"
+    assert run.full_zones == ("zone-a",)
+
+
+def test_a_zone_that_a_volume_holds_the_night_to_is_asked_again() -> None:
+    world = a_world_with_a_past()
+    world.volumes.snapshots.clear()
+    world.machines.against = {"subnet-a": DENIED}
+    with pytest.raises(PermanentError, match="UnauthorizedOperation"):
+        reconcile(a_run_id(), world, a_moment(2))
+    world.machines.against = {}
+
+    run = reconcile(a_run_id(), world, a_moment(2, 5)).run
+
+    assert (run.state, subnets(world)[-1]) == (RunState.OPEN, "subnet-a")
+    assert list(world.volumes.volumes) == ["vol-22"]
+
+
 def test_where_no_volume_can_be_made_in_any_zone_that_is_told_with_the_run() -> None:
     world = a_world_with_a_past()
     del world.volumes.volumes["vol-22"]

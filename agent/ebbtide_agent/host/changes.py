@@ -58,13 +58,19 @@ class _Stat:
 
 @dataclass
 class Turnover:
-    """How many regular files of the old index are gone, or have another size or time."""
+    """How many regular files of the old index are gone, or have another size or time; and the paths whose group has
+    other permissions now: that is what a chmod of something with an ACL comes to. None: too many to list."""
 
     files: int = 0
+    regrouped: list[bytes] | None = field(default_factory=list)
 
     def watch(self, pairs: _Pairs) -> _Pairs:
         for before, after in pairs:
             self.files += before is not None and _is_another_file(before, after)
+            if before and after and self.regrouped is not None and _is_regrouped(before, after):
+                self.regrouped.append(after.path)
+                if len(self.regrouped) > MOST_CHANGES:
+                    self.regrouped = None
             yield before, after
 
 
@@ -192,6 +198,11 @@ def _must_go(old: _Stat, new: _Stat) -> bool:
 def _is_another_file(before: Entry, after: Entry | None) -> bool:
     was = _size_and_time(before)
     return was[0] == stat.S_IFREG and (after is None or was != _size_and_time(after))
+
+
+def _is_regrouped(before: Entry, after: Entry) -> bool:
+    (was, *_), (mode, *_) = STAT.unpack(before.stat), STAT.unpack(after.stat)
+    return bool((was ^ mode) & stat.S_IRWXG)
 
 
 def _size_and_time(entry: Entry) -> tuple[int, int, int]:

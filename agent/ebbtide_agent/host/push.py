@@ -7,7 +7,7 @@ changed in place. In full it is one, which looks at everything on both sides.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from ebbtide_agent.host.outcome import (
     together,
 )
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.report import FAILED, PARTIAL
+from ebbtide_agent.report import FAILED, PARTIAL, REAL
 
 # A far side that says nothing for so long is gone, whatever the connection believes.
 SILENCE_SECONDS = 600
@@ -109,8 +109,7 @@ def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
     """
     if changes.gone:
         yield Pass((*DELETED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
-    changed = [path for path in changes.changed if path != ROOT]
-    yield Pass(_ANEW, config.root, as_list(with_what_leads_to(changed))) if changed else Pass(_ROOT_ALONE, config.root)
+    yield _listed(config, _ANEW, changes.changed)
     if changes.in_place:
         yield Pass((*_ANEW, IN_PLACE), config.root, as_list(with_what_leads_to(changes.in_place)))
 
@@ -122,6 +121,36 @@ def passes_of(config: Config, taken: Survey, nothing: Path) -> Iterator[Pass]:
         yield from by_index(config, taken.changes, nothing)
     if taken.course.in_full:
         yield in_full(config, taken.course.in_content)
+    if config.target.tree != REAL:
+        yield from with_acls_mended(config, taken.regrouped)
+
+
+def with_acls_mended(config: Config, regrouped: Sequence[bytes] | None) -> Iterator[Pass]:
+    """The pass, if one is needed, after which a store's ACLs are right where a mode has other group bits than before.
+
+    An ACL is sent and stored without its owning group's entry where that is what the group bits are. rsync (3.5.0)
+    reads a stored one with the group bits that it finds there, takes it for the new one if that has the same entry,
+    and then sets the new group bits: so after a chmod, which is a change of the mask, the group is stored as having
+    those. Compared once more it differs.
+    """
+    if regrouped is None:
+        yield in_full(config)
+        return
+    root = os.fsencode(config.root)
+    if with_acls := [path for path in regrouped if _has_acl(root + b"/" + path)]:
+        yield _listed(config, _LISTED, with_acls)
+
+
+def _listed(config: Config, words: tuple[str, ...], paths: Iterable[bytes]) -> Pass:
+    below = [path for path in paths if path != ROOT]
+    return Pass(words, config.root, as_list(with_what_leads_to(below))) if below else Pass(_ROOT_ALONE, config.root)
+
+
+def _has_acl(where: bytes) -> bool:
+    try:
+        return bool(os.getxattr(where, "system.posix_acl_access", follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def rsync(config: Config, there: tuple[str, ...], what: Pass) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,7 +41,8 @@ class Survey:
     `mounts` what was mounted then, `full` when everything will last have been compared once this push is through.
     `described` is the generation of the tree that the index describes, `links_agree` says that it has
     the hard links of this index. `rewritten` are the files of the last complete push that are gone or have another size
-    or time. `sample` is what the content check is to read, and `checked` what it found, if it was done.
+    or time, `regrouped` the paths whose group has other permissions than the tree over there has for it (None: nobody
+    knows, or too many). `sample` is what the content check is to read, and `checked` what it found, if it was done.
     """
 
     course: Course
@@ -55,6 +56,7 @@ class Survey:
     described: int | None = None
     links_agree: bool = False
     rewritten: int = 0
+    regrouped: Sequence[bytes] | None = ()
     sample: Sample = field(default_factory=Sample)
     checked: ContentCheck | None = None
     by_rsync: Counted | None = None
@@ -86,7 +88,10 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
     course = with_tree(survey.course, survey.described, generation)
     full = survey.at if course.in_full else survey.full
     changes, links_agree = (survey.changes, survey.links_agree) if course.by_index else (None, False)
-    survey = replace(survey, course=course, full=full, changes=changes, links_agree=links_agree)
+    # What a push that broke has left is as the index says, or as it is here. Without a scan nothing is known any night.
+    is_known = survey.tally is None or generation in (None, survey.described)
+    regrouped = survey.regrouped if is_known else None
+    survey = replace(survey, course=course, full=full, changes=changes, links_agree=links_agree, regrouped=regrouped)
     survey = _with_contents_checked(survey, config, paths)
     if survey.checked is not None:
         say(str(survey.checked))
@@ -115,7 +120,7 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
     try:
         paths.new_index.replace(earlier)
         before = distrusted(Index(earlier, header).blocks(), frozenset(vanished))
-        tally, changes, rewritten = _compared(config, paths.new_index, before, pushed.links_agree, now, Sample())
+        tally, changes, turnover = _compared(config, paths.new_index, before, pushed.links_agree, now, Sample())
     except (Undecidable, Interfered, DamagedIndex, OSError) as error:
         with contextlib.suppress(OSError):
             paths.new_index.unlink(missing_ok=True)
@@ -133,7 +138,8 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
         mounts=mounts,
         full=now if in_full else pushed.full,
         links_agree=pushed.links_agree and changes is not None,
-        rewritten=pushed.rewritten + rewritten,
+        rewritten=pushed.rewritten + turnover.files,
+        regrouped=_together(pushed.regrouped, turnover.regrouped),
     )
 
 
@@ -208,24 +214,28 @@ def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now
             for _ in blocks:
                 pass
         return Survey(course, tally)
-    tally, changes, rewritten = _compared(config, aside, old.blocks(), old.header.links_agree, now, sample)
+    tally, changes, turnover = _compared(config, aside, old.blocks(), old.header.links_agree, now, sample)
     if changes is not None and course.in_full and not old.header.links_agree:
         written = Index(aside, replace(old.header, entries=tally.entries))
         suspects = find_suspects(written.entries, tally.names)
         changes = changes.and_also(suspects) if suspects else changes
     if changes is None:
-        return Survey(Course(False, True, _TOO_MUCH), tally, rewritten=rewritten)
-    return Survey(course, tally, changes, rewritten=rewritten)
+        course = Course(False, True, _TOO_MUCH)
+    return Survey(course, tally, changes, rewritten=turnover.files, regrouped=turnover.regrouped)
 
 
 def _compared(
     config: Config, aside: Path, before: Iterator[Block], links_agree: bool, now: datetime, sample: Sample
-) -> tuple[Tally, Changes | None, int]:
-    """What is there now, what changed since, and how many files are gone or rewritten."""
+) -> tuple[Tally, Changes | None, Turnover]:
+    """What is there now, what changed since, and what of it is counted or listed however much that is."""
     tally, turnover = _new_tally(config), Turnover()
     with _scanning(config, aside, tally, now, sample) as blocks:
         changes = find_changes(before, blocks, tally.names, links_agree, turnover)
-    return tally, changes, turnover.files
+    return tally, changes, turnover
+
+
+def _together(earlier: Sequence[bytes] | None, later: Sequence[bytes] | None) -> Sequence[bytes] | None:
+    return None if earlier is None or later is None else (*earlier, *later)
 
 
 def _new_tally(config: Config) -> Tally:

@@ -8,7 +8,7 @@ from ebbtide_agent import power, procs, volume
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.files import is_blank, write_whole
 from ebbtide_agent.instance import PATIENCE_SECONDS
-from ebbtide_agent.orders import Order, stopped_by_signals
+from ebbtide_agent.orders import Order, Stopped, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import cgroups, clock, quotas, sshd, station
 from ebbtide_agent.receiver.brief import Brief, parse_brief
@@ -37,9 +37,9 @@ def boot(receiver: Station) -> int:
 def _night(receiver: Station, stop: Order) -> int:
     paths, cloud = receiver.paths, receiver.cloud
     try:
-        brief = _fetch_brief(receiver)
-        listener = _open_or_let_go(brief, receiver)
-    except volume.Damaged:
+        brief = _fetch_brief(receiver, stop)
+        listener = _open_or_let_go(brief, receiver, stop)
+    except (volume.Damaged, Stopped):
         raise
     except Exception as fault:
         _put_refused(receiver, fault)
@@ -54,21 +54,21 @@ def _night(receiver: Station, stop: Order) -> int:
     return 0 if clean else 1
 
 
-def _fetch_brief(receiver: Station) -> Brief:
+def _fetch_brief(receiver: Station, stop: Order) -> Brief:
     """What this night is, once the clock is right: S3 refuses whoever is a quarter of an hour off."""
     paths, cloud = receiver.paths, receiver.cloud
     make_room(paths)
-    clock.await_right(cloud, receiver.instance.brief, receiver.now)
+    clock.await_right(cloud, receiver.instance.brief, receiver.now, stop)
     body = cloud.get_brief(receiver.instance.brief)
     brief = parse_brief(body)
     write_whole(paths.brief, body)
     return brief
 
 
-def _open_or_let_go(brief: Brief, receiver: Station) -> procs.Child:
+def _open_or_let_go(brief: Brief, receiver: Station, stop: Order) -> procs.Child:
     """The door, open; or the volume is not in its place any more, and the archive knows if it is damaged."""
     try:
-        return _open(brief, receiver)
+        return _open(brief, receiver, stop)
     except volume.Damaged as damage:
         _put_damaged(brief, receiver, damage)
         raise
@@ -77,9 +77,10 @@ def _open_or_let_go(brief: Brief, receiver: Station) -> procs.Child:
         raise
 
 
-def _open(brief: Brief, receiver: Station) -> procs.Child:
+def _open(brief: Brief, receiver: Station, stop: Order) -> procs.Child:
     """Volume, places, walls, and at last the door. What goes wrong here leaves no record of a release behind."""
     paths, door = receiver.paths, receiver.door
+    volume.await_device(paths.device(brief.volume_id), PATIENCE_SECONDS, stop.pause)
     offered = open_places(brief, paths, door.as_root)
     for sentence in quotas.sentences(quotas.keep_all(offered, paths, brief.hosts), brief.hosts):
         say(sentence)
@@ -87,6 +88,8 @@ def _open(brief: Brief, receiver: Station) -> procs.Child:
     say(cgroups.divide())
     _recall_reports(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
+    # Through the open door somebody may push at once: from here on whoever is told to stop is ready, and lets go.
+    stop.check()
     return sshd.start(paths, config, door)
 
 
@@ -116,7 +119,7 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
     device = paths.device(brief.volume_id)
-    ready = volume.make_ready(device, paths.volume, brief.filesystem, PATIENCE_SECONDS)
+    ready = volume.make_ready(device, paths.volume, brief.filesystem)
     is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
     is_new = _is_new(brief, paths, device, ready.filesystem)
     offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)

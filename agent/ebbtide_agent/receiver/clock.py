@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.moments import Clock
+from ebbtide_agent.orders import Order
 from ebbtide_agent.receiver.station import say
 
 MOST_WRONG = timedelta(seconds=30)
@@ -16,10 +17,10 @@ PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 2.0
 
 
-def await_right(cloud: Cloud, key: str, now: Clock) -> None:
+def await_right(cloud: Cloud, key: str, now: Clock, stop: Order) -> None:
     """Return once the clock is right: this machine's own time service mends it, and is given the time to.
 
-    `key` is any object of the archive. Raises PermanentError when the clock stays wrong.
+    `key` is any object of the archive. Raises PermanentError when the clock stays wrong, and Stopped.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     is_told = False
@@ -32,7 +33,7 @@ def await_right(cloud: Cloud, key: str, now: Clock) -> None:
         if not is_told:
             say(f"{fault}; waiting for the time service of this machine")
         is_told = True
-        time.sleep(PAUSE_SECONDS)
+        stop.pause(PAUSE_SECONDS)
 
 
 def _what_is_wrong(cloud: Cloud, key: str, now: Clock) -> str:

@@ -10,7 +10,7 @@ from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import read_manifest
-from ebbtide_agent.orders import stopped_by_signals
+from ebbtide_agent.orders import Order, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import cgroups, sshd, station
 from ebbtide_agent.receiver.lease import end_sessions
@@ -31,9 +31,10 @@ def serve(body: bytes, machine: Station) -> None:
     opening = parse_opening(body)
     make_room(machine.paths)
     write_whole(machine.paths.brief, body)
-    _have_the_point(opening, machine.paths)
+    _have_the_point(opening, machine.paths, stop)
     say(choose_walls(machine.paths, machine.door.as_root))
     say(cgroups.divide())
+    stop.check()
     with _listening(opening, machine) as listener:
         _tell(opening, machine)
         station.wait(machine, listener, stop, opening.until, lambda: None)
@@ -65,9 +66,10 @@ def _readers(opening: Opening, paths: MachinePaths) -> list[str]:
     return [path.stem for path in paths.sessions.glob(f"{opening.host.id}-*.lock")]
 
 
-def _have_the_point(opening: Opening, paths: MachinePaths) -> None:
+def _have_the_point(opening: Opening, paths: MachinePaths, stop: Order) -> None:
     device = paths.device(opening.volume_id)
-    volume.mount(device, paths.volume, patience=instance.PATIENCE_SECONDS, read_only=True)
+    volume.await_device(device, instance.PATIENCE_SECONDS, stop.pause)
+    volume.mount(device, paths.volume, read_only=True)
     header_of(opening, paths)
     if not paths.tree(opening.host.id).is_dir():
         raise PermanentError(f"volume {opening.volume_id} has no tree of {opening.host.id}")

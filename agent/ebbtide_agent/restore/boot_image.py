@@ -43,7 +43,7 @@ shift 5
 cd "$tree"
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/ebbtide/lower /run/ebbtide/layer /run/ebbtide/room /run/ebbtide/restored
-tar --extract --directory=/run/ebbtide/layer
+tar --extract --preserve-permissions --xattrs --xattrs-include='*' --directory=/run/ebbtide/layer
 mount --bind . /run/ebbtide/lower
 [ -z "$kept" ] || { mkdir -p "../$kept" && mount --bind "../$kept" /run/ebbtide/room; }
 mkdir -p /run/ebbtide/room/upper /run/ebbtide/room/work

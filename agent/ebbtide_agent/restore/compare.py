@@ -14,7 +14,10 @@ _LONGEST_VALUE = 160
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the comparison found. `different` counts entries, `unhashed` files whose content nobody can vouch for."""
+    """What the comparison found. `different` counts entries, `unhashed` files whose content nobody can vouch for.
+
+    `unseen`: a finding where the tree is booted, of what an image that runs on an overlay does not see of it.
+    """
 
     entries: int
     missing: int
@@ -22,6 +25,7 @@ class Comparison:
     different: int
     unhashed: int
     findings: tuple[str, ...]
+    unseen: str | None = None
 
     @property
     def identical(self) -> bool:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ebbtide_agent import procs
-from ebbtide_agent.entry import Header, read_real
+from ebbtide_agent.entry import Entry, Header, read_real
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.manifest_file import read_manifest, sha256_of, write_manifest
 from ebbtide_agent.restore.compare import Comparison, compare, shown
+from ebbtide_agent.restore.layer import is_taken_for_a_layers
 from ebbtide_agent.restore.recovery import FAKE_SUPER
 
 NOTHING_COMPARED = Comparison(0, 0, 0, 0, 0, ())
@@ -38,21 +39,43 @@ class Task:
 
 def compared(task: Task) -> Comparison:
     """What is compared is what is archived: both sides as manifests. Raises OSError when the tree cannot be read."""
-    _write_found(task)
+    unseen = Unseen()
+    _write_found(task, unseen)
     if task.expected is None:
-        return NOTHING_COMPARED
+        return replace(NOTHING_COMPARED, unseen=unseen.finding())
     with open(task.expected, "rb") as before, open(task.found, "rb") as after:
-        return compare(read_manifest(before)[1], read_manifest(after)[1])
+        return replace(compare(read_manifest(before)[1], read_manifest(after)[1]), unseen=unseen.finding())
 
 
-def _write_found(task: Task) -> None:
+class Unseen:
+    """What of a tree is not seen as it is where something lies over it, counted while it goes by."""
+
+    def __init__(self) -> None:
+        self._entries, self._first = 0, b""
+
+    def watch(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if is_taken_for_a_layers(entry):
+                self._entries, self._first = self._entries + 1, self._first or entry.path
+            yield entry
+
+    def finding(self) -> str | None:
+        if not self._entries:
+            return None
+        return (
+            f"not seen as they are by the image, which runs on an overlay: {self._entries} devices 0,0 or bearers of"
+            f" trusted.overlay attributes, the first one {shown(self._first)}"
+        )
+
+
+def _write_found(task: Task, unseen: Unseen) -> None:
     is_recorded = task.kind == FAKE_SUPER
     header = Header(task.host_id, task.run, task.kind, is_recorded and task.munged)
     if is_recorded:
         entries = read_fake(Path(task.tree), task.munged, lambda where, _: sha256_of(where))
     else:
         entries = read_real(Path(task.tree), lambda where, _: sha256_of(where))
-    write_manifest(Path(task.found), header, entries)
+    write_manifest(Path(task.found), header, unseen.watch(entries))
 
 
 def begin(task: Task) -> procs.Child:

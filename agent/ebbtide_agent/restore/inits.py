@@ -103,6 +103,11 @@ def init_of(tree: Path) -> str | None:
     return ANOTHER if os.path.lexists(tree / _INIT) else None
 
 
+def is_to_start(tree: Path, commands: Sequence[str]) -> bool:
+    """Whether this is a server. Other trees are data, of which nobody expects that they start."""
+    return bool(commands) or init_of(tree) is not None
+
+
 def why_not_started(tree: Path, commands: Sequence[str]) -> str | None:
     """Why there is nothing that would start this image; None when there is."""
     init = init_of(tree)

@@ -9,20 +9,37 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from ebbtide_agent.entry import Entry, read_xattrs
+from ebbtide_agent.pax import pax_headers
+from ebbtide_agent.walk import Found
+
+# Attributes that overlayfs, mounted by root, reads as words to itself, and shows nobody.
+_OVERLAYS_OWN = "trusted.overlay."
+
 
 def layer_of(tree: Path, over: Mapping[str, bytes | None]) -> bytes:
     """The tar of it. `over` has paths, and the content of the file that is there then; None for nothing.
 
-    Nothing is what overlayfs takes for that: a device 0, 0. Directories are as they are in the tree; each has to be
-    within it.
+    Nothing is what overlayfs takes for that: a device 0, 0. Directories are as they are in the tree, in place of which
+    they are seen; each has to be within it.
     """
     written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as layer:
-        for directory in sorted({above for path in over for above in _above(path)}):
-            layer.addfile(_as_it_is(tree / directory, directory))
-        for path, content in over.items():
-            layer.addfile(_in_place_of(path, content), io.BytesIO(content or b""))
+    with tarfile.open(fileobj=written, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as layer:
+        directories = {above for path in over for above in _above(path)}
+        # A directory, all that is in it, and nothing else in between: tar sets its time when it leaves it.
+        for path in sorted({*directories, *over}, key=lambda path: PurePosixPath(path).parts):
+            if path in directories:
+                layer.addfile(_as_it_is(tree / path, path))
+            else:
+                layer.addfile(_in_place_of(path, over[path]), io.BytesIO(over[path] or b""))
     return written.getvalue()
+
+
+def is_taken_for_a_layers(entry: Entry) -> bool:
+    """Whether an entry of a tree is not seen as it is where something lies over it: what another overlay has in its
+    layers is taken for this one's. Docker keeps such."""
+    is_nothing = entry.kind == "c" and entry.rdev == (0, 0)
+    return is_nothing or any(name.startswith(_OVERLAYS_OWN) for name in entry.xattrs)
 
 
 def is_within(tree: Path, directory: str | PurePosixPath) -> bool:
@@ -50,7 +67,10 @@ def _above(path: str | PurePosixPath) -> Iterator[str]:
 def _as_it_is(directory: Path, path: str) -> tarfile.TarInfo:
     found, member = os.lstat(directory), tarfile.TarInfo(path)
     member.type, member.mode = tarfile.DIRTYPE, stat.S_IMODE(found.st_mode)
-    member.uid, member.gid, member.mtime = found.st_uid, found.st_gid, int(found.st_mtime)
+    member.uid, member.gid = found.st_uid, found.st_gid
+    xattrs = read_xattrs(Found(os.fsencode(path), os.fsencode(directory), found, None))
+    seen = {name: value for name, value in xattrs.items() if not name.startswith(_OVERLAYS_OWN)}
+    member.pax_headers = pax_headers(found.st_mtime_ns, seen)
     return member
 
 

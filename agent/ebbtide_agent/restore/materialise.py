@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from ebbtide_agent.beside import beside
 from ebbtide_agent.entry import read_xattrs
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import STAT, Recorded, read_link, real_xattrs, recorded_stat
 from ebbtide_agent.walk import ROOT, Found
 
@@ -20,6 +20,7 @@ from ebbtide_agent.walk import ROOT, Found
 _NEEDED = sum(1 << capability for capability in (0, 1, 3, 4, 27, 31))
 # A chown may take them away.
 _SET_ID = stat.S_ISUID | stat.S_ISGID
+_WORKSHOP = ".ebbtide-making-real"
 # More than a small machine has cores: a volume that is new from its snapshot lets whoever reads it wait.
 _AT_ONCE = 4
 
@@ -45,28 +46,41 @@ def is_allowed() -> bool:
 
 
 def materialise(tree: Path, munged: bool = False) -> None:
-    """Make the tree real. Needs to be allowed to, and a tree that nobody else can write to meanwhile. Raises OSError.
+    """Make the tree real. Needs to be allowed to, and a tree that nobody else can write to meanwhile. Raises OSError,
+    and PermanentError for a tree that was left half made real: what was in hand then is nowhere any more.
 
     Several processes do it, each in directories of its own. What has to be made anew is made beside the tree, so that
-    no name in it can be in the way. Names of one inode come when those are done, and the times of directories last,
-    once nothing below them changes any more.
+    no name in it can be in the way; and where that is done lies there until all of it is. Names of one inode come when
+    those are done, and the times of directories last, once nothing below them changes any more.
     """
     # Absolute, as the processes go where they work.
     tree = tree.absolute()
     base = os.fsencode(tree)
     directories = list(_directories(base))
-    with tempfile.TemporaryDirectory(prefix=".ebbtide-", dir=tree.parent) as workshop:
-        with ExitStack() as at_work:
-            parts = [
-                at_work.enter_context(beside("making the tree real", partial(_make_real, base, share, maker)))
-                for share, maker in zip(
-                    _shares(directories), (_Maker(os.fsencode(f"{workshop}/{n}"), munged) for n in range(_AT_ONCE))
-                )
-            ]
-            linked = [name for part in parts for name in part]
-        _make_linked_real(base, linked, _Maker(os.fsencode(f"{workshop}/linked"), munged))
+    workshop = _workshop(tree)
+    with ExitStack() as at_work:
+        parts = [
+            at_work.enter_context(beside("making the tree real", partial(_make_real, base, share, maker)))
+            for share, maker in zip(
+                _shares(directories), (_Maker(os.fsencode(f"{workshop}/{n}"), munged) for n in range(_AT_ONCE))
+            )
+        ]
+        linked = [name for part in parts for name in part]
+    _make_linked_real(base, linked, _Maker(os.fsencode(f"{workshop}/linked"), munged))
     for each in directories:
         os.utime(base + b"/" + each.path, ns=(each.stat.st_atime_ns, each.stat.st_mtime_ns))
+    workshop.rmdir()
+
+
+def _workshop(tree: Path) -> Path:
+    made = tree.parent / _WORKSHOP
+    try:
+        made.mkdir(mode=0o700)
+    except FileExistsError:
+        raise PermanentError(
+            f"{tree} was being made real, which did not come to its end: take a new volume from the same snapshot"
+        ) from None
+    return made
 
 
 def _directories(base: bytes) -> Iterator[_Directory]:
@@ -168,18 +182,19 @@ class _Maker:
 def _settle(found: Found, recorded: Recorded, stored: Mapping[str, bytes], attributes: Mapping[str, bytes]) -> None:
     """A file or directory stays what it is, and gets its owner, mode and attributes; none of that changes its times.
 
-    Owner, then mode, then attributes: a chown takes setuid bits and capabilities away, an ACL needs its mode.
+    Owner, then mode, then attributes: a chown takes setuid bits and capabilities away, an ACL needs its mode. Those of
+    the store go first: there may be no room for one more beside them.
     """
     _own(found.where, recorded)
     mode = stat.S_IMODE(recorded.mode)
     if mode & _SET_ID or mode != stat.S_IMODE(found.stat.st_mode):
         os.chmod(found.where, mode)  # noqa: PTH101 - paths are bytes
-    for name, value in attributes.items():
-        if stored.get(name) != value:
-            os.setxattr(found.where, name, value, follow_symlinks=False)
     for name in stored:
         if name not in attributes:
             os.removexattr(found.where, name, follow_symlinks=False)
+    for name, value in attributes.items():
+        if stored.get(name) != value:
+            os.setxattr(found.where, name, value, follow_symlinks=False)
 
 
 def _own(where: bytes, recorded: Recorded) -> None:

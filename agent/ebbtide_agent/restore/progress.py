@@ -19,6 +19,7 @@ from ebbtide_agent.restore import materialise
 from ebbtide_agent.restore.boot_image import PATIENCE_SECONDS, Boot, booted
 from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison, shown
 from ebbtide_agent.restore.comparing import NOTHING_COMPARED, Task, compared
+from ebbtide_agent.restore.inits import is_to_start
 from ebbtide_agent.restore.probe import Answer, probe
 from ebbtide_agent.restore.recovery import (
     FAKE_SUPER,
@@ -120,6 +121,8 @@ class Progress:
     def judge(self) -> str:
         """The verdict on all that was done."""
         self._find_what_is_unproven()
+        if self._boot.is_up and self._comparison.unseen is not None:
+            self.find(self._comparison.unseen)
         return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
 
     def fail(self, fault: Exception) -> str:
@@ -228,9 +231,12 @@ class Progress:
             return
         if self._comparison.unhashed:
             self.find(f"files that have no digest, so that their content is not compared: {self._comparison.unhashed}")
-        if self._brief.probe is None or not self._is_real:
+        if not self._is_real:
             return
-        if self._answer is None:
+        if self._brief.probe is None:
+            if not self._boot.is_up and is_to_start(self._tree, self._brief.start):
+                self.find(f"did not boot: {self._boot.why}")
+        elif self._answer is None:
             self.find(f"{self._brief.probe}: not asked: {self._boot.why}")
         elif not self._answer.ok:
             self.find(f"{self._brief.probe}: {self._answer.answer}")

@@ -125,6 +125,7 @@ def encode_report(report: RecoveryReport) -> bytes:
     """The report as JSON."""
     compared = asdict(report.compared)
     findings = compared.pop("findings")
+    del compared["unseen"]
     return encode(
         {
             "recovery": report.recovery,

@@ -1,6 +1,7 @@
 """What starts an image, by what is in its tree, and what one with sysvinit finds different from its tree."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -108,6 +109,17 @@ def test_sysvinit_finds_its_new_name_nothing_to_mount_and_an_inittab_that_says_w
     assert there["etc/inittab"].splitlines()[-1] == "eb:12345:once:/bin/echo MARK 0 >/dev/console"
     assert directories == {"etc": 0o751, **dict.fromkeys(("etc/rc2.d", "usr", "usr/lib", "usr/lib/systemd"), 0o755)}
     assert hidden(tree) == {"etc/rc2.d/S01cron", "usr/lib/systemd/systemd"}
+
+
+def test_what_is_a_word_to_another_overlay_is_not_said_to_this_one(tmp_path: Path) -> None:
+    tree = a_tree(tmp_path, "sbin/init")
+    try:
+        os.setxattr(tree / "etc", "trusted.overlay.opaque", b"y")
+    except PermissionError:
+        pytest.skip("only real root may set such an attribute")
+    os.setxattr(tree / "etc", "user.note", b"kept")
+
+    assert over(tree)["etc"].pax_headers.keys() == {"mtime", "SCHILY.xattr.user.note"}
 
 
 @pytest.mark.attack("a link in place of a runlevel's directory", row="X8", outcome="it is not followed")

@@ -1,5 +1,7 @@
 """The passes of a push: what each rsync is told, and what becomes of the others when one ends badly."""
 
+import os
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import TransientError
+from ebbtide_agent.fakesuper import kernel_acl
 from ebbtide_agent.host.bring import RestoreRequest, compared
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.past import Source
-from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, push, rsync
+from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, passes_of, push, rsync
 from ebbtide_agent.host.resume import cleared, into_nothing, resumable
+from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.host.target import Directory, Target
 from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
@@ -24,6 +30,8 @@ A_MAIL_WENT, A_FILE_WENT = (
     f"echo 'file has vanished: \"{path}\"' >&2; exit 24" for path in ("/var/mail/ada", "/srv/shop/orders")
 )
 
+# A user beside the owner.
+AN_ACL = kernel_acl(struct.pack("<6I", *4 * [0x80], 1000, 0x80000004), 0o750)
 ASKED_TOO_LATE = "echo 'Invalid packet at end of run (6) [sender]' >&2; exit 2"
 
 
@@ -45,6 +53,30 @@ def test_when_nothing_but_the_root_changed_nothing_in_it_is_pushed(changed: tupl
     (only,) = passes(changed=changed)
 
     assert only.listed == b"" and "--filter=- *" in only.words and "--files-from=-" not in only.words
+
+
+def extra_passes(root: Path, regrouped: "Sequence[bytes] | None", target: Target = A_CONFIG.target) -> list[Pass]:
+    """Those after the one that mends the root."""
+    taken = Survey(Course(True, False), changes=Changes((), (), ()), regrouped=regrouped)
+    return list(passes_of(replace(A_CONFIG, root=root, target=target), taken, root / "nothing"))[1:]
+
+
+def test_what_has_an_acl_and_another_group_is_compared_once_more_and_written_only_if_it_differs(tmp_path: Path) -> None:
+    for name in ("plain", "with an acl"):
+        (tmp_path / name).mkdir()
+    os.setxattr(tmp_path / "with an acl", "system.posix_acl_access", AN_ACL)
+
+    (only,) = extra_passes(tmp_path, (b"plain", b"with an acl", b"gone"))
+
+    assert only.listed == b"./with an acl\0" and "--ignore-times" not in only.words
+    assert extra_passes(tmp_path, (b"plain",)) == []
+    assert extra_passes(tmp_path, (b"with an acl",), Directory(tmp_path)) == []
+
+
+def test_where_nobody_knows_whose_group_is_another_everything_is_compared_once_more(tmp_path: Path) -> None:
+    (only,) = extra_passes(tmp_path, None)
+
+    assert only.heals and "--delete" in only.words
 
 
 def test_every_pass_keeps_what_a_full_one_keeps() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from ebbtide_agent.beside import beside
 from ebbtide_agent.hardlinks import digest_of
+from ebbtide_agent.host import changes
 from ebbtide_agent.host import survey as surveying
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.index import Block, find_index
@@ -118,6 +119,54 @@ def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: 
 
     assert (again.course.by_index, again.course.in_full, again.changes, again.tally) == (False, True, None, None)
     assert not host.paths.new_index.exists()
+
+
+@pytest.mark.parametrize(
+    ("generation", "known"),
+    [(7, (b"etc", b"etc/hostname")), (None, (b"etc", b"etc/hostname")), (8, None)],
+    ids=["the tree of the index", "one that a push has left broken", "another"],
+)
+def test_whose_group_has_other_permissions_now_is_known_as_far_as_the_tree_is(
+    host: Host, generation: "int | None", known: "tuple[bytes, ...] | None"
+) -> None:
+    host.keep(host.take(None), 7)
+    (host.tree / "etc").chmod(0o775)
+    (host.tree / "etc/hostname").chmod(0o664)
+    (host.tree / "etc/new").touch()
+
+    regrouped = host.take(generation).regrouped
+
+    assert (regrouped if regrouped is None else tuple(regrouped)) == known
+
+
+def test_of_too_many_whose_group_has_other_permissions_none_is_listed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.keep(host.take(None), 7)
+    (host.tree / "etc").chmod(0o775)
+    (host.tree / "etc/hostname").chmod(0o664)
+    monkeypatch.setattr(changes, "MOST_CHANGES", 1)
+
+    survey = host.take(7)
+
+    assert (survey.course.in_full, survey.changes, survey.regrouped) == (True, None, None)
+
+
+def test_what_a_scan_cannot_tell_it_does_not_have_to_tell_every_night(host: Host) -> None:
+    host.config = replace(host.config, exclude=("[ab]",))
+
+    assert (host.take(7).course.in_full, host.take(7).regrouped) == (True, ())
+
+
+def test_a_second_scan_keeps_in_mind_whose_group_had_other_permissions_at_the_first(host: Host) -> None:
+    host.keep(host.take(None), 7)
+    (host.tree / "etc").chmod(0o775)
+    pushed = host.take(7)
+    (host.tree / "etc/hostname").chmod(0o664)
+
+    again = once_more(pushed, (b"etc",), host.config, host.paths, host.now)
+
+    assert again.regrouped == (b"etc", b"etc/hostname")
 
 
 def test_what_was_found_by_the_index_of_another_tree_is_dropped(host: Host) -> None:
