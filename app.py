@@ -30,7 +30,7 @@ from chalicelib.errors import ConfigError, PermanentError, Refused, UnderWayErro
 from chalicelib.flows import wake
 from chalicelib.flows.apply import apply_policy as apply_the_policy
 from chalicelib.flows.begin_drills import begin_drills as begin_due_drills
-from chalicelib.flows.close_recoveries import close_recoveries
+from chalicelib.flows.close_recoveries import close_recoveries, find_closable
 from chalicelib.flows.copy import copy_snapshots
 from chalicelib.flows.cost import cost_of_a_month
 from chalicelib.flows.forget import forget_host as forget_the_host
@@ -205,7 +205,11 @@ def open_host(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="close_host")
 def close_host(event: Payload, context: Any) -> dict[str, Any]:
-    return wire.closing(close_recoveries(wire.parse_closing(event), the_world(), the_time()))
+    """Of whoever says nothing, what could be closed."""
+    of = wire.parse_closing(event)
+    if of is None:
+        return wire.all_standing(find_closable(the_world()))
+    return wire.closing(close_recoveries(of, the_world(), the_time()))
 
 
 @app.lambda_function(name="cost")

@@ -30,6 +30,7 @@ _RESTORED_SERVER = ("tests/local/test_restored_server.py",)
 _INITS = ("tests/unit/agent/test_inits.py",)
 _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
+_LOST_RECEIVERS = "tests/local/test_lost_receivers.py"
 _AHEAD = ("tests/unit/agent/test_ahead.py",)
 _COMPRESSION = ("tests/unit/agent/test_compression.py",)
 _CGROUPS = ("tests/unit/agent/test_cgroups.py",)
@@ -2550,8 +2551,8 @@ MUTATIONS = (
     Mutation(
         "push: a daemon that does not answer",
         f"{_HOST}/outcome.py",
-        "12, 30, 35, 255)",
-        "12, 30, 255)",
+        "12, 30, 35, _GATE_ENDED, 255)",
+        "12, 30, _GATE_ENDED, 255)",
         "that a push whose far side's daemon does not answer in time is tried again",
         ("tests/unit/agent/test_passes.py",),
     ),
@@ -2704,8 +2705,8 @@ MUTATIONS = (
     Mutation(
         "gate: while the volume is let go of",
         "agent/ebbtide_agent/receiver/gate.py",
-        "self.paths.closing.exists() or self.clock() >= ",
-        "self.clock() >= ",
+        "        if self.paths.closing.exists():\n            # It was",
+        "        if False:\n            # It was",
         "that nobody begins a push into a tree which is about to be unmounted",
         ("tests/unit/agent/test_gate.py",),
     ),
@@ -3640,8 +3641,8 @@ MUTATIONS = (
     Mutation(
         "scripts: told in the night",
         f"{_HOST}/night.py",
-        "(*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))",
-        "(*of_the_last_run, *remarks_on_clocks(hello, answered))",
+        "(*of_the_last_run, *remarks_on(ran, config))",
+        "of_the_last_run",
         "that what a script failed at is held against its night",
         ("tests/local/test_scripts_of_a_night.py",),
     ),
@@ -4711,6 +4712,57 @@ MUTATIONS = (
         "Status()",
         "that a manifest is missed after a mending that made hosts compare everything",
         (f"{_LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
+    ),
+    Mutation(
+        "stopped: a push is gone on with",
+        f"{_HOST}/outcome.py",
+        "12, 30, 35, _GATE_ENDED, 255)",
+        "12, 30, 35, 255)",
+        "that a push which is cut off because its receiver was stopped goes on at the next one",
+        ("tests/unit/agent/test_attempts.py",),
+    ),
+    Mutation(
+        "unseen: asked",
+        f"{_GATE}/ledger.py",
+        "            check_seen(report, find_session(self.paths, host.id))\n",
+        "",
+        "that a receiver which is lost between a push and its record costs the host no night",
+        (f"{_LOST_RECEIVERS}::test_a_receiver_that_is_lost_between_a_push_and_its_record_costs_the_host_no_night",),
+    ),
+    Mutation(
+        "unseen: of complete alone",
+        f"{_GATE}/judge.py",
+        "    if report.is_complete and seen is None:\n",
+        "    if seen is None:\n",
+        "that a host which never came to push is on record with why, and not asked again",
+        (
+            "tests/unit/agent/test_ledger.py",
+            "tests/attack/test_protocol.py::test_a_host_cannot_say_what_the_receiver_saw",
+        ),
+    ),
+    Mutation(
+        "unseen: heard",
+        f"{_HOST}/link.py",
+        "for kind in (Refused, Unseen)}",
+        "for kind in (Refused,)}",
+        "that a host hears that it has to push once more",
+        (f"{_LOST_RECEIVERS}::test_a_receiver_that_is_lost_between_a_push_and_its_record_costs_the_host_no_night",),
+    ),
+    Mutation(
+        "unseen: from the hello on",
+        f"{_HOST}/night.py",
+        "            except Unseen as unseen:\n",
+        "            except KeyboardInterrupt as unseen:\n",
+        "that a host whose push was not seen pushes once more",
+        (f"{_LOST_RECEIVERS}::test_a_receiver_that_is_lost_between_a_push_and_its_record_costs_the_host_no_night",),
+    ),
+    Mutation(
+        "ahead: had already",
+        f"{_HOST}/ahead.py",
+        "contextlib.suppress(Interfered, StopIteration)",
+        "contextlib.suppress(Interfered)",
+        "that who pushes once more within two minutes has a scan to push by",
+        _AHEAD,
     ),
     Mutation(
         "cut off: recorded",

@@ -38,5 +38,11 @@ class Refused(AgentError):
     exit_code = 77
 
 
+class Unseen(AgentError):
+    """Whoever is to record a push has not seen it, as the successor of a receiver that was lost: push once more."""
+
+    exit_code = 79
+
+
 # How what a gate refuses begins, for whoever hears no more of it than what it says: rsync ends with a code of its own.
 REFUSAL = "refused: "

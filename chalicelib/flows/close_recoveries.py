@@ -15,7 +15,7 @@ def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, 
 
     Raises Refused when none stands, and TransientError when someone has just written one of them: ask again.
     """
-    standing = [each for each in world.catalog.find_recoveries() if not each.state.is_final]
+    standing = find_closable(world)
     recoveries = [each for each in standing if _is_meant(each, of)]
     if not recoveries:
         raise Refused(f"nothing of {of!r} is open: {_what_to_give(of, standing)}")
@@ -26,11 +26,16 @@ def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, 
     return tuple(recovery.id for recovery in recoveries)
 
 
+def find_closable(world: World) -> list[Recovery]:
+    """What stands open or restored, or is to. A drill ends by itself."""
+    recoveries = world.catalog.find_recoveries()
+    return [each for each in recoveries if each.kind is not RecoveryKind.DRILL and not each.state.is_final]
+
+
 def _is_meant(recovery: Recovery, of: str) -> bool:
     names = {
         RecoveryKind.OPENING: (recovery.host, recovery.id.host_id, str(recovery.id)),
         RecoveryKind.RESTORE: (str(recovery.id),),
-        RecoveryKind.DRILL: (),
     }
     return of in names[recovery.kind]
 
@@ -40,4 +45,4 @@ def _what_to_give(of: str, standing: list[Recovery]) -> str:
     ids = [str(each.id) for each in restored if of in (each.host, each.id.host_id)]
     if ids:
         return f"a restored server is closed by its own id alone: {', '.join(ids)}"
-    return "give a host's name or id, or the id that `ebbtide open` or `restore` has told"
+    return "give a host's name or id, or that of an opening or a restore; `ebbtide close` alone says what stands"

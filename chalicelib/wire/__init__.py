@@ -67,7 +67,7 @@ from chalicelib.wire.offers import (
     receipts_prefix,
     snapshots_named_by,
 )
-from chalicelib.wire.openings import closing, opening, parse_closing, parse_opening_request, standing
+from chalicelib.wire.openings import all_standing, closing, opening, parse_closing, parse_opening_request, standing
 from chalicelib.wire.own_volumes import (
     HOST_REPORTS,
     HostReport,
@@ -169,6 +169,7 @@ __all__ = [
     "ReportedManifest",
     "ReportedTree",
     "Serving",
+    "all_standing",
     "applied",
     "asked_among",
     "brief_key",

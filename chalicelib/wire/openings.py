@@ -24,13 +24,18 @@ def parse_opening_request(payload: Mapping[str, Any]) -> OpeningRequest:
     return OpeningRequest(fields.text("host"), fields.maybe_moment("at"), lasts)
 
 
-def parse_closing(payload: Mapping[str, Any]) -> str:
-    """A host by its name or id, or one opening by its id."""
-    return checked("payload", payload).text("of")
+def parse_closing(payload: Mapping[str, Any]) -> str | None:
+    """A host by its name or id, or one opening or restore by its id; None of whoever only asks what stands."""
+    return checked("payload", payload).maybe_text("of")
 
 
 def closing(recoveries: Iterable[RecoveryId]) -> dict[str, Any]:
     return {"schema": SCHEMA, "recoveries": [str(recovery) for recovery in recoveries]}
+
+
+def all_standing(recoveries: Iterable[Recovery]) -> dict[str, Any]:
+    """Each as it is written down: nobody has looked."""
+    return {"schema": SCHEMA, "standing": [standing(recovery) for recovery in recoveries]}
 
 
 def opening(recovery: Recovery, is_new: bool) -> dict[str, Any]:

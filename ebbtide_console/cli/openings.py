@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from chalicelib.core.model import RecoveryState
 from chalicelib.core.opening import LONGEST, SHORTEST, USUAL
 from chalicelib.core.recovery_times import told
-from chalicelib.core.verdicts import OPENED
+from chalicelib.core.verdicts import FAILED, OPENED
 from chalicelib.errors import PermanentError
+from chalicelib.wiring import the_time
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment
 from ebbtide_console.cli.retention import a_time
@@ -19,6 +23,7 @@ from ebbtide_console.cli.retention import a_time
 Standing = Mapping[str, Any]
 
 LOOK_EVERY_SECONDS = 5.0
+WIDTH = 1000  # what stands is a line each, to grep and to cut; a terminal wraps by itself
 _A_MINUTE = timedelta(minutes=1)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
@@ -37,7 +42,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
     closing = commands.add_parser("close", help="take down what `open` or `restore` made, before its time is over")
     closing.add_argument(
-        "of", metavar="HOST|ID", help="the host, with all that is open of it; or the id of one opening, or of a restore"
+        "of",
+        nargs="?",
+        metavar="HOST|ID",
+        help="the host, with all that is open of it; or the id of one opening, or of a restore; without it, what "
+        "stands is listed and nothing is closed",
     )
     _add_waiting(closing, "nothing is left")
     closing.set_defaults(act=_close)
@@ -71,7 +80,9 @@ def _open(options: argparse.Namespace, _: Environment) -> int:
 def begun(host: str, at: str | None, minutes: int) -> Standing:
     """Have a point opened, or find it under way, and say which one."""
     standing: Standing = session.invoke("open_host", {"schema": 1, "host": host, "at": at, "minutes": minutes})
-    print(f"opening {standing['recovery']}: {standing['host']} as it was at {said(standing['at'])}")
+    id_ = standing["recovery"]
+    first = f"{id_} is open already" if standing["verdict"] == OPENED else f"opening {id_}"
+    print(f"{first}: {standing['host']} as it was at {said(standing['at'])}")
     return standing
 
 
@@ -89,13 +100,37 @@ def check_is_not_over(standing: Standing) -> None:
 
 
 def _close(options: argparse.Namespace, _: Environment) -> int:
-    closing = session.invoke("close_host", {"schema": 1, "of": options.of})["recoveries"]
-    print(f"closing {', '.join(closing)}")
+    answer = session.invoke("close_host", {"schema": 1, "of": options.of})
+    if options.of is None:
+        _list(answer["standing"])
+        return 0
+    closing = answer["recoveries"]
+    print(f"closing {', '.join(closing)}: that may take five minutes, and goes on without this command")
     if not options.no_wait:
         for recovery in closing:
             watched(recovery, is_over)
-        print("closed: its machine and its volume are gone")
+        gone = "its machine and its volume" if len(closing) == 1 else "their machines and their volumes"
+        print(f"closed: {gone} are gone")
     return 0
+
+
+def _list(all_standing: Iterable[Standing]) -> None:
+    """Each as it is written down, whatever has become of its machine since."""
+    table = Table(
+        "id", "what", "host", "as of (UTC)", "where", "how it stands", "until (UTC)", box=None, pad_edge=False
+    )
+    for each in all_standing:
+        how = "goes" if _is_on_its_way(each) else each["verdict"] or f"at: {each['step']}"
+        at, until = (said(each[moment]).removesuffix(" UTC") for moment in ("at", "until"))
+        table.add_row(each["recovery"], each["kind"], each["host"], at, each["address"] or "", how, until)
+    if table.row_count:
+        Console(width=WIDTH, markup=False, highlight=False).print(table)
+    else:
+        print("nothing stands open or restored")
+
+
+def _is_on_its_way(standing: Standing) -> bool:
+    return bool(standing["verdict"] == FAILED or datetime.fromisoformat(standing["until"]) <= the_time())
 
 
 def is_over(standing: Standing) -> bool:

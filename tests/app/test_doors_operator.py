@@ -331,6 +331,21 @@ def test_an_opening_is_asked_for_waited_for_and_closed(stage: Stage) -> None:
     assert [machine.state for machine in stage.world.machines.by_id.values()] == ["terminated"] * 2
 
 
+def test_whoever_closes_nothing_is_told_what_stands_open_or_restored_and_no_drill(stage: Stage) -> None:
+    a_whole_night(stage)
+    restored, opened = stage.call("restore", host="us0"), stage.call("open_host", host="us0")
+    stage.call("drill", host="us0")
+    settled = stage.memory()
+
+    standing = stage.call("close_host")["standing"]
+
+    assert [(each["recovery"], each["kind"]) for each in standing] == [
+        (restored["recovery"], "restore"),
+        (opened["recovery"], "opening"),
+    ]
+    assert stage.memory() == settled
+
+
 def test_whoever_waits_for_a_recovery_that_is_none_is_told_nothing(stage: Stage) -> None:
     assert stage.call("recover", recovery="us0a/2026-11-23/9") is None
 

@@ -18,6 +18,8 @@ from tests.sim.policies import Receiving, SomePolicy
 SMALL = SomePolicy((Receiving(window="02:00-02:40", hosts=("us0",)),), "last = 1")
 AFTER_THE_NIGHT = AN_HOUR
 TO_STAND = timedelta(minutes=10)
+# For each of them to do all that it does; afterwards it is looked at again and again, and nothing is new.
+LONG_ENOUGH = timedelta(minutes=30)
 # The night's own does well; that of the restore does not begin. Both of that are in another zone than it was.
 A_SILENT_SECOND = (MachineLife(), MachineLife(gets_ready=False))
 A_FULL_ZONE = (NoRoom("zone-a", AFTER_THE_NIGHT),)
@@ -58,7 +60,7 @@ FEWEST_CALLS = {
 
 
 def with_a_fault(fault: Says, scenario: Scenario, since: timedelta, at: int) -> Scenario:
-    call = CallFault("*", fault, skip=at, has_effect=fault is Says.DIES, since=since, until=since + AN_HOUR)
+    call = CallFault("*", fault, skip=at, has_effect=fault is Says.DIES, since=since, until=since + LONG_ENOUGH)
     return replace(scenario, plan=replace(scenario.plan, calls=(call,)))
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from chalicelib import wire
-from chalicelib.core.model import RecoveryKind, RecoveryState
+from chalicelib.core.model import RecoveryKind, RecoveryState, Step
 from chalicelib.errors import PermanentError
 from ebbtide_console import session
 from ebbtide_console.cli import openings
 from ebbtide_console.cli.main import main
-from tests.builders import a_recovery, a_recovery_id
+from tests.builders import a_moment, a_recovery, a_recovery_id
 
 COMING = a_recovery(RecoveryKind.OPENING)
 OPEN = replace(COMING, verdict="opened", address="203.0.113.9")
@@ -124,10 +124,59 @@ def test_closing_waits_until_nothing_is_left(
     assert main(["close", "us0"]) == 0
     assert asked[0] == ("close_host", {"schema": 1, "of": "us0"})
     assert capsys.readouterr().out.splitlines() == [
-        "closing us0a/2026-11-23/1",
+        "closing us0a/2026-11-23/1: that may take five minutes, and goes on without this command",
         "  machine i-1 is shutting-down",
         "closed: its machine and its volume are gone",
     ]
+
+
+def test_of_several_that_were_closed_it_is_told_that_all_are_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = wire.closing([a_recovery_id(), a_recovery_id(attempt=2)])
+    answered(monkeypatch, both, wire.standing(CLOSED), wire.standing(CLOSED))
+
+    assert main(["close", "us0"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["closed: their machines and their volumes are gone"]
+
+
+def test_what_is_open_already_is_not_called_begun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, wire.standing(OPEN), wire.standing(OPEN))
+
+    assert main(["open", "us0"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "us0a/2026-11-23/1 is open already: us0 as it was at 2026-11-23 03:00 UTC"
+    )
+
+
+def test_close_alone_says_what_stands_and_closes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restored = replace(a_recovery(RecoveryKind.RESTORE, a_recovery_id(attempt=2)), step=Step("boot", COMING.opened))
+    closed = replace(OPEN, id=a_recovery_id("eu0a"), host="eu0", deadline=a_moment(10))
+    asked = answered(monkeypatch, wire.all_standing([OPEN, restored, closed]))
+    monkeypatch.setattr(openings, "the_time", lambda: a_moment(10))
+
+    assert main(["close"]) == 0
+    assert asked == [("close_host", {"schema": 1, "of": None})]
+    lines = capsys.readouterr().out.splitlines()
+    assert [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines] == [
+        ["id", "what", "host", "as of (UTC)", "where", "how it stands", "until (UTC)"],
+        ["us0a/2026-11-23/1", "opening", "us0", "2026-11-23 03:00", "203.0.113.9", "opened", "2026-11-23 11:00"],
+        ["us0a/2026-11-23/2", "restore", "us0", "2026-11-23 03:00", "at: image boot", "2026-11-23 11:00"],
+        ["eu0a/2026-11-23/1", "opening", "eu0", "2026-11-23 03:00", "203.0.113.9", "goes", "2026-11-23 10:00"],
+    ]
+
+
+def test_where_nothing_stands_close_alone_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, wire.all_standing([]))
+
+    assert main(["close"]) == 0
+    assert capsys.readouterr().out == "nothing stands open or restored\n"
 
 
 @pytest.mark.parametrize("text", ["14m", "25h", "2d", "0h", "2", "two hours", "-2h", "99999h"])

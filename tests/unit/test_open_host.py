@@ -412,7 +412,7 @@ def test_whoever_closes_a_host_of_which_only_a_restored_server_stands_is_told_by
     for of in ("us0", "us0a"):
         with pytest.raises(Refused, match=f"nothing of '{of}' is open.* restored server .*: {restored}$"):
             close_recoveries(of, world, NOW)
-    with pytest.raises(Refused, match="give a host's name"):
+    with pytest.raises(Refused, match="give a host's name or id"):
         close_recoveries("eu0", world, NOW)
 
 

@@ -68,6 +68,7 @@ MEANINGS = (
     ),
     Meaning(77, "something would change, and nobody has agreed to it", ("restore", "uninstall", "peer remove")),
     Meaning(78, "the configuration has faults, or `check` found some; all of them are listed"),
+    Meaning(79, "its receiver was lost twice before the push was on record; the next night tries again", ("run",)),
     Meaning(129, "its terminal or connection went away"),
     Meaning(130, "interrupted"),
     Meaning(141, "whoever read what it printed went away, `head` for instance"),

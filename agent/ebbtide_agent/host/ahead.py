@@ -20,14 +20,15 @@ FRESH = timedelta(minutes=2)
 
 @contextlib.contextmanager
 def scanning(config: Config, paths: HostPaths, clock: Clock) -> Iterator[Callable[[], Survey]]:
-    """Begin a scan for a block. What is yielded waits for it; too old, or ended by somebody, it is done anew."""
+    """Begin a scan for a block. What is yielded waits for it; too old, ended by somebody, or had already, it is done
+    anew."""
     begun = clock()
     with contextlib.ExitStack() as under_way:
         found = under_way.enter_context(beside("the scan", lambda: (survey.scanned(config, paths, begun),)))
 
         def get() -> Survey:
             if abs(clock() - begun) <= FRESH:
-                with contextlib.suppress(Interfered):
+                with contextlib.suppress(Interfered, StopIteration):
                     return next(found)
             under_way.close()
             return survey.scanned(config, paths, clock())

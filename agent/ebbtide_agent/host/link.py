@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Callable, TypeVar
 
 from ebbtide_agent import keys, moments, procs
-from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
+from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError, Unseen
 from ebbtide_agent.host import ciphers, compression, connections, timekeeping
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.moments import Clock
@@ -110,7 +110,8 @@ def route(login: Login, attempt: int, place: str) -> tuple[str, ...]:
 def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
     """Say one verb to the receiver's gate and return its answer.
 
-    Raises Refused when the gate says no, TransientError when it may be otherwise in a while, else PermanentError.
+    Raises Refused when the gate says no, Unseen when it has seen no push, TransientError when it may be otherwise in a
+    while, else PermanentError.
     """
     ended = procs.run((*ssh(login), look_up(login, attempt), verb), body)
     if ended.exit_code == 0:
@@ -118,7 +119,8 @@ def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
     why = f"{verb} to {login.elsewhere or login.name}: {ended.why}{warning_of_another(login, ended.err)}"
     if ended.exit_code in (SSH_FAILED, TransientError.exit_code) or ended.exit_code > 128:
         raise TransientError(why)
-    raise Refused(why) if ended.exit_code == Refused.exit_code else PermanentError(why)
+    said_no = {kind.exit_code: kind for kind in (Refused, Unseen)}
+    raise said_no.get(ended.exit_code, PermanentError)(why)
 
 
 def warning_of_another(login: Login, said: bytes) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION, procs
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import PermanentError, Unseen
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scratch, scripts, survey
 from ebbtide_agent.host.ahead import scanning
@@ -79,6 +79,7 @@ class Eve:
     started: datetime
     machine: str
     ran: tuple[ScriptResult, ...]
+    remarks: tuple[Remark, ...]
     health: tuple[Health, ...]
 
 
@@ -101,28 +102,47 @@ def run(night: Night) -> Report:
 
 
 def _run_whole(night: Night, config: Config, started: datetime) -> Report:
-    until = night.world.waiting() + timedelta(seconds=config.wait_seconds)
+    until = until_when(night, config)
     with marked(night.paths.running, started) as of_the_last_run:
         machine = identity.machine_of(night.paths)
-        eve = Eve(
-            started, machine, run_scripts(night, config, started), bounded_health(health.read_health(night.disks))
-        )
+        ran = run_scripts(night, config, started)
+        remarks = (*of_the_last_run, *remarks_on(ran, config))
+        eve = Eve(started, machine, ran, remarks, bounded_health(health.read_health(night.disks)))
         scan = scanning(config, night.paths, night.world.clock)
         with open_way(config, night.paths, night.world, machine) as way, scan as scanned:
-            hello = way.hello(until)
-            answered = night.world.clock()
-            outcome, taken = push_if_all_is_well(night, config, way, hello, scanned)
-            remarks = (*of_the_last_run, *remarks_on(eve.ran, config), *remarks_on_clocks(hello, answered))
-            outcome = in_view_of(remarks, outcome)
-            if taken and taken.checked:
-                eve = replace(eve, health=bounded_health((*eve.health, *taken.checked.health())))
-            report = compose(config, hello, outcome, eve, night.world.clock())
-            remember(night.paths, report, night.world.say)
-            recorded = way.deliver(hello, report)
+            back_up_by = partial(back_up, night, config, way, eve, scanned)
+            try:
+                recorded, taken = back_up_by(until)
+            except Unseen as unseen:
+                night.world.say(f"{unseen}; saying hello once more")
+                recorded, taken = back_up_by(until_when(night, config))
         remember(night.paths, recorded, night.world.say)
         if taken:
             keep(night, config, taken, recorded)
     return recorded
+
+
+def until_when(night: Night, config: Config) -> datetime:
+    """How long a target is waited for that is asked from now on."""
+    return night.world.waiting() + timedelta(seconds=config.wait_seconds)
+
+
+def back_up(
+    night: Night, config: Config, way: Way, eve: Eve, scanned: Callable[[], Survey], until: datetime
+) -> tuple[Report, Survey | None]:
+    """Say hello, push and report: the night as it was recorded, and the survey that becomes the index with it.
+
+    Raises Unseen when the target that was pushed to was lost before it had recorded that.
+    """
+    hello = way.hello(until)
+    answered = night.world.clock()
+    outcome, taken = push_if_all_is_well(night, config, way, hello, scanned)
+    outcome = in_view_of((*eve.remarks, *remarks_on_clocks(hello, answered)), outcome)
+    if taken and taken.checked:
+        eve = replace(eve, health=bounded_health((*eve.health, *taken.checked.health())))
+    report = compose(config, hello, outcome, eve, night.world.clock())
+    remember(night.paths, report, night.world.say)
+    return way.deliver(hello, report), taken
 
 
 def run_scripts(night: Night, config: Config, started: datetime) -> tuple[ScriptResult, ...]:

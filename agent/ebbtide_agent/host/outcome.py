@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,8 +20,10 @@ NO_ADDRESS = TransientError.exit_code
 # Both sides were at their end and did not agree on it (EX_PROTOCOL in sysexits.h); rsync ends as with a version that
 # it does not understand.
 OUT_OF_STEP, _INCOMPATIBLE = 76, 2
+# What a gate ends with that is told to stop, as by a receiver which lets go before its time: another one may come.
+_GATE_ENDED = 128 + signal.SIGTERM
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
-WORTH_ANOTHER_TRY = (NO_ADDRESS, 5, 10, 12, 30, 35, 255)
+WORTH_ANOTHER_TRY = (NO_ADDRESS, 5, 10, 12, 30, 35, _GATE_ENDED, 255)
 # Nobody knew where, or turned away at the door: nothing was begun that could have been left half done. A socket that
 # fails (10) is not among them: so rsync ends, too, when ssh goes while it writes.
 NEVER_CAME_ABOUT = (NO_ADDRESS, 5)

@@ -62,7 +62,10 @@ class ToReceiver:
         return (f"--rsync-path=rsync --machine={hello.machine}", *there) if hello.machine else there
 
     def deliver(self, hello: Hello, report: Report) -> Report:
-        """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded."""
+        """Hand the report over, also when the deadline is near; what comes back is what the receiver recorded.
+
+        Raises Unseen when that is another machine than was pushed to, as far as it knows.
+        """
         until = max(hello.deadline, self.world.waiting() + timedelta(minutes=1))
         recorded = parse_report(keep_asking(self.login, "report", until, self.world, encode_report(report)))
         return replace(recorded, problems=bounded(recorded.problems))

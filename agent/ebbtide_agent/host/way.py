@@ -41,7 +41,10 @@ class Way(Protocol):
         """What rsync is told to get there, the place last. Raises TransientError while nobody knows where that is."""
 
     def deliver(self, hello: Hello, report: Report) -> Report:
-        """Have the night recorded, and return it as it was; what is complete must outlast a crash by then."""
+        """Have the night recorded, and return it as it was; what is complete must outlast a crash by then.
+
+        Raises Unseen where the target has seen none of it: from its hello on it is to be done once more.
+        """
 
 
 @contextlib.contextmanager

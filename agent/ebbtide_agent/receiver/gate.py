@@ -100,10 +100,13 @@ class Gate:
         # Who has no place is on record as that: it was no other machine that has reported.
         if why := find_why_turned_away(self.paths, self.host.id):
             raise Refused(why)
-        if self.paths.closing.exists() or self.clock() >= self.brief.deadline:
+        if self.clock() >= self.brief.deadline:
             raise Refused(f"run {self.brief.run} is over")
         if self.paths.reported(self.host.id).exists():
             raise Refused(already(self.host, self.brief))
+        if self.paths.closing.exists():
+            # It was stopped before its time: another receiver of this run may come.
+            raise TransientError(f"the receiver of run {self.brief.run} lets go of its volume")
 
     def _hear(self, machine: str) -> None:
         hear(self.paths, self.host, self.brief, machine, self.clock())

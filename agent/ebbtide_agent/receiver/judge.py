@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from ebbtide_agent.errors import Refused
+from ebbtide_agent.errors import Refused, Unseen
 from ebbtide_agent.receiver.brief import GIB, BriefedHost, Run
 from ebbtide_agent.receiver.lease import Session
 from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Quota, Report, bounded, worst
@@ -28,6 +28,18 @@ def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
         raise Refused(f"the report is of {report.id} in {report.run}; this is {host.id} in {brief.run}")
     if report.nonce != host.nonce:
         raise Refused(f"the report of {host.id} does not carry the nonce of {brief.run}")
+
+
+def check_seen(report: Report, seen: Session | None) -> None:
+    """Raises Unseen when all is said to be there and no push was seen.
+
+    What another machine of the run has taken need not have been durable when that was lost: nobody can vouch for it.
+    """
+    if report.is_complete and seen is None:
+        raise Unseen(
+            f"this receiver of {report.run} has seen no push of {report.id}, and one that was lost may have taken it:"
+            f" {report.host} has to push once more (ebbtide-agent run)"
+        )
 
 
 def cut_off(host: BriefedHost, brief: Run, began: datetime, ended: datetime, is_out_of_memory: bool) -> Report:

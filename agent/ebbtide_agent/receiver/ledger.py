@@ -23,6 +23,7 @@ from ebbtide_agent.receiver.heard import find_heard
 from ebbtide_agent.receiver.judge import (
     FILE_IO,
     check_identity,
+    check_seen,
     cut_off,
     explained,
     judged,
@@ -65,10 +66,14 @@ class Ledger:
     def record(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """Record a host's report and return it as recorded. The same again returns what was recorded first.
 
-        Raises Refused when it is not this host's report of this run, or another one is recorded.
+        Raises Refused when it is not this host's report of this run, or another one is recorded, and Unseen when there
+        was no push on this machine that it could be of.
         """
         check_identity(report, host, self.brief)
-        recorded = self.find(host) or self._make_record(host, report, now)
+        recorded = self.find(host)
+        if recorded is None:
+            check_seen(report, find_session(self.paths, host.id))
+            recorded = self._make_record(host, report, now)
         # Whoever put it there may have been killed before it could say so.
         self._take_no_more(host, recorded)
         if recorded.started != report.started:

@@ -65,6 +65,17 @@ def test_one_older_than_two_minutes_is_done_anew(host: Host) -> None:
     assert found.tally and found.tally.entries == 3
 
 
+def test_one_that_was_had_already_is_done_anew(host: Host) -> None:
+    with scanning(host.config, host.paths, host.clock) as scanned:
+        scanned()
+        (host.tree / "second").touch()
+        host.now += A_SECOND
+        found = scanned()
+
+    assert found.at == host.now
+    assert found.tally and found.tally.entries == 3
+
+
 def test_one_from_before_the_clock_was_set_back_is_done_anew(host: Host) -> None:
     with scanning(host.config, host.paths, host.clock) as scanned:
         host.now -= FRESH + A_SECOND

@@ -11,7 +11,7 @@ from ebbtide_agent.errors import REFUSAL
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Counts, Outcome
 from ebbtide_agent.host.push import Pass, Watch, push
-from ebbtide_agent.report import PARTIAL
+from ebbtide_agent.report import COMPLETE, PARTIAL
 from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
@@ -44,6 +44,13 @@ def outcome_of(an_rsync: str, until: datetime) -> Outcome:
 
 def test_once_it_came_through_all_that_was_sent_counts(an_rsync: str) -> None:
     assert outcome_of(an_rsync, NOW + timedelta(hours=1)).counts == Counts(2, 3, 5_000_000, 2_000_700)
+
+
+@pytest.mark.fault("R7")
+def test_a_push_whose_gate_was_told_to_stop_is_tried_again(an_rsync: str) -> None:
+    Path(an_rsync).write_text(Path(an_rsync).read_text().replace("exit 12", "exit 143"))
+
+    assert outcome_of(an_rsync, NOW + timedelta(hours=1)).status == COMPLETE
 
 
 def test_when_time_is_up_so_does_what_was_sent_until_then(an_rsync: str) -> None:

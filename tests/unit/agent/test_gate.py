@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Timer
@@ -129,12 +130,34 @@ def test_who_has_as_many_sessions_as_it_may_is_to_come_again_whatever_it_wants(r
             a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
 
 
+@pytest.mark.fault("R7")
 @pytest.mark.parametrize("verb", ["hello", "rsync"])
-def test_while_the_volume_is_let_go_of_nobody_begins(ready: MachinePaths, verb: str) -> None:
+def test_while_the_volume_is_let_go_of_nobody_begins_and_before_the_deadline_may_come_again(
+    ready: MachinePaths, verb: str
+) -> None:
     ready.tree("us0a").mkdir(parents=True)
     ready.closing.touch()
 
+    with pytest.raises(TransientError, match=f"the receiver of run {BRIEF.run} lets go of its volume"):
+        a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
+
+
+@pytest.mark.parametrize("verb", ["hello", "rsync"])
+def test_from_the_deadline_on_nobody_begins(ready: MachinePaths, verb: str) -> None:
+    ready.tree("us0a").mkdir(parents=True)
+    ready.closing.touch()
+    gate = replace(a_gate(ready), clock=lambda: BRIEF.deadline)
+
     with pytest.raises(Refused, match=f"run {BRIEF.run} is over"):
+        gate.answer(Asked(verb), io.BytesIO(), io.BytesIO())
+
+
+@pytest.mark.parametrize("verb", ["hello", "rsync"])
+def test_who_has_reported_is_told_so_also_while_the_volume_is_let_go_of(ready: MachinePaths, verb: str) -> None:
+    ready.reported("us0a").touch()
+    ready.closing.touch()
+
+    with pytest.raises(Refused, match="us0a has reported in"):
         a_gate(ready).answer(Asked(verb), io.BytesIO(), io.BytesIO())
 
 
