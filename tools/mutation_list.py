@@ -3386,6 +3386,30 @@ MUTATIONS = (
         ("tests/unit/agent/test_receiver_volume.py",),
     ),
     Mutation(
+        "lease: how many read a point at once",
+        f"{_GATE}/opened_gate.py",
+        "with seated(self.paths, self.opening.host.id):",
+        "if True:",
+        "that one key does not fill an opened machine's memory with gates",
+        ("tests/unit/agent/test_opening.py",),
+    ),
+    Mutation(
+        "lease: how many come to a peer at once",
+        "agent/ebbtide_agent/peer/arrival.py",
+        "with seated(self.peer.paths, self.host_id):",
+        "if True:",
+        "that one key does not fill a peer's memory with gates, read though it may",
+        ("tests/unit/agent/test_peer_leases.py",),
+    ),
+    Mutation(
+        "walls: no batch",
+        f"{_GATE}/confine.py",
+        'f"refuse options = {_REFUSED}", ',
+        "",
+        "that rsync's daemon refuses what nobody's push asks for",
+        ("tests/attack/test_paths.py::test_what_asks_for_a_batch_is_told_that_it_is_refused",),
+    ),
+    Mutation(
         "places: each for itself",
         f"{_GATE}/places.py",
         "if len(without) == len(hosts) or",
@@ -4452,10 +4476,31 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "time to look for what to mark",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "        while way:\n            if time.monotonic() >= until:",
+        "        while way:\n            if time.monotonic() >= until + 60:",
+        "that looking for what is not marked does not cost the night either",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_what_there_is_to_be_looked_at_takes_no_longer_than_there_is_time",
+        ),
+    ),
+    Mutation(
+        "marking the deepest",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "(max(before, min(before + _MOST_PARTS, most)), most)",
+        "(before, most)",
+        "that a tree as deep as a path can say is counted",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
+            "takes",
+        ),
+    ),
+    Mutation(
         "what is marked already",
         "agent/ebbtide_agent/receiver/projects.py",
-        "elif _project_of(path) != project:",
-        "elif True:",
+        "if _project_of(path := Path(entry.path)) != project:",
+        "if path := Path(entry.path):",
         "that marking goes on where the night before has ended",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
@@ -4464,14 +4509,22 @@ MUTATIONS = (
     ),
     Mutation(
         "a file system that goes on counting",
-        "agent/ebbtide_agent/receiver/projects.py",
-        'procs.run(("tune2fs", "-O", "^project,^quota", str(device)))',
-        'procs.Ended((), 0, procs.check(("tune2fs", "-O", "^project,^quota", str(device))), b"", 0.0)',
-        "that a night goes on though quotas cannot be switched off",
+        "agent/ebbtide_agent/receiver/quotas.py",
+        "        projects.disable(device)\n",
+        "",
+        "that a kernel without quotas mounts a volume that has them",
         (
-            "tests/unit/agent/test_quota_projects.py::test_a_file_system_that_cannot_be_told_to_count_is_mounted_all_the_"
-            "same",
+            "tests/unit/agent/test_quota_projects.py::test_a_kernel_without_quotas_gets_a_file_system_without_and_the_night_"
+            "goes_on",
         ),
+    ),
+    Mutation(
+        "volume: looked at before it is changed",
+        "agent/ebbtide_agent/receiver/boot.py",
+        'volume.attach(device, paths.volume, filesystem, "ro")',
+        "quotas.attach(device, paths.volume, filesystem, brief.hosts)",
+        "that a volume which is another's is left as it was",
+        ("tests/unit/agent/test_quota_projects.py::test_a_file_system_that_is_another_receivers_is_not_changed",),
     ),
     Mutation(
         "two hosts at a full btrfs",
@@ -4634,6 +4687,22 @@ MUTATIONS = (
         "if ended.exit_code != 0:",
         "that a volume which is in use for a moment is let go all the same",
         (f"{_LETTING_GO}::test_what_is_in_use_for_a_moment_is_tried_again",),
+    ),
+    Mutation(
+        "letting go: mounted elsewhere",
+        "agent/ebbtide_agent/volume.py",
+        "os.O_RDONLY | os.O_EXCL",
+        "os.O_RDONLY",
+        "that a volume which a session keeps mounted is said to be so",
+        (f"{_LETTING_GO}::test_a_volume_that_stays_mounted_in_a_session_which_does_not_end_was_not_let_go",),
+    ),
+    Mutation(
+        "letting go: mounted elsewhere, a host's own",
+        "agent/ebbtide_agent/host/to_volume.py",
+        "volume.let_go(self._device, self.paths.volume)",
+        "volume.unmount(self.paths.volume)",
+        "that the same is said of a host's own volume",
+        ("tests/local/test_to_volume.py::test_a_volume_that_is_mounted_elsewhere_still_was_not_let_go",),
     ),
     Mutation(
         "letting go: in vain",

@@ -186,6 +186,31 @@ def unmount(place: Path, patience: float = PATIENCE_SECONDS) -> None:
             time.sleep(_PAUSE_SECONDS)
 
 
+def let_go(device: Path, place: Path, patience: float = PATIENCE_SECONDS) -> None:
+    """Unmount, and see that the file system is mounted nowhere else. Raises PermanentError when it is, or may be.
+
+    Each mount namespace has mounts of its own: who is in one and cannot be ended, as what waits for a disk, keeps the
+    file system as it is, though nobody else sees it any more.
+    """
+    deadline = time.monotonic() + patience
+    unmount(place, patience)
+    while _is_held(device):
+        if time.monotonic() >= deadline:
+            raise PermanentError(f"{device} is mounted still, where it cannot be unmounted")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _is_held(device: Path) -> bool:
+    """By the kernel, which lets nobody else have a device for itself meanwhile. Nobody holds a directory."""
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise PermanentError(f"{device}: cannot tell whether it is mounted still: {error.strerror}") from error
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def unmounted_on_failure(place: Path) -> Iterator[None]:
     """Whatever ends the block before its time, what it has mounted there does not stay mounted."""

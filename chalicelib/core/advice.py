@@ -173,8 +173,8 @@ ADVICE: Mapping[Kind, Advice] = {
         "A machine or volume has outlived the run, drill, restore or opening that it was made for, and two hours later "
         "is still there, although the sweep removes such things every hour. It costs until it is gone.",
         "Read the log of the function `sweep`: mostly a permission is missing, or somebody has attached the volume "
-        "elsewhere. Look at what its tag `Name` says, then end the machine or delete the volume by hand. It is no data "
-        "volume of a receiver, and no restore point is lost with it.",
+        "elsewhere. Look at what its tag `Name` says, then end the machine or delete the volume by hand. It is no "
+        "volume that a receiver backs up to any more, and no restore point is lost with it.",
     ),
     Kind.LAUNCH_REFUSED: Advice(
         "The daily preflight asked EC2, without launching anything, whether it would launch a machine that a night or "

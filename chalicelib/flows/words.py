@@ -1,6 +1,7 @@
 """What a run's receivers have said: each word asked for by its own key, of machines that there were.
 
-Every machine may write below every run: there may be words of as many attempts as one that was taken over likes.
+Every machine may write below the nonce of a run that is open, as it can read that one's brief: there may be words of as
+many attempts as one that was taken over likes.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping

@@ -31,15 +31,14 @@ PLACES = [
 OPTIONS = [
     tried("--log-file outside", ["-M--log-file=/{planted}"], row="X1", outcome="refused"),
     tried("--partial-dir outside", ["--partial", "-M--partial-dir=/{planted}"], row="X1", outcome="its own tree"),
-    tried("--backup-dir in another's tree", ["-b", "-I", "-M--backup-dir={eu0}"], row="X1", outcome="its own tree"),
+    tried("--backup-dir in another's tree", ["-b", "-I", "-M--backup-dir={eu0}"], row="X1", outcome="refused"),
     tried("--temp-dir in another's tree", ["-M--temp-dir={eu0}"], row="X1", outcome="refused"),
-    tried("--link-dest: another's file as a link", ["-M--link-dest={eu0}", "-I"], row="X1", outcome="its own tree"),
-    tried("--copy-dest: a copy of another's file", ["-M--copy-dest=../../eu0a/tree"], row="X1", outcome="its own tree"),
+    tried("--link-dest: another's file as a link", ["-M--link-dest={eu0}", "-I"], row="X1", outcome="refused"),
+    tried("--copy-dest: a copy of another's file", ["-M--copy-dest=../../eu0a/tree"], row="X1", outcome="refused"),
     tried("--files-from a file of the receiver's", ["--files-from=:/etc/passwd"], row="X1", outcome="refused"),
     tried("-s: options and paths that no shell sees", ["-s", "-M--log-file=/{planted}"], row="X1", outcome="refused"),
     tried("--config: a daemon configured otherwise", ["-M--config=/{planted}"], row="X1", outcome="refused"),
     tried("--dparam: a module elsewhere", ["-M--dparam=path=/"], row="X1", outcome="refused"),
-    tried("--write-batch outside", ["-M--write-batch=/{planted}"], row="X1", outcome="its own tree"),
     tried("--super: owners and setuid as themselves", ["-M--super", "--chmod=u+s"], row="X1", outcome="its own tree"),
     tried("--write-devices", ["-M--write-devices", "--inplace"], row="X1", outcome="refused"),
 ]  # fmt: skip
@@ -87,6 +86,22 @@ def test_no_option_of_rsyncs_leads_out_of_the_tree(
 
     assert (ended.returncode != 0, not planted(tree)) == (is_refused, is_refused), ended.stderr
     assert all(is_harmless(path) for path in tree.rglob("*"))
+
+
+BATCHES = [
+    tried("--write-batch outside", "write-batch", row="X1", outcome="refused"),
+    tried("--only-write-batch: a batch in the place of a push", "only-write-batch", row="X1", outcome="refused"),
+    tried("--read-batch: a batch of the receiver's", "read-batch", row="X1", outcome="refused"),
+]
+
+
+@pytest.mark.fault("X1")
+@pytest.mark.parametrize("option", BATCHES)
+def test_what_asks_for_a_batch_is_told_that_it_is_refused(scene: Scene, tree: Path, source: Path, option: str) -> None:
+    ended = scene.push(source, f"-M--{option}=/{PLANTED}")
+
+    assert f"configured to refuse --{option}\n".encode() in ended.stderr
+    assert (ended.returncode != 0, planted(tree)) == (True, [])
 
 
 READS = [

@@ -91,6 +91,18 @@ def a_substrate(kind: str, state: Path) -> Iterator[Substrate]:
             listening.close()
 
 
+@contextmanager
+def a_copy_of_all_mounts() -> Iterator[None]:
+    """In a namespace, as each session has one: whoever is in it and cannot be ended keeps them."""
+    words = ["unshare", "--mount", "sh", "-c", "echo here; exec sleep 1d"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as holder:
+        try:
+            assert holder.stdout and holder.stdout.readline() == b"here\n"
+            yield
+        finally:
+            holder.kill()
+
+
 def wait_until(condition: Callable[[], Any], what: str = "it") -> None:
     """Return once the condition holds; fail when it does not within two minutes."""
     limit = time.monotonic() + PATIENCE_SECONDS

@@ -31,6 +31,7 @@ from ebbtide_agent.report import Quota
 from ebbtide_agent.restore.compare import compare
 from ebbtide_console.sandbox import awkward
 from tests.debian import its_programs
+from tests.local.enclosed import in_an_enclosure
 from tests.local.receiver_machine import (
     MAY_MOUNT,
     MISSING,
@@ -150,6 +151,7 @@ def test_where_one_host_has_taken_every_inode_the_others_are_told_that_the_volum
 
 @pytest.mark.fault("R5")
 @pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+@in_an_enclosure
 def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_recorded(
     filesystem: str, tmp_path: Path, programs: Path
 ) -> None:
@@ -185,6 +187,7 @@ def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_r
 
 
 @pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+@in_an_enclosure
 def test_every_kind_of_entry_is_there_after_two_nights_on_a_volume_that_was_let_go_in_between(
     filesystem: str, tmp_path: Path, programs: Path
 ) -> None:
@@ -231,8 +234,7 @@ def device(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 def attached(device: Path, place: Path) -> quotas.Quotas:
     """As a receiver has it at each boot."""
-    found = quotas.attach(device, place, volume.make_ready(device, place, "btrfs").filesystem, ())
-    return quotas.switched_on(found, place)
+    return quotas.attach(device, place, volume.make_ready(device, place, "btrfs").filesystem, ())
 
 
 def made(*words: str) -> None:
@@ -317,8 +319,8 @@ def test_where_nothing_can_be_put_by_the_quotas_hold_all_the_same_and_that_is_sa
 ) -> None:
     """The group of all trees is gone, which leaves the reserve."""
     paths, host = PeerPaths(tmp_path / "state", tmp_path / "place"), replace(US0, quota=2 * MIB)
-    found = quotas.attach(device, paths.volume, volume.make_ready(device, paths.volume, "btrfs").filesystem, ())
-    made("quota", "enable", "--simple", str(paths.volume))
+    found = attached(device, paths.volume)
+    made("qgroup", "destroy", "1/0", str(paths.volume))
     make_places(paths, (host,), False, lambda tree: made("subvolume", "create", str(tree)))
     paths.run.mkdir(parents=True)
 

@@ -9,14 +9,17 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
 from chalicelib import wire
 from chalicelib.core.ids import parse_run
+from ebbtide_agent import volume
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host import night
 from ebbtide_agent.host.back import WayBack, way_back
@@ -30,6 +33,7 @@ from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
 from ebbtide_console.sandbox import awkward
 from tests.local.bringing_back import below
+from tests.local.enclosed import a_copy_of_all_mounts
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import BUCKET, MISSING, REGION, Aws, an_aws
 from tests.local.test_session import wait_until_free
@@ -247,6 +251,31 @@ def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounte
         for place in (seen, host.paths.volume):
             if place.is_mount():
                 subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+def test_a_volume_that_is_mounted_elsewhere_still_was_not_let_go(
+    device: Path, host: OwnVolume, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = host.paths.disks / device_name("vol-0abc")
+    name.unlink()
+    name.symlink_to(device)
+    monkeypatch.setattr(volume.let_go, "__defaults__", (1.0,))
+    push = night.push_if_all_is_well
+
+    with ExitStack() as meanwhile:
+
+        def push_beside_another(*words: Any) -> Any:
+            meanwhile.enter_context(a_copy_of_all_mounts())
+            return push(*words)
+
+        monkeypatch.setattr(night, "push_if_all_is_well", push_beside_another)
+        report = host.back_up()
+
+    told = wire.parse_host_report(parse_run(report.run), aws.body(wire.host_report_key(parse_run(report.run))))
+    assert (report.status, told.own.unmounted) == ("complete", False)
+    assert any("is mounted still, where it cannot be unmounted: a snapshot of it is" in line for line in host.said)
+    wait_until_free(device)
 
 
 @pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")

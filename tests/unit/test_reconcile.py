@@ -412,7 +412,7 @@ def a_refusal(attempt: int, why: object) -> bytes:
 
 @pytest.mark.fault("R3")
 def test_a_run_that_fails_says_in_their_own_words_why_its_receivers_let_nobody_in() -> None:
-    """Every machine may write words below every run, and of attempts that there never were."""
+    """Every machine may write words of every run that is open, and of attempts that there never were."""
     world = a_world_with(a_run())
     world.archive.put_once(wire.word_key(a_run(), "refused", 3), a_refusal(3, "says another"))
     for attempt, why in ((1, "the clock is wrong"), (2, "rsync\n3.2.7 is too old")):
@@ -436,7 +436,7 @@ class ArchiveThatCounts(FakeArchive):
 
 @pytest.mark.parametrize("what", ["ready", "released", "damaged", "refused"])
 def test_a_machine_that_writes_words_without_end_keeps_no_run_waiting(what: str) -> None:
-    """Every machine may write words below every run, and of attempts that there never were."""
+    """Every machine may write words of every run that is open, and of attempts that there never were."""
     world = a_world_with(a_run())
     archive = ArchiveThatCounts(world.archive.objects)
     for attempt in range(1, 1001):

@@ -63,6 +63,10 @@ class ToVolume:
         return OwnVolumePaths(self.paths.volume, self.target.host_id)
 
     @property
+    def _device(self) -> Path:
+        return self.paths.disks / device_name(self.target.volume_id)
+
+    @property
     def outbox(self) -> Outbox:
         return Outbox(self.paths.outbox)
 
@@ -112,7 +116,7 @@ class ToVolume:
     def _mount(self) -> None:
         volume.unmount(self.paths.volume)
         self.outbox.clear()
-        is_mended = volume.mount(self.paths.disks / device_name(self.target.volume_id), self.paths.volume, _FILESYSTEM)
+        is_mended = volume.mount(self._device, self.paths.volume, _FILESYSTEM)
         self._check_mark()
         if is_mended:
             # What fsck has taken out, or cut short, is missed only by who looks at everything.
@@ -160,7 +164,7 @@ class ToVolume:
 
     def _let_go(self) -> bool:
         try:
-            volume.unmount(self.paths.volume)
+            volume.let_go(self._device, self.paths.volume)
         except PermanentError as error:
             self.world.say(f"{error}: a snapshot of it is one as of a crash")
             return False

@@ -38,15 +38,18 @@ class Arrival:
         snapshot of the tree is due."""
         self.peer.check_store()
         guest = self.peer.register.guest(self.host_id)
+        with seated(self.peer.paths, self.host_id):
+            return self._answer(guest, asked, inward, outward)
+
+    def _answer(self, guest: Guest, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         if until := guest.reads_until(self.peer.up()):
             return Opened(self.peer, guest, until).answer(asked.verb, outward)
         if asked.verb == LIST:
             outward.write(encode_offer(Offer(guest.name, guest.id)))
             return 0
-        with seated(self.peer.paths, self.host_id):
-            asked = introduced(asked, inward)
-            with self.peer.holding(self.host_id) as guest:
-                return self._take(guest, asked, inward, outward)
+        asked = introduced(asked, inward)
+        with self.peer.holding(self.host_id) as guest:
+            return self._take(guest, asked, inward, outward)
 
     def _take(self, guest: Guest, asked: Asked, inward: BinaryIO, outward: BinaryIO) -> int:
         """What it brings, with its lease held; nothing while it has been opened since it knocked."""

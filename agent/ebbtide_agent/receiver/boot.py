@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ebbtide_agent import power, procs, volume
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.files import is_blank, write_whole
@@ -119,16 +121,10 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     device = paths.device(brief.volume_id)
     ready = volume.make_ready(device, paths.volume, brief.filesystem)
     is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
+    is_new = _is_new(brief, paths, device, ready.filesystem)
     offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)
-    if not paths.volume_owner.exists():
-        if not is_blank(paths.volume, paths.volume_owner):
-            raise Refused(
-                f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's"
-            )
+    if is_new:
         write_whole(paths.volume_owner, encode({"receiver": brief.receiver}))
-    owner = decode(str(paths.volume_owner), paths.volume_owner.read_bytes()).get("receiver")
-    if owner != brief.receiver:
-        raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
     say(f"volume {brief.volume_id} is at {paths.volume}")
     if is_mended:
         _forget_what_the_trees_are(paths)
@@ -136,7 +132,30 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
         say(f"nothing is put by for what is recorded: {why}")
     if why := volume.fill(device, paths.volume, ready.filesystem):
         say(f"its file system is no larger than it was: {why}")
-    return quotas.switched_on(offered, paths.volume)
+    return offered
+
+
+def _is_new(brief: Brief, paths: MachinePaths, device: Path, filesystem: str) -> bool:
+    """Whether a volume is nobody's yet. Raises Refused when it is another's, which is left as it was."""
+    volume.attach(device, paths.volume, filesystem, "ro")
+    try:
+        if paths.volume_owner.exists():
+            _check_owner(brief, paths)
+            return False
+        if not is_blank(paths.volume, paths.volume_owner):
+            raise Refused(
+                f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's"
+            )
+        return True
+    finally:
+        # As long as this mount is anywhere the next one is read-only, too.
+        volume.let_go(device, paths.volume)
+
+
+def _check_owner(brief: Brief, paths: MachinePaths) -> None:
+    owner = decode(str(paths.volume_owner), paths.volume_owner.read_bytes()).get("receiver")
+    if owner != brief.receiver:
+        raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
 
 
 def _forget_what_the_trees_are(paths: MachinePaths) -> None:

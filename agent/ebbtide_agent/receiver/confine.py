@@ -41,6 +41,9 @@ _NAMESPACES = (
     "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-add", "CAP_SYS_CHROOT",
 )  # fmt: skip
 _TREE_PLACE = Path("/tree")
+# What no agent asks for: a batch in the place of a push, and places beside the one that a file is for. A daemon refuses
+# of itself what would write a log or a device.
+_REFUSED = "write-batch only-write-batch read-batch backup-dir temp-dir compare-dest copy-dest link-dest"
 _ANY_MODULE = ("fake super = yes", "list = no")
 
 
@@ -87,7 +90,7 @@ def check_rsync() -> str:
 def rsyncd_conf(kind: str, view: View) -> str:
     """The daemon's configuration: a module for each part of a view, owners and devices in extended attributes."""
     walls = ("use chroot = no", "munge symlinks = yes") if kind == MUNGED else ("use chroot = yes",)
-    lines = ["log file = /dev/null", "numeric ids = yes", "reverse lookup = no", *walls]
+    lines = ["log file = /dev/null", "numeric ids = yes", "reverse lookup = no", f"refuse options = {_REFUSED}", *walls]
     if view.tree:
         place = view.tree if kind == MUNGED else _TREE_PLACE
         lines += [f"[{TREE}]", f"path = {place}", "read only = no", "write only = yes", *_ANY_MODULE]

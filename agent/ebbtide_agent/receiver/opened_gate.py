@@ -12,7 +12,7 @@ from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.points import Offer, encode_offer
 from ebbtide_agent.receiver import confine
-from ebbtide_agent.receiver.lease import leased
+from ebbtide_agent.receiver.lease import leased, seated
 from ebbtide_agent.receiver.opened import header_of, reader_name
 from ebbtide_agent.receiver.opening import Opening, parse_opening
 from ebbtide_agent.receiver.verbs import LIST, RSYNC
@@ -36,8 +36,12 @@ class OpenedGate:
     clock: Clock
 
     def answer(self, verb: str, inward: BinaryIO, outward: BinaryIO) -> int:
-        """Do what was asked and return the exit code. Raises Refused."""
+        """Do what was asked and return the exit code. Raises Refused, or TransientError beside other sessions."""
         self._check_open()
+        with seated(self.paths, self.opening.host.id):
+            return self._answer(verb, outward)
+
+    def _answer(self, verb: str, outward: BinaryIO) -> int:
         if verb == LIST:
             outward.write(encode_offer(self._offer()))
             return 0

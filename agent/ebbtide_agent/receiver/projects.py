@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import stat
 import struct
 import time
@@ -17,6 +19,8 @@ from ebbtide_agent.errors import PermanentError, TransientError
 OPTION = "prjquota"
 # What mkfs.ext4 makes one inode for: whose share of the bytes is a tenth may have a tenth of the inodes.
 BYTES_FOR_AN_INODE = 16384
+# PATH_MAX is 4096.
+_MOST_PARTS = 2048
 
 # linux/fs.h: struct fsxattr is flags, two hints, the project, another hint, and padding.
 _FSXATTR = struct.Struct("=5I8x")
@@ -42,10 +46,9 @@ def enable(device: Path) -> str | None:
     return None if ended.exit_code == 0 else ended.why
 
 
-def disable(device: Path) -> str | None:
-    """So that a kernel without quotas mounts it, too; why it cannot be, if it cannot."""
-    ended = procs.run(("tune2fs", "-O", "^project,^quota", str(device)))
-    return None if ended.exit_code == 0 else ended.why
+def disable(device: Path) -> None:
+    """So that a kernel without quotas mounts it, too. Raises PermanentError."""
+    procs.check(("tune2fs", "-O", "^project,^quota", str(device)))
 
 
 def mark(tree: Path, project: int, until: float) -> None:
@@ -53,10 +56,9 @@ def mark(tree: Path, project: int, until: float) -> None:
 
     Raises TransientError when it is `until` on the monotonic clock: the next call goes on with the rest.
     """
-    for path in _unmarked_from_below(tree, project):
-        if time.monotonic() >= until:
-            raise TransientError(f"{tree} is not counted as a whole yet: the next night goes on with the rest")
-        _set_project(path, project)
+    with _files_for_the_deepest():
+        for path in _unmarked_from_below(tree, project, until):
+            _set_project(path, project)
 
 
 def limit(place: Path, project: int, most: int | None) -> None:
@@ -72,24 +74,41 @@ def used(place: Path, project: int) -> int:
     return int(quota.used)
 
 
-def _unmarked_from_below(tree: Path, project: int) -> Iterator[Path]:
+def _unmarked_from_below(tree: Path, project: int, until: float) -> Iterator[Path]:
     """Directories and files, however deep; what else a tree may have takes no blocks, and cannot be opened.
 
-    A directory comes after all that is in it, so that one which is marked is marked as a whole.
+    A directory comes after all that is in it, so that one which is marked is marked as a whole. No more of the tree is
+    held than the way down: how much lies beside it is for its host to say. Raises TransientError when it is `until`.
     """
-    pending = [(tree, False)]
-    while pending:
-        path, is_read = pending.pop()
-        if is_read:
-            yield path
-        elif _project_of(path) != project:
-            pending.append((path, True))
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append((Path(entry.path), False))
-                    elif entry.is_file(follow_symlinks=False):
-                        yield Path(entry.path)
+    way = [(tree, os.scandir(tree))] if _project_of(tree) != project else []
+    try:
+        while way:
+            if time.monotonic() >= until:
+                raise TransientError(f"{tree} is not counted as a whole yet: the next night goes on with the rest")
+            directory, entries = way[-1]
+            entry = next(entries, None)
+            if entry is None:
+                way.pop()[1].close()
+                yield directory
+            elif entry.is_dir(follow_symlinks=False):
+                if _project_of(path := Path(entry.path)) != project:
+                    way.append((path, os.scandir(path)))
+            elif entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
+    finally:
+        for _, entries in way:
+            entries.close()
+
+
+@contextlib.contextmanager
+def _files_for_the_deepest() -> Iterator[None]:
+    """Let us have a directory open for each part that a path can have: a service has fewer."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, min(before + _MOST_PARTS, most)), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
 def _project_of(path: Path) -> int:

@@ -90,24 +90,16 @@ class Quotas:
 
 
 def attach(device: Path, place: Path, filesystem: str, hosts: Iterable[BriefedHost]) -> Quotas:
-    """Have a device that is ready in its place, and what can keep these hosts to their quotas."""
+    """Have a device that is ready in its place, and what can keep these hosts to their quotas.
+
+    It has to be known for ours: what counts what they hold changes it for good.
+    """
     if filesystem == volume.EXT4 and any(host.quota for host in hosts):
         return _attach_with_projects(device, place)
     volume.attach(device, place, filesystem)
     if filesystem == volume.BTRFS:
-        return Quotas(SUBVOLUMES, "")
+        return _with_subvolumes(place)
     return Quotas(why="" if filesystem else "the volume is a directory")
-
-
-def switched_on(quotas: Quotas, place: Path) -> Quotas:
-    """The same once the volume in this place is known for ours: what is there changes it for good."""
-    if quotas.kind != SUBVOLUMES:
-        return quotas
-    try:
-        why = subvolumes.enable(place)
-    except AgentError as error:
-        why = str(error)
-    return Quotas(why=why) if why else quotas
 
 
 def keep_all(quotas: Quotas, paths: GatePaths, hosts: Iterable[BriefedHost]) -> Quotas:
@@ -159,6 +151,14 @@ def sentences(quotas: Quotas, hosts: Iterable[BriefedHost]) -> Iterable[str]:
 _BY = {PROJECTS: "ext4's project quotas", SUBVOLUMES: "btrfs' simple quotas", NOTHING: "nothing"}
 
 
+def _with_subvolumes(place: Path) -> Quotas:
+    try:
+        why = subvolumes.enable(place)
+    except AgentError as error:
+        why = str(error)
+    return Quotas(why=why) if why else Quotas(SUBVOLUMES, "")
+
+
 def _attach_with_projects(device: Path, place: Path) -> Quotas:
     why = projects.enable(device)
     if why is None:
@@ -167,7 +167,10 @@ def _attach_with_projects(device: Path, place: Path) -> Quotas:
             return Quotas(PROJECTS, "")
         except PermanentError as error:
             why = f"this kernel does not mount ext4 with quotas: {error}"
-    if stays := projects.disable(device):
-        why = f"{why}; and that stays so: {stays}"
-    volume.attach(device, place, volume.EXT4)
+    try:
+        volume.attach(device, place, volume.EXT4)
+    except PermanentError:
+        # One without quotas mounts nothing that has them, asked for or not.
+        projects.disable(device)
+        volume.attach(device, place, volume.EXT4)
     return Quotas(why=why)

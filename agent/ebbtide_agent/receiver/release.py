@@ -34,7 +34,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
         _record_cut_off(brief, paths, cloud, now)
     is_read_only = volume.has_turned_read_only(paths.volume)
     usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
-    clean = _let_go(paths)
+    clean = _let_go(brief, paths)
     disk = asdict(usage) if usage else None
     put_word("released", instance, cloud, now(), clean=clean, read_only=is_read_only, disk=disk)
     detail = {"run": instance.id, "attempt": instance.attempt}
@@ -65,9 +65,9 @@ def _measured(paths: MachinePaths) -> volume.Usage | None:
     return usage if usage is None or left is None else replace(usage, free=min(usage.free, left))
 
 
-def _let_go(paths: MachinePaths) -> bool:
+def _let_go(brief: Brief, paths: MachinePaths) -> bool:
     try:
-        volume.unmount(paths.volume)
+        volume.let_go(paths.device(brief.volume_id), paths.volume)
     except AgentError as error:
         print(f"ebbtide: {error}; powering off with it, the snapshot will be crash-consistent", flush=True)
         return False

@@ -1,17 +1,23 @@
 """What an opened machine is told, and the words by which it is known from one that proves."""
 
+import io
 import json
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent.entry import Header
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.manifest_file import write_manifest
 from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.lease import MOST_SESSIONS, seated
 from ebbtide_agent.receiver.opened import header_of
+from ebbtide_agent.receiver.opened_gate import OpenedGate
 from ebbtide_agent.receiver.opening import is_asked_for, parse_opening
+from ebbtide_agent.receiver.places import make_room
+from ebbtide_agent.receiver.verbs import LIST, RSYNC
 
 WIRE = Path("tests/contract/wire")
 EXAMPLE = json.loads((WIRE / "brief-opening.json").read_bytes())
@@ -60,3 +66,17 @@ def test_what_the_tree_is_says_the_manifest_of_its_night_though_its_gate_was_kil
     write_manifest(paths.next_manifest("us0a"), Header("us0a", "main/2026-11-22/1", "fake-super", munged=True), ())
 
     assert header_of(opening, paths).munged
+
+
+@pytest.mark.parametrize("verb", [LIST, RSYNC])
+def test_who_reads_has_a_few_sessions_at_once_and_the_next_one_is_to_come_again(tmp_path: Path, verb: str) -> None:
+    opening, paths = parse_opening(json.dumps(EXAMPLE).encode()), MachinePaths(tmp_path)
+    make_room(paths)
+    gate = OpenedGate(paths, opening, lambda: opening.until - timedelta(hours=1))
+
+    with ExitStack() as sessions:
+        for _ in range(MOST_SESSIONS):
+            sessions.enter_context(seated(paths, "us0a"))
+
+        with pytest.raises(TransientError, match="host us0a has 4 sessions already"):
+            gate.answer(verb, io.BytesIO(), io.BytesIO())

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +19,8 @@ from ebbtide_agent.peer.arrival import Arrival
 from ebbtide_agent.peer.opened import Opened, shut_again
 from ebbtide_agent.peer.register import encode_register
 from ebbtide_agent.peer.sessions import forget_readers
-from ebbtide_agent.receiver.lease import leased
-from ebbtide_agent.receiver.verbs import HELLO, RSYNC, Asked
+from ebbtide_agent.receiver.lease import MOST_SESSIONS, leased, seated
+from ebbtide_agent.receiver.verbs import HELLO, LIST, RSYNC, Asked
 from tests.unit.agent.guests import Taking
 
 HOUR = timedelta(hours=1)
@@ -147,3 +148,15 @@ def test_what_readers_leave_that_were_killed_goes_and_nothing_else(taking: Takin
     forget_readers(taking.paths)
 
     assert sorted(path.name for path in taking.paths.sessions.iterdir()) == sorted(stays)
+
+
+@pytest.mark.parametrize("verb", [LIST, RSYNC])
+def test_who_reads_has_a_few_sessions_at_once_and_the_next_one_is_to_come_again(taking: Taking, verb: str) -> None:
+    taking.open_for(HOUR)
+
+    with ExitStack() as sessions:
+        for _ in range(MOST_SESSIONS):
+            sessions.enter_context(seated(taking.paths, "us0a"))
+
+        with pytest.raises(TransientError, match="host us0a has 4 sessions already"):
+            Arrival(taking.peer, "us0a").answer(Asked(verb), io.BytesIO(), io.BytesIO())

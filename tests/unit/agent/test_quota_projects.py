@@ -1,21 +1,27 @@
 """Quotas on ext4 are switched on in the file system itself, each tree is a project; the kernel has to know of them."""
 
 import os
+import resource
 import shutil
 import subprocess
 import time
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ebbtide_agent import volume
-from ebbtide_agent.errors import PermanentError, TransientError
+from ebbtide_agent.errors import PermanentError, Refused, TransientError
+from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import projects, quotas
-from ebbtide_agent.receiver.brief import BriefedHost
+from ebbtide_agent.receiver.boot import open_volume
+from ebbtide_agent.receiver.brief import BriefedHost, parse_brief
 from ebbtide_agent.report import Quota
 from tests.loops import a_loop_device
 
+WIRE = Path(__file__).parents[2] / "contract/wire"
 MIB = 1 << 20
 HOST = BriefedHost("us0", "us0a", 2435978, (), "n", quota=8 * MIB)
 MISSING = [name for name in ("mkfs.ext4", "tune2fs", "dumpe2fs") if shutil.which(name) is None]
@@ -115,9 +121,38 @@ def test_a_file_system_that_cannot_be_told_to_count_is_mounted_all_the_same(
             found = quotas.attach(device, place, "ext4", [HOST])
 
             assert place.is_mount()
-            assert found == quotas.Quotas(why="of no use; and that stays so: of no use")
+            assert found == quotas.Quotas(why="of no use")
         finally:
             subprocess.run(["umount", str(place)], check=False)
+
+
+@pytest.mark.root
+@pytest.mark.fault("R3")
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_file_system_that_is_another_receivers_is_not_changed(image: Path, tmp_path: Path, counts: bool) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    paths, brief = MachinePaths(tmp_path / "machine"), parse_brief((WIRE / "brief-receiver.json").read_bytes())
+    with a_loop_device(image) as device:
+        volume.mount(device, tmp_path / "place", "ext4")
+        (tmp_path / "place/receiver.json").write_text('{"schema": 1, "receiver": "other"}')
+        volume.let_go(device, tmp_path / "place")
+        if counts:
+            projects.enable(device)
+        before = superblock(image)
+        paths.device(brief.volume_id).parent.mkdir(parents=True)
+        paths.device(brief.volume_id).symlink_to(device)
+
+        try:
+            with pytest.raises(Refused, match="belongs to receiver 'other'"):
+                open_volume(replace(brief, hosts=(HOST,), is_distrusted=False), paths)
+        finally:
+            volume.let_go(device, paths.volume)
+
+        changed = superblock(image).items() ^ before.items()
+        assert {name for name, _ in changed} <= {"Lifetime writes", "Last write time", "Checksum"}, (
+            "the check counts what it writes"
+        )
 
 
 @pytest.fixture
@@ -139,8 +174,19 @@ def counting(tmp_path: Path) -> Iterator[Path]:
             subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.fixture
+def files_of_a_service() -> Iterator[None]:
+    """No more at once than systemd lets one have."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
 @pytest.mark.root
-def test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_takes(counting: Path) -> None:
+def test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_takes(
+    counting: Path, files_of_a_service: None
+) -> None:
     tree = counting / "tree"
     done, deep = tree / "done", tree
     done.mkdir(parents=True)
@@ -162,6 +208,38 @@ def test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_takes(c
     assert before == {0}
     assert projects_of(tree, tree / "d", deep, deep / "file", done) == {HOST.uid}
     assert projects_of(done / "new") == {0}, "what is below a directory that is marked is not looked at again"
+
+
+@pytest.mark.root
+def test_however_many_directories_lie_beside_each_other_marking_them_takes_no_more_memory(counting: Path) -> None:
+    tree = counting / "tree"
+    for number in range(10_000):
+        (tree / f"{number}").mkdir(parents=True)
+
+    tracemalloc.start()
+    projects.mark(tree, HOST.uid, time.monotonic() + 3600)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert projects_of(tree, tree / "0", tree / "9999") == {HOST.uid}
+    assert most < MIB // 4
+
+
+@pytest.mark.root
+def test_what_there_is_to_be_looked_at_takes_no_longer_than_there_is_time(
+    counting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, looked = counting / "tree", list[Path]()
+    for number in range(10):
+        (tree / f"{number}").mkdir(parents=True)
+        projects.mark(tree / f"{number}", HOST.uid, time.monotonic() + 3600)
+    project_of = projects._project_of
+    monkeypatch.setattr(projects, "_project_of", lambda path: looked.append(path) or project_of(path))
+
+    with pytest.raises(TransientError, match="the next night goes on with the rest"):
+        projects.mark(tree, HOST.uid, time.monotonic())
+
+    assert looked == [tree]
 
 
 def projects_of(*paths: Path) -> set[int]:
