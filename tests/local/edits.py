@@ -185,12 +185,22 @@ class Editor:
     def set_acl(self, first: int, second: int) -> None:
         # Without the 1 nobody but root could pass a directory of their own any more.
         owner = 6 if IS_ROOT else 7
-        whole = acl((OWNER, owner, NO_ID), (USER, 4, 1000 + second % 3), (OWNING_GROUP, 4, NO_ID), (GROUP, 5, 7),
+        group = (4, 7)[second // 3 % 2]
+        whole = acl((OWNER, owner, NO_ID), (USER, 4, 1000 + second % 3), (OWNING_GROUP, group, NO_ID), (GROUP, 5, 7),
                     (MASK, 7, NO_ID), (OTHER, 0, NO_ID))  # fmt: skip
         path = self._any(first, lambda found: not stat.S_ISLNK(found.st_mode))
         os.setxattr(path, b"system.posix_acl_access", whole)
         if stat.S_ISDIR(os.lstat(path).st_mode):
             os.setxattr(path, b"system.posix_acl_default", whole)
+
+    def change_mask(self, first: int, second: int) -> None:
+        """Which is what a chmod of something with an ACL does."""
+        masked = [
+            path for path in self._paths() if "system.posix_acl_access" in os.listxattr(path, follow_symlinks=False)
+        ]
+        if masked:
+            path = masked[first % len(masked)]
+            os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & ~0o070 | second % 8 << 3)
 
     def set_capability(self, first: int, second: int) -> None:
         os.setxattr(self._file(first), b"security.capability", awkward.capability(1 << second % 20))

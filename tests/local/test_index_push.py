@@ -170,6 +170,7 @@ def assert_same(got: dict[bytes, object], expected: dict[bytes, object]) -> None
 @settings(max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(nights=NIGHTS)
 @example(nights=[[("set_acl", 75, 125), ("move_over", 489, 87)], [("set_acl", 56, 406)]])
+@example(nights=[[("set_acl", number, 3) for number in range(30)], [("change_mask", n, 5) for n in range(30)]])
 @example(nights=[[(name, number * 37, number * 11 + 1) for number, name in enumerate(sorted(EDITS))]])
 @example(nights=[[("break_link", number, 0) for number in range(0, 9, 2)], [("change_owner", n, n) for n in range(30)]])
 def test_after_a_push_by_the_index_the_store_is_what_a_full_one_makes_of_an_empty_one(

@@ -433,6 +433,15 @@ def an_rsync(host: Host, does: str) -> Path:
     return program
 
 
+def test_an_attribute_that_the_disk_does_not_take_is_no_full_disk(host: Host) -> None:
+    says = 'rsync: [receiver] rsync_xal_set: lsetxattr("d/one","user.a") failed: No space left on device (28)'
+    said = shlex.quote(says)
+
+    report = host.back_up(RSYNC=str(an_rsync(host, f'rsync "$@"; echo {said} >&2; exit 23')))
+
+    assert (report.status, report.problems[0]) == ("partial", says)
+
+
 @needs_mounts
 def test_a_full_disk_fails_the_night_and_costs_no_earlier_snapshot(tmp_path: Path) -> None:
     host = Host(tmp_path, tmp_path / "backup", keep=1)

@@ -33,6 +33,8 @@ from ebbtide_agent.report import FAILED, Hello, Report, parse_report
 from ebbtide_agent.rotation import Rotation, broken_in, names_in, remove
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
+# An attribute may be too large for any file system, however much of it is free.
+_ATTRIBUTE = "xattr"
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,17 @@ class ToDirectory:
 
     def _leave(self, report: Report) -> Report:
         """What there is stays until the next night, for whoever needs it; but not to fill the disk until then."""
-        if not any(words in problem for problem in report.problems for words in _NO_ROOM):
+        if not any(_says_full(problem) for problem in report.problems):
             return report
         remove(self.store.incomplete)
         said = (
             f"{self.target} is full. Nothing is left of tonight's snapshot, and no earlier one was removed: make room"
         )
         return replace(report, status=FAILED, problems=(said, *report.problems))
+
+
+def _says_full(problem: str) -> bool:
+    return any(words in problem for words in _NO_ROOM) and _ATTRIBUTE not in problem
 
 
 def _written_anew(changes: Changes) -> Changes:
