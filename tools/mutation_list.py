@@ -2679,6 +2679,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_passes.py",),
     ),
     Mutation(
+        "push: once more into what was empty",
+        f"{_HOST}/night.py",
+        "replace(hello, empty=False), again",
+        "hello, again",
+        "that the second push of a first night does not write in place, where names may still be linked",
+        ("tests/local/test_missed_files.py",),
+    ),
+    Mutation(
         "push: what was kept aside tonight",
         f"{_HOST}/push.py",
         "went_well and not broke and",

@@ -6,7 +6,7 @@ Every host of the one receiver has one night here.
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, 
 
 IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
-HOSTS = ("us0", "eu0", "us1", "eu1")
+HOSTS = ("us0", "eu0", "us1", "us2", "eu1")
 SIZE = 12_000_000
 ENOUGH = 3_000_000
 PARTIAL, UNREADABLE, VANISHED = 3, 23, 24
@@ -40,15 +40,27 @@ def a_night_in_which_it_vanishes(
     It is deleted then, or `becomes` another name.
     """
     tree = place / "tree"
-    for file in (tree / "boot/large", tree / name, tree / "var/stays"):
+    file = a_tree(tree, name) / name
+    return a_night_in_which(
+        receiver, host, place, lambda: file.unlink() if becomes is None else file.rename(tree / becomes)
+    )
+
+
+def a_tree(tree: Path, *names: str) -> Path:
+    for file in (tree / "boot/large", tree / "var/stays", *(tree / name for name in names)):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"here")
     (tree / "boot/large").write_bytes(os.urandom(SIZE))
-    paths = receiver.configure(host, tree, place / "etc", BANDWIDTH="4m")
+    return tree
+
+
+def a_night_in_which(receiver: Receiver, host: str, place: Path, happens: Callable[[], object]) -> tuple[int, str]:
+    """The agent's exit code, and all it said. It happens while rsync is busy with the tree's first file."""
+    paths = receiver.configure(host, place / "tree", place / "etc", BANDWIDTH="4m")
     words = [sys.executable, str(receiver.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
         wait_until(lambda: arrived(receiver.tree(host) / "boot/large") > ENOUGH, "some of the large file")
-        (tree / name).unlink() if becomes is None else (tree / name).rename(tree / becomes)
+        happens()
         said, _ = agent.communicate(timeout=120)
     return agent.returncode, said
 
@@ -84,6 +96,26 @@ def test_a_file_that_vanishes_elsewhere_is_looked_for_once_more_in_the_same_nigh
     assert (receiver.tree("eu0") / "boot/orders").read_bytes() == b"here"
     assert not (receiver.tree("eu0") / A_DATABASE).exists()
     assert report["receiver"]["entries"] == report["entries"]
+
+
+@pytest.mark.fault("H4")
+def test_a_name_that_became_a_file_of_its_own_in_a_first_push_is_one_there_too(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    """Still linked over there, it must not be written in place by the push that makes good what vanished."""
+    tree = a_tree(tmp_path / "tree", A_DATABASE, "srv/a")
+    (tree / "srv/b").hardlink_to(tree / "srv/a")
+    (tmp_path / "b").write_bytes(b"another file")
+
+    def it_is_replaced() -> None:
+        (tmp_path / "b").rename(tree / "srv/b")
+        (tree / A_DATABASE).rename(tree / "boot/orders")
+
+    exit_code, said = a_night_in_which(receiver, "us2", tmp_path, it_is_replaced)
+
+    report = what_is_recorded(receiver, "us2")
+    assert (report["status"], exit_code) == ("complete-with-warnings", 0), said
+    assert [(receiver.tree("us2") / "srv" / name).read_bytes() for name in ("a", "b")] == [b"here", b"another file"]
 
 
 @pytest.mark.fault("H5")

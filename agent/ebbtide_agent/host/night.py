@@ -223,7 +223,7 @@ def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, take
             # What is kept of the newer scan is no index of what was pushed.
             return in_view_of((Remark(PARTIAL, said),), outcome), replace(taken, tally=None)
         night.world.say(str(again))
-        outcome = mended(outcome, push_tree(night, config, way, hello, again))
+        outcome = mended(outcome, push_tree(night, config, way, replace(hello, empty=False), again))
         # Some programs replace a file every second: that alone is looked after once.
         taken, is_overtaken = again, False
     return outcome, taken

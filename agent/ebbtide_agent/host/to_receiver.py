@@ -51,8 +51,10 @@ class ToReceiver:
         return hello
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
-        passes = passes_of(self.config, taken, self.paths.nothing)
-        yield from map(into_nothing if hello.empty else resumable, passes)
+        is_empty = hello.empty
+        for what in passes_of(self.config, taken, self.paths.nothing):
+            yield into_nothing(what) if is_empty else resumable(what)
+            is_empty = False
         if taken.course.in_full and not taken.course.by_index:
             yield cleared(self.config, hello.empty)
 
