@@ -122,7 +122,7 @@ class Progress:
         """The verdict on all that was done."""
         self._find_what_is_unproven()
         if self._boot.is_up and self._comparison.unseen is not None:
-            self.find(self._comparison.unseen)
+            self._remark(self._comparison.unseen)
         return judge(self._comparison, not self._is_real, self._boot.is_up, bool(self._answer and self._answer.ok))
 
     def fail(self, fault: Exception) -> str:
@@ -240,6 +240,11 @@ class Progress:
             self.find(f"{self._brief.probe}: not asked: {self._boot.why}")
         elif not self._answer.ok:
             self.find(f"{self._brief.probe}: {self._answer.answer}")
+
+    def _remark(self, remark: str) -> None:
+        """Add what nothing depends on behind the findings, if there is room: who shows one of them shows the first."""
+        findings = (*self._comparison.findings, shown(remark.encode()))
+        self._comparison = replace(self._comparison, findings=findings[:MOST_FINDINGS])
 
     def _tell(self, step: str) -> None:
         """Which step begins, for who watches. No event: a drill's machine reaches nothing but the archive."""

@@ -15,6 +15,7 @@ from ebbtide_agent.errors import TransientError
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import progress as rooms
 from ebbtide_agent.restore.boot_image import Boot
+from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison
 from ebbtide_agent.restore.probe import Answer
 from ebbtide_agent.restore.progress import Progress
 from ebbtide_agent.restore.recovery import Brief
@@ -87,6 +88,23 @@ def test_a_step_that_cannot_be_told_is_taken_all_the_same(tmp_path: Path, monkey
         pass
 
     assert progress.standing().times.answered == MOMENTS[0]
+
+
+@pytest.mark.parametrize("differences", [1, MOST_FINDINGS])
+def test_what_an_image_does_not_see_of_its_tree_comes_behind_what_the_verdict_is_for(
+    differences: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "probe", lambda target, _: Answer(target, "said", True))
+    findings = tuple(f"etc/{number}: mode" for number in range(differences))
+    progress = _Booted(_brief(URL), MachinePaths(tmp_path), _Archive(), lambda: MOMENTS[0])
+    with progress.tried():
+        progress.take(Comparison(60, 0, 0, differences, 0, findings, unseen="not seen as they are"))
+
+    verdict = progress.judge()
+
+    told = progress.report(verdict).compared.findings
+    assert verdict == "different"
+    assert told == (*findings, "not seen as they are")[:MOST_FINDINGS]
 
 
 class _Archive(Cloud):
