@@ -442,6 +442,16 @@ def test_an_attribute_that_the_disk_does_not_take_is_no_full_disk(host: Host) ->
     assert (report.status, report.problems[0]) == ("partial", says)
 
 
+def test_a_disk_is_full_whatever_the_file_is_called_that_finds_it_so(host: Host) -> None:
+    says = 'rsync: [receiver] write failed on "/tree/include/linux/xattr.h": No space left on device (28)'
+    said = shlex.quote(says)
+
+    report = host.back_up(RSYNC=str(an_rsync(host, f'rsync "$@"; echo {said} >&2; exit 23')))
+
+    assert report.status == "failed"
+    assert "is full" in report.problems[0]
+
+
 @needs_mounts
 def test_a_full_disk_fails_the_night_and_costs_no_earlier_snapshot(tmp_path: Path) -> None:
     host = Host(tmp_path, tmp_path / "backup", keep=1)

@@ -33,8 +33,9 @@ from ebbtide_agent.report import FAILED, Hello, Report, parse_report
 from ebbtide_agent.rotation import Rotation, broken_in, names_in, remove
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
-# An attribute may be too large for any file system, however much of it is free.
-_ATTRIBUTE = "xattr"
+# An attribute may be too large for any file system, however much of it is free. What is before the first quote is no
+# path.
+_ATTRIBUTE, _QUOTE = "xattr", '"'
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class ToDirectory:
 
 
 def _says_full(problem: str) -> bool:
-    return any(words in problem for words in _NO_ROOM) and _ATTRIBUTE not in problem
+    return any(words in problem for words in _NO_ROOM) and _ATTRIBUTE not in problem.partition(_QUOTE)[0]
 
 
 def _written_anew(changes: Changes) -> Changes:

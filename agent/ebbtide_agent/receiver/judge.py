@@ -18,8 +18,9 @@ FILE_IO = 11
 _OUT_OF_TIME = 30
 READ_ONLY = "the receiver's volume turned read-only after a file system error"
 _OVER_QUOTA, _NO_SPACE = "Disk quota exceeded", "No space left on device"
-# An attribute may be too large for any file system, however much of it is free.
-_ATTRIBUTE = "xattr"
+# An attribute may be too large for any file system, however much of it is free. What is before the first quote is no
+# path.
+_ATTRIBUTE, _QUOTE = "xattr", '"'
 
 
 def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
@@ -115,7 +116,7 @@ def _full_quota(host: str, quota: Quota | None, left: int | None) -> str | None:
 def _find_full(problem: str) -> str | None:
     if _OVER_QUOTA in problem:
         return _OVER_QUOTA
-    return _NO_SPACE if _NO_SPACE in problem and _ATTRIBUTE not in problem else None
+    return _NO_SPACE if _NO_SPACE in problem and _ATTRIBUTE not in problem.partition(_QUOTE)[0] else None
 
 
 def _verdict(claimed: str, seen: Session | None) -> tuple[str, str | None]:

@@ -64,6 +64,7 @@ def test_whose_push_was_ended_for_want_of_memory_is_told_that_first_whatever_it_
 GIB = 2**30
 FULL_QUOTA = 'rsync: [receiver] write failed on "/var/big" (in tree): Disk quota exceeded (122)'
 FULL_VOLUME = 'rsync: [receiver] write failed on "/var/big" (in tree): No space left on device (28)'
+FULL_AT_XATTR = 'rsync: [receiver] write failed on "/linux/xattr.h" (in tree): No space left on device (28)'
 LARGE_ATTRIBUTE = 'rsync: [receiver] rsync_xal_set: lsetxattr("x","user.a") failed: No space left on device (28)'
 
 
@@ -72,6 +73,7 @@ LARGE_ATTRIBUTE = 'rsync: [receiver] rsync_xal_set: lsetxattr("x","user.a") fail
     [
         ("partial", FULL_QUOTA, True),
         ("failed", FULL_VOLUME, True),
+        ("partial", FULL_AT_XATTR, True),
         ("partial", LARGE_ATTRIBUTE, False),
         ("partial", "rsync: connection unexpectedly closed", False),
         ("complete-with-warnings", FULL_QUOTA, False),
