@@ -11,7 +11,7 @@ from ebbtide_agent.errors import AgentError
 
 
 class Stopped(AgentError):
-    """The order came while there was nothing yet to let go of."""
+    """The order came before anybody was let in: of what was done until then nobody has to be told."""
 
     exit_code = 128 + signal.SIGTERM
 

@@ -15,6 +15,7 @@ class Keyword(str):
         """What comes after the first `=` would be the value."""
         return cls("SCHILY.xattr." + attribute.replace("%", "%25").replace("=", "%3D"))
 
+    # By this method tarfile asks a keyword for its bytes, strictly as UTF-8. That it does is promised nowhere.
     def encode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> bytes:
         return super().encode(encoding, errors)
 

@@ -45,11 +45,11 @@ Bring files or directories back as they were, with owners, modes, ACLs, attribut
   $ ebbtide-agent restore /etc/nginx --from 203.0.113.9                  from a machine that the operator has opened
 
 It begins in ./restored-HOST-POINT.unfinished-…, keeps the whole path below it, and takes the end of that name away when
-all is there; cut off, the same command again goes on in it. Of all of ROOT it holds tree/, and nobody else gets into
-it. With --in-place, or --into a directory that holds something, it compares contents, shows what it would replace,
-change or delete of what is there, and asks; where nobody can answer it needs --yes. Nothing that is there besides is
-deleted without --delete, and never what is not backed up at all. It never writes through a symbolic link.
-`ebbtide-agent list` says what there is to choose from.
+all is there; cut off, the same command again goes on in it. Of the whole ROOT what comes back lies below tree/ in it;
+the directory is closed to others. With --in-place, or --into a directory that holds something, it compares contents,
+shows what it would replace, change or delete of what is there, and asks; where nobody can answer it needs --yes.
+Nothing that is there besides is deleted without --delete, and never what is not backed up at all. It never writes
+through a symbolic link. `ebbtide-agent list` says what there is to choose from.
 
 Without root owners, devices and set-user-id bits cannot be given back; it says so, and does the rest.
 """
