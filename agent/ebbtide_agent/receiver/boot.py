@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ebbtide_agent import power, procs, volume
@@ -11,6 +12,7 @@ from ebbtide_agent.instance import PATIENCE_SECONDS
 from ebbtide_agent.orders import Order, Stopped, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import cgroups, clock, quotas, sshd, station
+from ebbtide_agent.receiver.baseline import keep_manifest
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.ledger import Ledger, report_key
 from ebbtide_agent.receiver.mail import Mail, Mailing
@@ -19,7 +21,7 @@ from ebbtide_agent.receiver.postman import Postman
 from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, put_word, say
 from ebbtide_agent.receiver.status import forget_tree
-from ebbtide_agent.report import LONGEST_PROBLEM, readable
+from ebbtide_agent.report import LONGEST_PROBLEM, parse_report, readable
 from ebbtide_agent.shapes import decode, encode
 
 FILESYSTEMS = (volume.EXT4, volume.BTRFS)
@@ -73,7 +75,9 @@ def _open_or_let_go(brief: Brief, receiver: Station, stop: Order) -> procs.Child
         _put_damaged(brief, receiver, damage)
         raise
     except BaseException:
-        volume.unmount(receiver.paths.volume)
+        # Also where it stays mounted, what is told is why the door is shut.
+        with contextlib.suppress(PermanentError):
+            volume.unmount(receiver.paths.volume)
         raise
 
 
@@ -138,18 +142,17 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
 def _is_new(brief: Brief, paths: MachinePaths, device: Path, filesystem: str) -> bool:
     """Whether a volume is nobody's yet. Raises Refused when it is another's, which is left as it was."""
     volume.attach(device, paths.volume, filesystem, "ro")
-    try:
-        if paths.volume_owner.exists():
+    with volume.unmounted_on_failure(paths.volume):
+        has_owner = paths.volume_owner.exists()
+        if has_owner:
             _check_owner(brief, paths)
-            return False
-        if not is_blank(paths.volume, paths.volume_owner):
+        elif not is_blank(paths.volume, paths.volume_owner):
             raise Refused(
                 f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's"
             )
-        return True
-    finally:
-        # As long as this mount is anywhere the next one is read-only, too.
-        volume.let_go(device, paths.volume)
+    # As long as this mount is anywhere the next one is read-only, too.
+    volume.let_go(device, paths.volume)
+    return not has_owner
 
 
 def _check_owner(brief: Brief, paths: MachinePaths) -> None:
@@ -166,12 +169,17 @@ def _forget_what_the_trees_are(paths: MachinePaths) -> None:
 
 
 def _recall_reports(brief: Brief, receiver: Station) -> None:
-    """A second machine of the same run does not wait for those that the first one has recorded."""
+    """A second machine of the same run does not wait for those that the first one has recorded.
+
+    That one may have been lost right after, before what the next nights are compared with was in its place.
+    """
     for host in brief.hosts:
         try:
-            receiver.cloud.get(report_key(brief.run, brief.nonce, host.id))
+            body = receiver.cloud.get(report_key(brief.run, brief.nonce, host.id))
         except KeyError:
             continue
+        with contextlib.suppress(AgentError, OSError):
+            keep_manifest(receiver.paths, parse_report(body))
         write_whole(receiver.paths.reported(host.id), b"")
 
 

@@ -173,11 +173,12 @@ class Ledger:
     def _take_no_more(self, host: BriefedHost, recorded: Report) -> None:
         """A tree that is on record stays what its manifest says, whatever becomes of us; nobody waits for its host.
 
-        A manifest that cannot be put in its place then costs nobody the record.
+        A manifest that cannot be put in its place costs nobody the record. As long as the host is waited for, whoever
+        finds the record tries once more.
         """
-        self.paths.reported(host.id).touch()
         with contextlib.suppress(OSError):
             keep_manifest(self.paths, recorded)
+        self.paths.reported(host.id).touch()
 
     def _believed(self, host: BriefedHost, report: Report, seen: Session | None) -> Report:
         return judged(report, seen, _is_out_of_memory(host, seen))

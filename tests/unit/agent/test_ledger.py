@@ -4,8 +4,11 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,12 +16,14 @@ from ebbtide_agent import entry, manifest
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.peer.night import Night
 from ebbtide_agent.peer.shelf import Shelf
-from ebbtide_agent.receiver import cgroups, mending, status
+from ebbtide_agent.receiver import boot, cgroups, ledger, mending, status
+from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.lease import Session, write_session
-from ebbtide_agent.receiver.ledger import Ledger
+from ebbtide_agent.receiver.ledger import Ledger, report_key
 from ebbtide_agent.receiver.mending import take_off_lost_notes
+from ebbtide_agent.receiver.station import Station
 from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
-from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, encode_report
 from tests.unit.agent.guests import NOW, Taking
 
 
@@ -271,6 +276,57 @@ def test_a_night_is_what_the_next_ones_are_compared_with_though_its_gate_was_kil
     assert recorded and recorded.receiver and recorded.receiver.manifest
     assert sha256_of(there.paths.manifest("us0a")) == recorded.receiver.manifest.sha256
     assert not there.paths.next_manifest("us0a").exists()
+
+
+def test_a_host_is_waited_for_until_what_its_next_nights_are_compared_with_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(ledger, "keep_manifest", gate_is_killed)
+        there.report(night)
+
+    is_waited_for = not there.paths.reported("us0a").exists()
+    there.cut_off(night)
+
+    assert is_waited_for and there.paths.reported("us0a").exists()
+    assert there.paths.manifest("us0a").exists() and not there.paths.next_manifest("us0a").exists()
+
+
+@pytest.mark.fault("R7")
+def test_the_second_machine_of_a_run_puts_in_its_place_what_the_next_nights_are_compared_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Taking(tmp_path)
+    night = there.say_hello()
+    with monkeypatch.context() as lost, pytest.raises(KeyboardInterrupt):
+        lost.setattr(Ledger, "_take_no_more", gate_is_killed)
+        there.report(night)
+    recorded = there.keeper.find_report()
+    assert recorded and recorded.receiver and recorded.receiver.manifest
+
+    boot._recall_reports(*a_successor(there, night, encode_report(recorded)))
+
+    assert sha256_of(there.paths.manifest("us0a")) == recorded.receiver.manifest.sha256
+    assert there.paths.reported("us0a").exists()
+
+
+def test_a_report_that_says_nothing_is_one_all_the_same_to_the_second_machine_of_a_run(tmp_path: Path) -> None:
+    there = Taking(tmp_path)
+
+    boot._recall_reports(*a_successor(there, there.say_hello(), b"nothing"))
+
+    assert there.paths.reported("us0a").exists()
+
+
+def a_successor(there: Taking, night: Night, report: bytes) -> tuple[Brief, Station]:
+    """Its brief, and itself, where the archive holds this of its host."""
+    run = parse_brief(Path("tests/contract/wire/brief-receiver.json").read_bytes())
+    brief = replace(run, run=night.run, hosts=(there.guest.as_briefed(night.nonce),))
+    archive = {report_key(brief.run, brief.nonce, "us0a"): report}
+    cloud = SimpleNamespace(get=archive.__getitem__)
+    return brief, cast(Station, SimpleNamespace(paths=there.paths, cloud=cloud))
 
 
 def test_who_asks_again_because_its_gate_was_killed_at_once_has_its_answer_and_pushes_no_more(tmp_path: Path) -> None:

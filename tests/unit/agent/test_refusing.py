@@ -166,3 +166,23 @@ def test_it_says_so_once_in_one_line_that_is_cut_short(
         boot.boot(a_receiver(tmp_path, archive))
 
     assert {name: json.loads(word)["why"] for name, word in archive.words.items()} == {key: why}
+
+
+@pytest.mark.fault("R3")
+@pytest.mark.parametrize("busy", ["let_go", "unmount"])
+def test_whose_volume_it_is_is_said_also_where_it_stays_mounted(
+    busy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive()
+    receiver = a_receiver(tmp_path, archive)
+    with_another_receivers_volume(receiver, archive)
+
+    def fail(*_: object) -> None:
+        raise PermanentError("it cannot be unmounted")
+
+    monkeypatch.setattr(volume, busy, fail)
+
+    with pytest.raises(Refused, match="belongs to receiver 'other'"):
+        boot.boot(receiver)
+
+    assert "belongs to receiver 'other'" in json.loads(archive.words[REFUSED])["why"]
