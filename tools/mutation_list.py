@@ -645,9 +645,25 @@ MUTATIONS = (
     Mutation(
         "stopped: of a volume that takes no more",
         f"{_CORE}/night.py",
-        "if not missing_hosts(run, world.results) or world.read_only:",
-        "if not missing_hosts(run, world.results):",
+        "if not awaited_hosts(run, world) or world.read_only:",
+        "if not awaited_hosts(run, world):",
         "that no other receiver is tried with a volume that has turned read-only",
+        _NIGHT,
+    ),
+    Mutation(
+        "stopped: of who has reported for nothing",
+        f"{_CORE}/night_world.py",
+        " and host.id not in world.rejected)",
+        ")",
+        "that no receiver is launched to let go at once, for a host whose report does not count",
+        _NIGHT,
+    ),
+    Mutation(
+        "stopped: what it let go of",
+        f"{_CORE}/night.py",
+        "last_machine(world) in world.clean",
+        "latest_attempt(run, world) in world.clean",
+        "that a volume is clean though a machine was asked for later that never came",
         _NIGHT,
     ),
     Mutation(
@@ -3355,6 +3371,14 @@ MUTATIONS = (
         "        known.write_bytes(next_one.read_bytes())\n        return report, landed\n",
         "that a host is compared with no push of which there is no record",
         (f"{_LEDGER}::test_losses_of_pushes_that_were_never_recorded_add_up",),
+    ),
+    Mutation(
+        "a record: its manifest, on the next machine",
+        f"{_GATE}/boot.py",
+        "            keep_manifest(receiver.paths, parse_report(body))\n",
+        "            parse_report(body)\n",
+        "that the next nights are compared with the last one on record, though its machine was lost right after",
+        (f"{_LEDGER}::test_the_second_machine_of_a_run_puts_in_its_place_what_the_next_nights_are_compared_with",),
     ),
     Mutation(
         "a record: its manifest, later",

@@ -27,14 +27,15 @@ from chalicelib.core.night_end import close_with, close_without_snapshot
 from chalicelib.core.night_world import (
     NightWorld,
     attempt_of,
+    awaited_hosts,
     can_be_made,
     complete_results,
     distrusts,
     has_received,
     held_volume,
     is_spent,
+    last_machine,
     latest_attempt,
-    missing_hosts,
     standing,
     volume_of_tonight,
     zone_of_tonight,
@@ -100,7 +101,7 @@ def _is_over(run: Run, world: NightWorld, now: datetime) -> bool:
 
 def _another_receiver_is_worth_it(run: Run, world: NightWorld, now: datetime) -> bool:
     attempt, volume = latest_attempt(run, world), volume_of_tonight(run, world)
-    if not missing_hosts(run, world.results) or world.read_only:
+    if not awaited_hosts(run, world) or world.read_only:
         return False
     if volume is not None and volume.zone not in world.zones:
         # It was pushed to, and no machine can stand beside it any more: what it has is snapshotted.
@@ -196,7 +197,7 @@ def _serve(run: Run, machine: Machine, volume: Volume, world: NightWorld, now: d
         return (AllowNetworks(world.networks),)
     if world.address != machine.address:
         return (PointAddress(world.receiver.address_name, machine.address),)
-    waiting_for = missing_hosts(run, world.results)
+    waiting_for = awaited_hosts(run, world)
     return (Wait("reports of " + ", ".join(waiting_for) if waiting_for else f"receiver {machine.id} to let go"),)
 
 
@@ -226,7 +227,7 @@ def _towards_the_snapshot(run: Run, world: NightWorld, now: datetime) -> tuple[A
 
 
 def _take(run: Run, volume: Volume, world: NightWorld) -> TakeSnapshot:
-    is_clean = latest_attempt(run, world) in world.clean
+    is_clean = last_machine(world) in world.clean
     consistency = tags.Consistency.RELEASED if is_clean else tags.Consistency.CRASH
     tree = next((result.tree for result in world.results), TreeKind.FAKE_SUPER)
     complete = tuple(sorted(result.id for result in complete_results(run, world.results)))

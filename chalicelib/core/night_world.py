@@ -21,7 +21,8 @@ class NightWorld:
     has measured, `growing` are the ids of volumes that EBS is still enlarging; `pushed_to` is the id of the volume that
     a receiver of this run stood ready with, if one said so; `read_only` whether it has turned read-only since.
     `damaged` are the attempts whose receiver found its volume damaged, `unsound` the ids of those volumes; `refused`
-    is what receivers that let nobody in said of why, by the attempt;
+    is what receivers that let nobody in said of why, by the attempt; `rejected` are the ids of the hosts whose report
+    of this run does not count;
     `is_distrusted` is what snapshots hold once there are any, tonight or before, and `newest` is then the last one with
     restore points that was not found damaged itself.
     """
@@ -48,6 +49,7 @@ class NightWorld:
     unsound: frozenset[str] = frozenset()
     is_distrusted: bool = False
     refused: Mapping[int, str] = field(default_factory=dict)
+    rejected: frozenset[str] = frozenset()
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -61,7 +63,14 @@ def attempt_of(made: Machine | Volume) -> int:
 
 def latest_attempt(run: Run, world: NightWorld) -> int:
     """What EC2 and the archive show counts as much as the record: a rebuilt run has forgotten its attempts."""
-    return max([run.machine_attempt, *world.ready, *world.released, *world.damaged, *map(attempt_of, world.machines)])
+    return max(run.machine_attempt, last_machine(world))
+
+
+def last_machine(world: NightWorld) -> int:
+    """The latest attempt that had one, as far as EC2 or the archive show it: one that was only claimed has touched
+    nothing. 0 when there was none."""
+    spoke = (*world.ready, *world.released, *world.damaged, *world.refused)
+    return max([*spoke, *map(attempt_of, world.machines)], default=0)
 
 
 def is_spent(attempt: int, world: NightWorld) -> bool:
@@ -89,6 +98,12 @@ def missing_hosts(run: Run, results: Iterable[HostResult]) -> tuple[str, ...]:
     """The names of the expected hosts that have not reported, in the run's order."""
     reported = {result.id for result in results}
     return tuple(host.name for host in run.hosts if host.id not in reported)
+
+
+def awaited_hosts(run: Run, world: NightWorld) -> tuple[str, ...]:
+    """The names of those that a receiver waits for: to it a host whose report is rejected here has reported."""
+    missing = missing_hosts(run, world.results)
+    return tuple(host.name for host in run.hosts if host.name in missing and host.id not in world.rejected)
 
 
 def complete_results(run: Run, results: Iterable[HostResult]) -> tuple[HostResult, ...]:

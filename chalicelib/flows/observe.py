@@ -66,6 +66,7 @@ def observe(run: Run, policy: Policy, world: World) -> Observation:
         damaged=frozenset(words.damaged),
         unsound=briefed.intersection(damaged),
         refused=_why_refused(words),
+        rejected=frozenset(rejected.host_id for rejected in received.rejected),
     )
     if not has_received(night):
         night = _with_newest_snapshot(night, run, world)

@@ -15,8 +15,9 @@ from chalicelib.ports import World
 
 @dataclass(frozen=True)
 class Rejected:
-    """A report that does not count, and why."""
+    """A report that does not count, which host's it would be, and why."""
 
+    host_id: str
     key: str
     why: str
 
@@ -50,9 +51,9 @@ def _record(run: Run, host_id: str, key: str, world: World) -> Rejected | None:
         expected = _get_expected(run, host_id)
         result = _own_result(run, expected, world.archive.get(key))
     except KeyError:
-        return Rejected(key, "it was told of and is not in the archive")
+        return Rejected(host_id, key, "it was told of and is not in the archive")
     except PermanentError as fault:
-        return Rejected(key, str(fault))
+        return Rejected(host_id, key, str(fault))
     world.catalog.record_result(result)
     return None
 

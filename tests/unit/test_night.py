@@ -293,6 +293,10 @@ def test_a_receiver_may_use_its_grace() -> None:
 
 NO_REPLACEMENT: dict[str, tuple[Run, NightWorld]] = {
     "every host has reported": (a_launched_run(), a_spent_night(released=frozenset(), clean=frozenset())),
+    "nobody counts the report of the host that is missing": (
+        a_launched_run(),
+        a_spent_night(results=(a_result("us0"),), rejected=frozenset({"eu0a"})),
+    ),
     "it was the last one": (
         a_launched_run(attempt=MOST_MACHINES),
         a_spent_night(
@@ -321,6 +325,12 @@ def test_a_receiver_is_not_replaced_when(case: str) -> None:
     assert kinds(plan(run, night, a_moment(3))) == [IntendSnapshot, TakeSnapshot]
 
 
+def test_a_host_is_worth_another_receiver_though_anothers_report_is_rejected() -> None:
+    night = a_spent_night(results=(), rejected=frozenset({"eu0a"}))
+
+    assert kinds(plan(a_launched_run(), night, a_moment(3))) == [LaunchReceiver]
+
+
 @pytest.mark.parametrize("released", [frozenset(), frozenset({1})], ids=["lost", "stopped"])
 def test_a_receiver_is_not_replaced_when_no_time_is_left(released: frozenset[int]) -> None:
     lost = a_spent_night(released=released, results=())
@@ -334,6 +344,27 @@ def test_a_clean_volume_is_snapshotted_with_its_complete_hosts() -> None:
 
 def test_a_volume_that_was_not_released_is_labelled_crash_consistent() -> None:
     (_, take) = plan(a_launched_run(), a_spent_night(released=frozenset(), clean=frozenset()), a_moment(3))
+
+    assert take == replace(TAKE_BOTH, consistency=tags.Consistency.CRASH)
+
+
+def test_a_volume_is_clean_though_another_machine_was_asked_for_that_never_came() -> None:
+    night = a_spent_night(results=(a_result("us0"),))
+
+    (_, take) = plan(a_launched_run(attempt=2), night, DEADLINE)
+
+    assert take == replace(TAKE_BOTH, complete=("us0a",))
+
+
+@pytest.mark.parametrize(
+    "second",
+    [{"machines": (a_receiver_machine(2, "terminated"),)}, {"ready": frozenset({1, 2})}, {"refused": {2: "why"}}],
+    ids=["it is shown", "it was ready", "it let nobody in"],
+)
+def test_a_volume_that_a_second_machine_may_have_had_and_did_not_release_is_crash_consistent(
+    second: dict[str, object],
+) -> None:
+    (_, take) = plan(a_launched_run(attempt=2), a_spent_night(**second), DEADLINE)
 
     assert take == replace(TAKE_BOTH, consistency=tags.Consistency.CRASH)
 

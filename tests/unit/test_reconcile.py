@@ -103,6 +103,16 @@ def test_a_report_that_could_not_be_read_just_now_is_asked_for_again_and_not_rej
         reconcile(a_run_id(), broken, OPENED)
 
 
+def test_nobody_waits_for_a_host_whose_report_is_rejected() -> None:
+    world = a_world_with(a_run())
+    reconcile(a_run_id(), world, OPENED)
+    world.archive.put_once(wire.report_key(a_run(), "us0a"), b"{}")
+
+    observed = observe(a_run(), get_policy("000001", world), world)
+
+    assert observed.night.rejected == {"us0a"}
+
+
 def test_a_snapshot_whose_answer_was_lost_is_adopted_and_not_taken_twice() -> None:
     world, volumes = losing_answers(a_world_after_the_pushes(), has_effect=True)
 
