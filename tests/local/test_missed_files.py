@@ -102,10 +102,15 @@ def test_a_file_that_vanishes_elsewhere_is_looked_for_once_more_in_the_same_nigh
 def test_a_name_that_became_a_file_of_its_own_in_a_first_push_is_one_there_too(
     receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Still linked over there, it must not be written in place by the push that makes good what vanished."""
+    """Still linked over there, it must not be written in place by the push that makes good what vanished.
+
+    With a pattern that only rsync decides, that push looks at everything as well.
+    """
     tree = a_tree(tmp_path / "tree", A_DATABASE, "srv/a")
     (tree / "srv/b").hardlink_to(tree / "srv/a")
     (tmp_path / "b").write_bytes(b"another file")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/backup_exclude").write_text("/none/***\n")
 
     def it_is_replaced() -> None:
         (tmp_path / "b").rename(tree / "srv/b")
