@@ -310,8 +310,8 @@ MUTATIONS = (
     Mutation(
         "reports that are none",
         f"{_FLOWS}/receive_report.py",
-        "    except PermanentError as fault:\n        return Rejected(key, str(fault))\n",
-        "    except ZeroDivisionError as fault:\n        return Rejected(key, str(fault))\n",
+        "    except PermanentError as fault:\n        return Rejected(host_id, key, str(fault))\n",
+        "    except ZeroDivisionError as fault:\n        return Rejected(host_id, key, str(fault))\n",
         "that one host's poisoned report costs nobody else",
         ("tests/app/test_doors_night.py::test_nor_does_it_when_a_tick_reads_the_reports_of_all",),
     ),
