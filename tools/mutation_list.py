@@ -2679,6 +2679,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_passes.py",),
     ),
     Mutation(
+        "push: names of links in full",
+        f"{_HOST}/survey.py",
+        "inodes = pushed.tally.inodes_of_links()",
+        "inodes = {}",
+        "that no name of a hard link keeps what took another one's place during a push in full",
+        ("tests/local/test_missed_files.py",),
+    ),
+    Mutation(
         "push: once more into what was empty",
         f"{_HOST}/night.py",
         "replace(hello, empty=False), again",
