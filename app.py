@@ -205,7 +205,7 @@ def open_host(event: Payload, context: Any) -> dict[str, Any]:
 
 @app.lambda_function(name="close_host")
 def close_host(event: Payload, context: Any) -> dict[str, Any]:
-    """Of whoever says nothing, what could be closed."""
+    """Of null, what could be closed."""
     of = wire.parse_closing(event)
     if of is None:
         return wire.all_standing(find_closable(the_world()))

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby, takewhile
+from operator import attrgetter
 
 from chalicelib.core.advice import Kind
 from chalicelib.core.copy_watch import is_unlocked_for_long, is_unseen_for_long, laggards
 from chalicelib.core.disk import GIB, Filling, Measured, filling, how_full, of_quota
-from chalicelib.core.drilling import precedence
+from chalicelib.core.drilling import stands_against
 from chalicelib.core.ids import own_host, own_word
 from chalicelib.core.model import (
     Copying,
@@ -342,10 +343,14 @@ def _how(drill: Recovery) -> str:
 
 
 def _latest_drills(facts: Facts) -> dict[str, Recovery]:
-    newest = {host_id: point.at for host_id, point in facts.newest.items()}
+    there = {(point.host_id, point.run) for point in facts.points}
     closed = (each for each in facts.recoveries if each.kind is RecoveryKind.DRILL and each.state.is_final)
-    in_order = sorted(closed, key=lambda each: precedence(each, newest.get(each.id.host_id)))
-    return {drill.id.host_id: drill for drill in in_order}
+    latest: dict[str, Recovery] = {}
+    for drill in sorted(closed, key=attrgetter("id"), reverse=True):
+        later = latest.get(drill.id.host_id)
+        if later is None or stands_against(drill, later, there):
+            latest[drill.id.host_id] = drill
+    return latest
 
 
 def _restores_gone_wrong(facts: Facts, now: datetime) -> Iterator[Trouble]:

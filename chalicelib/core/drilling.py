@@ -2,12 +2,12 @@
 drill says how a host's backup stands.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from operator import attrgetter
 
-from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind
+from chalicelib.core.model import Recovery, RecoveryKind, RunId
 from chalicelib.core.policy import HostPolicy, Policy
 from chalicelib.core.recovery import lasts
 
@@ -39,10 +39,10 @@ def _last_turns(drills: Iterable[Recovery], apart: timedelta) -> dict[str, datet
     return {host_id: drill.opened for host_id, drill in turns.items()}
 
 
-def precedence(drill: Recovery, newest: datetime | None) -> tuple[datetime, RecoveryId]:
-    """By which the last one says how the backup of a host stands, whose newest restore point is of `newest`: none of an
-    older point takes the place of one of a newer point, unless that is there no more."""
-    return min(drill.point.at, newest or _NEVER), drill.id
+def stands_against(drill: Recovery, later: Recovery, there: Container[tuple[str, RunId]]) -> bool:
+    """Whether a drill says how the backup of its host stands in spite of this later one: that is of an older point, and
+    its own is among those that are still `there`, each by its host and its run. A copy has the run of its original."""
+    return drill.point.at > later.point.at and (drill.point.host_id, drill.point.run) in there
 
 
 def in_turn(due: Sequence[HostPolicy], at_once: int, now: datetime) -> list[HostPolicy]:

@@ -271,7 +271,7 @@ def _kept_for_hosts(
 
 
 def _surely_proven(points: Iterable[RestorePoint], doubted: Doubts) -> Iterable[tuple[str, Reason]]:
-    """Beside the newest proven point of a host, the one before it while a later drill of that came to nothing."""
+    """Beside the newest proven point of a host, the one before it while what was tried of it last came to nothing."""
     for point in newest_undoubted(points, doubted):
         yield point.snapshot_id, Reason(NEWEST_PROVEN, point.host_id)
 

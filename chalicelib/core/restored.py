@@ -51,8 +51,9 @@ def come_back(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
 
 
 def heard(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
-    """Once, that what its machine has said of its server cannot be read; nothing otherwise."""
-    if world.unheard is None or is_unheard(recovery.findings):
+    """Once, that what its machine has said of its server cannot be read; nothing otherwise, nor where its report says
+    whether that came up."""
+    if world.unheard is None or _boot(world) is not None or is_unheard(recovery.findings):
         return ()
     running = _running(world)
     return (RecordUnheard(why_unheard(world.unheard, running.address if running else None)),)

@@ -48,7 +48,8 @@ def get_reported_tree(run_id: RunId, host_id: str, archive: Archive, known: Run 
 
 
 def _report_key(run_id: RunId, host_id: str, archive: Archive, known: Run | None) -> str:
-    run = known or find_briefed_run(run_id, archive)
+    # One that is rebuilt from the tags of a snapshot has no nonce, and neither has one of an earlier version.
+    run = known if known and known.nonce else find_briefed_run(run_id, archive) or known
     if run is None:
         raise KeyError(f"{wire.run_prefix(run_id)}…/brief.json")
     return wire.report_key(run, host_id)

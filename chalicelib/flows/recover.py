@@ -70,7 +70,8 @@ def recover(recovery_id: RecoveryId, world: World, now: datetime) -> Outcome:
         lambda recovery: _next_steps(recovery, world, now, seen),
         lambda step, recovery: _act_and_tell(step, recovery, world, now, untold),
     )
-    runs = restored.runs(seen[-1]) if seen and recovery.kind is RecoveryKind.RESTORE else None
+    stands = recovery.kind is RecoveryKind.RESTORE and not settled.subject.state.is_final
+    runs = restored.runs(seen[-1]) if stands else None
     return Outcome(settled.subject, settled.steps, settled.waiting, settled.overtaken, tuple(untold), runs)
 
 

@@ -25,8 +25,10 @@ def parse_opening_request(payload: Mapping[str, Any]) -> OpeningRequest:
 
 
 def parse_closing(payload: Mapping[str, Any]) -> str | None:
-    """A host by its name or id, or one opening or restore by its id; None of whoever only asks what stands."""
-    return checked("payload", payload).maybe_text("of")
+    """A host by its name or id, or one opening or restore by its id; None of whoever only asks what stands: by null,
+    not by leaving it out."""
+    fields = checked("payload", payload)
+    return fields.maybe_text("of") if "of" in payload else fields.text("of")
 
 
 def closing(recoveries: Iterable[RecoveryId]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _is_as_it_should_be(standing: Standing) -> bool:
 
 
 def _once_back(recovery: str) -> Standing:
-    """There is a verdict already, or will be."""
+    """Once it is there: then there is a verdict already, or will be."""
     standing = watched(recovery, _is_there)
     _print(_where(standing))
     return standing

@@ -1,11 +1,11 @@
 """The last drill of each host, by what outlives the table: what was asked for and how it closed, in the archive."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from chalicelib import wire
-from chalicelib.core.drilling import precedence
-from chalicelib.core.model import Recovery, RecoveryKind
+from chalicelib.core.drilling import stands_against
+from chalicelib.core.model import Recovery, RecoveryKind, RunId
 from chalicelib.errors import PermanentError
 from chalicelib.flows.archived_recoveries import read_recovery
 from chalicelib.ports import Archive
@@ -21,14 +21,17 @@ class Proof:
     drill: Recovery | None
 
 
-def find_proofs(points: Iterable[Point], archive: Archive) -> tuple[list[Proof], tuple[str, ...]]:
+def find_proofs(points: Sequence[Point], archive: Archive) -> tuple[list[Proof], tuple[str, ...]]:
     """One for each host that has a point, in the order of the points; and what could not be read."""
     newest = {point.host_id: point for point in points}
+    there = {(point.host_id, point.run) for point in points}
     faults: list[str] = []
-    return [Proof(point, _last_drill(point, archive, faults)) for point in newest.values()], tuple(faults)
+    return [Proof(point, _last_drill(point, there, archive, faults)) for point in newest.values()], tuple(faults)
 
 
-def _last_drill(newest: Point, archive: Archive, faults: list[str]) -> Recovery | None:
+def _last_drill(
+    newest: Point, there: Container[tuple[str, RunId]], archive: Archive, faults: list[str]
+) -> Recovery | None:
     """A drill that cannot be read is told, and the one before it stands in for it. None is read that was begun before
     there was the point of one that was."""
     last: Recovery | None = None
@@ -42,5 +45,5 @@ def _last_drill(newest: Point, archive: Archive, faults: list[str]) -> Recovery 
             faults.append(f"recovery {recovery_id}: {fault}")
             continue
         if recovery is not None and recovery.kind is RecoveryKind.DRILL:
-            last = max(filter(None, (last, recovery)), key=lambda each: precedence(each, newest.at))
+            last = recovery if last is None or stands_against(recovery, last, there) else last
     return last

@@ -337,7 +337,7 @@ def test_whoever_closes_nothing_is_told_what_stands_open_or_restored_and_no_dril
     stage.call("drill", host="us0")
     settled = stage.memory()
 
-    standing = stage.call("close_host")["standing"]
+    standing = stage.call("close_host", of=None)["standing"]
 
     assert [(each["recovery"], each["kind"]) for each in standing] == [
         (restored["recovery"], "restore"),

@@ -633,11 +633,18 @@ def test_what_the_operator_sends_is_read() -> None:
     )
     assert wire.parse_opening_request({"schema": 1, "host": "us0"}) == OpeningRequest("us0", None, timedelta(hours=2))
     assert wire.parse_closing(the_object("payload-close-host")) == "us0"
+    assert wire.parse_closing({"schema": 1, "of": None}) is None
     assert wire.parse_hold(the_object("payload-hold")) == wire.HoldRequest(
         Target(host="us0", at=a_moment(0, day=22)), dry_run=True, why="the auditors", by="ada@desk"
     )
     assert wire.parse_release(the_object("payload-release")) == wire.HoldRequest(Target("snap-0abc"), dry_run=False)
     assert wire.parse_forget(the_object("payload-forget-host")) == wire.ForgetRequest("eu0", "ada@desk", dry_run=True)
+
+
+@pytest.mark.parametrize("slip", [{}, {"host": "us0"}])
+def test_a_closing_that_does_not_say_of_what_is_refused(slip: dict[str, str]) -> None:
+    with pytest.raises(PermanentError, match=r"^payload: of is None, expected a text"):
+        wire.parse_closing({"schema": 1, **slip})
 
 
 def the_offer() -> wire.Offer:

@@ -17,7 +17,7 @@ from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws, 
 
 IS_ROOT = os.geteuid() == 0
 # The last one never reports, so that the receiver stays.
-HOSTS = ("us0", "eu0", "us1", "us2", "eu1")
+HOSTS = ("us0", "eu0", "us1", "us2", "us3", "eu1")
 SIZE = 12_000_000
 ENOUGH = 3_000_000
 PARTIAL, UNREADABLE, VANISHED = 3, 23, 24
@@ -121,6 +121,20 @@ def test_a_name_that_became_a_file_of_its_own_in_a_first_push_is_one_there_too(
     report = what_is_recorded(receiver, "us2")
     assert (report["status"], exit_code) == ("complete-with-warnings", 0), said
     assert [(receiver.tree("us2") / "srv" / name).read_bytes() for name in ("a", "b")] == [b"here", b"another file"]
+
+
+@pytest.mark.fault("H4")
+def test_what_took_a_hard_links_name_during_a_push_in_full_is_nobody_elses_content(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    tree = a_tree(tmp_path / "tree", "srv/a")
+    (tree / "srv/b").hardlink_to(tree / "srv/a")
+    (tmp_path / "b").write_bytes(b"another file")
+
+    exit_code, said = a_night_in_which(receiver, "us3", tmp_path, lambda: (tmp_path / "b").rename(tree / "srv/b"))
+
+    assert (what_is_recorded(receiver, "us3")["status"], exit_code) == ("complete", 0), said
+    assert [(receiver.tree("us3") / "srv" / name).read_bytes() for name in ("a", "b")] == [b"here", b"another file"]
 
 
 @pytest.mark.fault("H5")

@@ -330,7 +330,9 @@ def test_only_the_latest_closed_drill_counts_and_no_restore_or_opening() -> None
         pytest.param(21, 22, (21, 22), False, id="one of a newer point does"),
         pytest.param(22, 22, (21, 22), False, id="and so does another one of it"),
         pytest.param(22, 21, (21,), False, id="of what is newest once the point itself is gone"),
+        pytest.param(22, 21, (21, 23), False, id="whatever comes after it"),
         pytest.param(22, 21, (), False, id="or no point is left"),
+        pytest.param(21, 22, (21,), False, id="one of a point that has gone since"),
     ],
 )
 def test_a_failed_drill_is_told_until_one_of_the_same_or_a_newer_point_has_proven_it(

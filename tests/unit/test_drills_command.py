@@ -98,6 +98,18 @@ def test_a_drill_that_was_begun_later_of_an_older_point_stands_for_nothing_newer
     assert said(capsys)["us0"]["drill"]["recovery"] == "us0a/2026-11-23/2"
 
 
+def test_a_drill_of_a_point_that_is_gone_stands_for_no_newer_one(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = a_night(world, 24)
+    a_drill(world, a_moment(9, day=24), verdict="different")
+    del world.volumes.snapshots[world.catalog.get_run(lost).snapshot_id]
+    proven = a_drill(world, a_moment(9, day=25), point="main/2026-11-23/1")
+    a_night(world, 26)
+
+    assert said(capsys)["us0"]["drill"]["recovery"] == str(proven)
+
+
 def test_neither_a_restore_that_has_ended_nor_a_drill_that_is_under_way_is_one(
     world: FakeWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:

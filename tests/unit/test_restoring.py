@@ -317,8 +317,20 @@ def test_the_answer_says_whether_it_runs_now_and_not_whether_it_ever_did() -> No
 
     assert [each.runs for each in (coming, back, proven, off)] == [False, True, True, False]
     assert (off.recovery.address, off.recovery.verdict) == ("10.0.0.1", "proven")
-    assert recover(recovery_id, world, off.recovery.deadline).runs is False
-    assert recover(recovery_id, world, off.recovery.deadline).runs is None
+
+
+@pytest.mark.parametrize("is_closed", ["in this call", "before"])
+def test_of_one_that_is_over_no_answer_says_whether_it_runs(is_closed: str) -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    the_server_is_back(world, recovery_id)
+    deadline = recover(recovery_id, world, NOW).recovery.deadline
+    if is_closed == "before":
+        recover(recovery_id, world, deadline)
+
+    over = recover(recovery_id, world, deadline)
+
+    assert (over.recovery.state.is_final, over.runs) == (True, None)
 
 
 def test_a_server_whose_report_alone_can_be_read_is_back_where_that_says_it_runs() -> None:
@@ -330,6 +342,18 @@ def test_a_server_whose_report_alone_can_be_read_is_back_where_that_says_it_runs
     kept = recover(recovery_id, world, NOW)
 
     assert (kept.recovery.verdict, kept.recovery.address, kept.runs) == ("proven", "10.0.0.1", True)
+    assert kept.recovery.findings == ()
+
+
+def test_of_one_whose_report_does_not_say_whether_it_came_up_it_is_told_that_its_word_cannot_be_read() -> None:
+    world = a_world_with_backups()
+    recovery_id = one_whose_word_cannot_be_read(world)
+    the_machine_reports(world, recovery_id, verdict="failed", findings=["could not finish: EOFError"], boot=None)
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert kept.recovery.findings[1].startswith("unheard: its word cannot be read: ")
+    assert "its server may be back at 10.0.0.1" in kept.recovery.findings[1]
 
 
 def test_a_server_that_is_back_is_found_again_by_a_rebuilt_catalogue() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +10,10 @@ from chalicelib import wire
 from chalicelib.core.model import RecoveryState, Run
 from chalicelib.core.naming import RecoveryRequest
 from chalicelib.flows.open_recovery import open_drill, open_restore
+from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from tests.builders import a_point, a_run, a_run_id
-from tests.fakes import FakeWorld
+from tests.fakes import FakeCatalog, FakeWorld
 from tests.recoveries import A_REPORT, DRILL, NOW, a_world_with_backups, the_machine_reports
 
 NIGHT = a_run(a_run_id(22))
@@ -73,6 +75,32 @@ def test_a_drill_of_it_has_failed_and_the_finding_names_the_object(key: str, bod
     assert drill.findings[0].startswith(f"the report of its night cannot be read ({key}: ")
     assert drill.findings[0].endswith("the archive keeps what was there before; a restore does without")
     assert world.machines.requests == []
+
+
+def test_a_drill_of_a_night_that_is_known_from_its_snapshot_alone_has_failed_as_well() -> None:
+    world = replace(a_world_with_a_night_of_another_architecture(), catalog=FakeCatalog())
+    world.archive.objects[BRIEF] = b"not JSON"
+    rebuild(world)
+    open_drill("us0", world, NOW)
+
+    drill = recover(DRILL, world, NOW).recovery
+
+    assert world.catalog.get_run(NIGHT.id).nonce == ""
+    assert drill.verdict == "failed"
+    assert drill.findings[0].startswith(f"the report of its night cannot be read ({BRIEF}: ")
+
+
+def test_of_a_night_of_an_earlier_version_whose_brief_is_gone_its_run_says_where_its_reports_are() -> None:
+    world = a_world_with_a_night_of_another_architecture()
+    without_nonce = replace(NIGHT, nonce="")
+    world.catalog.open_run(without_nonce)
+    world.archive.objects[wire.report_key(without_nonce, "us0a")] = world.archive.objects.pop(REPORT)
+    del world.archive.objects[BRIEF]
+    open_drill("us0", world, NOW)
+
+    recover(DRILL, world, NOW)
+
+    assert (brought_up_on(world), digest_told(world)) == (("t3a.medium", "lt-other"), "abc")
 
 
 def in_the_catalogue(run: Run, world: FakeWorld) -> None:

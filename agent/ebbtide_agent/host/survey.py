@@ -100,11 +100,18 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
 
 
 def is_overtaken(pushed: Survey, config: Config) -> bool:
-    """Whether at a path of the lists there is another file by now: the one of the scan may be where no list leads."""
-    if pushed.changes is None or pushed.course.in_full:
+    """Whether at a path of the lists there is another file by now: the one of the scan may be where no list leads.
+
+    In full, at a hard link's name: rsync reads one of them, and has what it finds there under all.
+    """
+    if pushed.changes is not None and not pushed.course.in_full:
+        inodes = pushed.changes.inodes
+    elif pushed.tally is not None:
+        inodes = pushed.tally.inodes_of_links()
+    else:
         return False
     root = os.fsencode(config.root)
-    return any(_inode_at(root + b"/" + path) not in (None, inode) for path, inode in pushed.changes.inodes.items())
+    return any(_inode_at(root + b"/" + path) not in (None, inode) for path, inode in inodes.items())
 
 
 def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths: HostPaths, now: datetime) -> Survey:
