@@ -353,6 +353,14 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def room(place: Path) -> Iterator[Path]:
+    """Of one test alone."""
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.fixture(scope="module")
 def stored(place: Path) -> Store:
     """The awkward tree as a receiver stores it, with files that are alike in all but content, and in all."""
@@ -439,14 +447,11 @@ def test_what_nothing_befell_passes_and_nothing_is_found(stored: Store, cloud: C
 
 @pytest.mark.parametrize("seed", CLEAN, ids="seed {}".format)
 def test_whatever_tree_chance_grows_passes_and_nothing_is_found(
-    seed: int, place: Path, cloud: Cloud, tmp_path: Path
+    seed: int, room: Path, cloud: Cloud, tmp_path: Path
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=place) as name:
-        room = Path(name)
-        room.chmod(0o755)
-        corpus.grow_by_chance(room / "source", random.Random(seed))
-        report, _ = drilled(a_store(room, room / "source"), lambda _: (), seed, cloud, tmp_path)
-        grown = list(read_real(room / "source"))
+    corpus.grow_by_chance(room / "source", random.Random(seed))
+    report, _ = drilled(a_store(room, room / "source"), lambda _: (), seed, cloud, tmp_path)
+    grown = list(read_real(room / "source"))
 
     assert (report["verdict"], report["findings"]) == ("content only", [])
     assert report["compared"]["entries"] == len(grown)
@@ -496,18 +501,15 @@ def test_an_image_that_answers_well_is_proven(
 
 
 def test_what_an_image_does_not_see_of_its_tree_is_told_of_a_proven_one_too(
-    an_image_that_is_up: None, place: Path, cloud: Cloud, tmp_path: Path
+    an_image_that_is_up: None, room: Path, cloud: Cloud, tmp_path: Path
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=place) as name:
-        room = Path(name)
-        room.chmod(0o755)
-        opaque = room / "source/docker/opaque"
-        opaque.mkdir(parents=True)
-        os.setxattr(opaque, "trusted.overlay.opaque", b"y")
-        os.mknod(opaque / "deleted", stat.S_IFCHR, os.makedev(0, 0))
-        os.mknod(opaque / "null", stat.S_IFCHR, os.makedev(1, 3))
+    opaque = room / "source/docker/opaque"
+    opaque.mkdir(parents=True)
+    os.setxattr(opaque, "trusted.overlay.opaque", b"y")
+    os.mknod(opaque / "deleted", stat.S_IFCHR, os.makedev(0, 0))
+    os.mknod(opaque / "null", stat.S_IFCHR, os.makedev(1, 3))
 
-        report, _ = drilled(a_store(room, room / "source"), corpus.briefed(probe=ANSWERS), 0, cloud, tmp_path)
+    report, _ = drilled(a_store(room, room / "source"), corpus.briefed(probe=ANSWERS), 0, cloud, tmp_path)
 
     (finding,) = report["findings"]
     assert report["verdict"] == "proven"

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,17 @@ sys.exit(agent.main(["receiver", "boot"]))
 """
 
 
+@contextmanager
+def a_receiver_whose_clock_is(off: Path, seconds: str) -> Iterator[Receiver]:
+    """One that is ready; what the file says goes for each machine that begins after it."""
+    driver = off.with_name("machine.py")
+    driver.write_text(A_MACHINE)
+    off.write_text(f"{PATIENCE_SECONDS} {seconds}")
+    program, kind = (str(driver), str(unpacked(build)), str(off)), confine.SEPARATE if IS_ROOT else confine.OWN
+    with an_aws() as aws, a_receiver(aws, kind, ("us0",), program=program) as receiver:
+        yield receiver
+
+
 def be_attempt(number: int, receiver: Receiver) -> None:
     instance = receiver.root / "etc/ebbtide/instance.json"
     instance.write_text(json.dumps({**json.loads(instance.read_text()), "attempt": number}))
@@ -49,11 +62,8 @@ def be_attempt(number: int, receiver: Receiver) -> None:
 
 @pytest.mark.fault("R12")
 def test_a_receiver_lets_nobody_in_before_its_clock_is_right(tmp_path: Path) -> None:
-    driver, off = tmp_path / "machine.py", tmp_path / "off"
-    driver.write_text(A_MACHINE)
-    off.write_text(f"{PATIENCE_SECONDS} -3600 -3600 -3600 -3600 0")
-    program, kind = (str(driver), str(unpacked(build)), str(off)), confine.SEPARATE if IS_ROOT else confine.OWN
-    with an_aws() as aws, a_receiver(aws, kind, ("us0",), program=program) as receiver:
+    off = tmp_path / "off"
+    with a_receiver_whose_clock_is(off, "-3600 -3600 -3600 -3600 0") as receiver:
         waited, ready = receiver.log().index("s behind the archive's; waiting"), receiver.log().index("ready on port")
         hello = receiver.ssh("us0", "hello")
         receiver.process.terminate()
@@ -78,11 +88,8 @@ def test_a_receiver_lets_nobody_in_before_its_clock_is_right(tmp_path: Path) -> 
 
 @pytest.mark.fault("R12")
 def test_a_receiver_that_is_told_to_stop_meanwhile_goes_at_once_and_says_no_word(tmp_path: Path) -> None:
-    driver, off = tmp_path / "machine.py", tmp_path / "off"
-    driver.write_text(A_MACHINE)
-    off.write_text(f"{PATIENCE_SECONDS} 0")
-    program, kind = (str(driver), str(unpacked(build)), str(off)), confine.SEPARATE if IS_ROOT else confine.OWN
-    with an_aws() as aws, a_receiver(aws, kind, ("us0",), program=program) as receiver:
+    off = tmp_path / "off"
+    with a_receiver_whose_clock_is(off, "0") as receiver:
         receiver.process.terminate()
         receiver.process.wait(PATIENCE_SECONDS)
         be_attempt(2, receiver)

@@ -111,7 +111,7 @@ def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
         yield Pass((*DELETED, "--no-implied-dirs"), nothing, as_list(changes.gone), from_nothing=True)
     yield _listed(config, _ANEW, changes.changed)
     if changes.in_place:
-        yield Pass((*_ANEW, IN_PLACE), config.root, as_list(with_what_leads_to(changes.in_place)))
+        yield _listed(config, (*_ANEW, IN_PLACE), changes.in_place)
 
 
 def passes_of(config: Config, taken: Survey, nothing: Path) -> Iterator[Pass]:

@@ -28,14 +28,10 @@ from ebbtide_agent.host.push import Pass, by_index, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
+from ebbtide_agent.no_room import NO_SPACE, OVER_QUOTA, is_of_an_attribute
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import FAILED, Hello, Report, parse_report
 from ebbtide_agent.rotation import Rotation, broken_in, names_in, remove
-
-_NO_ROOM = ("No space left on device", "Disk quota exceeded")
-# An attribute may be too large for any file system, however much of it is free. What is before the first quote is no
-# path.
-_ATTRIBUTE, _QUOTE = "xattr", '"'
 
 
 @dataclass(frozen=True)
@@ -152,7 +148,7 @@ class ToDirectory:
 
 
 def _says_full(problem: str) -> bool:
-    return any(words in problem for words in _NO_ROOM) and _ATTRIBUTE not in problem.partition(_QUOTE)[0]
+    return any(words in problem for words in (NO_SPACE, OVER_QUOTA)) and not is_of_an_attribute(problem)
 
 
 def _written_anew(changes: Changes) -> Changes:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ebbtide_agent.errors import Refused, Unseen
+from ebbtide_agent.no_room import NO_SPACE, OVER_QUOTA, is_of_an_attribute
 from ebbtide_agent.receiver.brief import GIB, BriefedHost, Run
 from ebbtide_agent.receiver.lease import Session
 from ebbtide_agent.report import FAILED, PARTIAL, SUSPECT, WITH_WARNINGS, Quota, Report, bounded, worst
@@ -17,10 +18,6 @@ FILE_IO = 11
 # As rsync ends when its own time is over.
 _OUT_OF_TIME = 30
 READ_ONLY = "the receiver's volume turned read-only after a file system error"
-_OVER_QUOTA, _NO_SPACE = "Disk quota exceeded", "No space left on device"
-# An attribute may be too large for any file system, however much of it is free. What is before the first quote is no
-# path.
-_ATTRIBUTE, _QUOTE = "xattr", '"'
 
 
 def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
@@ -92,7 +89,7 @@ def explained(report: Report, quota: Quota | None, left: int | None) -> Report:
     `left` is what all hosts together may still bring: where something keeps them from more it speaks of a quota, too.
     """
     found = {_find_full(problem) for problem in report.problems}
-    said = _full_quota(report.host, quota, left) if _OVER_QUOTA in found else None
+    said = _full_quota(report.host, quota, left) if OVER_QUOTA in found else None
     return replace(report, problems=bounded((said or _FULL_VOLUME, *report.problems)))
 
 
@@ -114,9 +111,9 @@ def _full_quota(host: str, quota: Quota | None, left: int | None) -> str | None:
 
 
 def _find_full(problem: str) -> str | None:
-    if _OVER_QUOTA in problem:
-        return _OVER_QUOTA
-    return _NO_SPACE if _NO_SPACE in problem and _ATTRIBUTE not in problem.partition(_QUOTE)[0] else None
+    if OVER_QUOTA in problem:
+        return OVER_QUOTA
+    return NO_SPACE if NO_SPACE in problem and not is_of_an_attribute(problem) else None
 
 
 def _verdict(claimed: str, seen: Session | None) -> tuple[str, str | None]:

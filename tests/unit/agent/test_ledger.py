@@ -204,6 +204,14 @@ def gate_is_killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@contextmanager
+def killed_at(owner: object, name: str, by: Callable[..., object] = gate_is_killed) -> Iterator[None]:
+    """The block comes so far, and no further."""
+    with pytest.MonkeyPatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(owner, name, by)
+        yield
+
+
 def test_a_host_whose_report_is_on_record_pushes_no_more_though_its_gate_is_killed_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +239,7 @@ def keep_only(tree: Path, files: int) -> None:
 
 
 @pytest.mark.fault("H14")
-def test_losses_of_pushes_that_were_never_recorded_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_of_pushes_that_were_never_recorded_add_up(tmp_path: Path) -> None:
     """Each alone is none, beside what the push before it has left."""
     there = Taking(tmp_path)
     tree = there.paths.tree("us0a")
@@ -242,8 +250,7 @@ def test_losses_of_pushes_that_were_never_recorded_add_up(tmp_path: Path, monkey
     night = there.say_hello()
     for files in (510, 260, 140, 80):
         keep_only(tree, files)
-        with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-            killed.setattr(Shelf, "put_once", its_gate_is_killed_at_the_report)
+        with killed_at(Shelf, "put_once", its_gate_is_killed_at_the_report):
             there.report(night, guarded=True)
 
     keep_only(tree, 50)
@@ -259,15 +266,14 @@ def keeps(there: Taking, _: Night) -> None:
 
 @pytest.mark.parametrize("whoever_finds_it", [Taking.report, Taking.cut_off, keeps])
 def test_a_night_is_what_the_next_ones_are_compared_with_though_its_gate_was_killed_when_it_was_on_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whoever_finds_it: Callable[[Taking, Night], object]
+    tmp_path: Path, whoever_finds_it: Callable[[Taking, Night], object]
 ) -> None:
     there = Taking(tmp_path)
     there.night()
     there.days_pass()
     night = there.say_hello()
     (there.paths.tree("us0a") / "another").touch()
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(Ledger, "_take_no_more", gate_is_killed)
+    with killed_at(Ledger, "_take_no_more"):
         there.report(night)
 
     whoever_finds_it(there, night)
@@ -278,13 +284,10 @@ def test_a_night_is_what_the_next_ones_are_compared_with_though_its_gate_was_kil
     assert not there.paths.next_manifest("us0a").exists()
 
 
-def test_a_host_is_waited_for_until_what_its_next_nights_are_compared_with_is_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_is_waited_for_until_what_its_next_nights_are_compared_with_is_in_its_place(tmp_path: Path) -> None:
     there = Taking(tmp_path)
     night = there.say_hello()
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(ledger, "keep_manifest", gate_is_killed)
+    with killed_at(ledger, "keep_manifest"):
         there.report(night)
 
     is_waited_for = not there.paths.reported("us0a").exists()
@@ -295,13 +298,10 @@ def test_a_host_is_waited_for_until_what_its_next_nights_are_compared_with_is_in
 
 
 @pytest.mark.fault("R7")
-def test_the_second_machine_of_a_run_puts_in_its_place_what_the_next_nights_are_compared_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_machine_of_a_run_puts_in_its_place_what_the_next_nights_are_compared_with(tmp_path: Path) -> None:
     there = Taking(tmp_path)
     night = there.say_hello()
-    with monkeypatch.context() as lost, pytest.raises(KeyboardInterrupt):
-        lost.setattr(Ledger, "_take_no_more", gate_is_killed)
+    with killed_at(Ledger, "_take_no_more"):
         there.report(night)
     recorded = there.keeper.find_report()
     assert recorded and recorded.receiver and recorded.receiver.manifest
