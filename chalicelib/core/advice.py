@@ -103,8 +103,9 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.RESTORE_DOUBTFUL: Advice(
         "A restored server is not what was backed up (`different`), or nobody could compare it (`unproven`), or it did "
         "not come up or did not answer its `probe` (`content only`), or it has come to no verdict within a day. It "
-        "answers before it is compared, and may be in use, or off by now. Or what its machine says of it cannot be "
-        "read (`unheard`): then it may be back, and nothing ends it before its time.",
+        "answers before it is compared, and may be in use, or off by now; that it has not come up is told at once. Or "
+        "what its machine says of it cannot be read (`unheard`): then it may be back, and nothing ends it before its "
+        "time.",
         "Read the findings, which `ebbtide restore` says again with its address, or why it has none and which volume "
         "to attach: nobody takes it down for them, and whoever uses it should know. `ebbtide restore --at` brings back "
         "an older point beside it, and `ebbtide drill` proves one; `ebbtide close` takes it down, and ends this.",

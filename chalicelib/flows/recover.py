@@ -30,7 +30,7 @@ from chalicelib.core.recovery_actions import (
     TerminateMachine,
 )
 from chalicelib.core.steps import COMPARE, ahead_of, has_moved
-from chalicelib.core.verdicts import FAILED, is_unheard
+from chalicelib.core.verdicts import FAILED, is_down, is_unheard
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.flows.recovery_steps import act
 from chalicelib.flows.serving import shut_out
@@ -107,7 +107,7 @@ def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datet
     except PermanentError as fault:
         if isinstance(action, SetWays):
             raise TransientError(str(fault)) from fault
-        may_be_back = recovery.address is not None or is_unheard(recovery.findings)
+        may_be_back = recovery.address is not None or is_unheard(recovery.findings) or is_down(recovery.findings)
         if recovery.verdict is not None or may_be_back or isinstance(action, _TAKES_AWAY):
             raise
         return act(RecordVerdict(FAILED, (str(fault),)), recovery, world, now)

@@ -24,7 +24,7 @@ from chalicelib.core.model import (
     Way,
 )
 from chalicelib.core.naming import restored_name
-from chalicelib.core.steps import LAUNCH, told_step
+from chalicelib.core.steps import LAUNCH, came_up, told_step
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, read, read_times, read_ways, times_values, written
 from chalicelib.wire.shared import as_line, bounded, owner_of
@@ -314,8 +314,8 @@ RECOVERY_PROGRESS = "Ebbtide Recovery Progress"
 
 
 def recovery_progress(recovery: Recovery) -> dict[str, Any]:
-    """For whoever follows it: how far it is and since when, where it stands, what came of it, and by the catalogue's
-    version which of two is the later. The same is the same."""
+    """For whoever follows it: how far it is and since when, whether and where it stands, what came of it, and by the
+    catalogue's version which of two is the later. The same is the same."""
     step = recovery.step
     return {
         "schema": SCHEMA,
@@ -327,6 +327,7 @@ def recovery_progress(recovery: Recovery) -> dict[str, Any]:
         "attempt": recovery.attempt,
         "step": told_step(step.name) if step else None,
         "since": moment_text(step.since) if step else None,
+        "came_up": came_up(recovery),
         "address": recovery.address,
         "verdict": recovery.verdict,
         "state": recovery.state.value,

@@ -13,7 +13,7 @@ from rich.table import Table
 from chalicelib.core.model import RecoveryState
 from chalicelib.core.opening import LONGEST, SHORTEST, USUAL
 from chalicelib.core.recovery_times import told
-from chalicelib.core.verdicts import FAILED, OPENED
+from chalicelib.core.verdicts import FAILED, OPENED, is_down
 from chalicelib.errors import PermanentError
 from chalicelib.wiring import the_time
 from ebbtide_console import session
@@ -120,13 +120,18 @@ def _list(all_standing: Iterable[Standing]) -> None:
         "id", "what", "host", "as of (UTC)", "where", "how it stands", "until (UTC)", box=None, pad_edge=False
     )
     for each in all_standing:
-        how = "goes" if _is_on_its_way(each) else each["verdict"] or f"at: {each['step']}"
+        how = "goes" if _is_on_its_way(each) else each["verdict"] or _how_far(each)
         at, until = (said(each[moment]).removesuffix(" UTC") for moment in ("at", "until"))
         table.add_row(each["recovery"], each["kind"], each["host"], at, each["address"] or "", how, until)
     if table.row_count:
         Console(width=WIDTH, markup=False, highlight=False).print(table)
     else:
         print("nothing stands open or restored")
+
+
+def _how_far(standing: Standing) -> str:
+    not_up = "has not come up, " if is_down(standing["findings"]) else ""
+    return f"{not_up}at: {standing['step']}"
 
 
 def _is_on_its_way(standing: Standing) -> bool:
