@@ -3471,15 +3471,36 @@ MUTATIONS = (
     Mutation(
         "a record: its manifest, on the next machine",
         f"{_GATE}/boot.py",
-        "            keep_manifest(receiver.paths, parse_report(body))\n",
-        "            parse_report(body)\n",
+        "        keep_what_waits(receiver.paths, host.id, receiver.cloud)\n",
+        "",
         "that the next nights are compared with the last one on record, though its machine was lost right after",
-        (f"{_LEDGER}::test_the_second_machine_of_a_run_puts_in_its_place_what_the_next_nights_are_compared_with",),
+        (
+            f"{_LEDGER}::test_the_next_machine_puts_in_its_place_what_the_next_nights_are_compared_with",
+            "tests/local/test_lost_receivers.py::test_a_receiver_that_is_lost_right_after_it_has_recorded_a_meant_loss_has_no_later_night_held_as_suspect",
+        ),
+    ),
+    Mutation(
+        "a record: the run in its manifest",
+        f"{_GATE}/ledger.py",
+        ", status.munged, self.brief.nonce)",
+        ", status.munged)",
+        "that the next night's machine finds the report that a manifest waits for",
+        (
+            "tests/local/test_lost_receivers.py::test_a_receiver_that_is_lost_right_after_it_has_recorded_a_meant_loss_has_no_later_night_held_as_suspect",
+        ),
+    ),
+    Mutation(
+        "a record: no other manifest",
+        f"{_GATE}/baseline.py",
+        "next_one.exists() and sha256_of(next_one) == landed.sha256",
+        "next_one.exists()",
+        "that nothing is compared with a manifest that no report on record names",
+        (f"{_LEDGER}::test_no_manifest_is_taken_but_the_one_that_is_on_record",),
     ),
     Mutation(
         "a record: its manifest, later",
         "agent/ebbtide_agent/peer/keeping.py",
-        "        keep_manifest(self.peer.paths, report)\n",
+        "        keep_manifest(self.peer.paths, self.guest.id, report)\n",
         "",
         "that a peer's snapshot is described by its own manifest, though a gate was killed before it was in its place",
         (
@@ -4094,7 +4115,7 @@ MUTATIONS = (
     ),
     Mutation(
         "reports: where a receiver puts them",
-        f"{_GATE}/ledger.py",
+        "agent/ebbtide_agent/report.py",
         'return f"reports/{run}/{nonce}/hosts/{host_id}.json" if',
         'return f"reports/{run}/hosts/{host_id}.json" if',
         "that a receiver knows no report of a night which was written before it",
