@@ -1078,7 +1078,7 @@ MUTATIONS = (
     Mutation(
         "sweep and data volumes",
         f"{_CORE}/sweep.py",
-        "if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not _is_aside(volume)):",
+        "if _is_data(volume) or (owner_of(volume.tags) is None and not _is_aside(volume)):",
         "if owner_of(volume.tags) is None and not _is_aside(volume):",
         "that no data volume is ever swept",
         ("tests/unit/test_sweep.py::test_what_is_left_of_closed_runs_and_recoveries_is_removed",),
@@ -2029,6 +2029,22 @@ MUTATIONS = (
         "findings=(*findings, *recovery.findings), times=times",
         "that what was told before the verdict is not told a second time with it",
         ("tests/unit/test_restoring.py",),
+    ),
+    Mutation(
+        "sweep: what the catalogue has lost",
+        f"{_FLOWS}/sweep.py",
+        "return (*find_overdue(*seen, now), *find_forgotten(*seen, now))",
+        "return find_overdue(*seen, now)",
+        "that a machine whose recovery the catalogue has lost is told while it costs",
+        ("tests/unit/test_sweep.py",),
+    ),
+    Mutation(
+        "close: what stands is not known",
+        f"{_FLOWS}/close_recoveries.py",
+        "if world.catalog.policy_version() is None:",
+        "if False:",
+        "that nobody is told that nothing stands when the table is lost",
+        ("tests/unit/test_sweep.py",),
     ),
     Mutation(
         "restore: not up, to operators",
