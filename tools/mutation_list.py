@@ -4163,10 +4163,18 @@ MUTATIONS = (
     ),
     Mutation(
         "recoveries: names that are none",
-        "chalicelib/wire/recoveries.py",
-        "/[1-9][0-9]{0,3})/.+",
-        "/[1-9][0-9]{0,8})/.+",
+        f"{_FLOWS}/open_recovery.py",
+        "for each in taken if each <= _MOST_A_DAY",
+        "for each in taken",
         "that a name which a stolen role wrote ahead keeps no host from a recovery",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "recoveries: a number below which something lies",
+        f"{_FLOWS}/open_recovery.py",
+        "for each in count(first) if each not in taken",
+        "for each in count(first)",
+        "that nothing which a stolen role wrote ahead is believed of a drill, whatever its number",
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(

@@ -31,8 +31,7 @@ from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
 _ASKED = re.compile(r"recoveries/[a-z0-9]{4}/[0-9-]{10}/[0-9]+/(asked|brief)\.json")
-# Of a number that is never given out: a host has a few recoveries a day, and a standby counts from a thousand.
-_OF_ONE = re.compile(r"recoveries/(?P<id>[a-z0-9]{4}/[0-9-]{10}/[1-9][0-9]{0,3})/.+")
+_OF_ONE = re.compile(r"recoveries/(?P<id>[a-z0-9]{4}/[0-9-]{10}/[1-9][0-9]{0,8})/.+")
 _LATER_BRIEF = re.compile(r"recoveries(?:/[^/]+){3}/([2-9])/brief\.json")
 # No machine may write there.
 _CHANGED_WAYS = re.compile(r"recoveries(?:/[^/]+){3}/ways-\d{6}\.json")
