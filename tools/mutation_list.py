@@ -4194,6 +4194,14 @@ MUTATIONS = (
         _RECONCILE,
     ),
     Mutation(
+        "words of a recovery: however many lie beside them",
+        f"{_FLOWS}/recover.py",
+        "keys = find_own_keys(wire.recovery_prefix(recovery.id), own, world.archive)",
+        "keys = frozenset(own) & frozenset(world.archive.list(wire.recovery_prefix(recovery.id)))",
+        "that a look at a recovery is as long as its own keys, whatever a stolen role writes beside them",
+        ("tests/unit/test_restoring.py",),
+    ),
+    Mutation(
         "words: each by itself",
         f"{_FLOWS}/own_keys.py",
         "if len(shown) <= len(own):",
