@@ -74,9 +74,10 @@ def the_machine_says(
     world.archive.put_once(wire.recovery_step_key(recovery_id, attempt, step), json.dumps(said).encode())
 
 
-def the_server_stands(world: FakeWorld, recovery_id: RecoveryId) -> None:
-    """It is back, and being compared from now on."""
+def the_server_stands(world: FakeWorld, recovery_id: RecoveryId, state: str = "booted") -> None:
+    """It is back, or has not come up, and is being compared from now on."""
     said = {**json.loads(A_WORD.read_text()), "recovery": str(recovery_id), "id": recovery_id.host_id}
+    said["boot"]["state"] = state
     world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
 
 

@@ -66,12 +66,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """A manifest's first line: whose tree, of which run, how it is kept, and whether its symlinks are munged."""
+    """A manifest's first line: whose tree, of which run, how it is kept, and whether its symlinks are munged.
+
+    `nonce` is the run's, if it has one: with it the report can be named that the manifest belongs to.
+    """
 
     host: str
     run: str
     tree: str
     munged: bool = False
+    nonce: str = ""
 
 
 def read_real(root: Path, hasher: Hasher | None = None) -> Iterator[Entry]:
@@ -143,6 +147,8 @@ def encode_header(header: Header) -> str:
     record: dict[str, Any] = {"schema": SCHEMA, "host": header.host, "run": header.run, "tree": header.tree}
     if header.munged:
         record["munged"] = True
+    if header.nonce:
+        record["nonce"] = header.nonce
     return _line(record)
 
 
@@ -152,7 +158,8 @@ def decode_header(line: str) -> Header:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"not a manifest of schema {SCHEMA}: {line[:80]!r}")
     try:
-        return Header(record["host"], record["run"], record["tree"], record.get("munged", False))
+        said = (record["host"], record["run"], record["tree"])
+        return Header(*said, record.get("munged", False), record.get("nonce", ""))
     except KeyError as missing:
         raise ValueError(f"a manifest's header lacks {missing}") from None
 

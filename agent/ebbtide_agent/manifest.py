@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from ebbtide_agent.entry import Entry, Header, real_entry
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import fake_entry
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.manifest_file import read_manifest, sha256_of, write_manifest
+from ebbtide_agent.manifest_file import DAMAGE, read_manifest, sha256_of, write_manifest
 from ebbtide_agent.printable import printable
 from ebbtide_agent.walk import Found, walk
 
@@ -157,7 +156,7 @@ class _Earlier:
                 yield from read_manifest(file)[1]
         except FileNotFoundError:
             return
-        except (OSError, EOFError, ValueError, zlib.error) as fault:
+        except DAMAGE as fault:
             self._damage = str(fault)
 
 

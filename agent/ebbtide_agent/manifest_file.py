@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Callable
@@ -18,6 +19,8 @@ from ebbtide_agent.printable import printable
 _LEVEL = 5
 # A path and a link's target are some kilobytes; the rest is for an entry's attributes.
 LONGEST_LINE = 16 << 20
+# What comes of reading one that is damaged.
+DAMAGE = (OSError, EOFError, ValueError, zlib.error)
 
 
 def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
@@ -40,7 +43,7 @@ def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
 
 
 def read_manifest(file: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
-    """The header, and a stream of the entries. Both raise ValueError or OSError (EOFError) when it is damaged."""
+    """The header, and a stream of the entries. Both raise one of DAMAGE."""
     lines = _lines(file)
     return decode_header(next(lines, "")), (decode(line) for line in lines)
 

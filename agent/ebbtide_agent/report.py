@@ -158,6 +158,12 @@ class Report:
         return self.status in (COMPLETE, WITH_WARNINGS)
 
 
+def report_key(run: str, nonce: str, host_id: str) -> str:
+    """Nobody can name it before the run is open, who would report first. A peer's night has no nonce: it has no archive
+    that others write into."""
+    return f"reports/{run}/{nonce}/hosts/{host_id}.json" if nonce else f"reports/{run}/{host_id}.json"
+
+
 def manifest_key(host_id: str, run: str, nonce: str, number: int = 1) -> str:
     """Where the archive keeps a manifest; the first of a run has no number. A peer's has no nonce."""
     name = f"{run}/{nonce}" if nonce else run

@@ -103,8 +103,9 @@ ADVICE: Mapping[Kind, Advice] = {
     Kind.RESTORE_DOUBTFUL: Advice(
         "A restored server is not what was backed up (`different`), or nobody could compare it (`unproven`), or it did "
         "not come up or did not answer its `probe` (`content only`), or it has come to no verdict within a day. It "
-        "answers before it is compared, and may be in use, or off by now. Or what its machine says of it cannot be "
-        "read (`unheard`): then it may be back, and nothing ends it before its time.",
+        "answers before it is compared, and may be in use, or off by now; that it has not come up is told at once. Or "
+        "what its machine says of it cannot be read (`unheard`): then it may be back, and nothing ends it before its "
+        "time.",
         "Read the findings, which `ebbtide restore` says again with its address, or why it has none and which volume "
         "to attach: nobody takes it down for them, and whoever uses it should know. `ebbtide restore --at` brings back "
         "an older point beside it, and `ebbtide drill` proves one; `ebbtide close` takes it down, and ends this.",
@@ -171,10 +172,13 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.LEFT_STANDING: Advice(
         "A machine or volume has outlived the run, drill, restore or opening that it was made for, and two hours later "
-        "is still there, although the sweep removes such things every hour. It costs until it is gone.",
-        "Read the log of the function `sweep`: mostly a permission is missing, or somebody has attached the volume "
-        "elsewhere. Look at what its tag `Name` says, then end the machine or delete the volume by hand. It is no "
-        "volume that a receiver backs up to any more, and no restore point is lost with it.",
+        "is still there, although the sweep removes such things every hour. Or it is of one that the catalogue does "
+        "not know: then no list of what stands has it, and it is left until its tag `ebbtide:expires` says. It costs "
+        "until it is gone.",
+        "`ebbtide rebuild` brings back what the catalogue has lost, and `ebbtide close` then lists and ends it. Of "
+        "anything else read the log of the function `sweep`: mostly a permission is missing, or somebody has attached "
+        "the volume elsewhere. Look at what its tag `Name` says, then end the machine or delete the volume by hand. "
+        "It is no volume that a receiver backs up to any more, and no restore point is lost with it.",
     ),
     Kind.LAUNCH_REFUSED: Advice(
         "The daily preflight asked EC2, without launching anything, whether it would launch a machine that a night or "

@@ -43,6 +43,7 @@ from chalicelib.core.trouble import Trouble, said
 from chalicelib.core.verdicts import (
     FAILED,
     is_all_there_is_to_prove,
+    is_down,
     is_on_its_way_out,
     is_stale,
     is_unheard,
@@ -377,8 +378,15 @@ def _how_wrong(restore: Recovery) -> tuple[Kind, str]:
     if restore.verdict is not None:
         unseen = "" if restore.address else ", and nobody has seen it run"
         return Kind.RESTORE_DOUBTFUL, f"is {restore.verdict}{unseen}"
-    unheard = "may be back, and what its machine said of it cannot be read"
-    return Kind.RESTORE_DOUBTFUL, unheard if is_unheard(restore.findings) else "has come to no verdict in a day"
+    return Kind.RESTORE_DOUBTFUL, _how_doubtful(restore.findings)
+
+
+def _how_doubtful(findings: Iterable[str]) -> str:
+    if is_down(findings):
+        return "has not come up, and is not compared yet"
+    if is_unheard(findings):
+        return "may be back, and what its machine said of it cannot be read"
+    return "has come to no verdict in a day"
 
 
 def _failed_restores(in_order: Iterable[Recovery]) -> dict[str, Recovery]:
@@ -403,7 +411,8 @@ def _is_doubtful(restore: Recovery, now: datetime) -> bool:
     if restore.kind is not RecoveryKind.RESTORE or is_on_its_way_out(restore, now):
         return False
     if restore.verdict is None:
-        return is_unheard(restore.findings) or now >= restore.opened + COMPARED_WITHIN
+        is_told = is_unheard(restore.findings) or is_down(restore.findings)
+        return is_told or now >= restore.opened + COMPARED_WITHIN
     return restore.address is None or not is_all_there_is_to_prove(restore.verdict, restore.probe)
 
 

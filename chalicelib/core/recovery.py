@@ -112,8 +112,8 @@ def was_ended_early(recovery: Recovery) -> bool:
 def _towards_the_verdict(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:
     if recovery.kind is RecoveryKind.RESTORE and (back := restored.come_back(recovery, world)):
         return back
-    if unheard := restored.heard(recovery, world):
-        return unheard
+    if doubt := restored.not_up(recovery, world) or restored.heard(recovery, world):
+        return doubt
     if known := _what_is_known(recovery, world, now):
         return known
     is_to_come = recovery.kind is not RecoveryKind.OPENING and not world.may_be_back

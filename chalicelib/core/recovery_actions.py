@@ -94,8 +94,8 @@ class RecordStep:
 
 
 @dataclass(frozen=True)
-class RecordUnheard:
-    """Its server may be back, and this is why that is not known."""
+class RecordDoubt:
+    """Why somebody who waits for its server has none before it is compared, or may have none."""
 
     finding: str
 
@@ -130,9 +130,10 @@ class RecordOpened:
 
 @dataclass(frozen=True)
 class RecordBack:
-    """A server is back, and not compared yet: where."""
+    """A server is back, and not compared yet: where, and what of it is not as it should be."""
 
     address: str
+    findings: tuple[str, ...] = ()
     times: Times | None = None
 
 
@@ -173,7 +174,7 @@ Action = (
     | RecordOpened
     | RecordStep
     | RecordBack
-    | RecordUnheard
+    | RecordDoubt
     | RecordVerdict
     | TerminateMachine
     | DeleteVolume

@@ -12,12 +12,12 @@ from chalicelib.core.model import Boot, Machine, Recovery, RecoveryReport
 from chalicelib.core.recovery_actions import (
     Action,
     RecordBack,
-    RecordUnheard,
+    RecordDoubt,
     RecordVerdict,
     RecoveryWorld,
 )
 from chalicelib.core.trouble import said
-from chalicelib.core.verdicts import FAILED, UNPROVEN, is_unheard, why_unheard
+from chalicelib.core.verdicts import FAILED, UNPROVEN, is_down, is_unheard, why_down, why_unheard
 
 # After which somebody should look why it is not known yet. A gp3 volume of 10 TiB is read in a day, 125 MiB a second.
 COMPARED_WITHIN = timedelta(days=1)
@@ -46,8 +46,22 @@ def come_back(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     """Where it is, before anything else that is known of it; nothing while it is not, and once that is recorded."""
     standing = _where_it_runs(world)
     if recovery.address is None and standing is not None and standing.address is not None:
-        return (RecordBack(standing.address),)
+        return (RecordBack(standing.address, _unanswered(world)),)
     return ()
+
+
+def _unanswered(world: RecoveryWorld) -> tuple[str, ...]:
+    """A finding, of a server that is up and does not answer its probe: as its report will have it later."""
+    answer = world.server.probe if world.server else None
+    return () if answer is None or answer.ok else (f"{answer.target}: {answer.answer}",)
+
+
+def not_up(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
+    """Once, that its image has not come up, which its machine says before it compares; nothing otherwise."""
+    boot = world.server.boot if world.server else None
+    if boot is None or boot.booted or is_down(recovery.findings):
+        return ()
+    return (RecordDoubt(why_down(boot.why)),)
 
 
 def heard(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
@@ -56,7 +70,7 @@ def heard(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     if world.unheard is None or _boot(world) is not None or is_unheard(recovery.findings):
         return ()
     running = _running(world)
-    return (RecordUnheard(why_unheard(world.unheard, running.address if running else None)),)
+    return (RecordDoubt(why_unheard(world.unheard, running.address if running else None)),)
 
 
 def await_comparison(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:

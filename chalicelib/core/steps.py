@@ -5,14 +5,17 @@ from dataclasses import replace
 from datetime import datetime
 
 from chalicelib.core.model import Recovery, RecoveryKind, Step
+from chalicelib.core.verdicts import is_down
 
 # Until EC2 has given a machine; and until that says what it does. Nothing but these is known of an opening.
 LAUNCH, MACHINE = "launch", "machine"
 COMPARE = "compare"
 _BEFORE = (LAUNCH, MACHINE)
+# What a machine says that it begins; a drill's, in this order.
+SAID_BY_MACHINES = ("mount", "materialise", COMPARE, "boot", "probe")
 # What stands is compared last, and beside what it does.
 _ORDER = {
-    RecoveryKind.DRILL: (*_BEFORE, "mount", "materialise", COMPARE, "boot", "probe"),
+    RecoveryKind.DRILL: (*_BEFORE, *SAID_BY_MACHINES),
     RecoveryKind.RESTORE: (*_BEFORE, "mount", "materialise", "boot", "probe", COMPARE),
     RecoveryKind.OPENING: _BEFORE,
 }
@@ -49,12 +52,20 @@ def advanced(recovery: Recovery, step: Step) -> Recovery:
 
 
 def has_moved(before: Recovery, after: Recovery) -> bool:
-    """Whether there is anything new to whoever follows it: a step, where it stands, its verdict, its end."""
+    """Whether there is anything new to whoever follows it: a step, where it stands or that it is not up, its verdict,
+    its end."""
     return _followed(before) != _followed(after)
 
 
 def _followed(recovery: Recovery) -> tuple[object, ...]:
-    return recovery.attempt, recovery.step, recovery.address, recovery.verdict, recovery.state
+    return recovery.attempt, recovery.step, came_up(recovery), recovery.address, recovery.verdict, recovery.state
+
+
+def came_up(recovery: Recovery) -> bool | None:
+    """Whether a restored server has; None while nobody can say, and of what is none."""
+    if recovery.kind is not RecoveryKind.RESTORE:
+        return None
+    return True if recovery.address else False if is_down(recovery.findings) else None
 
 
 def said_step(recovery: Recovery) -> str | None:

@@ -22,6 +22,8 @@ OPENED = "opened"
 _STALE = "stale: "
 # And of a restore whose server may be back: its machine has said something of that which cannot be read.
 _UNHEARD = "unheard: "
+# And of one whose image is not up, in the words of its machine.
+_DOWN = "did not boot: "
 
 
 def is_all_there_is_to_prove(verdict: str | None, probe: str | None) -> bool:
@@ -57,6 +59,16 @@ def why_unheard(why: str, address: str | None) -> str:
 def is_unheard(findings: Iterable[str]) -> bool:
     """Whether these are those of a restore whose server may be back."""
     return any(finding.startswith(_UNHEARD) for finding in findings)
+
+
+def why_down(why: str | None) -> str:
+    """The finding, with what its image said."""
+    return f"{_DOWN}{why}"
+
+
+def is_down(findings: Iterable[str]) -> bool:
+    """Whether these are those of a restore whose server has not come up."""
+    return any(finding.startswith(_DOWN) for finding in findings)
 
 
 def is_on_its_way_out(recovery: Recovery, now: datetime) -> bool:

@@ -66,13 +66,14 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address, step=None))
         case plan.RecordStep(step):
             return world.catalog.save_recovery(advanced(recovery, step))
-        case plan.RecordBack(address, times):
-            return world.catalog.save_recovery(replace(recovery, address=address, times=times))
-        case plan.RecordUnheard(finding):
-            return _record_unheard(finding, recovery, world)
+        case plan.RecordBack(address, findings, times):
+            back = replace(recovery, address=address, times=times)
+            return world.catalog.save_recovery(_finding(back, *findings))
+        case plan.RecordDoubt(finding):
+            return _record_doubt(finding, recovery, world)
         case plan.RecordVerdict(verdict, findings, times):
-            found = (*findings, *recovery.findings)  # the first one is why
-            known = replace(recovery, verdict=verdict, findings=found, times=times or recovery.times, step=None)
+            found = dict.fromkeys((*findings, *recovery.findings))  # the first one is why
+            known = replace(recovery, verdict=verdict, findings=(*found,), times=times or recovery.times, step=None)
             return _record_verdict(known, world)
         case plan.TerminateMachine(machine_id):
             world.machines.terminate(machine_id)
@@ -261,8 +262,8 @@ def _expiry(recovery: Recovery) -> datetime:
     return recovery.deadline + _GRACE
 
 
-def _record_unheard(finding: str, recovery: Recovery, world: World) -> Recovery | None:
-    """Somebody waits for this server, and may have it: it is told at once."""
+def _record_doubt(finding: str, recovery: Recovery, world: World) -> Recovery | None:
+    """Somebody waits for this server: it is told at once."""
     return _saved_and_told(_finding(recovery, finding), world)
 
 

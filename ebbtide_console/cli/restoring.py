@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import wrap
 
-from chalicelib.core.verdicts import DIFFERENT, is_all_there_is_to_prove
+from chalicelib.core.verdicts import DIFFERENT, is_all_there_is_to_prove, is_down
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command, add_json, print_json, told_beside
@@ -25,17 +25,17 @@ same keys, same host keys. Port 22 is open, and the ports that are named, to the
 to those that are named. Cron, timers, mail servers and its backup are not started; what another unit wants by itself
 still runs. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
 
-It answers before it is compared with its backup, and is told as soon as it does. The command goes on waiting for what
-the comparison says; to interrupt it then changes nothing. Exit code 0: it runs, is what was backed up, and has answered
-if the policy has a `probe` for it. Exit code 1: anything else, and the findings say what. It stands all the same, if
-it has not failed. With --no-wait: 0 as well while that is not known.
+It answers before it is compared with its backup, and is told as soon as it does, or that it has not come up, and why.
+The command goes on waiting for what the comparison says; to interrupt it then changes nothing. Exit code 0: it runs,
+is what was backed up, and has answered if the policy has a `probe` for it. Exit code 1: anything else, and the findings
+say what. It stands all the same, if it has not failed. With --no-wait: 0 as well while nothing speaks against it.
 
 With --json standard output has one object when it ends: recovery, host, at, state, verdict, findings, until, waiting
 (where to log in, in words), address, runs (whether it does, now), zone, and rto, rpo and each of its steps in seconds,
 as the function `recover` answers. While its verdict is not known it has the step that it is at, too, and since when.
 """
 _COMPARING = """\
-it is being compared with its backup now, beside what it does there: that takes as long as to read all of it.
+it is being compared with its backup now, beside whatever it does there: that takes as long as to read all of it.
 Ctrl-C ends only this waiting. If it is not what was backed up, the policy's alarm says so too."""
 
 
@@ -47,10 +47,22 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--at",
         type=a_point_or_time,
         metavar="TIME|POINT",
-        help="its point of this time or day (UTC), or before; or the one of this snapshot or run",
+        help="its point of this time or day (UTC), or before; or the one of this snapshot or run (default: the newest)",
     )
-    restore.add_argument("--port", type=int, action="append", default=[], help="let in to this TCP port as well")
-    restore.add_argument("--allow", action="append", default=[], metavar="NETWORK", help="let in only from there")
+    restore.add_argument(
+        "--port",
+        type=int,
+        action="append",
+        default=[],
+        help="let in to this TCP port as well as to 22; again for each further one",
+    )
+    restore.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="let in only from there, instead of the networks of the receiver; again for each further one",
+    )
     restore.add_argument("--name", help="what it calls itself (default: restored- and its id)")
     restore.add_argument("--is-meant", action="store_true", help="it may take a name that is in production")
     restore.add_argument(
@@ -99,8 +111,8 @@ def _begun_or_there(standing: Standing) -> str:
 
 
 def _is_there(standing: Standing) -> bool:
-    """It has answered, or it is known why not."""
-    return standing["address"] is not None or standing["verdict"] is not None
+    """It has come up, or it is known why not."""
+    return standing["address"] is not None or standing["verdict"] is not None or is_down(standing["findings"])
 
 
 @contextmanager
@@ -116,7 +128,7 @@ def _told_to_go_on(recovery: str) -> Iterator[None]:
 def _is_as_it_should_be(standing: Standing) -> bool:
     """It runs and is what was backed up, as far as that can be told; or, for whoever does not wait, it is under way."""
     if standing["verdict"] is None:
-        return True
+        return not is_down(standing["findings"])
     return bool(standing["runs"]) and is_all_there_is_to_prove(standing["verdict"], standing["probe"])
 
 

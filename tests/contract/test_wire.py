@@ -41,9 +41,8 @@ from chalicelib.core.volume_night import OwnReport
 from chalicelib.errors import PermanentError
 from ebbtide_agent.instance import parse_instance
 from ebbtide_agent.receiver.brief import parse_brief
-from ebbtide_agent.receiver.ledger import report_key
 from ebbtide_agent.receiver.station import word_key
-from ebbtide_agent.report import manifest_key
+from ebbtide_agent.report import manifest_key, report_key
 
 EXAMPLES = Path(__file__).parent / "wire"
 RUN = RunId("main", date(2026, 11, 23), 1)

@@ -21,7 +21,7 @@ from chalicelib.core.model import (
     Uncopied,
 )
 from chalicelib.core.policy import DrillPolicy
-from chalicelib.core.verdicts import why_unheard
+from chalicelib.core.verdicts import why_down, why_unheard
 from tests.builders import (
     a_moment,
     a_night,
@@ -419,6 +419,16 @@ def test_a_restore_that_may_be_back_and_cannot_say_so_is_told_at_once() -> None:
     assert trouble.kind is Kind.RESTORE_DOUBTFUL
     assert trouble.what.endswith("of host us0 may be back, and what its machine said of it cannot be read")
     assert trouble.details == restore.findings
+
+
+def test_a_restore_that_has_not_come_up_is_told_at_once_with_what_its_image_said() -> None:
+    restore = replace(a_standing_restore(None, address=None), findings=(why_down("it ended: no init"),))
+
+    (trouble,) = find_troubles(some_facts(a_night(), recoveries=(restore,)), restore.opened)
+
+    assert trouble.kind is Kind.RESTORE_DOUBTFUL
+    assert trouble.what.endswith("of host us0 has not come up, and is not compared yet")
+    assert trouble.details == ("did not boot: it ended: no init",)
 
 
 def test_a_restore_that_failed_is_told_with_the_reason_also_once_it_is_taken_down() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib import wire
 from chalicelib.core.model import RecoveryKind, RecoveryState, Step
+from chalicelib.core.verdicts import why_down
 from chalicelib.errors import PermanentError
 from ebbtide_console import session
 from ebbtide_console.cli import openings
@@ -155,17 +156,22 @@ def test_close_alone_says_what_stands_and_closes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     restored = replace(a_recovery(RecoveryKind.RESTORE, a_recovery_id(attempt=2)), step=Step("boot", COMING.opened))
+    not_up = replace(
+        restored, id=a_recovery_id(attempt=3), step=Step("compare", COMING.opened), findings=(why_down("no init"),)
+    )
     closed = replace(OPEN, id=a_recovery_id("eu0a"), host="eu0", deadline=a_moment(10))
-    asked = answered(monkeypatch, wire.all_standing([OPEN, restored, closed]))
+    asked = answered(monkeypatch, wire.all_standing([OPEN, restored, not_up, closed]))
     monkeypatch.setattr(openings, "the_time", lambda: a_moment(10))
 
     assert main(["close"]) == 0
     assert asked == [("close_host", {"schema": 1, "of": None})]
     lines = capsys.readouterr().out.splitlines()
+    as_of_then = ("us0", "2026-11-23 03:00")
     assert [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines] == [
         ["id", "what", "host", "as of (UTC)", "where", "how it stands", "until (UTC)"],
         ["us0a/2026-11-23/1", "opening", "us0", "2026-11-23 03:00", "203.0.113.9", "opened", "2026-11-23 11:00"],
-        ["us0a/2026-11-23/2", "restore", "us0", "2026-11-23 03:00", "at: image boot", "2026-11-23 11:00"],
+        ["us0a/2026-11-23/2", "restore", *as_of_then, "at: image boot", "2026-11-23 11:00"],
+        ["us0a/2026-11-23/3", "restore", *as_of_then, "has not come up, at: compare", "2026-11-23 11:00"],
         ["eu0a/2026-11-23/1", "opening", "eu0", "2026-11-23 03:00", "203.0.113.9", "goes", "2026-11-23 10:00"],
     ]
 

@@ -274,6 +274,21 @@ def test_of_two_events_the_later_one_has_the_higher_version() -> None:
     assert versions[-1] == world.catalog.get_recovery(DRILL).version
 
 
+@pytest.mark.parametrize("is_up", [True, False])
+def test_whoever_follows_a_restore_is_told_whether_it_came_up_before_it_is_compared(is_up: bool) -> None:
+    world = a_world_with_backups()
+    restore = open_restore(RecoveryRequest("us0"), world, NOW).id
+    recover(restore, world, NOW)
+    the_server_stands(world, restore, state="booted" if is_up else "not booted")
+
+    for _ in range(2):
+        recover(restore, world, LATER)
+
+    details = [payload for function, payload in world.lambdas.invoked if function == "tell_progress"]
+    followed = [(each["step"], each["came_up"], each["verdict"]) for each in details]
+    assert followed == [("machine", None, None), ("compare", None, None), ("compare", is_up, None)]
+
+
 def test_whoever_follows_a_restore_is_told_where_to_log_in_and_of_its_second_machine() -> None:
     world = a_world_with_backups()
     restore = open_restore(RecoveryRequest("us0"), world, NOW).id

@@ -10,6 +10,7 @@ import pytest
 from chalicelib import wire
 from chalicelib.core import naming
 from chalicelib.core.model import Recovery, RecoveryKind, RecoveryState, Step
+from chalicelib.core.verdicts import why_down
 from chalicelib.errors import Refused
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console.cli import openings
@@ -100,6 +101,32 @@ def test_where_it_is_is_told_once_it_is_back_and_what_the_comparison_says_after_
     assert told[-3].startswith("it is being compared with its backup now")
     assert told[-2].startswith("Ctrl-C ends only this waiting")
     assert told[-1] == WHERE
+
+
+def test_one_that_has_not_come_up_says_so_loudly_before_it_is_compared_and_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    not_up = replace(COMING, findings=(why_down("it ended: no init"),))
+    compared = replace(not_up, verdict="different", findings=("etc: missing", *not_up.findings))
+    answered(monkeypatch, wire.standing(COMING), off(not_up, OFF), off(not_up, OFF), off(compared, OFF))
+
+    assert main(["restore", "us0"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[1:5] == ["us0 HAS NOT COME UP:", *not_up.findings, OFF, CLOSING]
+    assert told[5].startswith("it is being compared with its backup now")
+    assert told[7:] == ["us0 HAS NOT COME UP:", "us0 IS NOT WHAT WAS BACKED UP:", *compared.findings, OFF]
+
+
+def test_whoever_does_not_wait_learns_by_the_exit_code_of_one_that_has_not_come_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    not_up = replace(COMING, findings=(why_down("it ended: no init"),))
+    answered(monkeypatch, wire.standing(not_up), off(not_up, OFF))
+
+    assert main(["restore", "us0", "--no-wait"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("us0a/2026-11-23/1 stands already: ")
+    assert told[1:] == ["us0 HAS NOT COME UP:", *not_up.findings, OFF, CLOSING]
 
 
 def test_one_that_is_not_what_was_backed_up_says_so_loudly_and_is_an_error(

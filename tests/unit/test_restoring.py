@@ -19,7 +19,7 @@ from chalicelib.flows.open_recovery import open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from tests.builders import a_moment, a_point, a_run_id, a_snapshot
-from tests.fakes import FakeCatalog, FakeWorld, Fuse, a_fused_world
+from tests.fakes import FakeCatalog, FakeWorld, Fuse, a_fused_world, without_end
 from tests.recoveries import (
     A_REPORT,
     DRILL,
@@ -263,16 +263,71 @@ def test_a_server_that_is_never_compared_is_no_failure_when_its_time_is_over(is_
     assert is_taken_down(world)
 
 
+NOT_BOOTED = {"state": "not booted", "why": "no init", "seconds": 0.0}
+
+
 def test_an_image_that_does_not_come_up_is_told_before_its_tree_is_compared() -> None:
     world = a_world_with_backups()
 
-    recovery_id = a_server_that_is_back(world, boot={"state": "not booted", "why": "no init", "seconds": 0.0})
+    recovery_id = a_server_that_is_back(world, boot=NOT_BOOTED, probe=None)
 
     kept = recover(recovery_id, world, NOW)
     assert (kept.recovery.verdict, kept.recovery.address) == (None, None)
+    assert kept.recovery.findings == ("did not boot: no init",)
+    assert [payload for function, payload in world.lambdas.invoked if function == "tell_operators"] == [{"schema": 1}]
     assert kept.waiting[0].startswith(
         "us0 is restored, and not compared with its backup yet: it does not run (no init); attach vol-1"
     )
+
+
+def test_what_kept_an_image_from_coming_up_stays_known_when_it_is_compared_and_is_said_but_once() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world, boot=NOT_BOOTED, probe=None)
+    the_machine_reports(
+        world, recovery_id, verdict="content only", boot=NOT_BOOTED, probe=None, findings=["did not boot: no init"]
+    )
+
+    kept = recover(recovery_id, world, NOW)
+
+    assert (kept.recovery.verdict, kept.recovery.findings) == ("content only", ("did not boot: no init",))
+
+
+def test_of_one_that_has_not_come_up_nothing_is_taken_down_for_what_could_not_be_done() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world, boot=NOT_BOOTED, probe=None)
+    found = ["etc: missing"]
+    the_machine_reports(world, recovery_id, verdict="different", boot=NOT_BOOTED, probe=None, findings=found)
+    world.catalog.record_point(a_point(snapshot_id="snap-22", run_id=a_run_id(22)))
+    world.catalog.mark_proven = _refused  # type: ignore[method-assign]
+
+    with pytest.raises(PermanentError):
+        recover(recovery_id, world, NOW)
+
+    assert not is_taken_down(world)
+
+
+def test_a_server_that_is_up_and_does_not_answer_is_told_as_such_before_it_is_compared() -> None:
+    world = a_world_with_backups()
+    silent = {"target": "http://127.0.0.1/", "answer": "no answer: refused", "ok": False}
+
+    recovery_id = a_server_that_is_back(world, probe=silent)
+
+    back = recover(recovery_id, world, NOW).recovery
+    assert (back.verdict, back.address) == (None, "10.0.0.1")
+    assert back.findings == ("http://127.0.0.1/: no answer: refused",)
+
+
+@pytest.mark.fault("X6")
+def test_names_without_end_beside_a_recoverys_words_hide_none_and_make_no_look_longer() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    for number in range(1000):
+        world.archive.put_once(f"{wire.recovery_prefix(recovery_id)}begun/0/{number}.json", b"{}")
+    the_machine_reports(world, recovery_id)
+
+    kept = recover(recovery_id, without_end(world), NOW)
+
+    assert (kept.recovery.verdict, kept.runs) == ("proven", True)
 
 
 def test_what_a_machine_says_of_its_image_is_one_line_and_moves_no_cursor() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Callable
 
 from ebbtide_agent.entry import Entry, Header
 from ebbtide_agent.errors import PermanentError, TransientError
-from ebbtide_agent.manifest_file import read_manifest
+from ebbtide_agent.manifest_file import DAMAGE, read_manifest
 from ebbtide_agent.walk import ROOT
 
 
@@ -65,7 +64,7 @@ def _told(before: Copy, munged: bool) -> Iterator[Entry]:
             header, entries = read_manifest(file)
             if header.munged == munged:
                 yield from entries
-    except (OSError, EOFError, ValueError, zlib.error):
+    except DAMAGE:
         return
 
 

@@ -106,7 +106,7 @@ class Keeper:
         # What is kept is closed further up.
         store.incomplete.chmod(0o711)
         # The gate may have been killed before it could.
-        keep_manifest(self.peer.paths, report)
+        keep_manifest(self.peer.paths, self.guest.id, report)
         tree = Copy(self.peer.paths.tree(self.guest.id), self.peer.paths.manifest(self.guest.id))
         copied = copy(tree, store.making, self._newest(), self.is_over)
         os.link(tree.manifest, store.making_manifest)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
 from ebbtide_agent import snapshots
 from ebbtide_agent.errors import AgentError
-from ebbtide_agent.manifest_file import read_manifest
+from ebbtide_agent.manifest_file import DAMAGE, read_manifest
 from ebbtide_agent.paths import DirectoryPaths
 from ebbtide_agent.report import Report, parse_report
 from ebbtide_agent.rotation import names_in
@@ -59,5 +58,5 @@ def _find_whole(store: DirectoryPaths, name: str) -> Snapshot | None:
         with store.manifest(name).open("rb") as file:
             header, _ = read_manifest(file)
         return Snapshot(name, parse_report(store.report(name).read_bytes()), header.munged)
-    except (OSError, EOFError, ValueError, zlib.error, AgentError):
+    except (*DAMAGE, AgentError):
         return None

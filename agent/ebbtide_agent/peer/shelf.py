@@ -12,8 +12,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import PeerPaths
-from ebbtide_agent.receiver.ledger import report_key
-from ebbtide_agent.report import Report, parse_report
+from ebbtide_agent.report import Report, parse_report, report_key
 
 _REPORTS = "reports"
 

@@ -12,16 +12,16 @@ from ebbtide_agent.instance import PATIENCE_SECONDS
 from ebbtide_agent.orders import Order, Stopped, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import cgroups, clock, quotas, sshd, station
-from ebbtide_agent.receiver.baseline import keep_manifest
-from ebbtide_agent.receiver.brief import Brief, parse_brief
-from ebbtide_agent.receiver.ledger import Ledger, report_key
+from ebbtide_agent.receiver.baseline import keep_what_waits
+from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.places import choose_walls, find_why_turned_away, make_places, make_room
 from ebbtide_agent.receiver.postman import Postman
 from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, put_word, say
 from ebbtide_agent.receiver.status import forget_tree
-from ebbtide_agent.report import LONGEST_PROBLEM, parse_report, readable
+from ebbtide_agent.report import LONGEST_PROBLEM, readable, report_key
 from ebbtide_agent.shapes import decode, encode
 
 FILESYSTEMS = (volume.EXT4, volume.BTRFS)
@@ -90,7 +90,7 @@ def _open(brief: Brief, receiver: Station, stop: Order) -> procs.Child:
         say(sentence)
     say(choose_walls(paths, door.as_root))
     say(cgroups.divide())
-    _recall_reports(brief, receiver)
+    _recall(brief, receiver)
     config = sshd.write_files(paths, brief.hosts, receiver.cloud.get_parameter(brief.host_key_parameter), door)
     # Through the open door somebody may push at once: from here on whoever is told to stop is ready, and lets go.
     stop.check()
@@ -168,19 +168,22 @@ def _forget_what_the_trees_are(paths: MachinePaths) -> None:
         forget_tree(paths.status(home.name))
 
 
-def _recall_reports(brief: Brief, receiver: Station) -> None:
-    """A second machine of the same run does not wait for those that the first one has recorded.
-
-    That one may have been lost right after, before what the next nights are compared with was in its place.
+def _recall(brief: Brief, receiver: Station) -> None:
+    """What machines before this one have recorded: what they were lost before they could put it in its place is put
+    there, and those of this run have nobody waited for twice.
     """
     for host in brief.hosts:
-        try:
-            body = receiver.cloud.get(report_key(brief.run, brief.nonce, host.id))
-        except KeyError:
-            continue
-        with contextlib.suppress(AgentError, OSError):
-            keep_manifest(receiver.paths, parse_report(body))
-        write_whole(receiver.paths.reported(host.id), b"")
+        keep_what_waits(receiver.paths, host.id, receiver.cloud)
+        if _is_recorded(host, brief, receiver):
+            write_whole(receiver.paths.reported(host.id), b"")
+
+
+def _is_recorded(host: BriefedHost, brief: Brief, receiver: Station) -> bool:
+    try:
+        receiver.cloud.get(report_key(brief.run, brief.nonce, host.id))
+    except KeyError:
+        return False
+    return True
 
 
 def _put_ready(brief: Brief, receiver: Station) -> None:

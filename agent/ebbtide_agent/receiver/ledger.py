@@ -48,6 +48,7 @@ from ebbtide_agent.report import (
     encode_report,
     manifest_key,
     parse_report,
+    report_key,
 )
 
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
@@ -177,7 +178,7 @@ class Ledger:
         finds the record tries once more.
         """
         with contextlib.suppress(OSError):
-            keep_manifest(self.paths, recorded)
+            keep_manifest(self.paths, host.id, recorded)
         self.paths.reported(host.id).touch()
 
     def _believed(self, host: BriefedHost, report: Report, seen: Session | None) -> Report:
@@ -204,7 +205,7 @@ class Ledger:
         if not report.is_complete:
             return (self._mended(host, report) if report.exit_code == FILE_IO else report), None
         known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
-        header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged)
+        header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged, self.brief.nonce)
         try:
             landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
         except PermanentError as untold:
@@ -284,9 +285,3 @@ def already(host: BriefedHost, brief: Run) -> str:
 
 def event_source(run: Run) -> str:
     return f"ebbtide.receiver.{run.receiver}"
-
-
-def report_key(run: str, nonce: str, host_id: str) -> str:
-    """Nobody can name it before the run is open, who would report first. A peer's night has no nonce: it has no archive
-    that others write into."""
-    return f"reports/{run}/{nonce}/hosts/{host_id}.json" if nonce else f"reports/{run}/{host_id}.json"

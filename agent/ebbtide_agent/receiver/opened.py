@@ -9,7 +9,7 @@ from ebbtide_agent import instance, keys, moments, procs, volume
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.manifest_file import read_manifest
+from ebbtide_agent.manifest_file import DAMAGE, read_manifest
 from ebbtide_agent.orders import Order, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import cgroups, sshd, station
@@ -48,7 +48,7 @@ def header_of(opening: Opening, paths: MachinePaths) -> Header:
     try:
         with path.open("rb") as file:
             header, _ = read_manifest(file)
-    except (OSError, EOFError, ValueError) as error:
+    except DAMAGE as error:
         raise PermanentError(f"{path} does not say what the tree is: {error}") from error
     if (header.host, header.run) != (opening.host.id, opening.point.run):
         raise PermanentError(

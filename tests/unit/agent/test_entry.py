@@ -93,9 +93,9 @@ def test_a_line_that_is_no_record_is_refused(line: str) -> None:
         decode(line)
 
 
-@pytest.mark.parametrize("munged", [True, False])
-def test_a_header_survives_its_line(munged: bool) -> None:
-    header = Header("us0a", "main/2026-11-23/1", "fake-super", munged)
+@pytest.mark.parametrize(("munged", "nonce"), [(True, "c0de"), (False, "")])
+def test_a_header_survives_its_line(munged: bool, nonce: str) -> None:
+    header = Header("us0a", "main/2026-11-23/1", "fake-super", munged, nonce)
 
     assert decode_header(encode_header(header)) == header
 

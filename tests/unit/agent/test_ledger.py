@@ -19,11 +19,11 @@ from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.receiver import boot, cgroups, ledger, mending, status
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.lease import Session, write_session
-from ebbtide_agent.receiver.ledger import Ledger, report_key
+from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.station import Station
 from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
-from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, encode_report
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, report_key
 from tests.unit.agent.guests import NOW, Taking
 
 
@@ -298,7 +298,9 @@ def test_a_host_is_waited_for_until_what_its_next_nights_are_compared_with_is_in
 
 
 @pytest.mark.fault("R7")
-def test_the_second_machine_of_a_run_puts_in_its_place_what_the_next_nights_are_compared_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nights", [0, 1])
+def test_the_next_machine_puts_in_its_place_what_the_next_nights_are_compared_with(tmp_path: Path, nights: int) -> None:
+    """One of the same run waits no more for that host; one of a later run does."""
     there = Taking(tmp_path)
     night = there.say_hello()
     with killed_at(Ledger, "_take_no_more"):
@@ -306,27 +308,64 @@ def test_the_second_machine_of_a_run_puts_in_its_place_what_the_next_nights_are_
     recorded = there.keeper.find_report()
     assert recorded and recorded.receiver and recorded.receiver.manifest
 
-    boot._recall_reports(*a_successor(there, night, encode_report(recorded)))
+    boot._recall(*a_successor(there, f"main/{nights}" if nights else night.run))
 
     assert sha256_of(there.paths.manifest("us0a")) == recorded.receiver.manifest.sha256
-    assert there.paths.reported("us0a").exists()
+    assert there.paths.reported("us0a").exists() == (nights == 0)
+
+
+def never_recorded(there: Taking, key: str) -> None:
+    (there.paths.archive("us0a") / key).unlink()
+
+
+def of_another_manifest(there: Taking, key: str) -> None:
+    path = there.paths.archive("us0a") / key
+    path.write_bytes(path.read_bytes().replace(sha256_of(there.paths.next_manifest("us0a")).encode(), b"another"))
+
+
+def no_report(there: Taking, key: str) -> None:
+    (there.paths.archive("us0a") / key).write_bytes(b"nothing")
+
+
+def damaged(there: Taking, _: str) -> None:
+    path = there.paths.next_manifest("us0a")
+    path.write_bytes(path.read_bytes()[:11])
+
+
+@pytest.mark.parametrize("becomes", [never_recorded, of_another_manifest, no_report, damaged])
+def test_no_manifest_is_taken_but_the_one_that_is_on_record(
+    tmp_path: Path, becomes: Callable[[Taking, str], None]
+) -> None:
+    there = Taking(tmp_path)
+    there.night()
+    there.days_pass()
+    before, night = there.paths.manifest("us0a").read_bytes(), there.say_hello()
+    (there.paths.tree("us0a") / "another").touch()
+    with killed_at(Ledger, "_take_no_more"):
+        there.report(night)
+    becomes(there, report_key(night.run, "", "us0a"))
+
+    boot._recall(*a_successor(there, "main/2026-11-28/1"))
+
+    assert there.paths.manifest("us0a").read_bytes() == before
 
 
 def test_a_report_that_says_nothing_is_one_all_the_same_to_the_second_machine_of_a_run(tmp_path: Path) -> None:
     there = Taking(tmp_path)
+    night = there.say_hello()
+    Shelf.of(there.paths, "us0a").put_once(report_key(night.run, "", "us0a"), b"nothing")
 
-    boot._recall_reports(*a_successor(there, there.say_hello(), b"nothing"))
+    boot._recall(*a_successor(there, night.run))
 
     assert there.paths.reported("us0a").exists()
 
 
-def a_successor(there: Taking, night: Night, report: bytes) -> tuple[Brief, Station]:
-    """Its brief, and itself, where the archive holds this of its host."""
-    run = parse_brief(Path("tests/contract/wire/brief-receiver.json").read_bytes())
-    brief = replace(run, run=night.run, hosts=(there.guest.as_briefed(night.nonce),))
-    archive = {report_key(brief.run, brief.nonce, "us0a"): report}
-    cloud = SimpleNamespace(get=archive.__getitem__)
-    return brief, cast(Station, SimpleNamespace(paths=there.paths, cloud=cloud))
+def a_successor(there: Taking, run: str) -> tuple[Brief, Station]:
+    """Another machine, with the same volume and the same archive: the brief of its run, and itself."""
+    contract = parse_brief(Path("tests/contract/wire/brief-receiver.json").read_bytes())
+    brief = replace(contract, run=run, nonce="", hosts=(there.guest.as_briefed("nonce"),))
+    archive = Shelf.of(there.paths, "us0a")
+    return brief, cast(Station, SimpleNamespace(paths=there.paths, cloud=archive))
 
 
 def test_who_asks_again_because_its_gate_was_killed_at_once_has_its_answer_and_pushes_no_more(tmp_path: Path) -> None:
