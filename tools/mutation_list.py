@@ -1094,7 +1094,7 @@ MUTATIONS = (
     Mutation(
         "sweep and data volumes",
         f"{_CORE}/sweep.py",
-        "if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not _is_aside(volume)):",
+        "if _is_data(volume) or (owner_of(volume.tags) is None and not _is_aside(volume)):",
         "if owner_of(volume.tags) is None and not _is_aside(volume):",
         "that no data volume is ever swept",
         ("tests/unit/test_sweep.py::test_what_is_left_of_closed_runs_and_recoveries_is_removed",),
@@ -2045,6 +2045,22 @@ MUTATIONS = (
         "findings=(*findings, *recovery.findings), times=times",
         "that what was told before the verdict is not told a second time with it",
         ("tests/unit/test_restoring.py",),
+    ),
+    Mutation(
+        "sweep: what the catalogue has lost",
+        f"{_FLOWS}/sweep.py",
+        "return (*find_overdue(*seen, now), *find_forgotten(*seen, now))",
+        "return find_overdue(*seen, now)",
+        "that a machine whose recovery the catalogue has lost is told while it costs",
+        ("tests/unit/test_sweep.py",),
+    ),
+    Mutation(
+        "close: what stands is not known",
+        f"{_FLOWS}/close_recoveries.py",
+        "if world.catalog.policy_version() is None:",
+        "if False:",
+        "that nobody is told that nothing stands when the table is lost",
+        ("tests/unit/test_sweep.py",),
     ),
     Mutation(
         "restore: not up, to operators",
@@ -4163,10 +4179,18 @@ MUTATIONS = (
     ),
     Mutation(
         "recoveries: names that are none",
-        "chalicelib/wire/recoveries.py",
-        "/[1-9][0-9]{0,3})/.+",
-        "/[1-9][0-9]{0,8})/.+",
+        f"{_FLOWS}/open_recovery.py",
+        "for each in taken if each <= _MOST_A_DAY",
+        "for each in taken",
         "that a name which a stolen role wrote ahead keeps no host from a recovery",
+        ("tests/unit/test_recovery.py",),
+    ),
+    Mutation(
+        "recoveries: a number below which something lies",
+        f"{_FLOWS}/open_recovery.py",
+        "for each in count(first) if each not in taken",
+        "for each in count(first)",
+        "that nothing which a stolen role wrote ahead is believed of a drill, whatever its number",
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(
@@ -4184,6 +4208,14 @@ MUTATIONS = (
         "shown = archive.list(prefix)",
         "that a look at a run is as long as its own keys, whatever a stolen role writes beside them",
         _RECONCILE,
+    ),
+    Mutation(
+        "words of a recovery: however many lie beside them",
+        f"{_FLOWS}/recover.py",
+        "keys = find_own_keys(wire.recovery_prefix(recovery.id), own, world.archive)",
+        "keys = frozenset(own) & frozenset(world.archive.list(wire.recovery_prefix(recovery.id)))",
+        "that a look at a recovery is as long as its own keys, whatever a stolen role writes beside them",
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "words: each by itself",

@@ -172,10 +172,13 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.LEFT_STANDING: Advice(
         "A machine or volume has outlived the run, drill, restore or opening that it was made for, and two hours later "
-        "is still there, although the sweep removes such things every hour. It costs until it is gone.",
-        "Read the log of the function `sweep`: mostly a permission is missing, or somebody has attached the volume "
-        "elsewhere. Look at what its tag `Name` says, then end the machine or delete the volume by hand. It is no "
-        "volume that a receiver backs up to any more, and no restore point is lost with it.",
+        "is still there, although the sweep removes such things every hour. Or it is of one that the catalogue does "
+        "not know: then no list of what stands has it, and it is left until its tag `ebbtide:expires` says. It costs "
+        "until it is gone.",
+        "`ebbtide rebuild` brings back what the catalogue has lost, and `ebbtide close` then lists and ends it. Of "
+        "anything else read the log of the function `sweep`: mostly a permission is missing, or somebody has attached "
+        "the volume elsewhere. Look at what its tag `Name` says, then end the machine or delete the volume by hand. "
+        "It is no volume that a receiver backs up to any more, and no restore point is lost with it.",
     ),
     Kind.LAUNCH_REFUSED: Advice(
         "The daily preflight asked EC2, without launching anything, whether it would launch a machine that a night or "

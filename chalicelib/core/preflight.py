@@ -316,7 +316,7 @@ def _left_standing(left: Sequence[Removal], now: datetime) -> Iterator[Trouble]:
             about=LEFT,
             kind=Kind.LEFT_STANDING,
             name="the sweep",
-            what=f"{named[0].id} should be gone and stands: {named[0].why}",
+            what=f"{named[0].id} stands, and costs: {named[0].why}",
             since=now,
             occurrence=", ".join(each.id for each in named),
             details=tuple(f"{each.id}: {each.why}" for each in named[1:]),

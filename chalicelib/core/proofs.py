@@ -1,5 +1,5 @@
-"""What drills have proven of restore points: it holds as long as the snapshot is there, whatever the catalogue lost,
-and no later drill or restore of the same point finds the contrary.
+"""What drills and restores have proven of restore points: it holds as long as the snapshot is there, whatever the
+catalogue lost, and no later one of the same point finds the contrary.
 """
 
 from collections.abc import Collection, Iterable, Mapping

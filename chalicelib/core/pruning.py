@@ -35,8 +35,8 @@ TOLD_FOR = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Stock:
-    """All there is to decide on: snapshots from all pages, the catalogue's points, what drills have proven, what of
-    that the last drill did not, what protects which snapshot.
+    """All there is to decide on: snapshots from all pages, the catalogue's points, what drills and restores have
+    proven, what of that the last of them did not, what protects which snapshot.
 
     `forgotten` are the ids of the hosts whose points keep nothing any more, because an operator said so.
     """

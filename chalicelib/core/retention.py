@@ -6,7 +6,7 @@ any, until it has counted enough. A rule that runs out of points first keeps the
 is as long as it can be while the count is not reached. A point stays if any rule keeps it. Days are days in UTC.
 
 Whatever the rules say, two points of a host stay: the newest, which every rule counts first, and the newest that a
-drill has proven, which is the last one known to work.
+drill or a restore has proven, which is the last one known to work.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence

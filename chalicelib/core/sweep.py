@@ -72,6 +72,32 @@ def find_overdue(
     )
 
 
+def find_forgotten(
+    machines: Iterable[Machine], volumes: Iterable[Volume], owners: Mapping[str, datetime | None], now: datetime
+) -> tuple[Removal, ...]:
+    """What is of a run or recovery that the catalogue has lost, and so is in no list of what stands, until it expires.
+    `owners` are as above: whoever makes a machine or a volume is known to the catalogue before.
+    """
+    of_machines = [
+        (each.id, _why_forgotten(each.tags, owners))
+        for each in _staying(machines)
+        if now >= each.launched + OVERDUE and _why_end(each, owners, now) is None
+    ]
+    of_volumes = [
+        (each.id, _why_forgotten(each.tags, owners))
+        for each in volumes
+        if each.state != "deleting" and not _is_data(each) and _why_outlived(each.tags, owners, now) is None
+    ]
+    return _removals((*of_machines, *of_volumes))
+
+
+def _why_forgotten(tagged: Mapping[str, str], owners: Mapping[str, datetime | None]) -> str | None:
+    owner = owner_of(tagged)
+    if owner is None or owner in owners or _is_a_hosts(tagged):
+        return None
+    return f"{owner} is not in the catalogue, so that nobody goes on with it: `ebbtide rebuild`"
+
+
 def _staying(machines: Iterable[Machine]) -> Iterator[Machine]:
     return (machine for machine in machines if not (machine.is_gone or machine.is_leaving))
 
@@ -98,13 +124,17 @@ def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datet
 def _why_delete(
     volume: Volume, owners: Mapping[str, datetime | None], too_many: frozenset[str], now: datetime
 ) -> str | None:
-    if volume.tags.get(tags.ROLE) == tags.Role.DATA or (owner_of(volume.tags) is None and not _is_aside(volume)):
+    if _is_data(volume) or (owner_of(volume.tags) is None and not _is_aside(volume)):
         return None
     if _is_a_hosts(volume.tags):
         return None
     if outlived := _why_outlived(volume.tags, owners, now):
         return outlived
     return f"{MOST_ASIDE} were set aside since" if volume.id in too_many else None
+
+
+def _is_data(volume: Volume) -> bool:
+    return volume.tags.get(tags.ROLE) == tags.Role.DATA
 
 
 def _is_aside(volume: Volume) -> bool:

@@ -13,7 +13,8 @@ def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, 
     """Those of a host, by its name or id, or the one of this id, which alone may be a restored server. One whose time
     is over already is only woken.
 
-    Raises Refused when none stands, and TransientError when someone has just written one of them: ask again.
+    Raises Refused when none stands or that is not known, and TransientError when someone has just written one of them:
+    ask again.
     """
     standing = find_closable(world)
     recoveries = [each for each in standing if _is_meant(each, of)]
@@ -27,7 +28,12 @@ def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, 
 
 
 def find_closable(world: World) -> list[Recovery]:
-    """What stands open or restored, or is to. A drill ends by itself."""
+    """What stands open or restored, or is to. A drill ends by itself.
+
+    Raises Refused where there is no policy: either nothing was ever backed up, or the table that would know is lost.
+    """
+    if world.catalog.policy_version() is None:
+        raise Refused("the catalogue has no policy, so it is not known what stands: `ebbtide rebuild` finds that again")
     recoveries = world.catalog.find_recoveries()
     return [each for each in recoveries if each.kind is not RecoveryKind.DRILL and not each.state.is_final]
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import count
 
 from chalicelib import wire
 from chalicelib.core import entrances, tags
@@ -24,6 +25,9 @@ from chalicelib.flows.stock import find_snapshot, find_stock, point_before
 from chalicelib.ports import World
 
 _BEFORE_A_STANDBYS_FIRST = 1000
+# A host has a few recoveries a day. What has a higher number was written ahead by whoever had a machine's role: it is
+# passed over where that number comes, and does not use up those before it.
+_MOST_A_DAY = 9999
 
 
 def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
@@ -294,7 +298,8 @@ def _next_id(wanted: RecoveryId, known: Iterable[Recovery], archived: Iterable[s
 
     A standby counts from far above: its archive may yet be brought the other region's recoveries of today.
     """
-    used = {recovery.id for recovery in known} | set(wire.recoveries_among(archived))
+    used = {*(recovery.id for recovery in known), *wire.recoveries_among(archived)}
+    taken = {each.attempt for each in used if each.day == wanted.day}
     before = _BEFORE_A_STANDBYS_FIRST if world.settings.is_standby else 0
-    attempts = (each.attempt for each in used if each.day == wanted.day)
-    return replace(wanted, attempt=1 + max([before, *attempts]))
+    first = 1 + max([before, *(each for each in taken if each <= _MOST_A_DAY)])
+    return replace(wanted, attempt=next(each for each in count(first) if each not in taken))

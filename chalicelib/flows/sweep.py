@@ -10,7 +10,7 @@ from datetime import datetime
 from chalicelib.core import tags
 from chalicelib.core.ids import parse_recovery, parse_run
 from chalicelib.core.model import SCHEMA, Machine, Recovery, Run, Volume
-from chalicelib.core.sweep import Removal, find_overdue, owner_of, plan_sweep
+from chalicelib.core.sweep import Removal, find_forgotten, find_overdue, owner_of, plan_sweep
 from chalicelib.errors import PermanentError, TransientError
 from chalicelib.ports import World
 
@@ -37,8 +37,9 @@ def sweep(world: World, now: datetime) -> Swept:
 
 
 def find_left_standing(world: World, now: datetime) -> tuple[Removal, ...]:
-    """What sweeps should have removed and have not, and why it should be gone."""
-    return find_overdue(*_look(world), now)
+    """What sweeps should have removed and have not, or leave because the catalogue has lost whose it is; and why."""
+    seen = _look(world)
+    return (*find_overdue(*seen, now), *find_forgotten(*seen, now))
 
 
 def _look(world: World) -> tuple[list[Machine], list[Volume], dict[str, datetime | None]]:

@@ -49,7 +49,12 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     get.add_argument(
         "what", type=a_place, metavar="HOST:/PATH", help="the host's name in the policy, and a path as `find` shows it"
     )
-    get.add_argument("--at", type=a_time, metavar="POINT", help="its point of this time or day (UTC), or before")
+    get.add_argument(
+        "--at",
+        type=a_time,
+        metavar="POINT",
+        help="its point of this time or day (UTC), or before (default: the newest)",
+    )
     get.add_argument("--to", type=Path, metavar="FILE", help="where to, a file that is not there yet (default: here)")
     get.add_argument(
         "--key",

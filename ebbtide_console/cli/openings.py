@@ -17,30 +17,53 @@ from chalicelib.core.verdicts import FAILED, OPENED, is_down
 from chalicelib.errors import PermanentError
 from chalicelib.wiring import the_time
 from ebbtide_console import session
-from ebbtide_console.cli.command import Commands, Environment
+from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.retention import a_time
 
 Standing = Mapping[str, Any]
 
 LOOK_EVERY_SECONDS = 5.0
 WIDTH = 1000  # what stands is a line each, to grep and to cut; a terminal wraps by itself
+OPEN = """\
+Let a host get files of its own back: one of its restore points, the newest if nothing else is said, stands read-only on
+a machine of its own, for two hours. The host's own key gets in, and those of the policy's `restore.readers`.
+
+  $ ebbtide open us0
+  $ ebbtide open us0 --at 2026-11-21T02:12:28Z --for 45m
+
+It takes minutes, and ends by saying what is to be run on the host, as root: `ebbtide-agent restore`, the path, and the
+address. `ebbtide find` says which point has what; `ebbtide get` fetches to here instead. It costs some 3 cents an hour,
+and closes by itself when its time is over. Asked again for a point that stands, it says where: its time stays as it is.
+"""
+CLOSE = """\
+Take down what `ebbtide open` or `ebbtide restore` made, before its time is over; alone, list what stands.
+
+  $ ebbtide close                         what stands, where and until when; closes nothing
+  $ ebbtide close us0                     all that is open of us0, and none of its restored servers
+  $ ebbtide close us0a/2026-11-23/1       the one of this id, which is the only way to end a restored server
+
+Of a restored server everything goes: its machine, its volume, and what was written there since. That may take five
+minutes, and goes on when this command is interrupted. The host itself and its restore points are not touched.
+"""
 _A_MINUTE = timedelta(minutes=1)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `open` and `close`."""
-    opening = commands.add_parser(
-        "open", help="let a host get files back: a restore point stands read-only for a while"
+    summary = "let a host get files back: a restore point stands read-only for a while"
+    opening = add_command(commands, "open", summary, OPEN)
+    opening.add_argument("host", help="the host's name in the policy, for instance us0, or its id")
+    opening.add_argument(
+        "--at", type=a_time, metavar="TIME", help="its point of this time or day (UTC), or before (default: the newest)"
     )
-    opening.add_argument("host", help="the host's name in the policy, for instance us0")
-    opening.add_argument("--at", type=a_time, metavar="TIME", help="its point of this time or day (UTC), or before")
     lasts = opening.add_argument("--for", type=some_minutes, metavar="TIME", help="how long: 45m, 2h, 1d (default: 2h)")
     lasts.dest, lasts.default = "minutes", USUAL // _A_MINUTE
     _add_waiting(opening, "it is open")
     opening.set_defaults(act=_open)
 
-    closing = commands.add_parser("close", help="take down what `open` or `restore` made, before its time is over")
+    summary = "take down what `open` or `restore` made, before its time is over"
+    closing = add_command(commands, "close", summary, CLOSE)
     closing.add_argument(
         "of",
         nargs="?",

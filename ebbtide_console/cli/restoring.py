@@ -47,10 +47,22 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--at",
         type=a_point_or_time,
         metavar="TIME|POINT",
-        help="its point of this time or day (UTC), or before; or the one of this snapshot or run",
+        help="its point of this time or day (UTC), or before; or the one of this snapshot or run (default: the newest)",
     )
-    restore.add_argument("--port", type=int, action="append", default=[], help="let in to this TCP port as well")
-    restore.add_argument("--allow", action="append", default=[], metavar="NETWORK", help="let in only from there")
+    restore.add_argument(
+        "--port",
+        type=int,
+        action="append",
+        default=[],
+        help="let in to this TCP port as well as to 22; again for each further one",
+    )
+    restore.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="let in only from there, instead of the networks of the receiver; again for each further one",
+    )
     restore.add_argument("--name", help="what it calls itself (default: restored- and its id)")
     restore.add_argument("--is-meant", action="store_true", help="it may take a name that is in production")
     restore.add_argument(

@@ -273,7 +273,7 @@ def test_o7_a_drill_that_nobody_can_end_is_told_the_next_noon_and_is_well_again_
 
     sim = play(planned(deeds=(drill,), machines=(MachineLife(), hangs), calls=(denied,)))
 
-    told = sim.alarms.when("i-2 should be gone and stands: it expired at 2026-11-23T07:50")
+    told = sim.alarms.when("i-2 stands, and costs: it expired at 2026-11-23T07:50")
     assert told == a_moment(12) + timedelta(seconds=1)
     assert sim.alarms.when("the sweep is well again")
     assert all(box.machine.state == "terminated" for box in sim.machines.boxes.values())

@@ -132,7 +132,7 @@ def test_what_is_left_standing_is_one_trouble_with_why_each_should_be_gone_and_m
 
     (one,), (all_of_them,) = found(Seen(left=left[:1])), found(Seen(left=left))
 
-    assert (one.kind, one.what) == (Kind.LEFT_STANDING, "vol-0 should be gone and stands: it expired")
+    assert (one.kind, one.what) == (Kind.LEFT_STANDING, "vol-0 stands, and costs: it expired")
     assert one.details == ()
     assert all_of_them.details[0] == "vol-1: it expired"
     assert len(all_of_them.details) == 19

@@ -115,6 +115,22 @@ def test_names_that_a_stolen_role_has_written_ahead_keep_no_host_from_a_recovery
     assert len(world.machines.requests) == 1
 
 
+@pytest.mark.fault("X6")
+@pytest.mark.parametrize(("highest", "ahead"), [("9999", ("10000",)), ("9999", ("10000", "10001")), ("2", ("3",))])
+def test_a_proof_that_a_stolen_role_has_written_ahead_is_none_of_the_drill_that_comes(
+    highest: str, ahead: tuple[str, ...]
+) -> None:
+    world = a_world_with_backups()
+    world.archive.put_once(f"recoveries/us0a/{NOW.date()}/{highest}/found.jsonl.gz", b"")
+    for each in ahead:
+        the_machine_reports(world, RecoveryId("us0a", NOW.date(), int(each)))
+
+    drill = recover(open_drill("us0", world, NOW), world, NOW).recovery
+
+    assert (drill.id.attempt, drill.verdict) == (int(ahead[-1]) + 1, None)
+    assert [point.proven for point in world.catalog.find_points("us0a")] == [None]
+
+
 def test_a_host_without_points_is_refused() -> None:
     world = a_world_with_backups()
 

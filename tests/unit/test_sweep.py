@@ -10,14 +10,17 @@ from hypothesis import strategies as some
 
 from chalicelib.core import tags
 from chalicelib.core.model import Machine, RecoveryState, RunState, Volume
-from chalicelib.core.sweep import GRACE, OVERDUE, SweepPlan, find_overdue, plan_sweep
-from chalicelib.errors import TransientError
-from chalicelib.flows.open_recovery import open_drill
+from chalicelib.core.naming import RecoveryRequest
+from chalicelib.core.sweep import GRACE, OVERDUE, SweepPlan, find_forgotten, find_overdue, plan_sweep
+from chalicelib.errors import Refused, TransientError
+from chalicelib.flows.close_recoveries import find_closable
+from chalicelib.flows.open_recovery import open_drill, open_restore
+from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.reconcile import reconcile
 from chalicelib.flows.recover import recover
 from chalicelib.flows.sweep import find_left_standing, sweep
 from tests.builders import A_POLICY_TEXT, a_moment, a_point, a_recovery, a_run, a_snapshot
-from tests.fakes import Crash, FakeWorld, Fuse, a_fused_world, a_world
+from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
 from tests.past import a_world_with_a_past
 
 NOW = a_moment(12)
@@ -283,6 +286,31 @@ def test_what_a_sweep_would_have_ended_two_hours_ago_is_overdue(
     assert {each.id for each in (*then.machines, *then.volumes)} <= overdue
 
 
+def test_what_is_of_a_recovery_that_the_catalogue_has_lost_is_told_and_not_taken_away() -> None:
+    machine, volume = a_machine(launched=NOW - OVERDUE, **tagged(RECOVERY)), a_volume("in-use", tagged(RECOVERY))
+    why = f"{RECOVERY} is not in the catalogue, so that nobody goes on with it: `ebbtide rebuild`"
+
+    forgotten = find_forgotten([machine], [volume], {}, NOW)
+
+    assert [(each.id, each.why) for each in forgotten] == [("i-1", why), ("vol-1", why)]
+    assert find_forgotten([machine], [volume], {RECOVERY: None}, NOW) == ()
+    assert swept(machine, volume, owners={}) == SweepPlan((), ())
+
+
+@pytest.mark.parametrize("role", [tags.Role.DATA, tags.Role.HOST])
+def test_no_data_volume_and_nothing_of_a_hosts_own_is_ever_told_as_forgotten(role: tags.Role) -> None:
+    assert find_forgotten([], [a_volume(tags_of=tagged(RUN, **{tags.ROLE: role}))], {}, NOW) == ()
+
+
+@given(MANY_MACHINES, MANY_VOLUMES, KNOWN)
+def test_nothing_is_told_twice_as_overdue_and_as_forgotten(
+    machines: list[Machine], volumes: list[Volume], owners: dict[str, datetime | None]
+) -> None:
+    overdue = {each.id for each in find_overdue(machines, volumes, owners, NOW)}
+
+    assert not overdue & {each.id for each in find_forgotten(machines, volumes, owners, NOW)}
+
+
 # -- what is done -----------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +345,23 @@ def test_what_is_left_of_closed_runs_and_recoveries_is_removed() -> None:
     assert what_is_left(world) == CLEAN
     assert [each.id for each in done.removed] == ["i-1", "i-2", "vol-1", "vol-2"]
     assert sweep(world, NOW).removed == find_left_standing(world, NOW) == ()
+
+
+def test_what_stands_of_a_table_that_was_lost_is_found_until_it_is_rebuilt() -> None:
+    world = a_world_with_a_past()
+    world.machines.now = NOW
+    recovery_id = open_restore(RecoveryRequest("us0"), world, NOW).id
+    machine_id = recover(recovery_id, world, NOW).recovery.machine_id
+    lost = replace(world, catalog=FakeCatalog())
+
+    before = find_left_standing(lost, NOW + OVERDUE)
+    with pytest.raises(Refused, match="it is not known what stands: `ebbtide rebuild`"):
+        find_closable(lost)
+    rebuild(lost)
+
+    assert [each.id for each in before] == [machine_id, "vol-6"]
+    assert find_left_standing(lost, NOW + OVERDUE) == ()
+    assert [each.id for each in find_closable(lost)] == [recovery_id]
 
 
 def test_one_that_cannot_be_removed_does_not_keep_the_others() -> None:
