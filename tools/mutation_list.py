@@ -4904,6 +4904,14 @@ MUTATIONS = (
         (f"{_EC2}::test_a_machine_has_the_profile_that_is_asked_for",),
     ),
     Mutation(
+        "a machine's role: host keys alone",
+        "infra/resources.yaml",
+        "parameter/ebbtide/*/host-key",
+        "parameter/ebbtide/*",
+        "that a machine's role reads no parameter but host keys",
+        ("tests/contract/test_package.py::test_a_machines_role_knows_the_archive_the_host_keys_and_its_own_events",),
+    ),
+    Mutation(
         "a role for images: no host key",
         "infra/resources.yaml",
         "              - Sid: AddWhatWasFound\n                Effect: Allow\n",
