@@ -372,6 +372,13 @@ class FakeArchive:
 
 
 @dataclass
+class ArchiveThatShowsLittle(FakeArchive):
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
+        assert most is not None, f"{prefix} is listed to its end"
+        return super().list(prefix, after, most)
+
+
+@dataclass
 class FakeCatalog:
     version: str | None = None
     runs: dict[RunId, Run] = field(default_factory=dict)
@@ -597,6 +604,11 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         bus=FakeBus(),
         settings=some_settings(),
     )
+
+
+def without_end(world: FakeWorld) -> FakeWorld:
+    """The same world, in which nobody may list all that lies anywhere in the archive."""
+    return replace(world, archive=ArchiveThatShowsLittle(world.archive.objects))
 
 
 def some_settings() -> Settings:

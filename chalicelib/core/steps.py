@@ -11,9 +11,11 @@ from chalicelib.core.verdicts import is_down
 LAUNCH, MACHINE = "launch", "machine"
 COMPARE = "compare"
 _BEFORE = (LAUNCH, MACHINE)
+# What a machine says that it begins; a drill's, in this order.
+SAID_BY_MACHINES = ("mount", "materialise", COMPARE, "boot", "probe")
 # What stands is compared last, and beside what it does.
 _ORDER = {
-    RecoveryKind.DRILL: (*_BEFORE, "mount", "materialise", COMPARE, "boot", "probe"),
+    RecoveryKind.DRILL: (*_BEFORE, *SAID_BY_MACHINES),
     RecoveryKind.RESTORE: (*_BEFORE, "mount", "materialise", "boot", "probe", COMPARE),
     RecoveryKind.OPENING: _BEFORE,
 }

@@ -1,6 +1,6 @@
 """Go on with a recovery that was opened: observe, plan, act, record, until there is only waiting left."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -32,6 +32,7 @@ from chalicelib.core.recovery_actions import (
 from chalicelib.core.steps import COMPARE, ahead_of, has_moved
 from chalicelib.core.verdicts import FAILED, is_down, is_unheard
 from chalicelib.errors import PermanentError, TransientError
+from chalicelib.flows.own_keys import find_own_keys
 from chalicelib.flows.recovery_steps import act
 from chalicelib.flows.serving import shut_out
 from chalicelib.flows.settle import settle
@@ -118,7 +119,8 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     ours = {tags.ROLE: tags.Role.RECOVERY, tags.RECOVERY: str(recovery.id)}
     machines, spent_machines = _by_attempt(world.machines.find(ours), recovery)
     volumes, spent_volumes = _by_attempt(sorted(world.volumes.find_volumes(ours), key=attrgetter("id")), recovery)
-    keys = world.archive.list(wire.recovery_prefix(recovery.id))
+    own = wire.own_recovery_keys(recovery.id, recovery.attempt)
+    keys = find_own_keys(wire.recovery_prefix(recovery.id), own, world.archive)
     is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
     report, no_report = _read(_report_key(recovery), "report", wire.parse_recovery_report, recovery, keys, world)
     standing = wire.recovery_standing_key(recovery.id)
@@ -165,7 +167,7 @@ def _are_set(ways: frozenset[Way], world: World) -> bool:
 
 
 def _read(
-    key: str, what: str, parse: Callable[[bytes], Said], recovery: Recovery, keys: Sequence[str], world: World
+    key: str, what: str, parse: Callable[[bytes], Said], recovery: Recovery, keys: Collection[str], world: World
 ) -> tuple[Said | None, str | None]:
     """What its machine has said, or why what is there is none of that; neither while there is nothing."""
     if key not in keys:
@@ -179,7 +181,7 @@ def _read(
     return said, None
 
 
-def _said(recovery: Recovery, server: RestoredServer | None, keys: Sequence[str], world: World) -> tuple[Step, ...]:
+def _said(recovery: Recovery, server: RestoredServer | None, keys: Collection[str], world: World) -> tuple[Step, ...]:
     """The steps that its latest machine has said it begins, but for those it has gone beyond. A word that cannot be
     read is none; what stands is being compared since it said that."""
     words = [wire.recovery_step_key(recovery.id, recovery.attempt, name) for name in ahead_of(recovery)]

@@ -24,7 +24,7 @@ from chalicelib.core.model import (
     Way,
 )
 from chalicelib.core.naming import restored_name
-from chalicelib.core.steps import LAUNCH, came_up, told_step
+from chalicelib.core.steps import LAUNCH, SAID_BY_MACHINES, came_up, told_step
 from chalicelib.errors import PermanentError
 from chalicelib.fields import Fields, checked, moment_text, read, read_times, read_ways, times_values, written
 from chalicelib.wire.shared import as_line, bounded, owner_of
@@ -108,6 +108,11 @@ def recovery_report_key(recovery: RecoveryId) -> str:
     return f"recoveries/{recovery}/report.json"
 
 
+def recovery_found_key(recovery: RecoveryId) -> str:
+    """All that was found, as a manifest."""
+    return f"recoveries/{recovery}/found.jsonl.gz"
+
+
 def recovery_standing_key(recovery: RecoveryId) -> str:
     """A restored server, before it is compared."""
     return f"recoveries/{recovery}/standing.json"
@@ -135,6 +140,17 @@ def recovery_unopened_key(recovery: RecoveryId) -> str:
 def recovery_ways_key(recovery: RecoveryId, number: int) -> str:
     """Its ways in were changed: the first time, the second."""
     return f"recoveries/{recovery}/ways-{number:06}.json"
+
+
+def own_recovery_keys(recovery: RecoveryId, attempts: int) -> list[str]:
+    """Whatever there may be of a recovery with so many machines, but for changes of its ways."""
+    of_all = (recovery_asked_key, recovery_standing_key, recovery_off_key, recovery_report_key, recovery_found_key)
+    of_openings = (recovery_opened_key, recovery_unopened_key)
+    keys = [key(recovery) for key in (*of_all, *of_openings, recovery_closed_key)]
+    for attempt in range(1, attempts + 1):
+        keys += [recovery_brief_key(recovery, attempt), recovery_begun_key(recovery, attempt)]
+        keys += [recovery_step_key(recovery, attempt, step) for step in SAID_BY_MACHINES]
+    return keys
 
 
 def ways_among(keys: Iterable[str]) -> list[str]:

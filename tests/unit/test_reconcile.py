@@ -28,7 +28,7 @@ from tests.builders import (
     a_word_of_readiness,
     a_word_without_a_volume,
 )
-from tests.fakes import FakeArchive, FakeCatalog, FakeVolumes, FakeWorld, a_world
+from tests.fakes import FakeArchive, FakeCatalog, FakeVolumes, FakeWorld, a_world, without_end
 
 OPENED = a_moment(2)
 LARGE = b"larger than anything that is read"
@@ -470,13 +470,6 @@ def test_words_of_damage_without_end_launch_no_machines_without_end() -> None:
     assert len(world.machines.by_id) <= MOST_ATTEMPTS + MOST_MACHINES
 
 
-@dataclass
-class ArchiveThatShowsLittle(FakeArchive):
-    def list(self, prefix: str, after: str = "", most: int | None = None) -> list[str]:
-        assert most is not None, f"{prefix} is listed to its end"
-        return super().list(prefix, after, most)
-
-
 def test_names_without_end_beside_a_word_hide_it_from_no_look_and_make_none_longer() -> None:
     world = a_world_after_the_pushes()
     for number in range(1000):
@@ -487,10 +480,6 @@ def test_names_without_end_beside_a_word_hide_it_from_no_look_and_make_none_long
 
     assert observed.night.clean == {1}
     assert [result.name for result in observed.night.results] == ["eu0", "us0"]
-
-
-def without_end(world: FakeWorld) -> FakeWorld:
-    return replace(world, archive=ArchiveThatShowsLittle(world.archive.objects))
 
 
 @dataclass

@@ -19,7 +19,7 @@ from chalicelib.flows.open_recovery import open_restore
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from tests.builders import a_moment, a_point, a_run_id, a_snapshot
-from tests.fakes import FakeCatalog, FakeWorld, Fuse, a_fused_world
+from tests.fakes import FakeCatalog, FakeWorld, Fuse, a_fused_world, without_end
 from tests.recoveries import (
     A_REPORT,
     DRILL,
@@ -315,6 +315,19 @@ def test_a_server_that_is_up_and_does_not_answer_is_told_as_such_before_it_is_co
     back = recover(recovery_id, world, NOW).recovery
     assert (back.verdict, back.address) == (None, "10.0.0.1")
     assert back.findings == ("http://127.0.0.1/: no answer: refused",)
+
+
+@pytest.mark.fault("X6")
+def test_names_without_end_beside_a_recoverys_words_hide_none_and_make_no_look_longer() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world)
+    for number in range(1000):
+        world.archive.put_once(f"{wire.recovery_prefix(recovery_id)}begun/0/{number}.json", b"{}")
+    the_machine_reports(world, recovery_id)
+
+    kept = recover(recovery_id, without_end(world), NOW)
+
+    assert (kept.recovery.verdict, kept.runs) == ("proven", True)
 
 
 def test_what_a_machine_says_of_its_image_is_one_line_and_moves_no_cursor() -> None:
