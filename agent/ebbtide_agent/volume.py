@@ -43,6 +43,8 @@ _MAKE = {
     BTRFS: ("mkfs.btrfs", "-q", "-m", "single"),
 }
 _OPTIONS = {EXT4: "errors=remount-ro", BTRFS: "nodiscard,ssd_spread,compress=zstd"}
+# What was cut off is not gone on with: that would be written, read-only or not.
+_AS_IT_LIES = {EXT4: ("ro", "noload"), BTRFS: ("ro", "rescue=nologreplay")}
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,30 @@ def await_device(device: Path, patience: float, pause: Callable[[float], None] =
         pause(_PAUSE_SECONDS)
 
 
+def find_filesystem(device: Path) -> str | None:
+    """What is on a device, by blkid; "" for a directory, None when nothing was ever written to it.
+
+    Raises Damaged when something was and nobody knows what.
+    """
+    if device.is_dir():
+        return ""
+    ended = procs.run(["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", str(device)])
+    if ended.exit_code not in (0, _NOTHING_FOUND):
+        raise PermanentError(f"{device}: cannot tell what is on it: {ended.why}")
+    if found := ended.out.decode().strip():
+        return found
+    if not _begins_with_zeros(device):
+        raise Damaged(f"{device}: no file system is found on it, but it is not new: it needs a person")
+    return None
+
+
 def make_ready(device: Path, place: Path, filesystem: str | None = None, read_only: bool = False) -> Ready:
     """Have a file system on `device` that can be put in its place: what `mount` does first."""
     if device.is_dir():
         return Ready("")
     if place.is_mount():
         raise PermanentError(f"{place} is mounted already")
-    found = _find_filesystem(device)
+    found = find_filesystem(device)
     if found is not None:
         # fsck writes even if there is nothing to mend; and what it cannot mend may still be read.
         return Ready(found, is_mended=not read_only and _mend(device, found))
@@ -112,6 +131,30 @@ def make_ready(device: Path, place: Path, filesystem: str | None = None, read_on
         raise PermanentError(f"{device} is blank: there is nothing on it to use")
     procs.check([*_MAKE[filesystem], str(device)])
     return Ready(filesystem)
+
+
+@contextlib.contextmanager
+def shown(device: Path, place: Path, filesystem: str) -> Iterator[bool]:
+    """Have the files of a device at `place` for a block, as they lie there: no byte of it changes.
+
+    False when nothing is to be seen before it is checked. Raises PermanentError when `place` is taken, or stays so.
+    """
+    if place.is_mount():
+        raise PermanentError(f"{place} is mounted already")
+    with _only_read(device), unmounted_on_failure(place):
+        place.mkdir(parents=True, exist_ok=True)
+        yield _mounted(device, place, filesystem, *_AS_IT_LIES[filesystem]).exit_code == 0
+        let_go(device, place)
+
+
+@contextlib.contextmanager
+def _only_read(device: Path) -> Iterator[None]:
+    """An ext4 that is mounted read-only goes on with what it was deleting, and writes down what errors it meets."""
+    procs.check(["blockdev", "--setro", str(device)])
+    try:
+        yield
+    finally:
+        procs.check(["blockdev", "--setrw", str(device)])
 
 
 def look_through(device: Path, filesystem: str) -> bool:
@@ -140,14 +183,21 @@ def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
         _point(place, device.resolve())
         return
     place.mkdir(exist_ok=True)
-    words = [*options, MOUNT_OPTIONS, *filter(None, [_OPTIONS.get(filesystem)])]
-    ended = procs.run(["mount", "-o", ",".join(words), str(device), str(place)])
+    ended = _mounted(device, place, filesystem, *options)
     if ended.exit_code == 0:
         return
     why = ended.err.decode("utf-8", "replace").partition("\n")[0]
     if filesystem == BTRFS:
         _check_btrfs(device, why)
-    raise PermanentError(f"{device} cannot be mounted with {','.join(words)}: {why}")
+    raise PermanentError(f"{device} cannot be mounted with {_options(filesystem, *options)}: {why}")
+
+
+def _mounted(device: Path, place: Path, filesystem: str, *options: str) -> procs.Ended:
+    return procs.run(["mount", "-o", _options(filesystem, *options), str(device), str(place)])
+
+
+def _options(filesystem: str, *options: str) -> str:
+    return ",".join([*options, MOUNT_OPTIONS, *filter(None, [_OPTIONS.get(filesystem)])])
 
 
 def _check_btrfs(device: Path, why: str) -> None:
@@ -162,7 +212,7 @@ def lift_limits(device: Path, place: Path) -> None:
 
     Raises PermanentError, which says so where a machine's image lacks what it takes: a restore cannot fetch it.
     """
-    if device.is_dir() or _find_filesystem(device) != BTRFS:
+    if find_filesystem(device) != BTRFS:
         return
     lifted = procs.run(["btrfs", "quota", "disable", str(place)])
     if lifted.exit_code == procs.NOT_FOUND:
@@ -268,21 +318,6 @@ def _point(place: Path, directory: Path) -> None:
     elif place.is_dir():
         place.rmdir()
     place.symlink_to(directory)
-
-
-def _find_filesystem(device: Path) -> str | None:
-    """What is on a device, by blkid; None when nothing was ever written to it.
-
-    Raises Damaged when something was and nobody knows what.
-    """
-    ended = procs.run(["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", str(device)])
-    if ended.exit_code not in (0, _NOTHING_FOUND):
-        raise PermanentError(f"{device}: cannot tell what is on it: {ended.why}")
-    if found := ended.out.decode().strip():
-        return found
-    if not _begins_with_zeros(device):
-        raise Damaged(f"{device}: no file system is found on it, but it is not new: it needs a person")
-    return None
 
 
 def _begins_with_zeros(device: Path) -> bool:

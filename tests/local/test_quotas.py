@@ -136,6 +136,7 @@ def take_every_inode(tree: Path) -> None:
 @pytest.mark.fault("R5")
 @pytest.mark.fault("X4")
 @pytest.mark.attack("take every inode of the volume, without a quota", row="X4", outcome="others are told why")
+@in_an_enclosure
 def test_where_one_host_has_taken_every_inode_the_others_are_told_that_the_volume_is_full(
     tmp_path: Path, programs: Path
 ) -> None:
@@ -254,6 +255,7 @@ def a_kept_tree(found: quotas.Quotas, place: Path, quota: int | None) -> Path:
     return place / "tree"
 
 
+@in_an_enclosure
 def test_a_btrfs_is_there_the_next_night_with_what_it_held_and_reaches_to_the_end_of_a_larger_device(
     tmp_path: Path, device: Path
 ) -> None:
@@ -349,6 +351,7 @@ def test_a_quota_ends_a_flood_of_entries_that_hold_nothing(tmp_path: Path, devic
 
 
 @pytest.mark.fault("R14")
+@in_an_enclosure
 def test_a_btrfs_that_is_damaged_is_told_from_one_that_is_not_mounted_for_another_reason(
     tmp_path: Path, device: Path
 ) -> None:
@@ -373,6 +376,7 @@ def test_a_btrfs_that_is_damaged_is_told_from_one_that_is_not_mounted_for_anothe
 
 @pytest.mark.fault("R14")
 @pytest.mark.parametrize(("filesystem", "told"), [("btrfs", volume.Damaged), ("ext4", OSError)])
+@in_an_enclosure
 def test_a_btrfs_that_is_mounted_and_cannot_be_read_is_damaged(
     tmp_path: Path, device: Path, filesystem: str, told: type[Exception]
 ) -> None:
@@ -393,6 +397,7 @@ def test_a_btrfs_that_is_mounted_and_cannot_be_read_is_damaged(
         volume.unmount(paths.volume)
 
 
+@in_an_enclosure
 def test_an_ext4_that_was_made_without_a_reserve_has_one_from_its_next_night_on(tmp_path: Path, device: Path) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", device], check=True)
     paths, brief = MachinePaths(tmp_path / "machine"), parse_brief((EXAMPLES / "brief-receiver.json").read_bytes())

@@ -123,6 +123,7 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
     device = paths.device(brief.volume_id)
+    _refuse_anothers(brief, paths, device)
     ready = volume.make_ready(device, paths.volume, brief.filesystem)
     is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
     is_new = _is_new(brief, paths, device, ready.filesystem)
@@ -139,20 +140,37 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     return offered
 
 
+def _refuse_anothers(brief: Brief, paths: MachinePaths, device: Path) -> None:
+    """What is another's is not even checked: that writes. What cannot be read as it lies may be ours, and damaged."""
+    found = volume.find_filesystem(device)
+    if not found:
+        return
+    if found not in FILESYSTEMS:
+        raise Refused(f"volume {brief.volume_id} has {found} on it: it is not a receiver's")
+    with volume.shown(device, paths.volume, found) as is_shown, contextlib.suppress(OSError, PermanentError):
+        if is_shown:
+            _has_owner(brief, paths)
+
+
 def _is_new(brief: Brief, paths: MachinePaths, device: Path, filesystem: str) -> bool:
-    """Whether a volume is nobody's yet. Raises Refused when it is another's, which is left as it was."""
+    """Whether a volume that was checked is nobody's yet. Raises Refused when it is another's, of which its journal
+    alone may have told."""
     volume.attach(device, paths.volume, filesystem, "ro")
     with volume.unmounted_on_failure(paths.volume):
-        has_owner = paths.volume_owner.exists()
-        if has_owner:
-            _check_owner(brief, paths)
-        elif not is_blank(paths.volume, paths.volume_owner):
-            raise Refused(
-                f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's"
-            )
+        has_owner = _has_owner(brief, paths)
     # As long as this mount is anywhere the next one is read-only, too.
     volume.let_go(device, paths.volume)
     return not has_owner
+
+
+def _has_owner(brief: Brief, paths: MachinePaths) -> bool:
+    """False when it is as it was made. Raises Refused unless the owner is this receiver."""
+    if paths.volume_owner.exists():
+        _check_owner(brief, paths)
+        return True
+    if not is_blank(paths.volume, paths.volume_owner):
+        raise Refused(f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's")
+    return False
 
 
 def _check_owner(brief: Brief, paths: MachinePaths) -> None:

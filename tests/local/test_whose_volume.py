@@ -1,0 +1,197 @@
+"""What a receiver does to a volume before it knows whose it is: nothing, on file systems as they are left behind."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent import volume
+from ebbtide_agent.errors import Refused
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import projects
+from ebbtide_agent.receiver.boot import open_volume
+from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from tests.debian import its_programs
+from tests.local.enclosed import in_an_enclosure
+from tests.loops import a_loop_device
+
+EXAMPLES = Path(__file__).parents[1] / "contract/wire"
+MIB = 1 << 20
+US0 = BriefedHost("us0", "us0a", 2435978, (), "n", quota=8 * MIB)
+MISSING = [name for name in ("mkfs.ext4", "debugfs", "mkswap") if shutil.which(name) is None]
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.namespaces,
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root"),
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+]
+
+
+def a_machine(root: Path, device: Path) -> tuple[Brief, MachinePaths]:
+    """Receiver main, with a volume that is to be its own."""
+    brief = replace(parse_brief((EXAMPLES / "brief-receiver.json").read_bytes()), hosts=(US0,), is_distrusted=False)
+    paths = MachinePaths(root)
+    paths.device(brief.volume_id).parent.mkdir(parents=True)
+    paths.device(brief.volume_id).symlink_to(device)
+    return brief, paths
+
+
+def a_blank(image: Path, mib: int = 32) -> Path:
+    image.touch()
+    os.truncate(image, mib * MIB)
+    return image
+
+
+def a_volume_of(receiver: str, image: Path, filesystem: str = "ext4", mib: int = 32) -> None:
+    """With what a receiver has written on it; or with files of somebody who knows nothing of receivers."""
+    place = image.with_suffix(".made")
+    with a_loop_device(a_blank(image, mib)) as device:
+        volume.mount(device, place, filesystem)
+        if receiver:
+            (place / "receiver.json").write_text(f'{{"schema": 1, "receiver": "{receiver}"}}')
+        (place / "precious").touch()
+        volume.let_go(device, place)
+
+
+def let_go(_: Path) -> None:
+    """As it should be."""
+
+
+def cut_off(image: Path, late: str = "late") -> None:
+    """In the middle of its last writes: what was written is in the journal, and not in its place yet."""
+    place, left = image.with_suffix(".made"), image.with_suffix(".left")
+    with a_loop_device(image) as device:
+        volume.mount(device, place)
+        with (place / late).open("w") as file:
+            file.write('{"schema": 1, "receiver": "other"}')
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copyfile(image, left)
+        volume.let_go(device, place)
+    left.replace(image)
+
+
+def debugfs(image: Path, *requests: str) -> None:
+    for request in requests:
+        subprocess.run(["debugfs", "-w", "-R", request, image], check=True, capture_output=True)
+
+
+def with_an_error(image: Path) -> None:
+    """It says of itself that it has one, and has one that a check mends."""
+    debugfs(image, "set_inode_field /precious links_count 5", "set_super_value state 2")
+
+
+def with_an_orphan(image: Path) -> None:
+    """A file that was deleted, and still open when it was cut off."""
+    debugfs(image, "write /dev/null orphan")
+    found = subprocess.run(["debugfs", "-R", "stat orphan", image], check=True, capture_output=True, text=True).stdout
+    number = found.split("Inode: ")[1].split()[0]
+    debugfs(
+        image, f"set_inode_field <{number}> links_count 0", "unlink orphan", f"set_super_value last_orphan {number}"
+    )
+
+
+def that_counts_by_project(image: Path) -> None:
+    projects.enable(image)
+
+
+def superblock(image: Path) -> dict[str, set[str]]:
+    shown = subprocess.run(["dumpe2fs", "-h", image], capture_output=True, text=True, check=True).stdout
+    return {name: set(words.split()) for name, _, words in (line.partition(":") for line in shown.splitlines())}
+
+
+def digest(image: Path) -> str:
+    return sha256(image.read_bytes()).hexdigest()
+
+
+def refused(image: Path, place: Path) -> str:
+    """Why, when it is offered as receiver main's own."""
+    with a_loop_device(image) as device:
+        brief, paths = a_machine(place / "machine", device)
+        with pytest.raises(Refused) as why:
+            open_volume(brief, paths)
+        assert not paths.volume.is_mount()
+    return str(why.value)
+
+
+@pytest.mark.fault("R3")
+@pytest.mark.parametrize("receiver", ["other", ""])
+@pytest.mark.parametrize("leave", [let_go, cut_off, with_an_error, with_an_orphan, that_counts_by_project])
+@in_an_enclosure
+def test_of_a_volume_of_somebody_else_no_byte_changes_however_it_was_left(
+    tmp_path: Path, receiver: str, leave: Callable[[Path], None]
+) -> None:
+    image = tmp_path / "image"
+    a_volume_of(receiver, image)
+    leave(image)
+    before = digest(image)
+
+    why = refused(image, tmp_path)
+
+    assert ("belongs to receiver 'other'" if receiver else "it is not a receiver's") in why
+    assert digest(image) == before
+
+
+@pytest.mark.fault("R3")
+@in_an_enclosure
+def test_what_the_journal_alone_tells_is_seen_before_anything_is_changed_but_by_the_check(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    volume.make_ready(a_blank(image), tmp_path / "made", "ext4")
+    cut_off(image, late="receiver.json")
+    before = superblock(image)
+
+    assert "belongs to receiver 'other'" in refused(image, tmp_path)
+    after = superblock(image)
+    assert before["Filesystem features"] ^ after["Filesystem features"] == {"needs_recovery"}
+    assert after["Mount count"] == before["Mount count"]
+
+
+@pytest.mark.fault("R3")
+@in_an_enclosure
+def test_of_a_btrfs_of_somebody_else_that_was_cut_off_no_byte_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{its_programs(('mkfs.btrfs', 'btrfs'), tmp_path / 'its')}:{os.environ['PATH']}")
+    image = tmp_path / "image"
+    a_volume_of("other", image, "btrfs", mib=160)
+    cut_off(image)
+    before = digest(image)
+
+    assert "belongs to receiver 'other'" in refused(image, tmp_path)
+    assert digest(image) == before
+
+
+@pytest.mark.fault("R3")
+@in_an_enclosure
+def test_what_no_receiver_makes_a_volume_of_is_refused_by_its_name_and_left_as_it_was(tmp_path: Path) -> None:
+    image = a_blank(tmp_path / "image")
+    subprocess.run(["mkswap", image], check=True, capture_output=True)
+    before = digest(image)
+
+    assert "has swap on it: it is not a receiver's" in refused(image, tmp_path)
+    assert digest(image) == before
+
+
+@pytest.mark.fault("R3")
+@pytest.mark.parametrize("leave", [cut_off, with_an_error])
+@in_an_enclosure
+def test_its_own_volume_is_checked_and_taken_however_it_was_left(tmp_path: Path, leave: Callable[[Path], None]) -> None:
+    image = tmp_path / "image"
+    a_volume_of("main", image)
+    leave(image)
+
+    with a_loop_device(image) as device:
+        brief, paths = a_machine(tmp_path / "machine", device)
+        open_volume(brief, paths)
+        found = {path.name for path in paths.volume.iterdir()}
+        volume.let_go(device, paths.volume)
+    looked = subprocess.run(["e2fsck", "-f", "-n", image], capture_output=True, text=True)
+
+    assert found >= ({"precious", "late"} if leave is cut_off else {"precious"})
+    assert looked.returncode == 0, looked.stdout
