@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
-from ebbtide_agent.host.link import SSH_FAILED, World, check_keys, keep_trying, route, warning_of_another
+from ebbtide_agent.host.link import World, check_keys, keep_trying, route, warning_of_another
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY, why
 
@@ -58,10 +58,10 @@ class FarFiles:
         ended = procs.run((self.rsync, f"--timeout={SILENCE_SECONDS}", *words))
         if ended.exit_code == 0:
             return True
-        if ended.exit_code == SSH_FAILED:
-            check_keys(self.login)
         told = f"rsync with {self.login.name}: {why(ended)}{warning_of_another(self.login, ended.err)}"
         if ended.exit_code in WORTH_ANOTHER_TRY:
+            # Of an ssh that failed rsync may hear only that it is gone, which is a code of its own.
+            check_keys(self.login)
             raise TransientError(told)
         if b"No such file or directory" in ended.err:
             return False
