@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from ebbtide_agent.receiver import confine
-from tests.attack.scene import ATTACKER, NEIGHBOUR, REPORTERS, Scene
+from tests.attack.scene import ATTACKER, MEANWHILE, NEIGHBOUR, REPORTERS, Scene
 from tests.local.receiver_machine import a_receiver, an_aws
 
 
 @pytest.fixture(scope="module")
 def _scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     place = tmp_path_factory.mktemp("attacker")
-    hosts = (ATTACKER, NEIGHBOUR, *REPORTERS)
+    hosts = (ATTACKER, NEIGHBOUR, MEANWHILE, *REPORTERS)
     kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
     for name in ("neighbour", "source"):
         (place / name).mkdir()
@@ -28,8 +28,9 @@ def _scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 @pytest.fixture(scope="module")
 def _the_neighbours_night(_scene: Scene) -> Iterator[None]:
-    """Whatever was tried, the other host's backup comes through."""
-    yield
+    """Whatever is tried, the backup of one host that is under way comes through, and then that of another."""
+    with _scene.push_under_way():
+        yield
     ended = _scene.neighbour_pushes()
     assert ended.returncode == 0, ended.stderr + _scene.receiver.log().encode()
 

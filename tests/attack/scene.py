@@ -3,14 +3,18 @@
 import hashlib
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.local.receiver_machine import Receiver
+from tests.local.receiver_machine import Receiver, arrived, wait_until
 
 ATTACKER, NEIGHBOUR = "us0", "eu0"
+# Another host, whose push begins before a group of attacks and goes on after it.
+MEANWHILE = "de0"
 # Hosts whose keys are stolen as well, each for one report: after that they have no more say in this run.
 REPORTERS = tuple(f"us{number}" for number in range(1, 10))
 PLANTED = f"planted-by-us0-{os.getpid()}"
@@ -70,6 +74,27 @@ class Scene:
 
     def disconnect(self) -> None:
         self.ask(options=("-O", "exit"))
+
+    @contextmanager
+    def push_under_way(self) -> Iterator[None]:
+        """One of another host, from before the block until after it; then it has come through, whatever was tried."""
+        source = self.place / "meanwhile"
+        source.mkdir()
+        (source / "large").write_bytes(os.urandom(600_000))
+        shell = " ".join(self.receiver.ssh_argv(MEANWHILE))
+        words = ["rsync", "-a", "--bwlimit=200", "-e", shell, f"{source}/", "127.0.0.1::tree/"]
+        landing = self.receiver.tree(MEANWHILE) / "large"
+        with subprocess.Popen(words, stderr=subprocess.PIPE) as push:
+            wait_until(lambda: push.poll() is not None or arrived(landing), "some of what is pushed meanwhile")
+            push.send_signal(signal.SIGSTOP)
+            try:
+                assert push.poll() is None, self.receiver.log()
+                yield
+            finally:
+                push.send_signal(signal.SIGCONT)
+            _, said = push.communicate(timeout=120)
+        assert push.returncode == 0, said
+        assert landing.read_bytes() == (source / "large").read_bytes()
 
     def neighbour_pushes(self, *options: str) -> "subprocess.CompletedProcess[bytes]":
         """Another host's backup, the same again each time."""

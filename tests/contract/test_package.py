@@ -260,7 +260,11 @@ def test_what_breaks_out_of_an_image_finds_a_role_that_proves_and_nothing_else(t
     assert events["Condition"] == {"StringEquals": {"events:source": "ebbtide.recovery"}}
 
 
-@pytest.mark.attack("launch, delete or change a snapshot, read the catalogue", row="X6", outcome="its role may not")
+@pytest.mark.attack(
+    "launch, delete or change a snapshot; read the catalogue, or a parameter that is no host key",
+    row="X6",
+    outcome="its role may not",
+)
 @pytest.mark.fault("X6")
 def test_a_machines_role_knows_the_archive_the_host_keys_and_its_own_events(template: package.Template) -> None:
     statements = role_policy(template, "MachineRole")["Statement"]
@@ -269,7 +273,9 @@ def test_a_machines_role_knows_the_archive_the_host_keys_and_its_own_events(temp
     (events,) = (each for each in statements if "events:PutEvents" in as_list(each["Action"]))
 
     assert actions == {"s3:GetObject", "s3:ListBucket", "s3:PutObject", "ssm:GetParameter", "events:PutEvents"}
+    (parameters,) = (each for each in statements if "ssm:GetParameter" in as_list(each["Action"]))
     assert events["Condition"] == {"StringLike": {"events:source": ["ebbtide.receiver.*", "ebbtide.recovery"]}}
+    assert parameters["Resource"]["Fn::Sub"].partition(":parameter")[2] == wire.host_key_parameter("*")
 
 
 @pytest.mark.attack("leave the machine that an image is tried on", row="X8", outcome="let out to the archive alone")

@@ -28,7 +28,10 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
     pytest.mark.skipif(not IS_ROOT, reason="an edit may take a directory's access from anybody but root"),
 ]
-KINDS = ("move", "move_over", "swap", "delete", "append", "write", "make_directory", "break_link", "link")
+KINDS = (
+    "move", "move_over", "swap", "delete", "append", "write", "make_directory", "break_link", "link", "set_back",
+    "change_and_hide_it", "change_in_the_middle",
+)  # fmt: skip
 MANY = some.lists(
     some.tuples(some.sampled_from(KINDS), some.integers(0, 500), some.integers(0, 500)), min_size=1, max_size=6
 )

@@ -151,6 +151,7 @@ def test_where_one_host_has_taken_every_inode_the_others_are_told_that_the_volum
 
 
 @pytest.mark.fault("R5")
+@pytest.mark.attack("fill the disk", row="X4", outcome="at its quota it fails alone, and others are complete")
 @pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
 @in_an_enclosure
 def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_recorded(
@@ -337,6 +338,7 @@ def test_where_nothing_can_be_put_by_the_quotas_hold_all_the_same_and_that_is_sa
     ]
 
 
+@pytest.mark.attack("fill the disk with entries that hold nothing", row="X4", outcome="the quota ends it")
 @pytest.mark.fault("X4", lacks="a flood on ext4, on a kernel that has quotas for it")
 def test_a_quota_ends_a_flood_of_entries_that_hold_nothing(tmp_path: Path, device: Path) -> None:
     place = tmp_path / "place"

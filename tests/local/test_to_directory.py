@@ -207,7 +207,7 @@ def test_a_night_from_under_which_files_go_looks_twice_more(
     report = host.back_up()
 
     assert (report.status, report.exit_code, report.problems[-1]) == (status, 24, "d/two has vanished")
-    assert len([each for each in host.said if "once more" in each]) == min(times, 2)
+    assert len([each for each in host.said if "renamed or deleted meanwhile" in each]) == min(times, 2)
     assert [differing(entries(tree), before) for tree, before in kept] == [{}] * len(kept)
     if status == "complete-with-warnings":
         assert differing(entries(host.newest()), entries(host.tree)) == {}
@@ -265,7 +265,7 @@ def test_of_a_tree_that_is_half_gone_by_then_nothing_more_is_pushed(
 def test_what_cannot_be_scanned_again_is_not_pushed_and_the_night_is_judged_by_the_scan_before(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interfered(*_: object) -> NoReturn:
+    def interfered(*_: object, **__: object) -> NoReturn:
         raise Interfered("the scan was ended from outside")
 
     monkeypatch.setattr(guards, "A_MASS", 1)

@@ -75,16 +75,22 @@ class Turnover:
 
 
 def find_changes(
-    old: Iterable[Block], new: Iterable[Block], names: Names, links_agree: bool, turnover: Turnover | None = None
+    old: Iterable[Block],
+    new: Iterable[Block],
+    names: Names,
+    links_agree: bool,
+    turnover: Turnover | None = None,
+    of_one_night: bool = False,
 ) -> Changes | None:
     """The changes from `old` to `new`, both in the order of a walk; None when there are too many to list.
 
     `new` is read to its end whatever comes; only then `names` must hold the names of every file with several links.
     `links_agree`: the receiver's tree has the hard links of `old` and no others. Without that nothing is in place:
     a name that is still linked over there would change with the other. `turnover` counts, however many there are.
+    `of_one_night`: what was too young to be sure of at the first of the two scans was pushed since, whatever it was.
     """
     listing = _Listing(links_agree)
-    for before, after in (turnover or Turnover()).watch(_side_by_side(_Before(iter(old)), new)):
+    for before, after in (turnover or Turnover()).watch(_side_by_side(_Before(iter(old)), new, of_one_night)):
         if len(listing.gone) + len(listing.changed) <= MOST_CHANGES:
             listing.add(before, after)
     listing.complete_groups(names)
@@ -244,7 +250,7 @@ class _Before:
         return self.entry()
 
 
-def _side_by_side(old: _Before, new: Iterable[Block]) -> _Pairs:
+def _side_by_side(old: _Before, new: Iterable[Block], of_one_night: bool) -> _Pairs:
     """Each entry that is not the same in both: what it was, and what it is."""
     for block in new:
         if old.block and block.is_as(old.block):
@@ -258,7 +264,7 @@ def _side_by_side(old: _Before, new: Iterable[Block]) -> _Pairs:
             if before is None or before.path != after.path:
                 yield None, after
                 continue
-            if before.stat != after.stat or not is_settled(after.stat):
+            if before.stat != after.stat or not (of_one_night or is_settled(after.stat)):
                 yield before, after
             old.take()
     while before := old.entry():

@@ -141,14 +141,20 @@ def _shrunk(before: Baseline, now: Counted, percent: int) -> Iterator[str]:
             yield f"of {were} {what} of the last complete night {are} are left, a loss of more than SHRINK={percent} %"
     for point, were in before.files_on.items():
         is_empty = now.files_on.get(os.fsencode(point)) == 0
-        if were and is_empty and not (were < A_MASS and _is_the_same(point, before, now)):
-            yield f"of {were} files on {point} at the last complete night none is left"
+        if not were or not is_empty:
+            continue
+        doubt = _doubt_of(point, before, now)
+        if were >= A_MASS or doubt:
+            yield f"of {were} files on {point} at the last complete night none is left{doubt}"
 
 
-def _is_the_same(point: str, before: Baseline, now: Counted) -> bool:
-    """Whether it is certainly the file system that was mounted there at the last complete night."""
-    identity = before.identities.get(point)
-    return identity is not None and identity == now.identities.get(os.fsencode(point))
+def _doubt_of(point: str, before: Baseline, now: Counted) -> str:
+    """Why it is not certainly the file system that was mounted there at the last complete night; else nothing."""
+    earlier, identity = before.identities.get(point), now.identities.get(os.fsencode(point))
+    if earlier is None or identity is None:
+        kind = before.mounts.get(point, "it")
+        return f", and of {kind} nobody can tell whether it is the file system that it was (findmnt {point})"
+    return "" if earlier == identity else f", and it is not the file system that it was (findmnt {point})"
 
 
 def _chosen_away(before: Baseline, now: Counted) -> Iterator[str]:

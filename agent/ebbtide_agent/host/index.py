@@ -23,14 +23,14 @@ from ebbtide_agent.shapes import decode, encode, field, moment
 
 ROOT = b""
 
-# mode, uid, gid, links, size, mtime, ctime, inode; times in nanoseconds.
+# mode, uid, gid, links, size, mtime, ctime, inode; times in nanoseconds. A change time is negative where it is so young
+# that the next change could fall into the same tick of the clock.
 STAT = struct.Struct("<IIIIQqqQ")
 # Of the same: mode, links, size.
 LOOK = struct.Struct("<I8xIQ24x")
-_CTIME = slice(32, 40)
-# Instead of a change time so young that the next change could fall into the same tick of the clock.
-TOO_YOUNG = 0
-_TOO_YOUNG = struct.pack("<q", TOO_YOUNG)
+# The highest byte of the change time, which has its sign.
+_CTIME_SIGN = 39
+_NEGATIVE = 0x80
 
 MOST_ENTRIES_OF_A_BLOCK = 512
 
@@ -190,9 +190,14 @@ def place_in_walk(directory: bytes) -> bytes:
     return directory.translate(_AS_WALKED)
 
 
+def as_young(ctime: int) -> int:
+    """A change time as it is kept where it is too young to be trusted. FAT has some that are zero."""
+    return -max(abs(ctime), 1)
+
+
 def is_settled(stat: bytes) -> bool:
     """Whether an entry that looks the same next time is the same."""
-    return stat[_CTIME] != _TOO_YOUNG
+    return stat[_CTIME_SIGN] < _NEGATIVE
 
 
 def _unpacked(file: IO[bytes], entries: int) -> Iterator[Block]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ ON_A_DISK = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2
 ON_THE_NETWORK = ("ceph", "cifs", "nfs", "nfs4", "smb3")
 # Of these the kernel's id is made of what is written on the file system; of others of a device's number, or of nothing.
 _WITH_AN_ID = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "zfs")
+# XFS_IOC_FSGEOMETRY_V1 (xfs_fs.h): what an xfs says of itself, among it its UUID.
+_GEOMETRY, _GEOMETRY_BYTES, _UUID = 0x80705864, 112, slice(64, 80)
 # In place of what is mounted there as soon as somebody looks.
 AUTOMOUNT = "autofs"
 
@@ -33,10 +36,24 @@ def read_identities(mounts: Mapping[bytes, str]) -> dict[bytes, str]:
     """By mount point what tells a file system, and which directory of it is mounted, from others; if it has that."""
     found = {}
     for point, kind in mounts.items():
-        if kind in _WITH_AN_ID:
-            with contextlib.suppress(OSError):
-                found[point] = f"{os.statvfs(point).f_fsid:x}/{os.stat(point).st_ino}"  # noqa: PTH116 - a path of bytes
+        with contextlib.suppress(OSError):
+            if name := _find_name(point, kind):
+                found[point] = f"{name}/{os.stat(point).st_ino}"  # noqa: PTH116 - a path of bytes
     return found
+
+
+def _find_name(point: bytes, kind: str) -> str | None:
+    if kind in _WITH_AN_ID:
+        return f"{os.statvfs(point).f_fsid:x}"
+    return _uuid_of_xfs(point) if kind == "xfs" else None
+
+
+def _uuid_of_xfs(point: bytes) -> str:
+    descriptor = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return fcntl.ioctl(descriptor, _GEOMETRY, bytes(_GEOMETRY_BYTES))[_UUID].hex()
+    finally:
+        os.close(descriptor)
 
 
 def mounted_throughout(before: Mapping[bytes, str], after: Mapping[bytes, str]) -> dict[bytes, str]:

@@ -206,9 +206,9 @@ def find_losses(night: Night, config: Config, before: guards.Baseline | None, ta
 
 
 def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> tuple[Outcome, Survey]:
-    """Push; and where something vanished meanwhile, or another file took its name, scan again and push the difference.
+    """Push; and where something vanished or was moved meanwhile, or may have been, scan again and push the difference.
 
-    It may have a name now that no list of this push had. The survey is the one of the last push. Where that difference
+    It may have a name now that this push did not come by. The survey is the one of the last push. Where that difference
     must not go over unseen the night is partial.
     """
     outcome = push_tree(night, config, way, hello, taken)
@@ -216,17 +216,25 @@ def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, take
     for _ in range(MOST_TIMES_MORE):
         if not (outcome.lacks_what_vanished or is_overtaken) or is_over(hello, night.world):
             break
-        night.world.say("what was to be pushed was renamed or deleted meanwhile: scanning and pushing once more")
-        again = survey.once_more(taken, outcome.vanished, config, night.paths, night.world.clock())
+        night.world.say(f"{why_again(outcome, taken)}: scanning and pushing once more")
+        again = survey.once_more(taken, outcome.vanished, config, night.paths)
         if objection := find_objection(night, config, taken, again):
-            said = f"what was renamed or deleted while the tree was pushed was not looked after: {objection}"
+            said = f"what changed while the tree was pushed was not looked after: {objection}"
             # What is kept of the newer scan is no index of what was pushed.
             return in_view_of((Remark(PARTIAL, said),), outcome), replace(taken, tally=None)
         night.world.say(str(again))
+        if again.is_idle and not outcome.lacks_what_vanished:
+            break
         outcome = mended(outcome, push_tree(night, config, way, replace(hello, empty=False), again))
         # Some programs replace a file every second: that alone is looked after once.
         taken, is_overtaken = again, False
     return outcome, taken
+
+
+def why_again(outcome: Outcome, pushed: Survey) -> str:
+    if pushed.course.in_full and not outcome.lacks_what_vanished:
+        return "much may have changed while everything was compared"
+    return "what was to be pushed was renamed or deleted meanwhile"
 
 
 def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) -> str | None:

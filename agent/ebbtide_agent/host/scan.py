@@ -15,7 +15,7 @@ from typing import Callable
 from zlib import crc32
 
 from ebbtide_agent.beside import beside
-from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, TOO_YOUNG, Block, place_in_walk
+from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, Block, as_young, place_in_walk
 from ebbtide_agent.host.mounts import kind_at, read_mounts
 from ebbtide_agent.host.selection import Selection, Undecidable
 
@@ -215,7 +215,7 @@ def is_trusted(kind: str) -> bool:
 
 
 def _unsettled_from(young_ns: int, row: _Row) -> _Row:
-    return row if _WHEN(row) < young_ns else (*row[:_CHANGED], TOO_YOUNG, *row[_CHANGED + 1 :])
+    return row if _WHEN(row) < young_ns else (*row[:_CHANGED], as_young(_WHEN(row)), *row[_CHANGED + 1 :])
 
 
 def _in_parts(names: list[bytes]) -> Iterator[list[bytes]]:

@@ -37,7 +37,8 @@ class Survey:
     """What a push starts from. No tally: there is no next index, only a full push, and if a guard has to know what the
     tree amounts to it is counted `by_rsync`. No changes: they are not known.
 
-    `settings` are those that an index is of, `choice` those that a guard goes by. `at` is when the scan began,
+    `settings` are those that an index is of, `choice` those that a guard goes by. `at` is when the
+    night's first scan began,
     `mounts` what was mounted then, `full` when everything will last have been compared once this push is through.
     `described` is the generation of the tree that the index describes, `links_agree` says that it has
     the hard links of this index. `rewritten` are the files of the last complete push that are gone or have another size
@@ -64,6 +65,11 @@ class Survey:
     @property
     def counted(self) -> Counted | None:
         return self.tally.counted() if self.tally else self.by_rsync
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to push."""
+        return self.changes == Changes((), (), ()) and not self.course.in_full
 
     def __str__(self) -> str:
         known = ""
@@ -102,51 +108,53 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
 def is_overtaken(pushed: Survey, config: Config) -> bool:
     """Whether at a path of the lists there is another file by now: the one of the scan may be where no list leads.
 
-    In full, at a hard link's name: rsync reads one of them, and has what it finds there under all.
+    A push in full goes by no list, and takes its time: what moves meanwhile to where it has been from where it is still
+    to come is in no directory that it reads, and what takes another one's name gets its owner and mode. That only
+    another scan can tell, so it always may be.
     """
-    if pushed.changes is not None and not pushed.course.in_full:
-        inodes = pushed.changes.inodes
-    elif pushed.tally is not None:
-        inodes = pushed.tally.inodes_of_links()
-    else:
-        return False
+    if pushed.course.in_full:
+        return pushed.tally is not None
+    inodes = pushed.changes.inodes if pushed.changes else {}
     root = os.fsencode(config.root)
     return any(_inode_at(root + b"/" + path) not in (None, inode) for path, inode in inodes.items())
 
 
-def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths: HostPaths, now: datetime) -> Survey:
+def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths: HostPaths) -> Survey:
     """Scan again after a push, and find what is to be pushed after it.
 
     The tree over there is as the last scan found it, but for what vanished: that may be there as it was before, or not
-    at all, and here it may be back. What was checked or counted as rewritten stays so.
+    at all, and here it may be back. What was checked or counted as rewritten stays so, and what was too young to be
+    sure of when the night's first scan began, for the next night, too.
     """
-    if pushed.tally is None:
+    if pushed.tally is None or pushed.at is None:
         return pushed
     earlier, mounts = paths.pushed_index, read_mounts()
-    header = Header(VERSION, pushed.settings, 0, now, pushed.links_agree, pushed.tally.entries)
+    header = Header(VERSION, pushed.settings, 0, pushed.at, pushed.links_agree, pushed.tally.entries)
     try:
         paths.new_index.replace(earlier)
         before = distrusted(Index(earlier, header).blocks(), frozenset(vanished))
-        tally, changes, turnover = _compared(config, paths.new_index, before, pushed.links_agree, now, Sample())
+        tally, changes, turnover = _compared(
+            config, paths.new_index, before, pushed.links_agree, pushed.at, Sample(), of_one_night=True
+        )
     except (Undecidable, Interfered, DamagedIndex, OSError) as error:
         with contextlib.suppress(OSError):
             paths.new_index.unlink(missing_ok=True)
-        return replace(pushed, course=_in_full_because(error), tally=None, changes=None, at=now, mounts=mounts)
+        return replace(pushed, course=_in_full_because(error), tally=None, changes=None, mounts=mounts)
     finally:
         with contextlib.suppress(OSError):
             earlier.unlink(missing_ok=True)
-    in_full = pushed.course.in_full or changes is None
+    # What was to be seen by looking at everything was seen.
+    course = Course(True, False) if changes is not None else Course(False, True, _TOO_MUCH)
     return replace(
         pushed,
-        course=Course(changes is not None, in_full, pushed.course.why or _TOO_MUCH),
+        course=course,
         tally=tally,
         changes=changes,
-        at=now,
         mounts=mounts,
-        full=now if in_full else pushed.full,
+        full=pushed.at if course.in_full else pushed.full,
         links_agree=pushed.links_agree and changes is not None,
         rewritten=pushed.rewritten + turnover.files,
-        regrouped=_together(pushed.regrouped, turnover.regrouped),
+        regrouped=_together(pushed.regrouped if vanished else (), turnover.regrouped),
     )
 
 
@@ -232,12 +240,18 @@ def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now
 
 
 def _compared(
-    config: Config, aside: Path, before: Iterator[Block], links_agree: bool, now: datetime, sample: Sample
+    config: Config,
+    aside: Path,
+    before: Iterator[Block],
+    links_agree: bool,
+    now: datetime,
+    sample: Sample,
+    of_one_night: bool = False,
 ) -> tuple[Tally, Changes | None, Turnover]:
     """What is there now, what changed since, and what of it is counted or listed however much that is."""
     tally, turnover = _new_tally(config), Turnover()
     with _scanning(config, aside, tally, now, sample) as blocks:
-        changes = find_changes(before, blocks, tally.names, links_agree, turnover)
+        changes = find_changes(before, blocks, tally.names, links_agree, turnover, of_one_night)
     return tally, changes, turnover
 
 

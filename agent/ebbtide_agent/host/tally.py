@@ -60,10 +60,6 @@ class Tally:
         """The names of each file that has several of them in the tree."""
         return (names for names in self.names.values() if len(names) > 1)
 
-    def inodes_of_links(self) -> dict[bytes, int]:
-        """The inode of each of these names."""
-        return {name: inode for (_, inode), names in self.names.items() if len(names) > 1 for name in names}
-
     def _add(self, block: Block) -> None:
         found = [(S_IFMT(mode), links, size) for mode, links, size in LOOK.iter_unpack(block.stats)]
         files = [size for kind, _, size in found if kind == S_IFREG]

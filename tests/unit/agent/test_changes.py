@@ -17,7 +17,7 @@ from ebbtide_agent.host.changes import (
     find_suspects,
     with_what_leads_to,
 )
-from ebbtide_agent.host.index import STAT, TOO_YOUNG, Entry
+from ebbtide_agent.host.index import STAT, Entry, as_young
 from tests.unit.agent.trees import DIRECTORY, FILE, LINK, Inode, Tree, a_block, blocks, names_of, trees
 
 TOP = Inode(100, DIRECTORY, 0, 1)
@@ -178,11 +178,26 @@ def test_any_other_is_written_anew(old: Tree, new: Tree) -> None:
 
 
 def test_what_changed_too_lately_to_be_sure_of_changed() -> None:
-    young = a_block(b"", [b"a"], {b"a": STAT.pack(FILE, 0, 0, 1, 5, 5, TOO_YOUNG, 1)})
+    young = a_block(b"", [b"a"], {b"a": STAT.pack(FILE, 0, 0, 1, 5, 5, as_young(5), 1)})
 
     changes = find_changes([young], [young._replace(settled=False)], {}, True)
 
     assert changes == Changes((), (b"a",), ())
+
+
+def test_of_what_was_young_in_both_scans_of_one_night_only_that_changed_which_looks_different() -> None:
+    before, after = (
+        a_block(b"", [b"a", b"b"], {b"a": young_of(5), b"b": young_of(b_changed)})._replace(settled=False)
+        for b_changed in (5, 6)
+    )
+
+    changes = find_changes([before], [after], {}, True, of_one_night=True)
+
+    assert changes == Changes((), (b"b",), ())
+
+
+def young_of(ctime: int) -> bytes:
+    return STAT.pack(FILE, 0, 0, 1, 5, 5, as_young(ctime), 1)
 
 
 def test_a_name_that_was_looked_at_before_the_others_changed_goes_with_them() -> None:

@@ -96,6 +96,18 @@ def test_a_mount_point_of_fstab_that_is_not_mounted_is_not_written_to(host: Host
     assert list(host.target.iterdir()) == []
 
 
+def test_once_the_directory_is_held_only_its_mark_is_looked_at_again(host: Host) -> None:
+    """All else was looked at for this night, and takes long where the directory has many snapshots."""
+    store = DirectoryPaths(host.target)
+
+    with held(store, host.paths, "us0"):
+        host.paths.fstab.write_text(f"/dev/sdb1 {host.target} ext4\n")
+        claim(store, host.paths, "us0", host.said.append)
+
+    assert (host.target / "ebbtide.json").exists()
+    host.refused("has a file system for .*backup, and it is not mounted")
+
+
 def test_neither_is_a_directory_below_one(host: Host) -> None:
     host.paths.fstab.write_text(f"/dev/sdb1 {host.target.parent} ext4\n")
 

@@ -174,7 +174,7 @@ def test_a_file_system_of_which_no_file_is_left_is_told_however_small_it_is(
 
     lost = find_losses(A_CONFIG, before, "settings", replace(AS_BEFORE, files_on=files_on), mounts)
 
-    assert [each.partition(";")[0] for each in lost] == (
+    assert [each.partition(",")[0] for each in lost] == (
         ["of 12 files on /srv at the last complete night none is left"] if is_told else []
     )
 
@@ -202,6 +202,23 @@ def test_a_few_files_may_go_from_a_file_system_that_is_certainly_the_one_it_was(
     lost = find_losses(A_CONFIG, before, "settings", emptied, {b"/srv": "ext4"})
 
     assert bool(lost) == is_told
+
+
+@pytest.mark.parametrize(
+    ("were", "identities", "says"),
+    [
+        (3, {}, ", and of nfs4 nobody can tell whether it is the file system that it was (findmnt /srv); nothing"),
+        (3, {b"/srv": "another"}, ", and it is not the file system that it was (findmnt /srv); nothing"),
+        (1000, {b"/srv": "this one"}, "none is left; nothing"),
+    ],
+)
+def test_of_a_few_files_it_says_why_they_may_not_simply_go(were: int, identities: dict[bytes, str], says: str) -> None:
+    before = replace(BEFORE, mounts={"/srv": "nfs4"}, files_on={"/srv": were}, identities={"/srv": "this one"})
+    emptied = replace(AS_BEFORE, files_on={b"/srv": 0}, identities=identities)
+
+    (lost,) = find_losses(A_CONFIG, before, "settings", emptied, {b"/srv": "nfs4"})
+
+    assert says in lost
 
 
 def test_a_loss_names_what_could_not_be_read() -> None:

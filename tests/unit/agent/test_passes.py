@@ -20,7 +20,10 @@ from ebbtide_agent.host.past import Source
 from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, passes_of, push, rsync
 from ebbtide_agent.host.resume import cleared, into_nothing, resumable
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.host.target import Directory, Target
+from ebbtide_agent.host.target import Directory, Receiver, Target
+from ebbtide_agent.host.to_receiver import ToReceiver
+from ebbtide_agent.paths import HostPaths
+from ebbtide_agent.report import FAKE_SUPER, Hello
 from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
@@ -77,6 +80,19 @@ def test_where_nobody_knows_whose_group_is_another_everything_is_compared_once_m
     (only,) = extra_passes(tmp_path, None)
 
     assert only.heals and "--delete" in only.words
+
+
+def test_of_the_passes_into_an_empty_tree_only_the_first_writes_in_place(tmp_path: Path) -> None:
+    """There are more where a new store takes the place of one that this host's index knows of."""
+    target = Receiver("backup.example.org")
+    way = ToReceiver(target, A_CONFIG, HostPaths(tmp_path, tmp_path), World.around(lambda: NOW))
+    hello = Hello("run", "us0", "us0a", "nonce", None, NOW, FAKE_SUPER, empty=True)
+
+    first, second, last = way.passes(hello, Survey(Course(False, True), regrouped=None))
+
+    assert "--inplace" in first.words and "--delete" in first.words
+    assert "--inplace" not in (*second.words, *last.words) and "--delete" in second.words
+    assert first.again and "--inplace" not in first.again.words
 
 
 def test_every_pass_keeps_what_a_full_one_keeps() -> None:

@@ -20,7 +20,7 @@ from ebbtide_agent.beside import Interfered
 from ebbtide_agent.host import scan as scanning
 from ebbtide_agent.host import tally as tallying
 from ebbtide_agent.host.filters import filters, rules
-from ebbtide_agent.host.index import ROOT, STAT, Block, Entry, is_settled, walk_key
+from ebbtide_agent.host.index import ROOT, STAT, Block, Entry, as_young, is_settled, walk_key
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import Share, Tree, as_one, scan, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
@@ -255,6 +255,10 @@ def test_a_change_in_the_same_tick_could_not_be_seen_so_a_young_entry_is_never_s
 
     assert not settled(changed)
     assert settled(changed + 1)
+
+
+def test_a_change_time_of_zero_is_young_too() -> None:
+    assert not is_settled(STAT.pack(0, 0, 0, 1, 5, 5, as_young(0), 1))
 
 
 def test_a_file_system_without_change_times_to_trust_is_left_to_rsync(

@@ -85,8 +85,30 @@ def test_a_listed_path_that_another_file_has_taken_is_noticed_and_one_that_was_w
     log.touch()
 
     assert is_overtaken(pushed, host.config)
-    in_full = replace(pushed, course=replace(pushed.course, in_full=True))
-    assert not is_overtaken(in_full, host.config), "a full push looks at every name"
+
+
+def test_after_a_push_in_full_a_scan_has_to_look_and_where_none_can_nobody_does(host: Host) -> None:
+    host.keep(host.take(None), 7)
+    host.now += timedelta(days=7)
+    weekly = host.take(7)
+    assert weekly.course.by_index and weekly.course.in_full
+
+    assert is_overtaken(weekly, host.config)
+    assert not is_overtaken(replace(weekly, tally=None), host.config)
+
+
+def test_what_a_push_in_full_was_overtaken_by_is_pushed_by_lists_and_what_was_only_young_not_at_all(host: Host) -> None:
+    host.now = datetime.now(UTC)
+    pushed = host.take(None)
+
+    quiet = once_more(pushed, (), host.config, host.paths)
+    (host.tree / "etc/hostname").write_text("us1")
+    edited = once_more(quiet, (), host.config, host.paths)
+
+    assert quiet.is_idle and not quiet.course.in_full
+    assert edited.changes and edited.changes.changed == (b"etc/hostname",)
+    host.keep(edited, 7)
+    assert set(host.take(7).changes.changed) == {b"", b"etc", b"etc/hostname"}  # type: ignore[union-attr]
 
 
 def test_a_second_scan_finds_what_changed_since_the_first_and_what_vanished_whether_it_is_back_or_not(
@@ -99,12 +121,12 @@ def test_a_second_scan_finds_what_changed_since_the_first_and_what_vanished_whet
     (host.tree / "srv/gone").unlink()
     (host.tree / "srv/new").touch()
 
-    again = once_more(pushed, (b"srv/back",), host.config, host.paths, host.now)
+    again = once_more(pushed, (b"srv/back",), host.config, host.paths)
 
     assert again.changes and again.tally
     assert again.changes.gone == (b"srv/gone",)
     assert set(again.changes.changed) == {b"srv", b"srv/back", b"srv/new"}
-    assert (again.course.by_index, again.course.in_full, again.tally.entries) == (True, True, 7)
+    assert (again.course.by_index, again.course.in_full, again.tally.entries) == (True, False, 7)
     host.keep(again, 7)
     kept = find_index(host.paths.index)
     assert kept and {entry.path for entry in kept.entries()} >= {b"srv/new", b"srv/back"}
@@ -115,7 +137,7 @@ def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: 
     pushed = host.take(None)
     host.paths.new_index.write_bytes(b"damaged")
 
-    again = once_more(pushed, (b"etc",), host.config, host.paths, host.now)
+    again = once_more(pushed, (b"etc",), host.config, host.paths)
 
     assert (again.course.by_index, again.course.in_full, again.changes, again.tally) == (False, True, None, None)
     assert not host.paths.new_index.exists()
@@ -164,7 +186,7 @@ def test_a_second_scan_keeps_in_mind_whose_group_had_other_permissions_at_the_fi
     pushed = host.take(7)
     (host.tree / "etc/hostname").chmod(0o664)
 
-    again = once_more(pushed, (b"etc",), host.config, host.paths, host.now)
+    again = once_more(pushed, (b"etc",), host.config, host.paths)
 
     assert again.regrouped == (b"etc", b"etc/hostname")
 
