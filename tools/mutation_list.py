@@ -3787,6 +3787,14 @@ MUTATIONS = (
         ("tests/local/test_many_hosts.py",),
     ),
     Mutation(
+        "scripts: killed, or ended as if it was",
+        f"{_HOST}/scripts.py",
+        "if result.timed_out:",
+        "if result.exit_code == procs.TIMED_OUT:",
+        "that a script which ends with the exit code of a time-out says why itself",
+        ("tests/unit/agent/test_scripts.py::test_one_that_ends_as_if_its_time_was_up_says_what_it_says",),
+    ),
+    Mutation(
         "link: a key that ssh cannot use",
         f"{_HOST}/link.py",
         "    if ended.exit_code == SSH_FAILED:\n        check_keys(login)\n",
