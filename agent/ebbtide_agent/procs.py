@@ -37,13 +37,17 @@ ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Ended:
-    """A program that came to its end. A signal N that ended it shows as exit code 128 + N, a time-out as 124."""
+    """A program that came to its end. A signal N that ended it shows as exit code 128 + N.
+
+    A time-out shows as 124, with which a program may end by itself, too: `timed_out` tells the one from the other.
+    """
 
     argv: tuple[str, ...]
     exit_code: int
     out: bytes
     err: bytes
     seconds: float
+    timed_out: bool = False
 
     @property
     def why(self) -> str:
@@ -111,11 +115,11 @@ def run(
         out, err = Kept(child.stdout, KEEP_BYTES, listener), Kept(child.stderr, KEEP_BYTES, None)
         threading.Thread(target=_feed, args=(child.stdin, feed), daemon=True).start()
         try:
-            code = shell_code(child.wait(timeout))
+            code, timed_out = shell_code(child.wait(timeout)), False
         except subprocess.TimeoutExpired:
             end_group(child)
-            code = TIMED_OUT
-    return Ended(tuple(argv), code, out.get(), err.get(), time.monotonic() - started)
+            code, timed_out = TIMED_OUT, True
+    return Ended(tuple(argv), code, out.get(), err.get(), time.monotonic() - started, timed_out)
 
 
 def check(argv: Sequence[str], feed: bytes = b"", timeout: float | None = None) -> bytes:

@@ -63,13 +63,17 @@ class Hello:
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """One script of /etc/backupscripts, and the end of what it printed. `required`: without it the night is partial."""
+    """One script of /etc/backupscripts, and the end of what it printed.
+
+    `required`: without it the night is partial. `timed_out`: it was killed, and did not come to its end by itself.
+    """
 
     name: str
     exit_code: int
     seconds: float
     output: str
     required: bool = True
+    timed_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,6 +272,7 @@ def _script(values: Any) -> ScriptResult:
         exit_code=_count(what, values, "exit_code"),
         seconds=_real(what, values, "seconds"),
         required=bool(field(what, values, "required", bool)) if "required" in values else True,
+        timed_out=bool(field(what, values, "timed_out", bool)) if "timed_out" in values else False,
     )
 
 

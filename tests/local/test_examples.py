@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent import procs
 from ebbtide_agent.host import scripts
 from tests.local.dumping import EXAMPLES, contents, edited, given, run_script, which
 from tests.local.enclosed import processes_with
@@ -289,7 +288,7 @@ def test_one_that_hangs_is_ended_with_all_it_started_and_leaves_nothing(tmp_path
 
     result = run_script(script, given(dumps, path), limit=1)
 
-    assert result.exit_code == procs.TIMED_OUT
+    assert result.timed_out
     assert contents(dumps) == yesterday
     assert processes_with(sleep) == []
 

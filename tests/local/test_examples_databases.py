@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent import procs
 from ebbtide_agent.host import scripts
 from ebbtide_agent.report import ScriptResult
 from tests.local.databases import KINDS, Kind
@@ -188,7 +187,7 @@ def test_one_that_hangs_is_ended_and_the_next_run_finds_nothing_of_it(kind: Kind
     is_ended = not served.works("pgrep", "-x", "sleep")
     again = dump(served, kind)
 
-    assert result.exit_code == procs.TIMED_OUT
+    assert result.timed_out
     assert is_ended
     assert again.exit_code == 0, again.output
     assert contents(served.dumps) == yesterday

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent import procs
 from ebbtide_agent.host import night
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.paths import HostPaths
@@ -44,7 +43,7 @@ def test_a_script_that_hangs_is_ended_and_the_night_is_no_restore_point(
     report = host.back_up()
 
     assert (report.status, host.report_there()["status"]) == (PARTIAL, PARTIAL)
-    assert report.scripts[0].exit_code == procs.TIMED_OUT
+    assert report.scripts[0].timed_out
     assert "script 10-dump was killed after 1 s" in report.problems[0]
     assert processes_with(sleep) == []
     assert (host.there / "tree/file").read_text() == "file"

@@ -158,6 +158,19 @@ def test_the_next_key_becomes_the_key_as_soon_as_the_far_side_takes_it(host: Pus
     assert (report.status, key.read_bytes(), following.exists()) == ("complete", new, False)
 
 
+def test_a_key_that_cannot_be_used_ends_the_night_at_once_and_is_named(host: Pushing) -> None:
+    key = host.place / "key"
+
+    with pytest.raises(PermanentError, match=rf"KEY {key}: No such file or directory: ebbtide-agent install makes it"):
+        host.back_up(KEY=str(key))
+    shutil.copy(host.far.key, key)
+    key.chmod(0o644)
+    with pytest.raises(PermanentError, match=rf"KEY {key} is open to others \(0644\): chmod 600 {key}"):
+        host.back_up(KEY=str(key))
+
+    assert not any("trying again" in line for line in host.said)
+
+
 @pytest.mark.fault("N7")
 def test_who_answers_with_another_key_than_the_pinned_one_gets_nothing(host: Pushing) -> None:
     pinned = host.place / "known_hosts"

@@ -8,12 +8,14 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Callable, TypeVar
 
 from ebbtide_agent import keys, moments, procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError, Unseen
 from ebbtide_agent.host import ciphers, compression, connections, timekeeping
 from ebbtide_agent.host.login import Login
+from ebbtide_agent.host.ssh_files import find_obstacle
 from ebbtide_agent.moments import Clock
 
 FIRST_PAUSE_SECONDS = 2.0
@@ -70,11 +72,9 @@ def look_up(login: Login, attempt: int = 0) -> str:
 
 def ssh(login: Login) -> tuple[str, ...]:
     """ssh to the far side, without the address: only our key, only the pinned host, never a question."""
-    following = keys.next_of(login.key)
-    offered = (following, login.key) if following.exists() else (login.key,)
     options = (
         "IdentitiesOnly=yes",
-        *(f'IdentityFile="{key}"' for key in offered),
+        *(f'IdentityFile="{key}"' for key in _offered(login)),
         "BatchMode=yes",
         f'UserKnownHostsFile="{login.known_hosts}"',
         "GlobalKnownHostsFile=/dev/null",
@@ -90,6 +90,18 @@ def ssh(login: Login) -> tuple[str, ...]:
     )
     words = ("ssh", "-F", "none", "-T", "-l", login.user, "-p", str(login.port))
     return (*words, *(word for option in options for word in ("-o", option)))
+
+
+def _offered(login: Login) -> tuple[Path, ...]:
+    following = keys.next_of(login.key)
+    return (following, login.key) if following.exists() else (login.key,)
+
+
+def check_keys(login: Login) -> None:
+    """For when ssh has failed. Raises PermanentError when none of its keys can be used: waiting does not mend that."""
+    problems = [find_obstacle(key) for key in _offered(login)]
+    if all(problems):
+        raise PermanentError("; ".join(f"{what}: {to_do}" for what, to_do in filter(None, problems)))
 
 
 def ssh_as_one_word(login: Login) -> str:
@@ -116,6 +128,8 @@ def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
     ended = procs.run((*ssh(login), look_up(login, attempt), verb), body)
     if ended.exit_code == 0:
         return ended.out
+    if ended.exit_code == SSH_FAILED:
+        check_keys(login)
     why = f"{verb} to {login.elsewhere or login.name}: {ended.why}{warning_of_another(login, ended.err)}"
     if ended.exit_code in (SSH_FAILED, TransientError.exit_code) or ended.exit_code > 128:
         raise TransientError(why)

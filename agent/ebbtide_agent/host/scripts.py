@@ -96,7 +96,7 @@ def run_all(directory: Path, limit_seconds: float, environment: Mapping[str, str
 
 
 def run_one(path: Path, limit_seconds: float, environment: Mapping[str, str]) -> ScriptResult:
-    """Run a script; exit code 124 means that its time was up and that it was killed with all it had started."""
+    """Run a script; one whose time is up is killed with all it has started."""
     ended = procs.run((str(path),), timeout=limit_seconds, environment=environment)
     # What was said on each may begin in the middle of a line of the other one's.
     between = b"\n" if ended.err and ended.out and not ended.out.endswith(b"\n") else b""
@@ -104,7 +104,8 @@ def run_one(path: Path, limit_seconds: float, environment: Mapping[str, str]) ->
     if ended.exit_code in (procs.NOT_FOUND, procs.NOT_EXECUTABLE) and path.exists():
         obstacle = find_obstacle(path)
         output = f"it {obstacle[0]}: {obstacle[1]}" if obstacle else output
-    return ScriptResult(path.name, ended.exit_code, round(ended.seconds, 1), output, not is_optional(path))
+    seconds, required = round(ended.seconds, 1), not is_optional(path)
+    return ScriptResult(path.name, ended.exit_code, seconds, output, required, ended.timed_out)
 
 
 def find_remark(result: ScriptResult, limit_seconds: float) -> Remark | None:
@@ -118,7 +119,7 @@ def find_remark(result: ScriptResult, limit_seconds: float) -> Remark | None:
 
 
 def _how_it_failed(result: ScriptResult, limit_seconds: float) -> str:
-    if result.exit_code == procs.TIMED_OUT:
+    if result.timed_out:
         return f"was killed after {limit_seconds:.0f} s"
     said = result.output.strip().splitlines()
     why = f": {said[-1][-_QUOTED:]}" if said else ""

@@ -111,8 +111,7 @@ def _run_inside(target: str, leader: int, limit: float) -> Answer:
     except ValueError as fault:
         return Answer(target, f"cannot be run: {fault}", ok=False)
     ended = run_within(leader, words, limit)
-    is_over = ended.exit_code != procs.TIMED_OUT or ended.seconds < limit
-    how = f"exit code {ended.exit_code}" if is_over else f"not over after {limit:g} s"
+    how = f"not over after {limit:g} s" if ended.timed_out else f"exit code {ended.exit_code}"
     return Answer(target, f"{how}: {last_words(ended.err or ended.out)}", ok=ended.exit_code == 0)
 
 

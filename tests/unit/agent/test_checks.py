@@ -105,15 +105,34 @@ def test_a_key_that_ssh_would_not_use_says_why(tmp_path: Path) -> None:
     assert found(keys.is_ours_alone, scene) == [("fault", "KEY etc/key is open to others (0640); chmod 600 etc/key")]
     put(key, "no key at all\n", 0o600)
     assert levels(keys.is_ours_alone, scene) == ["fault"]
+    key.unlink()
+    key.write_bytes(a_key(tmp_path / "unix").read_bytes().replace(b"\n", b"\r\n"))
+    key.chmod(0o600)
+    ((level, said),) = found(keys.is_ours_alone, scene)
+    assert level == "fault" and said.endswith("; sed -i 's/\\r$//' etc/key, since its lines end as on Windows")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_key_of_somebody_else_is_a_fault(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
-    put(scene.config.key, "", 0o600)
+    a_key(scene.config.key)
     os.chown(scene.config.key, 1234, 1234)
 
     assert found(keys.is_ours_alone, scene) == [("fault", "KEY etc/key belongs to the user 1234; chown 0 etc/key")]
+
+
+@needs_ssh
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look at a file of its own as somebody else")
+def test_a_key_of_root_that_everybody_may_read_is_a_fault_though_ssh_takes_it() -> None:
+    with TemporaryDirectory(prefix="ebbtide-checks-") as place:
+        Path(place).chmod(0o755)
+        scene = a_scene(Path(place))
+        a_key(scene.config.key).chmod(0o644)
+
+        with without_root():
+            told = found(keys.is_ours_alone, scene)
+
+    assert told == [("fault", "KEY etc/key is open to others (0644); chmod 600 etc/key")]
 
 
 @needs_ssh

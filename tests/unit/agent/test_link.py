@@ -1,5 +1,6 @@
 """Trying again: pauses that grow and differ, and an end when the next attempt would come too late."""
 
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.errors import TransientError
+from ebbtide_agent import keys
+from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World, ask, pause_seconds, ssh, wait_or_give_up
 from ebbtide_agent.host.login import Login
@@ -27,10 +29,44 @@ def test_chance_takes_off_up_to_half() -> None:
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 def test_a_machine_that_stands_in_for_another_is_told_by_its_address_when_it_does_not_answer(tmp_path: Path) -> None:
+    keys.make(tmp_path / "key", "us0")
     login = Login("backup.example.org", 1, "us0", tmp_path / "key", tmp_path / "known_hosts", elsewhere="127.0.0.1")
 
     with pytest.raises(TransientError, match=r"^list to 127\.0\.0\.1: ssh: connect to host 127\.0\.0\.1 port 1"):
         ask(login, "list")
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        ("nothing", "connect to host"),
+        ("everything", "No such file or directory: ebbtide-agent install makes it"),
+        ("a reader", "is open to others (0640): chmod 600 "),
+        ("a line's end", "since its lines end as on Windows"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_what_failed_whoever_answers(tmp_path: Path, lacks: str, said: str) -> None:
+    key = tmp_path / "key"
+    if lacks != "everything":
+        keys.make(key, "us0")
+    if lacks == "a reader":
+        key.chmod(0o640)
+    if lacks == "a line's end":
+        key.write_bytes(key.read_bytes().replace(b"\n", b"\r\n"))
+    login = Login("backup.example.org", 1, "us0", key, tmp_path / "known_hosts", elsewhere="127.0.0.1")
+
+    with pytest.raises(TransientError if lacks == "nothing" else PermanentError, match=re.escape(said)):
+        ask(login, "hello")
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+def test_a_key_that_is_lost_is_in_nobodys_way_while_the_next_one_can_be_used(tmp_path: Path) -> None:
+    keys.make(keys.next_of(tmp_path / "key"), "us0")
+    login = Login("backup.example.org", 1, "us0", tmp_path / "key", tmp_path / "known_hosts", elsewhere="127.0.0.1")
+
+    with pytest.raises(TransientError, match="connect to host"):
+        ask(login, "hello")
 
 
 @pytest.mark.fault("N2")

@@ -111,6 +111,14 @@ def test_a_report_that_is_not_one_is_refused(change: dict[str, Any]) -> None:
         parse_report(json.dumps({**example("report.json"), **change}).encode())
 
 
+def test_of_an_older_agents_scripts_nobody_knows_that_they_were_killed() -> None:
+    script = {"name": "10-dump", "exit_code": 124, "seconds": 1.5, "output": ""}
+
+    (result,) = parse_report(json.dumps({**example("report.json"), "scripts": [script]}).encode()).scripts
+
+    assert (result.required, result.timed_out) == (True, False)
+
+
 def test_of_ten_thousand_problems_fifty_lines_are_kept() -> None:
     kept = bounded(tuple(f"problem {number} {'x' * 1000}" for number in range(10_000)))
 

@@ -112,7 +112,18 @@ def test_one_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     child = (tmp_path / "child").read_text().strip()
     remark = find_remark(result, 3.0)
     assert remark == Remark("partial", "script 10-a was killed after 3 s; so this night is no restore point")
+    assert (result.exit_code, result.timed_out) == (124, True)
     assert not Path(f"/proc/{child}/cmdline").exists() or Path(f"/proc/{child}/cmdline").read_bytes() == b""
+
+
+def test_one_that_ends_as_if_its_time_was_up_says_what_it_says(tmp_path: Path) -> None:
+    a_script(tmp_path, "10-a", "echo no answer from the database >&2; exit 124")
+
+    (result,) = ran(tmp_path)
+
+    why = "script 10-a ended with exit code 124: no answer from the database; so this night is no restore point"
+    assert find_remark(result, LIMIT) == Remark("partial", why)
+    assert not result.timed_out
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
+from ebbtide_agent.host.ssh_files import Problem, find_obstacle, find_opening
 from ebbtide_agent.host.target import BY_SSH
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -20,29 +20,18 @@ def is_ours_alone(scene: Scene) -> Iterator[Finding]:
     if not isinstance(scene.config.target, BY_SSH):
         return
     key = scene.config.key
-    try:
-        found = key.stat()
-    except OSError as error:
-        yield fault(
-            f"KEY {key}: {error.strerror}", "ebbtide-agent install makes it, and prints what to tell the far side"
-        )
-        return
-    problem = _problem_with(key, found)
-    yield problem if problem else ok(f"KEY {key} is a private key, and ours alone")
+    problem = _find_risk(key) or find_obstacle(key)
+    yield fault(*problem) if problem else ok(f"KEY {key} is a private key, and ours alone")
 
 
-def _problem_with(key: Path, found: os.stat_result) -> Finding | None:
-    if not stat.S_ISREG(found.st_mode):
-        return fault(f"KEY {key} is no file", "let KEY name a private key")
+def _find_risk(key: Path) -> Problem | None:
+    """What ssh puts up with, and nobody else should."""
+    if not key.is_file():
+        return None
+    found = key.stat()
     if found.st_uid not in (0, os.geteuid()):
-        return fault(f"KEY {key} belongs to the user {found.st_uid}", f"chown {os.geteuid()} {key}")
-    if found.st_mode & _OTHERS:
-        return fault(f"KEY {key} is open to others ({stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {key}")
-    ended = procs.run(("ssh-keygen", "-y", "-P", "", "-f", str(key)))
-    if ended.exit_code != 0:
-        to_do = f"ssh-keygen -p -N '' -f {key}, if it has a passphrase"
-        return fault(f"KEY {key} is no private key that can be used unattended: {ended.why}", to_do)
-    return None
+        return f"KEY {key} belongs to the user {found.st_uid}", f"chown {os.geteuid()} {key}"
+    return find_opening(key, found)
 
 
 def is_pinned(scene: Scene) -> Iterator[Finding]:
