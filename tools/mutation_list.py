@@ -442,8 +442,8 @@ MUTATIONS = (
     Mutation(
         "why comes first",
         f"{_FLOWS}/recovery_steps.py",
-        "dict.fromkeys((*findings, *recovery.findings))",
-        "dict.fromkeys((*recovery.findings, *findings))",
+        "dict.fromkeys((*findings, *before))",
+        "dict.fromkeys((*before, *findings))",
         "that what a drill found is told as why, and not where it stood",
         ("tests/unit/test_restore_limits.py",),
     ),
@@ -5508,6 +5508,22 @@ MUTATIONS = (
         "self._answer is not None",
         "that what answers wrongly has not answered",
         ("tests/unit/agent/test_recovery_progress.py",),
+    ),
+    Mutation(
+        "RTO: of an image that answers late",
+        f"{_RESTORE}/session.py",
+        "target=self._progress.go_on_asking, args=(boot, self._compared)",
+        "target=str",
+        "that what reads a cold disk before it answers is proven, and its recovery time kept",
+        ("tests/unit/agent/test_recovery_progress.py",),
+    ),
+    Mutation(
+        "restore: what was found too early",
+        "chalicelib/flows/recovery_steps.py",
+        " if each not in overtaken)",
+        ")",
+        "that a server which has answered is not said not to have",
+        ("tests/unit/test_restoring.py",),
     ),
     Mutation(
         "RTO: kept with the verdict",
