@@ -8,7 +8,7 @@ CODE := app.py chalicelib agent ebbtide_console tools tests bench
 # The tests start Python some thousand times: what it has compiled is kept, whoever asks for a tidier tree.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help night clean-night setup check test databases machine long aging faults mutations bench package agent deb clean
+.PHONY: help night clean-night setup check test databases machine long aging faults mutations bench style package agent deb clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,9 +31,10 @@ databases: $(READY) ## the dump scripts in agent/examples against the databases 
 machine: $(READY) ## a Debian with a kernel of its own (qemu; minutes): the share of memory, and the card to its end
 	@$(BIN)/pytest -q tests/machine
 
-long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped, then make aging (NIGHTS=1000, MINUTES=10, FIRST=0)
+long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped, fifty trees of edits pushed, then make aging (NIGHTS=1000, MINUTES=10, FIRST=0)
 	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf) \
 		$(if $(FIRST),--first-seed $(FIRST))
+	@EBBTIDE_EXAMPLES=50 $(BIN)/pytest -q tests/local/test_index_push.py
 	@$(MAKE) --no-print-directory aging
 
 aging: $(READY) ## ninety nights onto a volume that is 80 % full, ext4 and btrfs, into bench/aging.json (TREE=/usr/share); root only
@@ -50,11 +51,13 @@ bench: $(READY) ## how it stands ten thousand hosts and a hundred thousand snaps
 	@$(BIN)/python -m bench.retention
 	@$(BIN)/python -m bench.tell
 
-check: $(READY) ## format, lint, strict types, import directions, docs
+check: style ## format, lint, strict types, import directions, docs
+	@$(BIN)/pytest -q tests/unit/test_imports.py tests/unit/test_*_reference.py
+
+style: $(READY) ## the first three of these, which no test looks at
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q tests/unit/test_imports.py tests/unit/test_*_reference.py
 
 package: $(READY) ## the bundle and the template that would be deployed, accepted by cfn-lint
 	@$(BIN)/python -m tools.package build/package

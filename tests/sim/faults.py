@@ -29,7 +29,8 @@ class Says(StrEnum):
 class CallFault:
     """A call that fails: `call` is a pattern such as `volumes.create_*`; the first `skip` go well, `times` do not.
 
-    With `has_effect` what was asked for happens all the same. It counts from `since` to `until`, after the start.
+    With `has_effect` what was asked for happens all the same. With `at_deeds` no call counts that only looks, but the
+    first one of a process. It counts from `since` to `until`, after the start.
     """
 
     call: str
@@ -37,6 +38,7 @@ class CallFault:
     skip: int = 0
     times: int = 1
     has_effect: bool = False
+    at_deeds: bool = False
     since: timedelta = NO_TIME
     until: timedelta = A_YEAR
 

@@ -1,5 +1,6 @@
 """The simulator itself: that it refuses, delays and limits as AWS does, and that the invariants can fail."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ from chalicelib.core.model import HostStatus, RunState
 from chalicelib.errors import CapacityError, PermanentError, TokenSpentError, TokenTakenError, TransientError
 from chalicelib.ports import LaunchRequest
 from tests.sim.copies import MOST_AT_ONCE
-from tests.sim.faults import FaultPlan, NoRoom, Pace
+from tests.sim.faults import CallFault, FaultPlan, NoRoom, Pace, Says
 from tests.sim.invariants import Invariants
 from tests.sim.machines import FORGOTTEN_AFTER
 from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
@@ -400,3 +401,20 @@ def test_what_breaks_an_invariant_is_told_with_its_number_the_scenario_and_the_s
     assert told.startswith("I5: ")
     assert repr(sim.scenario) in told
     assert "us0 pushes to i-1" in told
+
+
+@pytest.mark.parametrize("skip", range(4))
+def test_what_strikes_at_deeds_passes_over_whatever_only_looks_but_at_the_beginning_of_a_process(skip: int) -> None:
+    fault = CallFault("*", Says.NO_ANSWER, skip, at_deeds=True)
+    weather = Simulation(Scenario(plan=FaultPlan(calls=(fault,)))).weather
+    struck = []
+
+    for process in (("volumes.find", "volumes.find", "volumes.attach"), ("catalog.find", "archive.list", "bus.send")):
+        weather.begin()
+        for call in process:
+            before = weather.struck
+            with contextlib.suppress(TransientError):
+                weather.around(call, lambda: None)()
+            struck += [call] * (weather.struck - before)
+
+    assert struck == [["volumes.find", "volumes.attach", "catalog.find", "bus.send"][skip]]

@@ -18,6 +18,12 @@ from tests.sim.story import Story
 # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 BUCKETS = {"volumes.create_snapshot": (100, 5.0), "volumes.delete_snapshot": (100, 5.0)}
 
+# What changes nothing: after it the world is as it was before.
+LOOKS = (
+    "*.find*", "*.get*", "account.*", "address.current", "address.open_to", "archive.list", "catalog.policy_version",
+    "entrances.ways", "machines.would_launch", "machines.zone_of",
+)  # fmt: skip
+
 _ERRORS: dict[Says, type[Exception]] = {
     Says.THROTTLED: TransientError,
     Says.NO_ANSWER: TransientError,
@@ -58,6 +64,7 @@ class Weather:
     struck: int = 0
     _started: datetime = field(init=False)
     _matched: dict[int, int] = field(default_factory=dict)
+    _has_called: bool = False
     _buckets: dict[str, Bucket] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,11 +75,13 @@ class Weather:
 
     def begin(self) -> None:
         """Another process: the last one may have died."""
-        self.is_dead = False
+        self.is_dead = self._has_called = False
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """The call as it comes through: with this name, under what the plan has for it."""
         faults = [(number, each) for number, each in enumerate(self.plan.calls) if fnmatchcase(name, each.call)]
+        looks = any(fnmatchcase(name, each) for each in LOOKS)
+        at_looks = [(number, each) for number, each in faults if not each.at_deeds]
         bucket = self._buckets.get(name)
 
         def guarded(*given: Any, **named: Any) -> Any:
@@ -82,7 +91,9 @@ class Weather:
                 raise Crash(f"{name}: who is dead cleans up nothing")
             if bucket is not None and not bucket.take(self.agenda.now):
                 raise TransientError(f"{name}: RequestLimitExceeded")
-            fault = self._striking(faults) if faults and not self.is_fair else None
+            in_force = at_looks if looks and self._has_called else faults
+            self._has_called = True
+            fault = self._striking(in_force) if in_force and not self.is_fair else None
             if fault is None:
                 return call(*given, **named)
             return self._suffer(fault, name, lambda: call(*given, **named))
