@@ -3432,6 +3432,32 @@ MUTATIONS = (
         ("tests/unit/agent/test_claim.py::test_a_mark_that_another_host_has_left_before_we_held_the_directory_stays",),
     ),
     Mutation(
+        "configuration: what rsync can be given",
+        f"{_HOST}/config.py",
+        "    _check_sum(include, exclude, faults)\n",
+        "",
+        "that a list which no night could give to rsync is a fault, with the line where it is too much",
+        (
+            "tests/unit/agent/test_config.py::test_more_patterns_than_rsync_takes_are_a_fault_with_the_line_where_it_is_too_much",
+        ),
+    ),
+    Mutation(
+        "configuration: a line that rsync would discard",
+        f"{_HOST}/written.py",
+        "> _LONGEST_PATTERN_BYTES:",
+        "> MOST_BYTES:",
+        "that a pattern which rsync passes over is a fault",
+        ("tests/unit/agent/test_config.py::test_a_line_that_rsync_would_discard_is_a_fault_with_file_and_line",),
+    ),
+    Mutation(
+        "selection: the first of many",
+        f"{_HOST}/selection.py",
+        "return part[found.lastindex - 1]",
+        "return part[-1]",
+        "that of many rules the first that matches decides",
+        ("tests/unit/agent/test_scan.py::test_of_many_rules_the_first_that_matches_is_the_one_that_decides",),
+    ),
+    Mutation(
         "configuration: regular files alone",
         f"{_HOST}/written.py",
         "    if not stat.S_ISREG(path.stat().st_mode):\n",
