@@ -5554,8 +5554,8 @@ MUTATIONS = (
     Mutation(
         "RTO: kept with the verdict",
         "chalicelib/core/recovery.py",
-        "    return replace(step, times=times_of(recovery, said))\n",
-        "    return step\n",
+        "    known = replace(step, times=times_of(recovery, said))\n",
+        "    known = step\n",
         "that what a recovery took is in the catalogue",
         ("tests/unit/test_recovery_times.py",),
     ),
