@@ -3823,7 +3823,7 @@ MUTATIONS = (
     Mutation(
         "link: a key that ssh cannot use",
         f"{_HOST}/link.py",
-        "    if ended.exit_code == SSH_FAILED:\n        check_keys(login)\n",
+        "    if ended.exit_code == SSH_FAILED:\n        check_own_files(login, ended.err)\n",
         "",
         "that a night ends at once, and names the key, when waiting for a receiver cannot mend what is wrong",
         ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_whoever_answers",),
@@ -3837,9 +3837,19 @@ MUTATIONS = (
         ("tests/unit/agent/test_link.py::test_a_key_that_is_lost_is_in_nobodys_way_while_the_next_one_can_be_used",),
     ),
     Mutation(
+        "link: a host key that nobody has pinned",
+        f"{_HOST}/link.py",
+        "    if _NOT_VERIFIED in said:\n",
+        "    if False:\n",
+        "that a night which knows no host key under the far side's name ends at once",
+        (
+            "tests/unit/agent/test_link.py::test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go",
+        ),
+    ),
+    Mutation(
         "far files: a key that ssh cannot use",
         f"{_HOST}/far_files.py",
-        "            check_keys(self.login)\n",
+        "            check_own_files(self.login, ended.err)\n",
         "",
         "that such a key is named to somebody else's machine, too",
         ("tests/local/test_to_remote.py::test_a_key_that_cannot_be_used_ends_the_night_at_once_and_is_named",),
