@@ -546,7 +546,7 @@ MUTATIONS = (
     Mutation(
         "zones: a first night in none",
         f"{_CORE}/night_end.py",
-        "            or _had_no_machine(volume, run, world)\n",
+        " or _had_no_machine(volume, run, world)",
         "",
         "that a first night which EC2 refuses everywhere holds the next one to no zone",
         (f"{_VOLUMES}::test_on_the_first_night_only_a_volume_goes_where_every_machine_was_refused",),
@@ -558,22 +558,6 @@ MUTATIONS = (
         "volume.zone in run.full_zones",
         "that no volume goes which a machine may have stood beside",
         (f"{_VOLUMES}::test_on_the_first_night_only_a_volume_goes_where_every_machine_was_refused",),
-    ),
-    Mutation(
-        "a first night that let nobody in",
-        f"{_CORE}/night_end.py",
-        "            or _let_nobody_in(volume, run, world)\n",
-        "",
-        "that a first night whose receivers all let nobody in leaves no empty volume behind",
-        (f"{_VOLUMES}::test_a_volume_made_in_vain_goes_when_every_receiver_says_that_it_let_nobody_in",),
-    ),
-    Mutation(
-        "a first night that let nobody in: each of them",
-        f"{_CORE}/night_end.py",
-        "bool(world.machines) and asked_for <= {*world.refused, *world.damaged}",
-        "bool(world.refused)",
-        "that no volume goes which a receiver may have let somebody push to before its words got through",
-        (f"{_VOLUMES}::test_a_volume_made_in_vain_goes_when_every_receiver_says_that_it_let_nobody_in",),
     ),
     Mutation(
         "zones: full no more",
