@@ -4800,6 +4800,17 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "volume: it has lost whose it is",
+        f"{_GATE}/boot.py",
+        "if is_shown and not _has_lost_its_owner(paths):",
+        "if is_shown:",
+        "that a receiver's volume which damage has made nobody's is checked, and not taken for somebody else's",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_its_own_volume_that_has_lost_whose_it_is_by_damage_is_damaged_and_not_somebody_elses",
+        ),
+    ),
+    Mutation(
         "volume: looked at before it is checked",
         "agent/ebbtide_agent/receiver/boot.py",
         "    _refuse_anothers(brief, paths, device)\n",
