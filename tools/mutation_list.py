@@ -3442,6 +3442,22 @@ MUTATIONS = (
         ("tests/unit/agent/test_scan.py::test_of_many_rules_the_first_that_matches_is_the_one_that_decides",),
     ),
     Mutation(
+        "configuration: an exclude that excludes nothing",
+        f"{_HOST}/config.py",
+        "        _check_exclude(where, pattern, faults)\n",
+        "        pass\n",
+        "that nobody believes something is left out which is not",
+        ("tests/unit/agent/test_config.py::test_an_exclude_that_can_match_nothing_is_a_fault_with_file_and_line",),
+    ),
+    Mutation(
+        "configuration: a comment behind a value",
+        f"{_HOST}/written.py",
+        "if comment := _COMMENT.search(text):",
+        "if False and (comment := _COMMENT.search(text)):",
+        "that a comment is not taken for the end of a directory's name",
+        ("tests/unit/agent/test_config.py::test_a_comment_behind_a_value_is_a_fault_and_no_part_of_it",),
+    ),
+    Mutation(
         "configuration: regular files alone",
         f"{_HOST}/written.py",
         "    if not stat.S_ISREG(path.stat().st_mode):\n",
