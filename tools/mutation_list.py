@@ -546,7 +546,7 @@ MUTATIONS = (
     Mutation(
         "zones: a first night in none",
         f"{_CORE}/night_end.py",
-        "            or _had_no_machine(volume, run, world)\n",
+        " or _had_no_machine(volume, run, world)",
         "",
         "that a first night which EC2 refuses everywhere holds the next one to no zone",
         (f"{_VOLUMES}::test_on_the_first_night_only_a_volume_goes_where_every_machine_was_refused",),
@@ -558,22 +558,6 @@ MUTATIONS = (
         "volume.zone in run.full_zones",
         "that no volume goes which a machine may have stood beside",
         (f"{_VOLUMES}::test_on_the_first_night_only_a_volume_goes_where_every_machine_was_refused",),
-    ),
-    Mutation(
-        "a first night that let nobody in",
-        f"{_CORE}/night_end.py",
-        "            or _let_nobody_in(volume, run, world)\n",
-        "",
-        "that a first night whose receivers all let nobody in leaves no empty volume behind",
-        (f"{_VOLUMES}::test_a_volume_made_in_vain_goes_when_every_receiver_says_that_it_let_nobody_in",),
-    ),
-    Mutation(
-        "a first night that let nobody in: each of them",
-        f"{_CORE}/night_end.py",
-        "bool(world.machines) and asked_for <= {*world.refused, *world.damaged}",
-        "bool(world.refused)",
-        "that no volume goes which a receiver may have let somebody push to before its words got through",
-        (f"{_VOLUMES}::test_a_volume_made_in_vain_goes_when_every_receiver_says_that_it_let_nobody_in",),
     ),
     Mutation(
         "zones: full no more",
@@ -3895,7 +3879,7 @@ MUTATIONS = (
     Mutation(
         "link: a key that ssh cannot use",
         f"{_HOST}/link.py",
-        "    if ended.exit_code == SSH_FAILED:\n        check_keys(login)\n",
+        "    if ended.exit_code == SSH_FAILED:\n        check_own_files(login, ended.err)\n",
         "",
         "that a night ends at once, and names the key, when waiting for a receiver cannot mend what is wrong",
         ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_whoever_answers",),
@@ -3909,9 +3893,19 @@ MUTATIONS = (
         ("tests/unit/agent/test_link.py::test_a_key_that_is_lost_is_in_nobodys_way_while_the_next_one_can_be_used",),
     ),
     Mutation(
+        "link: a host key that nobody has pinned",
+        f"{_HOST}/link.py",
+        "    if _NOT_VERIFIED in said:\n",
+        "    if False:\n",
+        "that a night which knows no host key under the far side's name ends at once",
+        (
+            "tests/unit/agent/test_link.py::test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go",
+        ),
+    ),
+    Mutation(
         "far files: a key that ssh cannot use",
         f"{_HOST}/far_files.py",
-        "            check_keys(self.login)\n",
+        "            check_own_files(self.login, ended.err)\n",
         "",
         "that such a key is named to somebody else's machine, too",
         ("tests/local/test_to_remote.py::test_a_key_that_cannot_be_used_ends_the_night_at_once_and_is_named",),
@@ -4885,6 +4879,17 @@ MUTATIONS = (
         "that a volume which is another's is left as it was",
         (
             "tests/local/test_whose_volume.py::test_what_the_journal_alone_tells_is_seen_before_anything_is_changed_but_by_the_check",
+        ),
+    ),
+    Mutation(
+        "volume: it has lost whose it is",
+        f"{_GATE}/boot.py",
+        "if is_shown and not _has_lost_its_owner(paths):",
+        "if is_shown:",
+        "that a receiver's volume which damage has made nobody's is checked, and not taken for somebody else's",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_its_own_volume_that_has_lost_whose_it_is_by_damage_is_damaged_and_not_somebody_elses",
         ),
     ),
     Mutation(
