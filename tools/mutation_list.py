@@ -2187,6 +2187,22 @@ MUTATIONS = (
         ("tests/local/test_drill_corpus.py",),
     ),
     Mutation(
+        "drill: a redirect elsewhere",
+        f"{_RESTORE}/probe.py",
+        "    if _origin(where) != _origin(target):",
+        "    if _origin(where) == ():",
+        "that no host is proven by what another one serves",
+        ("tests/unit/agent/test_asking_http.py",),
+    ),
+    Mutation(
+        "drill: a body that breaks off",
+        f"{_RESTORE}/probe.py",
+        "        _read_to_its_end(response)\n",
+        "",
+        "that no host is proven whose answer has no end",
+        ("tests/unit/agent/test_asking_http.py",),
+    ),
+    Mutation(
         "restore: no answer is an error",
         f"{_CORE}/verdicts.py",
         "(verdict == CONTENT_ONLY and probe is None)",
