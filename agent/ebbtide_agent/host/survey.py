@@ -13,7 +13,7 @@ from typing import Callable
 from ebbtide_agent import VERSION
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host.changes import Changes, Turnover, distrusted, find_changes, find_suspects
+from ebbtide_agent.host.changes import Changes, Turnover, count_turnover, distrusted, find_changes, find_suspects
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import ContentCheck, Sample, Turn, check_contents, find_known, find_turn, keep_known
 from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree, without_index
@@ -153,7 +153,7 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
         mounts=mounts,
         full=pushed.at if course.in_full else pushed.full,
         links_agree=pushed.links_agree and changes is not None,
-        rewritten=pushed.rewritten + turnover.files,
+        rewritten=_rewritten_by_now(pushed, turnover, tally, paths),
         regrouped=_together(pushed.regrouped if vanished else (), turnover.regrouped),
     )
 
@@ -253,6 +253,19 @@ def _compared(
     with _scanning(config, aside, tally, now, sample) as blocks:
         changes = find_changes(before, blocks, tally.names, links_agree, turnover, of_one_night)
     return tally, changes, turnover
+
+
+def _rewritten_by_now(pushed: Survey, since: Turnover, tally: Tally, paths: HostPaths) -> int:
+    """The files of the last complete push that are gone or rewritten at a later scan of the night, each counted once.
+
+    Where that push is not known any more, those of the night's own scans.
+    """
+    index = find_index(paths.index)
+    if index and since.files:
+        again = Index(paths.new_index, replace(index.header, entries=tally.entries))
+        with contextlib.suppress(DamagedIndex):
+            return count_turnover(index.blocks(), again.blocks()).files
+    return max(pushed.rewritten, since.files)
 
 
 def _together(earlier: Sequence[bytes] | None, later: Sequence[bytes] | None) -> Sequence[bytes] | None:
