@@ -12,7 +12,7 @@ from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.filters import EVERYTHING, MOST_ARGUMENT_BYTES
 from ebbtide_agent.host.index import ROOT
-from ebbtide_agent.host.rsync_count import count
+from ebbtide_agent.host.rsync_walk import count
 from ebbtide_agent.paths import HostPaths
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_explain import _BEYOND, _SIMPLE, includes, patterns, tree
