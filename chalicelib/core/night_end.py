@@ -32,8 +32,8 @@ def close_with(snapshot: Snapshot, run: Run, world: NightWorld) -> tuple[Action,
 
 def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Action, ...]:
     """Nothing of ours keeps running. A volume stays, but for one made tonight and never pushed to that is beside
-    another, or has nothing but what the newest snapshot has, or that no host can have reached: the next night makes one
-    anew, and knows that it did.
+    another, or has nothing but what the newest snapshot has, or never had a machine: the next night makes one anew, and
+    knows that it did.
     """
     machines = (TerminateReceiver(machine.id, why) for machine in standing(world.machines))
     unused = (
@@ -41,12 +41,7 @@ def close_without_snapshot(run: Run, world: NightWorld, why: str) -> tuple[Actio
         for volume in world.volumes
         if is_made_for(run, volume)
         and volume.state == "available"
-        and (
-            held_volume(run, world) is not None
-            or _is_in(world.newest, volume)
-            or _had_no_machine(volume, run, world)
-            or _let_nobody_in(volume, run, world)
-        )
+        and (held_volume(run, world) is not None or _is_in(world.newest, volume) or _had_no_machine(volume, run, world))
     )
     closing = _with_their_words(CloseRun(RunState.FAILED, why), world)
     return (*machines, *(() if has_received(world) else unused), closing)
@@ -69,16 +64,6 @@ def _had_no_machine(volume: Volume, run: Run, world: NightWorld) -> bool:
     night leaves one in each zone like this, and the next one would be held to one of them, with room there or not.
     """
     return volume.zone in run.full_zones and latest_attempt(run, world) == 1 and not world.machines
-
-
-def _let_nobody_in(volume: Volume, run: Run, world: NightWorld) -> bool:
-    """Whether each receiver that was asked for has said so, and the volume was made without anything in it. One that
-    says nothing may have been pushed to all the same: its words need not have got through. Once EC2 shows none any
-    more, a rebuilt run cannot tell how many there were.
-    """
-    asked_for = set(range(1, latest_attempt(run, world) + 1))
-    said_so = bool(world.machines) and asked_for <= {*world.refused, *world.damaged}
-    return said_so and tags.MADE_FROM not in volume.tags
 
 
 def points_of(snapshot: Snapshot, run: Run, results: Iterable[HostResult]) -> tuple[RestorePoint, ...]:

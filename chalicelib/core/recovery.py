@@ -98,7 +98,8 @@ def _timed(step: Action, recovery: Recovery, world: RecoveryWorld) -> Action:
     said = world.report or world.server
     if said is None or not isinstance(step, RecordBack | RecordVerdict):
         return step
-    return replace(step, times=times_of(recovery, said))
+    known = replace(step, times=times_of(recovery, said))
+    return replace(known, overtaken=restored.answered_since(world)) if isinstance(known, RecordVerdict) else known
 
 
 def was_ended_early(recovery: Recovery) -> bool:

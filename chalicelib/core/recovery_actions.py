@@ -102,9 +102,12 @@ class RecordDoubt:
 
 @dataclass(frozen=True)
 class RecordVerdict:
+    """What it has come to. What was found before and is `overtaken` is so no longer."""
+
     verdict: str
     findings: tuple[str, ...]
     times: Times | None = None
+    overtaken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

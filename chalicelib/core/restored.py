@@ -56,6 +56,12 @@ def _unanswered(world: RecoveryWorld) -> tuple[str, ...]:
     return () if answer is None or answer.ok else (f"{answer.target}: {answer.answer}",)
 
 
+def answered_since(world: RecoveryWorld) -> tuple[str, ...]:
+    """What was found of it while it had not answered, once its report says that it has."""
+    answer = world.report.probe if world.report else None
+    return _unanswered(world) if answer is not None and answer.ok else ()
+
+
 def not_up(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
     """Once, that its image has not come up, which its machine says before it compares; nothing otherwise."""
     boot = world.server.boot if world.server else None

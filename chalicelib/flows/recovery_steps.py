@@ -71,8 +71,9 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             return world.catalog.save_recovery(_finding(back, *findings))
         case plan.RecordDoubt(finding):
             return _record_doubt(finding, recovery, world)
-        case plan.RecordVerdict(verdict, findings, times):
-            found = dict.fromkeys((*findings, *recovery.findings))  # the first one is why
+        case plan.RecordVerdict(verdict, findings, times, overtaken):
+            before = (each for each in recovery.findings if each not in overtaken)
+            found = dict.fromkeys((*findings, *before))  # the first one is why
             known = replace(recovery, verdict=verdict, findings=(*found,), times=times or recovery.times, step=None)
             return _record_verdict(known, world)
         case plan.TerminateMachine(machine_id):

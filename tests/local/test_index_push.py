@@ -167,14 +167,16 @@ def assert_same(got: dict[bytes, object], expected: dict[bytes, object]) -> None
     assert different == {}
 
 
+@pytest.mark.parametrize("way", ["by the index", "the index lost"])
 @settings(max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(nights=NIGHTS)
+@example(nights=[[("break_link", number, 0) for number in range(9)], [("set_back", n, n) for n in range(30)]])
 @example(nights=[[("set_acl", 75, 125), ("move_over", 489, 87)], [("set_acl", 56, 406)]])
 @example(nights=[[("set_acl", number, 3) for number in range(30)], [("change_mask", n, 5) for n in range(30)]])
 @example(nights=[[(name, number * 37, number * 11 + 1) for number, name in enumerate(sorted(EDITS))]])
 @example(nights=[[("break_link", number, 0) for number in range(0, 9, 2)], [("change_owner", n, n) for n in range(30)]])
-def test_after_a_push_by_the_index_the_store_is_what_a_full_one_makes_of_an_empty_one(
-    receiver: Receiver, tmp_path_factory: pytest.TempPathFactory, nights: list[list[Edit]]
+def test_after_a_push_the_store_is_what_a_full_one_makes_of_an_empty_one(
+    receiver: Receiver, tmp_path_factory: pytest.TempPathFactory, way: str, nights: list[list[Edit]]
 ) -> None:
     place = tmp_path_factory.mktemp("law")
     host = a_host(receiver, place)
@@ -185,10 +187,12 @@ def test_after_a_push_by_the_index_the_store_is_what_a_full_one_makes_of_an_empt
         for edits in nights:
             for edit in edits:
                 editor.edit(*edit)
+            if way == "the index lost":
+                host.paths.index.unlink()
             outcome, taken = host.back_up()
 
             assert (outcome.status, outcome.problems) == (COMPLETE, ())
-            assert taken.course.by_index and not taken.course.in_full
+            assert taken.course.in_full == (way == "the index lost")
             assert_same(stored(receiver.tree("us0")), host.expected())
     finally:
         shutil.rmtree(place)
@@ -243,14 +247,18 @@ def test_a_stored_acl_gives_the_group_what_it_has_here(
         shutil.rmtree(place)
 
 
-def test_a_link_that_a_full_push_left_is_never_written_through(host: Host) -> None:
+def link_over_there(store: Path, name: str, to: str) -> None:
+    (store / name).unlink()
+    os.link(store / to, store / name)
+
+
+def test_a_link_that_only_the_store_has_is_never_written_through(host: Host) -> None:
     tree, store = host.tree, host.receiver.tree("us0")
     os.link(tree / "large", tree / "twin")
-    host.back_up()
     take_the_place(tree / "twin")
-    host.paths.index.unlink()
     host.back_up()
-    assert (store / "twin").stat().st_ino == (store / "large").stat().st_ino, "a full push mends it: nothing to show"
+    link_over_there(store, "twin", "large")
+    host.back_up()
 
     with open(tree / "large", "r+b") as file:
         file.write(b"changed")
@@ -260,14 +268,15 @@ def test_a_link_that_a_full_push_left_is_never_written_through(host: Host) -> No
     assert_same(stored(store), host.expected())
 
 
-def test_what_stayed_linked_and_nobody_touched_is_mended_by_the_weekly_push(host: Host) -> None:
-    store = host.receiver.tree("us0")
+def test_what_only_the_store_has_linked_and_nobody_touched_is_mended_by_the_weekly_push(host: Host) -> None:
+    store, links = host.receiver.tree("us0"), {"linked": "d/one", "g/link": "d/link", "fifo": "g/fifo"}
+    for name in links:
+        take_the_place(host.tree / name)
     host.back_up()
-    for place in ("linked", "g/link", "fifo"):
-        take_the_place(host.tree / place)
-    host.paths.index.unlink()
+    for name, to in links.items():
+        link_over_there(store, name, to)
     host.back_up()
-    assert groups_of(store) != groups_of(host.tree), "a full push mends it: nothing to show"
+    assert groups_of(store) != groups_of(host.tree), "a night by the index mends it: nothing to show"
 
     host.ahead += timedelta(days=7)
     outcome, taken = host.back_up()
@@ -320,6 +329,19 @@ def test_a_change_that_kept_size_and_time_arrives_the_next_night(host: Host, pla
 
     with (host.receiver.tree("us0") / place).open("rb") as file:
         assert file.read(1) == b"?"
+
+
+def test_names_that_are_no_more_one_file_are_none_in_a_tree_that_the_index_does_not_describe(host: Host) -> None:
+    host.back_up()
+    for name in ("linked", "g/link", "fifo"):
+        take_the_place(host.tree / name)
+    (host.tree / "linked").chmod(0o600)
+    host.generation = 1234567
+
+    outcome, taken = host.back_up()
+
+    assert (outcome.status, taken.course.in_full, taken.course.in_content) == (COMPLETE, True, False)
+    assert_same(stored(host.receiver.tree("us0")), host.expected())
 
 
 def test_it_arrives_when_the_index_was_deleted_too(host: Host) -> None:

@@ -137,13 +137,16 @@ def test_what_changes_never_reaches_through_to_an_earlier_snapshot_and_what_does
     assert (host.newest() / "d/e/f/two").samefile(first / "d/e/f/two"), "what did not change is not shared"
 
 
-def test_a_link_that_a_full_push_left_is_never_written_through_and_mended_in_a_week(host: Host) -> None:
-    host.back_up()
-    first, before = host.newest(), entries(host.newest())
-    host.paths.index.unlink()
+def test_a_link_that_only_the_snapshot_has_is_never_written_through_and_mended_in_a_week(host: Host) -> None:
     take_the_place(host.tree / "linked")
     host.back_up()
-    assert (host.newest() / "linked").samefile(host.newest() / "d/one"), "a full push mends it: nothing to show"
+    (host.newest() / "linked").unlink()
+    (host.newest() / "linked").hardlink_to(host.newest() / "d/one")
+    first, before = host.newest(), entries(host.newest())
+    host.back_up()
+    assert (host.newest() / "linked").samefile(host.newest() / "d/one"), (
+        "a night by the index mends it: nothing to show"
+    )
 
     with (host.tree / "large").open("r+b") as file:
         file.write(b"changed")
@@ -154,6 +157,19 @@ def test_a_link_that_a_full_push_left_is_never_written_through_and_mended_in_a_w
     host.ahead += timedelta(days=7)
     assert host.back_up().status == "complete"
     assert differing(entries(first), before) == {}
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+
+
+def test_where_the_newest_snapshot_cannot_be_copied_by_links_a_name_that_became_a_file_of_its_own_is_one(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.back_up()
+    for name in ("linked", "g/link", "fifo"):
+        take_the_place(host.tree / name)
+    monkeypatch.setattr(to_directory.ToDirectory, "_copy_links", lambda *_: False)
+
+    assert host.back_up().status == "complete"
+
     assert differing(entries(host.newest()), entries(host.tree)) == {}
 
 

@@ -171,6 +171,22 @@ def test_a_key_that_cannot_be_used_ends_the_night_at_once_and_is_named(host: Pus
     assert not any("trying again" in line for line in host.said)
 
 
+def test_a_far_side_whose_key_nobody_has_pinned_under_its_name_ends_the_night_at_once(host: Pushing) -> None:
+    pinned, port = host.place / "known_hosts", host.far.port
+
+    with pytest.raises(
+        PermanentError, match=rf"KNOWN_HOSTS {pinned}: No such file or directory: ebbtide-agent install"
+    ):
+        host.back_up(KNOWN_HOSTS=str(pinned))
+    pinned.write_text(f"[localhost]:{port} {(host.far.place / 'host-key.pub').read_text()}")
+    lacks = rf"has no key of localhost, but one of \[localhost\]:{port} in line 1: write localhost there instead"
+    with pytest.raises(PermanentError, match=lacks):
+        host.back_up(KNOWN_HOSTS=str(pinned))
+
+    assert not any("trying again" in line for line in host.said)
+    assert not host.there.exists()
+
+
 @pytest.mark.fault("N7")
 def test_who_answers_with_another_key_than_the_pinned_one_gets_nothing(host: Pushing) -> None:
     pinned = host.place / "known_hosts"

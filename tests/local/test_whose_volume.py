@@ -122,20 +122,20 @@ def refused(image: Path, place: Path) -> str:
 
 @pytest.mark.fault("R3")
 @pytest.mark.parametrize("receiver", ["other", ""])
-@pytest.mark.parametrize("leave", [let_go, cut_off, with_an_error, with_an_orphan, that_counts_by_project])
 @in_an_enclosure
-def test_of_a_volume_of_somebody_else_no_byte_changes_however_it_was_left(
-    tmp_path: Path, receiver: str, leave: Callable[[Path], None]
-) -> None:
-    image = tmp_path / "image"
-    a_volume_of(receiver, image)
-    leave(image)
-    before = digest(image)
+def test_of_a_volume_of_somebody_else_no_byte_changes_however_it_was_left(tmp_path: Path, receiver: str) -> None:
+    for leave in (let_go, cut_off, with_an_error, with_an_orphan, that_counts_by_project):
+        place = tmp_path / leave.__name__
+        place.mkdir()
+        image = place / "image"
+        a_volume_of(receiver, image)
+        leave(image)
+        before = digest(image)
 
-    why = refused(image, tmp_path)
+        why = refused(image, place)
 
-    assert ("belongs to receiver 'other'" if receiver else "it is not a receiver's") in why
-    assert digest(image) == before
+        assert ("belongs to receiver 'other'" if receiver else "it is not a receiver's") in why
+        assert digest(image) == before, f"changed, {leave.__name__}"
 
 
 @pytest.mark.fault("R3")
@@ -195,3 +195,24 @@ def test_its_own_volume_is_checked_and_taken_however_it_was_left(tmp_path: Path,
 
     assert found >= ({"precious", "late"} if leave is cut_off else {"precious"})
     assert looked.returncode == 0, looked.stdout
+
+
+@pytest.mark.fault("R14")
+@in_an_enclosure
+def test_its_own_volume_that_has_lost_whose_it_is_by_damage_is_damaged_and_not_somebody_elses(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    a_volume_of("main", image)
+    debugfs(image, "mkdir hosts", "unlink receiver.json", "set_super_value state 2")
+
+    with a_loop_device(image) as device, pytest.raises(volume.Damaged, match="Unattached inode"):
+        open_volume(*a_machine(tmp_path / "machine", device))
+
+
+@pytest.mark.fault("R3")
+@in_an_enclosure
+def test_a_volume_of_hosts_that_nothing_is_wrong_with_but_that_it_is_nobodys_is_refused(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    a_volume_of("", image)
+    debugfs(image, "mkdir hosts")
+
+    assert "it is not a receiver's" in refused(image, tmp_path)

@@ -289,16 +289,6 @@ def test_r3_why_a_receiver_lets_nobody_in_is_in_the_alarm_of_a_night_that_fails_
     assert sim.alarms.when("receiver 2 says: volume vol-1 belongs to receiver 'other'")
 
 
-@pytest.mark.fault("R3")
-def test_r3_a_first_night_whose_receivers_let_nobody_in_leaves_no_volume_and_the_next_one_makes_its_own() -> None:
-    sim = play(Scenario(plan=FaultPlan(machines=(MachineLife(refuses="the clock is wrong"),) * 2), nights=2))
-
-    last, first = sim.runs()
-    (volume,) = sim.volumes.volumes.values()
-    assert (first.state, last.state) == (RunState.FAILED, RunState.DONE)
-    assert volume.tags[tags.MADE_FOR] == str(last.id)
-
-
 @pytest.mark.fault("R4")
 @pytest.mark.parametrize("minutes", [3, 8, 15], ids=["before any push", "in a push", "when one has reported"])
 def test_r4_of_a_volume_that_turns_read_only_no_snapshot_is_taken_and_the_next_night_goes_on_with_it(

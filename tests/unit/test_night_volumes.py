@@ -274,48 +274,6 @@ def test_on_the_first_night_only_a_volume_goes_where_every_machine_was_refused(
 
 
 @pytest.mark.parametrize(
-    ("refused", "observed", "goes"),
-    [
-        ({1, 2}, {}, True),
-        ({2}, {"damaged": frozenset({1})}, True),
-        ({1}, {}, False),
-        ({2}, {}, False),
-        ({1, 2}, {"ready": frozenset({2})}, False),
-        ({1, 2}, {"results": (a_result("us0"),)}, False),
-        ({1, 2, 3}, {"machines": (a_receiver_machine(4, "terminated"),)}, False),
-        ({1, 2}, {"machines": ()}, False),
-        ({1, 2}, {"volumes": (a_volume(),)}, False),
-        ({1, 2}, {"volumes": (replace(a_volume(attached_to="i-1"), tags=TONIGHT),)}, False),
-        ({1, 2}, {"volumes": (replace(a_volume(), tags={**TONIGHT, tags.MADE_FROM: "snap-21"}),)}, False),
-    ],
-    ids=[
-        "both",
-        "one, and one that was damaged",
-        "the second says nothing",
-        "the first says nothing",
-        "one stood ready",
-        "a host has reported",
-        "another that is gone says nothing",
-        "nobody knows how many there were",
-        "of an earlier night",
-        "not let go",
-        "from a snapshot",
-    ],
-)
-def test_a_volume_made_in_vain_goes_when_every_receiver_says_that_it_let_nobody_in(
-    refused: set[int], observed: dict[str, object], goes: bool
-) -> None:
-    """Who says nothing may have been pushed to: its words need not have got through."""
-    gone = tuple(a_receiver_machine(attempt, "terminated") for attempt in (1, 2))
-    seen = {"volumes": (replace(a_volume(), tags=TONIGHT),), "machines": gone, "newest": None, **observed}
-    night = a_night(refused=dict.fromkeys(refused, "the clock is wrong"), **seen)
-
-    actions = plan(a_launched_run(2), night, DEADLINE + GIVE_UP)
-
-    assert (DeleteVolume in kinds(actions)) == goes
-
-
-@pytest.mark.parametrize(
     ("attempt", "why"),
     [
         (1, "every volume that was tried is damaged: vol-1: no room"),

@@ -317,6 +317,19 @@ def test_a_server_that_is_up_and_does_not_answer_is_told_as_such_before_it_is_co
     assert back.findings == ("http://127.0.0.1/: no answer: refused",)
 
 
+def test_what_has_answered_late_is_proven_and_no_finding_says_otherwise() -> None:
+    world = a_world_with_backups()
+    silent = {"target": "http://127.0.0.1/", "answer": "no answer: refused", "ok": False}
+    recovery_id = a_server_that_is_back(world, probe=silent)
+    recover(recovery_id, world, NOW)
+    the_machine_reports(world, recovery_id)
+
+    kept = recover(recovery_id, world, NOW).recovery
+
+    assert (kept.verdict, kept.findings) == ("proven", ())
+    assert kept.times and kept.times.answered
+
+
 @pytest.mark.fault("X6")
 def test_names_without_end_beside_a_recoverys_words_hide_none_and_make_no_look_longer() -> None:
     world = a_world_with_backups()

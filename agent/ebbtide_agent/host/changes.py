@@ -10,7 +10,6 @@ import stat
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Callable
 
 from ebbtide_agent.host.index import STAT, Block, Entry, is_settled, walk_key
@@ -20,6 +19,8 @@ from ebbtide_agent.twice import found_twice
 LARGE_BYTES = 16 << 20
 # Beyond this a full push is quicker, and rewrites less.
 MOST_CHANGES = 100_000
+# Files that look the same are listed whatever their number, but only about so many at once.
+SUSPECTS_OF_A_PART = 100_000
 
 # Names of files by device and inode.
 Names = Mapping[tuple[int, int], list[bytes]]
@@ -125,29 +126,49 @@ def _unlinked(packed: bytes) -> bytes:
     return STAT.pack(mode, uid, gid, 0, *rest)
 
 
-def find_suspects(read: Callable[[], Iterable[Entry]], names: Names) -> Changes | None:
-    """What may be linked over there and is not here, to be pushed anew; None when it is too much to list.
+def find_suspects(read: Callable[[], Iterable[Entry]]) -> Iterator[Changes]:
+    """What may be linked over there and is not here, to be written anew after a push in full; in parts, to be listed.
 
-    A full push finds a file in order that has the size and time it should, and so leaves two names linked that here
-    are two files, if those are the same in both. `read` reads the entries of the scan, twice.
+    rsync finds a file in order that looks as it should, and so leaves two names linked that here are two files, if
+    those look the same; the owner, mode and time of the one are then the other's as well. `read` reads all entries, as
+    often as needed. All names of a file are in one part.
     """
-    common = found_twice(_likeness(entry) for entry in read() if _is_first_name(entry, names))
-    suspects = list(islice((entry for entry in read() if _likeness(entry) in common), MOST_CHANGES + 1))
-    if len(suspects) > MOST_CHANGES:
+    common = found_twice(_once_a_file(read()))
+    count = sum(_likeness(entry) in common for entry in read()) if common else 0
+    parts = -(-count // SUSPECTS_OF_A_PART)
+    for part in range(parts):
+        gone, changed = [], []
+        for entry in read():
+            likeness = _likeness(entry)
+            if likeness in common and likeness % parts == part:
+                changed.append(entry.path)
+                if _read(entry).kind != stat.S_IFREG:
+                    gone.append(entry.path)
+        yield Changes(tuple(gone), tuple(changed), ())
+
+
+def _once_a_file(entries: Iterable[Entry]) -> Iterator[int]:
+    """The likeness of each file, whatever number of names it has."""
+    met: set[tuple[int, int]] = set()
+    for entry in entries:
+        read, likeness = _read(entry), _likeness(entry)
+        if likeness is None or read.inode in met:
+            continue
+        if read.links > 1:
+            met.add(read.inode)
+        yield likeness
+
+
+def _likeness(entry: Entry) -> int | None:
+    """A number that two files share if rsync may take them for the same; None for a directory, which it never does.
+
+    A regular file is another one if its time is. Of a symlink rsync compares where it leads, of the rest the kind.
+    """
+    kind, size, mtime = _size_and_time(entry)
+    if kind == stat.S_IFDIR:
         return None
-    gone = tuple(entry.path for entry in suspects if _read(entry).kind != stat.S_IFREG)
-    return Changes(gone, tuple(entry.path for entry in suspects), ())
-
-
-def _is_first_name(entry: Entry, names: Names) -> bool:
-    """Whether an entry counts as a file; a directory never does, nor does another name of the same file."""
-    read = _read(entry)
-    return read.kind != stat.S_IFDIR and names.get(read.inode, [entry.path])[0] == entry.path
-
-
-def _likeness(entry: Entry) -> int:
-    """A number that two files share if rsync takes them for the same."""
-    return hash(_size_and_time(entry)) % 2**64
+    looks = {stat.S_IFREG: (size, mtime), stat.S_IFLNK: (size,)}.get(kind, ())
+    return hash((kind, *looks)) % 2**64
 
 
 class _Listing:

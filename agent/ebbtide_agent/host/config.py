@@ -11,7 +11,7 @@ from pathlib import Path
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import compression, target
 from ebbtide_agent.host.config_keys import DEFAULTS, REQUIRED
-from ebbtide_agent.host.filters import OWN, hidden_by
+from ebbtide_agent.host.filters import MOST_ARGUMENT_BYTES, OWN, argument_bytes, hidden_by, rules
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
@@ -76,6 +76,7 @@ def load(paths: HostPaths) -> Config:
     config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)))
     for where, place in include.items():
         _check_include(where, place, config, faults)
+    _check_sum(include, exclude, faults)
     if faults:
         raise ConfigError(in_order(faults))
     return config
@@ -109,6 +110,20 @@ def _check_include(where: str, place: str, config: Config, faults: list[str]) ->
     backup = config.target.path if isinstance(config.target, Directory) else None
     if backup and backup in (seen := Path(f"{config.root}/{place}"), *seen.parents):
         faults.append(f"{where}: {place!r:.80} lies in TARGET {backup}, which is where the backup goes")
+
+
+def _check_sum(include: Mapping[str, str], exclude: Mapping[str, str], faults: list[str]) -> None:
+    """Where patterns come to be more than rsync can be given, every night would end."""
+    of_excludes = ((where, rules((), (pattern,), whole_system=False)) for where, pattern in exclude.items())
+    of_places = ((where, rules((place,), (), whole_system=False)) for where, place in include.items())
+    taken = 0
+    for where, chosen in (*of_excludes, *of_places):
+        taken += argument_bytes(chosen)
+        if taken > MOST_ARGUMENT_BYTES:
+            most = f"{MOST_ARGUMENT_BYTES >> 20} MiB in all"
+            too_much = f"up to this line the patterns are more than rsync can be given, {most}"
+            faults.append(f"{where}: {too_much}; say it with fewer and shorter ones")
+            return
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
-from ebbtide_agent.host.link import World, check_keys, keep_trying, route, warning_of_another
+from ebbtide_agent.host.link import World, check_own_files, keep_trying, route, warning_of_another
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY, why
 
@@ -61,7 +61,7 @@ class FarFiles:
         told = f"rsync with {self.login.name}: {why(ended)}{warning_of_another(self.login, ended.err)}"
         if ended.exit_code in WORTH_ANOTHER_TRY:
             # Of an ssh that failed rsync may hear only that it is gone, which is a code of its own.
-            check_keys(self.login)
+            check_own_files(self.login, ended.err)
             raise TransientError(told)
         if b"No such file or directory" in ended.err:
             return False

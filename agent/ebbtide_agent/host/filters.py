@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -46,6 +47,11 @@ class Rule:
 OWN = ("index*", "contents/*", "scratch/*", "running*", "lock*")
 
 _REST = Rule(False, "*", Origin.REST, "*")
+
+# All that a program is given has a quarter of its stack, which is 2 MiB on Linux, with a pointer to each of it; and an
+# environment is part of that.
+MOST_ARGUMENT_BYTES = 1 << 20
+_BESIDE_EACH = len("\0") + 8
 
 # Of a whole system. Only the contents: a restored server needs the directories themselves as mount points.
 BUILT_IN_EXCLUDES = (
@@ -102,7 +108,16 @@ def hidden_by(place: str) -> str | None:
 
 def filters(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[str]:
     """rsync's arguments."""
-    return [f"--filter={rule}" for rule in rules(include, exclude, whole_system)]
+    return [_argument(rule) for rule in rules(include, exclude, whole_system)]
+
+
+def argument_bytes(chosen: Iterable[Rule]) -> int:
+    """How much rules take of what rsync can be given."""
+    return sum(len(os.fsencode(_argument(rule))) + _BESIDE_EACH for rule in chosen)
+
+
+def _argument(rule: Rule) -> str:
+    return f"--filter={rule}"
 
 
 def rules(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[Rule]:

@@ -15,12 +15,14 @@ from ebbtide_agent import keys, moments, procs
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError, Unseen
 from ebbtide_agent.host import ciphers, compression, connections, timekeeping
 from ebbtide_agent.host.login import Login
-from ebbtide_agent.host.ssh_files import find_obstacle
+from ebbtide_agent.host.ssh_files import Problem, find_lack, find_obstacle
 from ebbtide_agent.moments import Clock
 
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 120.0
 SSH_FAILED = 255
+# So ssh says it also of a host key that it cannot compare with any.
+_NOT_VERIFIED = b"Host key verification failed"
 # Who does not answer is not there; a connection on which nothing comes back is given up after so many questions.
 CONNECT_SECONDS = 20
 ALIVE_SECONDS, ALIVE_TIMES = 15, 8
@@ -97,11 +99,19 @@ def _offered(login: Login) -> tuple[Path, ...]:
     return (following, login.key) if following.exists() else (login.key,)
 
 
-def check_keys(login: Login) -> None:
-    """For when ssh has failed. Raises PermanentError when none of its keys can be used: waiting does not mend that."""
-    problems = [find_obstacle(key) for key in _offered(login)]
+def check_own_files(login: Login, said: bytes) -> None:
+    """For when ssh has failed, and said this. Raises PermanentError if that is this host's own fault, which waiting
+    does not mend: none of its keys can be used, or it knows no host key under that name.
+    """
+    problems = _own_problems(login, said)
     if all(problems):
         raise PermanentError("; ".join(f"{what}: {to_do}" for what, to_do in filter(None, problems)))
+
+
+def _own_problems(login: Login, said: bytes) -> list[Problem | None]:
+    if _NOT_VERIFIED in said:
+        return [find_lack(login.known_hosts, login.name, login.port)]
+    return [find_obstacle(key) for key in _offered(login)]
 
 
 def ssh_as_one_word(login: Login) -> str:
@@ -129,7 +139,7 @@ def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
     if ended.exit_code == 0:
         return ended.out
     if ended.exit_code == SSH_FAILED:
-        check_keys(login)
+        check_own_files(login, ended.err)
     why = f"{verb} to {login.elsewhere or login.name}: {ended.why}{warning_of_another(login, ended.err)}"
     if ended.exit_code in (SSH_FAILED, TransientError.exit_code) or ended.exit_code > 128:
         raise TransientError(why)
@@ -139,7 +149,7 @@ def ask(login: Login, verb: str, body: bytes = b"", attempt: int = 0) -> bytes:
 
 def warning_of_another(login: Login, said: bytes) -> str:
     """What to add when ssh found another host key than the pinned one."""
-    if b"Host key verification failed" not in said:
+    if _NOT_VERIFIED not in said:
         return ""
     # The name may still point at yesterday's address, which is somebody else's today.
     return f"; who answers is not the {login.name} of {login.known_hosts}, and nothing was sent"

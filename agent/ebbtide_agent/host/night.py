@@ -26,7 +26,7 @@ from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mended
 from ebbtide_agent.host.push import Watch, push
-from ebbtide_agent.host.rsync_count import count
+from ebbtide_agent.host.rsync_walk import count
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.tally import Counted, Tally
 from ebbtide_agent.host.way import Way, open_way

@@ -10,7 +10,7 @@ from ebbtide_agent.host.filters import Origin, rules
 from ebbtide_agent.host.guards import decidable_of, is_decidable, is_reached, root_of
 from ebbtide_agent.host.mounts import kind_at
 from ebbtide_agent.host.scan import is_trusted
-from ebbtide_agent.host.written import find_line
+from ebbtide_agent.host.written import find_lines
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable
 
@@ -24,10 +24,12 @@ def find_obstacles(config: Config, paths: HostPaths, mounts: Mapping[bytes, str]
 
 
 def _lines(config: Config, paths: HostPaths) -> Iterator[str]:
+    stand = {file: find_lines(file) for file in (paths.exclude, paths.include)}
     for rule in rules(config.include, config.exclude, config.whole_system):
         if not is_decidable(rule):
             file = paths.exclude if rule.origin is Origin.EXCLUDE else paths.include
-            yield f"{find_line(file, rule.line) or file}: only rsync can decide {printable(os.fsencode(rule.line))}"
+            where = stand[file].get(rule.line, file)
+            yield f"{where}: only rsync can decide {printable(os.fsencode(rule.line))}"
 
 
 def _file_systems(config: Config, mounts: Mapping[bytes, str]) -> dict[bytes, str]:

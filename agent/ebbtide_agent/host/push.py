@@ -15,7 +15,7 @@ from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import Refused, TransientError
-from ebbtide_agent.host.changes import Changes, as_list, with_what_leads_to
+from ebbtide_agent.host.changes import Changes, as_list, find_suspects, with_what_leads_to
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
@@ -34,7 +34,9 @@ from ebbtide_agent.host.outcome import (
     tell,
     together,
 )
+from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import FAILED, PARTIAL, REAL
 
 # A far side that says nothing for so long is gone, whatever the connection believes.
@@ -114,15 +116,27 @@ def by_index(config: Config, changes: Changes, nothing: Path) -> Iterator[Pass]:
         yield _listed(config, (*_ANEW, IN_PLACE), changes.in_place)
 
 
-def passes_of(config: Config, taken: Survey, nothing: Path) -> Iterator[Pass]:
-    """The passes that a survey asks for, into a tree which is the one of the last push; makes `nothing`."""
+def passes_of(config: Config, taken: Survey, paths: HostPaths, into_empty: bool) -> Iterator[Pass]:
+    """The passes that a survey asks for, into a tree which is the one of the last push."""
     if taken.changes is not None:
-        nothing.mkdir(exist_ok=True, mode=0o700)
-        yield from by_index(config, taken.changes, nothing)
+        paths.nothing.mkdir(exist_ok=True, mode=0o700)
+        yield from by_index(config, taken.changes, paths.nothing)
     if taken.course.in_full:
-        yield in_full(config, taken.course.in_content)
+        yield in_full(config)
+        if taken.course.in_content:
+            # Only now: what has the same content is the same to it, whatever the time, so it takes no link apart.
+            yield in_full(config, in_content=True)
+        if taken.may_be_linked and not into_empty:
+            yield from with_links_broken(config, taken, paths)
     if config.target.tree != REAL:
         yield from with_acls_mended(config, taken.regrouped)
+
+
+def with_links_broken(config: Config, taken: Survey, paths: HostPaths) -> Iterator[Pass]:
+    """The passes, if any are needed, after which no two files of ours are one over there."""
+    with scratch(paths) as nothing:
+        for suspects in find_suspects(taken.read):
+            yield from by_index(config, suspects, nothing)
 
 
 def with_acls_mended(config: Config, regrouped: Sequence[bytes] | None) -> Iterator[Pass]:

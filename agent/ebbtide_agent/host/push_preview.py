@@ -15,7 +15,7 @@ from ebbtide_agent.host.course import Course
 from ebbtide_agent.host.index import ROOT, find_index
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.outcome import Counts
-from ebbtide_agent.host.rsync_count import count
+from ebbtide_agent.host.rsync_walk import count
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.paths import HostPaths

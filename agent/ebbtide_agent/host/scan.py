@@ -39,7 +39,7 @@ _SHARED_DEPTH = 6
 
 # Of what lstat says that which the index packs, in its order; one of these is when the entry has changed.
 _Row = tuple[int, ...]
-_AS_PACKED: Callable[[os.stat_result], _Row] = attrgetter(
+AS_PACKED: Callable[[os.stat_result], _Row] = attrgetter(
     "st_mode", "st_uid", "st_gid", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"
 )
 _CHANGED = 6
@@ -186,7 +186,7 @@ class _Walk:
         self, directory: bytes, names: list[bytes], stats: list[os.stat_result], leads_to: Iterable[bytes] = ()
     ) -> Block:
         """What the index keeps of these entries, and where the walk goes from them."""
-        rows = list(map(_AS_PACKED, stats))
+        rows = list(map(AS_PACKED, stats))
         devices = list(map(_DEVICE, stats))
         prefix = directory + b"/" if directory else b""
         young = {device: self._young_ns(device, prefix + name) for device, name in dict(zip(devices, names)).items()}

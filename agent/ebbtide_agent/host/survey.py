@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION
 from ebbtide_agent.beside import Interfered
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host.changes import Changes, Turnover, distrusted, find_changes, find_suspects
+from ebbtide_agent.host.changes import Changes, Turnover, distrusted, find_changes
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import ContentCheck, Sample, Turn, check_contents, find_known, find_turn, keep_known
 from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree, without_index
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline, root_of
-from ebbtide_agent.host.index import Block, DamagedIndex, Header, Index, Writer, commit, find_index
+from ebbtide_agent.host.history import find_nights
+from ebbtide_agent.host.index import Block, DamagedIndex, Entry, Header, Index, Writer, commit, find_index
 from ebbtide_agent.host.mounts import read_identities, read_mounts
+from ebbtide_agent.host.rsync_walk import read_entries
 from ebbtide_agent.host.scan import YOUNG_NS, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
-from ebbtide_agent.host.tally import Counted, Tally
+from ebbtide_agent.host.tally import Counted, Tally, find_groups
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
 
@@ -37,13 +41,14 @@ class Survey:
     """What a push starts from. No tally: there is no next index, only a full push, and if a guard has to know what the
     tree amounts to it is counted `by_rsync`. No changes: they are not known.
 
-    `settings` are those that an index is of, `choice` those that a guard goes by. `at` is when the
-    night's first scan began,
-    `mounts` what was mounted then, `full` when everything will last have been compared once this push is through.
-    `described` is the generation of the tree that the index describes, `links_agree` says that it has
-    the hard links of this index. `rewritten` are the files of the last complete push that are gone or have another size
-    or time, `regrouped` the paths whose group has other permissions than the tree over there has for it (None: nobody
-    knows, or too many). `sample` is what the content check is to read, and `checked` what it found, if it was done.
+    `settings` are those that an index is of, `choice` those that a guard goes by. `at` is when the night's first scan
+    began, `mounts` what was mounted then, `full` when everything will last have been compared once this push is
+    through. `described` is the generation of the tree that the index describes, `links_agree` says that it has the hard
+    links of this index. `rewritten` are the files of the last complete push that are gone or have another size or time,
+    `regrouped` the paths whose group has other permissions than the tree over there has for it (None: nobody knows, or
+    too many). `sample` is what the content check is to read, and `checked` what it found, if it was done.
+    `may_be_linked`: names may be one file over there that are several here, and a push in full would leave them so;
+    `read` reads all that travels, to find them.
     """
 
     course: Course
@@ -61,6 +66,8 @@ class Survey:
     sample: Sample = field(default_factory=Sample)
     checked: ContentCheck | None = None
     by_rsync: Counted | None = None
+    may_be_linked: bool = False
+    read: Callable[[], Iterable[Entry]] = tuple
 
     @property
     def counted(self) -> Counted | None:
@@ -97,8 +104,13 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
     # What a push that broke has left is as the index says, or as it is here. Without a scan nothing is known any night.
     is_known = survey.tally is None or generation in (None, survey.described)
     regrouped = survey.regrouped if is_known else None
+    if course.in_content:
+        # Everything is compared twice then.
+        regrouped = ()
     survey = replace(survey, course=course, full=full, changes=changes, links_agree=links_agree, regrouped=regrouped)
-    survey = _with_contents_checked(survey, config, paths)
+    survey = replace(survey, read=_reader(survey, config, paths))
+    may_be_linked = course.in_full and not links_agree and not _has_our_links(generation, survey, paths)
+    survey = _with_contents_checked(replace(survey, may_be_linked=may_be_linked), config, paths)
     if survey.checked is not None:
         say(str(survey.checked))
     say(str(survey))
@@ -145,9 +157,10 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
             earlier.unlink(missing_ok=True)
     # What was to be seen by looking at everything was seen.
     course = Course(True, False) if changes is not None else Course(False, True, _TOO_MUCH)
-    return replace(
+    again = replace(
         pushed,
         course=course,
+        may_be_linked=course.in_full,
         tally=tally,
         changes=changes,
         mounts=mounts,
@@ -156,6 +169,7 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
         rewritten=pushed.rewritten + turnover.files,
         regrouped=_together(pushed.regrouped if vanished else (), turnover.regrouped),
     )
+    return replace(again, read=_reader(again, config, paths))
 
 
 def take(config: Config, index: Index | None, aside: Path, now: datetime, sample: Sample) -> Survey:
@@ -213,6 +227,40 @@ def _with_contents_checked(survey: Survey, config: Config, paths: HostPaths) -> 
     return replace(survey, checked=checked, changes=survey.changes.and_also(changed))
 
 
+def _reader(survey: Survey, config: Config, paths: HostPaths) -> Callable[[], Iterable[Entry]]:
+    """What reads all that travels: what the scan has written aside, or where there is none, rsync."""
+    if survey.tally is None or survey.at is None:
+        return partial(read_entries, config, paths)
+    header = Header(VERSION, survey.settings, 0, survey.at, survey.links_agree, survey.tally.entries)
+    return partial(_entries_of, Index(paths.new_index, header))
+
+
+def _entries_of(index: Index) -> Iterator[Entry]:
+    """Raises PermanentError."""
+    try:
+        yield from index.entries()
+    except DamagedIndex as error:
+        raise PermanentError(f"what was scanned cannot be read again: {error}") from error
+
+
+def _has_our_links(generation: int | None, survey: Survey, paths: HostPaths) -> bool:
+    """Whether the tree of this generation, as it was recorded, has the hard links that are here, and no others."""
+    links = _recorded_links(generation, paths)
+    if not links:
+        return False
+    groups = survey.tally.groups() if survey.tally else find_groups(survey.read())
+    return groups is not None and links == digest_of(groups)
+
+
+def _recorded_links(generation: int | None, paths: HostPaths) -> str:
+    """The digest of the hard links that the target found in its tree of this generation; empty if nobody knows."""
+    try:
+        recorded = [night.receiver for night in find_nights(paths) if night.receiver]
+    except OSError:
+        return ""
+    return next((each.links for each in recorded if each.generation == generation), "")
+
+
 def _scanned_despite_damage(
     config: Config, aside: Path, index: Index | None, course: Course, now: datetime, sample: Sample
 ) -> Survey:
@@ -230,10 +278,6 @@ def _scanned(config: Config, aside: Path, old: Index | None, course: Course, now
                 pass
         return Survey(course, tally)
     tally, changes, turnover = _compared(config, aside, old.blocks(), old.header.links_agree, now, sample)
-    if changes is not None and course.in_full and not old.header.links_agree:
-        written = Index(aside, replace(old.header, entries=tally.entries))
-        suspects = find_suspects(written.entries, tally.names)
-        changes = changes.and_also(suspects) if suspects else changes
     if changes is None:
         course = Course(False, True, _TOO_MUCH)
     return Survey(course, tally, changes, rewritten=turnover.files, regrouped=turnover.regrouped)

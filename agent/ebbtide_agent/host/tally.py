@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
-from ebbtide_agent.host.index import LOOK, STAT, Block
+from ebbtide_agent.host.index import LOOK, STAT, Block, Entry
 from ebbtide_agent.host.mounts import point_of
 from ebbtide_agent.host.selection import Undecidable
 
@@ -79,3 +79,17 @@ class Tally:
                 self.names.setdefault((device, inode), []).append(path)
         if self.linked_names > MOST_LINKED_NAMES:
             raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
+
+
+def find_groups(entries: Iterable[Entry]) -> list[list[bytes]] | None:
+    """The names of each file that has several of them among these entries; None where there are too many to keep."""
+    names: dict[tuple[int, int], list[bytes]] = {}
+    linked_names = 0
+    for path, stat, device in entries:
+        mode, _, _, links, _, _, _, inode = STAT.unpack(stat)
+        if links > 1 and S_IFMT(mode) != S_IFDIR:
+            linked_names += 1
+            names.setdefault((device, inode), []).append(path)
+        if linked_names > MOST_LINKED_NAMES:
+            return None
+    return [each for each in names.values() if len(each) > 1]

@@ -24,7 +24,7 @@ from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.claim import claim
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.push import Pass, by_index, in_full, passes_of
+from ebbtide_agent.host.push import Pass, by_index, in_full, passes_of, with_links_broken
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
@@ -68,17 +68,20 @@ class ToDirectory:
         self.world.say(f"target: {self.target}, snapshots: {len(complete)}, the newest: {(complete or ('none',))[-1]}")
         generation = self._generation_of(complete[-1]) if complete else None
         # There is no connection that could break: nothing is tried again.
-        return Hello(run_of("local", now), self.config.host, "", "", generation, deadline=now, tree=self.target.tree)
+        run, host, tree = run_of("local", now), self.config.host, self.target.tree
+        empty = not complete and not self.store.making.exists()
+        return Hello(run, host, "", "", generation, deadline=now, tree=tree, empty=empty)
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         complete = self.rotation.complete()
         if not complete:
             # What an earlier night has left of it is nobody else's: go on from there.
-            yield from passes_of(self.config, taken, self.paths.nothing)
+            yield from passes_of(self.config, taken, self.paths, hello.empty)
             return
         base = self.store.tree(complete[-1])
         # Tonight's tree is there already if this is asked for once more.
-        if self.store.making.exists() or (taken.changes is not None and self._copy_links(base)):
+        is_copied = self.store.making.exists() or (taken.changes is not None and self._copy_links(base))
+        if is_copied:
             if taken.changes is not None:
                 self.paths.nothing.mkdir(exist_ok=True, mode=0o700)
                 yield from by_index(self.config, _written_anew(taken.changes), self.paths.nothing)
@@ -88,6 +91,8 @@ class ToDirectory:
             base = self.store.making.rename(self.store.before)
         full = in_full(self.config, taken.course.in_content)
         yield replace(full, words=(*full.words, f"--link-dest={base}"))
+        if taken.may_be_linked or (taken.changes is not None and not is_copied):
+            yield from with_links_broken(self.config, taken, self.paths)
 
     def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         return (f"{self.store.making}/",)

@@ -52,7 +52,7 @@ class ToReceiver:
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         is_empty = hello.empty
-        for what in passes_of(self.config, taken, self.paths.nothing):
+        for what in passes_of(self.config, taken, self.paths, hello.empty):
             yield into_nothing(what) if is_empty else resumable(what)
             is_empty = False
         if taken.course.in_full and not taken.course.by_index:

@@ -33,7 +33,8 @@ class ToRemote:
         settle(place.login, place.come_in, world.say)
         generation = last.receiver.generation if last and last.receiver else None
         world.say(f"target: {target}, until {moments.write(until)}")
-        return Hello(run_of("ssh", world.clock()), host, "", "", generation, deadline=until, tree=target.tree)
+        run = run_of("ssh", world.clock())
+        return Hello(run, host, "", "", generation, deadline=until, tree=target.tree, empty=last is None)
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         config, now, last = self.place.config, self.place.world.clock(), self.place.found_report()
@@ -41,7 +42,7 @@ class ToRemote:
         said = ("the push has begun and did not come to its end",)
         begun = Report(run_of("ssh", now), config.host, "", "", PARTIAL, now, now, 0, problems=said)
         self.place.put_report(begun, self.place.world.waiting() + timedelta(seconds=config.wait_seconds))
-        passes = passes_of(config, taken, self.place.paths.nothing)
+        passes = passes_of(config, taken, self.place.paths, hello.empty)
         if taken.course.by_index:
             # Little is left for a push in full by then, and it clears away what was kept aside.
             yield from (each if each.heals else resumable(each, NEXT_TO_EACH) for each in passes)

@@ -80,14 +80,14 @@ class ToVolume:
         self._mount()
         generation = self._generation()
         self.world.say(f"target: {self.target}, mounted at {self.paths.volume}")
-        return Hello(
-            run_of("volume", now), self.config.host, self.target.host_id, "", generation, now, self.target.tree
-        )
+        run, empty = run_of("volume", now), not self.store.tree.exists()
+        host, id_ = self.config.host, self.target.host_id
+        return Hello(run, host, id_, "", generation, now, self.target.tree, empty=empty)
 
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         self.store.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store.report.unlink(missing_ok=True)
-        yield from passes_of(self.config, taken, self.paths.nothing)
+        yield from passes_of(self.config, taken, self.paths, hello.empty)
 
     def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
         return (f"{self.store.tree}/",)

@@ -148,8 +148,13 @@ def _refuse_anothers(brief: Brief, paths: MachinePaths, device: Path) -> None:
     if found not in FILESYSTEMS:
         raise Refused(f"volume {brief.volume_id} has {found} on it: it is not a receiver's")
     with volume.shown(device, paths.volume, found) as is_shown, contextlib.suppress(OSError, PermanentError):
-        if is_shown:
+        if is_shown and not _has_lost_its_owner(paths):
             _has_owner(brief, paths)
+
+
+def _has_lost_its_owner(paths: MachinePaths) -> bool:
+    """Whether it is a receiver's by all else: ours, then, and the check tells what became of the file that says so."""
+    return paths.hosts.is_dir() and not paths.volume_owner.exists()
 
 
 def _is_new(brief: Brief, paths: MachinePaths, device: Path, filesystem: str) -> bool:

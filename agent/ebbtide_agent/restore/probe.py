@@ -18,7 +18,8 @@ from ebbtide_agent.restore.compare import shown
 from ebbtide_agent.restore.inits import last_words
 from ebbtide_agent.restore.within import run_within
 
-PATIENCE_SECONDS = 30.0
+# What is slow may read a cold volume first, or replay what it had not written when it was backed up.
+PATIENCE_SECONDS = 300.0
 COMMAND_SECONDS = 30.0
 _TIMEOUT_SECONDS = 5.0
 _COMMAND = "command:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison, shown
 from ebbtide_agent.restore.comparing import NOTHING_COMPARED, Task, compared
 from ebbtide_agent.restore.inits import is_to_start
 from ebbtide_agent.restore.layer import is_file, is_within
+from ebbtide_agent.restore.probe import PATIENCE_SECONDS as ANSWERS_WITHIN_SECONDS
 from ebbtide_agent.restore.probe import Answer, probe
 from ebbtide_agent.restore.recovery import (
     FAKE_SUPER,
@@ -36,6 +38,9 @@ from ebbtide_agent.shapes import encode
 
 # How long an image may take to start that nobody has another one of.
 STANDING_PATIENCE_SECONDS = 900.0
+# And to answer, before whoever waits for it is told where it stands: it is asked again after that.
+TOLD_WITHIN_SECONDS = 30.0
+_PAUSE_SECONDS = 5.0
 # What the agent's own questions to the metadata service carry. Nobody in an image can mark what it sends: that needs
 # CAP_NET_ADMIN or CAP_NET_RAW.
 OUR_MARK = 0xEBB71DE
@@ -198,9 +203,27 @@ class Progress:
             self._timings["boot"] = boot.seconds
             if boot.leader is not None and self._brief.probe is not None:
                 with self._timed("probe"):
-                    self._answer = probe(self._brief.probe, boot.leader)
+                    self._answer = self._ask(self._brief.probe, boot.leader)
             self._note_that_it_answered()
             yield boot
+
+    def _ask(self, target: str, leader: int) -> Answer:
+        return probe(target, leader, TOLD_WITHIN_SECONDS) if self._brief.stays else probe(target, leader)
+
+    def go_on_asking(self, boot: Boot, compared: threading.Event) -> None:
+        """What stands and has not answered: until it does or has ended, or it is `compared` and has had its time."""
+        target, leader, before = self._brief.probe, boot.leader, self._timings.get("probe", 0.0)
+        started = time.monotonic()
+        while target is not None and leader is not None and self._answered is None:
+            took = before + time.monotonic() - started
+            if not Path(f"/proc/{leader}").exists() or (compared.is_set() and took >= ANSWERS_WITHIN_SECONDS):
+                return
+            time.sleep(_PAUSE_SECONDS)
+            answer = probe(target, leader, patience=0)
+            if answer.ok:
+                self._timings["probe"] = before + time.monotonic() - started
+                self._answer = answer
+                self._note_that_it_answered()
 
     @contextmanager
     def booted(self) -> Iterator[Boot]:

@@ -16,7 +16,7 @@ from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import comparing
-from ebbtide_agent.restore.boot_image import REBOOT
+from ebbtide_agent.restore.boot_image import REBOOT, Boot
 from ebbtide_agent.restore.progress import Progress, say
 from ebbtide_agent.restore.recovery import Brief, RecoveryReport, encode_report, encode_standing
 from ebbtide_agent.shapes import encode
@@ -69,7 +69,7 @@ def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
         progress.give_the_network_away()
         with closing(_Meanwhile(progress, cloud)) as meanwhile:
             with progress.tried() as boot:
-                meanwhile.begin()
+                meanwhile.begin(boot)
                 wants_more = boot.is_up and boot.wait() == REBOOT
             while wants_more:
                 progress.shut_ways_out()
@@ -88,18 +88,22 @@ def report_unopened(brief: Brief, paths: MachinePaths, fault: Exception, cloud: 
 
 
 class _Meanwhile:
-    """What is done while a server stands: it is told that it does, and how it compares once that is known."""
+    """What is done while a server stands: it is told that it does, asked again if it has not answered, and told how it
+    compares once that is known."""
 
     def __init__(self, progress: Progress, cloud: Cloud) -> None:
         self._progress = progress
         self._cloud = cloud
         self._comparing: procs.Child | None = None
+        self._compared = threading.Event()
         self._telling: threading.Thread | None = None
 
-    def begin(self) -> None:
+    def begin(self, boot: Boot) -> None:
+        asking = threading.Thread(target=self._progress.go_on_asking, args=(boot, self._compared), daemon=True)
+        asking.start()
         task = self._progress.comparison()
         self._comparing = comparing.begin(task)
-        self._telling = threading.Thread(target=self._tell, args=(self._comparing, task), daemon=True)
+        self._telling = threading.Thread(target=self._tell, args=(self._comparing, task, asking), daemon=True)
         self._telling.start()
 
     def await_end(self) -> None:
@@ -113,15 +117,25 @@ class _Meanwhile:
         if self._comparing is not None and self._comparing.poll() is None:
             procs.end_group(self._comparing)
 
-    def _tell(self, child: procs.Child, task: comparing.Task) -> None:
+    def _tell(self, child: procs.Child, task: comparing.Task, asking: threading.Thread) -> None:
         began = time.monotonic()
         at_last(lambda: _deliver_standing(self._progress, self._cloud))
         try:
-            self._progress.take(comparing.outcome(child, task), time.monotonic() - began)
+            with self._awaited(asking):
+                self._progress.take(comparing.outcome(child, task), time.monotonic() - began)
             verdict = self._progress.judge()
         except Exception as fault:  # noqa: BLE001 - it stands all the same, and somebody has to be told
             verdict = self._progress.leave_unproven(fault)
         at_last(lambda: self._report(verdict))
+
+    @contextmanager
+    def _awaited(self, asking: threading.Thread) -> Iterator[None]:
+        """However the block ends: it is compared, and its last answer is known."""
+        try:
+            yield
+        finally:
+            self._compared.set()
+            asking.join()
 
     def _say_that_it_is_off(self) -> None:
         recovery = self._progress.recovery

@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import Config, load
-from ebbtide_agent.host.filters import EVERYTHING
+from ebbtide_agent.host.filters import EVERYTHING, MOST_ARGUMENT_BYTES
 from ebbtide_agent.host.index import ROOT
+from ebbtide_agent.host.rsync_walk import count
 from ebbtide_agent.paths import HostPaths
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_explain import _BEYOND, _SIMPLE, includes, patterns, tree
@@ -124,3 +125,15 @@ def test_whatever_is_asked_for_it_is_missing_if_rsync_takes_nothing_of_it(
         without = taken_by_rsync(tree, include, (place.rstrip("/"), exclude), True)
         travels = taken_by_rsync(tree, include, (exclude,), True) - without
         assert (place in missed) == (not travels)
+
+
+def test_as_many_patterns_as_a_configuration_may_have_are_not_too_many_for_rsync(tmp_path: Path) -> None:
+    def pattern(number: int) -> str:
+        return f"/srv/customers/{number:06}/*.cache"
+
+    fit = MOST_ARGUMENT_BYTES // (len(f"--filter=- {pattern(0)}") + 9)
+    exclude = "".join(f"{pattern(number)}\n" for number in range(fit - 5))
+
+    assert missing(tmp_path, ("/data", "/srv"), f"{exclude}/only\n") == []
+    config, _ = a_host(tmp_path, (), f"{exclude}/only\n")
+    assert count(config).entries == len(taken_by_rsync(tmp_path / "root", (), ("/only",), whole=True))

@@ -1,7 +1,7 @@
 """The lists of a push: given to an rsync that does to a model what rsync does, they make the old tree the new one."""
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
@@ -228,41 +228,50 @@ def entries(tree: Tree) -> list[Entry]:
     return [entry for block in blocks(tree) for entry in block.entries()]
 
 
-def suspects(tree: Tree) -> Changes:
-    found = find_suspects(lambda: entries(tree), names_of(tree))
-    assert found is not None
-    return found
+def suspects(tree: Tree) -> list[Changes]:
+    return list(find_suspects(lambda: entries(tree)))
 
 
-@pytest.mark.parametrize(("alike", "is_listed"), [(3, True), (4, False), (9, False)])
-def test_too_many_suspects_are_no_list_and_no_more_of_them_are_read_than_show_that(
-    alike: int, is_listed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(changes, "MOST_CHANGES", 3)
-    tree = {b"": TOP, **{b"%d" % number: Inode(number, FILE, 5, 1) for number in range(1, alike + 1)}}
-    left: list[Iterator[Entry]] = []
+def test_many_suspects_come_in_parts_with_all_names_of_a_file_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "SUSPECTS_OF_A_PART", 20)
+    pairs = [(Inode(2 * size, FILE, size, 1), Inode(2 * size + 1, FILE, size, 1)) for size in range(1, 100)]
+    files = [inode for pair in pairs for inode in pair]
+    tree = {b"": TOP, **{b"%d %d" % (name, file.number): file for name in range(2) for file in files}}
 
-    def read() -> Iterator[Entry]:
-        left.append(iter(entries(tree)))
-        return left[-1]
+    parts = [part.changed for part in suspects(tree)]
 
-    assert (find_suspects(read, names_of(tree)) is not None) is is_listed
-    assert len(list(left[-1])) == max(0, alike - 4)
+    assert sorted(path for part in parts for path in part) == sorted(set(tree) - {b""})
+    assert len(parts) == 20 and max(map(len, parts)) < 50
+    for part in parts:
+        assert {path[2:] for path in part if path[:1] == b"0"} == {path[2:] for path in part if path[:1] == b"1"}
 
 
 def test_two_files_that_rsync_takes_for_one_are_suspect_with_all_their_names() -> None:
     one, other, third = Inode(1, FILE, 5, 1), Inode(2, FILE, 5, 2), Inode(3, FILE, 6, 1)
     link, another = Inode(4, LINK, 5, 1), Inode(5, LINK, 5, 1)
 
-    found = suspects(a_tree(a=one, b=one, c=other, d=third, e=third, f=link, g=another))
+    (found,) = suspects(a_tree(a=one, b=one, c=other, d=third, e=third, f=link, g=another))
 
     assert found == Changes((b"f", b"g"), (b"a", b"b", b"c", b"f", b"g"), ())
+
+
+def test_a_symlink_of_another_time_may_be_the_same_and_a_file_of_another_time_is_none() -> None:
+    kinds = {b"file": FILE, b"link": LINK}
+    seen = [
+        Entry(name + b"%d" % time, STAT.pack(kind, 0, 0, 1, 5, time, 1, time), 1)
+        for name, kind in kinds.items()
+        for time in (1, 2)
+    ]
+
+    (found,) = find_suspects(lambda: seen)
+
+    assert found == Changes((b"link1", b"link2"), (b"link1", b"link2"), ())
 
 
 def test_the_names_of_one_file_and_directories_are_not_suspect() -> None:
     one = Inode(1, FILE, 5, 1)
 
-    assert suspects(a_tree(a=one, b=one, d=TOP, e=TOP)) == Changes((), (), ())
+    assert suspects(a_tree(a=one, b=one, d=TOP, e=TOP)) == []
 
 
 @given(tree=trees())
@@ -273,10 +282,10 @@ def test_with_the_suspects_anew_no_two_files_are_linked_whatever_a_full_push_lef
     cells = {look: [tree[path]] for path, look in looks.items()}
     store.names.update({path: cells[look] for path, look in looks.items()})
 
-    found = suspects(tree)
-    for path in found.gone:
-        store.delete(path)
-    store.push(found.changed, tree)
+    for found in suspects(tree):
+        for path in found.gone:
+            store.delete(path)
+        store.push(found.changed, tree)
 
     assert store.as_tree() == Store(tree).as_tree()
 

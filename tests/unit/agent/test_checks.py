@@ -157,6 +157,23 @@ def test_the_receivers_name_has_to_be_pinned(tmp_path: Path, lines: str, is_pinn
 
 
 @needs_ssh
+def test_a_key_that_is_pinned_with_the_port_is_named_by_its_line(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path, target=Receiver("backup.example.org", 2222))
+    public = a_key(tmp_path / "host").with_suffix(".pub").read_text()
+    known = put(scene.config.known_hosts, f"# as ssh-keyscan prints it\n[backup.example.org]:2222 {public}")
+
+    what = (
+        "KNOWN_HOSTS etc/known_hosts has no key of backup.example.org, but one of [backup.example.org]:2222 in line 2"
+    )
+    lacking = [("fault", f"{what}; write backup.example.org there instead, without the port")]
+    assert found(keys.is_pinned, scene) == lacking
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, capture_output=True)
+    assert found(keys.is_pinned, scene) == lacking
+    put(known, f"backup.example.org {public}")
+    assert levels(keys.is_pinned, scene) == ["ok"]
+
+
+@needs_ssh
 def test_a_hashed_name_is_found_and_a_file_that_others_may_write_is_a_fault(tmp_path: Path) -> None:
     scene = a_scene(tmp_path)
     known = put(scene.config.known_hosts, f"backup.example.org {a_key(tmp_path / 'h').with_suffix('.pub').read_text()}")
@@ -763,13 +780,17 @@ def test_who_answers_is_held_against_the_pinned_key(tmp_path: Path) -> None:
         put(scene.config.known_hosts, f"localhost {another}")
         wrong = found(far_side.answers_as_it_should, scene)
         remote = a_scene(tmp_path, target=Remote("us0", "localhost", port, "backup"))
+        told_of_another = found(far_side.answers_as_it_should, remote)
+        put(scene.config.known_hosts, "")
+        of_nobody = found(far_side.answers_as_it_should, remote)
 
         assert right == [("ok", "localhost (127.0.0.1) answers with the host key that is pinned; ")]
         another_answers = "localhost (127.0.0.1) answers with another host key than is pinned; nothing is sent to it"
         in_its_window = "if that is so in its window too, correct etc/known_hosts"
         assert wrong == [("warning", f"{another_answers}; {in_its_window}")]
         ask = "ask its operator for the host key, and correct etc/known_hosts"
-        assert found(far_side.answers_as_it_should, remote) == [("fault", f"{another_answers}; {ask}")]
+        assert told_of_another == [("fault", f"{another_answers}; {ask}")]
+        assert of_nobody == [("ok", f"localhost (127.0.0.1) answers on port {port}; ")]
 
 
 # The second is no address at all, and no name server is asked for it.

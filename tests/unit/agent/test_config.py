@@ -8,6 +8,7 @@ import pytest
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
+from ebbtide_agent.host.filters import MOST_ARGUMENT_BYTES
 from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
 from ebbtide_agent.host.written import MOST_BYTES
 from ebbtide_agent.paths import HostPaths
@@ -135,6 +136,30 @@ def test_zero_bytes_that_a_crash_left_are_a_fault_with_file_and_line(tmp_path: P
     faults = faults_of(tmp_path, f"{WHOLE}RSYNC=rsync\0\n", include="/etc\n\0\0", exclude="*.o\0\n")
 
     assert faults == [f"backup_config:4: {zeros}", f"backup_exclude:1: {zeros}", f"backup_include:2: {zeros}"]
+
+
+@pytest.mark.parametrize("name", ["include", "exclude"])
+def test_a_line_that_rsync_would_discard_is_a_fault_with_file_and_line(tmp_path: Path, name: str) -> None:
+    fits = f"/{'é' * 2045}x"
+
+    loaded(tmp_path, WHOLE, **{name: f"{fits}\n"})
+
+    said = "the line is 4093 bytes long, and rsync takes no pattern of more than 4092"
+    assert faults_of(tmp_path, WHOLE, **{name: f"{fits}\n{fits}x\n"}) == [f"backup_{name}:2: {said}"]
+
+
+def test_more_patterns_than_rsync_takes_are_a_fault_with_the_line_where_it_is_too_much(tmp_path: Path) -> None:
+    lines = [f"/srv/customers/{number:06}/*.cache" for number in range(30_000)]
+    fit = MOST_ARGUMENT_BYTES // (len(f"--filter=- {lines[0]}") + 9)
+
+    loaded(tmp_path, WHOLE, exclude="\n".join(lines[:fit]))
+
+    said = "up to this line the patterns are more than rsync can be given, 1 MiB in all; say it with fewer and shorter"
+    said += " ones"
+    assert faults_of(tmp_path, WHOLE, exclude="\n".join(lines)) == [f"backup_exclude:{fit + 1}: {said}"]
+    places = "\n".join(f"/srv/{number}/a/b" for number in range(20_000))
+    (fault,) = faults_of(tmp_path, WHOLE, exclude="", include=places)
+    assert fault.startswith("backup_include:") and fault.endswith(f": {said}")
 
 
 @pytest.mark.parametrize("name", ["backup_config", "backup_include", "backup_exclude"])

@@ -15,6 +15,7 @@ from ebbtide_agent.host.link import World, ask, pause_seconds, ssh, wait_or_give
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.push import in_full, rsync
 from ebbtide_agent.paths import HostPaths
+from tests.unit.agent.test_checks import an_sshd
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -58,6 +59,20 @@ def test_a_key_that_cannot_be_used_is_what_failed_whoever_answers(tmp_path: Path
 
     with pytest.raises(TransientError if lacks == "nothing" else PermanentError, match=re.escape(said)):
         ask(login, "hello")
+
+
+@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="OpenSSH's server is not installed")
+def test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go(tmp_path: Path) -> None:
+    keys.make(tmp_path / "key", "us0")
+    with an_sshd(tmp_path) as (port, public):
+        login = Login("backup.example.org", port, "us0", tmp_path / "key", tmp_path / "known", elsewhere="127.0.0.1")
+
+        login.known_hosts.write_text(f"[backup.example.org]:{port} {public}\n")
+        with pytest.raises(PermanentError, match=r"has no key of backup\.example\.org, but one of "):
+            ask(login, "hello")
+        login.known_hosts.write_text(f"backup.example.org {keys.public(login.key)}\n")
+        with pytest.raises(TransientError, match=r"who answers is not the backup\.example\.org of "):
+            ask(login, "hello")
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")

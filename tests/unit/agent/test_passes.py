@@ -1,6 +1,7 @@
 """The passes of a push: what each rsync is told, and what becomes of the others when one ends badly."""
 
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from ebbtide_agent.host.bring import RestoreRequest, compared
 from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.course import Course
+from ebbtide_agent.host.index import STAT, Entry
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.past import Source
 from ebbtide_agent.host.push import Pass, Watch, by_index, in_full, passes_of, push, rsync
@@ -61,7 +63,8 @@ def test_when_nothing_but_the_root_changed_nothing_in_it_is_pushed(changed: tupl
 def extra_passes(root: Path, regrouped: "Sequence[bytes] | None", target: Target = A_CONFIG.target) -> list[Pass]:
     """Those after the one that mends the root."""
     taken = Survey(Course(True, False), changes=Changes((), (), ()), regrouped=regrouped)
-    return list(passes_of(replace(A_CONFIG, root=root, target=target), taken, root / "nothing"))[1:]
+    paths = HostPaths(root, root)
+    return list(passes_of(replace(A_CONFIG, root=root, target=target), taken, paths, into_empty=False))[1:]
 
 
 def test_what_has_an_acl_and_another_group_is_compared_once_more_and_written_only_if_it_differs(tmp_path: Path) -> None:
@@ -74,6 +77,21 @@ def test_what_has_an_acl_and_another_group_is_compared_once_more_and_written_onl
     assert only.listed == b"./with an acl\0" and "--ignore-times" not in only.words
     assert extra_passes(tmp_path, (b"plain",)) == []
     assert extra_passes(tmp_path, (b"with an acl",), Directory(tmp_path)) == []
+
+
+@pytest.mark.parametrize(("into_empty", "known", "passes"), [(True, False, 1), (False, True, 1), (False, False, 3)])
+def test_what_may_be_linked_over_there_is_looked_for_only_where_it_may_be(
+    tmp_path: Path, into_empty: bool, known: bool, passes: int
+) -> None:
+    alike = [
+        Entry(name, STAT.pack(stat.S_IFLNK, 0, 0, 1, 5, 5, 5, number), 1) for number, name in enumerate((b"a", b"b"))
+    ]
+    taken = Survey(Course(False, True), may_be_linked=not known, read=lambda: alike)
+
+    first, *others = passes_of(A_CONFIG, taken, HostPaths(tmp_path, tmp_path), into_empty)
+
+    assert first.heals
+    assert [each.listed for each in others] == [b"./a\0./b\0"] * (passes - 1)
 
 
 def test_where_nobody_knows_whose_group_is_another_everything_is_compared_once_more(tmp_path: Path) -> None:

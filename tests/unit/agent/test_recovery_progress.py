@@ -1,11 +1,16 @@
 """When a restored image has answered, which is what RTO is measured by; and which step it is at meanwhile."""
 
 import json
-from collections.abc import Iterator
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +19,7 @@ from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import progress as rooms
+from ebbtide_agent.restore import session
 from ebbtide_agent.restore.boot_image import Boot
 from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison
 from ebbtide_agent.restore.probe import Answer
@@ -22,6 +28,8 @@ from ebbtide_agent.restore.recovery import Brief
 
 MOMENTS = [datetime(2026, 11, 23, 9, minute, tzinfo=UTC) for minute in range(4)]
 URL = "http://127.0.0.1/"
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="entering the network of an image needs root")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,78 @@ def test_an_image_has_answered_once_its_probe_is_well_or_once_it_is_up_if_it_has
 
     times = progress.standing().times
     assert (times.began, times.answered) == (MOMENTS[0], answered)
+
+
+@needs_root
+@pytest.mark.parametrize("comes", [True, False], ids=["it answers after all", "it does not"])
+def test_what_stands_and_has_not_answered_is_asked_until_it_does_or_its_time_is_over(
+    comes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "TOLD_WITHIN_SECONDS", 0)
+    monkeypatch.setattr(rooms, "_PAUSE_SECONDS", 0.01)
+    with socket.socket() as service, a_process() as leader:
+        service.bind(("127.0.0.1", 0))
+        probe = f"tcp://127.0.0.1:{service.getsockname()[1]}"
+        archive, compared = _Archive(), threading.Event()
+        progress = _Booted(replace(_brief(probe), stays=True), MachinePaths(tmp_path), archive, lambda: MOMENTS[1])
+        progress.boot = Boot(leader, None, 1.0)
+        with progress.tried() as boot:
+            at_first = progress.standing()
+            if comes:
+                service.listen()
+            else:
+                compared.set()
+                monkeypatch.setattr(rooms, "ANSWERS_WITHIN_SECONDS", 0)
+            progress.go_on_asking(boot, compared)
+            progress.take(Comparison(60, 0, 0, 0, 0, ()))
+
+        report = progress.report(progress.judge())
+
+    assert at_first.probe and not at_first.probe.ok
+    assert at_first.times.answered is None
+    assert (report.verdict, report.times.answered) == (("proven", MOMENTS[1]) if comes else ("content only", None))
+    assert (report.compared.findings == ()) is comes
+
+
+@needs_root
+def test_a_server_that_is_told_to_stand_before_it_answers_is_reported_with_when_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "TOLD_WITHIN_SECONDS", 0)
+    monkeypatch.setattr(rooms, "_PAUSE_SECONDS", 0.01)
+    paths, archive = MachinePaths(tmp_path), _Archive()
+    paths.tree("us0a").mkdir(parents=True)
+    paths.run.mkdir(parents=True)
+    with socket.socket() as service, a_process() as leader:
+        service.bind(("127.0.0.1", 0))
+        probe = f"tcp://127.0.0.1:{service.getsockname()[1]}"
+        progress = _Booted(replace(_brief(probe), stays=True), paths, archive, lambda: MOMENTS[1])
+        progress.boot = Boot(leader, None, 1.0)
+        with progress.tried() as boot:
+            meanwhile = session._Meanwhile(progress, archive)
+            meanwhile.begin(boot)
+            service.listen()
+            meanwhile.await_end()
+
+    report = json.loads(archive.objects["recoveries/us0a/2026-11-23/1/report.json"])
+    assert (report["probe"]["ok"], report["answered"]) == (True, moments.write(MOMENTS[1]))
+    assert "compare" in report["timings"]
+
+
+@needs_root
+def test_what_has_ended_is_asked_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "TOLD_WITHIN_SECONDS", 0)
+    stays = replace(_brief("tcp://127.0.0.1:9"), stays=True)
+    progress = _Booted(stays, MachinePaths(tmp_path), _Archive(), lambda: MOMENTS[1])
+    with a_process() as leader:
+        progress.boot = Boot(leader, None, 1.0)
+        with progress.tried() as boot:
+            last = progress.standing().probe
+
+    progress.go_on_asking(boot, threading.Event())
+
+    assert progress.standing().probe == last
+    assert last and "Connection refused" in last.answer
 
 
 def test_each_step_is_told_as_it_begins_by_the_attempt_that_it_is_of(
@@ -107,6 +187,14 @@ def test_what_an_image_does_not_see_of_its_tree_comes_behind_what_the_verdict_is
     assert told == (*findings, "not seen as they are")[:MOST_FINDINGS]
 
 
+@contextmanager
+def a_process() -> Iterator[int]:
+    """That stands for the init of an image, in the network that we have."""
+    with subprocess.Popen(["sleep", "infinity"]) as process:
+        yield process.pid
+        process.kill()
+
+
 class _Archive(Cloud):
     def __init__(self, is_out: bool = False) -> None:
         super().__init__("archive", "eu-west-1")
@@ -116,9 +204,11 @@ class _Archive(Cloud):
     def put_once(self, key: str, body: bytes | Path) -> bool:
         if self.is_out:
             raise TransientError("the archive is out")
-        assert isinstance(body, bytes)
-        self.objects[key] = body
+        self.objects[key] = body if isinstance(body, bytes) else body.read_bytes()
         return True
+
+    def send_event(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
+        """Nobody listens."""
 
 
 class _Booted(Progress):

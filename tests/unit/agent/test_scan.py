@@ -95,6 +95,7 @@ def _byte(octal: "re.Match[bytes]") -> bytes:
 @example(include=[], exclude=["/*b", "/b?a", "/*.b", "l*d"], whole=False)
 @example(include=["/*/ab"], exclude=["a/?", "**b/a"], whole=False)
 @example(include=["/b/a", "/home/*/.cache"], exclude=[" c", "a/"], whole=False)
+@example(include=["/b"], exclude=[*map(str, range(200)), "/b/a", *map(str, range(200, 400))], whole=False)
 def test_what_is_scanned_is_what_rsync_takes(
     tree: Path, include: Sequence[str], exclude: Sequence[str], whole: bool
 ) -> None:
@@ -105,6 +106,15 @@ def test_what_is_scanned_is_what_rsync_takes(
 
     assert set(paths) == taken_by_rsync(tree, include, exclude, whole)
     assert paths == sorted(set(paths), key=walk_key)
+
+
+def test_of_many_rules_the_first_that_matches_is_the_one_that_decides() -> None:
+    chosen = rules(["/b"], [*map(str, range(200)), "/b/a", "/b/*"], whole_system=False)
+
+    deciding = {path: Selection(chosen).find_rule(path, False) for path in (b"b/a", b"b/c", b"x/150", b"b", b"c")}
+
+    lines = {path: rule.pattern for path, rule in deciding.items() if rule}
+    assert lines == {b"b/a": "/b/a", b"b/c": "/b/*", b"x/150": "150", b"b": "/b", b"c": "*"}
 
 
 @settings(max_examples=50, deadline=None)

@@ -15,6 +15,7 @@ from ebbtide_agent.hardlinks import digest_of
 from ebbtide_agent.host import changes
 from ebbtide_agent.host import survey as surveying
 from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.index import Block, find_index
 from ebbtide_agent.host.mounts import read_mounts
 from ebbtide_agent.host.scan import Tree
@@ -285,6 +286,26 @@ def test_where_no_index_can_be_written_everything_is_pushed(host: Host, tmp_path
     host.keep(survey, 8)
 
     assert survey.course.in_full and survey.tally is None
+
+
+@pytest.mark.parametrize(
+    ("links", "generation", "may_be"),
+    [([[b"a", b"etc/b"]], 7, False), ([[b"a", b"etc/b"]], 8, True), ([[b"a", b"etc/c"]], 7, True), (None, 7, True)],
+)
+@pytest.mark.parametrize("exclude", [(), ("[z]nothing",)], ids=["scanned", "only rsync can tell"])
+def test_names_may_be_linked_over_there_unless_the_tree_was_recorded_with_the_links_that_are_here(
+    host: Host, links: "list[list[bytes]] | None", generation: int, may_be: bool, exclude: tuple[str, ...]
+) -> None:
+    (host.tree / "a").touch()
+    (host.tree / "etc/b").hardlink_to(host.tree / "a")
+    host.config = replace(host.config, exclude=exclude, rsync="rsync")
+    host.paths.state.mkdir()
+    remember(host.paths, a_record(7, links=digest_of(links) if links else ""), host.said.append)
+
+    taken = host.take(generation)
+
+    assert (taken.course.in_full, taken.may_be_linked) == (True, may_be)
+    assert {b"a", b"etc/b"} <= {entry.path for entry in taken.read()}
 
 
 @pytest.mark.parametrize(

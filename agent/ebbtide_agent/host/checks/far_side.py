@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from ebbtide_agent import procs
 from ebbtide_agent.errors import AgentError, Refused, TransientError
 from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok, warning
-from ebbtide_agent.host.checks.keys import keys_in, pinned_keys
 from ebbtide_agent.host.checks.places import free_bytes
 from ebbtide_agent.host.claim import check_place
 from ebbtide_agent.host.history import find_last
 from ebbtide_agent.host.link import look_up
 from ebbtide_agent.host.lock import try_lock
 from ebbtide_agent.host.login import login_of
+from ebbtide_agent.host.ssh_files import keys_in, pinned_keys
 from ebbtide_agent.host.standing import holder_of
 from ebbtide_agent.host.target import Directory, Receiver, Volume
 from ebbtide_agent.paths import DirectoryPaths, device_name
@@ -40,10 +40,13 @@ def answers_as_it_should(scene: Scene) -> Iterator[Finding]:
     except TransientError as error:
         yield _not_up(scene, str(error))
         return
-    offered = _offered(address, target.port)
+    offered, pinned = _offered(address, target.port), pinned_keys(config.known_hosts, target.name)
     if not offered:
         yield _not_up(scene, f"{target.name} ({address}) does not answer on port {target.port}")
-    elif offered & pinned_keys(config.known_hosts, target.name):
+    elif not pinned:
+        # That is a fault of its own, and nobody can tell who it is.
+        yield ok(f"{target.name} ({address}) answers on port {target.port}")
+    elif offered & pinned:
         yield ok(f"{target.name} ({address}) answers with the host key that is pinned")
     else:
         yield _another(scene, f"{target.name} ({address}) answers with another host key than is pinned")

@@ -1,0 +1,68 @@
+"""What travels where only rsync can tell, counted and entry by entry: a dry run of it into nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from typing import IO, Callable
+
+from ebbtide_agent import procs
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.host.config import Config
+from ebbtide_agent.host.filters import filters
+from ebbtide_agent.host.index import STAT, Entry
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, unescaped, why
+from ebbtide_agent.host.scan import AS_PACKED
+from ebbtide_agent.host.scratch import scratch
+from ebbtide_agent.host.tally import Counted
+from ebbtide_agent.paths import NOWHERE, HostPaths
+
+# In front of a name, and after it. Within it rsync prints no end of a line.
+_MARK, _END = b"> ", b"\n"
+
+
+def count(config: Config) -> Counted:
+    """What travels amounts to, by one walk of rsync's. Raises PermanentError when rsync does not tell."""
+    told = _walked(config)
+    unread = told.problems if told.exit_code == SOME_IS_MISSING else ()
+    return Counted(told.counts.entries, told.counts.files, told.counts.bytes_total, unread=unread)
+
+
+def read_entries(config: Config, paths: HostPaths) -> Iterator[Entry]:
+    """Each entry that travels and is still there, by one walk of rsync's. Raises PermanentError, also at the end."""
+    with scratch(paths) as place:
+        printed = place / "names"
+        with printed.open("wb") as file:
+            told = _walked(config, (f"--out-format={_MARK.decode()}%n",), lambda chunk: _write(file, chunk))
+        kept = 0
+        with printed.open("rb") as lines:
+            for line in lines:
+                if line.startswith(_MARK) and line.endswith(_END):
+                    kept += 1
+                    yield from _find_entry(config, unescaped(line[len(_MARK) : -len(_END)].rstrip(b"/")))
+        if not kept or kept != told.counts.entries:
+            raise PermanentError(
+                f"{place} has {kept} of the {told.counts.entries} names that travel: is the disk full?"
+            )
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    file.write(chunk)
+
+
+def _find_entry(config: Config, path: bytes) -> Iterator[Entry]:
+    """One, or none if it is not there any more."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found = os.lstat(os.fsencode(config.root) + b"/" + path)
+        yield Entry(path, STAT.pack(*AS_PACKED(found)), found.st_dev)
+
+
+def _walked(config: Config, words: Iterable[str] = (), listener: Callable[[bytes], None] | None = None) -> Outcome:
+    argv = [config.rsync, "-n", "-a", "--stats", "--no-human-readable", *words]
+    argv += ["--one-file-system"] if config.one_file_system else []
+    argv += filters(config.include, config.exclude, config.whole_system)
+    ended = procs.run((*argv, f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"), listener=listener)
+    if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
+        raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")
+    return tell(ended)
