@@ -27,6 +27,7 @@ _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
 _RESTORED_SERVER = ("tests/local/test_restored_server.py",)
+_QUIET = "tests/local/test_quiet_clones.py"
 _INITS = ("tests/unit/agent/test_inits.py",)
 _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
@@ -2207,8 +2208,8 @@ MUTATIONS = (
         f"{_RESTORE}/masked.py",
         '"timers.target", ',
         "",
-        "that a clone starts none of the timers of the original",
-        _RESTORED_SERVER,
+        "that a clone starts none of the timers that are made only as it boots",
+        (_QUIET,),
     ),
     Mutation(
         "restore: a filter, whatever the routes",
@@ -2261,7 +2262,7 @@ MUTATIONS = (
     Mutation(
         "restore: none of the links",
         f"{_RESTORE}/inits.py",
-        'if starting and starting["script"] in left_out:',
+        'if starting and starting["script"] in unwanted:',
         "if False:",
         "that a clone with sysvinit starts neither cron nor mail nor a network of its own",
         _INITS,
@@ -2275,12 +2276,52 @@ MUTATIONS = (
         _INITS,
     ),
     Mutation(
-        "restore: sysvinit mounts nothing",
+        "restore: nothing is mounted",
         f"{_RESTORE}/inits.py",
-        '    yield "etc/fstab", _NO_FSTAB\n',
+        '        yield "etc/fstab", _NO_FSTAB\n',
         "",
-        "that a clone with sysvinit does not mount what the fstab of the original names",
+        "that a clone does not mount what the fstab of the original names, whatever its init",
         _INITS,
+    ),
+    Mutation(
+        "restore: no mounts of its units",
+        f"{_RESTORE}/units.py",
+        "return not _OF_THE_KERNEL.fullmatch(name)",
+        "return False",
+        "that a clone mounts no other server's file system",
+        (*_INITS, _QUIET),
+    ),
+    Mutation(
+        "restore: none of the timers",
+        f"{_RESTORE}/units.py",
+        "return _FOR_LATER.fullmatch(name) is not None",
+        "return False",
+        "that a timer which something else than timers.target wants does not start either",
+        (*_INITS, _QUIET),
+    ),
+    Mutation(
+        "restore: whoever has no word to say",
+        f"{_RESTORE}/inits.py",
+        "        over.update(dict.fromkeys(before_all(tree, units)))\n",
+        "",
+        "that what was started on a restored server is not started on a clone of that one",
+        (*_INITS, _QUIET),
+    ),
+    Mutation(
+        "restore: no mail",
+        f"{_RESTORE}/progress.py",
+        "_FILTER if self._may_send_mail() else _FILTER + _NO_MAIL",
+        "_FILTER",
+        "that a clone writes to none of the original's customers",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: mail, once it is meant",
+        f"{_RESTORE}/session.py",
+        "                progress.shut_ways_out()\n",
+        "",
+        "that a server which has taken over can send its mail",
+        _RESTORED_SERVER,
     ),
     Mutation(
         "restore: no link of an image",
@@ -2313,14 +2354,6 @@ MUTATIONS = (
         "start=(),",
         "that a recovery takes the commands of its host along",
         ("tests/unit/test_recovery.py",),
-    ),
-    Mutation(
-        "restore: nothing is mounted",
-        f"{_RESTORE}/inits.py",
-        "_NOTHING_MOUNTED, ",
-        "",
-        "that a clone does not mount what the fstab of the original names",
-        _RESTORED_SERVER,
     ),
     Mutation(
         "restore: what it writes stays",
@@ -2570,6 +2603,30 @@ MUTATIONS = (
         "if rewriting and not night.accept_rewrite:",
         "if False:",
         "that a night in which most files were rewritten is no restore point",
+        _GUARDED,
+    ),
+    Mutation(
+        "guard: rewritten twice in a night",
+        f"{_HOST}/survey.py",
+        "            return count_turnover(index.blocks(), again.blocks()).files\n",
+        "            return pushed.rewritten + since.files\n",
+        "that a file which is written to before and while everything is pushed is one file that was rewritten",
+        _GUARDED,
+    ),
+    Mutation(
+        "guard: rewritten during a push",
+        f"{_HOST}/survey.py",
+        "    if index and since.files:\n",
+        "    if False:\n",
+        "that what is rewritten while everything is pushed counts beside what was before",
+        _GUARDED,
+    ),
+    Mutation(
+        "guard: rewritten, and the index is lost",
+        f"{_HOST}/survey.py",
+        "return max(pushed.rewritten, since.files)",
+        "return pushed.rewritten",
+        "that what is rewritten while everything is pushed counts where the index is lost, too",
         _GUARDED,
     ),
     Mutation(
