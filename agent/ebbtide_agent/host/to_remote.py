@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ebbtide_agent import moments
@@ -14,7 +14,8 @@ from ebbtide_agent.host.push import Pass, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.resume import NEXT_TO_EACH, resumable
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.report import PARTIAL, Hello, Report
+from ebbtide_agent.no_room import is_full
+from ebbtide_agent.report import PARTIAL, Hello, Report, bounded
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class ToRemote:
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Leave the report over there; if nothing was pushed, what it says there still holds."""
+        report = self._with_what_to_do(report)
         if not report.bytes_sent:
             return report
         world = self.place.world
@@ -63,3 +65,9 @@ class ToRemote:
         record = recorded(report, self.place.target.tree, "", world.clock()) if report.is_complete else report
         self.place.put_report(record, max(hello.deadline, world.waiting() + timedelta(minutes=1)))
         return record
+
+    def _with_what_to_do(self, report: Report) -> Report:
+        if not any(map(is_full, report.problems)):
+            return report
+        said = f"{self.place.target} is full: make room there, or get more of it"
+        return replace(report, problems=bounded((said, *report.problems)))
