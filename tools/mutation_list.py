@@ -1935,6 +1935,14 @@ MUTATIONS = (
         ("tests/unit/test_find.py",),
     ),
     Mutation(
+        "drills: of what is gone",
+        "ebbtide_console/past/drills.py",
+        "(newest.host_id, drill.point.run) not in there)",
+        "False)",
+        "that nobody relies on a proof of what is there no more",
+        ("tests/unit/test_drills_command.py",),
+    ),
+    Mutation(
         "restore: a name that stands",
         f"{_FLOWS}/open_recovery.py",
         "    check_is_free(request, others)\n",
