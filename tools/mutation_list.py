@@ -4056,6 +4056,16 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "restore: what chattr keeps as it is",
+        f"{_HOST}/bring.py",
+        "        outcome = replace(outcome, problems=(*outcome.problems, _TO_TAKE_FLAGS_OFF))\n",
+        "        pass\n",
+        "that whoever restores over a file which nobody may change hears what keeps it",
+        (
+            "tests/local/test_restore_directory.py::test_a_file_that_chattr_keeps_as_it_is_is_told_with_what_takes_the_flag_off",
+        ),
+    ),
+    Mutation(
         "far side: full",
         f"{_HOST}/to_remote.py",
         "if not any(map(is_full, report.problems)):",
