@@ -66,6 +66,8 @@ class Machines(Protocol):
     def terminate(self, machine_id: str) -> None:
         """Absent is success."""
 
+    def tag(self, machine_id: str, tags: Mapping[str, str]) -> None: ...
+
     def zone_of(self, subnet: str) -> str:
         """The availability zone a subnet is in. Raises KeyError when EC2 knows no such subnet."""
 

@@ -71,6 +71,10 @@ class FakeMachines:
     def get(self, machine_id: str) -> Machine:
         return self.by_id[machine_id]
 
+    def tag(self, machine_id: str, tags: Mapping[str, str]) -> None:
+        machine = self.by_id[machine_id]
+        self.by_id[machine_id] = replace(machine, tags={**machine.tags, **tags})
+
     def launch(self, request: LaunchRequest) -> Machine:
         if request.token in self.by_token:
             return self._launched_before(request)

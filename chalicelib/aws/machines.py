@@ -108,6 +108,10 @@ class Ec2Machines:
                 if code_of(error) not in _ABSENT:
                     raise
 
+    def tag(self, machine_id: str, tags: Mapping[str, str]) -> None:
+        with told(f"tagging {machine_id}"):
+            self._clients.ec2.create_tags(Resources=[machine_id], Tags=tagging.written(tags))
+
     def zone_of(self, subnet: str) -> str:
         """Asked for once: it never changes. Raises KeyError when EC2 knows no such subnet."""
         if subnet not in self._zones:

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     PROOF_OLD = "proof old"
     RESTORE_FAILED = "restore failed"
     RESTORE_DOUBTFUL = "restore doubtful"
+    RESTORE_ENDS = "restore ends"
     COPY_FAILED = "copy failed"
     LOCK_FAILED = "lock failed"
     SNAPSHOT_GONE = "snapshot gone"
@@ -109,6 +110,13 @@ ADVICE: Mapping[Kind, Advice] = {
         "Read the findings, which `ebbtide restore` says again with its address, or why it has none and which volume "
         "to attach: nobody takes it down for them, and whoever uses it should know. `ebbtide restore --at` brings back "
         "an older point beside it, and `ebbtide drill` proves one; `ebbtide close` takes it down, and ends this.",
+    ),
+    Kind.RESTORE_ENDS: Advice(
+        "A restored server is taken down within 48 hours, with its machine, its volume, and all that was written there "
+        "since: that is in no backup.",
+        "Whoever still works on it moves out what is new there, or says `ebbtide restore` again with what it was asked "
+        "with and `--for 7d`, which gives it more time, up to 28 days in all. `ebbtide close` takes it down now, if it "
+        "is nobody's. This ends with either.",
     ),
     Kind.COPY_FAILED: Advice(
         "Snapshots lack the copies that the policy wants in another place: a copy or an offer has failed twice, or it "

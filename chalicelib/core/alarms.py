@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import groupby, takewhile
 from operator import attrgetter
 
+from chalicelib.core import restored
 from chalicelib.core.advice import Kind
 from chalicelib.core.copy_watch import is_unlocked_for_long, is_unseen_for_long, laggards
 from chalicelib.core.disk import GIB, Filling, Measured, filling, how_full, of_quota
@@ -37,7 +38,6 @@ from chalicelib.core.preflight import Preflight, nothing_was_looked_at
 from chalicelib.core.preflight import subjects as subjects_of_preflight
 from chalicelib.core.recovery import was_ended_early
 from chalicelib.core.recovery_times import told_of
-from chalicelib.core.restored import COMPARED_WITHIN
 from chalicelib.core.telling import LOST
 from chalicelib.core.trouble import Trouble, said
 from chalicelib.core.verdicts import (
@@ -101,6 +101,7 @@ def find_troubles(facts: Facts, now: datetime) -> tuple[Trouble, ...]:
         *_gone_snapshots(facts),
         *_drilled_in_vain(facts, now),
         *_restores_gone_wrong(facts, now),
+        *_restores_ending(facts, now),
         *_failing_copies(facts, now),
         *_failing_locks(facts, now),
         *_filling_disks(facts),
@@ -118,7 +119,7 @@ def subjects(policy: Policy, places: Iterable[str] = ()) -> AbstractSet[str]:
     hosts = [host.id for host in policy.hosts.values()]
     owners = [*policy.receivers, *(own_word(host.id) for host in policy.own_volume_hosts())]
     of_receivers = (*map(_receiver, owners), *map(_disk, policy.receivers), *map(_volume, policy.receivers))
-    of_hosts = (word(host) for host in hosts for word in (_host, _drills, _restores, _own_disks, _quota))
+    of_hosts = (word(host) for host in hosts for word in (_host, _drills, _restores, _ends, _own_disks, _quota))
     own = {"pruning", LOST, *of_receivers, *of_hosts, *map(_copies, places), *map(_locks, places)}
     return own | subjects_of_preflight(policy)
 
@@ -145,6 +146,10 @@ def _drills(host_id: str) -> str:
 
 def _restores(host_id: str) -> str:
     return f"restores/{host_id}"
+
+
+def _ends(host_id: str) -> str:
+    return f"restores/{host_id}/end"
 
 
 def _own_disks(host_id: str) -> str:
@@ -371,6 +376,21 @@ def _restores_gone_wrong(facts: Facts, now: datetime) -> Iterator[Trouble]:
         )
 
 
+def _restores_ending(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    """Of each host the one that ends first: somebody may have moved in, and what is there goes with it."""
+    first = {each.id.host_id: each for each in reversed(restored.ending_soon(facts.recoveries, now))}
+    for restore in first.values():
+        yield Trouble(
+            about=_ends(restore.id.host_id),
+            kind=Kind.RESTORE_ENDS,
+            name=f"the end of restores of host {restore.host}",
+            what=f"restore {restore.id} of host {restore.host} is taken down at {said(restore.deadline)}",
+            since=restore.deadline - restored.ENDS_SOON,
+            occurrence=f"{restore.id} {restore.deadline.isoformat()}",
+            details=(f"it runs as {restore.name}" + (f", at {restore.address}" if restore.address else ""),),
+        )
+
+
 def _how_wrong(restore: Recovery) -> tuple[Kind, str]:
     """Not whether it runs: that is for `ebbtide restore` to see."""
     if restore.verdict == FAILED:
@@ -412,7 +432,7 @@ def _is_doubtful(restore: Recovery, now: datetime) -> bool:
         return False
     if restore.verdict is None:
         is_told = is_unheard(restore.findings) or is_down(restore.findings)
-        return is_told or now >= restore.opened + COMPARED_WITHIN
+        return is_told or now >= restore.opened + restored.COMPARED_WITHIN
     return restore.address is None or not is_all_there_is_to_prove(restore.verdict, restore.probe)
 
 

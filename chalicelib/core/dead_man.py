@@ -16,7 +16,7 @@ from chalicelib.core.policy import Policy
 from chalicelib.core.recovery_times import rpo, rto, spoken
 from chalicelib.core.telling import GOOD_NIGHT, WEEKLY, Message, Told, is_due
 from chalicelib.core.trouble import Trouble, said
-from chalicelib.core.verdicts import OPENED
+from chalicelib.core.verdicts import OPENED, is_on_its_way_out
 
 # Nobody reads more lines of a list than this.
 _MOST_LINES = 200
@@ -86,6 +86,7 @@ def weekly(facts: Facts, troubles: tuple[Trouble, ...], known: Mapping[str, Told
         *_listed("what is wrong", wrong),
         *_listed("the last runs", _runs(facts)),
         *_listed("how full it is", _fullness(facts)),
+        *_listed("restored servers", _restores(facts, now)),
         *_listed("open to their hosts", _openings(facts)),
         *_listed("hosts", _hosts(facts)),
     ]
@@ -139,6 +140,15 @@ def _openings(facts: Facts) -> Iterator[str]:
     for each in facts.recoveries:
         if each.verdict == OPENED and not each.state.is_final:
             yield f"{each.host} as it was {said(each.point.at)}, at {each.address} until {said(each.deadline)}"
+
+
+def _restores(facts: Facts, now: datetime) -> Iterator[str]:
+    for each in facts.recoveries:
+        if each.kind is RecoveryKind.RESTORE and not is_on_its_way_out(each, now):
+            known = each.verdict or "no verdict yet"
+            where = f"at {each.address}" if each.address else "not seen to run"
+            of = f"{each.host} as it was {said(each.point.at)}"
+            yield f"{each.name}: {of}, {known}, {where}, until {said(each.deadline)}"
 
 
 def _hosts(facts: Facts) -> list[str]:

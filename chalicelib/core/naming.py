@@ -1,7 +1,7 @@
 """What a restored machine calls itself: never by accident what something in production is called."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.core.ids import HOST_NAME
@@ -20,8 +20,8 @@ class Mode(StrEnum):
 class RecoveryRequest:
     """A host to bring up, as it was at `at` or before, or in the `point` of a snapshot or run; else at its newest.
 
-    `name` is what it shall call itself; `is_meant` that this may be a name in production. `networks` may come in at
-    `ports`, and at that of ssh.
+    `name` is what it shall call itself; `is_meant` that this may be a name in production. `lasts` is how long
+    it shall stand from now on. `networks` may come in at `ports`, and at that of ssh.
     """
 
     host: str
@@ -30,6 +30,7 @@ class RecoveryRequest:
     mode: Mode = Mode.RESTORE
     name: str | None = None
     is_meant: bool = False
+    lasts: timedelta | None = None
     ports: tuple[int, ...] = ()
     networks: tuple[str, ...] = ()
 

@@ -26,6 +26,7 @@ from chalicelib.core.recovery_actions import (
     CloseRecovery,
     CreateVolume,
     DeleteVolume,
+    KeepUntil,
     LaunchMachine,
     MarkDisproven,
     MarkProven,
@@ -45,7 +46,7 @@ from chalicelib.core.verdicts import DIFFERENT, FAILED, PROVEN, VERDICTS, is_on_
 # has moved in elsewhere; an opening stands for as long as is asked for.
 LASTS = {
     RecoveryKind.DRILL: timedelta(hours=2),
-    RecoveryKind.RESTORE: timedelta(days=7),
+    RecoveryKind.RESTORE: restored.USUAL,
     RecoveryKind.OPENING: opening.USUAL,
 }
 # At which its volume is filled from the snapshot: 100 to 300 MiB a second, and each GiB costs the more for it. Somebody
@@ -81,7 +82,12 @@ def plan(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Actio
     if not all(isinstance(step, Wait | CloseRecovery) for step in steps):
         return steps
     ways = () if world.ways_are_set else (SetWays(world.ways),)
-    return ways or _take_away(world.spent_machines, world.spent_volumes) or steps
+    return ways or _keep_longer(recovery, world) or _take_away(world.spent_machines, world.spent_volumes) or steps
+
+
+def _keep_longer(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
+    is_early = recovery.kind is RecoveryKind.RESTORE and restored.expires_too_early(recovery, world)
+    return (KeepUntil(recovery.deadline + restored.GRACE),) if is_early else ()
 
 
 def _own_steps(recovery: Recovery, world: RecoveryWorld, now: datetime) -> tuple[Action, ...]:

@@ -125,6 +125,13 @@ class SetWays:
 
 
 @dataclass(frozen=True)
+class KeepUntil:
+    """Say on whatever it stands on that this is its time."""
+
+    expires: datetime
+
+
+@dataclass(frozen=True)
 class RecordOpened:
     """An opening stands: where."""
 
@@ -174,6 +181,7 @@ Action = (
     | AttachVolume
     | AdmitNetworks
     | SetWays
+    | KeepUntil
     | RecordOpened
     | RecordStep
     | RecordBack

@@ -8,7 +8,7 @@ from chalicelib.core.steps import COMPARE, LAUNCH, MACHINE, told_step
 
 # What a machine times; `launch` and `machine` come before it can say anything.
 _TIMED = ("mount", "materialise", "boot", "probe", COMPARE)
-# No drill or restore lasts longer.
+# No step of any takes longer.
 _LONGEST = 7 * 86400.0
 
 

@@ -4,11 +4,12 @@ over.
 Only what is different about it: how it comes up and how it is taken down is every recovery's (`recovery.py`).
 """
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from chalicelib.core import entrances
 from chalicelib.core.actions import Wait
-from chalicelib.core.model import Boot, Machine, Recovery, RecoveryReport
+from chalicelib.core.model import Boot, Machine, Recovery, RecoveryKind, RecoveryReport
 from chalicelib.core.recovery_actions import (
     Action,
     RecordBack,
@@ -16,11 +17,56 @@ from chalicelib.core.recovery_actions import (
     RecordVerdict,
     RecoveryWorld,
 )
+from chalicelib.core.tags import expiry_of
 from chalicelib.core.trouble import said
-from chalicelib.core.verdicts import FAILED, UNPROVEN, is_down, is_unheard, why_down, why_unheard
+from chalicelib.core.verdicts import (
+    FAILED,
+    UNPROVEN,
+    is_down,
+    is_on_its_way_out,
+    is_unheard,
+    why_down,
+    why_unheard,
+)
+from chalicelib.errors import Refused
 
 # After which somebody should look why it is not known yet. A gp3 volume of 10 TiB is read in a day, 125 MiB a second.
 COMPARED_WITHIN = timedelta(days=1)
+# How long one stands unless it is asked for longer, and how long at most: its machine cannot be told of a later end.
+USUAL, LONGEST = timedelta(days=7), timedelta(days=28)
+# Before its end, when whoever uses it is told.
+ENDS_SOON = timedelta(hours=48)
+# A machine that is told its deadline may still be writing its report then.
+GRACE = timedelta(minutes=15)
+
+
+def kept_until(recovery: Recovery, lasts: timedelta | None, now: datetime) -> datetime:
+    """When one that stands ends that is asked for again, with a time from now on or without: never the sooner for it.
+
+    Raises Refused for an end that its machine would not live to see.
+    """
+    end = recovery.deadline if lasts is None else max(recovery.deadline, now + lasts)
+    latest = recovery.opened + LONGEST
+    if end > max(latest, recovery.deadline):
+        raise Refused(
+            f"restore {recovery.id} can stand until {said(latest)}, {LONGEST.days} days after it was asked for, and no "
+            "longer: ask for less, or have its server move in elsewhere"
+        )
+    return end
+
+
+def expires_too_early(recovery: Recovery, world: RecoveryWorld) -> bool:
+    """Whether the tags of what it stands on say an end that was moved since."""
+    standing = [each.tags for each in world.machines if not each.is_gone]
+    standing += [world.volume.tags] if world.volume else []
+    said_so_far = (expiry_of(tagged) for tagged in standing)
+    return any(expiry is not None and expiry < recovery.deadline + GRACE for expiry in said_so_far)
+
+
+def ending_soon(recoveries: Iterable[Recovery], now: datetime) -> list[Recovery]:
+    """The restores whose time is over within ENDS_SOON, the first one first."""
+    standing = [each for each in recoveries if each.kind is RecoveryKind.RESTORE and not is_on_its_way_out(each, now)]
+    return sorted((each for each in standing if each.deadline <= now + ENDS_SOON), key=lambda each: each.deadline)
 
 
 def given_up(world: RecoveryWorld, *why: str) -> RecordVerdict:

@@ -115,7 +115,7 @@ def _why_end(machine: Machine, owners: Mapping[str, datetime | None], now: datet
     if _is_a_hosts(machine.tags):
         return None
     outlived = _why_outlived(machine.tags, owners, now)
-    is_anyones = owner_of(machine.tags) in owners or _expiry(machine.tags) is not None
+    is_anyones = owner_of(machine.tags) in owners or tags.expiry_of(machine.tags) is not None
     if outlived or is_anyones or now < machine.launched + GRACE:
         return outlived
     return "it runs for no run and no recovery"
@@ -146,7 +146,7 @@ def _older_than_the_newest(most: int, aside: Iterable[Volume]) -> Iterator[Volum
     """Of each receiver, by when they were to go. One that does not say when stays: a person may have wanted that."""
     of_receiver: dict[str | None, list[tuple[datetime, Volume]]] = defaultdict(list)
     for volume in aside:
-        if (expiry := _expiry(volume.tags)) is not None:
+        if (expiry := tags.expiry_of(volume.tags)) is not None:
             of_receiver[volume.tags.get(tags.RECEIVER)].append((expiry, volume))
     for found in of_receiver.values():
         for _, volume in sorted(found, key=lambda each: (each[0], each[1].id))[:-most]:
@@ -159,19 +159,10 @@ def _is_a_hosts(tagged: Mapping[str, str]) -> bool:
 
 
 def _why_outlived(tagged: Mapping[str, str], owners: Mapping[str, datetime | None], now: datetime) -> str | None:
-    expiry, owner = _expiry(tagged), owner_of(tagged)
+    expiry, owner = tags.expiry_of(tagged), owner_of(tagged)
     if expiry is not None and now >= expiry:
         return f"it expired at {expiry.isoformat()}"
     closed = owners.get(owner) if owner else None
     if closed is not None and now >= closed + GRACE:
         return f"{owner} was closed at {closed.isoformat()}"
     return None
-
-
-def _expiry(tagged: Mapping[str, str]) -> datetime | None:
-    """None for a tag that is missing, and for one that is no time with a zone: it does not say when."""
-    try:
-        expiry = datetime.fromisoformat(tagged.get(tags.EXPIRES, ""))
-    except ValueError:
-        return None
-    return expiry if expiry.tzinfo else None

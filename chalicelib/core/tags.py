@@ -1,6 +1,7 @@
 """What a resource says of itself in EC2 tags: enough to find it, to keep it, and to rebuild the catalogue."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import StrEnum
 
 from chalicelib.core.ids import checked_host_id
@@ -93,3 +94,12 @@ def snapshot_tags(run: RunId, complete: Iterable[str], tree: TreeKind, consisten
         CONSISTENCY: consistency,
         **pack(complete),
     }
+
+
+def expiry_of(tagged: Mapping[str, str]) -> datetime | None:
+    """None for a tag that is missing, and for one that is no time with a zone: it does not say when."""
+    try:
+        expiry = datetime.fromisoformat(tagged.get(EXPIRES, ""))
+    except ValueError:
+        return None
+    return expiry if expiry.tzinfo else None

@@ -9,8 +9,8 @@ from chalicelib.ports import Archive
 
 
 def read_recovery(recovery_id: RecoveryId, archive: Archive) -> Recovery | None:
-    """As it was briefed, or else asked for, and as it closed, with the ways in that it had last; None of one that an
-    older version never came to brief. Raises PermanentError for what cannot be read."""
+    """As it was briefed, or else asked for, and as it closed, with the ways in and the end that it had last; None of
+    one that an older version never came to brief. Raises PermanentError for what cannot be read."""
     asked = _find_asked(recovery_id, archive)
     closing = find_object(wire.recovery_closed_key(recovery_id), archive)
     if asked is None:
@@ -18,7 +18,8 @@ def read_recovery(recovery_id: RecoveryId, archive: Archive) -> Recovery | None:
     keys = archive.list(wire.recovery_prefix(recovery_id))
     recovery = replace(asked, attempt=wire.latest_attempt_among(keys))
     if changes := wire.ways_among(keys):
-        recovery = replace(recovery, ways=wire.parse_recovery_ways(archive.get(changes[-1])))
+        ways, deadline = wire.parse_recovery_ways(archive.get(changes[-1]))
+        recovery = replace(recovery, ways=ways, deadline=deadline or recovery.deadline)
     if closing is None:
         return recovery
     closed = wire.parse_closed_recovery(closing)

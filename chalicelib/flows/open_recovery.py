@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from chalicelib import wire
-from chalicelib.core import entrances, tags
+from chalicelib.core import entrances, restored, tags
 from chalicelib.core.backups import is_damaged
 from chalicelib.core.ids import HOST_ID
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint, Snapshot, Step, Way
@@ -15,6 +15,7 @@ from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_n
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import choose_point, lasts
+from chalicelib.core.restored import kept_until
 from chalicelib.core.steps import LAUNCH
 from chalicelib.core.verdicts import DIFFERENT, FAILED, is_on_its_way_out, why_stale
 from chalicelib.errors import PermanentError, Refused, TransientError
@@ -39,14 +40,15 @@ def open_recovery(request: RecoveryRequest, world: World, now: datetime) -> Reco
     """A restore or a drill, as the request has it, of whatever point it names. Raises Refused as these do."""
     if request.mode is Mode.RESTORE:
         return open_restore(request, world, now)
-    if request.name is not None or request.ports or request.networks:
-        raise Refused("a drill has no name of yours and lets nobody in: say neither name nor ports nor allow")
+    if request.name is not None or request.ports or request.networks or request.lasts:
+        raise Refused("a drill has no name of yours, lets nobody in and ends by itself: say host and at alone")
     return _open_or_wake(_wanted(RecoveryKind.DRILL, request, world, now), world)[0]
 
 
 def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recovery:
-    """Bring a host back as it was then, or at its newest. Asked again with other ways in, what is under way has those,
-    and with none it keeps what it has: when nothing was said of the point, whatever night it is of.
+    """Bring a host back as it was then, or at its newest. Asked again with other ways in, or a longer time, what is
+    under way has those, and with none it keeps what it has: when nothing was said of the point, whatever night it is
+    of.
 
     Raises Refused when there is no such point, for a name in production that was not said to be meant, when it is not
     known who may come in, and when all that stand would have more ways in than their group takes.
@@ -57,7 +59,8 @@ def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recov
     known = world.catalog.find_recoveries(wanted.id.host_id)
     under_way = _find_under_way(known, wanted, of_any_point=request.at is None and request.point is None)
     ways = _wanted_ways(request, wanted.host, under_way, policy)
-    return _open(replace(wanted, ways=ways), under_way, known, world)[0]
+    deadline = kept_until(under_way, request.lasts, now) if under_way else now + (request.lasts or restored.USUAL)
+    return _open(replace(wanted, ways=ways, deadline=deadline), under_way, known, world)[0]
 
 
 def _wanted_ways(
@@ -152,7 +155,9 @@ def _why_stale(
 
 def _open_or_wake(wanted: Recovery, world: World) -> tuple[Recovery, bool]:
     known = world.catalog.find_recoveries(wanted.id.host_id)
-    return _open(wanted, _find_under_way(known, wanted), known, world)
+    under_way = _find_under_way(known, wanted)
+    wanted = replace(wanted, deadline=under_way.deadline) if under_way else wanted
+    return _open(wanted, under_way, known, world)
 
 
 def _open(
@@ -160,7 +165,7 @@ def _open(
 ) -> tuple[Recovery, bool]:
     """Asked twice for the same, it is opened once: the one under way is woken instead. Whether it is a new one."""
     _check_room(wanted, under_way, world)
-    recovery = _with_ways(wanted.ways, under_way, world) if under_way else _begin(wanted, known, world)
+    recovery = _as_wanted(wanted, under_way, world) if under_way else _begin(wanted, known, world)
     world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
     return recovery, under_way is None
 
@@ -174,7 +179,7 @@ def _begin(wanted: Recovery, known: Iterable[Recovery], world: World) -> Recover
     is_ours = cut_short or world.archive.put_once(wire.recovery_asked_key(recovery.id), wire.recovery_asked(recovery))
     if not (is_ours and world.catalog.open_recovery(recovery)):
         raise TransientError(f"recovery {recovery.id} was opened by someone else just now: ask again")
-    return _with_ways(wanted.ways, recovery, world)
+    return _as_wanted(replace(wanted, deadline=recovery.deadline), recovery, world)
 
 
 def _find_cut_short(
@@ -201,14 +206,17 @@ def _check_room(wanted: Recovery, instead_of: Recovery | None, world: World) -> 
         )
 
 
-def _with_ways(ways: tuple[Way, ...], recovery: Recovery, world: World) -> Recovery:
-    """The archive first, where `rebuild` finds the last word: the brief is written but once."""
-    if recovery.ways == ways:
+def _as_wanted(wanted: Recovery, recovery: Recovery, world: World) -> Recovery:
+    """With the ways in and the end of what is wanted. The archive first, where `rebuild` finds the last word: the
+    brief is written but once."""
+    if (recovery.ways, recovery.deadline) == (wanted.ways, wanted.deadline):
         return recovery
     before = wire.ways_among(world.archive.list(wire.recovery_prefix(recovery.id)))
     key = wire.recovery_ways_key(recovery.id, len(before) + 1)
-    is_first = world.archive.put_once(key, wire.recovery_ways_record(ways))
-    saved = world.catalog.save_recovery(replace(recovery, ways=ways)) if is_first else None
+    is_first = world.archive.put_once(key, wire.recovery_ways_record(wanted.ways, wanted.deadline))
+    saved = (
+        world.catalog.save_recovery(replace(recovery, ways=wanted.ways, deadline=wanted.deadline)) if is_first else None
+    )
     if saved is None:
         raise TransientError(f"recovery {recovery.id} has changed just now: ask again")
     return saved

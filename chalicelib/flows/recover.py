@@ -24,6 +24,7 @@ from chalicelib.core.recovery import plan
 from chalicelib.core.recovery_actions import (
     Action,
     DeleteVolume,
+    KeepUntil,
     RecordVerdict,
     RecoveryWorld,
     SetWays,
@@ -101,12 +102,12 @@ def _act_or_give_up(action: Action, recovery: Recovery, world: World, now: datet
     """What will not work the next time either is the verdict: it is taken down and told, instead of waited for.
 
     But for the ways: they are everybody's, and may have to be set for another one. Nor is a server that may be back
-    taken down for it, nor one that may come back for what could not be taken away.
+    taken down for it, nor one that may come back for what could not be taken away, or for a tag.
     """
     try:
         return act(action, recovery, world, now)
     except PermanentError as fault:
-        if isinstance(action, SetWays):
+        if isinstance(action, SetWays | KeepUntil):
             raise TransientError(str(fault)) from fault
         may_be_back = recovery.address is not None or is_unheard(recovery.findings) or is_down(recovery.findings)
         if recovery.verdict is not None or may_be_back or isinstance(action, _TAKES_AWAY):

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import assert_never
 
 from chalicelib import wire
-from chalicelib.core import actions, tags
+from chalicelib.core import actions, restored, tags
 from chalicelib.core import recovery_actions as plan
 from chalicelib.core.architectures import Footing, footing
 from chalicelib.core.ids import launch_token, recovery_volume_token
@@ -27,8 +27,6 @@ from chalicelib.flows.policies import get_policy
 from chalicelib.flows.serving import serving
 from chalicelib.ports import LaunchRequest, Settings, World
 
-# A machine that is told its deadline may still be writing its report then.
-_GRACE = timedelta(minutes=15)
 _VOLUME_TYPE = "gp3"
 
 
@@ -62,6 +60,8 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
             world.address.admit(networks)
         case plan.SetWays(ways):
             world.entrances.set(ways)
+        case plan.KeepUntil(expires):
+            _keep_until(expires, recovery, world)
         case plan.RecordOpened(address):
             return world.catalog.save_recovery(replace(recovery, verdict=OPENED, address=address, step=None))
         case plan.RecordStep(step):
@@ -89,6 +89,16 @@ def act(action: Action, recovery: Recovery, world: World, now: datetime) -> Reco
         case _:
             assert_never(action)
     return recovery
+
+
+def _keep_until(expires: datetime, recovery: Recovery, world: World) -> None:
+    """The machine last: what is cut short before that is seen by it, and done again."""
+    ours, later = {tags.RECOVERY: str(recovery.id)}, {tags.EXPIRES: expires.isoformat()}
+    for volume in world.volumes.find_volumes(ours):
+        world.volumes.tag(volume.id, later)
+    for machine in world.machines.find(ours):
+        if not machine.is_gone:
+            world.machines.tag(machine.id, later)
 
 
 def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
@@ -227,8 +237,8 @@ def _launch_request(instance_type: str, subnet: str, place: Place, recovery: Rec
             region=settings.region,
             brief_key=wire.recovery_brief_key(recovery.id, recovery.attempt),
             agent_key=settings.agent,
-            power_off_minutes=(_expiry(recovery) - recovery.opened) // timedelta(minutes=1),
-            stop_minutes=_GRACE // timedelta(minutes=1),
+            power_off_minutes=(_lives(recovery) + restored.GRACE) // timedelta(minutes=1),
+            stop_minutes=restored.GRACE // timedelta(minutes=1),
             serves=recovery.kind is RecoveryKind.OPENING,
         ),
         tags=_tags(recovery),
@@ -260,7 +270,12 @@ def _tags(recovery: Recovery) -> dict[str, str]:
 
 
 def _expiry(recovery: Recovery) -> datetime:
-    return recovery.deadline + _GRACE
+    return recovery.deadline + restored.GRACE
+
+
+def _lives(recovery: Recovery) -> timedelta:
+    """How long its machine may by itself: of a restore as long as one may be asked for, as nobody can tell it later."""
+    return restored.LONGEST if recovery.kind is RecoveryKind.RESTORE else recovery.deadline - recovery.opened
 
 
 def _record_doubt(finding: str, recovery: Recovery, world: World) -> Recovery | None:

@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
-from chalicelib.core import tags
+from chalicelib.core import restored, tags
 from chalicelib.core.advice import ADVICE
 from chalicelib.core.bill import Budget
 from chalicelib.core.holds import Hold, Target
@@ -318,6 +318,7 @@ def parse_recovery_request(payload: Mapping[str, Any]) -> RecoveryRequest:
         mode=fields.choice("mode", Mode) if fields.values.get("mode") is not None else Mode.RESTORE,
         name=fields.maybe_text("name"),
         is_meant="is_meant" in payload and fields.flag("is_meant"),
+        lasts=_lasts(fields),
         ports=_ports(fields),
         networks=_networks(fields),
     )
@@ -333,6 +334,17 @@ def _when(fields: Fields) -> tuple[datetime | None, str | None]:
     if _A_DAY.fullmatch(text):
         return Fields(fields.what, {"at": f"{text}T23:59:59.999999Z"}).moment("at"), None
     return fields.moment("at"), None
+
+
+def _lasts(fields: Fields) -> timedelta | None:
+    minutes = fields.maybe_number("minutes")
+    if minutes is None:
+        return None
+    lasts = timedelta(minutes=minutes)
+    if not restored.USUAL <= lasts <= restored.LONGEST:
+        within = f"from {restored.USUAL // timedelta(minutes=1)} to {restored.LONGEST // timedelta(minutes=1)}"
+        raise PermanentError(f"{fields.what}: minutes is {minutes}, expected {within}")
+    return lasts
 
 
 def _ports(fields: Fields) -> tuple[int, ...]:

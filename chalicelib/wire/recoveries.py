@@ -138,7 +138,7 @@ def recovery_unopened_key(recovery: RecoveryId) -> str:
 
 
 def recovery_ways_key(recovery: RecoveryId, number: int) -> str:
-    """Its ways in were changed: the first time, the second."""
+    """Its ways in were changed, or its end: the first time, the second."""
     return f"recoveries/{recovery}/ways-{number:06}.json"
 
 
@@ -158,12 +158,14 @@ def ways_among(keys: Iterable[str]) -> list[str]:
     return sorted(key for key in keys if _CHANGED_WAYS.fullmatch(key))
 
 
-def recovery_ways_record(ways: Iterable[Way]) -> bytes:
-    return written({"ways": _ways(ways)})
+def recovery_ways_record(ways: Iterable[Way], deadline: datetime) -> bytes:
+    return written({"ways": _ways(ways), "deadline": moment_text(deadline)})
 
 
-def parse_recovery_ways(body: bytes) -> tuple[Way, ...]:
-    return read_ways(read("changed ways", body))
+def parse_recovery_ways(body: bytes) -> tuple[tuple[Way, ...], datetime | None]:
+    """And its end; an earlier version did not say that."""
+    fields = read("changed ways", body)
+    return read_ways(fields), fields.maybe_moment("deadline")
 
 
 def _ways(ways: Iterable[Way]) -> list[dict[str, Any]]:

@@ -79,14 +79,20 @@ def _add_waiting(verb: argparse.ArgumentParser, until: str) -> None:
     verb.add_argument("--no-wait", action="store_true", help=f"do not wait until {until}")
 
 
-def some_minutes(text: str) -> int:
+def some_minutes(text: str, shortest: timedelta = SHORTEST, longest: timedelta = LONGEST) -> int:
     """Raises ArgumentTypeError."""
     match = re.fullmatch(r"([1-9][0-9]{0,3})([mhd])", text)
     lasts = int(match[1]) * _UNITS[match[2]] if match else timedelta(0)
-    if not SHORTEST <= lasts <= LONGEST:
-        within = f"{SHORTEST // _A_MINUTE}m to {LONGEST // _UNITS['h']}h"
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a time such as 45m or 2h, from {within}")
+    if not shortest <= lasts <= longest:
+        within = f"from {_in_a_unit(shortest)} to {_in_a_unit(longest)}"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a time such as 45m, 2h or 7d, {within}")
     return lasts // _A_MINUTE
+
+
+def _in_a_unit(lasts: timedelta) -> str:
+    """The largest that it fills without a rest, but for a single day."""
+    unit = next(unit for unit in ("d", "h", "m") if lasts % _UNITS[unit] == timedelta(0) and lasts > _UNITS[unit])
+    return f"{lasts // _UNITS[unit]}{unit}"
 
 
 def _open(options: argparse.Namespace, _: Environment) -> int:

@@ -5,11 +5,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import wrap
 
+from chalicelib.core.restored import LONGEST, USUAL
 from chalicelib.core.verdicts import DIFFERENT, is_all_there_is_to_prove, is_down
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command, add_json, print_json, told_beside
-from ebbtide_console.cli.openings import Standing, check_is_not_over, is_over, look, said, times_told, watched
+from ebbtide_console.cli.openings import (
+    Standing,
+    check_is_not_over,
+    is_over,
+    look,
+    said,
+    some_minutes,
+    times_told,
+    watched,
+)
 from ebbtide_console.cli.retention import a_time
 
 DESCRIPTION = """\
@@ -19,11 +29,14 @@ that is systemd or sysvinit, and else by the commands that the policy has for it
   $ ebbtide restore us0 --port 80 --port 443
   $ ebbtide restore us0 --at 2026-11-21 --allow 203.0.113.7/32
   $ ebbtide restore us0 --at main/2026-11-21/1             the point of that run; or of a snapshot, snap-…
+  $ ebbtide restore us0 --for 14d                          of one that stands: for 14 days from now on
 
 Whoever could log in to the server then can do so here, by ssh at the address that is told when it is up: same users,
 same keys, same host keys. Port 22 is open, and the ports that are named, to the networks of the receiver's `allow`, or
-to those that are named. Cron, timers, mail servers and its backup are not started; what another unit wants by itself
-still runs. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
+to those that are named. Cron, timers, mail servers and its backup are not started, nothing is mounted, and no mail
+leaves it. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
+
+At its end it goes, with what was written there, which is in no backup: the policy's alarm says so two days before.
 
 It answers before it is compared with its backup, and is told as soon as it does, or that it has not come up, and why.
 The command goes on waiting for what the comparison says; to interrupt it then changes nothing. Exit code 0: it runs,
@@ -37,6 +50,14 @@ as the function `recover` answers. While its verdict is not known it has the ste
 _COMPARING = """\
 it is being compared with its backup now, beside whatever it does there: that takes as long as to read all of it.
 Ctrl-C ends only this waiting. If it is not what was backed up, the policy's alarm says so too."""
+
+_DIFFERENT_THERE = (
+    "what is different there, beside its tree and not in it (docs/restore.md says how to have it all the same):",
+    "  /etc/fstab is empty, /etc/hostname has its new name, /etc/resolv.conf is its machine's;",
+    "  no timer of its units starts, nor what they mount, but for the kernel's own file systems and memory;",
+    "  no mail leaves it (TCP 25, 465, 587);",
+    "  and these do not start, nor what of sysvinit's is called like them:",
+)
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -65,6 +86,13 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     restore.add_argument("--name", help="what it calls itself (default: restored- and its id)")
     restore.add_argument("--is-meant", action="store_true", help="it may take a name that is in production")
+    lasts = restore.add_argument(
+        "--for",
+        type=_some_days,
+        metavar="TIME",
+        help="how long it stands from now on, 7d to 28d (default: 7d); one that stands never ends the sooner for it",
+    )
+    lasts.dest = "minutes"
     restore.add_argument(
         "--no-wait", action="store_true", help="do not wait until it answers, nor until it is compared"
     )
@@ -77,6 +105,11 @@ def a_point_or_time(text: str) -> str:
     return text if text.startswith("snap-") or "/" in text else a_time(text)
 
 
+def _some_days(text: str) -> int:
+    """In minutes. Raises ArgumentTypeError."""
+    return some_minutes(text, USUAL, LONGEST)
+
+
 def _restore(options: argparse.Namespace, _: Environment) -> int:
     payload = {
         "schema": 1,
@@ -84,6 +117,7 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
         "at": options.at,
         "name": options.name,
         "is_meant": options.is_meant,
+        "minutes": options.minutes,
         "ports": options.port,
         "allow": options.allow or None,
     }
@@ -154,8 +188,7 @@ def _where(standing: Standing) -> Iterator[str]:
     if not standing["waiting"]:
         yield "the same command again says where to log in to it; if it fails, the policy's alarm says so"
     if standing["runs"]:
-        yield "its fstab mounts nothing there, and these do not start, nor what of sysvinit's is called like them"
-        yield "(docs/restore.md says how one does all the same):"
+        yield from _DIFFERENT_THERE
         yield from _listed(*MASKED, *MASKED_WHERE_IT_STANDS)
     yield f"`ebbtide close {standing['recovery']}` takes it down before {said(standing['until'])}"
 

@@ -72,6 +72,18 @@ def test_a_launched_machine_carries_its_tags_from_the_first_moment(cloud: Cloud)
     assert machines.find({**OF_THE_RUN, tags.RUN: "main/2026-11-23/2"}) == []
 
 
+def test_a_machine_takes_another_tag_in_place_of_one(cloud: Cloud) -> None:
+    machine = cloud.machines.launch(a_request(cloud))
+    cloud.settle()
+
+    cloud.machines.tag(machine.id, {tags.EXPIRES: "2026-12-01T00:00:00+00:00"})
+    cloud.machines.tag(machine.id, {tags.EXPIRES: "2026-12-02T00:00:00+00:00"})
+
+    tagged = cloud.machines.get(machine.id).tags
+    assert OF_THE_RUN.items() <= tagged.items()
+    assert tagged[tags.EXPIRES] == "2026-12-02T00:00:00+00:00"
+
+
 def test_the_token_is_sent_and_the_user_data_arrives(account: Account, machines: Ec2Machines) -> None:
     sent: list[Mapping[str, Any]] = []
     account.clients.ec2.meta.events.register(

@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from chalicelib import wire
 from chalicelib.core.model import HostStatus
 from ebbtide_agent.host import guards, night
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
 from tests.local.enclosed import in_an_enclosure
@@ -27,6 +30,8 @@ from tests.local.test_to_remote import Pushing, fetched
 
 MISSING = [name for name in ("rsync", "cp") if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+A_WEEK = timedelta(days=7)
 
 
 @pytest.fixture
@@ -50,9 +55,20 @@ def a_disk(image: Path, kind: str) -> None:
     subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True)
 
 
-def rewrite(tree: Path, count: int) -> None:
-    for number in range(count):
+def rewrite(tree: Path, which: range) -> None:
+    for number in which:
         (tree / f"file{number}").write_text("your files are encrypted")
+
+
+def after_each_push(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    push_tree = night.push_tree
+
+    def push_and_then(*arguments: Any) -> Outcome:
+        outcome = push_tree(*arguments)
+        happens()
+        return outcome
+
+    monkeypatch.setattr(night, "push_tree", push_and_then)
 
 
 @pytest.mark.fault("H14")
@@ -244,7 +260,7 @@ def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_
 ) -> None:
     monkeypatch.setattr(guards, "A_MASS", 5)
     assert host.back_up().status == COMPLETE
-    rewrite(host.tree, 11)
+    rewrite(host.tree, range(11))
 
     nights = [host.back_up() for _ in range(2)]
     kept = host.snapshots()
@@ -254,6 +270,34 @@ def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_
     assert "of 20 files of the last complete night 11 are gone or rewritten" in nights[1].problems[0]
     assert len(kept) == 1
     assert accepted.status == COMPLETE
+
+
+@pytest.mark.fault("H15")
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "status"), [(range(8), range(8), COMPLETE), (range(8), range(8, 16), SUSPECT)]
+)
+def test_what_is_rewritten_before_and_while_everything_is_pushed_is_counted_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch, before: range, meanwhile: range, status: str
+) -> None:
+    monkeypatch.setattr(guards, "A_MASS", 5)
+    assert host.back_up().status == COMPLETE
+    rewrite(host.tree, before)
+    after_each_push(monkeypatch, lambda: rewrite(host.tree, meanwhile))
+    host.ahead += A_WEEK
+
+    assert host.back_up(SHRINK="no").status == status
+
+
+@pytest.mark.fault("H15")
+def test_what_is_rewritten_while_everything_is_pushed_counts_where_the_index_is_lost(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "A_MASS", 5)
+    assert host.back_up().status == COMPLETE
+    host.paths.index.write_bytes(host.paths.index.read_bytes()[:-1])
+    after_each_push(monkeypatch, lambda: rewrite(host.tree, range(11)))
+
+    assert host.back_up(SHRINK="no").status == SUSPECT
 
 
 @pytest.mark.fault("H15")
@@ -269,7 +313,7 @@ def test_a_mass_that_is_rewritten_at_once_is_recorded_as_suspect_by_a_receiver(
 
         before = night.run(a_night)
         receiver.next_night("main/2026-11-24/1")
-        rewrite(host.tree, 11)
+        rewrite(host.tree, range(11))
         night.run(a_night)
 
         recorded = wire.parse_report(aws.body(report_key("us0a", "main/2026-11-24/1")))
@@ -347,7 +391,7 @@ def test_files_that_only_change_owner_mode_or_place_on_the_disk_are_not_rewritte
 def test_both_guards_can_be_switched_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "A_MASS", 5)
     host.back_up()
-    rewrite(host.tree, 20)
+    rewrite(host.tree, range(20))
     for number in range(15):
         (host.tree / f"file{number}").unlink()
 

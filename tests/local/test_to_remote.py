@@ -18,7 +18,7 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.host.way import way_to
 from tests.local.edits import plant
 from tests.local.own_nights import Host, agent, differing, entries
-from tests.local.rsync_only import FarSide
+from tests.local.rsync_only import FarSide, a_far_side
 
 NEEDED = ("rsync", "ssh", "ssh-keygen", "setpriv")
 MISSING = [name for name in NEEDED if shutil.which(name) is None] + [
@@ -81,6 +81,20 @@ def fetched(host: Pushing) -> Path:
     words = ["-aHAXS", "--numeric-ids", "-M--fake-super", "-e", shlex.join([*ssh, *host.far.options])]
     subprocess.run(["rsync", *words, f"{getpass.getuser()}@localhost:us0/tree/", f"{back}/"], check=True)
     return back
+
+
+def test_a_far_side_may_be_named_by_its_ipv6_address(tmp_path: Path) -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    with a_far_side("::1") as far:
+        host = Pushing(tmp_path, tmp_path / "unused")
+        host.reach(far)
+        (host.tree / "file").write_text("file")
+
+        report = host.back_up(TARGET=far.target("/~/us0", "[::1]"))
+
+        assert report.status == "complete"
+        assert (host.there / "tree/file").read_text() == "file"
 
 
 def test_a_night_that_was_killed_is_known_over_there_and_the_next_one_compares_everything(host: Pushing) -> None:

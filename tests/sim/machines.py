@@ -105,6 +105,10 @@ class SimMachines:
             self._become(box, "running")
             self.on_running(box)
 
+    def tag(self, machine_id: str, tags: Mapping[str, str]) -> None:
+        box = self.boxes[machine_id]
+        box.machine = replace(box.machine, tags={**box.machine.tags, **tags})
+
     def terminate(self, machine_id: str) -> None:
         """Also what a machine does that powers itself off: its shutdown behaviour is to terminate."""
         box = self.boxes.get(machine_id)

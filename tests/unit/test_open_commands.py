@@ -195,4 +195,4 @@ def test_a_time_that_is_none_is_said_before_anything_is_asked(
         main(["open", "us0", f"--for={text}"])
 
     assert asked == []
-    assert "expected a time such as 45m or 2h, from 15m to 24h" in capsys.readouterr().err
+    assert "expected a time such as 45m, 2h or 7d, from 15m to 24h" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_it_is_waited_for_and_then_told_where_to_log_in_and_what_does_not_run_th
     code = main(["restore", "us0", "--at", "2026-11-23", "--port", "80", "--port", "443", "--allow", "192.0.2.0/24"])
 
     ways = {"ports": [80, 443], "allow": ["192.0.2.0/24"]}
-    when = {"at": "2026-11-23T23:59:59Z", "name": None, "is_meant": False}
+    when = {"at": "2026-11-23T23:59:59Z", "name": None, "is_meant": False, "minutes": None}
     assert code == 0
     assert asked[0] == ("restore", {"schema": 1, "host": "us0", **when, **ways})
     assert asked[1:] == [("recover", {"schema": 1, "recovery": str(a_recovery_id())})] * 2
@@ -55,6 +55,8 @@ def test_it_is_waited_for_and_then_told_where_to_log_in_and_what_does_not_run_th
         "  " + pending["waiting"][0],
         WHERE,
     ]
+    different = ("/etc/fstab", "/etc/hostname", "/etc/resolv.conf", "timer", "mount", "mail")
+    assert [each for each in different if each not in "\n".join(told[3:])] == []
     assert [unit for unit in (*MASKED, *MASKED_WHERE_IT_STANDS) if unit not in "\n".join(told[4:])] == []
     assert told[-1] == CLOSING
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import compression, target
 from ebbtide_agent.host.config_keys import DEFAULTS, REQUIRED
-from ebbtide_agent.host.filters import MOST_ARGUMENT_BYTES, OWN, argument_bytes, hidden_by, rules
+from ebbtide_agent.host.filters import MOST_ARGUMENT_BYTES, OWN, argument_bytes, find_meant, hidden_by, rules
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
@@ -76,6 +76,8 @@ def load(paths: HostPaths) -> Config:
     config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)))
     for where, place in include.items():
         _check_include(where, place, config, faults)
+    for where, pattern in exclude.items():
+        _check_exclude(where, pattern, faults)
     _check_sum(include, exclude, faults)
     if faults:
         raise ConfigError(in_order(faults))
@@ -110,6 +112,13 @@ def _check_include(where: str, place: str, config: Config, faults: list[str]) ->
     backup = config.target.path if isinstance(config.target, Directory) else None
     if backup and backup in (seen := Path(f"{config.root}/{place}"), *seen.parents):
         faults.append(f"{where}: {place!r:.80} lies in TARGET {backup}, which is where the backup goes")
+
+
+def _check_exclude(where: str, pattern: str, faults: list[str]) -> None:
+    """Whoever has written a pattern that excludes nothing believes that it does."""
+    meant = find_meant(pattern)
+    if meant is not None:
+        faults.append(f"{where}: {pattern!r:.80} is spelled so that it excludes nothing; expected {meant!r:.80}")
 
 
 def _check_sum(include: Mapping[str, str], exclude: Mapping[str, str], faults: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -45,6 +46,9 @@ class Rule:
 # Of what the agent keeps: as large as a big file, new every night, and of no use on another machine; and what would
 # speak there, restored, of a run that came to its end.
 OWN = ("index*", "contents/*", "scratch/*", "running*", "lock*")
+
+# What is between two slashes is a name.
+_NO_PATH = re.compile(r"//|(^|/)\.{1,2}(/|$)")
 
 _REST = Rule(False, "*", Origin.REST, "*")
 
@@ -104,6 +108,19 @@ def hidden_by(place: str) -> str | None:
     path = PurePosixPath(place)
     leading = [str(each) for each in (path, *path.parents)]
     return next((rule for rule in BUILT_IN_EXCLUDES if any(fnmatchcase(each, rule) for each in leading)), None)
+
+
+def find_meant(exclude: str) -> str | None:
+    """What was meant by a pattern that can match nothing, because no path is spelled so; None if it may match."""
+    if exclude.startswith(";"):
+        return f"#{exclude[1:]}"
+    text = exclude.lstrip() if exclude.lstrip().startswith("/") else exclude
+    is_odd = text != exclude or text == EVERYTHING or _NO_PATH.search(text)
+    if not is_odd or "[" in text or "\\" in text:
+        return None
+    names = os.path.normpath(f"/{text}").strip("/")
+    first = "/" if text.startswith(("/", "./", "../")) else ""
+    return f"{first}{names}{'/' if text.endswith('/') else ''}" if names else "*"
 
 
 def filters(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[str]:

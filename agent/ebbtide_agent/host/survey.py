@@ -15,7 +15,7 @@ from ebbtide_agent import VERSION
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.host.changes import Changes, Turnover, distrusted, find_changes
+from ebbtide_agent.host.changes import Changes, Turnover, count_turnover, distrusted, find_changes
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.contents import ContentCheck, Sample, Turn, check_contents, find_known, find_turn, keep_known
 from ebbtide_agent.host.course import Course, choice_of, choose, settings_of, with_tree, without_index
@@ -135,8 +135,8 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
     """Scan again after a push, and find what is to be pushed after it.
 
     The tree over there is as the last scan found it, but for what vanished: that may be there as it was before, or not
-    at all, and here it may be back. What was checked or counted as rewritten stays so, and what was too young to be
-    sure of when the night's first scan began, for the next night, too.
+    at all, and here it may be back. What was checked stays so, and what was too young to be sure of when the night's
+    first scan began, for the next night, too.
     """
     if pushed.tally is None or pushed.at is None:
         return pushed
@@ -166,7 +166,7 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
         mounts=mounts,
         full=pushed.at if course.in_full else pushed.full,
         links_agree=pushed.links_agree and changes is not None,
-        rewritten=pushed.rewritten + turnover.files,
+        rewritten=_rewritten_by_now(pushed, turnover, tally, paths),
         regrouped=_together(pushed.regrouped if vanished else (), turnover.regrouped),
     )
     return replace(again, read=_reader(again, config, paths))
@@ -297,6 +297,19 @@ def _compared(
     with _scanning(config, aside, tally, now, sample) as blocks:
         changes = find_changes(before, blocks, tally.names, links_agree, turnover, of_one_night)
     return tally, changes, turnover
+
+
+def _rewritten_by_now(pushed: Survey, since: Turnover, tally: Tally, paths: HostPaths) -> int:
+    """The files of the last complete push that are gone or rewritten at a later scan of the night, each counted once.
+
+    Where that push is not known any more, those of the night's own scans.
+    """
+    index = find_index(paths.index)
+    if index and since.files:
+        again = Index(paths.new_index, replace(index.header, entries=tally.entries))
+        with contextlib.suppress(DamagedIndex):
+            return count_turnover(index.blocks(), again.blocks()).files
+    return max(pushed.rewritten, since.files)
 
 
 def _together(earlier: Sequence[bytes] | None, later: Sequence[bytes] | None) -> Sequence[bytes] | None:

@@ -5,6 +5,7 @@ Each kind knows how owners, modes and devices are kept there: as themselves, or 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ EXPECTED = (
 )
 
 LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_PLACE = rf"(?P<name>{LABEL}(?:\.{LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?"
+_IPV6 = r"\[(?P<ipv6>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]"
+_PLACE = rf"(?:(?P<name>{LABEL}(?:\.{LABEL})*)|{_IPV6})(?::(?P<port>[0-9]{{1,5}}))?"
 _RECEIVER = re.compile(rf"receiver://{_PLACE}")
 _DIRECTORY = re.compile(r"/[^\x00-\x1f\x7f]*")
 # Nothing that a shell, or something like one over there, would take for more than a letter.
@@ -110,13 +112,13 @@ def parse(text: str) -> Target:
     """Raises ValueError with what was expected."""
     receiver, remote, volume = (kind.fullmatch(text) for kind in (_RECEIVER, _REMOTE, _VOLUME))
     if receiver:
-        return Receiver(receiver["name"], _port(receiver["port"]))
+        return Receiver(_name(receiver), _port(receiver["port"]))
     if remote:
         path = _tidy(remote["path"])
         path = path[len("/~/") :] if path.startswith("/~/") else path
         if path == "/~":
             raise ValueError("a directory below ~, which is where the login begins")
-        return Remote(remote["user"], remote["name"], _port(remote["port"]), path)
+        return Remote(remote["user"], _name(remote), _port(remote["port"]), path)
     if volume:
         return Volume(volume["id"], volume["volume"], volume["region"], volume["archive"])
     if _DIRECTORY.fullmatch(text):
@@ -125,6 +127,17 @@ def parse(text: str) -> Target:
             raise ValueError("a directory below /")
         return Directory(Path(path))
     raise ValueError(EXPECTED)
+
+
+def _name(place: re.Match[str]) -> str:
+    """An IPv6 address is in brackets where a port may follow it, and nowhere else."""
+    if place["ipv6"] is None:
+        return place["name"]
+    try:
+        ipaddress.IPv6Address(place["ipv6"])
+    except ValueError:
+        raise ValueError("an IPv6 address in brackets, such as [2001:db8::1]") from None
+    return place["ipv6"]
 
 
 def _port(text: str | None) -> int:
@@ -141,7 +154,8 @@ def _tidy(path: str) -> str:
 
 
 def _name_and_port(name: str, port: int) -> str:
-    return name if port == SSH_PORT else f"{name}:{port}"
+    enclosed = f"[{name}]" if ":" in name else name
+    return enclosed if port == SSH_PORT else f"{enclosed}:{port}"
 
 
 def _is_below(place: Path, above: Path) -> bool:

@@ -17,6 +17,7 @@ _LONGEST_PATTERN_BYTES = 4095 - len("/**")
 # /dev/null, which people put in the place of a list: every other device might keep us reading.
 _NOTHING = os.makedev(1, 3)
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
+_COMMENT = re.compile(r"(^|\s+)#")
 _AT = re.compile(r"(?P<file>.*?)(?::(?P<line>[0-9]+))?: ")
 
 
@@ -55,13 +56,20 @@ def read_values(
 
 
 def _unquoted(text: str, where: str, key: str, faults: list[str]) -> str:
-    """A value may stand in quotes, as in a shell; nothing in it is ever expanded."""
-    if text[:1] not in ("'", '"'):
-        return text
-    if len(text) < 2 or text[-1] != text[0]:
+    """A value may stand in quotes, as in a shell; nothing in it is ever expanded.
+
+    A comment behind it a shell would pass over, and a path may end so.
+    """
+    is_open = text[:1] in ("'", '"')
+    if is_open and len(text) > 1 and text[-1] == text[0]:
+        return text[1:-1]
+    if comment := _COMMENT.search(text):
+        to_do = "give that a line of its own, or put a value with # in it into quotes"
+        faults.append(f"{where}: {key} has a comment behind it; {to_do}")
+        return _unquoted(text[: comment.start()], where, key, faults)
+    if is_open:
         faults.append(f"{where}: {key} opens a quote and does not close it")
-        return text
-    return text[1:-1]
+    return text
 
 
 def read_patterns(path: Path, faults: list[str]) -> dict[str, str]:

@@ -52,6 +52,30 @@ def test_comments_blank_lines_quotes_and_a_port_are_understood(tmp_path: Path) -
     assert (config.root, config.bandwidth) == (Path("/srv/my image"), "2.5m")
 
 
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("TARGET=/backup # local disk", "TARGET"),
+        ("TARGET='/backup'\t# local disk", "TARGET"),
+        ("KEEP=7 # a week", "KEEP"),
+        ("BANDWIDTH= # none", "BANDWIDTH"),
+    ],
+)
+def test_a_comment_behind_a_value_is_a_fault_and_no_part_of_it(tmp_path: Path, written: str, key: str) -> None:
+    lines = [line for line in WHOLE.splitlines() if not line.startswith(f"{key}=")]
+
+    faults = faults_of(tmp_path, "\n".join((written, *lines)))
+
+    said = f"{key} has a comment behind it; give that a line of its own, or put a value with # in it into quotes"
+    assert faults == [f"backup_config:1: {said}"]
+
+
+def test_a_value_with_a_number_sign_in_quotes_or_within_a_word_is_one(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "HOST=us0\nTARGET='/back up # 2'\nKEEP=7\nROOT=/srv#2\n")
+
+    assert (config.target, config.root) == (Directory(Path("/back up # 2")), Path("/srv#2"))
+
+
 def test_nothing_in_a_value_is_ever_executed_or_expanded(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
 
@@ -136,6 +160,35 @@ def test_zero_bytes_that_a_crash_left_are_a_fault_with_file_and_line(tmp_path: P
     faults = faults_of(tmp_path, f"{WHOLE}RSYNC=rsync\0\n", include="/etc\n\0\0", exclude="*.o\0\n")
 
     assert faults == [f"backup_config:4: {zeros}", f"backup_exclude:1: {zeros}", f"backup_include:2: {zeros}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (" /etc", "'/etc'"),
+        ("; text", "'# text'"),
+        ("./etc", "'/etc'"),
+        ("../etc", "'/etc'"),
+        ("etc//a", "'etc/a'"),
+        ("//etc", "'/etc'"),
+        ("etc//", "'etc/'"),
+        ("/a/./b/", "'/a/b/'"),
+        ("a/../b", "'b'"),
+        ("/", "'*'"),
+        (".", "'*'"),
+    ],
+)
+def test_an_exclude_that_can_match_nothing_is_a_fault_with_file_and_line(
+    tmp_path: Path, line: str, expected: str
+) -> None:
+    faults = faults_of(tmp_path, WHOLE, exclude=f"*.o\n{line}\n")
+
+    assert faults == [f"backup_exclude:2: {line!r} is spelled so that it excludes nothing; expected {expected}"]
+
+
+@pytest.mark.parametrize("line", [" c", "a ;b", ".hidden", "..a/b", "/a/.b/", "*.core ", "[./]b", "/**/b", "?/", "*"])
+def test_an_exclude_that_can_match_something_is_none(tmp_path: Path, line: str) -> None:
+    assert loaded(tmp_path, WHOLE, exclude=f"{line}\n").exclude[0] == line
 
 
 @pytest.mark.parametrize("name", ["include", "exclude"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.host.filters import filters, hidden_by
+from ebbtide_agent.host.filters import filters, find_meant, hidden_by
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 
@@ -64,3 +64,13 @@ def test_a_place_that_never_travels_is_known_by_what_hides_it(place: str, tmp_pa
 @pytest.mark.parametrize("place", ["/", "/etc", "/tmp", "/tmpfiles", "/home/a/.cache", "/srv/*/data"])
 def test_a_place_that_travels_is_hidden_by_nothing(place: str) -> None:
     assert hidden_by(place) is None
+
+
+@pytest.mark.parametrize(
+    "pattern", [" /etc", "; text", "./etc", "../etc", "etc//ssl", "//etc", "etc//", "etc/./ssl", "/"]
+)
+def test_what_a_configuration_calls_an_exclude_of_nothing_excludes_nothing(tmp_path: Path, pattern: str) -> None:
+    tree = a_tree(tmp_path)
+
+    assert find_meant(pattern) is not None
+    assert travelling(tree, (), (pattern,)) == travelling(tree, (), ())

@@ -22,6 +22,8 @@ from ebbtide_agent.host.target import EXPECTED, Directory, Receiver, Remote, Vol
         ("ssh://de1234@de1234.rsync.net/data1/us0", Remote("de1234", "de1234.rsync.net", 22, "/data1/us0")),
         ("volume://web1@vol-0abc/eu-west-1/my.archive", Volume("web1", "vol-0abc", "eu-west-1", "my.archive")),
         ("ssh://us0@b:2222/~/backups/us0/", Remote("us0", "b", 2222, "backups/us0")),
+        ("ssh://us0@[2001:db8::1]:2222/backups/us0", Remote("us0", "2001:db8::1", 2222, "/backups/us0")),
+        ("receiver://[::1]", Receiver("::1", 22)),
     ],
 )
 def test_each_kind_of_target_is_known_by_its_beginning(text: str, target: object) -> None:
@@ -44,6 +46,10 @@ def test_each_kind_of_target_is_known_by_its_beginning(text: str, target: object
         ("ssh://us0@b/with space", EXPECTED),
         ("ssh://us0@b/-e", EXPECTED),
         ("/line\nbreak", EXPECTED),
+        ("receiver://::1", EXPECTED),
+        ("receiver://[b]", EXPECTED),
+        ("receiver://[:::1]", "an IPv6 address in brackets, such as [2001:db8::1]"),
+        ("ssh://us0@[fe80::1%eth0]/path", EXPECTED),
         ("/", "a directory below /"),
         ("//", "a directory below /"),
         ("ssh://us0@b/~/", "a directory below ~, which is where the login begins"),
@@ -59,16 +65,17 @@ def test_what_is_no_target_is_told_with_what_was_expected(text: str, expected: s
 
 
 _LABELS = some.from_regex(r"[a-z0-9]([a-z0-9-]{0,5}[a-z0-9])?", fullmatch=True)
+_NAMES = some.one_of(_LABELS, some.ip_addresses(v=6).map(str))
 _PORTS = some.integers(1, 65535)
 _REMOTE_PATHS = some.from_regex(r"(/[a-z0-9_][a-z0-9_.-]{0,5}){1,3}", fullmatch=True)
 
 
 @given(
     some.one_of(
-        some.builds(Receiver, _LABELS, _PORTS),
+        some.builds(Receiver, _NAMES, _PORTS),
         some.builds(Directory, _REMOTE_PATHS.map(Path)),
-        some.builds(Remote, _LABELS, _LABELS, _PORTS, _REMOTE_PATHS),
-        some.builds(Remote, _LABELS, _LABELS, _PORTS, _REMOTE_PATHS.map(lambda path: path[1:])),
+        some.builds(Remote, _LABELS, _NAMES, _PORTS, _REMOTE_PATHS),
+        some.builds(Remote, _LABELS, _NAMES, _PORTS, _REMOTE_PATHS.map(lambda path: path[1:])),
     )
 )
 def test_a_target_reads_back_as_it_is_written(target: "Receiver | Directory | Remote") -> None:
