@@ -3304,7 +3304,7 @@ MUTATIONS = (
     Mutation(
         "push: what was kept next to a file",
         f"{_HOST}/to_remote.py",
-        "        if not was_whole:\n",
+        "        if hello.generation is None:\n",
         "        if False:\n",
         "that nothing of a broken push is left in a tree that is whole",
         ("tests/local/test_broken_remote.py::test_what_was_kept_of_a_file_that_went_meanwhile_goes_as_well",),
