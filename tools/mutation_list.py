@@ -4105,6 +4105,14 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "far side: full",
+        f"{_HOST}/to_remote.py",
+        "if not any(map(is_full, report.problems)):",
+        "if True:",
+        "that somebody whose far side is full is told to make room there",
+        ("tests/local/test_to_remote.py::test_a_far_side_that_is_full_is_told_with_what_to_do",),
+    ),
+    Mutation(
         "far files: a key that ssh cannot use",
         f"{_HOST}/far_files.py",
         "            check_own_files(self.login, ended.err)\n",

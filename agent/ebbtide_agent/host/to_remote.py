@@ -16,8 +16,9 @@ from ebbtide_agent.host.push import Pass, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.resume import NEXT_TO_EACH, resumable
 from ebbtide_agent.host.survey import Survey
+from ebbtide_agent.no_room import is_full
 from ebbtide_agent.paths import HostPaths
-from ebbtide_agent.report import PARTIAL, Hello, Report
+from ebbtide_agent.report import PARTIAL, Hello, Report, bounded
 
 _BEGUN = "the push has begun and did not come to its end"
 # A push is seldom at it for so long, and the night after one that was refused for that comes later.
@@ -70,6 +71,7 @@ class ToRemote:
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Leave the report over there; if nothing was pushed, what it says there still holds."""
+        report = self._with_what_to_do(report)
         if not report.bytes_sent:
             return report
         place, world = self.place, self.place.world
@@ -78,11 +80,17 @@ class ToRemote:
             said = (
                 f"another run has pushed to {place.target} meanwhile, and what is there now is of both: {_LOOK_FOR_IT}"
             )
-            report = replace(report, status=PARTIAL, problems=(said, *report.problems))
+            report = replace(report, status=PARTIAL, problems=bounded((said, *report.problems)))
         # Nobody can look at the hard links over there.
         record = recorded(report, place.target.tree, "", world.clock()) if report.is_complete else report
         place.put_report(record, until)
         return record
+
+    def _with_what_to_do(self, report: Report) -> Report:
+        if not any(map(is_full, report.problems)):
+            return report
+        said = f"{self.place.target} is full: make room there, or get more of it"
+        return replace(report, problems=bounded((said, *report.problems)))
 
     def _check_alone(self, last: Report | None) -> None:
         """Raises Refused while a run of another machine or state is under way there, as far as anybody knows."""
