@@ -1920,6 +1920,22 @@ MUTATIONS = (
         ("tests/app/test_doors_operator.py::test_a_restore_takes_a_name_in_production_only_when_that_is_meant",),
     ),
     Mutation(
+        "find: a name that can be typed",
+        "ebbtide_console/cli/find.py",
+        "        as_typed(_whole(entry)) + target,",
+        "        printable(_whole(entry)) + target,",
+        "that what `find` shows can be given to `get`",
+        ("tests/unit/test_find.py",),
+    ),
+    Mutation(
+        "find: two names never look the same",
+        "ebbtide_console/past/pattern.py",
+        '        return "\\\\" + letter\n',
+        "        return letter\n",
+        "that a backslash in a name is told from what one stands for",
+        ("tests/unit/test_find.py",),
+    ),
+    Mutation(
         "restore: a name that stands",
         f"{_FLOWS}/open_recovery.py",
         "    check_is_free(request, others)\n",

@@ -47,7 +47,10 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `get`."""
     get = add_command(commands, "get", "fetch a file or a directory out of a restore point to here", DESCRIPTION)
     get.add_argument(
-        "what", type=a_place, metavar="HOST:/PATH", help="the host's name in the policy, and a path as `find` shows it"
+        "what",
+        type=a_place,
+        metavar="HOST:/PATH",
+        help="the host's name in the policy, and a path as `find` shows it ($'…' for the shell)",
     )
     get.add_argument(
         "--at",
