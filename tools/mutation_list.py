@@ -9,6 +9,7 @@ _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
 _REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
+_TWO_RUNS = ("tests/local/test_two_at_one_place.py",)
 _SCAN = ("tests/unit/agent/test_scan.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
@@ -2944,6 +2945,54 @@ MUTATIONS = (
         ("tests/unit/agent/test_outcome.py",),
     ),
     Mutation(
+        "two runs: at hello",
+        f"{_HOST}/to_remote.py",
+        "        self._check_alone(last)\n        settle",
+        "        settle",
+        "that a second run at a place without a lock leaves before it does anything else",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: before the push",
+        f"{_HOST}/to_remote.py",
+        "self._check_as_at_hello(hello, self.place.find_report(until))",
+        "pass",
+        "that a run which began since the hello is seen",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: one that came and went",
+        f"{_HOST}/to_remote.py",
+        "if _generation_of(last) != hello.generation and not self._is_as_begun(hello, last):",
+        "if False:",
+        "that nothing is pushed by the index into a tree that another run has left since the hello",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: after the push",
+        f"{_HOST}/to_remote.py",
+        "if report.is_complete and not self._is_as_begun(hello, self._find_own(until)):",
+        "if False:",
+        "that what two runs have pushed to is not called complete",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: a copy of the state",
+        f"{_HOST}/to_remote.py",
+        "(begun.nonce, begun.machine) == (_own_mark(self.place.paths), self.machine)",
+        "begun.nonce == _own_mark(self.place.paths)",
+        "that a copied machine with the state of the first is told from it",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: our own that was killed",
+        f"{_HOST}/to_remote.py",
+        "last.problems != (_BEGUN,) or self._is_ours(last):",
+        "last.problems != (_BEGUN,):",
+        "that a host whose run was killed goes on at once",
+        _TWO_RUNS,
+    ),
+    Mutation(
         "links: in parts",
         f"{_HOST}/changes.py",
         "parts = -(-count // SUSPECTS_OF_A_PART)",
@@ -3303,7 +3352,7 @@ MUTATIONS = (
     Mutation(
         "push: what was kept next to a file",
         f"{_HOST}/to_remote.py",
-        "        if not was_whole:\n",
+        "        if hello.generation is None:\n",
         "        if False:\n",
         "that nothing of a broken push is left in a tree that is whole",
         ("tests/local/test_broken_remote.py::test_what_was_kept_of_a_file_that_went_meanwhile_goes_as_well",),
@@ -4077,6 +4126,16 @@ MUTATIONS = (
         "that a night which knows no host key under the far side's name ends at once",
         (
             "tests/unit/agent/test_link.py::test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go",
+        ),
+    ),
+    Mutation(
+        "restore: what chattr keeps as it is",
+        f"{_HOST}/bring.py",
+        "        outcome = replace(outcome, problems=(*outcome.problems, _TO_TAKE_FLAGS_OFF))\n",
+        "        pass\n",
+        "that whoever restores over a file which nobody may change hears what keeps it",
+        (
+            "tests/local/test_restore_directory.py::test_a_file_that_chattr_keeps_as_it_is_is_told_with_what_takes_the_flag_off",
         ),
     ),
     Mutation(
