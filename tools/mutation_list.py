@@ -1936,6 +1936,14 @@ MUTATIONS = (
         ("tests/unit/test_find.py",),
     ),
     Mutation(
+        "get: holes in a tar",
+        "ebbtide_console/past/tar.py",
+        "as_sparse(member, content) or content",
+        "content",
+        "that a directory with a sparse file of a terabyte fits where its data does",
+        ("tests/unit/test_past_tar.py",),
+    ),
+    Mutation(
         "drills: of what is gone",
         "ebbtide_console/past/drills.py",
         "(newest.host_id, drill.point.run) not in there)",
