@@ -2083,9 +2083,17 @@ MUTATIONS = (
     Mutation(
         "restore: never the sooner",
         f"{_CORE}/restored.py",
-        "max(recovery.deadline, now + lasts)",
-        "now + lasts",
+        "max(recovery.deadline, min(now + lasts, latest))",
+        "min(now + lasts, latest)",
         "that asking for a server again takes no day away from it",
+        ("tests/unit/test_kept_longer.py",),
+    ),
+    Mutation(
+        "restore: no longer than its machine",
+        f"{_CORE}/restored.py",
+        "if lasts > lives:",
+        "if lasts > LONGEST:",
+        "that nobody is promised a server beyond the day on which its machine goes off by itself",
         ("tests/unit/test_kept_longer.py",),
     ),
     Mutation(
@@ -2098,9 +2106,9 @@ MUTATIONS = (
     ),
     Mutation(
         "restore: a machine's own end",
-        f"{_FLOWS}/recovery_steps.py",
-        "return restored.LONGEST if",
-        "return restored.USUAL if",
+        f"{_FLOWS}/open_recovery.py",
+        "lives=restored.LONGEST if",
+        "lives=restored.USUAL if",
         "that the machine of a server that was asked for longer does not power itself off",
         ("tests/unit/test_kept_longer.py",),
     ),
