@@ -2356,6 +2356,33 @@ MUTATIONS = (
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(
+        "restore: no answer of another's",
+        f"{_RESTORE}/progress.py",
+        "self._answers_without_it = self._is_answered_already()",
+        "self._answers_without_it = False",
+        "that what answers before a server is started is not taken for it",
+        (
+            "tests/local/test_restored_server.py::"
+            "test_what_its_machine_answers_by_itself_is_no_answer_of_a_restored_server",
+        ),
+    ),
+    Mutation(
+        "restore: one file of several names",
+        f"{_RESTORE}/boot_image.py",
+        "-o index=on",
+        "-o index=off",
+        "that a file of several names stays one in a server that stands",
+        ("tests/local/test_linked_clones.py",),
+    ),
+    Mutation(
+        "restore: a layer that stays",
+        f"{_RESTORE}/boot_image.py",
+        "if [ ! -d layer ]; then\n    rm -rf layer.part\n",
+        "if true; then\n    rm -rf layer layer.part\n",
+        "that a server whose files have several names starts again after its reboot",
+        ("tests/local/test_linked_clones.py",),
+    ),
+    Mutation(
         "restore: what it writes stays",
         f"{_RESTORE}/boot_image.py",
         'KEPT if stands else ""',
