@@ -128,8 +128,8 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
     until ssh -n $IN -o StrictHostKeyChecking=accept-new admin@$ADDRESS true; do sleep 5; done
     ssh -t $IN admin@$ADDRESS sudo -i
 
-4. ON THE MACHINE. The manifest's first line must name the server's id and the snapshot's run; if "munged" is
-true, say MUNGED=--munge-links (cuts off links after 4,080 bytes). One file: rsync .../tree/etc/fstab alike.
+4. ON THE MACHINE. The manifest's first line must name the server's id and the snapshot's run; if it says
+"munged":true, say MUNGED=--munge-links (cuts links off at 4,080 bytes). One file: rsync .../tree/etc/fstab.
     apt-get update && apt-get install -y rsync systemd-container nftables
     mkdir -p /mnt/backup /srv/restored && mount -o ro,noatime,nosuid,nodev,noexec \\
         /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol${{VOLUME#vol-}} /mnt/backup
