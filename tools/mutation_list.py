@@ -2575,7 +2575,7 @@ MUTATIONS = (
     Mutation(
         "guard: rewritten twice in a night",
         f"{_HOST}/survey.py",
-        "            return count_turnover(index.blocks(), again.blocks()).files\n",
+        "            return count_turnover(last.blocks(), now.blocks()).files\n",
         "            return pushed.rewritten + since.files\n",
         "that a file which is written to before and while everything is pushed is one file that was rewritten",
         _GUARDED,
@@ -2583,7 +2583,7 @@ MUTATIONS = (
     Mutation(
         "guard: rewritten during a push",
         f"{_HOST}/survey.py",
-        "    if index and since.files:\n",
+        "    if last and since.files:\n",
         "    if False:\n",
         "that what is rewritten while everything is pushed counts beside what was before",
         _GUARDED,
