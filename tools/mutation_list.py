@@ -9,6 +9,7 @@ _RESTORE = "agent/ebbtide_agent/restore"
 _DRILLED = ("tests/local/test_drill_corpus.py",)
 _REAL = ("tests/local/test_materialise.py",)
 _CHANGES = ("tests/unit/agent/test_changes.py",)
+_TWO_RUNS = ("tests/local/test_two_at_one_place.py",)
 _SCAN = ("tests/unit/agent/test_scan.py",)
 _EC2 = "tests/contract/test_ports_ec2.py"
 _TABLE = "tests/contract/test_ports_catalog.py"
@@ -27,6 +28,7 @@ _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
 _OPENINGS = ("tests/unit/test_open_host.py",)
 _RESTORED_SERVER = ("tests/local/test_restored_server.py",)
+_QUIET = "tests/local/test_quiet_clones.py"
 _INITS = ("tests/unit/agent/test_inits.py",)
 _BACK = ("tests/local/test_restore_directory.py",)
 _DOORS = ("tests/app/test_doors_night.py",)
@@ -1918,6 +1920,62 @@ MUTATIONS = (
         ("tests/app/test_doors_operator.py::test_a_restore_takes_a_name_in_production_only_when_that_is_meant",),
     ),
     Mutation(
+        "find: a name that can be typed",
+        "ebbtide_console/cli/find.py",
+        "        as_typed(_whole(entry)) + target,",
+        "        printable(_whole(entry)) + target,",
+        "that what `find` shows can be given to `get`",
+        ("tests/unit/test_find.py",),
+    ),
+    Mutation(
+        "find: two names never look the same",
+        "ebbtide_console/past/pattern.py",
+        '        return "\\\\" + letter\n',
+        "        return letter\n",
+        "that a backslash in a name is told from what one stands for",
+        ("tests/unit/test_find.py",),
+    ),
+    Mutation(
+        "get: holes in a tar",
+        "ebbtide_console/past/tar.py",
+        "as_sparse(member, content) or content",
+        "content",
+        "that a directory with a sparse file of a terabyte fits where its data does",
+        ("tests/unit/test_past_tar.py",),
+    ),
+    Mutation(
+        "drills: of what is gone",
+        "ebbtide_console/past/drills.py",
+        "(newest.host_id, drill.point.run) not in there)",
+        "False)",
+        "that nobody relies on a proof of what is there no more",
+        ("tests/unit/test_drills_command.py",),
+    ),
+    Mutation(
+        "restore: a name that stands",
+        f"{_FLOWS}/open_recovery.py",
+        "    check_is_free(request, others)\n",
+        "",
+        "that no two restored servers have one name by accident",
+        ("tests/unit/test_restored_names.py",),
+    ),
+    Mutation(
+        "restore: a number for the second one",
+        f"{_CORE}/naming.py",
+        "if name not in taken)",
+        "if name)",
+        "that two restores of a host do not come up under one name",
+        ("tests/unit/test_restored_names.py",),
+    ),
+    Mutation(
+        "restore: everybody's name",
+        f"{_CORE}/naming.py",
+        " or _first_part(name) == _EVERYBODY:",
+        ":",
+        "that no restored server is called localhost",
+        ("tests/unit/test_restored_names.py",),
+    ),
+    Mutation(
         "card: one page",
         "ebbtide_console/cli/card.py",
         "return min(of_one_page, _LARGEST_PT) if of_one_page >= _SMALLEST_PT else _LARGEST_PT",
@@ -2187,6 +2245,22 @@ MUTATIONS = (
         ("tests/local/test_drill_corpus.py",),
     ),
     Mutation(
+        "drill: a redirect elsewhere",
+        f"{_RESTORE}/probe.py",
+        "    if _origin(where) != _origin(target):",
+        "    if _origin(where) == ():",
+        "that no host is proven by what another one serves",
+        ("tests/unit/agent/test_asking_http.py",),
+    ),
+    Mutation(
+        "drill: a body that breaks off",
+        f"{_RESTORE}/probe.py",
+        "        _read_to_its_end(response)\n",
+        "",
+        "that no host is proven whose answer has no end",
+        ("tests/unit/agent/test_asking_http.py",),
+    ),
+    Mutation(
         "restore: no answer is an error",
         f"{_CORE}/verdicts.py",
         "(verdict == CONTENT_ONLY and probe is None)",
@@ -2207,8 +2281,8 @@ MUTATIONS = (
         f"{_RESTORE}/masked.py",
         '"timers.target", ',
         "",
-        "that a clone starts none of the timers of the original",
-        _RESTORED_SERVER,
+        "that a clone starts none of the timers that are made only as it boots",
+        (_QUIET,),
     ),
     Mutation(
         "restore: a filter, whatever the routes",
@@ -2261,7 +2335,7 @@ MUTATIONS = (
     Mutation(
         "restore: none of the links",
         f"{_RESTORE}/inits.py",
-        'if starting and starting["script"] in left_out:',
+        'if starting and starting["script"] in unwanted:',
         "if False:",
         "that a clone with sysvinit starts neither cron nor mail nor a network of its own",
         _INITS,
@@ -2275,12 +2349,52 @@ MUTATIONS = (
         _INITS,
     ),
     Mutation(
-        "restore: sysvinit mounts nothing",
+        "restore: nothing is mounted",
         f"{_RESTORE}/inits.py",
-        '    yield "etc/fstab", _NO_FSTAB\n',
+        '        yield "etc/fstab", _NO_FSTAB\n',
         "",
-        "that a clone with sysvinit does not mount what the fstab of the original names",
+        "that a clone does not mount what the fstab of the original names, whatever its init",
         _INITS,
+    ),
+    Mutation(
+        "restore: no mounts of its units",
+        f"{_RESTORE}/units.py",
+        "return not _OF_THE_KERNEL.fullmatch(name)",
+        "return False",
+        "that a clone mounts no other server's file system",
+        (*_INITS, _QUIET),
+    ),
+    Mutation(
+        "restore: none of the timers",
+        f"{_RESTORE}/units.py",
+        "return _FOR_LATER.fullmatch(name) is not None",
+        "return False",
+        "that a timer which something else than timers.target wants does not start either",
+        (*_INITS, _QUIET),
+    ),
+    Mutation(
+        "restore: whoever has no word to say",
+        f"{_RESTORE}/inits.py",
+        "        over.update(dict.fromkeys(before_all(tree, units)))\n",
+        "",
+        "that what was started on a restored server is not started on a clone of that one",
+        (*_INITS, _QUIET),
+    ),
+    Mutation(
+        "restore: no mail",
+        f"{_RESTORE}/progress.py",
+        "_FILTER if self._may_send_mail() else _FILTER + _NO_MAIL",
+        "_FILTER",
+        "that a clone writes to none of the original's customers",
+        _RESTORED_SERVER,
+    ),
+    Mutation(
+        "restore: mail, once it is meant",
+        f"{_RESTORE}/session.py",
+        "                progress.shut_ways_out()\n",
+        "",
+        "that a server which has taken over can send its mail",
+        _RESTORED_SERVER,
     ),
     Mutation(
         "restore: no link of an image",
@@ -2313,14 +2427,6 @@ MUTATIONS = (
         "start=(),",
         "that a recovery takes the commands of its host along",
         ("tests/unit/test_recovery.py",),
-    ),
-    Mutation(
-        "restore: nothing is mounted",
-        f"{_RESTORE}/inits.py",
-        "_NOTHING_MOUNTED, ",
-        "",
-        "that a clone does not mount what the fstab of the original names",
-        _RESTORED_SERVER,
     ),
     Mutation(
         "restore: what it writes stays",
@@ -2847,6 +2953,54 @@ MUTATIONS = (
         ("tests/unit/agent/test_outcome.py",),
     ),
     Mutation(
+        "two runs: at hello",
+        f"{_HOST}/to_remote.py",
+        "        self._check_alone(last)\n        settle",
+        "        settle",
+        "that a second run at a place without a lock leaves before it does anything else",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: before the push",
+        f"{_HOST}/to_remote.py",
+        "self._check_as_at_hello(hello, self.place.find_report(until))",
+        "pass",
+        "that a run which began since the hello is seen",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: one that came and went",
+        f"{_HOST}/to_remote.py",
+        "if _generation_of(last) != hello.generation and not self._is_as_begun(hello, last):",
+        "if False:",
+        "that nothing is pushed by the index into a tree that another run has left since the hello",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: after the push",
+        f"{_HOST}/to_remote.py",
+        "if report.is_complete and not self._is_as_begun(hello, self._find_own(until)):",
+        "if False:",
+        "that what two runs have pushed to is not called complete",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: a copy of the state",
+        f"{_HOST}/to_remote.py",
+        "(begun.nonce, begun.machine) == (_own_mark(self.place.paths), self.machine)",
+        "begun.nonce == _own_mark(self.place.paths)",
+        "that a copied machine with the state of the first is told from it",
+        _TWO_RUNS,
+    ),
+    Mutation(
+        "two runs: our own that was killed",
+        f"{_HOST}/to_remote.py",
+        "last.problems != (_BEGUN,) or self._is_ours(last):",
+        "last.problems != (_BEGUN,):",
+        "that a host whose run was killed goes on at once",
+        _TWO_RUNS,
+    ),
+    Mutation(
         "links: in parts",
         f"{_HOST}/changes.py",
         "parts = -(-count // SUSPECTS_OF_A_PART)",
@@ -3206,7 +3360,7 @@ MUTATIONS = (
     Mutation(
         "push: what was kept next to a file",
         f"{_HOST}/to_remote.py",
-        "        if not was_whole:\n",
+        "        if hello.generation is None:\n",
         "        if False:\n",
         "that nothing of a broken push is left in a tree that is whole",
         ("tests/local/test_broken_remote.py::test_what_was_kept_of_a_file_that_went_meanwhile_goes_as_well",),
@@ -3962,7 +4116,45 @@ MUTATIONS = (
         "    if ended.exit_code == SSH_FAILED:\n        check_own_files(login, ended.err)\n",
         "",
         "that a night ends at once, and names the key, when waiting for a receiver cannot mend what is wrong",
-        ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_whoever_answers",),
+        ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_where_somebody_answers",),
+    ),
+    Mutation(
+        "link: a key that ssh cannot use, and a far side that is not up yet",
+        f"{_HOST}/link.py",
+        "if _NOT_LET_IN not in said or",
+        "if",
+        "that a far side which has not answered is waited for",
+        ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_where_somebody_answers",),
+    ),
+    Mutation(
+        "link: a key that ssh cannot use, and an agent that has it",
+        f"{_HOST}/link.py",
+        " or _an_agent_has_keys():",
+        ":",
+        "that a key with a passphrase does for whoever has unlocked it",
+        (
+            "tests/unit/agent/test_link.py::test_a_key_that_an_agent_of_sshs_may_hold_is_waited_with_and_so_is_one_that_nobody_can_look_at",
+        ),
+    ),
+    Mutation(
+        "link: a key that nobody can look at",
+        f"{_HOST}/link.py",
+        '    if shutil.which("ssh-keygen") is None:\n        return\n',
+        "",
+        "that a key is not blamed where there is no program to look at it",
+        (
+            "tests/unit/agent/test_link.py::test_a_key_that_an_agent_of_sshs_may_hold_is_waited_with_and_so_is_one_that_nobody_can_look_at",
+        ),
+    ),
+    Mutation(
+        "link: a host key that somebody signs",
+        f"{_HOST}/ssh_files.py",
+        " or _SIGNER.search(_lines_of(known_hosts, name)):",
+        ":",
+        "that a far side whose host key is signed is not called unknown",
+        (
+            "tests/unit/agent/test_link.py::test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go",
+        ),
     ),
     Mutation(
         "link: a key that ssh cannot use, and the next one",
@@ -3981,6 +4173,24 @@ MUTATIONS = (
         (
             "tests/unit/agent/test_link.py::test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go",
         ),
+    ),
+    Mutation(
+        "restore: what chattr keeps as it is",
+        f"{_HOST}/bring.py",
+        "        outcome = replace(outcome, problems=(*outcome.problems, _TO_TAKE_FLAGS_OFF))\n",
+        "        pass\n",
+        "that whoever restores over a file which nobody may change hears what keeps it",
+        (
+            "tests/local/test_restore_directory.py::test_a_file_that_chattr_keeps_as_it_is_is_told_with_what_takes_the_flag_off",
+        ),
+    ),
+    Mutation(
+        "far side: full",
+        f"{_HOST}/to_remote.py",
+        "if not any(map(is_full, report.problems)):",
+        "if True:",
+        "that somebody whose far side is full is told to make room there",
+        ("tests/local/test_to_remote.py::test_a_far_side_that_is_full_is_told_with_what_to_do",),
     ),
     Mutation(
         "far files: a key that ssh cannot use",

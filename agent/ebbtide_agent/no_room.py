@@ -11,3 +11,9 @@ def is_of_an_attribute(problem: str) -> bool:
     What is before the first quote is no path.
     """
     return "xattr" in problem.partition('"')[0]
+
+
+def is_full(problem: str) -> bool:
+    """Whether that is what rsync found: a script of the host's own may say the same of another disk."""
+    has_no_room = any(words in problem for words in (OVER_QUOTA, NO_SPACE))
+    return problem.startswith("rsync: ") and has_no_room and not is_of_an_attribute(problem)

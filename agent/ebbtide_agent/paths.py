@@ -84,7 +84,7 @@ class HostPaths:
 
     @property
     def _of_targets(self) -> tuple[Path, ...]:
-        return (self.target, self.outgoing, self.fetched_report, self.outbox, self.promise, self.sockets)
+        return (self.target, self.outgoing, self.fetched_report, self.pusher, self.outbox, self.promise, self.sockets)
 
     @property
     def lent(self) -> tuple[Path, ...]:
@@ -104,6 +104,11 @@ class HostPaths:
     def running(self) -> Path:
         """There while a run goes on, and after one that was killed."""
         return self.state / "running"
+
+    @property
+    def pusher(self) -> Path:
+        """What tells this state's runs from others where no gate does."""
+        return self.state / "pusher"
 
     @property
     def last_report(self) -> Path:

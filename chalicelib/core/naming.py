@@ -1,12 +1,19 @@
 """What a restored machine calls itself: never by accident what something in production is called."""
 
+import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import chain, count
 
 from chalicelib.core.ids import HOST_NAME
+from chalicelib.core.model import Recovery
 from chalicelib.core.policy import Policy
 from chalicelib.errors import ConfigError, Refused
+
+# What every machine calls itself.
+_EVERYBODY = "localhost"
 
 
 class Mode(StrEnum):
@@ -40,18 +47,42 @@ def restored_name(host_id: str) -> str:
     return f"restored-{host_id}"
 
 
+def own_name(host_id: str, taken: Container[str]) -> str:
+    """The first of restored-us0a, restored-us0a-2 and so on that is not taken."""
+    first = restored_name(host_id)
+    numbered = (f"{first}-{number}" for number in count(2))
+    return next(name for name in chain((first,), numbered) if name not in taken)
+
+
+def is_own_name(name: str, host_id: str) -> bool:
+    """Whether a restored image of this host may have been called so by nobody in particular."""
+    return re.fullmatch(f"{re.escape(restored_name(host_id))}(-[0-9]+)?", name) is not None
+
+
 def check_name(request: RecoveryRequest, policy: Policy | None) -> None:
     """Raises ConfigError for what is no name, and Refused for one in production that was not said to be meant."""
     name = request.name
     if name is None:
         return
-    if not HOST_NAME.fullmatch(name):
+    if not HOST_NAME.fullmatch(name) or _first_part(name) == _EVERYBODY:
         raise ConfigError((f'name {name!r}: expected a host name like "{restored_name("us0a")}"',))
     owner = _owner_of(name, policy)
     if owner is not None and not request.is_meant:
         raise Refused(
             f"{name} is the name of {owner}, and two machines of one name do each other's work: "
             "give the restored one another, or say that this is meant (is_meant, or --is-meant)"
+        )
+
+
+def check_is_free(request: RecoveryRequest, others: Iterable[Recovery]) -> None:
+    """Raises Refused for a name that one of these is called by, and that was not said to be meant."""
+    if request.name is None or request.is_meant:
+        return
+    called = next((each for each in others if _first_part(each.name) == _first_part(str(request.name))), None)
+    if called is not None:
+        raise Refused(
+            f"{request.name} is the name of {called.id}, which stands restored: give this one another, close that one "
+            "first, or say that this is meant (is_meant, or --is-meant)"
         )
 
 

@@ -11,7 +11,15 @@ from chalicelib.core import entrances, restored, tags
 from chalicelib.core.backups import is_damaged
 from chalicelib.core.ids import HOST_ID
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind, RestorePoint, Snapshot, Step, Way
-from chalicelib.core.naming import Mode, RecoveryRequest, check_name, restored_name
+from chalicelib.core.naming import (
+    Mode,
+    RecoveryRequest,
+    check_is_free,
+    check_name,
+    is_own_name,
+    own_name,
+    restored_name,
+)
 from chalicelib.core.opening import OpeningRequest
 from chalicelib.core.policy import Policy
 from chalicelib.core.recovery import choose_point, lasts
@@ -50,17 +58,27 @@ def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recov
     under way has those, and with none it keeps what it has: when nothing was said of the point, whatever night it is
     of.
 
-    Raises Refused when there is no such point, for a name in production that was not said to be meant, when it is not
-    known who may come in, and when all that stand would have more ways in than their group takes.
+    Raises Refused when there is no such point, for a name in production, or of another one that stands, which was not
+    said to be meant, when it is not known who may come in, and when all that stand would have more ways in than their
+    group takes.
     """
     policy = find_policy(world)
     check_name(request, policy)
     wanted = _wanted(RecoveryKind.RESTORE, request, world, now)
     known = world.catalog.find_recoveries(wanted.id.host_id)
-    under_way = _find_under_way(known, wanted, of_any_point=request.at is None and request.point is None)
+    of_any_point = request.at is None and request.point is None
+    under_way = _find_under_way(known, wanted, request.name, of_any_point)
+    others = [each for each in _standing_restores(world, now) if under_way is None or each.id != under_way.id]
+    check_is_free(request, others)
+    name = request.name or own_name(wanted.id.host_id, {each.name for each in others})
     ways = _wanted_ways(request, wanted.host, under_way, policy)
     deadline = kept_until(under_way, request.lasts, now) if under_way else now + (request.lasts or restored.USUAL)
-    return _open(replace(wanted, ways=ways, deadline=deadline), under_way, known, world)[0]
+    return _open(replace(wanted, name=name, ways=ways, deadline=deadline), under_way, known, world)[0]
+
+
+def _standing_restores(world: World, now: datetime) -> list[Recovery]:
+    restores = (each for each in world.catalog.find_recoveries() if each.kind is RecoveryKind.RESTORE)
+    return [each for each in restores if not is_on_its_way_out(each, now)]
 
 
 def _wanted_ways(
@@ -155,7 +173,7 @@ def _why_stale(
 
 def _open_or_wake(wanted: Recovery, world: World) -> tuple[Recovery, bool]:
     known = world.catalog.find_recoveries(wanted.id.host_id)
-    under_way = _find_under_way(known, wanted)
+    under_way = _find_under_way(known, wanted, None)
     wanted = replace(wanted, deadline=under_way.deadline) if under_way else wanted
     return _open(wanted, under_way, known, world)
 
@@ -190,7 +208,7 @@ def _find_cut_short(
     asked = [each for each in said if said[each] == 1 and wire.recovery_asked_key(each) in archived]
     unknown = {*asked} - {recovery.id for recovery in known}
     bodies = (world.archive.get(wire.recovery_asked_key(each)) for each in sorted(unknown))
-    found = _find_under_way(map(wire.parse_recovery_asked, bodies), wanted)
+    found = _find_under_way(map(wire.parse_recovery_asked, bodies), wanted, wanted.name)
     return replace(found, findings=wanted.findings) if found else None
 
 
@@ -288,17 +306,19 @@ def _might_hold(snapshot: Snapshot, request: RecoveryRequest) -> bool:
     return request.at is None or snapshot.started <= request.at
 
 
-def _find_under_way(known: Iterable[Recovery], wanted: Recovery, of_any_point: bool = False) -> Recovery | None:
-    """That of its point, before the latest of any."""
-    alike = [each for each in known if _is_under_way(each, wanted)]
+def _find_under_way(
+    known: Iterable[Recovery], wanted: Recovery, name: str | None, of_any_point: bool = False
+) -> Recovery | None:
+    """That of its point, before the latest of any; of this name, or else of one that nobody has given it."""
+    alike = [each for each in known if _is_under_way(each, wanted, name)]
     of_its_point = [each for each in alike if each.point.snapshot_id == wanted.point.snapshot_id]
     meant = of_its_point or (alike if of_any_point else [])
     return max(meant, key=lambda each: each.opened, default=None)
 
 
-def _is_under_way(recovery: Recovery, wanted: Recovery) -> bool:
-    is_alike = (recovery.kind, recovery.name) == (wanted.kind, wanted.name)
-    return is_alike and not is_on_its_way_out(recovery, wanted.opened)
+def _is_under_way(recovery: Recovery, wanted: Recovery, name: str | None) -> bool:
+    is_so_called = recovery.name == name if name else is_own_name(recovery.name, recovery.id.host_id)
+    return recovery.kind is wanted.kind and is_so_called and not is_on_its_way_out(recovery, wanted.opened)
 
 
 def _next_id(wanted: RecoveryId, known: Iterable[Recovery], archived: Iterable[str], world: World) -> RecoveryId:

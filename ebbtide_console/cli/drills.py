@@ -26,7 +26,8 @@ WIDTH = 1000  # a host is one line, to grep and to cut; a terminal wraps by itse
 DESCRIPTION = """\
 Say of each host how old its newest restore point is, and when its last drill was, of which point, and what came of it:
 its verdict (docs/restore.md says what each means), its RTO, and the first of its findings. A drill of an older point
-does not take the place of one of a newer point.
+does not take the place of one of a newer point. `gone since` says that its point is there no more: that drill proves
+what was, and that a restore of this host works.
 
   $ ebbtide drills
 
@@ -89,7 +90,8 @@ def _of_drill(proof: Proof, now: datetime) -> tuple[str, ...]:
     if drill is None:
         return ("never", "", "", "", "`ebbtide drill` proves it")
     first = next(iter(drill.findings), "")
-    return (_aged(drill.opened, now), _at(drill.point.at), drill.verdict or "none", _took(drill), first)
+    of = _at(drill.point.at) + (", gone since" if proof.is_gone else "")
+    return (_aged(drill.opened, now), of, drill.verdict or "none", _took(drill), first)
 
 
 def as_object(proof: Proof) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def as_object(proof: Proof) -> dict[str, Any]:
         "host": proof.newest.host,
         "id": proof.newest.host_id,
         "newest": moment_text(proof.newest.at),
-        "drill": None if drill is None else _drill_object(drill),
+        "drill": None if drill is None else {**_drill_object(drill), "gone": proof.is_gone},
         "proved": is_proved(proof),
     }
 

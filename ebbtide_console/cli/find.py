@@ -18,7 +18,7 @@ from ebbtide_agent.walk import ROOT
 from ebbtide_console import session
 from ebbtide_console.cli.command import Commands, Environment, add_command
 from ebbtide_console.cli.retention import a_time
-from ebbtide_console.past.pattern import Pattern, parse_pattern
+from ebbtide_console.past.pattern import Pattern, as_typed, parse_pattern
 from ebbtide_console.past.points import Point, find_points, of_host
 from ebbtide_console.past.search import search
 from ebbtide_console.past.versions import Version
@@ -39,7 +39,11 @@ what changed last; then what they do not hold any more.
 
 PATTERN is a glob (* ? [abc] [!abc]; [*] for a star itself), in quotes for the shell to leave it alone. Without a slash
 it is for the name, as with `find -name`; with one it is for the whole path from / on, as with `find -path`, and there *
-goes beyond slashes. Upper and lower case differ. Bytes that are no text show as \\xff.
+goes beyond slashes. Upper and lower case differ. A path that no terminal shows as it is comes
+as $'…', with \\n or \\xff for what that is. Typed like this, bash, zsh and ksh make the path of it again:
+
+  $ ebbtide find $'*\\xff*'
+  $ ebbtide get us0:$'/srv/new\\nline'
 
 `first point` and `last point` are the restore points between which it was as the line says, and `gone since` is the
 first one without it. Either of the first two can be opened, and then the host fetches the file:
@@ -148,7 +152,7 @@ def _row(version: Version) -> tuple[str, ...]:
         _at(version.first),
         _at(version.last),
         _at(version.gone) if version.gone else "",
-        printable(_whole(entry)) + target,
+        as_typed(_whole(entry)) + target,
     )
 
 

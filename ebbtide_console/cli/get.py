@@ -37,7 +37,8 @@ Fetch one file, or a directory as a tar, out of a host's restore point to here: 
 
 It opens the point (ebbtide open), fetches by rsync over ssh, compares everything with the manifest that the archive has
 had since that night, and closes the point again. Nothing that is there is written over. A file has its mode and time,
-and its owner if you are root; a tar has all of it whoever you are: owners, modes, times, attributes, links, devices.
+and its owner if you are root; a tar has all of it whoever you are: owners, modes, times, attributes, links, devices,
+and no zeros for the holes of a file (as GNU tar writes them).
 
 Your key has to be among restore.readers of the policy in force, and your network among those of the receiver's `allow`.
 """
@@ -47,7 +48,10 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add `get`."""
     get = add_command(commands, "get", "fetch a file or a directory out of a restore point to here", DESCRIPTION)
     get.add_argument(
-        "what", type=a_place, metavar="HOST:/PATH", help="the host's name in the policy, and a path as `find` shows it"
+        "what",
+        type=a_place,
+        metavar="HOST:/PATH",
+        help="the host's name in the policy, and a path as `find` shows it ($'…' for the shell)",
     )
     get.add_argument(
         "--at",

@@ -33,8 +33,8 @@ that is systemd or sysvinit, and else by the commands that the policy has for it
 
 Whoever could log in to the server then can do so here, by ssh at the address that is told when it is up: same users,
 same keys, same host keys. Port 22 is open, and the ports that are named, to the networks of the receiver's `allow`, or
-to those that are named. Cron, timers, mail servers and its backup are not started; what another unit wants by itself
-still runs. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
+to those that are named. Cron, timers, mail servers and its backup are not started, nothing is mounted, and no mail
+leaves it. Its tree stays as it was restored: what it writes lies beside it, on the same volume.
 
 At its end it goes, with what was written there, which is in no backup: the policy's alarm says so two days before.
 
@@ -50,6 +50,14 @@ as the function `recover` answers. While its verdict is not known it has the ste
 _COMPARING = """\
 it is being compared with its backup now, beside whatever it does there: that takes as long as to read all of it.
 Ctrl-C ends only this waiting. If it is not what was backed up, the policy's alarm says so too."""
+
+_DIFFERENT_THERE = (
+    "what is different there, beside its tree and not in it (docs/restore.md says how to have it all the same):",
+    "  /etc/fstab is empty, /etc/hostname has its new name, /etc/resolv.conf is its machine's;",
+    "  no timer of its units starts, nor what they mount, but for the kernel's own file systems and memory;",
+    "  no mail leaves it (TCP 25, 465, 587);",
+    "  and these do not start, nor what of sysvinit's is called like them:",
+)
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -180,8 +188,7 @@ def _where(standing: Standing) -> Iterator[str]:
     if not standing["waiting"]:
         yield "the same command again says where to log in to it; if it fails, the policy's alarm says so"
     if standing["runs"]:
-        yield "its fstab mounts nothing there, and these do not start, nor what of sysvinit's is called like them"
-        yield "(docs/restore.md says how one does all the same):"
+        yield from _DIFFERENT_THERE
         yield from _listed(*MASKED, *MASKED_WHERE_IT_STANDS)
     yield f"`ebbtide close {standing['recovery']}` takes it down before {said(standing['until'])}"
 

@@ -128,8 +128,8 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
     ssh -t $IN admin@$ADDRESS sudo -i
 
 4. ON THE MACHINE. The first line of the manifest must name the server's id and the run of the snapshot; if
-it says "munged":true, say MUNGED=--munge-links before the copy. Who wants one file copies only that, by the
-same rsync of .../tree/etc/fstab to where it shall be.
+it says "munged":true, say MUNGED=--munge-links before the copy, which cuts off links after 4,080 bytes. Who
+wants one file copies only that, by the same rsync of .../tree/etc/fstab to where it shall be.
     apt-get update && apt-get install -y rsync systemd-container
     mkdir -p /mnt/backup /srv/restored
     mount -o ro,noatime,nosuid,nodev,noexec \\

@@ -15,10 +15,11 @@ from ebbtide_console.past.points import Point
 @dataclass(frozen=True)
 class Proof:
     """The newest restore point of a host, and the last drill that has ended, of that point or of the newest that was
-    drilled; none, if none has."""
+    drilled; none, if none has. `is_gone` says that there is no such point any more."""
 
     newest: Point
     drill: Recovery | None
+    is_gone: bool = False
 
 
 def find_proofs(points: Sequence[Point], archive: Archive) -> tuple[list[Proof], tuple[str, ...]]:
@@ -26,7 +27,12 @@ def find_proofs(points: Sequence[Point], archive: Archive) -> tuple[list[Proof],
     newest = {point.host_id: point for point in points}
     there = {(point.host_id, point.run) for point in points}
     faults: list[str] = []
-    return [Proof(point, _last_drill(point, there, archive, faults)) for point in newest.values()], tuple(faults)
+    proofs = [_proof(point, _last_drill(point, there, archive, faults), there) for point in newest.values()]
+    return proofs, tuple(faults)
+
+
+def _proof(newest: Point, drill: Recovery | None, there: Container[tuple[str, RunId]]) -> Proof:
+    return Proof(newest, drill, drill is not None and (newest.host_id, drill.point.run) not in there)
 
 
 def _last_drill(

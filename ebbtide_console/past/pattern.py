@@ -1,9 +1,11 @@
-"""Which paths an operator means, by find's rules: a name wherever it is, or a whole path."""
+"""Which paths an operator means, by find's rules: a name wherever it is, or a whole path; and how they type one."""
 
 import os
 import re
 from dataclasses import dataclass
 from fnmatch import translate
+
+_BY_NAME = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,22 @@ class Below:
 
     def matches(self, path: bytes) -> bool:
         return path == self.part or path.startswith(self.part + b"/")
+
+
+def as_typed(path: bytes) -> str:
+    """As it is, if a terminal can show that and a keyboard type it; else as $'…', of which a shell makes it."""
+    text = os.fsdecode(path)
+    if text.isprintable():
+        return text
+    return "$'" + "".join(map(_typed, text)) + "'"
+
+
+def _typed(letter: str) -> str:
+    if letter in "\\'":
+        return "\\" + letter
+    if letter.isprintable():
+        return letter
+    return _BY_NAME.get(letter) or "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
 
 
 def parse_pattern(text: str) -> Pattern:

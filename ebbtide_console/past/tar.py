@@ -8,6 +8,7 @@ from typing import IO
 
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.pax import pax_headers
+from ebbtide_console.past.sparse import as_sparse
 
 _TYPES = {
     "f": tarfile.REGTYPE,
@@ -34,7 +35,7 @@ def write_tar(entries: Sequence[Entry], into: Path, file: IO[bytes]) -> int:
             member = _member(entry, name, first_names)
             if member.isreg():
                 with open(into / os.fsdecode(entry.path), "rb") as content:
-                    tar.addfile(member, content)
+                    tar.addfile(member, as_sparse(member, content) or content)
             else:
                 tar.addfile(member)
     return sockets

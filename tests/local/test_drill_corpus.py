@@ -291,6 +291,18 @@ ASKED = [
         verdict="content only",
     ),
     befalls(
+        "the service breaks off the body of its answer",
+        corpus.briefed(probe="http://127.0.0.1:8080/206"),
+        finds="http://127.0.0.1:8080/206: no answer: its body ends 997 bytes too early",
+        verdict="content only",
+    ),
+    befalls(
+        "the service sends its caller elsewhere",
+        corpus.briefed(probe="http://127.0.0.1:8080/302"),
+        finds="http://127.0.0.1:8080/302: 302 Found: redirects to https://127.0.0.1:8080/200: ask that instead",
+        verdict="content only",
+    ),
+    befalls(
         "the service's TCP port is closed",
         corpus.briefed(probe="tcp://127.0.0.1:9"),
         finds="tcp://127.0.0.1:9: no answer: [Errno 111] Connection refused",
@@ -324,7 +336,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 class Status(BaseHTTPRequestHandler):
     def do_GET(self):
         status = int(self.path[1:])
-        if status:
+        if status == 302:
+            self.send_response(status)
+            self.send_header("Location", "https://127.0.0.1:8080/200")
+            self.end_headers()
+        elif status == 206:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"<ht")
+        elif status:
             self.send_response(status)
             self.end_headers()
 

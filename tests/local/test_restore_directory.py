@@ -205,6 +205,22 @@ def test_what_somebody_named_like_roots_own_attributes_stays_a_name(host: Host, 
     assert "security.capability" not in os.listxattr(tmp_path / "back/etc/nginx/nginx.conf")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets the flags of chattr")
+def test_a_file_that_chattr_keeps_as_it_is_is_told_with_what_takes_the_flag_off(host: Host, tmp_path: Path) -> None:
+    host.back_up()
+    file = host.tree / "etc/nginx/nginx.conf"
+    file.write_text("another")
+    if subprocess.run(["chattr", "+i", str(file)], capture_output=True).returncode != 0:
+        pytest.skip("the file system of the tests knows no flags")
+    try:
+        left = ask(host, "restore", in_tree(host, "etc/nginx"), "--in-place", "--yes", cwd=tmp_path)
+    finally:
+        subprocess.run(["chattr", "-i", str(file)], check=True)
+
+    assert (left.returncode, file.read_text()) == (3, "another")
+    assert "Operation not permitted" in left.stderr and "lsattr shows it" in left.stderr.splitlines()[-2]
+
+
 def test_a_directory_with_something_in_it_gives_way_to_a_file_only_if_deleting_was_agreed_to(
     host: Host, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ from ebbtide_agent.restore.progress import OUR_MARK
 from ebbtide_console.sandbox import kernel
 from tests.debian import a_machine_image
 from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, a_key, an_aws, below
-from tests.local.test_black_holes import HERE, another_network, ip
+from tests.local.test_black_holes import HERE, THERE, another_network, ip
 
 RECOVERY = "us0a/2026-11-24/1"
 BRIEF, REPORT = f"recoveries/{RECOVERY}/brief.json", f"recoveries/{RECOVERY}/report.json"
@@ -96,6 +96,18 @@ class Metadata(http.server.BaseHTTPRequestHandler):
         self.wfile.write(what.encode())
 http.server.HTTPServer(('{METADATA}', 80), Metadata).serve_forever()
 """
+# Somebody who takes mail, on each port that mail goes to; and what a server's own application does.
+MAIL_PORTS = (25, 465, 587)
+TAKE_MAIL = f"""
+import socket, time
+taken = [socket.create_server(('', port)) for port in {MAIL_PORTS}]
+print('taking', flush=True)
+time.sleep(600)
+"""
+SEND_MAIL = "import socket; socket.create_connection(('{}', {}), 5)"
+MAIL_WITHIN = (
+    "import socket; here = socket.create_server(('127.0.0.1', 25)); socket.create_connection(('127.0.0.1', 25))"
+)
 GET = "import sys, urllib.request as web; print(web.urlopen(sys.argv[1], timeout=9).read().decode())"
 
 pytestmark = [
@@ -318,3 +330,29 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
         assert server.agent.returncode == 0, server.log()
         assert not (server.tree / "home/ada/note").exists()
         assert (server.tree.parent / KEPT / "upper/home/ada/note").read_text() == "still here\n"
+
+
+@pytest.mark.fault("O6")
+@with_a_network_of_its_own
+def test_no_mail_leaves_a_restored_server_until_its_operator_says_so_in_it(image: Path, tmp_path: Path) -> None:
+    with restored(image, tmp_path) as server, mail_taken(server.within):
+        kept = [server.fails(f'python3 -c "{SEND_MAIL.format(THERE, port)}"') for port in MAIL_PORTS]
+        is_kept_within = server.fails(f'python3 -c "{MAIL_WITHIN}"')
+        server.ssh("root", "touch /etc/ebbtide-mail-leaves /run/before; systemctl reboot", check=False)
+        wait_until(lambda: server.ssh("ada", "ls /run/before || echo up", check=False) == "up", "the reboot")
+        kept_then = [server.fails(f'python3 -c "{SEND_MAIL.format(THERE, port)}"') for port in MAIL_PORTS]
+        has_a_role_then = not server.fails(f'python3 -c "{ASK_A_NEIGHBOUR}"')
+
+    assert (kept, is_kept_within) == ([True] * 3, False)
+    assert (kept_then, has_a_role_then) == ([False] * 3, False)
+
+
+@contextmanager
+def mail_taken(within: Sequence[str]) -> Iterator[None]:
+    taking = subprocess.Popen([*within, sys.executable, "-c", TAKE_MAIL], stdout=subprocess.PIPE)
+    try:
+        assert taking.stdout and taking.stdout.readline() == b"taking\n"
+        yield
+    finally:
+        taking.kill()
+        taking.communicate()

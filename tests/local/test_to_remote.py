@@ -124,6 +124,29 @@ def test_a_partial_night_is_told_over_there_too(host: Pushing) -> None:
     assert host.report_there()["status"] == "partial"
 
 
+@pytest.mark.parametrize(
+    ("says", "is_full"),
+    [
+        ('rsync: [receiver] write failed on "/srv/x" (in tree): No space left on device (28)', True),
+        ('rsync: [receiver] mkstemp "/srv/.x.8jU" (in tree) failed: Disk quota exceeded (122)', True),
+        ('rsync: [receiver] rsync_xal_set: lsetxattr("d/one","user.a") failed: No space left on device (28)', False),
+    ],
+    ids=["a disk", "a quota", "an attribute"],
+)
+def test_a_far_side_that_is_full_is_told_with_what_to_do(host: Pushing, says: str, is_full: bool) -> None:
+    program = host.place / "rsync"
+    told = f'case "$*" in *--stats*) echo {shlex.quote(says)} >&2; code=23;; esac'
+    program.write_text(f'#!/bin/sh\nrsync "$@"; code=$?\n{told}\nexit $code\n')
+    program.chmod(0o755)
+
+    report = host.back_up(RSYNC=str(program))
+
+    make_room = f"{host.far.target('/~/us0')} is full: make room there, or get more of it"
+    assert report.status == "partial"
+    assert tuple(dict.fromkeys(report.problems)) == ((make_room, says) if is_full else (says,))
+    assert host.report_there()["problems"] == list(report.problems)
+
+
 def test_what_is_another_hosts_is_not_touched(host: Pushing) -> None:
     (host.there / "tree").mkdir(parents=True)
     report = json.loads((Path(__file__).parents[1] / "contract/wire/report.json").read_text())

@@ -66,6 +66,19 @@ def test_all_is_well_once_the_last_drill_of_each_host_proved_all_that_it_could(
     assert told(capsys)["us0"][4] == "proven"
 
 
+def test_of_a_drill_whose_point_is_gone_that_is_said(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = a_night(world, 24)
+    a_drill(world, a_moment(9, day=24))
+    before = said(capsys)["us0"]["drill"]
+    del world.volumes.snapshots[world.catalog.get_run(lost).snapshot_id]
+
+    main(["drills"])
+
+    assert told(capsys)["us0"][3:5] == ["2026-11-24 02:00, gone since", "proven"]
+    after = said(capsys)["us0"]["drill"]
+    assert (before["recovery"], before["gone"], after["gone"]) == (after["recovery"], False, True)
+
+
 def test_what_was_found_of_one_that_satisfies_is_said_too(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     drill = a_drill(world, NOW)
     key = f"recoveries/{drill}/closed.json"

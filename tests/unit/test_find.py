@@ -3,6 +3,10 @@
 import gzip
 import hashlib
 import json
+import os
+import shlex
+import shutil
+import subprocess
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,8 +23,9 @@ from chalicelib.core import tags
 from ebbtide_agent.entry import Entry, Header, encode, encode_header
 from ebbtide_agent.manifest_file import find_in_manifest
 from ebbtide_console import session
+from ebbtide_console.cli.get import a_place
 from ebbtide_console.cli.main import main
-from ebbtide_console.past.pattern import parse_pattern
+from ebbtide_console.past.pattern import as_typed, parse_pattern
 from ebbtide_console.past.points import find_points
 from ebbtide_console.past.search import search
 from tests.builders import a_run, a_run_id, a_snapshot, what_was_briefed
@@ -312,11 +317,33 @@ def test_a_name_that_would_move_the_cursor_is_one_line_and_json_has_its_bytes(
 
     (line,) = shown.splitlines()[1:]
     assert line.isprintable()
-    assert line.endswith("/srv/\\x1b[2J\\n\\xff")
+    assert line.endswith("  $'/srv/\\x1b[2J\\n\\xff'")
     assert "  @1000000000000  " in line
     assert version["quoted"] == "/srv/%1B[2J%0A%FF"
     assert version["last"] == {"at": "2026-11-23T03:00:00Z", "run": "main/2026-11-23/1", "snapshot": "snap-23"}
     assert version["gone"] is None
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@given(st.lists(names, min_size=1, max_size=4).map(b"/".join))
+def test_what_is_shown_is_what_a_shell_makes_the_same_path_of_and_two_paths_never_look_the_same(path: bytes) -> None:
+    shown = as_typed(path)
+
+    word = shown if shown.startswith("$'") else shlex.quote(shown)
+    typed = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+    assert typed == path
+    assert shown.isprintable()
+
+
+def test_a_name_with_a_backslash_is_not_taken_for_one_with_what_that_stands_for() -> None:
+    assert (as_typed(rb"/srv/new\nline"), as_typed(b"/srv/new\nl'\\e")) == (r"/srv/new\nline", r"$'/srv/new\nl\'\\e'")
+
+
+def test_what_is_shown_is_found_and_can_be_got_as_a_shell_gives_it() -> None:
+    typed = os.fsdecode(b"us0:/srv/a\n\xff")
+
+    assert a_place(typed) == ("us0", b"srv/a\n\xff")
+    assert parse_pattern(os.fsdecode(b"*\xff*")).matches(b"srv/a\n\xff")
 
 
 def test_nothing_is_an_exit_code_of_its_own_and_not_a_word(past: Past, capsys: pytest.CaptureFixture[str]) -> None:

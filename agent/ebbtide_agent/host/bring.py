@@ -36,6 +36,12 @@ TO_MAKE_WAY = (
     " take it away yourself, or restore --into DIR"
 )
 
+_NOT_EVEN_FOR_ROOT = "Operation not permitted (1)"
+_TO_TAKE_FLAGS_OFF = (
+    "what not even root may change may have a flag of chattr, or the directory that it is in: lsattr shows it, and"
+    " chattr -i -a takes it off"
+)
+
 
 @dataclass(frozen=True)
 class RestoreRequest:
@@ -115,6 +121,8 @@ def _brought(source: Source, request: RestoreRequest, how: Sequence[str], listen
     outcome = tell(ended)
     if any(problem.startswith(IN_THE_WAY) for problem in outcome.problems):
         outcome = replace(outcome, problems=(*outcome.problems, TO_MAKE_WAY))
+    if request.as_root and any(problem.endswith(_NOT_EVEN_FOR_ROOT) for problem in outcome.problems):
+        outcome = replace(outcome, problems=(*outcome.problems, _TO_TAKE_FLAGS_OFF))
     # Elsewhere it may be everyday life that a file vanishes; of a restore point some is missing then.
     return replace(outcome, status=PARTIAL) if ended.exit_code == VANISHED else outcome
 

@@ -67,7 +67,7 @@ def open_way(config: Config, paths: HostPaths, world: World, machine: str = "") 
 def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None = None, machine: str = "") -> Way:
     """`sockets`: a directory for those of connections that are shared (`connections`), if that is wanted.
 
-    `machine`: what a receiver is told of which machine this is.
+    `machine`: what a receiver, or a report that waits somewhere, is told of which machine this is.
     """
     target = config.target
     if isinstance(target, Receiver):
@@ -76,4 +76,4 @@ def way_to(config: Config, paths: HostPaths, world: World, sockets: Path | None 
         return ToDirectory(target, config, paths, world)
     if isinstance(target, Volume):
         return ToVolume(target, config, paths, world)
-    return ToRemote(FarPlace(target, config, paths, world, sockets))
+    return ToRemote(FarPlace(target, config, paths, world, sockets), machine)

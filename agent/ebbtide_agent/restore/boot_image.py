@@ -26,6 +26,7 @@ from ebbtide_agent.restore.inits import INITS, Course, start_of, why_not_started
 PATIENCE_SECONDS = 180.0
 # What an image that is to stand has written, beside its tree; never in it.
 KEPT = "restored"
+WRITTEN = f"{KEPT}/upper"
 # nspawn's exit code when the image has asked for a reboot (EXIT_FORCE_RESTART).
 REBOOT = 133
 _TRIED = ("--private-network", "--resolv-conf=off")

@@ -1,7 +1,8 @@
 """What starts an image, and what it is told so that it comes up as a clone; nothing in its tree is changed.
 
-systemd takes all of it from its command line, as it would from a kernel's. sysvinit takes nothing: it finds a layer
-over its tree. What has neither is started by the commands that the policy has for its host.
+systemd takes what it shall not start from its command line, as it would from a kernel's. sysvinit takes nothing: it
+finds that in a layer over its tree. What has neither is started by the commands that the policy has for its host. For
+each of them that layer has the clone's name, and no disks.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from pathlib import Path, PurePosixPath
 from ebbtide_agent.restore.compare import shown
 from ebbtide_agent.restore.layer import is_file, is_within, layer_of
 from ebbtide_agent.restore.masked import masked, scripts
+from ebbtide_agent.restore.units import before_all, left_out
 
 SYSTEMD, SYSVINIT, ANOTHER = "systemd", "sysvinit", "another"
 INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
 *_SYSTEMDS, _INIT = INITS
 # What fstab names are disks that are not here, and other servers' file systems, which are theirs to write to.
-_NOTHING_MOUNTED = "fstab=no"
 _NO_FSTAB = b"# Nothing is mounted in a restored server.\n"
 # One that starts what the links of a runlevel lead to. OpenRC may be called like this too, and has lists of its own.
 _GOES_BY_LINKS = re.compile(rb"^\w+:\d*:wait:/etc/init\.d/rc [0-6]", re.MULTILINE)
@@ -119,26 +120,33 @@ def why_not_started(tree: Path, commands: Sequence[str]) -> str | None:
 
 def start_of(tree: Path, name: str, stands: bool, commands: Sequence[str], mark: str) -> Start:
     """What starts this image under this name. `commands` are for one that has neither systemd nor sysvinit."""
-    init, units = init_of(tree), masked(stands)
+    init, over = init_of(tree), dict(_over(tree, name))
     if init == SYSTEMD:
-        told = (f"systemd.hostname={name}", _NOTHING_MOUNTED, *(f"systemd.mask={unit}" for unit in units))
-        return Start(("--boot", "--console=pipe"), told, mark)
+        units = (*masked(stands), *left_out(tree))
+        told = (f"systemd.hostname={name}", *(f"systemd.mask={unit}" for unit in units))
+        over.update(dict.fromkeys(before_all(tree, units)))
+        return Start(("--boot", "--console=pipe"), told, mark, layer=layer_of(tree, over))
     if init == SYSVINIT:
-        over = dict(_over(tree, name, scripts(units), mark))
+        over.update(_over_sysvinit(tree, scripts(masked(stands)), mark))
         return Start(("--boot", "--console=read-only"), (), mark, ("/etc/init.d/rc",), layer_of(tree, over))
     one_after_the_other = ("/bin/sh", "-c", _ONE_AFTER_THE_OTHER, "start", mark, *commands)
-    return Start(("--as-pid2", "--console=pipe"), one_after_the_other, mark, tuple(commands))
+    return Start(("--as-pid2", "--console=pipe"), one_after_the_other, mark, tuple(commands), layer_of(tree, over))
 
 
-def _over(tree: Path, name: str, left_out: frozenset[str], mark: str) -> Iterator[tuple[str, bytes | None]]:
+def _over(tree: Path, name: str) -> Iterator[tuple[str, bytes | None]]:
     """Paths, and what is there in place of what was; None for nothing."""
-    yield "etc/hostname", f"{name}\n".encode()
-    yield "etc/fstab", _NO_FSTAB
+    if is_within(tree, "etc"):
+        yield "etc/hostname", f"{name}\n".encode()
+        yield "etc/fstab", _NO_FSTAB
+
+
+def _over_sysvinit(tree: Path, unwanted: frozenset[str], mark: str) -> Iterator[tuple[str, bytes | None]]:
+    """What it finds changed beside that."""
     yield "etc/inittab", b"%b\neb:12345:once:/bin/echo %b 0 >/dev/console\n" % (_inittab(tree), mark.encode())
     for runlevel in filter(lambda each: is_within(tree, each), _RUNLEVELS):
         for link in sorted((tree / runlevel).iterdir()):
             starting = _STARTING.fullmatch(link.name)
-            if starting and starting["script"] in left_out:
+            if starting and starting["script"] in unwanted:
                 yield f"{runlevel}/{link.name}", None
     for systemd in map(PurePosixPath, _SYSTEMDS):  # that nspawn would take for the image's init
         if os.path.lexists(tree / systemd) and is_within(tree, systemd.parent):

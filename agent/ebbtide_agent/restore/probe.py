@@ -9,9 +9,9 @@ import socket
 import ssl
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ebbtide_agent import procs
 from ebbtide_agent.restore.compare import shown
@@ -23,11 +23,17 @@ PATIENCE_SECONDS = 300.0
 COMMAND_SECONDS = 30.0
 _TIMEOUT_SECONDS = 5.0
 _COMMAND = "command:"
+_REDIRECTING = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+_PORTS = {"http": 80, "https": 443}
+_BODY_SECONDS = 15.0
+_A_CHUNK, _ENOUGH_BYTES = 1 << 14, 1 << 26
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said. HTTP is well below 400; for TCP a connection is enough, for a command exit code 0."""
+    """What a service said. HTTP is well below 400, where it leads nowhere else; for TCP a connection is enough, for a
+    command exit code 0."""
 
     target: str
     answer: str
@@ -63,8 +69,22 @@ def ask(target: str) -> Answer:
     return Answer(target, "cannot be asked: expected an http, https or tcp address", ok=False)
 
 
-def _ask_http(target: str) -> Answer:
-    """No redirect is followed and no certificate checked: the question is whether this machine answers."""
+def _ask_http(target: str, redirects: int = _MOST_REDIRECTS) -> Answer:
+    """No certificate is checked: the question is whether this machine answers. Who sends us elsewhere has not."""
+    status, reason, location = _got(target)
+    said = shown(f"{status} {reason}".encode())
+    if status not in _REDIRECTING:
+        return Answer(target, said, ok=200 <= status < 400)
+    where = urljoin(target, location or "")
+    if _origin(where) != _origin(target):
+        return Answer(target, f"{said}: redirects to {shown(where.encode())}: ask that instead", ok=False)
+    if redirects == 0:
+        return Answer(target, f"{said}: redirects more than {_MOST_REDIRECTS} times", ok=False)
+    return replace(_ask_http(where, redirects - 1), target=target)
+
+
+def _got(target: str) -> tuple[int, str, str | None]:
+    """The status of what is there, its reason, and where that leads. Its body is read: it may be what does not work."""
     url = urlsplit(target)
     host = url.hostname or ""
     connection: http.client.HTTPConnection
@@ -76,10 +96,28 @@ def _ask_http(target: str) -> Answer:
     try:
         connection.request("GET", (url.path or "/") + (f"?{url.query}" if url.query else ""))
         response = connection.getresponse()
-        said = f"{response.status} {response.reason}"
-        return Answer(target, shown(said.encode()), ok=200 <= response.status < 400)
+        _read_to_its_end(response)
+        return response.status, response.reason, response.getheader("Location")
     finally:
         connection.close()
+
+
+def _read_to_its_end(response: http.client.HTTPResponse) -> None:
+    """Or as far as anybody wants to. Raises HTTPException for a body that ends too early, or not at all."""
+    read, until = 0, time.monotonic() + _BODY_SECONDS
+    while chunk := response.read(_A_CHUNK):
+        read += len(chunk)
+        if read >= _ENOUGH_BYTES:
+            return
+        if time.monotonic() >= until:
+            raise http.client.HTTPException(f"its body has no end within {_BODY_SECONDS:g} s")
+    if response.length:
+        raise http.client.HTTPException(f"its body ends {response.length} bytes too early")
+
+
+def _origin(target: str) -> tuple[str, str | None, int | None]:
+    url = urlsplit(target)
+    return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme)
 
 
 def _ask_tcp(target: str, host: str, port: int) -> Answer:

@@ -17,10 +17,11 @@ from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import materialise
-from ebbtide_agent.restore.boot_image import PATIENCE_SECONDS, Boot, booted
+from ebbtide_agent.restore.boot_image import PATIENCE_SECONDS, WRITTEN, Boot, booted
 from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison, shown
 from ebbtide_agent.restore.comparing import NOTHING_COMPARED, Task, compared
 from ebbtide_agent.restore.inits import is_to_start
+from ebbtide_agent.restore.layer import is_file, is_within
 from ebbtide_agent.restore.probe import PATIENCE_SECONDS as ANSWERS_WITHIN_SECONDS
 from ebbtide_agent.restore.probe import Answer, probe
 from ebbtide_agent.restore.recovery import (
@@ -44,13 +45,22 @@ _PAUSE_SECONDS = 5.0
 # CAP_NET_ADMIN or CAP_NET_RAW.
 OUR_MARK = 0xEBB71DE
 # Where EC2 gives this machine the credentials of its role, to whoever asks from here. A filter, not a route: a socket
-# that is bound to the interface needs none. Refused and not dropped: what asks by habit need not wait for long.
-_NO_METADATA = f"""
+# that is bound to the interface needs none. Refused and not dropped: what asks by habit need not wait for long. It
+# replaces, at once, what was there before.
+_FILTER = f"""
+add table inet ebbtide
+delete table inet ebbtide
 add table inet ebbtide
 add chain inet ebbtide out {{ type filter hook output priority 0; }}
 add rule inet ebbtide out meta mark != {OUR_MARK} ip daddr 169.254.169.254 reject
 add rule inet ebbtide out meta mark != {OUR_MARK} ip6 daddr fd00:ec2::254 reject
 """
+# A clone has the original's queue and its applications, and these have the original's customers to write to.
+_NO_MAIL = """
+add rule inet ebbtide out oifname != "lo" tcp dport { 25, 465, 587 } reject
+"""
+# Its operator makes this file in the server once that has taken over: from its next start on its mail leaves.
+_MAIL_LEAVES = Path("etc/ebbtide-mail-leaves")
 NOT_TRIED = BootOutcome(is_up=False, why="it did not come to that", seconds=0.0)
 NOT_REAL = Boot(None, "only root can make the tree real, and boot it", 0.0)
 
@@ -175,7 +185,12 @@ class Progress:
         """The image gets this machine's network, and not its role: credentials are given to us alone from here on."""
         if self._is_real:
             self._cloud.ask_for_credentials_with(OUR_MARK)
-            procs.check(["nft", "--file", "-"], feed=_NO_METADATA.encode(), timeout=60)
+            self.shut_ways_out()
+
+    def shut_ways_out(self) -> None:
+        """What may not leave for the network from here; of mail, whether it may, as its operator has said within."""
+        rules = _FILTER if self._may_send_mail() else _FILTER + _NO_MAIL
+        procs.check(["nft", "--file", "-"], feed=rules.encode(), timeout=60)
 
     @contextmanager
     def tried(self) -> Iterator[Boot]:
@@ -220,6 +235,11 @@ class Progress:
         patience = STANDING_PATIENCE_SECONDS if stands else PATIENCE_SECONDS
         with booted(self._tree, self._brief.name, patience, stands, self._brief.start) as boot:
             yield boot
+
+    def _may_send_mail(self) -> bool:
+        """By what was written there since it stands: what was backed up says so of the original."""
+        written = self._tree.parent / WRITTEN
+        return is_within(written, _MAIL_LEAVES.parent.as_posix()) and is_file(written / _MAIL_LEAVES)
 
     def _note_that_it_answered(self) -> None:
         """Nobody asks an image without a probe: it is enough that it is up."""

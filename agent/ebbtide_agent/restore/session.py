@@ -72,6 +72,7 @@ def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
                 meanwhile.begin(boot)
                 wants_more = boot.is_up and boot.wait() == REBOOT
             while wants_more:
+                progress.shut_ways_out()
                 with progress.booted() as boot:
                     wants_more = boot.is_up and boot.wait() == REBOOT
             meanwhile.await_end()

@@ -10,6 +10,7 @@ import pytest
 from ebbtide_agent.restore.inits import ANOTHER, SYSTEMD, SYSVINIT, Course, Start, init_of, start_of, why_not_started
 from ebbtide_agent.restore.masked import MASKED, MASKED_WHERE_IT_STANDS, scripts
 from ebbtide_agent.restore.recovery import parse_brief
+from ebbtide_agent.restore.units import left_out
 
 WIRE = Path("tests/contract/wire")
 BY_LINKS = "id:2:initdefault:\nl2:2:wait:/etc/init.d/rc 2\n"
@@ -109,6 +110,55 @@ def test_sysvinit_finds_its_new_name_nothing_to_mount_and_an_inittab_that_says_w
     assert there["etc/inittab"].splitlines()[-1] == "eb:12345:once:/bin/echo MARK 0 >/dev/console"
     assert directories == {"etc": 0o751, **dict.fromkeys(("etc/rc2.d", "usr", "usr/lib", "usr/lib/systemd"), 0o755)}
     assert hidden(tree) == {"etc/rc2.d/S01cron", "usr/lib/systemd/systemd"}
+
+
+@pytest.mark.fault("O6")
+@pytest.mark.parametrize("init", ["usr/lib/systemd/systemd", "sbin/init"])
+def test_whatever_starts_it_finds_its_new_name_and_nothing_to_mount(init: str, tmp_path: Path) -> None:
+    tree = a_tree(tmp_path, init, "etc/systemd/system.control/cron.service", inittab=BY_LISTS)
+
+    assert over(tree).keys() >= {"etc/hostname", "etc/fstab"}
+    assert ("etc/systemd/system.control/cron.service" in hidden(tree)) == (init_of(tree) == SYSTEMD)
+
+
+@pytest.mark.fault("O6")
+def test_systemd_is_told_of_every_timer_and_mount_of_the_tree_but_the_kernels_own(tmp_path: Path) -> None:
+    wanted = {
+        "etc/systemd/system/job.timer",
+        "usr/local/lib/systemd/system/job@.timer",
+        "usr/lib/systemd/system/logrotate.timer",
+        "etc/systemd/system.control/own.timer",
+        r"etc/systemd/system/srv-a\x2dshare.mount",
+        "etc/systemd/system/srv-later.automount",
+        "run/systemd/system/var-lib-machines.mount",
+    }
+    others = {
+        "etc/systemd/system/web.service",
+        "etc/systemd/system/a name.timer",
+        "etc/systemd/system/multi-user.target.wants/linked.timer",
+        "usr/lib/systemd/system/proc-sys-fs-binfmt_misc.automount",
+        "usr/lib/systemd/system/sys-kernel-debug.mount",
+        "usr/lib/systemd/system/dev-mqueue.mount",
+        "usr/lib/systemd/system/run-rpc_pipefs.mount",
+        "usr/lib/systemd/system/tmp.mount",
+        "usr/lib/systemd/system/-.mount",
+    }
+    tree = a_tree(tmp_path, "usr/lib/systemd/systemd", *wanted, *others)
+
+    told = {word.removeprefix("systemd.mask=") for word in start_of(tree, "us0", False, (), "MARK").arguments}
+
+    assert told - set(MASKED) == {"systemd.hostname=us0", *(Path(path).name for path in wanted)}
+
+
+@pytest.mark.attack("a link in place of a directory of units", row="X8", outcome="it is not followed")
+@pytest.mark.fault("X8")
+def test_no_link_leads_to_units_that_are_not_the_images(tmp_path: Path) -> None:
+    elsewhere = a_tree(tmp_path / "elsewhere", "systemd/system/job.timer", "systemd/system.control/cron.service")
+    tree = a_tree(tmp_path / "tree", "usr/lib/systemd/systemd")
+    (tree / "etc/systemd").symlink_to(elsewhere / "systemd")
+
+    assert left_out(tree) == ()
+    assert hidden(tree) == set()
 
 
 def test_what_is_a_word_to_another_overlay_is_not_said_to_this_one(tmp_path: Path) -> None:
