@@ -330,6 +330,7 @@ def test_a_mass_that_is_rewritten_at_once_is_suspect_every_night_and_the_nights_
     assert accepted.status == COMPLETE
 
 
+@pytest.mark.fault("H15")
 @pytest.mark.parametrize(
     ("before", "meanwhile", "status"), [(range(8), range(8), COMPLETE), (range(8), range(8, 16), SUSPECT)]
 )
@@ -345,6 +346,7 @@ def test_what_is_rewritten_before_and_while_everything_is_pushed_is_counted_once
     assert host.back_up(SHRINK="no").status == status
 
 
+@pytest.mark.fault("H15")
 def test_what_is_rewritten_while_everything_is_pushed_counts_where_the_index_is_lost(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
