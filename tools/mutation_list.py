@@ -2247,15 +2247,15 @@ MUTATIONS = (
     Mutation(
         "drill: a redirect elsewhere",
         f"{_RESTORE}/probe.py",
-        "    if _origin(where) != _origin(target):",
-        "    if _origin(where) == ():",
+        "socket.create_connection((address, port)",
+        "socket.create_connection((name, port)",
         "that no host is proven by what another one serves",
         ("tests/unit/agent/test_asking_http.py",),
     ),
     Mutation(
         "drill: a body that breaks off",
         f"{_RESTORE}/probe.py",
-        "        _read_to_its_end(response)\n",
+        "            _read_to_its_end(response)\n",
         "",
         "that no host is proven whose answer has no end",
         ("tests/unit/agent/test_asking_http.py",),
