@@ -4140,7 +4140,45 @@ MUTATIONS = (
         "    if ended.exit_code == SSH_FAILED:\n        check_own_files(login, ended.err)\n",
         "",
         "that a night ends at once, and names the key, when waiting for a receiver cannot mend what is wrong",
-        ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_whoever_answers",),
+        ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_where_somebody_answers",),
+    ),
+    Mutation(
+        "link: a key that ssh cannot use, and a far side that is not up yet",
+        f"{_HOST}/link.py",
+        "if _NOT_LET_IN not in said or",
+        "if",
+        "that a far side which has not answered is waited for",
+        ("tests/unit/agent/test_link.py::test_a_key_that_cannot_be_used_is_what_failed_where_somebody_answers",),
+    ),
+    Mutation(
+        "link: a key that ssh cannot use, and an agent that has it",
+        f"{_HOST}/link.py",
+        " or _an_agent_has_keys():",
+        ":",
+        "that a key with a passphrase does for whoever has unlocked it",
+        (
+            "tests/unit/agent/test_link.py::test_a_key_that_an_agent_of_sshs_may_hold_is_waited_with_and_so_is_one_that_nobody_can_look_at",
+        ),
+    ),
+    Mutation(
+        "link: a key that nobody can look at",
+        f"{_HOST}/link.py",
+        '    if shutil.which("ssh-keygen") is None:\n        return\n',
+        "",
+        "that a key is not blamed where there is no program to look at it",
+        (
+            "tests/unit/agent/test_link.py::test_a_key_that_an_agent_of_sshs_may_hold_is_waited_with_and_so_is_one_that_nobody_can_look_at",
+        ),
+    ),
+    Mutation(
+        "link: a host key that somebody signs",
+        f"{_HOST}/ssh_files.py",
+        " or _SIGNER.search(_lines_of(known_hosts, name)):",
+        ":",
+        "that a far side whose host key is signed is not called unknown",
+        (
+            "tests/unit/agent/test_link.py::test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go",
+        ),
     ),
     Mutation(
         "link: a key that ssh cannot use, and the next one",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
+import shutil
 import socket
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ LONGEST_PAUSE_SECONDS = 120.0
 SSH_FAILED = 255
 # So ssh says it also of a host key that it cannot compare with any.
 _NOT_VERIFIED = b"Host key verification failed"
+_NOT_LET_IN = b"Permission denied"
 # Who does not answer is not there; a connection on which nothing comes back is given up after so many questions.
 CONNECT_SECONDS = 20
 ALIVE_SECONDS, ALIVE_TIMES = 15, 8
@@ -102,7 +104,11 @@ def _offered(login: Login) -> tuple[Path, ...]:
 def check_own_files(login: Login, said: bytes) -> None:
     """For when ssh has failed, and said this. Raises PermanentError if that is this host's own fault, which waiting
     does not mend: none of its keys can be used, or it knows no host key under that name.
+
+    Whoever did not answer has refused no key; and what nobody can look at may be well.
     """
+    if shutil.which("ssh-keygen") is None:
+        return
     problems = _own_problems(login, said)
     if all(problems):
         raise PermanentError("; ".join(f"{what}: {to_do}" for what, to_do in filter(None, problems)))
@@ -111,7 +117,14 @@ def check_own_files(login: Login, said: bytes) -> None:
 def _own_problems(login: Login, said: bytes) -> list[Problem | None]:
     if _NOT_VERIFIED in said:
         return [find_lack(login.known_hosts, login.name, login.port)]
+    if _NOT_LET_IN not in said or _an_agent_has_keys():
+        return [None]
     return [find_obstacle(key) for key in _offered(login)]
+
+
+def _an_agent_has_keys() -> bool:
+    """ssh's own agent: a key that it holds can be used whatever its file looks like."""
+    return procs.run(("ssh-add", "-L")).exit_code == 0
 
 
 def ssh_as_one_word(login: Login) -> str:

@@ -11,6 +11,7 @@ from ebbtide_agent import procs
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
+_SIGNER = re.compile(rb"^@cert-authority ", re.MULTILINE)
 _FOUND_AT = re.compile(rb"^# Host .* found: line ([0-9]+)", re.MULTILINE)
 
 # What is wrong, and what to do about it.
@@ -47,13 +48,13 @@ def find_opening(key: Path, found: os.stat_result) -> Problem | None:
 
 
 def find_lack(known_hosts: Path, name: str, port: int) -> Problem | None:
-    """Why ssh sends nothing to a far side, whoever answers; None if a host key is pinned under its name."""
+    """Why ssh sends nothing to a far side, whoever answers; None if its host key, or who signs it, is pinned."""
     to_do = 'ebbtide-agent install --host-key "ssh-ed25519 AAAA…", as whoever runs the far side tells it'
     try:
         known_hosts.stat()
     except OSError as error:
         return f"KNOWN_HOSTS {known_hosts}: {error.strerror}", to_do
-    if pinned_keys(known_hosts, name):
+    if pinned_keys(known_hosts, name) or _SIGNER.search(_lines_of(known_hosts, name)):
         return None
     lacks, with_port = f"KNOWN_HOSTS {known_hosts} has no key of {name}", f"[{name}]:{port}"
     if line := _FOUND_AT.search(_lines_of(known_hosts, with_port)):

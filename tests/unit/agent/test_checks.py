@@ -142,6 +142,7 @@ def test_a_key_of_root_that_everybody_may_read_is_a_fault_though_ssh_takes_it() 
         ("backup.example.org {key}\n", True),
         ("# comment\nother,backup.example.org {key}\n", True),
         ("elsewhere {key}\n", False),
+        ("@cert-authority *.example.org {key}\n", True),
         ("@revoked backup.example.org {key}\n", False),
         ("", False),
     ],

@@ -3,6 +3,10 @@
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +21,31 @@ from ebbtide_agent.host.push import in_full, rsync
 from ebbtide_agent.paths import HostPaths
 from tests.unit.agent.test_checks import an_sshd
 
+needs_sshd = pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="OpenSSH's server is not installed")
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+@contextmanager
+def a_pinned_far_side(place: Path) -> Iterator[Login]:
+    """One that answers until the end of the block, and lets nobody in."""
+    with an_sshd(place) as (port, public):
+        (place / "known_hosts").write_text(f"backup.example.org {public}\n")
+        yield Login("backup.example.org", port, "us0", place / "key", place / "known_hosts", elsewhere="127.0.0.1")
+
+
+@contextmanager
+def an_agent_of_sshs(door: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One of our own until the end of the block."""
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(door)], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(door))
+        while not door.exists() and agent.poll() is None:
+            time.sleep(0.01)
+        yield
+    finally:
+        agent.terminate()
+        agent.wait()
+        monkeypatch.delenv("SSH_AUTH_SOCK")
 
 
 def test_pauses_double_up_to_two_minutes() -> None:
@@ -37,17 +65,17 @@ def test_a_machine_that_stands_in_for_another_is_told_by_its_address_when_it_doe
         ask(login, "list")
 
 
-@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+@needs_sshd
 @pytest.mark.parametrize(
     ("lacks", "said"),
     [
-        ("nothing", "connect to host"),
+        ("nothing", "Permission denied"),
         ("everything", "No such file or directory: ebbtide-agent install makes it"),
         ("a reader", "is open to others (0640): chmod 600 "),
         ("a line's end", "since its lines end as on Windows"),
     ],
 )
-def test_a_key_that_cannot_be_used_is_what_failed_whoever_answers(tmp_path: Path, lacks: str, said: str) -> None:
+def test_a_key_that_cannot_be_used_is_what_failed_where_somebody_answers(tmp_path: Path, lacks: str, said: str) -> None:
     key = tmp_path / "key"
     if lacks != "everything":
         keys.make(key, "us0")
@@ -55,13 +83,37 @@ def test_a_key_that_cannot_be_used_is_what_failed_whoever_answers(tmp_path: Path
         key.chmod(0o640)
     if lacks == "a line's end":
         key.write_bytes(key.read_bytes().replace(b"\n", b"\r\n"))
-    login = Login("backup.example.org", 1, "us0", key, tmp_path / "known_hosts", elsewhere="127.0.0.1")
 
-    with pytest.raises(TransientError if lacks == "nothing" else PermanentError, match=re.escape(said)):
-        ask(login, "hello")
+    with a_pinned_far_side(tmp_path) as login:
+        with pytest.raises(TransientError if lacks == "nothing" else PermanentError, match=re.escape(said)):
+            ask(login, "hello")
+        with pytest.raises(TransientError, match="connect to host"):
+            ask(replace(login, port=1), "hello")
 
 
-@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="OpenSSH's server is not installed")
+@needs_sshd
+def test_a_key_that_an_agent_of_sshs_may_hold_is_waited_with_and_so_is_one_that_nobody_can_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "key"
+    keys.make(key, "us0")
+
+    with a_pinned_far_side(tmp_path) as login:
+        with an_agent_of_sshs(tmp_path / "agent", monkeypatch):
+            subprocess.run(["ssh-add", "-q", str(key)], check=True, capture_output=True)
+            subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(key)], check=True, capture_output=True)
+            with pytest.raises(TransientError, match="Permission denied"):
+                ask(login, "hello")
+        with pytest.raises(PermanentError, match="if it has a passphrase"):
+            ask(login, "hello")
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "ssh").symlink_to(str(shutil.which("ssh")))
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        with pytest.raises(TransientError, match="Permission denied"):
+            ask(login, "hello")
+
+
+@needs_sshd
 def test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_key_may_go(tmp_path: Path) -> None:
     keys.make(tmp_path / "key", "us0")
     with an_sshd(tmp_path) as (port, public):
@@ -70,17 +122,17 @@ def test_a_receiver_that_nobody_has_pinned_is_what_failed_and_one_with_another_k
         login.known_hosts.write_text(f"[backup.example.org]:{port} {public}\n")
         with pytest.raises(PermanentError, match=r"has no key of backup\.example\.org, but one of "):
             ask(login, "hello")
-        login.known_hosts.write_text(f"backup.example.org {keys.public(login.key)}\n")
-        with pytest.raises(TransientError, match=r"who answers is not the backup\.example\.org of "):
-            ask(login, "hello")
+        for vouched in ("", "@cert-authority *.example.org,"):
+            login.known_hosts.write_text(f"{vouched}backup.example.org {keys.public(login.key)}\n")
+            with pytest.raises(TransientError, match=r"who answers is not the backup\.example\.org of "):
+                ask(login, "hello")
 
 
-@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+@needs_sshd
 def test_a_key_that_is_lost_is_in_nobodys_way_while_the_next_one_can_be_used(tmp_path: Path) -> None:
     keys.make(keys.next_of(tmp_path / "key"), "us0")
-    login = Login("backup.example.org", 1, "us0", tmp_path / "key", tmp_path / "known_hosts", elsewhere="127.0.0.1")
 
-    with pytest.raises(TransientError, match="connect to host"):
+    with a_pinned_far_side(tmp_path) as login, pytest.raises(TransientError, match="Permission denied"):
         ask(login, "hello")
 
 

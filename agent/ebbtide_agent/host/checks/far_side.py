@@ -44,7 +44,7 @@ def answers_as_it_should(scene: Scene) -> Iterator[Finding]:
     if not offered:
         yield _not_up(scene, f"{target.name} ({address}) does not answer on port {target.port}")
     elif not pinned:
-        # That is a fault of its own, and nobody can tell who it is.
+        # That is a fault of its own unless somebody signs it; and nobody can tell who it is.
         yield ok(f"{target.name} ({address}) answers on port {target.port}")
     elif offered & pinned:
         yield ok(f"{target.name} ({address}) answers with the host key that is pinned")
