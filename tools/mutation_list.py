@@ -2247,15 +2247,15 @@ MUTATIONS = (
     Mutation(
         "drill: a redirect elsewhere",
         f"{_RESTORE}/probe.py",
-        "    if _origin(where) != _origin(target):",
-        "    if _origin(where) == ():",
+        "socket.create_connection((address, port)",
+        "socket.create_connection((name, port)",
         "that no host is proven by what another one serves",
         ("tests/unit/agent/test_asking_http.py",),
     ),
     Mutation(
         "drill: a body that breaks off",
         f"{_RESTORE}/probe.py",
-        "        _read_to_its_end(response)\n",
+        "            _read_to_its_end(response)\n",
         "",
         "that no host is proven whose answer has no end",
         ("tests/unit/agent/test_asking_http.py",),
@@ -2681,7 +2681,7 @@ MUTATIONS = (
     Mutation(
         "guard: rewritten twice in a night",
         f"{_HOST}/survey.py",
-        "            return count_turnover(index.blocks(), again.blocks()).files\n",
+        "            return count_turnover(last.blocks(), now.blocks()).files\n",
         "            return pushed.rewritten + since.files\n",
         "that a file which is written to before and while everything is pushed is one file that was rewritten",
         _GUARDED,
@@ -2689,7 +2689,7 @@ MUTATIONS = (
     Mutation(
         "guard: rewritten during a push",
         f"{_HOST}/survey.py",
-        "    if index and since.files:\n",
+        "    if last and since.files:\n",
         "    if False:\n",
         "that what is rewritten while everything is pushed counts beside what was before",
         _GUARDED,

@@ -131,7 +131,7 @@ def test_a_second_scan_finds_what_changed_since_the_first_and_what_vanished_whet
     host.keep(again, 7)
     kept = find_index(host.paths.index)
     assert kept and {entry.path for entry in kept.entries()} >= {b"srv/new", b"srv/back"}
-    assert not host.paths.pushed_index.exists()
+    assert not host.paths.later_index.exists() and not host.paths.new_index.exists()
 
 
 def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: Host) -> None:
@@ -141,7 +141,7 @@ def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: 
     again = once_more(pushed, (b"etc",), host.config, host.paths)
 
     assert (again.course.by_index, again.course.in_full, again.changes, again.tally) == (False, True, None, None)
-    assert not host.paths.new_index.exists()
+    assert not host.paths.later_index.exists()
 
 
 @pytest.mark.parametrize(
