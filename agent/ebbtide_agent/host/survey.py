@@ -260,11 +260,17 @@ def _entries_of(index: Index) -> Iterator[Entry]:
 
 
 def _has_our_links(generation: int | None, survey: Survey, paths: HostPaths) -> bool:
-    """Whether the tree of this generation, as it was recorded, has the hard links that are here, and no others."""
+    """Whether the tree of this generation, as it was recorded, has the hard links that are here, and no others.
+
+    Those that cannot be read may be others.
+    """
     links = _recorded_links(generation, paths)
     if not links:
         return False
-    groups = survey.tally.groups() if survey.tally else find_groups(survey.read())
+    try:
+        groups = survey.tally.groups() if survey.tally else find_groups(survey.read())
+    except (PermanentError, OSError):
+        return False
     return groups is not None and links == digest_of(groups)
 
 

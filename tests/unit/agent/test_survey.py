@@ -308,6 +308,14 @@ def test_names_may_be_linked_over_there_unless_the_tree_was_recorded_with_the_li
     assert {b"a", b"etc/b"} <= {entry.path for entry in taken.read()}
 
 
+def test_where_what_is_here_cannot_be_read_names_may_be_linked_over_there(host: Host) -> None:
+    host.config = replace(host.config, exclude=("[z]nothing",), rsync="false")
+    host.paths.state.mkdir()
+    remember(host.paths, a_record(7, links=digest_of([])), host.said.append)
+
+    assert host.take(7).may_be_linked
+
+
 @pytest.mark.parametrize(
     ("links", "agree"), [(digest_of([[b"a", b"etc/b"]]), True), (digest_of([]), False), ("", False)]
 )
