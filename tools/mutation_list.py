@@ -2437,6 +2437,33 @@ MUTATIONS = (
         ("tests/unit/test_recovery.py",),
     ),
     Mutation(
+        "restore: no answer of another's",
+        f"{_RESTORE}/progress.py",
+        "self._answers_without_it = self._is_answered_already()",
+        "self._answers_without_it = False",
+        "that what answers before a server is started is not taken for it",
+        (
+            "tests/local/test_restored_server.py::"
+            "test_what_its_machine_answers_by_itself_is_no_answer_of_a_restored_server",
+        ),
+    ),
+    Mutation(
+        "restore: one file of several names",
+        f"{_RESTORE}/boot_image.py",
+        "-o index=on",
+        "-o index=off",
+        "that a file of several names stays one in a server that stands",
+        ("tests/local/test_linked_clones.py",),
+    ),
+    Mutation(
+        "restore: a layer that stays",
+        f"{_RESTORE}/boot_image.py",
+        "if [ ! -d layer ]; then\n    rm -rf layer.part\n",
+        "if true; then\n    rm -rf layer layer.part\n",
+        "that a server whose files have several names starts again after its reboot",
+        ("tests/local/test_linked_clones.py",),
+    ),
+    Mutation(
         "restore: what it writes stays",
         f"{_RESTORE}/boot_image.py",
         'KEPT if stands else ""',
@@ -2689,7 +2716,7 @@ MUTATIONS = (
     Mutation(
         "guard: rewritten twice in a night",
         f"{_HOST}/survey.py",
-        "            return count_turnover(index.blocks(), again.blocks()).files\n",
+        "            return count_turnover(last.blocks(), now.blocks()).files\n",
         "            return pushed.rewritten + since.files\n",
         "that a file which is written to before and while everything is pushed is one file that was rewritten",
         _GUARDED,
@@ -2697,7 +2724,7 @@ MUTATIONS = (
     Mutation(
         "guard: rewritten during a push",
         f"{_HOST}/survey.py",
-        "    if index and since.files:\n",
+        "    if last and since.files:\n",
         "    if False:\n",
         "that what is rewritten while everything is pushed counts beside what was before",
         _GUARDED,
@@ -3087,6 +3114,30 @@ MUTATIONS = (
         "if False:",
         "that a list which was cut short is not taken for all that travels",
         ("tests/unit/agent/test_rsync_walk.py",),
+    ),
+    Mutation(
+        "links: devices are named",
+        f"{_HOST}/rsync_walk.py",
+        '"--super", ',
+        "",
+        "that a device which only root could make does not end the night of somebody else",
+        ("tests/unit/agent/test_rsync_walk.py",),
+    ),
+    Mutation(
+        "links: not to be looked for",
+        f"{_HOST}/push.py",
+        "raise LinksUnknown(",
+        "raise PermanentError(",
+        "that a push is reported, and as partial, where nobody could look for what is linked over there",
+        ("tests/unit/agent/test_passes.py",),
+    ),
+    Mutation(
+        "links: not to be read",
+        f"{_HOST}/survey.py",
+        "    except (PermanentError, OSError):\n        return False\n",
+        "    finally:\n        pass\n",
+        "that a night goes on where nobody can compare the links that are here with those over there",
+        ("tests/unit/agent/test_survey.py",),
     ),
     Mutation(
         "push: what is kept aside",
