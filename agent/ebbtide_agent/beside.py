@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pickle
+import select
 import signal
 from collections.abc import Iterable, Iterator
 from typing import IO, Callable, TypeVar
@@ -30,11 +31,11 @@ class Interfered(PermanentError):
 
 
 @contextlib.contextmanager
-def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[Item]]:
+def beside(what: str, work: Callable[[], Iterable[Item]], within: float | None = None) -> Iterator[Iterator[Item]]:
     """Begin the work for a block, and have what it yields. With the block it ends, done or not.
 
     What the work raises is raised where its items are read, after those that came before; Interfered when its process
-    was ended by somebody else.
+    was ended by somebody else, or when the first of them has not come `within` so many seconds.
     """
     outward, inward = os.pipe()
     with contextlib.suppress(OSError):
@@ -58,7 +59,7 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(inward)
         with open(outward, "rb") as stream:
-            yield _taken(what, stream)
+            yield _taken(what, stream, within)
     finally:
         try:
             # And one from here on is heard once it has ended.
@@ -69,7 +70,9 @@ def beside(what: str, work: Callable[[], Iterable[Item]]) -> Iterator[Iterator[I
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _taken(what: str, stream: IO[bytes]) -> Iterator[Item]:
+def _taken(what: str, stream: IO[bytes], within: float | None) -> Iterator[Item]:
+    if not select.select((stream,), (), (), within)[0]:
+        raise Interfered(f"{what} was not done within {within:.0f} s")
     while True:
         try:
             items, end = pickle.load(stream)

@@ -79,7 +79,7 @@ class HostPaths:
     def kept(self) -> tuple[Path, ...]:
         """All that the agent keeps below `state`. What else is there, dumps too, is not the agent's to remove."""
         of_nights = (self.lock, self.running, self.last_report, self.history, self.baseline)
-        of_the_tree = (self.index, self.new_index, self.pushed_index, self.contents, self.nothing, self.scratch)
+        of_the_tree = (self.index, self.new_index, self.later_index, self.contents, self.nothing, self.scratch)
         return (*of_nights, *of_the_tree, self.installed, *self._of_targets)
 
     @property
@@ -134,9 +134,9 @@ class HostPaths:
         return self.state / "index.new"
 
     @property
-    def pushed_index(self) -> Path:
-        """What tonight's push was of, while the tree is scanned once more."""
-        return self.state / "index.pushed"
+    def later_index(self) -> Path:
+        """The same of a scan after the push, until it is known which of the two tonight's report is of."""
+        return self.state / "index.later"
 
     @property
     def contents(self) -> Path:

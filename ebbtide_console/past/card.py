@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from textwrap import fill
 
 from chalicelib.core.model import TreeKind
 from ebbtide_agent.restore.masked import MASKED
@@ -82,8 +83,8 @@ def _what_there_is(facts: Facts) -> Iterator[str]:
 
 def _commands(facts: Facts) -> Iterator[str]:
     types = {**TYPES, **(facts.types or {})}
-    units = tuple(unit.removesuffix(".service") for unit in MASKED)
-    masked = _wrapped("    systemctl --root=/srv/restored mask", units, "        ")
+    names = " ".join(unit.removesuffix(".service") for unit in MASKED if not unit.endswith(".timer"))
+    units = fill(names, WIDTH + 7, initial_indent='    UNITS="', subsequent_indent=" " * 8, break_on_hyphens=False)
     yield f"""
 2. IS THERE A NEWER ONE? The last that ends in None is the newest; then say SNAPSHOT=snap-... What ends in
 a run was found damaged in that run.
@@ -127,23 +128,24 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
     until ssh -n $IN -o StrictHostKeyChecking=accept-new admin@$ADDRESS true; do sleep 5; done
     ssh -t $IN admin@$ADDRESS sudo -i
 
-4. ON THE MACHINE. The first line of the manifest must name the server's id and the run of the snapshot; if
-it says "munged":true, say MUNGED=--munge-links before the copy, which cuts off links after 4,080 bytes. Who
-wants one file copies only that, by the same rsync of .../tree/etc/fstab to where it shall be.
-    apt-get update && apt-get install -y rsync systemd-container
-    mkdir -p /mnt/backup /srv/restored
-    mount -o ro,noatime,nosuid,nodev,noexec \\
+4. ON THE MACHINE. The manifest's first line must name the server's id and the snapshot's run; if it says
+"munged":true, say MUNGED=--munge-links (cuts links off at 4,080 bytes). One file: rsync .../tree/etc/fstab.
+    apt-get update && apt-get install -y rsync systemd-container nftables
+    mkdir -p /mnt/backup /srv/restored && mount -o ro,noatime,nosuid,nodev,noexec \\
         /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol${{VOLUME#vol-}} /mnt/backup
     zcat /mnt/backup/hosts/$ID/manifest.jsonl.gz | head -n 1
     case $TREE in fake-super) STORED="--fake-super -M--super" ;; *) STORED= ;; esac
     rsync -aHAXS --numeric-ids --modify-window=-1 $STORED $MUNGED \\
         /mnt/backup/hosts/$ID/tree/ /srv/restored/
 
-5. LET IT RUN, without timers, mail and backup, in a container on the machine's network (ports 80, 443):
-{masked}
-    cd /srv/restored/etc && for EACH in $(find systemd -lname /dev/null -printf "%f "); do  # sysvinit's
-        rm -f rc?.d/S[0-9][0-9]${{EACH%.service}}; done; [ ! -e inittab ] || mv fstab fstab.original; cd /
-    systemd-nspawn --boot --directory=/srv/restored --machine=restored fstab=no
+5. LET IT RUN as restored-$ID, without the old one's work. To let mail out: nft delete table inet mail
+{units}"
+    cd /srv/restored && rm -f etc/hostname && echo restored-$ID >etc/hostname; for EACH in $UNITS; do
+        rm -f etc/rc?.d/S[0-9][0-9]$EACH; done; [ ! -e etc/fstab ] || mv etc/fstab etc/fstab.original
+    nft "table inet mail{{chain o{{type filter hook output priority 0;oif!=lo tcp dport{{25,465,587}}reject;}};}}"
+    FOUND=$(find etc/systemd usr/lib/systemd usr/local/lib \\( -name "*.timer" -o -name "*.*mount" \\
+        ! -regex ".*/\\(\\(dev\\|proc\\|sys\\)-\\|run-lock\\|run-rpc\\|tmp\\.\\|-\\.\\)[^/]*" \\) -printf "%f ")
+    systemd-nspawn --boot -D . systemd.hostname=restored-$ID $(printf " systemd.mask=%s" $UNITS $FOUND)
     chroot /srv/restored /bin/bash    # instead: only a shell in it
 
 6. TAKE IT DOWN, in the first shell. A hold that was there before section 3 stays.
@@ -167,14 +169,3 @@ def _where_else(facts: Facts) -> Iterator[str]:
     for region in facts.regions:
         for key in region.keys:
             yield f"KMS key in {region.name}: {key}; disabled: enable it; deleted: these snapshots are lost"
-
-
-def _wrapped(command: str, words: tuple[str, ...], indent: str) -> str:
-    """A command and its last arguments over several lines."""
-    lines = [command]
-    for word in words:
-        if len(lines[-1]) + len(word) + 3 > WIDTH:
-            lines.append(indent + word)
-        else:
-            lines[-1] += f" {word}"
-    return " \\\n".join(lines)

@@ -21,7 +21,7 @@ CARD = write_card(
     )
 )
 DEVICE = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol${VOLUME#vol-}"
-PACKAGES = "apt-get update && apt-get install -y rsync systemd-container\n"
+PACKAGES = "apt-get update && apt-get install -y rsync systemd-container nftables\n"
 BACK_UP = ("rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1")
 
 

@@ -266,7 +266,7 @@ def the_tags(ec2: Any, snapshot: str) -> dict[str, str]:
 
 @pytest.fixture
 def on_the_machine(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """As root, with directories of the test in place of this machine's /mnt and /srv."""
+    """As root, with directories of the test in place of this machine's /mnt and /srv, and in a network of its own."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this machine lets nobody mount")
     for name in ("mnt", "srv"):
@@ -274,7 +274,7 @@ def on_the_machine(tmp_path: Path) -> Callable[[str], subprocess.CompletedProces
     places = f"mount --bind {tmp_path}/mnt /mnt\nmount --bind {tmp_path}/srv /srv\n"
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", places + script]
+        command = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-e", "-c", places + script]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return run
@@ -323,20 +323,36 @@ def test_it_names_the_volume_as_the_machines_of_a_night_do() -> None:
     assert named.stdout.strip() == str(MachinePaths().device("vol-0abc"))
 
 
-@pytest.mark.skipif(shutil.which("systemctl") is None, reason="systemctl is not installed")
-def test_a_server_that_it_lets_run_starts_neither_its_timers_nor_its_mail_nor_its_backup(
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nftables is not installed")
+def test_a_server_that_it_lets_run_does_none_of_the_originals_work(
     tmp_path: Path, on_the_machine: Callable[[str], subprocess.CompletedProcess[str]]
 ) -> None:
-    masking, _, _ = commands(CARD, 5).partition("systemd-nspawn")
+    running, _, _ = commands(CARD, 5).partition("chroot ")
+    started = running.replace("systemd-nspawn ", "nft list ruleset >/srv/filter; printf '%s\\n' ")
     restored = tmp_path / "srv/restored"
-    (restored / "etc/rc2.d").mkdir(parents=True)
-    for path in ("etc/inittab", "etc/fstab", "etc/rc2.d/S01cron", "etc/rc2.d/S01nginx"):
+    kept = {"web.service", "tmp.mount", "dev-mqueue.mount", "proc-sys-fs-binfmt_misc.automount", "-.mount"}
+    others = {"job1.timer", "job@.timer", r"mnt-a\x2dshare.mount", "mnt-later.automount"}
+    for path in (
+        *("etc/inittab", "etc/fstab", "etc/rc2.d/S01cron", "etc/rc2.d/S01nginx", "etc/hostname"),
+        *(f"etc/systemd/system/{unit}" for unit in kept | others),
+        *("usr/lib/systemd/system/job2.timer", "usr/local/lib/systemd/system/job3.timer"),
+    ):
+        (restored / path).parent.mkdir(parents=True, exist_ok=True)
         (restored / path).write_text("here")
 
-    done = on_the_machine(masking)
+    done = on_the_machine(f"ID=us0a\n{started}")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    masked = (restored / "etc/systemd/system").iterdir()
-    assert {path.name for path in masked if path.readlink() == Path("/dev/null")} == set(MASKED)
+    on_the_card = {unit.removesuffix(".service") for unit in MASKED if not unit.endswith(".timer")}
+    named, *masked = done.stdout.split("systemd.mask=")
+    assert named.split() == ["--boot", "-D", ".", "systemd.hostname=restored-us0a"]
+    assert {word.strip() for word in masked} == {
+        *on_the_card,
+        *others,
+        "job2.timer",
+        "job3.timer",
+    }
+    assert 'oif != "lo" tcp dport { 25, 465, 587 } reject' in (tmp_path / "srv/filter").read_text()
     assert [path.name for path in (restored / "etc/rc2.d").iterdir()] == ["S01nginx"]
     assert [path.name for path in (restored / "etc").glob("fstab*")] == ["fstab.original"]
+    assert (restored / "etc/hostname").read_text() == "restored-us0a\n"

@@ -297,9 +297,9 @@ ASKED = [
         verdict="content only",
     ),
     befalls(
-        "the service sends its caller elsewhere",
+        "the service leads to where nothing answers",
         corpus.briefed(probe="http://127.0.0.1:8080/302"),
-        finds="http://127.0.0.1:8080/302: 302 Found: redirects to https://127.0.0.1:8080/200: ask that instead",
+        finds="http://127.0.0.1:8080/302: no answer: [Errno 111] Connection refused at https://www.example.org:9/",
         verdict="content only",
     ),
     befalls(
@@ -338,7 +338,7 @@ class Status(BaseHTTPRequestHandler):
         status = int(self.path[1:])
         if status == 302:
             self.send_response(status)
-            self.send_header("Location", "https://127.0.0.1:8080/200")
+            self.send_header("Location", "https://www.example.org:9/")
             self.end_headers()
         elif status == 206:
             self.send_response(200)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ebbtide_agent.host import guards, night
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.receiver import confine
-from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT
+from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS
 from tests.local.enclosed import in_an_enclosure
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import MISSING as NO_RECEIVER
@@ -165,6 +166,63 @@ def test_the_last_file_of_a_small_disk_may_go(tmp_path: Path, kind: str) -> None
         emptied = host.back_up()
 
     assert (full.status, emptied.status) == (COMPLETE, COMPLETE), emptied.problems
+
+
+def test_what_is_emptied_while_everything_is_pushed_costs_no_night_and_what_is_back_is_there(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was moved away and is back looks as it did to an index."""
+    sessions, aside = host.tree / "sessions", host.place / "aside"
+    sessions.mkdir()
+    for number in range(30):
+        (sessions / f"{number}").touch()
+    pushed = len(entries(host.tree))
+    after_each_push(monkeypatch, lambda: sessions.rename(aside) if sessions.exists() else None)
+    reports = []
+    for _ in range(3):
+        reports.append(host.back_up(REWRITE="no"))
+        shutil.rmtree(host.newest() / "sessions")
+        assert aside.exists(), "what was pushed is not looked at once more"
+        aside.rename(sessions)
+    monkeypatch.undo()
+    last = host.back_up(REWRITE="no")
+
+    assert [(each.status, each.entries) for each in reports] == [(WITH_WARNINGS, pushed)] * 3
+    assert "so much is gone that the next night's guards are to judge it" in reports[0].problems[0]
+    assert last.status == COMPLETE and differing(entries(host.newest()), entries(host.tree)) == {}
+    assert "what changed during the last push was not looked after" in " ".join(host.said)
+    assert host.back_up().status == COMPLETE
+    assert f"of {pushed} entries 0 to push, 0 to delete first" in host.said
+
+
+def test_what_is_gone_for_good_while_everything_is_pushed_is_suspect_the_next_night(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_each_push(
+        monkeypatch, lambda: [(host.tree / f"file{number}").unlink(missing_ok=True) for number in range(15)]
+    )
+
+    assert [host.back_up().status, host.back_up().status] == [WITH_WARNINGS, SUSPECT]
+
+
+@in_an_enclosure
+def test_a_night_in_which_a_disk_goes_while_everything_is_pushed_is_partial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who can tell whether it was there when the push came by?"""
+    host = Host(tmp_path, tmp_path / "backup")
+    (host.tree / "srv").mkdir()
+    (host.tree / "large").write_bytes(bytes(100_000))
+    a_disk(tmp_path / "disk", "ext4")
+
+    with ExitStack() as until_it_goes:
+        until_it_goes.enter_context(mounted(host.tree / "srv", "-o", "loop", str(tmp_path / "disk")))
+        (host.tree / "srv/file").write_text("on a disk of its own")
+        after_each_push(monkeypatch, until_it_goes.close)
+        report = host.back_up()
+
+    assert report.status == PARTIAL
+    assert "what changed while the tree was pushed was not looked after" in report.problems[0]
 
 
 @pytest.mark.fault("H14")

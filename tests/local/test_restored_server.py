@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from enclosed import in_an_enclosure, wait_until
@@ -345,6 +346,37 @@ def test_no_mail_leaves_a_restored_server_until_its_operator_says_so_in_it(image
 
     assert (kept, is_kept_within) == ([True] * 3, False)
     assert (kept_then, has_a_role_then) == ([False] * 3, False)
+
+
+@pytest.mark.fault("O8")
+@with_a_network_of_its_own
+def test_what_its_machine_answers_by_itself_is_no_answer_of_a_restored_server(image: Path, tmp_path: Path) -> None:
+    ip("link", "set", "lo", "up")
+    with answering_by_itself(), restored(image, tmp_path) as server:
+        standing = server.aws.find(STANDING)
+
+    assert standing and standing["probe"]["ok"] is False
+    assert "answered before the image was started" in standing["probe"]["answer"]
+
+
+@contextmanager
+def answering_by_itself() -> Iterator[None]:
+    """Something of the machine's own, where the policy has the server asked."""
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "80"], stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: is_answered("http://127.0.0.1/"), "the machine to answer by itself")
+        yield
+    finally:
+        serving.kill()
+        serving.wait()
+
+
+def is_answered(url: str) -> bool:
+    with suppress(OSError):
+        return bool(urlopen(url, timeout=5).status == 200)
+    return False
 
 
 @contextmanager

@@ -39,6 +39,8 @@ def choose(header: Header | None, settings: str, now: datetime) -> Course:
         return Course(True, True, f"the index is of agent {header.agent}")
     if header.settings != settings:
         return Course(True, True, "the configuration has changed")
+    if header.unsure:
+        return Course(True, True, "what changed during the last push was not looked after")
     if not timedelta(0) <= now - header.full < FULL_EVERY:
         return Course(True, True, "the last one is a week ago")
     return Course(True, False)

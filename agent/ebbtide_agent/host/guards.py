@@ -103,6 +103,13 @@ def find_losses(
     return tuple(f"{loss}{_IF_MEANT}" for loss in lost)
 
 
+def is_mounted_as_it_was(config: Config, before: Baseline, now: Counted | None, mounts: Mapping[bytes, str]) -> bool:
+    """Whether every file system that travelled is still there: what is gone then, somebody has deleted."""
+    known = before.identities.items() if now else ()
+    is_the_same = all(now and now.identities.get(os.fsencode(point)) == identity for point, identity in known)
+    return is_the_same and not any(_not_mounted_as_it_was(config, before, mounts))
+
+
 def find_rewriting(config: Config, before: Baseline, settings: str, rewritten: int) -> str | None:
     """What it is called when most files are gone or changed at once, whatever has come in their place."""
     if config.rewrite is None or before.settings != settings or rewritten < A_MASS:

@@ -95,6 +95,7 @@ class Header:
     """What an index describes: the receiver's tree of this generation, as these settings chose it.
 
     `full` is when everything was last compared; `links_agree` says that the receiver found the same hard links.
+    `unsure`: what changed while that was pushed was not looked after.
     """
 
     agent: str
@@ -103,6 +104,7 @@ class Header:
     full: datetime
     links_agree: bool
     entries: int
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,8 @@ def _unpacked(file: IO[bytes], entries: int) -> Iterator[Block]:
 
 
 def _parse_header(what: str, text: bytes) -> Header:
-    values = decode(what, text)
+    # Earlier agents were always sure.
+    values = {"unsure": False, **decode(what, text)}
     return Header(
         agent=field(what, values, "agent", str),
         settings=field(what, values, "settings", str),
@@ -235,4 +238,5 @@ def _parse_header(what: str, text: bytes) -> Header:
         full=moment(what, values, "full"),
         links_agree=field(what, values, "links_agree", bool),
         entries=field(what, values, "entries", int),
+        unsure=field(what, values, "unsure", bool),
     )

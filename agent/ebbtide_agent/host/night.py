@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION, procs
+from ebbtide_agent.beside import Interfered, beside
 from ebbtide_agent.errors import PermanentError, Unseen
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scratch, scripts, survey
@@ -218,20 +219,22 @@ def find_losses(night: Night, config: Config, before: guards.Baseline | None, ta
 def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, taken: Survey) -> tuple[Outcome, Survey]:
     """Push; and where something vanished or was moved meanwhile, or may have been, scan again and push the difference.
 
-    It may have a name now that this push did not come by. The survey is the one of the last push. Where that difference
-    must not go over unseen the night is partial.
+    It may have a name now that this push did not come by. The survey is the one of the last push. Where there is no
+    time to scan, or what it finds must not go over unseen, the next push is in full.
     """
     outcome = push_tree(night, config, way, hello, taken)
     is_overtaken = outcome.status in (COMPLETE, WITH_WARNINGS) and survey.is_overtaken(taken, config)
     for _ in range(MOST_TIMES_MORE):
-        if not (outcome.lacks_what_vanished or is_overtaken) or is_over(hello, night.world):
+        if not (outcome.lacks_what_vanished or is_overtaken):
             break
+        within = seconds_to_scan(hello, night.world)
+        if within is not None and within <= taken.seconds:
+            night.world.say(f"{why_again(outcome, taken)}, and no time is left to look")
+            return outcome, replace(taken, unsure=True)
         night.world.say(f"{why_again(outcome, taken)}: scanning and pushing once more")
-        again = survey.once_more(taken, outcome.vanished, config, night.paths)
+        again = scanned_once_more(night, config, taken, outcome, within)
         if objection := find_objection(night, config, taken, again):
-            said = f"what changed while the tree was pushed was not looked after: {objection}"
-            # What is kept of the newer scan is no index of what was pushed.
-            return in_view_of((Remark(PARTIAL, said),), outcome), replace(taken, tally=None)
+            return without_what_changed(config, outcome, taken, again, objection)
         night.world.say(str(again))
         if again.is_idle and not outcome.lacks_what_vanished:
             break
@@ -239,6 +242,33 @@ def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, take
         # Some programs replace a file every second: that alone is looked after once.
         taken, is_overtaken = again, False
     return outcome, taken
+
+
+def scanned_once_more(night: Night, config: Config, pushed: Survey, outcome: Outcome, within: float | None) -> Survey:
+    """In a process that can be ended, whatever it waits for."""
+    look = partial(survey.once_more, pushed, outcome.vanished, config, night.paths)
+    try:
+        with beside("the second scan", lambda: (look(),), within) as found:
+            return next(found)
+    except Interfered as error:
+        return survey.without_scan(pushed, error)
+
+
+def without_what_changed(
+    config: Config, outcome: Outcome, pushed: Survey, again: Survey, objection: str
+) -> tuple[Outcome, Survey]:
+    """The night of a push that nothing is pushed after, for that objection.
+
+    If it was whole it stays so, and the next night judges what is gone by what was there before. But if a file system
+    is gone, the push itself may have deleted what was on it.
+    """
+    said = f"what changed while the tree was pushed was not looked after: {objection}"
+    earlier = guards.baseline_of(config, pushed.choice, pushed.counted, pushed.mounts)
+    is_whole = outcome.status in (COMPLETE, WITH_WARNINGS)
+    if not (is_whole and pushed.tally and guards.is_mounted_as_it_was(config, earlier, again.counted, again.mounts)):
+        return in_view_of((Remark(PARTIAL, said),), outcome), pushed
+    outcome = replace(outcome, counts=counts_of(pushed.tally, outcome.counts.bytes_sent))
+    return in_view_of((Remark(WITH_WARNINGS, said),), outcome), replace(pushed, unsure=True)
 
 
 def why_again(outcome: Outcome, pushed: Survey) -> str:
@@ -264,9 +294,9 @@ def find_objection(night: Night, config: Config, pushed: Survey, again: Survey) 
     return None
 
 
-def is_over(hello: Hello, world: World) -> bool:
-    """Whether the run's time is up; where nobody tells the time there is none."""
-    return hello.now is not None and world.waiting() >= hello.deadline
+def seconds_to_scan(hello: Hello, world: World) -> float | None:
+    """How long a scan may take if as long is to be left to push what it finds; None where nobody tells the time."""
+    return (hello.deadline - world.waiting()).total_seconds() / 2 if hello.now else None
 
 
 def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import procs
-from ebbtide_agent.errors import Refused, TransientError
+from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.host.changes import Changes, as_list, find_suspects, with_what_leads_to
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
@@ -82,6 +82,10 @@ class Pass:
     again: Pass | None = None
 
 
+class LinksUnknown(PermanentError):
+    """What may be linked over there and is not here could not be looked for."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """What a push is run with: until when it may be tried, the world, its environment, and who sees its progress."""
@@ -133,10 +137,13 @@ def passes_of(config: Config, taken: Survey, paths: HostPaths, into_empty: bool)
 
 
 def with_links_broken(config: Config, taken: Survey, paths: HostPaths) -> Iterator[Pass]:
-    """The passes, if any are needed, after which no two files of ours are one over there."""
-    with scratch(paths) as nothing:
-        for suspects in find_suspects(taken.read):
-            yield from by_index(config, suspects, nothing)
+    """The passes, if any are needed, after which no two files of ours are one over there. Raises LinksUnknown."""
+    try:
+        with scratch(paths) as nothing:
+            for suspects in find_suspects(taken.read):
+                yield from by_index(config, suspects, nothing)
+    except (PermanentError, OSError) as error:
+        raise LinksUnknown(f"some files may have the owner and mode of others that look the same: {error}") from error
 
 
 def with_acls_mended(config: Config, regrouped: Sequence[bytes] | None) -> Iterator[Pass]:
@@ -185,8 +192,9 @@ def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> 
     A connection that breaks may leave a stray file behind, or it was the receiver that broke, and has forgotten what
     it was sent: then everything is compared once more.
     """
-    outcomes, is_broken, went_well = [], False, True
-    for what in passes:
+    outcomes: list[Outcome] = []
+    is_broken, went_well = False, True
+    for what in _as_far_as_known(passes, outcomes):
         if what.after_trouble and went_well:
             continue
         outcome, broke = _insist(config, route, what, watch)
@@ -199,6 +207,14 @@ def push(config: Config, route: Route, passes: Iterator[Pass], watch: Watch) -> 
         watch.world.say("the connection broke on the way: everything is compared once more")
         outcomes.append(_insist(config, route, in_full(config), watch)[0])
     return together(outcomes)
+
+
+def _as_far_as_known(passes: Iterator[Pass], outcomes: list[Outcome]) -> Iterator[Pass]:
+    """The passes; where nobody can tell any more of them, that is the last outcome: what was pushed was pushed."""
+    try:
+        yield from passes
+    except LinksUnknown as error:
+        outcomes.append(Outcome(PARTIAL, error.exit_code, Counts(), (str(error),)))
 
 
 def _insist(config: Config, route: Route, what: Pass, watch: Watch) -> tuple[Outcome, bool]:

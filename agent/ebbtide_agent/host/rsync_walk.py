@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import IO, Callable
+from io import RawIOBase
+from typing import Callable
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
@@ -33,7 +34,7 @@ def read_entries(config: Config, paths: HostPaths) -> Iterator[Entry]:
     """Each entry that travels and is still there, by one walk of rsync's. Raises PermanentError, also at the end."""
     with scratch(paths) as place:
         printed = place / "names"
-        with printed.open("wb") as file:
+        with printed.open("wb", buffering=0) as file:
             told = _walked(config, (f"--out-format={_MARK.decode()}%n",), lambda chunk: _write(file, chunk))
         kept = 0
         with printed.open("rb") as lines:
@@ -47,7 +48,7 @@ def read_entries(config: Config, paths: HostPaths) -> Iterator[Entry]:
             )
 
 
-def _write(file: IO[bytes], chunk: bytes) -> None:
+def _write(file: RawIOBase, chunk: bytes) -> None:
     file.write(chunk)
 
 
@@ -59,7 +60,8 @@ def _find_entry(config: Config, path: bytes) -> Iterator[Entry]:
 
 
 def _walked(config: Config, words: Iterable[str] = (), listener: Callable[[bytes], None] | None = None) -> Outcome:
-    argv = [config.rsync, "-n", "-a", "--stats", "--no-human-readable", *words]
+    # A device that we could not make is counted all the same, and only named if we might.
+    argv = [config.rsync, "-n", "-a", "--super", "--stats", "--no-human-readable", *words]
     argv += ["--one-file-system"] if config.one_file_system else []
     argv += filters(config.include, config.exclude, config.whole_system)
     ended = procs.run((*argv, f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"), listener=listener)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -47,6 +48,8 @@ class Survey:
     links of this index. `rewritten` are the files of the last complete push that are gone or have another size or time,
     `regrouped` the paths whose group has other permissions than the tree over there has for it (None: nobody knows, or
     too many). `sample` is what the content check is to read, and `checked` what it found, if it was done.
+    `aside` is where the scan is written, `seconds` how long the night's first one took, and `unsure` that what changed
+    during the push was not looked after.
     `may_be_linked`: names may be one file over there that are several here, and a push in full would leave them so;
     `read` reads all that travels, to find them.
     """
@@ -66,6 +69,9 @@ class Survey:
     sample: Sample = field(default_factory=Sample)
     checked: ContentCheck | None = None
     by_rsync: Counted | None = None
+    aside: Path = Path()
+    seconds: float = 0.0
+    unsure: bool = False
     may_be_linked: bool = False
     read: Callable[[], Iterable[Entry]] = tuple
 
@@ -132,7 +138,7 @@ def is_overtaken(pushed: Survey, config: Config) -> bool:
 
 
 def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths: HostPaths) -> Survey:
-    """Scan again after a push, and find what is to be pushed after it.
+    """Scan again after a push, and find what is to be pushed after it. What the push was of stays as it is written.
 
     The tree over there is as the last scan found it, but for what vanished: that may be there as it was before, or not
     at all, and here it may be back. What was checked stays so, and what was too young to be sure of when the night's
@@ -140,25 +146,24 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
     """
     if pushed.tally is None or pushed.at is None:
         return pushed
-    earlier, mounts = paths.pushed_index, read_mounts()
+    later = paths.new_index if pushed.aside == paths.later_index else paths.later_index
+    mounts = read_mounts()
     header = Header(VERSION, pushed.settings, 0, pushed.at, pushed.links_agree, pushed.tally.entries)
     try:
-        paths.new_index.replace(earlier)
-        before = distrusted(Index(earlier, header).blocks(), frozenset(vanished))
+        before = distrusted(Index(pushed.aside, header).blocks(), frozenset(vanished))
         tally, changes, turnover = _compared(
-            config, paths.new_index, before, pushed.links_agree, pushed.at, Sample(), of_one_night=True
+            config, later, before, pushed.links_agree, pushed.at, Sample(), of_one_night=True
         )
     except (Undecidable, Interfered, DamagedIndex, OSError) as error:
         with contextlib.suppress(OSError):
-            paths.new_index.unlink(missing_ok=True)
-        return replace(pushed, course=_in_full_because(error), tally=None, changes=None, mounts=mounts)
-    finally:
-        with contextlib.suppress(OSError):
-            earlier.unlink(missing_ok=True)
+            later.unlink(missing_ok=True)
+        return without_scan(pushed, error)
     # What was to be seen by looking at everything was seen.
     course = Course(True, False) if changes is not None else Course(False, True, _TOO_MUCH)
+    header = replace(header, entries=tally.entries)
     again = replace(
         pushed,
+        aside=later,
         course=course,
         may_be_linked=course.in_full,
         tally=tally,
@@ -166,14 +171,20 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
         mounts=mounts,
         full=pushed.at if course.in_full else pushed.full,
         links_agree=pushed.links_agree and changes is not None,
-        rewritten=_rewritten_by_now(pushed, turnover, tally, paths),
+        rewritten=_rewritten_by_now(pushed, turnover, find_index(paths.index), Index(later, header)),
         regrouped=_together(pushed.regrouped if vanished else (), turnover.regrouped),
     )
     return replace(again, read=_reader(again, config, paths))
 
 
+def without_scan(pushed: Survey, error: Exception) -> Survey:
+    """What is known after a push when the scan that was to follow it has failed."""
+    return replace(pushed, course=_in_full_because(error), tally=None, changes=None, mounts=read_mounts())
+
+
 def take(config: Config, index: Index | None, aside: Path, now: datetime, sample: Sample) -> Survey:
     """Scan the tree, write the next index `aside`, find what a push has to do, and gather files for the sample."""
+    began = time.monotonic()
     settings, mounts = settings_of(config, as_root=os.geteuid() == 0), read_mounts()
     course = choose(index.header if index else None, settings, now)
     try:
@@ -186,6 +197,7 @@ def take(config: Config, index: Index | None, aside: Path, now: datetime, sample
         was = index.header
         survey = replace(survey, described=was.generation, full=was.full, links_agree=was.links_agree)
     choice = choice_of(config, as_root=os.geteuid() == 0)
+    survey = replace(survey, aside=aside, seconds=time.monotonic() - began)
     return replace(survey, settings=settings, choice=choice, at=now, mounts=mounts, sample=sample)
 
 
@@ -196,11 +208,15 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
         return
     if not recorded.is_complete:
         paths.new_index.unlink(missing_ok=True)
+        paths.later_index.unlink(missing_ok=True)
         return
     agree = received.links == digest_of(survey.tally.groups())
-    header = Header(VERSION, survey.settings, received.generation, survey.full, agree, survey.tally.entries)
+    entries, generation = survey.tally.entries, received.generation
+    header = Header(VERSION, survey.settings, generation, survey.full, agree, entries, survey.unsure)
     try:
-        commit(paths.new_index, paths.index, header)
+        commit(survey.aside, paths.index, header)
+        paths.new_index.unlink(missing_ok=True)
+        paths.later_index.unlink(missing_ok=True)
         if survey.checked is not None:
             keep_known(paths.contents, survey.checked.turn, survey.checked.known)
     except OSError as error:
@@ -232,7 +248,7 @@ def _reader(survey: Survey, config: Config, paths: HostPaths) -> Callable[[], It
     if survey.tally is None or survey.at is None:
         return partial(read_entries, config, paths)
     header = Header(VERSION, survey.settings, 0, survey.at, survey.links_agree, survey.tally.entries)
-    return partial(_entries_of, Index(paths.new_index, header))
+    return partial(_entries_of, Index(survey.aside, header))
 
 
 def _entries_of(index: Index) -> Iterator[Entry]:
@@ -244,11 +260,17 @@ def _entries_of(index: Index) -> Iterator[Entry]:
 
 
 def _has_our_links(generation: int | None, survey: Survey, paths: HostPaths) -> bool:
-    """Whether the tree of this generation, as it was recorded, has the hard links that are here, and no others."""
+    """Whether the tree of this generation, as it was recorded, has the hard links that are here, and no others.
+
+    Those that cannot be read may be others.
+    """
     links = _recorded_links(generation, paths)
     if not links:
         return False
-    groups = survey.tally.groups() if survey.tally else find_groups(survey.read())
+    try:
+        groups = survey.tally.groups() if survey.tally else find_groups(survey.read())
+    except (PermanentError, OSError):
+        return False
     return groups is not None and links == digest_of(groups)
 
 
@@ -299,16 +321,14 @@ def _compared(
     return tally, changes, turnover
 
 
-def _rewritten_by_now(pushed: Survey, since: Turnover, tally: Tally, paths: HostPaths) -> int:
+def _rewritten_by_now(pushed: Survey, since: Turnover, last: Index | None, now: Index) -> int:
     """The files of the last complete push that are gone or rewritten at a later scan of the night, each counted once.
 
     Where that push is not known any more, those of the night's own scans.
     """
-    index = find_index(paths.index)
-    if index and since.files:
-        again = Index(paths.new_index, replace(index.header, entries=tally.entries))
+    if last and since.files:
         with contextlib.suppress(DamagedIndex):
-            return count_turnover(index.blocks(), again.blocks()).files
+            return count_turnover(last.blocks(), now.blocks()).files
     return max(pushed.rewritten, since.files)
 
 

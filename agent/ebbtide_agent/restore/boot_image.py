@@ -27,6 +27,8 @@ PATIENCE_SECONDS = 180.0
 # What an image that is to stand has written, beside its tree; never in it.
 KEPT = "restored"
 WRITTEN = f"{KEPT}/upper"
+# What an image says on its console of each step. It is in the layer that is kept, for whichever process boots it next.
+_MARK = "ebbtide-step"
 # nspawn's exit code when the image has asked for a reboot (EXIT_FORCE_RESTART).
 REBOOT = 133
 _TRIED = ("--private-network", "--resolv-conf=off")
@@ -35,23 +37,29 @@ _STANDING = ("--drop-capability=CAP_NET_RAW", "--resolv-conf=replace-host")
 
 # Runs in mount and PID namespaces of its own, so that all of it goes when they go. The tree lies below an overlay
 # whose upper layer is memory, or what is `kept` beside the tree; between them lies what its init shall find different,
-# which comes as a tar, anew at each boot: an index would miss the old one. /run is replaced, as nspawn keeps locks
-# there that it cannot remove when it is killed.
+# which comes as a tar and is kept there as well, as first made: the index, by which a file of several names stays one
+# when it is written to, is for this layer and no other. /run is replaced, as nspawn keeps locks there that it cannot
+# remove when it is killed.
 _STAGE = """
 set -eu
 tree=$1 kept=$2 group=$3 ready=$4 name=$5
 shift 5
 cd "$tree"
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/ebbtide/lower /run/ebbtide/layer /run/ebbtide/room /run/ebbtide/restored
-tar --extract --preserve-permissions --xattrs --xattrs-include='*' --directory=/run/ebbtide/layer
+mkdir -p /run/ebbtide/lower /run/ebbtide/room /run/ebbtide/restored
 mount --bind . /run/ebbtide/lower
 [ -z "$kept" ] || { mkdir -p "../$kept" && mount --bind "../$kept" /run/ebbtide/room; }
-mkdir -p /run/ebbtide/room/upper /run/ebbtide/room/work
+cd /run/ebbtide/room
+mkdir -p upper work
+if [ ! -d layer ]; then
+    rm -rf layer.part
+    mkdir layer.part
+    tar --extract --preserve-permissions --xattrs --xattrs-include='*' --directory=layer.part
+    mv layer.part layer
+fi
+mount -t overlay -o lowerdir=layer:/run/ebbtide/lower,upperdir=upper,workdir=work \
+    -o index=on overlay /run/ebbtide/restored
 cd /
-mount -t overlay \
-    -o lowerdir=/run/ebbtide/layer:/run/ebbtide/lower,upperdir=/run/ebbtide/room/upper,workdir=/run/ebbtide/room/work \
-    -o index=off overlay /run/ebbtide/restored
 [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$group
 mkdir "$group"
@@ -131,7 +139,7 @@ def booted(
         yield Boot(None, reason, 0.0)
         return
     group = f"ebbtide-boot-{os.getpid()}"
-    start = start_of(tree, name, stands, commands, mark=group)
+    start = start_of(tree, name, stands, commands, _MARK)
     course = Course(start)
     with tempfile.TemporaryFile() as layer, _readiness() as (listener, address):
         layer.write(start.layer)

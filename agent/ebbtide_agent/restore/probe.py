@@ -27,12 +27,13 @@ _REDIRECTING = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _PORTS = {"http": 80, "https": 443}
 _BODY_SECONDS = 15.0
+_UNANSWERED = (OSError, http.client.HTTPException, ValueError)
 _A_CHUNK, _ENOUGH_BYTES = 1 << 14, 1 << 26
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said. HTTP is well below 400, where it leads nowhere else; for TCP a connection is enough, for a
+    """What a service said. HTTP is well below 400, wherever it leads; for TCP a connection is enough, for a
     command exit code 0."""
 
     target: str
@@ -64,42 +65,70 @@ def ask(target: str) -> Answer:
             return _ask_tcp(target, url.hostname or "", url.port or 0)
         if url.scheme in ("http", "https"):
             return _ask_http(target)
-    except (OSError, http.client.HTTPException, ValueError) as fault:
-        return Answer(target, f"no answer: {shown(str(fault).encode())}", ok=False)
+    except _UNANSWERED as fault:
+        return _no_answer(target, fault)
     return Answer(target, "cannot be asked: expected an http, https or tcp address", ok=False)
 
 
-def _ask_http(target: str, redirects: int = _MOST_REDIRECTS) -> Answer:
-    """No certificate is checked: the question is whether this machine answers. Who sends us elsewhere has not."""
-    status, reason, location = _got(target)
-    said = shown(f"{status} {reason}".encode())
-    if status not in _REDIRECTING:
-        return Answer(target, said, ok=200 <= status < 400)
-    where = urljoin(target, location or "")
-    if _origin(where) != _origin(target):
-        return Answer(target, f"{said}: redirects to {shown(where.encode())}: ask that instead", ok=False)
-    if redirects == 0:
-        return Answer(target, f"{said}: redirects more than {_MOST_REDIRECTS} times", ok=False)
-    return replace(_ask_http(where, redirects - 1), target=target)
+def _no_answer(target: str, fault: Exception) -> Answer:
+    return Answer(target, f"no answer: {shown(str(fault).encode())}", ok=False)
 
 
-def _got(target: str) -> tuple[int, str, str | None]:
+def _ask_http(target: str) -> Answer:
+    """Whatever it leads to is asked of the same address, by its name: so what answers is this machine.
+
+    No certificate is checked, for the question is whether it answers.
+    """
+    found = _follow(target, urlsplit(target).hostname or "")
+    at = "" if found.target == target else f" at {shown(found.target.encode())}"
+    return replace(found, target=target, answer=f"{found.answer}{at}")
+
+
+def _follow(target: str, address: str, before: tuple[str, ...] = ()) -> Answer:
+    """What is there at last, as far as it leads within reason."""
+    answer, leads_to = _answer_at(target, address)
+    if leads_to is None:
+        return answer
+    said = f"{answer.answer}: redirects to {shown(leads_to.encode())}"
+    if leads_to in (*before, target):
+        return Answer(target, f"{said} again", ok=False)
+    if urlsplit(leads_to).scheme not in _PORTS:
+        return Answer(target, f"{said}, which is neither http nor https", ok=False)
+    if len(before) == _MOST_REDIRECTS:
+        return Answer(target, f"{said}, after {_MOST_REDIRECTS} others", ok=False)
+    return _follow(leads_to, address, (*before, target))
+
+
+def _answer_at(target: str, address: str) -> tuple[Answer, str | None]:
+    """And where that leads, if it does."""
+    try:
+        status, reason, location = _got(target, address)
+        leads_to = urljoin(target, location or "") if status in _REDIRECTING else None
+    except _UNANSWERED as fault:
+        return _no_answer(target, fault), None
+    return Answer(target, shown(f"{status} {reason}".encode()), ok=200 <= status < 400), leads_to
+
+
+def _got(target: str, address: str) -> tuple[int, str, str | None]:
     """The status of what is there, its reason, and where that leads. Its body is read: it may be what does not work."""
     url = urlsplit(target)
-    host = url.hostname or ""
-    connection: http.client.HTTPConnection
-    if url.scheme == "https":
-        trusting = ssl._create_unverified_context()
-        connection = http.client.HTTPSConnection(host, url.port, timeout=_TIMEOUT_SECONDS, context=trusting)
-    else:
-        connection = http.client.HTTPConnection(host, url.port, timeout=_TIMEOUT_SECONDS)
-    try:
-        connection.request("GET", (url.path or "/") + (f"?{url.query}" if url.query else ""))
-        response = connection.getresponse()
-        _read_to_its_end(response)
-        return response.status, response.reason, response.getheader("Location")
-    finally:
-        connection.close()
+    name, port = url.hostname or "", url.port or _PORTS[url.scheme]
+    with socket.create_connection((address, port), timeout=_TIMEOUT_SECONDS) as plain:
+        connection: http.client.HTTPConnection
+        if url.scheme == "https":
+            trusting = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection(name, port, context=trusting)
+            connection.sock = trusting.wrap_socket(plain, server_hostname=name)
+        else:
+            connection = http.client.HTTPConnection(name, port)
+            connection.sock = plain
+        try:
+            connection.request("GET", (url.path or "/") + (f"?{url.query}" if url.query else ""))
+            response = connection.getresponse()
+            _read_to_its_end(response)
+            return response.status, response.reason, response.getheader("Location")
+        finally:
+            connection.close()
 
 
 def _read_to_its_end(response: http.client.HTTPResponse) -> None:
@@ -113,11 +142,6 @@ def _read_to_its_end(response: http.client.HTTPResponse) -> None:
             raise http.client.HTTPException(f"its body has no end within {_BODY_SECONDS:g} s")
     if response.length:
         raise http.client.HTTPException(f"its body ends {response.length} bytes too early")
-
-
-def _origin(target: str) -> tuple[str, str | None, int | None]:
-    url = urlsplit(target)
-    return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme)
 
 
 def _ask_tcp(target: str, host: str, port: int) -> Answer:

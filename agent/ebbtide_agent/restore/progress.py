@@ -23,7 +23,7 @@ from ebbtide_agent.restore.comparing import NOTHING_COMPARED, Task, compared
 from ebbtide_agent.restore.inits import is_to_start
 from ebbtide_agent.restore.layer import is_file, is_within
 from ebbtide_agent.restore.probe import PATIENCE_SECONDS as ANSWERS_WITHIN_SECONDS
-from ebbtide_agent.restore.probe import Answer, probe
+from ebbtide_agent.restore.probe import Answer, ask, probe
 from ebbtide_agent.restore.recovery import (
     FAKE_SUPER,
     UNPROVEN,
@@ -61,6 +61,7 @@ add rule inet ebbtide out oifname != "lo" tcp dport { 25, 465, 587 } reject
 """
 # Its operator makes this file in the server once that has taken over: from its next start on its mail leaves.
 _MAIL_LEAVES = Path("etc/ebbtide-mail-leaves")
+_ANSWERED_BEFORE = "answered before the image was started, so that it is not known whether the image does"
 NOT_TRIED = BootOutcome(is_up=False, why="it did not come to that", seconds=0.0)
 NOT_REAL = Boot(None, "only root can make the tree real, and boot it", 0.0)
 
@@ -82,6 +83,7 @@ class Progress:
         self._comparison, self._is_compared = NOTHING_COMPARED, False
         self._boot = NOT_TRIED
         self._answer: Answer | None = None
+        self._answers_without_it = False
         self._found: str | None = None
         self._timings: dict[str, float] = {}
 
@@ -196,6 +198,7 @@ class Progress:
     def tried(self) -> Iterator[Boot]:
         """The image up, if it comes up, and asked."""
         self._tell("boot")
+        self._answers_without_it = self._is_answered_already()
         with self.booted() as boot:
             self._boot = BootOutcome(boot.is_up, boot.why, boot.seconds)
             for failure in reversed(boot.failures):
@@ -208,10 +211,18 @@ class Progress:
             yield boot
 
     def _ask(self, target: str, leader: int) -> Answer:
+        if self._answers_without_it:
+            return Answer(target, _ANSWERED_BEFORE, ok=False)
         return probe(target, leader, TOLD_WITHIN_SECONDS) if self._brief.stays else probe(target, leader)
+
+    def _is_answered_already(self) -> bool:
+        """Before it is started, on the network that it will share: by its machine, or where a name leads to."""
+        return self._brief.stays and self._brief.probe is not None and ask(self._brief.probe).ok
 
     def go_on_asking(self, boot: Boot, compared: threading.Event) -> None:
         """What stands and has not answered: until it does or has ended, or it is `compared` and has had its time."""
+        if self._answers_without_it:
+            return
         target, leader, before = self._brief.probe, boot.leader, self._timings.get("probe", 0.0)
         started = time.monotonic()
         while target is not None and leader is not None and self._answered is None:

@@ -10,7 +10,7 @@ import pytest
 
 from ebbtide_agent.host import timekeeping
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.night import is_over, remarks_on_clocks
+from ebbtide_agent.host.night import remarks_on_clocks, seconds_to_scan
 from ebbtide_agent.report import parse_hello
 
 HELLO = parse_hello((Path(__file__).parents[2] / "contract/wire/hello.json").read_bytes())
@@ -38,14 +38,11 @@ def test_a_receiver_that_says_no_time_is_no_clock_to_compare_with() -> None:
     assert HELLO.now and remarks_on_clocks(replace(HELLO, now=None), HELLO.now) == ()
 
 
-@pytest.mark.parametrize(("left", "over"), [(timedelta(seconds=1), False), (timedelta(0), True)])
-def test_a_run_is_over_when_its_receiver_has_said_so_and_where_nobody_tells_the_time_it_never_is(
-    left: timedelta, over: bool
-) -> None:
-    world = World(lambda: HELLO.deadline - left)
+def test_a_scan_may_take_half_of_what_is_left_and_where_nobody_tells_the_time_as_long_as_it_does() -> None:
+    world = World(lambda: HELLO.deadline - timedelta(seconds=30))
 
-    assert is_over(HELLO, world) is over
-    assert not is_over(replace(HELLO, now=None), world)
+    assert seconds_to_scan(HELLO, world) == 15
+    assert seconds_to_scan(replace(HELLO, now=None), world) is None
 
 
 def test_whether_the_clock_is_kept_right_is_what_the_kernel_has_been_told() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.errors import TransientError
+from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.fakesuper import kernel_acl
 from ebbtide_agent.host.bring import RestoreRequest, compared
 from ebbtide_agent.host.changes import Changes
@@ -92,6 +92,23 @@ def test_what_may_be_linked_over_there_is_looked_for_only_where_it_may_be(
 
     assert first.heals
     assert [each.listed for each in others] == [b"./a\0./b\0"] * (passes - 1)
+
+
+def a_reader_that_fails() -> list[Entry]:
+    raise PermanentError("is the disk full?")
+
+
+def test_where_nobody_can_look_for_what_may_be_linked_a_push_in_full_has_lacks_and_does_not_end(tmp_path: Path) -> None:
+    taken = Survey(Course(False, True), may_be_linked=True, read=a_reader_that_fails)
+    config: Config = replace(A_CONFIG, rsync=an_rsync(tmp_path, ("exit 0",)))
+    watch = Watch(NOW, World(lambda: NOW), {"PATH": "/usr/bin:/bin"}, lambda _: None)
+
+    outcome = push(config, lambda _: ROUTE, passes_of(config, taken, HostPaths(tmp_path, tmp_path), False), watch)
+
+    assert outcome.status == "partial"
+    assert outcome.problems == (
+        "some files may have the owner and mode of others that look the same: is the disk full?",
+    )
 
 
 def test_where_nobody_knows_whose_group_is_another_everything_is_compared_once_more(tmp_path: Path) -> None:

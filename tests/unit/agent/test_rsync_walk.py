@@ -1,5 +1,7 @@
 """What rsync counts and finds of a tree is what a scan would."""
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +16,7 @@ from ebbtide_agent.host.rsync_walk import count, read_entries
 from ebbtide_agent.host.tally import Counted, find_groups
 from ebbtide_agent.paths import HostPaths
 from tests.unit.agent.test_course import A_CONFIG
-from tests.unit.agent.test_identity import without_root
+from tests.unit.agent.test_identity import NOBODY, without_root
 from tests.unit.agent.test_scan import entries as scanned_entries
 from tests.unit.agent.test_scan import needs_rsync
 
@@ -73,6 +75,22 @@ def test_it_finds_each_entry_that_travels_as_a_scan_does(tmp_path: Path) -> None
 
     assert sorted(entry for entry in found if entry.path != b".") == sorted(entry for entry in scan if entry.path)
     assert find_groups(found) == [[b"linked", b"etc/a\nb"]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a device node")
+def test_a_device_that_somebody_else_could_not_make_is_among_them() -> None:
+    with TemporaryDirectory() as place:
+        (tree := Path(place) / "tree").mkdir()
+        os.mknod(tree / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        (tree / "file").touch()
+        Path(place).chmod(0o755)
+        (scratch := Path(place) / "state").mkdir()
+        os.chown(scratch, NOBODY, NOBODY)
+
+        with without_root():
+            found = list(read_entries(replace(A_CONFIG, root=tree, whole_system=False), HostPaths(scratch, scratch)))
+
+    assert sorted(entry.path for entry in found) == [b".", b"file", b"null"]
 
 
 def test_a_list_of_names_that_could_not_be_kept_is_not_taken_for_all_of_them(

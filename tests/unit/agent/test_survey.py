@@ -131,7 +131,7 @@ def test_a_second_scan_finds_what_changed_since_the_first_and_what_vanished_whet
     host.keep(again, 7)
     kept = find_index(host.paths.index)
     assert kept and {entry.path for entry in kept.entries()} >= {b"srv/new", b"srv/back"}
-    assert not host.paths.pushed_index.exists()
+    assert not host.paths.later_index.exists() and not host.paths.new_index.exists()
 
 
 def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: Host) -> None:
@@ -141,7 +141,7 @@ def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: 
     again = once_more(pushed, (b"etc",), host.config, host.paths)
 
     assert (again.course.by_index, again.course.in_full, again.changes, again.tally) == (False, True, None, None)
-    assert not host.paths.new_index.exists()
+    assert not host.paths.later_index.exists()
 
 
 @pytest.mark.parametrize(
@@ -306,6 +306,14 @@ def test_names_may_be_linked_over_there_unless_the_tree_was_recorded_with_the_li
 
     assert (taken.course.in_full, taken.may_be_linked) == (True, may_be)
     assert {b"a", b"etc/b"} <= {entry.path for entry in taken.read()}
+
+
+def test_where_what_is_here_cannot_be_read_names_may_be_linked_over_there(host: Host) -> None:
+    host.config = replace(host.config, exclude=("[z]nothing",), rsync="false")
+    host.paths.state.mkdir()
+    remember(host.paths, a_record(7, links=digest_of([])), host.said.append)
+
+    assert host.take(7).may_be_linked
 
 
 @pytest.mark.parametrize(
