@@ -83,6 +83,10 @@ class Fields:
     def flag(self, name: str) -> bool:
         return bool(self._expect(name, self.values.get(name), bool, "true or false"))
 
+    def maybe_flag(self, name: str) -> bool:
+        """False, where nothing is said."""
+        return self.values.get(name) is not None and self.flag(name)
+
     def moment(self, name: str) -> datetime:
         text = self.text(name)
         try:

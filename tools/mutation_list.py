@@ -2145,6 +2145,14 @@ MUTATIONS = (
         ("tests/unit/test_sweep.py",),
     ),
     Mutation(
+        "close: that somebody did",
+        f"{_FLOWS}/close_recoveries.py",
+        ", ended_early=True",
+        "",
+        "that whoever closes a restore that was asked for longer is not told that it failed",
+        ("tests/unit/test_kept_longer.py",),
+    ),
+    Mutation(
         "close: what stands is not known",
         f"{_FLOWS}/close_recoveries.py",
         "if world.catalog.policy_version() is None:",

@@ -208,6 +208,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "lives_minutes": minutes_of(recovery.lives) if recovery.lives else None,
         "step": step_values(recovery.step),
         "times": _times(recovery.times),
+        "ended_early": recovery.ended_early,
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -240,6 +241,7 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         lives=values.maybe_minutes("lives_minutes"),
         step=read_step(values.maybe_part("step")),
         times=read_times(values.maybe_part("times")),
+        ended_early=values.maybe_flag("ended_early"),
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )

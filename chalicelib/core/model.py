@@ -354,6 +354,7 @@ class Recovery:
     this `instance_type`: what nobody knows of one that an earlier version has launched, or that was rebuilt. `lives` is
     how long a restore's machine does by itself, from when it was asked for: an earlier version wrote none down, and
     gave it the usual time. `step` is the last that it has come to, until its verdict is known.
+    Somebody has closed one that is `ended_early`, before its time.
     """
 
     id: RecoveryId
@@ -377,6 +378,7 @@ class Recovery:
     zone: str | None = None
     instance_type: str | None = None
     lives: timedelta | None = None
+    ended_early: bool = False
     step: Step | None = None
     times: Times | None = None
     closed: datetime | None = None

@@ -109,8 +109,11 @@ def _timed(step: Action, recovery: Recovery, world: RecoveryWorld) -> Action:
 
 
 def was_ended_early(recovery: Recovery) -> bool:
-    """Whether somebody has closed this restore before its time. A drill is closed by nobody."""
-    return recovery.deadline < recovery.opened + LASTS[recovery.kind]
+    """Whether somebody has closed this restore before its time. A drill is closed by nobody.
+
+    Which an earlier version has not written down, of one that was closed within its first days.
+    """
+    return recovery.ended_early or recovery.deadline < recovery.opened + LASTS[recovery.kind]
 
 
 # -- until it knows ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, 
     if not recoveries:
         raise Refused(f"nothing of {of!r} is open: {_what_to_give(of, standing)}")
     for recovery in recoveries:
-        if now < recovery.deadline and world.catalog.save_recovery(replace(recovery, deadline=now)) is None:
+        ended = replace(recovery, deadline=now, ended_early=True)
+        if now < recovery.deadline and world.catalog.save_recovery(ended) is None:
             raise TransientError(f"recovery {recovery.id} has changed just now: ask again")
         world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
     return tuple(recovery.id for recovery in recoveries)

@@ -171,6 +171,20 @@ def test_one_that_is_closed_is_given_no_time_again() -> None:
     assert another.id != recovery_id
 
 
+def test_one_that_is_closed_after_its_usual_time_says_that_it_was_and_troubles_nobody() -> None:
+    world = a_world_with_backups()
+    restore = open_restore(replace(AGAIN, lasts=14 * A_DAY), world, NOW)
+    recover(restore.id, world, NOW)
+    close_recoveries(str(restore.id), world, NOW + 9 * A_DAY)
+
+    over = recover(restore.id, world, NOW + 9 * A_DAY).recovery
+
+    assert (over.verdict, over.findings) == ("failed", ("it was closed before there was a report",))
+    assert items.read_recovery(items.item("recovery", "1", items.recovery_values(over))) == over
+    troubles = find_troubles(some_facts(a_night(), recoveries=(over,)), NOW + 9 * A_DAY)
+    assert Kind.RESTORE_FAILED not in {each.kind for each in troubles}
+
+
 def test_a_drill_is_given_no_time() -> None:
     with pytest.raises(Refused, match="ends by itself"):
         open_recovery(replace(AGAIN, mode=Mode.DRILL), a_world_with_backups(), NOW)
