@@ -6,6 +6,7 @@ from datetime import datetime
 from chalicelib import wire
 from chalicelib.core.model import Recovery, RecoveryId, RecoveryKind
 from chalicelib.errors import Refused, TransientError
+from chalicelib.flows.policies import find_versions
 from chalicelib.ports import World
 
 
@@ -31,9 +32,9 @@ def close_recoveries(of: str, world: World, now: datetime) -> tuple[RecoveryId, 
 def find_closable(world: World) -> list[Recovery]:
     """What stands open or restored, or is to. A drill ends by itself.
 
-    Raises Refused where there is no policy: either nothing was ever backed up, or the table that would know is lost.
+    Raises Refused where only the archive has a policy: the table that would know what stands is lost.
     """
-    if world.catalog.policy_version() is None:
+    if world.catalog.policy_version() is None and find_versions(world.archive):
         raise Refused("the catalogue has no policy, so it is not known what stands: `ebbtide rebuild` finds that again")
     recoveries = world.catalog.find_recoveries()
     return [each for each in recoveries if each.kind is not RecoveryKind.DRILL and not each.state.is_final]

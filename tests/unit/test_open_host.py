@@ -29,7 +29,7 @@ from chalicelib.core.recovery_actions import (
     TerminateMachine,
 )
 from chalicelib.errors import PermanentError, Refused, TransientError
-from chalicelib.flows.close_recoveries import close_recoveries
+from chalicelib.flows.close_recoveries import close_recoveries, find_closable
 from chalicelib.flows.open_recovery import open_drill, open_restore, open_to_host
 from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
@@ -45,7 +45,7 @@ from tests.builders import (
     a_snapshot,
     a_volume,
 )
-from tests.fakes import FakeCatalog, FakeWorld, Fuse, a_fused_world
+from tests.fakes import FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world
 from tests.recoveries import (
     MOST_CALLS,
     a_report,
@@ -401,6 +401,14 @@ def test_what_is_not_open_cannot_be_closed() -> None:
     world = a_world_with_backups()
     open_drill("us0", world, NOW)
 
+    with pytest.raises(Refused, match="nothing of 'us0' is open"):
+        close_recoveries("us0", world, NOW)
+
+
+def test_before_the_first_policy_nothing_stands_and_nothing_is_lost() -> None:
+    world = a_world()
+
+    assert find_closable(world) == []
     with pytest.raises(Refused, match="nothing of 'us0' is open"):
         close_recoveries("us0", world, NOW)
 
