@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -60,6 +60,13 @@ class Fields:
 
     def maybe_number(self, name: str) -> int | None:
         return None if self.values.get(name) is None else self.number(name)
+
+    def maybe_minutes(self, name: str) -> timedelta | None:
+        minutes = self.maybe_number(name)
+        try:
+            return None if minutes is None else timedelta(minutes=minutes)
+        except OverflowError:
+            raise self._fault(name, minutes, "fewer minutes") from None
 
     def maybe_numbers(self, name: str) -> tuple[int, ...]:
         """None is no number."""
@@ -197,6 +204,10 @@ def _decoded(what: str, body: bytes | str) -> Any:
 def written(values: Mapping[str, Any]) -> bytes:
     """JSON as we write it: our schema first, the fields in the order given, one line and its end."""
     return json.dumps({"schema": SCHEMA, **values}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def minutes_of(span: timedelta) -> int:
+    return span // timedelta(minutes=1)
 
 
 def moment_text(moment: datetime) -> str:

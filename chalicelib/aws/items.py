@@ -36,6 +36,7 @@ from chalicelib.core.trouble import Trouble
 from chalicelib.fields import (
     Fields,
     checked,
+    minutes_of,
     moment_text,
     read_disk,
     read_quota,
@@ -204,6 +205,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "launched": _maybe(recovery.launched),
         "zone": recovery.zone,
         "instance_type": recovery.instance_type,
+        "lives_minutes": minutes_of(recovery.lives) if recovery.lives else None,
         "step": step_values(recovery.step),
         "times": _times(recovery.times),
         "closed": _maybe(recovery.closed),
@@ -235,6 +237,7 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         launched=values.maybe_moment("launched"),
         zone=values.maybe_text("zone"),
         instance_type=values.maybe_text("instance_type"),
+        lives=values.maybe_minutes("lives_minutes"),
         step=read_step(values.maybe_part("step")),
         times=read_times(values.maybe_part("times")),
         closed=values.maybe_moment("closed"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 SCHEMA = 1
@@ -351,8 +351,9 @@ class Recovery:
     that is back. `ways` are those in that it wants: they lead to whatever stands restored beside it as well, and into
     nothing else. `start` are commands for an image that has no init that its machine knows. `attempt` counts its
     machines, each with a volume of its own; the latest one was `launched` then, in this `zone`, of
-    this `instance_type`: what nobody knows of one that an earlier version has launched, or that was rebuilt. `step` is
-    the last that it has come to, until its verdict is known; an earlier version wrote none down.
+    this `instance_type`: what nobody knows of one that an earlier version has launched, or that was rebuilt. `lives` is
+    how long a restore's machine does by itself, from when it was asked for: an earlier version wrote none down, and
+    gave it the usual time. `step` is the last that it has come to, until its verdict is known.
     """
 
     id: RecoveryId
@@ -375,6 +376,7 @@ class Recovery:
     launched: datetime | None = None
     zone: str | None = None
     instance_type: str | None = None
+    lives: timedelta | None = None
     step: Step | None = None
     times: Times | None = None
     closed: datetime | None = None

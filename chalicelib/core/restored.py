@@ -41,18 +41,21 @@ GRACE = timedelta(minutes=15)
 
 
 def kept_until(recovery: Recovery, lasts: timedelta | None, now: datetime) -> datetime:
-    """When one that stands ends that is asked for again, with a time from now on or without: never the sooner for it.
+    """When one that stands ends that is asked for again, with a time from now on or without: never the sooner for it,
+    and no later than its machine lives.
 
-    Raises Refused for an end that its machine would not live to see.
+    Raises Refused for a time that its machine could not have lived from the first.
     """
-    end = recovery.deadline if lasts is None else max(recovery.deadline, now + lasts)
-    latest = recovery.opened + LONGEST
-    if end > max(latest, recovery.deadline):
+    if lasts is None:
+        return recovery.deadline
+    lives = recovery.lives or USUAL
+    latest = recovery.opened + lives
+    if lasts > lives:
         raise Refused(
-            f"restore {recovery.id} can stand until {said(latest)}, {LONGEST.days} days after it was asked for, and no "
-            "longer: ask for less, or have its server move in elsewhere"
+            f"restore {recovery.id} can stand until {said(latest)}, {lives.days} days after it was asked for, and no "
+            "longer, as an earlier version has launched its machine: restore another one beside it (--name), for longer"
         )
-    return end
+    return max(recovery.deadline, min(now + lasts, latest))
 
 
 def expires_too_early(recovery: Recovery, world: RecoveryWorld) -> bool:

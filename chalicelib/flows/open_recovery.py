@@ -136,6 +136,7 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         opened=now,
         deadline=now + lasts(kind, snapshot.size_gib),
         start=host.start_list,
+        lives=restored.LONGEST if kind is RecoveryKind.RESTORE else None,
         step=Step(LAUNCH, now),
         findings=_known_against(kind, request, host, point, world, now),
     )

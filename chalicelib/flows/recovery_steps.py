@@ -275,7 +275,8 @@ def _expiry(recovery: Recovery) -> datetime:
 
 def _lives(recovery: Recovery) -> timedelta:
     """How long its machine may by itself: of a restore as long as one may be asked for, as nobody can tell it later."""
-    return restored.LONGEST if recovery.kind is RecoveryKind.RESTORE else recovery.deadline - recovery.opened
+    is_restore = recovery.kind is RecoveryKind.RESTORE
+    return recovery.lives or (restored.USUAL if is_restore else recovery.deadline - recovery.opened)
 
 
 def _record_doubt(finding: str, recovery: Recovery, world: World) -> Recovery | None:

@@ -26,7 +26,17 @@ from chalicelib.core.model import (
 from chalicelib.core.naming import restored_name
 from chalicelib.core.steps import LAUNCH, SAID_BY_MACHINES, came_up, told_step
 from chalicelib.errors import PermanentError
-from chalicelib.fields import Fields, checked, moment_text, read, read_times, read_ways, times_values, written
+from chalicelib.fields import (
+    Fields,
+    checked,
+    minutes_of,
+    moment_text,
+    read,
+    read_times,
+    read_ways,
+    times_values,
+    written,
+)
 from chalicelib.wire.shared import as_line, bounded, owner_of
 
 RECOVERIES = "recoveries/"
@@ -224,6 +234,7 @@ def _asked(recovery: Recovery) -> dict[str, Any]:
         "deadline": moment_text(recovery.deadline),
         **({"ways": _ways(recovery.ways)} if recovery.ways else {}),
         **({"start": list(recovery.start)} if recovery.start else {}),
+        **({"lives_minutes": minutes_of(recovery.lives)} if recovery.lives else {}),
     }
 
 
@@ -270,6 +281,7 @@ def _read_asked(fields: Fields) -> Recovery:
         step=Step(LAUNCH, fields.moment("opened")),
         ways=read_ways(fields),
         start=fields.maybe_texts("start"),
+        lives=fields.maybe_minutes("lives_minutes"),
     )
 
 

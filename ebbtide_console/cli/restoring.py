@@ -124,6 +124,8 @@ def _restore(options: argparse.Namespace, _: Environment) -> int:
     with told_beside(options.json):
         standing: Standing = session.invoke("restore", payload)
         print(f"{_begun_or_there(standing)}: {standing['host']} as it was at {said(standing['at'])}")
+        if options.minutes:
+            print(f"it stands until {said(standing['until'])}: its machine lives no longer than {LONGEST.days} days")
         if options.no_wait:
             # Only who looks after it knows where it stands by now.
             standing = look(standing["recovery"])[0] or standing

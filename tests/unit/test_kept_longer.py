@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from chalicelib import wire
+from chalicelib.aws import items
 from chalicelib.core import tags
 from chalicelib.core.advice import Kind
 from chalicelib.core.alarms import find_troubles, subjects
@@ -87,12 +88,44 @@ def test_its_machine_powers_itself_off_only_after_the_longest_time_that_it_can_b
     assert f"POWER_OFF_MINUTES='{(28 * A_DAY + GRACE) // timedelta(minutes=1)}'" in request.user_data
 
 
-def test_longer_than_its_machine_lives_it_cannot_stand() -> None:
+def test_asked_again_for_the_longest_time_it_stands_for_as_long_as_its_machine_lives() -> None:
     world = a_world_with_backups()
-    a_server_that_stands(world)
+    longest = replace(AGAIN, lasts=28 * A_DAY)
+    asked = open_restore(longest, world, NOW)
 
-    with pytest.raises(Refused, match="can stand until 2026-12-21 09:00 UTC, 28 days after it was asked for"):
-        open_restore(replace(AGAIN, lasts=28 * A_DAY), world, NOW + A_DAY)
+    again = open_restore(longest, world, NOW + timedelta(minutes=1))
+    later = open_restore(AGAIN, world, NOW + 25 * A_DAY)
+
+    assert again.id == later.id == asked.id
+    assert asked.deadline == again.deadline == later.deadline == NOW + 28 * A_DAY
+
+
+def test_one_whose_machine_an_earlier_version_has_launched_is_given_no_time_that_its_machine_does_not_live() -> None:
+    world = a_world_with_backups()
+    known = world.catalog.get_recovery(a_server_that_stands(world))
+    world.catalog.save_recovery(replace(known, lives=None))
+
+    with pytest.raises(Refused, match="can stand until 2026-11-30 09:00 UTC, 7 days after it was asked for"):
+        open_restore(replace(AGAIN, lasts=14 * A_DAY), world, NOW + A_DAY)
+
+    assert open_restore(AGAIN, world, NOW + A_DAY).deadline == NOW + 7 * A_DAY
+
+
+def test_one_that_an_earlier_version_has_asked_a_machine_for_asks_for_the_very_same() -> None:
+    world = a_world_with_backups()
+    restore = open_restore(RecoveryRequest("us0"), world, NOW)
+    world.catalog.save_recovery(replace(restore, lives=None))
+
+    recover(restore.id, world, NOW)
+
+    (request,) = world.machines.requests
+    assert f"POWER_OFF_MINUTES='{(7 * A_DAY + GRACE) // timedelta(minutes=1)}'" in request.user_data
+
+
+def test_the_table_keeps_how_long_its_machine_lives() -> None:
+    restore = replace(a_recovery(RecoveryKind.RESTORE), lives=28 * A_DAY)
+
+    assert items.read_recovery(items.item("recovery", "1", items.recovery_values(restore))) == restore
 
 
 def test_a_rebuilt_catalogue_knows_its_later_end_and_its_ways() -> None:
@@ -104,7 +137,7 @@ def test_a_rebuilt_catalogue_knows_its_later_end_and_its_ways() -> None:
     rebuild(after)
 
     found = after.catalog.get_recovery(recovery_id)
-    assert (found.deadline, found.ways) == (known.deadline, known.ways)
+    assert (found.deadline, found.ways, found.lives) == (known.deadline, known.ways, 28 * A_DAY)
 
 
 def test_ways_that_an_earlier_version_has_changed_leave_the_end_as_it_was() -> None:
@@ -149,12 +182,15 @@ def test_no_other_time_can_be_asked_for(minutes: int) -> None:
         wire.parse_recovery_request({"schema": 1, "host": "us0", "minutes": minutes})
 
 
-def test_a_longer_time_is_asked_for_in_days(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_longer_time_is_asked_for_in_days_and_the_end_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = answered(monkeypatch, *[wire.standing(a_recovery(RecoveryKind.RESTORE))] * 2)
 
     main(["restore", "us0", "--for", "14d", "--no-wait"])
 
     assert asked[0][1]["minutes"] == 14 * 24 * 60
+    assert "it stands until 2026-11-23 11:00 UTC" in capsys.readouterr().out
 
 
 def test_a_time_that_none_stands_for_is_said_before_anything_is_asked(capsys: pytest.CaptureFixture[str]) -> None:

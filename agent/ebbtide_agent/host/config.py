@@ -11,7 +11,16 @@ from pathlib import Path
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import compression, target
 from ebbtide_agent.host.config_keys import DEFAULTS, REQUIRED
-from ebbtide_agent.host.filters import MOST_ARGUMENT_BYTES, OWN, argument_bytes, find_meant, hidden_by, rules
+from ebbtide_agent.host.filters import (
+    LONGEST_PLACE_BYTES,
+    OWN,
+    argument_bytes,
+    find_doubt,
+    hidden_by,
+    is_discarded,
+    most_argument_bytes,
+    rules,
+)
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
@@ -39,7 +48,7 @@ class Config:
     `shrink` and `rewrite` are how many percent of the tree may be lost or rewritten in a night, None for any number.
     `check_days` is in how many nights the content of every file is looked at once, None for never.
     `keep` is how many snapshots a directory of this host keeps; `user`, `key` and `known_hosts` are for ssh.
-    `compress` is auto, yes or no.
+    `compress` is auto, yes or no. `doubts` are what is probably not as it is meant, each with file and line.
     """
 
     host: str
@@ -63,6 +72,7 @@ class Config:
     nice: int
     ionice: str
     compress: str
+    doubts: tuple[str, ...] = ()
 
 
 def load(paths: HostPaths) -> Config:
@@ -71,13 +81,12 @@ def load(paths: HostPaths) -> Config:
     values = read_values(paths.config, REQUIRED, DEFAULTS, faults)
     include = read_patterns(paths.include, faults)
     exclude = read_patterns(paths.exclude, faults)
-    config = _checked(_Values(values, faults), tuple(include.values()), tuple(exclude.values()))
+    heard = tuple(pattern for pattern in exclude.values() if not is_discarded(pattern))
+    config = _checked(_Values(values, faults), tuple(include.values()), heard)
     hidden = (pattern for place in _backups(config, paths) for pattern in Directory(place).hides(config.root))
-    config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)))
+    config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)), doubts=tuple(_doubts(exclude)))
     for where, place in include.items():
         _check_include(where, place, config, faults)
-    for where, pattern in exclude.items():
-        _check_exclude(where, pattern, faults)
     _check_sum(include, exclude, faults)
     if faults:
         raise ConfigError(in_order(faults))
@@ -102,6 +111,9 @@ def _own(config: Config, paths: HostPaths) -> Iterator[str]:
 
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:
     """A place that nothing can match would empty the backup, and rsync would call that a success."""
+    if (length := len(os.fsencode(place))) > LONGEST_PLACE_BYTES:
+        takes = f"rsync takes no place of more than {LONGEST_PLACE_BYTES}"
+        faults.append(f"{where}: the line is {length} bytes long, and {takes}")
     if not place.startswith("/"):
         faults.append(f"{where}: {place!r:.80} does not start with /; expected a place such as /etc, as seen from ROOT")
     elif place.removesuffix("/") != (tidy := os.path.normpath("/" + place.lstrip("/"))).rstrip("/"):
@@ -114,23 +126,23 @@ def _check_include(where: str, place: str, config: Config, faults: list[str]) ->
         faults.append(f"{where}: {place!r:.80} lies in TARGET {backup}, which is where the backup goes")
 
 
-def _check_exclude(where: str, pattern: str, faults: list[str]) -> None:
-    """Whoever has written a pattern that excludes nothing believes that it does."""
-    meant = find_meant(pattern)
-    if meant is not None:
-        faults.append(f"{where}: {pattern!r:.80} is spelled so that it excludes nothing; expected {meant!r:.80}")
+def _doubts(exclude: Mapping[str, str]) -> Iterator[str]:
+    """Whoever has written a pattern that excludes nothing believes that it does; but not less is backed up for it."""
+    for where, pattern in exclude.items():
+        doubt = find_doubt(pattern)
+        if doubt:
+            yield f"{where}: {pattern!r:.80} {doubt}"
 
 
 def _check_sum(include: Mapping[str, str], exclude: Mapping[str, str], faults: list[str]) -> None:
     """Where patterns come to be more than rsync can be given, every night would end."""
     of_excludes = ((where, rules((), (pattern,), whole_system=False)) for where, pattern in exclude.items())
     of_places = ((where, rules((place,), (), whole_system=False)) for where, place in include.items())
-    taken = 0
+    most, taken = most_argument_bytes(), 0
     for where, chosen in (*of_excludes, *of_places):
         taken += argument_bytes(chosen)
-        if taken > MOST_ARGUMENT_BYTES:
-            most = f"{MOST_ARGUMENT_BYTES >> 20} MiB in all"
-            too_much = f"up to this line the patterns are more than rsync can be given, {most}"
+        if taken > most:
+            too_much = f"up to this line the patterns are more than rsync can be given, {most:,} bytes in all"
             faults.append(f"{where}: {too_much}; say it with fewer and shorter ones")
             return
 

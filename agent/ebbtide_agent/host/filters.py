@@ -52,9 +52,14 @@ _NO_PATH = re.compile(r"//|(^|/)\.{1,2}(/|$)")
 
 _REST = Rule(False, "*", Origin.REST, "*")
 
-# All that a program is given has a quarter of its stack, which is 2 MiB on Linux, with a pointer to each of it; and an
-# environment is part of that.
-MOST_ARGUMENT_BYTES = 1 << 20
+# rsync discards a longer one, and says so to nobody who would mind; of a place it is asked for `place/**` too.
+LONGEST_PATTERN_BYTES = 4095
+LONGEST_PLACE_BYTES = LONGEST_PATTERN_BYTES - len("/**")
+
+# Of what a program can be given, the environment and all else that rsync is told; and what we can count on in any case,
+# for some C libraries tell less than their kernel takes.
+_FOR_THE_REST = 64 << 10
+_LEAST_ARGUMENT_BYTES = 1 << 20
 _BESIDE_EACH = len("\0") + 8
 
 # Of a whole system. Only the contents: a restored server needs the directories themselves as mount points.
@@ -110,8 +115,24 @@ def hidden_by(place: str) -> str | None:
     return next((rule for rule in BUILT_IN_EXCLUDES if any(fnmatchcase(each, rule) for each in leading)), None)
 
 
-def find_meant(exclude: str) -> str | None:
-    """What was meant by a pattern that can match nothing, because no path is spelled so; None if it may match."""
+def find_doubt(exclude: str) -> str | None:
+    """Why a pattern hardly excludes anything, and what to write instead; None if it may well."""
+    if is_discarded(exclude):
+        longest = f"rsync takes no pattern of more than {LONGEST_PATTERN_BYTES}"
+        return f"excludes nothing: it is {len(os.fsencode(exclude))} bytes long, and {longest}"
+    meant = _find_meant(exclude)
+    if meant is None:
+        return None
+    return f"probably excludes nothing; {f'expected {meant!r:.80}' if meant else 'take the line out'}"
+
+
+def is_discarded(exclude: str) -> bool:
+    """Whether rsync passes over a pattern, however it may be meant."""
+    return len(os.fsencode(exclude)) > LONGEST_PATTERN_BYTES
+
+
+def _find_meant(exclude: str) -> str | None:
+    """What was meant by a pattern as hardly any path is spelled, empty if it names nothing; None if it may match."""
     if exclude.startswith(";"):
         return f"#{exclude[1:]}"
     text = exclude.lstrip() if exclude.lstrip().startswith("/") else exclude
@@ -120,12 +141,17 @@ def find_meant(exclude: str) -> str | None:
         return None
     names = os.path.normpath(f"/{text}").strip("/")
     first = "/" if text.startswith(("/", "./", "../")) else ""
-    return f"{first}{names}{'/' if text.endswith('/') else ''}" if names else "*"
+    return f"{first}{names}{'/' if text.endswith('/') else ''}" if names else ""
 
 
 def filters(include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[str]:
     """rsync's arguments."""
     return [_argument(rule) for rule in rules(include, exclude, whole_system)]
+
+
+def most_argument_bytes() -> int:
+    """How much of rules rsync can be given: all its arguments have a quarter of its stack, 2 MiB on Linux."""
+    return max(os.sysconf("SC_ARG_MAX") - _FOR_THE_REST, _LEAST_ARGUMENT_BYTES)
 
 
 def argument_bytes(chosen: Iterable[Rule]) -> int:

@@ -107,7 +107,7 @@ def _run_whole(night: Night, config: Config, started: datetime) -> Report:
     with marked(night.paths.running, started) as of_the_last_run:
         machine = identity.machine_of(night.paths)
         ran = run_scripts(night, config, started)
-        remarks = (*of_the_last_run, *remarks_on(ran, config))
+        remarks = (*of_the_last_run, *remarks_on_doubts(config), *remarks_on(ran, config))
         eve = Eve(started, machine, ran, remarks, bounded_health(health.read_health(night.disks)))
         scan = scanning(config, night.paths, night.world.clock)
         with open_way(config, night.paths, night.world, machine) as way, scan as scanned:
@@ -153,6 +153,16 @@ def run_scripts(night: Night, config: Config, started: datetime) -> tuple[Script
         night.world.say(f"script {result.name}: exit code {result.exit_code}, {result.seconds} s")
         ran.append(result)
     return tuple(ran)
+
+
+def remarks_on_doubts(config: Config) -> tuple[Remark, ...]:
+    """One, however many there are, for a report has other things to say."""
+    if not config.doubts:
+        return ()
+    first, others = config.doubts[0], len(config.doubts) - 1
+    lines = "1 more line is" if others == 1 else f"{others} more lines are"
+    said = f"{first} (and {lines} doubtful, see ebbtide-agent check)" if others else first
+    return (Remark(WITH_WARNINGS, said),)
 
 
 def remarks_on(ran: tuple[ScriptResult, ...], config: Config) -> tuple[Remark, ...]:

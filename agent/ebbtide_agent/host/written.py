@@ -12,8 +12,6 @@ from pathlib import Path
 
 # Of the largest list of patterns that a program may have made.
 MOST_BYTES = 16 << 20
-# rsync discards a longer one, and says so to nobody who would mind; of a place it is asked for `place/**` too.
-_LONGEST_PATTERN_BYTES = 4095 - len("/**")
 # /dev/null, which people put in the place of a list: every other device might keep us reading.
 _NOTHING = os.makedev(1, 3)
 _LINE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
@@ -80,9 +78,6 @@ def read_patterns(path: Path, faults: list[str]) -> dict[str, str]:
     for number, line in _lines(path, faults, must_exist=False):
         if line.startswith(("+ ", "- ")):
             faults.append(f"{path}:{number}: {line!r:.80} starts with a sign; expected one bare rsync pattern a line")
-        elif (length := len(os.fsencode(line))) > _LONGEST_PATTERN_BYTES:
-            takes = f"rsync takes no pattern of more than {_LONGEST_PATTERN_BYTES}"
-            faults.append(f"{path}:{number}: the line is {length} bytes long, and {takes}")
         else:
             patterns[f"{path}:{number}"] = line
     return patterns

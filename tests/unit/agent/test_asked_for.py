@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.config import Config, load
-from ebbtide_agent.host.filters import EVERYTHING, MOST_ARGUMENT_BYTES
+from ebbtide_agent.host.filters import EVERYTHING, most_argument_bytes
 from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.rsync_walk import count
 from ebbtide_agent.paths import HostPaths
@@ -131,7 +131,7 @@ def test_as_many_patterns_as_a_configuration_may_have_are_not_too_many_for_rsync
     def pattern(number: int) -> str:
         return f"/srv/customers/{number:06}/*.cache"
 
-    fit = MOST_ARGUMENT_BYTES // (len(f"--filter=- {pattern(0)}") + 9)
+    fit = most_argument_bytes() // (len(f"--filter=- {pattern(0)}") + 9)
     exclude = "".join(f"{pattern(number)}\n" for number in range(fit - 5))
 
     assert missing(tmp_path, ("/data", "/srv"), f"{exclude}/only\n") == []

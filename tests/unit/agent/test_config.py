@@ -8,7 +8,7 @@ import pytest
 
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host.config import Config, load
-from ebbtide_agent.host.filters import MOST_ARGUMENT_BYTES
+from ebbtide_agent.host.filters import most_argument_bytes
 from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
 from ebbtide_agent.host.written import MOST_BYTES
 from ebbtide_agent.paths import HostPaths
@@ -165,54 +165,73 @@ def test_zero_bytes_that_a_crash_left_are_a_fault_with_file_and_line(tmp_path: P
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (" /etc", "'/etc'"),
-        ("; text", "'# text'"),
-        ("./etc", "'/etc'"),
-        ("../etc", "'/etc'"),
-        ("etc//a", "'etc/a'"),
-        ("//etc", "'/etc'"),
-        ("etc//", "'etc/'"),
-        ("/a/./b/", "'/a/b/'"),
-        ("a/../b", "'b'"),
-        ("/", "'*'"),
-        (".", "'*'"),
+        (" /etc", "expected '/etc'"),
+        ("; text", "expected '# text'"),
+        ("./etc", "expected '/etc'"),
+        ("../etc", "expected '/etc'"),
+        ("etc//a", "expected 'etc/a'"),
+        ("//etc", "expected '/etc'"),
+        ("etc//", "expected 'etc/'"),
+        ("/a/./b/", "expected '/a/b/'"),
+        ("a/../b", "expected 'b'"),
+        ("/", "take the line out"),
+        ("//", "take the line out"),
+        (".", "take the line out"),
     ],
 )
-def test_an_exclude_that_can_match_nothing_is_a_fault_with_file_and_line(
+def test_an_exclude_that_can_hardly_match_anything_is_a_doubt_with_file_and_line(
     tmp_path: Path, line: str, expected: str
 ) -> None:
-    faults = faults_of(tmp_path, WHOLE, exclude=f"*.o\n{line}\n")
+    config = loaded(tmp_path, WHOLE, exclude=f"*.o\n{line}\n")
 
-    assert faults == [f"backup_exclude:2: {line!r} is spelled so that it excludes nothing; expected {expected}"]
+    assert config.exclude[:2] == ("*.o", line)
+    assert config.doubts == (f"{tmp_path}/backup_exclude:2: {line!r} probably excludes nothing; {expected}",)
 
 
 @pytest.mark.parametrize("line", [" c", "a ;b", ".hidden", "..a/b", "/a/.b/", "*.core ", "[./]b", "/**/b", "?/", "*"])
 def test_an_exclude_that_can_match_something_is_none(tmp_path: Path, line: str) -> None:
-    assert loaded(tmp_path, WHOLE, exclude=f"{line}\n").exclude[0] == line
+    config = loaded(tmp_path, WHOLE, exclude=f"{line}\n")
+
+    assert (config.exclude[0], config.doubts) == (line, ())
 
 
-@pytest.mark.parametrize("name", ["include", "exclude"])
-def test_a_line_that_rsync_would_discard_is_a_fault_with_file_and_line(tmp_path: Path, name: str) -> None:
+def test_a_place_that_rsync_would_discard_is_a_fault_with_file_and_line(tmp_path: Path) -> None:
     fits = f"/{'é' * 2045}x"
 
-    loaded(tmp_path, WHOLE, **{name: f"{fits}\n"})
+    loaded(tmp_path, WHOLE, include=f"{fits}\n")
 
-    said = "the line is 4093 bytes long, and rsync takes no pattern of more than 4092"
-    assert faults_of(tmp_path, WHOLE, **{name: f"{fits}\n{fits}x\n"}) == [f"backup_{name}:2: {said}"]
+    said = "the line is 4093 bytes long, and rsync takes no place of more than 4092"
+    assert faults_of(tmp_path, WHOLE, include=f"{fits}\n{fits}x\n") == [f"backup_include:2: {said}"]
+
+
+def test_an_exclude_that_rsync_would_discard_is_left_out_and_a_doubt_with_file_and_line(tmp_path: Path) -> None:
+    fits = f"/{'é' * 2047}"
+
+    config = loaded(tmp_path, WHOLE, exclude=f"{fits}\n{fits}x\n")
+
+    said = "excludes nothing: it is 4096 bytes long, and rsync takes no pattern of more than 4095"
+    assert config.exclude[:1] == (fits,) and f"{fits}x" not in config.exclude
+    assert config.doubts == (f"{tmp_path}/backup_exclude:2: {f'{fits}x'!r:.80} {said}",)
 
 
 def test_more_patterns_than_rsync_takes_are_a_fault_with_the_line_where_it_is_too_much(tmp_path: Path) -> None:
-    lines = [f"/srv/customers/{number:06}/*.cache" for number in range(30_000)]
-    fit = MOST_ARGUMENT_BYTES // (len(f"--filter=- {lines[0]}") + 9)
+    lines = [f"/srv/customers/{number:06}/*.cache" for number in range(50_000)]
+    fit = most_argument_bytes() // (len(f"--filter=- {lines[0]}") + 9)
 
     loaded(tmp_path, WHOLE, exclude="\n".join(lines[:fit]))
 
-    said = "up to this line the patterns are more than rsync can be given, 1 MiB in all; say it with fewer and shorter"
-    said += " ones"
+    most = f"{most_argument_bytes():,} bytes in all"
+    said = f"up to this line the patterns are more than rsync can be given, {most}; say it with fewer and shorter ones"
     assert faults_of(tmp_path, WHOLE, exclude="\n".join(lines)) == [f"backup_exclude:{fit + 1}: {said}"]
     places = "\n".join(f"/srv/{number}/a/b" for number in range(20_000))
     (fault,) = faults_of(tmp_path, WHOLE, exclude="", include=places)
     assert fault.startswith("backup_include:") and fault.endswith(f": {said}")
+
+
+def test_a_list_that_rsync_does_take_is_no_fault(tmp_path: Path) -> None:
+    lines = [f"/srv/customers/{number:036}/*.cache" for number in range(15_000)]
+
+    assert loaded(tmp_path, WHOLE, exclude="\n".join(lines)).exclude[:15_000] == tuple(lines)
 
 
 @pytest.mark.parametrize("name", ["backup_config", "backup_include", "backup_exclude"])

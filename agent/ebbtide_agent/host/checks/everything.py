@@ -40,6 +40,7 @@ def check(paths: HostPaths, now: datetime, system: Path) -> Iterator[Finding]:
         yield from (fault(each, "correct it, and check again") for each in error.faults)
         return
     yield ok(f"configuration: {config.host} is backed up to {config.target}")
+    yield from (fault(each, "correct it, and check again") for each in config.doubts)
     yield from find(CHECKS, Scene(config, paths, now, system))
 
 

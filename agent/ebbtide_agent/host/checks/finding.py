@@ -14,7 +14,7 @@ from ebbtide_agent.paths import HostPaths
 
 OK = "ok"
 WARNING = "warning"
-# The night will fail of it.
+# The night will fail of it, or do something else than was meant.
 FAULT = "fault"
 
 
