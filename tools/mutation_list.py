@@ -2722,6 +2722,44 @@ MUTATIONS = (
         _GUARDED,
     ),
     Mutation(
+        "second scan: a push that was whole",
+        f"{_HOST}/night.py",
+        "is_whole = outcome.status in (COMPLETE, WITH_WARNINGS)",
+        "is_whole = False",
+        "that what is emptied while everything is pushed costs no night",
+        (f"{_GUARDED[0]}::test_what_is_gone_for_good_while_everything_is_pushed_is_suspect_the_next_night",),
+    ),
+    Mutation(
+        "second scan: a disk that went",
+        f"{_HOST}/guards.py",
+        "return is_the_same and not any(_not_mounted_as_it_was(config, before, mounts))",
+        "return True",
+        "that a push from under which a disk may have gone is no restore point",
+        (f"{_GUARDED[0]}::test_a_night_in_which_a_disk_goes_while_everything_is_pushed_is_partial",),
+    ),
+    Mutation(
+        "second scan: in full the next night",
+        f"{_HOST}/course.py",
+        "if header.unsure:",
+        "if False:",
+        "that everything is compared after a push behind which nobody looked",
+        (
+            "tests/local/test_scanned_in_time.py::"
+            "test_where_no_time_is_left_for_a_scan_the_night_is_complete_and_the_next_one_compares_everything",
+        ),
+    ),
+    Mutation(
+        "second scan: in time",
+        f"{_HOST}/night.py",
+        "if within is not None and within <= taken.seconds:",
+        "if False:",
+        "that no scan is begun for which no time is left",
+        (
+            "tests/local/test_scanned_in_time.py::"
+            "test_where_no_time_is_left_for_a_scan_the_night_is_complete_and_the_next_one_compares_everything",
+        ),
+    ),
+    Mutation(
         "guard: rewritten twice in a night",
         f"{_HOST}/survey.py",
         "            return count_turnover(last.blocks(), now.blocks()).files\n",

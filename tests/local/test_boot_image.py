@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from ebbtide_agent.entry import read_real
 from ebbtide_agent.host.filters import attribute_filters
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.report import FAKE_SUPER
-from ebbtide_agent.restore.boot_image import Boot, booted
+from ebbtide_agent.restore.boot_image import Boot, booted, name_of_its_own
 from ebbtide_agent.restore.materialise import materialise
 from ebbtide_agent.restore.probe import probe
 from ebbtide_agent.restore.within import POWERS, run_within
@@ -22,6 +23,7 @@ from tests.debian import a_server
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1", *attribute_filters(True, FAKE_SUPER)]
 
 NAME = "restored-us0a"
+AGENT = Path(__file__).parents[2] / "agent"
 MAY_MOUNT = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 pytestmark = [
@@ -50,7 +52,7 @@ def restored(image: Path, tmp_path: Path) -> Iterator[Path]:
 
 def what_is_there(restored: Path) -> dict[str, object]:
     """What a boot of ours could leave behind on this machine, where others may be booting and mounting, too."""
-    ours = f"ebbtide-boot-{os.getpid()}"
+    ours = name_of_its_own()
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return {
         "mounts": [line for line in mounts if str(restored) in line],
@@ -234,3 +236,22 @@ def why_it_was_given_up(restored: Path, patience: float) -> str:
         given_up, _, last_words = boot.why.partition(": ")
         assert given_up == "not started in time"
         return last_words
+
+
+def test_two_boots_at_once_have_names_of_their_own_though_their_processes_have_one_number() -> None:
+    code = (
+        "import os; from ebbtide_agent.restore.boot_image import name_of_its_own as n; print(os.getpid(), n()); input()"
+    )
+    alone = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(alone, cwd=AGENT, stdin=pipe, stdout=pipe, text=True) as one,
+        subprocess.Popen(alone, cwd=AGENT, stdin=pipe, stdout=pipe, text=True) as other,
+    ):
+        assert one.stdout and other.stdout
+        (number, name), (same, another) = one.stdout.readline().split(), other.stdout.readline().split()
+        for each in (one, other):
+            each.communicate("\n", timeout=60)
+
+    assert number == same
+    assert name != another

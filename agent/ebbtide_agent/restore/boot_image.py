@@ -138,7 +138,7 @@ def booted(
     if reason is not None:
         yield Boot(None, reason, 0.0)
         return
-    group = f"ebbtide-boot-{os.getpid()}"
+    group = name_of_its_own()
     start = start_of(tree, name, stands, commands, _MARK)
     course = Course(start)
     with tempfile.TemporaryFile() as layer, _readiness() as (listener, address):
@@ -159,6 +159,11 @@ def booted(
         finally:
             _end(container)
             procs.run([*_PRIVATE, "/bin/sh", "-c", _CLEAR, "clear", group], timeout=30)
+
+
+def name_of_its_own() -> str:
+    """What the cgroup and the socket of this process's boot are called: in each pid namespace numbers begin anew."""
+    return f"ebbtide-boot-{Path('/proc/self/ns/pid').stat().st_ino}-{os.getpid()}"
 
 
 def walls(systemd: Path = _SYSTEMD) -> tuple[str, ...]:
@@ -191,7 +196,7 @@ def _obstacle(tree: Path) -> str | None:
 def _readiness() -> Iterator[tuple[socket.socket, str]]:
     """A socket on which the image's init says READY=1, and its abstract address, which no mount can hide."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        name = f"ebbtide-boot-{os.getpid()}"
+        name = name_of_its_own()
         listener.bind("\0" + name)
         listener.settimeout(0.2)
         yield listener, "@" + name
