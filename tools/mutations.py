@@ -17,7 +17,8 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 
 from ebbtide_console.procs import capture
-from tools.mutation_list import MUTATIONS, Mutation
+from tools.mutated import MUTATIONS
+from tools.mutated.mutation import Mutation
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/mutations.md"
@@ -63,7 +64,7 @@ def asked(arguments: Sequence[str]) -> tuple[list[Mutation], bool]:
     options = parser.parse_args(arguments)
     chosen = [each for each in MUTATIONS if not options.words or any(word in each.name for word in options.words)]
     if not chosen:
-        parser.error(f"no mutation's name holds {' or '.join(map(repr, options.words))}; see tools/mutation_list.py")
+        parser.error(f"no mutation's name holds {' or '.join(map(repr, options.words))}; see tools/mutated/")
     return chosen, options.write
 
 
@@ -87,7 +88,7 @@ def document(outcomes: Sequence[Outcome], before: str) -> str:
     last = [next((row for row in rows if row.startswith(beginning(each))), "") for each in MUTATIONS]
     return (
         "# Mutations: each guard taken out, and the test that goes red\n\n"
-        "Written by `make mutations`. The list is `tools/mutation_list.py`: where, what is taken out, and which tests\n"
+        "Written by `make mutations`. The list is `tools/mutated/`: where, what is taken out, and which tests\n"
         "should notice. What survives is a guard that no test holds, and fails the run.\n\n" + _HEAD + "".join(last)
     )
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from tools.mutation_list import MUTATIONS, Mutation
+from tools.mutated import MUTATIONS
+from tools.mutated.mutation import Mutation
 from tools.mutations import DOCUMENT, ROOT, Outcome, asked, beginning, document, first_named, occurrences
 
 
