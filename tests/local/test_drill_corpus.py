@@ -41,7 +41,8 @@ from tests.local.corpus import Harm, Store, befalls, lose, of_kind, reattribute,
 UNPRIVILEGED = 61001
 HOST, RUN, VOLUME = "us0a", "main/2026-11-23/1", "vol-0def"
 NOW = datetime(2026, 11, 24, 9, 5, tzinfo=UTC)
-SEEDS = (1, 2)
+# Each befalls so many files of its kind, by chance; EBBTIDE_EXAMPLES asks for more, as `make long` does.
+SEEDS = range(1, 1 + int(os.environ.get("EBBTIDE_EXAMPLES", "1")))
 CLEAN = range(6)
 NUMBERS = itertools.count(1)
 RSYNC = ("rsync", "-aHAX", "--numeric-ids", "--modify-window=-1", "-M--fake-super")

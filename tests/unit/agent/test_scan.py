@@ -40,14 +40,6 @@ _PATTERNS = some.lists(
 ).map("".join)
 
 
-@pytest.fixture(autouse=True)
-def _back_where_we_were() -> Iterator[None]:
-    """A scan leaves its process in the directory that it was in last."""
-    here = Path.cwd()
-    yield
-    os.chdir(here)
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tree")
