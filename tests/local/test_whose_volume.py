@@ -77,6 +77,19 @@ def cut_off(image: Path, late: str = "late") -> None:
     left.replace(image)
 
 
+def an_owner_cut_off(image: Path) -> Path:
+    """A volume that had nothing on it before somebody wrote whose it is."""
+    volume.make_ready(a_blank(image), image.with_suffix(".place"), "ext4")
+    cut_off(image, late="receiver.json")
+    return image
+
+
+def is_in_no_directory(image: Path) -> bool:
+    """Whether the journal alone has it: the kernel may have brought it to its place just before it was cut off."""
+    shown = subprocess.run(["debugfs", "-R", "ls -p /", image], check=True, capture_output=True, text=True).stdout
+    return "receiver.json" not in shown
+
+
 def debugfs(image: Path, *requests: str) -> None:
     for request in requests:
         subprocess.run(["debugfs", "-w", "-R", request, image], check=True, capture_output=True)
@@ -141,14 +154,12 @@ def test_of_a_volume_of_somebody_else_no_byte_changes_however_it_was_left(tmp_pa
 @pytest.mark.fault("R3")
 @in_an_enclosure
 def test_what_the_journal_alone_tells_is_seen_before_anything_is_changed_but_by_the_check(tmp_path: Path) -> None:
-    image = tmp_path / "image"
-    volume.make_ready(a_blank(image), tmp_path / "made", "ext4")
-    cut_off(image, late="receiver.json")
+    image = next(filter(is_in_no_directory, (an_owner_cut_off(tmp_path / f"image{each}") for each in range(20))))
     before = superblock(image)
 
     assert "belongs to receiver 'other'" in refused(image, tmp_path)
     after = superblock(image)
-    assert before["Filesystem features"] ^ after["Filesystem features"] <= {"needs_recovery"}
+    assert before["Filesystem features"] ^ after["Filesystem features"] == {"needs_recovery"}
     assert after["Mount count"] == before["Mount count"]
 
 
