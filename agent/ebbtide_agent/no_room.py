@@ -13,7 +13,11 @@ def is_of_an_attribute(problem: str) -> bool:
     return "xattr" in problem.partition('"')[0]
 
 
+def is_without_room(problem: str) -> bool:
+    """Whether somebody says that there is no room for what is backed up, be it that a quota leaves none."""
+    return any(words in problem for words in (OVER_QUOTA, NO_SPACE)) and not is_of_an_attribute(problem)
+
+
 def is_full(problem: str) -> bool:
     """Whether that is what rsync found: a script of the host's own may say the same of another disk."""
-    has_no_room = any(words in problem for words in (OVER_QUOTA, NO_SPACE))
-    return problem.startswith("rsync: ") and has_no_room and not is_of_an_attribute(problem)
+    return problem.startswith("rsync: ") and is_without_room(problem)

@@ -1,9 +1,11 @@
-"""What tests of several files reach over there."""
+"""What tests of several files reach over there, or boot."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.debian import a_server
 from tests.local.rsync_only import FarSide, a_far_side
 
 
@@ -12,3 +14,9 @@ def far() -> Iterator[FarSide]:
     """A machine that gives us rsync and nothing else; each file has its own."""
     with a_far_side() as far:
         yield far
+
+
+@pytest.fixture
+def image() -> Path:
+    """A server's tree, made before the test is in a network of its own, where no mirror is."""
+    return a_server()

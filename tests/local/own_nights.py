@@ -3,15 +3,20 @@
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import ebbtide_agent
 from ebbtide_agent import snapshots
 from ebbtide_agent.entry import Entry, read_real
 from ebbtide_agent.host import night
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Report
 
@@ -63,6 +68,18 @@ class Host:
 
     def newest(self) -> Path:
         return self.store.tree(self.snapshots()[-1])
+
+
+def after_each_push(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen before a night goes on, whenever it has pushed."""
+    push_tree = night.push_tree
+
+    def push_and_then(*arguments: Any) -> Outcome:
+        outcome = push_tree(*arguments)
+        happens()
+        return outcome
+
+    monkeypatch.setattr(night, "push_tree", push_and_then)
 
 
 def agent(host: Host) -> list[str]:

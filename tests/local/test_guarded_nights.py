@@ -4,11 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,11 +15,10 @@ from chalicelib import wire
 from chalicelib.core.model import HostStatus
 from ebbtide_agent.host import guards, night
 from ebbtide_agent.host.link import World
-from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS
 from tests.local.enclosed import in_an_enclosure
-from tests.local.own_nights import Host, differing, entries
+from tests.local.own_nights import Host, after_each_push, differing, entries
 from tests.local.receiver_machine import MISSING as NO_RECEIVER
 from tests.local.receiver_machine import a_receiver, an_aws, report_key
 from tests.local.rsync_only import a_far_side
@@ -59,17 +56,6 @@ def a_disk(image: Path, kind: str) -> None:
 def rewrite(tree: Path, which: range) -> None:
     for number in which:
         (tree / f"file{number}").write_text("your files are encrypted")
-
-
-def after_each_push(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    push_tree = night.push_tree
-
-    def push_and_then(*arguments: Any) -> Outcome:
-        outcome = push_tree(*arguments)
-        happens()
-        return outcome
-
-    monkeypatch.setattr(night, "push_tree", push_and_then)
 
 
 @pytest.mark.fault("H14")

@@ -1,6 +1,5 @@
 """What has several names in a backup is one file in the server that stands, when it is written to, too."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,14 +10,9 @@ from enclosed import on_a_loopback_of_its_own
 
 from ebbtide_agent.restore.boot_image import KEPT, booted
 from tests.debian import a_server
-from tests.local.test_other_inits import NAME, inside
+from tests.local.images import BOOTS_IMAGES, NAME, inside
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.namespaces,
-    pytest.mark.skipif(os.geteuid() != 0, reason="booting an image needs root"),
-    pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
-]
+pytestmark = BOOTS_IMAGES
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
 """Servers that do not have systemd for their init: with sysvinit, and with none, by the commands of the policy."""
 
 import os
-import shutil
 import struct
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,52 +9,17 @@ from enclosed import on_a_loopback_of_its_own
 
 from ebbtide_agent.entry import read_real
 from ebbtide_agent.fakesuper import kernel_acl
-from ebbtide_agent.restore.boot_image import KEPT, REBOOT, Boot, booted
+from ebbtide_agent.restore.boot_image import KEPT, REBOOT, booted
 from ebbtide_agent.restore.compare import differences
 from ebbtide_agent.restore.probe import probe
-from ebbtide_console.sandbox import kernel
-from tests.debian import LABEL, SEPARATE, a_server, give_it_sysvinit
+from tests.debian import LABEL, give_it_sysvinit
+from tests.local.images import BOOTS_IMAGES, NAME, a_tree, inside
 
-NAME = "restored-us0a"
 WELCOME = "http://127.0.0.1/"
-FSTAB = f"{SEPARATE}work /srv/work tmpfs defaults 0 0\n"
 # What `cat` says of the pid file that Debian's cron writes as soon as it runs.
 NO_CRON = "cat: /run/crond.pid: No such file or directory"
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.namespaces,
-    pytest.mark.skipif(os.geteuid() != 0, reason="booting an image needs root"),
-    pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
-]
-
-
-@pytest.fixture
-def image() -> Path:
-    """Made before the test is in a network of its own, where no mirror is."""
-    return a_server()
-
-
-@contextmanager
-def a_tree(image: Path, place: Path) -> Iterator[Path]:
-    """That server's, for this test to change."""
-    for private in (place, Path("/run")):  # nspawn keeps its locks in /run
-        kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
-    tree, upper, work = (place / name for name in ("tree", "upper", "work"))
-    for directory in (tree, upper, work):
-        directory.mkdir()
-    kernel.mount("overlay", tree, "overlay", options=f"lowerdir={image},upperdir={upper},workdir={work}")
-    (tree / "srv/work").mkdir()
-    (tree / "etc/fstab").write_text(FSTAB)
-    (tree / "etc/selinux/config").write_text("SELINUX=enforcing\nSELINUXTYPE=default\n")
-    yield tree
-
-
-def inside(boot: Boot, command: str) -> str:
-    """What a shell of the image says, beside its own processes."""
-    enter = ["nsenter", "--target", str(boot.leader), "--mount", "--uts", "--pid", "--root", "--", "sh", "-c"]
-    ran = subprocess.run([*enter, f"exec 2>&1; {command}"], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
-    return ran.stdout.strip()
+pytestmark = BOOTS_IMAGES
 
 
 def decorate(directory: Path) -> None:

@@ -1,8 +1,6 @@
 """A restored server does nobody else's work: of its own units no timer fires and no file system is mounted, whatever
 would start them, and what names it or its disks is no longer the original's."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,7 @@ from enclosed import on_a_loopback_of_its_own
 
 from ebbtide_agent.entry import read_real
 from ebbtide_agent.restore.boot_image import booted
-from tests.debian import a_server
-from tests.local.test_other_inits import NAME, a_tree, inside
+from tests.local.images import BOOTS_IMAGES, NAME, a_tree, inside
 
 TIMER = "[Timer]\nOnActiveSec=0\nOnUnitActiveSec=1day\nAccuracySec=1ms\n"
 SHARE = "[Mount]\nWhat=share\nWhere=/mnt/{}\nType=tmpfs\n"
@@ -36,18 +33,7 @@ mkdir "$1/timers.target.wants" && ln -s ../job5.timer "$1/timers.target.wants"
 printf '{TIMER.encode("unicode_escape").decode()}' >"$1/job5.timer"
 """
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.namespaces,
-    pytest.mark.skipif(os.geteuid() != 0, reason="booting an image needs root"),
-    pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
-]
-
-
-@pytest.fixture
-def image() -> Path:
-    """Made before the test is in a network of its own, where no mirror is."""
-    return a_server()
+pytestmark = BOOTS_IMAGES
 
 
 def give_it_work(tree: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import night
-from tests.local.own_nights import agent, differing, entries
+from tests.local.own_nights import after_each_push, agent, differing, entries
 from tests.local.rsync_only import FarSide
 from tests.local.test_to_remote import MISSING, Pushing, fetched
 
@@ -49,17 +49,6 @@ def come_through(host: Pushing) -> None:
 
 def write_report(host: Pushing, **values: object) -> None:
     (host.there / "report.json").write_text(json.dumps({**host.report_there(), **values}))
-
-
-def during_the_push(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    push_tree = night.push_tree
-
-    def push(*arguments: Any) -> object:
-        outcome = push_tree(*arguments)
-        happens()
-        return outcome
-
-    monkeypatch.setattr(night, "push_tree", push)
 
 
 def test_while_another_run_may_push_there_the_second_leaves_and_says_until_when(
@@ -122,7 +111,7 @@ def test_what_another_run_has_pushed_to_meanwhile_is_partial_there_and_here_and_
 ) -> None:
     first, _ = hosts
     first.back_up()
-    during_the_push(monkeypatch, lambda: write_report(first, nonce="0" * 32))
+    after_each_push(monkeypatch, lambda: write_report(first, nonce="0" * 32))
     (first.tree / "new").touch()
 
     report = first.back_up()

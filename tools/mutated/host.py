@@ -282,7 +282,7 @@ MUTATIONS = (
     Mutation(
         "guard: rewritten during a push",
         f"{_HOST}/survey.py",
-        "    if last and since.files:\n",
+        "    if last and now and since.files:\n",
         "    if False:\n",
         "that what is rewritten while everything is pushed counts beside what was before",
         _GUARDED,

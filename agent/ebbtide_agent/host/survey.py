@@ -28,7 +28,7 @@ from ebbtide_agent.host.mounts import read_identities, read_mounts
 from ebbtide_agent.host.rsync_walk import read_entries
 from ebbtide_agent.host.scan import YOUNG_NS, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
-from ebbtide_agent.host.tally import Counted, Tally, find_groups
+from ebbtide_agent.host.tally import Counted, Tally, groups_among
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
 
@@ -124,11 +124,12 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
 
 
 def is_overtaken(pushed: Survey, config: Config) -> bool:
-    """Whether at a path of the lists there is another file by now: the one of the scan may be where no list leads.
+    """Whether what was there when it was scanned may be by now where the push did not come by.
 
-    A push in full goes by no list, and takes its time: what moves meanwhile to where it has been from where it is still
-    to come is in no directory that it reads, and what takes another one's name gets its owner and mode. That only
-    another scan can tell, so it always may be.
+    At a path of its lists there is another file then, and that of the scan may be where no list leads. A push in full
+    goes by no list, and takes its time: what moves meanwhile to where it has been from where it is still to come is
+    in no directory that it reads, and what takes another one's name gets its owner and mode. That only another scan
+    can tell, so it always may be.
     """
     if pushed.course.in_full:
         return pushed.tally is not None
@@ -144,13 +145,13 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
     at all, and here it may be back. What was checked stays so, and what was too young to be sure of when the night's
     first scan began, for the next night, too.
     """
-    if pushed.tally is None or pushed.at is None:
+    written = _written_aside(pushed)
+    if written is None or pushed.at is None:
         return pushed
     later = paths.new_index if pushed.aside == paths.later_index else paths.later_index
     mounts = read_mounts()
-    header = Header(VERSION, pushed.settings, 0, pushed.at, pushed.links_agree, pushed.tally.entries)
     try:
-        before = distrusted(Index(pushed.aside, header).blocks(), frozenset(vanished))
+        before = distrusted(written.blocks(), frozenset(vanished))
         tally, changes, turnover = _compared(
             config, later, before, pushed.links_agree, pushed.at, Sample(), of_one_night=True
         )
@@ -160,7 +161,6 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
         return without_scan(pushed, error)
     # What was to be seen by looking at everything was seen.
     course = Course(True, False) if changes is not None else Course(False, True, _TOO_MUCH)
-    header = replace(header, entries=tally.entries)
     again = replace(
         pushed,
         aside=later,
@@ -171,10 +171,10 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
         mounts=mounts,
         full=pushed.at if course.in_full else pushed.full,
         links_agree=pushed.links_agree and changes is not None,
-        rewritten=_rewritten_by_now(pushed, turnover, find_index(paths.index), Index(later, header)),
         regrouped=_together(pushed.regrouped if vanished else (), turnover.regrouped),
     )
-    return replace(again, read=_reader(again, config, paths))
+    rewritten = _rewritten_by_now(pushed, turnover, find_index(paths.index), _written_aside(again))
+    return replace(again, rewritten=rewritten, read=_reader(again, config, paths))
 
 
 def without_scan(pushed: Survey, error: Exception) -> Survey:
@@ -245,10 +245,16 @@ def _with_contents_checked(survey: Survey, config: Config, paths: HostPaths) -> 
 
 def _reader(survey: Survey, config: Config, paths: HostPaths) -> Callable[[], Iterable[Entry]]:
     """What reads all that travels: what the scan has written aside, or where there is none, rsync."""
+    written = _written_aside(survey)
+    return partial(_entries_of, written) if written else partial(read_entries, config, paths)
+
+
+def _written_aside(survey: Survey) -> Index | None:
+    """What its scan has written, which is of no generation yet; None where there is no scan."""
     if survey.tally is None or survey.at is None:
-        return partial(read_entries, config, paths)
+        return None
     header = Header(VERSION, survey.settings, 0, survey.at, survey.links_agree, survey.tally.entries)
-    return partial(_entries_of, Index(survey.aside, header))
+    return Index(survey.aside, header)
 
 
 def _entries_of(index: Index) -> Iterator[Entry]:
@@ -268,7 +274,7 @@ def _has_our_links(generation: int | None, survey: Survey, paths: HostPaths) -> 
     if not links:
         return False
     try:
-        groups = survey.tally.groups() if survey.tally else find_groups(survey.read())
+        groups = survey.tally.groups() if survey.tally else groups_among(survey.read())
     except (PermanentError, OSError):
         return False
     return groups is not None and links == digest_of(groups)
@@ -321,12 +327,12 @@ def _compared(
     return tally, changes, turnover
 
 
-def _rewritten_by_now(pushed: Survey, since: Turnover, last: Index | None, now: Index) -> int:
+def _rewritten_by_now(pushed: Survey, since: Turnover, last: Index | None, now: Index | None) -> int:
     """The files of the last complete push that are gone or rewritten at a later scan of the night, each counted once.
 
     Where that push is not known any more, those of the night's own scans.
     """
-    if last and since.files:
+    if last and now and since.files:
         with contextlib.suppress(DamagedIndex):
             return count_turnover(last.blocks(), now.blocks()).files
     return max(pushed.rewritten, since.files)

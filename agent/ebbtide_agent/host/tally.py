@@ -69,27 +69,24 @@ class Tally:
             self.files_on[point_of(self.root + b"/" + block.directory, self.files_on)] += len(files)
         self.size += sum(files) + sum(size for kind, _, size in found if kind == S_IFLNK)
         if any(links > 1 and kind != S_IFDIR for kind, links, _ in found):
-            self._add_names(block)
+            self.add_names(block.entries())
 
-    def _add_names(self, block: Block) -> None:
-        for path, stat, device in block.entries():
+    def add_names(self, entries: Iterable[Entry]) -> None:
+        """Keep the names of those that have several. Raises Undecidable when there are too many."""
+        for path, stat, device in entries:
             mode, _, _, links, _, _, _, inode = STAT.unpack(stat)
             if links > 1 and S_IFMT(mode) != S_IFDIR:
                 self.linked_names += 1
                 self.names.setdefault((device, inode), []).append(path)
-        if self.linked_names > MOST_LINKED_NAMES:
-            raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
+            if self.linked_names > MOST_LINKED_NAMES:
+                raise Undecidable(f"the tree has more than {MOST_LINKED_NAMES} names of hard links")
 
 
-def find_groups(entries: Iterable[Entry]) -> list[list[bytes]] | None:
+def groups_among(entries: Iterable[Entry]) -> list[list[bytes]] | None:
     """The names of each file that has several of them among these entries; None where there are too many to keep."""
-    names: dict[tuple[int, int], list[bytes]] = {}
-    linked_names = 0
-    for path, stat, device in entries:
-        mode, _, _, links, _, _, _, inode = STAT.unpack(stat)
-        if links > 1 and S_IFMT(mode) != S_IFDIR:
-            linked_names += 1
-            names.setdefault((device, inode), []).append(path)
-        if linked_names > MOST_LINKED_NAMES:
-            return None
-    return [each for each in names.values() if len(each) > 1]
+    tally = Tally()
+    try:
+        tally.add_names(entries)
+    except Undecidable:
+        return None
+    return list(tally.groups())

@@ -28,7 +28,7 @@ from ebbtide_agent.host.push import Pass, by_index, in_full, passes_of, with_lin
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
-from ebbtide_agent.no_room import NO_SPACE, OVER_QUOTA, is_of_an_attribute
+from ebbtide_agent.no_room import is_without_room
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import FAILED, Hello, Report, parse_report
 from ebbtide_agent.rotation import Rotation, broken_in, names_in, remove
@@ -143,17 +143,13 @@ class ToDirectory:
 
     def _leave(self, report: Report) -> Report:
         """What there is stays until the next night, for whoever needs it; but not to fill the disk until then."""
-        if not any(_says_full(problem) for problem in report.problems):
+        if not any(is_without_room(problem) for problem in report.problems):
             return report
         remove(self.store.incomplete)
         said = (
             f"{self.target} is full. Nothing is left of tonight's snapshot, and no earlier one was removed: make room"
         )
         return replace(report, status=FAILED, problems=(said, *report.problems))
-
-
-def _says_full(problem: str) -> bool:
-    return any(words in problem for words in (NO_SPACE, OVER_QUOTA)) and not is_of_an_attribute(problem)
 
 
 def _written_anew(changes: Changes) -> Changes:

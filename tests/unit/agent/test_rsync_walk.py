@@ -13,7 +13,7 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import rsync_walk
 from ebbtide_agent.host import tally as tallying
 from ebbtide_agent.host.rsync_walk import count, read_entries
-from ebbtide_agent.host.tally import Counted, find_groups
+from ebbtide_agent.host.tally import Counted, groups_among
 from ebbtide_agent.paths import HostPaths
 from tests.unit.agent.test_course import A_CONFIG
 from tests.unit.agent.test_identity import NOBODY, without_root
@@ -74,7 +74,7 @@ def test_it_finds_each_entry_that_travels_as_a_scan_does(tmp_path: Path) -> None
     found = list(read_entries(config, paths_of(tmp_path / "state")))
 
     assert sorted(entry for entry in found if entry.path != b".") == sorted(entry for entry in scan if entry.path)
-    assert find_groups(found) == [[b"linked", b"etc/a\nb"]]
+    assert groups_among(found) == [[b"linked", b"etc/a\nb"]]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a device node")
@@ -116,4 +116,4 @@ def test_more_names_of_links_than_are_to_be_kept_are_not_known(tmp_path: Path, m
 
     monkeypatch.setattr(tallying, "MOST_LINKED_NAMES", 1)
 
-    assert find_groups(found) is None
+    assert groups_among(found) is None
