@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ebbtide_agent import program
+from ebbtide_agent import program, surroundings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if arguments is None:
+        surroundings.make_good()
     words = sys.argv[1:] if arguments is None else arguments
     return program.main(commands_for(words), words)
 
