@@ -12,6 +12,9 @@ from typing import IO
 
 from ebbtide_agent.errors import PermanentError, Refused
 
+# Whoever may open it may hold it, and so keep every night from beginning.
+_OURS_ALONE = 0o600
+
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -23,6 +26,7 @@ def locked(path: Path) -> Iterator[None]:
     is_new = _is_made(path)
     with path.open("ab") as file:
         _lock(file, path, fcntl.LOCK_EX)
+        _close_to_others(file)
         if is_new:
             # Its time says when the last night began (`mark.note_begun`): none has. Who only made it does not say so.
             os.utime(path, (0, 0))
@@ -49,10 +53,16 @@ def _lock(file: IO[bytes], path: Path, how: int) -> None:
         raise PermanentError(f"{why}: mount its file system with locks, or choose another TARGET") from error
 
 
+def _close_to_others(file: IO[bytes]) -> None:
+    """Of an earlier agent everybody may open it; not every file system has modes."""
+    with contextlib.suppress(OSError):
+        os.fchmod(file.fileno(), _OURS_ALONE)
+
+
 def _is_made(path: Path) -> bool:
     """Whether we made it just now; of several that begin at once one does."""
     try:
-        path.touch(exist_ok=False)
+        path.touch(_OURS_ALONE, exist_ok=False)
     except FileExistsError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from ebbtide_agent.host.identity import Installed, find_legible
 from ebbtide_agent.host.index import Header, find_index
 from ebbtide_agent.host.long_push import LongPush, find_long_push
 from ebbtide_agent.host.mark import find_begun, find_mark
+from ebbtide_agent.host.mounts import MOUNTS
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report
 
@@ -82,9 +84,20 @@ def holder_of(lock: Path) -> int | None:
     It is looked up and not tried: whoever tries holds the lock for a moment, and a night that begins then is refused.
     """
     try:
-        inode, held = lock.stat().st_ino, _LOCKS.read_text()
+        name, held = _name_among_locks(lock), _LOCKS.read_text()
     except OSError:
         return None
     # 1: FLOCK  ADVISORY  WRITE 1234 00:2f:5678 0 EOF
-    found = re.search(rf"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+\S+:{inode}\s", held)
+    found = re.search(rf"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+{name}\s", held)
     return int(found[1]) if found else None
+
+
+def _name_among_locks(lock: Path) -> str:
+    """The pattern of what the kernel calls a file there: its inode, which others have elsewhere, after the device of
+    its file system. Of some, such as btrfs, only the mount tells that device, and of a chroot's own it tells nothing.
+    """
+    with lock.open("rb") as file:
+        inode, opened = os.fstat(file.fileno()).st_ino, Path(f"/proc/self/fdinfo/{file.fileno()}").read_text()
+    mount = re.search(r"^mnt_id:\s*(\d+)$", opened, re.MULTILINE)
+    device = mount and re.search(rf"^{mount[1]} \d+ (\d+):(\d+) ", MOUNTS.read_text(errors="replace"), re.MULTILINE)
+    return f"{int(device[1]):02x}:{int(device[2]):02x}:{inode}" if device else rf"\S+:{inode}"

@@ -13,7 +13,7 @@ import pytest
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import ConfigError, PermanentError
-from ebbtide_agent.host import night
+from ebbtide_agent.host import night, standing
 from ebbtide_agent.host.catching_up import GIVEN_UP, Decision, decide
 from ebbtide_agent.host.identity import Installed, encode_installed
 from ebbtide_agent.host.link import World
@@ -97,6 +97,17 @@ def test_a_receiver_that_is_gone_is_not_asked(host: Host) -> None:
 
     assert host.has_a_night(TONIGHT + timedelta(hours=3))
     assert not host.has_a_night(MORNING)
+
+
+def test_a_lock_of_the_same_number_on_another_file_system_keeps_no_night(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.begun(LAST_NIGHT)
+    number = host.paths.lock.stat().st_ino
+    (tmp_path / "locks").write_text(f"1: FLOCK  ADVISORY  WRITE 1 fff:fffff:{number} 0 EOF\n")
+    monkeypatch.setattr(standing, "_LOCKS", tmp_path / "locks")
+
+    assert host.has_a_night(TONIGHT)
 
 
 def test_while_a_night_is_under_way_there_is_no_other(host: Host) -> None:

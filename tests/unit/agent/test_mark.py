@@ -69,6 +69,15 @@ def test_a_second_run_of_the_same_host_leaves_with_a_clear_message(tmp_path: Pat
         pass
 
 
+def test_nobody_else_can_open_a_lock_and_hold_it(tmp_path: Path) -> None:
+    of_an_earlier_agent = tmp_path / "earlier"
+    of_an_earlier_agent.touch(0o644)
+
+    for path in (tmp_path / "new", of_an_earlier_agent):
+        with locked(path):
+            assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_system_that_has_no_locks_is_no_place_for_a_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
