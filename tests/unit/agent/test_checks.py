@@ -686,9 +686,43 @@ ENTRY = "10 2 * * * root ebbtide-agent run --progress none\n"
 )
 def test_an_entry_of_cron_starts_the_agent(tmp_path: Path, where: str) -> None:
     scene = a_scene(tmp_path)
+    running(tmp_path, "systemd", "cron")
     put(tmp_path / where, f"# mine\n{ENTRY}")
 
     assert found(schedule.is_started, scene) == [("ok", f"started by {tmp_path}/{where}; ".replace(f"{tmp_path}/", ""))]
+
+
+def running(system: Path, *names: str) -> None:
+    """These processes, and no others."""
+    for number, name in enumerate(names, 1):
+        put(system / f"proc/{number}/comm", f"{name}\n")
+
+
+@pytest.mark.parametrize("name", ["cron", "crond"])
+def test_an_entry_that_no_cron_reads_starts_nothing(tmp_path: Path, name: str) -> None:
+    scene = a_scene(tmp_path)
+    put(tmp_path / "etc/cron.d/ebbtide-agent", ENTRY)
+    running(tmp_path, "systemd", "sshd")
+
+    alone = found(schedule.is_started, scene)
+    running(tmp_path, "systemd", "sshd", name)
+    with_cron = levels(schedule.is_started, scene)
+
+    to_do = "install and start one (apt install cron); or, where systemd is in charge, ebbtide-agent install"
+    said = "etc/cron.d/ebbtide-agent is there, and no cron runs that would read it"
+    assert (alone, with_cron) == ([("fault", f"{said}; {to_do}")], ["ok"])
+
+
+def test_systemd_may_read_what_is_crons_and_a_user_may_see_no_process_of_others(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    put(tmp_path / "etc/cron.d/ebbtide-agent", ENTRY)
+
+    put(tmp_path / "proc/4711/comm", "bash\n")
+    hidden = levels(schedule.is_started, scene)
+    running(tmp_path, "systemd")
+    put(tmp_path / "run/systemd/generator/cron-ebbtide-agent-root-0.timer", "[Timer]\n")
+
+    assert (hidden, levels(schedule.is_started, scene)) == (["ok"], ["ok"])
 
 
 def test_a_line_of_ones_own_crontab_starts_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -704,6 +738,7 @@ def test_a_line_of_ones_own_crontab_starts_the_agent(tmp_path: Path, monkeypatch
 def test_a_timer_that_is_enabled_starts_the_agent(tmp_path: Path, where: str) -> None:
     scene = a_scene(tmp_path)
     timer = put(tmp_path / where / "ebbtide-agent.timer", "[Timer]\n")
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
     assert levels(schedule.is_started, scene) == ["fault"]
 
     (timer.parent / "timers.target.wants").mkdir()
@@ -711,6 +746,23 @@ def test_a_timer_that_is_enabled_starts_the_agent(tmp_path: Path, where: str) ->
 
     started = f"started by {where}/timers.target.wants/ebbtide-agent.timer; "
     assert found(schedule.is_started, scene) == [("ok", started)]
+
+
+def test_a_timer_that_is_masked_or_that_no_systemd_knows_starts_nothing(tmp_path: Path) -> None:
+    scene = a_scene(tmp_path)
+    timer = put(tmp_path / "etc/systemd/system/ebbtide-agent.timer", "[Timer]\n")
+    wanted = timer.parent / "timers.target.wants/ebbtide-agent.timer"
+    wanted.parent.mkdir()
+    wanted.symlink_to(timer)
+
+    without_systemd = found(schedule.is_started, scene)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    timer.unlink()
+    timer.symlink_to("/dev/null")
+
+    said = "etc/systemd/system/timers.target.wants/ebbtide-agent.timer is there, and no systemd is in charge"
+    assert without_systemd == [("fault", f"{said} that would start it; ebbtide-agent install")]
+    assert found(schedule.is_started, scene) == [NOT_STARTED]
 
 
 @pytest.mark.parametrize(

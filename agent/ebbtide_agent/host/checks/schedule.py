@@ -1,4 +1,4 @@
-"""What starts the agent: an entry of cron's that cron will read, or a timer of systemd's that is enabled."""
+"""What starts the agent: an entry of cron's that a cron will read, or a timer of a systemd's that is enabled."""
 
 from __future__ import annotations
 
@@ -14,29 +14,64 @@ from ebbtide_agent.host.checks.finding import Finding, Scene, fault, ok
 _CRONS = ("etc/crontab", "etc/cron.d/*", "etc/cron.hourly/*", "etc/cron.daily/*", "var/spool/cron/crontabs/*")
 _TIMERS = ("etc/systemd/system/*.wants/*ebbtide*.timer", "usr/lib/systemd/system/*.wants/*ebbtide*.timer")
 _OURS = re.compile(r"^[^#]*\bebbtide-agent\b.*\brun\b", re.MULTILINE)
+# Who reads such entries, as the kernel calls the process; or what systemd-cron has made of them for systemd.
+_READERS = ("bcron-sched", "cron", "crond", "fcron", "supercronic")
+_FOR_SYSTEMD = "run/systemd/generator/cron-*.timer"
+_MASKED = Path("/dev/null")
 # Debian's cron passes over every other name.
 _READ_BY_CRON = re.compile(r"[A-Za-z0-9_-]+")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_started(scene: Scene) -> Iterator[Finding]:
-    timers = [path for pattern in _TIMERS for path in scene.system.glob(pattern) if path.exists()]
+    timers = [path for pattern in _TIMERS for path in scene.system.glob(pattern) if _is_a_unit(path)]
     entries = [path for pattern in _CRONS for path in sorted(scene.system.glob(pattern)) if _names_us(path)]
     problems = [problem for path in entries for problem in _problems_with(path)]
-    if not timers and not entries:
-        yield _by_own_crontab()
-    elif problems and not timers:
+    named = ", ".join(map(str, (*timers, *entries)))
+    if timers and (scene.system / "run/systemd/system").is_dir():
+        yield ok(f"started by {named}")
+    elif problems:
         yield from problems
+    elif entries:
+        yield _by_cron(named, scene.system)
+    elif timers:
+        yield fault(f"{named} is there, and no systemd is in charge that would start it", "ebbtide-agent install")
     else:
-        yield ok(f"started by {', '.join(map(str, (*timers, *entries)))}")
+        yield _by_own_crontab(scene.system)
 
 
-def _by_own_crontab() -> Finding:
+def _by_own_crontab(system: Path) -> Finding:
     """Only cron's own program may look there, wherever it keeps them."""
     if _OURS.search(procs.run(("crontab", "-l")).out.decode("utf-8", "replace")):
-        return ok("started by our crontab (crontab -l)")
+        return _by_cron("our crontab (crontab -l)", system)
     to_do = "ebbtide-agent install, which as somebody else than root prints the line for a crontab"
     return fault("nothing starts the agent: no entry of cron's, no timer of systemd's", to_do)
+
+
+def _by_cron(named: str, system: Path) -> Finding:
+    if _has_cron(system):
+        return ok(f"started by {named}")
+    to_do = "install and start one (apt install cron); or, where systemd is in charge, ebbtide-agent install"
+    return fault(f"{named} is there, and no cron runs that would read it", to_do)
+
+
+def _has_cron(system: Path) -> bool:
+    """True also where nobody can tell: other users' processes may be hidden from this one."""
+    running = {_name_of(process) for process in system.glob("proc/[0-9]*")}
+    is_all = running and (system / "proc/1").is_dir()
+    return not is_all or not running.isdisjoint(_READERS) or any(system.glob(_FOR_SYSTEMD))
+
+
+def _name_of(process: Path) -> str:
+    try:
+        return (process / "comm").read_text(errors="replace").strip()
+    except OSError:
+        # It has come to its end.
+        return ""
+
+
+def _is_a_unit(path: Path) -> bool:
+    return path.exists() and path.resolve() != _MASKED
 
 
 def _names_us(path: Path) -> bool:
