@@ -38,7 +38,10 @@ _COMPRESS = re.compile("|".join(compression.CHOICES))
 # ssh puts something in the place of what begins with % or $, and has no sign for either that every version knows.
 _FOR_SSH = re.compile(r'/[^%$"\\\x00-\x1f]*')
 _PATH_FOR_SSH = 'an absolute path without %, $, \\ and ", which mean something to ssh'
-_BANDWIDTH = re.compile(r"([0-9]+(\.[0-9]+)?[kKmMgG]?)?")
+_BANDWIDTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([kKmMgG]?)")
+# In bytes, by the letter; rsync takes no letter for k. Less than these it refuses, or takes for no limit, as it does 0.
+_RATES = {"": 1 << 10, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_LEAST_RATE = 512
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,13 @@ class _Values:
             return None
         return int(text)
 
+    def rate(self, key: str) -> str:
+        text = self.text(key)
+        found = _BANDWIDTH.fullmatch(text or "0")
+        if not found or 0 < float(found[1]) * _RATES[found[2].lower()] < _LEAST_RATE:
+            self.fault(key, f"nothing, or a rate such as 800k or 2.5m, at least {_LEAST_RATE} bytes a second")
+        return text
+
     def is_yes(self, key: str) -> bool:
         return self.matching(key, _YES_OR_NO, "yes or no") == "yes"
 
@@ -197,7 +207,7 @@ def _checked(values: _Values, include: tuple[str, ...], exclude: tuple[str, ...]
         known_hosts=Path(values.matching("KNOWN_HOSTS", _FOR_SSH, _PATH_FOR_SSH)),
         root=root,
         rsync=values.matching("RSYNC", _ANYTHING, "the rsync program"),
-        bandwidth=values.matching("BANDWIDTH", _BANDWIDTH, "nothing, or a rate such as 800k or 2.5m (bytes a second)"),
+        bandwidth=values.rate("BANDWIDTH"),
         one_file_system=values.is_yes("ONE_FILE_SYSTEM"),
         whole_system=values.is_yes("WHOLE_SYSTEM"),
         script_seconds=values.number("SCRIPT_MINUTES") * 60.0,

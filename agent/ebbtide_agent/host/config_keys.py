@@ -25,7 +25,7 @@ KEYS = (
     Key("KNOWN_HOSTS", "/etc/ebbtide/known_hosts", "where the other side's host keys are pinned"),
     Key("ROOT", "/", "the tree that is backed up; places and patterns are as seen from it"),
     Key("RSYNC", "rsync", "the rsync program"),
-    Key("BANDWIDTH", "", "the most that is sent, such as 800k or 2.5m bytes a second; empty: no limit"),
+    Key("BANDWIDTH", "", "the most that is sent a second: 800k, 2.5m bytes; 800 is 800k; empty: no limit"),
     Key("COMPRESS", compression.AUTO, "whether what is sent is; auto: not to a private network; yes or no"),
     Key("ONE_FILE_SYSTEM", "no", "yes: leave out what is mounted below ROOT"),
     Key("WHOLE_SYSTEM", "yes", "no: leave nothing out by itself, not even /proc"),

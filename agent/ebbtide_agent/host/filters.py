@@ -49,6 +49,11 @@ OWN = ("index*", "contents/*", "scratch/*", "running*", "lock*")
 
 # What is between two slashes is a name.
 _NO_PATH = re.compile(r"//|(^|/)\.{1,2}(/|$)")
+# A blank at the end that nobody sees, and what would be a comment elsewhere.
+_BEHIND = re.compile(r"\s+(#\s.*)?$")
+# rsync reads no line as a shell does.
+_IN_QUOTES = re.compile(r"""^(["'])(.+)\1$""")
+_FOR_A_SHELL = re.compile(r"\{[^{}/]*,[^{}/]*\}|^~/|^\$\{?HOME\b")
 
 _REST = Rule(False, "*", Origin.REST, "*")
 
@@ -120,6 +125,10 @@ def find_doubt(exclude: str) -> str | None:
     if is_discarded(exclude):
         longest = f"rsync takes no pattern of more than {LONGEST_PATTERN_BYTES}"
         return f"excludes nothing: it is {len(os.fsencode(exclude))} bytes long, and {longest}"
+    if _FOR_A_SHELL.search(exclude):
+        return (
+            "probably excludes nothing: rsync knows no {a,b}, ~ and $HOME; expected whole paths or patterns, one a line"
+        )
     meant = _find_meant(exclude)
     if meant is None:
         return None
@@ -136,6 +145,7 @@ def _find_meant(exclude: str) -> str | None:
     if exclude.startswith(";"):
         return f"#{exclude[1:]}"
     text = exclude.lstrip() if exclude.lstrip().startswith("/") else exclude
+    text = _IN_QUOTES.sub(r"\2", _BEHIND.sub("", text))
     is_odd = text != exclude or text == EVERYTHING or _NO_PATH.search(text)
     if not is_odd or "[" in text or "\\" in text:
         return None

@@ -126,7 +126,8 @@ def _read(path: Path) -> bytes:
 def _lines(path: Path, faults: list[str], must_exist: bool) -> list[tuple[int, str]]:
     """The lines that say something, numbered from 1."""
     try:
-        text = _read(path).decode("utf-8", "surrogateescape")
+        # Some editors begin a file with a mark that says it is UTF-8.
+        text = _read(path).decode("utf-8-sig", "surrogateescape")
     except FileNotFoundError:
         if must_exist:
             faults.append(f"{path} does not exist: ebbtide-agent install makes it, of HOST=, TARGET= and KEEP=")

@@ -1,6 +1,8 @@
 """The four files of a host: read as they are, never executed, every fault told at once with file and line."""
 
 import os
+import shutil
+import subprocess
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -50,6 +52,27 @@ def test_comments_blank_lines_quotes_and_a_port_are_understood(tmp_path: Path) -
 
     assert (config.host, config.target) == ("us0", Receiver("b", 2222))
     assert (config.root, config.bandwidth) == (Path("/srv/my image"), "2.5m")
+
+
+def test_a_mark_that_an_editor_puts_before_the_first_line_is_no_part_of_it(tmp_path: Path) -> None:
+    config = loaded(tmp_path, f"\ufeff{WHOLE}", include="\ufeff/etc\r\n", exclude="\ufeff*.iso\r\n")
+
+    assert (config.host, config.include, config.exclude[0]) == ("us0", ("/etc",), "*.iso")
+
+
+@pytest.mark.parametrize("rate", ["0.1k", "0.0001", "0.4", "99999999g", "800kb", "1.m"])
+def test_a_rate_that_rsync_refuses_or_takes_for_none_is_a_fault(tmp_path: Path, rate: str) -> None:
+    with pytest.raises(ConfigError, match="expected nothing, or a rate such as"):
+        loaded(tmp_path, f"{WHOLE}BANDWIDTH={rate}\n")
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+@pytest.mark.parametrize("rate", ["0", "0.5", "512", "0.5k", "2.5M", "999999g"])
+def test_a_rate_that_is_one_rsync_takes(tmp_path: Path, rate: str) -> None:
+    config = loaded(tmp_path, f"{WHOLE}BANDWIDTH={rate}\n")
+
+    words = ("rsync", f"--bwlimit={config.bandwidth}", "-n", str(tmp_path), str(tmp_path / "x"))
+    assert subprocess.run(words, capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -188,7 +211,7 @@ def test_an_exclude_that_can_hardly_match_anything_is_a_doubt_with_file_and_line
     assert config.doubts == (f"{tmp_path}/backup_exclude:2: {line!r} probably excludes nothing; {expected}",)
 
 
-@pytest.mark.parametrize("line", [" c", "a ;b", ".hidden", "..a/b", "/a/.b/", "*.core ", "[./]b", "/**/b", "?/", "*"])
+@pytest.mark.parametrize("line", [" c", "a ;b", ".hidden", "..a/b", "/a/.b/", "*.core[ ]", "[./]b", "/**/b", "?/", "*"])
 def test_an_exclude_that_can_match_something_is_none(tmp_path: Path, line: str) -> None:
     config = loaded(tmp_path, WHOLE, exclude=f"{line}\n")
 

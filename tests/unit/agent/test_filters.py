@@ -67,10 +67,28 @@ def test_a_place_that_travels_is_hidden_by_nothing(place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [" /etc", "; text", "./etc", "../etc", "etc//ssl", "//etc", "etc//", "etc/./ssl", "/", f"*{4095 * '*'}"]
+    "pattern",
+    [
+        *(" /etc", "; text", "./etc", "../etc", "etc//ssl", "//etc", "etc//", "etc/./ssl", "/", f"*{4095 * '*'}"),
+        *("/etc ", "etc\t", "/etc  # all of it", '"/etc"', "'etc' ", "/{etc,usr}", "~/etc", "$HOME/etc", "${HOME}"),
+    ],
 )
 def test_what_a_configuration_calls_an_exclude_of_nothing_excludes_nothing(tmp_path: Path, pattern: str) -> None:
     tree = a_tree(tmp_path)
 
     assert find_doubt(pattern) is not None
     assert travelling(tree, (), (pattern,)) == travelling(tree, (), ())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"), [("/etc ", "/etc"), ("*.o\t# built", "*.o"), ('"/srv/a b/"', "/srv/a b/"), ("'*.o' ", "*.o")]
+)
+def test_what_a_line_says_too_much_is_left_out_of_what_was_probably_meant(pattern: str, meant: str) -> None:
+    assert find_doubt(pattern) == f"probably excludes nothing; expected {meant!r}"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["Track #1*", "*#", "#*#", "*~", "~$*", "$RECYCLE.BIN", "{4a-5b}", "it's", "a b", '"', "a'b'"]
+)
+def test_what_names_look_like_is_no_doubt(pattern: str) -> None:
+    assert find_doubt(pattern) is None
