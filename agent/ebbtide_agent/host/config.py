@@ -106,10 +106,10 @@ def _backups(config: Config, paths: HostPaths) -> Iterator[Path]:
 
 
 def _own(config: Config, paths: HostPaths) -> Iterator[str]:
-    """What the agent keeps for itself, if elsewhere than where it is never backed up of a whole system."""
-    if config.whole_system and paths.state != HostPaths.state:
+    """What the agent keeps for itself, wherever else that is, or a link leads to it, than what is built in."""
+    if config.whole_system:
         for place in Directory(Path(os.path.abspath(paths.state))).seen_from(config.root):  # noqa: PTH100 - links stay
-            yield from (f"{place}/{each}" for each in OWN)
+            yield from (f"{place}/{each}" for each in OWN if place != str(HostPaths.state))
 
 
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:

@@ -161,6 +161,19 @@ def test_a_missing_file_is_one_fault(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_agent_keeps_does_not_travel_from_where_a_link_of_that_name_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "large")
+    (tmp_path / "backup_config").write_text(WHOLE)
+    monkeypatch.setattr(HostPaths, "state", tmp_path / "state")
+
+    config = load(HostPaths(tmp_path, tmp_path / "state"))
+
+    assert config.exclude == own(tmp_path / "large")
+
+
 def test_patterns_are_taken_line_by_line_as_they_are(tmp_path: Path) -> None:
     config = loaded(tmp_path, WHOLE, include="/etc\n", exclude="# big\n\n/var/log/*.gz\n*.core \n")
 
