@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import fstab
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import claim as claiming
 from ebbtide_agent.host.claim import claim, held
@@ -87,13 +88,48 @@ def test_a_directory_that_is_not_there_is_not_made(host: Host) -> None:
     assert not host.target.exists()
 
 
-@pytest.mark.parametrize("line", ["LABEL=backup {} ext4 noatime 0 2", "UUID=1\t{}\txfs", "/dev/sdb1 {} ext4 # mine"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "LABEL=backup {} ext4 noatime 0 2",
+        "UUID=1\t{}\txfs",
+        "/dev/sdb1 {} ext4 # mine",
+        "/dev/sdb1 {}/ ext4",
+        "sshfs#me@there:/ {} fuse",
+    ],
+)
 def test_a_mount_point_of_fstab_that_is_not_mounted_is_not_written_to(host: Host, line: str) -> None:
     host.paths.fstab.write_text(f"# {host.target} was elsewhere\n{line.format(host.target)}\n")
 
     host.refused("has a file system for .*backup, and it is not mounted")
 
     assert list(host.target.iterdir()) == []
+
+
+def test_neither_is_one_that_a_link_leads_to(host: Host, tmp_path: Path) -> None:
+    real = tmp_path / "mnt é/disk 2/us0"
+    real.mkdir(parents=True)
+    host.target.rmdir()
+    host.target.symlink_to(real)
+    host.paths.fstab.write_text(f"/dev/sdb1 {str(real.parent).replace(' ', chr(92) + '040')} ext4\n")
+
+    host.refused("has a file system for .*disk 2, and it is not mounted")
+
+    assert list(real.iterdir()) == []
+
+
+def test_a_directory_of_the_same_disk_that_is_mounted_there_is_mounted(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.paths.fstab.write_text(f"/srv/large {host.target} none bind\n")
+    line = "36 35 8:1 /srv/large {} rw - ext4 /dev/sda1 rw\n"
+    monkeypatch.setattr(fstab, "_MOUNTS", tmp_path / "mounts")
+    (tmp_path / "mounts").write_text(line.format(f"{host.target}2") + line.format(host.target))
+
+    host.claim()
+
+    (tmp_path / "mounts").write_text(line.format(f"{host.target}2"))
+    host.refused("it is not mounted")
 
 
 def test_once_the_directory_is_held_only_its_mark_is_looked_at_again(host: Host) -> None:
