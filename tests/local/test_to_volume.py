@@ -168,6 +168,22 @@ def test_what_the_archive_does_not_take_is_sent_with_the_next_night(host: OwnVol
     assert len(archived(aws)) == 4
 
 
+@pytest.mark.fault("N8")
+def test_what_can_never_be_sent_holds_no_night_up(host: OwnVolume, aws: Aws) -> None:
+    for name in ("host.web1_2026-01-01_1", "host.web1_2026-01-02_1"):
+        (host.paths.outbox / name).mkdir(parents=True)
+    damaged, empty = sorted(host.paths.outbox.iterdir())
+    (damaged / "report.json").write_text("{")
+
+    report = host.back_up()
+
+    assert report.status == "complete-with-warnings"
+    assert report.problems[0].startswith(f"2 reports of earlier nights have still to be sent, from {damaged} on")
+    assert len([key for key in archived(aws) if key.startswith("host-reports/")]) == 1
+    assert sorted(host.paths.outbox.iterdir()) == [damaged, empty]
+    assert len([line for line in host.said if "has still to be sent: " in line]) == 2
+
+
 def test_a_night_that_is_not_complete_is_told_and_promises_little(host: OwnVolume, aws: Aws) -> None:
     failing = host.place / "rsync"
     failing.write_text('#!/bin/sh\n[ "$1" = --version ] && exec rsync --version\nrsync "$@"; exit 23\n')

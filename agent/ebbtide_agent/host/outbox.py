@@ -27,12 +27,12 @@ class Outbox:
         self._making.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.copyfile(manifest, self._making / _MANIFEST)
 
-    def add(self, run: str, report: bytes) -> None:
-        """From here on tonight is told, some time."""
+    def add(self, run: str, report: bytes) -> Path:
+        """From here on tonight is told, some time. Returns its letter."""
         self._making.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(self._making / _REPORT, report)
         procs.check(("sync", "-f", str(self._making)))
-        self._making.rename(self.path / run.replace("/", "_"))
+        return self._making.rename(self.path / run.replace("/", "_"))
 
     def clear(self) -> None:
         """What a night has left that never came to its report goes."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from ebbtide_agent import manifest, moments, procs, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header
-from ebbtide_agent.errors import AgentError, PermanentError, Refused
+from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
 from ebbtide_agent.files import is_blank, write_whole
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World, keep_trying
@@ -35,6 +35,7 @@ from ebbtide_agent.host.target import Volume
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
 from ebbtide_agent.report import (
     FAILED,
+    WITH_WARNINGS,
     ArchivedManifest,
     Hello,
     Report,
@@ -42,11 +43,13 @@ from ebbtide_agent.report import (
     encode_report,
     manifest_key,
     parse_report,
+    worst,
 )
 from ebbtide_agent.shapes import decode, encode, field, moment
 
 _FILESYSTEM = "ext4"
 _NONCE_BYTES = 16
+_WHY = "ebbtide-agent run --progress lines says why; what is damaged may be deleted"
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,15 @@ class ToVolume:
 
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Make it durable, let go of the volume, promise to leave it alone, and only then tell anybody."""
+        report = self._with_what_is_left(report)
         record = self._recorded(replace(report, run=own_run(self.target.host_id, report.finished)))
         unmounted = self._let_go()
         quiet_until = record.finished + (QUIET if record.receiver else QUIET_AFTER_NOTHING)
         write_whole(self.paths.promise, encode({"quiet_until": moments.write(quiet_until)}))
         archived = record.receiver.manifest if record.receiver else None
         about = OwnVolume(self.target.volume_id, self.target.tree, unmounted, quiet_until, archived)
-        self.outbox.add(record.run, encode_own_report(record, about))
-        self._send(self.world.waiting() + timedelta(seconds=self.config.wait_seconds))
+        tonight = self.outbox.add(record.run, encode_own_report(record, about))
+        self._send(tonight, self.world.waiting() + timedelta(seconds=self.config.wait_seconds))
         return record
 
     def _keep_promise(self, now: datetime) -> None:
@@ -170,21 +174,27 @@ class ToVolume:
             return False
         return True
 
-    def _send(self, until: datetime) -> None:
+    def _send(self, letter: Path, until: datetime) -> None:
         cloud = Cloud(self.target.archive, self.target.region)
-        for letter in self.outbox.letters():
-
-            def once(_: int, letter: Path = letter) -> None:
-                send(letter, cloud, self.world.say)
-
-            keep_trying(once, until, self.world)
+        keep_trying(lambda _: send(letter, cloud, self.world.say), until, self.world)
 
     def _send_what_is_left(self) -> None:
-        """Of earlier nights; tonight does not wait for it."""
-        try:
-            self._send(self.world.waiting())
-        except AgentError as error:
-            self.world.say(f"what is in {self.outbox.path} has still to be sent: {error}")
+        """Of earlier nights; tonight does not wait for it, and what is refused for good holds nothing else up."""
+        for letter in self.outbox.letters():
+            try:
+                self._send(letter, self.world.waiting())
+            except (AgentError, OSError) as error:
+                self.world.say(f"{letter} has still to be sent: {error}")
+                if isinstance(error, TransientError):
+                    return
+
+    def _with_what_is_left(self, report: Report) -> Report:
+        """Nobody but this host knows of it."""
+        left = self.outbox.letters()
+        if not left:
+            return report
+        said = f"{len(left)} reports of earlier nights have still to be sent, from {left[0]} on: {_WHY}"
+        return replace(report, status=worst(report.status, WITH_WARNINGS), problems=bounded((*report.problems, said)))
 
 
 def check_owner(mark: Path, target: Volume) -> None:
