@@ -169,13 +169,15 @@ def end(child: Child) -> None:
 
 
 def end_group(child: Child) -> None:
-    """Ask a program and its group to stop, and make it stop ten seconds later. Already gone is success."""
+    """Ask a program and its group to stop, and make it stop ten seconds later. Already gone is success.
+
+    Who waits for a disk that does not answer dies when it does, and does nothing more; nobody waits for that.
+    """
     with _unhurried():
-        _signal_group(child, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(KILL_AFTER_SECONDS)
-        _signal_group(child, signal.SIGKILL)
-        child.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _signal_group(child, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(KILL_AFTER_SECONDS)
 
 
 @contextlib.contextmanager

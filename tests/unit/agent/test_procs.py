@@ -77,6 +77,21 @@ def test_a_daemon_that_holds_the_output_open_is_not_waited_for(monkeypatch: pyte
         os.kill(daemon, signal.SIGKILL)
 
 
+def test_a_program_that_not_even_the_kernel_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that does not answer keeps whoever asks it from dying."""
+    child = procs.start(("sleep", "600"))
+
+    def wait(timeout: "float | None" = None) -> int:
+        assert timeout is not None, "nobody would be waited for so long"
+        raise subprocess.TimeoutExpired("sleep", timeout)
+
+    with monkeypatch.context() as stuck:
+        stuck.setattr(child, "wait", wait)
+        procs.end_group(child)
+
+    assert child.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+
+
 def test_a_second_signal_does_not_disturb_who_is_ending_what_the_first_one_told_it_to() -> None:
     ended = subprocess.run([sys.executable, "-c", TOLD_TWICE, str(Path(procs.__file__).parents[1])], check=False)
 
