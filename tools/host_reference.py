@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ebbtide_agent.host.config_keys import KEYS, Key
 from ebbtide_agent.host.filters import BUILT_IN_EXCLUDES
+from ebbtide_agent.host.mounts import MADE_UP
 from ebbtide_agent.host.volatile import DATABASES, DIRECTORIES, NAMES, PLACES
 from tools.generated import with_generated
 
@@ -23,6 +24,11 @@ def reference() -> str:
 Of a whole system, unless `WHOLE_SYSTEM=no` says otherwise, nothing travels that one of these patterns matches:
 
 {_listed("", BUILT_IN_EXCLUDES)}
+
+Nor does what the kernel makes up in a mount of its own, a chroot's `proc` for instance, wherever that is when the night
+begins. It does so in mounts of these kinds:
+
+{_listed("", MADE_UP)}
 
 ### What may vanish
 

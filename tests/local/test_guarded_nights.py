@@ -460,3 +460,37 @@ def test_the_program_says_what_is_suspect_and_takes_the_operators_word(host: Hos
     assert "bytes of the last complete night 0 are left" in suspect.stderr
     quiet = [line for line in (first.stderr + accepted.stderr).splitlines() if "disk warning" not in line]
     assert quiet == []
+
+
+@in_an_enclosure
+def test_what_the_kernel_makes_up_travels_from_no_place(tmp_path: Path) -> None:
+    host = Host(tmp_path, tmp_path / "backup")
+    (host.tree / "file").touch()
+    (host.tree / "jail/proc").mkdir(parents=True)
+
+    before = host.back_up(WHOLE_SYSTEM="yes")
+    with mounted(host.tree / "jail/proc", "-t", "proc", "none"):
+        meanwhile = [host.back_up(WHOLE_SYSTEM="yes", **more) for more in ({}, {"CHECK": "no"})]
+        host.ahead += A_WEEK
+        in_full = host.back_up(WHOLE_SYSTEM="yes")
+
+    nights = (before, *meanwhile, in_full)
+    assert [(night.status, night.problems, night.entries) for night in nights] == [(COMPLETE, (), 4)] * 4
+    assert "the configuration has changed" not in " ".join(host.said)
+
+
+@pytest.mark.fault("H14")
+@in_an_enclosure
+def test_nor_does_it_empty_a_backup_in_the_place_of_a_disk(tmp_path: Path) -> None:
+    a_disk(tmp_path / "disk", "ext4")
+    host = Host(tmp_path, tmp_path / "backup")
+    (host.tree / "srv").mkdir()
+    with mounted(host.tree / "srv", "-o", "loop", str(tmp_path / "disk")):
+        (host.tree / "srv/file").write_text("on a disk of its own")
+        whole = host.back_up(WHOLE_SYSTEM="yes")
+
+    with mounted(host.tree / "srv", "-t", "proc", "none"):
+        instead = host.back_up(WHOLE_SYSTEM="yes")
+
+    assert (whole.status, instead.status) == (COMPLETE, SUSPECT)
+    assert "srv was ext4 at the last complete night, and what is mounted there now is proc" in instead.problems[0]

@@ -25,7 +25,7 @@ A path that is not there may be asked for as well: it is meant as a file, with a
 What is decided here is what the push does; a pattern whose meaning only rsync knows is put to rsync. Of what
 lies where only root may look nobody else is told anything: ask as root.
 
-Of a whole system (WHOLE_SYSTEM) never backed up is
+Of a whole system (WHOLE_SYSTEM) never backed up is what the kernel makes up, wherever it is mounted, and
 
 """ + "".join(f"  {pattern}\n" for pattern in BUILT_IN_EXCLUDES)
 NOT_ALL = 1

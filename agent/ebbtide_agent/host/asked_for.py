@@ -31,7 +31,7 @@ def missing_places(config: Config, paths: HostPaths) -> Iterator[str]:
 
 def _travels(place: str, config: Config) -> bool:
     """What is in the place is not looked at."""
-    chosen = leading_to(place, config.include, config.exclude, config.whole_system)
+    chosen = leading_to(place, config.include, config.hidden, config.whole_system)
     return finds(config.rsync, config.root, chosen, config.one_file_system)
 
 

@@ -78,7 +78,7 @@ class RestoreRequest:
 
 def protection(config: Config) -> tuple[str, ...]:
     """What is not in the backup must not be deleted because it is not: rsync's filters for the receiving side."""
-    chosen = rules(config.include, config.exclude, config.whole_system)
+    chosen = rules(config.include, config.hidden, config.whole_system)
     return tuple(f"--filter={'R' if rule.takes else 'P'} {rule.pattern}" for rule in chosen)
 
 

@@ -21,6 +21,7 @@ from ebbtide_agent.host.filters import (
     most_argument_bytes,
     rules,
 )
+from ebbtide_agent.host.mounts import MADE_UP, read_mounts
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
 from ebbtide_agent.others import find_store
@@ -52,6 +53,7 @@ class Config:
     `check_days` is in how many nights the content of every file is looked at once, None for never.
     `keep` is how many snapshots a directory of this host keeps; `user`, `key` and `known_hosts` are for ssh.
     `compress` is auto, yes or no. `doubts` are what is probably not as it is meant, each with file and line.
+    `made_up` are patterns of what is mounted just now and no file system: nobody has chosen that it should not travel.
     """
 
     host: str
@@ -76,6 +78,12 @@ class Config:
     ionice: str
     compress: str
     doubts: tuple[str, ...] = ()
+    made_up: tuple[str, ...] = ()
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """All that keeps something from travelling tonight, but for what is built in."""
+        return (*self.exclude, *self.made_up)
 
 
 def load(paths: HostPaths) -> Config:
@@ -88,6 +96,7 @@ def load(paths: HostPaths) -> Config:
     config = _checked(_Values(values, faults), tuple(include.values()), heard)
     hidden = (pattern for place in _backups(config, paths) for pattern in Directory(place).hides(config.root))
     config = replace(config, exclude=(*config.exclude, *hidden, *_own(config, paths)), doubts=tuple(_doubts(exclude)))
+    config = replace(config, made_up=tuple(_made_up(config)))
     for where, place in include.items():
         _check_include(where, place, config, faults)
     _check_sum(include, exclude, faults)
@@ -110,6 +119,23 @@ def _own(config: Config, paths: HostPaths) -> Iterator[str]:
     if config.whole_system:
         for place in Directory(Path(os.path.abspath(paths.state))).seen_from(config.root):  # noqa: PTH100 - links stay
             yield from (f"{place}/{each}" for each in OWN if place != str(HostPaths.state))
+
+
+def _made_up(config: Config) -> Iterator[str]:
+    """What a chroot has of the kernel's, for instance: what is built in knows the places of the system's own."""
+    for point in _points_made_up() if config.whole_system else ():
+        for place in Directory(point).seen_from(config.root):
+            if hidden_by(f"{place}/x") is None:
+                yield f"{place}/*"
+
+
+def _points_made_up() -> tuple[Path, ...]:
+    """None where nobody tells what is mounted, in a chroot without /proc for instance."""
+    try:
+        mounts = read_mounts()
+    except OSError:
+        return ()
+    return tuple(Path(os.fsdecode(point)) for point, kind in mounts.items() if kind in MADE_UP)
 
 
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:

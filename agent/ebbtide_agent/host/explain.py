@@ -47,7 +47,7 @@ class Decider(Protocol):
 
 def decider_of(config: Config, paths: HostPaths) -> Decider:
     """The scan's own, where it has one; else rsync itself is asked."""
-    chosen = rules(config.include, config.exclude, config.whole_system)
+    chosen = rules(config.include, config.hidden, config.whole_system)
     try:
         return Selection(chosen)
     except Undecidable:
@@ -164,7 +164,9 @@ class Explainer:
             return f"{line}, never backed up of a whole system, excludes{it_is_in}"
         where = find_line(self._paths.exclude, rule.line)
         if where is None:
-            return f"{line}, the backup itself or what the agent keeps for itself, excludes{it_is_in}"
+            ours = "the backup itself or what the agent keeps for itself"
+            whose = "what the kernel makes up there" if rule.line in self._config.made_up else ours
+            return f"{line}, {whose}, excludes{it_is_in}"
         return f"{where}: {line} excludes{it_is_in}"
 
     def _included(self, rule: Rule | None) -> str:

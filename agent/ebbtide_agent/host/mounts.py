@@ -13,6 +13,12 @@ MOUNTS = Path("/proc/self/mountinfo")
 # File systems of this host's own disks: what people put their data on, and what stays mounted.
 ON_A_DISK = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "reiserfs", "xfs", "zfs")
 ON_THE_NETWORK = ("ceph", "cifs", "nfs", "nfs4", "smb3")
+# What the kernel makes up as somebody looks: of one moment, without end, and of no use elsewhere.
+MADE_UP = (
+    "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl",
+    "hugetlbfs", "mqueue", "nfsd", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs",
+    "tracefs",
+)  # fmt: skip
 # Of these the kernel's id is made of what is written on the file system; of others of a device's number, or of nothing.
 _WITH_AN_ID = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "zfs")
 # XFS_IOC_FSGEOMETRY_V1 (xfs_fs.h): what an xfs says of itself, among it its UUID.

@@ -25,7 +25,7 @@ def find_obstacles(config: Config, paths: HostPaths, mounts: Mapping[bytes, str]
 
 def _lines(config: Config, paths: HostPaths) -> Iterator[str]:
     stand = {file: find_lines(file) for file in (paths.exclude, paths.include)}
-    for rule in rules(config.include, config.exclude, config.whole_system):
+    for rule in rules(config.include, config.hidden, config.whole_system):
         if not is_decidable(rule):
             file = paths.exclude if rule.origin is Origin.EXCLUDE else paths.include
             where = stand[file].get(rule.line, file)

@@ -104,7 +104,7 @@ def in_full(config: Config, in_content: bool = False) -> Pass:
     compared = ("--checksum", f"--timeout={_READING_SECONDS}") if in_content else ()
     words = ("--delete", "--delete-excluded", *(("--one-file-system",) if config.one_file_system else ()))
     return Pass(
-        (*compared, *words, *filters(config.include, config.exclude, config.whole_system)), config.root, heals=True
+        (*compared, *words, *filters(config.include, config.hidden, config.whole_system)), config.root, heals=True
     )
 
 

@@ -63,7 +63,7 @@ def _walked(config: Config, words: Iterable[str] = (), listener: Callable[[bytes
     # A device that we could not make is counted all the same, and only named if we might.
     argv = [config.rsync, "-n", "-a", "--super", "--stats", "--no-human-readable", *words]
     argv += ["--one-file-system"] if config.one_file_system else []
-    argv += filters(config.include, config.exclude, config.whole_system)
+    argv += filters(config.include, config.hidden, config.whole_system)
     ended = procs.run((*argv, f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"), listener=listener)
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
         raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")

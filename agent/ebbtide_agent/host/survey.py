@@ -349,7 +349,7 @@ def _new_tally(config: Config) -> Tally:
 @contextlib.contextmanager
 def _scanning(config: Config, aside: Path, tally: Tally, now: datetime, sample: Sample) -> Iterator[Iterator[Block]]:
     """The blocks of a scan, which are counted, written `aside` and shown to the sample while they go by."""
-    selection = Selection(rules(config.include, config.exclude, config.whole_system))
+    selection = Selection(rules(config.include, config.hidden, config.whole_system))
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
     before = read_identities(read_mounts())

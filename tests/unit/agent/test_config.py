@@ -1,5 +1,6 @@
 """The four files of a host: read as they are, never executed, every fault told at once with file and line."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host.config import Config, load
 from ebbtide_agent.host.filters import most_argument_bytes
 from ebbtide_agent.host.target import EXPECTED, Directory, Receiver
@@ -172,6 +174,31 @@ def test_what_the_agent_keeps_does_not_travel_from_where_a_link_of_that_name_lea
     config = load(HostPaths(tmp_path, tmp_path / "state"))
 
     assert config.exclude == own(tmp_path / "large")
+
+
+def test_what_the_kernel_makes_up_is_hidden_wherever_it_is_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = {b"/proc": "proc", b"/sys/fs/cgroup": "cgroup2", b"/srv/jail/proc": "proc", b"/srv/a*/sys": "sysfs"}
+    others = {b"/": "ext4", b"/srv": "xfs", b"/srv/tmp": "tmpfs", b"/mnt": "fuse.sshfs", b"/net": "autofs"}
+    monkeypatch.setattr(configuration, "read_mounts", lambda: {**mounts, **others})
+
+    config = loaded(tmp_path, WHOLE, exclude="*.o\n")
+    of_a_part = loaded(tmp_path, f"{WHOLE}ROOT=/srv/jail\n")
+    of_a_directory = loaded(tmp_path, f"{WHOLE}WHOLE_SYSTEM=no\n")
+
+    assert config.made_up == ("/srv/jail/proc/*", r"/srv/a\*/sys/*")
+    assert config.hidden == (*config.exclude, *config.made_up)
+    assert (of_a_part.made_up, of_a_directory.made_up) == ((), ())
+
+
+def test_where_nobody_tells_what_is_mounted_nothing_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_mounts() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/self/mountinfo")
+
+    monkeypatch.setattr(configuration, "read_mounts", read_mounts)
+
+    assert loaded(tmp_path, WHOLE).made_up == ()
 
 
 def test_patterns_are_taken_line_by_line_as_they_are(tmp_path: Path) -> None:
