@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,13 +161,19 @@ def scratch(disk: Path, path: str) -> None:
         subprocess.run(["debugfs", "-w", "-R", request, str(disk)], check=True, capture_output=True)
 
 
+def garble_its_mark(disk: Path) -> None:
+    request = f"write {os.devnull} receiver.json"
+    subprocess.run(["debugfs", "-w", "-R", request, str(disk)], check=True, capture_output=True)
+
+
 @pytest.mark.fault("R14")
+@pytest.mark.parametrize("spoil", [wreck, garble_its_mark])
 @in_an_enclosure
 def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None]
 ) -> None:
     disk = a_disk(tmp_path / "disk")
-    wreck(disk)
+    spoil(disk)
     with an_aws() as aws, a_loop_device(disk) as device:
         for name, value in aws.environment.items():
             monkeypatch.setenv(name, value)
