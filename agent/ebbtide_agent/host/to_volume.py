@@ -190,7 +190,7 @@ class ToVolume:
         left = self.outbox.letters()
         if not left:
             return report
-        said = f"{len(left)} reports of earlier nights have still to be sent, from {left[0]} on: {_WHY}"
+        said = f"what earlier nights have to report is still to be sent, from {left[0]} on: {_WHY}"
         return replace(report, status=worst(report.status, WITH_WARNINGS), problems=bounded((*report.problems, said)))
 
 
