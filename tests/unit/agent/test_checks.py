@@ -908,7 +908,9 @@ def test_what_cannot_be_looked_at_is_a_fault_and_the_rest_is_looked_at(
     lines = capsys.readouterr().out.splitlines()
     assert code == 78
     gone = [line for line in lines if line.startswith("fault ") and "gone" in line and "No such file" in line]
-    assert gone and gone[0].endswith("; mend it, and check again")
+    assert gone == [f"fault    {tmp_path}/gone: No such file or directory; mend it, and check again"]
+    correct = f"mount or restore it, or correct ROOT in {scene.paths.config}"
+    assert f"fault    ROOT {tmp_path}/gone is not a directory with anything in it; {correct}" in lines
     assert lines[-1].startswith("warning  no night of this host")
 
 

@@ -56,5 +56,8 @@ def _despite_errors(look: Check, scene: Scene) -> Iterator[Finding]:
     except PermissionError as error:
         what = f"this user may not look at {os.fsdecode(error.filename or '?')}"
         yield fault(what, "check as who runs the agent: as root, or with --etc and --state of that user's own")
-    except (OSError, AgentError) as error:
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        yield fault(f"{where}{error.strerror or error}", "mend it, and check again")
+    except AgentError as error:
         yield fault(str(error), "mend it, and check again")

@@ -23,11 +23,11 @@ _LITTLE_ROOM = 1 << 30
 def are_there(scene: Scene) -> Iterator[Finding]:
     """A place that is not there would be deleted from the backup, so the night refuses to begin."""
     missing = list(missing_places(scene.config, scene.paths))
+    correct = f"mend what keeps it out, or take it out of {scene.paths.include}"
+    if not scene.config.root.is_dir():
+        correct = f"or correct ROOT in {scene.paths.config}"
     for each in missing:
-        yield fault(
-            each.replace("; nothing was pushed", ""),
-            f"mount or restore it, mend what keeps it out, or take it out of {scene.paths.include}",
-        )
+        yield fault(each.replace("; nothing was pushed", ""), f"mount or restore it, {correct}")
     if not missing:
         what = ", ".join(scene.config.include) or "everything"
         yield ok(f"{what} below {scene.config.root} is there")
