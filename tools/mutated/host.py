@@ -180,7 +180,7 @@ MUTATIONS = (
     Mutation(
         "own: what the agent keeps elsewhere",
         f"{_HOST}/config.py",
-        "if config.whole_system and paths.state != HostPaths.state:",
+        "if place != str(HostPaths.state):",
         "if False:",
         "that the agent's index and marks do not travel, wherever they are kept",
         ("tests/unit/agent/test_config.py",),
