@@ -5,16 +5,10 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Protocol
+from typing import Any
 
 Environment = Mapping[str, str]
 Commands = argparse._SubParsersAction
-
-
-class Command(Protocol):
-    """A module of `cli/`."""
-
-    def add_to(self, commands: "Commands[argparse.ArgumentParser]", /) -> None: ...
 
 
 def add_command(
