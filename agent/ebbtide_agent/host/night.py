@@ -24,7 +24,7 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked, note_begun
-from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
+from ebbtide_agent.host.mounts import as_scanned, mounted_throughout, read_mounts
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mended
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.rsync_walk import count
@@ -305,7 +305,7 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     if recorded.is_complete:
         found = taken.tally.counted() if taken.tally else Counted(0, 0, 0)
         counted = replace(found, entries=recorded.entries, files=recorded.files, size=recorded.bytes_total)
-        baseline = guards.baseline_of(config, taken.choice, counted, read_mounts())
+        baseline = guards.baseline_of(config, taken.choice, counted, as_scanned(taken.mounts, read_mounts()))
         try:
             guards.keep_baseline(night.paths.baseline, baseline)
         except OSError as error:
