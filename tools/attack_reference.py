@@ -1,5 +1,6 @@
 """Write the table of attacks in docs/security.md from the tests that try them: `python -m tools.attack_reference`."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tools.generated import with_generated
 from tools.marks import ROOT, find_marks
 
 DOCUMENT = ROOT / "docs/security.md"
+MADE_UP = ROOT / "tests/attack/test_any_bytes.py"
 
 _HEAD = "| tried | outcome | by |\n|---|---|---|\n"
 
@@ -33,7 +35,27 @@ def reference() -> str:
     """A table for each row of the attacker's, of all that is tried."""
     attacks = find_attacks()
     counted = f"\n{len(attacks)} attacks are tried.\n"
-    return counted + "".join(_section(row, attacks) for row in ATTACKER if any(each.row == row for each in attacks))
+    return (
+        made_up()
+        + counted
+        + "".join(_section(row, attacks) for row in ATTACKER if any(each.row == row for each in attacks))
+    )
+
+
+def made_up() -> str:
+    """How many inputs there are beside the attacks, by the number for each property that its tests, and make, have."""
+    properties = sum(1 for mark in find_marks("fuzzed", in_tables="fuzzed") if ROOT / mark.path == MADE_UP)
+    usual = _number(r'"EBBTIDE_FUZZ", "([0-9]+)"', MADE_UP)
+    long = _number(r"EBBTIDE_FUZZ=([0-9]+) .*/test_any_bytes\.py", ROOT / "Makefile")
+    return (
+        f"\nOf inputs that are made up `make test` tries {properties * usual:,} and `make long` {properties * long:,}:"
+        f" {usual:,} and {long:,} for each of {properties} properties.\n"
+    )
+
+
+def _number(pattern: str, path: Path) -> int:
+    found = re.findall(pattern, path.read_text())
+    return int(found[0])
 
 
 def updated(document: str) -> str:

@@ -12,7 +12,7 @@ from ebbtide_agent.entry import Entry, Header, real_entry
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import fake_entry
 from ebbtide_agent.hardlinks import digest_of
-from ebbtide_agent.manifest_file import DAMAGE, read_manifest, sha256_of, write_manifest
+from ebbtide_agent.manifest_file import DAMAGE, LARGEST, read_manifest, sha256_of, write_manifest
 from ebbtide_agent.printable import printable
 from ebbtide_agent.walk import Found, walk
 
@@ -54,20 +54,23 @@ class ManifestSummary:
     before: Before
 
 
-def write(tree: Path, kind: str, previous: Path | None, out: Path, header: Header) -> ManifestSummary:
+def write(
+    tree: Path, kind: str, previous: Path | None, out: Path, header: Header, most: int = LARGEST
+) -> ManifestSummary:
     """Write the manifest of `tree` (kind "fake-super" or "real") to `out`, atomically.
 
     A file that the manifest `previous` knows with the same inode, change time, size and mtime keeps its hash; every
     other is read. The tree must be quiet. Raises OSError when something cannot be read, except for a file that this
-    user may not open: that one stays without a hash, and counts as unhashed; and PermanentError when an entry is too
-    large for a manifest, Unreadable when it cannot be read back for what it stands for.
+    user may not open: that one stays without a hash, and counts as unhashed; PermanentError when an entry is too large
+    for a manifest, or all of them for one of `most` bytes; and Unreadable when one cannot be read back for what it
+    stands for.
     """
     tally: Counter[str] = Counter()
     earlier = _Earlier(previous)
     hashes = _Hashes(earlier, tally)
     groups: dict[bytes, list[bytes]] = {}
     entries = _entries(tree, kind == "fake-super", header.munged, hashes, tally)
-    content = write_manifest(out, header, _grouped(entries, groups))
+    content = write_manifest(out, header, _grouped(entries, groups), most)
     return ManifestSummary(
         sha256_of(out),
         content,

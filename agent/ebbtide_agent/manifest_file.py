@@ -14,25 +14,28 @@ from typing import IO, Callable
 from ebbtide_agent.entry import Entry, Header, decode, decode_header, encode, encode_header, path_in, quoted
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import sync_directory
-from ebbtide_agent.printable import printable
+from ebbtide_agent.printable import printable, size
 
 _LEVEL = 5
 # A path and a link's target are some kilobytes; the rest is for an entry's attributes.
 LONGEST_LINE = 16 << 20
+# Of S3's objects none that is written at once is larger than 5 GB.
+LARGEST = 4 << 30
 # What comes of reading one that is damaged.
 DAMAGE = (OSError, EOFError, ValueError, zlib.error)
 
 
-def write_manifest(out: Path, header: Header, entries: Iterable[Entry]) -> str:
+def write_manifest(out: Path, header: Header, entries: Iterable[Entry], most: int = LARGEST) -> str:
     """Write `out` atomically and durably; the digest of the entries alone. The same always give the same bytes.
 
-    Raises PermanentError, and leaves no file, when an entry makes a line that nobody would read again.
+    Raises PermanentError, and leaves no file, when an entry makes a line that nobody would read again, or all of them
+    take more than `most` bytes.
     """
     temporary = out.with_name(out.name + ".part")
     try:
         temporary.unlink(missing_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            content = _write_lines(file, header, entries)
+            content = _write_lines(file, header, entries, most)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(out)
@@ -77,8 +80,8 @@ def sha256_of(path: Path | bytes) -> str:
     return digest.hexdigest()
 
 
-def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> str:
-    content = hashlib.sha256()
+def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry], most: int) -> str:
+    content, length = hashlib.sha256(), 0
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
         packed.write(encode_header(header).encode() + b"\n")
         for entry in entries:
@@ -87,4 +90,11 @@ def _write_lines(file: IO[bytes], header: Header, entries: Iterable[Entry]) -> s
                 raise PermanentError(f"too large for a line of a manifest: exclude {printable(entry.path)}")
             content.update(line)
             packed.write(line)
+            length += len(line)
+            # To ask costs; what is not even so long before it is packed need not be asked.
+            if length > most and file.tell() > most:
+                raise PermanentError(
+                    f"what there is to say of all entries takes more than {size(most)}: it needs fewer entries, or less"
+                    " in their extended attributes"
+                )
     return content.hexdigest()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NoReturn
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
@@ -43,8 +43,6 @@ _MAKE = {
     BTRFS: ("mkfs.btrfs", "-q", "-m", "single"),
 }
 _OPTIONS = {EXT4: "errors=remount-ro", BTRFS: "nodiscard,ssd_spread,compress=zstd"}
-# What was cut off is not gone on with: that would be written, read-only or not.
-_AS_IT_LIES = {EXT4: ("ro", "noload"), BTRFS: ("ro", "rescue=nologreplay")}
 
 
 @dataclass(frozen=True)
@@ -133,36 +131,26 @@ def make_ready(device: Path, place: Path, filesystem: str | None = None, read_on
     return Ready(filesystem)
 
 
-@contextlib.contextmanager
-def shown(device: Path, place: Path, filesystem: str) -> Iterator[bool]:
-    """Have the files of a device at `place` for a block, as they lie there: no byte of it changes.
-
-    False when nothing is to be seen before it is checked. Raises PermanentError when `place` is taken, or stays so.
-    """
-    if place.is_mount():
-        raise PermanentError(f"{place} is mounted already")
-    with _only_read(device), unmounted_on_failure(place):
-        place.mkdir(parents=True, exist_ok=True)
-        yield _mounted(device, place, filesystem, *_AS_IT_LIES[filesystem]).exit_code == 0
-        let_go(device, place)
-
-
-@contextlib.contextmanager
-def _only_read(device: Path) -> Iterator[None]:
-    """An ext4 that is mounted read-only goes on with what it was deleting, and writes down what errors it meets."""
-    procs.check(["blockdev", "--setro", str(device)])
-    try:
-        yield
-    finally:
-        procs.check(["blockdev", "--setrw", str(device)])
-
-
 def look_through(device: Path, filesystem: str) -> bool:
     """Check all of a device that is ready, though it says of itself that it is clean; whether there was some to mend.
 
     Damage that was never met is in no record: `make_ready` passes by it. Raises Damaged, as that does.
     """
     return filesystem == EXT4 and _checked(device, "-f")
+
+
+def check_unwritten(device: Path, filesystem: str, why: str) -> NoReturn:
+    """Raises Damaged if it is what is on a device that keeps it from being used, and PermanentError if not.
+
+    No byte of it changes. `why` is what was said of it.
+    """
+    if filesystem == BTRFS:
+        _check_btrfs(device, why)
+    if filesystem == EXT4:
+        looked = procs.run(["fsck", "-n", "-f", str(device)], timeout=_FSCK_SECONDS)
+        if looked.exit_code & _DAMAGED:
+            raise Damaged(f"{device}: its file system is damaged, and needs a person: {why}")
+    raise PermanentError(f"{device}: whose it is cannot be seen: {why}")
 
 
 def keep_a_reserve(device: Path, filesystem: str) -> str | None:
@@ -183,7 +171,7 @@ def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
         _point(place, device.resolve())
         return
     place.mkdir(exist_ok=True)
-    ended = _mounted(device, place, filesystem, *options)
+    ended = try_mount(device, place, filesystem, *options)
     if ended.exit_code == 0:
         return
     why = ended.err.decode("utf-8", "replace").partition("\n")[0]
@@ -192,7 +180,7 @@ def attach(device: Path, place: Path, filesystem: str, *options: str) -> None:
     raise PermanentError(f"{device} cannot be mounted with {_options(filesystem, *options)}: {why}")
 
 
-def _mounted(device: Path, place: Path, filesystem: str, *options: str) -> procs.Ended:
+def try_mount(device: Path, place: Path, filesystem: str, *options: str) -> procs.Ended:
     return procs.run(["mount", "-o", _options(filesystem, *options), str(device), str(place)])
 
 
@@ -244,13 +232,13 @@ def let_go(device: Path, place: Path, patience: float = PATIENCE_SECONDS) -> Non
     """
     deadline = time.monotonic() + patience
     unmount(place, patience)
-    while _is_held(device):
+    while is_held(device):
         if time.monotonic() >= deadline:
             raise PermanentError(f"{device} is mounted still, where it cannot be unmounted")
         time.sleep(_PAUSE_SECONDS)
 
 
-def _is_held(device: Path) -> bool:
+def is_held(device: Path) -> bool:
     """By the kernel, which lets nobody else have a device for itself meanwhile. Nobody holds a directory."""
     try:
         os.close(os.open(device, os.O_RDONLY | os.O_EXCL))

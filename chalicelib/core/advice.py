@@ -143,15 +143,15 @@ ADVICE: Mapping[Kind, Advice] = {
         "does not fit is partial that night.",
     ),
     Kind.VOLUME_DAMAGED: Advice(
-        "A receiver found the file system of its volume damaged beyond what fsck mends without a guess. The volume was "
-        "set aside, and the night went on with another one, made from the newest snapshot that was sound: hosts pushed "
-        "what was missing. Told until the receiver's next night.",
+        "A receiver found its volume damaged: the file system beyond what fsck mends without a guess, or the file that "
+        "says whose the volume is. It was set aside, and the night went on with another one, made from the newest "
+        "snapshot that was sound: hosts pushed what was missing. Told until the receiver's next night.",
         "Restore points are in snapshots, and most are what they were. If a night since the last snapshot is missed, "
         "attach the volume to a machine of your own, read only, within 30 days; then it is deleted, or once two more "
         "were set aside. A snapshot that has the tag `ebbtide:damaged` is damaged as well: no volume is made from it "
         "any more and nothing in it counts as a restore point; it stays for 30 days at least, and is in the plan of "
         "`ebbtide prune --dry-run`. Where that tag was refused, the message says so: put it there by hand, for until "
-        "then what the snapshot holds counts. What fsck said is in the archive, below `reports/`.",
+        "then what the snapshot holds counts. What was found is in the archive, below `reports/`.",
     ),
     Kind.HOST_QUOTA: Advice(
         "A host holds 90 % of its quota on its receiver's volume (told again from 95 %), or will hold all of it within "

@@ -517,7 +517,7 @@ def _damaged_volumes(facts: Facts) -> Iterator[Trouble]:
                 about=_volume(name),
                 kind=Kind.VOLUME_DAMAGED,
                 name=f"the volume of receiver {name}",
-                what=f"the file system of receiver {name} was damaged: set aside is {', '.join(newest.aside)}",
+                what=f"the volume of receiver {name} was damaged: set aside is {', '.join(newest.aside)}",
                 since=newest.opened,
                 occurrence=str(newest.id),
                 details=tuple(f"could not be tagged: {each}" for each in newest.untagged[:_MOST_DETAILS]),

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from ebbtide_agent.receiver.brief import parse_brief
 from ebbtide_agent.receiver.judge import check_identity, judged
 from ebbtide_agent.receiver.lease import Session
 from ebbtide_agent.receiver.verbs import Asked, parse_command
-from ebbtide_agent.report import STATUSES, encode_report, parse_report
+from ebbtide_agent.report import STATUSES, encode_report, parse_greeting, parse_report
 
 WIRE = Path(__file__).parents[1] / "contract/wire"
 EXAMPLE: dict[str, Any] = json.loads((WIRE / "report.json").read_bytes())
@@ -26,10 +28,32 @@ VERBS = {
     "rsync --server --daemon .": Asked("rsync"),
     "rsync --machine=3f2a91c07d52e1aa --server --daemon .": Asked("rsync", "3f2a91c07d52e1aa"),
 }
-MACHINES = re.compile(r"rsync --machine=[0-9a-f]{16} --server --daemon \.")
-# So many inputs for each property; a number of one's own by EBBTIDE_FUZZ.
+MACHINE = re.compile(r"[0-9a-f]{16}")
+MACHINES = re.compile(rf"rsync --machine={MACHINE.pattern} --server --daemon \.")
+# So many inputs for each property, or as many as EBBTIDE_FUZZ says. docs/security.md has it from here.
 INPUTS = int(os.environ.get("EBBTIDE_FUZZ", "500"))
-tried = settings(max_examples=INPUTS)
+_came = Counter[str]()
+
+
+def fuzzed(strategy: st.SearchStrategy[Any]) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
+    """Try a property with so many inputs, and count them."""
+
+    def decorate(holds: Callable[[Any], None]) -> Callable[[], None]:
+        def count(made: Any) -> Any:
+            _came[holds.__name__] += 1
+            return made
+
+        return settings(max_examples=INPUTS)(given(strategy.map(count))(holds))
+
+    return decorate
+
+
+@pytest.fixture(autouse=True)
+def so_many_came(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the page says of their number is so."""
+    yield
+    assert _came[request.node.originalname] >= INPUTS
+
 
 commands = st.one_of(
     st.text(),
@@ -50,9 +74,17 @@ fields = st.sampled_from([name for name in EXAMPLE if name != "receiver"])
 changes = st.dictionaries(fields, st.one_of(values, moments, st.sampled_from(STATUSES)), min_size=1, max_size=3)
 
 
+anything = st.one_of(st.binary(), st.text().map(str.encode), values.map(json.dumps).map(str.encode))
+greetings = st.one_of(
+    anything,
+    st.fixed_dictionaries({"schema": st.just(1), "machine": st.one_of(values, st.from_regex(MACHINE))})
+    .map(json.dumps)
+    .map(str.encode),
+)
+
+
 @pytest.mark.fault("X2")
-@tried
-@given(commands)
+@fuzzed(commands)
 def test_a_command_is_one_of_four_to_the_letter(asked: str) -> None:
     if asked in VERBS:
         assert parse_command(asked) == VERBS[asked]
@@ -65,17 +97,26 @@ def test_a_command_is_one_of_four_to_the_letter(asked: str) -> None:
     assert len(str(refused.value)) < 200
 
 
+@pytest.mark.fault("X2")
+@fuzzed(greetings)
+def test_a_hello_names_a_machine_to_the_letter_or_none_or_is_refused(body: bytes) -> None:
+    try:
+        machine = parse_greeting(body)
+    except AgentError as refused:
+        assert len(str(refused)) < 200 and str(refused).isprintable()
+        return
+    assert MACHINE.fullmatch(machine) or machine == ""
+
+
 @pytest.mark.fault("X3")
-@tried
-@given(st.one_of(st.binary(), st.text().map(str.encode), values.map(json.dumps).map(str.encode)))
+@fuzzed(anything)
 def test_bytes_are_no_report(body: bytes) -> None:
     with pytest.raises(AgentError):
         parse_report(body)
 
 
 @pytest.mark.fault("X3")
-@tried
-@given(changes)
+@fuzzed(changes)
 def test_a_changed_report_is_refused_or_can_be_read_by_all_who_come_after(changed: dict[str, Any]) -> None:
     try:
         report = parse_report(json.dumps({**EXAMPLE, **changed}).encode())

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -158,19 +158,21 @@ def word_key(what: str, attempt: int = 1, run: str = RUN) -> str:
 
 @dataclass(frozen=True)
 class HostKey:
-    """A host of the run and its key."""
+    """A host of the run and its key; while that rotates the policy has the `following` one as well."""
 
     name: str
     id: str
     private: Path
+    following: Path | None = None
 
     @property
     def nonce(self) -> str:
         return f"{self.id:0<32}"
 
     @property
-    def public(self) -> str:
-        return self.private.with_suffix(".pub").read_text().strip()
+    def taken(self) -> list[str]:
+        """Its keys as the policy has them."""
+        return [key.with_name(f"{key.name}.pub").read_text().strip() for key in (self.private, self.following) if key]
 
 
 @dataclass(frozen=True)
@@ -301,17 +303,20 @@ def a_receiver(
     disk: Path | None = None,
     program: Sequence[str] | None = None,
     volume: Volume | None = None,
+    rotating: Collection[str] = (),
 ) -> Iterator[Receiver]:
     """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root.
 
     Its volume is `volume`, or the file system in the image `disk`, or a directory; `program` is what runs instead of
-    the agent's.
+    the agent's. Hosts that are `rotating` have two keys.
     """
     with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
         place = Path(directory)
         place.chmod(0o755)
         root, store = place / "machine", place / "store"
         keys = {name: HostKey(name, f"{name}a", a_key(place / f"key-{name}")) for name in hosts}
+        for name in rotating:
+            keys[name] = replace(keys[name], following=a_key(place / f"key-{name}.next"))
         device = root / "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
         for new in (store, device.parent, root / "home"):
             new.mkdir(parents=True)
@@ -375,7 +380,7 @@ def a_brief(
                 "name": h.name,
                 "id": h.id,
                 "uid": 1_000_000 + int(h.id, 36),
-                "keys": [h.public],
+                "keys": h.taken,
                 "nonce": h.nonce,
                 "quota_gib": volume.quotas.get(h.name) if volume else None,
                 "guarded": guarded,

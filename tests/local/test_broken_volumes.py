@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +104,32 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
     assert (is_read_only, content) == (False, "content")
 
 
+@pytest.mark.attack(
+    "fill the disk with what the receiver writes down of a tree, which no quota counts",
+    row="X4",
+    outcome="a 32nd of it at most, and partial",
+)
+@pytest.mark.fault("X4")
+@in_an_enclosure
+def test_whose_manifest_would_take_more_of_the_volume_than_it_may_is_partial_alone(tmp_path: Path) -> None:
+    for name in ("tree", "tree2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    for number in range(1000):
+        file = tmp_path / f"tree/{number}"
+        file.touch()
+        os.setxattr(file, "user.of-us0", os.urandom(3000))
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=a_disk(tmp_path / "disk")) as receiver:
+        much = receiver.back_up("us0", tmp_path / "tree", tmp_path / "etc")
+        little = receiver.back_up("eu0", tmp_path / "tree2", tmp_path / "etc2")
+
+        reported, beside = receiver.report("us0"), [path.name for path in receiver.tree("us0").parent.iterdir()]
+        assert (much.returncode, little.returncode) == (3, 0), much.stderr + little.stderr + receiver.log()
+        assert reported and reported["status"] == "partial"
+        assert reported["problems"][0].startswith("what there is to say of all entries takes more than ")
+        assert not [name for name in beside if "manifest" in name]
+
+
 @in_an_enclosure
 def test_who_has_no_place_on_the_volume_is_on_record_with_the_reason_and_nobody_waits_for_it(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
@@ -160,13 +187,19 @@ def scratch(disk: Path, path: str) -> None:
         subprocess.run(["debugfs", "-w", "-R", request, str(disk)], check=True, capture_output=True)
 
 
+def garble_its_mark(disk: Path) -> None:
+    request = f"write {os.devnull} receiver.json"
+    subprocess.run(["debugfs", "-w", "-R", request, str(disk)], check=True, capture_output=True)
+
+
 @pytest.mark.fault("R14")
+@pytest.mark.parametrize("spoil", [wreck, garble_its_mark])
 @in_an_enclosure
 def test_of_a_volume_that_fsck_cannot_mend_the_archive_is_told_and_nobody_is_let_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None]
 ) -> None:
     disk = a_disk(tmp_path / "disk")
-    wreck(disk)
+    spoil(disk)
     with an_aws() as aws, a_loop_device(disk) as device:
         for name, value in aws.environment.items():
             monkeypatch.setenv(name, value)

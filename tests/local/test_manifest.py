@@ -153,6 +153,18 @@ def test_no_line_is_written_that_is_not_read_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_manifest_is_written_that_is_larger_than_one_may_be(tmp_path: Path) -> None:
+    entries = [Entry(f"{number}".encode(), "l", 0o777, 0, 0, 0, 0, link=os.urandom(3000)) for number in range(100)]
+
+    write_manifest(tmp_path / "out", HEADER, entries, most=400_000)
+    size = (tmp_path / "out").stat().st_size
+    (tmp_path / "out").unlink()
+    with pytest.raises(PermanentError, match=r"takes more than .*: it needs fewer entries"):
+        write_manifest(tmp_path / "out", HEADER, entries, most=size // 2)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_most_that_an_entry_may_have_is_read_again(tmp_path: Path) -> None:
     """Names of 255 bytes, 64 KiB in all, and paths of 4096: each byte of them is written as three."""
     names = ["user." + chr(0x100 + number) * 125 for number in range(256)]

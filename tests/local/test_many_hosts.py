@@ -33,7 +33,7 @@ def hello_of(receiver: Receiver, host: str, place: Path) -> Hello:
 def test_of_hosts_that_all_come_at_once_whoever_is_turned_away_comes_back_until_it_is_heard(tmp_path: Path) -> None:
     hosts = [f"{number:03x}" for number in range(HOSTS)]
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE if IS_ROOT else confine.OWN, hosts) as receiver:
-        receiver.tell_sshd(f"MaxStartups {CROWD}", f"MaxStartups {AT_ONCE}")
+        receiver.tell_sshd(f"MaxStartups {CROWD.free}:30:{CROWD.most}", f"MaxStartups {AT_ONCE}")
 
         with ThreadPoolExecutor(HOSTS) as crowd:
             heard = list(crowd.map(lambda host: hello_of(receiver, host, tmp_path), hosts))

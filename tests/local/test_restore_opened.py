@@ -166,7 +166,7 @@ def test_without_an_address_it_says_what_to_ask_the_operator_for(us0: Us0, tmp_p
 @pytest.mark.fault("N7")
 def test_who_answers_with_another_key_than_the_pinned_one_is_read_nothing_from(us0: Us0, tmp_path: Path) -> None:
     pinned = tmp_path / "known_hosts"
-    pinned.write_text(f"localhost {us0.receiver.hosts['eu0'].public}\n")
+    pinned.write_text(f"localhost {us0.receiver.hosts['eu0'].taken[0]}\n")
 
     ended = us0.ask("restore", f"{us0.tree}/srv", *us0.source, cwd=tmp_path, KNOWN_HOSTS=str(pinned))
 

@@ -18,8 +18,9 @@ pytestmark = pytest.mark.skipif(OWN is None or shutil.which("ssh-keygen") is Non
 
 
 @pytest.mark.parametrize("of_the_image", [False, True])
+@pytest.mark.parametrize("crowd", [sshd.CROWD, sshd.FEW])
 def test_no_address_is_turned_away_for_what_one_host_behind_it_has_done(
-    of_the_image: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    of_the_image: bool, crowd: sshd.Crowd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = its_programs(("sshd",), tmp_path / "its") if of_the_image else Path(str(OWN)).parent
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
@@ -28,13 +29,16 @@ def test_no_address_is_turned_away_for_what_one_host_behind_it_has_done(
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
     paths = MachinePaths(tmp_path / "machine")
     paths.run.mkdir(parents=True)
-    door = sshd.Door(22, ("false",), {}, os.geteuid() == 0, strict=True, may_unlock=False, knocking=sshd.CROWD)
+    door = sshd.Door(22, ("false",), {}, os.geteuid() == 0, strict=True, may_unlock=False, knocking=crowd)
 
     config = sshd.write_files(paths, (), (tmp_path / "key").read_text(), door)
 
     told = subprocess.run([str(programs / "sshd"), "-T", "-f", str(config)], capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
-    assert re.findall("^persourcemaxstartups .*$", told.stdout, re.MULTILINE) == ["persourcemaxstartups 100"]
+    assert re.findall("^persourcemaxstartups .*$", told.stdout, re.MULTILINE) == [
+        f"persourcemaxstartups {crowd.of_one}"
+    ]
+    assert re.findall("^maxstartups .*$", told.stdout, re.MULTILINE) == [f"maxstartups {crowd.free}:30:{crowd.most}"]
     punishing = set(re.findall("^persourcepenalties .*$", told.stdout, re.MULTILINE))
     assert punishing <= {"persourcepenalties no"}
     assert punishing or not of_the_image

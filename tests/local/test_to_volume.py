@@ -51,6 +51,11 @@ class OwnVolume(Host):
     def paths(self) -> HostPaths:
         return HostPaths(self.place / "etc", self.place / "state", disks=self.place / "disks")
 
+    def attach(self, device: Path) -> None:
+        name = self.paths.disks / device_name("vol-0abc")
+        name.unlink()
+        name.symlink_to(device)
+
     @property
     def on_volume(self) -> OwnVolumePaths:
         return OwnVolumePaths(self.target, "web1")
@@ -184,8 +189,8 @@ def test_a_night_that_is_not_complete_is_told_and_promises_little(host: OwnVolum
 @pytest.mark.parametrize(
     ("name", "content", "because"),
     [
-        ("ebbtide.json", {"schema": 1, "host": "eu0a"}, "is the volume of eu0a, not of web1"),
-        ("photo", {}, r"has files on it and no ebbtide\.json"),
+        ("ebbtide.json", {"schema": 1, "host": "eu0a"}, "vol-0abc belongs to host 'eu0a', this is web1"),
+        ("photo", {}, r"vol-0abc holds files and no ebbtide\.json: it is not a host's"),
     ],
 )
 def test_a_volume_that_is_not_this_hosts_is_left_as_it_was(
@@ -234,9 +239,8 @@ def device(tmp_path: Path) -> Iterator[Path]:
 def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounted(
     device: Path, host: OwnVolume
 ) -> None:
-    name, seen = host.paths.disks / device_name("vol-0abc"), host.place / "seen"
-    name.unlink()
-    name.symlink_to(device)
+    seen = host.place / "seen"
+    host.attach(device)
     awkward.grow(host.tree)
     seen.mkdir()
 
@@ -254,12 +258,32 @@ def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounte
 
 
 @pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+@pytest.mark.parametrize("name", ["ebbtide.json", "photo"])
+def test_of_a_volume_that_is_not_this_hosts_no_byte_changes_though_a_check_would_mend_it(
+    host: OwnVolume, name: str
+) -> None:
+    image, files = host.place / "image", host.place / "files"
+    (files / "hosts").mkdir(parents=True)
+    (files / name).write_text('{"schema": 1, "host": "eu0a"}')
+    subprocess.run(["mkfs.ext4", "-q", "-d", files, image, "32M"], check=True)
+    for request in (f"set_inode_field /{name} links_count 5", "set_super_value state 2"):
+        subprocess.run(["debugfs", "-w", "-R", request, image], check=True, capture_output=True)
+    before = hashed_whole(image)
+    with a_loop_device(image) as device:
+        host.attach(device)
+
+        with pytest.raises(Refused, match=r"vol-0abc (belongs to host 'eu0a'|holds files and no ebbtide\.json)"):
+            host.back_up()
+
+        assert not host.paths.volume.is_mount()
+    assert hashed_whole(image) == before
+
+
+@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
 def test_a_volume_that_is_mounted_elsewhere_still_was_not_let_go(
     device: Path, host: OwnVolume, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = host.paths.disks / device_name("vol-0abc")
-    name.unlink()
-    name.symlink_to(device)
+    host.attach(device)
     monkeypatch.setattr(volume.let_go, "__defaults__", (1.0,))
     push = night.push_if_all_is_well
 
@@ -280,9 +304,7 @@ def test_a_volume_that_is_mounted_elsewhere_still_was_not_let_go(
 
 @pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
 def test_files_come_back_from_the_volume_and_not_a_byte_of_it_changes(device: Path, host: OwnVolume) -> None:
-    name = host.paths.disks / device_name("vol-0abc")
-    name.unlink()
-    name.symlink_to(device)
+    host.attach(device)
     awkward.grow(host.tree / "srv")
     report = host.back_up()
     wait_until_free(device)

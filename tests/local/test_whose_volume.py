@@ -59,6 +59,15 @@ def a_volume_of(receiver: str, image: Path, filesystem: str = "ext4", mib: int =
         volume.let_go(device, place)
 
 
+def with_files_on(image: Path, change: Callable[[Path], object]) -> None:
+    """Let somebody change what is on a volume, who lets go of it as it should be."""
+    place = image.with_suffix(".made")
+    with a_loop_device(image) as device:
+        volume.mount(device, place)
+        change(place)
+        volume.let_go(device, place)
+
+
 def let_go(_: Path) -> None:
     """As it should be."""
 
@@ -178,6 +187,16 @@ def test_of_a_btrfs_of_somebody_else_that_was_cut_off_no_byte_changes(
     assert digest(image) == before
 
 
+@pytest.mark.fault("R14")
+@in_an_enclosure
+def test_its_own_btrfs_whose_mark_is_garbage_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{its_programs(('mkfs.btrfs', 'btrfs'), tmp_path / 'its')}:{os.environ['PATH']}")
+    a_volume_of("main", image := tmp_path / "image", "btrfs", mib=160)
+    with_files_on(image, lambda files: (files / "receiver.json").write_bytes(b"\xa5" * 40))
+
+    assert "receiver.json needs a person" in damaged(image, tmp_path)
+
+
 @pytest.mark.fault("R3")
 @in_an_enclosure
 def test_what_no_receiver_makes_a_volume_of_is_refused_by_its_name_and_left_as_it_was(tmp_path: Path) -> None:
@@ -208,6 +227,16 @@ def test_its_own_volume_is_checked_and_taken_however_it_was_left(tmp_path: Path,
     assert looked.returncode == 0, looked.stdout
 
 
+def damaged(image: Path, place: Path) -> str:
+    """Why, when it is offered as receiver main's own."""
+    with a_loop_device(image) as device:
+        brief, paths = a_machine(place / "machine", device)
+        with pytest.raises(volume.Damaged) as why:
+            open_volume(brief, paths)
+        assert not paths.volume.is_mount()
+    return str(why.value)
+
+
 @pytest.mark.fault("R14")
 @in_an_enclosure
 def test_its_own_volume_that_has_lost_whose_it_is_by_damage_is_damaged_and_not_somebody_elses(tmp_path: Path) -> None:
@@ -215,15 +244,110 @@ def test_its_own_volume_that_has_lost_whose_it_is_by_damage_is_damaged_and_not_s
     a_volume_of("main", image)
     debugfs(image, "mkdir hosts", "unlink receiver.json", "set_super_value state 2")
 
-    with a_loop_device(image) as device, pytest.raises(volume.Damaged, match="Unattached inode"):
-        open_volume(*a_machine(tmp_path / "machine", device))
+    assert "Unattached inode" in damaged(image, tmp_path)
+
+
+def in_its_place(mark: Path, make: Callable[[Path], object]) -> None:
+    mark.unlink()
+    make(mark)
+
+
+# What a mark may have become, torn first and gone last.
+GARBAGE: tuple[Callable[[Path], object], ...] = (
+    lambda mark: os.truncate(mark, 20),
+    lambda mark: os.truncate(mark, 0),
+    lambda mark: mark.write_bytes(b"\xa5" * 40),
+    lambda mark: mark.write_text("[" * 4000),
+    lambda mark: mark.write_text(mark.read_text() + " " * 4096),
+    lambda mark: mark.write_text('{"schema": 1, "receiver": null}'),
+    lambda mark: mark.write_text('{"schema": 2, "receiver": "main"}'),
+    lambda mark: in_its_place(mark, Path.mkdir),
+    lambda mark: in_its_place(mark, os.mkfifo),
+    lambda mark: mark.rename(mark.with_name("good")) and mark.symlink_to("good"),
+    lambda mark: in_its_place(mark, lambda _: (mark.parent / "hosts").mkdir()),
+)
+
+
+@pytest.mark.fault("R14")
+@in_an_enclosure
+def test_its_own_volume_whose_mark_is_garbage_is_damaged_and_nothing_on_it_is_destroyed(tmp_path: Path) -> None:
+    for number, spoil in enumerate(GARBAGE):
+        place = tmp_path / f"{number}"
+        place.mkdir()
+        a_volume_of("main", image := place / "image")
+        before = spoilt(image, spoil)
+
+        why = damaged(image, place)
+
+        assert "receiver.json" in why and "needs a person" in why
+        assert its_files(image) == before, f"the {number}. garbage"
+
+
+def spoilt(image: Path, spoil: Callable[[Path], object]) -> list[tuple[str, int, bytes]]:
+    with_files_on(image, lambda files: spoil(files / "receiver.json"))
+    return its_files(image)
+
+
+def its_files(image: Path) -> list[tuple[str, int, bytes]]:
+    """Their names, kinds, and what is in those that are files."""
+    found: list[tuple[str, int, bytes]] = []
+
+    def look(top: Path) -> None:
+        for path in sorted(top.rglob("*")):
+            content = path.read_bytes() if path.is_file() else b""
+            found.append((str(path.relative_to(top)), path.lstat().st_mode, content))
+
+    with_files_on(image, look)
+    return found
 
 
 @pytest.mark.fault("R3")
 @in_an_enclosure
-def test_a_volume_of_hosts_that_nothing_is_wrong_with_but_that_it_is_nobodys_is_refused(tmp_path: Path) -> None:
-    image = tmp_path / "image"
-    a_volume_of("", image)
-    debugfs(image, "mkdir hosts")
+def test_a_volume_that_says_it_is_anothers_in_another_versions_words_is_refused_and_not_called_damaged(
+    tmp_path: Path,
+) -> None:
+    a_volume_of("other", image := tmp_path / "image")
+    with_files_on(image, lambda files: (files / "receiver.json").write_text('{"schema": 2, "receiver": "other"}'))
+    before = digest(image)
+
+    assert "belongs to receiver 'other'" in refused(image, tmp_path)
+    assert digest(image) == before
+
+
+@pytest.mark.fault("R3")
+@in_an_enclosure
+def test_a_hosts_own_volume_is_refused_and_not_called_damaged(tmp_path: Path) -> None:
+    a_volume_of("", image := tmp_path / "image")
+    with_files_on(image, lambda files: ((files / "hosts").mkdir(), (files / "ebbtide.json").touch()))
+    before = digest(image)
 
     assert "it is not a receiver's" in refused(image, tmp_path)
+    assert digest(image) == before
+
+
+def without_its_journal(image: Path) -> None:
+    """What a check would mend, in a file system that is not mounted until it has."""
+    debugfs(image, "clri <8>")
+
+
+def whose_top_is_garbage(image: Path) -> None:
+    """It is mounted, and nobody can read a name in it."""
+    told = subprocess.run(["debugfs", "-R", "blocks /", image], check=True, capture_output=True, text=True).stdout
+    size = int(next(iter(superblock(image)["Block size"])))
+    with image.open("r+b") as file:
+        file.seek(int(told.split()[0]) * size)
+        file.write(b"\xa5" * size)
+
+
+@pytest.mark.fault("R3")
+@in_an_enclosure
+def test_a_volume_of_which_nobody_can_see_whose_it_is_is_damaged_and_no_byte_of_it_changes(tmp_path: Path) -> None:
+    for spoil in (without_its_journal, whose_top_is_garbage):
+        place = tmp_path / spoil.__name__
+        place.mkdir()
+        a_volume_of("other", image := place / "image")
+        spoil(image)
+        before = digest(image)
+
+        assert "its file system is damaged" in damaged(image, place)
+        assert digest(image) == before, f"changed, {spoil.__name__}"

@@ -320,7 +320,7 @@ def test_r14_a_night_with_a_damaged_volume_goes_on_from_the_newest_snapshot_that
     assert volume.tags[tags.MADE_FROM] == before[snapshots].snapshot_id
     assert set(run.aside) == {each.id for each in aside} == sim.volumes.damaged & sim.volumes.volumes.keys()
     assert sim.volumes.snapshots[str(run.snapshot_id)].volume_id == volume.id
-    assert sim.alarms.when(f"the file system of receiver main was damaged: set aside is {', '.join(run.aside)}")
+    assert sim.alarms.when(f"the volume of receiver main was damaged: set aside is {', '.join(run.aside)}")
 
 
 @pytest.mark.fault("R14")

@@ -83,7 +83,7 @@ def test_a_volume_that_was_set_aside_is_told_until_the_next_night() -> None:
     trouble = the_trouble(some_facts(damaged))
 
     assert (trouble.kind, trouble.about, trouble.since) == (Kind.VOLUME_DAMAGED, "volume/main", night.run.opened)
-    assert trouble.what == "the file system of receiver main was damaged: set aside is vol-1, vol-2"
+    assert trouble.what == "the volume of receiver main was damaged: set aside is vol-1, vol-2"
     assert find_troubles(some_facts(damaged, a_night(23)), MORNING) == ()
 
 

@@ -196,27 +196,101 @@ MUTATIONS = (
     ),
     Mutation(
         "volume: looked at as it lies",
-        "agent/ebbtide_agent/volume.py",
-        'EXT4: ("ro", "noload")',
-        'EXT4: ("ro",)',
+        "agent/ebbtide_agent/whose.py",
+        'volume.EXT4: "ro,noload"',
+        'volume.EXT4: "ro"',
         "that a look at a volume which was cut off writes nothing, and finds what lies there",
         ("tests/local/test_whose_volume.py::test_of_a_volume_of_somebody_else_no_byte_changes_however_it_was_left",),
     ),
     Mutation(
         "volume: looked at as it lies, btrfs",
-        "agent/ebbtide_agent/volume.py",
-        'BTRFS: ("ro", "rescue=nologreplay")',
-        'BTRFS: ("ro",)',
+        "agent/ebbtide_agent/whose.py",
+        'volume.BTRFS: "ro,rescue=nologreplay"',
+        'volume.BTRFS: "ro"',
         "that the same is so of a btrfs",
         ("tests/local/test_whose_volume.py::test_of_a_btrfs_of_somebody_else_that_was_cut_off_no_byte_changes",),
     ),
     Mutation(
         "volume: looked at and only read",
-        "agent/ebbtide_agent/volume.py",
+        "agent/ebbtide_agent/whose.py",
         'procs.check(["blockdev", "--setro", str(device)])',
         "pass",
         "that the kernel does not go on deleting what somebody else's volume was cut off at deleting",
         ("tests/local/test_whose_volume.py::test_of_a_volume_of_somebody_else_no_byte_changes_however_it_was_left",),
+    ),
+    Mutation(
+        "volume: seen by nobody",
+        "agent/ebbtide_agent/whose.py",
+        "            volume.check_unwritten(device, filesystem, why)",
+        "            pass",
+        "that a volume is not even checked of which nobody can see whose it is",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_a_volume_of_which_nobody_can_see_whose_it_is_is_damaged_and_no_byte_of_it_changes",
+        ),
+    ),
+    Mutation(
+        "volume: a mark that is garbage",
+        "agent/ebbtide_agent/whose.py",
+        "        if found and found.fault:\n",
+        "        if False:\n",
+        "that a volume whose mark is garbage is set aside, and does not stop every night to come",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_its_own_volume_whose_mark_is_garbage_is_damaged_and_nothing_on_it_is_destroyed",
+        ),
+    ),
+    Mutation(
+        "volume: a mark that is a link",
+        "agent/ebbtide_agent/whose.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+        "that a mark is no link",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_its_own_volume_whose_mark_is_garbage_is_damaged_and_nothing_on_it_is_destroyed",
+        ),
+    ),
+    Mutation(
+        "volume: a mark without an end",
+        "agent/ebbtide_agent/whose.py",
+        "    if len(content) > LARGEST_MARK:\n",
+        "    if False:\n",
+        "that no more of a mark is read than a mark has",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_its_own_volume_whose_mark_is_garbage_is_damaged_and_nothing_on_it_is_destroyed",
+        ),
+    ),
+    Mutation(
+        "volume: another's mark, of another version",
+        "agent/ebbtide_agent/whose.py",
+        "if found and found.owner not in",
+        "if found and not found.fault and found.owner not in",
+        "that another receiver's volume is not set aside because another version has marked it",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_a_volume_that_says_it_is_anothers_in_another_versions_words_is_refused_and_not_called_damaged",
+        ),
+    ),
+    Mutation(
+        "volume: a host's own, with trees",
+        "agent/ebbtide_agent/whose.py",
+        " and not any((self.mark.parent / name).exists() for name in _MARKS)",
+        "",
+        "that a host's own volume is not set aside as a receiver's",
+        ("tests/local/test_whose_volume.py::test_a_hosts_own_volume_is_refused_and_not_called_damaged",),
+    ),
+    Mutation(
+        "volume: a host's own, looked at before it is checked",
+        "agent/ebbtide_agent/host/to_volume.py",
+        "            look_first(self._device, self.paths.volume, found, claim)\n",
+        "            pass\n",
+        "that a host does not even check a volume which is another's",
+        (
+            "tests/local/test_to_volume.py::"
+            "test_of_a_volume_that_is_not_this_hosts_no_byte_changes_though_a_check_would_mend_it",
+        ),
     ),
     Mutation(
         "what makes a guard blind",

@@ -699,10 +699,48 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "a manifest: no larger than it may be",
+        "agent/ebbtide_agent/manifest_file.py",
+        "            if length > most and file.tell() > most:\n",
+        "            if False:\n",
+        "that a manifest, which no quota counts, takes no more of a volume than it may",
+        ("tests/local/test_manifest.py::test_no_manifest_is_written_that_is_larger_than_one_may_be",),
+    ),
+    Mutation(
+        "a manifest: by the volume",
+        f"{_GATE}/ledger.py",
+        "known, next_one, header, self._most())",
+        "known, next_one, header)",
+        "that a host fills no small volume with what is written down of its tree",
+        (
+            "tests/local/test_broken_volumes.py::"
+            "test_whose_manifest_would_take_more_of_the_volume_than_it_may_is_partial_alone",
+        ),
+    ),
+    Mutation(
+        "keys: both of a host's",
+        f"{_GATE}/sshd.py",
+        "for key in host.keys]",
+        "for key in host.keys[:1]]",
+        "that a host whose key rotates may come with the new one as well",
+        ("tests/local/test_two_keys.py",),
+    ),
+    Mutation(
+        "knocking: more than one address may",
+        f"{_GATE}/sshd.py",
+        "Crowd(200, 300, 100)",
+        "Crowd(100, 300, 100)",
+        "that a crowd at one address leaves nobody else's coming in to chance",
+        (
+            "tests/unit/agent/test_sshd_files.py",
+            "tests/attack/test_floods.py::test_connections_that_say_nothing_do_not_lock_out_who_comes_from_elsewhere",
+        ),
+    ),
+    Mutation(
         "volume: looked at before it is changed",
         "agent/ebbtide_agent/receiver/boot.py",
-        'volume.attach(device, paths.volume, filesystem, "ro")',
-        "quotas.attach(device, paths.volume, filesystem, brief.hosts)",
+        'volume.attach(device, place, filesystem, "ro")',
+        "volume.attach(device, place, filesystem)",
         "that a volume which is another's is left as it was",
         (
             "tests/local/test_whose_volume.py::test_what_the_journal_alone_tells_is_seen_before_anything_is_changed_but_by_the_check",
@@ -710,9 +748,9 @@ MUTATIONS = (
     ),
     Mutation(
         "volume: it has lost whose it is",
-        f"{_GATE}/boot.py",
-        "if is_shown and not _has_lost_its_owner(paths):",
-        "if is_shown:",
+        "agent/ebbtide_agent/whose.py",
+        "if not found and self._has_lost_its_mark():",
+        "if False:",
         "that a receiver's volume which damage has made nobody's is checked, and not taken for somebody else's",
         (
             "tests/local/test_whose_volume.py::"
@@ -722,7 +760,7 @@ MUTATIONS = (
     Mutation(
         "volume: looked at before it is checked",
         "agent/ebbtide_agent/receiver/boot.py",
-        "    _refuse_anothers(brief, paths, device)\n",
+        "    _refuse_anothers(brief, device, paths.volume, claim)\n",
         "",
         "that a volume which is another's is not even checked",
         ("tests/local/test_whose_volume.py::test_of_a_volume_of_somebody_else_no_byte_changes_however_it_was_left",),

@@ -16,7 +16,7 @@ from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.push import Route
 from ebbtide_agent.host.restorable import AtHand, Restorable
 from ebbtide_agent.host.target import Volume
-from ebbtide_agent.host.to_volume import check_owner
+from ebbtide_agent.host.to_volume import claim_of
 from ebbtide_agent.paths import HostPaths, OwnVolumePaths, device_name
 from ebbtide_agent.points import point_name
 from ebbtide_agent.report import parse_report
@@ -67,7 +67,5 @@ class FromVolume:
                 volume.unmount(self.paths.volume)
 
     def _check_mark(self) -> None:
-        mark = self.store.mark
-        if not mark.exists():
-            raise PermanentError(f"{self.target.volume_id} has no {mark.name}: no night of this host was ever on it")
-        check_owner(mark, self.target)
+        if not claim_of(self.target, self.store).is_marked():
+            raise PermanentError(f"{self.target.volume_id} is blank: no night of this host was ever on it")

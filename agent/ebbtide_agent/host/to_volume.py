@@ -17,7 +17,7 @@ from ebbtide_agent import manifest, moments, procs, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
-from ebbtide_agent.files import is_blank, write_whole
+from ebbtide_agent.files import write_whole
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World, keep_trying
 from ebbtide_agent.host.outbox import Outbox, send
@@ -43,7 +43,8 @@ from ebbtide_agent.report import (
     manifest_key,
     parse_report,
 )
-from ebbtide_agent.shapes import decode, encode, field, moment
+from ebbtide_agent.shapes import decode, encode, moment
+from ebbtide_agent.whose import Claim, look_first
 
 _FILESYSTEM = "ext4"
 _NONCE_BYTES = 16
@@ -116,20 +117,16 @@ class ToVolume:
     def _mount(self) -> None:
         volume.unmount(self.paths.volume)
         self.outbox.clear()
+        claim = claim_of(self.target, self.store)
+        volume.await_device(self._device, volume.PATIENCE_SECONDS)
+        if found := volume.find_filesystem(self._device):
+            look_first(self._device, self.paths.volume, found, claim)
         is_mended = volume.mount(self._device, self.paths.volume, _FILESYSTEM)
-        self._check_mark()
+        if not claim.is_marked():
+            claim.put_mark()
         if is_mended:
             # What fsck has taken out, or cut short, is missed only by who looks at everything.
             self.store.report.unlink(missing_ok=True)
-
-    def _check_mark(self) -> None:
-        mark = self.store.mark
-        if mark.exists():
-            check_owner(mark, self.target)
-        elif not is_blank(self.paths.volume, mark):
-            raise Refused(f"{self.target.volume_id} has files on it and no {mark.name} that says whose it is")
-        else:
-            write_whole(mark, encode({"host": self.target.host_id}))
 
     def _generation(self) -> int | None:
         try:
@@ -187,8 +184,6 @@ class ToVolume:
             self.world.say(f"what is in {self.outbox.path} has still to be sent: {error}")
 
 
-def check_owner(mark: Path, target: Volume) -> None:
-    """Raises Refused when the mark on a volume is another host's."""
-    owner = field(str(mark), decode(str(mark), mark.read_bytes()), "host", str)
-    if owner != target.host_id:
-        raise Refused(f"{target.volume_id} is the volume of {owner}, not of {target.host_id}")
+def claim_of(target: Volume, store: OwnVolumePaths) -> Claim:
+    """That a volume is this host's."""
+    return Claim(target.volume_id, store.mark, "host", target.host_id, store.home)

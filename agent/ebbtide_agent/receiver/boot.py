@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ebbtide_agent import power, procs, volume
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
-from ebbtide_agent.files import is_blank, write_whole
+from ebbtide_agent.files import write_whole
 from ebbtide_agent.instance import PATIENCE_SECONDS
 from ebbtide_agent.orders import Order, Stopped, stopped_by_signals
 from ebbtide_agent.paths import MachinePaths
@@ -22,7 +22,7 @@ from ebbtide_agent.receiver.release import release
 from ebbtide_agent.receiver.station import Station, put_word, say
 from ebbtide_agent.receiver.status import forget_tree
 from ebbtide_agent.report import LONGEST_PROBLEM, readable, report_key
-from ebbtide_agent.shapes import decode, encode
+from ebbtide_agent.whose import Claim, look_first
 
 FILESYSTEMS = (volume.EXT4, volume.BTRFS)
 
@@ -118,18 +118,19 @@ def open_places(brief: Brief, paths: MachinePaths, as_root: bool) -> quotas.Quot
 def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     """Have this receiver's volume in its place, new or known, and what it can keep hosts to their quotas by.
 
-    Raises Refused when it is another's.
+    Raises Refused when it is another's, and Damaged when it has lost whose it is.
     """
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
     device = paths.device(brief.volume_id)
-    _refuse_anothers(brief, paths, device)
+    claim = Claim(brief.volume_id, paths.volume_owner, "receiver", brief.receiver, paths.hosts)
+    _refuse_anothers(brief, device, paths.volume, claim)
     ready = volume.make_ready(device, paths.volume, brief.filesystem)
     is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
-    is_new = _is_new(brief, paths, device, ready.filesystem)
+    is_new = _is_new(device, paths.volume, ready.filesystem, claim)
     offered = quotas.attach(device, paths.volume, ready.filesystem, brief.hosts)
     if is_new:
-        write_whole(paths.volume_owner, encode({"receiver": brief.receiver}))
+        claim.put_mark()
     say(f"volume {brief.volume_id} is at {paths.volume}")
     if is_mended:
         _forget_what_the_trees_are(paths)
@@ -140,48 +141,25 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     return offered
 
 
-def _refuse_anothers(brief: Brief, paths: MachinePaths, device: Path) -> None:
-    """What is another's is not even checked: that writes. What cannot be read as it lies may be ours, and damaged."""
+def _refuse_anothers(brief: Brief, device: Path, place: Path, claim: Claim) -> None:
+    """What is another's, or may be, is not even checked: that writes."""
     found = volume.find_filesystem(device)
     if not found:
         return
     if found not in FILESYSTEMS:
         raise Refused(f"volume {brief.volume_id} has {found} on it: it is not a receiver's")
-    with volume.shown(device, paths.volume, found) as is_shown, contextlib.suppress(OSError, PermanentError):
-        if is_shown and not _has_lost_its_owner(paths):
-            _has_owner(brief, paths)
+    look_first(device, place, found, claim)
 
 
-def _has_lost_its_owner(paths: MachinePaths) -> bool:
-    """Whether it is a receiver's by all else: ours, then, and the check tells what became of the file that says so."""
-    return paths.hosts.is_dir() and not paths.volume_owner.exists()
-
-
-def _is_new(brief: Brief, paths: MachinePaths, device: Path, filesystem: str) -> bool:
+def _is_new(device: Path, place: Path, filesystem: str, claim: Claim) -> bool:
     """Whether a volume that was checked is nobody's yet. Raises Refused when it is another's, of which its journal
     alone may have told."""
-    volume.attach(device, paths.volume, filesystem, "ro")
-    with volume.unmounted_on_failure(paths.volume):
-        has_owner = _has_owner(brief, paths)
+    volume.attach(device, place, filesystem, "ro")
+    with volume.unmounted_on_failure(place):
+        is_marked = claim.is_marked()
     # As long as this mount is anywhere the next one is read-only, too.
-    volume.let_go(device, paths.volume)
-    return not has_owner
-
-
-def _has_owner(brief: Brief, paths: MachinePaths) -> bool:
-    """False when it is as it was made. Raises Refused unless the owner is this receiver."""
-    if paths.volume_owner.exists():
-        _check_owner(brief, paths)
-        return True
-    if not is_blank(paths.volume, paths.volume_owner):
-        raise Refused(f"volume {brief.volume_id} holds files and no {paths.volume_owner.name}: it is not a receiver's")
-    return False
-
-
-def _check_owner(brief: Brief, paths: MachinePaths) -> None:
-    owner = decode(str(paths.volume_owner), paths.volume_owner.read_bytes()).get("receiver")
-    if owner != brief.receiver:
-        raise Refused(f"volume {brief.volume_id} belongs to receiver {owner!r}, this is {brief.receiver}")
+    volume.let_go(device, place)
+    return not is_marked
 
 
 def _forget_what_the_trees_are(paths: MachinePaths) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from ebbtide_agent import manifest, procs, volume
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.manifest import ManifestSummary, Unreadable
+from ebbtide_agent.manifest_file import LARGEST
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver import cgroups
 from ebbtide_agent.receiver.archive import Archive
@@ -53,6 +55,9 @@ from ebbtide_agent.report import (
 
 # A run may be pushed and reported again after a crash between manifest and report: the first manifest stays, unused.
 MOST_MANIFESTS = 20
+# No quota counts a manifest, and what a host pushes is what it says. A hundred bytes an entry are a hundredth of a
+# volume that has an inode for each 16 KiB.
+LARGEST_PART = 32
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ class Ledger:
         known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
         header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged, self.brief.nonce)
         try:
-            landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header)
+            landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header, self._most())
         except PermanentError as untold:
             if self._is_read_only(host):
                 raise
@@ -219,6 +224,10 @@ class Ledger:
             next_one.unlink()
             return report, None
         return report, landed
+
+    def _most(self) -> int:
+        """What a manifest may take of the volume, so that no host takes with it what others have room for."""
+        return min(LARGEST, shutil.disk_usage(self.paths.hosts).total // LARGEST_PART)
 
     def _mended(self, host: BriefedHost, report: Report) -> Report:
         """A push ends at the first note that is none, and so would the next one."""

@@ -18,11 +18,6 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.brief import Caller
 
-# A receiver lives for one night, in which all its hosts come at the same minute. A peer is somebody's server, of few
-# hosts, and everybody's scanners find its port: sshd's own default, a process each of some megabytes.
-CROWD, FEW = "100:30:300", "10:30:100"
-# However many knock from one address, from another one somebody still comes in. Many hosts may be behind one.
-_OF_ONE_ADDRESS = 100
 _KNOWS_ADDRESSES = (8, 5)
 # A connection that asks for nothing costs a process of some megabytes, and whoever has a key may hold hundreds. A host
 # lets go of its own after two minutes, and sooner than this: nobody's next question meets a connection just closed.
@@ -43,11 +38,28 @@ _SESSIONS_GO_FIRST = ("choom", "--adjust", "1000", "--")
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """How many may be there that have shown no key yet: `free` come in, beyond them chance decides, none beyond `most`.
+
+    However many knock from one address, no more than `of_one` of them do: from another one everybody still comes in,
+    chance or not. Many hosts may be behind one.
+    """
+
+    free: int
+    most: int
+    of_one: int
+
+
+# A receiver lives for one night, in which all its hosts come at the same minute. A peer is somebody's server, of few
+# hosts, and everybody's scanners find its port; each that knocks is a process of some megabytes.
+CROWD, FEW = Crowd(200, 300, 100), Crowd(30, 100, 10)
+
+
+@dataclass(frozen=True)
 class Door:
     """What sshd is to be: its port, the command that runs the gate (a host's id follows), the gate's environment.
 
     `strict`: nobody else may be able to change what sshd reads. `may_unlock`: the machine is ours, its root as well.
-    `knocking`: how many may be there at once that have shown no key yet, as sshd's MaxStartups has it.
     """
 
     port: int
@@ -56,7 +68,7 @@ class Door:
     as_root: bool
     strict: bool
     may_unlock: bool
-    knocking: str
+    knocking: Crowd
 
 
 def write_files(paths: GatePaths, hosts: Sequence[Caller], host_key: str, door: Door) -> Path:
@@ -66,7 +78,7 @@ def write_files(paths: GatePaths, hosts: Sequence[Caller], host_key: str, door: 
     write_whole(paths.run / "authorized_keys", authorized_keys(hosts, door.gate).encode())
     config = sshd_config(paths, login, door)
     if (version := _version()) >= _KNOWS_ADDRESSES:
-        config += f"PerSourceMaxStartups {_OF_ONE_ADDRESS}\n"
+        config += f"PerSourceMaxStartups {door.knocking.of_one}\n"
     if version >= _KNOWS_UNUSED:
         config += f"UnusedConnectionTimeout {UNUSED_SECONDS}\n"
     if version >= _PUNISHES_ADDRESSES:
@@ -104,7 +116,7 @@ def sshd_config(paths: GatePaths, login: str, door: Door) -> str:
         "PermitTTY no",
         "PermitUserRC no",
         "PermitUserEnvironment no",
-        f"MaxStartups {door.knocking}",
+        f"MaxStartups {door.knocking.free}:30:{door.knocking.most}",
         "MaxAuthTries 3",
         # A host asks one thing after the other through one connection; what has just ended may still count.
         "MaxSessions 2",
