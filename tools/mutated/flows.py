@@ -575,6 +575,14 @@ MUTATIONS = (
         ("tests/unit/test_kept_longer.py",),
     ),
     Mutation(
+        "close: that somebody did, rebuilt",
+        f"{_FLOWS}/recovery_steps.py",
+        "ended_early=recovery.ended_early,",
+        "",
+        "that a rebuilt catalogue knows which restores somebody has closed, and troubles nobody for them",
+        ("tests/unit/test_kept_longer.py",),
+    ),
+    Mutation(
         "close: what stands is not known",
         f"{_FLOWS}/close_recoveries.py",
         "if world.catalog.policy_version() is None and find_versions(world.archive):",
