@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.local.own_nights import agent, differing, entries
-from tests.local.receiver_machine import PATIENCE_SECONDS, arrived, below, wait_until
+from tests.local.processes import below
+from tests.local.receiver_machine import PATIENCE_SECONDS, arrived, wait_until
 from tests.local.rsync_only import FarSide
 from tests.local.test_broken_pushes import ENOUGH, SIZE, is_ssh
 from tests.local.test_to_remote import MISSING, Pushing, fetched

@@ -170,7 +170,7 @@ MUTATIONS = (
         "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
         "that a receiver takes one push of a host at a time",
-        ("tests/local/test_push.py::test_a_second_push_at_once_is_turned_away",),
+        ("tests/local/test_standing_receiver.py::test_a_second_push_at_once_is_turned_away",),
     ),
     Mutation(
         "lease: held by the gate",
@@ -334,7 +334,9 @@ MUTATIONS = (
         "if recorded.started != report.started:",
         "if False:",
         "that a copy of a host does not take the original's record for its own",
-        ("tests/local/test_push.py::test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_none",),
+        (
+            "tests/local/test_standing_receiver.py::test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_none",
+        ),
     ),
     Mutation(
         "heard: a hello",
