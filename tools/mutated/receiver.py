@@ -720,6 +720,22 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "processors: divided as the memory is",
+        f"{_GATE}/cgroups.py",
+        'f"+{_MEMORY} +{_PROCESSORS}"',
+        'f"+{_MEMORY}"',
+        "that no host takes all of the processors",
+        ("tests/unit/agent/test_cgroups.py",),
+    ),
+    Mutation(
+        "processors: who lets hosts in",
+        f"{_GATE}/cgroups.py",
+        '    (service / KEEPERS / "cpu.weight").write_text(str(KEEPERS_WEIGHT))\n',
+        "",
+        "that a host which comes in does not wait for each that is pushing",
+        ("tests/unit/agent/test_cgroups.py",),
+    ),
+    Mutation(
         "keys: both of a host's",
         f"{_GATE}/sshd.py",
         "for key in host.keys]",
