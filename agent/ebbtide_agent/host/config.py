@@ -39,7 +39,7 @@ _COMPRESS = re.compile("|".join(compression.CHOICES))
 # ssh puts something in the place of what begins with % or $, and has no sign for either that every version knows.
 _FOR_SSH = re.compile(r'/[^%$"\\\x00-\x1f]*')
 _PATH_FOR_SSH = 'an absolute path without %, $, \\ and ", which mean something to ssh'
-_BANDWIDTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([kKmMgG]?)")
+_BANDWIDTH = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kKmMgG]?)")
 # In bytes, by the letter; rsync takes no letter for k. Less than these it refuses, or takes for no limit, as it does 0.
 _RATES = {"": 1 << 10, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LEAST_RATE = 512
