@@ -130,12 +130,16 @@ def _made_up(config: Config) -> Iterator[str]:
 
 
 def _points_made_up() -> tuple[Path, ...]:
-    """None where nobody tells what is mounted, in a chroot without /proc for instance."""
+    """None where nobody tells what is mounted, in a chroot without /proc for instance.
+
+    What is listed need not show: there may be a disk mounted above it since, with a directory of that name.
+    """
     try:
         mounts = read_mounts()
     except OSError:
         return ()
-    return tuple(Path(os.fsdecode(point)) for point, kind in mounts.items() if kind in MADE_UP)
+    points = (os.fsdecode(point) for point, kind in mounts.items() if kind in MADE_UP)
+    return tuple(Path(point) for point in points if os.path.ismount(point))
 
 
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:

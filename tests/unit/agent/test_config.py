@@ -180,8 +180,10 @@ def test_what_the_kernel_makes_up_is_hidden_wherever_it_is_mounted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = {b"/proc": "proc", b"/sys/fs/cgroup": "cgroup2", b"/srv/jail/proc": "proc", b"/srv/a*/sys": "sysfs"}
+    mounts[b"/srv/covered/dev"] = "devtmpfs"
     others = {b"/": "ext4", b"/srv": "xfs", b"/srv/tmp": "tmpfs", b"/mnt": "fuse.sshfs", b"/net": "autofs"}
     monkeypatch.setattr(configuration, "read_mounts", lambda: {**mounts, **others})
+    monkeypatch.setattr(os.path, "ismount", lambda point: point != "/srv/covered/dev")
 
     config = loaded(tmp_path, WHOLE, exclude="*.o\n")
     of_a_part = loaded(tmp_path, f"{WHOLE}ROOT=/srv/jail\n")
