@@ -20,6 +20,7 @@ botocore.session.create_loader = cache(botocore.session.create_loader)
 LONGEST = (
     "local/test_debian_trees.py",
     "local/test_push.py",
+    "local/test_standing_receiver.py",
     "local/test_peer.py",
     "sim/test_every_call.py",
     "local/test_index_push.py",

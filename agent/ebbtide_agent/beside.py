@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pickle
 import select
@@ -17,9 +16,6 @@ from ebbtide_agent.errors import PermanentError
 Item = TypeVar("Item")
 
 _AT_ONCE = 64
-# As much as the kernel lets anybody have. The work goes on while what it has yielded waits to be read.
-_WAITING_BYTES = 1 << 20
-_F_SETPIPE_SZ = 1031  # of fcntl from Python 3.10 on
 _MORE = True
 
 # The processes that this one has beside it, by their ids.
@@ -38,8 +34,7 @@ def beside(what: str, work: Callable[[], Iterable[Item]], within: float | None =
     was ended by somebody else, or when the first of them has not come `within` so many seconds.
     """
     outward, inward = os.pipe()
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(inward, _F_SETPIPE_SZ, _WAITING_BYTES)
+    procs.widen(inward)
     # Until the other process has let go of our handlers, a signal to it would be taken for one to us.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)
     try:

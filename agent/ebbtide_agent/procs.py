@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -26,6 +27,9 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 KEEP_BYTES = 1 << 20
 KILL_AFTER_SECONDS = 10.0
+# As much as the kernel lets anybody have. Whoever writes goes on while what was written waits to be read.
+_WAITING_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031  # of fcntl from Python 3.10 on
 # A program that is listened to and has said so much goes on, line by line; in bunches it does not wake us for each.
 _TALKATIVE_BYTES = 1 << 16
 _GATHER_SECONDS = 0.02
@@ -64,12 +68,14 @@ class Kept:
         self._keep = keep
         self._listener = listener
         self._tail = bytearray()
+        if listener:
+            widen(stream.fileno())
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         said = 0
-        while chunk := os.read(self._stream.fileno(), 65536):
+        while chunk := os.read(self._stream.fileno(), _WAITING_BYTES):
             self._tail += chunk
             del self._tail[: -self._keep]
             self._show(chunk)
@@ -88,6 +94,12 @@ class Kept:
     def get(self) -> bytes:
         self._thread.join(LINGER_SECONDS)
         return bytes(self._tail)
+
+
+def widen(pipe: int) -> None:
+    """Let much wait in a pipe, if the kernel has so much."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, _F_SETPIPE_SZ, _WAITING_BYTES)
 
 
 def run(

@@ -140,7 +140,7 @@ Environment=HOME=/root
 KillMode=mixed
 TimeoutStopSec=$${STOP_MINUTES}min
 OOMPolicy=continue
-Delegate=memory
+Delegate=memory cpu
 Restart=no
 StandardOutput=journal+console
 StandardError=journal+console

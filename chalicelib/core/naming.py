@@ -78,12 +78,17 @@ def check_is_free(request: RecoveryRequest, others: Iterable[Recovery]) -> None:
     """Raises Refused for a name that one of these is called by, and that was not said to be meant."""
     if request.name is None or request.is_meant:
         return
-    called = next((each for each in others if _first_part(each.name) == _first_part(str(request.name))), None)
+    called = find_called(request.name, others)
     if called is not None:
         raise Refused(
             f"{request.name} is the name of {called.id}, which stands restored: give this one another, close that one "
             "first, or say that this is meant (is_meant, or --is-meant)"
         )
+
+
+def find_called(name: str, among: Iterable[Recovery]) -> Recovery | None:
+    """One that is called so, be it by the first part of its name alone."""
+    return next((each for each in among if _first_part(each.name) == _first_part(name)), None)
 
 
 def _owner_of(name: str, policy: Policy | None) -> str | None:

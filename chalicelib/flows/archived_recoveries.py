@@ -31,6 +31,7 @@ def read_recovery(recovery_id: RecoveryId, archive: Archive) -> Recovery | None:
         machine_id=closed.machine_id,
         step=None,
         times=closed.times,
+        ended_early=closed.ended_early,
         closed=closed.closed,
     )
 

@@ -16,6 +16,7 @@ from chalicelib.core.naming import (
     RecoveryRequest,
     check_is_free,
     check_name,
+    find_called,
     is_own_name,
     own_name,
     restored_name,
@@ -73,7 +74,24 @@ def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recov
     name = request.name or own_name(wanted.id.host_id, {each.name for each in others})
     ways = _wanted_ways(request, wanted.host, under_way, policy)
     deadline = kept_until(under_way, request.lasts, now) if under_way else now + (request.lasts or restored.USUAL)
-    return _open(replace(wanted, name=name, ways=ways, deadline=deadline), under_way, known, world)[0]
+    recovery = _opened(replace(wanted, name=name, ways=ways, deadline=deadline), under_way, known, world)
+    if under_way is None:
+        _give_way(recovery, others, world, now)
+    _wake(recovery, world)
+    return recovery
+
+
+def _give_way(recovery: Recovery, others: Iterable[Recovery], world: World, now: datetime) -> None:
+    """To one that was asked for while this was, and is called the same: this one ends before anything is launched.
+
+    Raises TransientError then. Two that see each other both do, and whoever asks again is told, or has another name.
+    """
+    looked_at = {recovery.id, *(each.id for each in others)}
+    came_between = [each for each in _standing_restores(world, now) if each.id not in looked_at]
+    called = find_called(recovery.name, came_between)
+    if called is not None:
+        world.catalog.save_recovery(replace(recovery, deadline=now, ended_early=True))
+        raise TransientError(f"recovery {called.id} was given the name {recovery.name} just now: ask again")
 
 
 def _standing_restores(world: World, now: datetime) -> list[Recovery]:
@@ -173,20 +191,23 @@ def _why_stale(
 
 
 def _open_or_wake(wanted: Recovery, world: World) -> tuple[Recovery, bool]:
+    """And whether it is a new one."""
     known = world.catalog.find_recoveries(wanted.id.host_id)
     under_way = _find_under_way(known, wanted, None)
     wanted = replace(wanted, deadline=under_way.deadline) if under_way else wanted
-    return _open(wanted, under_way, known, world)
-
-
-def _open(
-    wanted: Recovery, under_way: Recovery | None, known: Iterable[Recovery], world: World
-) -> tuple[Recovery, bool]:
-    """Asked twice for the same, it is opened once: the one under way is woken instead. Whether it is a new one."""
-    _check_room(wanted, under_way, world)
-    recovery = _as_wanted(wanted, under_way, world) if under_way else _begin(wanted, known, world)
-    world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
+    recovery = _opened(wanted, under_way, known, world)
+    _wake(recovery, world)
     return recovery, under_way is None
+
+
+def _opened(wanted: Recovery, under_way: Recovery | None, known: Iterable[Recovery], world: World) -> Recovery:
+    """Asked twice for the same, it is opened once: the one under way is woken instead."""
+    _check_room(wanted, under_way, world)
+    return _as_wanted(wanted, under_way, world) if under_way else _begin(wanted, known, world)
+
+
+def _wake(recovery: Recovery, world: World) -> None:
+    world.lambdas.invoke_later("recover", wire.recovery_payload(recovery.id))
 
 
 def _begin(wanted: Recovery, known: Iterable[Recovery], world: World) -> Recovery:

@@ -301,7 +301,14 @@ def _saved_and_told(recovery: Recovery, world: World) -> Recovery | None:
 def _close(state: RecoveryState, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
     """The archive first, and what it says holds: a closing cut short is finished as it was begun."""
     record = wire.ClosedRecovery(
-        recovery.id, state, recovery.verdict, recovery.findings, recovery.machine_id, now, recovery.times
+        recovery=recovery.id,
+        state=state,
+        verdict=recovery.verdict,
+        findings=recovery.findings,
+        machine_id=recovery.machine_id,
+        closed=now,
+        times=recovery.times,
+        ended_early=recovery.ended_early,
     )
     key = wire.recovery_closed_key(recovery.id)
     world.archive.put_once(key, wire.closed_recovery_record(record))

@@ -380,6 +380,7 @@ class ClosedRecovery:
     machine_id: str | None
     closed: datetime
     times: Times | None = None
+    ended_early: bool = False
 
 
 def closed_recovery_record(closed: ClosedRecovery) -> bytes:
@@ -392,6 +393,7 @@ def closed_recovery_record(closed: ClosedRecovery) -> bytes:
             "machine": closed.machine_id,
             "closed": moment_text(closed.closed),
             **({"times": times_values(closed.times)} if closed.times else {}),
+            **({"ended_early": True} if closed.ended_early else {}),
         }
     )
 
@@ -406,4 +408,5 @@ def parse_closed_recovery(body: bytes) -> ClosedRecovery:
         machine_id=fields.maybe_text("machine"),
         closed=fields.moment("closed"),
         times=read_times(fields.maybe_part("times")),
+        ended_early=fields.maybe_flag("ended_early"),
     )

@@ -5,10 +5,16 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import Any, Protocol
 
 Environment = Mapping[str, str]
 Commands = argparse._SubParsersAction
+
+
+class Command(Protocol):
+    """A module of `cli/`."""
+
+    def add_to(self, commands: "Commands[argparse.ArgumentParser]", /) -> None: ...
 
 
 def add_command(

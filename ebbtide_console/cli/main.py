@@ -7,19 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from chalicelib.errors import EbbtideError
-from ebbtide_console.cli import (
-    card,
-    drilling,
-    drills,
-    find,
-    get,
-    keep,
-    openings,
-    operate,
-    restoring,
-    retention,
-    sandbox,
-)
+from ebbtide_console.cli import sandbox
+from ebbtide_console.cli.command import Command
 
 EXIT_CODES = """\
 exit codes:
@@ -33,7 +22,8 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, hand over, and turn every error of ours into one clear line and an exit code."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(words).parse_args(words)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a night is watched while it happens, also through a pipe
     try:
@@ -50,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The command line, as far as these words ask for it."""
     top = argparse.ArgumentParser(
         prog="ebbtide",
         description="Whole Linux servers into EBS snapshots, every backup proved by restoring it.",
@@ -58,15 +49,26 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    operate.add_to(commands)
-    find.add_to(commands)
-    card.add_to(commands)
-    openings.add_to(commands)
-    restoring.add_to(commands)
-    drilling.add_to(commands)
-    drills.add_to(commands)
-    get.add_to(commands)
-    keep.add_to(commands)
-    retention.add_to(commands)
-    sandbox.add_to(commands)
+    for command in _commands(words):
+        command.add_to(commands)
     return top
+
+
+def _commands(words: Sequence[str]) -> Sequence[Command]:
+    """A sandbox starts itself anew in its enclosure: what it does not need, AWS's clients above all, is not loaded."""
+    if list(words[:1]) == ["sandbox"]:
+        return (sandbox,)
+    from ebbtide_console.cli import (
+        card,
+        drilling,
+        drills,
+        find,
+        get,
+        keep,
+        openings,
+        operate,
+        restoring,
+        retention,
+    )
+
+    return operate, find, card, openings, restoring, drilling, drills, get, keep, retention, sandbox

@@ -14,7 +14,7 @@ from moto.route53.models import route53_backends
 from moto.s3.models import s3_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from ebbtide_console.sandbox import ebs_rules, limits
+from ebbtide_console.sandbox import ebs_rules, limits, shortcuts
 from ebbtide_console.sandbox.clock import Clock
 from ebbtide_console.sandbox.dns import NameServer
 from ebbtide_console.sandbox.ebs_locks import Locks
@@ -75,6 +75,7 @@ class Sandbox:
         ebs_rules.install(self.overrides)
         Locks(self.clock).install(self.overrides)
         limits.install(self.overrides)
+        shortcuts.install(self.overrides)
         self.objects.install(self.overrides)
         for region in self._regions:
             region.install(self.overrides)

@@ -19,7 +19,8 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.receiver import confine, seccomp
 from tests.attack.marks import tried
 from tests.attack.scene import ELSEWHERE, PLANTED
-from tests.local.receiver_machine import MAY_MOUNT, MISSING, as_whom, below, path_of, unpacked, wait_until
+from tests.local.processes import below
+from tests.local.receiver_machine import MAY_MOUNT, MISSING, as_whom, path_of, unpacked, wait_until
 from tools.build_agent import build
 
 HERE = Path(__file__).parent

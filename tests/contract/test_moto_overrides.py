@@ -98,6 +98,9 @@ PINNED = {
         "region_name",
         "kwargs",
     ],
+    "Stack.parse_template": ["template"],
+    "DomainDispatcherApplication.get_backend_for_host": ["self", "host"],
+    "AttributePicker.__call__": ["self", "context"],
     "SimpleSystemManagerBackend.put_parameter": [
         "self",
         "name",

@@ -570,6 +570,12 @@ def test_a_recovery_that_was_closed_before_times_were_kept_is_read() -> None:
     assert wire.parse_closed_recovery(json.dumps(before).encode()).times is None
 
 
+def test_that_somebody_has_ended_a_recovery_is_among_how_it_closed() -> None:
+    closed = replace(wire.parse_closed_recovery(the_example("closed-recovery")), ended_early=True)
+
+    assert wire.parse_closed_recovery(wire.closed_recovery_record(closed)) == closed
+
+
 @pytest.mark.parametrize("name", ["event-host-report", "event-receiver-released"])
 def test_the_events_of_a_receiver_name_its_run(name: str) -> None:
     assert wire.parse_run_payload(the_object(name)["detail"]) == RUN

@@ -18,6 +18,8 @@ from ebbtide_console.sandbox.directories import Directories
 from ebbtide_console.sandbox.enclosure import enclosed, enter_argv
 from ebbtide_console.sandbox.namespaces import Namespaces
 from ebbtide_console.sandbox.substrate import Substrate
+from tests.local.forked import run_beside
+from tests.local.processes import below
 
 PATIENCE_SECONDS = 120.0
 # Without these root may neither mount nor make devices or networks: what many containers are.
@@ -28,7 +30,7 @@ POWERLESS = ("setpriv", f"--bounding-set={LESS}", f"--inh-caps={LESS}") if os.ge
 def in_an_enclosure(test: Callable[..., None], within: Sequence[str] = ()) -> Callable[..., None]:
     """Run this test alone, in an enclosure of its own; skip it, saying why, where the full substrate does not work.
 
-    `within` is a command that runs the test's own, to change more of what it sees.
+    `within` is a command that runs the test's own, to change more of what it sees. Its fixtures are made outside.
     """
 
     @functools.wraps(test)
@@ -38,10 +40,20 @@ def in_an_enclosure(test: Callable[..., None], within: Sequence[str] = ()) -> Ca
         why = verdict().why
         if why:
             pytest.skip(f"no full substrate here: {why}")
-        run_alone(lambda again: enter_argv([*within, *again]))
+        with an_enclosure(within) as process:
+            run_beside(process, functools.partial(test, *arguments, **named))
         return None
 
     return run
+
+
+@contextmanager
+def an_enclosure(within: Sequence[str]) -> Iterator[int]:
+    """Its one process that waits for the end, by the number that it has here."""
+    words = enter_argv([*within, "sh", "-c", "echo here; read -r nothing"])
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as outermost:
+        assert outermost.stdout and outermost.stdout.readline() == b"here\n"
+        yield below(outermost.pid)[-1]
 
 
 def without_powers(test: Callable[..., None]) -> Callable[..., None]:
@@ -51,17 +63,17 @@ def without_powers(test: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any, **named: Any) -> None:
         if not verdict().full:
             return test(*arguments, **named)
-        run_alone(lambda again: [*POWERLESS, *again])
+        run_alone(POWERLESS)
         return None
 
     return run
 
 
-def run_alone(within: Callable[[Sequence[str]], Sequence[str]]) -> None:
+def run_alone(within: Sequence[str]) -> None:
     """The test that is running, once more, in a process that `within` has changed; a skip there is one here."""
     node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
     again = [sys.executable, "-m", "pytest", "-q", "-x", "-rs", "-p", "no:xdist", "-p", "no:cacheprovider", node]
-    ran = subprocess.run(within(again), capture_output=True, text=True)
+    ran = subprocess.run([*within, *again], capture_output=True, text=True)
     assert ran.returncode == 0, f"alone:\n{ran.stdout}{ran.stderr}"
     skipped = re.search(r"^SKIPPED .*?: (.*)", ran.stdout, re.MULTILINE)
     if skipped:

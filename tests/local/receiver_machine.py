@@ -30,6 +30,7 @@ from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from tests.local.ports import a_free_port
+from tests.local.processes import below, name_of
 from tests.local.programs import a_place, a_quick_sshd
 from tools.build_agent import build
 
@@ -75,22 +76,6 @@ def _is_free(device: Path) -> bool:
             raise
         return False
     return True
-
-
-def below(pid: int) -> list[int]:
-    """The processes that one has started, and theirs; none of one that goes away meanwhile."""
-    children: list[int] = []
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for started in Path(f"/proc/{pid}/task").glob("*/children"):
-            children += map(int, started.read_text().split())
-    return [*children, *(grandchild for child in children for grandchild in below(child))]
-
-
-def name_of(pid: int) -> str:
-    """What a process is called; nothing, if it has gone away."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import encode_report, parse_report
-from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, arrived, below, name_of, wait_until
+from tests.local.processes import below, name_of
+from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, arrived, wait_until
 from tests.local.rsync_only import a_far_side
 
 IS_ROOT = os.geteuid() == 0

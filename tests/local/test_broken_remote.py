@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.local.own_nights import agent, differing, entries
-from tests.local.receiver_machine import PATIENCE_SECONDS, arrived, below, wait_until
+from tests.local.processes import below
+from tests.local.receiver_machine import PATIENCE_SECONDS, arrived, wait_until
 from tests.local.rsync_only import FarSide
 from tests.local.test_broken_pushes import ENOUGH, SIZE, is_ssh
 from tests.local.test_to_remote import MISSING, Pushing, fetched
@@ -83,3 +84,32 @@ def test_what_was_kept_of_a_file_that_went_meanwhile_goes_as_well(host: Pushing)
 
     assert report.status == "complete-with-warnings"
     assert differing(entries(fetched(host)), entries(host.tree)) == {}
+
+
+def an_rsync_that_breaks_once(host: Pushing) -> Path:
+    """At its first list; and at the end of a push in full a directory of the tree is moved."""
+    program, broke = host.place / "rsync", host.place / "broke"
+    moved = f"mv {host.tree}/srv/site {host.tree}/boot/ 2> {os.devnull}"
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        f"  *--stats*--ignore-times*) [ -e {broke} ] || {{ touch {broke}; exit 12; }} ;;\n"
+        f'  *--delete-excluded*) rsync "$@"; code=$?; {moved}; exit $code ;;\n'
+        'esac\nexec rsync "$@"\n'
+    )
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.fault("N3")
+def test_what_moves_while_everything_is_compared_after_a_break_is_found_the_same_night(host: Pushing) -> None:
+    for name in ("srv/site/page", "boot/kernel"):
+        (host.tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (host.tree / name).write_text(name)
+    host.back_up()
+    (host.tree / "new").write_text("new")
+
+    report = host.back_up(RSYNC=str(an_rsync_that_breaks_once(host)), WAIT_MINUTES="10")
+
+    assert (host.tree / "boot/site/page").exists() and any("compared once more" in line for line in host.said)
+    assert report.is_complete, report.problems
+    assert differing(entries(fetched(host)), entries(host.tree)) == {}, host.said

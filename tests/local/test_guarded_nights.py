@@ -212,6 +212,26 @@ def test_a_night_in_which_a_disk_goes_while_everything_is_pushed_is_partial(
 
 
 @pytest.mark.fault("H14")
+@in_an_enclosure
+def test_a_disk_that_goes_at_the_end_of_a_night_is_missed_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, tmp_path / "backup")
+    (host.tree / "srv").mkdir()
+    (host.tree / "large").write_bytes(bytes(100_000))
+    a_disk(tmp_path / "disk", "ext4")
+
+    with ExitStack() as until_it_goes:
+        until_it_goes.enter_context(mounted(host.tree / "srv", "-o", "loop", str(tmp_path / "disk")))
+        (host.tree / "srv/file").write_text("on a disk of its own")
+        assert host.back_up().status == COMPLETE
+        after_each_push(monkeypatch, until_it_goes.close)
+        statuses = [host.back_up().status, host.back_up().status]
+
+    assert statuses == [COMPLETE, SUSPECT]
+
+
+@pytest.mark.fault("H14")
 def test_a_pattern_that_leaves_hardly_anything_is_asked_about_once(host: Host) -> None:
     assert host.back_up().status == COMPLETE
     host.paths.exclude.write_text("/file*\n")

@@ -20,6 +20,7 @@ from ebbtide_agent.host import night
 from ebbtide_agent.host.link import World
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import Report
+from tests.local.processes import below
 from tests.local.receiver_machine import (
     MISSING,
     PATIENCE_SECONDS,
@@ -27,7 +28,6 @@ from tests.local.receiver_machine import (
     a_receiver,
     an_aws,
     arrived,
-    below,
     report_key,
     wait_until,
 )

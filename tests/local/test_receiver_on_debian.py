@@ -152,7 +152,7 @@ def test_cloud_init_makes_a_receiver_whose_timer_powers_it_off_cleanly(image: Pa
         assert abs(fires - datetime.now(UTC) - timedelta(minutes=POWER_OFF_MINUTES)) < timedelta(minutes=5)
         assert all(0 < moment < started for moment in earlier.values()), (earlier, started)
         assert debians_own_sshd == "inactive"
-        assert without_memory == [["continue", "memory"], ["continue", "memory"]]
+        assert without_memory == [["continue", "cpu", "memory"], ["continue", "cpu", "memory"]]
         assert machine.receiver.process.returncode == 0
         assert (machine.record("released") or {}).get("clean") is True
         assert what_is_on(machine.volume, tmp_path) == {"us0a/tree/file": "of us0\n"}

@@ -32,7 +32,8 @@ from tests.local.booting import (
     boot_argv,
     init_of,
 )
-from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, an_aws, below
+from tests.local.processes import below
+from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, an_aws
 from tests.local.test_boot_image import RSYNC
 from tools.build_agent import build
 

@@ -28,7 +28,8 @@ from ebbtide_agent.restore.boot_image import KEPT
 from ebbtide_agent.restore.progress import OUR_MARK
 from ebbtide_console.sandbox import kernel
 from tests.debian import a_machine_image
-from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, a_key, an_aws, below
+from tests.local.processes import below
+from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, a_key, an_aws
 from tests.local.test_black_holes import HERE, THERE, another_network, ip
 
 RECOVERY = "us0a/2026-11-24/1"

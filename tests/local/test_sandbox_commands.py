@@ -48,16 +48,21 @@ def processes_on(state: Path) -> list[str]:
     return [line for line in listed.splitlines() if str(state) in line]
 
 
-def test_a_command_loads_what_serves_aws_only_if_it_serves_it() -> None:
+def loaded_for(*words: str) -> set[str]:
+    look = "import sys, ebbtide_console.cli.main as it; it.parser(sys.argv[1:]); print(*sys.modules)"
+    command = [sys.executable, "-c", look, *words]
+    ran = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
+    return set(ran.stdout.split())
+
+
+def test_a_command_loads_what_serves_aws_only_if_it_serves_it_and_a_sandbox_not_even_aws_clients_at_first() -> None:
     """Every `ebbtide …` would wait for it, and it takes longer than all the rest."""
-    look = "import sys, ebbtide_console.cli.main; print(*sys.modules)"
+    for_every_command, for_the_sandbox = loaded_for(), loaded_for("sandbox")
 
-    loaded = subprocess.run(
-        [sys.executable, "-c", look], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout.split()
-
-    assert "ebbtide_console.cli.sandbox" in loaded
-    assert not {"moto", "samtranslator"} & set(loaded)
+    assert {"ebbtide_console.cli.find", "ebbtide_console.cli.sandbox"} <= for_every_command
+    assert not {"moto", "samtranslator"} & for_every_command
+    assert "ebbtide_console.cli.sandbox" in for_the_sandbox
+    assert not {"boto3", "botocore", "ebbtide_console.cli.find"} & for_the_sandbox
 
 
 def test_up_again_is_the_same_sandbox_and_down_stops_it(operator: Operator) -> None:

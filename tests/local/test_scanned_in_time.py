@@ -3,17 +3,15 @@
 import os
 import shutil
 import time
-from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ebbtide_agent.host import night, survey
-from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.survey import Survey
-from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, WITH_WARNINGS
 from tests.local.own_nights import Host
@@ -39,9 +37,9 @@ def test_a_scan_that_does_not_come_to_its_end_costs_no_night_that_was_pushed_bef
 ) -> None:
     once_more = survey.once_more
 
-    def slowly(pushed: Survey, vanished: Collection[bytes], config: Config, paths: HostPaths) -> Survey:
+    def slowly(*arguments: Any) -> Survey:
         time.sleep(TOO_LONG_SECONDS)
-        return once_more(pushed, vanished, config, paths)
+        return once_more(*arguments)
 
     monkeypatch.setattr(survey, "once_more", slowly)
     kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN

@@ -3,6 +3,7 @@ one is gone, with all that it held."""
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,11 +35,13 @@ from ebbtide_console.sandbox.stack import Stack
 from ebbtide_console.sandbox.trees import PROBE, Source
 from ebbtide_console.sandbox.waiting import wait_for
 from tests.debian import a_server
+from tests.local.page import its_commands
 from tests.local.sandbox_parts import client, followed
 from tests.local.test_whole_nights import ENVIRONMENT, LONGEST_SECONDS, ROOT, traces_of
 
 GET = "import sys, urllib.request as web; sys.stdout.write(web.urlopen(sys.argv[1], timeout=9).read().decode())"
 PAGE = "us0 is up\n"
+PROGRAMS = Path(sys.executable).parent
 ALL_STEPS = ["compare", "image boot", "machine", "materialise", "mount", "probe"]
 ONCE = Config(retries={"total_max_attempts": 1})
 EVERY_SERVICE = {
@@ -167,6 +170,15 @@ def on_us0(cloud: Cloud, *argv: str) -> str:
     return ran.stdout
 
 
+def what_the_page_says_then() -> list[str]:
+    """The commands of docs/restore.md when the region is gone, without what they say about themselves; ours as words
+    alone. The first of them says which region it is, as each of us has it in its environment here."""
+    commands = [each.text for each in its_commands() if each.section == "When the region is gone"]
+    region, *others = (shlex.join(shlex.split(each, comments=True)) for each in commands)
+    assert region == f"export AWS_DEFAULT_REGION={SECOND}"
+    return [each.removeprefix("ebbtide ") for each in others]
+
+
 def ebbtide(cloud: Cloud, *commands: str) -> dict[str, str]:
     """What each of these commands of an operator says."""
     said = on_us0(cloud, sys.executable, "-c", AN_OPERATOR, *commands)
@@ -192,14 +204,10 @@ def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_
         heard = followed(cloud.sandbox.endpoint, SECOND)
         drilled = drill(cloud, standby, host, tell)
         got, back = tmp_path / "hostname", tmp_path / "back"
-        said = ebbtide(
-            cloud,
-            "find /etc/hostname",
-            "card",
-            "restore us0 --port 80",
-            "open us0",
-            f"get us0:/etc/hostname --to {got} --key {cloud.operators_key}",
-        )
+        identity, finding, restoring, to_open, getting = what_the_page_says_then()
+        getting = getting.replace("/srv/invoice.txt", f"/etc/hostname --to {got} --key {cloud.operators_key}")
+        account = on_us0(cloud, str(PROGRAMS / "aws"), *identity.split()[1:])
+        said = ebbtide(cloud, finding, "card", restoring, to_open, getting)
         find, card, restore, opening, get = said.values()
         (recovery,) = (each for each in standby.world.catalog.find_recoveries() if each.kind is RecoveryKind.RESTORE)
         (machine,) = standby.world.machines.find({tags.RECOVERY: str(recovery.id)})
@@ -217,6 +225,7 @@ def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_
         assert sorted(each["step"] for each in of_it if each["step"] and not each["address"]) == ALL_STEPS
         assert (recovery.address, "proven") in [(each["address"], each["verdict"]) for each in of_it]
         assert (machine.id, machine.address) == (recovery.machine_id, recovery.address)
+        assert '"Account": "123456789012"' in account
         assert find.splitlines()[-1].endswith("  /etc/hostname")
         assert f"export AWS_DEFAULT_REGION={SECOND} ARCHIVE={standby.world.settings.bucket}\n" in card
         assert f"ID=us0a SNAPSHOT={copy.id} " in card and FIRST not in card

@@ -468,6 +468,17 @@ def test_a_disk_is_full_whatever_the_file_is_called_that_finds_it_so(host: Host)
     assert "is full" in report.problems[0]
 
 
+def test_a_disk_that_is_full_elsewhere_is_not_this_one(host: Host) -> None:
+    host.paths.scripts.mkdir()
+    (host.paths.scripts / "10-dump").write_text("#!/bin/sh\necho No space left on device >&2; exit 1\n")
+    (host.paths.scripts / "10-dump").chmod(0o755)
+
+    report = host.back_up()
+
+    assert report.status == "partial" and "No space left on device" in report.problems[0]
+    assert host.store.making.exists()
+
+
 @needs_mounts
 def test_a_full_disk_fails_the_night_and_costs_no_earlier_snapshot(tmp_path: Path) -> None:
     host = Host(tmp_path, tmp_path / "backup", keep=1)

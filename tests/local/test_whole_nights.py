@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from enclosed import POWERLESS
 
 from ebbtide_console.sandbox import awkward, probe
 from tests.debian import a_server
+from tests.local.following import CHANGES_EVERY_NIGHT, File, Reader, follow, seen
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"}
@@ -53,22 +55,58 @@ def _output(argv: Sequence[str]) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.skipif(not HERE.full, reason=f"full nights do not work here: {HERE.why}")
-def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(tmp_path: Path) -> None:
-    servers = tmp_path / "state/full/trees"
+@dataclass(frozen=True)
+class TwoNights:
+    """Their sandbox, and a file as the first one saw it, which the second one saw changed."""
+
+    state: Path
+    first: subprocess.CompletedProcess[str]
+    second: subprocess.CompletedProcess[str]
+    then: File
+
+
+@pytest.fixture(scope="module")
+def two_nights(tmp_path_factory: pytest.TempPathFactory) -> TwoNights:
+    if not HERE.full:
+        pytest.skip(f"full nights do not work here: {HERE.why}")
+    state = tmp_path_factory.mktemp("two-nights") / "state"
+    servers = state / "full/trees"
     servers.mkdir(parents=True)
     subprocess.run(["cp", "-a", str(a_server()), str(servers / "us0")], check=True)
+    (servers / "us0/var/www/html/index.html").write_text("<h1>us0 is up</h1>\n")
     awkward.grow(servers / "us0/srv/awkward")
 
-    first = night(tmp_path / "state")
-    second = night(tmp_path / "state")
+    first = night(state)
+    then = seen(servers / "us0" / CHANGES_EVERY_NIGHT)
+    return TwoNights(state, first, night(state), then)
+
+
+def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(two_nights: TwoNights) -> None:
+    state, first, second = two_nights.state, two_nights.first, two_nights.second
 
     assert (first.returncode, second.returncode) == (0, 0), first.stdout + first.stderr + second.stdout + second.stderr
     assert verdicts(first.stdout) == verdicts(second.stdout) == ["proven, identical"] * 2
     assert "1 runs, 2 results, 2 points, 2 recoveries" in second.stdout
     assert "retention: 2 snapshots" in second.stdout
-    assert open_to_others(tmp_path / "state/full") == []
-    assert traces_of(tmp_path / "state") == []
+    assert open_to_others(state / "full") == []
+    assert traces_of(state) == []
+
+
+def test_the_page_for_three_in_the_morning_is_followed_from_top_to_bottom(
+    two_nights: TwoNights, tmp_path: Path
+) -> None:
+    state, keys = two_nights.state, tmp_path / ".ssh"
+    keys.mkdir(mode=0o700)
+    shutil.copy(state / "full/operator/key", keys / "id_ed25519")
+    reader = Reader(state, tmp_path, two_nights.then)
+
+    reader.sandbox("up")
+    try:
+        follow(reader)
+    finally:
+        reader.sandbox("down")
+
+    assert traces_of(state) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="takes capabilities away from root")

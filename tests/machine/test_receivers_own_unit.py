@@ -1,7 +1,10 @@
-"""A receiver in the unit that its user data writes, with memory that systemd hands over: one host fills its share."""
+"""A receiver in the unit that its user data writes, with memory and processors that systemd hands over: one host takes
+all that it can get of both."""
 
 import json
 from pathlib import Path
+
+import pytest
 
 from ebbtide_console.sandbox import furnishing
 from tests.local.booting import a_receivers_parts
@@ -26,6 +29,20 @@ while True:
 """
 
 
+# What does nothing but count, of us0 sixteen and of eu0 one; and then how long each host's sessions have had.
+COUNT = f"""
+for host in us0a $(yes us0a | head -n 15) eu0a
+do
+    sh -c 'echo $$ >{SERVICE}/host-'$host'/cgroup.procs && exec timeout 30 sh -c "while :; do :; done"' &
+done
+wait
+for host in us0a eu0a; do sed -n 's/^usage_usec //p' {SERVICE}/host-$host/cpu.stat; done
+"""
+# A third of what the other one has: both would have half, were nothing else done; and among all processes a 17th.
+LEAST = 3
+
+
+@pytest.mark.attack("take all of the processors", row="X9", outcome="as much as any other host")
 def test_who_fills_a_hosts_share_ends_and_neither_the_receiver_nor_another_host_does(
     tree: Path, tmp_path: Path
 ) -> None:
@@ -44,12 +61,15 @@ def test_who_fills_a_hosts_share_ends_and_neither_the_receiver_nor_another_host_
             wait_until(lambda: aws.find(word_key("ready")) or machine.is_off(), "the receiver", PATIENCE_SECONDS)
             machine.run(HELLO.format(host="us0"))
 
+            machine.run(HELLO.format(host="eu0"))
+            greedy, modest = map(int, machine.run(COUNT).split())
             share = int(machine.run(f"cat {SERVICE}/host-us0a/memory.max"))
             filled = machine.run(FILL)
 
             answers = [machine.run(HELLO.format(host=host)) for host in ("us0", "eu0")]
             state = machine.run("systemctl is-active ebbtide.service").strip()
             log = machine.run("journalctl --unit ebbtide.service --output cat --no-pager")
+    assert modest * LEAST > greedy, (greedy, modest)
     assert share in range(MEMORY_MIB << 18, MEMORY_MIB << 19)
     assert f"a host's sessions have {share >> 20} MiB of memory; if they need more, they alone end" in log
     assert filled == "ended with 137\n"

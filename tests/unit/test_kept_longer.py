@@ -185,6 +185,23 @@ def test_one_that_is_closed_after_its_usual_time_says_that_it_was_and_troubles_n
     assert Kind.RESTORE_FAILED not in {each.kind for each in troubles}
 
 
+def test_a_rebuilt_catalogue_knows_that_somebody_has_closed_it_and_troubles_nobody() -> None:
+    world = a_world_with_backups()
+    restore = open_restore(replace(AGAIN, lasts=14 * A_DAY), world, NOW)
+    recover(restore.id, world, NOW)
+    close_recoveries(str(restore.id), world, NOW + 9 * A_DAY)
+    seen = (recover(restore.id, world, NOW + 9 * A_DAY).recovery for _ in range(9))
+    over = next(each for each in seen if each.state.is_final)
+    after = replace(world, catalog=type(world.catalog)())
+
+    rebuild(after)
+
+    found = after.catalog.get_recovery(restore.id)
+    assert (found.state, found.verdict, found.ended_early) == (over.state, "failed", True)
+    troubles = find_troubles(some_facts(a_night(), recoveries=(found,)), NOW + 9 * A_DAY)
+    assert Kind.RESTORE_FAILED not in {each.kind for each in troubles}
+
+
 def test_a_drill_is_given_no_time() -> None:
     with pytest.raises(Refused, match="ends by itself"):
         open_recovery(replace(AGAIN, mode=Mode.DRILL), a_world_with_backups(), NOW)

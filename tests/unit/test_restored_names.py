@@ -6,9 +6,10 @@ import pytest
 
 from chalicelib.core.model import Recovery
 from chalicelib.core.naming import RecoveryRequest, is_own_name, own_name
-from chalicelib.errors import ConfigError, Refused
+from chalicelib.errors import ConfigError, Refused, TransientError
 from chalicelib.flows.close_recoveries import close_recoveries
 from chalicelib.flows.open_recovery import open_restore
+from chalicelib.flows.recover import recover
 from tests.builders import a_point, a_run_id
 from tests.fakes import FakeWorld
 from tests.recoveries import NOW, a_world_with_backups
@@ -60,6 +61,43 @@ def test_a_name_is_free_again_once_it_is_nobodys(world: FakeWorld) -> None:
     close_recoveries(str(closed.id), world, NOW)
 
     assert open_restore(RecoveryRequest("eu0", name="replica"), world, NOW + timedelta(minutes=1)).name == "replica"
+
+
+def asked_while(other: RecoveryRequest, world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody asks for the other one as soon as the next one that is asked for has seen what stands."""
+    list_keys = world.archive.list
+
+    def asked_for_meanwhile(prefix: str) -> list[str]:
+        monkeypatch.undo()
+        open_restore(other, world, NOW)
+        return list_keys(prefix)
+
+    monkeypatch.setattr(world.archive, "list", asked_for_meanwhile)
+
+
+def test_of_two_that_are_asked_for_at_once_one_gives_way_before_it_is_launched_and_has_another_number(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_while(RecoveryRequest("us0", point="snap-21"), world, monkeypatch)
+
+    with pytest.raises(TransientError, match="1 was given the name restored-us0a just now: ask again"):
+        restored(world, point="snap-22")
+
+    (other, gave_way) = world.catalog.find_recoveries("us0a")
+    assert [payload["recovery"] for _, payload in world.lambdas.invoked] == [str(other.id)]
+    assert recover(gave_way.id, world, NOW + timedelta(hours=1)).recovery.state.is_final
+    assert world.machines.requests == []
+    assert (other.name, restored(world, point="snap-22").name) == ("restored-us0a", "restored-us0a-2")
+
+
+def test_nor_does_a_name_that_was_given_go_to_two_at_once(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_while(RecoveryRequest("eu0", name="replica.example.org"), world, monkeypatch)
+
+    with pytest.raises(TransientError, match="was given the name replica just now: ask again"):
+        restored(world, name="replica")
+
+    with pytest.raises(Refused, match="replica is the name of eu0a"):
+        restored(world, name="replica")
 
 
 @pytest.mark.parametrize("name", ["localhost", "localhost.localdomain"])

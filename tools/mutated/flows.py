@@ -456,8 +456,8 @@ MUTATIONS = (
     Mutation(
         "restore: saved, then woken",
         f"{_FLOWS}/open_recovery.py",
-        "recovery = _as_wanted(wanted, under_way, world) if under_way",
-        "recovery = under_way if under_way",
+        "return _as_wanted(wanted, under_way, world) if under_way",
+        "return under_way if under_way",
         "that a restore which is asked for again with other ways in has them when it is gone on with",
         ("tests/unit/test_restoring.py",),
     ),
@@ -567,11 +567,27 @@ MUTATIONS = (
         ("tests/unit/test_sweep.py",),
     ),
     Mutation(
+        "restore: a name taken at once",
+        f"{_FLOWS}/open_recovery.py",
+        "        _give_way(recovery, others, world, now)",
+        "        pass",
+        "that two servers which are asked for at once are not called the same",
+        ("tests/unit/test_restored_names.py",),
+    ),
+    Mutation(
         "close: that somebody did",
         f"{_FLOWS}/close_recoveries.py",
         ", ended_early=True",
         "",
         "that whoever closes a restore that was asked for longer is not told that it failed",
+        ("tests/unit/test_kept_longer.py",),
+    ),
+    Mutation(
+        "close: that somebody did, rebuilt",
+        f"{_FLOWS}/recovery_steps.py",
+        "ended_early=recovery.ended_early,",
+        "",
+        "that a rebuilt catalogue knows which restores somebody has closed, and troubles nobody for them",
         ("tests/unit/test_kept_longer.py",),
     ),
     Mutation(

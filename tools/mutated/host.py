@@ -8,6 +8,7 @@ _TWO_RUNS = ("tests/local/test_two_at_one_place.py",)
 _SCAN = ("tests/unit/agent/test_scan.py",)
 _GUARDS = ("tests/unit/agent/test_guards.py",)
 _GUARDED = ("tests/local/test_guarded_nights.py",)
+_NAMED = ("tests/unit/agent/test_named.py",)
 _COMPRESSION = ("tests/unit/agent/test_compression.py",)
 _CIPHERS = ("tests/unit/agent/test_ciphers.py",)
 _CONNECTIONS = "tests/local/test_connections.py"
@@ -180,7 +181,7 @@ MUTATIONS = (
     Mutation(
         "own: what the agent keeps elsewhere",
         f"{_HOST}/config.py",
-        "if config.whole_system and paths.state != HostPaths.state:",
+        "if place != str(HostPaths.state):",
         "if False:",
         "that the agent's index and marks do not travel, wherever they are kept",
         ("tests/unit/agent/test_config.py",),
@@ -236,8 +237,8 @@ MUTATIONS = (
     Mutation(
         "second scan: a push that was whole",
         f"{_HOST}/night.py",
-        "is_whole = outcome.status in (COMPLETE, WITH_WARNINGS)",
-        "is_whole = False",
+        "if not (outcome.is_whole and pushed.tally and is_mounted):",
+        "if True:",
         "that what is emptied while everything is pushed costs no night",
         (f"{_GUARDED[0]}::test_what_is_gone_for_good_while_everything_is_pushed_is_suspect_the_next_night",),
     ),
@@ -474,10 +475,140 @@ MUTATIONS = (
     Mutation(
         "vanished: pushed once more",
         f"{_HOST}/night.py",
-        "if not (outcome.lacks_what_vanished or is_overtaken)",
-        "if not is_overtaken",
+        "if not (outcome.lacks_what_vanished or is_overtaken or missed.again)",
+        "if not (is_overtaken or missed.again)",
         "that what vanished from under a push is looked for once more in the same night",
         ("tests/local/test_to_directory.py::test_a_night_from_under_which_files_go_looks_twice_more",),
+    ),
+    Mutation(
+        "overtaken: after a break",
+        f"{_HOST}/night.py",
+        "survey.is_overtaken(taken, config, in_full=outcome.named is not None)",
+        "survey.is_overtaken(taken, config, in_full=taken.course.in_full)",
+        "that what moves while everything is compared after a break is looked for in the same night",
+        (
+            "tests/local/test_broken_remote.py::test_what_moves_while_everything_is_compared_after_a_break_is_found_the_same_night",
+        ),
+    ),
+    Mutation(
+        "away: pushed once more",
+        f"{_HOST}/survey.py",
+        "frozenset((*vanished, *missed))",
+        "frozenset(vanished)",
+        "that what was away exactly while everything was pushed is pushed once it is back",
+        (
+            "tests/local/test_away_meanwhile.py::test_a_directory_that_is_away_exactly_while_everything_is_pushed_is_pushed_once_it_is_back",
+        ),
+    ),
+    Mutation(
+        "away: what is deleted is named, too",
+        f"{_HOST}/named.py",
+        " and not told.startswith(_DELETED)",
+        "",
+        "that what rsync deletes over there is not taken for what it has come by",
+        _NAMED,
+    ),
+    Mutation(
+        "away: and not pushed any more",
+        f"{_HOST}/night.py",
+        "    return without(missed, outcome)\n\n\ndef scanned_once_more",
+        "    return outcome\n\n\ndef scanned_once_more",
+        "that a night in which it cannot be pushed once more is not called whole",
+        (
+            "tests/local/test_away_meanwhile.py::test_what_was_away_while_everything_was_pushed_and_is_not_pushed_any_more_costs_the_night",
+        ),
+    ),
+    Mutation(
+        "away: and a guard objects",
+        f"{_HOST}/night.py",
+        "without_what_changed(config, without(missed, outcome), taken, again, objection)",
+        "without_what_changed(config, outcome, taken, again, objection)",
+        "that a night is not called whole after which a guard holds back what was away",
+        (
+            "tests/local/test_away_meanwhile.py::test_what_was_away_while_everything_was_pushed_and_is_held_back_then_costs_the_night",
+        ),
+    ),
+    Mutation(
+        "away: every time",
+        f"{_HOST}/night.py",
+        "    return without(missed, outcome), taken",
+        "    return outcome, taken",
+        "that a night in which it was away each time is not called whole",
+        ("tests/local/test_away_meanwhile.py::test_what_is_away_whenever_everything_is_pushed_costs_the_night",),
+    ),
+    Mutation(
+        "away: looked at in full again",
+        f"{_HOST}/night.py",
+        "if not (outcome.lacks_what_vanished or is_overtaken or missed.again):",
+        "if not (outcome.lacks_what_vanished or is_overtaken):",
+        "that another push in full is looked at as the first one is",
+        ("tests/local/test_away_meanwhile.py::test_what_is_away_whenever_everything_is_pushed_costs_the_night",),
+    ),
+    Mutation(
+        "away: a disk, and no time",
+        f"{_HOST}/night.py",
+        "if outcome.named and not is_mounted_as_when_scanned(config, pushed, None, read_mounts()):",
+        "if False:",
+        "that a disk which goes while everything is pushed costs a night that has no time to look",
+        (
+            "tests/local/test_away_meanwhile.py::test_a_disk_that_goes_while_everything_is_pushed_costs_the_night_where_nobody_can_look_again",
+        ),
+    ),
+    Mutation(
+        "away: a name after a progress",
+        f"{_HOST}/named.py",
+        "_, mark, told = line.partition(_MARK)",
+        "_, mark, told = line.partition(_MARK) if line.startswith(_MARK) else (b'', b'', b'')",
+        "that a name which rsync prints behind its progress is heard as well",
+        _NAMED,
+    ),
+    Mutation(
+        "away: only what is back",
+        f"{_HOST}/named.py",
+        "        if _is_there_again(root, entry):\n",
+        "        if True:\n",
+        "that what was deleted or replaced while everything was pushed is no warning",
+        _NAMED,
+    ),
+    Mutation(
+        "away: whatever its change time",
+        f"{_HOST}/named.py",
+        "    return _but_for_change(found) == _but_for_change(was)",
+        "    return found == was",
+        "that what was moved away and back is told",
+        _NAMED,
+    ),
+    Mutation(
+        "away: names that nobody tells",
+        f"{_HOST}/named.py",
+        "        if entry.path == ROOT:\n            return Missed()\n",
+        "",
+        "that an rsync which tells no names costs no night",
+        _NAMED,
+    ),
+    Mutation(
+        "away: what only root makes",
+        f"{_HOST}/named.py",
+        " and _kind_of(entry) in _KINDS",
+        "",
+        "that what somebody else cannot make over there is not missed",
+        _NAMED,
+    ),
+    Mutation(
+        "a disk that is full elsewhere",
+        f"{_HOST}/to_directory.py",
+        "if any(map(is_full, report.problems)) else report",
+        "if any(map(is_without_room, report.problems)) else report",
+        "that a script which finds its disk full says nothing of the target's",
+        ("tests/local/test_to_directory.py::test_a_disk_that_is_full_elsewhere_is_not_this_one",),
+    ),
+    Mutation(
+        "mounted when it was scanned",
+        f"{_HOST}/night.py",
+        "as_scanned(taken.mounts, read_mounts())",
+        "read_mounts()",
+        "that a disk which goes at the end of a night is missed the next one",
+        ("tests/local/test_guarded_nights.py::test_a_disk_that_goes_at_the_end_of_a_night_is_missed_the_next_one",),
     ),
     Mutation(
         "vanished: a list that says so",

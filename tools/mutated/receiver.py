@@ -170,7 +170,7 @@ MUTATIONS = (
         "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
         "that a receiver takes one push of a host at a time",
-        ("tests/local/test_push.py::test_a_second_push_at_once_is_turned_away",),
+        ("tests/local/test_standing_receiver.py::test_a_second_push_at_once_is_turned_away",),
     ),
     Mutation(
         "lease: held by the gate",
@@ -334,7 +334,9 @@ MUTATIONS = (
         "if recorded.started != report.started:",
         "if False:",
         "that a copy of a host does not take the original's record for its own",
-        ("tests/local/test_push.py::test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_none",),
+        (
+            "tests/local/test_standing_receiver.py::test_the_same_report_again_gets_the_same_answer_and_that_of_another_push_none",
+        ),
     ),
     Mutation(
         "heard: a hello",
@@ -716,6 +718,22 @@ MUTATIONS = (
             "tests/local/test_broken_volumes.py::"
             "test_whose_manifest_would_take_more_of_the_volume_than_it_may_is_partial_alone",
         ),
+    ),
+    Mutation(
+        "processors: divided as the memory is",
+        f"{_GATE}/cgroups.py",
+        'f"+{_MEMORY} +{_PROCESSORS}"',
+        'f"+{_MEMORY}"',
+        "that no host takes all of the processors",
+        ("tests/unit/agent/test_cgroups.py",),
+    ),
+    Mutation(
+        "processors: who lets hosts in",
+        f"{_GATE}/cgroups.py",
+        '    (service / KEEPERS / "cpu.weight").write_text(str(KEEPERS_WEIGHT))\n',
+        "",
+        "that a host which comes in does not wait for each that is pushing",
+        ("tests/unit/agent/test_cgroups.py",),
     ),
     Mutation(
         "keys: both of a host's",

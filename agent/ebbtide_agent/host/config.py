@@ -118,7 +118,8 @@ def _own(config: Config, paths: HostPaths) -> Iterator[str]:
     """What the agent keeps for itself, wherever else that is, or a link leads to it, than what is built in."""
     if config.whole_system:
         for place in Directory(Path(os.path.abspath(paths.state))).seen_from(config.root):  # noqa: PTH100 - links stay
-            yield from (f"{place}/{each}" for each in OWN if place != str(HostPaths.state))
+            if place != str(HostPaths.state):
+                yield from (f"{place}/{each}" for each in OWN)
 
 
 def _made_up(config: Config) -> Iterator[str]:

@@ -74,6 +74,11 @@ def mounted_throughout(before: Mapping[bytes, str], after: Mapping[bytes, str]) 
     }
 
 
+def as_scanned(at_first: Mapping[bytes, str], by_now: Mapping[bytes, str]) -> dict[bytes, str]:
+    """What was mounted when a scan began: in the place of an automounter what it has mounted since."""
+    return {point: by_now.get(point, kind) if kind == AUTOMOUNT else kind for point, kind in at_first.items()}
+
+
 def point_of(where: bytes, mounts: Container[bytes]) -> bytes:
     """Where the file system is mounted that a path, without links in it, is on."""
     while where not in mounts and where != b"/":

@@ -24,7 +24,8 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
 from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked, note_begun
-from ebbtide_agent.host.mounts import mounted_throughout, read_mounts
+from ebbtide_agent.host.mounts import as_scanned, mounted_throughout, read_mounts
+from ebbtide_agent.host.named import Missed
 from ebbtide_agent.host.outcome import Counts, Outcome, Remark, in_view_of, mended
 from ebbtide_agent.host.push import Watch, push
 from ebbtide_agent.host.rsync_walk import count
@@ -33,7 +34,6 @@ from ebbtide_agent.host.tally import Counted, Tally
 from ebbtide_agent.host.way import Way, open_way
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import (
-    COMPLETE,
     FAILED,
     PARTIAL,
     SUSPECT,
@@ -223,30 +223,59 @@ def push_all_there_is(night: Night, config: Config, way: Way, hello: Hello, take
     time to scan, or what it finds must not go over unseen, the next push is in full.
     """
     outcome = push_tree(night, config, way, hello, taken)
-    is_overtaken = outcome.status in (COMPLETE, WITH_WARNINGS) and survey.is_overtaken(taken, config)
+    is_overtaken = outcome.is_whole and survey.is_overtaken(taken, config, in_full=outcome.named is not None)
+    missed = find_missed(config, outcome, taken)
     for _ in range(MOST_TIMES_MORE):
-        if not (outcome.lacks_what_vanished or is_overtaken):
+        if not (outcome.lacks_what_vanished or is_overtaken or missed.again):
             break
         within = seconds_to_scan(hello, night.world)
         if within is not None and within <= taken.seconds:
-            night.world.say(f"{why_again(outcome, taken)}, and no time is left to look")
-            return outcome, replace(taken, unsure=True)
-        night.world.say(f"{why_again(outcome, taken)}: scanning and pushing once more")
-        again = scanned_once_more(night, config, taken, outcome, within)
+            night.world.say(f"{why_again(outcome)}, and no time is left to look")
+            return without_a_look(config, outcome, taken, missed), replace(taken, unsure=True)
+        night.world.say(f"{why_again(outcome)}: scanning and pushing once more")
+        again = scanned_once_more(night, config, taken, outcome, missed, within)
         if objection := find_objection(night, config, taken, again):
-            return without_what_changed(config, outcome, taken, again, objection)
+            return without_what_changed(config, without(missed, outcome), taken, again, objection)
         night.world.say(str(again))
         if again.is_idle and not outcome.lacks_what_vanished:
             break
         outcome = mended(outcome, push_tree(night, config, way, replace(hello, empty=False), again))
         # Some programs replace a file every second: that alone is looked after once.
         taken, is_overtaken = again, False
-    return outcome, taken
+        was_missed, missed = missed, find_missed(config, outcome, taken)
+        if not missed.again:
+            outcome = in_view_of(remarks_on_away(was_missed, WITH_WARNINGS, "pushed once more"), outcome)
+    return without(missed, outcome), taken
 
 
-def scanned_once_more(night: Night, config: Config, pushed: Survey, outcome: Outcome, within: float | None) -> Survey:
+def find_missed(config: Config, outcome: Outcome, pushed: Survey) -> Missed:
+    """What a push in full did not come by, if it can tell: one that could not read everything has missed that."""
+    is_telling = outcome.is_whole or outcome.lacks_what_vanished
+    return survey.find_missed(pushed, outcome.named, config) if is_telling else Missed()
+
+
+def remarks_on_away(missed: Missed, status: str, what_came_of_it: str) -> tuple[Remark, ...]:
+    """One where something was away for as long as it took to delete it over there."""
+    return (Remark(status, f"{missed}: {what_came_of_it}"),) if missed.again else ()
+
+
+def without(missed: Missed, outcome: Outcome) -> Outcome:
+    """The outcome of a push in full after which nobody makes good what was away."""
+    return in_view_of(remarks_on_away(missed, PARTIAL, "what is over there may lack it"), outcome)
+
+
+def without_a_look(config: Config, outcome: Outcome, pushed: Survey, missed: Missed) -> Outcome:
+    """The outcome of a push that no scan follows. If a file system is gone, a push in full may have deleted it."""
+    if outcome.named and not is_mounted_as_when_scanned(config, pushed, None, read_mounts()):
+        outcome = in_view_of((Remark(PARTIAL, "a file system went while everything was pushed"),), outcome)
+    return without(missed, outcome)
+
+
+def scanned_once_more(
+    night: Night, config: Config, pushed: Survey, outcome: Outcome, missed: Missed, within: float | None
+) -> Survey:
     """In a process that can be ended, whatever it waits for."""
-    look = partial(survey.once_more, pushed, outcome.vanished, config, night.paths)
+    look = partial(survey.once_more, pushed, outcome.vanished, missed.paths, config, night.paths)
     try:
         with beside("the second scan", lambda: (look(),), within) as found:
             return next(found)
@@ -263,16 +292,22 @@ def without_what_changed(
     is gone, the push itself may have deleted what was on it.
     """
     said = f"what changed while the tree was pushed was not looked after: {objection}"
-    earlier = guards.baseline_of(config, pushed.choice, pushed.counted, pushed.mounts)
-    is_whole = outcome.status in (COMPLETE, WITH_WARNINGS)
-    if not (is_whole and pushed.tally and guards.is_mounted_as_it_was(config, earlier, again.counted, again.mounts)):
+    is_mounted = is_mounted_as_when_scanned(config, pushed, again.counted, again.mounts)
+    if not (outcome.is_whole and pushed.tally and is_mounted):
         return in_view_of((Remark(PARTIAL, said),), outcome), pushed
     outcome = replace(outcome, counts=counts_of(pushed.tally, outcome.counts.bytes_sent))
     return in_view_of((Remark(WITH_WARNINGS, said),), outcome), replace(pushed, unsure=True)
 
 
-def why_again(outcome: Outcome, pushed: Survey) -> str:
-    if pushed.course.in_full and not outcome.lacks_what_vanished:
+def is_mounted_as_when_scanned(
+    config: Config, pushed: Survey, counted: Counted | None, mounts: Mapping[bytes, str]
+) -> bool:
+    earlier = guards.baseline_of(config, pushed.choice, pushed.counted, pushed.mounts)
+    return guards.is_mounted_as_it_was(config, earlier, counted, mounts)
+
+
+def why_again(outcome: Outcome) -> str:
+    if outcome.named and not outcome.lacks_what_vanished:
         return "much may have changed while everything was compared"
     return "what was to be pushed was renamed or deleted meanwhile"
 
@@ -305,7 +340,7 @@ def keep(night: Night, config: Config, taken: Survey, recorded: Report) -> None:
     if recorded.is_complete:
         found = taken.tally.counted() if taken.tally else Counted(0, 0, 0)
         counted = replace(found, entries=recorded.entries, files=recorded.files, size=recorded.bytes_total)
-        baseline = guards.baseline_of(config, taken.choice, counted, read_mounts())
+        baseline = guards.baseline_of(config, taken.choice, counted, as_scanned(taken.mounts, read_mounts()))
         try:
             guards.keep_baseline(night.paths.baseline, baseline)
         except OSError as error:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ebbtide_agent.errors import REFUSAL, Refused, TransientError
+from ebbtide_agent.host.named import Named, unescaped
 from ebbtide_agent.host.progress import parse
 from ebbtide_agent.host.volatile import comes_and_goes
 from ebbtide_agent.procs import KEEP_BYTES, Ended
@@ -44,7 +45,6 @@ _NOT_THERE = re.compile(
 _ASIDE = "WARNING: "
 # What the sender says of a request that comes after the last one.
 _TOO_LATE = ("Invalid packet at end of run", "got transfer request in phase 2")
-_ESCAPE = re.compile(rb"\\#([0-7]{3})")
 _COUNT = re.compile(r"(?P<what>[A-Z][A-Za-z ]+): (?P<total>[0-9,]+)(?: bytes)?(?: \((?P<kinds>.*)\))?$")
 
 
@@ -63,7 +63,8 @@ class Outcome:
     """A push as the host saw it.
 
     `vanished` are the paths, as seen from ROOT, that rsync knew of and did not find any more; none where it was more
-    than that, or not all of them are known.
+    than that, or not all of them are known. `named` is what the last rsync that looked at everything came by; None if
+    none did.
     """
 
     status: str
@@ -71,6 +72,11 @@ class Outcome:
     counts: Counts
     problems: tuple[str, ...]
     vanished: tuple[bytes, ...] = ()
+    named: Named | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.status in (COMPLETE, WITH_WARNINGS)
 
     @property
     def lacks_what_vanished(self) -> bool:
@@ -156,13 +162,15 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     seen = max((outcome.counts for outcome in outcomes), key=lambda counts: counts.entries)
     counts = replace(seen, bytes_sent=sum(outcome.counts.bytes_sent for outcome in outcomes))
     problems = tuple(each for outcome in outcomes for each in outcome.problems)
-    return Outcome(status, gravest.exit_code, counts, problems, vanished)
+    named = next((outcome.named for outcome in reversed(outcomes) if outcome.named), None)
+    return Outcome(status, gravest.exit_code, counts, problems, vanished, named)
 
 
 def mended(earlier: Outcome, last: Outcome) -> Outcome:
     """The outcome of a push, and of one that sent what was found to be missing from it."""
     both = together((last, earlier))
-    both = replace(both, counts=replace(last.counts, bytes_sent=both.counts.bytes_sent), vanished=last.vanished)
+    counts = replace(last.counts, bytes_sent=both.counts.bytes_sent)
+    both = replace(both, counts=counts, vanished=last.vanished, named=last.named)
     if not earlier.lacks_what_vanished or last.status not in (COMPLETE, WITH_WARNINGS):
         return both
     count = len(set(earlier.vanished))
@@ -198,11 +206,6 @@ def _vanished(ended: Ended, said: Sequence[str], root: str) -> tuple[bytes, ...]
 
 def _is_summary(line: str) -> bool:
     return line.startswith(_SUMMARY)
-
-
-def unescaped(name: bytes) -> bytes:
-    """A name that rsync printed."""
-    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), name)
 
 
 def why(ended: Ended) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, as_refused, unescaped, why
+from ebbtide_agent.host.named import unescaped
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, as_refused, why
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
 from ebbtide_agent.paths import NOWHERE
 from ebbtide_agent.printable import printable

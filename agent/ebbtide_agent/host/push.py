@@ -20,6 +20,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.link import World, wait_or_give_up
+from ebbtide_agent.host.named import EVERY_NAME, Named
 from ebbtide_agent.host.outcome import (
     NEVER_CAME_ABOUT,
     NO_ADDRESS,
@@ -54,6 +55,8 @@ DELETED = (*_LISTED, "--delete-missing-args")
 # Size and time may be what they were. Written anew, a file leaves names behind that are its own no more.
 _ANEW = (*_LISTED, "--ignore-times")
 IN_PLACE = "--inplace"
+# What is nowhere here goes over there, so whoever is told this has to look at everything.
+_EXTRANEOUS = "--delete"
 # The root and nothing in it: named in a list, "." would bring along whatever is in it.
 _ROOT_ALONE = ("--no-r", "--dirs", "--filter=- *")
 
@@ -81,6 +84,10 @@ class Pass:
     after_trouble: bool = False
     again: Pass | None = None
 
+    @property
+    def is_in_full(self) -> bool:
+        return _EXTRANEOUS in self.words
+
 
 class LinksUnknown(PermanentError):
     """What may be linked over there and is not here could not be looked for."""
@@ -102,7 +109,7 @@ def in_full(config: Config, in_content: bool = False) -> Pass:
     By size and time; `in_content` by what is in the files, which both sides read for it.
     """
     compared = ("--checksum", f"--timeout={_READING_SECONDS}") if in_content else ()
-    words = ("--delete", "--delete-excluded", *(("--one-file-system",) if config.one_file_system else ()))
+    words = (_EXTRANEOUS, "--delete-excluded", *(("--one-file-system",) if config.one_file_system else ()))
     return Pass(
         (*compared, *words, *filters(config.include, config.hidden, config.whole_system)), config.root, heals=True
     )
@@ -180,6 +187,7 @@ def rsync(config: Config, there: tuple[str, ...], what: Pass) -> tuple[str, ...]
     # Without it two times of the same second count as equal, and their nanoseconds are lost.
     words += ["--modify-window=-1"]
     words += ["--stats", "--no-human-readable", "--info=progress2"]
+    words += EVERY_NAME if what.is_in_full else ()
     words += [f"--bwlimit={config.bandwidth}"] if config.bandwidth else []
     words += attribute_filters(os.geteuid() == 0, config.target.tree)
     *leading, place = there
@@ -256,9 +264,10 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
         return Outcome(PARTIAL, NO_ADDRESS, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
     argv = rsync(config, there, what)
-    ended = procs.run(argv, what.listed, environment=environment, listener=watch.listener)
+    named = Named()
+    ended = procs.run(argv, what.listed, environment=environment, listener=named.heard_by(watch.listener))
     ended = as_vanished(as_out_of_step(as_refused(ended)))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)
-    return tell(ended, str(what.source))
+    return replace(tell(ended, str(what.source)), named=named if what.is_in_full else None)

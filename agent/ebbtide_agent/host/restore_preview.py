@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.bring import IN_THE_WAY, WITH_ALL_BELOW, RestoreRequest
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, unescaped, why
+from ebbtide_agent.host.named import unescaped
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, why
 from ebbtide_agent.host.past import FORM, Item, Items, Source
 
 _DELETED = "*deleting"

@@ -13,7 +13,8 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import filters
 from ebbtide_agent.host.index import STAT, Entry
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, unescaped, why
+from ebbtide_agent.host.named import unescaped
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
 from ebbtide_agent.host.scan import AS_PACKED
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.tally import Counted

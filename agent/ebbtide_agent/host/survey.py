@@ -25,6 +25,8 @@ from ebbtide_agent.host.guards import find_baseline, root_of
 from ebbtide_agent.host.history import find_nights
 from ebbtide_agent.host.index import Block, DamagedIndex, Entry, Header, Index, Writer, commit, find_index
 from ebbtide_agent.host.mounts import read_identities, read_mounts
+from ebbtide_agent.host.named import Missed, Named
+from ebbtide_agent.host.named import find_missed as missed_of
 from ebbtide_agent.host.rsync_walk import read_entries
 from ebbtide_agent.host.scan import YOUNG_NS, Tree, scan_beside
 from ebbtide_agent.host.selection import Selection, Undecidable
@@ -123,27 +125,29 @@ def in_view_of(generation: int | None, survey: Survey, config: Config, paths: Ho
     return survey
 
 
-def is_overtaken(pushed: Survey, config: Config) -> bool:
+def is_overtaken(pushed: Survey, config: Config, in_full: bool) -> bool:
     """Whether what was there when it was scanned may be by now where the push did not come by.
 
     At a path of its lists there is another file then, and that of the scan may be where no list leads. A push in full
     goes by no list, and takes its time: what moves meanwhile to where it has been from where it is still to come is
     in no directory that it reads, and what takes another one's name gets its owner and mode. That only another scan
-    can tell, so it always may be.
+    can tell, so it always may be. Whether there was one, `in_full`, the push has to say.
     """
-    if pushed.course.in_full:
+    if in_full:
         return pushed.tally is not None
     inodes = pushed.changes.inodes if pushed.changes else {}
     root = os.fsencode(config.root)
     return any(_inode_at(root + b"/" + path) not in (None, inode) for path, inode in inodes.items())
 
 
-def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths: HostPaths) -> Survey:
+def once_more(
+    pushed: Survey, vanished: Collection[bytes], missed: Collection[bytes], config: Config, paths: HostPaths
+) -> Survey:
     """Scan again after a push, and find what is to be pushed after it. What the push was of stays as it is written.
 
     The tree over there is as the last scan found it, but for what vanished: that may be there as it was before, or not
-    at all, and here it may be back. What was checked stays so, and what was too young to be sure of when the night's
-    first scan began, for the next night, too.
+    at all, and here it may be back. What a push in full missed is not there, nor is what is below it. What was checked
+    stays so, and what was too young to be sure of when the night's first scan began, for the next night, too.
     """
     written = _written_aside(pushed)
     if written is None or pushed.at is None:
@@ -151,7 +155,7 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
     later = paths.new_index if pushed.aside == paths.later_index else paths.later_index
     mounts = read_mounts()
     try:
-        before = distrusted(written.blocks(), frozenset(vanished))
+        before = distrusted(written.blocks(), frozenset((*vanished, *missed)))
         tally, changes, turnover = _compared(
             config, later, before, pushed.links_agree, pushed.at, Sample(), of_one_night=True
         )
@@ -175,6 +179,18 @@ def once_more(pushed: Survey, vanished: Collection[bytes], config: Config, paths
     )
     rewritten = _rewritten_by_now(pushed, turnover, find_index(paths.index), _written_aside(again))
     return replace(again, rewritten=rewritten, read=_reader(again, config, paths))
+
+
+def find_missed(pushed: Survey, named: Named | None, config: Config) -> Missed:
+    """What its scan has found and the push in full after it did not come by."""
+    written = _written_aside(pushed)
+    if named is None or written is None:
+        return Missed()
+    try:
+        return missed_of(os.fsencode(config.root), named.lacking(written.entries()))
+    except DamagedIndex:
+        # Nor can a later scan be compared with it then, and that ends in a push in full.
+        return Missed()
 
 
 def without_scan(pushed: Survey, error: Exception) -> Survey:

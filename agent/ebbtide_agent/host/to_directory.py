@@ -28,7 +28,7 @@ from ebbtide_agent.host.push import Pass, by_index, in_full, passes_of, with_lin
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Directory
-from ebbtide_agent.no_room import is_without_room
+from ebbtide_agent.no_room import is_full, is_without_room
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import FAILED, Hello, Report, parse_report
 from ebbtide_agent.rotation import Rotation, broken_in, names_in, remove
@@ -100,7 +100,7 @@ class ToDirectory:
     def deliver(self, hello: Hello, report: Report) -> Report:
         """Make it a snapshot if it is complete, and only then let go of the oldest."""
         if not report.is_complete:
-            return self._leave(report)
+            return self._without_room(report) if any(map(is_full, report.problems)) else report
         try:
             self._check_ours()
             links = digest_of(find_groups(self.store.making))
@@ -114,7 +114,8 @@ class ToDirectory:
                 self.rotation.date_anew(self.world.clock())
             self.rotation.seal(record)
         except (OSError, PermanentError) as error:
-            return self._leave(replace(report, status=FAILED, problems=(str(error), *report.problems)))
+            failed = replace(report, status=FAILED, problems=(str(error), *report.problems))
+            return self._without_room(failed) if is_without_room(str(error)) else failed
         keep = self.config.keep
         self.rotation.let_go(snapshots.expire(self.rotation.complete(), keep), f"KEEP is {keep}")
         return record
@@ -141,10 +142,8 @@ class ToDirectory:
             remove(self.store.making)
         return copied.exit_code == 0
 
-    def _leave(self, report: Report) -> Report:
-        """What there is stays until the next night, for whoever needs it; but not to fill the disk until then."""
-        if not any(is_without_room(problem) for problem in report.problems):
-            return report
+    def _without_room(self, report: Report) -> Report:
+        """What there is of a snapshot stays until the next night, but not to fill the disk until then."""
         remove(self.store.incomplete)
         said = (
             f"{self.target} is full. Nothing is left of tonight's snapshot, and no earlier one was removed: make room"

@@ -24,7 +24,7 @@ Restart=always
 RestartSec=60
 KillMode=mixed
 OOMPolicy=continue
-Delegate=memory
+Delegate=memory cpu
 
 [Install]
 WantedBy=multi-user.target

@@ -1,4 +1,5 @@
-"""A control group for each host's sessions: who fills the memory fills its own share of it, and ends alone.
+"""A control group for each host's sessions: who fills the memory fills its own share of it, and ends alone; and who
+takes all of the processors takes them from nobody else.
 
 Files without a name, pipes and sockets are memory that no process has for its own; only a control group counts them
 (cgroup v2, Documentation/admin-guide/cgroup-v2.rst). The hosts' groups lie below the one that systemd has handed to
@@ -11,7 +12,10 @@ import os
 from pathlib import Path
 
 KEEPERS = "keepers"
-_MEMORY = "memory"
+_MEMORY, _PROCESSORS = "memory", "cpu"
+# A host's have 100. Without more, hosts that come in would wait for each that is pushing already; those of a whole
+# crowd must not have most of it either.
+KEEPERS_WEIGHT = 1000
 _MIB = 1 << 20
 
 
@@ -24,7 +28,8 @@ def divide(root: Path = Path("/")) -> str:
         _divide(service)
     except OSError as error:
         return _undivided(str(error))
-    return f"a host's sessions have {_share(service, root) // _MIB} MiB of memory; if they need more, they alone end"
+    share = f"a host's sessions have {_share(service, root) // _MIB} MiB of memory; if they need more, they alone end"
+    return share if _has_processors(service) else f"{share}; nothing keeps them from all of the processors"
 
 
 def enter(host_id: str, root: Path = Path("/")) -> None:
@@ -81,7 +86,16 @@ def _find_why_not(service: Path) -> str | None:
 def _divide(service: Path) -> None:
     (service / KEEPERS).mkdir(exist_ok=True)
     _join(service / KEEPERS)
-    (service / "cgroup.subtree_control").write_text(f"+{_MEMORY}")
+    if not _has_processors(service):
+        (service / "cgroup.subtree_control").write_text(f"+{_MEMORY}")
+        return
+    (service / "cgroup.subtree_control").write_text(f"+{_MEMORY} +{_PROCESSORS}")
+    (service / KEEPERS / "cpu.weight").write_text(str(KEEPERS_WEIGHT))
+
+
+def _has_processors(service: Path) -> bool:
+    """Whether they were handed over to be divided, too."""
+    return _PROCESSORS in _words(service / "cgroup.controllers")
 
 
 def _share(service: Path, root: Path) -> int:

@@ -47,9 +47,22 @@ def test_whoever_divides_the_memory_moves_out_of_the_group_that_is_divided(tmp_p
 
     said = cgroups.divide(tmp_path)
 
-    assert said == "a host's sessions have 1024 MiB of memory; if they need more, they alone end"
+    share = "a host's sessions have 1024 MiB of memory; if they need more, they alone end"
+    assert said == f"{share}; nothing keeps them from all of the processors"
     assert (service / cgroups.KEEPERS / "cgroup.procs").read_text() == str(os.getpid())
     assert (service / "cgroup.subtree_control").read_text() == "+memory"
+
+
+def test_where_processors_are_handed_over_they_are_divided_as_well_and_who_lets_hosts_in_has_more(
+    tmp_path: Path,
+) -> None:
+    service = a_machine(tmp_path, controllers="cpu memory pids")
+
+    said = cgroups.divide(tmp_path)
+
+    assert said == "a host's sessions have 1024 MiB of memory; if they need more, they alone end"
+    assert (service / "cgroup.subtree_control").read_text() == "+memory +cpu"
+    assert int((service / cgroups.KEEPERS / "cpu.weight").read_text()) == cgroups.KEEPERS_WEIGHT > 100
 
 
 def test_a_gate_is_one_of_its_hosts_sessions_which_have_half_of_the_memory_and_end_together(tmp_path: Path) -> None:

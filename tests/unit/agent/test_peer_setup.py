@@ -225,7 +225,7 @@ def test_where_systemd_is_in_charge_it_starts_the_service(machine: Machine, monk
     # One guest's session that was killed for want of memory would else end the service, and with it everybody's.
     assert "OOMPolicy=continue\n" in written.body
     # Its memory is divided among its guests.
-    assert "Delegate=memory\n" in written.body
+    assert "Delegate=memory cpu\n" in written.body
     assert [str(step) for step in plan.steps[-3:]] == [
         "systemctl daemon-reload",
         "systemctl enable ebbtide-peer.service",

@@ -79,13 +79,13 @@ def test_a_listed_path_that_another_file_has_taken_is_noticed_and_one_that_was_w
     log.write_text("all that was logged")
     pushed = host.take(7)
     log.write_text("and more")
-    assert not is_overtaken(pushed, host.config)
+    assert not is_overtaken(pushed, host.config, in_full=False)
 
     log.rename(host.tree / "etc/log.1")
-    assert not is_overtaken(pushed, host.config), "what was not there any more rsync has told"
+    assert not is_overtaken(pushed, host.config, in_full=False), "what was not there any more rsync has told"
     log.touch()
 
-    assert is_overtaken(pushed, host.config)
+    assert is_overtaken(pushed, host.config, in_full=False)
 
 
 def test_after_a_push_in_full_a_scan_has_to_look_and_where_none_can_nobody_does(host: Host) -> None:
@@ -94,17 +94,17 @@ def test_after_a_push_in_full_a_scan_has_to_look_and_where_none_can_nobody_does(
     weekly = host.take(7)
     assert weekly.course.by_index and weekly.course.in_full
 
-    assert is_overtaken(weekly, host.config)
-    assert not is_overtaken(replace(weekly, tally=None), host.config)
+    assert is_overtaken(weekly, host.config, in_full=True)
+    assert not is_overtaken(replace(weekly, tally=None), host.config, in_full=True)
 
 
 def test_what_a_push_in_full_was_overtaken_by_is_pushed_by_lists_and_what_was_only_young_not_at_all(host: Host) -> None:
     host.now = datetime.now(UTC)
     pushed = host.take(None)
 
-    quiet = once_more(pushed, (), host.config, host.paths)
+    quiet = once_more(pushed, (), (), host.config, host.paths)
     (host.tree / "etc/hostname").write_text("us1")
-    edited = once_more(quiet, (), host.config, host.paths)
+    edited = once_more(quiet, (), (), host.config, host.paths)
 
     assert quiet.is_idle and not quiet.course.in_full
     assert edited.changes and edited.changes.changed == (b"etc/hostname",)
@@ -122,7 +122,7 @@ def test_a_second_scan_finds_what_changed_since_the_first_and_what_vanished_whet
     (host.tree / "srv/gone").unlink()
     (host.tree / "srv/new").touch()
 
-    again = once_more(pushed, (b"srv/back",), host.config, host.paths)
+    again = once_more(pushed, (b"srv/back",), (), host.config, host.paths)
 
     assert again.changes and again.tally
     assert again.changes.gone == (b"srv/gone",)
@@ -138,7 +138,7 @@ def test_a_second_scan_that_cannot_be_compared_is_followed_by_a_full_push(host: 
     pushed = host.take(None)
     host.paths.new_index.write_bytes(b"damaged")
 
-    again = once_more(pushed, (b"etc",), host.config, host.paths)
+    again = once_more(pushed, (b"etc",), (), host.config, host.paths)
 
     assert (again.course.by_index, again.course.in_full, again.changes, again.tally) == (False, True, None, None)
     assert not host.paths.later_index.exists()
@@ -187,7 +187,7 @@ def test_a_second_scan_keeps_in_mind_whose_group_had_other_permissions_at_the_fi
     pushed = host.take(7)
     (host.tree / "etc/hostname").chmod(0o664)
 
-    again = once_more(pushed, (b"etc",), host.config, host.paths)
+    again = once_more(pushed, (b"etc",), (), host.config, host.paths)
 
     assert again.regrouped == (b"etc", b"etc/hostname")
 
