@@ -499,6 +499,20 @@ def test_what_the_kernel_makes_up_travels_from_no_place(tmp_path: Path) -> None:
     assert "the configuration has changed" not in " ".join(host.said)
 
 
+@in_an_enclosure
+def test_what_a_disk_has_where_the_kernel_made_things_up_below_it_travels(tmp_path: Path) -> None:
+    host = Host(tmp_path, tmp_path / "backup")
+    (host.tree / "jail/proc").mkdir(parents=True)
+
+    with mounted(host.tree / "jail/proc", "-t", "proc", "none"), mounted(host.tree / "jail", "-t", "tmpfs", "none"):
+        (host.tree / "jail/proc").mkdir()
+        (host.tree / "jail/proc/mine").touch()
+        report = host.back_up(WHOLE_SYSTEM="yes")
+
+    assert report.status == COMPLETE
+    assert (host.newest() / "jail/proc/mine").exists()
+
+
 @pytest.mark.fault("H14")
 @in_an_enclosure
 def test_nor_does_it_empty_a_backup_in_the_place_of_a_disk(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ import pytest
 from chalicelib import wire
 from chalicelib.core.ids import parse_run
 from ebbtide_agent import volume
-from ebbtide_agent.errors import PermanentError, Refused
-from ebbtide_agent.host import night
+from ebbtide_agent.errors import PermanentError, Refused, TransientError
+from ebbtide_agent.host import night, to_volume
 from ebbtide_agent.host.back import WayBack, way_back
 from ebbtide_agent.host.bring import RestoreRequest, bring
 from ebbtide_agent.host.config import load
@@ -174,6 +174,29 @@ def test_what_the_archive_does_not_take_is_sent_with_the_next_night(host: OwnVol
 
 
 @pytest.mark.fault("N8")
+def test_what_could_not_be_sent_as_the_night_began_is_sent_as_it_ends(
+    host: OwnVolume, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.client("s3").delete_bucket(Bucket=BUCKET)
+    with pytest.raises(PermanentError, match="NoSuchBucket"):
+        host.back_up()
+    aws.client("s3").create_bucket(Bucket=BUCKET)
+    send, asked = to_volume.send, list[Path]()
+
+    def without_a_network_at_first(letter: Path, *others: Any) -> None:
+        asked.append(letter)
+        if len(asked) == 1:
+            raise TransientError("the archive does not answer")
+        send(letter, *others)
+
+    monkeypatch.setattr(to_volume, "send", without_a_network_at_first)
+    host.back_up()
+
+    assert len([key for key in archived(aws) if key.startswith("host-reports/")]) == 2
+    assert not list(host.paths.outbox.iterdir())
+
+
+@pytest.mark.fault("N8")
 def test_what_can_never_be_sent_holds_no_night_up(host: OwnVolume, aws: Aws) -> None:
     for name in ("host.web1_2026-01-01_1", "host.web1_2026-01-02_1"):
         (host.paths.outbox / name).mkdir(parents=True)
@@ -186,7 +209,7 @@ def test_what_can_never_be_sent_holds_no_night_up(host: OwnVolume, aws: Aws) -> 
     assert report.problems[0].startswith(f"what earlier nights have to report is still to be sent, from {damaged} on")
     assert len([key for key in archived(aws) if key.startswith("host-reports/")]) == 1
     assert sorted(host.paths.outbox.iterdir()) == [damaged, empty]
-    assert len([line for line in host.said if "has still to be sent: " in line]) == 2
+    assert len([line for line in host.said if "has still to be sent: " in line]) == 4
 
 
 def test_a_night_that_is_not_complete_is_told_and_promises_little(host: OwnVolume, aws: Aws) -> None:

@@ -1026,6 +1026,14 @@ MUTATIONS = (
         (f"{_GUARDED[0]}::test_what_the_kernel_makes_up_travels_from_no_place",),
     ),
     Mutation(
+        "written: what is made up, and shows",
+        f"{_HOST}/config.py",
+        " if os.path.ismount(point))",
+        ")",
+        "that what is on a disk travels though the kernel made things up below it before",
+        (f"{_GUARDED[0]}::test_what_a_disk_has_where_the_kernel_made_things_up_below_it_travels",),
+    ),
+    Mutation(
         "claimed: through a link",
         "agent/ebbtide_agent/fstab.py",
         "(path, *path.parents, real, *real.parents)",
@@ -1048,6 +1056,14 @@ MUTATIONS = (
         "",
         "that somebody hears of what could not be sent",
         ("tests/local/test_to_volume.py::test_what_can_never_be_sent_holds_no_night_up",),
+    ),
+    Mutation(
+        "own volume: what is left as the night ends",
+        f"{_HOST}/to_volume.py",
+        "        self._send_what_is_left()\n        return record",
+        "        return record",
+        "that what could not be sent as a night began is sent as it ends",
+        ("tests/local/test_to_volume.py::test_what_could_not_be_sent_as_the_night_began_is_sent_as_it_ends",),
     ),
     Mutation(
         "programs: not even the kernel",

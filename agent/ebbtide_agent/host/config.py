@@ -39,7 +39,7 @@ _COMPRESS = re.compile("|".join(compression.CHOICES))
 # ssh puts something in the place of what begins with % or $, and has no sign for either that every version knows.
 _FOR_SSH = re.compile(r'/[^%$"\\\x00-\x1f]*')
 _PATH_FOR_SSH = 'an absolute path without %, $, \\ and ", which mean something to ssh'
-_BANDWIDTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([kKmMgG]?)")
+_BANDWIDTH = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kKmMgG]?)")
 # In bytes, by the letter; rsync takes no letter for k. Less than these it refuses, or takes for no limit, as it does 0.
 _RATES = {"": 1 << 10, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LEAST_RATE = 512
@@ -131,12 +131,16 @@ def _made_up(config: Config) -> Iterator[str]:
 
 
 def _points_made_up() -> tuple[Path, ...]:
-    """None where nobody tells what is mounted, in a chroot without /proc for instance."""
+    """None where nobody tells what is mounted, in a chroot without /proc for instance.
+
+    What is listed need not show: there may be a disk mounted above it since, with a directory of that name.
+    """
     try:
         mounts = read_mounts()
     except OSError:
         return ()
-    return tuple(Path(os.fsdecode(point)) for point, kind in mounts.items() if kind in MADE_UP)
+    points = (os.fsdecode(point) for point, kind in mounts.items() if kind in MADE_UP)
+    return tuple(Path(point) for point in points if os.path.ismount(point))
 
 
 def _check_include(where: str, place: str, config: Config, faults: list[str]) -> None:

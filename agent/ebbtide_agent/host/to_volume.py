@@ -107,6 +107,7 @@ class ToVolume:
         about = OwnVolume(self.target.volume_id, self.target.tree, unmounted, quiet_until, archived)
         tonight = self.outbox.add(record.run, encode_own_report(record, about))
         self._send(tonight, self.world.waiting() + timedelta(seconds=self.config.wait_seconds))
+        self._send_what_is_left()
         return record
 
     def _keep_promise(self, now: datetime) -> None:
