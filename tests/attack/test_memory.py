@@ -13,8 +13,16 @@ from ebbtide_agent.receiver import confine
 from tests.attack.scene import ATTACKER, NEIGHBOUR
 from tests.groups import a_group_in
 from tests.local.processes import below, name_of
-from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_receiver, an_aws, unpacked, wait_until
-from tests.local.test_push import a_report
+from tests.local.receiver_machine import (
+    MISSING,
+    PATIENCE_SECONDS,
+    Receiver,
+    a_receiver,
+    a_report,
+    an_aws,
+    unpacked,
+    wait_until,
+)
 from tools.build_agent import build
 
 HIERARCHY = Path("/sys/fs/cgroup")

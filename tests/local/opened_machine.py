@@ -78,7 +78,7 @@ def an_opening(
     key = receiver.hosts[host]
     until = datetime.now(UTC) + timedelta(minutes=minutes)
     serve = {
-        "keys": [key.public, *readers],
+        "keys": [*key.taken, *readers],
         "uid": 1_000_000 + int(key.id, 36),
         "until": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "host_key_parameter": "/host-key",

@@ -455,3 +455,12 @@ def path_of(kind: str, place: Path) -> str:
 def a_key(path: Path) -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)], check=True)
     return path
+
+
+def a_report(receiver: Receiver, host: str = "us0", **changes: object) -> bytes:
+    key = receiver.hosts[host]
+    times = {"started": "2026-11-23T02:10:00Z", "finished": "2026-11-23T02:12:30Z"}
+    counts = {"exit_code": 0, "files": 1, "entries": 2, "bytes_total": 100, "bytes_sent": 150}
+    about = {"agent": "0.1.0", "rsync": "3.5.0", "os": "Debian", "arch": "x86_64", "scripts": [], "problems": []}
+    whose = {"schema": 1, "run": RUN, "host": host, "id": key.id, "nonce": key.nonce, "status": "complete"}
+    return json.dumps({**whose, **times, **counts, **about, **changes}).encode()

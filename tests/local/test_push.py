@@ -303,7 +303,7 @@ def the_deadline_ends_its_push(minutes: float, tree: Path) -> bool:
 @each(CONFINED)
 def test_who_answers_with_another_key_than_the_pinned_one_is_told_nothing(receiver: Receiver, tmp_path: Path) -> None:
     pinned = tmp_path / "known_hosts"
-    pinned.write_text(f"localhost {receiver.hosts['eu0'].public}\n")
+    pinned.write_text(f"localhost {receiver.hosts['eu0'].taken[0]}\n")
     paths = receiver.configure("us0", a_small_tree(tmp_path), tmp_path / "etc", KNOWN_HOSTS=str(pinned))
     said: list[str] = []
     # Every look at its clock is a quarter of a minute after the last one.

@@ -17,7 +17,7 @@ from ebbtide_agent.host.push import Watch, in_full, push
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.report import parse_hello
 from ebbtide_console.sandbox import awkward
-from tests.local.receiver_machine import MISSING, RUN, Receiver, a_receiver, an_aws, wait_until
+from tests.local.receiver_machine import MISSING, Receiver, a_receiver, a_report, an_aws, wait_until
 from tests.local.test_push import CONFINED, KINDS, a_small_tree, each
 
 # Where a host reports, is busy afterwards or has to be new, it is that test's own.
@@ -30,15 +30,6 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.joi
 def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
     with an_aws() as aws, a_receiver(aws, request.param, HOSTS) as receiver:
         yield receiver
-
-
-def a_report(receiver: Receiver, host: str = "us0", **changes: object) -> bytes:
-    key = receiver.hosts[host]
-    times = {"started": "2026-11-23T02:10:00Z", "finished": "2026-11-23T02:12:30Z"}
-    counts = {"exit_code": 0, "files": 1, "entries": 2, "bytes_total": 100, "bytes_sent": 150}
-    about = {"agent": "0.1.0", "rsync": "3.5.0", "os": "Debian", "arch": "x86_64", "scripts": [], "problems": []}
-    whose = {"schema": 1, "run": RUN, "host": host, "id": key.id, "nonce": key.nonce, "status": "complete"}
-    return json.dumps({**whose, **times, **counts, **about, **changes}).encode()
 
 
 @each(KINDS)

@@ -501,6 +501,15 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "full: listed as a whole",
+        f"{_HOST}/push.py",
+        """        _ALL_AT_ONCE,
+""",
+        "",
+        "that a push in full ends although files of several names are renamed meanwhile",
+        ("tests/local/test_renamed_meanwhile.py",),
+    ),
+    Mutation(
         "away: what is deleted is named, too",
         f"{_HOST}/named.py",
         " and not told.startswith(_DELETED)",
