@@ -35,6 +35,8 @@ pytestmark = [
 ]
 # The whole machine's, so to speak: the receiver, its gates, and what an attacker can fill.
 MEMORY = 384 << 20
+# For a minute: an emulated processor is busy with so much memory for half of it.
+PUSHED = 6 << 20
 JOIN = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); "
 # As within the walls, but for the filter: what a kernel may count for nobody tomorrow is not known today.
 FILL = """
@@ -70,7 +72,7 @@ def filled_beside(process: int) -> int:
 @pytest.mark.attack("fill the receiver's memory", row="X9", outcome="its own sessions end, and no others")
 @pytest.mark.fault("X9")
 def test_who_fills_the_memory_ends_alone(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(os.urandom(2 << 20))
+    (tmp_path / "file").write_bytes(os.urandom(PUSHED))
     with a_group_in(HIERARCHY) as group, an_aws() as aws:
         (group / "memory.max").write_text(str(MEMORY))
         begin = ("-c", f"{JOIN} os.execv(sys.executable, [sys.executable, *sys.argv[2:]])", f"{group}/cgroup.procs")

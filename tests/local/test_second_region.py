@@ -38,6 +38,7 @@ from tests.debian import a_server
 from tests.local.page import its_commands
 from tests.local.sandbox_parts import client, followed
 from tests.local.test_whole_nights import ENVIRONMENT, LONGEST_SECONDS, ROOT, traces_of
+from tests.patience import for_make_long
 
 GET = "import sys, urllib.request as web; sys.stdout.write(web.urlopen(sys.argv[1], timeout=9).read().decode())"
 PAGE = "us0 is up\n"
@@ -186,6 +187,7 @@ def ebbtide(cloud: Cloud, *commands: str) -> dict[str, str]:
     return dict(answer.split("\n", 1) for answer in answers)
 
 
+@for_make_long
 @in_an_enclosure
 @pytest.mark.fault("A15")
 def test_a15_once_the_first_region_is_gone_the_second_one_proves_and_restores_a_real_server(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from enclosed import POWERLESS
 from ebbtide_console.sandbox import awkward, probe
 from tests.debian import a_server
 from tests.local.following import CHANGES_EVERY_NIGHT, File, Reader, follow, seen
+from tests.patience import for_make_long
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"}
@@ -92,6 +93,7 @@ def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(two_nights: Tw
     assert traces_of(state) == []
 
 
+@for_make_long
 def test_the_page_for_three_in_the_morning_is_followed_from_top_to_bottom(
     two_nights: TwoNights, tmp_path: Path
 ) -> None:
