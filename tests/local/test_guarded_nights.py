@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -191,19 +192,26 @@ def test_what_is_gone_for_good_while_everything_is_pushed_is_suspect_the_next_ni
     assert [host.back_up().status, host.back_up().status] == [WITH_WARNINGS, SUSPECT]
 
 
+@contextmanager
+def with_a_disk(host: Host) -> Iterator[None]:
+    """For a block, with a file on a disk of its own, and more beside it."""
+    (host.tree / "srv").mkdir()
+    (host.tree / "large").write_bytes(bytes(100_000))
+    a_disk(host.place / "disk", "ext4")
+    with mounted(host.tree / "srv", "-o", "loop", str(host.place / "disk")):
+        (host.tree / "srv/file").write_text("on a disk of its own")
+        yield
+
+
 @in_an_enclosure
 def test_a_night_in_which_a_disk_goes_while_everything_is_pushed_is_partial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who can tell whether it was there when the push came by?"""
     host = Host(tmp_path, tmp_path / "backup")
-    (host.tree / "srv").mkdir()
-    (host.tree / "large").write_bytes(bytes(100_000))
-    a_disk(tmp_path / "disk", "ext4")
 
     with ExitStack() as until_it_goes:
-        until_it_goes.enter_context(mounted(host.tree / "srv", "-o", "loop", str(tmp_path / "disk")))
-        (host.tree / "srv/file").write_text("on a disk of its own")
+        until_it_goes.enter_context(with_a_disk(host))
         after_each_push(monkeypatch, until_it_goes.close)
         report = host.back_up()
 
@@ -217,13 +225,9 @@ def test_a_disk_that_goes_at_the_end_of_a_night_is_missed_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = Host(tmp_path, tmp_path / "backup")
-    (host.tree / "srv").mkdir()
-    (host.tree / "large").write_bytes(bytes(100_000))
-    a_disk(tmp_path / "disk", "ext4")
 
     with ExitStack() as until_it_goes:
-        until_it_goes.enter_context(mounted(host.tree / "srv", "-o", "loop", str(tmp_path / "disk")))
-        (host.tree / "srv/file").write_text("on a disk of its own")
+        until_it_goes.enter_context(with_a_disk(host))
         assert host.back_up().status == COMPLETE
         after_each_push(monkeypatch, until_it_goes.close)
         statuses = [host.back_up().status, host.back_up().status]

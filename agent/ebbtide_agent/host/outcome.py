@@ -171,7 +171,7 @@ def mended(earlier: Outcome, last: Outcome) -> Outcome:
     both = together((last, earlier))
     counts = replace(last.counts, bytes_sent=both.counts.bytes_sent)
     both = replace(both, counts=counts, vanished=last.vanished, named=last.named)
-    if not earlier.lacks_what_vanished or last.status not in (COMPLETE, WITH_WARNINGS):
+    if not earlier.lacks_what_vanished or not last.is_whole:
         return both
     count = len(set(earlier.vanished))
     said = (

@@ -272,10 +272,11 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
         return Outcome(PARTIAL, NO_ADDRESS, Counts(), (str(error),))
     environment = {**watch.environment, "LC_ALL": "C"}
     argv = rsync(config, there, what)
-    named = Named()
-    ended = procs.run(argv, what.listed, environment=environment, listener=named.heard_by(watch.listener))
+    named = Named() if what.is_in_full else None
+    listener = named.heard_by(watch.listener) if named else watch.listener
+    ended = procs.run(argv, what.listed, environment=environment, listener=listener)
     ended = as_vanished(as_out_of_step(as_refused(ended)))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)
-    return replace(tell(ended, str(what.source)), named=named if what.is_in_full else None)
+    return replace(tell(ended, str(what.source)), named=named)
