@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+HAS_PATIENCE = bool(os.environ.get("EBBTIDE_LONG"))
 for_make_long = pytest.mark.skipif(
-    not os.environ.get("EBBTIDE_LONG"), reason="keeps both processors busy for a minute: `make long` runs it"
+    not HAS_PATIENCE, reason="keeps both processors busy for a minute: `make long` runs it"
 )

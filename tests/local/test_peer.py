@@ -235,7 +235,7 @@ from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.peer.keeping import Keeper
 from ebbtide_agent.peer.machine import peer_at
 peer = peer_at(HostPaths(Path(sys.argv[1]), Path(sys.argv[2])), lambda: datetime.now(timezone.utc))
-left = 10
+left = 3
 def is_over():
     global left
     left -= 1
