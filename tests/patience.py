@@ -1,5 +1,5 @@
-"""What is for whoever has patience: a test that keeps processors busy for a minute, or shows little that others do not,
-waits for `make long`.
+"""What is for whoever has patience: what keeps both processors busy for a minute, or shows in one more way what another
+test shows, waits for `make long`.
 """
 
 import os
@@ -7,6 +7,4 @@ import os
 import pytest
 
 HAS_PATIENCE = bool(os.environ.get("EBBTIDE_LONG"))
-for_make_long = pytest.mark.skipif(
-    not HAS_PATIENCE, reason="keeps the processors busy for what it shows: `make long` runs it"
-)
+for_make_long = pytest.mark.skipif(not HAS_PATIENCE, reason="for whoever has patience: `make long` runs it")
