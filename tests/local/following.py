@@ -32,6 +32,8 @@ NOT_FOLLOWED = {
     "systemctl daemon-reload": _IN_AN_IMAGE,
     "service cron start": _IN_AN_IMAGE,
     "touch /etc/ebbtide-mail-leaves": _IN_AN_IMAGE,
+    "mkdir -p -m 755 /etc/ebbtide-user-timers": _IN_AN_IMAGE,
+    "systemctl --user start": _IN_AN_IMAGE,
 }
 ELSEWHERE = {"When the region is gone": "test_second_region.py follows this section"}
 AT_LAST = ("ebbtide card --to card.pdf", f"ebbtide close {_ID}")
