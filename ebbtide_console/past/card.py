@@ -151,8 +151,7 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
 6. TAKE IT DOWN, in the first shell. A hold that was there before section 3 stays.
     aws ec2 terminate-instances --instance-ids $MACHINE
     aws ec2 wait instance-terminated --instance-ids $MACHINE
-    aws ec2 delete-volume --volume-id $VOLUME
-    aws ec2 delete-security-group --group-id $GROUP
+    aws ec2 delete-volume --volume-id $VOLUME; aws ec2 delete-security-group --group-id $GROUP
     aws ec2 delete-key-pair --key-name $NAME && rm -f $NAME.pem $NAME.hosts
     aws ec2 delete-tags --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value={HOLD}\""""
 
