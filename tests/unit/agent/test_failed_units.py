@@ -46,3 +46,22 @@ def test_what_an_image_calls_its_units_and_says_of_them_is_fit_for_a_terminal(mo
     an_image_that_says(monkeypatch, LINE.format("a\x1b[2J.service"), said=b"\x1b]0;gone\x07\n")
 
     assert failed_units(42) == (r"`a\x1b[2J.service` has failed: \x1b]0;gone\x07",)
+
+
+def test_whoever_waits_to_be_told_waits_for_no_image_that_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, limits = [0.0], list[float]()
+
+    def run_within(leader: int, words: Sequence[str], limit: float) -> procs.Ended:
+        limits.append(limit)
+        if words[0] == "systemctl":
+            return procs.Ended(
+                tuple(words), 0, "".join(LINE.format(f"{each}.service") for each in range(9)).encode(), b"", 0.1
+            )
+        clock[0] += limit
+        return procs.Ended(tuple(words), procs.TIMED_OUT, b"", b"", limit, timed_out=True)
+
+    monkeypatch.setattr(failed, "run_within", run_within)
+    monkeypatch.setattr(failed.time, "monotonic", lambda: clock[0])
+
+    assert failed_units(42)[0] == "`0.service` has failed: it said nothing"
+    assert limits == [20.0, 20.0, 1.0, 1.0, 1.0, 1.0]
