@@ -35,8 +35,10 @@ long: $(READY) ## a hundred thousand simulated nights, going on where the last o
 	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf) \
 		$(if $(FIRST),--first-seed $(FIRST))
 	@EBBTIDE_FUZZ=20000 $(BIN)/pytest -q tests/attack/test_any_bytes.py
-	@EBBTIDE_EXAMPLES=50 $(BIN)/pytest -q tests/local/test_index_push.py tests/local/test_drill_corpus.py
-	@EBBTIDE_LONG=1 $(BIN)/pytest -q tests/local/test_whole_nights.py tests/local/test_second_region.py
+	@EBBTIDE_EXAMPLES=50 EBBTIDE_LONG=1 $(BIN)/pytest -q tests/local/test_index_push.py tests/local/test_drill_corpus.py
+	@EBBTIDE_LONG=1 $(BIN)/pytest -q tests/sim/test_every_call.py tests/sim/test_own_hosts.py \
+		tests/local/test_whole_nights.py tests/local/test_second_region.py \
+		tests/local/test_broken_links.py tests/local/test_away_meanwhile.py tests/local/test_materialise.py
 	@$(MAKE) --no-print-directory aging
 
 aging: $(READY) ## ninety nights onto a volume that is 80 % full, ext4 and btrfs, into bench/aging.json (TREE=/usr/share); root only
@@ -46,7 +48,7 @@ faults: setup ## play every test of a fault, and write what came of it into docs
 	@EBBTIDE_LONG=1 $(BIN)/python -m tools.fault_reference --play
 
 mutations: $(READY) ## each guard taken out by itself, to see a test go red; writes docs/mutations.md
-	@$(BIN)/python -m tools.mutations --write
+	@EBBTIDE_LONG=1 $(BIN)/python -m tools.mutations --write
 
 bench: $(READY) ## how it stands ten thousand hosts and a hundred thousand snapshots; see bench/README.md
 	@$(BIN)/python -m bench.storm

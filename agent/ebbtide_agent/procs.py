@@ -17,6 +17,7 @@ from types import FrameType
 from typing import IO, Callable
 
 from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.stillness import Stillness
 
 Child = subprocess.Popen[bytes]
 
@@ -35,6 +36,8 @@ _TALKATIVE_BYTES = 1 << 16
 _GATHER_SECONDS = 0.02
 # A program may leave a daemon behind that holds its output open; nobody waits for that one.
 LINGER_SECONDS = 2.0
+# Whether a program stands still is looked at so often.
+LOOK_EVERY_SECONDS = 60.0
 # With these somebody asks us to stop.
 ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -68,19 +71,19 @@ class Kept:
         self._keep = keep
         self._listener = listener
         self._tail = bytearray()
+        self.said = 0
         if listener:
             widen(stream.fileno())
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        said = 0
         while chunk := os.read(self._stream.fileno(), _WAITING_BYTES):
             self._tail += chunk
             del self._tail[: -self._keep]
             self._show(chunk)
-            said += len(chunk)
-            if self._listener and said > _TALKATIVE_BYTES:
+            self.said += len(chunk)
+            if self._listener and self.said > _TALKATIVE_BYTES:
                 time.sleep(_GATHER_SECONDS)
 
     def _show(self, chunk: bytes) -> None:
@@ -109,11 +112,13 @@ def run(
     environment: Mapping[str, str] | None = None,
     listener: Callable[[bytes], None] | None = None,
     files: Sequence[int] = (),
+    still_seconds: float | None = None,
 ) -> Ended:
     """Run a program in a process group of its own to its end; the group dies at the time-out or if we are stopped.
 
-    It finds `files` open. `listener` sees standard output as it comes (in another thread). Of each stream the last MiB
-    is kept. A program that is not there is exit code 127, one that cannot be executed 126.
+    For `still_seconds` it may stand still; more is a time-out, too. It finds `files` open. `listener` sees standard
+    output as it comes (in another thread). Of each stream the last MiB is kept. A program that is not there is exit
+    code 127, one that cannot be executed 126.
     """
     started = time.monotonic()
     pipes = (subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
@@ -126,12 +131,36 @@ def run(
         assert child.stdin and child.stdout and child.stderr
         out, err = Kept(child.stdout, KEEP_BYTES, listener), Kept(child.stderr, KEEP_BYTES, None)
         threading.Thread(target=_feed, args=(child.stdin, feed), daemon=True).start()
+        stood_still = until_its_end.enter_context(_watched(child, lambda: out.said + err.said, still_seconds))
         try:
             code, timed_out = shell_code(child.wait(timeout)), False
         except subprocess.TimeoutExpired:
             end_group(child)
             code, timed_out = TIMED_OUT, True
+        if stood_still.is_set():
+            code, timed_out = TIMED_OUT, True
     return Ended(tuple(argv), code, out.get(), err.get(), time.monotonic() - started, timed_out)
+
+
+@contextlib.contextmanager
+def _watched(child: Child, heard: Callable[[], int], still_seconds: float | None) -> Iterator[threading.Event]:
+    """Ends the program if it stands still for so long within the block, and says so by the event."""
+    stood_still, over = threading.Event(), threading.Event()
+
+    def watch(longest: float) -> None:
+        stillness = Stillness(child.pid, heard)
+        while not over.wait(LOOK_EVERY_SECONDS):
+            if stillness.seconds() >= longest:
+                stood_still.set()
+                end_group(child)
+                break
+
+    if still_seconds is not None:
+        threading.Thread(target=watch, args=(still_seconds,), daemon=True).start()
+    try:
+        yield stood_still
+    finally:
+        over.set()
 
 
 def check(argv: Sequence[str], feed: bytes = b"", timeout: float | None = None) -> bytes:

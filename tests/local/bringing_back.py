@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ebbtide_agent.entry import Entry
 from ebbtide_agent.paths import HostPaths
-from tests.local.own_nights import Host, agent, entries
-
-Ended = "subprocess.CompletedProcess[str]"
+from tests.local.own_nights import PATIENCE_SECONDS, Ended, Host, agent, as_agent, entries
 
 
 def ask(host: Host, command: str, *words: str | bytes, cwd: Path, within: Sequence[str] = ()) -> Ended:
     """`ebbtide-agent COMMAND WORDS`, where nobody can answer."""
-    return ask_as(agent(host)[:3], host.paths, command, *words, cwd=cwd, within=within)
+    if within:
+        return ask_as(agent(host)[:3], host.paths, command, *words, cwd=cwd, within=within)
+    return as_agent(host, command, *words, cwd=cwd)
 
 
 def ask_as(
@@ -27,7 +27,9 @@ def ask_as(
     within: Sequence[str] = (),
 ) -> Ended:
     argv = [*within, *program, command, *words, "--etc", str(paths.etc), "--state", str(paths.state)]
-    return subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
 
 
 def given_back(root: Path, *names: str) -> dict[bytes, Entry]:

@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.host import changes
 from tests.debian import a_server
+from tests.local.edits import LARGE_BYTES
 from tests.local.rsync_only import FarSide, a_far_side
+
+
+@pytest.fixture(scope="module", autouse=True)
+def large_files_of_a_megabyte() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(changes, "LARGE_BYTES", LARGE_BYTES)
+        yield
 
 
 @pytest.fixture(scope="module")

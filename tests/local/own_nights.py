@@ -2,23 +2,31 @@
 
 import hashlib
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import TextIOWrapper
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 import ebbtide_agent
-from ebbtide_agent import snapshots
+from ebbtide_agent import host_main, snapshots
 from ebbtide_agent.entry import Entry, read_real
 from ebbtide_agent.host import night
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Report
+
+Ended = "subprocess.CompletedProcess[str]"
+PATIENCE_SECONDS = 120
 
 
 @dataclass
@@ -89,6 +97,33 @@ def agent(host: Host) -> list[str]:
         f"import sys; sys.path.insert(0, {str(package)!r}); from ebbtide_agent.__main__ import main; sys.exit(main())"
     )
     return [sys.executable, "-c", main, "run", "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+
+
+def as_agent(host: Host, command: str, *words: str | bytes, cwd: Path | None = None) -> Ended:
+    """What becomes of this command line of the agent's, where nobody can answer, in a process of its own.
+
+    It is a copy of this one: to start Python and read the agent takes longer than most commands.
+    """
+    argv = [command, *map(os.fsdecode, words), "--etc", str(host.paths.etc), "--state", str(host.paths.state)]
+    host_main.all_commands()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="backslashreplace") as err:
+        copy = get_context("fork").Process(target=_be_the_agent, args=(argv, cwd or Path.cwd(), out, err))
+        copy.start()
+        copy.join()
+        for said in (out, err):
+            said.seek(0)
+        assert copy.exitcode is not None
+        return subprocess.CompletedProcess(argv, copy.exitcode, out.read(), err.read())
+
+
+def _be_the_agent(argv: Sequence[str], cwd: Path, out: TextIOWrapper, err: TextIOWrapper) -> NoReturn:
+    signal.alarm(PATIENCE_SECONDS)
+    os.chdir(cwd)
+    for theirs, ours in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
+        os.dup2(ours, theirs)
+    err.reconfigure(line_buffering=True)
+    sys.stdout, sys.stderr = out, err
+    sys.exit(host_main.main(argv))
 
 
 def entries(tree: Path) -> dict[bytes, Entry]:

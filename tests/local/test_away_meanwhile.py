@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,21 @@ from tests.local.rsync_only import a_far_side
 from tests.local.test_content_check import mounted
 from tests.local.test_guarded_nights import A_WEEK
 from tests.local.test_to_remote import MISSING, Pushing, fetched
+from tests.patience import for_make_long
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 Edit = Callable[[], object]
+A_STORE, A_DIRECTORY = "a store", "a directory"
 
 
 @contextmanager
-def a_host(place: Path, kind: str) -> Iterator[Host]:
+def a_host(place: Path, kind: str = A_DIRECTORY) -> Iterator[Host]:
     """With a disk, or what one is to the test: a directory."""
-    with a_far_side() as far:
-        host = Pushing(place, place / "unused") if kind == "a store" else Host(place, place / "backup")
-        if isinstance(host, Pushing):
+    with a_far_side() if kind == A_STORE else nullcontext() as far:
+        host = Host(place, place / "backup")
+        if far:
+            host = Pushing(place, place / "unused")
             host.reach(far)
         for name in ("etc/hostname", "srv/deep/page", "srv/index"):
             (host.tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,8 +66,15 @@ def away(host: Host) -> "tuple[Edit, Edit]":
 
 
 @pytest.mark.fault("H14")
-@pytest.mark.parametrize("first", [True, False], ids=["the first push", "the weekly one"])
-@pytest.mark.parametrize("kind", ["a store", "a directory"])
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        pytest.param(A_STORE, False, id="a store, the weekly push"),
+        pytest.param(A_DIRECTORY, True, id="a directory, the first push"),
+        pytest.param(A_STORE, True, id="a store, the first push", marks=for_make_long),
+        pytest.param(A_DIRECTORY, False, id="a directory, the weekly push", marks=for_make_long),
+    ],
+)
 def test_a_directory_that_is_away_exactly_while_everything_is_pushed_is_pushed_once_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, first: bool
 ) -> None:
@@ -90,7 +100,7 @@ def test_a_disk_that_is_unmounted_exactly_while_everything_is_pushed_is_pushed_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even a change time tells."""
-    with a_host(tmp_path, "a store") as host:
+    with a_host(tmp_path) as host:
         disk = tmp_path / "disk"
         (host.tree / "srv").rename(disk)
         (host.tree / "srv").mkdir()
@@ -112,7 +122,7 @@ def test_a_disk_that_is_unmounted_exactly_while_everything_is_pushed_is_pushed_o
 def test_what_was_away_while_everything_was_pushed_and_is_not_pushed_any_more_costs_the_night(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_host(tmp_path, "a store") as host:
+    with a_host(tmp_path) as host:
         around_each_push_in_full(monkeypatch, *away(host))
         monkeypatch.setattr(night, "seconds_to_scan", lambda *_: 0.0)
 
@@ -130,7 +140,7 @@ def test_what_was_away_while_everything_was_pushed_and_is_held_back_then_costs_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Because half of the tree is gone by then."""
-    with a_host(tmp_path, "a directory") as host:
+    with a_host(tmp_path) as host:
         (host.tree / "many").mkdir()
         for number in range(20):
             (host.tree / "many" / str(number)).touch()
@@ -150,7 +160,7 @@ def test_what_is_away_whenever_everything_is_pushed_costs_the_night(
     """So much of it that it cannot be listed."""
     monkeypatch.setattr(changes, "MOST_CHANGES", 0)
     monkeypatch.setattr(named, "MOST_CHANGES", 0)
-    with a_host(tmp_path, "a directory") as host:
+    with a_host(tmp_path) as host:
         around_each_push_in_full(monkeypatch, *away(host))
 
         report = host.back_up()
@@ -167,7 +177,7 @@ def test_a_disk_that_goes_while_everything_is_pushed_costs_the_night_where_nobod
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = night.read_mounts
-    with a_host(tmp_path, "a directory") as host:
+    with a_host(tmp_path) as host:
         point = os.fsencode(host.tree / "srv")
         scanned = {**mounts(), point: "ext4"}
         monkeypatch.setattr("ebbtide_agent.host.survey.read_mounts", lambda: scanned)
@@ -181,7 +191,7 @@ def test_a_disk_that_goes_while_everything_is_pushed_costs_the_night_where_nobod
 def test_what_comes_goes_and_is_replaced_while_everything_is_pushed_is_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_host(tmp_path, "a directory") as host:
+    with a_host(tmp_path) as host:
         tree = host.tree
         for name in ("pid", "old", "log"):
             (tree / name).write_text(name)

@@ -15,6 +15,7 @@ from tests.local.edits import plant, take_the_place
 from tests.local.own_nights import Host, differing, entries
 from tests.local.rsync_only import FarSide
 from tests.local.test_to_remote import MISSING, Pushing, fetched
+from tests.patience import for_make_long
 
 IS_ROOT = os.geteuid() == 0
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -76,11 +77,24 @@ def lose_the_index_of_a_tree_that_is_known(host: Host) -> None:
     host.paths.exclude.write_text("[z]nothing\n")
 
 
+def set_nothing_apart(_: Path) -> None:
+    pass
+
+
 WAYS = [lose_the_index, damage_the_index, lose_the_index_of_a_tree_that_is_known]
+HOW = [set_apart, set_apart_by_time, set_nothing_apart]
+# A damaged index is as none at all, and where no contents are compared it is one pass less.
+ALWAYS = [
+    *((lose_the_index, apart) for apart in HOW),
+    (damage_the_index, set_nothing_apart),
+    (lose_the_index_of_a_tree_that_is_known, set_apart),
+]
 
 
-@pytest.mark.parametrize("apart", [set_apart, set_apart_by_time, lambda _: None], ids=["mode", "time", "nothing"])
-@pytest.mark.parametrize("without_index", WAYS)
+@pytest.mark.parametrize(
+    ("without_index", "apart"),
+    [pytest.param(way, apart, marks=() if (way, apart) in ALWAYS else for_make_long) for way in WAYS for apart in HOW],
+)
 def test_what_is_no_more_one_file_is_none_after_a_push_that_no_index_goes_with(
     host: Host, without_index: Callable[[Host], None], apart: Callable[[Path], None]
 ) -> None:

@@ -23,7 +23,7 @@ from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
 from tests.local.test_index_push import IS_ROOT, Host, a_host, assert_same, stored
 
 # A million entries, and a sparse file of a terabyte, take longer than a run of all tests has.
-ENTRIES = int(os.environ.get("EBBTIDE_ENTRIES", "20000"))
+ENTRIES = int(os.environ.get("EBBTIDE_ENTRIES", "10000"))
 A_TERABYTE = 10**12
 SPARSE_GIB = float(os.environ.get("EBBTIDE_SPARSE_GIB", "0.125"))
 
@@ -81,7 +81,7 @@ def test_names_are_bytes_from_the_configuration_to_the_store(host: Host) -> None
 
 @pytest.mark.fault("H13")
 def test_what_lies_deeper_than_a_path_can_say_is_told_and_costs_the_rest_nothing(host: Host) -> None:
-    host.back_up()
+    host.have_a_first_night()
     room = LONGEST_PATH_BYTES - len(os.fsencode(host.tree))
     # Clear of the edge, where a directory can be named and what is in it cannot: rsync takes that from inside.
     name = b"d" * next(length for length in range(200, 180, -1) if 10 < room % (length + 1) < length - 10)
@@ -149,7 +149,7 @@ def test_a_sparse_file_arrives_with_its_holes(host: Host) -> None:
 def test_a_terabyte_that_is_there_already_is_read_by_nobody_in_full_or_by_the_index(host: Host) -> None:
     sparse, kept = host.tree / "sparse", host.receiver.tree("us0") / "sparse"
     sparse.write_bytes(b"at the beginning of nothing")
-    host.back_up()
+    host.have_a_first_night()
     mtime = sparse.stat().st_mtime_ns
     for path in (sparse, kept):
         os.truncate(path, A_TERABYTE)
@@ -168,7 +168,7 @@ def test_a_terabyte_that_is_there_already_is_read_by_nobody_in_full_or_by_the_in
 
 def test_a_tree_that_is_never_still_is_told_and_made_good_the_next_night(host: Host) -> None:
     host.ahead = timedelta()
-    back_up_slowly(host)
+    back_up_slowly(host, seconds=1)
 
     with restless(host.tree):
         outcome, _ = host.back_up()
@@ -194,13 +194,13 @@ def test_a_file_whose_names_all_vanish_while_it_is_pushed_is_waited_for_by_nobod
     assert_same(stored(host.receiver.tree("us0")), host.expected())
 
 
-def back_up_slowly(host: Host) -> None:
-    """Have a night behind you, and two seconds of the next one to do something in, while it sends what comes first."""
+def back_up_slowly(host: Host, seconds: int = 2) -> None:
+    """Have a night behind you, and some time of the next one to do something in, while it sends what comes first."""
     for large in ("large", "g/large", "d/e/large"):
         (host.tree / large).unlink()
-    host.back_up()
+    host.have_a_first_night()
     host.config = replace(host.config, bandwidth="2m")
-    (host.tree / "slow").write_bytes(os.urandom(4_000_000))
+    (host.tree / "slow").write_bytes(os.urandom(seconds * 2_000_000))
 
 
 @contextmanager

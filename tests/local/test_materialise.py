@@ -21,6 +21,7 @@ from ebbtide_agent.restore.compare import compare
 from ebbtide_agent.restore.materialise import materialise
 from ebbtide_console.sandbox import awkward as trees
 from tests.loops import a_loop_device
+from tests.patience import for_make_long
 
 UNPRIVILEGED = 61001
 # Without the modify window rsync takes two times within one second for equal, and keeps the wrong nanoseconds.
@@ -36,6 +37,11 @@ pytestmark = [
 ]
 
 Push = Callable[[], None]
+AS_ROOT, THROUGH_A_DAEMON = "as root", "as another user, through a daemon"
+# Where it makes no difference which of them it was.
+however_it_was_pushed = pytest.mark.parametrize(
+    "push", [THROUGH_A_DAEMON, pytest.param(AS_ROOT, marks=for_make_long)], indirect=True
+)
 
 
 @pytest.fixture
@@ -52,12 +58,12 @@ def source(place: Path) -> Path:
     return place / "source"
 
 
-@pytest.fixture(params=["as root", "as another user, through a daemon"])
+@pytest.fixture(params=[AS_ROOT, THROUGH_A_DAEMON])
 def push(request: pytest.FixtureRequest, place: Path, source: Path) -> Push:
     """Push the source into `place/store/tree` with fake super."""
     tree = place / "store" / "tree"
     tree.mkdir(parents=True)
-    if request.param == "as root":
+    if request.param == AS_ROOT:
         return lambda: run([*RSYNC, "-M--fake-super", f"{source}/", f"{tree}/"])
     os.chown(tree, UNPRIVILEGED, UNPRIVILEGED)
     (place / "rsyncd.conf").write_text(
@@ -117,6 +123,7 @@ def test_rsyncs_own_way_back_gives_the_same_tree(place: Path, store: Path) -> No
     assert compare(real(judge), real(store)).findings == ()
 
 
+@however_it_was_pushed
 def test_names_of_one_inode_stay_so_wherever_they_lie(source: Path, store: Path, push: Push) -> None:
     names = [source / f"part-{number}" for number in range(10)]
     for part in names:
@@ -131,6 +138,7 @@ def test_names_of_one_inode_stay_so_wherever_they_lie(source: Path, store: Path,
     assert compare(real(source), real(store)).findings == ()
 
 
+@however_it_was_pushed
 def test_a_setuid_bit_that_lies_in_the_store_itself_outlives_the_change_of_its_owner(source: Path, store: Path) -> None:
     (store / "setuid").chmod(0o6755)
 
@@ -139,6 +147,7 @@ def test_a_setuid_bit_that_lies_in_the_store_itself_outlives_the_change_of_its_o
     assert compare(real(source), real(store)).findings == ()
 
 
+@however_it_was_pushed
 def test_a_tree_may_be_named_from_where_we_are(source: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(store.parent)
 
@@ -148,6 +157,7 @@ def test_a_tree_may_be_named_from_where_we_are(source: Path, store: Path, monkey
     assert compare(real(source), real(store)).findings == ()
 
 
+@however_it_was_pushed
 def test_a_mask_that_rsync_left_stale_is_not_believed(source: Path, store: Path, push: Push) -> None:
     (source / "acl").chmod(0o600)
     push()
@@ -157,6 +167,7 @@ def test_a_mask_that_rsync_left_stale_is_not_believed(source: Path, store: Path,
     assert compare(real(source), real(store)).findings == ()
 
 
+@however_it_was_pushed
 def test_an_acl_that_was_taken_away_is_none_in_the_store_and_none_when_it_is_real(
     source: Path, store: Path, push: Push
 ) -> None:
@@ -169,6 +180,7 @@ def test_an_acl_that_was_taken_away_is_none_in_the_store_and_none_when_it_is_rea
     assert (stored.findings, compare(real(source), real(store)).findings) == ((), ())
 
 
+@however_it_was_pushed
 def test_sparse_files_stay_sparse(store: Path) -> None:
     materialise(store, munged=is_munged(store))
 
@@ -176,6 +188,7 @@ def test_sparse_files_stay_sparse(store: Path) -> None:
     assert sparse.st_blocks * 512 < sparse.st_size / 10
 
 
+@however_it_was_pushed
 def test_nothing_is_left_beside_the_tree(store: Path) -> None:
     materialise(store, munged=is_munged(store))
 
@@ -236,6 +249,7 @@ def fill(path: Path) -> None:
             os.setxattr(path, f"user.{number:03}".ljust(5 + length, "a"), b"")
 
 
+@however_it_was_pushed
 def test_a_tree_that_was_half_made_real_is_not_gone_on_with(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "setxattr", no_room)
     with pytest.raises(OSError, match="No space"):

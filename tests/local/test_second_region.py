@@ -269,6 +269,7 @@ def test_a17_with_the_copys_event_lost_and_the_archive_late_the_ticks_of_the_sec
         assert (cloud.sandbox.work.faults, standby.region.functions.dead_letters) == ([], [])
 
 
+@for_make_long
 def test_ctrl_c_in_the_outage_leaves_nothing_running_and_what_the_second_region_is_up_with_alone(
     tmp_path: Path,
 ) -> None:

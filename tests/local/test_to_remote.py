@@ -17,7 +17,7 @@ from ebbtide_agent.host.config import load
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.way import way_to
 from tests.local.edits import plant
-from tests.local.own_nights import Host, agent, differing, entries
+from tests.local.own_nights import Host, as_agent, differing, entries
 from tests.local.rsync_only import FarSide, a_far_side
 
 NEEDED = ("rsync", "ssh", "ssh-keygen", "setpriv")
@@ -104,7 +104,7 @@ def test_a_night_that_was_killed_is_known_over_there_and_the_next_one_compares_e
     killer.chmod(0o755)
     host.configure(RSYNC=str(killer))
 
-    ended = subprocess.run(agent(host), capture_output=True)
+    ended = as_agent(host, "run")
 
     assert ended.returncode == -signal.SIGKILL
     assert (host.report_there()["status"], host.report_there().get("receiver")) == ("partial", None)

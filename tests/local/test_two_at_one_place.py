@@ -5,7 +5,6 @@ What both have written to is never called complete, or is found not to be by the
 
 import json
 import signal
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.host import night
-from tests.local.own_nights import after_each_push, agent, differing, entries
+from tests.local.own_nights import after_each_push, as_agent, differing, entries
 from tests.local.rsync_only import FarSide
 from tests.local.test_to_remote import MISSING, Pushing, fetched
 
@@ -39,12 +38,12 @@ def killed(host: Pushing) -> None:
     killer.write_text('#!/bin/sh\ncase "$*" in *--stats*) kill -9 $PPID;; *) exec rsync "$@";; esac\n')
     killer.chmod(0o755)
     host.configure(RSYNC=str(killer))
-    assert subprocess.run(agent(host), capture_output=True).returncode == -signal.SIGKILL
+    assert as_agent(host, "run").returncode == -signal.SIGKILL
 
 
 def come_through(host: Pushing) -> None:
     host.configure()
-    assert subprocess.run(agent(host), capture_output=True).returncode == 0
+    assert as_agent(host, "run").returncode == 0
 
 
 def write_report(host: Pushing, **values: object) -> None:
@@ -96,6 +95,7 @@ def test_one_that_began_between_hello_and_push_is_seen_whatever_became_of_it(
     scanned = night.survey.in_view_of
 
     def and_meanwhile(*arguments: Any) -> object:
+        monkeypatch.undo()
         goes(first)
         return scanned(*arguments)
 

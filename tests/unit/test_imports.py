@@ -1,6 +1,7 @@
 """The directions that imports may take, and the doors that effects go through."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def python_files(place: str) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
+@cache
 def imported_by(path: Path) -> set[str]:
     """The absolute names of every module a file imports, lazily or not."""
     names: set[str] = set()

@@ -31,6 +31,7 @@ from ebbtide_agent.host.outcome import (
     Outcome,
     as_out_of_step,
     as_refused,
+    as_timed_out,
     as_vanished,
     tell,
     together,
@@ -44,6 +45,8 @@ from ebbtide_agent.report import FAILED, PARTIAL, REAL
 SILENCE_SECONDS = 600
 # It says nothing while it reads a large file to compare it; a connection that breaks then is noticed by ssh.
 _READING_SECONDS = 6 * 3600
+# Beyond all of that it waits for itself, or for a disk, and would do so in the next night, too.
+STILL_SECONDS = 2 * _READING_SECONDS
 
 # What vanished meanwhile is not there the second time; what vanishes from that as well, not the third.
 _MOST_TIMES_OUT_OF_STEP = 2
@@ -274,8 +277,8 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
     argv = rsync(config, there, what)
     named = Named() if what.is_in_full else None
     listener = named.heard_by(watch.listener) if named else watch.listener
-    ended = procs.run(argv, what.listed, environment=environment, listener=listener)
-    ended = as_vanished(as_out_of_step(as_refused(ended)))
+    ended = procs.run(argv, what.listed, environment=environment, listener=listener, still_seconds=STILL_SECONDS)
+    ended = as_vanished(as_out_of_step(as_refused(as_timed_out(ended))))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)

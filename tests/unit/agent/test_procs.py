@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent import procs
+from ebbtide_agent import procs, stillness
 
 PATIENCE_SECONDS = 120.0
 LOUD = ("sh", "-c", "yes | head -c 1000000; echo done >&2")
@@ -90,6 +90,27 @@ def test_a_program_that_not_even_the_kernel_ends_is_not_waited_for(monkeypatch: 
         procs.end_group(child)
 
     assert child.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+
+
+def test_a_program_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procs, "LOOK_EVERY_SECONDS", 0.05)
+
+    ended = procs.run(("sleep", "600"), still_seconds=0.5)
+
+    assert (ended.exit_code, ended.timed_out) == (procs.TIMED_OUT, True)
+
+
+@pytest.mark.parametrize(
+    "goes_on",
+    ["for n in $(seq 40); do echo $n; sleep 0.1; done", "for n in $(seq 60); do echo $n >&2; sleep 0.1; done",
+     "for n in $(seq 35); do sleep 0.1; (while :; do :; done) & sleep 0.02; kill $!; done"],
+    ids=["says something", "complains", "works"],
+)  # fmt: skip
+def test_a_program_that_goes_on_is_not(monkeypatch: pytest.MonkeyPatch, goes_on: str) -> None:
+    monkeypatch.setattr(procs, "LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(stillness, "NEXT_TO_NOTHING_SECONDS", 0.0)
+
+    assert procs.run(("sh", "-c", goes_on), still_seconds=3).exit_code == 0
 
 
 def test_a_second_signal_does_not_disturb_who_is_ending_what_the_first_one_told_it_to() -> None:
