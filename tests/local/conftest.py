@@ -25,6 +25,18 @@ def far() -> Iterator[FarSide]:
         yield far
 
 
+@pytest.fixture(scope="session")
+def aws_is_loaded() -> None:
+    """What serves AWS and asks it, and the agent: each test in an enclosure, a copy of us, would load them anew."""
+    from tests.local.receiver_machine import an_aws, unpacked
+    from tools.build_agent import build
+
+    with an_aws() as aws:
+        aws.client("ssm").put_parameter(Name="/any", Type="SecureString", Value="any")
+        aws.events()
+    unpacked(build)
+
+
 @pytest.fixture
 def image() -> Path:
     """A server's tree, made before the test is in a network of its own, where no mirror is."""

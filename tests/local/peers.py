@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbtide_agent import snapshots
-from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths, PeerPaths
 from ebbtide_agent.receiver import confine
 from ebbtide_console.sandbox import awkward
@@ -24,6 +23,7 @@ from tests.local.receiver_machine import (
     a_key,
     as_whom,
     path_of,
+    unpacked,
     wait_until,
 )
 from tools.build_agent import build_for_hosts
@@ -35,7 +35,7 @@ STRONGEST = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
 class Server:
     """A host with a tree and a key, that also takes the backups of others.
 
-    `agent` is the one file, as it is installed; as a host it starts `program`, the same compiled.
+    `agent` is the one file, as it is installed, which serves; all else starts `program`, the same compiled.
     """
 
     name: str
@@ -68,15 +68,14 @@ class Server:
     def store(self) -> PeerPaths:
         return PeerPaths(self.places.state, self.place / "store")
 
-    def peer(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def peer(self, *words: str, program: Path | None = None) -> "subprocess.CompletedProcess[str]":
         """`ebbtide-agent peer …`, as the user that the peer runs as."""
-        return subprocess.run(
-            self._peer(*words), capture_output=True, text=True, env=self.environment, timeout=PATIENCE_SECONDS
-        )
+        argv = self._peer(program or self.program, *words)
+        return subprocess.run(argv, capture_output=True, text=True, env=self.environment, timeout=PATIENCE_SECONDS)
 
-    def _peer(self, *words: str) -> list[str]:
+    def _peer(self, program: Path, *words: str) -> list[str]:
         places = ("--etc", str(self.places.etc), "--state", str(self.places.state))
-        return [*self.become, sys.executable, str(self.agent), "peer", *words, *places]
+        return [*self.become, sys.executable, str(program), "peer", *words, *places]
 
     def take(self, other: "Server", *words: str) -> None:
         """Take another's backups from now on."""
@@ -97,7 +96,11 @@ class Server:
     def serve(self) -> None:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                self._peer("serve"), stdout=output, stderr=output, env=self.environment, start_new_session=True
+                self._peer(self.agent, "serve"),
+                stdout=output,
+                stderr=output,
+                env=self.environment,
+                start_new_session=True,
             )
         wait_until(lambda: "ready" in self.said() or self.ended(), "the peer")
         assert not self.ended(), self.said()
@@ -210,11 +213,10 @@ def servers(kind: str, *names: str) -> Iterator[tuple[Server, ...]]:
     with tempfile.TemporaryDirectory(prefix="ebbtide-peers-") as directory, ExitStack() as stack:
         top = Path(directory)
         top.chmod(0o755)
-        build_for_hosts(top / "ebbtide-agent")
-        program = compiled(top / "ebbtide-agent", top / "compiled")
+        program = unpacked(build_for_hosts)
         made = []
         for name in names:
-            made.append(_a_server(name, top / name, kind, top / "ebbtide-agent", program))
+            made.append(_a_server(name, top / name, kind, program.with_suffix(".pyz"), program))
             stack.callback(made[-1].stop)
         yield tuple(made)
 
@@ -224,15 +226,24 @@ Trio = tuple[Server, Server, Server]
 
 @contextmanager
 def a_peer_and_its_guests(kind: str) -> Iterator[Trio]:
-    """eu0, which takes the backups of us0, a tree of all sorts, and of us1, which has one file. us0 had a night."""
+    """eu0, which takes the backups of us0, with a few files, and of us1, which has one. us0 had a night."""
     with servers(kind, "eu0", "us0", "us1") as (eu0, us0, us1):
         for guest in (us0, us1):
             eu0.take(guest)
-        grow(us0.tree)
+        sow(us0.tree)
         (us1.tree / "file").write_text("us1")
         eu0.serve()
         us0.complete_night(eu0)
         yield eu0, us0, us1
+
+
+def sow(tree: Path) -> None:
+    """A file, its other name, a link and a directory with an attribute: what is odder takes rsync a few more calls."""
+    (tree / "a").mkdir()
+    (tree / "a/file").write_text("file")
+    (tree / "a/hard").hardlink_to(tree / "a/file")
+    (tree / "a/link").symlink_to("/etc/passwd")
+    os.setxattr(tree / "a", "user.of-a-directory", b"yes")
 
 
 def grow(tree: Path) -> None:

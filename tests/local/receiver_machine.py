@@ -266,6 +266,19 @@ class Receiver:
         (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
         return HostPaths(etc, etc / "state")
 
+    def bring(self, host: str, tree: Path) -> None:
+        """A host's night without its agent."""
+        self.push(host, tree)
+        self.report_complete(host)
+
+    def push(self, host: str, tree: Path) -> None:
+        pushed = self.rsync(host, "-a", f"{tree}/", "127.0.0.1::tree/")
+        assert pushed.returncode == 0, pushed.stderr
+
+    def report_complete(self, host: str) -> None:
+        told = self.ssh(host, "report", feed=a_report(self, host))
+        assert told.returncode == 0, told.stderr
+
     def back_up(self, host: str, tree: Path, etc: Path, *options: str) -> "subprocess.CompletedProcess[str]":
         """Let the agent of a host back a tree up, configured below `etc`."""
         paths = self.configure(host, tree, etc)

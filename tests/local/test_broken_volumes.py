@@ -44,6 +44,7 @@ EXAMPLES = Path(__file__).parents[1] / "contract/wire"
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.usefixtures("aws_is_loaded"),
     pytest.mark.namespaces,
     pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own needs root"),
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
@@ -76,7 +77,7 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
     (tmp_path / "tree/file").write_text("content")
     disk = a_disk(tmp_path / "disk")
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
-        before = receiver.back_up("us0", tmp_path / "tree", tmp_path / "etc")
+        receiver.bring("us0", tmp_path / "tree")
         find_an_error_on(receiver.store)
         after = receiver.back_up("eu0", tmp_path / "tree", tmp_path / "etc2")
         exit_code = receiver.process.wait(PATIENCE_SECONDS)
@@ -86,7 +87,7 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
             receiver.report("eu0"),
             receiver.word("released"),
         )
-        assert (before.returncode, after.returncode, exit_code) == (0, 1, 0), after.stderr + receiver.log()
+        assert (after.returncode, exit_code) == (1, 0), after.stderr + receiver.log()
         assert READ_ONLY in after.stdout + after.stderr
         assert reported and reported["status"] == "complete"
         assert failed and (failed["status"], failed["problems"][0]) == ("failed", READ_ONLY)
@@ -121,10 +122,11 @@ def test_whose_manifest_would_take_more_of_the_volume_than_it_may_is_partial_alo
         os.setxattr(file, "user.of-us0", os.urandom(3000))
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=a_disk(tmp_path / "disk")) as receiver:
         much = receiver.back_up("us0", tmp_path / "tree", tmp_path / "etc")
-        little = receiver.back_up("eu0", tmp_path / "tree2", tmp_path / "etc2")
+        receiver.bring("eu0", tmp_path / "tree2")
 
         reported, beside = receiver.report("us0"), [path.name for path in receiver.tree("us0").parent.iterdir()]
-        assert (much.returncode, little.returncode) == (3, 0), much.stderr + little.stderr + receiver.log()
+        assert much.returncode == 3, much.stderr + receiver.log()
+        assert (receiver.report("eu0") or {})["status"] == "complete"
         assert reported and reported["status"] == "partial"
         assert reported["problems"][0].startswith("what there is to say of all entries takes more than ")
         assert not [name for name in beside if "manifest" in name]
@@ -144,11 +146,11 @@ def test_who_has_no_place_on_the_volume_is_on_record_with_the_reason_and_nobody_
 
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
         turned_away = receiver.back_up("us0", tmp_path / "tree", tmp_path / "etc")
-        let_in = receiver.back_up("eu0", tmp_path / "tree", tmp_path / "etc2")
+        receiver.bring("eu0", tmp_path / "tree")
         exit_code = receiver.process.wait(PATIENCE_SECONDS)
 
         reported = receiver.report("us0")
-        assert (let_in.returncode, exit_code) == (0, 0), let_in.stderr + receiver.log()
+        assert exit_code == 0, receiver.log()
         assert "every host has reported" in receiver.log()
         assert turned_away.returncode != 0
         assert "us0a has no place on the receiver's volume tonight" in turned_away.stdout + turned_away.stderr

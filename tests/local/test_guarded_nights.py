@@ -26,6 +26,7 @@ from tests.local.rsync_only import a_far_side
 from tests.local.test_content_check import mounted
 from tests.local.test_to_remote import MISSING as FAR_AWAY
 from tests.local.test_to_remote import Pushing, fetched
+from tests.patience import for_make_long
 
 MISSING = [name for name in ("rsync", "cp") if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -41,10 +42,11 @@ def host(tmp_path: Path) -> Host:
     return host
 
 
-KINDS = [
-    pytest.param(kind, marks=pytest.mark.skipif(shutil.which(f"mkfs.{kind}") is None, reason=f"no mkfs.{kind} here"))
-    for kind in ("ext4", "xfs")
-]
+def needs(kind: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(f"mkfs.{kind}") is None, reason=f"no mkfs.{kind} here")
+
+
+KINDS = [pytest.param(kind, marks=needs(kind)) for kind in ("ext4", "xfs")]
 
 
 def a_disk(image: Path, kind: str) -> None:
@@ -106,8 +108,15 @@ def test_a_disk_that_is_not_mounted_loses_nothing_over_there_and_is_pushed_again
 
 
 @pytest.mark.fault("H14")
-@pytest.mark.parametrize("instead", ["a tmpfs", "an empty disk"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "instead"),
+    [
+        pytest.param("ext4", "a tmpfs", marks=needs("ext4")),
+        pytest.param("xfs", "an empty disk", marks=needs("xfs")),
+        pytest.param("ext4", "an empty disk", marks=(needs("ext4"), for_make_long)),
+        pytest.param("xfs", "a tmpfs", marks=(needs("xfs"), for_make_long)),
+    ],
+)
 @in_an_enclosure
 def test_what_is_mounted_in_the_place_of_a_disk_empties_no_backup(tmp_path: Path, kind: str, instead: str) -> None:
     for name in ("disk", "empty"):

@@ -23,18 +23,13 @@ from tests.local.receiver_machine import (
     an_aws,
     wait_until,
 )
+from tests.local.test_push import CONFINED
 
 IS_ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="a user id for each host needs root")
 needs_mounts = pytest.mark.skipif(
     IS_ROOT and not MAY_MOUNT, reason="being another user for a while needs a mount namespace"
 )
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-KINDS = [
-    pytest.param(confine.SEPARATE, marks=needs_root),
-    pytest.param(confine.OWN, marks=needs_mounts),
-    pytest.param(confine.MUNGED, marks=needs_mounts),
-]
 READ = ("-aHAXS", "--numeric-ids", "--modify-window=-1")
 
 
@@ -48,9 +43,9 @@ def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         (awkward.grow if IS_ROOT else awkward.grow_plain)(ours / "srv")
         theirs.mkdir()
         (theirs / "secret").write_text("of eu0")
-        for host, tree in (("us0", ours), ("eu0", theirs)):
-            ended = receiver.back_up(host, tree, place / f"etc-{host}")
-            assert ended.returncode == 0, ended.stderr + receiver.log()
+        ended = receiver.back_up("us0", ours, place / "etc")
+        assert ended.returncode == 0, ended.stderr + receiver.log()
+        receiver.bring("eu0", theirs)
         yield receiver
 
 
@@ -59,7 +54,7 @@ def the_tree(night: Receiver, host: str) -> Path:
     return night.root.parent / f"tree-of-{host}"
 
 
-@pytest.mark.parametrize("night", KINDS, indirect=True)
+@pytest.mark.parametrize("night", CONFINED, indirect=True)
 def test_the_host_lists_its_point_and_reads_all_of_it(night: Receiver, tmp_path: Path) -> None:
     with opened(night) as machine:
         offer = parse_offer(machine.ssh("us0", "list").stdout)
@@ -108,7 +103,7 @@ def refusal(machine: Receiver, *words: str) -> bytes:
 @pytest.mark.attack("another host's key at a machine that was opened to one", row="X1", outcome="refused")
 @pytest.mark.attack("push to a restore point that was opened", row="X1", outcome="refused")
 @pytest.mark.fault("X1")
-@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
+@pytest.mark.parametrize("night", CONFINED[:1], indirect=True)
 def test_nobody_else_reads_and_nobody_writes(night: Receiver, tmp_path: Path) -> None:
     before = {**entries(night.tree("us0")), **entries(night.tree("eu0"))}
     with opened(night) as machine:
@@ -131,7 +126,7 @@ def test_nobody_else_reads_and_nobody_writes(night: Receiver, tmp_path: Path) ->
     assert differing({**entries(night.tree("us0")), **entries(night.tree("eu0"))}, before) == {}
 
 
-@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
+@pytest.mark.parametrize("night", CONFINED[:1], indirect=True)
 def test_it_closes_when_its_time_is_over_and_ends_all_who_read(night: Receiver, tmp_path: Path) -> None:
     # A machine that has a lot else to do takes longer to be read.
     assert any(two_read_until_it_closes(night, minutes, tmp_path) for minutes in (0.3, 2, 10))
@@ -160,7 +155,7 @@ def two_read_until_it_closes(night: Receiver, minutes: float, place: Path) -> bo
         return True
 
 
-@pytest.mark.parametrize("night", KINDS[:1], indirect=True)
+@pytest.mark.parametrize("night", CONFINED[:1], indirect=True)
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [

@@ -30,6 +30,7 @@ from tests.local.receiver_machine import Receiver, an_aws, wait_until
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.usefixtures("aws_is_loaded"),
     pytest.mark.namespaces,
     pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
 ]

@@ -64,6 +64,7 @@ POWER_OFF = signal.SIGRTMIN + 4
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.usefixtures("aws_is_loaded"),
     pytest.mark.namespaces,
     pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
 ]

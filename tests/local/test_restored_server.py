@@ -114,6 +114,7 @@ GET = "import sys, urllib.request as web; print(web.urlopen(sys.argv[1], timeout
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.usefixtures("aws_is_loaded"),
     pytest.mark.namespaces,
     pytest.mark.skipif(os.geteuid() != 0, reason="booting an image needs root"),
     pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-container is not installed"),
@@ -235,9 +236,9 @@ def is_told_credentials() -> bool:
 
 
 @contextmanager
-def restored(image: Path, place: Path) -> Iterator[Server]:
+def restored(image: Path, place: Path, known: str = ".") -> Iterator[Server]:
     """Be an instance that has the server's volume, and its agent started; until the server is there, and its comparison
-    held up, or it is over."""
+    held up, or it is over. Its manifest is of what is `known`: all of it, where somebody waits for the comparison."""
     for private in (place, Path("/run")):  # nspawn keeps its locks in /run
         kernel.mount("tmpfs", private, "tmpfs", options="mode=755")
     tree, root = place / "store/hosts/us0a/tree", place / "instance"
@@ -247,7 +248,7 @@ def restored(image: Path, place: Path) -> Iterator[Server]:
     kernel.mount("overlay", tree, "overlay", options=f"lowerdir={image},upperdir={place}/upper,workdir={place}/work")
     grow(tree, place)
     device.symlink_to(place / "store")
-    manifest.write(tree, "real", None, place / "manifest", Header("us0a", RUN, "real"))
+    manifest.write(tree / known, "real", None, place / "manifest", Header("us0a", RUN, "real"))
     with another_network() as within, metadata_at_hand(within, place / "asked"), an_aws() as aws:
         aws.put(MANIFEST, (place / "manifest").read_bytes())
         brief = json.loads(Path("tests/contract/wire/brief-restore.json").read_text())
@@ -337,7 +338,7 @@ def test_a_restored_servers_users_log_in_from_elsewhere_as_they_always_did(image
 @pytest.mark.fault("O6")
 @with_a_network_of_its_own
 def test_no_mail_leaves_a_restored_server_until_its_operator_says_so_in_it(image: Path, tmp_path: Path) -> None:
-    with restored(image, tmp_path) as server, mail_taken(server.within):
+    with restored(image, tmp_path, known="srv") as server, mail_taken(server.within):
         kept = [server.fails(f'python3 -c "{SEND_MAIL.format(THERE, port)}"') for port in MAIL_PORTS]
         is_kept_within = server.fails(f'python3 -c "{MAIL_WITHIN}"')
         server.ssh("root", "touch /etc/ebbtide-mail-leaves /run/before; systemctl reboot", check=False)
@@ -353,7 +354,7 @@ def test_no_mail_leaves_a_restored_server_until_its_operator_says_so_in_it(image
 @with_a_network_of_its_own
 def test_what_its_machine_answers_by_itself_is_no_answer_of_a_restored_server(image: Path, tmp_path: Path) -> None:
     ip("link", "set", "lo", "up")
-    with answering_by_itself(), restored(image, tmp_path) as server:
+    with answering_by_itself(), restored(image, tmp_path, known="srv") as server:
         standing = server.aws.find(STANDING)
 
     assert standing and standing["probe"]["ok"] is False

@@ -64,7 +64,7 @@ def test_a_place_that_is_not_there_empties_nothing_and_is_reported(receiver: Rec
     assert kept.exists()
 
 
-@each(KINDS)
+@each(CONFINED)
 def test_a_second_push_sends_only_what_changed(receiver: Receiver, tmp_path: Path) -> None:
     tree = a_small_tree(tmp_path, size=5_000_000)
     push = ("-aHAXS", "--numeric-ids", "--stats", "--no-human-readable", f"{tree}/", "127.0.0.1::tree/")

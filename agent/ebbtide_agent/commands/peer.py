@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ebbtide_agent.commands import exits
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_json, add_places
-from ebbtide_agent.commands.install import public_key
 from ebbtide_agent.peer import defaults
 
 DESCRIPTION = """\
@@ -66,7 +65,7 @@ def _add_words(words: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--key",
         metavar="KEY",
-        type=public_key,
+        type=_public_key,
         action="append",
         default=[],
         help="its public key; given twice while one follows another",
@@ -132,6 +131,13 @@ def answer(options: argparse.Namespace, here: Here) -> int:
     from ebbtide_agent.commands import peer_gate
 
     return peer_gate.answer(options, here)
+
+
+def _public_key(text: str) -> str:
+    # A peer's gate is started for every word of every guest, and needs nothing of an installation.
+    from ebbtide_agent.commands import install
+
+    return install.public_key(text)
 
 
 def _span(text: str) -> timedelta:
