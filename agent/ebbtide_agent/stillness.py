@@ -10,6 +10,8 @@ from typing import Callable
 
 # Whoever waits for somebody who is gone wakes now and then to look, and that is all it does.
 NEXT_TO_NOTHING_SECONDS = 1.0
+# Whoever stands still for so long waits for itself, or for a disk, and would do so in the next night, too.
+STILL_SECONDS = 12 * 3600.0
 
 
 class Stillness:

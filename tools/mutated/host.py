@@ -1005,9 +1005,9 @@ MUTATIONS = (
     Mutation(
         "begun: by a timer that is not masked",
         f"{_HOST}/checks/schedule.py",
-        "path.exists() and path.resolve() != _MASKED",
-        "path.exists()",
-        "that a masked timer starts nothing",
+        "timer.exists() and all(unit.resolve() != _MASKED for unit in units)",
+        "timer.exists()",
+        "that a masked timer or service starts nothing",
         ("tests/unit/agent/test_checks.py",),
     ),
     Mutation(
