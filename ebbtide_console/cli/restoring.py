@@ -54,7 +54,8 @@ Ctrl-C ends only this waiting. If it is not what was backed up, the policy's ala
 _DIFFERENT_THERE = (
     "what is different there, beside its tree and not in it (docs/restore.md says how to have it all the same):",
     "  /etc/fstab is empty, /etc/hostname has its new name, /etc/resolv.conf is its machine's;",
-    "  no timer of its units starts, nor what they mount, but for the kernel's own file systems and memory;",
+    "  no timer of its units or of its users' starts;",
+    "  nothing that they mount is mounted, but for the kernel's own file systems and memory;",
     "  no mail leaves it (TCP 25, 465, 587);",
     "  and these do not start, nor what of sysvinit's is called like them:",
 )

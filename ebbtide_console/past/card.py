@@ -140,8 +140,8 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
 
 5. LET IT RUN as restored-$ID, without the old one's work. To let mail out: nft delete table inet mail
 {units}"
-    cd /srv/restored && rm -f etc/hostname && echo restored-$ID >etc/hostname; for EACH in $UNITS; do
-        rm -f etc/rc?.d/S[0-9][0-9]$EACH; done; [ ! -e etc/fstab ] || mv etc/fstab etc/fstab.original
+    cd /srv/restored && rm -rf etc/hostname var/lib/systemd/linger && echo restored-$ID >etc/hostname
+    for U in $UNITS; do rm -f etc/rc?.d/S??$U; done; [ ! -e etc/fstab ] || mv etc/fstab etc/fstab.original
     nft "table inet mail{{chain o{{type filter hook output priority 0;oif!=lo tcp dport{{25,465,587}}reject;}};}}"
     FOUND=$(find etc/systemd usr/lib/systemd usr/local/lib \\( -name "*.timer" -o -name "*.*mount" \\
         ! -regex ".*/\\(\\(dev\\|proc\\|sys\\)-\\|run-lock\\|run-rpc\\|tmp\\.\\|-\\.\\)[^/]*" \\) -printf "%f ")
@@ -151,8 +151,7 @@ volume; Launch instance (Debian, in the volume's zone); Volumes, Attach.
 6. TAKE IT DOWN, in the first shell. A hold that was there before section 3 stays.
     aws ec2 terminate-instances --instance-ids $MACHINE
     aws ec2 wait instance-terminated --instance-ids $MACHINE
-    aws ec2 delete-volume --volume-id $VOLUME
-    aws ec2 delete-security-group --group-id $GROUP
+    aws ec2 delete-volume --volume-id $VOLUME; aws ec2 delete-security-group --group-id $GROUP
     aws ec2 delete-key-pair --key-name $NAME && rm -f $NAME.pem $NAME.hosts
     aws ec2 delete-tags --resources $SNAPSHOT --tags "Key=ebbtide:hold,Value={HOLD}\""""
 

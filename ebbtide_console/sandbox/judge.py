@@ -1,11 +1,12 @@
 """The night's own judge: what was restored against the source itself, whatever manifest and drill say."""
 
-import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from chalicelib.ports import Archive
 from ebbtide_agent.entry import Entry, real_entry, with_hash
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.restore.compare import Comparison, compare
@@ -16,10 +17,13 @@ from ebbtide_console.sandbox.trees import Source
 LEFT_EMPTY = {b"dev", b"proc", b"run", b"sys", b"tmp", b"lost+found"}
 
 
-def judge(source: Source, found: bytes) -> Comparison:
-    """Compare the source as it is now with `found`, the recovery's list of what it had in its hands."""
-    _, restored = read_manifest(io.BytesIO(found))
-    return compare(_wanted(source), restored)
+def judge(source: Source, found: str, archive: Archive) -> Comparison:
+    """Compare the source as it is now with what a recovery had in its hands, of which `found` is the archive's key."""
+    with TemporaryFile() as file:
+        archive.copy_to(file, found)
+        file.seek(0)
+        _, restored = read_manifest(file)
+        return compare(_wanted(source), restored)
 
 
 def _wanted(source: Source) -> Iterator[Entry]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tests.local.page import PAGE, Command, inline_commands, its_commands
 
-ROOT = Path(__file__).parents[2]
 CHANGES_EVERY_NIGHT = "var/backups/state-of-the-day"
 LONGEST_SECONDS = 240
 _POINT, _ADDRESS, _ID = "2026-11-21T02:12:28Z", "203.0.113.9", "us0a/2026-11-23/1"  # as the page shows them
@@ -32,6 +31,8 @@ NOT_FOLLOWED = {
     "systemctl daemon-reload": _IN_AN_IMAGE,
     "service cron start": _IN_AN_IMAGE,
     "touch /etc/ebbtide-mail-leaves": _IN_AN_IMAGE,
+    "mkdir -p -m 755 /etc/ebbtide-user-timers": _IN_AN_IMAGE,
+    "systemctl --user start": _IN_AN_IMAGE,
 }
 ELSEWHERE = {"When the region is gone": "test_second_region.py follows this section"}
 AT_LAST = ("ebbtide card --to card.pdf", f"ebbtide close {_ID}")
@@ -54,8 +55,12 @@ def seen(path: Path) -> File:
 
 @dataclass
 class Reader:
-    """`then` is the file as it was in the first night; `known` what stands on the page, and what it is here."""
+    """`then` is the file as it was in the first night; `known` what stands on the page, and what it is here.
 
+    Whoever it is has a copy of the repository, and a home with a key.
+    """
+
+    repository: Path
     state: Path
     home: Path
     then: File
@@ -66,7 +71,7 @@ class Reader:
         self.known[" invoice.txt"] = f" {Path(CHANGES_EVERY_NIGHT).name}"
 
     def sandbox(self, *words: str) -> str:
-        command = [ROOT / "ebbtide", "sandbox", "--state", self.state, *words]
+        command = [self.repository / "ebbtide", "sandbox", "--state", self.state, *words]
         environment = {"HOME": str(self.home), "PATH": os.environ["PATH"]}
         ran = subprocess.run(
             command, cwd=self.home, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

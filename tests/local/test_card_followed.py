@@ -336,6 +336,7 @@ def test_a_server_that_it_lets_run_does_none_of_the_originals_work(
         *("etc/inittab", "etc/fstab", "etc/rc2.d/S01cron", "etc/rc2.d/S01nginx", "etc/hostname"),
         *(f"etc/systemd/system/{unit}" for unit in kept | others),
         *("usr/lib/systemd/system/job2.timer", "usr/local/lib/systemd/system/job3.timer"),
+        "var/lib/systemd/linger/ada",
     ):
         (restored / path).parent.mkdir(parents=True, exist_ok=True)
         (restored / path).write_text("here")
@@ -356,3 +357,4 @@ def test_a_server_that_it_lets_run_does_none_of_the_originals_work(
     assert [path.name for path in (restored / "etc/rc2.d").iterdir()] == ["S01nginx"]
     assert [path.name for path in (restored / "etc").glob("fstab*")] == ["fstab.original"]
     assert (restored / "etc/hostname").read_text() == "restored-us0a\n"
+    assert not (restored / "var/lib/systemd/linger").exists()

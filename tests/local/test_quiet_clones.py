@@ -1,5 +1,5 @@
-"""A restored server does nobody else's work: of its own units no timer fires and no file system is mounted, whatever
-would start them, and what names it or its disks is no longer the original's."""
+"""A restored server does nobody else's work: of its own units, and of its users', no timer fires, and no file system is
+mounted, whatever would start them; and what names it or its disks is no longer the original's."""
 
 from pathlib import Path
 
@@ -32,6 +32,17 @@ GENERATOR = f"""#!/bin/sh
 mkdir "$1/timers.target.wants" && ln -s ../job5.timer "$1/timers.target.wants"
 printf '{TIMER.encode("unicode_escape").decode()}' >"$1/job5.timer"
 """
+# What a user has of their own, who lingers: their manager is up as long as the machine is.
+OF_A_USER = {
+    "root/.config/systemd/user/mine.timer": ("default.target", TIMER),
+    "root/.config/systemd/user.control/first.timer": ("timers.target", TIMER),
+    "usr/lib/systemd/user/everybodys.timer": ("timers.target", TIMER),
+    "root/.config/systemd/user/works.service": ("default.target", A_SERVICE.format("touch /srv/works")),
+}
+THEIRS = ("mine", "first", "everybodys")
+# As libpam-systemd has it.
+THEIR_MANAGER = "[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n"
+AS_THEM = "XDG_RUNTIME_DIR=/run/user/0 systemctl --user"
 
 pytestmark = BOOTS_IMAGES
 
@@ -55,9 +66,26 @@ def give_it_work(tree: Path) -> None:
     (tree / "etc/hostname").write_text("us0\n")
 
 
-def want(tree: Path, path: str, target: str) -> None:
+def give_a_user_work(tree: Path) -> None:
+    users = "root/.config/systemd/user"
+    for path, (wanted_by, unit) in OF_A_USER.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(unit)
+        want(tree, path, wanted_by, users)
+    for job in THEIRS:
+        (tree / users / f"{job}.service").write_text(A_SERVICE.format(f"touch /srv/{job}"))
+    (tree / "etc/systemd/system/user@.service.d").mkdir()
+    (tree / "etc/systemd/system/user@.service.d/runtime.conf").write_text(THEIR_MANAGER)
+    (tree / "var/lib/systemd/linger").mkdir()
+    (tree / "var/lib/systemd/linger/root").touch()
+    # Of when it was a restored server itself.
+    (tree / "etc/ebbtide-user-timers").mkdir()
+    (tree / "etc/ebbtide-user-timers/everybodys.timer").touch()
+
+
+def want(tree: Path, path: str, target: str, units: str = "etc/systemd/system") -> None:
     if target:
-        wants = tree / f"etc/systemd/system/{target}.wants"
+        wants = tree / f"{units}/{target}.wants"
         wants.mkdir(parents=True, exist_ok=True)
         template = path.replace("@3", "@")
         (wants / Path(path).name).symlink_to(f"/{template}")
@@ -88,3 +116,24 @@ def test_no_timer_of_a_clone_fires_and_nothing_of_others_is_mounted_whatever_wan
         assert names == f"{NAME}\n{NAME}"
         assert memory == "loaded"
         assert list(read_real(tree)) == backed_up
+
+
+@pytest.mark.fault("O6")
+@on_a_loopback_of_its_own
+def test_no_timer_of_a_user_fires_in_a_clone_before_its_operator_wants_that_and_what_else_a_user_runs_does(
+    image: Path, tmp_path: Path
+) -> None:
+    with a_tree(image, tmp_path) as tree:
+        give_a_user_work(tree)
+
+        with booted(tree, NAME, patience=120, stands=True) as boot:
+            settled = inside(boot, f"{AS_THEM} is-system-running --wait; {AS_THEM} is-active works.service")
+            timers = inside(boot, f"{AS_THEM} is-active {' '.join(f'{job}.timer' for job in THEIRS)}")
+            ran = inside(boot, "ls /srv")
+            wanted = inside(boot, "mkdir /etc/ebbtide-user-timers && touch /etc/ebbtide-user-timers/mine.timer")
+            started = inside(boot, f"{AS_THEM} start mine.timer && {AS_THEM} is-active mine.timer")
+
+        assert boot.why is None
+        assert settled.split() == ["running", "active"]
+        assert (timers.split(), ran.split()) == (["inactive"] * len(THEIRS), ["sysvinit", "work", "works"])
+        assert (wanted, started) == ("", "active")

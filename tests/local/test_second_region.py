@@ -132,7 +132,7 @@ def restored(standby: Stack, host: Host) -> Recovery:
 
 def is_identical(standby: Stack, host: Host, recovery: Recovery) -> bool:
     report = wire.parse_recovery_report(standby.world.archive.get(wire.recovery_report_key(recovery.id)))
-    return judge(host.source, standby.world.archive.get(str(report.found))).identical
+    return judge(host.source, str(report.found), standby.world.archive).identical
 
 
 def points(cloud: Cloud, standby: Stack) -> list[str]:

@@ -212,7 +212,10 @@ def test_a_server_that_comes_back_and_starts_and_whose_service_is_silent_is_not_
     report = recover(paths, cloud, tree="real")
 
     assert report["boot"]["state"] == "booted"
-    assert report["findings"] == ["http://127.0.0.1/: no answer: [Errno 111] Connection refused"]
+    assert report["findings"] == [
+        "http://127.0.0.1/: no answer: [Errno 111] Connection refused",
+        "`nginx.service` has failed: nginx: configuration file /etc/nginx/nginx.conf test failed",
+    ]
     assert report["verdict"] == "content only"
     assert is_off(tmp_path)
 

@@ -16,6 +16,7 @@ import pytest
 from enclosed import POWERLESS
 
 from ebbtide_console.sandbox import awkward, probe
+from tests.copies import a_copy
 from tests.debian import a_server
 from tests.local.following import CHANGES_EVERY_NIGHT, File, Reader, follow, seen
 from tests.patience import for_make_long
@@ -97,10 +98,12 @@ def test_two_nights_of_real_servers_end_proven_and_leave_no_trace(two_nights: Tw
 def test_the_page_for_three_in_the_morning_is_followed_from_top_to_bottom(
     two_nights: TwoNights, tmp_path: Path
 ) -> None:
-    state, keys = two_nights.state, tmp_path / ".ssh"
-    keys.mkdir(mode=0o700)
-    shutil.copy(state / "full/operator/key", keys / "id_ed25519")
-    reader = Reader(state, tmp_path, two_nights.then)
+    state, home = two_nights.state, tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    shutil.copy(state / "full/operator/key", home / ".ssh/id_ed25519")
+    repository = a_copy(tmp_path / "repository")
+    (repository / ".venv").symlink_to(sys.prefix)
+    reader = Reader(repository, state, home, two_nights.then)
 
     reader.sandbox("up")
     try:

@@ -1,9 +1,9 @@
 """Tests that another kernel may make us skip, in a virtual machine whose kernel has everything that they need."""
 
 import re
-import subprocess
 from pathlib import Path
 
+from tests.copies import a_copy
 from tests.debian import KEPT, OUR_TESTS, ROOT
 from tests.machine.virtual import a_disk, a_machine, as_a_disk
 
@@ -19,15 +19,6 @@ mkdir /srv/tests && mount /dev/vdb /srv/tests && cd /srv/tests
 mkdir -p {KEPT.relative_to(ROOT)} && ln -s / {KEPT.relative_to(ROOT)}/debian-instance
 """
 PYTEST = f"cd /srv/tests && PYTHONPATH=/{OUR_TESTS} python3 -m pytest -q --color=no -p no:cacheprovider"
-
-
-def a_copy(place: Path) -> Path:
-    """Of all that is the repository's, as it is now."""
-    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
-    files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout
-    copy = ("rsync", "-a", "--from0", "--ignore-missing-args", "--files-from=-", f"{ROOT}/", f"{place}/")
-    subprocess.run(copy, input=files, check=True)
-    return place
 
 
 def test_what_needs_a_kernel_with_all_of_its_control_groups_and_quotas_passes_on_one(

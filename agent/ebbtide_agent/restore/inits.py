@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from ebbtide_agent.restore.compare import shown
 from ebbtide_agent.restore.layer import is_file, is_within, layer_of
 from ebbtide_agent.restore.masked import masked, scripts
-from ebbtide_agent.restore.units import before_all, left_out
+from ebbtide_agent.restore.units import before_all, left_out, over_users
 
 SYSTEMD, SYSVINIT, ANOTHER = "systemd", "sysvinit", "another"
 INITS = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
@@ -125,6 +125,7 @@ def start_of(tree: Path, name: str, stands: bool, commands: Sequence[str], mark:
         units = (*masked(stands), *left_out(tree))
         told = (f"systemd.hostname={name}", *(f"systemd.mask={unit}" for unit in units))
         over.update(dict.fromkeys(before_all(tree, units)))
+        over.update(over_users(tree))
         return Start(("--boot", "--console=pipe"), told, mark, layer=layer_of(tree, over))
     if init == SYSVINIT:
         over.update(_over_sysvinit(tree, scripts(masked(stands)), mark))

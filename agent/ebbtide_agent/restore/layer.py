@@ -21,7 +21,7 @@ def layer_of(tree: Path, over: Mapping[str, bytes | None]) -> bytes:
     """The tar of it. `over` has paths, and the content of the file that is there then; None for nothing.
 
     Nothing is what overlayfs takes for that: a device 0, 0. Directories are as they are in the tree, in place of which
-    they are seen; each has to be within it.
+    they are seen; each has to be within it, or not to be there at all.
     """
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as layer:
@@ -65,8 +65,12 @@ def _above(path: str | PurePosixPath) -> Iterator[str]:
 
 
 def _as_it_is(directory: Path, path: str) -> tarfile.TarInfo:
-    found, member = os.lstat(directory), tarfile.TarInfo(path)
-    member.type, member.mode = tarfile.DIRTYPE, stat.S_IMODE(found.st_mode)
+    member = tarfile.TarInfo(path)
+    member.type, member.mode = tarfile.DIRTYPE, 0o755
+    if not os.path.lexists(directory):
+        return member
+    found = os.lstat(directory)
+    member.mode = stat.S_IMODE(found.st_mode)
     member.uid, member.gid = found.st_uid, found.st_gid
     xattrs = read_xattrs(Found(os.fsencode(path), os.fsencode(directory), found, None))
     seen = {name: value for name, value in xattrs.items() if not name.startswith(_OVERLAYS_OWN)}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-# No backups, no scheduled jobs, no timers, no mail, no disks of others. Nor is it another new machine, which cloud-init
-# would give other host keys and users; and nothing waits for a network.
+# No backups, no scheduled jobs, no timers, no mail, none fetched that nobody else would get then, no name pointed here
+# that is the original's, no disks of others. Nor is it another new machine, which cloud-init would give other host keys
+# and users; and nothing waits for a network.
 MASKED = (
     "cron.service", "crond.service", "cronie.service", "fcron.service", "cron.target", "anacron.service", "atd.service",
     "bcron.service", "mcron.service", "incron.service", "incrond.service", "systemd-cron.service",
     "timers.target", "nullmailer.service", "postfix.service", "exim4.service", "exim.service", "sendmail.service",
     "sm-client.service", "opensmtpd.service", "smtpd.service", "courier-mta.service", "qmail.service",
-    "msmtpd.service", "autofs.service", "iscsi.service", "open-iscsi.service",
+    "msmtpd.service", "fetchmail.service", "ddclient.service", "inadyn.service", "autofs.service",
+    "iscsi.service", "open-iscsi.service",
     "ebbtide-agent.service", "ebbtide-agent.timer", "ebbtide-peer.service",
     "cloud-init.service", "cloud-init-local.service", "cloud-init-main.service", "cloud-config.service",
     "cloud-final.service", "systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",

@@ -20,7 +20,8 @@ from ebbtide_agent.restore import materialise
 from ebbtide_agent.restore.boot_image import PATIENCE_SECONDS, WRITTEN, Boot, booted
 from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison, shown
 from ebbtide_agent.restore.comparing import NOTHING_COMPARED, Task, compared
-from ebbtide_agent.restore.inits import is_to_start
+from ebbtide_agent.restore.failed import failed_units
+from ebbtide_agent.restore.inits import SYSTEMD, init_of, is_to_start
 from ebbtide_agent.restore.layer import is_file, is_within
 from ebbtide_agent.restore.probe import PATIENCE_SECONDS as ANSWERS_WITHIN_SECONDS
 from ebbtide_agent.restore.probe import Answer, ask, probe
@@ -84,6 +85,7 @@ class Progress:
         self._boot = NOT_TRIED
         self._answer: Answer | None = None
         self._answers_without_it = False
+        self._failed: tuple[str, ...] = ()
         self._found: str | None = None
         self._timings: dict[str, float] = {}
 
@@ -207,6 +209,8 @@ class Progress:
             if boot.leader is not None and self._brief.probe is not None:
                 with self._timed("probe"):
                     self._answer = self._ask(self._brief.probe, boot.leader)
+                if not self._answer.ok and init_of(self._tree) == SYSTEMD:
+                    self._failed = failed_units(boot.leader)
             self._note_that_it_answered()
             yield boot
 
@@ -293,6 +297,8 @@ class Progress:
         elif self._answer is None:
             self.find(f"{self._brief.probe}: not asked: {self._boot.why}")
         elif not self._answer.ok:
+            for failure in reversed(self._failed):
+                self.find(failure)
             self.find(f"{self._brief.probe}: {self._answer.answer}")
 
     def _remark(self, remark: str) -> None:

@@ -88,6 +88,7 @@ def test_sysvinit_finds_none_of_the_links_that_would_do_the_originals_work_and_a
     tree = a_tree(tmp_path, "sbin/init", *of_the_original, *of_the_network, *its_own, "etc/rcS.d/S13cron.sh")
 
     assert {"cron", "atd", "exim4", "postfix", "cloud-init", "ebbtide-agent"} <= scripts(MASKED)
+    assert {"ddclient", "inadyn", "fetchmail"} <= scripts(MASKED)
     assert hidden(tree) == of_the_original | {"etc/rcS.d/S13cron.sh"}
     assert hidden(tree, stands=True) == hidden(tree) | of_the_network
     assert not scripts(MASKED) & scripts(MASKED_WHERE_IT_STANDS)
