@@ -37,7 +37,7 @@ long: $(READY) ## a hundred thousand simulated nights, going on where the last o
 	@EBBTIDE_FUZZ=20000 $(BIN)/pytest -q tests/attack/test_any_bytes.py
 	@EBBTIDE_EXAMPLES=50 EBBTIDE_LONG=1 $(BIN)/pytest -q tests/local/test_index_push.py tests/local/test_drill_corpus.py \
 		tests/local/test_to_directory.py
-	@EBBTIDE_LONG=1 $(BIN)/pytest -q tests/sim/test_every_call.py tests/sim/test_own_hosts.py \
+	@EBBTIDE_LONG=1 $(BIN)/pytest -q tests/attack/test_shells.py tests/sim/test_every_call.py tests/sim/test_own_hosts.py \
 		tests/local/test_whole_nights.py tests/local/test_second_region.py \
 		tests/local/test_broken_links.py tests/local/test_away_meanwhile.py tests/local/test_materialise.py \
 		tests/local/test_guarded_nights.py tests/local/test_opened.py tests/local/test_peer.py \

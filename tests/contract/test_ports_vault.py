@@ -173,6 +173,7 @@ def test_moto_does_not_show_an_account_what_another_one_shares_with_it(
     assert backup.id not in {each.id for each in Ec2Copies(the_vaults, REGION).find_shared(REGION, THEIRS)}
 
 
+@pytest.mark.attack("delete a copy that is locked", row="X7", outcome="nobody's to delete until it ends")
 @pytest.mark.fault("X7")
 def test_what_is_locked_can_be_taken_back_for_three_days_and_is_nobodys_to_delete_until_it_ends(
     volumes: EbsVolumes, backup: Snapshot, clock: Clock

@@ -136,7 +136,7 @@ def test_where_one_host_has_taken_every_inode_the_others_are_told_that_the_volum
 
 @pytest.mark.fault("R5")
 @pytest.mark.attack("fill the disk", row="X4", outcome="at its quota it fails alone, and others are complete")
-@pytest.mark.parametrize(("filesystem", "mib"), [("btrfs", 128), ("ext4", 48)])
+@pytest.mark.parametrize(("filesystem", "mib"), [("btrfs", 128), ("ext4", 48)], ids=["btrfs", "ext4"])
 @in_an_enclosure
 def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_recorded(
     filesystem: str, mib: int, tmp_path: Path, programs: Path

@@ -361,6 +361,11 @@ def test_no_policy_of_the_other_account_makes_it_keep_less_than_its_own_deployme
     assert prune(vault, a_moment(6)).mark == ()
 
 
+@pytest.mark.attack(
+    "delete all backups, forget all hosts, keep nothing, and offer the vault forged points",
+    row="X7",
+    outcome="the vault lets go of no more than a night takes",
+)
 @pytest.mark.fault("X7")
 def test_whoever_rules_in_the_other_account_can_make_the_vault_let_go_of_no_more_than_a_night_of_theirs_does() -> None:
     primary = a_primary()
@@ -379,6 +384,7 @@ def test_whoever_rules_in_the_other_account_can_make_the_vault_let_go_of_no_more
     assert {at.day for _, at, _ in restorable(vault)} >= {22, 23, 24}
 
 
+@pytest.mark.attack("the same in both accounts", row="X7", outcome="what is locked stays, one of each week")
 @pytest.mark.fault("X7")
 def test_whoever_rules_in_both_accounts_can_delete_no_copy_that_is_locked() -> None:
     primary = a_primary()
