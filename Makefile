@@ -31,11 +31,12 @@ databases: $(READY) ## the dump scripts in agent/examples against the databases 
 machine: $(READY) ## a Debian with a kernel of its own (qemu; minutes): the share of memory, and the card to its end
 	@$(BIN)/pytest -q tests/machine
 
-long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped, whatever a host may say, fifty trees of edits pushed, whatever befalls a backup in fifty places, the page for three in the morning and a region that is out, then make aging (NIGHTS=1000, MINUTES=10, FIRST=0)
+long: $(READY) ## a hundred thousand simulated nights, going on where the last ones stopped, whatever a host may say, fifty trees of edits pushed, whatever befalls a backup in fifty places, the page for three in the morning, a region that is out, and what make test leaves out, then make aging (NIGHTS=1000, MINUTES=10, FIRST=0)
 	@$(BIN)/python -m tests.sim.long --nights $(or $(NIGHTS),100000) --minutes $(or $(MINUTES),inf) \
 		$(if $(FIRST),--first-seed $(FIRST))
 	@EBBTIDE_FUZZ=20000 $(BIN)/pytest -q tests/attack/test_any_bytes.py
-	@EBBTIDE_EXAMPLES=50 EBBTIDE_LONG=1 $(BIN)/pytest -q tests/local/test_index_push.py tests/local/test_drill_corpus.py
+	@EBBTIDE_EXAMPLES=50 EBBTIDE_LONG=1 $(BIN)/pytest -q tests/local/test_index_push.py tests/local/test_drill_corpus.py \
+		tests/local/test_to_directory.py
 	@EBBTIDE_LONG=1 $(BIN)/pytest -q tests/attack/test_shells.py tests/sim/test_every_call.py tests/sim/test_own_hosts.py \
 		tests/local/test_whole_nights.py tests/local/test_second_region.py \
 		tests/local/test_broken_links.py tests/local/test_away_meanwhile.py tests/local/test_materialise.py \

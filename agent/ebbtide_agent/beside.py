@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import select
 import signal
+import time
 from collections.abc import Iterable, Iterator
-from typing import IO, Callable, TypeVar
+from typing import IO, Any, Callable, TypeVar
 
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
@@ -16,7 +18,14 @@ from ebbtide_agent.errors import PermanentError
 Item = TypeVar("Item")
 
 _AT_ONCE = 64
+_READ_BYTES = 1 << 16
 _MORE = True
+
+# For who is asked to stop. Who has others beside it has to have the time to end them: left to themselves they would
+# hold what is ours.
+_PATIENCE_SECONDS = 10.0
+_PATIENCE_BELOW_SECONDS = 2.0
+_LOOK_EVERY_SECONDS = 0.02
 
 # The processes that this one has beside it, by their ids.
 _begun: set[int] = set()
@@ -31,7 +40,7 @@ def beside(what: str, work: Callable[[], Iterable[Item]], within: float | None =
     """Begin the work for a block, and have what it yields. With the block it ends, done or not.
 
     What the work raises is raised where its items are read, after those that came before; Interfered when its process
-    was ended by somebody else, or when the first of them has not come `within` so many seconds.
+    was ended by somebody else, or when nothing has come of it `within` so many seconds of waiting.
     """
     outward, inward = os.pipe()
     procs.widen(inward)
@@ -53,21 +62,32 @@ def beside(what: str, work: Callable[[], Iterable[Item]], within: float | None =
         # A signal before this line would find nobody who ends the other process.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(inward)
-        with open(outward, "rb") as stream:
-            yield _taken(what, stream, within)
+        with io.BufferedReader(_Awaited(outward, what, within), _READ_BYTES) as stream:
+            yield _taken(what, stream)
     finally:
         try:
             # And one from here on is heard once it has ended.
             signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)
         finally:
-            _end(child)
+            _end(child, _PATIENCE_SECONDS)
             _begun.remove(child)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _taken(what: str, stream: IO[bytes], within: float | None) -> Iterator[Item]:
-    if not select.select((stream,), (), (), within)[0]:
-        raise Interfered(f"{what} was not done within {within:.0f} s")
+class _Awaited(io.FileIO):
+    """A pipe whose other end has to say something within a time."""
+
+    def __init__(self, descriptor: int, what: str, within: float | None) -> None:
+        super().__init__(descriptor)
+        self._what, self._within = what, within
+
+    def readinto(self, buffer: Any) -> int | None:
+        if not select.select((self,), (), (), self._within)[0]:
+            raise Interfered(f"{self._what} was not done within {self._within:.0f} s")
+        return super().readinto(buffer)
+
+
+def _taken(what: str, stream: io.BufferedIOBase) -> Iterator[Item]:
     while True:
         try:
             items, end = pickle.load(stream)
@@ -96,15 +116,30 @@ def _give(work: Callable[[], Iterable[Item]], inward: int, mask: Iterable[int]) 
 def _leave(*_: object) -> None:
     """End what the work itself has beside it, and then ourselves: at whatever moment, so not by an exception."""
     for child in _begun:
-        _end(child)
+        _end(child, _PATIENCE_BELOW_SECONDS)
     os._exit(0)
 
 
-def _end(child: int) -> None:
+def _end(child: int, patience: float) -> None:
+    """Ask it to stop, and make it stop if it does not: who waits for a mount that does not answer hears no question.
+
+    Not even the kernel ends who waits for a disk in this way; nobody waits for that.
+    """
     # A second signal may have come while the first one was heard, and been quicker.
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(child, signal.SIGTERM)
-        os.waitpid(child, 0)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(child, number)
+            if _has_ended(child, patience):
+                break
+
+
+def _has_ended(child: int, patience: float) -> bool:
+    until = time.monotonic() + patience
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_LOOK_EVERY_SECONDS)
+    return True
 
 
 def _give_all(work: Callable[[], Iterable[Item]], stream: IO[bytes]) -> None:

@@ -37,7 +37,7 @@ _GATHER_SECONDS = 0.02
 # A program may leave a daemon behind that holds its output open; nobody waits for that one.
 LINGER_SECONDS = 2.0
 # Whether a program stands still is looked at so often.
-LOOK_EVERY_SECONDS = 60.0
+LOOK_EVERY_SECONDS = 600.0
 # With these somebody asks us to stop.
 ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -116,9 +116,9 @@ def run(
 ) -> Ended:
     """Run a program in a process group of its own to its end; the group dies at the time-out or if we are stopped.
 
-    For `still_seconds` it may stand still; more is a time-out, too. It finds `files` open. `listener` sees standard
-    output as it comes (in another thread). Of each stream the last MiB is kept. A program that is not there is exit
-    code 127, one that cannot be executed 126.
+    Given `still_seconds` it may take as long as it likes, and it is a time-out when it has stood still for so long. It
+    finds `files` open. `listener` sees standard output as it comes (in another thread). Of each stream the last MiB is
+    kept. A program that is not there is exit code 127, one that cannot be executed 126.
     """
     started = time.monotonic()
     pipes = (subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
@@ -131,36 +131,30 @@ def run(
         assert child.stdin and child.stdout and child.stderr
         out, err = Kept(child.stdout, KEEP_BYTES, listener), Kept(child.stderr, KEEP_BYTES, None)
         threading.Thread(target=_feed, args=(child.stdin, feed), daemon=True).start()
-        stood_still = until_its_end.enter_context(_watched(child, lambda: out.said + err.said, still_seconds))
         try:
-            code, timed_out = shell_code(child.wait(timeout)), False
+            code = shell_code(_wait(child, timeout, still_seconds, lambda: out.said + err.said))
+            timed_out = False
         except subprocess.TimeoutExpired:
             end_group(child)
-            code, timed_out = TIMED_OUT, True
-        if stood_still.is_set():
             code, timed_out = TIMED_OUT, True
     return Ended(tuple(argv), code, out.get(), err.get(), time.monotonic() - started, timed_out)
 
 
-@contextlib.contextmanager
-def _watched(child: Child, heard: Callable[[], int], still_seconds: float | None) -> Iterator[threading.Event]:
-    """Ends the program if it stands still for so long within the block, and says so by the event."""
-    stood_still, over = threading.Event(), threading.Event()
+def _wait(child: Child, timeout: float | None, still_seconds: float | None, heard: Callable[[], int]) -> int:
+    """How it has ended. Raises TimeoutExpired; what no signal ends holds up nobody but a thread then."""
+    if still_seconds is None:
+        return child.wait(timeout)
+    stillness, ended = Stillness(child.pid, heard), threading.Event()
 
-    def watch(longest: float) -> None:
-        stillness = Stillness(child.pid, heard)
-        while not over.wait(LOOK_EVERY_SECONDS):
-            if stillness.seconds() >= longest:
-                stood_still.set()
-                end_group(child)
-                break
+    def wait() -> None:
+        child.wait()
+        ended.set()
 
-    if still_seconds is not None:
-        threading.Thread(target=watch, args=(still_seconds,), daemon=True).start()
-    try:
-        yield stood_still
-    finally:
-        over.set()
+    threading.Thread(target=wait, daemon=True).start()
+    while not ended.wait(LOOK_EVERY_SECONDS):
+        if stillness.seconds() >= still_seconds:
+            raise subprocess.TimeoutExpired(child.args, still_seconds)
+    return child.wait()
 
 
 def check(argv: Sequence[str], feed: bytes = b"", timeout: float | None = None) -> bytes:

@@ -8,16 +8,19 @@ import time
 from pathlib import Path
 from typing import Callable
 
-# Whoever waits for somebody who is gone wakes now and then to look, and that is all it does.
-NEXT_TO_NOTHING_SECONDS = 1.0
+# Whoever waits for somebody who is gone wakes now and then to look, and its ssh asks again and again whether anybody is
+# there: half a second in twelve hours, and a few on a slow machine.
+NEXT_TO_NOTHING_SECONDS = 10.0
+# Whoever stands still for so long waits for itself, or for a disk, and would do so in the next night, too.
+STILL_SECONDS = 12 * 3600.0
 
 
 class Stillness:
-    """That of a process group. `heard` is how much it has said so far."""
+    """That of a process group which has just begun. `heard` is how much it has said so far."""
 
     def __init__(self, group: int, heard: Callable[[], int]) -> None:
         self._group, self._heard = group, heard
-        self._said, self._took, self._since = heard(), self._taken(), time.monotonic()
+        self._said, self._took, self._since = 0, 0.0, time.monotonic()
 
     def seconds(self) -> float:
         """How long it has lasted, by the looks until now."""

@@ -222,7 +222,7 @@ NIGHTS = some.lists(
     ),
     min_size=1,
     max_size=2,
-).filter(lambda nights: nights != [[("append", 0, 0)]])
+).filter(lambda nights: nights != [[(min(EDITS), 0, 0)]])
 
 
 def take_the_place(path: Path | bytes, group: int = 0) -> None:

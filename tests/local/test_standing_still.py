@@ -1,22 +1,28 @@
-"""An rsync that stands still, for whatever reason, holds up one night for a while, and none for ever."""
+"""What stands still, for whatever reason, holds up one night for a while, and none for ever."""
 
+import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ebbtide_agent import procs
-from ebbtide_agent.host import push
+from ebbtide_agent import beside, procs
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.host import push, rsync_rules, rsync_walk, scan
+from ebbtide_agent.host.index import Block
+from ebbtide_agent.host.scan import ALL, Share, Tree
 from tests.local.own_nights import Host, differing, entries
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="not installed: rsync")
 
 
-def an_rsync_that_stops(host: Host) -> Path:
-    """The first that pushes stands where it is, and does not hear that it shall end."""
+def an_rsync_that_stops(host: Host, word: str = "--stats") -> Path:
+    """The first that is told this word stands where it is, and does not hear that it shall end."""
     program = host.place / "stopping-rsync"
     program.write_text(
-        f'#!/bin/sh\ncase "$*" in *--stats*) mkdir {host.place}/stopped 2>/dev/null && kill -STOP $$ ;; esac\n'
+        f'#!/bin/sh\ncase "$*" in *"{word}"*) mkdir {host.place}/stopped 2>/dev/null && kill -STOP $$ ;; esac\n'
         'exec rsync "$@"\n'
     )
     program.chmod(0o755)
@@ -27,6 +33,8 @@ def an_rsync_that_stops(host: Host) -> Path:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     for module, name, seconds in (
         (procs, "LOOK_EVERY_SECONDS", 0.1), (procs, "KILL_AFTER_SECONDS", 0.5), (push, "STILL_SECONDS", 2.0),
+        (rsync_rules, "STILL_SECONDS", 2.0), (rsync_walk, "STILL_SECONDS", 2.0), (scan, "STILL_SECONDS", 2.0),
+        (beside, "_PATIENCE_SECONDS", 2.0), (beside, "_PATIENCE_BELOW_SECONDS", 0.2),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, seconds)
     host = Host(tmp_path, tmp_path / "backup")
@@ -40,6 +48,45 @@ def test_an_rsync_that_stands_still_is_ended_and_the_next_night_goes_on(host: Ho
 
     first, second = (host.back_up(RSYNC=stopping) for _ in range(2))
 
-    assert (first.status, [each for each in first.problems if "stood still" in each]) == ("partial", [*first.problems])
+    assert (first.status, ["stood still" in each for each in first.problems]) == ("partial", [True])
     assert (second.status, second.problems) == ("complete", ())
+    assert differing(entries(host.newest()), entries(host.tree)) == {}
+
+
+def test_a_question_to_rsync_that_stands_still_ends_the_night_and_the_next_one_goes_on(host: Host) -> None:
+    stopping = str(an_rsync_that_stops(host, "--debug=FILTER"))
+
+    with pytest.raises(PermanentError, match="stood still"):
+        host.back_up(RSYNC=stopping)
+    report = host.back_up(RSYNC=stopping)
+
+    assert (report.status, report.problems) == ("complete", ())
+
+
+def test_a_count_by_rsync_that_stands_still_ends_the_night_and_the_next_one_goes_on(host: Host) -> None:
+    # Only rsync knows what it means.
+    host.paths.exclude.write_text("[x]y\n")
+    host.back_up()
+    stopping = str(an_rsync_that_stops(host, "--stats --no-human-readable --filter"))
+
+    with pytest.raises(PermanentError, match="stood still"):
+        host.back_up(RSYNC=stopping)
+    report = host.back_up(RSYNC=stopping)
+
+    assert (report.status, report.problems) == ("complete", ())
+
+
+def test_a_scan_that_stands_still_is_ended_and_everything_is_pushed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stand(tree: Tree, share: Share = ALL) -> Iterator[Block]:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        yield from ()
+
+    monkeypatch.setattr(scan, "scan", stand)
+    report = host.back_up()
+    monkeypatch.undo()
+
+    assert (report.status, report.problems) == ("complete", ())
+    assert "a full push: there can be no index: the scan was not done within 2 s" in host.said
     assert differing(entries(host.newest()), entries(host.tree)) == {}

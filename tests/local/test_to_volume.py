@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,18 @@ def test_it_is_left_alone_as_long_as_was_promised_and_pushed_to_by_the_index_the
     assert (host.on_volume.tree / "new").exists()
     promise = wire.parse_host_report(parse_run(report.run), aws.body(wire.host_report_key(parse_run(report.run))))
     assert promise.quiet_until - report.finished.replace(microsecond=0) == timedelta(hours=12)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_what_a_clock_that_was_far_ahead_has_promised_holds_no_longer_than_something_keeps_it_right(
+    host: OwnVolume, aws: Aws, is_kept: bool
+) -> None:
+    host.ahead += timedelta(days=3000)
+    host.back_up()
+
+    host.ahead, host.clock_is_kept = timedelta(hours=1), is_kept
+    with nullcontext() if is_kept else pytest.raises(Refused, match="is left alone until"):
+        assert host.back_up().status == "complete"
 
 
 @pytest.mark.fault("N8")

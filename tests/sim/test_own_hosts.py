@@ -141,6 +141,7 @@ def test_a_lambda_that_dies_after_any_single_call_changes_nothing_about_the_end(
 
 @pytest.mark.fault("C3")
 def test_another_invocation_between_any_two_calls_changes_nothing_about_the_end() -> None:
+    """Before what does something, that is; before each look, too, with patience."""
     scenario = Scenario(EARLY, FaultPlan(own_hosts=(OwnNight(at=31 * A_MINUTE),), pace=Pace(to_show=3 * A_MINUTE)))
     undisturbed = the_end(play(scenario))
 

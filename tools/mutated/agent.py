@@ -52,10 +52,18 @@ MUTATIONS = (
     Mutation(
         "beside: ended with its block",
         "agent/ebbtide_agent/beside.py",
-        "        os.kill(child, signal.SIGTERM)\n",
-        "        os.kill(child, 0)\n",
+        "for number in (signal.SIGTERM, signal.SIGKILL):",
+        "for number in (0,):",
         "that no scan goes on when nobody waits for it",
         AHEAD,
+    ),
+    Mutation(
+        "beside: ended though it does not hear",
+        "agent/ebbtide_agent/beside.py",
+        "(signal.SIGTERM, signal.SIGKILL)",
+        "(signal.SIGTERM,)",
+        "that a scan at a mount that does not answer holds nobody up",
+        ("tests/unit/agent/test_beside.py",),
     ),
     Mutation(
         "beside: with what it has begun",

@@ -1005,9 +1005,9 @@ MUTATIONS = (
     Mutation(
         "begun: by a timer that is not masked",
         f"{_HOST}/checks/schedule.py",
-        "path.exists() and path.resolve() != _MASKED",
-        "path.exists()",
-        "that a masked timer starts nothing",
+        "timer.exists() and all(unit.resolve() != _MASKED for unit in units)",
+        "timer.exists()",
+        "that a masked timer or service starts nothing",
         ("tests/unit/agent/test_checks.py",),
     ),
     Mutation(
@@ -1081,6 +1081,38 @@ MUTATIONS = (
         "child.wait()",
         "that nobody waits for a program that a disk keeps from dying",
         ("tests/unit/agent/test_procs.py",),
+    ),
+    Mutation(
+        "still: waited for all the same",
+        "agent/ebbtide_agent/procs.py",
+        "raise subprocess.TimeoutExpired(child.args, still_seconds)",
+        "end_group(child)",
+        "that an rsync which waits for a disk that does not answer holds up one night and not all",
+        ("tests/unit/agent/test_procs.py",),
+    ),
+    Mutation(
+        "still: what it says",
+        "agent/ebbtide_agent/stillness.py",
+        "said != self._said or ",
+        "",
+        "that a push which says something is not ended",
+        ("tests/unit/agent/test_procs.py",),
+    ),
+    Mutation(
+        "still: what it does",
+        "agent/ebbtide_agent/stillness.py",
+        " or not 0 <= took - self._took <= NEXT_TO_NOTHING_SECONDS",
+        "",
+        "that a push which says nothing, and works, is not ended",
+        ("tests/unit/agent/test_procs.py",),
+    ),
+    Mutation(
+        "still: told as another end",
+        f"{_HOST}/outcome.py",
+        "if ended.timed_out else ended",
+        "if False else ended",
+        "that an rsync which stood still is tried again while there is time, and told of",
+        ("tests/local/test_standing_still.py",),
     ),
     # -- the scan ahead, compression, and the gate that is compiled
     Mutation(

@@ -40,13 +40,12 @@ from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import FAILED, PARTIAL, REAL
+from ebbtide_agent.stillness import STILL_SECONDS
 
 # A far side that says nothing for so long is gone, whatever the connection believes.
 SILENCE_SECONDS = 600
 # It says nothing while it reads a large file to compare it; a connection that breaks then is noticed by ssh.
 _READING_SECONDS = 6 * 3600
-# Beyond all of that it waits for itself, or for a disk, and would do so in the next night, too.
-STILL_SECONDS = 2 * _READING_SECONDS
 
 # What vanished meanwhile is not there the second time; what vanishes from that as well, not the third.
 _MOST_TIMES_OUT_OF_STEP = 2

@@ -48,10 +48,13 @@ def choose(at_hand: AtHand, wanted: str) -> Restorable:
     named = [point for point in points if point.name == wanted]
     if named:
         return named[-1]
-    found = [point for point in points if wanted == NEWEST or point.name.startswith(wanted)]
+    # What a script has left empty is no way to say the newest.
+    found = [point for point in points if wanted == NEWEST or (wanted and point.name.startswith(wanted))]
     if not found:
         there = ", ".join(point.name for point in points)
-        raise PermanentError("\n".join((f"there is no restore point {wanted}; there are: {there}", *at_hand.notes)))
+        raise PermanentError(
+            "\n".join((f"there is no restore point {wanted or repr(wanted)}; there are: {there}", *at_hand.notes))
+        )
     return _newest_whole(found)
 
 

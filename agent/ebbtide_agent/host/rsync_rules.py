@@ -10,9 +10,10 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.filters import Rule
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, as_timed_out, why
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.paths import NOWHERE, HostPaths
+from ebbtide_agent.stillness import STILL_SECONDS
 
 # What rsync would not print as it is, even if it is asked for bytes above 127 as they are.
 _ESCAPED = re.compile(rb"[\x00-\x08\x0a-\x1f]|\\(?=#[0-9]{3})")
@@ -71,7 +72,8 @@ def finds(program: str, root: Path, rules: Sequence[Rule], one_file_system: bool
     found = _Lines(b" because of pattern " + _as_printed(os.fsencode(taking.pattern)))
     words = [program, "-n", "-a", "--debug=FILTER", "--8-bit-output", *(["-x"] if one_file_system else [])]
     words += [f"--filter={rule}" for rule in rules]
-    ended = procs.run((*words, f"{str(root).rstrip('/')}/", f"{NOWHERE}/"), listener=found.feed)
+    argv = (*words, f"{str(root).rstrip('/')}/", f"{NOWHERE}/")
+    ended = as_timed_out(procs.run(argv, listener=found.feed, still_seconds=STILL_SECONDS))
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
         raise PermanentError(f"rsync cannot say whether {taking.line} is there: {why(ended)}")
     return found.any

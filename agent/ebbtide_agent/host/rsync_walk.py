@@ -14,11 +14,12 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import filters
 from ebbtide_agent.host.index import STAT, Entry
 from ebbtide_agent.host.named import unescaped
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, as_timed_out, tell, why
 from ebbtide_agent.host.scan import AS_PACKED
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.tally import Counted
 from ebbtide_agent.paths import NOWHERE, HostPaths
+from ebbtide_agent.stillness import STILL_SECONDS
 
 # In front of a name, and after it. Within it rsync prints no end of a line.
 _MARK, _END = b"> ", b"\n"
@@ -65,7 +66,8 @@ def _walked(config: Config, words: Iterable[str] = (), listener: Callable[[bytes
     argv = [config.rsync, "-n", "-a", "--super", "--stats", "--no-human-readable", *words]
     argv += ["--one-file-system"] if config.one_file_system else []
     argv += filters(config.include, config.hidden, config.whole_system)
-    ended = procs.run((*argv, f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"), listener=listener)
+    argv += [f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"]
+    ended = as_timed_out(procs.run(argv, listener=listener, still_seconds=STILL_SECONDS))
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
         raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")
     return tell(ended)

@@ -34,7 +34,8 @@ def _told(leader: int, units: list[str], until: float) -> Iterator[str]:
     for unit in units:
         left = max(_AT_LEAST_SECONDS, until - time.monotonic())
         said = run_within(leader, [*_LAST_LINE, f"_SYSTEMD_UNIT={unit}"], left)
-        yield f"`{shown(unit.encode())}` has failed: {last_words(said.out)}"
+        last = last_words(said.out) if said.exit_code == 0 else "what it said last is not known"
+        yield f"`{shown(unit.encode())}` has failed: {last}"
 
 
 def _rest(more: int) -> Iterator[str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import beside as module
 from ebbtide_agent import procs
-from ebbtide_agent.beside import beside
+from ebbtide_agent.beside import Interfered, beside
 from ebbtide_agent.errors import ConfigError, PermanentError, TransientError
 
 
@@ -135,6 +136,46 @@ def test_whoever_leaves_early_leaves_none_behind_that_this_one_has_begun() -> No
         raise KeyError
 
     assert not Path(f"/proc/{process}").exists()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_whoever_does_not_hear_that_it_shall_end_is_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, depth: int
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(module, "_PATIENCE_BELOW_SECONDS", 0.1)
+    told, tell = os.pipe()
+
+    def stop(_: int) -> Iterator[int]:
+        os.write(tell, b"%d" % os.getpid())
+        os.kill(os.getpid(), signal.SIGSTOP)
+        yield 1
+
+    def around(below: int) -> Iterator[int]:
+        with beside("below", lambda: works[below](below - 1)) as items:
+            yield from items
+
+    works = {1: stop, 2: around}
+    with beside("the scan", lambda: works[depth](depth - 1)):
+        process = int(os.read(told, 20))
+
+    assert not Path(f"/proc/{process}").exists() or "Z (zombie)" in Path(f"/proc/{process}/status").read_text()
+
+
+def test_what_goes_no_further_after_a_while_is_waited_for_no_longer() -> None:
+    # A bunch that does not wait in a buffer.
+    ballast, many = bytes(1 << 14), 64
+
+    def work() -> Iterator[bytes]:
+        yield from (ballast for _ in range(many))
+        time.sleep(60)
+
+    seen = []
+    with pytest.raises(Interfered, match="not done within"), beside("the scan", work, within=2.0) as items:
+        for item in items:
+            seen.append(item)
+
+    assert seen == [ballast] * many
 
 
 def test_whoever_leaves_at_any_moment_leaves_nobody_who_holds_what_was_ours(tmp_path: Path) -> None:

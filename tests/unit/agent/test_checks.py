@@ -765,6 +765,22 @@ def test_a_timer_that_is_masked_or_that_no_systemd_knows_starts_nothing(tmp_path
     assert found(schedule.is_started, scene) == [NOT_STARTED]
 
 
+@pytest.mark.parametrize("masked", ["ebbtide-agent.timer", "ebbtide-agent.service"])
+def test_a_packages_timer_starts_nothing_if_it_or_its_service_is_masked(tmp_path: Path, masked: str) -> None:
+    scene = a_scene(tmp_path)
+    timer = put(tmp_path / "usr/lib/systemd/system/ebbtide-agent.timer", "[Timer]\n")
+    wanted = tmp_path / "etc/systemd/system/timers.target.wants/ebbtide-agent.timer"
+    wanted.parent.mkdir(parents=True)
+    wanted.symlink_to(timer)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    before = levels(schedule.is_started, scene)
+
+    (tmp_path / "etc/systemd/system" / masked).symlink_to("/dev/null")
+
+    assert before == ["ok"]
+    assert found(schedule.is_started, scene) == [NOT_STARTED]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "mode", "said"),
     [

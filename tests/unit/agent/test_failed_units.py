@@ -63,5 +63,5 @@ def test_whoever_waits_to_be_told_waits_for_no_image_that_has_no_answer(monkeypa
     monkeypatch.setattr(failed, "run_within", run_within)
     monkeypatch.setattr(failed.time, "monotonic", lambda: clock[0])
 
-    assert failed_units(42)[0] == "`0.service` has failed: it said nothing"
+    assert failed_units(42)[0] == "`0.service` has failed: what it said last is not known"
     assert limits == [20.0, 20.0, 1.0, 1.0, 1.0, 1.0]

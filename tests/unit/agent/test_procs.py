@@ -100,6 +100,18 @@ def test_a_program_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -
     assert (ended.exit_code, ended.timed_out) == (procs.TIMED_OUT, True)
 
 
+def test_one_that_stands_still_and_not_even_the_kernel_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procs, "LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(procs, "KILL_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(procs, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(procs, "_signal_group", lambda *_: None)
+
+    ended = procs.run(("sh", "-c", "echo $$; exec sleep 20"), still_seconds=0.5)
+
+    assert ended.timed_out
+    os.kill(int(ended.out), signal.SIGKILL)
+
+
 @pytest.mark.parametrize(
     "goes_on",
     ["for n in $(seq 40); do echo $n; sleep 0.1; done", "for n in $(seq 60); do echo $n >&2; sleep 0.1; done",

@@ -50,6 +50,11 @@ def test_a_point_that_is_not_there_is_told_with_those_that_are() -> None:
     assert "ask the operator" in str(refused.value)
 
 
+def test_a_name_that_somebody_has_left_empty_is_not_the_newest() -> None:
+    with pytest.raises(PermanentError, match=r"no restore point ''; there are: 2026-11-22\.1, "):
+        choose(AtHand(POINTS), "")
+
+
 def test_with_none_at_hand_it_says_what_to_do() -> None:
     with pytest.raises(PermanentError, match=r"no restore point .*\nask the operator"):
         choose(AtHand(notes=("ask the operator",)), "newest")

@@ -24,7 +24,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_started(scene: Scene) -> Iterator[Finding]:
-    timers = [path for pattern in _TIMERS for path in scene.system.glob(pattern) if _is_a_unit(path)]
+    timers = [path for pattern in _TIMERS for path in scene.system.glob(pattern) if _is_to_start(path, scene.system)]
     entries = [path for pattern in _CRONS for path in sorted(scene.system.glob(pattern)) if _names_us(path)]
     problems = [problem for path in entries for problem in _problems_with(path)]
     named = ", ".join(map(str, (*timers, *entries)))
@@ -70,8 +70,10 @@ def _name_of(process: Path) -> str:
         return ""
 
 
-def _is_a_unit(path: Path) -> bool:
-    return path.exists() and path.resolve() != _MASKED
+def _is_to_start(timer: Path, system: Path) -> bool:
+    """Whoever masks a package's timer, or what it starts, leaves the link that enables it where it is."""
+    units = (timer, *(system / "etc/systemd/system" / name for name in (timer.name, f"{timer.stem}.service")))
+    return timer.exists() and all(unit.resolve() != _MASKED for unit in units)
 
 
 def _names_us(path: Path) -> bool:
