@@ -30,12 +30,12 @@ class Stillness:
         return time.monotonic() - self._since
 
     def _taken(self) -> float:
-        """Seconds of a processor that those of the group have taken which are still there (proc(5): stat)."""
+        """Seconds of a processor that those of the group have taken, with those they waited for (proc(5): stat)."""
         ticks = 0
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 _, _, after_its_name = stat.read_bytes().rpartition(b")")
                 _, _, group, *others = after_its_name.split()
                 if int(group) == self._group:
-                    ticks += int(others[8]) + int(others[9])
+                    ticks += sum(map(int, others[8:12]))
         return ticks / os.sysconf("SC_CLK_TCK")

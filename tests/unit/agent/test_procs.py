@@ -113,14 +113,15 @@ def test_one_that_stands_still_and_not_even_the_kernel_ends_is_not_waited_for(mo
 
 
 @pytest.mark.parametrize(
-    "goes_on",
-    ["for n in $(seq 40); do echo $n; sleep 0.1; done", "for n in $(seq 60); do echo $n >&2; sleep 0.1; done",
-     "for n in $(seq 35); do sleep 0.1; (while :; do :; done) & sleep 0.02; kill $!; done"],
+    ("goes_on", "next_to_nothing"),
+    [("for n in $(seq 40); do echo $n; sleep 0.1; done", 10.0),
+     ("for n in $(seq 60); do echo $n >&2; sleep 0.1; done", 10.0),
+     ("for n in $(seq 35); do sleep 0.1; (while :; do :; done) & sleep 0.02; kill $!; done", 0.0)],
     ids=["says something", "complains", "works"],
 )  # fmt: skip
-def test_a_program_that_goes_on_is_not(monkeypatch: pytest.MonkeyPatch, goes_on: str) -> None:
+def test_a_program_that_goes_on_is_not(monkeypatch: pytest.MonkeyPatch, goes_on: str, next_to_nothing: float) -> None:
     monkeypatch.setattr(procs, "LOOK_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(stillness, "NEXT_TO_NOTHING_SECONDS", 0.0)
+    monkeypatch.setattr(stillness, "NEXT_TO_NOTHING_SECONDS", next_to_nothing)
 
     assert procs.run(("sh", "-c", goes_on), still_seconds=3).exit_code == 0
 
