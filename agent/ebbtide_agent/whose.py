@@ -33,11 +33,16 @@ class Claim:
     trees: Path
 
     def is_marked(self) -> bool:
-        """False when the volume is as it was made. Raises Refused when it is another's, Damaged when it has lost whose
-        it is, and OSError when not even that can be told."""
+        """False when the volume is as it was made. Raises Refused when it is another's or a later version's, Damaged
+        when it has lost whose it is, and OSError when not even that can be told."""
         found, name = _find_mark(self.mark, self.field), self.mark.name
         if found and found.owner not in (None, self.owner):
             raise Refused(f"volume {self.volume_id} belongs to {self.field} {found.owner!r}, this is {self.owner}")
+        if found and found.schema > SCHEMA:
+            raise Refused(
+                f"volume {self.volume_id} was last used by a later version: its {name} is of schema {found.schema},"
+                f" and this version knows {SCHEMA}: use a later one"
+            )
         if found and found.fault:
             raise volume.Damaged(f"volume {self.volume_id}: its {name} needs a person: {found.fault}")
         if not found and self._has_lost_its_mark():
@@ -58,28 +63,36 @@ class Claim:
 
 @dataclass(frozen=True)
 class _Mark:
-    """Whom it names, None where nobody can make that out; and why this version cannot go by it, "" if it can."""
+    """Whom it names, None where nobody can make that out; why nobody can go by it, "" if one can; and its schema."""
 
     owner: str | None
     fault: str = ""
+    schema: int = SCHEMA
 
 
 def _find_mark(path: Path, field: str) -> _Mark | None:
-    """None where there is none. Garbage is one that names nobody. Raises OSError where it cannot be told."""
+    """None where there is none. Garbage is one that names nobody. Raises OSError where it cannot be told.
+
+    What the disk does not give is no garbage yet: it may the next time, and a check of the file system knows more.
+    """
     try:
         values = json.loads(_content(path))
     except FileNotFoundError:
         return None
     except OSError as error:
-        if path not in path.parent.iterdir():
+        if error.errno in volume.UNREADABLE or path not in path.parent.iterdir():
             raise
         return _Mark(None, f"it cannot be read: {error.strerror}")
     except (ValueError, RecursionError) as error:
         return _Mark(None, f"it cannot be read: {error}")
-    named = values.get(field) if isinstance(values, dict) else None
-    if not isinstance(named, str):
+    named, schema = (values.get(field), values.get("schema")) if isinstance(values, dict) else (None, None)
+    owner = named if isinstance(named, str) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        # In which words it names somebody is for the version to know that has written it.
+        return _Mark(owner, schema=schema)
+    if owner is None:
         return _Mark(None, f"it names no {field}")
-    return _Mark(named, "" if values.get("schema") == SCHEMA else f"it is not of schema {SCHEMA}")
+    return _Mark(owner, "" if schema == SCHEMA else f"it is not of schema {SCHEMA}")
 
 
 def _content(path: Path) -> bytes:

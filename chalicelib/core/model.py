@@ -405,7 +405,8 @@ class ProbeAnswer:
 
 @dataclass(frozen=True)
 class RestoredServer:
-    """What a restore's machine says of its server before it has compared it."""
+    """What a restore's machine says of its server before it has compared it; `failed` is what of it has, and why, of
+    one that does not answer."""
 
     recovery: RecoveryId
     host_id: str
@@ -415,6 +416,7 @@ class RestoredServer:
     since: datetime
     began: datetime | None = None
     answered: datetime | None = None
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,11 @@ def come_back(recovery: Recovery, world: RecoveryWorld) -> tuple[Action, ...]:
 
 
 def _unanswered(world: RecoveryWorld) -> tuple[str, ...]:
-    """A finding, of a server that is up and does not answer its probe: as its report will have it later."""
-    answer = world.server.probe if world.server else None
-    return () if answer is None or answer.ok else (f"{answer.target}: {answer.answer}",)
+    """The findings, of a server that is up and does not answer its probe: as its report will have them later."""
+    server = world.server
+    if server is None or server.probe is None or server.probe.ok:
+        return ()
+    return (f"{server.probe.target}: {server.probe.answer}", *server.failed)
 
 
 def answered_since(world: RecoveryWorld) -> tuple[str, ...]:

@@ -297,7 +297,7 @@ def parse_recovery_report(body: bytes) -> RecoveryReport:
         extra=compared.number("extra"),
         different=compared.number("different"),
         unhashed=compared.number("unhashed"),
-        findings=bounded(fields, "findings"),
+        findings=bounded(fields.texts("findings")),
         boot=_boot(fields),
         probe=_answer(fields),
         found=fields.maybe_text("found"),
@@ -319,6 +319,7 @@ def parse_restored_server(body: bytes) -> RestoredServer:
         since=fields.moment("since"),
         began=fields.maybe_moment("began"),
         answered=fields.maybe_moment("answered"),
+        failed=bounded(fields.maybe_texts("failed")),
     )
 
 

@@ -146,7 +146,7 @@ def host_result(fields: Fields, tree: TreeKind, manifest: Fields | None) -> Host
         seconds=(fields.moment("finished") - fields.moment("started")).total_seconds(),
         tree=tree,
         manifest=_archive_key(manifest) if manifest else None,
-        problems=bounded(fields, "problems"),
+        problems=bounded(fields.texts("problems")),
         warnings=_warnings(fields),
     )
 

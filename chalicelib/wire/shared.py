@@ -1,6 +1,6 @@
 """What the shapes of both, runs and recoveries, have in common."""
 
-from chalicelib.fields import Fields
+from collections.abc import Sequence
 
 # A machine may say anything; what we keep of its words is bounded.
 MOST_PROBLEMS = 50
@@ -12,9 +12,9 @@ def owner_of(key: str) -> str:
     return "/".join(key.split("/")[1:4])
 
 
-def bounded(fields: Fields, name: str) -> tuple[str, ...]:
+def bounded(texts: Sequence[str]) -> tuple[str, ...]:
     """The first of a list of texts, each a line and cut short."""
-    return tuple(as_line(text) for text in fields.texts(name)[:MOST_PROBLEMS])
+    return tuple(map(as_line, texts[:MOST_PROBLEMS]))
 
 
 def as_line(text: str) -> str:

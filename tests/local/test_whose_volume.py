@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import volume
-from ebbtide_agent.errors import Refused
+from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import projects
-from ebbtide_agent.receiver.boot import open_volume
+from ebbtide_agent.receiver.boot import claim_of, open_volume
 from ebbtide_agent.receiver.brief import Brief, BriefedHost, parse_brief
+from ebbtide_agent.whose import look_first
 from tests.debian import its_programs
 from tests.local.enclosed import in_an_enclosure
 from tests.loops import a_loop_device
@@ -66,6 +67,10 @@ def with_files_on(image: Path, change: Callable[[Path], object]) -> None:
         volume.mount(device, place)
         change(place)
         volume.let_go(device, place)
+
+
+def with_its_mark(image: Path, words: str) -> None:
+    with_files_on(image, lambda files: (files / "receiver.json").write_text(words))
 
 
 def let_go(_: Path) -> None:
@@ -126,6 +131,16 @@ def that_counts_by_project(image: Path) -> None:
 def superblock(image: Path) -> dict[str, set[str]]:
     shown = subprocess.run(["dumpe2fs", "-h", image], capture_output=True, text=True, check=True).stdout
     return {name: set(words.split()) for name, _, words in (line.partition(":") for line in shown.splitlines())}
+
+
+def block_size(image: Path) -> int:
+    return int(next(iter(superblock(image)["Block size"])))
+
+
+def first_block(image: Path, name: str) -> int:
+    """Where on it what has this name begins."""
+    told = subprocess.run(["debugfs", "-R", f"blocks {name}", image], check=True, capture_output=True, text=True)
+    return int(told.stdout.split()[0])
 
 
 def digest(image: Path) -> str:
@@ -260,7 +275,7 @@ GARBAGE: tuple[Callable[[Path], object], ...] = (
     lambda mark: mark.write_text("[" * 4000),
     lambda mark: mark.write_text(mark.read_text() + " " * 4096),
     lambda mark: mark.write_text('{"schema": 1, "receiver": null}'),
-    lambda mark: mark.write_text('{"schema": 2, "receiver": "main"}'),
+    lambda mark: mark.write_text('{"schema": "2", "receiver": "main"}'),
     lambda mark: in_its_place(mark, Path.mkdir),
     lambda mark: in_its_place(mark, os.mkfifo),
     lambda mark: mark.rename(mark.with_name("good")) and mark.symlink_to("good"),
@@ -307,11 +322,51 @@ def test_a_volume_that_says_it_is_anothers_in_another_versions_words_is_refused_
     tmp_path: Path,
 ) -> None:
     a_volume_of("other", image := tmp_path / "image")
-    with_files_on(image, lambda files: (files / "receiver.json").write_text('{"schema": 2, "receiver": "other"}'))
+    for schema in (0, 2):
+        with_its_mark(image, f'{{"schema": {schema}, "receiver": "other"}}')
+        before = digest(image)
+
+        assert "belongs to receiver 'other'" in refused(image, tmp_path / f"{schema}")
+        assert digest(image) == before
+
+
+@pytest.mark.fault("R3")
+@pytest.mark.parametrize("words", ['{"schema": 2, "receiver": "main"}', '{"schema": 2, "of": "main"}'])
+@in_an_enclosure
+def test_its_own_volume_that_a_later_version_has_marked_is_refused_and_not_set_aside(
+    tmp_path: Path, words: str
+) -> None:
+    a_volume_of("main", image := tmp_path / "image")
+    with_its_mark(image, words)
     before = digest(image)
 
-    assert "belongs to receiver 'other'" in refused(image, tmp_path)
+    assert "of schema 2, and this version knows 1: use a later one" in refused(image, tmp_path)
     assert digest(image) == before
+
+
+def with_its_mark_at_the_end(image: Path) -> int:
+    """Beyond which byte of the image its mark is, and nothing else."""
+    size = block_size(image)
+    last = image.stat().st_size // size - 1
+    frees = f"freeb {first_block(image, 'receiver.json')}"
+    debugfs(image, f"set_inode_field receiver.json block[5] {last}", f"setb {last}", frees)
+    subprocess.run(["e2fsck", "-f", "-p", image], capture_output=True)
+    return last * size
+
+
+@pytest.mark.fault("R14")
+@in_an_enclosure
+def test_of_its_own_volume_whose_mark_the_disk_does_not_give_it_is_not_said_that_it_is_damaged(tmp_path: Path) -> None:
+    a_volume_of("main", image := tmp_path / "image")
+    end = with_its_mark_at_the_end(image)
+    with a_loop_device(image) as device:
+        brief, paths = a_machine(tmp_path / "machine", device)
+        os.truncate(image, end)
+
+        with pytest.raises(PermanentError, match=r"cannot be seen: .*Input/output error") as why:
+            look_first(device, paths.volume, "ext4", claim_of(brief, paths))
+
+    assert not isinstance(why.value, volume.Damaged)
 
 
 @pytest.mark.fault("R3")
@@ -332,10 +387,9 @@ def without_its_journal(image: Path) -> None:
 
 def whose_top_is_garbage(image: Path) -> None:
     """It is mounted, and nobody can read a name in it."""
-    told = subprocess.run(["debugfs", "-R", "blocks /", image], check=True, capture_output=True, text=True).stdout
-    size = int(next(iter(superblock(image)["Block size"])))
+    size = block_size(image)
     with image.open("r+b") as file:
-        file.seek(int(told.split()[0]) * size)
+        file.seek(first_block(image, "/") * size)
         file.write(b"\xa5" * size)
 
 

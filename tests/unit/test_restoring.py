@@ -34,6 +34,14 @@ from tests.recoveries import (
     the_machine_says,
 )
 
+NO_ANSWER = "http://127.0.0.1/: no answer: refused"
+NGINX_HAS_FAILED = "`nginx.service` has failed: no configuration"
+# What a machine says of a server that is up and does not answer.
+SILENT = {
+    "probe": {"target": "http://127.0.0.1/", "answer": "no answer: refused", "ok": False},
+    "failed": [NGINX_HAS_FAILED],
+}
+
 
 def test_a_restored_machine_stays_until_its_deadline_and_says_where_to_log_in() -> None:
     world = a_world_with_backups(20, 22)
@@ -308,19 +316,38 @@ def test_of_one_that_has_not_come_up_nothing_is_taken_down_for_what_could_not_be
 
 def test_a_server_that_is_up_and_does_not_answer_is_told_as_such_before_it_is_compared() -> None:
     world = a_world_with_backups()
-    silent = {"target": "http://127.0.0.1/", "answer": "no answer: refused", "ok": False}
 
-    recovery_id = a_server_that_is_back(world, probe=silent)
+    recovery_id = a_server_that_is_back(world, **SILENT)
 
     back = recover(recovery_id, world, NOW).recovery
     assert (back.verdict, back.address) == (None, "10.0.0.1")
-    assert back.findings == ("http://127.0.0.1/: no answer: refused",)
+    assert back.findings == (NO_ANSWER, NGINX_HAS_FAILED)
+
+
+def test_what_its_report_says_again_of_a_silent_server_is_told_once() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_server_that_is_back(world, **SILENT)
+    as_before = {"probe": SILENT["probe"], "findings": [NO_ANSWER, NGINX_HAS_FAILED]}
+    the_machine_reports(world, recovery_id, verdict="content only", **as_before)
+
+    kept = recover(recovery_id, world, NOW).recovery
+
+    assert (kept.verdict, kept.findings) == ("content only", (NO_ANSWER, NGINX_HAS_FAILED))
+
+
+def test_a_machine_of_an_earlier_version_does_not_say_what_has_failed_in_its_image() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_restore(world)
+    said = json.loads(a_word(recovery=str(recovery_id), probe=SILENT["probe"]))
+    del said["failed"]
+    world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
+
+    assert recover(recovery_id, world, NOW).recovery.findings == (NO_ANSWER,)
 
 
 def test_what_has_answered_late_is_proven_and_no_finding_says_otherwise() -> None:
     world = a_world_with_backups()
-    silent = {"target": "http://127.0.0.1/", "answer": "no answer: refused", "ok": False}
-    recovery_id = a_server_that_is_back(world, probe=silent)
+    recovery_id = a_server_that_is_back(world, **SILENT)
     recover(recovery_id, world, NOW)
     the_machine_reports(world, recovery_id)
 

@@ -249,6 +249,28 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "volume: a later version's mark",
+        "agent/ebbtide_agent/whose.py",
+        "        if found and found.schema > SCHEMA:\n",
+        "        if False:\n",
+        "that a sound volume is not taken by a version before the one that has marked it",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_its_own_volume_that_a_later_version_has_marked_is_refused_and_not_set_aside",
+        ),
+    ),
+    Mutation(
+        "volume: a mark that the disk does not give",
+        "agent/ebbtide_agent/whose.py",
+        "if error.errno in volume.UNREADABLE or path not in",
+        "if path not in",
+        "that a volume is not set aside for an error of its disk's, which may be gone the next time",
+        (
+            "tests/local/test_whose_volume.py::"
+            "test_of_its_own_volume_whose_mark_the_disk_does_not_give_it_is_not_said_that_it_is_damaged",
+        ),
+    ),
+    Mutation(
         "volume: a mark that is a link",
         "agent/ebbtide_agent/whose.py",
         "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",

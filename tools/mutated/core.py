@@ -882,6 +882,14 @@ MUTATIONS = (
         ("tests/unit/test_restoring.py",),
     ),
     Mutation(
+        "restore: silent, and nobody says why",
+        f"{_CORE}/restored.py",
+        '{server.probe.answer}", *server.failed)',
+        '{server.probe.answer}",)',
+        "that it is told at once what has failed within a server which is up and does not answer",
+        ("tests/unit/test_restoring.py",),
+    ),
+    Mutation(
         "restore: no answer is an error",
         f"{_CORE}/verdicts.py",
         "(verdict == CONTENT_ONLY and probe is None)",

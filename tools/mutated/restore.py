@@ -469,6 +469,14 @@ MUTATIONS = (
         ("tests/local/test_session.py",),
     ),
     Mutation(
+        "restore: why it does not answer",
+        f"{_RESTORE}/progress.py",
+        "failed=tuple(map(_as_finding, self._failed))",
+        "failed=()",
+        "that it is told before the comparison what has failed within a server that does not answer",
+        ("tests/unit/agent/test_recovery_progress.py",),
+    ),
+    Mutation(
         "restore: whoever has no word to say",
         f"{_RESTORE}/inits.py",
         "        over.update(dict.fromkeys(before_all(tree, units)))\n",

@@ -123,7 +123,7 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     if brief.filesystem not in FILESYSTEMS:
         raise PermanentError(f"file system {brief.filesystem} is not supported; expected {' or '.join(FILESYSTEMS)}")
     device = paths.device(brief.volume_id)
-    claim = Claim(brief.volume_id, paths.volume_owner, "receiver", brief.receiver, paths.hosts)
+    claim = claim_of(brief, paths)
     _refuse_anothers(brief, device, paths.volume, claim)
     ready = volume.make_ready(device, paths.volume, brief.filesystem)
     is_mended = ready.is_mended or (brief.is_distrusted and volume.look_through(device, ready.filesystem))
@@ -139,6 +139,11 @@ def open_volume(brief: Brief, paths: MachinePaths) -> quotas.Quotas:
     if why := volume.fill(device, paths.volume, ready.filesystem):
         say(f"its file system is no larger than it was: {why}")
     return offered
+
+
+def claim_of(brief: Brief, paths: MachinePaths) -> Claim:
+    """That a volume is this receiver's."""
+    return Claim(brief.volume_id, paths.volume_owner, "receiver", brief.receiver, paths.hosts)
 
 
 def _refuse_anothers(brief: Brief, device: Path, place: Path, claim: Claim) -> None:

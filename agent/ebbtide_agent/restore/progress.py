@@ -156,7 +156,7 @@ class Progress:
 
     def find(self, finding: str) -> None:
         """Add what went wrong to the findings, the most important first."""
-        findings = (shown(finding.encode()), *self._comparison.findings)
+        findings = (_as_finding(finding), *self._comparison.findings)
         self._comparison = replace(self._comparison, findings=findings[:MOST_FINDINGS])
 
     def standing(self) -> Standing:
@@ -167,6 +167,7 @@ class Progress:
             id=self._brief.id,
             boot=self._boot,
             probe=self._answer,
+            failed=tuple(map(_as_finding, self._failed)),
             times=self._times(),
             since=self._now(),
         )
@@ -303,7 +304,7 @@ class Progress:
 
     def _remark(self, remark: str) -> None:
         """Add what nothing depends on behind the findings, if there is room: who shows one of them shows the first."""
-        findings = (*self._comparison.findings, shown(remark.encode()))
+        findings = (*self._comparison.findings, _as_finding(remark))
         self._comparison = replace(self._comparison, findings=findings[:MOST_FINDINGS])
 
     def _tell(self, step: str) -> None:
@@ -324,6 +325,11 @@ class Progress:
             yield
         finally:
             self._timings[step] = time.monotonic() - started
+
+
+def _as_finding(text: str) -> str:
+    """The same wherever it is told."""
+    return shown(text.encode())
 
 
 def say(line: str) -> None:

@@ -65,13 +65,15 @@ class Times:
 
 @dataclass(frozen=True)
 class Standing:
-    """A restored server, before it is compared: whether it runs and answers, since when."""
+    """A restored server, before it is compared: whether it runs and answers, since when; and if it does not answer,
+    what of it has failed."""
 
     recovery: str
     host: str
     id: str
     boot: BootOutcome
     probe: Answer | None
+    failed: tuple[str, ...]
     times: Times
     since: datetime
 
@@ -149,6 +151,7 @@ def encode_standing(standing: Standing) -> bytes:
             "host": standing.host,
             "id": standing.id,
             **_how_it_runs(standing.boot, standing.probe, standing.times),
+            "failed": list(standing.failed),
             "since": moments.write(standing.since),
         }
     )

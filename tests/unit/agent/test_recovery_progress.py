@@ -22,9 +22,10 @@ from ebbtide_agent.restore import progress as rooms
 from ebbtide_agent.restore import session
 from ebbtide_agent.restore.boot_image import Boot
 from ebbtide_agent.restore.compare import MOST_FINDINGS, Comparison
+from ebbtide_agent.restore.inits import SYSTEMD
 from ebbtide_agent.restore.probe import Answer
 from ebbtide_agent.restore.progress import Progress
-from ebbtide_agent.restore.recovery import Brief
+from ebbtide_agent.restore.recovery import BootOutcome, Brief, Standing, Times, encode_standing
 
 MOMENTS = [datetime(2026, 11, 23, 9, minute, tzinfo=UTC) for minute in range(4)]
 URL = "http://127.0.0.1/"
@@ -117,6 +118,41 @@ def test_a_server_that_is_told_to_stand_before_it_answers_is_reported_with_when_
     report = json.loads(archive.objects["recoveries/us0a/2026-11-23/1/report.json"])
     assert (report["probe"]["ok"], report["answered"]) == (True, moments.write(MOMENTS[1]))
     assert "compare" in report["timings"]
+
+
+def test_of_a_server_that_does_not_answer_it_is_told_before_it_is_compared_what_has_failed_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = (r"`\x1b.service` has failed: it said nothing", "`nginx.service` has failed: " + "x" * 200)
+    monkeypatch.setattr(rooms, "init_of", lambda _: SYSTEMD)
+    monkeypatch.setattr(rooms, "failed_units", lambda _: failures)
+    monkeypatch.setattr(rooms, "probe", lambda target, *_: Answer(target, "refused", False))
+    progress = _Booted(replace(_brief(URL), stays=True), MachinePaths(tmp_path), _Archive(), lambda: MOMENTS[1])
+
+    with progress.tried():
+        standing = json.loads(encode_standing(progress.standing()))
+    progress.take(Comparison(60, 0, 0, 0, 0, ()))
+
+    report = progress.report(progress.judge())
+    assert report.compared.findings == (f"{URL}: refused", *standing["failed"])
+    assert "`nginx.service` has failed: xxx" in standing["failed"][1]
+
+
+def test_a_server_that_stands_is_told_as_in_the_example() -> None:
+    example = json.loads(Path("tests/contract/wire/recovery-standing.json").read_text())
+    began, answered, since = (moments.read(example[each]) for each in ("began", "answered", "since"))
+    standing = Standing(
+        recovery=example["recovery"],
+        host="us0",
+        id="us0a",
+        boot=BootOutcome(is_up=True, why=None, seconds=12.4),
+        probe=Answer(URL, "200 OK", ok=True),
+        failed=(),
+        times=Times(began, answered, example["timings"]),
+        since=since,
+    )
+
+    assert json.loads(encode_standing(standing)) == example
 
 
 @needs_root
