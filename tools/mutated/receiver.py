@@ -649,8 +649,8 @@ MUTATIONS = (
     Mutation(
         "time to mark",
         "agent/ebbtide_agent/receiver/projects.py",
-        "if time.monotonic() >= until:",
-        "if False:",
+        "elif time.monotonic() >= until:",
+        "elif False:",
         "that marking a large tree does not cost the night",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
@@ -660,8 +660,8 @@ MUTATIONS = (
     Mutation(
         "time to look for what to mark",
         "agent/ebbtide_agent/receiver/projects.py",
-        "        while way:\n            if time.monotonic() >= until:",
-        "        while way:\n            if time.monotonic() >= until + 60:",
+        "elif time.monotonic() >= until:",
+        "elif time.monotonic() >= until + 60:",
         "that looking for what is not marked does not cost the night either",
         (
             "tests/unit/agent/test_quota_projects.py::test_what_there_is_to_be_looked_at_takes_no_longer_than_there_is_time",
@@ -670,9 +670,20 @@ MUTATIONS = (
     Mutation(
         "marking the deepest",
         "agent/ebbtide_agent/receiver/projects.py",
-        "(max(before, min(before + _MOST_PARTS, most)), most)",
-        "(before, most)",
-        "that a tree as deep as a path can say is counted",
+        "setrlimit(resource.RLIMIT_NOFILE, (most, most))",
+        "setrlimit(resource.RLIMIT_NOFILE, (before, most))",
+        "that a tree is counted which is deeper than a service has files",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
+            "takes",
+        ),
+    ),
+    Mutation(
+        "marking by names",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "os.open(name, _AS_IT_LIES, dir_fd=self.descriptor)",
+        "os.open(Path(f'/proc/self/fd/{self.descriptor}').readlink() / name, _AS_IT_LIES)",
+        "that a tree is counted which is deeper than a path can say",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
             "takes",
@@ -681,8 +692,8 @@ MUTATIONS = (
     Mutation(
         "what is marked already",
         "agent/ebbtide_agent/receiver/projects.py",
-        "if _project_of(path := Path(entry.path)) != project:",
-        "if path := Path(entry.path):",
+        "    if _project_of(descriptor) != project:\n        with",
+        "    if True:\n        with",
         "that marking goes on where the night before has ended",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
