@@ -20,6 +20,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib.core.verdicts import satisfies
+from chalicelib.flows.open_recovery import open_drill
+from chalicelib.flows.recover import recover
+from chalicelib.wire import recovery_report_key
 from ebbtide_agent import manifest
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header, read_real
@@ -35,6 +39,7 @@ from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward
 from tests.local import corpus
 from tests.local.corpus import Harm, Store, befalls, lose, of_kind, reattribute, rerecord, with_mode, without_acl
+from tests.recoveries import a_world_with_backups
 
 UNPRIVILEGED = 61001
 HOST, RUN, VOLUME = "us0a", "main/2026-11-23/1", "vol-0def"
@@ -327,6 +332,17 @@ ASKED = [
         verdict="content only",
     ),
 ]
+# Where the address is answered well.
+ANSWERS = "http://127.0.0.1:8080/200"
+# What is stored and serves as ever: no machine of a drill can see it, only who opens one.
+AGED = [
+    befalls(
+        "nothing newer was backed up for days",
+        corpus.briefed(recovery=f"{HOST}/{NOW.date()}/1", probe=ANSWERS),
+        finds="stale: its newest restore point is of 2026-11-21 03:00 UTC, expected one of the last 3 days",
+        verdict="proven",
+    ),
+]
 
 SERVE = """
 import os
@@ -470,6 +486,7 @@ def test_what_befell_fails_the_drill_and_is_all_that_it_finds(
 
     patterns = expected(finds, harmed)
     assert report["verdict"] == verdict, report["findings"]
+    assert not satisfies(verdict, ANSWERS, report["findings"])
     assert len(report["findings"]) == len(patterns), report["findings"]
     for pattern, finding in zip(patterns, report["findings"], strict=True):
         assert re.fullmatch(pattern, finding), report["findings"]
@@ -523,9 +540,23 @@ def test_an_image_that_does_not_answer_well_fails_the_drill(
     report, _ = drilled(stored, harm, 0, cloud, tmp_path)
 
     assert (report["verdict"], report["findings"]) == (verdict, [finds])
+    assert not satisfies(verdict, ANSWERS, [finds])
 
 
-ANSWERS = "http://127.0.0.1:8080/200"
+@pytest.mark.fault("O8")
+@pytest.mark.parametrize(("harm", "finds", "verdict"), AGED)
+def test_a_point_that_has_aged_fails_the_drill_however_well_it_comes_back(
+    harm: Harm, finds: str, verdict: str, an_image_that_is_up: None, stored: Store, cloud: Cloud, tmp_path: Path
+) -> None:
+    world = a_world_with_backups(21)
+    drill = open_drill("us0", world, NOW)
+    report, _ = drilled(stored, harm, 0, cloud, tmp_path)
+    world.archive.put_once(recovery_report_key(drill), json.dumps(report).encode())
+
+    ended = recover(drill, world, NOW).recovery
+
+    assert (ended.verdict, ended.findings) == (verdict, (finds,))
+    assert not satisfies(ended.verdict, ANSWERS, ended.findings)
 
 
 @pytest.mark.parametrize("asked", [ANSWERS, "tcp://127.0.0.1:8080", "command: test -r /etc/passwd"])

@@ -10,10 +10,10 @@ import pytest
 
 from ebbtide_agent import beside, procs
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host import push, rsync_rules, rsync_walk, scan
+from ebbtide_agent.host import rsync, scan
 from ebbtide_agent.host.index import Block
 from ebbtide_agent.host.scan import ALL, Share, Tree
-from tests.local.own_nights import Host, differing, entries
+from tests.local.own_nights import Host, as_agent, differing, entries
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="not installed: rsync")
 
@@ -32,8 +32,8 @@ def an_rsync_that_stops(host: Host, word: str = "--stats") -> Path:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     for module, name, seconds in (
-        (procs, "LOOK_EVERY_SECONDS", 0.1), (procs, "KILL_AFTER_SECONDS", 0.5), (push, "STILL_SECONDS", 2.0),
-        (rsync_rules, "STILL_SECONDS", 2.0), (rsync_walk, "STILL_SECONDS", 2.0), (scan, "STILL_SECONDS", 2.0),
+        (procs, "LOOK_EVERY_SECONDS", 0.1), (procs, "KILL_AFTER_SECONDS", 0.5), (rsync, "STILL_SECONDS", 2.0),
+        (scan, "STILL_SECONDS", 2.0),
         (beside, "_PATIENCE_SECONDS", 2.0), (beside, "_PATIENCE_BELOW_SECONDS", 0.2),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, seconds)
@@ -74,6 +74,16 @@ def test_a_count_by_rsync_that_stands_still_ends_the_night_and_the_next_one_goes
     report = host.back_up(RSYNC=stopping)
 
     assert (report.status, report.problems) == ("complete", ())
+
+
+def test_a_restores_rsync_that_stands_still_is_ended_and_tried_again_while_there_is_time(host: Host) -> None:
+    host.back_up()
+    host.configure(RSYNC=str(an_rsync_that_stops(host)))
+
+    restored = as_agent(host, "restore", str(host.tree / "file"), cwd=host.place)
+
+    assert "rsync stood still" in restored.stderr
+    assert (restored.returncode, "complete: 1 files" in restored.stderr) == (0, True), restored.stderr
 
 
 def test_a_scan_that_stands_still_is_ended_and_everything_is_pushed(

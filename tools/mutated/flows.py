@@ -569,9 +569,25 @@ MUTATIONS = (
     Mutation(
         "restore: a name taken at once",
         f"{_FLOWS}/open_recovery.py",
-        "        _give_way(recovery, others, world, now)",
-        "        pass",
-        "that two servers which are asked for at once are not called the same",
+        '    with leased(f"a restore called {first_part(name)}", None, world, now, _OPENS_WITHIN):',
+        "    with nullcontext():",
+        "that two servers which are asked for at once are not called the same, whoever of them dies",
+        ("tests/unit/test_restored_names.py",),
+    ),
+    Mutation(
+        "restore: a name taken just before",
+        f"{_FLOWS}/open_recovery.py",
+        "        if called is not None:\n            raise TransientError",
+        "        if False:\n            raise TransientError",
+        "that what was called so since others were looked at is looked for again while nobody else can be",
+        ("tests/unit/test_restored_names.py",),
+    ),
+    Mutation(
+        "restore: a name of a dead one's",
+        f"{_FLOWS}/open_recovery.py",
+        "_OPENS_WITHIN = timedelta(minutes=2)",
+        "_OPENS_WITHIN = timedelta(minutes=16)",
+        "that whoever has died while they opened a restore keeps its name from others for no longer than that may take",
         ("tests/unit/test_restored_names.py",),
     ),
     Mutation(

@@ -435,8 +435,8 @@ MUTATIONS = (
     Mutation(
         "push: a daemon that does not answer",
         f"{_HOST}/outcome.py",
-        "_SILENCE, 35, _GATE_ENDED, 255)",
-        "_SILENCE, _GATE_ENDED, 255)",
+        "SILENCE, 35, _GATE_ENDED, 255)",
+        "SILENCE, _GATE_ENDED, 255)",
         "that a push whose far side's daemon does not answer in time is tried again",
         ("tests/unit/agent/test_passes.py",),
     ),
@@ -896,8 +896,8 @@ MUTATIONS = (
     Mutation(
         "push: asked for more after its end",
         f"{_HOST}/push.py",
-        "as_vanished(as_out_of_step(as_refused(as_timed_out(ended))))",
-        "as_vanished(as_refused(as_timed_out(ended)))",
+        "as_vanished(as_out_of_step(as_refused(run_rsync(argv, what.listed, environment, listener))))",
+        "as_vanished(as_refused(run_rsync(argv, what.listed, environment, listener)))",
         "that a push is tried again whose two sides did not agree on its end",
         ("tests/unit/agent/test_passes.py",),
     ),
@@ -1108,7 +1108,7 @@ MUTATIONS = (
     ),
     Mutation(
         "still: told as another end",
-        f"{_HOST}/outcome.py",
+        f"{_HOST}/rsync.py",
         "if ended.timed_out else ended",
         "if False else ended",
         "that an rsync which stood still is tried again while there is time, and told of",
@@ -1793,8 +1793,8 @@ MUTATIONS = (
     Mutation(
         "stopped: a push is gone on with",
         f"{_HOST}/outcome.py",
-        "_SILENCE, 35, _GATE_ENDED, 255)",
-        "_SILENCE, 35, 255)",
+        "SILENCE, 35, _GATE_ENDED, 255)",
+        "SILENCE, 35, 255)",
         "that a push which is cut off because its receiver was stopped goes on at the next one",
         ("tests/unit/agent/test_attempts.py",),
     ),

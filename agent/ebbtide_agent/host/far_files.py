@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, check_own_files, keep_trying, route, warning_of_another
 from ebbtide_agent.host.login import Login
 from ebbtide_agent.host.outcome import WORTH_ANOTHER_TRY, why
+from ebbtide_agent.host.rsync import run_rsync
 
 SILENCE_SECONDS = 60
 # Nobody knows what lies over there; what we have put there is smaller than this.
@@ -55,7 +55,7 @@ class FarFiles:
 
     def _run(self, *words: str) -> bool:
         """One rsync; False when something is not there."""
-        ended = procs.run((self.rsync, f"--timeout={SILENCE_SECONDS}", *words))
+        ended = run_rsync((self.rsync, f"--timeout={SILENCE_SECONDS}", *words))
         if ended.exit_code == 0:
             return True
         told = f"rsync with {self.login.name}: {why(ended)}{warning_of_another(self.login, ended.err)}"

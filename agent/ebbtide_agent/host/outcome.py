@@ -23,9 +23,9 @@ NO_ADDRESS = TransientError.exit_code
 OUT_OF_STEP, _INCOMPATIBLE = 76, 2
 # What a gate ends with that is told to stop, as by a receiver which lets go before its time: another one may come.
 _GATE_ENDED = 128 + signal.SIGTERM
-_SILENCE = 30
+SILENCE = 30
 # A connection that did not come about or broke: turned away, socket, protocol stream, timeouts, ssh's own failure.
-WORTH_ANOTHER_TRY = (NO_ADDRESS, 5, 10, 12, _SILENCE, 35, _GATE_ENDED, 255)
+WORTH_ANOTHER_TRY = (NO_ADDRESS, 5, 10, 12, SILENCE, 35, _GATE_ENDED, 255)
 # Nobody knew where, or turned away at the door: nothing was begun that could have been left half done. A socket that
 # fails (10) is not among them: so rsync ends, too, when ssh goes while it writes.
 NEVER_CAME_ABOUT = (NO_ADDRESS, 5)
@@ -103,12 +103,6 @@ def in_view_of(remarks: Sequence[Remark], outcome: Outcome) -> Outcome:
     leading = 0 if in_order and in_order[0].status == status else 1
     said = tuple(remark.problem for remark in in_order)
     return replace(outcome, status=status, problems=(*outcome.problems[:leading], *said, *outcome.problems[leading:]))
-
-
-def as_timed_out(ended: Ended) -> Ended:
-    """As rsync ends by itself when the far side is silent, where we have ended it because it stood still."""
-    said = b"rsync stood still: it said nothing, took nothing of a processor, and was ended\n"
-    return replace(ended, exit_code=_SILENCE, err=ended.err + said) if ended.timed_out else ended
 
 
 def as_refused(ended: Ended) -> Ended:

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.host.link import World, keep_trying
 from ebbtide_agent.host.named import unescaped
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, WORTH_ANOTHER_TRY, as_refused, why
 from ebbtide_agent.host.push import SILENCE_SECONDS, Listener, Route
+from ebbtide_agent.host.rsync import run_rsync
 from ebbtide_agent.paths import NOWHERE
 from ebbtide_agent.printable import printable
+from ebbtide_agent.procs import Ended
 
 DIRECTORY, SYMLINK = "d", "L"
 # The whole tree, as rsync's lists have it.
@@ -43,15 +44,13 @@ class Source:
         """A path of the tree as it is asked for."""
         return printable(os.path.normpath(os.path.join(os.fsencode(self.root), path)))  # noqa: PTH118 - paths are bytes
 
-    def run(
-        self, words: Iterable[str], paths: Iterable[bytes], into: Path, listener: Listener | None = None
-    ) -> procs.Ended:
+    def run(self, words: Iterable[str], paths: Iterable[bytes], into: Path, listener: Listener | None = None) -> Ended:
         """Rsync of these paths; again while the connection is what fails. Raises TransientError when time is up."""
 
-        def once(attempt: int) -> procs.Ended:
+        def once(attempt: int) -> Ended:
             leading = (self.rsync, f"--timeout={SILENCE_SECONDS}", *words, "--from0", "--files-from=-")
             argv = (*leading, *self.route(attempt), f"{into}/")
-            ended = as_refused(procs.run(argv, _as_list(paths), listener=listener))
+            ended = as_refused(run_rsync(argv, _as_list(paths), listener=listener))
             if ended.exit_code in WORTH_ANOTHER_TRY:
                 raise TransientError(f"rsync: {why(ended)}")
             return ended

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Callable
 
-from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.host.changes import Changes, as_list, find_suspects, with_what_leads_to
 from ebbtide_agent.host.config import Config
@@ -31,16 +30,15 @@ from ebbtide_agent.host.outcome import (
     Outcome,
     as_out_of_step,
     as_refused,
-    as_timed_out,
     as_vanished,
     tell,
     together,
 )
+from ebbtide_agent.host.rsync import run_rsync
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import FAILED, PARTIAL, REAL
-from ebbtide_agent.stillness import STILL_SECONDS
 
 # A far side that says nothing for so long is gone, whatever the connection believes.
 SILENCE_SECONDS = 600
@@ -276,8 +274,7 @@ def _push_once(config: Config, route: Route, what: Pass, attempt: int, watch: Wa
     argv = rsync(config, there, what)
     named = Named() if what.is_in_full else None
     listener = named.heard_by(watch.listener) if named else watch.listener
-    ended = procs.run(argv, what.listed, environment=environment, listener=listener, still_seconds=STILL_SECONDS)
-    ended = as_vanished(as_out_of_step(as_refused(as_timed_out(ended))))
+    ended = as_vanished(as_out_of_step(as_refused(run_rsync(argv, what.listed, environment, listener))))
     if what.from_nothing and ended.exit_code == VANISHED:
         # rsync misses the directories that lead to what it is to delete; they were never there.
         ended = replace(ended, exit_code=0)

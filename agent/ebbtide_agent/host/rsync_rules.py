@@ -7,13 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.filters import Rule
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, as_timed_out, why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, why
+from ebbtide_agent.host.rsync import run_rsync
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.paths import NOWHERE, HostPaths
-from ebbtide_agent.stillness import STILL_SECONDS
 
 # What rsync would not print as it is, even if it is asked for bytes above 127 as they are.
 _ESCAPED = re.compile(rb"[\x00-\x08\x0a-\x1f]|\\(?=#[0-9]{3})")
@@ -57,7 +56,7 @@ class RsyncRules:
                 os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             filters = [f"--filter={rule}" for rule in self._rules]
             words = (self._program, "-n", "-r", "--debug=FILTER", "--8-bit-output", *filters)
-            ended = procs.run((*words, f"{tree}/", f"{NOWHERE}/"))
+            ended = run_rsync((*words, f"{tree}/", f"{NOWHERE}/"))
         if ended.exit_code != 0:
             raise PermanentError(f"rsync cannot say what becomes of {path!r}: {why(ended)}")
         return ended.out.splitlines()
@@ -73,7 +72,7 @@ def finds(program: str, root: Path, rules: Sequence[Rule], one_file_system: bool
     words = [program, "-n", "-a", "--debug=FILTER", "--8-bit-output", *(["-x"] if one_file_system else [])]
     words += [f"--filter={rule}" for rule in rules]
     argv = (*words, f"{str(root).rstrip('/')}/", f"{NOWHERE}/")
-    ended = as_timed_out(procs.run(argv, listener=found.feed, still_seconds=STILL_SECONDS))
+    ended = run_rsync(argv, listener=found.feed)
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
         raise PermanentError(f"rsync cannot say whether {taking.line} is there: {why(ended)}")
     return found.any

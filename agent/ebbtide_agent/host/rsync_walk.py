@@ -8,18 +8,17 @@ from collections.abc import Iterable, Iterator
 from io import RawIOBase
 from typing import Callable
 
-from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import filters
 from ebbtide_agent.host.index import STAT, Entry
 from ebbtide_agent.host.named import unescaped
-from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, as_timed_out, tell, why
+from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
+from ebbtide_agent.host.rsync import run_rsync
 from ebbtide_agent.host.scan import AS_PACKED
 from ebbtide_agent.host.scratch import scratch
 from ebbtide_agent.host.tally import Counted
 from ebbtide_agent.paths import NOWHERE, HostPaths
-from ebbtide_agent.stillness import STILL_SECONDS
 
 # In front of a name, and after it. Within it rsync prints no end of a line.
 _MARK, _END = b"> ", b"\n"
@@ -67,7 +66,7 @@ def _walked(config: Config, words: Iterable[str] = (), listener: Callable[[bytes
     argv += ["--one-file-system"] if config.one_file_system else []
     argv += filters(config.include, config.hidden, config.whole_system)
     argv += [f"{str(config.root).rstrip('/')}/", f"{NOWHERE}/"]
-    ended = as_timed_out(procs.run(argv, listener=listener, still_seconds=STILL_SECONDS))
+    ended = run_rsync(argv, listener=listener)
     if ended.exit_code not in (0, SOME_IS_MISSING, VANISHED):
         raise PermanentError(f"rsync cannot tell what the tree amounts to: {why(ended)}")
     return tell(ended)
