@@ -189,6 +189,22 @@ MUTATIONS = (
         ("tests/unit/agent/test_gate.py::test_who_has_as_many_sessions_as_it_may_is_to_come_again_whatever_it_wants",),
     ),
     Mutation(
+        "a session that is deaf",
+        f"{_GATE}/lease.py",
+        "    _signal_sessions(paths, hosts, signal.SIGKILL)\n",
+        "",
+        "that a record which does not come to its end holds the release up no longer than half of the grace",
+        ("tests/unit/agent/test_leases.py::test_whoever_is_deaf_is_waited_for_as_long_as_our_patience_and_ended_then",),
+    ),
+    Mutation(
+        "an answer: in time",
+        f"{_GATE}/gate.py",
+        "    signal.setitimer(signal.ITIMER_REAL, ANSWER_SECONDS)\n",
+        "",
+        "that who does not take the answer to its report does not hold the release up",
+        ("tests/unit/agent/test_gate.py::test_an_answer_that_nobody_takes_is_not_waited_for",),
+    ),
+    Mutation(
         "a hello: in time",
         f"{_GATE}/gate.py",
         "    signal.setitimer(signal.ITIMER_REAL, GREETING_SECONDS)\n",
