@@ -686,13 +686,21 @@ MUTATIONS = (
     Mutation(
         "marking the deepest",
         "agent/ebbtide_agent/receiver/projects.py",
-        "setrlimit(resource.RLIMIT_NOFILE, (most, most))",
-        "setrlimit(resource.RLIMIT_NOFILE, (before, most))",
+        "(max(before, min(before + 2 * _DEEPEST, most)), most)",
+        "(before, most)",
         "that a tree is counted which is deeper than a service has files",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
             "takes",
         ),
+    ),
+    Mutation(
+        "marking no deeper",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "if len(way) > _DEEPEST:",
+        "if False:",
+        "that a receiver's files and memory do not go into a tree which somebody has made without an end",
+        ("tests/unit/agent/test_quota_projects.py::test_of_what_is_deeper_than_rsync_makes_a_tree_it_is_said_so",),
     ),
     Mutation(
         "marking by names",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import resource
@@ -20,6 +19,8 @@ from ebbtide_agent.errors import PermanentError, TransientError
 OPTION = "prjquota"
 # What mkfs.ext4 makes one inode for: whose share of the bytes is a tenth may have a tenth of the inodes.
 BYTES_FOR_AN_INODE = 16384
+# rsync makes nothing deeper: PATH_MAX is 4096, and a part is a letter and a slash. Each takes files and memory of ours.
+_DEEPEST = 2048
 # No host is let in yet: what is no link now stays none.
 _AS_IT_LIES = os.O_RDONLY | os.O_NOFOLLOW
 
@@ -56,7 +57,7 @@ def mark(tree: Path, project: int, until: float) -> None:
     """Make a tree a project, which the kernel keeps it from then on.
 
     Raises TransientError when it is `until` on the monotonic clock: the next call goes on with the rest. And
-    PermanentError where it is deeper than we may open directories.
+    PermanentError where it is deeper than rsync makes one.
     """
     try:
         with _files_for_the_deepest():
@@ -64,9 +65,7 @@ def mark(tree: Path, project: int, until: float) -> None:
                 if _project_of(descriptor) != project:
                     _set_project(descriptor, project)
     except OSError as error:
-        if error.errno != errno.EMFILE:
-            raise PermanentError(f"{tree} cannot be made project {project}: {error}") from error
-        raise PermanentError(f"{tree} is too deep to be counted as a whole") from error
+        raise PermanentError(f"{tree} cannot be made project {project}: {error}") from error
 
 
 def limit(place: Path, project: int, most: int | None) -> None:
@@ -123,6 +122,8 @@ def _from_below(tree: Path, project: int, until: float) -> Iterator[int]:
             elif time.monotonic() >= until:
                 raise TransientError(f"{tree} is not counted as a whole yet: the next night goes on with the rest")
             elif entry.is_dir(follow_symlinks=False):
+                if len(way) > _DEEPEST:
+                    raise PermanentError(f"{tree} is not counted: it is deeper than rsync makes a tree")
                 way.append(_Directory(here.open(entry.name), project))
             elif entry.is_file(follow_symlinks=False):
                 with os.fdopen(here.open(entry.name), "rb", buffering=0) as file:
@@ -134,9 +135,9 @@ def _from_below(tree: Path, project: int, until: float) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _files_for_the_deepest() -> Iterator[None]:
-    """Let us have open as much as we may ask for, two for each directory on the way down: a service has fewer."""
+    """Let us have each directory on the way down open, and be looking through it: a service has fewer."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, min(before + 2 * _DEEPEST, most)), most))
     try:
         yield
     finally:

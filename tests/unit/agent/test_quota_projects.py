@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import ebbtide_agent
 from ebbtide_agent import volume
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.receiver import projects, quotas
@@ -24,7 +22,6 @@ from tests.loops import a_loop_device
 WIRE = Path(__file__).parents[2] / "contract/wire"
 MIB = 1 << 20
 HOST = BriefedHost("us0", "us0a", 2435978, (), "n", quota=8 * MIB)
-OUR_OWN = {**os.environ, "PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
 MISSING = [name for name in ("mkfs.ext4", "tune2fs", "dumpe2fs") if shutil.which(name) is None]
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -199,23 +196,18 @@ def test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_takes(
     assert projects_of(done / "new") == {0}, "what is below a directory that is marked is not looked at again"
 
 
-MARK = f"""
-from pathlib import Path
-from ebbtide_agent.receiver import projects
-projects.mark(Path("tree"), {HOST.uid}, float("inf"))
-"""
-
-
+@pytest.mark.fault("X4")
 @pytest.mark.root
-def test_of_what_lies_deeper_than_can_be_gone_to_it_is_said_that_it_is_not_counted(counting: Path) -> None:
+def test_of_what_is_deeper_than_rsync_makes_a_tree_it_is_said_so(counting: Path, files_of_a_service: None) -> None:
     tree = counting / "tree"
     tree.mkdir()
-    few = ["prlimit", "--nofile=300:300", sys.executable, "-c", MARK]
 
-    with a_deep_directory(tree, 200, "d"):
-        marked = subprocess.run(few, cwd=counting, env=OUR_OWN, capture_output=True, text=True)
+    with (
+        a_deep_directory(tree, 2050, "d"),
+        pytest.raises(PermanentError, match="tree is not counted: it is deeper than rsync makes a tree"),
+    ):
+        projects.mark(tree, HOST.uid, time.monotonic() + 3600)
 
-    assert "PermanentError: tree is too deep to be counted as a whole" in marked.stderr
     assert projects_of(tree) == {0}, "it is marked as a whole, or not"
 
 
