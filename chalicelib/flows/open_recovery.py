@@ -162,6 +162,7 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         start=host.start_list,
         lives=restored.LONGEST if kind is RecoveryKind.RESTORE else None,
         step=Step(LAUNCH, now),
+        nonce="" if kind is RecoveryKind.OPENING else world.new_nonce(),
         findings=_known_against(kind, request, host, point, world, now),
     )
 

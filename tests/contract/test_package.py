@@ -177,17 +177,22 @@ MACHINES_ASK = [
 # And one that starts an image of a server's: the session of a drill or a restore.
 IMAGES_ASK = [
     ("s3:GetObject", "agent/ebbtide-agent.pyz"),
-    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
-    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/2/brief.json"),
+    ("s3:GetObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/brief.json"),
+    ("s3:GetObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/2/brief.json"),
     ("s3:GetObject", f"manifests/us0a/main/2026-11-23/1/{A_NONCE}.jsonl.gz"),
-    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2.json"),
-    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/begun/2/mount.json"),
-    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/found.jsonl.gz"),
-    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/standing.json"),
-    ("s3:PutObject", "recoveries/us0a/2026-11-23/1/off.json"),
+    ("s3:PutObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/begun/2.json"),
+    ("s3:PutObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/begun/2/mount.json"),
+    ("s3:PutObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/found.jsonl.gz"),
+    ("s3:PutObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/standing.json"),
+    ("s3:PutObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/off.json"),
+    ("s3:PutObject", f"recoveries/us0a/2026-11-23/1/{A_NONCE}/report.json"),
+    # What an earlier version has launched.
+    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/brief.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/report.json"),
 ]
 MACHINES_MUST_NOT = [
+    # It says the nonces of drills and restores.
+    ("s3:GetObject", "recoveries/us0a/2026-11-23/1/asked.json"),
     ("s3:PutObject", "recoveries/us0a/2026-11-23/1/asked.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/brief.json"),
     ("s3:PutObject", "runs/main/2026-11-23/1/closed.json"),
@@ -255,7 +260,7 @@ def test_what_breaks_out_of_an_image_finds_a_role_that_proves_and_nothing_else(t
 
     assert (refused, allowed) == ([], [])
     assert {action for each in statements for action in as_list(each["Action"])} == {
-        "s3:GetObject", "s3:ListBucket", "s3:PutObject", "events:PutEvents"
+        "s3:GetObject", "s3:PutObject", "events:PutEvents"
     }  # fmt: skip
     assert events["Condition"] == {"StringEquals": {"events:source": "ebbtide.recovery"}}
 
