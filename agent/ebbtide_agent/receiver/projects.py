@@ -105,7 +105,7 @@ def _entries_unless_marked(descriptor: int, project: int) -> Generator[os.DirEnt
 
 
 def _from_below(tree: Path, project: int, until: float) -> Iterator[int]:
-    """Directories and files, open, however deep; what else a tree may have takes no blocks, and cannot be opened.
+    """Directories and files, open; what else a tree may have takes no blocks, and cannot be opened.
 
     Each is opened by its name in the directory above it: a host may have made a path longer than anybody can say. A
     directory comes after all that is in it, so that one which is marked is marked as a whole. No more of the tree is

@@ -212,13 +212,15 @@ def test_a_hello_that_says_nothing_is_not_waited_for(silent: BinaryIO, monkeypat
 
 # A report that is on record, and an answer larger than what waits in a pipe for who does not read.
 UNTAKEN = """
-import io, sys
+import io, signal, sys
 from pathlib import Path
+from ebbtide_agent import procs
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import gate
 from ebbtide_agent.receiver.verbs import Asked
 from tests.unit.agent.test_gate import a_gate
 
+procs.stop_on(*gate.ENDING, signal.SIGALRM)  # as a peer's does
 gate.ANSWER_SECONDS = 0.1
 gate.Gate._record = lambda *_: b"x" * (1 << 22)
 a_gate(MachinePaths(Path(sys.argv[1]))).answer(Asked("report"), io.BytesIO(), sys.stdout.buffer)
