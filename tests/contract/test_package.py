@@ -511,6 +511,21 @@ def statements_of_functions(template: package.Template) -> list[tuple[str, dict[
     return [(short, each) for short, role in roles.items() for each in role_policy(template, role)["Statement"]]
 
 
+@pytest.mark.fault("O5")
+def test_no_function_that_restores_may_move_a_name_or_an_address(template: package.Template) -> None:
+    operators = {"restore", "drill", "begin_drills", "open_host", "close_host", "recover"}
+    moving = {
+        (short, action)
+        for short, statement in statements_of_functions(template)
+        for action in as_list(statement["Action"])
+        if action.startswith("route53:Change") or "Address" in action
+    }
+
+    assert operators < functions_of(template).keys()
+    assert operators.isdisjoint(short for short, _ in moving)
+    assert "reconcile_run" in {short for short, _ in moving}
+
+
 def who_may_call_later(template: package.Template, function: str) -> set[str]:
     return {
         short

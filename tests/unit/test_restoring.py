@@ -524,6 +524,21 @@ def test_a_restored_server_is_let_in_to_by_ssh_and_where_it_is_said_by_whom_its_
     assert world.address.networks == ()
 
 
+@pytest.mark.fault("O5")
+def test_a_server_that_is_back_and_proven_and_gone_again_has_moved_nobodys_name_to_another_address() -> None:
+    world = a_world_with_backups()
+    world.address.names = {"backup.example.org": "203.0.113.1", "us0.example.org": "203.0.113.2"}
+    before = dict(world.address.names)
+
+    recovery_id = a_server_that_is_back(world)
+    the_machine_reports(world, recovery_id)
+    kept = recover(recovery_id, world, NOW).recovery
+    recover(recovery_id, world, kept.deadline)
+
+    assert (kept.verdict, kept.address) == ("proven", "10.0.0.1")
+    assert world.address.names == before
+
+
 def test_the_networks_that_are_named_come_in_and_no_others() -> None:
     world = a_world_with_backups()
 
