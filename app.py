@@ -13,10 +13,8 @@ recovery wakes `tell_progress`, which puts it on EventBridge for whoever follows
 What will not work the second time either is logged and not raised by the doors that AWS would otherwise call again.
 """
 
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -48,13 +46,12 @@ from chalicelib.flows.run_now import run_now as begin_run
 from chalicelib.flows.sweep import sweep as sweep_resources
 from chalicelib.flows.tell import tell as tell_what_is_wrong
 from chalicelib.flows.tick import tick as tick_once
-from chalicelib.wiring import the_time, the_world
+from chalicelib.wiring import new_nonce, the_time, the_world
 
 Payload = Mapping[str, Any]
 
 app = Chalice(app_name="ebbtide", configure_logs=False)
 log = Logger(service="ebbtide")
-new_nonce = partial(secrets.token_hex, 16)
 
 
 # -- what happens by itself -------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ from ebbtide_agent.restore.compare import compare
 from tests.debian import a_server
 from tests.local.receiver_machine import (
     BUCKET,
+    NONCE,
     REGION,
     RUN,
     SITE_PACKAGES,
@@ -134,6 +135,7 @@ class Ours:
             "manifest": manifest,
             "manifest_sha256": hashlib.sha256(self.receiver.aws.body(manifest)).hexdigest(),
             "probe": PROBE,
+            "nonce": NONCE,
         }
         brief = f"recoveries/{_recovery(number)}/brief.json"
         example = json.loads(Path("tests/contract/wire/brief-restore.json").read_text())
@@ -168,7 +170,7 @@ class Ours:
                 used[line.split(": ")[-1].strip()] = self.used()
                 if line.rstrip().endswith(": proven"):
                     break
-            key = f"recoveries/{_recovery(number)}/report.json"
+            key = f"recoveries/{_recovery(number)}/{NONCE}/report.json"
             report = wait_until(lambda: self.receiver.aws.find(key), "the report")
             compared = since_its_start()
             machine.terminate()

@@ -1,6 +1,6 @@
 """What the flows need of the world. AWS implements each (`aws/`), and so does the simulator."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Any, Protocol
@@ -370,7 +370,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class World:
-    """Everything a flow may touch. `receipts` is the archive that a vault's receipts go to: that of whom it copies."""
+    """Everything a flow may touch. `receipts` is the archive that a vault's receipts go to: that of whom it copies.
+    `new_nonce` draws what a recovery's machine alone is to know."""
 
     machines: Machines
     volumes: Volumes
@@ -385,4 +386,5 @@ class World:
     alarms: Alarms
     watch: Watch
     bus: Bus
+    new_nonce: Callable[[], str]
     settings: Settings

@@ -1,6 +1,7 @@
 """The environment made into the world: the only module that knows which implementation stands behind a port."""
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -55,6 +56,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         alarms=SnsAlarms(clients, setting("EBBTIDE_TOPIC_PREFIX")),
         watch=HttpsWatch(),
         bus=EventBus(clients),
+        new_nonce=new_nonce,
         settings=Settings(
             receiver_group=receiver_group,
             drill_group=setting("EBBTIDE_DRILL_GROUP"),
@@ -72,6 +74,11 @@ def world_of(environment: Mapping[str, str]) -> World:
             lock_days=_lock_days("EBBTIDE_LOCK_DAYS", setting("EBBTIDE_LOCK_DAYS")),
         ),
     )
+
+
+def new_nonce() -> str:
+    """What nobody can guess."""
+    return secrets.token_hex(16)
 
 
 def the_time() -> datetime:

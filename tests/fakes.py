@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 from typing import IO, Any, TypeVar
 
 from chalicelib.core.locking import COOL_OFF, COOLING_OFF
@@ -606,8 +608,14 @@ def a_world(archive: FakeArchive | None = None, catalog: FakeCatalog | None = No
         alarms=FakeAlarms(),
         watch=FakeWatch(),
         bus=FakeBus(),
+        new_nonce=some_nonces(),
         settings=some_settings(),
     )
+
+
+def some_nonces() -> Callable[[], str]:
+    """Each another one."""
+    return partial(next, map("{:032x}".format, count(1)))
 
 
 def without_end(world: FakeWorld) -> FakeWorld:
@@ -693,5 +701,6 @@ def a_fused_world(world: FakeWorld, fuse: Fuse) -> World:
         alarms=Fused(world.alarms, fuse),
         watch=Fused(world.watch, fuse),
         bus=Fused(world.bus, fuse),
+        new_nonce=world.new_nonce,
         settings=world.settings,
     )

@@ -78,7 +78,8 @@ def a_drill(world: FakeWorld, now: datetime, verdict: str = "proven", point: str
         "boot": {"state": "booted", "why": None, "seconds": 1.2},
         "probe": {"target": "http://127.0.0.1/", "answer": "200 OK", "ok": True},
     }
-    world.archive.put_once(wire.recovery_report_key(recovery_id), json.dumps({**report, **told, **up}).encode())
+    key = wire.recovery_report_key(world.catalog.get_recovery(recovery_id))
+    world.archive.put_once(key, json.dumps({**report, **told, **up}).encode())
     recover(recovery_id, world, now)
     return recovery_id
 

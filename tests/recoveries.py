@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from chalicelib import wire
-from chalicelib.core.model import RecoveryId
+from chalicelib.core.model import Recovery, RecoveryId
 from chalicelib.fields import moment_text
 from chalicelib.flows.open_recovery import open_drill
 from chalicelib.flows.recover import recover
@@ -45,6 +46,11 @@ def the_night_reports(world: FakeWorld, day: int, machine: str | None = "aarch64
     world.archive.objects.update({**what_was_briefed(run), wire.report_key(run, "us0a"): json.dumps(said).encode()})
 
 
+def its(key_of: Callable[[Recovery], str], world: FakeWorld, recovery_id: RecoveryId = DRILL) -> str:
+    """Where in the archive something of a recovery is that the catalogue knows."""
+    return key_of(world.catalog.get_recovery(recovery_id))
+
+
 def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:
     """A proof, but for the changes."""
     report = json.loads(A_REPORT.read_text())
@@ -63,7 +69,7 @@ def a_report(recovery_id: RecoveryId = DRILL, **changes: Any) -> bytes:
 
 
 def the_machine_reports(world: FakeWorld, recovery_id: RecoveryId = DRILL, **changes: Any) -> None:
-    world.archive.put_once(wire.recovery_report_key(recovery_id), a_report(recovery_id, **changes))
+    world.archive.put_once(its(wire.recovery_report_key, world, recovery_id), a_report(recovery_id, **changes))
 
 
 def the_machine_says(
@@ -71,14 +77,15 @@ def the_machine_says(
 ) -> None:
     """That it begins a step."""
     said = {"schema": 1, "recovery": str(recovery_id), "step": step, "begun": moment_text(since)}
-    world.archive.put_once(wire.recovery_step_key(recovery_id, attempt, step), json.dumps(said).encode())
+    machine = replace(world.catalog.get_recovery(recovery_id), attempt=attempt)
+    world.archive.put_once(wire.recovery_step_key(machine, step), json.dumps(said).encode())
 
 
 def the_server_stands(world: FakeWorld, recovery_id: RecoveryId, state: str = "booted") -> None:
     """It is back, or has not come up, and is being compared from now on."""
     said = {**json.loads(A_WORD.read_text()), "recovery": str(recovery_id), "id": recovery_id.host_id}
     said["boot"]["state"] = state
-    world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
+    world.archive.put_once(its(wire.recovery_standing_key, world, recovery_id), json.dumps(said).encode())
 
 
 def is_taken_down(world: FakeWorld) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ebbtide_agent.errors import PermanentError, TransientError
+from ebbtide_agent.errors import DeniedError, PermanentError, TransientError
 
 CHUNK = 1 << 20
 # An event is a hint, and nobody should wait long for one that does not get through.
@@ -74,7 +74,7 @@ class Cloud:
         while True:
             try:
                 return self.get(key)
-            except KeyError:
+            except (KeyError, DeniedError):
                 if time.monotonic() >= deadline:
                     why = "nobody knows what this machine is for"
                     raise PermanentError(f"brief {key} is not in the archive: {why}") from None
@@ -165,6 +165,8 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
+        if error.response.get("Error", {}).get("Code") == "AccessDenied":
+            raise DeniedError(f"{what}: {error}") from error
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         kind = PermanentError if 400 <= status < 500 and status not in (409, 429) else TransientError
         raise kind(f"{what}: {error}") from error

@@ -32,6 +32,10 @@ class PermanentError(AgentError):
     """It will not work next time either."""
 
 
+class DeniedError(PermanentError):
+    """AWS lets it nowhere near: what is not there looks the same to whoever may not see what is."""
+
+
 class Refused(AgentError):
     """A guard said no. Never retried."""
 

@@ -13,7 +13,7 @@ their dates and attempts. Nothing has to be given back, because a closed run sta
 | recovery      | `recoveries`      | `us0a#2026-11-23#000001`      | absent; then its version unchanged  |
 | copy's intent | `copies`          | `eu-central-1#snap-0abc`      | absent; then its version unchanged  |
 | copies' look  | `copying`         | `eu-central-1`                | absent; then its version unchanged  |
-| lease         | `leases`          | `prune`                       | absent; then its version unchanged  |
+| lease         | `leases`          | `prune`, `a restore called …` | absent; then its version unchanged  |
 | pruning       | `pruning`         | `latest`                      | absent, or not newer than this one  |
 | preflight     | `preflight`       | `latest`                      | absent, or not newer than this one  |
 | what was told | `told`            | `host/us0a`                   | absent; then its version unchanged  |

@@ -209,6 +209,7 @@ def recovery_values(recovery: Recovery) -> Item:
         "step": step_values(recovery.step),
         "times": _times(recovery.times),
         "ended_early": recovery.ended_early,
+        "nonce": recovery.nonce,
         "closed": _maybe(recovery.closed),
         "version": recovery.version,
     }
@@ -242,6 +243,7 @@ def read_recovery(found: Mapping[str, Any]) -> Recovery:
         step=read_step(values.maybe_part("step")),
         times=read_times(values.maybe_part("times")),
         ended_early=values.maybe_flag("ended_early"),
+        nonce=values.maybe_text("nonce") or "",
         closed=values.maybe_moment("closed"),
         version=values.number("version"),
     )

@@ -354,7 +354,8 @@ class Recovery:
     this `instance_type`: what nobody knows of one that an earlier version has launched, or that was rebuilt. `lives` is
     how long a restore's machine does by itself, from when it was asked for: an earlier version wrote none down, and
     gave it the usual time. `step` is the last that it has come to, until its verdict is known.
-    Somebody has closed one that is `ended_early`, before its time.
+    Somebody has closed one that is `ended_early`, before its time. `nonce` is its latest machine's alone, and stands in
+    the keys of all that this one says; an opening has none, nor has what an earlier version began.
     """
 
     id: RecoveryId
@@ -381,6 +382,7 @@ class Recovery:
     ended_early: bool = False
     step: Step | None = None
     times: Times | None = None
+    nonce: str = ""
     closed: datetime | None = None
     version: int = 0
 

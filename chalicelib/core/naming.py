@@ -64,7 +64,7 @@ def check_name(request: RecoveryRequest, policy: Policy | None) -> None:
     name = request.name
     if name is None:
         return
-    if not HOST_NAME.fullmatch(name) or _first_part(name) == _EVERYBODY:
+    if not HOST_NAME.fullmatch(name) or first_part(name) == _EVERYBODY:
         raise ConfigError((f'name {name!r}: expected a host name like "{restored_name("us0a")}"',))
     owner = _owner_of(name, policy)
     if owner is not None and not request.is_meant:
@@ -88,7 +88,7 @@ def check_is_free(request: RecoveryRequest, others: Iterable[Recovery]) -> None:
 
 def find_called(name: str, among: Iterable[Recovery]) -> Recovery | None:
     """One that is called so, be it by the first part of its name alone."""
-    return next((each for each in among if _first_part(each.name) == _first_part(name)), None)
+    return next((each for each in among if first_part(each.name) == first_part(name)), None)
 
 
 def _owner_of(name: str, policy: Policy | None) -> str | None:
@@ -98,8 +98,9 @@ def _owner_of(name: str, policy: Policy | None) -> str | None:
     hosts = ((host, f"host {host}") for host in policy.hosts)
     receivers = ((receiver.address_name, f"receiver {receiver.name}") for receiver in policy.receivers.values())
     known = (*hosts, *receivers)
-    return next((owner for called, owner in known if _first_part(called) == _first_part(name)), None)
+    return next((owner for called, owner in known if first_part(called) == first_part(name)), None)
 
 
-def _first_part(name: str) -> str:
+def first_part(name: str) -> str:
+    """By which two machines are taken for each other, whatever domain they are in."""
     return name.partition(".")[0]

@@ -41,24 +41,25 @@ class Leased:
 
 
 @contextmanager
-def leased(name: str, holder: str | None, world: World, now: datetime) -> Iterator[Leased]:
+def leased(name: str, holder: str | None, world: World, now: datetime, lasts: timedelta = LASTS) -> Iterator[Leased]:
     """Act alone under this name. Raises UnderWayError while someone else does, or has died within the lease's time.
 
-    `holder` is the invocation's id, the same in each of its retries; None for one that is never retried.
+    `holder` is the invocation's id, the same in each of its retries; None for one that is never retried. `lasts` is
+    longer than its function lives.
     """
-    held = _take(name, holder, world, now)
+    held = _take(name, holder, world, now, lasts)
     try:
         yield held
     finally:
         held.release(now)
 
 
-def _take(name: str, holder: str | None, world: World, now: datetime) -> Leased:
+def _take(name: str, holder: str | None, world: World, now: datetime, lasts: timedelta) -> Leased:
     found = world.catalog.find_lease(name)
     is_ours = found is not None and holder is not None and found.holder == holder
     if found is not None and found.until > now and not is_ours:
         raise UnderWayError(f"{name} is under way already, until {found.until:%H:%M} UTC at the latest: ask again then")
-    saved = world.catalog.save_lease(replace(found or Lease(name, now), until=now + LASTS, holder=holder))
+    saved = world.catalog.save_lease(replace(found or Lease(name, now), until=now + lasts, holder=holder))
     if saved is None:
         raise UnderWayError(f"{name} was begun by another invocation just now: ask again when it is over")
     return Leased(saved, world)

@@ -1,7 +1,8 @@
 """Open a recovery: choose the point it starts from, write it down, and wake whoever goes on with it."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -17,6 +18,7 @@ from chalicelib.core.naming import (
     check_is_free,
     check_name,
     find_called,
+    first_part,
     is_own_name,
     own_name,
     restored_name,
@@ -28,6 +30,7 @@ from chalicelib.core.restored import kept_until
 from chalicelib.core.steps import LAUNCH
 from chalicelib.core.verdicts import DIFFERENT, FAILED, is_on_its_way_out, why_stale
 from chalicelib.errors import PermanentError, Refused, TransientError
+from chalicelib.flows.leases import leased
 from chalicelib.flows.observe import as_ec2_says
 from chalicelib.flows.policies import find_policy
 from chalicelib.flows.serving import check_servable
@@ -38,6 +41,8 @@ _BEFORE_A_STANDBYS_FIRST = 1000
 # A host has a few recoveries a day. What has a higher number was written ahead by whoever had a machine's role: it is
 # passed over where that number comes, and does not use up those before it.
 _MOST_A_DAY = 9999
+# Longer than the function lives that opens one: whoever has died at that keeps a name from others for no longer.
+_OPENS_WITHIN = timedelta(minutes=2)
 
 
 def open_drill(host: str, world: World, now: datetime) -> RecoveryId:
@@ -74,24 +79,25 @@ def open_restore(request: RecoveryRequest, world: World, now: datetime) -> Recov
     name = request.name or own_name(wanted.id.host_id, {each.name for each in others})
     ways = _wanted_ways(request, wanted.host, under_way, policy)
     deadline = kept_until(under_way, request.lasts, now) if under_way else now + (request.lasts or restored.USUAL)
-    recovery = _opened(replace(wanted, name=name, ways=ways, deadline=deadline), under_way, known, world)
-    if under_way is None:
-        _give_way(recovery, others, world, now)
+    wanted = replace(wanted, name=name, ways=ways, deadline=deadline)
+    with nullcontext() if under_way else _given_to_nobody_else(name, others, world, now):
+        recovery = _opened(wanted, under_way, known, world)
     _wake(recovery, world)
     return recovery
 
 
-def _give_way(recovery: Recovery, others: Iterable[Recovery], world: World, now: datetime) -> None:
-    """To one that was asked for while this was, and is called the same: this one ends before anything is launched.
+@contextmanager
+def _given_to_nobody_else(name: str, others: Iterable[Recovery], world: World, now: datetime) -> Iterator[None]:
+    """While it is given to one, nor since the others were looked at; by whatever comes after the first part of it.
 
-    Raises TransientError then. Two that see each other both do, and whoever asks again is told, or has another name.
+    Raises TransientError where it is or was: whoever asks again is told what stands, or has another name.
     """
-    looked_at = {recovery.id, *(each.id for each in others)}
-    came_between = [each for each in _standing_restores(world, now) if each.id not in looked_at]
-    called = find_called(recovery.name, came_between)
-    if called is not None:
-        world.catalog.save_recovery(replace(recovery, deadline=now, ended_early=True))
-        raise TransientError(f"recovery {called.id} was given the name {recovery.name} just now: ask again")
+    with leased(f"a restore called {first_part(name)}", None, world, now, _OPENS_WITHIN):
+        looked_at = {each.id for each in others}
+        called = find_called(name, (each for each in _standing_restores(world, now) if each.id not in looked_at))
+        if called is not None:
+            raise TransientError(f"recovery {called.id} was given the name {name} just now: ask again")
+        yield
 
 
 def _standing_restores(world: World, now: datetime) -> list[Recovery]:
@@ -156,6 +162,7 @@ def _wanted(kind: RecoveryKind, request: RecoveryRequest, world: World, now: dat
         start=host.start_list,
         lives=restored.LONGEST if kind is RecoveryKind.RESTORE else None,
         step=Step(LAUNCH, now),
+        nonce="" if kind is RecoveryKind.OPENING else world.new_nonce(),
         findings=_known_against(kind, request, host, point, world, now),
     )
 

@@ -201,7 +201,7 @@ def _own(recoveries: list[Recovery], stock: Iterable[Snapshot], world: World) ->
 
 def _rebuild_recovery(recovery: Recovery, proofs: Proofs, world: World, faults: list[str]) -> None:
     world.catalog.open_recovery(recovery)
-    key = wire.recovery_report_key(recovery.id)
+    key = wire.recovery_report_key(recovery)
     is_proof = recovery.verdict == PROVEN and with_its_proof(recovery.point, proofs).proven is not None
     body = find_object(key, world.archive) if is_proof else None
     report = _tried(str(recovery.id), partial(wire.parse_recovery_report, body), faults) if body else None

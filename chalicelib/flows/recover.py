@@ -120,11 +120,11 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
     ours = {tags.ROLE: tags.Role.RECOVERY, tags.RECOVERY: str(recovery.id)}
     machines, spent_machines = _by_attempt(world.machines.find(ours), recovery)
     volumes, spent_volumes = _by_attempt(sorted(world.volumes.find_volumes(ours), key=attrgetter("id")), recovery)
-    own = wire.own_recovery_keys(recovery.id, recovery.attempt)
-    keys = find_own_keys(wire.recovery_prefix(recovery.id), own, world.archive)
+    own = wire.own_recovery_keys(recovery)
+    keys = find_own_keys(wire.recovery_words_prefix(recovery), own, world.archive)
     is_opening, is_restore = recovery.kind is RecoveryKind.OPENING, recovery.kind is RecoveryKind.RESTORE
     report, no_report = _read(_report_key(recovery), "report", wire.parse_recovery_report, recovery, keys, world)
-    standing = wire.recovery_standing_key(recovery.id)
+    standing = wire.recovery_standing_key(recovery)
     # One that cannot be read is still one: nothing that may be somebody's by now is taken down. A report follows.
     server, unheard = _read(standing, "word", wire.parse_restored_server, recovery, keys if is_restore else [], world)
     ways = entrances.wanted(world.catalog.find_recoveries(), now) if is_restore else frozenset()
@@ -132,17 +132,17 @@ def observe(recovery: Recovery, world: World, now: datetime) -> RecoveryWorld:
         machines=machines,
         volume=volumes[0] if volumes else None,
         snapshot=find_snapshot(recovery.point.snapshot_id, world),
-        briefed=wire.recovery_brief_key(recovery.id, recovery.attempt) in keys,
+        briefed=wire.recovery_brief_key(recovery) in keys,
         report=report,
         unreadable=no_report,
         server=server,
         unheard=unheard,
-        is_off=wire.recovery_off_key(recovery.id) in keys,
+        is_off=wire.recovery_off_key(recovery) in keys,
         is_opened=wire.recovery_opened_key(recovery.id) in keys,
         shut_out=shut_out(recovery, world) if is_opening and machines else (),
         ways=ways,
         ways_are_set=not is_restore or _are_set(ways, world),
-        has_begun=wire.recovery_begun_key(recovery.id, recovery.attempt) in keys,
+        has_begun=wire.recovery_begun_key(recovery) in keys,
         said=_said(recovery, server, keys, world),
         spent_machines=spent_machines,
         spent_volumes=spent_volumes,
@@ -185,7 +185,7 @@ def _read(
 def _said(recovery: Recovery, server: RestoredServer | None, keys: Collection[str], world: World) -> tuple[Step, ...]:
     """The steps that its latest machine has said it begins, but for those it has gone beyond. A word that cannot be
     read is none; what stands is being compared since it said that."""
-    words = [wire.recovery_step_key(recovery.id, recovery.attempt, name) for name in ahead_of(recovery)]
+    words = [wire.recovery_step_key(recovery, name) for name in ahead_of(recovery)]
     said = [_find_step(key, world) for key in words if key in keys]
     compared = [Step(COMPARE, server.since)] if server is not None else []
     return (*filter(None, said), *compared)
@@ -202,4 +202,4 @@ def _report_key(recovery: Recovery) -> str:
     """An opening's machine has another role than one that proves, and may not write where that one does."""
     if recovery.kind is RecoveryKind.OPENING:
         return wire.recovery_unopened_key(recovery.id)
-    return wire.recovery_report_key(recovery.id)
+    return wire.recovery_report_key(recovery)

@@ -106,7 +106,7 @@ def _write_brief(volume_id: str, recovery: Recovery, world: World) -> None:
         brief = wire.recovery_brief(recovery, volume_id, serving=serving(recovery, world))
     else:
         brief = wire.recovery_brief(recovery, volume_id, manifest_sha256=_reported_digest(recovery, world))
-    world.archive.put_once(wire.recovery_brief_key(recovery.id, recovery.attempt), brief)
+    world.archive.put_once(wire.recovery_brief_key(recovery), brief)
 
 
 def _reported_digest(recovery: Recovery, world: World) -> str | None:
@@ -192,9 +192,10 @@ def _moved(machine: Machine, place: Place, world: World) -> tuple[str, ...]:
 
 
 def _replace(why: str, recovery: Recovery, world: World, now: datetime) -> Recovery | None:
-    """The next attempt, of which nothing was asked for yet: it has a volume and a brief of its own."""
+    """The next attempt, of which nothing was asked for yet: it has a volume, a brief and a nonce of its own."""
     unasked = replace(recovery, machine_id=None, launched=None, zone=None, instance_type=None)
-    another = replace(unasked, attempt=recovery.attempt + 1, step=Step(LAUNCH, now))
+    nonce = world.new_nonce() if recovery.nonce else ""
+    another = replace(unasked, attempt=recovery.attempt + 1, nonce=nonce, step=Step(LAUNCH, now))
     return world.catalog.save_recovery(_finding(another, why))
 
 
@@ -235,7 +236,7 @@ def _launch_request(instance_type: str, subnet: str, place: Place, recovery: Rec
             attempt=recovery.attempt,
             bucket=settings.bucket,
             region=settings.region,
-            brief_key=wire.recovery_brief_key(recovery.id, recovery.attempt),
+            brief_key=wire.recovery_brief_key(recovery),
             agent_key=settings.agent,
             power_off_minutes=(_lives(recovery) + restored.GRACE) // timedelta(minutes=1),
             stop_minutes=restored.GRACE // timedelta(minutes=1),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -42,7 +42,7 @@ from chalicelib.wire.shared import as_line, bounded, owner_of
 RECOVERIES = "recoveries/"
 _ASKED = re.compile(r"recoveries/[a-z0-9]{4}/[0-9-]{10}/[0-9]+/(asked|brief)\.json")
 _OF_ONE = re.compile(r"recoveries/(?P<id>[a-z0-9]{4}/[0-9-]{10}/[1-9][0-9]{0,8})/.+")
-_LATER_BRIEF = re.compile(r"recoveries(?:/[^/]+){3}/([2-9])/brief\.json")
+_BRIEF = re.compile(r"recoveries(?:/[^/]+){3}/(?:(?P<nonce>[0-9a-f]{32})/)?(?:(?P<attempt>[2-9])/)?brief\.json")
 # No machine may write there.
 _CHANGED_WAYS = re.compile(r"recoveries(?:/[^/]+){3}/ways-\d{6}\.json")
 
@@ -88,24 +88,37 @@ def asked_among(keys: Iterable[str]) -> list[str]:
     return [key for key in keys if _ASKED.fullmatch(key)]
 
 
-def recovery_brief_key(recovery: RecoveryId, attempt: int = 1) -> str:
+def recovery_words_prefix(recovery: Recovery) -> str:
+    """Of what its latest machine is told and says: that one alone knows the nonce, and where it is told what it is
+    for. Without one all machines of the recovery share a place, which anybody can name."""
+    return f"recoveries/{recovery.id}/{recovery.nonce}/" if recovery.nonce else recovery_prefix(recovery.id)
+
+
+def recovery_brief_key(recovery: Recovery) -> str:
     """What its machine is told: another one has another volume, and a brief is written but once."""
-    return f"recoveries/{recovery}/{f'{attempt}/' if attempt > 1 else ''}brief.json"
+    attempt = f"{recovery.attempt}/" if recovery.attempt > 1 else ""
+    return f"{recovery_words_prefix(recovery)}{attempt}brief.json"
 
 
-def latest_attempt_among(keys: Iterable[str]) -> int:
-    """Which of its machines was briefed last, by the keys of a recovery."""
-    return max([1, *(int(later[1]) for key in keys if (later := _LATER_BRIEF.fullmatch(key)))])
+def recovery_first_brief_key(recovery: RecoveryId) -> str:
+    """What the first machine was told of one that has no nonce."""
+    return f"recoveries/{recovery}/brief.json"
 
 
-def recovery_begun_key(recovery: RecoveryId, attempt: int = 1) -> str:
+def latest_brief_among(keys: Iterable[str]) -> tuple[int, str] | None:
+    """Which of its machines was briefed last, and its nonce, by the keys of a recovery: no machine writes a brief."""
+    briefs = (brief for key in keys if (brief := _BRIEF.fullmatch(key)))
+    return max(((int(brief["attempt"] or 1), brief["nonce"] or "") for brief in briefs), default=None)
+
+
+def recovery_begun_key(recovery: Recovery) -> str:
     """Its machine is up and knows what it is for: that this object is there says so."""
-    return f"recoveries/{recovery}/begun/{attempt}.json"
+    return f"{recovery_words_prefix(recovery)}begun/{recovery.attempt}.json"
 
 
-def recovery_step_key(recovery: RecoveryId, attempt: int, step: str) -> str:
-    """This machine begins a step. What stands is compared beside it, and has no word for that."""
-    return f"recoveries/{recovery}/begun/{attempt}/{step}.json"
+def recovery_step_key(recovery: Recovery, step: str) -> str:
+    """Its machine begins a step. What stands is compared beside it, and has no word for that."""
+    return f"{recovery_words_prefix(recovery)}begun/{recovery.attempt}/{step}.json"
 
 
 def parse_step(body: bytes) -> Step:
@@ -114,23 +127,23 @@ def parse_step(body: bytes) -> Step:
     return Step(fields.text("step"), fields.moment("begun"))
 
 
-def recovery_report_key(recovery: RecoveryId) -> str:
-    return f"recoveries/{recovery}/report.json"
+def recovery_report_key(recovery: Recovery) -> str:
+    return f"{recovery_words_prefix(recovery)}report.json"
 
 
-def recovery_found_key(recovery: RecoveryId) -> str:
+def recovery_found_key(recovery: Recovery) -> str:
     """All that was found, as a manifest."""
-    return f"recoveries/{recovery}/found.jsonl.gz"
+    return f"{recovery_words_prefix(recovery)}found.jsonl.gz"
 
 
-def recovery_standing_key(recovery: RecoveryId) -> str:
+def recovery_standing_key(recovery: Recovery) -> str:
     """A restored server, before it is compared."""
-    return f"recoveries/{recovery}/standing.json"
+    return f"{recovery_words_prefix(recovery)}standing.json"
 
 
-def recovery_off_key(recovery: RecoveryId) -> str:
+def recovery_off_key(recovery: Recovery) -> str:
     """A restored server has ended before it was compared: that this object is there says so."""
-    return f"recoveries/{recovery}/off.json"
+    return f"{recovery_words_prefix(recovery)}off.json"
 
 
 def recovery_closed_key(recovery: RecoveryId) -> str:
@@ -152,14 +165,17 @@ def recovery_ways_key(recovery: RecoveryId, number: int) -> str:
     return f"recoveries/{recovery}/ways-{number:06}.json"
 
 
-def own_recovery_keys(recovery: RecoveryId, attempts: int) -> list[str]:
-    """Whatever there may be of a recovery with so many machines, but for changes of its ways."""
-    of_all = (recovery_asked_key, recovery_standing_key, recovery_off_key, recovery_report_key, recovery_found_key)
+def own_recovery_keys(recovery: Recovery) -> list[str]:
+    """Whatever there may be below `recovery_words_prefix`, but for changes of its ways."""
+    of_all = (recovery_standing_key, recovery_off_key, recovery_report_key, recovery_found_key)
     of_openings = (recovery_opened_key, recovery_unopened_key)
-    keys = [key(recovery) for key in (*of_all, *of_openings, recovery_closed_key)]
-    for attempt in range(1, attempts + 1):
-        keys += [recovery_brief_key(recovery, attempt), recovery_begun_key(recovery, attempt)]
-        keys += [recovery_step_key(recovery, attempt, step) for step in SAID_BY_MACHINES]
+    keys = [key(recovery) for key in of_all]
+    if not recovery.nonce:
+        keys += [key(recovery.id) for key in (recovery_asked_key, *of_openings, recovery_closed_key)]
+    for attempt in range(1, recovery.attempt + 1):
+        machine = replace(recovery, attempt=attempt)
+        keys += [recovery_brief_key(machine), recovery_begun_key(machine)]
+        keys += [recovery_step_key(machine, step) for step in SAID_BY_MACHINES]
     return keys
 
 
@@ -235,6 +251,7 @@ def _asked(recovery: Recovery) -> dict[str, Any]:
         **({"ways": _ways(recovery.ways)} if recovery.ways else {}),
         **({"start": list(recovery.start)} if recovery.start else {}),
         **({"lives_minutes": minutes_of(recovery.lives)} if recovery.lives else {}),
+        **({"nonce": recovery.nonce} if recovery.nonce else {}),
     }
 
 
@@ -282,6 +299,7 @@ def _read_asked(fields: Fields) -> Recovery:
         ways=read_ways(fields),
         start=fields.maybe_texts("start"),
         lives=fields.maybe_minutes("lives_minutes"),
+        nonce=fields.maybe_text("nonce") or "",
     )
 
 

@@ -38,7 +38,7 @@ def drill(cloud: Cloud, stack: Stack, host: Host, tell: Tell) -> Drilled:
     recovery = wait_for(f"drill {recovery_id} to end", over)
     if recovery.verdict not in GOOD_VERDICTS:
         return _told(host, Drilled(str(recovery.verdict), False, recovery.findings, 0.0), tell)
-    report = wire.parse_recovery_report(stack.world.archive.get(wire.recovery_report_key(recovery_id)))
+    report = wire.parse_recovery_report(stack.world.archive.get(wire.recovery_report_key(recovery)))
     comparison = judge(host.source, str(report.found), stack.world.archive)
     took = (report.finished - recovery.opened).total_seconds()
     timings = ", ".join(f"{name} {seconds(value)}" for name, value in report.timings.items())

@@ -213,6 +213,7 @@ ATTEMPTS = {
     "root's keys": lambda: list(Path("/root/.ssh").iterdir()),
     "run": lambda: list(Path("/run").iterdir()),
     "another tree": lambda: read(OUTSIDE["secret"]),
+    "another record": lambda: read(OUTSIDE["another's record"]),
     "own record": lambda: read(OUTSIDE["record"]),
     "delete own record": lambda: Path(OUTSIDE["record"]).unlink(),
     "climb": lambda: read("/tree/../../eu0a/tree/secret"),

@@ -109,6 +109,7 @@ READS = [
     tried("read another's tree by `..`", "tree/../../eu0a/tree/", row="X1", outcome="refused"),
     tried("read another's tree by its path", "tree{eu0}/", row="X1", outcome="refused"),
     tried("read the receiver's own record of a tree", "tree/../status.json", row="X1", outcome="refused"),
+    tried("read the receiver's record of another host", "tree/../../eu0a/status.json", row="X1", outcome="refused"),
     tried("list the modules", "", row="X1", outcome="there is no list"),
 ]
 

@@ -40,7 +40,7 @@ STREAMS = [
 
 @pytest.mark.fault("X1")
 @pytest.mark.parametrize("stream", STREAMS)
-def test_what_is_no_push_ends_it_and_the_host_may_come_again(scene: Scene, stream: bytes) -> None:
+def test_what_is_no_push_ends_it_and_leaves_no_session_behind(scene: Scene, stream: bytes) -> None:
     ended = scene.ask(DAEMON, feed=stream)
 
     assert ended.returncode != 0 and b"another session" not in ended.stderr

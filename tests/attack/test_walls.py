@@ -55,6 +55,7 @@ ATTEMPTS = [
     tried("list /run, where the receiver keeps its notes", "run", "ENOENT", row="X9", outcome="not there"),
     tried("read another host's tree", "another tree", "ENOENT", row="X9", outcome="not there"),
     tried("read another host's tree by climbing out", "climb", "ENOENT", row="X9", outcome="not there"),
+    tried("read the receiver's record of another host", "another record", "ENOENT", row="X9", outcome="not there"),
     tried("read the receiver's record of one's own tree", "own record", "ENOENT", row="X9", outcome="not there"),
     tried("delete that record", "delete own record", "ENOENT", row="X9", outcome="not there"),
     tried("leave a chroot through an open directory", "chroot", "ENOENT", row="X9", outcome="nothing is outside"),
@@ -183,6 +184,7 @@ def a_volume(kind: str) -> Iterator[Walls]:
         outside = {
             "planted": PLANTED,
             "secret": str(place / "hosts/eu0a/tree/secret"),
+            "another's record": str(place / "hosts/eu0a/status.json"),
             "record": str(place / "hosts/us0a/status.json"),
             "port": port,
             "abstract": abstract,

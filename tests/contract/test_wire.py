@@ -43,6 +43,7 @@ from ebbtide_agent.instance import parse_instance
 from ebbtide_agent.receiver.brief import parse_brief
 from ebbtide_agent.receiver.station import word_key
 from ebbtide_agent.report import manifest_key, report_key
+from ebbtide_agent.restore.recovery import parse_brief as parse_recovery_brief
 
 EXAMPLES = Path(__file__).parent / "wire"
 RUN = RunId("main", date(2026, 11, 23), 1)
@@ -89,6 +90,7 @@ def the_recovery() -> Recovery:
         opened=a_moment(9),
         deadline=a_moment(11),
         step=Step(LAUNCH, a_moment(9)),
+        nonce=NONCE,
     )
 
 
@@ -415,7 +417,7 @@ def test_a_recovery_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
 
 
 def test_an_opening_is_briefed_as_in_the_example_and_rebuilt_from_it() -> None:
-    opening = replace(the_recovery(), kind=RecoveryKind.OPENING)
+    opening = replace(the_recovery(), kind=RecoveryKind.OPENING, nonce="")
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDummyKeyOfUs0 root@us0"
 
     brief = wire.recovery_brief(opening, "vol-0def", wire.Serving((key,), "/ebbtide/main/host-key", "ext4"))
@@ -507,7 +509,6 @@ def test_a_server_that_is_back_says_how_it_runs_and_where_is_its_recoverys() -> 
 
     server = wire.parse_restored_server(the_example("recovery-standing"))
 
-    assert wire.recovery_standing_key(RECOVERY) == f"recoveries/{example['recovery']}/standing.json"
     assert (server.recovery, server.host_id, server.boot.booted) == (RECOVERY, "us0a", True)
     assert (server.timings, server.since) == (example["timings"], a_moment(9, 3))
 
@@ -518,7 +519,31 @@ def test_a_step_that_a_machine_begins_is_read_from_where_it_says_it() -> None:
     step = wire.parse_step(the_example("recovery-step"))
 
     assert (step.name, step.since) == (example["step"], a_moment(9, 1) + timedelta(seconds=31))
-    assert wire.recovery_step_key(RECOVERY, 2, step.name) == f"recoveries/{RECOVERY}/begun/2/materialise.json"
+
+
+@pytest.mark.parametrize("nonce", [NONCE, ""], ids=["this version", "an earlier one"])
+def test_what_its_machine_says_is_looked_for_where_that_puts_it(nonce: str) -> None:
+    recovery = replace(the_recovery(), nonce=nonce, attempt=2)
+    brief = parse_recovery_brief(wire.recovery_brief(recovery, "vol-0def"), attempt=2)
+
+    assert wire.recovery_begun_key(recovery) == brief.key("begun/2.json")
+    assert wire.recovery_step_key(recovery, "materialise") == brief.key("begun/2/materialise.json")
+    assert wire.recovery_standing_key(recovery) == brief.key("standing.json")
+    assert wire.recovery_off_key(recovery) == brief.key("off.json")
+    assert wire.recovery_report_key(recovery) == brief.key("report.json")
+    assert wire.recovery_found_key(recovery) == brief.key("found.jsonl.gz")
+    assert all(key.startswith(wire.recovery_words_prefix(recovery)) for key in wire.own_recovery_keys(recovery))
+
+
+def test_the_last_brief_of_a_recovery_is_known_by_its_key_and_with_it_its_machines_nonce() -> None:
+    first, second = replace(the_recovery(), nonce="f" * 32), replace(the_recovery(), attempt=2)
+    earlier = replace(the_recovery(), nonce="", attempt=2)
+    forged = [f"recoveries/{RECOVERY}/begun/{NONCE}/9/brief.json", f"recoveries/{RECOVERY}/x/3/brief.json"]
+
+    assert wire.latest_brief_among([]) is None
+    assert wire.latest_brief_among([wire.recovery_brief_key(first), *forged]) == (1, "f" * 32)
+    assert wire.latest_brief_among(map(wire.recovery_brief_key, (first, second))) == (2, NONCE)
+    assert wire.latest_brief_among([wire.recovery_brief_key(earlier)]) == (2, "")
 
 
 def test_whoever_follows_a_recovery_is_told_as_in_the_example() -> None:

@@ -39,7 +39,7 @@ from ebbtide_agent.restore.recovery import parse_brief
 from ebbtide_console.sandbox import awkward
 from tests.local import corpus
 from tests.local.corpus import Harm, Store, befalls, lose, of_kind, reattribute, rerecord, with_mode, without_acl
-from tests.recoveries import a_world_with_backups
+from tests.recoveries import a_world_with_backups, its
 
 UNPRIVILEGED = 61001
 HOST, RUN, VOLUME = "us0a", "main/2026-11-23/1", "vol-0def"
@@ -247,7 +247,7 @@ BEFALLEN = [
     befalls(
         "the manifest is not in the archive",
         corpus.briefed(manifest=f"manifests/{HOST}/never.jsonl.gz"),
-        finds="could not finish: KeyError: …",
+        finds="could not finish: PermanentError: manifests/us0a/never.jsonl.gz is not in the archive",
         verdict="failed",
     ),
     befalls(
@@ -463,7 +463,7 @@ def drilled(
     brief |= {"recovery": f"{HOST}/2026-11-24/{number}", "run": RUN, "probe": None}
     brief |= {"manifest": key, "manifest_sha256": cloud.digest(key)} | copy.brief
     session.prove(parse_brief(json.dumps(brief).encode()), paths, cloud, lambda: NOW)
-    return json.loads(cloud.get(f"recoveries/{brief['recovery']}/report.json")), harmed
+    return json.loads(cloud.get(f"recoveries/{brief['recovery']}/{brief['nonce']}/report.json")), harmed
 
 
 def expected(finds: str, harmed: tuple[bytes, ...]) -> list[str]:
@@ -551,7 +551,7 @@ def test_a_point_that_has_aged_fails_the_drill_however_well_it_comes_back(
     world = a_world_with_backups(21)
     drill = open_drill("us0", world, NOW)
     report, _ = drilled(stored, harm, 0, cloud, tmp_path)
-    world.archive.put_once(recovery_report_key(drill), json.dumps(report).encode())
+    world.archive.put_once(its(recovery_report_key, world, drill), json.dumps(report).encode())
 
     ended = recover(drill, world, NOW).recovery
 

@@ -28,6 +28,8 @@ from tests.local.receiver_machine import (
 )
 from tests.unit.agent.test_architecture import AARCH64, X86_64, an_elf
 
+# As in the examples of a brief.
+NONCE = "00112233445566778899aabbccddeeff"
 RECOVERY = "us0a/2026-11-24/1"
 BRIEF = f"recoveries/{RECOVERY}/brief.json"
 
@@ -52,7 +54,7 @@ def drill(receiver: Receiver, manifest: dict[str, Any], place: Path) -> bytes:
     receiver.aws.put(BRIEF, json.dumps(brief).encode())
     with session.powered_off(paths):
         session.prove(parse_brief(cloud.get_brief(BRIEF)), paths, cloud, lambda: datetime.now(UTC))
-    return receiver.aws.body(f"recoveries/{RECOVERY}/report.json")
+    return receiver.aws.body(f"recoveries/{RECOVERY}/{NONCE}/report.json")
 
 
 @pytest.mark.fault("H17")

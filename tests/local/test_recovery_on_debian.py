@@ -37,9 +37,11 @@ from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, an_aws
 from tests.local.test_boot_image import RSYNC
 from tools.build_agent import build
 
+# As in the examples of a brief.
+NONCE = "00112233445566778899aabbccddeeff"
 RECOVERY = "us0a/2026-11-24/1"
-BRIEF, REPORT = f"recoveries/{RECOVERY}/brief.json", f"recoveries/{RECOVERY}/report.json"
-STANDING = f"recoveries/{RECOVERY}/standing.json"
+BRIEF, REPORT = f"recoveries/{RECOVERY}/brief.json", f"recoveries/{RECOVERY}/{NONCE}/report.json"
+STANDING = f"recoveries/{RECOVERY}/{NONCE}/standing.json"
 RUN = "main/2026-11-22/1"
 MANIFEST = f"manifests/us0a/{RUN}.jsonl.gz"
 AGENT_KEY = "agent/ebbtide-agent.pyz"

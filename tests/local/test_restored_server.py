@@ -32,9 +32,11 @@ from tests.local.processes import below
 from tests.local.receiver_machine import BUCKET, REGION, VOLUME, Aws, a_key, an_aws
 from tests.local.test_black_holes import HERE, THERE, another_network, ip
 
+# As in the examples of a brief.
+NONCE = "00112233445566778899aabbccddeeff"
 RECOVERY = "us0a/2026-11-24/1"
-BRIEF, REPORT = f"recoveries/{RECOVERY}/brief.json", f"recoveries/{RECOVERY}/report.json"
-STANDING, OFF = f"recoveries/{RECOVERY}/standing.json", f"recoveries/{RECOVERY}/off.json"
+BRIEF, REPORT = f"recoveries/{RECOVERY}/brief.json", f"recoveries/{RECOVERY}/{NONCE}/report.json"
+STANDING, OFF = f"recoveries/{RECOVERY}/{NONCE}/standing.json", f"recoveries/{RECOVERY}/{NONCE}/off.json"
 RUN = "main/2026-11-22/1"
 MANIFEST = f"manifests/us0a/{RUN}.jsonl.gz"
 METADATA = "169.254.169.254"

@@ -131,7 +131,7 @@ def restored(standby: Stack, host: Host) -> Recovery:
 
 
 def is_identical(standby: Stack, host: Host, recovery: Recovery) -> bool:
-    report = wire.parse_recovery_report(standby.world.archive.get(wire.recovery_report_key(recovery.id)))
+    report = wire.parse_recovery_report(standby.world.archive.get(wire.recovery_report_key(recovery)))
     return judge(host.source, str(report.found), standby.world.archive).identical
 
 

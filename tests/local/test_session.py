@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from chalicelib.core.ids import parse_recovery
-from chalicelib.wire import parse_recovery_report, parse_restored_server, recovery_begun_key
+from chalicelib.wire import parse_recovery_asked, parse_recovery_report, parse_restored_server, recovery_begun_key
 from ebbtide_agent import manifest, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Entry, Header, read_real
@@ -33,6 +33,8 @@ from tests.local.test_black_holes import with_a_network_of_its_own
 from tests.loops import a_loop_device
 
 RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--modify-window=-1"]
+# As in the examples of a brief.
+NONCE = "00112233445566778899aabbccddeeff"
 RECOVERY, RUN, HOST, VOLUME = "us0a/2026-11-24/1", "main/2026-11-23/1", "us0a", "vol-0def"
 MANIFEST = f"manifests/{HOST}/{RUN}.jsonl.gz"
 BRIEF = f"recoveries/{RECOVERY}/brief.json"
@@ -121,16 +123,17 @@ def recover(paths: MachinePaths, cloud: Cloud, **changes: Any) -> dict[str, Any]
     brief |= {"manifest_sha256": cloud.digest(MANIFEST)} | changes
     cloud.put_once(BRIEF, json.dumps(brief).encode())
     be_the_machine(paths, cloud)
-    report: dict[str, Any] = json.loads(cloud.get(f"recoveries/{RECOVERY}/report.json"))
+    report: dict[str, Any] = json.loads(cloud.get(f"recoveries/{RECOVERY}/{NONCE}/report.json"))
     return report
 
 
 def test_its_first_word_is_said_for_this_machine_alone_where_it_is_looked_for(cloud: Cloud) -> None:
-    brief = parse_brief(Path("tests/contract/wire/brief-recovery.json").read_bytes(), attempt=2)
+    body = Path("tests/contract/wire/brief-recovery.json").read_bytes()
+    brief = parse_brief(body, attempt=2)
 
     session.say_that_it_has_begun(brief, cloud)
 
-    key = recovery_begun_key(parse_recovery(brief.recovery), 2)
+    key = recovery_begun_key(replace(parse_recovery_asked(body), attempt=2))
     assert json.loads(cloud.get(key)) == {"schema": 1, "recovery": brief.recovery, "attempt": 2}
 
 
@@ -140,7 +143,7 @@ def be_the_machine(paths: MachinePaths, cloud: Cloud) -> None:
 
 
 def found_in(cloud: Cloud, tmp_path: Path) -> list[Entry]:
-    cloud.download(f"recoveries/{RECOVERY}/found.jsonl.gz", tmp_path / "found")
+    cloud.download(f"recoveries/{RECOVERY}/{NONCE}/found.jsonl.gz", tmp_path / "found")
     with open(tmp_path / "found", "rb") as file:
         return list(read_manifest(file)[1])
 
@@ -270,7 +273,7 @@ def restore(paths: MachinePaths, cloud: Cloud, **changes: Any) -> tuple[dict[str
     brief |= {"recovery": RECOVERY, "run": RUN, "manifest": MANIFEST, "volume": {"id": VOLUME}} | changes
     with session.powered_off(paths):
         session.stand(parse_brief(json.dumps(brief).encode()), paths, cloud, lambda: NOW)
-    said = (json.loads(cloud.get(f"recoveries/{RECOVERY}/{name}.json")) for name in ("standing", "report"))
+    said = (json.loads(cloud.get(f"recoveries/{RECOVERY}/{NONCE}/{name}.json")) for name in ("standing", "report"))
     return next(said), next(said)
 
 
@@ -328,7 +331,7 @@ def test_a_server_whose_manifest_is_not_its_own_is_not_started(
     with pytest.raises(KeyError, match="standing"):
         restore(paths, cloud, **changes)
 
-    assert json.loads(cloud.get(f"recoveries/{RECOVERY}/report.json"))["verdict"] == "failed"
+    assert json.loads(cloud.get(f"recoveries/{RECOVERY}/{NONCE}/report.json"))["verdict"] == "failed"
     assert is_off(tmp_path)
 
 
@@ -368,7 +371,10 @@ def test_harm_done_to_the_store_is_named(attached: Path, paths: MachinePaths, cl
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
-        ({"manifest": "manifests/never.jsonl.gz"}, "could not finish: KeyError"),
+        (
+            {"manifest": "manifests/never.jsonl.gz"},
+            "could not finish: PermanentError: manifests/never.jsonl.gz is not in the archive",
+        ),
         ({"run": "main/2026-11-20/1"}, "could not finish: PermanentError"),
         ({"id": "eu0a"}, "could not finish: PermanentError"),
     ],
@@ -412,7 +418,7 @@ def test_the_control_plane_reads_the_report(attached: Path, paths: MachinePaths,
     back_up(tmp_path / "source", paths, cloud)
     recover(paths, cloud)
 
-    report = parse_recovery_report(cloud.get(f"recoveries/{RECOVERY}/report.json"))
+    report = parse_recovery_report(cloud.get(f"recoveries/{RECOVERY}/{NONCE}/report.json"))
 
     assert str(report.recovery) == RECOVERY
     assert report.entries == len(found_in(cloud, tmp_path))

@@ -19,7 +19,7 @@ from chalicelib.core.windows import CATCH_UP, Window, window_on
 from chalicelib.flows.forget import find_forgotten, forgotten_under
 from chalicelib.flows.policies import find_policy
 from chalicelib.ports import World
-from tests.fakes import FakeAccount, FakeAddress, FakeBus, FakeCatalog, FakeEntrances, some_settings
+from tests.fakes import FakeAccount, FakeAddress, FakeBus, FakeCatalog, FakeEntrances, some_nonces, some_settings
 from tests.sim.bus import Bus
 from tests.sim.clock import Agenda
 from tests.sim.copies import SimCopies
@@ -101,8 +101,9 @@ class Simulation:
         self.own_hosts.furnish(self.policy.own_volume_hosts())
         self.weather = Weather(plan, self.agenda, self.story, self.rival)
         self.bus.doors.on_knock = self.weather.begin
-        self.world = exposed(self._ports(), some_settings(), self.weather)
-        self.truth = World(**self._ports(), settings=some_settings())
+        new_nonce = some_nonces()
+        self.world = exposed(self._ports(), new_nonce, some_settings(), self.weather)
+        self.truth = World(**self._ports(), new_nonce=new_nonce, settings=some_settings())
         self.torn: list[str] = []
         self.held: set[str] = set()
         self._visits = 0

@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chalicelib import wire
 from chalicelib.core import tags
-from chalicelib.core.ids import parse_recovery
 from chalicelib.fields import moment_text
 from tests.sim.machines import Box
-from tests.sim.receiver import A_MINUTE, Surroundings, power_off_timer
+from tests.sim.receiver import A_MINUTE, Surroundings, power_off_timer, told_of
 
 _EXAMPLES = Path(__file__).parents[1] / "contract" / "wire"
 A_REPORT = json.loads((_EXAMPLES / "recovery-report.json").read_text())
@@ -59,10 +57,9 @@ class Restorer:
             next_look = partial(self._begin, looks - 1) if looks else self._power_off
             self.around.agenda.after(A_MINUTE, next_look)
             return
-        recovery_id, attempt = parse_recovery(self._brief()["recovery"]), self._attempt()
-        said = {"schema": 1, "recovery": str(recovery_id), "attempt": attempt}
+        said = {"schema": 1, "recovery": self._brief()["recovery"], "attempt": self._attempt()}
         if "serve" not in self._brief():
-            self.around.archive.put_once(wire.recovery_begun_key(recovery_id, attempt), json.dumps(said).encode())
+            self.around.archive.put_once(self._key(f"begun/{self._attempt()}.json"), json.dumps(said).encode())
         self._find_volume(LOOKS_FOR_THE_VOLUME)
 
     def _find_volume(self, looks: int) -> None:
@@ -89,9 +86,9 @@ class Restorer:
         """That it begins this; no event."""
         if self.box.machine.state != "running":
             return
-        recovery_id = parse_recovery(self._brief()["recovery"])
-        said = {**A_STEP, "recovery": str(recovery_id), "step": step, "begun": moment_text(self.around.agenda.now)}
-        key = wire.recovery_step_key(recovery_id, self._attempt(), step)
+        begun = moment_text(self.around.agenda.now)
+        said = {**A_STEP, "recovery": self._brief()["recovery"], "step": step, "begun": begun}
+        key = self._key(f"begun/{self._attempt()}/{step}.json")
         self.around.archive.put_once(key, json.dumps(said).encode())
 
     def _open(self) -> None:
@@ -101,7 +98,7 @@ class Restorer:
         brief = self._brief()
         self.around.tell(f"{self.box.machine.id} serves {brief['host']} as it was in {brief['run']}")
         said = {"schema": 1, "recovery": brief["recovery"], "opened": moment_text(self.around.agenda.now)}
-        self._put(wire.recovery_opened_key(parse_recovery(brief["recovery"])), said)
+        self._put(self._key("opened.json"), said)
         if not self.box.life.hangs:
             self.around.agenda.at(datetime.fromisoformat(brief["serve"]["until"]), self._power_off)
 
@@ -112,7 +109,7 @@ class Restorer:
         self.around.tell(f"{self.box.machine.id} is {brief['host']} again, and does not compare yet")
         who = {"recovery": brief["recovery"], "host": brief["host"], "id": brief["id"]}
         said = {**A_WORD, **who, "since": moment_text(self.around.agenda.now)}
-        self._put(wire.recovery_standing_key(parse_recovery(brief["recovery"])), said)
+        self._put(self._key("standing.json"), said)
 
     def _report(self) -> None:
         """What it finds follows from what is really on the volume."""
@@ -123,7 +120,7 @@ class Restorer:
         who = {"recovery": brief["recovery"], "host": brief["host"], "id": brief["id"]}
         found = {"verdict": "proven" if is_good else "different", "finished": moment_text(self.around.agenda.now)}
         self.around.tell(f"{self.box.machine.id} finds {brief['host']} {found['verdict']}")
-        self._put(wire.recovery_report_key(parse_recovery(brief["recovery"])), {**A_REPORT, **who, **found})
+        self._put(self._key("report.json"), {**A_REPORT, **who, **found})
 
     def _put(self, key: str, said: dict[str, Any]) -> None:
         """The archive knows before the event goes out."""
@@ -135,7 +132,13 @@ class Restorer:
         return dict(json.loads(self.around.archive.get(self._brief_key())))
 
     def _brief_key(self) -> str:
-        return wire.recovery_brief_key(parse_recovery(self.box.machine.tags[tags.RECOVERY]), self._attempt())
+        return told_of(self.box, "BRIEF")
+
+    def _key(self, name: str) -> str:
+        """Of what it says."""
+        brief = self._brief()
+        nonce = f"{brief['nonce']}/" if "nonce" in brief else ""
+        return f"recoveries/{brief['recovery']}/{nonce}{name}"
 
     def _attempt(self) -> int:
         return int(self.box.machine.tags[tags.ATTEMPT])

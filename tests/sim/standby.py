@@ -15,6 +15,7 @@ from tests.fakes import (
     FakeCatalog,
     FakeCopies,
     FakeEntrances,
+    some_nonces,
     some_settings,
 )
 from tests.sim.bus import Bus
@@ -61,6 +62,7 @@ class Standby:
                 "watch": self.watch,
                 "bus": FakeBus(),
             },
+            some_nonces(),
             replace(some_settings(), region=THERE, role=StackRole.STANDBY),
             self.weather,
         )

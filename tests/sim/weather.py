@@ -144,6 +144,7 @@ class Exposed:
         return guarded
 
 
-def exposed(ports: Mapping[str, Any], settings: Settings, weather: Weather) -> World:
+def exposed(ports: Mapping[str, Any], new_nonce: Callable[[], str], settings: Settings, weather: Weather) -> World:
     """A world whose every port, by its name, is out in this weather."""
-    return World(**{name: Exposed(name, port, weather) for name, port in ports.items()}, settings=settings)
+    out = {name: Exposed(name, port, weather) for name, port in ports.items()}
+    return World(**out, new_nonce=new_nonce, settings=settings)

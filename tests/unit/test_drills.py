@@ -26,6 +26,7 @@ from tests.recoveries import (
     a_report,
     a_world_with_backups,
     is_taken_down,
+    its,
     the_machine_reports,
     the_machine_says,
 )
@@ -66,7 +67,7 @@ def test_a_drill_is_told_the_digest_that_the_nights_report_has_of_the_points_man
 
     recover(DRILL, world, NOW)
 
-    brief = json.loads(world.archive.get(wire.recovery_brief_key(DRILL)))
+    brief = json.loads(world.archive.get(its(wire.recovery_brief_key, world)))
     assert brief.get("manifest_sha256") == digest
 
 
@@ -169,7 +170,7 @@ def test_a_proof_that_its_own_report_belies_is_none(changes: dict[str, Any], why
 def test_a_report_that_is_none_fails_the_drill_and_says_so(body: bytes) -> None:
     world = a_world_with_backups()
     a_drill_awaiting_its_report(world)
-    world.archive.put_once(wire.recovery_report_key(DRILL), body)
+    world.archive.put_once(its(wire.recovery_report_key, world), body)
 
     recover(DRILL, world, NOW)
 

@@ -52,6 +52,7 @@ from tests.recoveries import (
     a_world_with_backups,
     by_ticks_alone,
     is_taken_down,
+    its,
     put_into_force,
     retried_once,
     the_machine_reports,
@@ -86,7 +87,7 @@ def test_it_lets_the_policys_readers_in_beside_its_host() -> None:
     open_to_host(US0, world, NOW)
     recover(OPENING, world, NOW)
 
-    brief = json.loads(world.archive.get(wire.recovery_brief_key(OPENING)))
+    brief = json.loads(world.archive.get(its(wire.recovery_brief_key, world, OPENING)))
     assert brief["serve"]["keys"] == [A_KEY, A_READERS_KEY]
 
 
@@ -130,7 +131,7 @@ def test_its_machine_is_told_whom_to_serve_and_until_when() -> None:
     open_to_host(replace(US0, lasts=timedelta(minutes=45)), world, NOW)
     recover(OPENING, world, NOW)
 
-    brief = json.loads(world.archive.get(wire.recovery_brief_key(OPENING)))
+    brief = json.loads(world.archive.get(its(wire.recovery_brief_key, world, OPENING)))
     assert brief["serve"] == {
         "keys": [A_KEY],
         "uid": 2435978,
@@ -151,7 +152,7 @@ def test_who_serves_is_the_receiver_that_the_host_knows_now_whoever_made_the_poi
     open_to_host(US0, world, NOW)
     recover(OPENING, world, NOW)
 
-    serve = json.loads(world.archive.get(wire.recovery_brief_key(OPENING)))["serve"]
+    serve = json.loads(world.archive.get(its(wire.recovery_brief_key, world, OPENING)))["serve"]
     assert serve["host_key_parameter"] == "/ebbtide/other/host-key"
     assert world.address.networks == ("192.0.2.0/24",)
 

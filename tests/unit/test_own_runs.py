@@ -39,6 +39,7 @@ from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_wo
 from tests.nights import A_MINUTE
 from tests.own_volumes import DONE, INSTANCE, POLICY_TEXT, QUIET, RUN, a_world_with_web1, its_volume, report
 from tests.past import a_night
+from tests.recoveries import its
 
 SOON = DONE + A_MINUTE
 A_DAY = timedelta(days=1)
@@ -564,7 +565,7 @@ def test_a_drill_of_an_own_volume_is_briefed_about_a_real_tree() -> None:
     recovery_id = open_drill("web1", world, a_moment(9))
     recover(recovery_id, world, a_moment(9))
 
-    briefed = wire.parse_recovery_brief(world.archive.get(wire.recovery_brief_key(recovery_id)))
+    briefed = wire.parse_recovery_brief(world.archive.get(its(wire.recovery_brief_key, world, recovery_id)))
     assert (briefed.point.tree, briefed.point.run) == (TreeKind.REAL, RUN)
     assert [request.instance_type for request in world.machines.requests] == ["t3a.medium"]
 

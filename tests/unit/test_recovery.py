@@ -24,6 +24,7 @@ from tests.recoveries import (
     MOST_CALLS,
     NOW,
     a_drill_awaiting_its_report,
+    a_report,
     a_world_with_backups,
     by_ticks_alone,
     is_taken_down,
@@ -123,12 +124,42 @@ def test_a_proof_that_a_stolen_role_has_written_ahead_is_none_of_the_drill_that_
     world = a_world_with_backups()
     world.archive.put_once(f"recoveries/us0a/{NOW.date()}/{highest}/found.jsonl.gz", b"")
     for each in ahead:
-        the_machine_reports(world, RecoveryId("us0a", NOW.date(), int(each)))
+        forged = RecoveryId("us0a", NOW.date(), int(each))
+        world.archive.put_once(f"recoveries/{forged}/report.json", a_report(forged))
 
     drill = recover(open_drill("us0", world, NOW), world, NOW).recovery
 
     assert (drill.id.attempt, drill.verdict) == (int(ahead[-1]) + 1, None)
     assert [point.proven for point in world.catalog.find_points("us0a")] == [None]
+
+
+@pytest.mark.attack(
+    "with the role of one recovery's machine, report of another",
+    row="X8",
+    outcome="it is not read: its key would hold a nonce that is in no name which that role may see",
+)
+@pytest.mark.fault("X8")
+def test_a_proof_that_another_recoverys_machine_writes_while_a_drill_is_open_is_none() -> None:
+    world = a_world_with_backups()
+    drill, its_own = a_drill_awaiting_its_report(world), "0badc0de" * 4
+    for place in ("", f"{its_own}/"):
+        world.archive.put_once(f"recoveries/{drill}/{place}report.json", a_report(drill))
+
+    after = recover(drill, world, NOW).recovery
+
+    assert (after.state, after.verdict) == (RecoveryState.OPEN, None)
+    assert [point.proven for point in world.catalog.find_points("us0a")] == [None]
+
+
+def test_a_drill_that_an_earlier_version_has_begun_is_heard_where_that_said() -> None:
+    world = a_world_with_backups()
+    drill = open_drill("us0", world, NOW)
+    world.catalog.recoveries[drill] = replace(world.catalog.get_recovery(drill), nonce="")
+    recover(drill, world, NOW)
+
+    world.archive.put_once(f"recoveries/{drill}/report.json", a_report(drill))
+
+    assert recover(drill, world, NOW).recovery.verdict == "proven"
 
 
 def test_a_host_without_points_is_refused() -> None:

@@ -173,7 +173,8 @@ def test_a_word_that_cannot_be_read_is_none_and_the_drill_goes_on() -> None:
     world = a_world_with_backups()
     a_drill_awaiting_its_report(world)
     the_machine_says(world, "mount", a_moment(9, 1))
-    world.archive.put_once(wire.recovery_step_key(DRILL, 1, "materialise"), b'{"schema": 1, "step": 7}')
+    key = wire.recovery_step_key(world.catalog.get_recovery(DRILL), "materialise")
+    world.archive.put_once(key, b'{"schema": 1, "step": 7}')
 
     known = recover(DRILL, world, LATER)
     the_machine_reports(world)

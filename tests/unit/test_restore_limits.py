@@ -1,5 +1,6 @@
 """What a restore is told of its point, and how one ends whose machines come to nothing."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -29,9 +30,11 @@ from ebbtide_console.cli.main import main
 from tests.builders import a_machine, a_recovery, a_snapshot, a_volume
 from tests.fakes import FakeWorld
 from tests.recoveries import (
+    A_WORD,
     DRILL,
     NOW,
     a_drill_awaiting_its_report,
+    a_report,
     a_world_with_backups,
     is_taken_down,
     the_machine_reports,
@@ -264,11 +267,25 @@ def test_another_machine_has_a_volume_a_brief_and_a_token_of_its_own() -> None:
     recovery_id = a_replaced_restore(world)
 
     first, second = world.machines.requests
+    latest = world.catalog.get_recovery(recovery_id)
     assert first.token != second.token
-    assert f"{recovery_id}/brief.json" in first.user_data
-    assert f"{recovery_id}/2/brief.json" in second.user_data
-    assert world.catalog.get_recovery(recovery_id).attempt == 2
+    assert f"{recovery_id}/{1:032x}/brief.json" in first.user_data
+    assert f"{recovery_id}/{2:032x}/2/brief.json" in second.user_data
+    assert (latest.attempt, latest.nonce) == (2, f"{2:032x}")
     assert len(world.volumes.volumes) == 1
+
+
+def test_what_the_machine_before_it_says_too_late_is_no_word_of_another_one() -> None:
+    world = a_world_with_backups()
+    recovery_id = a_replaced_restore(world)
+    before = replace(world.catalog.get_recovery(recovery_id), attempt=1, nonce=f"{1:032x}")
+    said = json.loads(A_WORD.read_text()) | {"recovery": str(recovery_id), "id": recovery_id.host_id}
+    world.archive.put_once(wire.recovery_standing_key(before), json.dumps(said).encode())
+    world.archive.put_once(wire.recovery_report_key(before), a_report(recovery_id))
+
+    after = recover(recovery_id, world, NOW).recovery
+
+    assert (after.attempt, after.address, after.verdict) == (2, None, None)
 
 
 def test_a_rebuilt_catalogue_knows_which_machine_is_the_latest() -> None:
@@ -279,6 +296,7 @@ def test_a_rebuilt_catalogue_knows_which_machine_is_the_latest() -> None:
     rebuild(after)
 
     assert after.catalog.get_recovery(recovery_id).attempt == 2
+    assert after.catalog.get_recovery(recovery_id).nonce == world.catalog.get_recovery(recovery_id).nonce
 
 
 # -- another point -----------------------------------------------------------------------------------------------------

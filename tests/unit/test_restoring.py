@@ -29,6 +29,7 @@ from tests.recoveries import (
     a_report,
     a_world_with_backups,
     is_taken_down,
+    its,
     retried_once,
     the_machine_reports,
     the_machine_says,
@@ -80,7 +81,7 @@ def a_word(**changes: Any) -> bytes:
 
 def the_server_is_back(world: FakeWorld, recovery_id: RecoveryId, **changes: Any) -> None:
     said = a_word(**{"recovery": str(recovery_id), "id": recovery_id.host_id, **changes})
-    world.archive.put_once(wire.recovery_standing_key(recovery_id), said)
+    world.archive.put_once(its(wire.recovery_standing_key, world, recovery_id), said)
 
 
 def a_server_that_is_back(world: FakeWorld, **changes: Any) -> RecoveryId:
@@ -107,7 +108,7 @@ def test_what_it_took_to_be_back_is_known_then_and_stays_known_when_its_word_is_
     recovery_id = a_server_that_is_back(world)
     back = recover(recovery_id, world, NOW).recovery
 
-    del world.archive.objects[wire.recovery_standing_key(recovery_id)]
+    del world.archive.objects[its(wire.recovery_standing_key, world, recovery_id)]
     over = recover(recovery_id, world, back.deadline).recovery
 
     assert back.times is not None and back.times.answered == a_moment(9, 2) + timedelta(seconds=58)
@@ -142,7 +143,7 @@ def test_whatever_the_comparison_says_later_a_server_that_is_back_stands_and_it_
 def test_a_report_that_is_none_takes_no_server_down_that_is_back(report: bytes, why: str) -> None:
     world = a_world_with_backups()
     recovery_id = a_server_that_is_back(world)
-    world.archive.put_once(wire.recovery_report_key(recovery_id), report)
+    world.archive.put_once(its(wire.recovery_report_key, world, recovery_id), report)
 
     kept = recover(recovery_id, world, NOW)
 
@@ -155,7 +156,7 @@ def test_a_report_that_is_none_takes_no_server_down_that_is_back(report: bytes, 
 def test_a_word_that_is_none_takes_no_server_down_and_its_report_is_waited_for(word: bytes) -> None:
     world = a_world_with_backups()
     recovery_id = a_restore(world)
-    world.archive.put_once(wire.recovery_standing_key(recovery_id), word)
+    world.archive.put_once(its(wire.recovery_standing_key, world, recovery_id), word)
 
     before = recover(recovery_id, world, NOW)
     the_machine_reports(world, recovery_id)
@@ -170,7 +171,7 @@ def test_a_word_that_is_none_takes_no_server_down_and_its_report_is_waited_for(w
 def one_whose_word_cannot_be_read(world: FakeWorld) -> RecoveryId:
     recovery_id = a_restore(world)
     the_machine_says(world, "probe", NOW, recovery_id)
-    world.archive.put_once(wire.recovery_standing_key(recovery_id), b"{}")
+    world.archive.put_once(its(wire.recovery_standing_key, world, recovery_id), b"{}")
     return recovery_id
 
 
@@ -340,7 +341,7 @@ def test_a_machine_of_an_earlier_version_does_not_say_what_has_failed_in_its_ima
     recovery_id = a_restore(world)
     said = json.loads(a_word(recovery=str(recovery_id), probe=SILENT["probe"]))
     del said["failed"]
-    world.archive.put_once(wire.recovery_standing_key(recovery_id), json.dumps(said).encode())
+    world.archive.put_once(its(wire.recovery_standing_key, world, recovery_id), json.dumps(said).encode())
 
     assert recover(recovery_id, world, NOW).recovery.findings == (NO_ANSWER,)
 
@@ -362,7 +363,7 @@ def test_names_without_end_beside_a_recoverys_words_hide_none_and_make_no_look_l
     world = a_world_with_backups()
     recovery_id = a_server_that_is_back(world)
     for number in range(1000):
-        world.archive.put_once(f"{wire.recovery_prefix(recovery_id)}begun/0/{number}.json", b"{}")
+        world.archive.put_once(f"{its(wire.recovery_words_prefix, world, recovery_id)}begun/0/{number}.json", b"{}")
     the_machine_reports(world, recovery_id)
 
     kept = recover(recovery_id, without_end(world), NOW)
@@ -385,7 +386,7 @@ def test_what_a_machine_says_of_its_image_is_one_line_and_moves_no_cursor() -> N
 def test_a_server_that_was_powered_off_before_it_was_compared_is_no_place_to_log_in_to() -> None:
     world = a_world_with_backups()
     recovery_id = a_server_that_is_back(world)
-    world.archive.put_once(wire.recovery_off_key(recovery_id), b"{}")
+    world.archive.put_once(its(wire.recovery_off_key, world, recovery_id), b"{}")
 
     off = recover(recovery_id, world, NOW)
     the_machine_reports(world, recovery_id)
@@ -431,7 +432,7 @@ def test_of_one_that_is_over_no_answer_says_whether_it_runs(is_closed: str) -> N
 def test_a_server_whose_report_alone_can_be_read_is_back_where_that_says_it_runs() -> None:
     world = a_world_with_backups()
     recovery_id = a_restore(world)
-    world.archive.put_once(wire.recovery_standing_key(recovery_id), b"{")
+    world.archive.put_once(its(wire.recovery_standing_key, world, recovery_id), b"{")
     the_machine_reports(world, recovery_id)
 
     kept = recover(recovery_id, world, NOW)
@@ -521,6 +522,21 @@ def test_a_restored_server_is_let_in_to_by_ssh_and_where_it_is_said_by_whom_its_
     assert (request.security_group, request.profile) == ("sg-restore", world.settings.image_profile)
     assert world.entrances.ways() == {Way(port, "198.51.100.0/24") for port in (22, 80, 443)}
     assert world.address.networks == ()
+
+
+@pytest.mark.fault("O5")
+def test_a_server_that_is_back_and_proven_and_gone_again_has_moved_nobodys_name_to_another_address() -> None:
+    world = a_world_with_backups()
+    world.address.names = {"backup.example.org": "203.0.113.1", "us0.example.org": "203.0.113.2"}
+    before = dict(world.address.names)
+
+    recovery_id = a_server_that_is_back(world)
+    the_machine_reports(world, recovery_id)
+    kept = recover(recovery_id, world, NOW).recovery
+    recover(recovery_id, world, kept.deadline)
+
+    assert (kept.verdict, kept.address) == ("proven", "10.0.0.1")
+    assert world.address.names == before
 
 
 def test_the_networks_that_are_named_come_in_and_no_others() -> None:

@@ -30,6 +30,7 @@ from chalicelib.ports import StackRole
 from tests.builders import A_POLICY_TEXT, a_moment, a_run_id
 from tests.fakes import Crash, FakeCatalog, FakeWorld, Fuse, a_fused_world, a_world, some_settings
 from tests.past import a_drill, a_night, an_open_drill
+from tests.recoveries import its
 
 THERE = "eu-central-1"
 POLICY = f"""{A_POLICY_TEXT}
@@ -113,7 +114,7 @@ def test_a_host_is_restored_from_copies_archive_and_parameters_alone() -> None:
 
     (volume,) = standby.volumes.find_volumes({tags.RECOVERY: str(recovery_id)})
     (newest,) = [copy for copy in standby.volumes.snapshots.values() if copy.tags[tags.RUN] == "main/2026-11-23/1"]
-    briefed = wire.parse_recovery_brief(standby.archive.get(wire.recovery_brief_key(recovery_id)))
+    briefed = wire.parse_recovery_brief(standby.archive.get(its(wire.recovery_brief_key, standby, recovery_id)))
     assert standby.volumes.made_from[volume.id] == newest.id
     assert [(request.subnet, request.instance_type) for request in standby.machines.requests] == [
         ("subnet-dr", "t3a.medium")

@@ -14,7 +14,7 @@ from chalicelib.flows.rebuild import rebuild
 from chalicelib.flows.recover import recover
 from tests.builders import a_point, a_run, a_run_id
 from tests.fakes import FakeCatalog, FakeWorld
-from tests.recoveries import A_REPORT, DRILL, NOW, a_world_with_backups, the_machine_reports
+from tests.recoveries import A_REPORT, DRILL, NOW, a_world_with_backups, its, the_machine_reports
 
 NIGHT = a_run(a_run_id(22))
 BRIEF, REPORT = wire.brief_key(NIGHT.id, "vol-1"), wire.report_key(NIGHT, "us0a")
@@ -42,7 +42,7 @@ def brought_up_on(world: FakeWorld) -> tuple[str, str | None]:
 
 
 def digest_told(world: FakeWorld) -> str | None:
-    told = json.loads(world.archive.get(wire.recovery_brief_key(DRILL))).get("manifest_sha256")
+    told = json.loads(world.archive.get(its(wire.recovery_brief_key, world))).get("manifest_sha256")
     return None if told is None else str(told)
 
 

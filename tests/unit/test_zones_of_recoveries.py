@@ -26,6 +26,7 @@ from tests.recoveries import (
     NOW,
     a_world_with_backups,
     is_taken_down,
+    its,
     put_into_force,
     retried_once,
     the_machine_reports,
@@ -257,14 +258,14 @@ def test_what_was_launched_and_not_yet_briefed_goes_on_with_its_machine_after_th
     recover(DRILL, world, NOW)
     for made in (world.volumes.volumes, world.volumes.by_token):
         made.clear()
-    del world.archive.objects[wire.recovery_brief_key(DRILL)]
+    del world.archive.objects[its(wire.recovery_brief_key, world)]
     after = replace(world, catalog=FakeCatalog())
 
     rebuild(after)
     recover(DRILL, after, NOW)
 
     assert where(after) == (["zone-a"], ["zone-a"])
-    assert wire.recovery_brief_key(DRILL) in after.archive.objects
+    assert its(wire.recovery_brief_key, world) in after.archive.objects
 
 
 def test_that_it_failed_for_lack_of_room_is_known_after_the_table_is_lost() -> None:

@@ -740,7 +740,7 @@ MUTATIONS = (
     Mutation(
         "restore: everybody's name",
         f"{_CORE}/naming.py",
-        " or _first_part(name) == _EVERYBODY:",
+        " or first_part(name) == _EVERYBODY:",
         ":",
         "that no restored server is called localhost",
         ("tests/unit/test_restored_names.py",),

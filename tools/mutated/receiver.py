@@ -189,6 +189,22 @@ MUTATIONS = (
         ("tests/unit/agent/test_gate.py::test_who_has_as_many_sessions_as_it_may_is_to_come_again_whatever_it_wants",),
     ),
     Mutation(
+        "a session that is deaf",
+        f"{_GATE}/lease.py",
+        "    _signal_sessions(paths, hosts, signal.SIGKILL)\n",
+        "",
+        "that a record which does not come to its end holds the release up no longer than half of the grace",
+        ("tests/unit/agent/test_leases.py::test_whoever_is_deaf_is_waited_for_as_long_as_our_patience_and_ended_then",),
+    ),
+    Mutation(
+        "an answer: in time",
+        f"{_GATE}/gate.py",
+        "    signal.setitimer(signal.ITIMER_REAL, ANSWER_SECONDS)\n",
+        "",
+        "that who does not take the answer to its report does not hold the release up",
+        ("tests/unit/agent/test_gate.py::test_an_answer_that_nobody_takes_is_not_waited_for",),
+    ),
+    Mutation(
         "a hello: in time",
         f"{_GATE}/gate.py",
         "    signal.setitimer(signal.ITIMER_REAL, GREETING_SECONDS)\n",
@@ -649,8 +665,8 @@ MUTATIONS = (
     Mutation(
         "time to mark",
         "agent/ebbtide_agent/receiver/projects.py",
-        "if time.monotonic() >= until:",
-        "if False:",
+        "elif time.monotonic() >= until:",
+        "elif False:",
         "that marking a large tree does not cost the night",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
@@ -660,8 +676,8 @@ MUTATIONS = (
     Mutation(
         "time to look for what to mark",
         "agent/ebbtide_agent/receiver/projects.py",
-        "        while way:\n            if time.monotonic() >= until:",
-        "        while way:\n            if time.monotonic() >= until + 60:",
+        "elif time.monotonic() >= until:",
+        "elif time.monotonic() >= until + 60:",
         "that looking for what is not marked does not cost the night either",
         (
             "tests/unit/agent/test_quota_projects.py::test_what_there_is_to_be_looked_at_takes_no_longer_than_there_is_time",
@@ -670,9 +686,28 @@ MUTATIONS = (
     Mutation(
         "marking the deepest",
         "agent/ebbtide_agent/receiver/projects.py",
-        "(max(before, min(before + _MOST_PARTS, most)), most)",
+        "(max(before, min(before + 2 * _DEEPEST, most)), most)",
         "(before, most)",
-        "that a tree as deep as a path can say is counted",
+        "that a tree is counted which is deeper than a service has files",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
+            "takes",
+        ),
+    ),
+    Mutation(
+        "marking no deeper",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "if len(way) > _DEEPEST:",
+        "if False:",
+        "that a receiver's files and memory do not go into a tree which somebody has made without an end",
+        ("tests/unit/agent/test_quota_projects.py::test_of_what_is_deeper_than_rsync_makes_a_tree_it_is_said_so",),
+    ),
+    Mutation(
+        "marking by names",
+        "agent/ebbtide_agent/receiver/projects.py",
+        "os.open(name, _AS_IT_LIES, dir_fd=self.descriptor)",
+        "os.open(Path(f'/proc/self/fd/{self.descriptor}').readlink() / name, _AS_IT_LIES)",
+        "that a tree is counted which is deeper than a path can say",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
             "takes",
@@ -681,8 +716,8 @@ MUTATIONS = (
     Mutation(
         "what is marked already",
         "agent/ebbtide_agent/receiver/projects.py",
-        "if _project_of(path := Path(entry.path)) != project:",
-        "if path := Path(entry.path):",
+        "    if _project_of(descriptor) != project:\n        with",
+        "    if True:\n        with",
         "that marking goes on where the night before has ended",
         (
             "tests/unit/agent/test_quota_projects.py::test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_"
@@ -940,6 +975,17 @@ MUTATIONS = (
         "if True:",
         "that a receiver which is stopped before the deadline speaks for no host that another may still take",
         ("tests/local/test_letting_go.py::test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly",),
+    ),
+    Mutation(
+        "cut off: by nobody who answers",
+        f"{_GATE}/release.py",
+        "            if isinstance(error, TransientError):\n                return\n",
+        "",
+        "that a volume is let go in time though the archive does not answer",
+        (
+            "tests/unit/agent/test_release.py::"
+            "test_an_archive_that_does_not_answer_is_not_waited_for_once_more_for_each_host",
+        ),
     ),
     Mutation(
         "cut off: who never pushed",

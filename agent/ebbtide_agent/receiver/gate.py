@@ -36,6 +36,8 @@ LONGEST_REPORT_BYTES = 1 << 20
 _LONGEST_GREETING_BYTES = 1 << 12
 # An agent says its hello in one breath; who says nothing holds a process of ours.
 GREETING_SECONDS = 60.0
+# An answer finds room on its way at once. Who takes none holds up whoever waits for the end of the session.
+ANSWER_SECONDS = 60.0
 # What ends a session: the receiver, and a connection that is lost.
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -83,8 +85,10 @@ class Gate:
         body = self._read_report(inward)
         # From here on nothing that the host or a release does may leave the record half made.
         ignore_signals()
-        outward.write(self._record(body))
-        outward.flush()
+        answer = self._record(body)
+        with _taken_in_time():
+            outward.write(answer)
+            outward.flush()
         return 0
 
     def _check_volume(self) -> None:
@@ -198,6 +202,16 @@ def _in_time() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _taken_in_time() -> Iterator[None]:
+    """What is told here is on record: if nobody takes it, an alarm that nobody handles ends us."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, ANSWER_SECONDS)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def ignore_signals() -> None:

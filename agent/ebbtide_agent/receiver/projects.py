@@ -10,7 +10,7 @@ import resource
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from ebbtide_agent import procs
@@ -19,8 +19,10 @@ from ebbtide_agent.errors import PermanentError, TransientError
 OPTION = "prjquota"
 # What mkfs.ext4 makes one inode for: whose share of the bytes is a tenth may have a tenth of the inodes.
 BYTES_FOR_AN_INODE = 16384
-# PATH_MAX is 4096.
-_MOST_PARTS = 2048
+# rsync makes nothing deeper: PATH_MAX is 4096, and a part is a letter and a slash. Each takes files and memory of ours.
+_DEEPEST = 2048
+# No host is let in yet: what is no link now stays none.
+_AS_IT_LIES = os.O_RDONLY | os.O_NOFOLLOW
 
 # linux/fs.h: struct fsxattr is flags, two hints, the project, another hint, and padding.
 _FSXATTR = struct.Struct("=5I8x")
@@ -54,11 +56,16 @@ def disable(device: Path) -> None:
 def mark(tree: Path, project: int, until: float) -> None:
     """Make a tree a project, which the kernel keeps it from then on.
 
-    Raises TransientError when it is `until` on the monotonic clock: the next call goes on with the rest.
+    Raises TransientError when it is `until` on the monotonic clock: the next call goes on with the rest. And
+    PermanentError where it is deeper than rsync makes one.
     """
-    with _files_for_the_deepest():
-        for path in _unmarked_from_below(tree, project, until):
-            _set_project(path, project)
+    try:
+        with _files_for_the_deepest():
+            for descriptor in _from_below(tree, project, until):
+                if _project_of(descriptor) != project:
+                    _set_project(descriptor, project)
+    except OSError as error:
+        raise PermanentError(f"{tree} cannot be made project {project}: {error}") from error
 
 
 def limit(place: Path, project: int, most: int | None) -> None:
@@ -74,65 +81,77 @@ def used(place: Path, project: int) -> int:
     return int(quota.used)
 
 
-def _unmarked_from_below(tree: Path, project: int, until: float) -> Iterator[Path]:
-    """Directories and files, however deep; what else a tree may have takes no blocks, and cannot be opened.
+class _Directory:
+    """One on the way down, open, and what in it is still to be looked at: nothing, once it is marked."""
 
-    A directory comes after all that is in it, so that one which is marked is marked as a whole. No more of the tree is
+    def __init__(self, descriptor: int, project: int) -> None:
+        self.descriptor, self._rest = descriptor, _entries_unless_marked(descriptor, project)
+
+    def find_next(self) -> os.DirEntry[str] | None:
+        return next(self._rest, None)
+
+    def open(self, name: str) -> int:
+        return os.open(name, _AS_IT_LIES, dir_fd=self.descriptor)
+
+    def close(self) -> None:
+        self._rest.close()
+        os.close(self.descriptor)
+
+
+def _entries_unless_marked(descriptor: int, project: int) -> Generator[os.DirEntry[str]]:
+    if _project_of(descriptor) != project:
+        with os.scandir(descriptor) as entries:
+            yield from entries
+
+
+def _from_below(tree: Path, project: int, until: float) -> Iterator[int]:
+    """Directories and files, open; what else a tree may have takes no blocks, and cannot be opened.
+
+    Each is opened by its name in the directory above it: a host may have made a path longer than anybody can say. A
+    directory comes after all that is in it, so that one which is marked is marked as a whole. No more of the tree is
     held than the way down: how much lies beside it is for its host to say. Raises TransientError when it is `until`.
     """
-    way = [(tree, os.scandir(tree))] if _project_of(tree) != project else []
+    way = [_Directory(os.open(tree, _AS_IT_LIES), project)]
     try:
         while way:
-            if time.monotonic() >= until:
-                raise TransientError(f"{tree} is not counted as a whole yet: the next night goes on with the rest")
-            directory, entries = way[-1]
-            entry = next(entries, None)
+            here = way[-1]
+            entry = here.find_next()
             if entry is None:
-                way.pop()[1].close()
-                yield directory
+                yield here.descriptor
+                way.pop().close()
+            elif time.monotonic() >= until:
+                raise TransientError(f"{tree} is not counted as a whole yet: the next night goes on with the rest")
             elif entry.is_dir(follow_symlinks=False):
-                if _project_of(path := Path(entry.path)) != project:
-                    way.append((path, os.scandir(path)))
+                if len(way) > _DEEPEST:
+                    raise PermanentError(f"{tree} is not counted: it is deeper than rsync makes a tree")
+                way.append(_Directory(here.open(entry.name), project))
             elif entry.is_file(follow_symlinks=False):
-                yield Path(entry.path)
+                with os.fdopen(here.open(entry.name), "rb", buffering=0) as file:
+                    yield file.fileno()
     finally:
-        for _, entries in way:
-            entries.close()
+        for directory in way:
+            directory.close()
 
 
 @contextlib.contextmanager
 def _files_for_the_deepest() -> Iterator[None]:
-    """Let us have a directory open for each part that a path can have: a service has fewer."""
+    """Let us have each directory on the way down open, and be looking through it: a service has fewer."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, min(before + _MOST_PARTS, most)), most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, min(before + 2 * _DEEPEST, most)), most))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
-def _project_of(path: Path) -> int:
-    return _attributes(path)[3]
+def _project_of(descriptor: int) -> int:
+    return _read(descriptor)[3]
 
 
-def _set_project(path: Path, project: int) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        flags, size, extents, _, cow = _read(descriptor)
-        inherited = _INHERITED if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0
-        fcntl.ioctl(descriptor, _SET_FLAGS, _FSXATTR.pack(flags | inherited, size, extents, project, cow))
-    except OSError as error:
-        raise PermanentError(f"{path} cannot be made part of project {project}: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
-
-
-def _attributes(path: Path) -> tuple[int, ...]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        return _read(descriptor)
-    finally:
-        os.close(descriptor)
+def _set_project(descriptor: int, project: int) -> None:
+    flags, size, extents, _, cow = _read(descriptor)
+    inherited = _INHERITED if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0
+    fcntl.ioctl(descriptor, _SET_FLAGS, _FSXATTR.pack(flags | inherited, size, extents, project, cow))
 
 
 def _read(descriptor: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ebbtide_agent import instance, moments, procs, volume
 from ebbtide_agent.cloud import Cloud
-from ebbtide_agent.errors import AgentError, PermanentError
+from ebbtide_agent.errors import AgentError, DeniedError, PermanentError
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
@@ -90,8 +90,8 @@ class Progress:
         self._timings: dict[str, float] = {}
 
     @property
-    def recovery(self) -> str:
-        return self._brief.recovery
+    def brief(self) -> Brief:
+        return self._brief
 
     def make_real(self) -> None:
         """The volume here, and the tree on it as it was; its manifest at hand, and known for the right one."""
@@ -133,7 +133,7 @@ class Progress:
     def archive_what_was_found(self) -> None:
         """Nothing, while nothing was compared."""
         if self._is_compared:
-            key = f"recoveries/{self._brief.recovery}/found.jsonl.gz"
+            key = self._brief.key("found.jsonl.gz")
             self._cloud.put_once(key, self._in_hand())
             self._found = key
 
@@ -270,7 +270,10 @@ class Progress:
             self.find("there is no manifest of this restore point: nothing to compare with")
             return None
         expected = self._paths.run / "expected.jsonl.gz"
-        self._cloud.download(self._brief.manifest, expected)
+        try:
+            self._cloud.download(self._brief.manifest, expected)
+        except (KeyError, DeniedError):
+            raise PermanentError(f"{self._brief.manifest} is not in the archive") from None
         if self._brief.manifest_sha256 not in (None, sha256_of(expected)):
             raise PermanentError(f"{self._brief.manifest} is not what its report tells of: its digest is another")
         with open(expected, "rb") as file:
@@ -313,7 +316,7 @@ class Progress:
         say(f"{recovery}: {step}")
         try:
             body = encode({"recovery": recovery, "step": step, "begun": moments.write(self._now())})
-            self._cloud.put_once(f"recoveries/{recovery}/begun/{self._brief.attempt}/{step}.json", body)
+            self._cloud.put_once(self._brief.key(f"begun/{self._brief.attempt}/{step}.json"), body)
         except AgentError as fault:
             say(f"not told: {fault}")
 

@@ -27,6 +27,7 @@ class Brief:
     `name` is what the image calls itself, `manifest_sha256` the manifest's digest as the night's report tells it. What
     `stays` is somebody's server again, until the machine is taken down; anything else is over once it has reported.
     `start` are commands for an image that has no init that we know, `attempt` says which of its machines this is.
+    `nonce` stands in the keys of all that this machine says; an opening's, and one of an earlier version, has none.
     """
 
     recovery: str
@@ -42,6 +43,11 @@ class Brief:
     probe: str | None
     start: tuple[str, ...] = ()
     attempt: int = 1
+    nonce: str = ""
+
+    def key(self, name: str) -> str:
+        """Where in the archive this machine says what is called so."""
+        return f"recoveries/{self.recovery}/{self.nonce}/{name}" if self.nonce else f"recoveries/{self.recovery}/{name}"
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ def parse_brief(body: bytes, attempt: int = 1) -> Brief:
         probe=_perhaps(what, values, "probe"),
         start=_start(what, values),
         attempt=attempt,
+        nonce=_perhaps(what, values, "nonce") or "",
         **texts,
     )
 

@@ -18,7 +18,7 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.restore import comparing
 from ebbtide_agent.restore.boot_image import REBOOT, Boot
 from ebbtide_agent.restore.progress import Progress, say
-from ebbtide_agent.restore.recovery import Brief, RecoveryReport, encode_report, encode_standing
+from ebbtide_agent.restore.recovery import Brief, encode_report, encode_standing
 from ebbtide_agent.shapes import encode
 
 # Before each further try to tell of a server that stands: more than an hour of them.
@@ -40,7 +40,7 @@ def powered_off(paths: MachinePaths) -> Iterator[None]:
 def say_that_it_has_begun(brief: Brief, cloud: Cloud) -> None:
     """The first word, before anything that takes its time: a machine of which nobody hears that is replaced."""
     body = encode({"recovery": brief.recovery, "attempt": brief.attempt})
-    cloud.put_once(f"recoveries/{brief.recovery}/begun/{brief.attempt}.json", body)
+    cloud.put_once(brief.key(f"begun/{brief.attempt}.json"), body)
 
 
 def prove(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
@@ -54,7 +54,7 @@ def prove(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
         verdict = progress.judge()
     except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
         verdict = progress.fail(fault)
-    _deliver(progress.report(verdict), cloud)
+    _deliver(progress, verdict, cloud)
 
 
 def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
@@ -77,14 +77,13 @@ def stand(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
                     wants_more = boot.is_up and boot.wait() == REBOOT
             meanwhile.await_end()
     except Exception as fault:  # noqa: BLE001 - this is the report on everything that can go wrong
-        _deliver(progress.report(progress.fail(fault)), cloud)
+        _deliver(progress, progress.fail(fault), cloud)
 
 
 def report_unopened(brief: Brief, paths: MachinePaths, fault: Exception, cloud: Cloud, now: Clock) -> None:
     """Report of an opening that did not come to be, or to its end: its machine may write none of what proves."""
     progress = Progress(brief, paths, cloud, now)
-    verdict = progress.fail(fault)
-    _deliver(progress.report(verdict), cloud, "unopened.json")
+    _deliver(progress, progress.fail(fault), cloud, "unopened.json")
 
 
 class _Meanwhile:
@@ -138,14 +137,14 @@ class _Meanwhile:
             asking.join()
 
     def _say_that_it_is_off(self) -> None:
-        recovery = self._progress.recovery
-        say(f"{recovery}: off, and still being compared")
-        self._cloud.put_once(f"recoveries/{recovery}/off.json", encode({"recovery": recovery}))
-        _hint(recovery, self._cloud)
+        brief = self._progress.brief
+        say(f"{brief.recovery}: off, and still being compared")
+        self._cloud.put_once(brief.key("off.json"), encode({"recovery": brief.recovery}))
+        _hint(brief, self._cloud)
 
     def _report(self, verdict: str) -> None:
         self._progress.archive_what_was_found()
-        _deliver(self._progress.report(verdict), self._cloud)
+        _deliver(self._progress, verdict, self._cloud)
 
 
 def at_last(deed: Callable[[], None], pauses: Iterable[float] = _PAUSES) -> None:
@@ -162,15 +161,15 @@ def at_last(deed: Callable[[], None], pauses: Iterable[float] = _PAUSES) -> None
 def _deliver_standing(progress: Progress, cloud: Cloud) -> None:
     standing = progress.standing()
     say(f"{standing.recovery}: {'stands' if standing.boot.is_up else standing.boot.why}, and is being compared")
-    cloud.put_once(f"recoveries/{standing.recovery}/standing.json", encode_standing(standing))
-    _hint(standing.recovery, cloud)
+    cloud.put_once(progress.brief.key("standing.json"), encode_standing(standing))
+    _hint(progress.brief, cloud)
 
 
-def _deliver(report: RecoveryReport, cloud: Cloud, name: str = "report.json") -> None:
-    say(f"{report.recovery}: {report.verdict}")
-    cloud.put_once(f"recoveries/{report.recovery}/{name}", encode_report(report))
-    _hint(report.recovery, cloud)
+def _deliver(progress: Progress, verdict: str, cloud: Cloud, name: str = "report.json") -> None:
+    say(f"{progress.brief.recovery}: {verdict}")
+    cloud.put_once(progress.brief.key(name), encode_report(progress.report(verdict)))
+    _hint(progress.brief, cloud)
 
 
-def _hint(recovery: str, cloud: Cloud) -> None:
-    cloud.send_event("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": recovery})
+def _hint(brief: Brief, cloud: Cloud) -> None:
+    cloud.send_event("ebbtide.recovery", "Ebbtide Recovery Report", {"recovery": brief.recovery})

@@ -2,6 +2,9 @@
 
 import io
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +15,7 @@ from typing import BinaryIO
 
 import pytest
 
+import ebbtide_agent
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
 from ebbtide_agent.paths import MachinePaths
@@ -204,3 +208,32 @@ def test_a_hello_that_says_nothing_is_not_waited_for(silent: BinaryIO, monkeypat
 
     with pytest.raises(TransientError, match="a hello that has not come to its end"):
         introduced(Asked("hello"), silent)
+
+
+# A report that is on record, and an answer larger than what waits in a pipe for who does not read.
+UNTAKEN = """
+import io, signal, sys
+from pathlib import Path
+from ebbtide_agent import procs
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver import gate
+from ebbtide_agent.receiver.verbs import Asked
+from tests.unit.agent.test_gate import a_gate
+
+procs.stop_on(*gate.ENDING, signal.SIGALRM)  # as a peer's does
+gate.ANSWER_SECONDS = 0.1
+gate.Gate._record = lambda *_: b"x" * (1 << 22)
+a_gate(MachinePaths(Path(sys.argv[1]))).answer(Asked("report"), io.BytesIO(), sys.stdout.buffer)
+"""
+
+
+@pytest.mark.fault("X4")
+@pytest.mark.attack("take no answer to its report, for the receiver to wait", row="X4", outcome="ended after a minute")
+def test_an_answer_that_nobody_takes_is_not_waited_for(ready: MachinePaths) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
+    words = [sys.executable, "-c", UNTAKEN, ready.root]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as gate:
+        try:
+            assert gate.wait(30) == -signal.SIGALRM
+        finally:
+            gate.kill()

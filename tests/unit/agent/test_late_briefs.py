@@ -4,7 +4,7 @@ import pytest
 
 from ebbtide_agent import cloud
 from ebbtide_agent.cloud import Cloud
-from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.errors import DeniedError, PermanentError
 
 KEY = "recoveries/us0a/2026-11-23/1/brief.json"
 
@@ -12,14 +12,14 @@ KEY = "recoveries/us0a/2026-11-23/1/brief.json"
 class Archive(Cloud):
     """The brief shows after so many looks."""
 
-    def __init__(self, looks: int) -> None:
+    def __init__(self, looks: int, without: Exception) -> None:
         super().__init__("archive", "us-east-1")
-        self.looks = looks
+        self.looks, self.without = looks, without
 
     def get(self, key: str) -> bytes:
         self.looks -= 1
         if self.looks > 0:
-            raise KeyError(key)
+            raise self.without
         return b"what it is for"
 
 
@@ -28,10 +28,17 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cloud, "PAUSE_SECONDS", 0.0)
 
 
-def test_a_brief_that_comes_late_is_waited_for() -> None:
-    assert Archive(looks=3).get_brief(KEY, patience=60) == b"what it is for"
+whatever_is_said = pytest.mark.parametrize(
+    "without", [KeyError(KEY), DeniedError("Access Denied")], ids=["it may look", "it may not"]
+)
 
 
-def test_without_patience_a_brief_that_is_not_there_is_none() -> None:
+@whatever_is_said
+def test_a_brief_that_comes_late_is_waited_for(without: Exception) -> None:
+    assert Archive(3, without).get_brief(KEY, patience=60) == b"what it is for"
+
+
+@whatever_is_said
+def test_without_patience_a_brief_that_is_not_there_is_none(without: Exception) -> None:
     with pytest.raises(PermanentError, match=f"brief {KEY} is not in the archive"):
-        Archive(looks=3).get_brief(KEY)
+        Archive(3, without).get_brief(KEY)

@@ -1,9 +1,11 @@
 """Whoever is at work when the gates close is asked to stop, by the lease that it holds."""
 
 import os
+import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,22 @@ os.waitpid(later, 0)
 """
 
 
+# Of the host us0a; it does not hear that it is to stop, as one that records a report.
+DEAF = """
+import signal, sys
+from pathlib import Path
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.gate import ignore_signals
+from ebbtide_agent.receiver.lease import leased
+
+ignore_signals()
+with leased(MachinePaths(Path(sys.argv[1])), "us0a"):
+    print("here", flush=True)
+    while True:
+        signal.pause()
+"""
+
+
 def test_a_host_has_a_few_sessions_at_once_and_the_next_one_is_to_come_again(tmp_path: Path) -> None:
     paths = MachinePaths(tmp_path)
     make_room(paths)
@@ -61,11 +79,30 @@ def test_who_begins_while_the_others_are_ended_is_asked_to_stop_as_well(tmp_path
     """Not waited for until our patience ends, and then killed: it may say nothing until then."""
     paths = MachinePaths(tmp_path)
     make_room(paths)
-    words = [sys.executable, "-c", SESSIONS, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as sessions:
-        assert sessions.stdout and sessions.stdout.readline() == b"here\n"
-
+    with at_work(SESSIONS, tmp_path) as sessions:
+        assert sessions.stdout
         end_sessions(paths, ["us0a", "eu0a"], patience=5)
 
         assert sessions.stdout.readline() == b"asked as well\n"
+
+
+@pytest.mark.fault("R10")
+def test_whoever_is_deaf_is_waited_for_as_long_as_our_patience_and_ended_then(tmp_path: Path) -> None:
+    paths = MachinePaths(tmp_path)
+    make_room(paths)
+    with at_work(DEAF, tmp_path) as session:
+        try:
+            end_sessions(paths, ["us0a"], patience=0.1)
+
+            assert session.wait(30) == -signal.SIGKILL
+        finally:
+            session.kill()
+
+
+@contextmanager
+def at_work(program: str, root: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    words = [sys.executable, "-c", program, str(root)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(ebbtide_agent.__file__).parents[1])}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as session:
+        assert session.stdout and session.stdout.readline() == b"here\n"
+        yield session

@@ -7,6 +7,7 @@ import subprocess
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -151,31 +152,63 @@ def files_of_a_service() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
+@contextmanager
+def a_deep_directory(tree: Path, depth: int, name: str) -> Iterator[int]:
+    """A directory in a directory, each of this name, and for a block the deepest of them, open."""
+    above = os.open(tree, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=above)
+        below = os.open(name, os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    try:
+        yield above
+    finally:
+        os.close(above)
+
+
+@pytest.mark.fault("X4")
+@pytest.mark.attack("lie deeper than a path can say, for no quota to count", row="X4", outcome="counted all the same")
 @pytest.mark.root
 def test_a_tree_of_any_depth_becomes_a_project_in_as_many_nights_as_that_takes(
     counting: Path, files_of_a_service: None
 ) -> None:
     tree = counting / "tree"
-    done, deep = tree / "done", tree
+    done = tree / "done"
     done.mkdir(parents=True)
-    for _ in range(1200):
-        deep = deep / "d"
-        deep.mkdir()
-    (deep / "file").touch()
     (tree / "link").symlink_to("/etc/passwd")
     an_hour, no_time = time.monotonic() + 3600, time.monotonic()
     projects.mark(done, HOST.uid, an_hour)
     (done / "new").mkdir()
     projects.mark(done / "new", 0, an_hour)
 
-    with pytest.raises(TransientError, match="the next night goes on with the rest"):
-        projects.mark(tree, HOST.uid, no_time)
-    before = projects_of(tree, deep / "file")
-    projects.mark(tree, HOST.uid, an_hour)
+    with a_deep_directory(tree, 1200, "longer than a path may be") as deepest:
+        os.close(os.open("file", os.O_CREAT, dir_fd=deepest))
+        with pytest.raises(TransientError, match="the next night goes on with the rest"):
+            projects.mark(tree, HOST.uid, no_time)
+        before = projects_of(tree)
+        projects.mark(tree, HOST.uid, an_hour)
+        # What has so long a name nobody can be asked about.
+        os.rename("file", counting / "file", src_dir_fd=deepest)
 
     assert before == {0}
-    assert projects_of(tree, tree / "d", deep, deep / "file", done) == {HOST.uid}
+    assert projects_of(tree, next(tree.glob("longer*")), counting / "file", done) == {HOST.uid}
     assert projects_of(done / "new") == {0}, "what is below a directory that is marked is not looked at again"
+
+
+@pytest.mark.fault("X4")
+@pytest.mark.root
+def test_of_what_is_deeper_than_rsync_makes_a_tree_it_is_said_so(counting: Path, files_of_a_service: None) -> None:
+    tree = counting / "tree"
+    tree.mkdir()
+
+    with (
+        a_deep_directory(tree, 2050, "d"),
+        pytest.raises(PermanentError, match="tree is not counted: it is deeper than rsync makes a tree"),
+    ):
+        projects.mark(tree, HOST.uid, time.monotonic() + 3600)
+
+    assert projects_of(tree) == {0}, "it is marked as a whole, or not"
 
 
 @pytest.mark.root
@@ -197,17 +230,22 @@ def test_however_many_directories_lie_beside_each_other_marking_them_takes_no_mo
 def test_what_there_is_to_be_looked_at_takes_no_longer_than_there_is_time(
     counting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree, looked = counting / "tree", list[Path]()
+    tree, looked = counting / "tree", list[str]()
     for number in range(10):
         (tree / f"{number}").mkdir(parents=True)
         projects.mark(tree / f"{number}", HOST.uid, time.monotonic() + 3600)
     project_of = projects._project_of
-    monkeypatch.setattr(projects, "_project_of", lambda path: looked.append(path) or project_of(path))
+
+    def project_of_one_more(descriptor: int) -> int:
+        looked.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        return project_of(descriptor)
+
+    monkeypatch.setattr(projects, "_project_of", project_of_one_more)
 
     with pytest.raises(TransientError, match="the next night goes on with the rest"):
         projects.mark(tree, HOST.uid, time.monotonic())
 
-    assert looked == [tree]
+    assert looked == [str(tree)]
 
 
 def projects_of(*paths: Path) -> set[int]:
