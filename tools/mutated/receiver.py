@@ -977,6 +977,17 @@ MUTATIONS = (
         ("tests/local/test_letting_go.py::test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly",),
     ),
     Mutation(
+        "cut off: by nobody who answers",
+        f"{_GATE}/release.py",
+        "            if isinstance(error, TransientError):\n                return\n",
+        "",
+        "that a volume is let go in time though the archive does not answer",
+        (
+            "tests/unit/agent/test_release.py::"
+            "test_an_archive_that_does_not_answer_is_not_waited_for_once_more_for_each_host",
+        ),
+    ),
+    Mutation(
         "cut off: who never pushed",
         f"{_GATE}/ledger.py",
         "if seen is None or self.paths",

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from ebbtide_agent import procs, volume
 from ebbtide_agent.cloud import Cloud
-from ebbtide_agent.errors import AgentError
+from ebbtide_agent.errors import AgentError, TransientError
 from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
@@ -45,13 +45,18 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
 
 
 def _record_cut_off(brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock) -> None:
-    """Before the deadline another receiver may take what is still to come. Without the record they are `missing`."""
+    """Before the deadline another receiver may take what is still to come. Without the record they are `missing`.
+
+    An archive that does not answer was asked for minutes: for each host once more, and nobody would let go in time.
+    """
     ledger = Ledger(paths, brief, Mailing(cloud, Mail(paths.outbox)))
     for host in brief.hosts:
         try:
             ledger.record_cut_off(host, now())
         except (AgentError, OSError) as error:
             print(f"ebbtide: that {host.id} was not done could not be recorded: {error}", flush=True)
+            if isinstance(error, TransientError):
+                return
 
 
 def _measured(paths: MachinePaths) -> volume.Usage | None:
