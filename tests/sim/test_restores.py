@@ -8,11 +8,12 @@ import pytest
 from chalicelib.core import tags
 from chalicelib.core.model import Recovery, RecoveryState
 from chalicelib.core.recovery import LASTS
-from tests.sim.faults import Deed, Does, Fate, FaultPlan, MachineLife, NoRoom
+from tests.sim.faults import CallFault, Deed, Does, Fate, FaultPlan, MachineLife, NoRoom, Pace, Says
 from tests.sim.machines import Box
 from tests.sim.night import A_DAY, AN_HOUR, Scenario, Simulation
 from tests.sim.play import play
 
+FOREVER = 1_000_000
 RESTORE = Deed(AN_HOUR, Does.RESTORE, "us0")
 DOUBTFUL, FAILED = "restore doubtful", "restore failed"
 
@@ -31,6 +32,15 @@ def is_gone(sim: Simulation) -> bool:
     machines = [box.machine for box in sim.machines.boxes.values() if tags.RECOVERY in box.machine.tags]
     volumes = [volume for volume in sim.volumes.volumes.values() if tags.RECOVERY in volume.tags]
     return {machine.state for machine in machines} == {"terminated"} and not volumes
+
+
+def assert_back_and_proven_on_one_machine(sim: Simulation) -> None:
+    restore = the_restore(sim)
+    machines = [box.machine for box in sim.machines.boxes.values() if tags.RECOVERY in box.machine.tags]
+    volumes = [volume for volume in sim.volumes.volumes.values() if tags.RECOVERY in volume.tags]
+    assert (restore.state, restore.verdict) == (RecoveryState.OPEN, "proven"), sim.story
+    assert [machine.state for machine in machines] == ["running"], sim.story
+    assert len(volumes) == 1
 
 
 def until_its_time_is_over(sim: Simulation) -> None:
@@ -81,6 +91,43 @@ def test_one_that_is_never_compared_stands_and_that_is_told_after_a_day() -> Non
     assert over.closed is not None
     assert over.closed - over.opened >= LASTS[over.kind]
     assert is_gone(sim)
+
+
+@pytest.mark.fault("A11")
+@pytest.mark.parametrize("call", ["machines.*", "volumes.*", "entrances.*", "archive.*", "catalog.*", "lambdas.*", "*"])
+def test_a11_a_storm_of_throttling_while_a_server_comes_back_is_outlasted(call: str) -> None:
+    begins = AN_HOUR + timedelta(seconds=30)
+    storm = CallFault(call, Says.THROTTLED, times=FOREVER, since=begins, until=2 * AN_HOUR)
+
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), calls=(storm,))))
+
+    assert ": throttled" in str(sim.story)
+    assert_back_and_proven_on_one_machine(sim)
+
+
+@pytest.mark.fault("A6")
+@pytest.mark.parametrize("minutes", [0, 1, 3, 6])
+def test_a6_a_restores_launch_whose_answer_was_lost_is_asked_for_with_the_same_token(minutes: int) -> None:
+    lost = CallFault("machines.launch", has_effect=True, since=AN_HOUR)
+
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), calls=(lost,), pace=Pace(to_show=timedelta(minutes=minutes)))))
+
+    assert "machines.launch: no answer" in str(sim.story)
+    assert_back_and_proven_on_one_machine(sim)
+
+
+@pytest.mark.fault("A2")
+@pytest.mark.parametrize("call", ["volumes.create_volume", "volumes.attach", "machines.launch"])
+@pytest.mark.parametrize("has_effect", [True, False], ids=["done", "not done"])
+def test_a2_what_was_asked_of_ec2_for_a_restore_and_shows_minutes_later_is_still_the_only_one(
+    call: str, has_effect: bool
+) -> None:
+    lost, slow = CallFault(call, has_effect=has_effect, since=AN_HOUR), Pace(to_show=timedelta(minutes=3))
+
+    sim = play(Scenario(plan=FaultPlan(deeds=(RESTORE,), calls=(lost,), pace=slow, events=(Fate(60),))))
+
+    assert f"{call}: no answer" in str(sim.story)
+    assert_back_and_proven_on_one_machine(sim)
 
 
 @pytest.mark.fault("A7")
