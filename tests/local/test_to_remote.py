@@ -159,6 +159,37 @@ def test_what_is_another_hosts_is_not_touched(host: Pushing) -> None:
     assert differing(entries(host.there), before) == {}
 
 
+def test_a_damaged_report_of_the_last_night_is_named_and_the_next_one_compares_everything(host: Pushing) -> None:
+    host.back_up()
+    whole = (host.there / "report.json").read_bytes()
+    (host.there / "report.json").write_bytes(whole[: len(whole) // 2])
+    (host.there / "tree/file").write_text("rots")
+
+    listed, newest = as_agent(host, "list"), as_agent(host, "restore", str(host.tree / "file"), cwd=host.place)
+    named = as_agent(host, "restore", str(host.tree / "file"), "--at", "damaged-report", cwd=host.place)
+    report = host.back_up()
+
+    assert "damaged-report  NOT WHOLE: nobody knows whether it is" in listed.stdout
+    assert "report is damaged: report is not JSON" in listed.stdout
+    assert (newest.returncode, "damaged-report is not whole" in newest.stderr) == (PermanentError.exit_code, True)
+    assert (named.returncode, (host.place / "restored-us0-damaged-report").is_dir()) == (0, True), named.stderr
+    assert report.status == "complete"
+    assert any("report is damaged: report is not JSON" in said for said in host.said)
+    assert differing(entries(fetched(host)), entries(host.tree)) == {}
+    assert host.report_there() == json.loads(host.paths.last_report.read_bytes())
+
+
+def test_a_damaged_report_where_this_host_has_not_pushed_may_be_anybodys_and_is_not_touched(host: Pushing) -> None:
+    (host.there / "tree").mkdir(parents=True)
+    (host.there / "report.json").write_text('{"schema": 1, "host": "us0"')
+    before = entries(host.there)
+
+    with pytest.raises(Refused, match=r"report is damaged: .*; name another place"):
+        host.back_up()
+
+    assert differing(entries(host.there), before) == {}
+
+
 def test_a_tree_that_nobody_has_marked_is_not_touched(host: Pushing) -> None:
     (host.there / "tree").mkdir(parents=True)
     (host.there / "tree/photo").touch()

@@ -46,7 +46,7 @@ def _as_lines(at_hand: AtHand) -> Iterator[str]:
     for point in at_hand.points:
         at = f"{point.at:%Y-%m-%d %H:%M} UTC" if point.at else ""
         entries = f"{point.entries} entries" if point.entries else ""
-        whole = "" if point.is_whole else "NOT WHOLE: its push did not come to its end"
+        whole = "" if point.is_whole else f"NOT WHOLE: {point.doubt}"
         yield "  ".join(filter(None, (f"{point.name:<{width}}", at, entries, whole))).rstrip()
     if at_hand.until:
         yield f"until {moments.write(at_hand.until)}"

@@ -23,6 +23,10 @@ from ebbtide_agent.report import Report, encode_report, parse_report
 _TREE, _REPORT = "tree", "report.json"
 
 
+class Unreadable(Refused):
+    """What lies there as a report is none: it says neither whose the tree is, nor whether that is whole."""
+
+
 @dataclass(frozen=True)
 class FarPlace:
     """A directory over there, and how it is reached."""
@@ -49,7 +53,10 @@ class FarPlace:
         self._files(login).has(_REPORT, self.world.clock())
 
     def find_report(self, until: datetime) -> Report | None:
-        """The last night's, or None while there is none. Raises Refused when it is none of this host's."""
+        """The last night's, or None while there is none.
+
+        Raises Unreadable when it is damaged, and Refused when it is none of this host's.
+        """
         self._files(self.login).fetch(_REPORT, self.paths.fetched_report, until)
         return self.found_report()
 
@@ -60,7 +67,7 @@ class FarPlace:
         try:
             report = parse_report(self.paths.fetched_report.read_bytes())
         except PermanentError as error:
-            raise Refused(f"{self.target}: {error}; name another place") from error
+            raise Unreadable(f"what {self.target} has as the last night's report is damaged: {error}") from error
         if report.host != self.config.host:
             raise Refused(f"{self.target} holds the backup of {report.host}; HOST is {self.config.host}")
         return report

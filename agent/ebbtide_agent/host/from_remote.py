@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ebbtide_agent.host.far_place import FarPlace
+from ebbtide_agent.host.far_place import FarPlace, Unreadable
 from ebbtide_agent.host.push import Route
-from ebbtide_agent.host.restorable import AtHand, Restorable
+from ebbtide_agent.host.restorable import CUT_SHORT, AtHand, Restorable
 from ebbtide_agent.points import point_name
+
+# What is asked for where no report tells its run.
+_DAMAGED = "damaged-report"
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,15 @@ class FromRemote:
 
     def at_hand(self) -> AtHand:
         """Raises Refused when what lies over there is not this host's."""
-        report = self.place.find_report(self.place.world.clock())
+        older = f"older ones are what {self.place.target.name} itself keeps, in snapshots of its own for instance"
+        try:
+            report = self.place.find_report(self.place.world.clock())
+        except Unreadable as error:
+            return AtHand((Restorable(_DAMAGED, "", doubt="nobody knows whether it is"),), (str(error), older))
         if report is None:
             return AtHand(notes=(f"{self.place.target} has no report of a night",))
-        is_whole = report.is_complete and report.receiver is not None
-        point = Restorable(point_name(report.run), report.run, report.finished, report.entries or None, is_whole)
-        older = f"older ones are what {self.place.target.name} itself keeps, in snapshots of its own for instance"
+        doubt = "" if report.is_complete and report.receiver else CUT_SHORT
+        point = Restorable(point_name(report.run), report.run, report.finished, report.entries or None, doubt)
         return AtHand((point,), (older,))
 
     @contextmanager

@@ -9,17 +9,22 @@ from datetime import datetime, timedelta
 from ebbtide_agent.errors import PermanentError
 
 NEWEST = "newest"
+CUT_SHORT = "its push did not come to its end"
 
 
 @dataclass(frozen=True)
 class Restorable:
-    """A tree of this host as it was. `is_whole`: a push came to its end in it; else it is a mixture of two nights."""
+    """A tree of this host as it was. `doubt` is why it is not whole, or may not be, but a mixture of two nights."""
 
     name: str
     run: str
     at: datetime | None = None
     entries: int | None = None
-    is_whole: bool = True
+    doubt: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.doubt
 
     def __str__(self) -> str:
         return self.name if self.is_whole else f"{self.name}, which is not whole"
@@ -61,6 +66,6 @@ def choose(at_hand: AtHand, wanted: str) -> Restorable:
 def _newest_whole(points: Sequence[Restorable]) -> Restorable:
     whole = [point for point in points if point.is_whole]
     if not whole:
-        name = points[-1].name
-        raise PermanentError(f"{name} is of a push that did not come to its end; --at {name} takes it all the same")
+        name, doubt = points[-1].name, points[-1].doubt
+        raise PermanentError(f"{name} is not whole: {doubt}; --at {name} takes it all the same")
     return whole[-1]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from ebbtide_agent import moments
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.host.far_place import FarPlace
+from ebbtide_agent.host.claim import keep_target, went_to
+from ebbtide_agent.host.far_place import FarPlace, Unreadable
 from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.push import Pass, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
@@ -38,10 +39,11 @@ class ToRemote:
         """Raises Refused when what lies over there is not this host's, or another run of it pushes there."""
         place = self.place
         host, target, world = place.config.host, place.target, place.world
-        last = place.find_report(until)
+        last = self._find_last(until)
         if last is None and place.has_tree(until):
             raise Refused(f"{target} has a tree and no report.json that says whose it is; name another place")
         self._check_alone(last)
+        keep_target(place.paths, str(target), world.say)
         settle(place.login, place.come_in, world.say)
         generation = _generation_of(last)
         world.say(f"target: {target}, until {moments.write(until)}")
@@ -52,7 +54,7 @@ class ToRemote:
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         config, world = self.place.config, self.place.world
         now, until = world.clock(), world.waiting() + timedelta(seconds=config.wait_seconds)
-        self._check_as_at_hello(hello, self.place.find_report(until))
+        self._check_as_at_hello(hello, self._find_last(until))
         begun = Report(
             hello.run, config.host, "", hello.nonce, PARTIAL, now, now, 0, problems=(_BEGUN,), machine=self.machine
         )
@@ -85,6 +87,19 @@ class ToRemote:
         record = recorded(report, place.target.tree, "", world.clock()) if report.is_complete else report
         place.put_report(record, until)
         return record
+
+    def _find_last(self, until: datetime) -> Report | None:
+        """The report that lies there. A damaged one, where the last push of this host went, is as of one that did not
+        come to its end: so nothing of the tree counts as known. Raises Refused when it is none of this host's."""
+        place = self.place
+        try:
+            return place.find_report(until)
+        except Unreadable as error:
+            if not went_to(place.paths, str(place.target)):
+                raise Refused(f"{error}; name another place") from error
+            place.world.say(f"{error}: it counts for nothing")
+            then = datetime.fromtimestamp(0, timezone.utc)
+            return Report("", place.config.host, "", "", PARTIAL, then, then, 0, problems=(str(error),))
 
     def _with_what_to_do(self, report: Report) -> Report:
         if not any(map(is_full, report.problems)):

@@ -57,7 +57,7 @@ def test_a_full_state_is_no_reason_to_have_no_backup(host: Host, monkeypatch: py
     host.claim()
 
     (said,) = host.said
-    assert said.startswith("which directory this went to was not kept: ") and "No space left on device" in said
+    assert said.startswith("where this went was not kept: ") and "No space left on device" in said
     assert (host.target / "ebbtide.json").exists()
 
 

@@ -11,7 +11,7 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.address import Address, parse_address
 from ebbtide_agent.host.bring import within
 from ebbtide_agent.host.past import Item, Items, leading_to
-from ebbtide_agent.host.restorable import AtHand, Restorable, choose
+from ebbtide_agent.host.restorable import CUT_SHORT, AtHand, Restorable, choose
 from tests.unit.agent.test_course import A_CONFIG
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -33,7 +33,7 @@ def test_a_point_is_meant_by_its_name_or_by_how_that_begins(wanted: str, name: s
 
 
 def test_what_is_not_whole_is_never_the_newest_and_can_be_named() -> None:
-    mixed = Restorable("2026-11-24.1", "", is_whole=False)
+    mixed = Restorable("2026-11-24.1", "", doubt=CUT_SHORT)
 
     assert choose(AtHand((*POINTS, mixed)), "newest").name == "2026-11-23.2"
     assert choose(AtHand((*POINTS, mixed)), "2026-11").name == "2026-11-23.2"
