@@ -25,7 +25,9 @@ _MORE = True
 # hold what is ours.
 _PATIENCE_SECONDS = 10.0
 _PATIENCE_BELOW_SECONDS = 2.0
-_LOOK_EVERY_SECONDS = 0.02
+# Most have come to their end by themselves, or are about to.
+_FIRST_LOOK_SECONDS, _LOOK_EVERY_SECONDS = 0.0005, 0.02
+_STANDARD_ERROR = 2
 
 # The processes that this one has beside it, by their ids.
 _begun: set[int] = set()
@@ -74,6 +76,12 @@ def beside(what: str, work: Callable[[], Iterable[Item]], within: float | None =
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+def get_beside(what: str, work: Callable[[], Item], within: float | None = None) -> Item:
+    """The one thing that the work gives. Raises as `beside` does."""
+    with beside(what, lambda: (work(),), within) as found:
+        return next(found)
+
+
 class _Awaited(io.FileIO):
     """A pipe whose other end has to say something within a time."""
 
@@ -107,10 +115,23 @@ def _give(work: Callable[[], Iterable[Item]], inward: int, mask: Iterable[int]) 
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _leave)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _let_go_of_all_but(inward)
         with open(inward, "wb") as stream:
             _give_all(work, stream)
     finally:
         _leave()
+
+
+def _let_go_of_all_but(kept: int) -> None:
+    """Who waits for a mount that does not answer would hold for as long what is open here: the lock of a night, and
+    what cron reads until nobody can write to it any more."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for each in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - numbers, and no paths
+        if each <= _STANDARD_ERROR:
+            os.dup2(nothing, each)
+        elif each != kept:
+            with contextlib.suppress(OSError):
+                os.close(each)
 
 
 def _leave(*_: object) -> None:
@@ -134,11 +155,12 @@ def _end(child: int, patience: float) -> None:
 
 
 def _has_ended(child: int, patience: float) -> bool:
-    until = time.monotonic() + patience
+    until, pause = time.monotonic() + patience, _FIRST_LOOK_SECONDS
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         if time.monotonic() >= until:
             return False
-        time.sleep(_LOOK_EVERY_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _LOOK_EVERY_SECONDS)
     return True
 
 

@@ -157,9 +157,11 @@ def _wait(child: Child, timeout: float | None, still_seconds: float | None, hear
     return child.wait()
 
 
-def check(argv: Sequence[str], feed: bytes = b"", timeout: float | None = None) -> bytes:
+def check(
+    argv: Sequence[str], feed: bytes = b"", timeout: float | None = None, still_seconds: float | None = None
+) -> bytes:
     """Run a program that must succeed and return what it printed; PermanentError with its last line otherwise."""
-    ended = run(argv, feed, timeout)
+    ended = run(argv, feed, timeout, still_seconds=still_seconds)
     if ended.exit_code != 0:
         raise PermanentError(f"{' '.join(argv)} ended with exit code {ended.exit_code}: {ended.why}")
     return ended.out

@@ -14,6 +14,7 @@ from ebbtide_agent.files import sync_directory, write_whole
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import DirectoryPaths
 from ebbtide_agent.report import Report, encode_report
+from ebbtide_agent.stillness import STILL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Rotation:
         if not self.store.making.is_dir():
             raise PermanentError(f"{self.store.making} is not there: somebody else has taken it away")
         write_whole(self.store.making_report, encode_report(record))
-        procs.check(("sync", "-f", str(self.store.incomplete)))
+        procs.check(("sync", "-f", str(self.store.incomplete)), still_seconds=STILL_SECONDS)
         name = snapshots.name_next(self.clock(), names_in(self.store))
         self.store.incomplete.rename(self.store.snapshot(name))
         sync_directory(self.store.path)
@@ -84,4 +85,4 @@ def broken_in(store: DirectoryPaths) -> tuple[str, ...]:
 
 def remove(path: Path) -> None:
     """Not there is success. Raises PermanentError."""
-    procs.check(("rm", "-rf", "--one-file-system", "--", str(path)))
+    procs.check(("rm", "-rf", "--one-file-system", "--", str(path)), still_seconds=STILL_SECONDS)

@@ -161,7 +161,7 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.DISK_WARNING: Advice(
         "A host reported with its last night that a disk of its own is failing (SMART), that an array is degraded, or "
-        "that a file system is 90 % full. The night itself may have been complete.",
+        "that a file system is 90 % full or does not answer. The night itself may have been complete.",
         "Replace the disk while the newest restore point is good, or make room. What the host knows of all its disks "
         "is in its report.",
     ),

@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 import pytest
 
 import ebbtide_agent
-from ebbtide_agent import host_main, snapshots
+from ebbtide_agent import beside, host_main, procs, snapshots
 from ebbtide_agent.entry import Entry, read_real
-from ebbtide_agent.host import night
+from ebbtide_agent.host import health, look, night, rsync
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.outcome import Outcome
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
@@ -76,6 +76,16 @@ class Host:
 
     def newest(self) -> Path:
         return self.store.tree(self.snapshots()[-1])
+
+
+def give_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands still does so for hours before it is ended, and for seconds before it is ended the hard way."""
+    for module, name, seconds in (
+        (look, "STILL_SECONDS", 2.0), (rsync, "STILL_SECONDS", 2.0), (look, "ANSWER_SECONDS", 2.0),
+        (health, "PATIENCE_SECONDS", 2.0), (procs, "LOOK_EVERY_SECONDS", 0.1), (procs, "KILL_AFTER_SECONDS", 0.5),
+        (beside, "_PATIENCE_SECONDS", 0.5), (beside, "_PATIENCE_BELOW_SECONDS", 0.1),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, seconds)
 
 
 def after_each_push(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent import beside, procs
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host import rsync, scan
+from ebbtide_agent.host import scan
 from ebbtide_agent.host.index import Block
 from ebbtide_agent.host.scan import ALL, Share, Tree
-from tests.local.own_nights import Host, as_agent, differing, entries
+from tests.local.own_nights import Host, as_agent, differing, entries, give_up_soon
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="not installed: rsync")
 
@@ -31,12 +30,7 @@ def an_rsync_that_stops(host: Host, word: str = "--stats") -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    for module, name, seconds in (
-        (procs, "LOOK_EVERY_SECONDS", 0.1), (procs, "KILL_AFTER_SECONDS", 0.5), (rsync, "STILL_SECONDS", 2.0),
-        (scan, "STILL_SECONDS", 2.0),
-        (beside, "_PATIENCE_SECONDS", 2.0), (beside, "_PATIENCE_BELOW_SECONDS", 0.2),
-    ):  # fmt: skip
-        monkeypatch.setattr(module, name, seconds)
+    give_up_soon(monkeypatch)
     host = Host(tmp_path, tmp_path / "backup")
     (host.tree / "file").write_text("content")
     return host

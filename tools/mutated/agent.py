@@ -74,6 +74,14 @@ MUTATIONS = (
         ("tests/unit/agent/test_beside.py",),
     ),
     Mutation(
+        "beside: lets go of what is ours",
+        "agent/ebbtide_agent/beside.py",
+        "        _let_go_of_all_but(inward)\n",
+        "",
+        "that whoever waits for ever at a mount that does not answer holds no lock of a night for as long",
+        ("tests/local/test_dead_mounts.py",),
+    ),
+    Mutation(
         "beside: a signal that comes meanwhile",
         "agent/ebbtide_agent/beside.py",
         "            signal.pthread_sigmask(signal.SIG_BLOCK, procs.ENDED_BY)\n",

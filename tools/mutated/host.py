@@ -800,7 +800,7 @@ MUTATIONS = (
     Mutation(
         "links: all that rsync names",
         f"{_HOST}/rsync_walk.py",
-        "if not kept or kept != told.counts.entries:",
+        "if not kept or kept != named:",
         "if False:",
         "that a list which was cut short is not taken for all that travels",
         ("tests/unit/agent/test_rsync_walk.py",),
@@ -1113,6 +1113,38 @@ MUTATIONS = (
         "if False else ended",
         "that an rsync which stood still is tried again while there is time, and told of",
         ("tests/local/test_standing_still.py",),
+    ),
+    Mutation(
+        "dead mounts: what was away",
+        f"{_HOST}/survey.py",
+        "return Missed(unseen=str(error))",
+        "return Missed()",
+        "that a night is partial of which nobody can tell what was away while everything was pushed",
+        ("tests/local/test_dead_mounts.py",),
+    ),
+    Mutation(
+        "dead mounts: what may be another file by now",
+        f"{_HOST}/survey.py",
+        "    except Interfered:\n        return True\n",
+        "    except Interfered:\n        return False\n",
+        "that what was pushed and does not answer then is not taken for what was pushed",
+        ("tests/local/test_dead_mounts.py",),
+    ),
+    Mutation(
+        "dead mounts: ACLs",
+        f"{_HOST}/push.py",
+        "except (LinksUnknown, Interfered) as error:",
+        "except LinksUnknown as error:",
+        "that a night which has pushed is reported though nobody can look for ACLs any more",
+        ("tests/local/test_dead_mounts.py",),
+    ),
+    Mutation(
+        "dead mounts: a file system",
+        f"{_HOST}/health.py",
+        '            yield Health(what, WARNING, f"does not answer within {PATIENCE_SECONDS:.0f} s")\n',
+        "",
+        "that an operator hears of a file system that does not answer",
+        ("tests/local/test_dead_mounts.py",),
     ),
     # -- the scan ahead, compression, and the gate that is compiled
     Mutation(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.explain import Explainer
 from ebbtide_agent.host.filters import EVERYTHING, leading_to
+from ebbtide_agent.host.look import look
 from ebbtide_agent.host.rsync_rules import finds
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable
@@ -21,7 +22,7 @@ def missing_places(config: Config, paths: HostPaths) -> Iterator[str]:
 
     Raises PermanentError when rsync has to be asked and does not tell.
     """
-    if not config.root.is_dir() or not any(config.root.iterdir()):
+    if not look("a look at ROOT", lambda: config.root.is_dir() and any(config.root.iterdir())):
         yield f"ROOT {config.root} is not a directory with anything in it; nothing was pushed"
         return
     for place in config.include or (EVERYTHING,):

@@ -8,6 +8,7 @@ from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host.due import Past, Times, is_due, is_given_up
@@ -78,7 +79,7 @@ def _end(paths: HostPaths, window: str) -> int | None:
     """When the target goes. Whoever cannot tell begins the night, which then says what is wrong."""
     try:
         target = configuration.load(paths).target
-    except ConfigError:
+    except (ConfigError, Interfered):
         return None
     return parse_window(window).end if isinstance(target, Receiver) else None
 

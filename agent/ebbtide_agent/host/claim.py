@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -16,6 +17,7 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.fstab import not_mounted
 from ebbtide_agent.host.lock import locked
+from ebbtide_agent.host.look import look_first
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.shapes import decode, encode, field
 
@@ -52,7 +54,12 @@ def held(store: DirectoryPaths, paths: HostPaths, host: str) -> Iterator[None]:
 
 
 def check_place(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
-    """Raises Refused for a directory that does not carry our mark and must not be given it."""
+    """Raises Refused for a directory that does not carry our mark and must not be given it; Interfered when it does not
+    answer."""
+    look_first(f"a look at TARGET {store.path}", partial(_check_place, store, paths, host))
+
+
+def _check_place(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
     if not store.path.is_dir():
         raise Refused(f"TARGET {store.path} is not a directory: mount what belongs there, or make it")
     for point in not_mounted(store.path, paths.fstab):

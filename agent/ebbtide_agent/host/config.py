@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ebbtide_agent.errors import ConfigError
@@ -21,6 +22,7 @@ from ebbtide_agent.host.filters import (
     most_argument_bytes,
     rules,
 )
+from ebbtide_agent.host.look import look_first
 from ebbtide_agent.host.mounts import MADE_UP, read_mounts
 from ebbtide_agent.host.target import LABEL, Directory, Target, Volume
 from ebbtide_agent.host.written import Value, in_order, read_patterns, read_values
@@ -87,7 +89,12 @@ class Config:
 
 
 def load(paths: HostPaths) -> Config:
-    """Read all files. Raises ConfigError with every fault in them, each with file and line."""
+    """Read all files. Raises ConfigError with every fault in them, each with file and line; and Interfered when a place
+    that they name does not answer."""
+    return look_first(f"a look at the places that {paths.config} names", partial(_load, paths))
+
+
+def _load(paths: HostPaths) -> Config:
     faults: list[str] = []
     values = read_values(paths.config, REQUIRED, DEFAULTS, faults)
     include = read_patterns(paths.include, faults)

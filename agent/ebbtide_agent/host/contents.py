@@ -101,7 +101,7 @@ class Sample:
 class ContentCheck:
     """What came of a turn: files that are others than they look, and all that is known of its part now.
 
-    `too_large` are the files of its part that are never read.
+    `too_large` are the files of its part that are never read. `unread` is why nothing of it was, if so.
     """
 
     turn: Turn
@@ -109,8 +109,11 @@ class ContentCheck:
     known: Mapping[bytes, Known]
     bytes_read: int
     too_large: int = 0
+    unread: str = ""
 
     def __str__(self) -> str:
+        if self.unread:
+            return f"contents, {self._part}, were not read: {self.unread}"
         read = f"{len(self.known)} files, {size(self.bytes_read)} read"
         return f"contents, {self._part}: {read}, {len(self.changed)} changed"
 
@@ -125,8 +128,9 @@ class ContentCheck:
 
     def health(self) -> tuple[Health, ...]:
         """What nobody looks at is not well because nothing is said of it."""
-        said = f"{self.too_large} files in {self._part} are larger than {size(LARGEST_BYTES)}, and never read"
-        return (Health("contents", UNKNOWN, said),) if self.too_large else ()
+        too_large = f"{self.too_large} files in {self._part} are larger than {size(LARGEST_BYTES)}, and never read"
+        said = (f"{self._part} was not read: {self.unread}" if self.unread else "", too_large if self.too_large else "")
+        return tuple(Health("contents", UNKNOWN, each) for each in said if each)
 
     def remarks(self) -> tuple[Remark, ...]:
         said = "has another content than at the last check, though its size, times and inode are the same"

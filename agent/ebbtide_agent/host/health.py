@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from ebbtide_agent.beside import Interfered, get_beside
 from ebbtide_agent.host.arrays import arrays, text_of
 from ebbtide_agent.host.mounts import MOUNTS, ON_A_DISK, read_mounts
-from ebbtide_agent.host.smart import disks
+from ebbtide_agent.host.smart import PATIENCE_SECONDS, disks
 from ebbtide_agent.printable import printable
 from ebbtide_agent.report import WARNING, Health
 
@@ -37,14 +39,18 @@ def read_health(sources: Sources) -> Iterator[Health]:
 
 
 def file_systems(mounts: Mapping[bytes, str]) -> Iterator[Health]:
-    """Those of this host's disks that are nearly full, each once however often it is mounted."""
+    """Those of this host's disks that are nearly full, each once however often it is mounted, or do not answer."""
     seen = set()
     for point, kind in mounts.items():
         if kind not in ON_A_DISK:
             continue
+        what = f"file system {printable(point)}"
         try:
-            device, found = os.stat(point).st_dev, os.statvfs(point)  # noqa: PTH116 - a path of bytes
+            device, found = get_beside(f"a look at the {what}", partial(_found_at, point), PATIENCE_SECONDS)
         except OSError:
+            continue
+        except Interfered:
+            yield Health(what, WARNING, f"does not answer within {PATIENCE_SECONDS:.0f} s")
             continue
         if device in seen or found.f_flag & os.ST_RDONLY:
             continue
@@ -54,7 +60,11 @@ def file_systems(mounts: Mapping[bytes, str]) -> Iterator[Health]:
             _percent(found.f_files - found.f_ffree, found.f_favail),
         )
         if full >= FULL_PERCENT:
-            yield Health(f"file system {printable(point)}", WARNING, f"{full} % full")
+            yield Health(what, WARNING, f"{full} % full")
+
+
+def _found_at(point: bytes) -> tuple[int, os.statvfs_result]:
+    return os.stat(point).st_dev, os.statvfs(point)  # noqa: PTH116 - a path of bytes
 
 
 def _percent(used: int, left: int) -> int:

@@ -74,14 +74,17 @@ class Missed:
     """What was there when it was scanned, and not when everything was pushed.
 
     `paths` are the topmost, not many more than can be listed; `again` those that are there again as they were, whatever
-    is above them: how many, and one of them.
+    is above them: how many, and one of them. `unseen` is why nobody could look, if so.
     """
 
     paths: tuple[bytes, ...] = ()
     again: int = 0
     example: bytes = b""
+    unseen: str = ""
 
     def __str__(self) -> str:
+        if self.unseen:
+            return f"what was away while everything was pushed is not known: {self.unseen}"
         more = f" and {self.again - 1} more" if self.again > 1 else ""
         return f"{os.fsdecode(self.example)}{more} {'were' if more else 'was'} away while everything was pushed"
 

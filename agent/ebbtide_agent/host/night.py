@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent import VERSION, procs
-from ebbtide_agent.beside import Interfered, beside
+from ebbtide_agent.beside import Interfered, get_beside
 from ebbtide_agent.errors import PermanentError, Unseen
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host import guards, health, identity, progress, scratch, scripts, survey
@@ -22,6 +22,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.history import remember
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
+from ebbtide_agent.host.look import look
 from ebbtide_agent.host.manners import give_way
 from ebbtide_agent.host.mark import marked, note_begun
 from ebbtide_agent.host.mounts import as_scanned, mounted_throughout, read_mounts
@@ -255,7 +256,9 @@ def find_missed(config: Config, outcome: Outcome, pushed: Survey) -> Missed:
 
 
 def remarks_on_away(missed: Missed, status: str, what_came_of_it: str) -> tuple[Remark, ...]:
-    """One where something was away for as long as it took to delete it over there."""
+    """One where something was away for as long as it took to delete it over there, or may have been."""
+    if missed.unseen:
+        return (Remark(PARTIAL, str(missed)),)
     return (Remark(status, f"{missed}: {what_came_of_it}"),) if missed.again else ()
 
 
@@ -277,8 +280,7 @@ def scanned_once_more(
     """In a process that can be ended, whatever it waits for."""
     look = partial(survey.once_more, pushed, outcome.vanished, missed.paths, config, night.paths)
     try:
-        with beside("the second scan", lambda: (look(),), within) as found:
-            return next(found)
+        return get_beside("the second scan", look, within)
     except Interfered as error:
         return survey.without_scan(pushed, error)
 
@@ -395,8 +397,8 @@ def rsync_version(program: str) -> str:
 def os_name(root: Path) -> str:
     """PRETTY_NAME of the tree that is backed up: what a restore will have to boot."""
     try:
-        text = (root / "etc/os-release").read_text(errors="replace")
-    except OSError:
+        text = look("a look at os-release", partial((root / "etc/os-release").read_text, errors="replace"))
+    except (OSError, Interfered):
         return "unknown"
     match = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
     return match[1] if match else "unknown"

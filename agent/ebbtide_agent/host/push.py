@@ -13,12 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Callable
 
+from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.host.changes import Changes, as_list, find_suspects, with_what_leads_to
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
 from ebbtide_agent.host.link import World, wait_or_give_up
+from ebbtide_agent.host.look import look
 from ebbtide_agent.host.named import EVERY_NAME, Named
 from ebbtide_agent.host.outcome import (
     NEVER_CAME_ABOUT,
@@ -172,14 +174,18 @@ def with_acls_mended(config: Config, regrouped: Sequence[bytes] | None) -> Itera
     if regrouped is None:
         yield in_full(config)
         return
-    root = os.fsencode(config.root)
-    if with_acls := [path for path in regrouped if _has_acl(root + b"/" + path)]:
+    if with_acls := look("a look at ACLs", lambda: _with_acls(config, regrouped)) if regrouped else ():
         yield _listed(config, _LISTED, with_acls)
 
 
 def _listed(config: Config, words: tuple[str, ...], paths: Iterable[bytes]) -> Pass:
     below = [path for path in paths if path != ROOT]
     return Pass(words, config.root, as_list(with_what_leads_to(below))) if below else Pass(_ROOT_ALONE, config.root)
+
+
+def _with_acls(config: Config, paths: Iterable[bytes]) -> list[bytes]:
+    root = os.fsencode(config.root)
+    return [path for path in paths if _has_acl(root + b"/" + path)]
 
 
 def _has_acl(where: bytes) -> bool:
@@ -229,7 +235,7 @@ def _as_far_as_known(passes: Iterator[Pass], outcomes: list[Outcome]) -> Iterato
     """The passes; where nobody can tell any more of them, that is the last outcome: what was pushed was pushed."""
     try:
         yield from passes
-    except LinksUnknown as error:
+    except (LinksUnknown, Interfered) as error:
         outcomes.append(Outcome(PARTIAL, error.exit_code, Counts(), (str(error),)))
 
 

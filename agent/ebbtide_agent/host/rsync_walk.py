@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from io import RawIOBase
+from pathlib import Path
 from typing import Callable
 
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import filters
 from ebbtide_agent.host.index import STAT, Entry
+from ebbtide_agent.host.look import looking
 from ebbtide_agent.host.named import unescaped
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
 from ebbtide_agent.host.rsync import run_rsync
@@ -37,16 +40,19 @@ def read_entries(config: Config, paths: HostPaths) -> Iterator[Entry]:
         printed = place / "names"
         with printed.open("wb", buffering=0) as file:
             told = _walked(config, (f"--out-format={_MARK.decode()}%n",), lambda chunk: _write(file, chunk))
-        kept = 0
-        with printed.open("rb") as lines:
-            for line in lines:
-                if line.startswith(_MARK) and line.endswith(_END):
-                    kept += 1
-                    yield from _find_entry(config, unescaped(line[len(_MARK) : -len(_END)].rstrip(b"/")))
-        if not kept or kept != told.counts.entries:
-            raise PermanentError(
-                f"{place} has {kept} of the {told.counts.entries} names that travel: is the disk full?"
-            )
+        with looking("a look at what travels", partial(_entries_of, config, printed, told.counts.entries)) as entries:
+            yield from entries
+
+
+def _entries_of(config: Config, printed: Path, named: int) -> Iterator[Entry]:
+    kept = 0
+    with printed.open("rb") as lines:
+        for line in lines:
+            if line.startswith(_MARK) and line.endswith(_END):
+                kept += 1
+                yield from _find_entry(config, unescaped(line[len(_MARK) : -len(_END)].rstrip(b"/")))
+    if not kept or kept != named:
+        raise PermanentError(f"{printed.parent} has {kept} of the {named} names that travel: is the disk full?")
 
 
 def _write(file: RawIOBase, chunk: bytes) -> None:

@@ -14,11 +14,10 @@ from stat import S_ISDIR
 from typing import Callable
 from zlib import crc32
 
-from ebbtide_agent.beside import beside
 from ebbtide_agent.host.index import DEVICE, MOST_ENTRIES_OF_A_BLOCK, ROOT, STAT, Block, as_young, place_in_walk
+from ebbtide_agent.host.look import looking
 from ebbtide_agent.host.mounts import kind_at, read_mounts
 from ebbtide_agent.host.selection import Selection, Undecidable
-from ebbtide_agent.stillness import STILL_SECONDS
 
 # A change in the same tick of the clock leaves no trace, and neither does one through a memory map until the kernel has
 # written the page back, half a minute later: what changed within a minute before the scan may look the same next time.
@@ -102,7 +101,7 @@ def scan_beside(tree: Tree) -> Iterator[Iterator[Block]]:
     walks = min(MOST_WALKS, len(os.sched_getaffinity(0)))
     with ExitStack() as under_way:
         parts = [
-            under_way.enter_context(beside("the scan", partial(scan, tree, Share(number, walks)), STILL_SECONDS))
+            under_way.enter_context(looking("the scan", partial(scan, tree, Share(number, walks))))
             for number in range(walks)
         ]
         yield as_one(parts)

@@ -24,6 +24,7 @@ from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.guards import find_baseline, root_of
 from ebbtide_agent.host.history import find_nights
 from ebbtide_agent.host.index import Block, DamagedIndex, Entry, Header, Index, Writer, commit, find_index
+from ebbtide_agent.host.look import look
 from ebbtide_agent.host.mounts import read_identities, read_mounts
 from ebbtide_agent.host.named import Missed, Named
 from ebbtide_agent.host.named import find_missed as missed_of
@@ -136,8 +137,12 @@ def is_overtaken(pushed: Survey, config: Config, in_full: bool) -> bool:
     if in_full:
         return pushed.tally is not None
     inodes = pushed.changes.inodes if pushed.changes else {}
-    root = os.fsencode(config.root)
-    return any(_inode_at(root + b"/" + path) not in (None, inode) for path, inode in inodes.items())
+    try:
+        return bool(inodes) and look(
+            "a look at what was pushed", partial(_has_others, os.fsencode(config.root), inodes)
+        )
+    except Interfered:
+        return True
 
 
 def once_more(
@@ -187,10 +192,15 @@ def find_missed(pushed: Survey, named: Named | None, config: Config) -> Missed:
     if named is None or written is None:
         return Missed()
     try:
-        return missed_of(os.fsencode(config.root), named.lacking(written.entries()))
+        return look(
+            "a look at what was missed",
+            lambda: missed_of(os.fsencode(config.root), named.lacking(written.entries())),
+        )
     except DamagedIndex:
         # Nor can a later scan be compared with it then, and that ends in a push in full.
         return Missed()
+    except Interfered as error:
+        return Missed(unseen=str(error))
 
 
 def without_scan(pushed: Survey, error: Exception) -> Survey:
@@ -233,7 +243,7 @@ def keep(survey: Survey, config: Config, paths: HostPaths, recorded: Report, say
         commit(survey.aside, paths.index, header)
         paths.new_index.unlink(missing_ok=True)
         paths.later_index.unlink(missing_ok=True)
-        if survey.checked is not None:
+        if survey.checked is not None and not survey.checked.unread:
             keep_known(paths.contents, survey.checked.turn, survey.checked.known)
     except OSError as error:
         say(f"the index was not kept, the next push will be a full one: {error}")
@@ -253,7 +263,11 @@ def _with_contents_checked(survey: Survey, config: Config, paths: HostPaths) -> 
     if sample.turn is None or survey.tally is None or survey.changes is None:
         return survey
     known = find_known(paths.contents, sample.turn)
-    checked = check_contents(os.fsencode(config.root), sample.turn, sample.files, known)
+    read = partial(check_contents, os.fsencode(config.root), sample.turn, sample.files, known)
+    try:
+        checked = look("the content check", read)
+    except Interfered as error:
+        checked = ContentCheck(sample.turn, (), known, 0, unread=str(error))
     checked = replace(checked, too_large=sample.too_large)
     changed = Changes((), checked.names_of_changed(survey.tally.names), ())
     return replace(survey, checked=checked, changes=survey.changes.and_also(changed))
@@ -368,11 +382,19 @@ def _scanning(config: Config, aside: Path, tally: Tally, now: datetime, sample: 
     selection = Selection(rules(config.include, config.hidden, config.whole_system))
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
     tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
-    before = read_identities(read_mounts())
+    before = _identities()
     with scan_beside(tree) as met:
         yield sample.watch(tally.watch(_written(met, Writer(aside))))
-    after = read_identities(read_mounts())
+    after = _identities()
     tally.identities = {point: each for point, each in after.items() if before.get(point) == each}
+
+
+def _identities() -> Mapping[bytes, str]:
+    return look("a look at what is mounted", lambda: read_identities(read_mounts()))
+
+
+def _has_others(root: bytes, inodes: Mapping[bytes, int]) -> bool:
+    return any(_inode_at(root + b"/" + path) not in (None, inode) for path, inode in inodes.items())
 
 
 def _inode_at(where: bytes) -> int | None:

@@ -24,6 +24,7 @@ from ebbtide_agent.host.changes import Changes
 from ebbtide_agent.host.claim import claim
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.link import World
+from ebbtide_agent.host.look import look
 from ebbtide_agent.host.push import Pass, by_index, in_full, passes_of, with_links_broken
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
@@ -32,6 +33,7 @@ from ebbtide_agent.no_room import is_full, is_without_room
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import FAILED, Hello, Report, parse_report
 from ebbtide_agent.rotation import Rotation, broken_in, names_in, remove
+from ebbtide_agent.stillness import STILL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class ToDirectory:
             return self._without_room(report) if any(map(is_full, report.problems)) else report
         try:
             self._check_ours()
-            links = digest_of(find_groups(self.store.making))
+            links = look(f"a look at {self.store.making}", lambda: digest_of(find_groups(self.store.making)))
             record = recorded(report, self.target.tree, links, self.world.clock())
             remove(self.store.before)
             # To look at a whole tree takes a while.
@@ -136,7 +138,7 @@ class ToDirectory:
 
     def _copy_links(self, base: Path) -> bool:
         """Whether tonight's tree is now a copy of `base`; a file can have too many names already."""
-        copied = procs.run(("cp", "-al", "--", str(base), str(self.store.making)))
+        copied = procs.run(("cp", "-al", "--", str(base), str(self.store.making)), still_seconds=STILL_SECONDS)
         if copied.exit_code != 0:
             self.world.say(f"a full push: {base} could not be copied by links: {copied.why}")
             remove(self.store.making)

@@ -140,14 +140,15 @@ def test_whoever_leaves_early_leaves_none_behind_that_this_one_has_begun() -> No
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_whoever_does_not_hear_that_it_shall_end_is_ended_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, depth: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, depth: int
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 3.0)
     monkeypatch.setattr(module, "_PATIENCE_BELOW_SECONDS", 0.1)
-    told, tell = os.pipe()
+    told = tmp_path / "told"
+    os.mkfifo(told)
 
     def stop(_: int) -> Iterator[int]:
-        os.write(tell, b"%d" % os.getpid())
+        told.write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
         yield 1
 
@@ -157,7 +158,7 @@ def test_whoever_does_not_hear_that_it_shall_end_is_ended_all_the_same(
 
     works = {1: stop, 2: around}
     with beside("the scan", lambda: works[depth](depth - 1)):
-        process = int(os.read(told, 20))
+        process = int(told.read_text())
 
     assert not Path(f"/proc/{process}").exists() or "Z (zombie)" in Path(f"/proc/{process}/status").read_text()
 

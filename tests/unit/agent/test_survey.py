@@ -271,7 +271,7 @@ def test_a_file_system_that_was_another_one_when_the_scan_ended_is_not_known(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = iter([{b"/": "a disk", b"/srv": "another", b"/mnt": "gone"}, {b"/": "a disk", b"/srv": "a third"}])
-    monkeypatch.setattr(surveying, "read_identities", lambda _: next(seen))
+    monkeypatch.setattr(surveying, "_identities", lambda: next(seen))
 
     tally = host.take(None).tally
 
