@@ -146,7 +146,6 @@ def _the_file_is_here(reader: Reader, said: str) -> None:
 
 
 def _the_server_answers(reader: Reader, said: str) -> None:
-    assert "us0 is back, and not compared with its backup yet" in said, said
     assert "us0 is restored (proven)" in said, said
     reader.known[_ADDRESS] = _found(r"log in at ([0-9.]+)", said)
     reader.known[_ID] = _found(r"restoring (\S+):", said)
