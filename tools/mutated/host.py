@@ -1204,6 +1204,22 @@ MUTATIONS = (
         _COMPRESSION,
     ),
     Mutation(
+        "catching up: one that goes on and on",
+        f"{_HOST}/catching_up.py",
+        "_long_under_way(past, under_way) if is_long_under_way(past, now) else None",
+        "None",
+        "that a night which stands still does not do so in silence",
+        ("tests/unit/agent/test_catching_up.py",),
+    ),
+    Mutation(
+        "catching up: what goes on is a night",
+        f"{_HOST}/due.py",
+        "if past.begun is None or not _is_unended(past):",
+        "if past.begun is None:",
+        "that a restore which holds the lock is not told as a night that began half a day ago",
+        ("tests/unit/agent/test_catching_up.py",),
+    ),
+    Mutation(
         "due: begun anew",
         f"{_HOST}/due.py",
         "(_went_down(past) and not _is_enough(times, day, past, now))",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from ebbtide_agent import moments
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host.due import Past, Times, is_due, is_given_up
+from ebbtide_agent.host.due import LONG, Past, Times, is_due, is_given_up, is_long_under_way
 from ebbtide_agent.host.identity import Installed, find_legible
 from ebbtide_agent.host.mark import find_begun, find_unended, note_left
 from ebbtide_agent.host.schedule import DEFAULT_WINDOW, parse_window
@@ -23,6 +24,7 @@ GIVEN_UP = (
     "the last backup went down with this machine each time that it was begun, and is left until the next night: see"
     " what ended the machine (journalctl -b -1); ebbtide-agent run begins one now"
 )
+_AN_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Decision:
 
 def decide(paths: HostPaths, now: datetime) -> Decision:
     """None is due while one is under way. What is told is told once a night, and not each hour."""
-    if holder_of(paths.lock):
-        return Decision(False)
+    if under_way := holder_of(paths.lock):
+        past = _past(paths)
+        return Decision(False, _long_under_way(past, under_way) if is_long_under_way(past, now) else None)
     installed = _installed(paths)
     if installed.minute is None:
         # Of an agent whose schedule starts one run a night, and that one always is due.
@@ -57,6 +60,15 @@ def _lost(paths: HostPaths) -> str:
     return (
         f"{paths.installed} is not there, so the night goes by the default window, {DEFAULT_WINDOW}, and nobody would"
         " notice that this is a copy of the host; to have it written anew: ebbtide-agent install --window HH:MM-HH:MM"
+    )
+
+
+def _long_under_way(past: Past, process: int) -> str:
+    began = moments.write(past.begun) if past.begun else ""
+    return (
+        f"the backup that began at {began} has not come to its end after {LONG // _AN_HOUR} hours, and none is begun"
+        " before it has. A first one may take so long; one that stands still, at a mount that does not answer for"
+        f" instance, is ended by itself, and now by kill {process}"
     )
 
 

@@ -8,6 +8,9 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 _A_DAY = timedelta(days=1)
 # A backup that takes its machine down would otherwise do so every hour.
 MOST_ANEW = 2
+# By then most nights are over, and one that stands still is about to be ended.
+LONG = timedelta(hours=12)
+_BETWEEN_LOOKS = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ def is_given_up(times: Times, past: Past, now: datetime) -> bool:
     return _has_begun(times, day, past, now) and _went_down(past) and _is_enough(times, day, past, now)
 
 
+def is_long_under_way(past: Past, now: datetime) -> bool:
+    """Whether the run that goes on now began so long ago: true at one of the looks that there are each hour."""
+    if past.begun is None or not _is_unended(past):
+        return False
+    return LONG - _BETWEEN_LOOKS / 2 <= now - past.begun < LONG + _BETWEEN_LOOKS / 2
+
+
 def _last_night(times: Times, now: datetime) -> tuple[date, datetime]:
     """The last one whose minute has come."""
     day = now.astimezone(times.zone).date()
@@ -77,7 +87,11 @@ def _earliest(times: Times, day: date) -> datetime:
 
 
 def _went_down(past: Past) -> bool:
-    return past.begun is not None and past.begun in past.unended[-1:] and past.begun < past.booted
+    return past.begun is not None and _is_unended(past) and past.begun < past.booted
+
+
+def _is_unended(past: Past) -> bool:
+    return past.begun is not None and past.begun in past.unended[-1:]
 
 
 def _is_enough(times: Times, day: date, past: Past, now: datetime) -> bool:

@@ -15,6 +15,7 @@ from ebbtide_agent import moments
 from ebbtide_agent.errors import ConfigError, PermanentError
 from ebbtide_agent.host import night, standing
 from ebbtide_agent.host.catching_up import GIVEN_UP, Decision, decide
+from ebbtide_agent.host.due import LONG
 from ebbtide_agent.host.identity import Installed, encode_installed
 from ebbtide_agent.host.link import World
 from ebbtide_agent.host.lock import locked
@@ -115,6 +116,29 @@ def test_while_a_night_is_under_way_there_is_no_other(host: Host) -> None:
 
     with locked(host.paths.lock):
         assert not host.has_a_night(MORNING)
+
+
+@pytest.mark.parametrize("off", [timedelta(seconds=-3), timedelta(seconds=3), timedelta(minutes=20)], ids=str)
+def test_a_night_that_has_not_come_to_its_end_after_twelve_hours_is_told_of_at_one_look(
+    host: Host, off: timedelta
+) -> None:
+    looks = [TONIGHT.astimezone(UTC) + timedelta(hours=hour) + off for hour in range(1, 40)]
+    host.begun(TONIGHT)
+
+    with locked(host.paths.lock), marked(host.paths.running, TONIGHT.astimezone(UTC)):
+        decisions = [decide(host.paths, look) for look in looks]
+
+    told = [(look, each.told) for look, each in zip(looks, decisions, strict=True) if each.told]
+    assert not any(each.is_due for each in decisions)
+    assert [abs(look - TONIGHT - LONG) <= timedelta(minutes=30) for look, _ in told] == [True]
+    assert "began at 2026-11-23T01:30:00Z" in str(told) and f"kill {os.getpid()}" in str(told)
+
+
+def test_whoever_else_holds_the_lock_long_after_a_night_has_ended_is_no_night(host: Host) -> None:
+    host.begun(TONIGHT)
+
+    with locked(host.paths.lock):
+        assert decide(host.paths, TONIGHT.astimezone(UTC) + LONG) == Decision(False)
 
 
 def test_a_lock_that_something_else_than_a_night_was_the_first_to_hold_says_of_none(host: Host) -> None:
