@@ -48,6 +48,8 @@ EXAMPLES = Path(__file__).parents[1] / "contract/wire"
 MIB = 1 << 20
 GIB = 1 << 30
 QUOTA = 20 * MIB
+# BTRFS_MAX_XATTR_SIZE of linux/fs/btrfs for nodes of 4 KiB: without the node's header, and the item's two.
+MOST_OF_A_NODE = 4096 - 101 - 25 - 30
 SECOND_RUN = "main/2026-11-24/1"
 US0 = BriefedHost("us0", "us0a", 2435978, (), "n")
 
@@ -264,6 +266,17 @@ def test_a_btrfs_is_there_the_next_night_with_what_it_held_and_reaches_to_the_en
     assert (measured := volume.measure(place)) and measured.size == 400 * MIB
     assert "Disk quota exceeded" in too_much
     assert (first / "first").stat().st_size == 4 * MIB
+
+
+@in_an_enclosure
+def test_a_btrfs_has_room_for_an_attribute_as_long_as_its_nodes_and_no_longer(tmp_path: Path, device: Path) -> None:
+    place = tmp_path / "place"
+    volume.mount(device, place, "btrfs")
+    (place / "file").touch()
+
+    os.setxattr(place / "file", "user.a", bytes(MOST_OF_A_NODE - len("user.a")))
+    with pytest.raises(OSError, match="No space left"):
+        os.setxattr(place / "file", "user.b", bytes(MOST_OF_A_NODE - len("user.b") + 1))
 
 
 def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_for_no_tree(

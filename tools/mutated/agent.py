@@ -200,6 +200,14 @@ MUTATIONS = (
         ("tests/attack/test_written_ahead.py",),
     ),
     Mutation(
+        "a btrfs of small nodes",
+        "agent/ebbtide_agent/volume.py",
+        ', "-n", _NODE_BYTES',
+        "",
+        "that a night on btrfs writes no more than it has to, and a host knows what room it has for an attribute",
+        ("tests/local/test_quotas.py::test_a_btrfs_has_room_for_an_attribute_as_long_as_its_nodes_and_no_longer",),
+    ),
+    Mutation(
         "a btrfs that is damaged",
         "agent/ebbtide_agent/volume.py",
         "if looked.exit_code == _BTRFS_ERRORS:",
