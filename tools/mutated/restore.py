@@ -179,6 +179,22 @@ MUTATIONS = (
         REAL,
     ),
     Mutation(
+        "real tree: what lies deepest",
+        f"{_RESTORE}/materialise.py",
+        "        with reached(base, directory.path) as where:\n            os.chdir(where)\n",
+        '        os.chdir(base + b"/" + directory.path)\n',
+        "that a path as long as a server may have one becomes real, where the tree's own comes before it",
+        REAL,
+    ),
+    Mutation(
+        "real tree: names of what lies deepest",
+        f"{_RESTORE}/materialise.py",
+        "                    with reached(base, other) as place:\n                        maker.link(where, place)\n",
+        '                    maker.link(where, base + b"/" + other)\n',
+        "the same for each name of what has several",
+        REAL,
+    ),
+    Mutation(
         "real tree: half made",
         f"{_RESTORE}/materialise.py",
         "made.mkdir(mode=0o700)",

@@ -14,7 +14,7 @@ from ebbtide_agent.beside import beside
 from ebbtide_agent.entry import read_xattrs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import STAT, Recorded, read_link, real_xattrs, recorded_stat
-from ebbtide_agent.walk import ROOT, Found
+from ebbtide_agent.walk import ROOT, Found, reached
 
 # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP: bits of the kernel's capability mask.
 _NEEDED = sum(1 << capability for capability in (0, 1, 3, 4, 27, 31))
@@ -68,7 +68,8 @@ def materialise(tree: Path, munged: bool = False) -> None:
         linked = [name for part in parts for name in part]
     _make_linked_real(base, linked, _Maker(os.fsencode(f"{workshop}/linked"), munged))
     for each in directories:
-        os.utime(base + b"/" + each.path, ns=(each.stat.st_atime_ns, each.stat.st_mtime_ns))
+        with reached(base, each.path) as where:
+            os.utime(where, ns=(each.stat.st_atime_ns, each.stat.st_mtime_ns))
     workshop.rmdir()
 
 
@@ -87,9 +88,9 @@ def _directories(base: bytes) -> Iterator[_Directory]:
     pending = [ROOT]
     while pending:
         path = pending.pop()
-        where = base + b"/" + path
-        found, names = os.lstat(where), []
-        with os.scandir(where) as entries:
+        names = []
+        with reached(base, path) as where, os.scandir(where) as entries:
+            found = os.lstat(where)
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(_within(path, entry.name))
@@ -114,7 +115,8 @@ def _make_real(base: bytes, directories: Sequence[_Directory], maker: _Maker) ->
     It goes into each directory, where names are quicker to look up: for a process of its own.
     """
     for directory in directories:
-        os.chdir(base + b"/" + directory.path)
+        with reached(base, directory.path) as where:
+            os.chdir(where)
         for name in directory.names:
             found = os.lstat(name)
             if found.st_nlink > 1:
@@ -129,10 +131,11 @@ def _make_linked_real(base: bytes, linked: Sequence[_Name], maker: _Maker) -> No
     for inode, path in linked:
         names.setdefault(inode, []).append(path)
     for first, *others in names.values():
-        where = base + b"/" + first
-        if maker.make_real(Found(first, where, os.lstat(where), None)):
-            for other in others:
-                maker.link(where, base + b"/" + other)
+        with reached(base, first) as where:
+            if maker.make_real(Found(first, where, os.lstat(where), None)):
+                for other in others:
+                    with reached(base, other) as place:
+                        maker.link(where, place)
 
 
 def _within(directory: bytes, name: bytes) -> bytes:
