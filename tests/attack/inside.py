@@ -73,6 +73,7 @@ AT_FDCWD = -100
 TIOCSTI = 0x5412
 NO_NEW_PRIVILEGES = 39
 MOST_CHILDREN = 2000
+LARGE = 1 << 29
 libc = ctypes.CDLL(None, use_errno=True)
 room = ctypes.create_string_buffer(4096)
 
@@ -318,9 +319,15 @@ def outcome_apart(attempt):
 
 
 def stay(path):
-    """Be there, deaf to everybody who asks to stop, and show it: nobody else can lock the file meanwhile."""
+    """Be there, deaf to everybody who asks to stop, and show it: nobody else can lock the file meanwhile.
+
+    Also for a while after being killed: so much memory is not given back at once.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    ours = mmap.mmap(-1, LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for page in range(0, LARGE, mmap.PAGESIZE):
+        ours[page] = 1
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         print("staying", flush=True)

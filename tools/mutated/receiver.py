@@ -494,6 +494,14 @@ MUTATIONS = (
         ("tests/attack/test_walls.py::test_when_the_gate_is_killed_nobody_stays_within_the_walls",),
     ),
     Mutation(
+        "walls: to the last",
+        "agent/ebbtide_agent/receiver/orphans.py",
+        "        while True:\n            os.wait()\n",
+        "        pass\n",
+        "that a session is over only when nobody is left of it",
+        ("tests/attack/test_walls.py::test_whom_it_has_left_behind_ends_with_the_session",),
+    ),
+    Mutation(
         "walls: other architectures",
         "agent/ebbtide_agent/receiver/seccomp.py",
         'if machine == "x86_64":',

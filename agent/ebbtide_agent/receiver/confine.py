@@ -18,7 +18,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.points import TREE
-from ebbtide_agent.receiver import seccomp
+from ebbtide_agent.receiver import orphans, seccomp
 from ebbtide_agent.receiver.view import Readable, View
 
 SEPARATE = "separate"
@@ -104,7 +104,7 @@ def rsyncd_conf(kind: str, view: View) -> str:
 def serve(kind: str, view: View, config: Path) -> int:
     """Let a host's rsync talk to a daemon within the walls that sees this view and nothing else; its exit code."""
     files = open_files(kind, view, config)
-    return procs.run_attached(command(kind, view, files), files.descriptors)
+    return orphans.run_to_the_last(command(kind, view, files), files.descriptors)
 
 
 def command(kind: str, view: View, files: Files) -> tuple[str, ...]:
