@@ -69,6 +69,7 @@ CALLS = {
 NEW_USER, NEW_NET = 0x10000000, 0x40000000
 SUBVOLUME_CREATE = 0x5000940E
 GET_PROJECT, SET_PROJECT, SET_FLAGS = 0x801C581F, 0x401C5820, 0x40086602
+AF_TIPC = 30
 AT_FDCWD = -100
 TIOCSTI = 0x5412
 NO_NEW_PRIVILEGES = 39
@@ -228,6 +229,7 @@ ATTEMPTS = {
     "name servers": lambda: reach(socket.AF_INET, ("169.254.169.253", 53), socket.SOCK_DGRAM),
     "abstract socket": lambda: reach(socket.AF_UNIX, "\0" + OUTSIDE["abstract"]),
     "socket pair": connect_what_was_a_pair,
+    "pair of another family": lambda: socket.socketpair(AF_TIPC, socket.SOCK_STREAM),
     "vsock": lambda: reach(socket.AF_VSOCK, (2, 1024)),
     "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
     "packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),

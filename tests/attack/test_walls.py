@@ -69,6 +69,7 @@ ATTEMPTS = [
     tried("ask a name server", "name servers", "EPERM", row="X9", outcome="no sockets"),
     tried("connect to an abstract socket of the machine", "abstract socket", "EPERM", row="X9", outcome="no sockets"),
     tried("the same with half of a socket pair", "socket pair", "EPERM", row="X9", outcome="no connecting"),
+    tried("a pair of sockets that are not local", "pair of another family", "EPERM", row="X9", outcome="filtered"),
     tried("connect to the hypervisor by vsock", "vsock", "EPERM", row="X9", outcome="no sockets"),
     tried("talk to the kernel by netlink", "netlink", "EPERM", row="X9", outcome="no sockets"),
     tried("send packets of one's own making", "packets", "EPERM", row="X9", outcome="no sockets"),

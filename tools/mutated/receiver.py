@@ -345,6 +345,14 @@ MUTATIONS = (
         ("tests/attack/test_walls.py",),
     ),
     Mutation(
+        "walls: no pair of sockets that are not local",
+        f"{_GATE}/seccomp.py",
+        "_step(_EQUAL, _AF_UNIX, 1, 0)",
+        "_step(_EQUAL, _AF_UNIX, 1, 1)",
+        "that nobody within the walls reaches another family of sockets by asking for two of them",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
         "lease: a report of another push",
         f"{_GATE}/ledger.py",
         "if recorded.started != report.started:",
