@@ -32,8 +32,8 @@ MUTATIONS = (
     Mutation(
         "walls: open files",
         "agent/ebbtide_agent/receiver/confine.py",
-        '["--core=0", f"--nofile={MOST_OPEN_FILES}"]',
-        '["--core=0"]',
+        '["--core=1", f"--nofile={MOST_OPEN_FILES}"]',
+        '["--core=1"]',
         "that a push holds no more files open than rsync needs",
         ("tests/attack/test_walls.py",),
     ),
@@ -500,6 +500,14 @@ MUTATIONS = (
         '"--adjust", "0", "--")',
         "that a host's rsync goes first when memory is short",
         ("tests/attack/test_walls.py::test_when_the_gate_is_killed_nobody_stays_within_the_walls",),
+    ),
+    Mutation(
+        "walls: a crash",
+        "agent/ebbtide_agent/receiver/confine.py",
+        "--core=1",
+        "--core=0",
+        "that no program outside is started for a crash within",
+        ("tests/attack/test_walls.py",),
     ),
     Mutation(
         "walls: to the last",
