@@ -69,10 +69,12 @@ CALLS = {
 NEW_USER, NEW_NET = 0x10000000, 0x40000000
 SUBVOLUME_CREATE = 0x5000940E
 GET_PROJECT, SET_PROJECT, SET_FLAGS = 0x801C581F, 0x401C5820, 0x40086602
+AF_TIPC = 30
 AT_FDCWD = -100
 TIOCSTI = 0x5412
 NO_NEW_PRIVILEGES = 39
 MOST_CHILDREN = 2000
+LARGE = 1 << 29
 libc = ctypes.CDLL(None, use_errno=True)
 room = ctypes.create_string_buffer(4096)
 
@@ -177,6 +179,12 @@ def hold_files():
             os.close(descriptor)
 
 
+def crash_into_a_program():
+    """Where core_pattern names a program, root starts that outside whatever the limit is, but for 1 (fs/coredump.c)."""
+    if resource.getrlimit(resource.RLIMIT_CORE) == (1, 1):
+        raise PermissionError(errno.EPERM, "no program is started")
+
+
 def gain_by_setuid():
     """A program that belongs to somebody else and says so: nobody becomes anybody."""
     if libc.prctl(NO_NEW_PRIVILEGES, 0, 0, 0, 0) == 1:
@@ -227,6 +235,7 @@ ATTEMPTS = {
     "name servers": lambda: reach(socket.AF_INET, ("169.254.169.253", 53), socket.SOCK_DGRAM),
     "abstract socket": lambda: reach(socket.AF_UNIX, "\0" + OUTSIDE["abstract"]),
     "socket pair": connect_what_was_a_pair,
+    "pair of another family": lambda: socket.socketpair(AF_TIPC, socket.SOCK_STREAM),
     "vsock": lambda: reach(socket.AF_VSOCK, (2, 1024)),
     "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
     "packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
@@ -281,6 +290,7 @@ ATTEMPTS = {
     "become root": lambda: os.setresuid(0, 0, 0),
     "groups": lambda: os.setgroups([0]),
     "setuid": gain_by_setuid,
+    "crash": crash_into_a_program,
     "capabilities": have_capabilities,
     "limits": raise_limits,
     "files": hold_files,
@@ -318,9 +328,15 @@ def outcome_apart(attempt):
 
 
 def stay(path):
-    """Be there, deaf to everybody who asks to stop, and show it: nobody else can lock the file meanwhile."""
+    """Be there, deaf to everybody who asks to stop, and show it: nobody else can lock the file meanwhile.
+
+    Also for a while after being killed: so much memory is not given back at once.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    ours = mmap.mmap(-1, LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for page in range(0, LARGE, mmap.PAGESIZE):
+        ours[page] = 1
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         print("staying", flush=True)

@@ -32,8 +32,8 @@ MUTATIONS = (
     Mutation(
         "walls: open files",
         "agent/ebbtide_agent/receiver/confine.py",
-        '["--core=0", f"--nofile={MOST_OPEN_FILES}"]',
-        '["--core=0"]',
+        '["--core=1", f"--nofile={MOST_OPEN_FILES}"]',
+        '["--core=1"]',
         "that a push holds no more files open than rsync needs",
         ("tests/attack/test_walls.py",),
     ),
@@ -345,6 +345,14 @@ MUTATIONS = (
         ("tests/attack/test_walls.py",),
     ),
     Mutation(
+        "walls: no pair of sockets that are not local",
+        f"{_GATE}/seccomp.py",
+        "_step(_EQUAL, _AF_UNIX, 1, 0)",
+        "_step(_EQUAL, _AF_UNIX, 1, 1)",
+        "that nobody within the walls reaches another family of sockets by asking for two of them",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
         "lease: a report of another push",
         f"{_GATE}/ledger.py",
         "if recorded.started != report.started:",
@@ -492,6 +500,22 @@ MUTATIONS = (
         '"--adjust", "0", "--")',
         "that a host's rsync goes first when memory is short",
         ("tests/attack/test_walls.py::test_when_the_gate_is_killed_nobody_stays_within_the_walls",),
+    ),
+    Mutation(
+        "walls: a crash",
+        "agent/ebbtide_agent/receiver/confine.py",
+        "--core=1",
+        "--core=0",
+        "that no program outside is started for a crash within",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
+        "walls: to the last",
+        "agent/ebbtide_agent/receiver/orphans.py",
+        "        while True:\n            os.wait()\n",
+        "        pass\n",
+        "that a session is over only when nobody is left of it",
+        ("tests/attack/test_walls.py::test_whom_it_has_left_behind_ends_with_the_session",),
     ),
     Mutation(
         "walls: other architectures",

@@ -12,6 +12,8 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 # Every CLONE_NEW… flag: a namespace of one's own is the way to more capabilities.
 _NEW_NAMESPACE = 0x7E020080
+# The one family of sockets whose pairs anybody within needs: rsync's own processes talk to each other through one.
+_AF_UNIX = 1
 # What changes whose quota something counts for: all ioctls of btrfs (a subvolume of one's own), FS_IOC_FSSETXATTR (the
 # project), FS_IOC_SETFLAGS (whether what is made in a directory belongs to it). From within a user namespace the kernel
 # itself refuses the last two.
@@ -25,6 +27,7 @@ class _Machine:
 
     audit: int
     clone: int
+    socketpair: int
     ioctl: int
     denied: tuple[int, ...]
 
@@ -39,11 +42,11 @@ _MACHINES = {
     # kexec_file_load bpf userfaultfd; syslog; socket connect bind listen: vsock knows no network namespace;
     # mknodat mknod: what fake super keeps of a device, a pipe or a socket is a plain file; memfd_create shmget msgget
     # semget: memory that stays when nobody has it mapped
-    "x86_64": _Machine(0xC000003E, 56, 16, (
+    "x86_64": _Machine(0xC000003E, 56, 53, 16, (
         101, 165, 166, 155, 163, 167, 169, 175, 176, 179, 246, 248, 249, 250, 272, 298, 304, 308, 310, 311, 313, 320,
         321, 323, 103, 41, 42, 49, 50, 259, 133, 319, 29, 68, 64,
     )),
-    "aarch64": _Machine(0xC00000B7, 220, 29, (
+    "aarch64": _Machine(0xC00000B7, 220, 199, 29, (
         117, 40, 39, 41, 89, 224, 142, 105, 106, 60, 104, 217, 218, 219, 97, 241, 265, 268, 270, 271, 273, 294, 280,
         282, 116, 198, 203, 200, 201, 33, 279, 194, 186, 190,
     )),
@@ -68,19 +71,24 @@ def program(machine: str) -> bytes:
         steps += [_step(_EQUAL, denied, 0, 1), _step(_RETURN, _EPERM)]
     # clone3 hides its flags in memory; without it the C library falls back to clone.
     steps += [_step(_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ENOSYS)]
-    steps += [_step(_EQUAL, numbers.clone, 0, 3), _step(_LOAD, _FIRST_ARGUMENT), _step(_ANY_BIT, _NEW_NAMESPACE, 0, 1)]
-    steps += [_step(_RETURN, _EPERM), _step(_LOAD, _NUMBER)]
-    steps += _unless_it_changes_a_quota(numbers.ioctl)
+    steps += _of(numbers.clone, _FIRST_ARGUMENT, _step(_ANY_BIT, _NEW_NAMESPACE, 0, 1), _step(_RETURN, _EPERM))
+    steps += _of(numbers.socketpair, _FIRST_ARGUMENT, _step(_EQUAL, _AF_UNIX, 1, 0), _step(_RETURN, _EPERM))
+    steps += _of(numbers.ioctl, _SECOND_ARGUMENT, *_unless_it_changes_a_quota())
     steps += [_step(_RETURN, _ALLOW)]
     return b"".join(steps)
 
 
-def _unless_it_changes_a_quota(ioctl: int) -> list[bytes]:
-    steps = [_step(_LOAD, _SECOND_ARGUMENT)]
+def _of(call: int, argument: int, *steps: bytes) -> list[bytes]:
+    """What one system call alone goes through, with that argument to look at."""
+    within = [_step(_LOAD, argument), *steps, _step(_LOAD, _NUMBER)]
+    return [_step(_EQUAL, call, 0, len(within)), *within]
+
+
+def _unless_it_changes_a_quota() -> list[bytes]:
+    steps = []
     for denied in _ATTRIBUTES:
         steps += [_step(_EQUAL, denied, 0, 1), _step(_RETURN, _EPERM)]
-    steps += [_step(_AND, 0xFF00), _step(_EQUAL, _BTRFS, 0, 1), _step(_RETURN, _EPERM)]
-    return [_step(_EQUAL, ioctl, 0, len(steps)), *steps]
+    return [*steps, _step(_AND, 0xFF00), _step(_EQUAL, _BTRFS, 0, 1), _step(_RETURN, _EPERM)]
 
 
 def _step(code: int, value: int, when_true: int = 0, when_false: int = 0) -> bytes:
