@@ -70,6 +70,24 @@ def test_what_cannot_count_says_why(tmp_path: Path) -> None:
     assert projects.enable(tmp_path / "none")
 
 
+def test_one_that_counts_already_is_not_read_as_a_whole_for_that_each_night(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    # As a kernel has it that knows quotas, and as it says that it has not been told of them yet.
+    (programs / "mount").write_text(f"#!/bin/sh\ndumpe2fs -h {image} 2>&1 | grep -q 'features:.* project'\n")
+    (programs / "tune2fs").write_text(f'#!/bin/sh\necho >>{tmp_path}/read\nexec {shutil.which("tune2fs")} "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    found = [quotas.attach(image, tmp_path / "place", "ext4", [HOST]) for _ in range(3)]
+
+    assert [each.kind for each in found] == [quotas.PROJECTS] * 3
+    assert (tmp_path / "read").read_text() == "\n"
+
+
 def test_a_hundredth_of_the_blocks_is_in_reserve_for_root(image: Path) -> None:
     said = superblock(image)
 
