@@ -680,9 +680,17 @@ MUTATIONS = (
     Mutation(
         "damaged report over there: whose it is",
         f"{_HOST}/to_remote.py",
-        "if not went_to(place.paths, str(place.target)):",
+        "if not went_to(place.paths.remote, str(place.target)):",
         "if False:",
         "that a tree whose report tells nothing is not pushed over where this host has never been",
+        ("tests/local/test_to_remote.py",),
+    ),
+    Mutation(
+        "last target: of each kind",
+        "agent/ebbtide_agent/paths.py",
+        'self.state / "remote.json"',
+        'self.state / "target.json"',
+        "that a directory whose disk is not mounted is known also after a night to somebody else's machine",
         ("tests/local/test_to_remote.py",),
     ),
     Mutation(
