@@ -124,7 +124,7 @@ ATTEMPTS = [
     tried("become root", "become root", "EINVAL", row="X9", outcome="no such user here"),
     tried("change groups", "groups", "EPERM", row="X9", outcome="no privilege"),
     tried("gain by a setuid program", "setuid", "EPERM", row="X9", outcome="no new privileges"),
-    tried("crash, for a program that root has read dumps", "crash", "EPERM", row="X9", outcome="it is not started"),
+    tried("have a crash read by a program of root's", "crash", "EPERM", row="X9", outcome="it is not started"),
     tried("hold more than the right to chroot", "capabilities", "EPERM", row="X9", outcome="no privilege"),
     tried("raise one's limits", "limits", "EPERM", row="X9", outcome="no privilege"),
     tried("hold a thousand files open", "files", "EMFILE", row="X9", outcome="no more than 256"),

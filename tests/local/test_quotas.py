@@ -360,7 +360,7 @@ def test_where_nothing_can_be_put_by_the_quotas_hold_all_the_same_and_that_is_sa
 
 
 @pytest.mark.attack("fill the disk with entries that hold nothing", row="X4", outcome="the quota ends it")
-@pytest.mark.fault("X4", lacks="a flood on ext4, on a kernel that has quotas for it")
+@pytest.mark.fault("X4")
 def test_a_quota_ends_a_flood_of_entries_that_hold_nothing(tmp_path: Path, device: Path) -> None:
     place = tmp_path / "place"
     tree = a_kept_tree(attached(device, place), place, 2 * MIB)

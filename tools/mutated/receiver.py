@@ -773,6 +773,17 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "what counts already is not read again",
+        "agent/ebbtide_agent/receiver/quotas.py",
+        "    if why:\n        # Not each night",
+        "    if True:\n        # Not each night",
+        "that a night does not begin with every inode of the volume being read",
+        (
+            "tests/unit/agent/test_quota_projects.py::test_one_that_counts_already_is_not_read_as_a_whole_for_that_each_"
+            "night",
+        ),
+    ),
+    Mutation(
         "a file system that goes on counting",
         "agent/ebbtide_agent/receiver/quotas.py",
         "        projects.disable(device)\n",
