@@ -166,7 +166,7 @@ class _Maker:
     def _make_anew(self, found: Found, recorded: Recorded, attributes: Mapping[str, bytes]) -> bool:
         """Whether a plain file has given way to the symlink, device, FIFO or socket that it stands for.
 
-        Not to a symlink that is too long for this file system, as for a btrfs of small nodes: whoever compares names it.
+        Not to a symlink too long for this file system, as a btrfs with small nodes: whoever compares names it.
         """
         if not stat.S_ISLNK(recorded.mode):
             os.mknod(self.workshop, stat.S_IFMT(recorded.mode) | 0o600, os.makedev(*recorded.rdev))
