@@ -74,10 +74,10 @@ class Cloud:
         while True:
             try:
                 return self.get(key)
-            except (KeyError, DeniedError):
+            except (KeyError, DeniedError) as absent:
                 if time.monotonic() >= deadline:
                     why = "nobody knows what this machine is for"
-                    raise PermanentError(f"brief {key} is not in the archive: {why}") from None
+                    raise PermanentError(f"brief {key} {is_absent(absent)}: {why}") from None
             time.sleep(PAUSE_SECONDS)
 
     def download(self, key: str, path: Path) -> None:
@@ -150,6 +150,12 @@ class Cloud:
         client = make(service, region_name=self._region, config=config)
         client.meta.events.register("before-sign.s3.PutObject", _only_if_absent)
         return client
+
+
+def is_absent(error: Exception) -> str:
+    """What to say of an object where `get` or `download` has raised a KeyError or a DeniedError."""
+    denied = f", or is kept from this machine ({error})" if isinstance(error, DeniedError) else ""
+    return f"is not in the archive{denied}"
 
 
 def _only_if_absent(request: Any, **_: Any) -> None:

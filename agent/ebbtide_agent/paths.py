@@ -84,7 +84,8 @@ class HostPaths:
 
     @property
     def _of_targets(self) -> tuple[Path, ...]:
-        return (self.target, self.outgoing, self.fetched_report, self.pusher, self.outbox, self.promise, self.sockets)
+        of_others = (self.remote, self.outgoing, self.fetched_report, self.pusher)
+        return (self.target, *of_others, self.outbox, self.promise, self.sockets)
 
     @property
     def lent(self) -> tuple[Path, ...]:
@@ -160,8 +161,13 @@ class HostPaths:
 
     @property
     def target(self) -> Path:
-        """Which directory of this host the last backup went to."""
+        """Which directory of this host the last backup went to, of those that went to one."""
         return self.state / "target.json"
+
+    @property
+    def remote(self) -> Path:
+        """Which place on a machine that is not ours the last backup went to, of those that went to one."""
+        return self.state / "remote.json"
 
     @property
     def outgoing(self) -> Path:

@@ -74,6 +74,7 @@ AT_FDCWD = -100
 TIOCSTI = 0x5412
 NO_NEW_PRIVILEGES = 39
 MOST_CHILDREN = 2000
+LARGE = 1 << 29
 libc = ctypes.CDLL(None, use_errno=True)
 room = ctypes.create_string_buffer(4096)
 
@@ -176,6 +177,12 @@ def hold_files():
     finally:
         for descriptor in held:
             os.close(descriptor)
+
+
+def crash_into_a_program():
+    """Where core_pattern names a program, root starts that outside whatever the limit is, but for 1 (fs/coredump.c)."""
+    if resource.getrlimit(resource.RLIMIT_CORE) == (1, 1):
+        raise PermissionError(errno.EPERM, "no program is started")
 
 
 def gain_by_setuid():
@@ -283,6 +290,7 @@ ATTEMPTS = {
     "become root": lambda: os.setresuid(0, 0, 0),
     "groups": lambda: os.setgroups([0]),
     "setuid": gain_by_setuid,
+    "crash": crash_into_a_program,
     "capabilities": have_capabilities,
     "limits": raise_limits,
     "files": hold_files,
@@ -320,9 +328,15 @@ def outcome_apart(attempt):
 
 
 def stay(path):
-    """Be there, deaf to everybody who asks to stop, and show it: nobody else can lock the file meanwhile."""
+    """Be there, deaf to everybody who asks to stop, and show it: nobody else can lock the file meanwhile.
+
+    Also for a while after being killed: so much memory is not given back at once.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    ours = mmap.mmap(-1, LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for page in range(0, LARGE, mmap.PAGESIZE):
+        ours[page] = 1
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         print("staying", flush=True)

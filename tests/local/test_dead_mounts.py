@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ebbtide_agent.beside import Interfered
+from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import config, night, push, rsync_walk, survey
 from ebbtide_agent.host.asked_for import missing_places
 from ebbtide_agent.host.claim import check_place
@@ -193,3 +194,17 @@ def test_a_root_and_a_target_that_answer_no_more_once_they_are_known_end_the_nig
         with pytest.raises(Interfered, match=f"a look at TARGET {host.target} was not done"):
             check_place(host.store, host.paths, "us0")
         assert night.os_name(host.tree) == "unknown"
+
+
+def test_a_place_that_does_not_answer_is_found_by_a_check_and_keeps_nobody_from_taking_the_agent_off(
+    host: Host,
+) -> None:
+    host.back_up()
+    said = f"a look at the places that {host.paths.config} names was not done within 2 s"
+
+    with a_dead_mount(host.target):
+        checked = as_agent(host, "check")
+        taken_off = as_agent(host, "uninstall", "--yes")
+
+    assert (checked.returncode, said in checked.stdout) == (ConfigError.exit_code, True), checked.stderr
+    assert (taken_off.returncode, host.paths.index.exists()) == (0, False), taken_off.stderr

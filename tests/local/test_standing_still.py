@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.commands import run
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.host import scan
+from ebbtide_agent.host import due, scan
 from ebbtide_agent.host.index import Block
 from ebbtide_agent.host.scan import ALL, Share, Tree
 from tests.local.own_nights import Host, as_agent, differing, entries, give_up_soon
@@ -94,3 +96,37 @@ def test_a_scan_that_stands_still_is_ended_and_everything_is_pushed(
     assert (report.status, report.problems) == ("complete", ())
     assert "a full push: there can be no index: the scan was not done within 2 s" in host.said
     assert differing(entries(host.newest()), entries(host.tree)) == {}
+
+
+# As long as nobody has said that this night goes on and on, for so many looks of its own.
+UNTIL_IT_IS_TOLD = """#!/bin/sh
+looks={looks}
+until [ $looks -eq 0 ] || grep -q "has not come to its end" /proc/$PPID/fd/2
+do
+    sleep 0.05
+    looks=$((looks - 1))
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "looks", "times"), [({"INVOCATION_ID": "1"}, 400, 1), ({}, 20, 0)], ids=["systemd", "cron"]
+)
+def test_what_systemd_runs_looks_itself_whether_it_goes_on_and_on_as_nobody_else_does_then(
+    host: Host, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], looks: int, times: int
+) -> None:
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(due, "LONG", timedelta(0))
+    monkeypatch.setattr(run, "LOOK_EVERY_SECONDS", 0.01)
+    host.configure()
+    script = host.paths.scripts / "10-goes-on"
+    script.parent.mkdir()
+    script.write_text(UNTIL_IT_IS_TOLD.format(looks=looks))
+    script.chmod(0o755)
+
+    ended = as_agent(host, "run", "--progress", "none", "--log", str(host.place / "no-log"))
+
+    told = [line for line in ended.stderr.splitlines() if "has not come to its end after 0 hours" in line]
+    assert (ended.returncode, min(len(told), 1)) == (0, times), ended.stderr

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as some
 
+from ebbtide_agent import moments
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
@@ -432,6 +433,27 @@ def test_what_a_night_left_is_not_gone_on_with_once_it_is_linked_to_a_snapshot(h
     assert host.back_up().status == "complete"
 
     assert differing(entries(host.store.tree(snapshot)), kept) == {}
+
+
+@pytest.mark.fault("H11")
+@pytest.mark.parametrize("boots", ["this", "another"])
+def test_a_first_night_that_broke_off_is_gone_on_with_by_the_same_boot_of_the_machine_only(
+    host: Host, monkeypatch: pytest.MonkeyPatch, boots: str
+) -> None:
+    """Of what a machine has lost its power with, a file's size and time may be on the disk, and its content not."""
+    large = host.tree / "d/large"
+    large.write_bytes(b"content")
+    assert host.back_up(RSYNC=str(an_rsync(host, 'rsync "$@"; exit 23'))).status == "partial"
+    there = host.store.making / "d/large"
+    there.write_bytes(b"written")
+    os.utime(there, ns=(0, large.stat().st_mtime_ns))
+    if boots == "another":
+        monkeypatch.setattr(moments, "up", lambda: moments.Up("another", 1.0))
+
+    assert host.back_up(RSYNC="rsync").status == "complete"
+
+    content = (host.newest() / "d/large").read_bytes()
+    assert content == {"this": b"written", "another": b"content"}[boots]
 
 
 def at_hand(host: Host) -> tuple[str, ...]:

@@ -190,6 +190,16 @@ def test_a_damaged_report_where_this_host_has_not_pushed_may_be_anybodys_and_is_
     assert differing(entries(host.there), before) == {}
 
 
+def test_a_directory_that_has_lost_its_mark_is_not_written_to_after_a_night_elsewhere_either(host: Pushing) -> None:
+    host.back_up(TARGET=str(host.target))
+    host.back_up()
+    shutil.rmtree(host.target)
+    host.target.mkdir()
+
+    with pytest.raises(Refused, match="is not what it was at the last backup"):
+        host.back_up(TARGET=str(host.target))
+
+
 def test_a_tree_that_nobody_has_marked_is_not_touched(host: Pushing) -> None:
     (host.there / "tree").mkdir(parents=True)
     (host.there / "tree/photo").touch()

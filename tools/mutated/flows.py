@@ -1006,9 +1006,17 @@ MUTATIONS = (
     Mutation(
         "recovery: a brief that it may not look for",
         "agent/ebbtide_agent/cloud.py",
-        "except (KeyError, DeniedError):",
-        "except KeyError:",
+        "except (KeyError, DeniedError) as absent:",
+        "except KeyError as absent:",
         "that a machine which sees no name in the archive waits for its brief all the same",
+        ("tests/unit/agent/test_late_briefs.py",),
+    ),
+    Mutation(
+        "recovery: what is kept from it",
+        "agent/ebbtide_agent/cloud.py",
+        'if error.response.get("Error", {}).get("Code") == "AccessDenied":',
+        "if False:",
+        "that a machine whose role may not read an object is not told that there is none",
         ("tests/unit/agent/test_late_briefs.py",),
     ),
     Mutation(

@@ -680,9 +680,17 @@ MUTATIONS = (
     Mutation(
         "damaged report over there: whose it is",
         f"{_HOST}/to_remote.py",
-        "if not went_to(place.paths, str(place.target)):",
+        "if not went_to(place.paths.remote, str(place.target)):",
         "if False:",
         "that a tree whose report tells nothing is not pushed over where this host has never been",
+        ("tests/local/test_to_remote.py",),
+    ),
+    Mutation(
+        "last target: of each kind",
+        "agent/ebbtide_agent/paths.py",
+        'self.state / "remote.json"',
+        'self.state / "target.json"',
+        "that a directory whose disk is not mounted is known also after a night to somebody else's machine",
         ("tests/local/test_to_remote.py",),
     ),
     Mutation(
@@ -1206,10 +1214,26 @@ MUTATIONS = (
     Mutation(
         "catching up: one that goes on and on",
         f"{_HOST}/catching_up.py",
-        "_long_under_way(past, under_way) if is_long_under_way(past, now) else None",
-        "None",
+        "Decision(False, find_long_under_way(paths, now))",
+        "Decision(False)",
         "that a night which stands still does not do so in silence",
         ("tests/unit/agent/test_catching_up.py",),
+    ),
+    Mutation(
+        "catching up: one that goes on for days",
+        f"{_HOST}/due.py",
+        "longer >= timedelta(0) and longer % _A_DAY < BETWEEN_LOOKS",
+        "timedelta(0) <= longer < BETWEEN_LOOKS",
+        "that a night which stands still for days does not do so in silence from the second one on",
+        ("tests/unit/agent/test_catching_up.py",),
+    ),
+    Mutation(
+        "run: nobody else looks",
+        "agent/ebbtide_agent/commands/run.py",
+        "    if _by_systemd(here.environment):",
+        "    if False:",
+        "that a night which stands still where systemd has begun it does not do so in silence",
+        ("tests/local/test_standing_still.py",),
     ),
     Mutation(
         "catching up: what goes on is a night",

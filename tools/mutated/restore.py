@@ -8,6 +8,17 @@ _QUIET = "tests/local/test_quiet_clones.py"
 _INITS = ("tests/unit/agent/test_inits.py",)
 
 MUTATIONS = (
+    Mutation(
+        "made real: too long a symlink",
+        f"{_RESTORE}/materialise.py",
+        "        if error.errno != errno.ENAMETOOLONG:\n",
+        "        if True:\n",
+        "that one symlink for which a btrfs has no room does not cost a whole server",
+        (
+            "tests/local/test_quotas.py::"
+            "test_a_symlink_for_which_a_btrfs_has_no_room_costs_that_one_alone_where_a_tree_is_made_real",
+        ),
+    ),
     # -- a drill finds whatever befell
     Mutation(
         "drill: missing",

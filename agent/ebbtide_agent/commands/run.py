@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ebbtide_agent import procs
@@ -14,6 +16,7 @@ from ebbtide_agent.commands import preview
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, exit_code_of, paths_of
 from ebbtide_agent.host import catching_up, link, night, progress
 from ebbtide_agent.host.config_keys import DEFAULTS, KEYS
+from ebbtide_agent.host.due import BETWEEN_LOOKS
 from ebbtide_agent.report import COMPLETE, WARNING, WITH_WARNINGS, Report, encode_report
 from ebbtide_agent.syslog import Log, open_log, telling
 
@@ -55,6 +58,7 @@ DESCRIPTION = _DESCRIPTION.format(
     )
 )
 
+LOOK_EVERY_SECONDS = BETWEEN_LOOKS.total_seconds()
 NONE_DUE = "no backup was begun: none is due, or one is under way; ebbtide-agent run begins one whatever is due"
 
 
@@ -109,7 +113,7 @@ def run(options: argparse.Namespace, here: Here) -> int:
         return 0
     procs.stop_on(signal.SIGTERM, signal.SIGHUP)
     log = open_log(options.log)
-    with telling(log, "backup"), progress.shown_on(screen, how) as show:
+    with telling(log, "backup"), _looked_at(options, here), progress.shown_on(screen, how) as show:
         report = night.run(
             night.Night(
                 paths_of(options),
@@ -133,16 +137,42 @@ def run(options: argparse.Namespace, here: Here) -> int:
 def _is_due(options: argparse.Namespace, here: Here) -> bool:
     decision = catching_up.decide(paths_of(options), here.clock())
     if decision.told:
-        open_log(options.log)(logging.ERROR, decision.told)
-        print(f"ebbtide: {decision.told}", file=sys.stderr)
+        _tell(options, decision.told)
     elif not decision.is_due and _by_systemctl(here.environment):
         open_log(options.log)(logging.INFO, NONE_DUE)
     return decision.is_due
 
 
+@contextlib.contextmanager
+def _looked_at(options: argparse.Namespace, here: Here) -> Iterator[None]:
+    """Look each hour whether this run goes on and on: cron starts who does meanwhile, and systemd starts nobody."""
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(LOOK_EVERY_SECONDS):
+            if told := catching_up.find_long_under_way(paths_of(options), here.clock()):
+                _tell(options, told)
+
+    if _by_systemd(here.environment):
+        threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+
+
+def _tell(options: argparse.Namespace, line: str) -> None:
+    open_log(options.log)(logging.ERROR, line)
+    print(f"ebbtide: {line}", file=sys.stderr)
+
+
+def _by_systemd(environment: Mapping[str, str]) -> bool:
+    return "INVOCATION_ID" in environment
+
+
 def _by_systemctl(environment: Mapping[str, str]) -> bool:
     """True of what systemd runs and no timer triggered. One older than 252 does not tell the two apart."""
-    return "INVOCATION_ID" in environment and "TRIGGER_UNIT" not in environment
+    return _by_systemd(environment) and "TRIGGER_UNIT" not in environment
 
 
 def _log(log: Log, report: Report) -> None:

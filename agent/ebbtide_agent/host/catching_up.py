@@ -12,7 +12,7 @@ from ebbtide_agent import moments
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import config as configuration
-from ebbtide_agent.host.due import LONG, Past, Times, is_due, is_given_up, is_long_under_way
+from ebbtide_agent.host.due import Past, Times, is_due, is_given_up, is_long_under_way
 from ebbtide_agent.host.identity import Installed, find_legible
 from ebbtide_agent.host.mark import find_begun, find_unended, note_left
 from ebbtide_agent.host.schedule import DEFAULT_WINDOW, parse_window
@@ -24,7 +24,6 @@ GIVEN_UP = (
     "the last backup went down with this machine each time that it was begun, and is left until the next night: see"
     " what ended the machine (journalctl -b -1); ebbtide-agent run begins one now"
 )
-_AN_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,8 @@ class Decision:
 
 def decide(paths: HostPaths, now: datetime) -> Decision:
     """None is due while one is under way. What is told is told once a night, and not each hour."""
-    if under_way := holder_of(paths.lock):
-        past = _past(paths)
-        return Decision(False, _long_under_way(past, under_way) if is_long_under_way(past, now) else None)
+    if holder_of(paths.lock):
+        return Decision(False, find_long_under_way(paths, now))
     installed = _installed(paths)
     if installed.minute is None:
         # Of an agent whose schedule starts one run a night, and that one always is due.
@@ -51,6 +49,20 @@ def decide(paths: HostPaths, now: datetime) -> Decision:
     return Decision(False, GIVEN_UP if is_given_up(times, past, now) and note_left(paths.running) else None)
 
 
+def find_long_under_way(paths: HostPaths, now: datetime) -> str | None:
+    """What is to be told of a night that goes on and on; None at most of the looks that there are each hour."""
+    process, past = holder_of(paths.lock), _past(paths)
+    if process is None or past.begun is None or not is_long_under_way(past, now):
+        return None
+    hours = round((now - past.begun) / timedelta(hours=1))
+    return (
+        f"the backup that began at {moments.write(past.begun)} has not come to its end after {hours} hours, and none is"
+        " begun before it has. A first one may take so long; one that stands still, at a mount that does not answer for"
+        " instance, is ended by itself, or goes on once it is answered if that is TARGET; it is ended now by"
+        f" kill {process}, or by kill -9"
+    )
+
+
 def _installed(paths: HostPaths) -> Installed:
     """What install wrote down. Where that is lost the nights go on."""
     return find_legible(paths) or Installed({}, DEFAULT_WINDOW, parse_window(DEFAULT_WINDOW).start)
@@ -60,15 +72,6 @@ def _lost(paths: HostPaths) -> str:
     return (
         f"{paths.installed} is not there, so the night goes by the default window, {DEFAULT_WINDOW}, and nobody would"
         " notice that this is a copy of the host; to have it written anew: ebbtide-agent install --window HH:MM-HH:MM"
-    )
-
-
-def _long_under_way(past: Past, process: int) -> str:
-    began = moments.write(past.begun) if past.begun else ""
-    return (
-        f"the backup that began at {began} has not come to its end after {LONG // _AN_HOUR} hours, and none is begun"
-        " before it has. A first one may take so long; one that stands still, at a mount that does not answer for"
-        f" instance, is ended by itself, and now by kill {process}"
     )
 
 

@@ -29,26 +29,26 @@ def claim(store: DirectoryPaths, paths: HostPaths, host: str, say: Callable[[str
     """
     if not _is_marked(store, host):
         write_whole(store.mark, encode({"host": host}))
-    keep_target(paths, str(store.path), say)
+    keep_target(paths.target, str(store.path), say)
 
 
-def keep_target(paths: HostPaths, target: str, say: Callable[[str], None]) -> None:
-    """Remember where the last one went."""
+def keep_target(kept: Path, target: str, say: Callable[[str], None]) -> None:
+    """Remember where the last one of its kind went."""
     try:
-        if went_to(paths, target):
+        if went_to(kept, target):
             return
     except PermanentError as error:
         say(f"where the last one went is not known any more: {error}")
     try:
-        write_whole(paths.target, encode({"target": target}))
+        write_whole(kept, encode({"target": target}))
     except OSError as error:
         # A full disk is no reason to have no backup.
         say(f"where this went was not kept: {error}")
 
 
-def went_to(paths: HostPaths, target: str) -> bool:
-    """Whether the last one went there. Raises PermanentError when that cannot be read."""
-    return _find(paths.target, "target") == target
+def went_to(kept: Path, target: str) -> bool:
+    """Whether the last one of its kind went there. Raises PermanentError when that cannot be read."""
+    return _find(kept, "target") == target
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def _check_place(store: DirectoryPaths, paths: HostPaths, host: str) -> None:
         raise Refused(f"TARGET {store.path}: {paths.fstab} has a file system for {point}, and it is not mounted")
     if _is_marked(store, host):
         return
-    if went_to(paths, str(store.path)):
+    if went_to(paths.target, str(store.path)):
         raise Refused(
             f"TARGET {store.path} is not what it was at the last backup: {store.mark.name} is missing there. Mount the"
             f" right disk; or, to begin anew on this one, delete {paths.target}"

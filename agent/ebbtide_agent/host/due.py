@@ -10,7 +10,7 @@ _A_DAY = timedelta(days=1)
 MOST_ANEW = 2
 # By then most nights are over, and one that stands still is about to be ended.
 LONG = timedelta(hours=12)
-_BETWEEN_LOOKS = timedelta(hours=1)
+BETWEEN_LOOKS = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ def is_given_up(times: Times, past: Past, now: datetime) -> bool:
 
 
 def is_long_under_way(past: Past, now: datetime) -> bool:
-    """Whether the run that goes on now began so long ago: true at one of the looks that there are each hour."""
+    """Whether the run that goes on now began so long ago, or whole days longer: true at one look in twenty-four."""
     if past.begun is None or not _is_unended(past):
         return False
-    return LONG - _BETWEEN_LOOKS / 2 <= now - past.begun < LONG + _BETWEEN_LOOKS / 2
+    longer = now - past.begun - LONG + BETWEEN_LOOKS / 2
+    return longer >= timedelta(0) and longer % _A_DAY < BETWEEN_LOOKS
 
 
 def _last_night(times: Times, now: datetime) -> tuple[date, datetime]:

@@ -278,9 +278,9 @@ def scanned_once_more(
     night: Night, config: Config, pushed: Survey, outcome: Outcome, missed: Missed, within: float | None
 ) -> Survey:
     """In a process that can be ended, whatever it waits for."""
-    look = partial(survey.once_more, pushed, outcome.vanished, missed.paths, config, night.paths)
+    scan = partial(survey.once_more, pushed, outcome.vanished, missed.paths, config, night.paths)
     try:
-        return get_beside("the second scan", look, within)
+        return get_beside("the second scan", scan, within)
     except Interfered as error:
         return survey.without_scan(pushed, error)
 

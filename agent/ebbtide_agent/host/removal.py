@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ebbtide_agent import keys
-from ebbtide_agent.errors import ConfigError
+from ebbtide_agent.errors import AgentError
 from ebbtide_agent.host import config as configuration
 from ebbtide_agent.host.starting import no_longer_starting
 from ebbtide_agent.host.target import Receiver, Volume
@@ -49,7 +49,7 @@ def _of_others(paths: HostPaths) -> Iterator[Path]:
 def _backups(paths: HostPaths) -> Iterator[str]:
     try:
         config = configuration.load(paths)
-    except ConfigError:
+    except AgentError:
         return
     what = f"the backups of {config.host} at {config.target}"
     in_a_policy = isinstance(config.target, (Receiver, Volume))

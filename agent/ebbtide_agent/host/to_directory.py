@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent import procs, snapshots
+from ebbtide_agent import moments, procs, snapshots
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.hardlinks import digest_of, find_groups
@@ -38,13 +38,13 @@ from ebbtide_agent.stillness import STILL_SECONDS
 
 @dataclass(frozen=True)
 class ToDirectory:
-    """One night's way to a directory that is held for it. `night` tells it from every other one."""
+    """One night's way to a directory that is held for it. `night` tells it from all others: boot first, then a draw."""
 
     target: Directory
     config: Config
     paths: HostPaths
     world: World
-    night: str = field(default_factory=secrets.token_hex)
+    night: str = field(default_factory=lambda: f"{moments.up().start} {secrets.token_hex()}")
 
     @property
     def store(self) -> DirectoryPaths:
@@ -61,6 +61,9 @@ class ToDirectory:
         remove(self.store.expired)
         if names_in(self.store):
             # Some of it is linked to one of them, and an rsync that went on there would change both.
+            remove(self.store.incomplete)
+        elif self.store.making.exists() and not self._is_of_this_boot():
+            self.world.say(f"{self.store.incomplete} is of an earlier boot, and may not all be on the disk: begun anew")
             remove(self.store.incomplete)
         self.store.incomplete.mkdir(mode=0o700, exist_ok=True)
         write_whole(self.store.making_night, self.night.encode())
@@ -124,9 +127,18 @@ class ToDirectory:
 
     def _check_ours(self) -> None:
         """Whoever does not know of the lock, or puts another disk here, leaves a tree that this night did not push."""
-        made_by = self.store.making_night.read_bytes() if self.store.making_night.exists() else b""
-        if made_by != self.night.encode():
+        if self._made_by() != self.night:
             raise PermanentError(f"{self.store.making} is not what was pushed: somebody else has written there")
+
+    def _is_of_this_boot(self) -> bool:
+        """Of what an earlier one was lost with, size and time may be on the disk, and the content not."""
+        boot, _, _ = self.night.partition(" ")
+        return self._made_by().startswith(f"{boot} ")
+
+    def _made_by(self) -> str:
+        """The night that writes here, or did."""
+        place = self.store.making_night
+        return place.read_text(errors="replace") if place.exists() else ""
 
     def _generation_of(self, name: str) -> int | None:
         """None when nobody can tell: the push is a full one then."""

@@ -43,7 +43,7 @@ class ToRemote:
         if last is None and place.has_tree(until):
             raise Refused(f"{target} has a tree and no report.json that says whose it is; name another place")
         self._check_alone(last)
-        keep_target(place.paths, str(target), world.say)
+        keep_target(place.paths.remote, str(target), world.say)
         settle(place.login, place.come_in, world.say)
         generation = _generation_of(last)
         world.say(f"target: {target}, until {moments.write(until)}")
@@ -95,7 +95,7 @@ class ToRemote:
         try:
             return place.find_report(until)
         except Unreadable as error:
-            if not went_to(place.paths, str(place.target)):
+            if not went_to(place.paths.remote, str(place.target)):
                 raise Refused(f"{error}; name another place") from error
             place.world.say(f"{error}: it counts for nothing")
             then = datetime.fromtimestamp(0, timezone.utc)

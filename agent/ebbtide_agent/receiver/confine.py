@@ -18,7 +18,7 @@ from ebbtide_agent import procs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.points import TREE
-from ebbtide_agent.receiver import seccomp
+from ebbtide_agent.receiver import orphans, seccomp
 from ebbtide_agent.receiver.view import Readable, View
 
 SEPARATE = "separate"
@@ -104,7 +104,7 @@ def rsyncd_conf(kind: str, view: View) -> str:
 def serve(kind: str, view: View, config: Path) -> int:
     """Let a host's rsync talk to a daemon within the walls that sees this view and nothing else; its exit code."""
     files = open_files(kind, view, config)
-    return procs.run_attached(command(kind, view, files), files.descriptors)
+    return orphans.run_to_the_last(command(kind, view, files), files.descriptors)
 
 
 def command(kind: str, view: View, files: Files) -> tuple[str, ...]:
@@ -177,9 +177,10 @@ def _become(uid: int) -> tuple[str, ...]:
 def _limits(kind: str) -> tuple[str, ...]:
     """No dump of a core, few files, and when memory is short the first one to go.
 
+    With a limit of 0 a program that core_pattern names would read the dump all the same, outside and as root (core(5)).
     Processes are counted for each user id: without one of its own a host's could not be told from everybody's.
     """
-    limits = ["--core=0", f"--nofile={MOST_OPEN_FILES}"]
+    limits = ["--core=1", f"--nofile={MOST_OPEN_FILES}"]
     if kind == SEPARATE:
         limits.append(f"--nproc={MOST_PROCESSES}")
     return (_program("prlimit"), *limits, _program("choom"), "--adjust", "1000", "--")

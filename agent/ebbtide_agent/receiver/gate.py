@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from ebbtide_agent import volume
+from ebbtide_agent import moments, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
 from ebbtide_agent.moments import Clock
@@ -24,6 +24,7 @@ from ebbtide_agent.receiver.brief import BriefedHost, Run, parse_brief
 from ebbtide_agent.receiver.heard import hear
 from ebbtide_agent.receiver.lease import Session, find_session, leased, seated, write_session
 from ebbtide_agent.receiver.ledger import Ledger, already
+from ebbtide_agent.receiver.lost import have_compared, pushed_to
 from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.places import find_why_turned_away
 from ebbtide_agent.receiver.quotas import find_quotas
@@ -154,12 +155,16 @@ class Gate:
     def _unsettle(self, munged: bool) -> None:
         path = self.paths.status(self.host.id)
         known = read_status(path)
-        unsettled = replace(known, settled=False, munged=munged)
+        boot = moments.up().start
+        have_compared(self.paths.tree(self.host.id), known, boot)
+        unsettled = replace(pushed_to(known, boot, self.clock()), munged=munged)
+        if unsettled == known:
+            return
         try:
             write_status(path, unsettled)
         except OSError as error:
             # A tree of which nothing is known needs nothing taken back, on a volume that takes no new file either.
-            if error.errno != errno.ENOSPC or unsettled != known:
+            if error.errno != errno.ENOSPC or known.settled or known.munged != munged:
                 raise
 
     def _read_report(self, inward: BinaryIO) -> bytes:

@@ -198,7 +198,8 @@ class Ledger:
         status = read_status(self.paths.status(host.id))
         if seen is None:
             return status
-        return replace(status, generation=secrets.randbits(GENERATION_BITS), settled=True, run=self.brief.run)
+        generation = secrets.randbits(GENERATION_BITS)
+        return replace(status, generation=generation, settled=True, run=self.brief.run, boot="", since="")
 
     def _seen_for_itself(
         self, host: BriefedHost, report: Report, status: Status

@@ -160,13 +160,12 @@ def _with_subvolumes(place: Path) -> Quotas:
 
 
 def _attach_with_projects(device: Path, place: Path) -> Quotas:
-    why = projects.enable(device)
-    if why is None:
-        try:
-            volume.attach(device, place, volume.EXT4, projects.OPTION)
-            return Quotas(PROJECTS, "")
-        except PermanentError as error:
-            why = f"this kernel does not mount ext4 with quotas: {error}"
+    why = _find_why_uncounted(device, place)
+    if why:
+        # Not each night: it reads every inode there is, also of one that counts already.
+        why = projects.enable(device) or _find_why_uncounted(device, place)
+    if not why:
+        return Quotas(PROJECTS, "")
     try:
         volume.attach(device, place, volume.EXT4)
     except PermanentError:
@@ -174,3 +173,12 @@ def _attach_with_projects(device: Path, place: Path) -> Quotas:
         projects.disable(device)
         volume.attach(device, place, volume.EXT4)
     return Quotas(why=why)
+
+
+def _find_why_uncounted(device: Path, place: Path) -> str | None:
+    """None once it is in its place and counts by project."""
+    try:
+        volume.attach(device, place, volume.EXT4, projects.OPTION)
+    except PermanentError as error:
+        return f"this kernel does not mount ext4 with quotas: {error}"
+    return None

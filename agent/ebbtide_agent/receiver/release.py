@@ -14,6 +14,7 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.ledger import Ledger, event_source
+from ebbtide_agent.receiver.lost import note_written
 from ebbtide_agent.receiver.mail import Mail, Mailing
 from ebbtide_agent.receiver.postman import send_now
 from ebbtide_agent.receiver.quotas import find_quotas
@@ -34,6 +35,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
         _record_cut_off(brief, paths, cloud, now)
     is_read_only = volume.has_turned_read_only(paths.volume)
     usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
+    _note_written(brief, paths)
     clean = _let_go(brief, paths)
     disk = asdict(usage) if usage else None
     put_word("released", instance, cloud, now(), clean=clean, read_only=is_read_only, disk=disk)
@@ -68,6 +70,14 @@ def _measured(paths: MachinePaths) -> volume.Usage | None:
         print(f"ebbtide: {error}; what is free may be more than hosts can have", flush=True)
         return usage
     return usage if usage is None or left is None else replace(usage, free=min(usage.free, left))
+
+
+def _note_written(brief: Brief, paths: MachinePaths) -> None:
+    """Without that note the next night compares what it need not."""
+    try:
+        note_written(paths, [host.id for host in brief.hosts])
+    except (AgentError, OSError) as error:
+        print(f"ebbtide: that all is on the disk could not be noted: {error}", flush=True)
 
 
 def _let_go(brief: Brief, paths: MachinePaths) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from ebbtide_agent.shapes import decode, encode, field
 @dataclass(frozen=True)
 class Status:
     """`settled` is false from the moment a push begins until its report is recorded; `complete` is true once a
-    night was complete, and so there has to be a manifest of it.
+    night was complete, and so there has to be a manifest of it. `boot` is that of the machine which has written to it
+    `since` then, as long as not all of that is known to be on the disk.
 
     The generation is drawn, not counted: two volumes made from one snapshot must never come to the same one.
     """
@@ -24,6 +26,8 @@ class Status:
     munged: bool = False
     run: str = ""
     complete: bool = False
+    boot: str = ""
+    since: str = ""
 
 
 def read_status(path: Path) -> Status:
@@ -33,14 +37,16 @@ def read_status(path: Path) -> Status:
     """
     what = str(path)
     try:
-        values = decode(what, path.read_bytes())
+        # An earlier agent did not write all of it down.
+        values = {"complete": False, "boot": "", "since": "", **decode(what, path.read_bytes())}
         return Status(
             field(what, values, "generation", int),
             field(what, values, "settled", bool),
             field(what, values, "munged", bool),
             field(what, values, "run", str),
-            # An earlier agent did not write it down.
-            field(what, {"complete": False, **values}, "complete", bool),
+            field(what, values, "complete", bool),
+            field(what, values, "boot", str),
+            field(what, values, "since", str),
         )
     except FileNotFoundError:
         return Status()
@@ -49,8 +55,9 @@ def read_status(path: Path) -> Status:
 
 
 def forget_tree(path: Path) -> None:
-    """Of what the tree is nothing is known any more; that there were complete nights is."""
-    write_status(path, Status(complete=read_status(path).complete))
+    """Of what the tree is nothing is known any more; that there were complete nights is, and who may be lost."""
+    known = read_status(path)
+    write_status(path, Status(complete=known.complete, boot=known.boot, since=known.since))
 
 
 def write_status(path: Path, status: Status) -> None:
@@ -64,4 +71,7 @@ def write_status(path: Path, status: Status) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC or not path.exists():
             raise
-        path.write_bytes(body)
+        with path.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,7 +151,7 @@ class _Maker:
     munged: bool
 
     def make_real(self, found: Found) -> bool:
-        """Whether it had to be made anew. A symlink that lies there as one is left alone, never followed."""
+        """Whether it was made anew. A symlink that lies there as one is left alone, never followed."""
         stored = read_xattrs(found)
         recorded = recorded_stat(found.stat, stored.get(STAT))
         attributes = real_xattrs(stored, recorded.mode)
@@ -159,19 +160,21 @@ class _Maker:
             return False
         if not stat.S_ISREG(found.stat.st_mode):
             return False
-        self._make_anew(found, recorded, attributes)
-        return True
+        return self._make_anew(found, recorded, attributes)
 
     def link(self, first: bytes, other: bytes) -> None:
         os.link(first, self.workshop, follow_symlinks=False)
         os.rename(self.workshop, other)  # noqa: PTH104 - paths are bytes
 
-    def _make_anew(self, found: Found, recorded: Recorded, attributes: Mapping[str, bytes]) -> None:
-        """A plain file gives way to the symlink, device, FIFO or socket that it stands for."""
-        if stat.S_ISLNK(recorded.mode):
-            os.symlink(read_link(found, self.munged), self.workshop)  # noqa: PTH211 - paths are bytes
-        else:
+    def _make_anew(self, found: Found, recorded: Recorded, attributes: Mapping[str, bytes]) -> bool:
+        """Whether a plain file has given way to the symlink, device, FIFO or socket that it stands for.
+
+        Not to a symlink too long for this file system, as a btrfs with small nodes: whoever compares names it.
+        """
+        if not stat.S_ISLNK(recorded.mode):
             os.mknod(self.workshop, stat.S_IFMT(recorded.mode) | 0o600, os.makedev(*recorded.rdev))
+        elif not _is_linked(self.workshop, read_link(found, self.munged)):
+            return False
         _own(self.workshop, recorded)
         if not stat.S_ISLNK(recorded.mode):
             os.chmod(self.workshop, stat.S_IMODE(recorded.mode))  # noqa: PTH101 - paths are bytes
@@ -180,6 +183,7 @@ class _Maker:
         times = (found.stat.st_atime_ns, found.stat.st_mtime_ns)
         os.utime(self.workshop, ns=times, follow_symlinks=False)
         os.rename(self.workshop, found.where)  # noqa: PTH104 - paths are bytes
+        return True
 
 
 def _settle(found: Found, recorded: Recorded, stored: Mapping[str, bytes], attributes: Mapping[str, bytes]) -> None:
@@ -198,6 +202,17 @@ def _settle(found: Found, recorded: Recorded, stored: Mapping[str, bytes], attri
     for name, value in attributes.items():
         if stored.get(name) != value:
             os.setxattr(found.where, name, value, follow_symlinks=False)
+
+
+def _is_linked(where: bytes, target: bytes) -> bool:
+    """Whether there is room for so long a target."""
+    try:
+        os.symlink(target, where)  # noqa: PTH211 - paths are bytes
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+    return True
 
 
 def _own(where: bytes, recorded: Recorded) -> None:

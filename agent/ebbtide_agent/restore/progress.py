@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ebbtide_agent import instance, moments, procs, volume
-from ebbtide_agent.cloud import Cloud
+from ebbtide_agent.cloud import Cloud, is_absent
 from ebbtide_agent.errors import AgentError, DeniedError, PermanentError
 from ebbtide_agent.manifest_file import read_manifest, sha256_of
 from ebbtide_agent.moments import Clock
@@ -272,8 +272,8 @@ class Progress:
         expected = self._paths.run / "expected.jsonl.gz"
         try:
             self._cloud.download(self._brief.manifest, expected)
-        except (KeyError, DeniedError):
-            raise PermanentError(f"{self._brief.manifest} is not in the archive") from None
+        except (KeyError, DeniedError) as absent:
+            raise PermanentError(f"{self._brief.manifest} {is_absent(absent)}") from None
         if self._brief.manifest_sha256 not in (None, sha256_of(expected)):
             raise PermanentError(f"{self._brief.manifest} is not what its report tells of: its digest is another")
         with open(expected, "rb") as file:

@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -68,6 +69,24 @@ def test_what_cannot_count_says_why(tmp_path: Path) -> None:
     (tmp_path / "none").write_bytes(b"no file system")
 
     assert projects.enable(tmp_path / "none")
+
+
+def test_one_that_counts_already_is_not_read_as_a_whole_for_that_each_night(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    # As a kernel has it that knows quotas, and as it says that it has not been told of them yet.
+    (programs / "mount").write_text(f"#!/bin/sh\ndumpe2fs -h {image} 2>&1 | grep -q 'features:.* project'\n")
+    (programs / "tune2fs").write_text(f'#!/bin/sh\necho >>{tmp_path}/read\nexec {shutil.which("tune2fs")} "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    found = [quotas.attach(image, tmp_path / "place", "ext4", [HOST]) for _ in range(3)]
+
+    assert [each.kind for each in found] == [quotas.PROJECTS] * 3
+    assert (tmp_path / "read").read_text() == "\n"
 
 
 def test_a_hundredth_of_the_blocks_is_in_reserve_for_root(image: Path) -> None:
@@ -276,6 +295,67 @@ def test_a_project_holds_no_more_than_its_quota_and_its_neighbour_does_not_notic
     assert found.of(HOST, tree) == Quota(8 * MIB, projects.used(tree, HOST.uid))
     with (other / "new").open("wb") as new:
         subprocess.run(words, stdout=new, stderr=subprocess.PIPE, check=True)
+
+
+# What somebody does who wants more of a volume than the sum of his files, again and again, each time with another name.
+FLOODS = {
+    "room that nothing was written to": "os.posix_fallocate(os.open(name, os.O_CREAT | os.O_RDWR), 0, 1 << 19)",
+    "files whose names are gone": "held.append(written(name)); os.unlink(name)",
+    "attributes": "written(name, size=0); os.setxattr(name, 'user.us0', os.urandom(60_000))",
+    "attributes that are all the same": "written(name, size=0); os.setxattr(name, 'user.us0', bytes(60_000))",
+    "names": "os.path.exists('file') or written('file', size=0); os.link('file', name)",
+    "links": "os.symlink('x' * 1000, name)",
+    "directories": "os.mkdir(name)",
+}
+FLOOD = """
+import os, sys
+def written(name, size=1 << 19):
+    file = open(name, 'wb', buffering=0)
+    file.write(os.urandom(size))
+    return file
+held = []
+try:
+    for number in range(100_000):
+        name = f'{number:0>250}'
+        exec(sys.argv[1])
+except OSError as full:
+    print(full.strerror, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.attack("fill an ext4 with what no file's length says", row="X4", outcome="all of it counts")
+@pytest.mark.fault("X4")
+@pytest.mark.root
+def test_whatever_a_host_fills_a_volume_with_counts(attached: tuple[quotas.Quotas, Path]) -> None:
+    found, place = attached
+    if found.kind != quotas.PROJECTS:
+        pytest.skip(f"ext4's project quotas cannot be shown here: {found.why}")
+
+    for what, step in FLOODS.items():
+        tree = place / what
+        tree.mkdir()
+        os.chown(tree, HOST.uid, HOST.uid)
+        found.keep(HOST, tree, time.monotonic() + 3600)
+        before = taken(place)
+        words = ["setpriv", f"--reuid={HOST.uid}", "--clear-groups", sys.executable, "-c", FLOOD, step]
+        with subprocess.Popen(words, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as host:
+            said = host.stdout.readline() if host.stdout else ""
+            after, counted = taken(place), projects.used(place, HOST.uid)
+            host.communicate()
+
+        # A directory of names alone ends before the quota does: the file system lets none grow further.
+        assert said in ("Disk quota exceeded\n", "No space left on device\n", "Too many links\n"), what
+        assert after[0] - before[0] <= counted <= 8 * MIB, what
+        assert after[1] - before[1] <= 8 * MIB // projects.BYTES_FOR_AN_INODE, what
+        shutil.rmtree(tree)
+
+
+def taken(place: Path) -> tuple[int, int]:
+    """The bytes and the inodes of a whole volume that are not free."""
+    os.sync()
+    seen = os.statvfs(place)
+    return (seen.f_blocks - seen.f_bfree) * seen.f_frsize, seen.f_files - seen.f_ffree
 
 
 def test_a_quota_that_the_kernel_does_not_take_is_an_error_that_names_it(tmp_path: Path) -> None:

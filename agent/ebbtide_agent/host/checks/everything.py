@@ -33,11 +33,14 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check(paths: HostPaths, now: datetime, system: Path) -> Iterator[Finding]:
-    """Every finding. With faults in the configuration there is nothing else to look at."""
+    """Every finding. With faults in the configuration, or where nobody answers, there is nothing else to look at."""
     try:
         config = configuration.load(paths)
     except ConfigError as error:
         yield from (fault(each, "correct it, and check again") for each in error.faults)
+        return
+    except AgentError as error:
+        yield fault(str(error), "mend it, and check again")
         return
     yield ok(f"configuration: {config.host} is backed up to {config.target}")
     yield from (fault(each, "correct it, and check again") for each in config.doubts)

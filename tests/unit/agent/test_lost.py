@@ -1,0 +1,100 @@
+"""A tree that another boot of a machine has written to, and was lost with before all of that was on the disk."""
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.lease import leased
+from ebbtide_agent.receiver.lost import NO_FILES_TIME_NS, have_compared, note_written, pushed_to
+from ebbtide_agent.receiver.places import make_room
+from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
+
+NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+SETTLED = Status(7, settled=True, run="main/2026-11-22/1", complete=True)
+PUSHED_TO = replace(SETTLED, settled=False, boot="one", since="2026-11-23T02:10:00Z")
+
+
+def test_a_push_notes_its_boot_and_when_the_first_one_of_that_began() -> None:
+    assert pushed_to(SETTLED, "one", NOW) == PUSHED_TO
+    assert pushed_to(PUSHED_TO, "one", LATER) == PUSHED_TO
+    assert pushed_to(PUSHED_TO, "two", LATER) == replace(PUSHED_TO, boot="two", since="2026-11-23T02:15:00Z")
+    assert pushed_to(Status(), "one", NOW) == Status(boot="one", since="2026-11-23T02:10:00Z")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    tree = tmp_path / "tree"
+    (tree / "directory").mkdir(parents=True)
+    (tree / "directory/file").write_text("content")
+    (tree / "link").symlink_to("directory/file")
+    os.mkfifo(tree / "pipe")
+    return tree
+
+
+def times(tree: Path) -> dict[str, int]:
+    return {str(path.relative_to(tree)): path.lstat().st_mtime_ns for path in tree.rglob("*")}
+
+
+def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(tree: Path) -> None:
+    before = times(tree)
+    since = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    have_compared(tree, replace(PUSHED_TO, since=since), "two")
+
+    assert times(tree) == {**before, "directory/file": NO_FILES_TIME_NS}
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        replace(PUSHED_TO, since="2000-01-01T00:00:00Z", boot="two"),
+        replace(PUSHED_TO, since="2000-01-01T00:00:00Z", boot=""),
+        replace(PUSHED_TO, since="2000-01-01T00:00:00Z", settled=True),
+        replace(PUSHED_TO, since="2999-01-01T00:00:00Z"),
+    ],
+    ids=["by this boot", "all is written", "it is on record", "the files were there before"],
+)
+def test_all_others_keep_theirs(tree: Path, known: Status) -> None:
+    before = times(tree)
+
+    have_compared(tree, known, "two")
+
+    assert times(tree) == before
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> MachinePaths:
+    paths = MachinePaths(tmp_path)
+    make_room(paths)
+    for host_id in ("us0a", "eu0a", "newa"):
+        paths.host(host_id).mkdir(parents=True)
+    write_status(paths.status("us0a"), PUSHED_TO)
+    write_status(paths.status("eu0a"), PUSHED_TO)
+    return paths
+
+
+def test_what_is_let_go_of_is_written_but_for_who_pushes_still(paths: MachinePaths) -> None:
+    with leased(paths, "eu0a"):
+        note_written(paths, ("us0a", "eu0a", "newa"))
+
+    assert read_status(paths.status("us0a")) == replace(PUSHED_TO, boot="", since="")
+    assert read_status(paths.status("eu0a")) == PUSHED_TO
+    assert not paths.status("newa").exists()
+
+
+def test_a_tree_that_fsck_has_mended_may_have_been_lost_with_as_well(paths: MachinePaths) -> None:
+    forget_tree(paths.status("us0a"))
+
+    assert read_status(paths.status("us0a")) == Status(complete=True, boot=PUSHED_TO.boot, since=PUSHED_TO.since)
+
+
+def test_a_status_of_an_earlier_agent_says_nothing_of_a_boot(paths: MachinePaths) -> None:
+    said = '{"schema": 1, "generation": 7, "settled": false, "munged": false, "run": "main/2026-11-22/1"}'
+    paths.status("us0a").write_text(said)
+
+    assert read_status(paths.status("us0a")) == Status(7, run="main/2026-11-22/1")
