@@ -19,6 +19,26 @@ MUTATIONS = (
             "test_a_symlink_for_which_a_btrfs_has_no_room_costs_that_one_alone_where_a_tree_is_made_real",
         ),
     ),
+    Mutation(
+        "made real: too long an ACL",
+        f"{_RESTORE}/materialise.py",
+        "if error.errno != errno.ENOSPC or len(value) < _LONG:",
+        "if True:",
+        "that one ACL for which a btrfs has no room does not cost a whole server",
+        (
+            "tests/local/test_quotas.py::test_an_acl_for_which_a_btrfs_has_no_room_costs_the_group_its_rights_and_no_tree",
+        ),
+    ),
+    Mutation(
+        "made real: without its ACL",
+        f"{_RESTORE}/materialise.py",
+        "stat.S_IMODE(recorded.mode) & ~stat.S_IRWXG",
+        "stat.S_IMODE(recorded.mode)",
+        "that a file without its ACL is open to no more than it was",
+        (
+            "tests/local/test_quotas.py::test_an_acl_for_which_a_btrfs_has_no_room_costs_the_group_its_rights_and_no_tree",
+        ),
+    ),
     # -- a drill finds whatever befell
     Mutation(
         "drill: missing",

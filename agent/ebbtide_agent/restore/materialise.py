@@ -14,7 +14,7 @@ from pathlib import Path
 from ebbtide_agent.beside import beside
 from ebbtide_agent.entry import read_xattrs
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.fakesuper import STAT, Recorded, read_link, real_xattrs, recorded_stat
+from ebbtide_agent.fakesuper import REAL_ACL, STAT, Recorded, read_link, real_xattrs, recorded_stat
 from ebbtide_agent.walk import ROOT, Found, reached
 
 # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP: bits of the kernel's capability mask.
@@ -24,6 +24,9 @@ _SET_ID = stat.S_ISUID | stat.S_ISGID
 _WORKSHOP = ".ebbtide-making-real"
 # More than a small machine has cores: a volume that is new from its snapshot lets whoever reads it wait.
 _AT_ONCE = 4
+
+# For what is shorter there is room, unless there is none at all: nodes of a btrfs have 4 KiB.
+_LONG = 3 << 10
 
 # The inode that several names may share, and one of them: its path within the tree.
 _Name = tuple[int, bytes]
@@ -179,7 +182,7 @@ class _Maker:
         if not stat.S_ISLNK(recorded.mode):
             os.chmod(self.workshop, stat.S_IMODE(recorded.mode))  # noqa: PTH101 - paths are bytes
         for name, value in attributes.items():
-            os.setxattr(self.workshop, name, value, follow_symlinks=False)
+            _give(self.workshop, recorded, name, value)
         times = (found.stat.st_atime_ns, found.stat.st_mtime_ns)
         os.utime(self.workshop, ns=times, follow_symlinks=False)
         os.rename(self.workshop, found.where)  # noqa: PTH104 - paths are bytes
@@ -201,7 +204,21 @@ def _settle(found: Found, recorded: Recorded, stored: Mapping[str, bytes], attri
             os.removexattr(found.where, name, follow_symlinks=False)
     for name, value in attributes.items():
         if stored.get(name) != value:
-            os.setxattr(found.where, name, value, follow_symlinks=False)
+            _give(found.where, recorded, name, value)
+
+
+def _give(where: bytes, recorded: Recorded, name: str, value: bytes) -> None:
+    """An attribute, but for one that is too long for this file system: whoever compares names it.
+
+    Without its ACL the group would have what the ACL lets anybody have at most; so it has nothing.
+    """
+    try:
+        os.setxattr(where, name, value, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or len(value) < _LONG:
+            raise
+        if name == REAL_ACL:
+            os.chmod(where, stat.S_IMODE(recorded.mode) & ~stat.S_IRWXG)  # noqa: PTH101 - paths are bytes
 
 
 def _is_linked(where: bytes, target: bytes) -> bool:
