@@ -45,12 +45,16 @@ def have_compared(tree: Path, known: Status, boot: str) -> None:
     _write_all(tree)
 
 
-def note_written(paths: GatePaths, hosts: Iterable[str]) -> None:
-    """Have what was pushed on the disk, and note that it is; but for who pushes still, because nothing could end it."""
+def note_written(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:
+    """Have what this boot was pushed on the disk, and note that it is.
+
+    Not of who pushes still, because nothing could end it; nor of who has pushed to a machine that was lost, and not to
+    this one: nothing of that was compared.
+    """
     _write_all(paths.hosts)
     for host_id in hosts:
         known = read_status(paths.status(host_id))
-        if known.boot and find_holder(paths, host_id) is None:
+        if known.boot == boot and find_holder(paths, host_id) is None:
             write_status(paths.status(host_id), replace(known, boot="", since=""))
 
 
