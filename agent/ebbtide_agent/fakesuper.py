@@ -17,6 +17,7 @@ PREFIX = "user.rsync."
 STAT = PREFIX + "%stat"
 ACCESS_ACL = PREFIX + "%aacl"
 DEFAULT_ACL = PREFIX + "%dacl"
+REAL_ACL = "system.posix_acl_access"
 # What only root may write keeps its name behind the prefix; "user.rsync.note" is somebody's own.
 _STORED = tuple(PREFIX + namespace for namespace in ("security.", "system.", "trusted."))
 MUNGED = b"/rsyncd-munged/"
@@ -116,7 +117,7 @@ def real_xattrs(stored: Mapping[str, bytes], mode: int) -> dict[str, bytes]:
         if name == ACCESS_ACL:
             acl = kernel_acl(value, mode)
             if len(acl) > _NO_MORE_THAN_A_MODE:
-                real["system.posix_acl_access"] = acl
+                real[REAL_ACL] = acl
         elif name == DEFAULT_ACL:
             real["system.posix_acl_default"] = kernel_acl(value)
         elif name.startswith(PREFIX + "%"):

@@ -110,7 +110,7 @@ def _walked(tree: Path) -> Iterator[Found]:
     try:
         yield from walk(tree)
     except OSError as fault:
-        where = os.fsencode(fault.filename or "").removeprefix(os.fsencode(tree) + b"/")
+        where = os.fsencode(fault.filename or "").removeprefix(os.fsencode(tree)).lstrip(b"/")
         raise Unreadable(
             f"what was pushed cannot be read back: {fault.strerror}: {printable(where or b'.')}"
         ) from fault

@@ -138,6 +138,33 @@ def test_names_of_one_inode_stay_so_wherever_they_lie(source: Path, store: Path,
     assert compare(real(source), real(store)).findings == ()
 
 
+def sink(tree: Path, name: str) -> None:
+    """Move a directory as far down as a server may have it: no rsync reaches that without a chroot."""
+    with contextlib.chdir(tree):
+        below = Path(*["d" * 199] * 20)
+        below.mkdir(parents=True)
+        sunken = Path(name).rename(below / name)
+        for each in (sunken, *sunken.parents):
+            os.utime(each, ns=(0, 1234567890987654321))
+
+
+@however_it_was_pushed
+def test_what_lies_as_deep_as_a_server_may_have_it_becomes_real_as_well(source: Path, store: Path, push: Push) -> None:
+    within = source / "part" / ("w" * 60)
+    within.mkdir(parents=True)
+    os.mkfifo(within / "pipe")
+    (within / "file").write_text("deep down")
+    for name in ("setuid", "fifo", "link-outward", "dev/n0"):
+        os.link(source / name, within / Path(name).name, follow_symlinks=False)
+    push()
+    for tree in (source, store):
+        sink(tree, "part")
+
+    materialise(store, munged=is_munged(store))
+
+    assert compare(real(source), real(store)).findings == ()
+
+
 @however_it_was_pushed
 def test_a_setuid_bit_that_lies_in_the_store_itself_outlives_the_change_of_its_owner(source: Path, store: Path) -> None:
     (store / "setuid").chmod(0o6755)

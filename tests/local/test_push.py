@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha256
+from io import BytesIO
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -17,7 +20,9 @@ from moto.server import ThreadedMotoServer
 from ebbtide_agent import VERSION
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host import link, night
+from ebbtide_agent.host.explain import LONGEST_PATH_BYTES
 from ebbtide_agent.host.history import find_nights
+from ebbtide_agent.manifest_file import read_manifest
 from ebbtide_agent.moments import read
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
@@ -117,6 +122,37 @@ def test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume(recei
     released = receiver.word("released")
     assert released and released["clean"] is True
     assert released["disk"]["used"] + released["disk"]["free"] <= released["disk"]["size"]
+
+
+@pytest.mark.fault("H13")
+@each(CONFINED)
+def test_what_lies_as_deep_as_a_server_may_have_it_is_proven_like_anything_else(
+    receiver: Receiver, short: Path, tmp_path: Path
+) -> None:
+    deep = "/".join(["d" * 199] * 20)
+    a_name = "n" * (LONGEST_PATH_BYTES - len(f"{short}/{deep}/"))
+    with chdir(short):
+        Path(deep).mkdir(parents=True)
+        Path(deep, a_name).write_text("deep down")
+        os.link(f"{deep}/{a_name}", "not as deep")
+        Path(deep, "link").symlink_to("/etc/passwd")
+
+    ended = receiver.back_up("us0", short, tmp_path / "etc")
+
+    report = receiver.report("us0")
+    assert report and report["status"] == "complete", ended.stderr
+    _, entries = read_manifest(BytesIO(receiver.aws.body(report["receiver"]["manifest"]["key"])))
+    found = {os.fsdecode(entry.path): entry for entry in entries}
+    assert found[f"{deep}/{a_name}"].sha256 == sha256(b"deep down").hexdigest()
+    assert found[f"{deep}/{a_name}"].group == found["not as deep"].group is not None
+    assert found[f"{deep}/link"].link == b"/etc/passwd"
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Much shorter than where the receiver has its trees, as / is."""
+    with TemporaryDirectory(prefix="", dir="/tmp") as place:
+        yield Path(place)
 
 
 def version_of_rsync() -> str:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import pytest
 from ebbtide_agent import volume
 from ebbtide_agent.entry import read_real
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.fakesuper import STAT, read_fake
+from ebbtide_agent.fakesuper import ACCESS_ACL, STAT, read_fake
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import MachinePaths, PeerPaths
@@ -301,6 +302,30 @@ def test_a_symlink_for_which_a_btrfs_has_no_room_costs_that_one_alone_where_a_tr
     assert (compared.entries, compared.different, compared.missing) == (4, 2, 0)
     assert "too-long: kind: expected l, found f" in compared.findings
     assert (tree / "too-long").read_text() == "x" * (LONGEST_LINK + 1)
+
+
+@in_an_enclosure
+def test_an_acl_for_which_a_btrfs_has_no_room_costs_the_group_its_rights_and_no_tree(
+    tmp_path: Path, device: Path
+) -> None:
+    volume.mount(device, tmp_path / "place", "btrfs")
+    tree = tmp_path / "place/tree"
+    tree.mkdir()
+    for name, users in (("fits", 400), ("does-not", 487)):
+        acl = struct.pack("<4I", *4 * [0x80]) + b"".join(struct.pack("<2I", n, 0x80000004) for n in range(users))
+        (tree / name).touch()
+        os.setxattr(tree / name, STAT, b"100640 0,0 0:0")
+        os.setxattr(tree / name, ACCESS_ACL, acl)
+    backed_up = list(read_fake(tree, munged=False))
+
+    materialise(tree)
+
+    compared = compare(backed_up, read_real(tree))
+    assert [each.partition(" expected")[0] for each in compared.findings] == [
+        "does-not: mode:",
+        "does-not: attribute system.posix_acl_access:",
+    ]
+    assert (tree / "does-not").stat().st_mode & 0o777 == 0o600
 
 
 def test_without_any_room_left_the_reserve_makes_some_for_what_is_recorded_and_for_no_tree(

@@ -414,6 +414,22 @@ MUTATIONS = (
         (f"{LEDGER}::test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial",),
     ),
     Mutation(
+        "a walk past what a path can say",
+        "agent/ebbtide_agent/walk.py",
+        "_NEAR = LONGEST_PATH - _LONGEST_NAME - 1",
+        "_NEAR = 1 << 20",
+        "that a path as long as a server may have one is proven here, where the tree's own comes before it",
+        ("tests/local/test_push.py",),
+    ),
+    Mutation(
+        "a walk no further than a server's path",
+        "agent/ebbtide_agent/walk.py",
+        "    if len(path) > LONGEST_PATH:\n",
+        "    if False:\n",
+        "that a tree which somebody has made without an end ends the walk",
+        (f"{LEDGER}::test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial",),
+    ),
+    Mutation(
         "an image without btrfs-progs",
         "agent/ebbtide_agent/volume.py",
         "if lifted.exit_code == procs.NOT_FOUND:",

@@ -19,6 +19,26 @@ MUTATIONS = (
             "test_a_symlink_for_which_a_btrfs_has_no_room_costs_that_one_alone_where_a_tree_is_made_real",
         ),
     ),
+    Mutation(
+        "made real: too long an ACL",
+        f"{_RESTORE}/materialise.py",
+        "if error.errno != errno.ENOSPC or len(value) < _LONG:",
+        "if True:",
+        "that one ACL for which a btrfs has no room does not cost a whole server",
+        (
+            "tests/local/test_quotas.py::test_an_acl_for_which_a_btrfs_has_no_room_costs_the_group_its_rights_and_no_tree",
+        ),
+    ),
+    Mutation(
+        "made real: without its ACL",
+        f"{_RESTORE}/materialise.py",
+        "stat.S_IMODE(recorded.mode) & ~stat.S_IRWXG",
+        "stat.S_IMODE(recorded.mode)",
+        "that a file without its ACL is open to no more than it was",
+        (
+            "tests/local/test_quotas.py::test_an_acl_for_which_a_btrfs_has_no_room_costs_the_group_its_rights_and_no_tree",
+        ),
+    ),
     # -- a drill finds whatever befell
     Mutation(
         "drill: missing",
@@ -187,6 +207,22 @@ MUTATIONS = (
         "            if found.st_nlink > 1:\n",
         "            if False:\n",
         "that an inode with several names is made real once, by one process",
+        REAL,
+    ),
+    Mutation(
+        "real tree: what lies deepest",
+        f"{_RESTORE}/materialise.py",
+        "        with reached(base, directory.path) as where:\n            os.chdir(where)\n",
+        '        os.chdir(base + b"/" + directory.path)\n',
+        "that a path as long as a server may have one becomes real, where the tree's own comes before it",
+        REAL,
+    ),
+    Mutation(
+        "real tree: names of what lies deepest",
+        f"{_RESTORE}/materialise.py",
+        "                    with reached(base, other) as place:\n                        maker.link(where, place)\n",
+        '                    maker.link(where, base + b"/" + other)\n',
+        "the same for each name of what has several",
         REAL,
     ),
     Mutation(

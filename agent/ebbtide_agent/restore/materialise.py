@@ -14,8 +14,8 @@ from pathlib import Path
 from ebbtide_agent.beside import beside
 from ebbtide_agent.entry import read_xattrs
 from ebbtide_agent.errors import PermanentError
-from ebbtide_agent.fakesuper import STAT, Recorded, read_link, real_xattrs, recorded_stat
-from ebbtide_agent.walk import ROOT, Found
+from ebbtide_agent.fakesuper import REAL_ACL, STAT, Recorded, read_link, real_xattrs, recorded_stat
+from ebbtide_agent.walk import ROOT, Found, reached
 
 # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP: bits of the kernel's capability mask.
 _NEEDED = sum(1 << capability for capability in (0, 1, 3, 4, 27, 31))
@@ -24,6 +24,9 @@ _SET_ID = stat.S_ISUID | stat.S_ISGID
 _WORKSHOP = ".ebbtide-making-real"
 # More than a small machine has cores: a volume that is new from its snapshot lets whoever reads it wait.
 _AT_ONCE = 4
+
+# For what is shorter there is room, unless there is none at all: nodes of a btrfs have 4 KiB.
+_LONG = 3 << 10
 
 # The inode that several names may share, and one of them: its path within the tree.
 _Name = tuple[int, bytes]
@@ -69,7 +72,8 @@ def materialise(tree: Path, munged: bool = False) -> None:
         linked = [name for part in parts for name in part]
     _make_linked_real(base, linked, _Maker(os.fsencode(f"{workshop}/linked"), munged))
     for each in directories:
-        os.utime(base + b"/" + each.path, ns=(each.stat.st_atime_ns, each.stat.st_mtime_ns))
+        with reached(base, each.path) as where:
+            os.utime(where, ns=(each.stat.st_atime_ns, each.stat.st_mtime_ns))
     workshop.rmdir()
 
 
@@ -88,9 +92,9 @@ def _directories(base: bytes) -> Iterator[_Directory]:
     pending = [ROOT]
     while pending:
         path = pending.pop()
-        where = base + b"/" + path
-        found, names = os.lstat(where), []
-        with os.scandir(where) as entries:
+        names = []
+        with reached(base, path) as where, os.scandir(where) as entries:
+            found = os.lstat(where)
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(_within(path, entry.name))
@@ -115,7 +119,8 @@ def _make_real(base: bytes, directories: Sequence[_Directory], maker: _Maker) ->
     It goes into each directory, where names are quicker to look up: for a process of its own.
     """
     for directory in directories:
-        os.chdir(base + b"/" + directory.path)
+        with reached(base, directory.path) as where:
+            os.chdir(where)
         for name in directory.names:
             found = os.lstat(name)
             if found.st_nlink > 1:
@@ -130,10 +135,11 @@ def _make_linked_real(base: bytes, linked: Sequence[_Name], maker: _Maker) -> No
     for inode, path in linked:
         names.setdefault(inode, []).append(path)
     for first, *others in names.values():
-        where = base + b"/" + first
-        if maker.make_real(Found(first, where, os.lstat(where), None)):
-            for other in others:
-                maker.link(where, base + b"/" + other)
+        with reached(base, first) as where:
+            if maker.make_real(Found(first, where, os.lstat(where), None)):
+                for other in others:
+                    with reached(base, other) as place:
+                        maker.link(where, place)
 
 
 def _within(directory: bytes, name: bytes) -> bytes:
@@ -176,7 +182,7 @@ class _Maker:
         if not stat.S_ISLNK(recorded.mode):
             os.chmod(self.workshop, stat.S_IMODE(recorded.mode))  # noqa: PTH101 - paths are bytes
         for name, value in attributes.items():
-            os.setxattr(self.workshop, name, value, follow_symlinks=False)
+            _give(self.workshop, recorded, name, value)
         times = (found.stat.st_atime_ns, found.stat.st_mtime_ns)
         os.utime(self.workshop, ns=times, follow_symlinks=False)
         os.rename(self.workshop, found.where)  # noqa: PTH104 - paths are bytes
@@ -198,7 +204,21 @@ def _settle(found: Found, recorded: Recorded, stored: Mapping[str, bytes], attri
             os.removexattr(found.where, name, follow_symlinks=False)
     for name, value in attributes.items():
         if stored.get(name) != value:
-            os.setxattr(found.where, name, value, follow_symlinks=False)
+            _give(found.where, recorded, name, value)
+
+
+def _give(where: bytes, recorded: Recorded, name: str, value: bytes) -> None:
+    """An attribute, but for one that is too long for this file system: whoever compares names it.
+
+    Without its ACL the group would have what the ACL lets anybody have at most; so it has nothing.
+    """
+    try:
+        os.setxattr(where, name, value, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or len(value) < _LONG:
+            raise
+        if name == REAL_ACL:
+            os.chmod(where, stat.S_IMODE(recorded.mode) & ~stat.S_IRWXG)  # noqa: PTH101 - paths are bytes
 
 
 def _is_linked(where: bytes, target: bytes) -> bool:
