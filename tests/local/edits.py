@@ -47,6 +47,16 @@ def plant(root: Path) -> None:
         os.link(base + b"/null", base + b"/d/null")
 
 
+def sink(tree: Path, name: str) -> None:
+    """Move a directory almost as far down as a server may have it: no rsync reaches that without a chroot."""
+    with contextlib.chdir(tree):
+        below = Path(*["d" * 201] * 20)
+        below.mkdir(parents=True)
+        sunken = Path(name).rename(below / name)
+        for each in (sunken, *sunken.parents):
+            os.utime(each, ns=(0, 1234567890987654321))
+
+
 @contextlib.contextmanager
 def a_file_whose_names_vanish(root: Path, arriving: Callable[[], bool]) -> Iterator[None]:
     """It is new, has eight names, and loses all of them in the course of the block: once something else arrives."""

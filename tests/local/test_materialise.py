@@ -20,6 +20,7 @@ from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.restore.compare import compare
 from ebbtide_agent.restore.materialise import materialise
 from ebbtide_console.sandbox import awkward as trees
+from tests.local.edits import sink
 from tests.loops import a_loop_device
 from tests.patience import for_make_long
 
@@ -138,19 +139,9 @@ def test_names_of_one_inode_stay_so_wherever_they_lie(source: Path, store: Path,
     assert compare(real(source), real(store)).findings == ()
 
 
-def sink(tree: Path, name: str) -> None:
-    """Move a directory as far down as a server may have it: no rsync reaches that without a chroot."""
-    with contextlib.chdir(tree):
-        below = Path(*["d" * 199] * 20)
-        below.mkdir(parents=True)
-        sunken = Path(name).rename(below / name)
-        for each in (sunken, *sunken.parents):
-            os.utime(each, ns=(0, 1234567890987654321))
-
-
 @however_it_was_pushed
 def test_what_lies_as_deep_as_a_server_may_have_it_becomes_real_as_well(source: Path, store: Path, push: Push) -> None:
-    within = source / "part" / ("w" * 60)
+    within = source / "part" / ("w" * 20)
     within.mkdir(parents=True)
     os.mkfifo(within / "pipe")
     (within / "file").write_text("deep down")

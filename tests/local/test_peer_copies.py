@@ -14,7 +14,7 @@ from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.fakesuper import read_fake
 from ebbtide_agent.peer.copying import Copied, Copy, copy
 from ebbtide_console.sandbox import awkward
-from tests.local.edits import EDITS, NIGHTS, Edit, Editor, plant
+from tests.local.edits import EDITS, NIGHTS, Edit, Editor, plant, sink
 from tests.local.own_nights import differing, entries, hashed
 
 EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "2"))
@@ -115,6 +115,19 @@ def test_what_is_awkward_is_copied_as_it_is(store: Store) -> None:
     for made in store.copies:
         assert differing(as_the_host_was(made.tree), as_the_host_was(store.tree)) == {}
     assert (again.written, again.bytes) == (0, 0)
+
+
+def test_what_lies_as_deep_as_a_server_may_have_it_is_copied_and_linked_as_well(store: Store) -> None:
+    plant(store.host)
+    store.push()
+    sink(store.tree, "d")
+    store.describe()
+
+    first, second = store.copy(), store.copy()
+
+    assert first.written == second.linked > 0 == second.written
+    for made in store.copies:
+        assert differing(as_the_host_was(made.tree), as_the_host_was(store.tree)) == {}
 
 
 def test_holes_stay_holes(store: Store) -> None:

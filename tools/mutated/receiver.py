@@ -114,6 +114,16 @@ MUTATIONS = (
         ("tests/unit/agent/test_peer_nights.py",),
     ),
     Mutation(
+        "a peer's copy of what lies deepest",
+        "agent/ebbtide_agent/peer/copying.py",
+        "        with reached(same, path) as before:\n            os.link(before, where, follow_symlinks=False)\n",
+        '        os.link(same + b"/" + path, where, follow_symlinks=False)\n',
+        "that a peer keeps nights of a server which has a path as long as it may be",
+        (
+            "tests/local/test_peer_copies.py::test_what_lies_as_deep_as_a_server_may_have_it_is_copied_and_linked_as_well",
+        ),
+    ),
+    Mutation(
         "peer: linked by content",
         "agent/ebbtide_agent/peer/copying.py",
         "replace(self._next, store=None) != replace(entry, store=None)",

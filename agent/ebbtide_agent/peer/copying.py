@@ -17,7 +17,7 @@ from typing import Callable
 from ebbtide_agent.entry import Entry, Header
 from ebbtide_agent.errors import PermanentError, TransientError
 from ebbtide_agent.manifest_file import DAMAGE, read_manifest
-from ebbtide_agent.walk import ROOT
+from ebbtide_agent.walk import ROOT, reached
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class _Earlier:
         self._next = next(self._entries, None)
 
     def find_same(self, entry: Entry) -> bytes | None:
-        """Where it has this entry, the same in every respect."""
+        """The tree of it, if that has this entry, the same in every respect."""
         while self._next is not None and self._next.path < entry.path:
             self._next = next(self._entries, None)
         if self._next is None or replace(self._next, store=None) != replace(entry, store=None):
             return None
         # Nobody can vouch for the content of a file without a hash.
-        return None if entry.kind == "f" and entry.sha256 is None else self._base + b"/" + entry.path
+        return None if entry.kind == "f" and entry.sha256 is None else self._base
 
 
 class _Making:
@@ -98,29 +98,34 @@ class _Making:
         os.mkdir(into, 0o700)  # noqa: PTH102 - paths are bytes
 
     def add(self, entry: Entry, same: bytes | None) -> None:
-        where = self._into + b"/" + entry.path
-        if entry.kind == "d":
-            self._directories.append(entry.path)
-            if entry.path != ROOT:
+        if entry.path == ROOT:
+            self._directories.append(ROOT)
+            return
+        with reached(self._into, entry.path) as where:
+            if entry.kind == "d":
+                self._directories.append(entry.path)
                 os.mkdir(where, 0o700)  # noqa: PTH102 - paths are bytes
-        elif entry.group not in (None, entry.path):
-            os.link(self._into + b"/" + (entry.group or b""), where, follow_symlinks=False)
-        elif same is not None and _is_linked(same, where):
-            self.linked += 1
-        else:
-            self.bytes += _copy_file(self._source + b"/" + entry.path, where)
-            self.written += 1
+            elif entry.group not in (None, entry.path):
+                with reached(self._into, entry.group or b"") as first:
+                    os.link(first, where, follow_symlinks=False)
+            elif same is not None and _is_linked(same, entry.path, where):
+                self.linked += 1
+            else:
+                with reached(self._source, entry.path) as source:
+                    self.bytes += _copy_file(source, where)
+                self.written += 1
 
     def finish(self) -> None:
         for path in reversed(self._directories):
-            source = self._source + b"/" + path
-            _give(source, os.lstat(source), self._into + b"/" + path)
+            with reached(self._source, path) as source, reached(self._into, path) as where:
+                _give(source, os.lstat(source), where)
 
 
-def _is_linked(same: bytes, where: bytes) -> bool:
+def _is_linked(same: bytes, path: bytes, where: bytes) -> bool:
     """False where it cannot be: it has too many names, or somebody has removed it."""
     try:
-        os.link(same, where, follow_symlinks=False)
+        with reached(same, path) as before:
+            os.link(before, where, follow_symlinks=False)
     except OSError as error:
         if error.errno in (errno.EMLINK, errno.ENOENT):
             return False
