@@ -316,6 +316,11 @@ class GatePaths:
         return self.run / "closing"
 
     @property
+    def not_kept(self) -> Path:
+        """It says what the kernel said of what was written and is not on the volume's disk."""
+        return self.run / "not-kept"
+
+    @property
     def sessions(self) -> Path:
         return self.run / "sessions"
 

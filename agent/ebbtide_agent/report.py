@@ -39,6 +39,8 @@ HEALTH_STATES = (WELL, WARNING, UNKNOWN)
 LARGEST = 1 << GENERATION_BITS
 MOST_PROBLEMS = 50
 LONGEST_PROBLEM = 500
+# What became of a path is said behind it.
+_ENDING = 150
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,16 @@ def worst(*statuses: str) -> str:
 
 def bounded(problems: tuple[str, ...]) -> tuple[str, ...]:
     """A night can go wrong in ten thousand places; the report names the first fifty."""
-    kept = tuple(readable(problem)[:LONGEST_PROBLEM] for problem in problems[:MOST_PROBLEMS])
+    kept = tuple(_shortened(readable(problem)) for problem in problems[:MOST_PROBLEMS])
     left_out = len(problems) - len(kept)
     return (*kept[:-1], f"and {left_out + 1} more") if left_out else kept
+
+
+def _shortened(line: str) -> str:
+    """A line of what a report has room for; of a longer one its middle goes, which is the middle of a path."""
+    if len(line) <= LONGEST_PROBLEM:
+        return line
+    return f"{line[: LONGEST_PROBLEM - _ENDING - 1]}…{line[-_ENDING:]}"
 
 
 def bounded_health(found: Iterable[Health]) -> tuple[Health, ...]:

@@ -262,8 +262,9 @@ def _why_none_must_be(world: NightWorld) -> str | None:
     if not world.read_only:
         return None
     return (
-        f"volume {world.pushed_to or '?'} turned read-only after an error of its file system: nothing of this night "
-        "counts, and no snapshot is taken; the next receiver checks it and mends it"
+        f"volume {world.pushed_to or '?'} turned read-only after an error of its file system, or did not keep what "
+        "was written to it: nothing of this night counts, and no snapshot is taken; the next receiver checks it and "
+        "mends it"
     )
 
 

@@ -19,7 +19,7 @@ from ebbtide_agent.instance import Instance
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import boot, confine, sshd
 from ebbtide_agent.receiver.brief import Brief, parse_brief
-from ebbtide_agent.receiver.judge import READ_ONLY
+from ebbtide_agent.receiver.durable import NOT_KEPT, READ_ONLY
 from ebbtide_agent.receiver.places import make_places
 from ebbtide_agent.receiver.station import Station
 from ebbtide_agent.receiver.status import Status, read_status, write_status
@@ -103,6 +103,47 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
         is_read_only, content = volume.has_turned_read_only(seen), (seen / "hosts/us0a/tree/file").read_text()
         volume.unmount(seen)
     assert (is_read_only, content) == (False, "content")
+
+
+def without_room_below(disk: Path, most: int) -> None:
+    """Let a disk, in a file system of its own, have room for what is on it, and for so many bytes more."""
+    below = disk.parent
+    told = subprocess.run(["dumpe2fs", str(disk)], check=True, capture_output=True, text=True).stdout
+    block = int(re.findall(r"^Block size: +(\d+)", told, re.MULTILINE)[0])
+    free = [each for line in re.findall(r"^  Free blocks: (\d.*)", told, re.MULTILINE) for each in line.split(", ")]
+    subprocess.run(["fallocate", "--length", str(disk.stat().st_size), str(disk)], check=True)
+    for first, last in ((int(each.split("-")[0]), int(each.split("-")[-1])) for each in free):
+        where = ("--offset", str(first * block), "--length", str((last - first + 1) * block))
+        subprocess.run(["fallocate", "--punch-hole", *where, str(disk)], check=True)
+    rest = os.statvfs(below).f_bfree * os.statvfs(below).f_frsize - most
+    subprocess.run(["fallocate", "--length", str(rest), str(below / "rest")], check=True)
+
+
+@pytest.mark.fault("R4")
+@in_an_enclosure
+def test_what_the_disk_does_not_keep_is_nobodys_backup_whoever_has_the_kernel_say_so(tmp_path: Path) -> None:
+    thin, tree = tmp_path / "thin", tmp_path / "tree"
+    for directory in (thin, tree):
+        directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(thin)], check=True)
+    disk = a_disk(thin / "disk")
+    without_room_below(disk, 4 << 20)
+    (tree / "file").write_bytes(os.urandom(16 << 20))
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
+        receiver.push("us0", tree)
+        (tree / "file").write_text("small")
+        receiver.push("eu0", tree)
+        for host in ("eu0", "us0"):
+            receiver.report_complete(host)
+        receiver.process.wait(PATIENCE_SECONDS)
+
+        reports = [receiver.report(host) for host in ("eu0", "us0")]
+        released = receiver.word("released")
+        compared = [read_status(receiver.tree(host).parent / "status.json").boot for host in ("eu0", "us0")]
+    assert [report and (report["status"], report["problems"]) for report in reports] == [("failed", [NOT_KEPT])] * 2
+    assert released and released["read_only"]
+    # The next machine finds in it that not all was written, and what there is of these is compared.
+    assert all(compared)
 
 
 @pytest.mark.attack(

@@ -430,6 +430,14 @@ MUTATIONS = (
         (f"{LEDGER}::test_a_night_of_a_tree_that_cannot_be_read_back_has_its_report_and_is_partial",),
     ),
     Mutation(
+        "what became of a long path",
+        "agent/ebbtide_agent/report.py",
+        "{line[: LONGEST_PROBLEM - _ENDING - 1]}…{line[-_ENDING:]}",
+        "{line[:LONGEST_PROBLEM]}",
+        "that a report says what is wrong with a path which is longer than it has room for",
+        ("tests/unit/agent/test_report.py",),
+    ),
+    Mutation(
         "an image without btrfs-progs",
         "agent/ebbtide_agent/volume.py",
         "if lifted.exit_code == procs.NOT_FOUND:",

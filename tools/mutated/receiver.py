@@ -30,9 +30,17 @@ MUTATIONS = (
         ("tests/unit/agent/test_gate.py",),
     ),
     Mutation(
+        "durable: it is kept what the kernel says once",
+        "agent/ebbtide_agent/receiver/durable.py",
+        "            write_whole(paths.not_kept, ended.why.encode())\n    raise",
+        '            raise PermanentError(f"{NOT_KEPT}: {ended.why}")\n    raise',
+        "that what a disk has not kept is nobody's backup, though another host's report has heard of it",
+        ("tests/local/test_broken_volumes.py",),
+    ),
+    Mutation(
         "lost: what was written is compared",
         "agent/ebbtide_agent/receiver/gate.py",
-        "        have_compared(self.paths.tree(self.host.id), known, boot)\n",
+        "        have_compared(self.paths, self.host.id, known, boot)\n",
         "",
         "that a file whose content a lost machine has not written is taken for the host's by no push",
         ("tests/local/test_lost_power.py",),

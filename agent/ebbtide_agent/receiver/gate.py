@@ -156,7 +156,7 @@ class Gate:
         path = self.paths.status(self.host.id)
         known = read_status(path)
         boot = moments.up().start
-        have_compared(self.paths.tree(self.host.id), known, boot)
+        have_compared(self.paths, self.host.id, known, boot)
         unsettled = replace(pushed_to(known, boot, self.clock()), munged=munged)
         if unsettled == known:
             return

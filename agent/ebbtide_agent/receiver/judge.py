@@ -17,7 +17,6 @@ SENDER_WARNED = (23, 24)
 FILE_IO = 11
 # As rsync ends when its own time is over.
 _OUT_OF_TIME = 30
-READ_ONLY = "the receiver's volume turned read-only after a file system error"
 
 
 def check_identity(report: Report, host: BriefedHost, brief: Run) -> None:
@@ -56,9 +55,9 @@ def turned_away(host: BriefedHost, brief: Run, why: str, now: datetime) -> Repor
     return Report(*who, FAILED, now, now, FILE_IO, problems=bounded((why,)))
 
 
-def lost(report: Report) -> Report:
+def lost(report: Report, why: str) -> Report:
     """The report of a night whose volume takes no more: whatever was pushed, nobody can vouch for it."""
-    return replace(report, status=FAILED, problems=bounded((READ_ONLY, *report.problems)), receiver=None)
+    return replace(report, status=FAILED, problems=bounded((why, *report.problems)), receiver=None)
 
 
 def without_room(report: Report) -> Report:

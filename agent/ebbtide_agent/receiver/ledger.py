@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from ebbtide_agent import manifest, procs, volume
+from ebbtide_agent import manifest
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
 from ebbtide_agent.manifest import ManifestSummary, Unreadable
@@ -20,6 +20,7 @@ from ebbtide_agent.receiver import cgroups
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.baseline import keep_manifest
 from ebbtide_agent.receiver.brief import BriefedHost, Run
+from ebbtide_agent.receiver.durable import find_why_lost, write_all
 from ebbtide_agent.receiver.guard import guarded
 from ebbtide_agent.receiver.heard import find_heard
 from ebbtide_agent.receiver.judge import (
@@ -136,24 +137,22 @@ class Ledger:
         return self._put(host, replace(without_room(self._believed(host, report, seen)), receiver=nothing))
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
-        """What cannot be made durable, because nothing can be written any more, is recorded as that."""
-        seen = find_session(self.paths, host.id)
+        """What cannot be made durable, because the volume takes no more or has lost some of it, is recorded as that."""
+        seen, why = find_session(self.paths, host.id), find_why_lost(self.paths)
         try:
-            if not self._is_read_only(host):
+            if not why:
                 return self._archive_durable(host, report, seen, now)
         except (AgentError, OSError):
-            if not self._is_read_only(host):
+            why = find_why_lost(self.paths)
+            if not why:
                 raise
         nothing = self._received(host, None, seen, Status(), now)
-        return self.find(host) or self._put(host, replace(lost(report), receiver=nothing))
-
-    def _is_read_only(self, host: BriefedHost) -> bool:
-        return volume.has_turned_read_only(self.paths.host(host.id))
+        return self.find(host) or self._put(host, replace(lost(report, why), receiver=nothing))
 
     def _archive_durable(self, host: BriefedHost, report: Report, seen: Session | None, now: datetime) -> Report:
         status = self._settled(host, seen)
         quota = self.quotas.of(host, self.paths.tree(host.id))
-        procs.check(("sync", "-f", str(self.paths.host(host.id))))
+        write_all(self.paths)
         believed, landed = self._seen_for_itself(host, self._judged(host, report, seen, quota), status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
         recorded = self._put(host, replace(believed, receiver=received))
@@ -215,7 +214,7 @@ class Ledger:
         try:
             landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header, self._most())
         except PermanentError as untold:
-            if self._is_read_only(host):
+            if find_why_lost(self.paths):
                 raise
             partial = replace(report, status=PARTIAL, problems=bounded((str(untold), *report.problems)))
             return (self._mended(host, partial) if isinstance(untold, Unreadable) else partial), None

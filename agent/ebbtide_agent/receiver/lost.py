@@ -13,10 +13,10 @@ import stat
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from ebbtide_agent import moments, procs
+from ebbtide_agent import moments
 from ebbtide_agent.paths import GatePaths
+from ebbtide_agent.receiver.durable import write_all
 from ebbtide_agent.receiver.lease import find_holder
 from ebbtide_agent.receiver.status import Status, read_status, write_status
 from ebbtide_agent.walk import walk
@@ -33,16 +33,16 @@ def pushed_to(known: Status, boot: str, now: datetime) -> Status:
     return known if is_at_it else replace(known, settled=False, boot=boot, since=moments.write(now))
 
 
-def have_compared(tree: Path, known: Status, boot: str) -> None:
+def have_compared(paths: GatePaths, host_id: str, known: Status, boot: str) -> None:
     """Have the next push compare what another boot of a machine has written and was lost with, if one was."""
     if known.settled or known.boot in ("", boot):
         return
     earliest = (moments.read(known.since) - _SET_BACK).timestamp()
-    for found in walk(tree):
+    for found in walk(paths.tree(host_id)):
         if stat.S_ISREG(found.stat.st_mode) and found.stat.st_ctime >= earliest:
             os.utime(found.where, ns=(found.stat.st_atime_ns, NO_FILES_TIME_NS), follow_symlinks=False)
     # Before anything says that it was done.
-    _write_all(tree)
+    write_all(paths)
 
 
 def note_written(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:
@@ -51,12 +51,8 @@ def note_written(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:
     Not of who pushes still, because nothing could end it; nor of who has pushed to a machine that was lost, and not to
     this one: nothing of that was compared.
     """
-    _write_all(paths.hosts)
+    write_all(paths)
     for host_id in hosts:
         known = read_status(paths.status(host_id))
         if known.boot == boot and find_holder(paths, host_id) is None:
             write_status(paths.status(host_id), replace(known, boot="", since=""))
-
-
-def _write_all(place: Path) -> None:
-    procs.check(("sync", "-f", str(place)))

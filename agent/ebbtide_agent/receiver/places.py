@@ -20,10 +20,11 @@ _OF_THE_VOLUME = (*volume.UNREADABLE, errno.EROFS)
 
 
 def make_room(paths: GatePaths) -> None:
-    """For the gate's own notes; from here on it is not closing."""
+    """For the gate's own notes; from here on it is not closing, and nothing that is written was lost."""
     paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths.sessions.mkdir(exist_ok=True, mode=0o700)
     paths.closing.unlink(missing_ok=True)
+    paths.not_kept.unlink(missing_ok=True)
 
 
 def make_directory(tree: Path) -> None:

@@ -12,6 +12,7 @@ from ebbtide_agent.instance import Instance
 from ebbtide_agent.moments import Clock
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.brief import Brief
+from ebbtide_agent.receiver.durable import find_why_lost
 from ebbtide_agent.receiver.lease import end_sessions
 from ebbtide_agent.receiver.ledger import Ledger, event_source
 from ebbtide_agent.receiver.lost import note_written
@@ -33,7 +34,7 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     procs.end_group(sshd)
     if now() >= brief.deadline:
         _record_cut_off(brief, paths, cloud, now)
-    is_read_only = volume.has_turned_read_only(paths.volume)
+    is_read_only = find_why_lost(paths) is not None
     usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
     _note_written(brief, paths)
     clean = _let_go(brief, paths)

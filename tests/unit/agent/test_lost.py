@@ -27,8 +27,19 @@ def test_a_push_notes_its_boot_and_when_the_first_one_of_that_began() -> None:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    tree = tmp_path / "tree"
+def paths(tmp_path: Path) -> MachinePaths:
+    paths = MachinePaths(tmp_path)
+    make_room(paths)
+    for host_id in ("us0a", "eu0a", "newa"):
+        paths.host(host_id).mkdir(parents=True)
+    write_status(paths.status("us0a"), PUSHED_TO)
+    write_status(paths.status("eu0a"), PUSHED_TO)
+    return paths
+
+
+@pytest.fixture
+def tree(paths: MachinePaths) -> Path:
+    tree = paths.tree("us0a")
     (tree / "directory").mkdir(parents=True)
     (tree / "directory/file").write_text("content")
     (tree / "link").symlink_to("directory/file")
@@ -40,11 +51,11 @@ def times(tree: Path) -> dict[str, int]:
     return {str(path.relative_to(tree)): path.lstat().st_mtime_ns for path in tree.rglob("*")}
 
 
-def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(tree: Path) -> None:
+def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(paths: MachinePaths, tree: Path) -> None:
     before = times(tree)
     since = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    have_compared(tree, replace(PUSHED_TO, since=since), "two")
+    have_compared(paths, "us0a", replace(PUSHED_TO, since=since), "two")
 
     assert times(tree) == {**before, "directory/file": NO_FILES_TIME_NS}
 
@@ -59,23 +70,12 @@ def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(t
     ],
     ids=["by this boot", "all is written", "it is on record", "the files were there before"],
 )
-def test_all_others_keep_theirs(tree: Path, known: Status) -> None:
+def test_all_others_keep_theirs(paths: MachinePaths, tree: Path, known: Status) -> None:
     before = times(tree)
 
-    have_compared(tree, known, "two")
+    have_compared(paths, "us0a", known, "two")
 
     assert times(tree) == before
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> MachinePaths:
-    paths = MachinePaths(tmp_path)
-    make_room(paths)
-    for host_id in ("us0a", "eu0a", "newa"):
-        paths.host(host_id).mkdir(parents=True)
-    write_status(paths.status("us0a"), PUSHED_TO)
-    write_status(paths.status("eu0a"), PUSHED_TO)
-    return paths
 
 
 def test_what_is_let_go_of_is_written_but_for_who_pushes_still(paths: MachinePaths) -> None:

@@ -125,3 +125,14 @@ def test_of_ten_thousand_problems_fifty_lines_are_kept() -> None:
     assert len(kept) == 50
     assert kept[-1] == "and 9951 more"
     assert max(map(len, kept)) == 500
+
+
+def test_of_a_problem_with_a_path_as_long_as_a_page_its_beginning_and_what_became_of_it_are_kept() -> None:
+    long = f'rsync: [receiver] stat "/{"d" * 4000}" (in tree) failed: File name too long (36)'
+
+    (kept,) = bounded((long,))
+
+    assert len(kept) == 500
+    assert kept.startswith('rsync: [receiver] stat "/ddd')
+    assert kept.endswith('d" (in tree) failed: File name too long (36)')
+    assert bounded((kept,)) == (kept,)
