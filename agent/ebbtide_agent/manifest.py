@@ -12,6 +12,7 @@ from ebbtide_agent.entry import Entry, Header, real_entry
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import fake_entry
 from ebbtide_agent.hardlinks import digest_of
+from ebbtide_agent.lost import is_to_be_compared
 from ebbtide_agent.manifest_file import DAMAGE, LARGEST, read_manifest, sha256_of, write_manifest
 from ebbtide_agent.printable import printable
 from ebbtide_agent.walk import Found, walk
@@ -62,8 +63,8 @@ def write(
     A file that the manifest `previous` knows with the same inode, change time, size and mtime keeps its hash; every
     other is read. The tree must be quiet. Raises OSError when something cannot be read, except for a file that this
     user may not open: that one stays without a hash, and counts as unhashed; PermanentError when an entry is too large
-    for a manifest, or all of them for one of `most` bytes; and Unreadable when one cannot be read back for what it
-    stands for.
+    for a manifest, or all of them for one of `most` bytes, or a file is still to be compared; and Unreadable when one
+    cannot be read back for what it stands for.
     """
     tally: Counter[str] = Counter()
     earlier = _Earlier(previous)
@@ -95,6 +96,11 @@ def _grouped(entries: Iterator[Entry], groups: dict[bytes, list[bytes]]) -> Iter
 
 def _entries(tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Counter[str]) -> Iterator[Entry]:
     for found in _walked(tree):
+        if is_to_be_compared(found):
+            raise PermanentError(
+                f"{printable(found.path)} was written by a machine that was lost, and not compared since: the next push"
+                " does that"
+            )
         entry = _read_back(found, fake, munged)
         tally["entries"] += 1
         if entry.kind == "f":

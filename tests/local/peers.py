@@ -124,6 +124,11 @@ class Server:
 
     def back_up_to(self, other: "Server", **settings: str) -> "subprocess.CompletedProcess[str]":
         """A night of this host's, to the other server."""
+        self.configure(other, **settings)
+        return subprocess.run(self.running(self.place / "state"), capture_output=True, text=True, timeout=180)
+
+    def configure(self, other: "Server", **settings: str) -> HostPaths:
+        """Have this host's nights go to the other server."""
         etc = self.place / "etc"
         etc.mkdir(exist_ok=True)
         values = {
@@ -139,7 +144,7 @@ class Server:
             **settings,
         }
         (etc / "backup_config").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        return subprocess.run(self.running(self.place / "state"), capture_output=True, text=True, timeout=180)
+        return HostPaths(etc, self.place / "state")
 
     def running(self, state: Path) -> list[str]:
         """`ebbtide-agent run`, as it was configured last."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO
 
+from ebbtide_agent import moments
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import GatePaths
@@ -83,15 +84,20 @@ def end_sessions(paths: GatePaths, hosts: Sequence[str], patience: float) -> Non
 
 
 def write_session(paths: GatePaths, host_id: str, session: Session) -> None:
-    write_whole(paths.session(host_id), json.dumps(asdict(session)).encode())
+    noted = {**asdict(session), "boot": moments.up().start}
+    write_whole(paths.session(host_id), json.dumps(noted).encode())
 
 
 def find_session(paths: GatePaths, host_id: str) -> Session | None:
-    """The last push of this run, or None when there was none on this machine."""
+    """The last push of this run, or None when there was none on this machine since it was started.
+
+    What a peer took before, it may have lost.
+    """
     try:
-        return Session(**json.loads(paths.session(host_id).read_bytes()))
+        noted = json.loads(paths.session(host_id).read_bytes())
     except FileNotFoundError:
         return None
+    return Session(**noted) if noted.pop("boot", None) == moments.up().start else None
 
 
 def _is_had(file: IO[str]) -> bool:

@@ -1,30 +1,19 @@
-"""What a machine that was lost may never have written: the next push compares it, whatever its size and time say.
+"""Which boot of a machine writes to a tree, and since when: until all of that is on the disk, its status says so.
 
-A file's size and time can be on the disk while its content was in the machine's memory alone: rsync sets both by itself
-where it writes in place, and the size of whatever ends in a hole. By these two the next push would take it for the
-host's. So a tree that is pushed to says which boot of a machine writes to it and since when, until all of that is on
-the disk. Where another boot finds it so, what was written since then gets a time that no host's file has.
+Where another boot finds it so, the machine was lost, and the next push compares what that has written.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from ebbtide_agent import moments
+from ebbtide_agent import lost, moments
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.durable import write_all
 from ebbtide_agent.receiver.lease import find_holder
 from ebbtide_agent.receiver.status import Status, read_status, write_status
-from ebbtide_agent.walk import walk
-
-# A nanosecond after 1970 began: there are files of 1970 itself, and a push compares nanoseconds.
-NO_FILES_TIME_NS = 1
-# How far a clock may be set back while a tree is pushed to.
-_SET_BACK = timedelta(minutes=1)
 
 
 def pushed_to(known: Status, boot: str, now: datetime) -> Status:
@@ -37,10 +26,7 @@ def have_compared(paths: GatePaths, host_id: str, known: Status, boot: str) -> N
     """Have the next push compare what another boot of a machine has written and was lost with, if one was."""
     if known.settled or known.boot in ("", boot):
         return
-    earliest = (moments.read(known.since) - _SET_BACK).timestamp()
-    for found in walk(paths.tree(host_id)):
-        if stat.S_ISREG(found.stat.st_mode) and found.stat.st_ctime >= earliest:
-            os.utime(found.where, ns=(found.stat.st_atime_ns, NO_FILES_TIME_NS), follow_symlinks=False)
+    lost.have_compared(paths.tree(host_id), moments.read(known.since))
     # Before anything says that it was done.
     write_all(paths)
 

@@ -11,6 +11,9 @@ from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.shapes import decode, encode, field
 
+# Who may have been lost with a tree that they wrote to, and since when, where the volume does not say: anybody, ever.
+_ANYBODY, _EVER = "unknown", "1970-01-01T00:00:00Z"
+
 
 @dataclass(frozen=True)
 class Status:
@@ -26,8 +29,8 @@ class Status:
     munged: bool = False
     run: str = ""
     complete: bool = False
-    boot: str = ""
-    since: str = ""
+    boot: str = _ANYBODY
+    since: str = _EVER
 
 
 def read_status(path: Path) -> Status:
@@ -38,7 +41,7 @@ def read_status(path: Path) -> Status:
     what = str(path)
     try:
         # An earlier agent did not write all of it down.
-        values = {"complete": False, "boot": "", "since": "", **decode(what, path.read_bytes())}
+        values = {"complete": False, "boot": _ANYBODY, "since": _EVER, **decode(what, path.read_bytes())}
         return Status(
             field(what, values, "generation", int),
             field(what, values, "settled", bool),
@@ -55,9 +58,9 @@ def read_status(path: Path) -> Status:
 
 
 def forget_tree(path: Path) -> None:
-    """Of what the tree is nothing is known any more; that there were complete nights is, and who may be lost."""
-    known = read_status(path)
-    write_status(path, Status(complete=known.complete, boot=known.boot, since=known.since))
+    """Of what the tree is nothing is known any more, and the next push compares all of it; that there were complete
+    nights is known."""
+    write_status(path, Status(complete=read_status(path).complete))
 
 
 def write_status(path: Path, status: Status) -> None:

@@ -110,7 +110,7 @@ def ready(tmp_path: Path) -> MachinePaths:
 def test_a_push_knows_how_many_had_been_ended_for_want_of_memory_before_it(
     ready: MachinePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ready.host("us0a").mkdir(parents=True)
+    ready.tree("us0a").mkdir(parents=True)
     ready.confinement.write_text(confine.OWN)
     counts, during = iter([2, 5]), []
     monkeypatch.setattr(cgroups, "kills", lambda host_id: next(counts))

@@ -1,6 +1,7 @@
 """A tree that another boot of a machine has written to, and was lost with before all of that was on the disk."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.lease import leased
-from ebbtide_agent.receiver.lost import NO_FILES_TIME_NS, have_compared, note_written, pushed_to
+from ebbtide_agent.receiver.lost import have_compared, note_written, pushed_to
 from ebbtide_agent.receiver.places import make_room
 from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
 
@@ -57,7 +58,7 @@ def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(p
 
     have_compared(paths, "us0a", replace(PUSHED_TO, since=since), "two")
 
-    assert times(tree) == {**before, "directory/file": NO_FILES_TIME_NS}
+    assert times(tree) == {**before, "directory/file": 1}
 
 
 @pytest.mark.parametrize(
@@ -95,14 +96,26 @@ def test_what_another_boot_was_lost_with_is_not_said_to_be_written(paths: Machin
     assert not paths.status("newa").exists()
 
 
-def test_a_tree_that_fsck_has_mended_may_have_been_lost_with_as_well(paths: MachinePaths) -> None:
-    forget_tree(paths.status("us0a"))
-
-    assert read_status(paths.status("us0a")) == Status(complete=True, boot=PUSHED_TO.boot, since=PUSHED_TO.since)
+_OF_AN_EARLIER_AGENT = '{"schema": 1, "generation": 7, "settled": false, "munged": false, "run": "main/2026-11-22/1"}'
 
 
-def test_a_status_of_an_earlier_agent_says_nothing_of_a_boot(paths: MachinePaths) -> None:
-    said = '{"schema": 1, "generation": 7, "settled": false, "munged": false, "run": "main/2026-11-22/1"}'
-    paths.status("us0a").write_text(said)
+@pytest.mark.parametrize(
+    "lose",
+    [
+        forget_tree,
+        Path.unlink,
+        lambda status: status.write_bytes(bytes(200)),
+        lambda status: status.write_text(_OF_AN_EARLIER_AGENT),
+    ],
+    ids=["after fsck has mended", "gone", "cut off while it was written over", "of an earlier agent"],
+)
+def test_where_nothing_says_that_all_is_on_the_disk_everything_is_compared(
+    paths: MachinePaths, tree: Path, lose: Callable[[Path], None]
+) -> None:
+    write_status(paths.status("us0a"), replace(SETTLED, boot="", since=""))
+    lose(paths.status("us0a"))
+    os.utime(tree / "directory/file", (0, 0))
 
-    assert read_status(paths.status("us0a")) == Status(7, run="main/2026-11-22/1")
+    have_compared(paths, "us0a", read_status(paths.status("us0a")), "two")
+
+    assert times(tree)["directory/file"] == 1
