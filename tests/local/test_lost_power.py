@@ -35,6 +35,10 @@ pytestmark = [
 LARGE_BYTES = 17 << 20
 
 
+class Lost(Exception):
+    """The host, too, has no power any more."""
+
+
 @dataclass
 class Host:
     """us0, whose receiver may lose its power when a push is through, and not on record yet."""
@@ -43,6 +47,7 @@ class Host:
     place: Path
     disk: Path
     is_to_be_lost: bool = False
+    is_lost_as_well: bool = False
     believed: list[Path] = field(default_factory=list)
 
     @property
@@ -61,6 +66,8 @@ class Host:
         if line.startswith("push: complete") and self.is_to_be_lost:
             self.is_to_be_lost = False
             self._lose_power()
+            if self.is_lost_as_well:
+                raise Lost
 
     def _lose_power(self) -> None:
         receiver, copy = self.receiver, self.disk.with_suffix(".copy")
@@ -153,4 +160,19 @@ def test_a_new_file_that_ends_in_a_hole_is_whole_after_its_machine_is_lost(tmp_p
         report = host.back_up(lost=True)
 
         assert host.believed == [Path("disk.img")]
+        assert (report.status, host.wrong()) == ("complete", [])
+
+
+@in_an_enclosure
+def test_a_host_that_is_lost_with_its_machine_has_it_compared_when_it_comes_again(tmp_path: Path) -> None:
+    with a_host(tmp_path) as host:
+        host.is_lost_as_well = True
+        with pytest.raises(Lost):
+            host.back_up(lost=True)
+        host.receiver.process.send_signal(signal.SIGTERM)
+        host.receiver.next_night("main/2026-11-24/1")
+
+        report = host.back_up()
+
+        assert host.believed
         assert (report.status, host.wrong()) == ("complete", [])

@@ -56,10 +56,18 @@ MUTATIONS = (
     Mutation(
         "lost: who pushes still",
         "agent/ebbtide_agent/receiver/lost.py",
-        "if known.boot and find_holder(paths, host_id) is None:",
-        "if known.boot:",
+        "if known.boot == boot and find_holder(paths, host_id) is None:",
+        "if known.boot == boot:",
         "that a tree which is written to while the volume is let go of is not said to be on the disk",
         ("tests/unit/agent/test_lost.py",),
+    ),
+    Mutation(
+        "lost: written by whom",
+        "agent/ebbtide_agent/receiver/lost.py",
+        "if known.boot == boot and find_holder",
+        "if known.boot and find_holder",
+        "that who does not come to the successor of a lost machine has what that took compared another night",
+        ("tests/unit/agent/test_lost.py", "tests/local/test_lost_power.py"),
     ),
     Mutation(
         "walls: open files",

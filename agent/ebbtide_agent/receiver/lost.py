@@ -45,10 +45,14 @@ def have_compared(paths: GatePaths, host_id: str, known: Status, boot: str) -> N
     write_all(paths)
 
 
-def note_written(paths: GatePaths, hosts: Iterable[str]) -> None:
-    """Have what was pushed on the disk, and note that it is; but for who pushes still, because nothing could end it."""
+def note_written(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:
+    """Have what this boot was pushed on the disk, and note that it is.
+
+    Not of who pushes still, because nothing could end it; nor of who has pushed to a machine that was lost, and not to
+    this one: nothing of that was compared.
+    """
     write_all(paths)
     for host_id in hosts:
         known = read_status(paths.status(host_id))
-        if known.boot and find_holder(paths, host_id) is None:
+        if known.boot == boot and find_holder(paths, host_id) is None:
             write_status(paths.status(host_id), replace(known, boot="", since=""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 
-from ebbtide_agent import procs, volume
+from ebbtide_agent import moments, procs, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError, TransientError
 from ebbtide_agent.instance import Instance
@@ -76,7 +76,7 @@ def _measured(paths: MachinePaths) -> volume.Usage | None:
 def _note_written(brief: Brief, paths: MachinePaths) -> None:
     """Without that note the next night compares what it need not."""
     try:
-        note_written(paths, [host.id for host in brief.hosts])
+        note_written(paths, [host.id for host in brief.hosts], moments.up().start)
     except (AgentError, OSError) as error:
         print(f"ebbtide: that all is on the disk could not be noted: {error}", flush=True)
 

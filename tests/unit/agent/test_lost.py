@@ -80,9 +80,17 @@ def test_all_others_keep_theirs(paths: MachinePaths, tree: Path, known: Status) 
 
 def test_what_is_let_go_of_is_written_but_for_who_pushes_still(paths: MachinePaths) -> None:
     with leased(paths, "eu0a"):
-        note_written(paths, ("us0a", "eu0a", "newa"))
+        note_written(paths, ("us0a", "eu0a", "newa"), "one")
 
     assert read_status(paths.status("us0a")) == replace(PUSHED_TO, boot="", since="")
+    assert read_status(paths.status("eu0a")) == PUSHED_TO
+    assert not paths.status("newa").exists()
+
+
+def test_what_another_boot_was_lost_with_is_not_said_to_be_written(paths: MachinePaths) -> None:
+    note_written(paths, ("us0a", "eu0a", "newa"), "two")
+
+    assert read_status(paths.status("us0a")) == PUSHED_TO
     assert read_status(paths.status("eu0a")) == PUSHED_TO
     assert not paths.status("newa").exists()
 
