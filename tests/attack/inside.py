@@ -53,12 +53,14 @@ CALLS = {
     "perf_event_open": (298, 241),
     "pidfd_getfd": (438, 438),
     "pivot_root": (155, 41),
+    "prlimit64": (302, 261),
     "process_vm_readv": (310, 270),
     "ptrace": (101, 117),
     "quotactl": (179, 60),
     "reboot": (169, 142),
     "semget": (64, 190),
     "setns": (308, 268),
+    "setrlimit": (160, 164),
     "shmget": (29, 194),
     "swapon": (167, 224),
     "syslog": (103, 116),
@@ -166,6 +168,26 @@ def raise_limits():
             resource.setrlimit(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         except ValueError:
             raise PermissionError(errno.EPERM, "setrlimit") from None
+
+
+def lock_parts():
+    """Of a file, as its process's own and as the open file's."""
+    with open("/tree/locked", "w") as file:
+        for lock in (fcntl.F_SETLK, fcntl.F_OFD_SETLK):
+            with suppress(PermissionError):
+                fcntl.fcntl(file, lock, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+                return
+    raise PermissionError(errno.EPERM, "lock")
+
+
+def weaken_limits():
+    """That of dumps, from 1 to 0: only 1 keeps the kernel from starting a program of root's for one."""
+    none = bytes(16)
+    for words in (("setrlimit", resource.RLIMIT_CORE, none), ("prlimit64", 0, resource.RLIMIT_CORE, none)):
+        with suppress(PermissionError):
+            call(*words)
+            return
+    raise PermissionError(errno.EPERM, "setrlimit")
 
 
 def hold_files():
@@ -293,6 +315,8 @@ ATTEMPTS = {
     "crash": crash_into_a_program,
     "capabilities": have_capabilities,
     "limits": raise_limits,
+    "weaker limits": weaken_limits,
+    "locks": lock_parts,
     "files": hold_files,
     "host name": lambda: socket.sethostname("us0"),
     "clock": lambda: time.clock_settime(time.CLOCK_REALTIME, 0),

@@ -127,6 +127,8 @@ ATTEMPTS = [
     tried("have a crash read by a program of root's", "crash", "EPERM", row="X9", outcome="it is not started"),
     tried("hold more than the right to chroot", "capabilities", "EPERM", row="X9", outcome="no privilege"),
     tried("raise one's limits", "limits", "EPERM", row="X9", outcome="no privilege"),
+    tried("make a limit a weaker one by lowering it", "weaker limits", "EPERM", row="X9", outcome="filtered"),
+    tried("lock parts of a file, in memory that nobody is charged for", "locks", "EPERM", row="X9", outcome="filtered"),
     tried("hold a thousand files open", "files", "EMFILE", row="X9", outcome="no more than 256"),
     tried("rename the machine", "host name", "EPERM", row="X9", outcome="no privilege"),
     tried("set the clock", "clock", "EPERM", row="X9", outcome="no privilege"),

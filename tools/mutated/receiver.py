@@ -427,6 +427,22 @@ MUTATIONS = (
         ("tests/attack/test_walls.py",),
     ),
     Mutation(
+        "walls: no locks of parts of a file",
+        f"{_GATE}/seccomp.py",
+        "_LOCKS = (6, 7, 37, 38)",
+        "_LOCKS = (6, 7)",
+        "that nobody within the walls takes memory which counts for nobody",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
+        "walls: no weaker limits",
+        f"{_GATE}/seccomp.py",
+        "    for half in _THIRD_ARGUMENT:\n",
+        "    for half in ():\n",
+        "that nobody within the walls has a crash read by a program of root's",
+        ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
         "lease: a report of another push",
         f"{_GATE}/ledger.py",
         "if recorded.started != report.started:",
@@ -1139,8 +1155,8 @@ MUTATIONS = (
     Mutation(
         "ioctls that change a project",
         "agent/ebbtide_agent/receiver/seccomp.py",
-        "for denied in _ATTRIBUTES:",
-        "for denied in ():",
+        "*_unless_one_of(_ATTRIBUTES), ",
+        "",
         "that nobody within the walls changes the project, and so the quota, that a tree counts for",
         ("tests/attack/test_walls.py",),
     ),
