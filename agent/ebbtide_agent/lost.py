@@ -20,12 +20,15 @@ _NO_FILES_TIME_NS = 1
 _SET_BACK = timedelta(days=1)
 
 
-def have_compared(tree: Path, since: datetime) -> None:
-    """Have the next push compare all files that were written to a tree since then. Not on the disk yet."""
-    earliest = (since - _SET_BACK).timestamp()
+def have_compared(tree: Path, since: datetime) -> bool:
+    """Have the next push compare all files that were written to a tree since then. Whether there are any: then that is
+    still to be written to the disk."""
+    earliest, are_any = (since - _SET_BACK).timestamp(), False
     for found in walk(tree):
         if stat.S_ISREG(found.stat.st_mode) and found.stat.st_ctime >= earliest:
             os.utime(found.where, ns=(found.stat.st_atime_ns, _NO_FILES_TIME_NS), follow_symlinks=False)
+            are_any = True
+    return are_any
 
 
 def is_to_be_compared(found: Found) -> bool:

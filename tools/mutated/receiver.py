@@ -1061,8 +1061,8 @@ MUTATIONS = (
     Mutation(
         "a manifest that is missed: mended",
         f"{_GATE}/status.py",
-        "Status(complete=known.complete, ",
-        "Status(",
+        "Status(complete=read_status(path).complete)",
+        "Status()",
         "that a manifest is missed after a mending that made hosts compare everything",
         (f"{LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
     ),

@@ -26,9 +26,9 @@ def have_compared(paths: GatePaths, host_id: str, known: Status, boot: str) -> N
     """Have the next push compare what another boot of a machine has written and was lost with, if one was."""
     if known.settled or known.boot in ("", boot):
         return
-    lost.have_compared(paths.tree(host_id), moments.read(known.since))
-    # Before anything says that it was done.
-    write_all(paths)
+    if lost.have_compared(paths.tree(host_id), moments.read(known.since)):
+        # Before anything says that it was done.
+        write_all(paths)
 
 
 def note_written(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:
