@@ -233,6 +233,11 @@ class OwnVolumePaths:
         """The last complete night's; not there while the tree is none."""
         return self.home / "report.json"
 
+    @property
+    def pushing(self) -> Path:
+        """There while the tree is pushed to, and after a host that was lost meanwhile."""
+        return self.home / "pushing.json"
+
 
 @dataclass(frozen=True)
 class DirectoryPaths:

@@ -13,18 +13,22 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent import volume
 from ebbtide_agent.host import night
 from ebbtide_agent.host.link import World
+from ebbtide_agent.paths import OwnVolumePaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import Report
 from tests.local.enclosed import in_an_enclosure
 from tests.local.peers import servers
 from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_receiver, an_aws
+from tests.local.test_to_volume import OwnVolume
+from tests.loops import a_loop_device
 
 pytestmark = [
     pytest.mark.root,
@@ -274,3 +278,55 @@ def test_what_a_peer_took_before_it_was_lost_is_pushed_once_more(tmp_path: Path)
         finally:
             eu0.stop()
             subprocess.run(["umount", str(store)], check=True)
+
+
+@in_an_enclosure
+@tried_again
+def test_what_a_host_was_lost_with_on_a_volume_of_its_own_is_compared(tmp_path: Path) -> None:
+    disk = a_disk(tmp_path)
+    copy = disk.with_suffix(".copy")
+    with an_aws() as aws, pytest.MonkeyPatch.context() as patched:
+        for name, value in aws.environment.items():
+            patched.setenv(name, value)
+        host = OwnVolume(tmp_path, tmp_path / "nothing")
+        host.paths.disks.mkdir()
+        write(host.tree / "large", os.urandom(LARGE_BYTES))
+        with a_loop_device(disk) as device:
+            host.attach(device)
+            host.back_up()
+            write(host.tree / "disk.img", os.urandom(100_000) + bytes(100_000))
+            with (host.tree / "large").open("r+b") as file:
+                file.write(b"changed")
+
+            def lose(config: object, before: object, choice: object, rewritten: object) -> None:
+                commit(host.paths.volume)
+                shutil.copyfile(disk, copy)
+                raise Lost
+
+            with patched.context() as at_the_end, pytest.raises(Lost):
+                at_the_end.setattr(night.guards, "find_rewriting", lose)
+                host.back_up()
+            volume.unmount(host.paths.volume)
+        with a_loop_device(copy) as device:
+            host.attach(device)
+            boot_anew(tmp_path)
+            mount(device, host.paths.volume)
+            there = OwnVolumePaths(host.paths.volume, "web1").tree
+            lost = [name for name in ("large", "disk.img") if read(there / name) != read(host.tree / name)]
+            believed = [name for name in lost if looks(there / name) == looks(host.tree / name)]
+            volume.unmount(host.paths.volume)
+            if not believed:
+                raise AllWritten
+
+            # A night that pushes nothing, because so much is gone.
+            aside = (host.tree / "large").rename(tmp_path / "large")
+            suspect = host.back_up()
+            aside.rename(host.tree / "large")
+            host.ahead += timedelta(days=1)
+            report = host.back_up()
+
+            mount(device, host.paths.volume)
+            is_noted = OwnVolumePaths(host.paths.volume, "web1").pushing.exists()
+            wrong = [name for name in ("large", "disk.img") if read(there / name) != read(host.tree / name)]
+            volume.unmount(host.paths.volume)
+        assert (suspect.status, report.status, wrong, is_noted) == ("suspect", "complete", [], False)

@@ -53,7 +53,7 @@ class OwnVolume(Host):
 
     def attach(self, device: Path) -> None:
         name = self.paths.disks / device_name("vol-0abc")
-        name.unlink()
+        name.unlink(missing_ok=True)
         name.symlink_to(device)
 
     @property

@@ -29,6 +29,7 @@ from ebbtide_agent.host.own_report import (
     own_run,
 )
 from ebbtide_agent.host.push import Pass, passes_of
+from ebbtide_agent.host.pushing import PushNote
 from ebbtide_agent.host.record import recorded, run_of
 from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.target import Volume
@@ -71,6 +72,10 @@ class ToVolume:
         return self.paths.disks / device_name(self.target.volume_id)
 
     @property
+    def _note(self) -> PushNote:
+        return PushNote(self.store.pushing, self.store.tree)
+
+    @property
     def outbox(self) -> Outbox:
         return Outbox(self.paths.outbox)
 
@@ -91,6 +96,7 @@ class ToVolume:
     def passes(self, hello: Hello, taken: Survey) -> Iterator[Pass]:
         self.store.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store.report.unlink(missing_ok=True)
+        self._note.put()
         yield from passes_of(self.config, taken, self.paths, hello.empty)
 
     def route(self, hello: Hello, attempt: int) -> tuple[str, ...]:
@@ -167,12 +173,20 @@ class ToVolume:
         return record
 
     def _let_go(self) -> bool:
+        self._note_written()
         try:
             volume.let_go(self._device, self.paths.volume)
         except PermanentError as error:
             self.world.say(f"{error}: a snapshot of it is one as of a crash")
             return False
         return True
+
+    def _note_written(self) -> None:
+        """Without that the next night compares what it need not."""
+        try:
+            self._note.take_off()
+        except (OSError, PermanentError) as error:
+            self.world.say(f"that all is on the disk could not be noted: {error}")
 
     def _send(self, letter: Path, until: datetime) -> None:
         cloud = Cloud(self.target.archive, self.target.region)
