@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import volume
-from ebbtide_agent.host import night
+from ebbtide_agent.host import destination, night
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import OwnVolumePaths
 from ebbtide_agent.receiver import confine
@@ -330,3 +330,23 @@ def test_what_a_host_was_lost_with_on_a_volume_of_its_own_is_compared(tmp_path: 
             wrong = [name for name in ("large", "disk.img") if read(there / name) != read(host.tree / name)]
             volume.unmount(host.paths.volume)
         assert (suspect.status, report.status, wrong, is_noted) == ("suspect", "complete", [], False)
+
+
+@in_an_enclosure
+def test_what_a_restore_calls_finished_outlasts_the_machine(tmp_path: Path) -> None:
+    disk, there, tree = a_disk(tmp_path), tmp_path / "there", tmp_path / "tree"
+    there.mkdir()
+    mount(disk, there)
+    write(tree / "file", b"file")
+    write(tree / "disk.img", os.urandom(100_000) + bytes(100_000))
+    unfinished = there / "restored-us0-2026-11-23.unfinished-12345678"
+    destination.make(unfinished, is_new=True)
+    subprocess.run(["rsync", "-aS", f"{tree}/", f"{unfinished}/"], check=True)
+
+    finished = destination.finished(unfinished)
+
+    with lost_power(disk, there):
+        pass
+    found = [read(finished / name) == read(tree / name) for name in ("file", "disk.img")]
+    subprocess.run(["umount", str(there)], check=True)
+    assert found == [True, True]

@@ -118,6 +118,14 @@ MUTATIONS = (
         ("tests/local/test_lost_power.py",),
     ),
     Mutation(
+        "lost: a restore",
+        "agent/ebbtide_agent/host/destination.py",
+        '    procs.check(("sync", "-f", str(into)))\n',
+        "",
+        "that a restore which is called finished is on the disk",
+        ("tests/local/test_lost_power.py",),
+    ),
+    Mutation(
         "walls: open files",
         "agent/ebbtide_agent/receiver/confine.py",
         '["--core=1", f"--nofile={MOST_OPEN_FILES}"]',

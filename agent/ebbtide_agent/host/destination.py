@@ -11,7 +11,9 @@ import hashlib
 import os
 from pathlib import Path
 
+from ebbtide_agent import procs
 from ebbtide_agent.errors import Refused
+from ebbtide_agent.files import sync_directory
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.past import WHOLE
 from ebbtide_agent.host.restorable import Restorable
@@ -70,9 +72,15 @@ def _closed_of(into: Path) -> Path:
 
 
 def finished(into: Path) -> Path:
-    """The place under the name it gets when all is there: one that nothing has yet."""
+    """The place under the name it gets when all is there, and on the disk: one that nothing has yet.
+
+    Raises PermanentError where the disk does not take it.
+    """
+    procs.check(("sync", "-f", str(into)))
     closed = _closed_of(into)
     name = closed.name.rpartition(_UNFINISHED)[0]
     names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
     free = next(closed.with_name(each) for each in names if not os.path.lexists(closed.with_name(each)))
-    return closed.rename(free) / into.relative_to(closed)
+    closed.rename(free)
+    sync_directory(free.parent)
+    return free / into.relative_to(closed)
