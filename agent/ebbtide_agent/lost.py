@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ebbtide_agent.walk import Found, walk
 
-# A nanosecond after 1970 began: there are files of 1970 itself, and a push compares nanoseconds.
-_NO_FILES_TIME_NS = 1
+# In the first second of 1970: there are files of its beginning, and of a nanosecond later. A push compares nanoseconds.
+NO_FILES_TIME_NS = 577_215_664
 # How far a clock may be set back while a tree is pushed to: as one that was told of another time zone.
 _SET_BACK = timedelta(days=1)
 
@@ -26,11 +26,11 @@ def have_compared(tree: Path, since: datetime) -> bool:
     earliest, are_any = (since - _SET_BACK).timestamp(), False
     for found in walk(tree):
         if stat.S_ISREG(found.stat.st_mode) and found.stat.st_ctime >= earliest:
-            os.utime(found.where, ns=(found.stat.st_atime_ns, _NO_FILES_TIME_NS), follow_symlinks=False)
+            os.utime(found.where, ns=(found.stat.st_atime_ns, NO_FILES_TIME_NS), follow_symlinks=False)
             are_any = True
     return are_any
 
 
 def is_to_be_compared(found: Found) -> bool:
     """Whether no push has come by since."""
-    return stat.S_ISREG(found.stat.st_mode) and found.stat.st_mtime_ns == _NO_FILES_TIME_NS
+    return stat.S_ISREG(found.stat.st_mode) and found.stat.st_mtime_ns == NO_FILES_TIME_NS

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.lost import NO_FILES_TIME_NS
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.lease import leased
 from ebbtide_agent.receiver.lost import have_compared, note_written, pushed_to
@@ -58,7 +59,7 @@ def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(p
 
     have_compared(paths, "us0a", replace(PUSHED_TO, since=since), "two")
 
-    assert times(tree) == {**before, "directory/file": 1}
+    assert times(tree) == {**before, "directory/file": NO_FILES_TIME_NS}
 
 
 @pytest.mark.parametrize(
@@ -118,4 +119,4 @@ def test_where_nothing_says_that_all_is_on_the_disk_everything_is_compared(
 
     have_compared(paths, "us0a", read_status(paths.status("us0a")), "two")
 
-    assert times(tree)["directory/file"] == 1
+    assert times(tree)["directory/file"] == NO_FILES_TIME_NS
