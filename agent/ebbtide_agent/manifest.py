@@ -56,21 +56,27 @@ class ManifestSummary:
 
 
 def write(
-    tree: Path, kind: str, previous: Path | None, out: Path, header: Header, most: int = LARGEST
+    tree: Path,
+    kind: str,
+    previous: Path | None,
+    out: Path,
+    header: Header,
+    most: int = LARGEST,
+    uncompared: int = 0,
 ) -> ManifestSummary:
     """Write the manifest of `tree` (kind "fake-super" or "real") to `out`, atomically.
 
     A file that the manifest `previous` knows with the same inode, change time, size and mtime keeps its hash; every
     other is read. The tree must be quiet. Raises OSError when something cannot be read, except for a file that this
     user may not open: that one stays without a hash, and counts as unhashed; PermanentError when an entry is too large
-    for a manifest, or all of them for one of `most` bytes, or a file is still to be compared; and Unreadable when one
-    cannot be read back for what it stands for.
+    for a manifest, or all of them for one of `most` bytes, or a file has the time of those that are `uncompared`; and
+    Unreadable when one cannot be read back for what it stands for.
     """
     tally: Counter[str] = Counter()
     earlier = _Earlier(previous)
     hashes = _Hashes(earlier, tally)
     groups: dict[bytes, list[bytes]] = {}
-    entries = _entries(tree, kind == "fake-super", header.munged, hashes, tally)
+    entries = _entries(tree, kind == "fake-super", header.munged, hashes, tally, uncompared)
     content = write_manifest(out, header, _grouped(entries, groups), most)
     return ManifestSummary(
         sha256_of(out),
@@ -94,9 +100,11 @@ def _grouped(entries: Iterator[Entry], groups: dict[bytes, list[bytes]]) -> Iter
         yield entry
 
 
-def _entries(tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Counter[str]) -> Iterator[Entry]:
+def _entries(
+    tree: Path, fake: bool, munged: bool, hashes: _Hashes, tally: Counter[str], uncompared: int
+) -> Iterator[Entry]:
     for found in _walked(tree):
-        if is_to_be_compared(found):
+        if is_to_be_compared(found, uncompared):
             raise PermanentError(
                 f"{printable(found.path)} was written by a machine that was lost, and not compared since: the next push"
                 " does that"

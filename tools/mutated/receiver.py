@@ -40,8 +40,8 @@ MUTATIONS = (
     Mutation(
         "lost: what was written is compared",
         "agent/ebbtide_agent/receiver/gate.py",
-        "        have_compared(self.paths, self.host.id, known, boot)\n",
-        "",
+        "have_compared(self.paths, self.host.id, known, boot)",
+        "known",
         "that a file whose content a lost machine has not written is taken for the host's by no push",
         ("tests/local/test_lost_power.py",),
     ),
@@ -72,15 +72,15 @@ MUTATIONS = (
     Mutation(
         "lost: nobody knows",
         "agent/ebbtide_agent/receiver/status.py",
-        'values = {"complete": False, "boot": _ANYBODY, ',
-        'values = {"complete": False, "boot": "", ',
+        'unknown = {"complete": False, "boot": _ANYBODY, ',
+        'unknown = {"complete": False, "boot": "", ',
         "that a tree is compared of which nothing says that all of it is on the disk",
         ("tests/unit/agent/test_lost.py",),
     ),
     Mutation(
         "lost: in no complete night",
         "agent/ebbtide_agent/manifest.py",
-        "if is_to_be_compared(found):",
+        "if is_to_be_compared(found, uncompared):",
         "if False:",
         "that what a lost machine wrote is in no complete night before it was compared",
         ("tests/local/test_lost_power.py",),
@@ -903,8 +903,8 @@ MUTATIONS = (
     Mutation(
         "a manifest: by the volume",
         f"{_GATE}/ledger.py",
-        "known, next_one, header, self._most())",
-        "known, next_one, header)",
+        "known, next_one, header, self._most(), ",
+        "known, next_one, header, LARGEST, ",
         "that a host fills no small volume with what is written down of its tree",
         (
             "tests/local/test_broken_volumes.py::"

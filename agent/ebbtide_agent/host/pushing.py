@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ebbtide_agent import moments, procs
 from ebbtide_agent.files import write_whole
-from ebbtide_agent.lost import have_compared
+from ebbtide_agent.lost import draw_time, have_compared
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PushNote:
             return
         if self.place.exists() and self.tree.exists():
             since = datetime.fromtimestamp(self.place.stat().st_ctime, timezone.utc)
-            if have_compared(self.tree, since):
+            if have_compared(self.tree, since, draw_time()):
                 self._write_all()
         write_whole(self.place, moments.up().start.encode())
 

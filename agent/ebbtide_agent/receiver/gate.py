@@ -156,8 +156,8 @@ class Gate:
         path = self.paths.status(self.host.id)
         known = read_status(path)
         boot = moments.up().start
-        have_compared(self.paths, self.host.id, known, boot)
-        unsettled = replace(pushed_to(known, boot, self.clock()), munged=munged)
+        marked = have_compared(self.paths, self.host.id, known, boot)
+        unsettled = replace(pushed_to(marked, boot, self.clock()), munged=munged)
         if unsettled == known:
             return
         try:

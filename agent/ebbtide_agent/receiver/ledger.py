@@ -156,7 +156,7 @@ class Ledger:
         believed, landed = self._seen_for_itself(host, self._judged(host, report, seen, quota), status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
         recorded = self._put(host, replace(believed, receiver=received))
-        self._write_status(host, replace(status, complete=status.complete or landed is not None))
+        self._write_status(host, replace(status, complete=True, uncompared=0) if landed else status)
         return recorded
 
     def _write_status(self, host: BriefedHost, status: Status) -> None:
@@ -212,7 +212,9 @@ class Ledger:
         known, next_one = self.paths.manifest(host.id), self.paths.next_manifest(host.id)
         header = Header(host.id, self.brief.run, FAKE_SUPER, status.munged, self.brief.nonce)
         try:
-            landed = manifest.write(self.paths.tree(host.id), FAKE_SUPER, known, next_one, header, self._most())
+            landed = manifest.write(
+                self.paths.tree(host.id), FAKE_SUPER, known, next_one, header, self._most(), status.uncompared
+            )
         except PermanentError as untold:
             if find_why_lost(self.paths):
                 raise

@@ -22,13 +22,17 @@ def pushed_to(known: Status, boot: str, now: datetime) -> Status:
     return known if is_at_it else replace(known, settled=False, boot=boot, since=moments.write(now))
 
 
-def have_compared(paths: GatePaths, host_id: str, known: Status, boot: str) -> None:
-    """Have the next push compare what another boot of a machine has written and was lost with, if one was."""
+def have_compared(paths: GatePaths, host_id: str, known: Status, boot: str) -> Status:
+    """Have the next push compare what another boot of a machine has written and was lost with, if one was; what is
+    known of the tree then."""
     if known.settled or known.boot in ("", boot):
-        return
-    if lost.have_compared(paths.tree(host_id), moments.read(known.since)):
-        # Before anything says that it was done.
-        write_all(paths)
+        return known
+    time_ns = known.uncompared or lost.draw_time()
+    if not lost.have_compared(paths.tree(host_id), moments.read(known.since), time_ns):
+        return known
+    # Before anything says that it was done.
+    write_all(paths)
+    return replace(known, uncompared=time_ns)
 
 
 def note_written(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:

@@ -19,7 +19,8 @@ _ANYBODY, _EVER = "unknown", "1970-01-01T00:00:00Z"
 class Status:
     """`settled` is false from the moment a push begins until its report is recorded; `complete` is true once a
     night was complete, and so there has to be a manifest of it. `boot` is that of the machine which has written to it
-    `since` then, as long as not all of that is known to be on the disk.
+    `since` then, as long as not all of that is known to be on the disk. `uncompared` is the time that files got which a
+    lost machine has written, in nanoseconds, until a night is complete; 0 for none.
 
     The generation is drawn, not counted: two volumes made from one snapshot must never come to the same one.
     """
@@ -31,6 +32,7 @@ class Status:
     complete: bool = False
     boot: str = _ANYBODY
     since: str = _EVER
+    uncompared: int = 0
 
 
 def read_status(path: Path) -> Status:
@@ -41,7 +43,8 @@ def read_status(path: Path) -> Status:
     what = str(path)
     try:
         # An earlier agent did not write all of it down.
-        values = {"complete": False, "boot": _ANYBODY, "since": _EVER, **decode(what, path.read_bytes())}
+        unknown = {"complete": False, "boot": _ANYBODY, "since": _EVER, "uncompared": 0}
+        values = {**unknown, **decode(what, path.read_bytes())}
         return Status(
             field(what, values, "generation", int),
             field(what, values, "settled", bool),
@@ -50,6 +53,7 @@ def read_status(path: Path) -> Status:
             field(what, values, "complete", bool),
             field(what, values, "boot", str),
             field(what, values, "since", str),
+            field(what, values, "uncompared", int),
         )
     except FileNotFoundError:
         return Status()

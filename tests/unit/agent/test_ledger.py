@@ -457,7 +457,7 @@ def test_where_no_manifest_can_be_written_any_more_the_night_is_partial_and_says
 ) -> None:
     there = Taking(tmp_path)
     night = there.say_hello()
-    monkeypatch.setattr(manifest, "write", lambda tree, kind, known, out, header, most: no_inode_is_left(out, b""))
+    monkeypatch.setattr(manifest, "write", lambda tree, kind, known, out, *_: no_inode_is_left(out, b""))
 
     recorded = there.report(night)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.lost import NO_FILES_TIME_NS
+from ebbtide_agent import manifest
+from ebbtide_agent.entry import Header
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.lease import leased
 from ebbtide_agent.receiver.lost import have_compared, note_written, pushed_to
@@ -57,9 +59,11 @@ def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(p
     before = times(tree)
     since = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    have_compared(paths, "us0a", replace(PUSHED_TO, since=since), "two")
+    known = have_compared(paths, "us0a", replace(PUSHED_TO, since=since), "two")
 
-    assert times(tree) == {**before, "directory/file": NO_FILES_TIME_NS}
+    assert times(tree) == {**before, "directory/file": known.uncompared}
+    assert 0 < known.uncompared < 10**9
+    assert have_compared(paths, "us0a", known, "three") == known, "what was marked before is found again"
 
 
 @pytest.mark.parametrize(
@@ -75,9 +79,20 @@ def test_the_files_that_a_lost_machine_has_written_get_a_time_that_is_no_files(p
 def test_all_others_keep_theirs(paths: MachinePaths, tree: Path, known: Status) -> None:
     before = times(tree)
 
-    have_compared(paths, "us0a", known, "two")
-
+    assert have_compared(paths, "us0a", known, "two") == known
     assert times(tree) == before
+
+
+def test_a_file_that_is_still_to_be_compared_is_in_no_manifest_and_a_hosts_own_of_whatever_time_in_all(
+    paths: MachinePaths, tree: Path
+) -> None:
+    out, header = paths.next_manifest("us0a"), Header("us0a", "main/2026-11-23/1", "real")
+    os.utime(tree / "directory/file", ns=(0, 5))
+
+    with pytest.raises(PermanentError, match="directory/file was written by a machine that was lost"):
+        manifest.write(tree, "real", None, out, header, uncompared=5)
+
+    assert manifest.write(tree, "real", None, out, header).files == 1
 
 
 def test_what_is_let_go_of_is_written_but_for_who_pushes_still(paths: MachinePaths) -> None:
@@ -117,6 +132,6 @@ def test_where_nothing_says_that_all_is_on_the_disk_everything_is_compared(
     lose(paths.status("us0a"))
     os.utime(tree / "directory/file", (0, 0))
 
-    have_compared(paths, "us0a", read_status(paths.status("us0a")), "two")
+    known = have_compared(paths, "us0a", read_status(paths.status("us0a")), "two")
 
-    assert times(tree)["directory/file"] == NO_FILES_TIME_NS
+    assert times(tree)["directory/file"] == known.uncompared > 0
