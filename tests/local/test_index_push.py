@@ -32,6 +32,7 @@ from ebbtide_agent.host.survey import Survey
 from ebbtide_agent.host.way import way_to
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
+from ebbtide_agent.receiver.status import Status, write_status
 from ebbtide_agent.report import COMPLETE, FAKE_SUPER, PARTIAL, WITH_WARNINGS, Hello, Received, Report, parse_report
 from ebbtide_agent.walk import walk
 from ebbtide_console.sandbox import awkward
@@ -91,9 +92,13 @@ class Host:
         return outcome, taken
 
     def have_a_first_night(self) -> None:
-        """As `back_up` is the first time, at a tenth of what it costs: its tree is there, and the index is kept."""
+        """As `back_up` is the first time, at a tenth of what it costs: its tree is there, and the index is kept.
+
+        The receiver has seen nothing of it, and would have all compared that a lost machine may have written.
+        """
         taken = self._scan()
         self._keep(taken, self._put("us0"))
+        write_status(self.receiver.tree("us0").with_name("status.json"), Status(boot=""))
 
     def _scan(self) -> Survey:
         found = survey.scanned(self.config, self.paths, self.watch.world.clock())
