@@ -27,6 +27,7 @@ from ebbtide_agent.report import Report
 from tests.local.enclosed import in_an_enclosure
 from tests.local.peers import servers
 from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_receiver, an_aws
+from tests.local.test_broken_volumes import without_room_below
 from tests.local.test_to_volume import OwnVolume
 from tests.loops import a_loop_device
 
@@ -350,3 +351,37 @@ def test_what_a_restore_calls_finished_outlasts_the_machine(tmp_path: Path) -> N
     found = [read(finished / name) == read(tree / name) for name in ("file", "disk.img")]
     subprocess.run(["umount", str(there)], check=True)
     assert found == [True, True]
+
+
+@in_an_enclosure
+def test_what_the_disk_of_a_peer_did_not_keep_is_compared_though_the_peer_was_started_anew_alone(
+    tmp_path: Path,
+) -> None:
+    thin = tmp_path / "thin"
+    thin.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(thin)], check=True)
+    disk = a_disk(thin)
+    without_room_below(disk, 4 << 20)
+    with servers(confine.SEPARATE, "eu0", "us0") as (eu0, us0):
+        store = eu0.store.store
+        mount(disk, store)
+        try:
+            eu0.take(us0)
+            eu0.serve()
+            write(us0.tree / "file", os.urandom(16 << 20))
+            first = us0.back_up_to(eu0)
+            eu0.stop()
+            subprocess.run(["umount", str(store)], check=True)
+            (thin / "rest").unlink()
+            mount(disk, store)
+            eu0.serve()
+            there = eu0.store.tree("us0a") / "file"
+            believed = looks(there) == looks(us0.tree / "file") and read(there) != read(us0.tree / "file")
+
+            second = us0.back_up_to(eu0)
+
+            assert (first.returncode != 0, believed) == (True, True), first.stdout + first.stderr
+            assert (second.returncode, read(there) == read(us0.tree / "file")) == (0, True), second.stdout
+        finally:
+            eu0.stop()
+            subprocess.run(["umount", str(store)], check=True)
