@@ -120,8 +120,8 @@ MUTATIONS = (
     Mutation(
         "lost: a volume that is not pushed to",
         "agent/ebbtide_agent/host/pushing.py",
-        "        if self._is_of_this_boot():\n            self._write_all()",
-        "        if self.place.exists():\n            self._write_all()",
+        "        if self._is_of_this_boot():\n            self.write_all()",
+        "        if self.place.exists():\n            self.write_all()",
         "that a night which pushes nothing leaves what was lost to be compared",
         ("tests/local/test_lost_power.py",),
     ),
