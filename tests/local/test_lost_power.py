@@ -27,6 +27,7 @@ from ebbtide_agent.report import Report
 from tests.local.enclosed import in_an_enclosure
 from tests.local.peers import servers
 from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_receiver, an_aws
+from tests.local.test_broken_volumes import without_room_below
 from tests.local.test_to_volume import OwnVolume
 from tests.loops import a_loop_device
 
@@ -350,3 +351,73 @@ def test_what_a_restore_calls_finished_outlasts_the_machine(tmp_path: Path) -> N
     found = [read(finished / name) == read(tree / name) for name in ("file", "disk.img")]
     subprocess.run(["umount", str(there)], check=True)
     assert found == [True, True]
+
+
+@in_an_enclosure
+@tried_again
+def test_what_the_disk_of_a_peer_did_not_keep_is_compared_though_the_peer_was_started_anew_alone(
+    tmp_path: Path,
+) -> None:
+    thin = tmp_path / "thin"
+    thin.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(thin)], check=True)
+    disk = a_disk(thin)
+    without_room_below(disk, 4 << 20)
+    with servers(confine.SEPARATE, "eu0", "us0") as (eu0, us0):
+        store = eu0.store.store
+        mount(disk, store)
+        try:
+            eu0.take(us0)
+            eu0.serve()
+            write(us0.tree / "file", os.urandom(16 << 20))
+            first = us0.back_up_to(eu0)
+            eu0.stop()
+            subprocess.run(["umount", str(store)], check=True)
+            (thin / "rest").unlink()
+            mount(disk, store)
+            eu0.serve()
+            there = eu0.store.tree("us0a") / "file"
+            believed = looks(there) == looks(us0.tree / "file") and read(there) != read(us0.tree / "file")
+            if not believed:
+                raise AllWritten
+
+            second = us0.back_up_to(eu0)
+
+            assert first.returncode != 0, first.stdout + first.stderr
+            assert (second.returncode, read(there) == read(us0.tree / "file")) == (0, True), second.stdout
+        finally:
+            eu0.stop()
+            subprocess.run(["umount", str(store)], check=True)
+
+
+@in_an_enclosure
+@tried_again
+def test_what_the_disk_of_a_hosts_own_volume_did_not_keep_is_compared_by_the_next_night(tmp_path: Path) -> None:
+    thin = tmp_path / "thin"
+    thin.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(thin)], check=True)
+    disk = a_disk(thin)
+    with an_aws() as aws, pytest.MonkeyPatch.context() as patched:
+        for name, value in aws.environment.items():
+            patched.setenv(name, value)
+        host = OwnVolume(tmp_path, tmp_path / "nothing")
+        host.paths.disks.mkdir()
+        write(host.tree / "small", b"small")
+        with a_loop_device(disk) as device:
+            host.attach(device)
+            host.back_up()
+        without_room_below(disk, 4 << 20)
+        write(host.tree / "file", os.urandom(16 << 20))
+        with a_loop_device(disk) as device:
+            host.attach(device)
+            host.ahead += timedelta(days=1)
+            failed = host.back_up()
+            (thin / "rest").unlink()
+            host.ahead += timedelta(days=1)
+            report = host.back_up()
+
+            mount(device, host.paths.volume)
+            there = OwnVolumePaths(host.paths.volume, "web1").tree / "file"
+            is_kept = read(there) == read(host.tree / "file")
+            volume.unmount(host.paths.volume)
+        assert (failed.status, report.status, is_kept) == ("failed", "complete", True), (failed, report)

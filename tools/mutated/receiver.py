@@ -38,6 +38,14 @@ MUTATIONS = (
         ("tests/local/test_broken_volumes.py",),
     ),
     Mutation(
+        "lost: the disk has not kept it",
+        "agent/ebbtide_agent/receiver/lost.py",
+        "replace(known, boot=ANYBODY)",
+        "known",
+        "that what the disk of a peer has not kept is compared, though only the peer was started anew",
+        ("tests/unit/agent/test_lost.py",),
+    ),
+    Mutation(
         "lost: what was written is compared",
         "agent/ebbtide_agent/receiver/gate.py",
         "have_compared(self.paths, self.host.id, known, boot)",
@@ -72,7 +80,7 @@ MUTATIONS = (
     Mutation(
         "lost: nobody knows",
         "agent/ebbtide_agent/receiver/status.py",
-        'unknown = {"complete": False, "boot": _ANYBODY, ',
+        'unknown = {"complete": False, "boot": ANYBODY, ',
         'unknown = {"complete": False, "boot": "", ',
         "that a tree is compared of which nothing says that all of it is on the disk",
         ("tests/unit/agent/test_lost.py",),
@@ -112,8 +120,8 @@ MUTATIONS = (
     Mutation(
         "lost: a volume that is not pushed to",
         "agent/ebbtide_agent/host/pushing.py",
-        "        if self._is_of_this_boot():\n            self._write_all()",
-        "        if self.place.exists():\n            self._write_all()",
+        "        if self._is_of_this_boot():\n            self.write_all()",
+        "        if self.place.exists():\n            self.write_all()",
         "that a night which pushes nothing leaves what was lost to be compared",
         ("tests/local/test_lost_power.py",),
     ),

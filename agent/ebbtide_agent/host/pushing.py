@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ebbtide_agent import moments, procs
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.lost import draw_time, have_compared
 
@@ -25,20 +26,29 @@ class PushNote:
         """Before the first push of a boot. Raises OSError, and PermanentError where the disk does not take it."""
         if self._is_of_this_boot():
             return
-        if self.place.exists() and self.tree.exists():
-            since = datetime.fromtimestamp(self.place.stat().st_ctime, timezone.utc)
-            if have_compared(self.tree, since, draw_time()):
-                self._write_all()
+        if self.place.exists() and self.tree.exists() and have_compared(self.tree, self._since(), draw_time()):
+            self.write_all()
         write_whole(self.place, moments.up().start.encode())
 
     def take_off(self) -> None:
         """After the last one. Raises as `put` does. What another boot has left, and no push has come to, stays."""
         if self._is_of_this_boot():
-            self._write_all()
+            self.write_all()
             self.place.unlink()
+
+    def write_all(self) -> None:
+        """Raises PermanentError where the disk has not kept some of it, and OSError.
+
+        The kernel says so once, so that the note is of no boot from then on, and the next push compares everything.
+        """
+        ended = procs.run(("sync", "-f", str(self.place.parent)))
+        if ended.exit_code != 0:
+            write_whole(self.place, b"")
+            raise PermanentError(f"the disk did not keep what was written to it: {ended.why}")
+
+    def _since(self) -> datetime:
+        noted = self.place.stat()
+        return datetime.fromtimestamp(noted.st_ctime if noted.st_size else 0, timezone.utc)
 
     def _is_of_this_boot(self) -> bool:
         return self.place.exists() and self.place.read_bytes() == moments.up().start.encode()
-
-    def _write_all(self) -> None:
-        procs.check(("sync", "-f", str(self.place)))

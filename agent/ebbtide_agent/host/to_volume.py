@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ebbtide_agent import manifest, moments, procs, volume
+from ebbtide_agent import manifest, moments, volume
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused, TransientError
@@ -160,7 +160,7 @@ class ToVolume:
 
     def _witnessed(self, report: Report) -> Report:
         store = self.store
-        procs.check(("sync", "-f", str(store.home)))
+        self._note.write_all()
         header = Header(self.target.host_id, report.run, self.target.tree)
         earlier = store.manifest if store.manifest.exists() else None
         written = manifest.write(store.tree, self.target.tree, earlier, store.manifest, header)

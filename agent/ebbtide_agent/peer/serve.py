@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ebbtide_agent import procs
+from ebbtide_agent import moments, procs
 from ebbtide_agent.compiled import compiled
 from ebbtide_agent.errors import AgentError, PermanentError, TransientError
 from ebbtide_agent.orders import Order, stopped_by_signals
@@ -16,6 +16,7 @@ from ebbtide_agent.peer.opened import shut_again
 from ebbtide_agent.peer.sessions import PATIENCE_SECONDS, end_readers, forget_readers, serving_alone
 from ebbtide_agent.receiver import cgroups, sshd
 from ebbtide_agent.receiver.lease import end_sessions
+from ebbtide_agent.receiver.lost import note_not_kept
 from ebbtide_agent.receiver.places import choose_walls, make_places, make_room
 from ebbtide_agent.receiver.sshd import Door
 from ebbtide_agent.receiver.station import say
@@ -33,9 +34,12 @@ def serve(peer: Peer, door: Door, program: Path) -> int:
     stop = stopped_by_signals()
     peer.check_store()
     paths = peer.paths
-    make_room(paths)
+    paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     with serving_alone(paths):
         hosts = [guest.as_briefed() for guest in peer.register.guests]
+        # It was there before us, and what is not on its disk is noted only as long as somebody serves.
+        note_not_kept(paths, [host.id for host in hosts], moments.up().start)
+        make_room(paths)
         for host_id, why in make_places(paths, hosts, door.as_root).items():
             say(f"{host_id} has no place in the store, and is turned away: {why}")
         compiled(program, paths.program)

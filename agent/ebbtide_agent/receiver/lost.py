@@ -13,7 +13,7 @@ from ebbtide_agent import lost, moments
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver.durable import write_all
 from ebbtide_agent.receiver.lease import find_holder
-from ebbtide_agent.receiver.status import Status, read_status, write_status
+from ebbtide_agent.receiver.status import ANYBODY, Status, read_status, write_status
 
 
 def pushed_to(known: Status, boot: str, now: datetime) -> Status:
@@ -46,3 +46,15 @@ def note_written(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:
         known = read_status(paths.status(host_id))
         if known.boot == boot and find_holder(paths, host_id) is None:
             write_status(paths.status(host_id), replace(known, boot="", since=""))
+
+
+def note_not_kept(paths: GatePaths, hosts: Iterable[str], boot: str) -> None:
+    """Where the disk has not kept what this boot has written, that is as with a lost machine: who goes on in the same
+    boot has it compared, and takes no push for seen."""
+    if not paths.not_kept.exists():
+        return
+    for host_id in hosts:
+        known = read_status(paths.status(host_id))
+        if known.boot == boot:
+            write_status(paths.status(host_id), replace(known, boot=ANYBODY))
+        paths.session(host_id).unlink(missing_ok=True)

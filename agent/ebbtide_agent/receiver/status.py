@@ -12,7 +12,7 @@ from ebbtide_agent.files import write_whole
 from ebbtide_agent.shapes import decode, encode, field
 
 # Who may have been lost with a tree that they wrote to, and since when, where the volume does not say: anybody, ever.
-_ANYBODY, _EVER = "unknown", "1970-01-01T00:00:00Z"
+ANYBODY, _EVER = "unknown", "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Status:
     munged: bool = False
     run: str = ""
     complete: bool = False
-    boot: str = _ANYBODY
+    boot: str = ANYBODY
     since: str = _EVER
     uncompared: int = 0
 
@@ -43,7 +43,7 @@ def read_status(path: Path) -> Status:
     what = str(path)
     try:
         # An earlier agent did not write all of it down.
-        unknown = {"complete": False, "boot": _ANYBODY, "since": _EVER, "uncompared": 0}
+        unknown = {"complete": False, "boot": ANYBODY, "since": _EVER, "uncompared": 0}
         values = {**unknown, **decode(what, path.read_bytes())}
         return Status(
             field(what, values, "generation", int),

@@ -12,10 +12,10 @@ from ebbtide_agent import manifest
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.paths import MachinePaths
-from ebbtide_agent.receiver.lease import leased
-from ebbtide_agent.receiver.lost import have_compared, note_written, pushed_to
+from ebbtide_agent.receiver.lease import Session, find_session, leased, write_session
+from ebbtide_agent.receiver.lost import have_compared, note_not_kept, note_written, pushed_to
 from ebbtide_agent.receiver.places import make_room
-from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
+from ebbtide_agent.receiver.status import ANYBODY, Status, forget_tree, read_status, write_status
 
 NOW = datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -109,6 +109,21 @@ def test_what_another_boot_was_lost_with_is_not_said_to_be_written(paths: Machin
 
     assert read_status(paths.status("us0a")) == PUSHED_TO
     assert read_status(paths.status("eu0a")) == PUSHED_TO
+    assert not paths.status("newa").exists()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_what_a_disk_has_not_kept_is_as_on_a_lost_machine(paths: MachinePaths, is_kept: bool) -> None:
+    write_status(paths.status("eu0a"), replace(SETTLED, boot="", since=""))
+    write_session(paths, "us0a", Session(0, 1.0))
+    if not is_kept:
+        paths.not_kept.write_text("Input/output error")
+
+    note_not_kept(paths, ("us0a", "eu0a", "newa"), "one")
+
+    assert read_status(paths.status("us0a")) == (PUSHED_TO if is_kept else replace(PUSHED_TO, boot=ANYBODY))
+    assert (find_session(paths, "us0a") is not None) == is_kept
+    assert read_status(paths.status("eu0a")) == replace(SETTLED, boot="", since="")
     assert not paths.status("newa").exists()
 
 
