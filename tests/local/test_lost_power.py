@@ -30,6 +30,7 @@ from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_
 from tests.local.test_broken_volumes import without_room_below
 from tests.local.test_to_volume import OwnVolume
 from tests.loops import a_loop_device
+from tests.patience import for_make_long
 
 pytestmark = [
     pytest.mark.root,
@@ -353,6 +354,7 @@ def test_what_a_restore_calls_finished_outlasts_the_machine(tmp_path: Path) -> N
     assert found == [True, True]
 
 
+@for_make_long
 @in_an_enclosure
 @tried_again
 def test_what_the_disk_of_a_peer_did_not_keep_is_compared_though_the_peer_was_started_anew_alone(
