@@ -236,7 +236,7 @@ class OwnVolumePaths:
     @property
     def pushing(self) -> Path:
         """There while the tree is pushed to, and after a host that was lost meanwhile."""
-        return self.home / "pushing.json"
+        return self.home / "pushing"
 
 
 @dataclass(frozen=True)
