@@ -110,6 +110,22 @@ MUTATIONS = (
         ("tests/local/test_lost_power.py",),
     ),
     Mutation(
+        "lost: a first snapshot that an earlier boot began",
+        "agent/ebbtide_agent/host/to_directory.py",
+        "elif self.store.making.exists() and not self._is_of_this_boot():",
+        "elif False:",
+        "that what a machine was lost with before its first snapshot is not gone on with",
+        ("tests/local/test_to_directory.py",),
+    ),
+    Mutation(
+        "lost: a disk of one's own that does not keep all",
+        "agent/ebbtide_agent/host/pushing.py",
+        '            write_whole(self.place, b"")\n',
+        "",
+        "that the night after one whose disk did not keep all compares everything",
+        ("tests/local/test_lost_power.py",),
+    ),
+    Mutation(
         "lost: a volume is let go of",
         "agent/ebbtide_agent/host/pushing.py",
         "            self.place.unlink()\n",
