@@ -184,8 +184,7 @@ def _listed(config: Config, words: tuple[str, ...], paths: Iterable[bytes]) -> P
 
 
 def _with_acls(config: Config, paths: Iterable[bytes]) -> list[bytes]:
-    root = os.fsencode(config.root)
-    return [path for path in paths if _has_acl(root + b"/" + path)]
+    return [path for path in paths if _has_acl(config.top + b"/" + path)]
 
 
 def _has_acl(where: bytes) -> bool:
