@@ -179,6 +179,24 @@ def test_a_damaged_report_of_the_last_night_is_named_and_the_next_one_compares_e
     assert host.report_there() == json.loads(host.paths.last_report.read_bytes())
 
 
+def test_a_report_of_a_later_version_is_named_as_that_and_not_touched(host: Pushing) -> None:
+    host.back_up()
+    later = {**host.report_there(), "schema": 2}
+    (host.there / "report.json").write_text(json.dumps(later))
+    before = entries(host.there)
+
+    listed, newest = as_agent(host, "list"), as_agent(host, "restore", str(host.tree / "file"), cwd=host.place)
+    named = as_agent(host, "restore", str(host.tree / "file"), "--at", "later-report", cwd=host.place)
+    with pytest.raises(Refused, match="report is of schema 2, and this version knows 1: use a later one"):
+        host.back_up()
+
+    assert differing(entries(host.there), before) == {}
+    assert "later-report  NOT WHOLE: nobody knows whether it is" in listed.stdout
+    assert "was written by a later version" in listed.stdout and "damaged" not in listed.stdout
+    assert (newest.returncode, "later-report is not whole" in newest.stderr) == (PermanentError.exit_code, True)
+    assert (named.returncode, (host.place / "restored-us0-later-report/file").exists()) == (0, True), named.stderr
+
+
 def test_a_damaged_report_where_this_host_has_not_pushed_may_be_anybodys_and_is_not_touched(host: Pushing) -> None:
     (host.there / "tree").mkdir(parents=True)
     (host.there / "report.json").write_text('{"schema": 1, "host": "us0"')
