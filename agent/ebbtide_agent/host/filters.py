@@ -190,8 +190,9 @@ def rules(include: Iterable[str], exclude: Iterable[str], whole_system: bool = T
 
 def leading_to(place: str, include: Iterable[str], exclude: Iterable[str], whole_system: bool = True) -> list[Rule]:
     """By which as much travels as shows whether a place does: the place itself, as the first one that is taken."""
-    # What `**` stands for may lie in what another place takes.
-    rest = rules(include, (), whole_system=False) if "**" in place else [*_way(place), _REST]
+    # What `**` stands for may lie in what another place takes, and to a slash behind a backslash no way leads.
+    needs_others = "**" in place or "\\/" in place
+    rest = rules(include, (), whole_system=False) if needs_others else [*_way(place), _REST]
     return [*rules((), exclude, whole_system), _whole(place)[0], *rest]
 
 

@@ -109,6 +109,7 @@ def test_an_rsync_that_does_not_tell_is_no_place_that_is_missing(tmp_path: Path)
 @example(include=["/b", "/"], exclude="**")
 @example(include=["/**/b", "/"], exclude="a")
 @example(include=["/b/\\[ab]", "/b/a\\*"], exclude="c")
+@example(include=["/a", "/[ab]\\/a"], exclude="aa")
 def test_whatever_is_asked_for_it_is_missing_if_rsync_takes_nothing_of_it(
     tree: Path, include: Sequence[str], exclude: str
 ) -> None:
