@@ -105,18 +105,29 @@ def test_once_the_volume_has_turned_read_only_every_report_is_a_failure_and_the_
     assert (is_read_only, content) == (False, "content")
 
 
-def without_room_below(disk: Path, most: int) -> None:
-    """Let a disk, in a file system of its own, have room for what is on it, and for so many bytes more."""
+def without_room_below(disk: Path, most: int, file: str | None = None) -> None:
+    """Let a disk, in a file system of its own, have room for what is on it, and for so many bytes more.
+
+    What is on it of `file` finds room as what is new does.
+    """
     below = disk.parent
-    told = subprocess.run(["dumpe2fs", str(disk)], check=True, capture_output=True, text=True).stdout
+    told = _told(["dumpe2fs", str(disk)])
     block = int(re.findall(r"^Block size: +(\d+)", told, re.MULTILINE)[0])
     free = [each for line in re.findall(r"^  Free blocks: (\d.*)", told, re.MULTILINE) for each in line.split(", ")]
+    ranges = [(int(each.split("-")[0]), int(each.split("-")[-1])) for each in free]
+    if file:
+        extents = _told(["debugfs", "-R", f"ex -l {file}", str(disk)])
+        ranges += [(int(first), int(last)) for first, last in re.findall(r" (\d+) - +(\d+) +\d+ *$", extents, re.M)]
     subprocess.run(["fallocate", "--length", str(disk.stat().st_size), str(disk)], check=True)
-    for first, last in ((int(each.split("-")[0]), int(each.split("-")[-1])) for each in free):
+    for first, last in ranges:
         where = ("--offset", str(first * block), "--length", str((last - first + 1) * block))
         subprocess.run(["fallocate", "--punch-hole", *where, str(disk)], check=True)
     rest = os.statvfs(below).f_bfree * os.statvfs(below).f_frsize - most
     subprocess.run(["fallocate", "--length", str(rest), str(below / "rest")], check=True)
+
+
+def _told(words: list[str]) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.fault("R4")

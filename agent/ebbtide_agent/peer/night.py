@@ -41,10 +41,11 @@ class Night:
 def night_of_hello(last: Night | None, is_touched: bool, runs: Iterable[str], now: datetime, nonce: str) -> Night:
     """The night that a hello begins: always one of its own, unless the last hello led to nothing.
 
-    `is_touched`: something was pushed or reported since the last hello. `runs` are those with a report.
-    Raises Refused after too many in a day.
+    `is_touched`: something was pushed or reported since the last hello. `runs` are those with a report, and of some of
+    them there is nothing else. Raises Refused after too many in a day.
     """
-    if last and not is_touched and abs(now - last.opened) < REPEATED_WITHIN:
+    runs = tuple(runs)
+    if last and not is_touched and abs(now - last.opened) < REPEATED_WITHIN and last.run not in runs:
         return last
     return Night(_next_run(now, (*runs, *((last.run,) if last else ()))), nonce, now)
 

@@ -23,7 +23,7 @@ from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.station import Station
 from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
-from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, report_key
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, SUSPECT, report_key
 from tests.unit.agent.guests import NOW, Taking
 
 
@@ -379,6 +379,19 @@ def test_who_asks_again_because_its_gate_was_killed_at_once_has_its_answer_and_p
 
     assert again == recorded
     assert there.paths.reported("us0a").exists() and there.paths.told.exists()
+
+
+def test_a_night_that_is_on_record_is_begun_by_no_hello_though_nothing_else_is_left_of_it(tmp_path: Path) -> None:
+    there = Taking(tmp_path)
+    first = there.say_hello()
+    there.report(first, FAILED)
+    # Killed before it could say so, and started anew because its disk has not kept what was pushed.
+    for note in (there.paths.reported("us0a"), there.paths.session("us0a")):
+        note.unlink()
+
+    second = there.say_hello()
+
+    assert (first.run, second.run) == ("peer/2026-11-26/1", "peer/2026-11-26/2")
 
 
 def test_a_recorded_night_is_recorded_though_there_is_no_room_for_its_event(
