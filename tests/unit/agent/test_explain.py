@@ -1,5 +1,6 @@
 """What is explained is what rsync does, for every path and every pattern, and the line that decides is named."""
 
+import codecs
 import json
 import os
 import shutil
@@ -288,6 +289,8 @@ def somebody(root: int = 0o755) -> Iterator[Path]:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).touch()
         (tree.parent / "backup_config").write_text(f"{WHOLE}ROOT={tree}\n")
+        # Python may lie where only root may look, and reads this one when it is asked for it first.
+        codecs.lookup("utf-8-sig")
         user, modes = os.geteuid(), (("etc/shadow", 0), ("root", 0), ("passed", 0o311), ("..", 0o755), (".", root))
         for name, mode in modes:
             (tree / name).chmod(mode)
