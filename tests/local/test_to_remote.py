@@ -78,7 +78,9 @@ def test_the_tree_arrives_whole_and_the_next_night_goes_by_the_index(host: Pushi
 def fetched(host: Pushing) -> Path:
     """The tree as an operator gets it back."""
     back, ssh = host.place / "back", ["ssh", "-F", "none", "-p", str(host.far.port), "-i", str(host.far.key)]
-    words = ["-aHAXS", "--numeric-ids", "-M--fake-super", "-e", shlex.join([*ssh, *host.far.options])]
+    # By whole seconds rsync would leave a directory the time of its arrival that is not a second older.
+    words = ["-aHAXS", "--numeric-ids", "--modify-window=-1", "-M--fake-super"]
+    words += ["-e", shlex.join([*ssh, *host.far.options])]
     subprocess.run(["rsync", *words, f"{getpass.getuser()}@localhost:us0/tree/", f"{back}/"], check=True)
     return back
 
