@@ -235,7 +235,7 @@ class OwnVolumePaths:
 
     @property
     def pushing(self) -> Path:
-        """There while the tree is pushed to, and after a host that was lost meanwhile."""
+        """There while the tree is pushed to, and until a push has compared what nobody knows to be on the disk."""
         return self.home / "pushing"
 
 

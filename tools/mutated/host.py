@@ -1285,8 +1285,8 @@ MUTATIONS = (
     ),
     Mutation(
         "night: its volume",
-        f"{_HOST}/way.py",
-        "with unmounted_on_failure(paths.volume):",
+        f"{_HOST}/to_volume.py",
+        "with volume.unmounted_on_failure(self.paths.volume):",
         "with contextlib.nullcontext():",
         "that no volume stays mounted after a night that broke off",
         ("tests/local/test_to_volume.py::test_a_night_that_breaks_off_does_not_leave_the_volume_mounted",),

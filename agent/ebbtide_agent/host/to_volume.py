@@ -6,10 +6,11 @@ credentials boto3 finds. While the control plane may snapshot the volume, nobody
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -56,12 +57,13 @@ _WHY = "ebbtide-agent run --progress lines says why; what is damaged may be dele
 
 @dataclass(frozen=True)
 class ToVolume:
-    """One night's way to this host's volume."""
+    """One night's way to this host's volume. `night` tells it from all others, drawn."""
 
     target: Volume
     config: Config
     paths: HostPaths
     world: World
+    night: str = field(default_factory=secrets.token_hex)
 
     @property
     def store(self) -> OwnVolumePaths:
@@ -73,11 +75,22 @@ class ToVolume:
 
     @property
     def _note(self) -> PushNote:
-        return PushNote(self.store.pushing, self.store.tree)
+        return PushNote(self.store.pushing, self.store.tree, self.night)
 
     @property
     def outbox(self) -> Outbox:
         return Outbox(self.paths.outbox)
+
+    @contextlib.contextmanager
+    def let_go_on_failure(self) -> Iterator[None]:
+        """Whatever ends the block before its time, the volume does not stay mounted; and what is known to be on it by
+        then need not be compared."""
+        with volume.unmounted_on_failure(self.paths.volume):
+            try:
+                yield
+            except BaseException:
+                self._note_written()
+                raise
 
     def hello(self, until: datetime) -> Hello:
         """Raises Refused while the last promise holds, or when it is not this host's volume."""
@@ -139,9 +152,13 @@ class ToVolume:
             claim.put_mark()
         if is_mended:
             # What fsck has taken out, or cut short, is missed only by who looks at everything.
+            self._note.put_of_nobody()
             self.store.report.unlink(missing_ok=True)
 
     def _generation(self) -> int | None:
+        """None also where something is to be compared: only a push in full does that."""
+        if self.store.pushing.exists():
+            return None
         try:
             received = parse_report(self.store.report.read_bytes()).receiver
         except (FileNotFoundError, PermanentError):

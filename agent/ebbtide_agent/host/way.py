@@ -22,7 +22,6 @@ from ebbtide_agent.host.to_remote import ToRemote
 from ebbtide_agent.host.to_volume import ToVolume
 from ebbtide_agent.paths import DirectoryPaths, HostPaths
 from ebbtide_agent.report import Hello, Report
-from ebbtide_agent.volume import unmounted_on_failure
 
 
 class Way(Protocol):
@@ -57,8 +56,9 @@ def open_way(config: Config, paths: HostPaths, world: World, machine: str = "") 
         with connections(paths.sockets, world.say) as sockets:
             yield way_to(config, paths, world, sockets, machine)
     elif isinstance(config.target, Volume):
-        with unmounted_on_failure(paths.volume):
-            yield way_to(config, paths, world)
+        way = ToVolume(config.target, config, paths, world)
+        with way.let_go_on_failure():
+            yield way
     else:
         with held(DirectoryPaths(config.target.path), paths, config.host):
             yield way_to(config, paths, world)
