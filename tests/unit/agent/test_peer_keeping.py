@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import TransientError
+from ebbtide_agent.receiver.durable import NOT_KEPT
 from ebbtide_agent.report import manifest_key
 from tests.unit.agent.guests import NOW, Taking
 
@@ -52,6 +53,17 @@ def test_by_a_clock_that_is_far_behind_nothing_is_dated_anew(taking: Taking) -> 
     taking.night(host_clock=NOW + timedelta(days=1))
 
     assert taking.snapshots == ("2026-11-26T02-10-00Z", "2026-11-26T02-10-01Z")
+
+
+def test_onto_a_disk_that_does_not_keep_what_is_written_nothing_is_copied(taking: Taking) -> None:
+    taking.report(taking.say_hello())
+    taking.paths.not_kept.write_text("Input/output error")
+    # Whoever copies misses it.
+    taking.paths.manifest("us0a").unlink()
+
+    is_made = taking.keeper.keep()
+
+    assert (is_made, taking.keeper.find_trouble()) == (False, NOT_KEPT)
 
 
 def test_while_one_reads_nothing_is_made_and_nothing_goes(taking: Taking) -> None:
