@@ -121,6 +121,7 @@ ATTEMPTS = [
     tried("fill shared memory of System V", "shared memory", "EPERM", row="X9", outcome="filtered"),
     tried("fill its queues of messages", "messages", "EPERM", row="X9", outcome="filtered"),
     tried("fill its semaphores", "semaphores", "EPERM", row="X9", outcome="filtered"),
+    tried("fill queues of messages of POSIX", "messages by name", "EPERM", row="X9", outcome="filtered"),
     tried("become root", "become root", "EINVAL", row="X9", outcome="no such user here"),
     tried("change groups", "groups", "EPERM", row="X9", outcome="no privilege"),
     tried("gain by a setuid program", "setuid", "EPERM", row="X9", outcome="no new privileges"),

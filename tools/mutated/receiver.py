@@ -770,7 +770,7 @@ MUTATIONS = (
     Mutation(
         "memory: none without a process",
         f"{_GATE}/seccomp.py",
-        " 319, 29, 68, 64,",
+        " 319, 29, 68, 64, 240,",
         "",
         "that nobody within the walls has memory that no process has mapped",
         ("tests/attack/test_walls.py",),
