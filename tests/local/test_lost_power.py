@@ -411,6 +411,7 @@ def test_what_the_disk_of_a_peer_did_not_keep_is_compared_though_the_peer_was_st
         assert (compared.returncode, read(there) == read(us0.tree / "large")) == (0, True), compared.stdout
 
 
+@pytest.mark.fault("R4")
 @in_an_enclosure
 def test_what_the_kernel_says_of_a_peers_disk_is_known_to_all_its_guests_though_no_guest_has_asked(
     tmp_path: Path,
