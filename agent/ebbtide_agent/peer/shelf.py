@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import sync_directory, write_whole
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import PeerPaths
@@ -67,9 +68,10 @@ class Shelf:
         self.told.touch()
 
     def find_report(self, run: str, host_id: str) -> Report | None:
+        """None also of one that cannot be read any more: it must not keep its host from the next night."""
         try:
             return parse_report(self.get(report_key(run, "", host_id)))
-        except KeyError:
+        except (KeyError, PermanentError):
             return None
 
     def runs(self) -> Iterator[str]:

@@ -104,6 +104,19 @@ def test_a_snapshot_that_does_not_say_what_it_is_is_in_nobodys_way_and_goes_with
     assert len(taking.snapshots) == 2
 
 
+def test_a_last_report_that_cannot_be_read_any_more_keeps_nobody_from_the_next_night(taking: Taking) -> None:
+    taking.night()
+    (report,) = taking.paths.archive("us0a").rglob("us0a.json")
+    report.write_bytes(b"half of i")
+
+    taking.night()
+
+    assert [taking.store.tree(name).joinpath("file").read_text() for name in taking.snapshots] == [
+        "peer/2026-11-26/1",
+        "peer/2026-11-26/2",
+    ]
+
+
 def test_the_newest_that_does_not_say_what_it_is_is_made_again(taking: Taking) -> None:
     taking.night()
     (damaged,) = taking.snapshots
