@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.written import find_line
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable
+from ebbtide_agent.walk import leading_to
 
 # Longer ones, as seen from /, rsync does not take.
 LONGEST_PATH_BYTES = 4095
@@ -188,7 +188,6 @@ def _tidy(path: bytes) -> bytes:
     return os.path.normpath(b"/" + path.lstrip(b"/"))
 
 
-def _way_to(inside: bytes) -> Iterator[bytes]:
+def _way_to(inside: bytes) -> tuple[bytes, ...]:
     """Every path from the top to this one, itself the last; of the root none."""
-    names = inside.split(b"/") if inside else []
-    return (b"/".join(names[: depth + 1]) for depth in range(len(names)))
+    return (*leading_to(inside), inside) if inside else ()
