@@ -112,8 +112,8 @@ MUTATIONS = (
     Mutation(
         "lost: a peer that is started again",
         "agent/ebbtide_agent/receiver/lease.py",
-        'if noted.pop("boot", None) == moments.up().start else None',
-        'if noted.pop("boot", None) else None',
+        "if boot == moments.up().start else None",
+        "if boot else None",
         "that a peer which has lost its power between a push and its record has it pushed once more",
         ("tests/local/test_lost_power.py",),
     ),
