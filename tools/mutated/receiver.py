@@ -32,10 +32,18 @@ MUTATIONS = (
     Mutation(
         "durable: it is kept what the kernel says once",
         "agent/ebbtide_agent/receiver/durable.py",
-        "            write_whole(paths.not_kept, ended.why.encode())\n    raise",
-        '            raise PermanentError(f"{NOT_KEPT}: {ended.why}")\n    raise',
+        "            write_whole(paths.not_kept, why.encode())\n    raise",
+        '            raise PermanentError(f"{NOT_KEPT}: {why}")\n    raise',
         "that what a disk has not kept is nobody's backup, though another host's report has heard of it",
         ("tests/local/test_broken_volumes.py",),
+    ),
+    Mutation(
+        "durable: a peer's snapshot",
+        f"{_PEER}/keeping.py",
+        "partial(write_all, self.peer.paths)",
+        "lambda: None",
+        "that a guest's snapshot is on the disk, and what the kernel says there once is known to the others",
+        ("tests/local/test_lost_power.py",),
     ),
     Mutation(
         "lost: the disk has not kept it",
@@ -184,7 +192,7 @@ MUTATIONS = (
     Mutation(
         "lost: a restore",
         "agent/ebbtide_agent/host/destination.py",
-        '    procs.check(("sync", "-f", str(into)))\n',
+        "    disk.check_synced(into)\n",
         "",
         "that a restore which is called finished is on the disk",
         ("tests/local/test_lost_power.py",),
@@ -762,7 +770,7 @@ MUTATIONS = (
     Mutation(
         "memory: none without a process",
         f"{_GATE}/seccomp.py",
-        " 319, 29, 68, 64,",
+        " 319, 29, 68, 64, 240,",
         "",
         "that nobody within the walls has memory that no process has mapped",
         ("tests/attack/test_walls.py",),
