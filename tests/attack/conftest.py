@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +10,22 @@ import pytest
 
 from ebbtide_agent.receiver import confine
 from tests.attack.scene import ATTACKER, MEANWHILE, NEIGHBOUR, REPORTERS, Scene
-from tests.local.receiver_machine import a_receiver, an_aws
+from tests.local.receiver_machine import MAY_MOUNT, Volume, a_receiver, an_aws
+from tests.loops import a_loop_device, has_loops
+
+VOLUME_BYTES = 256 << 20
+
+
+@contextmanager
+def a_volume(image: Path) -> Iterator[Volume | None]:
+    """A disk for the receiver to make its file system on and to mount; none where there are no devices for it."""
+    if not (has_loops() and MAY_MOUNT):
+        yield None
+        return
+    with image.open("wb") as file:
+        file.truncate(VOLUME_BYTES)
+    with a_loop_device(image) as device:
+        yield Volume(device, "ext4")
 
 
 @pytest.fixture(scope="module")
@@ -17,12 +33,11 @@ def stage() -> Iterator[Scene]:
     """The receiver itself, before anybody looks at what is tried."""
     hosts = (ATTACKER, NEIGHBOUR, MEANWHILE, *REPORTERS)
     kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
-    with (
-        TemporaryDirectory(prefix="ebbtide-attacker-") as home,
-        an_aws() as aws,
-        a_receiver(aws, kind, hosts) as receiver,
-    ):
-        scene = Scene(receiver, Path(home))
+    with ExitStack() as all_of_it:
+        home = Path(all_of_it.enter_context(TemporaryDirectory(prefix="ebbtide-attacker-")))
+        volume, aws = all_of_it.enter_context(a_volume(home / "volume")), all_of_it.enter_context(an_aws())
+        receiver = all_of_it.enter_context(a_receiver(aws, kind, hosts, volume=volume))
+        scene = Scene(receiver, home)
         for name in ("neighbour", "source"):
             (scene.place / name).mkdir()
             (scene.place / name / "secret").write_text(f"of {name}")
