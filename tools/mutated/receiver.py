@@ -1119,6 +1119,14 @@ MUTATIONS = (
         (f"{LETTING_GO}::test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly",),
     ),
     Mutation(
+        "letting go: of what the disk did not keep",
+        f"{_GATE}/release.py",
+        "_let_go(brief, paths) and has_kept_all",
+        "_let_go(brief, paths)",
+        "that the snapshot of a disk which is found not to have kept all when it is let go of is as of a crash",
+        ("tests/local/test_broken_volumes.py",),
+    ),
+    Mutation(
         "letting go: in vain",
         f"{_GATE}/release.py",
         '    except AgentError as error:\n        print(f"ebbtide: {error}; powering off',
