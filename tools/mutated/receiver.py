@@ -672,6 +672,16 @@ MUTATIONS = (
         ("tests/attack/test_walls.py",),
     ),
     Mutation(
+        "walls: no environment",
+        "agent/ebbtide_agent/receiver/confine.py",
+        '"--clearenv", ',
+        "",
+        "that nobody within the walls reads what the gate was told, and by what it reaches the archive",
+        (
+            "tests/attack/test_broken_rsync.py::test_whoever_has_broken_into_the_rsync_of_a_real_session_gets_no_further",
+        ),
+    ),
+    Mutation(
         "walls: nothing else to write to",
         "agent/ebbtide_agent/receiver/confine.py",
         '"--remount-ro", "/", ',
@@ -1107,6 +1117,14 @@ MUTATIONS = (
         "",
         "that whoever is at work on a volume is ended when it is let go",
         (f"{LETTING_GO}::test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly",),
+    ),
+    Mutation(
+        "letting go: of what the disk did not keep",
+        f"{_GATE}/release.py",
+        "_let_go(brief, paths) and has_kept_all",
+        "_let_go(brief, paths)",
+        "that the snapshot of a disk which is found not to have kept all when it is let go of is as of a crash",
+        ("tests/local/test_broken_volumes.py",),
     ),
     Mutation(
         "letting go: in vain",
