@@ -672,6 +672,16 @@ MUTATIONS = (
         ("tests/attack/test_walls.py",),
     ),
     Mutation(
+        "walls: no environment",
+        "agent/ebbtide_agent/receiver/confine.py",
+        '"--clearenv", ',
+        "",
+        "that nobody within the walls reads what the gate was told, and by what it reaches the archive",
+        (
+            "tests/attack/test_broken_rsync.py::test_whoever_has_broken_into_the_rsync_of_a_real_session_gets_no_further",
+        ),
+    ),
+    Mutation(
         "walls: nothing else to write to",
         "agent/ebbtide_agent/receiver/confine.py",
         '"--remount-ro", "/", ',
