@@ -716,10 +716,18 @@ MUTATIONS = (
     Mutation(
         "walls: to the last",
         "agent/ebbtide_agent/receiver/orphans.py",
-        "        while True:\n            os.wait()\n",
-        "        pass\n",
+        "            while True:\n                os.wait()\n",
+        "            pass\n",
         "that a session is over only when nobody is left of it",
         ("tests/attack/test_walls.py::test_whom_it_has_left_behind_ends_with_the_session",),
+    ),
+    Mutation(
+        "walls: to the last, told to stop as well",
+        "agent/ebbtide_agent/receiver/orphans.py",
+        "    finally:\n",
+        "    except ZeroDivisionError:\n",
+        "that a session which is ended holds its lease until nobody is left of it",
+        ("tests/attack/test_walls.py::test_a_gate_that_is_told_to_stop_goes_last",),
     ),
     Mutation(
         "walls: other architectures",
