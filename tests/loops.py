@@ -1,11 +1,20 @@
 """A file as a block device."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+
+def has_loops() -> bool:
+    """Whether a file can be one here, with an ext4 on it."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("losetup", "mkfs.ext4"))):
+        return False
+    return subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode == 0
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ebbtide_agent.twice import found_twice
+from ebbtide_agent.walk import ROOT, prefix_of, reached
 
 
 def digest_of(groups: Iterable[Iterable[bytes]]) -> str:
@@ -34,13 +35,15 @@ def find_groups(root: Path) -> Iterable[list[bytes]]:
 
 def _files(root: Path) -> Iterator[tuple[bytes, int]]:
     """Everything below `root` that is no directory, and its inode."""
-    base = os.fsencode(root) + b"/"
-    pending = [b""]
+    base = os.fsencode(root)
+    pending = [ROOT]
     while pending:
         directory = pending.pop()
-        with os.scandir(base + directory) as entries:
+        prefix = prefix_of(directory)
+        with reached(base, directory) as where, os.scandir(where) as entries:
             for entry in entries:
+                path = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(directory + entry.name + b"/")
+                    pending.append(path)
                 else:
-                    yield directory + entry.name, entry.inode()
+                    yield path, entry.inode()

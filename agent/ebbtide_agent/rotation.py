@@ -19,11 +19,12 @@ from ebbtide_agent.stillness import STILL_SECONDS
 
 @dataclass(frozen=True)
 class Rotation:
-    """The snapshots of one host in one directory."""
+    """The snapshots of one host in one directory. `sync` has all of that on its disk, or raises AgentError."""
 
     store: DirectoryPaths
     clock: Clock
     say: Callable[[str], None]
+    sync: Callable[[], None]
 
     def complete(self) -> tuple[str, ...]:
         """The names of those that are whole, the oldest first."""
@@ -37,7 +38,7 @@ class Rotation:
         if not self.store.making.is_dir():
             raise PermanentError(f"{self.store.making} is not there: somebody else has taken it away")
         write_whole(self.store.making_report, encode_report(record))
-        procs.check(("sync", "-f", str(self.store.incomplete)), still_seconds=STILL_SECONDS)
+        self.sync()
         name = snapshots.name_next(self.clock(), names_in(self.store))
         self.store.incomplete.rename(self.store.snapshot(name))
         sync_directory(self.store.path)

@@ -13,18 +13,25 @@ from ebbtide_agent.errors import PermanentError
 SCHEMA = 1
 
 
+class OfLaterVersion(PermanentError):
+    """What a later version has written, in words that this one does not know."""
+
+
 def encode(fields: Mapping[str, Any]) -> bytes:
     """One line of JSON with `schema` first."""
     return json.dumps({"schema": SCHEMA, **fields}).encode() + b"\n"
 
 
 def decode(what: str, body: bytes) -> dict[str, Any]:
-    """A JSON object of our schema. Raises PermanentError naming `what` it was meant to be."""
+    """A JSON object of our schema. Raises PermanentError naming `what` it was meant to be, OfLaterVersion if it may."""
     try:
         values = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise PermanentError(f"{what} is not JSON: {error}") from error
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise OfLaterVersion(f"{what} is of schema {schema}, and this version knows {SCHEMA}: use a later one")
+    if not isinstance(values, dict) or schema != SCHEMA:
         raise PermanentError(f"{what} is not an object of schema {SCHEMA}")
     return values
 

@@ -70,6 +70,11 @@ def reached(base: bytes, path: bytes) -> Iterator[bytes]:
         os.close(directory)
 
 
+def prefix_of(directory: bytes) -> bytes:
+    """What comes before a name in the path of what a directory of a tree has under it."""
+    return b"" if directory == ROOT else directory + b"/"
+
+
 def _place(base: bytes, path: bytes) -> bytes:
     return base if path == ROOT else base + b"/" + path
 
@@ -80,7 +85,7 @@ def _gather(base: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
     pending = [ROOT]
     while pending:
         directory = pending.pop()
-        prefix = b"" if directory == ROOT else directory + b"/"
+        prefix = prefix_of(directory)
         with reached(base, directory) as where, os.scandir(where) as entries:
             for entry in entries:
                 path = prefix + entry.name

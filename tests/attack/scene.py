@@ -1,15 +1,18 @@
 """Where attacks happen: a receiver with the key of us0 in an attacker's hands, and all that must stay as it is."""
 
-import hashlib
+import fcntl
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ebbtide_agent import letters
+from ebbtide_agent.paths import MachinePaths
+from ebbtide_agent.receiver.lease import MOST_SESSIONS
+from tests.attack.canaries import Canaries
 from tests.local.receiver_machine import Receiver, arrived, wait_until
 
 ATTACKER, NEIGHBOUR = "us0", "eu0"
@@ -17,25 +20,23 @@ ATTACKER, NEIGHBOUR = "us0", "eu0"
 MEANWHILE = "de0"
 # Hosts whose keys are stolen as well, each for one report: after that they have no more say in this run.
 REPORTERS = tuple(f"us{number}" for number in range(1, 10))
-PLANTED = f"planted-by-us0-{os.getpid()}"
-# Where an attacker might leave something, if he could; not where whoever plays the receiver may not even look.
-ELSEWHERE = tuple(
-    place
-    for place in ("/", "/tmp", "/dev/shm", "/usr/lib", "/etc", "/root", "/var/tmp")
-    if os.access(place, os.R_OK | os.X_OK)
-)
-# What an attacker's own sessions write: its tree, and what the receiver notes of them.
-_OWN = re.compile(r"(^|/)\.?us[0-9]a(/|\.|$)")
-# What grows while anybody is served, the notes on the neighbour's sessions, and what is about to be told of reports.
-_GROWING = re.compile(r"machine/log|.*/sshd\.log|.*/sessions/\.?eu0a\..*|.*/outbox(/.*)?")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A receiver, and a place for what the attacker prepares at home."""
+    """A receiver, and a place for what the attacker prepares at home; who has `reported` in the attack under way."""
 
     receiver: Receiver
     place: Path
+    reported: list[str] = field(default_factory=list)
+
+    @property
+    def paths(self) -> MachinePaths:
+        return MachinePaths(self.receiver.root)
+
+    @property
+    def canaries(self) -> Canaries:
+        return Canaries(self.receiver, (ATTACKER, *REPORTERS))
 
     @property
     def tree(self) -> Path:
@@ -44,7 +45,7 @@ class Scene:
     @property
     def shared(self) -> tuple[str, ...]:
         """One connection for most of what is tried: to shake hands costs more than the rest of it."""
-        socket = self.receiver.root.parent / f"{ATTACKER}a.socket"
+        socket = self.place / "socket"
         return ("-o", "ControlMaster=auto", "-o", f"ControlPath={socket}", "-o", "ControlPersist=60")
 
     def push(self, source: Path, *words: str, to: str = "tree/") -> "subprocess.CompletedProcess[bytes]":
@@ -102,31 +103,32 @@ class Scene:
         words = ["rsync", "-a", "--checksum", "-e", shell, f"{self.place}/neighbour/", "127.0.0.1::tree/"]
         return subprocess.run(words, capture_output=True, timeout=120)
 
+    def report(self, host: str, body: bytes) -> "subprocess.CompletedProcess[bytes]":
+        """By the key of one of the reporters; what is recorded of that may change, this once, and is all told."""
+        self.reported.append(host)
+        ended = self.receiver.ssh(host, "report", feed=body)
+        wait_until(lambda: not letters.waiting(self.paths.outbox), "the event to be sent")
+        return ended
+
     def outside(self) -> Mapping[str, str]:
-        """All that no attacker may change: the receiver's own files, the other trees, the archive, what was told."""
-        archive = self.receiver.aws.client("s3").list_objects_v2(Bucket="archive").get("Contents", [])
-        events = [str(event["detail"]) for event in self.receiver.aws.events()]
-        return {
-            **dict(self._files()),
-            **{f"archive: {each['Key']}": each["ETag"] for each in archive if not _OWN.search(each["Key"])},
-            **{f"event {number}": said for number, said in enumerate(events) if "'us" not in said},
-            **{place: PLANTED for place in ELSEWHERE if (Path(place) / PLANTED).exists()},
-        }
+        """All that no attacker may change, once every session has ended but the one that is under way meanwhile."""
+        ids = [host.id for name, host in self.receiver.hosts.items() if name != MEANWHILE]
+        seats = [self.paths.seat(each, number) for each in ids for number in range(MOST_SESSIONS)]
+        wait_until(lambda: not any(map(is_held, filter(Path.exists, seats))), "the end of all other sessions")
+        return self.canaries.look()
 
-    def _files(self) -> Iterator[tuple[str, str]]:
-        root = self.receiver.root.parent
-        for where, directories, files in os.walk(root):
-            for path in (Path(where) / name for name in sorted((*directories, *files))):
-                name = str(path.relative_to(root))
-                # A gate whose host has gone away may still be at work on what is that host's own.
-                if not _OWN.search(name) and not _GROWING.fullmatch(name):
-                    yield name, _described(path)
+    def changed_since(self, before: Mapping[str, str]) -> set[str]:
+        """The names of what is another than before, is gone or is new; but for what is recorded of who reported."""
+        now = self.outside()
+        recorded = frozenset[str]().union(*map(self.canaries.recorded, self.reported))
+        return {name for name in {*before, *now} if before.get(name) != now.get(name)} - recorded
 
 
-def _described(path: Path) -> str:
-    """What would show that somebody was there; not when it was, which a push that changes nothing may touch."""
-    found = path.lstat()
-    said = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
-    if path.is_symlink():
-        return f"{said} {path.readlink()}"
-    return f"{said} {found.st_nlink} {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else said
+def is_held(path: Path) -> bool:
+    """Whether somebody is still there who has locked it."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

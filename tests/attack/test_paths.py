@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.points import parse_offer
+from tests.attack.canaries import PLANTED
 from tests.attack.marks import tried
-from tests.attack.scene import PLANTED, Scene
+from tests.attack.scene import Scene
 from tests.local.receiver_machine import MAY_MOUNT, MISSING
 
 IS_ROOT = os.geteuid() == 0

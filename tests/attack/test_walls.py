@@ -1,6 +1,5 @@
 """Whoever has broken into a host's rsync: a program of ours in its place, within exactly the walls that it has."""
 
-import fcntl
 import json
 import os
 import platform
@@ -17,8 +16,9 @@ import pytest
 
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.receiver import confine, seccomp
+from tests.attack.canaries import ELSEWHERE, PLANTED
 from tests.attack.marks import tried
-from tests.attack.scene import ELSEWHERE, PLANTED
+from tests.attack.scene import is_held
 from tests.local.processes import below
 from tests.local.receiver_machine import MAY_MOUNT, MISSING, as_whom, path_of, unpacked, wait_until
 from tools.build_agent import build
@@ -121,6 +121,7 @@ ATTEMPTS = [
     tried("fill shared memory of System V", "shared memory", "EPERM", row="X9", outcome="filtered"),
     tried("fill its queues of messages", "messages", "EPERM", row="X9", outcome="filtered"),
     tried("fill its semaphores", "semaphores", "EPERM", row="X9", outcome="filtered"),
+    tried("fill queues of messages of POSIX", "messages by name", "EPERM", row="X9", outcome="filtered"),
     tried("become root", "become root", "EINVAL", row="X9", outcome="no such user here"),
     tried("change groups", "groups", "EPERM", row="X9", outcome="no privilege"),
     tried("gain by a setuid program", "setuid", "EPERM", row="X9", outcome="no new privileges"),
@@ -254,16 +255,6 @@ def test_nothing_of_it_is_left_anywhere_but_in_the_tree(walls: Walls, answers: M
 @pytest.mark.parametrize("walls", KINDS[:1], indirect=True)
 def test_a_fork_bomb_ends_where_processes_are_counted_for_each_host(walls: Walls, answers: Mapping[str, str]) -> None:
     assert answers["fork bomb"] == "EAGAIN"
-
-
-def is_held(path: Path) -> bool:
-    """Whether somebody is still there who has locked it."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 @pytest.mark.attack("leave a process behind that outlives the session", row="X9", outcome="ended with it")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,6 +24,13 @@ def far() -> Iterator[FarSide]:
     """A machine that gives us rsync and nothing else; each file has its own."""
     with a_far_side() as far:
         yield far
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A place with a short name, almost as / is: much shorter than where the tests have theirs."""
+    with TemporaryDirectory(prefix="", dir="/tmp") as place:
+        yield Path(place)
 
 
 @pytest.fixture(scope="session")

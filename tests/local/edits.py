@@ -57,6 +57,16 @@ def sink(tree: Path, name: str) -> None:
             os.utime(each, ns=(0, 1234567890987654321))
 
 
+def dig(tree: Path, length: int) -> Path:
+    """Make a directory whose whole path, from / on, has this length; the way to it from the tree."""
+    room = length - len(str(tree)) - 1
+    whole = (room - 1) // 200
+    way = Path(*["d" * 199] * whole, "d" * (room - 200 * whole))
+    with contextlib.chdir(tree):
+        way.mkdir(parents=True)
+    return way
+
+
 @contextlib.contextmanager
 def a_file_whose_names_vanish(root: Path, arriving: Callable[[], bool]) -> Iterator[None]:
     """It is new, has eight names, and loses all of them in the course of the block: once something else arrives."""

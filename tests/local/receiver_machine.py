@@ -331,7 +331,7 @@ def a_receiver(
             "EBBTIDE_ROOT": str(root),
             "EBBTIDE_SSH_PORT": str(port),
             "HOME": str(root / "home"),
-            "PATH": f"{volume.programs}:{path_of(kind, place)}" if volume else path_of(kind, place),
+            "PATH": f"{volume.programs}:{path_of(kind, place)}" if volume and volume.programs else path_of(kind, place),
             "PYTHONPATH": SITE_PACKAGES,
         }
         argv, user = as_whom(kind == confine.SEPARATE, place, root, store)

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,6 +35,7 @@ from tests.local.receiver_machine import (
     REGION,
     RUN,
     VOLUME,
+    Receiver,
     a_brief,
     a_receiver,
     an_aws,
@@ -111,6 +114,8 @@ def without_room_below(disk: Path, most: int, file: str | None = None) -> None:
     What is on it of `file` finds room as what is new does.
     """
     below = disk.parent
+    # What ext4 writes zeros to once it is mounted is punched out, and makes room.
+    subprocess.run(["tune2fs", "-E", "mount_opts=noinit_itable", str(disk)], check=True, capture_output=True)
     told = _told(["dumpe2fs", str(disk)])
     block = int(re.findall(r"^Block size: +(\d+)", told, re.MULTILINE)[0])
     free = [each for line in re.findall(r"^  Free blocks: (\d.*)", told, re.MULTILINE) for each in line.split(", ")]
@@ -130,6 +135,13 @@ def _told(words: list[str]) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
+def push_to_directories_that_are_kept(receiver: Receiver, tree: Path) -> None:
+    """Or there is no room for them, and the file system turns read-only; as for a file too large for its inode."""
+    for host in ("us0", "eu0"):
+        receiver.push(host, tree)
+    subprocess.run(["sync", "-f", receiver.store], check=True)
+
+
 @pytest.mark.fault("R4")
 @in_an_enclosure
 def test_what_the_disk_does_not_keep_is_nobodys_backup_whoever_has_the_kernel_say_so(tmp_path: Path) -> None:
@@ -138,11 +150,13 @@ def test_what_the_disk_does_not_keep_is_nobodys_backup_whoever_has_the_kernel_sa
         directory.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(thin)], check=True)
     disk = a_disk(thin / "disk")
-    without_room_below(disk, 4 << 20)
-    (tree / "file").write_bytes(os.urandom(16 << 20))
+    without_room_below(disk, 1 << 20)
+    (tree / "file").write_text("small")
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
+        push_to_directories_that_are_kept(receiver, tree)
+        (tree / "file").write_bytes(os.urandom(4 << 20))
         receiver.push("us0", tree)
-        (tree / "file").write_text("small")
+        (tree / "file").write_text("smaller")
         receiver.push("eu0", tree)
         for host in ("eu0", "us0"):
             receiver.report_complete(host)
@@ -155,6 +169,40 @@ def test_what_the_disk_does_not_keep_is_nobodys_backup_whoever_has_the_kernel_sa
     assert released and released["read_only"]
     # The next machine finds in it that not all was written, and what there is of these is compared.
     assert all(compared)
+
+
+@pytest.mark.fault("R4")
+@in_an_enclosure
+def test_what_the_disk_is_first_found_not_to_keep_as_it_is_let_go_of_costs_no_night_that_was_complete_before(
+    tmp_path: Path,
+) -> None:
+    thin, tree = tmp_path / "thin", tmp_path / "tree"
+    for directory in (thin, tree):
+        directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(thin)], check=True)
+    disk = a_disk(thin / "disk")
+    without_room_below(disk, 1 << 20)
+    (tree / "file").write_text("small")
+    with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
+        push_to_directories_that_are_kept(receiver, tree)
+        receiver.report_complete("us0")
+        (tree / "file").write_bytes(os.urandom(4 << 20))
+        receiver.push("eu0", tree)
+        receiver.process.send_signal(signal.SIGTERM)
+        receiver.process.wait(PATIENCE_SECONDS)
+
+        report, released = receiver.report("us0"), receiver.word("released")
+        shutil.copyfile(disk, tmp_path / "copy")
+    with a_loop_device(tmp_path / "copy") as device:
+        volume.mount(device, tmp_path / "seen", "ext4")
+        hosts = tmp_path / "seen/hosts"
+        compared = {host: read_status(hosts / host / "status.json").boot for host in ("us0a", "eu0a")}
+        content = (hosts / "us0a/tree/file").read_text()
+        volume.unmount(tmp_path / "seen")
+    assert report and (report["status"], content) == ("complete", "small")
+    # Its snapshot is one as of a crash.
+    assert released and (released["clean"], released["read_only"]) == (False, False)
+    assert compared["us0a"] == "" != compared["eu0a"]
 
 
 @pytest.mark.attack(

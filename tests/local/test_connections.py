@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,6 @@ from ebbtide_agent.host.connections import connections
 with connections(Path(sys.argv[2])):
     os.kill(os.getpid(), 9)
 """
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A place whose path is no longer than that of a real state directory."""
-    with tempfile.TemporaryDirectory(prefix="e-") as place:
-        yield Path(place)
 
 
 def a_login(far: FarSide, sockets: Path) -> Login:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ebbtide_agent.beside import Interfered
+from ebbtide_agent.commands.explain import NOT_ALL
 from ebbtide_agent.errors import ConfigError
 from ebbtide_agent.host import config, night, push, rsync_walk, survey
 from ebbtide_agent.host.asked_for import missing_places
@@ -194,6 +195,30 @@ def test_a_root_and_a_target_that_answer_no_more_once_they_are_known_end_the_nig
         with pytest.raises(Interfered, match=f"a look at TARGET {host.target} was not done"):
             check_place(host.store, host.paths, "us0")
         assert night.os_name(host.tree) == "unknown"
+
+
+def test_of_a_path_that_does_not_answer_it_is_said_so_and_the_others_are_explained(host: Host) -> None:
+    host.configure()
+    dead_one, other = deep(host) / "page", host.tree / "etc/hostname"
+
+    with a_dead_mount(deep(host)):
+        ended = as_agent(host, "explain", str(dead_one), str(other))
+
+    assert ended.stdout.splitlines() == [
+        f"{dead_one}: cannot be told; a look at {dead_one} was not done within 2 s",
+        f"{other}: backed up; nothing excludes it",
+    ], ended.stderr
+    assert ended.returncode == NOT_ALL
+
+
+def test_what_is_asked_for_and_excluded_ends_the_night_where_it_does_not_answer(host: Host) -> None:
+    host.paths.include.write_text("/srv/deep/page\n")
+    host.paths.exclude.write_text("/srv\n")
+    host.configure()
+    known = config.load(host.paths)
+
+    with a_dead_mount(deep(host)), pytest.raises(Interfered, match="a look at /srv/deep/page was not done within 2 s"):
+        list(missing_places(known, host.paths))
 
 
 def test_a_place_that_does_not_answer_is_found_by_a_check_and_keeps_nobody_from_taking_the_agent_off(

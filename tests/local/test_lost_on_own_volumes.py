@@ -24,7 +24,7 @@ from tests.local.enclosed import in_an_enclosure
 from tests.local.own_nights import differing, entries
 from tests.local.receiver_machine import MISSING, an_aws
 from tests.local.test_broken_volumes import find_an_error_on, without_room_below
-from tests.local.test_lost_power import AllWritten, a_disk, commit, looks, mount, read, tried_again, write
+from tests.local.test_lost_power import AllWritten, a_disk, a_thin_disk, commit, looks, mount, read, tried_again, write
 from tests.local.test_to_volume import OwnVolume
 from tests.loops import a_loop_device
 
@@ -46,14 +46,6 @@ def a_host(place: Path) -> Iterator[OwnVolume]:
         host.paths.disks.mkdir()
         write(host.tree / "small", b"content")
         yield host
-
-
-@contextmanager
-def a_thin_disk(place: Path) -> Iterator[Path]:
-    """For a block, after which it is as thin no more."""
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(place)], check=True)
-    yield a_disk(place)
 
 
 @contextmanager
@@ -114,7 +106,8 @@ def be_told_to_stop(*_: object) -> NoReturn:
 @in_an_enclosure
 @tried_again
 def test_what_the_disk_did_not_keep_of_a_run_that_was_killed_is_compared_by_the_next_one(tmp_path: Path) -> None:
-    with a_thin_disk(tmp_path / "thin") as disk, a_host(tmp_path) as host:
+    disk = a_thin_disk(tmp_path)
+    with a_host(tmp_path) as host:
         with a_loop_device(disk) as device:
             host.attach(device)
             host.back_up()

@@ -23,7 +23,7 @@ from ebbtide_agent.host import destination, night
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import OwnVolumePaths
 from ebbtide_agent.receiver import confine
-from ebbtide_agent.receiver.durable import NOT_KEPT
+from ebbtide_agent.receiver.durable import NOT_KEPT, find_why_lost
 from ebbtide_agent.report import Report
 from tests.local.enclosed import in_an_enclosure
 from tests.local.peers import servers
@@ -31,6 +31,7 @@ from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_
 from tests.local.test_broken_volumes import without_room_below
 from tests.local.test_to_volume import OwnVolume
 from tests.loops import a_loop_device
+from tests.unit.agent.guests import Taking
 
 pytestmark = [
     pytest.mark.root,
@@ -408,6 +409,34 @@ def test_what_the_disk_of_a_peer_did_not_keep_is_compared_though_the_peer_was_st
         mount(disk, store)
         assert (lost.status, lost.problems) == ("failed", (NOT_KEPT,))
         assert (compared.returncode, read(there) == read(us0.tree / "large")) == (0, True), compared.stdout
+
+
+@pytest.mark.fault("R4")
+@in_an_enclosure
+def test_what_the_kernel_says_of_a_peers_disk_is_known_to_all_its_guests_though_no_guest_has_asked(
+    tmp_path: Path,
+) -> None:
+    disk, store = a_thin_disk(tmp_path), tmp_path / "store"
+    store.mkdir()
+    mount(disk, store)
+    there = Taking(tmp_path)
+    of_another = there.paths.hosts / "eu1a"
+    write(of_another, os.urandom(8 << 20))
+    subprocess.run(["umount", str(store)], check=True)
+    without_room_below(disk, 4 << 20, "/hosts/eu1a")
+    mount(disk, store)
+    there.report(there.say_hello())
+    with of_another.open("r+b") as file:
+        file.write(os.urandom(8 << 20))
+    lose(of_another, disk)
+
+    is_put = there.keeper.shelf.put_once("reports/peer/2026-11-23/1/us0a.json", b"")
+    is_made = there.keeper.keep()
+
+    subprocess.run(["umount", str(store)], check=True)
+    assert (is_put, is_made) == (True, False)
+    assert find_why_lost(there.paths) == NOT_KEPT
+    assert NOT_KEPT in (there.keeper.find_trouble() or "")
 
 
 @in_an_enclosure

@@ -12,7 +12,6 @@ from hashlib import sha256
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -146,13 +145,6 @@ def test_what_lies_as_deep_as_a_server_may_have_it_is_proven_like_anything_else(
     assert found[f"{deep}/{a_name}"].sha256 == sha256(b"deep down").hexdigest()
     assert found[f"{deep}/{a_name}"].group == found["not as deep"].group is not None
     assert found[f"{deep}/link"].link == b"/etc/passwd"
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """Much shorter than where the receiver has its trees, as / is."""
-    with TemporaryDirectory(prefix="", dir="/tmp") as place:
-        yield Path(place)
 
 
 def version_of_rsync() -> str:

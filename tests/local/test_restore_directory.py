@@ -6,12 +6,15 @@ import os
 import shutil
 import stat
 import subprocess
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
+from ebbtide_agent.host.explain import LONGEST_PATH_BYTES
 from ebbtide_console.sandbox import awkward
 from tests.local.bringing_back import ask, below, given_back, rot
+from tests.local.edits import dig
 from tests.local.own_nights import Host, agent, differing, entries
 from tests.local.receiver_machine import MAY_MOUNT
 
@@ -444,6 +447,25 @@ def test_a_directory_that_somebody_has_put_in_its_place_is_not_used(host: Host, 
     assert ended.returncode == 77
     assert "is not the directory of a restore that was cut off" in ended.stderr
     assert list(place.iterdir()) == []
+
+
+def test_a_name_too_deep_to_be_linked_there_is_told_and_holds_up_no_other(short: Path, tmp_path: Path) -> None:
+    host = Host(tmp_path, short)
+    deep = dig(host.tree, LONGEST_PATH_BYTES - 2)
+    with chdir(host.tree):
+        (deep / "n").write_text("deep down")
+        os.link(deep / "n", "not as deep")
+        (deep / "m").write_text("as deep")
+    host.back_up()
+    into = tmp_path / ("i" * 100)
+    into.mkdir()
+
+    ended = ask(host, "restore", str(host.tree), cwd=into)
+
+    (restored,) = into.iterdir()
+    lacking = entries(host.tree).keys() - entries(restored / "tree").keys()
+    assert lacking <= {b"not as deep"}, lacking
+    assert ended.returncode != 0 and "File name too long" in ended.stderr
 
 
 def test_the_points_are_listed(host: Host, tmp_path: Path) -> None:

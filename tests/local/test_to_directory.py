@@ -24,6 +24,7 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.host import guards, night, survey, to_directory
 from ebbtide_agent.host.config import Config, load
+from ebbtide_agent.host.explain import LONGEST_PATH_BYTES
 from ebbtide_agent.host.from_directory import FromDirectory
 from ebbtide_agent.host.outcome import Counts, Outcome, together
 from ebbtide_agent.host.target import Directory
@@ -31,7 +32,7 @@ from ebbtide_agent.report import encode_report
 from ebbtide_agent.snapshots import moment_of
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
-from tests.local.edits import EDITS, NIGHTS, Edit, Editor, a_file_whose_names_vanish, plant, take_the_place
+from tests.local.edits import EDITS, NIGHTS, Edit, Editor, a_file_whose_names_vanish, dig, plant, take_the_place
 from tests.local.own_nights import Host, agent, as_agent, differing, entries
 
 EXAMPLES = int(os.environ.get("EBBTIDE_EXAMPLES", "1"))
@@ -570,6 +571,20 @@ def test_a_file_with_too_many_names_is_no_obstacle(host: Host) -> None:
     assert len(host.snapshots()) == 2
     assert differing(entries(host.newest()), entries(host.tree)) == {}
     assert (host.newest() / "d/two").samefile(first / "d/two")
+
+
+@pytest.mark.fault("H13")
+def test_a_directory_as_deep_as_a_server_may_have_it_costs_no_night(tmp_path: Path) -> None:
+    host = Host(tmp_path, tmp_path / "backup")
+    dig(host.tree, LONGEST_PATH_BYTES)
+    host.paths.include.write_text(f"{host.tree}\n")
+
+    nights = [host.back_up(ROOT="/").status for _ in range(2)]
+
+    assert nights == ["complete", "complete"], host.said
+    kept = host.newest() / host.tree.relative_to("/")
+    assert entries(kept).keys() == entries(host.tree).keys()
+    assert not any("there can be no index" in line for line in host.said)
 
 
 def test_a_disk_that_is_not_there_is_not_written_to(host: Host) -> None:

@@ -78,7 +78,9 @@ def test_the_tree_arrives_whole_and_the_next_night_goes_by_the_index(host: Pushi
 def fetched(host: Pushing) -> Path:
     """The tree as an operator gets it back."""
     back, ssh = host.place / "back", ["ssh", "-F", "none", "-p", str(host.far.port), "-i", str(host.far.key)]
-    words = ["-aHAXS", "--numeric-ids", "-M--fake-super", "-e", shlex.join([*ssh, *host.far.options])]
+    # By whole seconds rsync would leave a directory the time of its arrival that is not a second older.
+    words = ["-aHAXS", "--numeric-ids", "--modify-window=-1", "-M--fake-super"]
+    words += ["-e", shlex.join([*ssh, *host.far.options])]
     subprocess.run(["rsync", *words, f"{getpass.getuser()}@localhost:us0/tree/", f"{back}/"], check=True)
     return back
 
@@ -177,6 +179,24 @@ def test_a_damaged_report_of_the_last_night_is_named_and_the_next_one_compares_e
     assert any("report is damaged: report is not JSON" in said for said in host.said)
     assert differing(entries(fetched(host)), entries(host.tree)) == {}
     assert host.report_there() == json.loads(host.paths.last_report.read_bytes())
+
+
+def test_a_report_of_a_later_version_is_named_as_that_and_not_touched(host: Pushing) -> None:
+    host.back_up()
+    later = {**host.report_there(), "schema": 2}
+    (host.there / "report.json").write_text(json.dumps(later))
+    before = entries(host.there)
+
+    listed, newest = as_agent(host, "list"), as_agent(host, "restore", str(host.tree / "file"), cwd=host.place)
+    named = as_agent(host, "restore", str(host.tree / "file"), "--at", "later-report", cwd=host.place)
+    with pytest.raises(Refused, match="report is of schema 2, and this version knows 1: use a later one"):
+        host.back_up()
+
+    assert differing(entries(host.there), before) == {}
+    assert "later-report  NOT WHOLE: nobody knows whether it is" in listed.stdout
+    assert "was written by a later version" in listed.stdout and "damaged" not in listed.stdout
+    assert (newest.returncode, "later-report is not whole" in newest.stderr) == (PermanentError.exit_code, True)
+    assert (named.returncode, (host.place / "restored-us0-later-report/file").exists()) == (0, True), named.stderr
 
 
 def test_a_damaged_report_where_this_host_has_not_pushed_may_be_anybodys_and_is_not_touched(host: Pushing) -> None:

@@ -5,8 +5,6 @@ But for one test the volume is a directory in a device's place. AWS is moto; the
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
@@ -37,7 +35,7 @@ from tests.local.enclosed import a_copy_of_all_mounts
 from tests.local.own_nights import Host, differing, entries
 from tests.local.receiver_machine import BUCKET, MISSING, REGION, Aws, an_aws
 from tests.local.test_session import wait_until_free
-from tests.loops import a_loop_device
+from tests.loops import a_loop_device, has_loops
 
 pytestmark = pytest.mark.skipif("rsync" in MISSING, reason="rsync is not installed")
 
@@ -256,12 +254,6 @@ def test_a_volume_that_is_not_this_hosts_is_left_as_it_was(
     assert not host.paths.volume.exists()
 
 
-def loops() -> bool:
-    if os.geteuid() != 0 or not all(map(shutil.which, ("losetup", "mkfs.ext4"))):
-        return False
-    return subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode == 0
-
-
 def test_a_night_that_breaks_off_does_not_leave_the_volume_mounted(
     host: OwnVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +278,7 @@ def device(tmp_path: Path) -> Iterator[Path]:
         yield device
 
 
-@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+@pytest.mark.skipif(not has_loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
 def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounted(
     device: Path, host: OwnVolume
 ) -> None:
@@ -308,7 +300,7 @@ def test_a_blank_volume_gets_a_file_system_that_holds_everything_and_is_unmounte
                 subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+@pytest.mark.skipif(not has_loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
 @pytest.mark.parametrize("name", ["ebbtide.json", "photo"])
 def test_of_a_volume_that_is_not_this_hosts_no_byte_changes_though_a_check_would_mend_it(
     host: OwnVolume, name: str
@@ -330,7 +322,7 @@ def test_of_a_volume_that_is_not_this_hosts_no_byte_changes_though_a_check_would
     assert hashed_whole(image) == before
 
 
-@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+@pytest.mark.skipif(not has_loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
 def test_a_volume_that_is_mounted_elsewhere_still_was_not_let_go(
     device: Path, host: OwnVolume, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,7 +345,7 @@ def test_a_volume_that_is_mounted_elsewhere_still_was_not_let_go(
     wait_until_free(device)
 
 
-@pytest.mark.skipif(not loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
+@pytest.mark.skipif(not has_loops(), reason="a file system of its own needs root, a loop device and mkfs.ext4")
 def test_files_come_back_from_the_volume_and_not_a_byte_of_it_changes(device: Path, host: OwnVolume) -> None:
     host.attach(device)
     awkward.grow(host.tree / "srv")

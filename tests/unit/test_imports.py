@@ -75,6 +75,12 @@ def test_a_room_imports_only_what_lies_in_its_direction(room: str) -> None:
     assert strays == []
 
 
+def test_a_file_system_is_synced_through_one_door() -> None:
+    doors = [path.name for path in python_files("agent/ebbtide_agent") if '"sync", "-f"' in path.read_text()]
+
+    assert doors == ["disk.py"]
+
+
 @pytest.mark.parametrize("effect", DOORS)
 def test_an_effect_has_one_door(effect: str) -> None:
     files = [path for place in CODE for path in python_files(place)]

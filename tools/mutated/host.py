@@ -13,6 +13,7 @@ _COMPRESSION = ("tests/unit/agent/test_compression.py",)
 _CIPHERS = ("tests/unit/agent/test_ciphers.py",)
 _CONNECTIONS = "tests/local/test_connections.py"
 _A_NIGHT_OF_TWO = "tests/local/test_push.py::test_a_night_of_two_hosts_ends_in_reports_events_and_a_released_volume"
+_DEEPEST = "tests/local/test_to_directory.py::test_a_directory_as_deep_as_a_server_may_have_it_costs_no_night"
 
 MUTATIONS = (
     # -- a tree becomes real
@@ -503,11 +504,37 @@ MUTATIONS = (
     Mutation(
         "full: listed as a whole",
         f"{_HOST}/push.py",
-        """        _ALL_AT_ONCE,
+        """        ALL_AT_ONCE,
 """,
         "",
         "that a push in full ends although files of several names are renamed meanwhile",
         ("tests/local/test_renamed_meanwhile.py",),
+    ),
+    Mutation(
+        "restore: listed as a whole",
+        f"{_HOST}/bring.py",
+        "ALL_AT_ONCE, *shown",
+        "*shown",
+        "that a restore ends although a name is too long there to be linked to",
+        (
+            "tests/local/test_restore_directory.py::test_a_name_too_deep_to_be_linked_there_is_told_and_holds_up_no_other",
+        ),
+    ),
+    Mutation(
+        "links: what lies deepest",
+        "agent/ebbtide_agent/hardlinks.py",
+        "with reached(base, directory) as where, os.scandir(where) as entries:",
+        'with os.scandir(base + b"/" + directory) as entries:',
+        "that a directory as deep as a server may have it costs no night which goes to a directory",
+        (_DEEPEST,),
+    ),
+    Mutation(
+        "the root of all: no slash too many",
+        f"{_HOST}/config.py",
+        'os.fsencode(self.root).rstrip(b"/")',
+        "os.fsencode(self.root)",
+        "that the longest path there is can be looked at below /",
+        (_DEEPEST,),
     ),
     Mutation(
         "away: what is deleted is named, too",
@@ -684,6 +711,14 @@ MUTATIONS = (
         "if False:",
         "that a tree whose report tells nothing is not pushed over where this host has never been",
         ("tests/local/test_to_remote.py",),
+    ),
+    Mutation(
+        "later report over there",
+        f"{_HOST}/far_place.py",
+        "except OfLaterVersion as error:",
+        "except ZeroDivisionError as error:",
+        "that what a later version has written over there is not pushed over",
+        ("tests/local/test_to_remote.py::test_a_report_of_a_later_version_is_named_as_that_and_not_touched",),
     ),
     Mutation(
         "last target: of each kind",

@@ -33,10 +33,18 @@ MUTATIONS = (
     Mutation(
         "durable: it is kept what the kernel says once",
         "agent/ebbtide_agent/receiver/durable.py",
-        "            write_whole(paths.not_kept, ended.why.encode())\n    raise",
-        '            raise PermanentError(f"{NOT_KEPT}: {ended.why}")\n    raise',
+        "            write_whole(paths.not_kept, why.encode())\n    raise",
+        '            raise PermanentError(f"{NOT_KEPT}: {why}")\n    raise',
         "that what a disk has not kept is nobody's backup, though another host's report has heard of it",
         ("tests/local/test_broken_volumes.py",),
+    ),
+    Mutation(
+        "durable: a peer's snapshot",
+        f"{_PEER}/keeping.py",
+        "partial(write_all, self.peer.paths)",
+        "lambda: None",
+        "that a guest's snapshot is on the disk, and what the kernel says there once is known to the others",
+        ("tests/local/test_lost_power.py",),
     ),
     Mutation(
         "lost: the disk has not kept it",
@@ -185,7 +193,7 @@ MUTATIONS = (
     Mutation(
         "lost: a restore",
         "agent/ebbtide_agent/host/destination.py",
-        '    procs.check(("sync", "-f", str(into)))\n',
+        "    disk.check_synced(into)\n",
         "",
         "that a restore which is called finished is on the disk",
         ("tests/local/test_lost_power.py",),
@@ -764,7 +772,7 @@ MUTATIONS = (
     Mutation(
         "memory: none without a process",
         f"{_GATE}/seccomp.py",
-        " 319, 29, 68, 64,",
+        " 319, 29, 68, 64, 240,",
         "",
         "that nobody within the walls has memory that no process has mapped",
         ("tests/attack/test_walls.py",),
@@ -1144,6 +1152,14 @@ MUTATIONS = (
         "",
         "that whoever is at work on a volume is ended when it is let go",
         (f"{LETTING_GO}::test_who_is_at_work_is_ended_and_the_volume_is_let_go_cleanly",),
+    ),
+    Mutation(
+        "letting go: of what the disk did not keep",
+        f"{_GATE}/release.py",
+        "_let_go(brief, paths) and has_kept_all",
+        "_let_go(brief, paths)",
+        "that the snapshot of a disk which is found not to have kept all when it is let go of is as of a crash",
+        ("tests/local/test_broken_volumes.py",),
     ),
     Mutation(
         "letting go: in vain",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from functools import partial
 
+from ebbtide_agent.beside import Interfered
 from ebbtide_agent.commands.here import Commands, Here, add_command, add_places, paths_of
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.explain import Answer, Explainer
+from ebbtide_agent.host.explain import Answer, Explainer, Verdict
 from ebbtide_agent.host.filters import BUILT_IN_EXCLUDES
+from ebbtide_agent.host.look import look_first
 from ebbtide_agent.printable import printable
 
 DESCRIPTION = """\
@@ -43,12 +46,20 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def explain(options: argparse.Namespace, _: Here) -> int:
     paths = paths_of(options)
     explainer = Explainer(load(paths), paths)
-    answers = [explainer.explain(os.fsencode(path)) for path in options.path]
+    answers = [_look_at(explainer, os.fsencode(path)) for path in options.path]
     if options.json:
         print(json.dumps([_as_object(answer) for answer in answers], indent=2))
     else:
         print("\n".join(map(_as_line, answers)))
     return 0 if all(answer.verdict.is_backed_up for answer in answers) else NOT_ALL
+
+
+def _look_at(explainer: Explainer, path: bytes) -> Answer:
+    """The answer; of a path on a mount that does not answer that it cannot be told."""
+    try:
+        return look_first(f"a look at {printable(path)}", partial(explainer.explain, path))
+    except Interfered as error:
+        return Answer(path, None, Verdict(None, str(error)))
 
 
 def _absolute(text: str) -> str:

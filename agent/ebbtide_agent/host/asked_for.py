@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.explain import Explainer
@@ -27,7 +28,8 @@ def missing_places(config: Config, paths: HostPaths) -> Iterator[str]:
         return
     for place in config.include or (EVERYTHING,):
         if not _travels(place, config):
-            yield f"{place}, which is to be backed up, {_why_not(place, config, paths)}; nothing was pushed"
+            why = look(f"a look at {place}", partial(_why_not, place, config, paths))
+            yield f"{place}, which is to be backed up, {why}; nothing was pushed"
 
 
 def _travels(place: str, config: Config) -> bool:

@@ -14,7 +14,7 @@ from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
 from ebbtide_agent.host.past import WHOLE, Source, leading_to
-from ebbtide_agent.host.push import Listener
+from ebbtide_agent.host.push import ALL_AT_ONCE, Listener
 from ebbtide_agent.host.resume import ASIDE
 from ebbtide_agent.printable import printable
 from ebbtide_agent.report import PARTIAL
@@ -117,7 +117,7 @@ def bring(source: Source, request: RestoreRequest, listener: Listener) -> Outcom
 
 def _brought(source: Source, request: RestoreRequest, how: Sequence[str], listener: Listener) -> Outcome:
     shown = ("--stats", "--no-human-readable", "--info=progress2")
-    ended = source.run((*request.words, *how, *shown), request.paths, request.into, listener)
+    ended = source.run((*request.words, *how, ALL_AT_ONCE, *shown), request.paths, request.into, listener)
     outcome = tell(ended)
     if any(problem.startswith(IN_THE_WAY) for problem in outcome.problems):
         outcome = replace(outcome, problems=(*outcome.problems, TO_MAKE_WAY))

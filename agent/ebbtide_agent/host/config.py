@@ -83,6 +83,11 @@ class Config:
     made_up: tuple[str, ...] = ()
 
     @property
+    def top(self) -> bytes:
+        """ROOT as it comes before a slash and a path within it: with another slash the longest would be too long."""
+        return os.fsencode(self.root).rstrip(b"/")
+
+    @property
     def hidden(self) -> tuple[str, ...]:
         """All that keeps something from travelling tonight, but for what is built in."""
         return (*self.exclude, *self.made_up)

@@ -11,7 +11,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from ebbtide_agent import procs
+from ebbtide_agent import disk
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import sync_directory
 from ebbtide_agent.host.config import Config
@@ -76,7 +76,7 @@ def finished(into: Path) -> Path:
 
     Raises PermanentError where the disk does not take it.
     """
-    procs.check(("sync", "-f", str(into)))
+    disk.check_synced(into)
     closed = _closed_of(into)
     name = closed.name.rpartition(_UNFINISHED)[0]
     names = (name, *(f"{name}-{number}" for number in range(2, 1000)))

@@ -31,7 +31,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Answer:
-    """What becomes of a path tonight; of one that is not there, what would. None: nobody but root can see it."""
+    """What becomes of a path tonight; of one that is not there, what would. None: it cannot be seen."""
 
     path: bytes
     is_there: bool | None
@@ -99,7 +99,7 @@ class Explainer:
         return place[len(above) :] if place.startswith(above) else None
 
     def _where(self, inside: bytes) -> bytes:
-        return self._root + b"/" + inside
+        return self._config.top + b"/" + inside
 
     def _follow(self, inside: bytes, as_directory: bool) -> Verdict:
         """The verdict on a path; `as_directory` is what it is if it is not there."""

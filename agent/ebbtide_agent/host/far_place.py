@@ -19,12 +19,28 @@ from ebbtide_agent.host.login import Login, login_of
 from ebbtide_agent.host.target import Remote
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.report import Report, encode_report, parse_report
+from ebbtide_agent.shapes import OfLaterVersion
 
 _TREE, _REPORT = "tree", "report.json"
 
 
 class Unreadable(Refused):
-    """What lies there as a report is none: it says neither whose the tree is, nor whether that is whole."""
+    """What lies there as a report says neither whose the tree is, nor whether that is whole. `point` is what is asked
+    for where no report tells its run."""
+
+    point = ""
+
+
+class Damaged(Unreadable):
+    """It is none."""
+
+    point = "damaged-report"
+
+
+class Later(Unreadable):
+    """A later version has written it, and can read it."""
+
+    point = "later-report"
 
 
 @dataclass(frozen=True)
@@ -55,7 +71,7 @@ class FarPlace:
     def find_report(self, until: datetime) -> Report | None:
         """The last night's, or None while there is none.
 
-        Raises Unreadable when it is damaged, and Refused when it is none of this host's.
+        Raises Damaged, Later, and Refused when it is none of this host's.
         """
         self._files(self.login).fetch(_REPORT, self.paths.fetched_report, until)
         return self.found_report()
@@ -66,8 +82,11 @@ class FarPlace:
             return None
         try:
             report = parse_report(self.paths.fetched_report.read_bytes())
+        except OfLaterVersion as error:
+            said = "was written by a later version"
+            raise Later(f"what {self.target} has as the last night's report {said}: {error}") from error
         except PermanentError as error:
-            raise Unreadable(f"what {self.target} has as the last night's report is damaged: {error}") from error
+            raise Damaged(f"what {self.target} has as the last night's report is damaged: {error}") from error
         if report.host != self.config.host:
             raise Refused(f"{self.target} holds the backup of {report.host}; HOST is {self.config.host}")
         return report

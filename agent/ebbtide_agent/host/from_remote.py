@@ -11,9 +11,6 @@ from ebbtide_agent.host.push import Route
 from ebbtide_agent.host.restorable import CUT_SHORT, AtHand, Restorable
 from ebbtide_agent.points import point_name
 
-# What is asked for where no report tells its run.
-_DAMAGED = "damaged-report"
-
 
 @dataclass(frozen=True)
 class FromRemote:
@@ -27,7 +24,7 @@ class FromRemote:
         try:
             report = self.place.find_report(self.place.world.clock())
         except Unreadable as error:
-            return AtHand((Restorable(_DAMAGED, "", doubt="nobody knows whether it is"),), (str(error), older))
+            return AtHand((Restorable(error.point, "", doubt="nobody knows whether it is"),), (str(error), older))
         if report is None:
             return AtHand(notes=(f"{self.place.target} has no report of a night",))
         doubt = "" if report.is_complete and report.receiver else CUT_SHORT

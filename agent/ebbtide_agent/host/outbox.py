@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from ebbtide_agent import letters, procs
+from ebbtide_agent import disk, letters
 from ebbtide_agent.cloud import Cloud
 from ebbtide_agent.errors import AgentError
 from ebbtide_agent.files import write_whole
@@ -31,7 +31,7 @@ class Outbox:
         """From here on tonight is told, some time. Returns its letter."""
         self._making.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(self._making / _REPORT, report)
-        procs.check(("sync", "-f", str(self._making)))
+        disk.check_synced(self._making)
         return self._making.rename(self.path / run.replace("/", "_"))
 
     def clear(self) -> None:

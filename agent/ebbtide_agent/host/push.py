@@ -60,8 +60,9 @@ IN_PLACE = "--inplace"
 # What is nowhere here goes over there, so whoever is told this has to look at everything.
 _EXTRANEOUS = "--delete"
 # Directory by directory rsync (3.5.0) waits for itself and never ends, whatever its time-out, when a file of several
-# names is renamed meanwhile. What is listed as a whole takes some 70 bytes of memory more for an entry over there.
-_ALL_AT_ONCE = "--no-inc-recursive"
+# names is renamed meanwhile, or has one that is too long to be linked to. What is listed as a whole takes some 70 bytes
+# of memory more for an entry over there.
+ALL_AT_ONCE = "--no-inc-recursive"
 # The root and nothing in it: named in a list, "." would bring along whatever is in it.
 _ROOT_ALONE = ("--no-r", "--dirs", "--filter=- *")
 
@@ -117,7 +118,7 @@ def in_full(config: Config, in_content: bool = False) -> Pass:
     words = (
         _EXTRANEOUS,
         "--delete-excluded",
-        _ALL_AT_ONCE,
+        ALL_AT_ONCE,
         *(("--one-file-system",) if config.one_file_system else ()),
     )
     return Pass(
@@ -184,8 +185,7 @@ def _listed(config: Config, words: tuple[str, ...], paths: Iterable[bytes]) -> P
 
 
 def _with_acls(config: Config, paths: Iterable[bytes]) -> list[bytes]:
-    root = os.fsencode(config.root)
-    return [path for path in paths if _has_acl(root + b"/" + path)]
+    return [path for path in paths if _has_acl(config.top + b"/" + path)]
 
 
 def _has_acl(where: bytes) -> bool:

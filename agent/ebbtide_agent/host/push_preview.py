@@ -63,8 +63,7 @@ def _of_changes(config: Config, taken: Survey, whole: Counts) -> PushPreview:
 
 
 def _bytes_of(config: Config, paths: Iterable[bytes]) -> int:
-    root = os.fsencode(config.root)
-    return sum(_size(root + b"/" + path) for path in paths)
+    return sum(_size(config.top + b"/" + path) for path in paths)
 
 
 def _size(where: bytes) -> int:

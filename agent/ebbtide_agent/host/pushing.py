@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ebbtide_agent import procs
+from ebbtide_agent import disk
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.lost import draw_time, have_compared
@@ -48,10 +48,11 @@ class PushNote:
 
         The kernel says so once, so that the note is of no night from then on, and the next push compares everything.
         """
-        ended = procs.run(("sync", "-f", str(self.place.parent)))
-        if ended.exit_code != 0:
+        try:
+            disk.check_synced(self.place.parent)
+        except PermanentError:
             self.put_of_nobody()
-            raise PermanentError(f"the disk did not keep what was written to it: {ended.why}")
+            raise
 
     def _since(self) -> datetime:
         noted = self.place.stat()

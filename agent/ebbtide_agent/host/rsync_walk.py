@@ -62,7 +62,7 @@ def _write(file: RawIOBase, chunk: bytes) -> None:
 def _find_entry(config: Config, path: bytes) -> Iterator[Entry]:
     """One, or none if it is not there any more."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        found = os.lstat(os.fsencode(config.root) + b"/" + path)
+        found = os.lstat(config.top + b"/" + path)
         yield Entry(path, STAT.pack(*AS_PACKED(found)), found.st_dev)
 
 

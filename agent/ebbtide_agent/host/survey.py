@@ -138,9 +138,7 @@ def is_overtaken(pushed: Survey, config: Config, in_full: bool) -> bool:
         return pushed.tally is not None
     inodes = pushed.changes.inodes if pushed.changes else {}
     try:
-        return bool(inodes) and look(
-            "a look at what was pushed", partial(_has_others, os.fsencode(config.root), inodes)
-        )
+        return bool(inodes) and look("a look at what was pushed", partial(_has_others, config.top, inodes))
     except Interfered:
         return True
 
@@ -192,10 +190,7 @@ def find_missed(pushed: Survey, named: Named | None, config: Config) -> Missed:
     if named is None or written is None:
         return Missed()
     try:
-        return look(
-            "a look at what was missed",
-            lambda: missed_of(os.fsencode(config.root), named.lacking(written.entries())),
-        )
+        return look("a look at what was missed", lambda: missed_of(config.top, named.lacking(written.entries())))
     except DamagedIndex:
         # Nor can a later scan be compared with it then, and that ends in a push in full.
         return Missed()
@@ -263,7 +258,7 @@ def _with_contents_checked(survey: Survey, config: Config, paths: HostPaths) -> 
     if sample.turn is None or survey.tally is None or survey.changes is None:
         return survey
     known = find_known(paths.contents, sample.turn)
-    read = partial(check_contents, os.fsencode(config.root), sample.turn, sample.files, known)
+    read = partial(check_contents, config.top, sample.turn, sample.files, known)
     try:
         checked = look("the content check", read)
     except Interfered as error:
@@ -381,7 +376,7 @@ def _scanning(config: Config, aside: Path, tally: Tally, now: datetime, sample: 
     """The blocks of a scan, which are counted, written `aside` and shown to the sample while they go by."""
     selection = Selection(rules(config.include, config.hidden, config.whole_system))
     young_ns = int(now.timestamp()) * 10**9 - YOUNG_NS
-    tree = Tree(os.fsencode(config.root), selection, config.one_file_system, young_ns)
+    tree = Tree(config.top, selection, config.one_file_system, young_ns)
     before = _identities()
     with scan_beside(tree) as met:
         yield sample.watch(tally.watch(_written(met, Writer(aside))))

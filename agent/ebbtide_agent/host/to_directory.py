@@ -14,9 +14,10 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from ebbtide_agent import moments, procs, snapshots
+from ebbtide_agent import disk, moments, procs, snapshots
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.hardlinks import digest_of, find_groups
@@ -52,7 +53,7 @@ class ToDirectory:
 
     @property
     def rotation(self) -> Rotation:
-        return Rotation(self.store, self.world.clock, self.world.say)
+        return Rotation(self.store, self.world.clock, self.world.say, partial(disk.check_synced, self.store.path))
 
     def hello(self, until: datetime) -> Hello:
         """Raises Refused when another host's backups go to the directory."""

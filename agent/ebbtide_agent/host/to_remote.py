@@ -11,7 +11,7 @@ from ebbtide_agent import moments
 from ebbtide_agent.errors import Refused
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.host.claim import keep_target, went_to
-from ebbtide_agent.host.far_place import FarPlace, Unreadable
+from ebbtide_agent.host.far_place import Damaged, FarPlace
 from ebbtide_agent.host.key_change import settle
 from ebbtide_agent.host.push import Pass, in_full, passes_of
 from ebbtide_agent.host.record import recorded, run_of
@@ -90,11 +90,12 @@ class ToRemote:
 
     def _find_last(self, until: datetime) -> Report | None:
         """The report that lies there. A damaged one, where the last push of this host went, is as of one that did not
-        come to its end: so nothing of the tree counts as known. Raises Refused when it is none of this host's."""
+        come to its end: so nothing of the tree counts as known. Raises Refused when it is none of this host's, or is a
+        later version's."""
         place = self.place
         try:
             return place.find_report(until)
-        except Unreadable as error:
+        except Damaged as error:
             if not went_to(place.paths.remote, str(place.target)):
                 raise Refused(f"{error}; name another place") from error
             place.world.say(f"{error}: it counts for nothing")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable
 
-from ebbtide_agent.errors import AgentError, TransientError
+from ebbtide_agent.errors import AgentError, PermanentError, TransientError
 from ebbtide_agent.files import write_whole
 from ebbtide_agent.paths import DirectoryPaths
 from ebbtide_agent.peer.copying import Copy, copy
@@ -21,6 +22,7 @@ from ebbtide_agent.peer.past import Past, find_newest, read_past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.receiver.baseline import keep_manifest
+from ebbtide_agent.receiver.durable import find_why_lost, write_all
 from ebbtide_agent.report import Report
 from ebbtide_agent.rotation import Rotation, remove
 
@@ -40,7 +42,7 @@ class Keeper:
 
     @property
     def rotation(self) -> Rotation:
-        return Rotation(self.store, self.peer.clock, self.say)
+        return Rotation(self.store, self.peer.clock, self.say, partial(write_all, self.peer.paths))
 
     @property
     def shelf(self) -> Shelf:
@@ -96,6 +98,8 @@ class Keeper:
         report, store = self.find_due(), self.store
         if report is None:
             return
+        if why := find_why_lost(self.peer.paths):
+            raise PermanentError(why)
         # Dated in the future it was when neither our clock nor the host's has got there.
         self.rotation.date_anew(max(self.peer.clock(), report.finished))
         # KEEP may have become less: what goes by it makes room.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebbtide_agent import procs
-from ebbtide_agent.files import write_whole
+from ebbtide_agent.errors import PermanentError
+from ebbtide_agent.files import sync_directory, write_whole
 from ebbtide_agent.manifest_file import sha256_of
 from ebbtide_agent.paths import PeerPaths
 from ebbtide_agent.report import Report, parse_report, report_key
@@ -45,8 +45,18 @@ class Shelf:
             os.link(body, path)
         else:
             write_whole(path, body)
-        procs.check(("sync", "-f", str(path)))
+        self._sync_names(path)
         return True
+
+    def _sync_names(self, path: Path) -> None:
+        """The directories of a key are made with it, and this one with the first.
+
+        Not all of the file system: what its disk has not kept is told once, and for the report of another guest.
+        """
+        for directory in path.parents:
+            sync_directory(directory)
+            if directory == self.place.parent:
+                return
 
     def digest(self, key: str) -> str:
         try:
@@ -58,9 +68,10 @@ class Shelf:
         self.told.touch()
 
     def find_report(self, run: str, host_id: str) -> Report | None:
+        """None also of one that cannot be read any more: it must not keep its host from the next night."""
         try:
             return parse_report(self.get(report_key(run, "", host_id)))
-        except KeyError:
+        except (KeyError, PermanentError):
             return None
 
     def runs(self) -> Iterator[str]:

@@ -14,6 +14,7 @@ from ebbtide_agent.peer.night import find_night
 from ebbtide_agent.peer.past import Past
 from ebbtide_agent.peer.register import Guest
 from ebbtide_agent.peer.sessions import find_server
+from ebbtide_agent.receiver.durable import find_why_lost
 from ebbtide_agent.snapshots import FAR_AHEAD
 
 
@@ -51,6 +52,11 @@ def find_faults(peer: Peer) -> tuple[str, ...]:
     faults = []
     if find_server(peer.paths) is None:
         faults.append("nobody serves: systemctl start ebbtide-peer, or ebbtide-agent peer serve")
+    if why := find_why_lost(peer.paths):
+        faults.append(
+            f"{why}: nothing is taken until somebody has looked at the disk of {peer.paths.store} and at the kernel's"
+            " log, and serves anew: systemctl restart ebbtide-peer, or ebbtide-agent peer serve"
+        )
     try:
         peer.check_store()
     except AgentError as error:

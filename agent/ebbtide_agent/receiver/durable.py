@@ -1,12 +1,12 @@
 """That what was written is on the disk, or that some of it never will be: what a disk does not take is lost for all.
 
-The kernel goes on, and says so once, to whoever asks first after it (syncfs, Linux 5.8), and not whose it was; whoever
-reads finds it in memory, as if it were there. So it is kept for all who ask later.
+The kernel says so once, and not whose it was (`disk`). So it is kept for all who ask later, and whoever has something
+written to a volume of several hosts asks here.
 """
 
 from __future__ import annotations
 
-from ebbtide_agent import procs, volume
+from ebbtide_agent import disk, volume
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.files import locked, write_whole
 from ebbtide_agent.paths import GatePaths
@@ -20,10 +20,10 @@ def write_all(paths: GatePaths) -> None:
     # Whoever comes while another one is told waits: only then it is known.
     with locked(paths.run):
         if not paths.not_kept.exists():
-            ended = procs.run(("sync", "-f", str(paths.hosts)))
-            if ended.exit_code == 0:
+            why = disk.sync(paths.hosts)
+            if why is None:
                 return
-            write_whole(paths.not_kept, ended.why.encode())
+            write_whole(paths.not_kept, why.encode())
     raise PermanentError(f"{NOT_KEPT}: {paths.not_kept.read_text()}")
 
 

@@ -26,7 +26,10 @@ HEARING_SECONDS = 2.0
 
 
 def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud, now: Clock, sshd: procs.Child) -> bool:
-    """Release the volume and record it. True when it was let go cleanly; the snapshot is crash-consistent otherwise."""
+    """Release the volume and record it. True when it was let go cleanly; the snapshot is crash-consistent otherwise.
+
+    So is one of a disk that is only now found not to have kept all: whose night is complete had it on the disk before.
+    """
     paths.closing.touch()
     procs.end(sshd)
     time.sleep(HEARING_SECONDS)
@@ -36,8 +39,8 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
         _record_cut_off(brief, paths, cloud, now)
     is_read_only = find_why_lost(paths) is not None
     usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
-    _note_written(brief, paths)
-    clean = _let_go(brief, paths)
+    has_kept_all = is_read_only or _note_written(brief, paths)
+    clean = _let_go(brief, paths) and has_kept_all
     disk = asdict(usage) if usage else None
     put_word("released", instance, cloud, now(), clean=clean, read_only=is_read_only, disk=disk)
     detail = {"run": instance.id, "attempt": instance.attempt}
@@ -73,12 +76,13 @@ def _measured(paths: MachinePaths) -> volume.Usage | None:
     return usage if usage is None or left is None else replace(usage, free=min(usage.free, left))
 
 
-def _note_written(brief: Brief, paths: MachinePaths) -> None:
-    """Without that note the next night compares what it need not."""
+def _note_written(brief: Brief, paths: MachinePaths) -> bool:
+    """Whether the disk has kept all. Without the note of that the next night compares what it need not."""
     try:
         note_written(paths, [host.id for host in brief.hosts], moments.up().start)
     except (AgentError, OSError) as error:
         print(f"ebbtide: that all is on the disk could not be noted: {error}", flush=True)
+    return find_why_lost(paths) is None
 
 
 def _let_go(brief: Brief, paths: MachinePaths) -> bool:

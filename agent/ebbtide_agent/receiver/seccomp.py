@@ -45,14 +45,14 @@ _MACHINES = {
     # request_key keyctl unshare perf_event_open open_by_handle_at setns process_vm_readv process_vm_writev finit_module
     # kexec_file_load bpf userfaultfd; syslog; socket connect bind listen: vsock knows no network namespace;
     # mknodat mknod: what fake super keeps of a device, a pipe or a socket is a plain file; memfd_create shmget msgget
-    # semget: memory that stays when nobody has it mapped; setrlimit: a lower limit may be a weaker one
+    # semget mq_open: memory that stays when nobody has it mapped; setrlimit: a lower limit may be a weaker one
     "x86_64": _Machine(0xC000003E, 56, 53, 72, 302, 16, (
         101, 165, 166, 155, 163, 167, 169, 175, 176, 179, 246, 248, 249, 250, 272, 298, 304, 308, 310, 311, 313, 320,
-        321, 323, 103, 41, 42, 49, 50, 259, 133, 319, 29, 68, 64, 160,
+        321, 323, 103, 41, 42, 49, 50, 259, 133, 319, 29, 68, 64, 240, 160,
     )),
     "aarch64": _Machine(0xC00000B7, 220, 199, 25, 261, 29, (
         117, 40, 39, 41, 89, 224, 142, 105, 106, 60, 104, 217, 218, 219, 97, 241, 265, 268, 270, 271, 273, 294, 280,
-        282, 116, 198, 203, 200, 201, 33, 279, 194, 186, 190, 164,
+        282, 116, 198, 203, 200, 201, 33, 279, 194, 186, 190, 180, 164,
     )),
 }  # fmt: skip
 

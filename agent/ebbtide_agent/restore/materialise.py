@@ -15,7 +15,7 @@ from ebbtide_agent.beside import beside
 from ebbtide_agent.entry import read_xattrs
 from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.fakesuper import REAL_ACL, STAT, Recorded, read_link, real_xattrs, recorded_stat
-from ebbtide_agent.walk import ROOT, Found, reached
+from ebbtide_agent.walk import ROOT, Found, prefix_of, reached
 
 # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP: bits of the kernel's capability mask.
 _NEEDED = sum(1 << capability for capability in (0, 1, 3, 4, 27, 31))
@@ -97,7 +97,7 @@ def _directories(base: bytes) -> Iterator[_Directory]:
             found = os.lstat(where)
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(_within(path, entry.name))
+                    pending.append(prefix_of(path) + entry.name)
                 else:
                     names.append(entry.name)
         yield _Directory(path, found, names)
@@ -124,9 +124,9 @@ def _make_real(base: bytes, directories: Sequence[_Directory], maker: _Maker) ->
         for name in directory.names:
             found = os.lstat(name)
             if found.st_nlink > 1:
-                yield found.st_ino, _within(directory.path, name)
+                yield found.st_ino, prefix_of(directory.path) + name
             else:
-                maker.make_real(Found(_within(directory.path, name), name, found, None))
+                maker.make_real(Found(prefix_of(directory.path) + name, name, found, None))
         maker.make_real(Found(directory.path, ROOT, directory.stat, None))
 
 
@@ -140,10 +140,6 @@ def _make_linked_real(base: bytes, linked: Sequence[_Name], maker: _Maker) -> No
                 for other in others:
                     with reached(base, other) as place:
                         maker.link(where, place)
-
-
-def _within(directory: bytes, name: bytes) -> bytes:
-    return name if directory == ROOT else directory + b"/" + name
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What is explained is what rsync does, for every path and every pattern, and the line that decides is named."""
 
+import codecs
 import json
 import os
 import shutil
@@ -258,6 +259,15 @@ def test_a_path_that_rsync_does_not_take_is_not_backed_up(tmp_path: Path) -> Non
     assert not answer.verdict.is_backed_up and "more than 4095 bytes" in answer.verdict.why
 
 
+def test_a_path_as_long_as_rsync_takes_one_is_looked_at_below_the_systems_own_root(tmp_path: Path) -> None:
+    config = replace(A_CONFIG, root=Path("/"), whole_system=False)
+    path = (os.fsencode(tmp_path) + b"/not-there" * 500)[:4094] + b"x"
+
+    answer = Explainer(config, HostPaths(tmp_path, tmp_path)).explain(path)
+
+    assert (answer.is_there, answer.verdict.is_backed_up) == (False, True)
+
+
 def test_answers_are_given_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = a_root(tmp_path)
 
@@ -279,6 +289,8 @@ def somebody(root: int = 0o755) -> Iterator[Path]:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).touch()
         (tree.parent / "backup_config").write_text(f"{WHOLE}ROOT={tree}\n")
+        # Python may lie where only root may look, and reads this one when it is asked for it first.
+        codecs.lookup("utf-8-sig")
         user, modes = os.geteuid(), (("etc/shadow", 0), ("root", 0), ("passed", 0o311), ("..", 0o755), (".", root))
         for name, mode in modes:
             (tree / name).chmod(mode)

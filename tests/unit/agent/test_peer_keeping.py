@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent.errors import TransientError
+from ebbtide_agent.receiver.durable import NOT_KEPT
 from ebbtide_agent.report import manifest_key
 from tests.unit.agent.guests import NOW, Taking
 
@@ -54,6 +55,17 @@ def test_by_a_clock_that_is_far_behind_nothing_is_dated_anew(taking: Taking) -> 
     assert taking.snapshots == ("2026-11-26T02-10-00Z", "2026-11-26T02-10-01Z")
 
 
+def test_onto_a_disk_that_does_not_keep_what_is_written_nothing_is_copied(taking: Taking) -> None:
+    taking.report(taking.say_hello())
+    taking.paths.not_kept.write_text("Input/output error")
+    # Whoever copies misses it.
+    taking.paths.manifest("us0a").unlink()
+
+    is_made = taking.keeper.keep()
+
+    assert (is_made, taking.keeper.find_trouble()) == (False, NOT_KEPT)
+
+
 def test_while_one_reads_nothing_is_made_and_nothing_goes(taking: Taking) -> None:
     for _ in range(2):
         taking.night()
@@ -90,6 +102,19 @@ def test_a_snapshot_that_does_not_say_what_it_is_is_in_nobodys_way_and_goes_with
 
     assert stays == [False, False]
     assert len(taking.snapshots) == 2
+
+
+def test_a_last_report_that_cannot_be_read_any_more_keeps_nobody_from_the_next_night(taking: Taking) -> None:
+    taking.night()
+    (report,) = taking.paths.archive("us0a").rglob("us0a.json")
+    report.write_bytes(b"half of i")
+
+    taking.night()
+
+    assert [taking.store.tree(name).joinpath("file").read_text() for name in taking.snapshots] == [
+        "peer/2026-11-26/1",
+        "peer/2026-11-26/2",
+    ]
 
 
 def test_the_newest_that_does_not_say_what_it_is_is_made_again(taking: Taking) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.peer.standing import Standing, find_silence, standing_of
+from ebbtide_agent.peer.standing import Standing, find_faults, find_silence, standing_of
+from ebbtide_agent.receiver.durable import NOT_KEPT
+from ebbtide_agent.receiver.places import make_room
 from ebbtide_agent.report import PARTIAL
 from tests.unit.agent.guests import NOW, Taking
 
@@ -86,6 +88,18 @@ def test_a_snapshot_that_is_damaged_is_named(taking: Taking) -> None:
     (fault,) = [each for each in standing(taking).faults if "damaged" in each]
 
     assert fault.startswith(str(taking.store.snapshot(snapshot)))
+
+
+def test_a_disk_that_did_not_keep_what_was_written_is_named_until_the_peer_is_started_anew(taking: Taking) -> None:
+    taking.paths.not_kept.write_text("Input/output error")
+    faults = find_faults(taking.peer)
+    make_room(taking.paths)
+
+    (fault,) = set(faults) - set(find_faults(taking.peer))
+
+    assert fault.startswith(
+        f"{NOT_KEPT}: nothing is taken until somebody has looked at the disk of {taking.paths.store}"
+    )
 
 
 def test_a_guest_that_may_read_is_told_to_be_refused_until_then_which_is_no_fault(taking: Taking) -> None:

@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 24, 2, 12, 30, tzinfo=UTC)
 
 def test_what_has_a_tree_becomes_a_snapshot_and_what_lacks_it_does_not(tmp_path: Path) -> None:
     store, said = DirectoryPaths(tmp_path), list[str]()
-    rotation = Rotation(store, lambda: NOW, said.append)
+    rotation = Rotation(store, lambda: NOW, said.append, lambda: None)
     store.incomplete.mkdir()
 
     with pytest.raises(PermanentError, match="tree is not there: somebody else has taken it away"):
