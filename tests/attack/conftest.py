@@ -1,7 +1,7 @@
 """One receiver for each group of attacks, and a look at everything else before and after each of them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,14 +29,20 @@ def a_volume(image: Path) -> Iterator[Volume | None]:
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Scene]:
+def program() -> Sequence[str] | None:
+    """What runs as the receiver instead of the agent, if anything does."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def stage(program: Sequence[str] | None) -> Iterator[Scene]:
     """The receiver itself, before anybody looks at what is tried."""
     hosts = (ATTACKER, NEIGHBOUR, MEANWHILE, *REPORTERS)
     kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
     with ExitStack() as all_of_it:
         home = Path(all_of_it.enter_context(TemporaryDirectory(prefix="ebbtide-attacker-")))
         volume, aws = all_of_it.enter_context(a_volume(home / "volume")), all_of_it.enter_context(an_aws())
-        receiver = all_of_it.enter_context(a_receiver(aws, kind, hosts, volume=volume))
+        receiver = all_of_it.enter_context(a_receiver(aws, kind, hosts, program=program, volume=volume))
         scene = Scene(receiver, home)
         for name in ("neighbour", "source"):
             (scene.place / name).mkdir()

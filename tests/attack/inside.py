@@ -1,7 +1,8 @@
 """What somebody tries who has broken into a host's rsync: started in its place, within the walls, with nothing else.
 
 Given what is outside as JSON, it says of each attempt what came of it, a line each: the attempt's name and the error
-that ended it, or REACHED. It is read by whatever Python the walls can show it.
+that ended it, or REACHED; at last that all are tried, and stays until it is told no more. It is read by whatever Python
+the walls can show it.
 """
 
 import ctypes
@@ -234,9 +235,18 @@ def find_descriptors():
     return found
 
 
+def read_environment():
+    """Without what is told of the place that we are in, and what Python says to itself."""
+    found = {name: value for name, value in os.environ.items() if name not in ("PWD", "LC_CTYPE")}
+    if not found:
+        raise OSError(errno.ENOENT, "none")
+    return found
+
+
 INHERITED = "inherited descriptors"
 ATTEMPTS = {
     INHERITED: find_descriptors,
+    "environment": read_environment,
     "passwd": lambda: read("/etc/passwd"),
     "shadow": lambda: read("/etc/shadow"),
     "proc": lambda: list(Path("/proc").iterdir()),
@@ -390,6 +400,8 @@ def main():
             print(name, outcome_apart(attempt), sep="\t", flush=True)
         if OUTSIDE["bomb"]:
             print("fork bomb", outcome_apart(bomb), sep="\t", flush=True)
+        print("all tried", flush=True)
+        sys.stdin.read()
 
 
 main()

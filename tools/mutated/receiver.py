@@ -113,8 +113,8 @@ MUTATIONS = (
     Mutation(
         "lost: a peer that is started again",
         "agent/ebbtide_agent/receiver/lease.py",
-        'if noted.pop("boot", None) == moments.up().start else None',
-        'if noted.pop("boot", None) else None',
+        "if boot == moments.up().start else None",
+        "if boot else None",
         "that a peer which has lost its power between a push and its record has it pushed once more",
         ("tests/local/test_lost_power.py",),
     ),
@@ -672,6 +672,16 @@ MUTATIONS = (
         "",
         "the filter of system calls",
         ("tests/attack/test_walls.py",),
+    ),
+    Mutation(
+        "walls: no environment",
+        "agent/ebbtide_agent/receiver/confine.py",
+        '"--clearenv", ',
+        "",
+        "that nobody within the walls reads what the gate was told, and by what it reaches the archive",
+        (
+            "tests/attack/test_broken_rsync.py::test_whoever_has_broken_into_the_rsync_of_a_real_session_gets_no_further",
+        ),
     ),
     Mutation(
         "walls: nothing else to write to",
