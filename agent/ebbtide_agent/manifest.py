@@ -26,7 +26,7 @@ class Unreadable(PermanentError):
 class Before:
     """What the manifest before held, counted likewise; `kept` of its files are still there with the same content.
 
-    `damage` says why no more of it could be read, if it is not whole.
+    `damage` says why no more of it could be read, if it is not whole. `run` is the night that it is of.
     """
 
     entries: int
@@ -34,6 +34,7 @@ class Before:
     size: int
     kept: int
     damage: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class _Earlier:
 
     def __init__(self, previous: Path | None) -> None:
         self._damage = ""
+        self._run = ""
         self._passed: Counter[str] = Counter()
         self._rest = self._entries_of(previous)
         self._next = next(self._rest, None)
@@ -155,7 +157,8 @@ class _Earlier:
         """All of it, with what nobody has looked up."""
         while self._next is not None:
             self._pass(self._next)
-        return Before(self._passed["entries"], self._passed["files"], self._passed["size"], kept, self._damage)
+        passed = self._passed
+        return Before(passed["entries"], passed["files"], passed["size"], kept, self._damage, self._run)
 
     def _pass(self, entry: Entry) -> None:
         self._passed["entries"] += 1
@@ -170,7 +173,9 @@ class _Earlier:
             return
         try:
             with open(previous, "rb") as file:
-                yield from read_manifest(file)[1]
+                header, entries = read_manifest(file)
+                self._run = header.run
+                yield from entries
         except FileNotFoundError:
             return
         except DAMAGE as fault:

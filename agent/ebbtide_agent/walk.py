@@ -75,6 +75,12 @@ def prefix_of(directory: bytes) -> bytes:
     return b"" if directory == ROOT else directory + b"/"
 
 
+def leading_to(path: bytes) -> Iterator[bytes]:
+    """The directories above a path of a tree but for its root, the topmost first."""
+    names = path.split(b"/")
+    return (b"/".join(names[:depth]) for depth in range(1, len(names)))
+
+
 def _place(base: bytes, path: bytes) -> bytes:
     return base if path == ROOT else base + b"/" + path
 

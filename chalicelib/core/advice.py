@@ -55,7 +55,8 @@ ADVICE: Mapping[Kind, Advice] = {
     ),
     Kind.SUSPECT: Advice(
         "A host's night looked like the end of its data: a file system that is not mounted or half of the tree gone "
-        "(then nothing was pushed), or most files rewritten at once (then it was pushed, and is no restore point). "
+        "(then nothing was pushed), or most files rewritten at once (then it was pushed, and is no restore point). Or "
+        "the receiver found half gone or rewritten, or less than half of what one of the last 30 complete nights held. "
         "Told after the first such night.",
         "Find out what happened on the host; every night is suspect until then. Restore from a point before this night "
         "if it was an attack. If it is meant, do what the report's first problem says: `ebbtide-agent run "

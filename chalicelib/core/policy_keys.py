@@ -92,7 +92,8 @@ HOST = Table(
             "guard",
             values.one_of("on", "off"),
             "Whether a night in which half of its tree went, or was rewritten, is suspect instead of a restore point, "
-            'as the receiver sees it. `"off"` says that it is meant; set it back the next day.',
+            "as the receiver sees it; so is one with less than half of what one of the last 30 complete nights held. "
+            '`"off"` says that it is meant; set it back the next day.',
             "on",
         ),
         Key(

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -268,6 +269,19 @@ def test_whom_it_has_left_behind_ends_with_the_session(walls: Walls) -> None:
         out, err = attacker.communicate(timeout=60)
 
     assert (out, attacker.returncode) == (b"", 0), err.decode()
+
+
+@pytest.mark.attack("stay when the gate is told to stop, deaf to every signal", row="X9", outcome="gone before it")
+@pytest.mark.fault("X9")
+@each
+def test_a_gate_that_is_told_to_stop_goes_last(walls: Walls) -> None:
+    with walls.start("stay", "{}") as gate:
+        said = gate.stdout.readline() if gate.stdout else b""
+        gate.terminate()
+        gate.wait(60)
+        is_there = is_held(walls.tree / "held")
+
+    assert (said, gate.returncode, is_there) == (b"staying\n", 128 + signal.SIGTERM, False)
 
 
 @pytest.mark.attack("stay when the gate is killed, deaf to every signal", row="X9", outcome="killed with it")

@@ -8,11 +8,13 @@ import fcntl
 import sys
 from pathlib import Path
 
-from ebbtide_agent.receiver import confine, orphans
+from ebbtide_agent import procs
+from ebbtide_agent.receiver import confine, gate, orphans
 from ebbtide_agent.receiver.view import View
 
 
 def main(kind: str, uid: str, tree: str, interpreter: str, program: str, *words: str) -> int:
+    procs.stop_on(*gate.ENDING)
     view = View(int(uid), tree=Path(tree))
     files = confine.open_files(kind, view, Path(tree).parent / "rsyncd.conf")
     walls = list(confine.command(kind, view, files))

@@ -14,10 +14,10 @@ from threading import Event, Thread
 import pytest
 
 from ebbtide_agent.host.config import load
-from ebbtide_agent.host.explain import LONGEST_PATH_BYTES, Explainer
+from ebbtide_agent.host.explain import Explainer
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.report import COMPLETE, PARTIAL, WITH_WARNINGS
-from ebbtide_agent.walk import walk
+from ebbtide_agent.walk import LONGEST_PATH, walk
 from tests.local.edits import a_file_whose_names_vanish
 from tests.local.receiver_machine import MISSING, Receiver, a_receiver, an_aws
 from tests.local.test_index_push import IS_ROOT, Host, a_host, assert_same, stored
@@ -82,7 +82,7 @@ def test_names_are_bytes_from_the_configuration_to_the_store(host: Host) -> None
 @pytest.mark.fault("H13")
 def test_what_lies_deeper_than_a_path_can_say_is_told_and_costs_the_rest_nothing(host: Host) -> None:
     host.have_a_first_night()
-    room = LONGEST_PATH_BYTES - len(os.fsencode(host.tree))
+    room = LONGEST_PATH - len(os.fsencode(host.tree))
     # Clear of the edge, where a directory can be named and what is in it cannot: rsync takes that from inside.
     name = b"d" * next(length for length in range(200, 180, -1) if 10 < room % (length + 1) < length - 10)
     with inside(host.tree):
@@ -100,7 +100,7 @@ def test_what_lies_deeper_than_a_path_can_say_is_told_and_costs_the_rest_nothing
     assert any("ddd" in problem for problem in outcome.problems)
     for path in paths:
         place = os.fsencode(host.tree) + b"/" + path
-        assert (path in kept) == (len(place) <= LONGEST_PATH_BYTES)
+        assert (path in kept) == (len(place) <= LONGEST_PATH)
         assert (path in kept) == explainer.explain(place).verdict.is_backed_up
 
 

@@ -450,6 +450,31 @@ def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(h
         assert 'guard = "off" for host us0' in said[1]
 
 
+@pytest.mark.fault("H14")
+@pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
+def test_a_receiver_sees_a_loss_of_a_bit_less_than_half_each_night(host: Host) -> None:
+    """The host's own guard compares with the last complete night alone, and finds nothing."""
+    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
+    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
+        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no")
+        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ)
+        for number in range(20, 400):
+            (host.tree / f"file{number}").touch()
+        statuses = [night.run(a_night).status]
+        for number, left in ((24, 220), (25, 130)):
+            for gone in range(left, 400):
+                (host.tree / f"file{gone}").unlink(missing_ok=True)
+            receiver.next_night(f"main/2026-11-{number}/1")
+            statuses.append(night.run(a_night).status)
+
+        recorded = wire.parse_report(aws.body(report_key("us0a", "main/2026-11-25/1")))
+        assert statuses == [COMPLETE, COMPLETE, SUSPECT]
+        assert recorded.result.status is HostStatus.SUSPECT
+        assert recorded.result.problems[0].startswith(
+            "of 401 entries of main/2026-11-23/1, the most of 2 complete nights, 131 are left"
+        )
+
+
 def test_files_that_only_change_owner_mode_or_place_on_the_disk_are_not_rewritten(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import OwnVolumePaths
 from ebbtide_agent.receiver import confine
 from ebbtide_agent.receiver.durable import NOT_KEPT, find_why_lost
+from ebbtide_agent.receiver.status import forget_tree
 from ebbtide_agent.report import Report
 from tests.local.enclosed import in_an_enclosure
 from tests.local.peers import servers
@@ -83,9 +84,9 @@ class Host:
     def tree(self) -> Path:
         return self.place / "tree"
 
-    def back_up(self, lost: bool = False) -> Report:
+    def back_up(self, lost: bool = False, **settings: str) -> Report:
         self.is_to_be_lost = lost
-        paths = self.receiver.configure("us0", self.tree, self.place / "etc", WHOLE_SYSTEM="no")
+        paths = self.receiver.configure("us0", self.tree, self.place / "etc", **{"WHOLE_SYSTEM": "no", **settings})
         return night.run(night.Night(paths, World(lambda: datetime.now(UTC), say=self._say), os.environ))
 
     def wrong(self) -> list[Path]:
@@ -263,6 +264,25 @@ def test_what_no_push_has_compared_since_its_machine_was_lost_is_in_no_complete_
         report = receiver.report("us0")
         assert report and (report["status"], host.wrong() != []) == ("partial", True)
         assert "was written by a machine that was lost" in report["problems"][0]
+
+
+@in_an_enclosure
+def test_what_lies_below_something_that_does_not_travel_goes_where_everything_is_to_be_compared(tmp_path: Path) -> None:
+    with a_host(tmp_path) as host:
+        write(host.tree / "mnt/data/file", b"of before something was mounted there")
+        host.back_up(ONE_FILE_SYSTEM="yes")
+        host.receiver.next_night("main/2026-11-24/1")
+        there = host.receiver.tree("us0")
+        # As when fsck has mended.
+        forget_tree(there.parent / "status.json")
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(host.tree / "mnt/data")], check=True)
+        write(host.tree / "mnt/data/file", b"of what is mounted")
+
+        report = host.back_up(ONE_FILE_SYSTEM="yes")
+
+        assert (report.status, report.problems) == ("complete", ())
+        assert [path.name for path in there.glob("mnt/**/*")] == ["data"]
+        assert (there / "srv/1").read_bytes() == (host.tree / "srv/1").read_bytes()
 
 
 @in_an_enclosure

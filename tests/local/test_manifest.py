@@ -116,7 +116,7 @@ def test_it_tells_how_much_of_the_one_before_is_left(tree: Path) -> None:
     after = write(tree, "real", first, tree.parent / "second.jsonl.gz", HEADER)
 
     assert before.before == Before(0, 0, 0, 0)
-    assert after.before == Before(before.entries, before.files, before.size, before.files - 3)
+    assert after.before == Before(before.entries, before.files, before.size, before.files - 3, run=HEADER.run)
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from moto.server import ThreadedMotoServer
 from ebbtide_agent import VERSION
 from ebbtide_agent.errors import TransientError
 from ebbtide_agent.host import link, night
-from ebbtide_agent.host.explain import LONGEST_PATH_BYTES
 from ebbtide_agent.host.history import find_nights
 from ebbtide_agent.manifest_file import read_manifest
 from ebbtide_agent.moments import read
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
+from ebbtide_agent.walk import LONGEST_PATH
 from ebbtide_console.sandbox import awkward
 from tests.local.ports import a_free_port
 from tests.local.receiver_machine import (
@@ -129,7 +129,7 @@ def test_what_lies_as_deep_as_a_server_may_have_it_is_proven_like_anything_else(
     receiver: Receiver, short: Path, tmp_path: Path
 ) -> None:
     deep = "/".join(["d" * 199] * 20)
-    a_name = "n" * (LONGEST_PATH_BYTES - len(f"{short}/{deep}/"))
+    a_name = "n" * (LONGEST_PATH - len(f"{short}/{deep}/"))
     with chdir(short):
         Path(deep).mkdir(parents=True)
         Path(deep, a_name).write_text("deep down")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbtide_agent.host.explain import LONGEST_PATH_BYTES
+from ebbtide_agent.walk import LONGEST_PATH
 from ebbtide_console.sandbox import awkward
 from tests.local.bringing_back import ask, below, given_back, rot
 from tests.local.edits import dig
@@ -451,7 +451,7 @@ def test_a_directory_that_somebody_has_put_in_its_place_is_not_used(host: Host, 
 
 def test_a_name_too_deep_to_be_linked_there_is_told_and_holds_up_no_other(short: Path, tmp_path: Path) -> None:
     host = Host(tmp_path, short)
-    deep = dig(host.tree, LONGEST_PATH_BYTES - 2)
+    deep = dig(host.tree, LONGEST_PATH - 2)
     with chdir(host.tree):
         (deep / "n").write_text("deep down")
         os.link(deep / "n", "not as deep")

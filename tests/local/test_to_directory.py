@@ -24,12 +24,12 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.hardlinks import digest_of, find_groups
 from ebbtide_agent.host import guards, night, survey, to_directory
 from ebbtide_agent.host.config import Config, load
-from ebbtide_agent.host.explain import LONGEST_PATH_BYTES
 from ebbtide_agent.host.from_directory import FromDirectory
 from ebbtide_agent.host.outcome import Counts, Outcome, together
 from ebbtide_agent.host.target import Directory
 from ebbtide_agent.report import encode_report
 from ebbtide_agent.snapshots import moment_of
+from ebbtide_agent.walk import LONGEST_PATH
 from ebbtide_console.sandbox import awkward
 from ebbtide_console.sandbox.awkward import MASK, NO_ID, OTHER, OWNER, OWNING_GROUP, USER, acl
 from tests.local.edits import EDITS, NIGHTS, Edit, Editor, a_file_whose_names_vanish, dig, plant, take_the_place
@@ -576,7 +576,7 @@ def test_a_file_with_too_many_names_is_no_obstacle(host: Host) -> None:
 @pytest.mark.fault("H13")
 def test_a_directory_as_deep_as_a_server_may_have_it_costs_no_night(tmp_path: Path) -> None:
     host = Host(tmp_path, tmp_path / "backup")
-    dig(host.tree, LONGEST_PATH_BYTES)
+    dig(host.tree, LONGEST_PATH)
     host.paths.include.write_text(f"{host.tree}\n")
 
     nights = [host.back_up(ROOT="/").status for _ in range(2)]

@@ -8,6 +8,7 @@ _A_COPY_IN_BETWEEN = (
     "tests/local/test_broken_pushes.py::"
     "test_a_copy_that_comes_between_a_push_and_its_report_is_refused_and_the_report_is_complete"
 )
+_BIT_BY_BIT = "test_what_is_lost_bit_by_bit_is_suspect_every_night_until_the_operator_says_that_it_is_meant"
 _PEER_LEASES = "tests/unit/agent/test_peer_leases.py"
 _PEER_MACHINES = "tests/unit/agent/test_peer_machines.py"
 
@@ -112,8 +113,8 @@ MUTATIONS = (
     Mutation(
         "lost: a peer that is started again",
         "agent/ebbtide_agent/receiver/lease.py",
-        'if noted.pop("boot", None) == moments.up().start else None',
-        'if noted.pop("boot", None) else None',
+        "if boot == moments.up().start else None",
+        "if boot else None",
         "that a peer which has lost its power between a push and its record has it pushed once more",
         ("tests/local/test_lost_power.py",),
     ),
@@ -401,8 +402,9 @@ MUTATIONS = (
     Mutation(
         "a record: what the next nights are compared with",
         f"{_GATE}/ledger.py",
-        "        return report, landed\n",
-        "        known.write_bytes(next_one.read_bytes())\n        return report, landed\n",
+        "            return report, landed\n",
+        "            self.paths.manifest(host.id).write_bytes(self.paths.next_manifest(host.id).read_bytes())\n"
+        "            return report, landed\n",
         "that a host is compared with no push of which there is no record",
         (f"{LEDGER}::test_losses_of_pushes_that_were_never_recorded_add_up",),
     ),
@@ -716,10 +718,18 @@ MUTATIONS = (
     Mutation(
         "walls: to the last",
         "agent/ebbtide_agent/receiver/orphans.py",
-        "        while True:\n            os.wait()\n",
-        "        pass\n",
+        "            while True:\n                os.wait()\n",
+        "            pass\n",
         "that a session is over only when nobody is left of it",
         ("tests/attack/test_walls.py::test_whom_it_has_left_behind_ends_with_the_session",),
+    ),
+    Mutation(
+        "walls: to the last, told to stop as well",
+        "agent/ebbtide_agent/receiver/orphans.py",
+        "    finally:\n",
+        "    except ZeroDivisionError:\n",
+        "that a session which is ended holds its lease until nobody is left of it",
+        ("tests/attack/test_walls.py::test_a_gate_that_is_told_to_stop_goes_last",),
     ),
     Mutation(
         "walls: other architectures",
@@ -1089,10 +1099,53 @@ MUTATIONS = (
     Mutation(
         "the guard of a small tree",
         "agent/ebbtide_agent/receiver/guard.py",
-        "if then - now >= fewest and ",
-        "if ",
+        "return then - now >= fewest and ",
+        "return ",
         "that a few files of a small tree may go",
         ("tests/unit/agent/test_receiver_guard.py",),
+    ),
+    Mutation(
+        "a guard that knows one night",
+        "agent/ebbtide_agent/receiver/guard.py",
+        "        if _is_lost(held(fullest), now, fewest):\n",
+        "        if False:\n",
+        "that a loss of a bit less than half each night is one",
+        (f"{LEDGER}::{_BIT_BY_BIT}",),
+    ),
+    Mutation(
+        "a guard's history: what is meant",
+        f"{_GATE}/ledger.py",
+        "remembered(status.nights, before) if host.guarded else ()",
+        "remembered(status.nights, before)",
+        "that a loss which was meant is not held against the nights that follow",
+        (f"{LEDGER}::{_BIT_BY_BIT}",),
+    ),
+    Mutation(
+        "a guard's history: before the record",
+        f"{_GATE}/ledger.py",
+        "            write_status(path, replace(read_status(path), nights=nights))\n",
+        "            pass\n",
+        "that a host which has its gate killed right after the record has a history all the same",
+        (f"{LEDGER}::test_a_host_that_has_its_gate_killed_right_after_each_record_loses_no_more_than_another",),
+    ),
+    Mutation(
+        "a guard's history: each night once",
+        f"{_GATE}/history.py",
+        " or (nights and nights[-1].run == before.run)",
+        "",
+        "that a month of suspect nights leaves the history what it was",
+        (
+            "tests/unit/agent/test_receiver_guard.py::"
+            "test_a_night_is_remembered_once_and_as_long_as_so_many_have_not_followed_it",
+        ),
+    ),
+    Mutation(
+        "a guard's history: a mended volume",
+        f"{_GATE}/status.py",
+        "Status(complete=known.complete, nights=known.nights)",
+        "Status(complete=known.complete)",
+        "that what the nights of a host held is known where its tree is not",
+        (f"{LEDGER}::test_what_the_nights_held_is_known_though_nothing_is_known_of_the_tree",),
     ),
     Mutation(
         "a guard that is blind",
@@ -1183,8 +1236,8 @@ MUTATIONS = (
     Mutation(
         "a manifest that is missed: mended",
         f"{_GATE}/status.py",
-        "Status(complete=read_status(path).complete)",
-        "Status()",
+        "Status(complete=known.complete, nights=known.nights)",
+        "Status(nights=known.nights)",
         "that a manifest is missed after a mending that made hosts compare everything",
         (f"{LEDGER}::test_where_more_is_lost_with_the_manifest_it_is_missed_all_the_same",),
     ),

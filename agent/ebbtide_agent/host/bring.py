@@ -13,11 +13,12 @@ from ebbtide_agent.errors import PermanentError, Refused
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import rules
 from ebbtide_agent.host.outcome import SOME_IS_MISSING, VANISHED, Outcome, tell, why
-from ebbtide_agent.host.past import WHOLE, Source, leading_to
+from ebbtide_agent.host.past import WHOLE, Source
 from ebbtide_agent.host.push import ALL_AT_ONCE, Listener
 from ebbtide_agent.host.resume import ASIDE
 from ebbtide_agent.printable import printable
 from ebbtide_agent.report import PARTIAL
+from ebbtide_agent.walk import leading_to
 
 # Everything of a file that root may set; who is not root may set less, and must not own another's set-user-id program.
 AS_ROOT = ("-aHAXS", "--numeric-ids", "--modify-window=-1")

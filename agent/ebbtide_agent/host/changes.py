@@ -155,6 +155,11 @@ def find_suspects(read: Callable[[], Iterable[Entry]]) -> Iterator[Changes]:
         yield Changes(tuple(gone), tuple(changed), ())
 
 
+def find_mount_points(entries: Iterable[Entry], device: int) -> tuple[bytes, ...]:
+    """Of the entries of a tree on this device the directories that something else is mounted on."""
+    return tuple(each.path for each in entries if each.device != device and _read(each).kind == stat.S_IFDIR)
+
+
 def _once_a_file(entries: Iterable[Entry]) -> Iterator[int]:
     """The likeness of each file, whatever number of names it has."""
     met: set[tuple[int, int]] = set()

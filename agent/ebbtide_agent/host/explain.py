@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,9 +15,7 @@ from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.written import find_line
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable
-
-# Longer ones, as seen from /, rsync does not take.
-LONGEST_PATH_BYTES = 4095
+from ebbtide_agent.walk import LONGEST_PATH, leading_to
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,8 @@ class Explainer:
         if inside is None:
             why = f"it is not below ROOT, which is {printable(self._root)}"
             return Answer(place, os.path.lexists(place), Verdict(False, why))
-        if len(place) > LONGEST_PATH_BYTES:
-            return Answer(place, False, Verdict(False, f"rsync takes no path of more than {LONGEST_PATH_BYTES} bytes"))
+        if len(place) > LONGEST_PATH:
+            return Answer(place, False, Verdict(False, f"rsync takes no path of more than {LONGEST_PATH} bytes"))
         try:
             return self._explain(inside, place, path)
         except PermissionError:
@@ -188,7 +185,6 @@ def _tidy(path: bytes) -> bytes:
     return os.path.normpath(b"/" + path.lstrip(b"/"))
 
 
-def _way_to(inside: bytes) -> Iterator[bytes]:
+def _way_to(inside: bytes) -> tuple[bytes, ...]:
     """Every path from the top to this one, itself the last; of the root none."""
-    names = inside.split(b"/") if inside else []
-    return (b"/".join(names[: depth + 1]) for depth in range(len(names)))
+    return (*leading_to(inside), inside) if inside else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from ebbtide_agent.host.rsync import run_rsync
 from ebbtide_agent.paths import NOWHERE
 from ebbtide_agent.printable import printable
 from ebbtide_agent.procs import Ended
+from ebbtide_agent.walk import leading_to
 
 DIRECTORY, SYMLINK = "d", "L"
 # The whole tree, as rsync's lists have it.
@@ -103,12 +104,6 @@ def names_in(source: Source, directory: bytes) -> list[bytes]:
     found = (item.path for item in _listed(source, [inside]))
     below = (path for path in found if path not in (directory, WHOLE))
     return sorted(path[len(inside) :] if directory != WHOLE else path for path in below)
-
-
-def leading_to(path: bytes) -> Iterator[bytes]:
-    """The directories above a path, the topmost first."""
-    names = path.split(b"/")
-    return (b"/".join(names[:depth]) for depth in range(1, len(names)))
 
 
 def check_there(source: Source, paths: Iterable[bytes], point: str) -> None:

@@ -15,7 +15,7 @@ from typing import Callable
 
 from ebbtide_agent.beside import Interfered
 from ebbtide_agent.errors import PermanentError, Refused, TransientError
-from ebbtide_agent.host.changes import Changes, as_list, find_suspects, with_what_leads_to
+from ebbtide_agent.host.changes import Changes, as_list, find_mount_points, find_suspects, with_what_leads_to
 from ebbtide_agent.host.config import Config
 from ebbtide_agent.host.filters import attribute_filters, filters
 from ebbtide_agent.host.index import ROOT
@@ -95,8 +95,8 @@ class Pass:
         return _EXTRANEOUS in self.words
 
 
-class LinksUnknown(PermanentError):
-    """What may be linked over there and is not here could not be looked for."""
+class CannotTell(PermanentError):
+    """What is to be pushed after everything was compared could not be looked for."""
 
 
 @dataclass(frozen=True)
@@ -148,20 +148,36 @@ def passes_of(config: Config, taken: Survey, paths: HostPaths, into_empty: bool)
         if taken.course.in_content:
             # Only now: what has the same content is the same to it, whatever the time, so it takes no link apart.
             yield in_full(config, in_content=True)
+        if config.one_file_system and not (taken.course.by_index or into_empty):
+            yield from with_mount_points_emptied(config, taken, paths)
         if taken.may_be_linked and not into_empty:
             yield from with_links_broken(config, taken, paths)
     if config.target.tree != REAL:
         yield from with_acls_mended(config, taken.regrouped)
 
 
+def with_mount_points_emptied(config: Config, taken: Survey, paths: HostPaths) -> Iterator[Pass]:
+    """The passes, if any are needed, after which nothing lies over there below what is mounted and does not travel.
+
+    rsync (3.5.0) leaves alone what it finds there: the host's from before that was mounted, which nothing compares any
+    more. By the index it is deleted. Raises CannotTell.
+    """
+    try:
+        if points := find_mount_points(taken.read(), config.root.stat().st_dev):
+            with scratch(paths) as nothing:
+                yield from by_index(config, Changes(points, points, ()), nothing)
+    except (PermanentError, OSError) as error:
+        raise CannotTell(f"there may be files below what is mounted, and does not travel: {error}") from error
+
+
 def with_links_broken(config: Config, taken: Survey, paths: HostPaths) -> Iterator[Pass]:
-    """The passes, if any are needed, after which no two files of ours are one over there. Raises LinksUnknown."""
+    """The passes, if any are needed, after which no two files of ours are one over there. Raises CannotTell."""
     try:
         with scratch(paths) as nothing:
             for suspects in find_suspects(taken.read):
                 yield from by_index(config, suspects, nothing)
     except (PermanentError, OSError) as error:
-        raise LinksUnknown(f"some files may have the owner and mode of others that look the same: {error}") from error
+        raise CannotTell(f"some files may have the owner and mode of others that look the same: {error}") from error
 
 
 def with_acls_mended(config: Config, regrouped: Sequence[bytes] | None) -> Iterator[Pass]:
@@ -235,7 +251,7 @@ def _as_far_as_known(passes: Iterator[Pass], outcomes: list[Outcome]) -> Iterato
     """The passes; where nobody can tell any more of them, that is the last outcome: what was pushed was pushed."""
     try:
         yield from passes
-    except (LinksUnknown, Interfered) as error:
+    except (CannotTell, Interfered) as error:
         outcomes.append(Outcome(PARTIAL, error.exit_code, Counts(), (str(error),)))
 
 

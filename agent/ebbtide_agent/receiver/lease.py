@@ -97,7 +97,8 @@ def find_session(paths: GatePaths, host_id: str) -> Session | None:
         noted = json.loads(paths.session(host_id).read_bytes())
     except FileNotFoundError:
         return None
-    return Session(**noted) if noted.pop("boot", None) == moments.up().start else None
+    boot = noted.pop("boot", None)
+    return Session(**noted) if boot == moments.up().start else None
 
 
 def _is_had(file: IO[str]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ebbtide_agent import manifest
 from ebbtide_agent.entry import Header
 from ebbtide_agent.errors import AgentError, PermanentError, Refused
-from ebbtide_agent.manifest import ManifestSummary, Unreadable
+from ebbtide_agent.manifest import Before, ManifestSummary, Unreadable
 from ebbtide_agent.manifest_file import LARGEST
 from ebbtide_agent.paths import GatePaths
 from ebbtide_agent.receiver import cgroups
@@ -23,6 +23,7 @@ from ebbtide_agent.receiver.brief import BriefedHost, Run
 from ebbtide_agent.receiver.durable import find_why_lost, write_all
 from ebbtide_agent.receiver.guard import guarded
 from ebbtide_agent.receiver.heard import find_heard
+from ebbtide_agent.receiver.history import remembered
 from ebbtide_agent.receiver.judge import (
     FILE_IO,
     check_identity,
@@ -154,6 +155,9 @@ class Ledger:
         quota = self.quotas.of(host, self.paths.tree(host.id))
         write_all(self.paths)
         believed, landed = self._seen_for_itself(host, self._judged(host, report, seen, quota), status)
+        if landed:
+            status = self._remembering(host, status, landed.before)
+            believed, landed = self._guarded(host, believed, landed, status)
         received = replace(self._received(host, landed, seen, status, now), quota=quota)
         recorded = self._put(host, replace(believed, receiver=received))
         self._write_status(host, replace(status, complete=True, uncompared=0) if landed else status)
@@ -220,12 +224,29 @@ class Ledger:
                 raise
             partial = replace(report, status=PARTIAL, problems=bounded((str(untold), *report.problems)))
             return (self._mended(host, partial) if isinstance(untold, Unreadable) else partial), None
-        report = guarded(report, host, _with_what_is_lost(landed, status, known))
-        if not report.is_complete:
-            # What the next nights are compared with stays the last complete one.
-            next_one.unlink()
-            return report, None
         return report, landed
+
+    def _remembering(self, host: BriefedHost, status: Status, before: Before) -> Status:
+        """With what the last complete night held, unless what an operator has said is meant begins the history anew.
+
+        It is on the volume before tonight is on record: from then on whoever is killed may leave nothing more behind.
+        """
+        nights = remembered(status.nights, before) if host.guarded else ()
+        if nights != status.nights:
+            path = self.paths.status(host.id)
+            write_status(path, replace(read_status(path), nights=nights))
+        return replace(status, nights=nights)
+
+    def _guarded(
+        self, host: BriefedHost, report: Report, landed: ManifestSummary, status: Status
+    ) -> tuple[Report, ManifestSummary | None]:
+        """What the next nights are compared with stays the last complete one."""
+        landed = _with_what_is_lost(landed, status, self.paths.manifest(host.id))
+        report = guarded(report, host, landed, status.nights)
+        if report.is_complete:
+            return report, landed
+        self.paths.next_manifest(host.id).unlink()
+        return report, None
 
     def _most(self) -> int:
         """What a manifest may take of the volume, so that no host takes with it what others have room for."""

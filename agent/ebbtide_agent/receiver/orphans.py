@@ -17,10 +17,11 @@ _SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def run_to_the_last(argv: Sequence[str], files: Sequence[int] = ()) -> int:
-    """As `procs.run_attached`, and then wait for whom the program has left behind."""
+    """As `procs.run_attached`, and then, also if we are told to stop, wait for whom the program has left behind."""
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    code = procs.run_attached(argv, files)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()
-    return code
+    try:
+        return procs.run_attached(argv, files)
+    finally:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()

@@ -1,6 +1,7 @@
 """What a gate records of a tree of which it cannot tell everything, and what the next nights are compared with then."""
 
 import errno
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from ebbtide_agent.peer.night import Night
 from ebbtide_agent.peer.shelf import Shelf
 from ebbtide_agent.receiver import boot, cgroups, ledger, mending, status
 from ebbtide_agent.receiver.brief import Brief, parse_brief
+from ebbtide_agent.receiver.history import Held
 from ebbtide_agent.receiver.lease import Session, write_session
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.mending import take_off_lost_notes
 from ebbtide_agent.receiver.station import Station
 from ebbtide_agent.receiver.status import Status, forget_tree, read_status, write_status
-from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, SUSPECT, report_key
+from ebbtide_agent.report import COMPLETE, FAILED, PARTIAL, SUSPECT, Report, report_key
 from tests.unit.agent.guests import NOW, Taking
 
 
@@ -258,6 +260,91 @@ def test_losses_of_pushes_that_were_never_recorded_add_up(tmp_path: Path) -> Non
 
     assert recorded.status == SUSPECT
     assert recorded.problems[0].startswith("of 1002 entries of the last complete night 52 are left")
+
+
+def a_night_with(there: Taking, files: int, guarded: bool = True) -> Report:
+    there.keeper.keep()
+    there.days_pass()
+    night = there.say_hello()
+    keep_only(there.paths.tree("us0a"), files)
+    return there.report(night, guarded=guarded)
+
+
+def with_a_thousand(tmp_path: Path) -> Taking:
+    there = Taking(tmp_path)
+    for number in range(1000):
+        (there.paths.tree("us0a") / f"{number}").touch()
+    return there
+
+
+@pytest.mark.fault("H14")
+def test_what_is_lost_bit_by_bit_is_suspect_every_night_until_the_operator_says_that_it_is_meant(
+    tmp_path: Path,
+) -> None:
+    """Each night has more than half of what the one before had; from the one that was meant the history goes on."""
+    there = with_a_thousand(tmp_path)
+
+    lost = [a_night_with(there, files) for files in (1000, 600, 400, 400)]
+    meant = [a_night_with(there, 400, guarded=False)]
+    after = [a_night_with(there, files) for files in (400, 300, 250, 190)]
+
+    assert [night.status for night in lost] == [COMPLETE, COMPLETE, SUSPECT, SUSPECT]
+    assert lost[-1].problems[0].startswith(f"of 1001 entries of {lost[0].run}, the most of 2 complete nights, 401 are")
+    assert [night.status for night in (*meant, *after)] == [COMPLETE, COMPLETE, COMPLETE, COMPLETE, SUSPECT]
+
+
+@pytest.mark.fault("H14")
+def test_a_host_that_has_its_gate_killed_right_after_each_record_loses_no_more_than_another(tmp_path: Path) -> None:
+    """It may fill its share of the memory until the kernel ends its sessions, and the gate among them."""
+    there = with_a_thousand(tmp_path)
+    for files in (1000, 600):
+        with killed_at(Ledger, "_write_status"):
+            a_night_with(there, files)
+
+    assert a_night_with(there, 400).status == SUSPECT
+
+
+def test_a_loss_that_was_meant_is_meant_though_the_gate_was_killed_when_it_was_on_record(tmp_path: Path) -> None:
+    there = with_a_thousand(tmp_path)
+    for files in (1000, 600):
+        a_night_with(there, files)
+    with killed_at(Ledger, "_write_status"):
+        a_night_with(there, 400, guarded=False)
+
+    assert a_night_with(there, 400).status == COMPLETE
+
+
+def test_what_the_nights_held_is_known_though_nothing_is_known_of_the_tree(tmp_path: Path) -> None:
+    there = with_a_thousand(tmp_path)
+    for files in (1000, 600):
+        a_night_with(there, files)
+
+    forget_tree(there.paths.status("us0a"))
+
+    assert a_night_with(there, 400).status == SUSPECT
+
+
+def test_a_status_of_an_agent_that_knew_the_last_night_alone_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    known = Status(5, settled=True, run="main/2026-11-23/1", complete=True)
+    write_status(path, replace(known, nights=(Held("main/2026-11-22/1", 7, 70),)))
+    written = json.loads(path.read_bytes())
+
+    del written["nights"]
+    path.write_text(json.dumps(written))
+
+    assert read_status(path) == known
+
+
+def test_a_night_is_partial_where_what_the_nights_held_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = with_a_thousand(tmp_path)
+    a_night_with(there, 1000)
+    there.paths.status("us0a").unlink()
+    monkeypatch.setattr(status, "write_whole", no_inode_is_left)
+
+    assert a_night_with(there, 1000).status == PARTIAL
 
 
 def keeps(there: Taking, _: Night) -> None:
