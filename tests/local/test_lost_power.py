@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from ebbtide_agent import volume
+from ebbtide_agent.errors import PermanentError
 from ebbtide_agent.host import destination, night
 from ebbtide_agent.host.link import World
 from ebbtide_agent.paths import OwnVolumePaths
@@ -29,7 +30,7 @@ from ebbtide_agent.report import Report
 from tests.local.enclosed import in_an_enclosure
 from tests.local.peers import servers
 from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_receiver, an_aws
-from tests.local.test_broken_volumes import without_room_below
+from tests.local.test_broken_volumes import find_an_error_on, without_room_below
 from tests.local.test_to_volume import OwnVolume
 from tests.loops import a_loop_device
 from tests.unit.agent.guests import Taking
@@ -391,6 +392,44 @@ def test_what_a_restore_calls_finished_outlasts_the_machine(tmp_path: Path) -> N
     found = [read(finished / name) == read(tree / name) for name in ("file", "disk.img")]
     subprocess.run(["umount", str(there)], check=True)
     assert found == [True, True]
+
+
+@pytest.mark.fault("R4")
+@in_an_enclosure
+@tried_again
+def test_what_was_lost_as_the_disk_of_a_peer_turned_read_only_is_compared_though_the_peer_was_started_anew_alone(
+    tmp_path: Path,
+) -> None:
+    disk = a_disk(tmp_path)
+    subprocess.run(["tune2fs", "-e", "remount-ro", str(disk)], check=True, capture_output=True)
+    with servers(confine.SEPARATE, "eu0", "us0") as (eu0, us0), ExitStack() as until_its_end:
+        store, there = eu0.store.store, eu0.store.tree("us0a") / "disk.img"
+        mount(disk, store)
+        until_its_end.callback(subprocess.run, ["umount", str(store)], check=True)
+        until_its_end.callback(eu0.stop)
+        eu0.take(us0)
+        eu0.serve()
+        write(us0.tree / "disk.img", os.urandom(100_000) + bytes(100_000))
+
+        def break_it(line: str) -> None:
+            if line.startswith("push: complete"):
+                commit(store)
+                find_an_error_on(store)
+
+        with pytest.raises(PermanentError, match="Read-only file system"):
+            night.run(night.Night(us0.configure(eu0), World(lambda: datetime.now(UTC), say=break_it), os.environ))
+        eu0.stop()
+        subprocess.run(["umount", str(store)], check=True)
+        subprocess.run(["fsck.ext4", "-p", str(disk)], check=False, capture_output=True)
+        mount(disk, store)
+        if read(there) == read(us0.tree / "disk.img"):
+            raise AllWritten
+        believed = looks(there) == looks(us0.tree / "disk.img")
+        eu0.serve()
+        compared = us0.back_up_to(eu0)
+
+        is_kept = read(there) == read(us0.tree / "disk.img")
+        assert (believed, compared.returncode, is_kept) == (True, 0, True), compared.stdout
 
 
 @in_an_enclosure

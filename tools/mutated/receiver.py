@@ -47,6 +47,17 @@ MUTATIONS = (
         ("tests/local/test_lost_power.py",),
     ),
     Mutation(
+        "lost: the disk has turned read-only",
+        "agent/ebbtide_agent/receiver/durable.py",
+        "    if why and not paths.not_kept.exists():\n",
+        "    if False:\n",
+        "that what was lost as the disk of a peer turned read-only is compared, though only the peer was started anew",
+        (
+            "tests/local/test_lost_power.py::"
+            "test_what_was_lost_as_the_disk_of_a_peer_turned_read_only_is_compared_though_the_peer_was_started_anew_alone",
+        ),
+    ),
+    Mutation(
         "lost: the disk has not kept it",
         "agent/ebbtide_agent/receiver/lost.py",
         "replace(known, boot=ANYBODY)",

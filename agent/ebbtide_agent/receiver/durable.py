@@ -32,3 +32,12 @@ def find_why_lost(paths: GatePaths) -> str | None:
     if paths.not_kept.exists():
         return NOT_KEPT
     return READ_ONLY if volume.has_turned_read_only(paths.hosts) else None
+
+
+def keep_why_lost(paths: GatePaths) -> str | None:
+    """The same, kept: once it is mended nobody sees any more that a volume has turned read-only, and what was in memory
+    then is lost."""
+    why = find_why_lost(paths)
+    if why and not paths.not_kept.exists():
+        write_whole(paths.not_kept, why.encode())
+    return why

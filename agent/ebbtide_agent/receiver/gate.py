@@ -163,8 +163,8 @@ class Gate:
         try:
             write_status(path, unsettled)
         except OSError as error:
-            # A tree of which nothing is known needs nothing taken back, on a volume that takes no new file either.
-            if error.errno != errno.ENOSPC or known.settled or known.munged != munged:
+            # On a volume that takes no new file either, who writes to a tree of which nothing is known may stay unsaid.
+            if error.errno != errno.ENOSPC or replace(unsettled, boot=known.boot, since=known.since) != known:
                 raise
 
     def _read_report(self, inward: BinaryIO) -> bytes:

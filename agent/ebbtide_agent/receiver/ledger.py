@@ -20,7 +20,7 @@ from ebbtide_agent.receiver import cgroups
 from ebbtide_agent.receiver.archive import Archive
 from ebbtide_agent.receiver.baseline import keep_manifest
 from ebbtide_agent.receiver.brief import BriefedHost, Run
-from ebbtide_agent.receiver.durable import find_why_lost, write_all
+from ebbtide_agent.receiver.durable import find_why_lost, keep_why_lost, write_all
 from ebbtide_agent.receiver.guard import guarded
 from ebbtide_agent.receiver.heard import find_heard
 from ebbtide_agent.receiver.history import remembered
@@ -139,12 +139,12 @@ class Ledger:
 
     def _archive(self, host: BriefedHost, report: Report, now: datetime) -> Report:
         """What cannot be made durable, because the volume takes no more or has lost some of it, is recorded as that."""
-        seen, why = find_session(self.paths, host.id), find_why_lost(self.paths)
+        seen, why = find_session(self.paths, host.id), keep_why_lost(self.paths)
         try:
             if not why:
                 return self._archive_durable(host, report, seen, now)
         except (AgentError, OSError):
-            why = find_why_lost(self.paths)
+            why = keep_why_lost(self.paths)
             if not why:
                 raise
         nothing = self._received(host, None, seen, Status(), now)

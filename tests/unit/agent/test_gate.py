@@ -1,12 +1,13 @@
 """The grammar of every gate, to the letter; and whom a night's turns away before it has done anything."""
 
+import errno
 import io
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from ebbtide_agent.receiver.gate import Gate, introduced
 from ebbtide_agent.receiver.lease import MOST_SESSIONS, Session, find_session, seated
 from ebbtide_agent.receiver.ledger import Ledger
 from ebbtide_agent.receiver.places import make_room
+from ebbtide_agent.receiver.status import Status, write_status
 from ebbtide_agent.receiver.verbs import Asked, parse_command
 from ebbtide_agent.report import parse_hello
 
@@ -123,6 +125,26 @@ def test_a_push_knows_how_many_had_been_ended_for_want_of_memory_before_it(
     assert after and (after.exit_code, after.kills) == (12, 2)
 
 
+@pytest.mark.parametrize("pushed_by", ["", "a machine that was lost"])
+def test_on_a_volume_without_an_inode_a_push_goes_on_unless_what_is_to_be_compared_cannot_be_noted(
+    ready: MachinePaths, monkeypatch: pytest.MonkeyPatch, pushed_by: str
+) -> None:
+    """It finds a tree of which nothing is known, and one file in it."""
+    ready.tree("us0a").mkdir(parents=True)
+    (ready.tree("us0a") / "file").touch()
+    ready.confinement.write_text(confine.OWN)
+    write_status(ready.status("us0a"), Status(boot=pushed_by, since="2000-01-01T00:00:00Z"))
+    monkeypatch.setattr(confine, "serve", lambda *_: 0)
+    monkeypatch.setattr(gates, "write_status", no_inode_is_left)
+
+    with pytest.raises(OSError, match="No space left") if pushed_by else nullcontext():
+        assert a_gate(ready).answer(Asked("rsync"), io.BytesIO(), io.BytesIO()) == 0
+
+
+def no_inode_is_left(path: Path, _: Status) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
 @pytest.mark.fault("X4")
 @pytest.mark.parametrize("verb", ["hello", "list", "rsync", "report"])
 def test_who_has_as_many_sessions_as_it_may_is_to_come_again_whatever_it_wants(ready: MachinePaths, verb: str) -> None:
@@ -217,6 +239,7 @@ from pathlib import Path
 from ebbtide_agent import procs
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import gate
+from ebbtide_agent.receiver.status import Status, write_status
 from ebbtide_agent.receiver.verbs import Asked
 from tests.unit.agent.test_gate import a_gate
 
