@@ -2,30 +2,32 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from ebbtide_agent.receiver import confine
+from ebbtide_agent.volume import EXT4, make_ready
 from tests.attack.scene import ATTACKER, MEANWHILE, NEIGHBOUR, REPORTERS, Scene
-from tests.local.receiver_machine import MAY_MOUNT, Volume, a_receiver, an_aws
-from tests.loops import a_loop_device, has_loops
+from tests.local.receiver_machine import MAY_MOUNT, a_receiver, an_aws
+from tests.loops import has_loops
 
-VOLUME_BYTES = 256 << 20
+DISK_BYTES = 256 << 20
 
 
-@contextmanager
-def a_volume(image: Path) -> Iterator[Volume | None]:
-    """A disk for the receiver to make its file system on and to mount; none where there are no devices for it."""
+def a_disk(image: Path) -> Path | None:
+    """What a receiver's volume has on it when it is new; none where nothing can be mounted.
+
+    It is mounted for the receiver: in one namespace with all other tests it could not have its device for itself.
+    """
     if not (has_loops() and MAY_MOUNT):
-        yield None
-        return
+        return None
     with image.open("wb") as file:
-        file.truncate(VOLUME_BYTES)
-    with a_loop_device(image) as device:
-        yield Volume(device, "ext4")
+        file.truncate(DISK_BYTES)
+    make_ready(image, image, EXT4)
+    return image
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,8 @@ def stage(program: Sequence[str] | None) -> Iterator[Scene]:
     kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
     with ExitStack() as all_of_it:
         home = Path(all_of_it.enter_context(TemporaryDirectory(prefix="ebbtide-attacker-")))
-        volume, aws = all_of_it.enter_context(a_volume(home / "volume")), all_of_it.enter_context(an_aws())
-        receiver = all_of_it.enter_context(a_receiver(aws, kind, hosts, program=program, volume=volume))
+        aws = all_of_it.enter_context(an_aws())
+        receiver = all_of_it.enter_context(a_receiver(aws, kind, hosts, disk=a_disk(home / "disk"), program=program))
         scene = Scene(receiver, home)
         for name in ("neighbour", "source"):
             (scene.place / name).mkdir()
@@ -54,16 +56,13 @@ def stage(program: Sequence[str] | None) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def _the_neighbours_night(stage: Scene) -> Iterator[None]:
-    """Whatever is tried, the backup of one host that is under way comes through, and then that of another."""
-    with stage.push_under_way():
+def _nights_of_others(stage: Scene) -> Iterator[None]:
+    with stage.nights_of_others():
         yield
-    ended = stage.neighbour_pushes()
-    assert ended.returncode == 0, ended.stderr + stage.receiver.log().encode()
 
 
 @pytest.fixture
-def scene(stage: Scene, _the_neighbours_night: None) -> Iterator[Scene]:
+def scene(stage: Scene, _nights_of_others: None) -> Iterator[Scene]:
     """The receiver; and nothing outside the attacker's own tree is another than before."""
     stage.reported.clear()
     before = stage.outside()

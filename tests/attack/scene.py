@@ -4,7 +4,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ from ebbtide_agent import letters
 from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver.lease import MOST_SESSIONS
 from tests.attack.canaries import Canaries
-from tests.local.receiver_machine import Receiver, arrived, wait_until
+from tests.local.processes import below, name_of
+from tests.local.receiver_machine import PATIENCE_SECONDS, Receiver, arrived, wait_until
 
 ATTACKER, NEIGHBOUR = "us0", "eu0"
 # Another host, whose push begins before a group of attacks and goes on after it.
@@ -77,25 +78,32 @@ class Scene:
         self.ask(options=("-O", "exit"))
 
     @contextmanager
-    def push_under_way(self) -> Iterator[None]:
-        """One of another host, from before the block until after it; then it has come through, whatever was tried."""
-        source = self.place / "meanwhile"
+    def nights_of_others(self) -> Iterator[None]:
+        """One host's agent pushes from before the block until after it, and then another's comes as well: both nights
+        are complete, whatever was tried."""
+        source, landing = self.place / "meanwhile", self.receiver.tree(MEANWHILE) / "large"
         source.mkdir()
         (source / "large").write_bytes(os.urandom(600_000))
-        shell = " ".join(self.receiver.ssh_argv(MEANWHILE))
-        words = ["rsync", "-a", "--bwlimit=200", "-e", shell, f"{source}/", "127.0.0.1::tree/"]
-        landing = self.receiver.tree(MEANWHILE) / "large"
-        with subprocess.Popen(words, stderr=subprocess.PIPE) as push:
-            wait_until(lambda: push.poll() is not None or arrived(landing), "some of what is pushed meanwhile")
-            push.send_signal(signal.SIGSTOP)
+        argv = self.receiver.night_argv(MEANWHILE, source, self.place / "etc-of-the-one", BANDWIDTH="200k")
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as agent:
+            wait_until(lambda: agent.poll() is not None or arrived(landing), "some of what is pushed meanwhile")
+            pushing = [process for process in below(agent.pid) if name_of(process) == "rsync"]
+            tell(pushing, signal.SIGSTOP)
             try:
-                assert push.poll() is None, self.receiver.log()
+                assert pushing and agent.poll() is None, self.receiver.log()
                 yield
             finally:
-                push.send_signal(signal.SIGCONT)
-            _, said = push.communicate(timeout=120)
-        assert push.returncode == 0, said
+                tell(pushing, signal.SIGCONT)
+            other = self.receiver.back_up(NEIGHBOUR, self.place / "neighbour", self.place / "etc-of-the-other")
+            said, _ = agent.communicate(timeout=PATIENCE_SECONDS)
+        assert (agent.returncode, self.is_complete(MEANWHILE)) == (0, True), said
         assert landing.read_bytes() == (source / "large").read_bytes()
+        assert (other.returncode, self.is_complete(NEIGHBOUR)) == (0, True), other.stderr + self.receiver.log()
+
+    def is_complete(self, host: str) -> bool:
+        """Whether its night is on record as that."""
+        report = self.receiver.report(host)
+        return report is not None and report["status"] == "complete"
 
     def neighbour_pushes(self, *options: str) -> "subprocess.CompletedProcess[bytes]":
         """Another host's backup, the same again each time."""
@@ -122,6 +130,11 @@ class Scene:
         now = self.outside()
         recorded = frozenset[str]().union(*map(self.canaries.recorded, self.reported))
         return {name for name in {*before, *now} if before.get(name) != now.get(name)} - recorded
+
+
+def tell(processes: Iterable[int], number: signal.Signals) -> None:
+    for process in processes:
+        os.kill(process, number)
 
 
 def is_held(path: Path) -> bool:

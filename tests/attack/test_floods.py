@@ -119,7 +119,9 @@ def test_who_says_nothing_says_it_in_a_few_sessions_and_no_more(scene: Scene) ->
 
         wait_until(lambda: scene.ask("hello").returncode == 75, "as many sessions as there may be")
         one_more = scene.ask("hello")
+        neighbour = scene.neighbour_pushes()
 
+    assert neighbour.returncode == 0, neighbour.stderr
     assert (one_more.returncode, b"host us0a has 4 sessions already" in one_more.stderr) == (75, True)
     wait_until(lambda: scene.ask("hello").returncode == 0, "the end of them")
 

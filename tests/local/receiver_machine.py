@@ -29,6 +29,7 @@ from chalicelib.core.userdata import render
 from ebbtide_agent.compiled import compiled
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.receiver import confine
+from ebbtide_agent.volume import MOUNT_OPTIONS
 from tests.local.ports import a_free_port
 from tests.local.processes import below, name_of
 from tests.local.programs import a_place, a_quick_sshd
@@ -281,14 +282,14 @@ class Receiver:
 
     def back_up(self, host: str, tree: Path, etc: Path, *options: str) -> "subprocess.CompletedProcess[str]":
         """Let the agent of a host back a tree up, configured below `etc`."""
-        paths = self.configure(host, tree, etc)
+        argv = self.night_argv(host, tree, etc, *options)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=600)
+
+    def night_argv(self, host: str, tree: Path, etc: Path, *options: str, **settings: str) -> list[str]:
+        """What starts it, once it is configured."""
+        paths = self.configure(host, tree, etc, **settings)
         words = [sys.executable, str(self.agent), "run", "--etc", str(paths.etc), "--state", str(paths.state)]
-        return subprocess.run(
-            [*words, "--log", str(etc / "no-log"), "--progress", "lines", *options],
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        return [*words, "--log", str(etc / "no-log"), "--progress", "lines", *options]
 
 
 @contextmanager
@@ -305,8 +306,8 @@ def a_receiver(
 ) -> Iterator[Receiver]:
     """Boot a receiver with walls of this kind and wait until it is ready. Only "separate" runs as root.
 
-    Its volume is `volume`, or the file system in the image `disk`, or a directory; `program` is what runs instead of
-    the agent's. Hosts that are `rotating` have two keys.
+    Its volume is `volume`, or the file system in the image `disk`, mounted for it as it would itself, or a directory;
+    `program` is what runs instead of the agent's. Hosts that are `rotating` have two keys.
     """
     with tempfile.TemporaryDirectory(prefix="ebbtide-receiver-") as directory:
         place = Path(directory)
@@ -320,7 +321,7 @@ def a_receiver(
             new.mkdir(parents=True)
         device.symlink_to(volume.device if volume else store)
         if disk is not None:
-            subprocess.run(["mount", "-o", "loop", str(disk), str(store)], check=True)
+            subprocess.run(["mount", "-o", f"loop,{MOUNT_OPTIONS}", str(disk), str(store)], check=True)
         host_key = a_key(place / "host-key")
         aws.client("ssm").put_parameter(Name="/host-key", Type="SecureString", Value=host_key.read_text())
         (root / "known_hosts").write_text(f"localhost {host_key.with_suffix('.pub').read_text()}")
