@@ -109,6 +109,16 @@ def test_what_is_mounted_is_told_by_the_root_as_it_was_scanned_and_not_as_it_is_
     assert (gone.listed, made.listed) == (b"./srv/nas\0", b"./srv\0./srv/nas\0")
 
 
+def test_what_is_mounted_by_a_look_into_it_and_travels_stays(tmp_path: Path) -> None:
+    tree = [a_directory(path, device) for path, device in ((b"", 1), (b"home", 7), (b"home/ada", 7))]
+    taken = Survey(Course(False, True), read=lambda: tree)
+    config = replace(A_CONFIG, one_file_system=True)
+
+    _, gone, _ = passes_of(config, taken, HostPaths(tmp_path, tmp_path), into_empty=False)
+
+    assert gone.listed == b"./home/ada\0"
+
+
 def a_reader_that_fails() -> list[Entry]:
     raise PermanentError("is the disk full?")
 
