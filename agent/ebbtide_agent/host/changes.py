@@ -155,9 +155,21 @@ def find_suspects(read: Callable[[], Iterable[Entry]]) -> Iterator[Changes]:
         yield Changes(tuple(gone), tuple(changed), ())
 
 
-def find_mount_points(entries: Iterable[Entry], device: int) -> tuple[bytes, ...]:
-    """Of the entries of a tree on this device the directories that something else is mounted on."""
-    return tuple(each.path for each in entries if each.device != device and _read(each).kind == stat.S_IFDIR)
+def find_mount_points(entries: Iterable[Entry]) -> tuple[bytes, ...]:
+    """Of the entries of a tree, the root first, the directories that something else is mounted on and is no part of it.
+
+    The root's device is the one that was found with them: mounted anew since, it may have another number, and whatever
+    is on the old one would be something else. A mount that only a look into it brings about is found without, and with
+    what is in it.
+    """
+    tree = iter(entries)
+    top = next(tree, None)
+    points: dict[bytes, None] = {}
+    for each in tree:
+        points.pop(each.path.rpartition(b"/")[0], None)
+        if top and each.device != top.device and _read(each).kind == stat.S_IFDIR:
+            points[each.path] = None
+    return tuple(points)
 
 
 def _once_a_file(entries: Iterable[Entry]) -> Iterator[int]:

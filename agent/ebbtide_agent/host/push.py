@@ -163,7 +163,7 @@ def with_mount_points_emptied(config: Config, taken: Survey, paths: HostPaths) -
     more. By the index it is deleted. Raises CannotTell.
     """
     try:
-        if points := find_mount_points(taken.read(), config.root.stat().st_dev):
+        if points := find_mount_points(taken.read()):
             with scratch(paths) as nothing:
                 yield from by_index(config, Changes(points, points, ()), nothing)
     except (PermanentError, OSError) as error:

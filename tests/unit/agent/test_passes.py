@@ -94,6 +94,31 @@ def test_what_may_be_linked_over_there_is_looked_for_only_where_it_may_be(
     assert [each.listed for each in others] == [b"./a\0./b\0"] * (passes - 1)
 
 
+def a_directory(path: bytes, device: int) -> Entry:
+    return Entry(path, STAT.pack(stat.S_IFDIR | 0o755, 0, 0, 2, 4096, 5, 5, 5), device)
+
+
+def test_what_is_mounted_is_told_by_the_root_as_it_was_scanned_and_not_as_it_is_mounted_by_now(tmp_path: Path) -> None:
+    """By now it may have another device, or none: all of the tree would be deleted over there."""
+    tree = [a_directory(path, device=-1 % 2**64) for path in (b"", b"home", b"srv")]
+    taken = Survey(Course(False, True), read=lambda: [*tree, a_directory(b"srv/nas", device=7)])
+    config = replace(A_CONFIG, one_file_system=True)
+
+    _, gone, made = passes_of(config, taken, HostPaths(tmp_path, tmp_path), into_empty=False)
+
+    assert (gone.listed, made.listed) == (b"./srv/nas\0", b"./srv\0./srv/nas\0")
+
+
+def test_what_is_mounted_by_a_look_into_it_and_travels_stays(tmp_path: Path) -> None:
+    tree = [a_directory(path, device) for path, device in ((b"", 1), (b"home", 7), (b"home/ada", 7))]
+    taken = Survey(Course(False, True), read=lambda: tree)
+    config = replace(A_CONFIG, one_file_system=True)
+
+    _, gone, _ = passes_of(config, taken, HostPaths(tmp_path, tmp_path), into_empty=False)
+
+    assert gone.listed == b"./home/ada\0"
+
+
 def a_reader_that_fails() -> list[Entry]:
     raise PermanentError("is the disk full?")
 
