@@ -6,7 +6,10 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +25,7 @@ from ebbtide_agent.paths import MachinePaths
 from ebbtide_agent.receiver import boot, confine, sshd
 from ebbtide_agent.receiver.brief import Brief, parse_brief
 from ebbtide_agent.receiver.durable import NOT_KEPT, READ_ONLY
+from ebbtide_agent.receiver.history import Held
 from ebbtide_agent.receiver.places import make_places
 from ebbtide_agent.receiver.station import Station
 from ebbtide_agent.receiver.status import Status, read_status, write_status
@@ -260,6 +264,54 @@ def test_who_has_no_place_on_the_volume_is_on_record_with_the_reason_and_nobody_
         assert result.problems[0].startswith("us0a has no place on the receiver's volume tonight: [Errno 17]")
         told = [event["detail"].get("status") for event in aws.events()]
         assert told == ["failed", "complete", None]
+
+
+# It takes every block that anybody gives back.
+TAKES_ALL = """
+import sys
+print("begun", flush=True)
+with open(sys.argv[1], "ab", buffering=0) as file:
+    while True:
+        try:
+            file.write(bytes(4096))
+        except OSError:
+            pass
+"""
+
+
+@contextmanager
+def filled(place: Path) -> Iterator[None]:
+    """A volume that somebody goes on writing to."""
+    words = (sys.executable, "-c", TAKES_ALL, str(place / "all"))
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as host:
+        try:
+            assert host.stdout and host.stdout.readline()
+            while shutil.disk_usage(place).free:
+                time.sleep(0.01)
+            yield
+        finally:
+            host.kill()
+
+
+@in_an_enclosure
+def test_a_status_that_a_full_volume_has_no_room_for_stays_while_somebody_takes_whatever_gets_free(
+    tmp_path: Path,
+) -> None:
+    nights = tuple(Held(f"main/2026-11-{night:02}/1", 250_000, 10**11) for night in range(1, 31))
+    known = Status(5, settled=True, run="main/2026-11-30/1", complete=True, uncompared=7, nights=nights)
+    with a_loop_device(a_disk(tmp_path / "disk")) as device:
+        volume.mount(device, tmp_path / "there", "ext4")
+        status = tmp_path / "there/status.json"
+        write_status(status, known)
+
+        with filled(tmp_path / "there"):
+            for generation in range(100):
+                with suppress(OSError):
+                    write_status(status, replace(known, generation=generation))
+        found = read_status(status)
+
+        volume.unmount(tmp_path / "there")
+    assert replace(found, generation=5) == known
 
 
 def a_machine(root: Path, device: Path) -> MachinePaths:

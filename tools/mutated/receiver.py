@@ -1151,6 +1151,14 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "a guard's history: a full volume",
+        f"{_GATE}/status.py",
+        '"r+b"',
+        '"wb"',
+        "that what is known of a host is not lost for want of the room that it had",
+        ("tests/local/test_broken_volumes.py",),
+    ),
+    Mutation(
         "a guard's history: a mended volume",
         f"{_GATE}/status.py",
         "Status(complete=known.complete, nights=known.nights)",

@@ -83,7 +83,9 @@ def write_status(path: Path, status: Status) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC or not path.exists():
             raise
-        with path.open("wb") as file:
+        with path.open("r+b") as file:
+            # In the blocks that it has: who gave them back might get none again.
             file.write(body)
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
