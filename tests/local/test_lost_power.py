@@ -38,7 +38,6 @@ from tests.unit.agent.guests import Taking
 pytestmark = [
     pytest.mark.root,
     pytest.mark.namespaces,
-    pytest.mark.fault("R7"),
     pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own needs root"),
     pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="mkfs.ext4 is not installed"),
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
@@ -195,6 +194,7 @@ def boot_anew(place: Path) -> None:
     subprocess.run(["mount", "--bind", str(place / "boot_id"), "/proc/sys/kernel/random/boot_id"], check=True)
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_a_first_push_into_a_machine_that_is_lost_is_whole_once_its_successor_has_taken_it(tmp_path: Path) -> None:
@@ -204,6 +204,7 @@ def test_a_first_push_into_a_machine_that_is_lost_is_whole_once_its_successor_ha
         assert (report.status, host.wrong()) == ("complete", [])
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_what_was_changed_in_place_on_a_machine_that_is_lost_is_so_on_its_successor(tmp_path: Path) -> None:
@@ -219,6 +220,7 @@ def test_what_was_changed_in_place_on_a_machine_that_is_lost_is_so_on_its_succes
         assert (report.status, host.wrong()) == ("complete", [])
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_a_new_file_that_ends_in_a_hole_is_whole_after_its_machine_is_lost(tmp_path: Path) -> None:
@@ -233,6 +235,7 @@ def test_a_new_file_that_ends_in_a_hole_is_whole_after_its_machine_is_lost(tmp_p
         assert (report.status, host.wrong()) == ("complete", [])
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_a_host_that_is_lost_with_its_machine_has_it_compared_when_it_comes_again(tmp_path: Path) -> None:
@@ -248,6 +251,7 @@ def test_a_host_that_is_lost_with_its_machine_has_it_compared_when_it_comes_agai
         assert (report.status, host.wrong()) == ("complete", [])
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_what_no_push_has_compared_since_its_machine_was_lost_is_in_no_complete_night(tmp_path: Path) -> None:
@@ -267,6 +271,7 @@ def test_what_no_push_has_compared_since_its_machine_was_lost_is_in_no_complete_
         assert "was written by a machine that was lost" in report["problems"][0]
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 def test_what_lies_below_something_that_does_not_travel_goes_where_everything_is_to_be_compared(tmp_path: Path) -> None:
     with a_host(tmp_path) as host:
@@ -286,6 +291,7 @@ def test_what_lies_below_something_that_does_not_travel_goes_where_everything_is
         assert (there / "srv/1").read_bytes() == (host.tree / "srv/1").read_bytes()
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_what_a_peer_took_before_it_was_lost_is_pushed_once_more(tmp_path: Path) -> None:
@@ -322,6 +328,7 @@ def test_what_a_peer_took_before_it_was_lost_is_pushed_once_more(tmp_path: Path)
             subprocess.run(["umount", str(store)], check=True)
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_what_a_host_was_lost_with_on_a_volume_of_its_own_is_compared(tmp_path: Path) -> None:
@@ -374,6 +381,7 @@ def test_what_a_host_was_lost_with_on_a_volume_of_its_own_is_compared(tmp_path: 
         assert (suspect.status, report.status, wrong, is_noted) == ("suspect", "complete", [], False)
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 def test_what_a_restore_calls_finished_outlasts_the_machine(tmp_path: Path) -> None:
     disk, there, tree = a_disk(tmp_path), tmp_path / "there", tmp_path / "tree"
@@ -432,6 +440,7 @@ def test_what_was_lost_as_the_disk_of_a_peer_turned_read_only_is_compared_though
         assert (believed, compared.returncode, is_kept) == (True, 0, True), compared.stdout
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 def test_what_the_disk_of_a_peer_did_not_keep_is_compared_though_the_peer_was_started_anew_alone(
     tmp_path: Path,
@@ -498,6 +507,7 @@ def test_what_the_kernel_says_of_a_peers_disk_is_known_to_all_its_guests_though_
     assert NOT_KEPT in (there.keeper.find_trouble() or "")
 
 
+@pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
 def test_what_the_disk_of_a_hosts_own_volume_did_not_keep_is_compared_by_the_next_night(tmp_path: Path) -> None:
