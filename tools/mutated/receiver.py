@@ -1193,7 +1193,7 @@ MUTATIONS = (
     Mutation(
         "letting go: of what the disk did not keep",
         f"{_GATE}/release.py",
-        "_let_go(brief, paths) and has_kept_all",
+        "_let_go(brief, paths) and not loses_some_now",
         "_let_go(brief, paths)",
         "that the snapshot of a disk which is found not to have kept all when it is let go of is as of a crash",
         ("tests/local/test_broken_volumes.py",),

@@ -37,12 +37,13 @@ def release(instance: Instance, brief: Brief, paths: MachinePaths, cloud: Cloud,
     procs.end_group(sshd)
     if now() >= brief.deadline:
         _record_cut_off(brief, paths, cloud, now)
-    is_read_only = find_why_lost(paths) is not None
-    usage = volume.measure(paths.volume) if is_read_only else _measured(paths)
-    has_kept_all = is_read_only or _note_written(brief, paths)
-    clean = _let_go(brief, paths) and has_kept_all
+    # Read-only, or with an error that somebody has heard of: of what was pushed then nothing counts.
+    had_lost_some = find_why_lost(paths) is not None
+    usage = volume.measure(paths.volume) if had_lost_some else _measured(paths)
+    loses_some_now = not had_lost_some and not _note_written(brief, paths)
+    clean = _let_go(brief, paths) and not loses_some_now
     disk = asdict(usage) if usage else None
-    put_word("released", instance, cloud, now(), clean=clean, read_only=is_read_only, disk=disk)
+    put_word("released", instance, cloud, now(), clean=clean, read_only=had_lost_some, disk=disk)
     detail = {"run": instance.id, "attempt": instance.attempt}
     mail = Mail(paths.outbox)
     mail.leave(event_source(brief), "Ebbtide Receiver Released", detail)
